@@ -1,0 +1,220 @@
+"""The plan: frozen, serialisable values that everything else reads.
+
+Nothing here knows Pulumi, HTTP or a daemon. A plan holds what can be known before any server
+exists; what is known only once a node runs are its facts (:mod:`mesh.facts`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Literal
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Family = Literal["ipv4", "ipv6"]
+
+
+class Role(StrEnum):
+    """What a node is in the network."""
+
+    EDGE = "edge"
+    """Has an upstream session and may announce the aggregates to the Internet."""
+    REFLECTOR = "reflector"
+    """Reflects service routes between the nodes (RFC 4456)."""
+    REGISTRY = "registry"
+    """Relays the operator's signed generations."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPair:
+    """One host address of each family; IPv6 is None where the network or the node has none."""
+
+    ipv4: IPv4Address
+    ipv6: IPv6Address | None
+
+    def both(self) -> tuple[Address, ...]:
+        """The addresses that exist, IPv4 first."""
+        return (self.ipv4,) if self.ipv6 is None else (self.ipv4, self.ipv6)
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixPair:
+    """One prefix of each family; IPv6 is None in a network without it."""
+
+    ipv4: IPv4Network
+    ipv6: IPv6Network | None
+
+    def both(self) -> tuple[Network, ...]:
+        """The prefixes that exist, IPv4 first."""
+        return (self.ipv4,) if self.ipv6 is None else (self.ipv4, self.ipv6)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports of a service, in ascending order."""
+
+    tcp: tuple[int, ...] = ()
+    udp: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How a node finds out that its own instance of a service works.
+
+    ``interval`` and ``timeout`` are seconds. The service is up after ``rise`` good answers in a
+    row and down after ``fall`` bad ones. ``path`` is for ``http`` only.
+    """
+
+    kind: Literal["http", "tcp"]
+    port: int
+    path: str = "/"
+    interval: float = 0.5
+    timeout: float = 1.0
+    rise: int = 2
+    fall: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An anycast service: every node of ``nodes`` may bind its addresses while its checks pass."""
+
+    name: str
+    addresses: AddressPair
+    ports: Ports
+    checks: tuple[Check, ...]
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSession:
+    """One eBGP session with a provider, of one family, on the node's main address of that family.
+
+    ``password`` names the secret (``vultr`` for ``mesh:bgpPassword-vultr``), never its value.
+    """
+
+    name: str
+    family: Family
+    peer_asn: int
+    neighbor: Address
+    multihop: int | None
+    password: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectorSession:
+    """One iBGP session between tunnel addresses, of one family; ``client`` is the view of the
+    reflector: the neighbour is a client of ours (RFC 4456)."""
+
+    name: str
+    family: Family
+    peer: str
+    neighbor: Address
+    client: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bfd:
+    """Timers of a link's BFD session: interval in milliseconds, missed packets until down."""
+
+    interval: int
+    multiplier: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """This node's end of the tunnel to ``peer``.
+
+    We listen on ``port`` and send to the peer's ``peer_port``; the link-local addresses are
+    ``fe80::<tunnel number>``. ``cost`` grows with the distance between the two regions.
+    """
+
+    peer: str
+    interface: str
+    port: int
+    peer_port: int
+    local: IPv6Address
+    remote: IPv6Address
+    peer_asn: int
+    cost: int
+    mtu: int
+    bfd: Bfd
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One server in one region; every number in it is looked up or given, never counted."""
+
+    id: str
+    region: str
+    provider: str
+    slot: int
+    number: int
+    roles: tuple[Role, ...]
+    ipv6: bool
+    announced: AddressPair
+    tunnel: AddressPair
+    router_id: IPv4Address
+    underlay_asn: int
+    links: tuple[Link, ...]
+    reflectors: tuple[ReflectorSession, ...]
+    upstreams: tuple[UpstreamSession, ...]
+    services: tuple[str, ...]
+    options: tuple[tuple[str, str], ...] = ()
+    """Provider options from the stack file (``plan`` at Vultr), sorted by key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A place on the map with its /29 of host addresses.
+
+    ``index`` is the block's place in the aggregate, so that it never moves when regions come
+    and go. ``location`` is latitude and longitude in degrees.
+    """
+
+    id: str
+    name: str
+    index: int
+    block: IPv4Network
+    location: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may reach a node's provider address: SSH from ``admin``, the registry from ``registry``."""
+
+    admin: tuple[Network, ...]
+    registry: tuple[Network, ...]
+    registry_port: int
+    ssh_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole network. Nodes, regions and services are sorted by id."""
+
+    stack: str
+    asn: int
+    prefixes: PrefixPair
+    tunnels: PrefixPair
+    port: int
+    path_limit: int
+    regions: tuple[Region, ...]
+    nodes: tuple[Node, ...]
+    services: tuple[Service, ...]
+    access: Access
+    whoami: bool
+    without: tuple[str, ...]
+    """Nodes that a generation may be published without (``mesh:without``)."""
+
+    def node(self, node_id: str) -> Node:
+        """The node of that id; KeyError where the plan has none."""
+        for node in self.nodes:
+            if node.id == node_id:
+                return node
+        raise KeyError(node_id)
+
+    def with_role(self, role: Role) -> tuple[Node, ...]:
+        """The nodes that have this role."""
+        return tuple(node for node in self.nodes if role in node.roles)

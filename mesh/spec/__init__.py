@@ -1,0 +1,21 @@
+"""What the operator writes: the stack file as typed values, and errors that can be acted on."""
+
+from mesh.spec.load import Loaded, for_preview, from_engine, load, load_file, read_stack_file
+from mesh.spec.model import Spec
+from mesh.spec.problems import Problem, SpecError
+from mesh.spec.secrets import PREFIX as PASSWORD_PREFIX
+from mesh.spec.secrets import needed as needed_passwords
+
+__all__ = [
+    "PASSWORD_PREFIX",
+    "Loaded",
+    "Problem",
+    "Spec",
+    "SpecError",
+    "for_preview",
+    "from_engine",
+    "load",
+    "load_file",
+    "needed_passwords",
+    "read_stack_file",
+]

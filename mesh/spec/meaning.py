@@ -1,0 +1,406 @@
+"""What the keys of a stack file mean together: each check is a function that yields problems.
+
+The checks run on whatever sections could be parsed, so that one typing error does not hide ten
+others. A check names the key that a person would edit.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from itertools import combinations
+from typing import Any
+
+from mesh.spec.model import Admin, Node, Prefixes, Region, Service, Tunnels
+from mesh.spec.problems import Problem, shown
+from mesh.spec.providers import PROVIDERS
+
+Sections = Mapping[str, Any]
+Check = Callable[[Sections], Iterator[Problem]]
+
+# IANA "Special-Purpose AS Numbers" and RFC 6996, RFC 5398, RFC 7300, RFC 7607, RFC 6793.
+SPECIAL_ASNS: tuple[tuple[int, int, str], ...] = (
+    (0, 0, "AS0 is reserved (RFC 7607)"),
+    (23456, 23456, "AS_TRANS stands for 32-bit ASNs (RFC 6793)"),
+    (64496, 64511, "this ASN is for documentation (RFC 5398)"),
+    (64512, 65534, "this ASN is private (RFC 6996)"),
+    (65535, 65535, "this ASN is reserved (RFC 7300)"),
+    (65536, 65551, "this ASN is for documentation (RFC 5398)"),
+    (65552, 131071, "this ASN is reserved by IANA"),
+    (4200000000, 4294967294, "this ASN is private (RFC 6996)"),
+    (4294967295, 4294967295, "this ASN is reserved (RFC 7300)"),
+)
+
+LONGEST4, LONGEST6 = 24, 48
+"""The longest prefixes that the Internet takes (and Vultr accepts)."""
+
+INTERFACE_ID_LIMIT = 12
+"""Linux interface names have 15 characters (IFNAMSIZ - 1); ``wg-`` takes three."""
+
+
+def split_id(node_id: str) -> tuple[str, str]:
+    """Region and slot name of a node id: ``lax-vultr-1`` → (``lax``, ``vultr-1``)."""
+    region, _, slot = node_id.partition("-")
+    return region, slot
+
+
+def mirrored(host: int, prefix: IPv6Network) -> IPv6Address:
+    """The IPv6 address of a slot: the IPv4 host number written in decimal digits.
+
+    Host 17 of the IPv4 aggregate is ``2620:71:4000::17``: readable beside its sibling, and
+    unique because digits of different numbers differ.
+    """
+    return prefix[int(str(host), 16)]
+
+
+def check_asn(sections: Sections) -> Iterator[Problem]:
+    """The network's own ASN has to be one that the Internet accepts."""
+    asn = sections.get("asn")
+    if asn is None:
+        return
+    for low, high, reason in SPECIAL_ASNS:
+        if low <= asn <= high:
+            yield Problem("mesh:asn", str(asn), reason, "give the ASN that your RIR assigned to you")
+
+
+def check_prefixes(sections: Sections) -> Iterator[Problem]:
+    """Aggregates are global and short enough to be accepted."""
+    prefixes: Prefixes | None = sections.get("prefixes")
+    if prefixes is None:
+        return
+    ranges = (("ipv4", prefixes.ipv4, LONGEST4), ("ipv6", prefixes.ipv6, LONGEST6))
+    for family, network, longest in ranges:
+        if network is None:
+            continue
+        key = f"mesh:prefixes.{family}"
+        if network.prefixlen > longest:
+            yield Problem(
+                key, str(network), f"the Internet takes nothing longer than /{longest}",
+                f"give an aggregate of /{longest} or shorter",
+            )  # fmt: skip
+        if not network.is_global or network.is_multicast:
+            yield Problem(
+                key, str(network), "this range is not global unicast",
+                "give the prefix that your RIR assigned to you",
+            )  # fmt: skip
+
+
+def check_tunnels(sections: Sections) -> Iterator[Problem]:
+    """Tunnel addresses are private and hold every node's number."""
+    tunnels: Tunnels | None = sections.get("tunnels")
+    if tunnels is None:
+        return
+    for family, network in (("ipv4", tunnels.ipv4), ("ipv6", tunnels.ipv6)):
+        if not network.is_private:
+            yield Problem(
+                f"mesh:tunnels.{family}", str(network), "tunnel addresses have to be private",
+                "use a range of RFC 1918 or RFC 4193",
+            )  # fmt: skip
+    nodes: Mapping[str, Node] = sections.get("nodes") or {}
+    room = min(tunnels.ipv4.num_addresses, tunnels.ipv6.num_addresses) - 2
+    for node_id, node in nodes.items():
+        if node.number > room:
+            yield Problem(
+                f"mesh:nodes.{node_id}.number", str(node.number),
+                f"{tunnels.ipv4} and {tunnels.ipv6} have room for numbers 1 to {room}",
+                "give a free number or widen mesh:tunnels",
+            )  # fmt: skip
+        if tunnels.port + node.number - 1 > 65535:
+            yield Problem(
+                "mesh:tunnels.port", str(tunnels.port),
+                f"{node_id} has number {node.number}, and its port would be above 65535",
+                "give a lower base port",
+            )  # fmt: skip
+    for name in tunnels.links:
+        ends = name.split(":")
+        if len(ends) != 2 or ends[0] == ends[1] or not set(ends) <= set(nodes):
+            yield Problem(
+                f"mesh:tunnels.links.{name}", name, "a link is named by its two nodes",
+                "write it as lax-vultr-1:ord-vultr-1",
+            )  # fmt: skip
+
+
+def check_admin(sections: Sections) -> Iterator[Problem]:
+    """Nobody is locked out by a single key, and the world is let in only when somebody said so."""
+    admin: Admin | None = sections.get("admin")
+    if admin is None:
+        return
+    if not admin.ssh:
+        yield Problem("mesh:admin.ssh", "[]", "nobody could log in", "name your own network")
+    for network in admin.ssh:
+        if network.prefixlen == 0 and not admin.world:
+            yield Problem(
+                "mesh:admin.ssh", str(network), "this opens SSH to the world",
+                "name your own network, or say `world: true` beside it if you mean it",
+            )  # fmt: skip
+    yield from _check_keys(admin.keys)
+
+
+def _check_keys(keys: tuple[str, ...]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, key in enumerate(keys):
+        where = f"mesh:admin.keys[{index}]"
+        body = _key_body(key)
+        if body is None:
+            yield Problem(
+                where, shown(key), "this is not an SSH public key",
+                "paste one line of ~/.ssh/id_ed25519.pub",
+            )  # fmt: skip
+        elif body in seen:
+            yield Problem(where, shown(key), "the same key stands twice", "give a second key")
+        else:
+            seen.add(body)
+    if len(seen) < 2:
+        yield Problem(
+            "mesh:admin.keys", f"{len(seen)} keys",
+            "one lost key would lock everybody out of every node",
+            "list at least two SSH public keys", severity="preview",
+        )  # fmt: skip
+
+
+def _key_body(key: str) -> str | None:
+    """The base64 body of an OpenSSH public key; None where it is not one (RFC 4253, 6.6)."""
+    parts = key.split()
+    if len(parts) < 2 or "\n" in key:
+        return None
+    try:
+        blob = base64.b64decode(parts[1], validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    kind = parts[0].encode()
+    well_formed = blob.startswith(len(kind).to_bytes(4, "big") + kind) and len(blob) > 32
+    return parts[1] if well_formed else None
+
+
+def check_regions(sections: Sections) -> Iterator[Problem]:
+    """Every region has a /29 of its own inside the aggregate, and slots inside that."""
+    regions: Mapping[str, Region] | None = sections.get("regions")
+    prefixes: Prefixes | None = sections.get("prefixes")
+    if regions is None:
+        return
+    for region_id, region in regions.items():
+        key = f"mesh:regions.{region_id}.block"
+        if region.block.prefixlen != 29:
+            yield Problem(key, str(region.block), "a region has a /29", "give a /29")
+        elif prefixes is not None and not region.block.subnet_of(prefixes.ipv4):
+            yield Problem(
+                key, str(region.block), f"it lies outside the aggregate {prefixes.ipv4}",
+                "give a free /29 inside it",
+            )  # fmt: skip
+        yield from _check_slots(region_id, region)
+    for (one, a), (two, b) in combinations(regions.items(), 2):
+        if a.block.overlaps(b.block):
+            yield Problem(
+                f"mesh:regions.{two}.block", str(b.block),
+                f"it overlaps {a.block} of {one}", "give a free /29",
+            )  # fmt: skip
+
+
+def _check_slots(region_id: str, region: Region) -> Iterator[Problem]:
+    owners: dict[IPv4Address, str] = {}
+    unusable = (region.block.network_address, region.block.broadcast_address)
+    for slot, address in region.slots.items():
+        key = f"mesh:regions.{region_id}.slots.{slot}"
+        if address not in region.block or address in unusable:
+            yield Problem(
+                key, str(address), f"it is not a host address of {region.block}",
+                f"give one of {_free(region)}",
+            )  # fmt: skip
+        if address in owners:
+            yield Problem(
+                key, str(address), f"two nodes in one slot: it belongs to {owners[address]}",
+                f"give one of {_free(region)}",
+            )  # fmt: skip
+        owners.setdefault(address, slot)
+
+
+def _free(region: Region) -> str:
+    """The host addresses of a /29 that no slot holds, for a cure."""
+    taken = set(region.slots.values())
+    free = [str(host) for host in region.block.hosts() if host not in taken]
+    return ", ".join(free) if free else "another region's (this /29 is full)"
+
+
+def check_nodes(sections: Sections) -> Iterator[Problem]:
+    """Every node has a region, a slot in it, a provider that can announce, a number of its own."""
+    nodes: Mapping[str, Node] | None = sections.get("nodes")
+    regions: Mapping[str, Region] | None = sections.get("regions")
+    if nodes is None:
+        return
+    numbers: dict[int, str] = {}
+    for node_id, node in nodes.items():
+        key = f"mesh:nodes.{node_id}"
+        if node.number in numbers:
+            yield Problem(
+                f"{key}.number", str(node.number),
+                f"{numbers[node.number]} has it already", "give a number that was never used",
+            )  # fmt: skip
+        numbers.setdefault(node.number, node_id)
+        yield from _check_provider(key, node_id)
+        if regions is not None:
+            yield from _check_place(key, node_id, regions)
+
+
+def _check_provider(key: str, node_id: str) -> Iterator[Problem]:
+    name = split_id(node_id)[1].rpartition("-")[0]
+    provider = PROVIDERS.get(name)
+    if provider is None:
+        yield Problem(
+            key, name, "the provider is unknown", f"use one of {', '.join(sorted(PROVIDERS))}"
+        )
+    elif not provider.announces:
+        yield Problem(
+            key, name, f"{provider.refusal}, so this node could not be an edge",
+            "put the node at a provider that announces; members come with a later version",
+        )  # fmt: skip
+
+
+def _check_place(key: str, node_id: str, regions: Mapping[str, Region]) -> Iterator[Problem]:
+    region_id, slot = split_id(node_id)
+    region = regions.get(region_id)
+    if region is None:
+        yield Problem(
+            key, node_id, f"there is no region {region_id}",
+            f"add mesh:regions.{region_id} or use one of {', '.join(sorted(regions))}",
+        )  # fmt: skip
+    elif slot not in region.slots:
+        full = len(set(region.slots.values())) >= 6
+        reason = f"region {region_id} has no slot {slot}"
+        cure = f"add mesh:regions.{region_id}.slots.{slot}: one of {_free(region)}"
+        if full:
+            reason += f", and its {region.block} is full"
+            cure = "use a slot that exists, or another region"
+        yield Problem(key, node_id, reason, cure)
+
+
+def check_roles(sections: Sections) -> Iterator[Problem]:
+    """Reflectors, registries and absentees are nodes of this stack."""
+    nodes: Mapping[str, Node] | None = sections.get("nodes")
+    if nodes is None:
+        return
+    for key in ("reflectors", "registries", "without"):
+        names: tuple[str, ...] = sections.get(key) or ()
+        for name in names:
+            if name not in nodes:
+                yield Problem(
+                    f"mesh:{key}", name, "there is no such node",
+                    f"name one of {', '.join(sorted(nodes))}",
+                )  # fmt: skip
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield Problem(f"mesh:{key}", name, "it stands twice", "name it once")
+    if len(sections.get("reflectors") or ()) == 1 and len(nodes) > 1:
+        yield Problem(
+            "mesh:reflectors", sections["reflectors"][0],
+            "while the only reflector is away, no service can move between nodes",
+            "name a second one in another region", severity="warning",
+        )  # fmt: skip
+    lost = set(sections.get("without") or ()) & set(sections.get("registries") or ())
+    for name in sorted(lost):
+        yield Problem(
+            "mesh:without", name, "a registry cannot be left out of its own generation",
+            "name another registry first",
+        )  # fmt: skip
+
+
+def check_services(sections: Sections) -> Iterator[Problem]:
+    """Service addresses lie inside the aggregates and outside every region's /29."""
+    services: Mapping[str, Service] = sections.get("services") or {}
+    owners: dict[object, str] = {}
+    for name, service in services.items():
+        key = f"mesh:services.{name}"
+        for family in ("ipv4", "ipv6"):
+            address = getattr(service.addresses, family)
+            if address is None:
+                continue
+            where = f"{key}.addresses.{family}"
+            if address in owners:
+                yield Problem(
+                    where, str(address), f"service {owners[address]} has it already",
+                    "give an address of its own",
+                )  # fmt: skip
+            owners.setdefault(address, name)
+            yield from _check_service_address(where, address, sections)
+        if not service.ports.tcp and not service.ports.udp:
+            yield Problem(f"{key}.ports", "{}", "no port is open", "list tcp or udp ports")
+        nodes = sections.get("nodes")
+        for node_id in service.nodes or ():
+            if nodes is not None and node_id not in nodes:
+                yield Problem(
+                    f"{key}.nodes", node_id, "there is no such node",
+                    f"name one of {', '.join(sorted(nodes))}",
+                )  # fmt: skip
+
+
+def _check_service_address(
+    where: str, address: IPv4Address | IPv6Address, sections: Sections
+) -> Iterator[Problem]:
+    prefixes: Prefixes | None = sections.get("prefixes")
+    if prefixes is None:
+        return
+    aggregate = prefixes.ipv4 if isinstance(address, IPv4Address) else prefixes.ipv6
+    if aggregate is None:
+        yield Problem(where, str(address), "the network has no IPv6", "add mesh:prefixes.ipv6")
+        return
+    if address not in aggregate:
+        yield Problem(
+            where, str(address), f"it lies outside the aggregate {aggregate}",
+            "give an address inside it",
+        )  # fmt: skip
+        return
+    if address == aggregate.network_address:
+        yield Problem(
+            where, str(address), "it is the aggregate's first address (subnet-router anycast)",
+            "give another address",
+        )  # fmt: skip
+    for region_id, region in (sections.get("regions") or {}).items():
+        if _in_block(address, region.block, prefixes):
+            yield Problem(
+                where, str(address),
+                f"it lies inside {region.block} of region {region_id}, whose addresses are nodes'",
+                "give an address outside every region's /29",
+            )  # fmt: skip
+
+
+def _in_block(
+    address: IPv4Address | IPv6Address, block: IPv4Network, prefixes: Prefixes
+) -> bool:
+    if isinstance(address, IPv4Address):
+        return address in block
+    if prefixes.ipv6 is None or not block.subnet_of(prefixes.ipv4):
+        return False
+    first = int(prefixes.ipv4.network_address)
+    return any(address == mirrored(int(host) - first, prefixes.ipv6) for host in block)
+
+
+def check_overlaps(sections: Sections) -> Iterator[Problem]:
+    """Tunnels and aggregates never share an address."""
+    prefixes: Prefixes | None = sections.get("prefixes")
+    tunnels: Tunnels | None = sections.get("tunnels")
+    if prefixes is None or tunnels is None:
+        return
+    pairs: Iterable[tuple[str, IPv4Network | IPv6Network, IPv4Network | IPv6Network | None]] = (
+        ("ipv4", tunnels.ipv4, prefixes.ipv4),
+        ("ipv6", tunnels.ipv6, prefixes.ipv6),
+    )
+    for family, mine, other in pairs:
+        if other is not None and mine.overlaps(ip_network(str(other))):
+            yield Problem(
+                f"mesh:tunnels.{family}", str(mine), f"it overlaps the aggregate {other}",
+                "use a private range",
+            )  # fmt: skip
+
+
+CHECKS: tuple[Check, ...] = (
+    check_asn,
+    check_prefixes,
+    check_tunnels,
+    check_overlaps,
+    check_admin,
+    check_regions,
+    check_nodes,
+    check_roles,
+    check_services,
+)
+"""Every check, in the order in which a person would read the stack file."""
