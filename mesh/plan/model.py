@@ -161,8 +161,6 @@ class Node:
     reflectors: tuple[ReflectorSession, ...]
     upstreams: tuple[UpstreamSession, ...]
     services: tuple[str, ...]
-    options: tuple[tuple[str, str], ...] = ()
-    """Provider options from the stack file (``plan`` at Vultr), sorted by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +188,36 @@ class Access:
     ssh_keys: tuple[str, ...]
 
 
+Zone = Literal["uplink", "tunnel", "announced"]
+Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "mesh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that the firewall lets in; all else is dropped.
+
+    ``zone`` is what the packet is for: the provider's address (``uplink``), a tunnel
+    (``tunnel``), or an address of the aggregates (``announced``). ``ports`` is an inclusive range.
+    ``source`` names a group: ``nodes`` are the provider addresses of the planned nodes,
+    ``upstreams`` the providers' BGP speakers, ``mesh`` the tunnel addresses.
+    """
+
+    name: str
+    zone: Zone
+    protocol: Literal["tcp", "udp"]
+    ports: tuple[int, int]
+    source: Source
+    roles: tuple[Role, ...] = ()
+    """Only on nodes that have one of these roles; on all where empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The whole network. Nodes, regions and services are sorted by id."""
 
     stack: str
+    twin: str | None
+    """The stack that this one is the lab's copy of."""
     asn: int
     prefixes: PrefixPair
     tunnels: PrefixPair
@@ -204,6 +227,7 @@ class Plan:
     nodes: tuple[Node, ...]
     services: tuple[Service, ...]
     access: Access
+    firewall: tuple[Rule, ...]
     whoami: bool
     without: tuple[str, ...]
     """Nodes that a generation may be published without (``mesh:without``)."""

@@ -1,0 +1,45 @@
+"""From spec to plan: pure functions to frozen, serialisable values; one source of every address."""
+
+from mesh.plan.make import make
+from mesh.plan.model import (
+    Access,
+    Address,
+    AddressPair,
+    Bfd,
+    Check,
+    Family,
+    Link,
+    Network,
+    Node,
+    Plan,
+    Ports,
+    PrefixPair,
+    ReflectorSession,
+    Region,
+    Role,
+    Rule,
+    Service,
+    UpstreamSession,
+)
+
+__all__ = [
+    "Access",
+    "Address",
+    "AddressPair",
+    "Bfd",
+    "Check",
+    "Family",
+    "Link",
+    "Network",
+    "Node",
+    "Plan",
+    "Ports",
+    "PrefixPair",
+    "ReflectorSession",
+    "Region",
+    "Role",
+    "Rule",
+    "Service",
+    "UpstreamSession",
+    "make",
+]

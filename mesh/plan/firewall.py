@@ -1,0 +1,37 @@
+"""What every node lets in: one list, from which come the node's nftables ruleset, the provider's
+firewall group and the API's ``firewall/rules`` (values.md of the seeds: "Ports")."""
+
+from __future__ import annotations
+
+from mesh.plan.model import Role, Rule, Service
+from mesh.spec import Spec
+
+BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 179, 3784, 4784
+
+
+def rules(spec: Spec, services: tuple[Service, ...]) -> tuple[Rule, ...]:
+    """The rules of this network, the provider's address first."""
+    numbers = [node.number for node in spec.nodes.values()]
+    last = spec.tunnels.port + max(numbers) - 1
+    registry = (spec.registry.port, spec.registry.port)
+    return (
+        Rule("ssh", "uplink", "tcp", (22, 22), "admin"),
+        Rule("bgp-upstream", "uplink", "tcp", (BGP, BGP), "upstreams", (Role.EDGE,)),
+        Rule("wireguard", "uplink", "udp", (spec.tunnels.port, last), "nodes"),
+        Rule("registry", "uplink", "tcp", registry, "registry", (Role.REGISTRY,)),
+        Rule("bgp-mesh", "tunnel", "tcp", (BGP, BGP), "mesh"),
+        Rule("bfd", "tunnel", "udp", (BFD_SINGLE_HOP, BFD_SINGLE_HOP), "mesh"),
+        Rule("bfd-multihop", "tunnel", "udp", (BFD_MULTIHOP, BFD_MULTIHOP), "mesh"),
+        *_announced(services),
+    )
+
+
+def _announced(services: tuple[Service, ...]) -> tuple[Rule, ...]:
+    """Ports of services on the aggregates' addresses: of all services, on all of them, since a
+    packet for any of them may land on any node."""
+    tcp = sorted({port for service in services for port in service.ports.tcp})
+    udp = sorted({port for service in services for port in service.ports.udp})
+    return tuple(
+        [Rule(f"service-tcp-{p}", "announced", "tcp", (p, p), "anyone") for p in tcp]
+        + [Rule(f"service-udp-{p}", "announced", "udp", (p, p), "anyone") for p in udp]
+    )

@@ -1,0 +1,112 @@
+"""Who has a tunnel to whom, and the numbers of both ends.
+
+Every number follows from the tunnel numbers of the two nodes, which are given in the stack file:
+adding a node changes nothing of the links that exist.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from ipaddress import IPv6Address
+
+from mesh.plan.distance import cost
+from mesh.plan.model import Bfd, Link
+from mesh.spec import Spec
+from mesh.spec.meaning import split_id
+from mesh.spec.providers import PROVIDERS
+
+UNDERLAY_ASN_BASE = 4_200_000_000
+"""Private 32-bit ASNs start here (RFC 6996); a node's is this plus its tunnel number."""
+
+WIREGUARD_OVERHEAD = 80
+"""Outer IPv6 40 + UDP 8 + WireGuard 32 bytes; an IPv4 outer header needs 20 less."""
+
+_LINK_LOCAL = int(IPv6Address("fe80::"))
+
+
+def underlay_asn(number: int) -> int:
+    """The private ASN that a node speaks on its tunnels."""
+    return UNDERLAY_ASN_BASE + number
+
+
+def link_local(number: int) -> IPv6Address:
+    """A node's link-local address, the same on each of its tunnels."""
+    return IPv6Address(_LINK_LOCAL + number)
+
+
+def interface(peer: str) -> str:
+    """Name of the tunnel interface to a peer: at most 15 characters, since ids have at most 12."""
+    return f"wg-{peer}"
+
+
+def neighbours(spec: Spec) -> dict[str, tuple[str, ...]]:
+    """For each node the nodes that it has a tunnel to, sorted by tunnel number.
+
+    A full mesh up to ``tunnels.fullMesh`` nodes; above it hubs: every node to the nodes of its
+    region and to all reflectors.
+    """
+    ordered = sorted(spec.nodes, key=lambda node_id: spec.nodes[node_id].number)
+    if len(ordered) <= spec.tunnels.full_mesh:
+        return {node: tuple(peer for peer in ordered if peer != node) for node in ordered}
+    hubs = set(spec.reflectors)
+    by_region: dict[str, list[str]] = defaultdict(list)
+    for node in ordered:
+        by_region[split_id(node)[0]].append(node)
+    return {
+        node: tuple(
+            peer
+            for peer in (ordered if node in hubs else _near(node, by_region, hubs, spec))
+            if peer != node
+        )
+        for node in ordered
+    }
+
+
+def _near(
+    node: str, by_region: dict[str, list[str]], hubs: set[str], spec: Spec
+) -> list[str]:
+    near = hubs | set(by_region[split_id(node)[0]])
+    return sorted(near, key=lambda peer: spec.nodes[peer].number)
+
+
+def is_full_mesh(spec: Spec) -> bool:
+    """Whether every node has a tunnel to every other one."""
+    return len(spec.nodes) <= spec.tunnels.full_mesh
+
+
+def link(spec: Spec, node: str, peer: str, bfd: dict[frozenset[str], Bfd]) -> Link:
+    """The end of the tunnel between ``node`` and ``peer`` that lies at ``node``."""
+    here, there = spec.nodes[node].number, spec.nodes[peer].number
+    return Link(
+        peer=peer,
+        interface=interface(peer),
+        port=spec.tunnels.port + there - 1,
+        peer_port=spec.tunnels.port + here - 1,
+        local=link_local(here),
+        remote=link_local(there),
+        peer_asn=underlay_asn(there),
+        cost=cost(_location(spec, node), _location(spec, peer)),
+        mtu=min(_mtu(node), _mtu(peer)) - WIREGUARD_OVERHEAD,
+        bfd=bfd.get(frozenset((node, peer)), default_bfd(spec)),
+    )
+
+
+def default_bfd(spec: Spec) -> Bfd:
+    """BFD timers of a link that has none of its own in the stack file."""
+    return Bfd(spec.tunnels.bfd.interval, spec.tunnels.bfd.multiplier)
+
+
+def own_bfd(spec: Spec) -> dict[frozenset[str], Bfd]:
+    """BFD timers given for single links, by the set of their two ends."""
+    return {
+        frozenset(name.split(":")): Bfd(timers.interval, timers.multiplier)
+        for name, timers in spec.tunnels.links.items()
+    }
+
+
+def _location(spec: Spec, node: str) -> tuple[float, float]:
+    return spec.regions[split_id(node)[0]].location
+
+
+def _mtu(node: str) -> int:
+    return PROVIDERS[split_id(node)[1].rpartition("-")[0]].mtu

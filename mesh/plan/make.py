@@ -1,0 +1,139 @@
+"""The plan of a network: a pure function of its spec."""
+
+from __future__ import annotations
+
+from mesh.plan import firewall, links, sessions
+from mesh.plan.model import (
+    Access,
+    AddressPair,
+    Bfd,
+    Check,
+    Node,
+    Plan,
+    Ports,
+    PrefixPair,
+    Region,
+    Role,
+    Service,
+)
+from mesh.spec import Spec
+from mesh.spec.meaning import mirrored, split_id
+from mesh.spec.providers import PROVIDERS
+
+
+def make(spec: Spec) -> Plan:
+    """Everything that can be known of the network before a server exists.
+
+    The spec has been checked (:func:`mesh.spec.load`), so nothing here can fail.
+    """
+    tunnels = {node_id: _tunnel(spec, node_id) for node_id in spec.nodes}
+    neighbours = links.neighbours(spec)
+    bfd = links.own_bfd(spec)
+    services = tuple(_service(spec, name) for name in sorted(spec.services))
+    serves = _serves(spec, services)
+    return Plan(
+        stack=spec.stack,
+        twin=spec.twin,
+        asn=spec.asn,
+        prefixes=PrefixPair(spec.prefixes.ipv4, spec.prefixes.ipv6),
+        tunnels=PrefixPair(spec.tunnels.ipv4, spec.tunnels.ipv6),
+        port=spec.tunnels.port,
+        # Direct, or over one other node when a tunnel is cut; a hub adds one more. A short
+        # limit ends path hunting before it starts.
+        path_limit=3 if links.is_full_mesh(spec) else 4,
+        regions=tuple(_region(spec, region_id) for region_id in sorted(spec.regions)),
+        nodes=tuple(
+            _node(spec, node_id, tunnels, neighbours[node_id], bfd, serves[node_id])
+            for node_id in sorted(spec.nodes)
+        ),
+        services=services,
+        access=Access(
+            admin=spec.admin.ssh,
+            registry=spec.registry.sources,
+            registry_port=spec.registry.port,
+            ssh_keys=spec.admin.keys,
+        ),
+        firewall=firewall.rules(spec, services),
+        whoami=spec.whoami,
+        without=tuple(sorted(spec.without)),
+    )
+
+
+def _tunnel(spec: Spec, node_id: str) -> AddressPair:
+    number = spec.nodes[node_id].number
+    return AddressPair(spec.tunnels.ipv4[number], spec.tunnels.ipv6[int(str(number), 16)])
+
+
+def _region(spec: Spec, region_id: str) -> Region:
+    region = spec.regions[region_id]
+    offset = int(region.block.network_address) - int(spec.prefixes.ipv4.network_address)
+    return Region(
+        id=region_id,
+        name=region.name,
+        index=offset // region.block.num_addresses,
+        block=region.block,
+        location=region.location,
+    )
+
+
+def _node(
+    spec: Spec,
+    node_id: str,
+    tunnels: dict[str, AddressPair],
+    neighbours: tuple[str, ...],
+    bfd: dict[frozenset[str], Bfd],
+    services: tuple[str, ...],
+) -> Node:
+    region_id, slot_name = split_id(node_id)
+    provider = slot_name.rpartition("-")[0]
+    given = spec.nodes[node_id]
+    slot = spec.regions[region_id].slots[slot_name]
+    host = int(slot) - int(spec.prefixes.ipv4.network_address)
+    has_ipv6 = given.ipv6 and spec.prefixes.ipv6 is not None
+    announced6 = mirrored(host, spec.prefixes.ipv6) if has_ipv6 and spec.prefixes.ipv6 else None
+    return Node(
+        id=node_id,
+        region=region_id,
+        provider=provider,
+        slot=host,
+        number=given.number,
+        roles=_roles(spec, node_id, provider),
+        ipv6=has_ipv6,
+        announced=AddressPair(slot, announced6),
+        tunnel=tunnels[node_id],
+        router_id=tunnels[node_id].ipv4,
+        underlay_asn=links.underlay_asn(given.number),
+        links=tuple(links.link(spec, node_id, peer, bfd) for peer in neighbours),
+        reflectors=sessions.reflectors(spec, node_id, tunnels),
+        upstreams=sessions.upstreams(spec, provider, has_ipv6),
+        services=services,
+    )
+
+
+def _roles(spec: Spec, node_id: str, provider: str) -> tuple[Role, ...]:
+    roles = [Role.EDGE] if PROVIDERS[provider].announces else []
+    if node_id in spec.reflectors:
+        roles.append(Role.REFLECTOR)
+    if node_id in spec.registries:
+        roles.append(Role.REGISTRY)
+    return tuple(roles)
+
+
+def _service(spec: Spec, name: str) -> Service:
+    service = spec.services[name]
+    return Service(
+        name=name,
+        addresses=AddressPair(service.addresses.ipv4, service.addresses.ipv6),
+        ports=Ports(tuple(sorted(service.ports.tcp)), tuple(sorted(service.ports.udp))),
+        checks=tuple(Check(**check.model_dump()) for check in service.checks),
+        nodes=tuple(sorted(spec.nodes if service.nodes is None else service.nodes)),
+    )
+
+
+def _serves(spec: Spec, services: tuple[Service, ...]) -> dict[str, tuple[str, ...]]:
+    """Names of the services of each node."""
+    serves: dict[str, list[str]] = {node_id: [] for node_id in spec.nodes}
+    for service in services:
+        for node_id in service.nodes:
+            serves[node_id].append(service.name)
+    return {node_id: tuple(names) for node_id, names in serves.items()}
