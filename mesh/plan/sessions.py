@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.plan.model import AddressPair, Family, ReflectorSession, UpstreamSession
+from mesh.plan.model import Address, AddressPair, Family, ReflectorSession, UpstreamSession
 from mesh.spec import Spec
 from mesh.spec.providers import PROVIDERS
 
@@ -12,7 +12,7 @@ def upstreams(spec: Spec, provider_name: str, ipv6: bool) -> tuple[UpstreamSessi
     provider = PROVIDERS[provider_name]
     if provider.peer_asn is None:
         return ()
-    neighbours: list[tuple[Family, object]] = [("ipv4", provider.peer_ipv4)]
+    neighbours: list[tuple[Family, Address | None]] = [("ipv4", provider.peer_ipv4)]
     if ipv6 and spec.prefixes.ipv6 is not None:
         neighbours.append(("ipv6", provider.peer_ipv6))
     return tuple(
@@ -26,7 +26,7 @@ def upstreams(spec: Spec, provider_name: str, ipv6: bool) -> tuple[UpstreamSessi
         )
         for family, neighbor in neighbours
         if neighbor is not None
-    )  # type: ignore[arg-type]
+    )
 
 
 def reflectors(

@@ -12,3 +12,13 @@ class File:
     path: str
     content: str
     mode: int = 0o644
+    group: str = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFiles:
+    """All public files of a node, sorted by path, and the units that are enabled and started, in
+    the order in which they start."""
+
+    files: tuple[File, ...]
+    units: tuple[str, ...]

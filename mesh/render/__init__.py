@@ -1,0 +1,16 @@
+"""From plan and facts to files: the same input gives the same bytes."""
+
+from mesh.render.files import File, NodeFiles
+from mesh.render.node import node_files, node_secrets
+from mesh.render.placeholders import placeholder_facts
+from mesh.render.user_data import Seed, user_data
+
+__all__ = [
+    "File",
+    "NodeFiles",
+    "Seed",
+    "node_files",
+    "node_secrets",
+    "placeholder_facts",
+    "user_data",
+]

@@ -1,0 +1,41 @@
+"""Facts for rendering before any node exists: documented stand-ins, never deployed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from ipaddress import IPv4Address, IPv6Address
+
+from mesh.facts import Facts
+from mesh.plan import Plan
+
+_FIRST4, _FIRST6 = int(IPv4Address("203.0.113.0")), int(IPv6Address("2001:db8::"))
+
+
+def placeholder_facts(plan: Plan) -> dict[str, Facts]:
+    """Facts of every node from the documentation ranges (RFC 5737, RFC 3849), with keys that are
+    hashes of the node's name: nobody holds their private halves."""
+    return {
+        node.id: Facts(
+            instance_id=f"placeholder-{node.id}",
+            uplink="enp1s0",
+            ipv4=IPv4Address(_FIRST4 + node.number % 254),
+            ipv6=IPv6Address(_FIRST6 + node.number) if node.ipv6 else None,
+            gateway4=IPv4Address("203.0.113.254"),
+            gateway6=IPv6Address("fe80::ffff") if node.ipv6 else None,
+            mtu=1500,
+            bird="2.17.5",
+            kernel="6.12.0",
+            debian="13",
+            kernel_wireguard=True,
+            wireguard=_key("wireguard", node.id),
+            identity=_key("identity", node.id),
+            sealing=_key("sealing", node.id),
+            tls_sha256=None,
+        )
+        for node in plan.nodes
+    }
+
+
+def _key(kind: str, node_id: str) -> str:
+    return base64.b64encode(hashlib.sha256(f"{kind} of {node_id}".encode()).digest()).decode()

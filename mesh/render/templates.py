@@ -1,0 +1,53 @@
+"""The templates: Jinja2, strict, with the few filters that BIRD's language asks for."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import jinja2
+
+from mesh.facts import Facts
+from mesh.plan import AddressPair, Family
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+
+
+def _of(pair: AddressPair | Facts, family: Family) -> IPv4Address | IPv6Address:
+    """The address of one family of something that has both."""
+    address: IPv4Address | IPv6Address | None = getattr(pair, family)
+    if address is None:
+        raise ValueError(f"there is no {family} address")
+    return address
+
+
+def _symbol(name: str) -> str:
+    """A node id as a name in BIRD's language, which has no hyphens."""
+    return re.sub(r"[^a-z0-9_]", "_", name)
+
+
+def _password_name(provider: str) -> str:
+    """The constant that holds a provider's BGP password on a node."""
+    return f"PASSWORD_{_symbol(provider).upper()}"
+
+
+@cache
+def environment(system: str) -> jinja2.Environment:
+    """The templates of one operating system, by the name of its folder (``debian``)."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES / system),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  (configuration files, not HTML; inputs are typed values)
+    )
+    made.filters.update({"of": _of, "symbol": _symbol, "password_name": _password_name})
+    return made
+
+
+def rendered(template: str, **values: object) -> str:
+    """One Debian template with its values; StrictUndefined makes a missing one an error."""
+    return environment("debian").get_template(template).render(**values)

@@ -1,0 +1,89 @@
+"""User data: who a node is, whom it believes, and a bootstrap of a page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from mesh.plan import Plan, Role
+from mesh.render.files import File
+from mesh.render.templates import rendered
+
+PACKAGES = (
+    "bird2",
+    "wireguard-tools",
+    "nftables",
+    "iproute2",
+    "openssl",
+    "python3",
+    "python3-cryptography",
+    "python3-httpx",
+    "python3-pydantic",
+)
+"""What every node gets from Debian."""
+
+REGISTRY_PACKAGES = ("python3-fastapi", "python3-uvicorn", "python3-sqlalchemy")
+"""What a registry needs beside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What a node is born with. ``token`` is empty where the user data are shown to others."""
+
+    registries: tuple[str, ...]
+    """Base addresses: ``https://203.0.113.1:8443``."""
+    operator: str
+    """The operator's Ed25519 public key, base64."""
+    bundle: str
+    """SHA-256 of the bundle, hex."""
+    token: str
+
+
+def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
+    """The cloud-config of a node; the same bytes for the same seed."""
+    node = plan.node(node_id)
+    registry = Role.REGISTRY in node.roles
+    packages = PACKAGES + (REGISTRY_PACKAGES if registry else ())
+    document = {
+        "node": node_id,
+        "registries": list(seed.registries),
+        "operator": seed.operator,
+        "bundle": seed.bundle,
+        "token": seed.token,
+        "registry": registry,
+        "registry_port": plan.access.registry_port,
+    }
+    units = ["bootstrap", "agent"] + ["registry"] * registry
+    files = [
+        File(
+            "/etc/nftables.conf",
+            rendered("network/nftables-base.conf.j2", node=node, plan=plan, registry=registry),
+            0o755,
+        ),
+        *(
+            File(
+                f"/etc/systemd/system/anycast-mesh-{unit}.service",
+                rendered(f"systemd/{unit}.service.j2"),
+            )
+            for unit in units
+        ),
+        File(
+            "/usr/local/lib/anycast-mesh/bootstrap",
+            rendered("cloud-init/bootstrap.py.j2", packages=repr(list(packages))),
+            0o755,
+        ),
+        File(
+            "/var/lib/cloud/scripts/per-boot/anycast-mesh",
+            rendered("cloud-init/start.sh.j2"),
+            0o755,
+        ),
+        # The last one: where it is, all others are.
+        File("/etc/anycast-mesh/seed.json", json.dumps(document, indent=1) + "\n", 0o600),
+    ]
+    return rendered(
+        "cloud-init/user-data.j2",
+        node=node,
+        plan=plan,
+        bootcmd=rendered("cloud-init/bootcmd.sh.j2"),
+        files=files,
+    )
