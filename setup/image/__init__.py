@@ -1,0 +1,1 @@
+"""The Debian 13 tree that every node of the lab boots from."""
