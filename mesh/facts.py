@@ -8,33 +8,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated
+
+from pydantic import Field
+
+# These texts are written into configuration files, so what they may hold is said here, and holds
+# wherever facts are parsed with a TypeAdapter: on the operator's side of every join.
+Interface = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")]
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$")]
+"""32 bytes in base64."""
+Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+~:_-]{1,64}$")]
+InstanceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What a node says of itself, and what the operator needs to render and to seal for it."""
 
-    instance_id: str
+    instance_id: InstanceId
     """The provider's id of this instance, as cloud-init knows it."""
-    uplink: str
+    uplink: Interface
     """The interface that holds the main address: found by address, never by name."""
     ipv4: IPv4Address
     """Main address, the source of the IPv4 upstream session."""
     ipv6: IPv6Address | None
     gateway4: IPv4Address | None
     gateway6: IPv6Address | None
-    mtu: int
-    bird: str
+    mtu: Annotated[int, Field(ge=576, le=65535)]
+    bird: Version
     """Version of BIRD as ``bird --version`` prints it, for example ``2.17.1``."""
-    kernel: str
-    debian: str
+    kernel: Version
+    debian: Version
     kernel_wireguard: bool
     """False where tunnels run in userspace (wireguard-go)."""
-    wireguard: str
+    wireguard: Key
     """Public key, base64 as ``wg pubkey`` prints it."""
-    identity: str
+    identity: Key
     """Ed25519 public key, base64: signs requests and reports."""
-    sealing: str
+    sealing: Key
     """X25519 public key, base64: secrets are sealed to it."""
-    tls_sha256: str | None
+    tls_sha256: Sha256 | None
     """SHA-256 (hex) of the registry's certificate, on a registry."""

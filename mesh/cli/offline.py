@@ -1,0 +1,163 @@
+"""``mesh check``, ``mesh plan`` and ``mesh render``: no engine, no network, no secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mesh.facts import Facts
+from mesh.plan import Plan, make
+from mesh.render import Seed, node_files, placeholder_facts, user_data
+from mesh.spec import Loaded, Problem, SpecError, load_file
+
+INVALID = 1
+"""Exit code of a stack file that cannot be used; wrong usage is 2, as typer has it."""
+
+Stack = Annotated[str, typer.Option("--stack", "-s", help="Reads Pulumi.<stack>.yaml.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+Root = Annotated[
+    Path, typer.Option("--root", help="Folder of the stack files.", file_okay=False, exists=True)
+]
+
+
+def check(stack: Stack = "prod", as_json: AsJson = False, root: Root = Path()) -> None:
+    """Say everything that is wrong with a stack file; exit 1 if something is."""
+    try:
+        problems = load_file(stack, root).problems
+        valid = True
+    except SpecError as error:
+        problems, valid = error.problems, False
+    if as_json:
+        document = {"stack": stack, "valid": valid, "problems": [_as_json(p) for p in problems]}
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        _print_problems(problems)
+        verdict = "[green]valid[/]" if valid else "[red]not valid[/]"
+        Console(highlight=False).print(f"Pulumi.{escape(stack)}.yaml: {verdict}")
+    if not valid:
+        raise typer.Exit(INVALID)
+
+
+def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = Path()) -> None:
+    """Show the network that a stack file describes."""
+    made = make(_loaded(stack, root).spec)
+    if as_json:
+        typer.echo(TypeAdapter(Plan).dump_json(made, indent=2).decode())
+    else:
+        _print_plan(made)
+
+
+def render(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.", file_okay=False)],
+    node: Annotated[
+        list[str] | None, typer.Option("--node", help="Node id; may be repeated; all if unsaid.")
+    ] = None,
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            "--facts", help="JSON of facts by node id, instead of placeholders.", dir_okay=False
+        ),
+    ] = None,
+    stack: Stack = "prod",
+    root: Root = Path(),
+) -> None:
+    """Write the files that nodes would get; they hold no secret."""
+    made = make(_loaded(stack, root).spec)
+    wanted = node or [each.id for each in made.nodes]
+    for node_id in wanted:
+        if node_id not in {each.id for each in made.nodes}:
+            known = ", ".join(each.id for each in made.nodes)
+            _fail([Problem("--node", node_id, "there is no such node", f"use one of {known}")])
+    known_facts = placeholder_facts(made) if facts is None else _read_facts(facts)
+    files = node_files(made, known_facts)
+    seed = Seed(registries=(), operator="", bundle="", token="")
+    for node_id in wanted:
+        if node_id not in files:
+            _fail([Problem("--facts", str(facts), f"{node_id} is not in it", "add its facts")])
+        for file in files[node_id].files:
+            _write(out / node_id / file.path.lstrip("/"), file.content)
+        _write(out / node_id / "user-data", user_data(made, node_id, seed))
+        typer.echo(f"{out / node_id}: {len(files[node_id].files) + 1} files")
+
+
+def _loaded(stack: str, root: Path) -> Loaded:
+    try:
+        loaded = load_file(stack, root)
+    except SpecError as error:
+        _fail(error.problems)
+    _print_problems(loaded.problems)
+    return loaded
+
+
+def _fail(problems: Iterable[Problem]) -> NoReturn:
+    _print_problems(problems)
+    raise typer.Exit(INVALID)
+
+
+def _print_problems(problems: Iterable[Problem]) -> None:
+    """To standard error, so that what is asked for stays alone on standard output."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for problem in problems:
+        label = "[red]error[/]" if problem.severity == "error" else "[yellow]warning[/]"
+        console.print(f"{label}: {escape(str(problem))}")
+
+
+def _as_json(problem: Problem) -> dict[str, str]:
+    keys = ("severity", "key", "value", "reason", "cure")
+    return {key: getattr(problem, key) for key in keys}
+
+
+def _read_facts(path: Path) -> dict[str, Facts]:
+    try:
+        return TypeAdapter(dict[str, Facts]).validate_json(path.read_bytes())
+    except OSError as error:
+        _fail([Problem("--facts", str(path), str(error), "give a file that can be read")])
+    except ValidationError as error:
+        _fail(
+            Problem(
+                f"--facts {'.'.join(map(str, item['loc']))}",
+                str(path),
+                item["msg"],
+                "give facts as the registry reports them",
+            )
+            for item in error.errors(include_url=False, include_input=False)
+        )
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+
+
+def _print_plan(made: Plan) -> None:
+    console = Console(highlight=False)
+    console.print(f"AS{made.asn}  {'  '.join(str(p) for p in made.prefixes.both())}")
+    nodes = Table("node", "roles", "announced", "tunnel", "tunnels to (cost)", "upstream")
+    for node in made.nodes:
+        nodes.add_row(
+            node.id,
+            " ".join(node.roles),
+            "\n".join(map(str, node.announced.both())),
+            "\n".join(map(str, node.tunnel.both())),
+            "\n".join(f"{link.peer} ({link.cost})" for link in node.links),
+            "\n".join(f"AS{s.peer_asn} {s.neighbor}" for s in node.upstreams),
+        )
+    services = Table("service", "addresses", "ports", "nodes")
+    for service in made.services:
+        ports = [f"{port}/tcp" for port in service.ports.tcp]
+        ports += [f"{port}/udp" for port in service.ports.udp]
+        services.add_row(
+            service.name,
+            "\n".join(map(str, service.addresses.both())),
+            " ".join(ports),
+            "\n".join(service.nodes),
+        )
+    console.print(nodes, services)
