@@ -21,8 +21,11 @@ class Group:
 
 
 def groups(plan: Plan, node: Node, facts: Mapping[str, Facts]) -> Groups:
-    """The sets that the rules name, in both families: always all, so that a rule never dangles."""
-    nodes = [facts[mate.id] for mate in plan.nodes if mate.id in facts]
+    """The sets that the rules name, in both families: always all, so that a rule never dangles.
+
+    ``nodes`` holds the mates that this node has a tunnel to: nobody else sends it WireGuard.
+    """
+    nodes = [facts[link.peer] for link in node.links if link.peer in facts]
     members: dict[str, list[object]] = {
         "admin": list(plan.access.admin),
         "registry": list(plan.access.registry),

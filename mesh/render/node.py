@@ -12,8 +12,6 @@ from mesh.render import firewall
 from mesh.render.files import File, NodeFiles
 from mesh.render.templates import rendered
 
-TCP_IP4_HEADERS, TCP_IP6_HEADERS = 40, 60
-
 
 def node_files(plan: Plan, facts: Mapping[str, Facts]) -> dict[str, NodeFiles]:
     """Files and units of every node that has facts; the others are absent from the network.
@@ -24,6 +22,7 @@ def node_files(plan: Plan, facts: Mapping[str, Facts]) -> dict[str, NodeFiles]:
     mtu = min((link.mtu for node in plan.nodes for link in node.links), default=1420)
     regions = {region.id: region for region in plan.regions}
     services = {service.name: service for service in plan.services}
+    tunnels = {node.id: node.tunnel for node in plan.nodes}
     done: dict[str, NodeFiles] = {}
     for node in plan.nodes:
         if node.id in facts:
@@ -35,7 +34,7 @@ def node_files(plan: Plan, facts: Mapping[str, Facts]) -> dict[str, NodeFiles]:
                 "v6": plan.prefixes.ipv6 is not None,
                 "mtu": mtu,
             }
-            done[node.id] = _files(plan, node, facts, services, context, network)
+            done[node.id] = _files(plan, node, facts, services, tunnels, context, network)
     return done
 
 
@@ -51,12 +50,13 @@ def _files(
     node: Node,
     facts: Mapping[str, Facts],
     services: Mapping[str, Service],
+    tunnels: Mapping[str, AddressPair],
     context: dict[str, object],
     network: File,
 ) -> NodeFiles:
     own = facts[node.id]
     present = [link for link in node.links if link.peer in facts]
-    tunnels = [
+    wireguard = [
         File(
             f"/etc/wireguard/{link.interface}.conf",
             rendered("network/wireguard.conf.j2", node=node, link=link, peer=facts[link.peer]),
@@ -99,8 +99,8 @@ def _files(
             "/etc/systemd/system/bird.service.d/anycast-mesh.conf",
             rendered("systemd/bird.conf.j2"),
         ),
-        File("/etc/anycast-mesh/agent.json", _agent(plan, node, services, facts)),
-        *tunnels,
+        File("/etc/anycast-mesh/agent.json", _agent(plan, node, services, facts, tunnels)),
+        *wireguard,
     ]
     units = ["nftables.service", "anycast-mesh-dummy.service"]
     units += [f"anycast-mesh-tunnel@{link.interface}.service" for link in present]
@@ -149,18 +149,21 @@ def _next_hops(
 
 
 def _agent(
-    plan: Plan, node: Node, services: Mapping[str, Service], facts: Mapping[str, Facts]
+    plan: Plan,
+    node: Node,
+    services: Mapping[str, Service],
+    facts: Mapping[str, Facts],
+    tunnels: Mapping[str, AddressPair],
 ) -> str:
-    """What the agent has to watch, as JSON with sorted keys."""
+    """What the agent has to watch, as JSON with sorted keys. ``mates`` are at the far ends of its
+    tunnels: a node that reaches none of them is alone."""
     document = {
         "node": node.id,
         "region": node.region,
         "interface": "dummy0",
         "aggregates": [str(prefix) for prefix in plan.prefixes.both()],
         "mates": [
-            str(mate.tunnel.ipv4)
-            for mate in plan.nodes
-            if mate.id != node.id and mate.id in facts
+            str(tunnels[link.peer].ipv4) for link in node.links if link.peer in facts
         ],
         "services": [
             {

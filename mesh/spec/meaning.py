@@ -99,13 +99,20 @@ def check_tunnels(sections: Sections) -> Iterator[Problem]:
                 "use a range of RFC 1918 or RFC 4193",
             )  # fmt: skip
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
-    room = min(tunnels.ipv4.num_addresses, tunnels.ipv6.num_addresses) - 2
     for node_id, node in nodes.items():
-        if node.number > room:
+        narrow = [
+            str(network)
+            for network, host in (
+                (tunnels.ipv4, node.number),
+                (tunnels.ipv6, int(str(node.number), 16)),
+            )
+            if host > network.num_addresses - 2
+        ]
+        if narrow:
             yield Problem(
                 f"mesh:nodes.{node_id}.number", str(node.number),
-                f"{tunnels.ipv4} and {tunnels.ipv6} have room for numbers 1 to {room}",
-                "give a free number or widen mesh:tunnels",
+                f"{' and '.join(narrow)} has no address of that number",
+                "give a lower free number or widen mesh:tunnels",
             )  # fmt: skip
         if tunnels.port + node.number - 1 > 65535:
             yield Problem(

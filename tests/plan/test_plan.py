@@ -1,0 +1,247 @@
+"""The plan of the seed's network, and what holds for every network."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import ip_address
+from itertools import combinations
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from mesh.plan import Plan, Role
+from tests.stacks import bent, one_node_without_ipv6, plan_of, prod, without_ipv6
+
+# values.md: announced, tunnel
+SEED = {
+    "lax-vultr-1": ("192.30.120.1", "2620:71:4000::1", "10.10.10.1", "fd00:10:10::1"),
+    "ord-vultr-1": ("192.30.120.9", "2620:71:4000::9", "10.10.10.2", "fd00:10:10::2"),
+    "mia-vultr-1": ("192.30.120.25", "2620:71:4000::25", "10.10.10.3", "fd00:10:10::3"),
+    "ewr-vultr-1": ("192.30.120.17", "2620:71:4000::17", "10.10.10.4", "fd00:10:10::4"),
+}
+
+
+@pytest.mark.parametrize("node_id", SEED)
+def test_the_seeds_nodes_have_the_seeds_addresses(node_id: str) -> None:
+    node = plan_of(prod()).node(node_id)
+    addresses = (*node.announced.both(), *node.tunnel.both())
+    assert tuple(str(address) for address in addresses) == SEED[node_id]
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_an_edge_speaks_bgp_with_vultr_as_vultr_prescribes(family: str) -> None:
+    sessions = plan_of(prod()).node("lax-vultr-1").upstreams
+    (session,) = [s for s in sessions if s.family == family]
+    expected = {"ipv4": "169.254.169.254", "ipv6": "2001:19f0:ffff::1"}[family]
+    assert (session.peer_asn, str(session.neighbor), session.multihop) == (64515, expected, 2)
+    assert session.password == "vultr"
+
+
+def test_los_angeles_reflects_and_the_others_are_its_clients() -> None:
+    plan = plan_of(prod())
+    reflector = plan.node("lax-vultr-1")
+    assert {s.peer for s in reflector.reflectors if s.client} == set(SEED) - {"lax-vultr-1"}
+    for node in plan.nodes:
+        if node is not reflector:
+            assert {s.peer for s in node.reflectors} == {"lax-vultr-1"}
+
+
+def test_two_reflectors_are_peers_and_not_each_others_clients() -> None:
+    plan = plan_of(bent("reflectors", ["lax-vultr-1", "ewr-vultr-1"]))
+    (session,) = [
+        s
+        for s in plan.node("lax-vultr-1").reflectors
+        if s.peer == "ewr-vultr-1" and s.family == "ipv4"
+    ]
+    assert not session.client
+
+
+def test_cost_follows_distance() -> None:
+    links = {link.peer: link.cost for link in plan_of(prod()).node("ewr-vultr-1").links}
+    assert links == {"ord-vultr-1": 12, "mia-vultr-1": 18, "lax-vultr-1": 39}
+
+
+def test_without_an_ipv6_prefix_nothing_announced_has_ipv6() -> None:
+    plan = plan_of(without_ipv6())
+    assert all(node.announced.ipv6 is None for node in plan.nodes)
+    assert {s.family for node in plan.nodes for s in node.upstreams} == {"ipv4"}
+    assert {s.family for node in plan.nodes for s in node.reflectors} == {"ipv4"}
+
+
+def test_a_node_without_ipv6_still_carries_it_for_its_mates() -> None:
+    node = plan_of(one_node_without_ipv6()).node("mia-vultr-1")
+    assert node.announced.ipv6 is None and node.tunnel.ipv6 is not None
+    assert [s.family for s in node.upstreams] == ["ipv4"]
+
+
+def test_bfd_can_be_set_for_one_link() -> None:
+    slow = {"interval": 300, "multiplier": 5}
+    plan = plan_of(bent("tunnels/links", {"ewr-vultr-1:lax-vultr-1": slow}))
+    for a, b in (("lax-vultr-1", "ewr-vultr-1"), ("ewr-vultr-1", "lax-vultr-1")):
+        timers = {link.peer: link.bfd.interval for link in plan.node(a).links}
+        assert timers.pop(b) == 300
+        assert set(timers.values()) == {150}
+
+
+def test_the_firewall_lets_the_world_in_at_services_only() -> None:
+    plan = plan_of(prod())
+    worldly = {(r.zone, r.protocol, r.ports[0]) for r in plan.firewall if r.source == "anyone"}
+    assert worldly == {("announced", "tcp", 80), ("announced", "tcp", 443)}
+
+
+# --- For every network -----------------------------------------------------------------------
+
+PROVIDERS = ("vultr",)
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> dict[str, Any]:
+    """Stack files of one to twelve nodes over up to eight regions, in any order."""
+    count = draw(st.integers(1, 8))
+    blocks = draw(st.permutations([f"192.30.121.{8 * i}/29" for i in range(count)]))
+    numbers = draw(st.permutations(range(1, 6 * count + 1)))
+    regions: dict[str, Any] = {}
+    nodes: dict[str, Any] = {}
+    for index, block in enumerate(blocks):
+        region = f"r{chr(97 + index)}"
+        first = int(block.split(".")[3].split("/")[0])
+        hosts = draw(st.permutations(range(first + 1, first + 7)))
+        here = draw(st.integers(1, 3))
+        regions[region] = {
+            "name": region.upper(),
+            "block": block,
+            "location": [draw(st.integers(-80, 80)), draw(st.integers(-179, 179))],
+            "slots": {f"vultr-{n + 1}": f"192.30.121.{hosts[n]}" for n in range(here)},
+        }
+        for n in range(here):
+            if not nodes or draw(st.booleans()):
+                ipv6 = draw(st.booleans())
+                nodes[f"{region}-vultr-{n + 1}"] = {"number": numbers[len(nodes)], "ipv6": ipv6}
+    names = draw(st.permutations(sorted(nodes)))
+    values = prod()
+    values["regions"] = regions
+    values["nodes"] = nodes
+    values["reflectors"] = list(names[: draw(st.integers(1, 2))])
+    values["registries"] = [names[0]]
+    values["tunnels"]["fullMesh"] = draw(st.sampled_from([2, 4, 32]))
+    return values
+
+
+def shuffled(values: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The same stack file with its maps written in another order."""
+    source = random.Random(seed)  # noqa: S311  (an order, not a secret)
+
+    def again(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        keys = list(value)
+        source.shuffle(keys)
+        return {key: again(value[key]) for key in keys}
+
+    mixed: dict[str, Any] = again(values)
+    return mixed
+
+
+@given(fleets())
+def test_no_two_nodes_share_anything(values: dict[str, Any]) -> None:
+    plan = plan_of(values)
+    for pick in (
+        lambda node: node.router_id,
+        lambda node: node.underlay_asn,
+        lambda node: node.number,
+        lambda node: node.announced.ipv4,
+        lambda node: node.tunnel.ipv4,
+        lambda node: node.tunnel.ipv6,
+    ):
+        assert len({pick(node) for node in plan.nodes}) == len(plan.nodes)
+    announced6 = [n.announced.ipv6 for n in plan.nodes if n.announced.ipv6]
+    assert len(set(announced6)) == len(announced6)
+
+
+@given(fleets())
+def test_tunnel_announced_and_service_addresses_are_disjoint(values: dict[str, Any]) -> None:
+    plan = plan_of(values)
+    kinds = [
+        {a for node in plan.nodes for a in node.tunnel.both()},
+        {a for node in plan.nodes for a in node.announced.both()},
+        {a for service in plan.services for a in service.addresses.both()},
+    ]
+    for one, other in combinations(kinds, 2):
+        assert not one & other
+    for address in kinds[1] | kinds[2]:
+        assert any(ip_address(str(address)) in prefix for prefix in plan.prefixes.both())
+
+
+@given(fleets())
+def test_both_ends_of_a_tunnel_agree(values: dict[str, Any]) -> None:
+    plan = plan_of(values)
+    ends = {(node.id, link.peer): link for node in plan.nodes for link in node.links}
+    for (here, there), link in ends.items():
+        other = ends[there, here]
+        assert (link.port, link.local, link.cost) == (other.peer_port, other.remote, other.cost)
+        assert (link.mtu, link.bfd) == (other.mtu, other.bfd)
+        assert link.peer_asn == plan.node(there).underlay_asn
+        assert len(link.interface) <= 15
+    for node in plan.nodes:
+        ports = [link.port for link in node.links]
+        assert len(set(ports)) == len(ports)
+
+
+@given(fleets())
+def test_a_mesh_is_full_or_every_node_reaches_its_region_and_all_reflectors(
+    values: dict[str, Any],
+) -> None:
+    plan = plan_of(values)
+    full = len(plan.nodes) <= values["tunnels"]["fullMesh"]
+    hubs = {node.id for node in plan.with_role(Role.REFLECTOR)}
+    for node in plan.nodes:
+        peers = {link.peer for link in node.links}
+        expected = {
+            mate.id
+            for mate in plan.nodes
+            if full or mate.id in hubs or node.id in hubs or mate.region == node.region
+        } - {node.id}
+        assert peers == expected
+
+
+@given(fleets())
+def test_sessions_never_mix_families(values: dict[str, Any]) -> None:
+    for node in plan_of(values).nodes:
+        for session in (*node.upstreams, *node.reflectors):
+            assert session.neighbor.version == int(session.family[-1])
+
+
+@given(fleets(), st.integers())
+def test_the_order_of_the_file_means_nothing(values: dict[str, Any], seed: int) -> None:
+    assert plan_of(shuffled(values, seed)) == plan_of(values)
+
+
+@settings(max_examples=60)
+@given(fleets(), st.data())
+def test_a_node_that_goes_renumbers_nobody(values: dict[str, Any], data: st.DataObject) -> None:
+    keep = {*values["reflectors"], *values["registries"]}
+    others = sorted(set(values["nodes"]) - keep)
+    if not others:
+        return
+    before = plan_of(values)
+    gone = data.draw(st.sampled_from(others))
+    del values["nodes"][gone]
+    values["tunnels"]["fullMesh"] = 32 if len(before.nodes) <= values["tunnels"]["fullMesh"] else 2
+    after = plan_of(values)
+    for node in after.nodes:
+        was = before.node(node.id)
+        assert (node.announced, node.tunnel, node.router_id, node.underlay_asn, node.slot) == (
+            was.announced, was.tunnel, was.router_id, was.underlay_asn, was.slot,
+        )  # fmt: skip
+        if len(after.nodes) > 2:
+            assert set(node.links) <= set(was.links)
+
+
+@given(fleets())
+def test_a_plan_survives_being_written_down(values: dict[str, Any]) -> None:
+    plan = plan_of(values)
+    adapter = TypeAdapter(Plan)
+    assert adapter.validate_json(adapter.dump_json(plan)) == plan

@@ -1,0 +1,284 @@
+"""What a person is told of a stack file: the key, the value, the reason and the cure, all at once."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.spec import SpecError, for_preview, from_engine, load, load_file, read_stack_file
+from tests.stacks import ROOT, bent, prod
+
+
+def ssh_key(letter: str) -> str:
+    """A well-formed public key that nobody holds."""
+    kind = b"ssh-ed25519"
+    blob = len(kind).to_bytes(4, "big") + kind + (32).to_bytes(4, "big") + letter.encode() * 32
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()} {letter}@example"
+
+
+WEB = {
+    "ports": {"tcp": [80]},
+    "checks": [{"kind": "http", "port": 80}],
+}
+
+REFUSED: list[tuple[str, str, Any, str, str]] = [
+    # what is wrong, path, value, key that is named, reason that is given
+    ("ASN 0", "asn", 0, "mesh:asn", "greater than or equal to 1"),
+    ("a private ASN", "asn", 64512, "mesh:asn", "private (RFC 6996)"),
+    ("a 32-bit private ASN", "asn", 4200000001, "mesh:asn", "private (RFC 6996)"),
+    ("AS_TRANS", "asn", 23456, "mesh:asn", "AS_TRANS"),
+    ("a documentation ASN", "asn", 64496, "mesh:asn", "documentation"),
+    ("an ASN in words", "asn", "twenty", "mesh:asn", "valid integer"),
+    ("host bits", "prefixes/ipv4", "192.30.120.5/23", "mesh:prefixes.ipv4", "192.30.120.0/23"),
+    ("too long an aggregate", "prefixes/ipv4", "192.30.120.0/25", "mesh:prefixes.ipv4", "/24"),
+    ("too long an IPv6", "prefixes/ipv6", "2620:71:4000::/56", "mesh:prefixes.ipv6", "/48"),
+    ("a private aggregate", "prefixes/ipv4", "10.0.0.0/16", "mesh:prefixes.ipv4", "not global"),
+    ("no prefix at all", "prefixes/ipv4", "lax", "mesh:prefixes.ipv4", ""),
+    ("public tunnels", "tunnels/ipv4", "8.8.8.0/24", "mesh:tunnels.ipv4", "private"),
+    ("tunnels too small", "tunnels/ipv4", "10.10.10.0/30", "mesh:nodes.mia-vultr-1.number", "no"),
+    ("ports beyond 65535", "tunnels/port", 65534, "mesh:tunnels.port", "65535"),
+    ("a link of one end", "tunnels/links", {"lax-vultr-1": {}}, "mesh:tunnels.links", "two nodes"),
+    ("an open admin", "admin/ssh", ["0.0.0.0/0"], "mesh:admin.ssh", "opens SSH to the world"),
+    ("an open IPv6 admin", "admin/ssh", ["::/0"], "mesh:admin.ssh", "opens SSH to the world"),
+    ("nobody may log in", "admin/ssh", [], "mesh:admin.ssh", "nobody"),
+    ("a key that is none", "admin/keys", ["ssh-ed25519 AAAA"], "mesh:admin.keys[0]", "not an SSH"),
+    ("a key twice", "admin/keys", [ssh_key("a")] * 2, "mesh:admin.keys[1]", "twice"),
+    (
+        "a block outside",
+        "regions/lax/block",
+        "192.30.122.0/29",
+        "mesh:regions.lax.block",
+        "outside the aggregate",
+    ),
+    ("a block too large", "regions/lax/block", "192.30.120.0/28", "mesh:regions.lax.block", "/29"),
+    (
+        "blocks that overlap",
+        "regions/eu/block",
+        "192.30.120.0/29",
+        "mesh:regions.eu.block",
+        "overlaps",
+    ),
+    (
+        "two nodes in one slot",
+        "regions/lax/slots/vultr-2",
+        "192.30.120.1",
+        "mesh:regions.lax.slots.vultr-2",
+        "two nodes in one slot",
+    ),
+    (
+        "a slot outside its region",
+        "regions/lax/slots/vultr-2",
+        "192.30.120.9",
+        "mesh:regions.lax.slots.vultr-2",
+        "not a host address",
+    ),
+    (
+        "the broadcast address",
+        "regions/lax/slots/vultr-2",
+        "192.30.120.7",
+        "mesh:regions.lax.slots.vultr-2",
+        "not a host address",
+    ),
+    ("no region", "nodes/sea-vultr-1", {"number": 9}, "mesh:nodes.sea-vultr-1", "no region sea"),
+    (
+        "a region without that slot",
+        "nodes/eu-vultr-1",
+        {"number": 9},
+        "mesh:nodes.eu-vultr-1",
+        "no slot vultr-1",
+    ),
+    ("a number twice", "nodes/lax-vultr-2", {"number": 1}, "mesh:nodes", "has it already"),
+    ("an unknown provider", "nodes/lax-acme-1", {"number": 9}, "mesh:nodes.lax-acme-1", "unknown"),
+    ("a node at AWS", "nodes/lax-aws-1", {"number": 9}, "mesh:nodes.lax-aws-1", "AWS takes no"),
+    ("a node at GCP", "nodes/lax-gcp-1", {"number": 9}, "mesh:nodes.lax-gcp-1", "GCP takes no"),
+    (
+        "too long an id",
+        "nodes/lax-hetzner-1",
+        {"number": 9},
+        "mesh:nodes.lax-hetzner-1",
+        "at most 12",
+    ),
+    ("an id of another form", "nodes/LAX1", {"number": 9}, "mesh:nodes.LAX1", "pattern"),
+    ("no reflector", "reflectors", [], "mesh:reflectors", "at least 1"),
+    ("a reflector that is none", "reflectors", ["lax-vultr-9"], "mesh:reflectors", "no such node"),
+    ("a registry that is none", "registries", ["lax-vultr-9"], "mesh:registries", "no such node"),
+    ("without its registry", "without", ["lax-vultr-1"], "mesh:without", "cannot be left out"),
+    (
+        "a service outside",
+        "services/web/addresses/ipv4",
+        "192.30.122.1",
+        "mesh:services.web.addresses.ipv4",
+        "outside the aggregate",
+    ),
+    (
+        "a service in a region's block",
+        "services/web/addresses/ipv4",
+        "192.30.120.10",
+        "mesh:services.web.addresses.ipv4",
+        "inside 192.30.120.8/29 of region ord",
+    ),
+    (
+        "an IPv6 service in a region's block",
+        "services/web/addresses/ipv6",
+        "2620:71:4000::10",
+        "mesh:services.web.addresses.ipv6",
+        "region ord",
+    ),
+    (
+        "an IPv6 service without IPv6",
+        "prefixes/ipv6",
+        None,
+        "mesh:services.web.addresses.ipv6",
+        "no IPv6",
+    ),
+    (
+        "one address for two",
+        "services/dns",
+        {**WEB, "addresses": {"ipv4": "192.30.120.100"}},
+        "mesh:services.dns.addresses.ipv4",
+        "web has it already",
+    ),
+    (
+        "a service without check",
+        "services/web/checks",
+        [],
+        "mesh:services.web.checks",
+        "at least 1",
+    ),
+    (
+        "a service on no node",
+        "services/web/nodes",
+        ["sea-vultr-1"],
+        "mesh:services.web.nodes",
+        "no such node",
+    ),
+    ("a service without ports", "services/web/ports", {}, "mesh:services.web.ports", "no port"),
+    ("an unknown key", "asns", 1, "mesh:asns", "unknown"),
+    ("an unknown key inside", "tunnels/prot", 1, "mesh:tunnels.prot", "not permitted"),
+    ("a missing key", "nodes", None, "mesh:nodes", "missing"),
+    ("a twin of nobody", "twin", "nobody", "Pulumi.nobody.yaml", "no such stack file"),
+    ("a twin with a path", "twin", "../prod", "mesh:twin", "names the stack"),
+    ("an unneeded secret", "bgpPassword-acme", "s3cretvalue", "mesh:bgpPassword-acme", "no node"),
+    ("an empty secret", "bgpPassword-vultr", "", "mesh:bgpPassword-vultr", "empty"),
+    ("a placeholder", "bgpPassword-vultr", "changeme", "mesh:bgpPassword-vultr", "placeholder"),
+    ("a placeholder in <>", "bgpPassword-vultr", "<md5>", "mesh:bgpPassword-vultr", "placeholder"),
+    ("a quote in a secret", "bgpPassword-vultr", 'ab"c', "mesh:bgpPassword-vultr", "BIRD"),
+    ("too long a secret", "bgpPassword-vultr", "a" * 81, "mesh:bgpPassword-vultr", "80 bytes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "reason"), [row[1:] for row in REFUSED], ids=[r[0] for r in REFUSED]
+)
+def test_each_mistake_is_named_with_its_reason_and_a_cure(
+    path: str, value: Any, key: str, reason: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        load("prod", bent(path, value), ROOT)
+    named = [p for p in refused.value.problems if key in p.key and reason in p.reason]
+    assert named, refused.value
+    assert all(problem.cure for problem in refused.value.problems)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    values = bent("asn", 64512)
+    values["typo"] = 1
+    values["prefixes"]["ipv6"] = "2620:71:4000::1/48"
+    values["nodes"]["sea-vultr-1"] = {"number": 1}
+    with pytest.raises(SpecError) as refused:
+        load("prod", values, ROOT)
+    keys = {problem.key for problem in refused.value.problems}
+    assert {"mesh:asn", "mesh:typo", "mesh:prefixes.ipv6"} <= keys
+    assert {"mesh:nodes.sea-vultr-1", "mesh:nodes.sea-vultr-1.number"} <= keys
+
+
+def test_a_full_block_says_so() -> None:
+    values = bent("regions/lax/slots", {f"vultr-{n}": f"192.30.120.{n}" for n in range(1, 7)})
+    values["nodes"]["lax-vultr-7"] = {"number": 9}
+    with pytest.raises(SpecError, match=r"192\.30\.120\.0/29 is full"):
+        load("prod", values, ROOT)
+
+
+def test_a_missing_slot_is_offered_the_free_addresses() -> None:
+    with pytest.raises(SpecError, match=r"192\.30\.120\.5, 192\.30\.120\.6"):
+        load("prod", bent("nodes/lax-vultr-3", {"number": 9}), ROOT)
+
+
+def test_no_error_ever_shows_a_secret() -> None:
+    for value in ('hunter2"x', "hunter2" * 20):
+        with pytest.raises(SpecError) as refused:
+            load("prod", bent("bgpPassword-vultr", value), ROOT)
+        assert "hunter2" not in str(refused.value)
+
+
+MALFORMED = {
+    "not YAML": "config: [",
+    "not a map": "- config",
+    "no config": "other: {}",
+    "empty": "",
+    "a key twice": "config:\n  mesh:asn: 1\n  mesh:asn: 2\n",
+    "a tag of Python's": "config: !!python/object/apply:os.system ['true']",
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_file_that_is_no_stack_file_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "Pulumi.bad.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as refused:
+        read_stack_file(path)
+    assert refused.value.problems[0].key == str(path)
+
+
+def test_the_seeds_network_is_valid_and_says_what_is_still_to_be_given() -> None:
+    problems = load_file("prod", ROOT).problems
+    assert {p.key for p in problems if p.severity == "preview"} == {
+        "mesh:admin.keys",
+        "mesh:bgpPassword-vultr",
+    }
+    assert [p.key for p in problems if p.severity == "warning"] == ["mesh:reflectors"]
+
+
+def test_a_preview_refuses_what_is_missing() -> None:
+    with pytest.raises(SpecError) as refused:
+        for_preview(load_file("prod", ROOT))
+    assert {p.key for p in refused.value.problems} == {"mesh:admin.keys", "mesh:bgpPassword-vultr"}
+
+
+def test_a_preview_takes_a_complete_stack() -> None:
+    values = bent("admin/keys", [ssh_key("a"), ssh_key("b")])
+    values["bgpPassword-vultr"] = "k7Qz0nW2"
+    assert for_preview(load("prod", values, ROOT)).asn == 27218
+
+
+def test_a_secret_that_cannot_be_read_here_is_no_problem_offline() -> None:
+    values = bent("bgpPassword-vultr", {"secure": "v1:abc"})
+    assert not [p for p in load("prod", values, ROOT).problems if "bgpPassword" in p.key]
+
+
+def test_the_engines_strings_mean_the_same_as_the_file() -> None:
+    import json
+
+    strings = {f"mesh:{k}": json.dumps(v) for k, v in prod().items()}
+    strings["mesh:bgpPassword-vultr"] = "12345678"  # a secret of digits stays a string
+    values = from_engine({**strings, "aws:region": "us-west-2"})
+    assert values.pop("bgpPassword-vultr") == "12345678"
+    assert load("prod", values, ROOT).spec == load("prod", prod(), ROOT).spec
+
+
+def test_a_twin_differs_only_where_it_says_so_and_never_reads_the_originals_secrets(
+    tmp_path: Path,
+) -> None:
+    original = (ROOT / "Pulumi.prod.yaml").read_text()
+    (tmp_path / "Pulumi.prod.yaml").write_text(
+        original + "  mesh:bgpPassword-vultr: {secure: 'v1:abc'}\n"
+    )
+    twin = load("lab", {"twin": "prod", "admin": {"ssh": ["198.51.100.250/32"]}}, tmp_path)
+    source = load("prod", prod(), ROOT)
+    assert twin.spec.twin == "prod"
+    assert twin.spec.nodes == source.spec.nodes
+    assert [str(n) for n in twin.spec.admin.ssh] == ["198.51.100.250/32"]
+    assert "mesh:bgpPassword-vultr" in {p.key for p in twin.problems if p.severity == "preview"}

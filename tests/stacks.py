@@ -1,0 +1,48 @@
+"""Stack files for tests: the seed's network, and ways to bend it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from mesh.plan import Plan, make
+from mesh.spec import load, read_stack_file
+
+ROOT = Path(__file__).parents[1]
+
+
+def prod() -> dict[str, Any]:
+    """The keys of Pulumi.prod.yaml, fresh for each caller."""
+    return copy.deepcopy(read_stack_file(ROOT / "Pulumi.prod.yaml"))
+
+
+def bent(path: str, value: Any) -> dict[str, Any]:
+    """The seed's network with one key changed: ``prefixes.ipv4``; None removes it."""
+    values = prod()
+    *parents, last = path.split("/")
+    place = values
+    for parent in parents:
+        place = place[parent]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return values
+
+
+def plan_of(values: dict[str, Any], stack: str = "prod") -> Plan:
+    """The plan of such keys."""
+    return make(load(stack, values, ROOT).spec)
+
+
+def without_ipv6() -> dict[str, Any]:
+    """The seed's network as it would be without any IPv6 prefix."""
+    values = bent("prefixes/ipv6", None)
+    del values["services"]["web"]["addresses"]["ipv6"]
+    return values
+
+
+def one_node_without_ipv6() -> dict[str, Any]:
+    """The seed's network with Miami at a place that has no IPv6."""
+    return bent("nodes/mia-vultr-1", {"number": 3, "ipv6": False})
