@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from mesh.facts import Facts
-from mesh.plan import AddressPair, Node, Plan, Service
+from mesh.plan import AddressPair, Link, Node, Plan, Service
 from mesh.render import firewall
 from mesh.render.files import File, NodeFiles
 from mesh.render.templates import rendered
@@ -65,7 +65,7 @@ def _files(
         for link in present
     ]
     files = [
-        File("/etc/bird/bird.conf", rendered("bird/bird.conf.j2", **context), 0o640, group="bird"),
+        File("/etc/bird/bird.conf", _bird(node, context, present, facts), 0o640, group="bird"),
         network,
         File("/etc/bird/mesh/out-of-service.conf", rendered("bird/out-of-service.conf.j2")),
         File(
@@ -114,6 +114,14 @@ def _files(
         )
         units.append("anycast-mesh-whoami.service")
     return NodeFiles(tuple(sorted(files, key=lambda file: file.path)), tuple(units))
+
+
+def _bird(
+    node: Node, context: Mapping[str, object], links: list[Link], facts: Mapping[str, Facts]
+) -> str:
+    """A node's own part of BIRD's configuration, with the mates that are there."""
+    mates = [session for session in node.reflectors if session.peer in facts]
+    return rendered("bird/bird.conf.j2", **context, links=links, mates=mates)
 
 
 def _network(plan: Plan) -> File:

@@ -1,0 +1,44 @@
+"""The ``mesh`` command: offline questions, the running mesh, and the lab."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="mesh",
+    help="A dual-stack BGP anycast network from one page of configuration.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("mesh.cli.offline", "check"),
+    "plan": ("mesh.cli.offline", "plan"),
+    "render": ("mesh.cli.offline", "render"),
+    "status": ("mesh.cli.status", "status"),
+}
+"""Every top-level command and where it lives: a new one is one line."""
+
+for _name, (_module, _function) in COMMANDS.items():
+    app.command(_name)(getattr(importlib.import_module(_module), _function))
+
+app.add_typer(importlib.import_module("mesh.cli.lab").app, name="lab")
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("anycast-mesh"))
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,134 @@
+"""Every rendered file of every node is accepted by the daemon that will read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.plan import Plan
+from mesh.render import File, Seed, node_files, node_secrets, placeholder_facts, user_data
+from tests.debian import Debian
+from tests.stacks import bent, one_node_without_ipv6, plan_of, prod, without_ipv6
+
+
+def many_nodes() -> dict[str, Any]:
+    """Hubs: more nodes than a full mesh takes, and two reflectors."""
+    values = bent("tunnels/fullMesh", 3)
+    values["nodes"]["lax-vultr-2"] = {"number": 5}
+    values["reflectors"] = ["lax-vultr-1", "ewr-vultr-1"]
+    return values
+
+
+def no_services() -> dict[str, Any]:
+    """A network that serves nothing yet."""
+    return bent("services", {})
+
+
+STACKS: dict[str, Callable[[], dict[str, Any]]] = {
+    "the seed": prod,
+    "no IPv6 anywhere": without_ipv6,
+    "one node without IPv6": one_node_without_ipv6,
+    "hubs": many_nodes,
+    "no services": no_services,
+}
+SEED = Seed(("https://203.0.113.1:8443",), "A" * 43 + "=", "0" * 64, "token")
+
+
+@pytest.fixture(params=STACKS, scope="module")
+def plan(request: pytest.FixtureRequest) -> Plan:
+    """One plan of each kind."""
+    return plan_of(STACKS[request.param]())
+
+
+@pytest.fixture(scope="module")
+def nodes(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Debian]:
+    """A Debian for each node of it, with its files in place."""
+    files = node_files(plan, placeholder_facts(plan))
+    machines = {}
+    for node_id, each in files.items():
+        machine = Debian(tmp_path_factory.mktemp(node_id))
+        machine.put(each.files)
+        machine.put(node_secrets(plan, node_id, {"vultr": "s3cret"}))
+        reset = next(f for f in each.files if f.path.endswith("out-of-service.conf"))
+        machine.put([File("/run/anycast-mesh/bird/announce.conf", reset.content)])
+        seeded = user_data(plan, node_id, SEED)
+        machine.put([File("/root/user-data", seeded)])
+        machines[node_id] = machine
+    return machines
+
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "BIRD": ("bird", "-p"),
+    "nftables": ("nft", "-c", "-f", "/etc/nftables.conf"),
+    "sshd": ("sh", "-c", "ssh-keygen -qA && mkdir -p /run/sshd && sshd -t"),
+    "cloud-init": ("cloud-init", "schema", "--config-file", "/root/user-data"),
+    "systemd": (
+        "sh",
+        "-c",
+        "systemd-analyze verify --man=no /etc/systemd/system/anycast-mesh-*.service bird.service"
+        " anycast-mesh-tunnel@wg-x.service",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
+def test_the_daemon_accepts_every_nodes_files(
+    nodes: dict[str, Debian], command: tuple[str, ...]
+) -> None:
+    for node_id, machine in nodes.items():
+        answer = machine.run(*command)
+        assert answer.returncode == 0, f"{node_id}: {answer.stdout}{answer.stderr}"
+        assert "rror" not in answer.stderr, f"{node_id}: {answer.stderr}"
+
+
+def test_wireguard_accepts_every_tunnel(nodes: dict[str, Debian]) -> None:
+    script = """
+set -e
+wireguard-go wgt >/dev/null 2>&1
+for file in /etc/wireguard/wg-*.conf; do
+    wg-quick strip "$file" | wg setconf wgt /dev/stdin
+    wg show wgt peers
+done
+"""
+    for node_id, machine in nodes.items():
+        answer = machine.run("bash", "-c", script)
+        assert answer.returncode == 0, f"{node_id}: {answer.stderr}"
+        tunnels = list((machine.folder / "upper/etc/wireguard").iterdir())
+        assert len(answer.stdout.split()) == len(tunnels), f"{node_id}: one peer each"
+
+
+# What a person could get wrong in a template has to be seen by these checks: each breaks a file.
+BREAKS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
+    "BIRD": ("etc/bird/bird.conf", "router id", "router idd", COMMANDS["BIRD"]),
+    "nftables": ("etc/nftables.conf", "policy drop", "policy drp", COMMANDS["nftables"]),
+    "cloud-init": ("root/user-data", "bootcmd:", "bootcmd: 7 #", COMMANDS["cloud-init"]),
+    "systemd": (
+        "etc/systemd/system/anycast-mesh-dummy.service",
+        "ExecStart=/usr/sbin/ip link",
+        "ExecStart=ip-of-nobody link",
+        COMMANDS["systemd"],
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS.values(), ids=BREAKS.keys())
+def test_the_checks_can_fail(
+    tmp_path: Path, broken: tuple[str, str, str, tuple[str, ...]]
+) -> None:
+    path, old, new, command = broken
+    plan = plan_of(prod())
+    machine = Debian(tmp_path)
+    machine.put(node_files(plan, placeholder_facts(plan))["lax-vultr-1"].files)
+    machine.put(node_secrets(plan, "lax-vultr-1", {"vultr": "s3cret"}))
+    machine.put([File("/run/anycast-mesh/bird/announce.conf", "define IN_SERVICE = false;\n")])
+    machine.put([File("/root/user-data", user_data(plan, "lax-vultr-1", SEED))])
+    assert machine.run(*command).returncode == 0
+    file = machine.folder / "upper" / path
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    answer = machine.run(*command)
+    assert answer.returncode != 0 or "rror" in answer.stderr

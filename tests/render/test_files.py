@@ -1,0 +1,150 @@
+"""What rendered files say, and that they say it the same way every time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mesh.cli.main import app
+from mesh.plan import Plan
+from mesh.render import File, Seed, node_files, node_secrets, placeholder_facts, user_data
+from tests.stacks import ROOT, bent, one_node_without_ipv6, plan_of, prod
+
+GOLDEN = Path(__file__).parent / "golden"
+SEED = Seed(("https://203.0.113.1:8443",), "operator", "0" * 64, "the-token")
+
+
+def files_of(plan: Plan, node_id: str) -> dict[str, File]:
+    """A node's files by path."""
+    return {file.path: file for file in node_files(plan, placeholder_facts(plan))[node_id].files}
+
+
+def test_what_mesh_render_writes_is_what_was_committed(tmp_path: Path) -> None:
+    """A change of a template shows as a diff: `mesh render --stack prod --out tests/render/golden`."""
+    arguments = ["render", "--stack", "prod", "--out", str(tmp_path), "--root", str(ROOT)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    written = {str(p.relative_to(tmp_path)): p.read_text() for p in _files(tmp_path)}
+    committed = {str(p.relative_to(GOLDEN)): p.read_text() for p in _files(GOLDEN)}
+    assert set(written) == set(committed)
+    for path, text in committed.items():
+        assert written[path] == text, path
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    def digest() -> str:
+        plan = plan_of(prod())
+        files = node_files(plan, placeholder_facts(plan))
+        return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
+
+    assert digest() == digest()
+
+
+def test_adding_a_region_changes_no_existing_tunnel() -> None:
+    before = plan_of(prod())
+    values = bent("regions/eu/slots", {"vultr-1": "192.30.120.33"})
+    values["nodes"]["eu-vultr-1"] = {"number": 5}
+    after = plan_of(values)
+    for node in before.nodes:
+        old, new = files_of(before, node.id), files_of(after, node.id)
+        for path in old:
+            if "/wireguard/" in path:
+                assert new[path] == old[path]
+        assert "/etc/wireguard/wg-eu-vultr-1.conf" in new
+
+
+def test_no_file_holds_a_private_key_or_a_password() -> None:
+    plan = plan_of(prod())
+    for node in plan.nodes:
+        text = "\n".join(file.content for file in files_of(plan, node.id).values())
+        assert "PrivateKey" not in text
+        assert "s3cret" not in text
+        (sealed,) = node_secrets(plan, node.id, {"vultr": "s3cret"})
+        assert "s3cret" in sealed.content and sealed.mode == 0o640
+
+
+def test_the_user_data_hold_one_secret_and_it_can_be_left_out() -> None:
+    plan = plan_of(prod())
+    with_token = user_data(plan, "lax-vultr-1", SEED)
+    assert with_token.count("the-token") == 1
+    shown = user_data(plan, "lax-vultr-1", Seed(SEED.registries, SEED.operator, SEED.bundle, ""))
+    assert shown == with_token.replace("the-token", "")
+
+
+def test_the_user_data_are_well_below_the_smallest_limit() -> None:
+    """AWS takes 16 KB before base64."""
+    plan = plan_of(prod())
+    for node in plan.nodes:
+        assert len(user_data(plan, node.id, SEED).encode()) < 12 * 1024
+
+
+def test_the_user_data_know_only_keys_that_cloud_init_knows() -> None:
+    """The schema check lets unknown top-level keys pass."""
+    known = {
+        "hostname", "preserve_hostname", "manage_etc_hosts", "ssh_pwauth", "disable_root",
+        "ssh_authorized_keys", "bootcmd", "write_files",
+    }  # fmt: skip
+    document = yaml.safe_load(user_data(plan_of(prod()), "lax-vultr-1", SEED))
+    assert set(document) <= known
+
+
+def test_the_seed_is_written_last() -> None:
+    """Where it lies, all other files lie: that is what a boot after a power cut looks for."""
+    document = yaml.safe_load(user_data(plan_of(prod()), "ord-vultr-1", SEED))
+    assert document["write_files"][-1]["path"] == "/etc/anycast-mesh/seed.json"
+    assert document["write_files"][-1]["permissions"] == "0600"
+    assert json.loads(document["write_files"][-1]["content"])["token"] == "the-token"
+
+
+def test_no_shell_fragment_or_empty_value_is_left_in_a_file() -> None:
+    for values in (prod(), one_node_without_ipv6()):
+        plan = plan_of(values)
+        for node in plan.nodes:
+            for file in files_of(plan, node.id).values():
+                assert not re.search(r"\$\{|\{\{|None|undefined", file.content), file.path
+
+
+def test_a_node_without_ipv6_has_no_ipv6_upstream() -> None:
+    text = files_of(plan_of(one_node_without_ipv6()), "mia-vultr-1")["/etc/bird/bird.conf"].content
+    assert "vultr4" in text and "vultr6" not in text
+
+
+def test_an_upstream_session_has_a_source_of_its_own_family() -> None:
+    plan = plan_of(prod())
+    facts = placeholder_facts(plan)["lax-vultr-1"]
+    text = files_of(plan, "lax-vultr-1")["/etc/bird/bird.conf"].content
+    for name, source in (("vultr4", facts.ipv4), ("vultr6", facts.ipv6)):
+        block = text.split(f"protocol bgp {name} ")[1].split("\n}")[0]
+        assert f"local {source} as NETWORK_ASN;" in block
+
+
+def test_the_kernel_gets_a_route_only_through_a_tunnel() -> None:
+    text = files_of(plan_of(prod()), "ewr-vultr-1")["/etc/bird/bird.conf"].content
+    kernel = text.split("protocol kernel kernel4")[1].split("\n}")[0]
+    assert kernel.count("accept") == 2
+    assert 'net ~ OWNED4 && ifname ~ "wg-*"' in kernel
+
+
+@pytest.mark.parametrize("node_id", ["lax-vultr-1", "ewr-vultr-1"])
+def test_the_registrys_port_is_open_only_on_a_registry(node_id: str) -> None:
+    text = files_of(plan_of(prod()), node_id)["/etc/nftables.conf"].content
+    assert ("dport 8443" in text) == (node_id == "lax-vultr-1")
+
+
+def test_a_missing_node_is_missing_from_its_mates_too() -> None:
+    plan = plan_of(prod())
+    facts = placeholder_facts(plan)
+    del facts["mia-vultr-1"]
+    files = node_files(plan, facts)
+    assert "mia-vultr-1" not in files
+    paths = {file.path for file in files["lax-vultr-1"].files}
+    assert "/etc/wireguard/wg-mia-vultr-1.conf" not in paths
