@@ -122,7 +122,7 @@ def _nearest(folder: Path) -> Path:
 
 def point(link: Path, target: Path) -> None:
     """Make ``link`` a symbolic link to ``target``, in one step and only when it is not one yet."""
-    if link.is_symlink() and Path(os.readlink(link)) == target:
+    if link.is_symlink() and link.readlink() == target:
         return
     make_folder(link.parent)
     beside = link.with_name(f".{link.name}.{os.getpid()}")

@@ -138,8 +138,10 @@ class _Maker:
                 )
                 self.step.doing(f"installing Pulumi {version}")
                 self.step.run(
-                    ["sh", str(script), "--version", version, "--no-edit-path"]
-                    + ["--install-root", scratch],
+                    [
+                        *("sh", str(script), "--version", version),
+                        *("--no-edit-path", "--install-root", scratch),
+                    ],
                     keep_open=[lock],
                     timeout=DOWNLOAD,
                 )
@@ -220,9 +222,8 @@ def require_go(go: str) -> None:
 
 def build_space(go: str) -> list[tuple[Path, int]]:
     """Return what the build needs in Go's caches and in the temporary folder, in bytes."""
-    modules, build, scratch = _go_output(go, "env", "GOMODCACHE", "GOCACHE", "GOTMPDIR").split("\n")[
-        :3
-    ]
+    asked = _go_output(go, "env", "GOMODCACHE", "GOCACHE", "GOTMPDIR")
+    modules, build, scratch = asked.split("\n")[:3]
     sdk = Path(modules, "github.com", "pulumi", "pulumi", f"sdk/v3@v{versions.load().pulumi}")
     half = BUILD // 2
     needs = [(Path(scratch or tempfile.gettempdir()), cache.GIB)]

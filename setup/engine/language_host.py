@@ -109,7 +109,7 @@ class Children:
 
 def virtualenv(info: messages.ProgramInfo) -> Path | None:
     """Return the folder that the program's ``virtualenv`` option names."""
-    name = info.options["virtualenv"] if "virtualenv" in info.options else ""
+    name = info.options["virtualenv"] if "virtualenv" in info.options else ""  # noqa: SIM401
     return Path(info.root_directory or ".", str(name)).resolve() if name else None
 
 
@@ -137,7 +137,7 @@ def interpreter(
 
 def program_of(info: messages.ProgramInfo) -> str:
     """Return the file or folder that holds the program."""
-    return os.path.normpath(os.path.join(info.program_directory, info.entry_point or "."))
+    return str(Path(info.program_directory, info.entry_point or "."))
 
 
 def ask(info: messages.ProgramInfo, script: str) -> Any:

@@ -11,6 +11,7 @@ from setup.failure import SetupFailure
 
 APT = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")
+OFF = ("no", "false", "without", "off", "disable")  # what apt's own StringToBool takes for no
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def deb822(text: str) -> Iterator[Source]:
         fields = _fields(stanza)
         if "deb" not in fields.get("types", "").split():
             continue
-        if fields.get("enabled", "yes").lower() in ("no", "false", "off", "0", "disable", "without"):
+        if fields.get("enabled", "yes").lower() in OFF:
             continue
         for uri in fields.get("uris", "").split():
             for suite in fields.get("suites", "").split():

@@ -1,0 +1,111 @@
+"""The lab stack's working copy: ``Pulumi.lab.yaml`` with secrets of its own, made once.
+
+The committed file stays as it is; what is generated (passphrase, log-in keys, BGP passwords)
+lies under ``.mesh``, for root only.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from mesh.spec import load_file
+from mesh.spec.secrets import PREFIX, needed
+
+STACK = "lab"
+KEYS = ("lab-1", "lab-2")  # two, as the spec asks of every stack
+PROJECT = "name: anycast-mesh\nruntime: python\n"
+
+
+def prepare(root: Path, state: Path, environment: dict[str, str]) -> Path:
+    """Make all that the lab's first deployment needs; returns the working copy of its stack file.
+
+    What exists is kept: changing a password or key would change the deployed lab.
+    """
+    for folder in (state, state / "pulumi", state / "state", state / "ssh"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write_once(state / "passphrase", secrets.token_urlsafe(32))
+    # The engine writes its salt beside the Pulumi.yaml of the folder in which a stack is made.
+    # In a folder of its own that is the working copy, and never the committed file.
+    (state / "Pulumi.yaml").write_text(PROJECT)
+    working = state / f"Pulumi.{STACK}.yaml"
+    _write_copy(root / f"Pulumi.{STACK}.yaml", working, _public_keys(state / "ssh"))
+    pulumi = ["pulumi", "--non-interactive", "-C", str(state)]
+    _quiet([*pulumi, "stack", "select", "--create", STACK], environment)
+    for key in _missing_passwords(root, working):
+        password = secrets.token_urlsafe(24)
+        setting = [*pulumi, "config", "set", "--secret", "--stack", STACK, key]
+        _quiet(setting, environment, stdin=password)
+    return working
+
+
+def _write_copy(committed: Path, working: Path, keys: list[str]) -> None:
+    """Write the committed file, with what the working copy alone has, as the working copy."""
+    document: dict[str, Any] = yaml.safe_load(committed.read_text())
+    known: dict[str, Any] = yaml.safe_load(working.read_text()) if working.exists() else {}
+    config = document.setdefault("config", {})
+    for name, value in known.get("config", {}).items():
+        if name.startswith(f"mesh:{PREFIX}"):
+            config[name] = value
+    config["mesh:admin"] = {**config.get("mesh:admin", {}), "keys": keys}
+    if "encryptionsalt" in known:
+        document["encryptionsalt"] = known["encryptionsalt"]
+    if document != known:
+        beside = working.with_suffix(".new")
+        beside.write_text(yaml.safe_dump(document, sort_keys=False))
+        beside.replace(working)
+
+
+def _missing_passwords(root: Path, working: Path) -> list[str]:
+    """Keys of the BGP passwords that the stack needs and has not got."""
+    config = yaml.safe_load(working.read_text())["config"]
+    wanted = [f"mesh:{PREFIX}{name}" for name in needed(load_file(STACK, root, working).spec)]
+    return [key for key in wanted if key not in config]
+
+
+def _public_keys(folder: Path) -> list[str]:
+    """The public halves of the lab's log-in keys, made when missing."""
+    return [_public_key(folder / name) for name in KEYS]
+
+
+def _public_key(path: Path) -> str:
+    public = path.with_suffix(".pub")
+    if not public.exists():
+        key = Ed25519PrivateKey.generate()
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+        path.unlink(missing_ok=True)
+        _write_once(path, private.decode())
+        line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+        _write_once(public, f"{line} anycast-mesh-{path.name}\n")
+    return public.read_text().strip()
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a file that only its owner reads, in one step, unless it is there."""
+    if path.exists():
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    beside.replace(path)
+
+
+def _quiet(command: list[str], environment: dict[str, str], stdin: str = "") -> None:
+    """Run the engine for a small matter; RuntimeError with its own words when it fails."""
+    done = subprocess.run(
+        command, env=environment, input=stdin, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"`{' '.join(command[:5])}` failed: {done.stderr.strip()}")
