@@ -1,0 +1,1 @@
+"""The node's agent: joins, applies what the operator signed, checks services, announces."""

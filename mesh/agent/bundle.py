@@ -1,0 +1,44 @@
+"""The bundle: agent and registry as one deterministic zip application.
+
+The same sources give the same bytes on every machine, so that the SHA-256 in the user data and in
+the manifest is a property of the checkout alone.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+from mesh.trust.encoding import sha256
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("mesh/trust", "mesh/discovery", "mesh/agent")
+SINGLE = ("mesh/__init__.py", "mesh/facts.py")
+# The start of what a zip can say (1 January 1980): a time stamp that says nothing.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_MAIN = b'"""Entry of the bundle."""\n\nfrom mesh.agent.entry import main\n\nmain()\n'
+
+
+def build() -> bytes:
+    """The bundle of this checkout: sorted names, fixed times and modes."""
+    names = [*SINGLE]
+    for package in PACKAGES:
+        names += [str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")]
+    sources = {name: (ROOT / name).read_bytes() for name in names}
+    sources["__main__.py"] = _MAIN
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(sources):
+            entry = zipfile.ZipInfo(name, date_time=_EPOCH)
+            entry.create_system = 3
+            entry.external_attr = 0o644 << 16
+            # Stored, not deflated: zlib's output may differ between its versions.
+            entry.compress_type = zipfile.ZIP_STORED
+            archive.writestr(entry, sources[name])
+    return buffer.getvalue()
+
+
+def digest(bundle: bytes) -> str:
+    """SHA-256 in hex: the name of a bundle."""
+    return sha256(bundle)

@@ -1,0 +1,1 @@
+"""The registry: relays the operator's signed generations, and answers for the current one."""

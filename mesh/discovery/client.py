@@ -1,0 +1,176 @@
+"""One registry as its callers see it: the standard library's HTTP over TLS, signed where asked.
+
+The certificate is never a reason to refuse: what is fetched is signed, sealed or hashed. Its hash
+is remembered, so that a mismatch can be reported.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from dataclasses import dataclass
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from mesh.discovery import paths
+from mesh.trust.encoding import sha256
+from mesh.trust.requests import Signer
+
+
+class Unreachable(OSError):
+    """The registry could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and body of an answer."""
+
+    status: int
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was granted."""
+        return 200 <= self.status < 300
+
+    def why(self) -> str:
+        """Status and the registry's own words, short enough for a log line."""
+        words = "".join(c for c in self.body[:200].decode("utf-8", "replace") if c.isprintable())
+        return f"HTTP {self.status} {words}".rstrip()
+
+
+class Client:
+    """A connection to one registry, kept open between requests. For one thread at a time."""
+
+    def __init__(self, url: str, signer: Signer | None = None, timeout: float = 5.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or parts.hostname is None:
+            raise ValueError(f"registry {url!r}: must be https://<address>:<port>")
+        self.url = url
+        self.signer = signer
+        self.tls_sha256: str | None = None
+        """SHA-256 (hex) of the certificate that the registry showed last."""
+        self._host, self._port = parts.hostname, parts.port or 443
+        self._timeout = timeout
+        self._connection: http.client.HTTPSConnection | None = None
+        self._nonce: str | None = None
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        signed: bool = False,
+        timeout: float | None = None,
+        limit: int = paths.MAX_ANSWER,
+    ) -> Answer:
+        """One request and its answer. A signed one is tried again with the nonce that a refusal
+        brings; a kept connection that the server has closed is opened again once."""
+        answer = self._once(method, target, body, signed, timeout, limit)
+        if signed and answer.status == 401 and self._nonce is not None:
+            answer = self._once(method, target, body, signed, timeout, limit)
+        return answer
+
+    def close(self) -> None:
+        """Closes the connection; the next request opens a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _once(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        signed: bool,
+        timeout: float | None,
+        limit: int,
+    ) -> Answer:
+        if signed and self._nonce is None:
+            self._send("GET", paths.NONCE, b"", {}, self._timeout, paths.MAX_SMALL)
+        headers = {}
+        if signed:
+            if self.signer is None or self._nonce is None:
+                raise Unreachable(f"{self.url}: gives no nonce")
+            headers["Authorization"] = self.signer.header(method, target, body, self._nonce)
+            self._nonce = None
+        return self._send(method, target, body, headers, timeout or self._timeout, limit)
+
+    def _send(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: dict[str, str],
+        timeout: float,
+        limit: int,
+    ) -> Answer:
+        kept = self._connection is not None
+        try:
+            return self._exchange(method, target, body, headers, timeout, limit)
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            self.close()
+            if not kept or isinstance(error, TimeoutError):
+                raise Unreachable(f"{self.url}: {error or type(error).__name__}") from None
+        try:
+            return self._exchange(method, target, body, headers, timeout, limit)
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            self.close()
+            raise Unreachable(f"{self.url}: {error or type(error).__name__}") from None
+
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: dict[str, str],
+        timeout: float,
+        limit: int,
+    ) -> Answer:
+        connection = self._connected(timeout)
+        connection.request(method, target, body=body or None, headers=headers)
+        response = connection.getresponse()
+        content = response.read(limit + 1)
+        if len(content) > limit:
+            raise ValueError(f"answers with more than {limit} bytes")
+        if response.will_close:
+            self.close()
+        nonce = response.headers.get(paths.NONCE_HEADER)
+        self._nonce = nonce if nonce and len(nonce) == 96 else None
+        return Answer(response.status, content)
+
+    def _connected(self, timeout: float) -> http.client.HTTPSConnection:
+        if self._connection is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            fresh = http.client.HTTPSConnection(
+                self._host, self._port, timeout=min(timeout, self._timeout), context=context
+            )
+            fresh.connect()
+            self._connection = fresh
+            certificate = _tls(fresh).getpeercert(binary_form=True)
+            self.tls_sha256 = sha256(certificate) if certificate else None
+        _tls(self._connection).settimeout(timeout)
+        return self._connection
+
+
+def _tls(connection: http.client.HTTPSConnection) -> ssl.SSLSocket:
+    socket_: socket.socket = connection.sock
+    if not isinstance(socket_, ssl.SSLSocket):
+        raise http.client.NotConnected("not connected")
+    return socket_

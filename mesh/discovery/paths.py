@@ -1,0 +1,28 @@
+"""The API's paths and limits: known to the server, the agent and the operator alike."""
+
+from __future__ import annotations
+
+API = "/api/v1"
+
+HEALTH = f"{API}/health"
+NONCE = f"{API}/nonce"
+MANIFEST = f"{API}/manifest"
+BUNDLE = f"{API}/bundle"
+JOIN = f"{API}/join"
+JOINS = f"{API}/joins"
+PLANNED = f"{API}/planned"
+GENERATION = f"{API}/generation"
+PARTS = f"{API}/parts"
+REPORT = f"{API}/report"
+REPORTS = f"{API}/reports"
+
+NONCE_HEADER = "replay-nonce"
+"""Every answer carries a fresh nonce (the idea of RFC 8555, section 6.5)."""
+
+MAX_BUNDLE = 16 << 20
+MAX_GENERATION = 64 << 20
+MAX_MANIFEST = 1 << 20
+MAX_SMALL = 64 << 10
+MAX_ANSWER = 64 << 20
+MAX_WAIT = 30.0
+"""Longest long-poll, seconds."""

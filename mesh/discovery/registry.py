@@ -1,0 +1,261 @@
+"""What a registry accepts and answers, apart from HTTP.
+
+It trusts nobody: what it stores is signed by the operator or by a node, or comes from a planned
+address and is the operator's to verify. A refusal changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TypeVar
+
+from mesh.discovery.store import Held, Store
+from mesh.trust import signing
+from mesh.trust.documents import (
+    Generation,
+    JoinRequest,
+    Manifest,
+    NodeView,
+    Part,
+    Planned,
+    Report,
+    Views,
+)
+from mesh.trust.encoding import Malformed, dump, parse, sha256
+from mesh.trust.requests import Kind
+from mesh.trust.signing import BadSignature, Purpose, Signed
+
+Address = IPv4Address | IPv6Address
+T = TypeVar("T")
+
+
+class Refused(Exception):
+    """A request that is not granted: an HTTP status, and a reason that gives nothing away."""
+
+    def __init__(self, status: int, reason: str, nodes: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.nodes = status, reason, nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, after verification: ``operator``, ``node`` (a member), ``token`` or ``anyone``."""
+
+    kind: Kind | None
+    id: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The highest generation that is known here."""
+
+    held: Held
+    manifest: Manifest
+    manifest_sha256: str
+    views: Views | None
+
+
+class Registry:
+    """The registry's rules over its store."""
+
+    def __init__(self, store: Store, operator: str, bundle: bytes | None = None) -> None:
+        self.operator = operator
+        self.store = store
+        self._lock = threading.Lock()
+        self._current: Current | None = None
+        self._planned: Planned | None = None
+        self._load()
+        if bundle is not None and store.bundle(sha256(bundle)) is None:
+            store.put_bundle(sha256(bundle), bundle)
+
+    def _load(self) -> None:
+        """Reads back what the store holds; verified again, for a disk is not trusted either."""
+        held, planned = self.store.highest(), self.store.planned()
+        current = None
+        if held is not None:
+            envelope = parse(Signed, held.envelope)
+            manifest = signing.opened(self.operator, Purpose.MANIFEST, envelope, Manifest)
+            views = None if held.views is None else parse(Views, held.views)
+            current = Current(held, manifest, envelope.digest, views)
+        with self._lock:
+            self._current = current
+            self._planned = None if planned is None else parse(Planned, planned)
+
+    def current(self) -> Current | None:
+        """The highest generation."""
+        with self._lock:
+            return self._current
+
+    def planned(self) -> Planned | None:
+        """The planned nodes, where the operator has named them."""
+        with self._lock:
+            return self._planned
+
+    def key(self, kind: Kind, name: str) -> str | None:
+        """The public key of a claimed caller."""
+        if kind == "operator":
+            return self.operator if name == "" else None
+        if kind == "node":
+            current = self.current()
+            entry = None if current is None else current.manifest.nodes.get(name)
+            return None if entry is None else entry.identity
+        planned = self.planned()
+        node = None if planned is None else planned.nodes.get(name)
+        return None if node is None else node.proof
+
+    # --- what comes in -----------------------------------------------------------------------
+
+    def accept_generation(self, body: bytes) -> int:
+        """A whole generation of the operator's: signed, complete, and above what is held."""
+        generation = _parsed(Generation, body)
+        manifest = self._opened(generation.manifest)
+        if set(generation.parts) != set(manifest.nodes):
+            raise Refused(400, "parts and manifest name different nodes")
+        for node, text in generation.parts.items():
+            if sha256(text.encode()) != manifest.nodes[node].part_sha256:
+                raise Refused(400, f"part of {node}: not the one that the manifest names")
+            if _parsed(Part, text).node != node:
+                raise Refused(400, f"part of {node}: belongs to another node")
+        if sha256(generation.views.encode()) != manifest.views_sha256:
+            raise Refused(400, "views: not those that the manifest names")
+        _parsed(Views, generation.views)
+        envelope = _text(generation.manifest)
+        if not self.store.put_generation(
+            manifest.generation, envelope, generation.parts, generation.views
+        ):
+            raise Refused(409, f"generation {manifest.generation} is not above what is held")
+        self._load()
+        return manifest.generation
+
+    def accept_manifest(self, body: bytes) -> bool:
+        """A manifest that a node brings back, after this registry has lost its memory. True
+        where it is higher than all that is known here."""
+        envelope = _parsed(Signed, body)
+        manifest = self._opened(envelope)
+        fresh = self.store.put_manifest(manifest.generation, _text(envelope))
+        if fresh:
+            self._load()
+        return fresh
+
+    def accept_planned(self, body: bytes) -> None:
+        """The operator's list of planned nodes."""
+        planned = _parsed(Planned, body)
+        self.store.put_planned(body.decode(), planned.nodes)
+        self._load()
+
+    def accept_join(self, caller: Caller, body: bytes) -> None:
+        """A join request, kept for the operator to verify; from the node's own address only."""
+        planned = self.planned()
+        if planned is None:
+            raise Refused(503, "no plan is known yet; try again")
+        request = _parsed(JoinRequest, body)
+        node = planned.nodes.get(request.node)
+        if node is None or caller.address not in node.addresses:
+            raise Refused(403, "not a planned node at this address")
+        self.store.put_join(request.node, request.facts.identity, body.decode())
+
+    def accept_report(self, caller: Caller, body: bytes) -> None:
+        """A member's report, signed by that member."""
+        key = self.key("node", caller.id)
+        if caller.kind != "node" or key is None:
+            raise Refused(403, "only a member reports")
+        envelope = _parsed(Signed, body)
+        try:
+            report = signing.opened(key, Purpose.REPORT, envelope, Report)
+        except (BadSignature, Malformed):
+            raise Refused(400, "report: not signed by who sends it, or malformed") from None
+        if report.node != caller.id:
+            raise Refused(400, "report: speaks of another node")
+        self.store.put_report(report.node, report.sequence, _text(envelope))
+
+    def accept_bundle(self, caller: Caller, digest: str | None, body: bytes) -> str:
+        """A bundle of the operator's."""
+        if caller.kind != "operator":
+            raise Refused(403, "only the operator brings a bundle")
+        actual = sha256(body)
+        if digest is not None and digest != actual:
+            raise Refused(400, "the bundle has another hash than its name")
+        self.store.put_bundle(actual, body)
+        return actual
+
+    # --- what goes out -----------------------------------------------------------------------
+
+    def part(self, caller: Caller, node: str) -> str:
+        """A node's part of the current generation: for that node and the operator."""
+        if caller.kind == "node" and caller.id != node:
+            raise Refused(403, "a node asks for its own part")
+        return self.any_part(node)
+
+    def any_part(self, node: str) -> str:
+        """A node's part of the current generation, for our own use."""
+        current = self.current()
+        text = None if current is None else self.store.part(current.manifest.generation, node)
+        if text is None:
+            raise Refused(404, "no such part in the current generation")
+        return text
+
+    def views(self) -> Views:
+        """The views of the current generation."""
+        current = self.current()
+        if current is None or current.views is None:
+            raise Refused(503, "no generation is held here yet")
+        return current.views
+
+    def node(self, name: str) -> tuple[str, NodeView]:
+        """A node by its id, or by its region where that has one node only."""
+        nodes = self.views().nodes
+        if name in nodes:
+            return name, nodes[name]
+        there = tuple(sorted(one for one, view in nodes.items() if view.region == name))
+        if len(there) == 1:
+            return there[0], nodes[there[0]]
+        if there:
+            raise Refused(409, f"{name} has several nodes; name one of them", there)
+        raise Refused(404, f"{name} is neither a node nor a region of this network")
+
+    def discover(self, caller: Caller, asked: Address | None) -> tuple[str, str, list[str]]:
+        """Which node has this address: id, region and planned addresses. Who has only a token
+        asks for itself."""
+        address = caller.address if asked is None or caller.kind == "token" else asked
+        for name, (region, addresses) in self._places().items():
+            if address in addresses and (caller.kind != "token" or caller.id == name):
+                return name, region, [str(one) for one in addresses]
+        raise Refused(404, f"{address} is the address of no node of this network")
+
+    def _places(self) -> dict[str, tuple[str, tuple[Address, ...]]]:
+        planned, current = self.planned(), self.current()
+        places: dict[str, tuple[str, tuple[Address, ...]]] = {}
+        if current is not None and current.views is not None:
+            places |= {n: (v.region, v.addresses) for n, v in current.views.nodes.items()}
+        if planned is not None:
+            places |= {n: (p.region, p.addresses) for n, p in planned.nodes.items()}
+        return places
+
+    def _opened(self, envelope: Signed) -> Manifest:
+        try:
+            return signing.opened(self.operator, Purpose.MANIFEST, envelope, Manifest)
+        except BadSignature:
+            raise Refused(403, "manifest: not signed by this network's operator") from None
+        except Malformed as error:
+            raise Refused(400, str(error)) from None
+
+
+def _parsed(kind: type[T], body: bytes | str) -> T:
+    try:
+        return parse(kind, body)
+    except Malformed as error:
+        raise Refused(400, str(error)) from None
+
+
+def _text(envelope: Signed) -> str:
+    return dump(envelope).decode("ascii")
+
+
+def parsed_address(text: str) -> Address:
+    """An address as a socket gives it; an IPv4-mapped IPv6 address is the IPv4 one."""
+    address = ip_address(text.split("%", 1)[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

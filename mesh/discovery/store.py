@@ -1,0 +1,261 @@
+"""What a registry remembers: bounded tables, in SQLite by default.
+
+Every write is one transaction after everything has been verified: a request that is refused
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+)
+
+KEPT_GENERATIONS = 2
+KEPT_BUNDLES = 3
+JOINS_PER_NODE = 8
+
+_metadata = MetaData()
+_manifests = Table(
+    "manifest",
+    _metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("envelope", Text, nullable=False),
+    Column("views", Text),
+    Column("complete", Boolean, nullable=False),
+)
+_parts = Table(
+    "part",
+    _metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", String(32), primary_key=True),
+    Column("content", Text, nullable=False),
+)
+_planned = Table(
+    "planned", _metadata, Column("id", Integer, primary_key=True), Column("content", Text)
+)
+_joins = Table(
+    "join_request",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("node", String(32), nullable=False, index=True),
+    Column("identity", String(44), nullable=False),
+    Column("content", Text, nullable=False),
+)
+_reports = Table(
+    "report",
+    _metadata,
+    Column("node", String(32), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+)
+_bundles = Table(
+    "bundle",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A manifest that the registry holds. ``complete``: with its parts and views."""
+
+    number: int
+    envelope: str
+    views: str | None
+    complete: bool
+
+
+class Store:
+    """The registry's memory, by SQLAlchemy's URL. One process writes."""
+
+    def __init__(self, url: str) -> None:
+        self._engine: Engine = create_engine(url)
+        # Reading before writing is one step: SQLite would let two writers read the same.
+        self._writing = threading.Lock()
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _durable)
+        _metadata.create_all(self._engine)
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._engine.dispose()
+
+    def highest(self) -> Held | None:
+        """The manifest with the highest number."""
+        with self._engine.connect() as connection:
+            query = select(_manifests).order_by(_manifests.c.number.desc()).limit(1)
+            row = connection.execute(query).first()
+        return None if row is None else Held(row.number, row.envelope, row.views, row.complete)
+
+    def put_generation(self, number: int, envelope: str, parts: dict[str, str], views: str) -> bool:
+        """Keeps a whole generation, unless a higher one is here, or this number with another
+        manifest. True where it is held afterwards."""
+        with self._write() as connection:
+            top = connection.execute(select(func.max(_manifests.c.number))).scalar()
+            same = connection.execute(
+                select(_manifests.c.envelope).where(_manifests.c.number == number)
+            ).scalar()
+            if (top is not None and top > number) or (same is not None and same != envelope):
+                return False
+            connection.execute(delete(_manifests).where(_manifests.c.number == number))
+            connection.execute(delete(_parts).where(_parts.c.number == number))
+            connection.execute(
+                insert(_manifests).values(
+                    number=number, envelope=envelope, views=views, complete=True
+                )
+            )
+            rows = [{"number": number, "node": n, "content": c} for n, c in parts.items()]
+            if rows:
+                connection.execute(insert(_parts), rows)
+            _forget_old(connection)
+            connection.execute(delete(_reports).where(_reports.c.node.not_in(list(parts))))
+        return True
+
+    def put_manifest(self, number: int, envelope: str) -> bool:
+        """Keeps a higher manifest that a node has brought, without its parts."""
+        with self._write() as connection:
+            top = connection.execute(select(func.max(_manifests.c.number))).scalar()
+            if top is not None and top >= number:
+                return False
+            connection.execute(
+                insert(_manifests).values(
+                    number=number, envelope=envelope, views=None, complete=False
+                )
+            )
+            _forget_old(connection)
+        return True
+
+    def part(self, number: int, node: str) -> str | None:
+        """A node's part of a generation."""
+        query = select(_parts.c.content).where(_parts.c.number == number, _parts.c.node == node)
+        return self._text(query)
+
+    def planned(self) -> str | None:
+        """The list of planned nodes, as the operator gave it last."""
+        return self._text(select(_planned.c.content).where(_planned.c.id == 1))
+
+    def put_planned(self, content: str, nodes: Iterable[str]) -> None:
+        """Replaces the list of planned nodes, and forgets the requests of all others."""
+        with self._write() as connection:
+            connection.execute(delete(_joins).where(_joins.c.node.not_in(list(nodes))))
+            connection.execute(delete(_planned))
+            connection.execute(insert(_planned).values(id=1, content=content))
+
+    def put_join(self, node: str, identity: str, content: str) -> None:
+        """Keeps a join request: the last one of each identity, a few identities per node. All of
+        them are kept apart, for a second identity is the operator's to see."""
+        with self._write() as connection:
+            connection.execute(
+                delete(_joins).where(_joins.c.node == node, _joins.c.identity == identity)
+            )
+            connection.execute(insert(_joins).values(node=node, identity=identity, content=content))
+            newest = (
+                select(_joins.c.id)
+                .where(_joins.c.node == node)
+                .order_by(_joins.c.id.desc())
+                .limit(JOINS_PER_NODE)
+            )
+            connection.execute(
+                delete(_joins).where(_joins.c.node == node, _joins.c.id.not_in(newest))
+            )
+
+    def joins(self) -> list[str]:
+        """All join requests, oldest first."""
+        return self._texts(select(_joins.c.content).order_by(_joins.c.id))
+
+    def put_report(self, node: str, sequence: int, content: str) -> None:
+        """Keeps a node's report unless a later one is here."""
+        with self._write() as connection:
+            held = connection.execute(
+                select(_reports.c.sequence).where(_reports.c.node == node)
+            ).scalar()
+            if held is not None and held >= sequence:
+                return
+            connection.execute(delete(_reports).where(_reports.c.node == node))
+            connection.execute(
+                insert(_reports).values(node=node, sequence=sequence, content=content)
+            )
+
+    def reports(self) -> list[str]:
+        """The last report of each node, sorted by node."""
+        return self._texts(select(_reports.c.content).order_by(_reports.c.node))
+
+    def bundle(self, sha256: str) -> bytes | None:
+        """A bundle by its hash."""
+        with self._engine.connect() as connection:
+            query = select(_bundles.c.content).where(_bundles.c.sha256 == sha256)
+            content = connection.execute(query).scalar()
+        return None if content is None else bytes(content)
+
+    def put_bundle(self, sha256: str, content: bytes) -> None:
+        """Keeps a bundle, and the few before it."""
+        with self._write() as connection:
+            connection.execute(delete(_bundles).where(_bundles.c.sha256 == sha256))
+            connection.execute(insert(_bundles).values(sha256=sha256, content=content))
+            newest = select(_bundles.c.id).order_by(_bundles.c.id.desc()).limit(KEPT_BUNDLES)
+            connection.execute(delete(_bundles).where(_bundles.c.id.not_in(newest)))
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table."""
+        with self._engine.connect() as connection:
+            return {
+                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in _metadata.sorted_tables
+            }
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._writing, self._engine.begin() as connection:
+            yield connection
+
+    def _text(self, query: Any) -> str | None:
+        with self._engine.connect() as connection:
+            value = connection.execute(query).scalar()
+        return None if value is None else str(value)
+
+    def _texts(self, query: Any) -> list[str]:
+        with self._engine.connect() as connection:
+            return [str(value) for value in connection.execute(query).scalars()]
+
+
+def _durable(connection: Any, _: Any) -> None:
+    """What the operator was told is held has to survive a power cut: in WAL mode that takes a
+    sync with each commit. A writer waits for another instead of failing."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _forget_old(connection: Connection) -> None:
+    """Keeps the newest generations only."""
+    numbers = connection.execute(
+        select(_manifests.c.number).order_by(_manifests.c.number.desc())
+    ).scalars()
+    old = list(numbers)[KEPT_GENERATIONS:]
+    connection.execute(delete(_manifests).where(_manifests.c.number.in_(old)))
+    connection.execute(delete(_parts).where(_parts.c.number.in_(old)))

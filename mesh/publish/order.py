@@ -1,0 +1,72 @@
+"""What publishing takes and gives: values only, and their form in the stack's state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mesh.facts import Facts
+from mesh.plan import AddressPair, Plan
+from mesh.trust.encoding import dump, parse
+
+
+class PublishError(Exception):
+    """A publication that did not come about. Says which node, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One server as its provider knows it. ``created`` is RFC 3339."""
+
+    instance_id: str
+    created: str
+    token: str = field(repr=False)
+    addresses: AddressPair
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that a publication needs.
+
+    ``operator_key`` is the raw Ed25519 private key, base64. ``passwords`` is keyed by provider.
+    ``registries`` maps the node ids of registries to ``https://<address>:<port>``. ``namespace``
+    is a name under ``/run/netns`` that every connection is made in. ``deadline`` is seconds from
+    the call. A node of ``plan.without`` is not waited for.
+    """
+
+    plan: Plan
+    operator_key: str = field(repr=False)
+    passwords: Mapping[str, str] = field(repr=False)
+    instances: Mapping[str, Instance]
+    bundle: bytes = field(repr=False)
+    registries: Mapping[str, str]
+    namespace: str | None = None
+    deadline: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that has joined: which instance of it, and what it said of itself."""
+
+    instance_id: str
+    identity: str
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The state of the last publication. Nothing in it is secret."""
+
+    generation: int
+    manifest_sha256: str
+    members: dict[str, Member]
+
+
+def dump_fleet(fleet: Fleet) -> str:
+    """A fleet as JSON for the stack's state: the same fleet gives the same text."""
+    return dump(fleet).decode("ascii")
+
+
+def load_fleet(text: str) -> Fleet:
+    """The fleet of that text; :class:`mesh.trust.encoding.Malformed` where it is none."""
+    return parse(Fleet, text)

@@ -1,0 +1,201 @@
+"""The documents that travel between operator, registries and nodes.
+
+Frozen dataclasses, parsed strictly and before use. An unknown key is an error: a document that is
+not understood is not followed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from mesh.facts import Facts
+from mesh.trust.sealing import Box
+from mesh.trust.signing import Signed
+
+_STRICT = ConfigDict(extra="forbid")
+
+NodeId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
+Text = Annotated[str, StringConstraints(max_length=4096)]
+Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
+# Absolute, and nothing in it leads elsewhere: a part can name a file, never a way around one.
+FilePath = Annotated[
+    str, StringConstraints(pattern=r"^(/[A-Za-z0-9_@][A-Za-z0-9._@-]*)+$", max_length=255)
+]
+Unit = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*\.service$")]
+Mode = Annotated[int, Field(ge=0, le=0o755)]
+Group = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicFile:
+    """A file of a node that holds no secret. ``mode`` is permission bits; the owner is root."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    path: FilePath
+    content: str
+    mode: Mode
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class SealedFile:
+    """A file whose content only the node can read."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    path: FilePath
+    box: Box
+    mode: Mode
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One node's share of a generation: its files, the units that run, its sealed files."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    node: NodeId
+    files: tuple[PublicFile, ...]
+    units: tuple[Unit, ...]
+    sealed: tuple[SealedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEntry:
+    """What the manifest says of a node: the hash of its part, and its Ed25519 identity."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    part_sha256: Hash
+    identity: Key
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryEntry:
+    """A registry, and the hash of the certificate that it shows."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    url: Annotated[str, StringConstraints(pattern=r"^https://[0-9A-Za-z.:\[\]-]+$", max_length=128)]
+    tls_sha256: Hash | None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A generation in the operator's words: numbered, and signed by the operator.
+
+    ``nonce`` is fresh for each generation and comes back in the nodes' reports. ``retired`` tells
+    the nodes that the network is being taken down: they withdraw, whatever the floor says.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    network: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    generation: Number
+    nonce: Key
+    bundle: Hash
+    registries: tuple[RegistryEntry, ...]
+    nodes: dict[NodeId, NodeEntry]
+    views_sha256: Hash
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a node is: services that it serves itself, whether it announces, BGP sessions by name
+    with BIRD's word for their state."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    in_service: bool
+    services: dict[Annotated[str, StringConstraints(max_length=64)], bool]
+    sessions: dict[
+        Annotated[str, StringConstraints(max_length=64)],
+        Annotated[str, StringConstraints(max_length=64)],
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A node's word on a generation, signed with its identity.
+
+    ``applied`` is the generation that is in force on the node, 0 where there is none; ``outcome``
+    speaks of ``generation``. ``sequence`` grows with every report of a node.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    node: NodeId
+    generation: Number
+    manifest_sha256: Hash
+    nonce: Key
+    outcome: Literal["applied", "failed", "withdrawn"]
+    reason: Text
+    applied: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    sequence: Number
+    bundle: Hash
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """A node's request to be believed: its facts, and their HMAC under a key that comes from its
+    token. The token itself stays where it is."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    node: NodeId
+    facts: Facts
+    mac: Key
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedNode:
+    """Where a node will be, and the public half of its token's proof."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    region: NodeId
+    addresses: tuple[IPv4Address | IPv6Address, ...]
+    proof: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The nodes of the plan, before any of them has joined."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    nodes: dict[NodeId, PlannedNode]
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What the API shows of a generation: the plan's own words, public, hashed in the manifest.
+
+    ``nodes`` maps an id to its description (region, addresses, WireGuard, cloud-init).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    firewall: dict[str, Any]
+    nodes: dict[NodeId, NodeView]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node as the API shows it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    region: NodeId
+    addresses: tuple[IPv4Address | IPv6Address, ...]
+    description: dict[str, Any]
+    wireguard: dict[str, Any]
+    cloud_init: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A whole generation on its way to a registry. Parts and views are texts, since their hashes
+    are over their bytes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    manifest: Signed
+    parts: dict[NodeId, str]
+    views: str

@@ -1,0 +1,85 @@
+"""Bytes that are the same everywhere: canonical JSON, base64, hashes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
+
+
+class Malformed(ValueError):
+    """What came from outside is not of the shape that was asked for. Never quotes the input,
+    which may hold a secret."""
+
+
+def canonical(value: Any) -> bytes:
+    """JSON as bytes that depend on the value alone: sorted keys, no spaces, ASCII (RFC 8785 in
+    spirit). Floats are refused, since their digits are a matter of taste."""
+    _refuse_floats(value)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode("ascii")
+
+
+def _refuse_floats(value: Any) -> None:
+    if isinstance(value, float):
+        raise TypeError("a signed document holds no floats: their digits are not canonical")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError("the keys of a signed document are strings")
+            _refuse_floats(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_floats(inner)
+
+
+def dump(value: Any) -> bytes:
+    """A document's dataclass as canonical JSON; addresses become strings."""
+    return canonical(_adapter(type(value)).dump_python(value, mode="json"))
+
+
+def parse(kind: type[T], data: bytes | str) -> T:
+    """JSON from outside as a value of that type, or :class:`Malformed`, which names the place and
+    the reason."""
+    try:
+        return _adapter(kind).validate_json(data, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(step) for step in first["loc"]) or "document"
+        raise Malformed(f"{kind.__name__}: {place}: {first['msg']}") from None
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def b64(data: bytes) -> str:
+    """Standard base64, as ``wg pubkey`` prints it."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def unb64(text: str, length: int | None = None) -> bytes:
+    """Base64 back to bytes; one text for one value (no spaces, no loose last bits)."""
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise Malformed("not base64") from None
+    if b64(data) != text:
+        raise Malformed("not canonical base64")
+    if length is not None and len(data) != length:
+        raise Malformed(f"{len(data)} bytes instead of {length}")
+    return data
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 in lower-case hex."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,75 @@
+"""Signatures, each for one purpose: a signature of one kind is never valid as another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, TypeVar
+
+from cryptography.exceptions import InvalidSignature
+from pydantic import ConfigDict
+
+from mesh.trust import keys
+from mesh.trust.encoding import Malformed, b64, dump, parse, sha256, unb64
+
+T = TypeVar("T")
+SIGNATURE_BYTES = 64
+
+
+class Purpose(StrEnum):
+    """What a signature is for. No name is a prefix of another, and each ends before a NUL, so
+    that no signed text of one purpose is a signed text of another."""
+
+    MANIFEST = "anycast-mesh/v1/manifest"
+    REPORT = "anycast-mesh/v1/report"
+    REQUEST = "anycast-mesh/v1/request"
+
+
+class BadSignature(Exception):
+    """The signature is not that key's, or not over that text, or not for that purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A document as the text that was signed, and the signature (base64). The text is verified
+    before it is parsed, and what is parsed is what was verified."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    payload: str
+    signature: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what was signed: how reports name a manifest."""
+        return sha256(self.payload.encode())
+
+
+def sign(private: str, purpose: Purpose, text: bytes) -> str:
+    """Ed25519 over purpose and text, base64."""
+    return b64(keys.signing_key(private).sign(_bound(purpose, text)))
+
+
+def verify(public: str, purpose: Purpose, text: bytes, signature: str) -> None:
+    """Returns where the signature holds; :class:`BadSignature` where it does not."""
+    try:
+        raw = unb64(signature, SIGNATURE_BYTES)
+        keys.verifying_key(public).verify(raw, _bound(purpose, text))
+    except (InvalidSignature, Malformed):
+        raise BadSignature(f"no valid signature for {purpose.value}") from None
+
+
+def signed_document(private: str, purpose: Purpose, document: object) -> Signed:
+    """A document, signed."""
+    text = dump(document)
+    return Signed(text.decode("ascii"), sign(private, purpose, text))
+
+
+def opened(public: str, purpose: Purpose, signed: Signed, kind: type[T]) -> T:
+    """The document of an envelope, after its signature has been verified."""
+    text = signed.payload.encode()
+    verify(public, purpose, text, signed.signature)
+    return parse(kind, text)
+
+
+def _bound(purpose: Purpose, text: bytes) -> bytes:
+    return purpose.value.encode() + b"\0" + text
