@@ -14,46 +14,57 @@ from setup.failure import SetupFailure
 from setup.progress import Step
 
 SPACE = cache.GIB  # the environment and pip's downloads
-STAMP = "anycast-mesh.stamp"
 
 
-def wanted(checkout: Path) -> str:
-    """Return a hash of all that the environment follows from.
+def packages_key(checkout: Path) -> str:
+    """Return a hash of all that the installed packages follow from.
 
-    That is the lock file, what pyproject.toml says about the package (not about tools), the
-    interpreter, and where the checkout lies: scripts in ``bin`` name it.
+    That is the lock file, the interpreter, and where the checkout lies: scripts in ``bin``
+    name it.
     """
+    lock = (checkout / "requirements.lock").read_text()
+    return _hash(lock, sys.version, sys.executable, str(checkout))
+
+
+def project_key(checkout: Path) -> str:
+    """Return a hash of what pyproject.toml says about the package ``mesh``, not about tools."""
     project = tomllib.loads((checkout / "pyproject.toml").read_text())
     package = {name: project[name] for name in ("build-system", "project")}
     package["setuptools"] = project["tool"]["setuptools"]
-    parts = (
-        (checkout / "requirements.lock").read_text(),
-        json.dumps(package, sort_keys=True),
-        sys.version,
-        sys.executable,
-        str(checkout),
-    )
+    return _hash(json.dumps(package, sort_keys=True))
+
+
+def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def virtualenv(checkout: Path, step: Step) -> Path:
-    """Return the environment's folder, made anew when it does not fit.
+    """Return the environment's folder, made anew when its packages do not fit.
 
-    The stamp is written last, so a killed run is begun again; pip keeps what it downloaded.
-    pip's own settings on this machine (files and PIP_* variables) are left as they are.
+    Each of its two stamps is written when its part is complete, so a killed run is begun again;
+    pip keeps what it downloaded. pip's own settings on this machine (files and PIP_* variables)
+    are left as they are.
     """
     folder = checkout / ".venv"
-    stamp = folder / STAMP
-    expected = wanted(checkout)
-    if stamp.is_file() and stamp.read_text() == expected:
-        return folder
+    packages, project = folder / "packages.stamp", folder / "project.stamp"
+    if not _says(packages, packages_key(checkout)):
+        _install_packages(checkout, folder, step)
+        _write_last(packages, packages_key(checkout))
+    if not _says(project, project_key(checkout)):
+        step.doing("installing mesh itself")
+        step.run([*_pip(folder), "--no-deps", "--no-build-isolation", "--editable", str(checkout)])
+        _write_last(project, project_key(checkout))
+    return folder
+
+
+def _install_packages(checkout: Path, folder: Path, step: Step) -> None:
+    """Make the environment with what the lock file names."""
+    require_venv_module()
     cache.require_space([(checkout, SPACE)])
     count = (checkout / "requirements.lock").read_text().count("==")
     step.say(f"installing {count} packages from requirements.lock")
     step.doing("making .venv")
-    stamp.unlink(missing_ok=True)
     step.run([sys.executable, "-m", "venv", "--clear", str(folder)])
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input"]
     collected = 0
 
     def seen(line: str) -> None:
@@ -65,11 +76,15 @@ def virtualenv(checkout: Path, step: Step) -> Path:
             step.doing(f"unpacking {collected} packages")
 
     lock = ["--require-hashes", "--no-deps", "--requirement", str(checkout / "requirements.lock")]
-    step.run([*pip, *lock], seen=seen)
-    step.doing("installing mesh itself")
-    step.run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(checkout)])
-    _write_last(stamp, expected)
-    return folder
+    step.run([*_pip(folder), *lock], seen=seen)
+
+
+def _pip(folder: Path) -> list[str]:
+    return [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input"]
+
+
+def _says(stamp: Path, key: str) -> bool:
+    return stamp.is_file() and stamp.read_text() == key
 
 
 def require_venv_module() -> None:
