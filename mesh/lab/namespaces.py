@@ -1,0 +1,192 @@
+"""Network namespaces: made, entered, searched for processes, removed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mesh.lab.errors import LabError
+from mesh.lab.place import NAMESPACES
+
+T = TypeVar("T")
+
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def run(command: Sequence[str | Path], stdin: str | None = None) -> str:
+    """Standard output of a command; LabError with its own words when it fails or is missing."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(
+            words,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise LabError(f"{words[0]} is missing on this machine; `make up` installs it") from None
+    if done.returncode:
+        raise LabError(f"{' '.join(words[:6])}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+def ip(lines: Iterable[str], namespace: str | None = None) -> None:
+    """Run lines of iproute2 in one process, in a namespace (without one: only `netns` commands)."""
+    batch = "\n".join(lines)
+    if batch:
+        inside = ["-n", namespace] if namespace else []
+        run(["ip", *inside, "-batch", "-"], stdin=batch + "\n")
+
+
+def nft(rules: str, namespace: str) -> None:
+    """Load nftables rules in a namespace, atomically."""
+    run(["nsenter", f"--net={NAMESPACES / namespace}", "nft", "-f", "-"], stdin=rules)
+
+
+def exists(namespace: str) -> bool:
+    """Whether a namespace of that name is mounted (its file alone is not one)."""
+    try:
+        return (NAMESPACES / namespace).stat().st_dev != NAMESPACES.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def create(namespaces: Iterable[str]) -> None:
+    """Make the namespaces that do not exist yet."""
+    missing = [name for name in namespaces if not exists(name)]
+    for name in missing:
+        # What a killed `ip netns add` may leave: a file without a namespace.
+        (NAMESPACES / name).unlink(missing_ok=True)
+    ip([f"netns add {name}" for name in missing])
+
+
+def delete(namespaces: Iterable[str]) -> None:
+    """Remove namespaces with all that is in them but processes; missing ones are fine."""
+    names = tuple(namespaces)
+    ip([f"netns delete {name}" for name in names if exists(name)])
+    for name in names:
+        (NAMESPACES / name).unlink(missing_ok=True)
+
+
+def inside(namespace: str, call: Callable[[], T]) -> T:
+    """The result of a call made within a namespace, in a thread of its own.
+
+    A thread that has entered a namespace ends there: no other code ever runs in the wrong place.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def enter() -> None:
+        try:
+            handle = os.open(NAMESPACES / namespace, os.O_RDONLY)
+            try:
+                if _libc.setns(handle, CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), f"entering namespace {namespace}")
+            finally:
+                os.close(handle)
+            results.append(call())
+        except BaseException as error:  # handed to the caller's thread below
+            errors.append(error)
+
+    thread = threading.Thread(target=enter, name=f"in-{namespace}")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def sysctl(namespace: str, values: Mapping[str, str]) -> None:
+    """Set network sysctls of a namespace; the host's own are out of reach from there."""
+
+    def write() -> None:
+        for key, value in values.items():
+            # "/" separates, as in sysctl.d: interface names may hold dots.
+            Path("/proc/sys/net", key).write_text(value)
+
+    inside(namespace, write)
+
+
+def spawn(command: Sequence[str | Path], log: Path, namespace: str | None = None) -> None:
+    """Start a process that outlives this one, in a session of its own, its streams in files.
+
+    ``setsid --fork`` gives it to init at once, so that whoever calls this (the engine's provider
+    for instance) neither waits for it nor keeps a zombie of it.
+    """
+    entered = ["nsenter", f"--net={NAMESPACES / namespace}", "--"] if namespace else []
+    with log.open("ab") as stream:
+        subprocess.run(
+            ["setsid", "--fork", *entered, *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            cwd="/",
+            check=True,
+        )
+
+
+def processes(namespaces: Iterable[str]) -> dict[str, list[int]]:
+    """Process ids by namespace, as the kernel knows them."""
+    inodes: dict[int, str] = {}
+    found: dict[str, list[int]] = {}
+    for name in namespaces:
+        found[name] = []
+        if exists(name):
+            inodes[(NAMESPACES / name).stat().st_ino] = name
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            owner = inodes.get(os.stat(f"/proc/{pid}/ns/net").st_ino)
+        except OSError:
+            continue  # it has ended since, or is a kernel thread
+        if owner is not None and int(pid) != os.getpid():
+            found[owner].append(int(pid))
+    return found
+
+
+def command_line(pid: int) -> list[str]:
+    """A process's arguments; empty when it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in words[:-1]]
+
+
+def kill_inside(namespaces: Iterable[str], deadline: float = 10.0) -> None:
+    """End every process in the namespaces, at once, and wait until they are gone."""
+    names = tuple(namespaces)
+
+    def none_left() -> bool:
+        left = [pid for pids in processes(names).values() for pid in pids]
+        for pid in left:
+            kill(pid)
+        return not left
+
+    wait_until(none_left, deadline, "the lab's processes to end")
+
+
+def kill(pid: int) -> None:
+    """SIGKILL; a process that has ended is fine."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def wait_until(holds: Callable[[], bool], deadline: float, what: str) -> None:
+    """Return as soon as a condition holds; LabError after ``deadline`` seconds."""
+    end = time.monotonic() + deadline
+    while not holds():
+        if time.monotonic() > end:
+            raise LabError(f"waited {deadline:g} s for {what}, in vain")
+        time.sleep(0.01)

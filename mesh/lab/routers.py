@@ -1,0 +1,140 @@
+"""Configurations of the world's routers: what a provider and the transits are known to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mesh.lab.errors import LabError
+from mesh.lab.underlay import PRIVATE_ASNS, Transit, Underlay, Upstream, Uplink
+from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
+from mesh.plan.model import UpstreamSession
+
+LONGEST = {4: 24, 6: 48}
+"""The longest prefix that providers and the Internet take, by IP version."""
+
+INTERNET = tuple(
+    map(ip_network, ("192.0.2.0/24", "198.18.0.0/15", "2001:db8:fffe::/48", "2001:2::/48"))
+)
+"""Stands for everybody else: documentation and benchmark prefixes (RFC 5737, 3849, 2544, 5180)."""
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,
+)
+
+
+def transit_config(world: Underlay, transit: Transit) -> str:
+    """bird.conf of a region's transit AS."""
+    peers = []
+    for box, kilometres in transit.distances:
+        other = world.transit(box)
+        peers.append(
+            {
+                "name": symbol("t", other.region),
+                "asn": other.asn,
+                "address": other.exchange6,
+                "kilometres": kilometres,
+                # Hot potato: the nearest city that knows the way.
+                "preference": 50_000 - kilometres,
+                # One side calls, so that two calls never collide.
+                "passive": other.asn < transit.asn,
+            }
+        )
+    customers = [
+        {"name": symbol("u", upstream.provider), "asn": upstream.asn, "port": upstream.port}
+        for upstream in world.upstreams
+        if upstream.transit == transit.box
+    ]
+    return _templates.get_template("transit.conf.j2").render(
+        transit=transit,
+        peers=peers,
+        customers=customers,
+        internet4=[net for net in INTERNET if net.version == 4],
+        internet6=[net for net in INTERNET if net.version == 6],
+        transit_link_local=TRANSIT_LINK_LOCAL,
+        upstream_link_local=UPSTREAM_LINK_LOCAL,
+    )
+
+
+def upstream_config(world: Underlay, upstream: Upstream, passwords: Mapping[str, str]) -> str:
+    """bird.conf of a provider's router; ``passwords`` by the names that the sessions use."""
+    nodes = [world.node(node) for node in upstream.nodes]
+    bait = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", *map(str, world.tunnels.both())]
+    for aggregate in world.prefixes.both():
+        bait += map(str, aggregate.subnets(prefixlen_diff=1))
+    return _templates.get_template("upstream.conf.j2").render(
+        upstream=upstream,
+        asn=world.asn,
+        router_id=_router_id(world, upstream),
+        nodes=nodes,
+        transit=world.transit(upstream.transit),
+        sessions=[
+            _session(uplink, session, passwords)
+            for uplink in nodes
+            for session in uplink.sessions
+        ],
+        account=[(prefix, LONGEST[prefix.version]) for prefix in world.prefixes.both()],
+        bait4=[net for net in bait if ":" not in net],
+        bait6=[net for net in bait if ":" in net],
+        private_asns=PRIVATE_ASNS,
+        transit_link_local=TRANSIT_LINK_LOCAL,
+        upstream_link_local=UPSTREAM_LINK_LOCAL,
+    )
+
+
+def symbol(kind: str, name: str) -> str:
+    """A name as BIRD takes it."""
+    return f"{kind}_{name.replace('-', '_')}"
+
+
+def session_name(node: str, family: str) -> str:
+    """Name of a node's session at its upstream."""
+    return symbol("n", f"{node}_{family}")
+
+
+def _session(
+    uplink: Uplink, session: UpstreamSession, passwords: Mapping[str, str]
+) -> dict[str, object]:
+    neighbor = uplink.ipv4 if session.family == "ipv4" else uplink.ipv6
+    if neighbor is None:
+        raise LabError(f"node {uplink.node} has an IPv6 session ({session.name}) and no IPv6")
+    return {
+        "name": session_name(uplink.node, session.family),
+        "family": session.family,
+        "local": session.neighbor,
+        "local_asn": session.peer_asn,
+        "neighbor": neighbor,
+        "multihop": session.multihop or 1,
+        "password": _password(session, passwords),
+    }
+
+
+def _password(session: UpstreamSession, passwords: Mapping[str, str]) -> str | None:
+    if session.password is None:
+        return None
+    password = passwords.get(session.password)
+    if not password:
+        raise LabError(
+            f"mesh:bgpPassword-{session.password} is missing or empty: the provider's router "
+            "needs it for its sessions; set it with `pulumi config set --secret`"
+        )
+    if '"' in password or "\n" in password:
+        raise LabError(
+            f"mesh:bgpPassword-{session.password} holds a double quote or a line break, which "
+            "BIRD cannot take; choose another one"
+        )
+    return password
+
+
+def _router_id(world: Underlay, upstream: Upstream) -> object:
+    """An id of the router's own, from the exchange's upper end: never any box's address there."""
+    number = int(upstream.network6.network_address) >> 64 & 0xFFFFFFFF
+    return ip_address(0xF0000000 | number & 0x0FFFFFFF)

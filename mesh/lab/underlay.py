@@ -1,0 +1,341 @@
+"""Every address of the world around the nodes, computed in one place from the plan.
+
+Documentation prefixes only (RFC 5737, RFC 3849): even a packet that got out would go nowhere.
+
+====================================  =====================================================
+203.0.113.<slot>/32                   a node's main address; its gateway is 203.0.113.254
+2001:db8:<region>:<provider>::/64     nodes of a provider in a region (SLAAC, EUI-64)
+198.51.100.<4 x region>/30            the client of a region and its gateway
+2001:db8:<region>:ffff::/64           the same in IPv6
+198.51.100.128/25, 2001:db8:ffff::/64 the exchange where the transits meet
+198.51.100.250, 2001:db8:ffff::250    the operator
+====================================  =====================================================
+
+Everything derives from numbers that the plan keeps for ever (slot, region index, tunnel number),
+so that adding or removing a region or a node renumbers nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
+
+from mesh.lab.errors import LabError
+from mesh.plan.distance import kilometres
+from mesh.plan.model import Node, Plan, PrefixPair, Region, UpstreamSession
+from mesh.spec.providers import PROVIDERS
+
+T = TypeVar("T")
+
+NODES4 = IPv4Network("203.0.113.0/24")
+GATEWAY4 = IPv4Address("203.0.113.254")
+CLIENTS4 = IPv4Network("198.51.100.0/25")
+EXCHANGE4 = IPv4Network("198.51.100.128/25")
+WORLD6 = IPv6Network("2001:db8::/32")
+EXCHANGE6 = IPv6Network("2001:db8:ffff::/64")
+OPERATOR4 = IPv4Address("198.51.100.250")
+OPERATOR6 = EXCHANGE6[0x250]
+METADATA4 = IPv4Address("169.254.169.254")
+CLIENT_SUBNET = 0xFFFF
+
+REGION_LIMIT = 31
+"""Region indices 0-30: two rows of documentation ASNs (RFC 5398), the last one kept back."""
+
+PROVIDER_NUMBERS = {"vultr": 1, "aws": 2, "gcp": 3, "azure": 4}
+"""The third group of a node's IPv6 network; other providers get one from their name."""
+
+PUBLIC_ASNS = {
+    "vultr": 20473,
+    "aws": 16509,
+    "gcp": 15169,
+    "azure": 8075,
+    "buyvm": 53667,
+    "hetzner": 24940,
+}
+"""The AS that a provider shows to the Internet."""
+
+UNKNOWN_PROVIDER_ASN = 65551
+PRIVATE_ASNS = ((64512, 65534), (4200000000, 4294967294))
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A node's place in the world: its port at the upstream and its main addresses."""
+
+    node: str
+    upstream: str
+    port: str
+    mac: str
+    mtu: int
+    ipv4: IPv4Address
+    gateway4: IPv4Address
+    ipv6: IPv6Address | None
+    announces: bool
+    sessions: tuple[UpstreamSession, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A provider's router in one region."""
+
+    box: str
+    provider: str
+    region: str
+    asn: int
+    gateway4: IPv4Address
+    gateway6: IPv6Address
+    network6: IPv6Network
+    transit: str
+    port: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transit:
+    """The transit AS of a region; ``distances`` is kilometres to every other one, by box."""
+
+    box: str
+    region: str
+    asn: int
+    exchange4: IPv4Address
+    exchange6: IPv6Address
+    port: str
+    distances: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A user of the anycast service in a region."""
+
+    box: str
+    region: str
+    transit: str
+    ipv4: IPv4Address
+    network4: IPv4Network
+    gateway4: IPv4Address
+    ipv6: IPv6Address
+    network6: IPv6Network
+    gateway6: IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Where the operator's own calls come from; ``transit`` is the box of the default route."""
+
+    box: str
+    ipv4: IPv4Address
+    ipv6: IPv6Address
+    transit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """The world around the nodes; every tuple is sorted by box or node id."""
+
+    asn: int
+    prefixes: PrefixPair
+    tunnels: PrefixPair
+    nodes: tuple[Uplink, ...]
+    upstreams: tuple[Upstream, ...]
+    transits: tuple[Transit, ...]
+    clients: tuple[Client, ...]
+    operator: Operator
+
+    def node(self, node_id: str) -> Uplink:
+        """The uplink of a node; LabError where the plan has no such node."""
+        return _named({uplink.node: uplink for uplink in self.nodes}, node_id, "node")
+
+    def upstream(self, box: str) -> Upstream:
+        """The upstream router of that box name."""
+        return _named({upstream.box: upstream for upstream in self.upstreams}, box, "upstream")
+
+    def transit(self, box: str) -> Transit:
+        """The transit router of that box name."""
+        return _named({transit.box: transit for transit in self.transits}, box, "transit")
+
+    def client(self, box: str) -> Client:
+        """The client of that box name."""
+        return _named({client.box: client for client in self.clients}, box, "client")
+
+
+def underlay(plan: Plan) -> Underlay:
+    """The world of a plan: pure, and stable under adding and removing nodes and regions.
+
+    Regions without a node have no box. LabError where a number does not fit the prefixes.
+    """
+    used = {node.region for node in plan.nodes}
+    regions = {region.id: region for region in plan.regions if region.id in used}
+    if not regions:
+        raise LabError("the plan has no node: there is no world to build; add a node to the stack")
+    nodes = tuple(_uplink(plan, node, regions[node.region]) for node in plan.nodes)
+    transits = tuple(_transit(region, regions) for _, region in sorted(regions.items()))
+    first = min(regions.values(), key=lambda region: region.index)
+    return Underlay(
+        asn=plan.asn,
+        prefixes=plan.prefixes,
+        tunnels=plan.tunnels,
+        nodes=nodes,
+        upstreams=_upstreams(plan, regions),
+        transits=transits,
+        clients=tuple(_client(region) for _, region in sorted(regions.items())),
+        operator=Operator("operator", OPERATOR4, OPERATOR6, transit_box(first.id)),
+    )
+
+
+def transit_box(region: str) -> str:
+    """Name of a region's transit box."""
+    return f"transit-{region}"
+
+
+def upstream_box(provider: str, region: str) -> str:
+    """Name of a provider's router in a region."""
+    return f"upstream-{provider}-{region}"
+
+
+def transit_asn(index: int) -> int:
+    """The documentation ASN of a region (RFC 5398): 64496-64511, then 65536-65550."""
+    return 64496 + index if index < 16 else 65536 + index - 16
+
+
+def provider_number(provider: str) -> int:
+    """A provider's number in IPv6 networks; by its name where the table has none."""
+    if provider in PROVIDER_NUMBERS:
+        return PROVIDER_NUMBERS[provider]
+    span = CLIENT_SUBNET - 0x100
+    return 0x100 + int.from_bytes(sha256(provider.encode()).digest()[:4], "big") % span
+
+
+def mac(number: int) -> str:
+    """A node's MAC from its tunnel number: locally administered, known before the node is."""
+    return f"02:6d:65:73:{number >> 8:02x}:{number & 0xFF:02x}"
+
+
+def eui64(network: IPv6Network, mac_address: str) -> IPv6Address:
+    """The SLAAC address of a MAC in a /64 (RFC 4291, appendix A)."""
+    octets = bytearray.fromhex(mac_address.replace(":", ""))
+    octets[0] ^= 0x02
+    identifier = bytes(octets[:3]) + b"\xff\xfe" + bytes(octets[3:])
+    return network[int.from_bytes(identifier, "big")]
+
+
+def network6(region: Region, subnet: int) -> IPv6Network:
+    """The /64 of a region and a provider number (or of its client)."""
+    base = int(WORLD6.network_address) | region.index << 80 | subnet << 64
+    return IPv6Network((base, 64))
+
+
+def _uplink(plan: Plan, node: Node, region: Region) -> Uplink:
+    offset = int(node.announced.ipv4) - int(plan.prefixes.ipv4.network_address)
+    if not 1 <= offset <= 253:
+        raise LabError(
+            f"node {node.id}: its slot {node.announced.ipv4} is number {offset} of "
+            f"{plan.prefixes.ipv4}, and the lab has main addresses for 1 to 253 ({NODES4}); "
+            "give the node a slot in the first /24"
+        )
+    address = mac(node.number)
+    network = network6(region, provider_number(node.provider))
+    known = PROVIDERS.get(node.provider)
+    return Uplink(
+        node=node.id,
+        upstream=upstream_box(node.provider, node.region),
+        port=f"n-{node.id}",
+        mac=address,
+        mtu=known.mtu if known else 1500,
+        ipv4=NODES4[offset],
+        gateway4=GATEWAY4,
+        ipv6=eui64(network, address) if node.ipv6 else None,
+        announces=bool(node.upstreams),
+        sessions=node.upstreams,
+    )
+
+
+def _upstreams(plan: Plan, regions: dict[str, Region]) -> tuple[Upstream, ...]:
+    places = sorted({(node.provider, node.region) for node in plan.nodes})
+    networks = {
+        (provider, region): network6(regions[region], provider_number(provider))
+        for provider, region in places
+    }
+    if len(set(networks.values())) != len(networks):
+        raise LabError(
+            "two providers of one region get the same IPv6 network from their names; "
+            "give one of them a number in mesh.lab.underlay.PROVIDER_NUMBERS"
+        )
+    return tuple(
+        Upstream(
+            box=upstream_box(provider, region),
+            provider=provider,
+            region=region,
+            asn=_public_asn(plan, provider),
+            gateway4=GATEWAY4,
+            gateway6=networks[provider, region][1],
+            network6=networks[provider, region],
+            transit=transit_box(region),
+            port=f"u-{provider}",
+            nodes=tuple(
+                node.id for node in plan.nodes if (node.provider, node.region) == (provider, region)
+            ),
+        )
+        for provider, region in places
+    )
+
+
+def _public_asn(plan: Plan, provider: str) -> int:
+    if provider in PUBLIC_ASNS:
+        return PUBLIC_ASNS[provider]
+    asns = {
+        session.peer_asn
+        for node in plan.nodes
+        if node.provider == provider
+        for session in node.upstreams
+    }
+    public = sorted(
+        asn for asn in asns if not any(low <= asn <= high for low, high in PRIVATE_ASNS)
+    )
+    return public[0] if public else UNKNOWN_PROVIDER_ASN
+
+
+def _transit(region: Region, regions: dict[str, Region]) -> Transit:
+    if region.index >= REGION_LIMIT:
+        raise LabError(
+            f"region {region.id}: its block {region.block} is number {region.index} of the "
+            f"aggregate, and the lab has transits for 0 to {REGION_LIMIT - 1}; "
+            "give the region an earlier block"
+        )
+    return Transit(
+        box=transit_box(region.id),
+        region=region.id,
+        asn=transit_asn(region.index),
+        exchange4=EXCHANGE4[region.index + 1],
+        exchange6=EXCHANGE6[region.index + 1],
+        port=f"t-{region.id}",
+        distances=tuple(
+            (transit_box(other.id), round(kilometres(region.location, other.location)))
+            for _, other in sorted(regions.items())
+            if other.id != region.id
+        ),
+    )
+
+
+def _client(region: Region) -> Client:
+    first = 4 * region.index
+    network = network6(region, CLIENT_SUBNET)
+    return Client(
+        box=f"client-{region.id}",
+        region=region.id,
+        transit=transit_box(region.id),
+        ipv4=CLIENTS4[first + 2],
+        network4=IPv4Network((CLIENTS4[first], 30)),
+        gateway4=CLIENTS4[first + 1],
+        ipv6=network[2],
+        network6=network,
+        gateway6=network[1],
+    )
+
+
+def _named(known: dict[str, T], name: str, kind: str) -> T:
+    try:
+        return known[name]
+    except KeyError:
+        raise LabError(f"the plan has no {kind} {name!r}; it has {', '.join(known)}") from None

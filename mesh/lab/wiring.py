@@ -1,0 +1,290 @@
+"""The boxes of the world and the wires between them, as tables, and how they are laid.
+
+Both ends of every wire are made inside namespaces: the host's own never holds one. Laying is
+repeatable: what exists stays, what is missing is made.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from mesh.lab import namespaces
+from mesh.lab.place import Place
+from mesh.lab.underlay import (
+    EXCHANGE4,
+    EXCHANGE6,
+    METADATA4,
+    Client,
+    Transit,
+    Underlay,
+    Upstream,
+    Uplink,
+)
+
+NODES = "nodes"
+"""The bridge of an upstream towards its nodes."""
+EXCHANGE = "exchange"
+"""The LAN where transits meet: a bridge in ``internet``, an interface elsewhere."""
+UPLINK = "uplink"
+CLIENT = "client"
+TRANSIT = "transit"
+NODE_INTERFACE = "enp1s0"
+"""What Debian calls the first network card of a virtual server."""
+
+TRANSIT_LINK_LOCAL = "fe80::1"
+UPSTREAM_LINK_LOCAL = "fe80::2"
+
+ROUTER = {
+    "ipv4/ip_forward": "1",
+    "ipv6/conf/all/forwarding": "1",
+    "ipv6/conf/default/forwarding": "1",
+    # Nodes behind one gateway are no neighbours of each other, whatever the gateway thinks.
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
+    # A router of the Internet answers for packets that it cannot carry, every time: path MTU
+    # discovery would otherwise fail by chance under load.
+    "ipv4/icmp_ratelimit": "0",
+    "ipv6/icmp/ratelimit": "0",
+}
+QUIET = {
+    # Addresses of the world are known to be unique: no second of waiting for each (DAD).
+    "ipv6/conf/all/accept_dad": "0",
+    "ipv6/conf/default/accept_dad": "0",
+    "ipv6/conf/all/accept_ra": "0",
+    "ipv6/conf/default/accept_ra": "0",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A veth pair: interface ``name`` of ``box`` to interface ``peer_name`` of ``peer``."""
+
+    box: str
+    name: str
+    peer: str
+    peer_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A namespace of the world: its bridges with the ports in them, and its configuration.
+
+    ``lines`` is iproute2, repeatable (``replace``, ``set``), run when all wires are there.
+    """
+
+    name: str
+    sysctl: dict[str, str]
+    bridges: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+def wires(world: Underlay) -> tuple[Wire, ...]:
+    """Every wire of the world but those of the nodes, which come and go with their instances."""
+    found = [Wire("internet", "operator", "operator", EXCHANGE)]
+    for transit in world.transits:
+        found.append(Wire("internet", transit.port, transit.box, EXCHANGE))
+    for upstream in world.upstreams:
+        found.append(Wire(upstream.transit, upstream.port, upstream.box, TRANSIT))
+    for client in world.clients:
+        found.append(Wire(client.transit, CLIENT, client.box, UPLINK))
+    return tuple(found)
+
+
+def boxes(world: Underlay) -> tuple[Box, ...]:
+    """Every box of the world but the nodes."""
+    return (
+        _internet(world),
+        _operator(world),
+        *(_transit(world, transit) for transit in world.transits),
+        *(_upstream(world, upstream) for upstream in world.upstreams),
+        *(_client(client) for client in world.clients),
+    )
+
+
+def lay(place: Place, world: Underlay) -> None:
+    """Make all namespaces, wires, addresses and static routes of the world that are missing."""
+    tables = boxes(world)
+    for box in tables:
+        place.box(box.name).mkdir(parents=True, exist_ok=True)
+    namespaces.create(place.namespace(box.name) for box in tables)
+    present = {box.name: interfaces(place, box.name) for box in tables}
+    for box in tables:
+        if box.name not in present or "lo" not in present[box.name]:
+            continue
+        namespaces.sysctl(place.namespace(box.name), QUIET | box.sysctl)
+    for box in tables:
+        namespaces.ip(_links(place, world, box, present), place.namespace(box.name))
+    for box in tables:
+        namespaces.ip(box.lines, place.namespace(box.name))
+
+
+def _links(
+    place: Place, world: Underlay, box: Box, present: dict[str, set[str]]
+) -> Iterable[str]:
+    """iproute2 lines for the bridges and wires of a box that do not exist yet."""
+    for bridge in box.bridges:
+        if bridge not in present[box.name]:
+            # Snooping would hold back neighbour discovery until the first report.
+            yield f"link add name {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+    for wire in wires(world):
+        if wire.box == box.name and wire.name not in present[box.name]:
+            far = place.namespace(wire.peer)
+            yield f"link add name {wire.name} type veth peer name {wire.peer_name} netns {far}"
+
+
+def interfaces(place: Place, box: str) -> set[str]:
+    """Names of a box's interfaces."""
+    return namespaces.inside(
+        place.namespace(box), lambda: {name for _, name in socket.if_nameindex()}
+    )
+
+
+def attach(place: Place, world: Underlay, uplink: Uplink) -> None:
+    """Make a node's namespace with its network card, wired to a port of its upstream.
+
+    The port's filter stands before the port carries anything.
+    """
+    namespace = place.namespace(uplink.node)
+    upstream = place.namespace(uplink.upstream)
+    namespaces.create([namespace])
+    namespaces.ip(
+        [
+            "link set lo up",
+            f"link add name {NODE_INTERFACE} address {uplink.mac} mtu {uplink.mtu} "
+            f"type veth peer name {uplink.port} mtu {uplink.mtu} netns {upstream}",
+        ],
+        namespace,
+    )
+    namespaces.nft(source_filter(world, uplink), upstream)
+    namespaces.ip([f"link set {uplink.port} master {NODES} up"], upstream)
+
+
+def detach(place: Place, node: str) -> None:
+    """Remove a node's namespace with its network card and the port at the upstream."""
+    namespaces.delete([place.namespace(node)])
+
+
+def source_filter(world: Underlay, uplink: Uplink) -> str:
+    """nftables rules at a node's port: what a provider drops of foreign sources (BCP 38).
+
+    A node may send from its own addresses and, at a provider that takes its announcements, from
+    the account's aggregates. A node without IPv6 has only what neighbour discovery needs.
+    """
+    own4: list[object] = [uplink.ipv4]
+    own6: list[object] = ["::", "fe80::/10", *([uplink.ipv6] if uplink.ipv6 else [])]
+    if uplink.announces:
+        own4.append(world.prefixes.ipv4)
+        own6.extend([world.prefixes.ipv6] if world.prefixes.ipv6 else [])
+    table = f"netdev source-{uplink.node}"
+    return f"""
+add table {table}
+delete table {table}
+table {table} {{
+  chain ingress {{
+    type filter hook ingress device "{uplink.port}" priority 0; policy accept;
+    ip saddr != {{ {", ".join(map(str, own4))} }} counter drop
+    ip6 saddr != {{ {", ".join(map(str, own6))} }} counter drop
+  }}
+}}
+"""
+
+
+def _internet(world: Underlay) -> Box:
+    ports = ["operator", *(transit.port for transit in world.transits)]
+    return Box(
+        name="internet",
+        sysctl={"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"},
+        bridges=(EXCHANGE,),
+        lines=("link set lo up", f"link set {EXCHANGE} up")
+        + tuple(f"link set {port} master {EXCHANGE} up" for port in ports),
+    )
+
+
+def _operator(world: Underlay) -> Box:
+    gateway = world.transit(world.operator.transit)
+    return Box(
+        name=world.operator.box,
+        sysctl={},
+        bridges=(),
+        lines=(
+            "link set lo up",
+            f"link set {EXCHANGE} up",
+            f"address replace {world.operator.ipv4}/{EXCHANGE4.prefixlen} dev {EXCHANGE}",
+            f"address replace {world.operator.ipv6}/{EXCHANGE6.prefixlen} dev {EXCHANGE} nodad",
+            f"route replace default via {gateway.exchange4}",
+            f"route replace default via {gateway.exchange6}",
+        ),
+    )
+
+
+def _transit(world: Underlay, transit: Transit) -> Box:
+    lines = [
+        "link set lo up",
+        f"link set {EXCHANGE} up",
+        f"address replace {transit.exchange4}/{EXCHANGE4.prefixlen} dev {EXCHANGE}",
+        f"address replace {transit.exchange6}/{EXCHANGE6.prefixlen} dev {EXCHANGE} nodad",
+    ]
+    for client in world.clients:
+        if client.transit == transit.box:
+            lines += [
+                f"link set {CLIENT} up",
+                f"address replace {client.gateway4}/{client.network4.prefixlen} dev {CLIENT}",
+                f"address replace {client.gateway6}/{client.network6.prefixlen} dev {CLIENT} nodad",
+            ]
+    for upstream in world.upstreams:
+        if upstream.transit == transit.box:
+            lines += [
+                f"link set {upstream.port} up",
+                f"address replace {TRANSIT_LINK_LOCAL}/64 dev {upstream.port} nodad",
+            ]
+    return Box(transit.box, ROUTER, (), tuple(lines))
+
+
+def _upstream(world: Underlay, upstream: Upstream) -> Box:
+    lines = [
+        "link set lo up",
+        f"link set {TRANSIT} up",
+        f"address replace {UPSTREAM_LINK_LOCAL}/64 dev {TRANSIT} nodad",
+        # A bridge takes the lowest address of its ports: its own would change with the nodes.
+        f"link set {NODES} address {_bridge_mac(upstream)} up",
+        f"address replace {upstream.gateway4}/32 dev {NODES}",
+        f"address replace {upstream.gateway6}/{upstream.network6.prefixlen} dev {NODES} nodad",
+    ]
+    for address in own_addresses(world, upstream):
+        length = 32 if isinstance(address, IPv4Address) else 128
+        lines.append(f"address replace {address}/{length} dev lo")
+    return Box(upstream.box, ROUTER, (NODES,), tuple(lines))
+
+
+def own_addresses(world: Underlay, upstream: Upstream) -> tuple[object, ...]:
+    """Where an upstream listens: the metadata service and the neighbours of its sessions."""
+    neighbours = {
+        session.neighbor for node in upstream.nodes for session in world.node(node).sessions
+    }
+    return tuple(sorted(neighbours | {METADATA4}, key=lambda a: (a.version, int(a))))
+
+
+def _bridge_mac(upstream: Upstream) -> str:
+    groups = upstream.network6.network_address.exploded.split(":")
+    return f"02:6d:{groups[2][:2]}:{groups[2][2:]}:{groups[3][:2]}:{groups[3][2:]}"
+
+
+def _client(client: Client) -> Box:
+    return Box(
+        name=client.box,
+        sysctl={},
+        bridges=(),
+        lines=(
+            "link set lo up",
+            f"link set {UPLINK} up",
+            f"address replace {client.ipv4}/{client.network4.prefixlen} dev {UPLINK}",
+            f"address replace {client.ipv6}/{client.network6.prefixlen} dev {UPLINK} nodad",
+            f"route replace default via {client.gateway4}",
+            f"route replace default via {client.gateway6}",
+        ),
+    )

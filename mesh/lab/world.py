@@ -1,0 +1,139 @@
+"""The world around the nodes: raised, kept in step with the plan, and cleared without a trace."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from mesh.lab import bird, cgroups, metadata, namespaces, routers, wiring
+from mesh.lab.errors import LabError
+from mesh.lab.place import RUNTIME, STORAGE, Place, locked, place
+from mesh.lab.underlay import METADATA4, Underlay, underlay
+from mesh.plan.model import Plan
+
+DEADLINE = 20.0
+"""Seconds until the routers of the world must have found each other."""
+
+_UNDERLAY = TypeAdapter(Underlay)
+
+
+def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay:
+    """Have the world of this plan stand: everything but the nodes.
+
+    Repeatable: what stands stays, what the plan no longer has goes, what a killed run left half
+    done is completed. ``passwords`` are those of the upstream sessions by provider; they are
+    written to files of root only and never logged. Returns when every router has its sessions
+    with the other routers. LabError says what is missing.
+    """
+    world = underlay(plan)
+    here = place(name)
+    with locked(here.runtime):
+        here.image()
+        _drop_unplanned(here, world)
+        wiring.lay(here, world)
+        _write(here, world)
+        _start_routers(here, world, passwords)
+        _start_metadata(here, world)
+        _wait(here, world)
+    return world
+
+
+def clear_world(name: str) -> None:
+    """Remove a lab: processes, namespaces, control groups, disks and files, whatever left them.
+
+    Repeatable, and never touches a lab of another name.
+    """
+    here = place(name)
+    if not here.runtime.exists() and not here.boxes() and not here.storage.exists():
+        cgroups.remove(here)
+        return
+    with locked(here.runtime):
+        cgroups.kill(here)
+        boxes = [here.namespace(box) for box in here.boxes()]
+        namespaces.kill_inside(boxes)
+        namespaces.delete(boxes)
+        cgroups.remove(here)
+        if here.storage.exists():
+            shutil.rmtree(here.storage)
+        shutil.rmtree(here.runtime)
+    for parent in (RUNTIME, STORAGE):
+        _remove_empty(parent)
+
+
+def load(name: str) -> Underlay:
+    """The world that stands under this name; LabError where there is none."""
+    here = place(name)
+    try:
+        text = (here.runtime / "underlay.json").read_bytes()
+    except FileNotFoundError:
+        raise LabError(f"lab {name!r} is not up; raise it with `mesh lab up`") from None
+    return _UNDERLAY.validate_json(text)
+
+
+def _write(here: Place, world: Underlay) -> None:
+    path = here.runtime / "underlay.json"
+    beside = path.with_suffix(".new")
+    beside.write_bytes(_UNDERLAY.dump_json(world, indent=1))
+    beside.replace(path)
+
+
+def _drop_unplanned(here: Place, world: Underlay) -> None:
+    """Remove boxes of the world that this plan does not have; nodes are their drivers' concern."""
+    planned = {box.name for box in wiring.boxes(world)}
+    stale = [box for box in here.world_boxes() if box not in planned]
+    names = [here.namespace(box) for box in stale]
+    namespaces.kill_inside(names)
+    namespaces.delete(names)
+    for box in stale:
+        shutil.rmtree(here.box(box), ignore_errors=True)
+
+
+def _start_routers(here: Place, world: Underlay, passwords: Mapping[str, str]) -> None:
+    for transit in world.transits:
+        bird.ensure(here, transit.box, routers.transit_config(world, transit))
+    for upstream in world.upstreams:
+        bird.ensure(here, upstream.box, routers.upstream_config(world, upstream, passwords))
+
+
+def _start_metadata(here: Place, world: Underlay) -> None:
+    """One process in each upstream; the same Python as ours, for its standard library only."""
+    running = namespaces.processes(here.namespace(upstream.box) for upstream in world.upstreams)
+    script = str(Path(metadata.__file__).resolve())
+    for upstream in world.upstreams:
+        namespace = here.namespace(upstream.box)
+        if not any(script in namespaces.command_line(pid) for pid in running[namespace]):
+            command = [sys.executable, "-I", "-S", script, str(METADATA4), here.runtime / "boxes"]
+            namespaces.spawn(command, here.box(upstream.box) / "metadata.log", namespace)
+
+
+def _wait(here: Place, world: Underlay) -> None:
+    routers_of_the_world = [
+        *(transit.box for transit in world.transits),
+        *(upstream.box for upstream in world.upstreams),
+    ]
+    for box in routers_of_the_world:
+        try:
+            namespaces.wait_until(lambda box=box: _is_up(here, box), DEADLINE, f"BIRD of {box}")
+        except LabError as error:
+            raise LabError(f"{error}: {bird.failure(here, box)}") from None
+
+
+def _is_up(here: Place, box: str) -> bool:
+    """Whether a router has all its sessions with other routers; nodes may come later."""
+    if not bird.is_ready(here, box):
+        if not bird.is_running(here, box):
+            raise LabError(f"BIRD of {box} has ended")
+        return False
+    states = bird.sessions(here, box)
+    return all(state == "Established" for name, state in states.items() if name[:2] != "n_")
+
+
+def _remove_empty(directory: Path) -> None:
+    try:
+        directory.rmdir()
+    except OSError:
+        return  # another lab's
