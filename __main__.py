@@ -1,0 +1,18 @@
+"""The program that `pulumi up` runs: one page of configuration becomes an anycast network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pulumi
+
+from mesh.agent import bundle
+from mesh.infra.configuration import planned
+from mesh.infra.mesh import Mesh, MeshArgs
+
+plan, passwords = planned(Path(__file__).parent)
+
+network = Mesh("mesh", MeshArgs(plan, passwords, bundle.digest(bundle.build())))
+
+pulumi.export("topology", network.topology)
+pulumi.export("access", network.access)

@@ -1,0 +1,212 @@
+"""The lab as a cloud: its world, the addresses it has to give, and its instances.
+
+An instance follows the rules of a real one (Vultr's, of its Terraform provider): user data,
+hostname, image, SSH keys and region are settled at its birth, and an address can only be in one
+place, so the old instance goes before the new one comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from mesh.infra.dynamic.base import Properties, Stub, changed, difference, gone
+
+
+class WorldProvider(Stub):
+    """Upstreams, transits, clients: everything around the nodes."""
+
+    def create(self, props: Properties) -> CreateResult:
+        """Raise the world; what a killed run left of it is completed."""
+        return CreateResult(props["lab"], _raised(props))
+
+    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
+        """Bring the world in step with the plan; what stands stays."""
+        return UpdateResult(_raised(news))
+
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        """A plan that changes nothing around the nodes is no change of the world."""
+        if changed(("lab", "passwords"), olds, news) or not _same_world(olds, news):
+            return difference(olds, news, updates=("plan", "passwords"), replaces=("lab",))
+        return DiffResult(changes=False)
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        """Whether the world stands; a machine that was started again has none."""
+        from mesh.lab.errors import LabError
+        from mesh.lab.world import load
+
+        try:
+            load(props["lab"])
+        except LabError:
+            return gone()
+        return ReadResult(id_, props)
+
+    def delete(self, _id: str, props: Properties) -> None:
+        """Remove everything of this lab, whatever left it."""
+        from mesh.lab.world import clear_world
+
+        clear_world(props["lab"])
+
+
+def _raised(props: Properties) -> Properties:
+    from mesh.infra.dynamic.documents import read_plan
+    from mesh.lab.world import raise_world
+
+    raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]))
+    return dict(props)
+
+
+def _same_world(olds: Properties, news: Properties) -> bool:
+    if olds["plan"] == news["plan"]:
+        return True
+    from mesh.infra.dynamic.documents import read_plan
+    from mesh.lab.underlay import underlay
+
+    return underlay(read_plan(olds["plan"])) == underlay(read_plan(news["plan"]))
+
+
+class LabWorld(Resource, module="lab", name="World"):
+    """The world of one lab, by its name; what stands in it depends on it."""
+
+    def __init__(
+        self,
+        name: str,
+        lab: str,
+        plan: str,
+        passwords: Input[Mapping[str, str]],
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        props: dict[str, Any] = {
+            "lab": lab,
+            "plan": plan,
+            "passwords": Output.secret(passwords),
+        }
+        super().__init__(WorldProvider(), name, props, opts)
+
+
+class AddressProvider(Stub):
+    """Reserved addresses: given by the world, kept when the instance goes."""
+
+    def create(self, props: Properties) -> CreateResult:
+        """Reserve the addresses that the world has for this node."""
+        outs = _reserved(props)
+        return CreateResult(outs["ipv4"], outs)
+
+    def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
+        """Take or give back the IPv6 address."""
+        return UpdateResult(_reserved(news))
+
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        """An address belongs to its place; IPv6 comes and goes without moving IPv4."""
+        return difference(olds, news, updates=("with_ipv6",), replaces=("lab", "node", "slot"))
+
+
+def _reserved(props: Properties) -> Properties:
+    from mesh.lab.world import load
+
+    uplink = load(props["lab"]).node(props["node"])
+    ipv6 = str(uplink.ipv6) if props["with_ipv6"] and uplink.ipv6 else None
+    return {**props, "ipv4": str(uplink.ipv4), "ipv6": ipv6}
+
+
+class LabAddress(Resource, module="lab", name="Address"):
+    """The public addresses of a node, reserved before the node exists."""
+
+    ipv4: Output[str]
+    ipv6: Output[str | None]
+
+    def __init__(
+        self,
+        name: str,
+        lab: str,
+        node: str,
+        slot: int,
+        with_ipv6: bool,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        props: dict[str, Any] = {
+            "lab": lab,
+            "node": node,
+            "slot": slot,
+            "with_ipv6": with_ipv6,
+            "ipv4": None,
+            "ipv6": None,
+        }
+        super().__init__(AddressProvider(), name, props, opts)
+
+
+SETTLED_AT_BIRTH = ("user_data", "image", "ssh_keys", "hostname")
+"""Inputs that replace an instance, and that a running fleet therefore ignores."""
+
+
+class InstanceProvider(Stub):
+    """Servers as system containers."""
+
+    def create(self, props: Properties) -> CreateResult:
+        """Start an instance; one that a killed run has started with the same user data is taken."""
+        from mesh.lab.boxes import start_node
+        from mesh.lab.world import load
+
+        lab, node = props["lab"], props["node"]
+        state = start_node(lab, node, load(lab), props["user_data"])
+        outs = {**props, "instance_id": state.instance_id, "created": state.created}
+        return CreateResult(state.instance_id, outs)
+
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        """Every change replaces, and the old instance has to let go of the address first."""
+        replaces = ("lab", "node", "region", *SETTLED_AT_BIRTH, "ipv4", "ipv6")
+        return difference(olds, news, replaces=replaces, delete_before_replace=True)
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        """Whether this very instance runs: one that died is gone, and `up` makes another."""
+        from mesh.lab.boxes import node_alive
+
+        alive = node_alive(props["lab"], props["node"], props["instance_id"])
+        return ReadResult(id_, props) if alive else gone()
+
+    def delete(self, id_: str, props: Properties) -> None:
+        """Stop this instance and drop its disk; never a later one of the same node."""
+        from mesh.lab.boxes import read_state, stop_node
+        from mesh.lab.place import place
+
+        state = read_state(place(props["lab"]), props["node"])
+        if state is None or state.instance_id == id_:
+            stop_node(props["lab"], props["node"])
+
+
+@dataclass(frozen=True)
+class LabInstanceArgs:
+    """A server to be: ``lab`` by name, the rest as a cloud would ask for it."""
+
+    lab: str
+    node: str
+    region: str
+    image: str
+    hostname: str
+    ssh_keys: Sequence[str]
+    user_data: Input[str]
+    ipv4: Input[str]
+    ipv6: Input[str | None]
+
+
+class LabInstance(Resource, module="lab", name="Instance"):
+    """A running server. ``created`` is RFC 3339."""
+
+    instance_id: Output[str]
+    created: Output[str]
+
+    def __init__(
+        self, name: str, args: LabInstanceArgs, opts: ResourceOptions | None = None
+    ) -> None:
+        props: dict[str, Any] = {
+            **vars(args),
+            "ssh_keys": list(args.ssh_keys),
+            "user_data": Output.secret(args.user_data),
+            "instance_id": None,
+            "created": None,
+        }
+        super().__init__(InstanceProvider(), name, props, opts)

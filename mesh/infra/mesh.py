@@ -1,0 +1,95 @@
+"""The whole network as one component."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pulumi import ComponentResource, Output, ResourceOptions
+
+from mesh.infra import outputs, providers
+from mesh.infra.dynamic.documents import write_plan
+from mesh.infra.dynamic.operator import Operator
+from mesh.infra.dynamic.publish import Publish, PublishArgs
+from mesh.infra.node import Node
+from mesh.infra.providers import Driver, Machine, Setting
+from mesh.infra.region import Region, RegionArgs
+from mesh.infra.seed import SeedSource
+from mesh.plan import Plan
+
+
+@dataclass(frozen=True)
+class MeshArgs:
+    """The plan, the BGP passwords by provider (a secret), and the SHA-256 of the bundle."""
+
+    plan: Plan
+    passwords: Output[Mapping[str, str]]
+    bundle: str
+
+
+class Mesh(ComponentResource):
+    """Regions with their nodes, the operator's key, and the generation that all of them run."""
+
+    def __init__(self, name: str, args: MeshArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("mesh:index:Mesh", name, None, opts)
+        plan, child = args.plan, ResourceOptions(parent=self)
+        self.operator = Operator(f"{name}-operator", child)
+        drivers = providers.make(name, Setting(plan, args.passwords), child)
+        self.regions = self._regions(name, plan, drivers)
+        self.nodes = {k: node for region in self.regions for k, node in region.nodes.items()}
+        urls = {
+            node_id: Output.format("https://{0}:{1}", node.reserved.ipv4, plan.access.registry_port)
+            for node_id, node in self.nodes.items()
+            if node.is_registry
+        }
+        seed = SeedSource(plan, self.operator, list(urls.values()), args.bundle)
+        machines = boot(self.nodes, seed)
+        self.published = Publish(
+            f"{name}-generation",
+            PublishArgs(
+                plan=write_plan(plan),
+                operator_key=self.operator.private,
+                passwords=args.passwords,
+                instances={
+                    node_id: {
+                        "id": machine.instance_id,
+                        "created": machine.created,
+                        **self.nodes[node_id].addresses(),
+                    }
+                    for node_id, machine in machines.items()
+                },
+                bundle=args.bundle,
+                registries=urls,
+                namespace=next((d.namespace for d in drivers.values() if d.namespace), None),
+                deadline=max(driver.patience for driver in drivers.values()),
+            ),
+            child,
+        )
+        self.topology = outputs.topology(plan, self.nodes, list(urls.values()))
+        self.access = outputs.access(self.nodes)
+        self.register_outputs({"topology": self.topology, "access": self.access})
+
+    def _regions(self, name: str, plan: Plan, drivers: Mapping[str, Driver]) -> list[Region]:
+        used = {node.region for node in plan.nodes}
+        return [
+            Region(
+                f"{name}-{region.id}",
+                RegionArgs(region, plan, drivers),
+                ResourceOptions(parent=self),
+            )
+            for region in plan.regions
+            if region.id in used
+        ]
+
+
+def boot(nodes: Mapping[str, Node], seed: SeedSource) -> dict[str, Machine]:
+    """Boot every node, the registries first: the others ask them for all that they need."""
+    machines: dict[str, Machine] = {}
+    for node_id, node in nodes.items():
+        if node.is_registry:
+            machines[node_id] = node.boot(seed, after=())
+    registries = [machine.resource for machine in machines.values()]
+    for node_id, node in nodes.items():
+        if not node.is_registry:
+            machines[node_id] = node.boot(seed, after=registries)
+    return machines

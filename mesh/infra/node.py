@@ -1,0 +1,74 @@
+"""A node: addresses that stay, and a server that may be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pulumi import ComponentResource, Input, Resource, ResourceOptions
+
+from mesh.infra.providers import Driver, Machine
+from mesh.infra.seed import SeedSource
+from mesh.plan import Node as PlannedNode
+from mesh.plan import Plan, Role
+
+
+@dataclass(frozen=True)
+class NodeArgs:
+    """The node as planned, the plan it is of, and the driver that makes it."""
+
+    node: PlannedNode
+    plan: Plan
+    driver: Driver
+
+
+class Node(ComponentResource):
+    """One server of one provider.
+
+    It comes in two steps, because every node's user data names the registries' addresses: the
+    constructor reserves the node's own, ``boot`` makes the server once all are reserved.
+    """
+
+    def __init__(self, name: str, args: NodeArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__("mesh:index:Node", name, None, opts)
+        self._name = name
+        self._args = args
+        # An address that is lost takes the node's place in every firewall and session with it.
+        self.reserved = args.driver.reserve(
+            name, args.node, ResourceOptions(parent=self, protect=True)
+        )
+
+    @property
+    def is_registry(self) -> bool:
+        """Whether other nodes wait for this one."""
+        return Role.REGISTRY in self._args.node.roles
+
+    def boot(self, seed: SeedSource, after: Sequence[Resource]) -> Machine:
+        """Make the server, after these others. What it was born with is never changed by a later
+        run: a replacement has to be asked for."""
+        node, driver = self._args.node, self._args.driver
+        machine = driver.boot(
+            self._name,
+            node,
+            self.reserved,
+            seed.user_data(node.id),
+            ResourceOptions(
+                parent=self,
+                depends_on=list(after),
+                ignore_changes=list(driver.born_with),
+                # The address can be at one server only.
+                delete_before_replace=True,
+            ),
+        )
+        self.register_outputs(
+            {"node": node.id, "addresses": self.addresses(), "instance": machine.instance_id}
+        )
+        return machine
+
+    def addresses(self) -> dict[str, Input[str | None]]:
+        """The node's public addresses; unknown until they are reserved."""
+        return {"ipv4": self.reserved.ipv4, "ipv6": self.reserved.ipv6}
+
+    def access(self) -> Mapping[str, Input[str]]:
+        """How to reach the node."""
+        return self._args.driver.access(self._args.node, self.reserved)

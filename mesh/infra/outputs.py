@@ -1,0 +1,78 @@
+"""The stack's outputs: names and shapes that users and scripts rely on. Nothing secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pulumi import Input
+
+from mesh.infra.node import Node
+from mesh.plan import AddressPair, Plan
+from mesh.plan import Node as PlannedNode
+
+
+def topology(
+    plan: Plan, nodes: Mapping[str, Node], registries: Sequence[Input[str]]
+) -> dict[str, Any]:
+    """The network as planned, with the public addresses that the providers gave."""
+    return {
+        "asn": plan.asn,
+        "prefixes": {
+            "ipv4": str(plan.prefixes.ipv4),
+            "ipv6": None if plan.prefixes.ipv6 is None else str(plan.prefixes.ipv6),
+        },
+        "nodes": {node.id: _node(plan, node, nodes[node.id]) for node in plan.nodes},
+        "services": {
+            service.name: {
+                "addresses": _pair(service.addresses),
+                "ports": {"tcp": list(service.ports.tcp), "udp": list(service.ports.udp)},
+            }
+            for service in plan.services
+        },
+        "registries": list(registries),
+    }
+
+
+def access(nodes: Mapping[str, Node]) -> dict[str, Mapping[str, Input[str]]]:
+    """How to reach each node."""
+    return {node_id: node.access() for node_id, node in nodes.items()}
+
+
+def _node(plan: Plan, node: PlannedNode, made: Node) -> dict[str, Any]:
+    return {
+        "region": node.region,
+        "provider": node.provider,
+        "roles": [str(role) for role in node.roles],
+        "addresses": {
+            "announced": _pair(node.announced),
+            "tunnel": _pair(node.tunnel),
+            "public": made.addresses(),
+        },
+        "sessions": list(_sessions(plan, node)),
+        "links": [link.peer for link in node.links],
+    }
+
+
+def _sessions(plan: Plan, node: PlannedNode) -> Iterator[dict[str, str | int]]:
+    """BGP sessions beside those of the underlay, which has one on every link."""
+    for upstream in node.upstreams:
+        yield {
+            "name": upstream.name,
+            "kind": "upstream",
+            "family": upstream.family,
+            "peer_asn": upstream.peer_asn,
+            "neighbor": str(upstream.neighbor),
+        }
+    for reflector in node.reflectors:
+        yield {
+            "name": reflector.name,
+            "kind": "reflector",
+            "family": reflector.family,
+            "peer_asn": plan.asn,
+            "neighbor": str(reflector.neighbor),
+        }
+
+
+def _pair(pair: AddressPair) -> dict[str, str | None]:
+    return {"ipv4": str(pair.ipv4), "ipv6": None if pair.ipv6 is None else str(pair.ipv6)}

@@ -1,0 +1,58 @@
+"""The drivers: one line per provider, and its SDK is imported only when a node needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+
+from pulumi import ResourceOptions
+
+from mesh.infra.providers.protocol import Driver, Machine, Reserved, Setting
+from mesh.plan import Node, Plan
+from mesh.spec import Problem
+
+__all__ = ["DRIVERS", "Driver", "Machine", "Reserved", "Setting", "driver_name", "make", "missing"]
+
+DRIVERS: dict[str, str] = {
+    "lab": "mesh.infra.providers.lab:Lab",
+}
+"""Where each driver lives."""
+
+
+def driver_name(plan: Plan, node: Node) -> str:
+    """The driver that makes a node: in a twin the lab's, whatever its provider."""
+    return node.provider if plan.twin is None else "lab"
+
+
+def make(name: str, setting: Setting, opts: ResourceOptions) -> dict[str, Driver]:
+    """The drivers that a plan needs, by their names in the table; ``missing`` was asked before.
+
+    What a driver makes for all of its nodes is named after ``name``.
+    """
+    plan = setting.plan
+    names = sorted({driver_name(plan, node) for node in plan.nodes})
+    return {each: _load(each)(f"{name}-{each}", setting, opts) for each in names}
+
+
+def _load(name: str) -> Callable[[str, Setting, ResourceOptions], Driver]:
+    module, _, kind = DRIVERS[name].partition(":")
+    found: Callable[[str, Setting, ResourceOptions], Driver] = getattr(import_module(module), kind)
+    return found
+
+
+def missing(plan: Plan) -> Iterator[Problem]:
+    """A problem for each provider whose nodes nothing here can make."""
+    for provider in sorted({node.provider for node in plan.nodes}):
+        nodes = [n.id for n in plan.nodes if n.provider == provider]
+        if driver_name(plan, plan.node(nodes[0])) not in DRIVERS:
+            yield Problem(
+                "mesh:nodes",
+                ", ".join(nodes),
+                f"there is no driver yet that makes servers at {provider}",
+                f"take them out of the stack, use one of {_known()}, or deploy the network's twin "
+                "on this machine (`make up`)",
+            )
+
+
+def _known() -> str:
+    return ", ".join(sorted(DRIVERS))

@@ -1,0 +1,78 @@
+"""The lab's driver: every planned node, of whatever provider, as a system container."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pulumi import Input, Output, ResourceOptions
+
+from mesh.infra.dynamic.documents import write_plan
+from mesh.infra.dynamic.lab import (
+    SETTLED_AT_BIRTH,
+    LabAddress,
+    LabInstance,
+    LabInstanceArgs,
+    LabWorld,
+)
+from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.lab.place import place
+from mesh.plan import Node
+
+IMAGE = "debian-13"
+
+
+class Lab:
+    """Nodes on this machine, in the lab that ``MESH_LAB`` names."""
+
+    born_with = SETTLED_AT_BIRTH
+    patience = 180.0
+
+    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
+        self._plan = setting.plan
+        here = place()
+        self._lab = here.lab
+        self.namespace: str | None = here.namespace("operator")
+        self._world = LabWorld(
+            f"{name}-world", here.lab, write_plan(setting.plan), setting.passwords, opts
+        )
+
+    def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
+        """The addresses that the world has for the node."""
+        address = LabAddress(
+            f"{name}-address", self._lab, node.id, node.slot, node.ipv6, self._inside(opts)
+        )
+        return Reserved(address.ipv4, address.ipv6)
+
+    def boot(
+        self,
+        name: str,
+        node: Node,
+        reserved: Reserved,
+        user_data: Output[str],
+        opts: ResourceOptions,
+    ) -> Machine:
+        """A Debian 13 container, booted by cloud-init."""
+        args = LabInstanceArgs(
+            lab=self._lab,
+            node=node.id,
+            region=node.region,
+            image=IMAGE,
+            hostname=node.id,
+            ssh_keys=self._plan.access.ssh_keys,
+            user_data=user_data,
+            ipv4=reserved.ipv4,
+            ipv6=reserved.ipv6,
+        )
+        instance = LabInstance(f"{name}-instance", args, self._inside(opts))
+        return Machine(instance, instance.instance_id, instance.created)
+
+    def access(self, node: Node, reserved: Reserved) -> Mapping[str, Input[str]]:
+        """A shell in the container; SSH works from the operator's box only."""
+        return {
+            "shell": f"mesh lab exec {node.id} -- bash",
+            "ssh": Output.concat("ssh root@", reserved.ipv4),
+        }
+
+    def _inside(self, opts: ResourceOptions) -> ResourceOptions:
+        """Nothing stands before the world does, and the world goes last."""
+        return ResourceOptions.merge(opts, ResourceOptions(depends_on=[self._world]))
