@@ -81,15 +81,18 @@ def fetch(recipe: Recipe, step: Step) -> Path:
     return recipe.path
 
 
-def make_folder(folder: Path) -> None:
-    """Make ``folder``, or say who may."""
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """Make ``folder`` if it is not there; SetupFailure when we may not write into it."""
+    reason = "it is not ours to write"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
+        reason = error.strerror or str(error)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise SetupFailure(
-            f"cannot make the folder {folder} ({error.strerror}): run as root, or set "
-            "MESH_CACHE to a folder that you may write."
-        ) from error
+            f"cannot use the folder {folder} ({reason}): run as root or as its owner (a checkout "
+            "of your own; MESH_CACHE for a cache of your own)."
+        )
 
 
 def require_space(needs: Iterable[tuple[Path, int]]) -> None:

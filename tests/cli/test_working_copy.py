@@ -1,0 +1,106 @@
+"""What `mesh lab up` makes before the engine runs, and what it does with a killed engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mesh.cli.engine import abandoned
+from mesh.cli.environment import checkout, engine_folder, environment
+from mesh.cli.working_copy import prepare
+
+engine = pytest.mark.skipif(
+    not (engine_folder(checkout()) / "pulumi").exists(), reason="`make setup` brings the engine"
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with the committed stack files."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for name in ("Pulumi.yaml", "Pulumi.prod.yaml", "Pulumi.lab.yaml"):
+        shutil.copy(checkout() / name, folder / name)
+    return folder
+
+
+@pytest.mark.engine
+@engine
+def test_secrets_are_made_once_for_their_owner_only_and_never_committed(root: Path) -> None:
+    state = root / ".mesh"
+    committed = (root / "Pulumi.lab.yaml").read_bytes()
+    env = environment(checkout(), state)
+    working = prepare(root, state, env)
+    first = working.read_bytes()
+
+    assert prepare(root, state, env).read_bytes() == first
+    assert (root / "Pulumi.lab.yaml").read_bytes() == committed
+    config = yaml.safe_load(first)["config"]
+    assert set(config["mesh:bgpPassword-vultr"]) == {"secure"}
+    assert len(set(config["mesh:admin"]["keys"])) == 2
+    for name in ("passphrase", "ssh/lab-1", "ssh/lab-2"):
+        assert stat.S_IMODE((state / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+
+@pytest.mark.engine
+@engine
+def test_a_change_of_the_committed_file_reaches_the_working_copy_and_secrets_stay(
+    root: Path,
+) -> None:
+    state = root / ".mesh"
+    env = environment(checkout(), state)
+    before = yaml.safe_load(prepare(root, state, env).read_text())
+    file = root / "Pulumi.lab.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["config"]["mesh:whoami"] = True
+    file.write_text(yaml.safe_dump(document))
+    after = yaml.safe_load(prepare(root, state, env).read_text())
+    assert after["config"].pop("mesh:whoami") is True
+    assert after == before
+
+
+@pytest.mark.engine
+@engine
+def test_the_private_keys_are_ones_that_ssh_reads(root: Path) -> None:
+    state = root / ".mesh"
+    prepare(root, state, environment(checkout(), state))
+    public = (state / "ssh" / "lab-1.pub").read_text().split()
+    private = (state / "ssh" / "lab-1").read_text()
+    assert private.startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+    assert public[0] == "ssh-ed25519"
+
+
+def write_lock(backend: Path, process: int) -> None:
+    """A lock as the file backend writes it."""
+    folder = backend / ".pulumi" / "locks" / "organization" / "anycast-mesh" / "lab"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{process}.json").write_text(json.dumps({"pid": process, "username": "root"}))
+
+
+def ended_process() -> int:
+    """The id of a process that is gone."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_only_a_stack_whose_lockers_are_all_gone_counts_as_abandoned(tmp_path: Path) -> None:
+    assert not abandoned(tmp_path)
+    write_lock(tmp_path, ended_process())
+    assert abandoned(tmp_path)
+    write_lock(tmp_path, os.getpid())
+    assert not abandoned(tmp_path)
+
+
+def test_a_lock_that_cannot_be_read_is_respected(tmp_path: Path) -> None:
+    write_lock(tmp_path, ended_process())
+    next((tmp_path / ".pulumi" / "locks").rglob("*.json")).write_text("{")
+    assert not abandoned(tmp_path)
