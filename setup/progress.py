@@ -69,9 +69,14 @@ class Progress:
 
 
 class Step:
-    """One step's voice: its name, its log file, and how it runs commands."""
+    """One step's voice: its name, its log file, and how it runs commands.
 
-    def __init__(self, name: str, progress: Progress, log: Path) -> None:
+    ``held`` are descriptors of locks that its commands inherit: if we are killed and a command
+    is not, the next set-up waits for it instead of working on the same files.
+    """
+
+    def __init__(self, name: str, progress: Progress, log: Path, held: Sequence[int] = ()) -> None:
+        self._held = tuple(held)
         self.name = name
         self.log = log
         self._progress = progress
@@ -100,9 +105,8 @@ class Step:
     ) -> None:
         """Run ``command``, its output into the log and line by line to ``seen``.
 
-        ``keep_open`` are descriptors that the command inherits: with a lock among them
-        the lock outlives us if we are killed and the command is not. ``timeout`` in
-        seconds kills it. Raises SetupFailure with the end of the output.
+        ``keep_open`` are further descriptors that the command inherits. ``timeout`` in seconds
+        kills it. Raises SetupFailure with the end of the output.
         """
         tail: deque[str] = deque(maxlen=TAIL)
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +121,7 @@ class Step:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                pass_fds=tuple(keep_open),
+                pass_fds=(*self._held, *keep_open),
             )
             alarm = threading.Timer(timeout, process.kill) if timeout else None
             if alarm:
