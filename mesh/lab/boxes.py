@@ -129,6 +129,18 @@ def leader(here: Place, node: str) -> int:
     return found
 
 
+def is_running(here: Place, node: str) -> bool:
+    """Whether a node's machine runs."""
+    return _leader(here, node) is not None
+
+
+def entering(here: Place, node: str) -> list[str]:
+    """Command words that run what follows within a node, as root of that machine."""
+    environment = [f"PATH={ENVIRONMENT['PATH']}", "HOME=/root", "LANG=C.UTF-8"]
+    target = ["nsenter", "--target", str(leader(here, node)), "--all", "--wd=/", "--"]
+    return [*target, "env", "-i", *environment]
+
+
 def power_off(here: Place, node: str) -> None:
     """End everything of a node at once. Its disk stays; its network card stays as it is."""
     cgroups.kill(here, node)
@@ -166,7 +178,7 @@ def _leader(here: Place, node: str) -> int | None:
 def _scrap(here: Place, node: str) -> None:
     power_off(here, node)
     wiring.detach(here, node)
-    for directory in (here.disk(node), here.box(node)):
+    for directory in (here.disk(node), here.box(node), here.faults(node)):
         if directory.exists():
             shutil.rmtree(directory)
 
@@ -177,6 +189,8 @@ def _write_disk(here: Place, uplink: Uplink, state: BoxState, user_data: str) ->
     seed = upper / "var/lib/cloud/seed/nocloud"
     seed.mkdir(parents=True)
     here.disk(uplink.node).chmod(0o700)
+    # A disk stays with the image that it was made on, whatever is built meanwhile.
+    here.disk(uplink.node).joinpath("image").symlink_to(here.image())
     upper.chmod(0o755)
     meta = {"instance-id": state.instance_id, "local-hostname": uplink.node}
     (seed / "meta-data").write_text(json.dumps(meta))
@@ -222,13 +236,12 @@ def _boot(here: Place, world: Underlay, uplink: Uplink) -> None:
     root.mkdir(exist_ok=True)
     # A host without systemd may lack what the machine's own view covers.
     Path("/run/systemd").mkdir(exist_ok=True)
-    layers = f"lowerdir={here.image()},upperdir={disk / 'upper'},workdir={work},volatile"
+    image = (disk / "image").resolve()
+    layers = f"lowerdir={image},upperdir={disk / 'upper'},workdir={work},volatile"
     machine = ["env", "-i", *(f"{key}={value}" for key, value in ENVIRONMENT.items())]
-    namespaces.spawn(
-        ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-ec", LAUNCH, "sh"]
-        + [str(group), layers, str(root), *machine, *_nspawn(here, node, root)],
-        here.box(node) / "console.log",
-    )
+    launch = ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-ec", LAUNCH, "sh"]
+    arguments = [str(group), layers, str(root), *machine, *_nspawn(here, node, root)]
+    namespaces.spawn([*launch, *arguments], here.box(node) / "console.log")
     _wait_for_machine(here, node)
 
 
@@ -265,7 +278,7 @@ def _wait_for_machine(here: Place, node: str) -> None:
 
 @cache
 def _has_dummies() -> bool:
-    """Whether this kernel has dummy interfaces: tried in a nameless namespace of the trial's own."""
+    """Whether this kernel has dummy interfaces: tried in a nameless namespace of its own."""
     try:
         namespaces.run(["unshare", "--net", "ip", "link", "add", "name", "probe", "type", "dummy"])
     except LabError:

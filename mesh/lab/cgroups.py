@@ -7,7 +7,7 @@ and two containers in one group would manage each other's services.
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from mesh.lab import namespaces
@@ -45,8 +45,13 @@ def create(place: Place, node: str) -> Path:
 
 def pids(place: Place, node: str | None = None) -> list[int]:
     """Every process of a node, or of all nodes of the lab."""
+    return pids_in(path(place, node))
+
+
+def pids_in(group: Path) -> list[int]:
+    """Every process of a group and the groups below it; none where there is no such group."""
     found: list[int] = []
-    for directory, _, _ in os.walk(path(place, node)):
+    for directory, _, _ in os.walk(group):
         try:
             found += map(int, (Path(directory) / "cgroup.procs").read_text().split())
         except OSError:
@@ -76,7 +81,7 @@ def remove(place: Place, node: str | None = None) -> None:
     """Remove the empty groups of a node, or of the lab."""
     group = path(place, node)
     for directory, _, _ in os.walk(group, topdown=False):
-        namespaces.wait_until(lambda d=directory: _removed(Path(d)), 5.0, f"{directory} to empty")
+        namespaces.wait_until(partial(_removed, Path(directory)), 5.0, f"{directory} to empty")
     if node is None:
         try:
             group.parent.rmdir()

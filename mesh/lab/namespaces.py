@@ -143,13 +143,15 @@ def processes(namespaces: Iterable[str]) -> dict[str, list[int]]:
         found[name] = []
         if exists(name):
             inodes[(NAMESPACES / name).stat().st_ino] = name
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
         try:
-            owner = inodes.get(os.stat(f"/proc/{pid}/ns/net").st_ino)
+            owner = inodes.get((entry / "ns/net").stat().st_ino)
         except OSError:
-            continue  # it has ended since, or is a kernel thread
-        if owner is not None and int(pid) != os.getpid():
-            found[owner].append(int(pid))
+            continue  # it has ended since
+        if owner is not None and int(entry.name) != os.getpid():
+            found[owner].append(int(entry.name))
     return found
 
 
@@ -175,10 +177,10 @@ def kill_inside(namespaces: Iterable[str], deadline: float = 10.0) -> None:
     wait_until(none_left, deadline, "the lab's processes to end")
 
 
-def kill(pid: int) -> None:
-    """SIGKILL; a process that has ended is fine."""
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal; a process that has ended is fine."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return
 

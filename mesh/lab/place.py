@@ -75,6 +75,10 @@ class Place:
         """What is known of a node's instance, as JSON; it is there before anything of it is."""
         return self.box(node) / "state.json"
 
+    def faults(self, target: str) -> Path:
+        """Directory of the faults that are active on a target, one file per verb."""
+        return self.runtime / "faults" / target
+
     def lock(self, node: str) -> Path:
         """Directory to lock while a node is changed."""
         return self.runtime / "locks" / node
@@ -118,7 +122,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _is_same(directory: Path, handle: int) -> bool:
-    """Whether the locked directory is still the one of that name: its holder may have removed it."""
+    """Whether the locked directory still has its name: the holder before us may have removed it."""
     try:
         return os.path.samestat(directory.stat(), os.fstat(handle))
     except FileNotFoundError:
@@ -127,6 +131,6 @@ def _is_same(directory: Path, handle: int) -> bool:
 
 def _names(directory: Path) -> list[str]:
     try:
-        return os.listdir(directory)
+        return [entry.name for entry in directory.iterdir()]
     except FileNotFoundError:
         return []

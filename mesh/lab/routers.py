@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mesh.lab.errors import LabError
-from mesh.lab.underlay import PRIVATE_ASNS, Transit, Underlay, Upstream, Uplink
+from mesh.lab.underlay import PRIVATE_ASNS, Transit, Underlay, Uplink, Upstream
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
 from mesh.plan.model import UpstreamSession
 
@@ -77,9 +77,7 @@ def upstream_config(world: Underlay, upstream: Upstream, passwords: Mapping[str,
         nodes=nodes,
         transit=world.transit(upstream.transit),
         sessions=[
-            _session(uplink, session, passwords)
-            for uplink in nodes
-            for session in uplink.sessions
+            _session(uplink, session, passwords) for uplink in nodes for session in uplink.sessions
         ],
         account=[(prefix, LONGEST[prefix.version]) for prefix in world.prefixes.both()],
         bait4=[net for net in bait if ":" not in net],

@@ -20,8 +20,8 @@ from mesh.lab.underlay import (
     Client,
     Transit,
     Underlay,
-    Upstream,
     Uplink,
+    Upstream,
 )
 
 NODES = "nodes"
@@ -41,7 +41,7 @@ ROUTER = {
     "ipv4/ip_forward": "1",
     "ipv6/conf/all/forwarding": "1",
     "ipv6/conf/default/forwarding": "1",
-    # Nodes behind one gateway are no neighbours of each other, whatever the gateway thinks.
+    # The same for IPv4 as NO_REDIRECTS below.
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
     # A router of the Internet answers for packets that it cannot carry, every time: path MTU
@@ -49,6 +49,18 @@ ROUTER = {
     "ipv4/icmp_ratelimit": "0",
     "ipv6/icmp/ratelimit": "0",
 }
+NO_REDIRECTS = """
+add table inet router
+delete table inet router
+table inet router {
+  chain output {
+    type filter hook output priority 0; policy accept;
+    icmpv6 type nd-redirect drop
+  }
+}
+"""
+"""Nodes of one upstream are kept apart, as virtual servers are: even to each other they talk by
+way of the router, which must not tell them otherwise (IPv6 has no sysctl for it)."""
 QUIET = {
     # Addresses of the world are known to be unique: no second of waiting for each (DAD).
     "ipv6/conf/all/accept_dad": "0",
@@ -114,18 +126,16 @@ def lay(place: Place, world: Underlay) -> None:
     namespaces.create(place.namespace(box.name) for box in tables)
     present = {box.name: interfaces(place, box.name) for box in tables}
     for box in tables:
-        if box.name not in present or "lo" not in present[box.name]:
-            continue
         namespaces.sysctl(place.namespace(box.name), QUIET | box.sysctl)
-    for box in tables:
+        # Every wire is laid from its first end before anything is done with its second.
         namespaces.ip(_links(place, world, box, present), place.namespace(box.name))
     for box in tables:
         namespaces.ip(box.lines, place.namespace(box.name))
+    for upstream in world.upstreams:
+        namespaces.nft(NO_REDIRECTS, place.namespace(upstream.box))
 
 
-def _links(
-    place: Place, world: Underlay, box: Box, present: dict[str, set[str]]
-) -> Iterable[str]:
+def _links(place: Place, world: Underlay, box: Box, present: dict[str, set[str]]) -> Iterable[str]:
     """iproute2 lines for the bridges and wires of a box that do not exist yet."""
     for bridge in box.bridges:
         if bridge not in present[box.name]:
@@ -161,7 +171,13 @@ def attach(place: Place, world: Underlay, uplink: Uplink) -> None:
         namespace,
     )
     namespaces.nft(source_filter(world, uplink), upstream)
-    namespaces.ip([f"link set {uplink.port} master {NODES} up"], upstream)
+    namespaces.ip(
+        [
+            f"link set {uplink.port} master {NODES} up",
+            f"link set {uplink.port} type bridge_slave isolated on",
+        ],
+        upstream,
+    )
 
 
 def detach(place: Place, node: str) -> None:
@@ -200,8 +216,11 @@ def _internet(world: Underlay) -> Box:
         name="internet",
         sysctl={"ipv6/conf/all/disable_ipv6": "1", "ipv6/conf/default/disable_ipv6": "1"},
         bridges=(EXCHANGE,),
-        lines=("link set lo up", f"link set {EXCHANGE} up")
-        + tuple(f"link set {port} master {EXCHANGE} up" for port in ports),
+        lines=(
+            "link set lo up",
+            f"link set {EXCHANGE} up",
+            *(f"link set {port} master {EXCHANGE} up" for port in ports),
+        ),
     )
 
 

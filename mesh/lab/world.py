@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -106,7 +107,14 @@ def _start_metadata(here: Place, world: Underlay) -> None:
     for upstream in world.upstreams:
         namespace = here.namespace(upstream.box)
         if not any(script in namespaces.command_line(pid) for pid in running[namespace]):
-            command = [sys.executable, "-I", "-S", script, str(METADATA4), here.runtime / "boxes"]
+            command = [
+                sys.executable,
+                "-I",
+                "-S",
+                script,
+                str(METADATA4),
+                str(here.runtime / "boxes"),
+            ]
             namespaces.spawn(command, here.box(upstream.box) / "metadata.log", namespace)
 
 
@@ -117,7 +125,7 @@ def _wait(here: Place, world: Underlay) -> None:
     ]
     for box in routers_of_the_world:
         try:
-            namespaces.wait_until(lambda box=box: _is_up(here, box), DEADLINE, f"BIRD of {box}")
+            namespaces.wait_until(partial(_is_up, here, box), DEADLINE, f"BIRD of {box}")
         except LabError as error:
             raise LabError(f"{error}: {bird.failure(here, box)}") from None
 

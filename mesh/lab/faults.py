@@ -1,0 +1,232 @@
+"""Faults as verbs: each is one entry of a table, applied to a target and healed by its name.
+
+What is active stands in the runtime directory, so that another process can heal it; healing is
+repeatable, and a fault that was half applied by a killed run is healed like any other.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.lab import boxes, cgroups, namespaces
+from mesh.lab.errors import LabError
+from mesh.lab.place import Place, place
+from mesh.lab.underlay import Underlay
+from mesh.lab.world import load
+
+BIRD_UNIT = "bird.service"
+KEEP_DOWN = Path("run/systemd/system") / f"{BIRD_UNIT}.d" / "lab-fault.conf"
+"""A condition that never holds: whoever starts the daemon, it stays down until healed."""
+KEEP_DOWN_TEXT = "[Unit]\nConditionPathExists=/run/lab-fault-healed\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens, and how it is undone. ``target`` is NODE or A:B (a tunnel's two ends)."""
+
+    target: str
+    says: str
+    apply: Callable[[Place, Underlay, str], None]
+    heal: Callable[[Place, Underlay, str], None]
+
+
+def fault(name: str, verb: str, target: str) -> None:
+    """Apply a fault; LabError for an unknown verb or target. On record before it is applied."""
+    here, world = place(name), load(name)
+    entry = _entry(verb)
+    where = _checked(world, entry, verb, target)
+    here.faults(where).mkdir(parents=True, exist_ok=True)
+    (here.faults(where) / verb).touch()
+    try:
+        entry.apply(here, world, where)
+    except LabError:
+        _forget(here, where, verb)
+        raise
+
+
+def heal(name: str, target: str) -> tuple[str, ...]:
+    """Undo every fault that is active on a target; the verbs that were."""
+    here, world = place(name), load(name)
+    where = _normal(target)
+    verbs = active(name).get(where, ())
+    for verb in verbs:
+        FAULTS[verb].heal(here, world, where)
+        _forget(here, where, verb)
+    return verbs
+
+
+def active(name: str) -> dict[str, tuple[str, ...]]:
+    """Verbs that are active by target."""
+    root = place(name).runtime / "faults"
+    if not root.exists():
+        return {}
+    return {
+        directory.name: tuple(sorted(entry.name for entry in directory.iterdir()))
+        for directory in sorted(root.iterdir())
+    }
+
+
+def _entry(verb: str) -> Fault:
+    if verb not in FAULTS:
+        raise LabError(f"no fault is called {verb!r}; there are {', '.join(FAULTS)}")
+    return FAULTS[verb]
+
+
+def _normal(target: str) -> str:
+    """A tunnel has no direction: A:B and B:A are one target."""
+    return ":".join(sorted(target.split(":")))
+
+
+def _checked(world: Underlay, entry: Fault, verb: str, target: str) -> str:
+    ends = target.split(":")
+    wanted = 2 if ":" in entry.target else 1
+    if len(ends) != wanted or len(set(ends)) != wanted:
+        raise LabError(f"target {target!r}: {verb} takes {entry.target}")
+    for end in ends:
+        world.node(end)
+    return _normal(target)
+
+
+def _forget(here: Place, target: str, verb: str) -> None:
+    (here.faults(target) / verb).unlink(missing_ok=True)
+    if not any(here.faults(target).iterdir()):
+        shutil.rmtree(here.faults(target))
+
+
+def _kill_daemon(here: Place, world: Underlay, node: str) -> None:
+    """SIGKILL, as the kernel does when memory is short: nothing is said to any neighbour but by
+    the kernel, which closes the sessions."""
+    path = Path("/proc", str(boxes.leader(here, node)), "root") / KEEP_DOWN
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(KEEP_DOWN_TEXT)
+    inside = boxes.entering(here, node)
+    namespaces.run([*inside, "systemctl", "daemon-reload"])
+    _signal_bird(here, node, signal.SIGKILL)
+
+
+def _revive_daemon(here: Place, world: Underlay, node: str) -> None:
+    if not boxes.is_running(here, node):
+        return  # what holds the daemon down has gone with the machine
+    inside = boxes.entering(here, node)
+    path = Path("/proc", str(boxes.leader(here, node)), "root") / KEEP_DOWN
+    path.unlink(missing_ok=True)
+    namespaces.run([*inside, "systemctl", "daemon-reload"])
+    namespaces.run([*inside, "systemctl", "restart", BIRD_UNIT])
+
+
+def _hang(here: Place, world: Underlay, node: str) -> None:
+    _signal_bird(here, node, signal.SIGSTOP)
+
+
+def _go_on(here: Place, world: Underlay, node: str) -> None:
+    if boxes.is_running(here, node):
+        _signal_bird(here, node, signal.SIGCONT)
+
+
+def _signal_bird(here: Place, node: str, number: signal.Signals) -> None:
+    unit = cgroups.path(here, node) / "payload/system.slice" / BIRD_UNIT
+    pids = cgroups.pids_in(unit)
+    if not pids:
+        raise LabError(f"node {node}: BIRD is not running; nothing to {number.name}")
+    for pid in pids:
+        namespaces.kill(pid, number)
+
+
+def _cut_tunnel(here: Place, world: Underlay, tunnel: str) -> None:
+    """Drop UDP between the two main addresses, both ways, where the first one's provider
+    forwards it: nothing is said to anybody, and a new instance of a node changes nothing."""
+    one, other = (world.node(end) for end in tunnel.split(":"))
+    rules = _drop_udp(str(one.ipv4), str(other.ipv4), "ip")
+    if one.ipv6 and other.ipv6:
+        rules += _drop_udp(str(one.ipv6), str(other.ipv6), "ip6")
+    namespaces.nft(_forwarding(tunnel, rules), here.namespace(one.upstream))
+
+
+def _join_tunnel(here: Place, world: Underlay, tunnel: str) -> None:
+    upstream = world.node(tunnel.split(":")[0]).upstream
+    table = f"inet {_cut_name(tunnel)}"
+    namespaces.nft(f"add table {table}\ndelete table {table}\n", here.namespace(upstream))
+
+
+def _drop_udp(one: str, other: str, family: str) -> str:
+    return "".join(
+        f"    {family} saddr {a} {family} daddr {b} meta l4proto udp counter drop\n"
+        for a, b in ((one, other), (other, one))
+    )
+
+
+def _cut_name(tunnel: str) -> str:
+    return f"cut-{tunnel.replace(':', '-')}"
+
+
+def _forwarding(tunnel: str, rules: str) -> str:
+    table = f"inet {_cut_name(tunnel)}"
+    hook = "type filter hook forward priority 0; policy accept;"
+    return (
+        f"add table {table}\ndelete table {table}\n"
+        f"table {table} {{\n  chain forward {{\n    {hook}\n{rules}  }}\n}}\n"
+    )
+
+
+def _blackhole(here: Place, world: Underlay, node: str) -> None:
+    """Drop everything at the upstream's port, both ways, while the link stays up."""
+    uplink = world.node(node)
+    table = f"netdev black-{node}"
+    chains = "".join(
+        f'  chain {hook} {{ type filter hook {hook} device "{uplink.port}" priority -10; '
+        "policy drop; }\n"
+        for hook in ("ingress", "egress")
+    )
+    namespaces.nft(
+        f"add table {table}\ndelete table {table}\ntable {table} {{\n{chains}}}\n",
+        here.namespace(uplink.upstream),
+    )
+
+
+def _end_blackhole(here: Place, world: Underlay, node: str) -> None:
+    table = f"netdev black-{node}"
+    namespaces.nft(
+        f"add table {table}\ndelete table {table}\n", here.namespace(world.node(node).upstream)
+    )
+
+
+def _link_down(here: Place, world: Underlay, node: str) -> None:
+    _set_port(here, world, node, "down")
+
+
+def _link_up(here: Place, world: Underlay, node: str) -> None:
+    _set_port(here, world, node, "up")
+
+
+def _set_port(here: Place, world: Underlay, node: str, state: str) -> None:
+    uplink = world.node(node)
+    namespaces.ip([f"link set {uplink.port} {state}"], here.namespace(uplink.upstream))
+
+
+def _power_loss(here: Place, world: Underlay, node: str) -> None:
+    """Silence first, then the end: the kernel of a dying process still closes its sessions, and
+    a machine without power does not."""
+    boxes.leader(here, node)
+    _blackhole(here, world, node)
+    boxes.power_off(here, node)
+
+
+def _power_back(here: Place, world: Underlay, node: str) -> None:
+    if not boxes.is_running(here, node) and boxes.read_state(here, node):
+        boxes.reboot_node(here.lab, node, world)
+    _end_blackhole(here, world, node)
+
+
+FAULTS: dict[str, Fault] = {
+    "kill-daemon": Fault("NODE", "BIRD is killed and stays down", _kill_daemon, _revive_daemon),
+    "hang": Fault("NODE", "BIRD stops, the kernel goes on", _hang, _go_on),
+    "tunnel-cut": Fault("A:B", "UDP between two nodes is lost", _cut_tunnel, _join_tunnel),
+    "blackhole": Fault("NODE", "all is lost, the link stays up", _blackhole, _end_blackhole),
+    "link-down": Fault("NODE", "the link of the uplink goes down", _link_down, _link_up),
+    "power-loss": Fault("NODE", "silence, then the machine is dead", _power_loss, _power_back),
+}
+"""The table: a new fault is one entry."""
