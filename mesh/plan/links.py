@@ -62,9 +62,7 @@ def neighbours(spec: Spec) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _near(
-    node: str, by_region: dict[str, list[str]], hubs: set[str], spec: Spec
-) -> list[str]:
+def _near(node: str, by_region: dict[str, list[str]], hubs: set[str], spec: Spec) -> list[str]:
     near = hubs | set(by_region[split_id(node)[0]])
     return sorted(near, key=lambda peer: spec.nodes[peer].number)
 

@@ -180,7 +180,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may reach a node's provider address: SSH from ``admin``, the registry from ``registry``."""
+    """Who may reach a node's provider address: ``admin`` SSH, ``registry`` the registry."""
 
     admin: tuple[Network, ...]
     registry: tuple[Network, ...]

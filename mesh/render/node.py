@@ -170,9 +170,7 @@ def _agent(
         "region": node.region,
         "interface": "dummy0",
         "aggregates": [str(prefix) for prefix in plan.prefixes.both()],
-        "mates": [
-            str(tunnels[link.peer].ipv4) for link in node.links if link.peer in facts
-        ],
+        "mates": [str(tunnels[link.peer].ipv4) for link in node.links if link.peer in facts],
         "services": [
             {
                 "name": service.name,

@@ -42,7 +42,7 @@ def environment(system: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  (configuration files, not HTML; inputs are typed values)
+        autoescape=False,
     )
     made.filters.update({"of": _of, "symbol": _symbol, "password_name": _password_name})
     return made

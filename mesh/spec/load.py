@@ -48,7 +48,7 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 
 def read_stack_file(path: Path) -> dict[str, Any]:
-    """The ``mesh:`` keys of a stack file, without their namespace; SpecError where it is not one."""
+    """The ``mesh:`` keys of a stack file, without namespace; SpecError where it is not one."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -198,9 +198,9 @@ def _twin_of(original: Any, overrides: Mapping[str, Any], root: Path) -> dict[st
         ])  # fmt: skip
     values = read_stack_file(root / f"Pulumi.{original}.yaml")
     if "twin" in values:
-        raise SpecError([
-            Problem("mesh:twin", original, "that stack is a twin itself", "name its original")
-        ])
+        raise SpecError(
+            [Problem("mesh:twin", original, "that stack is a twin itself", "name its original")]
+        )
     own = {key: value for key, value in values.items() if not key.startswith(PREFIX)}
     merged: dict[str, Any] = _over(own, overrides)
     return merged

@@ -62,7 +62,9 @@ def check_asn(sections: Sections) -> Iterator[Problem]:
         return
     for low, high, reason in SPECIAL_ASNS:
         if low <= asn <= high:
-            yield Problem("mesh:asn", str(asn), reason, "give the ASN that your RIR assigned to you")
+            yield Problem(
+                "mesh:asn", str(asn), reason, "give the ASN that your RIR assigned to you"
+            )
 
 
 def check_prefixes(sections: Sections) -> Iterator[Problem]:
@@ -370,9 +372,7 @@ def _check_service_address(
             )  # fmt: skip
 
 
-def _in_block(
-    address: IPv4Address | IPv6Address, block: IPv4Network, prefixes: Prefixes
-) -> bool:
+def _in_block(address: IPv4Address | IPv6Address, block: IPv4Network, prefixes: Prefixes) -> bool:
     if isinstance(address, IPv4Address):
         return address in block
     if prefixes.ipv6 is None or not block.subnet_of(prefixes.ipv4):

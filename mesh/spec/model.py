@@ -94,7 +94,9 @@ class Region(Section):
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     block: Network4
-    location: tuple[Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]]
+    location: tuple[
+        Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]
+    ]
     slots: dict[SlotName, IPv4Address] = {}
 
 

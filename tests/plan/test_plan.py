@@ -132,7 +132,7 @@ def fleets(draw: st.DrawFn) -> dict[str, Any]:
 
 def shuffled(values: dict[str, Any], seed: int) -> dict[str, Any]:
     """The same stack file with its maps written in another order."""
-    source = random.Random(seed)  # noqa: S311  (an order, not a secret)
+    source = random.Random(seed)
 
     def again(value: Any) -> Any:
         if not isinstance(value, dict):

@@ -115,9 +115,7 @@ BREAKS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("broken", BREAKS.values(), ids=BREAKS.keys())
-def test_the_checks_can_fail(
-    tmp_path: Path, broken: tuple[str, str, str, tuple[str, ...]]
-) -> None:
+def test_the_checks_can_fail(tmp_path: Path, broken: tuple[str, str, str, tuple[str, ...]]) -> None:
     path, old, new, command = broken
     plan = plan_of(prod())
     machine = Debian(tmp_path)

@@ -26,7 +26,10 @@ def files_of(plan: Plan, node_id: str) -> dict[str, File]:
 
 
 def test_what_mesh_render_writes_is_what_was_committed(tmp_path: Path) -> None:
-    """A change of a template shows as a diff: `mesh render --stack prod --out tests/render/golden`."""
+    """A change of a template shows as a diff.
+
+    `mesh render --stack prod --out tests/render/golden` writes them anew.
+    """
     arguments = ["render", "--stack", "prod", "--out", str(tmp_path), "--root", str(ROOT)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     written = {str(p.relative_to(tmp_path)): p.read_text() for p in _files(tmp_path)}

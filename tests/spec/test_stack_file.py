@@ -1,4 +1,4 @@
-"""What a person is told of a stack file: the key, the value, the reason and the cure, all at once."""
+"""What a person is told of a stack file: key, value, reason and cure, all at once."""
 
 from __future__ import annotations
 

@@ -1,0 +1,107 @@
+"""The twin of the production network, deployed once for all tests of this folder by `mesh lab up`.
+
+It has a lab name and a state folder of its own, so that it runs beside the user's lab.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from mesh.cli.environment import environment, state_folder
+from mesh.lab.world import clear_world
+from tests.stacks import ROOT
+from tests.twin.listener import Listener
+
+T = TypeVar("T")
+NAME = "twin"
+CITIES = ("ewr", "lax", "mia", "ord")
+NODES = tuple(f"{city}-vultr-1" for city in CITIES)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The deployed lab, as a user has it: by its commands."""
+
+    state: Path
+
+    def mesh(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `mesh …`."""
+        return self._run([sys.executable, "-m", "mesh.cli.main", *arguments], check)
+
+    def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `pulumi …` on the lab's stack."""
+        chosen = ("--stack", "lab", "--config-file", str(self.state / "Pulumi.lab.yaml"))
+        extra = chosen if arguments[0] in ("up", "preview", "refresh", "destroy") else chosen[:2]
+        return self._run(["pulumi", "--non-interactive", *arguments, *extra], check)
+
+    def exec(self, box: str, *command: str, check: bool = True) -> str:
+        """What a command in a box prints."""
+        return self.mesh("lab", "exec", box, "--", *command, check=check).stdout
+
+    def whoami(self, box: str, address: str) -> str:
+        """Who answers a box at an address; empty where nobody does."""
+        host = f"[{address}]" if ":" in address else address
+        command = ("curl", "-gs", "--max-time", "3", f"http://{host}/whoami")
+        return self.exec(box, *command, check=False).strip()
+
+    def probe(self, box: str, address: str, seconds: int) -> dict[str, Any]:
+        """What `mesh lab probe` measures."""
+        command = ("lab", "probe", "--from", box, "--to", address, "--for", f"{seconds}s", "--json")
+        answer: dict[str, Any] = json.loads(self.mesh(*command).stdout)
+        return answer
+
+    def _run(self, command: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(ROOT, self.state), text=True,
+            capture_output=True, check=False, timeout=600,
+        )  # fmt: skip
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+        return done
+
+
+def until(holds: Callable[[], T], seconds: float, what: str) -> T:
+    """What ``holds`` yields, once it is true; fails with ``what`` after so many seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        value = holds()
+        if value:
+            return value
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds} s: {what} (last: {value!r})")
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def listener() -> Iterator[Listener]:
+    """Listens on the machine's own interfaces while the lab lives."""
+    with Listener() as heard:
+        yield heard
+
+
+@pytest.fixture(scope="session")
+def twin(listener: Listener) -> Iterator[Twin]:
+    """The lab, up; whatever happens, nothing of it stays."""
+    os.environ["MESH_LAB"] = NAME
+    state = state_folder(ROOT)
+    clear_world(NAME)
+    shutil.rmtree(state, ignore_errors=True)
+    lab = Twin(state)
+    try:
+        lab.mesh("lab", "up")
+        yield lab
+    finally:
+        clear_world(NAME)
+        shutil.rmtree(state, ignore_errors=True)
+        os.environ.pop("MESH_LAB")

@@ -1,0 +1,198 @@
+"""The network works, shown by packets: who answers whom, over which way, and what survives."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from mesh.lab import bird
+from mesh.lab.place import place
+from tests.twin.conftest import CITIES, NAME, NODES, Twin, until
+from tests.twin.transfer import SIZE, download, server, upload
+
+SERVICE = {"ipv4": "192.30.120.100", "ipv6": "2620:71:4000::100"}
+EAST = {"ipv4": "192.30.120.101", "ipv6": "2620:71:4000::101"}
+ANNOUNCED = {
+    "lax-vultr-1": ("192.30.120.1", "2620:71:4000::1"),
+    "ord-vultr-1": ("192.30.120.9", "2620:71:4000::9"),
+    "ewr-vultr-1": ("192.30.120.17", "2620:71:4000::17"),
+    "mia-vultr-1": ("192.30.120.25", "2620:71:4000::25"),
+}
+FAMILIES = ("ipv4", "ipv6")
+OWNED = re.compile(r"192\.30\.12[01]\.|10\.10\.10\.|2620:71:4000:|fd00:10:10:")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("city", CITIES)
+def test_a_client_is_answered_by_its_own_city(twin: Twin, city: str, family: str) -> None:
+    assert twin.whoami(f"client-{city}", SERVICE[family]) == f"{city}-vultr-1"
+
+
+@pytest.mark.parametrize("box", [*(f"client-{city}" for city in CITIES), *NODES])
+def test_every_nodes_own_address_is_answered_from_everywhere(twin: Twin, box: str) -> None:
+    for node, addresses in ANNOUNCED.items():
+        for address in addresses:
+            assert twin.whoami(box, address) == node, f"{box} to {address}"
+
+
+# The reflector stands in Los Angeles, whose own nearest is Miami; New York is nearer to Chicago.
+NEAREST = {"lax": "mia-vultr-1", "ord": "ewr-vultr-1", "mia": "mia-vultr-1", "ewr": "ewr-vultr-1"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("city", CITIES)
+def test_a_service_that_a_city_lacks_is_answered_by_the_city_nearest_to_the_entry(
+    twin: Twin, city: str, family: str
+) -> None:
+    assert twin.whoami(f"client-{city}", EAST[family]) == NEAREST[city]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("direction", [upload, download])
+def test_200_kb_cross_the_mesh_even_if_icmp_is_lost(
+    twin: Twin, direction: object, family: str
+) -> None:
+    """From a client in Miami to Chicago's own address: in at Miami, over a tunnel, out at Chicago.
+
+    A ping or a short answer would pass with a wrong segment size or a stateful firewall.
+    """
+    address = ANNOUNCED["ord-vultr-1"][FAMILIES.index(family)]
+    with server(twin, "ord-vultr-1", address):
+        assert callable(direction)
+        assert direction(twin, "client-mia", address) == SIZE
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_an_upstream_sees_the_two_aggregates_and_nothing_else(twin: Twin, node: str) -> None:
+    routes = seen_upstream(node)
+    assert {route[0] for route in routes} == {"192.30.120.0/23", "2620:71:4000::/48"}
+    assert {route[1] for route in routes} == {"27218"}
+
+
+def seen_upstream(node: str) -> list[tuple[str, str]]:
+    """Prefix and AS path of every route that a node's upstream has received from it."""
+    city = node.partition("-")[0]
+    command = 'show route all where proto ~ "n_*"'
+    text = bird.ask(place(NAME), f"upstream-vultr-{city}", command)
+    prefixes = re.findall(r"^(\S+/\d+) ", text, re.MULTILINE)
+    return list(zip(prefixes, re.findall(r"BGP\.as_path: (.*)", text), strict=True))
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_a_nodes_own_way_out_is_untouched(twin: Twin, node: str) -> None:
+    """Upstreams announce a default route and more to every node: none of it is taken."""
+    for family in ("-4", "-6"):
+        routes = json.loads(twin.exec(node, "ip", family, "-j", "route", "show", "table", "main"))
+        defaults = [route for route in routes if route["dst"] == "default"]
+        assert {route["dev"] for route in defaults} == {"enp1s0"}
+        assert all(route["protocol"] in ("static", "ra") for route in defaults)
+        learned = [route for route in routes if route.get("protocol") == "bird"]
+        assert learned, "BIRD has put nothing into the kernel"
+        for route in learned:
+            assert OWNED.match(route["dst"]), route
+            if route.get("type") != "blackhole":
+                assert route["dev"].startswith("wg-"), route
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_metadata_are_for_root_only(twin: Twin, node: str) -> None:
+    command = ("curl", "-s", "-o", "/dev/null", "--max-time", "3", "http://169.254.169.254/v1.json")
+    assert twin.mesh("lab", "exec", node, "--", *command, check=False).returncode == 0
+    as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command)
+    assert twin.mesh("lab", "exec", node, "--", *as_nobody, check=False).returncode == 7
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_ssh_is_open_to_the_operator_and_to_nobody_else(twin: Twin, node: str) -> None:
+    nodes = json.loads(twin.mesh("lab", "list", "--json").stdout)
+    (address,) = [box["addresses"]["ipv4"] for box in nodes if box["name"] == node]
+
+    def banner(box: str) -> str:
+        command = ("timeout", "3", "bash", "-c", 'exec 3<>"/dev/tcp/$0/22"; head -c 7 <&3', address)
+        return twin.exec(box, *command, check=False)
+
+    assert banner("operator") == "SSH-2.0"
+    assert banner("client-lax") == ""
+
+
+def test_a_silently_cut_tunnel_heals_and_loses_nothing_when_it_returns(twin: Twin) -> None:
+    """Los Angeles to Miami, for Miami's own address, with a probe each 10 ms."""
+    target, cut = ANNOUNCED["mia-vultr-1"][0], "lax-vultr-1:mia-vultr-1"
+    twin.mesh("lab", "fault", "tunnel-cut", cut)
+    try:
+        until(lambda: twin.whoami("client-lax", target) == "mia-vultr-1", 10, "healed")
+        routes = twin.exec("lax-vultr-1", "ip", "route", "get", target)
+        assert "wg-mia-vultr-1" not in routes
+    finally:
+        with subprocess.Popen(_probe(twin, target), stdout=subprocess.PIPE, text=True) as probe:
+            twin.mesh("lab", "heal", cut)
+            until(
+                lambda: "wg-mia-vultr-1" in twin.exec("lax-vultr-1", "ip", "route", "get", target),
+                20,
+                "the direct way is back",
+            )
+            output = probe.communicate(timeout=60)[0]
+    measured = json.loads(output)
+    assert measured["sent"] == measured["answered"]
+
+
+def _probe(twin: Twin, target: str) -> list[str]:
+    import sys
+
+    arguments = ["lab", "probe", "--from", "client-lax", "--to", target, "--for", "12s", "--json"]
+    return [sys.executable, "-m", "mesh.cli.main", *arguments]
+
+
+def test_a_city_that_goes_dark_is_replaced_by_the_nearest_and_comes_back(twin: Twin) -> None:
+    twin.mesh("lab", "fault", "power-loss", "ewr-vultr-1")
+    try:
+        for family in FAMILIES:
+            until(
+                lambda family=family: twin.whoami("client-ewr", SERVICE[family]) == "ord-vultr-1",
+                30,
+                f"Chicago answers New York's clients, {family}",
+            )
+    finally:
+        twin.mesh("lab", "heal", "ewr-vultr-1")
+    for family in FAMILIES:
+        until(
+            lambda family=family: twin.whoami("client-ewr", SERVICE[family]) == "ewr-vultr-1",
+            60,
+            f"New York answers again, after a boot of its own disk, {family}",
+        )
+    for address in ANNOUNCED["ewr-vultr-1"]:
+        assert twin.whoami("client-lax", address) == "ewr-vultr-1"
+
+
+def test_a_daemon_that_is_killed_costs_its_city_nothing_but_the_way(twin: Twin) -> None:
+    twin.mesh("lab", "fault", "kill-daemon", "ord-vultr-1")
+    try:
+        until(
+            lambda: twin.whoami("client-ord", SERVICE["ipv4"]) == "ewr-vultr-1",
+            20,
+            "New York answers Chicago's clients",
+        )
+    finally:
+        twin.mesh("lab", "heal", "ord-vultr-1")
+    until(
+        lambda: twin.whoami("client-ord", SERVICE["ipv4"]) == "ord-vultr-1",
+        30,
+        "Chicago announces again once its agent has seen the service work",
+    )
+
+
+def test_a_service_that_stops_is_carried_over_the_mesh_and_the_aggregate_stays(twin: Twin) -> None:
+    twin.exec("lax-vultr-1", "systemctl", "stop", "anycast-mesh-whoami.service")
+    try:
+        until(
+            lambda: twin.whoami("client-lax", SERVICE["ipv4"]) == "ord-vultr-1",
+            20,
+            "Chicago answers for Los Angeles",
+        )
+        assert len(seen_upstream("lax-vultr-1")) == 2, "Los Angeles still announces"
+    finally:
+        twin.exec("lax-vultr-1", "systemctl", "start", "anycast-mesh-whoami.service")
+    until(lambda: twin.whoami("client-lax", SERVICE["ipv4"]) == "lax-vultr-1", 20, "back at home")

@@ -1,0 +1,107 @@
+"""A transfer of 200 kB over TCP in the lab, with every ICMP message lost on its way to the client.
+
+The node's side runs on the node by its own Python, on a port that the firewall opens to services.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mesh.cli.environment import environment
+from tests.stacks import ROOT
+from tests.twin.conftest import Twin
+
+SIZE, PORT = 200_000, 443
+
+# First byte: "d" asks for SIZE bytes, "u" brings them and asks how many came.
+_SERVER = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+listening = socket.socket(family)
+listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listening.bind((sys.argv[1], int(sys.argv[2])))
+listening.listen()
+print("ready", flush=True)
+size = int(sys.argv[3])
+while True:
+    peer, _ = listening.accept()
+    peer.settimeout(10)
+    with peer:
+        if peer.recv(1) == b"d":
+            peer.sendall(bytes(size))
+        else:
+            left = size
+            while left and (chunk := peer.recv(min(left, 65536))):
+                left -= len(chunk)
+            peer.sendall(str(size - left).encode())
+"""
+
+_CLIENT = """
+import socket, sys
+address, port, size, way = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+with socket.create_connection((address, port), timeout=10) as peer:
+    peer.sendall(way[0].encode())
+    if way == "upload":
+        peer.sendall(bytes(size))
+        print(peer.recv(100).decode())
+    else:
+        got = 0
+        while chunk := peer.recv(65536):
+            got += len(chunk)
+        print(got)
+"""
+
+_LOSE_ICMP = """
+table inet lost {
+    chain input {
+        type filter hook input priority -300;
+        meta l4proto icmp drop
+        icmpv6 type { destination-unreachable, packet-too-big, time-exceeded } drop
+    }
+}
+"""
+
+
+@contextmanager
+def server(twin: Twin, node: str, address: str) -> Iterator[None]:
+    """A server on the node, until the end of the block."""
+    command = [sys.executable, "-m", "mesh.cli.main", "lab", "exec", node, "--"]
+    inner = ["timeout", "60", "python3", "-c", _SERVER, address, str(PORT), str(SIZE)]
+    with subprocess.Popen(
+        [*command, *inner], cwd=ROOT, env=environment(ROOT, twin.state),
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield
+        finally:
+            pattern = f"sys.argv.*{address}|{address} {PORT}"
+            twin.exec(node, "pkill", "-f", pattern, check=False)
+            process.wait(timeout=70)
+
+
+def upload(twin: Twin, box: str, address: str) -> int:
+    """How many of SIZE bytes arrived at the server."""
+    return _transfer(twin, box, address, "upload")
+
+
+def download(twin: Twin, box: str, address: str) -> int:
+    """How many of SIZE bytes arrived at the client."""
+    return _transfer(twin, box, address, "download")
+
+
+def _transfer(twin: Twin, box: str, address: str, way: str) -> int:
+    lose = ("sh", "-c", 'echo "$0" | nft -f -', _LOSE_ICMP)
+    twin.exec(box, *lose)
+    try:
+        started = time.monotonic()
+        answer = twin.exec(box, "python3", "-c", _CLIENT, address, str(PORT), str(SIZE), way)
+        assert time.monotonic() - started < 30
+        return int(answer)
+    finally:
+        twin.exec(box, "nft", "delete", "table", "inet", "lost")
