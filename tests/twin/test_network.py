@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_metadata_are_for_root_only(twin: Twin, node: str) -> None:
 @pytest.mark.parametrize("node", NODES)
 def test_ssh_is_open_to_the_operator_and_to_nobody_else(twin: Twin, node: str) -> None:
     nodes = json.loads(twin.mesh("lab", "list", "--json").stdout)
-    (address,) = [box["addresses"]["ipv4"] for box in nodes if box["name"] == node]
+    (address,) = [box["addresses"][0] for box in nodes if box["name"] == node]
 
     def banner(box: str) -> str:
         command = ("timeout", "3", "bash", "-c", 'exec 3<>"/dev/tcp/$0/22"; head -c 7 <&3', address)
@@ -127,7 +128,7 @@ def test_a_silently_cut_tunnel_heals_and_loses_nothing_when_it_returns(twin: Twi
         routes = twin.exec("lax-vultr-1", "ip", "route", "get", target)
         assert "wg-mia-vultr-1" not in routes
     finally:
-        with subprocess.Popen(_probe(twin, target), stdout=subprocess.PIPE, text=True) as probe:
+        with subprocess.Popen(_probe(target), stdout=subprocess.PIPE, text=True) as probe:
             twin.mesh("lab", "heal", cut)
             until(
                 lambda: "wg-mia-vultr-1" in twin.exec("lax-vultr-1", "ip", "route", "get", target),
@@ -139,9 +140,7 @@ def test_a_silently_cut_tunnel_heals_and_loses_nothing_when_it_returns(twin: Twi
     assert measured["sent"] == measured["answered"]
 
 
-def _probe(twin: Twin, target: str) -> list[str]:
-    import sys
-
+def _probe(target: str) -> list[str]:
     arguments = ["lab", "probe", "--from", "client-lax", "--to", target, "--for", "12s", "--json"]
     return [sys.executable, "-m", "mesh.cli.main", *arguments]
 
@@ -150,19 +149,11 @@ def test_a_city_that_goes_dark_is_replaced_by_the_nearest_and_comes_back(twin: T
     twin.mesh("lab", "fault", "power-loss", "ewr-vultr-1")
     try:
         for family in FAMILIES:
-            until(
-                lambda family=family: twin.whoami("client-ewr", SERVICE[family]) == "ord-vultr-1",
-                30,
-                f"Chicago answers New York's clients, {family}",
-            )
+            answered_by(twin, "client-ewr", SERVICE[family], "ord-vultr-1", 30)
     finally:
         twin.mesh("lab", "heal", "ewr-vultr-1")
     for family in FAMILIES:
-        until(
-            lambda family=family: twin.whoami("client-ewr", SERVICE[family]) == "ewr-vultr-1",
-            60,
-            f"New York answers again, after a boot of its own disk, {family}",
-        )
+        answered_by(twin, "client-ewr", SERVICE[family], "ewr-vultr-1", 60)  # from its own disk
     for address in ANNOUNCED["ewr-vultr-1"]:
         assert twin.whoami("client-lax", address) == "ewr-vultr-1"
 
@@ -170,29 +161,23 @@ def test_a_city_that_goes_dark_is_replaced_by_the_nearest_and_comes_back(twin: T
 def test_a_daemon_that_is_killed_costs_its_city_nothing_but_the_way(twin: Twin) -> None:
     twin.mesh("lab", "fault", "kill-daemon", "ord-vultr-1")
     try:
-        until(
-            lambda: twin.whoami("client-ord", SERVICE["ipv4"]) == "ewr-vultr-1",
-            20,
-            "New York answers Chicago's clients",
-        )
+        answered_by(twin, "client-ord", SERVICE["ipv4"], "ewr-vultr-1", 20)
     finally:
         twin.mesh("lab", "heal", "ord-vultr-1")
-    until(
-        lambda: twin.whoami("client-ord", SERVICE["ipv4"]) == "ord-vultr-1",
-        30,
-        "Chicago announces again once its agent has seen the service work",
-    )
+    # Only once the agent of the restarted node has seen the service work.
+    answered_by(twin, "client-ord", SERVICE["ipv4"], "ord-vultr-1", 30)
 
 
 def test_a_service_that_stops_is_carried_over_the_mesh_and_the_aggregate_stays(twin: Twin) -> None:
     twin.exec("lax-vultr-1", "systemctl", "stop", "anycast-mesh-whoami.service")
     try:
-        until(
-            lambda: twin.whoami("client-lax", SERVICE["ipv4"]) == "ord-vultr-1",
-            20,
-            "Chicago answers for Los Angeles",
-        )
+        answered_by(twin, "client-lax", SERVICE["ipv4"], "ord-vultr-1", 20)
         assert len(seen_upstream("lax-vultr-1")) == 2, "Los Angeles still announces"
     finally:
         twin.exec("lax-vultr-1", "systemctl", "start", "anycast-mesh-whoami.service")
-    until(lambda: twin.whoami("client-lax", SERVICE["ipv4"]) == "lax-vultr-1", 20, "back at home")
+    answered_by(twin, "client-lax", SERVICE["ipv4"], "lax-vultr-1", 20)
+
+
+def answered_by(twin: Twin, box: str, address: str, node: str, seconds: float) -> None:
+    """Wait until this node, and no other, answers a box at an address."""
+    until(lambda: twin.whoami(box, address) == node, seconds, f"{node} answers {box} at {address}")
