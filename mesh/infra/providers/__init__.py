@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 
 from pulumi import ResourceOptions
@@ -11,7 +11,17 @@ from mesh.infra.providers.protocol import Driver, Machine, Reserved, Setting
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
 
-__all__ = ["DRIVERS", "Driver", "Machine", "Reserved", "Setting", "driver_name", "make", "missing"]
+__all__ = [
+    "DRIVERS",
+    "Driver",
+    "Machine",
+    "Reserved",
+    "Setting",
+    "driver_name",
+    "load",
+    "make",
+    "missing",
+]
 
 DRIVERS: dict[str, str] = {
     "lab": "mesh.infra.providers.lab:Lab",
@@ -31,12 +41,13 @@ def make(name: str, setting: Setting, opts: ResourceOptions) -> dict[str, Driver
     """
     plan = setting.plan
     names = sorted({driver_name(plan, node) for node in plan.nodes})
-    return {each: _load(each)(f"{name}-{each}", setting, opts) for each in names}
+    return {each: load(each)(f"{name}-{each}", setting, opts) for each in names}
 
 
-def _load(name: str) -> Callable[[str, Setting, ResourceOptions], Driver]:
+def load(name: str) -> type[Driver]:
+    """The class of a driver; its provider's SDK is imported by this."""
     module, _, kind = DRIVERS[name].partition(":")
-    found: Callable[[str, Setting, ResourceOptions], Driver] = getattr(import_module(module), kind)
+    found: type[Driver] = getattr(import_module(module), kind)
     return found
 
 

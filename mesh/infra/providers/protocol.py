@@ -39,8 +39,8 @@ class Setting:
 
 
 class Driver(Protocol):
-    """One provider. Made once per stack with ``(name, setting, opts)``; what all of its nodes
-    share (a firewall group, the lab's world) is made then, named after ``name``.
+    """One provider. Made once per stack; what all of its nodes share (a firewall group, the lab's
+    world) is made then, named after ``name``.
 
     ``born_with`` names the inputs of an instance that a provider settles at its birth: a change
     of them would replace the server, and is ignored on one that runs. ``namespace`` is the
@@ -51,6 +51,8 @@ class Driver(Protocol):
     born_with: Sequence[str]
     namespace: str | None
     patience: float
+
+    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None: ...
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """Reserve the node's addresses in resources named after ``name``."""

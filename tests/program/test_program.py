@@ -1,0 +1,341 @@
+"""What the program asks the engine for: components, protection, order, secrets, outputs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pulumi
+import pytest
+
+from mesh.agent import bundle
+from mesh.infra import providers
+from mesh.infra.dynamic.documents import read_plan
+from mesh.plan import Role
+from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin
+from tests.stacks import plan_of, prod
+
+NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
+REGISTRY, OTHERS = "lax-vultr-1", ("ewr-vultr-1", "mia-vultr-1", "ord-vultr-1")
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Run:
+    """The twin, as the program registers it when every provider answers."""
+    return run()
+
+
+@pytest.fixture(scope="module")
+def previewed() -> Run:
+    """The twin, in a preview of a stack of which nothing exists."""
+    return run(nothing_exists=True)
+
+
+def node_ids(plan: Any) -> set[str]:
+    return {node.id for node in plan.nodes}
+
+
+class TestComponents:
+    """Mesh → Region → Node, and what hangs under them."""
+
+    @pytest.mark.parametrize(
+        ("name", "kind", "parent"),
+        [
+            ("mesh", "mesh:index:Mesh", "anycast-mesh-lab"),
+            ("mesh-lax", "mesh:index:Region", "mesh"),
+            ("mesh-lax-vultr-1", "mesh:index:Node", "mesh-lax"),
+            ("mesh-lax-vultr-1-address", "pulumi-python:dynamic/lab:Address", "mesh-lax-vultr-1"),
+            ("mesh-lax-vultr-1-instance", "pulumi-python:dynamic/lab:Instance", "mesh-lax-vultr-1"),
+            ("mesh-operator", "pulumi-python:dynamic/mesh:Operator", "mesh"),
+            ("mesh-lab-world", "pulumi-python:dynamic/lab:World", "mesh"),
+            ("mesh-generation", "pulumi-python:dynamic/mesh:Publish", "mesh"),
+        ],
+    )
+    def test_stands_under_its_parent(
+        self, deployed: Run, name: str, kind: str, parent: str
+    ) -> None:
+        resource = deployed.resources[name]
+        assert (resource.type, resource.parent) == (kind, parent)
+
+    def test_every_planned_node_has_an_address_and_an_instance(self, deployed: Run) -> None:
+        for kind in ("Address", "Instance"):
+            assert {r.inputs["node"] for r in deployed.of(kind)} == set(NODES)
+
+    def test_a_region_that_is_only_reserved_makes_nothing(self, deployed: Run) -> None:
+        assert "eu" in {region.id for region in plan_of(prod()).regions}
+        assert {r.name for r in deployed.of("Region")} == {f"mesh-{node[:3]}" for node in NODES}
+
+    def test_components_say_what_they_are_when_they_are_done(self, deployed: Run) -> None:
+        assert deployed.outputs["mesh-mia"] == {"name": "Miami", "nodes": ["mia-vultr-1"]}
+        assert deployed.outputs["mesh-mia-vultr-1"] == {
+            "node": "mia-vultr-1",
+            "instance": "i-mia-vultr-1",
+            "addresses": {"ipv4": "203.0.113.25", "ipv6": "2001:db8::25"},
+        }
+        assert deployed.outputs["mesh"]["topology"]["asn"] == 27218
+
+    def test_the_same_configuration_gives_the_same_requests(self, deployed: Run) -> None:
+        assert {n: r.inputs for n, r in run().resources.items()} == {
+            n: r.inputs for n, r in deployed.resources.items()
+        }
+
+
+class TestWhatMustSurvive:
+    """Protection, and changes that are ignored on a running fleet."""
+
+    def test_addresses_and_the_operators_key_are_protected_and_nothing_else(
+        self, deployed: Run
+    ) -> None:
+        protected = {r.name for r in deployed.resources.values() if r.protect}
+        assert protected == {f"mesh-{node}-address" for node in NODES} | {"mesh-operator"}
+
+    def test_a_later_run_never_replaces_a_server_for_what_it_was_born_with(
+        self, deployed: Run
+    ) -> None:
+        for instance in deployed.of("Instance"):
+            assert set(instance.ignore_changes) == {"user_data", "image", "ssh_keys", "hostname"}
+
+    def test_an_instance_lets_go_of_its_address_before_the_next_takes_it(
+        self, deployed: Run
+    ) -> None:
+        assert all(instance.delete_before_replace for instance in deployed.of("Instance"))
+
+
+class TestOrder:
+    """Registries first; the generation last."""
+
+    def test_other_nodes_wait_for_the_registry(self, deployed: Run) -> None:
+        for node in OTHERS:
+            instance = deployed.resources[f"mesh-{node}-instance"]
+            assert f"mesh-{REGISTRY}-instance" in instance.depends_on
+
+    def test_the_registry_waits_for_no_node(self, deployed: Run) -> None:
+        waits = deployed.resources[f"mesh-{REGISTRY}-instance"].depends_on
+        assert not [name for name in waits if name.endswith("-instance")]
+
+    def test_two_registries_know_each_other_and_wait_for_none(self) -> None:
+        done = run(twin(registries=["lax-vultr-1", "ewr-vultr-1"]))
+        urls = {"https://203.0.113.1:8443", "https://203.0.113.17:8443"}
+        assert set(done.stack["topology"]["registries"]) == urls
+        for node in ("lax-vultr-1", "ewr-vultr-1"):
+            instance = done.resources[f"mesh-{node}-instance"]
+            assert all(url in instance.inputs["user_data"] for url in urls)
+            assert not [n for n in instance.depends_on if n.endswith("-instance")]
+
+    def test_the_generation_comes_after_every_instance(self, deployed: Run) -> None:
+        waits = set(deployed.resources["mesh-generation"].depends_on)
+        assert {f"mesh-{node}-instance" for node in NODES} <= waits
+
+    def test_nothing_stands_before_the_world_does(self, deployed: Run) -> None:
+        for resource in (*deployed.of("Address"), *deployed.of("Instance")):
+            assert "mesh-lab-world" in resource.depends_on
+
+
+class TestSecrets:
+    """What is secret travels as a secret; nothing else holds it."""
+
+    @pytest.mark.parametrize(
+        ("name", "secrets"),
+        [
+            ("mesh-generation", {"operator_key", "passwords"}),
+            ("mesh-lab-world", {"passwords"}),
+            ("mesh-lax-vultr-1-instance", {"user_data"}),
+            ("mesh-ewr-vultr-1-instance", {"user_data"}),
+        ],
+    )
+    def test_inputs_that_hold_a_secret_are_secret(
+        self, deployed: Run, name: str, secrets: set[str]
+    ) -> None:
+        assert deployed.resources[name].secrets == secrets
+
+    def test_the_operators_private_half_is_a_secret_output(self, deployed: Run) -> None:
+        assert deployed.resources["mesh-operator"].secret_outputs == ["private"]
+
+    def test_no_secret_stands_anywhere_in_the_clear(self, deployed: Run) -> None:
+        from mesh.trust.keys import join_token
+
+        hidden = [PASSWORD, OPERATOR, *(join_token(OPERATOR, node) for node in NODES)]
+        for resource in deployed.resources.values():
+            seen = {k: v for k, v in resource.inputs.items() if k not in resource.secrets}
+            for secret in hidden:
+                assert secret not in json.dumps(seen), resource.name
+        for text in (json.dumps(deployed.stack), json.dumps(deployed.outputs), *deployed.log):
+            for secret in hidden:
+                assert secret not in text
+
+    def test_outputs_are_not_secret(self, deployed: Run) -> None:
+        assert not deployed.stack_is_secret
+
+    def test_user_data_hold_the_token_and_no_long_lived_secret(self, deployed: Run) -> None:
+        from mesh.trust.keys import join_token
+
+        for node in NODES:
+            text = deployed.resources[f"mesh-{node}-instance"].inputs["user_data"]
+            assert join_token(OPERATOR, node) in text
+            assert OPERATOR not in text
+            assert PASSWORD not in text
+            assert not [o for o in NODES if o != node and join_token(OPERATOR, o) in text]
+
+    def test_a_password_in_the_clear_is_pointed_out_without_its_value(self) -> None:
+        done = run(secret_keys=())
+        said = [line for line in done.log if "bgpPassword-vultr" in line]
+        assert len(said) == 1
+        assert "pulumi config set --secret mesh:bgpPassword-vultr" in said[0]
+        assert PASSWORD not in said[0]
+
+
+class TestGeneration:
+    """What is published is the plan, on the instances that exist."""
+
+    def test_holds_the_whole_plan(self, deployed: Run) -> None:
+        plan = read_plan(deployed.resources["mesh-generation"].inputs["plan"])
+        assert node_ids(plan) == set(NODES)
+        assert plan.node(REGISTRY).roles == (Role.EDGE, Role.REFLECTOR, Role.REGISTRY)
+
+    def test_names_each_instance_and_where_it_is(self, deployed: Run) -> None:
+        assert deployed.resources["mesh-generation"].inputs["instances"]["ord-vultr-1"] == {
+            "id": "i-ord-vultr-1",
+            "created": "2026-01-01T00:00:00Z",
+            "ipv4": "203.0.113.9",
+            "ipv6": "2001:db8::9",
+        }
+
+    def test_names_the_bundle_of_this_checkout(self, deployed: Run) -> None:
+        digest = bundle.digest(bundle.build())
+        assert deployed.resources["mesh-generation"].inputs["bundle"] == digest
+        assert digest in deployed.resources["mesh-mia-vultr-1-instance"].inputs["user_data"]
+
+    def test_enters_the_lab_by_the_operators_own_door(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MESH_LAB", "other")
+        inputs = run().resources["mesh-generation"].inputs
+        assert inputs["namespace"] == "mesh-other-operator"
+
+
+class TestOutputs:
+    """Names and shapes that users and scripts rely on."""
+
+    def test_topology(self, deployed: Run) -> None:
+        topology = deployed.stack["topology"]
+        assert set(topology) == {"asn", "prefixes", "nodes", "services", "registries"}
+        assert topology["prefixes"] == {"ipv4": "192.30.120.0/23", "ipv6": "2620:71:4000::/48"}
+        assert topology["registries"] == ["https://203.0.113.1:8443"]
+        assert topology["services"]["web"] == {
+            "addresses": {"ipv4": "192.30.120.100", "ipv6": "2620:71:4000::100"},
+            "ports": {"tcp": [80, 443], "udp": []},
+        }
+
+    def test_a_node_of_the_topology(self, deployed: Run) -> None:
+        node = dict(deployed.stack["topology"]["nodes"]["mia-vultr-1"])
+        sessions = {session["name"]: session for session in node.pop("sessions")}
+        assert node == {
+            "region": "mia",
+            "provider": "vultr",
+            "roles": ["edge"],
+            "addresses": {
+                "announced": {"ipv4": "192.30.120.25", "ipv6": "2620:71:4000::25"},
+                "tunnel": {"ipv4": "10.10.10.3", "ipv6": "fd00:10:10::3"},
+                "public": {"ipv4": "203.0.113.25", "ipv6": "2001:db8::25"},
+            },
+            "links": ["lax-vultr-1", "ord-vultr-1", "ewr-vultr-1"],
+        }
+        assert sessions["vultr6"] == {
+            "name": "vultr6",
+            "kind": "upstream",
+            "family": "ipv6",
+            "peer_asn": 64515,
+            "neighbor": "2001:19f0:ffff::1",
+        }
+        assert {session["kind"] for session in sessions.values()} == {"upstream", "reflector"}
+
+    def test_access_says_how_to_reach_each_node(self, deployed: Run) -> None:
+        assert set(deployed.stack["access"]) == set(NODES)
+        assert deployed.stack["access"]["lax-vultr-1"] == {
+            "shell": "mesh lab exec lax-vultr-1 -- bash",
+            "ssh": "ssh root@203.0.113.1",
+        }
+
+    def test_a_node_without_ipv6_has_no_ipv6_address(self) -> None:
+        done = run(twin(nodes={"mia-vultr-1": {"number": 3, "ipv6": False}}))
+        assert done.resources["mesh-mia-vultr-1-address"].inputs["with_ipv6"] is False
+        announced = done.stack["topology"]["nodes"]["mia-vultr-1"]["addresses"]["announced"]
+        assert announced == {"ipv4": "192.30.120.25", "ipv6": None}
+
+
+class TestUnknowns:
+    """A preview of a stack of which nothing exists: the resources are known, their values not."""
+
+    def test_plans_the_same_resources(self, previewed: Run, deployed: Run) -> None:
+        assert set(previewed.resources) == set(deployed.resources)
+
+    def test_what_only_the_providers_know_is_unknown(self, previewed: Run) -> None:
+        generation = previewed.resources["mesh-generation"].inputs
+        assert generation["registries"] == {REGISTRY: UNKNOWN}
+        assert generation["operator_key"] == UNKNOWN
+        instance = previewed.resources["mesh-ord-vultr-1-instance"].inputs
+        assert instance["user_data"] == instance["ipv4"] == UNKNOWN
+
+    def test_outputs_have_their_shape_already(self, previewed: Run) -> None:
+        node = previewed.stack["topology"]["nodes"]["ord-vultr-1"]
+        assert node["addresses"]["tunnel"]["ipv4"] == "10.10.10.2"
+        assert isinstance(node["addresses"]["public"]["ipv4"], pulumi.output.Unknown)
+
+
+class TestRefusals:
+    """Bad configuration stops the program before it asks for anything."""
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            (
+                {"bgpPassword-vultr": None},
+                ["mesh:bgpPassword-vultr = unset", "config set --secret"],
+            ),
+            ({"bgpPassword-vultr": "changeme"}, ["mesh:bgpPassword-vultr = [secret]"]),
+            ({"bgpPassword-vultr": ""}, ["mesh:bgpPassword-vultr", "empty"]),
+            ({"asn": 64512}, ["mesh:asn = 64512", "private"]),
+            ({"asm": 1}, ["mesh:asm = 1", "unknown"]),
+            ({"admin": {"ssh": ["198.51.100.250/32"], "keys": KEYS[:1]}}, ["mesh:admin.keys"]),
+            ({"prefixes": {"ipv4": "192.30.120.1/23"}}, ["mesh:prefixes.ipv4", "192.30.120.0/23"]),
+        ],
+    )
+    def test_says_key_value_reason_and_cure(self, changes: dict[str, Any], said: list[str]) -> None:
+        with pytest.raises(pulumi.RunError) as refusal:
+            run(twin(**changes))
+        assert all(part in str(refusal.value) for part in said), refusal.value
+
+    def test_says_everything_at_once(self) -> None:
+        with pytest.raises(pulumi.RunError) as refusal:
+            run(twin(asn=64512, whoami="perhaps", prefixes={"ipv4": "192.30.120.0/25"}))
+        said = str(refusal.value)
+        assert all(key in said for key in ("mesh:asn", "mesh:whoami", "mesh:prefixes.ipv4"))
+
+    def test_a_refused_secret_is_not_shown(self) -> None:
+        with pytest.raises(pulumi.RunError) as refusal:
+            run(twin(**{"bgpPassword-vultr": "a password with spaces"}))
+        assert "a password with spaces" not in str(refusal.value)
+
+    def test_a_provider_without_a_driver_names_its_nodes_and_the_cure(self) -> None:
+        with pytest.raises(pulumi.RunError) as refusal:
+            run(prod() | twin(twin=None), stack="prod")
+        said = str(refusal.value)
+        assert f"mesh:nodes = {', '.join(NODES)}" in said
+        assert "vultr" in said
+        assert "make up" in said
+
+
+class TestDrivers:
+    """The table behind which a provider stands."""
+
+    def test_every_driver_can_be_loaded(self) -> None:
+        for name in providers.DRIVERS:
+            driver = providers.load(name)
+            assert driver.born_with
+            assert driver.patience > 0
+
+    def test_a_twin_is_made_by_the_lab_whatever_the_provider(self) -> None:
+        plan = plan_of({"twin": "prod"}, "lab")
+        assert {node.provider for node in plan.nodes} == {"vultr"}
+        assert {providers.driver_name(plan, node) for node in plan.nodes} == {"lab"}
+        assert not list(providers.missing(plan))
