@@ -32,7 +32,7 @@ def figures() -> Iterator[tuple[str, float, str]]:
             )
     yield "pulumi preview: empty program", statistics.median(theirs), "s"
     yield "pulumi preview: four cities, deployed", statistics.median(ours), "s"
-    yield "pulumi preview: ratio", statistics.median(ours) / statistics.median(theirs), "×"
+    yield "pulumi preview: ratio", statistics.median(ours) / statistics.median(theirs), "x"
 
 
 def _preview(*stack: str) -> list[str]:
