@@ -201,7 +201,7 @@ def _run(config: Mapping[str, Any], secret: list[str], stack: str, nothing_exist
 
         return pulumi.Output.from_input(keep())
 
-    mocks.test(deploy)()  # type: ignore[no-untyped-call]
+    mocks.test(deploy)()
     return done
 
 
