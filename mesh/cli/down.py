@@ -34,7 +34,11 @@ def down() -> None:
 
 
 def _destroy(root: Path, state: Path, config: Path, env: dict[str, str]) -> bool:
-    """Let the engine destroy what it deployed. The program runs for its deletion hooks."""
+    """Let the engine destroy what it deployed. The program runs for its deletion hooks.
+
+    Addresses and the operator's key are protected; ending the lab is what gives them up.
+    """
+    _stack(root, state, env, "state", "unprotect", "--all", "--yes", "--stack", STACK)
     try:
         status = run_engine(
             ["destroy", "--yes", "--skip-preview", "--run-program", "--suppress-outputs"],
@@ -50,13 +54,16 @@ def _destroy(root: Path, state: Path, config: Path, env: dict[str, str]) -> bool
 
 def _forget(root: Path, state: Path, env: dict[str, str]) -> None:
     """Remove the stack's state: what it describes is about to be cleared."""
+    _stack(root, state, env, "stack", "rm", STACK, "--force", "--yes", "--preserve-config")
+
+
+def _stack(root: Path, state: Path, env: dict[str, str], *command: str) -> None:
+    """Run the engine on the stack's state, where the engine and the state are still there."""
     pulumi = engine_folder(root) / "pulumi"
     if pulumi.exists():
         subprocess.run(
-            [
-                *(str(pulumi), "--non-interactive", "-C", str(state)),
-                *("stack", "rm", STACK, "--force", "--yes", "--preserve-config"),
-            ],
+            [str(pulumi), "--non-interactive", "-C", str(state), *command],
             env=env,
+            stdout=subprocess.DEVNULL,
             check=False,
         )

@@ -29,8 +29,9 @@ def up() -> None:
         with one_at_a_time(state):
             config = prepare(root, state, env)
             # The engine's own preview would only say the same twice: the stack is the lab's.
+            # With a refresh first, because a restart of this machine takes every node with it.
             status = run_engine(
-                ["up", "--yes", "--skip-preview", "--suppress-outputs"],
+                ["up", "--yes", "--skip-preview", "--refresh", "--suppress-outputs"],
                 root=root,
                 state=state,
                 config=config,
