@@ -7,12 +7,12 @@ from pathlib import Path
 import pulumi
 
 from mesh.agent import bundle
-from mesh.infra.configuration import planned
+from mesh.infra.configuration import configured
 from mesh.infra.mesh import Mesh, MeshArgs
 
-plan, passwords = planned(Path(__file__).parent)
+configuration = configured(Path(__file__).parent)
 
-network = Mesh("mesh", MeshArgs(plan, passwords, bundle.digest(bundle.build())))
+network = Mesh("mesh", MeshArgs(configuration, bundle.digest(bundle.build())))
 
 pulumi.export("topology", network.topology)
 pulumi.export("access", network.access)

@@ -34,14 +34,12 @@ def down() -> None:
 
 
 def _destroy(root: Path, state: Path, config: Path, env: dict[str, str]) -> bool:
-    """Let the engine destroy what it deployed. The program runs for its deletion hooks.
-
-    Addresses and the operator's key are protected; ending the lab is what gives them up.
-    """
-    _stack(root, state, env, "state", "unprotect", "--all", "--yes", "--stack", STACK)
+    """Let the engine destroy what it deployed. The program runs, for its deletion hooks and to
+    give up what it protects: addresses and the operator's key."""
+    command = ["destroy", "--yes", "--skip-preview", "--suppress-outputs"]
     try:
         status = run_engine(
-            ["destroy", "--yes", "--skip-preview", "--run-program", "--suppress-outputs"],
+            [*command, "--run-program", "--config", "mesh:protect=false"],
             root=root,
             state=state,
             config=config,

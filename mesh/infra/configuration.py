@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
@@ -23,8 +24,18 @@ from mesh.spec import (
 NAMESPACE = "mesh"
 
 
-def planned(root: Path) -> tuple[planning.Plan, pulumi.Output[Mapping[str, str]]]:
-    """The plan of the selected stack, and its BGP passwords by provider, as a secret.
+@dataclass(frozen=True)
+class Configuration:
+    """The plan, the BGP passwords by provider (a secret), and whether what must survive is
+    protected from deletion."""
+
+    plan: planning.Plan
+    passwords: pulumi.Output[Mapping[str, str]]
+    protect: bool
+
+
+def configured(root: Path) -> Configuration:
+    """The configuration of the selected stack.
 
     ``root`` is where the stack files lie. pulumi.RunError, which the engine shows without a
     traceback, with every problem at once; warnings are shown beside the resources.
@@ -41,7 +52,7 @@ def planned(root: Path) -> tuple[planning.Plan, pulumi.Output[Mapping[str, str]]
         raise pulumi.RunError(f"the configuration cannot be used:\n{lines}") from None
     for problem in loaded.problems:
         pulumi.log.warn(str(problem))
-    return plan, _passwords(spec)
+    return Configuration(plan, _passwords(spec), spec.protect)
 
 
 def _passwords(spec: Spec) -> pulumi.Output[Mapping[str, str]]:

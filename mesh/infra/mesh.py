@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Output, ResourceOptions
 
 from mesh.infra import outputs, providers
+from mesh.infra.configuration import Configuration
 from mesh.infra.dynamic.documents import write_plan
 from mesh.infra.dynamic.operator import Operator
 from mesh.infra.dynamic.publish import Publish, PublishArgs
@@ -15,15 +16,13 @@ from mesh.infra.node import Node
 from mesh.infra.providers import Driver, Machine, Setting
 from mesh.infra.region import Region, RegionArgs
 from mesh.infra.seed import SeedSource
-from mesh.plan import Plan
 
 
 @dataclass(frozen=True)
 class MeshArgs:
-    """The plan, the BGP passwords by provider (a secret), and the SHA-256 of the bundle."""
+    """The stack's configuration, and the SHA-256 of the bundle that its nodes run."""
 
-    plan: Plan
-    passwords: Output[Mapping[str, str]]
+    configuration: Configuration
     bundle: str
 
 
@@ -32,10 +31,13 @@ class Mesh(ComponentResource):
 
     def __init__(self, name: str, args: MeshArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mesh:index:Mesh", name, None, opts)
-        plan, child = args.plan, ResourceOptions(parent=self)
-        self.operator = Operator(f"{name}-operator", child)
-        drivers = providers.make(name, Setting(plan, args.passwords), child)
-        self.regions = self._regions(name, plan, drivers)
+        given, child = args.configuration, ResourceOptions(parent=self)
+        plan = given.plan
+        self.operator = Operator(
+            f"{name}-operator", ResourceOptions(parent=self, protect=given.protect)
+        )
+        drivers = providers.make(name, Setting(plan, given.passwords), child)
+        self.regions = self._regions(name, given, drivers)
         self.nodes = {k: node for region in self.regions for k, node in region.nodes.items()}
         urls = {
             node_id: Output.format("https://{0}:{1}", node.reserved.ipv4, plan.access.registry_port)
@@ -49,7 +51,7 @@ class Mesh(ComponentResource):
             PublishArgs(
                 plan=write_plan(plan),
                 operator_key=self.operator.private,
-                passwords=args.passwords,
+                passwords=given.passwords,
                 instances={
                     node_id: {
                         "id": machine.instance_id,
@@ -69,15 +71,17 @@ class Mesh(ComponentResource):
         self.access = outputs.access(self.nodes)
         self.register_outputs({"topology": self.topology, "access": self.access})
 
-    def _regions(self, name: str, plan: Plan, drivers: Mapping[str, Driver]) -> list[Region]:
-        used = {node.region for node in plan.nodes}
+    def _regions(
+        self, name: str, given: Configuration, drivers: Mapping[str, Driver]
+    ) -> list[Region]:
+        used = {node.region for node in given.plan.nodes}
         return [
             Region(
                 f"{name}-{region.id}",
-                RegionArgs(region, plan, drivers),
+                RegionArgs(region, given, drivers),
                 ResourceOptions(parent=self),
             )
-            for region in plan.regions
+            for region in given.plan.regions
             if region.id in used
         ]
 

@@ -10,16 +10,16 @@ from pulumi import ComponentResource, Input, Resource, ResourceOptions
 from mesh.infra.providers import Driver, Machine
 from mesh.infra.seed import SeedSource
 from mesh.plan import Node as PlannedNode
-from mesh.plan import Plan, Role
+from mesh.plan import Role
 
 
 @dataclass(frozen=True)
 class NodeArgs:
-    """The node as planned, the plan it is of, and the driver that makes it."""
+    """The node as planned, the driver that makes it, and whether its addresses are protected."""
 
     node: PlannedNode
-    plan: Plan
     driver: Driver
+    protect: bool
 
 
 class Node(ComponentResource):
@@ -35,7 +35,7 @@ class Node(ComponentResource):
         self._args = args
         # An address that is lost takes the node's place in every firewall and session with it.
         self.reserved = args.driver.reserve(
-            name, args.node, ResourceOptions(parent=self, protect=True)
+            name, args.node, ResourceOptions(parent=self, protect=args.protect)
         )
 
     @property

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, ResourceOptions
 
 from mesh.infra import providers
+from mesh.infra.configuration import Configuration
 from mesh.infra.node import Node, NodeArgs
-from mesh.plan import Plan
 from mesh.plan import Region as PlannedRegion
 
 
 @dataclass(frozen=True)
 class RegionArgs:
-    """The region as planned, and the drivers of its nodes by name."""
+    """The region as planned, the stack's configuration, and the drivers of its nodes by name."""
 
     region: PlannedRegion
-    plan: Plan
+    configuration: Configuration
     drivers: Mapping[str, providers.Driver]
 
 
@@ -27,13 +27,14 @@ class Region(ComponentResource):
 
     def __init__(self, name: str, args: RegionArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mesh:index:Region", name, None, opts)
+        plan, protect = args.configuration.plan, args.configuration.protect
         self.nodes = {
             node.id: Node(
                 f"{name}-{node.id.removeprefix(args.region.id + '-')}",
-                NodeArgs(node, args.plan, args.drivers[providers.driver_name(args.plan, node)]),
+                NodeArgs(node, args.drivers[providers.driver_name(plan, node)], protect),
                 ResourceOptions(parent=self),
             )
-            for node in args.plan.nodes
+            for node in plan.nodes
             if node.region == args.region.id
         }
         self.register_outputs({"name": args.region.name, "nodes": list(self.nodes)})

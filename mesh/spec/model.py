@@ -154,6 +154,7 @@ SECTIONS: dict[str, Any] = {
     "registries": Annotated[tuple[NodeId, ...], Field(min_length=1)],
     "services": dict[Name, Service],
     "whoami": bool,
+    "protect": bool,
     "without": tuple[NodeId, ...],
 }
 """Every key of the stack file under ``mesh:`` and its type; secrets and ``twin`` stand apart."""
@@ -162,6 +163,7 @@ DEFAULTS: dict[str, Any] = {
     "registry": Registry(),
     "services": {},
     "whoami": True,
+    "protect": True,
     "without": (),
 }
 """Keys that may be left out."""
@@ -183,4 +185,7 @@ class Spec(Section):
     registries: tuple[str, ...]
     services: dict[str, Service]
     whoami: bool
+    protect: bool
+    """Whether addresses and the operator's key are protected from deletion; False to end a
+    network: ``pulumi destroy --run-program -c mesh:protect=false``."""
     without: tuple[str, ...]

@@ -89,6 +89,9 @@ class TestWhatMustSurvive:
         protected = {r.name for r in deployed.resources.values() if r.protect}
         assert protected == {f"mesh-{node}-address" for node in NODES} | {"mesh-operator"}
 
+    def test_a_network_that_is_ended_gives_them_up(self) -> None:
+        assert not [r for r in run(twin(protect=False)).resources.values() if r.protect]
+
     def test_a_later_run_never_replaces_a_server_for_what_it_was_born_with(
         self, deployed: Run
     ) -> None:

@@ -28,13 +28,13 @@ class OperatorProvider(Stub):
 class Operator(Resource, module="mesh", name="Operator"):
     """The operator's key pair; the private half is a secret in the stack's state.
 
-    Protected, because its loss means a new fleet.
+    Its loss means a new fleet.
     """
 
     private: Output[str]
     public: Output[str]
 
     def __init__(self, name: str, opts: ResourceOptions | None = None) -> None:
-        own = ResourceOptions(protect=True, additional_secret_outputs=["private"])
+        own = ResourceOptions(additional_secret_outputs=["private"])
         props: dict[str, Any] = {"private": None, "public": None}
         super().__init__(OperatorProvider(), name, props, ResourceOptions.merge(own, opts))
