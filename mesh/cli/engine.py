@@ -5,13 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mesh.cli.environment import engine_folder
 from mesh.cli.working_copy import STACK
+
+# What the command lines of plugins hold: their file names, or the SDK's module of providers.
+PLUGINS = (b"pulumi-language-", b"pulumi-resource-", b"pulumi.dynamic", b"pulumi-analyzer-")
 
 
 class EngineMissing(Exception):
@@ -30,11 +34,50 @@ def run_engine(
         raise EngineMissing("the Pulumi engine is not set up in this checkout: run `make setup`")
     chosen = ["--stack", STACK, "--config-file", str(config)]
     if abandoned(state / "state"):
-        cancel = [pulumi, "--non-interactive", "cancel", "--yes", *chosen]
-        subprocess.run(cancel, cwd=root, env=environment, check=False)
-    return subprocess.run(
-        [pulumi, *command, *chosen], cwd=root, env=environment, check=False
-    ).returncode
+        print("an engine was killed here before; going on from where it was", flush=True)
+        end_orphans(environment["PULUMI_HOME"])
+        _unlock([pulumi, "--non-interactive", "-C", str(state)], environment)
+    return _attended(subprocess.Popen([pulumi, *command, *chosen], cwd=root, env=environment))
+
+
+def _unlock(pulumi: list[str], environment: Mapping[str, str]) -> None:
+    """Unlock the stack, and drop from its state what was begun when the engine was killed.
+
+    Nothing is lost by that: making a box that stands already takes it over, and clearing the lab
+    takes all of it. The engine would warn of these operations for ever.
+    """
+
+    def ask(*words: str, stdin: str = "") -> str:
+        return subprocess.run(
+            [*pulumi, *words],
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    ask("cancel", "--yes", STACK)
+    document = json.loads(ask("stack", "export", "--stack", STACK))
+    if document["deployment"].pop("pending_operations", None):
+        ask("stack", "import", "--stack", STACK, stdin=json.dumps(document))
+
+
+def _attended(engine: subprocess.Popen[bytes]) -> int:
+    """Wait for the engine; an interruption is its to handle.
+
+    On Ctrl-C the terminal interrupts both of us: the engine finishes what it is at and saves its
+    state, while we must neither go nor kill it. SIGTERM reaches only us, so it is passed on.
+    """
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: engine.send_signal(signal.SIGINT)),
+    }
+    try:
+        return engine.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -57,6 +100,28 @@ def abandoned(backend: Path) -> bool:
     """
     locks = list((backend / ".pulumi" / "locks").rglob("*.json"))
     return bool(locks) and not any(_alive(lock) for lock in locks)
+
+
+def end_orphans(home: str) -> None:
+    """Kill plugins that outlived their engine: those that were started with this ``PULUMI_HOME``.
+
+    A provider that goes on creating behind the next run's back would spoil it. What a provider
+    has started itself, the lab's boxes, is not touched. Call it only when no engine runs.
+    """
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and _is_plugin(process, home):
+            with suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def _is_plugin(process: Path, home: str) -> bool:
+    """Whether this is a plugin of an engine with that home."""
+    try:
+        command = (process / "cmdline").read_bytes()
+        environ = (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(mark in command for mark in PLUGINS) and f"PULUMI_HOME={home}".encode() in environ
 
 
 def stack_exists(backend: Path) -> bool:

@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -288,8 +289,9 @@ class LanguageHost(service.LanguageRuntimeServicer):
 
 
 def main() -> None:
-    """Serve until the engine interrupts us, which is how it ends a plugin."""
+    """Serve until the engine interrupts us, which is how it ends a plugin, or is gone itself."""
     children = Children()
+    parent = os.getppid()
 
     def leave(*_: object) -> None:
         children.stop()
@@ -311,8 +313,10 @@ def main() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
-    while True:
-        signal.pause()
+    # An engine that was killed ends nobody: without it we are an orphan, and so is the program.
+    while os.getppid() == parent:
+        time.sleep(1)
+    leave()
 
 
 if __name__ == "__main__":
