@@ -42,6 +42,14 @@ class Debian:
             path.write_text(file.content)
             path.chmod(file.mode | 0o444)
 
+    def start(self, *command: str, namespace: str) -> subprocess.Popen[str]:
+        """Start a daemon on it, in a network namespace by name; the process is the daemon's own."""
+        return subprocess.Popen(
+            ["ip", "netns", "exec", namespace, "unshare", "--mount", "sh", "-c", _ENTER, "sh",
+             str(IMAGE.resolve()), str(self.folder), *command],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command on it, without any network but its own."""
         namespaces = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child")

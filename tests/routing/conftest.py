@@ -1,0 +1,174 @@
+"""A real node's BIRD with its rendered configuration, and a rogue mate, in two namespaces."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from mesh.lab.namespaces import inside
+from mesh.plan import Node, Plan
+from mesh.render import File, node_files, node_secrets, placeholder_facts
+from tests.debian import Debian
+from tests.routing.speaker import Speaker
+from tests.stacks import plan_of, prod
+
+T = TypeVar("T")
+NODE, ROGUE = "lax-vultr-1", "mia-vultr-1"
+
+
+def network() -> dict[str, Any]:
+    """The seed's network with a service that Chicago and Los Angeles may not serve."""
+    values = prod()
+    values["services"]["east"] = {
+        "addresses": {"ipv4": "192.30.120.101", "ipv6": "2620:71:4000::101"},
+        "ports": {"tcp": [80]},
+        "nodes": ["mia-vultr-1", "ewr-vultr-1"],
+        "checks": [{"kind": "http", "port": 80}],
+    }
+    return values
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The node under test and the namespace of its rogue mate."""
+
+    plan: Plan
+    node: Node
+    rogue: Node
+    namespaces: dict[str, str]
+    birdc: Callable[[str], str]
+
+    def kernel(self, family: str) -> list[dict[str, Any]]:
+        """The node's main table."""
+        command = [
+            "ip",
+            "-n",
+            self.namespaces[NODE],
+            family,
+            "-j",
+            "route",
+            "show",
+            "table",
+            "main",
+        ]
+        routes: list[dict[str, Any]] = json.loads(_run(*command))
+        return routes
+
+    def routes(self, prefix: str) -> str:
+        """What BIRD holds for exactly this prefix."""
+        return self.birdc(f"show route {prefix} all")
+
+    def speak(self, source: str, target: str, asn: int, interface: str | None) -> Speaker:
+        """A session of the rogue's with the node, up."""
+        speaker = Speaker(asn, self.rogue.router_id)
+
+        def connect() -> None:
+            import socket
+
+            index = 0 if interface is None else socket.if_nametoindex(interface)
+            speaker.connect((source, index), (target, index))
+
+        def attempt() -> bool:
+            try:
+                inside(self.namespaces[ROGUE], connect)
+            except OSError:
+                return False
+            return speaker.established.wait(3)
+
+        until(attempt, 20, f"session {source} to {target}")
+        return speaker
+
+
+def until(holds: Callable[[], T], seconds: float, what: str) -> T:
+    """What ``holds`` yields, once it is true; fails with ``what`` after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+    return value
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """The node's BIRD, running, with a wire in place of each tunnel."""
+    plan = plan_of(network())
+    node, rogue = plan.node(NODE), plan.node(ROGUE)
+    spaces = {name: f"routing-{os.getpid()}-{name}" for name in (NODE, ROGUE)}
+    machine = Debian(tmp_path_factory.mktemp("node"))
+    try:
+        _wire(node, rogue, spaces)
+        process = _start(plan, machine, spaces[NODE])
+        try:
+            yield Bench(plan, node, rogue, spaces, lambda command: _birdc(process.pid, command))
+        finally:
+            process.kill()
+            process.wait()
+    finally:
+        for space in spaces.values():
+            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
+        shutil.rmtree(machine.folder, ignore_errors=True)
+
+
+def _wire(node: Node, rogue: Node, spaces: dict[str, str]) -> None:
+    (here,) = [link for link in node.links if link.peer == rogue.id]
+    (there,) = [link for link in rogue.links if link.peer == node.id]
+    for space in spaces.values():
+        _run("ip", "netns", "add", space)
+        _run("ip", "-n", space, "link", "set", "lo", "up")
+        _run("ip", "-n", space, "link", "add", "dummy0", "type", "bridge")
+        _run("ip", "-n", space, "link", "set", "dummy0", "up")
+    ends = ("type", "veth", "peer", "name", there.interface, "netns", spaces[rogue.id])
+    _run("ip", "-n", spaces[node.id], "link", "add", here.interface, *ends)
+    for each, link in ((node, here), (rogue, there)):
+        space = spaces[each.id]
+        _run("ip", "-n", space, "link", "set", link.interface, "addrgenmode", "none")
+        address = ("addr", "add", f"{link.local}/64", "dev", link.interface, "nodad")
+        _run("ip", "-n", space, *address)
+        _run("ip", "-n", space, "link", "set", link.interface, "up")
+        for own in (*each.tunnel.both(), *each.announced.both()):
+            quiet = ("nodad",) if own.version == 6 else ()
+            length = own.max_prefixlen
+            _run("ip", "-n", space, "addr", "add", f"{own}/{length}", "dev", "dummy0", *quiet)
+    # The rogue finds the node's tunnel addresses by itself: it has no BIRD.
+    for family, address in (("-4", node.tunnel.ipv4), ("-6", node.tunnel.ipv6)):
+        via = ("via", "inet6", str(here.local)) if family == "-4" else ("via", str(here.local))
+        _run("ip", family, "-n", spaces[rogue.id], "route", "add", str(address), *via,
+             "dev", there.interface, "src",
+             str(rogue.tunnel.ipv4 if family == "-4" else rogue.tunnel.ipv6))  # fmt: skip
+
+
+def _start(plan: Plan, machine: Debian, space: str) -> subprocess.Popen[str]:
+    machine.put(node_files(plan, placeholder_facts(plan))[NODE].files)
+    machine.put(node_secrets(plan, NODE, {"vultr": "s3cret"}))
+    # In service, so that what the node would tell an upstream can be seen.
+    machine.put([File("/run/anycast-mesh/bird/announce.conf", "define IN_SERVICE = true;\n")])
+    (machine.folder / "upper/run/bird").mkdir(parents=True)
+    process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=space)
+    until(lambda: "Daemon is up" in _birdc(process.pid, "show status"), 20, "BIRD is up")
+    return process
+
+
+def _birdc(pid: int, command: str) -> str:
+    """Ask the BIRD that runs as ``pid``, in its own file system."""
+    root = Path(f"/proc/{pid}/root")
+    enter = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--root={root}", f"--wd={root}"]
+    done = subprocess.run(
+        [*enter, "birdc", *command.split()], capture_output=True, text=True, check=False
+    )
+    return done.stdout

@@ -1,0 +1,172 @@
+"""What a mate may say: every route here is sent by a speaker that obeys no policy.
+
+Rows 98 and 99 of the routing reference: interior routes and the verdict each must get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+
+from tests.routing.conftest import Bench, until
+from tests.routing.speaker import Route, Speaker
+
+LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
+LINK = IPv6Address("fe80::3")
+
+
+@pytest.fixture(scope="module")
+def underlay(bench: Bench) -> Iterator[Speaker]:
+    """The rogue's session on the tunnel."""
+    speaker = bench.speak("fe80::3", "fe80::1", MIA, "wg-lax-vultr-1")
+    # Its own addresses, as an honest mate would; the sessions between tunnel addresses need them.
+    speaker.announce(
+        Route("10.10.10.3/32", (MIA,), LINK),
+        Route("192.30.120.25/32", (MIA,), LINK),
+        Route("fd00:10:10::3/128", (MIA,), LINK),
+        Route("2620:71:4000::25/128", (MIA,), LINK),
+    )
+    until(lambda: "unicast" in bench.routes("fd00:10:10::3/128"), 5, "its own are taken")
+    yield speaker
+    speaker.close()
+
+
+ACCEPTED, REJECTED = True, False
+
+UNDERLAY: list[tuple[str, str, tuple[int, ...], bool]] = [
+    ("its own tunnel address", "10.10.10.3/32", (MIA,), ACCEPTED),
+    ("its own announced address", "192.30.120.25/32", (MIA,), ACCEPTED),
+    ("its own IPv6 addresses", "2620:71:4000::25/128", (MIA,), ACCEPTED),
+    ("another's address with that origin", "10.10.10.2/32", (MIA, ORD), ACCEPTED),
+    ("another's IPv6 address with that origin", "fd00:10:10::4/128", (MIA, EWR), ACCEPTED),
+    ("another's address with a wrong origin", "192.30.120.9/32", (MIA,), REJECTED),
+    ("another's IPv6 address with a wrong origin", "2620:71:4000::9/128", (MIA,), REJECTED),
+    ("our own address", "192.30.120.1/32", (MIA,), REJECTED),
+    ("our own address and our own ASN", "192.30.120.1/32", (MIA, LAX), REJECTED),
+    ("a path that is too long", "192.30.120.17/32", (MIA, ORD, ORD, EWR), REJECTED),
+    ("a default route", "0.0.0.0/0", (MIA,), REJECTED),
+    ("an IPv6 default route", "::/0", (MIA,), REJECTED),
+    ("half of the Internet", "0.0.0.0/1", (MIA,), REJECTED),
+    ("an unowned route", "8.8.8.0/24", (MIA,), REJECTED),
+    ("an unowned host", "9.9.9.9/32", (MIA,), REJECTED),
+    ("an unowned IPv6 route", "2001:4860::/32", (MIA,), REJECTED),
+    ("the aggregate", "192.30.120.0/23", (MIA,), REJECTED),
+    ("the IPv6 aggregate", "2620:71:4000::/48", (MIA,), REJECTED),
+    ("a region's block", "192.30.120.24/29", (MIA,), REJECTED),
+    ("an address that nobody holds", "192.30.121.200/32", (MIA,), REJECTED),
+    ("a service address", "192.30.120.100/32", (MIA,), REJECTED),
+    ("an IPv6 service address", "2620:71:4000::100/128", (MIA,), REJECTED),
+    ("the upstream's speaker", "169.254.169.254/32", (MIA,), REJECTED),
+]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "accepted"), [row[1:] for row in UNDERLAY], ids=[r[0] for r in UNDERLAY]
+)
+def test_a_mate_on_the_tunnel(
+    bench: Bench, underlay: Speaker, prefix: str, path: tuple[int, ...], accepted: bool
+) -> None:
+    underlay.announce(Route(prefix, path, LINK))
+    assert taken(bench, prefix, "u_mia_vultr_1", underlay) == accepted
+
+
+def taken(bench: Bench, prefix: str, protocol: str, speaker: Speaker) -> bool:
+    """Whether the node holds a route from that session, once it has read all that was sent.
+
+    What is sent next over the same session has been judged after it: its arrival is waited for.
+    """
+    marks = ("10.10.10.4/32", (MIA, ORD, EWR)), ("10.10.10.4/32", (MIA, EWR))
+    if protocol.startswith("u_"):
+        for mark, path in marks:
+            speaker.announce(Route(mark, path, LINK))
+            length = f"BGP.as_path: {' '.join(map(str, path))}\n"
+            until(lambda length=length, mark=mark: length in bench.routes(mark), 5, "all is read")
+    return f"[{protocol} " in bench.routes(prefix)
+
+
+SERVED4, SERVED6 = IPv4Address("10.10.10.3"), IPv6Address("fd00:10:10::3")
+MATES: list[tuple[str, Route, bool]] = [
+    ("a service that it may serve", Route("192.30.120.101/32", (), SERVED4), ACCEPTED),
+    ("a service of everybody's", Route("192.30.120.100/32", (), SERVED4), ACCEPTED),
+    ("a default route", Route("0.0.0.0/0", (), SERVED4), REJECTED),
+    ("half of the Internet", Route("128.0.0.0/1", (), SERVED4), REJECTED),
+    ("a route outside the aggregates", Route("8.8.8.8/32", (), SERVED4), REJECTED),
+    ("the aggregate", Route("192.30.120.0/23", (), SERVED4), REJECTED),
+    ("a mate's own address", Route("192.30.120.9/32", (), SERVED4), REJECTED),
+    ("a tunnel address", Route("10.10.10.2/32", (), SERVED4), REJECTED),
+    (
+        "a service at a node that may not serve it",
+        Route("192.30.120.101/32", (), IPv4Address("10.10.10.2")),
+        REJECTED,
+    ),
+    (
+        "a service at a host outside the mesh",
+        Route("192.30.120.101/32", (), IPv4Address("203.0.113.66")),
+        REJECTED,
+    ),
+    ("a service with a path", Route("192.30.120.101/32", (64500,), SERVED4), REJECTED),
+]
+
+
+@pytest.mark.parametrize(
+    ("route", "accepted"), [row[1:] for row in MATES], ids=[row[0] for row in MATES]
+)
+def test_a_mate_over_ibgp(bench: Bench, underlay: Speaker, route: Route, accepted: bool) -> None:
+    """One session each, so that its own answer is known: the end of what it says is a mark."""
+    speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
+    try:
+        mark = Route("192.30.120.100/32", (), SERVED4, local_pref=7)
+        speaker.announce(Route(**{**vars(route), "local_pref": 4_000_000_000}), mark)
+        held = until(
+            lambda: "[mate4_mia_vultr_1 " in (text := bench.routes(mark.prefix)) and text,
+            5,
+            "all is read",
+        )
+        text = bench.routes(route.prefix)
+        assert ("[mate4_mia_vultr_1 " in text) == accepted
+        assert "local_pref: 4000000000" not in text + held, "a mate's preference is not believed"
+    finally:
+        speaker.close()
+        until(lambda: "[mate4_mia_vultr_1 " not in bench.routes(mark.prefix), 10, "it is gone")
+
+
+def test_after_all_that_the_kernel_holds_owned_routes_through_tunnels_only(
+    bench: Bench, underlay: Speaker
+) -> None:
+    for _, prefix, path, _ in UNDERLAY:
+        underlay.announce(Route(prefix, path, LINK))
+    assert taken(bench, "10.10.10.4/32", "u_mia_vultr_1", underlay)
+    owned = {
+        "-4": {"10.10.10.2", "10.10.10.3", "10.10.10.4", "192.30.120.25"},
+        "-6": {"fd00:10:10::3", "fd00:10:10::4", "2620:71:4000::25"},
+    }
+    discards = {"-4": "192.30.120.0/23", "-6": "2620:71:4000::/48"}
+    for family in ("-4", "-6"):
+        learned = [r for r in bench.kernel(family) if r.get("protocol") == "bird"]
+        through = {r["dst"] for r in learned if r.get("dev") == "wg-mia-vultr-1"}
+        assert through == owned[family]
+        rest = [r for r in learned if r.get("dev") != "wg-mia-vultr-1"]
+        assert [(r["type"], r["dst"]) for r in rest] == [("blackhole", discards[family])]
+
+
+EXPORTS = {
+    "announce4": ("master4", "192.30.120.0/23"),
+    "announce6": ("master6", "2620:71:4000::/48"),
+}
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_of_all_that_the_node_knows_an_upstream_hears_the_aggregate_only(
+    bench: Bench, underlay: Speaker, export: str
+) -> None:
+    """Tunnel, announced and others' addresses are all in the table at this moment."""
+    table, aggregate = EXPORTS[export]
+    assert len(prefixes(bench.birdc(f"show route table {table}"))) > 3
+    assert prefixes(bench.birdc(f"show route table {table} filter {export}")) == [aggregate]
+
+
+def prefixes(text: str) -> list[str]:
+    """The prefixes of a list of routes of BIRD's."""
+    return [line.split()[0] for line in text.splitlines() if "/" in line.split(" ")[0]]
