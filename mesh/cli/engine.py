@@ -27,17 +27,23 @@ def run_engine(
 ) -> int:
     """Run ``pulumi COMMAND`` on the lab stack with its output shown; returns its exit status.
 
-    A stack that a killed engine left locked is unlocked first.
+    What a killed engine left is seen to first (:func:`recover`).
     """
     pulumi = str(engine_folder(root) / "pulumi")
     if not os.access(pulumi, os.X_OK):
         raise EngineMissing("the Pulumi engine is not set up in this checkout: run `make setup`")
     chosen = ["--stack", STACK, "--config-file", str(config)]
+    recover(root, state, environment)
+    return _attended(subprocess.Popen([pulumi, *command, *chosen], cwd=root, env=environment))
+
+
+def recover(root: Path, state: Path, environment: Mapping[str, str]) -> None:
+    """Clear away what a killed engine left, if one did: orphans, the lock, half-done work."""
     if abandoned(state / "state"):
         print("an engine was killed here before; going on from where it was", flush=True)
         end_orphans(environment["PULUMI_HOME"])
+        pulumi = str(engine_folder(root) / "pulumi")
         _unlock([pulumi, "--non-interactive", "-C", str(state)], environment)
-    return _attended(subprocess.Popen([pulumi, *command, *chosen], cwd=root, env=environment))
 
 
 def _unlock(pulumi: list[str], environment: Mapping[str, str]) -> None:
