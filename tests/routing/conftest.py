@@ -146,11 +146,11 @@ def _wire(node: Node, rogue: Node, spaces: dict[str, str]) -> None:
             length = own.max_prefixlen
             _run("ip", "-n", space, "addr", "add", f"{own}/{length}", "dev", "dummy0", *quiet)
     # The rogue finds the node's tunnel addresses by itself: it has no BIRD.
-    for family, address in (("-4", node.tunnel.ipv4), ("-6", node.tunnel.ipv6)):
-        via = ("via", "inet6", str(here.local)) if family == "-4" else ("via", str(here.local))
-        _run("ip", family, "-n", spaces[rogue.id], "route", "add", str(address), *via,
-             "dev", there.interface, "src",
-             str(rogue.tunnel.ipv4 if family == "-4" else rogue.tunnel.ipv6))  # fmt: skip
+    tail = ("dev", there.interface, "src")
+    add = ("ip", "-n", spaces[rogue.id], "route", "add")
+    via4 = ("via", "inet6", str(here.local))
+    _run(*add, str(node.tunnel.ipv4), *via4, *tail, str(rogue.tunnel.ipv4))
+    _run(*add, str(node.tunnel.ipv6), "via", str(here.local), *tail, str(rogue.tunnel.ipv6))
 
 
 def _start(plan: Plan, machine: Debian, space: str) -> subprocess.Popen[str]:

@@ -6,6 +6,7 @@ Rows 98 and 99 of the routing reference: interior routes and the verdict each mu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -82,8 +83,13 @@ def taken(bench: Bench, prefix: str, protocol: str, speaker: Speaker) -> bool:
         for mark, path in marks:
             speaker.announce(Route(mark, path, LINK))
             length = f"BGP.as_path: {' '.join(map(str, path))}\n"
-            until(lambda length=length, mark=mark: length in bench.routes(mark), 5, "all is read")
+            until(partial(holds, bench, mark, length), 5, "all is read")
     return f"[{protocol} " in bench.routes(prefix)
+
+
+def holds(bench: Bench, prefix: str, text: str) -> bool:
+    """Whether what BIRD says of a prefix has this text in it."""
+    return text in bench.routes(prefix)
 
 
 SERVED4, SERVED6 = IPv4Address("10.10.10.3"), IPv6Address("fd00:10:10::3")
@@ -119,11 +125,8 @@ def test_a_mate_over_ibgp(bench: Bench, underlay: Speaker, route: Route, accepte
     try:
         mark = Route("192.30.120.100/32", (), SERVED4, local_pref=7)
         speaker.announce(Route(**{**vars(route), "local_pref": 4_000_000_000}), mark)
-        held = until(
-            lambda: "[mate4_mia_vultr_1 " in (text := bench.routes(mark.prefix)) and text,
-            5,
-            "all is read",
-        )
+        until(partial(holds, bench, mark.prefix, "[mate4_mia_vultr_1 "), 5, "all is read")
+        held = bench.routes(mark.prefix)
         text = bench.routes(route.prefix)
         assert ("[mate4_mia_vultr_1 " in text) == accepted
         assert "local_pref: 4000000000" not in text + held, "a mate's preference is not believed"
