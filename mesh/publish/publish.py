@@ -1,14 +1,275 @@
-from collections.abc import Callable
-from mesh.publish.order import Fleet, Order
+"""Publishing: bundle, joins, generation, and the nodes' own word that it is in force."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from mesh.discovery.client import Unreachable
+from mesh.publish.desk import Clock, Desk
+from mesh.publish.generation import Made, make, make_retired
+from mesh.publish.joins import judge
+from mesh.publish.namespace import inside
+from mesh.publish.order import Fleet, Member, Order, PublishError
+from mesh.trust import joining
+from mesh.trust.documents import Manifest, Planned, PlannedNode, Report
+
+Progress = Callable[[str], None]
+
+POLL = 0.2
+"""Seconds between two looks at the registries."""
+AFTERMATH = 5.0
+"""Seconds that the others get to report once a node has said that it failed."""
 
 
-def publish(order: Order, fleet: Fleet | None, progress: Callable[[str], None]) -> Fleet:
-    raise NotImplementedError
+def publish(order: Order, fleet: Fleet | None, progress: Progress) -> Fleet:
+    """Brings the plan into force on all nodes; what the stack has to remember of it.
+
+    ``fleet`` is what it remembers from the last time. Raises :class:`PublishError` that names
+    nodes and reasons; the network then goes on with what it has.
+    """
+    return inside(order.namespace, lambda: _with_desk(order, progress).publish(fleet))
 
 
-def retire(order: Order, fleet: Fleet, progress: Callable[[str], None]) -> None:
-    raise NotImplementedError
+def retire(order: Order, fleet: Fleet, progress: Progress) -> None:
+    """Tells all nodes to withdraw for good, whatever their floor, and waits for their word."""
+    inside(order.namespace, lambda: _with_desk(order, progress).retire(fleet))
 
 
 def published(order: Order, fleet: Fleet) -> bool:
-    raise NotImplementedError
+    """Whether every registry that answers still holds this generation whole, and one does."""
+
+    def ask() -> bool:
+        desk = Desk(order.operator_key, order.registries)
+        try:
+            answered, held = desk.holders(fleet.manifest_sha256)
+        finally:
+            desk.close()
+        return answered == held > 0
+
+    return inside(order.namespace, ask)
+
+
+def _with_desk(order: Order, progress: Progress) -> _Publication:
+    return _Publication(order, Desk(order.operator_key, order.registries), progress)
+
+
+class _Publication:
+    """One run of it."""
+
+    def __init__(self, order: Order, desk: Desk, progress: Progress) -> None:
+        self._order, self._desk = order, desk
+        self._say = _Said(progress)
+        self._clock = Clock(order.deadline)
+        self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
+
+    def publish(self, fleet: Fleet | None) -> Fleet:
+        try:
+            self._prepare()
+            members = self._wait_for_joins(fleet)
+            floor = 0 if fleet is None else fleet.generation
+            while True:
+                made = self._put(members, floor)
+                self._mind_certificates(made)
+                if self._wait_for_reports(made, members):
+                    break
+                # Nodes brought back a higher one that we signed once: state and registries had
+                # both lost it.
+                floor = made.manifest.generation
+            return Fleet(made.manifest.generation, made.digest, members)
+        except Unreachable as error:
+            raise PublishError(f"no registry takes the generation: {error}") from None
+        finally:
+            self._desk.close()
+
+    def retire(self, fleet: Fleet) -> None:
+        try:
+            highest = self._desk.highest()
+            if highest is None:
+                raise PublishError("retire: no registry holds a generation; nothing was told")
+            last = highest[1]
+            number = max(last.generation, fleet.generation) + 1
+            envelope, manifest = make_retired(self._order, last, number)
+            if not self._desk.put_manifest(envelope):
+                raise PublishError("retire: no registry takes the order to withdraw")
+            self._say(f"generation {number}: the network is taken down")
+            self._wait_for_withdrawals(manifest, envelope.digest, fleet.members)
+        finally:
+            self._desk.close()
+
+    # --- before ------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Waits until one registry is ready; the others get their things while we wait for
+        joins, since their own nodes cannot join before."""
+        while not self._try_prepare():
+            self._say(f"waiting for a registry: {self._reasons()}")
+            if self._clock.over:
+                raise PublishError(
+                    f"no registry came up within {self._order.deadline:g} s: {self._reasons()}"
+                )
+            time.sleep(POLL)
+
+    def _try_prepare(self) -> bool:
+        if len(self._desk.ready) < len(self._desk):
+            before = len(self._desk.ready)
+            self._desk.prepare(self._order.bundle, _planned(self._order))
+            if len(self._desk.ready) > before:
+                self._say(f"{len(self._desk.ready)} of {len(self._desk)} registries ready")
+        return bool(self._desk.ready)
+
+    def _reasons(self) -> str:
+        return "; ".join(f"{node}: {why}" for node, why in sorted(self._desk.reasons.items()))
+
+    def _wait_for_joins(self, fleet: Fleet | None) -> dict[str, Member]:
+        while True:
+            self._try_prepare()
+            found = judge(self._order.instances, fleet, self._desk.joins(), datetime.now(UTC))
+            for problem in found.problems.values():
+                self._say(problem)
+            missing = [node for node in self._awaited if node not in found.members]
+            doubted = [node for node in self._awaited if node in found.problems]
+            self._say(
+                f"{len(self._awaited) - len(missing)} of {len(self._awaited)} joined"
+                + (f", waiting for {', '.join(missing)}" if missing else "")
+            )
+            if not missing and not doubted:
+                return found.members
+            if self._clock.over:
+                raise PublishError(self._why_not_joined(missing, doubted, found.problems))
+            time.sleep(POLL)
+
+    def _why_not_joined(
+        self, missing: list[str], doubted: list[str], problems: Mapping[str, str]
+    ) -> str:
+        lines = [problems[node] for node in doubted]
+        silent = [node for node in missing if node not in problems]
+        if silent:
+            lines.append(
+                f"{', '.join(silent)}: did not join within {self._order.deadline:g} s; look at "
+                f"its console (journalctl -u anycast-mesh-bootstrap -u anycast-mesh-agent), or "
+                f"go on without it (mesh:without)"
+            )
+        return "; ".join(lines)
+
+    # --- the generation ----------------------------------------------------------------------
+
+    def _put(self, members: dict[str, Member], floor: int) -> Made:
+        highest = self._desk.highest()
+        top = max(floor, 0 if highest is None else highest[1].generation)
+        made = make(self._order, members, top + 1)
+        for failure in self._desk.put_generation(made.generation):
+            self._say(f"not held by {failure}")
+        self._say(f"generation {top + 1} signed for {len(members)} nodes")
+        return made
+
+    def _mind_certificates(self, made: Made) -> None:
+        """A certificate that is not the one that the registry's node reported: said, no more."""
+        shown = self._desk.certificates()
+        for entry in made.manifest.registries:
+            seen = shown.get(entry.url)
+            if entry.tls_sha256 is not None and seen not in (None, entry.tls_sha256):
+                self._say(f"{entry.url}: shows another certificate than its node reported")
+
+    def _wait_for_reports(self, made: Made, members: Mapping[str, Member]) -> bool:
+        """True once all have applied it; False where a higher generation of ours turns up."""
+        identities = {node: member.identity for node, member in members.items()}
+        awaited = [node for node in self._awaited if node in members]
+        aftermath: Clock | None = None
+        while True:
+            outcome = _outcomes(self._desk.reports(identities), made.manifest, made.digest)
+            applied = [node for node in awaited if outcome.get(node, ("", ""))[0] == "applied"]
+            failed = {n: outcome[n][1] for n in awaited if outcome.get(n, ("", ""))[0] == "failed"}
+            missing = [node for node in awaited if node not in applied and node not in failed]
+            self._say(
+                f"{len(applied)} of {len(awaited)} applied generation {made.manifest.generation}"
+                + (f", waiting for {', '.join(missing)}" if missing else "")
+            )
+            if len(applied) == len(awaited):
+                return True
+            if failed and aftermath is None:
+                aftermath = Clock(AFTERMATH)
+            if (failed and not missing) or (aftermath is not None and aftermath.over):
+                raise PublishError(_not_applied(made.manifest, failed, []))
+            if self._clock.over:
+                raise PublishError(_not_applied(made.manifest, failed, missing))
+            highest = self._desk.highest()
+            if highest is not None and highest[1].generation > made.manifest.generation:
+                return False
+            time.sleep(POLL)
+
+    def _wait_for_withdrawals(
+        self, manifest: Manifest, digest: str, members: Mapping[str, Member]
+    ) -> None:
+        awaited = [node for node in self._awaited if node in members and node in manifest.nodes]
+        identities = {node: manifest.nodes[node].identity for node in awaited}
+        while True:
+            outcome = _outcomes(self._desk.reports(identities), manifest, digest)
+            missing = [n for n in awaited if outcome.get(n, ("", ""))[0] != "withdrawn"]
+            self._say(
+                f"{len(awaited) - len(missing)} of {len(awaited)} withdrawn"
+                + (f", waiting for {', '.join(missing)}" if missing else "")
+            )
+            if not missing:
+                return
+            if self._clock.over:
+                raise PublishError(
+                    f"retire: no word from {', '.join(missing)} within {self._order.deadline:g} s"
+                )
+            time.sleep(POLL)
+
+
+class _Said:
+    """Says each thing when it is news."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._last = progress, ""
+        self._said: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        if line != self._last and line not in self._said:
+            self._progress(line)
+        self._last = line
+        self._said.add(line)
+
+
+def _planned(order: Order) -> Planned:
+    regions = {node.id: node.region for node in order.plan.nodes}
+    return Planned(
+        {
+            node: PlannedNode(
+                regions[node], instance.addresses.both(), joining.proof_public(instance.token)
+            )
+            for node, instance in sorted(order.instances.items())
+            if node in regions
+        }
+    )
+
+
+def _outcomes(reports: list[Report], manifest: Manifest, digest: str) -> dict[str, tuple[str, str]]:
+    """Each node's word on exactly this manifest: number, hash and nonce fit."""
+    latest: dict[str, Report] = {}
+    for report in reports:
+        fits = (report.generation, report.manifest_sha256, report.nonce) == (
+            manifest.generation,
+            digest,
+            manifest.nonce,
+        )
+        held = latest.get(report.node)
+        if fits and (held is None or held.sequence < report.sequence):
+            latest[report.node] = report
+    return {node: (report.outcome, report.reason) for node, report in latest.items()}
+
+
+def _not_applied(manifest: Manifest, failed: Mapping[str, str], missing: list[str]) -> str:
+    lines = [
+        f"{node} rolled back generation {manifest.generation}: {why}"
+        for node, why in sorted(failed.items())
+    ]
+    if missing:
+        lines.append(
+            f"{', '.join(missing)}: no word on generation {manifest.generation} in time; see "
+            f"journalctl -u anycast-mesh-agent there, or go on without it (mesh:without)"
+        )
+    return "; ".join(lines)

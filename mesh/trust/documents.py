@@ -105,7 +105,7 @@ class Manifest:
 @dataclass(frozen=True, slots=True)
 class Health:
     """How a node is: services that it serves itself, whether it announces, BGP sessions by name
-    with BIRD's word for their state."""
+    with BIRD's word for their state, registries whose certificate is not the manifest's."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     in_service: bool
@@ -114,6 +114,7 @@ class Health:
         Annotated[str, StringConstraints(max_length=64)],
         Annotated[str, StringConstraints(max_length=64)],
     ]
+    tls_mismatches: tuple[Annotated[str, StringConstraints(max_length=128)], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import json
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -50,16 +49,22 @@ def parse(kind: type[T], data: bytes | str) -> T:
     """JSON from outside as a value of that type, or :class:`Malformed`, which names the place and
     the reason."""
     try:
-        return _adapter(kind).validate_json(data, strict=True)
+        value: T = _adapter(kind).validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(step) for step in first["loc"]) or "document"
         raise Malformed(f"{kind.__name__}: {place}: {first['msg']}") from None
+    return value
 
 
-@lru_cache(maxsize=64)
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """Building one is what costs, so each is built once."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def b64(data: bytes) -> str:

@@ -17,6 +17,11 @@ _TOKEN = b"anycast-mesh/v1/join-token/"
 
 
 def new_operator_key() -> tuple[str, str]:
+    """A fresh key of a network's operator: private half and public half."""
+    return new_signing_key()
+
+
+def new_signing_key() -> tuple[str, str]:
     """A fresh Ed25519 key: private half and public half."""
     private = b64(Ed25519PrivateKey.generate().private_bytes_raw())
     return private, signing_public(private)

@@ -1,0 +1,342 @@
+"""The agent: joins, follows the operator's word, keeps the node as it says, and reports.
+
+Threads: one that applies (this one), two per registry (:mod:`line`), one for the announcement and
+one per check (:mod:`presence`), one for the watchdog. They meet in a queue of verified manifests.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from mesh.agent import facts as own_facts
+from mesh.agent import log, places
+from mesh.agent.apply import Applier, NotApplied
+from mesh.agent.bird import Bird, BirdError
+from mesh.agent.config import Config
+from mesh.agent.host import Host
+from mesh.agent.keys import own_keys
+from mesh.agent.line import Ears, Line
+from mesh.agent.presence import Presence, announcement
+from mesh.agent.renewal import Renewal
+from mesh.agent.seed import Seed
+from mesh.agent.state import Applied, Known, Rejected, State, verified, verified_part
+from mesh.agent.units import Units
+from mesh.discovery import paths
+from mesh.discovery.client import Client, Unreachable
+from mesh.trust import joining, keys, signing
+from mesh.trust.documents import Health, JoinRequest, Part, Report
+from mesh.trust.encoding import Malformed, parse
+from mesh.trust.requests import Signer
+from mesh.trust.sealing import NotForUs, unseal
+from mesh.trust.signing import Purpose, Signed
+
+FACTS_AGE = 1.0
+"""Seconds for which the facts are not asked for again."""
+HEALTH_EVERY = 2.0
+"""Seconds between two looks at the sessions for the report."""
+HEARTBEAT = 30.0
+"""Seconds after which a report is sent although nothing has changed."""
+
+
+class Agent:
+    """One node's agent."""
+
+    def __init__(self, host: Host, seed: Seed, manager: Units) -> None:
+        self._host, self._seed = host, seed
+        self._keys = own_keys(host)
+        self._identity = keys.signing_public(self._keys.identity)
+        self._state = State(host, seed.operator)
+        self._bird = Bird(host.path(places.BIRD_SOCKET))
+        self._presence = Presence(host, self._bird, self._health_changed)
+        self._renewal = Renewal(host, manager, seed)
+        self._applier = Applier(host, manager, self._bird, self._reachable)
+        self.stop = threading.Event()
+        self.failed = False
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._lines: dict[str, Line] = {}
+        self._steady: own_facts.Steady | None = None
+        self._facts: tuple[JoinRequest | None, float] = (None, -FACTS_AGE)
+        self._certificates: dict[str, str | None] = {}
+        self._outcome: tuple[Known, str, str] | None = None
+        self._health_news = threading.Event()
+        self._signer = Signer("node", seed.node, self._keys.identity)
+
+    @property
+    def beat(self) -> float:
+        """When the agent was seen alive last (monotonic seconds)."""
+        return self._presence.beat
+
+    def run(self) -> None:
+        """Works until :attr:`stop` is set."""
+        if self._host.read(places.ANNOUNCE) is None:
+            self._host.write(places.ANNOUNCE, announcement(False), 0o644)
+        if self._applier.recover():
+            log.warning("recovered", reason="an earlier change was cut short and has been undone")
+        self._resume()
+        for url in self._seed.registries:
+            self._connect(url)
+        for name, work in (
+            ("presence", lambda: self._presence.run(self.stop)),
+            ("health", self._report_health),
+        ):
+            threading.Thread(target=work, name=name, daemon=True).start()
+        self._follow()
+
+    # --- the operator's word -----------------------------------------------------------------
+
+    def _resume(self) -> None:
+        """Goes on with what is in force on disk, before any registry is asked."""
+        highest, applied = self._state.highest, self._state.applied
+        if highest is not None:
+            for entry in highest.manifest.registries:
+                self._connect(entry.url)
+        if applied is not None:
+            self._watch()
+        if highest is None:
+            return
+        if highest.manifest.retired:
+            self._presence.retire()
+            self._outcome = (highest, "withdrawn", "")
+        elif applied is not None and applied.generation == highest.number:
+            self._outcome = (highest, "applied", "")
+        else:
+            self._news.set()
+
+    def _offer(self, envelope: Signed, url: str) -> int | None:
+        """A manifest from a registry. The highest valid one counts, whoever brings it."""
+        try:
+            known = verified(self._seed.operator, envelope)
+        except Rejected as error:
+            log.warning("manifest-refused", url=url, reason=error)
+            return None
+        with self._lock:
+            try:
+                if self._state.accept(known):
+                    log.info("manifest", generation=known.number, url=url)
+                    self._news.set()
+            except Rejected as error:
+                log.warning("manifest-refused", url=url, reason=error)
+        return known.number
+
+    def _follow(self) -> None:
+        """Brings the highest manifest into force, again and again until it is or a higher one
+        comes. What the node itself refuses is not tried again."""
+        pause = 0.2
+        while not self.stop.is_set():
+            if not self._news.wait(timeout=0.5):
+                continue
+            self._news.clear()
+            known = self._state.highest
+            if known is None or not self._is_member():
+                continue
+            for entry in known.manifest.registries:
+                self._connect(entry.url)
+            try:
+                self._obey(known)
+                pause = 0.2
+            except Unreachable as error:
+                log.warning("part", generation=known.number, reason=error)
+                self.stop.wait(pause)
+                pause = min(pause * 2, 10.0)
+                self._news.set()
+            except (Rejected, NotApplied, NotForUs, Malformed) as error:
+                log.warning("not-applied", generation=known.number, reason=error)
+                self._settle(known, "failed", str(error))
+
+    def _obey(self, known: Known) -> None:
+        if known.manifest.retired:
+            self._presence.retire()
+            # What has been withdrawn is reported, not what will be.
+            while self._presence.announcing and not self.stop.is_set():
+                time.sleep(0.05)
+            self._settle(known, "withdrawn", "")
+            return
+        if self._renewal.needed(known.manifest.bundle):
+            self._renewal.renew(known.manifest.bundle, self._urls(), self.stop)
+            return
+        text = self._part(known)
+        part = verified_part(known, self._seed.node, text)
+        secrets = {
+            file.path: unseal(
+                self._keys.sealing, self._seed.node, known.number, file.path, file.box
+            )
+            for file in part.sealed
+        }
+        before = self._before()
+        began = time.monotonic()
+        changed = self._applier.apply(part, secrets, before)
+        self._state.confirm(Applied(known.number, known.envelope.digest, text))
+        log.info(
+            "applied",
+            generation=known.number,
+            changed=len(changed),
+            seconds=round(time.monotonic() - began, 3),
+        )
+        self._settle(known, "applied", "")
+        self._watch()
+
+    def _before(self) -> Part | None:
+        return None if self._state.applied is None else self._state.applied.parsed()
+
+    def _watch(self) -> None:
+        content = self._host.read(places.CONFIG)
+        if content is not None:
+            self._presence.watch(parse(Config, content))
+
+    def _part(self, known: Known) -> str:
+        """Our part, from any registry that has it."""
+        target = f"{paths.PARTS}/{self._seed.node}"
+        reasons: list[str] = []
+        for url in self._urls():
+            try:
+                with Client(url, self._signer) as client:
+                    answer = client.ask("GET", target, signed=True)
+            except Unreachable as error:
+                reasons.append(str(error))
+                continue
+            if answer.ok:
+                text = answer.body.decode("utf-8", "replace")
+                try:
+                    verified_part(known, self._seed.node, text)
+                except Rejected as error:
+                    reasons.append(f"{url}: {error}")
+                    continue
+                return text
+            reasons.append(f"{url}: {answer.why()}")
+        raise Unreachable("; ".join(reasons) or "no registry")
+
+    # --- joining -----------------------------------------------------------------------------
+
+    def _is_member(self) -> bool:
+        highest = self._state.highest
+        entry = None if highest is None else highest.manifest.nodes.get(self._seed.node)
+        return entry is not None and entry.identity == self._identity
+
+    def _request(self) -> JoinRequest | None:
+        """Our request to join with the facts as they are; None while we do not know them."""
+        with self._lock:
+            request, asked = self._facts
+            if time.monotonic() - asked < FACTS_AGE:
+                return request
+            try:
+                if self._steady is None:
+                    self._steady = own_facts.steady(self._host)
+                found = own_facts.facts(self._host, self._keys, self._steady, self._seed.registry)
+                request = joining.join_request(self._seed.token, self._seed.node, found)
+            except (own_facts.NoFacts, ValueError) as error:
+                log.warning("facts", reason=error)
+                request = None
+            self._facts = (request, time.monotonic())
+            return request
+
+    # --- registries --------------------------------------------------------------------------
+
+    def _connect(self, url: str) -> None:
+        if url not in self._lines:
+            ears = Ears(
+                held=lambda: self._state.highest,
+                is_member=self._is_member,
+                request=self._request,
+                offer=self._offer,
+                certificate=self._seen_certificate,
+            )
+            try:
+                line = Line(url, self._signer, ears, self.stop)
+            except ValueError as error:
+                log.warning("registry", reason=error)
+                return
+            self._lines[url] = line
+            line.start()
+
+    def _urls(self) -> list[str]:
+        return list(self._lines)
+
+    def _reachable(self) -> bool:
+        """Whether some registry can be asked, over a connection of its own."""
+        for url in self._urls():
+            try:
+                with Client(url, timeout=3.0) as client:
+                    if client.ask("GET", paths.HEALTH, limit=paths.MAX_SMALL).ok:
+                        return True
+            except Unreachable:
+                continue
+        return False
+
+    def _seen_certificate(self, url: str, digest: str | None) -> None:
+        """A certificate that is not the manifest's is reported, and changes nothing else."""
+        if self._certificates.get(url) != digest:
+            self._certificates[url] = digest
+            for bad in self._mismatches():
+                log.warning("certificate", url=bad, reason="not the one that the manifest names")
+            self._health_changed()
+
+    def _mismatches(self) -> tuple[str, ...]:
+        highest = self._state.highest
+        if highest is None:
+            return ()
+        return tuple(
+            entry.url
+            for entry in highest.manifest.registries
+            if entry.tls_sha256 is not None
+            and self._certificates.get(entry.url) not in (None, entry.tls_sha256)
+        )
+
+    # --- reports -----------------------------------------------------------------------------
+
+    def _settle(self, known: Known, outcome: str, reason: str) -> None:
+        with self._lock:
+            self._outcome = (known, outcome, reason[:4096])
+        self._health_changed()
+
+    def _health_changed(self) -> None:
+        self._health_news.set()
+
+    def _report_health(self) -> None:
+        """Reports whenever something has changed, and once in a while when nothing has."""
+        last: tuple[object, ...] | None = None
+        sent = 0.0
+        while not self.stop.is_set():
+            self._health_news.wait(HEALTH_EVERY)
+            self._health_news.clear()
+            with self._lock:
+                outcome = self._outcome
+            if outcome is None:
+                continue
+            health = self._health()
+            now = (*outcome[1:], outcome[0].envelope.digest, health)
+            if now != last or time.monotonic() - sent >= HEARTBEAT:
+                last, sent = now, time.monotonic()
+                self._send(*outcome, health)
+
+    def _health(self) -> Health:
+        try:
+            sessions = self._bird.sessions()
+        except BirdError:
+            sessions = {}
+        return Health(
+            in_service=self._presence.announcing,
+            services=self._presence.services(),
+            sessions=sessions,
+            tls_mismatches=self._mismatches(),
+        )
+
+    def _send(self, known: Known, outcome: str, reason: str, health: Health) -> None:
+        applied = self._state.applied
+        report = Report(
+            node=self._seed.node,
+            generation=known.number,
+            manifest_sha256=known.envelope.digest,
+            nonce=known.manifest.nonce,
+            outcome=outcome,  # type: ignore[arg-type]
+            reason=reason,
+            applied=0 if applied is None else applied.generation,
+            # Microseconds: above all reports before, also those from before a restart.
+            sequence=time.time_ns() // 1000,
+            bundle=self._renewal.running,
+            health=health,
+        )
+        signed = signing.signed_document(self._keys.identity, Purpose.REPORT, report)
+        for line in list(self._lines.values()):
+            line.report(signed)

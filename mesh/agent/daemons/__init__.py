@@ -1,0 +1,35 @@
+"""What a part may change on a node, and who has a say in it.
+
+A path that matches no line of :data:`KINDS` is refused: a generation writes configuration of
+these daemons, and nothing else. A new daemon is one file here and one line in the table, which
+is in the order in which changes are applied.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from mesh.agent.daemons import bird, itself, networkd, nftables, ssh, sysctl, systemd, wireguard
+from mesh.agent.daemons.kind import Change, Kind, Node
+
+KINDS: tuple[Kind, ...] = (
+    systemd.KIND,
+    sysctl.KIND,
+    networkd.KIND,
+    nftables.KIND,
+    wireguard.KIND,
+    ssh.KIND,
+    bird.KIND,
+    itself.KIND,
+)
+
+
+def kind_of(path: str) -> Kind | None:
+    """Who reads this file; None where no daemon of ours does."""
+    for kind in KINDS:
+        if any(fnmatchcase(path, pattern) for pattern in kind.patterns):
+            return kind
+    return None
+
+
+__all__ = ["KINDS", "Change", "Kind", "Node", "kind_of"]

@@ -1,0 +1,61 @@
+"""A kind of configuration: which files, who validates them, who applies them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mesh.agent.bird import Bird
+from mesh.agent.host import Host
+from mesh.agent.stage import Stage
+from mesh.agent.units import Units
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One file, before and after; None where it does not exist."""
+
+    path: str
+    old: bytes | None
+    new: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The node that changes are applied to. ``units`` are those of the generation that is applied,
+    ``running`` those that ran before."""
+
+    host: Host
+    manager: Units
+    bird: Bird
+    units: tuple[str, ...]
+    running: frozenset[str]
+
+
+Changes = Sequence[Change]
+
+
+def nothing_to_validate(_: Stage, __: Changes) -> None:
+    """For files that no validator reads."""
+
+
+def nothing_to_apply(_: Node, __: Changes) -> None:
+    """For files that are read when they are needed."""
+
+
+def nothing_to_confirm(_: Node) -> None:
+    """For daemons without an undo of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``validate`` and ``apply`` raise :class:`mesh.agent.host.CommandFailed` or
+    :class:`mesh.agent.bird.BirdError` with the daemon's reason. ``apply_late`` runs once all
+    units are up."""
+
+    name: str
+    patterns: tuple[str, ...]
+    validate: Callable[[Stage, Changes], None] = nothing_to_validate
+    apply: Callable[[Node, Changes], None] = nothing_to_apply
+    apply_late: Callable[[Node, Changes], None] = nothing_to_apply
+    confirm: Callable[[Node], None] = nothing_to_confirm

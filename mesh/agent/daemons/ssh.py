@@ -1,0 +1,21 @@
+"""sshd: `sshd -t` before; a running one reads the change without dropping a session."""
+
+from __future__ import annotations
+
+from mesh.agent.daemons.kind import Changes, Kind, Node
+from mesh.agent.stage import Stage
+
+
+def _validate(stage: Stage, _: Changes) -> None:
+    # Its privilege separation folder is in /run, and made by its unit only.
+    stage.host.path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    stage.must("/usr/sbin/sshd", "-t")
+
+
+def _apply(node: Node, _: Changes) -> None:
+    node.manager.reload_if_active("ssh.service")
+
+
+KIND = Kind(
+    name="sshd", patterns=("/etc/ssh/sshd_config.d/*.conf",), validate=_validate, apply=_apply
+)

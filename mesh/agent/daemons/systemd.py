@@ -1,0 +1,64 @@
+"""Unit files: read again, and what runs by a changed one is restarted, except for BIRD."""
+
+from __future__ import annotations
+
+from configparser import ConfigParser
+from configparser import Error as IniError
+from pathlib import PurePosixPath
+
+from mesh.agent.daemons.kind import Change, Changes, Kind, Node
+from mesh.agent.host import CommandFailed
+from mesh.agent.stage import Stage
+
+_FOLDER = "/etc/systemd/system"
+# A restart of BIRD would end every session; its drop-in matters at its next start only. The
+# agent restarts itself, once all is confirmed.
+_LEFT_RUNNING = ("bird.service", "anycast-mesh-agent.service")
+
+
+def _validate(_: Stage, changes: Changes) -> None:
+    """Sections and assignments only; what systemd makes of them is seen when the unit starts,
+    and undone where it does not."""
+    for change in changes:
+        if change.new is None:
+            continue
+        # Keys may come twice in a unit (ExecStart=), which is why this is not strict.
+        parser = ConfigParser(strict=False, interpolation=None, delimiters=("=",))
+        try:
+            parser.read_string(change.new.decode())
+        except (IniError, UnicodeDecodeError):
+            raise CommandFailed(f"{change.path}: not a unit file") from None
+        unknown = set(parser.sections()) - {"Unit", "Service", "Install"}
+        if unknown or not parser.sections():
+            raise CommandFailed(f"{change.path}: not a unit file of a service")
+
+
+def _apply(node: Node, _: Changes) -> None:
+    node.manager.reload()
+
+
+def _apply_late(node: Node, changes: Changes) -> None:
+    for unit in node.units:
+        changed = any(_is_of(change, unit) for change in changes)
+        if changed and unit in node.running and unit not in _LEFT_RUNNING:
+            node.manager.restart(unit)
+
+
+def _is_of(change: Change, unit: str) -> bool:
+    """Whether a unit is made from this file: its own, its template's, or a drop-in's."""
+    path = PurePosixPath(change.path)
+    name = path.name if str(path.parent) == _FOLDER else path.parent.name.removesuffix(".d")
+    template = unit.split("@")[0] + "@.service" if "@" in unit else unit
+    return name in (unit, template)
+
+
+KIND = Kind(
+    name="systemd",
+    patterns=(
+        f"{_FOLDER}/anycast-mesh-*.service",
+        f"{_FOLDER}/bird.service.d/anycast-mesh.conf",
+    ),
+    validate=_validate,
+    apply=_apply,
+    apply_late=_apply_late,
+)

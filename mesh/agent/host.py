@@ -1,0 +1,122 @@
+"""The machine under the agent: its files and its commands.
+
+On a node the root is ``/``. Tests put a scratch tree of Debian there and run its daemons by chroot.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class CommandFailed(Exception):
+    """A command said no; its words are the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    def why(self) -> str:
+        """The command's own words, short enough for a report."""
+        lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines()]
+        return "; ".join(line for line in lines if line)[:500] or f"exit code {self.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Files under ``root``; commands run with ``prefix`` in front of them."""
+
+    root: Path = Path("/")
+    prefix: tuple[str, ...] = ()
+
+    def path(self, absolute: str) -> Path:
+        """Where a path of the node is for us."""
+        return self.root / absolute.lstrip("/")
+
+    def read(self, absolute: str) -> bytes | None:
+        """A file's content, or None where there is none."""
+        try:
+            return self.path(absolute).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, absolute: str, content: bytes, mode: int, gid: int = 0) -> None:
+        """Replaces a file in one step: written beside, flushed, renamed. A power cut leaves the
+        old one or the new one."""
+        target = self.path(absolute)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.mesh-new")
+        beside.unlink(missing_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchown(descriptor, os.geteuid(), gid if os.geteuid() == 0 else -1)
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        beside.replace(target)
+        _sync_folder(target.parent)
+
+    def remove(self, absolute: str) -> None:
+        """Removes a file, if it is there."""
+        target = self.path(absolute)
+        target.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+    def run(self, *command: str, given: str | None = None, timeout: float = 30.0) -> Result:
+        """Runs a command to its end; never through a shell."""
+        return execute((*self.prefix, *command), given, timeout)
+
+    def must(self, *command: str, given: str | None = None, timeout: float = 30.0) -> str:
+        """Runs a command that has to succeed; what it printed."""
+        result = self.run(*command, given=given, timeout=timeout)
+        if result.code != 0:
+            raise CommandFailed(f"{command[0]}: {result.why()}")
+        return result.out
+
+    def group(self, name: str) -> int:
+        """The id of a group on the node."""
+        content = self.read("/etc/group") or b""
+        for line in content.decode("utf-8", "replace").splitlines():
+            fields = line.split(":")
+            if fields[0] == name and len(fields) > 2 and fields[2].isdigit():
+                return int(fields[2])
+        raise CommandFailed(f"group {name}: not on this node")
+
+
+def execute(command: Sequence[str], given: str | None, timeout: float) -> Result:
+    """Runs a command with its input; a missing or endless one is a failure like any other."""
+    try:
+        done = subprocess.run(
+            command,
+            input=given if given is not None else "",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Result(124, "", f"no end after {timeout:g} s")
+    except OSError as error:
+        return Result(127, "", str(error))
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def _sync_folder(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

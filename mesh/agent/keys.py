@@ -1,0 +1,42 @@
+"""A node's keys: made here, and never leaving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mesh.agent import places
+from mesh.agent.host import Host
+from mesh.trust import keys
+from mesh.trust.encoding import Malformed, unb64
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """Private keys in base64: identity (Ed25519), sealing and WireGuard (X25519)."""
+
+    identity: str = field(repr=False)
+    sealing: str = field(repr=False)
+    wireguard: str = field(repr=False)
+
+
+def own_keys(host: Host) -> NodeKeys:
+    """The keys of this node; those that are missing or cut short are made anew."""
+    folder = host.path(places.KEYS)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    return NodeKeys(
+        identity=_own(host, "identity", keys.new_signing_key()[0]),
+        sealing=_own(host, "sealing", keys.new_exchange_key()[0]),
+        wireguard=_own(host, "wireguard", keys.new_exchange_key()[0]),
+    )
+
+
+def _own(host: Host, name: str, fresh: str) -> str:
+    path = f"{places.KEYS}/{name}.key"
+    held = (host.read(path) or b"").decode("ascii", "replace").strip()
+    try:
+        unb64(held, keys.KEY_BYTES)
+    except Malformed:
+        host.write(path, fresh.encode() + b"\n", 0o600)
+        return fresh
+    return held

@@ -1,0 +1,181 @@
+"""A line to one registry: two threads, one that listens for generations and one that reports.
+
+Every registry has its own line, so that one that is gone or lies holds up nothing: whatever comes
+over any line is verified, and the highest valid number counts.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mesh.agent import log
+from mesh.agent.state import Known
+from mesh.discovery import paths
+from mesh.discovery.client import Answer, Client, Unreachable
+from mesh.trust.documents import JoinRequest
+from mesh.trust.encoding import Malformed, dump, parse
+from mesh.trust.requests import Signer
+from mesh.trust.signing import Signed
+
+MEMBER_WAIT = 25.0
+"""Long-poll of a member, seconds."""
+JOINING_WAIT = 1.0
+"""The same before it is one: facts may still change, and are sent again then."""
+REJOIN = 10.0
+"""Seconds until a request to join is repeated, for a registry that has lost it."""
+PATIENCE = (0.15, 5.0)
+"""Seconds between tries, first and last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """What a line asks of the agent, and tells it. ``offer`` gives back the number of an envelope
+    that the operator signed, None for any other."""
+
+    held: Callable[[], Known | None]
+    is_member: Callable[[], bool]
+    request: Callable[[], JoinRequest | None]
+    offer: Callable[[Signed, str], int | None]
+    certificate: Callable[[str, str | None], None]
+
+
+class Line:
+    """The connection to one registry."""
+
+    def __init__(self, url: str, signer: Signer, ears: Ears, stop: threading.Event) -> None:
+        self.url = url
+        self._signer, self._ears, self._stop = signer, ears, stop
+        self._report: Signed | None = None
+        self._news = threading.Condition()
+        self._sent: tuple[JoinRequest, float] | None = None
+
+    def start(self) -> None:
+        """Starts both threads."""
+        for name, work in (("listen", self._listen), ("report", self._send_reports)):
+            threading.Thread(target=work, name=f"{name} {self.url}", daemon=True).start()
+
+    def report(self, report: Signed) -> None:
+        """Sends this report as soon as may be, instead of any earlier one."""
+        with self._news:
+            self._report = report
+            self._news.notify()
+
+    # --- listening ---------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        client = Client(self.url)
+        pause = Pause()
+        fresh = True
+        while not self._stop.is_set():
+            try:
+                self._round(client, fresh)
+                fresh = False
+                pause.reset()
+            except Unreachable as error:
+                if pause.first:
+                    log.warning("registry", url=self.url, reason=error)
+                fresh = True
+                self._stop.wait(pause.next())
+
+    def _round(self, client: Client, fresh: bool) -> None:
+        """Joins where the registry does not have our request; then waits for a generation above
+        the one we hold."""
+        member = self._ears.is_member()
+        self._join(client, fresh, member)
+        held = self._ears.held()
+        number = 0 if held is None else held.number
+        if fresh and held is not None and self._number(client) < number:
+            # It has lost its memory: what the operator signed is handed on.
+            client.ask("PUT", paths.MANIFEST, dump(held.envelope))
+        wait = MEMBER_WAIT if member and self._sent is not None else JOINING_WAIT
+        answer = client.ask(
+            "GET",
+            f"{paths.MANIFEST}?after={number}&wait={wait:g}",
+            timeout=wait + 10,
+            limit=paths.MAX_MANIFEST,
+        )
+        self._ears.certificate(self.url, client.tls_sha256)
+        if answer.status == 200:
+            if self._offer(answer) is None:
+                raise Unreachable(f"{self.url}: hands out what our operator did not sign")
+        elif answer.status != 204:
+            raise Unreachable(f"{self.url}: {answer.why()}")
+
+    def _number(self, client: Client) -> int:
+        answer = client.ask("GET", paths.MANIFEST, limit=paths.MAX_MANIFEST)
+        return (self._offer(answer) or 0) if answer.status == 200 else 0
+
+    def _offer(self, answer: Answer) -> int | None:
+        """Hands an envelope to the agent."""
+        try:
+            envelope = parse(Signed, answer.body)
+        except Malformed as error:
+            raise Unreachable(f"{self.url}: {error}") from None
+        return self._ears.offer(envelope, self.url)
+
+    def _join(self, client: Client, fresh: bool, member: bool) -> None:
+        """Sends our facts: once per connection for a member, so that a registry built from
+        nothing has them; again and again for who wants to become one."""
+        if fresh:
+            self._sent = None
+        now = time.monotonic()
+        sent, when = self._sent or (None, 0.0)
+        if sent is not None and member:
+            return
+        request = self._ears.request()
+        if request is None or (sent == request and now - when < REJOIN):
+            return
+        answer = client.ask("POST", paths.JOIN, dump(request))
+        if answer.ok:
+            if sent != request:
+                log.info("join-requested", url=self.url)
+            self._sent = (request, now)
+        elif not member:
+            raise Unreachable(f"{self.url}: join: {answer.why()}")
+
+    # --- reporting ---------------------------------------------------------------------------
+
+    def _send_reports(self) -> None:
+        client = Client(self.url, self._signer)
+        pause = Pause()
+        while not self._stop.is_set():
+            with self._news:
+                while self._report is None:
+                    self._news.wait()
+                report = self._report
+            try:
+                answer = client.ask("POST", paths.REPORT, dump(report), signed=True)
+                if not answer.ok:
+                    raise Unreachable(f"{self.url}: report: {answer.why()}")
+                pause.reset()
+                with self._news:
+                    if self._report is report:
+                        self._report = None
+            except Unreachable:
+                self._stop.wait(pause.next())
+
+
+class Pause:
+    """Growing waits with some chance in them, so that a fleet does not knock in step."""
+
+    def __init__(self) -> None:
+        self._next = PATIENCE[0]
+
+    @property
+    def first(self) -> bool:
+        """Whether the last try went well."""
+        return self._next == PATIENCE[0]
+
+    def next(self) -> float:
+        """Seconds to wait now."""
+        now = self._next
+        self._next = min(now * 1.4, PATIENCE[1])
+        return now * random.uniform(0.7, 1.3)  # noqa: S311  not a secret
+
+    def reset(self) -> None:
+        """After a try that went well."""
+        self._next = PATIENCE[0]

@@ -1,0 +1,17 @@
+"""Where things are on a node."""
+
+from __future__ import annotations
+
+SEED = "/etc/anycast-mesh/seed.json"
+CONFIG = "/etc/anycast-mesh/agent.json"
+HOME = "/var/lib/anycast-mesh"
+KEYS = f"{HOME}/keys"
+WIREGUARD_KEY = f"{KEYS}/wireguard.key"
+STATE = f"{HOME}/state"
+BUNDLES = f"{HOME}/bundles"
+BUNDLE = f"{HOME}/bundle.pyz"
+REGISTRY = f"{HOME}/registry"
+CERTIFICATE = f"{REGISTRY}/tls.crt"
+ANNOUNCE = "/run/anycast-mesh/bird/announce.conf"
+BIRD_SOCKET = "/run/bird/bird.ctl"
+INSTANCE_ID = "/var/lib/cloud/data/instance-id"

@@ -1,0 +1,308 @@
+"""Presence: which service addresses are bound here, and whether this node announces.
+
+Binding an address *is* originating it into iBGP; the announcement of the aggregates to the
+Internet hangs on one word in a file that BIRD includes.
+
+    checks ──► up? ──► bound on dummy0 ──► iBGP
+                          │
+              reachable instance? ──► IN_SERVICE ──► upstreams
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mesh.agent import log, places
+from mesh.agent.bird import Bird, BirdError
+from mesh.agent.checks import KINDS, Healthcheck
+from mesh.agent.config import Check, Config, Service
+from mesh.agent.host import Host
+
+TICK = 0.25
+"""Seconds between two looks at routes and at BIRD's file."""
+RECONCILE = 2.0
+"""Seconds between two looks at the interface itself."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """Rise and fall of one check."""
+
+    check: Check
+    up: bool = False
+    streak: int = 0
+
+    def record(self, healthy: bool) -> bool:
+        """Takes one answer; whether the check is up after it."""
+        self.streak = self.streak + 1 if healthy != self.up else 0
+        if self.streak >= (self.check.rise if healthy else self.check.fall):
+            self.up, self.streak = healthy, 0
+        return self.up
+
+
+@dataclass(slots=True)
+class Local:
+    """A service that this node may serve, with its checks' states."""
+
+    service: Service
+    watches: list[Watch] = field(default_factory=list)
+
+    @property
+    def up(self) -> bool:
+        """All checks pass; a service without checks is up."""
+        return all(watch.up for watch in self.watches)
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Host routes of the kernel that leave by a tunnel."""
+
+    addresses: frozenset[str]
+
+    @staticmethod
+    def parsed(text: str) -> Routes:
+        """From ``ip -json route show``."""
+        found = (route for route in json.loads(text or "[]") if _by_tunnel(route))
+        return Routes(frozenset(str(route["dst"]).split("/")[0] for route in found))
+
+
+def in_service(config: Config, up: frozenset[str], routes: Routes, before: bool) -> bool:
+    """Whether a node announces the aggregates.
+
+    Yes while some service has a healthy instance that can be reached: here, or over a tunnel. A
+    plan without services counts its mates instead. The floor: where no instance is to be reached
+    although mates are, the service is down everywhere, and withdrawing everywhere would help
+    nobody; so who announces goes on.
+    """
+    mates = any(str(mate) in routes.addresses for mate in config.mates)
+    if not config.services:
+        return mates or (before and not config.mates)
+    reachable = bool(up) or any(
+        str(address) in routes.addresses
+        for service in config.services
+        for address in service.addresses
+    )
+    return reachable or (before and mates)
+
+
+class Presence:
+    """Keeps one node's bindings and announcement in line with its checks."""
+
+    def __init__(self, host: Host, bird: Bird, changed: Callable[[], None]) -> None:
+        self._host, self._bird, self._changed = host, bird, changed
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._config: Config | None = None
+        self._locals: dict[str, Local] = {}
+        self._generation = 0
+        self._bound: frozenset[str] = frozenset()
+        self._announcing = _announced(host)
+        self._retired = False
+        self.beat = time.monotonic()
+        """When the loop last came by; the watchdog looks at it."""
+
+    # --- what others call --------------------------------------------------------------------
+
+    def watch(self, config: Config) -> None:
+        """Watches these services from now on. What is bound already counts as up until its
+        checks say otherwise: a restart of the agent moves no traffic."""
+        with self._lock:
+            old = self._config
+            bound = self._read_bound(config.interface)
+            self._retired = False
+            self._config = config
+            self._generation += 1
+            self._locals = {
+                service.name: _adopted(service, bound)
+                for service in config.services
+                if service.local
+            }
+            left = _addresses(old) - _addresses(config) if old is not None else frozenset()
+            ours = frozenset(_addresses(config) | left)
+            self._bound = bound & ours
+            self._reconcile()
+            for local in self._locals.values():
+                for watch in local.watches:
+                    self._start(local, watch, KINDS[watch.check.kind](watch.check))
+        self._wake.set()
+
+    def retire(self) -> None:
+        """Unbinds and withdraws, whatever checks and floor say; the network is taken down."""
+        with self._lock:
+            self._retired = True
+            self._reconcile()
+        self._wake.set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Looks after the announcement until told to stop."""
+        looked = 0.0
+        while not stop.is_set():
+            self.beat = time.monotonic()
+            try:
+                if self.beat - looked >= RECONCILE:
+                    looked = self.beat
+                    self._look_again()
+                self._announce()
+            except (OSError, ValueError) as error:
+                log.warning("presence", reason=error)
+            self._wake.wait(TICK)
+            self._wake.clear()
+
+    def services(self) -> dict[str, bool]:
+        """Services that this node may serve, and whether it does."""
+        with self._lock:
+            return {name: not self._retired and local.up for name, local in self._locals.items()}
+
+    @property
+    def announcing(self) -> bool:
+        """Whether BIRD has been told that this node is in service."""
+        return self._announcing
+
+    # --- checks and bindings -----------------------------------------------------------------
+
+    def _start(self, local: Local, watch: Watch, check: Healthcheck) -> None:
+        generation = self._generation
+
+        def loop() -> None:
+            while True:
+                began = time.monotonic()
+                healthy = check.is_healthy()
+                with self._lock:
+                    if self._generation != generation:
+                        return
+                    was = local.up
+                    watch.record(healthy)
+                    if local.up != was:
+                        log.info("service", name=local.service.name, up=local.up)
+                        self._reconcile()
+                        self._wake.set()
+                time.sleep(max(0.0, watch.check.interval - (time.monotonic() - began)))
+
+        threading.Thread(target=loop, name=f"check-{local.service.name}", daemon=True).start()
+
+    def _wanted(self) -> frozenset[str]:
+        if self._retired:
+            return frozenset()
+        return frozenset(
+            str(address)
+            for local in self._locals.values()
+            if local.up
+            for address in local.service.addresses
+        )
+
+    def _reconcile(self) -> None:
+        """Binds and unbinds the difference, in one go."""
+        if self._config is None:
+            return
+        wanted, interface = self._wanted(), self._config.interface
+        lines = [_line("replace", a, interface) for a in sorted(wanted - self._bound)]
+        lines += [_line("del", a, interface) for a in sorted(self._bound - wanted)]
+        if lines:
+            result = self._host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
+            if result.code != 0:
+                log.warning("bind", reason=result.why())
+            self._bound = wanted
+            self._changed()
+
+    def _look_again(self) -> None:
+        """What somebody else did to the interface is put right."""
+        with self._lock:
+            if self._config is None:
+                return
+            actual = self._read_bound(self._config.interface)
+            self._bound = actual & _addresses(self._config)
+            self._reconcile()
+
+    def _read_bound(self, interface: str) -> frozenset[str]:
+        result = self._host.run("ip", "-json", "address", "show", "dev", interface)
+        if result.code != 0:
+            return frozenset()
+        return frozenset(
+            str(address["local"])
+            for link in json.loads(result.out or "[]")
+            for address in link.get("addr_info", [])
+            if "local" in address
+        )
+
+    # --- the announcement --------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        with self._lock:
+            config, retired = self._config, self._retired
+            up = frozenset(name for name, local in self._locals.items() if local.up)
+        if config is None:
+            return
+        # With an instance here there is no need to look at routes.
+        routes = Routes(frozenset()) if up and not retired else self._routes()
+        wanted = not retired and in_service(config, up, routes, self._announcing)
+        # BIRD resets the file when it starts, so the file is what says whether it knows.
+        if wanted == self._announcing == _announced(self._host):
+            return
+        # An undo timer that is running would be ended by our `configure`: the next look will do.
+        if not self._bird.changing.acquire(blocking=False):
+            return
+        try:
+            self._host.write(places.ANNOUNCE, announcement(wanted), 0o644)
+            self._bird.configure()
+        except BirdError as error:
+            # It reads the file when it starts.
+            log.warning("announce", in_service=wanted, reason=error)
+        finally:
+            self._bird.changing.release()
+        if wanted != self._announcing:
+            log.info("announce", in_service=wanted)
+        self._announcing = wanted
+        self._changed()
+
+    def _routes(self) -> Routes:
+        found: set[str] = set()
+        for family in ("-4", "-6"):
+            result = self._host.run("ip", "-json", family, "route", "show", "table", "main")
+            if result.code == 0:
+                found |= Routes.parsed(result.out).addresses
+        return Routes(frozenset(found))
+
+
+def withdraw(host: Host, bird: Bird, config: Config) -> None:
+    """What a node does whose agent has not come back: it serves and announces nothing."""
+    lines = [_line("del", address, config.interface) for address in sorted(_addresses(config))]
+    if lines:
+        host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
+    host.write(places.ANNOUNCE, announcement(False), 0o644)
+    bird.configure()
+
+
+def announcement(in_service: bool) -> bytes:
+    """BIRD's word for it."""
+    return f"define IN_SERVICE = {'true' if in_service else 'false'};\n".encode()
+
+
+def _announced(host: Host) -> bool:
+    return host.read(places.ANNOUNCE) == announcement(True)
+
+
+def _adopted(service: Service, bound: frozenset[str]) -> Local:
+    up = bool(service.addresses) and all(str(a) in bound for a in service.addresses)
+    return Local(service, [Watch(check, up) for check in service.checks])
+
+
+def _addresses(config: Config) -> frozenset[str]:
+    return frozenset(str(a) for service in config.services for a in service.addresses)
+
+
+def _line(verb: str, address: str, interface: str) -> str:
+    if ":" in address:
+        flags = " nodad" if verb == "replace" else ""
+        return f"address {verb} {address}/128 dev {interface}{flags}"
+    return f"address {verb} {address}/32 dev {interface}"
+
+
+def _by_tunnel(route: dict[str, object]) -> bool:
+    """One next hop or several: all of ours are tunnels, and only host routes are."""
+    hops = route.get("nexthops")
+    devices = [hop.get("dev") for hop in hops] if isinstance(hops, list) else [route.get("dev")]
+    return any(str(device).startswith("wg-") for device in devices)

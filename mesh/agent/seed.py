@@ -1,0 +1,28 @@
+"""What a node is born with: ``/etc/anycast-mesh/seed.json``, from its user data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mesh.agent import places
+from mesh.agent.host import Host
+from mesh.trust.documents import Hash, Key, NodeId
+from mesh.trust.encoding import parse
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """Who this node is, and whom it believes. ``token`` is secret."""
+
+    node: NodeId
+    registries: tuple[str, ...]
+    operator: Key
+    bundle: Hash
+    token: Key = field(repr=False)
+    registry: bool
+    registry_port: int
+
+
+def read_seed(host: Host) -> Seed:
+    """The seed of this node; :class:`mesh.trust.encoding.Malformed` where it is none."""
+    return parse(Seed, host.read(places.SEED) or b"")

@@ -1,0 +1,99 @@
+"""The stage: a generation's files as if they were in place, for the daemons to judge.
+
+Daemons read absolute paths (`Include /etc/ssh/sshd_config.d/*.conf`), so the staged folders are
+bound over the real ones in a mount namespace that only the validator sees.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from mesh.agent import places
+from mesh.agent.host import CommandFailed, Host, Result, execute
+
+_STAGE = f"{places.STATE}/stage"
+# Constant, and all that varies comes as arguments: pairs of folders, `--`, the command.
+_BIND = 'while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"'
+
+
+@dataclass(slots=True)
+class Stage:
+    """Copies of the folders under ``/etc`` that change, with the change made."""
+
+    host: Host
+    folders: set[str] = field(default_factory=set)
+
+    def fill(self, wanted: Mapping[str, bytes | None]) -> None:
+        """Puts the new contents on stage; None removes a file."""
+        self.clear()
+        top = self.host.path(_STAGE)
+        top.mkdir(parents=True, mode=0o700)
+        for path, content in wanted.items():
+            self._copy_folder(path)
+            target = self.host.path(self.path(path))
+            if content is None:
+                target.unlink(missing_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            target.write_bytes(content)
+
+    def path(self, absolute: str) -> str:
+        """Where a file of the generation is on stage."""
+        return _STAGE + absolute
+
+    def run(self, *command: str, timeout: float = 30.0) -> Result:
+        """Runs a validator that sees the stage in place of the real folders."""
+        pairs: list[str] = []
+        for folder in sorted(self.folders):
+            staged, real = self.host.path(self.path(folder)), self.host.path(folder)
+            real.mkdir(parents=True, exist_ok=True)
+            pairs += [str(staged), str(real)]
+        private = ("unshare", "--mount", "--propagation", "private", "--")
+        return execute(
+            (*private, "sh", "-ec", _BIND, "sh", *pairs, "--", *self.host.prefix, *command),
+            None,
+            timeout,
+        )
+
+    def must(self, *command: str, timeout: float = 30.0) -> None:
+        """Runs a validator that has to agree."""
+        result = self.run(*command, timeout=timeout)
+        if result.code != 0:
+            raise CommandFailed(f"{command[0]} refuses: {result.why()}")
+
+    def clear(self) -> None:
+        """Takes everything off the stage."""
+        self.folders.clear()
+        top = self.host.path(_STAGE)
+        if top.exists():
+            shutil.rmtree(top)
+
+    def _copy_folder(self, path: str) -> None:
+        """Copies `/etc/<folder>` once; a file directly in `/etc` is staged alone."""
+        steps = PurePosixPath(path).parts
+        if len(steps) < 4:
+            self.host.path(self.path(path)).parent.mkdir(parents=True, exist_ok=True)
+            return
+        folder = str(PurePosixPath(*steps[:3]))
+        if folder in self.folders:
+            return
+        real, staged = self.host.path(folder), self.host.path(self.path(folder))
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        if real.is_dir():
+            shutil.copytree(real, staged, symlinks=True, copy_function=_copy)
+            shutil.copystat(real, staged)
+        else:
+            staged.mkdir()
+        self.folders.add(folder)
+
+
+def _copy(source: str, target: str) -> None:
+    """As the original, owner included: sshd refuses keys that others could read."""
+    shutil.copy2(source, target, follow_symlinks=False)
+    status = os.lstat(source)
+    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)

@@ -1,0 +1,120 @@
+"""What the agent keeps on disk: the highest manifest it has seen, and what is in force.
+
+The highest number outlives everything: a manifest below it is refused even after a reboot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from mesh.agent import places
+from mesh.agent.host import Host
+from mesh.trust import signing
+from mesh.trust.documents import Manifest, Part
+from mesh.trust.encoding import Malformed, dump, parse, sha256
+from mesh.trust.signing import BadSignature, Purpose, Signed
+
+HIGHEST = f"{places.STATE}/highest.json"
+APPLIED = f"{places.STATE}/applied.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A manifest whose signature has been verified, and the envelope that it came in."""
+
+    envelope: Signed
+    manifest: Manifest
+
+    @property
+    def number(self) -> int:
+        """The generation's number."""
+        return self.manifest.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What is in force on this node: the generation, and the part as it came."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    generation: int
+    manifest_sha256: str
+    part: str
+
+    def parsed(self) -> Part:
+        """The part."""
+        return parse(Part, self.part)
+
+
+class Rejected(Exception):
+    """A manifest or part that must not be followed, and why."""
+
+
+def verified(operator: str, envelope: Signed) -> Known:
+    """A manifest, once its signature is known to be the operator's."""
+    try:
+        return Known(envelope, signing.opened(operator, Purpose.MANIFEST, envelope, Manifest))
+    except BadSignature:
+        raise Rejected("manifest: not signed by our operator") from None
+    except Malformed as error:
+        raise Rejected(f"manifest: {error}") from None
+
+
+def verified_part(known: Known, node: str, text: str) -> Part:
+    """A node's part, once it is known to be the one that the manifest names for this node."""
+    entry = known.manifest.nodes.get(node)
+    if entry is None:
+        raise Rejected(f"{node} is not in generation {known.number}")
+    if sha256(text.encode()) != entry.part_sha256:
+        raise Rejected("part: not the one that the manifest names")
+    try:
+        part = parse(Part, text)
+    except Malformed as error:
+        raise Rejected(f"part: {error}") from None
+    if part.node != node:
+        raise Rejected("part: belongs to another node")
+    return part
+
+
+class State:
+    """The agent's memory on this host."""
+
+    def __init__(self, host: Host, operator: str) -> None:
+        self._host = host
+        host.path(places.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.highest: Known | None = None
+        self.applied: Applied | None = None
+        envelope, applied = host.read(HIGHEST), host.read(APPLIED)
+        # Read as if it came from outside: what a bad disk returns is not followed either.
+        if envelope is not None:
+            try:
+                self.highest = verified(operator, parse(Signed, envelope))
+            except (Rejected, Malformed):
+                self.highest = None
+        if applied is not None:
+            try:
+                self.applied = parse(Applied, applied)
+            except Malformed:
+                self.applied = None
+
+    def accept(self, known: Known) -> bool:
+        """Remembers a manifest above all earlier ones. False for the one that is known already;
+        :class:`Rejected` for a lower one, or another of the same number."""
+        top = self.highest
+        if top is not None:
+            if known.envelope.digest == top.envelope.digest:
+                return False
+            if known.number <= top.number:
+                raise Rejected(f"generation {known.number}: not above {top.number}")
+            if known.manifest.network != top.manifest.network:
+                raise Rejected(f"manifest: of the network {known.manifest.network!r}, not ours")
+        self._host.write(HIGHEST, dump(known.envelope), 0o600)
+        self.highest = known
+        return True
+
+    def confirm(self, applied: Applied) -> None:
+        """Remembers what is in force now."""
+        self._host.write(APPLIED, dump(applied), 0o600)
+        self.applied = applied

@@ -1,0 +1,80 @@
+"""Units of a node, by systemd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mesh.agent.host import Host
+
+
+class Units(Protocol):
+    """What the agent asks of a service manager."""
+
+    def reload(self) -> None:
+        """Reads unit files again."""
+        ...
+
+    def active(self, units: Sequence[str]) -> frozenset[str]:
+        """Those of the units that run."""
+        ...
+
+    def start(self, units: Sequence[str]) -> None:
+        """Enables and starts; returns when they run, raises CommandFailed where one does not."""
+        ...
+
+    def stop(self, units: Sequence[str]) -> None:
+        """Stops and disables."""
+        ...
+
+    def restart(self, unit: str) -> None:
+        """Stops and starts one unit."""
+        ...
+
+    def reload_if_active(self, unit: str) -> None:
+        """Asks a running daemon to read its configuration again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """systemd on a node."""
+
+    host: Host
+
+    def reload(self) -> None:
+        """``daemon-reload``."""
+        self.host.must("systemctl", "daemon-reload")
+
+    def active(self, units: Sequence[str]) -> frozenset[str]:
+        """Those of the units that are active."""
+        if not units:
+            return frozenset()
+        # Exit code 3 says that one of them is not: the words say which.
+        states = self.host.run("systemctl", "is-active", *units).out.split()
+        return frozenset(u for u, state in zip(units, states, strict=False) if state == "active")
+
+    def start(self, units: Sequence[str]) -> None:
+        """``enable --now``. A unit that fails is started once more: a start of several units
+        ends with one line that names none of the reasons."""
+        if not units:
+            return
+        self.host.must("systemctl", "-q", "enable", *units)
+        if self.host.run("systemctl", "start", *units, timeout=90).code != 0:
+            for unit in sorted(set(units) - self.active(units)):
+                self.host.must("systemctl", "start", unit, timeout=90)
+
+    def stop(self, units: Sequence[str]) -> None:
+        """``disable --now``."""
+        if units:
+            self.host.must("systemctl", "-q", "disable", "--now", *units, timeout=90)
+
+    def restart(self, unit: str) -> None:
+        """``restart``."""
+        self.host.must("systemctl", "restart", unit, timeout=90)
+
+    def reload_if_active(self, unit: str) -> None:
+        """``reload``, where it runs."""
+        if self.active([unit]):
+            self.host.must("systemctl", "reload", unit)

@@ -1,0 +1,89 @@
+"""Which node answers: ``GET /whoami`` on port 80, for clients of the anycast address.
+
+Open to the world, so it is small: a fixed number of threads, a few seconds for a request, and
+nothing but the node's name.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+PORT = 80
+AT_ONCE = 256
+SECONDS = 5.0
+
+
+class WhoamiServer(ThreadingHTTPServer):
+    """HTTP on both families; more than :data:`AT_ONCE` connections are hung up on."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, node: str, port: int = PORT) -> None:
+        self.node = node
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self.address_family = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
+        try:
+            super().__init__(("::", port), Whoami)
+        except OSError:
+            # A machine without IPv6.
+            self.address_family = socket.AF_INET
+            super().__init__(("", port), Whoami)
+
+    def server_bind(self) -> None:
+        """Takes IPv4 on the same socket."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Not HTTPServer's, which asks the name service for our own name.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = self.node, self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own, while there is one left."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Gives the place back in any case."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is not worth a line."""
+
+
+class Whoami(BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: WhoamiServer
+    timeout = SECONDS
+    server_version, sys_version = "whoami", ""
+
+    def do_GET(self) -> None:
+        """The node's name under ``/whoami``, nothing under any other."""
+        known = self.path == "/whoami"
+        body = f"{self.server.node}\n".encode() if known else b""
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No log of who asks."""
+
+
+def serve(config: Path) -> None:
+    """Serves until it is told to stop; the name comes from the agent's configuration."""
+    WhoamiServer(str(json.loads(config.read_text())["node"])).serve_forever()

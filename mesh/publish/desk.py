@@ -1,0 +1,179 @@
+"""The operator's desk at the registries: one connection each, and patience with all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+
+from mesh.discovery import paths
+from mesh.discovery.client import Answer, Client, Unreachable
+from mesh.trust import signing
+from mesh.trust.documents import Generation, JoinRequest, Manifest, Planned, Report
+from mesh.trust.encoding import Malformed, dump, parse, sha256
+from mesh.trust.keys import signing_public
+from mesh.trust.requests import Signer
+from mesh.trust.signing import BadSignature, Purpose, Signed
+
+CONNECT_SECONDS = 1.5
+"""A registry whose machine is booting is asked again soon, instead of being waited for."""
+WORK_SECONDS = 20.0
+
+
+class Desk:
+    """Speaks to every registry of the network as its operator."""
+
+    def __init__(self, operator_key: str, registries: Mapping[str, str]) -> None:
+        self._public = signing_public(operator_key)
+        signer = Signer("operator", "", operator_key)
+        self._clients = {
+            node: Client(url, signer, timeout=CONNECT_SECONDS)
+            for node, url in sorted(registries.items())
+        }
+        self.ready: set[str] = set()
+        """Registries that have the bundle and the list of planned nodes."""
+        self.reasons: dict[str, str] = {}
+        """Why a registry is not ready, in its own or the connection's words."""
+
+    def close(self) -> None:
+        """Hangs up."""
+        for client in self._clients.values():
+            client.close()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def prepare(self, bundle: bytes, planned: Planned) -> None:
+        """Brings bundle and planned nodes to the registries that do not have them yet."""
+        for node, client in self._clients.items():
+            if node in self.ready:
+                continue
+            try:
+                refusal = _prepared(client, bundle, planned)
+            except Unreachable as error:
+                refusal = str(error)
+            if refusal is None:
+                self.ready.add(node)
+                self.reasons.pop(node, None)
+            else:
+                self.reasons[node] = refusal
+
+    def joins(self) -> list[JoinRequest]:
+        """All requests to join that any registry holds; malformed ones are left out."""
+        found: list[JoinRequest] = []
+        for _, answer in self._ask("GET", paths.JOINS):
+            for text in _entries(answer):
+                with contextlib.suppress(Malformed):
+                    found.append(parse(JoinRequest, text))
+        return found
+
+    def highest(self) -> tuple[Signed, Manifest] | None:
+        """The manifest with the highest number that any registry holds, validly signed by us."""
+        best: tuple[Signed, Manifest] | None = None
+        for _, answer in self._ask("GET", paths.MANIFEST, signed=False):
+            if answer.status != 200:
+                continue
+            try:
+                envelope = parse(Signed, answer.body)
+                manifest = signing.opened(self._public, Purpose.MANIFEST, envelope, Manifest)
+            except (Malformed, BadSignature):
+                continue
+            if best is None or manifest.generation > best[1].generation:
+                best = (envelope, manifest)
+        return best
+
+    def put_generation(self, generation: Generation) -> list[str]:
+        """Brings a generation to every registry that can be reached; why others do not have it."""
+        body = dump(generation)
+        asked = list(self._ask("PUT", paths.GENERATION, body))
+        failures = [f"{node}: {answer.why()}" for node, answer in asked if not answer.ok]
+        if len(failures) == len(asked):
+            raise Unreachable("; ".join(failures + sorted(self.reasons.values())) or "no registry")
+        return failures
+
+    def put_manifest(self, envelope: Signed) -> bool:
+        """Brings a manifest alone; whether some registry has it now."""
+        asked = list(self._ask("PUT", paths.MANIFEST, dump(envelope), signed=False))
+        return any(answer.ok for _, answer in asked)
+
+    def reports(self, identities: Mapping[str, str]) -> list[Report]:
+        """Reports that carry the signature of the node that they speak of; a relay's inventions
+        are left out."""
+        found: list[Report] = []
+        for _, answer in self._ask("GET", paths.REPORTS):
+            for text in _entries(answer):
+                with contextlib.suppress(Malformed, BadSignature):
+                    envelope = parse(Signed, text)
+                    node = json.loads(envelope.payload).get("node")
+                    key = identities.get(node) if isinstance(node, str) else None
+                    if key is not None:
+                        report = signing.opened(key, Purpose.REPORT, envelope, Report)
+                        if report.node == node:
+                            found.append(report)
+        return found
+
+    def holders(self, digest: str) -> tuple[int, int]:
+        """How many registries answer, and how many of them hold that manifest with all parts."""
+        answered = held = 0
+        for _, answer in self._ask("GET", f"{paths.API}/status"):
+            answered += 1
+            with contextlib.suppress(ValueError):
+                status = json.loads(answer.body)
+                held += bool(status.get("complete") and status.get("manifest_sha256") == digest)
+        return answered, held
+
+    def certificates(self) -> dict[str, str | None]:
+        """SHA-256 of the certificate that each registry showed last, by URL."""
+        return {client.url: client.tls_sha256 for client in self._clients.values()}
+
+    def _ask(
+        self, method: str, target: str, body: bytes = b"", *, signed: bool = True
+    ) -> Iterator[tuple[str, Answer]]:
+        for node, client in self._clients.items():
+            try:
+                yield node, client.ask(method, target, body, signed=signed, timeout=WORK_SECONDS)
+            except Unreachable as error:
+                self.reasons[node] = str(error)
+
+
+def _prepared(client: Client, bundle: bytes, planned: Planned) -> str | None:
+    """None where a registry has all that it needs; else why not."""
+    digest = sha256(bundle)
+    held = client.ask("HEAD", f"{paths.BUNDLE}/{digest}", timeout=WORK_SECONDS)
+    if held.status != 200:
+        # A registry takes it from its operator; a bootstrap, which knows nothing but the hash,
+        # takes it from anybody, and ends then for the registry to start.
+        is_registry = held.status == 404
+        target = f"{paths.BUNDLE}/{digest}"
+        put = client.ask("PUT", target, bundle, signed=is_registry, timeout=WORK_SECONDS)
+        if not put.ok:
+            return f"bundle: {put.why()}"
+        if not is_registry:
+            client.close()
+            return "has its bundle, and starts"
+    answer = client.ask("PUT", paths.PLANNED, dump(planned), signed=True, timeout=WORK_SECONDS)
+    return None if answer.ok else f"planned nodes: {answer.why()}"
+
+
+def _entries(answer: Answer) -> list[str]:
+    """The documents of a list, each as text again for its own parser."""
+    if not answer.ok:
+        return []
+    try:
+        entries = json.loads(answer.body)
+    except ValueError:
+        return []
+    return [json.dumps(entry) for entry in entries] if isinstance(entries, list) else []
+
+
+class Clock:
+    """One deadline for all that a publication waits for."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._end

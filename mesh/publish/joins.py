@@ -1,0 +1,92 @@
+"""Who joins: the operator's own judgement, since a registry may say anything.
+
+A node is believed where its HMAC shows its token, its instance is the one that the provider made
+for it, and no other identity has been seen for that instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from mesh.publish.order import Fleet, Instance, Member
+from mesh.trust import joining
+from mesh.trust.documents import JoinRequest
+
+TOKEN_LIFETIME = timedelta(hours=24)
+"""How long after its instance was made a token lets a node in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Members by node id, and what stands in the way of others, in words."""
+
+    members: dict[str, Member]
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def judge(
+    instances: Mapping[str, Instance],
+    fleet: Fleet | None,
+    requests: Iterable[JoinRequest],
+    now: datetime,
+) -> Judgement:
+    """The members of the network, from those of the state and from requests to join."""
+    known = {} if fleet is None else fleet.members
+    by_node: dict[str, list[JoinRequest]] = {node: [] for node in instances}
+    for request in requests:
+        # Without a valid HMAC it is anybody's word, and not worth a line either: whoever wants to
+        # be heard could fill the screen.
+        instance = instances.get(request.node)
+        if instance is not None and joining.is_authentic(instance.token, request):
+            by_node[request.node].append(request)
+    members: dict[str, Member] = {}
+    problems: dict[str, str] = {}
+    for node, instance in instances.items():
+        before = known.get(node)
+        if before is not None and before.instance_id != instance.instance_id:
+            before = None  # made anew: its token is good once more
+        own = [r for r in by_node[node] if r.facts.instance_id == instance.instance_id]
+        member, problem = _member(node, instance, before, own, now)
+        if member is not None:
+            members[node] = member
+        if problem:
+            problems[node] = problem
+    return Judgement(members, problems)
+
+
+def _member(
+    node: str, instance: Instance, before: Member | None, own: list[JoinRequest], now: datetime
+) -> tuple[Member | None, str]:
+    identities = {request.facts.identity for request in own}
+    if before is not None:
+        identities.add(before.identity)
+    if len(identities) > 1:
+        return before, (
+            f"{node}: a second identity claims its instance {instance.instance_id}; refused. "
+            "Somebody else may have its token: replace the node (mesh replace)"
+        )
+    if not own:
+        return before, ""
+    facts = own[-1].facts
+    if before is None:
+        age = now - datetime.fromisoformat(instance.created.replace("Z", "+00:00")).astimezone(UTC)
+        if age > TOKEN_LIFETIME:
+            return None, (
+                f"{node}: its token expired {_hours(age - TOKEN_LIFETIME)} ago "
+                f"(24 hours after its instance was made); replace the node (mesh replace)"
+            )
+    planned = instance.addresses
+    if facts.ipv4 != planned.ipv4:
+        return before, f"{node}: its main address is {facts.ipv4}, planned is {planned.ipv4}"
+    if planned.ipv6 is not None and facts.ipv6 != planned.ipv6:
+        return before, (
+            f"{node}: its IPv6 address is {facts.ipv6 or 'not there yet'}, "
+            f"planned is {planned.ipv6}"
+        )
+    return Member(instance.instance_id, facts.identity, facts), ""
+
+
+def _hours(span: timedelta) -> str:
+    return f"{span.total_seconds() / 3600:.1f} hours"
