@@ -19,7 +19,7 @@ down:           ## remove the lab, also after a killed run
 	@$(MESH) lab down
 
 test: setup lint ## check everything: types, style, units, the real engine, the lab (root)
-	@.venv/bin/python -m pytest -m "not slow"
+	@MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m pytest -m "not slow"
 
 lint:           ## types and style
 	@setup/all venv
@@ -28,4 +28,4 @@ lint:           ## types and style
 	@.venv/bin/mypy
 
 bench: setup    ## print every figure
-	@.venv/bin/python -m bench
+	@MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m bench
