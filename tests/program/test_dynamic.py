@@ -1,0 +1,348 @@
+"""The resources of our own: what replaces them, what a refresh sees, what the state holds."""
+
+from __future__ import annotations
+
+import base64
+import pickletools
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pulumi.dynamic import ResourceProvider
+from pulumi.dynamic.dynamic import serialize_provider
+
+import mesh.agent.bundle
+import mesh.lab.boxes
+import mesh.lab.world
+import mesh.publish
+from mesh.infra.dynamic.base import GONE
+from mesh.infra.dynamic.documents import read_plan, write_plan
+from mesh.infra.dynamic.lab import AddressProvider, InstanceProvider, WorldProvider
+from mesh.infra.dynamic.operator import OperatorProvider
+from mesh.infra.dynamic.publish import PublishProvider
+from mesh.lab.boxes import BoxState
+from mesh.lab.errors import LabError
+from mesh.lab.underlay import underlay
+from mesh.publish import Fleet, Order, PublishError
+from mesh.trust.keys import join_token
+from tests.program.recording import OPERATOR, PASSWORD, UNKNOWN
+from tests.stacks import plan_of
+
+PLAN = plan_of({"twin": "prod"}, "lab")
+MORE = plan_of({"twin": "prod", "nodes": {"lax-vultr-2": {"number": 9}}}, "lab")
+QUIETER = plan_of({"twin": "prod", "whoami": False}, "lab")
+PROVIDERS = {
+    "mesh.infra.dynamic.operator OperatorProvider": OperatorProvider,
+    "mesh.infra.dynamic.publish PublishProvider": PublishProvider,
+    "mesh.infra.dynamic.lab WorldProvider": WorldProvider,
+    "mesh.infra.dynamic.lab AddressProvider": AddressProvider,
+    "mesh.infra.dynamic.lab InstanceProvider": InstanceProvider,
+}
+INSTANCE = {
+    "lab": "tests",
+    "node": "mia-vultr-1",
+    "region": "mia",
+    "image": "debian-13",
+    "hostname": "mia-vultr-1",
+    "ssh_keys": ["ssh-ed25519 A"],
+    "user_data": "#cloud-config",
+    "ipv4": "203.0.113.25",
+    "ipv6": "2001:db8::25",
+}
+BIRTH = "2026-01-01T00:00:00Z"
+BORN = INSTANCE | {"instance_id": "i-1", "created": BIRTH}
+
+
+class TestState:
+    """A stack's state outlives versions of this code."""
+
+    @pytest.mark.parametrize(("reference", "provider"), PROVIDERS.items())
+    def test_holds_the_name_of_a_provider_and_nothing_else(
+        self, reference: str, provider: Callable[[], ResourceProvider]
+    ) -> None:
+        pickled = base64.b64decode(serialize_provider(provider()))
+        texts = [arg for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str)]
+        assert texts == reference.split()
+        assert len(pickled) < 80
+
+    def test_a_plan_survives_the_way_through_the_engine(self) -> None:
+        assert read_plan(write_plan(PLAN)) == PLAN
+
+
+class TestOperator:
+    """The root of trust is made once."""
+
+    def test_is_a_fresh_key_each_time_it_is_made(self) -> None:
+        first, second = (OperatorProvider().create({}).outs for _ in range(2))
+        assert first and second
+        assert set(first) == {"private", "public"}
+        assert first["private"] != second["private"]
+
+    def test_never_changes(self) -> None:
+        assert OperatorProvider().diff("id", {}, {"anything": 1}).changes is False
+
+
+class TestWorld:
+    """The lab's surroundings follow the plan, and only what concerns them."""
+
+    @pytest.mark.parametrize(
+        ("news", "changes"),
+        [
+            ({}, False),
+            ({"plan": write_plan(QUIETER)}, False),
+            ({"plan": write_plan(MORE)}, True),
+            ({"passwords": {"vultr": "another"}}, True),
+        ],
+    )
+    def test_changes_with_what_stands_around_the_nodes(
+        self, news: dict[str, Any], changes: bool
+    ) -> None:
+        olds = {"lab": "tests", "plan": write_plan(PLAN), "passwords": {"vultr": PASSWORD}}
+        diff = WorldProvider().diff("tests", olds, olds | news)
+        assert (diff.changes, diff.replaces or []) == (changes, [])
+
+    def test_is_gone_when_it_does_not_stand(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def nothing(_name: str) -> None:
+            raise LabError("not up")
+
+        monkeypatch.setattr(mesh.lab.world, "load", nothing)
+        assert WorldProvider().read("tests", {"lab": "tests"}).id == GONE
+
+
+class TestAddress:
+    """What is reserved is what the world has for the node."""
+
+    @pytest.fixture(autouse=True)
+    def standing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mesh.lab.world, "load", lambda _name: underlay(PLAN))
+
+    def test_is_known_before_the_node_exists(self) -> None:
+        wanted = {"lab": "tests", "node": "mia-vultr-1", "slot": 25, "with_ipv6": True}
+        outs = AddressProvider().create(wanted).outs
+        uplink = underlay(PLAN).node("mia-vultr-1")
+        assert outs == wanted | {"ipv4": "203.0.113.25", "ipv6": str(uplink.ipv6)}
+
+    def test_a_node_without_ipv6_gets_none(self) -> None:
+        wanted = {"lab": "tests", "node": "mia-vultr-1", "slot": 25, "with_ipv6": False}
+        outs = AddressProvider().create(wanted).outs
+        assert outs is not None
+        assert outs["ipv6"] is None
+
+    @pytest.mark.parametrize(
+        ("news", "changes", "replaces"),
+        [
+            ({}, False, []),
+            ({"with_ipv6": False}, True, []),
+            ({"slot": 26}, True, ["slot"]),
+            ({"lab": "other"}, True, ["lab"]),
+        ],
+    )
+    def test_moves_only_with_its_place(
+        self, news: dict[str, Any], changes: bool, replaces: list[str]
+    ) -> None:
+        olds = {"lab": "tests", "node": "mia-vultr-1", "slot": 25, "with_ipv6": True}
+        diff = AddressProvider().diff("203.0.113.25", olds, olds | news)
+        assert (diff.changes, diff.replaces) == (changes, replaces)
+
+
+class TestInstance:
+    """A server, with the rules of a real cloud."""
+
+    @pytest.mark.parametrize(
+        ("news", "replaces"),
+        [
+            ({}, []),
+            ({"user_data": "#cloud-config\n"}, ["user_data"]),
+            ({"user_data": UNKNOWN}, ["user_data"]),
+            ({"hostname": "mia"}, ["hostname"]),
+            ({"image": "debian-14"}, ["image"]),
+            ({"ssh_keys": ["ssh-ed25519 A", "ssh-ed25519 B"]}, ["ssh_keys"]),
+            ({"region": "ord"}, ["region"]),
+            ({"ipv4": "203.0.113.26"}, ["ipv4"]),
+            ({"ipv6": None}, ["ipv6"]),
+            ({"__provider": "of a later version"}, []),
+        ],
+    )
+    def test_is_replaced_by_what_a_provider_settles_at_birth(
+        self, news: dict[str, Any], replaces: list[str]
+    ) -> None:
+        diff = InstanceProvider().diff("i-1", BORN, INSTANCE | news)
+        assert (diff.changes, diff.replaces) == (bool(replaces), replaces)
+        assert diff.delete_before_replace
+
+    def test_starts_from_the_user_data_that_were_given(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        started: list[tuple[Any, ...]] = []
+        uplink = underlay(PLAN).node("mia-vultr-1")
+
+        def start(*given: Any) -> BoxState:
+            started.append(given)
+            return BoxState("i-1", BIRTH, uplink.ipv4, uplink.ipv6, "0" * 64)
+
+        monkeypatch.setattr(mesh.lab.world, "load", lambda _name: underlay(PLAN))
+        monkeypatch.setattr(mesh.lab.boxes, "start_node", start)
+        made = InstanceProvider().create(dict(INSTANCE))
+        assert started == [("tests", "mia-vultr-1", underlay(PLAN), "#cloud-config")]
+        assert (made.id, made.outs) == ("i-1", BORN)
+
+    @pytest.mark.parametrize(("alive", "seen"), [(True, "i-1"), (False, GONE)])
+    def test_a_refresh_tells_whether_it_runs(
+        self, monkeypatch: pytest.MonkeyPatch, alive: bool, seen: str
+    ) -> None:
+        monkeypatch.setattr(mesh.lab.boxes, "node_alive", lambda *_: alive)
+        assert InstanceProvider().read("i-1", dict(BORN)).id == seen
+
+    @pytest.mark.parametrize(("there", "stopped"), [("i-1", True), ("i-2", False), (None, True)])
+    def test_deleting_it_never_stops_a_later_one(
+        self, monkeypatch: pytest.MonkeyPatch, there: str | None, stopped: bool
+    ) -> None:
+        uplink = underlay(PLAN).node("mia-vultr-1")
+        state = there and BoxState(there, BIRTH, uplink.ipv4, uplink.ipv6, "0" * 64)
+        calls: list[tuple[str, ...]] = []
+        monkeypatch.setattr(mesh.lab.boxes, "read_state", lambda *_: state)
+        monkeypatch.setattr(mesh.lab.boxes, "stop_node", lambda *given: calls.append(given))
+        InstanceProvider().delete("i-1", dict(BORN))
+        assert calls == ([("tests", "mia-vultr-1")] if stopped else [])
+
+
+class Publications:
+    """Stands in for the operator's side of the network, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[Order, Fleet | None]] = []
+        self.retired: list[tuple[Order, Fleet]] = []
+        self.held = True
+
+    def publish(self, order: Order, fleet: Fleet | None, progress: Callable[[str], None]) -> Fleet:
+        self.orders.append((order, fleet))
+        progress("signed")
+        return Fleet((fleet.generation if fleet else 0) + 1, "f" * 64, {})
+
+    def retire(self, order: Order, fleet: Fleet, progress: Callable[[str], None]) -> None:
+        self.retired.append((order, fleet))
+
+    def published(self, order: Order, fleet: Fleet) -> bool:
+        return self.held
+
+
+class TestPublish:
+    """A generation is published when something changed, and only then."""
+
+    @pytest.fixture
+    def network(self, monkeypatch: pytest.MonkeyPatch) -> Publications:
+        made = Publications()
+        for name in ("publish", "retire", "published"):
+            monkeypatch.setattr(mesh.publish, name, getattr(made, name))
+        return made
+
+    @pytest.fixture
+    def props(self) -> dict[str, Any]:
+        return {
+            "plan": write_plan(PLAN),
+            "operator_key": OPERATOR,
+            "passwords": {"vultr": PASSWORD},
+            "instances": {
+                "lax-vultr-1": {
+                    "id": "i-1",
+                    "created": "2026-01-01T00:00:00Z",
+                    "ipv4": "203.0.113.1",
+                    "ipv6": None,
+                }
+            },
+            "bundle": mesh.agent.bundle.digest(mesh.agent.bundle.build()),
+            "registries": {"lax-vultr-1": "https://203.0.113.1:8443"},
+            "namespace": "mesh-tests-operator",
+            "deadline": 180,
+            "__provider": "…",
+        }
+
+    def test_orders_what_was_planned(
+        self, network: Publications, props: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        made = PublishProvider().create(props)
+        (order, before), = network.orders  # fmt: skip
+        assert before is None
+        assert order.plan == PLAN
+        assert order.instances["lax-vultr-1"].token == join_token(OPERATOR, "lax-vultr-1")
+        assert order.instances["lax-vultr-1"].addresses.ipv6 is None
+        assert (order.namespace, order.deadline) == ("mesh-tests-operator", 180)
+        assert made.outs is not None
+        assert made.outs["generation"] == 1
+        assert capsys.readouterr().out == "signed\n"
+
+    def test_the_next_one_builds_on_the_last(
+        self, network: Publications, props: dict[str, Any]
+    ) -> None:
+        provider = PublishProvider()
+        first = provider.create(props).outs
+        assert first is not None
+        second = provider.update("generation", first, props).outs
+        assert second is not None
+        assert network.orders[1][1] == Fleet(1, "f" * 64, {})
+        assert second["generation"] == 2
+
+    @pytest.mark.parametrize(
+        ("news", "changes"),
+        [
+            ({}, False),
+            ({"plan": write_plan(QUIETER)}, True),
+            ({"bundle": "0" * 64}, True),
+            ({"passwords": {"vultr": "another"}}, True),
+            ({"instances": {}}, True),
+            ({"instances": UNKNOWN}, True),
+            ({"deadline": 900}, False),
+            ({"__provider": "of a later version"}, False),
+        ],
+    )
+    def test_a_change_is_an_update_and_never_a_replacement(
+        self, network: Publications, props: dict[str, Any], news: dict[str, Any], changes: bool
+    ) -> None:
+        olds = PublishProvider().create(props).outs
+        assert olds is not None
+        diff = PublishProvider().diff("generation", olds, props | news)
+        assert (diff.changes, diff.replaces) == (changes, [])
+
+    def test_registries_that_lost_it_get_it_again(
+        self, network: Publications, props: dict[str, Any]
+    ) -> None:
+        provider = PublishProvider()
+        outs = provider.create(props).outs
+        assert outs is not None
+        network.held = False
+        seen = provider.read("generation", outs)
+        assert seen.outs is not None
+        assert seen.id == "generation"
+        assert provider.diff("generation", seen.outs, props).changes
+
+    def test_a_fleet_is_retired_when_it_ends(
+        self, network: Publications, props: dict[str, Any]
+    ) -> None:
+        provider = PublishProvider()
+        outs = provider.create(props).outs
+        assert outs is not None
+        provider.delete("generation", outs)
+        assert [fleet.generation for _, fleet in network.retired] == [1]
+
+    def test_sources_that_change_meanwhile_are_not_published(
+        self, network: Publications, props: dict[str, Any]
+    ) -> None:
+        with pytest.raises(PublishError, match="pulumi up"):
+            PublishProvider().create(props | {"bundle": "0" * 64})
+        assert not network.orders
+
+
+def test_the_provider_process_loads_nothing_heavy() -> None:
+    """Every preview starts it: what it imports, every preview waits for."""
+    script = (
+        "import sys, mesh.infra.dynamic.lab, mesh.infra.dynamic.publish, "
+        "mesh.infra.dynamic.operator; print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    heavy = {"pydantic", "cryptography", "httpx", "jinja2", "mesh.plan", "mesh.lab", "mesh.publish"}
+    assert not loaded & heavy
