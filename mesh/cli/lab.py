@@ -57,9 +57,12 @@ def list_boxes(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(box) for box in listed], indent=1))
         return
-    table = Table("box", "kind", "addresses", "state", "faults")
+    table = Table("box", "kind")
+    table.add_column("addresses", no_wrap=True, overflow="fold")
+    table.add_column("state")
+    table.add_column("faults")
     for box in listed:
-        table.add_row(box.name, box.kind, " ".join(box.addresses), box.state, " ".join(box.faults))
+        table.add_row(box.name, box.kind, "\n".join(box.addresses), box.state, " ".join(box.faults))
     Console().print(table)
 
 

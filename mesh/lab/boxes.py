@@ -137,7 +137,7 @@ def is_running(here: Place, node: str) -> bool:
 def entering(here: Place, node: str) -> list[str]:
     """Command words that run what follows within a node, as root of that machine."""
     environment = [f"PATH={ENVIRONMENT['PATH']}", "HOME=/root", "LANG=C.UTF-8"]
-    target = ["nsenter", "--target", str(leader(here, node)), "--all", "--wd=/", "--"]
+    target = ["nsenter", "--target", str(leader(here, node)), "--all", "--wdns=/", "--"]
     return [*target, "env", "-i", *environment]
 
 

@@ -161,6 +161,8 @@ def attach(place: Place, world: Underlay, uplink: Uplink) -> None:
     """
     namespace = place.namespace(uplink.node)
     upstream = place.namespace(uplink.upstream)
+    if uplink.port in interfaces(place, uplink.upstream):
+        namespaces.ip([f"link delete {uplink.port}"], upstream)
     namespaces.create([namespace])
     namespaces.ip(
         [
@@ -182,6 +184,10 @@ def attach(place: Place, world: Underlay, uplink: Uplink) -> None:
 
 def detach(place: Place, node: str) -> None:
     """Remove a node's namespace with its network card and the port at the upstream."""
+    if namespaces.exists(place.namespace(node)) and NODE_INTERFACE in interfaces(place, node):
+        # With its namespace it would go too, but only when the kernel finds time: the port's
+        # name would still be taken when the node is wired again.
+        namespaces.ip([f"link delete {NODE_INTERFACE}"], place.namespace(node))
     namespaces.delete([place.namespace(node)])
 
 
@@ -232,7 +238,7 @@ def _operator(world: Underlay) -> Box:
         bridges=(),
         lines=(
             "link set lo up",
-            f"link set {EXCHANGE} up",
+            f"link set {EXCHANGE} address {_exchange_mac(world.operator.ipv4)} up",
             f"address replace {world.operator.ipv4}/{EXCHANGE4.prefixlen} dev {EXCHANGE}",
             f"address replace {world.operator.ipv6}/{EXCHANGE6.prefixlen} dev {EXCHANGE} nodad",
             f"route replace default via {gateway.exchange4}",
@@ -244,7 +250,7 @@ def _operator(world: Underlay) -> Box:
 def _transit(world: Underlay, transit: Transit) -> Box:
     lines = [
         "link set lo up",
-        f"link set {EXCHANGE} up",
+        f"link set {EXCHANGE} address {_exchange_mac(transit.exchange4)} up",
         f"address replace {transit.exchange4}/{EXCHANGE4.prefixlen} dev {EXCHANGE}",
         f"address replace {transit.exchange6}/{EXCHANGE6.prefixlen} dev {EXCHANGE} nodad",
     ]
@@ -286,6 +292,11 @@ def own_addresses(world: Underlay, upstream: Upstream) -> tuple[object, ...]:
         session.neighbor for node in upstream.nodes for session in world.node(node).sessions
     }
     return tuple(sorted(neighbours | {METADATA4}, key=lambda a: (a.version, int(a))))
+
+
+def _exchange_mac(address: IPv4Address) -> str:
+    """A box that comes back must not have to wait until its neighbours forget its old address."""
+    return f"02:6d:65:75:00:{address.packed[3]:02x}"
 
 
 def _bridge_mac(upstream: Upstream) -> str:

@@ -1,0 +1,152 @@
+"""What tests of the lab stand on: questions to the kernel, and a speaker in a node's place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mesh.lab import bird, cgroups, namespaces, wiring
+from mesh.lab.place import NAMESPACES, RUNTIME, STORAGE, Place
+from mesh.lab.underlay import Underlay
+
+PASSWORDS = {"vultr": "a-session-key"}
+
+
+def run_in(place: Place, box: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the Debian 13 tree in a box's network."""
+    words = bird.program(place, command[0]) if "/" in command[0] else [command[0]]
+    return subprocess.run(
+        ["nsenter", f"--net={place.namespace_path(box)}", *map(str, words), *command[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def pings(place: Place, box: str, address: object, source: object = None, wait: float = 5) -> bool:
+    """Whether an address answers an echo within ``wait`` seconds (asked five times a second)."""
+    chosen = ["-I", str(source)] if source else []
+    count = str(int(wait * 5))
+    flags = ["-n", "-c", "1", "-i", "0.2", "-W", "0.2", *chosen]
+    for _ in range(int(count)):
+        if run_in(place, box, "usr/bin/ping", *flags, str(address)).returncode == 0:
+            return True
+    return False
+
+
+def leftovers(name: str) -> list[str]:
+    """Everything of a lab that this machine still holds."""
+    found = [str(path) for path in NAMESPACES.glob(f"mesh-{name}-*")]
+    found += [str(path) for path in (RUNTIME / name, STORAGE / name) if path.exists()]
+    group = cgroups.path(Place(name))
+    found += [str(group)] if group.exists() else []
+    mounts = Path("/proc/self/mountinfo").read_text()
+    found += [
+        line for line in mounts.splitlines() if f"mesh-{name}-" in line or f"/{name}/" in line
+    ]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            line = " ".join(namespaces.command_line(int(entry.name)))
+            if f"anycast-mesh/{name}/" in line or f"mesh-{name}-" in line:
+                found.append(line)
+    return found
+
+
+SPEAKER = """
+log stderr all;
+router id {router_id};
+protocol device {{ }}
+protocol static offers4 {{ ipv4; {routes4} }}
+protocol static offers6 {{ ipv6; {routes6} }}
+{sessions}
+"""
+
+SESSION = """
+protocol bgp to_{family} {{
+  local {local} as {asn};
+  neighbor {neighbor} as {peer_asn};
+  multihop 2;
+  {password}
+  connect delay time 1; connect retry time 1; error wait time 1, 2;
+  {family} {{ import all; export filter {{ if source != RTS_STATIC then reject;
+    {paths}
+    accept; }}; }};
+}}
+"""
+
+
+@contextmanager
+def speaker(
+    place: Place,
+    world: Underlay,
+    node: str,
+    announces: Sequence[str],
+    *,
+    password: str | None = PASSWORDS["vultr"],
+    via: dict[str, int] | None = None,
+    serves: Sequence[str] = (),
+) -> Iterator[None]:
+    """A bare BIRD in a node's place that announces what it is told, and serves ``/whoami``.
+
+    ``via`` puts an AS behind our own into the path of a prefix; ``serves`` are addresses to bind.
+    Sessions come up in their own time.
+    """
+    uplink = world.node(node)
+    place.box(node).mkdir(parents=True, exist_ok=True)
+    wiring.attach(place, world, uplink)
+    namespace = place.namespace(node)
+    namespaces.sysctl(namespace, {"ipv6/conf/enp1s0/accept_dad": "0"})
+    namespaces.ip(
+        [
+            "link set enp1s0 up",
+            f"address add {uplink.ipv4}/32 dev enp1s0",
+            f"route add default via {uplink.gateway4} dev enp1s0 onlink",
+            *(f"address add {address} dev lo" for address in serves),
+        ],
+        namespace,
+    )
+    bird.ensure(place, node, _config(world, node, announces, password, via or {}))
+    namespaces.spawn(
+        [sys.executable, "-I", "-S", str(Path(__file__).with_name("whoami.py")), node],
+        place.box(node) / "whoami.log",
+        namespace,
+    )
+    try:
+        namespaces.wait_until(lambda: bird.is_ready(place, node), 5, "the speaker's BIRD")
+        yield
+    finally:
+        namespaces.kill_inside([namespace])
+        wiring.detach(place, node)
+
+
+def _config(
+    world: Underlay, node: str, announces: Sequence[str], password: str | None, via: dict[str, int]
+) -> str:
+    uplink = world.node(node)
+    paths = "".join(f"if net = {net} then bgp_path.prepend({asn});\n" for net, asn in via.items())
+    sessions = [
+        SESSION.format(
+            family=session.family,
+            local=uplink.ipv4 if session.family == "ipv4" else uplink.ipv6,
+            asn=world.asn,
+            neighbor=session.neighbor,
+            peer_asn=session.peer_asn,
+            password=f'authentication md5; password "{password}";' if password else "",
+            paths="".join(
+                line + "\n"
+                for line in paths.splitlines()
+                if (":" in line.split(" then")[0]) == (session.family == "ipv6")
+            ),
+        )
+        for session in uplink.sessions
+    ]
+    return SPEAKER.format(
+        router_id=uplink.ipv4,
+        routes4="".join(f"route {net} unreachable;" for net in announces if ":" not in net),
+        routes6="".join(f"route {net} unreachable;" for net in announces if ":" in net),
+        sessions="".join(sessions),
+    )

@@ -1,0 +1,66 @@
+"""A lab goes without a trace, however the run ended that made it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mesh.lab.world import clear_world, raise_world
+from mesh.plan import Plan
+from tests.lab.conftest import Raised
+from tests.lab.ground import PASSWORDS, leftovers, pings
+from tests.stacks import ROOT
+
+pytestmark = pytest.mark.lab
+
+RAISE = """
+import sys
+from mesh.lab.world import raise_world
+from tests.stacks import plan_of, prod
+raise_world(plan_of(prod()), sys.argv[1], {"vultr": "a-session-key"})
+"""
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A lab of one test."""
+    lab = f"test-gone-{os.getpid()}"
+    clear_world(lab)
+    yield lab
+    clear_world(lab)
+
+
+@pytest.mark.parametrize("seconds", [0.45, 0.55, 0.65, 0.8, 1.2])
+def test_a_run_killed_at_any_moment_leaves_nothing_that_clearing_does_not_find(
+    plan: Plan, name: str, seconds: float
+) -> None:
+    run = subprocess.Popen([sys.executable, "-c", RAISE, name], cwd=ROOT, env=dict(os.environ))
+    time.sleep(seconds)  # the moment is what is tested
+    run.kill()
+    run.wait()
+    clear_world(name)
+    assert leftovers(name) == []
+
+
+def test_a_killed_run_is_completed_by_the_next(plan: Plan, name: str) -> None:
+    run = subprocess.Popen([sys.executable, "-c", RAISE, name], cwd=ROOT, env=dict(os.environ))
+    time.sleep(0.6)  # the moment is what is tested
+    run.kill()
+    run.wait()
+    raise_world(plan, name, PASSWORDS)
+    clear_world(name)
+    assert leftovers(name) == []
+
+
+def test_clearing_is_repeatable_and_touches_no_other_lab(raised: Raised, name: str) -> None:
+    assert name.startswith("test-")
+    clear_world(name)
+    clear_world(name)
+    assert leftovers(raised.name) != []
+    clients = raised.world.clients
+    assert pings(raised.place, clients[0].box, clients[1].ipv4)

@@ -1,0 +1,138 @@
+"""The lab's addresses: documentation prefixes, no two alike, and nobody is ever renumbered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+import pytest
+
+from mesh.lab import underlay as lab
+from mesh.lab.errors import LabError
+from mesh.lab.underlay import Underlay, underlay
+from mesh.plan import Plan, Region
+from mesh.plan.model import Address
+from tests.stacks import plan_of, prod
+
+DOCUMENTATION = (
+    IPv4Network("192.0.2.0/24"),
+    IPv4Network("198.51.100.0/24"),
+    IPv4Network("203.0.113.0/24"),
+    IPv6Network("2001:db8::/32"),
+)
+
+
+def every_address(world: Underlay) -> Iterator[Address]:
+    """Each box's own address; gateways of nodes are the same at each provider, as in a cloud."""
+    for uplink in world.nodes:
+        yield from filter(None, (uplink.ipv4, uplink.ipv6))
+    for upstream in world.upstreams:
+        yield upstream.gateway6
+    for transit in world.transits:
+        yield from (transit.exchange4, transit.exchange6)
+    for client in world.clients:
+        yield from (client.ipv4, client.gateway4, client.ipv6, client.gateway6)
+    yield from (world.operator.ipv4, world.operator.ipv6)
+
+
+def with_regions(count: int) -> Plan:
+    """The seed's nodes spread over as many regions, one each."""
+    plan = plan_of(prod())
+    node = plan.nodes[0]
+    regions = tuple(
+        Region(f"r{i}", f"R{i}", i, IPv4Network((f"192.30.120.{8 * i}", 29)), (0.0, i * 5.0))
+        for i in range(count)
+    )
+    nodes = tuple(
+        replace(
+            node,
+            id=f"r{i}-vultr-1",
+            region=f"r{i}",
+            number=i + 1,
+            announced=replace(node.announced, ipv4=IPv4Address("192.30.120.0") + 8 * i + 1),
+        )
+        for i in range(count)
+    )
+    return replace(plan, regions=regions, nodes=nodes)
+
+
+def test_the_seeds_nodes_have_the_addresses_that_their_slots_say() -> None:
+    world = underlay(plan_of(prod()))
+    assert {u.node: (str(u.ipv4), str(u.ipv6)) for u in world.nodes} == {
+        "lax-vultr-1": ("203.0.113.1", "2001:db8:0:1:6d:65ff:fe73:1"),
+        "ord-vultr-1": ("203.0.113.9", "2001:db8:1:1:6d:65ff:fe73:2"),
+        "ewr-vultr-1": ("203.0.113.17", "2001:db8:2:1:6d:65ff:fe73:4"),
+        "mia-vultr-1": ("203.0.113.25", "2001:db8:3:1:6d:65ff:fe73:3"),
+    }
+
+
+def test_the_operator_stands_where_the_lab_stack_admits_him() -> None:
+    assert str(underlay(plan_of(prod())).operator.ipv4) == "198.51.100.250"
+
+
+@pytest.mark.parametrize("count", [1, 4, 16, lab.REGION_LIMIT])
+def test_all_addresses_are_documentation_and_unique(count: int) -> None:
+    world = underlay(with_regions(count))
+    addresses = list(every_address(world))
+    assert len(set(addresses)) == len(addresses)
+    assert all(any(address in net for net in DOCUMENTATION) for address in addresses)
+    assert len({transit.asn for transit in world.transits}) == count
+    assert all(64496 <= t.asn <= 64511 or 65536 <= t.asn <= 65551 for t in world.transits), (
+        "an AS of the lab is somebody's (RFC 5398)"
+    )
+
+
+@pytest.mark.parametrize("gone", ["r0", "r5", "r15"])
+def test_removing_a_region_renumbers_nobody(gone: str) -> None:
+    plan = with_regions(16)
+    fewer = replace(plan, nodes=tuple(node for node in plan.nodes if node.region != gone))
+    before, after = underlay(plan), underlay(fewer)
+    assert len(after.nodes) == 15
+    assert set(after.nodes) < set(before.nodes)
+    assert set(after.clients) < set(before.clients)
+    assert {t.box: t.asn for t in after.transits}.items() < {
+        t.box: t.asn for t in before.transits
+    }.items()
+
+
+def test_a_region_without_nodes_has_no_box() -> None:
+    world = underlay(plan_of(prod()))
+    assert [client.box for client in world.clients] == [
+        "client-ewr", "client-lax", "client-mia", "client-ord",
+    ]  # fmt: skip
+
+
+def test_a_node_without_ipv6_has_no_ipv6_in_the_lab() -> None:
+    plan = plan_of(prod())
+    nodes = tuple(replace(node, ipv6=False) for node in plan.nodes)
+    assert {u.ipv6 for u in underlay(replace(plan, nodes=nodes)).nodes} == {None}
+
+
+def test_two_unknown_providers_of_a_region_have_networks_of_their_own() -> None:
+    numbers = {lab.provider_number(name) for name in ("vultr", "buyvm", "hetzner", "ovh", "linode")}
+    assert len(numbers) == 5
+    assert all(1 <= number < lab.CLIENT_SUBNET for number in numbers)
+
+
+def test_slaac_addresses_are_known_ahead() -> None:
+    # The example of RFC 4291, appendix A.
+    known = lab.eui64(IPv6Network("2001:db8::/64"), "34:56:78:9a:bc:de")
+    assert known == IPv6Address("2001:db8::3656:78ff:fe9a:bcde")
+
+
+def test_what_does_not_fit_is_refused_with_the_reason() -> None:
+    plan = with_regions(1)
+    node = replace(
+        plan.nodes[0],
+        announced=replace(plan.nodes[0].announced, ipv4=IPv4Address("192.30.121.200")),
+    )
+    with pytest.raises(LabError, match=r"192\.30\.121\.200 is number 456.*1 to 253"):
+        underlay(replace(plan, nodes=(node,)))
+    region = replace(plan.regions[0], index=lab.REGION_LIMIT)
+    with pytest.raises(LabError, match=r"region r0.*0 to 30"):
+        underlay(replace(plan, regions=(region,)))
+    with pytest.raises(LabError, match="no node"):
+        underlay(replace(plan, nodes=()))
+    with pytest.raises(LabError, match="no node 'nowhere'; it has r0-vultr-1"):
+        underlay(plan).node("nowhere")

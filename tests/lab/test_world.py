@@ -1,0 +1,259 @@
+"""The world around the nodes behaves as providers and the Internet do, shown by packets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from mesh.lab import bird, namespaces, wiring
+from mesh.lab.errors import LabError
+from mesh.lab.routers import session_name
+from mesh.lab.world import load, raise_world
+from tests.lab.conftest import Raised
+from tests.lab.ground import PASSWORDS, pings, run_in, speaker
+
+pytestmark = pytest.mark.lab
+
+AGGREGATES = ("192.30.120.0/23", "2620:71:4000::/48")
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
+    """Fail with a sentence unless it holds in time."""
+    namespaces.wait_until(holds, seconds, what)
+
+
+def established(raised: Raised, node: str, family: str = "ipv4") -> bool:
+    """Whether a node's session is up at its upstream."""
+    box = raised.world.node(node).upstream
+    return bird.sessions(raised.place, box)[session_name(node, family)] == "Established"
+
+
+def accepted(raised: Raised, node: str, net: str) -> bool:
+    """Whether the upstream took a prefix from the node."""
+    box, family = raised.world.node(node).upstream, "ipv6" if ":" in net else "ipv4"
+    answer = bird.ask(raised.place, box, f"show route {net} protocol {session_name(node, family)}")
+    return net in answer
+
+
+def filtered(raised: Raised, node: str, net: str) -> bool:
+    """Whether the upstream got a prefix from the node, and refused it."""
+    box, family = raised.world.node(node).upstream, "ipv6" if ":" in net else "ipv4"
+    answer = bird.ask(
+        raised.place, box, f"show route {net} filtered protocol {session_name(node, family)}"
+    )
+    return net in answer
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_every_client_reaches_every_other_and_the_operator(raised: Raised, version: int) -> None:
+    world = raised.world
+    ends = [*world.clients, world.operator]
+    for client in world.clients:
+        for end in ends:
+            address = end.ipv4 if version == 4 else end.ipv6
+            assert pings(raised.place, client.box, address), (
+                f"{client.box} does not reach {end.box}"
+            )
+
+
+def test_raising_it_again_changes_nothing(raised: Raised) -> None:
+    before = namespaces.processes(raised.place.namespace(b) for b in raised.place.boxes())
+    assert raise_world(raised.plan, raised.name, PASSWORDS) == raised.world == load(raised.name)
+    after = namespaces.processes(raised.place.namespace(b) for b in raised.place.boxes())
+    assert before == after, "a second run must not restart anything"
+
+
+def test_a_missing_session_password_is_named(raised: Raised) -> None:
+    with pytest.raises(LabError, match="mesh:bgpPassword-vultr is missing or empty"):
+        raise_world(raised.plan, raised.name, {})
+
+
+def test_passwords_are_in_files_of_root_only(raised: Raised) -> None:
+    holding = [
+        path
+        for path in raised.place.runtime.rglob("*")
+        if path.is_file() and PASSWORDS["vultr"].encode() in path.read_bytes()
+    ]
+    assert holding, "the upstreams must know the key"
+    assert {path.name for path in holding} == {"bird.conf"}
+    assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
+
+
+VERDICTS = {
+    "192.30.120.0/23": True,
+    "192.30.120.0/24": True,
+    "192.30.121.0/24": False,  # announced with another AS in its path
+    "192.30.120.0/25": False,
+    "192.30.120.100/32": False,
+    "192.30.122.0/24": False,
+    "0.0.0.0/0": False,
+    "10.10.10.0/24": False,
+    "2620:71:4000::/48": True,
+    "2620:71:4000::/64": False,
+    "2620:71:4001::/48": False,
+    "::/0": False,
+}
+
+
+def test_an_upstream_accepts_what_the_account_may_announce_and_nothing_else(
+    raised: Raised,
+) -> None:
+    node = "ord-vultr-1"
+    routes = list(VERDICTS)
+    with speaker(raised.place, raised.world, node, routes, via={"192.30.121.0/24": 64999}):
+        for family in ("ipv4", "ipv6"):
+            if family == "ipv6":
+                until(lambda: _has_ipv6(raised, node), "the speaker's SLAAC address")
+            until(lambda f=family: established(raised, node, f), f"the {family} session of {node}")
+        for net, verdict in VERDICTS.items():
+            if verdict:
+                until(lambda n=net: accepted(raised, node, n), f"{net} to be accepted")
+            else:
+                until(lambda n=net: filtered(raised, node, n), f"{net} to be refused")
+                assert not accepted(raised, node, net)
+        seen = bird.ask(raised.place, "transit-ord", "show route all protocol u_vultr")
+        assert "192.30.120.0/23" in seen
+        assert "BGP.as_path: 20473 27218\n" in seen, "the world sees the provider's public AS"
+        assert "192.30.122.0/24" not in seen
+
+
+def test_a_node_is_offered_a_default_and_traps_over_its_session(raised: Raised) -> None:
+    node = "ord-vultr-1"
+    with speaker(raised.place, raised.world, node, []):
+        until(lambda: established(raised, node), f"the session of {node}")
+        for net in (
+            "0.0.0.0/0",
+            "0.0.0.0/1",
+            "10.10.10.0/24",
+            "192.30.120.0/24",
+            "198.51.100.0/30",
+        ):
+            until(
+                lambda n=net: n in bird.ask(raised.place, node, f"show route {n} protocol to_ipv4"),
+                f"{net} to be offered to the node",
+            )
+
+
+@pytest.mark.parametrize("password", [None, "another-key"])
+def test_without_the_right_key_there_is_no_session(raised: Raised, password: str | None) -> None:
+    node, right = "ord-vultr-1", "mia-vultr-1"
+    with (
+        speaker(raised.place, raised.world, node, [], password=password),
+        speaker(raised.place, raised.world, right, []),
+    ):
+        until(lambda: established(raised, right), "the session with the right key")
+        until(
+            lambda: _md5_failures(raised, "upstream-vultr-ord") > 0,
+            "the upstream's kernel to refuse a segment",
+        )
+        assert not established(raised, node)
+
+
+def test_a_packet_for_an_anycast_address_goes_to_the_nearest_city(raised: Raised) -> None:
+    service, serves = "192.30.120.100", ["192.30.120.100/32"]
+    with (
+        speaker(raised.place, raised.world, "lax-vultr-1", AGGREGATES[:1], serves=serves),
+        speaker(raised.place, raised.world, "ewr-vultr-1", AGGREGATES[:1], serves=serves),
+    ):
+        # Chicago and Miami are nearer to New York than to Los Angeles.
+        expected = {"lax": "lax-vultr-1", "ewr": "ewr-vultr-1", "ord": "ewr-vultr-1",
+                    "mia": "ewr-vultr-1"}  # fmt: skip
+        for city, node in expected.items():
+            until(
+                lambda c=city, n=node: _whoami(raised, f"client-{c}", service) == n,
+                f"client-{city} to be answered by {node}",
+            )
+
+
+def test_the_accounts_addresses_are_sources_only_where_they_may_be_announced(
+    raised: Raised,
+) -> None:
+    client, service = raised.world.client("client-lax").ipv4, "192.30.120.100"
+    serves = [f"{service}/32"]
+    with speaker(raised.place, raised.world, "lax-vultr-1", AGGREGATES[:1], serves=serves):
+        assert pings(raised.place, "lax-vultr-1", client, service)
+    with speaker(raised.place, raised.world, "lax-aws-1", (), serves=serves):
+        assert pings(raised.place, "lax-aws-1", client), "the node has no uplink"
+        before = _dropped(raised, "lax-aws-1")
+        assert not pings(raised.place, "lax-aws-1", client, service, wait=1)
+        assert _dropped(raised, "lax-aws-1") > before
+
+
+def test_a_source_that_is_nobodys_is_dropped_at_the_port(raised: Raised) -> None:
+    node = "lax-vultr-1"
+    target = raised.world.client("client-lax").ipv4
+    with speaker(raised.place, raised.world, node, (), serves=["203.0.113.77/32"]):
+        assert pings(raised.place, node, target)
+        before = _dropped(raised, node)
+        assert not pings(raised.place, node, target, "203.0.113.77", wait=1)
+        assert _dropped(raised, node) > before
+
+
+def test_the_default_route_by_advertisement_is_short_lived(raised: Raised) -> None:
+    node = "mia-vultr-1"
+    with speaker(raised.place, raised.world, node, ()):
+        until(lambda: _default6(raised, node) is not None, "a default route by advertisement")
+        assert 0 < (_default6(raised, node) or 0) <= 12
+        until(lambda: _has_ipv6(raised, node), "the address that was known ahead")
+
+
+def test_the_metadata_service_answers_only_who_is_an_instance(raised: Raised) -> None:
+    with speaker(raised.place, raised.world, "lax-vultr-1", ()):
+        answer = run_in(
+            raised.place, "lax-vultr-1",
+            "curl", "-s", "--noproxy", "*", "-o", "/dev/null", "-w", "%{http_code}",
+            "http://169.254.169.254/v1.json",
+        )  # fmt: skip
+        assert answer.stdout == "404", "a speaker is no instance"
+
+
+def test_the_host_holds_nothing_of_the_world(raised: Raised) -> None:
+    links = json.loads(namespaces.run(["ip", "-j", "address"]))
+    held = {info["local"] for link in links for info in link["addr_info"]}
+    assert not any(
+        address.startswith(("203.0.113.", "198.51.100.", "2001:db8:")) for address in held
+    )
+    routes = namespaces.run(["ip", "route", "show", "table", "all"])
+    routes += namespaces.run(["ip", "-6", "route", "show", "table", "all"])
+    assert "203.0.113." not in routes
+    assert "198.51.100." not in routes
+    assert "2001:db8:" not in routes
+
+
+def _whoami(raised: Raised, box: str, address: str) -> str:
+    url = f"http://{address}/whoami"
+    return run_in(raised.place, box, "curl", "-s", "--noproxy", "*", "-m", "1", url).stdout.strip()
+
+
+def _dropped(raised: Raised, node: str) -> int:
+    """Packets that the port's filter has dropped."""
+    uplink = raised.world.node(node)
+    rules = run_in(raised.place, uplink.upstream, "nft", "-j", "list", "ruleset").stdout
+    return sum(
+        part["counter"]["packets"]
+        for item in json.loads(rules)["nftables"]
+        if item.get("rule", {}).get("table") == f"source-{node}"
+        for part in item["rule"]["expr"]
+        if "counter" in part
+    )
+
+
+def _md5_failures(raised: Raised, box: str) -> int:
+    """Segments refused for their key (or for having none), by the kernel's own count."""
+    lines = run_in(raised.place, box, "cat", "/proc/net/netstat").stdout.splitlines()
+    counts = dict(zip(lines[0].split()[1:], map(int, lines[1].split()[1:]), strict=True))
+    return counts["TCPMD5Failure"] + counts["TCPMD5NotFound"]
+
+
+def _default6(raised: Raised, node: str) -> int | None:
+    """Seconds that the node's IPv6 default route has left; None where there is none."""
+    out = run_in(raised.place, node, "ip", "-j", "-6", "route", "show", "default").stdout
+    routes = json.loads(out or "[]")
+    return routes[0].get("expires") if routes else None
+
+
+def _has_ipv6(raised: Raised, node: str) -> bool:
+    out = run_in(raised.place, node, "ip", "-6", "address", "show", wiring.NODE_INTERFACE).stdout
+    return str(raised.world.node(node).ipv6) in out
