@@ -162,11 +162,20 @@ class Client:
                 self._host, self._port, timeout=min(timeout, self._timeout), context=context
             )
             fresh.connect()
+            _notice_silence(fresh.sock)
             self._connection = fresh
             certificate = _tls(fresh).getpeercert(binary_form=True)
             self.tls_sha256 = sha256(certificate) if certificate else None
         _tls(self._connection).settimeout(timeout)
         return self._connection
+
+
+def _notice_silence(connection: socket.socket) -> None:
+    """A registry without power answers nothing, not even a long-poll: noticed in about 11 s."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2),
+                          (socket.TCP_KEEPCNT, 3)):  # fmt: skip
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _tls(connection: http.client.HTTPSConnection) -> ssl.SSLSocket:

@@ -1,0 +1,283 @@
+"""Machines for tests of the agent: Debian 13, its daemons and the real bundle, in namespaces.
+
+All boxes hang on one wire. A box is one process tree: when its first process ends, all of it ends,
+and its mounts and interfaces with it. Only systemd is stood in for (``systemctl``, beside this
+file), for it would want to be process 1 of a machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from mesh.agent import bundle
+from mesh.plan import AddressPair, Plan, Role
+from mesh.publish import Instance, Order
+from mesh.render.templates import rendered
+from mesh.trust import keys
+from tests.debian import IMAGE
+
+T = TypeVar("T")
+
+_START = """
+set -eu
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+mount -t proc proc "$2/root/proc"
+mount -t tmpfs -o mode=0755 tmpfs "$2/root/run"
+mount --rbind /dev "$2/root/dev"
+ip link set lo up
+ip link add dummy0 type bridge
+exec chroot "$2/root" sh -c 'echo up; exec sleep infinity'
+"""
+
+
+def until(holds: Callable[[], T], seconds: float, what: str) -> T:
+    """What ``holds`` yields, once it is true; fails with ``what`` after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class Box:
+    """One machine. ``address`` is its main address of each family."""
+
+    name: str
+    folder: Path
+    namespace: str
+    address: AddressPair
+    process: subprocess.Popen[str]
+    running: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+
+    def path(self, absolute: str) -> Path:
+        """A file of the box as the host sees it."""
+        return Path(f"/proc/{self._pid()}/root") / absolute.lstrip("/")
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Runs a command in the box; what it printed."""
+        done = subprocess.run(
+            [*self._enter(), *command], capture_output=True, text=True, timeout=60, check=False
+        )
+        if check:
+            assert done.returncode == 0, f"{self.name}: {' '.join(command)}: {done.stderr}"
+        return done.stdout
+
+    def start(self, command: str) -> None:
+        """Starts a command of the bundle."""
+        log = (self.folder / f"{command}.log").open("a")
+        self.running[command] = subprocess.Popen(
+            [*self._enter(), "python3", "/var/lib/anycast-mesh/bundle.pyz", command],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True,
+        )  # fmt: skip
+
+    def kill(self, command: str) -> None:
+        """Ends it as a power cut would: without a word. nsenter hands signals to nobody, so the
+        process itself is looked up among its children."""
+        process = self.running.pop(command)
+        subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=False)
+        process.kill()
+        process.wait()
+
+    def log(self, command: str) -> str:
+        """What it wrote."""
+        file = self.folder / f"{command}.log"
+        return file.read_text() if file.exists() else ""
+
+    def bound(self) -> set[str]:
+        """Addresses on dummy0."""
+        links = json.loads(self.run("ip", "-json", "address", "show", "dev", "dummy0"))
+        return {a["local"] for a in links[0]["addr_info"]}
+
+    def sessions(self) -> dict[str, str]:
+        """BIRD's protocols and their state."""
+        lines = self.run("birdc", "show", "protocols", check=False).splitlines()[2:]
+        return {line.split()[0]: line for line in lines if line.strip()}
+
+    def stop(self) -> None:
+        """Ends the box and all in it."""
+        self.process.kill()
+        self.process.wait()
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+
+    def _pid(self) -> int:
+        """The first process inside (the child of unshare)."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return int(children.read_text().split()[0])
+
+    def _enter(self) -> list[str]:
+        return ["nsenter", f"--target={self._pid()}", "--mount", "--pid", "--net", "--root", "--wd"]
+
+
+@dataclass
+class Wire:
+    """A bridge in a namespace of its own, the boxes on it, and one namespace for the operator."""
+
+    folder: Path
+    boxes: dict[str, Box] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.prefix = f"trust{os.getpid()}"
+        self.switch, self.operator = f"{self.prefix}-s", f"{self.prefix}-o"
+        for namespace in (self.switch, self.operator):
+            _run("ip", "netns", "add", namespace)
+        _run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge")
+        _run("ip", "-n", self.switch, "link", "set", "br0", "up")
+        self._plug(self.operator, 250)
+
+    def box(self, name: str, host: int) -> Box:
+        """A fresh machine on the wire, at 203.0.113.<host> and 2001:db8::<host>."""
+        namespace = f"{self.prefix}-{host}"
+        _run("ip", "netns", "add", namespace)
+        self._plug(namespace, host)
+        folder = self.folder / f"{name}-{host}"
+        for part in ("upper/usr/bin", "work", "root"):
+            (folder / part).mkdir(parents=True)
+        shutil.copy(Path(__file__).with_name("systemctl"), folder / "upper/usr/bin/systemctl")
+        (folder / "upper/usr/bin/systemctl").chmod(0o755)
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, "unshare", "--mount", "--pid", "--fork",
+             "--kill-child", "sh", "-c", _START, "sh", str(IMAGE.resolve()), str(folder)],
+            stdout=subprocess.PIPE, stderr=(folder / "box.log").open("w"), text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n", (folder / "box.log").read_text()
+        box = Box(name, folder, namespace, _pair(host), process)
+        self.boxes[name] = box
+        return box
+
+    def close(self) -> None:
+        """Everything goes."""
+        for box in self.boxes.values():
+            box.stop()
+        names = _run("ip", "netns", "list").split()
+        for name in names:
+            if name.startswith(f"{self.prefix}-"):
+                _run("ip", "netns", "del", name)
+
+    def _plug(self, namespace: str, host: int) -> None:
+        here = ["ip", "-n", namespace]
+        _run("ip", "-n", self.switch, "link", "add", f"p{host}", "type", "veth", "peer", "name",
+             "enp9s0", "netns", namespace)  # fmt: skip
+        _run("ip", "-n", self.switch, "link", "set", f"p{host}", "master", "br0", "up")
+        pair = _pair(host)
+        _run(*here, "address", "add", f"{pair.ipv4}/24", "dev", "enp9s0")
+        _run(*here, "address", "add", f"{pair.ipv6}/64", "dev", "enp9s0", "nodad")
+        _run(*here, "link", "set", "lo", "up")
+        _run(*here, "link", "set", "enp9s0", "up")
+        _run(*here, "route", "add", "default", "via", "203.0.113.254")
+        _run(*here, "-6", "route", "add", "default", "via", "2001:db8::fe")
+
+
+@dataclass
+class Network:
+    """A plan, its operator's key, and the boxes that are its nodes."""
+
+    wire: Wire
+    plan: Plan
+    key: str = field(default_factory=lambda: keys.new_operator_key()[0])
+    bundle: bytes = field(default_factory=bundle.build)
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+
+    def boot(self, node: str, host: int, instance: str | None = None) -> Box:
+        """A box as cloud-init and bootstrap leave it: seed, bundle, certificate on a registry."""
+        box = self.wire.box(node, host)
+        registry = Role.REGISTRY in self.plan.node(node).roles
+        # The firewall of the first second, from the user data: it also starts tracking connections.
+        base = rendered(
+            "network/nftables-base.conf.j2",
+            node=self.plan.node(node),
+            plan=self.plan,
+            registry=registry,
+        )
+        box.path("/etc/nftables.conf").write_text(base)
+        box.run("nft", "-f", "/etc/nftables.conf")
+        seed = {
+            "node": node,
+            "registries": list(self.registries().values()),
+            "operator": keys.signing_public(self.key),
+            "bundle": bundle.digest(self.bundle),
+            "token": keys.join_token(self.key, node),
+            "registry": registry,
+            "registry_port": 8443,
+        }
+        home = box.path("/var/lib/anycast-mesh")
+        (home / "bundles").mkdir(parents=True)
+        name = bundle.digest(self.bundle) + ".pyz"
+        (home / "bundles" / name).write_bytes(self.bundle)
+        (home / "bundle.pyz").symlink_to(f"bundles/{name}")
+        box.path("/etc/anycast-mesh").mkdir(parents=True)
+        box.path("/etc/anycast-mesh/seed.json").write_text(json.dumps(seed))
+        box.path("/var/lib/cloud/data").mkdir(parents=True, exist_ok=True)
+        box.path("/var/lib/cloud/data/instance-id").write_text(f"{instance or node}-i\n")
+        if registry:
+            (home / "registry").mkdir(mode=0o700)
+            box.run(
+                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                "/var/lib/anycast-mesh/registry/tls.key", "-out",
+                "/var/lib/anycast-mesh/registry/tls.crt", "-days", "10", "-subj", "/CN=test",
+            )  # fmt: skip
+            box.start("registry")
+        box.start("agent")
+        return box
+
+    def registries(self) -> dict[str, str]:
+        """URLs of the registries, the first box being .11."""
+        return {
+            node.id: f"https://203.0.113.{10 + node.number}:8443"
+            for node in self.plan.nodes
+            if Role.REGISTRY in node.roles
+        }
+
+    def order(self, **changed: Any) -> Order:
+        """The operator's order for the boxes that are there."""
+        values: dict[str, Any] = {
+            "plan": self.plan,
+            "operator_key": self.key,
+            "passwords": {"vultr": "s3cret-of-the-session"},
+            "instances": self.instances(),
+            "bundle": self.bundle,
+            "registries": self.registries(),
+            "namespace": self.wire.operator,
+            "deadline": 60.0,
+        }
+        return Order(**(values | changed))
+
+    def instances(self, **ids: str) -> Mapping[str, Instance]:
+        """The instances as their provider knows them."""
+        return {
+            node.id: Instance(
+                ids.get(node.id, f"{node.id}-i"),
+                self.created,
+                keys.join_token(self.key, node.id),
+                _pair(10 + node.number),
+            )
+            for node in self.plan.nodes
+        }
+
+
+def _pair(host: int) -> AddressPair:
+    from ipaddress import IPv4Address, IPv6Address
+
+    return AddressPair(IPv4Address(f"203.0.113.{host}"), IPv6Address(f"2001:db8::{host:x}"))
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout
