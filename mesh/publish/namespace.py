@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+class NoWayIn(Exception):
+    """The namespace is not there, or not ours to enter."""
+
+
 _FOLDER = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 
@@ -18,7 +24,7 @@ def inside(name: str | None, work: Callable[[], T]) -> T:
     """Runs ``work`` in the namespace of that name under ``/run/netns``; None is where we are.
 
     In a thread of its own, which ends afterwards: a namespace belongs to a thread, and the
-    caller's stays what it is. Raises what ``work`` raises, OSError where there is no way in.
+    caller's stays what it is. Raises what ``work`` raises, :class:`NoWayIn` where there is none.
     """
     if name is None:
         return work()
@@ -43,10 +49,12 @@ def inside(name: str | None, work: Callable[[], T]) -> T:
 def _enter(path: Path) -> None:
     """``setns`` by libc: Python has it from 3.12 on only."""
     libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NoWayIn(f"namespace {path.name}: {error.strerror}") from None
     try:
         if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, f"{path}: {os.strerror(code)}")
+            raise NoWayIn(f"namespace {path.name}: {os.strerror(ctypes.get_errno())}")
     finally:
         os.close(descriptor)

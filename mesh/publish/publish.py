@@ -10,7 +10,7 @@ from mesh.discovery.client import Unreachable
 from mesh.publish.desk import Clock, Desk
 from mesh.publish.generation import Made, make, make_retired
 from mesh.publish.joins import judge
-from mesh.publish.namespace import inside
+from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.order import Fleet, Member, Order, PublishError
 from mesh.trust import joining
 from mesh.trust.documents import Manifest, Planned, PlannedNode, Report
@@ -29,12 +29,21 @@ def publish(order: Order, fleet: Fleet | None, progress: Progress) -> Fleet:
     ``fleet`` is what it remembers from the last time. Raises :class:`PublishError` that names
     nodes and reasons; the network then goes on with what it has.
     """
-    return inside(order.namespace, lambda: _with_desk(order, progress).publish(fleet))
+    try:
+        return inside(order.namespace, lambda: _with_desk(order, progress).publish(fleet))
+    except NoWayIn as error:
+        raise PublishError(f"{error}; the lab it belongs to is not up") from None
 
 
 def retire(order: Order, fleet: Fleet, progress: Progress) -> None:
-    """Tells all nodes to withdraw for good, whatever their floor, and waits for their word."""
-    inside(order.namespace, lambda: _with_desk(order, progress).retire(fleet))
+    """Tells all nodes to withdraw for good, whatever their floor, and waits for their word.
+
+    Who is gone already is warned about, and keeps nobody from taking the rest down.
+    """
+    try:
+        inside(order.namespace, lambda: _with_desk(order, progress).retire(fleet))
+    except (PublishError, NoWayIn) as error:
+        progress(f"warning: {error}")
 
 
 def published(order: Order, fleet: Fleet) -> bool:
@@ -48,7 +57,10 @@ def published(order: Order, fleet: Fleet) -> bool:
             desk.close()
         return answered == held > 0
 
-    return inside(order.namespace, ask)
+    try:
+        return inside(order.namespace, ask)
+    except NoWayIn:
+        return False
 
 
 def _with_desk(order: Order, progress: Progress) -> _Publication:

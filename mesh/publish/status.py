@@ -1,0 +1,102 @@
+"""How the mesh is: the nodes' own signed words, as the registries relay them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mesh.publish.desk import Desk
+from mesh.publish.namespace import inside
+from mesh.publish.order import Fleet
+from mesh.trust.documents import Report
+
+SILENT_SECONDS = 90.0
+"""A node that has said nothing for so long (three heartbeats) is called silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One node. ``state`` is ``applied``, ``failed``, ``withdrawn``, ``behind`` (its last word is
+    about an earlier generation) or ``silent``; ``age`` is seconds since its last word, by the
+    node's clock."""
+
+    state: str
+    generation: int
+    age: float | None
+    reason: str = ""
+    in_service: bool = False
+    services: dict[str, bool] = field(default_factory=dict)
+    sessions: dict[str, str] = field(default_factory=dict)
+    tls_mismatches: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MeshStatus:
+    """The whole mesh: what was published last, what the registries hold, how each node is.
+
+    ``registries`` maps URLs to ``ok`` or the reason why they do not answer.
+    """
+
+    generation: int
+    published: int
+    retired: bool
+    registries: dict[str, str]
+    nodes: dict[str, NodeStatus]
+
+
+def look(
+    operator_key: str, registries: Mapping[str, str], fleet: Fleet, namespace: str | None
+) -> MeshStatus:
+    """Asks the registries. Only signed words count; an invented report is not even shown."""
+
+    def ask() -> MeshStatus:
+        desk = Desk(operator_key, registries)
+        try:
+            highest = desk.highest()
+            identities = {node: member.identity for node, member in fleet.members.items()}
+            reports = {report.node: report for report in _by_age(desk.reports(identities))}
+        finally:
+            desk.close()
+        held = 0 if highest is None else highest[1].generation
+        return MeshStatus(
+            generation=held,
+            published=fleet.generation,
+            retired=highest is not None and highest[1].retired,
+            registries={
+                url: desk.reasons.get(node, "ok") for node, url in sorted(registries.items())
+            },
+            nodes={
+                node: node_status(reports.get(node), held, time.time())
+                for node in sorted(fleet.members)
+            },
+        )
+
+    return inside(namespace, ask)
+
+
+def node_status(report: Report | None, held: int, now: float) -> NodeStatus:
+    """A node's status from its last report; ``now`` is seconds since the epoch."""
+    if report is None:
+        return NodeStatus("silent", 0, None)
+    age = round(max(0.0, now - report.sequence / 1e6), 1)
+    state: str = report.outcome
+    if age > SILENT_SECONDS:
+        state = "silent"
+    elif report.generation < held:
+        state = "behind"
+    return NodeStatus(
+        state=state,
+        generation=report.applied,
+        age=age,
+        reason=report.reason,
+        in_service=report.health.in_service,
+        services=report.health.services,
+        sessions=report.health.sessions,
+        tls_mismatches=report.health.tls_mismatches,
+    )
+
+
+def _by_age(reports: list[Report]) -> list[Report]:
+    """Oldest first, so that the last word of a node wins over what another registry kept."""
+    return sorted(reports, key=lambda report: report.sequence)
