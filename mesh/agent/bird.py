@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,6 +78,14 @@ class Bird:
         refusal = self.ask("configure confirm").error
         if refusal is not None:
             raise BirdError(f"bird: {refusal}")
+
+    def wait(self, seconds: float = 10.0) -> None:
+        """Until BIRD talks: systemd calls it started before it has its control socket."""
+        end = time.monotonic() + seconds
+        while not self.answers():
+            if time.monotonic() > end:
+                raise BirdError(f"bird: started, and silent for {seconds:g} s")
+            time.sleep(0.05)
 
     def answers(self) -> bool:
         """Whether BIRD is up and talks."""

@@ -14,6 +14,7 @@ def _validate(stage: Stage, _: Changes) -> None:
 
 
 def _apply_late(node: Node, _: Changes) -> None:
+    node.bird.wait()
     node.bird.configure(undo_after=UNDO_SECONDS)
 
 
