@@ -15,6 +15,7 @@ from mesh.plan import Plan
 from mesh.plan.model import Address
 
 DEADLINE = 10.0  # seconds; the deployment has waited for the fleet, this is for stragglers
+WIDE = 200  # columns of a file or a pipe: the table is not cut there
 TRY = 2  # seconds for one answer
 
 
@@ -56,14 +57,14 @@ def show(plan: Plan, lab: str, console: Console) -> bool:
                 lambda asked: ask(there.namespace_path(f"client-{asked[2]}"), asked[1]), questions
             )
         )
-    table = Table(title="Who answers whom", title_justify="left")
-    table.add_column("service")
-    table.add_column("address")
-    for region in regions:
-        table.add_column(f"client in {region}")
+    table = Table(title="Who answers the client in", title_justify="left", box=None, padding=(0, 1))
+    for heading in ("service", "address", *regions):
+        table.add_column(heading, no_wrap=True)
     for first in range(0, len(questions), len(regions)):
         service, address, _ = questions[first]
         row = answers[first : first + len(regions)]
         table.add_row(service.name, str(address), *(node or "[red]no answer[/]" for node in row))
+    if not console.is_terminal:
+        console.width = WIDE
     console.print(table)
     return None not in answers
