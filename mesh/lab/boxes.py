@@ -81,6 +81,7 @@ def start_node(name: str, node: str, world: Underlay, user_data: str) -> BoxStat
         if state and state.user_data_sha256 == digest and _leader(here, node):
             return state
         _scrap(here, node)
+        wiring.end_silence(here, uplink)
         state = BoxState(
             instance_id=f"i-{secrets.token_hex(8)}",
             created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.lab import boxes, cgroups, namespaces
+from mesh.lab import boxes, cgroups, namespaces, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.place import Place, place
 from mesh.lab.underlay import Underlay
@@ -21,7 +21,12 @@ from mesh.lab.world import load
 BIRD_UNIT = "bird.service"
 KEEP_DOWN = Path("run/systemd/system") / f"{BIRD_UNIT}.d" / "lab-fault.conf"
 """A condition that never holds: whoever starts the daemon, it stays down until healed."""
-KEEP_DOWN_TEXT = "[Unit]\nConditionPathExists=/run/lab-fault-healed\n"
+KEEP_DOWN_TEXT = """[Unit]
+ConditionPathExists=/run/lab-fault-healed
+[Service]
+Restart=no
+"""
+"""Both are needed: a unit that waits for its own restart is started without asking conditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ def _forget(here: Place, target: str, verb: str) -> None:
 def _kill_daemon(here: Place, world: Underlay, node: str) -> None:
     """SIGKILL, as the kernel does when memory is short: nothing is said to any neighbour but by
     the kernel, which closes the sessions."""
+    _bird(here, node)
     path = Path("/proc", str(boxes.leader(here, node)), "root") / KEEP_DOWN
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(KEEP_DOWN_TEXT)
@@ -128,12 +134,16 @@ def _go_on(here: Place, world: Underlay, node: str) -> None:
 
 
 def _signal_bird(here: Place, node: str, number: signal.Signals) -> None:
-    unit = cgroups.path(here, node) / "payload/system.slice" / BIRD_UNIT
-    pids = cgroups.pids_in(unit)
-    if not pids:
-        raise LabError(f"node {node}: BIRD is not running; nothing to {number.name}")
-    for pid in pids:
+    for pid in _bird(here, node):
         namespaces.kill(pid, number)
+
+
+def _bird(here: Place, node: str) -> list[int]:
+    """Processes of a node's BIRD; LabError where there is none to do something to."""
+    pids = cgroups.pids_in(cgroups.path(here, node) / "payload/system.slice" / BIRD_UNIT)
+    if not pids:
+        raise LabError(f"node {node}: its BIRD is not running")
+    return pids
 
 
 def _cut_tunnel(here: Place, world: Underlay, tunnel: str) -> None:
@@ -173,25 +183,11 @@ def _forwarding(tunnel: str, rules: str) -> str:
 
 
 def _blackhole(here: Place, world: Underlay, node: str) -> None:
-    """Drop everything at the upstream's port, both ways, while the link stays up."""
-    uplink = world.node(node)
-    table = f"netdev black-{node}"
-    chains = "".join(
-        f'  chain {hook} {{ type filter hook {hook} device "{uplink.port}" priority -10; '
-        "policy drop; }\n"
-        for hook in ("ingress", "egress")
-    )
-    namespaces.nft(
-        f"add table {table}\ndelete table {table}\ntable {table} {{\n{chains}}}\n",
-        here.namespace(uplink.upstream),
-    )
+    wiring.silence(here, world.node(node))
 
 
 def _end_blackhole(here: Place, world: Underlay, node: str) -> None:
-    table = f"netdev black-{node}"
-    namespaces.nft(
-        f"add table {table}\ndelete table {table}\n", here.namespace(world.node(node).upstream)
-    )
+    wiring.end_silence(here, world.node(node))
 
 
 def _link_down(here: Place, world: Underlay, node: str) -> None:

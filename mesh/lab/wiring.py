@@ -191,6 +191,30 @@ def detach(place: Place, node: str) -> None:
     namespaces.delete([place.namespace(node)])
 
 
+def silence(place: Place, uplink: Uplink) -> None:
+    """Drop everything at a node's port, both ways, while the link stays up."""
+    hooks = "".join(
+        f'  chain {hook} {{ type filter hook {hook} device "{uplink.port}" priority -10; '
+        "policy drop; }\n"
+        for hook in ("ingress", "egress")
+    )
+    table = _silence_table(uplink)
+    rules = f"add table {table}\ndelete table {table}\ntable {table} {{\n{hooks}}}\n"
+    namespaces.nft(rules, place.namespace(uplink.upstream))
+
+
+def end_silence(place: Place, uplink: Uplink) -> None:
+    """Let a node's port carry packets again. New kernels (6.16) hook a chain to every interface
+    of its name, so that this must be said for a new instance as well."""
+    table = _silence_table(uplink)
+    rules = f"add table {table}\ndelete table {table}\n"
+    namespaces.nft(rules, place.namespace(uplink.upstream))
+
+
+def _silence_table(uplink: Uplink) -> str:
+    return f"netdev silence-{uplink.node}"
+
+
 def source_filter(world: Underlay, uplink: Uplink) -> str:
     """nftables rules at a node's port: what a provider drops of foreign sources (BCP 38).
 
