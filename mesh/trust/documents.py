@@ -28,7 +28,8 @@ FilePath = Annotated[
     str, StringConstraints(pattern=r"^(/[A-Za-z0-9_@][A-Za-z0-9._@-]*)+$", max_length=255)
 ]
 Unit = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*\.service$")]
-Mode = Annotated[int, Field(ge=0, le=0o755)]
+# Nothing that others than its owner may write, nothing with special bits.
+Mode = Literal[0o600, 0o640, 0o644, 0o700, 0o750, 0o755]
 Group = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 
 

@@ -1,0 +1,215 @@
+"""A registry as it is in production: uvicorn, TLS, SQLite; here on the loopback address."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from mesh.agent import bundle
+from mesh.discovery import serve
+from mesh.discovery.client import Client
+from mesh.discovery.registry import Registry
+from mesh.discovery.serve import Settings
+from mesh.discovery.store import Store
+from mesh.facts import Facts
+from mesh.plan import AddressPair, Plan
+from mesh.publish import Instance, Member, Order
+from mesh.publish.generation import Made, make
+from mesh.render import placeholder_facts
+from mesh.trust import joining, keys, signing
+from mesh.trust.documents import Health, Planned, PlannedNode, Report
+from mesh.trust.encoding import dump
+from mesh.trust.requests import Signer
+from mesh.trust.signing import Purpose, Signed
+from tests.stacks import plan_of, prod
+
+PLACES = {
+    "lax-vultr-1": "127.0.0.1",
+    "ord-vultr-1": "127.0.0.2",
+    "mia-vultr-1": "127.0.0.3",
+    "ewr-vultr-1": "127.0.0.4",
+}
+"""Where the nodes of the tests ask from."""
+
+
+@dataclass
+class Fleet:
+    """An operator, a plan, and nodes that exist as keys and facts only."""
+
+    plan: Plan = field(default_factory=lambda: plan_of(prod()))
+    key: str = field(default_factory=lambda: keys.new_operator_key()[0])
+
+    def __post_init__(self) -> None:
+        stand_ins = placeholder_facts(self.plan)
+        self.identities = {node: keys.new_signing_key()[0] for node in stand_ins}
+        self.sealing = {node: keys.new_exchange_key() for node in stand_ins}
+        self.facts: dict[str, Facts] = {
+            node: replace(
+                facts,
+                instance_id=f"i-{node}",
+                ipv4=IPv4Address(PLACES.get(node, "127.0.0.99")),
+                identity=keys.signing_public(self.identities[node]),
+                sealing=self.sealing[node][1],
+            )
+            for node, facts in stand_ins.items()
+        }
+
+    @property
+    def operator(self) -> Signer:
+        return Signer("operator", "", self.key)
+
+    def node(self, node: str) -> Signer:
+        return Signer("node", node, self.identities[node])
+
+    def candidate(self, node: str) -> Signer:
+        return Signer("token", node, joining.proof_private(self.token(node)))
+
+    def token(self, node: str) -> str:
+        return keys.join_token(self.key, node)
+
+    def planned(self) -> Planned:
+        return Planned(
+            {
+                node: PlannedNode(
+                    self.plan.node(node).region,
+                    (facts.ipv4,),
+                    joining.proof_public(self.token(node)),
+                )
+                for node, facts in self.facts.items()
+            }
+        )
+
+    def order(self, **changed: Any) -> Order:
+        values: dict[str, Any] = {
+            "plan": self.plan,
+            "operator_key": self.key,
+            "passwords": {"vultr": "hunter2-of-the-session"},
+            "instances": {
+                node: Instance(
+                    f"i-{node}",
+                    "2026-11-21T06:00:00Z",
+                    self.token(node),
+                    AddressPair(facts.ipv4, facts.ipv6),
+                )
+                for node, facts in self.facts.items()
+            },
+            "bundle": b"a bundle",
+            "registries": {"lax-vultr-1": "https://127.0.0.1:8443"},
+        }
+        return Order(**(values | changed))
+
+    def members(self) -> dict[str, Member]:
+        return {n: Member(f.instance_id, f.identity, f) for n, f in self.facts.items()}
+
+    def generation(self, number: int) -> Made:
+        return make(self.order(), self.members(), number)
+
+    def join(self, node: str) -> bytes:
+        return dump(joining.join_request(self.token(node), node, self.facts[node]))
+
+    def report(self, node: str, made: Made, sequence: int = 1, **changed: Any) -> Signed:
+        values: dict[str, Any] = {
+            "node": node,
+            "generation": made.manifest.generation,
+            "manifest_sha256": made.digest,
+            "nonce": made.manifest.nonce,
+            "outcome": "applied",
+            "reason": "",
+            "applied": made.manifest.generation,
+            "sequence": sequence,
+            "bundle": made.manifest.bundle,
+            "health": Health(True, {"web": True}, {"vultr4": "Established"}),
+        }
+        report = Report(**(values | changed))
+        return signing.signed_document(self.identities[node], Purpose.REPORT, report)
+
+
+@dataclass
+class Live:
+    """A registry that listens."""
+
+    url: str
+    port: int
+    registry: Registry
+
+    def client(self, signer: Signer | None = None) -> Client:
+        return Client(self.url, signer)
+
+    def raw(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        source: str = "127.0.0.1",
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """A request just as it is written down here, from a given address."""
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=10, context=context, source_address=(source, 0)
+        )
+        try:
+            connection.request(method, target, body=body, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read(), dict(response.headers)
+        finally:
+            connection.close()
+
+    def memory(self) -> dict[str, Any]:
+        """All that it holds, to see that a refused request changed nothing."""
+        store = self.registry.store
+        highest = store.highest()
+        return {
+            "counts": store.counts(),
+            "highest": highest,
+            "planned": store.planned(),
+            "joins": store.joins(),
+            "reports": store.reports(),
+        }
+
+
+@contextmanager
+def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> Iterator[Live]:
+    """A registry over a fresh or an existing database in that folder."""
+    if not (folder / "tls.crt").exists():
+        certify(folder)
+    registry = Registry(Store(f"sqlite:///{folder / 'registry.sqlite3'}"), operator_public, bundle_)
+    where = Settings(folder, operator_public, 0, "", ("127.0.0.1",))
+    server = serve.server(where, registry)
+    sockets = serve.sockets(where)
+    port = sockets[0].getsockname()[1]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not server.started:
+        assert time.monotonic() < deadline, "the registry does not start"
+        time.sleep(0.01)
+    try:
+        yield Live(f"https://127.0.0.1:{port}", port, registry)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        registry.store.close()
+
+
+def certify(folder: Path) -> None:
+    """Key and certificate, as the bootstrap makes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+               "-nodes", "-days", "10", "-subj", "/CN=test"]  # fmt: skip
+    paths = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    subprocess.run([*command, *paths], check=True, capture_output=True)
+
+
+def built() -> bytes:
+    """The bundle of this checkout."""
+    return bundle.build()
