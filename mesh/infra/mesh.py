@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pulumi import ComponentResource, Output, ResourceOptions
 
-from mesh.infra import outputs, providers
+from mesh.infra import outputs, providers, sources
 from mesh.infra.configuration import Configuration
 from mesh.infra.dynamic.documents import write_plan
 from mesh.infra.dynamic.operator import Operator
@@ -61,6 +61,7 @@ class Mesh(ComponentResource):
                     for node_id, machine in machines.items()
                 },
                 bundle=args.bundle,
+                sources=sources.digest(),
                 registries=urls,
                 namespace=next((d.namespace for d in drivers.values() if d.namespace), None),
                 deadline=max(driver.patience for driver in drivers.values()),

@@ -253,6 +253,7 @@ class TestPublish:
                 }
             },
             "bundle": mesh.agent.bundle.digest(mesh.agent.bundle.build()),
+            "sources": "0" * 64,
             "registries": {"lax-vultr-1": "https://203.0.113.1:8443"},
             "namespace": "mesh-tests-operator",
             "deadline": 180,
@@ -290,6 +291,7 @@ class TestPublish:
             ({}, False),
             ({"plan": write_plan(QUIETER)}, True),
             ({"bundle": "0" * 64}, True),
+            ({"sources": "1" * 64}, True),
             ({"passwords": {"vultr": "another"}}, True),
             ({"instances": {}}, True),
             ({"instances": UNKNOWN}, True),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 
 from mesh.agent import bundle
-from mesh.infra import providers
+from mesh.infra import providers, sources
 from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Role
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin
@@ -207,6 +209,18 @@ class TestGeneration:
         digest = bundle.digest(bundle.build())
         assert deployed.resources["mesh-generation"].inputs["bundle"] == digest
         assert digest in deployed.resources["mesh-mia-vultr-1-instance"].inputs["user_data"]
+
+    def test_changes_with_a_template_although_the_plan_is_the_same(
+        self, deployed: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for folder in sources.FOLDERS:
+            shutil.copytree(sources.ROOT / folder, tmp_path / folder)
+        monkeypatch.setattr(sources, "ROOT", tmp_path)
+        before = deployed.resources["mesh-generation"].inputs["sources"]
+        assert sources.digest() == before
+        with (tmp_path / "templates/debian/bird/bird.conf.j2").open("a") as template:
+            template.write("# more\n")
+        assert run().resources["mesh-generation"].inputs["sources"] not in (before, "")
 
     def test_enters_the_lab_by_the_operators_own_door(
         self, monkeypatch: pytest.MonkeyPatch

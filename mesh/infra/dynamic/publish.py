@@ -14,7 +14,16 @@ from mesh.infra.dynamic.base import Properties, Stub, difference
 if TYPE_CHECKING:
     from mesh.publish import Fleet, Instance, Order
 
-UPDATES = ("plan", "operator_key", "passwords", "instances", "bundle", "registries", "namespace")
+UPDATES = (
+    "plan",
+    "operator_key",
+    "passwords",
+    "instances",
+    "bundle",
+    "sources",
+    "registries",
+    "namespace",
+)
 """A change of any of these is a new generation; nothing ever replaces the publication."""
 
 LOOK, FAREWELL = 10.0, 60.0
@@ -127,9 +136,10 @@ class PublishArgs:
     """What is published, and where.
 
     ``plan`` is a plan as text (:func:`mesh.infra.dynamic.documents.write_plan`), ``bundle`` the
-    SHA-256 of the bundle, ``passwords`` is keyed by provider, ``instances`` by node id with
-    ``id``, ``created``, ``ipv4`` and ``ipv6``, ``registries`` maps node ids to URLs,
-    ``namespace`` is the network namespace of every connection, ``deadline`` is seconds.
+    SHA-256 of the bundle, ``sources`` that of what a node's files are made of. ``passwords`` is
+    keyed by provider, ``instances`` by node id with ``id``, ``created``, ``ipv4`` and ``ipv6``,
+    ``registries`` maps node ids to URLs, ``namespace`` is the network namespace of every
+    connection, ``deadline`` is seconds.
     """
 
     plan: str
@@ -137,6 +147,7 @@ class PublishArgs:
     passwords: Input[Mapping[str, str]]
     instances: Mapping[str, Mapping[str, Input[str | None]]]
     bundle: str
+    sources: str
     registries: Mapping[str, Input[str]]
     namespace: str | None
     deadline: float
