@@ -17,7 +17,6 @@ PACKAGES = (
     "openssl",
     "python3",
     "python3-cryptography",
-    "python3-httpx",
     "python3-pydantic",
 )
 """What every node gets from Debian."""

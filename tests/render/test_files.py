@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from mesh.cli.main import app
 from mesh.plan import Plan
 from mesh.render import File, Seed, node_files, node_secrets, placeholder_facts, user_data
+from mesh.render.user_data import PACKAGES, REGISTRY_PACKAGES
 from tests.stacks import ROOT, bent, one_node_without_ipv6, plan_of, prod
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -151,3 +152,10 @@ def test_a_missing_node_is_missing_from_its_mates_too() -> None:
     assert "mia-vultr-1" not in files
     paths = {file.path for file in files["lax-vultr-1"].files}
     assert "/etc/wireguard/wg-mia-vultr-1.conf" not in paths
+
+
+def test_a_lab_node_has_every_package_that_a_bootstrap_would_install() -> None:
+    """A node of the lab reaches no mirror: its image has to carry them."""
+    lines = (ROOT / "setup/image/packages").read_text().splitlines()
+    carried = {line.split("#")[0].strip() for line in lines}
+    assert {*PACKAGES, *REGISTRY_PACKAGES} <= carried
