@@ -12,7 +12,6 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -48,6 +47,14 @@ ENVIRONMENT = {
 }
 
 CAPABILITIES = "CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE"
+
+CLOUD_CONFIG = """
+# Looking for other clouds takes seconds and asks addresses that answer in the lab only.
+datasource_list: [NoCloud, None]
+# By default the network is configured when the instance is first seen; a power cut between the
+# two leaves a machine without any network for ever.
+updates: {network: {when: [boot-new-instance, boot]}}
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +207,7 @@ def _write_disk(here: Place, uplink: Uplink, state: BoxState, user_data: str) ->
     (seed / "user-data").write_text(user_data)
     sources = upper / "etc/cloud/cloud.cfg.d/95-lab.cfg"
     sources.parent.mkdir(parents=True)
-    # Looking for other clouds takes seconds and asks addresses that answer in the lab only.
-    sources.write_text("datasource_list: [NoCloud, None]\n")
+    sources.write_text(CLOUD_CONFIG)
 
 
 def network_config(uplink: Uplink) -> dict[str, object]:
@@ -223,9 +229,9 @@ def _boot(here: Place, world: Underlay, uplink: Uplink) -> None:
     node = uplink.node
     wiring.detach(here, node)
     wiring.attach(here, world, uplink)
-    if not _has_dummies():
-        # The kernel lacks the type: any interface that just holds addresses will do.
-        namespaces.ip(["link add name dummy0 type ifb"], here.namespace(node))
+    if stand_in := _stand_in():
+        # Any interface that just holds addresses will do.
+        namespaces.ip([f"link add name dummy0 type {stand_in}"], here.namespace(node))
     group = cgroups.create(here, node)
     disk = here.disk(node)
     work, root = disk / "work", disk / "root"
@@ -277,11 +283,15 @@ def _wait_for_machine(here: Place, node: str) -> None:
         raise LabError(f"{error}; its console: {' | '.join(console[-5:])}") from None
 
 
-@cache
-def _has_dummies() -> bool:
-    """Whether this kernel has dummy interfaces: tried in a nameless namespace of its own."""
-    try:
-        namespaces.run(["unshare", "--net", "ip", "link", "add", "name", "probe", "type", "dummy"])
-    except LabError:
-        return False
-    return True
+def _stand_in() -> str | None:
+    """Type of the interface that stands in for ``dummy0``; None where the kernel has the real one.
+
+    Only what the kernel holds already is used: asking for a type loads its module, and those of
+    dummy and ifb put interfaces into the host's own namespace when they come.
+    """
+    return None if _has("dummy") else "ifb" if _has("ifb") else "bridge"
+
+
+def _has(kind: str) -> bool:
+    """Whether the kernel holds this type: as a module, or built in with its first interface."""
+    return Path("/sys/module", kind).exists() or Path("/sys/class/net", f"{kind}0").exists()

@@ -121,6 +121,8 @@ def _revive_daemon(here: Place, world: Underlay, node: str) -> None:
     path = Path("/proc", str(boxes.leader(here, node)), "root") / KEEP_DOWN
     path.unlink(missing_ok=True)
     namespaces.run([*inside, "systemctl", "daemon-reload"])
+    # Daemons that are killed again and again are not refused for it.
+    namespaces.run([*inside, "systemctl", "reset-failed", BIRD_UNIT])
     namespaces.run([*inside, "systemctl", "restart", BIRD_UNIT])
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ from mesh.lab import boxes, faults, namespaces, probe
 from mesh.lab.boxes import BoxState, node_alive, reboot_node, start_node, stop_node
 from mesh.lab.errors import LabError
 from mesh.lab.place import place
+from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from tests.lab.conftest import Raised
+from tests.lab.ear import Ear
 from tests.lab.ground import PASSWORDS, leftovers, pings, run_in
-from tests.twin.listener import Listener
 
 pytestmark = pytest.mark.lab
 
@@ -84,6 +86,11 @@ def has_run(raised: Raised, node: str, mark: str = "user-data-has-run") -> bool:
     return (root_of(raised, node) / "var/lib" / mark).exists()
 
 
+def is_up(raised: Raised, node: str) -> bool:
+    """Whether a node has done all that its user data says."""
+    return has_run(raised, node) and answers(raised, node)
+
+
 def answers(raised: Raised, node: str) -> bool:
     """Whether a node's web server answers a client."""
     url = f"http://{raised.world.node(node).ipv4}/"
@@ -100,7 +107,7 @@ def machines(raised: Raised) -> Iterator[Machines]:
         )
         states = dict(zip(NODES, started, strict=True))
     for node in NODES:
-        wait(lambda n=node: has_run(raised, n) and answers(raised, n), f"{node} to run user data")
+        wait(partial(is_up, raised, node), f"{node} to run user data")
     yield Machines(raised, states)
     for node in NODES:
         stop_node(raised.name, node)
@@ -113,7 +120,7 @@ def healed(machines: Machines) -> Iterator[Machines]:
     for target in faults.active(machines.raised.name):
         faults.heal(machines.raised.name, target)
     for node in NODES:
-        wait(lambda n=node: answers(machines.raised, n), f"{node} to answer again")
+        wait(partial(answers, machines.raised, node), f"{node} to answer again")
 
 
 def test_a_node_boots_from_its_user_data_with_the_addresses_known_ahead(
@@ -306,7 +313,7 @@ def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
     name = f"test-ear-{os.getpid()}"
     clear_world(name)
     try:
-        with Listener() as ear:
+        with Ear(underlay(plan)) as ear:
             world = raise_world(plan, name, PASSWORDS)
             state = start_node(name, "lax-vultr-1", world, USER_DATA)
             here = Raised(name, plan, world, place(name))
@@ -315,7 +322,7 @@ def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
             # What the ear must hear, to prove that it is not deaf.
             with socket.create_server(("127.0.0.1", 0)) as server:
                 socket.create_connection(server.getsockname()).close()
-            wait(lambda: ear.frames > 0, "the ear to hear the host's own frames", 5)
+            wait(lambda: ear.heard > 0, "the ear to hear the host's own frames", 5)
             clear_world(name)
         assert ear.lab == []
         assert leftovers(name) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -49,13 +50,12 @@ def filtered(raised: Raised, node: str, net: str) -> bool:
 @pytest.mark.parametrize("version", [4, 6])
 def test_every_client_reaches_every_other_and_the_operator(raised: Raised, version: int) -> None:
     world = raised.world
-    ends = [*world.clients, world.operator]
+    ends = [(client.box, client.ipv4, client.ipv6) for client in world.clients]
+    ends.append((world.operator.box, world.operator.ipv4, world.operator.ipv6))
     for client in world.clients:
-        for end in ends:
-            address = end.ipv4 if version == 4 else end.ipv6
-            assert pings(raised.place, client.box, address), (
-                f"{client.box} does not reach {end.box}"
-            )
+        for box, ipv4, ipv6 in ends:
+            address = ipv4 if version == 4 else ipv6
+            assert pings(raised.place, client.box, address), f"{client.box} does not reach {box}"
 
 
 def test_raising_it_again_changes_nothing(raised: Raised) -> None:
@@ -106,12 +106,12 @@ def test_an_upstream_accepts_what_the_account_may_announce_and_nothing_else(
         for family in ("ipv4", "ipv6"):
             if family == "ipv6":
                 until(lambda: _has_ipv6(raised, node), "the speaker's SLAAC address")
-            until(lambda f=family: established(raised, node, f), f"the {family} session of {node}")
+            until(partial(established, raised, node, family), f"the {family} session of {node}")
         for net, verdict in VERDICTS.items():
             if verdict:
-                until(lambda n=net: accepted(raised, node, n), f"{net} to be accepted")
+                until(partial(accepted, raised, node, net), f"{net} to be accepted")
             else:
-                until(lambda n=net: filtered(raised, node, n), f"{net} to be refused")
+                until(partial(filtered, raised, node, net), f"{net} to be refused")
                 assert not accepted(raised, node, net)
         seen = bird.ask(raised.place, "transit-ord", "show route all protocol u_vultr")
         assert "192.30.120.0/23" in seen
@@ -131,7 +131,7 @@ def test_a_node_is_offered_a_default_and_traps_over_its_session(raised: Raised) 
             "198.51.100.0/30",
         ):
             until(
-                lambda n=net: n in bird.ask(raised.place, node, f"show route {n} protocol to_ipv4"),
+                partial(offered, raised, node, net),
                 f"{net} to be offered to the node",
             )
 
@@ -162,7 +162,7 @@ def test_a_packet_for_an_anycast_address_goes_to_the_nearest_city(raised: Raised
                     "mia": "ewr-vultr-1"}  # fmt: skip
         for city, node in expected.items():
             until(
-                lambda c=city, n=node: _whoami(raised, f"client-{c}", service) == n,
+                partial(answered_by, raised, f"client-{city}", service, node),
                 f"client-{city} to be answered by {node}",
             )
 
@@ -222,9 +222,15 @@ def test_the_host_holds_nothing_of_the_world(raised: Raised) -> None:
     assert "2001:db8:" not in routes
 
 
-def _whoami(raised: Raised, box: str, address: str) -> str:
-    url = f"http://{address}/whoami"
-    return run_in(raised.place, box, "curl", "-s", "--noproxy", "*", "-m", "1", url).stdout.strip()
+def offered(raised: Raised, node: str, net: str) -> bool:
+    """Whether the speaker in a node's place got a prefix from its upstream."""
+    return net in bird.ask(raised.place, node, f"show route {net} protocol to_ipv4")
+
+
+def answered_by(raised: Raised, box: str, address: str, node: str) -> bool:
+    """Whether a box that asks an address is answered by a node."""
+    curl = ("curl", "-s", "--noproxy", "*", "-m", "1", f"http://{address}/whoami")
+    return run_in(raised.place, box, *curl).stdout.strip() == node
 
 
 def _dropped(raised: Raised, node: str) -> int:

@@ -1,0 +1,84 @@
+"""An ear on every interface of the host, for packets to or from an address of a lab."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+from types import TracebackType
+
+from mesh.lab.underlay import Underlay
+from mesh.plan.model import Address, Network
+
+ETH_P_ALL = 0x0003
+
+
+class Ear:
+    """Listens while it is open. ``heard`` counts all frames: a deaf ear proves nothing.
+
+    It knows the lab's very addresses: the host itself may live on a documentation prefix.
+    """
+
+    def __init__(self, world: Underlay) -> None:
+        self.heard = 0
+        self.lab: list[str] = []
+        self._own = frozenset(own_addresses(world))
+        self._networks: tuple[Network, ...] = (*world.prefixes.both(), *world.tunnels.both())
+        self._stop = threading.Event()
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        self._socket.settimeout(0.05)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Ear:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            try:
+                frame, origin = self._socket.recvfrom(256)
+            except TimeoutError:
+                continue
+            self.heard += 1
+            ends = ends_of(frame)
+            if any(end in self._own or any(end in net for net in self._networks) for end in ends):
+                self.lab.append(f"{origin[0]}: {' > '.join(map(str, ends))}")
+
+
+def own_addresses(world: Underlay) -> Iterable[Address]:
+    """Every address that a box of the world has."""
+    for uplink in world.nodes:
+        yield from (uplink.ipv4, uplink.gateway4, *((uplink.ipv6,) if uplink.ipv6 else ()))
+    for upstream in world.upstreams:
+        yield upstream.gateway6
+    for transit in world.transits:
+        yield from (transit.exchange4, transit.exchange6)
+    for client in world.clients:
+        yield from (client.ipv4, client.gateway4, client.ipv6, client.gateway6)
+    yield from (world.operator.ipv4, world.operator.ipv6)
+
+
+def ends_of(frame: bytes) -> tuple[Address, ...]:
+    """Source and destination of an Ethernet frame with IPv4, ARP or IPv6; empty for all else."""
+    if len(frame) < 14:
+        return ()
+    kind, packet = struct.unpack_from("!H", frame, 12)[0], frame[14:]
+    if kind == 0x0800 and len(packet) >= 20:
+        return IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
+    if kind == 0x0806 and len(packet) >= 28:
+        return IPv4Address(packet[14:18]), IPv4Address(packet[24:28])
+    if kind == 0x86DD and len(packet) >= 40:
+        return IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
+    return ()
