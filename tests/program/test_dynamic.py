@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickletools
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -334,6 +335,26 @@ class TestPublish:
         with pytest.raises(PublishError, match="pulumi up"):
             PublishProvider().create(props | {"bundle": "0" * 64})
         assert not network.orders
+
+
+def test_a_provider_ends_with_its_engine() -> None:
+    """Nothing that a killed run left behind signs a generation beside the next run's."""
+    script = (
+        "import sys, time\n"
+        "from mesh.infra.dynamic.base import end_with_engine\n"
+        "end_with_engine(sys.argv[1])\n"
+        "time.sleep(60)\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as engine:
+        port = engine.getsockname()[1]
+        provider = subprocess.Popen([sys.executable, "-c", script, f"127.0.0.1:{port}"])
+        engine.settimeout(20)
+        engine.accept()[0].close()
+        assert provider.poll() is None
+    try:
+        assert provider.wait(20) == 1
+    finally:
+        provider.kill()
 
 
 def test_the_provider_process_loads_nothing_heavy() -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
-from pulumi.dynamic import DiffResult, ReadResult, ResourceProvider
+from pulumi.dynamic import ConfigureRequest, DiffResult, ReadResult, ResourceProvider
 
 Properties = dict[str, Any]
 GONE = ""
@@ -17,6 +23,36 @@ class Stub(ResourceProvider):
 
     # It is a reference to a class; encrypting it would only hide the resource's real changes.
     serialize_as_secret_always = False
+
+    def configure(self, _req: ConfigureRequest) -> None:
+        """Called once, in the process that the engine started for us."""
+        end_with_engine(*sys.argv[1:2])
+
+
+WATCH = 1.0
+"""Seconds between two looks at the engine."""
+
+
+@cache
+def end_with_engine(address: str) -> None:
+    """End this process once the engine, which listens at ``address`` (host:port), is gone.
+
+    A killed engine leaves its plugins behind: a publication that nobody waits for would go on,
+    and sign a generation beside the next run's.
+    """
+    host, _, port = address.rpartition(":")
+
+    def watch() -> None:
+        while True:
+            time.sleep(WATCH)
+            try:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            except ConnectionRefusedError:
+                os._exit(1)
+            except OSError:
+                continue
+
+    threading.Thread(target=watch, name="watch the engine", daemon=True).start()
 
 
 def gone() -> ReadResult:
