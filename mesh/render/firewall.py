@@ -86,8 +86,10 @@ def _lines(rule: Rule, plan: Plan) -> list[str]:
 
 def _rate_limits(match: str) -> list[str]:
     """The registry may be open to the world, but not to one host's flood."""
+    # Whoever has an IPv6 address has a /64 of them, so that is what counts as one host.
+    sources = ((4, "ip saddr"), (6, "ip6 saddr & ffff:ffff:ffff:ffff::"))
     return [
         f"{match} ct state new update @registry_rate{version} "
-        f"{{ {family} saddr limit rate over 20/second burst 100 packets }} drop"
-        for version, family in ((4, "ip"), (6, "ip6"))
+        f"{{ {source} limit rate over 20/second burst 100 packets }} drop"
+        for version, source in sources
     ]

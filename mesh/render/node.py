@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from mesh.facts import Facts
-from mesh.plan import AddressPair, Link, Node, Plan, Service
+from mesh.plan import AddressPair, Node, Plan, Service
 from mesh.render import firewall
 from mesh.render.files import File, NodeFiles
 from mesh.render.templates import rendered
@@ -45,6 +45,36 @@ def node_secrets(plan: Plan, node_id: str, passwords: Mapping[str, str]) -> tupl
     return (File("/etc/bird/mesh/secrets.conf", content, 0o640, group="bird"),)
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A file that every node has: where it goes and what it is made from."""
+
+    path: str
+    template: str
+    mode: int = 0o644
+    group: str = "root"
+
+
+# The first value counts to sshd and the last to sysctl: both names sort past those of images.
+FILES: tuple[Template, ...] = (
+    Template("/etc/bird/bird.conf", "bird/bird.conf.j2", 0o640, "bird"),
+    Template("/etc/bird/mesh/out-of-service.conf", "bird/out-of-service.conf.j2"),
+    Template("/etc/nftables.conf", "network/nftables.conf.j2", 0o755),
+    Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2"),
+    Template("/etc/sysctl.d/99-anycast-mesh.conf", "network/sysctl.conf.j2"),
+    Template("/etc/systemd/networkd.conf.d/anycast-mesh.conf", "network/networkd.conf.j2"),
+    Template("/etc/systemd/system/anycast-mesh-dummy.service", "systemd/dummy.service.j2"),
+    Template("/etc/systemd/system/anycast-mesh-tunnel@.service", "systemd/tunnel.service.j2"),
+    Template("/etc/systemd/system/bird.service.d/anycast-mesh.conf", "systemd/bird.conf.j2"),
+    Template(
+        "/etc/systemd/system/nftables.service.d/anycast-mesh.conf", "systemd/nftables.conf.j2"
+    ),
+)
+"""A new file is one line here and one template."""
+
+WHOAMI = Template("/etc/systemd/system/anycast-mesh-whoami.service", "systemd/whoami.service.j2")
+
+
 def _files(
     plan: Plan,
     node: Node,
@@ -54,74 +84,32 @@ def _files(
     context: dict[str, object],
     network: File,
 ) -> NodeFiles:
-    own = facts[node.id]
-    present = [link for link in node.links if link.peer in facts]
-    wireguard = [
+    links = [link for link in node.links if link.peer in facts]
+    context |= {
+        "links": links,
+        "mates": [session for session in node.reflectors if session.peer in facts],
+        "groups": firewall.groups(plan, node, facts),
+        "rules": firewall.rules(plan, node),
+    }
+    templates = [*FILES, *([WHOAMI] if plan.whoami else [])]
+    files = [
+        File(each.path, rendered(each.template, **context), each.mode, each.group)
+        for each in templates
+    ]
+    files += [
         File(
             f"/etc/wireguard/{link.interface}.conf",
             rendered("network/wireguard.conf.j2", node=node, link=link, peer=facts[link.peer]),
             0o600,
         )
-        for link in present
+        for link in links
     ]
-    files = [
-        File("/etc/bird/bird.conf", _bird(node, context, present, facts), 0o640, group="bird"),
-        network,
-        File("/etc/bird/mesh/out-of-service.conf", rendered("bird/out-of-service.conf.j2")),
-        File(
-            "/etc/nftables.conf",
-            rendered(
-                "network/nftables.conf.j2",
-                **context,
-                groups=firewall.groups(plan, node, facts),
-                rules=firewall.rules(plan, node),
-            ),
-            0o755,
-        ),
-        File(
-            "/etc/sysctl.d/60-anycast-mesh.conf",
-            rendered("network/sysctl.conf.j2", facts=own),
-        ),
-        File(
-            "/etc/systemd/networkd.conf.d/anycast-mesh.conf",
-            rendered("network/networkd.conf.j2"),
-        ),
-        File("/etc/ssh/sshd_config.d/anycast-mesh.conf", rendered("network/sshd.conf.j2")),
-        File(
-            "/etc/systemd/system/anycast-mesh-dummy.service",
-            rendered("systemd/dummy.service.j2", node=node),
-        ),
-        File(
-            "/etc/systemd/system/anycast-mesh-tunnel@.service",
-            rendered("systemd/tunnel.service.j2"),
-        ),
-        File(
-            "/etc/systemd/system/bird.service.d/anycast-mesh.conf",
-            rendered("systemd/bird.conf.j2"),
-        ),
-        File("/etc/anycast-mesh/agent.json", _agent(plan, node, services, facts, tunnels)),
-        *wireguard,
-    ]
+    files.append(network)
+    files.append(File("/etc/anycast-mesh/agent.json", _agent(plan, node, services, facts, tunnels)))
     units = ["nftables.service", "anycast-mesh-dummy.service"]
-    units += [f"anycast-mesh-tunnel@{link.interface}.service" for link in present]
-    units.append("bird.service")
-    if plan.whoami:
-        files.append(
-            File(
-                "/etc/systemd/system/anycast-mesh-whoami.service",
-                rendered("systemd/whoami.service.j2"),
-            )
-        )
-        units.append("anycast-mesh-whoami.service")
+    units += [f"anycast-mesh-tunnel@{link.interface}.service" for link in links]
+    units += ["bird.service"] + ["anycast-mesh-whoami.service"] * plan.whoami
     return NodeFiles(tuple(sorted(files, key=lambda file: file.path)), tuple(units))
-
-
-def _bird(
-    node: Node, context: Mapping[str, object], links: list[Link], facts: Mapping[str, Facts]
-) -> str:
-    """A node's own part of BIRD's configuration, with the mates that are there."""
-    mates = [session for session in node.reflectors if session.peer in facts]
-    return rendered("bird/bird.conf.j2", **context, links=links, mates=mates)
 
 
 def _network(plan: Plan) -> File:

@@ -80,7 +80,7 @@ def test_render_takes_facts_from_a_file(tmp_path: Path) -> None:
     path.write_bytes(TypeAdapter(dict[str, Facts]).dump_json(facts).replace(b"enp1s0", b"ens7"))
     arguments = ("--node", "lax-vultr-1", "--out", str(tmp_path / "out"), "--facts", str(path))
     code, _, _ = run("render", "--stack", "prod", "--root", str(ROOT), *arguments)
-    sysctl = tmp_path / "out/lax-vultr-1/etc/sysctl.d/60-anycast-mesh.conf"
+    sysctl = tmp_path / "out/lax-vultr-1/etc/sysctl.d/99-anycast-mesh.conf"
     assert code == 0
     assert "net/ipv6/conf/ens7/accept_ra = 2" in sysctl.read_text()
 

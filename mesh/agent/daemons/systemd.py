@@ -57,6 +57,7 @@ KIND = Kind(
     patterns=(
         f"{_FOLDER}/anycast-mesh-*.service",
         f"{_FOLDER}/bird.service.d/anycast-mesh.conf",
+        f"{_FOLDER}/nftables.service.d/anycast-mesh.conf",
     ),
     validate=_validate,
     apply=_apply,
