@@ -329,6 +329,15 @@ class TestPublish:
         provider.delete("generation", outs)
         assert [fleet.generation for _, fleet in network.retired] == [1]
 
+    def test_a_newer_checkout_can_look_at_a_fleet_and_end_it(
+        self, network: Publications, props: dict[str, Any]
+    ) -> None:
+        provider = PublishProvider()
+        outs = (provider.create(props).outs or {}) | {"bundle": "of an older checkout"}
+        assert provider.read("generation", outs).id == "generation"
+        provider.delete("generation", outs)
+        assert len(network.retired) == 1
+
     def test_sources_that_change_meanwhile_are_not_published(
         self, network: Publications, props: dict[str, Any]
     ) -> None:

@@ -73,7 +73,8 @@ def _say(line: str) -> None:
 def _published(props: Properties, fleet: Fleet | None) -> Properties:
     from mesh.publish import dump_fleet, publish
 
-    done = publish(_order(props), fleet, _say)
+    order = _order(props, float(props["deadline"]), _bundle(props))
+    done = publish(order, fleet, _say)
     return {
         **{key: props.get(key) for key in (*UPDATES, "deadline")},
         "held": True,
@@ -89,10 +90,9 @@ def _fleet(props: Properties) -> Fleet | None:
     return load_fleet(props["fleet"]) if props.get("fleet") else None
 
 
-def _order(props: Properties, deadline: float | None = None) -> Order:
+def _bundle(props: Properties) -> bytes:
     from mesh.agent import bundle
-    from mesh.infra.dynamic.documents import read_plan
-    from mesh.publish import Order, PublishError
+    from mesh.publish import PublishError
 
     built = bundle.build()
     if bundle.digest(built) != props["bundle"]:
@@ -100,6 +100,15 @@ def _order(props: Properties, deadline: float | None = None) -> Order:
             "the sources under mesh/ changed while this update ran, so the bundle is not the one "
             "that was planned; run `pulumi up` again"
         )
+    return built
+
+
+def _order(props: Properties, deadline: float, bundle: bytes = b"") -> Order:
+    """The order of these properties. Looking and retiring need no bundle, and work from a newer
+    checkout than the one that was published."""
+    from mesh.infra.dynamic.documents import read_plan
+    from mesh.publish import Order
+
     return Order(
         plan=read_plan(props["plan"]),
         operator_key=props["operator_key"],
@@ -108,10 +117,10 @@ def _order(props: Properties, deadline: float | None = None) -> Order:
             node_id: _instance(node_id, given, props["operator_key"])
             for node_id, given in props["instances"].items()
         },
-        bundle=built,
+        bundle=bundle,
         registries=dict(props["registries"]),
         namespace=props.get("namespace"),
-        deadline=float(props["deadline"]) if deadline is None else deadline,
+        deadline=deadline,
     )
 
 
