@@ -24,8 +24,9 @@ def _apply(node: Node, changes: Changes) -> None:
         if change.new is not None:
             node.host.must("sysctl", "-q", "-p", change.path)
         else:
-            # What the removed file had set falls back to what the others say.
-            node.host.must("sysctl", "-q", "--system")
+            # What the removed file had set falls back to what the others say. A line of theirs
+            # that this kernel or container refuses is no failure of ours.
+            node.host.run("sysctl", "-q", "--system")
 
 
 KIND = Kind(
