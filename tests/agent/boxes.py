@@ -206,6 +206,7 @@ class Network:
         )
         box.path("/etc/nftables.conf").write_text(base)
         box.run("nft", "-f", "/etc/nftables.conf")
+        box.run("ssh-keygen", "-A")
         seed = {
             "node": node,
             "registries": list(self.registries().values()),

@@ -1,0 +1,623 @@
+"""Two nodes and their operator, with real daemons: from first boot to the end of the network.
+
+The tests of this file share the boxes and run in order; each leaves a mesh in operation behind.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mesh.publish import Fleet, PublishError, publish, published, retire
+from mesh.publish import generation as generation_module
+from mesh.publish.desk import Desk
+from mesh.publish.generation import make
+from mesh.publish.namespace import inside
+from mesh.publish.status import MeshStatus, look
+from mesh.render import File, NodeFiles
+from mesh.trust.encoding import sha256
+from tests.agent.boxes import Box, Network, Wire, until
+from tests.discovery.live import certify
+from tests.stacks import plan_of, prod
+
+pytestmark = pytest.mark.lab
+LAX, ORD = "lax-vultr-1", "ord-vultr-1"
+SERVICE = {"192.30.120.100", "2620:71:4000::100"}
+OWN = {LAX: {"192.30.120.1", "10.10.10.1"}, ORD: {"192.30.120.9", "10.10.10.2"}}
+
+
+class Running:
+    """The network under test, and what the stack remembers of it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.lax = network.boot(LAX, 11)
+        self.ord = network.boot(ORD, 12)
+        self.fleet: Fleet | None = None
+        self.lines: list[str] = []
+
+    @property
+    def boxes(self) -> tuple[Box, Box]:
+        return self.lax, self.ord
+
+    def publish(self, **changed: Any) -> Fleet:
+        self.lines.clear()
+        self.fleet = publish(self.network.order(**changed), self.fleet, self.lines.append)
+        return self.fleet
+
+    def status(self) -> MeshStatus:
+        assert self.fleet is not None
+        order = self.network.order()
+        return look(order.operator_key, order.registries, self.fleet, order.namespace)
+
+    def in_operation(self) -> None:
+        """Sessions up, service bound, announced, on both nodes."""
+        for box in self.boxes:
+            until(lambda box=box: box.bound() >= SERVICE, 20, f"{box.name} serves")
+            until(lambda box=box: announces(box), 20, f"{box.name} announces")
+        until(lambda: "Established" in mate_session(self.ord), 30, "the mates' session")
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    values = prod()
+    values["nodes"] = {node: values["nodes"][node] for node in (LAX, ORD)}
+    wire = Wire(tmp_path_factory.mktemp("wire"))
+    try:
+        running = Running(Network(wire, plan_of(values)))
+        running.publish()
+        running.in_operation()
+        yield running
+    finally:
+        wire.close()
+
+
+def announces(box: Box) -> bool:
+    word = box.path("/run/anycast-mesh/bird/announce.conf").read_text()
+    return word == "define IN_SERVICE = true;\n"
+
+
+def mate_session(box: Box) -> str:
+    return next((line for name, line in box.sessions().items() if name.startswith("mate4")), "")
+
+
+def session_since(box: Box) -> list[str]:
+    lines = box.sessions().values()
+    return sorted(" ".join(line.split()[:5]) for line in lines if "Established" in line)
+
+
+def fingerprint(box: Box) -> dict[str, tuple[bytes, int]]:
+    """All files that a generation writes: content and mode."""
+    folders = ("bird", "wireguard", "sysctl.d", "ssh/sshd_config.d", "systemd/system")
+    root = box.path("/etc")
+    files = [root / "nftables.conf", root / "anycast-mesh/agent.json"]
+    files += [f for folder in folders for f in (root / folder).rglob("*") if f.is_file()]
+    return {
+        str(f.relative_to(root)): (f.read_bytes(), f.stat().st_mode & 0o7777)
+        for f in files
+        if f.exists() and not f.is_symlink()
+    }
+
+
+def rendering(
+    monkeypatch: pytest.MonkeyPatch, node: str, path: str, change: Callable[[str], str]
+) -> None:
+    """From now on the operator renders this file of this node differently."""
+    real = generation_module.node_files
+
+    def bent(*given: Any) -> dict[str, NodeFiles]:
+        files = real(*given)
+        own = files[node]
+        assert any(file.path == path for file in own.files), path
+        changed = tuple(
+            File(f.path, change(f.content), f.mode, f.group) if f.path == path else f
+            for f in own.files
+        )
+        return {**files, node: replace(own, files=changed)}
+
+    monkeypatch.setattr(generation_module, "node_files", bent)
+
+
+# --- the first generation ------------------------------------------------------------------------
+
+
+def test_two_nodes_join_by_token_and_apply_what_was_signed(mesh: Running) -> None:
+    said = "\n".join(mesh.lines)
+    assert "2 of 2 joined" in said
+    assert "2 of 2 applied generation 1" in said
+    status = mesh.status()
+    assert {node: one.state for node, one in status.nodes.items()} == {
+        LAX: "applied",
+        ORD: "applied",
+    }
+    assert status.nodes[ORD].services == {"web": True}
+    assert not status.nodes[ORD].tls_mismatches
+
+
+def test_nodes_find_their_uplink_by_route_and_report_what_they_are(mesh: Running) -> None:
+    assert mesh.fleet is not None
+    facts = mesh.fleet.members[ORD].facts
+    assert (facts.uplink, str(facts.ipv4), str(facts.ipv6)) == (
+        "enp9s0",
+        "203.0.113.12",
+        "2001:db8::c",
+    )
+    assert str(facts.gateway4) == "203.0.113.254"
+    assert facts.instance_id == f"{ORD}-i"
+    assert facts.bird.startswith("2.17")
+    assert facts.tls_sha256 is None
+    certificate = mesh.lax.run(
+        "openssl", "x509", "-in", "/var/lib/anycast-mesh/registry/tls.crt", "-outform", "DER",
+        "-out", "/tmp/tls.der",
+    )  # fmt: skip
+    assert certificate == ""
+    der = mesh.lax.path("/tmp/tls.der").read_bytes()
+    assert mesh.fleet.members[LAX].facts.tls_sha256 == sha256(der)
+
+
+def test_secrets_arrive_sealed_and_lie_where_only_bird_reads_them(mesh: Running) -> None:
+    secret = mesh.ord.path("/etc/bird/mesh/secrets.conf")
+    assert "s3cret-of-the-session" in secret.read_text()
+    group = mesh.ord.run("stat", "-c", "%U:%G %a", "/etc/bird/mesh/secrets.conf").strip()
+    assert group == "root:bird 640"
+    for box in mesh.boxes:
+        held = box.path("/var/lib/anycast-mesh/state/applied.json").read_bytes()
+        assert b"s3cret" not in held
+
+
+def test_the_tunnels_private_key_is_in_no_configuration(mesh: Running) -> None:
+    key = mesh.ord.path("/var/lib/anycast-mesh/keys/wireguard.key")
+    assert key.stat().st_mode & 0o7777 == 0o600
+    text = mesh.ord.path("/etc/wireguard/wg-lax-vultr-1.conf").read_text()
+    assert key.read_text().strip() not in text
+    assert mesh.ord.run("wg", "show", "wg-lax-vultr-1", "private-key") == key.read_text()
+
+
+def test_a_generation_without_news_touches_nothing(mesh: Running) -> None:
+    before = {box.name: (fingerprint(box), session_since(box)) for box in mesh.boxes}
+    generation = mesh.publish().generation
+    assert generation == 2
+    assert {b.name: (fingerprint(b), session_since(b)) for b in mesh.boxes} == before
+    assert mesh.fleet is not None
+    assert published(mesh.network.order(), mesh.fleet)
+
+
+# --- roll-back -----------------------------------------------------------------------------------
+
+REFUSED = {
+    "bird refuses": (
+        "/etc/bird/bird.conf",
+        lambda text: text + "\nprotocol nonsense {\n",
+        "bird refuses",
+    ),
+    "nft refuses": (
+        "/etc/nftables.conf",
+        lambda text: text.replace("accept", "acept"),
+        "nft refuses",
+    ),
+    "sshd refuses": (
+        "/etc/ssh/sshd_config.d/00-anycast-mesh.conf",
+        lambda text: text + "\nNoSuchOption yes\n",
+        "sshd refuses",
+    ),
+    "a tunnel that runs commands": (
+        "/etc/wireguard/wg-lax-vultr-1.conf",
+        lambda text: text.replace("[Peer]", "PostDown = touch /tmp/owned\n[Peer]"),
+        "not a tunnel's setting",
+    ),
+    "a setting that is none": (
+        "/etc/sysctl.d/99-anycast-mesh.conf",
+        lambda text: text + "\n; rm -rf /\nnet.ipv4.ip_forward = $(id)\n",
+        "not a kernel setting",
+    ),
+    "a kernel that says no": (
+        "/etc/sysctl.d/99-anycast-mesh.conf",
+        lambda text: text + "\nnet.ipv4.no_such_thing = 1\n",
+        "sysctl",
+    ),
+    "an unknown check": (
+        "/etc/anycast-mesh/agent.json",
+        lambda text: text.replace('"http"', '"gopher"'),
+        "agent.json",
+    ),
+    "no rule for SSH": (
+        "/etc/nftables.conf",
+        lambda text: "\n".join(line for line in text.splitlines() if "dport 22 " not in line),
+        "no rule lets SSH in",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_daemon_refuses_is_rolled_back_and_reported(
+    mesh: Running, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    path, change, reason = REFUSED[case]
+    before = fingerprint(mesh.ord), session_since(mesh.ord), ruleset(mesh.ord)
+    rendering(monkeypatch, ORD, path, change)
+    with pytest.raises(PublishError, match=ORD) as caught:
+        mesh.publish()
+    assert reason in str(caught.value)
+    assert (fingerprint(mesh.ord), session_since(mesh.ord), ruleset(mesh.ord)) == before
+    assert not mesh.ord.path("/tmp/owned").exists()
+    assert not list(mesh.ord.path("/etc").rglob("*.mesh-new"))
+    monkeypatch.undo()
+    mesh.publish()
+
+
+def ruleset(box: Box) -> str:
+    """The rules in force, without the counters of sets that fill by themselves."""
+    document = json.loads(box.run("nft", "-j", "list", "ruleset"))
+    rules = [entry["rule"] for entry in document["nftables"] if "rule" in entry]
+    return json.dumps([{k: v for k, v in rule.items() if k != "handle"} for rule in rules])
+
+
+BREAKING = {
+    "the registry cut off": (
+        "/etc/nftables.conf",
+        lambda text: text.replace(
+            "policy accept;", "policy accept; tcp dport 8443 drop;", 1
+        ).replace("type filter hook output priority filter; policy accept;",
+                  "type filter hook output priority filter; policy accept; tcp dport 8443 drop;"),
+        "no registry can be reached",
+    ),
+    "a session that does not come back": (
+        "/etc/bird/bird.conf",
+        lambda text: text.replace("hold time 9;", "hold time 9; password \"wrong\";"),
+        "sessions are down that were up before",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BREAKING)
+def test_what_is_valid_but_cuts_the_node_off_is_undone_by_itself(
+    mesh: Running, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    path, change, reason = BREAKING[case]
+    before = fingerprint(mesh.ord), ruleset(mesh.ord)
+    rendering(monkeypatch, ORD, path, change)
+    with pytest.raises(PublishError, match=ORD) as caught:
+        mesh.publish()
+    assert reason in str(caught.value)
+    assert (fingerprint(mesh.ord), ruleset(mesh.ord)) == before
+    until(lambda: "Established" in mate_session(mesh.ord), 20, "the session is back")
+    monkeypatch.undo()
+    mesh.publish()
+
+
+def test_a_part_may_not_write_what_no_daemon_of_ours_reads(
+    mesh: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = generation_module.node_files
+
+    def bent(*given: Any) -> dict[str, NodeFiles]:
+        files = real(*given)
+        extra = File("/etc/cron.d/owned", "* * * * * root touch /tmp/owned\n")
+        return {**files, ORD: replace(files[ORD], files=(*files[ORD].files, extra))}
+
+    monkeypatch.setattr(generation_module, "node_files", bent)
+    with pytest.raises(PublishError, match=r"/etc/cron\.d/owned: no daemon of ours reads this"):
+        mesh.publish()
+    assert not mesh.ord.path("/etc/cron.d/owned").exists()
+    monkeypatch.undo()
+    mesh.publish()
+
+
+def test_an_agent_killed_in_the_middle_leaves_a_node_that_is_as_before(
+    mesh: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry is gone when the agent comes back, so that it cannot simply go on."""
+    before = fingerprint(mesh.ord)
+    slow = mesh.ord.path("/usr/local/sbin/nft")
+    slow.write_text('#!/bin/sh\n[ "$1" = -f ] && sleep 30\nexec /usr/sbin/nft "$@"\n')
+    slow.chmod(0o755)
+    rendering(monkeypatch, ORD, "/etc/nftables.conf", lambda text: text + "# another\n")
+    rendering(monkeypatch, ORD, "/etc/bird/mesh/network.conf", lambda text: text + "# another\n")
+    errors: list[BaseException] = []
+
+    def operator() -> None:
+        try:
+            publish(mesh.network.order(deadline=20.0), mesh.fleet, lambda _: None)
+        except PublishError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=operator)
+    thread.start()
+    journal = mesh.ord.path("/var/lib/anycast-mesh/state/journal.json")
+    changed = lambda: b"# another" in mesh.ord.path("/etc/nftables.conf").read_bytes()  # noqa: E731
+    until(lambda: journal.exists() and changed(), 15, "the agent is in the middle")
+    mesh.ord.kill("agent")
+    assert fingerprint(mesh.ord) != before
+    slow.unlink()
+    mesh.lax.kill("registry")
+    thread.join(40)
+    assert errors
+    mesh.ord.start("agent")
+    until(lambda: not journal.exists(), 15, "the journal is worked off")
+    assert fingerprint(mesh.ord) == before
+    assert "# another" not in mesh.ord.run("nft", "list", "ruleset")
+    mesh.lax.start("registry")
+    until(lambda: fingerprint(mesh.ord) != before, 30, "the generation is applied after all")
+    monkeypatch.undo()
+    mesh.publish()
+    assert fingerprint(mesh.ord) == before
+
+
+# --- registries come and go ----------------------------------------------------------------------
+
+
+def test_a_node_goes_on_when_every_registry_is_gone(mesh: Running) -> None:
+    mesh.lax.kill("registry")
+    mesh.ord.kill("agent")
+    before = fingerprint(mesh.ord), session_since(mesh.ord), mesh.ord.bound()
+    mesh.ord.start("agent")
+    until(lambda: mesh.ord.log("agent").count('service name="web"') >= 1, 10, "checks run")
+    time.sleep(3)  # a time in which nothing may happen
+    assert (fingerprint(mesh.ord), session_since(mesh.ord), mesh.ord.bound()) == before
+    assert announces(mesh.ord)
+    mesh.lax.start("registry")
+    until(lambda: mesh.status().registries == {mesh.network.registries()[LAX]: "ok"}, 20, "back")
+
+
+def test_a_lower_generation_is_refused_and_the_number_rolls_forward_after_all_is_lost(
+    mesh: Running,
+) -> None:
+    """The registry has lost its memory, and the stack its state; the nodes remember."""
+    assert mesh.fleet is not None
+    held, members = mesh.fleet.generation, mesh.fleet.members
+    assert held > 3
+    forget_everything(mesh)
+    order = mesh.network.order()
+    lower = make(order, members, 2)
+
+    def put_lower() -> None:
+        desk = Desk(order.operator_key, order.registries)
+        until(lambda: try_prepare(desk, mesh), 20, "the registry is back")
+        desk.put_generation(lower.generation)
+        desk.close()
+
+    inside(order.namespace, put_lower)
+    until(lambda: mesh.status().generation >= held, 30, "a node has brought back the last one")
+    assert "not above" in mesh.ord.log("agent")
+    applied = json.loads(mesh.ord.path("/var/lib/anycast-mesh/state/applied.json").read_text())
+    assert applied["generation"] == held
+    mesh.fleet = None
+    assert mesh.publish().generation > held
+
+
+def forget_everything(mesh: Running) -> None:
+    mesh.lax.kill("registry")
+    for file in mesh.lax.path("/var/lib/anycast-mesh/registry").glob("registry.sqlite3*"):
+        file.unlink()
+    mesh.lax.start("registry")
+
+
+def try_prepare(desk: Desk, mesh: Running) -> bool:
+    from mesh.publish.publish import _planned
+
+    desk.prepare(mesh.network.bundle, _planned(mesh.network.order()))
+    return bool(desk.ready)
+
+
+def test_another_certificate_is_reported_and_stops_nothing(mesh: Running) -> None:
+    folder = mesh.lax.path("/var/lib/anycast-mesh/registry")
+    kept = folder / "kept"
+    kept.mkdir()
+    for name in ("tls.key", "tls.crt"):
+        shutil.copy(folder / name, kept / name)
+    mesh.lax.kill("registry")
+    certify(folder)
+    mesh.lax.start("registry")
+    url = mesh.network.registries()[LAX]
+    until(lambda: mesh.status().nodes[ORD].tls_mismatches == (url,), 40, "it is reported")
+    # The node's own facts say what the registry shows now, and the next generation names it.
+    mesh.lax.kill("agent")
+    mesh.lax.start("agent")
+    until(lambda: mesh.publish() is not None, 5, "published all the same")
+    mesh.lax.kill("registry")
+    for name in ("tls.key", "tls.crt"):
+        shutil.copy(kept / name, folder / name)
+    mesh.lax.start("registry")
+    mesh.lax.kill("agent")
+    mesh.lax.start("agent")
+    until(lambda: mesh.status().registries[url] == "ok", 20, "the registry is back")
+    mesh.publish()
+
+
+# --- health --------------------------------------------------------------------------------------
+
+
+def test_a_service_that_fails_is_unbound_at_once_and_bound_when_it_is_back(mesh: Running) -> None:
+    mesh.in_operation()
+    pid = mesh.ord.run("cat", "/run/whoami.pid").strip()
+    mesh.ord.run("kill", "-STOP", pid)
+    began = time.monotonic()
+    until(lambda: not mesh.ord.bound() & SERVICE, 10, "unbound")
+    # Two checks of at most a second's wait each, half a second apart, and the machine's own pace.
+    assert time.monotonic() - began < 5
+    assert mesh.ord.bound() >= OWN[ORD]
+    # The mate's instance is reachable over the tunnel: the aggregates stay announced.
+    time.sleep(2)
+    assert announces(mesh.ord)
+    until(lambda: mesh.status().nodes[ORD].services == {"web": False}, 10, "and reported")
+    mesh.ord.run("kill", "-CONT", pid)
+    until(lambda: mesh.ord.bound() >= SERVICE, 10, "bound again")
+
+
+def test_the_floor_holds_when_a_check_fails_everywhere(mesh: Running) -> None:
+    mesh.in_operation()
+    pids = {box.name: box.run("cat", "/run/whoami.pid").strip() for box in mesh.boxes}
+    for box in mesh.boxes:
+        box.run("kill", "-STOP", pids[box.name])
+    for box in mesh.boxes:
+        until(lambda box=box: not box.bound() & SERVICE, 10, f"{box.name} unbound")
+    time.sleep(3)  # a time in which nothing may happen
+    assert all(announces(box) for box in mesh.boxes)
+    for box in mesh.boxes:
+        box.run("kill", "-CONT", pids[box.name])
+    mesh.in_operation()
+
+
+def test_a_restart_of_the_agent_moves_no_traffic_and_a_lost_one_withdraws(mesh: Running) -> None:
+    mesh.in_operation()
+    mesh.ord.kill("agent")
+    assert mesh.ord.bound() >= SERVICE
+    assert announces(mesh.ord)
+    mesh.ord.start("agent")
+    for _ in range(20):
+        assert mesh.ord.bound() >= SERVICE
+        time.sleep(0.1)
+    mesh.ord.kill("agent")
+    mesh.ord.run("python3", "/var/lib/anycast-mesh/bundle.pyz", "withdraw")
+    assert not mesh.ord.bound() & SERVICE
+    assert mesh.ord.bound() >= OWN[ORD]
+    assert not announces(mesh.ord)
+    mesh.ord.start("agent")
+    mesh.in_operation()
+
+
+def test_a_bird_that_starts_anew_is_told_again(mesh: Running) -> None:
+    mesh.in_operation()
+    mesh.ord.run("systemctl", "restart", "bird.service")
+    until(lambda: announces(mesh.ord), 10, "the agent has said it again")
+    until(lambda: "Established" in mate_session(mesh.ord), 20, "the mates' session")
+
+
+def test_an_address_that_somebody_took_away_is_put_back(mesh: Running) -> None:
+    mesh.in_operation()
+    mesh.ord.run("ip", "address", "del", "192.30.120.100/32", "dev", "dummy0")
+    until(lambda: mesh.ord.bound() >= SERVICE, 10, "bound again")
+
+
+# --- identities and bundles ----------------------------------------------------------------------
+
+
+def test_a_second_identity_for_an_instance_is_refused_and_a_new_instance_may_join(
+    mesh: Running,
+) -> None:
+    assert mesh.fleet is not None
+    identity = mesh.fleet.members[ORD].identity
+    mesh.ord.kill("agent")
+    mesh.ord.path("/var/lib/anycast-mesh/keys/identity.key").unlink()
+    mesh.ord.start("agent")
+    until(lambda: identities(mesh) > 1, 20, "somebody else claims the instance")
+    with pytest.raises(PublishError, match=f"{ORD}: a second identity claims its instance"):
+        mesh.publish(deadline=3.0)
+    assert mesh.fleet.members[ORD].identity == identity
+    # The same server made anew: another instance, the same token.
+    mesh.ord.kill("agent")
+    mesh.ord.path("/var/lib/cloud/data/instance-id").write_text("another-i\n")
+    mesh.ord.start("agent")
+    changed = mesh.network.instances(**{ORD: "another-i"})
+    mesh.publish(instances=changed)
+    assert mesh.fleet.members[ORD].identity != identity
+    mesh.in_operation()
+    real = Network.instances
+    mesh.network.instances = lambda **ids: real(mesh.network, **({ORD: "another-i"} | ids))  # type: ignore[method-assign]
+
+
+def identities(mesh: Running) -> int:
+    order = mesh.network.order()
+
+    def ask() -> int:
+        desk = Desk(order.operator_key, order.registries)
+        joins = desk.joins()
+        desk.close()
+        return len({join.facts.identity for join in joins if join.node == ORD})
+
+    return inside(order.namespace, ask)
+
+
+def test_an_expired_token_lets_nobody_in(mesh: Running) -> None:
+    old = {
+        node: replace(one, created="2020-01-01T00:00:00Z")
+        for node, one in mesh.network.instances().items()
+    }
+    # Who is a member already stays one.
+    mesh.publish(instances=old)
+    mesh_fleet, mesh.fleet = mesh.fleet, None
+    with pytest.raises(PublishError, match="its token expired"):
+        mesh.publish(instances=old, deadline=2.0)
+    mesh.fleet = mesh_fleet
+
+
+def test_a_later_bundle_is_fetched_by_hash_tried_and_started(mesh: Running) -> None:
+    buffer = io.BytesIO(mesh.network.bundle)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("later.txt", "a later bundle")
+    later = buffer.getvalue()
+    stopped = threading.Event()
+    starter = threading.Thread(target=as_systemd, args=(mesh, stopped))
+    starter.start()
+    try:
+        mesh.publish(bundle=later)
+    finally:
+        stopped.set()
+        starter.join()
+    for box in mesh.boxes:
+        link = box.path("/var/lib/anycast-mesh/bundle.pyz")
+        assert str(link.readlink()) == f"bundles/{sha256(later)}.pyz"
+        assert announces(box)
+    mesh.network.bundle = later
+
+
+def as_systemd(mesh: Running, stopped: threading.Event) -> None:
+    """Starts agents again that have ended."""
+    while not stopped.wait(0.1):
+        for box in mesh.boxes:
+            if box.running["agent"].poll() is not None:
+                box.start("agent")
+
+
+def test_a_bundle_that_does_not_start_is_not_taken(mesh: Running) -> None:
+    before = mesh.ord.path("/var/lib/anycast-mesh/bundle.pyz").readlink()
+    with pytest.raises(PublishError, match="does not start here"):
+        mesh.publish(bundle=b"no zip at all")
+    assert mesh.ord.path("/var/lib/anycast-mesh/bundle.pyz").readlink() == before
+    mesh.publish()
+
+
+# --- the end -------------------------------------------------------------------------------------
+
+
+def test_no_log_holds_a_secret(mesh: Running) -> None:
+    from mesh.trust.keys import join_token
+
+    secrets = ["s3cret-of-the-session", mesh.network.key]
+    secrets += [join_token(mesh.network.key, node) for node in (LAX, ORD)]
+    for box in mesh.boxes:
+        for name in ("identity", "sealing", "wireguard"):
+            key = box.path(f"/var/lib/anycast-mesh/keys/{name}.key")
+            secrets.append(key.read_text().strip())
+    for box in mesh.boxes:
+        text = box.log("agent") + box.log("registry")
+        assert "applied" in text
+        assert not [secret for secret in secrets if secret in text]
+
+
+def test_a_retired_network_withdraws_whatever_its_services_say(mesh: Running) -> None:
+    mesh.in_operation()
+    assert mesh.fleet is not None
+    lines: list[str] = []
+    retire(mesh.network.order(), mesh.fleet, lines.append)
+    assert "2 of 2 withdrawn" in lines
+    for box in mesh.boxes:
+        assert not box.bound() & SERVICE
+        assert not announces(box)
+    assert not published(mesh.network.order(), mesh.fleet)
+    # Even after a restart; and `up` brings it back.
+    mesh.ord.kill("agent")
+    mesh.ord.start("agent")
+    time.sleep(2)
+    assert not announces(mesh.ord)
+    mesh.publish()
+    mesh.in_operation()
