@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
@@ -111,16 +113,24 @@ def probe(
     ping: Annotated[bool, typer.Option("--ping", help="ICMP echo, for what has no web.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask an address again and again: sent, answered, longest gap, by whom."""
-    with _errors():
-        result = probes.probe(
+    """Ask an address again and again: sent, answered, longest gap, by whom; Ctrl-C ends it."""
+    stop = threading.Event()
+    with _errors(), ThreadPoolExecutor(max_workers=1) as pool:
+        asking = pool.submit(
+            probes.probe,
             place().lab,
             client,
             _address(to),
             interval=probes.duration(interval),
             duration=probes.duration(seconds),
             ping=ping,
+            stop=stop,
         )
+        try:
+            result = asking.result()
+        except KeyboardInterrupt:
+            stop.set()
+            result = asking.result()
     if as_json:
         typer.echo(json.dumps(asdict(result)))
     else:

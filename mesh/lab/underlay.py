@@ -17,7 +17,8 @@ so that adding or removing a region or a node renumbers nobody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
@@ -182,6 +183,42 @@ def underlay(plan: Plan) -> Underlay:
         clients=tuple(_client(region) for _, region in sorted(regions.items())),
         operator=Operator("operator", OPERATOR4, OPERATOR6, transit_box(first.id)),
     )
+
+
+def keeping(world: Underlay, before: Underlay, nodes: Collection[str]) -> Underlay:
+    """The world with what these nodes of an earlier world stand on: their ports, upstreams,
+    transits and clients. A node that leaves the plan keeps its uplink until it is gone."""
+    staying = [uplink for uplink in before.nodes if uplink.node in nodes]
+    boxes = {uplink.upstream for uplink in staying}
+    regions = {upstream.region for upstream in before.upstreams if upstream.box in boxes}
+    kept = {upstream.box: upstream for upstream in before.upstreams if upstream.box in boxes}
+    for upstream in world.upstreams:
+        older = kept[upstream.box].nodes if upstream.box in kept else ()
+        served = sorted({*upstream.nodes, *(node for node in older if node in nodes)})
+        kept[upstream.box] = replace(upstream, nodes=tuple(served))
+    far = {transit.box: dict(transit.distances) for transit in before.transits}
+    transits = {t.box: t for t in before.transits if t.region in regions}
+    for transit in world.transits:
+        distances = far.get(transit.box, {}) | dict(transit.distances)
+        transits[transit.box] = replace(transit, distances=tuple(sorted(distances.items())))
+    clients = {c.box: c for c in before.clients if c.region in regions}
+    clients |= {client.box: client for client in world.clients}
+    return replace(
+        world,
+        nodes=_sorted({u.node: u for u in (*staying, *world.nodes)}),
+        upstreams=_sorted(kept),
+        transits=tuple(_among(transit, transits) for transit in _sorted(transits)),
+        clients=_sorted(clients),
+    )
+
+
+def _among(transit: Transit, boxes: Collection[str]) -> Transit:
+    """A transit with distances to these others only."""
+    return replace(transit, distances=tuple(pair for pair in transit.distances if pair[0] in boxes))
+
+
+def _sorted(named: Mapping[str, T]) -> tuple[T, ...]:
+    return tuple(value for _, value in sorted(named.items()))
 
 
 def transit_box(region: str) -> str:

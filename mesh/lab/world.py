@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from mesh.lab import bird, cgroups, metadata, namespaces, routers, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.place import RUNTIME, STORAGE, Place, locked, place
-from mesh.lab.underlay import METADATA4, Underlay, underlay
+from mesh.lab.underlay import METADATA4, Underlay, keeping, underlay
 from mesh.plan.model import Plan
 
 DEADLINE = 20.0
@@ -26,21 +26,22 @@ def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay
     """Have the world of this plan stand: everything but the nodes.
 
     Repeatable: what stands stays, what the plan no longer has goes, what a killed run left half
-    done is completed. ``passwords`` are those of the upstream sessions by provider; they are
+    done is completed; what a node that still lives stands on goes with that node, at the next
+    call. ``passwords`` are those of the upstream sessions by provider; they are
     written to files of root only and never logged. Returns when every router has its sessions
     with the other routers. LabError says what is missing.
     """
-    world = underlay(plan)
-    here = place(name)
+    here, planned = place(name), underlay(plan)
     with locked(here.runtime):
         here.image()
+        world = _with_leaving(here, planned)
         _drop_unplanned(here, world)
         wiring.lay(here, world)
         _write(here, world)
         _start_routers(here, world, passwords)
         _start_metadata(here, world)
         _wait(here, world)
-    return world
+    return planned
 
 
 def clear_world(name: str) -> None:
@@ -66,13 +67,35 @@ def clear_world(name: str) -> None:
 
 
 def load(name: str) -> Underlay:
-    """The world that stands under this name; LabError where there is none."""
+    """The world that stands under this name; LabError where there is none (any more)."""
     here = place(name)
+    world = _recorded(here)
+    if world is None or not all(
+        namespaces.exists(here.namespace(box.name)) for box in wiring.boxes(world)
+    ):
+        raise LabError(f"lab {name!r} is not up; raise it with `mesh lab up`")
+    return world
+
+
+def _recorded(here: Place) -> Underlay | None:
     try:
-        text = (here.runtime / "underlay.json").read_bytes()
+        return _UNDERLAY.validate_json((here.runtime / "underlay.json").read_bytes())
     except FileNotFoundError:
-        raise LabError(f"lab {name!r} is not up; raise it with `mesh lab up`") from None
-    return _UNDERLAY.validate_json(text)
+        return None
+
+
+def _with_leaving(here: Place, planned: Underlay) -> Underlay:
+    """The planned world with what nodes stand on that left the plan and are still there."""
+    before = _recorded(here)
+    if before is None:
+        return planned
+    known = {uplink.node for uplink in planned.nodes}
+    leaving = {
+        uplink.node
+        for uplink in before.nodes
+        if uplink.node not in known and here.state(uplink.node).exists()
+    }
+    return keeping(planned, before, leaving)
 
 
 def _write(here: Place, world: Underlay) -> None:

@@ -174,6 +174,20 @@ def test_a_changed_plan_is_followed_while_nodes_live(machines: Machines, plan: P
     assert answers(raised, NODES[0])
 
 
+def test_a_node_that_left_the_plan_is_reached_until_it_is_stopped(
+    machines: Machines, plan: Plan
+) -> None:
+    raised, leaving = machines.raised, NODES[1]
+    without = tuple(node for node in plan.nodes if node.id != leaving)
+    try:
+        raise_world(replace(plan, nodes=without), raised.name, PASSWORDS)
+        assert answers(raised, leaving)
+        assert namespaces.exists(raised.place.namespace("client-ord"))
+    finally:
+        raise_world(plan, raised.name, PASSWORDS)
+    assert answers(raised, leaving)
+
+
 def test_power_loss_is_silent_and_healing_boots_the_same_disk(healed: Machines) -> None:
     raised, node = healed.raised, NODES[0]
     state = healed.states[node]

@@ -22,7 +22,11 @@ RAISE = """
 import sys
 from mesh.lab.world import raise_world
 from tests.stacks import plan_of, prod
-raise_world(plan_of(prod()), sys.argv[1], {"vultr": "a-session-key"})
+from mesh.lab.boxes import start_node
+world = raise_world(plan_of(prod()), sys.argv[1], {"vultr": "a-session-key"})
+while True:
+    start_node(sys.argv[1], "lax-vultr-1", world, f"#cloud-config\n# {id(object())}\n")
+    start_node(sys.argv[1], "lax-vultr-1", world, "#cloud-config\n")
 """
 
 
@@ -35,7 +39,7 @@ def name() -> Iterator[str]:
     clear_world(lab)
 
 
-@pytest.mark.parametrize("seconds", [0.45, 0.55, 0.65, 0.8, 1.2])
+@pytest.mark.parametrize("seconds", [0.45, 0.6, 0.8, 1.2, 2.0, 2.1, 2.2, 2.3, 2.4])
 def test_a_run_killed_at_any_moment_leaves_nothing_that_clearing_does_not_find(
     plan: Plan, name: str, seconds: float
 ) -> None:

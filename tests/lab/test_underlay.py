@@ -96,6 +96,15 @@ def test_removing_a_region_renumbers_nobody(gone: str) -> None:
     }.items()
 
 
+def test_a_node_that_leaves_keeps_its_uplink_until_it_is_gone() -> None:
+    plan = with_regions(4)
+    before = underlay(plan)
+    after = underlay(replace(plan, nodes=tuple(n for n in plan.nodes if n.region != "r2")))
+    assert lab.keeping(after, before, {"r2-vultr-1"}) == before
+    assert lab.keeping(after, before, ()) == after
+    assert lab.keeping(before, after, ()) == before
+
+
 def test_a_region_without_nodes_has_no_box() -> None:
     world = underlay(plan_of(prod()))
     assert [client.box for client in world.clients] == [
