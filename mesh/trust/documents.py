@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from mesh.facts import Facts
 from mesh.trust.sealing import Box
@@ -28,8 +28,17 @@ FilePath = Annotated[
     str, StringConstraints(pattern=r"^(/[A-Za-z0-9_@][A-Za-z0-9._@-]*)+$", max_length=255)
 ]
 Unit = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*\.service$")]
-# Nothing that others than its owner may write, nothing with special bits.
-Mode = Literal[0o600, 0o640, 0o644, 0o700, 0o750, 0o755]
+_MODES = (0o600, 0o640, 0o644, 0o700, 0o750, 0o755)
+
+
+def _mode(value: int) -> int:
+    """Nothing that others than its owner may write, nothing with special bits."""
+    if value not in _MODES:
+        raise ValueError("not a mode that a file of a generation may have")
+    return value
+
+
+Mode = Annotated[int, AfterValidator(_mode)]
 Group = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 
 

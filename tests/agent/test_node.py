@@ -13,17 +13,17 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from mesh.publish import Fleet, PublishError, publish, published, retire
-from mesh.publish import generation as generation_module
 from mesh.publish.desk import Desk
 from mesh.publish.generation import make
 from mesh.publish.namespace import inside
 from mesh.publish.status import MeshStatus, look
-from mesh.render import File, NodeFiles
+from mesh.render import File, NodeFiles, node_files
 from mesh.trust.encoding import sha256
 from tests.agent.boxes import Box, Network, Wire, until
 from tests.discovery.live import certify
@@ -62,8 +62,8 @@ class Running:
     def in_operation(self) -> None:
         """Sessions up, service bound, announced, on both nodes."""
         for box in self.boxes:
-            until(lambda box=box: box.bound() >= SERVICE, 20, f"{box.name} serves")
-            until(lambda box=box: announces(box), 20, f"{box.name} announces")
+            until(partial(serves, box), 20, f"{box.name} serves")
+            until(partial(announces, box), 20, f"{box.name} announces")
         until(lambda: "Established" in mate_session(self.ord), 30, "the mates' session")
 
 
@@ -79,6 +79,14 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
     finally:
         wire.close()
+
+
+def serves(box: Box) -> bool:
+    return box.bound() >= SERVICE
+
+
+def serves_nothing(box: Box) -> bool:
+    return not box.bound() & SERVICE
 
 
 def announces(box: Box) -> bool:
@@ -112,7 +120,7 @@ def rendering(
     monkeypatch: pytest.MonkeyPatch, node: str, path: str, change: Callable[[str], str]
 ) -> None:
     """From now on the operator renders this file of this node differently."""
-    real = generation_module.node_files
+    real = node_files
 
     def bent(*given: Any) -> dict[str, NodeFiles]:
         files = real(*given)
@@ -124,7 +132,7 @@ def rendering(
         )
         return {**files, node: replace(own, files=changed)}
 
-    monkeypatch.setattr(generation_module, "node_files", bent)
+    monkeypatch.setattr("mesh.publish.generation.node_files", bent)
 
 
 # --- the first generation ------------------------------------------------------------------------
@@ -297,14 +305,14 @@ def test_what_is_valid_but_cuts_the_node_off_is_undone_by_itself(
 def test_a_part_may_not_write_what_no_daemon_of_ours_reads(
     mesh: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = generation_module.node_files
+    real = node_files
 
     def bent(*given: Any) -> dict[str, NodeFiles]:
         files = real(*given)
         extra = File("/etc/cron.d/owned", "* * * * * root touch /tmp/owned\n")
         return {**files, ORD: replace(files[ORD], files=(*files[ORD].files, extra))}
 
-    monkeypatch.setattr(generation_module, "node_files", bent)
+    monkeypatch.setattr("mesh.publish.generation.node_files", bent)
     with pytest.raises(PublishError, match=r"/etc/cron\.d/owned: no daemon of ours reads this"):
         mesh.publish()
     assert not mesh.ord.path("/etc/cron.d/owned").exists()
@@ -459,7 +467,7 @@ def test_the_floor_holds_when_a_check_fails_everywhere(mesh: Running) -> None:
     for box in mesh.boxes:
         box.run("kill", "-STOP", pids[box.name])
     for box in mesh.boxes:
-        until(lambda box=box: not box.bound() & SERVICE, 10, f"{box.name} unbound")
+        until(partial(serves_nothing, box), 10, f"{box.name} unbound")
     time.sleep(3)  # a time in which nothing may happen
     assert all(announces(box) for box in mesh.boxes)
     for box in mesh.boxes:

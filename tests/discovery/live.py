@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ class Fleet:
             "instances": {
                 node: Instance(
                     f"i-{node}",
-                    "2026-11-21T06:00:00Z",
+                    datetime.now(UTC).isoformat(),
                     self.token(node),
                     AddressPair(facts.ipv4, facts.ipv6),
                 )

@@ -108,7 +108,7 @@ def test_sealing_the_same_twice_gives_different_boxes() -> None:
     """The cipher's nonce is fixed, so a key that came twice would give the content away."""
     boxes = [seal(OURS, **PLACE, text=b"same") for _ in range(50)]  # type: ignore[arg-type]
     assert len({box.ephemeral for box in boxes}) == len({box.ciphertext for box in boxes}) == 50
-    assert sealing._NONCE == bytes(12)
+    assert bytes(12) == sealing._NONCE
 
 
 # --- joining -------------------------------------------------------------------------------------

@@ -1,0 +1,288 @@
+"""The small parts of the agent: checks, whoami, bundle, tunnels, keys, who reads which file."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mesh.agent import bundle
+from mesh.agent.checks import KINDS
+from mesh.agent.config import Check
+from mesh.agent.daemons import kind_of, nftables, wireguard
+from mesh.agent.host import CommandFailed, Host
+from mesh.agent.keys import own_keys
+from mesh.agent.whoami import WhoamiServer
+from mesh.render import node_files, placeholder_facts
+from tests.stacks import plan_of, prod
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def answering(reply: bytes, pause: float = 0.0, end: bool = True) -> Iterator[int]:
+    """A server on the loopback address that says one thing, slowly if asked."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(4096)
+                for byte in [reply] if not pause else [bytes([one]) for one in reply]:
+                    time.sleep(pause)
+                    try:
+                        connection.sendall(byte)
+                    except OSError:
+                        break
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "healthy"),
+    [
+        (b"HTTP/1.0 200 OK\r\n\r\nfine", True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", True),
+        (b"HTTP/1.1 301 Moved\r\n\r\n", False),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", False),
+        (b"HTTP/1.1 503 Unavailable\r\n\r\n", False),
+        (b"SSH-2.0-OpenSSH_10\r\n", False),
+        (b"", False),
+        (b"200 OK\r\n", False),
+    ],
+)
+def test_http_is_healthy_with_a_2xx_status(reply: bytes, healthy: bool) -> None:
+    with answering(reply) as port:
+        made = KINDS["http"](Check("http", port, "/whoami", 0.5, 1.0, 2, 2))
+        assert made.is_healthy() is healthy
+
+
+def test_a_server_that_dribbles_is_not_healthy_and_does_not_hold_the_check() -> None:
+    with answering(b"HTTP/1.0 200 OK" * 20, pause=0.05) as port:
+        began = time.monotonic()
+        assert not KINDS["http"](Check("http", port, "/", 0.5, 0.3, 2, 2)).is_healthy()
+        assert time.monotonic() - began < 1.0
+
+
+def test_tcp_is_healthy_where_somebody_listens() -> None:
+    with answering(b"") as port:
+        assert KINDS["tcp"](Check("tcp", port, "/", 0.5, 1.0, 2, 2)).is_healthy()
+    assert not KINDS["tcp"](Check("tcp", port, "/", 0.5, 1.0, 2, 2)).is_healthy()
+
+
+# --- whoami --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whoami() -> Iterator[int]:
+    server = WhoamiServer("lax-vultr-1", port=0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize(
+    ("method", "path", "status", "body"),
+    [
+        ("GET", "/whoami", 200, b"lax-vultr-1\n"),
+        ("GET", "/", 404, b""),
+        ("GET", "/whoami/", 404, b""),
+        ("GET", "/../etc/passwd", 404, b""),
+    ],
+)
+def test_whoami_says_its_node_on_both_families_and_nothing_else(
+    whoami: int, address: str, method: str, path: str, status: int, body: bytes
+) -> None:
+    connection = http.client.HTTPConnection(address, whoami, timeout=5)
+    connection.request(method, path)
+    response = connection.getresponse()
+    assert (response.status, response.read()) == (status, body)
+    connection.close()
+
+
+def test_whoami_hangs_up_on_who_comes_too_often(whoami: int) -> None:
+    """Silent connections take all the places; the next one is closed, and no thread is made."""
+    silent = [socket.create_connection(("127.0.0.1", whoami), 5) for _ in range(300)]
+    closed = 0
+    for connection in silent:
+        connection.settimeout(0.05)
+        try:
+            closed += connection.recv(1) == b""
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            closed += 1
+    assert closed >= 300 - 256
+    assert threading.active_count() < 256 + 50
+    for connection in silent:
+        connection.close()
+
+
+# --- the bundle ----------------------------------------------------------------------------------
+
+
+def test_the_bundle_is_the_same_whoever_builds_it(tmp_path: Path) -> None:
+    """Another process, another umask, another order of files on disk: the same bytes."""
+    script = "import os; os.umask(0o77)\nfrom mesh.agent import bundle\n"
+    script += "print(bundle.digest(bundle.build()))"
+    other = subprocess.run(
+        [sys.executable, "-c", script], cwd=bundle.ROOT, capture_output=True, text=True, check=True,
+        env={"PYTHONHASHSEED": "7", "PATH": "/usr/bin", "TZ": "Asia/Tokyo"},
+    )  # fmt: skip
+    assert other.stdout.strip() == bundle.digest(bundle.build())
+
+
+def test_the_bundle_has_what_a_node_needs_and_nothing_of_the_operator() -> None:
+    names = zipfile.ZipFile(io.BytesIO(bundle.build())).namelist()
+    assert names == sorted(names)
+    assert "__main__.py" in names
+    assert not [n for n in names if n.startswith(("mesh/publish", "mesh/plan", "mesh/infra"))]
+    assert all(name.endswith(".py") for name in names)
+
+
+def test_the_agent_starts_without_what_only_a_registry_needs() -> None:
+    """Every import is paid for at each start, by nodes that share a processor."""
+    script = (
+        "import sys, mesh.agent.agent\n"
+        "print([m for m in ('fastapi', 'sqlalchemy', 'uvicorn', 'httpx', 'jinja2', 'mesh.plan')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=bundle.ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+# --- files and who reads them --------------------------------------------------------------------
+
+
+def test_every_rendered_file_has_a_daemon_that_reads_it() -> None:
+    plan = plan_of(prod())
+    for files in node_files(plan, placeholder_facts(plan)).values():
+        assert not [file.path for file in files.files if kind_of(file.path) is None]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "/etc/cron.d/a",
+        "/etc/bird/../passwd",
+        "/etc/systemd/system/ssh.service",
+        "/etc/systemd/system/bird.service",
+        "/etc/ssh/sshd_config",
+        "/root/.ssh/authorized_keys",
+        "/etc/anycast-mesh/seed.json",
+        "/var/lib/anycast-mesh/keys/identity.key",
+        "/etc/wireguard/wg0.conf",
+        "/etc/sysctl.d/99-other.conf",
+    ],
+)
+def test_a_generation_reaches_no_file_but_those_of_its_daemons(path: str) -> None:
+    kind = kind_of(path)
+    assert kind is None or ".." in path
+
+
+GOOD = """[Interface]
+Address = fe80::1/64
+ListenPort = 51821
+MTU = 1420
+Table = off
+PostUp = wg set %i private-key /var/lib/anycast-mesh/keys/wireguard.key
+
+[Peer]
+PublicKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+Endpoint = 203.0.113.2:51821
+AllowedIPs = 0.0.0.0/0, ::/0
+"""
+
+
+def test_a_tunnel_as_it_is_rendered_is_understood() -> None:
+    tunnel = wireguard.parsed("wg", GOOD)
+    assert dict(tunnel.peers[0])["Endpoint"] == "203.0.113.2:51821"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("MTU = 1420", "PostDown = rm -rf /"),
+        ("MTU = 1420", "PreUp = id"),
+        ("MTU = 1420", "DNS = 192.0.2.1"),
+        ("MTU = 1420", "PrivateKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ("MTU = 1420", "MTU = -1"),
+        ("MTU = 1420", "MTU 1420"),
+        ("Table = off", "Table = auto"),
+        ("wireguard.key\n", "wireguard.key; id\n"),
+        ("51821\nMTU", "65536\nMTU"),
+        ("AAA=", "AAA"),
+        ("AAA=", "AA=="),
+        ("203.0.113.2:51821", "0.0.0.0:51821"),
+        ("203.0.113.2:51821", "example.net:51821"),
+        ("203.0.113.2:51821", "203.0.113.2"),
+        ("0.0.0.0/0", "10.0.0.1/8"),
+        ("[Peer]\n", "[Peers]\n"),
+        ("[Interface]\n", ""),
+        ("PublicKey", "PresharedKeyFile"),
+    ],
+)
+def test_a_tunnel_that_says_anything_else_is_refused(old: str, new: str) -> None:
+    assert old in GOOD
+    with pytest.raises(CommandFailed):
+        wireguard.parsed("wg", GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("right", "verdict", "lets_in"),
+    [
+        (22, {"accept": None}, True),
+        ({"set": [22, 80]}, {"accept": None}, True),
+        (22, {"drop": None}, False),
+        (2222, {"accept": None}, False),
+        ({"set": [80, 443]}, {"accept": None}, False),
+    ],
+)
+def test_a_ruleset_is_searched_for_the_operators_way_in(
+    right: object, verdict: dict[str, None], lets_in: bool
+) -> None:
+    match = {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}},
+                       "right": right}}  # fmt: skip
+    rules = [{"rule": {"expr": [match, verdict]}}, {"table": {}}]
+    assert nftables.lets_in_ssh(json.dumps({"nftables": rules})) is lets_in
+
+
+def test_keys_are_made_once_and_for_root_only(tmp_path: Path) -> None:
+    first = own_keys(Host(tmp_path))
+    assert own_keys(Host(tmp_path)) == first
+    folder = tmp_path / "var/lib/anycast-mesh/keys"
+    assert {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()} == {
+        "identity.key": 0o600,
+        "sealing.key": 0o600,
+        "wireguard.key": 0o600,
+    }
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert first.identity not in repr(first)
+    # What a power cut left half written is made anew.
+    (folder / "identity.key").write_text("AAAA")
+    assert own_keys(Host(tmp_path)).identity not in ("AAAA", first.identity)

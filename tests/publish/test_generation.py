@@ -1,0 +1,247 @@
+"""What the operator signs, and whose word counts afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mesh.publish import Fleet as State
+from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, published, retire
+from mesh.publish.desk import Desk
+from mesh.publish.generation import make
+from mesh.publish.namespace import NoWayIn, inside
+from mesh.publish.publish import _outcomes
+from mesh.publish.status import SILENT_SECONDS, node_status
+from mesh.trust import joining, keys, signing
+from mesh.trust.documents import Manifest, Part, Report
+from mesh.trust.encoding import dump, parse, sha256
+from mesh.trust.sealing import unseal
+from mesh.trust.signing import Purpose
+from tests.discovery.live import Fleet, Live, live
+
+FLEET = Fleet()
+
+
+def test_a_generation_is_rendered_sealed_and_signed() -> None:
+    made = FLEET.generation(7)
+    public = keys.signing_public(FLEET.key)
+    manifest = signing.opened(public, Purpose.MANIFEST, made.generation.manifest, Manifest)
+    assert manifest == made.manifest
+    assert manifest.generation == 7
+    for node, text in made.generation.parts.items():
+        part = parse(Part, text)
+        assert sha256(text.encode()) == manifest.nodes[node].part_sha256
+        (sealed,) = part.sealed
+        private = FLEET.sealing[node][0]
+        content = unseal(private, node, 7, sealed.path, sealed.box).decode()
+        assert "hunter2-of-the-session" in content
+        assert (sealed.mode, sealed.group) == (0o640, "bird")
+
+
+def test_no_secret_is_in_what_the_registries_hold() -> None:
+    wire = dump(FLEET.generation(7).generation).decode()
+    secrets = ["hunter2", FLEET.key, *(FLEET.token(node) for node in FLEET.facts)]
+    assert not [secret for secret in secrets if secret in wire]
+    views = json.loads(FLEET.generation(7).generation.views)
+    assert all('"token": ""' in node["cloud_init"] for node in views["nodes"].values())
+
+
+def test_each_generation_has_a_nonce_of_its_own() -> None:
+    assert len({FLEET.generation(7).manifest.nonce for _ in range(20)}) == 20
+
+
+def test_a_missing_password_names_its_key() -> None:
+    with pytest.raises(PublishError, match="mesh:bgpPassword-vultr"):
+        make(FLEET.order(passwords={}), FLEET.members(), 1)
+
+
+def test_the_state_is_text_and_comes_back() -> None:
+    state = State(7, "0" * 64, FLEET.members())
+    assert load_fleet(dump_fleet(state)) == state
+    assert dump_fleet(state) == dump_fleet(load_fleet(dump_fleet(state)))
+
+
+# --- reports -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Live]:
+    with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
+        yield one
+
+
+def invented(made: object) -> dict[str, str]:
+    """What a registry that is broken into may put among the reports."""
+    good = FLEET.report("lax-vultr-1", made)  # type: ignore[arg-type]
+    payload = json.loads(good.payload)
+    stranger = keys.new_signing_key()[0]
+
+    def text(signed: object) -> str:
+        return dump(signed).decode()
+
+    return {
+        "unsigned": json.dumps({"payload": good.payload, "signature": "A" * 86 + "=="}),
+        "by a stranger": text(signing.signed_document(stranger, Purpose.REPORT, payload)),
+        "by another node": text(
+            signing.signed_document(FLEET.identities["ord-vultr-1"], Purpose.REPORT, payload)
+        ),
+        "another purpose": text(
+            signing.signed_document(FLEET.identities["lax-vultr-1"], Purpose.REQUEST, payload)
+        ),
+        "another outcome": json.dumps(
+            {"payload": good.payload.replace("applied", "failed"), "signature": good.signature}
+        ),
+        "no report": '{"a":1}',
+        "a list": "[]",
+        "of nobody": json.dumps({"payload": '{"node":null}', "signature": good.signature}),
+    }
+
+
+@pytest.mark.parametrize("case", invented(FLEET.generation(1)))
+def test_a_relay_cannot_invent_a_nodes_word(registry: Live, case: str) -> None:
+    made = FLEET.generation(1)
+    registry.registry.store.put_report("lax-vultr-1", 1, invented(made)[case])
+    identities = {node: facts.identity for node, facts in FLEET.facts.items()}
+    desk = Desk(FLEET.key, {"lax-vultr-1": registry.url})
+    assert desk.reports(identities) == []
+    good = FLEET.report("lax-vultr-1", made, sequence=2)
+    registry.registry.store.put_report("lax-vultr-1", 2, dump(good).decode())
+    assert [report.node for report in desk.reports(identities)] == ["lax-vultr-1"]
+    desk.close()
+
+
+def test_only_a_word_on_exactly_this_manifest_counts() -> None:
+    """A relay may keep a node's honest report on an earlier one, and show it again."""
+    before, now = FLEET.generation(6), FLEET.generation(7)
+
+    def report(made: object, **changed: object) -> Report:
+        signed = FLEET.report("lax-vultr-1", made, **changed)  # type: ignore[arg-type]
+        return parse(Report, signed.payload)
+
+    for old in (
+        report(before),
+        report(before, generation=7),
+        report(now, nonce=before.manifest.nonce),
+        report(now, manifest_sha256=before.digest),
+        report(now, generation=6),
+    ):
+        assert _outcomes([old], now.manifest, now.digest) == {}
+    first = report(now, sequence=1, outcome="failed", reason="bird refuses")
+    later = report(now, sequence=2)
+    for order in ([first, later], [later, first]):
+        assert _outcomes(order, now.manifest, now.digest) == {"lax-vultr-1": ("applied", "")}
+
+
+# --- publishing to registries --------------------------------------------------------------------
+
+
+def publishing(registry: Live, lines: list[str], **changed: object) -> State:
+    order = FLEET.order(registries={"lax-vultr-1": registry.url}, deadline=2.0, **changed)
+    return publish(order, None, lines.append)
+
+
+def test_who_has_not_joined_is_named_with_the_way_out(registry: Live) -> None:
+    lines: list[str] = []
+    requests = {node: FLEET.join(node).decode() for node in FLEET.facts if node != "mia-vultr-1"}
+    for node, text in requests.items():
+        registry.registry.store.put_join(node, FLEET.facts[node].identity, text)
+    # The list of planned nodes keeps what is of planned nodes.
+    with pytest.raises(PublishError, match=r"mia-vultr-1: did not join within 2 s.*mesh:without"):
+        publishing(registry, lines)
+    assert "3 of 4 joined, waiting for mia-vultr-1" in lines
+    assert registry.registry.current() is None
+
+
+def test_a_silent_fleet_is_named_and_the_number_goes_on_from_what_registries_hold(
+    registry: Live,
+) -> None:
+    registry.registry.accept_generation(dump(FLEET.generation(41).generation))
+    for node in FLEET.facts:
+        registry.registry.store.put_join(
+            node, FLEET.facts[node].identity, FLEET.join(node).decode()
+        )
+    with pytest.raises(PublishError, match="no word on generation 42 in time"):
+        publishing(registry, [])
+    current = registry.registry.current()
+    assert current is not None
+    assert current.manifest.generation == 42
+
+
+def test_a_number_that_a_stranger_signed_is_not_gone_above(registry: Live) -> None:
+    """Else anybody could push the numbers to their end."""
+    foreign = Fleet().generation(2**40).generation.manifest
+    registry.registry.store.put_manifest(2**40, dump(foreign).decode())
+    desk = Desk(FLEET.key, {"lax-vultr-1": registry.url})
+    assert desk.highest() is None
+    desk.close()
+
+
+def test_without_any_registry_the_error_says_why() -> None:
+    order = FLEET.order(registries={"lax-vultr-1": "https://127.0.0.1:9"}, deadline=0.5)
+    with pytest.raises(PublishError, match=r"no registry came up within 0\.5 s: lax-vultr-1: .*"):
+        publish(order, None, lambda _: None)
+    state = State(1, "0" * 64, FLEET.members())
+    assert not published(order, state)
+    lines: list[str] = []
+    retire(order, state, lines.append)
+    assert lines[-1].startswith("warning: retire")
+
+
+def test_published_is_said_of_what_all_answering_registries_hold_whole(registry: Live) -> None:
+    made = FLEET.generation(5)
+    order = FLEET.order(registries={"lax-vultr-1": registry.url})
+    state = State(5, made.digest, FLEET.members())
+    assert not published(order, state)
+    # The manifest alone, as a node brings it back, is not enough to serve from.
+    registry.registry.accept_manifest(dump(made.generation.manifest))
+    assert not published(order, state)
+    registry.registry.accept_generation(dump(made.generation))
+    assert published(order, state)
+    dead = {"lax-vultr-1": registry.url, "ord-vultr-1": "https://127.0.0.1:9"}
+    assert published(FLEET.order(registries=dead), state)
+    registry.registry.accept_generation(dump(FLEET.generation(6).generation))
+    assert not published(order, state)
+
+
+def test_a_namespace_that_is_not_there_is_said_and_nothing_is_sent() -> None:
+    order = FLEET.order(namespace="no-such-namespace")
+    with pytest.raises(NoWayIn, match="no-such-namespace"):
+        inside(order.namespace, lambda: None)
+    with pytest.raises(PublishError, match="no-such-namespace"):
+        publish(order, None, lambda _: None)
+    assert not published(order, State(1, "0" * 64, FLEET.members()))
+
+
+# --- status --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "seconds", "state"),
+    [
+        ({}, 5.0, "applied"),
+        ({"outcome": "failed", "reason": "bird refuses"}, 5.0, "failed"),
+        ({"generation": 6}, 5.0, "behind"),
+        ({}, SILENT_SECONDS + 1, "silent"),
+    ],
+)
+def test_a_node_is_what_its_last_word_says(
+    changed: dict[str, object], seconds: float, state: str
+) -> None:
+    made = FLEET.generation(7)
+    said = parse(Report, FLEET.report("lax-vultr-1", made, sequence=10**15, **changed).payload)
+    assert node_status(said, 7, 10**9 + seconds).state == state
+
+
+def test_a_node_that_never_spoke_is_silent() -> None:
+    assert node_status(None, 7, 0.0).state == "silent"
+
+
+def test_a_member_is_data_without_secrets() -> None:
+    member = FLEET.members()["lax-vultr-1"]
+    assert isinstance(member, Member)
+    text = dump(member).decode()
+    assert FLEET.identities["lax-vultr-1"] not in text
+    assert joining.proof_private(FLEET.token("lax-vultr-1")) not in text
