@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from mesh.lab import cgroups, namespaces, wiring
+from mesh.lab import cgroups, namespaces, room, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.place import Place, locked, place
 from mesh.lab.underlay import Underlay, Uplink
@@ -88,6 +88,7 @@ def start_node(name: str, node: str, world: Underlay, user_data: str) -> BoxStat
         if state and state.user_data_sha256 == digest and _leader(here, node):
             return state
         _scrap(here, node)
+        room.check_inotify()
         wiring.end_silence(here, uplink)
         state = BoxState(
             instance_id=f"i-{secrets.token_hex(8)}",

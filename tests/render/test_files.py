@@ -95,7 +95,7 @@ def test_the_user_data_know_only_keys_that_cloud_init_knows() -> None:
     """The schema check lets unknown top-level keys pass."""
     known = {
         "hostname", "preserve_hostname", "manage_etc_hosts", "ssh_pwauth", "disable_root",
-        "ssh_authorized_keys", "bootcmd", "write_files",
+        "ssh_authorized_keys", "updates", "bootcmd", "write_files",
     }  # fmt: skip
     document = yaml.safe_load(user_data(plan_of(prod()), "lax-vultr-1", SEED))
     assert set(document) <= known

@@ -19,9 +19,12 @@ from typing import Any, TypeVar
 import pytest
 
 from mesh.cli.environment import environment, state_folder
+from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world
+from mesh.plan import make
+from mesh.spec import load, read_stack_file
+from tests.lab.ear import Ear
 from tests.stacks import ROOT
-from tests.twin.listener import Listener
 
 T = TypeVar("T")
 NAME = "twin"
@@ -84,14 +87,15 @@ def until(holds: Callable[[], T], seconds: float, what: str) -> T:
 
 
 @pytest.fixture(scope="session")
-def listener() -> Iterator[Listener]:
-    """Listens on the machine's own interfaces while the lab lives."""
-    with Listener() as heard:
+def ear() -> Iterator[Ear]:
+    """Listens on the machine's own interfaces from before the lab is up until after its end."""
+    plan = make(load("lab", read_stack_file(ROOT / "Pulumi.lab.yaml"), ROOT).spec)
+    with Ear(underlay(plan)) as heard:
         yield heard
 
 
 @pytest.fixture(scope="session")
-def twin(listener: Listener) -> Iterator[Twin]:
+def twin(ear: Ear) -> Iterator[Twin]:
     """The lab, up; whatever happens, nothing of it stays."""
     os.environ["MESH_LAB"] = NAME
     state = state_folder(ROOT)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from mesh.cli.environment import lab_name
+from tests.lab.ear import Ear
 from tests.stacks import ROOT
 from tests.twin.conftest import NODES, Twin, until
-from tests.twin.listener import Listener
 from tests.twin.test_network import SERVICE, answered_by
 
 
@@ -113,15 +113,13 @@ def answers(twin: Twin, node: str) -> bool:
     return all(twin.whoami("client-ord", address) == node for address in addresses)
 
 
-def test_no_packet_of_the_lab_was_seen_on_the_machines_own_interfaces(
-    twin: Twin, listener: Listener
-) -> None:
+def test_no_packet_of_the_lab_was_seen_on_the_machines_own_interfaces(twin: Twin, ear: Ear) -> None:
     assert twin.whoami("client-lax", SERVICE["ipv4"])
-    # Traffic of the machine's own shows that the listener hears.
+    # Traffic of the machine's own shows that the ear is not deaf.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.sendto(b"heard", ("127.0.0.1", 9))
-    until(lambda: listener.frames, 5, "the listener hears the loopback interface")
-    assert listener.lab == []
+    until(lambda: ear.heard, 5, "the ear hears the loopback interface")
+    assert ear.lab == []
 
 
 def test_destroy_leaves_nothing(twin: Twin) -> None:
