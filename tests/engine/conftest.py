@@ -1,0 +1,162 @@
+"""The real engine on the program, with a state, a home and a lab of the tests' own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.cli.environment import environment
+from mesh.cli.working_copy import prepare
+from mesh.lab.world import clear_world
+from tests.stacks import ROOT
+
+LAB = "engine"
+WITH_CONFIG = ("preview", "up", "refresh", "destroy", "config")
+
+
+@dataclass
+class Engine:
+    """`pulumi` on one stack. Whatever it printed is kept in ``said``."""
+
+    state: Path
+    stack: str
+    config: Path
+    environment: Mapping[str, str]
+    said: list[str] = field(default_factory=list)
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `pulumi …` to its end."""
+        done = subprocess.run(
+            self._command(*arguments), cwd=self._folder(arguments[0]), env=self.environment,
+            capture_output=True, text=True, check=False, timeout=400,
+        )  # fmt: skip
+        self.said.append(done.stdout + done.stderr)
+        if check and done.returncode:
+            pytest.fail(f"pulumi {' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def killed(self, *arguments: str, at: str) -> None:
+        """Run `pulumi …` and kill the engine, and nothing else, when it has said ``at``."""
+        engine = subprocess.Popen(
+            self._command(*arguments), cwd=self._folder(arguments[0]), env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert engine.stdout is not None
+        seen = ""
+        for line in engine.stdout:
+            seen += line
+            if at in line:
+                break
+        engine.send_signal(signal.SIGKILL)
+        engine.wait()
+        engine.stdout.close()
+        self.said.append(seen)
+        assert at in seen, seen
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+        outputs: dict[str, Any] = json.loads(self.run("stack", "output", "--json").stdout)
+        return outputs
+
+    def resources(self, *options: str) -> list[dict[str, Any]]:
+        """What the state holds, but the stack itself."""
+        exported = json.loads(self.run("stack", "export", *options).stdout)
+        resources: list[dict[str, Any]] = exported["deployment"].get("resources", [])
+        return [r for r in resources if r["type"] != "pulumi:pulumi:Stack"]
+
+    def _command(self, *arguments: str) -> list[str]:
+        file = ["--config-file", str(self.config)] if arguments[0] in WITH_CONFIG else []
+        return ["pulumi", "--non-interactive", *arguments, "--stack", self.stack, *file]
+
+    def _folder(self, command: str) -> Path:
+        """The engine may write a stack file where it runs: never into the checkout."""
+        return ROOT if command in WITH_CONFIG else self.state
+
+
+def engine_of(state: Path) -> Engine:
+    """The lab's stack in that folder, with all that its first deployment needs."""
+    own = environment(ROOT, state)
+    return Engine(state, "lab", prepare(ROOT, state, own), own)
+
+
+def changed(engine: Engine, folder: Path, keys: Mapping[str, Any]) -> Engine:
+    """The same stack with other keys in its stack file; None removes a key."""
+    document = yaml.safe_load(engine.config.read_text())
+    for key, value in keys.items():
+        document["config"].pop(f"mesh:{key}", None)
+        if value is not None:
+            document["config"][f"mesh:{key}"] = value
+    path = folder / engine.config.name
+    path.write_text(yaml.safe_dump(document))
+    return Engine(engine.state, engine.stack, path, engine.environment)
+
+
+def secrets_of(resources: object) -> set[str]:
+    """Every secret text of an export with ``--show-secrets`` that cannot occur by chance."""
+    if isinstance(resources, dict):
+        if "plaintext" in resources:
+            return _texts(json.loads(resources["plaintext"]))
+        return {text for value in resources.values() for text in secrets_of(value)}
+    if isinstance(resources, list):
+        return {text for value in resources for text in secrets_of(value)}
+    return set()
+
+
+def _texts(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return {text for each in value.values() for text in _texts(each)}
+    return {value} if isinstance(value, str) and len(value) >= 16 else set()
+
+
+def orphans(engine: Engine) -> list[str]:
+    """Plugins and programs of this engine that still run."""
+    mark = f"PULUMI_HOME={engine.environment['PULUMI_HOME']}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if mark in variables and "pulumi.dynamic" in line:
+            found.append(line)
+    return found
+
+
+def until_none(engine: Engine, seconds: float) -> None:
+    """Wait until no provider of the engine runs any more."""
+    end = time.monotonic() + seconds
+    while left := orphans(engine):
+        assert time.monotonic() < end, left
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def own_lab() -> Iterator[None]:
+    """A lab name of these tests; whatever happens, nothing of it stays."""
+    before = os.environ.get("MESH_LAB")
+    os.environ["MESH_LAB"] = LAB
+    clear_world(LAB)
+    try:
+        yield
+    finally:
+        clear_world(LAB)
+        os.environ.pop("MESH_LAB")
+        if before is not None:
+            os.environ["MESH_LAB"] = before
+
+
+@pytest.fixture(scope="module")
+def engine(own_lab: None, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """A fresh stack of which nothing exists."""
+    return engine_of(tmp_path_factory.mktemp("state"))

@@ -1,0 +1,99 @@
+"""The life of a stack under the real engine, in order: a killed run, two that go through, the loss
+of everything, and the end. (What else an operator does is told in tests/twin.)"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.lab.world import clear_world
+from tests.engine.conftest import LAB, Engine, secrets_of, until_none
+
+pytestmark = [pytest.mark.engine, pytest.mark.lab]
+
+UP = ("up", "--yes", "--skip-preview")
+
+
+def by_name(engine: Engine) -> dict[str, dict[str, Any]]:
+    """The resources of the state by the last part of their URN."""
+    return {r["urn"].rpartition("::")[2]: r for r in engine.resources()}
+
+
+def generation(engine: Engine) -> int:
+    """The number of the generation in force."""
+    number: int = by_name(engine)["mesh-generation"]["outputs"]["generation"]
+    return number
+
+
+def test_up_goes_through_after_a_run_that_was_killed(engine: Engine) -> None:
+    engine.killed(*UP, at="joined")
+    until_none(engine, 15)
+    engine.run("cancel", "--yes")
+    engine.run(*UP, "--refresh")
+    assert generation(engine) >= 1
+
+
+def test_a_second_up_changes_neither_resources_nor_outputs(engine: Engine) -> None:
+    before, outputs = identities(engine), engine.outputs()
+    engine.run(*UP, "--expect-no-changes")
+    assert engine.outputs() == outputs
+    assert identities(engine) == before
+
+
+def identities(engine: Engine) -> dict[str, tuple[Any, Any]]:
+    """Each resource's id and pickled provider."""
+    return {
+        name: (resource.get("id"), resource.get("outputs", {}).get("__provider"))
+        for name, resource in by_name(engine).items()
+    }
+
+
+def test_outputs_name_every_node_and_the_registry(engine: Engine) -> None:
+    topology = engine.outputs()["topology"]
+    assert set(topology["nodes"]) == set(engine.outputs()["access"])
+    assert topology["registries"] == ["https://203.0.113.1:8443"]
+
+
+def test_what_must_survive_is_not_deleted_by_accident(engine: Engine) -> None:
+    refused = engine.run("destroy", "--preview-only", "--run-program", check=False)
+    assert refused.returncode
+    assert "protect" in refused.stdout + refused.stderr
+
+
+def test_a_fleet_that_is_gone_altogether_is_made_again(engine: Engine) -> None:
+    """As after a restart of the machine: the addresses and the operator's key are the same."""
+    before, number = by_name(engine), generation(engine)
+    clear_world(LAB)
+    engine.run("refresh", "--yes", "--skip-preview")
+    assert not [name for name in by_name(engine) if name.endswith("-instance")]
+    engine.run(*UP)
+    after = by_name(engine)
+    for name in ("mesh-operator", "mesh-mia-vultr-1-address"):
+        assert after[name]["id"] == before[name]["id"]
+    name = "mesh-mia-vultr-1-instance"
+    assert after[name]["id"] != before[name]["id"]
+    assert generation(engine) > number
+
+
+def test_no_secret_was_ever_shown(engine: Engine) -> None:
+    said = list(engine.said)
+    secrets = secrets_of(engine.resources("--show-secrets"))
+    assert len(secrets) >= 6, "the operator's key, the password, four nodes' user data"
+    said.append(json.dumps(engine.resources()))
+    said.append(engine.run("preview", "--diff").stdout)
+    for secret in secrets:
+        for text in said:
+            assert secret not in text
+
+
+def test_destroy_leaves_nothing(engine: Engine) -> None:
+    given_up = ("--run-program", "--config", "mesh:protect=false")
+    engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    assert engine.resources() == []
+    assert not list(Path("/run/netns").glob(f"mesh-{LAB}-*"))
+    assert not Path(f"/run/anycast-mesh/{LAB}").exists()
+    assert not Path(f"/var/lib/anycast-mesh/{LAB}").exists()
+    until_none(engine, 15)

@@ -1,0 +1,93 @@
+"""`pulumi preview` by the real engine: what it shows and refuses, and that it changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.engine.conftest import LAB, Engine, changed
+from tests.stacks import ROOT
+
+pytestmark = pytest.mark.engine
+
+
+def untouched(engine: Engine) -> bool:
+    """Whether neither the state nor the machine knows anything of the stack."""
+    return not engine.resources() and not Path(f"/run/anycast-mesh/{LAB}").exists()
+
+
+def password(engine: Engine) -> str:
+    """The account's password, which no other command may show."""
+    done = engine.run("config", "get", "mesh:bgpPassword-vultr")
+    engine.said.pop()
+    return done.stdout.strip()
+
+
+def test_shows_every_resource_while_no_address_is_known(engine: Engine) -> None:
+    shown = engine.run("preview").stdout
+    assert "21 to create" in shown.replace("+ ", "")
+    for name in ("mesh", "mesh-ord", "mesh-ord-vultr-1", "mesh-ord-vultr-1-instance"):
+        assert f" {name} create" in shown
+    assert "[unknown]" in shown
+    assert untouched(engine)
+
+
+def test_shows_no_secret_even_in_detail(engine: Engine) -> None:
+    secret = password(engine)
+    shown = engine.run("preview", "--diff").stdout
+    assert "mesh-generation" in shown
+    assert secret not in shown
+    assert len(secret) > 16
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"asn": 64512}, ["mesh:asn = 64512", "private"]),
+        ({"asn": 64512, "whoami": "perhaps"}, ["mesh:asn", "mesh:whoami"]),
+        ({"bgpPassword-vultr": None}, ["mesh:bgpPassword-vultr = unset", "config set --secret"]),
+        ({"bgpPassword-vultr": "changeme"}, ["mesh:bgpPassword-vultr = [secret]", "placeholder"]),
+        ({"prefixes": {"ipv4": "192.30.120.1/23"}}, ["mesh:prefixes.ipv4", "192.30.120.0/23"]),
+        ({"nodes": {"atl-vultr-1": {"number": 9}}}, ["atl-vultr-1"]),
+        ({"admin": {"ssh": ["0.0.0.0/0"]}}, ["mesh:admin.ssh", "0.0.0.0/0"]),
+        ({"twin": "nothing"}, ["Pulumi.nothing.yaml", "prod"]),
+        ({"colour": "blue"}, ["mesh:colour = blue", "unknown"]),
+    ],
+)
+def test_refuses_bad_configuration_with_key_value_reason_and_cure(
+    engine: Engine, tmp_path: Path, keys: dict[str, Any], said: list[str]
+) -> None:
+    done = changed(engine, tmp_path, keys).run("preview", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode
+    assert all(part in text for part in said), text
+    assert "Traceback" not in text
+    assert untouched(engine)
+
+
+def test_refuses_a_provider_that_nothing_here_can_make(engine: Engine, tmp_path: Path) -> None:
+    """The production stack itself, until its provider has a driver."""
+    original = yaml.safe_load((ROOT / "Pulumi.prod.yaml").read_text())["config"]
+    keys = {key.removeprefix("mesh:"): value for key, value in original.items()}
+    own = yaml.safe_load(engine.config.read_text())["config"]["mesh:admin"]
+    done = changed(engine, tmp_path, keys | {"twin": None, "admin": own}).run(
+        "preview", check=False
+    )
+    text = done.stdout + done.stderr
+    assert done.returncode
+    assert "mesh:nodes = ewr-vultr-1, lax-vultr-1, mia-vultr-1, ord-vultr-1" in text
+    assert "no driver" in text
+    assert "Traceback" not in text
+
+
+def test_refuses_a_stack_file_that_is_not_yaml(engine: Engine, tmp_path: Path) -> None:
+    broken = tmp_path / "Pulumi.lab.yaml"
+    broken.write_text("config:\n  mesh:asn: [27218\n")
+    done = Engine(engine.state, "lab", broken, engine.environment).run("preview", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode
+    assert "YAML" in text
+    assert "Traceback" not in text
