@@ -63,7 +63,7 @@ def fetch(recipe: Recipe, step: Step) -> Path:
         return recipe.path
     make_folder(root())
     with (root() / f"{recipe.name}.lock").open("w") as lock:
-        _wait_for(lock.fileno(), step)
+        hold(lock.fileno(), step.say)
         if recipe.path.is_dir():
             return recipe.path
         for leftover in root().glob(f"{recipe.name}-*.part"):
@@ -151,11 +151,10 @@ def mounts_below(folder: Path, mountinfo: str) -> list[str]:
     return [mount for mount in points if Path(mount).is_relative_to(folder)]
 
 
-def _wait_for(descriptor: int, step: Step) -> None:
-    """Take the lock; say so when another set-up holds it."""
+def hold(descriptor: int, say: Callable[[str], None]) -> None:
+    """Take the lock on an open file; say so when another set-up holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        step.say("another set-up on this machine is building the same thing; waiting for it")
-        step.doing("waiting for another set-up")
+        say("another set-up on this machine works on the same thing; waiting for it")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
