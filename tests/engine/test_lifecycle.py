@@ -4,13 +4,15 @@ of everything, and the end. (What else an operator does is told in tests/twin.)"
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh.lab.world import clear_world
-from tests.engine.conftest import LAB, Engine, secrets_of, until_none
+from tests.engine.conftest import LAB, Engine, changed, secrets_of, until_none
+from tests.program.recording import KEYS
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
@@ -55,6 +57,32 @@ def test_outputs_name_every_node_and_the_registry(engine: Engine) -> None:
     topology = engine.outputs()["topology"]
     assert set(topology["nodes"]) == set(engine.outputs()["access"])
     assert topology["registries"] == ["https://203.0.113.1:8443"]
+
+
+NEW_NODE = {f"mesh-lax-vultr-2{part}" for part in ("", "-address", "-instance")}
+
+
+@pytest.mark.parametrize(
+    ("keys", "created", "updated"),
+    [
+        ({"whoami": False}, set(), {"mesh-generation"}),
+        ({"admin": {"ssh": ["198.51.100.250/32"], "keys": KEYS}}, set(), {"mesh-generation"}),
+        (
+            {"nodes": {"lax-vultr-2": {"number": 9}}},
+            NEW_NODE,
+            {"mesh-generation", "mesh-lab-world"},
+        ),
+    ],
+    ids=["a setting of the network", "other keys to log in with", "one node more"],
+)
+def test_a_change_of_the_plan_touches_no_server_that_runs(
+    engine: Engine, tmp_path: Path, keys: dict[str, Any], created: set[str], updated: set[str]
+) -> None:
+    shown = changed(engine, tmp_path, keys).run("preview").stdout
+    steps = re.findall(r"^ *([-+~]+) +\S+:\S+ (\S+) (?:create|update|replace|delete)", shown, re.M)
+    assert {name for sign, name in steps if sign == "+"} == created
+    assert {name for sign, name in steps if sign == "~"} == updated
+    assert {sign for sign, _ in steps} <= {"+", "~"}
 
 
 def test_what_must_survive_is_not_deleted_by_accident(engine: Engine) -> None:

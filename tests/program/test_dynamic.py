@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import pickletools
 import socket
 import subprocess
@@ -103,6 +104,11 @@ class TestWorld:
         olds = {"lab": "tests", "plan": write_plan(PLAN), "passwords": {"vultr": PASSWORD}}
         diff = WorldProvider().diff("tests", olds, olds | news)
         assert (diff.changes, diff.replaces or []) == (changes, [])
+
+    def test_says_at_once_that_it_needs_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        with pytest.raises(LabError, match="sudo make up"):
+            WorldProvider().create({"lab": "tests", "plan": write_plan(PLAN), "passwords": {}})
 
     def test_is_gone_when_it_does_not_stand(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def nothing(_name: str) -> None:

@@ -7,6 +7,7 @@ place, so the old instance goes before the new one comes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +55,14 @@ class WorldProvider(Stub):
 
 def _raised(props: Properties) -> Properties:
     from mesh.infra.dynamic.documents import read_plan
+    from mesh.lab.errors import LabError
     from mesh.lab.world import raise_world
 
+    if os.geteuid() != 0:
+        raise LabError(
+            "the lab needs root, for its namespaces and containers: run `sudo make up` "
+            "(a preview needs nothing)"
+        )
     raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]))
     return dict(props)
 
