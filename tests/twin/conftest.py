@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from zlib import crc32
 
 import pytest
 
@@ -27,7 +28,8 @@ from tests.lab.ear import Ear
 from tests.stacks import ROOT
 
 T = TypeVar("T")
-NAME = "twin"
+# One for each checkout: a killed run's is cleared by the next, and two checkouts do not collide.
+NAME = f"twin-{crc32(str(ROOT).encode()):08x}"
 CITIES = ("ewr", "lax", "mia", "ord")
 NODES = tuple(f"{city}-vultr-1" for city in CITIES)
 
