@@ -33,8 +33,8 @@ from mesh.trust.signing import Purpose, Signed
 
 FACTS_AGE = 1.0
 """Seconds for which the facts are not asked for again."""
-HEALTH_EVERY = 2.0
-"""Seconds between two looks at the sessions for the report."""
+HEALTH_EVERY = (0.4, 2.0)
+"""Seconds between two looks at the sessions for the report: while one is down, and else."""
 HEARTBEAT = 30.0
 """Seconds after which a report is sent although nothing has changed."""
 
@@ -297,14 +297,16 @@ class Agent:
         """Reports whenever something has changed, and once in a while when nothing has."""
         last: tuple[object, ...] | None = None
         sent = 0.0
+        well = False
         while not self.stop.is_set():
-            self._health_news.wait(HEALTH_EVERY)
+            self._health_news.wait(HEALTH_EVERY[well])
             self._health_news.clear()
             with self._lock:
                 outcome = self._outcome
             if outcome is None:
                 continue
             health = self._health()
+            well = all(state == "Established" for state in health.sessions.values())
             now = (*outcome[1:], outcome[0].envelope.digest, health)
             if now != last or time.monotonic() - sent >= HEARTBEAT:
                 last, sent = now, time.monotonic()

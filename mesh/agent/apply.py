@@ -166,9 +166,11 @@ class Applier:
                 saved.append(Saved(change.path, None, 0, 0))
                 continue
             backup = f"{_BACKUP}/{index}"
-            self._host.write(backup, change.old, 0o600)
+            self._host.write(backup, change.old, 0o600, flush=False)
             status = self._host.path(change.path).lstat()
             saved.append(Saved(change.path, backup, status.st_mode & 0o7777, status.st_gid))
+        # What the journal speaks of is on the disk before the journal is.
+        self._host.flush(places.STATE)
         journal = Journal(tuple(saved), before, after)
         self._host.write(JOURNAL, dump(journal), 0o600)
         return journal
@@ -193,6 +195,8 @@ class Applier:
             log.warning("rolling-back", reason=error)
             self._roll_back(journal)
             raise CommandFailed(str(error)) from None
+        # Until here a power cut ends in the journal's state; from here on in the new one.
+        self._host.flush("/etc", places.STATE)
         self._forget()
 
     def _swap(self, changes: Sequence[Change], changed: Mapping[str, Content]) -> None:
@@ -201,7 +205,7 @@ class Applier:
                 self._host.remove(change.path)
             else:
                 content = changed[change.path]
-                self._host.write(change.path, content.data, content.mode, content.gid)
+                self._host.write(change.path, content.data, content.mode, content.gid, flush=False)
 
     def _bring_up(self, changes: Sequence[Change], node: Node, before: tuple[str, ...]) -> None:
         _each(KINDS, changes, lambda kind, own: kind.apply(node, own))

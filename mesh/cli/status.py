@@ -116,12 +116,18 @@ def _plain(value: Any) -> Any:
 
 def _print(found: MeshStatus) -> None:
     console = Console(highlight=False)
-    table = Table("node", "state", "generation", "announces", "services", "sessions", "last word")
+    table = Table("node", "state", "generation", "announces", "services", "sessions", box=None)
     for name, node in found.nodes.items():
         table.add_row(name, *(escape(cell) for cell in _cells(node)))
     console.print(f"generation {found.generation}" + (" (taken down)" if found.retired else ""))
     console.print(table)
     for name, node in found.nodes.items():
+        down = sorted(name for name, state in node.sessions.items() if state != "Established")
+        if down:
+            console.print(f"{name}: down: {', '.join(map(escape, down))}")
+        if node.state == "silent":
+            spoke = "has said nothing yet" if node.age is None else f"last word {node.age:g} s ago"
+            console.print(f"{name}: {spoke}")
         if node.reason:
             console.print(f"{name}: {escape(node.reason)}")
         for url in node.tls_mismatches:
@@ -133,14 +139,12 @@ def _print(found: MeshStatus) -> None:
 
 def _cells(node: NodeStatus) -> tuple[str, ...]:
     up = sum(state == "Established" for state in node.sessions.values())
-    down = sorted(name for name, state in node.sessions.items() if state != "Established")
     return (
         node.state,
         str(node.generation or "-"),
         "yes" if node.in_service else "no",
         ", ".join(f"{name}{'' if up_ else ' (down)'}" for name, up_ in node.services.items()),
-        f"{up} of {len(node.sessions)}" + (f", down: {', '.join(down)}" if down else ""),
-        "never" if node.age is None else f"{node.age:g} s ago",
+        f"{up} of {len(node.sessions)}",
     )
 
 

@@ -31,7 +31,9 @@ class Order:
     ``operator_key`` is the raw Ed25519 private key, base64. ``passwords`` is keyed by provider.
     ``registries`` maps the node ids of registries to ``https://<address>:<port>``. ``namespace``
     is a name under ``/run/netns`` that every connection is made in. ``deadline`` is seconds from
-    the call. A node of ``plan.without`` is not waited for.
+    the call. A node of ``plan.without`` is not waited for. ``settle`` is how long, in seconds,
+    sessions and services get to come up once all nodes have applied; what is not up then is
+    said, and is no failure: an upstream may wait for its provider.
     """
 
     plan: Plan
@@ -42,6 +44,7 @@ class Order:
     registries: Mapping[str, str]
     namespace: str | None = None
     deadline: float = 300.0
+    settle: float = 15.0
 
 
 @dataclass(frozen=True, slots=True)

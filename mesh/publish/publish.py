@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mesh.discovery.client import Unreachable
+from mesh.plan import Plan
 from mesh.publish.desk import Clock, Desk
 from mesh.publish.generation import Made, make, make_retired
 from mesh.publish.joins import judge
@@ -85,6 +87,7 @@ class _Publication:
                 made = self._put(members, floor)
                 self._mind_certificates(made)
                 if self._wait_for_reports(made, members):
+                    self._wait_for_health(made, members)
                     break
                 # Nodes brought back a higher one that we signed once: state and registries had
                 # both lost it.
@@ -211,6 +214,24 @@ class _Publication:
                 return False
             time.sleep(POLL)
 
+    def _wait_for_health(self, made: Made, members: Mapping[str, Member]) -> None:
+        """Sessions and announcements come a moment after the configuration."""
+        identities = {node: member.identity for node, member in members.items()}
+        settled = Clock(self._order.settle)
+        while True:
+            latest = _latest(self._desk.reports(identities), made.manifest, made.digest)
+            mesh = health(self._order.plan, latest)
+            self._say(
+                f"{mesh.up} of {mesh.sessions} sessions up, "
+                f"{mesh.announcing} of {mesh.edges} edges announce"
+            )
+            if not mesh.down:
+                return
+            if settled.over or self._clock.over:
+                self._say(f"warning: not up yet: {'; '.join(mesh.down)}")
+                return
+            time.sleep(POLL)
+
     def _wait_for_withdrawals(
         self, manifest: Manifest, digest: str, members: Mapping[str, Member]
     ) -> None:
@@ -259,8 +280,48 @@ def _planned(order: Order) -> Planned:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class MeshHealth:
+    """Sessions and edges of the nodes that are waited for; ``down`` names what is missing."""
+
+    sessions: int
+    up: int
+    edges: int
+    announcing: int
+    down: tuple[str, ...]
+
+
+def health(plan: Plan, reports: Mapping[str, Report]) -> MeshHealth:
+    """How the mesh is by its nodes' last words. Sessions with a node that is gone on without
+    (``mesh:without``) are not expected to be up."""
+    absent = tuple(f"_{node.replace('-', '_')}" for node in plan.without)
+    sessions = up = edges = announcing = 0
+    down: list[str] = []
+    for node in plan.nodes:
+        if node.id in plan.without or node.id not in reports:
+            continue
+        own = reports[node.id].health
+        expected = {n: s for n, s in own.sessions.items() if not n.endswith(absent)}
+        missing = sorted(name for name, state in expected.items() if state != "Established")
+        sessions += len(expected)
+        up += len(expected) - len(missing)
+        if node.upstreams:
+            edges += 1
+            announcing += own.in_service
+            missing += [] if own.in_service else ["announces nothing"]
+        if missing:
+            down.append(f"{node.id}: {', '.join(missing)}")
+    return MeshHealth(sessions, up, edges, announcing, tuple(down))
+
+
 def _outcomes(reports: list[Report], manifest: Manifest, digest: str) -> dict[str, tuple[str, str]]:
-    """Each node's word on exactly this manifest: number, hash and nonce fit."""
+    """Each node's word on exactly this manifest."""
+    latest = _latest(reports, manifest, digest)
+    return {node: (report.outcome, report.reason) for node, report in latest.items()}
+
+
+def _latest(reports: list[Report], manifest: Manifest, digest: str) -> dict[str, Report]:
+    """The last report of each node on exactly this manifest: number, hash and nonce fit."""
     latest: dict[str, Report] = {}
     for report in reports:
         fits = (report.generation, report.manifest_sha256, report.nonce) == (
@@ -271,7 +332,7 @@ def _outcomes(reports: list[Report], manifest: Manifest, digest: str) -> dict[st
         held = latest.get(report.node)
         if fits and (held is None or held.sequence < report.sequence):
             latest[report.node] = report
-    return {node: (report.outcome, report.reason) for node, report in latest.items()}
+    return latest
 
 
 def _not_applied(manifest: Manifest, failed: Mapping[str, str], missing: list[str]) -> str:

@@ -256,6 +256,7 @@ class Network:
             "registries": self.registries(),
             "namespace": self.wire.operator,
             "deadline": 60.0,
+            "settle": 0.0,  # nobody plays the upstream here
         }
         return Order(**(values | changed))
 

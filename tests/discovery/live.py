@@ -104,6 +104,7 @@ class Fleet:
                 for node, facts in self.facts.items()
             },
             "bundle": b"a bundle",
+            "settle": 0.0,
             "registries": {"lax-vultr-1": "https://127.0.0.1:8443"},
         }
         return Order(**(values | changed))

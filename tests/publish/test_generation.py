@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, 
 from mesh.publish.desk import Desk
 from mesh.publish.generation import make
 from mesh.publish.namespace import NoWayIn, inside
-from mesh.publish.publish import _outcomes
+from mesh.publish.publish import _outcomes, health
 from mesh.publish.status import SILENT_SECONDS, node_status
 from mesh.trust import joining, keys, signing
-from mesh.trust.documents import Manifest, Part, Report
+from mesh.trust.documents import Health, Manifest, Part, Report
 from mesh.trust.encoding import dump, parse, sha256
 from mesh.trust.sealing import unseal
 from mesh.trust.signing import Purpose
@@ -213,6 +214,43 @@ def test_a_namespace_that_is_not_there_is_said_and_nothing_is_sent() -> None:
     with pytest.raises(PublishError, match="no-such-namespace"):
         publish(order, None, lambda _: None)
     assert not published(order, State(1, "0" * 64, FLEET.members()))
+
+
+# --- health --------------------------------------------------------------------------------------
+
+
+def words(**changed: Health) -> dict[str, Report]:
+    """Each node's last word: well, but for those that are named."""
+    made = FLEET.generation(7)
+    good = Health(
+        True, {"web": True}, {"vultr4": "Established", "mate4_mia_vultr_1": "Established"}
+    )
+    said = {
+        node: FLEET.report(node, made, health=changed.get(node.replace("-", "_"), good))
+        for node in FLEET.facts
+    }
+    return {node: parse(Report, signed.payload) for node, signed in said.items()}
+
+
+def test_a_mesh_is_up_when_all_sessions_are_and_all_edges_announce() -> None:
+    found = health(FLEET.plan, words())
+    assert (found.sessions, found.up, found.edges, found.announcing) == (8, 8, 4, 4)
+    assert not found.down
+
+
+def test_what_is_down_is_named_with_its_node() -> None:
+    bad = Health(False, {"web": False}, {"vultr4": "Connect", "mate4_mia_vultr_1": "Established"})
+    found = health(FLEET.plan, words(lax_vultr_1=bad))
+    assert found.down == ("lax-vultr-1: vultr4, announces nothing",)
+    assert (found.up, found.announcing) == (7, 3)
+
+
+def test_a_node_that_is_gone_on_without_is_not_waited_for() -> None:
+    away = Health(True, {"web": True}, {"vultr4": "Established", "mate4_mia_vultr_1": "Active"})
+    said = words(lax_vultr_1=away, ord_vultr_1=away, ewr_vultr_1=away)
+    assert len(health(FLEET.plan, said).down) == 3
+    without = replace(FLEET.plan, without=("mia-vultr-1",))
+    assert not health(without, said).down
 
 
 # --- status --------------------------------------------------------------------------------------
