@@ -70,7 +70,8 @@ class Mesh(ComponentResource):
         )
         self.topology = outputs.topology(plan, self.nodes, list(urls.values()))
         self.access = outputs.access(self.nodes)
-        self.register_outputs({"topology": self.topology, "access": self.access})
+        # The topology is the stack's output; said twice it would cost every preview twice.
+        self.register_outputs({"nodes": list(self.nodes), "registries": urls})
 
     def _regions(
         self, name: str, given: Configuration, drivers: Mapping[str, Driver]

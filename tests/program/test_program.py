@@ -74,7 +74,10 @@ class TestComponents:
             "instance": "i-mia-vultr-1",
             "addresses": {"ipv4": "203.0.113.25", "ipv6": "2001:db8::25"},
         }
-        assert deployed.outputs["mesh"]["topology"]["asn"] == 27218
+        assert deployed.outputs["mesh"] == {
+            "nodes": list(NODES),
+            "registries": {REGISTRY: "https://203.0.113.1:8443"},
+        }
 
     def test_the_same_configuration_gives_the_same_requests(self, deployed: Run) -> None:
         assert {n: r.inputs for n, r in run().resources.items()} == {
