@@ -50,6 +50,15 @@ class Twin:
         extra = chosen if arguments[0] in ("up", "preview", "refresh", "destroy") else chosen[:2]
         return self._run(["pulumi", "--non-interactive", *arguments, *extra], check)
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `pulumi …` on the lab's stack."""
+        chosen = ("--stack", "lab", "--config-file", str(self.state / "Pulumi.lab.yaml"))
+        return subprocess.Popen(
+            ["pulumi", "--non-interactive", *arguments, *chosen],
+            cwd=ROOT, env=environment(ROOT, self.state), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
     def exec(self, box: str, *command: str, check: bool = True) -> str:
         """What a command in a box prints."""
         return self.mesh("lab", "exec", box, "--", *command, check=check).stdout

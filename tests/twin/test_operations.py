@@ -6,14 +6,18 @@ import json
 import re
 import socket
 import subprocess
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mesh.cli.environment import lab_name
+from mesh.lab.boxes import reboot_node
+from mesh.lab.world import load as load_world
 from tests.lab.ear import Ear
 from tests.stacks import ROOT
-from tests.twin.conftest import NODES, Twin, until
+from tests.twin.conftest import NAME, NODES, Twin, until
 from tests.twin.test_network import SERVICE, answered_by
 
 
@@ -44,7 +48,7 @@ def test_a_preview_of_what_stands_changes_nothing(twin: Twin) -> None:
 def test_the_status_tells_generation_and_state_of_every_node(twin: Twin) -> None:
     status = json.loads(twin.mesh("status", "--json").stdout)
     assert set(status["nodes"]) == set(NODES)
-    assert all(node["outcome"] == "applied" for node in status["nodes"].values())
+    assert all(node["state"] == "applied" for node in status["nodes"].values())
     assert all(node["generation"] == status["generation"] for node in status["nodes"].values())
 
 
@@ -94,11 +98,38 @@ def test_a_dead_node_is_seen_by_refresh_and_repaired_by_up(twin: Twin) -> None:
         answered_by(twin, "client-mia", address, "mia-vultr-1", 20)
 
 
+def passed(moment: float) -> bool:
+    """Whether a moment of the monotonic clock is over."""
+    return time.monotonic() > moment
+
+
+# Seconds after its machine has started: before cloud-init, within it, within the bootstrap,
+# while joining, while applying its first generation.
+MOMENTS = (0.2, 0.5, 0.8, 1.1, 1.5, 2.0, 3.0, 4.5)
+
+
+def test_a_node_that_is_rebooted_at_any_moment_of_its_first_boot_still_joins(twin: Twin) -> None:
+    node = "ord-vultr-1"
+    before = instances(twin)[node]
+    twin.mesh("lab", "fault", "power-loss", node)
+    twin.pulumi("refresh", "--yes", "--skip-preview")
+    with twin.start("up", "--yes", "--skip-preview") as up:
+        until(lambda: instances(twin)[node] not in (before, None), 30, "a new instance")
+        for moment in MOMENTS:
+            started = time.monotonic()
+            until(partial(passed, started + moment), 10, "the moment has come")
+            reboot_node(NAME, node, load_world(NAME))
+        output = up.communicate(timeout=300)[0]
+    assert up.returncode == 0, output
+    until(lambda: answers(twin, node), 20, f"{node} answers")
+
+
 @pytest.mark.parametrize("node", NODES)
-def test_a_node_that_is_rebooted_comes_back_by_itself(twin: Twin, node: str) -> None:
-    twin.exec(node, "systemctl", "reboot", check=False)
-    until(lambda: not answers(twin, node), 30, f"{node} goes down")
-    twin.mesh("lab", "heal", node, check=False)
+def test_a_node_that_loses_its_power_comes_back_by_itself(twin: Twin, node: str) -> None:
+    """From its own disk, into namespaces that know nothing: firewall, addresses, tunnels, BIRD."""
+    twin.mesh("lab", "fault", "power-loss", node)
+    until(lambda: not answers(twin, node), 30, f"{node} is gone")
+    twin.mesh("lab", "heal", node)
     until(lambda: answers(twin, node), 60, f"{node} is back")
 
 
