@@ -147,6 +147,12 @@ def _prepared(client: Client, bundle: bytes, planned: Planned) -> str | None:
         is_registry = held.status == 404
         target = f"{paths.BUNDLE}/{digest}"
         put = client.ask("PUT", target, bundle, signed=is_registry, timeout=WORK_SECONDS)
+        if not put.ok and not is_registry and put.status == 403:
+            return (
+                "its server was made for another bundle than this checkout's, and has none yet; "
+                "replace it and every server that has not joined "
+                "(pulumi up --replace '**<node>-instance')"
+            )
         if not put.ok:
             return f"bundle: {put.why()}"
         if not is_registry:

@@ -65,7 +65,8 @@ def _member(
     if len(identities) > 1:
         return before, (
             f"{node}: a second identity claims its instance {instance.instance_id}; refused. "
-            "Somebody else may have its token: replace the node (mesh replace)"
+            "Somebody else may have its token: replace its server "
+            f"(pulumi up --replace '**{node}-instance')"
         )
     if not own:
         return before, ""
@@ -75,7 +76,8 @@ def _member(
         if age > TOKEN_LIFETIME:
             return None, (
                 f"{node}: its token expired {_hours(age - TOKEN_LIFETIME)} ago "
-                f"(24 hours after its instance was made); replace the node (mesh replace)"
+                f"(24 hours after its instance was made); replace its server "
+                f"(pulumi up --replace '**{node}-instance')"
             )
     planned = instance.addresses
     if facts.ipv4 != planned.ipv4:
