@@ -105,6 +105,10 @@ class TestWorld:
         diff = WorldProvider().diff("tests", olds, olds | news)
         assert (diff.changes, diff.replaces or []) == (changes, [])
 
+    def test_changes_where_the_state_is_of_another_version(self) -> None:
+        olds = {"lab": "tests", "plan": "{}", "passwords": {}}
+        assert WorldProvider().diff("tests", olds, olds | {"plan": write_plan(PLAN)}).changes
+
     def test_says_at_once_that_it_needs_root(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         with pytest.raises(LabError, match="sudo make up"):
@@ -343,6 +347,25 @@ class TestPublish:
         assert provider.read("generation", outs).id == "generation"
         provider.delete("generation", outs)
         assert len(network.retired) == 1
+
+    @pytest.mark.parametrize("key", ["plan", "fleet"])
+    def test_what_another_version_published_is_published_again_and_can_be_ended(
+        self,
+        network: Publications,
+        props: dict[str, Any],
+        capsys: pytest.CaptureFixture[str],
+        key: str,
+    ) -> None:
+        provider = PublishProvider()
+        outs = (provider.create(props).outs or {}) | {key: '{"of": "another version"}'}
+        seen = provider.read("generation", outs).outs
+        assert seen is not None
+        assert provider.diff("generation", seen, props).changes
+        provider.delete("generation", outs)
+        said = capsys.readouterr().out
+        assert "warning" in said
+        assert PASSWORD not in said
+        assert not network.retired
 
     def test_sources_that_change_meanwhile_are_not_published(
         self, network: Publications, props: dict[str, Any]

@@ -73,7 +73,11 @@ def _same_world(olds: Properties, news: Properties) -> bool:
     from mesh.infra.dynamic.documents import read_plan
     from mesh.lab.underlay import underlay
 
-    return underlay(read_plan(olds["plan"])) == underlay(read_plan(news["plan"]))
+    try:
+        before = underlay(read_plan(olds["plan"]))
+    except ValueError:
+        return False  # the plan of another version of this code
+    return before == underlay(read_plan(news["plan"]))
 
 
 class LabWorld(Resource, module="lab", name="World"):
