@@ -178,12 +178,25 @@ class Agent:
         self._watch()
 
     def _before(self) -> Part | None:
-        return None if self._state.applied is None else self._state.applied.parsed()
+        """The part in force; None where an earlier version wrote it and this one cannot read it:
+        what it has left behind is not cleared away then, and no harm."""
+        if self._state.applied is None:
+            return None
+        try:
+            return self._state.applied.parsed()
+        except Malformed as error:
+            log.warning("part-in-force", reason=error)
+            return None
 
     def _watch(self) -> None:
         content = self._host.read(places.CONFIG)
-        if content is not None:
+        if content is None:
+            return
+        try:
             self._presence.watch(parse(Config, content))
+        except Malformed as error:
+            # Of an earlier version. What is bound stays so until the next generation is applied.
+            log.warning("configuration", reason=error)
 
     def _part(self, known: Known) -> str:
         """Our part, from any registry that has it."""

@@ -160,7 +160,7 @@ def application(registry: Registry) -> FastAPI:
     @app.get(paths.API + "/nodes/{name}/config")
     async def config(name: str) -> Response:
         node, view = registry.node(name)
-        own = parse(Part, await run_in_threadpool(registry.any_part, node))
+        own = _own(await run_in_threadpool(registry.any_part, node))
         return JSONResponse(
             {
                 "node": node,
@@ -229,6 +229,14 @@ def _caller(request: Request) -> Caller:
 def _number(registry: Registry) -> int:
     current = registry.current()
     return 0 if current is None else current.manifest.generation
+
+
+def _own(text: str) -> Part:
+    try:
+        return parse(Part, text)
+    except Malformed:
+        # Of a later version: this registry's own node is about to renew it.
+        raise Refused(503, "the part is of a later version than this registry") from None
 
 
 def _asked(body: bytes) -> Address | None:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
 from mesh.discovery import paths
 from mesh.trust.encoding import sha256
 from mesh.trust.requests import Signer
+
+SLOWEST = 30.0
+"""Seconds that an answer may take to come in whole, beyond the time that it may be silent."""
 
 
 class Unreachable(OSError):
@@ -142,6 +147,7 @@ class Client:
     ) -> Answer:
         connection = self._connected(timeout)
         connection.request(method, target, body=body or None, headers=headers)
+        _tls(connection).until = time.monotonic() + timeout + SLOWEST
         response = connection.getresponse()
         content = response.read(limit + 1)
         if len(content) > limit:
@@ -158,6 +164,7 @@ class Client:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.sslsocket_class = _Impatient
             fresh = http.client.HTTPSConnection(
                 self._host, self._port, timeout=min(timeout, self._timeout), context=context
             )
@@ -166,7 +173,9 @@ class Client:
             self._connection = fresh
             certificate = _tls(fresh).getpeercert(binary_form=True)
             self.tls_sha256 = sha256(certificate) if certificate else None
-        _tls(self._connection).settimeout(timeout)
+        line = _tls(self._connection)
+        line.settimeout(timeout)
+        line.until = None
         return self._connection
 
 
@@ -178,8 +187,24 @@ def _notice_silence(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _tls(connection: http.client.HTTPSConnection) -> ssl.SSLSocket:
+class _Impatient(ssl.SSLSocket):
+    """A timeout counts from each byte, so a registry that dribbles would hold its caller for
+    ever. ``until`` (monotonic seconds) ends it."""
+
+    until: float | None = None
+
+    def recv_into(self, *given: Any, **named: Any) -> int:
+        """Reads as ever, but not past the end."""
+        if self.until is not None:
+            left = self.until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("the answer does not end")
+            self.settimeout(min(left, self.gettimeout() or left))
+        return super().recv_into(*given, **named)
+
+
+def _tls(connection: http.client.HTTPSConnection) -> _Impatient:
     socket_: socket.socket = connection.sock
-    if not isinstance(socket_, ssl.SSLSocket):
+    if not isinstance(socket_, _Impatient):
         raise http.client.NotConnected("not connected")
     return socket_

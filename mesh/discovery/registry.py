@@ -6,6 +6,7 @@ address and is the operator's to verify. A refusal changes nothing.
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -18,9 +19,10 @@ from mesh.trust.documents import (
     JoinRequest,
     Manifest,
     NodeView,
-    Part,
+    PartOwner,
     Planned,
     Report,
+    StatedIdentity,
     Views,
 )
 from mesh.trust.encoding import Malformed, dump, parse, sha256
@@ -29,6 +31,7 @@ from mesh.trust.signing import BadSignature, Purpose, Signed
 
 Address = IPv4Address | IPv6Address
 T = TypeVar("T")
+_log = logging.getLogger("anycast-mesh.registry")
 
 
 class Refused(Exception):
@@ -72,17 +75,25 @@ class Registry:
             store.put_bundle(sha256(bundle), bundle)
 
     def _load(self) -> None:
-        """Reads back what the store holds; verified again, for a disk is not trusted either."""
-        held, planned = self.store.highest(), self.store.planned()
+        """Reads back what the store holds; verified again, for a disk is not trusted either. What
+        does not hold is forgotten, so that it stands in nobody's way."""
         current = None
-        if held is not None:
-            envelope = parse(Signed, held.envelope)
-            manifest = signing.opened(self.operator, Purpose.MANIFEST, envelope, Manifest)
-            views = None if held.views is None else parse(Views, held.views)
-            current = Current(held, manifest, envelope.digest, views)
+        while current is None and (held := self.store.highest()) is not None:
+            try:
+                current = self._verified(held)
+            except (Malformed, BadSignature) as error:
+                _log.warning("generation %d is forgotten: %s", held.number, error)
+                self.store.forget(held.number)
+        planned = self.store.planned()
         with self._lock:
             self._current = current
             self._planned = None if planned is None else parse(Planned, planned)
+
+    def _verified(self, held: Held) -> Current:
+        envelope = parse(Signed, held.envelope)
+        manifest = signing.opened(self.operator, Purpose.MANIFEST, envelope, Manifest)
+        views = None if held.views is None else parse(Views, held.views)
+        return Current(held, manifest, envelope.digest, views)
 
     def current(self) -> Current | None:
         """The highest generation."""
@@ -117,7 +128,7 @@ class Registry:
         for node, text in generation.parts.items():
             if sha256(text.encode()) != manifest.nodes[node].part_sha256:
                 raise Refused(400, f"part of {node}: not the one that the manifest names")
-            if _parsed(Part, text).node != node:
+            if _parsed(PartOwner, text).node != node:
                 raise Refused(400, f"part of {node}: belongs to another node")
         if sha256(generation.views.encode()) != manifest.views_sha256:
             raise Refused(400, "views: not those that the manifest names")
@@ -155,7 +166,8 @@ class Registry:
         node = planned.nodes.get(request.node)
         if node is None or caller.address not in node.addresses:
             raise Refused(403, "not a planned node at this address")
-        self.store.put_join(request.node, request.facts.identity, body.decode())
+        identity = _parsed(StatedIdentity, request.facts).identity
+        self.store.put_join(request.node, identity, body.decode())
 
     def accept_report(self, caller: Caller, body: bytes) -> None:
         """A member's report, signed by that member."""

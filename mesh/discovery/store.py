@@ -149,6 +149,12 @@ class Store:
             _forget_old(connection)
         return True
 
+    def forget(self, number: int) -> None:
+        """Removes a manifest with its parts."""
+        with self._write() as connection:
+            connection.execute(delete(_manifests).where(_manifests.c.number == number))
+            connection.execute(delete(_parts).where(_parts.c.number == number))
+
     def part(self, number: int, node: str) -> str | None:
         """A node's part of a generation."""
         query = select(_parts.c.content).where(_parts.c.number == number, _parts.c.node == node)

@@ -6,6 +6,8 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from mesh.discovery import paths
 from mesh.discovery.client import Answer, Client, Unreachable
@@ -15,6 +17,8 @@ from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
 from mesh.trust.signing import BadSignature, Purpose, Signed
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 1.5
 """A registry whose machine is booting is asked again soon, instead of being waited for."""
@@ -99,18 +103,18 @@ class Desk:
 
     def reports(self, identities: Mapping[str, str]) -> list[Report]:
         """Reports that carry the signature of the node that they speak of; a relay's inventions
-        are left out."""
+        are left out, and so is what a terminal would obey in a node's words."""
         found: list[Report] = []
         for _, answer in self._ask("GET", paths.REPORTS):
             for text in _entries(answer):
                 with contextlib.suppress(Malformed, BadSignature):
                     envelope = parse(Signed, text)
-                    node = json.loads(envelope.payload).get("node")
+                    node = _decoded(dict, envelope.payload).get("node")
                     key = identities.get(node) if isinstance(node, str) else None
                     if key is not None:
                         report = signing.opened(key, Purpose.REPORT, envelope, Report)
                         if report.node == node:
-                            found.append(report)
+                            found.append(_shown(report))
         return found
 
     def holders(self, digest: str) -> tuple[int, int]:
@@ -118,8 +122,8 @@ class Desk:
         answered = held = 0
         for _, answer in self._ask("GET", f"{paths.API}/status"):
             answered += 1
-            with contextlib.suppress(ValueError):
-                status = json.loads(answer.body)
+            with contextlib.suppress(Malformed):
+                status = _decoded(dict, answer.body)
                 held += bool(status.get("complete") and status.get("manifest_sha256") == digest)
         return answered, held
 
@@ -167,10 +171,42 @@ def _entries(answer: Answer) -> list[str]:
     if not answer.ok:
         return []
     try:
-        entries = json.loads(answer.body)
-    except ValueError:
+        return [json.dumps(entry) for entry in _decoded(list, answer.body)]
+    except Malformed:
         return []
-    return [json.dumps(entry) for entry in entries] if isinstance(entries, list) else []
+
+
+def _decoded(kind: type[T], text: str | bytes) -> T:
+    """JSON of that outermost form, whatever a registry sends; :class:`Malformed` where it is not.
+
+    One that lies must not end the operator's run: the others are asked all the same.
+    """
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Malformed("not JSON") from None
+    if not isinstance(value, kind):
+        raise Malformed("not of the form that was asked for")
+    return value
+
+
+def _shown(report: Report) -> Report:
+    """A report with nothing in it but what prints: it ends on the operator's terminal."""
+    health = report.health
+    return replace(
+        report,
+        reason=_printable(report.reason),
+        health=replace(
+            health,
+            services={_printable(name): up for name, up in health.services.items()},
+            sessions={_printable(k): _printable(v) for k, v in health.sessions.items()},
+            tls_mismatches=tuple(map(_printable, health.tls_mismatches)),
+        ),
+    )
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 class Clock:

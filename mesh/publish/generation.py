@@ -112,7 +112,14 @@ def _secrets(order: Order, node: str) -> tuple[File, ...]:
 
 
 def _sealed(file: File, node: str, number: int, facts: Facts) -> SealedFile:
-    box = seal(facts.sealing, node, number, file.path, file.content.encode())
+    try:
+        box = seal(facts.sealing, node, number, file.path, file.content.encode())
+    except ValueError:
+        # A point of small order, which no honest node has for a key.
+        raise PublishError(
+            f"{node}: nothing can be sealed to the key that it reported; replace its server "
+            f"(pulumi up --replace '**{node}-instance')"
+        ) from None
     return SealedFile(file.path, box, file.mode, file.group)
 
 

@@ -7,12 +7,15 @@ for it, and no other identity has been seen for that instance.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from mesh.facts import Facts
 from mesh.publish.order import Fleet, Instance, Member
 from mesh.trust import joining
 from mesh.trust.documents import JoinRequest
+from mesh.trust.encoding import Malformed
 
 TOKEN_LIFETIME = timedelta(hours=24)
 """How long after its instance was made a token lets a node in."""
@@ -34,20 +37,21 @@ def judge(
 ) -> Judgement:
     """The members of the network, from those of the state and from requests to join."""
     known = {} if fleet is None else fleet.members
-    by_node: dict[str, list[JoinRequest]] = {node: [] for node in instances}
+    by_node: dict[str, list[Facts]] = {node: [] for node in instances}
     for request in requests:
         # Without a valid HMAC it is anybody's word, and not worth a line either: whoever wants to
         # be heard could fill the screen.
         instance = instances.get(request.node)
         if instance is not None and joining.is_authentic(instance.token, request):
-            by_node[request.node].append(request)
+            with suppress(Malformed):  # facts of another version: its next words will fit
+                by_node[request.node].append(joining.stated_facts(request))
     members: dict[str, Member] = {}
     problems: dict[str, str] = {}
     for node, instance in instances.items():
         before = known.get(node)
         if before is not None and before.instance_id != instance.instance_id:
             before = None  # made anew: its token is good once more
-        own = [r for r in by_node[node] if r.facts.instance_id == instance.instance_id]
+        own = [facts for facts in by_node[node] if facts.instance_id == instance.instance_id]
         member, problem = _member(node, instance, before, own, now)
         if member is not None:
             members[node] = member
@@ -57,9 +61,9 @@ def judge(
 
 
 def _member(
-    node: str, instance: Instance, before: Member | None, own: list[JoinRequest], now: datetime
+    node: str, instance: Instance, before: Member | None, own: list[Facts], now: datetime
 ) -> tuple[Member | None, str]:
-    identities = {request.facts.identity for request in own}
+    identities = {facts.identity for facts in own}
     if before is not None:
         identities.add(before.identity)
     if len(identities) > 1:
@@ -70,7 +74,7 @@ def _member(
         )
     if not own:
         return before, ""
-    facts = own[-1].facts
+    facts = own[-1]
     if before is None:
         age = now - datetime.fromisoformat(instance.created.replace("Z", "+00:00")).astimezone(UTC)
         if age > TOKEN_LIFETIME:

@@ -1,7 +1,7 @@
 """The documents that travel between operator, registries and nodes.
 
-Frozen dataclasses, parsed strictly and before use. An unknown key is an error: a document that is
-not understood is not followed.
+Frozen dataclasses, parsed strictly and before use. What a node follows (its part) has to be
+understood to the last key.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from mesh.facts import Facts
 from mesh.trust.sealing import Box
 from mesh.trust.signing import Signed
 
 _STRICT = ConfigDict(extra="forbid")
+# A key that a later version has added is passed over where an older bundle has to read on: to find
+# in the manifest which bundle replaces it, or to relay what is not its own to follow.
+_LATER = ConfigDict(extra="ignore")
 
 NodeId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -76,10 +78,18 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class PartOwner:
+    """What a registry reads of a part: whose it is."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class NodeEntry:
     """What the manifest says of a node: the hash of its part, and its Ed25519 identity."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     part_sha256: Hash
     identity: Key
 
@@ -88,7 +98,7 @@ class NodeEntry:
 class RegistryEntry:
     """A registry, and the hash of the certificate that it shows."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     url: Annotated[str, StringConstraints(pattern=r"^https://[0-9A-Za-z.:\[\]-]+$", max_length=128)]
     tls_sha256: Hash | None
 
@@ -101,7 +111,7 @@ class Manifest:
     the nodes that the network is being taken down: they withdraw, whatever the floor says.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     network: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     generation: Number
     nonce: Key
@@ -117,7 +127,7 @@ class Health:
     """How a node is: services that it serves itself, whether it announces, BGP sessions by name
     with BIRD's word for their state, registries whose certificate is not the manifest's."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     in_service: bool
     services: dict[Annotated[str, StringConstraints(max_length=64)], bool]
     sessions: dict[
@@ -135,7 +145,7 @@ class Report:
     speaks of ``generation``. ``sequence`` grows with every report of a node.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     node: NodeId
     generation: Number
     manifest_sha256: Hash
@@ -150,20 +160,28 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """A node's request to be believed: its facts, and their HMAC under a key that comes from its
-    token. The token itself stays where it is."""
+    """A node's request to be believed: its facts as text (:class:`mesh.facts.Facts`), and their
+    HMAC under a key that comes from its token. The token itself stays where it is."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     node: NodeId
-    facts: Facts
+    facts: Annotated[str, StringConstraints(max_length=16384)]
     mac: Key
+
+
+@dataclass(frozen=True, slots=True)
+class StatedIdentity:
+    """What a registry reads of a node's facts: under which key it wants to be known."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    identity: Key
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedNode:
     """Where a node will be, and the public half of its token's proof."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     region: NodeId
     addresses: tuple[IPv4Address | IPv6Address, ...]
     proof: Key
@@ -173,7 +191,7 @@ class PlannedNode:
 class Planned:
     """The nodes of the plan, before any of them has joined."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     nodes: dict[NodeId, PlannedNode]
 
 
@@ -184,7 +202,7 @@ class Views:
     ``nodes`` maps an id to its description (region, addresses, WireGuard, cloud-init).
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     firewall: dict[str, Any]
     nodes: dict[NodeId, NodeView]
 
@@ -193,7 +211,7 @@ class Views:
 class NodeView:
     """One node as the API shows it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     region: NodeId
     addresses: tuple[IPv4Address | IPv6Address, ...]
     description: dict[str, Any]
@@ -206,7 +224,7 @@ class Generation:
     """A whole generation on its way to a registry. Parts and views are texts, since their hashes
     are over their bytes."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
     manifest: Signed
     parts: dict[NodeId, str]
     views: str

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mesh.facts import Facts
 from mesh.trust import keys
 from mesh.trust.documents import JoinRequest
-from mesh.trust.encoding import Malformed, b64, canonical, dump, unb64
+from mesh.trust.encoding import Malformed, b64, canonical, dump, parse, unb64
 
 _MAC = b"anycast-mesh/v1/join-mac"
 _PROOF = b"anycast-mesh/v1/join-proof"
@@ -24,7 +24,14 @@ _PROOF = b"anycast-mesh/v1/join-proof"
 
 def join_request(token: str, node: str, facts: Facts) -> JoinRequest:
     """A node's facts under its token's HMAC."""
-    return JoinRequest(node, facts, b64(_mac(token, node, facts)))
+    text = dump(facts).decode("ascii")
+    return JoinRequest(node, text, b64(_mac(token, node, text)))
+
+
+def stated_facts(request: JoinRequest) -> Facts:
+    """The facts in a request; :class:`mesh.trust.encoding.Malformed` where they are none. Parsed
+    after the HMAC has been verified over their text, and not before."""
+    return parse(Facts, request.facts)
 
 
 def is_authentic(token: str, request: JoinRequest) -> bool:
@@ -47,7 +54,7 @@ def proof_public(token: str) -> str:
     return b64(private.public_key().public_bytes_raw())
 
 
-def _mac(token: str, node: str, facts: Facts) -> bytes:
+def _mac(token: str, node: str, facts: str) -> bytes:
     key = keys.derive(unb64(token, keys.KEY_BYTES), _MAC)
-    text = _MAC + b"\0" + canonical({"node": node}) + b"\0" + dump(facts)
+    text = _MAC + b"\0" + canonical({"node": node}) + b"\0" + facts.encode()
     return hmac.digest(key, text, "sha256")

@@ -25,6 +25,7 @@ from mesh.publish.namespace import inside
 from mesh.publish.status import MeshStatus, look
 from mesh.render import File, NodeFiles, node_files
 from mesh.trust.encoding import sha256
+from mesh.trust.joining import stated_facts
 from tests.agent.boxes import Box, Network, Wire, until
 from tests.discovery.live import certify
 from tests.stacks import plan_of, prod
@@ -548,7 +549,7 @@ def identities(mesh: Running) -> int:
         desk = Desk(order.operator_key, order.registries)
         joins = desk.joins()
         desk.close()
-        return len({join.facts.identity for join in joins if join.node == ORD})
+        return len({stated_facts(join).identity for join in joins if join.node == ORD})
 
     return inside(order.namespace, ask)
 

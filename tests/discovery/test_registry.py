@@ -163,6 +163,38 @@ def test_what_was_accepted_survives_a_restart(tmp_path: Path, fleet: Fleet) -> N
         assert ask(two, fleet, "/api/v1/parts/ord-vultr-1")[0] == 200
 
 
+def test_a_registry_relays_parts_of_a_later_version_than_its_own(
+    registry: Live, fleet: Fleet
+) -> None:
+    """Else no generation could ever bring it the bundle that understands them."""
+    made = fleet.generation(6).generation
+    parts = {
+        node: dump({**json.loads(text), "later": True}).decode()
+        for node, text in made.parts.items()
+    }
+    manifest = parse(Manifest, made.manifest.payload)
+    nodes = {
+        node: replace(entry, part_sha256=sha256(parts[node].encode()))
+        for node, entry in manifest.nodes.items()
+    }
+    envelope = signing.signed_document(fleet.key, Purpose.MANIFEST, replace(manifest, nodes=nodes))
+    assert put(registry, fleet, replace(made, manifest=envelope, parts=parts))[0] == 201
+    assert ask(registry, fleet, "/api/v1/parts/ord-vultr-1")[1] == parts["ord-vultr-1"].encode()
+    assert ask(registry, fleet, "/api/v1/nodes/lax/config")[0] == 503
+
+
+def test_what_another_operator_signed_is_not_followed_although_it_lies_here(
+    tmp_path: Path, fleet: Fleet
+) -> None:
+    with live(tmp_path, signing_public(fleet.key)) as one:
+        put(one, fleet, fleet.generation(5).generation)
+    other = Fleet()
+    with live(tmp_path, signing_public(other.key)) as two:
+        assert two.registry.current() is None
+        assert ask(two, fleet, "/api/v1/status")[0] == 401
+        assert put(two, other, other.generation(1).generation)[0] == 201
+
+
 def test_only_the_last_generations_are_kept(registry: Live, fleet: Fleet) -> None:
     for number in range(6, 10):
         put(registry, fleet, fleet.generation(number).generation)

@@ -59,6 +59,14 @@ def test_a_missing_password_names_its_key() -> None:
         make(FLEET.order(passwords={}), FLEET.members(), 1)
 
 
+def test_a_key_that_nothing_can_be_sealed_to_names_its_node() -> None:
+    members = FLEET.members()
+    bad = replace(members["lax-vultr-1"].facts, sealing="A" * 43 + "=")
+    members["lax-vultr-1"] = replace(members["lax-vultr-1"], facts=bad)
+    with pytest.raises(PublishError, match="lax-vultr-1: nothing can be sealed"):
+        make(FLEET.order(), members, 1)
+
+
 def test_the_state_is_text_and_comes_back() -> None:
     state = State(7, "0" * 64, FLEET.members())
     assert load_fleet(dump_fleet(state)) == state

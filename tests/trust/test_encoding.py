@@ -62,6 +62,21 @@ def test_an_unknown_key_is_refused() -> None:
         parse(PublicFile, json.dumps(file | {"owner": "nobody"}))
 
 
+def test_an_older_reader_finds_its_replacement_in_a_manifest_of_a_later_version() -> None:
+    entry = {"part_sha256": "0" * 64, "identity": "A" * 43 + "=", "new": 1}
+    later = {
+        "network": "n", "generation": 7, "nonce": "A" * 43 + "=", "bundle": "1" * 64,
+        "registries": [], "nodes": {"lax-vultr-1": entry}, "views_sha256": "0" * 64, "new": {},
+    }  # fmt: skip
+    assert parse(Manifest, json.dumps(later)).bundle == "1" * 64
+
+
+def test_a_part_of_a_later_version_is_not_followed() -> None:
+    part = {"node": "a", "files": [], "units": [], "sealed": [], "new": 1}
+    with pytest.raises(Malformed, match="new"):
+        parse(Part, json.dumps(part))
+
+
 def test_an_error_never_quotes_what_came_in() -> None:
     """It may be a secret, and ends up in logs and answers."""
     with pytest.raises(Malformed) as caught:

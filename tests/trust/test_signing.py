@@ -131,6 +131,10 @@ def test_a_request_shows_the_token_without_carrying_it() -> None:
         assert secret not in wire
 
 
+def stating(**changed: str) -> str:
+    return dump(replace(FACTS, **changed)).decode()  # type: ignore[arg-type]
+
+
 TOKEN = keys.join_token(PRIVATE, "lax-vultr-1")
 REQUEST = joining.join_request(TOKEN, "lax-vultr-1", FACTS)
 STRANGER = joining.join_request(b64(bytes(32)), "lax-vultr-1", FACTS)
@@ -144,13 +148,14 @@ STRANGER = joining.join_request(b64(bytes(32)), "lax-vultr-1", FACTS)
         replace(REQUEST, mac=b64(bytes(32))),
         replace(REQUEST, mac=""),
         replace(REQUEST, node="ord-vultr-1"),
-        replace(REQUEST, facts=replace(FACTS, sealing=OURS)),
-        replace(REQUEST, facts=replace(FACTS, identity=PUBLIC)),
-        replace(REQUEST, facts=replace(FACTS, instance_id="i-other")),
+        replace(REQUEST, facts=stating(sealing=OURS)),
+        replace(REQUEST, facts=stating(identity=PUBLIC)),
+        replace(REQUEST, facts=stating(instance_id="i-other")),
+        replace(REQUEST, facts=REQUEST.facts + " "),
     ],
     ids=[
         "guessed token", "mac of another", "zero mac", "no mac", "another node",
-        "another sealing key", "another identity", "another instance",
+        "another sealing key", "another identity", "another instance", "another text",
     ],
 )  # fmt: skip
 def test_a_request_that_is_not_the_tokens_is_not_believed(request_: JoinRequest) -> None:

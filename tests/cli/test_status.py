@@ -1,0 +1,95 @@
+"""``mesh status``: what is read from the stack's state, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from mesh.cli import status as module
+from mesh.cli.main import app
+from mesh.publish import Fleet as State
+from mesh.publish import dump_fleet
+from mesh.publish.status import MeshStatus, NodeStatus
+from tests.discovery.live import Fleet
+
+FLEET = Fleet()
+SIGNATURE = "4dabf18193072939515e22adb298388d"
+
+
+def secret(value: str) -> dict[str, str]:
+    """As `pulumi stack export --show-secrets` writes a secret."""
+    return {SIGNATURE: "1b47061264138c4ac30d75fd1eb44270", "plaintext": json.dumps(value)}
+
+
+def state(**outputs: Any) -> dict[str, Any]:
+    publish = {"type": "pulumi-python:dynamic/mesh:Publish", "outputs": outputs}
+    stack = {"type": "pulumi:pulumi:Stack"}
+    return {"version": 3, "deployment": {"resources": [stack, publish]}}
+
+
+GOOD = state(
+    operator_key=secret(FLEET.key),
+    registries={"lax-vultr-1": "https://203.0.113.1:8443"},
+    namespace="mesh-lab-operator",
+    fleet=dump_fleet(State(7, "0" * 64, FLEET.members())),
+)
+
+
+def test_the_publication_is_found_in_the_state_with_its_secrets_in_clear() -> None:
+    found = module.published(GOOD)
+    assert found.operator_key == FLEET.key
+    assert found.fleet.generation == 7
+    assert found.namespace == "mesh-lab-operator"
+    assert FLEET.key not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({}, "nothing has been published"),
+        ({"deployment": {"resources": None}}, "nothing has been published"),
+        (state(fleet=None), "nothing has been published"),
+        (state(fleet="{}", operator_key="", registries={}), "the stack's state"),
+    ],
+)
+def test_a_state_without_a_publication_is_said(document: dict[str, Any], words: str) -> None:
+    with pytest.raises(module.NoState, match=words):
+        module.published({key: value for key, value in document.items() if value is not None})
+
+
+WELL = NodeStatus("applied", 7, 1.0, "", True, {"web": True}, {"vultr4": "Established"})
+ILL = NodeStatus("failed", 6, 1.0, "bird refuses: line 7", True, {"web": False}, {"vultr4": "Idle"})
+
+
+@pytest.mark.parametrize(
+    ("node", "code"), [(WELL, 0), (ILL, 1), (NodeStatus("silent", 0, None), 1)]
+)
+def test_the_exit_code_says_whether_all_is_well(
+    monkeypatch: pytest.MonkeyPatch, node: NodeStatus, code: int
+) -> None:
+    found = MeshStatus(7, 7, False, {"https://203.0.113.1:8443": "ok"}, {"lax-vultr-1": node})
+    monkeypatch.setattr(module, "exported", lambda _: GOOD)
+    monkeypatch.setattr(module, "look", lambda *_: found)
+    shown = CliRunner().invoke(app, ["status", "--json"])
+    assert shown.exit_code == code
+    nodes = json.loads(shown.stdout)["nodes"]
+    assert nodes["lax-vultr-1"]["state"] == node.state
+    table = CliRunner().invoke(app, ["status"])
+    assert table.exit_code == code
+    assert node.reason in table.stdout
+    assert FLEET.key not in table.stdout + shown.stdout
+
+
+def test_a_stack_that_cannot_be_read_is_an_error_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nothing(_: str) -> dict[str, Any]:
+        raise module.NoState("stack lab: no such stack")
+
+    monkeypatch.setattr(module, "exported", nothing)
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 2
+    assert "no such stack" in shown.output

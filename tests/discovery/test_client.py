@@ -1,0 +1,51 @@
+"""A registry that lies holds up nobody."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mesh.discovery import client as client_module
+from mesh.discovery.client import Client, Unreachable
+from tests.discovery.live import certify
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.fixture
+def dribbler(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server that answers with a beginning, and then the next byte just before each timeout."""
+    certify(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    listening = socket.create_server(("127.0.0.1", 0))
+    stop = threading.Event()
+
+    def serve() -> None:
+        with suppress(OSError):
+            connection = context.wrap_socket(listening.accept()[0], server_side=True)
+            connection.recv(4096)
+            connection.sendall(request.param)
+            while not stop.wait(0.1):
+                connection.sendall(b"x")
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+    stop.set()
+    listening.close()
+
+
+@pytest.mark.parametrize("dribbler", [HEAD, b"HTTP/1.1 200 OK\r\nX: "], indirect=True)
+def test_an_answer_that_dribbles_has_an_end(dribbler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "SLOWEST", 0.5)
+    began = time.monotonic()
+    with Client(dribbler, timeout=0.5) as client, pytest.raises(Unreachable, match="does not end"):
+        client.ask("GET", "/api/v1/manifest")
+    assert 0.9 < time.monotonic() - began < 3
