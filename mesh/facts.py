@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 # These texts are written into configuration files, so what they may hold is said here, and holds
 # wherever facts are parsed with a TypeAdapter: on the operator's side of every join.
@@ -20,6 +20,16 @@ Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$")]
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z.+~:_-]{1,64}$")]
 InstanceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _unscoped(address: IPv6Address) -> IPv6Address:
+    """A zone may hold any text at all, and would be written into files with its address."""
+    if address.scope_id is not None:
+        raise ValueError("an address with a zone")
+    return address
+
+
+Address6 = Annotated[IPv6Address, AfterValidator(_unscoped)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +42,9 @@ class Facts:
     """The interface that holds the main address: found by address, never by name."""
     ipv4: IPv4Address
     """Main address, the source of the IPv4 upstream session."""
-    ipv6: IPv6Address | None
+    ipv6: Address6 | None
     gateway4: IPv4Address | None
-    gateway6: IPv6Address | None
+    gateway6: Address6 | None
     mtu: Annotated[int, Field(ge=576, le=65535)]
     bird: Version
     """Version of BIRD as ``bird --version`` prints it, for example ``2.17.1``."""
