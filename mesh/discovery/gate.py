@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mesh.discovery import paths
-from mesh.discovery.limits import Rate
-from mesh.discovery.registry import Caller, Refused, Registry, parsed_address
+from mesh.discovery.limits import Rate, Waiting
+from mesh.discovery.registry import Address, Caller, Refused, Registry, parsed_address
 from mesh.trust.encoding import sha256
 from mesh.trust.requests import Claim, Nonces
 
@@ -80,6 +80,8 @@ class Gate:
         # Per source: a node polls, fetches and reports a few times a second when it is new.
         self._strangers = Rate(rate=30, burst=120)
         self._joins = Rate(rate=2, burst=20)
+        # Bodies that strangers may make us hold, a megabyte each.
+        self._large = Waiting(per_source=2, total=32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -108,7 +110,9 @@ class Gate:
                 raise Refused(429, "too many requests")
             if scope["path"] == paths.JOIN and not self._joins.allows(address):
                 raise Refused(429, "too many requests to join")
-            return Caller(None, "", address), await _read(headers, receive, door.body)
+            return Caller(None, "", address), await self._of_stranger(
+                door, address, headers, receive
+            )
         claim = self._claim(headers, scope)
         if claim is None:
             if not self._strangers.allows(address):
@@ -129,6 +133,18 @@ class Gate:
         if sha256(body) != claim.sha256:
             raise Refused(401, "the body is not the one that was signed")
         return Caller(claim.kind, claim.id, address), body
+
+    async def _of_stranger(
+        self, door: Door, address: Address, headers: Headers, receive: Receive
+    ) -> bytes:
+        if door.body <= paths.MAX_SMALL:
+            return await _read(headers, receive, door.body)
+        if not self._large.enter(address):
+            raise Refused(429, "too many large requests at the same time")
+        try:
+            return await _read(headers, receive, door.body)
+        finally:
+            self._large.leave(address)
 
     def _claim(self, headers: Headers, scope: Scope) -> Claim | None:
         """The caller's claim where everything about it holds; its nonce is spent then."""

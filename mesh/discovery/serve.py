@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -10,12 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mesh.discovery.api import application
-from mesh.discovery.registry import Registry
+from mesh.discovery.limits import Waiting
+from mesh.discovery.registry import Registry, parsed_address
 from mesh.discovery.store import Store
 
 CONNECTIONS = 4096
+PER_SOURCE = 128
+PATIENCE = 120.0
+"""Seconds within which a connection has to come to the end of an exchange: longer than a long-poll
+and than the time that a body may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def server(where: Settings, registry: Registry) -> uvicorn.Server:
             log_level="warning",
             lifespan="off",
             loop="asyncio",
-            http="h11",
+            http=guarded(Waiting(PER_SOURCE, CONNECTIONS)),
             ws="none",
             limit_concurrency=CONNECTIONS,
             h11_max_incomplete_event_size=16384,
@@ -72,6 +79,43 @@ def server(where: Settings, registry: Registry) -> uvicorn.Server:
             timeout_graceful_shutdown=1,
         )
     )
+
+
+def guarded(held: Waiting) -> type[asyncio.Protocol]:
+    """Uvicorn's HTTP for strangers: a few connections of each source, and none that ends nothing.
+
+    By itself it keeps a connection for ever on which no request comes, or no answer is read; one
+    host could hold all there are.
+    """
+
+    class Guarded(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._end: asyncio.TimerHandle | None = None
+            address = parsed_address(transport.get_extra_info("peername")[0])
+            self._source = address if held.enter(address) else None
+            if self._source is None:
+                transport.abort()
+            else:
+                self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            if self._end is not None:
+                self._end.cancel()
+            if self._source is not None:
+                held.leave(self._source)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._wait()
+
+        def _wait(self) -> None:
+            if self._end is not None:
+                self._end.cancel()
+            self._end = self.loop.call_later(PATIENCE, self.transport.abort)
+
+    return Guarded
 
 
 def sockets(where: Settings) -> list[socket.socket]:

@@ -48,7 +48,7 @@ def test_an_answer_that_dribbles_has_an_end(dribbler: str, monkeypatch: pytest.M
     began = time.monotonic()
     with (
         Client(dribbler, timeout=0.5) as client,
-        pytest.raises(Unreachable, match="timed out|does not end"),
+        pytest.raises(Unreachable, match=r"timed out|does not end"),
     ):
         client.ask("GET", "/api/v1/manifest")
     assert 0.9 < time.monotonic() - began < 3
