@@ -88,7 +88,16 @@ def test_the_user_data_are_well_below_the_smallest_limit() -> None:
     """AWS takes 16 KB before base64."""
     plan = plan_of(prod())
     for node in plan.nodes:
-        assert len(user_data(plan, node.id, SEED).encode()) < 12 * 1024
+        assert len(user_data(plan, node.id, SEED).encode()) < 13 * 1024
+
+
+def test_a_registry_that_is_broken_into_commands_nothing_of_its_node() -> None:
+    """It runs as root, without capabilities: whatever heeds root by name has to be out of reach."""
+    unit = user_data(plan_of(prod()), "lax-vultr-1", SEED)
+    for line in ("CapabilityBoundingSet=", "TemporaryFileSystem=/run", "PrivateDevices=yes",
+                 "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "ProtectSystem=strict",
+                 "IPAddressDeny=169.254.169.254"):  # fmt: skip
+        assert f"      {line}\n" in unit, line
 
 
 def test_the_user_data_know_only_keys_that_cloud_init_knows() -> None:
