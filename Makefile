@@ -1,4 +1,4 @@
-# Two commands to know: `make up` and `make test`. The work is done by setup/all and bin/mesh.
+# Two commands to know: `make up` and `make test`. The work is done by setup/all and .venv/bin/mesh.
 SHELL := /bin/bash
 MESH  := .venv/bin/mesh
 

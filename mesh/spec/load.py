@@ -64,12 +64,21 @@ def read_stack_file(path: Path) -> dict[str, Any]:
     return _parse(path, text)
 
 
+def _where(error: yaml.YAMLError) -> str:
+    """Line, column and what is wrong there: the parser's own words begin with neither."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return shown(str(error))
+    what = getattr(error, "problem", None) or "cannot be read"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {shown(what)}"
+
+
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         document = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a SafeLoader of our own)
     except yaml.YAMLError as error:
         raise SpecError([
-            Problem(str(path), shown(str(error)), "this is not YAML", "mend that line")
+            Problem(str(path), _where(error), "this is not YAML", "mend that line")
         ]) from None  # fmt: skip
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
