@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.facts import Facts
@@ -91,6 +91,9 @@ def _member(
             f"{node}: its IPv6 address is {facts.ipv6 or 'not there yet'}, "
             f"planned is {planned.ipv6}"
         )
+    if planned.ipv6 is None:
+        # Nobody has said which it should be, and every mate's firewall would let it in.
+        facts = replace(facts, ipv6=None, gateway6=None)
     return Member(instance.instance_id, facts.identity, facts), ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -102,3 +102,10 @@ def test_times_of_any_zone_are_understood() -> None:
         one = {NODE: replace(ONE[NODE], created=created)}
         assert NODE in judge(one, None, [request()], BORN + timedelta(hours=23)).members
         assert NODE not in judge(one, None, [request()], BORN + timedelta(hours=25)).members
+
+
+def test_an_ipv6_address_that_nobody_planned_opens_no_firewall() -> None:
+    """It would go into every mate's list of known nodes."""
+    without = replace(ONE[NODE], addresses=replace(ONE[NODE].addresses, ipv6=None))
+    found = judge({NODE: without}, None, [request(ipv6=IPv6Address("2001:db8:bad::1"))], SOON)
+    assert found.members[NODE].facts.ipv6 is None
