@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,8 +20,18 @@ from mesh.cli.working_copy import STACK
 PLUGINS = (b"pulumi-language-", b"pulumi-resource-", b"pulumi.dynamic", b"pulumi-analyzer-")
 
 
+PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a process gets when its parent dies
+POLL = 0.2  # seconds between two looks at an engine that still runs
+
+_LIBC = ctypes.CDLL(None)
+
+
 class EngineMissing(Exception):
     """The set-up has not been run, or its cache is gone."""
+
+
+class Interrupted(Exception):
+    """The engine was stopped by Ctrl-C or SIGTERM before it was done; its state is saved."""
 
 
 def run_engine(
@@ -27,18 +39,38 @@ def run_engine(
 ) -> int:
     """Run ``pulumi COMMAND`` on the lab stack with its output shown; returns its exit status.
 
-    What a killed engine left is seen to first (:func:`recover`).
+    What a killed engine left is seen to first (:func:`recover`). Raises :class:`Interrupted`
+    where somebody stopped it.
     """
     pulumi = str(engine_folder(root) / "pulumi")
     if not os.access(pulumi, os.X_OK):
         raise EngineMissing("the Pulumi engine is not set up in this checkout: run `make setup`")
     chosen = ["--stack", STACK, "--config-file", str(config)]
     recover(root, state, environment)
-    return _attended(subprocess.Popen([pulumi, *command, *chosen], cwd=root, env=environment))
+    words, parent = [pulumi, *command, *chosen], os.getpid()
+    return _attended(
+        subprocess.Popen(words, cwd=root, env=environment, preexec_fn=lambda: _end_with(parent))
+    )
+
+
+def _end_with(parent: int) -> None:
+    """In the child: be interrupted when the parent dies, even of SIGKILL.
+
+    An engine that nobody attends would hold the stack's lock and surprise the next run.
+    """
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def recover(root: Path, state: Path, environment: Mapping[str, str]) -> None:
-    """Clear away what a killed engine left, if one did: orphans, the lock, half-done work."""
+    """Wait for an engine that still runs, and clear away what a killed one left, if one did:
+    orphans, the lock, half-done work."""
+    if _holders(state / "state"):
+        # Its command is gone (we hold the lab's lock): it finishes what it is at, and saves it.
+        print("an engine still works on this lab; waiting for it to end", flush=True)
+        while _holders(state / "state"):
+            time.sleep(POLL)
     if abandoned(state / "state"):
         print("an engine was killed here before; going on from where it was", flush=True)
         end_orphans(environment["PULUMI_HOME"])
@@ -75,15 +107,24 @@ def _attended(engine: subprocess.Popen[bytes]) -> int:
     On Ctrl-C the terminal interrupts both of us: the engine finishes what it is at and saves its
     state, while we must neither go nor kill it. SIGTERM reaches only us, so it is passed on.
     """
+    received: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        received.append(number)
+        engine.send_signal(signal.SIGINT)
+
     before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: engine.send_signal(signal.SIGINT)),
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda number, _: received.append(number)),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on),
     }
     try:
-        return engine.wait()
+        status = engine.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if status and received:
+        raise Interrupted
+    return status
 
 
 @contextmanager
@@ -135,10 +176,33 @@ def stack_exists(backend: Path) -> bool:
     return any((backend / ".pulumi" / "stacks").rglob(f"{STACK}.json"))
 
 
+def _holders(backend: Path) -> list[Path]:
+    """The backend's locks that an engine holds which runs."""
+    return [lock for lock in (backend / ".pulumi" / "locks").rglob("*.json") if _held(lock)]
+
+
+def _held(lock: Path) -> bool:
+    """Whether an engine that runs holds a lock; what cannot be read is nobody's to wait for."""
+    try:
+        return _runs(int(json.loads(lock.read_text())["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _alive(lock: Path) -> bool:
     """Whether the process that a lock names still runs; if in doubt, it does."""
     try:
         process = int(json.loads(lock.read_text())["pid"])
     except (OSError, ValueError, KeyError, TypeError):
         return True
-    return Path(f"/proc/{process}").exists()
+    return _runs(process)
+
+
+def _runs(process: int) -> bool:
+    """Whether an engine runs under that id: neither a zombie, nor a stranger after a restart."""
+    try:
+        # proc(5): `pid (name) state …`
+        name, _, rest = Path(f"/proc/{process}/stat").read_text().partition("(")[2].rpartition(") ")
+    except OSError:
+        return False
+    return name == "pulumi" and rest[:1] not in ("Z", "X")

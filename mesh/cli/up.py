@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from mesh.cli.answers import show
-from mesh.cli.engine import EngineMissing, one_at_a_time, run_engine
+from mesh.cli.engine import EngineMissing, Interrupted, one_at_a_time, run_engine
 from mesh.cli.environment import checkout, environment, lab_name, state_folder
 from mesh.cli.working_copy import STACK, prepare
 from mesh.plan import make
 from mesh.spec import SpecError, load_file
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 def up() -> None:
@@ -37,13 +40,17 @@ def up() -> None:
                 config=config,
                 environment=env,
             )
-            if status != 0:
-                raise typer.Exit(status)
             plan = make(load_file(STACK, root, config).spec)
+    except (Interrupted, KeyboardInterrupt):
+        console.print("interrupted; run `make up` again to go on")
+        raise typer.Exit(INTERRUPTED) from None
     except SpecError as error:
         raise _stop(console, "\n".join(map(str, error.problems))) from None
     except (EngineMissing, RuntimeError) as error:
         raise _stop(console, str(error)) from None
+    if status != 0:
+        # Not above: typer.Exit is a RuntimeError. The engine has said why.
+        raise typer.Exit(status)
     console.print(f"deployed in {time.monotonic() - began:.1f} s")
     if not show(plan, lab_name(), console):
         raise _stop(console, "some clients get no answer: see `mesh status` and `mesh lab list`")
