@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -9,10 +10,20 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from mesh.cli.engine import EngineMissing, one_at_a_time, run_engine, stack_exists
+from mesh.cli.engine import (
+    EngineMissing,
+    Interrupted,
+    one_at_a_time,
+    recover,
+    run_engine,
+    stack_exists,
+)
 from mesh.cli.environment import checkout, engine_folder, environment, lab_name, state_folder
 from mesh.cli.working_copy import STACK
-from mesh.lab.world import clear_world
+from mesh.lab.world import clear_world, stands
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 def down() -> None:
@@ -25,17 +36,44 @@ def down() -> None:
     state = state_folder(root)
     env = environment(root, state)
     config = state / f"Pulumi.{STACK}.yaml"
-    with one_at_a_time(state):
-        known = config.exists() and stack_exists(state / "state")
-        if known and not _destroy(root, state, config, env):
-            console.print("the engine could not destroy the lab; clearing it by force")
-            _forget(root, state, env)
-        clear_world(lab_name())
+    try:
+        with one_at_a_time(state):
+            known = config.exists() and stack_exists(state / "state")
+            deployed = known and holds_resources(root, state, env)
+            stood = stands(lab_name())
+            if deployed and not _destroy(root, state, config, env):
+                console.print("the engine could not destroy the lab; clearing it by force")
+                _forget(root, state, env)
+            clear_world(lab_name())
+    except (Interrupted, KeyboardInterrupt):
+        console.print("interrupted; run `make down` again to go on")
+        raise typer.Exit(INTERRUPTED) from None
+    console.print("the lab is gone" if deployed or stood else "nothing is up")
+
+
+def holds_resources(root: Path, state: Path, env: dict[str, str]) -> bool:
+    """Whether the stack's state holds anything to destroy; if in doubt, it does.
+
+    A destroy that runs the program first creates what is missing: it is for what stands.
+    """
+    if not (engine_folder(root) / "pulumi").exists():
+        return True
+    recover(root, state, env)
+    done = _stack(root, state, env, "stack", "export", "--stack", STACK)
+    try:
+        resources = json.loads(done.stdout)["deployment"].get("resources") or []
+    except (ValueError, KeyError):
+        return True
+    return any(
+        one.get("custom") and not one["type"].startswith("pulumi:providers:") for one in resources
+    )
 
 
 def _destroy(root: Path, state: Path, config: Path, env: dict[str, str]) -> bool:
     """Let the engine destroy what it deployed. The program runs, for its deletion hooks and to
     give up what it protects: addresses and the operator's key."""
+    # What has left the program is protected in the state alone, and would stop the destroy.
+    _stack(root, state, env, "state", "unprotect", "--all", "--yes", "--stack", STACK)
     command = ["destroy", "--yes", "--skip-preview", "--suppress-outputs"]
     try:
         status = run_engine(
@@ -55,13 +93,12 @@ def _forget(root: Path, state: Path, env: dict[str, str]) -> None:
     _stack(root, state, env, "stack", "rm", STACK, "--force", "--yes", "--preserve-config")
 
 
-def _stack(root: Path, state: Path, env: dict[str, str], *command: str) -> None:
-    """Run the engine on the stack's state, where the engine and the state are still there."""
+def _stack(
+    root: Path, state: Path, env: dict[str, str], *command: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the engine on the stack's state alone. Its complaints are shown, its output is not."""
     pulumi = engine_folder(root) / "pulumi"
-    if pulumi.exists():
-        subprocess.run(
-            [str(pulumi), "--non-interactive", "-C", str(state), *command],
-            env=env,
-            stdout=subprocess.DEVNULL,
-            check=False,
-        )
+    words = [str(pulumi), "--non-interactive", "-C", str(state), *command]
+    if not pulumi.exists():
+        return subprocess.CompletedProcess(words, 127, "")
+    return subprocess.run(words, env=env, stdout=subprocess.PIPE, text=True, check=False)

@@ -44,13 +44,19 @@ def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay
     return planned
 
 
+def stands(name: str) -> bool:
+    """Whether anything of a lab is on this machine, whole or not."""
+    here = place(name)
+    return bool(here.runtime.exists() or here.boxes() or here.storage.exists())
+
+
 def clear_world(name: str) -> None:
     """Remove a lab: processes, namespaces, control groups, disks and files, whatever left them.
 
     Repeatable, and never touches a lab of another name.
     """
     here = place(name)
-    if not here.runtime.exists() and not here.boxes() and not here.storage.exists():
+    if not stands(name):
         cgroups.remove(here)
         return
     with locked(here.runtime):
