@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -29,15 +30,20 @@ for _name, (_module, _function) in COMMANDS.items():
 app.add_typer(importlib.import_module("mesh.cli.lab").app, name="lab")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("anycast-mesh"))
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(installed("anycast-mesh"))
-        raise typer.Exit
+    # Eager, or the missing command would be complained of first.
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None: ...
 
 
 if __name__ == "__main__":
