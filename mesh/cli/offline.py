@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,12 +15,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from mesh.facts import Facts
-from mesh.plan import Plan, make
+from mesh.plan import Node, Plan, make
 from mesh.render import Seed, node_files, placeholder_facts, user_data
 from mesh.spec import Loaded, Problem, SpecError, load_file
 
 INVALID = 1
 """Exit code of a stack file that cannot be used; wrong usage is 2, as typer has it."""
+
+WIDE = 10_000
+"""Columns of a file or a pipe: a table is as wide there as what it holds."""
 
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Reads Pulumi.<stack>.yaml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -137,20 +141,36 @@ def _write(path: Path, content: str) -> None:
     path.write_text(content, encoding="utf-8")
 
 
+def _table(*headings: str) -> Table:
+    """A table in which what does not fit is folded: an address that is cut says nothing."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _upstreams(node: Node) -> Iterator[str]:
+    """The upstreams' addresses below their ASN: together they would be too wide for 80 columns."""
+    for asn, sessions in groupby(node.upstreams, key=lambda session: session.peer_asn):
+        yield f"AS{asn}"
+        yield from (str(session.neighbor) for session in sessions)
+
+
 def _print_plan(made: Plan) -> None:
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
     console.print(f"AS{made.asn}  {'  '.join(str(p) for p in made.prefixes.both())}")
-    nodes = Table("node", "roles", "announced", "tunnel", "tunnels to (cost)", "upstream")
+    nodes = _table("node, roles", "announced", "tunnel", "tunnels to (cost)", "upstream")
     for node in made.nodes:
         nodes.add_row(
-            node.id,
-            " ".join(node.roles),
+            "\n".join([f"[bold]{node.id}[/]", *node.roles]),
             "\n".join(map(str, node.announced.both())),
             "\n".join(map(str, node.tunnel.both())),
             "\n".join(f"{link.peer} ({link.cost})" for link in node.links),
-            "\n".join(f"AS{s.peer_asn} {s.neighbor}" for s in node.upstreams),
+            "\n".join(_upstreams(node)),
         )
-    services = Table("service", "addresses", "ports", "nodes")
+    services = _table("service", "addresses", "ports", "nodes")
     for service in made.services:
         ports = [f"{port}/tcp" for port in service.ports.tcp]
         ports += [f"{port}/udp" for port in service.ports.udp]
@@ -160,4 +180,6 @@ def _print_plan(made: Plan) -> None:
             " ".join(ports),
             "\n".join(service.nodes),
         )
-    console.print(nodes, services)
+    console.print(nodes)
+    console.print()
+    console.print(services)

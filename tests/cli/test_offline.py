@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import TypeAdapter
+from rich.console import Console
 from typer.testing import CliRunner
 
 from mesh.cli.main import app
@@ -72,6 +73,21 @@ def test_plan_shows_a_person_every_node() -> None:
     assert code == 0
     for node in ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"):
         assert node in out
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_plan_cuts_no_address(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    addresses = [
+        str(address)
+        for node in plan_of(prod()).nodes
+        for address in (*node.announced.both(), *node.tunnel.both())
+    ]
+    for terminal in (True, False):
+        monkeypatch.setattr(Console, "is_terminal", terminal)
+        _, out, _ = run("plan", "--stack", "prod", "--root", str(ROOT))
+        assert not [address for address in addresses if address not in out]
+        assert "…" not in out
 
 
 def test_render_takes_facts_from_a_file(tmp_path: Path) -> None:
