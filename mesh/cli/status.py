@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mesh.cli.environment import checkout, environment
+from mesh.cli.offline import WIDE
 from mesh.cli.working_copy import STACK
 from mesh.publish.namespace import NoWayIn
 from mesh.publish.order import Fleet, load_fleet
@@ -77,6 +78,8 @@ def exported(stack: str) -> dict[str, Any]:
             text=True,
             check=False,
         )
+    except FileNotFoundError:
+        raise NoState(f"stack {stack}: {_no_engine(stack)}") from None
     except OSError as error:
         raise NoState(f"stack {stack}: {error.strerror}: {error.filename}") from None
     if done.returncode != 0:
@@ -84,6 +87,16 @@ def exported(stack: str) -> dict[str, Any]:
         raise NoState(f"stack {stack}: {words}")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
+
+
+def _no_engine(stack: str) -> str:
+    if stack == STACK:
+        return "its engine is not set up in this checkout: run `make setup`"
+    return (
+        "its state is read by `pulumi`, which is not on your PATH; put the one of this checkout "
+        'there (`make setup`, then `export PATH="$PWD/.mesh/engine:$PWD/.venv/bin:$PATH"`) or '
+        "install it (https://www.pulumi.com/docs/install/)"
+    )
 
 
 def published(state: Mapping[str, Any]) -> Published:
@@ -116,6 +129,11 @@ def _plain(value: Any) -> Any:
 
 def _print(found: MeshStatus) -> None:
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    if not found.answered:
+        _print_unanswered(console, found)
+        return
     table = Table("node", "state", "generation", "announces", "services", "sessions", box=None)
     for name, node in found.nodes.items():
         table.add_row(name, *(escape(cell) for cell in _cells(node)))
@@ -135,6 +153,15 @@ def _print(found: MeshStatus) -> None:
     for url, word in found.registries.items():
         if word != "ok":
             console.print(f"registry {escape(url)}: {escape(word)}")
+
+
+def _print_unanswered(console: Console, found: MeshStatus) -> None:
+    console.print("[red]no registry answers[/]: the state of the nodes is unknown")
+    for url, word in found.registries.items():
+        console.print(f"registry {escape(url)}: {escape(word)}", soft_wrap=True)
+    console.print(
+        f"the nodes go on with what they have; published last was generation {found.published}"
+    )
 
 
 def _cells(node: NodeStatus) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ SILENT_SECONDS = 90.0
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """One node. ``state`` is ``applied``, ``failed``, ``withdrawn``, ``behind`` (its last word is
-    about an earlier generation) or ``silent``; ``age`` is seconds since its last word, by the
-    node's clock."""
+    about an earlier generation), ``silent``, or ``unknown`` where no registry answers; ``age`` is
+    seconds since its last word, by the node's clock."""
 
     state: str
     generation: int
@@ -31,14 +31,20 @@ class NodeStatus:
     tls_mismatches: tuple[str, ...] = ()
 
 
+UNKNOWN = NodeStatus("unknown", 0, None)
+"""What is known of a node while no registry answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class MeshStatus:
     """The whole mesh: what was published last, what the registries hold, how each node is.
 
-    ``registries`` maps URLs to ``ok`` or the reason why they do not answer.
+    ``registries`` maps URLs to ``ok`` or the reason why they do not answer. ``answered`` is
+    whether any of them does; where none does, ``generation`` is None and every node ``unknown``.
     """
 
-    generation: int
+    answered: bool
+    generation: int | None
     published: int
     retired: bool
     registries: dict[str, str]
@@ -58,16 +64,19 @@ def look(
             reports = {report.node: report for report in _by_age(desk.reports(identities))}
         finally:
             desk.close()
+        answered = any(node not in desk.reasons for node in registries)
         held = 0 if highest is None else highest[1].generation
         return MeshStatus(
-            generation=held,
+            answered=answered,
+            generation=held if answered else None,
             published=fleet.generation,
             retired=highest is not None and highest[1].retired,
             registries={
-                url: desk.reasons.get(node, "ok") for node, url in sorted(registries.items())
+                url: desk.reasons.get(node, "ok").removeprefix(f"{url}: ")
+                for node, url in sorted(registries.items())
             },
             nodes={
-                node: node_status(reports.get(node), held, time.time())
+                node: node_status(reports.get(node), held, time.time()) if answered else UNKNOWN
                 for node in sorted(fleet.members)
             },
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ ILL = NodeStatus("failed", 6, 1.0, "bird refuses: line 7", True, {"web": False},
 def test_the_exit_code_says_whether_all_is_well(
     monkeypatch: pytest.MonkeyPatch, node: NodeStatus, code: int
 ) -> None:
-    found = MeshStatus(7, 7, False, {"https://203.0.113.1:8443": "ok"}, {"lax-vultr-1": node})
+    found = MeshStatus(True, 7, 7, False, {"https://203.0.113.1:8443": "ok"}, {"lax-vultr-1": node})
     monkeypatch.setattr(module, "exported", lambda _: GOOD)
     monkeypatch.setattr(module, "look", lambda *_: found)
     shown = CliRunner().invoke(app, ["status", "--json"])
@@ -81,6 +82,51 @@ def test_the_exit_code_says_whether_all_is_well(
     assert table.exit_code == code
     assert node.reason in table.stdout
     assert FLEET.key not in table.stdout + shown.stdout
+
+
+@pytest.fixture
+def unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployed stack of which no registry answers: nothing listens on that port."""
+    document = state(
+        operator_key=secret(FLEET.key),
+        registries={"lax-vultr-1": "https://127.0.0.1:1"},
+        fleet=dump_fleet(State(7, "0" * 64, FLEET.members())),
+    )
+    monkeypatch.setattr(module, "exported", lambda _: document)
+
+
+@pytest.mark.usefixtures("unanswered")
+def test_where_no_registry_answers_nothing_is_claimed_of_the_nodes() -> None:
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 1
+    assert shown.stdout.startswith("no registry answers: the state of the nodes is unknown")
+    assert shown.stdout.count("https://127.0.0.1:1: ") == 1
+    assert "go on with what they have" in shown.stdout
+    assert "silent" not in shown.stdout and "generation 0" not in shown.stdout
+
+
+@pytest.mark.usefixtures("unanswered")
+def test_a_machine_is_told_that_no_registry_answers() -> None:
+    shown = CliRunner().invoke(app, ["status", "--json"])
+    document = json.loads(shown.stdout)
+    assert shown.exit_code == 1
+    assert (document["answered"], document["generation"], document["published"]) == (False, None, 7)
+    assert document["registries"]["https://127.0.0.1:1"] != "ok"
+    assert {node["state"] for node in document["nodes"].values()} == {"unknown"}
+
+
+@pytest.mark.parametrize("stack", ["prod", "lab"])
+def test_without_the_engine_the_cure_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(module, "checkout", lambda: tmp_path)
+    monkeypatch.setenv("MESH_CACHE", str(tmp_path))
+    (tmp_path / ".mesh").mkdir()
+    shown = CliRunner().invoke(app, ["status", "--stack", stack])
+    assert shown.exit_code == 2
+    assert f"stack {stack}: " in shown.output
+    assert "make setup" in shown.output
 
 
 def test_a_stack_that_cannot_be_read_is_an_error_of_its_own(
