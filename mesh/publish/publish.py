@@ -23,6 +23,8 @@ POLL = 0.2
 """Seconds between two looks at the registries."""
 AFTERMATH = 5.0
 """Seconds that the others get to report once a node has said that it failed."""
+AGAIN = 10.0
+"""Seconds after which a wait that goes on is said again."""
 
 
 def publish(order: Order, fleet: Fleet | None, progress: Progress) -> Fleet:
@@ -119,7 +121,7 @@ class _Publication:
         """Waits until one registry is ready; the others get their things while we wait for
         joins, since their own nodes cannot join before."""
         while not self._try_prepare():
-            self._say(f"waiting for a registry: {self._reasons()}")
+            self._say.waiting(f"waiting for a registry: {self._reasons()}")
             if self._clock.over:
                 raise PublishError(
                     f"no registry came up within {self._order.deadline:g} s: {self._reasons()}"
@@ -145,7 +147,7 @@ class _Publication:
                 self._say(problem)
             missing = [node for node in self._awaited if node not in found.members]
             doubted = [node for node in self._awaited if node in found.problems]
-            self._say(
+            self._say.waiting(
                 f"{len(self._awaited) - len(missing)} of {len(self._awaited)} joined"
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
@@ -197,7 +199,7 @@ class _Publication:
             applied = [node for node in awaited if outcome.get(node, ("", ""))[0] == "applied"]
             failed = {n: outcome[n][1] for n in awaited if outcome.get(n, ("", ""))[0] == "failed"}
             missing = [node for node in awaited if node not in applied and node not in failed]
-            self._say(
+            self._say.waiting(
                 f"{len(applied)} of {len(awaited)} applied generation {made.manifest.generation}"
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
@@ -221,7 +223,7 @@ class _Publication:
         while True:
             latest = _latest(self._desk.reports(identities), made.manifest, made.digest)
             mesh = health(self._order.plan, latest)
-            self._say(
+            self._say.waiting(
                 f"{mesh.up} of {mesh.sessions} sessions up, "
                 f"{mesh.announcing} of {mesh.edges} edges announce"
             )
@@ -240,7 +242,7 @@ class _Publication:
         while True:
             outcome = _outcomes(self._desk.reports(identities), manifest, digest)
             missing = [n for n in awaited if outcome.get(n, ("", ""))[0] != "withdrawn"]
-            self._say(
+            self._say.waiting(
                 f"{len(awaited) - len(missing)} of {len(awaited)} withdrawn"
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
@@ -254,17 +256,28 @@ class _Publication:
 
 
 class _Said:
-    """Says each thing when it is news."""
+    """Says each thing when it is news; a wait that goes on, again and again with its time."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress, self._last = progress, ""
+        self._progress, self._began = progress, time.monotonic()
+        self._spoke = self._began
         self._said: set[str] = set()
 
     def __call__(self, line: str) -> None:
-        if line != self._last and line not in self._said:
-            self._progress(line)
-        self._last = line
-        self._said.add(line)
+        if line not in self._said:
+            self._said.add(line)
+            self._speak(line)
+
+    def waiting(self, line: str) -> None:
+        """Says what is waited for; where nothing else was said for a while, with the seconds."""
+        if line not in self._said:
+            self(line)
+        elif time.monotonic() - self._spoke >= AGAIN:
+            self._speak(f"{line} ({time.monotonic() - self._began:.0f} s)")
+
+    def _speak(self, line: str) -> None:
+        self._spoke = time.monotonic()
+        self._progress(line)
 
 
 def _planned(order: Order) -> Planned:
