@@ -54,10 +54,15 @@ def fault(name: str, verb: str, target: str) -> None:
 
 
 def heal(name: str, target: str) -> tuple[str, ...]:
-    """Undo every fault that is active on a target; the verbs that were."""
+    """Undo every fault that is active on a target; the verbs that were.
+
+    LabError for a target that has none and names no node or tunnel either.
+    """
     here, world = place(name), load(name)
     where = _normal(target)
     verbs = active(name).get(where, ())
+    if not verbs:
+        _known(world, target)
     for verb in verbs:
         FAULTS[verb].heal(here, world, where)
         _forget(here, where, verb)
@@ -94,6 +99,16 @@ def _checked(world: Underlay, entry: Fault, verb: str, target: str) -> str:
     for end in ends:
         world.node(end)
     return _normal(target)
+
+
+def _known(world: Underlay, target: str) -> None:
+    nodes = [uplink.node for uplink in world.nodes]
+    ends = target.split(":")
+    if len(ends) > 2 or len(set(ends)) != len(ends) or not set(ends) <= set(nodes):
+        raise LabError(
+            f"there is no {target!r} to heal; name a node ({', '.join(nodes)}) or a tunnel, as "
+            f"{':'.join(nodes[:2])}"
+        )
 
 
 def _forget(here: Place, target: str, verb: str) -> None:
