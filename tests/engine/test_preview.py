@@ -79,7 +79,7 @@ def test_refuses_a_provider_that_nothing_here_can_make(engine: Engine, tmp_path:
     text = done.stdout + done.stderr
     assert done.returncode
     assert "mesh:nodes = ewr-vultr-1, lax-vultr-1, mia-vultr-1, ord-vultr-1" in text
-    assert "no driver" in text
+    assert "has no driver for vultr yet" in text
     assert "Traceback" not in text
 
 

@@ -59,11 +59,7 @@ def missing(plan: Plan) -> Iterator[Problem]:
             yield Problem(
                 "mesh:nodes",
                 ", ".join(nodes),
-                f"there is no driver yet that makes servers at {provider}",
-                f"take them out of the stack, use one of {_known()}, or deploy the network's twin "
-                "on this machine (`make up`)",
+                f"this version has no driver for {provider} yet, so nothing makes their servers",
+                "there is nothing to use instead; `make up` deploys the network's twin on this "
+                "machine",
             )
-
-
-def _known() -> str:
-    return ", ".join(sorted(DRIVERS))
