@@ -11,12 +11,16 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from mesh.spec.meaning import CHECKS
+from mesh.spec import wording
+from mesh.spec.meaning import CHECKS, check_provider
 from mesh.spec.model import DEFAULTS, SECTIONS, Spec
 from mesh.spec.problems import Problem, SpecError, shown
 from mesh.spec.secrets import PREFIX, check_secrets
 
 NAMESPACE = "mesh:"
+OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
+"""Beginnings of steps in an error's path that stand in no stack file."""
+
 _ADAPTERS = {key: TypeAdapter[Any](kind) for key, kind in SECTIONS.items()}
 
 
@@ -83,7 +87,8 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
         raise SpecError([
-            Problem(str(path), shown(document), "there is no `config:` map in it",
+            Problem(str(path), "empty" if document is None else shown(document),
+                    "there is no `config:` map in it",
                     "write the keys under `config:` as Pulumi.prod.yaml does")
         ])  # fmt: skip
     return {
@@ -179,23 +184,14 @@ def _sections(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]
 
 def _shape_problems(key: str, error: ValidationError) -> Iterator[Problem]:
     for item in error.errors(include_url=False):
-        path = [str(part) for part in item["loc"] if part != "[key]"]
-        path = [part for part in path if not part.startswith(("function-", "IPv4N", "IPv6N"))]
-        where = ".".join([f"mesh:{key}", *path])
-        reason = item["msg"].removeprefix("Value error, ")
-        yield Problem(where, shown(item["input"]), reason, _cure(item["type"], where))
-
-
-def _cure(kind: str, where: str) -> str:
-    if kind == "extra_forbidden":
-        return "remove it, or mend its spelling"
-    if kind == "missing":
-        return "add it as Pulumi.prod.yaml does"
-    if kind == "string_too_long" and "nodes" in where:
-        return "a node id has at most 12 characters, since wg-<id> names an interface"
-    if kind == "string_pattern_mismatch" and "nodes" in where:
-        return "write it as <region>-<provider>-<n>, for example lax-vultr-1"
-    return "give a value of that form"
+        parts = [str(part) for part in item["loc"] if part != "[key]"]
+        path = tuple(part for part in parts if not part.startswith(OF_THE_PARSER))
+        if item["type"] == "too_short" and item["input"]:
+            continue  # what it holds is of the wrong shape, and has been named
+        problem = wording.problem(key, path, item)
+        yield problem
+        if item["type"] == wording.LONG and wording.is_node_id(key, path):
+            yield from check_provider(problem.key, item["input"])
 
 
 def _twin_of(original: Any, overrides: Mapping[str, Any], root: Path) -> dict[str, Any]:

@@ -36,6 +36,9 @@ SPECIAL_ASNS: tuple[tuple[int, int, str], ...] = (
 LONGEST4, LONGEST6 = 24, 48
 """The longest prefixes that the Internet takes (and Vultr accepts)."""
 
+WORLD = {4: 8, 6: 16}
+"""A shorter prefix than this is nobody's own network, but a good part of the Internet."""
+
 INTERFACE_ID_LIMIT = 12
 """Linux interface names have 15 characters (IFNAMSIZ - 1); ``wg-`` takes three."""
 
@@ -44,6 +47,11 @@ def split_id(node_id: str) -> tuple[str, str]:
     """Region and slot name of a node id: ``lax-vultr-1`` → (``lax``, ``vultr-1``)."""
     region, _, slot = node_id.partition("-")
     return region, slot
+
+
+def provider_of(node_id: str) -> str:
+    """The provider's name in a node id: ``lax-vultr-1`` → ``vultr``."""
+    return split_id(node_id)[1].rpartition("-")[0]
 
 
 def mirrored(host: int, prefix: IPv6Network) -> IPv6Address:
@@ -139,7 +147,7 @@ def check_admin(sections: Sections) -> Iterator[Problem]:
     if not admin.ssh:
         yield Problem("mesh:admin.ssh", "[]", "nobody could log in", "name your own network")
     for network in admin.ssh:
-        if network.prefixlen == 0 and not admin.world:
+        if network.prefixlen < WORLD[network.version] and not admin.world:
             yield Problem(
                 "mesh:admin.ssh", str(network), "this opens SSH to the world",
                 "name your own network, or say `world: true` beside it if you mean it",
@@ -247,23 +255,30 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
                 f"{numbers[node.number]} has it already", "give a number that was never used",
             )  # fmt: skip
         numbers.setdefault(node.number, node_id)
-        yield from _check_provider(key, node_id)
-        if regions is not None:
+        yield from check_provider(key, node_id)
+        # A slot of a provider that nobody knows would be no cure.
+        if regions is not None and provider_of(node_id) in PROVIDERS:
             yield from _check_place(key, node_id, regions)
 
 
-def _check_provider(key: str, node_id: str) -> Iterator[Problem]:
-    name = split_id(node_id)[1].rpartition("-")[0]
+def check_provider(key: str, node_id: str) -> Iterator[Problem]:
+    """The provider in a node's id is known, and takes its announcements."""
+    name = provider_of(node_id)
     provider = PROVIDERS.get(name)
     if provider is None:
-        yield Problem(
-            key, name, "the provider is unknown", f"use one of {', '.join(sorted(PROVIDERS))}"
-        )
+        yield Problem(key, name, "the provider is unknown", f"use {_usable()}")
     elif not provider.announces:
         yield Problem(
             key, name, f"{provider.refusal}, so this node could not be an edge",
             "put the node at a provider that announces; members come with a later version",
         )  # fmt: skip
+
+
+def _usable() -> str:
+    """The providers that an edge can be at, and why it cannot be at the others, for a cure."""
+    usable = sorted(name for name, provider in PROVIDERS.items() if provider.announces)
+    refusing = [provider.refusal for provider in PROVIDERS.values() if not provider.announces]
+    return " or ".join(usable) + "".join(f" ({'; '.join(refusing)})" for _ in refusing[:1])
 
 
 def _check_place(key: str, node_id: str, regions: Mapping[str, Region]) -> Iterator[Problem]:

@@ -26,23 +26,27 @@ WEB = {
 
 REFUSED: list[tuple[str, str, Any, str, str]] = [
     # what is wrong, path, value, key that is named, reason that is given
-    ("ASN 0", "asn", 0, "mesh:asn", "greater than or equal to 1"),
+    ("ASN 0", "asn", 0, "mesh:asn", "whole number from 1 to 4294967295"),
     ("a private ASN", "asn", 64512, "mesh:asn", "private (RFC 6996)"),
     ("a 32-bit private ASN", "asn", 4200000001, "mesh:asn", "private (RFC 6996)"),
     ("AS_TRANS", "asn", 23456, "mesh:asn", "AS_TRANS"),
     ("a documentation ASN", "asn", 64496, "mesh:asn", "documentation"),
-    ("an ASN in words", "asn", "twenty", "mesh:asn", "valid integer"),
+    ("an ASN in words", "asn", "twenty", "mesh:asn", "whole number from 1"),
     ("host bits", "prefixes/ipv4", "192.30.120.5/23", "mesh:prefixes.ipv4", "192.30.120.0/23"),
     ("too long an aggregate", "prefixes/ipv4", "192.30.120.0/25", "mesh:prefixes.ipv4", "/24"),
     ("too long an IPv6", "prefixes/ipv6", "2620:71:4000::/56", "mesh:prefixes.ipv6", "/48"),
     ("a private aggregate", "prefixes/ipv4", "10.0.0.0/16", "mesh:prefixes.ipv4", "not global"),
-    ("no prefix at all", "prefixes/ipv4", "lax", "mesh:prefixes.ipv4", ""),
+    ("no prefix at all", "prefixes/ipv4", "lax", "mesh:prefixes.ipv4", "not an IPv4 network"),
     ("public tunnels", "tunnels/ipv4", "8.8.8.0/24", "mesh:tunnels.ipv4", "private"),
     ("tunnels too small", "tunnels/ipv4", "10.10.10.0/30", "mesh:nodes.mia-vultr-1.number", "no"),
     ("ports beyond 65535", "tunnels/port", 65534, "mesh:tunnels.port", "65535"),
     ("a link of one end", "tunnels/links", {"lax-vultr-1": {}}, "mesh:tunnels.links", "two nodes"),
     ("an open admin", "admin/ssh", ["0.0.0.0/0"], "mesh:admin.ssh", "opens SSH to the world"),
     ("an open IPv6 admin", "admin/ssh", ["::/0"], "mesh:admin.ssh", "opens SSH to the world"),
+    ("half the world", "admin/ssh", ["128.0.0.0/1"], "mesh:admin.ssh", "opens SSH to the world"),
+    ("all of IPv6", "admin/ssh", ["2000::/3"], "mesh:admin.ssh", "opens SSH to the world"),
+    ("an admin without list", "admin/ssh", "192.0.2.1/32", "mesh:admin.ssh", "not a list"),
+    ("a network of names", "admin/ssh", ["home"], "mesh:admin.ssh.0", "not a network"),
     ("nobody may log in", "admin/ssh", [], "mesh:admin.ssh", "nobody"),
     ("a key that is none", "admin/keys", ["ssh-ed25519 AAAA"], "mesh:admin.keys[0]", "not an SSH"),
     ("a key twice", "admin/keys", [ssh_key("a")] * 2, "mesh:admin.keys[1]", "twice"),
@@ -101,7 +105,20 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
         "mesh:nodes.lax-hetzner-1",
         "at most 12",
     ),
-    ("an id of another form", "nodes/LAX1", {"number": 9}, "mesh:nodes.LAX1", "pattern"),
+    (
+        "an id of another form",
+        "nodes/LAX1",
+        {"number": 9},
+        "mesh:nodes.LAX1",
+        "<region>-<provider>-<n>",
+    ),
+    ("a region in capitals", "regions/LAX", {}, "mesh:regions.LAX", "small letters"),
+    ("a slot of another form", "regions/lax/slots/a", "192.30.120.5", ".slots.a", "<provider>-<n>"),
+    ("a reflector's form", "reflectors", ["LAX"], "mesh:reflectors.0", "<region>-<provider>-<n>"),
+    ("a number in words", "nodes/lax-vultr-1/number", "one", ".number", "whole number from 1"),
+    ("too fast a BFD", "tunnels/bfd", {"interval": 1}, "mesh:tunnels.bfd.interval", "less than 50"),
+    ("neither true nor false", "whoami", "perhaps", "mesh:whoami", "neither true nor false"),
+    ("a service in capitals", "services/Web", {}, "mesh:services.Web", "small letters"),
     ("no reflector", "reflectors", [], "mesh:reflectors", "at least 1"),
     ("a reflector that is none", "reflectors", ["lax-vultr-9"], "mesh:reflectors", "no such node"),
     ("a registry that is none", "registries", ["lax-vultr-9"], "mesh:registries", "no such node"),
@@ -149,6 +166,13 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
         "at least 1",
     ),
     (
+        "a check's path",
+        "services/web/checks",
+        [{"kind": "http", "port": 80, "path": "health"}],
+        "mesh:services.web.checks.0.path",
+        "begins with /",
+    ),
+    (
         "a service on no node",
         "services/web/nodes",
         ["sea-vultr-1"],
@@ -157,7 +181,7 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
     ),
     ("a service without ports", "services/web/ports", {}, "mesh:services.web.ports", "no port"),
     ("an unknown key", "asns", 1, "mesh:asns", "unknown"),
-    ("an unknown key inside", "tunnels/prot", 1, "mesh:tunnels.prot", "not permitted"),
+    ("an unknown key inside", "tunnels/prot", 1, "mesh:tunnels.prot", "unknown"),
     ("a missing key", "nodes", None, "mesh:nodes", "missing"),
     ("a twin of nobody", "twin", "nobody", "Pulumi.nobody.yaml", "no such stack file"),
     ("a twin with a path", "twin", "../prod", "mesh:twin", "names the stack"),
@@ -168,6 +192,9 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
     ("a quote in a secret", "bgpPassword-vultr", 'ab"c', "mesh:bgpPassword-vultr", "BIRD"),
     ("too long a secret", "bgpPassword-vultr", "a" * 81, "mesh:bgpPassword-vultr", "80 bytes"),
 ]
+
+PARSERS_OWN = ("Input should", "String should", "Tuple should", "Field required", "^[a-z]")
+"""Words that mean nothing to who writes a stack file."""
 
 
 @pytest.mark.parametrize(
@@ -181,6 +208,40 @@ def test_each_mistake_is_named_with_its_reason_and_a_cure(
     named = [p for p in refused.value.problems if key in p.key and reason in p.reason]
     assert named, refused.value
     assert all(problem.cure for problem in refused.value.problems)
+    assert not [word for word in PARSERS_OWN if word in str(refused.value)]
+
+
+CURES: list[tuple[str, str, Any, str]] = [
+    ("host bits", "prefixes/ipv4", "192.30.120.5/23", "write 192.30.120.0/23"),
+    ("an unknown provider", "nodes/lax-acme-1", {"number": 9}, "use vultr (AWS takes no"),
+    ("an id of another form", "nodes/LAX1", {"number": 9}, "for example lax-vultr-1"),
+    ("a network of names", "admin/ssh", ["home"], "write it as 192.0.2.0/24"),
+    ("host bits in a list", "admin/ssh", ["192.0.2.1/24"], "write 192.0.2.0/24"),
+    ("a list left out", "admin/ssh", "192.0.2.1/32", "brackets"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "cure"), [row[1:] for row in CURES], ids=[row[0] for row in CURES]
+)
+def test_a_cure_is_what_to_write(path: str, value: Any, cure: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        load("prod", bent(path, value), ROOT)
+    (problem,) = refused.value.problems
+    assert cure in problem.cure
+
+
+def test_an_id_that_an_unknown_provider_makes_too_long_names_the_provider() -> None:
+    with pytest.raises(SpecError) as refused:
+        load("prod", bent("nodes/lax-hetzner-1", {"number": 9}), ROOT)
+    reasons = {problem.value: problem.reason for problem in refused.value.problems}
+    assert reasons["hetzner"] == "the provider is unknown"
+    assert "at most 12" in reasons["lax-hetzner-1"]
+
+
+def test_your_own_large_network_may_log_in() -> None:
+    values = bent("admin/ssh", ["10.0.0.0/8", "2001::/16"])
+    assert len(load("prod", values, ROOT).spec.admin.ssh) == 2
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -231,6 +292,7 @@ def test_a_file_that_is_no_stack_file_is_refused(tmp_path: Path, text: str) -> N
     with pytest.raises(SpecError) as refused:
         read_stack_file(path)
     assert refused.value.problems[0].key == str(path)
+    assert refused.value.problems[0].value != "None"
 
 
 def test_the_seeds_network_is_valid_and_says_what_is_still_to_be_given() -> None:
