@@ -105,7 +105,7 @@ def test_the_next_run_goes_on_from_where_a_killed_engine_was(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     here = laid(tmp_path, 60)
-    chosen = ["--stack", STACK, "--config-file", here.config]
+    chosen = ["--stack", STACK, "--config-file", str(here.config)]
     killed = subprocess.Popen(
         ["pulumi", "up", "--yes", "--skip-preview", *chosen],
         cwd=here.root,
@@ -144,7 +144,7 @@ COMMAND = """
 
 def command(here: Laid) -> subprocess.Popen[bytes]:
     """The command at work on the slow deployment."""
-    words = [sys.executable, "-c", dedent(COMMAND), here.root, here.state, here.config]
+    words = [sys.executable, "-c", dedent(COMMAND), *map(str, (here.root, here.state, here.config))]
     with (here.root / "said").open("w") as said:
         began = subprocess.Popen(
             words, cwd=checkout(), env=here.environment, stdout=subprocess.DEVNULL, stderr=said
