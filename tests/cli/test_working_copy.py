@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,12 +95,37 @@ def ended_process() -> int:
     return process.pid
 
 
+@contextmanager
+def running_engine(folder: Path) -> Iterator[int]:
+    """The id of a process that goes by the engine's name."""
+    program = folder / "pulumi"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as process:
+        yield process.pid
+        process.kill()
+
+
 def test_only_a_stack_whose_lockers_are_all_gone_counts_as_abandoned(tmp_path: Path) -> None:
     assert not abandoned(tmp_path)
     write_lock(tmp_path, ended_process())
     assert abandoned(tmp_path)
+    with running_engine(tmp_path) as process:
+        write_lock(tmp_path, process)
+        assert not abandoned(tmp_path)
+
+
+def test_a_stranger_with_the_id_of_a_locker_holds_nothing(tmp_path: Path) -> None:
+    """After a restart of the machine ids are given again."""
     write_lock(tmp_path, os.getpid())
-    assert not abandoned(tmp_path)
+    assert abandoned(tmp_path)
+
+
+def test_a_locker_that_nobody_reaps_is_gone(tmp_path: Path) -> None:
+    with running_engine(tmp_path) as process:
+        write_lock(tmp_path, process)
+        os.kill(process, signal.SIGKILL)
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+        assert abandoned(tmp_path)
 
 
 def test_a_lock_that_cannot_be_read_is_respected(tmp_path: Path) -> None:
