@@ -25,6 +25,9 @@ MEMBER_WAIT = 25.0
 """Long-poll of a member, seconds."""
 JOINING_WAIT = 1.0
 """The same before it is one: facts may still change, and are sent again then."""
+SETTLING = 20.0
+"""Seconds after a connection was made in which a member looks for changed facts as often: a node
+that has just booted may connect before its IPv6 address is there."""
 REJOIN = 10.0
 """Seconds until a request to join is repeated, for a registry that has lost it."""
 PATIENCE = (0.15, 5.0)
@@ -52,6 +55,7 @@ class Line:
         self._report: Signed | None = None
         self._news = threading.Condition()
         self._sent: tuple[JoinRequest, float] | None = None
+        self._connected = time.monotonic()
 
     def start(self) -> None:
         """Starts both threads."""
@@ -91,7 +95,8 @@ class Line:
         if fresh and held is not None and self._number(client) < number:
             # It has lost its memory: what the operator signed is handed on.
             client.ask("PUT", paths.MANIFEST, dump(held.envelope))
-        wait = MEMBER_WAIT if member and self._sent is not None else JOINING_WAIT
+        settled = time.monotonic() - self._connected > SETTLING
+        wait = MEMBER_WAIT if member and self._sent is not None and settled else JOINING_WAIT
         answer = client.ask(
             "GET",
             f"{paths.MANIFEST}?after={number}&wait={wait:g}",
@@ -118,16 +123,14 @@ class Line:
         return self._ears.offer(envelope, self.url)
 
     def _join(self, client: Client, fresh: bool, member: bool) -> None:
-        """Sends our facts: once per connection for a member, so that a registry built from
-        nothing has them; again and again for who wants to become one."""
-        if fresh:
-            self._sent = None
+        """Sends our facts: once per connection and whenever they change for a member, so that a
+        registry built from nothing has them; again and again for who wants to become one."""
         now = time.monotonic()
+        if fresh:
+            self._sent, self._connected = None, now
         sent, when = self._sent or (None, 0.0)
-        if sent is not None and member:
-            return
         request = self._ears.request()
-        if request is None or (sent == request and now - when < REJOIN):
+        if request is None or (sent == request and (member or now - when < REJOIN)):
             return
         answer = client.ask("POST", paths.JOIN, dump(request))
         if answer.ok:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.facts import Facts
+from mesh.plan import AddressPair
 from mesh.publish.order import Fleet, Instance, Member
 from mesh.trust import joining
 from mesh.trust.documents import JoinRequest
@@ -84,6 +85,10 @@ def _member(
                 f"(pulumi up --replace '**{node}-instance')"
             )
     planned = instance.addresses
+    if before is not None and not _is_there(facts, planned) and _is_there(before.facts, planned):
+        # It has shown where it is once; a word from the middle of a boot, or of somebody who holds
+        # the node, keeps nobody from publishing.
+        return before, ""
     if facts.ipv4 != planned.ipv4:
         return before, f"{node}: its main address is {facts.ipv4}, planned is {planned.ipv4}"
     if planned.ipv6 is not None and facts.ipv6 != planned.ipv6:
@@ -95,6 +100,11 @@ def _member(
         # Nobody has said which it should be, and every mate's firewall would let it in.
         facts = replace(facts, ipv6=None, gateway6=None)
     return Member(instance.instance_id, facts.identity, facts), ""
+
+
+def _is_there(facts: Facts, planned: AddressPair) -> bool:
+    """Whether a node has the addresses that its provider gave it."""
+    return facts.ipv4 == planned.ipv4 and planned.ipv6 in (None, facts.ipv6)
 
 
 def _hours(span: timedelta) -> str:

@@ -62,6 +62,9 @@ TWIN = request(identity=OTHER.identity)
         # Where it is, it was planned.
         ([request(ipv4=IPv4Address("192.0.2.9"))], None, None, "its main address is 192.0.2.9"),
         ([request(ipv6=None)], None, None, "its IPv6 address is not there yet"),
+        # A member that says otherwise in the middle of a boot keeps nobody from publishing.
+        ([request(ipv6=None)], state(), FACTS.identity, ""),
+        ([request(ipv4=IPv4Address("192.0.2.9"))], state(), FACTS.identity, ""),
     ],
 )
 def test_who_is_believed(
