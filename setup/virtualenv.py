@@ -76,7 +76,8 @@ def _install_packages(checkout: Path, folder: Path, step: Step) -> None:
             step.doing(f"unpacking {collected} packages")
 
     lock = ["--require-hashes", "--no-deps", "--requirement", str(checkout / "requirements.lock")]
-    step.run([*_pip(folder), *lock], seen=seen)
+    # Compiled when first imported: of the clouds' half a gigabyte only a few modules ever are.
+    step.run([*_pip(folder), "--no-compile", *lock], seen=seen)
 
 
 def _pip(folder: Path) -> list[str]:
