@@ -10,9 +10,9 @@ from mesh.agent import bundle
 from mesh.infra.configuration import configured
 from mesh.infra.mesh import Mesh, MeshArgs
 
-configuration = configured(Path(__file__).parent)
+configuration = configured(Path(__file__).parent, bundle.digest(bundle.build()))
 
-network = Mesh("mesh", MeshArgs(configuration, bundle.digest(bundle.build())))
+network = Mesh("mesh", MeshArgs(configuration))
 
 pulumi.export("topology", network.topology)
 pulumi.export("access", network.access)

@@ -60,3 +60,27 @@ class Facts:
     """X25519 public key, base64: secrets are sealed to it."""
     tls_sha256: Sha256 | None
     """SHA-256 (hex) of the registry's certificate, on a registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a node is, by its provider's word, which comes before its own.
+
+    ``ipv4`` and ``ipv6`` are what the world sends to. ``inside`` is the address that the node
+    itself holds where the provider translates (1:1 NAT), else None. ``routers`` are the BGP
+    speakers of its VPC, in the order of the plan's sessions with them.
+    """
+
+    ipv4: IPv4Address
+    ipv6: IPv6Address | None
+    inside: IPv4Address | None = None
+    routers: tuple[IPv4Address, ...] = ()
+
+    def both(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The addresses that the world sees, IPv4 first."""
+        return (self.ipv4,) if self.ipv6 is None else (self.ipv4, self.ipv6)
+
+    @property
+    def main(self) -> IPv4Address:
+        """The IPv4 address that the node itself holds."""
+        return self.inside or self.ipv4

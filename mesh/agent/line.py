@@ -1,4 +1,5 @@
-"""A line to one registry: two threads, one that listens for generations and one that reports.
+"""A line to one registry: two threads, one that listens for generations and drain orders, and one
+that reports.
 
 Every registry has its own line, so that one that is gone or lies holds up nothing: whatever comes
 over any line is verified, and the highest valid number counts.
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh.agent import log
-from mesh.agent.state import Known
+from mesh.agent.state import Known, Ordered
 from mesh.discovery import paths
 from mesh.discovery.client import Answer, Client, Unreachable
 from mesh.trust.documents import JoinRequest
@@ -36,13 +37,15 @@ PATIENCE = (0.15, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class Ears:
-    """What a line asks of the agent, and tells it. ``offer`` gives back the number of an envelope
-    that the operator signed, None for any other."""
+    """What a line asks of the agent, and tells it. ``offer`` and ``offer_order`` give back the
+    number of an envelope that the operator signed, None for any other."""
 
     held: Callable[[], Known | None]
+    ordered: Callable[[], Ordered | None]
     is_member: Callable[[], bool]
     request: Callable[[], JoinRequest | None]
     offer: Callable[[Signed, str], int | None]
+    offer_order: Callable[[Signed, str], int | None]
     certificate: Callable[[str, str | None], None]
 
 
@@ -86,8 +89,8 @@ class Line:
                 self._stop.wait(pause.next())
 
     def _round(self, client: Client, fresh: bool) -> None:
-        """Joins where the registry does not have our request; then waits for a generation above
-        the one we hold."""
+        """Joins where the registry does not have our request; then waits for a generation or a
+        drain order above those we hold."""
         member = self._ears.is_member()
         self._join(client, fresh, member)
         held = self._ears.held()
@@ -95,32 +98,51 @@ class Line:
         if fresh and held is not None and self._number(client) < number:
             # It has lost its memory: what the operator signed is handed on.
             client.ask("PUT", paths.MANIFEST, dump(held.envelope))
+        drain = self._take_order(client, fresh)
         settled = time.monotonic() - self._connected > SETTLING
         wait = MEMBER_WAIT if member and self._sent is not None and settled else JOINING_WAIT
         answer = client.ask(
             "GET",
-            f"{paths.MANIFEST}?after={number}&wait={wait:g}",
+            f"{paths.MANIFEST}?after={number}&wait={wait:g}&drain={drain}",
             timeout=wait + 10,
             limit=paths.MAX_MANIFEST,
         )
         self._ears.certificate(self.url, client.tls_sha256)
         if answer.status == 200:
-            if self._offer(answer) is None:
+            if self._offer(answer, self._ears.offer) is None:
                 raise Unreachable(f"{self.url}: hands out what our operator did not sign")
         elif answer.status != 204:
             raise Unreachable(f"{self.url}: {answer.why()}")
 
     def _number(self, client: Client) -> int:
         answer = client.ask("GET", paths.MANIFEST, limit=paths.MAX_MANIFEST)
-        return (self._offer(answer) or 0) if answer.status == 200 else 0
+        return (self._offer(answer, self._ears.offer) or 0) if answer.status == 200 else 0
 
-    def _offer(self, answer: Answer) -> int | None:
+    def _take_order(self, client: Client, fresh: bool) -> int:
+        """Takes the drain order where there is news, hands ours on where the registry has lost
+        it; the number of the one that we hold then. A registry of an earlier version knows of
+        none, and that keeps us from nothing."""
+        number = self._ordered()
+        after = 0 if fresh else number
+        answer = client.ask("GET", f"{paths.DRAIN}?after={after}", limit=paths.MAX_SMALL)
+        theirs = 0
+        if answer.status == 200:
+            theirs = self._offer(answer, self._ears.offer_order) or 0
+        if fresh and theirs < number and (held := self._ears.ordered()) is not None:
+            client.ask("PUT", paths.DRAIN, dump(held.envelope))
+        return max(theirs, self._ordered())
+
+    def _ordered(self) -> int:
+        held = self._ears.ordered()
+        return 0 if held is None else held.number
+
+    def _offer(self, answer: Answer, offer: Callable[[Signed, str], int | None]) -> int | None:
         """Hands an envelope to the agent."""
         try:
             envelope = parse(Signed, answer.body)
         except Malformed as error:
             raise Unreachable(f"{self.url}: {error}") from None
-        return self._ears.offer(envelope, self.url)
+        return offer(envelope, self.url)
 
     def _join(self, client: Client, fresh: bool, member: bool) -> None:
         """Sends our facts: once per connection and whenever they change for a member, so that a

@@ -1,6 +1,7 @@
-"""What the agent keeps on disk: the highest manifest it has seen, and what is in force.
+"""What the agent keeps on disk: the highest manifest and drain order it has seen, and what is in
+force.
 
-The highest number outlives everything: a manifest below it is refused even after a reboot.
+The highest numbers outlive everything: what is below them is refused even after a reboot.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from pydantic import ConfigDict
 from mesh.agent import places
 from mesh.agent.host import Host
 from mesh.trust import signing
-from mesh.trust.documents import Manifest, Part
+from mesh.trust.documents import DrainOrder, Manifest, Part
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
 HIGHEST = f"{places.STATE}/highest.json"
 APPLIED = f"{places.STATE}/applied.json"
+DRAIN = f"{places.STATE}/drain.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,19 @@ class Known:
     def number(self) -> int:
         """The generation's number."""
         return self.manifest.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A drain order whose signature has been verified, and the envelope that it came in."""
+
+    envelope: Signed
+    order: DrainOrder
+
+    @property
+    def number(self) -> int:
+        """The order's number."""
+        return self.order.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +64,7 @@ class Applied:
 
 
 class Rejected(Exception):
-    """A manifest or part that must not be followed, and why."""
+    """A manifest, drain order or part that must not be followed, and why."""
 
 
 def verified(operator: str, envelope: Signed) -> Known:
@@ -60,6 +75,16 @@ def verified(operator: str, envelope: Signed) -> Known:
         raise Rejected("manifest: not signed by our operator") from None
     except Malformed as error:
         raise Rejected(f"manifest: {error}") from None
+
+
+def verified_order(operator: str, envelope: Signed) -> Ordered:
+    """A drain order, once its signature is known to be the operator's."""
+    try:
+        return Ordered(envelope, signing.opened(operator, Purpose.DRAIN, envelope, DrainOrder))
+    except BadSignature:
+        raise Rejected("drain order: not signed by our operator") from None
+    except Malformed as error:
+        raise Rejected(f"drain order: {error}") from None
 
 
 def verified_part(known: Known, node: str, text: str) -> Part:
@@ -86,7 +111,8 @@ class State:
         host.path(places.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.highest: Known | None = None
         self.applied: Applied | None = None
-        envelope, applied = host.read(HIGHEST), host.read(APPLIED)
+        self.drain: Ordered | None = None
+        envelope, applied, drain = host.read(HIGHEST), host.read(APPLIED), host.read(DRAIN)
         # Read as if it came from outside: what a bad disk returns is not followed either.
         if envelope is not None:
             try:
@@ -98,6 +124,11 @@ class State:
                 self.applied = parse(Applied, applied)
             except Malformed:
                 self.applied = None
+        if drain is not None:
+            try:
+                self.drain = verified_order(operator, parse(Signed, drain))
+            except (Rejected, Malformed):
+                self.drain = None
 
     def accept(self, known: Known) -> bool:
         """Remembers a manifest above all earlier ones. False for the one that is known already;
@@ -113,6 +144,30 @@ class State:
         self._host.write(HIGHEST, dump(known.envelope), 0o600)
         self.highest = known
         return True
+
+    def accept_order(self, ordered: Ordered) -> bool:
+        """Remembers a drain order above all earlier ones. False for the one that is known
+        already; :class:`Rejected` for a lower one, another of the same number, or another
+        network's."""
+        if self.highest is not None and ordered.order.network != self.highest.manifest.network:
+            raise Rejected(f"drain order: of the network {ordered.order.network!r}, not ours")
+        top = self.drain
+        # One of another network came before we knew ours.
+        if top is not None and top.order.network == ordered.order.network:
+            if ordered.envelope.digest == top.envelope.digest:
+                return False
+            if ordered.number <= top.number:
+                raise Rejected(f"drain order {ordered.number}: not above {top.number}")
+        self._host.write(DRAIN, dump(ordered.envelope), 0o600)
+        self.drain = ordered
+        return True
+
+    def obeyed_order(self) -> DrainOrder | None:
+        """The drain order to follow: None where there is none of our network's yet."""
+        if self.drain is None or self.highest is None:
+            return None
+        order = self.drain.order
+        return order if order.network == self.highest.manifest.network else None
 
     def confirm(self, applied: Applied) -> None:
         """Remembers what is in force now."""

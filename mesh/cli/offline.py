@@ -16,7 +16,13 @@ from rich.table import Table
 
 from mesh.facts import Facts
 from mesh.plan import Node, Plan, make
-from mesh.render import Seed, node_files, placeholder_facts, user_data
+from mesh.render import (
+    Seed,
+    node_files,
+    placeholder_facts,
+    placeholder_placements,
+    user_data,
+)
 from mesh.spec import Loaded, Problem, SpecError, load_file
 
 INVALID = 1
@@ -81,7 +87,7 @@ def render(
             known = ", ".join(each.id for each in made.nodes)
             _fail([Problem("--node", node_id, "there is no such node", f"use one of {known}")])
     known_facts = placeholder_facts(made) if facts is None else _read_facts(facts)
-    files = node_files(made, known_facts)
+    files = node_files(made, known_facts, placeholder_placements(made) if facts is None else {})
     seed = Seed(registries=(), operator="", bundle="", token="")
     for node_id in wanted:
         if node_id not in files:

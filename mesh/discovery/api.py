@@ -84,12 +84,20 @@ def application(registry: Registry) -> FastAPI:
         request: Request,
         after: Annotated[int, Query(ge=0)] = 0,
         wait: Annotated[float, Query(ge=0, le=paths.MAX_WAIT)] = 0,
+        drain: Annotated[int | None, Query(ge=0)] = None,
     ) -> Response:
+        """The manifest above ``after``. Who waits for one is answered with nothing as soon as
+        there is a drain order above ``drain``: the same line tells of both."""
         address = _caller(request).address
         until = time.monotonic() + wait
         here = wait > 0 and waiting.enter(address)
         try:
-            while here and _number(registry) <= after and time.monotonic() < until:
+            while (
+                here
+                and _number(registry) <= after
+                and (drain is None or _drain_number(registry) <= drain)
+                and time.monotonic() < until
+            ):
                 await bell.wait(until - time.monotonic())
         finally:
             if here:
@@ -102,6 +110,20 @@ def application(registry: Registry) -> FastAPI:
     @app.put(paths.MANIFEST)
     async def bring_manifest(request: Request) -> Response:
         fresh = await run_in_threadpool(registry.accept_manifest, await request.body())
+        if fresh:
+            bell.ring()
+        return Response(status_code=201 if fresh else 204)
+
+    @app.get(paths.DRAIN)
+    async def drain_order(after: Annotated[int, Query(ge=0)] = 0) -> Response:
+        drains = registry.drains()
+        if drains is None or drains.order.number <= after:
+            return Response(status_code=204)
+        return _json(drains.envelope)
+
+    @app.put(paths.DRAIN)
+    async def bring_drain_order(request: Request) -> Response:
+        fresh = await run_in_threadpool(registry.accept_drain, await request.body())
         if fresh:
             bell.ring()
         return Response(status_code=201 if fresh else 204)
@@ -211,6 +233,7 @@ def application(registry: Registry) -> FastAPI:
                 "complete": current is not None and current.held.complete,
                 "manifest_sha256": None if current is None else current.manifest_sha256,
                 "retired": current is not None and current.manifest.retired,
+                "drain": _drain_number(registry),
                 "planned": 0 if planned is None else len(planned.nodes),
                 "members": 0 if current is None else len(current.manifest.nodes),
                 "uptime_seconds": round(time.monotonic() - born, 3),
@@ -229,6 +252,11 @@ def _caller(request: Request) -> Caller:
 def _number(registry: Registry) -> int:
     current = registry.current()
     return 0 if current is None else current.manifest.generation
+
+
+def _drain_number(registry: Registry) -> int:
+    drains = registry.drains()
+    return 0 if drains is None else drains.order.number
 
 
 def _own(text: str) -> Part:

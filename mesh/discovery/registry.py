@@ -15,6 +15,7 @@ from typing import TypeVar
 from mesh.discovery.store import Held, Store
 from mesh.trust import signing
 from mesh.trust.documents import (
+    DrainOrder,
     Generation,
     JoinRequest,
     Manifest,
@@ -61,6 +62,14 @@ class Current:
     views: Views | None
 
 
+@dataclass(frozen=True, slots=True)
+class Drains:
+    """The highest drain order that is known here, and the envelope that it came in."""
+
+    order: DrainOrder
+    envelope: str
+
+
 class Registry:
     """The registry's rules over its store."""
 
@@ -70,6 +79,7 @@ class Registry:
         self._lock = threading.Lock()
         self._current: Current | None = None
         self._planned: Planned | None = None
+        self._drains: Drains | None = None
         self._load()
         if bundle is not None and store.bundle(sha256(bundle)) is None:
             store.put_bundle(sha256(bundle), bundle)
@@ -85,9 +95,24 @@ class Registry:
                 _log.warning("generation %d is forgotten: %s", held.number, error)
                 self.store.forget(held.number)
         planned = self.store.planned()
+        drains = self._read_drains()
         with self._lock:
             self._current = current
             self._planned = None if planned is None else parse(Planned, planned)
+            self._drains = drains
+
+    def _read_drains(self) -> Drains | None:
+        text = self.store.drain()
+        if text is None:
+            return None
+        try:
+            envelope = parse(Signed, text)
+            order = signing.opened(self.operator, Purpose.DRAIN, envelope, DrainOrder)
+        except (Malformed, BadSignature) as error:
+            _log.warning("the drain order is forgotten: %s", error)
+            self.store.forget_drain()
+            return None
+        return Drains(order, text)
 
     def _verified(self, held: Held) -> Current:
         envelope = parse(Signed, held.envelope)
@@ -104,6 +129,11 @@ class Registry:
         """The planned nodes, where the operator has named them."""
         with self._lock:
             return self._planned
+
+    def drains(self) -> Drains | None:
+        """The highest drain order, where there is one."""
+        with self._lock:
+            return self._drains
 
     def key(self, kind: Kind, name: str) -> str | None:
         """The public key of a claimed caller."""
@@ -122,7 +152,7 @@ class Registry:
     def accept_generation(self, body: bytes) -> int:
         """A whole generation of the operator's: signed, complete, and above what is held."""
         generation = _parsed(Generation, body)
-        manifest = self._opened(generation.manifest)
+        manifest = self._manifest(generation.manifest)
         if set(generation.parts) != set(manifest.nodes):
             raise Refused(400, "parts and manifest name different nodes")
         for node, text in generation.parts.items():
@@ -145,11 +175,22 @@ class Registry:
         """A manifest that a node brings back, after this registry has lost its memory. True
         where it is higher than all that is known here."""
         envelope = _parsed(Signed, body)
-        manifest = self._opened(envelope)
+        manifest = self._manifest(envelope)
         fresh = self.store.put_manifest(manifest.generation, _text(envelope))
         if fresh:
             self._load()
         return fresh
+
+    def accept_drain(self, body: bytes) -> bool:
+        """A drain order, from the operator or from a node that brings it back. True where it is
+        higher than the one that is known here; refused where it is not, unless it is that one."""
+        envelope = _parsed(Signed, body)
+        order = self._opened(Purpose.DRAIN, envelope, DrainOrder, "drain order")
+        held = self.drains()
+        if not self.store.put_drain(order.number, _text(envelope)):
+            raise Refused(409, f"drain order {order.number} is not above what is held")
+        self._load()
+        return held is None or held.order.number < order.number
 
     def accept_planned(self, body: bytes) -> None:
         """The operator's list of planned nodes."""
@@ -246,11 +287,14 @@ class Registry:
             places |= {n: (p.region, p.addresses) for n, p in planned.nodes.items()}
         return places
 
-    def _opened(self, envelope: Signed) -> Manifest:
+    def _manifest(self, envelope: Signed) -> Manifest:
+        return self._opened(Purpose.MANIFEST, envelope, Manifest, "manifest")
+
+    def _opened(self, purpose: Purpose, envelope: Signed, kind: type[T], name: str) -> T:
         try:
-            return signing.opened(self.operator, Purpose.MANIFEST, envelope, Manifest)
+            return signing.opened(self.operator, purpose, envelope, kind)
         except BadSignature:
-            raise Refused(403, "manifest: not signed by this network's operator") from None
+            raise Refused(403, f"{name}: not signed by this network's operator") from None
         except Malformed as error:
             raise Refused(400, str(error)) from None
 

@@ -52,6 +52,12 @@ _parts = Table(
     Column("node", String(32), primary_key=True),
     Column("content", Text, nullable=False),
 )
+_drains = Table(
+    "drain_order",
+    _metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("envelope", Text, nullable=False),
+)
 _planned = Table(
     "planned", _metadata, Column("id", Integer, primary_key=True), Column("content", Text)
 )
@@ -159,6 +165,29 @@ class Store:
         """A node's part of a generation."""
         query = select(_parts.c.content).where(_parts.c.number == number, _parts.c.node == node)
         return self._text(query)
+
+    def drain(self) -> str | None:
+        """The highest drain order."""
+        query = select(_drains.c.envelope).order_by(_drains.c.number.desc()).limit(1)
+        return self._text(query)
+
+    def put_drain(self, number: int, envelope: str) -> bool:
+        """Keeps a drain order that is above the one that is here, instead of it. True where it is
+        held afterwards."""
+        with self._write() as connection:
+            held = connection.execute(
+                select(_drains).order_by(_drains.c.number.desc()).limit(1)
+            ).first()
+            if held is not None and held.number >= number:
+                return bool(held.number == number and held.envelope == envelope)
+            connection.execute(delete(_drains))
+            connection.execute(insert(_drains).values(number=number, envelope=envelope))
+        return True
+
+    def forget_drain(self) -> None:
+        """Removes the drain order."""
+        with self._write() as connection:
+            connection.execute(delete(_drains))
 
     def planned(self) -> str | None:
         """The list of planned nodes, as the operator gave it last."""

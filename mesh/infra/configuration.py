@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pulumi
@@ -11,64 +10,54 @@ from pulumi.runtime import config as engine
 
 from mesh import plan as planning
 from mesh.infra import providers
+from mesh.infra.providers import Setting
 from mesh.spec import (
     PASSWORD_PREFIX,
-    Spec,
+    SSH_PREFIX,
     SpecError,
     for_preview,
     from_engine,
     load,
     needed_passwords,
+    needed_ssh_keys,
 )
 
 NAMESPACE = "mesh"
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """The plan, the BGP passwords by provider (a secret), and whether what must survive is
-    protected from deletion."""
-
-    plan: planning.Plan
-    passwords: pulumi.Output[Mapping[str, str]]
-    protect: bool
-
-
-def configured(root: Path) -> Configuration:
+def configured(root: Path, bundle: str) -> Setting:
     """The configuration of the selected stack.
 
-    ``root`` is where the stack files lie. pulumi.RunError, which the engine shows without a
-    traceback, with every problem at once; warnings are shown beside the resources.
+    ``root`` is where the stack files lie, ``bundle`` the SHA-256 of what nodes run.
+    pulumi.RunError, which the engine shows without a traceback, with every problem at once;
+    warnings are shown beside the resources.
     """
     try:
         loaded = load(pulumi.get_stack(), from_engine(engine.CONFIG.get()), root)
         spec = for_preview(loaded)
-        plan = planning.make(spec)
-        problems = tuple(providers.missing(plan))
-        if problems:
+        passwords = _secrets(PASSWORD_PREFIX, needed_passwords(spec))
+        ssh_keys = _secrets(SSH_PREFIX, needed_ssh_keys(spec))
+        setting = Setting(spec, planning.make(spec), passwords, ssh_keys, bundle)
+        problems = tuple(providers.problems(setting))
+        if any(problem.severity != "warning" for problem in problems):
             raise SpecError(problems)
     except SpecError as error:
         lines = "\n".join(f"  {problem}" for problem in error.problems)
         raise pulumi.RunError(f"the configuration cannot be used:\n{lines}") from None
-    for problem in loaded.problems:
+    for problem in (*loaded.problems, *problems):
         pulumi.log.warn(str(problem))
-    return Configuration(plan, _passwords(spec), spec.protect)
+    return setting
 
 
-def _passwords(spec: Spec) -> pulumi.Output[Mapping[str, str]]:
+def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:
+    """The secrets of that kind by provider."""
     config = pulumi.Config(NAMESPACE)
-    for provider in needed_passwords(spec):
-        key = f"{NAMESPACE}:{PASSWORD_PREFIX}{provider}"
+    for name in names:
+        key = f"{NAMESPACE}:{prefix}{name}"
         if not engine.is_config_secret(key):
             pulumi.log.warn(
                 f"{key} lies in the stack file in the clear; "
                 f"encrypt it with `pulumi config set --secret {key}`"
             )
-    return pulumi.Output.secret(
-        pulumi.Output.all(
-            **{
-                provider: config.require_secret(PASSWORD_PREFIX + provider)
-                for provider in needed_passwords(spec)
-            }
-        )
-    )
+    values = {name: config.require_secret(prefix + name) for name in names}
+    return pulumi.Output.secret(pulumi.Output.all(**values))

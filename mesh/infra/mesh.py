@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Output, ResourceOptions
 
 from mesh.infra import outputs, providers, sources
-from mesh.infra.configuration import Configuration
 from mesh.infra.dynamic.documents import write_plan
 from mesh.infra.dynamic.operator import Operator
 from mesh.infra.dynamic.publish import Publish, PublishArgs
@@ -20,10 +19,9 @@ from mesh.infra.seed import SeedSource
 
 @dataclass(frozen=True)
 class MeshArgs:
-    """The stack's configuration, and the SHA-256 of the bundle that its nodes run."""
+    """The stack's configuration."""
 
-    configuration: Configuration
-    bundle: str
+    configuration: Setting
 
 
 class Mesh(ComponentResource):
@@ -34,17 +32,19 @@ class Mesh(ComponentResource):
         given, child = args.configuration, ResourceOptions(parent=self)
         plan = given.plan
         self.operator = Operator(
-            f"{name}-operator", ResourceOptions(parent=self, protect=given.protect)
+            f"{name}-operator", ResourceOptions(parent=self, protect=given.spec.protect)
         )
-        drivers = providers.make(name, Setting(plan, given.passwords), child)
+        drivers = providers.make(name, given, child)
         self.regions = self._regions(name, given, drivers)
         self.nodes = {k: node for region in self.regions for k, node in region.nodes.items()}
+        for driver in drivers.values():
+            driver.guard({node_id: node.reserved.ipv4 for node_id, node in self.nodes.items()})
         urls = {
             node_id: Output.format("https://{0}:{1}", node.reserved.ipv4, plan.access.registry_port)
             for node_id, node in self.nodes.items()
             if node.is_registry
         }
-        seed = SeedSource(plan, self.operator, list(urls.values()), args.bundle)
+        seed = SeedSource(plan, self.operator, list(urls.values()), given.bundle)
         machines = boot(self.nodes, seed)
         self.published = Publish(
             f"{name}-generation",
@@ -56,11 +56,11 @@ class Mesh(ComponentResource):
                     node_id: {
                         "id": machine.instance_id,
                         "created": machine.created,
-                        **self.nodes[node_id].addresses(),
+                        **self.nodes[node_id].placement(),
                     }
                     for node_id, machine in machines.items()
                 },
-                bundle=args.bundle,
+                bundle=given.bundle,
                 sources=sources.digest(),
                 registries=urls,
                 namespace=next((d.namespace for d in drivers.values() if d.namespace), None),
@@ -73,9 +73,7 @@ class Mesh(ComponentResource):
         # The topology is the stack's output; said twice it would cost every preview twice.
         self.register_outputs({"nodes": list(self.nodes), "registries": urls})
 
-    def _regions(
-        self, name: str, given: Configuration, drivers: Mapping[str, Driver]
-    ) -> list[Region]:
+    def _regions(self, name: str, given: Setting, drivers: Mapping[str, Driver]) -> list[Region]:
         used = {node.region for node in given.plan.nodes}
         return [
             Region(

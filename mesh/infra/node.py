@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pulumi import ComponentResource, Input, Resource, ResourceOptions
 
@@ -60,14 +61,20 @@ class Node(ComponentResource):
                 delete_before_replace=True,
             ),
         )
+        self._ipv6 = machine.ipv6
         self.register_outputs(
             {"node": node.id, "addresses": self.addresses(), "instance": machine.instance_id}
         )
         return machine
 
     def addresses(self) -> dict[str, Input[str | None]]:
-        """The node's public addresses; unknown until they are reserved."""
-        return {"ipv4": self.reserved.ipv4, "ipv6": self.reserved.ipv6}
+        """The public addresses of a node that was booted."""
+        return {"ipv4": self.reserved.ipv4, "ipv6": self._ipv6}
+
+    def placement(self) -> dict[str, Any]:
+        """All that the provider says of where a booted node is; see mesh.facts.Placement."""
+        inside, routers = self.reserved.inside, list(self.reserved.routers)
+        return {**self.addresses(), "inside": inside, "routers": routers}
 
     def access(self) -> Mapping[str, Input[str]]:
         """How to reach the node."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, ResourceOptions
 
 from mesh.infra import providers
-from mesh.infra.configuration import Configuration
 from mesh.infra.node import Node, NodeArgs
 from mesh.plan import Region as PlannedRegion
 
@@ -18,7 +17,7 @@ class RegionArgs:
     """The region as planned, the stack's configuration, and the drivers of its nodes by name."""
 
     region: PlannedRegion
-    configuration: Configuration
+    configuration: providers.Setting
     drivers: Mapping[str, providers.Driver]
 
 
@@ -27,7 +26,7 @@ class Region(ComponentResource):
 
     def __init__(self, name: str, args: RegionArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("mesh:index:Region", name, None, opts)
-        plan, protect = args.configuration.plan, args.configuration.protect
+        plan, protect = args.configuration.plan, args.configuration.spec.protect
         self.nodes = {
             node.id: Node(
                 f"{name}-{node.id.removeprefix(args.region.id + '-')}",

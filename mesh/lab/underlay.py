@@ -24,8 +24,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 from mesh.lab.errors import LabError
-from mesh.plan.distance import kilometres
 from mesh.plan.model import Node, Plan, PrefixPair, Region, UpstreamSession
+from mesh.spec.distance import kilometres
 from mesh.spec.providers import PROVIDERS
 
 T = TypeVar("T")

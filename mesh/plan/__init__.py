@@ -20,6 +20,7 @@ from mesh.plan.model import (
     Rule,
     Service,
     UpstreamSession,
+    VpcSession,
 )
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "Rule",
     "Service",
     "UpstreamSession",
+    "VpcSession",
     "make",
 ]

@@ -9,7 +9,13 @@ from mesh.spec import Spec
 BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 179, 3784, 4784
 
 
-def rules(spec: Spec, services: tuple[Service, ...]) -> tuple[Rule, ...]:
+VPC = (
+    Rule("bgp-vpc", "uplink", "tcp", (BGP, BGP), "routers", (Role.MEMBER,)),
+    Rule("bfd-vpc", "uplink", "udp", (BFD_SINGLE_HOP, BFD_SINGLE_HOP), "routers", (Role.MEMBER,)),
+)
+
+
+def rules(spec: Spec, services: tuple[Service, ...], has_vpc: bool) -> tuple[Rule, ...]:
     """The rules of this network, the provider's address first."""
     numbers = [node.number for node in spec.nodes.values()]
     last = spec.tunnels.port + max(numbers) - 1
@@ -22,6 +28,7 @@ def rules(spec: Spec, services: tuple[Service, ...]) -> tuple[Rule, ...]:
         Rule("bgp-mesh", "tunnel", "tcp", (BGP, BGP), "mesh"),
         Rule("bfd", "tunnel", "udp", (BFD_SINGLE_HOP, BFD_SINGLE_HOP), "mesh"),
         Rule("bfd-multihop", "tunnel", "udp", (BFD_MULTIHOP, BFD_MULTIHOP), "mesh"),
+        *(rule for rule in VPC if has_vpc),
         *_announced(services),
     )
 

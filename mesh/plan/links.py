@@ -11,9 +11,8 @@ from ipaddress import IPv6Address
 
 from mesh.plan.distance import cost
 from mesh.plan.model import Bfd, Link
-from mesh.spec import Spec
-from mesh.spec.meaning import split_id
-from mesh.spec.providers import PROVIDERS
+from mesh.spec import Spec, abilities
+from mesh.spec.ids import split_id
 
 UNDERLAY_ASN_BASE = 4_200_000_000
 """Private 32-bit ASNs start here (RFC 6996); a node's is this plus its tunnel number."""
@@ -83,8 +82,8 @@ def link(spec: Spec, node: str, peer: str, bfd: dict[frozenset[str], Bfd]) -> Li
         local=link_local(here),
         remote=link_local(there),
         peer_asn=underlay_asn(there),
-        cost=cost(_location(spec, node), _location(spec, peer)),
-        mtu=min(_mtu(node), _mtu(peer)) - WIREGUARD_OVERHEAD,
+        cost=cost(_location(spec, node), _location(spec, peer)) + _members(spec, node, peer),
+        mtu=min(_mtu(spec, node), _mtu(spec, peer)) - WIREGUARD_OVERHEAD,
         bfd=bfd.get(frozenset((node, peer)), default_bfd(spec)),
     )
 
@@ -106,5 +105,13 @@ def _location(spec: Spec, node: str) -> tuple[float, float]:
     return spec.regions[split_id(node)[0]].location
 
 
-def _mtu(node: str) -> int:
-    return PROVIDERS[split_id(node)[1].rpartition("-")[0]].mtu
+def _mtu(spec: Spec, node: str) -> int:
+    provider = abilities.provider(node, spec.nodes[node])
+    assert provider is not None, "the spec has been checked"
+    return provider.mtu
+
+
+def _members(spec: Spec, *ends: str) -> int:
+    """What a link costs more for its ends that are members: where an edge and a member of one
+    place are as near, the edge answers, and nobody's way leads through a member by choice."""
+    return sum(abilities.upstream(end, spec.nodes[end]) is None for end in ends)

@@ -16,9 +16,12 @@ from mesh.plan.model import (
     Role,
     Service,
 )
-from mesh.spec import Spec
-from mesh.spec.meaning import mirrored, split_id
-from mesh.spec.providers import PROVIDERS
+from mesh.spec import Spec, abilities
+from mesh.spec.ids import provider_of, split_id
+from mesh.spec.meaning import mirrored
+
+EXIT = -2
+"""The last address but one of the tunnel ranges is no node's."""
 
 
 def make(spec: Spec) -> Plan:
@@ -41,6 +44,7 @@ def make(spec: Spec) -> Plan:
         # Direct, or over one other node when a tunnel is cut; a hub adds one more. A short
         # limit ends path hunting before it starts.
         path_limit=3 if links.is_full_mesh(spec) else 4,
+        exits=AddressPair(spec.tunnels.ipv4[EXIT], spec.tunnels.ipv6[EXIT]),
         regions=tuple(_region(spec, region_id) for region_id in sorted(spec.regions)),
         nodes=tuple(
             _node(spec, node_id, tunnels, neighbours[node_id], bfd, serves[node_id])
@@ -53,7 +57,9 @@ def make(spec: Spec) -> Plan:
             registry_port=spec.registry.port,
             ssh_keys=spec.admin.keys,
         ),
-        firewall=firewall.rules(spec, services),
+        firewall=firewall.rules(
+            spec, services, has_vpc=any(sessions.vpc(spec, node_id) for node_id in spec.nodes)
+        ),
         whoami=spec.whoami,
         without=tuple(sorted(spec.without)),
     )
@@ -85,8 +91,11 @@ def _node(
     services: tuple[str, ...],
 ) -> Node:
     region_id, slot_name = split_id(node_id)
-    provider = slot_name.rpartition("-")[0]
     given = spec.nodes[node_id]
+    provider = abilities.provider(node_id, given)
+    assert provider is not None, "the spec has been checked"
+    existing = given.host is not None
+    place = abilities.place(region_id, spec.regions[region_id], provider)
     slot = spec.regions[region_id].slots[slot_name]
     host = int(slot) - int(spec.prefixes.ipv4.network_address)
     has_ipv6 = given.ipv6 and spec.prefixes.ipv6 is not None
@@ -94,10 +103,15 @@ def _node(
     return Node(
         id=node_id,
         region=region_id,
-        provider=provider,
+        provider=provider_of(node_id),
+        place="" if existing or place is None else place,
+        size="" if existing else given.plan or getattr(spec.providers, provider.name).plan,
+        bare_metal=given.bare_metal,
+        existing=existing,
+        translated=provider.translates and not existing,
         slot=host,
         number=given.number,
-        roles=_roles(spec, node_id, provider),
+        roles=_roles(spec, node_id),
         ipv6=has_ipv6,
         announced=AddressPair(slot, announced6),
         tunnel=tunnels[node_id],
@@ -105,13 +119,15 @@ def _node(
         underlay_asn=links.underlay_asn(given.number),
         links=tuple(links.link(spec, node_id, peer, bfd) for peer in neighbours),
         reflectors=sessions.reflectors(spec, node_id, tunnels),
-        upstreams=sessions.upstreams(spec, provider, has_ipv6),
+        upstreams=sessions.upstreams(spec, node_id, has_ipv6),
+        vpc=sessions.vpc(spec, node_id),
         services=services,
     )
 
 
-def _roles(spec: Spec, node_id: str, provider: str) -> tuple[Role, ...]:
-    roles = [Role.EDGE] if PROVIDERS[provider].announces else []
+def _roles(spec: Spec, node_id: str) -> tuple[Role, ...]:
+    announces = abilities.upstream(node_id, spec.nodes[node_id]) is not None
+    roles = [Role.EDGE if announces else Role.MEMBER]
     if node_id in spec.reflectors:
         roles.append(Role.REFLECTOR)
     if node_id in spec.registries:

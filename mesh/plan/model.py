@@ -21,6 +21,8 @@ class Role(StrEnum):
 
     EDGE = "edge"
     """Has an upstream session and may announce the aggregates to the Internet."""
+    MEMBER = "member"
+    """Serves inside the mesh; its replies leave at an edge."""
     REFLECTOR = "reflector"
     """Reflects service routes between the nodes (RFC 4456)."""
     REGISTRY = "registry"
@@ -103,6 +105,21 @@ class UpstreamSession:
 
 
 @dataclass(frozen=True, slots=True)
+class VpcSession:
+    """One eBGP session with a router of the node's own VPC, IPv4, on the node's own address there.
+
+    Whom it speaks to is the provider's to say (:class:`mesh.facts.Placement`, in this order).
+    ``password`` names the secret, never its value; ``bfd`` is offered where multihop is None.
+    """
+
+    name: str
+    peer_asn: int
+    multihop: int | None
+    password: str | None
+    bfd: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReflectorSession:
     """One iBGP session between tunnel addresses, of one family; ``client`` is the view of the
     reflector: the neighbour is a client of ours (RFC 4456)."""
@@ -144,11 +161,21 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One server in one region; every number in it is looked up or given, never counted."""
+    """One server in one region; every number in it is looked up or given, never counted.
+
+    ``place`` is what the provider calls the region, ``size`` what it calls such a server; both are
+    empty for a host that exists already. ``translated`` says that the node holds a private address
+    and the world sees another (1:1 NAT).
+    """
 
     id: str
     region: str
     provider: str
+    place: str
+    size: str
+    bare_metal: bool
+    existing: bool
+    translated: bool
     slot: int
     number: int
     roles: tuple[Role, ...]
@@ -160,6 +187,7 @@ class Node:
     links: tuple[Link, ...]
     reflectors: tuple[ReflectorSession, ...]
     upstreams: tuple[UpstreamSession, ...]
+    vpc: tuple[VpcSession, ...]
     services: tuple[str, ...]
 
 
@@ -189,7 +217,7 @@ class Access:
 
 
 Zone = Literal["uplink", "tunnel", "announced"]
-Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "mesh"]
+Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "routers", "mesh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +227,8 @@ class Rule:
     ``zone`` is what the packet is for: the provider's address (``uplink``), a tunnel
     (``tunnel``), or an address of the aggregates (``announced``). ``ports`` is an inclusive range.
     ``source`` names a group: ``nodes`` are the provider addresses of the planned nodes,
-    ``upstreams`` the providers' BGP speakers, ``mesh`` the tunnel addresses.
+    ``upstreams`` the providers' BGP speakers, ``routers`` those of the node's own VPC, ``mesh`` the
+    tunnel addresses.
     """
 
     name: str
@@ -223,6 +252,9 @@ class Plan:
     tunnels: PrefixPair
     port: int
     path_limit: int
+    exits: AddressPair
+    """Held by every edge, and known in the underlay only: through the nearest one leave the replies
+    of members."""
     regions: tuple[Region, ...]
     nodes: tuple[Node, ...]
     services: tuple[Service, ...]

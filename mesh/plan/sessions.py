@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-from mesh.plan.model import Address, AddressPair, Family, ReflectorSession, UpstreamSession
-from mesh.spec import Spec
-from mesh.spec.providers import PROVIDERS
+from mesh.plan.model import (
+    Address,
+    AddressPair,
+    Family,
+    ReflectorSession,
+    UpstreamSession,
+    VpcSession,
+)
+from mesh.spec import Spec, abilities
+from mesh.spec.ids import provider_of
 
 
-def upstreams(spec: Spec, provider_name: str, ipv6: bool) -> tuple[UpstreamSession, ...]:
+def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ...]:
     """The eBGP sessions that the provider prescribes: one per family that the node has."""
-    provider = PROVIDERS[provider_name]
-    if provider.peer_asn is None:
+    upstream = abilities.upstream(node_id, spec.nodes[node_id])
+    if upstream is None:
         return ()
-    neighbours: list[tuple[Family, Address | None]] = [("ipv4", provider.peer_ipv4)]
+    provider = provider_of(node_id)
+    neighbours: list[tuple[Family, Address | None]] = [("ipv4", upstream.ipv4)]
     if ipv6 and spec.prefixes.ipv6 is not None:
-        neighbours.append(("ipv6", provider.peer_ipv6))
+        neighbours.append(("ipv6", upstream.ipv6))
     return tuple(
         UpstreamSession(
-            name=f"{provider_name}{family[-1]}",
+            name=f"{provider}{family[-1]}",
             family=family,
-            peer_asn=provider.peer_asn,
+            peer_asn=upstream.peer_asn,
             neighbor=neighbor,
-            multihop=provider.multihop,
-            password=provider_name if provider.password else None,
+            multihop=upstream.multihop,
+            password=provider if upstream.password else None,
         )
         for family, neighbor in neighbours
         if neighbor is not None
+    )
+
+
+def vpc(spec: Spec, node_id: str) -> tuple[VpcSession, ...]:
+    """The eBGP sessions of a node with the routers of its VPC."""
+    provider = abilities.provider(node_id, spec.nodes[node_id])
+    if provider is None or provider.vpc is None or spec.nodes[node_id].host is not None:
+        return ()
+    inside = provider.vpc
+    return tuple(
+        VpcSession(
+            name=f"vpc{number}",
+            peer_asn=getattr(spec.providers, provider.name).router_asn,
+            multihop=inside.multihop,
+            password=provider.name if inside.password else None,
+            bfd=inside.bfd,
+        )
+        for number in range(1, inside.routers + 1)
     )
 
 

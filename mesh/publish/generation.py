@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mesh.facts import Facts
+from mesh.facts import Facts, Placement
 from mesh.plan import Node, Plan
 from mesh.publish.order import Member, Order, PublishError
 from mesh.render import File, Seed, node_files, node_secrets, user_data
@@ -45,7 +45,7 @@ class Made:
 def make(order: Order, members: Mapping[str, Member], number: int) -> Made:
     """The generation of that number for these members."""
     facts = {node: member.facts for node, member in members.items()}
-    rendered = node_files(order.plan, facts)
+    rendered = node_files(order.plan, facts, _placements(order))
     parts = {
         node: dump(
             Part(
@@ -59,7 +59,7 @@ def make(order: Order, members: Mapping[str, Member], number: int) -> Made:
         ).decode("ascii")
         for node in sorted(members)
     }
-    views = dump(_views(order, facts)).decode("ascii")
+    views = dump(_views(order, _seen(order, facts))).decode("ascii")
     manifest = Manifest(
         network=network_name(order.plan),
         generation=number,
@@ -76,6 +76,18 @@ def make(order: Order, members: Mapping[str, Member], number: int) -> Made:
         views_sha256=sha256(views.encode()),
     )
     return Made(Generation(_signed(order, manifest), parts, views), manifest)
+
+
+def _placements(order: Order) -> dict[str, Placement]:
+    return {node: instance.placement for node, instance in order.instances.items()}
+
+
+def _seen(order: Order, facts: Mapping[str, Facts]) -> dict[str, Facts]:
+    """Facts with the addresses that the world sees: what a node behind a translation knows of
+    itself is of no use to others."""
+    return {
+        node: replace(one, ipv4=order.instances[node].placement.ipv4) for node, one in facts.items()
+    }
 
 
 def make_retired(order: Order, last: Manifest, number: int) -> tuple[Signed, Manifest]:

@@ -11,8 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from mesh.facts import Facts
-from mesh.plan import AddressPair
+from mesh.facts import Facts, Placement
 from mesh.publish.order import Fleet, Instance, Member
 from mesh.trust import joining
 from mesh.trust.documents import JoinRequest
@@ -84,13 +83,13 @@ def _member(
                 f"(24 hours after its instance was made); replace its server "
                 f"(pulumi up --replace '**{node}-instance')"
             )
-    planned = instance.addresses
+    planned = instance.placement
     if before is not None and not _is_there(facts, planned) and _is_there(before.facts, planned):
         # It has shown where it is once; a word from the middle of a boot, or of somebody who holds
         # the node, keeps nobody from publishing.
         return before, ""
-    if facts.ipv4 != planned.ipv4:
-        return before, f"{node}: its main address is {facts.ipv4}, planned is {planned.ipv4}"
+    if facts.ipv4 != planned.main:
+        return before, f"{node}: its main address is {facts.ipv4}, planned is {planned.main}"
     if planned.ipv6 is not None and facts.ipv6 != planned.ipv6:
         return before, (
             f"{node}: its IPv6 address is {facts.ipv6 or 'not there yet'}, "
@@ -102,9 +101,9 @@ def _member(
     return Member(instance.instance_id, facts.identity, facts), ""
 
 
-def _is_there(facts: Facts, planned: AddressPair) -> bool:
+def _is_there(facts: Facts, planned: Placement) -> bool:
     """Whether a node has the addresses that its provider gave it."""
-    return facts.ipv4 == planned.ipv4 and planned.ipv6 in (None, facts.ipv6)
+    return facts.ipv4 == planned.main and planned.ipv6 in (None, facts.ipv6)
 
 
 def _hours(span: timedelta) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mesh.facts import Facts
-from mesh.plan import AddressPair, Plan
+from mesh.facts import Facts, Placement
+from mesh.plan import Plan
 from mesh.trust.encoding import dump, parse
 
 
@@ -21,7 +21,7 @@ class Instance:
     instance_id: str
     created: str
     token: str = field(repr=False)
-    addresses: AddressPair
+    placement: Placement
 
 
 @dataclass(frozen=True, slots=True)

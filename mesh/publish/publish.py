@@ -285,7 +285,7 @@ def _planned(order: Order) -> Planned:
     return Planned(
         {
             node: PlannedNode(
-                regions[node], instance.addresses.both(), joining.proof_public(instance.token)
+                regions[node], instance.placement.both(), joining.proof_public(instance.token)
             )
             for node, instance in sorted(order.instances.items())
             if node in regions

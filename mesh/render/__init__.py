@@ -2,7 +2,7 @@
 
 from mesh.render.files import File, NodeFiles
 from mesh.render.node import node_files, node_secrets
-from mesh.render.placeholders import placeholder_facts
+from mesh.render.placeholders import placeholder_facts, placeholder_placements
 from mesh.render.user_data import Seed, user_data
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "node_files",
     "node_secrets",
     "placeholder_facts",
+    "placeholder_placements",
     "user_data",
 ]

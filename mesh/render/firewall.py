@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mesh.facts import Facts
+from mesh.facts import Placement
 from mesh.plan import Node, Plan, Rule
 
 Groups = tuple["Group", ...]
@@ -20,17 +20,18 @@ class Group:
     elements: tuple[str, ...]
 
 
-def groups(plan: Plan, node: Node, facts: Mapping[str, Facts]) -> Groups:
+def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> Groups:
     """The sets that the rules name, in both families: always all, so that a rule never dangles.
 
     ``nodes`` holds the mates that this node has a tunnel to: nobody else sends it WireGuard.
     """
-    nodes = [facts[link.peer] for link in node.links if link.peer in facts]
+    nodes = [places[link.peer] for link in node.links if link.peer in places]
     members: dict[str, list[object]] = {
         "admin": list(plan.access.admin),
         "registry": list(plan.access.registry),
         "nodes": [one.ipv4 for one in nodes] + [one.ipv6 for one in nodes if one.ipv6],
         "upstreams": [session.neighbor for session in node.upstreams],
+        **({"routers": list(places[node.id].routers)} if node.vpc else {}),
     }
     return tuple(
         Group(f"{name}{version}", f"ipv{version}_addr", _elements(addresses, version))

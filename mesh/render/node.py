@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
-from mesh.facts import Facts
-from mesh.plan import AddressPair, Node, Plan, Service
+from mesh.facts import Facts, Placement
+from mesh.plan import AddressPair, Node, Plan, Role, Service
 from mesh.render import firewall
 from mesh.render.files import File, NodeFiles
 from mesh.render.templates import rendered
 
+REPLIES_TABLE = 27218
+"""The kernel's table on a member whose default leads to the nearest edge: any free number."""
 
-def node_files(plan: Plan, facts: Mapping[str, Facts]) -> dict[str, NodeFiles]:
+
+def node_files(
+    plan: Plan,
+    facts: Mapping[str, Facts],
+    placements: Mapping[str, Placement] = MappingProxyType({}),
+) -> dict[str, NodeFiles]:
     """Files and units of every node that has facts; the others are absent from the network.
+
+    A node without a placement is where its own facts say.
 
     No file holds a secret: session passwords come from :func:`node_secrets`.
     """
@@ -23,6 +33,8 @@ def node_files(plan: Plan, facts: Mapping[str, Facts]) -> dict[str, NodeFiles]:
     regions = {region.id: region for region in plan.regions}
     services = {service.name: service for service in plan.services}
     tunnels = {node.id: node.tunnel for node in plan.nodes}
+    has_members = bool(plan.with_role(Role.MEMBER))
+    places = {n: placements.get(n, Placement(one.ipv4, one.ipv6)) for n, one in facts.items()}
     done: dict[str, NodeFiles] = {}
     for node in plan.nodes:
         if node.id in facts:
@@ -30,17 +42,23 @@ def node_files(plan: Plan, facts: Mapping[str, Facts]) -> dict[str, NodeFiles]:
                 "plan": plan,
                 "node": node,
                 "facts": facts[node.id],
+                "vpc": list(zip(node.vpc, places[node.id].routers, strict=False)),
+                "is_member": Role.MEMBER in node.roles,
+                "has_members": has_members,
+                "replies_table": REPLIES_TABLE,
                 "region": regions[node.region],
                 "v6": plan.prefixes.ipv6 is not None,
                 "mtu": mtu,
             }
-            done[node.id] = _files(plan, node, facts, services, tunnels, context, network)
+            done[node.id] = _files(plan, node, facts, services, tunnels, places, context, network)
     return done
 
 
 def node_secrets(plan: Plan, node_id: str, passwords: Mapping[str, str]) -> tuple[File, ...]:
     """The files of a node that are sealed to its key. ``passwords`` is keyed by provider."""
-    names = sorted({s.password for s in plan.node(node_id).upstreams if s.password})
+    node = plan.node(node_id)
+    named = [s.password for s in node.upstreams] + [s.password for s in node.vpc]
+    names = sorted({name for name in named if name})
     content = rendered("bird/secrets.conf.j2", passwords=[(n, passwords[n]) for n in names])
     return (File("/etc/bird/mesh/secrets.conf", content, 0o640, group="bird"),)
 
@@ -72,6 +90,7 @@ FILES: tuple[Template, ...] = (
 )
 """A new file is one line here and one template."""
 
+REPLIES = Template("/etc/systemd/system/anycast-mesh-replies.service", "systemd/replies.service.j2")
 WHOAMI = Template("/etc/systemd/system/anycast-mesh-whoami.service", "systemd/whoami.service.j2")
 
 
@@ -81,6 +100,7 @@ def _files(
     facts: Mapping[str, Facts],
     services: Mapping[str, Service],
     tunnels: Mapping[str, AddressPair],
+    places: Mapping[str, Placement],
     context: dict[str, object],
     network: File,
 ) -> NodeFiles:
@@ -88,10 +108,11 @@ def _files(
     context |= {
         "links": links,
         "mates": [session for session in node.reflectors if session.peer in facts],
-        "groups": firewall.groups(plan, node, facts),
+        "groups": firewall.groups(plan, node, places),
         "rules": firewall.rules(plan, node),
     }
-    templates = [*FILES, *([WHOAMI] if plan.whoami else [])]
+    is_member = Role.MEMBER in node.roles
+    templates = [*FILES, *([WHOAMI] if plan.whoami else []), *([REPLIES] if is_member else [])]
     files = [
         File(each.path, rendered(each.template, **context), each.mode, each.group)
         for each in templates
@@ -99,7 +120,13 @@ def _files(
     files += [
         File(
             f"/etc/wireguard/{link.interface}.conf",
-            rendered("network/wireguard.conf.j2", node=node, link=link, peer=facts[link.peer]),
+            rendered(
+                "network/wireguard.conf.j2",
+                node=node,
+                link=link,
+                peer=facts[link.peer],
+                endpoint=places[link.peer].ipv4,
+            ),
             0o600,
         )
         for link in links
@@ -108,6 +135,7 @@ def _files(
     files.append(File("/etc/anycast-mesh/agent.json", _agent(plan, node, services, facts, tunnels)))
     units = ["nftables.service", "anycast-mesh-dummy.service"]
     units += [f"anycast-mesh-tunnel@{link.interface}.service" for link in links]
+    units += ["anycast-mesh-replies.service"] * is_member
     units += ["bird.service"] + ["anycast-mesh-whoami.service"] * plan.whoami
     return NodeFiles(tuple(sorted(files, key=lambda file: file.path)), tuple(units))
 
@@ -122,6 +150,7 @@ def _network(plan: Plan) -> File:
             "bird/network.conf.j2",
             plan=plan,
             v6=plan.prefixes.ipv6 is not None,
+            has_members=bool(plan.with_role(Role.MEMBER)),
             service_set4=", ".join(f"{s.addresses.ipv4}/32" for s in plan.services) or "0.0.0.0/32",
             service_set6=", ".join(
                 f"{s.addresses.ipv6}/128" for s in plan.services if s.addresses.ipv6

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from ipaddress import IPv4Address, IPv6Address
 
-from mesh.facts import Facts
+from mesh.facts import Facts, Placement
 from mesh.plan import Plan
 
 _FIRST4, _FIRST6 = int(IPv4Address("203.0.113.0")), int(IPv6Address("2001:db8::"))
@@ -19,7 +19,7 @@ def placeholder_facts(plan: Plan) -> dict[str, Facts]:
         node.id: Facts(
             instance_id=f"placeholder-{node.id}",
             uplink="enp1s0",
-            ipv4=IPv4Address(_FIRST4 + node.number % 254),
+            ipv4=_inside(node.number) if node.translated else _public(node.number),
             ipv6=IPv6Address(_FIRST6 + node.number) if node.ipv6 else None,
             gateway4=IPv4Address("203.0.113.254"),
             gateway6=IPv6Address("fe80::ffff") if node.ipv6 else None,
@@ -39,3 +39,26 @@ def placeholder_facts(plan: Plan) -> dict[str, Facts]:
 
 def _key(kind: str, node_id: str) -> str:
     return base64.b64encode(hashlib.sha256(f"{kind} of {node_id}".encode()).digest()).decode()
+
+
+def placeholder_placements(plan: Plan) -> dict[str, Placement]:
+    """Where every node would be, from the documentation ranges; a translated one holds an address
+    of RFC 1918, as its routers do."""
+    facts = placeholder_facts(plan)
+    return {
+        node.id: Placement(
+            ipv4=_public(node.number),
+            ipv6=facts[node.id].ipv6,
+            inside=_inside(node.number) if node.translated else None,
+            routers=tuple(_inside(0) + 250 + number for number in range(len(node.vpc))),
+        )
+        for node in plan.nodes
+    }
+
+
+def _public(number: int) -> IPv4Address:
+    return IPv4Address(_FIRST4 + number % 254)
+
+
+def _inside(number: int) -> IPv4Address:
+    return IPv4Address("172.31.0.0") + number % 250

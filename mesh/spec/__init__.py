@@ -4,10 +4,12 @@ from mesh.spec.load import Loaded, for_preview, from_engine, load, load_file, re
 from mesh.spec.model import Spec
 from mesh.spec.problems import Problem, SpecError
 from mesh.spec.secrets import PREFIX as PASSWORD_PREFIX
+from mesh.spec.secrets import SSH_PREFIX, needed_ssh_keys
 from mesh.spec.secrets import needed as needed_passwords
 
 __all__ = [
     "PASSWORD_PREFIX",
+    "SSH_PREFIX",
     "Loaded",
     "Problem",
     "Spec",
@@ -17,5 +19,6 @@ __all__ = [
     "load",
     "load_file",
     "needed_passwords",
+    "needed_ssh_keys",
     "read_stack_file",
 ]

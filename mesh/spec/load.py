@@ -15,7 +15,7 @@ from mesh.spec import wording
 from mesh.spec.meaning import CHECKS, check_provider
 from mesh.spec.model import DEFAULTS, SECTIONS, Spec
 from mesh.spec.problems import Problem, SpecError, shown
-from mesh.spec.secrets import PREFIX, check_secrets
+from mesh.spec.secrets import PREFIXES, check_secrets
 
 NAMESPACE = "mesh:"
 OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
@@ -108,7 +108,7 @@ def from_engine(config: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _decoded(key: str, value: str) -> Any:
-    if key.startswith(NAMESPACE + PREFIX):
+    if key.removeprefix(NAMESPACE).startswith(PREFIXES):
         return value
     try:
         return json.loads(value)
@@ -126,7 +126,7 @@ def load(stack: str, values: Mapping[str, Any], root: Path) -> Loaded:
     twin = merged.pop("twin", None)
     if twin is not None:
         merged = _twin_of(twin, merged, root)
-    secrets = {key: merged.pop(key) for key in list(merged) if key.startswith(PREFIX)}
+    secrets = {key: merged.pop(key) for key in list(merged) if key.startswith(PREFIXES)}
     sections, problems = _sections(merged)
     for check in CHECKS:
         problems.extend(check(sections))
@@ -206,7 +206,7 @@ def _twin_of(original: Any, overrides: Mapping[str, Any], root: Path) -> dict[st
         raise SpecError(
             [Problem("mesh:twin", original, "that stack is a twin itself", "name its original")]
         )
-    own = {key: value for key, value in values.items() if not key.startswith(PREFIX)}
+    own = {key: value for key, value in values.items() if not key.startswith(PREFIXES)}
     merged: dict[str, Any] = _over(own, overrides)
     return merged
 

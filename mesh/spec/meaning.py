@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from itertools import combinations
 from typing import Any
 
+from mesh.spec import abilities
+from mesh.spec.distance import kilometres
+from mesh.spec.ids import provider_of, split_id
 from mesh.spec.model import Admin, Node, Prefixes, Region, Service, Tunnels
 from mesh.spec.problems import Problem, shown
-from mesh.spec.providers import PROVIDERS
+from mesh.spec.providers import PROVIDERS, Provider
 
 Sections = Mapping[str, Any]
 Check = Callable[[Sections], Iterator[Problem]]
@@ -41,17 +45,6 @@ WORLD = {4: 8, 6: 16}
 
 INTERFACE_ID_LIMIT = 12
 """Linux interface names have 15 characters (IFNAMSIZ - 1); ``wg-`` takes three."""
-
-
-def split_id(node_id: str) -> tuple[str, str]:
-    """Region and slot name of a node id: ``lax-vultr-1`` → (``lax``, ``vultr-1``)."""
-    region, _, slot = node_id.partition("-")
-    return region, slot
-
-
-def provider_of(node_id: str) -> str:
-    """The provider's name in a node id: ``lax-vultr-1`` → ``vultr``."""
-    return split_id(node_id)[1].rpartition("-")[0]
 
 
 def mirrored(host: int, prefix: IPv6Network) -> IPv6Address:
@@ -116,7 +109,7 @@ def check_tunnels(sections: Sections) -> Iterator[Problem]:
                 (tunnels.ipv4, node.number),
                 (tunnels.ipv6, int(str(node.number), 16)),
             )
-            if host > network.num_addresses - 2
+            if host > network.num_addresses - 3  # the last but one is the exits'
         ]
         if narrow:
             yield Problem(
@@ -255,30 +248,109 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
                 f"{numbers[node.number]} has it already", "give a number that was never used",
             )  # fmt: skip
         numbers.setdefault(node.number, node_id)
-        yield from check_provider(key, node_id)
+        yield from check_provider(key, node_id, node)
+        facts = abilities.provider(node_id, node)
         # A slot of a provider that nobody knows would be no cure.
-        if regions is not None and provider_of(node_id) in PROVIDERS:
+        if regions is not None and facts is not None:
             yield from _check_place(key, node_id, regions)
-
-
-def check_provider(key: str, node_id: str) -> Iterator[Problem]:
-    """The provider in a node's id is known, and takes its announcements."""
-    name = provider_of(node_id)
-    provider = PROVIDERS.get(name)
-    if provider is None:
-        yield Problem(key, name, "the provider is unknown", f"use {_usable()}")
-    elif not provider.announces:
+            region = regions.get(split_id(node_id)[0])
+            if region is not None and node.host is None:
+                yield from _check_region_there(node_id, region, facts)
+    if regions is not None:
+        yield from _check_names_there(regions)
+    if nodes and not any(abilities.upstream(node_id, node) for node_id, node in nodes.items()):
         yield Problem(
-            key, name, f"{provider.refusal}, so this node could not be an edge",
-            "put the node at a provider that announces; members come with a later version",
+            "mesh:nodes", ", ".join(sorted(nodes)),
+            "none of them announces, so nobody on the Internet would reach this network",
+            "add a node at a provider that takes announcements, such as vultr",
         )  # fmt: skip
 
 
-def _usable() -> str:
-    """The providers that an edge can be at, and why it cannot be at the others, for a cure."""
-    usable = sorted(name for name, provider in PROVIDERS.items() if provider.announces)
-    refusing = [provider.refusal for provider in PROVIDERS.values() if not provider.announces]
-    return " or ".join(usable) + "".join(f" ({'; '.join(refusing)})" for _ in refusing[:1])
+def check_provider(key: str, node_id: str, node: Node | None = None) -> Iterator[Problem]:
+    """The provider in a node's id is known, and can do what is asked of the node."""
+    name = provider_of(node_id)
+    if node is None or (facts := abilities.provider(node_id, node)) is None:
+        if name not in PROVIDERS:
+            yield Problem(
+                key, name, "the provider is unknown",
+                f"use {' or '.join(sorted(PROVIDERS))}, or give the node a `host:` if its server "
+                "exists already",
+            )  # fmt: skip
+        return
+    yield from _check_announce(f"{key}.announce", node_id, node, facts)
+    yield from _check_size(key, node, facts)
+
+
+def _check_announce(key: str, node_id: str, node: Node, facts: Provider) -> Iterator[Problem]:
+    if not node.announce:
+        return
+    if not facts.announces:
+        yield Problem(
+            key, "true", facts.refusal,
+            "remove the key: the node serves inside the mesh, and its replies leave at an edge; "
+            "to announce there, add a node at a provider that takes announcements",
+        )  # fmt: skip
+    elif abilities.upstream(node_id, node) is None:
+        yield Problem(
+            key, "true", "its provider's session is not known",
+            "add host.upstream: peerAsn and the neighbours' addresses stand on the provider's "
+            "BGP page",
+        )  # fmt: skip
+
+
+def _check_size(key: str, node: Node, facts: Provider) -> Iterator[Problem]:
+    if node.plan is not None and node.host is not None:
+        yield Problem(
+            f"{key}.plan", node.plan, "its server exists already, and has the size that it has",
+            "remove the key",
+        )  # fmt: skip
+    elif node.plan is not None and not re.match(facts.plan_form, node.plan):
+        yield Problem(
+            f"{key}.plan", node.plan, f"no plan of {facts.name} is called so",
+            f"give one of {facts.name}'s own names, such as {facts.options().plan}",  # type: ignore[attr-defined]  # all but existing hosts' have it
+        )  # fmt: skip
+    if node.bare_metal and facts.bare_metal is None:
+        yield Problem(
+            f"{key}.bareMetal", "true", f"there is no bare metal of {facts.name} here",
+            "remove the key",
+        )  # fmt: skip
+
+
+def _check_region_there(node_id: str, region: Region, facts: Provider) -> Iterator[Problem]:
+    """The provider has that place, and how it calls it is known."""
+    region_id = split_id(node_id)[0]
+    if facts.name in region.at:
+        return  # judged with the region itself
+    if abilities.place(region_id, region, facts) is None:
+        yield Problem(
+            f"mesh:regions.{region_id}.at.{facts.name}", "unset",
+            f"{facts.name} has no region that is called {region_id}, and {node_id} is there",
+            f"name one of its regions; the nearest are {_nearest(region, facts)}",
+        )  # fmt: skip
+
+
+def _check_names_there(regions: Mapping[str, Region]) -> Iterator[Problem]:
+    """What a stack file says of a provider's names for its regions is true."""
+    for region_id, region in regions.items():
+        for name, there in region.at.items():
+            key = f"mesh:regions.{region_id}.at.{name}"
+            facts = PROVIDERS.get(name)
+            if facts is None:
+                yield Problem(
+                    key, there, f"there is no provider {name}",
+                    f"use one of {', '.join(sorted(PROVIDERS))}",
+                )  # fmt: skip
+            elif there not in facts.regions:
+                yield Problem(
+                    key, there, f"{name} has no such region",
+                    f"name one of its regions; the nearest are {_nearest(region, facts)}",
+                )  # fmt: skip
+
+
+def _nearest(region: Region, facts: Provider) -> str:
+    """A provider's three regions that are nearest, for a cure."""
+    far = {name: kilometres(region.location, there) for name, there in facts.regions.items()}
+    return ", ".join(sorted(far, key=lambda name: far[name])[:3])
 
 
 def _check_place(key: str, node_id: str, regions: Mapping[str, Region]) -> Iterator[Problem]:

@@ -5,18 +5,14 @@ What keys mean together (a slot inside its region, a node in a slot) is :mod:`me
 
 from __future__ import annotations
 
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints, create_model
+
+from mesh.spec.providers import PROVIDERS
+from mesh.spec.section import Section
+from mesh.spec.types import Network4, Network6, NetworkAny
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
@@ -25,52 +21,6 @@ SlotName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*-[1-9][0-9]
 NodeId = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9]*-[a-z][a-z0-9]*-[1-9][0-9]?$", max_length=12)
 ]
-
-
-class Refused(ValueError):
-    """A value that cannot be; ``cure`` is what to write instead."""
-
-    def __init__(self, reason: str, cure: str) -> None:
-        super().__init__(reason)
-        self.cure = cure
-
-
-def _network(value: Any) -> Any:
-    """Refuse host bits with the network that was probably meant; the rest is the type's to say."""
-    if isinstance(value, str):
-        try:
-            interface = IPv6Interface(value) if ":" in value else IPv4Interface(value)
-        except ValueError:
-            return value
-        network = interface.network
-        if interface.ip != network.network_address:
-            raise Refused(
-                f"it is a host address with a length, not a network; the network is {network}",
-                f"write {network}",
-            )
-    return value
-
-
-def _either(value: Any) -> Any:
-    """Refuse what is a network of neither family once, instead of once for each."""
-    try:
-        ip_network(value, strict=False)
-    except ValueError:
-        raise Refused("this is not a network", "write it as 192.0.2.0/24") from None
-    return value
-
-
-Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
-Network6 = Annotated[IPv6Network, BeforeValidator(_network)]
-NetworkAny = Annotated[
-    IPv4Network | IPv6Network, BeforeValidator(_network), BeforeValidator(_either)
-]
-
-
-class Section(BaseModel):
-    """A part of the stack file: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Prefixes(Section):
@@ -95,7 +45,7 @@ class Tunnels(Section):
     port: Port = 51820
     full_mesh: Annotated[int, Field(ge=2, le=64, alias="fullMesh")] = 32
     bfd: BfdTimers = BfdTimers()
-    links: dict[str, BfdTimers] = {}
+    links: dict[str, BfdTimers] = Field(default={})
 
 
 class Admin(Section):
@@ -121,14 +71,59 @@ class Region(Section):
     location: tuple[
         Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]
     ]
-    slots: dict[SlotName, IPv4Address] = {}
+    slots: dict[SlotName, IPv4Address] = Field(default={})
+    at: dict[Name, str] = Field(default={})
+    """What a provider calls this place, where its own table does not say so: by provider."""
+
+
+HostKey = Annotated[
+    str, StringConstraints(pattern=r"^(ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa) [A-Za-z0-9+/=]+$")
+]
+
+
+class Ssh(Section):
+    """How an existing host is reached. ``hostKeys`` are its public keys as ``ssh-keyscan`` prints
+    them, without the address; ``trustFirst`` takes the key that is shown at the first connection,
+    and no other one ever after."""
+
+    user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "root"
+    port: Port = 22
+    host_keys: Annotated[tuple[HostKey, ...], Field(alias="hostKeys")] = ()
+    trust_first: Annotated[bool, Field(alias="trustFirst")] = False
+
+
+class HostUpstream(Section):
+    """The eBGP session of an existing host, as its provider's panel shows it."""
+
+    peer_asn: Annotated[int, Field(ge=1, le=4294967295, alias="peerAsn")]
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
+    multihop: Annotated[int, Field(ge=1, le=255)] | None = None
+    password: bool = False
+
+
+class Host(Section):
+    """A server that exists already: its main addresses, SSH access and upstream session."""
+
+    ipv4: IPv4Address
+    ipv6: IPv6Address | None = None
+    ssh: Ssh = Ssh()
+    upstream: HostUpstream | None = None
 
 
 class Node(Section):
-    """One server. Its id says region, provider and n; ``number`` is its tunnel number for life."""
+    """One server. Its id says region, provider and n; ``number`` is its tunnel number for life.
+
+    ``announce`` is unsaid for what the provider can do; False keeps a node from ever announcing.
+    ``plan`` is the server's size by the provider's name, where it is not the provider's default.
+    """
 
     number: Annotated[int, Field(ge=1, le=9999)]
     ipv6: bool = True
+    announce: bool | None = None
+    plan: str | None = None
+    bare_metal: Annotated[bool, Field(alias="bareMetal")] = False
+    host: Host | None = None
 
 
 class Addresses(Section):
@@ -166,6 +161,14 @@ class Service(Section):
     nodes: tuple[NodeId, ...] | None = None
 
 
+_Options: dict[str, Any] = {
+    name: (provider.options, provider.options()) for name, provider in PROVIDERS.items()
+}
+
+Providers: Any = create_model("Providers", __base__=Section, **_Options)
+"""``mesh:providers``: each provider's own options, by its name."""
+
+
 SECTIONS: dict[str, Any] = {
     "asn": Annotated[int, Field(ge=1, le=4294967295)],
     "prefixes": Prefixes,
@@ -173,6 +176,7 @@ SECTIONS: dict[str, Any] = {
     "admin": Admin,
     "registry": Registry,
     "regions": Annotated[dict[RegionId, Region], Field(min_length=1)],
+    "providers": Providers,
     "nodes": Annotated[dict[NodeId, Node], Field(min_length=1)],
     "reflectors": Annotated[tuple[NodeId, ...], Field(min_length=1)],
     "registries": Annotated[tuple[NodeId, ...], Field(min_length=1)],
@@ -185,6 +189,7 @@ SECTIONS: dict[str, Any] = {
 
 DEFAULTS: dict[str, Any] = {
     "registry": Registry(),
+    "providers": Providers(),
     "services": {},
     "whoami": True,
     "protect": True,
@@ -204,6 +209,8 @@ class Spec(Section):
     admin: Admin
     registry: Registry
     regions: dict[str, Region]
+    providers: Any
+    """The options of each provider, by its name as attribute."""
     nodes: dict[str, Node]
     reflectors: tuple[str, ...]
     registries: tuple[str, ...]

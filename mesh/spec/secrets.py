@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from mesh.spec.meaning import split_id
+from mesh.spec import abilities
+from mesh.spec.ids import provider_of
 from mesh.spec.model import Spec
 from mesh.spec.problems import Problem
-from mesh.spec.providers import PROVIDERS
 
 PREFIX = "bgpPassword-"
 """``mesh:bgpPassword-vultr``: one top-level key each, because Pulumi makes a whole object secret
 when one value inside it is."""
+
+SSH_PREFIX = "sshKey-"
+"""``mesh:sshKey-buyvm``: the private key that existing hosts of that provider let in."""
+
+PREFIXES = (PREFIX, SSH_PREFIX)
 
 MD5_LIMIT = 80
 """Linux takes TCP MD5 keys of up to 80 bytes (TCP_MD5SIG_MAXKEYLEN; RFC 2385)."""
@@ -26,32 +31,58 @@ _PLACEHOLDER = re.compile(
 
 def needed(spec: Spec) -> tuple[str, ...]:
     """Names of the providers whose BGP password the stack needs, sorted."""
-    used = {split_id(node_id)[1].rpartition("-")[0] for node_id in spec.nodes}
-    return tuple(sorted(name for name in used if PROVIDERS[name].password))
+    return _providers(spec, {n for n, node in spec.nodes.items() if abilities.password(n, node)})
+
+
+def needed_ssh_keys(spec: Spec) -> tuple[str, ...]:
+    """Names of the providers whose existing hosts are reached over SSH, sorted; none in a twin,
+    whose hosts are boxes of the lab."""
+    if spec.twin is not None:
+        return ()
+    return _providers(spec, {n for n, node in spec.nodes.items() if node.host is not None})
+
+
+def _providers(spec: Spec, nodes: set[str]) -> tuple[str, ...]:
+    return tuple(sorted({provider_of(node_id) for node_id in nodes}))
 
 
 def check_secrets(spec: Spec, values: Mapping[str, str | None]) -> Iterator[Problem]:
     """Problems of the stack's secrets. ``values`` maps the key (``bgpPassword-vultr``) to its
     clear value, or to None where it is set but cannot be read here (offline)."""
-    for provider in needed(spec):
-        key = PREFIX + provider
-        cure = f"pulumi config set --secret mesh:{key} (the value is on the provider's BGP page)"
+    wanted = {PREFIX + name: _password_problem for name in needed(spec)}
+    wanted |= {SSH_PREFIX + name: _ssh_key_problem for name in needed_ssh_keys(spec)}
+    for key, judge in sorted(wanted.items()):
+        cure = f"pulumi config set --secret mesh:{key} {CURES[key.partition('-')[0] + '-']}"
         if key not in values:
             yield Problem(f"mesh:{key}", "unset", "the secret is missing", cure, "preview")
             continue
         value = values[key]
-        reason = None if value is None else _reason(value)
+        reason = None if value is None else judge(value)
         if reason is not None:
             yield Problem(f"mesh:{key}", "[secret]", reason, cure)
-    for key in sorted(values):
-        if key.removeprefix(PREFIX) not in needed(spec):
-            yield Problem(
-                f"mesh:{key}", "[secret]", "no node of this stack needs it",
-                f"pulumi config rm mesh:{key}",
-            )  # fmt: skip
+    for key in sorted(set(values) - set(wanted)):
+        yield Problem(
+            f"mesh:{key}", "[secret]", "no node of this stack needs it",
+            f"pulumi config rm mesh:{key}",
+        )  # fmt: skip
 
 
-def _reason(value: str) -> str | None:
+CURES = {
+    PREFIX: "(the value is on the provider's BGP page)",
+    SSH_PREFIX: "< KEYFILE (a private key without a passphrase, made for this)",
+}
+
+
+def _ssh_key_problem(value: str) -> str | None:
+    """Why this cannot be a private key; None where it can."""
+    if not value.strip():
+        return "the secret is empty"
+    if "PRIVATE KEY-----" not in value:
+        return "it is not a private key in PEM or OpenSSH form"
+    return None
+
+
+def _password_problem(value: str) -> str | None:
     """Why this cannot be a BGP password; None where it can."""
     if not value.strip():
         return "the secret is empty"

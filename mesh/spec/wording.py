@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mesh.spec.model import Refused
 from mesh.spec.problems import Problem, shown
+from mesh.spec.types import Refused
 
 ASN = (
     "an ASN is a whole number from 1 to 4294967295",

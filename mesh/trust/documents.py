@@ -123,9 +123,27 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """Who is drained, in the operator's words: signed, and numbered apart from generations.
+
+    Each order says the whole: a node that it does not name is not drained. The highest valid
+    number of a network counts; where there is no order (number 0), nobody is drained.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    network: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    number: Number
+    nodes: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How a node is: services that it serves itself, whether it announces, BGP sessions by name
-    with BIRD's word for their state, registries whose certificate is not the manifest's."""
+    with BIRD's word for their state, registries whose certificate is not the manifest's.
+
+    ``drain`` is the number of the drain order that the node has obeyed last, 0 for none, and
+    ``drained`` whether it is drained by it: it has withdrawn and serves nothing then.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
     in_service: bool
@@ -135,6 +153,8 @@ class Health:
         Annotated[str, StringConstraints(max_length=64)],
     ]
     tls_mismatches: tuple[Annotated[str, StringConstraints(max_length=128)], ...] = ()
+    drain: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    drained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,16 +134,21 @@ def _order(props: Properties, deadline: float, bundle: bytes = b"") -> Order:
 def _instance(node_id: str, given: Mapping[str, Any], operator_key: str) -> Instance:
     from ipaddress import IPv4Address, IPv6Address
 
-    from mesh.plan import AddressPair
+    from mesh.facts import Placement
     from mesh.publish import Instance
     from mesh.trust.keys import join_token
 
-    ipv6 = given.get("ipv6")
+    ipv6, inside = given.get("ipv6"), given.get("inside")
     return Instance(
         instance_id=given["id"],
         created=given["created"],
         token=join_token(operator_key, node_id),
-        addresses=AddressPair(IPv4Address(given["ipv4"]), IPv6Address(ipv6) if ipv6 else None),
+        placement=Placement(
+            ipv4=IPv4Address(given["ipv4"]),
+            ipv6=IPv6Address(ipv6) if ipv6 else None,
+            inside=IPv4Address(inside) if inside else None,
+            routers=tuple(IPv4Address(router) for router in given.get("routers") or ()),
+        ),
     )
 
 
@@ -153,15 +158,15 @@ class PublishArgs:
 
     ``plan`` is a plan as text (:func:`mesh.infra.dynamic.documents.write_plan`), ``bundle`` the
     SHA-256 of the bundle, ``sources`` that of what a node's files are made of. ``passwords`` is
-    keyed by provider, ``instances`` by node id with ``id``, ``created``, ``ipv4`` and ``ipv6``,
-    ``registries`` maps node ids to URLs, ``namespace`` is the network namespace of every
+    keyed by provider, ``instances`` by node id with ``id``, ``created`` and where it is
+    (:class:`mesh.facts.Placement`), ``registries`` maps node ids to URLs, ``namespace`` is the network namespace of every
     connection, ``deadline`` is seconds.
     """
 
     plan: str
     operator_key: Input[str]
     passwords: Input[Mapping[str, str]]
-    instances: Mapping[str, Mapping[str, Input[str | None]]]
+    instances: Mapping[str, Mapping[str, Any]]
     bundle: str
     sources: str
     registries: Mapping[str, Input[str]]

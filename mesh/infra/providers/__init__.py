@@ -1,4 +1,4 @@
-"""The drivers: one line per provider, and its SDK is imported only when a node needs it."""
+"""The drivers: a module per provider, imported with its SDK only when a node needs it."""
 
 from __future__ import annotations
 
@@ -20,28 +20,44 @@ __all__ = [
     "driver_name",
     "load",
     "make",
-    "missing",
+    "problems",
+    "used",
 ]
 
 DRIVERS: dict[str, str] = {
     "lab": "mesh.infra.providers.lab:Lab",
+    "vultr": "mesh.infra.providers.vultr:Vultr",
+    "aws": "mesh.infra.providers.aws:Aws",
+    "gcp": "mesh.infra.providers.gcp:Gcp",
+    "existing": "mesh.infra.providers.existing:Existing",
 }
 """Where each driver lives."""
 
 
 def driver_name(plan: Plan, node: Node) -> str:
     """The driver that makes a node: in a twin the lab's, whatever its provider."""
-    return node.provider if plan.twin is None else "lab"
+    if plan.twin is not None:
+        return "lab"
+    return "existing" if node.existing else node.provider
 
 
 def make(name: str, setting: Setting, opts: ResourceOptions) -> dict[str, Driver]:
-    """The drivers that a plan needs, by their names in the table; ``missing`` was asked before.
+    """The drivers that a plan needs, by their names in the table; ``problems`` was asked before.
 
     What a driver makes for all of its nodes is named after ``name``.
     """
-    plan = setting.plan
-    names = sorted({driver_name(plan, node) for node in plan.nodes})
-    return {each: load(each)(f"{name}-{each}", setting, opts) for each in names}
+    return {each: load(each)(f"{name}-{each}", setting, opts) for each in used(setting.plan)}
+
+
+def used(plan: Plan) -> list[str]:
+    """The names of the drivers that a plan needs, sorted."""
+    return sorted({driver_name(plan, node) for node in plan.nodes})
+
+
+def problems(setting: Setting) -> Iterator[Problem]:
+    """What the providers themselves would refuse of this stack."""
+    for name in used(setting.plan):
+        yield from load(name).problems(setting)
 
 
 def load(name: str) -> type[Driver]:
@@ -49,17 +65,3 @@ def load(name: str) -> type[Driver]:
     module, _, kind = DRIVERS[name].partition(":")
     found: type[Driver] = getattr(import_module(module), kind)
     return found
-
-
-def missing(plan: Plan) -> Iterator[Problem]:
-    """A problem for each provider whose nodes nothing here can make."""
-    for provider in sorted({node.provider for node in plan.nodes}):
-        nodes = [n.id for n in plan.nodes if n.provider == provider]
-        if driver_name(plan, plan.node(nodes[0])) not in DRIVERS:
-            yield Problem(
-                "mesh:nodes",
-                ", ".join(nodes),
-                f"this version has no driver for {provider} yet, so nothing makes their servers",
-                "there is nothing to use instead; `make up` deploys the network's twin on this "
-                "machine",
-            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pulumi import Input, Output, ResourceOptions
 
@@ -17,6 +17,7 @@ from mesh.infra.dynamic.lab import (
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
 from mesh.lab.place import place
 from mesh.plan import Node
+from mesh.spec import Problem
 
 IMAGE = "debian-13"
 
@@ -29,6 +30,7 @@ class Lab:
 
     def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
         self._plan = setting.plan
+        self._addresses6: dict[str, Output[str | None]] = {}
         here = place()
         self._lab = here.lab
         self.namespace: str | None = here.namespace("operator")
@@ -36,12 +38,21 @@ class Lab:
             f"{name}-world", here.lab, write_plan(setting.plan), setting.passwords, opts
         )
 
+    @staticmethod
+    def problems(setting: Setting) -> Iterator[Problem]:
+        """None: this machine's abilities show when the world is raised."""
+        yield from ()
+
+    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
+        """Nothing: the lab has no firewall but the nodes' own."""
+
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """The addresses that the world has for the node."""
         address = LabAddress(
             f"{name}-address", self._lab, node.id, node.slot, node.ipv6, self._inside(opts)
         )
-        return Reserved(address.ipv4, address.ipv6)
+        self._addresses6[node.id] = address.ipv6
+        return Reserved(address.ipv4)
 
     def boot(
         self,
@@ -61,10 +72,10 @@ class Lab:
             ssh_keys=self._plan.access.ssh_keys,
             user_data=user_data,
             ipv4=reserved.ipv4,
-            ipv6=reserved.ipv6,
+            ipv6=self._addresses6[node.id],
         )
         instance = LabInstance(f"{name}-instance", args, self._inside(opts))
-        return Machine(instance, instance.instance_id, instance.created)
+        return Machine(instance, instance.instance_id, instance.created, self._addresses6[node.id])
 
     def access(self, node: Node, reserved: Reserved) -> Mapping[str, Input[str]]:
         """A shell in the container; SSH works from the operator's box only."""

@@ -1,8 +1,8 @@
-"""What a provider's driver has to do: four things, and the plan knows the rest."""
+"""What a provider's driver has to do, and the plan knows the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,32 +10,42 @@ import pulumi
 from pulumi import Input, Output, ResourceOptions
 
 from mesh.plan import Node, Plan
+from mesh.spec import Problem, Spec
 
 
 @dataclass(frozen=True)
 class Reserved:
-    """A node's public addresses, which exist before it and outlive it. ``ipv6`` is None where
-    the node has none."""
+    """What exists of a node before its server, and outlives it: the address that the world sends
+    to. ``inside`` is the address that the server itself holds where the provider translates, and
+    ``routers`` are the BGP speakers of its VPC, in the order of the plan's sessions with them."""
 
     ipv4: Output[str]
-    ipv6: Output[str | None]
+    inside: Output[str] | None = None
+    routers: Sequence[Output[str]] = ()
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A server: its resource, the provider's id of it, and its birth (RFC 3339)."""
+    """A server: its resource, the instance id that cloud-init knows it by, its birth (RFC 3339),
+    and its main IPv6 address, None where it has none."""
 
     resource: pulumi.Resource
     instance_id: Output[str]
     created: Output[str]
+    ipv6: Output[str | None]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all drivers are given: the plan, and the BGP passwords by provider, a secret."""
+    """What all drivers are given: the checked stack file and the plan of it; the BGP passwords
+    and the private keys for existing hosts by provider, both secret."""
 
+    spec: Spec
     plan: Plan
     passwords: Output[Mapping[str, str]]
+    ssh_keys: Output[Mapping[str, str]]
+    bundle: str
+    """SHA-256 of the bundle that nodes run."""
 
 
 class Driver(Protocol):
@@ -54,8 +64,18 @@ class Driver(Protocol):
 
     def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None: ...
 
+    @staticmethod
+    def problems(setting: Setting) -> Iterator[Problem]:
+        """What the provider itself would refuse (an unknown plan, image, key), asked before
+        anything is made, at every preview: few questions, each once."""
+
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """Reserve the node's addresses in resources named after ``name``."""
+
+    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
+        """Make the provider's own firewall for this driver's nodes, once all addresses are
+        reserved and before any server is made. ``addresses`` are the public IPv4 addresses of
+        every node of the network, by id."""
 
     def boot(
         self,

@@ -1,0 +1,65 @@
+"""AWS: members only. BGP exists inside a VPC (Route Server); the Internet hears AWS alone."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Annotated
+
+from pydantic import Field
+
+from mesh.spec.providers.provider import Provider, Vpc
+from mesh.spec.section import Section
+from mesh.spec.types import Network4
+
+
+class Given(Section):
+    """A VPC that exists already, of one region: the ids that AWS gives them."""
+
+    vpc: Annotated[str, Field(pattern=r"^vpc-[0-9a-f]{8,17}$")]
+    subnet: Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]
+    route_table: Annotated[str, Field(pattern=r"^rtb-[0-9a-f]{8,17}$", alias="routeTable")]
+
+
+class Options(Section):
+    """``mesh:providers.aws``. A region without a VPC of its own in ``given`` gets one of
+    ``network``; ``image`` is the name of an official Debian AMI, in which * stands for any."""
+
+    plan: str = "t3.small"
+    image: str = "debian-13-amd64-*"
+    network: Network4 = IPv4Network("172.31.0.0/24")
+    router_asn: Annotated[int, Field(ge=64512, le=65534, alias="routerAsn")] = 65010
+    given: dict[str, Given] = Field(default={})
+
+
+AWS = Provider(
+    name="aws",
+    announces=False,
+    refusal=(
+        "AWS takes no announcement to the Internet from an instance (it announces a customer's "
+        "prefix itself, as BYOIP)"
+    ),
+    mtu=1500,
+    translates=True,
+    # docs.aws.amazon.com, "VPC Route Server": two endpoints in a subnet, BFD, no MD5.
+    vpc=Vpc(routers=2, multihop=None, password=False, bfd=True),
+    # docs.aws.amazon.com, "Run commands at launch": 16 KB before base64; gzip is taken.
+    user_data_limit=16_384,
+    gzip=True,
+    options=Options,
+    plan_form=r"^[a-z][a-z0-9-]*[0-9][a-z0-9-]*\.[a-z0-9-]+$",
+    regions={
+        "us-east-1": (38.95, -77.45), "us-east-2": (40.00, -83.00), "us-west-1": (37.36, -121.93),
+        "us-west-2": (45.84, -119.70), "ca-central-1": (45.50, -73.57),
+        "eu-central-1": (50.03, 8.56), "eu-west-1": (53.35, -6.26), "eu-west-2": (51.47, -0.45),
+        "eu-west-3": (49.01, 2.55), "eu-north-1": (59.65, 17.92), "eu-south-1": (45.46, 9.19),
+        "ap-northeast-1": (35.77, 140.39), "ap-northeast-2": (37.46, 126.44),
+        "ap-northeast-3": (34.79, 135.44), "ap-south-1": (19.09, 72.87),
+        "ap-southeast-1": (1.36, 103.99), "ap-southeast-2": (-33.95, 151.18),
+        "sa-east-1": (-23.43, -46.47), "af-south-1": (-33.97, 18.60), "me-south-1": (26.27, 50.63),
+    },
+    at={
+        "lax": "us-west-1", "sjc": "us-west-1", "sea": "us-west-2", "ord": "us-east-2",
+        "ewr": "us-east-1", "iad": "us-east-1", "mia": "us-east-1", "fra": "eu-central-1",
+        "eu": "eu-central-1", "lhr": "eu-west-2", "nrt": "ap-northeast-1", "apac": "ap-northeast-1",
+    },
+)  # fmt: skip

@@ -1,0 +1,65 @@
+"""What the plan must know of a provider, as values: how servers are made there is its driver's
+concern (``mesh/infra/providers``), so that a stack can be checked without any SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+from mesh.spec.section import Section
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The eBGP sessions that a provider prescribes: one per family, to these neighbours.
+
+    ``password`` says whether they take TCP MD5 (RFC 2385), from ``mesh:bgpPassword-<provider>``.
+    """
+
+    peer_asn: int
+    ipv4: IPv4Address | None
+    ipv6: IPv6Address | None
+    multihop: int | None
+    password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vpc:
+    """BGP inside a provider's private network: ``routers`` speakers, IPv4 unicast, whose
+    addresses are known when they are made. ``multihop`` is None where they share our subnet."""
+
+    routers: int
+    multihop: int | None
+    password: bool
+    bfd: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider's abilities, each with its source where the table has it.
+
+    ``announces`` is False, with the reason in ``refusal``, where it takes no customer's
+    announcement from an instance. ``mtu`` is the path MTU between its instances and the Internet.
+    ``translates`` says that an instance holds a private address and the world sees another (1:1
+    NAT). ``user_data_limit`` is bytes as the provider counts them, before its base64.
+    ``regions`` maps the provider's own region names to (latitude, longitude); ``at`` maps region
+    ids of stack files (IATA codes) to them, for those that need no saying.
+    """
+
+    name: str
+    announces: bool
+    mtu: int
+    user_data_limit: int
+    regions: Mapping[str, tuple[float, float]]
+    at: Mapping[str, str]
+    options: type[Section]
+    upstream: Upstream | None = None
+    bare_metal: Upstream | None = None
+    vpc: Vpc | None = None
+    translates: bool = False
+    gzip: bool = False
+    """Whether user data go out compressed."""
+    refusal: str = ""
+    plan_form: str = field(default=r"^[a-z0-9][a-z0-9.-]{1,62}$")
+    """What the name of a server's size looks like there: a typing error is told without a cloud."""

@@ -1,0 +1,52 @@
+"""Vultr: takes announcements from instances, over a session that is the same in all regions."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+from pydantic import Field
+
+from mesh.spec.providers.provider import Provider, Upstream
+from mesh.spec.section import Section
+
+
+class Options(Section):
+    """``mesh:providers.vultr``: ``plan`` and ``image`` by the names that Vultr gives them."""
+
+    plan: str = "vc2-1c-1gb"
+    image: str = "Debian 13 x64 (trixie)"
+    check_account: bool = Field(default=True, alias="checkAccount")
+    """Whether a preview asks the account's BGP state: ASN, prefixes and password."""
+    reverse: bool = False
+    """Whether the reserved addresses get reverse names (the node's id)."""
+
+
+_ASK_ANY_REGION = IPv6Address("2001:19f0:ffff::1")
+
+VULTR = Provider(
+    name="vultr",
+    announces=True,
+    mtu=1500,
+    # docs.vultr.com, "Configuring BGP on Vultr": multihop 2, TCP MD5 per account; instances speak
+    # with AS64515, bare metal with AS20473 (reference/values.md).
+    upstream=Upstream(64515, IPv4Address("169.254.169.254"), _ASK_ANY_REGION, 2, password=True),
+    bare_metal=Upstream(20473, IPv4Address("169.254.1.1"), _ASK_ANY_REGION, 2, password=True),
+    user_data_limit=16_384,
+    options=Options,
+    plan_form=r"^(vc2|vdc|vhf|vhp|voc-[cgms]|vx1|vbm)-[a-z0-9.-]+$",
+    # api.vultr.com/v2/regions: the id is the city's IATA code.
+    regions={
+        "ams": (52.31, 4.76), "atl": (33.64, -84.43), "blr": (13.20, 77.71),
+        "bom": (19.09, 72.87), "cdg": (49.01, 2.55), "del": (28.57, 77.10),
+        "dfw": (32.90, -97.04), "ewr": (40.69, -74.17), "fra": (50.03, 8.56),
+        "hnl": (21.32, -157.92), "icn": (37.46, 126.44), "itm": (34.79, 135.44),
+        "jnb": (-26.14, 28.25), "lax": (33.94, -118.41), "lhr": (51.47, -0.45),
+        "mad": (40.49, -3.57), "man": (53.35, -2.28), "mel": (-37.67, 144.84),
+        "mex": (19.44, -99.07), "mia": (25.79, -80.29), "nrt": (35.77, 140.39),
+        "ord": (41.98, -87.90), "sao": (-23.43, -46.47), "scl": (-33.39, -70.79),
+        "sea": (47.45, -122.31), "sgp": (1.36, 103.99), "sjc": (37.36, -121.93),
+        "sto": (59.65, 17.92), "syd": (-33.95, 151.18), "tlv": (32.01, 34.89),
+        "waw": (52.17, 20.97), "yto": (43.68, -79.63),
+    },
+    at={},
+)  # fmt: skip
