@@ -17,10 +17,18 @@ from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
 from mesh.agent.line import Ears, Line
-from mesh.agent.presence import Presence, announcement
+from mesh.agent.presence import Presence, said
 from mesh.agent.renewal import Renewal
 from mesh.agent.seed import Seed
-from mesh.agent.state import Applied, Known, Rejected, State, verified, verified_part
+from mesh.agent.state import (
+    Applied,
+    Known,
+    Rejected,
+    State,
+    verified,
+    verified_order,
+    verified_part,
+)
 from mesh.agent.units import Units
 from mesh.discovery import paths
 from mesh.discovery.client import Client, Unreachable
@@ -61,6 +69,7 @@ class Agent:
         self._certificates: dict[str, str | None] = {}
         self._outcome: tuple[Known, str, str] | None = None
         self._health_news = threading.Event()
+        self._obeyed = 0
         self._signer = Signer("node", seed.node, self._keys.identity)
 
     @property
@@ -70,8 +79,10 @@ class Agent:
 
     def run(self) -> None:
         """Works until :attr:`stop` is set."""
-        if self._host.read(places.ANNOUNCE) is None:
-            self._host.write(places.ANNOUNCE, announcement(False), 0o644)
+        word = said(self._host).file()
+        # None before the first generation, and a shorter one from a bundle before draining.
+        if self._host.read(places.ANNOUNCE) != word:
+            self._host.write(places.ANNOUNCE, word, 0o644)
         if self._applier.recover():
             log.warning("recovered", reason="an earlier change was cut short and has been undone")
         self._resume()
@@ -92,6 +103,8 @@ class Agent:
         if highest is not None:
             for entry in highest.manifest.registries:
                 self._connect(entry.url)
+        # First of all: what a drained node has let go of, it does not take up again.
+        self._obey_order()
         if applied is not None:
             self._watch()
         if highest is None:
@@ -115,10 +128,34 @@ class Agent:
             try:
                 if self._state.accept(known):
                     log.info("manifest", generation=known.number, url=url)
+                    # An order that came before we knew which network is ours.
+                    self._obey_order()
                     self._news.set()
             except Rejected as error:
                 log.warning("manifest-refused", url=url, reason=error)
         return known.number
+
+    def _offer_order(self, envelope: Signed, url: str) -> int | None:
+        """A drain order from a registry, obeyed at once: it waits for no generation."""
+        try:
+            ordered = verified_order(self._seed.operator, envelope)
+        except Rejected as error:
+            log.warning("drain-order-refused", url=url, reason=error)
+            return None
+        with self._lock:
+            try:
+                if self._state.accept_order(ordered):
+                    log.info("drain-order", number=ordered.number, url=url)
+                    self._obey_order()
+            except Rejected as error:
+                log.warning("drain-order-refused", url=url, reason=error)
+        self._health_changed()
+        return ordered.number
+
+    def _obey_order(self) -> None:
+        order = self._state.obeyed_order()
+        if order is not None:
+            self._presence.drain(self._seed.node in order.nodes)
 
     def _follow(self) -> None:
         """Brings the highest manifest into force, again and again until it is or a higher one
@@ -250,9 +287,11 @@ class Agent:
         if url not in self._lines:
             ears = Ears(
                 held=lambda: self._state.highest,
+                ordered=lambda: self._state.drain,
                 is_member=self._is_member,
                 request=self._request,
                 offer=self._offer,
+                offer_order=self._offer_order,
                 certificate=self._seen_certificate,
             )
             try:
@@ -330,12 +369,24 @@ class Agent:
             sessions = self._bird.sessions()
         except BirdError:
             sessions = {}
+        drain, drained = self._drain()
         return Health(
             in_service=self._presence.announcing,
             services=self._presence.services(),
             sessions=sessions,
             tls_mismatches=self._mismatches(),
+            drain=drain,
+            drained=drained,
         )
+
+    def _drain(self) -> tuple[int, bool]:
+        """The number of the drain order obeyed last, and whether the node is drained by it. An
+        order to drain is obeyed once the node has withdrawn, and not before."""
+        order = self._state.obeyed_order()
+        drained = self._presence.drained
+        if order is not None and drained == (self._seed.node in order.nodes):
+            self._obeyed = order.number
+        return self._obeyed, drained
 
     def _send(self, known: Known, outcome: str, reason: str, health: Health) -> None:
         applied = self._state.applied

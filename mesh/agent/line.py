@@ -127,7 +127,10 @@ class Line:
         answer = client.ask("GET", f"{paths.DRAIN}?after={after}", limit=paths.MAX_SMALL)
         theirs = 0
         if answer.status == 200:
-            theirs = self._offer(answer, self._ears.offer_order) or 0
+            offered = self._offer(answer, self._ears.offer_order)
+            if offered is None:
+                raise Unreachable(f"{self.url}: hands out what our operator did not sign")
+            theirs = offered
         if fresh and theirs < number and (held := self._ears.ordered()) is not None:
             client.ask("PUT", paths.DRAIN, dump(held.envelope))
         return max(theirs, self._ordered())

@@ -6,6 +6,9 @@ Internet hangs on one word in a file that BIRD includes.
     checks ──► up? ──► bound on dummy0 ──► iBGP
                           │
               reachable instance? ──► IN_SERVICE ──► upstreams
+
+A node that drains leaves in steps, so that whoever sends to it finds another way before this one
+ends: it says that it is about to go, withdraws, and lets go of its service addresses last.
 """
 
 from __future__ import annotations
@@ -26,6 +29,61 @@ TICK = 0.25
 """Seconds between two looks at routes and at BIRD's file."""
 RECONCILE = 2.0
 """Seconds between two looks at the interface itself."""
+SHUTDOWN = 5.0
+"""Seconds for which a node that drains still announces, as one that is about to go (RFC 8326)."""
+LINGER = 2.0
+"""Seconds for which it still answers once it has withdrawn: packets are on their way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What BIRD is told: whether this node is in service, and whether it drains, that is, whether
+    what it announces is about to go and what it serves is no mate's any more."""
+
+    in_service: bool = False
+    draining: bool = False
+
+    def file(self) -> bytes:
+        """As BIRD reads it."""
+        values = (("IN_SERVICE", self.in_service), ("DRAINING", self.draining))
+        return "".join(
+            f"define {name} = {'true' if value else 'false'};\n" for name, value in values
+        ).encode()
+
+
+def said(host: Host) -> Word:
+    """What BIRD's file says; nothing is the word where there is no file."""
+    text = host.read(places.ANNOUNCE) or b""
+    return Word(b"IN_SERVICE = true;" in text, b"DRAINING = true;" in text)
+
+
+@dataclass(slots=True)
+class Farewell:
+    """The steps of a node that drains, and when BIRD was told of each (monotonic seconds).
+
+    What it announces is marked for graceful shutdown for a while, then withdrawn; ``done`` is set
+    after another while, and its service addresses go then.
+    """
+
+    leaving: float | None = None
+    gone: float | None = None
+    done: bool = False
+
+    def word(self, now: float, announcing: bool) -> Word:
+        """What BIRD should be told now. Who announces nothing has nobody to warn."""
+        warned = self.leaving is not None and now - self.leaving >= SHUTDOWN
+        return Word(announcing and not warned, draining=True)
+
+    def told(self, word: Word, now: float) -> None:
+        """BIRD knows this word."""
+        if word.in_service:
+            self.leaving = now if self.leaving is None else self.leaving
+        else:
+            self.gone = now if self.gone is None else self.gone
+
+    def over(self, now: float) -> bool:
+        """Whether nothing is on its way to us any more."""
+        return self.gone is not None and now - self.gone >= LINGER
 
 
 @dataclass(slots=True)
@@ -100,8 +158,9 @@ class Presence:
         self._locals: dict[str, Local] = {}
         self._generation = 0
         self._bound: frozenset[str] = frozenset()
-        self._announcing = _announced(host)
+        self._word = said(host)
         self._retired = False
+        self._farewell: Farewell | None = None
         self.beat = time.monotonic()
         """When the loop last came by; the watchdog looks at it."""
 
@@ -137,6 +196,16 @@ class Presence:
             self._reconcile()
         self._wake.set()
 
+    def drain(self, wanted: bool) -> None:
+        """Drains the node, or brings it back; the operator's word, so the floor is not asked."""
+        with self._lock:
+            if wanted == (self._farewell is not None):
+                return
+            self._farewell = Farewell() if wanted else None
+            self._reconcile()
+        log.info("drain", wanted=wanted)
+        self._wake.set()
+
     def run(self, stop: threading.Event) -> None:
         """Looks after the announcement until told to stop."""
         looked = 0.0
@@ -155,12 +224,19 @@ class Presence:
     def services(self) -> dict[str, bool]:
         """Services that this node may serve, and whether it does."""
         with self._lock:
-            return {name: not self._retired and local.up for name, local in self._locals.items()}
+            serving = not self._retired and not self.drained
+            return {name: serving and local.up for name, local in self._locals.items()}
 
     @property
     def announcing(self) -> bool:
         """Whether BIRD has been told that this node is in service."""
-        return self._announcing
+        return self._word.in_service
+
+    @property
+    def drained(self) -> bool:
+        """Whether the node has withdrawn and serves nothing, because it was told to drain."""
+        farewell = self._farewell
+        return farewell is not None and farewell.done
 
     # --- checks and bindings -----------------------------------------------------------------
 
@@ -185,14 +261,16 @@ class Presence:
         threading.Thread(target=loop, name=f"check-{local.service.name}", daemon=True).start()
 
     def _wanted(self) -> frozenset[str]:
-        if self._retired:
+        if self._retired or self.drained:
             return frozenset()
-        return frozenset(
+        up = frozenset(
             str(address)
             for local in self._locals.values()
             if local.up
             for address in local.service.addresses
         )
+        # Who drains takes on nothing new.
+        return up if self._farewell is None else up & self._bound
 
     def _reconcile(self) -> None:
         """Binds and unbinds the difference, in one go."""
@@ -232,30 +310,54 @@ class Presence:
 
     def _announce(self) -> None:
         with self._lock:
-            config, retired = self._config, self._retired
+            config, retired, farewell = self._config, self._retired, self._farewell
             up = frozenset(name for name, local in self._locals.items() if local.up)
         if config is None:
             return
-        # With an instance here there is no need to look at routes.
-        routes = Routes(frozenset()) if up and not retired else self._routes()
-        wanted = not retired and in_service(config, up, routes, self._announcing)
         # BIRD resets the file when it starts, so the file is what says whether it knows.
-        if wanted == self._announcing == _announced(self._host):
+        heard, now = said(self._host), time.monotonic()
+        if farewell is not None and not retired:
+            wanted = farewell.word(now, self._word.in_service and heard.in_service)
+        else:
+            # With an instance here there is no need to look at routes.
+            routes = Routes(frozenset()) if up and not retired else self._routes()
+            before = self._word.in_service
+            wanted = Word(not retired and in_service(config, up, routes, before))
+        if not wanted == self._word == heard and not self._tell(wanted):
             return
-        # An undo timer that is running would be ended by our `configure`: the next look will do.
+        if farewell is not None:
+            self._take_leave(farewell, wanted, now)
+
+    def _tell(self, word: Word) -> bool:
+        """Tells BIRD; False where that has to wait for the next look."""
+        # An undo timer that is running would be ended by our `configure`.
         if not self._bird.changing.acquire(blocking=False):
-            return
+            return False
         try:
-            self._host.write(places.ANNOUNCE, announcement(wanted), 0o644)
+            self._host.write(places.ANNOUNCE, word.file(), 0o644)
             self._bird.configure()
         except BirdError as error:
             # It reads the file when it starts.
-            log.warning("announce", in_service=wanted, reason=error)
+            log.warning(
+                "announce", in_service=word.in_service, draining=word.draining, reason=error
+            )
         finally:
             self._bird.changing.release()
-        if wanted != self._announcing:
-            log.info("announce", in_service=wanted)
-        self._announcing = wanted
+        if word != self._word:
+            log.info("announce", in_service=word.in_service, draining=word.draining)
+        self._word = word
+        self._changed()
+        return True
+
+    def _take_leave(self, farewell: Farewell, word: Word, now: float) -> None:
+        """Lets go of the service addresses once BIRD has been told and nobody comes any more."""
+        with self._lock:
+            farewell.told(word, now)
+            if farewell.done or not farewell.over(now) or farewell is not self._farewell:
+                return
+            farewell.done = True
+            self._reconcile()
+        log.info("drained")
         self._changed()
 
     def _routes(self) -> Routes:
@@ -272,17 +374,8 @@ def withdraw(host: Host, bird: Bird, config: Config) -> None:
     lines = [_line("del", address, config.interface) for address in sorted(_addresses(config))]
     if lines:
         host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
-    host.write(places.ANNOUNCE, announcement(False), 0o644)
+    host.write(places.ANNOUNCE, Word().file(), 0o644)
     bird.configure()
-
-
-def announcement(in_service: bool) -> bytes:
-    """BIRD's word for it."""
-    return f"define IN_SERVICE = {'true' if in_service else 'false'};\n".encode()
-
-
-def _announced(host: Host) -> bool:
-    return host.read(places.ANNOUNCE) == announcement(True)
 
 
 def _adopted(service: Service, bound: frozenset[str]) -> Local:

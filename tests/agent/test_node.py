@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from mesh.agent.presence import Word
 from mesh.publish import Fleet, PublishError, publish, published, retire
 from mesh.publish.desk import Desk
 from mesh.publish.generation import make
@@ -91,8 +92,8 @@ def serves_nothing(box: Box) -> bool:
 
 
 def announces(box: Box) -> bool:
-    word = box.path("/run/anycast-mesh/bird/announce.conf").read_text()
-    return word == "define IN_SERVICE = true;\n"
+    word = box.path("/run/anycast-mesh/bird/announce.conf").read_bytes()
+    return word == Word(in_service=True).file()
 
 
 def mate_session(box: Box) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from mesh.agent.presence import Word
 from mesh.lab.namespaces import inside
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
@@ -157,7 +158,9 @@ def _start(plan: Plan, machine: Debian, space: str) -> subprocess.Popen[str]:
     machine.put(node_files(plan, placeholder_facts(plan))[NODE].files)
     machine.put(node_secrets(plan, NODE, {"vultr": "s3cret"}))
     # In service, so that what the node would tell an upstream can be seen.
-    machine.put([File("/run/anycast-mesh/bird/announce.conf", "define IN_SERVICE = true;\n")])
+    machine.put(
+        [File("/run/anycast-mesh/bird/announce.conf", Word(in_service=True).file().decode())]
+    )
     (machine.folder / "upper/run/bird").mkdir(parents=True)
     process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=space)
     until(lambda: "Daemon is up" in _birdc(process.pid, "show status"), 20, "BIRD is up")
