@@ -35,7 +35,8 @@ class Uplink:
 
 def facts(host: Host, own: NodeKeys, steady: Steady, registry: bool) -> Facts:
     """The facts as they are now; :class:`NoFacts` while address or instance id are missing."""
-    instance = (host.read(places.INSTANCE_ID) or b"").decode("utf-8", "replace").strip()
+    told = host.read(places.GIVEN_INSTANCE_ID) or host.read(places.INSTANCE_ID) or b""
+    instance = told.decode("utf-8", "replace").strip()
     if not instance:
         raise NoFacts("no instance id yet")
     four, six = uplink(host, 4), uplink(host, 6)
