@@ -17,6 +17,34 @@ def prod() -> dict[str, Any]:
     return copy.deepcopy(read_stack_file(ROOT / "Pulumi.prod.yaml"))
 
 
+def example(name: str) -> dict[str, Any]:
+    """The keys of a stack file under examples/."""
+    return read_stack_file(ROOT / "examples" / f"Pulumi.{name}.yaml")
+
+
+def with_members() -> dict[str, Any]:
+    """The seed's network with a member at AWS and one at GCP, and an existing host that
+    announces."""
+    values = prod()
+    values["regions"]["ewr"]["slots"]["buyvm-1"] = "192.30.120.21"
+    values["nodes"] |= {
+        "lax-aws-1": {"number": 5},
+        "ord-gcp-1": {"number": 6},
+        "ewr-buyvm-1": {"number": 7, "host": EXISTING},
+    }
+    return values
+
+
+EXISTING = {
+    "ipv4": "203.0.113.77",
+    "ipv6": "2001:db8::77",
+    "upstream": {
+        "peerAsn": 53667, "ipv4": "192.0.2.1", "ipv6": "2001:db8::1", "multihop": 2,
+        "password": True,
+    },
+}  # fmt: skip
+
+
 def bent(path: str, value: Any) -> dict[str, Any]:
     """The seed's network with one key changed: ``prefixes.ipv4``; None removes it."""
     values = prod()

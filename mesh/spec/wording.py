@@ -59,6 +59,7 @@ OF_TYPE: dict[str, tuple[str, str]] = {
     "extra_forbidden": ("the key is unknown here", "remove it, or mend its spelling"),
     "greater_than_equal": ("it is less than {ge}", "give a value from {ge} on"),
     "less_than_equal": ("it is more than {le}", "give a value of at most {le}"),
+    FORM: ("it is not of the form {pattern}", "write it as its provider shows it"),
     "too_short": ("at least {min_length} is needed", "add one as Pulumi.prod.yaml does"),
     "int_parsing": ("this is not a whole number", "give a whole number"),
     "int_from_float": ("this is not a whole number", "give a whole number"),

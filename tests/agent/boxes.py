@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 import pytest
 
 from mesh.agent import bundle
-from mesh.plan import AddressPair, Plan, Role
+from mesh.facts import Placement
+from mesh.plan import Plan, Role
 from mesh.publish import Instance, Order
 from mesh.render.templates import rendered
 from mesh.trust import keys
@@ -58,7 +59,7 @@ class Box:
     name: str
     folder: Path
     namespace: str
-    address: AddressPair
+    address: Placement
     process: subprocess.Popen[str]
     running: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
@@ -273,10 +274,10 @@ class Network:
         }
 
 
-def _pair(host: int) -> AddressPair:
+def _pair(host: int) -> Placement:
     from ipaddress import IPv4Address, IPv6Address
 
-    return AddressPair(IPv4Address(f"203.0.113.{host}"), IPv6Address(f"2001:db8::{host:x}"))
+    return Placement(IPv4Address(f"203.0.113.{host}"), IPv6Address(f"2001:db8::{host:x}"))
 
 
 def _run(*command: str) -> str:

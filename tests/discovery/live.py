@@ -21,8 +21,8 @@ from mesh.discovery.client import Client
 from mesh.discovery.registry import Registry
 from mesh.discovery.serve import Settings
 from mesh.discovery.store import Store
-from mesh.facts import Facts
-from mesh.plan import AddressPair, Plan
+from mesh.facts import Facts, Placement
+from mesh.plan import Plan
 from mesh.publish import Instance, Member, Order
 from mesh.publish.generation import Made, make
 from mesh.render import placeholder_facts
@@ -99,7 +99,7 @@ class Fleet:
                     f"i-{node}",
                     datetime.now(UTC).isoformat(),
                     self.token(node),
-                    AddressPair(facts.ipv4, facts.ipv6),
+                    Placement(facts.ipv4, facts.ipv6),
                 )
                 for node, facts in self.facts.items()
             },

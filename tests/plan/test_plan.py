@@ -94,12 +94,13 @@ def test_the_firewall_lets_the_world_in_at_services_only() -> None:
 
 # --- For every network -----------------------------------------------------------------------
 
-PROVIDERS = ("vultr",)
+PROVIDERS = ("vultr", "vultr", "aws", "gcp")
+SOMEWHERE = {"vultr": "lax", "aws": "us-west-1", "gcp": "us-west2"}
 
 
 @st.composite
 def fleets(draw: st.DrawFn) -> dict[str, Any]:
-    """Stack files of one to twelve nodes over up to eight regions, in any order."""
+    """Stack files of edges and members over up to eight regions, in any order."""
     count = draw(st.integers(1, 8))
     blocks = draw(st.permutations([f"192.30.121.{8 * i}/29" for i in range(count)]))
     numbers = draw(st.permutations(range(1, 6 * count + 1)))
@@ -114,12 +115,18 @@ def fleets(draw: st.DrawFn) -> dict[str, Any]:
             "name": region.upper(),
             "block": block,
             "location": [draw(st.integers(-80, 80)), draw(st.integers(-179, 179))],
-            "slots": {f"vultr-{n + 1}": f"192.30.121.{hosts[n]}" for n in range(here)},
+            "at": SOMEWHERE,
+            "slots": {},
         }
         for n in range(here):
+            provider = draw(st.sampled_from(PROVIDERS)) if nodes else "vultr"
+            regions[region]["slots"][f"{provider}-{n + 1}"] = f"192.30.121.{hosts[n]}"
             if not nodes or draw(st.booleans()):
                 ipv6 = draw(st.booleans())
-                nodes[f"{region}-vultr-{n + 1}"] = {"number": numbers[len(nodes)], "ipv6": ipv6}
+                nodes[f"{region}-{provider}-{n + 1}"] = {
+                    "number": numbers[len(nodes)],
+                    "ipv6": ipv6,
+                }
     names = draw(st.permutations(sorted(nodes)))
     values = prod()
     values["regions"] = regions

@@ -279,7 +279,7 @@ class TestPublish:
         assert before is None
         assert order.plan == PLAN
         assert order.instances["lax-vultr-1"].token == join_token(OPERATOR, "lax-vultr-1")
-        assert order.instances["lax-vultr-1"].addresses.ipv6 is None
+        assert order.instances["lax-vultr-1"].placement.ipv6 is None
         assert (order.namespace, order.deadline) == ("mesh-tests-operator", 180)
         assert made.outs is not None
         assert made.outs["generation"] == 1

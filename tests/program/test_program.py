@@ -206,6 +206,8 @@ class TestGeneration:
             "created": "2026-01-01T00:00:00Z",
             "ipv4": "203.0.113.9",
             "ipv6": "2001:db8::9",
+            "inside": None,
+            "routers": [],
         }
 
     def test_names_the_bundle_of_this_checkout(self, deployed: Run) -> None:
@@ -336,14 +338,6 @@ class TestRefusals:
             run(twin(**{"bgpPassword-vultr": "a password with spaces"}))
         assert "a password with spaces" not in str(refusal.value)
 
-    def test_a_provider_without_a_driver_names_its_nodes_and_the_cure(self) -> None:
-        with pytest.raises(pulumi.RunError) as refusal:
-            run(prod() | twin(twin=None), stack="prod")
-        said = str(refusal.value)
-        assert f"mesh:nodes = {', '.join(NODES)}" in said
-        assert "vultr" in said
-        assert "make up" in said
-
 
 class TestDrivers:
     """The table behind which a provider stands."""
@@ -358,4 +352,3 @@ class TestDrivers:
         plan = plan_of({"twin": "prod"}, "lab")
         assert {node.provider for node in plan.nodes} == {"vultr"}
         assert {providers.driver_name(plan, node) for node in plan.nodes} == {"lab"}
-        assert not list(providers.missing(plan))

@@ -109,6 +109,6 @@ def test_times_of_any_zone_are_understood() -> None:
 
 def test_an_ipv6_address_that_nobody_planned_opens_no_firewall() -> None:
     """It would go into every mate's list of known nodes."""
-    without = replace(ONE[NODE], addresses=replace(ONE[NODE].addresses, ipv6=None))
+    without = replace(ONE[NODE], placement=replace(ONE[NODE].placement, ipv6=None))
     found = judge({NODE: without}, None, [request(ipv6=IPv6Address("2001:db8:bad::1"))], SOON)
     assert found.members[NODE].facts.ipv6 is None

@@ -10,9 +10,24 @@ import pytest
 
 from mesh.agent.presence import Word
 from mesh.plan import Plan
-from mesh.render import File, Seed, node_files, node_secrets, placeholder_facts, user_data
+from mesh.render import (
+    File,
+    Seed,
+    node_files,
+    node_secrets,
+    placeholder_facts,
+    placeholder_placements,
+    user_data,
+)
 from tests.debian import Debian
-from tests.stacks import bent, one_node_without_ipv6, plan_of, prod, without_ipv6
+from tests.stacks import (
+    bent,
+    one_node_without_ipv6,
+    plan_of,
+    prod,
+    with_members,
+    without_ipv6,
+)
 
 
 def many_nodes() -> dict[str, Any]:
@@ -34,7 +49,9 @@ STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "one node without IPv6": one_node_without_ipv6,
     "hubs": many_nodes,
     "no services": no_services,
+    "members and an existing host": with_members,
 }
+PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm"), "s3cret")
 SEED = Seed(("https://203.0.113.1:8443",), "A" * 43 + "=", "0" * 64, "token")
 
 
@@ -47,12 +64,12 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 @pytest.fixture(scope="module")
 def nodes(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Debian]:
     """A Debian for each node of it, with its files in place."""
-    files = node_files(plan, placeholder_facts(plan))
+    files = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
     machines = {}
     for node_id, each in files.items():
         machine = Debian(tmp_path_factory.mktemp(node_id))
         machine.put(each.files)
-        machine.put(node_secrets(plan, node_id, {"vultr": "s3cret"}))
+        machine.put(node_secrets(plan, node_id, PASSWORDS))
         reset = next(f for f in each.files if f.path.endswith("out-of-service.conf"))
         machine.put([File("/run/anycast-mesh/bird/announce.conf", reset.content)])
         seeded = user_data(plan, node_id, SEED)
@@ -121,7 +138,7 @@ def test_the_checks_can_fail(tmp_path: Path, broken: tuple[str, str, str, tuple[
     plan = plan_of(prod())
     machine = Debian(tmp_path)
     machine.put(node_files(plan, placeholder_facts(plan))["lax-vultr-1"].files)
-    machine.put(node_secrets(plan, "lax-vultr-1", {"vultr": "s3cret"}))
+    machine.put(node_secrets(plan, "lax-vultr-1", PASSWORDS))
     machine.put([File("/run/anycast-mesh/bird/announce.conf", Word().file().decode())])
     machine.put([File("/root/user-data", user_data(plan, "lax-vultr-1", SEED))])
     assert machine.run(*command).returncode == 0
