@@ -169,7 +169,7 @@ def _cells(node: NodeStatus) -> tuple[str, ...]:
     return (
         node.state,
         str(node.generation or "-"),
-        "yes" if node.in_service else "no",
+        "yes" if node.in_service and not node.drain else node.drain or "no",
         ", ".join(f"{name}{'' if up_ else ' (down)'}" for name, up_ in node.services.items()),
         f"{up} of {len(node.sessions)}",
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pulumi import ComponentResource, Output, ResourceOptions
+from pulumi import ComponentResource, Output, ResourceHook, ResourceOptions
 
-from mesh.infra import outputs, providers, sources
+from mesh.infra import drain, outputs, providers, sources
 from mesh.infra.dynamic.documents import write_plan
 from mesh.infra.dynamic.operator import Operator
 from mesh.infra.dynamic.publish import Publish, PublishArgs
@@ -45,7 +45,9 @@ class Mesh(ComponentResource):
             if node.is_registry
         }
         seed = SeedSource(plan, self.operator, list(urls.values()), given.bundle)
-        machines = boot(self.nodes, seed)
+        namespace = next((d.namespace for d in drivers.values() if d.namespace), None)
+        drained = drain.hook(name, self.operator.private, urls, namespace)
+        machines = boot(self.nodes, seed, drained)
         self.published = Publish(
             f"{name}-generation",
             PublishArgs(
@@ -63,7 +65,7 @@ class Mesh(ComponentResource):
                 bundle=given.bundle,
                 sources=sources.digest(),
                 registries=urls,
-                namespace=next((d.namespace for d in drivers.values() if d.namespace), None),
+                namespace=namespace,
                 deadline=max(driver.patience for driver in drivers.values()),
             ),
             child,
@@ -86,14 +88,15 @@ class Mesh(ComponentResource):
         ]
 
 
-def boot(nodes: Mapping[str, Node], seed: SeedSource) -> dict[str, Machine]:
-    """Boot every node, the registries first: the others ask them for all that they need."""
+def boot(nodes: Mapping[str, Node], seed: SeedSource, drained: ResourceHook) -> dict[str, Machine]:
+    """Boot every node, the registries first: the others ask them for all that they need. Before a
+    server goes, ``drained`` sees to its node."""
     machines: dict[str, Machine] = {}
     for node_id, node in nodes.items():
         if node.is_registry:
-            machines[node_id] = node.boot(seed, after=())
+            machines[node_id] = node.boot(seed, (), drained)
     registries = [machine.resource for machine in machines.values()]
     for node_id, node in nodes.items():
         if not node.is_registry:
-            machines[node_id] = node.boot(seed, after=registries)
+            machines[node_id] = node.boot(seed, registries, drained)
     return machines

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pulumi import ComponentResource, Input, Resource, ResourceOptions
+from pulumi import (
+    ComponentResource,
+    Input,
+    Resource,
+    ResourceHook,
+    ResourceHookBinding,
+    ResourceOptions,
+)
 
 from mesh.infra.providers import Driver, Machine
 from mesh.infra.seed import SeedSource
@@ -44,9 +51,9 @@ class Node(ComponentResource):
         """Whether other nodes wait for this one."""
         return Role.REGISTRY in self._args.node.roles
 
-    def boot(self, seed: SeedSource, after: Sequence[Resource]) -> Machine:
+    def boot(self, seed: SeedSource, after: Sequence[Resource], drain: ResourceHook) -> Machine:
         """Make the server, after these others. What it was born with is never changed by a later
-        run: a replacement has to be asked for."""
+        run: a replacement has to be asked for. Before it goes, ``drain`` is called."""
         node, driver = self._args.node, self._args.driver
         machine = driver.boot(
             self._name,
@@ -59,6 +66,7 @@ class Node(ComponentResource):
                 ignore_changes=list(driver.born_with),
                 # The address can be at one server only.
                 delete_before_replace=True,
+                hooks=ResourceHookBinding(before_delete=[drain]),
             ),
         )
         self._ipv6 = machine.ipv6

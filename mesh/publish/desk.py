@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 from mesh.discovery import paths
 from mesh.discovery.client import Answer, Client, Unreachable
 from mesh.trust import signing
-from mesh.trust.documents import Generation, JoinRequest, Manifest, Planned, Report
+from mesh.trust.documents import (
+    DrainOrder,
+    Generation,
+    JoinRequest,
+    Manifest,
+    Planned,
+    Report,
+)
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
@@ -100,6 +107,35 @@ class Desk:
         """Brings a manifest alone; whether some registry has it now."""
         asked = list(self._ask("PUT", paths.MANIFEST, dump(envelope), signed=False))
         return any(answer.ok for _, answer in asked)
+
+    def drain_order(self) -> DrainOrder | None:
+        """The drain order with the highest number that any registry holds, validly signed by
+        us."""
+        best: DrainOrder | None = None
+        for _, answer in self._ask("GET", paths.DRAIN, signed=False):
+            if answer.status != 200:
+                continue
+            with contextlib.suppress(Malformed, BadSignature):
+                envelope = parse(Signed, answer.body)
+                order = signing.opened(self._public, Purpose.DRAIN, envelope, DrainOrder)
+                if best is None or order.number > best.number:
+                    best = order
+        return best
+
+    def put_drain_order(self, envelope: Signed) -> bool:
+        """Brings a drain order to every registry that can be reached. False where one holds
+        another of that number or above, which counts; :class:`Unreachable` where none takes
+        it."""
+        taken = 0
+        refusals: list[str] = []
+        for node, answer in self._ask("PUT", paths.DRAIN, dump(envelope), signed=False):
+            if answer.status == 409:
+                return False
+            taken += answer.ok
+            refusals += [] if answer.ok else [f"{node}: {answer.why()}"]
+        if not taken:
+            raise Unreachable("; ".join(refusals + sorted(self.reasons.values())) or "no registry")
+        return True
 
     def reports(self, identities: Mapping[str, str]) -> list[Report]:
         """Reports that carry the signature of the node that they speak of; a relay's inventions

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mesh.discovery.client import Unreachable
 from mesh.plan import Plan
 from mesh.publish.desk import Clock, Desk
-from mesh.publish.generation import Made, make, make_retired
+from mesh.publish.drain import DRAIN_SECONDS, Drainage
+from mesh.publish.generation import Made, make, make_retired, network_name
 from mesh.publish.joins import judge
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.order import Fleet, Member, Order, PublishError
@@ -79,11 +80,18 @@ class _Publication:
         self._say = _Said(progress)
         self._clock = Clock(order.deadline)
         self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
+        self._drainage = Drainage(desk, order.operator_key, network_name(order.plan))
+        self._anew: frozenset[str] = frozenset()
+        """Nodes that are here for the first time, or as another instance than before."""
 
     def publish(self, fleet: Fleet | None) -> Fleet:
         try:
             self._prepare()
             members = self._wait_for_joins(fleet)
+            if fleet is not None:
+                self._anew = frozenset(_anew(fleet, members))
+                self._bring_back()
+                self._drain_leaving(fleet)
             floor = 0 if fleet is None else fleet.generation
             while True:
                 made = self._put(members, floor)
@@ -170,6 +178,37 @@ class _Publication:
             )
         return "; ".join(lines)
 
+    # --- who comes, and who goes -------------------------------------------------------------
+
+    def _bring_back(self) -> None:
+        """A node that was drained for its server to be replaced is not any more with the new one.
+        Asked again while we wait: an order that a registry had lost may be brought back to it."""
+        drained = self._drainage.drained() & self._anew
+        if drained:
+            self._drainage.change(undrain=drained)
+            self._say(f"{', '.join(sorted(drained))}: made anew, and drained no more")
+
+    def _drain_leaving(self, fleet: Fleet) -> None:
+        """Who is in no plan any more withdraws before the others stop to know it."""
+        leaving = sorted(set(fleet.members) - set(self._order.instances))
+        if not leaving:
+            return
+        names = ", ".join(leaving)
+        self._say(f"{names}: leaving, and drained first")
+        identities = {node: fleet.members[node].identity for node in leaving}
+        try:
+            silent = self._drainage.wait(leaving, identities, DRAIN_SECONDS)
+        except Unreachable as error:
+            self._say(f"warning: {names}: not drained: {error}")
+            return
+        if silent:
+            self._say(
+                f"warning: {', '.join(silent)}: no word within {DRAIN_SECONDS:g} s that it has "
+                f"withdrawn; going on, for a dead node drains no more"
+            )
+        else:
+            self._say(f"{names}: withdrawn")
+
     # --- the generation ----------------------------------------------------------------------
 
     def _put(self, members: dict[str, Member], floor: int) -> Made:
@@ -221,8 +260,9 @@ class _Publication:
         identities = {node: member.identity for node, member in members.items()}
         settled = Clock(self._order.settle)
         while True:
+            self._bring_back()
             latest = _latest(self._desk.reports(identities), made.manifest, made.digest)
-            mesh = health(self._order.plan, latest)
+            mesh = health(self._order.plan, latest, self._drainage.drained())
             self._say.waiting(
                 f"{mesh.up} of {mesh.sessions} sessions up, "
                 f"{mesh.announcing} of {mesh.edges} edges announce"
@@ -253,6 +293,11 @@ class _Publication:
                     f"retire: no word from {', '.join(missing)} within {self._order.deadline:g} s"
                 )
             time.sleep(POLL)
+
+
+def _anew(fleet: Fleet, members: Mapping[str, Member]) -> list[str]:
+    before = {node: member.instance_id for node, member in fleet.members.items()}
+    return [node for node, one in members.items() if before.get(node) != one.instance_id]
 
 
 class _Said:
@@ -304,9 +349,9 @@ class MeshHealth:
     down: tuple[str, ...]
 
 
-def health(plan: Plan, reports: Mapping[str, Report]) -> MeshHealth:
+def health(plan: Plan, reports: Mapping[str, Report], drained: Collection[str] = ()) -> MeshHealth:
     """How the mesh is by its nodes' last words. Sessions with a node that is gone on without
-    (``mesh:without``) are not expected to be up."""
+    (``mesh:without``) are not expected to be up, and a drained node is not expected to announce."""
     absent = tuple(f"_{node.replace('-', '_')}" for node in plan.without)
     sessions = up = edges = announcing = 0
     down: list[str] = []
@@ -318,7 +363,7 @@ def health(plan: Plan, reports: Mapping[str, Report]) -> MeshHealth:
         missing = sorted(name for name, state in expected.items() if state != "Established")
         sessions += len(expected)
         up += len(expected) - len(missing)
-        if node.upstreams:
+        if node.upstreams and node.id not in drained:
             edges += 1
             announcing += own.in_service
             missing += [] if own.in_service else ["announces nothing"]

@@ -19,7 +19,9 @@ SILENT_SECONDS = 90.0
 class NodeStatus:
     """One node. ``state`` is ``applied``, ``failed``, ``withdrawn``, ``behind`` (its last word is
     about an earlier generation), ``silent``, or ``unknown`` where no registry answers; ``age`` is
-    seconds since its last word, by the node's clock."""
+    seconds since its last word, by the node's clock. ``drain`` is empty, ``draining`` while it has
+    not said yet that it obeys the order to drain, or ``drained``: it has withdrawn and serves
+    nothing."""
 
     state: str
     generation: int
@@ -29,6 +31,7 @@ class NodeStatus:
     services: dict[str, bool] = field(default_factory=dict)
     sessions: dict[str, str] = field(default_factory=dict)
     tls_mismatches: tuple[str, ...] = ()
+    drain: str = ""
 
 
 UNKNOWN = NodeStatus("unknown", 0, None)
@@ -59,13 +62,15 @@ def look(
     def ask() -> MeshStatus:
         desk = Desk(operator_key, registries)
         try:
-            highest = desk.highest()
+            highest, order = desk.highest(), desk.drain_order()
             identities = {node: member.identity for node, member in fleet.members.items()}
             reports = {report.node: report for report in _by_age(desk.reports(identities))}
         finally:
             desk.close()
         answered = any(node not in desk.reasons for node in registries)
         held = 0 if highest is None else highest[1].generation
+        ordered = () if order is None else order.nodes
+        now = time.time()
         return MeshStatus(
             answered=answered,
             generation=held if answered else None,
@@ -76,7 +81,9 @@ def look(
                 for node, url in sorted(registries.items())
             },
             nodes={
-                node: node_status(reports.get(node), held, time.time()) if answered else UNKNOWN
+                node: node_status(reports.get(node), held, now, node in ordered)
+                if answered
+                else UNKNOWN
                 for node in sorted(fleet.members)
             },
         )
@@ -84,10 +91,11 @@ def look(
     return inside(namespace, ask)
 
 
-def node_status(report: Report | None, held: int, now: float) -> NodeStatus:
-    """A node's status from its last report; ``now`` is seconds since the epoch."""
+def node_status(report: Report | None, held: int, now: float, ordered: bool = False) -> NodeStatus:
+    """A node's status from its last report; ``now`` is seconds since the epoch, ``ordered`` whether
+    the operator has ordered it to drain."""
     if report is None:
-        return NodeStatus("silent", 0, None)
+        return NodeStatus("silent", 0, None, drain="draining" if ordered else "")
     age = round(max(0.0, now - report.sequence / 1e6), 1)
     state: str = report.outcome
     if age > SILENT_SECONDS:
@@ -103,6 +111,7 @@ def node_status(report: Report | None, held: int, now: float) -> NodeStatus:
         services=report.health.services,
         sessions=report.health.sessions,
         tls_mismatches=report.health.tls_mismatches,
+        drain="drained" if report.health.drained else "draining" if ordered else "",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pulumi
 from google.protobuf import json_format
-from pulumi.runtime import mocks
+from pulumi.runtime import mocks, settings
 from pulumi.runtime.stack import Stack
 
 from tests.stacks import ROOT
@@ -40,6 +40,7 @@ class Registered:
     ignore_changes: list[str]
     depends_on: list[str]
     delete_before_replace: bool
+    before_delete: list[str]
     secret_outputs: list[str]
     inputs: dict[str, Any]
     secrets: frozenset[str]
@@ -56,6 +57,8 @@ class Run:
     """The stack's outputs."""
     stack_is_secret: bool = True
     log: list[str] = field(default_factory=list)
+    hooks: list[str] = field(default_factory=list)
+    """Names of the hooks that were registered."""
 
     def of(self, kind: str) -> list[Registered]:
         """The resources of a type, by the last part of its token."""
@@ -127,6 +130,7 @@ class Recorder(mocks.MockMonitor):
                 ignore_changes=list(request.ignoreChanges),
                 depends_on=[_name(urn) for urn in request.dependencies],
                 delete_before_replace=request.deleteBeforeReplace,
+                before_delete=list(request.hooks.before_delete),
                 secret_outputs=list(request.additionalSecretOutputs),
                 inputs=plain(given),
                 secrets=frozenset(secret_paths(given)),
@@ -136,6 +140,16 @@ class Recorder(mocks.MockMonitor):
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
         self._run.outputs[_name(request.urn)] = json_format.MessageToDict(request.outputs)
         return super().RegisterResourceOutputs(request)
+
+
+class Callbacks:
+    """Stands in for the server by which the engine calls hooks: mocks have none."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
+        self._run.hooks.append(hook.name)
 
 
 class Kept(logging.Handler):
@@ -188,6 +202,7 @@ def _run(config: Mapping[str, Any], secret: list[str], stack: str, nothing_exist
         logger=logger,
         monitor=Recorder(Answers(nothing_exists), done),
     )
+    settings.SETTINGS.callbacks = Callbacks(done)
 
     def deploy() -> pulumi.Output[None]:
         runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
