@@ -1,0 +1,31 @@
+"""What a stack pays for: the SDK of a cloud that it does not use is never imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.stacks import ROOT
+
+SDKS = ("ediri_vultr", "pulumi_aws", "pulumi_gcp", "asyncssh", "pulumi_policy", "httpx")
+SAY = f"import sys, json; print(json.dumps([m for m in {SDKS!r} if m in sys.modules]))"
+
+
+def imported_by(program: str) -> list[str]:
+    """Which of them a Python of its own has imported after this."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{SAY}"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_the_twin_of_a_mixed_network_needs_no_cloud() -> None:
+    assert imported_by("from tests.program.recording import run; run()") == []
+
+
+def test_checking_and_planning_need_no_cloud() -> None:
+    program = "from tests.stacks import example, plan_of; plan_of(example('mixed'), 'mixed')"
+    assert imported_by(program) == []
