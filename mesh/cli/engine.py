@@ -47,9 +47,17 @@ def run_engine(
         raise EngineMissing("the Pulumi engine is not set up in this checkout: run `make setup`")
     chosen = ["--stack", STACK, "--config-file", str(config)]
     recover(root, state, environment)
-    words, parent = [pulumi, *command, *chosen], os.getpid()
+    return attend([pulumi, *command, *chosen], cwd=root, environment=environment)
+
+
+def attend(command: list[str], *, cwd: Path, environment: Mapping[str, str]) -> int:
+    """Run the engine with its output shown, and never leave it alone; returns its exit status.
+
+    Raises :class:`Interrupted` where somebody stopped it.
+    """
+    parent = os.getpid()
     return _attended(
-        subprocess.Popen(words, cwd=root, env=environment, preexec_fn=lambda: _end_with(parent))
+        subprocess.Popen(command, cwd=cwd, env=environment, preexec_fn=lambda: _end_with(parent))
     )
 
 

@@ -21,6 +21,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("mesh.cli.offline", "plan"),
     "render": ("mesh.cli.offline", "render"),
     "status": ("mesh.cli.status", "status"),
+    "drain": ("mesh.cli.drain", "drain"),
+    "undrain": ("mesh.cli.drain", "undrain"),
+    "preview": ("mesh.cli.preview", "preview"),
+    "replace": ("mesh.cli.replace", "replace"),
+    "release": ("mesh.cli.release", "release"),
 }
 """Every top-level command and where it lives: a new one is one line."""
 

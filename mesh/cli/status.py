@@ -17,6 +17,7 @@ from rich.table import Table
 
 from mesh.cli.environment import checkout, environment
 from mesh.cli.offline import WIDE
+from mesh.cli.stacks import no_engine
 from mesh.cli.working_copy import STACK
 from mesh.publish.namespace import NoWayIn
 from mesh.publish.order import Fleet, load_fleet
@@ -33,12 +34,13 @@ _SIGNATURE = "4dabf18193072939515e22adb298388d"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the stack's state says of its publication."""
+    """What the stack's state says of its publication; ``plan`` is a plan as text."""
 
     operator_key: str = field(repr=False)
     registries: dict[str, str]
     namespace: str | None
     fleet: Fleet
+    plan: str = field(repr=False, default="")
 
 
 class NoState(Exception):
@@ -79,7 +81,7 @@ def exported(stack: str) -> dict[str, Any]:
             check=False,
         )
     except FileNotFoundError:
-        raise NoState(f"stack {stack}: {_no_engine(stack)}") from None
+        raise NoState(f"stack {stack}: {no_engine(stack)}") from None
     except OSError as error:
         raise NoState(f"stack {stack}: {error.strerror}: {error.filename}") from None
     if done.returncode != 0:
@@ -87,16 +89,6 @@ def exported(stack: str) -> dict[str, Any]:
         raise NoState(f"stack {stack}: {words}")
     document: dict[str, Any] = json.loads(done.stdout)
     return document
-
-
-def _no_engine(stack: str) -> str:
-    if stack == STACK:
-        return "its engine is not set up in this checkout: run `make setup`"
-    return (
-        "its state is read by `pulumi`, which is not on your PATH; put the one of this checkout "
-        'there (`make setup`, then `export PATH="$PWD/.mesh/engine:$PWD/.venv/bin:$PATH"`) or '
-        "install it (https://www.pulumi.com/docs/install/)"
-    )
 
 
 def published(state: Mapping[str, Any]) -> Published:
@@ -117,6 +109,7 @@ def published(state: Mapping[str, Any]) -> Published:
         registries=dict(plain["registries"]),
         namespace=plain.get("namespace"),
         fleet=fleet,
+        plan=plain.get("plan") or "",
     )
 
 

@@ -1,0 +1,50 @@
+"""``mesh replace``: a new server for one node, asked for and judged."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mesh import preview as previews
+from mesh.cli.engine import Interrupted
+from mesh.cli.preview import FAILED, REFUSED, fail, judge, server_of, show
+from mesh.cli.stacks import EngineFailed, chosen
+from mesh.cli.working_copy import STACK
+from mesh.spec import SpecError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def replace(
+    node: Annotated[str, typer.Argument(help="Id of the node.")],
+    stack: Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")] = STACK,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Replace the server of one node; its addresses stay. Exit 3 where the gate refuses.
+
+    Whatever else the stack file changes is part of the same update, and is judged with it.
+    """
+    try:
+        with chosen(stack) as target:
+            wanted = ("--replace", server_of(target, node))
+            asked = previews.Asked(replace=frozenset({node}))
+            judged = judge(target.preview(*wanted), asked, previews.Limit())
+            show(judged.summary, judged.refused)
+            if judged.summary.errors:
+                raise typer.Exit(FAILED)
+            if judged.refused:
+                raise typer.Exit(REFUSED)
+            if not yes:
+                typer.confirm(f"Replace the server of {node}?", abort=True)
+            status = target.up(*wanted)
+    except SpecError as error:
+        fail("\n".join(map(str, error.problems)))
+    except (EngineFailed, previews.Unreadable) as error:
+        fail(str(error))
+    except (Interrupted, KeyboardInterrupt):
+        typer.echo("interrupted; `pulumi up` goes on from where it was")
+        raise typer.Exit(INTERRUPTED) from None
+    if status:
+        raise typer.Exit(FAILED)  # the engine has said why

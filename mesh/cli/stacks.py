@@ -1,0 +1,113 @@
+"""A stack and how its engine is run: the lab's in its own environment, any other in the user's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesh.cli.engine import attend, one_at_a_time, recover
+from mesh.cli.environment import checkout, engine_folder, environment, state_folder
+from mesh.cli.working_copy import STACK, prepare
+
+
+class EngineFailed(Exception):
+    """The engine could not be run, or did not do what it was asked for; in its own words."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack. ``folder`` is where its program lies, ``beside`` where what concerns its state
+    alone is run: the engine may write a stack file there. ``config`` is its stack file, where that
+    does not lie in ``folder``."""
+
+    name: str
+    folder: Path
+    beside: Path
+    environment: Mapping[str, str]
+    config: Path | None = None
+
+    def preview(self, *options: str) -> str:
+        """What `pulumi preview --json` prints, also where it fails: that is part of it."""
+        done = self._run(self.folder, "preview", "--json", "--show-sames", *options, *self._file())
+        if not done.stdout.lstrip().startswith("{"):
+            raise EngineFailed(self._words(done))
+        return done.stdout
+
+    def state(self) -> dict[str, Any]:
+        """The stack's state, its secrets encrypted."""
+        done = self._run(self.beside, "stack", "export")
+        if done.returncode:
+            raise EngineFailed(self._words(done))
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def unprotect(self, urn: str) -> None:
+        """Take the protection off a resource in the state."""
+        done = self._run(self.beside, "state", "unprotect", urn, "--yes")
+        if done.returncode:
+            raise EngineFailed(self._words(done))
+
+    def up(self, *options: str) -> int:
+        """Run `pulumi up` with its output shown; its exit status."""
+        words = ("pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs")
+        command = [*words, *options, "--stack", self.name, *self._file()]
+        return attend(command, cwd=self.folder, environment=self.environment)
+
+    def _file(self) -> tuple[str, ...]:
+        return () if self.config is None else ("--config-file", str(self.config))
+
+    def _run(self, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        command = ["pulumi", "--non-interactive", *words, "--stack", self.name]
+        try:
+            return subprocess.run(
+                command, cwd=folder, env=self.environment, capture_output=True, text=True,
+                check=False,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise EngineFailed(f"stack {self.name}: {no_engine(self.name)}") from None
+
+    def _words(self, done: subprocess.CompletedProcess[str]) -> str:
+        words = (done.stderr.strip() or done.stdout.strip()).removeprefix("error: ")
+        return f"stack {self.name}: {words or f'pulumi ended with {done.returncode}'}"
+
+
+@contextmanager
+def chosen(name: str) -> Iterator[Stack]:
+    """The stack of that name. The lab's is made ready as for `mesh lab up`, and nobody else works
+    on it meanwhile."""
+    if name != STACK:
+        yield Stack(name, Path.cwd(), Path.cwd(), dict(os.environ))
+        return
+    root = checkout()
+    state = state_folder(root)
+    own = environment(root, state)
+    if not os.access(engine_folder(root) / "pulumi", os.X_OK):
+        raise EngineFailed(f"stack {name}: {no_engine(name)}")
+    with ExitStack() as held:
+        # What these say is no answer to what was asked for.
+        with redirect_stdout(sys.stderr):
+            held.enter_context(one_at_a_time(state))
+            try:
+                config = prepare(root, state, own)
+            except RuntimeError as error:
+                raise EngineFailed(str(error)) from None
+            recover(root, state, own)
+        yield Stack(name, root, state, own, config)
+
+
+def no_engine(stack: str) -> str:
+    """What to do where there is no engine for a stack."""
+    if stack == STACK:
+        return "its engine is not set up in this checkout: run `make setup`"
+    return (
+        "its engine is `pulumi`, which is not on your PATH; put the one of this checkout "
+        'there (`make setup`, then `export PATH="$PWD/.mesh/engine:$PWD/.venv/bin:$PATH"`) or '
+        "install it (https://www.pulumi.com/docs/install/)"
+    )

@@ -1,0 +1,146 @@
+"""What the Internet and the clients see of a change: prefixes, service addresses, open ports."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mesh.plan import Network, Plan
+
+Fate = Literal["added", "removed", "changed", "moved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something of the plan that differs: what it is, what becomes of it, and how."""
+
+    what: str
+    fate: Fate
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixChange:
+    """A prefix whose announcement changes: who announces it now and afterwards, and who withdraws
+    it meanwhile, because its server goes."""
+
+    prefix: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    away: tuple[str, ...]
+
+
+def announcers(plan: Plan, prefix: Network) -> tuple[str, ...]:
+    """The nodes that may announce a prefix: those with an upstream session of its family."""
+    family = f"ipv{prefix.version}"
+    return tuple(
+        node.id for node in plan.nodes if any(up.family == family for up in node.upstreams)
+    )
+
+
+def prefix_changes(
+    before: Plan | None, after: Plan, disturbed: Collection[str]
+) -> Iterator[PrefixChange]:
+    """The prefixes whose announcers change or lose their servers for a while."""
+    olds = {} if before is None else {p: announcers(before, p) for p in before.prefixes.both()}
+    news = {p: announcers(after, p) for p in after.prefixes.both()}
+    for prefix in sorted({*olds, *news}, key=lambda each: (each.version, each)):
+        old, new = olds.get(prefix, ()), news.get(prefix, ())
+        away = tuple(node for node in old if node in disturbed)
+        if old != new or away:
+            yield PrefixChange(str(prefix), old, new, away)
+
+
+def node_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
+    """Nodes that come, go, or become something else."""
+    olds = {} if before is None else {node.id: node for node in before.nodes}
+    news = {node.id: node for node in after.nodes}
+    for each in sorted({*olds, *news}):
+        if each not in olds:
+            yield Change(each, "added", ", ".join(news[each].roles))
+        elif each not in news:
+            yield Change(each, "removed", ", ".join(olds[each].roles))
+        elif olds[each].roles != news[each].roles:
+            was, becomes = ", ".join(olds[each].roles), ", ".join(news[each].roles)
+            yield Change(each, "changed", f"{was} -> {becomes}")
+
+
+def address_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
+    """Announced addresses that come, go, or are somebody else's from now on."""
+    olds = {} if before is None else _holders(before)
+    news = _holders(after)
+    for address in sorted({*olds, *news}, key=lambda each: (":" in each, each)):
+        old, new = olds.get(address), news.get(address)
+        if old is None:
+            yield Change(address, "added", str(new))
+        elif new is None:
+            yield Change(address, "removed", old)
+        elif old != new:
+            yield Change(address, "moved", f"{old} -> {new}")
+
+
+def service_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
+    """Services that are served elsewhere, on other ports, or checked otherwise."""
+    olds = {} if before is None else {service.name: service for service in before.services}
+    for service in after.services:
+        old = olds.get(service.name)
+        if old is None or old == service:
+            continue
+        words = [
+            f"nodes {', '.join(old.nodes)} -> {', '.join(service.nodes)}"
+            if old.nodes != service.nodes
+            else "",
+            f"ports {_ports(old)} -> {_ports(service)}" if old.ports != service.ports else "",
+            "checks" if old.checks != service.checks else "",
+        ]
+        if any(words):
+            yield Change(service.name, "changed", "; ".join(filter(None, words)))
+
+
+def firewall_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
+    """Ports that open and close on the nodes, and who may reach them."""
+    olds = {} if before is None else {rule.name: rule for rule in before.firewall}
+    news = {rule.name: rule for rule in after.firewall}
+    for name in sorted({*olds, *news}):
+        old, new = olds.get(name), news.get(name)
+        if old is None:
+            yield Change(name, "added", _rule(new))
+        elif new is None:
+            yield Change(name, "removed", _rule(old))
+        elif old != new:
+            yield Change(name, "changed", f"{_rule(old)} -> {_rule(new)}")
+    if before is None:
+        return
+    for who in ("admin", "registry"):
+        was, becomes = getattr(before.access, who), getattr(after.access, who)
+        if was != becomes:
+            words = f"{', '.join(map(str, was))} -> {', '.join(map(str, becomes))}"
+            yield Change(f"networks of {who}", "changed", words)
+    if before.access.ssh_keys != after.access.ssh_keys:
+        counts = f"{len(before.access.ssh_keys)} -> {len(after.access.ssh_keys)} keys"
+        yield Change("keys that log in", "changed", counts)
+
+
+def _holders(plan: Plan) -> dict[str, str]:
+    """Who holds each announced address."""
+    found = {
+        str(address): f"service {service.name}"
+        for service in plan.services
+        for address in service.addresses.both()
+    }
+    for node in plan.nodes:
+        found |= {str(address): f"node {node.id}" for address in node.announced.both()}
+    return found
+
+
+def _ports(service: Any) -> str:
+    both = [f"{port}/tcp" for port in service.ports.tcp]
+    both += [f"{port}/udp" for port in service.ports.udp]
+    return " ".join(both) or "none"
+
+
+def _rule(rule: Any) -> str:
+    first, last = rule.ports
+    ports = str(first) if first == last else f"{first}-{last}"
+    return f"{rule.protocol} {ports} on {rule.zone} from {rule.source}"

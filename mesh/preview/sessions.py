@@ -1,0 +1,124 @@
+"""The BGP sessions of a plan, and what a change does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mesh.plan import Plan
+
+Kind = Literal["upstream", "vpc", "reflector", "underlay"]
+Fate = Literal["added", "removed", "changed", "restarted"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Session:
+    """One session. ``peer`` is the other node, or the session's name with a provider; of two nodes
+    ``node`` is the one that comes first. ``family`` is empty in the underlay, which carries both.
+    """
+
+    kind: Kind
+    node: str
+    peer: str
+    family: str
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes of ours at its ends."""
+        return (self.node,) if self.kind in ("upstream", "vpc") else (self.node, self.peer)
+
+    def __str__(self) -> str:
+        ends = f"{self.node}:{self.peer}"
+        return f"{ends} {self.family}" if self.kind == "reflector" else ends
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChange:
+    """What becomes of a session, and why."""
+
+    session: Session
+    fate: Fate
+    why: str
+
+
+Details = dict[tuple[str, str], Any]
+"""What a session is made of, by end and field."""
+
+
+def sessions_of(plan: Plan) -> dict[Session, Details]:
+    """Every session of a plan with all that it is made of."""
+    found: dict[Session, Details] = {}
+
+    def end(session: Session, node: str, parts: Mapping[str, Any]) -> None:
+        found.setdefault(session, {}).update({(node, key): parts[key] for key in parts})
+
+    for node in plan.nodes:
+        for up in node.upstreams:
+            session = Session("upstream", node.id, up.name, up.family)
+            end(session, node.id, asdict(up) | {"asn": plan.asn})
+        for inside in node.vpc:
+            session = Session("vpc", node.id, inside.name, "ipv4")
+            end(session, node.id, asdict(inside) | {"asn": plan.asn})
+        for mate in node.reflectors:
+            first, second = sorted((node.id, mate.peer))
+            session = Session("reflector", first, second, mate.family)
+            end(session, node.id, asdict(mate) | {"asn": plan.asn})
+        for link in node.links:
+            first, second = sorted((node.id, link.peer))
+            end(Session("underlay", first, second, ""), node.id, asdict(link))
+    return found
+
+
+def session_changes(
+    before: Plan | None,
+    after: Plan,
+    servers: Mapping[str, str],
+    passwords: Collection[str],
+) -> tuple[SessionChange, ...]:
+    """What becomes of the sessions.
+
+    ``servers`` says what happens to the server of a node (``replaced``), ``passwords`` names the
+    BGP passwords that change. Sessions that stay as they are do not appear: they do not flap.
+    """
+    olds = {} if before is None else sessions_of(before)
+    news = sessions_of(after)
+    return tuple(
+        sorted(_changes(olds, news, servers, passwords), key=lambda change: change.session)
+    )
+
+
+def _changes(
+    olds: dict[Session, Details],
+    news: dict[Session, Details],
+    servers: Mapping[str, str],
+    passwords: Collection[str],
+) -> Iterator[SessionChange]:
+    for session in {*olds, *news}:
+        if session not in olds:
+            yield SessionChange(session, "added", "")
+        elif session not in news:
+            yield SessionChange(session, "removed", "")
+        elif hit := [node for node in session.nodes if node in servers]:
+            why = ", ".join(f"the server of {node} is {servers[node]}" for node in hit)
+            yield SessionChange(session, "restarted", why)
+        elif olds[session] != news[session]:
+            yield SessionChange(session, "changed", _difference(olds[session], news[session]))
+        elif news[session].get((session.node, "password")) in passwords:
+            yield SessionChange(session, "restarted", "its password changes")
+
+
+def _difference(old: Details, new: Details) -> str:
+    """The fields that differ; what both ends say alike is said once."""
+    words = {
+        f"{field} {_shown(old.get((end, field)))} -> {_shown(new.get((end, field)))}": None
+        for end, field in sorted({*old, *new})
+        if old.get((end, field)) != new.get((end, field))
+    }
+    return ", ".join(words)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " x ".join(map(str, value.values()))  # BFD: interval and multiplier
+    return "none" if value is None else str(value)

@@ -1,0 +1,197 @@
+"""A summary as people read it: on a terminal, and as Markdown below a pull request."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from mesh.preview.reach import Change, PrefixChange
+from mesh.preview.sessions import SessionChange
+from mesh.preview.summary import Summary, Touched
+from mesh.spec.problems import Problem
+
+MOST = 12
+"""Names on one line; a first deployment of many nodes has a thousand sessions."""
+LONGEST = 60_000
+"""Characters of a comment: GitHub takes 65 536."""
+COLOURS = {
+    "removed": "red",
+    "deleted": "red",
+    "replaced": "red",
+    "withdrawn": "red",
+    "restarted": "yellow",
+    "moved": "yellow",
+    "changed": "yellow",
+    "updated": "yellow",
+    "added": "green",
+    "created": "green",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a section: what becomes of what, and why."""
+
+    fate: str
+    what: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its lines; one without lines is not shown."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+
+def headline(summary: Summary) -> str:
+    """The change in one line."""
+    if summary.errors:
+        return f"preview of {summary.stack or 'the stack'} failed"
+    if not summary.counts:
+        return f"preview of {summary.stack}: nothing changes"
+    counts = ", ".join(f"{number} {fate}" for fate, number in summary.counts.items())
+    return f"preview of {summary.stack}: {counts}"
+
+
+def sections(summary: Summary) -> tuple[Section, ...]:
+    """All that there is to say, in the order of what hurts first."""
+    every = (
+        Section("Servers", tuple(map(_resource, summary.servers))),
+        Section("Addresses of servers", tuple(map(_resource, summary.addresses))),
+        Section("Nodes", tuple(_plain(summary.nodes))),
+        Section("Prefixes", tuple(_prefixes(summary.prefixes))),
+        Section("Sessions", tuple(_sessions(summary.sessions))),
+        Section("Announced addresses", tuple(_plain(summary.announced))),
+        Section("Services", tuple(_plain(summary.services))),
+        Section("Ports", tuple(_plain(summary.ports))),
+        Section("Provider firewalls", tuple(_grouped(summary.firewalls))),
+        Section("Other resources", tuple(_grouped(summary.others))),
+        Section("Generation", tuple(_generation(summary))),
+    )
+    return tuple(section for section in every if section.rows)
+
+
+def terminal(summary: Summary, refused: Iterable[Problem] = ()) -> RenderableType:
+    """The summary for a terminal."""
+    parts: list[RenderableType] = [Text(headline(summary), style="bold")]
+    for section in sections(summary):
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+        for _ in range(3):
+            table.add_column(overflow="fold")
+        for row in section.rows:
+            colour = COLOURS.get(row.fate, "default")
+            table.add_row(f"  [{colour}]{row.fate}[/]", escape(row.what), escape(row.why))
+        parts += [Text(section.title.lower()), table]
+    parts += [Text(f"note: {note}", style="dim") for note in summary.notes]
+    parts += [Text(f"warning: {line}", style="yellow") for line in summary.warnings]
+    parts += [Text(f"error: {line}", style="red") for line in summary.errors]
+    parts += [Text(f"refused: {problem}", style="red") for problem in refused]
+    return Group(*parts)
+
+
+def markdown(summary: Summary, refused: Iterable[Problem] = ()) -> str:
+    """The summary for a comment. Whatever comes from the stack file is escaped."""
+    lines = [f"### {_cell(headline(summary))}", ""]
+    refusals = [f"- {_cell(str(problem))}" for problem in refused]
+    if refusals:
+        lines += ["**The gate refuses this update:**", "", *refusals, ""]
+    if summary.errors:
+        lines += ["**The engine says:**", "", "<pre>"]
+        lines += [*(html.escape(line) for line in summary.errors), "</pre>", ""]
+    for section in sections(summary):
+        lines += [f"**{section.title}**", "", "| | | |", "|---|---|---|"]
+        lines += [f"| {r.fate} | {_cell(r.what)} | {_cell(r.why)} |" for r in section.rows]
+        lines.append("")
+    lines += [f"> {_cell(note)}" for note in summary.notes]
+    lines += [f"> warning: {_cell(line)}" for line in summary.warnings]
+    text = "\n".join(lines).rstrip() + "\n"
+    return text if len(text) <= LONGEST else text[:LONGEST].rpartition("\n")[0] + "\n\n(cut)\n"
+
+
+def _resource(touched: Touched) -> Row:
+    why = ", ".join(map(_reason, touched.reasons))
+    what = touched.node or touched.name
+    return Row(touched.fate, what, f"{_short(touched.type)}{f': {why}' if why else ''}")
+
+
+def _reason(reason: str) -> str:
+    # The engine names the id where nothing but `--replace` makes it so.
+    return "asked for" if reason == "id" else reason
+
+
+def _grouped(touched: Iterable[Touched]) -> Iterator[Row]:
+    """Resources that several nodes share come by the dozen: by fate and type."""
+    ordered = sorted(touched, key=lambda each: (each.fate, each.type, each.name))
+    for (fate, kind), group in groupby(ordered, key=lambda each: (each.fate, each.type)):
+        yield Row(fate, _list(each.name for each in group), _short(kind))
+
+
+def _plain(changes: Iterable[Change]) -> Iterator[Row]:
+    ordered = sorted(changes, key=lambda each: (each.fate, each.why))
+    for (fate, why), group in groupby(ordered, key=lambda each: (each.fate, each.why)):
+        yield Row(fate, _list(each.what for each in group), why)
+
+
+def _sessions(changes: Iterable[SessionChange]) -> Iterator[Row]:
+    def key(change: SessionChange) -> tuple[str, str, str]:
+        return (change.fate, change.session.kind, change.why)
+
+    for (fate, kind, why), group in groupby(sorted(changes, key=key), key=key):
+        names = [str(change.session) for change in group]
+        yield Row(fate, f"{len(names)} {kind}: {_list(names)}", why)
+
+
+def _prefixes(changes: Iterable[PrefixChange]) -> Iterator[Row]:
+    for change in changes:
+        stays = [node for node in change.before if node in change.after]
+        if not change.before:
+            yield Row("added", change.prefix, f"announced by {_list(change.after)}")
+        elif not change.after:
+            yield Row("removed", change.prefix, f"was announced by {_list(change.before)}")
+        else:
+            gone = [node for node in change.before if node not in change.after]
+            new = [node for node in change.after if node not in change.before]
+            away = [node for node in change.away if node in stays]
+            words = [
+                f"no longer by {_list(gone)}" if gone else "",
+                f"also by {_list(new)}" if new else "",
+                f"withdrawn at {_list(away)} meanwhile" if away else "",
+                f"{len(set(stays) - set(away))} of {len(change.before)} announce it all the time",
+            ]
+            yield Row("changed", change.prefix, "; ".join(filter(None, words)))
+
+
+def _generation(summary: Summary) -> Iterator[Row]:
+    if summary.generation is not None:
+        why = f"because of {', '.join(summary.because)}" if summary.because else ""
+        yield Row(summary.generation, "to every node", why)
+
+
+def _list(names: Iterable[str]) -> str:
+    found = list(names)
+    rest = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+    return ", ".join(found[:MOST]) + rest
+
+
+def _short(kind: str) -> str:
+    """``vultr Instance`` for ``vultr:index/instance:Instance``."""
+    package, _, rest = kind.partition(":")
+    module, _, name = rest.rpartition(":")
+    return f"{module.removeprefix('dynamic/') if package == 'pulumi-python' else package} {name}"
+
+
+def _cell(text: str) -> str:
+    """Text that Markdown leaves alone: no table, no HTML, no link, nobody is called."""
+    plain = html.escape(" ".join(text.split()), quote=False)
+    for sign in "\\`*_|[]@#":
+        plain = plain.replace(sign, f"&#{ord(sign)};" if sign != "\\" else "&#92;")
+    return plain

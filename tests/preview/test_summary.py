@@ -1,0 +1,239 @@
+"""What a preview is said to touch: servers, sessions, prefixes, and no more than that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mesh.preview import Unreadable, markdown, read, summarise
+from mesh.preview.sessions import sessions_of
+from mesh.preview.steps import UNKNOWN
+from tests.preview.documents import ADDRESS, generation, preview, step, text
+from tests.stacks import bent, one_node_without_ipv6, plan_of, prod
+
+BEFORE = plan_of(prod())
+FIVE = plan_of(bent("nodes/lax-vultr-2", {"number": 9}))
+
+
+def three() -> dict[str, Any]:
+    """The seed's network without Miami."""
+    return bent("nodes/mia-vultr-1", None)
+
+
+def fates(sessions: Any) -> dict[tuple[str, str], int]:
+    """How many sessions of each kind have which fate."""
+    found: dict[tuple[str, str], int] = {}
+    for each in sessions:
+        key = (each.fate, each.session.kind)
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("after", "steps", "expected"),
+    [
+        pytest.param(BEFORE, [], {}, id="another bundle restarts nothing"),
+        pytest.param(
+            FIVE,
+            [step("create", "lax-vultr-2")],
+            {("added", "upstream"): 2, ("added", "reflector"): 2, ("added", "underlay"): 4},
+            id="one node more",
+        ),
+        pytest.param(
+            plan_of(three()),
+            [step("delete", "mia-vultr-1")],
+            {("removed", "upstream"): 2, ("removed", "reflector"): 2, ("removed", "underlay"): 3},
+            id="one node less",
+        ),
+        pytest.param(
+            BEFORE,
+            [step("replace", "mia-vultr-1", reasons=("region",))],
+            {("restarted", "upstream"): 2, ("restarted", "reflector"): 2,
+             ("restarted", "underlay"): 3},
+            id="another server",
+        ),
+        pytest.param(
+            plan_of(one_node_without_ipv6()),
+            [],
+            {("removed", "upstream"): 1},
+            id="a node without IPv6",
+        ),
+        pytest.param(
+            plan_of(bent("tunnels/bfd", {"interval": 300})), [], {("changed", "underlay"): 6},
+            id="slower BFD",
+        ),
+        pytest.param(
+            plan_of(bent("reflectors", ["lax-vultr-1", "mia-vultr-1"])),
+            [],
+            {("added", "reflector"): 4, ("changed", "reflector"): 2},
+            id="a second reflector",
+        ),
+    ],
+)  # fmt: skip
+def test_the_sessions_that_a_change_touches(
+    after: Any, steps: list[Any], expected: dict[tuple[str, str], int]
+) -> None:
+    found = summarise(preview(*steps, generation(BEFORE, after, bundle="1")))
+    assert fates(found.sessions) == expected
+
+
+def test_a_change_of_a_timer_is_told_with_both_values() -> None:
+    after = plan_of(bent("tunnels/bfd", {"interval": 300}))
+    change = summarise(preview(generation(BEFORE, after))).sessions[0]
+    assert change.why == "bfd 150 x 3 -> 300 x 3"
+
+
+def test_a_changed_password_restarts_the_sessions_that_use_it_and_no_other() -> None:
+    found = summarise(preview(generation(BEFORE, BEFORE)))
+    assert found.because == ("passwords",)
+    assert fates(found.sessions) == {("restarted", "upstream"): 8}
+
+
+def test_where_more_changes_nobody_claims_to_know_about_passwords() -> None:
+    found = summarise(preview(generation(BEFORE, BEFORE, bundle="1")))
+    assert found.sessions == ()
+    assert any("password" in note for note in found.notes)
+
+
+def test_the_first_preview_says_everything_although_no_address_is_known() -> None:
+    found = summarise(
+        preview(
+            *(step("create", node.id, inputs={"ipv4": UNKNOWN}) for node in BEFORE.nodes),
+            generation(None, BEFORE, instances=UNKNOWN),
+        )
+    )
+    assert found.generation == "first"
+    assert [each.node for each in found.servers] == [node.id for node in BEFORE.nodes]
+    assert len(found.sessions) == len(sessions_of(BEFORE)) == 20
+    assert {each.prefix for each in found.prefixes} == {"192.30.120.0/23", "2620:71:4000::/48"}
+
+
+@pytest.mark.parametrize("plan", [UNKNOWN, "{}", "[secret]"])
+def test_a_plan_that_cannot_be_read_is_said_and_no_obstacle(plan: str) -> None:
+    found = summarise(preview(step("replace", "mia-vultr-1"), generation(plan, BEFORE)))
+    assert [each.node for each in found.servers] == ["mia-vultr-1"]
+    assert found.sessions == ()
+    assert any("another version" in note for note in found.notes)
+
+
+def test_who_announces_a_prefix_meanwhile() -> None:
+    found = summarise(preview(step("replace", "mia-vultr-1"), generation(BEFORE, BEFORE)))
+    everybody = tuple(node.id for node in BEFORE.nodes)
+    for change in found.prefixes:
+        assert (change.before, change.after) == (everybody, everybody)
+        assert change.away == ("mia-vultr-1",)
+    assert len(found.prefixes) == 2
+    assert "withdrawn at mia-vultr-1 meanwhile; 3 of 4" in markdown(found)
+
+
+def test_a_node_without_ipv6_takes_that_prefix_off_one_place() -> None:
+    found = summarise(preview(generation(BEFORE, plan_of(one_node_without_ipv6()))))
+    assert [change.prefix for change in found.prefixes] == ["2620:71:4000::/48"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("services/web/addresses/ipv4", "192.30.120.102",
+         {"192.30.120.100": "removed", "192.30.120.102": "added"}),
+        ("regions/mia/slots/vultr-1", "192.30.120.29",
+         {"192.30.120.25": "removed", "192.30.120.29": "added",
+          "2620:71:4000::25": "removed", "2620:71:4000::29": "added"}),
+    ],
+)  # fmt: skip
+def test_addresses_that_come_and_go(path: str, value: Any, expected: dict[str, str]) -> None:
+    found = summarise(preview(generation(BEFORE, plan_of(bent(path, value)))))
+    assert {change.what: change.fate for change in found.announced} == expected
+
+
+def test_an_address_that_another_service_takes_over_has_moved() -> None:
+    values = prod()
+    values["services"]["shop"] = values["services"].pop("web")
+    found = summarise(preview(generation(BEFORE, plan_of(values))))
+    assert {(c.what, c.fate, c.why) for c in found.announced} == {
+        ("192.30.120.100", "moved", "service web -> service shop"),
+        ("2620:71:4000::100", "moved", "service web -> service shop"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("services/web/ports", {"tcp": [80]}, [("service-tcp-443", "removed")]),
+        ("services/web/ports", {"tcp": [80, 443], "udp": [53]}, [("service-udp-53", "added")]),
+        ("admin/ssh", ["198.51.100.0/24"], [("networks of admin", "changed")]),
+        ("registry", {"sources": ["198.51.100.0/24"]}, [("networks of registry", "changed")]),
+    ],
+)
+def test_ports_that_open_and_close(path: str, value: Any, expected: list[Any]) -> None:
+    found = summarise(preview(generation(BEFORE, plan_of(bent(path, value)))))
+    assert [(change.what, change.fate) for change in found.ports] == expected
+
+
+@pytest.mark.parametrize(
+    ("type_", "kind"),
+    [
+        ("vultr:index/instance:Instance", "servers"),
+        ("vultr:index/bareMetalServer:BareMetalServer", "servers"),
+        ("aws:ec2/instance:Instance", "servers"),
+        ("gcp:compute/instance:Instance", "servers"),
+        ("pulumi-python:dynamic/host:Host", "servers"),
+        ("pulumi-python:dynamic/lab:Instance", "servers"),
+        ("vultr:index/reservedIp:ReservedIp", "addresses"),
+        ("aws:ec2/eip:Eip", "addresses"),
+        ("gcp:compute/address:Address", "addresses"),
+        ("vultr:index/firewallRule:FirewallRule", "firewalls"),
+        ("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "firewalls"),
+        ("gcp:compute/firewall:Firewall", "firewalls"),
+        ("aws:ec2/subnet:Subnet", "others"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("op", "fate"),
+    [("create", "created"), ("replace", "replaced"), ("delete", "deleted"), ("update", "updated")],
+)
+def test_every_provider_has_servers_addresses_and_firewalls(
+    type_: str, kind: str, op: str, fate: str
+) -> None:
+    found = summarise(preview(step(op, "mia-vultr-1", type_)))
+    for each in ("servers", "addresses", "firewalls", "others"):
+        wanted = [(fate, "mia-vultr-1")] if each == kind else []
+        assert [(t.fate, t.node) for t in getattr(found, each)] == wanted
+
+
+def test_a_replacement_in_two_steps_is_one() -> None:
+    parts = [step(op, "mia-vultr-1") for op in ("delete-replaced", "create-replacement")]
+    found = summarise(preview(*parts))
+    assert [(each.fate, each.node) for each in found.servers] == [("replaced", "mia-vultr-1")]
+    assert found.counts == {"replaced": 1}
+
+
+def test_what_is_protected_is_told_with_the_cure() -> None:
+    gone = step("delete", "mia-vultr-1", ADDRESS)
+    found = summarise(preview(gone, errors=("cannot be deleted\nbecause it is protected.",)))
+    assert any("mesh release mia-vultr-1" in note for note in found.notes)
+
+
+def test_nothing_from_the_stack_file_becomes_markup_of_the_comment() -> None:
+    bad = "mesh:asn = </pre><img src=x> @everyone | [x](http://example.com)"
+    values = prod()
+    values["services"]["web"]["checks"] = [{"kind": "http", "port": 80, "path": "/`<b>|@all"}]
+    found = summarise(preview(generation(BEFORE, plan_of(values)), errors=(bad,)))
+    shown = markdown(found)
+    assert "<img" not in shown and "<b>" not in shown
+    assert shown.count("</pre>") == 1
+
+
+@pytest.mark.parametrize("bad", ["", "null", "[]", "{}", '{"steps": [1]}', '{"steps": [{}]}'])
+def test_what_is_no_preview_is_refused(bad: str) -> None:
+    with pytest.raises(Unreadable, match="pulumi preview --json"):
+        read(bad)
+
+
+def test_the_same_change_is_told_in_the_same_words_whatever_the_order() -> None:
+    steps = [step("create", node.id) for node in BEFORE.nodes]
+    last = generation(None, BEFORE)
+    one = markdown(summarise(read(text(*steps, last))))
+    other = markdown(summarise(read(text(*reversed(steps), last))))
+    assert one == other
