@@ -28,6 +28,7 @@ def fleet(count: int) -> dict[str, Any]:
             "name": f"Region {index}",
             "block": str(block),
             "location": [-60 + index % 120, -180 + (index * 7) % 360],
+            "at": {"vultr": "lax"},
             "slots": {f"vultr-{n}": str(host) for n, host in enumerate(hosts, start=1)},
         }
         for n in range(1, PER_REGION + 1):
