@@ -1,0 +1,65 @@
+"""What the providers' firewalls let through."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from mesh.infra.providers.openings import Opening, openings
+from mesh.plan import Plan
+from tests.stacks import bent, plan_of, prod
+
+NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
+
+
+def of(plan: Plan, provider: str = "vultr") -> dict[str, Opening]:
+    found = openings(plan, [node for node in plan.nodes if node.provider == provider])
+    names = [each.name for each in found]
+    assert len(names) == len(set(names))
+    return {each.name: each for each in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "protocol", "ports", "networks"),
+    [
+        ("icmp-v4", 4, "icmp", None, ["0.0.0.0/0"]),
+        ("icmp-v6", 6, "icmp", None, ["::/0"]),
+        ("ssh-v4", 4, "tcp", (22, 22), ["207.231.1.46/32"]),
+        ("bgp-upstream-v4", 4, "tcp", (179, 179), ["169.254.169.254/32"]),
+        ("bgp-upstream-v6", 6, "tcp", (179, 179), ["2001:19f0:ffff::1/128"]),
+        ("registry-v6", 6, "tcp", (8443, 8443), ["::/0"]),
+        ("service-tcp-443-v4", 4, "tcp", (443, 443), ["0.0.0.0/0"]),
+    ],
+)
+def test_an_edge_is_open_to_what_the_plan_says(
+    name: str, family: int, protocol: str, ports: tuple[int, int] | None, networks: list[str]
+) -> None:
+    one = of(plan_of(prod()))[name]
+    assert (one.family, one.protocol, one.ports) == (family, protocol, ports)
+    assert one.networks == tuple(ip_network(each) for each in networks)
+
+
+def test_wireguard_is_open_to_each_node_by_itself() -> None:
+    wireguard = {k: o for k, o in of(plan_of(prod())).items() if k.startswith("wireguard")}
+    assert {one.node for one in wireguard.values()} == set(NODES)
+    assert all(one.ports == (51820, 51823) and one.family == 4 for one in wireguard.values())
+
+
+def test_nothing_of_a_tunnels_inside_is_opened() -> None:
+    assert not [name for name in of(plan_of(prod())) if "mesh" in name or "bfd" in name]
+
+
+def test_the_registrys_port_is_open_where_a_registry_is() -> None:
+    plan = plan_of(prod())
+    elsewhere = openings(plan, [plan.node("mia-vultr-1")])
+    assert not [one for one in elsewhere if one.name.startswith("registry")]
+
+
+def test_a_member_is_open_to_its_routers_and_not_to_the_aggregates_clients() -> None:
+    nodes = prod()["nodes"] | {"lax-aws-1": {"number": 9}}
+    found = of(plan_of(bent("nodes", nodes)), "aws")
+    assert found["bgp-vpc"].routers
+    assert found["bfd-vpc"].ports == (3784, 3784)
+    assert not [name for name in found if name.startswith(("service", "bgp-upstream"))]
+    assert {one.node for one in found.values() if one.node} == set(NODES)
