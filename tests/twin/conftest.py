@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
 
 import pytest
+import yaml
 
 from mesh.cli.environment import environment, state_folder
 from mesh.lab.underlay import underlay
@@ -44,9 +45,12 @@ class Twin:
         """Run `mesh …`."""
         return self._run([sys.executable, "-m", "mesh.cli.main", *arguments], check)
 
-    def pulumi(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def pulumi(
+        self, *arguments: str, check: bool = True, config: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run `pulumi …` on the lab's stack."""
-        chosen = ("--stack", "lab", "--config-file", str(self.state / "Pulumi.lab.yaml"))
+        file = config or self.state / "Pulumi.lab.yaml"
+        chosen = ("--stack", "lab", "--config-file", str(file))
         extra = chosen if arguments[0] in ("up", "preview", "refresh", "destroy") else chosen[:2]
         return self._run(["pulumi", "--non-interactive", *arguments, *extra], check)
 
@@ -58,6 +62,14 @@ class Twin:
             cwd=ROOT, env=environment(ROOT, self.state), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
+
+    def with_keys(self, folder: Path, keys: Mapping[str, Any]) -> Path:
+        """A copy of the lab's stack file with other keys, for ``--config-file``."""
+        document = yaml.safe_load((self.state / "Pulumi.lab.yaml").read_text())
+        document["config"] |= {f"mesh:{key}": value for key, value in keys.items()}
+        path = folder / "Pulumi.lab.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return path
 
     def exec(self, box: str, *command: str, check: bool = True) -> str:
         """What a command in a box prints."""

@@ -1,0 +1,230 @@
+"""A node is taken out of service and nobody notices: by hand, and before its server goes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.lab import bird
+from mesh.lab.boxes import reboot_node
+from mesh.lab.place import place
+from mesh.lab.world import load as load_world
+from tests.twin.conftest import NAME, Twin, until
+from tests.twin.test_network import ANNOUNCED, FAMILIES, SERVICE, answered_by
+
+NODE, CLIENT = "mia-vultr-1", "client-mia"
+AGGREGATES = {"ipv4": "192.30.120.0/23", "ipv6": "2620:71:4000::/48"}
+# Milliseconds. A withdrawal alone costs 11 to 14 in this lab, a power loss some 300.
+GAP = 60.0
+
+
+@dataclass
+class Watcher:
+    """What an upstream holds of a node's aggregates, looked at again and again. ``seen`` are the
+    changes: ``announced``, ``leaving`` (with GRACEFUL_SHUTDOWN, RFC 8326) or ``nothing``."""
+
+    node: str
+    seen: list[str] = field(default_factory=list)
+
+    def look(self) -> None:
+        state = announcement(self.node)
+        if self.seen[-1:] != [state]:
+            self.seen.append(state)
+
+
+def announcement(node: str) -> str:
+    city = node.partition("-")[0]
+    command = 'show route all where proto ~ "n_*"'
+    text = bird.ask(place(NAME), f"upstream-vultr-{city}", command)
+    routes = re.findall(r"^\S+/\d+ ", text, re.MULTILINE)
+    if not routes:
+        return "nothing"
+    return "leaving" if text.count("(65535,0)") == len(routes) else "announced"
+
+
+@contextmanager
+def watching(node: str) -> Iterator[Watcher]:
+    watcher, over = Watcher(node), threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            watcher.look()
+
+    watcher.look()
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield watcher
+    finally:
+        over.set()
+        thread.join(5)
+
+
+@contextmanager
+def probing(client: str, seconds: int) -> Iterator[dict[str, dict[str, Any]]]:
+    """A question each 10 ms over each family; what came of it is there at the end."""
+    probes = {family: subprocess.Popen(
+        [sys.executable, "-m", "mesh.cli.main", "lab", "probe", "--from", client, "--to", address,
+         "--for", f"{seconds}s", "--json"], stdout=subprocess.PIPE, text=True,
+    ) for family, address in SERVICE.items()}  # fmt: skip
+    found: dict[str, dict[str, Any]] = {}
+    yield found
+    for family, probe in probes.items():
+        found[family] = json.loads(probe.communicate(timeout=seconds + 30)[0])
+
+
+def node_status(twin: Twin, node: str = NODE) -> dict[str, Any]:
+    shown = json.loads(twin.mesh("status", "--json", check=False).stdout)
+    status: dict[str, Any] = shown["nodes"][node]
+    return status
+
+
+def hardly_lost(measured: dict[str, dict[str, Any]]) -> None:
+    for family in FAMILIES:
+        assert measured[family]["longest_gap_ms"] <= GAP, measured[family]
+
+
+def test_a_drain_is_not_noticed_by_its_clients(twin: Twin) -> None:
+    """The upstream is warned, then the aggregates go; others answer, over both families."""
+    with watching(NODE) as upstream, probing(CLIENT, 16) as measured:
+        until(lambda: upstream.seen == ["announced"], 5, "it announces")
+        done = twin.mesh("drain", NODE)
+    assert f"{NODE}: has withdrawn" in done.stdout
+    print(json.dumps(measured), upstream.seen)
+    assert upstream.seen == ["announced", "leaving", "nothing"]
+    hardly_lost(measured)
+    for family, address in SERVICE.items():
+        assert NODE in measured[family]["by"], "it answered before"
+        assert measured[family]["turns"][-1][1] != NODE
+        assert address not in twin.exec(NODE, "ip", "-br", "address", "show", "dev", "dummy0")
+
+
+def test_a_drained_node_is_shown_and_its_own_address_still_answers(twin: Twin) -> None:
+    status = node_status(twin)
+    assert (status["drain"], status["in_service"], status["state"]) == ("drained", False, "applied")
+    assert re.search(rf"^ *{NODE} .* drained ", twin.mesh("status").stdout, re.MULTILINE)
+    for address in ANNOUNCED[NODE]:
+        assert twin.whoami("client-lax", address) == NODE
+
+
+def registry_restarts(twin: Twin) -> None:
+    twin.exec("lax-vultr-1", "systemctl", "restart", "anycast-mesh-registry.service")
+
+
+def registry_forgets(twin: Twin) -> None:
+    """Its database is gone: the nodes bring back what was signed."""
+    unit, folder = "anycast-mesh-registry.service", "/var/lib/anycast-mesh/registry"
+    twin.exec("lax-vultr-1", "systemctl", "stop", unit)
+    twin.exec("lax-vultr-1", "sh", "-c", f"rm {folder}/registry.sqlite3*")
+    twin.exec("lax-vultr-1", "systemctl", "start", unit)
+
+
+def agent_restarts(twin: Twin) -> None:
+    twin.exec(NODE, "systemctl", "restart", "anycast-mesh-agent.service")
+
+
+def bird_restarts(twin: Twin) -> None:
+    twin.exec(NODE, "systemctl", "restart", "bird.service")
+
+
+def node_reboots(twin: Twin) -> None:
+    reboot_node(NAME, NODE, load_world(NAME))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [registry_restarts, registry_forgets, agent_restarts, bird_restarts, node_reboots],
+)
+def test_it_stays_drained_whatever_happens(twin: Twin, event: Any) -> None:
+    began = time.monotonic()
+    with watching(NODE) as upstream:
+        event(twin)
+
+        def spoken() -> bool:
+            status = node_status(twin)
+            up = [state == "Established" for state in status["sessions"].values()]
+            recent = status["age"] is not None and status["age"] < time.monotonic() - began
+            return recent and bool(up) and all(up) and status["drain"] == "drained"
+
+        until(spoken, 60, "its word after the event, with all sessions up")
+    assert upstream.seen == ["nothing"]
+    assert not node_status(twin)["in_service"]
+
+
+def test_an_update_leaves_it_drained_and_does_not_wait_for_it(twin: Twin, tmp_path: Path) -> None:
+    """Whose drain the operator has ordered stays drained over publications."""
+    admin = yaml.safe_load((twin.state / "Pulumi.lab.yaml").read_text())["config"]["mesh:admin"]
+    another = {**admin, "ssh": [*admin["ssh"], "198.51.100.251/32"]}
+    config = twin.with_keys(tmp_path, {"admin": another})
+    with watching(NODE) as upstream:
+        done = twin.pulumi("up", "--yes", "--skip-preview", config=config)
+    assert "3 of 3 edges announce" in done.stdout
+    assert "not up yet" not in done.stdout
+    assert upstream.seen == ["nothing"]
+    assert node_status(twin)["drain"] == "drained"
+
+
+def test_undrained_it_is_back_and_nobody_notices_either(twin: Twin) -> None:
+    with watching(NODE) as upstream, probing(CLIENT, 10) as measured:
+        done = twin.mesh("undrain", NODE)
+        until(lambda: upstream.seen[-1:] == ["announced"], 10, "it announces")
+    assert f"{NODE}: is back" in done.stdout
+    assert upstream.seen == ["nothing", "announced"]
+    hardly_lost(measured)
+    for address in SERVICE.values():
+        answered_by(twin, CLIENT, address, NODE, 20)
+
+
+def test_a_replaced_node_drains_first_and_is_back_when_the_update_ends(twin: Twin) -> None:
+    before = instance(twin)
+    with watching(NODE) as upstream, probing(CLIENT, 40) as measured:
+        done = twin.pulumi("up", "--yes", "--skip-preview", "--replace", f"**{NODE}-instance")
+    assert instance(twin) != before
+    print(done.stdout, json.dumps(measured), upstream.seen)
+    assert f"{NODE}: draining before its server goes" in done.stdout
+    assert f"{NODE}: withdrawn" in done.stdout
+    assert upstream.seen == ["announced", "leaving", "nothing", "announced"]
+    assert node_status(twin)["drain"] == ""
+    hardly_lost(measured)
+    for address in SERVICE.values():
+        answered_by(twin, CLIENT, address, NODE, 20)
+
+
+def instance(twin: Twin, node: str = NODE) -> str:
+    boxes = json.loads(twin.mesh("lab", "list", "--json").stdout)
+    return next(str(box["instance_id"]) for box in boxes if box["name"] == node)
+
+
+def test_a_node_that_leaves_the_plan_drains_before_the_others_forget_it(
+    twin: Twin, tmp_path: Path
+) -> None:
+    """A second node in Los Angeles comes, is alone there for its clients, and goes again."""
+    new = "lax-vultr-2"
+    config = twin.with_keys(tmp_path, {"nodes": {new: {"number": 9}}})
+    twin.pulumi("up", "--yes", "--skip-preview", config=config)
+    twin.mesh("drain", "lax-vultr-1")
+    try:
+        for address in SERVICE.values():
+            answered_by(twin, "client-lax", address, new, 20)
+        with probing("client-lax", 25) as measured:
+            done = twin.pulumi("up", "--yes", "--skip-preview")
+        print(done.stdout, json.dumps(measured))
+        assert done.stdout.index(f"{new}: withdrawn") < done.stdout.index("signed for 4 nodes")
+        hardly_lost(measured)
+    finally:
+        twin.mesh("undrain", "lax-vultr-1")
+    assert node_status(twin, "lax-vultr-1")["drain"] == ""
+    for address in SERVICE.values():
+        answered_by(twin, "client-lax", address, "lax-vultr-1", 20)
