@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.agent.config import Check, Config, Ports, Service
-from mesh.agent.presence import Routes, Watch, in_service
+from mesh.agent.host import Host
+from mesh.agent.presence import LINGER, SHUTDOWN, Farewell, Routes, Watch, Word, in_service, said
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.encoding import parse
 from tests.stacks import plan_of, prod
@@ -123,3 +125,50 @@ def test_the_rendered_configuration_of_every_node_is_the_agents() -> None:
         assert parsed.node == node
         assert len(parsed.mates) == len(plan.nodes) - 1
         assert [service.name for service in parsed.services] == [s.name for s in plan.services]
+
+
+# --- draining ------------------------------------------------------------------------------------
+
+LEAVING, GONE = Word(True, draining=True), Word(False, draining=True)
+
+
+def farewell(announcing: bool, until: float) -> list[tuple[float, Word, bool]]:
+    """When a node that drains says what, and from when on nothing is on its way to it, with a
+    look each quarter of a second."""
+    steps: list[tuple[float, Word, bool]] = []
+    leave, now = Farewell(), 0.0
+    while now <= until:
+        word = leave.word(now, announcing)
+        leave.told(word, now)
+        announcing = word.in_service
+        step = (word, leave.over(now))
+        if not steps or steps[-1][1:] != step:
+            steps.append((now, *step))
+        now += 0.25
+    return steps
+
+
+def test_a_node_that_drains_warns_first_withdraws_then_and_lets_go_last() -> None:
+    assert farewell(True, 20) == [
+        (0.0, LEAVING, False),
+        (SHUTDOWN, GONE, False),
+        (SHUTDOWN + LINGER, GONE, True),
+    ]
+
+
+def test_a_node_that_announces_nothing_has_nobody_to_warn() -> None:
+    assert farewell(False, 20) == [(0.0, GONE, False), (LINGER, GONE, True)]
+
+
+@pytest.mark.parametrize("word", [Word(), Word(True), LEAVING, GONE])
+def test_what_bird_is_told_is_read_back(word: Word, tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.write("/run/anycast-mesh/bird/announce.conf", word.file(), 0o644)
+    assert said(host) == word
+
+
+def test_without_a_file_nothing_is_said_and_an_earlier_versions_counts(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    assert said(host) == Word()
+    host.write("/run/anycast-mesh/bird/announce.conf", b"define IN_SERVICE = true;\n", 0o644)
+    assert said(host) == Word(in_service=True)
