@@ -1,0 +1,227 @@
+"""What each rule lets through and what it refuses, on inputs as the providers' SDKs name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from mesh.infra.dynamic.documents import write_plan
+from mesh.policy.resource import Resource
+from mesh.policy.rules import (
+    Settings,
+    ipv6_where_planned,
+    no_plain_secret,
+    no_ssh_from_anywhere,
+    protected_addresses,
+    tagged_servers,
+    two_ssh_keys,
+)
+from tests.preview.documents import NODE, PUBLISH, STACK
+from tests.program.recording import KEYS
+from tests.stacks import bent, one_node_without_ipv6, plan_of, prod
+
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+UNKNOWN_LIST = "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2"
+VULTR_RULE = "vultr:index/firewallRule:FirewallRule"
+AWS_RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+AWS_GROUP = "aws:ec2/securityGroup:SecurityGroup"
+AWS_GROUP_RULE = "aws:ec2/securityGroupRule:SecurityGroupRule"
+GCP_RULE = "gcp:compute/firewall:Firewall"
+
+
+def resource(type_: str, props: Mapping[str, Any], **more: Any) -> Resource:
+    return Resource(type_, "it", props, **more)
+
+
+def vultr(port: str | None, subnet: str = "0.0.0.0", size: Any = 0, protocol: str = "tcp") -> Any:
+    rule = {"ipType": "v4", "protocol": protocol, "subnet": subnet, "subnetSize": size}
+    return rule | ({} if port is None else {"port": port})
+
+
+def aws(first: Any, last: Any, protocol: str = "tcp", **networks: str) -> Any:
+    return {"ipProtocol": protocol, "fromPort": first, "toPort": last, **networks}
+
+
+def gcp(ports: Any, sources: Any = ("0.0.0.0/0",), protocol: str = "tcp", **more: Any) -> Any:
+    allowed = {"protocol": protocol} | ({} if ports is None else {"ports": ports})
+    return {"allows": [allowed], "sourceRanges": list(sources), **more}
+
+
+OLD = {"protocol": "tcp", "fromPort": 0, "toPort": 65535, "cidrBlocks": ["0.0.0.0/0"]}
+V6 = {"protocol": "tcp", "fromPort": 22, "toPort": 22, "ipv6CidrBlocks": ["::/0"]}
+
+
+@pytest.mark.parametrize(
+    ("type_", "props", "refused"),
+    [
+        (VULTR_RULE, vultr("22"), True),
+        (VULTR_RULE, vultr("20:30"), True),
+        (VULTR_RULE, vultr(None), True),
+        (VULTR_RULE, vultr("22", "::", 0), True),
+        (VULTR_RULE, vultr("22", "128.0.0.0", 1), True),
+        (VULTR_RULE, vultr("22", "0.0.0.0", 0.0), True),
+        (VULTR_RULE, vultr("22", "207.231.1.46", 32), False),
+        (VULTR_RULE, vultr("22", "2001:db8::", 32), False),
+        (VULTR_RULE, vultr("443"), False),
+        (VULTR_RULE, vultr("22", protocol="udp"), False),
+        (VULTR_RULE, vultr("22", UNKNOWN, 0), False),
+        (AWS_RULE, aws(22, 22, cidrIpv4="0.0.0.0/0"), True),
+        (AWS_RULE, aws(0, 65535, cidrIpv6="::/0"), True),
+        (AWS_RULE, {"ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"}, True),
+        (AWS_RULE, aws(22, 22, cidrIpv4="198.51.100.0/24"), False),
+        (AWS_RULE, aws(179, 179, cidrIpv4="0.0.0.0/0"), False),
+        (AWS_RULE, aws(22, 22, referencedSecurityGroupId="sg-1"), False),
+        (AWS_RULE, aws(22, 22, "udp", cidrIpv4="0.0.0.0/0"), False),
+        (AWS_RULE, aws(22, 22, cidrIpv4=UNKNOWN), False),
+        (AWS_GROUP, {"ingress": [OLD]}, True),
+        (AWS_GROUP, {"ingress": [V6]}, True),
+        (AWS_GROUP, {"ingress": [OLD | {"cidrBlocks": ["10.0.0.0/8"]}]}, False),
+        (AWS_GROUP, {"egress": [OLD]}, False),
+        (AWS_GROUP, {"ingress": UNKNOWN_LIST}, False),
+        (AWS_GROUP_RULE, OLD | {"type": "ingress"}, True),
+        (AWS_GROUP_RULE, OLD | {"type": "egress"}, False),
+        (GCP_RULE, gcp(["22"]), True),
+        (GCP_RULE, gcp(["80", "20-30"]), True),
+        (GCP_RULE, gcp(None), True),
+        (GCP_RULE, gcp(["22"], ["::/0"]), True),
+        (GCP_RULE, gcp(None, protocol="all"), True),
+        (GCP_RULE, gcp(["22"], []), True),
+        (GCP_RULE, gcp(["22"], [], sourceTags=["bastion"]), False),
+        (GCP_RULE, gcp(["22"], ["198.51.100.0/24"]), False),
+        (GCP_RULE, gcp(["443"]), False),
+        (GCP_RULE, gcp(["22"], direction="EGRESS"), False),
+        (GCP_RULE, gcp(["22"], disabled=True), False),
+        (GCP_RULE, {"allows": [{"protocol": "tcp"}], "sourceRanges": UNKNOWN_LIST}, False),
+    ],
+)
+def test_no_provider_s_firewall_opens_ssh_to_the_world(
+    type_: str, props: Any, refused: bool
+) -> None:
+    found = list(no_ssh_from_anywhere(resource(type_, props), {}))
+    assert bool(found) == refused, found
+    assert list(no_ssh_from_anywhere(resource(type_, props), {"allowWorld": True})) == []
+
+
+def publication(values: dict[str, Any]) -> Resource:
+    return resource(PUBLISH, {"plan": write_plan(plan_of(values))})
+
+
+@pytest.mark.parametrize(
+    ("ssh", "settings", "refused"),
+    [
+        (["0.0.0.0/0"], {}, True),
+        (["::/0"], {}, True),
+        (["198.51.100.0/24", "0.0.0.0/0"], {"allowWorld": False}, True),
+        (["0.0.0.0/0"], {"allowWorld": True}, False),
+        (["198.51.100.0/24"], {}, False),
+    ],
+)
+def test_the_plan_lets_nobody_log_in_from_anywhere_even_where_the_stack_file_does(
+    ssh: list[str], settings: Settings, refused: bool
+) -> None:
+    stack = bent("admin", {"ssh": ssh, "keys": KEYS, "world": True})
+    assert bool(list(no_ssh_from_anywhere(publication(stack), settings))) == refused
+
+
+@pytest.mark.parametrize(("keys", "refused"), [(KEYS, False), (KEYS[:1], True), ([], True)])
+def test_two_keys_may_log_in(keys: list[str], refused: bool) -> None:
+    found = publication(bent("admin", {"ssh": ["198.51.100.0/24"], "keys": keys}))
+    assert bool(list(two_ssh_keys(found, {}))) == refused
+
+
+def test_one_key_with_two_comments_is_one_key() -> None:
+    plan = write_plan(plan_of(prod())).replace(
+        '"ssh_keys":[]', f'"ssh_keys":["{KEYS[0]}","{KEYS[0]}-again"]'
+    )
+    assert list(two_ssh_keys(resource(PUBLISH, {"plan": plan}), {}))
+
+
+@pytest.mark.parametrize(
+    ("type_", "props", "refused"),
+    [
+        ("vultr:index/instance:Instance", {"tags": ["anycast-mesh"], "label": "x"}, False),
+        ("vultr:index/instance:Instance", {"label": "x"}, True),
+        ("vultr:index/bareMetalServer:BareMetalServer", {"tags": []}, True),
+        ("aws:ec2/instance:Instance", {"tags": {"mesh": "prod"}}, False),
+        ("aws:ec2/instance:Instance", {}, True),
+        ("gcp:compute/instance:Instance", {"labels": {"mesh": "prod"}}, False),
+        ("gcp:compute/instance:Instance", {"labels": {}, "tags": ["mesh"]}, True),
+        ("pulumi-python:dynamic/lab:Instance", {}, False),
+        ("aws:ec2/subnet:Subnet", {}, False),
+    ],
+)
+def test_every_server_carries_tags(type_: str, props: Any, refused: bool) -> None:
+    assert bool(list(tagged_servers(resource(type_, props), {}))) == refused
+
+
+@pytest.mark.parametrize(
+    ("type_", "counts"),
+    [
+        ("vultr:index/reservedIp:ReservedIp", True),
+        ("aws:ec2/eip:Eip", True),
+        ("aws:ec2/eipAssociation:EipAssociation", False),
+        ("gcp:compute/address:Address", True),
+        ("pulumi-python:dynamic/lab:Address", True),
+        ("vultr:index/instance:Instance", False),
+    ],
+)
+def test_addresses_are_protected(type_: str, counts: bool) -> None:
+    assert bool(list(protected_addresses(resource(type_, {}), {}))) == counts
+    assert list(protected_addresses(resource(type_, {}, protect=True), {})) == []
+
+
+@pytest.mark.parametrize(
+    ("type_", "props", "where"),
+    [
+        ("vultr:index/instance:Instance", {"userData": "#!/bin/sh"}, "userData"),
+        ("aws:ec2/instance:Instance", {"userDataBase64": "H4sI"}, "userDataBase64"),
+        ("gcp:compute/instance:Instance", {"metadata": {"user-data": "x"}}, "metadata.user-data"),
+        (
+            "gcp:compute/routerPeer:RouterPeer",
+            {"md5AuthenticationKey": {"name": "k", "key": "x"}},
+            "md5AuthenticationKey.key",
+        ),
+        ("pulumi-python:dynamic/mesh:Publish", {"passwords": {"vultr": "x"}}, "passwords.vultr"),
+        ("pulumi-python:dynamic/mesh:Publish", {"operator_key": "x"}, "operator_key"),
+        ("anything:at/all:All", {"steps": [{"apiToken": "x"}]}, "steps.apiToken"),
+        ("vultr:index/instance:Instance", {"userData": None}, None),
+        ("vultr:index/instance:Instance", {"userData": UNKNOWN}, None),
+        ("vultr:index/instance:Instance", {"plan": "vc2-1c-1gb"}, None),
+        ("aws:ec2/instance:Instance", {"userDataReplaceOnChange": False}, None),
+    ],
+)
+def test_secrets_arrive_as_secrets(type_: str, props: Any, where: str | None) -> None:
+    """As the pack hands them over: what is secret is None already."""
+    found = list(no_plain_secret(resource(type_, props), {}))
+    assert any(f"has {where} in the clear" in words for words in found) == (where is not None)
+    assert "x" not in " ".join(found).split()
+
+
+def of_node(type_: str, props: Any, node: str = "mia-vultr-1") -> Resource:
+    return resource(type_, props, urn="urn:it", parent=f"{STACK}{NODE}::mesh-{node}")
+
+
+WITH = {
+    "vultr:index/instance:Instance": {"enableIpv6": True},
+    "vultr:index/bareMetalServer:BareMetalServer": {"enableIpv6": True},
+    "aws:ec2/instance:Instance": {"ipv6AddressCount": 1},
+    "gcp:compute/instance:Instance": {
+        "networkInterfaces": [{"stackType": "IPV4_IPV6", "ipv6AccessConfigs": [{}]}]
+    },
+    "pulumi-python:dynamic/lab:Address": {"with_ipv6": True},
+}
+
+
+@pytest.mark.parametrize("type_", sorted(WITH))
+def test_nodes_have_ipv6_where_it_is_planned(type_: str) -> None:
+    def refused(props: Any, values: Any, node: str = "mia-vultr-1") -> bool:
+        found = [publication(values), of_node(type_, props, node)]
+        return bool(list(ipv6_where_planned(found)))
+
+    assert refused({}, prod())
+    assert not refused(WITH[type_], prod())
+    assert not refused({}, one_node_without_ipv6())
+    assert not refused({}, prod(), node="not-planned-1")
+    assert list(ipv6_where_planned([of_node(type_, {})])) == []
