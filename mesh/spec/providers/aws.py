@@ -5,11 +5,25 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mesh.spec.providers.provider import Provider, Vpc
 from mesh.spec.section import Section
-from mesh.spec.types import Network4
+from mesh.spec.types import Network4, Refused
+
+WIDEST, NARROWEST = 16, 28
+"""Lengths that a VPC and its subnets may have (docs.aws.amazon.com, "VPC CIDR blocks")."""
+
+
+def _of_a_vpc(network: IPv4Network) -> IPv4Network:
+    """Refuse what cannot be a VPC's network."""
+    if not WIDEST <= network.prefixlen <= NARROWEST:
+        raise Refused(
+            f"the network of a VPC is a /{WIDEST} to a /{NARROWEST}", "write it as 172.31.0.0/24"
+        )
+    if not network.is_private:
+        raise Refused("the network of a VPC has to be private", "use a range of RFC 1918")
+    return network
 
 
 class Given(Section):
@@ -22,11 +36,12 @@ class Given(Section):
 
 class Options(Section):
     """``mesh:providers.aws``. A region without a VPC of its own in ``given`` gets one of
-    ``network``; ``image`` is the name of an official Debian AMI, in which * stands for any."""
+    ``network``, and in its upper half each node the address of its number; ``image`` is the name
+    of an official Debian AMI, in which * stands for any."""
 
     plan: str = "t3.small"
     image: str = "debian-13-amd64-*"
-    network: Network4 = IPv4Network("172.31.0.0/24")
+    network: Annotated[Network4, AfterValidator(_of_a_vpc)] = IPv4Network("172.31.0.0/24")
     router_asn: Annotated[int, Field(ge=64512, le=65534, alias="routerAsn")] = 65010
     given: dict[str, Given] = Field(default={})
 

@@ -1,0 +1,36 @@
+"""When a server was made, for a provider whose resource does not say it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, Resource
+
+from mesh.infra.dynamic.base import Properties, Stub, difference
+
+
+class BirthProvider(Stub):
+    """Notes the time when it first hears of an instance."""
+
+    def create(self, props: Properties) -> CreateResult:
+        """The time now: the provider has just answered that the instance runs."""
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        return CreateResult(props["instance_id"], {**props, "created": created})
+
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        """Another instance is another birth."""
+        return difference(olds, news, replaces=["instance_id"])
+
+
+class Birth(Resource, module="mesh", name="Birth"):
+    """The birth of one instance, kept in the stack's state: ``created`` is RFC 3339."""
+
+    created: Output[str]
+
+    def __init__(
+        self, name: str, instance_id: Input[str], opts: ResourceOptions | None = None
+    ) -> None:
+        props: dict[str, Any] = {"instance_id": instance_id, "created": None}
+        super().__init__(BirthProvider(), name, props, opts)

@@ -1,0 +1,153 @@
+"""AWS's driver: members. BGP ends at the Route Server of their VPC; the Internet hears of none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi_aws import ec2, vpc
+
+from mesh.infra.dynamic.birth import Birth
+from mesh.infra.providers import aws_questions
+from mesh.infra.providers.aws_ground import Ground
+from mesh.infra.providers.aws_questions import by_place, inside, options_of, packed
+from mesh.infra.providers.aws_site import Site
+from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.plan import Node
+from mesh.spec import Problem
+
+
+class Aws:
+    """Nodes on EC2 instances. A node's address outside (an Elastic IP) and inside are those of a
+    network interface of its own, so that both survive the instance."""
+
+    # Keys and hostname are in the user data.
+    born_with = ("ami", "user_data_base64")
+    namespace: str | None = None
+    # Endpoints of a Route Server take minutes, and Debian's packages their time.
+    patience = 1200.0
+
+    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
+        self._plan = setting.plan
+        self._answers = aws_questions.answers()
+        self._grounds = {
+            place: Ground(
+                Site(f"{name}-{place}", place, setting.plan, here, opts),
+                self._answers[place],
+                options_of(setting),
+            )
+            for place, here in by_place(setting.plan).items()
+        }
+        self._interfaces: dict[str, ec2.NetworkInterface] = {}
+        self._associations: dict[str, ec2.EipAssociation] = {}
+
+    @staticmethod
+    def problems(setting: Setting) -> Iterator[Problem]:
+        """What AWS would refuse: its own words for credentials, regions, images and sizes."""
+        yield from aws_questions.problems(setting)
+
+    def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
+        """An Elastic IP on a network interface with the node's private address, and the node as a
+        peer of both routers."""
+        ground = self._grounds[node.place]
+        site = ground.site
+        address = inside(self._answers[node.place].network, node.number)
+        assert address is not None, "problems() has looked"
+        interface = ec2.NetworkInterface(
+            f"{name}-interface",
+            region=node.place,
+            subnet_id=ground.subnet,
+            private_ips=[str(address)],
+            ipv6_address_count=1 if node.ipv6 else None,
+            security_groups=ground.firewall.groups,
+            # The node forwards, and answers for addresses that the VPC does not know.
+            source_dest_check=False,
+            description=f"{node.id} of {self._plan.stack}",
+            tags=site.tags(f"{name}-interface", node.id),
+            opts=opts,
+        )
+        public = ec2.Eip(
+            f"{name}-address",
+            region=node.place,
+            domain="vpc",
+            tags=site.tags(f"{name}-address", node.id),
+            opts=opts,
+        )
+        loose = ResourceOptions.merge(opts, ResourceOptions(protect=False))
+        self._interfaces[node.id] = interface
+        self._associations[node.id] = ec2.EipAssociation(
+            f"{name}-association",
+            region=node.place,
+            allocation_id=public.allocation_id,
+            network_interface_id=interface.id,
+            # A VPC cannot let go of its gateway while an address is mapped to it.
+            opts=ResourceOptions.merge(loose, ResourceOptions(depends_on=ground.gateway)),
+        )
+        for session, router in zip(node.vpc, ground.routers, strict=True):
+            vpc.RouteServerPeer(
+                f"{name}-{session.name}",
+                region=node.place,
+                route_server_endpoint_id=router.route_server_endpoint_id,
+                peer_address=str(address),
+                bgp_options={
+                    "peer_asn": self._plan.asn,
+                    "peer_liveness_detection": "bfd" if session.bfd else "bgp-keepalive",
+                },
+                tags=site.tags(f"{name}-{session.name}", node.id),
+                opts=ResourceOptions.merge(loose, ResourceOptions(depends_on=[interface])),
+            )
+        return Reserved(
+            public.public_ip,
+            Output.from_input(str(address)),
+            [router.eni_address for router in ground.routers],
+        )
+
+    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
+        """The rules of the security groups, in each region."""
+        for ground in self._grounds.values():
+            ground.firewall.guard(addresses, ground.routers)
+
+    def boot(
+        self,
+        name: str,
+        node: Node,
+        reserved: Reserved,
+        user_data: Output[str],
+        opts: ResourceOptions,
+    ) -> Machine:
+        """An instance from Debian's image on the node's own network interface."""
+        ground, interface = self._grounds[node.place], self._interfaces[node.id]
+        site = ground.site
+        first = [self._associations[node.id], *ground.ready]
+        instance = ec2.Instance(
+            f"{name}-instance",
+            region=node.place,
+            ami=self._answers[node.place].image,
+            instance_type=node.size,
+            primary_network_interface={"network_interface_id": interface.id},
+            metadata_options={
+                "http_endpoint": "enabled",
+                "http_tokens": "required",  # IMDSv2
+                "http_put_response_hop_limit": 1,
+            },
+            user_data_base64=user_data.apply(packed),  # a secret, as the user data are
+            user_data_replace_on_change=False,
+            root_block_device={
+                "encrypted": True,
+                "tags": site.tags(f"{name}-disk", node.id),
+            },
+            tags=site.tags(f"{name}-instance", node.id),
+            opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=first)),
+        )
+        birth = Birth(f"{name}-birth", instance.id, ResourceOptions(parent=opts.parent))
+        return Machine(instance, instance.id, birth.created, self._ipv6(node))
+
+    def _ipv6(self, node: Node) -> Output[str | None]:
+        if not node.ipv6:
+            return Output.from_input(None)
+        addresses: Output[Sequence[str]] = self._interfaces[node.id].ipv6_addresses
+        return addresses.apply(lambda found: found[0] if found else None)
+
+    def access(self, node: Node, reserved: Reserved) -> Mapping[str, Input[str]]:
+        """SSH as root, with the keys of ``mesh:admin.keys``."""
+        return {"ssh": Output.concat("ssh root@", reserved.ipv4)}

@@ -1,0 +1,137 @@
+"""The security groups of the nodes of one region of AWS: stateful, closed but for the openings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from pulumi import Input, Output, Resource
+from pulumi_aws import ec2, vpc
+
+from mesh.infra.providers.aws_site import Site
+from mesh.infra.providers.openings import Opening, openings
+from mesh.plan import Network, Node, Plan
+from mesh.spec import Problem
+
+# docs.aws.amazon.com, "Amazon VPC quotas": inbound rules of a group for each family, and groups of
+# a network interface. The first may be raised, the product may not exceed 1000.
+RULES, GROUPS = 60, 5
+
+COMMON = "group"
+"""What the group is called that holds all rules but those of tunnels."""
+
+
+def problems(plan: Plan, nodes: tuple[Node, ...]) -> Iterator[Problem]:
+    """More rules than the groups of these nodes, all of one region, would take."""
+    found = openings(plan, nodes)
+    mates = {group_of(plan, opening) for opening in found} - {COMMON}
+    if len(mates) >= GROUPS:
+        yield Problem(
+            "mesh:nodes", f"{len(plan.nodes)} nodes",
+            f"an AWS node's firewall has room for {GROUPS - 1} groups of {RULES} tunnel numbers",
+            "give numbers that lie closer together",
+        )  # fmt: skip
+    rules = Counter(o.family for o in found if o.node is None for _ in o.networks)
+    # The speakers of the VPC: BGP and BFD from each.
+    rules[4] += sum(len(nodes[0].vpc) for opening in found if opening.routers)
+    for family, count in sorted(rules.items()):
+        if count > RULES:
+            yield Problem(
+                "mesh:admin.ssh", f"{len(plan.access.admin)} networks",
+                f"with them an AWS node's firewall has {count} IPv{family} rules; AWS takes "
+                f"{RULES}", "name fewer, or wider ones",
+            )  # fmt: skip
+
+
+def group_of(plan: Plan, opening: Opening) -> str:
+    """The group of an opening. A mate's follows from its tunnel number, so that no rule ever moves
+    when nodes come and go."""
+    if opening.node is None:
+        return COMMON
+    return f"mates{(plan.node(opening.node).number - 1) // RULES + 1}"
+
+
+class Firewall:
+    """The groups, which have to be there before any interface of a node is."""
+
+    def __init__(self, site: Site, vpc_id: Input[str]) -> None:
+        self._site = site
+        self._openings = openings(site.plan, site.nodes)
+        names = {COMMON} | {group_of(site.plan, opening) for opening in self._openings}
+        self._groups = {
+            suffix: ec2.SecurityGroup(
+                f"{site.name}-{suffix}",
+                region=site.place,
+                vpc_id=vpc_id,
+                name=f"anycast-mesh-{site.plan.stack}-{suffix}",
+                description=f"Nodes of the network {site.plan.stack}",
+                tags=site.tags(f"{site.name}-{suffix}"),
+                opts=site.opts,
+            )
+            for suffix in sorted(names)
+        }
+        self.out: list[Resource] = [
+            self._let_out("out-v4", cidr_ipv4="0.0.0.0/0"),
+            self._let_out("out-v6", cidr_ipv6="::/0"),
+        ]
+        """Without these rules a node reaches nobody."""
+
+    @property
+    def groups(self) -> list[Output[str]]:
+        """The ids of the groups of every node here."""
+        return [group.id for group in self._groups.values()]
+
+    def guard(
+        self, addresses: Mapping[str, Output[str]], routers: list[vpc.RouteServerEndpoint]
+    ) -> None:
+        """A rule for every source that may reach a node, named after it."""
+        for opening in self._openings:
+            for suffix, source in self._sources(opening, addresses, routers):
+                self._let_in(f"{opening.name}{suffix}", opening, source)
+
+    def _sources(
+        self,
+        opening: Opening,
+        addresses: Mapping[str, Output[str]],
+        routers: list[vpc.RouteServerEndpoint],
+    ) -> Iterator[tuple[str, Input[str]]]:
+        if opening.node is not None:
+            yield "", Output.format("{0}/32", addresses[opening.node])
+        if opening.routers:
+            for number, router in enumerate(routers, 1):
+                yield f"-{number}", Output.format("{0}/32", router.eni_address)
+        for network in opening.networks:
+            yield f"-{slug(network)}", str(network)
+
+    def _let_in(self, suffix: str, opening: Opening, source: Input[str]) -> None:
+        first, last = opening.ports or (-1, -1)
+        name, icmp6 = f"{self._site.name}-{suffix}", opening.protocol == "icmp"
+        vpc.SecurityGroupIngressRule(
+            name,
+            region=self._site.place,
+            security_group_id=self._groups[group_of(self._site.plan, opening)].id,
+            ip_protocol="icmpv6" if icmp6 and opening.family == 6 else opening.protocol,
+            from_port=first,
+            to_port=last,
+            cidr_ipv4=source if opening.family == 4 else None,
+            cidr_ipv6=source if opening.family == 6 else None,
+            tags=self._site.tags(name, opening.node),
+            opts=self._site.opts,
+        )
+
+    def _let_out(self, suffix: str, **cidr: str) -> vpc.SecurityGroupEgressRule:
+        name = f"{self._site.name}-{suffix}"
+        return vpc.SecurityGroupEgressRule(
+            name,
+            region=self._site.place,
+            security_group_id=self._groups[COMMON].id,
+            ip_protocol="-1",
+            tags=self._site.tags(name),
+            opts=self._site.opts,
+            **cidr,
+        )
+
+
+def slug(network: Network) -> str:
+    """A network in the name of a resource, which may hold no double colon (it parts a URN)."""
+    return f"{str(network.network_address).replace(':', '-')}_{network.prefixlen}"

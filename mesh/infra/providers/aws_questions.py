@@ -1,0 +1,330 @@
+"""What AWS is asked at every preview, before anything is made: what it has on offer in each region
+of the stack, and whether it knows us."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+import pulumi_aws as aws
+from pulumi_aws import ec2
+
+from mesh.infra.providers import aws_firewall
+from mesh.infra.providers.protocol import Setting
+from mesh.plan import Node, Plan
+from mesh.spec import Problem
+from mesh.spec.providers import PROVIDERS
+from mesh.spec.providers.aws import Given, Options
+
+DEBIAN = "136693071363"
+"""The account that publishes Debian's own images (wiki.debian.org, "Cloud/AmazonEC2Image")."""
+
+ROOM = 64
+"""Bytes that user data may grow by from one token to another."""
+
+OPTIONS = "mesh:providers.aws"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What AWS said of one region: the id of the image, a zone that has every size that is asked
+    for (None in a VPC that was given), and the IPv4 network of the nodes' subnet."""
+
+    place: str
+    image: str
+    zone: str | None
+    network: IPv4Network
+
+
+# The driver is made after the questions, in the same run: AWS is asked once.
+_answers: ContextVar[Mapping[str, Answers]] = ContextVar("answers")
+
+
+def answers() -> Mapping[str, Answers]:
+    """What AWS answered in this run, by region; LookupError where nobody has asked."""
+    return _answers.get()
+
+
+def problems(setting: Setting) -> Iterator[Problem]:
+    """What AWS would refuse of this stack. What it answers otherwise is kept for the driver."""
+    found = [*_of_the_stack(setting)]
+    yield from found
+    if not found:
+        known: dict[str, Answers] = {}
+        _answers.set(known)
+        yield from _of_the_cloud(setting, known)
+
+
+def by_place(plan: Plan) -> dict[str, tuple[Node, ...]]:
+    """The nodes that this driver makes, by AWS's names of their regions, sorted."""
+    nodes = [node for node in plan.nodes if node.provider == "aws" and not node.existing]
+    places = sorted({node.place for node in nodes})
+    return {place: tuple(n for n in nodes if n.place == place) for place in places}
+
+
+def options_of(setting: Setting) -> Options:
+    """``mesh:providers.aws``."""
+    options: Options = setting.spec.providers.aws
+    return options
+
+
+def nodes_side(network: IPv4Network) -> IPv4Network:
+    """The half of a subnet whose addresses are the nodes': AWS gives none of it to others."""
+    return list(network.subnets(prefixlen_diff=1))[1]
+
+
+def inside(network: IPv4Network, number: int) -> IPv4Address | None:
+    """The private address of a node by its tunnel number; None where the subnet has none. The last
+    address of a subnet is AWS's own."""
+    side = nodes_side(network)
+    return side[number] if number < side.num_addresses - 1 else None
+
+
+def packed(user_data: str) -> str:
+    """User data as an instance takes them: gzip, in base64. The same text gives the same bytes."""
+    return base64.b64encode(_compressed(user_data)).decode()
+
+
+def _compressed(text: str) -> bytes:
+    return gzip.compress(text.encode(), mtime=0)
+
+
+def _of_the_stack(setting: Setting) -> Iterator[Problem]:
+    """What can be seen without AWS."""
+    plan, options = setting.plan, options_of(setting)
+    nodes = [node for here in by_place(plan).values() for node in here]
+    yield from _user_data(setting, nodes)
+    for range_ in (plan.tunnels.ipv4, plan.prefixes.ipv4):
+        if options.network.overlaps(range_):
+            yield Problem(
+                f"{OPTIONS}.network", str(options.network), f"it overlaps {range_} of the mesh",
+                "give a private network of its own, as 172.31.0.0/24",
+            )  # fmt: skip
+    for node in nodes:
+        if node.place not in options.given:
+            yield from address(node, options.network)
+    for place in sorted(set(options.given) - set(PROVIDERS["aws"].regions)):
+        yield Problem(
+            f"{OPTIONS}.given.{place}", place, "aws has no such region",
+            "name the region that the VPC is in, as us-west-2",
+        )  # fmt: skip
+    for here in by_place(plan).values():
+        yield from aws_firewall.problems(plan, here)
+
+
+def address(node: Node, network: IPv4Network) -> Iterator[Problem]:
+    """A node whose number the subnet has no private address for."""
+    if inside(network, node.number) is None:
+        last = nodes_side(network).num_addresses - 2
+        yield Problem(
+            f"mesh:nodes.{node.id}.number", str(node.number),
+            f"its private address would lie outside the upper half of {network}, where a node has "
+            f"the address of its number (up to {last})",
+            f"give a lower free number, or a wider {OPTIONS}.network before the first node is made",
+        )  # fmt: skip
+
+
+def _user_data(setting: Setting, nodes: Sequence[Node]) -> Iterator[Problem]:
+    """User data that AWS would not take, measured with a key and a token of the real length."""
+    from mesh.render import Seed, user_data
+
+    limit = PROVIDERS["aws"].user_data_limit
+    registries = [n for n in setting.plan.nodes if "registry" in n.roles]
+    port = setting.plan.access.registry_port
+    urls = tuple(f"https://203.0.113.{100 + i}:{port}" for i, _ in enumerate(registries))
+    for node in nodes:
+        seed = Seed(urls, _noise("operator"), setting.bundle, _noise(node.id))
+        size = len(_compressed(user_data(setting.plan, node.id, seed)))
+        if size > limit - ROOM:
+            yield Problem(
+                f"mesh:nodes.{node.id}", f"{size} bytes of user data",
+                f"AWS takes {limit} bytes, compressed",
+                "list fewer mesh:admin.keys or networks: they are what grows",
+            )  # fmt: skip
+
+
+def _noise(name: str) -> str:
+    """Text of a key's length that compresses as badly as one."""
+    return base64.b64encode(hashlib.sha256(name.encode()).digest()).decode()
+
+
+def _of_the_cloud(setting: Setting, known: dict[str, Answers]) -> Iterator[Problem]:
+    """What only AWS can say: one question for all regions, and a few for each."""
+    try:
+        enabled = aws.get_regions().names
+        for place, here in by_place(setting.plan).items():
+            if place not in enabled:
+                yield Problem(
+                    f"mesh:regions.{here[0].region}.at.aws", place,
+                    f"this region is not enabled in the account, and {here[0].id} is there",
+                    "enable it on the account's page of regions, or name another",
+                )  # fmt: skip
+                continue
+            inquiry = _Inquiry(place, here, setting)
+            yield from inquiry.problems()
+            known[place] = inquiry.answers()
+    except Exception as error:  # the SDK raises nothing narrower
+        yield refusal(error)
+
+
+class _Inquiry:
+    """The questions about one region."""
+
+    def __init__(self, place: str, nodes: Sequence[Node], setting: Setting) -> None:
+        self._place, self._nodes, self._setting = place, nodes, setting
+        self._options = options_of(setting)
+        self._given = self._options.given.get(place)
+        self._image, self._architecture = "", ""
+        self._zone: str | None = None
+        self._network = self._options.network
+
+    def problems(self) -> Iterator[Problem]:
+        """What is not there. Exception where AWS does not answer at all."""
+        yield from self._ask_image()
+        if self._given is not None:
+            yield from self._ask_subnet(self._given)
+        yield from self._ask_zones()
+        if self._architecture:
+            yield from self._ask_processors()
+
+    def answers(self) -> Answers:
+        """What is there, once there is no problem."""
+        return Answers(self._place, self._image, self._zone, self._network)
+
+    def _ask_image(self) -> Iterator[Problem]:
+        name = self._options.image
+        try:
+            found = ec2.get_ami(
+                owners=[DEBIAN],
+                filters=[{"name": "name", "values": [name]}],
+                most_recent=True,
+                region=self._place,
+            )
+        except Exception as error:
+            if "returned no results" not in str(error):
+                raise
+            yield Problem(
+                f"{OPTIONS}.image", name, f"Debian has no image of that name in {self._place}",
+                "name one of its own, such as debian-13-amd64-*",
+            )  # fmt: skip
+        else:
+            self._image, self._architecture = found.image_id, found.architecture
+
+    def _ask_subnet(self, given: Given) -> Iterator[Problem]:
+        key = f"{OPTIONS}.given.{self._place}"
+        try:
+            found = ec2.get_subnet(id=given.subnet, region=self._place)
+        except Exception as error:
+            if "no matching EC2 Subnet" not in str(error) and "InvalidSubnetID" not in str(error):
+                raise
+            yield Problem(
+                f"{key}.subnet", given.subnet, f"there is no such subnet in {self._place}",
+                "give the id of a subnet of that VPC",
+            )  # fmt: skip
+            return
+        if found.vpc_id != given.vpc:
+            yield Problem(
+                f"{key}.vpc", given.vpc, f"{given.subnet} is a subnet of {found.vpc_id}",
+                "give ids that belong together",
+            )  # fmt: skip
+        for node in self._nodes:
+            if node.ipv6 and not found.ipv6_cidr_block:
+                yield Problem(
+                    f"mesh:nodes.{node.id}.ipv6", "true", f"{given.subnet} has no IPv6 network",
+                    "give the subnet one, or write `ipv6: false`",
+                )  # fmt: skip
+        self._network, self._zone = IPv4Network(found.cidr_block), found.availability_zone
+        for node in self._nodes:
+            yield from address(node, self._network)
+
+    def _ask_zones(self) -> Iterator[Problem]:
+        """A subnet lies in one zone, and not every zone has every size."""
+        found = ec2.get_instance_type_offerings(
+            location_type="availability-zone",
+            filters=[{"name": "instance-type", "values": self._sizes()}],
+            region=self._place,
+        )
+        zones: dict[str, set[str]] = {}
+        for size, zone in zip(found.instance_types, found.locations, strict=True):
+            zones.setdefault(size, set()).add(zone)
+        missing = [node for node in self._nodes if node.size not in zones]
+        for node in missing:
+            yield self._no_size(node, f"{self._place} has no such instance type")
+        if missing:
+            return
+        common = set.intersection(*zones.values())
+        if self._zone is None and common:
+            self._zone = min(common)
+        elif self._zone not in common:
+            where = f"no zone of {self._place}" if self._zone is None else f"not {self._zone}"
+            sizes = ", ".join(self._sizes())
+            yield self._no_size(self._nodes[0], f"{where} has {sizes}, and a subnet lies in one")
+
+    def _ask_processors(self) -> Iterator[Problem]:
+        fitting = ec2.get_instance_types(
+            filters=[
+                {"name": "instance-type", "values": self._sizes()},
+                {"name": "processor-info.supported-architecture", "values": [self._architecture]},
+            ],
+            region=self._place,
+        ).instance_types
+        for node in self._nodes:
+            if node.size not in fitting:
+                yield self._no_size(
+                    node,
+                    f"its processor is not {self._architecture}, as {self._options.image} is",
+                )
+
+    def _sizes(self) -> list[str]:
+        return sorted({node.size for node in self._nodes})
+
+    def _no_size(self, node: Node, reason: str) -> Problem:
+        own = self._setting.spec.nodes[node.id].plan is not None
+        key = f"mesh:nodes.{node.id}.plan" if own else f"{OPTIONS}.plan"
+        return Problem(key, node.size, reason, "give one that it has, such as t3.small")
+
+
+REFUSALS: tuple[tuple[str, str, str, str, str], ...] = (
+    (
+        "missing region|region is required", "aws:region", "unset",
+        "AWS has to be told a region to begin with",
+        "pulumi config set aws:region us-east-1, or set AWS_REGION",
+    ),
+    (
+        "No valid credential", "AWS_ACCESS_KEY_ID", "unset", "there are no credentials for AWS",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or aws:profile",
+    ),
+    (
+        "Expired", "AWS_SESSION_TOKEN", "[secret]", "the credentials for AWS have expired",
+        "get new ones, and try again",
+    ),
+    (
+        "Invalid credentials|InvalidClientTokenId|AuthFailure|SignatureDoesNotMatch",
+        "AWS_ACCESS_KEY_ID", "[secret]", "AWS does not know these credentials",
+        "give those of an access key that exists",
+    ),
+    (
+        "UnauthorizedOperation|AccessDenied", "AWS_ACCESS_KEY_ID", "[secret]",
+        "these credentials may not look at EC2",
+        "allow them ec2:* on the network's resources",
+    ),
+)  # fmt: skip
+"""What AWS or its provider says, then key, value, reason and cure."""
+
+
+def refusal(error: Exception) -> Problem:
+    """The provider's own error as one sentence."""
+    text = " ".join(str(error).replace("*", " ").split())
+    for pattern, key, value, reason, cure in REFUSALS:
+        if re.search(pattern, text):
+            return Problem(key, value, reason, cure)
+    said = re.sub(r"^.*?(?:occurred:|failed:)\s*", "", text)
+    return Problem(
+        OPTIONS, "refused", f"AWS says: {said[:300]}", "mend what it names, and try again"
+    )
