@@ -1,0 +1,233 @@
+"""Who is drained: ordered by the operator, obeyed by signed word, and kept over publications."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from mesh.discovery.client import Unreachable
+from mesh.publish import Fleet as State
+from mesh.publish import Member, PublishError, publish
+from mesh.publish.desk import Desk
+from mesh.publish.drain import Drainage
+from mesh.publish.generation import network_name
+from mesh.publish.publish import health
+from mesh.trust import keys, signing
+from mesh.trust.documents import DrainOrder
+from mesh.trust.encoding import dump
+from mesh.trust.signing import Purpose
+from tests.discovery.live import PLACES, Fleet, Live, live
+from tests.publish.nodes import Nodes, speaking
+from tests.stacks import plan_of, prod
+
+FLEET = Fleet()
+NETWORK = network_name(FLEET.plan)
+LAX, ORD, MIA = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"
+IDENTITIES = {node: member.identity for node, member in FLEET.members().items()}
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Live]:
+    with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
+        with one.client(FLEET.operator) as client:
+            assert client.ask("PUT", "/api/v1/planned", dump(FLEET.planned()), signed=True).ok
+            body = dump(FLEET.generation(5).generation)
+            assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+        yield one
+
+
+@pytest.fixture
+def drainage(registry: Live) -> Iterator[Drainage]:
+    desk = Desk(FLEET.key, {LAX: registry.url})
+    yield Drainage(desk, FLEET.key, NETWORK)
+    desk.close()
+
+
+def held(registry: Live) -> DrainOrder | None:
+    drains = registry.registry.drains()
+    return None if drains is None else drains.order
+
+
+# --- orders --------------------------------------------------------------------------------------
+
+
+def test_an_order_says_the_whole_and_changes_only_who_was_asked_for(
+    drainage: Drainage, registry: Live
+) -> None:
+    drainage.change(drain=[MIA])
+    drainage.change(drain=[LAX])
+    assert held(registry) == DrainOrder(NETWORK, 2, (LAX, MIA))
+    drainage.change(drain=[ORD], undrain=[MIA])
+    assert held(registry) == DrainOrder(NETWORK, 3, (LAX, ORD))
+
+
+def test_what_is_so_already_is_not_ordered_again(drainage: Drainage, registry: Live) -> None:
+    assert drainage.change(undrain=[LAX]) is None
+    assert held(registry) is None
+    drainage.change(drain=[LAX])
+    assert drainage.change(drain=[LAX], undrain=[MIA]) == DrainOrder(NETWORK, 1, (LAX,))
+
+
+def test_orders_that_cross_lose_nobody(registry: Live) -> None:
+    """Hooks of several servers run side by side."""
+
+    def drain(node: str) -> None:
+        desk = Desk(FLEET.key, {LAX: registry.url})
+        Drainage(desk, FLEET.key, NETWORK).change(drain=[node])
+        desk.close()
+
+    threads = [threading.Thread(target=drain, args=(node,)) for node in (LAX, ORD, MIA)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    order = held(registry)
+    assert order is not None and set(order.nodes) == {LAX, ORD, MIA}
+
+
+def test_where_no_registry_takes_it_the_reason_is_said() -> None:
+    desk = Desk(FLEET.key, {LAX: "https://127.0.0.1:1"})
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
+        Drainage(desk, FLEET.key, NETWORK).change(drain=[MIA])
+
+
+# --- the nodes' word -----------------------------------------------------------------------------
+
+
+def test_only_a_nodes_own_word_on_this_order_counts(drainage: Drainage, registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry, deaf={MIA})):
+        assert drainage.wait([LAX, MIA], IDENTITIES, 2.0) == [MIA]
+        assert drainage.wait([LAX], IDENTITIES, 5.0, drain=False) == []
+    assert held(registry) == DrainOrder(NETWORK, 2, (MIA,))
+
+
+def test_an_order_is_given_again_above_one_that_was_brought_back(
+    drainage: Drainage, registry: Live
+) -> None:
+    """The registry had lost its memory; a node hands on what it knows, and that is higher."""
+    found: list[list[str]] = []
+    nodes = Nodes(FLEET, registry, deaf={LAX})
+    with speaking(nodes):
+        thread = threading.Thread(
+            target=lambda: found.append(drainage.wait([LAX], IDENTITIES, 10.0))
+        )
+        thread.start()
+        brought = signing.signed_document(FLEET.key, Purpose.DRAIN, DrainOrder(NETWORK, 40, (ORD,)))
+        with registry.client() as client:
+            assert client.ask("PUT", "/api/v1/drain", dump(brought)).ok
+        nodes.deaf.clear()
+        thread.join(20)
+    assert found == [[]]
+    assert held(registry) == DrainOrder(NETWORK, 41, (LAX, ORD))
+
+
+# --- publications --------------------------------------------------------------------------------
+
+
+def members_but(*gone: str) -> dict[str, Member]:
+    return {node: one for node, one in FLEET.members().items() if node not in gone}
+
+
+def without(node: str) -> Fleet:
+    """The same operator's network without a node."""
+    values = prod()
+    del values["nodes"][node]
+    fleet = Fleet(plan_of(values), FLEET.key)
+    fleet.identities, fleet.sealing, fleet.facts = FLEET.identities, FLEET.sealing, FLEET.facts
+    return fleet
+
+
+def leave(registry: Live, nodes: Nodes) -> list[str]:
+    """What is said while Miami leaves the plan."""
+    lines: list[str] = []
+    smaller = without(MIA)
+    facts = {n: f for n, f in FLEET.facts.items() if n != MIA}
+    smaller.facts = facts
+    order = smaller.order(registries={LAX: registry.url}, deadline=30.0, settle=5.0)
+    with speaking(nodes):
+        done = publish(order, State(5, "0" * 64, FLEET.members()), lines.append)
+    assert set(done.members) == set(members_but(MIA))
+    return lines
+
+
+def test_who_leaves_withdraws_before_the_others_stop_to_know_it(registry: Live) -> None:
+    lines = leave(registry, Nodes(FLEET, registry))
+    assert lines.index(f"{MIA}: withdrawn") < lines.index("generation 6 signed for 3 nodes")
+    assert not [line for line in lines if "warning" in line]
+    # Its server is still there: it stays drained until it is gone.
+    assert held(registry) == DrainOrder(NETWORK, 1, (MIA,))
+
+
+def test_a_dead_node_that_leaves_is_warned_about_and_holds_up_nobody(
+    registry: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("mesh.publish.publish"), "DRAIN_SECONDS", 1.0)
+    lines = leave(registry, Nodes(FLEET, registry, deaf={MIA}))
+    assert [line for line in lines if line.startswith(f"warning: {MIA}: no word within 1 s")]
+    assert "generation 6 signed for 3 nodes" in lines
+
+
+def test_a_node_made_anew_is_drained_no_more_and_all_others_stay_what_they_are(
+    drainage: Drainage, registry: Live
+) -> None:
+    drainage.change(drain=[MIA, ORD])
+    before = FLEET.members()
+    before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
+    status, _, _ = registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
+    assert status == 202
+    lines: list[str] = []
+    order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=5.0)
+    with speaking(Nodes(FLEET, registry)):
+        publish(order, State(5, "0" * 64, before), lines.append)
+    assert held(registry) == DrainOrder(NETWORK, 2, (ORD,))
+    assert f"{MIA}: made anew, and drained no more" in lines
+    # Chicago stays drained, and is not waited for.
+    assert "4 of 4 sessions up, 3 of 3 edges announce" in lines
+    assert not [line for line in lines if "not up yet" in line]
+
+
+def test_an_order_that_was_lost_does_not_drain_a_new_server_when_it_is_brought_back(
+    registry: Live,
+) -> None:
+    """The registry itself was replaced: its nodes bring the order back after the generation."""
+    before = FLEET.members()
+    before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
+    registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
+    brought = signing.signed_document(FLEET.key, Purpose.DRAIN, DrainOrder(NETWORK, 9, (MIA,)))
+
+    def say(line: str) -> None:
+        if line.startswith("generation 6 signed"):
+            with registry.client() as client:
+                assert client.ask("PUT", "/api/v1/drain", dump(brought)).ok
+
+    order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=5.0)
+    with speaking(Nodes(FLEET, registry)):
+        publish(order, State(5, "0" * 64, before), say)
+    assert held(registry) == DrainOrder(NETWORK, 10, ())
+
+
+def test_a_drained_edge_is_not_expected_to_announce(registry: Live) -> None:
+    nodes = Nodes(FLEET, registry, dark={ORD})
+    nodes.speak()
+    desk = Desk(FLEET.key, {LAX: registry.url})
+    reports = {report.node: report for report in desk.reports(IDENTITIES)}
+    desk.close()
+    assert health(FLEET.plan, reports).down == (f"{ORD}: announces nothing",)
+    drained = health(FLEET.plan, reports, {ORD})
+    assert (drained.edges, drained.announcing, drained.down) == (3, 3, ())
+
+
+def test_a_publication_that_fails_before_the_generation_drains_nobody(registry: Live) -> None:
+    """The one that comes has not joined: the one that goes stays."""
+    smaller = without(MIA)
+    before = {n: m for n, m in FLEET.members().items() if n != ORD}
+    smaller.facts = {n: f for n, f in FLEET.facts.items() if n != MIA}
+    order = smaller.order(registries={LAX: registry.url}, deadline=1.0)
+    with pytest.raises(PublishError, match=f"{ORD}: did not join"):
+        publish(order, State(5, "0" * 64, before), lambda _: None)
+    assert held(registry) is None
