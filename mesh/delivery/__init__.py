@@ -1,0 +1,18 @@
+"""Delivery over SSH: what a cloud does with user data, for a host that has no cloud around it."""
+
+from __future__ import annotations
+
+from mesh.delivery.connection import Target
+from mesh.delivery.deliver import Delivered, deliver, examine, is_there, withdraw
+from mesh.delivery.problems import DeliveryError, Unreachable
+
+__all__ = [
+    "Delivered",
+    "DeliveryError",
+    "Target",
+    "Unreachable",
+    "deliver",
+    "examine",
+    "is_there",
+    "withdraw",
+]

@@ -1,0 +1,211 @@
+"""Delivering a node to a host that exists, seeing that it is there, and taking it back."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from mesh.delivery import fitness
+from mesh.delivery.connection import Link, Receiver, Target, connected, receiver_source
+from mesh.delivery.parcel import Item, Parcel, parcel
+from mesh.delivery.problems import DeliveryError
+from mesh.plan import Network
+from mesh.render.node import FILES, REPLIES, WHOAMI
+from mesh.spec.problems import Problem
+
+CHUNK = 48 << 10
+"""Bytes that go out before the host says that it has them: what a cut connection may cost."""
+
+HOME = "/var/lib/anycast-mesh"
+BY_GENERATIONS = (
+    *(template.path for template in (*FILES, REPLIES, WHOAMI)),
+    "/etc/bird/mesh/network.conf",
+    "/etc/bird/mesh/secrets.conf",
+)
+"""What generations put in place beside tunnels: kept aside at delivery, put back at removal."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is delivered: the node's user data (secret), the bundle that nodes run, and what has
+    to be true of the host: its IPv6 address, and the networks that its firewall lets log in."""
+
+    user_data: str = field(repr=False)
+    bundle: bytes = field(repr=False)
+    ipv6: str | None
+    admin: Sequence[Network]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A node on its host. ``created`` is RFC 3339, ``host_key`` what the host has shown, and
+    ``written`` the files that were not there before."""
+
+    instance_id: str
+    created: str
+    host_key: str
+    written: tuple[str, ...]
+
+
+def examine(target: Target, ipv6: str | None, admin: Sequence[Network]) -> tuple[Problem, ...]:
+    """What would keep a delivery from success; nothing is changed. A host that is a node already
+    has shown it: only the log-in is asked of it."""
+
+    async def ask() -> tuple[Problem, ...]:
+        async with connected(target) as link:
+            words = await fitness.said(link)
+            if fitness.instance(words):
+                return ()
+            return tuple(fitness.problems(target, words, ipv6, admin))
+
+    try:
+        return asyncio.run(ask())
+    except DeliveryError as error:
+        return error.problems
+
+
+def deliver(target: Target, load: Load, say: Say) -> Delivered:
+    """Bring a node to its host; a delivery that was cut is gone on with, and one that is done is
+    left alone. DeliveryError where it cannot be, before anything has changed if that is known."""
+    return asyncio.run(_deliver(target, load, say))
+
+
+def is_there(target: Target, instance_id: str) -> bool:
+    """Whether the host is still that instance. DeliveryError where it cannot be asked."""
+
+    async def ask() -> bool:
+        async with connected(target) as link:
+            return fitness.instance(await fitness.said(link)) == instance_id
+
+    return asyncio.run(ask())
+
+
+def withdraw(target: Target, instance_id: str, say: Say) -> None:
+    """Take that instance from its host, and put back what was there before; another instance is
+    left alone. DeliveryError where the host cannot be reached: it would go on announcing."""
+    asyncio.run(_withdraw(target, instance_id, say))
+
+
+async def _withdraw(target: Target, instance_id: str, say: Say) -> None:
+    async with connected(target) as link, link.receiver() as far:
+        record = (await far.ask("look"))["record"]
+        if record is not None and record["instance"] != instance_id:
+            say(f"{target.node}: the host is {record['instance']} by now, which is left alone")
+            return
+        say(f"{target.node}: stopping its units, putting back what was there")
+        await far.ask("remove", paths=list(BY_GENERATIONS))
+
+
+async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
+    parts = parcel(load.user_data)
+    async with connected(target) as link:
+        say(f"{target.node}: logged in as {target.user} at {target.address}")
+        async with link.receiver() as far:
+            record = await _own_record(link, far, parts)
+            if record is None or not record["done"]:
+                await _examined(link, load)
+            elif record["digest"] == parts.digest:
+                say(f"{target.node}: it is there already")
+                return Delivered(record["instance"], _now(), link.shown, ())
+            else:
+                say(f"{target.node}: what an earlier delivery has left goes first")
+                await far.ask("remove", paths=list(BY_GENERATIONS))
+                record = None
+            if record is not None:
+                say(f"{target.node}: going on with a delivery that was cut")
+            items = (*_bundle(parts, load.bundle), *parts.items)
+            instance = await _begin(far, parts, items)
+            written = await _send(target, far, items, say)
+            if any(item.path == _bundle_path(parts) for item in items):
+                await far.ask("link", path=f"{HOME}/bundle.pyz", to=f"bundles/{parts.bundle}.pyz")
+            await far.ask("keys", user=target.user, keys=list(parts.keys))
+            closed = await far.ask("close")
+            say(f"{target.node}: firewall closed; undone in {closed['seconds']} s unless we get in")
+    # Another connection, by the same key: the firewall lets the operator in.
+    same = replace(target, host_keys=(link.shown,))
+    async with connected(same) as again, again.receiver() as far:
+        await far.ask("settle")
+        await far.ask("start")
+    say(f"{target.node}: {len(written)} files delivered, its bootstrap runs")
+    return Delivered(instance, _now(), link.shown, tuple(written))
+
+
+async def _own_record(link: Link, far: Receiver, parts: Parcel) -> dict[str, Any] | None:
+    """What an earlier delivery of this very node has written down; None on a fresh host."""
+    target, found = link.target, await far.ask("look")
+    record: dict[str, Any] | None = found["record"]
+    if record is None and not found["born"]:
+        return None
+    if record is not None and (record["node"], record["operator"]) == (parts.node, parts.operator):
+        return record
+    who = "a node" if record is None else record["node"]
+    raise DeliveryError(
+        Problem(
+            target.key("ipv4"), target.address,
+            f"the host is {who} of another network already",
+            "remove it there first; or, if that network is no more, on the host, as root: "
+            f"python3 {HOME}/state/delivery/receiver.py remove"
+            if record is not None else "install it anew from the provider's panel",
+        )
+    )  # fmt: skip
+
+
+async def _examined(link: Link, load: Load) -> None:
+    words = await fitness.said(link)
+    unfit = tuple(fitness.problems(link.target, words, load.ipv6, load.admin))
+    if unfit:
+        raise DeliveryError(*unfit)
+
+
+async def _begin(far: Receiver, parts: Parcel, items: Sequence[Item]) -> str:
+    begun = await far.ask(
+        "begin",
+        node=parts.node,
+        operator=parts.operator,
+        instance=f"host-{secrets.token_hex(8)}",
+        digest=parts.digest,
+        paths=sorted({*BY_GENERATIONS, *(item.path for item in items)}),
+        receiver=receiver_source(),
+    )
+    instance: str = begun["instance"]
+    return instance
+
+
+async def _send(target: Target, far: Receiver, items: Sequence[Item], say: Say) -> list[str]:
+    """Send what is not there; a file that has come in part goes on where it was cut."""
+    have = await far.ask("have", files={item.path: item.sha256 for item in items})
+    offsets: dict[str, int] = have["offsets"]
+    for item in items:
+        if item.path not in offsets:
+            continue
+        size = len(item.content)
+        for offset in range(offsets[item.path], size, CHUNK):
+            piece = base64.b64encode(item.content[offset : offset + CHUNK]).decode()
+            await far.ask("take", sha256=item.sha256, offset=offset, data=piece)
+            if size > CHUNK:
+                sent = min(offset + CHUNK, size)
+                say(f"{target.node}: {item.path}: {sent >> 10} of {size >> 10} kB")
+        await far.ask("put", path=item.path, mode=item.mode, sha256=item.sha256)
+    return list(offsets)
+
+
+def _bundle(parts: Parcel, bundle: bytes) -> tuple[Item, ...]:
+    """The bundle, where it is the one that the user data name; else a registry will have it."""
+    item = Item(_bundle_path(parts), bundle, 0o644)
+    return (item,) if item.sha256 == parts.bundle else ()
+
+
+def _bundle_path(parts: Parcel) -> str:
+    return f"{HOME}/bundles/{parts.bundle}.pyz"
+
+
+def _now() -> str:
+    """RFC 3339: a join token counts from here."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

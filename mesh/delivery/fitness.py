@@ -1,0 +1,133 @@
+"""Whether a host can become a node: asked before anything on it is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address, ip_network
+
+from mesh.delivery.connection import Link, Target
+from mesh.plan import Network
+from mesh.spec.problems import Problem
+
+DEBIAN = "13"
+MACHINES = ("x86_64", "aarch64")
+SPACE = 512
+"""MiB that have to be free: Debian's packages, bundles and generations take about 200."""
+
+TOOLS = {"python3": "python3", "nft": "nftables", "ip": "iproute2", "apt-get": "apt"}
+"""What has to be there before anything of ours runs, and the package that it comes in."""
+
+# Each line is a word that `said` knows. `ip` and `nft` are outside an ordinary user's PATH.
+QUESTIONS = r"""
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+echo "connection $SSH_CONNECTION"
+echo "instance $(cat /etc/anycast-mesh/instance-id 2>/dev/null)"
+echo "machine $(uname -m)"
+echo "system $(. /etc/os-release; echo "$ID $VERSION_ID")"
+[ -d /run/systemd/system ] && echo "systemd yes"
+if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then echo "root yes"; fi
+for tool in python3 nft ip apt-get; do command -v "$tool" >/dev/null && echo "tool $tool"; done
+echo "space $(df -Pk /var | tail -n 1)"
+ip -o address show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/address \1/p'
+"""
+
+Said = Mapping[str, Sequence[str]]
+
+
+async def said(link: Link) -> Said:
+    """A host's answers: by word, every value that it gave."""
+    found: dict[str, list[str]] = {}
+    for line in (await link.sh(QUESTIONS)).splitlines():
+        word, _, value = line.partition(" ")
+        found.setdefault(word, []).append(value.strip())
+    return found
+
+
+def instance(words: Said) -> str:
+    """The instance id that the host was told; empty where it is no node."""
+    return next(iter(words.get("instance", ())), "")
+
+
+def problems(
+    target: Target, words: Said, ipv6: str | None, admin: Sequence[Network]
+) -> Iterator[Problem]:
+    """What keeps this host from becoming a node."""
+    yield from _root(target, words)
+    yield from _system(target, words)
+    yield from _addresses(target, words, ipv6)
+    yield from _source(target, words, admin)
+
+
+def _root(target: Target, words: Said) -> Iterator[Problem]:
+    if not words.get("root"):
+        yield Problem(
+            target.key("ssh.user"), target.user,
+            f"{target.address} does not make it root: `sudo -n true` fails",
+            "log in as root, or let the user run sudo without a password (on the host, as root: "
+            f"echo '{target.user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{target.user})",
+        )  # fmt: skip
+
+
+def _system(target: Target, words: Said) -> Iterator[Problem]:
+    key = target.key("ipv4")
+    system, machine = _first(words, "system"), _first(words, "machine")
+    if system != f"debian {DEBIAN}":
+        yield Problem(
+            key, target.address, f"it runs {system or 'an unknown system'}, and a node runs Debian "
+            f"{DEBIAN}", f"install Debian {DEBIAN} from the provider's panel",
+        )  # fmt: skip
+        return
+    if machine not in MACHINES:
+        yield Problem(
+            key, target.address, f"its processor is {machine}",
+            f"use a host with {' or '.join(MACHINES)}",
+        )  # fmt: skip
+    if not words.get("systemd"):
+        yield Problem(
+            key, target.address, "its init is not systemd", "install systemd-sysv and reboot it"
+        )
+    missing = [package for tool, package in TOOLS.items() if tool not in words.get("tool", ())]
+    if missing:
+        yield Problem(
+            key, target.address, f"it has no {', '.join(missing)}",
+            f"on the host, as root: apt-get install --no-install-recommends {' '.join(missing)}",
+        )  # fmt: skip
+    # df's line in POSIX form: device, blocks, used, available, capacity, mount point.
+    fields = _first(words, "space").split()
+    free = int(fields[3]) // 1024 if len(fields) > 3 and fields[3].isdigit() else 0
+    if free < SPACE:
+        yield Problem(
+            key, target.address, f"{free} MiB are free in /var, and {SPACE} are needed",
+            "make room on the host",
+        )  # fmt: skip
+
+
+def _addresses(target: Target, words: Said, ipv6: str | None) -> Iterator[Problem]:
+    held = {ip_address(text.partition("%")[0]) for text in words.get("address", ())}
+    for name, address in (("ipv4", target.address), ("ipv6", ipv6)):
+        if address is not None and ip_address(address) not in held:
+            yield Problem(
+                target.key(name), address,
+                "no interface of the host holds it, so its tunnels and sessions would not be "
+                "believed", "give the address that `ip address` shows there, or put it there",
+            )  # fmt: skip
+
+
+def _source(target: Target, words: Said, admin: Sequence[Network]) -> Iterator[Problem]:
+    source = _first(words, "connection").partition(" ")[0]
+    if not source:
+        return
+    address = ip_address(source.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    if not any(address in network for network in admin):
+        yield Problem(
+            "mesh:admin.ssh", ", ".join(map(str, admin)) or "[]",
+            f"you reach {target.node} from {address}, which its firewall would not let in: this "
+            "very connection would be its last",
+            f"add {ip_network(address)}, or run this from one of these networks",
+        )  # fmt: skip
+
+
+def _first(words: Said, word: str) -> str:
+    return next(iter(words.get(word, ())), "")
