@@ -6,7 +6,7 @@ from __future__ import annotations
 from mesh.plan.model import Role, Rule, Service
 from mesh.spec import Spec
 
-BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 179, 3784, 4784
+SSH, BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 22, 179, 3784, 4784
 
 
 VPC = (
@@ -21,7 +21,8 @@ def rules(spec: Spec, services: tuple[Service, ...], has_vpc: bool) -> tuple[Rul
     last = spec.tunnels.port + max(numbers) - 1
     registry = (spec.registry.port, spec.registry.port)
     return (
-        Rule("ssh", "uplink", "tcp", (22, 22), "admin"),
+        Rule("ssh", "uplink", "tcp", (SSH, SSH), "admin"),
+        *_other_ssh(spec),
         Rule("bgp-upstream", "uplink", "tcp", (BGP, BGP), "upstreams", (Role.EDGE,)),
         Rule("wireguard", "uplink", "udp", (spec.tunnels.port, last), "nodes"),
         Rule("registry", "uplink", "tcp", registry, "registry", (Role.REGISTRY,)),
@@ -30,6 +31,15 @@ def rules(spec: Spec, services: tuple[Service, ...], has_vpc: bool) -> tuple[Rul
         Rule("bfd-multihop", "tunnel", "udp", (BFD_MULTIHOP, BFD_MULTIHOP), "mesh"),
         *(rule for rule in VPC if has_vpc),
         *_announced(services),
+    )
+
+
+def _other_ssh(spec: Spec) -> tuple[Rule, ...]:
+    """Where existing hosts listen for SSH, if elsewhere: the delivery must not shut itself out."""
+    ports = {node.host.ssh.port for node in spec.nodes.values() if node.host is not None}
+    return tuple(
+        Rule(f"ssh-{port}", "uplink", "tcp", (port, port), "admin")
+        for port in sorted(ports - {SSH})
     )
 
 
