@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from mesh.delivery.connection import Target
-from mesh.delivery.deliver import Delivered, deliver, examine, is_there, withdraw
+from mesh.delivery.deliver import Delivered, Load, deliver, examine, is_there, withdraw
 from mesh.delivery.problems import DeliveryError, Unreachable
 
 __all__ = [
     "Delivered",
     "DeliveryError",
+    "Load",
     "Target",
     "Unreachable",
     "deliver",

@@ -1,0 +1,164 @@
+"""A host that exists already, as a resource: what is delivered to it, and taken back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+
+from mesh.infra.dynamic.base import Properties, Stub, difference, gone
+
+if TYPE_CHECKING:
+    from mesh.delivery import Load, Target
+
+SETTLED_AT_BIRTH = ("user_data", "admin")
+"""What matters at the delivery only; a host that runs ignores a change."""
+
+REACHED_BY = ("user", "port", "host_keys", "trust_first", "ssh_key", "ipv6")
+"""What may change under a host that runs, if it can be reached by it."""
+
+
+class HostProvider(Stub):
+    """Hosts without an API, over SSH."""
+
+    def create(self, props: Properties) -> CreateResult:
+        """Deliver the node; a delivery that was cut is gone on with."""
+        from mesh.delivery import deliver
+
+        # The first key that is shown counts from here on: there is none on record yet.
+        done = deliver(_target(props, None), _load(props), _say)
+        outs = {
+            **props,
+            "instance_id": done.instance_id,
+            "created": done.created,
+            "host_key": done.host_key,
+        }
+        return CreateResult(done.instance_id, outs)
+
+    def update(self, id_: str, olds: Properties, news: Properties) -> UpdateResult:
+        """Another way to the same host: taken once it leads there."""
+        from mesh.delivery import DeliveryError, is_there
+        from mesh.spec import Problem
+
+        # Keys that are given count more than the one that was shown.
+        target = _target(news, olds["host_key"])
+        if not is_there(target, id_):
+            problem = Problem(
+                target.key("ssh"), f"{target.user}@{target.address}",
+                f"what is reached there is not the instance {id_}",
+                "run `pulumi refresh`, which sees what became of it, and `pulumi up` again",
+            )  # fmt: skip
+            raise DeliveryError(problem)
+        kept = {key: olds[key] for key in ("instance_id", "created", "host_key")}
+        return UpdateResult({**news, **kept})
+
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        """Another address is another host; another way to the same one is not."""
+        replaces = ("node", "ipv4", *SETTLED_AT_BIRTH)
+        return difference(
+            olds, news, updates=REACHED_BY, replaces=replaces, delete_before_replace=True
+        )
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        """Whether the host still is this instance. One that does not answer is no news: it would
+        be made anew, and its place taken, for a cable that was cut."""
+        from mesh.delivery import Unreachable, is_there
+
+        try:
+            there = is_there(_target(props, props["host_key"]), id_)
+        except Unreachable as error:
+            _say(f"warning: kept as it was known: {error}")
+            return ReadResult(id_, props)
+        if not there:
+            _say(f"{props['node']}: {props['ipv4']} is not instance {id_} any more")
+            return gone()
+        return ReadResult(id_, props)
+
+    def delete(self, id_: str, props: Properties) -> None:
+        """Take this instance from its host. One that cannot be reached is an error: it would go on
+        with our keys and announcements, and nobody would know."""
+        from mesh.delivery import Unreachable, withdraw
+        from mesh.delivery.problems import beyond_reach
+
+        try:
+            withdraw(_target(props, props["host_key"]), id_, _say)
+        except Unreachable as error:
+            raise beyond_reach(error, props["node"]) from None
+
+
+def _say(line: str) -> None:
+    """Progress under the resource; without a flush the engine would show it at the end."""
+    print(line, flush=True)
+
+
+def _target(props: Properties, recorded: str | None) -> Target:
+    """The host, believed by the keys that the stack file gives, or else by the one on record."""
+    from mesh.delivery import Target
+
+    given = tuple(props["host_keys"])
+    return Target(
+        node=props["node"],
+        provider=props["provider"],
+        address=props["ipv4"],
+        port=int(props["port"]),
+        user=props["user"],
+        host_keys=given or ((recorded,) if recorded else ()),
+        trust_first=bool(props["trust_first"]),
+        ssh_key=props["ssh_key"],
+    )
+
+
+def _load(props: Properties) -> Load:
+    from ipaddress import ip_network
+
+    from mesh.agent import bundle
+    from mesh.delivery import Load
+
+    return Load(
+        user_data=props["user_data"],
+        bundle=bundle.build(),
+        ipv6=props["ipv6"],
+        admin=tuple(ip_network(text) for text in props["admin"]),
+    )
+
+
+@dataclass(frozen=True)
+class HostArgs:
+    """A host: where it is, how it is reached, and what is delivered to it. ``host_keys`` are
+    public keys (type and base64), ``admin`` the networks that its firewall lets log in."""
+
+    node: str
+    provider: str
+    ipv4: str
+    ipv6: str | None
+    port: int
+    user: str
+    host_keys: Sequence[str]
+    trust_first: bool
+    admin: Sequence[str]
+    ssh_key: Input[str]
+    user_data: Input[str]
+
+
+class Host(Resource, module="host", name="Host"):
+    """A node on its host. ``created`` is RFC 3339; ``host_key`` is the key that was shown."""
+
+    instance_id: Output[str]
+    created: Output[str]
+    host_key: Output[str]
+
+    def __init__(self, name: str, args: HostArgs, opts: ResourceOptions | None = None) -> None:
+        props: dict[str, Any] = {
+            **vars(args),
+            "host_keys": list(args.host_keys),
+            "admin": list(args.admin),
+            "ssh_key": Output.secret(args.ssh_key),
+            "user_data": Output.secret(args.user_data),
+            "instance_id": None,
+            "created": None,
+            "host_key": None,
+        }
+        super().__init__(HostProvider(), name, props, opts)

@@ -1,0 +1,114 @@
+"""Existing hosts: servers that are there already, of whatever provider, delivered to over SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.runtime import get_config
+
+from mesh.infra.dynamic.host import SETTLED_AT_BIRTH, Host, HostArgs
+from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.plan import Node
+from mesh.spec import SSH_PREFIX, Problem
+from mesh.spec.model import Host as Given
+
+LOOK = 8.0
+"""Seconds that a preview waits for a host."""
+AT_ONCE = 16
+"""Hosts that a preview asks at the same time."""
+
+
+class Existing:
+    """Nodes on hosts without an API."""
+
+    born_with = SETTLED_AT_BIRTH
+    namespace: str | None = None
+    # Debian's mirror is the slowest part of it.
+    patience = 600.0
+
+    def __init__(self, _name: str, setting: Setting, _opts: ResourceOptions) -> None:
+        self._setting = setting
+
+    @staticmethod
+    def problems(setting: Setting) -> Iterator[Problem]:
+        """What a log-in at every host shows, all at once. One that is left out of this generation
+        (``mesh:without``) may be away."""
+        from mesh.delivery import Target, examine
+
+        hosts = [node for node in setting.plan.nodes if node.existing]
+        access = setting.plan.access.admin
+
+        def ask(node: Node) -> tuple[Problem, ...]:
+            given = _given(setting, node)
+            target = Target(
+                node=node.id,
+                provider=node.provider,
+                address=str(given.ipv4),
+                port=given.ssh.port,
+                user=given.ssh.user,
+                host_keys=given.ssh.host_keys,
+                trust_first=given.ssh.trust_first,
+                ssh_key=get_config(f"mesh:{SSH_PREFIX}{node.provider}") or "",
+                patience=LOOK,
+            )
+            return examine(target, _ipv6(node, given), access)
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for node, found in zip(hosts, pool.map(ask, hosts), strict=True):
+                away = node.id in setting.plan.without
+                for problem in dict.fromkeys(found):
+                    yield replace(problem, severity="warning") if away else problem
+
+    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
+        """Nothing: a host has no firewall but its own."""
+
+    def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
+        """The address that the host has."""
+        return Reserved(Output.from_input(str(_given(self._setting, node).ipv4)))
+
+    def boot(
+        self,
+        name: str,
+        node: Node,
+        reserved: Reserved,
+        user_data: Output[str],
+        opts: ResourceOptions,
+    ) -> Machine:
+        """Deliver the node to its host."""
+        given = _given(self._setting, node)
+        provider = node.provider
+        args = HostArgs(
+            node=node.id,
+            provider=provider,
+            ipv4=str(given.ipv4),
+            ipv6=_ipv6(node, given),
+            port=given.ssh.port,
+            user=given.ssh.user,
+            host_keys=given.ssh.host_keys,
+            trust_first=given.ssh.trust_first,
+            admin=[str(network) for network in self._setting.plan.access.admin],
+            ssh_key=self._setting.ssh_keys.apply(lambda keys: keys[provider]),
+            user_data=user_data,
+        )
+        # The name that every other driver gives a server: `--replace '**<node>-instance'`.
+        host = Host(f"{name}-instance", args, opts)
+        return Machine(host, host.instance_id, host.created, Output.from_input(_ipv6(node, given)))
+
+    def access(self, node: Node, reserved: Reserved) -> Mapping[str, Input[str]]:
+        """SSH, as the stack file says it."""
+        ssh = _given(self._setting, node).ssh
+        port = "" if ssh.port == 22 else f"-p {ssh.port} "
+        return {"ssh": Output.concat(f"ssh {port}{ssh.user}@", reserved.ipv4)}
+
+
+def _given(setting: Setting, node: Node) -> Given:
+    host: Given | None = setting.spec.nodes[node.id].host
+    assert host is not None, "the table of drivers sends existing hosts here"
+    return host
+
+
+def _ipv6(node: Node, given: Given) -> str | None:
+    return str(given.ipv6) if node.ipv6 and given.ipv6 is not None else None
