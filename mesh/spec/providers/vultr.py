@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,8 +18,8 @@ class Options(Section):
     image: str = "Debian 13 x64 (trixie)"
     check_account: bool = Field(default=True, alias="checkAccount")
     """Whether a preview asks the account's BGP state: ASN, prefixes and password."""
-    reverse: bool = False
-    """Whether the reserved addresses get reverse names (the node's id)."""
+    reverse: Annotated[str, Field(pattern=r"^([a-z0-9-]{1,63}\.)+[a-z]{2,63}$")] | None = None
+    """Domain of the reverse names of the nodes' main addresses: ``lax-vultr-1.<domain>``."""
 
 
 _ASK_ANY_REGION = IPv6Address("2001:19f0:ffff::1")

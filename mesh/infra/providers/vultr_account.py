@@ -1,0 +1,126 @@
+"""The account at Vultr: its key, and the BGP that it is set up for.
+
+No provider has a resource for the BGP of an account; Vultr's API tells its state, so that a
+preview can say what would leave every session down.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from typing import Any
+
+from pulumi.runtime import config as engine
+
+from mesh.plan import Network
+from mesh.spec import PASSWORD_PREFIX, Problem, Spec
+
+API = "https://api.vultr.com/v2"
+ENDPOINT = "VULTR_API_ENDPOINT"
+"""Names another API than Vultr's own, as it does for Vultr's Ansible collection."""
+DEADLINE = 10.0
+
+KEY = "vultr:apiKey"
+SET_KEY = f"pulumi config set --secret {KEY} (from my.vultr.com/settings/#settingsapi)"
+NO_KEY = Problem(KEY, "unset", "Vultr wants the API key of an account", SET_KEY)
+WRONG_KEY = Problem(KEY, "[secret]", "Vultr does not know this API key", SET_KEY)
+BGP_PAGE = "the account's BGP page (my.vultr.com/bgp)"
+OFF = "or set mesh:providers.vultr.checkAccount to false"
+
+
+def api_key() -> str | None:
+    """The key of the account, as the provider itself finds it."""
+    return engine.get_config(KEY) or os.environ.get("VULTR_API_KEY") or None
+
+
+def refusal(said: str) -> Problem:
+    """What Vultr or the engine said instead of an answer, as a problem."""
+    if "Invalid API token" in said or '"status":401' in said:
+        return WRONG_KEY
+    if "Unauthorized IP address" in said or '"status":403' in said:
+        return Problem(
+            KEY, "[secret]", "Vultr does not take this API key from this machine's address",
+            "add the address under access control at my.vultr.com/settings/#settingsapi",
+        )  # fmt: skip
+    return Problem(
+        "mesh:nodes", "vultr", f"Vultr does not answer: {_sentence(said)}",
+        "try again; `pulumi preview -v 3 --logtostderr` shows more",
+    )  # fmt: skip
+
+
+def problems(spec: Spec, key: str) -> Iterator[Problem]:
+    """Whether the account's BGP is what the stack file says; the password is never shown."""
+    import httpx  # here: it costs a tenth of a second, and a stack may not want the question
+
+    url = f"{os.environ.get(ENDPOINT) or API}/account/bgp"
+    try:
+        answer = httpx.get(url, headers={"Authorization": f"Bearer {key}"}, timeout=DEADLINE)
+        if answer.status_code in (401, 403):
+            yield refusal(f'{answer.text} "status":{answer.status_code}')
+            return
+        answer.raise_for_status()
+        account = dict(answer.json()["bgp_info"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        yield Problem(
+            "mesh:providers.vultr.checkAccount",
+            "true",
+            f"the account's BGP could not be looked at ({type(error).__name__})",
+            f"see {BGP_PAGE}",
+            "warning",
+        )
+        return
+    yield from compared(spec, account, engine.get_config(f"mesh:{PASSWORD_PREFIX}vultr") or "")
+
+
+def compared(spec: Spec, account: Mapping[str, Any], password: str) -> Iterator[Problem]:
+    """What of the account's ``bgp_info`` is not what the stack file says."""
+    if not account.get("enabled"):
+        yield Problem(
+            "mesh:asn", str(spec.asn), "BGP is not enabled for the account at Vultr",
+            f"ask for it on {BGP_PAGE}, {OFF}",
+        )  # fmt: skip
+        return
+    if int(account.get("asn") or 0) != spec.asn:
+        yield Problem(
+            "mesh:asn", str(spec.asn),
+            f"the account's BGP at Vultr is set up for AS{account.get('asn')}",
+            f"have it changed on {BGP_PAGE}, {OFF}",
+        )  # fmt: skip
+    listed = list(_networks(account))
+    for family, prefix in (("ipv4", spec.prefixes.ipv4), ("ipv6", spec.prefixes.ipv6)):
+        if prefix is not None and not any(_covers(network, prefix) for network in listed):
+            known = ", ".join(str(network) for network in listed) or "none"
+            yield Problem(
+                f"mesh:prefixes.{family}", str(prefix),
+                f"the account at Vultr may not announce it (it lists {known})",
+                f"add it on {BGP_PAGE}, {OFF}",
+            )  # fmt: skip
+    if not hmac.compare_digest(str(account.get("password", "")).encode(), password.encode()):
+        yield Problem(
+            f"mesh:{PASSWORD_PREFIX}vultr", "[secret]",
+            "it is not the BGP password of the account at Vultr",
+            f"pulumi config set --secret mesh:{PASSWORD_PREFIX}vultr (from {BGP_PAGE}), {OFF}",
+        )  # fmt: skip
+
+
+def _networks(account: Mapping[str, Any]) -> Iterator[Network]:
+    """``networks``, whose entries have ``v4_subnet`` and ``v4_subnet_len``, or v6 likewise."""
+    for each in account.get("networks") or ():
+        for family in ("v4", "v6"):
+            if each.get(f"{family}_subnet"):
+                size = each[f"{family}_subnet_len"]
+                yield ip_network(f"{each[f'{family}_subnet']}/{size}", strict=False)
+
+
+def _covers(listed: Network, prefix: Network) -> bool:
+    same = listed.version == prefix.version
+    return same and prefix.subnet_of(listed)  # type: ignore[arg-type]  # checked by version
+
+
+def _sentence(said: str) -> str:
+    """What went wrong out of Terraform's list and the API's JSON."""
+    found = re.search(r'"error":"([^"]+)"', said)
+    return found[1] if found else " ".join(said.replace("*", " ").split())[-200:]
