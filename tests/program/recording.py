@@ -91,11 +91,11 @@ class Answers(mocks.Mocks):
     """What the providers would answer; with ``nothing_exists``, only what a preview knows."""
 
     def __init__(self, nothing_exists: bool) -> None:
-        self._nothing_exists = nothing_exists
+        self.nothing_exists = nothing_exists
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         inputs = dict(args.inputs)
-        if self._nothing_exists:
+        if self.nothing_exists:
             return None, inputs
         kind = args.typ.rpartition(":")[2]
         if kind == "Operator":
@@ -169,11 +169,20 @@ def run(
     stack: str = "lab",
     nothing_exists: bool = False,
     secret_keys: Iterable[str] = ("bgpPassword-vultr",),
+    answers: type[Answers] = Answers,
 ) -> Run:
-    """Run the program in a context of its own: no mock, setting or resource outlives it."""
-    given = twin() if config is None else dict(config)
-    secret = [f"mesh:{key}" for key in secret_keys]
-    return contextvars.copy_context().run(_run, given, secret, stack, nothing_exists)
+    """Run the program in a context of its own: no mock, setting or resource outlives it.
+
+    A key without a namespace is one of ``mesh``. ``answers`` are what the providers say.
+    """
+    given = {_full(k): v for k, v in (twin() if config is None else config).items()}
+    secret = [_full(key) for key in secret_keys]
+    asked = answers(nothing_exists)
+    return contextvars.copy_context().run(_run, given, secret, stack, asked)
+
+
+def _full(key: str) -> str:
+    return key if ":" in key else f"mesh:{key}"
 
 
 def twin(**changes: Any) -> dict[str, Any]:
@@ -186,21 +195,21 @@ def twin(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (keys | changes).items() if value is not None}
 
 
-def _run(config: Mapping[str, Any], secret: list[str], stack: str, nothing_exists: bool) -> Run:
+def _run(config: Mapping[str, Any], secret: list[str], stack: str, answers: Answers) -> Run:
     done = Run()
     logger = logging.Logger("engine")
     logger.addHandler(Kept(done.log))
     pulumi.runtime.set_all_config(
-        {f"mesh:{k}": v if isinstance(v, str) else json.dumps(v) for k, v in config.items()},
+        {k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()},
         secret,
     )
     mocks.set_mocks(
-        Answers(nothing_exists),
+        answers,
         project="anycast-mesh",
         stack=stack,
-        preview=nothing_exists,
+        preview=answers.nothing_exists,
         logger=logger,
-        monitor=Recorder(Answers(nothing_exists), done),
+        monitor=Recorder(answers, done),
     )
     settings.SETTINGS.callbacks = Callbacks(done)
 
