@@ -1,4 +1,4 @@
-"""What Vultr has to offer, asked through its provider: images, plans, regions."""
+"""What Vultr has to offer, asked through its provider: images and plans."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def image(name: str) -> Output[int]:
 
 
 def problems(spec: Spec, nodes: Sequence[Node]) -> Iterator[Problem]:
-    """An unknown image, plan or region, a plan that is not sold in a region, a refused key: each
-    distinct thing is asked once. Where the key is refused, that is all there is to say."""
+    """An unknown image or plan, a plan that is not sold in a region, a refused key: each distinct
+    thing is asked once. Where the key is refused, that is all there is to say."""
     try:
         if _ask(sdk.get_os, "name", spec.providers.vultr.image) is None:
             yield Problem(
@@ -48,10 +48,6 @@ class Unanswered(Exception):
 def _places(spec: Spec, nodes: Sequence[Node]) -> Iterator[Problem]:
     sizes = {(node.size, node.bare_metal) for node in nodes}
     sold = {size: _locations(*size) for size in sorted(sizes)}
-    unsold = {
-        node.place for node in nodes if node.place not in (sold[node.size, node.bare_metal] or ())
-    }
-    unknown = {place for place in sorted(unsold) if _ask(sdk.get_region, "id", place) is None}
     for size, locations in sold.items():
         of_size = [node for node in nodes if (node.size, node.bare_metal) == size]
         if locations is None:
@@ -64,21 +60,13 @@ def _places(spec: Spec, nodes: Sequence[Node]) -> Iterator[Problem]:
             )
             continue
         for node in of_size:
-            if node.place not in locations and node.place not in unknown:
+            if node.place not in locations:
                 yield Problem(
                     _plan_key(spec, node),
                     node.size,
                     f"Vultr does not sell this plan in {node.place}, where {node.id} is",
                     f"give {node.id} another plan; this one is sold in {', '.join(locations)}",
                 )
-    for place in sorted(unknown):
-        region = next(node.region for node in nodes if node.place == place)
-        yield Problem(
-            f"mesh:regions.{region}.at.vultr",
-            place,
-            "Vultr has no region of this name",
-            "write the id of one of Vultr's regions, for example lax",
-        )
 
 
 def _plan_key(spec: Spec, node: Node) -> str:
