@@ -25,6 +25,9 @@ class Options(Section):
     """Letter of the zone within a region."""
 
 
+IMAGES = "projects/debian-cloud/global/images/family"
+"""Where the families of Debian images are."""
+
 GCP = Provider(
     name="gcp",
     announces=False,
@@ -36,12 +39,15 @@ GCP = Provider(
     mtu=1460,
     translates=True,
     # cloud.google.com, "Router appliance": two interfaces of a Cloud Router, multihop since an
-    # instance's own subnet is a /32 to it, MD5 per peer.
+    # instance's own subnet is a /32 to it. REST reference of routers: an MD5 key for each peer, of
+    # 80 printable characters. docs.cloud.google.com/network-connectivity/docs/router/concepts/bfd:
+    # BFD with VLAN attachments only, not with router appliances.
     vpc=Vpc(routers=2, multihop=2, password=True, bfd=False),
     # cloud.google.com/compute/docs/metadata: 256 KB per value.
     user_data_limit=262_144,
     options=Options,
     plan_form=r"^[a-z][a-z0-9]*-[a-z0-9-]+$",
+    # A region's place in this table is the number of its subnet: new ones go to the end.
     regions={
         "us-west1": (45.60, -121.18), "us-west2": (33.94, -118.41), "us-west3": (40.79, -111.98),
         "us-west4": (36.08, -115.15), "us-central1": (41.26, -95.86), "us-east1": (33.19, -80.01),
