@@ -1,10 +1,23 @@
-"""Every server has the hook that drains its node, and the hook is registered at every run."""
+"""Every server has the hook that drains its node, registered at every run; and what it does."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from mesh.infra.drain import Way, let_go, node_of
+from mesh.publish import drain as publishing
+from mesh.publish.generation import make_retired
+from mesh.trust import keys
+from mesh.trust.encoding import dump
+from tests.discovery.live import Fleet, Live, live
 from tests.program.recording import run
+from tests.publish.nodes import Nodes, speaking
+
+FLEET = Fleet()
+MIA, SERVER = "mia-vultr-1", "mesh-mia-vultr-1-instance"
 
 
 @pytest.mark.parametrize("nothing_exists", [False, True], ids=["deployed", "never up"])
@@ -23,3 +36,92 @@ def test_nothing_but_servers_waits_for_a_drain() -> None:
     others = [one for one in done.resources.values() if not one.type.endswith("Instance")]
     assert others
     assert not [one.name for one in others if one.before_delete]
+
+
+# --- what it does --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Live]:
+    with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
+        with one.client(FLEET.operator) as client:
+            body = dump(FLEET.generation(5).generation)
+            assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+        yield one
+
+
+def called(url: str, resource: str = SERVER, namespace: str | None = None) -> tuple[str, list[str]]:
+    """The hook's warning, and what it says on the way."""
+    said: list[str] = []
+    warning = let_go("mesh", resource, Way(FLEET.key, {"lax-vultr-1": url}, namespace), said.append)
+    assert FLEET.key not in warning + "".join(said)
+    return warning, said
+
+
+def drained(registry: Live) -> tuple[str, ...]:
+    drains = registry.registry.drains()
+    return () if drains is None else drains.order.nodes
+
+
+def test_a_node_has_withdrawn_before_its_server_goes(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry)):
+        warning, said = called(registry.url)
+    assert warning == ""
+    assert said == [f"{MIA}: draining before its server goes", f"{MIA}: withdrawn"]
+    assert drained(registry) == (MIA,)
+
+
+def test_a_dead_node_is_let_go_with_a_warning(
+    registry: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "DRAIN_SECONDS", 1.0)
+    with speaking(Nodes(FLEET, registry, deaf={MIA})):
+        warning, _ = called(registry.url)
+    assert warning.startswith(f"{MIA}: no word within 1 s that it has withdrawn")
+
+
+def test_a_server_without_a_member_goes_at_once(registry: Live) -> None:
+    """It left by a publication before, or never joined."""
+    warning, said = called(registry.url, "mesh-lax-vultr-7-instance")
+    assert (warning, said) == ("", ["mesh-lax-vultr-7-instance: its node has left already"])
+    assert drained(registry) == ()
+
+
+def test_a_network_that_is_taken_down_is_not_drained_server_by_server(registry: Live) -> None:
+    current = registry.registry.current()
+    assert current is not None
+    envelope, _ = make_retired(FLEET.order(), current.manifest, 6)
+    with registry.client() as client:
+        assert client.ask("PUT", "/api/v1/manifest", dump(envelope)).ok
+    assert called(registry.url) == ("", [f"{SERVER}: the network is taken down"])
+    assert drained(registry) == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "namespace", "words"),
+    [
+        ("https://127.0.0.1:1", None, "no registry answers"),
+        ("https://127.0.0.1:1", "mesh-none-operator", "namespace mesh-none-operator"),
+    ],
+    ids=["no registry answers", "the lab is gone"],
+)
+def test_where_nobody_can_be_told_the_server_goes_with_a_word(
+    url: str, namespace: str | None, words: str
+) -> None:
+    warning, said = called(url, namespace=namespace)
+    assert warning == ""
+    assert len(said) == 1 and words in said[0]
+
+
+@pytest.mark.parametrize(
+    ("resource", "node"),
+    [
+        ("mesh-lax-vultr-1-instance", "lax-vultr-1"),
+        ("mesh-lax-vultr-10-instance", "lax-vultr-10"),
+        ("mesh-lax-vultr-1-server", "lax-vultr-1"),
+        ("mesh-lax-vultr-2-instance", None),
+        ("other-lax-vultr-1-instance", None),
+    ],
+)
+def test_a_server_is_known_by_its_resources_name(resource: str, node: str | None) -> None:
+    assert node_of("mesh", resource, ["lax-vultr-1", "lax-vultr-10"]) == node

@@ -212,7 +212,8 @@ def test_a_node_that_leaves_the_plan_drains_before_the_others_forget_it(
 ) -> None:
     """A second node in Los Angeles comes, is alone there for its clients, and goes again."""
     new = "lax-vultr-2"
-    config = twin.with_keys(tmp_path, {"nodes": {new: {"number": 9}}})
+    # Its addresses are given up with it.
+    config = twin.with_keys(tmp_path, {"nodes": {new: {"number": 9}}, "protect": False})
     twin.pulumi("up", "--yes", "--skip-preview", config=config)
     twin.mesh("drain", "lax-vultr-1")
     try:
