@@ -59,7 +59,9 @@ def list_boxes(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(box) for box in listed], indent=1))
         return
-    table = Table("box", "kind")
+    table = Table()
+    table.add_column("box", no_wrap=True, overflow="fold")
+    table.add_column("kind")
     table.add_column("addresses", no_wrap=True, overflow="fold")
     table.add_column("state")
     table.add_column("faults")
@@ -168,6 +170,12 @@ def _boxes(here: Place, world: Underlay) -> list[Listed]:
     for upstream in world.upstreams:
         addresses = (str(upstream.gateway4), str(upstream.gateway6))
         found.append(Listed(upstream.box, "upstream", addresses, _router(here, upstream.box)))
+        if vpc := upstream.vpc:
+            for router in vpc.routers:
+                own = (str(router.ipv4),)
+                found.append(Listed(router.box, "router", own, _router(here, router.box)))
+            own = (str(vpc.client4),)
+            found.append(Listed(vpc.client, "client", own, _plain(here, vpc.client)))
     for transit in world.transits:
         addresses = (str(transit.exchange4), str(transit.exchange6))
         found.append(Listed(transit.box, "transit", addresses, _router(here, transit.box)))
@@ -189,7 +197,7 @@ def _node(here: Place, node: str, world: Underlay, broken: dict[str, tuple[str, 
     return Listed(
         name=node,
         kind="node",
-        addresses=(str(uplink.ipv4), *([str(uplink.ipv6)] if uplink.ipv6 else [])),
+        addresses=tuple(str(a) for a in (uplink.ipv4, uplink.inside, uplink.ipv6) if a),
         state="absent" if state is None else "running" if boxes.is_running(here, node) else "off",
         faults=tuple(verbs),
         instance_id=state.instance_id if state else None,

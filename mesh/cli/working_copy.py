@@ -41,23 +41,26 @@ def prepare(root: Path, state: Path, environment: dict[str, str]) -> Path:
     # In a folder of its own that is the working copy, and never the committed file.
     (state / "Pulumi.yaml").write_text(PROJECT)
     working = state / f"Pulumi.{STACK}.yaml"
-    _write_copy(root / f"Pulumi.{STACK}.yaml", working, _public_keys(state / "ssh"))
+    _write_copy(root, working, _public_keys(state / "ssh"))
     pulumi = ["pulumi", "--non-interactive", "-C", str(state)]
     _quiet([*pulumi, "stack", "select", "--create", STACK], environment)
-    for key in _missing_passwords(root, working):
+    for key in sorted(_passwords(root, working) - set(_config(working))):
         password = secrets.token_urlsafe(24)
         setting = [*pulumi, "config", "set", "--secret", "--stack", STACK, key]
         _quiet(setting, environment, stdin=password)
     return working
 
 
-def _write_copy(committed: Path, working: Path, keys: list[str]) -> None:
+def _write_copy(root: Path, working: Path, keys: list[str]) -> None:
     """Write the committed file, with what the working copy alone has, as the working copy."""
+    committed = root / f"Pulumi.{STACK}.yaml"
     document: dict[str, Any] = yaml.safe_load(committed.read_text())
     known: dict[str, Any] = yaml.safe_load(working.read_text()) if working.exists() else {}
     config = document.setdefault("config", {})
+    # A twin of another stack now: a password that no provider of this one asks for is refused.
+    wanted = _passwords(root, committed)
     for name, value in known.get("config", {}).items():
-        if name.startswith(f"mesh:{PREFIX}"):
+        if name in wanted:
             config[name] = value
     config["mesh:admin"] = {**config.get("mesh:admin", {}), "keys": keys}
     if "encryptionsalt" in known:
@@ -68,11 +71,14 @@ def _write_copy(committed: Path, working: Path, keys: list[str]) -> None:
         beside.replace(working)
 
 
-def _missing_passwords(root: Path, working: Path) -> list[str]:
-    """Keys of the BGP passwords that the stack needs and has not got."""
-    config = yaml.safe_load(working.read_text())["config"]
-    wanted = [f"mesh:{PREFIX}{name}" for name in needed(load_file(STACK, root, working).spec)]
-    return [key for key in wanted if key not in config]
+def _passwords(root: Path, file: Path) -> set[str]:
+    """Keys of the BGP passwords that a stack file needs, whether it has them or not."""
+    return {f"mesh:{PREFIX}{name}" for name in needed(load_file(STACK, root, file).spec)}
+
+
+def _config(file: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(file.read_text())["config"]
+    return config
 
 
 def _public_keys(folder: Path) -> list[str]:

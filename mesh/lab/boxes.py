@@ -59,13 +59,15 @@ updates: {network: {when: [boot-new-instance, boot]}}
 
 @dataclass(frozen=True, slots=True)
 class BoxState:
-    """A started instance: what a cloud's API would say of it. ``created`` is RFC 3339."""
+    """A started instance: what a cloud's API would say of it. ``created`` is RFC 3339, and
+    ``inside`` the address that it holds where the provider translates."""
 
     instance_id: str
     created: str
     ipv4: IPv4Address
     ipv6: IPv6Address | None
     user_data_sha256: str
+    inside: IPv4Address | None = None
 
 
 _STATE = TypeAdapter(BoxState)
@@ -96,6 +98,7 @@ def start_node(name: str, node: str, world: Underlay, user_data: str) -> BoxStat
             ipv4=uplink.ipv4,
             ipv6=uplink.ipv6,
             user_data_sha256=digest,
+            inside=uplink.inside,
         )
         here.box(node).mkdir(parents=True, exist_ok=True)
         write_state(here, node, state)
@@ -215,7 +218,7 @@ def network_config(uplink: Uplink) -> dict[str, object]:
     """NoCloud network configuration (version 2): static IPv4, IPv6 by router advertisement."""
     interface = {
         "match": {"macaddress": uplink.mac},
-        "addresses": [f"{uplink.ipv4}/32"],
+        "addresses": [f"{uplink.main}/{uplink.length}"],
         # Of the ways to say it, the one for which cloud-init's networkd renderer adds
         # GatewayOnLink: `routes` with `on-link` loses the flag on the way.
         "gateway4": str(uplink.gateway4),

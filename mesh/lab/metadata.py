@@ -19,7 +19,7 @@ def instance(nodes: Path, source: str) -> dict[str, str] | None:
             state: dict[str, str] = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
-        if state.get("ipv4") == source:
+        if (state.get("inside") or state.get("ipv4")) == source:
             return state | {"node": path.parent.name}
     return None
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mesh.lab.errors import LabError
-from mesh.lab.underlay import PRIVATE_ASNS, Transit, Underlay, Uplink, Upstream
+from mesh.lab.underlay import PRIVATE_ASNS, Router, Transit, Underlay, Uplink, Upstream
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
-from mesh.plan.model import UpstreamSession
+from mesh.plan.model import UpstreamSession, VpcSession
 
 LONGEST = {4: 24, 6: 48}
 """The longest prefix that providers and the Internet take, by IP version."""
@@ -88,6 +88,34 @@ def upstream_config(world: Underlay, upstream: Upstream, passwords: Mapping[str,
     )
 
 
+def vpc_config(
+    world: Underlay, upstream: Upstream, router: Router, passwords: Mapping[str, str]
+) -> str:
+    """bird.conf of a BGP speaker of a VPC; ``passwords`` by the names that the sessions use."""
+    sessions = []
+    for uplink in map(world.node, upstream.nodes):
+        for session, address in zip(uplink.vpc, uplink.routers, strict=True):
+            if address == router.ipv4:
+                sessions.append(
+                    {
+                        "name": session_name(uplink.node, "ipv4"),
+                        "neighbor": uplink.main,
+                        "multihop": session.multihop,
+                        "bfd": session.bfd,
+                        "password": _password(session, passwords),
+                    }
+                )
+    return _templates.get_template("vpc.conf.j2").render(
+        router=router,
+        upstream=upstream,
+        vpc=upstream.vpc,
+        asn=world.asn,
+        aggregate=world.prefixes.ipv4,
+        sessions=sessions,
+        bfd=any(session["bfd"] for session in sessions),
+    )
+
+
 def symbol(kind: str, name: str) -> str:
     """A name as BIRD takes it."""
     return f"{kind}_{name.replace('-', '_')}"
@@ -115,7 +143,7 @@ def _session(
     }
 
 
-def _password(session: UpstreamSession, passwords: Mapping[str, str]) -> str | None:
+def _password(session: UpstreamSession | VpcSession, passwords: Mapping[str, str]) -> str | None:
     if session.password is None:
         return None
     password = passwords.get(session.password)

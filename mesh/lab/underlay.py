@@ -1,6 +1,7 @@
 """Every address of the world around the nodes, computed in one place from the plan.
 
 Documentation prefixes only (RFC 5737, RFC 3849): even a packet that got out would go nowhere.
+Inside a VPC, and nowhere else, private ones (RFC 1918), the same in each.
 
 ====================================  =====================================================
 203.0.113.<slot>/32                   a node's main address; its gateway is 203.0.113.254
@@ -9,6 +10,8 @@ Documentation prefixes only (RFC 5737, RFC 3849): even a packet that got out wou
 2001:db8:<region>:ffff::/64           the same in IPv6
 198.51.100.128/25, 2001:db8:ffff::/64 the exchange where the transits meet
 198.51.100.250, 2001:db8:ffff::250    the operator
+172.31.0.<slot>                       what a node holds where its provider translates
+172.31.1.1, .2 and .3, .10            a VPC's gateway, its BGP speakers, one of its instances
 ====================================  =====================================================
 
 Everything derives from numbers that the plan keeps for ever (slot, region index, tunnel number),
@@ -24,7 +27,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 from mesh.lab.errors import LabError
-from mesh.plan.model import Node, Plan, PrefixPair, Region, UpstreamSession
+from mesh.plan.model import Node, Plan, PrefixPair, Region, UpstreamSession, VpcSession
 from mesh.spec.distance import kilometres
 from mesh.spec.providers import PROVIDERS
 
@@ -40,6 +43,9 @@ OPERATOR4 = IPv4Address("198.51.100.250")
 OPERATOR6 = EXCHANGE6[0x250]
 METADATA4 = IPv4Address("169.254.169.254")
 CLIENT_SUBNET = 0xFFFF
+VPC4 = IPv4Network("172.31.0.0/23")
+VPC_GATEWAY, VPC_ROUTERS, VPC_CLIENT = 257, 258, 266
+"""Numbers in the VPC's network above those of all slots; of its BGP speakers the first."""
 
 REGION_LIMIT = 31
 """Region indices 0-30: two rows of documentation ASNs (RFC 5398), the last one kept back."""
@@ -63,7 +69,12 @@ PRIVATE_ASNS = ((64512, 65534), (4200000000, 4294967294))
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """A node's place in the world: its port at the upstream and its main addresses."""
+    """A node's place in the world: its port at the upstream and its main addresses.
+
+    ``inside`` is the address that the node itself holds where its provider translates (1:1 NAT),
+    with ``length`` as its prefix length; ``routers`` are the BGP speakers of its VPC, in the order
+    of ``vpc``, its sessions with them.
+    """
 
     node: str
     upstream: str
@@ -75,11 +86,44 @@ class Uplink:
     ipv6: IPv6Address | None
     announces: bool
     sessions: tuple[UpstreamSession, ...]
+    inside: IPv4Address | None = None
+    length: int = 32
+    routers: tuple[IPv4Address, ...] = ()
+    vpc: tuple[VpcSession, ...] = ()
+
+    @property
+    def main(self) -> IPv4Address:
+        """The IPv4 address that the node itself holds."""
+        return self.inside or self.ipv4
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A BGP speaker of a VPC: an endpoint of AWS's route server, an interface of GCP's Cloud
+    Router. ``number`` is its place among the sessions of the VPC's nodes."""
+
+    box: str
+    number: int
+    ipv4: IPv4Address
+    length: int
+    asn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vpc:
+    """What is private at a provider that translates: its network, its BGP speakers, and a client
+    that has no address in the Internet."""
+
+    network4: IPv4Network
+    mtu: int
+    routers: tuple[Router, ...]
+    client: str
+    client4: IPv4Address
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A provider's router in one region."""
+    """A provider's router in one region; with a VPC behind it where it translates."""
 
     box: str
     provider: str
@@ -91,6 +135,7 @@ class Upstream:
     transit: str
     port: str
     nodes: tuple[str, ...]
+    vpc: Vpc | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,23 +318,59 @@ def _uplink(plan: Plan, node: Node, region: Region) -> Uplink:
         )
     address = mac(node.number)
     network = network6(region, provider_number(node.provider))
-    known = PROVIDERS.get(node.provider)
+    single_hop = any(session.multihop is None for session in node.vpc)
     return Uplink(
         node=node.id,
         upstream=upstream_box(node.provider, node.region),
         port=f"n-{node.id}",
         mac=address,
-        mtu=known.mtu if known else 1500,
+        mtu=_mtu(node.provider),
         ipv4=NODES4[offset],
-        gateway4=GATEWAY4,
+        gateway4=VPC4[VPC_GATEWAY] if node.translated else GATEWAY4,
         ipv6=eui64(network, address) if node.ipv6 else None,
         announces=bool(node.upstreams),
         sessions=node.upstreams,
+        inside=VPC4[offset] if node.translated else None,
+        length=VPC4.prefixlen if single_hop else 32,
+        routers=tuple(VPC4[VPC_ROUTERS + n] for n in range(len(node.vpc))),
+        vpc=node.vpc,
+    )
+
+
+def _mtu(provider: str) -> int:
+    known = PROVIDERS.get(provider)
+    return known.mtu if known else 1500
+
+
+def _vpc(provider: str, region: str, nodes: tuple[Node, ...]) -> Vpc | None:
+    if not any(node.translated for node in nodes):
+        return None
+    box = upstream_box(provider, region)
+    sessions = max((node.vpc for node in nodes), key=len)
+    return Vpc(
+        network4=VPC4,
+        mtu=_mtu(provider),
+        routers=tuple(
+            Router(
+                box=f"{box}-{number}",
+                number=number,
+                ipv4=VPC4[VPC_ROUTERS + number - 1],
+                length=VPC4.prefixlen if session.multihop is None else 32,
+                asn=session.peer_asn,
+            )
+            for number, session in enumerate(sessions, 1)
+        ),
+        client=f"client-{provider}-{region}",
+        client4=VPC4[VPC_CLIENT],
     )
 
 
 def _upstreams(plan: Plan, regions: dict[str, Region]) -> tuple[Upstream, ...]:
-    places = sorted({(node.provider, node.region) for node in plan.nodes})
+    there: dict[tuple[str, str], tuple[Node, ...]] = {}
+    for node in plan.nodes:
+        place = (node.provider, node.region)
+        there[place] = (*there.get(place, ()), node)
+    places = sorted(there)
     networks = {
         (provider, region): network6(regions[region], provider_number(provider))
         for provider, region in places
@@ -305,16 +386,16 @@ def _upstreams(plan: Plan, regions: dict[str, Region]) -> tuple[Upstream, ...]:
             provider=provider,
             region=region,
             asn=_public_asn(plan, provider),
-            gateway4=GATEWAY4,
+            gateway4=vpc.network4[VPC_GATEWAY] if vpc else GATEWAY4,
             gateway6=networks[provider, region][1],
             network6=networks[provider, region],
             transit=transit_box(region),
             port=f"u-{provider}",
-            nodes=tuple(
-                node.id for node in plan.nodes if (node.provider, node.region) == (provider, region)
-            ),
+            nodes=tuple(node.id for node in there[provider, region]),
+            vpc=vpc,
         )
         for provider, region in places
+        for vpc in [_vpc(provider, region, there[provider, region])]
     )
 
 

@@ -22,6 +22,7 @@ from mesh.lab.underlay import (
     Underlay,
     Uplink,
     Upstream,
+    Vpc,
 )
 
 NODES = "nodes"
@@ -31,6 +32,8 @@ EXCHANGE = "exchange"
 UPLINK = "uplink"
 CLIENT = "client"
 TRANSIT = "transit"
+FOREIGN = "foreign"
+"""The counter of what a node sent from the aggregates and its provider does not let out."""
 NODE_INTERFACE = "enp1s0"
 """What Debian calls the first network card of a virtual server."""
 
@@ -102,6 +105,9 @@ def wires(world: Underlay) -> tuple[Wire, ...]:
         found.append(Wire("internet", transit.port, transit.box, EXCHANGE))
     for upstream in world.upstreams:
         found.append(Wire(upstream.transit, upstream.port, upstream.box, TRANSIT))
+        if upstream.vpc is not None:
+            for box, port in _inhabitants(upstream.vpc):
+                found.append(Wire(upstream.box, port, box, UPLINK))
     for client in world.clients:
         found.append(Wire(client.transit, CLIENT, client.box, UPLINK))
     return tuple(found)
@@ -115,6 +121,7 @@ def boxes(world: Underlay) -> tuple[Box, ...]:
         *(_transit(world, transit) for transit in world.transits),
         *(_upstream(world, upstream) for upstream in world.upstreams),
         *(_client(client) for client in world.clients),
+        *(box for upstream in world.upstreams for box in _private(upstream)),
     )
 
 
@@ -133,6 +140,8 @@ def lay(place: Place, world: Underlay) -> None:
         namespaces.ip(box.lines, place.namespace(box.name))
     for upstream in world.upstreams:
         namespaces.nft(NO_REDIRECTS, place.namespace(upstream.box))
+        if upstream.vpc is not None:
+            namespaces.nft(translation(world, upstream), place.namespace(upstream.box))
 
 
 def _links(place: Place, world: Underlay, box: Box, present: dict[str, set[str]]) -> Iterable[str]:
@@ -219,22 +228,63 @@ def source_filter(world: Underlay, uplink: Uplink) -> str:
     """nftables rules at a node's port: what a provider drops of foreign sources (BCP 38).
 
     A node may send from its own addresses and, at a provider that takes its announcements, from
-    the account's aggregates. A node without IPv6 has only what neighbour discovery needs.
+    the account's aggregates; where it does not, what comes from those is counted by a name of its
+    own. Within a VPC any source goes (its driver turns the source/destination check off). A node
+    without IPv6 has only what neighbour discovery needs.
     """
-    own4: list[object] = [uplink.ipv4]
+    own4: list[object] = [uplink.main]
     own6: list[object] = ["::", "fe80::/10", *([uplink.ipv6] if uplink.ipv6 else [])]
+    foreign = ""
     if uplink.announces:
         own4.append(world.prefixes.ipv4)
         own6.extend([world.prefixes.ipv6] if world.prefixes.ipv6 else [])
+    else:
+        vpc = world.upstream(uplink.upstream).vpc
+        if vpc is not None:
+            foreign += f"    ip saddr {world.prefixes.ipv4} ip daddr {vpc.network4} accept\n"
+        for prefix in world.prefixes.both():
+            family = "ip" if prefix.version == 4 else "ip6"
+            foreign += f"    {family} saddr {prefix} counter name {FOREIGN} drop\n"
     table = f"netdev source-{uplink.node}"
     return f"""
 add table {table}
 delete table {table}
 table {table} {{
+  counter {FOREIGN} {{ }}
   chain ingress {{
     type filter hook ingress device "{uplink.port}" priority 0; policy accept;
-    ip saddr != {{ {", ".join(map(str, own4))} }} counter drop
+{foreign}    ip saddr != {{ {", ".join(map(str, own4))} }} counter drop
     ip6 saddr != {{ {", ".join(map(str, own6))} }} counter drop
+  }}
+}}
+"""
+
+
+def translation(world: Underlay, upstream: Upstream) -> str:
+    """nftables rules of a provider that translates: each node's private address and its public
+    one, 1:1 and both ways; and no private source ever leaves for the Internet."""
+    assert upstream.vpc is not None, "only where there is a VPC"
+    pairs = [(node.ipv4, node.inside) for node in map(world.node, upstream.nodes) if node.inside]
+    inwards = ", ".join(f"{public} : {inside}" for public, inside in pairs)
+    outwards = ", ".join(f"{inside} : {public}" for public, inside in pairs)
+    return f"""
+add table ip translation
+delete table ip translation
+table ip translation {{
+  map inwards {{ type ipv4_addr : ipv4_addr; elements = {{ {inwards} }}; }}
+  map outwards {{ type ipv4_addr : ipv4_addr; elements = {{ {outwards} }}; }}
+  chain prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+    dnat to ip daddr map @inwards
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname "{TRANSIT}" snat to ip saddr map @outwards
+    ct status dnat snat to ip saddr map @outwards
+  }}
+  chain last {{
+    type filter hook postrouting priority srcnat + 100; policy accept;
+    oifname "{TRANSIT}" ip saddr {upstream.vpc.network4} counter drop
   }}
 }}
 """
@@ -295,14 +345,18 @@ def _transit(world: Underlay, transit: Transit) -> Box:
 
 
 def _upstream(world: Underlay, upstream: Upstream) -> Box:
+    vpc = upstream.vpc
+    length = 32 if vpc is None else vpc.network4.prefixlen
+    ports = [] if vpc is None else [port for _, port in _inhabitants(vpc)]
     lines = [
         "link set lo up",
         f"link set {TRANSIT} up",
         f"address replace {UPSTREAM_LINK_LOCAL}/64 dev {TRANSIT} nodad",
         # A bridge takes the lowest address of its ports: its own would change with the nodes.
         f"link set {NODES} address {_bridge_mac(upstream)} up",
-        f"address replace {upstream.gateway4}/32 dev {NODES}",
+        f"address replace {upstream.gateway4}/{length} dev {NODES}",
         f"address replace {upstream.gateway6}/{upstream.network6.prefixlen} dev {NODES} nodad",
+        *(f"link set {port} master {NODES} up" for port in ports),
     ]
     for address in own_addresses(world, upstream):
         length = 32 if isinstance(address, IPv4Address) else 128
@@ -340,5 +394,37 @@ def _client(client: Client) -> Box:
             f"address replace {client.ipv6}/{client.network6.prefixlen} dev {UPLINK} nodad",
             f"route replace default via {client.gateway4}",
             f"route replace default via {client.gateway6}",
+        ),
+    )
+
+
+def _inhabitants(vpc: Vpc) -> tuple[tuple[str, str], ...]:
+    """Boxes of a VPC that are no nodes, each with the name of its port at the upstream."""
+    routers = [(router.box, f"r-{router.number}") for router in vpc.routers]
+    return (*routers, (vpc.client, CLIENT))
+
+
+def _private(upstream: Upstream) -> tuple[Box, ...]:
+    """The boxes of an upstream's VPC that are no nodes."""
+    vpc = upstream.vpc
+    if vpc is None:
+        return ()
+    return (
+        *(_inhabitant(upstream, vpc, r.box, r.ipv4, r.length) for r in vpc.routers),
+        _inhabitant(upstream, vpc, vpc.client, vpc.client4, vpc.network4.prefixlen),
+    )
+
+
+def _inhabitant(upstream: Upstream, vpc: Vpc, box: str, address: IPv4Address, length: int) -> Box:
+    """A box with a private address and the VPC's gateway, which it reaches whatever its subnet."""
+    return Box(
+        name=box,
+        sysctl={},
+        bridges=(),
+        lines=(
+            "link set lo up",
+            f"link set {UPLINK} mtu {vpc.mtu} up",
+            f"address replace {address}/{length} dev {UPLINK}",
+            f"route replace default via {upstream.gateway4} dev {UPLINK} onlink",
         ),
     )

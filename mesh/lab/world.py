@@ -127,6 +127,9 @@ def _start_routers(here: Place, world: Underlay, passwords: Mapping[str, str]) -
         bird.ensure(here, transit.box, routers.transit_config(world, transit))
     for upstream in world.upstreams:
         bird.ensure(here, upstream.box, routers.upstream_config(world, upstream, passwords))
+        for router in upstream.vpc.routers if upstream.vpc else ():
+            config = routers.vpc_config(world, upstream, router, passwords)
+            bird.ensure(here, router.box, config)
 
 
 def _start_metadata(here: Place, world: Underlay) -> None:
@@ -151,6 +154,7 @@ def _wait(here: Place, world: Underlay) -> None:
     routers_of_the_world = [
         *(transit.box for transit in world.transits),
         *(upstream.box for upstream in world.upstreams),
+        *(r.box for upstream in world.upstreams if upstream.vpc for r in upstream.vpc.routers),
     ]
     for box in routers_of_the_world:
         try:

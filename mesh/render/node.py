@@ -16,6 +16,9 @@ from mesh.render.templates import rendered
 REPLIES_TABLE = 27218
 """The kernel's table on a member whose default leads to the nearest edge: any free number."""
 
+PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+"""What a VPC's inhabitants have for addresses (RFC 1918, RFC 6598)."""
+
 
 def node_files(
     plan: Plan,
@@ -46,6 +49,7 @@ def node_files(
                 "is_member": Role.MEMBER in node.roles,
                 "has_members": has_members,
                 "replies_table": REPLIES_TABLE,
+                "private4": PRIVATE4,
                 "region": regions[node.region],
                 "v6": plan.prefixes.ipv6 is not None,
                 "mtu": mtu,

@@ -18,6 +18,8 @@ from mesh.spec.problems import Problem, SpecError, shown
 from mesh.spec.secrets import PREFIXES, check_secrets
 
 NAMESPACE = "mesh:"
+EXAMPLES = "examples"
+"""Folder beside the stack files in which a twin's original may lie as well."""
 OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
 """Beginnings of steps in an error's path that stand in no stack file."""
 
@@ -201,7 +203,9 @@ def _twin_of(original: Any, overrides: Mapping[str, Any], root: Path) -> dict[st
             Problem("mesh:twin", shown(original), "a twin names the stack that it copies",
                     "write the name of a stack, for example prod")
         ])  # fmt: skip
-    values = read_stack_file(root / f"Pulumi.{original}.yaml")
+    file = f"Pulumi.{original}.yaml"
+    beside = (root / file, root / EXAMPLES / file)
+    values = read_stack_file(next((path for path in beside if path.exists()), beside[0]))
     if "twin" in values:
         raise SpecError(
             [Problem("mesh:twin", original, "that stack is a twin itself", "name its original")]

@@ -31,6 +31,7 @@ def root(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("Pulumi.yaml", "Pulumi.prod.yaml", "Pulumi.lab.yaml"):
         shutil.copy(checkout() / name, folder / name)
+    shutil.copytree(checkout() / "examples", folder / "examples")
     return folder
 
 
@@ -68,6 +69,27 @@ def test_a_change_of_the_committed_file_reaches_the_working_copy_and_secrets_sta
     after = yaml.safe_load(prepare(root, state, env).read_text())
     assert after["config"].pop("mesh:whoami") is True
     assert after == before
+
+
+@pytest.mark.engine
+@engine
+def test_another_original_is_one_word_in_the_stack_file_and_back_again(root: Path) -> None:
+    state = root / ".mesh"
+    env = environment(checkout(), state)
+
+    def passwords() -> dict[str, object]:
+        config = yaml.safe_load(prepare(root, state, env).read_text())["config"]
+        return {key: value for key, value in config.items() if "bgpPassword-" in key}
+
+    before = passwords()
+    file = root / "Pulumi.lab.yaml"
+    committed = file.read_text()
+    file.write_text(committed.replace("mesh:twin: prod", "mesh:twin: mixed"))
+    mixed = passwords()
+    assert set(mixed) == {f"mesh:bgpPassword-{name}" for name in ("vultr", "gcp", "buyvm")}
+    assert before.items() < mixed.items(), "what is deployed keeps its password"
+    file.write_text(committed)
+    assert passwords() == before, "a password that no provider asks for would be refused"
 
 
 @pytest.mark.engine

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import dataclass
 
 import pytest
 
 from mesh.lab.place import Place, place
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import clear_world, raise_world
-from mesh.plan import AddressPair, Plan
+from mesh.plan import Plan
 from tests.lab.ground import PASSWORDS
-from tests.stacks import plan_of, prod
+from tests.stacks import example, plan_of
 
 
 @dataclass(frozen=True)
@@ -29,18 +28,8 @@ class Raised:
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
-    """The seed's four cities, and a node at a provider that takes no announcements."""
-    plan = plan_of(prod())
-    member = replace(
-        plan.node("lax-vultr-1"),
-        id="lax-aws-1",
-        provider="aws",
-        number=5,
-        announced=AddressPair(IPv4Address("192.30.120.3"), IPv6Address("2620:71:4000::3")),
-        upstreams=(),
-    )
-    nodes = sorted((*plan.nodes, member), key=lambda node: node.id)
-    return replace(plan, nodes=tuple(nodes))
+    """The seed's four cities, members at AWS and GCP, and a host at BuyVM."""
+    return plan_of(example("mixed"), "mixed")
 
 
 @pytest.fixture(scope="session")

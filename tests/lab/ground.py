@@ -13,7 +13,7 @@ from mesh.lab import bird, cgroups, namespaces, wiring
 from mesh.lab.place import NAMESPACES, RUNTIME, STORAGE, Place
 from mesh.lab.underlay import Underlay
 
-PASSWORDS = {"vultr": "a-session-key"}
+PASSWORDS = {"vultr": "a-session-key", "gcp": "a-cloud-routers-key", "buyvm": "a-hosts-key"}
 
 
 def run_in(place: Place, box: str, *command: str) -> subprocess.CompletedProcess[str]:
@@ -60,16 +60,17 @@ SPEAKER = """
 log stderr all;
 router id {router_id};
 protocol device {{ }}
+protocol bfd {{ accept direct; interface "enp1s0" {{ interval 300 ms; }}; }}
 protocol static offers4 {{ ipv4; {routes4} }}
 protocol static offers6 {{ ipv6; {routes6} }}
 {sessions}
 """
 
 SESSION = """
-protocol bgp to_{family} {{
+protocol bgp to_{name} {{
   local {local} as {asn};
   neighbor {neighbor} as {peer_asn};
-  multihop 2;
+  {hops};
   {password}
   connect delay time 1; connect retry time 1; error wait time 1, 2;
   {family} {{ import all; export filter {{ if source != RTS_STATIC then reject;
@@ -103,7 +104,7 @@ def speaker(
     namespaces.ip(
         [
             "link set enp1s0 up",
-            f"address add {uplink.ipv4}/32 dev enp1s0",
+            f"address add {uplink.main}/{uplink.length} dev enp1s0",
             f"route add default via {uplink.gateway4} dev enp1s0 onlink",
             *(f"address add {address} dev lo" for address in serves),
         ],
@@ -130,6 +131,8 @@ def _config(
     paths = "".join(f"if net = {net} then bgp_path.prepend({asn});\n" for net, asn in via.items())
     sessions = [
         SESSION.format(
+            name=session.family,
+            hops="multihop 2",
             family=session.family,
             local=uplink.ipv4 if session.family == "ipv4" else uplink.ipv6,
             asn=world.asn,
@@ -143,6 +146,21 @@ def _config(
             ),
         )
         for session in uplink.sessions
+    ] + [
+        SESSION.format(
+            name=session.name,
+            hops=f"multihop {session.multihop}" if session.multihop else "direct; bfd on",
+            family="ipv4",
+            local=uplink.main,
+            asn=world.asn,
+            neighbor=router,
+            peer_asn=session.peer_asn,
+            password=f'authentication md5; password "{PASSWORDS[session.password]}";'
+            if session.password
+            else "",
+            paths="\n".join(line for line in paths.splitlines() if ":" not in line),
+        )
+        for session, router in zip(uplink.vpc, uplink.routers, strict=True)
     ]
     return SPEAKER.format(
         router_id=uplink.ipv4,

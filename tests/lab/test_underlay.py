@@ -13,7 +13,7 @@ from mesh.lab.errors import LabError
 from mesh.lab.underlay import Underlay, underlay
 from mesh.plan import Plan, Region
 from mesh.plan.model import Address
-from tests.stacks import plan_of, prod
+from tests.stacks import example, plan_of, prod
 
 DOCUMENTATION = (
     IPv4Network("192.0.2.0/24"),
@@ -65,6 +65,36 @@ def test_the_seeds_nodes_have_the_addresses_that_their_slots_say() -> None:
         "ewr-vultr-1": ("203.0.113.17", "2001:db8:2:1:6d:65ff:fe73:4"),
         "mia-vultr-1": ("203.0.113.25", "2001:db8:3:1:6d:65ff:fe73:3"),
     }
+
+
+def test_who_is_translated_holds_a_private_address_in_a_vpc_of_its_provider() -> None:
+    world = underlay(plan_of(example("mixed"), "mixed"))
+    assert {
+        u.node: (str(u.ipv4), str(u.main), u.length, u.mtu) for u in world.nodes if u.inside
+    } == {
+        "lax-aws-1": ("203.0.113.3", "172.31.0.3", 23, 1500),
+        "ord-gcp-1": ("203.0.113.13", "172.31.0.13", 32, 1460),
+    }
+    for uplink in world.nodes:
+        upstream = world.upstream(uplink.upstream)
+        assert (upstream.vpc is not None) == (uplink.inside is not None)
+        assert uplink.gateway4 == upstream.gateway4
+        if upstream.vpc is not None:
+            assert uplink.routers == tuple(r.ipv4 for r in upstream.vpc.routers)
+            held = {uplink.inside, upstream.gateway4, upstream.vpc.client4, *uplink.routers}
+            assert len(held) == 5
+            assert all(address in upstream.vpc.network4 for address in held)
+            assert {r.asn for r in upstream.vpc.routers} == {s.peer_asn for s in uplink.vpc}
+
+
+def test_an_existing_host_has_the_sessions_of_its_own_section() -> None:
+    world = underlay(plan_of(example("mixed"), "mixed"))
+    uplink = world.node("ewr-buyvm-1")
+    assert (str(uplink.ipv4), uplink.inside, uplink.announces) == ("203.0.113.21", None, True)
+    assert {(s.peer_asn, str(s.neighbor)) for s in uplink.sessions} == {
+        (53667, "192.0.2.1"), (53667, "2001:db8:53:667::1"),
+    }  # fmt: skip
+    assert world.upstream("upstream-buyvm-ewr").asn == 53667
 
 
 def test_the_operator_stands_where_the_lab_stack_admits_him() -> None:

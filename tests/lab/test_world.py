@@ -67,7 +67,7 @@ def test_raising_it_again_changes_nothing(raised: Raised) -> None:
 
 def test_a_missing_session_password_is_named(raised: Raised) -> None:
     with pytest.raises(LabError, match="mesh:bgpPassword-vultr is missing or empty"):
-        raise_world(raised.plan, raised.name, {})
+        raise_world(raised.plan, raised.name, PASSWORDS | {"vultr": ""})
 
 
 def test_passwords_are_in_files_of_root_only(raised: Raised) -> None:
@@ -174,11 +174,68 @@ def test_the_accounts_addresses_are_sources_only_where_they_may_be_announced(
     serves = [f"{service}/32"]
     with speaker(raised.place, raised.world, "lax-vultr-1", AGGREGATES[:1], serves=serves):
         assert pings(raised.place, "lax-vultr-1", client, service)
-    with speaker(raised.place, raised.world, "lax-aws-1", (), serves=serves):
+    with speaker(raised.place, raised.world, "lax-aws-1", AGGREGATES[:1], serves=serves):
         assert pings(raised.place, "lax-aws-1", client), "the node has no uplink"
-        before = _dropped(raised, "lax-aws-1")
+        assert _foreign(raised, "lax-aws-1") == 0
         assert not pings(raised.place, "lax-aws-1", client, service, wait=1)
-        assert _dropped(raised, "lax-aws-1") > before
+        assert _foreign(raised, "lax-aws-1") > 0
+        # Within a VPC any source goes.
+        vpc = raised.world.upstream("upstream-aws-lax").vpc
+        assert vpc is not None
+        assert pings(raised.place, vpc.client, service), "the VPC's route to the member"
+
+
+@pytest.mark.parametrize("node", ["lax-aws-1", "ord-gcp-1"])
+def test_a_member_is_known_to_the_world_by_another_address_than_its_own(
+    raised: Raised, node: str
+) -> None:
+    uplink, client = raised.world.node(node), raised.world.client("client-mia")
+    with speaker(raised.place, raised.world, node, ()):
+        assert uplink.main != uplink.ipv4
+        assert pings(raised.place, node, client.ipv4), "its own word, under its public address"
+        assert pings(raised.place, client.box, uplink.ipv4), "the world's word"
+        assert not pings(raised.place, client.box, uplink.main, wait=0.6)
+        assert not pings(raised.place, client.box, f"{uplink.gateway4}", wait=0.6)
+
+
+@pytest.mark.parametrize("node", ["lax-aws-1", "ord-gcp-1"])
+def test_the_speakers_of_a_vpc_accept_the_aggregate_and_nothing_else(
+    raised: Raised, node: str
+) -> None:
+    vpc = raised.world.upstream(raised.world.node(node).upstream).vpc
+    assert vpc is not None
+    offers = [net for net in VERDICTS if ":" not in net]
+    with speaker(raised.place, raised.world, node, offers, via={"192.30.121.0/24": 64999}):
+        for number, router in enumerate(vpc.routers, 1):
+            name = session_name(node, "ipv4")
+            until(
+                lambda box=router.box, name=name: (
+                    bird.sessions(raised.place, box)[name]  # type: ignore[misc]
+                    == "Established"
+                ),
+                f"the session with {router.box}",
+            )
+            until(partial(_learned, raised, router.box, AGGREGATES[0]), "the aggregate")
+            refused = bird.ask(raised.place, router.box, f"show route filtered protocol {name}")
+            assert all(net in refused for net in offers if net != AGGREGATES[0])
+            assert not any(
+                _learned(raised, router.box, net) for net in offers if net != AGGREGATES[0]
+            )
+            heard = bird.ask(raised.place, node, f"show route protocol to_vpc{number}")
+            assert "0.0.0.0/0" in heard, "a bait that no node may take"
+        upstream = raised.world.node(node).upstream
+        until(partial(_in_kernel, raised, upstream, AGGREGATES[0]), "the VPC's own route")
+        transit = raised.world.upstream(upstream).transit
+        assert AGGREGATES[0] not in bird.ask(raised.place, transit, "show route")
+
+
+def _learned(raised: Raised, box: str, net: str) -> bool:
+    """Whether a speaker has taken a route from a node."""
+    return net in bird.ask(raised.place, box, f'show route {net} where proto ~ "n_*"')
+
+
+def _in_kernel(raised: Raised, box: str, net: str) -> bool:
+    return net in run_in(raised.place, box, "ip", "route", "show", net).stdout
 
 
 def test_a_source_that_is_nobodys_is_dropped_at_the_port(raised: Raised) -> None:
@@ -242,8 +299,17 @@ def _dropped(raised: Raised, node: str) -> int:
         for item in json.loads(rules)["nftables"]
         if item.get("rule", {}).get("table") == f"source-{node}"
         for part in item["rule"]["expr"]
-        if "counter" in part
+        if isinstance(part.get("counter"), dict)
     )
+
+
+def _foreign(raised: Raised, node: str) -> int:
+    """Packets from the aggregates that a provider did not let out of a member."""
+    box = raised.world.node(node).upstream
+    table = ("netdev", f"source-{node}")
+    text = run_in(raised.place, box, "nft", "-j", "list", "counter", *table, wiring.FOREIGN).stdout
+    (counter,) = [i["counter"] for i in json.loads(text)["nftables"] if "counter" in i]
+    return int(counter["packets"])
 
 
 def _md5_failures(raised: Raised, box: str) -> int:

@@ -30,7 +30,7 @@ from mesh.lab.underlay import underlay
 from mesh.publish import Fleet, Order, PublishError
 from mesh.trust.keys import join_token
 from tests.program.recording import OPERATOR, PASSWORD, UNKNOWN
-from tests.stacks import plan_of
+from tests.stacks import example, plan_of
 
 PLAN = plan_of({"twin": "prod"}, "lab")
 MORE = plan_of({"twin": "prod", "nodes": {"lax-vultr-2": {"number": 9}}}, "lab")
@@ -133,7 +133,19 @@ class TestAddress:
         wanted = {"lab": "tests", "node": "mia-vultr-1", "slot": 25, "with_ipv6": True}
         outs = AddressProvider().create(wanted).outs
         uplink = underlay(PLAN).node("mia-vultr-1")
-        assert outs == wanted | {"ipv4": "203.0.113.25", "ipv6": str(uplink.ipv6)}
+        own = {"ipv4": "203.0.113.25", "ipv6": str(uplink.ipv6), "inside": None, "routers": []}
+        assert outs == wanted | own
+
+    def test_who_is_translated_holds_another_address_and_has_routers_to_speak_with(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mixed = underlay(plan_of(example("mixed"), "mixed"))
+        monkeypatch.setattr(mesh.lab.world, "load", lambda _name: mixed)
+        wanted = {"lab": "tests", "node": "ord-gcp-1", "slot": 13, "with_ipv6": False}
+        outs = AddressProvider().create(wanted).outs
+        assert outs is not None
+        assert (outs["ipv4"], outs["inside"]) == ("203.0.113.13", "172.31.0.13")
+        assert outs["routers"] == ["172.31.1.2", "172.31.1.3"]
 
     def test_a_node_without_ipv6_gets_none(self) -> None:
         wanted = {"lab": "tests", "node": "mia-vultr-1", "slot": 25, "with_ipv6": False}

@@ -417,3 +417,13 @@ def test_a_twin_differs_only_where_it_says_so_and_never_reads_the_originals_secr
     assert twin.spec.nodes == source.spec.nodes
     assert [str(n) for n in twin.spec.admin.ssh] == ["198.51.100.250/32"]
     assert "mesh:bgpPassword-vultr" in {p.key for p in twin.problems if p.severity == "preview"}
+
+
+def test_a_twins_original_lies_beside_it_or_among_the_examples(tmp_path: Path) -> None:
+    examples = tmp_path / "examples"
+    examples.mkdir()
+    text = (ROOT / "examples" / "Pulumi.mixed.yaml").read_text()
+    (examples / "Pulumi.mixed.yaml").write_text(text)
+    assert load("lab", {"twin": "mixed"}, tmp_path).spec.asn == 27218
+    (tmp_path / "Pulumi.mixed.yaml").write_text(text.replace("mesh:asn: 27218", "mesh:asn: 3320"))
+    assert load("lab", {"twin": "mixed"}, tmp_path).spec.asn == 3320

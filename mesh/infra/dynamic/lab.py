@@ -121,14 +121,23 @@ def _reserved(props: Properties) -> Properties:
 
     uplink = load(props["lab"]).node(props["node"])
     ipv6 = str(uplink.ipv6) if props["with_ipv6"] and uplink.ipv6 else None
-    return {**props, "ipv4": str(uplink.ipv4), "ipv6": ipv6}
+    return {
+        **props,
+        "ipv4": str(uplink.ipv4),
+        "ipv6": ipv6,
+        "inside": str(uplink.inside) if uplink.inside else None,
+        "routers": [str(router) for router in uplink.routers],
+    }
 
 
 class LabAddress(Resource, module="lab", name="Address"):
-    """The public addresses of a node, reserved before the node exists."""
+    """The public addresses of a node, reserved before the node exists; with the one that it holds
+    itself where its provider translates, and the BGP speakers of its VPC."""
 
     ipv4: Output[str]
     ipv6: Output[str | None]
+    inside: Output[str]
+    routers: Output[list[str]]
 
     def __init__(
         self,
@@ -146,6 +155,8 @@ class LabAddress(Resource, module="lab", name="Address"):
             "with_ipv6": with_ipv6,
             "ipv4": None,
             "ipv6": None,
+            "inside": None,
+            "routers": None,
         }
         super().__init__(AddressProvider(), name, props, opts)
 

@@ -52,7 +52,10 @@ class Lab:
             f"{name}-address", self._lab, node.id, node.slot, node.ipv6, self._inside(opts)
         )
         self._addresses6[node.id] = address.ipv6
-        return Reserved(address.ipv4)
+        if not node.translated:
+            return Reserved(address.ipv4)
+        routers = [address.routers[number] for number in range(len(node.vpc))]
+        return Reserved(address.ipv4, address.inside, routers)
 
     def boot(
         self,
