@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi_aws import ec2, vpc
 
 from mesh.infra.dynamic.birth import Birth
 from mesh.infra.providers import aws_questions
+from mesh.infra.providers import aws_sdk as sdk
 from mesh.infra.providers.aws_ground import Ground
 from mesh.infra.providers.aws_questions import by_place, inside, options_of, packed
 from mesh.infra.providers.aws_site import Site
@@ -38,8 +38,8 @@ class Aws:
             )
             for place, here in by_place(setting.plan).items()
         }
-        self._interfaces: dict[str, ec2.NetworkInterface] = {}
-        self._associations: dict[str, ec2.EipAssociation] = {}
+        self._interfaces: dict[str, sdk.NetworkInterface] = {}
+        self._associations: dict[str, sdk.EipAssociation] = {}
 
     @staticmethod
     def problems(setting: Setting) -> Iterator[Problem]:
@@ -53,7 +53,7 @@ class Aws:
         site = ground.site
         address = inside(self._answers[node.place].network, node.number)
         assert address is not None, "problems() has looked"
-        interface = ec2.NetworkInterface(
+        interface = sdk.NetworkInterface(
             f"{name}-interface",
             region=node.place,
             subnet_id=ground.subnet,
@@ -66,7 +66,7 @@ class Aws:
             tags=site.tags(f"{name}-interface", node.id),
             opts=opts,
         )
-        public = ec2.Eip(
+        public = sdk.Eip(
             f"{name}-address",
             region=node.place,
             domain="vpc",
@@ -75,7 +75,7 @@ class Aws:
         )
         loose = ResourceOptions.merge(opts, ResourceOptions(protect=False))
         self._interfaces[node.id] = interface
-        self._associations[node.id] = ec2.EipAssociation(
+        self._associations[node.id] = sdk.EipAssociation(
             f"{name}-association",
             region=node.place,
             allocation_id=public.allocation_id,
@@ -84,7 +84,7 @@ class Aws:
             opts=ResourceOptions.merge(loose, ResourceOptions(depends_on=ground.gateway)),
         )
         for session, router in zip(node.vpc, ground.routers, strict=True):
-            vpc.RouteServerPeer(
+            sdk.RouteServerPeer(
                 f"{name}-{session.name}",
                 region=node.place,
                 route_server_endpoint_id=router.route_server_endpoint_id,
@@ -119,7 +119,7 @@ class Aws:
         ground, interface = self._grounds[node.place], self._interfaces[node.id]
         site = ground.site
         first = [self._associations[node.id], *ground.ready]
-        instance = ec2.Instance(
+        instance = sdk.Instance(
             f"{name}-instance",
             region=node.place,
             ami=self._answers[node.place].image,

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from pulumi import Input, Output, Resource
-from pulumi_aws import ec2, vpc
 
+from mesh.infra.providers import aws_sdk as sdk
 from mesh.infra.providers.aws_site import Site
 from mesh.infra.providers.openings import Opening, openings
 from mesh.plan import Network, Node, Plan
@@ -59,7 +59,7 @@ class Firewall:
         self._openings = openings(site.plan, site.nodes)
         names = {COMMON} | {group_of(site.plan, opening) for opening in self._openings}
         self._groups = {
-            suffix: ec2.SecurityGroup(
+            suffix: sdk.SecurityGroup(
                 f"{site.name}-{suffix}",
                 region=site.place,
                 vpc_id=vpc_id,
@@ -82,7 +82,7 @@ class Firewall:
         return [group.id for group in self._groups.values()]
 
     def guard(
-        self, addresses: Mapping[str, Output[str]], routers: list[vpc.RouteServerEndpoint]
+        self, addresses: Mapping[str, Output[str]], routers: list[sdk.RouteServerEndpoint]
     ) -> None:
         """A rule for every source that may reach a node, named after it."""
         for opening in self._openings:
@@ -93,7 +93,7 @@ class Firewall:
         self,
         opening: Opening,
         addresses: Mapping[str, Output[str]],
-        routers: list[vpc.RouteServerEndpoint],
+        routers: list[sdk.RouteServerEndpoint],
     ) -> Iterator[tuple[str, Input[str]]]:
         if opening.node is not None:
             yield "", Output.format("{0}/32", addresses[opening.node])
@@ -101,12 +101,12 @@ class Firewall:
             for number, router in enumerate(routers, 1):
                 yield f"-{number}", Output.format("{0}/32", router.eni_address)
         for network in opening.networks:
-            yield f"-{slug(network)}", str(network)
+            yield slug(network), str(network)
 
     def _let_in(self, suffix: str, opening: Opening, source: Input[str]) -> None:
         first, last = opening.ports or (-1, -1)
         name, icmp6 = f"{self._site.name}-{suffix}", opening.protocol == "icmp"
-        vpc.SecurityGroupIngressRule(
+        sdk.SecurityGroupIngressRule(
             name,
             region=self._site.place,
             security_group_id=self._groups[group_of(self._site.plan, opening)].id,
@@ -119,9 +119,9 @@ class Firewall:
             opts=self._site.opts,
         )
 
-    def _let_out(self, suffix: str, **cidr: str) -> vpc.SecurityGroupEgressRule:
+    def _let_out(self, suffix: str, **cidr: str) -> sdk.SecurityGroupEgressRule:
         name = f"{self._site.name}-{suffix}"
-        return vpc.SecurityGroupEgressRule(
+        return sdk.SecurityGroupEgressRule(
             name,
             region=self._site.place,
             security_group_id=self._groups[COMMON].id,
@@ -133,5 +133,8 @@ class Firewall:
 
 
 def slug(network: Network) -> str:
-    """A network in the name of a resource, which may hold no double colon (it parts a URN)."""
-    return f"{str(network.network_address).replace(':', '-')}_{network.prefixlen}"
+    """The end of a rule's name that says the network: nothing for the whole world. A name may hold
+    no double colon (it parts a URN)."""
+    if network.prefixlen == 0:
+        return ""
+    return "-" + str(network).replace(":", "-").replace("/", "-")

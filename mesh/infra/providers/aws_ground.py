@@ -6,8 +6,8 @@ from __future__ import annotations
 from ipaddress import IPv6Network
 
 from pulumi import Input, Resource
-from pulumi_aws import ec2, vpc
 
+from mesh.infra.providers import aws_sdk as sdk
 from mesh.infra.providers.aws_firewall import Firewall
 from mesh.infra.providers.aws_questions import Answers, nodes_side
 from mesh.infra.providers.aws_site import Site
@@ -30,7 +30,7 @@ class Ground:
             self._vpc: Input[str] = given.vpc
             self.subnet: Input[str] = given.subnet
             self._route_table: Input[str] = given.route_table
-        self._reserved = ec2.SubnetCidrReservation(
+        self._reserved = sdk.SubnetCidrReservation(
             f"{site.name}-nodes",
             region=site.place,
             subnet_id=self.subnet,
@@ -47,7 +47,7 @@ class Ground:
     def _make_network(self, answers: Answers) -> None:
         """A VPC of one subnet, open to the Internet in both families."""
         name, place = self.site.name, self.site.place
-        net = ec2.Vpc(
+        net = sdk.Vpc(
             f"{name}-vpc",
             region=place,
             cidr_block=str(answers.network),
@@ -55,7 +55,7 @@ class Ground:
             tags=self.site.tags(f"{name}-vpc"),
             opts=self.site.opts,
         )
-        subnet = ec2.Subnet(
+        subnet = sdk.Subnet(
             f"{name}-subnet",
             region=place,
             vpc_id=net.id,
@@ -66,7 +66,7 @@ class Ground:
             # AWS opens zones, and a node may want another size; neither moves a fleet.
             opts=self.site.own(ignore_changes=["availability_zone"]),
         )
-        gateway = ec2.InternetGateway(
+        gateway = sdk.InternetGateway(
             f"{name}-gateway",
             region=place,
             vpc_id=net.id,
@@ -76,10 +76,10 @@ class Ground:
         self._vpc, self.subnet, self.gateway = net.id, subnet.id, [gateway]
         self._make_routes(gateway)
 
-    def _make_routes(self, gateway: ec2.InternetGateway) -> None:
+    def _make_routes(self, gateway: sdk.InternetGateway) -> None:
         """Routes stand apart from their table: the Route Server writes its own into it."""
         name, place = self.site.name, self.site.place
-        table = ec2.RouteTable(
+        table = sdk.RouteTable(
             f"{name}-routes",
             region=place,
             vpc_id=self._vpc,
@@ -88,14 +88,14 @@ class Ground:
         )
         self._route_table = table.id
         self.ready = [
-            ec2.RouteTableAssociation(
+            sdk.RouteTableAssociation(
                 f"{name}-routed",
                 region=place,
                 subnet_id=self.subnet,
                 route_table_id=table.id,
                 opts=self.site.opts,
             ),
-            ec2.Route(
+            sdk.Route(
                 f"{name}-default4",
                 region=place,
                 route_table_id=table.id,
@@ -103,7 +103,7 @@ class Ground:
                 gateway_id=gateway.id,
                 opts=self.site.opts,
             ),
-            ec2.Route(
+            sdk.Route(
                 f"{name}-default6",
                 region=place,
                 route_table_id=table.id,
@@ -113,25 +113,25 @@ class Ground:
             ),
         ]
 
-    def _make_routers(self, asn: int) -> list[vpc.RouteServerEndpoint]:
+    def _make_routers(self, asn: int) -> list[sdk.RouteServerEndpoint]:
         """The Route Server: BGP speakers in the subnet that write what they learn into its
         routes."""
         name, place = self.site.name, self.site.place
-        server = vpc.RouteServer(
+        server = sdk.RouteServer(
             f"{name}-router",
             region=place,
             amazon_side_asn=asn,
             tags=self.site.tags(f"{name}-router"),
             opts=self.site.opts,
         )
-        associated = vpc.RouteServerVpcAssociation(
+        associated = sdk.RouteServerVpcAssociation(
             f"{name}-router-vpc",
             region=place,
             route_server_id=server.route_server_id,
             vpc_id=self._vpc,
             opts=self.site.opts,
         )
-        vpc.RouteServerPropagation(
+        sdk.RouteServerPropagation(
             f"{name}-router-routes",
             region=place,
             route_server_id=associated.route_server_id,
@@ -139,7 +139,7 @@ class Ground:
             opts=self.site.opts,
         )
         return [
-            vpc.RouteServerEndpoint(
+            sdk.RouteServerEndpoint(
                 f"{name}-{session.name}",
                 region=place,
                 route_server_id=associated.route_server_id,

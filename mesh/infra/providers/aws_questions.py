@@ -12,10 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-import pulumi_aws as aws
-from pulumi_aws import ec2
-
 from mesh.infra.providers import aws_firewall
+from mesh.infra.providers import aws_sdk as sdk
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
@@ -157,7 +155,7 @@ def _noise(name: str) -> str:
 def _of_the_cloud(setting: Setting, known: dict[str, Answers]) -> Iterator[Problem]:
     """What only AWS can say: one question for all regions, and a few for each."""
     try:
-        enabled = aws.get_regions().names
+        enabled = sdk.get_regions().names
         for place, here in by_place(setting.plan).items():
             if place not in enabled:
                 yield Problem(
@@ -200,7 +198,7 @@ class _Inquiry:
     def _ask_image(self) -> Iterator[Problem]:
         name = self._options.image
         try:
-            found = ec2.get_ami(
+            found = sdk.get_ami(
                 owners=[DEBIAN],
                 filters=[{"name": "name", "values": [name]}],
                 most_recent=True,
@@ -219,7 +217,7 @@ class _Inquiry:
     def _ask_subnet(self, given: Given) -> Iterator[Problem]:
         key = f"{OPTIONS}.given.{self._place}"
         try:
-            found = ec2.get_subnet(id=given.subnet, region=self._place)
+            found = sdk.get_subnet(id=given.subnet, region=self._place)
         except Exception as error:
             if "no matching EC2 Subnet" not in str(error) and "InvalidSubnetID" not in str(error):
                 raise
@@ -245,7 +243,7 @@ class _Inquiry:
 
     def _ask_zones(self) -> Iterator[Problem]:
         """A subnet lies in one zone, and not every zone has every size."""
-        found = ec2.get_instance_type_offerings(
+        found = sdk.get_instance_type_offerings(
             location_type="availability-zone",
             filters=[{"name": "instance-type", "values": self._sizes()}],
             region=self._place,
@@ -267,7 +265,7 @@ class _Inquiry:
             yield self._no_size(self._nodes[0], f"{where} has {sizes}, and a subnet lies in one")
 
     def _ask_processors(self) -> Iterator[Problem]:
-        fitting = ec2.get_instance_types(
+        fitting = sdk.get_instance_types(
             filters=[
                 {"name": "instance-type", "values": self._sizes()},
                 {"name": "processor-info.supported-architecture", "values": [self._architecture]},
