@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bench import preview, startup, thousand
+from bench import clouds, preview, startup, thousand
 
 Figures = Callable[[], Iterator[tuple[str, float, str]]]
 
@@ -16,6 +16,7 @@ BENCHES: dict[str, Figures] = {
     "thousand": thousand.figures,
     "startup": startup.figures,
     "preview": preview.figures,
+    "clouds": clouds.figures,
 }
 """Every bench: a new one is one file and one line."""
 
