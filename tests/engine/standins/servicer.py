@@ -94,6 +94,11 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
         self._cloud = cloud
         self._configs: dict[str, dict[str, str]] = {}
 
+    def Handshake(self, _request: Any, context: Any) -> NoReturn:  # noqa: N802
+        # As the bridge: the engine goes on with what Configure says.
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no handshake")
+        raise AssertionError("abort raises")
+
     def Attach(self, _request: Any, _context: Any) -> empty_pb2.Empty:  # noqa: N802
         return empty_pb2.Empty()
 

@@ -112,14 +112,14 @@ def _server(cloud: Cloud, identity: str, inputs: Values) -> Values:
     number = cloud.count()
     ipv6 = f"2001:19f0:{number:x}::" if inputs.get("enableIpv6") else ""
     return {
-        "mainIp": address.outputs["subnet"] if address else f"198.19.0.{number}",
+        "mainIp": address.outputs["subnet"] if address else f"127.19.0.{number}",
         "v6MainIp": f"{ipv6}1" if ipv6 else "",
         "v6Network": ipv6,
         "v6NetworkSize": 64 if ipv6 else 0,
         "defaultPassword": f"default-password-of-{identity}",
         "dateCreated": BORN,
         "status": "active",
-        "gatewayV4": "198.18.0.1",
+        "gatewayV4": "127.18.0.1",
         "netmaskV4": "255.255.254.0",
     }
 
@@ -132,7 +132,7 @@ def _instance(cloud: Cloud, identity: str, inputs: Values) -> Values:
 def _reserved(cloud: Cloud, _identity: str, inputs: Values) -> Values:
     number = cloud.count()
     return {
-        "subnet": f"198.18.{number // 250}.{number % 250 + 2}",
+        "subnet": f"127.18.{number // 250}.{number % 250 + 2}",
         "subnetSize": 32 if inputs["ipType"] == "v4" else 64,
     }
 
@@ -312,7 +312,7 @@ REVERSE_IPV4 = Kind(  # resource_vultr_reverse_ipv4.go: there is no Update
     resource=sdk.ReverseIpv4,
     rules={"instanceId": REPLACES, "ip": REPLACES, "reverse": REPLACES},  # ForceNew
     identify=_address,
-    compute=lambda _cloud, _id, _inputs: {"gateway": "198.18.0.1", "netmask": "255.255.254.0"},
+    compute=lambda _cloud, _id, _inputs: {"gateway": "127.18.0.1", "netmask": "255.255.254.0"},
 )
 
 REVERSE_IPV6 = Kind(  # resource_vultr_reverse_ipv6.go: there is no Update
