@@ -54,7 +54,9 @@ def _of_rule(plan: Plan, nodes: Sequence[Node], rule: Rule) -> Iterator[Opening]
             for mate in sorted({link.peer for node in nodes for link in node.links}):
                 yield Opening(f"{rule.name}-{mate}", 4, rule.protocol, rule.ports, node=mate)
         case "routers":
-            yield Opening(rule.name, 4, rule.protocol, rule.ports, routers=True)
+            # Not every VPC's routers speak BFD, which is what comes over UDP.
+            if rule.protocol == "tcp" or any(s.bfd for node in nodes for s in node.vpc):
+                yield Opening(rule.name, 4, rule.protocol, rule.ports, routers=True)
         case "anyone":
             # A packet for the aggregates comes in at edges only: members' clouds have none.
             if any(node.upstreams for node in nodes):
