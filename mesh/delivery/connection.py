@@ -15,11 +15,12 @@ import asyncssh
 from mesh.delivery.problems import DeliveryError, Unreachable
 from mesh.spec.problems import Problem
 
-KEEPALIVE, MISSED = 5, 3
-"""Seconds between two questions whether the host is still there, and how many may go unanswered:
-a link that was cut is told after 15 s."""
+MISSED = 3
+"""How many questions whether the host is still there may go unanswered, one each half of the
+target's patience: a link that was cut is told after 15 to 20 s."""
 
-_ALGORITHMS = {"ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"]}
+_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
+_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """How a host shows a key of this type, where not by its own name (RFC 8332)."""
 
 _SOURCE = "receiver.py"
@@ -125,7 +126,7 @@ async def connected(target: Target) -> AsyncIterator[Link]:
             client_keys=[client],
             client_factory=lambda: judge,
             known_hosts=([], [], []),
-            server_host_key_algs=_algorithms(expected) if expected else "default",
+            server_host_key_algs=_algorithms(expected),
             # Nothing of the operator's own set-up: what is not in the stack does not count.
             config=None,
             agent_path=None,
@@ -133,7 +134,7 @@ async def connected(target: Target) -> AsyncIterator[Link]:
             preferred_auth="publickey",
             connect_timeout=target.patience,
             login_timeout=target.patience,
-            keepalive_interval=KEEPALIVE,
+            keepalive_interval=target.patience / 2,
             keepalive_count_max=MISSED,
         )
     except (OSError, asyncssh.Error, TimeoutError) as error:
@@ -198,8 +199,10 @@ def scan(address: str, port: int) -> str:
 
 
 def _algorithms(expected: Sequence[asyncssh.SSHKey]) -> list[str]:
-    kinds = [key.get_algorithm() for key in expected]
-    return [name for kind in dict.fromkeys(kinds) for name in _ALGORITHMS.get(kind, [kind])]
+    """Those of the keys that were given come first: a host shows the first that it has, and a
+    wrong one can be named if any other type is taken as well."""
+    kinds = dict.fromkeys((*(key.get_algorithm() for key in expected), *_TYPES))
+    return [name for kind in kinds for name in _ALGORITHMS.get(kind, (kind,))]
 
 
 def _text(key: asyncssh.SSHKey) -> str:
@@ -224,15 +227,6 @@ def _refused(
                 "installed anew, or somebody else answers in its place",
                 "compare with the provider's console, and only if it is the host's own set "
                 f"hostKeys to [\"{_text(judge.shown)}\"]",
-            )
-        )  # fmt: skip
-    if isinstance(error, asyncssh.KeyExchangeFailed):
-        return DeliveryError(
-            Problem(
-                target.key("ssh.hostKeys"), known or "[]",
-                f"the host at {where} has no key of that type",
-                f"give one that `{scan(target.address, target.port)}` shows, once you have "
-                "compared it with the provider's console",
             )
         )  # fmt: skip
     if isinstance(error, asyncssh.PermissionDenied):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -94,7 +95,7 @@ def withdraw(target: Target, instance_id: str, say: Say) -> None:
 
 
 async def _withdraw(target: Target, instance_id: str, say: Say) -> None:
-    async with connected(target) as link, link.receiver() as far:
+    async with connected(target) as link, _rooted(link) as far:
         record = (await far.ask("look"))["record"]
         if record is not None and record["instance"] != instance_id:
             say(f"{target.node}: the host is {record['instance']} by now, which is left alone")
@@ -107,7 +108,7 @@ async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
     parts = parcel(load.user_data)
     async with connected(target) as link:
         say(f"{target.node}: logged in as {target.user} at {target.address}")
-        async with link.receiver() as far:
+        async with _rooted(link) as far:
             record = await _own_record(link, far, parts)
             if record is None or not record["done"]:
                 await _examined(link, load)
@@ -120,10 +121,11 @@ async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
                 record = None
             if record is not None:
                 say(f"{target.node}: going on with a delivery that was cut")
-            items = (*_bundle(parts, load.bundle), *parts.items)
+            bundle = _bundle(parts, load.bundle)
+            items = (*bundle, *parts.items)
             instance = await _begin(far, parts, items)
             written = await _send(target, far, items, say)
-            if any(item.path == _bundle_path(parts) for item in items):
+            if bundle:
                 await far.ask("link", path=f"{HOME}/bundle.pyz", to=f"bundles/{parts.bundle}.pyz")
             await far.ask("keys", user=target.user, keys=list(parts.keys))
             closed = await far.ask("close")
@@ -135,6 +137,16 @@ async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
         await far.ask("start")
     say(f"{target.node}: {len(written)} files delivered, its bootstrap runs")
     return Delivered(instance, _now(), link.shown, tuple(written))
+
+
+@asynccontextmanager
+async def _rooted(link: Link) -> AsyncIterator[Receiver]:
+    """The host's side, once it is known that it can be root there."""
+    refused = tuple(fitness.root(link.target, await fitness.said(link)))
+    if refused:
+        raise DeliveryError(*refused)
+    async with link.receiver() as far:
+        yield far
 
 
 async def _own_record(link: Link, far: Receiver, parts: Parcel) -> dict[str, Any] | None:
@@ -191,15 +203,17 @@ async def _send(target: Target, far: Receiver, items: Sequence[Item], say: Say) 
             await far.ask("take", sha256=item.sha256, offset=offset, data=piece)
             if size > CHUNK:
                 sent = min(offset + CHUNK, size)
-                say(f"{target.node}: {item.path}: {sent >> 10} of {size >> 10} kB")
+                name = item.path.rpartition("/")[2]
+                say(f"{target.node}: {name}: {sent >> 10} of {size >> 10} kB")
         await far.ask("put", path=item.path, mode=item.mode, sha256=item.sha256)
     return list(offsets)
 
 
 def _bundle(parts: Parcel, bundle: bytes) -> tuple[Item, ...]:
-    """The bundle, where it is the one that the user data name; else a registry will have it."""
+    """The bundle, where it is the one that the user data name; else a registry will have it. A
+    registry waits for a push: its bootstrap makes its certificate meanwhile."""
     item = Item(_bundle_path(parts), bundle, 0o644)
-    return (item,) if item.sha256 == parts.bundle else ()
+    return (item,) if item.sha256 == parts.bundle and not parts.registry else ()
 
 
 def _bundle_path(parts: Parcel) -> str:

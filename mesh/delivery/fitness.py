@@ -52,13 +52,14 @@ def problems(
     target: Target, words: Said, ipv6: str | None, admin: Sequence[Network]
 ) -> Iterator[Problem]:
     """What keeps this host from becoming a node."""
-    yield from _root(target, words)
+    yield from root(target, words)
     yield from _system(target, words)
     yield from _addresses(target, words, ipv6)
     yield from _source(target, words, admin)
 
 
-def _root(target: Target, words: Said) -> Iterator[Problem]:
+def root(target: Target, words: Said) -> Iterator[Problem]:
+    """What keeps the user from becoming root there."""
     if not words.get("root"):
         yield Problem(
             target.key("ssh.user"), target.user,

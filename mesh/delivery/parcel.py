@@ -43,11 +43,13 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """What is delivered. ``operator`` is the public key that tells our network from another's,
-    ``bundle`` the SHA-256 of what the node runs, ``digest`` that of the whole text."""
+    ``bundle`` the SHA-256 of what the node runs, ``digest`` that of the whole text; ``registry``
+    says that the operator pushes the bundle there."""
 
     node: str
     operator: str
     bundle: str
+    registry: bool
     digest: str
     items: tuple[Item, ...]
     keys: tuple[str, ...]
@@ -72,6 +74,7 @@ def parcel(user_data: str) -> Parcel:
         node=seed["node"],
         operator=seed["operator"],
         bundle=seed["bundle"],
+        registry=seed["registry"],
         digest=sha256(user_data.encode()).hexdigest(),
         items=items,
         keys=tuple(document.get("ssh_authorized_keys", ())),

@@ -9,6 +9,7 @@ before the first thing is changed, and goes last.
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -33,6 +34,7 @@ RECORD = DELIVERY / "record.json"
 ASIDE = DELIVERY / "aside"
 PARTS = DELIVERY / "parts"
 INSTANCE = ETC / "instance-id"
+TURN = Path("/run/lock/anycast-mesh-delivery")
 RULESET = "/etc/nftables.conf"
 START = "/var/lib/cloud/scripts/per-boot/anycast-mesh"
 OWN = (ETC, HOME, Path("/run/anycast-mesh"), Path("/usr/local/lib/anycast-mesh"))
@@ -336,7 +338,6 @@ def start(_request: Record) -> Answer:
     """Enable and start, as cloud-init would at every boot."""
     record = must_record()
     must("sh", START)
-    os.sync()
     write_record(record | {"done": True})
     shutil.rmtree(PARTS, ignore_errors=True)
     return {}
@@ -381,7 +382,6 @@ def remove(request: Record) -> Answer:
     for inner in (*HOME.glob("*"), *HOME.glob("state/*")):
         if inner not in (DELIVERY, STATE):
             shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
-    os.sync()
     RECORD.unlink(missing_ok=True)
     shutil.rmtree(HOME, ignore_errors=True)
     return {"removed": True}
@@ -512,25 +512,42 @@ OPERATIONS: dict[str, Callable[[Record], Answer]] = {
 }
 
 
-def answer(line: str) -> Answer:
-    """The answer to one request."""
+def answer(line: str, whose: str) -> Answer:
+    """The answer to one request, if it is still this session's turn."""
     try:
         request = json.loads(line)
-        return {"answer": OPERATIONS[request["do"]](request)}
+        with TURN.open("r+") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if turn.read() != whose:
+                raise Refused("another delivery or removal has taken over")
+            return {"answer": OPERATIONS[request["do"]](request)}
     except Refused as error:
         return {"refused": str(error)}
     except (OSError, KeyError, ValueError) as error:
         return {"refused": f"{type(error).__name__}: {error}"}
 
 
+def take_turn() -> str:
+    """From here on requests of older sessions are refused: what a cut connection still has in
+    flight may come at any time."""
+    whose = os.urandom(16).hex()
+    descriptor = os.open(TURN, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "r+") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        turn.truncate()
+        turn.write(whose)
+    return whose
+
+
 def main() -> None:
     """Serve requests until standard input ends; or remove, by hand."""
     os.umask(0o022)
+    whose = take_turn()
     if sys.argv[1:] == ["remove"]:
-        print(json.dumps(answer('{"do": "remove"}')))
+        print(json.dumps(answer('{"do": "remove"}', whose)))
         return
     for line in sys.stdin:
-        print(json.dumps(answer(line)), flush=True)
+        print(json.dumps(answer(line, whose)), flush=True)
 
 
 if __name__ == "__main__":
