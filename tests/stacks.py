@@ -35,9 +35,13 @@ def with_members() -> dict[str, Any]:
     return values
 
 
+HOST_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq8+VFWQoJO8pTUM6M0CXfIMyc5+wZgLR3CUVjGv/d9"  # nobody's
+)
 EXISTING = {
     "ipv4": "203.0.113.77",
     "ipv6": "2001:db8::77",
+    "ssh": {"hostKeys": [HOST_KEY]},
     "upstream": {
         "peerAsn": 53667, "ipv4": "192.0.2.1", "ipv6": "2001:db8::1", "multihop": 2,
         "password": True,

@@ -17,7 +17,7 @@ from typing import Any
 from mesh.spec import abilities
 from mesh.spec.distance import kilometres
 from mesh.spec.ids import provider_of, split_id
-from mesh.spec.model import Admin, Node, Prefixes, Region, Service, Tunnels
+from mesh.spec.model import Admin, Host, Node, Prefixes, Region, Service, Tunnels
 from mesh.spec.problems import Problem, shown
 from mesh.spec.providers import PROVIDERS, Provider
 
@@ -486,6 +486,116 @@ def check_overlaps(sections: Sections) -> Iterator[Problem]:
             )  # fmt: skip
 
 
+# IANA "Special-Purpose Address Registries": nobody out there can send to these. Documentation's are
+# taken: the lab lives in them.
+NOWHERE = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+            "172.16.0.0/12", "192.168.0.0/16", "224.0.0.0/3",
+        ),
+    )
+)  # fmt: skip
+GLOBAL6 = IPv6Network("2000::/3")
+
+
+def check_hosts(sections: Sections) -> Iterator[Problem]:
+    """An existing host is one that the world can reach, that we can tell from others, and whose
+    session can come up."""
+    nodes: Mapping[str, Node] = sections.get("nodes") or {}
+    owners: dict[object, str] = {}
+    for node_id, node in nodes.items():
+        if node.host is None:
+            continue
+        key = f"mesh:nodes.{node_id}.host"
+        for family in ("ipv4", "ipv6"):
+            address = getattr(node.host, family)
+            if address is None:
+                continue
+            yield from _check_host_address(f"{key}.{family}", address, sections)
+            if address in owners:
+                yield Problem(
+                    f"{key}.{family}", str(address), f"it is {owners[address]}'s already",
+                    "a host is one node",
+                )  # fmt: skip
+            owners.setdefault(address, node_id)
+        yield from _check_host_keys(f"{key}.ssh", node.host)
+        if node.host.upstream is not None:
+            yield from _check_host_session(f"{key}.upstream", node, sections)
+
+
+def _check_host_address(
+    key: str, address: IPv4Address | IPv6Address, sections: Sections
+) -> Iterator[Problem]:
+    reachable = (
+        address in GLOBAL6
+        if isinstance(address, IPv6Address)
+        else not any(address in network for network in NOWHERE)
+    )
+    if not reachable:
+        yield Problem(
+            key, str(address), "nobody on the Internet can send to it",
+            "give the public address that the provider's panel shows",
+        )  # fmt: skip
+    prefixes: Prefixes | None = sections.get("prefixes")
+    own = () if prefixes is None else (prefixes.ipv4, prefixes.ipv6)
+    if any(network is not None and address in network for network in own):
+        yield Problem(
+            key, str(address), "it lies inside the aggregate, which is there once the mesh is",
+            "give the address that its provider gave it",
+        )  # fmt: skip
+
+
+def _check_host_keys(key: str, host: Host) -> Iterator[Problem]:
+    ssh = host.ssh
+    for number, text in enumerate(ssh.host_keys):
+        if _key_body(text) is None:
+            yield Problem(
+                f"{key}.hostKeys[{number}]", shown(text), "it is not a host's public key",
+                f"copy a line of `{scan(host)}`, without the address",
+            )  # fmt: skip
+    if not ssh.host_keys and not ssh.trust_first:
+        yield Problem(
+            f"{key}.hostKeys", "[]",
+            "whoever answers in the host's place would be believed, and given its node",
+            f"`{scan(host)}` shows its key: compare it with the provider's console; or set "
+            "trustFirst: true, which takes the first key that is shown and no other one ever after",
+        )  # fmt: skip
+    if ssh.host_keys and ssh.trust_first:
+        yield Problem(
+            f"{key}.trustFirst", "true", "hostKeys says already which key is believed",
+            "remove one of the two",
+        )  # fmt: skip
+
+
+def scan(host: Host) -> str:
+    """The command that shows a host's key."""
+    port = "" if host.ssh.port == 22 else f" -p {host.ssh.port}"
+    return f"ssh-keyscan -t ed25519{port} {host.ipv4}"
+
+
+def _check_host_session(key: str, node: Node, sections: Sections) -> Iterator[Problem]:
+    host = node.host
+    assert host is not None and host.upstream is not None, "the caller has looked"
+    if host.upstream.ipv4 is None and host.upstream.ipv6 is None:
+        yield Problem(
+            key, f"peerAsn {host.upstream.peer_asn}", "a session needs a neighbour",
+            "add ipv4, ipv6 or both: the provider's BGP page names them",
+        )  # fmt: skip
+    if host.upstream.peer_asn == sections.get("asn"):
+        yield Problem(
+            f"{key}.peerAsn", str(host.upstream.peer_asn), "it is this network's own ASN",
+            "give the provider's",
+        )  # fmt: skip
+    if host.upstream.ipv6 is not None and node.ipv6 and host.ipv6 is None:
+        yield Problem(
+            f"{key}.ipv6", str(host.upstream.ipv6),
+            "the host has no IPv6 address that such a session could start from",
+            "add host.ipv6, or remove this neighbour",
+        )  # fmt: skip
+
+
 CHECKS: tuple[Check, ...] = (
     check_asn,
     check_prefixes,
@@ -494,6 +604,7 @@ CHECKS: tuple[Check, ...] = (
     check_admin,
     check_regions,
     check_nodes,
+    check_hosts,
     check_roles,
     check_services,
 )

@@ -142,7 +142,11 @@ def test_a_stack_file_may_say_where() -> None:
     [
         (EXISTING, {"bgpPassword-buyvm", "bgpPassword-gcp", "bgpPassword-vultr", "sshKey-buyvm"}),
         (
-            {"ipv4": "203.0.113.77", "upstream": {"peerAsn": 53667, "ipv4": "192.0.2.1"}},
+            {
+                "ipv4": "203.0.113.77",
+                "ssh": {"trustFirst": True},
+                "upstream": {"peerAsn": 53667, "ipv4": "192.0.2.1"},
+            },
             {"bgpPassword-gcp", "bgpPassword-vultr", "sshKey-buyvm"},
         ),
     ],
