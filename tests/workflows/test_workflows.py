@@ -178,8 +178,7 @@ class Runner:
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """A stack of one node in the lab; whatever happens, nothing of it stays."""
     folder, state = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("state")
-    for name in (".venv", ".github", "mesh", "setup", "templates", "requirements.lock",
-                 "pyproject.toml", "Pulumi.yaml"):  # fmt: skip
+    for name in (".venv", "mesh", "templates", "Pulumi.yaml"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "__main__.py").write_text((ROOT / "__main__.py").read_text())
     values = prod() | {
@@ -212,12 +211,24 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
             os.environ["MESH_LAB"] = before
 
 
-@pytest.mark.engine
-def test_the_environment_is_made_from_the_lock(runner: Runner) -> None:
+def test_the_environment_is_made_from_the_lock(tmp_path: Path) -> None:
+    """In a checkout of its own, with the one package that an editable install needs: the real
+    environment is in use by whoever else works here."""
+    shutil.copytree(
+        ROOT / "setup", tmp_path / "setup", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "mesh").mkdir()
+    (tmp_path / "mesh" / "__init__.py").touch()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text())
+    (lock,) = [entry for entry in entries if entry.startswith("setuptools==")]
+    (tmp_path / "requirements.lock").write_text(lock.rstrip() + "\n")
     (install,) = [step for step in steps(READY) if "run" in step]
-    done = runner.command(install["run"])
+    path = {"PATH": os.environ["PATH"], "GITHUB_PATH": str(tmp_path / "path")}
+    done = Runner(tmp_path, os.environ | path).command(install["run"])
     assert done.returncode == 0, done.stderr
-    assert Path(runner.environment["GITHUB_PATH"]).read_text().strip().endswith("/.venv/bin")
+    assert (tmp_path / "path").read_text() == f"{tmp_path}/.venv/bin\n"
+    assert (tmp_path / ".venv" / "bin" / "mesh").exists()
 
 
 @pytest.mark.engine
