@@ -1,7 +1,7 @@
 """The production network at Vultr, by the real engine on the stand-in: in order, one stack's life.
 
-No node ever boots behind the stand-in, so the publication, which waits for all of them, is left
-out (the twin proves it); everything that Vultr is asked for is here.
+Behind it boot nodes that join, report and drain by the user data that Vultr was given
+(:mod:`tests.engine.inhabitants`), so that every update goes through to its generation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 
 from tests.engine.clouds import KEYS, PASSWORD, deployment, production, steps
 from tests.engine.conftest import Engine, changed, secrets_of
+from tests.engine.inhabitants import inhabited, vultr_servers
 from tests.engine.standins.account import Account, answering
 from tests.engine.standins.cloud import Cloud, Failure, Kind
 from tests.engine.standins.schema import inputs_of
@@ -24,8 +25,7 @@ from tests.stacks import prod
 pytestmark = pytest.mark.engine
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
-UNPUBLISHED = ("--exclude", "**mesh-generation")
-UP = ("up", "--yes", "--skip-preview", *UNPUBLISHED)
+UP = ("up", "--yes", "--skip-preview")
 BGP = {
     "enabled": True,
     "asn": 27218,
@@ -54,7 +54,10 @@ def engine(
 ) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("vultr")
     secret = {"vultr:apiKey": KEY, "mesh:bgpPassword-vultr": PASSWORD}
-    with deployment(folder, production(), [cloud], secret) as engine:
+    with (
+        deployment(folder, production(), [cloud], secret) as engine,
+        inhabited(folder / "inhabitants", lambda: vultr_servers(cloud)),
+    ):
         environment = {**engine.environment, "VULTR_API_ENDPOINT": account.url}
         yield Engine(engine.state, engine.stack, engine.config, environment)
 
@@ -194,28 +197,29 @@ FRA = {
     "block": "192.30.120.48/29",
     "slots": {"vultr-1": "192.30.120.49"},
 }
+PUBLISHED = {"mesh-generation": "update"}
 ALL_WIREGUARD = {f"mesh-vultr-wireguard-{node}": "replace" for node in NODES}
 EDITS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
-    "a setting of the network": ({"whoami": False}, {}),
+    "a setting of the network": ({"whoami": False}, PUBLISHED),
     "another key to log in with": (
         {"admin": {"ssh": ["207.231.1.46/32"], "keys": [*KEYS, KEYS[0].replace("A A", "C C")]}},
-        {"mesh-vultr-key-*": "create"},
+        {"mesh-vultr-key-*": "create"} | PUBLISHED,
     ),
     "another network to log in from": (
         {"admin": {"ssh": ["207.231.1.46/32", "192.0.2.7/32"], "keys": KEYS}},
-        {"mesh-vultr-ssh-v4-192.0.2.7-32": "create"},
+        {"mesh-vultr-ssh-v4-192.0.2.7-32": "create"} | PUBLISHED,
     ),
     "another registry port (user data, hostname and rules)": (
         {"registry": {"port": 9443}},
-        {"mesh-vultr-registry-v4": "replace", "mesh-vultr-registry-v6": "replace"},
+        {"mesh-vultr-registry-v4": "replace", "mesh-vultr-registry-v6": "replace"} | PUBLISHED,
     ),
     "a larger plan for one node": (
         {"nodes": prod()["nodes"] | {"mia-vultr-1": {"number": 3, "plan": "vc2-2c-4gb"}}},
-        {"mesh-mia-vultr-1-instance": "update"},
+        {"mesh-mia-vultr-1-instance": "update"} | PUBLISHED,
     ),
     "IPv6 off at one node": (
         {"nodes": prod()["nodes"] | {"mia-vultr-1": {"number": 3, "ipv6": False}}},
-        {"mesh-mia-vultr-1-instance": "update"},
+        {"mesh-mia-vultr-1-instance": "update"} | PUBLISHED,
     ),
     "reverse names": (
         {"providers": {"vultr": {"reverse": "example.net"}}},
@@ -227,7 +231,7 @@ EDITS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
                 "web": prod()["services"]["web"] | {"ports": {"tcp": [80, 443], "udp": [443]}}
             }
         },
-        {"mesh-vultr-service-udp-443-v4": "create", "mesh-vultr-service-udp-443-v6": "create"},
+        {f"mesh-vultr-service-udp-443-{v}": "create" for v in ("v4", "v6")} | PUBLISHED,
     ),
     "a region more": (
         {
@@ -240,6 +244,7 @@ EDITS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "mesh-fra-vultr-1-address": "create",
             "mesh-fra-vultr-1-instance": "create",
             "mesh-vultr-wireguard-fra-vultr-1": "create",
+            **PUBLISHED,
             **ALL_WIREGUARD,  # the range of ports has grown
         },
     ),
@@ -253,14 +258,14 @@ class TestEdits:
     def test_touches_exactly(
         self, engine: Engine, tmp_path: Path, keys: dict[str, Any], touched: dict[str, str]
     ) -> None:
-        found = steps(changed(engine, tmp_path, keys), *UNPUBLISHED)
+        found = steps(changed(engine, tmp_path, keys))
         assert _named(found) == touched
 
     def test_a_newer_image_replaces_no_server(self, engine: Engine, cloud: Cloud) -> None:
         before = cloud.facts["images"]
         cloud.facts["images"] = [{**row, "id": "9999"} for row in before if row["name"] == DEBIAN]
         try:
-            assert steps(engine, *UNPUBLISHED) == {}
+            assert steps(engine) == {}
         finally:
             cloud.facts["images"] = before
 
@@ -271,7 +276,9 @@ class TestEdits:
         before = cloud.named("mesh-ord-vultr-1-instance")
         (urn,) = [r["urn"] for r in engine.resources() if r["urn"].endswith("ord-vultr-1-instance")]
         cloud.forget_events()
-        engine.run("up", "--yes", "--skip-preview", "--target-replace", urn)
+        done = engine.run(*UP, "--replace", urn)
+        assert "ord-vultr-1: draining before its server goes" in done.stdout
+        assert "ord-vultr-1: made anew, and drained no more" in done.stdout
         after = cloud.named("mesh-ord-vultr-1-instance")
         assert after.id != before.id
         assert after.outputs["mainIp"] == before.outputs["mainIp"]
@@ -314,7 +321,7 @@ class TestRegionLess:
         return changed(engine, tmp_path, {"nodes": nodes})
 
     def test_its_address_is_given_up_explicitly(self, engine: Engine, without: Engine) -> None:
-        refused = without.run("preview", *UNPUBLISHED, check=False)
+        refused = without.run("preview", check=False)
         assert refused.returncode
         assert "pulumi state unprotect" in refused.stdout + refused.stderr
         name = "mesh-mia-vultr-1-address"
@@ -322,20 +329,26 @@ class TestRegionLess:
         engine.run("state", "unprotect", urn, "--yes")
 
     def test_touches_exactly_what_is_there_for_it(self, without: Engine) -> None:
-        assert steps(without, *UNPUBLISHED) == dict.fromkeys(
-            [
-                "mesh-mia",
-                "mesh-mia-vultr-1",
-                "mesh-mia-vultr-1-address",
-                "mesh-mia-vultr-1-instance",
-                "mesh-vultr-wireguard-mia-vultr-1",
-            ],
-            "delete",
+        assert (
+            steps(without)
+            == dict.fromkeys(
+                [
+                    "mesh-mia",
+                    "mesh-mia-vultr-1",
+                    "mesh-mia-vultr-1-address",
+                    "mesh-mia-vultr-1-instance",
+                    "mesh-vultr-wireguard-mia-vultr-1",
+                ],
+                "delete",
+            )
+            | PUBLISHED
         )
 
     def test_leaves_nothing_of_it(self, without: Engine, cloud: Cloud) -> None:
         cloud.forget_events()
-        without.run(*UP)
+        done = without.run(*UP)
+        assert "mia-vultr-1: leaving, and drained first" in done.stdout
+        assert "mia-vultr-1: withdrawn" in done.stdout
         assert not [made for made in cloud.made.values() if "mia-vultr-1" in made.name]
         assert {operation for operation, _, _ in cloud.happened()} == {"delete"}
 
@@ -363,6 +376,7 @@ def test_what_must_survive_is_not_deleted_by_accident(engine: Engine, cloud: Clo
 
 def test_destroy_leaves_nothing(engine: Engine, cloud: Cloud) -> None:
     given_up = ("--run-program", "--config", "mesh:protect=false")
-    engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    done = engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    assert "4 of 4 withdrawn" in done.stdout
     assert engine.resources() == []
     assert cloud.made == {}

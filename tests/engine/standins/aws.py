@@ -55,8 +55,8 @@ UNKNOWN_KEY = (
 )
 
 
-def authorize(_cloud: Cloud, config: Mapping[str, str]) -> None:
-    if (config.get("accessKey"), config.get("secretKey")) != (ACCESS_KEY, SECRET_KEY):
+def authorize(cloud: Cloud, config: Mapping[str, str]) -> None:
+    if (config.get("accessKey"), config.get("secretKey")) != cloud.facts["key"]:
         raise Refused(UNKNOWN_KEY)
 
 
@@ -734,6 +734,7 @@ def aws() -> Cloud:
     cloud.authorize = lambda config: authorize(cloud, config)
     every = [zone for zones in ZONES.values() for zone in zones]
     cloud.facts = {
+        "key": (ACCESS_KEY, SECRET_KEY),
         "regions": sorted(ZONES),
         "images": [
             _image("ami-0a", "debian-12-amd64-20260101-1", "x86_64", "2026-01-01"),

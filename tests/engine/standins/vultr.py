@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import ediri_vultr as sdk
@@ -24,7 +25,6 @@ from tests.engine.standins.cloud import (
 from tests.engine.standins.schema import Misfit, Values
 
 KEY = "THE-API-KEY-OF-THE-TESTS-0123456789"
-BORN = "2026-01-01T00:00:00+00:00"
 DEBIAN = "Debian 13 x64 (trixie)"
 MAX_RULES = 50
 REGIONS = ("lax", "ord", "mia", "ewr", "fra", "nrt", "ams")
@@ -34,6 +34,11 @@ VPS = ("vc2-1c-1gb", "vc2-2c-4gb", "vhp-1c-2gb-amd")
 def refused(text: str, status: int) -> Refused:
     """The API's own form of an error."""
     return Refused(json.dumps({"error": text, "status": status}, separators=(",", ":")))
+
+
+def _now() -> str:
+    """As the API writes a date; a node's token is good for a day from the birth of its server."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def authorize(cloud: Cloud, config: Mapping[str, str]) -> None:
@@ -117,7 +122,7 @@ def _server(cloud: Cloud, identity: str, inputs: Values) -> Values:
         "v6Network": ipv6,
         "v6NetworkSize": 64 if ipv6 else 0,
         "defaultPassword": f"default-password-of-{identity}",
-        "dateCreated": BORN,
+        "dateCreated": _now(),
         "status": "active",
         "gatewayV4": "127.18.0.1",
         "netmaskV4": "255.255.254.0",
@@ -145,8 +150,8 @@ def _detach(cloud: Cloud, made: Made) -> None:
 
 def _group(_cloud: Cloud, _identity: str, _inputs: Values) -> Values:
     return {
-        "dateCreated": BORN,
-        "dateModified": BORN,
+        "dateCreated": _now(),
+        "dateModified": _now(),
         "instanceCount": 0,
         "ruleCount": 0,
         "maxRuleCount": MAX_RULES,
@@ -304,7 +309,7 @@ SSH_KEY = Kind(  # resource_vultr_ssh_key.go
     args=sdk.SSHKeyArgs,
     resource=sdk.SSHKey,
     rules={"name": UPDATES, "sshKey": UPDATES},  # SSHKey.Update
-    compute=lambda _cloud, _id, _inputs: {"dateCreated": BORN},
+    compute=lambda _cloud, _id, _inputs: {"dateCreated": _now()},
 )
 
 REVERSE_IPV4 = Kind(  # resource_vultr_reverse_ipv4.go: there is no Update

@@ -1,0 +1,235 @@
+"""Who boots behind a stand-in: nodes that know nothing but the user data that the cloud was given.
+
+They are as real as the operator can tell: a registry listens (uvicorn, TLS, SQLite) on the address
+of its server, nodes join with the token of their seed from their own addresses, report every
+generation as applied, obey drain orders, and withdraw when they are retired. What they never do is
+route a packet; the twin does that. So a cloud whose servers can be met here has to give addresses
+of 127.0.0.0/8.
+
+    with inhabited(tmp_path, lambda: vultr_servers(cloud)):
+        engine.run("up", "--yes", "--skip-preview")
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import yaml
+
+from mesh.agent import places
+from mesh.discovery import paths, serve
+from mesh.discovery.client import Client, Unreachable
+from mesh.discovery.registry import Registry
+from mesh.discovery.serve import Settings
+from mesh.discovery.store import Store
+from mesh.facts import Facts
+from mesh.trust import joining, keys, signing
+from mesh.trust.documents import Health, Report
+from mesh.trust.encoding import dump
+from mesh.trust.requests import Signer
+from mesh.trust.signing import Purpose
+from tests.discovery.live import certify
+from tests.engine.standins.cloud import Cloud
+
+TICK = 0.1
+
+
+@dataclass(frozen=True)
+class Server:
+    """A machine as its cloud made it. ``inside`` is the address that it holds itself where the
+    cloud translates; ``user_data`` is the text that cloud-init reads."""
+
+    instance_id: str
+    ipv4: str
+    ipv6: str | None
+    user_data: str
+    inside: str | None = None
+
+
+def vultr_servers(cloud: Cloud) -> list[Server]:
+    """The servers at Vultr."""
+    return [
+        Server(made.id, made.outputs["mainIp"], made.outputs["v6MainIp"] or None,
+               made.inputs["userData"])
+        for kind in ("Instance", "BareMetalServer")
+        for made in cloud.of(kind)
+    ]  # fmt: skip
+
+
+@dataclass
+class Inhabitant:
+    """A node on one instance: its keys, and what it has said so far."""
+
+    server: Server
+    identity: str = field(default_factory=lambda: keys.new_signing_key()[0])
+    sealing: str = field(default_factory=lambda: keys.new_exchange_key()[1])
+    joined: set[str] = field(default_factory=set)
+    """Registries by instance that have its request."""
+    heard: tuple[object, ...] = ()
+
+    def __post_init__(self) -> None:
+        files = {
+            each["path"]: each for each in yaml.safe_load(self.server.user_data)["write_files"]
+        }
+        self.seed = json.loads(files[str(places.SEED)]["content"])
+        self.node: str = self.seed["node"]
+
+    def facts(self) -> Facts:
+        """What it says of itself."""
+        return Facts(
+            instance_id=self.server.instance_id,
+            uplink="enp1s0",
+            ipv4=IPv4Address(self.server.inside or self.server.ipv4),
+            ipv6=IPv6Address(self.server.ipv6) if self.server.ipv6 else None,
+            gateway4=IPv4Address("127.0.0.254"),
+            gateway6=IPv6Address("fe80::1") if self.server.ipv6 else None,
+            mtu=1500,
+            bird="2.17.1",
+            kernel="6.12.0",
+            debian="13",
+            kernel_wireguard=True,
+            wireguard=keys.new_exchange_key()[1],
+            identity=keys.signing_public(self.identity),
+            sealing=self.sealing,
+            tls_sha256=None,
+        )
+
+    def join(self, registry: Listening) -> None:
+        """Ask to be let in, from its own address."""
+        if registry.server.instance_id in self.joined:
+            return
+        body = dump(joining.join_request(self.seed["token"], self.node, self.facts()))
+        connection = http.client.HTTPSConnection(
+            registry.server.ipv4, registry.port, timeout=5, source_address=(self.server.ipv4, 0),
+            context=ssl._create_unverified_context(),
+        )  # fmt: skip
+        try:
+            connection.request("POST", paths.JOIN, body=body)
+            if connection.getresponse().status < 300:
+                self.joined.add(registry.server.instance_id)
+        finally:
+            connection.close()
+
+    def report(self, registry: Listening) -> None:
+        """Its signed word on what the registry holds now, when that is news."""
+        current, drains = registry.registry.current(), registry.registry.drains()
+        if current is None or self.node not in current.manifest.nodes:
+            return
+        if current.manifest.nodes[self.node].identity != keys.signing_public(self.identity):
+            return
+        order = None if drains is None else drains.order
+        news = (registry.server.instance_id, current.manifest_sha256, order)
+        if news == self.heard:
+            return
+        drained = order is not None and self.node in order.nodes
+        retired = current.manifest.retired
+        report = Report(
+            node=self.node,
+            generation=current.manifest.generation,
+            manifest_sha256=current.manifest_sha256,
+            nonce=current.manifest.nonce,
+            outcome="withdrawn" if retired else "applied",
+            reason="",
+            applied=current.manifest.generation,
+            sequence=time.time_ns() // 1000,
+            bundle=current.manifest.bundle,
+            health=Health(
+                in_service=not drained and not retired,
+                services={},
+                sessions={"upstream": "Established"},
+                drain=0 if order is None else order.number,
+                drained=drained,
+            ),
+        )
+        envelope = signing.signed_document(self.identity, Purpose.REPORT, report)
+        with Client(registry.url, Signer("node", self.node, self.identity)) as client:
+            if client.ask("POST", paths.REPORT, dump(envelope), signed=True).ok:
+                self.heard = news
+
+
+class Listening:
+    """The registry on a server."""
+
+    def __init__(self, folder: Path, one: Inhabitant) -> None:
+        self.server, self.port = one.server, int(one.seed["registry_port"])
+        self.url = f"https://{one.server.ipv4}:{self.port}"
+        certify(folder)
+        operator = one.seed["operator"]
+        self.registry = Registry(Store(f"sqlite:///{folder / 'registry.sqlite3'}"), operator, None)
+        where = Settings(folder, operator, self.port, "", (one.server.ipv4,))
+        self._uvicorn = serve.server(where, self.registry)
+        sockets = serve.sockets(where)
+        self._thread = threading.Thread(
+            target=self._uvicorn.run, kwargs={"sockets": sockets}, daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Its server is gone."""
+        self._uvicorn.should_exit = True
+        self._thread.join(10)
+        self.registry.store.close()
+
+
+class _Town:
+    def __init__(self, folder: Path, servers: Callable[[], Iterable[Server]]) -> None:
+        self._folder, self._servers = folder, servers
+        self._nodes: dict[str, Inhabitant] = {}
+        self._registries: dict[str, Listening] = {}
+
+    def tick(self) -> None:
+        """Whoever is new boots, whoever is gone falls silent, and all say what is news."""
+        standing = {server.instance_id: server for server in self._servers()}
+        for gone in set(self._nodes) - set(standing):
+            del self._nodes[gone]
+            if gone in self._registries:
+                self._registries.pop(gone).stop()
+        for new in set(standing) - set(self._nodes):
+            self._nodes[new] = one = Inhabitant(standing[new])
+            if one.seed["registry"]:
+                self._registries[new] = Listening(self._folder / new, one)
+        for registry in self._registries.values():
+            for node in self._nodes.values():
+                # A registry refuses who is not planned yet; it is asked again.
+                with suppress(OSError, Unreachable, http.client.HTTPException):
+                    node.join(registry)
+                    node.report(registry)
+
+    def stop(self) -> None:
+        for registry in self._registries.values():
+            registry.stop()
+
+
+@contextmanager
+def inhabited(folder: Path, servers: Callable[[], Iterable[Server]]) -> Iterator[None]:
+    """Nodes on all servers that there are, and that come, until the end of the block."""
+    town, over = _Town(folder, servers), threading.Event()
+    failed: list[Exception] = []
+
+    def live() -> None:
+        while not over.wait(TICK):
+            try:
+                town.tick()
+            except Exception as error:
+                failed.append(error)
+                return
+
+    thread = threading.Thread(target=live, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+        town.stop()
+    if failed:
+        raise failed[0]
