@@ -167,7 +167,9 @@ def _cut_tunnel(here: Place, world: Underlay, tunnel: str) -> None:
     """Drop UDP between the two main addresses, both ways, where the first one's provider
     forwards it: nothing is said to anybody, and a new instance of a node changes nothing."""
     one, other = (world.node(end) for end in tunnel.split(":"))
-    rules = _drop_udp(str(one.ipv4), str(other.ipv4), "ip")
+    # Where a provider translates, it forwards with the address that the node itself holds.
+    far = other.main if other.upstream == one.upstream else other.ipv4
+    rules = _drop_udp(str(one.main), str(far), "ip")
     if one.ipv6 and other.ipv6:
         rules += _drop_udp(str(one.ipv6), str(other.ipv6), "ip6")
     namespaces.nft(_forwarding(tunnel, rules), here.namespace(one.upstream))

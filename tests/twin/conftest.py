@@ -40,6 +40,7 @@ class Twin:
     """The deployed lab, as a user has it: by its commands."""
 
     state: Path
+    root: Path = ROOT
 
     def mesh(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `mesh …`."""
@@ -59,7 +60,7 @@ class Twin:
         chosen = ("--stack", "lab", "--config-file", str(self.state / "Pulumi.lab.yaml"))
         return subprocess.Popen(
             ["pulumi", "--non-interactive", *arguments, *chosen],
-            cwd=ROOT, env=environment(ROOT, self.state), text=True,
+            cwd=self.root, env=environment(self.root, self.state), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -89,7 +90,7 @@ class Twin:
 
     def _run(self, command: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command, cwd=ROOT, env=environment(ROOT, self.state), text=True,
+            command, cwd=self.root, env=environment(self.root, self.state), text=True,
             capture_output=True, check=False, timeout=600,
         )  # fmt: skip
         if check and done.returncode:

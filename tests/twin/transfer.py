@@ -12,27 +12,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mesh.cli.environment import environment
-from tests.stacks import ROOT
 from tests.twin.conftest import Twin
 
 SIZE, PORT = 200_000, 443
+LIFE = 180
+"""Seconds after which a server ends by itself."""
 
-# First byte: "d" asks for SIZE bytes, "u" brings them and asks how many came.
+# First byte: "d" asks for SIZE bytes, "u" brings them and asks how many came, "s" asks from what
+# address; so does every datagram.
 _SERVER = """
-import socket, sys
+import socket, sys, threading
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 listening = socket.socket(family)
 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listening.bind((sys.argv[1], int(sys.argv[2])))
 listening.listen()
+datagrams = socket.socket(family, socket.SOCK_DGRAM)
+datagrams.bind((sys.argv[1], int(sys.argv[2])))
+def answer():
+    while True:
+        _, peer = datagrams.recvfrom(100)
+        datagrams.sendto(peer[0].encode(), peer)
+threading.Thread(target=answer, daemon=True).start()
 print("ready", flush=True)
 size = int(sys.argv[3])
 while True:
-    peer, _ = listening.accept()
+    peer, source = listening.accept()
     peer.settimeout(10)
     with peer:
-        if peer.recv(1) == b"d":
+        asked = peer.recv(1)
+        if asked == b"d":
             peer.sendall(bytes(size))
+        elif asked == b"s":
+            peer.sendall(source[0].encode())
         else:
             left = size
             while left and (chunk := peer.recv(min(left, 65536))):
@@ -55,6 +67,18 @@ with socket.create_connection((address, port), timeout=10) as peer:
         print(got)
 """
 
+_SEEN = """
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+with socket.create_connection((address, port), timeout=5) as peer:
+    peer.sendall(b"s")
+    print(peer.recv(100).decode())
+with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as ask:
+    ask.settimeout(5)
+    ask.sendto(b"s", (address, port))
+    print(ask.recv(100).decode())
+"""
+
 _LOSE_ICMP = """
 table inet lost {
     chain input {
@@ -70,9 +94,9 @@ table inet lost {
 def server(twin: Twin, node: str, address: str) -> Iterator[None]:
     """A server on the node, until the end of the block."""
     command = [sys.executable, "-m", "mesh.cli.main", "lab", "exec", node, "--"]
-    inner = ["timeout", "60", "python3", "-c", _SERVER, address, str(PORT), str(SIZE)]
+    inner = ["timeout", str(LIFE), "python3", "-c", _SERVER, address, str(PORT), str(SIZE)]
     with subprocess.Popen(
-        [*command, *inner], cwd=ROOT, env=environment(ROOT, twin.state),
+        [*command, *inner], cwd=twin.root, env=environment(twin.root, twin.state),
         stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -82,7 +106,7 @@ def server(twin: Twin, node: str, address: str) -> Iterator[None]:
         finally:
             pattern = f"sys.argv.*{address}|{address} {PORT}"
             twin.exec(node, "pkill", "-f", pattern, check=False)
-            process.wait(timeout=70)
+            process.wait(timeout=LIFE)
 
 
 def upload(twin: Twin, box: str, address: str) -> int:
@@ -93,6 +117,11 @@ def upload(twin: Twin, box: str, address: str) -> int:
 def download(twin: Twin, box: str, address: str) -> int:
     """How many of SIZE bytes arrived at the client."""
     return _transfer(twin, box, address, "download")
+
+
+def seen(twin: Twin, box: str, address: str) -> list[str]:
+    """The address of the client that the server sees: over TCP and over UDP."""
+    return twin.exec(box, "python3", "-c", _SEEN, address, str(PORT)).split()
 
 
 def _transfer(twin: Twin, box: str, address: str, way: str) -> int:

@@ -1,0 +1,370 @@
+"""A mixed fleet in the lab: four cities at Vultr, a host at BuyVM, members at AWS and at GCP.
+
+It comes up when one word of the lab's stack file is changed; so the checkout is a copy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from mesh.cli.environment import engine_folder, environment, state_folder
+from mesh.lab import bird
+from mesh.lab.boxes import entering
+from mesh.lab.place import place
+from mesh.lab.underlay import Underlay, Uplink
+from mesh.lab.wiring import FOREIGN
+from mesh.lab.world import clear_world
+from mesh.lab.world import load as load_world
+from tests.stacks import ROOT
+from tests.twin.conftest import CITIES, Twin, until
+from tests.twin.transfer import SIZE, download, seen, server, upload
+
+NAME = f"mixed-{crc32(str(ROOT).encode()):08x}"
+EDGES = (*(f"{city}-vultr-1" for city in CITIES), "ewr-buyvm-1")
+MEMBERS = ("lax-aws-1", "ord-gcp-1")
+FAMILIES = ("ipv4", "ipv6")
+APP = {"ipv4": "192.30.120.102", "ipv6": "2620:71:4000::102"}
+WEB = {"ipv4": "192.30.120.100", "ipv6": "2620:71:4000::100"}
+EAST = "192.30.120.101"
+AGGREGATES = {"ipv4": "192.30.120.0/23", "ipv6": "2620:71:4000::/48"}
+# Chicago's member is nearer to New York and Miami than Los Angeles's.
+SERVED_BY = {"lax": "lax-aws-1", "ord": "ord-gcp-1", "mia": "ord-gcp-1", "ewr": "ord-gcp-1"}
+
+
+class Mixed(Twin):
+    """The same by its commands, but into the boxes by the shortest way: the tests enter often."""
+
+    def exec(self, box: str, *command: str, check: bool = True) -> str:
+        """What a command in a box prints."""
+        here = place(NAME)
+        network = ["nsenter", f"--net={here.namespace_path(box)}", "--"]
+        enter = entering(here, box) if box in (*EDGES, *MEMBERS) else network
+        return self._run([*enter, *command], check).stdout
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout with one word of ``Pulumi.lab.yaml`` changed."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("mesh", "templates", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__main__.py", "Pulumi.yaml", "Pulumi.prod.yaml", "Pulumi.lab.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    file = folder / "Pulumi.lab.yaml"
+    file.write_text(file.read_text().replace("mesh:twin: prod", "mesh:twin: mixed"))
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / ".mesh").mkdir()
+    (folder / ".mesh" / "engine").symlink_to(engine_folder(ROOT))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mixed(root: Path) -> Iterator[Mixed]:
+    """The lab, up; whatever happens, nothing of it stays."""
+    before = os.environ.get("MESH_LAB")
+    os.environ["MESH_LAB"] = NAME
+    clear_world(NAME)
+    lab = Mixed(state_folder(root), root)
+    try:
+        lab.mesh("lab", "up")
+        yield lab
+    finally:
+        clear_world(NAME)
+        os.environ.pop("MESH_LAB")
+        if before is not None:
+            os.environ["MESH_LAB"] = before
+
+
+@pytest.fixture(scope="module")
+def world(mixed: Mixed) -> Underlay:
+    """The world around its nodes."""
+    return load_world(NAME)
+
+
+@pytest.fixture(scope="module")
+def serving(mixed: Mixed) -> Iterator[None]:
+    """A server of the application on each member, TCP and UDP."""
+    with ExitStack() as servers:
+        for member in MEMBERS:
+            for address in APP.values():
+                servers.enter_context(server(mixed, member, address))
+        yield
+
+
+def test_all_seven_nodes_are_one_network_with_all_their_sessions(mixed: Mixed) -> None:
+    nodes = json.loads(mixed.mesh("status", "--json").stdout)["nodes"]
+    assert set(nodes) == {*EDGES, *MEMBERS}
+    assert {node["state"] for node in nodes.values()} == {"applied"}
+    assert all(node["in_service"] for node in nodes.values())
+    for name, node in nodes.items():
+        assert set(node["sessions"].values()) == {"Established"}, name
+        own = {session for session in node["sessions"] if session[:2] not in ("u_", "ma")}
+        wanted = {"vpc1", "vpc2"} if name in MEMBERS else {f"{name.split('-')[1]}{f}" for f in "46"}
+        assert own == wanted
+
+
+def test_a_member_stands_behind_its_providers_translation_and_limits(
+    mixed: Mixed, world: Underlay
+) -> None:
+    for member, mtu in (("lax-aws-1", 1500), ("ord-gcp-1", 1460)):
+        uplink = world.node(member)
+        (link,) = json.loads(mixed.exec(member, "ip", "-j", "address", "show", "enp1s0"))
+        held = {address["local"] for address in link["addr_info"] if address["scope"] == "global"}
+        assert held == {str(uplink.inside), str(uplink.ipv6)}
+        assert link["mtu"] == mtu
+        assert str(uplink.ipv4) in mixed.exec("lax-vultr-1", "wg", "show", "all", "endpoints")
+
+
+def test_the_vpcs_speakers_have_learned_the_aggregate_with_the_liveness_that_they_offer(
+    mixed: Mixed, world: Underlay
+) -> None:
+    for member in MEMBERS:
+        vpc = vpc_of(world, member)
+        for router in vpc.routers:
+            routes = bird.ask(place(NAME), router.box, 'show route where proto ~ "n_*"')
+            assert re.findall(r"^(\S+/\d+)", routes, re.MULTILINE) == [AGGREGATES["ipv4"]]
+        bfd = mixed.exec(member, "birdc", "show", "bfd", "sessions")
+        states = dict(re.findall(r"^(172\.31\.\S+)\s+enp1s0\s+(\S+)", bfd, re.MULTILINE))
+        offered = {str(router.ipv4): "Up" for router in vpc.routers}
+        assert states == (offered if member == "lax-aws-1" else {})
+
+
+def vpc_of(world: Underlay, member: str) -> Any:
+    """The VPC that a member is in."""
+    vpc = world.upstream(world.node(member).upstream).vpc
+    assert vpc is not None
+    return vpc
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_who_lives_in_a_members_vpc_reaches_what_it_serves_and_what_its_mates_serve(
+    mixed: Mixed, world: Underlay, member: str
+) -> None:
+    inhabitant = vpc_of(world, member).client
+    assert mixed.whoami(inhabitant, APP["ipv4"]) == member
+    assert mixed.whoami(inhabitant, EAST) in ("ewr-vultr-1", "mia-vultr-1")
+
+
+def test_a_hosts_own_provider_sees_the_two_aggregates_and_passes_them_on(world: Underlay) -> None:
+    upstream = world.upstream(world.node("ewr-buyvm-1").upstream)
+    routes = bird.ask(place(NAME), upstream.box, 'show route where proto ~ "n_*"')
+    assert set(re.findall(r"^(\S+/\d+)", routes, re.MULTILINE)) == set(AGGREGATES.values())
+    heard = bird.ask(place(NAME), upstream.transit, "show route all protocol u_buyvm")
+    assert set(re.findall(r"as_path: (53667 27218)\n", heard)) == {"53667 27218"}
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_member_speaks_no_bgp_with_the_internet(world: Underlay, member: str) -> None:
+    upstream = world.upstream(world.node(member).upstream)
+    assert not [name for name in bird.sessions(place(NAME), upstream.box) if name[:2] == "n_"]
+    heard = bird.ask(place(NAME), upstream.transit, f"show route protocol u_{upstream.provider}")
+    assert str(world.node(member).ipv4) in heard, "its provider announces its own addresses"
+    assert not any(aggregate in heard for aggregate in AGGREGATES.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("city", CITIES)
+def test_a_client_of_any_city_is_served_by_the_nearest_member_and_seen_as_itself(
+    mixed: Mixed, world: Underlay, serving: None, city: str, family: str
+) -> None:
+    box, address = f"client-{city}", APP[family]
+    assert mixed.whoami(box, address) == SERVED_BY[city]
+    own = str(getattr(world.client(box), family))
+    assert seen(mixed, box, address) == [own, own], "over TCP and over UDP"
+    assert upload(mixed, box, address) == SIZE
+    assert download(mixed, box, address) == SIZE
+
+
+WAYS = {"lax": ("lax-vultr-1", "lax-vultr-1"), "mia": ("mia-vultr-1", "ord-vultr-1")}
+"""Where a client's packets come in, and where the replies to them leave: nearest to the member."""
+
+
+@pytest.mark.parametrize("city", WAYS)
+def test_replies_leave_at_the_edge_that_is_nearest_to_the_member(mixed: Mixed, city: str) -> None:
+    with counted(mixed) as packets:
+        for address in APP.values():
+            assert mixed.whoami(f"client-{city}", address) == SERVED_BY[city]
+        entered, left = WAYS[city]
+        found = packets()
+    assert {edge for edge, (inwards, _) in found.items() if inwards} == {entered}
+    assert {edge for edge, (_, outwards) in found.items() if outwards} == {left}
+
+
+COUNTING = """
+table inet counting {
+  chain forward {
+    type filter hook forward priority 10; policy accept;
+    iifname "enp1s0" oifname "wg-*" ip daddr 192.30.120.102 counter
+    iifname "enp1s0" oifname "wg-*" ip6 daddr 2620:71:4000::102 counter
+    iifname "wg-*" oifname "enp1s0" ip saddr 192.30.120.102 counter
+    iifname "wg-*" oifname "enp1s0" ip6 saddr 2620:71:4000::102 counter
+  }
+}
+"""
+
+
+@contextmanager
+def counted(mixed: Mixed) -> Iterator[Any]:
+    """Yields a function that says how many packets of the application came in and left, by edge;
+    nothing else must ask for it meanwhile."""
+
+    def packets() -> dict[str, tuple[int, int]]:
+        found = {}
+        for edge in EDGES:
+            text = mixed.exec(edge, "nft", "list", "table", "inet", "counting")
+            counts = [int(count) for count in re.findall(r"counter packets (\d+)", text)]
+            found[edge] = (counts[0] + counts[1], counts[2] + counts[3])
+        return found
+
+    for edge in EDGES:
+        mixed.exec(edge, "sh", "-c", 'echo "$0" | nft -f -', COUNTING)
+    try:
+        yield packets
+    finally:
+        for edge in EDGES:
+            mixed.exec(edge, "nft", "delete", "table", "inet", "counting", check=False)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_members_cloud_drops_our_sources_and_none_was_ever_sent(
+    mixed: Mixed, world: Underlay, member: str
+) -> None:
+    """After all of the tests above; then what is sent on purpose, past the member's own rules."""
+    uplink = world.node(member)
+    assert foreign(mixed, uplink) == 0
+    client = world.client("client-mia")
+    for flag, source, target in (
+        ("-4", APP["ipv4"], client.ipv4),
+        ("-6", APP["ipv6"], client.ipv6),
+    ):
+        before = foreign(mixed, uplink)
+        rule = ("from", source, "to", str(target), "lookup", "main", "priority", "10")
+        mixed.exec(member, "ip", flag, "rule", "add", *rule)
+        try:
+            ping = ("ping", "-n", "-c", "3", "-i", "0.2", "-W", "1", "-I", source, str(target))
+            assert "100% packet loss" in mixed.exec(member, *ping, check=False)
+        finally:
+            mixed.exec(member, "ip", flag, "rule", "del", *rule)
+        assert foreign(mixed, uplink) - before == 3
+
+
+def foreign(mixed: Mixed, uplink: Uplink) -> int:
+    """Packets with a source of ours that a member's cloud has dropped."""
+    table = ("netdev", f"source-{uplink.node}", FOREIGN)
+    text = mixed.exec(uplink.upstream, "nft", "list", "counter", *table)
+    return int(re.findall(r"packets (\d+)", text)[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_replies_move_to_the_next_edge_when_the_tunnel_to_the_nearest_is_cut(
+    mixed: Mixed, family: str
+) -> None:
+    """Los Angeles's member at its own address, asked by a client in Los Angeles every 10 ms."""
+    # Its services would be taken over by Chicago's.
+    own = {"ipv4": "192.30.120.3", "ipv6": "2620:71:4000::3"}[family]
+    assert way_out(mixed, "lax-aws-1", own) == "wg-lax-vultr-1"
+    with probing(mixed, "client-lax", own, 6) as measured:
+        mixed.mesh("lab", "fault", "tunnel-cut", "lax-aws-1:lax-vultr-1")
+    try:
+        assert measured["longest_gap_ms"] < 1500, measured
+        assert set(measured["by"]) == {"lax-aws-1"}
+        assert way_out(mixed, "lax-aws-1", own) == "wg-ord-vultr-1"
+    finally:
+        mixed.mesh("lab", "heal", "lax-aws-1:lax-vultr-1")
+    until(lambda: way_out(mixed, "lax-aws-1", own) == "wg-lax-vultr-1", 20, "the nearest again")
+
+
+def way_out(mixed: Mixed, member: str, source: str) -> str:
+    """The interface by which a member's replies leave."""
+    family, far = ("-6", "2001:db8:0:ffff::2") if ":" in source else ("-4", "198.51.100.2")
+    routes = json.loads(mixed.exec(member, "ip", family, "-j", "route", "get", far, "from", source))
+    return str(routes[0]["dev"])
+
+
+@contextmanager
+def probing(mixed: Mixed, box: str, address: str, seconds: int) -> Iterator[dict[str, Any]]:
+    """Asks an address while the block runs; what was measured is in the dictionary afterwards."""
+    arguments = ["--from", box, "--to", address, "--for", f"{seconds}s", "--json"]
+    command = [sys.executable, "-m", "mesh.cli.main", "lab", "probe", *arguments]
+    measured: dict[str, Any] = {}
+    with subprocess.Popen(
+        command, cwd=mixed.root, env=environment(mixed.root, mixed.state),
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            # One answer, so that what is measured includes a time before the fault.
+            until(lambda: mixed.whoami(box, address), 5, f"{address} answers {box}")
+            yield measured
+        finally:
+            output = process.communicate(timeout=60)[0]
+    measured |= json.loads(output)
+
+
+def test_the_loss_of_an_edge_moves_the_replies_that_left_there(mixed: Mixed) -> None:
+    """Chicago's, the nearest to its member; a client in Miami comes in at Miami all the while."""
+    with probing(mixed, "client-mia", APP["ipv4"], 6) as measured:
+        mixed.mesh("lab", "fault", "power-loss", "ord-vultr-1")
+    try:
+        assert measured["longest_gap_ms"] < 1500, measured
+        assert set(measured["by"]) == {"ord-gcp-1"}
+        for address in APP.values():
+            until(lambda to=address: mixed.whoami("client-ord", to), 30, "Chicago has another way")  # type: ignore[misc]
+    finally:
+        mixed.mesh("lab", "heal", "ord-vultr-1")
+    until(lambda: entered_at(mixed, "client-ord") == "ord-vultr-1", 60, "Chicago is back")
+
+
+def entered_at(mixed: Mixed, box: str) -> str:
+    """The edge that answers a client: nobody but an edge binds it where both could."""
+    return mixed.whoami(box, WEB["ipv4"])
+
+
+def test_a_service_without_any_member_is_withdrawn_and_comes_back_with_them(
+    mixed: Mixed, world: Underlay
+) -> None:
+    assert known(mixed), "to begin with"
+    for member in MEMBERS:
+        mixed.mesh("lab", "fault", "power-loss", member)
+    try:
+        until(lambda: not known(mixed), 15, "withdrawn from iBGP")
+        assert mixed.whoami("client-lax", APP["ipv4"]) == ""
+        assert mixed.whoami("client-lax", WEB["ipv4"]) == "lax-vultr-1", "the others go on"
+        aws = world.node("lax-aws-1").upstream
+        until(lambda: not vpc_route(mixed, aws), 5, "the VPC's route goes with BFD")
+    finally:
+        for member in MEMBERS:
+            mixed.mesh("lab", "heal", member)
+    for city in ("lax", "ord"):
+        for address in APP.values():
+            until(
+                lambda box=f"client-{city}", to=address, by=SERVED_BY[city]: (  # type: ignore[misc]
+                    mixed.whoami(box, to) == by
+                ),
+                60,
+                f"{SERVED_BY[city]} is back, from its own disk",
+            )
+    until(lambda: vpc_route(mixed, aws), 30, "the VPC's route is back")
+
+
+def known(mixed: Mixed) -> bool:
+    """Whether a reflector has the application's addresses from any of its clients."""
+    command = ("birdc", 'show route where proto ~ "mate*"')
+    routes = mixed.exec("ewr-vultr-1", *command)
+    return any(f"{address}/" in routes for address in APP.values())
+
+
+def vpc_route(mixed: Mixed, upstream: str) -> bool:
+    """Whether a VPC's own routing leads to its member; else the aggregate is the Internet's."""
+    return "172.31." in mixed.exec(upstream, "ip", "route", "show", AGGREGATES["ipv4"])
