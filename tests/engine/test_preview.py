@@ -68,8 +68,8 @@ def test_refuses_bad_configuration_with_key_value_reason_and_cure(
     assert untouched(engine)
 
 
-def test_refuses_a_provider_that_nothing_here_can_make(engine: Engine, tmp_path: Path) -> None:
-    """The production stack itself, until its provider has a driver."""
+def test_refuses_a_cloud_without_its_key(engine: Engine, tmp_path: Path) -> None:
+    """The production stack itself, as it is cloned."""
     original = yaml.safe_load((ROOT / "Pulumi.prod.yaml").read_text())["config"]
     keys = {key.removeprefix("mesh:"): value for key, value in original.items()}
     own = yaml.safe_load(engine.config.read_text())["config"]["mesh:admin"]
@@ -78,8 +78,8 @@ def test_refuses_a_provider_that_nothing_here_can_make(engine: Engine, tmp_path:
     )
     text = done.stdout + done.stderr
     assert done.returncode
-    assert "mesh:nodes = ewr-vultr-1, lax-vultr-1, mia-vultr-1, ord-vultr-1" in text
-    assert "has no driver for vultr yet" in text
+    assert "vultr:apiKey = unset" in text
+    assert "pulumi config set --secret vultr:apiKey" in text
     assert "Traceback" not in text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Any
@@ -353,3 +355,16 @@ class TestAccount:
         assert [problem.key for problem in found] == keys
         assert all(reason in problem.reason for problem in found)
         assert not any(PASSWORD in str(p) or "another" in str(p) for p in found)
+
+    @pytest.mark.parametrize(
+        "answer", [{}, {"bgp_info": None}, {"bgp_info": {"enabled": True, "networks": [1]}}]
+    )
+    def test_an_answer_of_another_shape_is_a_warning(
+        self, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        body = json.dumps(answer).encode()
+        monkeypatch.setattr(vultr_account, "urlopen", lambda *_a, **_k: io.BytesIO(body))
+        spec = load("prod", prod(), ROOT).spec
+        (problem,) = vultr_account.problems(spec, API_KEY)
+        assert problem.severity == "warning"
+        assert "could not be looked at" in problem.reason
