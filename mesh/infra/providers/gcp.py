@@ -255,11 +255,6 @@ class Gcp:
         The spoke is the node's own: it goes and comes with the instance, which no mate notices.
         """
         place = self._places[node.place]
-        own: dict[str, Any] = {
-            "parent": parent,
-            "replace_with": [instance],
-            "delete_before_replace": True,
-        }
         spoke = networkconnectivity.Spoke(
             f"{name}-spoke",
             hub=self._hub.id,
@@ -271,11 +266,21 @@ class Gcp:
                 # What lies between sites is the mesh's to carry.
                 "site_to_site_data_transfer": False,
             },
-            opts=ResourceOptions(**own),
+            opts=ResourceOptions(
+                parent=parent,
+                delete_before_replace=True,
+                replace_on_changes=["linkedRouterApplianceInstances"],
+            ),
             **self._project,
         )
+        # GCP would change both in place, but what they name has to be there meanwhile: so the peers
+        # go before the spoke does, and the spoke before the instance.
+        appliance = Output.all(instance.self_link, spoke.id).apply(lambda both: both[0])
         peer_opts = ResourceOptions(
-            depends_on=[spoke], additional_secret_outputs=["md5AuthenticationKey"], **own
+            parent=parent,
+            delete_before_replace=True,
+            replace_on_changes=["routerApplianceInstance"],
+            additional_secret_outputs=["md5AuthenticationKey"],
         )
         for session, interface in zip(node.vpc, place.interfaces, strict=True):
             RouterPeer(
@@ -285,7 +290,7 @@ class Gcp:
                 interface=interface.name,
                 peer_asn=self._plan.asn,
                 peer_ip_address=held.inside.address,
-                router_appliance_instance=instance.self_link,
+                router_appliance_instance=appliance,
                 # A key's name is unique within its router, and each peer has one of its own.
                 md5_authentication_key={
                     "name": f"{name}-{session.name}",
