@@ -95,12 +95,15 @@ ADDRESSES = frozenset(
 
 def protected_addresses(resource: Resource, _: Settings) -> Iterator[str]:
     """An address that is given back is lost, and stands in every firewall and session."""
-    if resource.type in ADDRESSES and not resource.protect:
+    inside = resource.known("addressType") == "INTERNAL"  # of one network at GCP, nobody else's
+    if resource.type in ADDRESSES and not inside and not resource.protect:
         yield f"{resource.name} is not protected from deletion; leave mesh:protect at true"
 
 
-SECRET = re.compile(r"passw|secret|private_?key|operator_?key|md5|token|user[-_]?data", re.I)
+SECRET = re.compile(r"passw|secret|private_?key|operator_?key|md5|token$|user[-_]?data", re.I)
 """Names of inputs that hold a secret, or user data with a join token in it."""
+HARMLESS = frozenset({"name"})
+"""What stands beside a secret in the same input: GCP's MD5 keys have names."""
 
 
 def no_plain_secret(resource: Resource, settings: Settings) -> Iterator[str]:
@@ -116,7 +119,8 @@ def _plain(value: Any, path: str, secret: bool = False) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not str(key).startswith("__"):
-                inside = secret or SECRET.search(str(key)) is not None
+                named = SECRET.search(str(key)) is not None
+                inside = named or (secret and str(key) not in HARMLESS)
                 yield from _plain(inner, f"{path}.{key}" if path else str(key), inside)
     elif isinstance(value, list | tuple):
         for inner in value:

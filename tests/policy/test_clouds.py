@@ -1,0 +1,91 @@
+"""Our own program at every provider at once keeps the rules, and what the preview makes of its
+servers. The publication is left out of what is deployed: no server of a stand-in ever joins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh import preview as previews
+from mesh.preview.kinds import Kind
+from tests.engine.clouds import PASSWORD, deployment, production
+from tests.engine.conftest import Engine, changed
+from tests.engine.standins.aws import ACCESS_KEY, SECRET_KEY, aws
+from tests.engine.standins.gcp import CREDENTIALS, PROJECT, gcp
+from tests.engine.standins.vultr import KEY, vultr
+from tests.stacks import ROOT, prod
+
+pytestmark = pytest.mark.engine
+
+PACK = ("--policy-pack", str(ROOT / "mesh" / "policy"), "--suppress-outputs")
+SERVERS = ("--exclude", "**mesh-generation")
+VULTR, AWS, GCP = "lax-vultr-1", "lax-aws-1", "ord-gcp-1"
+NODES = {VULTR: {"number": 1}, "ewr-vultr-1": {"number": 4}, AWS: {"number": 5}, GCP: {"number": 6}}
+SECRETS = {
+    "mesh:bgpPassword-vultr": PASSWORD,
+    "mesh:bgpPassword-gcp": "bgp-password-of-cloud-router-in-tests",
+    "vultr:apiKey": KEY,
+    "aws:accessKey": ACCESS_KEY,
+    "aws:secretKey": SECRET_KEY,
+    "gcp:credentials": CREDENTIALS,
+}
+OPTIONS: dict[str, Any] = {"gcp": {"project": PROJECT}, "vultr": {"checkAccount": False}}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A fleet with nodes at Vultr, AWS and GCP."""
+    document = {**production(nodes=NODES, providers=OPTIONS), "aws:region": "us-east-1"}
+    clouds = [vultr(), aws(), gcp()]
+    with deployment(tmp_path_factory.mktemp("clouds"), document, clouds, SECRETS) as engine:
+        yield engine
+
+
+def summary(engine: Engine, *options: str) -> tuple[previews.Preview, previews.Summary]:
+    done = engine.run("preview", "--json", "--show-sames", *options)
+    found = previews.read(done.stdout)
+    return found, previews.summarise(found)
+
+
+def test_the_first_preview_names_a_server_and_addresses_for_every_node(engine: Engine) -> None:
+    _, found = summary(engine)
+    assert sorted(each.node or "" for each in found.servers) == sorted(NODES)
+    # What routers of a cloud share is no node's.
+    assert {each.node for each in found.addresses} - {None} == set(NODES)
+    assert found.firewalls
+    assert found.notes == ()
+
+
+def test_the_drivers_keep_every_rule_also_where_everything_is_known(engine: Engine) -> None:
+    for command in (("preview",), ("up", "--yes", "--skip-preview", *SERVERS), ("preview",)):
+        done = engine.run(*command, *PACK)
+        assert "anycast-mesh@v" in done.stdout
+        assert "[mandatory]" not in done.stdout
+        assert "can't run policy" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("node", [VULTR, AWS, GCP])
+def test_the_state_knows_the_server_and_the_protected_addresses_of_a_node(
+    engine: Engine, node: str
+) -> None:
+    resources = engine.resources()
+    held = previews.read_state({"deployment": {"resources": resources}})[node]
+    assert [each.kind for each in held].count(Kind.SERVER) == 1
+    assert any(each.protected and each.kind is Kind.ADDRESS for each in held)
+
+
+def test_a_change_that_a_cloud_answers_with_another_server_is_refused_by_the_gate(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """A GCP instance's zone and a Vultr instance's region are settled at its birth."""
+    regions = prod()["regions"]
+    regions["lax"]["at"] = {"vultr": "fra"}
+    moved = changed(engine, tmp_path, {"regions": regions})
+    found, told = summary(moved, "--ignore-protect")
+    assert [(each.node, each.fate) for each in told.servers] == [(VULTR, "replaced")]
+    assert "region" in told.servers[0].reasons
+    refused = previews.gate(found, previews.Asked(), previews.Limit())
+    assert f"mesh-{VULTR}-instance" in {each.key for each in refused}
