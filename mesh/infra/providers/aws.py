@@ -10,8 +10,9 @@ from mesh.infra.dynamic.birth import Birth
 from mesh.infra.providers import aws_questions
 from mesh.infra.providers import aws_sdk as sdk
 from mesh.infra.providers.aws_ground import Ground
-from mesh.infra.providers.aws_questions import by_place, inside, options_of, packed
+from mesh.infra.providers.aws_questions import by_place, inside, options_of
 from mesh.infra.providers.aws_site import Site
+from mesh.infra.providers.aws_user_data import packed
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
 from mesh.plan import Node
 from mesh.spec import Problem

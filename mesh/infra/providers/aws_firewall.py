@@ -137,4 +137,4 @@ def slug(network: Network) -> str:
     no double colon (it parts a URN)."""
     if network.prefixlen == 0:
         return ""
-    return "-" + str(network).replace(":", "-").replace("/", "-")
+    return "-" + str(network).replace(":", ".").replace("/", "-")

@@ -3,28 +3,21 @@ of the stack, and whether it knows us."""
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from mesh.infra.providers import aws_firewall
+from mesh.infra.providers import aws_firewall, aws_user_data
 from mesh.infra.providers import aws_sdk as sdk
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
-from mesh.spec.providers import PROVIDERS
-from mesh.spec.providers.aws import Given, Options
+from mesh.spec.providers.aws import AWS, Given, Options
 
 DEBIAN = "136693071363"
 """The account that publishes Debian's own images (wiki.debian.org, "Cloud/AmazonEC2Image")."""
-
-ROOM = 64
-"""Bytes that user data may grow by from one token to another."""
 
 OPTIONS = "mesh:providers.aws"
 
@@ -84,20 +77,11 @@ def inside(network: IPv4Network, number: int) -> IPv4Address | None:
     return side[number] if number < side.num_addresses - 1 else None
 
 
-def packed(user_data: str) -> str:
-    """User data as an instance takes them: gzip, in base64. The same text gives the same bytes."""
-    return base64.b64encode(_compressed(user_data)).decode()
-
-
-def _compressed(text: str) -> bytes:
-    return gzip.compress(text.encode(), mtime=0)
-
-
 def _of_the_stack(setting: Setting) -> Iterator[Problem]:
     """What can be seen without AWS."""
     plan, options = setting.plan, options_of(setting)
     nodes = [node for here in by_place(plan).values() for node in here]
-    yield from _user_data(setting, nodes)
+    yield from aws_user_data.problems(setting, nodes)
     for range_ in (plan.tunnels.ipv4, plan.prefixes.ipv4):
         if options.network.overlaps(range_):
             yield Problem(
@@ -107,7 +91,7 @@ def _of_the_stack(setting: Setting) -> Iterator[Problem]:
     for node in nodes:
         if node.place not in options.given:
             yield from address(node, options.network)
-    for place in sorted(set(options.given) - set(PROVIDERS["aws"].regions)):
+    for place in sorted(set(options.given) - set(AWS.regions)):
         yield Problem(
             f"{OPTIONS}.given.{place}", place, "aws has no such region",
             "name the region that the VPC is in, as us-west-2",
@@ -128,30 +112,6 @@ def address(node: Node, network: IPv4Network) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-def _user_data(setting: Setting, nodes: Sequence[Node]) -> Iterator[Problem]:
-    """User data that AWS would not take, measured with a key and a token of the real length."""
-    from mesh.render import Seed, user_data
-
-    limit = PROVIDERS["aws"].user_data_limit
-    registries = [n for n in setting.plan.nodes if "registry" in n.roles]
-    port = setting.plan.access.registry_port
-    urls = tuple(f"https://203.0.113.{100 + i}:{port}" for i, _ in enumerate(registries))
-    for node in nodes:
-        seed = Seed(urls, _noise("operator"), setting.bundle, _noise(node.id))
-        size = len(_compressed(user_data(setting.plan, node.id, seed)))
-        if size > limit - ROOM:
-            yield Problem(
-                f"mesh:nodes.{node.id}", f"{size} bytes of user data",
-                f"AWS takes {limit} bytes, compressed",
-                "list fewer mesh:admin.keys or networks: they are what grows",
-            )  # fmt: skip
-
-
-def _noise(name: str) -> str:
-    """Text of a key's length that compresses as badly as one."""
-    return base64.b64encode(hashlib.sha256(name.encode()).digest()).decode()
-
-
 def _of_the_cloud(setting: Setting, known: dict[str, Answers]) -> Iterator[Problem]:
     """What only AWS can say: one question for all regions, and a few for each."""
     try:
@@ -165,7 +125,7 @@ def _of_the_cloud(setting: Setting, known: dict[str, Answers]) -> Iterator[Probl
                 )  # fmt: skip
                 continue
             inquiry = _Inquiry(place, here, setting)
-            yield from inquiry.problems()
+            yield from dict.fromkeys(inquiry.problems())  # a size is said once, not by each node
             known[place] = inquiry.answers()
     except Exception as error:  # the SDK raises nothing narrower
         yield refusal(error)
@@ -187,8 +147,9 @@ class _Inquiry:
         yield from self._ask_image()
         if self._given is not None:
             yield from self._ask_subnet(self._given)
-        yield from self._ask_zones()
-        if self._architecture:
+        missing = [*self._ask_zones()]
+        yield from missing
+        if self._architecture and not missing:
             yield from self._ask_processors()
 
     def answers(self) -> Answers:
@@ -253,16 +214,21 @@ class _Inquiry:
             zones.setdefault(size, set()).add(zone)
         missing = [node for node in self._nodes if node.size not in zones]
         for node in missing:
-            yield self._no_size(node, f"{self._place} has no such instance type")
+            yield self._size(
+                node, f"{self._place} has no such instance type",
+                "give one of EC2's own names that it has, such as t3.small",
+            )  # fmt: skip
         if missing:
             return
         common = set.intersection(*zones.values())
         if self._zone is None and common:
             self._zone = min(common)
         elif self._zone not in common:
-            where = f"no zone of {self._place}" if self._zone is None else f"not {self._zone}"
-            sizes = ", ".join(self._sizes())
-            yield self._no_size(self._nodes[0], f"{where} has {sizes}, and a subnet lies in one")
+            zone = f"{self._place} has no zone" if self._zone is None else f"{self._zone} is none"
+            yield self._size(
+                self._nodes[0], f"{zone} that has {' and '.join(self._sizes())}, and the subnet "
+                "of the nodes lies in one", "give the nodes sizes that one zone has",
+            )  # fmt: skip
 
     def _ask_processors(self) -> Iterator[Problem]:
         fitting = sdk.get_instance_types(
@@ -274,18 +240,20 @@ class _Inquiry:
         ).instance_types
         for node in self._nodes:
             if node.size not in fitting:
-                yield self._no_size(
-                    node,
-                    f"its processor is not {self._architecture}, as {self._options.image} is",
-                )
+                yield self._size(
+                    node, f"its processor is not {self._architecture}, for which "
+                    f"{self._options.image} is made",
+                    f"give another size, or another image in {OPTIONS}.image",
+                )  # fmt: skip
 
     def _sizes(self) -> list[str]:
         return sorted({node.size for node in self._nodes})
 
-    def _no_size(self, node: Node, reason: str) -> Problem:
+    def _size(self, node: Node, reason: str, cure: str) -> Problem:
+        """A problem with a node's size, by the key that says it."""
         own = self._setting.spec.nodes[node.id].plan is not None
         key = f"mesh:nodes.{node.id}.plan" if own else f"{OPTIONS}.plan"
-        return Problem(key, node.size, reason, "give one that it has, such as t3.small")
+        return Problem(key, node.size, reason, cure)
 
 
 REFUSALS: tuple[tuple[str, str, str, str, str], ...] = (
@@ -322,7 +290,7 @@ def refusal(error: Exception) -> Problem:
     for pattern, key, value, reason, cure in REFUSALS:
         if re.search(pattern, text):
             return Problem(key, value, reason, cure)
-    said = re.sub(r"^.*?(?:occurred:|failed:)\s*", "", text)
+    said = re.sub(r"^.*(?:api error|occurred:|failed:) ", "", text)
     return Problem(
         OPTIONS, "refused", f"AWS says: {said[:300]}", "mend what it names, and try again"
     )
