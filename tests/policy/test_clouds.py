@@ -60,7 +60,7 @@ def test_the_first_preview_names_a_server_and_addresses_for_every_node(engine: E
 
 
 def test_the_drivers_keep_every_rule_also_where_everything_is_known(engine: Engine) -> None:
-    for command in (("preview",), ("up", "--yes", "--skip-preview", *SERVERS), ("preview",)):
+    for command in (("preview",), ("up", "--yes", "--skip-preview", *SERVERS)):
         done = engine.run(*command, *PACK)
         assert "anycast-mesh@v" in done.stdout
         assert "[mandatory]" not in done.stdout
