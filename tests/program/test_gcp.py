@@ -457,16 +457,51 @@ class TestProblems:
 class TestFirstBoot:
     """Google's Debian has no cloud-init, and its agent runs a script of ours."""
 
-    def test_the_script_is_one(self) -> None:
-        assert subprocess.run(["sh", "-n"], input=STARTUP, text=True).returncode == 0
+    @pytest.fixture
+    def commands(self, tmp_path: Path) -> dict[str, str]:
+        """An environment whose commands write down that they were called; a mirror that answers
+        the second time; no package is there yet."""
+        log, here = tmp_path / "log", tmp_path / "bin"
+        here.mkdir()
+        scripts = {
+            "dpkg-query": f"cat {tmp_path}/status 2>/dev/null",
+            "apt-get": f'echo "apt-get $*" >>{log}\n[ "$(grep -c update {log})" -gt 1 ]',
+            **{name: f'echo "{name} $*" >>{log}' for name in ("dpkg", "sleep", "reboot")},
+        }
+        for name, text in scripts.items():
+            (here / name).write_text(f"#!/bin/sh\n{text}\n")
+            (here / name).chmod(0o755)
+        return {"PATH": f"{here}:/usr/bin:/bin"}
 
-    def test_it_does_nothing_where_cloud_init_is(self, tmp_path: Path) -> None:
-        (tmp_path / "cloud-init").write_text("#!/bin/sh\nexit 1\n")
-        (tmp_path / "cloud-init").chmod(0o755)
-        done = subprocess.run(
-            ["/bin/sh"], input=STARTUP, text=True, env={"PATH": str(tmp_path)}, capture_output=True
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    def boot(self, folder: Path, commands: dict[str, str]) -> list[str]:
+        script = STARTUP.replace("/etc/", f"{folder}/")
+        subprocess.run(["/bin/sh"], input=script, text=True, env=commands, check=True, timeout=10)
+        log = folder / "log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def test_installs_cloud_init_as_soon_as_a_mirror_answers(
+        self, tmp_path: Path, commands: dict[str, str]
+    ) -> None:
+        assert self.boot(tmp_path, commands) == [
+            "dpkg --configure -a",
+            "apt-get -q update",
+            "sleep 10",
+            "dpkg --configure -a",
+            "apt-get -q update",
+            "apt-get -qy install cloud-init",
+            "reboot ",
+        ]
+        (setting,) = (tmp_path / "cloud/cloud.cfg.d").iterdir()
+        assert setting.read_text() == "network: {config: disabled}\n"
+
+    @pytest.mark.parametrize(
+        ("status", "done"), [("installed", True), ("half-configured", False), ("", False)]
+    )
+    def test_does_nothing_once_cloud_init_is_there(
+        self, tmp_path: Path, commands: dict[str, str], status: str, done: bool
+    ) -> None:
+        (tmp_path / "status").write_text(status)
+        assert (self.boot(tmp_path, commands) == []) is done
 
 
 class TestImport:

@@ -32,15 +32,15 @@ TAG = "mesh"
 """Network tag of our instances; it means nothing outside the stack's own network."""
 
 # Google's Debian has no cloud-init (GoogleCloudPlatform/compute-image-tools, daisy_workflows/
-# image_build/debian/fai_config): its guest agent runs this script instead, at every boot until
-# cloud-init is there. The network stays the image's own, which is written at every boot as well.
+# image_build/debian/fai_config): its guest agent runs this script instead, at every boot; once
+# cloud-init is there altogether, it has nothing to do. The network stays the image's own.
 STARTUP = """\
 #!/bin/sh
-command -v cloud-init >/dev/null && exit 0
+[ "$(dpkg-query -W -f '${db:Status-Status}' cloud-init 2>/dev/null)" = installed ] && exit 0
 mkdir -p /etc/cloud/cloud.cfg.d
 echo 'network: {config: disabled}' >/etc/cloud/cloud.cfg.d/99-anycast-mesh.cfg
 export DEBIAN_FRONTEND=noninteractive
-until apt-get -q update && apt-get -q -y --no-install-recommends install cloud-init; do
+until dpkg --configure -a && apt-get -q update && apt-get -qy install cloud-init; do
 	sleep 10
 done
 reboot
