@@ -1,0 +1,223 @@
+"""The real engine and an existing host: a stack whose only node it is, run from the operator's
+network, with a real sshd at the other end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.cli.environment import environment
+from mesh.cli.working_copy import PROJECT
+from mesh.lab import faults, namespaces
+from tests.delivery import ground
+from tests.delivery.ground import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text
+from tests.engine.conftest import Engine, secrets_of
+from tests.stacks import ROOT
+
+pytestmark = [pytest.mark.engine, pytest.mark.lab]
+
+LAB = "existing"
+UP = ("up", "--yes", "--skip-preview")
+SERVER = f"mesh-{NODE}-instance"
+
+
+@dataclass
+class Inside(Engine):
+    """The engine in the network from which the operator works."""
+
+    namespace: str = ""
+
+    def give(self, key: str, secret: str) -> None:
+        """A secret, from standard input as the cure of its absence says."""
+        command = self._command("config", "set", "--secret", key)
+        subprocess.run(command, cwd=ROOT, env=self.environment, input=secret, text=True, check=True)
+
+    def _command(self, *arguments: str) -> list[str]:
+        enter = ["nsenter", f"--net=/run/netns/{self.namespace}", "--"]
+        return [*enter, *super()._command(*arguments)]
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Box]:
+    """The host, in a lab of these tests' own."""
+    with ground.host(LAB) as found:
+        namespace = found.place.namespace("operator")
+        namespaces.ip(["link set lo up"], namespace)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def engine(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Inside:
+    """A fresh stack of which nothing exists."""
+    state = tmp_path_factory.mktemp("state")
+    for folder in ("pulumi", "state"):
+        (state / folder).mkdir()
+    (state / "passphrase").write_text("of a test")
+    (state / "Pulumi.yaml").write_text(PROJECT)
+    own = environment(ROOT, state) | {"MESH_LAB": LAB}
+    path = state / "Pulumi.prod.yaml"
+    made = Inside(state, "prod", path, own, namespace=box.place.namespace("operator"))
+    made.run("stack", "init")
+    values = ground.stack(ssh={"trustFirst": True}, ipv4=box.address, ipv6=box.ipv6)
+    keys = {f"mesh:{key}": value for key, value in values.items()}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "config": keys}))
+    for key, value in (("bgpPassword-buyvm", PASSWORD), ("sshKey-buyvm", key_text(LOGIN))):
+        made.give(f"mesh:{key}", value)
+    return made
+
+
+def with_ssh(engine: Inside, folder: Path, ssh: dict[str, Any], **host: Any) -> Inside:
+    """The same stack with another way to its host."""
+    document = yaml.safe_load(engine.config.read_text())
+    given = document["config"]["mesh:nodes"][NODE]["host"]
+    given.update(host)
+    given["ssh"] = ssh
+    path = folder / engine.config.name
+    path.write_text(yaml.safe_dump(document))
+    return replace(engine, config=path)
+
+
+def server(engine: Engine) -> dict[str, Any]:
+    """The host's own resource in the state."""
+    (found,) = [r for r in engine.resources() if r["urn"].endswith(f"::{SERVER}")]
+    return found
+
+
+STRANGERS = " ".join(STRANGER.export_public_key("openssh").decode().split()[:2])
+
+
+@pytest.mark.parametrize(
+    ("ssh", "host", "said"),
+    [
+        ({}, {}, ["host.ssh.hostKeys = []", "ssh-keyscan"]),
+        ({"hostKeys": [STRANGERS]}, {}, ["shows another key", "SHA256:"]),
+        ({"trustFirst": True, "port": 2222}, {}, ["no SSH at", "port 2222", "mesh:without"]),
+        ({"trustFirst": True, "user": "dave"}, {}, ["host.ssh.user = dave", "sudo -n true"]),
+        (
+            {"trustFirst": True},
+            {"ipv6": "2001:db8::5"},
+            ["host.ipv6 = 2001:db8::5", "no interface"],
+        ),
+    ],
+    ids=["no key", "another key", "nobody listens", "no sudo", "another address"],
+)
+def test_a_preview_says_what_a_delivery_would_meet(
+    engine: Inside, tmp_path: Path, ssh: dict[str, Any], host: dict[str, Any], said: Sequence[str]
+) -> None:
+    done = with_ssh(engine, tmp_path, ssh, **host).run("preview", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode
+    assert all(part in text for part in said), text
+    assert "Traceback" not in text
+    assert not engine.resources()
+
+
+def test_who_cannot_reach_the_host_learns_it_at_preview(engine: Inside) -> None:
+    """From another network, whose packets the host's own firewall need not even drop."""
+    elsewhere = replace(engine, namespace=engine.namespace.replace("operator", "client-ewr"))
+    namespaces.ip(["link set lo up"], elsewhere.namespace)
+    done = elsewhere.run("preview", check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode
+    assert "mesh:admin.ssh = 198.51.100.250/32" in text
+    assert "this very connection would be its last" in text
+
+
+def test_a_delivery_that_fails_half_way_is_picked_up_by_the_next_up(
+    engine: Inside, box: Box
+) -> None:
+    """Something is in the way on the host; then it is not, and the whole stack comes up on it."""
+    blocked = box.root / "usr/local/lib/anycast-mesh"
+    blocked.write_text("in the way")
+    failed = engine.run(*UP, check=False)
+    text = failed.stdout + failed.stderr
+    assert failed.returncode and "Traceback" not in text, text
+    assert "the host said no at 'put'" in text and "goes on from there" in text, text
+    begun = (box.root / "etc/anycast-mesh/instance-id").read_text().strip()
+    blocked.unlink()
+    done = engine.run(*UP)
+    assert "going on with a delivery that was cut" in done.stdout
+    found = server(engine)
+    assert found["type"] == "pulumi-python:dynamic/host:Host"
+    assert found["id"] == found["outputs"]["instance_id"] == begun
+    assert found["outputs"]["host_key"] == box.host_key
+    assert engine.outputs()["access"][NODE] == {"ssh": f"ssh root@{box.address}"}
+
+
+def test_the_host_is_a_node_as_any_other(box: Box) -> None:
+    """The generation is in force, and the upstream hears the aggregates."""
+    sessions = box.run("birdc", "show", "protocols")
+    assert sessions.count("Established") == 2, sessions
+    exported = box.run("birdc", "show", "route", "export", "buyvm4")
+    assert "192.30.120.0/23" in exported, exported
+
+
+def test_a_second_up_changes_nothing_and_a_preview_asks_the_host_little(
+    engine: Inside, box: Box
+) -> None:
+    before = box.as_it_is()
+    engine.run(*UP, "--expect-no-changes")
+    assert {k: v for k, v in box.as_it_is().items() if not k.startswith("var/")} == {
+        k: v for k, v in before.items() if not k.startswith("var/")
+    }
+
+
+def test_a_change_of_user_data_touches_no_host_that_runs(engine: Inside, tmp_path: Path) -> None:
+    document = yaml.safe_load(engine.config.read_text())
+    document["config"]["mesh:admin"]["ssh"].append("198.51.100.0/24")
+    path = tmp_path / engine.config.name
+    path.write_text(yaml.safe_dump(document))
+    shown = replace(engine, config=path).run("preview").stdout
+    assert f"{SERVER} replace" not in shown and f"{SERVER} update" not in shown
+    assert "mesh-generation update" in shown
+
+
+def test_a_host_that_does_not_answer_is_kept(engine: Inside, box: Box) -> None:
+    before = server(engine)
+    faults.fault(box.place.lab, "link-down", NODE)
+    try:
+        said = engine.run("refresh", "--yes", "--skip-preview", "--target", f"**{SERVER}").stdout
+    finally:
+        faults.heal(box.place.lab, NODE)
+    assert "warning: kept as it was known" in said
+    assert server(engine)["id"] == before["id"]
+
+
+def test_a_host_that_was_installed_anew_is_delivered_to_again(engine: Inside, box: Box) -> None:
+    before = server(engine)["id"]
+    box.run("python3", "/var/lib/anycast-mesh/state/delivery/receiver.py", "remove")
+    engine.run("refresh", "--yes", "--skip-preview")
+    assert not [r for r in engine.resources() if r["urn"].endswith(f"::{SERVER}")]
+    engine.run(*UP)
+    assert server(engine)["id"] != before
+
+
+def test_a_replacement_is_another_instance(engine: Inside, box: Box) -> None:
+    before = server(engine)["id"]
+    engine.run(*UP, "--replace", f"**{SERVER}")
+    assert server(engine)["id"] != before
+    told = (box.root / "etc/anycast-mesh/instance-id").read_text().strip()
+    assert told == server(engine)["id"]
+
+
+def test_no_secret_was_ever_shown(engine: Inside) -> None:
+    said = [*engine.said, json.dumps(engine.resources()), engine.run("preview", "--diff").stdout]
+    secrets = secrets_of(engine.resources("--show-secrets"))
+    (key,) = (secret for secret in secrets if "OPENSSH PRIVATE KEY" in secret)
+    lines = [line for line in key.splitlines() if "KEY" not in line]
+    assert len(lines) >= 5
+    assert not [text for text in said for secret in (*secrets, *lines) if secret in text]
+
+
+def test_destroy_leaves_the_host_as_it_was(engine: Inside, box: Box) -> None:
+    given_up = ("--run-program", "--config", "mesh:protect=false")
+    engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    assert engine.resources() == []
+    assert not (box.root / "etc/anycast-mesh").exists()
