@@ -306,6 +306,8 @@ class TestEdits:
         after = cloud.named(f"{NODE}-instance")
         assert after.id != before
         assert after.outputs["privateIp"] == "172.31.0.133"
+        (birth,) = [r for r in engine.resources() if r["urn"].endswith(f"{NODE}-birth")]
+        assert birth["id"] == after.id, "its token counts from now"
 
 
 class TestSecondMember:
@@ -384,3 +386,39 @@ def test_destroy_leaves_nothing(engine: Engine, cloud: Cloud) -> None:
     engine.run("destroy", "--yes", "--skip-preview", *given_up)
     assert engine.resources() == []
     assert cloud.made == {}
+
+
+class TestGivenVpc:
+    """A VPC of somebody else's is used as it is, and left as it was."""
+
+    @pytest.fixture(scope="class")
+    def account(self) -> Cloud:
+        return aws()
+
+    @pytest.fixture(scope="class")
+    def guest(self, account: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+        given = {
+            "vpc": "vpc-0123456789abcdef0",
+            "subnet": "subnet-0123456789abcdef0",
+            "routeTable": "rtb-0123456789abcdef0",
+        }
+        providers = QUIET | {"aws": {"given": {"us-west-1": given}}}
+        nodes = NODES | {"lax-aws-1": {"number": 5, "ipv6": False}}
+        document = {**production(nodes=nodes, providers=providers), "aws:region": "us-east-1"}
+        folder = tmp_path_factory.mktemp("given")
+        with deployment(folder, document, [account, vultr()], SECRETS) as engine:
+            yield engine
+
+    def test_gets_a_route_server_and_groups_only(self, guest: Engine, account: Cloud) -> None:
+        guest.run(*UP)
+        network = ("vpc", "subnet", "gateway", "routes", "routed", "default4", "default6")
+        shared = SHARED - of_the_region(*network)
+        assert {made.name for made in account.made.values()} == shared | of_a_node("lax-aws-1")
+        assert account.named(f"{NODE}-interface").inputs["privateIps"] == ["10.99.0.133"]
+        routers = [account.named(f"{HERE}-vpc{n}").outputs["eniAddress"] for n in (1, 2)]
+        assert routers == ["10.99.0.4", "10.99.0.5"]
+
+    def test_is_empty_again_afterwards(self, guest: Engine, account: Cloud) -> None:
+        given_up = ("--run-program", "--config", "mesh:protect=false")
+        guest.run("destroy", "--yes", "--skip-preview", *given_up)
+        assert account.made == {}

@@ -229,7 +229,7 @@ class TestAddresses:
 
     def test_a_node_without_ipv6_has_none(self) -> None:
         done = deploy(**member(ipv6=False))
-        assert "ipv6AddressCount" not in done.resources[f"{NODE}-interface"].inputs
+        assert done.resources[f"{NODE}-interface"].inputs["ipv6AddressCount"] == 0
         public = done.stack["topology"]["nodes"]["lax-aws-1"]["addresses"]["public"]
         assert public == {"ipv4": "198.51.100.7", "ipv6": None}
 
@@ -466,24 +466,16 @@ class TestRefusals:
                 "the credentials for AWS have expired",
             ),
             (
-                "No valid credential sources found.",
-                "AWS_ACCESS_KEY_ID = unset: there are no credentials",
-            ),
-            (
                 "operation error EC2: DescribeRegions, api error UnauthorizedOperation: You are "
                 "not authorized to perform this operation.",
                 "these credentials may not look at EC2",
-            ),
-            (
-                "missing region information\nMake sure you have set your AWS region",
-                "aws:region = unset",
             ),
             (
                 'Post "https://ec2.us-east-1.amazonaws.com/": dial tcp: no such host',
                 'AWS says: Post "https://ec2.us-east-1.amazonaws.com/": dial tcp: no such host',
             ),
         ],
-        ids=["wrong", "expired", "none", "not allowed", "no region", "no network"],
+        ids=["wrong", "expired", "not allowed", "no network"],
     )
     def test_says_why_aws_did_not_answer_in_one_sentence(self, text: str, said: str) -> None:
         with pytest.raises(pulumi.RunError) as refusal:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ import mesh.lab.boxes
 import mesh.lab.world
 import mesh.publish
 from mesh.infra.dynamic.base import GONE
+from mesh.infra.dynamic.birth import BirthProvider
 from mesh.infra.dynamic.documents import read_plan, write_plan
 from mesh.infra.dynamic.lab import AddressProvider, InstanceProvider, WorldProvider
 from mesh.infra.dynamic.operator import OperatorProvider
@@ -36,6 +38,7 @@ PLAN = plan_of({"twin": "prod"}, "lab")
 MORE = plan_of({"twin": "prod", "nodes": {"lax-vultr-2": {"number": 9}}}, "lab")
 QUIETER = plan_of({"twin": "prod", "whoami": False}, "lab")
 PROVIDERS = {
+    "mesh.infra.dynamic.birth BirthProvider": BirthProvider,
     "mesh.infra.dynamic.operator OperatorProvider": OperatorProvider,
     "mesh.infra.dynamic.publish PublishProvider": PublishProvider,
     "mesh.infra.dynamic.lab WorldProvider": WorldProvider,
@@ -84,6 +87,22 @@ class TestOperator:
 
     def test_never_changes(self) -> None:
         assert OperatorProvider().diff("id", {}, {"anything": 1}).changes is False
+
+
+class TestBirth:
+    """When a server was made, for its token's lifetime."""
+
+    def test_is_noted_once_in_rfc_3339(self) -> None:
+        before = datetime.now(UTC).replace(microsecond=0)
+        outs = BirthProvider().create({"instance_id": "i-1"}).outs
+        assert outs
+        assert before <= datetime.fromisoformat(outs["created"]) <= datetime.now(UTC)
+
+    @pytest.mark.parametrize(("now", "replaced"), [("i-1", []), ("i-2", ["instance_id"])])
+    def test_is_another_for_another_instance_only(self, now: str, replaced: list[str]) -> None:
+        olds = {"instance_id": "i-1", "created": BIRTH}
+        difference = BirthProvider().diff("i-1", olds, {"instance_id": now})
+        assert (difference.changes, difference.replaces) == (bool(replaced), replaced)
 
 
 class TestWorld:

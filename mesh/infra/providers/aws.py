@@ -59,7 +59,8 @@ class Aws:
             region=node.place,
             subnet_id=ground.subnet,
             private_ips=[str(address)],
-            ipv6_address_count=1 if node.ipv6 else None,
+            # None would leave an address that is there (Optional and Computed).
+            ipv6_address_count=1 if node.ipv6 else 0,
             security_groups=ground.firewall.groups,
             # The node forwards, and answers for addresses that the VPC does not know.
             source_dest_check=False,

@@ -258,20 +258,11 @@ class _Inquiry:
 
 REFUSALS: tuple[tuple[str, str, str, str, str], ...] = (
     (
-        "missing region|region is required", "aws:region", "unset",
-        "AWS has to be told a region to begin with",
-        "pulumi config set aws:region us-east-1, or set AWS_REGION",
-    ),
-    (
-        "No valid credential", "AWS_ACCESS_KEY_ID", "unset", "there are no credentials for AWS",
-        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or aws:profile",
-    ),
-    (
         "Expired", "AWS_SESSION_TOKEN", "[secret]", "the credentials for AWS have expired",
         "get new ones, and try again",
     ),
     (
-        "Invalid credentials|InvalidClientTokenId|AuthFailure|SignatureDoesNotMatch",
+        "InvalidClientTokenId|AuthFailure|SignatureDoesNotMatch",
         "AWS_ACCESS_KEY_ID", "[secret]", "AWS does not know these credentials",
         "give those of an access key that exists",
     ),
@@ -281,7 +272,8 @@ REFUSALS: tuple[tuple[str, str, str, str, str], ...] = (
         "allow them ec2:* on the network's resources",
     ),
 )  # fmt: skip
-"""What AWS or its provider says, then key, value, reason and cure."""
+"""What AWS says, then key, value, reason and cure. Without any credentials, or a region to begin
+with, the provider does not start, and says so itself."""
 
 
 def refusal(error: Exception) -> Problem:

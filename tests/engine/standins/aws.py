@@ -9,7 +9,7 @@ support of version 6); ``timeouts`` never do.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
@@ -177,14 +177,18 @@ def _refuse_group(cloud: Cloud, inputs: Values) -> None:
         raise refused("CreateSecurityGroup", "InvalidGroup.Duplicate", text)
 
 
-def _one_source(inputs: Values) -> list[Misfit]:
+def _one_source(inputs: Values) -> Iterator[Misfit]:
     """ExactlyOneOf, and the validators of both CIDRs."""
     sources = ("cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId")
-    found = [] if sum(1 for key in sources if inputs.get(key)) == 1 else [("cidrIpv4", "one of")]
+    given = [key for key in sources if inputs.get(key)]
+    if len(given) != 1:
+        yield "cidrIpv4", f"exactly one of {', '.join(sources)} is wanted, not {given}"
     for key, kind in (("cidrIpv4", IPv4Network), ("cidrIpv6", IPv6Network)):
         if isinstance(inputs.get(key), str):
-            kind(inputs[key])
-    return found
+            try:
+                kind(inputs[key])
+            except ValueError as error:
+                yield key, str(error)
 
 
 def _refuse_rule(cloud: Cloud, inputs: Values) -> None:
