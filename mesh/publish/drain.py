@@ -72,16 +72,24 @@ class Drainage:
         """Waits until these nodes have obeyed; those that have not said so in time.
 
         The order is given again where a registry that had lost its memory is brought a higher
-        one that says otherwise. ``expected`` is what a report has to show.
+        one that says otherwise. ``expected`` is what a report has to show. Raises
+        :class:`mesh.discovery.client.Unreachable` where no registry takes the order all the
+        while.
         """
         awaited, clock = sorted(nodes), Clock(seconds)
         holds = expected or (withdrawn if drain else back)
         while True:
-            order = self.change(drain=awaited) if drain else self.change(undrain=awaited)
-            if order is None:
-                return []
-            reports = latest(self._desk.reports(identities))
-            missing = [n for n in awaited if n not in reports or not holds(reports[n], order)]
+            missing = awaited
+            try:
+                order = self.change(drain=awaited) if drain else self.change(undrain=awaited)
+            except Unreachable:
+                # A registry that restarts, or whose own node is the one that goes.
+                if clock.over:
+                    raise
+                order = None
+            if order is not None:
+                reports = latest(self._desk.reports(identities))
+                missing = [n for n in awaited if n not in reports or not holds(reports[n], order)]
             if not missing or clock.over:
                 return missing
             time.sleep(POLL)

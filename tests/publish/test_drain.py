@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -104,6 +105,16 @@ def test_only_a_nodes_own_word_on_this_order_counts(drainage: Drainage, registry
         assert drainage.wait([LAX, MIA], IDENTITIES, 2.0) == [MIA]
         assert drainage.wait([LAX], IDENTITIES, 5.0, drain=False) == []
     assert held(registry) == DrainOrder(NETWORK, 2, (MIA,))
+
+
+def test_a_registry_that_is_away_for_a_moment_does_not_end_the_wait() -> None:
+    desk = Desk(FLEET.key, {LAX: "https://127.0.0.1:1"})
+    began = time.monotonic()
+    with pytest.raises(Unreachable):
+        Drainage(desk, FLEET.key, NETWORK).wait([MIA], IDENTITIES, 1.0)
+    assert time.monotonic() - began >= 1.0
+    # Silence is nobody's word that it is back.
+    assert Drainage(desk, FLEET.key, NETWORK).wait([MIA], IDENTITIES, 1.0, drain=False) == [MIA]
 
 
 def test_an_order_is_given_again_above_one_that_was_brought_back(
