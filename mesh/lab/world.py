@@ -38,7 +38,7 @@ def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay
         _drop_unplanned(here, world)
         wiring.lay(here, world)
         _write(here, world)
-        _start_routers(here, world, passwords)
+        _start_routers(here, planned, world, passwords)
         _start_metadata(here, world)
         _wait(here, world)
     return planned
@@ -122,10 +122,17 @@ def _drop_unplanned(here: Place, world: Underlay) -> None:
         shutil.rmtree(here.box(box), ignore_errors=True)
 
 
-def _start_routers(here: Place, world: Underlay, passwords: Mapping[str, str]) -> None:
+def _start_routers(
+    here: Place, planned: Underlay, world: Underlay, passwords: Mapping[str, str]
+) -> None:
+    """Routers that only nodes stand on that have left the plan go on as they are: the stack may
+    have forgotten their passwords already."""
+    wanted = {upstream.box for upstream in planned.upstreams}
     for transit in world.transits:
         bird.ensure(here, transit.box, routers.transit_config(world, transit))
     for upstream in world.upstreams:
+        if upstream.box not in wanted and bird.is_running(here, upstream.box):
+            continue
         bird.ensure(here, upstream.box, routers.upstream_config(world, upstream, passwords))
         for router in upstream.vpc.routers if upstream.vpc else ():
             config = routers.vpc_config(world, upstream, router, passwords)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -68,6 +69,24 @@ def test_raising_it_again_changes_nothing(raised: Raised) -> None:
 def test_a_missing_session_password_is_named(raised: Raised) -> None:
     with pytest.raises(LabError, match="mesh:bgpPassword-vultr is missing or empty"):
         raise_world(raised.plan, raised.name, PASSWORDS | {"vultr": ""})
+
+
+def test_what_a_leaving_node_stands_on_needs_no_password_any_more(raised: Raised) -> None:
+    """The stack forgets it together with the node, and the node is still there to be drained."""
+    leaving, box = "ewr-buyvm-1", raised.world.node("ewr-buyvm-1").upstream
+    fewer = replace(raised.plan, nodes=tuple(n for n in raised.plan.nodes if n.id != leaving))
+    others = {name: key for name, key in PASSWORDS.items() if name != "buyvm"}
+    raised.place.state(leaving).parent.mkdir(parents=True, exist_ok=True)
+    raised.place.state(leaving).touch()
+    try:
+        raise_world(fewer, raised.name, others)
+        assert bird.is_running(raised.place, box)
+        raised.place.state(leaving).unlink()
+        raise_world(fewer, raised.name, others)
+        assert not namespaces.exists(raised.place.namespace(box))
+    finally:
+        raised.place.state(leaving).unlink(missing_ok=True)
+        raise_world(raised.plan, raised.name, PASSWORDS)
 
 
 def test_passwords_are_in_files_of_root_only(raised: Raised) -> None:
