@@ -158,8 +158,8 @@ class TestFirstUp:
         interface = cloud.named(f"{NODE}-interface")
         assert interface.inputs["privateIps"] == ["172.31.0.133"]
         assert interface.inputs["sourceDestCheck"] is False
-        routers = [cloud.named(f"{HERE}-vpc{n}").outputs["eniAddress"] for n in (1, 2)]
-        assert routers == ["172.31.0.4", "172.31.0.5"]
+        routers = {cloud.named(f"{HERE}-vpc{n}").outputs["eniAddress"] for n in (1, 2)}
+        assert routers == {"172.31.0.4", "172.31.0.5"}
         node = engine.outputs()["topology"]["nodes"]["lax-aws-1"]
         assert node["addresses"]["public"] == {
             "ipv4": cloud.named(f"{NODE}-address").outputs["publicIp"],
@@ -415,8 +415,8 @@ class TestGivenVpc:
         shared = SHARED - of_the_region(*network)
         assert {made.name for made in account.made.values()} == shared | of_a_node("lax-aws-1")
         assert account.named(f"{NODE}-interface").inputs["privateIps"] == ["10.99.0.133"]
-        routers = [account.named(f"{HERE}-vpc{n}").outputs["eniAddress"] for n in (1, 2)]
-        assert routers == ["10.99.0.4", "10.99.0.5"]
+        routers = {account.named(f"{HERE}-vpc{n}").outputs["eniAddress"] for n in (1, 2)}
+        assert routers == {"10.99.0.4", "10.99.0.5"}
 
     def test_is_empty_again_afterwards(self, guest: Engine, account: Cloud) -> None:
         given_up = ("--run-program", "--config", "mesh:protect=false")
