@@ -95,10 +95,10 @@ class Vultr:
             label=node.id,
             opts=ResourceOptions.merge(
                 opts,
-                # Attached through the server, the address reads as drifted after a refresh, and an
-                # update would detach it from a running server (terraform-provider-vultr, issue
-                # 121). A change of the label would replace the address.
-                ResourceOptions(ignore_changes=["instance_id", "label"]),
+                # Attached through the server, the address reads as drifted after a refresh in
+                # older versions of the provider, and the next update detaches it from a running
+                # server (terraform-provider-vultr, issue 121).
+                ResourceOptions(ignore_changes=["instance_id"]),
             ),
         )
         self._addresses[node.id] = address

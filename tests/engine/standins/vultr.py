@@ -266,9 +266,9 @@ RESERVED_IP = Kind(  # resource_vultr_reserved_ip.go
     rules={
         "region": REPLACES,  # ForceNew
         "ipType": REPLACES,  # ForceNew
-        "label": REPLACES,  # ForceNew
-        # Default "" and not Computed: what was attached through the server drifts from it (issue
-        # 121 of that provider), and an update detaches it.
+        "label": UPDATES,  # ReservedIP.Update
+        # Optional and Computed since issue 121 of that provider. Held to the Default "" of before,
+        # with which an update after a refresh detaches what was attached through the server.
         "instanceId": UPDATES,
     },
     defaults={"label": "", "instanceId": ""},
