@@ -8,7 +8,6 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from pulumi import Input, Output, Resource, ResourceOptions
-from pulumi_gcp import networkconnectivity
 
 from mesh.infra.providers import gcp_account
 from mesh.infra.providers.narrow import narrowed
@@ -27,6 +26,9 @@ with narrowed("pulumi_gcp.compute"):
     from pulumi_gcp.compute.router_interface import RouterInterface
     from pulumi_gcp.compute.router_peer import RouterPeer
     from pulumi_gcp.compute.subnetwork import Subnetwork
+with narrowed("pulumi_gcp.networkconnectivity"):
+    from pulumi_gcp.networkconnectivity.hub import Hub
+    from pulumi_gcp.networkconnectivity.spoke import Spoke
 
 TAG = "mesh"
 """Network tag of our instances; it means nothing outside the stack's own network."""
@@ -97,7 +99,7 @@ class Gcp:
             opts=opts,
             **self._project,
         )
-        self._hub = networkconnectivity.Hub(f"{name}-hub", opts=opts, **self._project)
+        self._hub = Hub(f"{name}-hub", opts=opts, **self._project)
         self._places = {
             place: self._place(f"{name}-{place}", place)
             for place in sorted({node.place for node in self._nodes})
@@ -255,7 +257,7 @@ class Gcp:
         The spoke is the node's own: it goes and comes with the instance, which no mate notices.
         """
         place = self._places[node.place]
-        spoke = networkconnectivity.Spoke(
+        spoke = Spoke(
             f"{name}-spoke",
             hub=self._hub.id,
             location=node.place,

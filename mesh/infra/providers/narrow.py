@@ -21,10 +21,12 @@ def narrowed(name: str) -> Iterator[None]:
     Afterwards the package is what it was: who imports it as a whole gets it as a whole, with the
     same classes.
     """
-    whole = sys.modules.get(name)
     parent, _, last = name.rpartition(".")
+    folders = import_module(parent).__path__
+    # What the parent has put there is a promise of the whole, kept at the first use.
+    whole = sys.modules.get(name)
     stub = ModuleType(name)
-    stub.__path__ = [str(Path(folder) / last) for folder in import_module(parent).__path__]
+    stub.__path__ = [str(Path(folder) / last) for folder in folders]
     sys.modules[name] = stub
     try:
         yield
