@@ -427,6 +427,11 @@ class TestRefusals:
                 ["mesh:providers.aws.given.us-west-1.vpc = vpc-11111111", GIVEN["vpc"]],
             ),
             (
+                {"providers": {"aws": {"given": {"us-west-1": GIVEN}}},
+                 "tunnels": {"ipv4": "10.99.0.0/16", "ipv6": "fd00:10:10::/48"}},
+                ["mesh:providers.aws.given.us-west-1.subnet = 10.99.0.0/24", "overlaps 10.99.0.0"],
+            ),
+            (
                 {"admin": {"ssh": ["207.231.1.46/32"], "keys": [key(n) for n in range(400)]}},
                 ["mesh:nodes.lax-aws-1 = ", "bytes of user data", "AWS takes 16384 bytes"],
             ),
@@ -442,7 +447,7 @@ class TestRefusals:
         ids=[
             "image", "size", "processor", "sizes apart", "region not enabled", "number",
             "network of the mesh", "narrow network", "no region", "no subnet", "another VPC",
-            "user data", "rules", "announce",
+            "subnet of the mesh", "user data", "rules", "announce",
         ],
     )  # fmt: skip
     def test_names_key_value_reason_and_cure(

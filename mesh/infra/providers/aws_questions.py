@@ -82,12 +82,7 @@ def _of_the_stack(setting: Setting) -> Iterator[Problem]:
     plan, options = setting.plan, options_of(setting)
     nodes = [node for here in by_place(plan).values() for node in here]
     yield from aws_user_data.problems(setting, nodes)
-    for range_ in (plan.tunnels.ipv4, plan.prefixes.ipv4):
-        if options.network.overlaps(range_):
-            yield Problem(
-                f"{OPTIONS}.network", str(options.network), f"it overlaps {range_} of the mesh",
-                "give a private network of its own, as 172.31.0.0/24",
-            )  # fmt: skip
+    yield from overlap(f"{OPTIONS}.network", options.network, plan)
     for node in nodes:
         if node.place not in options.given:
             yield from address(node, options.network)
@@ -98,6 +93,16 @@ def _of_the_stack(setting: Setting) -> Iterator[Problem]:
         )  # fmt: skip
     for here in by_place(plan).values():
         yield from aws_firewall.problems(plan, here)
+
+
+def overlap(key: str, network: IPv4Network, plan: Plan) -> Iterator[Problem]:
+    """A subnet whose addresses are the mesh's too."""
+    for range_ in (plan.tunnels.ipv4, plan.prefixes.ipv4):
+        if network.overlaps(range_):
+            yield Problem(
+                key, str(network), f"it overlaps {range_} of the mesh",
+                "give a private network of its own, as 172.31.0.0/24",
+            )  # fmt: skip
 
 
 def address(node: Node, network: IPv4Network) -> Iterator[Problem]:
@@ -199,6 +204,7 @@ class _Inquiry:
                     "give the subnet one, or write `ipv6: false`",
                 )  # fmt: skip
         self._network, self._zone = IPv4Network(found.cidr_block), found.availability_zone
+        yield from overlap(f"{key}.subnet", self._network, self._setting.plan)
         for node in self._nodes:
             yield from address(node, self._network)
 
