@@ -72,11 +72,14 @@ def of_a_node(node: str, *more: str) -> set[str]:
 
 
 ROUTERS = of_the_region("router", "router-vpc", "router-routes", "vpc1", "vpc2")
+# Those who live in the VPC, whatever private range it has, ask the members for services.
+PRIVATE = ("10.0.0.0-8", "100.64.0.0-10", "172.16.0.0-12", "192.168.0.0-16")
+SERVED = {f"service-tcp-{port}-v4-{network}" for port in (80, 443) for network in PRIVATE}
 SHARED = ROUTERS | of_the_region(
     "vpc", "subnet", "nodes", "gateway", "routes", "routed", "default4", "default6",
     "group", "mates1", "out-v4", "out-v6", "icmp-v4", "icmp-v6", "ssh-v4-207.231.1.46-32",
     "bgp-vpc-1", "bgp-vpc-2", "bfd-vpc-1", "bfd-vpc-2",
-    "wireguard-lax-vultr-1", "wireguard-ord-vultr-1",
+    "wireguard-lax-vultr-1", "wireguard-ord-vultr-1", *SERVED,
 )  # fmt: skip
 
 

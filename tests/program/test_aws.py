@@ -288,7 +288,7 @@ class TestFirewall:
         ("name", "rule"),
         [
             ("ssh-v4-207.231.1.46-32", ("tcp", 22, 22, "207.231.1.46/32", None)),
-            ("wireguard-lax-vultr-1", ("udp", 51820, 51824, "198.18.0.24/32", None)),
+            ("wireguard-lax-vultr-1", ("udp", 51820, 51820, "198.18.0.24/32", None)),
             ("bgp-vpc-1", ("tcp", 179, 179, "172.31.0.4/32", None)),
             ("bfd-vpc-2", ("udp", 3784, 3784, "172.31.0.5/32", None)),
             ("icmp-v4", ("icmp", -1, -1, "0.0.0.0/0", None)),

@@ -39,7 +39,7 @@ def problems(plan: Plan, nodes: tuple[Node, ...]) -> Iterator[Problem]:
             yield Problem(
                 "mesh:admin.ssh", f"{len(plan.access.admin)} networks",
                 f"with them an AWS node's firewall has {count} IPv{family} rules; AWS takes "
-                f"{RULES}", "name fewer, or wider ones",
+                f"{RULES}", "name fewer, or fewer ports in mesh:services",
             )  # fmt: skip
 
 
