@@ -6,6 +6,9 @@ from __future__ import annotations
 from mesh.plan.model import Role, Rule, Service
 from mesh.spec import Spec
 
+PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+"""What those who live in a VPC have for addresses (RFC 1918, RFC 6598)."""
+
 SSH, BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 22, 179, 3784, 4784
 
 

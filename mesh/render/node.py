@@ -9,15 +9,13 @@ from types import MappingProxyType
 
 from mesh.facts import Facts, Placement
 from mesh.plan import AddressPair, Node, Plan, Role, Service
+from mesh.plan.firewall import PRIVATE4
 from mesh.render import firewall
 from mesh.render.files import File, NodeFiles
 from mesh.render.templates import rendered
 
 REPLIES_TABLE = 27218
 """The kernel's table on a member whose default leads to the nearest edge: any free number."""
-
-PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
-"""What a VPC's inhabitants have for addresses (RFC 1918, RFC 6598)."""
 
 
 def node_files(

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from mesh.infra.providers.openings import Opening, openings
+from mesh.infra.providers.openings import PRIVATE, Opening, openings
 from mesh.plan import Plan
 from tests.stacks import bent, plan_of, prod
 
@@ -43,7 +43,13 @@ def test_an_edge_is_open_to_what_the_plan_says(
 def test_wireguard_is_open_to_each_node_by_itself() -> None:
     wireguard = {k: o for k, o in of(plan_of(prod())).items() if k.startswith("wireguard")}
     assert {one.node for one in wireguard.values()} == set(NODES)
-    assert all(one.ports == (51820, 51823) and one.family == 4 for one in wireguard.values())
+    assert {(one.node, one.ports) for one in wireguard.values()} == {
+        ("lax-vultr-1", (51820, 51820)),
+        ("ord-vultr-1", (51821, 51821)),
+        ("mia-vultr-1", (51822, 51822)),
+        ("ewr-vultr-1", (51823, 51823)),
+    }
+    assert all(one.family == 4 for one in wireguard.values())
 
 
 def test_nothing_of_a_tunnels_inside_is_opened() -> None:
@@ -56,10 +62,11 @@ def test_the_registrys_port_is_open_where_a_registry_is() -> None:
     assert not [one for one in elsewhere if one.name.startswith("registry")]
 
 
-def test_a_member_is_open_to_its_routers_and_not_to_the_aggregates_clients() -> None:
+def test_a_member_is_open_to_its_routers_and_to_who_lives_in_its_vpc_alone() -> None:
     nodes = prod()["nodes"] | {"lax-aws-1": {"number": 9}}
     found = of(plan_of(bent("nodes", nodes)), "aws")
     assert found["bgp-vpc"].routers
     assert found["bfd-vpc"].ports == (3784, 3784)
-    assert not [name for name in found if name.startswith(("service", "bgp-upstream"))]
+    assert found["service-tcp-80-v4"].networks == PRIVATE
+    assert not [name for name in found if name.startswith("bgp-upstream") or "tcp-80-v6" in name]
     assert {one.node for one in found.values() if one.node} == set(NODES)

@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    UpdateResult,
+)
 
 from mesh.infra.dynamic.base import Properties, Stub, difference, gone
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
     from mesh.delivery import Load, Target
 
 SETTLED_AT_BIRTH = ("user_data", "admin")
@@ -23,6 +33,17 @@ REACHED_BY = ("user", "port", "host_keys", "trust_first", "ssh_key", "ipv6")
 
 class HostProvider(Stub):
     """Hosts without an API, over SSH."""
+
+    def check(self, olds: Properties, news: Properties) -> CheckResult:
+        """What a delivery would meet, asked of the host itself before anything is made: at the
+        preview of a host that is to come. One that is a node already is not disturbed, so that
+        later previews need no way to it."""
+        if olds:
+            return CheckResult(news, [])
+        from mesh.delivery import examine
+
+        found = examine(_target(news, None, LOOK), news["ipv6"], _admin(news))
+        return CheckResult(news, [CheckFailure("", str(problem)) for problem in found])
 
     def create(self, props: Properties) -> CreateResult:
         """Deliver the node; a delivery that was cut is gone on with."""
@@ -94,7 +115,11 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _target(props: Properties, recorded: str | None) -> Target:
+LOOK = 8.0
+"""Seconds that a preview waits for a host."""
+
+
+def _target(props: Properties, recorded: str | None, patience: float | None = None) -> Target:
     """The host, believed by the keys that the stack file gives, or else by the one on record."""
     from mesh.delivery import Target
 
@@ -108,12 +133,17 @@ def _target(props: Properties, recorded: str | None) -> Target:
         host_keys=given or ((recorded,) if recorded else ()),
         trust_first=bool(props["trust_first"]),
         ssh_key=props["ssh_key"],
+        **({} if patience is None else {"patience": patience}),
     )
 
 
-def _load(props: Properties) -> Load:
+def _admin(props: Properties) -> tuple[IPv4Network | IPv6Network, ...]:
     from ipaddress import ip_network
 
+    return tuple(ip_network(text) for text in props["admin"])
+
+
+def _load(props: Properties) -> Load:
     from mesh.agent import bundle
     from mesh.delivery import Load
 
@@ -121,7 +151,7 @@ def _load(props: Properties) -> Load:
         user_data=props["user_data"],
         bundle=bundle.build(),
         ipv6=props["ipv6"],
-        admin=tuple(ip_network(text) for text in props["admin"]),
+        admin=_admin(props),
     )
 
 

@@ -159,8 +159,8 @@ class PublishArgs:
     ``plan`` is a plan as text (:func:`mesh.infra.dynamic.documents.write_plan`), ``bundle`` the
     SHA-256 of the bundle, ``sources`` that of what a node's files are made of. ``passwords`` is
     keyed by provider, ``instances`` by node id with ``id``, ``created`` and where it is
-    (:class:`mesh.facts.Placement`), ``registries`` maps node ids to URLs, ``namespace`` is the network namespace of every
-    connection, ``deadline`` is seconds.
+    (:class:`mesh.facts.Placement`), ``registries`` maps node ids to URLs, ``namespace`` is the
+    network namespace of every connection, ``deadline`` is seconds.
     """
 
     plan: str

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.runtime import get_config
 
 from mesh.infra.dynamic.host import SETTLED_AT_BIRTH, Host, HostArgs
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
 from mesh.plan import Node
-from mesh.spec import SSH_PREFIX, Problem
+from mesh.spec import Problem
 from mesh.spec.model import Host as Given
-
-LOOK = 8.0
-"""Seconds that a preview waits for a host."""
-AT_ONCE = 16
-"""Hosts that a preview asks at the same time."""
 
 
 class Existing:
@@ -34,33 +26,8 @@ class Existing:
 
     @staticmethod
     def problems(setting: Setting) -> Iterator[Problem]:
-        """What a log-in at every host shows, all at once. One that is left out of this generation
-        (``mesh:without``) may be away."""
-        from mesh.delivery import Target, examine
-
-        hosts = [node for node in setting.plan.nodes if node.existing]
-        access = setting.plan.access.admin
-
-        def ask(node: Node) -> tuple[Problem, ...]:
-            given = _given(setting, node)
-            target = Target(
-                node=node.id,
-                provider=node.provider,
-                address=str(given.ipv4),
-                port=given.ssh.port,
-                user=given.ssh.user,
-                host_keys=given.ssh.host_keys,
-                trust_first=given.ssh.trust_first,
-                ssh_key=get_config(f"mesh:{SSH_PREFIX}{node.provider}") or "",
-                patience=LOOK,
-            )
-            return examine(target, _ipv6(node, given), access)
-
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for node, found in zip(hosts, pool.map(ask, hosts), strict=True):
-                away = node.id in setting.plan.without
-                for problem in dict.fromkeys(found):
-                    yield replace(problem, severity="warning") if away else problem
+        """None: a host that is to come is asked itself, when its resource is looked at."""
+        yield from ()
 
     def guard(self, addresses: Mapping[str, Output[str]]) -> None:
         """Nothing: a host has no firewall but its own."""

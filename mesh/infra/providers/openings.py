@@ -12,8 +12,11 @@ from ipaddress import ip_network
 from typing import Literal
 
 from mesh.plan import Network, Node, Plan, Rule
+from mesh.plan.firewall import PRIVATE4
 
 ANYONE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+PRIVATE: tuple[Network, ...] = tuple(map(ip_network, PRIVATE4))
 
 Protocol = Literal["tcp", "udp", "icmp"]
 
@@ -50,17 +53,23 @@ def openings(plan: Plan, nodes: Sequence[Node]) -> tuple[Opening, ...]:
 def _of_rule(plan: Plan, nodes: Sequence[Node], rule: Rule) -> Iterator[Opening]:
     match rule.source:
         case "nodes":
-            # One each, so that a node takes its own along when it goes. Tunnels run over IPv4.
-            for mate in sorted({link.peer for node in nodes for link in node.links}):
-                yield Opening(f"{rule.name}-{mate}", 4, rule.protocol, rule.ports, node=mate)
+            # One each, so that a node takes its own along when it goes; to the one port that all
+            # others keep for it, so that a node that comes changes no other's. Tunnels run over
+            # IPv4.
+            ports = {link.peer: link.port for node in nodes for link in node.links}
+            for mate, port in sorted(ports.items()):
+                yield Opening(f"{rule.name}-{mate}", 4, rule.protocol, (port, port), node=mate)
         case "routers":
             # Not every VPC's routers speak BFD, which is what comes over UDP.
             if rule.protocol == "tcp" or any(s.bfd for node in nodes for s in node.vpc):
                 yield Opening(rule.name, 4, rule.protocol, rule.ports, routers=True)
         case "anyone":
-            # A packet for the aggregates comes in at edges only: members' clouds have none.
+            # A packet for the aggregates comes from the Internet at edges only; at members from
+            # those who live in their VPC, whatever private range that has.
             if any(node.upstreams for node in nodes):
                 yield from _of_protocol(rule.name, rule.protocol, rule.ports, ANYONE)
+            elif any(node.vpc for node in nodes):
+                yield from _of_protocol(rule.name, rule.protocol, rule.ports, PRIVATE)
         case "mesh":
             raise AssertionError("the mesh's own addresses are inside the tunnels")
         case "admin":

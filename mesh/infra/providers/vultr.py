@@ -212,15 +212,14 @@ def _rules(plan: Plan) -> list[tuple[str, Opening, str, int]]:
     """Name, opening, subnet and its size of each rule; the subnet is empty for a node's address.
 
     Where a rule for each node would not fit, WireGuard is open to anyone: it answers nobody whose
-    key it does not know, and nftables on the node is exact. The per-node rules count twice, for a
-    new range of ports replaces them all, and the old ones go last.
+    key it does not know, and nftables on the node is exact.
     """
     found = openings(plan, _nodes(plan))
     networks = sum(len(opening.networks) for opening in found)
     tunnels = [opening for opening in found if opening.node]
-    if networks + 2 * len(tunnels) > RULES:
-        first = tunnels[0]
-        open_to_all = Opening("wireguard", 4, first.protocol, first.ports, ANYONE[:1])
+    if networks + len(tunnels) > RULES:
+        (rule,) = (rule for rule in plan.firewall if rule.source == "nodes")
+        open_to_all = Opening("wireguard", 4, rule.protocol, rule.ports, ANYONE[:1])
         found = (*(opening for opening in found if not opening.node), open_to_all)
     return [
         *((o.name, o, "", 32) for o in found if o.node),

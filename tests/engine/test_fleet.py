@@ -1,0 +1,211 @@
+"""The mixed fleet of examples/ on the real engine: four cities at Vultr, a member at AWS and one at
+GCP on their stand-ins, and a host of one's own with a real sshd. In order, one stack's life.
+
+What is published is left out (``--exclude``): no server of a stand-in ever joins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.lab import namespaces
+from mesh.plan.firewall import PRIVATE4
+from tests.delivery import ground
+from tests.delivery.ground import LOGIN, Box, key_text
+from tests.engine.clouds import KEYS, PASSWORD, deployment, steps
+from tests.engine.conftest import Engine, changed, secrets_of
+from tests.engine.standins import aws as amazon
+from tests.engine.standins import gcp as google
+from tests.engine.standins import vultr as vultrs
+from tests.engine.standins.cloud import Cloud
+from tests.engine.test_existing import Inside
+from tests.stacks import example
+
+pytestmark = [pytest.mark.engine, pytest.mark.lab]
+
+SERVERS = ("--exclude", "**mesh-generation")
+UP = ("up", "--yes", "--skip-preview", *SERVERS)
+NODES = (
+    "ewr-buyvm-1", "ewr-vultr-1", "lax-aws-1", "lax-vultr-1", "mia-vultr-1", "ord-gcp-1",
+    "ord-vultr-1",
+)  # fmt: skip
+PASSWORDS = {name: f"{PASSWORD}-{name}" for name in ("vultr", "gcp", "buyvm")}
+SECRETS = {
+    **{f"mesh:bgpPassword-{name}": value for name, value in PASSWORDS.items()},
+    "mesh:sshKey-buyvm": key_text(LOGIN),
+    "vultr:apiKey": vultrs.KEY,
+    "aws:accessKey": amazon.ACCESS_KEY,
+    "aws:secretKey": amazon.SECRET_KEY,
+    "gcp:credentials": google.CREDENTIALS,
+}
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The stack, run from the operator's network, with its clouds and its host."""
+
+    engine: Inside
+    vultr: Cloud
+    aws: Cloud
+    gcp: Cloud
+    host: Box
+
+    def clouds(self) -> tuple[Cloud, ...]:
+        return (self.vultr, self.aws, self.gcp)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    clouds = (vultrs.vultr(), amazon.aws(), google.gcp())
+    with ground.host("fleet") as host, ExitStack() as running:
+        namespace = host.place.namespace("operator")
+        namespaces.ip(["link set lo up"], namespace)
+        stack = deployment(tmp_path_factory.mktemp("fleet"), document(host), clouds, SECRETS)
+        # The stand-ins listen where the engine looks for them.
+        plain = namespaces.inside(namespace, lambda: running.enter_context(stack))
+        engine = Inside(
+            plain.state, plain.stack, plain.config, plain.environment, namespace=namespace
+        )
+        yield Fleet(engine, *clouds, host)
+
+
+def document(host: Box) -> dict[str, Any]:
+    """The example with what it leaves to its reader."""
+    keys = example("mixed")
+    keys["admin"] = {"ssh": [ground.ADMIN, "207.231.1.46/32"], "keys": KEYS}
+    keys["providers"]["vultr"] = {"checkAccount": False}
+    keys["nodes"]["ewr-buyvm-1"]["host"] |= {
+        "ipv4": host.address, "ipv6": host.ipv6, "ssh": {"hostKeys": [host.host_key]},
+    }  # fmt: skip
+    return {f"mesh:{key}": value for key, value in keys.items()} | {"aws:region": "us-east-1"}
+
+
+def of(nodes: str, steps: dict[str, str]) -> dict[str, str]:
+    """The steps whose names hold one of these words."""
+    return {name: step for name, step in steps.items() if any(n in name for n in nodes.split())}
+
+
+def test_a_preview_of_nothing_shows_every_server(fleet: Fleet) -> None:
+    found = steps(fleet.engine)
+    assert set(found.values()) == {"create"}
+    for node in NODES:
+        assert f"mesh-{node}-instance" in found
+    assert "mesh-generation" in found
+    assert not any(cloud.made for cloud in fleet.clouds())
+
+
+def test_up_makes_them_all(fleet: Fleet) -> None:
+    fleet.engine.run(*UP)
+    assert len(fleet.vultr.of("Instance")) == 4
+    assert len(fleet.aws.of("Instance")) == len(fleet.gcp.of("Instance")) == 1
+    assert fleet.host.delivered_files()
+
+
+def test_every_tunnel_is_let_in_everywhere(fleet: Fleet) -> None:
+    """By the provider's own firewall: a rule for each mate, named after it."""
+    names = {resource["urn"].rpartition("::")[2] for resource in fleet.engine.resources()}
+    for node in NODES:
+        assert f"mesh-vultr-wireguard-{node}" in names
+    assert not {
+        name for name in names if "wireguard-lax-aws-1" in name and "aws" in name.split("wire")[0]
+    }
+
+
+def test_a_second_up_changes_nothing(fleet: Fleet) -> None:
+    for cloud in fleet.clouds():
+        cloud.forget_events()
+    fleet.engine.run(*UP, "--expect-no-changes")
+    done = {e.operation for cloud in fleet.clouds() for e in cloud.events}
+    assert done <= {"invoke", "read"}
+
+
+VPC_RULES = {
+    f"mesh-aws-us-west-1-service-tcp-8080-v4-{network.replace('/', '-')}" for network in PRIVATE4
+}
+"""What those who live in a VPC there are let in by."""
+
+EDITS: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("a service more", {"services": {"app": {"ports": {"tcp": [80, 443, 8080], "udp": [443]}}}},
+     {"mesh-vultr-service-tcp-8080-v4", "mesh-vultr-service-tcp-8080-v6",
+      "mesh-gcp-service-tcp-8080-v4", *VPC_RULES}),
+    ("whoami switched off", {"whoami": False}, set()),
+    ("another reflector", {"reflectors": ["lax-vultr-1", "mia-vultr-1"]}, set()),
+    ("slower BFD", {"tunnels": {"bfd": {"interval": 300}}}, set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "touched"), [edit[1:] for edit in EDITS], ids=[edit[0] for edit in EDITS]
+)
+def test_an_edit_of_the_plan_touches_no_server(
+    fleet: Fleet, tmp_path: Path, keys: dict[str, Any], touched: set[str]
+) -> None:
+    before = yaml.safe_load(fleet.engine.config.read_text())["config"]
+    merged = {key: _over(before.get(f"mesh:{key}"), value) for key, value in keys.items()}
+    found = steps(inside(fleet, changed(fleet.engine, tmp_path, merged)), *SERVERS)
+    assert set(found) - {"mesh-generation"} == touched
+    assert set(found.values()) <= {"create", "update"}
+
+
+def test_a_city_more_touches_no_existing_server(fleet: Fleet, tmp_path: Path) -> None:
+    keys = yaml.safe_load(fleet.engine.config.read_text())["config"]
+    nodes = keys["mesh:nodes"] | {"mia-vultr-2": {"number": 8}}
+    found = steps(inside(fleet, changed(fleet.engine, tmp_path, {"nodes": nodes})), *SERVERS)
+    assert set(found.values()) == {"create"}
+    assert {n for n in found if n.endswith("-instance")} == {"mesh-mia-vultr-2-instance"}
+    assert all("mia-vultr-2" in name for name in found), found
+
+
+def test_a_city_less_takes_its_rules_along_everywhere(fleet: Fleet, tmp_path: Path) -> None:
+    keys = yaml.safe_load(fleet.engine.config.read_text())["config"]
+    nodes = {node: given for node, given in keys["mesh:nodes"].items() if node != "mia-vultr-1"}
+    released = inside(fleet, changed(fleet.engine, tmp_path, {"nodes": nodes}))
+    address = next(
+        r["urn"] for r in fleet.engine.resources() if r["urn"].endswith("mesh-mia-vultr-1-address")
+    )
+    fleet.engine.run("state", "unprotect", address, "--yes")
+    found = steps(released, *SERVERS)
+    fleet.engine.run("state", "protect", address, "--yes")
+    assert set(found.values()) == {"delete"}
+    assert {"mesh-vultr-wireguard-mia-vultr-1", "mesh-mia-vultr-1-instance"} <= set(found)
+    assert len([name for name in found if "wireguard-mia-vultr-1" in name]) == 3
+    assert all("mia-vultr-1" in name or name == "mesh-mia" for name in found), found
+
+
+def test_no_secret_was_ever_shown(fleet: Fleet) -> None:
+    engine = fleet.engine
+    said = [*engine.said, json.dumps(engine.resources())]
+    said.append(engine.run("preview", "--diff", *SERVERS).stdout)
+    secrets = secrets_of(engine.resources("--show-secrets")) | set(PASSWORDS.values())
+    assert len(secrets) >= 10
+    for secret in secrets:
+        # A peer's key stands beside the peer's own name, in one secret object.
+        if not secret.startswith("mesh-"):
+            assert not [text for text in said if secret in text]
+
+
+def test_destroy_leaves_nothing_anywhere(fleet: Fleet) -> None:
+    given_up = ("--run-program", "--config", "mesh:protect=false")
+    fleet.engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    assert fleet.engine.resources() == []
+    assert not any(cloud.made for cloud in fleet.clouds())
+    assert not fleet.host.delivered_files()
+
+
+def inside(fleet: Fleet, engine: Engine) -> Inside:
+    """The same engine in the operator's network."""
+    return replace(fleet.engine, config=engine.config)
+
+
+def _over(below: Any, above: Any) -> Any:
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {key: _over(below.get(key), value) for key, value in above.items()}
+    return above
