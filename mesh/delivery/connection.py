@@ -243,8 +243,7 @@ def _refused(
         Problem(
             target.key("ipv4"), target.address, f"no SSH at {where}: {_words(target, error)}",
             "see that it runs, that host.ssh.port is right, and that its firewall and its "
-            "provider's let this machine in; or leave it out for now with "
-            f"`mesh:without: [{target.node}]`",
+            f"provider's let this machine in; or take {target.node} out of mesh:nodes for now",
         )
     )  # fmt: skip
 

@@ -129,13 +129,13 @@ REFUSED: list[tuple[str, dict[str, Any], str, list[str]]] = [
         "a port where nobody listens",
         {"port": 2222},
         "mesh:nodes.ewr-buyvm-1.host.ipv4",
-        ["port 2222", "mesh:without: [ewr-buyvm-1]"],
+        ["port 2222", "take ewr-buyvm-1 out of mesh:nodes"],
     ),
     (
         "an address where nobody is",
         {"address": "203.0.113.200", "patience": 1.0},
         "mesh:nodes.ewr-buyvm-1.host.ipv4 = 203.0.113.200",
-        ["no SSH at 203.0.113.200 port 22", "mesh:without"],
+        ["no SSH at 203.0.113.200 port 22", "mesh:nodes"],
     ),
 ]  # fmt: skip
 
