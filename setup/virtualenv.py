@@ -23,7 +23,13 @@ def packages_key(checkout: Path) -> str:
     name it.
     """
     lock = (checkout / "requirements.lock").read_text()
-    return _hash(lock, sys.version, sys.executable, str(checkout))
+    return _hash(lock, sys.version, interpreter(), str(checkout))
+
+
+def interpreter() -> str:
+    """The Python that environments are made from, by one name: not that of an environment which
+    somebody has activated, and which would be made anew from itself."""
+    return str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
 
 
 def project_key(checkout: Path) -> str:
@@ -64,7 +70,7 @@ def _install_packages(checkout: Path, folder: Path, step: Step) -> None:
     count = (checkout / "requirements.lock").read_text().count("==")
     step.say(f"installing {count} packages from requirements.lock")
     step.doing("making .venv")
-    step.run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    step.run([interpreter(), "-m", "venv", "--clear", str(folder)])
     collected = 0
 
     def seen(line: str) -> None:
