@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 
 from mesh.facts import Facts, Placement
-from mesh.plan import AddressPair, Node, Plan, Role, Service
+from mesh.plan import Address, AddressPair, Node, Plan, Role, Service
 from mesh.plan.firewall import PRIVATE4
 from mesh.render import firewall
 from mesh.render.files import File, NodeFiles
@@ -34,7 +34,6 @@ def node_files(
     regions = {region.id: region for region in plan.regions}
     services = {service.name: service for service in plan.services}
     tunnels = {node.id: node.tunnel for node in plan.nodes}
-    has_members = bool(plan.with_role(Role.MEMBER))
     places = {n: placements.get(n, Placement(one.ipv4, one.ipv6)) for n, one in facts.items()}
     done: dict[str, NodeFiles] = {}
     for node in plan.nodes:
@@ -45,7 +44,7 @@ def node_files(
                 "facts": facts[node.id],
                 "vpc": list(zip(node.vpc, places[node.id].routers, strict=False)),
                 "is_member": Role.MEMBER in node.roles,
-                "has_members": has_members,
+                "exits": _exits(plan, node),
                 "replies_table": REPLIES_TABLE,
                 "private4": PRIVATE4,
                 "region": regions[node.region],
@@ -152,7 +151,7 @@ def _network(plan: Plan) -> File:
             "bird/network.conf.j2",
             plan=plan,
             v6=plan.prefixes.ipv6 is not None,
-            has_members=bool(plan.with_role(Role.MEMBER)),
+            exits={node.id: _exits(plan, node) for node in plan.nodes},
             service_set4=", ".join(f"{s.addresses.ipv4}/32" for s in plan.services) or "0.0.0.0/32",
             service_set6=", ".join(
                 f"{s.addresses.ipv6}/128" for s in plan.services if s.addresses.ipv6
@@ -162,6 +161,15 @@ def _network(plan: Plan) -> File:
             servers6={s.name: _next_hops(s, tunnels, 6, able6) for s in plan.services},
         ),
     )
+
+
+def _exits(plan: Plan, node: Node) -> tuple[Address, ...]:
+    """The exit's addresses that a node holds where there are members: of the families of its
+    upstream, since replies of another family would not get out there."""
+    if not plan.with_role(Role.MEMBER):
+        return ()
+    families = {session.family for session in node.upstreams}
+    return tuple(exit for exit in plan.exits.both() if f"ipv{exit.version}" in families)
 
 
 def _next_hops(

@@ -8,7 +8,7 @@ from mesh.agent.daemons.kind import Changes, Kind, Node
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 
-_LINE = re.compile(r"-?[a-z][A-Za-z0-9_./-]*[ \t]*=[ \t]*[A-Za-z0-9_ .-]+")
+_LINE = re.compile(r"-?[a-z][A-Za-z0-9_./*-]*[ \t]*=[ \t]*[A-Za-z0-9_ .-]+")
 
 
 def _validate(_: Stage, changes: Changes) -> None:

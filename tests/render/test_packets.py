@@ -1,0 +1,173 @@
+"""What the kernel of a node does with packets, by its rendered settings and firewall."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mesh.lab import namespaces
+from mesh.render import node_files, placeholder_facts, placeholder_placements
+from tests.debian import Debian
+from tests.stacks import example, plan_of
+
+MEMBER, EDGE = "ord-gcp-1", "ord-vultr-1"
+TUNNEL = {MEMBER: "10.10.10.6", EDGE: "10.10.10.2"}
+OWN = {MEMBER: "172.31.0.5", EDGE: "203.0.113.2"}
+NEIGHBOUR, CLIENT = "172.31.0.99", "198.51.100.2"
+FAR = {MEMBER: NEIGHBOUR, EDGE: CLIENT}
+"""Who is on a node's uplink: one who lives in the member's VPC, and a client of the edge's."""
+APP, WEB, NOBODYS, PORT = "192.30.120.102", "192.30.120.100", "192.30.121.200", 443
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A node between its uplink and its tunnel to a mate that serves the application, each a
+    namespace of its own."""
+
+    node: str
+    uplink: str
+    mate: str
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """A node's bench. Its tunnel is older than the settings, as one that runs already is."""
+    node: str = request.param
+    made = Bench(*(f"packets-{os.getpid()}-{end}" for end in ("node", "uplink", "mate")))
+    names = (made.node, made.uplink, made.mate)
+    try:
+        namespaces.create(names)
+        _wire(made, node)
+        _configure(made, node, Debian(tmp_path))
+        yield made
+    finally:
+        namespaces.delete(names)
+
+
+at_the_member = pytest.mark.parametrize("bench", [MEMBER], indirect=True)
+at_the_edge = pytest.mark.parametrize("bench", [EDGE], indirect=True)
+
+
+def _wire(bench: Bench, node: str) -> None:
+    (mate,) = {MEMBER, EDGE} - {node}
+    tunnel = f"wg-{mate}"
+    namespaces.ip(
+        [
+            "link set lo up", "link add dummy0 type bridge", "link set dummy0 up",
+            f"link add enp1s0 type veth peer name enp1s0 netns {bench.uplink}",
+            f"link add {tunnel} type veth peer name wg-node netns {bench.mate}",
+            "link set enp1s0 up", f"address add {OWN[node]}/32 dev enp1s0",
+            f"link set {tunnel} up", f"address add {TUNNEL[node]}/32 dev {tunnel}",
+            f"route add {FAR[node]} dev enp1s0", f"route add default via {FAR[node]}",
+            "route add blackhole 192.30.120.0/23",
+            f"route add {APP} via {TUNNEL[mate]} dev {tunnel} onlink",
+        ],
+        bench.node,
+    )  # fmt: skip
+    ends = (
+        (bench.uplink, "enp1s0", [FAR[node]], OWN[node]),
+        (bench.mate, "wg-node", [TUNNEL[mate], APP], TUNNEL[node]),
+    )
+    for space, link, addresses, gateway in ends:
+        lines = ["link set lo up", f"link set {link} up"]
+        lines += [f"address add {address}/32 dev {link}" for address in addresses]
+        namespaces.ip([*lines, f"route add default via {gateway} dev {link} onlink"], space)
+
+
+def _configure(bench: Bench, node: str, machine: Debian) -> None:
+    plan = plan_of(example("mixed"), "mixed")
+    files = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
+    machine.put(files[node].files)
+    for command in (
+        ("sysctl", "-q", "-p", "/etc/sysctl.d/99-anycast-mesh.conf"),
+        ("nft", "-f", "/etc/nftables.conf"),
+    ):
+        assert machine.start(*command, namespace=bench.node).wait(30) == 0, command
+
+
+def bind(bench: Bench, address: str, verb: str = "add") -> None:
+    """The node serves at this address from now on, or no longer (``del``)."""
+    namespaces.ip([f"address {verb} {address}/32 dev dummy0"], bench.node)
+
+
+def opened(space: str, source: str, port: int = 0) -> socket.socket:
+    """A UDP socket there, in any address's name."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.setsockopt(socket.SOL_IP, 19, 1)  # IP_TRANSPARENT
+        made.bind((source, port))
+        made.settimeout(1)
+        return made
+
+    return namespaces.inside(space, make)
+
+
+def heard_as(sender: socket.socket, receiver: socket.socket) -> str:
+    """What source a packet has when it arrives; empty where it does not."""
+    sender.sendto(b"?", receiver.getsockname())
+    try:
+        return str(receiver.recvfrom(10)[1][0])
+    except TimeoutError:
+        return ""
+
+
+@at_the_edge
+@pytest.mark.parametrize("source", [WEB, NOBODYS], ids=["bound here", "discarded here"])
+def test_a_members_replies_leave_at_an_edge_whatever_it_knows_of_their_source(
+    bench: Bench, source: str
+) -> None:
+    bind(bench, WEB)
+    with opened(bench.mate, source) as member, opened(bench.uplink, CLIENT, PORT) as client:
+        assert heard_as(member, client) == source
+
+
+@at_the_edge
+@pytest.mark.parametrize(
+    ("source", "heard"),
+    [(CLIENT, CLIENT), ("172.31.0.99", ""), ("100.64.0.1", ""), (WEB, ""), ("10.10.10.7", "")],
+)
+def test_only_who_can_be_answered_comes_in_from_the_internet(
+    bench: Bench, source: str, heard: str
+) -> None:
+    with opened(bench.uplink, source) as client, opened(bench.mate, APP, PORT) as server:
+        assert heard_as(client, server) == heard
+
+
+@at_the_member
+@pytest.mark.parametrize(
+    ("source", "heard"), [(CLIENT, CLIENT), (TUNNEL[EDGE], TUNNEL[EDGE]), (NEIGHBOUR, "")]
+)
+def test_a_private_source_out_of_the_mesh_is_a_mates_or_nobodys(
+    bench: Bench, source: str, heard: str
+) -> None:
+    bind(bench, WEB)
+    with opened(bench.mate, source) as edge, opened(bench.node, WEB, PORT) as server:
+        assert heard_as(edge, server) == heard
+
+
+@at_the_member
+def test_who_lives_in_the_vpc_is_translated_once_his_service_has_moved_to_a_mate(
+    bench: Bench,
+) -> None:
+    with opened(bench.uplink, NEIGHBOUR) as neighbour:
+        bind(bench, APP)
+        with opened(bench.node, APP, PORT) as here:
+            assert heard_as(neighbour, here) == NEIGHBOUR
+        bind(bench, APP, "del")
+        with opened(bench.mate, APP, PORT) as there:
+            assert heard_as(neighbour, there) == TUNNEL[MEMBER]
+
+
+@at_the_member
+def test_who_lives_in_the_vpc_hears_why_a_mate_does_not_answer(bench: Bench) -> None:
+    with opened(bench.uplink, NEIGHBOUR) as neighbour:
+        neighbour.connect((APP, PORT))
+        neighbour.send(b"?")
+        with pytest.raises(ConnectionRefusedError):
+            neighbour.recv(10)
