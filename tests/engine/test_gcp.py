@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mesh.infra.providers.gcp import STARTUP
+from mesh.infra.providers.gcp.driver import STARTUP
 from tests.engine.clouds import KEYS, PASSWORD, deployment, production, steps
 from tests.engine.conftest import Engine, changed, secrets_of
 from tests.engine.standins import vultr as vultrs

@@ -13,8 +13,8 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from mesh.infra.providers.aws_firewall import RULES
-from mesh.infra.providers.aws_user_data import packed
+from mesh.infra.providers.aws.firewall import RULES
+from mesh.infra.providers.aws.user_data import packed
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.stacks import prod
 

@@ -152,7 +152,12 @@ class TestAddress:
         wanted = {"lab": "tests", "node": "mia-vultr-1", "slot": 25, "with_ipv6": True}
         outs = AddressProvider().create(wanted).outs
         uplink = underlay(PLAN).node("mia-vultr-1")
-        own = {"ipv4": "203.0.113.25", "ipv6": str(uplink.ipv6), "inside": None, "routers": []}
+        own: dict[str, Any] = {
+            "ipv4": "203.0.113.25",
+            "ipv6": str(uplink.ipv6),
+            "inside": None,
+            "routers": [],
+        }
         assert outs == wanted | own
 
     def test_who_is_translated_holds_another_address_and_has_routers_to_speak_with(

@@ -14,8 +14,8 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from mesh.infra.providers import gcp_account
-from mesh.infra.providers.gcp import STARTUP, subnet_of
+from mesh.infra.providers.gcp import account
+from mesh.infra.providers.gcp.driver import STARTUP, subnet_of
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import make
 from mesh.spec import Problem, load
@@ -338,7 +338,7 @@ def problems(said: str | None = None, types: tuple[str, ...] = (), **changes: An
         spec = load("prod", keys, ROOT).spec
         nothing: pulumi.Output[Any] = pulumi.Output.from_input({})
         setting = Setting(spec, make(spec), nothing, nothing, "0" * 64)
-        found.extend(gcp_account.problems(setting))
+        found.extend(account.problems(setting))
         return pulumi.Output.from_input(None)
 
     def mocked() -> None:
@@ -426,7 +426,7 @@ class TestProblems:
         assert problems(types=("e2-small",)) == []
 
     def test_a_project_is_wanted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for variable in gcp_account.PROJECT_VARIABLES:
+        for variable in account.PROJECT_VARIABLES:
             monkeypatch.delenv(variable, raising=False)
         (found,) = problems("never asked", providers={"gcp": {}})
         assert (found.key, found.value) == ("mesh:providers.gcp.project", "unset")
@@ -512,7 +512,7 @@ class TestImport:
 
     def test_takes_no_more_of_the_sdk_than_it_uses(self) -> None:
         program = (
-            "import sys, mesh.infra.providers.gcp\n"
+            "import sys, mesh.infra.providers.gcp.driver\n"
             "print(len([m for m in sys.modules if m.startswith('pulumi_gcp.compute.')]))"
         )
         done = subprocess.run(
@@ -522,7 +522,7 @@ class TestImport:
 
     def test_leaves_the_sdk_whole_for_others(self) -> None:
         program = (
-            "import mesh.infra.providers.gcp as ours\n"
+            "import mesh.infra.providers.gcp.driver as ours\n"
             "from pulumi_gcp import compute\n"
             "assert compute.Instance is ours.Instance and compute.URLMap\n"
         )

@@ -13,8 +13,8 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from mesh.infra.providers import vultr_account
-from mesh.infra.providers.vultr import RULES
+from mesh.infra.providers.vultr import account
+from mesh.infra.providers.vultr.driver import RULES
 from mesh.spec import Problem, load
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.stacks import ROOT, prod
@@ -307,7 +307,7 @@ class TestRefusals:
         ],
     )
     def test_says_why_vultr_did_not_answer(self, said: str, reason: str) -> None:
-        assert reason in vultr_account.refusal(said).reason
+        assert reason in account.refusal(said).reason
 
 
 ACCOUNT = {
@@ -326,7 +326,7 @@ class TestAccount:
 
     def problems(self, **changes: Any) -> list[Problem]:
         spec = load("prod", prod(), ROOT).spec
-        return list(vultr_account.compared(spec, ACCOUNT | changes, PASSWORD))
+        return list(account.compared(spec, ACCOUNT | changes, PASSWORD))
 
     def test_an_account_that_fits_is_not_spoken_of(self) -> None:
         assert self.problems() == []
@@ -363,8 +363,8 @@ class TestAccount:
         self, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         body = json.dumps(answer).encode()
-        monkeypatch.setattr(vultr_account, "urlopen", lambda *_a, **_k: io.BytesIO(body))
+        monkeypatch.setattr(account, "urlopen", lambda *_a, **_k: io.BytesIO(body))
         spec = load("prod", prod(), ROOT).spec
-        (problem,) = vultr_account.problems(spec, API_KEY)
+        (problem,) = account.problems(spec, API_KEY)
         assert problem.severity == "warning"
         assert "could not be looked at" in problem.reason

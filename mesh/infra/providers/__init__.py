@@ -26,9 +26,9 @@ __all__ = [
 
 DRIVERS: dict[str, str] = {
     "lab": "mesh.infra.providers.lab:Lab",
-    "vultr": "mesh.infra.providers.vultr:Vultr",
-    "aws": "mesh.infra.providers.aws:Aws",
-    "gcp": "mesh.infra.providers.gcp:Gcp",
+    "vultr": "mesh.infra.providers.vultr.driver:Vultr",
+    "aws": "mesh.infra.providers.aws.driver:Aws",
+    "gcp": "mesh.infra.providers.gcp.driver:Gcp",
     "existing": "mesh.infra.providers.existing:Existing",
 }
 """Where each driver lives."""

@@ -8,7 +8,7 @@ from typing import Any
 import ediri_vultr as sdk
 from pulumi import Output
 
-from mesh.infra.providers import vultr_account
+from mesh.infra.providers.vultr import account
 from mesh.plan import Node
 from mesh.spec import Problem, Spec
 
@@ -93,4 +93,4 @@ def _ask(question: Callable[..., Any], by: str, value: str) -> Any:
         said = str(error)
         if NOTHING in said:
             return None
-        raise Unanswered(vultr_account.refusal(said)) from None
+        raise Unanswered(account.refusal(said)) from None

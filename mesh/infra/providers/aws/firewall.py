@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from pulumi import Input, Output, Resource
 
-from mesh.infra.providers import aws_sdk as sdk
-from mesh.infra.providers.aws_site import Site
+from mesh.infra.providers.aws import sdk
+from mesh.infra.providers.aws.site import Site
 from mesh.infra.providers.openings import Opening, openings
 from mesh.plan import Network, Node, Plan
 from mesh.spec import Problem

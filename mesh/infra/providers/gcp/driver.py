@@ -9,7 +9,7 @@ from typing import Any
 
 from pulumi import Input, Output, Resource, ResourceOptions
 
-from mesh.infra.providers import gcp_account
+from mesh.infra.providers.gcp import account
 from mesh.infra.providers.narrow import narrowed
 from mesh.infra.providers.openings import Opening, openings
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
@@ -90,7 +90,7 @@ class Gcp:
         self._options = setting.spec.providers.gcp
         self._project = {"project": self._options.project}
         self._password = setting.passwords.apply(lambda known: known["gcp"])
-        self._nodes = gcp_account.nodes_of(setting.plan)
+        self._nodes = account.nodes_of(setting.plan)
         self._held: dict[str, Held] = {}
         self._network = Network(
             f"{name}-network",
@@ -108,7 +108,7 @@ class Gcp:
     @staticmethod
     def problems(setting: Setting) -> Iterator[Problem]:
         """What GCP would refuse: its credentials, project, image, zones and machine types."""
-        return gcp_account.problems(setting)
+        return account.problems(setting)
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """The address that the world sends to, and the one that the instance holds."""

@@ -1,7 +1,7 @@
 """Vultr's driver: instances and bare metal on reserved addresses, behind one firewall group.
 
 Its API knows no BGP session: it exists for every server of an account that has BGP (see
-:mod:`mesh.infra.providers.vultr_account`), with the parameters of the plan.
+:mod:`mesh.infra.providers.vultr.account`), with the parameters of the plan.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from hashlib import sha256
 import ediri_vultr as sdk
 from pulumi import Input, Output, ResourceOptions
 
-from mesh.infra.providers import vultr_account, vultr_offer
 from mesh.infra.providers.openings import ANYONE, Opening, openings
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.infra.providers.vultr import account, offer
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
 
@@ -38,20 +38,20 @@ class Vultr:
         self._options = setting.spec.providers.vultr
         self._addresses: dict[str, sdk.ReservedIp] = {}
         self._group: sdk.FirewallGroup | None = None
-        self._image = vultr_offer.image(self._options.image)
+        self._image = offer.image(self._options.image)
         self._keys = [self._key(key) for key in setting.plan.access.ssh_keys]
 
     @staticmethod
     def problems(setting: Setting) -> Iterator[Problem]:
         """What Vultr would refuse of this stack, its BGP included."""
-        key = vultr_account.api_key()
+        key = account.api_key()
         if key is None:
-            yield vultr_account.NO_KEY
+            yield account.NO_KEY
             return
-        refused = list(vultr_offer.problems(setting.spec, _nodes(setting.plan)))
+        refused = list(offer.problems(setting.spec, _nodes(setting.plan)))
         yield from refused
-        if setting.spec.providers.vultr.check_account and refused != [vultr_account.WRONG_KEY]:
-            yield from vultr_account.problems(setting.spec, key)
+        if setting.spec.providers.vultr.check_account and refused != [account.WRONG_KEY]:
+            yield from account.problems(setting.spec, key)
         count = len(_rules(setting.plan))
         if count > RULES:
             yield Problem(

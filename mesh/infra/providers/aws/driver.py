@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pulumi import Input, Output, ResourceOptions
 
 from mesh.infra.dynamic.birth import Birth
-from mesh.infra.providers import aws_questions
-from mesh.infra.providers import aws_sdk as sdk
-from mesh.infra.providers.aws_ground import Ground
-from mesh.infra.providers.aws_questions import by_place, inside, options_of
-from mesh.infra.providers.aws_site import Site
-from mesh.infra.providers.aws_user_data import packed
+from mesh.infra.providers.aws import questions, sdk
+from mesh.infra.providers.aws.ground import Ground
+from mesh.infra.providers.aws.questions import by_place, inside, options_of
+from mesh.infra.providers.aws.site import Site
+from mesh.infra.providers.aws.user_data import packed
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
 from mesh.plan import Node
 from mesh.spec import Problem
@@ -30,7 +29,7 @@ class Aws:
 
     def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
         self._plan = setting.plan
-        self._answers = aws_questions.answers()
+        self._answers = questions.answers()
         self._grounds = {
             place: Ground(
                 Site(f"{name}-{place}", place, setting.plan, here, opts),
@@ -45,7 +44,7 @@ class Aws:
     @staticmethod
     def problems(setting: Setting) -> Iterator[Problem]:
         """What AWS would refuse: its own words for credentials, regions, images and sizes."""
-        yield from aws_questions.problems(setting)
+        yield from questions.problems(setting)
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """An Elastic IP on a network interface with the node's private address, and the node as a

@@ -9,8 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from mesh.infra.providers import aws_firewall, aws_user_data
-from mesh.infra.providers import aws_sdk as sdk
+from mesh.infra.providers.aws import firewall, sdk, user_data
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
@@ -81,7 +80,7 @@ def _of_the_stack(setting: Setting) -> Iterator[Problem]:
     """What can be seen without AWS."""
     plan, options = setting.plan, options_of(setting)
     nodes = [node for here in by_place(plan).values() for node in here]
-    yield from aws_user_data.problems(setting, nodes)
+    yield from user_data.problems(setting, nodes)
     yield from overlap(f"{OPTIONS}.network", options.network, plan)
     for node in nodes:
         if node.place not in options.given:
@@ -92,7 +91,7 @@ def _of_the_stack(setting: Setting) -> Iterator[Problem]:
             "name the region that the VPC is in, as us-west-2",
         )  # fmt: skip
     for here in by_place(plan).values():
-        yield from aws_firewall.problems(plan, here)
+        yield from firewall.problems(plan, here)
 
 
 def overlap(key: str, network: IPv4Network, plan: Plan) -> Iterator[Problem]:

@@ -7,10 +7,10 @@ from ipaddress import IPv6Network
 
 from pulumi import Input, Resource
 
-from mesh.infra.providers import aws_sdk as sdk
-from mesh.infra.providers.aws_firewall import Firewall
-from mesh.infra.providers.aws_questions import Answers, nodes_side
-from mesh.infra.providers.aws_site import Site
+from mesh.infra.providers.aws import sdk
+from mesh.infra.providers.aws.firewall import Firewall
+from mesh.infra.providers.aws.questions import Answers, nodes_side
+from mesh.infra.providers.aws.site import Site
 from mesh.spec.providers.aws import Options
 
 

@@ -1,0 +1,1 @@
+"""GCP: members in one network, each region with a Cloud Router."""

@@ -1,0 +1,1 @@
+"""Vultr: edges, on instances and bare metal."""
