@@ -38,7 +38,7 @@ def with_members() -> dict[str, Any]:
 HOST_KEY = (
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq8+VFWQoJO8pTUM6M0CXfIMyc5+wZgLR3CUVjGv/d9"  # nobody's
 )
-EXISTING = {
+EXISTING: dict[str, Any] = {
     "ipv4": "203.0.113.77",
     "ipv6": "2001:db8::77",
     "ssh": {"hostKeys": [HOST_KEY]},
@@ -47,6 +47,12 @@ EXISTING = {
         "password": True,
     },
 }  # fmt: skip
+
+
+def one_family() -> dict[str, Any]:
+    """The existing host with an upstream that has IPv4 only."""
+    upstream = {key: value for key, value in EXISTING["upstream"].items() if key != "ipv6"}
+    return EXISTING | {"upstream": upstream}
 
 
 def bent(path: str, value: Any) -> dict[str, Any]:

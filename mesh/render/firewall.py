@@ -56,10 +56,12 @@ def _key(address: object) -> tuple[int, str]:
 
 
 def rules(plan: Plan, node: Node) -> dict[str, list[str]]:
-    """The rules of each zone that apply to this node, one line of nftables each."""
+    """The rules of each zone that apply to this node, one line of nftables each. A member may have
+    no VPC, and so no routers that speak to it."""
     zones: dict[str, list[str]] = {"uplink": [], "tunnel": [], "announced": []}
     for rule in plan.firewall:
-        if not rule.roles or set(rule.roles) & set(node.roles):
+        applies = not rule.roles or set(rule.roles) & set(node.roles)
+        if applies and (node.vpc or rule.source != "routers"):
             zones[rule.zone].extend(_lines(rule, plan))
     return zones
 

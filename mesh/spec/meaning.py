@@ -266,6 +266,25 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
         )  # fmt: skip
 
 
+def check_exits(sections: Sections) -> Iterator[Problem]:
+    """Where nodes have no upstream, some edge takes out their replies of each family."""
+    nodes: Mapping[str, Node] = sections.get("nodes") or {}
+    prefixes: Prefixes | None = sections.get("prefixes")
+    ends = {node_id: abilities.upstream(node_id, node) for node_id, node in nodes.items()}
+    if prefixes is None or not any(ends.values()):
+        return  # that nobody announces is said with the nodes
+    for family, word in (("ipv4", "IPv4"), ("ipv6", "IPv6")):
+        able = {n for n, node in nodes.items() if family == "ipv4" or node.ipv6}
+        members = sorted(n for n in able if ends[n] is None)
+        edges = [n for n in able if getattr(ends[n], family, None) is not None]
+        if getattr(prefixes, family) is not None and members and not edges:
+            yield Problem(
+                "mesh:nodes", ", ".join(members),
+                f"no edge has an upstream for {word}, so no {word} reply of theirs would get out",
+                f"add an edge whose provider takes {word} announcements", severity="warning",
+            )  # fmt: skip
+
+
 def check_provider(key: str, node_id: str, node: Node | None = None) -> Iterator[Problem]:
     """The provider in a node's id is known, and can do what is asked of the node."""
     name = provider_of(node_id)
@@ -604,6 +623,7 @@ CHECKS: tuple[Check, ...] = (
     check_admin,
     check_regions,
     check_nodes,
+    check_exits,
     check_hosts,
     check_roles,
     check_services,

@@ -22,6 +22,7 @@ from mesh.render import (
 from tests.debian import Debian
 from tests.stacks import (
     bent,
+    one_family,
     one_node_without_ipv6,
     plan_of,
     prod,
@@ -43,6 +44,14 @@ def no_services() -> dict[str, Any]:
     return bent("services", {})
 
 
+def members_without_a_vpc() -> dict[str, Any]:
+    """A member beside the clouds', and an edge whose upstream has IPv4 only."""
+    values = with_members()
+    values["nodes"]["lax-vultr-2"] = {"number": 8, "announce": False}
+    values["nodes"]["ewr-buyvm-1"] = {"number": 7, "host": one_family()}
+    return values
+
+
 STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "the seed": prod,
     "no IPv6 anywhere": without_ipv6,
@@ -50,6 +59,7 @@ STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "hubs": many_nodes,
     "no services": no_services,
     "members and an existing host": with_members,
+    "members without a VPC, an edge of one family": members_without_a_vpc,
 }
 PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm"), "s3cret")
 SEED = Seed(("https://203.0.113.1:8443",), "A" * 43 + "=", "0" * 64, "token")

@@ -13,9 +13,25 @@ from typer.testing import CliRunner
 
 from mesh.cli.main import app
 from mesh.plan import Plan
-from mesh.render import File, Seed, node_files, node_secrets, placeholder_facts, user_data
+from mesh.render import (
+    File,
+    Seed,
+    node_files,
+    node_secrets,
+    placeholder_facts,
+    placeholder_placements,
+    user_data,
+)
 from mesh.render.user_data import PACKAGES, REGISTRY_PACKAGES
-from tests.stacks import ROOT, bent, one_node_without_ipv6, plan_of, prod
+from tests.stacks import (
+    ROOT,
+    bent,
+    one_family,
+    one_node_without_ipv6,
+    plan_of,
+    prod,
+    with_members,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 SEED = Seed(("https://203.0.113.1:8443",), "operator", "0" * 64, "the-token")
@@ -23,7 +39,8 @@ SEED = Seed(("https://203.0.113.1:8443",), "operator", "0" * 64, "the-token")
 
 def files_of(plan: Plan, node_id: str) -> dict[str, File]:
     """A node's files by path."""
-    return {file.path: file for file in node_files(plan, placeholder_facts(plan))[node_id].files}
+    made = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
+    return {file.path: file for file in made[node_id].files}
 
 
 def test_what_mesh_render_writes_is_what_was_committed(tmp_path: Path) -> None:
@@ -151,6 +168,38 @@ def test_the_kernel_gets_a_route_only_through_a_tunnel() -> None:
 def test_the_registrys_port_is_open_only_on_a_registry(node_id: str) -> None:
     text = files_of(plan_of(prod()), node_id)["/etc/nftables.conf"].content
     assert ("dport 8443" in text) == (node_id == "lax-vultr-1")
+
+
+def test_an_edge_is_a_way_out_in_the_families_of_its_upstream_only() -> None:
+    values = with_members()
+    values["nodes"]["ewr-buyvm-1"]["host"] = one_family()
+    plan = plan_of(values)
+    exits = str(plan.exits.ipv4), str(plan.exits.ipv6)
+    uplink = ("ip saddr $aggregates4 accept", "ip6 saddr $aggregates6 accept")
+    for node_id, families in (("ewr-buyvm-1", (True, False)), ("ewr-vultr-1", (True, True))):
+        files = files_of(plan, node_id)
+        forward = [f'iifname "wg-*" oifname "enp1s0" {source}' for source in uplink]
+        owners = files["/etc/bird/mesh/network.conf"].content.splitlines()
+        own = [line for line in owners if f"as {plan.node(node_id).underlay_asn};" in line]
+        for texts, looked_for in (
+            (files["/etc/bird/bird.conf"].content, exits),
+            ("\n".join(own), exits),
+            (files["/etc/systemd/system/anycast-mesh-dummy.service"].content, exits),
+            (files["/etc/nftables.conf"].content, forward),
+        ):
+            assert tuple(one in texts for one in looked_for) == families
+
+
+def test_only_who_has_neighbours_in_a_vpc_answers_private_addresses_by_its_uplink() -> None:
+    values = with_members()
+    values["nodes"]["lax-vultr-2"] = {"number": 8, "announce": False}
+    plan = plan_of(values)
+    for node_id, answers in (("lax-aws-1", True), ("lax-vultr-2", False)):
+        unit = files_of(plan, node_id)["/etc/systemd/system/anycast-mesh-replies.service"].content
+        assert ("to 172.16.0.0/12 lookup main" in unit) == answers
+        rules = unit.count("\nExecStart=")
+        assert rules == (7 if answers else 3) + 3
+        assert unit.count("\nExecStop=-") == unit.count("\nExecStartPre=-") == rules
 
 
 def test_a_missing_node_is_missing_from_its_mates_too() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mesh.spec import SpecError, for_preview, from_engine, load, load_file, read_stack_file
-from tests.stacks import ROOT, bent, prod
+from tests.stacks import EXISTING, ROOT, bent, one_family, prod, with_members
 
 
 def ssh_key(letter: str) -> str:
@@ -375,6 +375,20 @@ def test_the_seeds_network_is_valid_and_says_what_is_still_to_be_given() -> None
         "mesh:bgpPassword-vultr",
     }
     assert [p.key for p in problems if p.severity == "warning"] == ["mesh:reflectors"]
+
+
+def test_members_whose_replies_find_no_way_out_in_a_family_are_told_of() -> None:
+    def warned(host: dict[str, Any]) -> list[tuple[str, str]]:
+        values = with_members()
+        for node_id in ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"):
+            values["nodes"][node_id]["ipv6"] = False
+        values["nodes"]["ord-gcp-1"]["ipv6"] = False
+        values["nodes"]["ewr-buyvm-1"]["host"] = host
+        problems = load("prod", values, ROOT).problems
+        return [(p.value, p.reason.split(",")[0]) for p in problems if p.key == "mesh:nodes"]
+
+    assert warned(one_family()) == [("lax-aws-1", "no edge has an upstream for IPv6")]
+    assert warned(EXISTING) == []
 
 
 def test_a_preview_refuses_what_is_missing() -> None:

@@ -312,6 +312,85 @@ def probing(mixed: Mixed, box: str, address: str, seconds: int) -> Iterator[dict
     measured |= json.loads(output)
 
 
+def test_a_members_replies_leave_at_an_edge_that_serves_the_same(mixed: Mixed) -> None:
+    """Both instances in Los Angeles fail, and Chicago's member is the nearest while the tunnel to
+    its edge is cut: the replies leave at that edge, which binds their source as well."""
+    failed = ("lax-vultr-1", "lax-aws-1")
+    mixed.mesh("lab", "fault", "tunnel-cut", "lax-vultr-1:ord-vultr-1")
+    try:
+        for node in failed:
+            mixed.exec(node, "systemctl", "stop", "anycast-mesh-whoami.service")
+        for address in WEB.values():
+            until(
+                lambda to=address: mixed.whoami("client-lax", to) == "ord-gcp-1",  # type: ignore[misc]
+                20,
+                f"Chicago's member answers Los Angeles at {address}",
+            )
+            assert way_out(mixed, "ord-gcp-1", address) == "wg-ord-vultr-1"
+            assert address in mixed.exec("ord-vultr-1", "ip", "address", "show", "dummy0")
+    finally:
+        for node in failed:
+            mixed.exec(node, "systemctl", "start", "anycast-mesh-whoami.service")
+        mixed.mesh("lab", "heal", "lax-vultr-1:ord-vultr-1")
+    until(lambda: entered_at(mixed, "client-lax") == "lax-vultr-1", 20, "Los Angeles is back")
+    until(lambda: mixed.whoami("client-lax", APP["ipv4"]) == "lax-aws-1", 20, "so is its member")
+
+
+def test_an_edge_that_is_not_in_service_is_no_way_out(mixed: Mixed) -> None:
+    """As after a boot, until the agent has seen a service work: here it does not look."""
+    before = up_since(mixed, "ord-vultr-1")
+    signal = ("systemctl", "kill", "anycast-mesh-agent.service", "--signal")
+    mixed.exec("ord-vultr-1", *signal, "STOP")
+    try:
+        said = ("/etc/bird/mesh/out-of-service.conf", "/run/anycast-mesh/bird/announce.conf")
+        mixed.exec("ord-vultr-1", "cp", *said)
+        mixed.exec("ord-vultr-1", "birdc", "configure")
+        for address in APP.values():
+            until(
+                lambda source=address: way_out(mixed, "ord-gcp-1", source) != "wg-ord-vultr-1",  # type: ignore[misc]
+                5,
+                f"replies from {address} leave at another edge",
+            )
+    finally:
+        mixed.exec(
+            "ord-vultr-1", "systemctl", "kill", "--signal=CONT", "anycast-mesh-agent.service"
+        )
+    for address in APP.values():
+        until(
+            lambda source=address: way_out(mixed, "ord-gcp-1", source) == "wg-ord-vultr-1",  # type: ignore[misc]
+            20,
+            f"replies from {address} leave at the nearest edge again",
+        )
+    until(lambda: entered_at(mixed, "client-ord") == "ord-vultr-1", 20, "Chicago is back")
+    assert up_since(mixed, "ord-vultr-1") >= before, "no session flapped"
+
+
+def up_since(mixed: Mixed, node: str) -> set[tuple[str, str]]:
+    """A node's sessions with its mates that are up, and since when."""
+    lines = mixed.exec(node, "birdc", "show", "protocols").splitlines()
+    words = [line.split() for line in lines if line.startswith(("u_", "mate"))]
+    return {(one[0], one[4]) for one in words if one[-1] == "Established"}
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_the_rules_for_replies_go_with_their_unit(mixed: Mixed, member: str) -> None:
+    """A member that becomes an edge is told nothing else."""
+
+    def rules() -> set[str]:
+        listed = (mixed.exec(member, "ip", flag, "rule") for flag in ("-4", "-6"))
+        return {line for text in listed for line in text.splitlines()}
+
+    before = rules()
+    ours = {rule for rule in before if "192.30.120.0/23" in rule or "2620:71:4000::/48" in rule}
+    assert len(ours) == 7 + 3
+    mixed.exec(member, "systemctl", "stop", "anycast-mesh-replies.service")
+    try:
+        assert rules() == before - ours
+    finally:
+        mixed.exec(member, "systemctl", "start", "anycast-mesh-replies.service")
+    assert rules() == before
+
+
 def test_the_loss_of_an_edge_moves_the_replies_that_left_there(mixed: Mixed) -> None:
     """Chicago's, the nearest to its member; a client in Miami comes in at Miami all the while."""
     with probing(mixed, "client-mia", APP["ipv4"], 6) as measured:
