@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from pathlib import Path
+from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -21,12 +20,12 @@ def narrowed(name: str) -> Iterator[None]:
     Afterwards the package is what it was: who imports it as a whole gets it as a whole, with the
     same classes.
     """
-    parent, _, last = name.rpartition(".")
-    folders = import_module(parent).__path__
+    found = find_spec(name)
+    assert found is not None and found.submodule_search_locations is not None, name
     # What the parent has put there is a promise of the whole, kept at the first use.
     whole = sys.modules.get(name)
     stub = ModuleType(name)
-    stub.__path__ = [str(Path(folder) / last) for folder in folders]
+    stub.__path__ = list(found.submodule_search_locations)
     sys.modules[name] = stub
     try:
         yield

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 
-import ediri_vultr as sdk
 from pulumi import Input, Output, ResourceOptions
 
 from mesh.infra.providers.openings import ANYONE, Opening, openings
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
-from mesh.infra.providers.vultr import account, offer
+from mesh.infra.providers.vultr import account, offer, sdk
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
 

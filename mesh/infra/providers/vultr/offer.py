@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import ediri_vultr as sdk
 from pulumi import Output
 
-from mesh.infra.providers.vultr import account
+from mesh.infra.providers.vultr import account, sdk
 from mesh.plan import Node
 from mesh.spec import Problem, Spec
 
