@@ -20,7 +20,7 @@ down:           ## remove the lab, also after a killed run
 
 test: setup     ## check everything: types, style, units, the real engine, the lab (root)
 	@status=0; $(MAKE) --no-print-directory lint || status=1; \
-	 MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m pytest -m "not slow" || status=1; \
+	 MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m tests || status=1; \
 	 exit $$status
 
 lint:           ## types and style

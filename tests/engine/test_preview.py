@@ -11,7 +11,8 @@ import yaml
 from tests.engine.conftest import LAB, Engine, changed
 from tests.stacks import ROOT
 
-pytestmark = pytest.mark.engine
+# Beside the tests that deploy, for it looks at the same lab's place.
+pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
 
 def untouched(engine: Engine) -> bool:

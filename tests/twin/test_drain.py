@@ -24,6 +24,8 @@ from mesh.lab.world import load as load_world
 from tests.twin.conftest import NAME, Twin, until
 from tests.twin.test_network import ANNOUNCED, FAMILIES, SERVICE, answered_by
 
+pytestmark = pytest.mark.lab
+
 NODE, CLIENT = "mia-vultr-1", "client-mia"
 AGGREGATES = {"ipv4": "192.30.120.0/23", "ipv6": "2620:71:4000::/48"}
 # Milliseconds. A withdrawal alone costs 11 to 14 in this lab, a power loss some 300.

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -30,6 +31,8 @@ from mesh.lab.world import load as load_world
 from tests.stacks import ROOT
 from tests.twin.conftest import CITIES, Twin, until
 from tests.twin.transfer import SIZE, download, seen, server, upload
+
+pytestmark = pytest.mark.lab
 
 NAME = f"mixed-{crc32(str(ROOT).encode()):08x}"
 EDGES = (*(f"{city}-vultr-1" for city in CITIES), "ewr-buyvm-1")
@@ -362,14 +365,21 @@ def test_an_edge_that_is_not_in_service_is_no_way_out(mixed: Mixed) -> None:
             f"replies from {address} leave at the nearest edge again",
         )
     until(lambda: entered_at(mixed, "client-ord") == "ord-vultr-1", 20, "Chicago is back")
-    assert up_since(mixed, "ord-vultr-1") >= before, "no session flapped"
+    after = up_since(mixed, "ord-vultr-1")
+    # BIRD reckons the time anew whenever it is asked, and is a millisecond off now and then.
+    flapped = [name for name, since in before.items() if abs(after[name] - since) > JITTER]
+    assert not flapped
 
 
-def up_since(mixed: Mixed, node: str) -> set[tuple[str, str]]:
+JITTER = timedelta(milliseconds=100)
+
+
+def up_since(mixed: Mixed, node: str) -> dict[str, datetime]:
     """A node's sessions with its mates that are up, and since when."""
     lines = mixed.exec(node, "birdc", "show", "protocols").splitlines()
     words = [line.split() for line in lines if line.startswith(("u_", "mate"))]
-    return {(one[0], one[4]) for one in words if one[-1] == "Established"}
+    up = [one for one in words if one[-1] == "Established"]
+    return {one[0]: datetime.fromisoformat(f"1970-01-01T{one[4]}+00:00") for one in up}
 
 
 @pytest.mark.parametrize("member", MEMBERS)

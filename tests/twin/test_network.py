@@ -14,6 +14,8 @@ from mesh.lab.place import place
 from tests.twin.conftest import CITIES, NAME, NODES, Twin, until
 from tests.twin.transfer import SIZE, download, server, upload
 
+pytestmark = pytest.mark.lab
+
 SERVICE = {"ipv4": "192.30.120.100", "ipv6": "2620:71:4000::100"}
 EAST = {"ipv4": "192.30.120.101", "ipv6": "2620:71:4000::101"}
 ANNOUNCED = {

@@ -20,6 +20,8 @@ from tests.stacks import ROOT
 from tests.twin.conftest import NAME, NODES, Twin, until
 from tests.twin.test_network import SERVICE, answered_by
 
+pytestmark = pytest.mark.lab
+
 
 def operations(text: str) -> dict[str, int]:
     """What an update did, from the engine's own summary."""
