@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -189,9 +190,19 @@ def _short(kind: str) -> str:
     return f"{module.removeprefix('dynamic/') if package == 'pulumi-python' else package} {name}"
 
 
+LIVE = re.compile(r"[&<>\\`*_|\[\]~$]|[@#]|:(?=//)|www(?=\.)|GH-(?=\d)", re.I)
+"""What means something to GitHub's Markdown: signs, and what begins a mention, a reference or a
+link. Those are looked for after the entities are read, so an entity does not stop them."""
+APART = "\u200b"
+"""A zero-width space: it shows as nothing, and behind it nobody is called."""
+
+
 def _cell(text: str) -> str:
     """Text that Markdown leaves alone: no table, no HTML, no link, nobody is called."""
-    plain = html.escape(" ".join(text.split()), quote=False)
-    for sign in "\\`*_|[]@#":
-        plain = plain.replace(sign, f"&#{ord(sign)};" if sign != "\\" else "&#92;")
-    return plain
+    return LIVE.sub(_dead, " ".join(text.split()))
+
+
+def _dead(found: re.Match[str]) -> str:
+    sign = found[0]
+    opens = len(sign) > 1 or sign in "@#:"
+    return sign + APART if opens else f"&#{ord(sign)};"

@@ -9,6 +9,7 @@ import pytest
 from mesh.preview import Unreadable, markdown, read, summarise
 from mesh.preview.sessions import sessions_of
 from mesh.preview.steps import UNKNOWN
+from mesh.spec.problems import Problem
 from tests.preview.documents import ADDRESS, generation, preview, step, text
 from tests.stacks import bent, one_node_without_ipv6, plan_of, prod
 
@@ -223,6 +224,28 @@ def test_nothing_from_the_stack_file_becomes_markup_of_the_comment() -> None:
     shown = markdown(found)
     assert "<img" not in shown and "<b>" not in shown
     assert shown.count("</pre>") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("see_that", "see&#95;that"),
+        ("a # b", "a #\u200b b"),
+        ("&#64; & <b>", "&#38;#\u200b64; &#38; &#60;b&#62;"),
+        ("@everyone, a@b.example", "@\u200beveryone, a@\u200bb.example"),
+        ("#12, GH-12", "#\u200b12, GH-\u200b12"),
+        ("https://x.example WWW.x.example", "https:\u200b//x.example WWW\u200b.x.example"),
+        ("![a](b) `c` *d* ~e~ $f$ \\|", "!&#91;a&#93;(b) &#96;c&#96; &#42;d&#42; &#126;e&#126; "
+         "&#36;f&#36; &#92;&#124;"),
+        ("2620:71:4000::/48 -> mia-vultr-1", "2620:71:4000::/48 -&#62; mia-vultr-1"),
+    ],
+)  # fmt: skip
+def test_a_comment_shows_what_was_said_and_calls_nobody(said: str, shown: str) -> None:
+    """Entities are not enough: GitHub looks for mentions, references and links behind them."""
+    problem = Problem("key", said, "reason", "cure")
+    (line,) = [line for line in markdown(summarise(preview()), [problem]).splitlines()
+               if line.startswith("- key")]  # fmt: skip
+    assert line == f"- key = {shown}: reason; cure"
 
 
 @pytest.mark.parametrize("bad", ["", "null", "[]", "{}", '{"steps": [1]}', '{"steps": [{}]}'])
