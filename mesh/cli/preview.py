@@ -16,6 +16,7 @@ from mesh import preview as previews
 from mesh.cli.offline import WIDE
 from mesh.cli.stacks import EngineFailed, Stack, chosen
 from mesh.cli.working_copy import STACK
+from mesh.preview.foreign import lines
 from mesh.preview.kinds import Kind
 from mesh.spec import Problem, SpecError
 
@@ -142,9 +143,10 @@ def show(summary: previews.Summary, refused: Sequence[Problem] = ()) -> None:
 
 
 def fail(reason: str) -> NoReturn:
-    """Say why there is nothing to show."""
+    """Say why there is nothing to show; it may be in somebody else's words."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[red]error:[/] {escape(reason)}")
+    for line in lines(reason):
+        console.print(f"[red]error:[/] {escape(line)}")
     raise typer.Exit(FAILED)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Plan
+from mesh.preview.foreign import lines, plain
 from mesh.preview.kinds import GENERATION, NODE, PREFIX, Kind, kind_of
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -70,12 +71,13 @@ class Step:
     def differing(self) -> tuple[str, ...]:
         """The inputs whose change can be seen: secrets always look the same."""
         keys = sorted({*self.old, *self.new} - {"__provider"})
-        return tuple(key for key in keys if self.old.get(key) != self.new.get(key))
+        return tuple(plain(key) for key in keys if self.old.get(key) != self.new.get(key))
 
 
 @dataclass(frozen=True)
 class Preview:
-    """One preview: its steps, and what the engine and the program said (errors, warnings)."""
+    """One preview: its steps, and what the engine and the program said (errors, warnings), line by
+    line. What others wrote is plain (:mod:`mesh.preview.foreign`), but for the inputs of steps."""
 
     stack: str
     steps: tuple[Step, ...]
@@ -131,13 +133,13 @@ def _step(document: Mapping[str, Any]) -> Step:
     reasons = document.get("replaceReasons") or document.get("diffReasons") or list(detailed)
     return Step(
         verb=VERBS.get(document["op"], "other"),
-        urn=document["urn"],
-        type=state.get("type") or _type(document["urn"]),
+        urn=plain(document["urn"]),
+        type=plain(state.get("type") or _type(document["urn"])),
         node=node_of(document["urn"]) or node_of(parent),
         custom=bool(state.get("custom")),
         old=old.get("inputs") or {},
         new=new.get("inputs") or {},
-        reasons=tuple(sorted(reasons)),
+        reasons=tuple(sorted(map(plain, reasons))),
     )
 
 
@@ -164,7 +166,7 @@ def _merged(steps: Iterator[Step]) -> Iterator[Step]:
 def _said(diagnostics: list[Mapping[str, Any]], severity: str) -> Iterator[str]:
     for each in diagnostics:
         if each.get("severity") == severity:
-            yield str(each.get("message", "")).strip().removeprefix(f"{severity}: ")
+            yield from lines(str(each.get("message", "")).strip().removeprefix(f"{severity}: "))
 
 
 def _plan(inputs: Mapping[str, Any]) -> Plan | None:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from mesh.preview.foreign import plain
 from mesh.preview.reach import Change, PrefixChange
 from mesh.preview.sessions import SessionChange
 from mesh.preview.summary import Summary, Touched
@@ -83,19 +84,20 @@ def sections(summary: Summary) -> tuple[Section, ...]:
 
 def terminal(summary: Summary, refused: Iterable[Problem] = ()) -> RenderableType:
     """The summary for a terminal."""
-    parts: list[RenderableType] = [Text(headline(summary), style="bold")]
+    parts: list[RenderableType] = [Text(plain(headline(summary)), style="bold")]
     for section in sections(summary):
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
         for _ in range(3):
             table.add_column(overflow="fold")
         for row in section.rows:
             colour = COLOURS.get(row.fate, "default")
-            table.add_row(f"  [{colour}]{row.fate}[/]", escape(row.what), escape(row.why))
+            what, why = escape(plain(row.what)), escape(plain(row.why))
+            table.add_row(f"  [{colour}]{row.fate}[/]", what, why)
         parts += [Text(section.title.lower()), table]
-    parts += [Text(f"note: {note}", style="dim") for note in summary.notes]
+    parts += [Text(f"note: {plain(note)}", style="dim") for note in summary.notes]
     parts += [Text(f"warning: {line}", style="yellow") for line in summary.warnings]
     parts += [Text(f"error: {line}", style="red") for line in summary.errors]
-    parts += [Text(f"refused: {problem}", style="red") for problem in refused]
+    parts += [Text(f"refused: {plain(str(problem))}", style="red") for problem in refused]
     return Group(*parts)
 
 
@@ -199,7 +201,7 @@ APART = "\u200b"
 
 def _cell(text: str) -> str:
     """Text that Markdown leaves alone: no table, no HTML, no link, nobody is called."""
-    return LIVE.sub(_dead, " ".join(text.split()))
+    return LIVE.sub(_dead, plain(text))
 
 
 def _dead(found: re.Match[str]) -> str:

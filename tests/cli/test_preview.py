@@ -95,6 +95,18 @@ def test_what_is_no_preview_is_said_in_one_line(tmp_path: Path, content: str | N
     assert "Traceback" not in shown.output
 
 
+def test_what_the_engine_says_where_it_fails_commands_neither_terminal_nor_github(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = tmp_path / "pulumi"
+    engine.write_text("#!/bin/sh\nprintf 'error: no\\033[2J\\n  ::error::x\\n' >&2; exit 1\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    shown = CliRunner().invoke(app, ["preview", "--stack", "prod"])
+    assert shown.exit_code == 1
+    assert shown.stderr.splitlines() == ["error: stack prod: no", "error: ::error::x"]
+
+
 @pytest.mark.parametrize("stack", ["prod", "lab"])
 @pytest.mark.parametrize("command", [("preview",), ("replace", "x", "--yes"), ("release", "x")])
 def test_without_the_engine_the_cure_is_said(

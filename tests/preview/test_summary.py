@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from mesh.preview import Unreadable, markdown, read, summarise
+from mesh.preview import Summary, Unreadable, markdown, read, summarise, terminal
 from mesh.preview.sessions import sessions_of
 from mesh.preview.steps import UNKNOWN
 from mesh.spec.problems import Problem
@@ -246,6 +248,28 @@ def test_a_comment_shows_what_was_said_and_calls_nobody(said: str, shown: str) -
     (line,) = [line for line in markdown(summarise(preview()), [problem]).splitlines()
                if line.startswith("- key")]  # fmt: skip
     assert line == f"- key = {shown}: reason; cure"
+
+
+ESCAPES = "\x1b]0;title\x07\x1b[2J\x1b[31mno\x1b[0m\r\u202e\x9b2J \t one"
+
+
+def test_what_a_provider_says_is_printable_and_no_line_of_it_begins_as_a_command() -> None:
+    errors = (f"400: {ESCAPES}\n::error file=x::y\n\n##[error]z",)
+    steps = [step("replace", "mia-vultr-1", reasons=(ESCAPES,))]
+    found = summarise(preview(*steps, errors=errors))
+    assert found.errors == ("400: no", "2J one", "::error file=x::y", "##[error]z")
+    problem = Problem("key", f"a\n::error::{ESCAPES}", "reason", "cure")
+    shown = printed(found, problem)
+    assert "error: 400: no" in shown
+    assert shown.replace("\n", "").isprintable()
+    assert not any(line.lstrip().startswith("::") for line in shown.splitlines())
+
+
+def printed(summary: Summary, *problems: Problem) -> str:
+    """The summary as a terminal gets it."""
+    out = io.StringIO()
+    Console(file=out, width=200).print(terminal(summary, problems))
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("bad", ["", "null", "[]", "{}", '{"steps": [1]}', '{"steps": [{}]}'])
