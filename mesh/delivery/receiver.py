@@ -34,7 +34,8 @@ RECORD = DELIVERY / "record.json"
 ASIDE = DELIVERY / "aside"
 PARTS = DELIVERY / "parts"
 INSTANCE = ETC / "instance-id"
-TURN = Path("/run/lock/anycast-mesh-delivery")
+# Not in /run/lock, where everybody may write: who makes the file first could hold it for ever.
+TURN = Path("/run/anycast-mesh-delivery")
 RULESET = "/etc/nftables.conf"
 START = "/var/lib/cloud/scripts/per-boot/anycast-mesh"
 OWN = (ETC, HOME, Path("/run/anycast-mesh"), Path("/usr/local/lib/anycast-mesh"))

@@ -22,6 +22,7 @@ from mesh.delivery import (
     is_there,
     withdraw,
 )
+from mesh.delivery.receiver import TURN
 from mesh.lab import namespaces
 from tests.delivery.ground import LOGIN, NODE, STRANGER, Box, key_text
 
@@ -293,6 +294,23 @@ def test_the_first_key_that_is_shown_is_the_only_one_ever_after(
         box.operator(lambda: is_there(box.target(host_keys=(other,)), done.instance_id))
     assert fingerprint(STRANGER) in str(error.value)
     assert str(asyncssh.import_public_key(box.host_key).get_fingerprint()) in str(error.value)
+
+
+def test_no_user_of_the_host_can_hold_the_turn(box: Box, untouched: dict[str, object]) -> None:
+    """Neither by making its file first, wherever files of that kind go, nor by locking it."""
+    for folder in ("/run", "/run/lock", "/tmp"):
+        box.run("runuser", "-u", "dave", "--", "touch", f"{folder}/{TURN.name}")
+    turn = box.root / str(TURN).lstrip("/")
+    try:
+        assert (box.root / "tmp" / TURN.name).exists() and (
+            not turn.exists() or not turn.stat().st_uid
+        )
+        done = delivered(box)
+    finally:
+        box.run("rm", "-f", f"/run/lock/{TURN.name}", f"/tmp/{TURN.name}")
+    assert box.operator(lambda: is_there(box.target(), done.instance_id))
+    locked = box.run("runuser", "-u", "dave", "--", "sh", "-c", f"flock -n {TURN} echo locked")
+    assert "locked" not in locked
 
 
 # --- cut in the middle ----------------------------------------------------------------------------
