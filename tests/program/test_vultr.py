@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from typing import Any
 
@@ -362,9 +364,58 @@ class TestAccount:
     def test_an_answer_of_another_shape_is_a_warning(
         self, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        body = json.dumps(answer).encode()
-        monkeypatch.setattr(account, "urlopen", lambda *_a, **_k: io.BytesIO(body))
-        spec = load("prod", prod(), ROOT).spec
-        (problem,) = account.problems(spec, API_KEY)
+        with answering({"/account/bgp": (200, {}, json.dumps(answer).encode())}) as (url, _):
+            monkeypatch.setenv(account.ENDPOINT, url)
+            (problem,) = account.problems(load("prod", prod(), ROOT).spec, API_KEY)
         assert problem.severity == "warning"
         assert "could not be looked at" in problem.reason
+
+    def test_the_key_follows_no_redirect(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with answering({}) as (other, stolen):
+            away = {"/account/bgp": (302, {"Location": f"{other}/account/bgp"}, b"")}
+            with answering(away) as (url, asked):
+                monkeypatch.setenv(account.ENDPOINT, url)
+                (problem,) = account.problems(load("prod", prod(), ROOT).spec, API_KEY)
+        assert (asked, stolen) == (["/account/bgp"], [])
+        assert "could not be looked at" in problem.reason
+
+    @pytest.mark.parametrize(
+        "url", ["http://vultr.example/v2", "http://192.0.2.1/v2", "ftp://vultr.example", "v2"]
+    )
+    def test_the_key_never_crosses_a_network_in_the_clear(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(account.ENDPOINT, url)
+        (problem,) = account.problems(load("prod", prod(), ROOT).spec, API_KEY)
+        assert (problem.key, problem.severity) == (account.ENDPOINT, "error")
+        assert "in the clear" in problem.reason
+
+
+@contextmanager
+def answering(
+    pages: Mapping[str, tuple[int, Mapping[str, str], bytes]],
+) -> Iterator[tuple[str, list[str]]]:
+    """A server on loopback with these pages: its address, and the paths that it is asked for."""
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            status, headers, body = pages.get(self.path, (404, {}, b""))
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: Any) -> None:
+            """Nothing: a test's output is the test's."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+            thread.join()

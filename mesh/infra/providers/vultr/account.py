@@ -11,15 +11,18 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from ipaddress import ip_network
-from typing import Any
+from http.client import HTTPMessage
+from ipaddress import ip_address, ip_network
+from typing import IO, Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pulumi.runtime import config as engine
 
 from mesh.plan import Network
 from mesh.spec import PASSWORD_PREFIX, Problem, Spec
+from mesh.spec.problems import shown
 
 API = "https://api.vultr.com/v2"
 ENDPOINT = "VULTR_API_ENDPOINT"
@@ -56,6 +59,12 @@ def refusal(said: str) -> Problem:
 
 def problems(spec: Spec, key: str) -> Iterator[Problem]:
     """Whether the account's BGP is what the stack file says; the password is never shown."""
+    if not _is_private(_api()):
+        yield Problem(
+            ENDPOINT, shown(_api()), "the API key would cross the network in the clear",
+            "give an https:// address, or unset it",
+        )  # fmt: skip
+        return
     password = engine.get_config(f"mesh:{PASSWORD_PREFIX}vultr") or ""
     try:
         found = list(compared(spec, _bgp(key), password))
@@ -75,12 +84,36 @@ def problems(spec: Spec, key: str) -> Iterator[Problem]:
     yield from found
 
 
+def _api() -> str:
+    return os.environ.get(ENDPOINT) or API
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way reads what is sent there."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return parts.scheme == "https"
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.hostname == "localhost"
+
+
+class _Stay(HTTPRedirectHandler):
+    """Follows no redirect: urllib would carry the key to whatever host is named."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        """None leaves the redirect as the answer, which is an HTTPError."""
+
+
 def _bgp(key: str) -> dict[str, Any]:
     """``GET /account/bgp``. The standard library's client is there already; another one would
     cost a preview more than the question."""
-    url = f"{os.environ.get(ENDPOINT) or API}/account/bgp"
-    asked = Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310  ours, or given
-    with urlopen(asked, timeout=DEADLINE) as answer:  # noqa: S310
+    url = f"{_api()}/account/bgp"
+    asked = Request(url, headers={"Authorization": f"Bearer {key}"})  # noqa: S310  seen before
+    with build_opener(_Stay).open(asked, timeout=DEADLINE) as answer:
         return dict(json.load(answer)["bgp_info"])
 
 
