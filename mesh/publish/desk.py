@@ -108,34 +108,51 @@ class Desk:
         asked = list(self._ask("PUT", paths.MANIFEST, dump(envelope), signed=False))
         return any(answer.ok for _, answer in asked)
 
-    def drain_order(self) -> DrainOrder | None:
-        """The drain order with the highest number that any registry holds, validly signed by
-        us."""
-        best: DrainOrder | None = None
-        for _, answer in self._ask("GET", paths.DRAIN, signed=False):
-            if answer.status != 200:
+    def drain_order(self, network: str) -> DrainOrder | None:
+        """The drain order of that network with the highest number that any registry holds, validly
+        signed by us."""
+        asked = self._ask("GET", paths.DRAIN, signed=False)
+        found = [order for _, answer in asked if (order := self._drain_order(answer, network))]
+        return max(found, key=lambda order: order.number, default=None)
+
+    def put_drain_order(self, order: DrainOrder, operator_key: str) -> bool:
+        """Signs a drain order, and brings it to every registry that can be reached. False where
+        one holds another of that number or above, which counts; :class:`Unreachable` where none
+        takes it.
+
+        A registry that refuses it has to show the order that it holds instead: its word alone
+        would let it veto every order.
+        """
+        body = dump(signing.signed_document(operator_key, Purpose.DRAIN, order))
+        taken, crossed = 0, False
+        refusals: list[str] = []
+        for node, client in self._clients.items():
+            try:
+                answer = client.ask("PUT", paths.DRAIN, body, timeout=WORK_SECONDS)
+                shown = None
+                if answer.status == 409:
+                    held = client.ask("GET", paths.DRAIN, timeout=WORK_SECONDS)
+                    shown = self._drain_order(held, order.network)
+            except Unreachable as error:
+                self.reasons[node] = str(error)
                 continue
+            if answer.ok or shown == order:
+                taken += 1
+            elif shown is not None and shown.number >= order.number:
+                crossed = True
+            else:
+                refusals.append(f"{node}: {answer.why()}")
+        if not taken and not crossed:
+            raise Unreachable("; ".join(refusals + sorted(self.reasons.values())) or "no registry")
+        return not crossed
+
+    def _drain_order(self, answer: Answer, network: str) -> DrainOrder | None:
+        if answer.status == 200:
             with contextlib.suppress(Malformed, BadSignature):
                 envelope = parse(Signed, answer.body)
                 order = signing.opened(self._public, Purpose.DRAIN, envelope, DrainOrder)
-                if best is None or order.number > best.number:
-                    best = order
-        return best
-
-    def put_drain_order(self, envelope: Signed) -> bool:
-        """Brings a drain order to every registry that can be reached. False where one holds
-        another of that number or above, which counts; :class:`Unreachable` where none takes
-        it."""
-        taken = 0
-        refusals: list[str] = []
-        for node, answer in self._ask("PUT", paths.DRAIN, dump(envelope), signed=False):
-            if answer.status == 409:
-                return False
-            taken += answer.ok
-            refusals += [] if answer.ok else [f"{node}: {answer.why()}"]
-        if not taken:
-            raise Unreachable("; ".join(refusals + sorted(self.reasons.values())) or "no registry")
-        return True
+                return order if order.network == network else None
+        return None
 
     def reports(self, identities: Mapping[str, str]) -> list[Report]:
         """Reports that carry the signature of the node that they speak of; a relay's inventions

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mesh.discovery.client import Unreachable
 from mesh.publish.desk import Clock, Desk
-from mesh.trust import signing
 from mesh.trust.documents import DrainOrder, Report
-from mesh.trust.signing import Purpose
 
 DRAIN_SECONDS = 20.0
 """How long a node that is about to go is waited for: three times what draining takes. A dead node
@@ -34,8 +32,7 @@ class Drainage:
 
     def order(self) -> DrainOrder | None:
         """The order that counts: the highest that any registry holds; None where there is none."""
-        found = self._desk.drain_order()
-        return None if found is None or found.network != self._network else found
+        return self._desk.drain_order(self._network)
 
     def drained(self) -> frozenset[str]:
         """The nodes that are drained by it."""
@@ -56,7 +53,7 @@ class Drainage:
                 return held
             number = 1 if held is None else held.number + 1
             order = DrainOrder(self._network, number, tuple(sorted(wanted)))
-            if self._desk.put_drain_order(signing.signed_document(self._key, Purpose.DRAIN, order)):
+            if self._desk.put_drain_order(order, self._key):
                 return order
         raise Unreachable("no registry takes the drain order: others are signed at the same time")
 

@@ -184,9 +184,15 @@ class _Publication:
         """A node that was drained for its server to be replaced is not any more with the new one.
         Asked again while we wait: an order that a registry had lost may be brought back to it."""
         drained = self._drainage.drained() & self._anew
-        if drained:
+        if not drained:
+            return
+        names = ", ".join(sorted(drained))
+        try:
             self._drainage.change(undrain=drained)
-            self._say(f"{', '.join(sorted(drained))}: made anew, and drained no more")
+        except Unreachable as error:
+            self._say(f"warning: {names}: made anew, and still drained (mesh undrain): {error}")
+            return
+        self._say(f"{names}: made anew, and drained no more")
 
     def _drain_leaving(self, fleet: Fleet) -> None:
         """Who is in no plan any more withdraws before the others stop to know it."""

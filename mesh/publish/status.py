@@ -62,7 +62,8 @@ def look(
     def ask() -> MeshStatus:
         desk = Desk(operator_key, registries)
         try:
-            highest, order = desk.highest(), desk.drain_order()
+            highest = desk.highest()
+            order = None if highest is None else desk.drain_order(highest[1].network)
             identities = {node: member.identity for node, member in fleet.members.items()}
             reports = {report.node: report for report in _by_age(desk.reports(identities))}
         finally:

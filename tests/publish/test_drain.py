@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mesh.discovery.client import Unreachable
+from mesh.discovery import paths
+from mesh.discovery.client import Answer, Unreachable
 from mesh.publish import Fleet as State
 from mesh.publish import Member, PublishError, publish
 from mesh.publish.desk import Desk
@@ -21,7 +23,7 @@ from mesh.publish.publish import health
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder
 from mesh.trust.encoding import dump
-from mesh.trust.signing import Purpose
+from mesh.trust.signing import Purpose, Signed
 from tests.discovery.live import PLACES, Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
 from tests.stacks import plan_of, prod
@@ -94,6 +96,58 @@ def test_orders_that_cross_lose_nobody(registry: Live) -> None:
 def test_where_no_registry_takes_it_the_reason_is_said() -> None:
     desk = Desk(FLEET.key, {LAX: "https://127.0.0.1:1"})
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
+        Drainage(desk, FLEET.key, NETWORK).change(drain=[MIA])
+
+
+class Refuser:
+    """The way to a registry that refuses every drain order, and shows in its place what it
+    likes."""
+
+    def __init__(self, shown: Signed | None) -> None:
+        self.shown = shown
+
+    def ask(self, method: str, target: str, body: bytes = b"", **_: Any) -> Answer:
+        if target != paths.DRAIN:
+            return Answer(200, b"[]")
+        if method == "PUT":
+            return Answer(409, b"is not above what is held")
+        return Answer(204, b"") if self.shown is None else Answer(200, dump(self.shown))
+
+    def close(self) -> None:
+        pass
+
+
+def signed(number: int, *nodes: str, key: str = FLEET.key, network: str = NETWORK) -> Signed:
+    return signing.signed_document(key, Purpose.DRAIN, DrainOrder(network, number, nodes))
+
+
+REFUSERS = {
+    "nothing": None,
+    "an old order": signed(1, ORD),
+    "a stranger's": signed(9, key=keys.new_operator_key()[0]),
+    "another network's": signed(2**53 - 1, network="as27218-lab"),
+}
+
+
+@pytest.mark.parametrize("shown", REFUSERS)
+def test_one_registry_that_refuses_vetoes_nothing(registry: Live, shown: str) -> None:
+    """It comes first, and has nothing to show that would stand above ours."""
+    desk = Desk(FLEET.key, {LAX: registry.url})
+    drainage = Drainage(desk, FLEET.key, NETWORK)
+    drainage.change(drain=[ORD])
+    lying: Any = Refuser(REFUSERS[shown])
+    desk._clients = {"a-liar": lying} | desk._clients
+    assert drainage.change(drain=[MIA]) == DrainOrder(NETWORK, 2, (MIA, ORD))
+    assert drainage.change(undrain=[MIA, ORD]) == DrainOrder(NETWORK, 3, ())
+    assert held(registry) == DrainOrder(NETWORK, 3, ())
+    desk.close()
+
+
+def test_where_all_refuse_each_is_named() -> None:
+    desk = Desk(FLEET.key, {})
+    lying: Any = Refuser(None)
+    desk._clients = {"a-liar": lying}
+    with pytest.raises(Unreachable, match="a-liar: HTTP 409"):
         Drainage(desk, FLEET.key, NETWORK).change(drain=[MIA])
 
 
