@@ -71,9 +71,11 @@ def preview(
 
     Exit codes: 1 the preview itself failed, 2 wrong usage, 3 the gate refuses.
 
-    What the gate refuses, unless it is the first update of a stack:
+    What the gate refuses, the latter two unless it is the first update of a stack:
 
     - a server or address replaced without --replace, or deleted without --remove
+
+    - a server or address of no node, the operator's key or the publication replaced or deleted
 
     - all reflectors in one update
 

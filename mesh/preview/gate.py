@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mesh.plan import Plan, Role
-from mesh.preview.kinds import Kind
+from mesh.preview.kinds import GENERATION, OPERATOR, Kind
 from mesh.preview.reach import announcers
-from mesh.preview.steps import Preview
+from mesh.preview.steps import Preview, Step
 from mesh.preview.summary import disturbed, is_first, servers
 from mesh.spec.problems import Problem
+
+INTERNAL = "INTERNAL"
+"""Of a GCP address: it is one of its own VPC's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,17 @@ def gate(preview: Preview, asked: Asked, limit: Limit) -> tuple[Problem, ...]:
 
 
 def _unasked(preview: Preview, asked: Asked) -> Iterator[Problem]:
-    """Servers and addresses that go without anybody having asked."""
+    """Servers and addresses that go without anybody having asked, and what nobody can ask for."""
     for step in preview.steps:
-        if step.kind not in (Kind.SERVER, Kind.ADDRESS) or step.node is None:
+        if step.verb in ("replace", "delete") and step.type in ROOTS:
+            yield Problem(
+                step.name, step.verb, ROOTS[step.type],
+                "take the change back; a new fleet is a new stack",
+            )  # fmt: skip
+        if step.kind not in (Kind.SERVER, Kind.ADDRESS):
+            continue
+        if step.node is None:
+            yield from _nobody_s(step)
             continue
         # The engine names the id where `--replace` alone makes it so.
         reasons = [reason for reason in step.reasons if reason != "id"]
@@ -108,6 +119,24 @@ def _unasked(preview: Preview, asked: Asked) -> Iterator[Problem]:
                 step.name, "delete", f"nobody asked for {step.node} to be removed",
                 f"put it back into the stack file, or ask for it: --remove {step.node}",
             )  # fmt: skip
+
+
+ROOTS = {
+    OPERATOR: "with another operator's key no node takes a generation from this stack any more",
+    GENERATION: "the publication knows what is in force, and without it nothing is judged",
+}
+"""What a stack has one of for as long as it lives, and why."""
+
+
+def _nobody_s(step: Step) -> Iterator[Problem]:
+    """A server or address under no node's component: there is no id to ask for it by."""
+    # What a cloud's routers have is inside its VPC, and goes with the last node there.
+    inside = INTERNAL in (step.old.get("addressType"), step.new.get("addressType"))
+    if step.verb in ("replace", "delete") and not inside:
+        yield Problem(
+            step.name, step.verb, "it belongs to no node, so nobody can have asked for it",
+            "look at it, and run `pulumi up` yourself where it is right",
+        )  # fmt: skip
 
 
 def _unjudged(preview: Preview) -> Iterator[Problem]:

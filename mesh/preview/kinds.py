@@ -13,6 +13,8 @@ PREFIX = "mesh-"
 """Of a node's component: ``mesh-<node id>`` (``__main__.py`` names the network ``mesh``)."""
 GENERATION = "pulumi-python:dynamic/mesh:Publish"
 """The publication, whose inputs hold the whole plan."""
+OPERATOR = "pulumi-python:dynamic/mesh:Operator"
+"""The operator's key."""
 
 
 class Kind(StrEnum):
@@ -36,7 +38,10 @@ KINDS: dict[str, Kind] = {
     "aws:ec2/instance:Instance": Kind.SERVER,
     "aws:ec2/eip:Eip": Kind.ADDRESS,
     "aws:ec2/eipAssociation:EipAssociation": Kind.ADDRESS,
+    # It outlives the instance, and has the node's addresses: another one has others.
+    "aws:ec2/networkInterface:NetworkInterface": Kind.ADDRESS,
     "aws:ec2/securityGroup:SecurityGroup": Kind.FIREWALL,
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": Kind.FIREWALL,
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Kind.FIREWALL,
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Kind.FIREWALL,
     "gcp:compute/instance:Instance": Kind.SERVER,

@@ -9,7 +9,8 @@ import pytest
 
 from mesh.plan import Plan
 from mesh.preview import Asked, Limit, gate
-from tests.preview.documents import ADDRESS, generation, preview, step
+from mesh.preview.kinds import OPERATOR
+from tests.preview.documents import ADDRESS, PUBLISH, SERVER, STACK, generation, preview, step
 from tests.stacks import bent, plan_of, prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
@@ -27,6 +28,8 @@ def network(reflectors: list[str], nodes: tuple[str, ...] = NODES, **more: Any) 
 
 TWO = network(["lax-vultr-1", "mia-vultr-1"])
 PAIR = network(["lax-vultr-1"], ("ewr-vultr-1", "lax-vultr-1"))
+INTERFACE = "aws:ec2/networkInterface:NetworkInterface"
+MIAMI = Asked(replace=frozenset({"mia-vultr-1"}))
 QUIET = {"announce": False}
 BOTH_NO_IPV6 = {"ewr": {"ipv6": False}, "lax": {"ipv6": False}}
 
@@ -154,6 +157,8 @@ def test_what_one_update_may_do(
         (gone("mia-vultr-1"), Asked(replace=frozenset({"mia-vultr-1"})), True),
         (gone("mia-vultr-1"), Asked(remove=frozenset({"mia-vultr-1"})), False),
         ([step("replace", "mia-vultr-1", ADDRESS)], Asked(), True),
+        ([step("replace", "mia-vultr-1", INTERFACE)], Asked(), True),
+        ([step("replace", "mia-vultr-1", INTERFACE)], MIAMI, False),
         ([step("update", "mia-vultr-1")], Asked(), False),
         ([step("delete", "mia-vultr-1", "aws:ec2/subnet:Subnet")], Asked(), False),
     ],
@@ -164,6 +169,48 @@ def test_nothing_is_replaced_or_removed_that_nobody_asked_for(
     after = network(["lax-vultr-1"], ("ewr-vultr-1", "lax-vultr-1", "ord-vultr-1"))
     keys = refusals(ONE, after if steps[0]["op"] == "delete" else ONE, steps, asked=asked)
     assert bool(keys) == refused
+
+
+@pytest.mark.parametrize(
+    ("op", "type_", "inputs", "refused"),
+    [
+        ("delete", SERVER, {}, True),
+        ("replace", SERVER, {}, True),
+        ("delete", ADDRESS, {}, True),
+        ("replace", "gcp:compute/address:Address", {"addressType": "EXTERNAL"}, True),
+        ("delete", "gcp:compute/address:Address", {"addressType": "INTERNAL"}, False),
+        ("create", SERVER, {}, False),
+        ("update", ADDRESS, {}, False),
+        ("delete", "aws:ec2/subnet:Subnet", {}, False),
+        ("delete", OPERATOR, {}, True),
+        ("replace", OPERATOR, {}, True),
+        ("create", OPERATOR, {}, False),
+        ("same", OPERATOR, {}, False),
+        ("delete", PUBLISH, {}, True),
+        ("replace", PUBLISH, {}, True),
+        ("update", PUBLISH, {}, False),
+    ],
+)
+def test_what_is_no_node_s_is_neither_replaced_nor_removed_unattended(
+    op: str, type_: str, inputs: dict[str, Any], refused: bool
+) -> None:
+    alone = step(op, "mia-vultr-1", type_, inputs=inputs)
+    for key in ("oldState", "newState"):
+        if alone[key]:
+            alone[key]["parent"] = f"{STACK}mesh:index:Mesh::mesh"
+    everybody = Asked(frozenset(NODES), frozenset(NODES))
+    found = gate(preview(alone), everybody, Limit())
+    assert [problem.value for problem in found] == ([op] if refused else [])
+
+
+def test_a_publication_in_place_of_the_old_one_is_no_first_deployment() -> None:
+    old = step("delete", "mia-vultr-1", PUBLISH)
+    found = gate(
+        preview(*replaced(*NODES), generation(None, ONE), old), Asked(frozenset(NODES)), Limit()
+    )
+    assert [(problem.value, problem.cure) for problem in found] == [
+        ("delete", "take the change back; a new fleet is a new stack")
+    ]
 
 
 def test_a_refusal_names_what_makes_the_provider_replace_it() -> None:

@@ -185,6 +185,7 @@ def test_ports_that_open_and_close(path: str, value: Any, expected: list[Any]) -
         ("pulumi-python:dynamic/lab:Instance", "servers"),
         ("vultr:index/reservedIp:ReservedIp", "addresses"),
         ("aws:ec2/eip:Eip", "addresses"),
+        ("aws:ec2/networkInterface:NetworkInterface", "addresses"),
         ("gcp:compute/address:Address", "addresses"),
         ("vultr:index/firewallRule:FirewallRule", "firewalls"),
         ("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "firewalls"),
