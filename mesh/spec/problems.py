@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +22,7 @@ class Problem:
     severity: Literal["error", "warning", "preview"] = "error"
 
     def __str__(self) -> str:
-        return f"{self.key} = {self.value}: {self.reason}; {self.cure}"
+        return printable(f"{self.key} = {self.value}: {self.reason}; {self.cure}")
 
 
 class SpecError(ValueError):
@@ -30,6 +31,14 @@ class SpecError(ValueError):
     def __init__(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def printable(text: str) -> str:
+    """A text of others, fit for a terminal and for the log of a CI run: on one line, with a space
+    for whatever is not printable, and without the marks by which a runner knows its commands."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    # Runners take "::command::" at the beginning of a line, and "##[command]" anywhere in it.
+    return re.sub(r"#(?=#)", "# ", re.sub(r"^\s*::", ": :", line))
 
 
 def shown(value: object) -> str:

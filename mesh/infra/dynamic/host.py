@@ -112,7 +112,9 @@ class HostProvider(Stub):
 
 def _say(line: str) -> None:
     """Progress under the resource; without a flush the engine would show it at the end."""
-    print(line, flush=True)
+    from mesh.spec.problems import printable
+
+    print(printable(line), flush=True)
 
 
 LOOK = 8.0

@@ -74,7 +74,9 @@ class PublishProvider(Stub):
 
 def _say(line: str) -> None:
     """Progress under the resource; without a flush the engine would show it at the end."""
-    print(line, flush=True)
+    from mesh.spec.problems import printable
+
+    print(printable(line), flush=True)
 
 
 def _published(props: Properties, fleet: Fleet | None) -> Properties:
