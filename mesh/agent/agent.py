@@ -287,7 +287,7 @@ class Agent:
         if url not in self._lines:
             ears = Ears(
                 held=lambda: self._state.highest,
-                ordered=lambda: self._state.drain,
+                ordered=lambda: self._state.order(),
                 is_member=self._is_member,
                 request=self._request,
                 offer=self._offer,

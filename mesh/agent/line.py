@@ -133,7 +133,10 @@ class Line:
             theirs = offered
         if fresh and theirs < number and (held := self._ears.ordered()) is not None:
             client.ask("PUT", paths.DRAIN, dump(held.envelope))
-        return max(theirs, self._ordered())
+        if theirs > self._ordered():
+            # One of another network of its operator's. Asked at once again, it would be news again.
+            raise Unreachable(f"{self.url}: hands out a drain order that is not ours")
+        return self._ordered()
 
     def _ordered(self) -> int:
         held = self._ears.ordered()

@@ -162,12 +162,18 @@ class State:
         self.drain = ordered
         return True
 
+    def order(self) -> Ordered | None:
+        """The drain order that counts: None where the one that is kept came before our first
+        generation, and is another network's."""
+        if self.drain is None or self.highest is None:
+            return self.drain
+        ours = self.drain.order.network == self.highest.manifest.network
+        return self.drain if ours else None
+
     def obeyed_order(self) -> DrainOrder | None:
         """The drain order to follow: None where there is none of our network's yet."""
-        if self.drain is None or self.highest is None:
-            return None
-        order = self.drain.order
-        return order if order.network == self.highest.manifest.network else None
+        ordered = self.order()
+        return None if ordered is None or self.highest is None else ordered.order
 
     def confirm(self, applied: Applied) -> None:
         """Remembers what is in force now."""

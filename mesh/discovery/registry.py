@@ -95,13 +95,13 @@ class Registry:
                 _log.warning("generation %d is forgotten: %s", held.number, error)
                 self.store.forget(held.number)
         planned = self.store.planned()
-        drains = self._read_drains()
+        drains = self._read_drains(current)
         with self._lock:
             self._current = current
             self._planned = None if planned is None else parse(Planned, planned)
             self._drains = drains
 
-    def _read_drains(self) -> Drains | None:
+    def _read_drains(self, current: Current | None) -> Drains | None:
         text = self.store.drain()
         if text is None:
             return None
@@ -110,6 +110,11 @@ class Registry:
             order = signing.opened(self.operator, Purpose.DRAIN, envelope, DrainOrder)
         except (Malformed, BadSignature) as error:
             _log.warning("the drain order is forgotten: %s", error)
+            self.store.forget_drain()
+            return None
+        if current is not None and order.network != current.manifest.network:
+            # It came before we knew which network is ours.
+            _log.warning("the drain order is forgotten: of the network %s", order.network)
             self.store.forget_drain()
             return None
         return Drains(order, text)
@@ -186,7 +191,9 @@ class Registry:
         higher than the one that is known here; refused where it is not, unless it is that one."""
         envelope = _parsed(Signed, body)
         order = self._opened(Purpose.DRAIN, envelope, DrainOrder, "drain order")
-        held = self.drains()
+        held, current = self.drains(), self.current()
+        if current is not None and order.network != current.manifest.network:
+            raise Refused(403, "drain order: of another network of its operator's")
         if not self.store.put_drain(order.number, _text(envelope)):
             raise Refused(409, f"drain order {order.number} is not above what is held")
         self._load()

@@ -79,5 +79,6 @@ def test_an_order_that_comes_before_the_first_generation_waits_for_it(host: Host
     assert state.obeyed_order() is None
     state.accept(known())
     assert state.obeyed_order() is None, "another network's"
+    assert state.order() is None, "and nothing to wait above"
     assert take(state, signed(1, "lax-vultr-1")), "its number is of another count"
     assert state.obeyed_order() == DrainOrder(NETWORK, 1, ("lax-vultr-1",))

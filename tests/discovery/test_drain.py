@@ -56,19 +56,22 @@ def test_a_higher_order_replaces_a_lower_one_and_the_same_may_come_again(
 
 def refused(fleet: Fleet) -> dict[str, Signed]:
     good = order(fleet, 6, "lax-vultr-1")
+    foreign = DrainOrder("as27218-lab", 2**53 - 1, ())
     stranger, document = keys.new_operator_key()[0], DrainOrder("as27218-prod", 6, ())
     return {
         "a lower number": order(fleet, 4, "mia-vultr-1"),
         "the same number with other nodes": order(fleet, 5, "mia-vultr-1"),
         "signed by a stranger": signing.signed_document(stranger, Purpose.DRAIN, document),
         "signed as a manifest": signing.signed_document(fleet.key, Purpose.MANIFEST, document),
+        "another network's": signing.signed_document(fleet.key, Purpose.DRAIN, foreign),
         "a changed order": replace(good, payload=good.payload.replace("lax", "mia")),
         "a generation": fleet.generation(9).generation.manifest,
     }
 
 
 @pytest.mark.parametrize("case", ["a lower number", "the same number with other nodes",
-    "signed by a stranger", "signed as a manifest", "a changed order", "a generation"])  # fmt: skip
+    "signed by a stranger", "signed as a manifest", "another network's", "a changed order",
+    "a generation"])  # fmt: skip
 def test_what_is_not_the_operators_highest_changes_nothing(
     registry: Live, fleet: Fleet, case: str
 ) -> None:
@@ -78,6 +81,20 @@ def test_what_is_not_the_operators_highest_changes_nothing(
         assert put(client, refused(fleet)[case]) in (400, 403, 409)
         assert held(client) == DrainOrder("as27218-prod", 5, ("lax-vultr-1",))
     assert registry.memory() == before
+
+
+def test_another_networks_order_that_came_first_stands_in_nobodys_way(
+    empty: Live, fleet: Fleet
+) -> None:
+    """A registry that is fresh does not know yet which network is its own."""
+    foreign = DrainOrder("as27218-lab", 2**53 - 1, ())
+    with empty.client(fleet.operator) as client:
+        assert put(client, signing.signed_document(fleet.key, Purpose.DRAIN, foreign)) == 201
+        body = dump(fleet.generation(5).generation)
+        assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+        assert held(client) is None
+        assert put(client, order(fleet, 1, "lax-vultr-1")) == 201
+        assert held(client) == DrainOrder("as27218-prod", 1, ("lax-vultr-1",))
 
 
 def test_who_waits_for_a_generation_hears_of_a_drain_order_at_once(
