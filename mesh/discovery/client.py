@@ -22,9 +22,21 @@ from mesh.trust.requests import Signer
 SLOWEST = 30.0
 """Seconds that an answer may take to come in whole, beyond the time that it may be silent."""
 
+MAX_WORDS = 200
+"""Characters of a registry's own words: short enough for a log line."""
+
 
 class Unreachable(OSError):
-    """The registry could not be asked."""
+    """The registry could not be asked. Why is one line of what prints: it may be in the registry's
+    own words (its status line), and ends on a terminal."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(one_line(why))
+
+
+def one_line(text: str) -> str:
+    """Words from outside with nothing in them that a terminal would obey, on one line."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ class Answer:
 
     def why(self) -> str:
         """Status and the registry's own words, short enough for a log line."""
-        words = "".join(c for c in self.body[:200].decode("utf-8", "replace") if c.isprintable())
+        words = one_line(self.body[:MAX_WORDS].decode("utf-8", "replace"))
         return f"HTTP {self.status} {words}".rstrip()
 
 
@@ -129,12 +141,14 @@ class Client:
         except (http.client.HTTPException, OSError, ValueError) as error:
             self.close()
             if not kept or isinstance(error, TimeoutError):
-                raise Unreachable(f"{self.url}: {error or type(error).__name__}") from None
+                words = str(error)[:MAX_WORDS] or type(error).__name__
+            raise Unreachable(f"{self.url}: {words}") from None
         try:
             return self._exchange(method, target, body, headers, timeout, limit)
         except (http.client.HTTPException, OSError, ValueError) as error:
             self.close()
-            raise Unreachable(f"{self.url}: {error or type(error).__name__}") from None
+            words = str(error)[:MAX_WORDS] or type(error).__name__
+            raise Unreachable(f"{self.url}: {words}") from None
 
     def _exchange(
         self,

@@ -10,6 +10,8 @@ from typing import Any
 import pulumi
 from pulumi import Input, Output, ResourceHook, ResourceHookArgs
 
+from mesh.spec.problems import printable
+
 Progress = Callable[[str], None]
 
 
@@ -40,7 +42,7 @@ def hook(
         loop = asyncio.get_running_loop()
 
         def say(line: str) -> None:
-            loop.call_soon_threadsafe(pulumi.log.info, line)
+            loop.call_soon_threadsafe(pulumi.log.info, printable(line))
 
         try:
             values: dict[str, Any] | None = await known.future()
@@ -53,7 +55,7 @@ def hook(
             # Whatever it is, the server goes. Its type is said, for its words may hold anything.
             warning = f"{args.name}: not drained before it goes: {type(error).__name__}"
         if warning:
-            pulumi.log.warn(warning)
+            pulumi.log.warn(printable(warning))
 
     return ResourceHook(f"{name}-drain", before_delete)
 

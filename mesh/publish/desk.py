@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from mesh.discovery import paths
-from mesh.discovery.client import Answer, Client, Unreachable
+from mesh.discovery.client import Answer, Client, Unreachable, one_line
 from mesh.trust import signing
 from mesh.trust.documents import (
     DrainOrder,
@@ -248,18 +248,14 @@ def _shown(report: Report) -> Report:
     health = report.health
     return replace(
         report,
-        reason=_printable(report.reason),
+        reason=one_line(report.reason),
         health=replace(
             health,
-            services={_printable(name): up for name, up in health.services.items()},
-            sessions={_printable(k): _printable(v) for k, v in health.sessions.items()},
-            tls_mismatches=tuple(map(_printable, health.tls_mismatches)),
+            services={one_line(name): up for name, up in health.services.items()},
+            sessions={one_line(k): one_line(v) for k, v in health.sessions.items()},
+            tls_mismatches=tuple(map(one_line, health.tls_mismatches)),
         ),
     )
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 class Clock:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mesh.discovery import client as client_module
-from mesh.discovery.client import Client, Unreachable
+from mesh.discovery.client import Answer, Client, Unreachable
 from tests.discovery.live import certify
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
@@ -52,3 +52,25 @@ def test_an_answer_that_dribbles_has_an_end(dribbler: str, monkeypatch: pytest.M
     ):
         client.ask("GET", "/api/v1/manifest")
     assert 0.9 < time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "dribbler",
+    [
+        b"HTTP/1.1 2\x1b[2J\x9b\r\n",
+        b"\x1b]0;x\x07\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \x1b[31m\r\n\r\n" + b"\x1b[2J" * 2_000_000,
+    ],
+    indirect=True,
+)
+def test_a_registry_does_not_speak_to_the_terminal(dribbler: str) -> None:
+    """Neither by its status line, nor by what the connection says of it."""
+    with Client(dribbler, timeout=2) as client, pytest.raises(Unreachable) as caught:
+        client.ask("GET", "/api/v1/manifest", limit=1000)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_its_answers_are_one_line() -> None:
+    why = Answer(409, "no\x1b[2J\r\nway \u202eout\x9b".encode()).why()
+    assert why == "HTTP 409 no [2J  way  out"
