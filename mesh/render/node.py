@@ -34,6 +34,7 @@ def node_files(
     regions = {region.id: region for region in plan.regions}
     services = {service.name: service for service in plan.services}
     tunnels = {node.id: node.tunnel for node in plan.nodes}
+    repliers = _repliers(plan)
     places = {n: placements.get(n, Placement(one.ipv4, one.ipv6)) for n, one in facts.items()}
     done: dict[str, NodeFiles] = {}
     for node in plan.nodes:
@@ -45,6 +46,7 @@ def node_files(
                 "vpc": list(zip(node.vpc, places[node.id].routers, strict=False)),
                 "is_member": Role.MEMBER in node.roles,
                 "exits": _exits(plan, node),
+                "repliers": repliers,
                 "replies_table": REPLIES_TABLE,
                 "private4": PRIVATE4,
                 "region": regions[node.region],
@@ -161,6 +163,17 @@ def _network(plan: Plan) -> File:
             servers6={s.name: _next_hops(s, tunnels, 6, able6) for s in plan.services},
         ),
     )
+
+
+def _repliers(plan: Plan) -> dict[int, list[Address]]:
+    """What members answer as, by IP version: their own announced addresses, and those of the
+    services that they may serve."""
+    members = plan.with_role(Role.MEMBER)
+    served = {name for node in members for name in node.services}
+    pairs = [node.announced for node in members]
+    pairs += [service.addresses for service in plan.services if service.name in served]
+    found = [address for pair in pairs for address in pair.both()]
+    return {v: sorted((a for a in found if a.version == v), key=int) for v in (4, 6)}
 
 
 def _exits(plan: Plan, node: Node) -> tuple[Address, ...]:

@@ -175,7 +175,7 @@ def test_an_edge_is_a_way_out_in_the_families_of_its_upstream_only() -> None:
     values["nodes"]["ewr-buyvm-1"]["host"] = one_family()
     plan = plan_of(values)
     exits = str(plan.exits.ipv4), str(plan.exits.ipv6)
-    uplink = ("ip saddr $aggregates4 accept", "ip6 saddr $aggregates6 accept")
+    uplink = ("ip saddr { 192.30.120.3, ", "ip6 saddr { 2620:71:4000::3, ")
     for node_id, families in (("ewr-buyvm-1", (True, False)), ("ewr-vultr-1", (True, True))):
         files = files_of(plan, node_id)
         forward = [f'iifname "wg-*" oifname "enp1s0" {source}' for source in uplink]

@@ -21,7 +21,8 @@ OWN = {MEMBER: "172.31.0.5", EDGE: "203.0.113.2"}
 NEIGHBOUR, CLIENT = "172.31.0.99", "198.51.100.2"
 FAR = {MEMBER: NEIGHBOUR, EDGE: CLIENT}
 """Who is on a node's uplink: one who lives in the member's VPC, and a client of the edge's."""
-APP, WEB, NOBODYS, PORT = "192.30.120.102", "192.30.120.100", "192.30.121.200", 443
+APP, WEB, MEMBERS, NOBODYS = "192.30.120.102", "192.30.120.100", "192.30.120.3", "192.30.121.200"
+PORT = 443
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,19 @@ def heard_as(sender: socket.socket, receiver: socket.socket) -> str:
 
 
 @at_the_edge
-@pytest.mark.parametrize("source", [WEB, NOBODYS], ids=["bound here", "discarded here"])
+@pytest.mark.parametrize("source", [WEB, MEMBERS], ids=["bound here", "discarded here"])
 def test_a_members_replies_leave_at_an_edge_whatever_it_knows_of_their_source(
     bench: Bench, source: str
 ) -> None:
     bind(bench, WEB)
     with opened(bench.mate, source) as member, opened(bench.uplink, CLIENT, PORT) as client:
         assert heard_as(member, client) == source
+
+
+@at_the_edge
+def test_nobody_sends_through_an_edge_as_who_is_no_member(bench: Bench) -> None:
+    with opened(bench.mate, NOBODYS) as mate, opened(bench.uplink, CLIENT, PORT) as client:
+        assert heard_as(mate, client) == ""
 
 
 @at_the_edge
