@@ -20,7 +20,7 @@ from mesh.infra.dynamic.documents import read_plan
 from mesh.publish.desk import Desk
 from mesh.publish.drain import Drainage, back, latest
 from mesh.publish.namespace import NoWayIn, inside
-from mesh.publish.status import SILENT_SECONDS
+from mesh.publish.status import is_recent
 from mesh.trust.documents import DrainOrder, Report
 
 NOT_YET = 1
@@ -124,9 +124,7 @@ class Operator:
         return {
             node
             for node, report in reports.items()
-            if node in self.edges
-            and report.health.in_service
-            and now - report.sequence / 1e6 <= SILENT_SECONDS
+            if node in self.edges and report.health.in_service and is_recent(report, now)
         }
 
     def _tell(self, order: DrainOrder | None, node: str, state: str, already: bool) -> None:

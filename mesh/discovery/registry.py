@@ -229,7 +229,17 @@ class Registry:
             raise Refused(400, "report: not signed by who sends it, or malformed") from None
         if report.node != caller.id:
             raise Refused(400, "report: speaks of another node")
-        self.store.put_report(report.node, report.sequence, _text(envelope))
+
+        def counts(text: str) -> bool:
+            """Whether a report is of the same identity. One from before the node was made anew
+            may have any number: whoever held it then chose it."""
+            try:
+                signing.opened(key, Purpose.REPORT, parse(Signed, text), Report)
+            except (BadSignature, Malformed):
+                return False
+            return True
+
+        self.store.put_report(report.node, report.sequence, _text(envelope), counts)
 
     def accept_bundle(self, caller: Caller, digest: str | None, body: bytes) -> str:
         """A bundle of the operator's."""

@@ -7,7 +7,7 @@ changes nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -222,13 +222,13 @@ class Store:
         """All join requests, oldest first."""
         return self._texts(select(_joins.c.content).order_by(_joins.c.id))
 
-    def put_report(self, node: str, sequence: int, content: str) -> None:
-        """Keeps a node's report unless a later one is here."""
+    def put_report(
+        self, node: str, sequence: int, content: str, counts: Callable[[str], bool]
+    ) -> None:
+        """Keeps a node's report unless a later one is here that counts still."""
         with self._write() as connection:
-            held = connection.execute(
-                select(_reports.c.sequence).where(_reports.c.node == node)
-            ).scalar()
-            if held is not None and held >= sequence:
+            held = connection.execute(select(_reports).where(_reports.c.node == node)).first()
+            if held is not None and held.sequence >= sequence and counts(held.content):
                 return
             connection.execute(delete(_reports).where(_reports.c.node == node))
             connection.execute(

@@ -14,6 +14,11 @@ from mesh.trust.documents import Report
 SILENT_SECONDS = 90.0
 """A node that has said nothing for so long (three heartbeats) is called silent."""
 
+AHEAD_SECONDS = 300.0
+"""How far a node's clock may be ahead of ours. What is said of a later time is no sign of life:
+whoever holds a node may have it speak once for all times."""
+AHEAD = "its last word is of a time to come: its clock is wrong, or somebody else speaks for it"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
@@ -92,6 +97,11 @@ def look(
     return inside(namespace, ask)
 
 
+def is_recent(report: Report, now: float) -> bool:
+    """Whether a report is a sign of life; ``now`` is seconds since the epoch."""
+    return -AHEAD_SECONDS <= now - report.sequence / 1e6 <= SILENT_SECONDS
+
+
 def node_status(report: Report | None, held: int, now: float, ordered: bool = False) -> NodeStatus:
     """A node's status from its last report; ``now`` is seconds since the epoch, ``ordered`` whether
     the operator has ordered it to drain."""
@@ -99,7 +109,7 @@ def node_status(report: Report | None, held: int, now: float, ordered: bool = Fa
         return NodeStatus("silent", 0, None, drain="draining" if ordered else "")
     age = round(max(0.0, now - report.sequence / 1e6), 1)
     state: str = report.outcome
-    if age > SILENT_SECONDS:
+    if not is_recent(report, now):
         state = "silent"
     elif report.generation < held:
         state = "behind"
@@ -107,7 +117,7 @@ def node_status(report: Report | None, held: int, now: float, ordered: bool = Fa
         state=state,
         generation=report.applied,
         age=age,
-        reason=report.reason,
+        reason=report.reason if report.sequence / 1e6 <= now + AHEAD_SECONDS else AHEAD,
         in_service=report.health.in_service,
         services=report.health.services,
         sessions=report.health.sessions,

@@ -88,6 +88,19 @@ def test_the_last_node_that_announces_is_drained_only_by_force(registry: Live) -
     assert ordered(registry) == (4, (EWR, LAX, MIA, ORD))
 
 
+def test_who_speaks_of_a_time_to_come_is_not_counted_on(registry: Live) -> None:
+    """A stolen node says once that it announces, with the highest number that there is."""
+    with speaking(Nodes(FLEET, registry)) as nodes:
+        last = FLEET.report(ORD, FLEET.generation(5), sequence=2**53 - 1)
+        with registry.client(FLEET.node(ORD)) as client:
+            assert client.ask("POST", "/api/v1/report", dump(last), signed=True).ok
+        nodes.dark |= {MIA, EWR}
+        nodes.speak()
+        refused = mesh("drain", LAX)
+    assert refused.exit_code == module.REFUSED
+    assert f"{LAX}: is the last node that announces" in refused.output
+
+
 def test_a_service_that_goes_with_its_node_is_said(registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, alone={"east": MIA})):
         done = mesh("drain", MIA)

@@ -306,6 +306,20 @@ def test_an_old_report_does_not_replace_a_later_one(registry: Live, fleet: Fleet
     assert registry.registry.store.reports() == [dump(later).decode()]
 
 
+def test_a_node_made_anew_is_heard_whatever_its_predecessor_has_said(
+    registry: Live, fleet: Fleet
+) -> None:
+    """A stolen node reports with the highest number that there is; then it is replaced."""
+    last = fleet.report("lax-vultr-1", fleet.generation(5), sequence=2**53 - 1)
+    assert report(registry, fleet, "lax-vultr-1", last) == 204
+    anew = Fleet(fleet.plan, fleet.key)
+    made = anew.generation(6)
+    assert put(registry, fleet, made.generation)[0] == 201
+    first = anew.report("lax-vultr-1", made, sequence=7)
+    assert report(registry, anew, "lax-vultr-1", first) == 204
+    assert registry.registry.store.reports() == [dump(first).decode()]
+
+
 def test_who_leaves_the_network_is_a_stranger_from_then_on(registry: Live, fleet: Fleet) -> None:
     from mesh.publish.generation import make
 

@@ -15,7 +15,7 @@ from mesh.publish.desk import Desk
 from mesh.publish.generation import make
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.publish import _outcomes, health
-from mesh.publish.status import SILENT_SECONDS, node_status
+from mesh.publish.status import AHEAD_SECONDS, SILENT_SECONDS, node_status
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import Health, Manifest, Part, Report
 from mesh.trust.encoding import dump, parse, sha256
@@ -112,12 +112,12 @@ def invented(made: object) -> dict[str, str]:
 @pytest.mark.parametrize("case", invented(FLEET.generation(1)))
 def test_a_relay_cannot_invent_a_nodes_word(registry: Live, case: str) -> None:
     made = FLEET.generation(1)
-    registry.registry.store.put_report("lax-vultr-1", 1, invented(made)[case])
+    registry.registry.store.put_report("lax-vultr-1", 1, invented(made)[case], lambda _: True)
     identities = {node: facts.identity for node, facts in FLEET.facts.items()}
     desk = Desk(FLEET.key, {"lax-vultr-1": registry.url})
     assert desk.reports(identities) == []
     good = FLEET.report("lax-vultr-1", made, sequence=2)
-    registry.registry.store.put_report("lax-vultr-1", 2, dump(good).decode())
+    registry.registry.store.put_report("lax-vultr-1", 2, dump(good).decode(), lambda _: True)
     assert [report.node for report in desk.reports(identities)] == ["lax-vultr-1"]
     desk.close()
 
@@ -271,6 +271,8 @@ def test_a_node_that_is_gone_on_without_is_not_waited_for() -> None:
         ({"outcome": "failed", "reason": "bird refuses"}, 5.0, "failed"),
         ({"generation": 6}, 5.0, "behind"),
         ({}, SILENT_SECONDS + 1, "silent"),
+        ({}, -AHEAD_SECONDS + 1, "applied"),
+        ({}, -AHEAD_SECONDS - 1, "silent"),
     ],
 )
 def test_a_node_is_what_its_last_word_says(
