@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncssh
+from pydantic import TypeAdapter
 
 from mesh.delivery.problems import DeliveryError, Unreachable
 from mesh.spec.problems import Problem
@@ -18,6 +19,15 @@ from mesh.spec.problems import Problem
 MISSED = 3
 """How many questions whether the host is still there may go unanswered, one each half of the
 target's patience: a link that was cut is told after 15 to 20 s."""
+
+MOST = 64 << 10
+"""Bytes that are read of an answer, and that may wait to be read: no host says more."""
+
+ASKED, SESSION = 60.0, 900.0
+"""Seconds for the end of a script, and for a whole connection, whatever is done over it: a host
+that keeps a connection up without ever answering must not hold the run for ever."""
+
+T = TypeVar("T")
 
 _TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
@@ -65,8 +75,19 @@ class Link:
 
     async def sh(self, script: str) -> str:
         """What a script of ``sh`` prints, whatever its end."""
-        done = await self._connection.run(script, check=False, timeout=60)
-        return str(done.stdout)
+        try:
+            async with (
+                asyncio.timeout(ASKED),
+                self._connection.create_process(
+                    script, stderr=asyncssh.DEVNULL, encoding=None, window=MOST
+                ) as process,
+            ):
+                said = await _all(process.stdout)
+        except TimeoutError:
+            raise asyncssh.ConnectionLost(f"no answer within {ASKED:g} s") from None
+        if len(said) >= MOST:
+            raise nonsense(self.target, "the first questions")
+        return said.decode("utf-8", "replace")
 
     @asynccontextmanager
     async def receiver(self) -> AsyncIterator[Receiver]:
@@ -74,7 +95,7 @@ class Link:
         source = receiver_source().encode()
         sudo = "" if self.target.user == "root" else "sudo -n "
         command = f'{sudo}/usr/bin/python3 -I -c "{_LOADER}" {len(source)}'
-        async with self._connection.create_process(command, encoding=None) as process:
+        async with self._connection.create_process(command, encoding=None, window=MOST) as process:
             process.stdin.write(source)
             yield Receiver(self.target, process)
             process.stdin.write_eof()
@@ -86,25 +107,54 @@ class Receiver:
     def __init__(self, target: Target, process: asyncssh.SSHClientProcess[bytes]) -> None:
         self._target, self._process = target, process
 
-    async def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """The answer to a request; DeliveryError with the host's own words where it refuses."""
+    async def ask(self, do: str, shape: type[T], **request: Any) -> T:
+        """The answer to a request, of that shape; DeliveryError with the host's own words where it
+        refuses, or where it answers anything else."""
         self._process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
         await self._process.stdin.drain()
         line = await self._process.stdout.readline()
-        if not line:
-            words = (await self._process.stderr.read()).decode("utf-8", "replace").split()
+        if not line.endswith(b"\n") and len(line) < MOST:
+            words = (await _all(self._process.stderr)).decode("utf-8", "replace").split()
             raise asyncssh.ConnectionLost(" ".join(words[-30:]) or "the host's side ended")
-        said: Mapping[str, Any] = json.loads(line)
-        if "refused" in said:
-            raise DeliveryError(
-                Problem(
-                    self._target.key("ipv4"), self._target.address,
-                    f"the host said no at {do!r}: {said['refused']}",
-                    "mend that on the host, then run `pulumi up` again: it goes on from there",
-                )
-            )  # fmt: skip
-        answer: dict[str, Any] = said["answer"]
-        return answer
+        try:
+            said = json.loads(line)
+            refused = said.get("refused")
+            if refused is None:
+                return TypeAdapter(shape).validate_python(said["answer"])
+        except (ValueError, AttributeError, KeyError, RecursionError):
+            raise nonsense(self._target, repr(do)) from None
+        raise DeliveryError(
+            Problem(
+                self._target.key("ipv4"), self._target.address,
+                f"the host said no at {do!r}: {_short(refused)}",
+                "mend that on the host, then run `pulumi up` again: it goes on from there",
+            )
+        )  # fmt: skip
+
+
+async def _all(reader: asyncssh.SSHReader[bytes]) -> bytes:
+    """What comes until the end, or until it is more than anybody has to say."""
+    said = b""
+    while len(said) < MOST and (more := await reader.read(MOST - len(said))):
+        said += more
+    return said
+
+
+def _short(words: object) -> str:
+    """The host's own words, as many as a person reads."""
+    return " ".join(str(words).split())[:400]
+
+
+def nonsense(target: Target, asked: str) -> DeliveryError:
+    """The host's answer to that is not one that a node's would be."""
+    return DeliveryError(
+        Problem(
+            target.key("ipv4"), target.address,
+            f"the host's answer to {asked} makes no sense",
+            f"see that the shell of {target.user} prints nothing of its own there "
+            f"(`ssh {target.address} true`), and that it is still your host that answers",
+        )
+    )  # fmt: skip
 
 
 def receiver_source() -> str:
@@ -142,9 +192,11 @@ async def connected(target: Target) -> AsyncIterator[Link]:
     async with connection:
         assert judge.shown is not None, "nobody logs in at a host that showed no key"
         try:
-            yield Link(target, connection, _text(judge.shown))
-        except (OSError, asyncssh.Error, TimeoutError) as error:
-            raise _lost(target, error) from None
+            async with asyncio.timeout(SESSION) as limit:
+                yield Link(target, connection, _text(judge.shown))
+        except (OSError, asyncssh.Error) as error:
+            late = f"it did not end within {SESSION:g} s"
+            raise _lost(target, late if limit.expired() else _words(target, error)) from None
         finally:
             connection.abort()
 
@@ -248,11 +300,11 @@ def _refused(
     )  # fmt: skip
 
 
-def _lost(target: Target, error: Exception) -> Unreachable:
+def _lost(target: Target, why: str) -> Unreachable:
     return Unreachable(
         Problem(
             target.key("ipv4"), target.address,
-            f"the connection was cut in the middle: {_words(target, error)}",
+            f"the connection was cut in the middle: {why}",
             "run `pulumi up` again: what has arrived stays, and the rest follows",
         )
     )  # fmt: skip
@@ -265,4 +317,4 @@ def _words(target: Target, error: Exception) -> str:
         return "the connection is refused, nothing listens there"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__
+    return _short(error) or type(error).__name__

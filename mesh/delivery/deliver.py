@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+
+from pydantic import NonNegativeInt
 
 from mesh.delivery import fitness
 from mesh.delivery.connection import Link, Receiver, Target, connected, receiver_source
@@ -64,7 +65,7 @@ def examine(target: Target, ipv6: str | None, admin: Sequence[Network]) -> tuple
             words = await fitness.said(link)
             if fitness.instance(words):
                 return ()
-            return tuple(fitness.problems(target, words, ipv6, admin))
+            return fitness.problems(target, words, ipv6, admin)
 
     try:
         return asyncio.run(ask())
@@ -94,14 +95,54 @@ def withdraw(target: Target, instance_id: str, say: Say) -> None:
     asyncio.run(_withdraw(target, instance_id, say))
 
 
+# The receiver's answers, of which nothing is believed but the shape: a host may say anything.
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What an earlier delivery has written down."""
+
+    node: str
+    operator: str
+    instance: fitness.InstanceId
+    digest: str
+    done: bool
+
+
+@dataclass(frozen=True)
+class _Looked:
+    born: bool
+    record: _Record | None
+
+
+@dataclass(frozen=True)
+class _Begun:
+    instance: fitness.InstanceId
+
+
+@dataclass(frozen=True)
+class _Have:
+    offsets: Mapping[str, NonNegativeInt]
+
+
+@dataclass(frozen=True)
+class _Closed:
+    seconds: int
+
+
+@dataclass(frozen=True)
+class _Done:
+    """Nothing more is to be known of it."""
+
+
 async def _withdraw(target: Target, instance_id: str, say: Say) -> None:
     async with connected(target) as link, _rooted(link) as far:
-        record = (await far.ask("look"))["record"]
-        if record is not None and record["instance"] != instance_id:
-            say(f"{target.node}: the host is {record['instance']} by now, which is left alone")
+        record = (await far.ask("look", _Looked)).record
+        if record is not None and record.instance != instance_id:
+            say(f"{target.node}: the host is {record.instance} by now, which is left alone")
             return
         say(f"{target.node}: stopping its units, putting back what was there")
-        await far.ask("remove", paths=list(BY_GENERATIONS))
+        await far.ask("remove", _Done, paths=list(BY_GENERATIONS))
 
 
 async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
@@ -110,14 +151,14 @@ async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
         say(f"{target.node}: logged in as {target.user} at {target.address}")
         async with _rooted(link) as far:
             record = await _own_record(link, far, parts)
-            if record is None or not record["done"]:
+            if record is None or not record.done:
                 await _examined(link, load)
-            elif record["digest"] == parts.digest:
+            elif record.digest == parts.digest:
                 say(f"{target.node}: it is there already")
-                return Delivered(record["instance"], _now(), link.shown, ())
+                return Delivered(record.instance, _now(), link.shown, ())
             else:
                 say(f"{target.node}: what an earlier delivery has left goes first")
-                await far.ask("remove", paths=list(BY_GENERATIONS))
+                await far.ask("remove", _Done, paths=list(BY_GENERATIONS))
                 record = None
             if record is not None:
                 say(f"{target.node}: going on with a delivery that was cut")
@@ -126,15 +167,17 @@ async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
             instance = await _begin(far, parts, items)
             written = await _send(target, far, items, say)
             if bundle:
-                await far.ask("link", path=f"{HOME}/bundle.pyz", to=f"bundles/{parts.bundle}.pyz")
-            await far.ask("keys", user=target.user, keys=list(parts.keys))
-            closed = await far.ask("close")
-            say(f"{target.node}: firewall closed; undone in {closed['seconds']} s unless we get in")
+                await far.ask(
+                    "link", _Done, path=f"{HOME}/bundle.pyz", to=f"bundles/{parts.bundle}.pyz"
+                )
+            await far.ask("keys", _Done, user=target.user, keys=list(parts.keys))
+            closed = await far.ask("close", _Closed)
+            say(f"{target.node}: firewall closed; undone in {closed.seconds} s unless we get in")
     # Another connection, by the same key: the firewall lets the operator in.
     same = replace(target, host_keys=(link.shown,))
     async with connected(same) as again, again.receiver() as far:
-        await far.ask("settle")
-        await far.ask("start")
+        await far.ask("settle", _Done)
+        await far.ask("start", _Done)
     say(f"{target.node}: {len(written)} files delivered, its bootstrap runs")
     return Delivered(instance, _now(), link.shown, tuple(written))
 
@@ -149,15 +192,15 @@ async def _rooted(link: Link) -> AsyncIterator[Receiver]:
         yield far
 
 
-async def _own_record(link: Link, far: Receiver, parts: Parcel) -> dict[str, Any] | None:
+async def _own_record(link: Link, far: Receiver, parts: Parcel) -> _Record | None:
     """What an earlier delivery of this very node has written down; None on a fresh host."""
-    target, found = link.target, await far.ask("look")
-    record: dict[str, Any] | None = found["record"]
-    if record is None and not found["born"]:
+    target, found = link.target, await far.ask("look", _Looked)
+    record = found.record
+    if record is None and not found.born:
         return None
-    if record is not None and (record["node"], record["operator"]) == (parts.node, parts.operator):
+    if record is not None and (record.node, record.operator) == (parts.node, parts.operator):
         return record
-    who = "a node" if record is None else record["node"]
+    who = "a node" if record is None else record.node[:60]
     raise DeliveryError(
         Problem(
             target.key("ipv4"), target.address,
@@ -171,7 +214,7 @@ async def _own_record(link: Link, far: Receiver, parts: Parcel) -> dict[str, Any
 
 async def _examined(link: Link, load: Load) -> None:
     words = await fitness.said(link)
-    unfit = tuple(fitness.problems(link.target, words, load.ipv6, load.admin))
+    unfit = fitness.problems(link.target, words, load.ipv6, load.admin)
     if unfit:
         raise DeliveryError(*unfit)
 
@@ -179,6 +222,7 @@ async def _examined(link: Link, load: Load) -> None:
 async def _begin(far: Receiver, parts: Parcel, items: Sequence[Item]) -> str:
     begun = await far.ask(
         "begin",
+        _Begun,
         node=parts.node,
         operator=parts.operator,
         instance=f"host-{secrets.token_hex(8)}",
@@ -186,27 +230,24 @@ async def _begin(far: Receiver, parts: Parcel, items: Sequence[Item]) -> str:
         paths=sorted({*BY_GENERATIONS, *(item.path for item in items)}),
         receiver=receiver_source(),
     )
-    instance: str = begun["instance"]
-    return instance
+    return begun.instance
 
 
 async def _send(target: Target, far: Receiver, items: Sequence[Item], say: Say) -> list[str]:
     """Send what is not there; a file that has come in part goes on where it was cut."""
-    have = await far.ask("have", files={item.path: item.sha256 for item in items})
-    offsets: dict[str, int] = have["offsets"]
-    for item in items:
-        if item.path not in offsets:
-            continue
+    have = await far.ask("have", _Have, files={item.path: item.sha256 for item in items})
+    missing = [item for item in items if item.path in have.offsets]
+    for item in missing:
         size = len(item.content)
-        for offset in range(offsets[item.path], size, CHUNK):
+        for offset in range(have.offsets[item.path], size, CHUNK):
             piece = base64.b64encode(item.content[offset : offset + CHUNK]).decode()
-            await far.ask("take", sha256=item.sha256, offset=offset, data=piece)
+            await far.ask("take", _Done, sha256=item.sha256, offset=offset, data=piece)
             if size > CHUNK:
                 sent = min(offset + CHUNK, size)
                 name = item.path.rpartition("/")[2]
                 say(f"{target.node}: {name}: {sent >> 10} of {size >> 10} kB")
-        await far.ask("put", path=item.path, mode=item.mode, sha256=item.sha256)
-    return list(offsets)
+        await far.ask("put", _Done, path=item.path, mode=item.mode, sha256=item.sha256)
+    return [item.path for item in missing]
 
 
 def _bundle(parts: Parcel, bundle: bytes) -> tuple[Item, ...]:

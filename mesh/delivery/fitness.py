@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
+from typing import Annotated
 
-from mesh.delivery.connection import Link, Target
+from pydantic import StringConstraints
+
+from mesh.delivery.connection import Link, Target, nonsense
 from mesh.plan import Network
 from mesh.spec.problems import Problem
+
+INSTANCE = r"^host-[0-9a-f]{16}$"
+InstanceId = Annotated[str, StringConstraints(pattern=INSTANCE)]
+"""What a delivery calls a node on its host."""
 
 DEBIAN = "13"
 MACHINES = ("x86_64", "aarch64")
@@ -44,18 +52,24 @@ async def said(link: Link) -> Said:
 
 
 def instance(words: Said) -> str:
-    """The instance id that the host was told; empty where it is no node."""
-    return next(iter(words.get("instance", ())), "")
+    """The instance id that a delivery gave the host; empty where none did."""
+    told = _first(words, "instance")
+    return told if re.fullmatch(INSTANCE, told) else ""
 
 
 def problems(
     target: Target, words: Said, ipv6: str | None, admin: Sequence[Network]
-) -> Iterator[Problem]:
-    """What keeps this host from becoming a node."""
-    yield from root(target, words)
-    yield from _system(target, words)
-    yield from _addresses(target, words, ipv6)
-    yield from _source(target, words, admin)
+) -> tuple[Problem, ...]:
+    """What keeps this host from becoming a node; DeliveryError where its answers are none."""
+    try:
+        return (
+            *root(target, words),
+            *_system(target, words),
+            *_addresses(target, words, ipv6),
+            *_source(target, words, admin),
+        )
+    except ValueError:  # what should be an address or a number is none
+        raise nonsense(target, "the first questions") from None
 
 
 def root(target: Target, words: Said) -> Iterator[Problem]:
@@ -131,4 +145,4 @@ def _source(target: Target, words: Said, admin: Sequence[Network]) -> Iterator[P
 
 
 def _first(words: Said, word: str) -> str:
-    return next(iter(words.get(word, ())), "")
+    return next(iter(words.get(word, ())), "")[:300]
