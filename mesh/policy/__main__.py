@@ -90,7 +90,7 @@ def stack_policy(rule: StackRule) -> Policy:
     """A rule about all resources together."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
-        for urn, words in rule.check([resource_of(each) for each in args.resources]):
+        for urn, words in rule.check(list(map(resource_of, args.resources)), args.get_config()):
             report(words, urn)
 
     return StackValidationPolicy(
@@ -98,6 +98,7 @@ def stack_policy(rule: StackRule) -> Policy:
         description=rule.says,
         validate=validate,
         enforcement_level=EnforcementLevel.MANDATORY,
+        config_schema=PolicyConfigSchema(dict(rule.settings)) if rule.settings else None,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from mesh.policy.resource import Resource, is_unknown, strings
 
 ALL = (0, 65535)
+TCP, EVERY = frozenset({"tcp", "6"}), frozenset({"-1", "all"})
+"""Protocols as the providers name them."""
 
 
 class Opening(tuple[str, tuple[int, int]]):
@@ -26,12 +28,12 @@ def openings(resource: Resource) -> Iterator[Opening]:
 def _vultr(rule: Resource) -> Iterator[Opening]:
     # Required: ipType, protocol, subnet, subnetSize; without a port it is all of them.
     subnet, size = rule.known("subnet"), rule.known("subnetSize")
-    if rule.known("protocol") == "tcp" and subnet and size is not None:
+    if _is(rule.known("protocol"), TCP) and subnet and size is not None:
         yield Opening((f"{subnet}/{int(size)}", _range(rule.known("port") or "", ":")))
 
 
 def _aws_rule(rule: Resource) -> Iterator[Opening]:
-    if rule.known("ipProtocol") in ("tcp", "6", "-1"):
+    if _is(rule.known("ipProtocol"), TCP | EVERY):
         ports = _between(rule.props, rule.known("ipProtocol"))
         for key in ("cidrIpv4", "cidrIpv6"):
             if rule.known(key):
@@ -50,7 +52,7 @@ def _aws_group_rule(rule: Resource) -> Iterator[Opening]:
 
 def _aws_old(rule: Any) -> Iterator[Opening]:
     """The older form: several networks in one rule."""
-    if isinstance(rule, Mapping) and rule.get("protocol") in ("tcp", "6", "-1", "all"):
+    if isinstance(rule, Mapping) and _is(rule.get("protocol"), TCP | EVERY):
         ports = _between(rule, rule.get("protocol"))
         for key in ("cidrBlocks", "ipv6CidrBlocks"):
             for network in strings(rule.get(key)):
@@ -65,15 +67,20 @@ def _gcp(rule: Resource) -> Iterator[Opening]:
     if not sources and not named and not is_unknown(rule.props.get("sourceRanges")):
         sources = ["0.0.0.0/0"]  # cloud.google.com: without a source, it is any
     for allowed in rule.known("allows") or ():
-        if allowed.get("protocol") in ("tcp", "6", "all"):
+        if _is(allowed.get("protocol"), TCP | EVERY):
             for ports in list(strings(allowed.get("ports"))) or [""]:
                 for source in sources:
                     yield Opening((source, _range(ports, "-")))
 
 
+def _is(protocol: Any, names: frozenset[str]) -> bool:
+    # Providers take any case, and IANA's numbers.
+    return str(protocol).lower() in names
+
+
 def _between(rule: Mapping[str, Any], protocol: Any) -> tuple[int, int]:
     first, last = rule.get("fromPort"), rule.get("toPort")
-    if protocol in ("-1", "all") or first is None or is_unknown(first) or is_unknown(last):
+    if _is(protocol, EVERY) or first is None or is_unknown(first) or is_unknown(last):
         return ALL
     return (int(first), int(first if last is None else last))
 
@@ -89,6 +96,7 @@ READERS: dict[str, Callable[[Resource], Iterator[Opening]]] = {
     "vultr:index/firewallRule:FirewallRule": _vultr,
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _aws_rule,
     "aws:ec2/securityGroup:SecurityGroup": _aws_group,
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": _aws_group,
     "aws:ec2/securityGroupRule:SecurityGroupRule": _aws_group_rule,
     "gcp:compute/firewall:Firewall": _gcp,
 }

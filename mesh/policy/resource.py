@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Any
 
 from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Network, Plan
 from mesh.preview.kinds import GENERATION, Kind, kind_of
 from mesh.preview.steps import node_of
+from mesh.spec.meaning import WORLD
 
 UNKNOWN = frozenset(
     {
@@ -23,8 +24,6 @@ UNKNOWN = frozenset(
 )
 """What a value is that is not known yet: string, boolean, number, list, map
 (pulumi_policy.proxy)."""
-WORLD = {4: 8, 6: 16}
-"""A network with a shorter prefix than this is as good as everybody."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,22 @@ def is_unknown(value: object) -> bool:
     return isinstance(value, str) and value in UNKNOWN
 
 
-def is_world(network: str | Network) -> bool:
-    """Whether that is everybody, or so large a part that it makes no difference."""
+def worlds(networks: Iterable[str]) -> Iterator[Network]:
+    """What of these networks is everybody, or so large a part that it makes no difference; halves
+    of the world are the world again. What is no network is passed over."""
+    known = [found for text in networks if (found := _network(text)) is not None]
+    together: tuple[Network, ...] = (
+        *collapse_addresses(each for each in known if isinstance(each, IPv4Network)),
+        *collapse_addresses(each for each in known if isinstance(each, IPv6Network)),
+    )
+    yield from (each for each in together if each.prefixlen < WORLD[each.version])
+
+
+def _network(text: str) -> Network | None:
     try:
-        found = ip_network(str(network), strict=False)
+        return ip_network(text, strict=False)
     except ValueError:
-        return False
-    return found.prefixlen < WORLD[found.version]
+        return None
 
 
 def strings(value: Any) -> Iterator[str]:

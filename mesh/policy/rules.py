@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.plan import Plan
+from mesh.plan.model import Source
 from mesh.policy.openings import openings
-from mesh.policy.resource import Resource, is_unknown, is_world
+from mesh.policy.resource import Resource, is_unknown, worlds
 
 SSH = 22
 KEYS = 2
@@ -32,27 +33,61 @@ class Rule:
 
 @dataclass(frozen=True)
 class StackRule:
-    """A rule about all resources together; ``check`` yields URN and what is wrong."""
+    """A rule about all resources together; ``check`` yields URN and what is wrong. ``settings`` is
+    as for a :class:`Rule`."""
 
     name: str
     says: str
-    check: Callable[[Sequence[Resource]], Iterator[tuple[str, str]]]
+    check: Callable[[Sequence[Resource], Settings], Iterator[tuple[str, str]]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def no_ssh_from_anywhere(resource: Resource, settings: Settings) -> Iterator[str]:
     """Port 22 is open to the admin's networks only, whatever the stack file allows."""
     if settings.get("allowWorld"):
         return
-    for source, (first, last) in openings(resource):
-        if is_world(source) and first <= SSH <= last:
-            yield f"{resource.name} opens SSH to {source}; name the networks that you log in from"
+    yield from _open_to_all(resource, {SSH})
     plan = resource.plan()
-    for network in plan.access.admin if plan else ():
-        if is_world(network):
-            yield (
-                f"mesh:admin.ssh = {network}: everybody may try to log in; name the networks that "
-                "you log in from, or allow it by this policy's configuration (allowWorld)"
-            )
+    for network in worlds(map(str, plan.access.admin)) if plan else ():
+        yield (
+            f"mesh:admin.ssh = {network}: everybody may try to log in; name the networks that "
+            "you log in from, or allow it by this policy's configuration (allowWorld)"
+        )
+
+
+def no_own_ssh_port_from_anywhere(
+    resources: Sequence[Resource], settings: Settings
+) -> Iterator[tuple[str, str]]:
+    """Nor is a port of its own, which an existing host may have for SSH."""
+    plan = _plan(resources)
+    if plan is None or settings.get("allowWorld"):
+        return
+    # What a service has is everybody's; the node's own ruleset tells its addresses apart.
+    ports = _ports(plan, "admin") - _ports(plan, "anyone") - {SSH}
+    for resource in resources:
+        for words in _open_to_all(resource, ports):
+            yield resource.urn, words
+
+
+def _open_to_all(resource: Resource, ports: Collection[int]) -> Iterator[str]:
+    sources = [
+        source
+        for source, (first, last) in openings(resource)
+        if any(first <= port <= last for port in ports)
+    ]
+    for network in worlds(sources):
+        yield f"{resource.name} opens SSH to {network}; name the networks that you log in from"
+
+
+def _ports(plan: Plan, source: Source) -> set[int]:
+    """The TCP ports that the plan opens to these."""
+    rules = [rule for rule in plan.firewall if rule.protocol == "tcp" and rule.source == source]
+    return {port for rule in rules for port in range(rule.ports[0], rule.ports[1] + 1)}
+
+
+def _plan(resources: Sequence[Resource]) -> Plan | None:
+    plans = (resource.plan() for resource in resources)
+    return next((found for found in plans if found is not None), None)
 
 
 def two_ssh_keys(resource: Resource, _: Settings) -> Iterator[str]:
@@ -100,8 +135,20 @@ def protected_addresses(resource: Resource, _: Settings) -> Iterator[str]:
         yield f"{resource.name} is not protected from deletion; leave mesh:protect at true"
 
 
-SECRET = re.compile(r"passw|secret|private_?key|operator_?key|md5|token$|user[-_]?data", re.I)
-"""Names of inputs that hold a secret, or user data with a join token in it."""
+SECRET = re.compile(
+    r"passw|passphrase|secret|md5|user[-_]?data|(?<!http)tokens?$|credentials?$|^private$|^keys?$"
+    r"|(private|operator|ssh|api|access|account|auth|encryption|signing)[-_]?keys?$",
+    re.I,
+)
+"""Names of inputs that hold a secret, or user data with a join token in it. (``httpTokens`` says
+how AWS's metadata is asked for.)"""
+PRIVATE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
+"""A private key in PEM (RFC 7468), OpenSSH's among them, whatever the input is called."""
+PUBLIC = re.compile(
+    r"(\S+:)?(ssh|ecdsa-sha2|sk-ssh|sk-ecdsa)-\S+ AAAA|-----BEGIN [A-Z ]*PUBLIC|(?i:true|false)$"
+)
+"""What an input called a key may well hold: a public key (GCP has the user before it), or yes or
+no (GCP's ``block-project-ssh-keys``)."""
 HARMLESS = frozenset({"name"})
 """What stands beside a secret in the same input: GCP's MD5 keys have names."""
 
@@ -125,8 +172,15 @@ def _plain(value: Any, path: str, secret: bool = False) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _plain(inner, path, secret)
-    elif secret and isinstance(value, str) and value and not is_unknown(value):
+    elif isinstance(value, str) and _tells(value, secret):
         yield path
+
+
+def _tells(value: str, secret: bool) -> bool:
+    """Whether that gives a secret away, in an input that is called one or any other."""
+    if PRIVATE.search(value):
+        return True
+    return secret and bool(value) and not is_unknown(value) and not PUBLIC.match(value)
 
 
 def _given(*keys: str) -> Callable[[Resource], bool]:
@@ -155,10 +209,9 @@ IPV6: dict[str, Callable[[Resource], bool]] = {
 """How a type of resource says that its node has IPv6."""
 
 
-def ipv6_where_planned(resources: Sequence[Resource]) -> Iterator[tuple[str, str]]:
+def ipv6_where_planned(resources: Sequence[Resource], _: Settings) -> Iterator[tuple[str, str]]:
     """A node that the plan gives IPv6 gets it from its provider."""
-    plans = (resource.plan() for resource in resources)
-    plan: Plan | None = next((found for found in plans if found is not None), None)
+    plan = _plan(resources)
     planned = {node.id for node in plan.nodes if node.ipv6} if plan else set()
     for resource in resources:
         has = IPV6.get(resource.type)
@@ -170,6 +223,8 @@ def ipv6_where_planned(resources: Sequence[Resource]) -> Iterator[tuple[str, str
             )
 
 
+ALLOW_WORLD: Mapping[str, Any] = {"allowWorld": {"type": "boolean", "default": False}}
+
 NO_PLAIN_SECRET = "no-plain-secret"  # noqa: S105  (the name of a rule)
 
 RULES: tuple[Rule, ...] = (
@@ -177,7 +232,7 @@ RULES: tuple[Rule, ...] = (
         "no-ssh-from-anywhere",
         "SSH is open to the admin's networks only",
         no_ssh_from_anywhere,
-        {"allowWorld": {"type": "boolean", "default": False}},
+        ALLOW_WORLD,
     ),
     Rule("two-ssh-keys", "At least two keys may log in", two_ssh_keys),
     Rule("tagged-servers", "Every server carries tags", tagged_servers),
@@ -187,6 +242,12 @@ RULES: tuple[Rule, ...] = (
 """Rules about one resource."""
 
 STACK_RULES: tuple[StackRule, ...] = (
+    StackRule(
+        "no-own-ssh-port-from-anywhere",
+        "SSH on a port of its own is open to the admin's networks only",
+        no_own_ssh_port_from_anywhere,
+        ALLOW_WORLD,
+    ),
     StackRule("ipv6-where-planned", "Nodes have IPv6 where the plan says so", ipv6_where_planned),
 )
 """Rules about all of them."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mesh.infra.dynamic.documents import write_plan
+from mesh.plan.model import Rule
 from mesh.policy.resource import Resource
 from mesh.policy.rules import (
     Settings,
     ipv6_where_planned,
+    no_own_ssh_port_from_anywhere,
     no_plain_secret,
     no_ssh_from_anywhere,
     protected_addresses,
@@ -27,6 +30,9 @@ UNKNOWN_LIST = "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2"
 VULTR_RULE = "vultr:index/firewallRule:FirewallRule"
 AWS_RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 AWS_GROUP = "aws:ec2/securityGroup:SecurityGroup"
+PEM = "-----BEGIN"
+AWS_DEFAULT = "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"
+EIGHTS = [f"{first}.0.0.0/8" for first in range(256)]
 AWS_GROUP_RULE = "aws:ec2/securityGroupRule:SecurityGroupRule"
 GCP_RULE = "gcp:compute/firewall:Firewall"
 
@@ -67,6 +73,19 @@ V6 = {"protocol": "tcp", "fromPort": 22, "toPort": 22, "ipv6CidrBlocks": ["::/0"
         (VULTR_RULE, vultr("443"), False),
         (VULTR_RULE, vultr("22", protocol="udp"), False),
         (VULTR_RULE, vultr("22", UNKNOWN, 0), False),
+        (VULTR_RULE, vultr("22", protocol="TCP"), True),
+        (VULTR_RULE, vultr("22", "10.0.0.0", 7), True),
+        (VULTR_RULE, vultr("22", "10.0.0.0", 8), False),
+        (VULTR_RULE, vultr("22", "2000::", 15), True),
+        (AWS_RULE, aws(22, 22, "TCP", cidrIpv4="0.0.0.0/0"), True),
+        (AWS_RULE, aws(22, 22, "6", cidrIpv4="0.0.0.0/0"), True),
+        (AWS_DEFAULT, {"ingress": [OLD]}, True),
+        (AWS_DEFAULT, {"ingress": [OLD | {"protocol": "ALL"}]}, True),
+        (AWS_DEFAULT, {"ingress": [OLD | {"cidrBlocks": ["10.0.0.0/8", "12.0.0.0/8"]}]}, False),
+        (AWS_DEFAULT, {"ingress": [OLD | {"cidrBlocks": ["10.0.0.0/8", "11.0.0.0/8"]}]}, True),
+        (AWS_DEFAULT, {"ingress": [OLD | {"cidrBlocks": EIGHTS}]}, True),
+        (AWS_DEFAULT, {"ingress": [OLD | {"protocol": "udp"}]}, False),
+        (GCP_RULE, gcp(["22"], protocol="TCP"), True),
         (AWS_RULE, aws(22, 22, cidrIpv4="0.0.0.0/0"), True),
         (AWS_RULE, aws(0, 65535, cidrIpv6="::/0"), True),
         (AWS_RULE, {"ipProtocol": "-1", "cidrIpv4": "0.0.0.0/0"}, True),
@@ -123,6 +142,33 @@ def test_the_plan_lets_nobody_log_in_from_anywhere_even_where_the_stack_file_doe
 ) -> None:
     stack = bent("admin", {"ssh": ssh, "keys": KEYS, "world": True})
     assert bool(list(no_ssh_from_anywhere(publication(stack), settings))) == refused
+
+
+# As mesh.plan.firewall makes them of a host's ssh.port; 443 is a service's too.
+SSH_2222 = Rule("ssh-2222", "uplink", "tcp", (2222, 2222), "admin")
+SSH_443 = Rule("ssh-443", "uplink", "tcp", (443, 443), "admin")
+
+
+@pytest.mark.parametrize(
+    ("props", "settings", "refused"),
+    [
+        (vultr("2222"), {}, True),
+        (vultr("2000:3000"), {}, True),
+        (vultr("2222"), {"allowWorld": True}, False),
+        (vultr("2222", "198.51.100.0", 24), {}, False),
+        (vultr("2223"), {}, False),
+        (vultr("443"), {}, False),
+    ],
+)
+def test_a_port_that_a_host_has_for_ssh_is_open_to_nobody_else_either(
+    props: Any, settings: Settings, refused: bool
+) -> None:
+    plan = plan_of(prod())
+    own = replace(plan, firewall=(*plan.firewall, SSH_2222, SSH_443))
+    found = [resource(PUBLISH, {"plan": write_plan(own)}), resource(VULTR_RULE, props)]
+    assert bool(list(no_own_ssh_port_from_anywhere(found, settings))) == refused
+    without = [publication(prod()), resource(VULTR_RULE, props)]
+    assert list(no_own_ssh_port_from_anywhere(without, settings)) == []
 
 
 @pytest.mark.parametrize(("keys", "refused"), [(KEYS, False), (KEYS[:1], True), ([], True)])
@@ -188,6 +234,25 @@ def test_addresses_are_protected(type_: str, counts: bool) -> None:
         ("pulumi-python:dynamic/mesh:Publish", {"passwords": {"vultr": "x"}}, "passwords.vultr"),
         ("pulumi-python:dynamic/mesh:Publish", {"operator_key": "x"}, "operator_key"),
         ("anything:at/all:All", {"steps": [{"apiToken": "x"}]}, "steps.apiToken"),
+        ("anything:at/all:All", {"ssh_key": "x"}, "ssh_key"),
+        ("anything:at/all:All", {"sshKey": "x"}, "sshKey"),
+        ("anything:at/all:All", {"apiKey": "x"}, "apiKey"),
+        ("anything:at/all:All", {"accessKey": "x"}, "accessKey"),
+        ("anything:at/all:All", {"tokens": ["x"]}, "tokens"),
+        ("anything:at/all:All", {"credentials": {"id": "x"}}, "credentials.id"),
+        ("anything:at/all:All", {"private": "x"}, "private"),
+        ("anything:at/all:All", {"key": "x"}, "key"),
+        ("anything:at/all:All", {"note": f"{PEM} PRIVATE KEY-----\nx"}, "note"),
+        ("anything:at/all:All", {"notes": [f"{PEM} OPENSSH PRIVATE KEY-----\nx"]}, "notes"),
+        ("anything:at/all:All", {"sshKey": f"{PEM} EC PRIVATE KEY-----\nx"}, "sshKey"),
+        ("anything:at/all:All", {"key": f"{PEM} PUBLIC KEY-----\nx"}, None),
+        ("vultr:index/sSHKey:SSHKey", {"name": "me", "sshKey": KEYS[0]}, None),
+        ("aws:ec2/keyPair:KeyPair", {"publicKey": KEYS[0], "keyName": "me"}, None),
+        ("gcp:compute/instance:Instance", {"metadata": {"ssh-keys": f"me:{KEYS[0]}"}}, None),
+        ("gcp:compute/instance:Instance", {"metadata": {"block-project-ssh-keys": "TRUE"}}, None),
+        ("vultr:index/instance:Instance", {"sshKeyIds": ["cb676a46-66fd"]}, None),
+        ("aws:ec2/networkInterface:NetworkInterface", {"privateIps": ["10.0.0.4"]}, None),
+        ("aws:ebs/volume:Volume", {"kmsKeyId": "arn:aws:kms:1"}, None),
         ("vultr:index/instance:Instance", {"userData": None}, None),
         ("vultr:index/instance:Instance", {"userData": UNKNOWN}, None),
         ("vultr:index/instance:Instance", {"plan": "vc2-1c-1gb"}, None),
@@ -226,10 +291,10 @@ WITH = {
 def test_nodes_have_ipv6_where_it_is_planned(type_: str) -> None:
     def refused(props: Any, values: Any, node: str = "mia-vultr-1") -> bool:
         found = [publication(values), of_node(type_, props, node)]
-        return bool(list(ipv6_where_planned(found)))
+        return bool(list(ipv6_where_planned(found, {})))
 
     assert refused({}, prod())
     assert not refused(WITH[type_], prod())
     assert not refused({}, one_node_without_ipv6())
     assert not refused({}, prod(), node="not-planned-1")
-    assert list(ipv6_where_planned([of_node(type_, {})])) == []
+    assert list(ipv6_where_planned([of_node(type_, {})], {})) == []
