@@ -24,11 +24,20 @@ from tests.stacks import ROOT, prod
 ACTIONLINT = "1.7.7"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 READY = ROOT / ".github" / "actions" / "ready" / "action.yml"
+READY_HERE = "./.github/actions/ready"
 LAB = f"ci-{crc32(str(ROOT).encode()) & 0xFFFF:04x}"
 NODE = "lax-vultr-1"
-BOTH = ("Check the stack file", "What the commits ask for", "Preview", "Gate", "Summary")
-RUN = {"preview": (*BOTH, "Policies"), "up": (*BOTH, "Up")}
-"""The steps whose commands are run here: all but the comment, which needs GitHub."""
+JUDGED = ("Check the stack file", "What the commits ask for", "Preview", "Gate", "Summary")
+RUN = {
+    ("preview", "preview"): (*JUDGED, "Policies"),
+    ("up", "preview"): (*JUDGED, "Policies"),
+    ("up", "up"): (*JUDGED, "Up"),
+}
+"""The steps whose commands are run here, by workflow and job: all but the comment, which needs
+GitHub."""
+UP = ("up", "up")
+HEARD = {"What the commits ask for", "Summary", "Comment"}
+"""Those that print nothing of what others wrote."""
 OURS = ("PATH", "HOME", "LANG", "GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS", "GOSUMDB")
 
 
@@ -72,48 +81,78 @@ def document(path: Path) -> dict[str, Any]:
     return found
 
 
-def steps(path: Path) -> list[dict[str, Any]]:
-    """The steps of a workflow's only job, or of our action."""
+def workflow(name: str) -> Path:
+    """The file of a workflow."""
+    return ROOT / ".github" / "workflows" / f"{name}.yml"
+
+
+def steps(path: Path, job: str | None = None) -> list[dict[str, Any]]:
+    """The steps of a workflow, of one of its jobs or of all, or those of our action."""
     found = document(path)
     if path == READY:
         return list(found["runs"]["steps"])
-    (job,) = found["jobs"].values()
-    return list(job["steps"])
+    jobs = found["jobs"] if job is None else {job: found["jobs"][job]}
+    return [step for each in jobs.values() for step in each["steps"]]
 
 
 @pytest.mark.parametrize(
-    ("name", "permissions", "place"),
+    ("name", "job", "permissions", "place"),
     [
         (
+            "preview",
             "preview",
             {"contents": "read", "id-token": "write", "pull-requests": "write"},
             "preview",
         ),
-        ("up", {"contents": "read", "id-token": "write"}, "production"),
+        ("up", "preview", {"contents": "read", "id-token": "write"}, "preview"),
+        ("up", "up", {"contents": "read", "id-token": "write"}, "production"),
     ],
 )
 def test_a_job_may_no_more_than_it_needs(
-    name: str, permissions: Mapping[str, str], place: str
+    name: str, job: str, permissions: Mapping[str, str], place: str
 ) -> None:
-    found = document(ROOT / ".github" / "workflows" / f"{name}.yml")
+    found = document(workflow(name))
     assert found["permissions"] == {}
-    (job,) = found["jobs"].values()
-    assert job["permissions"] == permissions
-    assert job["environment"] == place
-    assert job["timeout-minutes"]
+    assert found["jobs"][job]["permissions"] == permissions
+    assert found["jobs"][job]["environment"] == place
+    assert found["jobs"][job]["timeout-minutes"]
     assert found["concurrency"]["cancel-in-progress"] == (name == "preview")
 
 
+@pytest.mark.parametrize(("name", "job"), sorted(RUN))
+def test_what_previews_takes_other_roles_than_what_deploys(name: str, job: str) -> None:
+    """Whoever may run code in a preview has what it has, and that code nobody may have read."""
+    (ready,) = [step for step in steps(workflow(name), job) if step.get("uses") == READY_HERE]
+    mine, others = (
+        {f"${{{{ vars.{role} }}}}" for role in roles}
+        for roles in (
+            ("PULUMI_TEAM", "AWS_ROLE", "GCP_ACCOUNT"),
+            ("PULUMI_PREVIEW_TEAM", "AWS_PREVIEW_ROLE", "GCP_PREVIEW_ACCOUNT"),
+        )
+    )
+    used = set(ready["with"].values())
+    assert mine <= used if job == "up" else others <= used
+    assert not used & (others if job == "up" else mine)
+
+
+def test_the_preview_says_what_its_environment_has_to_be_set_to() -> None:
+    head = " ".join(workflow("preview").read_text().partition("name:")[0].replace("#", "").split())
+    assert "THE ENVIRONMENT `preview` HAS TO REQUIRE REVIEWERS" in head
+    assert "HOLDS THE OPERATOR'S KEY" in head
+
+
 def test_a_stranger_s_fork_is_not_run_with_credentials() -> None:
-    (job,) = document(ROOT / ".github" / "workflows" / "preview.yml")["jobs"].values()
+    (job,) = document(workflow("preview"))["jobs"].values()
     assert job["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, READY], ids=lambda path: path.stem)
-def test_actions_are_pinned_and_commands_take_nothing_from_the_event(path: Path) -> None:
+def test_actions_are_pinned_by_their_commit_and_commands_take_nothing_from_the_event(
+    path: Path,
+) -> None:
     for step in steps(path):
         if "uses" in step and not step["uses"].startswith("./"):
-            assert re.search(r"@v\d+$|@[0-9a-f]{40}$", step["uses"]), step["uses"]
+            assert re.search(r"@[0-9a-f]{40}$", step["uses"]), step["uses"]
         assert "${{" not in step.get("run", ""), "an expression in a command is an injection"
         if step.get("uses", "").startswith("actions/checkout"):
             assert step["with"]["persist-credentials"] is False
@@ -124,18 +163,38 @@ def test_the_engine_is_the_one_that_the_set_up_pins() -> None:
     assert engine["with"]["pulumi-version"] == versions.load().pulumi
 
 
-def test_nothing_is_deployed_that_the_gate_has_not_seen() -> None:
-    names = [step.get("name") for step in steps(ROOT / ".github" / "workflows" / "up.yml")]
-    assert names.index("Gate") < names.index("Up")
-    for path in WORKFLOWS:
-        (gate,) = [step for step in steps(path) if step.get("name") == "Gate"]
+def test_nothing_is_deployed_that_the_gate_has_not_seen_before_and_after_somebody_agreed() -> None:
+    assert document(workflow("up"))["jobs"]["up"]["needs"] == "preview"
+    names = [step.get("name") for step in steps(workflow("up"), "up")]
+    assert names.index("Gate") == names.index("Up") - 2  # its summary between them
+    for name, job in RUN:
+        (gate,) = [step for step in steps(workflow(name), job) if step.get("name") == "Gate"]
         assert not gate.keys() & {"if", "continue-on-error"}
 
 
 def test_every_command_is_run_by_these_tests() -> None:
-    for path in WORKFLOWS:
-        named = [step["name"] for step in steps(path) if "run" in step]
-        assert [name for name in named if name != "Comment"] == list(RUN[path.stem])
+    jobs = {(path.stem, job) for path in WORKFLOWS for job in document(path)["jobs"]}
+    assert jobs == RUN.keys()
+    for name, job in RUN:
+        named = [step["name"] for step in steps(workflow(name), job) if "run" in step]
+        assert [each for each in named if each != "Comment"] == list(RUN[name, job])
+
+
+def test_no_line_that_others_wrote_is_a_command_to_github(tmp_path: Path) -> None:
+    for name, job in RUN:
+        for step in steps(workflow(name), job):
+            if "run" in step and step["name"] not in HEARD:
+                assert step["run"].startswith(". .github/unheard\n"), step["name"]
+    (tmp_path / ".github").symlink_to(ROOT / ".github")
+    runs = Runner(tmp_path, {"PATH": os.environ["PATH"]})
+    foreign = "echo '::error::one'; echo '::error::two' >&2; printf '::error::three'; (exit 7)"
+    done = runs.command(f". .github/unheard\n{foreign}\n")
+    first, *said, last = done.stdout.splitlines()
+    word = first.removeprefix("::stop-commands::")
+    assert re.fullmatch(r"[0-9a-f-]{36}", word)
+    assert said == ["::error::one", "::error::two", "::error::three"]
+    assert (last, done.stderr, done.returncode) == (f"::{word}::", "", 7)
+    assert word not in runs.command(". .github/unheard").stdout
 
 
 @dataclass
@@ -157,13 +216,9 @@ class Runner:
         self.git("commit", "--allow-empty", "-qm", words)
         return "HEAD~1..HEAD"
 
-    def step(self, workflow: str, name: str, span: str) -> subprocess.CompletedProcess[str]:
-        """Run the command of a step, as GitHub's runner does."""
-        (found,) = [
-            step
-            for step in steps(ROOT / ".github" / "workflows" / f"{workflow}.yml")
-            if step.get("name") == name
-        ]
+    def step(self, job: tuple[str, str], name: str, span: str) -> subprocess.CompletedProcess[str]:
+        """Run the command of a step of a workflow's job, as GitHub's runner does."""
+        (found,) = [step for step in steps(workflow(job[0]), job[1]) if step.get("name") == name]
         return self.command(found["run"], RANGE=span)
 
     def command(self, text: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -178,7 +233,7 @@ class Runner:
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """A stack of one node in the lab; whatever happens, nothing of it stays."""
     folder, state = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("state")
-    for name in (".venv", "mesh", "templates", "Pulumi.yaml"):
+    for name in (".github", ".venv", "mesh", "templates", "Pulumi.yaml"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "__main__.py").write_text((ROOT / "__main__.py").read_text())
     values = prod() | {
@@ -234,8 +289,8 @@ def test_the_environment_is_made_from_the_lock(tmp_path: Path) -> None:
 @pytest.mark.engine
 def test_a_pull_request_is_previewed_told_and_judged(runner: Runner) -> None:
     span = runner.commit("Nothing is asked for")
-    for name in RUN["preview"]:
-        done = runner.step("preview", name, span)
+    for name in RUN["preview", "preview"]:
+        done = runner.step(("preview", "preview"), name, span)
         assert done.returncode == 0, f"{name}\n{done.stdout}\n{done.stderr}"
     summary = Path(runner.environment["GITHUB_STEP_SUMMARY"]).read_text()
     assert f"| created | {NODE} |" in summary
@@ -251,8 +306,8 @@ def test_what_commits_ask_for_is_taken_from_their_last_lines_and_nothing_else(
     runs.commit("One\n\nMesh-Replace: mia-vultr-1")
     runs.commit("Two\n\nMesh-Remove: ewr-vultr-1\nMesh-Replace: $(touch evil) --most=1")
     runs.commit("Three: Mesh-Remove: lax-vultr-1 is not asked for here\n\nfor it is no trailer")
-    for workflow in ("preview", "up"):
-        done = runs.step(workflow, "What the commits ask for", "HEAD~3..HEAD")
+    for job in RUN:
+        done = runs.step(job, "What the commits ask for", "HEAD~3..HEAD")
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "asked.txt").read_text().split() == [
             "--replace=mia-vultr-1",
@@ -265,12 +320,13 @@ def test_what_commits_ask_for_is_taken_from_their_last_lines_and_nothing_else(
 @pytest.mark.lab
 def test_what_was_merged_is_deployed(runner: Runner) -> None:
     span = runner.commit("Nothing is asked for")
-    for name in RUN["up"]:
-        done = runner.step("up", name, span)
-        assert done.returncode == 0, f"{name}\n{done.stdout}\n{done.stderr}"
-    again = runner.step("up", "Preview", span)
+    for job in (("up", "preview"), UP):
+        for name in RUN[job]:
+            done = runner.step(job, name, span)
+            assert done.returncode == 0, f"{name}\n{done.stdout}\n{done.stderr}"
+    again = runner.step(UP, "Preview", span)
     assert again.returncode == 0
-    assert "nothing changes" in runner.step("up", "Gate", span).stdout
+    assert "nothing changes" in runner.step(UP, "Gate", span).stdout
 
 
 @pytest.mark.engine
@@ -280,9 +336,9 @@ def test_a_preview_that_fails_stops_the_deployment_and_says_why(runner: Runner) 
     good = stack.read_text()
     stack.write_text(good.replace("mesh:asn: 27218", "mesh:asn: 64512"))
     try:
-        assert runner.step("up", "Check the stack file", "").returncode == 1
-        assert runner.step("up", "Preview", "").returncode
-        stopped = runner.step("up", "Gate", "")
+        assert runner.step(UP, "Check the stack file", "").returncode == 1
+        assert runner.step(UP, "Preview", "").returncode
+        stopped = runner.step(UP, "Gate", "")
     finally:
         stack.write_text(good)
     assert stopped.returncode == 1
