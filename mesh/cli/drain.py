@@ -87,7 +87,7 @@ class Operator:
         if not wait:
             return 0
         began = time.monotonic()
-        if self.drainage.wait([node], self.identities, wait):
+        if self.drainage.wait([node], wait):
             return self._no_word(node, wait)
         self.say(f"{node}: has withdrawn, after {time.monotonic() - began:.1f} s")
         return 0
@@ -100,7 +100,7 @@ class Operator:
         if not wait or order is None:
             return 0
         began = time.monotonic()
-        if self.drainage.wait([node], self.identities, wait, drain=False, expected=self._is_back):
+        if self.drainage.wait([node], wait, drain=False, expected=self._is_back):
             reports = latest(self.desk.reports(self.identities))
             if node in reports and back(reports[node], order):
                 self.say(f"{node}: drained no more, but announces nothing yet; see `mesh status`")
@@ -180,10 +180,12 @@ def _operator(own: Published) -> Iterator[Operator]:
             raise NoState(f"no registry answers, or holds a generation: {why or 'none is known'}")
         if highest[1].retired:
             raise NoState("the network is taken down: every node has withdrawn for good")
+        network, fleet = highest[1].network, own.fleet
+        identities = {node: member.identity for node, member in fleet.members.items()}
         yield Operator(
             desk,
-            Drainage(desk, own.operator_key, highest[1].network),
-            {node: member.identity for node, member in own.fleet.members.items()},
+            Drainage(desk, own.operator_key, network, identities, fleet.drain),
+            identities,
             _edges(own),
             lambda line: console.print(escape(line)),
         )

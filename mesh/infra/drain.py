@@ -90,10 +90,10 @@ def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
             why = "the network is taken down" if manifest.retired else "its node has left already"
             say(f"{resource}: {why}")
             return ""
-        drainage = Drainage(desk, way.operator_key, manifest.network)
-        identities = {node: manifest.nodes[node].identity}
+        identities = {one: entry.identity for one, entry in manifest.nodes.items()}
+        drainage = Drainage(desk, way.operator_key, manifest.network, identities)
         say(f"{node}: draining before its server goes")
-        if drainage.wait([node], identities, DRAIN_SECONDS):
+        if drainage.wait([node], DRAIN_SECONDS):
             return (
                 f"{node}: no word within {DRAIN_SECONDS:g} s that it has withdrawn; its server "
                 f"goes all the same, for a dead node drains no more"

@@ -25,14 +25,33 @@ Expected = Callable[[Report, DrainOrder], bool]
 
 
 class Drainage:
-    """Who is drained in one network, at its operator's desk."""
+    """Who is drained in one network, at its operator's desk.
 
-    def __init__(self, desk: Desk, operator_key: str, network: str) -> None:
+    A registry may show an old order. So ``known`` is the last one that the operator remembers, and
+    what the nodes of ``identities`` say that they have obeyed is not gone below either.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        operator_key: str,
+        network: str,
+        identities: Mapping[str, str],
+        known: DrainOrder | None = None,
+    ) -> None:
         self._desk, self._key, self._network = desk, operator_key, network
+        self._identities = identities
+        self._known = None if known is None or known.network != network else known
 
     def order(self) -> DrainOrder | None:
-        """The order that counts: the highest that any registry holds; None where there is none."""
-        return self._desk.drain_order(self._network)
+        """The order that counts: the highest that any registry holds, or that we remember; None
+        where there is none."""
+        return self._remembered(self._desk.drain_order(self._network))
+
+    def _remembered(self, shown: DrainOrder | None) -> DrainOrder | None:
+        if shown is not None and (self._known is None or shown.number >= self._known.number):
+            self._known = shown
+        return self._known
 
     def drained(self) -> frozenset[str]:
         """The nodes that are drained by it."""
@@ -43,14 +62,23 @@ class Drainage:
         """Orders that these nodes are drained, and those are not; all others stay what they are.
 
         The order that counts then: no new one where it says so already. Raises
-        :class:`mesh.discovery.client.Unreachable` where no registry takes it.
+        :class:`mesh.discovery.client.Unreachable` where no registry takes it, or none that can be
+        reached shows an order as high as the nodes have obeyed: built on an older one, ours would
+        bring back who is drained, and the nodes would not follow it.
         """
         for _ in range(TRIES):
-            held = self.order()
+            # Asked first: what is obeyed by now, an honest registry shows by then.
+            obeyed = latest(self._desk.reports(self._identities))
+            shown = self._desk.drain_order(self._network)
+            held = self._remembered(shown)
+            _refuse_old(held, obeyed)
             before = frozenset() if held is None else frozenset(held.nodes)
             wanted = (before - frozenset(undrain)) | frozenset(drain)
             if wanted == before:
-                return held
+                # What we remember and no registry shows is brought back to them.
+                if held is None or held == shown or self._desk.put_drain_order(held, self._key):
+                    return held
+                continue
             number = 1 if held is None else held.number + 1
             order = DrainOrder(self._network, number, tuple(sorted(wanted)))
             if self._desk.put_drain_order(order, self._key):
@@ -60,7 +88,6 @@ class Drainage:
     def wait(
         self,
         nodes: Iterable[str],
-        identities: Mapping[str, str],
         seconds: float,
         *,
         drain: bool = True,
@@ -85,11 +112,23 @@ class Drainage:
                     raise
                 order = None
             if order is not None:
-                reports = latest(self._desk.reports(identities))
+                reports = latest(self._desk.reports(self._identities))
                 missing = [n for n in awaited if n not in reports or not holds(reports[n], order)]
             if not missing or clock.over:
                 return missing
             time.sleep(POLL)
+
+
+def _refuse_old(held: DrainOrder | None, obeyed: Mapping[str, Report]) -> None:
+    number = 0 if held is None else held.number
+    above = {n: r.health.drain for n, r in sorted(obeyed.items()) if r.health.drain > number}
+    if above:
+        raise Unreachable(
+            f"a registry shows an old drain order: the highest is {number}, but "
+            f"{', '.join(f'{node} has obeyed {drain}' for node, drain in above.items())}; bring "
+            f"back the other registries (mesh status), or replace the node that is not to be "
+            f"believed (pulumi up --replace '**<node>-instance')"
+        )
 
 
 def withdrawn(report: Report, order: DrainOrder) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from mesh.facts import Facts, Placement
 from mesh.plan import Plan
+from mesh.trust.documents import DrainOrder
 from mesh.trust.encoding import dump, parse
 
 
@@ -58,11 +59,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The state of the last publication. Nothing in it is secret."""
+    """The state of the last publication. Nothing in it is secret.
+
+    ``drain`` is the drain order that counted then, so that a registry that shows an older one
+    later is not believed; None where there was none, and in states from before there was any.
+    """
 
     generation: int
     manifest_sha256: str
     members: dict[str, Member]
+    drain: DrainOrder | None = None
 
 
 def dump_fleet(fleet: Fleet) -> str:

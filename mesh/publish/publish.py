@@ -80,7 +80,7 @@ class _Publication:
         self._say = _Said(progress)
         self._clock = Clock(order.deadline)
         self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
-        self._drainage = Drainage(desk, order.operator_key, network_name(order.plan))
+        self._drainage = self._drains({}, None)
         self._anew: frozenset[str] = frozenset()
         """Nodes that are here for the first time, or as another instance than before."""
 
@@ -88,6 +88,7 @@ class _Publication:
         try:
             self._prepare()
             members = self._wait_for_joins(fleet)
+            self._drainage = self._drains(members, fleet)
             if fleet is not None:
                 self._anew = frozenset(_anew(fleet, members))
                 self._bring_back()
@@ -102,7 +103,7 @@ class _Publication:
                 # Nodes brought back a higher one that we signed once: state and registries had
                 # both lost it.
                 floor = made.manifest.generation
-            return Fleet(made.manifest.generation, made.digest, members)
+            return Fleet(made.manifest.generation, made.digest, members, self._drainage.order())
         except Unreachable as error:
             raise PublishError(f"no registry takes the generation: {error}") from None
         finally:
@@ -180,6 +181,17 @@ class _Publication:
 
     # --- who comes, and who goes -------------------------------------------------------------
 
+    def _drains(self, members: Mapping[str, Member], fleet: Fleet | None) -> Drainage:
+        """Who is drained, by the word of the members and of those that leave."""
+        known = ({} if fleet is None else fleet.members) | dict(members)
+        return Drainage(
+            self._desk,
+            self._order.operator_key,
+            network_name(self._order.plan),
+            {node: member.identity for node, member in known.items()},
+            None if fleet is None else fleet.drain,
+        )
+
     def _bring_back(self) -> None:
         """A node that was drained for its server to be replaced is not any more with the new one.
         Asked again while we wait: an order that a registry had lost may be brought back to it."""
@@ -201,9 +213,8 @@ class _Publication:
             return
         names = ", ".join(leaving)
         self._say(f"{names}: leaving, and drained first")
-        identities = {node: fleet.members[node].identity for node in leaving}
         try:
-            silent = self._drainage.wait(leaving, identities, DRAIN_SECONDS)
+            silent = self._drainage.wait(leaving, DRAIN_SECONDS)
         except Unreachable as error:
             self._say(f"warning: {names}: not drained: {error}")
             return

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mesh.publish.desk import Desk
+from mesh.publish.drain import Drainage
 from mesh.publish.namespace import inside
 from mesh.publish.order import Fleet
 from mesh.trust.documents import Report
@@ -68,8 +69,11 @@ def look(
         desk = Desk(operator_key, registries)
         try:
             highest = desk.highest()
-            order = None if highest is None else desk.drain_order(highest[1].network)
             identities = {node: member.identity for node, member in fleet.members.items()}
+            order = None
+            if highest is not None:
+                network = highest[1].network
+                order = Drainage(desk, operator_key, network, identities, fleet.drain).order()
             reports = {report.node: report for report in _by_age(desk.reports(identities))}
         finally:
             desk.close()

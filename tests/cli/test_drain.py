@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mesh.infra.dynamic.documents import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
 from mesh.trust import keys
+from mesh.trust.documents import Health
 from mesh.trust.encoding import dump
 from tests.cli.test_status import secret, state
 from tests.discovery.live import Fleet, Live, live
@@ -99,6 +101,19 @@ def test_who_speaks_of_a_time_to_come_is_not_counted_on(registry: Live) -> None:
         refused = mesh("drain", LAX)
     assert refused.exit_code == module.REFUSED
     assert f"{LAX}: is the last node that announces" in refused.output
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_a_registry_that_shows_an_old_order_is_said(registry: Live, verb: str) -> None:
+    """Built on, it would bring back whom it does not name."""
+    health = Health(True, {}, {}, drain=3)
+    said = FLEET.report(ORD, FLEET.generation(5), time.time_ns() // 1000, health=health)
+    with registry.client(FLEET.node(ORD)) as client:
+        assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
+    done = mesh(verb, MIA)
+    assert done.exit_code == 2
+    assert f"the highest is 0, but {ORD} has obeyed 3" in done.output
+    assert ordered(registry) == (0, ())
 
 
 def test_a_service_that_goes_with_its_node_is_said(registry: Live) -> None:

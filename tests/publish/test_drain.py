@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,13 +16,13 @@ import pytest
 from mesh.discovery import paths
 from mesh.discovery.client import Answer, Unreachable
 from mesh.publish import Fleet as State
-from mesh.publish import Member, PublishError, publish
+from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish
 from mesh.publish.desk import Desk
 from mesh.publish.drain import Drainage
 from mesh.publish.generation import network_name
 from mesh.publish.publish import health
 from mesh.trust import keys, signing
-from mesh.trust.documents import DrainOrder
+from mesh.trust.documents import DrainOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.signing import Purpose, Signed
 from tests.discovery.live import PLACES, Fleet, Live, live
@@ -30,7 +31,7 @@ from tests.stacks import plan_of, prod
 
 FLEET = Fleet()
 NETWORK = network_name(FLEET.plan)
-LAX, ORD, MIA = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"
+LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
 IDENTITIES = {node: member.identity for node, member in FLEET.members().items()}
 
 
@@ -47,7 +48,7 @@ def registry(tmp_path: Path) -> Iterator[Live]:
 @pytest.fixture
 def drainage(registry: Live) -> Iterator[Drainage]:
     desk = Desk(FLEET.key, {LAX: registry.url})
-    yield Drainage(desk, FLEET.key, NETWORK)
+    yield Drainage(desk, FLEET.key, NETWORK, IDENTITIES)
     desk.close()
 
 
@@ -81,7 +82,7 @@ def test_orders_that_cross_lose_nobody(registry: Live) -> None:
 
     def drain(node: str) -> None:
         desk = Desk(FLEET.key, {LAX: registry.url})
-        Drainage(desk, FLEET.key, NETWORK).change(drain=[node])
+        Drainage(desk, FLEET.key, NETWORK, IDENTITIES).change(drain=[node])
         desk.close()
 
     threads = [threading.Thread(target=drain, args=(node,)) for node in (LAX, ORD, MIA)]
@@ -96,7 +97,7 @@ def test_orders_that_cross_lose_nobody(registry: Live) -> None:
 def test_where_no_registry_takes_it_the_reason_is_said() -> None:
     desk = Desk(FLEET.key, {LAX: "https://127.0.0.1:1"})
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
-        Drainage(desk, FLEET.key, NETWORK).change(drain=[MIA])
+        Drainage(desk, FLEET.key, NETWORK, IDENTITIES).change(drain=[MIA])
 
 
 class Refuser:
@@ -133,7 +134,7 @@ REFUSERS = {
 def test_one_registry_that_refuses_vetoes_nothing(registry: Live, shown: str) -> None:
     """It comes first, and has nothing to show that would stand above ours."""
     desk = Desk(FLEET.key, {LAX: registry.url})
-    drainage = Drainage(desk, FLEET.key, NETWORK)
+    drainage = Drainage(desk, FLEET.key, NETWORK, IDENTITIES)
     drainage.change(drain=[ORD])
     lying: Any = Refuser(REFUSERS[shown])
     desk._clients = {"a-liar": lying} | desk._clients
@@ -148,7 +149,82 @@ def test_where_all_refuse_each_is_named() -> None:
     lying: Any = Refuser(None)
     desk._clients = {"a-liar": lying}
     with pytest.raises(Unreachable, match="a-liar: HTTP 409"):
-        Drainage(desk, FLEET.key, NETWORK).change(drain=[MIA])
+        Drainage(desk, FLEET.key, NETWORK, IDENTITIES).change(drain=[MIA])
+
+
+# --- registries that show an old order --------------------------------------------------------
+
+
+def obeying(registry: Live, node: str, number: int) -> None:
+    """The node's word that it has obeyed that order."""
+    said = FLEET.report(node, FLEET.generation(5), health=Health(True, {}, {}, drain=number))
+    with registry.client(FLEET.node(node)) as client:
+        assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
+
+
+def test_the_operators_memory_stands_above_what_a_registry_shows(registry: Live) -> None:
+    """Else who is drained would be signed back in."""
+    desk = Desk(FLEET.key, {LAX: registry.url})
+    Drainage(desk, FLEET.key, NETWORK, IDENTITIES).change(drain=[EWR])
+    known = DrainOrder(NETWORK, 7, (MIA, ORD))
+    remembering = Drainage(desk, FLEET.key, NETWORK, IDENTITIES, known)
+    assert remembering.drained() == {MIA, ORD}
+    # It is so already; the registry is brought what it does not show.
+    assert remembering.change(drain=[MIA]) == known == held(registry)
+    assert remembering.change(drain=[LAX]) == DrainOrder(NETWORK, 8, (LAX, MIA, ORD))
+    # What we remember is overtaken by what a registry can show.
+    later = Drainage(desk, FLEET.key, NETWORK, IDENTITIES, known)
+    assert later.drained() == {LAX, MIA, ORD}
+    desk.close()
+
+
+@pytest.mark.parametrize("shown", [0, 1])
+def test_an_order_below_what_a_node_has_obeyed_is_not_built_on(
+    drainage: Drainage, registry: Live, shown: int
+) -> None:
+    if shown:
+        drainage.change(drain=[EWR])
+    obeying(registry, MIA, 7)
+    old = rf"old drain order: the highest is {shown}, but {MIA} has obeyed 7; bring back"
+    for change in ({"drain": [LAX]}, {"undrain": [EWR]}):
+        with pytest.raises(Unreachable, match=old):
+            drainage.change(**change)
+    order = held(registry)
+    assert (0 if order is None else order.number) == shown
+
+
+def test_an_old_order_ends_no_publication(registry: Live) -> None:
+    """Whoever lies, registry or node: what is made anew stays drained, and that is said."""
+    with registry.client() as client:
+        assert client.ask("PUT", "/api/v1/drain", dump(signed(1, MIA))).ok
+    obeying(registry, LAX, 7)
+    before = FLEET.members()
+    before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
+    registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
+    lines: list[str] = []
+    order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=1.0)
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("generation 6 signed"):
+            speaker.start()
+
+    nodes = Nodes(FLEET, registry, deaf={MIA})
+    speaker = threading.Thread(target=nodes.speak)
+    done = publish(order, State(5, "0" * 64, before), say)
+    speaker.join(10)
+    assert done.generation == 6
+    start = f"warning: {MIA}: made anew, and still drained (mesh undrain): a registry shows an old"
+    assert [line for line in lines if line.startswith(start)]
+
+
+def test_a_state_from_before_there_were_orders_is_read() -> None:
+    order = DrainOrder(NETWORK, 2, (ORD,))
+    fleet = State(5, "0" * 64, FLEET.members(), order)
+    assert load_fleet(dump_fleet(fleet)) == fleet
+    text = json.loads(dump_fleet(fleet))
+    del text["drain"]
+    assert load_fleet(json.dumps(text)) == replace(fleet, drain=None)
 
 
 # --- the nodes' word -----------------------------------------------------------------------------
@@ -156,8 +232,8 @@ def test_where_all_refuse_each_is_named() -> None:
 
 def test_only_a_nodes_own_word_on_this_order_counts(drainage: Drainage, registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
-        assert drainage.wait([LAX, MIA], IDENTITIES, 2.0) == [MIA]
-        assert drainage.wait([LAX], IDENTITIES, 5.0, drain=False) == []
+        assert drainage.wait([LAX, MIA], 2.0) == [MIA]
+        assert drainage.wait([LAX], 5.0, drain=False) == []
     assert held(registry) == DrainOrder(NETWORK, 2, (MIA,))
 
 
@@ -165,10 +241,10 @@ def test_a_registry_that_is_away_for_a_moment_does_not_end_the_wait() -> None:
     desk = Desk(FLEET.key, {LAX: "https://127.0.0.1:1"})
     began = time.monotonic()
     with pytest.raises(Unreachable):
-        Drainage(desk, FLEET.key, NETWORK).wait([MIA], IDENTITIES, 1.0)
+        Drainage(desk, FLEET.key, NETWORK, IDENTITIES).wait([MIA], 1.0)
     assert time.monotonic() - began >= 1.0
     # Silence is nobody's word that it is back.
-    assert Drainage(desk, FLEET.key, NETWORK).wait([MIA], IDENTITIES, 1.0, drain=False) == [MIA]
+    assert Drainage(desk, FLEET.key, NETWORK, IDENTITIES).wait([MIA], 1.0, drain=False) == [MIA]
 
 
 def test_an_order_is_given_again_above_one_that_was_brought_back(
@@ -178,9 +254,7 @@ def test_an_order_is_given_again_above_one_that_was_brought_back(
     found: list[list[str]] = []
     nodes = Nodes(FLEET, registry, deaf={LAX})
     with speaking(nodes):
-        thread = threading.Thread(
-            target=lambda: found.append(drainage.wait([LAX], IDENTITIES, 10.0))
-        )
+        thread = threading.Thread(target=lambda: found.append(drainage.wait([LAX], 10.0)))
         thread.start()
         brought = signing.signed_document(FLEET.key, Purpose.DRAIN, DrainOrder(NETWORK, 40, (ORD,)))
         with registry.client() as client:
@@ -248,8 +322,8 @@ def test_a_node_made_anew_is_drained_no_more_and_all_others_stay_what_they_are(
     lines: list[str] = []
     order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=5.0)
     with speaking(Nodes(FLEET, registry)):
-        publish(order, State(5, "0" * 64, before), lines.append)
-    assert held(registry) == DrainOrder(NETWORK, 2, (ORD,))
+        done = publish(order, State(5, "0" * 64, before), lines.append)
+    assert held(registry) == done.drain == DrainOrder(NETWORK, 2, (ORD,))
     assert f"{MIA}: made anew, and drained no more" in lines
     # Chicago stays drained, and is not waited for.
     assert "4 of 4 sessions up, 3 of 3 edges announce" in lines
