@@ -137,7 +137,7 @@ def protected_addresses(resource: Resource, _: Settings) -> Iterator[str]:
 
 SECRET = re.compile(
     r"passw|passphrase|secret|md5|user[-_]?data|(?<!http)tokens?$|credentials?$|^private$|^keys?$"
-    r"|(private|operator|ssh|api|access|account|auth|encryption|signing)[-_]?keys?$",
+    r"|(private|priv|shared|operator|ssh|api|access|account|auth|encryption|signing)[-_]?keys?$",
     re.I,
 )
 """Names of inputs that hold a secret, or user data with a join token in it. (``httpTokens`` says

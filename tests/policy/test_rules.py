@@ -238,6 +238,11 @@ def test_addresses_are_protected(type_: str, counts: bool) -> None:
         ("anything:at/all:All", {"sshKey": "x"}, "sshKey"),
         ("anything:at/all:All", {"apiKey": "x"}, "apiKey"),
         ("anything:at/all:All", {"accessKey": "x"}, "accessKey"),
+        (
+            "aws:ec2/vpnConnection:VpnConnection",
+            {"tunnel1PresharedKey": "x"},
+            "tunnel1PresharedKey",
+        ),
         ("anything:at/all:All", {"tokens": ["x"]}, "tokens"),
         ("anything:at/all:All", {"credentials": {"id": "x"}}, "credentials.id"),
         ("anything:at/all:All", {"private": "x"}, "private"),
