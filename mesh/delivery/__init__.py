@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesh.delivery.connection import Target
-from mesh.delivery.deliver import Delivered, Load, deliver, examine, is_there, withdraw
+from mesh.delivery.deliver import Delivered, Load, deliver, examine, is_there, shown_key, withdraw
 from mesh.delivery.problems import DeliveryError, Unreachable
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "deliver",
     "examine",
     "is_there",
+    "shown_key",
     "withdraw",
 ]

@@ -47,12 +47,11 @@ class Load:
 
 @dataclass(frozen=True)
 class Delivered:
-    """A node on its host. ``created`` is RFC 3339, ``host_key`` what the host has shown, and
-    ``written`` the files that were not there before."""
+    """A node on its host. ``created`` is RFC 3339, and ``written`` are the files that were not
+    there before."""
 
     instance_id: str
     created: str
-    host_key: str
     written: tuple[str, ...]
 
 
@@ -77,6 +76,16 @@ def deliver(target: Target, load: Load, say: Say) -> Delivered:
     """Bring a node to its host; a delivery that was cut is gone on with, and one that is done is
     left alone. DeliveryError where it cannot be, before anything has changed if that is known."""
     return asyncio.run(_deliver(target, load, say))
+
+
+def shown_key(target: Target) -> str:
+    """The host key that is shown to who logs in there (type and base64)."""
+
+    async def ask() -> str:
+        async with connected(target) as link:
+            return link.shown
+
+    return asyncio.run(ask())
 
 
 def is_there(target: Target, instance_id: str) -> bool:
@@ -155,7 +164,7 @@ async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
                 await _examined(link, load)
             elif record.digest == parts.digest:
                 say(f"{target.node}: it is there already")
-                return Delivered(record.instance, _now(), link.shown, ())
+                return Delivered(record.instance, _now(), ())
             else:
                 say(f"{target.node}: what an earlier delivery has left goes first")
                 await far.ask("remove", _Done, paths=list(BY_GENERATIONS))
@@ -179,7 +188,7 @@ async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
         await far.ask("settle", _Done)
         await far.ask("start", _Done)
     say(f"{target.node}: {len(written)} files delivered, its bootstrap runs")
-    return Delivered(instance, _now(), link.shown, tuple(written))
+    return Delivered(instance, _now(), tuple(written))
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from mesh.delivery import (
     deliver,
     examine,
     is_there,
+    shown_key,
     withdraw,
 )
 from mesh.delivery.receiver import TURN
@@ -287,8 +288,8 @@ def test_the_node_of_another_network_is_left_alone(box: Box, untouched: dict[str
 def test_the_first_key_that_is_shown_is_the_only_one_ever_after(
     box: Box, untouched: dict[str, object]
 ) -> None:
-    done = delivered(box, **SHOWN)
-    assert done.host_key == box.host_key
+    assert box.operator(lambda: shown_key(box.target(**SHOWN))) == box.host_key
+    done = delivered(box)
     other = " ".join(STRANGER.export_public_key().decode().split()[:2])
     with pytest.raises(DeliveryError, match="shows another key") as error:
         box.operator(lambda: is_there(box.target(host_keys=(other,)), done.instance_id))

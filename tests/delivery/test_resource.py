@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from pulumi.output import UNKNOWN
 
 from mesh.delivery import DeliveryError, Unreachable
 from mesh.infra.dynamic.host import HostProvider
+from mesh.infra.dynamic.hostkey import HostKeyProvider
 from tests.delivery.ground import ADMIN, LOGIN, NODE, STRANGER, Box, key_text
 
 pytestmark = pytest.mark.lab
 
 PROVIDER = HostProvider()
+KEYS = HostKeyProvider()
 OTHERS_KEY = " ".join(STRANGER.export_public_key("openssh").decode().split()[:2])
 
 
@@ -27,7 +31,7 @@ def inputs(box: Box, **changes: Any) -> dict[str, Any]:
         "port": 22,
         "user": "root",
         "host_keys": [],
-        "trust_first": True,
+        "host_key": box.host_key,
         "admin": [ADMIN],
         "ssh_key": key_text(LOGIN),
         "user_data": box.given().user_data,
@@ -42,17 +46,92 @@ def made(box: Box) -> Iterator[dict[str, Any]]:
     box.operator(lambda: PROVIDER.delete(outs["instance_id"], outs))
 
 
-def test_the_key_that_was_shown_first_is_on_record(box: Box, made: dict[str, Any]) -> None:
-    assert made["host_key"] == box.host_key
+def test_another_key_than_the_one_on_record_is_never_believed(
+    box: Box, made: dict[str, Any]
+) -> None:
+    """Whoever shows it sits in between, or the host was installed anew: not asked, not delivered
+    to, not cleared, and at a preview of its re-creation not logged in to."""
     swapped = made | {"host_key": OTHERS_KEY}
+    one = made["instance_id"]
+    calls: list[Callable[[], object]] = [
+        lambda: PROVIDER.read(one, swapped),
+        lambda: PROVIDER.delete(one, swapped),
+        lambda: PROVIDER.create(inputs(box, host_key=OTHERS_KEY)),
+        lambda: PROVIDER.update(one, swapped, inputs(box, user="carol")),
+    ]
+    for call in calls:
+        with pytest.raises(DeliveryError, match="shows another key"):
+            box.operator(call)
+    again = box.operator(lambda: PROVIDER.check({}, inputs(box, host_key=OTHERS_KEY)))
+    assert "shows another key" in again.failures[0].reason
+
+
+@pytest.mark.parametrize("unrecorded", [UNKNOWN, "", None])
+def test_without_a_key_on_record_a_host_is_looked_at_and_nothing_more(
+    box: Box, unrecorded: object
+) -> None:
+    news = inputs(box, host_key=unrecorded)
+    assert box.operator(lambda: PROVIDER.check({}, news)).failures == []
     with pytest.raises(DeliveryError, match="shows another key"):
-        box.operator(lambda: PROVIDER.read(made["instance_id"], swapped))
-    with pytest.raises(DeliveryError, match="shows another key"):
-        box.operator(lambda: PROVIDER.delete(made["instance_id"], swapped))
+        box.operator(lambda: PROVIDER.create(news))
+
+
+class TestFirstKey:
+    """``trustFirst``: the key that is shown first, and no other one ever after."""
+
+    def test_it_is_recorded_once(self, box: Box) -> None:
+        outs = recorded(box)
+        assert outs["key"] == box.host_key
+        others: list[dict[str, Any]] = [
+            {}, {"port": 2222}, {"user": "carol"}, {"ssh_key": "new"}, {"host_keys": [OTHERS_KEY]},
+        ]  # fmt: skip
+        for changes in others:
+            assert not KEYS.diff("", outs, keyed(box, **changes)).changes
+
+    def test_nothing_is_recorded_where_the_stack_file_says_which(self, box: Box) -> None:
+        """Nor is the host asked: there may be no way to it from here."""
+        outs = KEYS.create(keyed(box, host_keys=[OTHERS_KEY])).outs or {}
+        assert outs["key"] == ""
+        news = keyed(box, host_keys=[box.host_key])
+        assert KEYS.diff("", outs, news).changes, "these are known from here on"
+        assert KEYS.update("", outs, news).outs == {**news, "key": ""}
+
+    def test_who_takes_the_given_keys_away_gets_one_of_them_recorded(self, box: Box) -> None:
+        news = keyed(box)
+        for given in (box.host_key, OTHERS_KEY):
+            olds = KEYS.create(keyed(box, host_keys=[given])).outs or {}
+            diff = KEYS.diff("", olds, news)
+            assert (diff.changes, diff.replaces) == (True, [])
+            if given == box.host_key:
+                outs = box.operator(partial(KEYS.update, "", olds, news)).outs or {}
+                assert outs["key"] == box.host_key
+            else:
+                with pytest.raises(DeliveryError, match="shows another key"):
+                    box.operator(partial(KEYS.update, "", olds, news))
+
+    @pytest.mark.parametrize("key", ["ipv4", "node"])
+    def test_another_address_is_another_host(self, box: Box, key: str) -> None:
+        diff = KEYS.diff("", recorded(box), keyed(box, **{key: "other"}))
+        assert diff.replaces == [key]
+
+    def test_nothing_is_recorded_where_nobody_gets_in(self, box: Box) -> None:
+        with pytest.raises(DeliveryError, match="lets nobody in"):
+            box.operator(lambda: KEYS.create(keyed(box, user="erin")))
+
+
+def keyed(box: Box, **changes: Any) -> dict[str, Any]:
+    """The host as its key's resource has it."""
+    names = ("node", "provider", "ipv4", "port", "user", "host_keys", "ssh_key")
+    return {name: inputs(box)[name] for name in names} | changes
+
+
+def recorded(box: Box) -> dict[str, Any]:
+    """The outputs once its key is on record."""
+    return box.operator(lambda: KEYS.create(keyed(box))).outs or {}
 
 
 def test_another_way_to_the_same_host_is_an_update(box: Box, made: dict[str, Any]) -> None:
-    news = inputs(box, user="carol", host_keys=[box.host_key], trust_first=False)
+    news = inputs(box, user="carol", host_keys=[box.host_key])
     diff = PROVIDER.diff(made["instance_id"], made, news)
     assert (diff.changes, diff.replaces) == (True, [])
     outs = box.operator(lambda: PROVIDER.update(made["instance_id"], made, news)).outs or {}
@@ -60,7 +139,7 @@ def test_another_way_to_the_same_host_is_an_update(box: Box, made: dict[str, Any
 
 
 def test_a_way_that_does_not_lead_there_is_refused(box: Box, made: dict[str, Any]) -> None:
-    news = inputs(box, host_keys=[OTHERS_KEY], trust_first=False)
+    news = inputs(box, host_keys=[OTHERS_KEY])
     with pytest.raises(DeliveryError, match="shows another key"):
         box.operator(lambda: PROVIDER.update(made["instance_id"], made, news))
     with pytest.raises(DeliveryError, match="is not the instance host-0"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,13 @@ def server(engine: Engine) -> dict[str, Any]:
     return found
 
 
+def key_on_record(engine: Engine) -> str:
+    """What the state holds as the host's own key."""
+    (found,) = [r for r in engine.resources() if r["urn"].endswith(f"::mesh-{NODE}-host-key")]
+    assert found["protect"], "it goes with the node only"
+    return str(found["outputs"]["key"])
+
+
 STRANGERS = " ".join(STRANGER.export_public_key("openssh").decode().split()[:2])
 
 
@@ -156,6 +164,7 @@ def test_a_delivery_that_fails_half_way_is_picked_up_by_the_next_up(
     assert found["type"] == "pulumi-python:dynamic/host:Host"
     assert found["id"] == found["outputs"]["instance_id"] == begun
     assert found["outputs"]["host_key"] == box.host_key
+    assert key_on_record(engine) == box.host_key
     assert engine.outputs()["access"][NODE] == {"ssh": f"ssh root@{box.address}"}
 
 
@@ -207,8 +216,29 @@ def test_a_host_that_was_installed_anew_is_delivered_to_again(engine: Inside, bo
     box.run("python3", "/var/lib/anycast-mesh/state/delivery/receiver.py", "remove")
     engine.run("refresh", "--yes", "--skip-preview")
     assert not [r for r in engine.resources() if r["urn"].endswith(f"::{SERVER}")]
+    # By the first key that it ever showed, and not by whatever is shown in its place now.
+    with another_key(box):
+        for command in (("preview",), UP):
+            said = engine.run(*command, check=False)
+            assert said.returncode
+            assert "shows another key" in said.stdout + said.stderr
+    assert key_on_record(engine) == box.host_key
     engine.run(*UP)
     assert server(engine)["id"] != before
+
+
+@contextmanager
+def another_key(box: Box) -> Iterator[None]:
+    """The host, or who answers in its place, shows another key for a while."""
+    path = box.root / "etc/ssh/ssh_host_ed25519_key"
+    own = path.read_bytes()
+    path.write_text(key_text(STRANGER))
+    box.run("systemctl", "restart", "ssh")
+    try:
+        yield
+    finally:
+        path.write_bytes(own)
+        box.run("systemctl", "restart", "ssh")
 
 
 def test_a_replacement_is_another_instance(engine: Inside, box: Box) -> None:

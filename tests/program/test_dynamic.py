@@ -23,6 +23,8 @@ import mesh.publish
 from mesh.infra.dynamic.base import GONE
 from mesh.infra.dynamic.birth import BirthProvider
 from mesh.infra.dynamic.documents import read_plan, write_plan
+from mesh.infra.dynamic.host import HostProvider
+from mesh.infra.dynamic.hostkey import HostKeyProvider
 from mesh.infra.dynamic.lab import AddressProvider, InstanceProvider, WorldProvider
 from mesh.infra.dynamic.operator import OperatorProvider
 from mesh.infra.dynamic.publish import PublishProvider
@@ -39,6 +41,8 @@ MORE = plan_of({"twin": "prod", "nodes": {"lax-vultr-2": {"number": 9}}}, "lab")
 QUIETER = plan_of({"twin": "prod", "whoami": False}, "lab")
 PROVIDERS = {
     "mesh.infra.dynamic.birth BirthProvider": BirthProvider,
+    "mesh.infra.dynamic.host HostProvider": HostProvider,
+    "mesh.infra.dynamic.hostkey HostKeyProvider": HostKeyProvider,
     "mesh.infra.dynamic.operator OperatorProvider": OperatorProvider,
     "mesh.infra.dynamic.publish PublishProvider": PublishProvider,
     "mesh.infra.dynamic.lab WorldProvider": WorldProvider,

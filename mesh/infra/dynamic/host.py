@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pulumi import Input, Output, ResourceOptions
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SETTLED_AT_BIRTH = ("user_data", "admin")
 """What matters at the delivery only; a host that runs ignores a change."""
 
-REACHED_BY = ("user", "port", "host_keys", "trust_first", "ssh_key", "ipv6")
+REACHED_BY = ("user", "port", "host_keys", "host_key", "ssh_key", "ipv6")
 """What may change under a host that runs, if it can be reached by it."""
 
 
@@ -42,21 +42,18 @@ class HostProvider(Stub):
             return CheckResult(news, [])
         from mesh.delivery import examine
 
-        found = examine(_target(news, None, LOOK), news["ipv6"], _admin(news))
+        target = _target(news)
+        # Before the first key is on record any will do for a look; by none is anything delivered.
+        target = replace(target, patience=LOOK, trust_first=not target.host_keys)
+        found = examine(target, news["ipv6"], _admin(news))
         return CheckResult(news, [CheckFailure("", str(problem)) for problem in found])
 
     def create(self, props: Properties) -> CreateResult:
         """Deliver the node; a delivery that was cut is gone on with."""
         from mesh.delivery import deliver
 
-        # The first key that is shown counts from here on: there is none on record yet.
-        done = deliver(_target(props, None), _load(props), _say)
-        outs = {
-            **props,
-            "instance_id": done.instance_id,
-            "created": done.created,
-            "host_key": done.host_key,
-        }
+        done = deliver(_target(props), _load(props), _say)
+        outs = {**props, "instance_id": done.instance_id, "created": done.created}
         return CreateResult(done.instance_id, outs)
 
     def update(self, id_: str, olds: Properties, news: Properties) -> UpdateResult:
@@ -64,8 +61,8 @@ class HostProvider(Stub):
         from mesh.delivery import DeliveryError, is_there
         from mesh.spec import Problem
 
-        # Keys that are given count more than the one that was shown.
-        target = _target(news, olds["host_key"])
+        # A key that is known is never given up for another one that was only shown.
+        target = _target({**news, "host_key": olds["host_key"] or news["host_key"]})
         if not is_there(target, id_):
             problem = Problem(
                 target.key("ssh"), f"{target.user}@{target.address}",
@@ -73,7 +70,7 @@ class HostProvider(Stub):
                 "run `pulumi refresh`, which sees what became of it, and `pulumi up` again",
             )  # fmt: skip
             raise DeliveryError(problem)
-        kept = {key: olds[key] for key in ("instance_id", "created", "host_key")}
+        kept = {key: olds[key] for key in ("instance_id", "created")}
         return UpdateResult({**news, **kept})
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
@@ -89,7 +86,7 @@ class HostProvider(Stub):
         from mesh.delivery import Unreachable, is_there
 
         try:
-            there = is_there(_target(props, props["host_key"]), id_)
+            there = is_there(_target(props), id_)
         except Unreachable as error:
             _say(f"warning: kept as it was known: {error}")
             return ReadResult(id_, props)
@@ -105,7 +102,7 @@ class HostProvider(Stub):
         from mesh.delivery.problems import beyond_reach
 
         try:
-            withdraw(_target(props, props["host_key"]), id_, _say)
+            withdraw(_target(props), id_, _say)
         except Unreachable as error:
             raise beyond_reach(error, props["node"]) from None
 
@@ -121,21 +118,23 @@ LOOK = 8.0
 """Seconds that a preview waits for a host."""
 
 
-def _target(props: Properties, recorded: str | None, patience: float | None = None) -> Target:
-    """The host, believed by the keys that the stack file gives, or else by the one on record."""
+def _target(props: Properties) -> Target:
+    """The host, believed by the keys that the stack file gives, or else by the one on record; by
+    none where that is not known yet."""
     from mesh.delivery import Target
 
-    given = tuple(props["host_keys"])
+    recorded = props["host_key"]
+    # At a preview it may be the engine's mark of what is not known yet, which is no text.
+    known = [recorded] if isinstance(recorded, str) and recorded else []
     return Target(
         node=props["node"],
         provider=props["provider"],
         address=props["ipv4"],
         port=int(props["port"]),
         user=props["user"],
-        host_keys=given or ((recorded,) if recorded else ()),
-        trust_first=bool(props["trust_first"]),
+        host_keys=tuple(props["host_keys"] or known),
+        trust_first=False,
         ssh_key=props["ssh_key"],
-        **({} if patience is None else {"patience": patience}),
     )
 
 
@@ -160,7 +159,8 @@ def _load(props: Properties) -> Load:
 @dataclass(frozen=True)
 class HostArgs:
     """A host: where it is, how it is reached, and what is delivered to it. ``host_keys`` are
-    public keys (type and base64), ``admin`` the networks that its firewall lets log in."""
+    public keys (type and base64) that the stack file gives, ``host_key`` the one on record, and
+    ``admin`` the networks that its firewall lets log in."""
 
     node: str
     provider: str
@@ -169,18 +169,17 @@ class HostArgs:
     port: int
     user: str
     host_keys: Sequence[str]
-    trust_first: bool
+    host_key: Input[str]
     admin: Sequence[str]
     ssh_key: Input[str]
     user_data: Input[str]
 
 
 class Host(Resource, module="host", name="Host"):
-    """A node on its host. ``created`` is RFC 3339; ``host_key`` is the key that was shown."""
+    """A node on its host. ``created`` is RFC 3339."""
 
     instance_id: Output[str]
     created: Output[str]
-    host_key: Output[str]
 
     def __init__(self, name: str, args: HostArgs, opts: ResourceOptions | None = None) -> None:
         props: dict[str, Any] = {
@@ -191,6 +190,5 @@ class Host(Resource, module="host", name="Host"):
             "user_data": Output.secret(args.user_data),
             "instance_id": None,
             "created": None,
-            "host_key": None,
         }
         super().__init__(HostProvider(), name, props, opts)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pulumi import Input, Output, ResourceOptions
 
 from mesh.infra.dynamic.host import SETTLED_AT_BIRTH, Host, HostArgs
+from mesh.infra.dynamic.hostkey import HostKey, HostKeyArgs
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
 from mesh.plan import Node
 from mesh.spec import Problem
@@ -23,6 +24,7 @@ class Existing:
 
     def __init__(self, _name: str, setting: Setting, _opts: ResourceOptions) -> None:
         self._setting = setting
+        self._keys: dict[str, HostKey] = {}
 
     @staticmethod
     def problems(setting: Setting) -> Iterator[Problem]:
@@ -33,8 +35,20 @@ class Existing:
         """Nothing: a host has no firewall but its own."""
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
-        """The address that the host has."""
-        return Reserved(Output.from_input(str(_given(self._setting, node).ipv4)))
+        """The address that the host has, and the key by which it is known there: both outlive
+        what is delivered to it."""
+        given = _given(self._setting, node)
+        args = HostKeyArgs(
+            node=node.id,
+            provider=node.provider,
+            ipv4=str(given.ipv4),
+            port=given.ssh.port,
+            user=given.ssh.user,
+            host_keys=given.ssh.host_keys,
+            ssh_key=self._ssh_key(node),
+        )
+        self._keys[node.id] = HostKey(f"{name}-host-key", args, opts)
+        return Reserved(Output.from_input(str(given.ipv4)))
 
     def boot(
         self,
@@ -46,18 +60,17 @@ class Existing:
     ) -> Machine:
         """Deliver the node to its host."""
         given = _given(self._setting, node)
-        provider = node.provider
         args = HostArgs(
             node=node.id,
-            provider=provider,
+            provider=node.provider,
             ipv4=str(given.ipv4),
             ipv6=_ipv6(node, given),
             port=given.ssh.port,
             user=given.ssh.user,
             host_keys=given.ssh.host_keys,
-            trust_first=given.ssh.trust_first,
+            host_key=self._keys[node.id].key,
             admin=[str(network) for network in self._setting.plan.access.admin],
-            ssh_key=self._setting.ssh_keys.apply(lambda keys: keys[provider]),
+            ssh_key=self._ssh_key(node),
             user_data=user_data,
         )
         # The name that every other driver gives a server: `--replace '**<node>-instance'`.
@@ -69,6 +82,9 @@ class Existing:
         ssh = _given(self._setting, node).ssh
         port = "" if ssh.port == 22 else f"-p {ssh.port} "
         return {"ssh": Output.concat(f"ssh {port}{ssh.user}@", reserved.ipv4)}
+
+    def _ssh_key(self, node: Node) -> Output[str]:
+        return self._setting.ssh_keys.apply(lambda keys: keys[node.provider])
 
 
 def _given(setting: Setting, node: Node) -> Given:
