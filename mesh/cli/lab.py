@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import threading
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mesh.cli.environment import checkout, environment
 from mesh.lab import bird, boxes, faults, namespaces
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
@@ -48,6 +50,18 @@ class Listed:
 
 
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+@app.command()
+def env() -> None:
+    """Print the environment in which the engine's own commands work on the lab's stack.
+
+    `eval "$(mesh lab env)"`, then `pulumi stack --stack lab`.
+    """
+    root = checkout()
+    own = environment(root)
+    for name in sorted(n for n in own if n.startswith(("PULUMI_", "MESH_")) or n == "PATH"):
+        typer.echo(f"export {name}={shlex.quote(own[name])}")
 
 
 @app.command("list")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -13,8 +15,12 @@ from mesh.cli.answers import show
 from mesh.cli.engine import EngineMissing, Interrupted, one_at_a_time, run_engine
 from mesh.cli.environment import checkout, environment, lab_name, state_folder
 from mesh.cli.working_copy import STACK, prepare
-from mesh.plan import make
+from mesh.plan import Plan, make
+from mesh.preview import read_state
 from mesh.spec import SpecError, load_file
+
+CHECKPOINT = f"state/.pulumi/stacks/anycast-mesh/{STACK}.json"
+"""Where the file backend keeps the stack's state."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -31,6 +37,8 @@ def up() -> None:
     try:
         with one_at_a_time(state):
             config = prepare(root, state, env)
+            plan = make(load_file(STACK, root, config).spec)
+            refuse_to_strand(plan, state)
             # The engine's own preview would only say the same twice: the stack is the lab's.
             # With a refresh first, because a restart of this machine takes every node with it.
             status = run_engine(
@@ -40,13 +48,12 @@ def up() -> None:
                 config=config,
                 environment=env,
             )
-            plan = make(load_file(STACK, root, config).spec)
     except (Interrupted, KeyboardInterrupt):
         console.print("interrupted; run `make up` again to go on")
         raise typer.Exit(INTERRUPTED) from None
     except SpecError as error:
         raise _stop(console, "\n".join(map(str, error.problems))) from None
-    except (EngineMissing, RuntimeError) as error:
+    except (EngineMissing, Stranded, RuntimeError) as error:
         raise _stop(console, str(error)) from None
     if status != 0:
         # Not above: typer.Exit is a RuntimeError. The engine has said why.
@@ -54,6 +61,26 @@ def up() -> None:
     console.print(f"deployed in {time.monotonic() - began:.1f} s")
     if not show(plan, lab_name(), console):
         raise _stop(console, "some clients get no answer: see `mesh status` and `mesh lab list`")
+
+
+class Stranded(Exception):
+    """An update would stop half-way: what leaves is protected still."""
+
+
+def refuse_to_strand(plan: Plan, state: Path) -> None:
+    """Refuse, before anything changes, to remove nodes whose addresses were not released."""
+    try:
+        document = json.loads((state / CHECKPOINT).read_text())
+    except (OSError, ValueError):
+        return  # nothing was deployed, or the engine will say what is wrong with its state
+    held = read_state({"deployment": document.get("checkpoint", {}).get("latest")})
+    staying = {node.id for node in plan.nodes}
+    for node, resources in held.items():
+        if node not in staying and any(each.protected for each in resources):
+            raise Stranded(
+                f"mesh:nodes = without {node}: its addresses are protected, and the update would "
+                f"stop half-way; run `mesh release {node}` first, or `make down`"
+            )
 
 
 def _stop(console: Console, reason: str) -> typer.Exit:

@@ -104,14 +104,17 @@ def read(text: str) -> Preview:
     """The preview that ``pulumi preview --json`` printed; :class:`Unreadable` where it is none."""
     try:
         document = json.loads(text)
-        steps = tuple(_merged(_step(each) for each in document["steps"]))
+        said = document.get("diagnostics") or []
+        errors = tuple(_said(said, "error"))
+        # An engine that gets nowhere, for want of a plugin, says why and tells of no steps.
+        told = [] if errors and "steps" not in document else document["steps"]
+        steps = tuple(_merged(_step(each) for each in told))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"this is not what `pulumi preview --json` prints: {error}") from None
-    said = document.get("diagnostics") or []
     return Preview(
         stack=next((step.urn.split(":")[2] for step in steps), ""),
         steps=steps,
-        errors=tuple(_said(said, "error")),
+        errors=errors,
         warnings=tuple(_said(said, "warning")),
     )
 

@@ -174,7 +174,8 @@ def _protected(preview: Preview) -> Iterator[str]:
     nodes = {step.node for step in preview.steps if step.verb == "delete" and step.node}
     if any("is protected" in error for error in preview.errors):
         for node in sorted(nodes):
-            yield f"what {node} has is protected from deletion: `mesh release {node}` lifts that"
+            release = f"mesh release {node} --stack {preview.stack}"
+            yield f"what {node} has is protected from deletion: `{release}` lifts that"
 
 
 def _untold(preview: Preview) -> tuple[str, ...]:

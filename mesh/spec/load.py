@@ -58,16 +58,24 @@ def read_stack_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        names = sorted(p.name for p in path.parent.glob("Pulumi.*.yaml"))
         raise SpecError([
-            Problem(str(path), "missing", "there is no such stack file",
-                    f"name one of {', '.join(names) or 'your stacks'} with --stack")
+            Problem(str(path), "missing", "there is no such stack file", _where_others_are(path))
         ]) from None  # fmt: skip
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError([
             Problem(str(path), "unreadable", str(error), "give a readable UTF-8 file")
         ]) from None  # fmt: skip
     return _parse(path, text)
+
+
+def _where_others_are(path: Path) -> str:
+    """What to do about a stack file that is not there."""
+    if (path.parent / EXAMPLES / path.name).exists():
+        return f"copy {EXAMPLES}/{path.name} here, or read it there with --root {EXAMPLES}"
+    names = sorted(each.name for each in path.parent.glob("Pulumi.*.yaml"))
+    if not names:
+        return "run this where Pulumi.yaml lies, or name that folder with --root"
+    return f"name one of {', '.join(names)} with --stack"
 
 
 def _where(error: yaml.YAMLError) -> str:

@@ -9,6 +9,7 @@ from mesh.spec import abilities
 from mesh.spec.ids import provider_of
 from mesh.spec.model import Spec
 from mesh.spec.problems import Problem
+from mesh.spec.providers import PROVIDERS
 
 PREFIX = "bgpPassword-"
 """``mesh:bgpPassword-vultr``: one top-level key each, because Pulumi makes a whole object secret
@@ -52,7 +53,7 @@ def check_secrets(spec: Spec, values: Mapping[str, str | None]) -> Iterator[Prob
     wanted = {PREFIX + name: _password_problem for name in needed(spec)}
     wanted |= {SSH_PREFIX + name: _ssh_key_problem for name in needed_ssh_keys(spec)}
     for key, judge in sorted(wanted.items()):
-        cure = f"pulumi config set --secret mesh:{key} {CURES[key.partition('-')[0] + '-']}"
+        cure = f"pulumi config set --secret mesh:{key} {_whence(key)}"
         if key not in values:
             yield Problem(f"mesh:{key}", "unset", "the secret is missing", cure, "preview")
             continue
@@ -67,10 +68,14 @@ def check_secrets(spec: Spec, values: Mapping[str, str | None]) -> Iterator[Prob
         )  # fmt: skip
 
 
-CURES = {
-    PREFIX: "(the value is on the provider's BGP page)",
-    SSH_PREFIX: "< KEYFILE (a private key without a passphrase, made for this)",
-}
+def _whence(key: str) -> str:
+    """Where a secret's value comes from, as the end of the command that sets it."""
+    if key.startswith(SSH_PREFIX):
+        return "< KEYFILE (a private key without a passphrase, made for this)"
+    provider = PROVIDERS.get(key.removeprefix(PREFIX))
+    if provider is not None and not provider.announces:
+        return "(of your own choice: the routers of the VPC are told)"
+    return "(the value is on the provider's BGP page)"
 
 
 def _ssh_key_problem(value: str) -> str | None:
