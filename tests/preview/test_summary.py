@@ -291,5 +291,5 @@ def test_the_same_change_is_told_in_the_same_words_whatever_the_order() -> None:
 def test_an_engine_that_got_nowhere_is_told_of_in_its_own_words() -> None:
     said = {"message": "error: no resource plugin vultr found\n", "severity": "error"}
     found = summarise(read(json.dumps({"config": {}, "diagnostics": [said]})))
-    assert found.errors == ("error: no resource plugin vultr found",)
+    assert found.errors == ("no resource plugin vultr found",)
     assert not found.servers
