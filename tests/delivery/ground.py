@@ -61,6 +61,7 @@ sysctl net.ipv4.ip_forward net.ipv4.tcp_mtu_probing net.ipv4.conf.all.rp_filter 
 """
 """What a delivery may touch and is no file; asked at once, since entering a box takes a moment."""
 
+# Who knocks in vain as often as these tests do is shut out for a while (sshd_config(5)).
 USER_DATA = """#cloud-config
 disable_root: false
 users:
@@ -70,8 +71,10 @@ users:
 write_files:
 - {path: /etc/nftables.conf, permissions: "0750", content: RULES}
 - {path: /etc/bird/bird.conf, owner: "root:bird", permissions: "0640", defer: true, content: BIRD}
+- {path: /etc/ssh/sshd_config.d/tests.conf, content: "PerSourcePenalties no\\n"}
 - {path: /etc/wireguard/wg-home.conf, permissions: "0600", content: "# the operator's own\\n"}
 runcmd:
+- systemctl restart ssh
 - systemctl enable --now nftables
 - systemctl enable --now bird
 - nft add table ip elsewhere
