@@ -141,14 +141,15 @@ class Client:
         except (http.client.HTTPException, OSError, ValueError) as error:
             self.close()
             if not kept or isinstance(error, TimeoutError):
-                words = str(error)[:MAX_WORDS] or type(error).__name__
-            raise Unreachable(f"{self.url}: {words}") from None
+                raise self._unreachable(error) from None
         try:
             return self._exchange(method, target, body, headers, timeout, limit)
         except (http.client.HTTPException, OSError, ValueError) as error:
             self.close()
-            words = str(error)[:MAX_WORDS] or type(error).__name__
-            raise Unreachable(f"{self.url}: {words}") from None
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(f"{self.url}: {str(error)[:MAX_WORDS] or type(error).__name__}")
 
     def _exchange(
         self,

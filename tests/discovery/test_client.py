@@ -14,7 +14,7 @@ import pytest
 
 from mesh.discovery import client as client_module
 from mesh.discovery.client import Answer, Client, Unreachable
-from tests.discovery.live import certify
+from tests.discovery.live import Live, certify
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 
@@ -74,3 +74,11 @@ def test_a_registry_does_not_speak_to_the_terminal(dribbler: str) -> None:
 def test_its_answers_are_one_line() -> None:
     why = Answer(409, "no\x1b[2J\r\nway \u202eout\x9b".encode()).why()
     assert why == "HTTP 409 no [2J  way  out"
+
+
+def test_a_kept_connection_that_was_closed_is_opened_again(registry: Live) -> None:
+    with registry.client() as client:
+        assert client.ask("GET", "/api/v1/manifest").ok
+        assert client._connection is not None
+        client._connection.sock.shutdown(socket.SHUT_RDWR)
+        assert client.ask("GET", "/api/v1/manifest").ok
