@@ -98,7 +98,9 @@ def published(state: Mapping[str, Any]) -> Published:
         (one.get("outputs", {}) for one in resources if one["type"].endswith(":Publish")), None
     )
     if outputs is None or not outputs.get("fleet"):
-        raise NoState("nothing has been published from this stack yet: `pulumi up`, or `make up` for the lab")
+        raise NoState(
+            "nothing has been published from this stack yet: `pulumi up`, or `make up` for the lab"
+        )
     plain = {key: _plain(value) for key, value in outputs.items()}
     try:
         fleet = load_fleet(plain["fleet"])
