@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from mesh.lab.place import RUNTIME, STORAGE, Place, locked, place
 from mesh.lab.underlay import METADATA4, Underlay, keeping, underlay
 from mesh.plan.model import Plan
 
+START = 2.0
+"""Seconds that a router's BIRD may take to be there at all."""
 DEADLINE = 20.0
 """Seconds until the routers of the world must have found each other."""
 
@@ -163,17 +166,19 @@ def _wait(here: Place, world: Underlay) -> None:
         *(upstream.box for upstream in world.upstreams),
         *(r.box for upstream in world.upstreams if upstream.vpc for r in upstream.vpc.routers),
     ]
+    began = time.monotonic()
     for box in routers_of_the_world:
         try:
-            namespaces.wait_until(partial(_is_up, here, box), DEADLINE, f"BIRD of {box}")
+            namespaces.wait_until(partial(_is_up, here, box, began), DEADLINE, f"BIRD of {box}")
         except LabError as error:
             raise LabError(f"{error}: {bird.failure(here, box)}") from None
 
 
-def _is_up(here: Place, box: str) -> bool:
+def _is_up(here: Place, box: str, began: float) -> bool:
     """Whether a router has all its sessions with other routers; nodes may come later."""
     if not bird.is_ready(here, box):
-        if not bird.is_running(here, box):
+        # One that has just been started may not be in its namespace yet.
+        if time.monotonic() - began > START and not bird.is_running(here, box):
             raise LabError(f"BIRD of {box} has ended")
         return False
     states = bird.sessions(here, box)

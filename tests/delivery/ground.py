@@ -203,7 +203,9 @@ def host(lab: str) -> Iterator[Box]:
         box = Box(place(lab), world, "")
         namespaces.wait_until(
             lambda: boxes.is_running(box.place, NODE) and (box.root / "var/lib/has-booted").exists()
-            and box.run("systemctl", "is-system-running").strip() in ("running", "degraded"),
+            and box.run("systemctl", "is-system-running").strip() in ("running", "degraded")
+            # By router advertisement, which may come after all else.
+            and f" {box.ipv6}/" in box.run("ip", "-o", "-6", "address", "show", "-tentative"),
             60, "the host to boot",
         )  # fmt: skip
         shown = (box.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()

@@ -6,6 +6,7 @@ inputs; so the raw requests are kept.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
 import logging
@@ -197,6 +198,8 @@ def twin(**changes: Any) -> dict[str, Any]:
 
 def _run(config: Mapping[str, Any], secret: list[str], stack: str, answers: Answers) -> Run:
     done = Run()
+    # Whoever ran something asynchronous in this thread before has left it without a loop.
+    asyncio.set_event_loop(asyncio.new_event_loop())
     logger = logging.Logger("engine")
     logger.addHandler(Kept(done.log))
     pulumi.runtime.set_all_config(
