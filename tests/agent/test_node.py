@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import threading
 import time
@@ -101,7 +102,8 @@ def mate_session(box: Box) -> str:
 
 
 def session_since(box: Box) -> list[str]:
-    lines = box.sessions().values()
+    """Since when which session is up, in seconds: BIRD's milliseconds are not always the same."""
+    lines = [re.sub(r"(:\d\d)\.\d+", r"\1", line) for line in box.sessions().values()]
     return sorted(" ".join(line.split()[:5]) for line in lines if "Established" in line)
 
 
