@@ -20,6 +20,8 @@ from mesh.spec.secrets import PREFIXES, check_secrets
 NAMESPACE = "mesh:"
 EXAMPLES = "examples"
 """Folder beside the stack files in which a twin's original may lie as well."""
+OUT_OF_THE_WORLD = ("demand",)
+"""Keys of ``mesh:rpki`` that ask the Internet, where a twin asks only what it names itself."""
 OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
 """Beginnings of steps in an error's path that stand in no stack file."""
 
@@ -219,6 +221,8 @@ def _twin_of(original: Any, overrides: Mapping[str, Any], root: Path) -> dict[st
             [Problem("mesh:twin", original, "that stack is a twin itself", "name its original")]
         )
     own = {key: value for key, value in values.items() if not key.startswith(PREFIXES)}
+    if isinstance(own.get("rpki"), Mapping):
+        own["rpki"] = {k: v for k, v in own["rpki"].items() if k not in OUT_OF_THE_WORLD}
     merged: dict[str, Any] = _over(own, overrides)
     return merged
 

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, create_model
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
 from mesh.spec.types import Network4, Network6, NetworkAny
+from mesh.spec.vrps import VrpDemand
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
@@ -161,6 +162,17 @@ class Service(Section):
     nodes: tuple[NodeId, ...] | None = None
 
 
+class Rpki(Section):
+    """What is asked of the RPKI (RFC 6811).
+
+    ``demand`` names a list of VRPs (a file, https://, rtr://host:port) by which every aggregate has
+    to be Valid before anything changes. A twin does not take it over: its prefixes go nowhere, and
+    no packet of it leaves the machine; it demands only what it names itself.
+    """
+
+    demand: VrpDemand | None = None
+
+
 _Options: dict[str, Any] = {
     name: (provider.options, provider.options()) for name, provider in PROVIDERS.items()
 }
@@ -181,6 +193,7 @@ SECTIONS: dict[str, Any] = {
     "reflectors": Annotated[tuple[NodeId, ...], Field(min_length=1)],
     "registries": Annotated[tuple[NodeId, ...], Field(min_length=1)],
     "services": dict[Name, Service],
+    "rpki": Rpki,
     "whoami": bool,
     "protect": bool,
     "without": tuple[NodeId, ...],
@@ -191,6 +204,7 @@ DEFAULTS: dict[str, Any] = {
     "registry": Registry(),
     "providers": Providers(),
     "services": {},
+    "rpki": Rpki(),
     "whoami": True,
     "protect": True,
     "without": (),
@@ -215,6 +229,7 @@ class Spec(Section):
     reflectors: tuple[str, ...]
     registries: tuple[str, ...]
     services: dict[str, Service]
+    rpki: Rpki
     whoami: bool
     protect: bool
     """Whether addresses and the operator's key are protected from deletion; False to end a

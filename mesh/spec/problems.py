@@ -46,5 +46,5 @@ def shown(value: object) -> str:
     if isinstance(value, dict) and "secure" in value:
         return "[secret]"
     text = value if isinstance(value, str) else repr(value)
-    text = " ".join(text.split()) or '""'
+    text = re.sub(r"://[^/\s]*@", "://[secret]@", " ".join(text.split())) or '""'
     return text if len(text) <= 60 else text[:57] + "..."

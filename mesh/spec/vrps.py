@@ -1,0 +1,104 @@
+"""Where validated ROA payloads (VRPs, RFC 6811) come from, as an operator writes it: a file, an
+address on the Web, or an RTR server. Here is only the form; :mod:`mesh.roa` reads them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import PlainValidator
+
+from mesh.spec.types import Refused
+
+RTR_PORT = 323
+"""Of RTR over TCP, by IANA (RFC 8210, section 9.1); most servers listen on one of their own."""
+FORMS = "name a file, https://host/path or rtr://host:port"
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+
+
+@dataclass(frozen=True, slots=True)
+class VrpFile:
+    """A validator's list on disk; a relative path begins where the stack files lie."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class VrpUrl:
+    """A validator's list on the Web."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
+class VrpServer:
+    """An RTR server, spoken to over plain TCP; ``host`` is a name or an address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"rtr://{host}:{self.port}"
+
+
+VrpSource = VrpFile | VrpUrl | VrpServer
+
+
+def vrp_source(value: Any) -> VrpSource:
+    """What a text names; :class:`mesh.spec.types.Refused` where it is of no known form."""
+    if isinstance(value, VrpFile | VrpUrl | VrpServer):
+        return value
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise Refused("this names no list of VRPs", FORMS)
+    text = value.strip()
+    if "://" not in text:
+        return VrpFile(Path(text))
+    parts = _parts(text)
+    if parts.username is not None or parts.password is not None:
+        raise Refused(
+            "a password would lie here in the clear, and be shown", "give an address without one"
+        )
+    match parts.scheme:
+        case "http" | "https" if parts.hostname:
+            return VrpUrl(text)
+        case "rtr":
+            return _server(parts)
+        case "http" | "https":
+            raise Refused("it names no host", FORMS)
+    raise Refused(f"VRPs are not read from {parts.scheme or 'nothing'}://", FORMS)
+
+
+def _parts(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError as error:
+        raise Refused(f"this is no address: {error}", FORMS) from None
+    return parts
+
+
+def _server(parts: SplitResult) -> VrpServer:
+    if not parts.hostname or not HOST.fullmatch(parts.hostname):
+        raise Refused("it names no host", FORMS)
+    if not parts.port:
+        raise Refused(
+            "an RTR server's port is missing",
+            f"add the one that it listens on; IANA's is {RTR_PORT}",
+        )
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise Refused("an RTR server has a host and a port, and nothing behind", FORMS)
+    return VrpServer(parts.hostname, parts.port)
+
+
+VrpDemand = Annotated[VrpSource, PlainValidator(vrp_source)]
+"""A key of the stack file that names a source."""
