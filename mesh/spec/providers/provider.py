@@ -6,8 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
 
+from mesh.spec.providers.communities import Communities
 from mesh.spec.section import Section
+
+NeighborRole = Literal["provider", "peer", "routeServer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,7 @@ class Upstream:
     """The eBGP sessions that a provider prescribes: one per family, to these neighbours.
 
     ``password`` says whether they take TCP MD5 (RFC 2385), from ``mesh:bgpPassword-<provider>``.
+    ``role`` is what the neighbour is to us (RFC 9234).
     """
 
     peer_asn: int
@@ -22,6 +27,7 @@ class Upstream:
     ipv6: IPv6Address | None
     multihop: int | None
     password: bool
+    role: NeighborRole = "provider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class Provider:
     upstream: Upstream | None = None
     bare_metal: Upstream | None = None
     vpc: Vpc | None = None
+    communities: Communities | None = None
     translates: bool = False
     gzip: bool = False
     """Whether user data go out compressed."""

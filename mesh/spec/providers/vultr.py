@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from mesh.spec.providers.communities import Communities, Towards
 from mesh.spec.providers.provider import Provider, Upstream
 from mesh.spec.section import Section
 
@@ -24,6 +25,32 @@ class Options(Section):
 
 _ASK_ANY_REGION = IPv6Address("2001:19f0:ffff::1")
 
+# docs.vultr.com, "AS20473 BGP Communities Customer Guide", "Action Communities". 6602 and 6603 are
+# exceptions from "do not advertise" (6000) there: alone they ask for nothing.
+_INSIDE_ONLY = (20473, 6000)
+_ACTIONS = Communities(
+    asn=20473,
+    peers=(64515, 20473),
+    prepend=((20473, 6001), (20473, 6002), (20473, 6003)),
+    prepend_to=(
+        Towards(64601, (20473, 6001)),
+        Towards(64602, (20473, 6002)),
+        Towards(64603, (20473, 6003)),
+    ),
+    scopes={
+        "all": (),
+        "noIxp": ((20473, 6601),),
+        "routeServersOnly": (_INSIDE_ONLY, (20473, 6602)),
+        "ixpOnly": (_INSIDE_ONLY, (20473, 6603)),
+        "providerOnly": (_INSIDE_ONLY,),
+    },
+    zero_med=(20473, 64609),
+    zero_med_to=Towards(64609, (20473, 6009)),
+    withhold_from=Towards(64600, (20473, 6000)),
+    export_to=Towards(64699, (20473, 6099)),
+    blackhole=(20473, 666),
+)
+
 VULTR = Provider(
     name="vultr",
     announces=True,
@@ -32,6 +59,7 @@ VULTR = Provider(
     # with AS64515, bare metal with AS20473 (reference/values.md).
     upstream=Upstream(64515, IPv4Address("169.254.169.254"), _ASK_ANY_REGION, 2, password=True),
     bare_metal=Upstream(20473, IPv4Address("169.254.1.1"), _ASK_ANY_REGION, 2, password=True),
+    communities=_ACTIONS,
     user_data_limit=16_384,
     options=Options,
     plan_form=r"^(vc2|vdc|vhf|vhp|voc-[cgms]|vx1|vbm)-[a-z0-9.-]+$",

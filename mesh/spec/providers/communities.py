@@ -1,0 +1,71 @@
+"""What a provider does for whoever asks by a BGP community, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Community = tuple[int, int] | tuple[int, int, int]
+"""A community as its numbers: two of a standard one (RFC 1997), three of a large one (RFC 8092)."""
+
+Scope = Literal["all", "noIxp", "routeServersOnly", "ixpOnly", "providerOnly"]
+"""Whom a provider tells of an aggregate: everybody; all but the peers at exchanges; the route
+servers of exchanges only; route servers and peers at exchanges only; nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Towards:
+    """An action towards one AS: ``standard`` with its ASN behind, or ``large`` with it behind where
+    the ASN has 32 bits and does not fit into a standard community."""
+
+    standard: int
+    large: tuple[int, int]
+
+    def of(self, asn: int) -> Community:
+        """The community that asks for it."""
+        return (self.standard, asn) if asn < 1 << 16 else (*self.large, asn)
+
+
+@dataclass(frozen=True, slots=True)
+class Communities:
+    """What a provider does for whoever asks by a community: its action communities.
+
+    ``asn`` defines them, and ``peers`` are the ASNs with which its routers speak to customers. The
+    first of ``prepend`` and ``prepend_to`` stands for once, the second for twice, and so on; there
+    is no more than that. ``export_to`` lifts for one AS what ``scopes["providerOnly"]`` forbids.
+    """
+
+    asn: int
+    peers: tuple[int, ...]
+    prepend: tuple[Community, ...]
+    prepend_to: tuple[Towards, ...]
+    scopes: Mapping[Scope, tuple[Community, ...]]
+    zero_med: Community
+    zero_med_to: Towards
+    withhold_from: Towards
+    export_to: Towards
+    blackhole: Community
+
+    def restrains(self, scope: Scope) -> bool:
+        """Whether a scope keeps from an AS what ``export_to`` would tell it."""
+        return set(self.scopes["providerOnly"]) <= set(self.scopes[scope])
+
+    def towards(self) -> dict[str, Towards]:
+        """The actions towards one AS, by how an option of ``toAs`` asks for them."""
+        times = {f"prepend: {n}": one for n, one in enumerate(self.prepend_to, start=1)}
+        rest = {"export: false": self.withhold_from, "export: true": self.export_to}
+        return times | rest | {"zeroMed: true": self.zero_med_to}
+
+    def option(self, community: Community) -> str | None:
+        """How a rule asks for what a community stands for; None where no option does."""
+        for option, action in self.towards().items():
+            if community in ((action.standard, community[-1]), (*action.large, community[-1])):
+                return f"toAs: [{{asn: {community[-1]}, {option}}}]"
+        if community in self.prepend:
+            return f"prepend: {self.prepend.index(community) + 1}"
+        if community == self.zero_med:
+            return "zeroMed: true"
+        # The last community of a scope is its own; those before it, others may have too.
+        lasts = {them[-1]: scope for scope, them in self.scopes.items() if them}
+        return f"scope: {lasts[community]}" if community in lasts else None
