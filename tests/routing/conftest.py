@@ -15,11 +15,10 @@ from typing import Any, TypeVar
 import pytest
 
 from mesh.agent.presence import Word
-from mesh.lab.namespaces import inside
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import Debian
-from tests.routing.speaker import Speaker
+from tests.routing.bgp.speaker import Speaker
 from tests.stacks import plan_of, prod
 
 T = TypeVar("T")
@@ -70,22 +69,8 @@ class Bench:
 
     def speak(self, source: str, target: str, asn: int, interface: str | None) -> Speaker:
         """A session of the rogue's with the node, up."""
-        speaker = Speaker(asn, self.rogue.router_id)
-
-        def connect() -> None:
-            import socket
-
-            index = 0 if interface is None else socket.if_nametoindex(interface)
-            speaker.connect((source, index), (target, index))
-
-        def attempt() -> bool:
-            try:
-                inside(self.namespaces[ROGUE], connect)
-            except OSError:
-                return False
-            return speaker.established.wait(3)
-
-        until(attempt, 20, f"session {source} to {target}")
+        speaker = Speaker(asn, self.rogue.router_id, namespace=self.namespaces[ROGUE])
+        speaker.establish(source, target, interface)
         return speaker
 
 

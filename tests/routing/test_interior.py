@@ -6,13 +6,15 @@ Rows 98 and 99 of the routing reference: interior routes and the verdict each mu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
+from tests.routing.bgp.attributes import Route
+from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import Bench, until
-from tests.routing.speaker import Route, Speaker
 
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
 LINK = IPv6Address("fe80::3")
@@ -124,7 +126,7 @@ def test_a_mate_over_ibgp(bench: Bench, underlay: Speaker, route: Route, accepte
     speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
     try:
         mark = Route("192.30.120.100/32", (), SERVED4, local_pref=7)
-        speaker.announce(Route(**{**vars(route), "local_pref": 4_000_000_000}), mark)
+        speaker.announce(replace(route, local_pref=4_000_000_000), mark)
         until(partial(holds, bench, mark.prefix, "[mate4_mia_vultr_1 "), 5, "all is read")
         held = bench.routes(mark.prefix)
         text = bench.routes(route.prefix)
