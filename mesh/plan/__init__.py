@@ -8,6 +8,7 @@ from mesh.plan.model import (
     Bfd,
     Check,
     Family,
+    Imports,
     Link,
     Network,
     Node,
@@ -20,6 +21,7 @@ from mesh.plan.model import (
     Rule,
     Service,
     UpstreamSession,
+    Validator,
     VpcSession,
 )
 
@@ -30,6 +32,7 @@ __all__ = [
     "Bfd",
     "Check",
     "Family",
+    "Imports",
     "Link",
     "Network",
     "Node",
@@ -42,6 +45,7 @@ __all__ = [
     "Rule",
     "Service",
     "UpstreamSession",
+    "Validator",
     "VpcSession",
     "make",
 ]

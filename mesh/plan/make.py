@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_address
+
 from mesh.plan import firewall, links, sessions
 from mesh.plan.model import (
     Access,
@@ -15,10 +18,12 @@ from mesh.plan.model import (
     Region,
     Role,
     Service,
+    Validator,
 )
 from mesh.spec import Spec, abilities
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.meaning import mirrored
+from mesh.spec.vrps import VrpServer
 
 EXIT = -2
 """The last address but one of the tunnel ranges is no node's."""
@@ -44,6 +49,8 @@ def make(spec: Spec) -> Plan:
         # Direct, or over one other node when a tunnel is cut; a hub adds one more. A short
         # limit ends path hunting before it starts.
         path_limit=3 if links.is_full_mesh(spec) else 4,
+        ixp_lans=tuple(sorted(spec.routing.ixp_lans, key=lambda lan: (lan.version, lan))),
+        rpki=tuple(_validator(server) for server in spec.rpki.servers),
         exits=AddressPair(spec.tunnels.ipv4[EXIT], spec.tunnels.ipv6[EXIT]),
         regions=tuple(_region(spec, region_id) for region_id in sorted(spec.regions)),
         nodes=tuple(
@@ -63,6 +70,12 @@ def make(spec: Spec) -> Plan:
         whoami=spec.whoami,
         without=tuple(sorted(spec.without)),
     )
+
+
+def _validator(server: VrpServer) -> Validator:
+    """Named by where it is, so that one more renames none."""
+    name = re.sub(r"[^0-9a-z]", "_", f"rtr_{server.host}_{server.port}".lower())
+    return Validator(name, ip_address(server.host), server.port)
 
 
 def _tunnel(spec: Spec, node_id: str) -> AddressPair:

@@ -14,6 +14,7 @@ from typing import Literal
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Family = Literal["ipv4", "ipv6"]
+NeighborRole = Literal["provider", "peer", "routeServer"]
 
 
 class Role(StrEnum):
@@ -90,10 +91,30 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Imports:
+    """What a session may bring: ``take`` nothing, the default route or a full table, of at most
+    ``limit`` prefixes; ``action`` is what happens to the next one."""
+
+    take: Literal["none", "default", "full"]
+    limit: int
+    action: Literal["block", "restart"]
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """A relying party's cache that speaks RTR (RFC 8210); ``name`` is BIRD's for the session."""
+
+    name: str
+    address: Address
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamSession:
     """One eBGP session with a provider, of one family, on the node's main address of that family.
 
     ``password`` names the secret (``vultr`` for ``mesh:bgpPassword-vultr``), never its value.
+    ``role`` is what the neighbour is to us (RFC 9234).
     """
 
     name: str
@@ -102,6 +123,8 @@ class UpstreamSession:
     neighbor: Address
     multihop: int | None
     password: str | None
+    role: NeighborRole
+    imports: Imports
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +275,10 @@ class Plan:
     tunnels: PrefixPair
     port: int
     path_limit: int
+    ixp_lans: tuple[Network, ...]
+    """Peering LANs that no upstream has to announce to us."""
+    rpki: tuple[Validator, ...]
+    """Whose records edges judge origins and paths by; none where empty."""
     exits: AddressPair
     """Held by every edge, and known in the underlay only: through the nearest one leave the replies
     of members."""

@@ -6,6 +6,7 @@ from mesh.plan.model import (
     Address,
     AddressPair,
     Family,
+    Imports,
     ReflectorSession,
     UpstreamSession,
     VpcSession,
@@ -31,10 +32,18 @@ def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ..
             neighbor=neighbor,
             multihop=upstream.multihop,
             password=provider if upstream.password else None,
+            role=upstream.role,
+            imports=_imports(spec, node_id, family),
         )
         for family, neighbor in neighbours
         if neighbor is not None
     )
+
+
+def _imports(spec: Spec, node_id: str, family: Family) -> Imports:
+    limits = spec.routing.max_prefixes
+    take = spec.nodes[node_id].take or spec.routing.take
+    return Imports(take, getattr(limits, family), limits.action)
 
 
 def vpc(spec: Spec, node_id: str) -> tuple[VpcSession, ...]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
 from mesh.facts import Facts, Placement
 from mesh.plan import Address, AddressPair, Node, Plan, Role, Service
 from mesh.plan.firewall import PRIVATE4
+from mesh.plan.links import UNDERLAY_ASN_BASE
 from mesh.render import firewall
+from mesh.render.bird import Bird, bird
 from mesh.render.files import File, NodeFiles
 from mesh.render.templates import rendered
 
@@ -29,7 +31,8 @@ def node_files(
 
     No file holds a secret: session passwords come from :func:`node_secrets`.
     """
-    network = _network(plan)
+    birds = {node_id: bird(one.bird) for node_id, one in facts.items()}
+    shared = {each: _shared(plan, each) for each in set(birds.values())}
     mtu = min((link.mtu for node in plan.nodes for link in node.links), default=1420)
     regions = {region.id: region for region in plan.regions}
     services = {service.name: service for service in plan.services}
@@ -43,6 +46,7 @@ def node_files(
                 "plan": plan,
                 "node": node,
                 "facts": facts[node.id],
+                "bird": birds[node.id],
                 "vpc": list(zip(node.vpc, places[node.id].routers, strict=False)),
                 "is_member": Role.MEMBER in node.roles,
                 "exits": _exits(plan, node),
@@ -53,7 +57,9 @@ def node_files(
                 "v6": plan.prefixes.ipv6 is not None,
                 "mtu": mtu,
             }
-            done[node.id] = _files(plan, node, facts, services, tunnels, places, context, network)
+            files = _files(plan, node, facts, services, tunnels, places, context)
+            conf = _needed(plan, node, shared[birds[node.id]])
+            done[node.id] = replace(files, files=_sorted((*files.files, *conf)))
     return done
 
 
@@ -105,7 +111,6 @@ def _files(
     tunnels: Mapping[str, AddressPair],
     places: Mapping[str, Placement],
     context: dict[str, object],
-    network: File,
 ) -> NodeFiles:
     links = [link for link in node.links if link.peer in facts]
     context |= {
@@ -134,17 +139,42 @@ def _files(
         )
         for link in links
     ]
-    files.append(network)
     files.append(File("/etc/anycast-mesh/agent.json", _agent(plan, node, services, facts, tunnels)))
     units = ["nftables.service", "anycast-mesh-dummy.service"]
     units += [f"anycast-mesh-tunnel@{link.interface}.service" for link in links]
     units += ["anycast-mesh-replies.service"] * is_member
     units += ["bird.service"] + ["anycast-mesh-whoami.service"] * plan.whoami
-    return NodeFiles(tuple(sorted(files, key=lambda file: file.path)), tuple(units))
+    return NodeFiles(tuple(files), tuple(units))
 
 
-def _network(plan: Plan) -> File:
-    """The part of BIRD's configuration that is the same on every node: rendered once."""
+def _sorted(files: Iterable[File]) -> tuple[File, ...]:
+    return tuple(sorted(files, key=lambda file: file.path))
+
+
+def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
+    """The parts of BIRD's configuration that are the same on every node with that BIRD."""
+    policy = {
+        name: rendered(
+            f"bird/{name}.conf.j2", plan=plan, bird=bird, v6=plan.prefixes.ipv6 is not None
+        )
+        for name in ("reasons", "lists", "rpki", "import", "export")
+    }
+    files = {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
+    return files | {"network": _network(plan, bird)}
+
+
+def _needed(plan: Plan, node: Node, shared: Mapping[str, File]) -> list[File]:
+    """Those of them that a node includes: by what it has a session with."""
+    names = ["network"]
+    if node.upstreams or node.vpc:
+        names.append("export")
+    if node.upstreams:
+        names += ["reasons", "lists", "import"] + ["rpki"] * bool(plan.rpki)
+    return [shared[name] for name in names]
+
+
+def _network(plan: Plan, bird: Bird) -> File:
+    """Prefixes, owners and what mates may say."""
     tunnels = {node.id: node.tunnel for node in plan.nodes}
     able6 = {node.id for node in plan.nodes if node.ipv6}
     return File(
@@ -152,8 +182,11 @@ def _network(plan: Plan) -> File:
         rendered(
             "bird/network.conf.j2",
             plan=plan,
+            bird=bird,
             v6=plan.prefixes.ipv6 is not None,
             exits={node.id: _exits(plan, node) for node in plan.nodes},
+            asn_base=UNDERLAY_ASN_BASE,
+            plan_links=_links(plan),
             service_set4=", ".join(f"{s.addresses.ipv4}/32" for s in plan.services) or "0.0.0.0/32",
             service_set6=", ".join(
                 f"{s.addresses.ipv6}/128" for s in plan.services if s.addresses.ipv6
@@ -163,6 +196,14 @@ def _network(plan: Plan) -> File:
             servers6={s.name: _next_hops(s, tunnels, 6, able6) for s in plan.services},
         ),
     )
+
+
+def _links(plan: Plan) -> list[tuple[Node, Node, int]]:
+    """Every link of the plan once, with its cost; the end with the smaller tunnel number first."""
+    nodes = {node.id: node for node in plan.nodes}
+    ends = [(node, nodes[link.peer], link.cost) for node in plan.nodes for link in node.links]
+    once = [end for end in ends if end[0].number < end[1].number]
+    return sorted(once, key=lambda end: (end[0].number, end[1].number))
 
 
 def _repliers(plan: Plan) -> dict[int, list[Address]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.spec.ids import provider_of
 from mesh.spec.model import HostUpstream, Node, Region
-from mesh.spec.providers import EXISTING, PROVIDERS, Provider, Upstream
+from mesh.spec.providers import EXISTING, PROVIDERS, Communities, Provider, Upstream
 
 
 def provider(node_id: str, node: Node) -> Provider | None:
@@ -25,7 +25,19 @@ def upstream(node_id: str, node: Node) -> Upstream | None:
 
 
 def _of_host(said: HostUpstream) -> Upstream:
-    return Upstream(said.peer_asn, said.ipv4, said.ipv6, said.multihop, said.password)
+    return Upstream(said.peer_asn, said.ipv4, said.ipv6, said.multihop, said.password, said.role)
+
+
+def communities(node_id: str, node: Node) -> Communities | None:
+    """The action communities that a node's upstream obeys, where they are known."""
+    session, facts = upstream(node_id, node), provider(node_id, node)
+    if session is None or facts is None:
+        return None
+    if facts.communities is not None and session.peer_asn in facts.communities.peers:
+        return facts.communities
+    # A host of one's own may stand there too; a private ASN says nothing about whose it is.
+    known = (each.communities for each in PROVIDERS.values() if each.communities is not None)
+    return next((each for each in known if each.asn == session.peer_asn), None)
 
 
 def password(node_id: str, node: Node) -> bool:

@@ -12,8 +12,9 @@ from pydantic import Field, StringConstraints, create_model
 
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
+from mesh.spec.traffic import Rule
 from mesh.spec.types import Network4, Network6, NetworkAny
-from mesh.spec.vrps import VrpDemand
+from mesh.spec.vrps import RtrServer, VrpDemand
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
@@ -93,14 +94,42 @@ class Ssh(Section):
     trust_first: Annotated[bool, Field(alias="trustFirst")] = False
 
 
+Import = Literal["none", "default", "full"]
+"""What is taken from upstreams: nothing, the default route, or a full table; never into the
+kernel."""
+
+
+class MaxPrefixes(Section):
+    """How many prefixes an upstream session may bring, and what happens to the next one.
+
+    ``block`` passes over what is above the limit and keeps the session, and with it our own
+    announcement; ``restart`` ends the session and tries again (RFC 4486).
+    """
+
+    ipv4: Annotated[int, Field(ge=1, le=10_000_000)] = 1_500_000
+    ipv6: Annotated[int, Field(ge=1, le=10_000_000)] = 500_000
+    action: Literal["block", "restart"] = "block"
+
+
+class Routing(Section):
+    """What nodes believe of upstreams. ``ixpLans`` are peering LANs, which nobody outside has to
+    announce to us."""
+
+    take: Annotated[Import, Field(alias="import")] = "none"
+    ixp_lans: Annotated[tuple[NetworkAny, ...], Field(alias="ixpLans")] = ()
+    max_prefixes: Annotated[MaxPrefixes, Field(alias="maxPrefixes")] = MaxPrefixes()
+
+
 class HostUpstream(Section):
-    """The eBGP session of an existing host, as its provider's panel shows it."""
+    """The eBGP session of an existing host, as its provider's panel shows it. ``role`` is what the
+    neighbour is to us (RFC 9234)."""
 
     peer_asn: Annotated[int, Field(ge=1, le=4294967295, alias="peerAsn")]
     ipv4: IPv4Address | None = None
     ipv6: IPv6Address | None = None
     multihop: Annotated[int, Field(ge=1, le=255)] | None = None
     password: bool = False
+    role: Literal["provider", "peer", "routeServer"] = "provider"
 
 
 class Host(Section):
@@ -117,6 +146,7 @@ class Node(Section):
 
     ``announce`` is unsaid for what the provider can do; False keeps a node from ever announcing.
     ``plan`` is the server's size by the provider's name, where it is not the provider's default.
+    ``import`` is what it takes from its upstream, where not what ``mesh:routing`` says.
     """
 
     number: Annotated[int, Field(ge=1, le=9999)]
@@ -125,6 +155,7 @@ class Node(Section):
     plan: str | None = None
     bare_metal: Annotated[bool, Field(alias="bareMetal")] = False
     host: Host | None = None
+    take: Annotated[Import | None, Field(alias="import")] = None
 
 
 class Addresses(Section):
@@ -167,10 +198,12 @@ class Rpki(Section):
 
     ``demand`` names a list of VRPs (a file, https://, rtr://host:port) by which every aggregate has
     to be Valid before anything changes. A twin does not take it over: its prefixes go nowhere, and
-    no packet of it leaves the machine; it demands only what it names itself.
+    no packet of it leaves the machine; it demands only what it names itself. ``servers`` are
+    validators (``rtr://host:port``) by whose records edges judge what upstreams say (RFC 8210).
     """
 
     demand: VrpDemand | None = None
+    servers: tuple[RtrServer, ...] = ()
 
 
 _Options: dict[str, Any] = {
@@ -193,7 +226,9 @@ SECTIONS: dict[str, Any] = {
     "reflectors": Annotated[tuple[NodeId, ...], Field(min_length=1)],
     "registries": Annotated[tuple[NodeId, ...], Field(min_length=1)],
     "services": dict[Name, Service],
+    "routing": Routing,
     "rpki": Rpki,
+    "traffic": tuple[Rule, ...],
     "whoami": bool,
     "protect": bool,
     "without": tuple[NodeId, ...],
@@ -204,7 +239,9 @@ DEFAULTS: dict[str, Any] = {
     "registry": Registry(),
     "providers": Providers(),
     "services": {},
+    "routing": Routing(),
     "rpki": Rpki(),
+    "traffic": (),
     "whoami": True,
     "protect": True,
     "without": (),
@@ -229,7 +266,9 @@ class Spec(Section):
     reflectors: tuple[str, ...]
     registries: tuple[str, ...]
     services: dict[str, Service]
+    routing: Routing
     rpki: Rpki
+    traffic: tuple[Rule, ...]
     whoami: bool
     protect: bool
     """Whether addresses and the operator's key are protected from deletion; False to end a

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
@@ -102,3 +103,22 @@ def _server(parts: SplitResult) -> VrpServer:
 
 VrpDemand = Annotated[VrpSource, PlainValidator(vrp_source)]
 """A key of the stack file that names a source."""
+
+
+def rtr_server(value: Any) -> VrpServer:
+    """A validator that routers ask themselves: by address, since they may be asked for no name
+    while the network is away."""
+    source = vrp_source(value)
+    if not isinstance(source, VrpServer):
+        raise Refused("routers ask validators over RTR only", "write it as rtr://192.0.2.1:3323")
+    try:
+        ip_address(source.host)
+    except ValueError:
+        raise Refused(
+            "a router would have to look this name up first", "give the validator's address"
+        ) from None
+    return source
+
+
+RtrServer = Annotated[VrpServer, PlainValidator(rtr_server)]
+"""A key of the stack file that names a validator for routers."""

@@ -1,0 +1,78 @@
+"""What each version of BIRD can do: the same policy in the words that the node's own BIRD reads.
+
+Sources: BIRD's NEWS of 2.14 to 2.17 and of 3.1, and ``bird -p`` of the versions that Debian
+carries (12: 2.0.12; 13: 2.17.5, and 3.1.7 as bird3).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something that not every BIRD can do: from ``since`` on, in 3.x from ``since3`` on.
+
+    ``lack`` is what a node does without it, in an operator's words; empty where nothing is lost.
+    """
+
+    name: str
+    since: Version
+    since3: Version
+    lack: str
+
+    def there(self, version: Version) -> bool:
+        """Whether that version has it."""
+        return version >= (self.since3 if version[0] >= 3 else self.since)
+
+
+FEATURES: tuple[Feature, ...] = (
+    Feature("return_types", (2, 14), (3, 0), ""),
+    Feature("authentication", (2, 17), (3, 1), ""),
+    Feature(
+        "send_hold_time", (2, 15), (3, 0),
+        "a neighbour that stops reading, but keeps its session alive, is not noticed (RFC 9687)",
+    ),
+    Feature(
+        "aspa", (2, 16), (3, 1),
+        "paths are not checked against ASPA records; origins are (RFC 6811)",
+    ),
+)  # fmt: skip
+"""The table: a feature that a template asks for is one line here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bird:
+    """One version's abilities, as the templates ask for them."""
+
+    version: str
+    features: frozenset[str]
+
+    def can(self, name: str) -> bool:
+        """Whether it has a feature of the table."""
+        assert any(feature.name == name for feature in FEATURES), name
+        return name in self.features
+
+    @property
+    def to_bool(self) -> str:
+        """What stands behind a predicate's parameters: 2.17 warns without, 2.0 refuses it."""
+        return " -> bool" if self.can("return_types") else ""
+
+    @property
+    def to_int(self) -> str:
+        """The same for a function that counts."""
+        return " -> int" if self.can("return_types") else ""
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What a node with it goes without."""
+        return tuple(f.lack for f in FEATURES if f.lack and f.name not in self.features)
+
+
+def bird(version: str) -> Bird:
+    """The abilities of a version as ``bird --version`` prints it (``2.17.1``, ``3.1.7``)."""
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3]) or (0,)
+    return Bird(version, frozenset(each.name for each in FEATURES if each.there(numbers)))
