@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from mesh.cli import roa as rpki
+from mesh.cli.tables import WIDE, table
 from mesh.facts import Facts
 from mesh.plan import Node, Plan, make
 from mesh.render import (
@@ -28,9 +29,6 @@ from mesh.spec import Loaded, Problem, SpecError, load_file
 INVALID = 1
 """Exit code of a stack file that cannot be used; wrong usage is 2, as typer has it."""
 
-WIDE = 10_000
-"""Columns of a file or a pipe: a table is as wide there as what it holds."""
-
 Stack = Annotated[str, typer.Option("--stack", "-s", help="Reads Pulumi.<stack>.yaml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 Root = Annotated[
@@ -38,20 +36,48 @@ Root = Annotated[
 ]
 
 
-def check(stack: Stack = "prod", as_json: AsJson = False, root: Root = Path()) -> None:
-    """Say everything that is wrong with a stack file; exit 1 if something is."""
+def check(
+    stack: Stack = "prod",
+    as_json: AsJson = False,
+    root: Root = Path(),
+    roa: Annotated[
+        str | None,
+        typer.Option(
+            rpki.OPTION,
+            metavar="FILE|URL|rtr://HOST:PORT",
+            help="Also validate the aggregates by this list of VRPs, or this RTR server.",
+        ),
+    ] = None,
+) -> None:
+    """Say everything that is wrong with a stack file; exit 1 if something is.
+
+    With --roa an aggregate that is Invalid is an error; one that is NotFound is a warning, since
+    nobody drops it for that, and an error where the stack has mesh:rpki.demand.
+    """
+    judged = None
     try:
-        problems = load_file(stack, root).problems
-        valid = True
+        loaded = load_file(stack, root)
+        problems, valid = loaded.problems, True
+        if roa is not None:
+            judged = rpki.judged(loaded.spec, roa)
+            problems = (*problems, *judged.problems)
+            valid = all(problem.severity != "error" for problem in judged.problems)
     except SpecError as error:
         problems, valid = error.problems, False
     if as_json:
-        document = {"stack": stack, "valid": valid, "problems": [_as_json(p) for p in problems]}
+        document: dict[str, Any] = {
+            "stack": stack, "valid": valid, "problems": [_as_json(p) for p in problems],
+        }  # fmt: skip
+        if judged is not None:
+            document["roa"] = {"source": roa, **rpki.as_json(judged)}
         typer.echo(json.dumps(document, indent=2))
     else:
         _print_problems(problems)
+        console = Console(highlight=False)
+        if judged is not None:
+            rpki.show(judged, console)
         verdict = "[green]valid[/]" if valid else "[red]not valid[/]"
-        Console(highlight=False).print(f"Pulumi.{escape(stack)}.yaml: {verdict}")
+        console.print(f"Pulumi.{escape(stack)}.yaml: {verdict}")
     if not valid:
         raise typer.Exit(INVALID)
 
@@ -147,14 +173,6 @@ def _write(path: Path, content: str) -> None:
     path.write_text(content, encoding="utf-8")
 
 
-def _table(*headings: str) -> Table:
-    """A table in which what does not fit is folded: an address that is cut says nothing."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
 def _upstreams(node: Node) -> Iterator[str]:
     """The upstreams' addresses below their ASN: together they would be too wide for 80 columns."""
     for asn, sessions in groupby(node.upstreams, key=lambda session: session.peer_asn):
@@ -167,7 +185,7 @@ def _print_plan(made: Plan) -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(f"AS{made.asn}  {'  '.join(str(p) for p in made.prefixes.both())}")
-    nodes = _table("node, roles", "announced", "tunnel", "tunnels to (cost)", "upstream")
+    nodes = table("node, roles", "announced", "tunnel", "tunnels to (cost)", "upstream")
     for node in made.nodes:
         nodes.add_row(
             "\n".join([f"[bold]{node.id}[/]", *node.roles]),
@@ -176,7 +194,7 @@ def _print_plan(made: Plan) -> None:
             "\n".join(f"{link.peer} ({link.cost})" for link in node.links),
             "\n".join(_upstreams(node)),
         )
-    services = _table("service", "addresses", "ports", "nodes")
+    services = table("service", "addresses", "ports", "nodes")
     for service in made.services:
         ports = [f"{port}/tcp" for port in service.ports.tcp]
         ports += [f"{port}/udp" for port in service.ports.udp]
@@ -189,3 +207,21 @@ def _print_plan(made: Plan) -> None:
     console.print(nodes)
     console.print()
     console.print(services)
+    steered = _steered(made)
+    if steered.row_count:
+        console.print()
+        console.print(steered)
+
+
+def _steered(made: Plan) -> Table:
+    """What upstreams are asked for, where anything is."""
+    steered = table("session", "asked of the upstream", "by")
+    for node in made.nodes:
+        for session in node.upstreams:
+            if session.steering.rules:
+                steered.add_row(
+                    f"{node.id}:{session.name}",
+                    "\n".join(session.steering.words()),
+                    "\n".join(session.steering.rules),
+                )
+    return steered

@@ -109,6 +109,51 @@ class Validator:
     port: int
 
 
+Community = tuple[int, int] | tuple[int, int, int]
+"""A standard community (RFC 1997), or a large one of three numbers (RFC 8092)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A community that an announcement carries: what it asks for, and the rule that says so."""
+
+    community: Community
+    meaning: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """How an upstream is asked to bring more or less traffic (``mesh:traffic``).
+
+    ``prepend`` is how many times more our own ASN stands in the path; ``med`` is what the upstream
+    itself compares; ``local_preference`` is of what the session imports. ``rules`` are the names of
+    those that had a say.
+    """
+
+    rules: tuple[str, ...] = ()
+    prepend: int = 0
+    med: int | None = None
+    tags: tuple[Tag, ...] = ()
+    local_preference: int | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether what the upstream hears is any different for it."""
+        return bool(self.prepend or self.tags) or self.med is not None
+
+    def words(self) -> tuple[str, ...]:
+        """The same, as an operator says it."""
+        said = [tag.meaning for tag in self.tags]
+        if self.prepend:
+            said.insert(0, f"our ASN prepended {self.prepend}x")
+        if self.med is not None:
+            said.append(f"MED {self.med}")
+        if self.local_preference is not None:
+            said.append(f"local preference {self.local_preference} for what it imports")
+        return tuple(said)
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamSession:
     """One eBGP session with a provider, of one family, on the node's main address of that family.
@@ -125,6 +170,7 @@ class UpstreamSession:
     password: str | None
     role: NeighborRole
     imports: Imports
+    steering: Steering = Steering()
 
 
 @dataclass(frozen=True, slots=True)

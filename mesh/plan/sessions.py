@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mesh.plan import traffic
 from mesh.plan.model import (
     Address,
     AddressPair,
@@ -34,6 +35,7 @@ def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ..
             password=provider if upstream.password else None,
             role=upstream.role,
             imports=_imports(spec, node_id, family),
+            steering=traffic.steering(spec, node_id, family),
         )
         for family, neighbor in neighbours
         if neighbor is not None

@@ -56,7 +56,8 @@ def sessions_of(plan: Plan) -> dict[Session, Details]:
     for node in plan.nodes:
         for up in node.upstreams:
             session = Session("upstream", node.id, up.name, up.family)
-            end(session, node.id, asdict(up) | {"asn": plan.asn})
+            steering = ", ".join(up.steering.words()) or None
+            end(session, node.id, asdict(up) | {"asn": plan.asn, "steering": steering})
         for inside in node.vpc:
             session = Session("vpc", node.id, inside.name, "ipv4")
             end(session, node.id, asdict(inside) | {"asn": plan.asn})

@@ -15,27 +15,16 @@ from itertools import combinations
 from typing import Any
 
 from mesh.spec import abilities
+from mesh.spec.asns import special
 from mesh.spec.distance import kilometres
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.model import Admin, Host, Node, Prefixes, Region, Service, Tunnels
 from mesh.spec.problems import Problem, shown
 from mesh.spec.providers import PROVIDERS, Provider
+from mesh.spec.steering import check_traffic
 
 Sections = Mapping[str, Any]
 Check = Callable[[Sections], Iterator[Problem]]
-
-# IANA "Special-Purpose AS Numbers" and RFC 6996, RFC 5398, RFC 7300, RFC 7607, RFC 6793.
-SPECIAL_ASNS: tuple[tuple[int, int, str], ...] = (
-    (0, 0, "AS0 is reserved (RFC 7607)"),
-    (23456, 23456, "AS_TRANS stands for 32-bit ASNs (RFC 6793)"),
-    (64496, 64511, "this ASN is for documentation (RFC 5398)"),
-    (64512, 65534, "this ASN is private (RFC 6996)"),
-    (65535, 65535, "this ASN is reserved (RFC 7300)"),
-    (65536, 65551, "this ASN is for documentation (RFC 5398)"),
-    (65552, 131071, "this ASN is reserved by IANA"),
-    (4200000000, 4294967294, "this ASN is private (RFC 6996)"),
-    (4294967295, 4294967295, "this ASN is reserved (RFC 7300)"),
-)
 
 LONGEST4, LONGEST6 = 24, 48
 """The longest prefixes that the Internet takes (and Vultr accepts)."""
@@ -61,11 +50,9 @@ def check_asn(sections: Sections) -> Iterator[Problem]:
     asn = sections.get("asn")
     if asn is None:
         return
-    for low, high, reason in SPECIAL_ASNS:
-        if low <= asn <= high:
-            yield Problem(
-                "mesh:asn", str(asn), reason, "give the ASN that your RIR assigned to you"
-            )
+    reason = special(asn)
+    if reason is not None:
+        yield Problem("mesh:asn", str(asn), reason, "give the ASN that your RIR assigned to you")
 
 
 def check_prefixes(sections: Sections) -> Iterator[Problem]:
@@ -627,5 +614,6 @@ CHECKS: tuple[Check, ...] = (
     check_hosts,
     check_roles,
     check_services,
+    check_traffic,
 )
 """Every check, in the order in which a person would read the stack file."""

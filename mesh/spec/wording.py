@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh.spec.problems import Problem, shown
+from mesh.spec.traffic import Rule, ToAs, options
 from mesh.spec.types import Refused
 
 ASN = (
@@ -27,6 +28,8 @@ NUMERIC = (
 FORM = "string_pattern_mismatch"
 LONG = "string_too_long"
 
+UNKNOWN = "extra_forbidden"
+
 OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
     **{("asn", kind): ASN for kind in NUMERIC},
     **{("number", kind): NUMBER for kind in NUMERIC},
@@ -47,6 +50,31 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "write it so, for example vultr-1",
     ),
     ("path", FORM): ("a path begins with / and has no space in it", "write it as /health"),
+    ("rule", UNKNOWN): (
+        "a rule has no option of that name",
+        f"use one of {', '.join(options(Rule))}",
+    ),
+    ("toAs", UNKNOWN): (
+        "there is no such action towards an AS",
+        f"use one of {', '.join(options(ToAs))}",
+    ),
+    ("rule name", FORM): (
+        "a rule's name has small letters, digits and hyphens, a letter first",
+        "write it so, for example keep-new-york-light",
+    ),
+    ("rule name", "missing"): (
+        "every rule has a name, which bird.conf and errors call it by",
+        "add one, for example name: keep-new-york-light",
+    ),
+    ("rule", "model_type"): (
+        "a rule is a map of options",
+        "write it as - name: less-here, with its options below",
+    ),
+    ("rule", "tuple_type"): (
+        "this is not a list",
+        "begin each rule with a hyphen: - name: less-here",
+    ),
+    ("target", "greater_than_equal"): ("AS0 is reserved (RFC 7607)", "give the AS that is meant"),
     ("service", FORM): (
         "a service's name has small letters, digits and hyphens, a letter first",
         "write it so, for example web",
@@ -112,6 +140,8 @@ def _what(key: str, path: tuple[str, ...]) -> str:
         return "asn"
     if path[-1:] == ("path",):
         return "path"
+    if key == "traffic":
+        return _of_a_rule(path)
     if len(path) == 1:
         return {"nodes": "node", "regions": "region", "services": "service"}.get(key, "")
     if key == "regions" and path[1:2] == ("slots",):
@@ -119,3 +149,10 @@ def _what(key: str, path: tuple[str, ...]) -> str:
     if key == "nodes" and path[1:2] == ("number",):
         return "number"
     return ""
+
+
+def _of_a_rule(path: tuple[str, ...]) -> str:
+    """The same within a rule of ``mesh:traffic``."""
+    if path[1:2] == ("toAs",):
+        return "target" if path[-1] == "asn" else "toAs"
+    return "rule name" if path[-1:] == ("name",) else "rule"

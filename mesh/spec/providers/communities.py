@@ -57,11 +57,24 @@ class Communities:
         rest = {"export: false": self.withhold_from, "export: true": self.export_to}
         return times | rest | {"zeroMed: true": self.zero_med_to}
 
+    def claims(self, community: Community) -> bool:
+        """Whether a community begins as this provider's actions do."""
+        if len(community) == 3:
+            return community[0] == self.asn
+        return community[0] in {self.asn, *(one.standard for one in self.towards().values())}
+
+    def knows(self, community: Community) -> bool:
+        """Whether it is an action that the provider documents, in either form."""
+        forms = {form for one in self.towards().values() for form in ((one.standard,), one.large)}
+        return community[:-1] in forms or self.option(community) is not None
+
     def option(self, community: Community) -> str | None:
-        """How a rule asks for what a community stands for; None where no option does."""
+        """How a rule asks for a community, where one does; None where it has to be written raw, as
+        the large form for a 16-bit ASN (which Vultr's page asks for at route servers)."""
+        asn = community[-1]
         for option, action in self.towards().items():
-            if community in ((action.standard, community[-1]), (*action.large, community[-1])):
-                return f"toAs: [{{asn: {community[-1]}, {option}}}]"
+            if action.of(asn) == community:
+                return f"toAs: [{{asn: {asn}, {option}}}]"
         if community in self.prepend:
             return f"prepend: {self.prepend.index(community) + 1}"
         if community == self.zero_med:

@@ -1,0 +1,81 @@
+"""What the rules of ``mesh:traffic`` come to on one session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh.plan.model import Community, Family, Steering, Tag
+from mesh.spec import Spec
+from mesh.spec.providers import Communities
+from mesh.spec.steering import Edge, edges, holds, written
+from mesh.spec.traffic import Rule
+
+SCOPES = {
+    "noIxp": "to nobody at exchanges",
+    "routeServersOnly": "to route servers of exchanges only",
+    "ixpOnly": "to exchanges only",
+    "providerOnly": "to nobody outside",
+}
+"""What a scope means, as it is told."""
+
+
+def steering(spec: Spec, node_id: str, family: Family) -> Steering:
+    """All that holds for a session, in the order of the stack file.
+
+    The spec has been checked: no two rules differ here, and the upstream does all of it.
+    """
+    every = edges(spec.nodes, spec.prefixes)
+    edge = next((each for each in every if (each.node, each.family) == (node_id, family)), None)
+    if edge is None:
+        return Steering()
+    rules = [rule for rule in spec.traffic if holds(rule, edge)]
+    tags: dict[Community, Tag] = {}
+    for rule in rules:
+        for community, meaning in _asked(rule, edge):
+            tags.setdefault(community, Tag(community, meaning, rule.name))
+    return Steering(
+        rules=tuple(rule.name for rule in rules),
+        prepend=_in_path(rules, edge),
+        med=next((rule.med for rule in rules if rule.med is not None), None),
+        tags=tuple(tags.values()),
+        local_preference=next(
+            (rule.local_preference for rule in rules if rule.local_preference is not None), None
+        ),
+    )
+
+
+def _in_path(rules: list[Rule], edge: Edge) -> int:
+    """How many times more our own ASN stands in the path: where the provider has no community that
+    makes it prepend its own, which every neighbour of its sees."""
+    if edge.communities is not None:
+        return 0
+    return next((rule.prepend for rule in rules if rule.prepend is not None), 0)
+
+
+def _asked(rule: Rule, edge: Edge) -> Iterator[tuple[Community, str]]:
+    """The communities of a rule, with what each of them asks for."""
+    if edge.communities is not None:
+        yield from _actions(rule, edge.communities)
+    for community in rule.communities:
+        yield community, written(community)
+
+
+def _actions(rule: Rule, actions: Communities) -> Iterator[tuple[Community, str]]:
+    owner = f"AS{actions.asn}"
+    if rule.prepend is not None:
+        yield actions.prepend[rule.prepend - 1], f"{owner} prepended {rule.prepend}x to all"
+    if rule.scope is not None:
+        for community in actions.scopes[rule.scope]:
+            yield community, SCOPES[rule.scope]
+    if rule.zero_med:
+        yield actions.zero_med, "MED 0 to all"
+    for to in sorted(rule.to_as, key=lambda each: each.asn):
+        whom = f"to AS{to.asn}"
+        if to.prepend is not None:
+            community = actions.prepend_to[to.prepend - 1].of(to.asn)
+            yield community, f"{owner} prepended {to.prepend}x {whom}"
+        if to.export is not None:
+            action = actions.export_to if to.export else actions.withhold_from
+            yield action.of(to.asn), f"not {whom}" if not to.export else f"{whom} all the same"
+        if to.zero_med:
+            yield actions.zero_med_to.of(to.asn), f"MED 0 {whom}"

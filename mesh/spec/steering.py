@@ -1,0 +1,405 @@
+"""Which upstream sessions a rule of ``mesh:traffic`` holds for, and whether it can be obeyed there.
+
+Everything is judged before anything changes: a community that an upstream does not understand is
+passed over in silence out there, and the traffic stays where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal
+
+from mesh.spec import abilities
+from mesh.spec.asns import special
+from mesh.spec.ids import split_id
+from mesh.spec.model import Node, Prefixes
+from mesh.spec.problems import Problem
+from mesh.spec.providers import PROVIDERS, Communities, Community, Scope, Upstream
+from mesh.spec.traffic import WHERE, Rule, ToAs, options
+
+Sections = Mapping[str, Any]
+Family = Literal["ipv4", "ipv6"]
+WORD: dict[Family, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
+
+MOST_IN_PATH = 5
+"""More of our own ASN in the path moves no traffic that five do not move (most paths are shorter
+than that), and the longer the true path is, the sooner a leak or a forged one wins over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A session that can be steered: a node's with its upstream, of one family, which announces
+    ``prefix``. ``communities`` are the upstream's actions, where they are known."""
+
+    node: str
+    family: Family
+    prefix: IPv4Network | IPv6Network
+    upstream: Upstream
+    communities: Communities | None
+
+    def __str__(self) -> str:
+        return f"{self.node} {WORD[self.family]}"
+
+
+def edges(nodes: Mapping[str, Node], prefixes: Prefixes) -> tuple[Edge, ...]:
+    """Every session with an upstream, by node and family."""
+    found: list[Edge] = []
+    for node_id, node in sorted(nodes.items()):
+        upstream = abilities.upstream(node_id, node)
+        if upstream is None:
+            continue
+        actions = abilities.communities(node_id, node)
+        if upstream.ipv4 is not None:
+            found.append(Edge(node_id, "ipv4", prefixes.ipv4, upstream, actions))
+        if upstream.ipv6 is not None and node.ipv6 and prefixes.ipv6 is not None:
+            found.append(Edge(node_id, "ipv6", prefixes.ipv6, upstream, actions))
+    return tuple(found)
+
+
+def holds(rule: Rule, edge: Edge) -> bool:
+    """Whether a rule is for a session."""
+    return (
+        (rule.nodes is None or edge.node in rule.nodes)
+        and (rule.regions is None or split_id(edge.node)[0] in rule.regions)
+        and (rule.prefix is None or rule.prefix == edge.prefix)
+    )
+
+
+def check_traffic(sections: Sections) -> Iterator[Problem]:
+    """Every rule names what exists, asks for what its upstreams do, and contradicts no other."""
+    rules: tuple[Rule, ...] = sections.get("traffic") or ()
+    nodes: Mapping[str, Node] | None = sections.get("nodes")
+    prefixes: Prefixes | None = sections.get("prefixes")
+    if not rules or nodes is None or prefixes is None:
+        return
+    every = edges(nodes, prefixes)
+    names = [rule.name for rule in rules]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem(f"mesh:traffic.{name}", name, "two rules have this name", "give each its own")
+    for rule in rules:
+        here = [edge for edge in every if holds(rule, edge)]
+        yield from _check_where(rule, every, nodes, sections.get("regions"))
+        yield from _check_asked(rule, sections.get("asn"))
+        yield from dict.fromkeys(_check_able(rule, here))
+        yield from _check_preference(rule, here, sections)
+    yield from _check_conflicts(rules, every)
+    yield from dict.fromkeys(_check_effect(rules, every))
+    yield from _check_reach(rules, every)
+
+
+def _key(rule: Rule, *parts: object) -> str:
+    return ".".join(["mesh:traffic", rule.name, *map(str, parts)])
+
+
+# --- Where a rule holds ----------------------------------------------------------------------
+
+
+def _check_where(
+    rule: Rule, every: Sequence[Edge], nodes: Mapping[str, Node], regions: Mapping[str, Any] | None
+) -> Iterator[Problem]:
+    able = sorted({edge.node for edge in every})
+    those = f"name one of {', '.join(able)}"
+    if rule.nodes is not None and rule.regions is not None:
+        yield Problem(
+            _key(rule, "regions"), ", ".join(rule.regions), "the rule names nodes as well",
+            "name either nodes or regions",
+        )  # fmt: skip
+    for name in rule.nodes or ():
+        if name not in nodes:
+            yield Problem(_key(rule, "nodes"), name, "there is no such node", those)
+        elif name not in able:
+            yield Problem(
+                _key(rule, "nodes"), name,
+                "it has no upstream that hears us, so there is nothing to steer", those,
+            )  # fmt: skip
+    with_edges = {split_id(name)[0] for name in able}
+    for name in rule.regions or ():
+        if regions is not None and name not in regions:
+            yield Problem(
+                _key(rule, "regions"), name, "there is no such region",
+                f"name one of {', '.join(sorted(with_edges))}",
+            )  # fmt: skip
+        elif name not in with_edges:
+            yield Problem(
+                _key(rule, "regions"), name, "no node there has an upstream",
+                f"name one of {', '.join(sorted(with_edges))}",
+            )  # fmt: skip
+    yield from _check_prefix(rule, every)
+
+
+def _check_prefix(rule: Rule, every: Sequence[Edge]) -> Iterator[Problem]:
+    if rule.prefix is None:
+        return
+    aggregates = sorted({str(edge.prefix) for edge in every})
+    if str(rule.prefix) not in aggregates:
+        yield Problem(
+            _key(rule, "prefix"), str(rule.prefix),
+            "upstreams hear aggregates only, and this is none of them",
+            f"write {' or '.join(aggregates)}",
+        )  # fmt: skip
+        return
+    announcers = {edge.node for edge in every if edge.prefix == rule.prefix}
+    known = {edge.node for edge in every}
+    for name in rule.nodes or ():
+        if name in known and name not in announcers:
+            yield Problem(
+                _key(rule, "prefix"), str(rule.prefix), f"{name} has no session of that family",
+                "remove the node from this rule",
+            )  # fmt: skip
+
+
+# --- What a rule asks for --------------------------------------------------------------------
+
+
+def _check_asked(rule: Rule, own: int | None) -> Iterator[Problem]:
+    asks = [name for name in options(Rule) if name not in WHERE]
+    if not any([rule.prepend, rule.scope, rule.zero_med, rule.to_as, rule.communities]) and (
+        rule.med is None and rule.local_preference is None
+    ):
+        yield Problem(_key(rule), rule.name, "it asks for nothing", f"add one of {', '.join(asks)}")
+    for to in rule.to_as:
+        key = _key(rule, "toAs", to.asn)
+        reason = special(to.asn)
+        if to.asn == own:
+            reason = "it is this network's own ASN"
+        if reason is not None:
+            yield Problem(
+                f"{key}.asn", str(to.asn), reason, "give the ASN of a neighbour of the provider"
+            )
+        if to.prepend is None and to.export is None and not to.zero_med:
+            yield Problem(
+                key, str(to.asn), "nothing is asked towards this AS",
+                "add one of prepend, export, zeroMed",
+            )  # fmt: skip
+
+
+def _check_able(rule: Rule, here: Iterable[Edge]) -> Iterator[Problem]:
+    """Each session's upstream can do what the rule asks."""
+    for edge in here:
+        if edge.communities is None:
+            yield from _check_plain(rule, edge.upstream.peer_asn)
+        else:
+            yield from _check_actions(rule, edge.communities)
+        for raw in rule.communities:
+            yield from _check_raw(_key(rule, "communities"), raw, edge)
+
+
+def _check_plain(rule: Rule, peer: int) -> Iterator[Problem]:
+    """What can be asked of an upstream whose communities nobody has written down here."""
+    asked: list[tuple[str, str]] = []
+    if rule.scope not in (None, "all"):
+        asked.append(("scope", str(rule.scope)))
+    if rule.zero_med:
+        asked.append(("zeroMed", "true"))
+    if rule.to_as:
+        asked.append(("toAs", ", ".join(f"AS{to.asn}" for to in rule.to_as)))
+    for option, value in asked:
+        yield Problem(
+            _key(rule, option), value,
+            f"by which community AS{peer} does this is not known here",
+            "name in nodes those whose provider does it, and give this one a rule with the "
+            "communities that its provider documents",
+        )  # fmt: skip
+    if rule.prepend is not None and rule.prepend > MOST_IN_PATH:
+        yield Problem(
+            _key(rule, "prepend"), str(rule.prepend),
+            f"our own ASN more than {MOST_IN_PATH} times more in the path moves no more traffic, "
+            "and makes it easy to win over us by a leak",
+            f"prepend {MOST_IN_PATH} times at most, or withdraw there",
+        )  # fmt: skip
+
+
+def _check_actions(rule: Rule, actions: Communities) -> Iterator[Problem]:
+    most = [(_key(rule, "prepend"), rule.prepend, len(actions.prepend))]
+    most += [
+        (_key(rule, "toAs", to.asn, "prepend"), to.prepend, len(actions.prepend_to))
+        for to in rule.to_as
+    ]
+    for key, times, limit in most:
+        if times is not None and times > limit:
+            yield Problem(
+                key, str(times), f"AS{actions.asn} prepends {limit} times at most",
+                f"give 1 to {limit}",
+            )  # fmt: skip
+    for to in rule.to_as:
+        if to.asn == actions.asn:
+            yield Problem(
+                _key(rule, "toAs", to.asn, "asn"), str(to.asn),
+                "it is the provider itself, which hears the aggregate from us",
+                "give the ASN of one of its neighbours",
+            )  # fmt: skip
+
+
+def _check_raw(key: str, raw: Community, edge: Edge) -> Iterator[Problem]:
+    """A community that is sent as it is means nothing else to the session's upstream."""
+    text, own = written(raw), edge.communities
+    if own is not None and raw == own.blackhole:
+        yield Problem(
+            key, text, f"AS{own.asn} would throw away all that is sent to the whole aggregate",
+            "for one address under attack, `mesh blackhole add`",
+        )  # fmt: skip
+    elif own is not None and (option := own.option(raw)) is not None:
+        yield Problem(
+            key, text, "an option says the same, and is checked", f"write {option} instead"
+        )
+    elif own is not None and own.claims(raw) and not own.knows(raw):
+        yield Problem(
+            key, text, f"AS{own.asn} documents no such action",
+            f"write what its page on communities says, or an option: {', '.join(_ACTIONS)}",
+        )  # fmt: skip
+    for name, provider in PROVIDERS.items():
+        other = provider.communities
+        if other is None or other is own or not other.claims(raw):
+            continue
+        if raw[0] == other.asn:
+            yield Problem(
+                key, text,
+                f"it is for AS{other.asn} ({name}), and this rule holds for {edge.node}, whose "
+                f"upstream is AS{edge.upstream.peer_asn}",
+                f"name nodes at {name} in nodes, or write what AS{edge.upstream.peer_asn} "
+                "documents",
+            )  # fmt: skip
+        elif own is None:
+            yield Problem(
+                key, text,
+                f"communities of {raw[0]} are {name}'s actions; what AS{edge.upstream.peer_asn} "
+                "does by them is not known here",
+                f"make sure that AS{edge.upstream.peer_asn} documents it", severity="warning",
+            )  # fmt: skip
+
+
+_ACTIONS = ("prepend", "scope", "zeroMed", "toAs")
+
+
+def written(community: Community) -> str:
+    """A community as people write it."""
+    return ":".join(map(str, community))
+
+
+def _check_preference(rule: Rule, here: Sequence[Edge], sections: Sections) -> Iterator[Problem]:
+    routing, nodes = sections.get("routing"), sections["nodes"]
+    if rule.local_preference is None or routing is None or not here:
+        return
+    if all((nodes[edge.node].take or routing.take) == "none" for edge in here):
+        yield Problem(
+            _key(rule, "localPreference"), str(rule.local_preference),
+            "nothing is imported there, so nothing is preferred",
+            "set mesh:routing.import to default or full, or remove it", severity="warning",
+        )  # fmt: skip
+
+
+# --- What rules ask for together -------------------------------------------------------------
+
+
+def _settings(rule: Rule) -> Iterator[tuple[str, Any]]:
+    """The options of a rule that can have one value only on a session."""
+    yield from (
+        (option, value)
+        for option, value in (
+            ("prepend", rule.prepend),
+            ("scope", rule.scope),
+            ("med", rule.med),
+            ("localPreference", rule.local_preference),
+        )
+        if value is not None
+    )
+    for to in rule.to_as:
+        if to.prepend is not None:
+            yield f"toAs.{to.asn}.prepend", to.prepend
+        if to.export is not None:
+            yield f"toAs.{to.asn}.export", to.export
+
+
+def _check_conflicts(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Problem]:
+    """No two rules give one option two values on one session."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for edge in every:
+        first: dict[str, tuple[Rule, Any]] = {}
+        for rule in (rule for rule in rules if holds(rule, edge)):
+            for option, value in _settings(rule):
+                before, said = first.setdefault(option, (rule, value))
+                if said != value:
+                    what = (_key(rule, option), _said(value), before.name, _said(said))
+                    found.setdefault(what, []).append(str(edge))
+    for (key, value, name, said), sessions in found.items():
+        yield Problem(
+            key, value, f"{name} says {said}, and both hold for {', '.join(sessions)}",
+            "let one rule say it, or name in each the nodes or the prefix that it is for",
+        )  # fmt: skip
+
+
+def _said(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_effect(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Problem]:
+    """What is asked towards somebody is asked of an announcement that reaches them."""
+    for edge in every:
+        actions = edge.communities
+        if actions is None:
+            continue
+        here = [rule for rule in rules if holds(rule, edge)]
+        scope: Scope = next((rule.scope for rule in here if rule.scope is not None), "all")
+        told = {to.asn: to.export for rule in here for to in rule.to_as if to.export is not None}
+        for rule in here:
+            for to in rule.to_as:
+                yield from _check_told(_key(rule, "toAs", to.asn), to, told, scope, actions)
+            if scope == "providerOnly" and True not in told.values():
+                asked = [("prepend", rule.prepend), ("zeroMed", rule.zero_med)]
+                for option, value in asked:
+                    if value:
+                        yield Problem(
+                            _key(rule, option), _said(value),
+                            f"with scope: providerOnly AS{actions.asn} tells nobody",
+                            "remove one of the two",
+                        )  # fmt: skip
+
+
+def _check_told(
+    key: str, to: ToAs, told: Mapping[int, bool], scope: Scope, actions: Communities
+) -> Iterator[Problem]:
+    asked = [("prepend", to.prepend), ("zeroMed", to.zero_med)]
+    for option, value in asked:
+        if value and told.get(to.asn) is False:
+            yield Problem(
+                f"{key}.{option}", _said(value),
+                f"AS{to.asn} is not told at all (export: false)", "remove one of the two",
+            )  # fmt: skip
+        elif value and scope == "providerOnly" and to.asn not in told:
+            yield Problem(
+                f"{key}.{option}", _said(value),
+                f"with scope: providerOnly AS{actions.asn} does not tell AS{to.asn}",
+                "add export: true beside it, or remove it",
+            )  # fmt: skip
+    if to.export and not actions.restrains(scope):
+        yield Problem(
+            f"{key}.export", "true",
+            f"AS{actions.asn} tells everybody, unless a scope forbids it"
+            if scope == "all"
+            else f"export: true lifts no scope: {scope}",
+            "remove it, or add scope: providerOnly, ixpOnly or routeServersOnly",
+        )  # fmt: skip
+
+
+def _check_reach(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Problem]:
+    """Somebody tells the Internet of every aggregate."""
+    for prefix in dict.fromkeys(edge.prefix for edge in every):
+        announcing = [edge for edge in every if edge.prefix == prefix]
+        if all(_kept_inside(rules, edge) for edge in announcing):
+            yield Problem(
+                "mesh:traffic", "scope: providerOnly",
+                f"no edge lets its provider tell others of {prefix}, so the Internet would not "
+                "reach it", "leave an edge out of it", severity="warning",
+            )  # fmt: skip
+
+
+def _kept_inside(rules: Sequence[Rule], edge: Edge) -> bool:
+    here = [rule for rule in rules if holds(rule, edge)]
+    lifted = any(to.export for rule in here for to in rule.to_as)
+    return (
+        edge.communities is not None
+        and not lifted
+        and any(rule.scope == "providerOnly" for rule in here)
+    )
