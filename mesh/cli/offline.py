@@ -12,6 +12,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from mesh.cli import roa as rpki
 from mesh.cli.tables import WIDE, table
@@ -61,7 +62,6 @@ def check(
         if roa is not None:
             judged = rpki.judged(loaded.spec, roa)
             problems = (*problems, *judged.problems)
-            valid = all(problem.severity != "error" for problem in judged.problems)
     except SpecError as error:
         problems, valid = error.problems, False
     if as_json:
@@ -74,11 +74,11 @@ def check(
     else:
         _print_problems(problems)
         console = Console(highlight=False)
-        if judged is not None:
-            rpki.show(judged, console)
         verdict = "[green]valid[/]" if valid else "[red]not valid[/]"
         console.print(f"Pulumi.{escape(stack)}.yaml: {verdict}")
-    if not valid:
+        if judged is not None:
+            rpki.show(judged, console)
+    if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(INVALID)
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from mesh import preview as previews
-from mesh.cli.offline import WIDE
 from mesh.cli.stacks import EngineFailed, Stack, chosen
+from mesh.cli.tables import WIDE
 from mesh.cli.working_copy import STACK
 from mesh.preview.foreign import lines
 from mesh.preview.kinds import Kind

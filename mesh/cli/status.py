@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mesh.cli.environment import checkout, environment
-from mesh.cli.offline import WIDE
 from mesh.cli.stacks import no_engine
+from mesh.cli.tables import WIDE
 from mesh.cli.working_copy import STACK
 from mesh.publish.namespace import NoWayIn
 from mesh.publish.order import Fleet, load_fleet

@@ -11,9 +11,11 @@ from pulumi.runtime import config as engine
 from mesh import plan as planning
 from mesh.infra import providers
 from mesh.infra.providers import Setting
+from mesh.roa import judge
 from mesh.spec import (
     PASSWORD_PREFIX,
     SSH_PREFIX,
+    Problem,
     SpecError,
     for_preview,
     from_engine,
@@ -38,7 +40,7 @@ def configured(root: Path, bundle: str) -> Setting:
         passwords = _secrets(PASSWORD_PREFIX, needed_passwords(spec))
         ssh_keys = _secrets(SSH_PREFIX, needed_ssh_keys(spec))
         setting = Setting(spec, planning.make(spec), passwords, ssh_keys, bundle)
-        problems = tuple(providers.problems(setting))
+        problems = (*providers.problems(setting), *_unproven(setting, root))
         if any(problem.severity != "warning" for problem in problems):
             raise SpecError(problems)
     except SpecError as error:
@@ -47,6 +49,15 @@ def configured(root: Path, bundle: str) -> Setting:
     for problem in (*loaded.problems, *problems):
         pulumi.log.warn(str(problem))
     return setting
+
+
+def _unproven(setting: Setting, root: Path) -> tuple[Problem, ...]:
+    """What is not Valid by the VRPs that the stack demands it by (``mesh:rpki.demand``); asked at
+    every run, for a ROA may expire while nothing here changes."""
+    demand = setting.spec.rpki.demand
+    if demand is None:
+        return ()
+    return judge(setting.plan, demand, root, f"{NAMESPACE}:rpki.demand", demanded=True).problems
 
 
 def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:

@@ -1,0 +1,87 @@
+"""``mesh check --roa``: what validators make of the aggregates, and what registries should hold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from mesh.cli.tables import WIDE, table
+from mesh.plan import make
+from mesh.roa import Judgement, State, Vrp, judge, objects
+from mesh.spec import Problem, Spec
+from mesh.spec.problems import shown
+from mesh.spec.types import Refused
+from mesh.spec.vrps import vrp_source
+
+OPTION = "--roa"
+COLOURS = {State.VALID: "green", State.NOT_FOUND: "yellow", State.INVALID: "red"}
+
+
+def judged(spec: Spec, source: str) -> Judgement:
+    """A stack's aggregates by the VRPs of a source, of which a relative file lies where we are.
+
+    NotFound is an error where the stack demands Valid ones: its preview would stop.
+    """
+    try:
+        named = vrp_source(source)
+    except Refused as error:
+        return Judgement((), 0, (Problem(OPTION, shown(source), str(error), error.cure),))
+    return judge(make(spec), named, Path(), OPTION, spec.rpki.demand is not None)
+
+
+def as_json(found: Judgement) -> dict[str, Any]:
+    """What a machine is told beside the problems."""
+    said = [finding.announcement for finding in found.findings]
+    errors = any(problem.severity == "error" for problem in found.problems)
+    return {
+        "valid": not errors,
+        "vrps": found.seen,
+        "aggregates": [
+            {
+                "prefix": str(finding.announcement.prefix),
+                "origin": finding.announcement.origin,
+                "state": finding.verdict.state,
+                "reason": finding.verdict.reason,
+                "why": finding.why,
+                "cure": finding.cure,
+                "covering": [_vrp(each) for each in finding.verdict.covering],
+                "notes": list(finding.notes),
+            }
+            for finding in found.findings
+        ],
+        "objects": asdict(objects(said)),
+    }
+
+
+def _vrp(vrp: Vrp) -> dict[str, Any]:
+    return {"prefix": str(vrp.prefix), "maxLength": vrp.max_length, "asn": vrp.asn}
+
+
+def show(found: Judgement, console: Console) -> None:
+    """Print it; nothing where no list was read, which has been said."""
+    if not found.findings:
+        return
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(f"\nby {found.seen} VRPs:")
+    verdicts = table("aggregate", "origin", "RPKI", "why")
+    for finding in found.findings:
+        state = finding.verdict.state
+        verdicts.add_row(
+            str(finding.announcement.prefix),
+            f"AS{finding.announcement.origin}",
+            f"[{COLOURS[state]}]{state}[/]",
+            escape(finding.why),
+        )
+    console.print(verdicts)
+    for note in (note for finding in found.findings for note in finding.notes):
+        console.print(f"note: {escape(note)}", soft_wrap=True)
+    wanted = objects([finding.announcement for finding in found.findings])
+    console.print("\nWhat registries should hold: at the RIR, a ROA each")
+    console.print("\n".join(wanted.roas))
+    console.print("and at an IRR, which nobody has looked at here, with your mnt-by and source")
+    console.print("\n\n".join(wanted.irr))

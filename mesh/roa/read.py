@@ -1,0 +1,66 @@
+"""From a source to the VRPs that concern a plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.plan import Network
+from mesh.roa.listed import take_list
+from mesh.roa.selection import Selection
+from mesh.roa.unread import Unread
+from mesh.roa.validity import Vrp
+from mesh.spec.vrps import VrpFile, VrpServer, VrpSource, VrpUrl
+
+LARGEST = 256 << 20
+"""Bytes of a list: the whole RPKI's was about 60 MB of JSON in 2025."""
+
+
+@dataclass(frozen=True, slots=True)
+class VrpList:
+    """What a source held: ``vrps`` that cover one of the prefixes asked for or lie in it, how many
+    it held in all, and how many of ours had expired and are left out."""
+
+    vrps: frozenset[Vrp]
+    seen: int
+    expired: int
+
+
+def read(source: VrpSource, prefixes: Sequence[Network], root: Path) -> VrpList:
+    """Read a source; Unread where that fails, or where it holds nothing.
+
+    A relative file lies in ``root``. Nothing is kept of what does not concern ``prefixes``.
+    """
+    selection = Selection(prefixes, time.time())
+    match source:
+        case VrpFile(path):
+            take_list(_content(root / path.expanduser()), selection)
+        case VrpUrl(url):
+            from mesh.roa.web import fetch  # an HTTP client takes its time to be imported
+
+            take_list(fetch(url, LARGEST), selection)
+        case VrpServer():
+            from mesh.roa.rtr import ask
+
+            ask(source, selection)
+    if not selection.seen:
+        # By an empty list all the world is NotFound, which says nothing of ours.
+        raise Unread(
+            "it holds no VRP at all", "look whether the validator has finished its first run"
+        )
+    return VrpList(frozenset(selection.kept), selection.seen, selection.expired)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise Unread(
+            f"{path} cannot be read ({error.strerror})", "name a list of VRPs that can be read"
+        ) from None
+    if len(content) > LARGEST:
+        raise Unread(f"it is larger than {LARGEST >> 20} MB", "name a list of VRPs")
+    return content

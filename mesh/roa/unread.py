@@ -1,0 +1,11 @@
+"""Why a list of VRPs could not be read."""
+
+from __future__ import annotations
+
+
+class Unread(Exception):
+    """A source gave no list that can be judged by; ``cure`` is what to do about it."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(reason)
+        self.cure = cure
