@@ -1,18 +1,21 @@
 """The agent: joins, follows the operator's word, keeps the node as it says, and reports.
 
 Threads: one that applies (this one), two per registry (:mod:`line`), one for the announcement and
-one per check (:mod:`presence`), one for the watchdog. They meet in a queue of verified manifests.
+one per check (:mod:`presence`), one for blackholes, one for the watchdog. They meet in a queue of
+verified manifests.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from mesh.agent import facts as own_facts
 from mesh.agent import log, places
 from mesh.agent.apply import Applier, NotApplied
 from mesh.agent.bird import Bird, BirdError
+from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
@@ -35,6 +38,7 @@ from mesh.discovery.client import Client, Unreachable
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import Health, JoinRequest, Part, Report
 from mesh.trust.encoding import Malformed, parse
+from mesh.trust.orders import BLACKHOLE, DRAIN, Kind
 from mesh.trust.requests import Signer
 from mesh.trust.sealing import NotForUs, unseal
 from mesh.trust.signing import Purpose, Signed
@@ -57,6 +61,7 @@ class Agent:
         self._state = State(host, seed.operator)
         self._bird = Bird(host.path(places.BIRD_SOCKET))
         self._presence = Presence(host, self._bird, self._health_changed)
+        self._blackholes = Blackholes(host, self._bird, self._health_changed)
         self._renewal = Renewal(host, manager, seed)
         self._applier = Applier(host, manager, self._bird, self._reachable)
         self.stop = threading.Event()
@@ -83,6 +88,7 @@ class Agent:
         # None before the first generation, and a shorter one from a bundle before draining.
         if self._host.read(places.ANNOUNCE) != word:
             self._host.write(places.ANNOUNCE, word, 0o644)
+        self._blackholes.prepare()
         if self._applier.recover():
             log.warning("recovered", reason="an earlier change was cut short and has been undone")
         self._resume()
@@ -90,6 +96,7 @@ class Agent:
             self._connect(url)
         for name, work in (
             ("presence", lambda: self._presence.run(self.stop)),
+            ("blackholes", lambda: self._blackholes.run(self.stop)),
             ("health", self._report_health),
         ):
             threading.Thread(target=work, name=name, daemon=True).start()
@@ -104,7 +111,7 @@ class Agent:
             for entry in highest.manifest.registries:
                 self._connect(entry.url)
         # First of all: what a drained node has let go of, it does not take up again.
-        self._obey_order()
+        self._obey_orders()
         if applied is not None:
             self._watch()
         if highest is None:
@@ -128,34 +135,37 @@ class Agent:
             try:
                 if self._state.accept(known):
                     log.info("manifest", generation=known.number, url=url)
-                    # An order that came before we knew which network is ours.
-                    self._obey_order()
+                    # Orders that came before we knew which network is ours.
+                    self._obey_orders()
                     self._news.set()
             except Rejected as error:
                 log.warning("manifest-refused", url=url, reason=error)
         return known.number
 
-    def _offer_order(self, envelope: Signed, url: str) -> int | None:
-        """A drain order from a registry, obeyed at once: it waits for no generation."""
+    def _offer_order(self, kind: Kind[Any], envelope: Signed, url: str) -> int | None:
+        """An order from a registry, obeyed at once: it waits for no generation."""
         try:
-            ordered = verified_order(self._seed.operator, envelope)
+            ordered = verified_order(self._seed.operator, kind, envelope)
         except Rejected as error:
-            log.warning("drain-order-refused", url=url, reason=error)
+            log.warning(f"{kind.key}-order-refused", url=url, reason=error)
             return None
         with self._lock:
             try:
                 if self._state.accept_order(ordered):
-                    log.info("drain-order", number=ordered.number, url=url)
-                    self._obey_order()
+                    log.info(f"{kind.key}-order", number=ordered.number, url=url)
+                    self._obey_orders()
             except Rejected as error:
-                log.warning("drain-order-refused", url=url, reason=error)
+                log.warning(f"{kind.key}-order-refused", url=url, reason=error)
         self._health_changed()
         return ordered.number
 
-    def _obey_order(self) -> None:
-        order = self._state.obeyed_order()
-        if order is not None:
-            self._presence.drain(self._seed.node in order.nodes)
+    def _obey_orders(self) -> None:
+        drain = self._state.obeyed_order(DRAIN)
+        if drain is not None:
+            self._presence.drain(self._seed.node in drain.nodes)
+        blackhole = self._state.obeyed_order(BLACKHOLE)
+        if blackhole is not None:
+            self._blackholes.obey(blackhole)
 
     def _follow(self) -> None:
         """Brings the highest manifest into force, again and again until it is or a higher one
@@ -230,7 +240,9 @@ class Agent:
         if content is None:
             return
         try:
-            self._presence.watch(parse(Config, content))
+            config = parse(Config, content)
+            self._blackholes.watch(config)
+            self._presence.watch(config)
         except Malformed as error:
             # Of an earlier version. What is bound stays so until the next generation is applied.
             log.warning("configuration", reason=error)
@@ -287,7 +299,7 @@ class Agent:
         if url not in self._lines:
             ears = Ears(
                 held=lambda: self._state.highest,
-                ordered=lambda: self._state.order(),
+                ordered=lambda kind: self._state.order(kind),
                 is_member=self._is_member,
                 request=self._request,
                 offer=self._offer,
@@ -377,12 +389,13 @@ class Agent:
             tls_mismatches=self._mismatches(),
             drain=drain,
             drained=drained,
+            blackhole=self._blackholes.obeyed,
         )
 
     def _drain(self) -> tuple[int, bool]:
         """The number of the drain order obeyed last, and whether the node is drained by it. An
         order to drain is obeyed once the node has withdrawn, and not before."""
-        order = self._state.obeyed_order()
+        order = self._state.obeyed_order(DRAIN)
         drained = self._presence.drained
         if order is not None and drained == (self._seed.node in order.nodes):
             self._obeyed = order.number

@@ -1,5 +1,5 @@
-"""A line to one registry: two threads, one that listens for generations and drain orders, and one
-that reports.
+"""A line to one registry: two threads, one that listens for generations and orders, and one that
+reports.
 
 Every registry has its own line, so that one that is gone or lies holds up nothing: whatever comes
 over any line is verified, and the highest valid number counts.
@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from mesh.agent import log
 from mesh.agent.state import Known, Ordered
@@ -19,6 +21,7 @@ from mesh.discovery import paths
 from mesh.discovery.client import Answer, Client, Unreachable
 from mesh.trust.documents import JoinRequest
 from mesh.trust.encoding import Malformed, dump, parse
+from mesh.trust.orders import KINDS, Kind
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Signed
 
@@ -41,11 +44,11 @@ class Ears:
     number of an envelope that the operator signed, None for any other."""
 
     held: Callable[[], Known | None]
-    ordered: Callable[[], Ordered | None]
+    ordered: Callable[[Kind[Any]], Ordered[Any] | None]
     is_member: Callable[[], bool]
     request: Callable[[], JoinRequest | None]
     offer: Callable[[Signed, str], int | None]
-    offer_order: Callable[[Signed, str], int | None]
+    offer_order: Callable[[Kind[Any], Signed, str], int | None]
     certificate: Callable[[str, str | None], None]
 
 
@@ -89,8 +92,8 @@ class Line:
                 self._stop.wait(pause.next())
 
     def _round(self, client: Client, fresh: bool) -> None:
-        """Joins where the registry does not have our request; then waits for a generation or a
-        drain order above those we hold."""
+        """Joins where the registry does not have our request; then waits for a generation or an
+        order above those we hold."""
         member = self._ears.is_member()
         self._join(client, fresh, member)
         held = self._ears.held()
@@ -98,12 +101,12 @@ class Line:
         if fresh and held is not None and self._number(client) < number:
             # It has lost its memory: what the operator signed is handed on.
             client.ask("PUT", paths.MANIFEST, dump(held.envelope))
-        drain = self._take_order(client, fresh)
+        orders = "".join(f"&{k.key}={self._take_order(client, k, fresh)}" for k in KINDS)
         settled = time.monotonic() - self._connected > SETTLING
         wait = MEMBER_WAIT if member and self._sent is not None and settled else JOINING_WAIT
         answer = client.ask(
             "GET",
-            f"{paths.MANIFEST}?after={number}&wait={wait:g}&drain={drain}",
+            f"{paths.MANIFEST}?after={number}&wait={wait:g}{orders}",
             timeout=wait + 10,
             limit=paths.MAX_MANIFEST,
         )
@@ -118,28 +121,28 @@ class Line:
         answer = client.ask("GET", paths.MANIFEST, limit=paths.MAX_MANIFEST)
         return (self._offer(answer, self._ears.offer) or 0) if answer.status == 200 else 0
 
-    def _take_order(self, client: Client, fresh: bool) -> int:
-        """Takes the drain order where there is news, hands ours on where the registry has lost
+    def _take_order(self, client: Client, kind: Kind[Any], fresh: bool) -> int:
+        """Takes the order of a kind where there is news, hands ours on where the registry has lost
         it; the number of the one that we hold then. A registry of an earlier version knows of
         none, and that keeps us from nothing."""
-        number = self._ordered()
-        after = 0 if fresh else number
-        answer = client.ask("GET", f"{paths.DRAIN}?after={after}", limit=paths.MAX_SMALL)
+        number = self._ordered(kind)
+        after, place = 0 if fresh else number, paths.order(kind.key)
+        answer = client.ask("GET", f"{place}?after={after}", limit=paths.MAX_SMALL)
         theirs = 0
         if answer.status == 200:
-            offered = self._offer(answer, self._ears.offer_order)
+            offered = self._offer(answer, partial(self._ears.offer_order, kind))
             if offered is None:
                 raise Unreachable(f"{self.url}: hands out what our operator did not sign")
             theirs = offered
-        if fresh and theirs < number and (held := self._ears.ordered()) is not None:
-            client.ask("PUT", paths.DRAIN, dump(held.envelope))
-        if theirs > self._ordered():
+        if fresh and theirs < number and (held := self._ears.ordered(kind)) is not None:
+            client.ask("PUT", place, dump(held.envelope))
+        if theirs > self._ordered(kind):
             # One of another network of its operator's. Asked at once again, it would be news again.
-            raise Unreachable(f"{self.url}: hands out a drain order that is not ours")
-        return self._ordered()
+            raise Unreachable(f"{self.url}: hands out a {kind.name} that is not ours")
+        return self._ordered(kind)
 
-    def _ordered(self) -> int:
-        held = self._ears.ordered()
+    def _ordered(self, kind: Kind[Any]) -> int:
+        held = self._ears.ordered(kind)
         return 0 if held is None else held.number
 
     def _offer(self, answer: Answer, offer: Callable[[Signed, str], int | None]) -> int | None:

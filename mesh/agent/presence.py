@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mesh.agent import log, places
+from mesh.agent import blackholes, log, places
 from mesh.agent.bird import Bird, BirdError
 from mesh.agent.checks import KINDS, Healthcheck
 from mesh.agent.config import Check, Config, Service
@@ -375,6 +375,8 @@ def withdraw(host: Host, bird: Bird, config: Config) -> None:
     if lines:
         host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
     host.write(places.ANNOUNCE, Word().file(), 0o644)
+    # Nobody is left to see when an order ends. The firewall sees by itself.
+    blackholes.forget(host)
     bird.configure()
 
 

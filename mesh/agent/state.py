@@ -1,26 +1,28 @@
-"""What the agent keeps on disk: the highest manifest and drain order it has seen, and what is in
-force.
+"""What the agent keeps on disk: the highest manifest and the highest orders it has seen, and what
+is in force.
 
 The highest numbers outlive everything: what is below them is refused even after a reboot.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict
 
 from mesh.agent import places
 from mesh.agent.host import Host
 from mesh.trust import signing
-from mesh.trust.documents import DrainOrder, Manifest, Part
+from mesh.trust.documents import Manifest, Part
 from mesh.trust.encoding import Malformed, dump, parse, sha256
+from mesh.trust.orders import KINDS, Kind, Order
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
 HIGHEST = f"{places.STATE}/highest.json"
 APPLIED = f"{places.STATE}/applied.json"
-DRAIN = f"{places.STATE}/drain.json"
+T = TypeVar("T", bound=Order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,13 @@ class Known:
         return self.manifest.generation
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    """A drain order whose signature has been verified, and the envelope that it came in."""
+@dataclass(frozen=True)
+class Ordered(Generic[T]):
+    """An order whose signature has been verified, its kind, and the envelope that it came in."""
 
+    kind: Kind[T]
     envelope: Signed
-    order: DrainOrder
+    order: T
 
     @property
     def number(self) -> int:
@@ -64,7 +67,7 @@ class Applied:
 
 
 class Rejected(Exception):
-    """A manifest, drain order or part that must not be followed, and why."""
+    """A manifest, order or part that must not be followed, and why."""
 
 
 def verified(operator: str, envelope: Signed) -> Known:
@@ -77,14 +80,14 @@ def verified(operator: str, envelope: Signed) -> Known:
         raise Rejected(f"manifest: {error}") from None
 
 
-def verified_order(operator: str, envelope: Signed) -> Ordered:
-    """A drain order, once its signature is known to be the operator's."""
+def verified_order(operator: str, kind: Kind[T], envelope: Signed) -> Ordered[T]:
+    """An order of a kind, once its signature is known to be the operator's."""
     try:
-        return Ordered(envelope, signing.opened(operator, Purpose.DRAIN, envelope, DrainOrder))
+        return Ordered(kind, envelope, kind.opened(operator, envelope))
     except BadSignature:
-        raise Rejected("drain order: not signed by our operator") from None
+        raise Rejected(f"{kind.name}: not signed by our operator") from None
     except Malformed as error:
-        raise Rejected(f"drain order: {error}") from None
+        raise Rejected(f"{kind.name}: {error}") from None
 
 
 def verified_part(known: Known, node: str, text: str) -> Part:
@@ -111,8 +114,8 @@ class State:
         host.path(places.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.highest: Known | None = None
         self.applied: Applied | None = None
-        self.drain: Ordered | None = None
-        envelope, applied, drain = host.read(HIGHEST), host.read(APPLIED), host.read(DRAIN)
+        self._orders: dict[str, Ordered[Any]] = {}
+        envelope, applied = host.read(HIGHEST), host.read(APPLIED)
         # Read as if it came from outside: what a bad disk returns is not followed either.
         if envelope is not None:
             try:
@@ -124,11 +127,12 @@ class State:
                 self.applied = parse(Applied, applied)
             except Malformed:
                 self.applied = None
-        if drain is not None:
-            try:
-                self.drain = verified_order(operator, parse(Signed, drain))
-            except (Rejected, Malformed):
-                self.drain = None
+        for kind in KINDS:
+            kept = host.read(_place(kind))
+            if kept is not None:
+                with contextlib.suppress(Rejected, Malformed):
+                    ordered = verified_order(operator, kind, parse(Signed, kept))
+                    self._orders[kind.key] = ordered
 
     def accept(self, known: Known) -> bool:
         """Remembers a manifest above all earlier ones. False for the one that is known already;
@@ -145,37 +149,42 @@ class State:
         self.highest = known
         return True
 
-    def accept_order(self, ordered: Ordered) -> bool:
-        """Remembers a drain order above all earlier ones. False for the one that is known
+    def accept_order(self, ordered: Ordered[Any]) -> bool:
+        """Remembers an order above all earlier ones of its kind. False for the one that is known
         already; :class:`Rejected` for a lower one, another of the same number, or another
         network's."""
+        kind = ordered.kind
         if self.highest is not None and ordered.order.network != self.highest.manifest.network:
-            raise Rejected(f"drain order: of the network {ordered.order.network!r}, not ours")
-        top = self.drain
+            raise Rejected(f"{kind.name}: of the network {ordered.order.network!r}, not ours")
+        top = self._orders.get(kind.key)
         # One of another network came before we knew ours.
         if top is not None and top.order.network == ordered.order.network:
             if ordered.envelope.digest == top.envelope.digest:
                 return False
             if ordered.number <= top.number:
-                raise Rejected(f"drain order {ordered.number}: not above {top.number}")
-        self._host.write(DRAIN, dump(ordered.envelope), 0o600)
-        self.drain = ordered
+                raise Rejected(f"{kind.name} {ordered.number}: not above {top.number}")
+        self._host.write(_place(kind), dump(ordered.envelope), 0o600)
+        self._orders[kind.key] = ordered
         return True
 
-    def order(self) -> Ordered | None:
-        """The drain order that counts: None where the one that is kept came before our first
+    def order(self, kind: Kind[T]) -> Ordered[T] | None:
+        """The order of a kind that counts: None where the one that is kept came before our first
         generation, and is another network's."""
-        if self.drain is None or self.highest is None:
-            return self.drain
-        ours = self.drain.order.network == self.highest.manifest.network
-        return self.drain if ours else None
+        kept = self._orders.get(kind.key)
+        if kept is None or self.highest is None:
+            return kept
+        return kept if kept.order.network == self.highest.manifest.network else None
 
-    def obeyed_order(self) -> DrainOrder | None:
-        """The drain order to follow: None where there is none of our network's yet."""
-        ordered = self.order()
+    def obeyed_order(self, kind: Kind[T]) -> T | None:
+        """The order of a kind to follow: None where there is none of our network's yet."""
+        ordered = self.order(kind)
         return None if ordered is None or self.highest is None else ordered.order
 
     def confirm(self, applied: Applied) -> None:
         """Remembers what is in force now."""
         self._host.write(APPLIED, dump(applied), 0o600)
         self.applied = applied
+
+
+def _place(kind: Kind[Any]) -> str:
+    return f"{places.STATE}/{kind.key}.json"

@@ -18,8 +18,9 @@ from mesh.cli.working_copy import STACK
 from mesh.discovery.client import Unreachable
 from mesh.infra.dynamic.documents import read_plan
 from mesh.publish.desk import Desk
-from mesh.publish.drain import Drainage, back, latest
+from mesh.publish.drain import Drainage, back
 from mesh.publish.namespace import NoWayIn, inside
+from mesh.publish.standing import latest
 from mesh.publish.status import is_recent
 from mesh.trust.documents import DrainOrder, Report
 

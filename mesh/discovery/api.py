@@ -19,6 +19,7 @@ from mesh.discovery.limits import Waiting
 from mesh.discovery.registry import Address, Caller, Refused, Registry
 from mesh.trust.documents import Part
 from mesh.trust.encoding import Malformed, parse
+from mesh.trust.orders import BLACKHOLE, DRAIN, KINDS, Kind
 from mesh.trust.requests import Nonces
 
 
@@ -85,9 +86,11 @@ def application(registry: Registry) -> FastAPI:
         after: Annotated[int, Query(ge=0)] = 0,
         wait: Annotated[float, Query(ge=0, le=paths.MAX_WAIT)] = 0,
         drain: Annotated[int | None, Query(ge=0)] = None,
+        blackhole: Annotated[int | None, Query(ge=0)] = None,
     ) -> Response:
         """The manifest above ``after``. Who waits for one is answered with nothing as soon as
-        there is a drain order above ``drain``: the same line tells of both."""
+        there is an order above those that it names: the same line tells of all."""
+        known = ((DRAIN, drain), (BLACKHOLE, blackhole))
         address = _caller(request).address
         until = time.monotonic() + wait
         here = wait > 0 and waiting.enter(address)
@@ -95,7 +98,7 @@ def application(registry: Registry) -> FastAPI:
             while (
                 here
                 and _number(registry) <= after
-                and (drain is None or _drain_number(registry) <= drain)
+                and all(n is None or _ordered(registry, kind) <= n for kind, n in known)
                 and time.monotonic() < until
             ):
                 await bell.wait(until - time.monotonic())
@@ -114,19 +117,23 @@ def application(registry: Registry) -> FastAPI:
             bell.ring()
         return Response(status_code=201 if fresh else 204)
 
-    @app.get(paths.DRAIN)
-    async def drain_order(after: Annotated[int, Query(ge=0)] = 0) -> Response:
-        drains = registry.drains()
-        if drains is None or drains.order.number <= after:
-            return Response(status_code=204)
-        return _json(drains.envelope)
+    def relay(kind: Kind[Any]) -> None:
+        @app.get(paths.order(kind.key))
+        async def order(after: Annotated[int, Query(ge=0)] = 0) -> Response:
+            standing = registry.standing(kind)
+            if standing is None or standing.order.number <= after:
+                return Response(status_code=204)
+            return _json(standing.envelope)
 
-    @app.put(paths.DRAIN)
-    async def bring_drain_order(request: Request) -> Response:
-        fresh = await run_in_threadpool(registry.accept_drain, await request.body())
-        if fresh:
-            bell.ring()
-        return Response(status_code=201 if fresh else 204)
+        @app.put(paths.order(kind.key))
+        async def bring_order(request: Request) -> Response:
+            fresh = await run_in_threadpool(registry.accept_order, kind, await request.body())
+            if fresh:
+                bell.ring()
+            return Response(status_code=201 if fresh else 204)
+
+    for kind in KINDS:
+        relay(kind)
 
     @app.api_route(paths.BUNDLE + "/{digest}", methods=["GET", "HEAD"])
     async def bundle(digest: str) -> Response:
@@ -233,7 +240,7 @@ def application(registry: Registry) -> FastAPI:
                 "complete": current is not None and current.held.complete,
                 "manifest_sha256": None if current is None else current.manifest_sha256,
                 "retired": current is not None and current.manifest.retired,
-                "drain": _drain_number(registry),
+                **{kind.key: _ordered(registry, kind) for kind in KINDS},
                 "planned": 0 if planned is None else len(planned.nodes),
                 "members": 0 if current is None else len(current.manifest.nodes),
                 "uptime_seconds": round(time.monotonic() - born, 3),
@@ -254,9 +261,9 @@ def _number(registry: Registry) -> int:
     return 0 if current is None else current.manifest.generation
 
 
-def _drain_number(registry: Registry) -> int:
-    drains = registry.drains()
-    return 0 if drains is None else drains.order.number
+def _ordered(registry: Registry, kind: Kind[Any]) -> int:
+    standing = registry.standing(kind)
+    return 0 if standing is None else standing.order.number
 
 
 def _own(text: str) -> Part:

@@ -8,6 +8,7 @@ HEALTH = f"{API}/health"
 NONCE = f"{API}/nonce"
 MANIFEST = f"{API}/manifest"
 DRAIN = f"{API}/drain"
+BLACKHOLE = f"{API}/blackhole"
 BUNDLE = f"{API}/bundle"
 JOIN = f"{API}/join"
 JOINS = f"{API}/joins"
@@ -16,6 +17,12 @@ GENERATION = f"{API}/generation"
 PARTS = f"{API}/parts"
 REPORT = f"{API}/report"
 REPORTS = f"{API}/reports"
+
+
+def order(key: str) -> str:
+    """Where orders of that kind (:class:`mesh.trust.orders.Kind`) are."""
+    return f"{API}/{key}"
+
 
 NONCE_HEADER = "replay-nonce"
 """Every answer carries a fresh nonce (the idea of RFC 8555, section 6.5)."""

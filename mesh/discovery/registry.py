@@ -10,12 +10,11 @@ import logging
 import threading
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from mesh.discovery.store import Held, Store
 from mesh.trust import signing
 from mesh.trust.documents import (
-    DrainOrder,
     Generation,
     JoinRequest,
     Manifest,
@@ -27,11 +26,14 @@ from mesh.trust.documents import (
     Views,
 )
 from mesh.trust.encoding import Malformed, dump, parse, sha256
+from mesh.trust.orders import KINDS, Order
+from mesh.trust.orders import Kind as OrderKind
 from mesh.trust.requests import Kind
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
 Address = IPv4Address | IPv6Address
 T = TypeVar("T")
+OrderT = TypeVar("OrderT", bound=Order)
 _log = logging.getLogger("anycast-mesh.registry")
 
 
@@ -62,11 +64,11 @@ class Current:
     views: Views | None
 
 
-@dataclass(frozen=True, slots=True)
-class Drains:
-    """The highest drain order that is known here, and the envelope that it came in."""
+@dataclass(frozen=True)
+class Standing(Generic[OrderT]):
+    """The highest order of a kind that is known here, and the envelope that it came in."""
 
-    order: DrainOrder
+    order: OrderT
     envelope: str
 
 
@@ -79,7 +81,7 @@ class Registry:
         self._lock = threading.Lock()
         self._current: Current | None = None
         self._planned: Planned | None = None
-        self._drains: Drains | None = None
+        self._orders: dict[str, Standing[Any]] = {}
         self._load()
         if bundle is not None and store.bundle(sha256(bundle)) is None:
             store.put_bundle(sha256(bundle), bundle)
@@ -95,29 +97,31 @@ class Registry:
                 _log.warning("generation %d is forgotten: %s", held.number, error)
                 self.store.forget(held.number)
         planned = self.store.planned()
-        drains = self._read_drains(current)
+        read = ((kind.key, self._read_order(kind, current)) for kind in KINDS)
+        orders = {key: standing for key, standing in read if standing is not None}
         with self._lock:
             self._current = current
             self._planned = None if planned is None else parse(Planned, planned)
-            self._drains = drains
+            self._orders = orders
 
-    def _read_drains(self, current: Current | None) -> Drains | None:
-        text = self.store.drain()
+    def _read_order(
+        self, kind: OrderKind[OrderT], current: Current | None
+    ) -> Standing[OrderT] | None:
+        text = self.store.order(kind.key)
         if text is None:
             return None
         try:
-            envelope = parse(Signed, text)
-            order = signing.opened(self.operator, Purpose.DRAIN, envelope, DrainOrder)
+            order = kind.opened(self.operator, parse(Signed, text))
         except (Malformed, BadSignature) as error:
-            _log.warning("the drain order is forgotten: %s", error)
-            self.store.forget_drain()
+            _log.warning("the %s is forgotten: %s", kind.name, error)
+            self.store.forget_order(kind.key)
             return None
         if current is not None and order.network != current.manifest.network:
             # It came before we knew which network is ours.
-            _log.warning("the drain order is forgotten: of the network %s", order.network)
-            self.store.forget_drain()
+            _log.warning("the %s is forgotten: of the network %s", kind.name, order.network)
+            self.store.forget_order(kind.key)
             return None
-        return Drains(order, text)
+        return Standing(order, text)
 
     def _verified(self, held: Held) -> Current:
         envelope = parse(Signed, held.envelope)
@@ -135,10 +139,10 @@ class Registry:
         with self._lock:
             return self._planned
 
-    def drains(self) -> Drains | None:
-        """The highest drain order, where there is one."""
+    def standing(self, kind: OrderKind[OrderT]) -> Standing[OrderT] | None:
+        """The highest order of a kind, where there is one."""
         with self._lock:
-            return self._drains
+            return self._orders.get(kind.key)
 
     def key(self, kind: Kind, name: str) -> str | None:
         """The public key of a claimed caller."""
@@ -186,16 +190,16 @@ class Registry:
             self._load()
         return fresh
 
-    def accept_drain(self, body: bytes) -> bool:
-        """A drain order, from the operator or from a node that brings it back. True where it is
+    def accept_order(self, kind: OrderKind[OrderT], body: bytes) -> bool:
+        """An order, from the operator or from a node that brings it back. True where it is
         higher than the one that is known here; refused where it is not, unless it is that one."""
         envelope = _parsed(Signed, body)
-        order = self._opened(Purpose.DRAIN, envelope, DrainOrder, "drain order")
-        held, current = self.drains(), self.current()
+        order = self._opened(kind.purpose, envelope, kind.document, kind.name)
+        held, current = self.standing(kind), self.current()
         if current is not None and order.network != current.manifest.network:
-            raise Refused(403, "drain order: of another network of its operator's")
-        if not self.store.put_drain(order.number, _text(envelope)):
-            raise Refused(409, f"drain order {order.number} is not above what is held")
+            raise Refused(403, f"{kind.name}: of another network of its operator's")
+        if not self.store.put_order(kind.key, order.number, _text(envelope)):
+            raise Refused(409, f"{kind.name} {order.number} is not above what is held")
         self._load()
         return held is None or held.order.number < order.number
 

@@ -32,6 +32,8 @@ from sqlalchemy import (
     select,
 )
 
+from mesh.trust.orders import KINDS
+
 KEPT_GENERATIONS = 2
 KEPT_BUNDLES = 3
 JOINS_PER_NODE = 8
@@ -52,12 +54,15 @@ _parts = Table(
     Column("node", String(32), primary_key=True),
     Column("content", Text, nullable=False),
 )
-_drains = Table(
-    "drain_order",
-    _metadata,
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("envelope", Text, nullable=False),
-)
+_orders = {
+    kind.key: Table(
+        f"{kind.key}_order",
+        _metadata,
+        Column("number", BigInteger, primary_key=True, autoincrement=False),
+        Column("envelope", Text, nullable=False),
+    )
+    for kind in KINDS
+}
 _planned = Table(
     "planned", _metadata, Column("id", Integer, primary_key=True), Column("content", Text)
 )
@@ -166,28 +171,30 @@ class Store:
         query = select(_parts.c.content).where(_parts.c.number == number, _parts.c.node == node)
         return self._text(query)
 
-    def drain(self) -> str | None:
-        """The highest drain order."""
-        query = select(_drains.c.envelope).order_by(_drains.c.number.desc()).limit(1)
+    def order(self, kind: str) -> str | None:
+        """The highest order of a kind (its key)."""
+        orders = _orders[kind]
+        query = select(orders.c.envelope).order_by(orders.c.number.desc()).limit(1)
         return self._text(query)
 
-    def put_drain(self, number: int, envelope: str) -> bool:
-        """Keeps a drain order that is above the one that is here, instead of it. True where it is
-        held afterwards."""
+    def put_order(self, kind: str, number: int, envelope: str) -> bool:
+        """Keeps an order that is above the one of its kind that is here, instead of it. True where
+        it is held afterwards."""
+        orders = _orders[kind]
         with self._write() as connection:
             held = connection.execute(
-                select(_drains).order_by(_drains.c.number.desc()).limit(1)
+                select(orders).order_by(orders.c.number.desc()).limit(1)
             ).first()
             if held is not None and held.number >= number:
                 return bool(held.number == number and held.envelope == envelope)
-            connection.execute(delete(_drains))
-            connection.execute(insert(_drains).values(number=number, envelope=envelope))
+            connection.execute(delete(orders))
+            connection.execute(insert(orders).values(number=number, envelope=envelope))
         return True
 
-    def forget_drain(self) -> None:
-        """Removes the drain order."""
+    def forget_order(self, kind: str) -> None:
+        """Removes the order of a kind."""
         with self._write() as connection:
-            connection.execute(delete(_drains))
+            connection.execute(delete(_orders[kind]))
 
     def planned(self) -> str | None:
         """The list of planned nodes, as the operator gave it last."""

@@ -13,7 +13,6 @@ from mesh.discovery import paths
 from mesh.discovery.client import Answer, Client, Unreachable, one_line
 from mesh.trust import signing
 from mesh.trust.documents import (
-    DrainOrder,
     Generation,
     JoinRequest,
     Manifest,
@@ -22,10 +21,12 @@ from mesh.trust.documents import (
 )
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.keys import signing_public
+from mesh.trust.orders import Kind, Order
 from mesh.trust.requests import Signer
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
 T = TypeVar("T")
+OrderT = TypeVar("OrderT", bound=Order)
 
 CONNECT_SECONDS = 1.5
 """A registry whose machine is booting is asked again soon, instead of being waited for."""
@@ -108,31 +109,31 @@ class Desk:
         asked = list(self._ask("PUT", paths.MANIFEST, dump(envelope), signed=False))
         return any(answer.ok for _, answer in asked)
 
-    def drain_order(self, network: str) -> DrainOrder | None:
-        """The drain order of that network with the highest number that any registry holds, validly
-        signed by us."""
-        asked = self._ask("GET", paths.DRAIN, signed=False)
-        found = [order for _, answer in asked if (order := self._drain_order(answer, network))]
+    def order(self, kind: Kind[OrderT], network: str) -> OrderT | None:
+        """The order of a kind and that network with the highest number that any registry holds,
+        validly signed by us."""
+        asked = self._ask("GET", paths.order(kind.key), signed=False)
+        found = [order for _, answer in asked if (order := self._order(kind, answer, network))]
         return max(found, key=lambda order: order.number, default=None)
 
-    def put_drain_order(self, order: DrainOrder, operator_key: str) -> bool:
-        """Signs a drain order, and brings it to every registry that can be reached. False where
+    def put_order(self, kind: Kind[OrderT], order: OrderT, operator_key: str) -> bool:
+        """Signs an order, and brings it to every registry that can be reached. False where
         one holds another of that number or above, which counts; :class:`Unreachable` where none
         takes it.
 
         A registry that refuses it has to show the order that it holds instead: its word alone
         would let it veto every order.
         """
-        body = dump(signing.signed_document(operator_key, Purpose.DRAIN, order))
+        body, place = dump(kind.signed(operator_key, order)), paths.order(kind.key)
         taken, crossed = 0, False
         refusals: list[str] = []
         for node, client in self._clients.items():
             try:
-                answer = client.ask("PUT", paths.DRAIN, body, timeout=WORK_SECONDS)
+                answer = client.ask("PUT", place, body, timeout=WORK_SECONDS)
                 shown = None
                 if answer.status == 409:
-                    held = client.ask("GET", paths.DRAIN, timeout=WORK_SECONDS)
-                    shown = self._drain_order(held, order.network)
+                    held = client.ask("GET", place, timeout=WORK_SECONDS)
+                    shown = self._order(kind, held, order.network)
             except Unreachable as error:
                 self.reasons[node] = str(error)
                 continue
@@ -146,11 +147,10 @@ class Desk:
             raise Unreachable("; ".join(refusals + sorted(self.reasons.values())) or "no registry")
         return not crossed
 
-    def _drain_order(self, answer: Answer, network: str) -> DrainOrder | None:
+    def _order(self, kind: Kind[OrderT], answer: Answer, network: str) -> OrderT | None:
         if answer.status == 200:
             with contextlib.suppress(Malformed, BadSignature):
-                envelope = parse(Signed, answer.body)
-                order = signing.opened(self._public, Purpose.DRAIN, envelope, DrainOrder)
+                order = kind.opened(self._public, parse(Signed, answer.body))
                 return order if order.network == network else None
         return None
 

@@ -136,6 +136,42 @@ class DrainOrder:
     nodes: tuple[NodeId, ...]
 
 
+MAX_BLACKHOLES = 20
+"""Addresses that are discarded at the same time. Upstreams take a few more-specifics of ours and
+no table of them, and the limit of what is sent to them counts with this number."""
+MAX_REASON = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Blackhole:
+    """One address whose packets are discarded ``until`` then (seconds since the epoch, UTC, by the
+    node's own clock). ``forced`` where the operator insists although a service has the address."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    address: IPv4Address | IPv6Address
+    until: Number
+    reason: Annotated[str, StringConstraints(max_length=MAX_REASON)]
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlackholeOrder:
+    """What is discarded, in the operator's words: signed, and numbered apart from all else.
+
+    Each order says the whole: an address that it does not name is discarded no more. An entry ends
+    by itself, without a new order.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    network: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    number: Number
+    entries: Annotated[tuple[Blackhole, ...], Field(max_length=MAX_BLACKHOLES)]
+
+    def in_force(self, now: float) -> tuple[Blackhole, ...]:
+        """The entries that have not ended; ``now`` is seconds since the epoch."""
+        return tuple(entry for entry in self.entries if entry.until > now)
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """How a node is: services that it serves itself, whether it announces, BGP sessions by name
@@ -143,6 +179,7 @@ class Health:
 
     ``drain`` is the number of the drain order that the node has obeyed last, 0 for none, and
     ``drained`` whether it is drained by it: it has withdrawn and serves nothing then.
+    ``blackhole`` is the number of the blackhole order that is in force in its firewall and in BIRD.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
@@ -155,6 +192,7 @@ class Health:
     tls_mismatches: tuple[Annotated[str, StringConstraints(max_length=128)], ...] = ()
     drain: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
     drained: bool = False
+    blackhole: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True)

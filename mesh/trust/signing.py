@@ -20,6 +20,7 @@ class Purpose(StrEnum):
     """What a signature is for. No name is a prefix of another, and each ends before a NUL, so
     that no signed text of one purpose is a signed text of another."""
 
+    BLACKHOLE = "anycast-mesh/v1/blackhole"
     DRAIN = "anycast-mesh/v1/drain"
     MANIFEST = "anycast-mesh/v1/manifest"
     REPORT = "anycast-mesh/v1/report"

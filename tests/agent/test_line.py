@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from mesh.discovery.client import Unreachable
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder
 from mesh.trust.encoding import dump
+from mesh.trust.orders import DRAIN, Kind
 from mesh.trust.signing import Purpose, Signed
 from tests.discovery.live import Fleet, live
 
@@ -24,8 +26,8 @@ NODE = "lax-vultr-1"
 
 
 def listening(url: str, state: State) -> Line:
-    def offered(envelope: Signed, _: str) -> int:
-        ordered = verified_order(OPERATOR, envelope)
+    def offered(_: Kind[Any], envelope: Signed, __: str) -> int:
+        ordered = verified_order(OPERATOR, DRAIN, envelope)
         with contextlib.suppress(Rejected):
             state.accept_order(ordered)
         return ordered.number
@@ -56,8 +58,8 @@ def test_only_an_order_of_our_network_counts_in_what_is_waited_for(
         assert client.ask("PUT", "/api/v1/drain", dump(envelope)).ok
         line = listening(registry.url, state)
         if network == "as27218-prod":
-            assert line._take_order(client, fresh=True) == 2**40
+            assert line._take_order(client, DRAIN, fresh=True) == 2**40
         else:
             with pytest.raises(Unreachable, match="not ours"):
-                line._take_order(client, fresh=True)
-            assert state.order() is None
+                line._take_order(client, DRAIN, fresh=True)
+            assert state.order(DRAIN) is None

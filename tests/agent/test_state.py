@@ -10,6 +10,7 @@ from mesh.agent.host import Host
 from mesh.agent.state import Known, Rejected, State, verified, verified_order
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder
+from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
 from tests.discovery.live import Fleet
 
@@ -33,16 +34,16 @@ def host(tmp_path: Path) -> Host:
 
 
 def take(state: State, envelope: Signed) -> bool:
-    return state.accept_order(verified_order(OPERATOR, envelope))
+    return state.accept_order(verified_order(OPERATOR, DRAIN, envelope))
 
 
 def test_the_highest_order_counts_and_outlives_a_restart(host: Host) -> None:
     state = State(host, OPERATOR)
     state.accept(known())
-    assert state.obeyed_order() is None
+    assert state.obeyed_order(DRAIN) is None
     assert take(state, signed(2, "lax-vultr-1"))
     assert not take(state, signed(2, "lax-vultr-1")), "known already"
-    again = State(host, OPERATOR).obeyed_order()
+    again = State(host, OPERATOR).obeyed_order(DRAIN)
     assert again == DrainOrder(NETWORK, 2, ("lax-vultr-1",))
 
 
@@ -62,23 +63,23 @@ def test_a_lower_order_or_another_networks_is_refused(
     take(state, signed(5, "lax-vultr-1"))
     with pytest.raises(Rejected, match=why):
         take(state, envelope)
-    assert State(host, OPERATOR).obeyed_order() == DrainOrder(NETWORK, 5, ("lax-vultr-1",))
+    assert State(host, OPERATOR).obeyed_order(DRAIN) == DrainOrder(NETWORK, 5, ("lax-vultr-1",))
 
 
 @pytest.mark.parametrize("purpose", [Purpose.MANIFEST, Purpose.REPORT, Purpose.REQUEST])
 def test_a_signature_for_another_purpose_is_no_order(purpose: Purpose) -> None:
     order = DrainOrder(NETWORK, 1, ())
     with pytest.raises(Rejected, match="not signed by our operator"):
-        verified_order(OPERATOR, signing.signed_document(FLEET.key, purpose, order))
+        verified_order(OPERATOR, DRAIN, signing.signed_document(FLEET.key, purpose, order))
 
 
 def test_an_order_that_comes_before_the_first_generation_waits_for_it(host: Host) -> None:
     """A new node asks for both, and does not know yet which network is its own."""
     state = State(host, OPERATOR)
     assert take(state, signed(9, "lax-vultr-1", network="as27218-other"))
-    assert state.obeyed_order() is None
+    assert state.obeyed_order(DRAIN) is None
     state.accept(known())
-    assert state.obeyed_order() is None, "another network's"
-    assert state.order() is None, "and nothing to wait above"
+    assert state.obeyed_order(DRAIN) is None, "another network's"
+    assert state.order(DRAIN) is None, "and nothing to wait above"
     assert take(state, signed(1, "lax-vultr-1")), "its number is of another count"
-    assert state.obeyed_order() == DrainOrder(NETWORK, 1, ("lax-vultr-1",))
+    assert state.obeyed_order(DRAIN) == DrainOrder(NETWORK, 1, ("lax-vultr-1",))

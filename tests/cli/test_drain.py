@@ -21,6 +21,7 @@ from mesh.publish import dump_fleet
 from mesh.trust import keys
 from mesh.trust.documents import Health
 from mesh.trust.encoding import dump
+from mesh.trust.orders import DRAIN
 from tests.cli.test_status import secret, state
 from tests.discovery.live import Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
@@ -58,7 +59,7 @@ def mesh(*words: str) -> Result:
 
 
 def ordered(registry: Live) -> tuple[int, tuple[str, ...]]:
-    drains = registry.registry.drains()
+    drains = registry.registry.standing(DRAIN)
     return (0, ()) if drains is None else (drains.order.number, drains.order.nodes)
 
 

@@ -35,6 +35,7 @@ from mesh.facts import Facts
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import dump
+from mesh.trust.orders import DRAIN
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose
 from tests.discovery.live import certify
@@ -121,7 +122,7 @@ class Inhabitant:
 
     def report(self, registry: Listening) -> None:
         """Its signed word on what the registry holds now, when that is news."""
-        current, drains = registry.registry.current(), registry.registry.drains()
+        current, drains = registry.registry.current(), registry.registry.standing(DRAIN)
         if current is None or self.node not in current.manifest.nodes:
             return
         if current.manifest.nodes[self.node].identity != keys.signing_public(self.identity):

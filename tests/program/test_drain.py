@@ -12,6 +12,7 @@ from mesh.publish import drain as publishing
 from mesh.publish.generation import make_retired
 from mesh.trust import keys
 from mesh.trust.encoding import dump
+from mesh.trust.orders import DRAIN
 from tests.discovery.live import Fleet, Live, live
 from tests.program.recording import run
 from tests.publish.nodes import Nodes, speaking
@@ -59,7 +60,7 @@ def called(url: str, resource: str = SERVER, namespace: str | None = None) -> tu
 
 
 def drained(registry: Live) -> tuple[str, ...]:
-    drains = registry.registry.drains()
+    drains = registry.registry.standing(DRAIN)
     return () if drains is None else drains.order.nodes
 
 

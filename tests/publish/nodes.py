@@ -12,6 +12,7 @@ from mesh.discovery.registry import Current
 from mesh.trust import signing
 from mesh.trust.documents import DrainOrder, Health, Report
 from mesh.trust.encoding import dump
+from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose
 from tests.discovery.live import Fleet, Live
 
@@ -30,7 +31,7 @@ class Nodes:
 
     def speak(self) -> None:
         """Each node's report on what its registry holds now."""
-        current, drains = self.registry.registry.current(), self.registry.registry.drains()
+        current, drains = self.registry.registry.current(), self.registry.registry.standing(DRAIN)
         if current is None:
             return
         for node in current.manifest.nodes:
@@ -73,7 +74,10 @@ def speaking(nodes: Nodes) -> Iterator[Nodes]:
     def live() -> None:
         heard: tuple[int, int] | None = None
         while not over.wait(0.05):
-            current, drains = nodes.registry.registry.current(), nodes.registry.registry.drains()
+            current, drains = (
+                nodes.registry.registry.current(),
+                nodes.registry.registry.standing(DRAIN),
+            )
             news = (
                 0 if current is None else current.manifest.generation,
                 0 if drains is None else drains.order.number,

@@ -24,6 +24,7 @@ from mesh.publish.publish import health
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder, Health
 from mesh.trust.encoding import dump
+from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
 from tests.discovery.live import PLACES, Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
@@ -53,7 +54,7 @@ def drainage(registry: Live) -> Iterator[Drainage]:
 
 
 def held(registry: Live) -> DrainOrder | None:
-    drains = registry.registry.drains()
+    drains = registry.registry.standing(DRAIN)
     return None if drains is None else drains.order
 
 

@@ -1,0 +1,99 @@
+"""Standing orders at the operator's desk: what counts now, and the next one after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
+
+from mesh.discovery.client import Unreachable
+from mesh.publish.desk import Desk
+from mesh.trust.documents import Report
+from mesh.trust.orders import Kind, Order
+
+T = TypeVar("T", bound=Order)
+
+POLL = 0.2
+"""Seconds between two looks at the registries."""
+TRIES = 5
+"""Orders may cross: the registries take one of each number."""
+
+
+class Standing(Generic[T]):
+    """The orders of one kind in one network, at its operator's desk.
+
+    A registry may show an old order. So ``known`` is the last one that the operator remembers, and
+    what the nodes of ``identities`` say that they have obeyed is not gone below either.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        kind: Kind[T],
+        operator_key: str,
+        network: str,
+        identities: Mapping[str, str],
+        known: T | None = None,
+    ) -> None:
+        self._desk, self._kind, self._key, self.network = desk, kind, operator_key, network
+        self._identities = identities
+        self._known = None if known is None or known.network != network else known
+
+    def order(self) -> T | None:
+        """The order that counts: the highest that any registry holds, or that we remember; None
+        where there is none."""
+        return self._remembered(self._desk.order(self._kind, self.network))
+
+    def reports(self) -> dict[str, Report]:
+        """The last word of each node."""
+        return latest(self._desk.reports(self._identities))
+
+    def change(self, following: Callable[[T | None, int], T | None]) -> T | None:
+        """Signs the order that is to follow the one that counts, and brings it to the registries.
+
+        ``following`` gets the order that counts and the next number; it gives None where nothing
+        has to change. The order that counts then. Raises
+        :class:`mesh.discovery.client.Unreachable` where no registry takes it, or none that can be
+        reached shows an order as high as the nodes have obeyed: built on an older one, ours would
+        undo what has been ordered since, and the nodes would not follow it.
+        """
+        for _ in range(TRIES):
+            # Asked first: what is obeyed by now, an honest registry shows by then.
+            obeyed = self.reports()
+            shown = self._desk.order(self._kind, self.network)
+            held = self._remembered(shown)
+            self._refuse_old(held, obeyed)
+            order = following(held, 1 if held is None else held.number + 1)
+            if order is None:
+                # What we remember and no registry shows is brought back to them.
+                if held is None or held == shown or self._put(held):
+                    return held
+            elif self._put(order):
+                return order
+        raise Unreachable(
+            f"no registry takes the {self._kind.name}: others are signed at the same time"
+        )
+
+    def _put(self, order: T) -> bool:
+        return self._desk.put_order(self._kind, order, self._key)
+
+    def _remembered(self, shown: T | None) -> T | None:
+        if shown is not None and (self._known is None or shown.number >= self._known.number):
+            self._known = shown
+        return self._known
+
+    def _refuse_old(self, held: T | None, reports: Mapping[str, Report]) -> None:
+        number = 0 if held is None else held.number
+        obeyed = {n: self._kind.obeyed(r.health) for n, r in sorted(reports.items())}
+        above = {node: one for node, one in obeyed.items() if one > number}
+        if above:
+            raise Unreachable(
+                f"a registry shows an old {self._kind.name}: the highest is {number}, but "
+                f"{', '.join(f'{node} has obeyed {one}' for node, one in above.items())}; bring "
+                f"back the other registries (mesh status), or replace the node that is not to be "
+                f"believed (pulumi up --replace '**<node>-instance')"
+            )
+
+
+def latest(reports: Iterable[Report]) -> dict[str, Report]:
+    """The last word of each node: registries may hold different ones."""
+    return {report.node: report for report in sorted(reports, key=lambda one: one.sequence)}

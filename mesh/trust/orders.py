@@ -1,0 +1,58 @@
+"""The kinds of standing orders: what the operator signs apart from generations.
+
+Each kind is numbered by itself, each order says the whole, and the highest valid number of a
+network counts. Registries relay them, nodes keep them and hand them on, whatever the kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from mesh.trust import signing
+from mesh.trust.documents import BlackholeOrder, DrainOrder, Health
+from mesh.trust.signing import Purpose, Signed
+
+
+class Order(Protocol):
+    """What all of them have."""
+
+    @property
+    def network(self) -> str:
+        """Whose order it is."""
+
+    @property
+    def number(self) -> int:
+        """Which it is."""
+
+
+T = TypeVar("T", bound=Order)
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """One kind of order. ``key`` is its name in the API's paths and in the nodes' files, ``name``
+    its name in what people read."""
+
+    key: str
+    name: str
+    purpose: Purpose
+    document: type[T]
+
+    def obeyed(self, health: Health) -> int:
+        """The number of the order of this kind that a node has obeyed last, by its own word."""
+        number: int = getattr(health, self.key)
+        return number
+
+    def opened(self, operator: str, envelope: Signed) -> T:
+        """The order of an envelope, after its signature has been verified."""
+        return signing.opened(operator, self.purpose, envelope, self.document)
+
+    def signed(self, operator_key: str, order: T) -> Signed:
+        """The order in its envelope."""
+        return signing.signed_document(operator_key, self.purpose, order)
+
+
+DRAIN = Kind("drain", "drain order", Purpose.DRAIN, DrainOrder)
+BLACKHOLE = Kind("blackhole", "blackhole order", Purpose.BLACKHOLE, BlackholeOrder)
+KINDS: tuple[Kind[Any], ...] = (DRAIN, BLACKHOLE)
