@@ -144,9 +144,8 @@ class Steering:
 
     def words(self) -> tuple[str, ...]:
         """The same, as an operator says it."""
-        said = [tag.meaning for tag in self.tags]
-        if self.prepend:
-            said.insert(0, f"our ASN prepended {self.prepend}x")
+        said = [f"our ASN prepended {self.prepend}x"] if self.prepend else []
+        said += dict.fromkeys(tag.meaning for tag in self.tags)
         if self.med is not None:
             said.append(f"MED {self.med}")
         if self.local_preference is not None:
