@@ -70,6 +70,10 @@ class Log:
         """NOTIFICATIONs: why it ended a session."""
         return tuple(e.event for e in self.entries() if isinstance(e.event, Notification))
 
+    def ends(self) -> tuple[Closed, ...]:
+        """Ends of connections, whoever ended them."""
+        return tuple(e.event for e in self.entries() if isinstance(e.event, Closed))
+
     def routes(self) -> dict[str, Route]:
         """What the other's announcements come to, by prefix: the last session's, if it stands."""
         held: dict[str, Route] = {}

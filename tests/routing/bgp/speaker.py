@@ -84,8 +84,15 @@ class Speaker:
 
     # --- Connections -----------------------------------------------------------------------------
 
-    def connect(self, source: str, target: str, interface: str | None = None) -> None:
-        """Connect and send OPEN; OSError when nobody answers. Also again, after an end.
+    def connect(
+        self,
+        source: str,
+        target: str,
+        interface: str | None = None,
+        *,
+        seconds: float = CONNECT,
+    ) -> None:
+        """Connect and send OPEN; OSError when nobody answers in time. Also again, after an end.
 
         ``interface``: that of link-local addresses.
         """
@@ -94,7 +101,7 @@ class Speaker:
         def connected() -> socket.socket:
             made = self._bound(source, 0, target, interface)
             try:
-                made.settimeout(CONNECT)
+                made.settimeout(seconds)
                 made.connect(_name(target, self._port, interface))
             except OSError:
                 made.close()
@@ -110,13 +117,11 @@ class Speaker:
         """Connect until the session stands, as often as it takes; AssertionError if in vain."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            try:
-                self.connect(source, target, interface)
-            except OSError:
-                time.sleep(RETRY)
-                continue
-            if self.established.wait(3):
-                return
+            with contextlib.suppress(OSError):
+                self.connect(source, target, interface, seconds=min(seconds, CONNECT))
+                if self._stands(end - time.monotonic()):
+                    return
+            time.sleep(RETRY)
         raise AssertionError(f"no session {source} to {target} within {seconds} s\n{self.log}")
 
     def listen(self, source: str, peer: str, interface: str | None = None) -> None:
@@ -175,6 +180,15 @@ class Speaker:
             connection.sendall(b"".join(said))
 
     # --- Within ----------------------------------------------------------------------------------
+
+    def _stands(self, seconds: float) -> bool:
+        """Whether the new session is established, rather than ended, within so many seconds."""
+        reader = self._reader
+        end = time.monotonic() + seconds
+        while not self.established.wait(RETRY):
+            if reader is None or not reader.is_alive() or time.monotonic() > end:
+                return False
+        return True
 
     def _within(self, call: Callable[[], T]) -> T:
         """What a call yields in the speaker's namespace."""
