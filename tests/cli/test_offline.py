@@ -90,6 +90,18 @@ def test_plan_cuts_no_address(monkeypatch: pytest.MonkeyPatch, columns: int) -> 
         assert "…" not in out
 
 
+def test_plan_shows_what_upstreams_are_asked_for(tmp_path: Path) -> None:
+    rules = [
+        {"name": "less-here", "nodes": ["ewr-vultr-1"], "toAs": [{"asn": 3356, "export": False}]}
+    ]
+    written(tmp_path, traffic=rules)
+    code, out, _ = run("plan", "--stack", "bad", "--root", str(tmp_path))
+    assert code == 0
+    for text in ("ewr-vultr-1:vultr4", "ewr-vultr-1:vultr6", "not to AS3356", "less-here"):
+        assert text in out
+    assert "lax-vultr-1:vultr4" not in out
+
+
 def test_render_takes_facts_from_a_file(tmp_path: Path) -> None:
     facts = placeholder_facts(plan_of(prod()))
     path = tmp_path / "facts.json"

@@ -88,6 +88,19 @@ def test_a_change_of_a_timer_is_told_with_both_values() -> None:
     assert change.why == "bfd 150 x 3 -> 300 x 3"
 
 
+def test_a_change_of_steering_is_told_in_an_operators_words() -> None:
+    rules = [{"name": "less-in-new-york", "nodes": ["ewr-vultr-1"], "prepend": 2, "med": 50}]
+    after = plan_of(prod() | {"traffic": rules})
+    changes = summarise(preview(generation(BEFORE, after))).sessions
+    assert [(str(each.session), each.fate) for each in changes] == [
+        ("ewr-vultr-1:vultr4", "changed"),
+        ("ewr-vultr-1:vultr6", "changed"),
+    ]
+    assert {each.why for each in changes} == {
+        "steering none -> AS20473 prepended 2x to all, MED 50"
+    }
+
+
 def test_a_changed_password_restarts_the_sessions_that_use_it_and_no_other() -> None:
     found = summarise(preview(generation(BEFORE, BEFORE)))
     assert found.because == ("passwords",)
