@@ -11,6 +11,19 @@ CHECKOUT = HERE.parent
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """Packages of one Debian release that are unpacked over the node image.
+
+    ``version`` is the first one's, without Debian's revision.
+    """
+
+    name: str
+    version: str
+    suite: str
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Versions:
     """What ``versions.toml`` says. Versions are strings as their projects write them."""
 
@@ -18,6 +31,7 @@ class Versions:
     pulumi: str
     pulumi_below: str
     debian_suite: str
+    layers: tuple[Layer, ...]
 
 
 def load(path: Path = HERE / "versions.toml") -> Versions:
@@ -28,6 +42,10 @@ def load(path: Path = HERE / "versions.toml") -> Versions:
         pulumi=table["pulumi"]["version"],
         pulumi_below=table["pulumi"]["below"],
         debian_suite=table["debian"]["suite"],
+        layers=tuple(
+            Layer(name, layer["version"], layer["suite"], tuple(layer["packages"]))
+            for name, layer in table["layers"].items()
+        ),
     )
 
 

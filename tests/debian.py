@@ -13,6 +13,10 @@ from pathlib import Path
 from mesh.render import File
 
 IMAGE = Path(os.environ.get("MESH_IMAGE", "/var/cache/anycast-mesh/image"))
+LAYERS = Path(__file__).parent.parent / ".mesh" / "birds"  # made by `setup/all birds`
+
+# Of Debian 12, of the node image, and of Debian 13's package bird3.
+OLDEST, IMAGES, NEWEST = BIRDS = ("2.0.12", "2.17.5", "3.1.7")
 
 # Positional parameters only: nothing is interpolated into it.
 _ENTER = """
@@ -27,10 +31,19 @@ exec chroot "$root" "$@"
 
 
 class Debian:
-    """One machine's disk, kept between commands; ``folder`` is scratch space of the test's."""
+    """One machine's disk, kept between commands; ``folder`` is scratch space of the test's.
 
-    def __init__(self, folder: Path) -> None:
+    ``bird`` is the version of its BIRD, one of BIRDS; ``also`` are further layers: ``stayrtr``.
+    """
+
+    def __init__(self, folder: Path, bird: str = IMAGES, also: Iterable[str] = ()) -> None:
         self.folder = folder
+        layers = [LAYERS / name for name in (*also, bird) if name != IMAGES]
+        for layer in layers:
+            if not layer.is_dir():
+                raise FileNotFoundError(f"{layer} is not there; `setup/all birds` makes it")
+        # The first is the uppermost (Documentation/filesystems/overlayfs.rst).
+        self._tree = ":".join(str(each.resolve()) for each in (*layers, IMAGE))
         for part in ("upper", "work", "root"):
             (folder / part).mkdir(parents=True, exist_ok=True)
 
@@ -46,7 +59,7 @@ class Debian:
         """Start a daemon on it, in a network namespace by name; the process is the daemon's own."""
         return subprocess.Popen(
             ["ip", "netns", "exec", namespace, "unshare", "--mount", "sh", "-c", _ENTER, "sh",
-             str(IMAGE.resolve()), str(self.folder), *command],
+             self._tree, str(self.folder), *command],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
@@ -54,7 +67,6 @@ class Debian:
         """Run a command on it, without any network but its own."""
         namespaces = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child")
         return subprocess.run(
-            [*namespaces, "sh", "-c", _ENTER, "sh", str(IMAGE.resolve()), str(self.folder),
-             *command],
+            [*namespaces, "sh", "-c", _ENTER, "sh", self._tree, str(self.folder), *command],
             input=stdin, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip

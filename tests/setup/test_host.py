@@ -99,7 +99,7 @@ def test_package_lists_are_fetched_only_when_the_known_ones_do_not_do(
 def test_an_unknown_part_is_refused_by_name() -> None:
     done = subprocess.run([ALL, "wenv"], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "no part named wenv; there are host, venv, engine, image" in done.stderr
+    assert "no part named wenv; there are host, venv, engine, image, birds" in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
