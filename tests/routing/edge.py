@@ -10,13 +10,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from mesh.agent.presence import Word
 from mesh.facts import Facts
-from mesh.plan import Node, Plan, UpstreamSession
+from mesh.plan import Address, Family, Node, Plan, UpstreamSession
 from mesh.render import File, NodeFiles, node_files, node_secrets, placeholder_facts
 from tests.debian import Debian
 from tests.routing.bgp.speaker import Speaker
@@ -34,7 +34,7 @@ class Edge:
     node: Node
     facts: Facts
     pid: int
-    upstreams: dict[str, Speaker] = field(default_factory=dict)
+    upstreams: dict[Family, Speaker]
 
     def birdc(self, command: str) -> str:
         """Ask the node's BIRD."""
@@ -100,8 +100,8 @@ def _wire(node: Node, facts: Facts, here: str, there: str) -> None:
     _run("ip", "-n", here, "link", "add", facts.uplink, *ends)
     _run("ip", "-n", here, "link", "set", facts.uplink, "up")
     _run("ip", "-n", there, "link", "set", "node", "up")
-    own = [facts.ipv4] if facts.ipv6 is None else [facts.ipv4, facts.ipv6]
-    other = [session.neighbor for session in node.upstreams]
+    own: list[Address] = [facts.ipv4] if facts.ipv6 is None else [facts.ipv4, facts.ipv6]
+    other: list[Address] = [session.neighbor for session in node.upstreams]
     for space, device, mine, theirs in (
         (here, facts.uplink, own, other),
         (there, "node", other, own),
@@ -112,12 +112,12 @@ def _wire(node: Node, facts: Facts, here: str, there: str) -> None:
             _run("ip", "-n", space, "route", "add", _host(address), "dev", device)
 
 
-def _address(space: str, device: str, address: IPv4Address | IPv6Address) -> None:
+def _address(space: str, device: str, address: Address) -> None:
     quiet = ("nodad",) if address.version == 6 else ()
     _run("ip", "-n", space, "addr", "add", _host(address), "dev", device, *quiet)
 
 
-def _host(address: IPv4Address | IPv6Address) -> str:
+def _host(address: Address) -> str:
     return f"{address}/{address.max_prefixlen}"
 
 
