@@ -8,7 +8,7 @@ the edge of it, and are imported when they are asked.
 from mesh.roa.judge import Judgement, judge
 from mesh.roa.objects import Objects, objects
 from mesh.roa.preflight import Announcement, Finding, announcements, preflight
-from mesh.roa.read import VrpList, read
+from mesh.roa.reading import VrpList, read
 from mesh.roa.unread import Unread
 from mesh.roa.validity import Reason, State, Verdict, Vrp, validate
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mesh.plan import Plan
 from mesh.roa.preflight import Finding, announcements, preflight, problems
-from mesh.roa.read import VrpList, read
+from mesh.roa.reading import VrpList, read
 from mesh.roa.unread import Unread
 from mesh.spec import Problem
 from mesh.spec.vrps import VrpSource

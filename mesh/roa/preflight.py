@@ -179,8 +179,8 @@ def _notes(said: Announcement, verdict: Verdict, parts: Sequence[Vrp]) -> Iterat
     if verdict.state is State.VALID and reach < host:
         yield (
             f"longer prefixes than /{reach} in {said.prefix} are Invalid: so is the /{host} of a "
-            "blackhole order, which a provider that takes such routes exempts; make no ROA for it "
-            "(RFC 9319, section 6)"
+            "blackhole order, which a provider that takes such orders has to exempt; make no ROA "
+            "for it (RFC 9319, section 6)"
         )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from mesh.roa.selection import Malformed, Selection
 from mesh.roa.unread import Unread
-from mesh.spec.problems import shown
+from mesh.spec.problems import printable, shown
 from mesh.spec.vrps import VrpServer
 
 DEADLINE = 60.0
@@ -98,6 +98,8 @@ def ask(
         except _OlderVersion:
             continue
         except OSError as error:
+            if version and isinstance(error, ConnectionError) and not selection.seen:
+                continue  # so may end what a server of version 0 closes without reading it
             raise _broken(error, selection, patience) from None
     raise Unread("it speaks neither version 1 nor version 0 of RTR", "name a server that does")
 
@@ -234,7 +236,8 @@ def _text(body: bytes) -> str:
     before it."""
     quoted = int.from_bytes(body[:4])
     rest = body[4 + quoted :]
-    return shown(rest[4 : 4 + int.from_bytes(rest[:4])].decode("utf-8", "replace")) if rest else ""
+    text = rest[4 : 4 + int.from_bytes(rest[:4])].decode("utf-8", "replace")
+    return printable(shown(text)) if text else ""
 
 
 def _corrupt(what: str) -> Unread:

@@ -1,0 +1,241 @@
+"""Lists of VRPs from files: the dialects of validators, what is malformed in them, and many."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, ip_network
+from pathlib import Path
+
+import pytest
+
+from mesh.roa import Unread, Vrp, VrpList, read
+from mesh.spec.vrps import VrpFile
+from tests.roa.vrps import vrp, vrps
+
+OURS = (ip_network("192.30.120.0/23"), ip_network("2620:71:4000::/48"))
+BOTH = frozenset(vrps("192.30.120.0/23 27218", "2620:71:4000::/48 27218"))
+ENTRY = {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}
+
+Reader = Callable[[str | bytes], VrpList]
+
+
+@pytest.fixture
+def read_text(tmp_path: Path) -> Reader:
+    """Reads a list of that text from a file."""
+
+    def read_it(text: str | bytes) -> VrpList:
+        content = text.encode() if isinstance(text, str) else text
+        (tmp_path / "vrps").write_bytes(content)
+        return read(VrpFile(Path("vrps")), OURS, tmp_path)
+
+    return read_it
+
+
+RPKI_CLIENT = """{
+  "metadata": {"buildmachine": "rpki", "roas": 2, "vrps": 3},
+  "roas": [
+    {"asn": 27218, "prefix": "192.30.120.0/23", "maxLength": 23, "ta": "arin",
+     "expires": 4000000000},
+    {"asn": 27218, "prefix": "2620:71:4000::/48", "maxLength": 48, "ta": "arin",
+     "expires": 4000000000},
+    {"asn": 64496, "prefix": "203.0.113.0/24", "maxLength": 24, "ta": "ripe",
+     "expires": 4000000000}
+  ],
+  "bgpsec_keys": [{"asn": 15562, "ski": "5D", "pubkey": "MF", "ta": "ripe", "expires": 1}],
+  "aspas": [{"customer_asid": 945, "expires": 1, "providers": [1, 2]}]
+}"""
+ROUTINATOR = """{
+  "metadata": {"generated": 1, "generatedTime": "2026-01-01T00:00:00Z"},
+  "roas": [
+    {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23,
+     "source": [{"type": "roa", "uri": "rsync://x/y.roa", "tal": "arin",
+                 "validity": {"notBefore": "2026-01-01T00:00:00Z"}}]},
+    {"asn": "AS27218", "prefix": "2620:71:4000::/48", "maxLength": 48, "source": []},
+    {"asn": "AS64496", "prefix": "203.0.113.0/24", "maxLength": 24, "source": []}
+  ]
+}"""
+STAYRTR = """{"roas":[
+  {"prefix":"192.30.120.0/23","maxLength":23,"asn":"AS27218","ta":""},
+  {"prefix":"2620:71:4000::/48","maxLength":48,"asn":"27218"},
+  {"prefix":"203.0.113.0/24","asn":64496}]}"""
+CSV = """ASN,IP Prefix,Max Length,Trust Anchor
+AS27218,192.30.120.0/23,23,arin
+AS27218,2620:71:4000::/48,48,arin
+AS64496,203.0.113.0/24,24,ripe
+"""
+CSV_EXPIRES = """ASN,IP Prefix,Max Length,Trust Anchor,Expires
+AS27218,192.30.120.0/23,23,arin,4000000000
+AS27218,2620:71:4000::/48,48,arin,4000000000
+AS64496,203.0.113.0/24,24,ripe,1
+"""
+CSV_COMPAT = """"ASN","IP Prefix","Max Length","Trust Anchor"
+"27218","192.30.120.0/23","23","arin"
+"27218","2620:71:4000::/48","48","arin"
+"64496","203.0.113.0/24","","ripe"
+"""
+CSV_EXTENDED = """URI,ASN,IP Prefix,Max Length,Not Before,Not After
+rsync://x/a.roa,AS27218,192.30.120.0/23,23,2026-01-01 00:00:00,2027-01-01 00:00:00
+rsync://x/b.roa,AS27218,2620:71:4000::/48,48,2026-01-01 00:00:00,2027-01-01 00:00:00
+
+rsync://x/c.roa,AS64496,203.0.113.0/24,24,2026-01-01 00:00:00,2027-01-01 00:00:00
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(RPKI_CLIENT, id="rpki-client JSON"),
+        pytest.param(ROUTINATOR, id="Routinator jsonext"),
+        pytest.param(STAYRTR, id="StayRTR JSON"),
+        pytest.param("\ufeff" + STAYRTR, id="JSON with a byte order mark"),
+        pytest.param(CSV, id="Routinator CSV"),
+        pytest.param(CSV.replace("\n", "\r\n"), id="CSV of another system"),
+        pytest.param(CSV_EXPIRES, id="rpki-client CSV"),
+        pytest.param(CSV_COMPAT, id="Routinator csvcompat"),
+        pytest.param(CSV_EXTENDED, id="Routinator csvext"),
+    ],
+)
+def test_a_validators_list_is_read(read_text: Reader, text: str) -> None:
+    assert read_text(text) == VrpList(BOTH, seen=3, expired=0)
+
+
+def test_what_covers_or_lies_in_ours_is_kept_and_the_rest_counted(read_text: Reader) -> None:
+    near = ["0.0.0.0/0-24 0", "192.30.0.0/16 1", "192.30.121.0/24 2", "192.30.120.7/32 3"]
+    far = ["192.30.122.0/23 4", "193.0.0.0/8 5", "::/0 6", "2620:71:4001::/48 7"]
+    roas = [
+        {"prefix": str(each.prefix), "maxLength": each.max_length, "asn": each.asn}
+        for each in map(vrp, near + far)
+    ]
+    listed = read_text(json.dumps({"roas": roas * 2}))
+    assert listed.vrps == {*vrps(*near), vrp("::/0 6")}
+    assert listed.seen == 16
+
+
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_what_has_expired_is_not_used(read_text: Reader, kind: str) -> None:
+    past, to_come = int(time.time()) - 1, int(time.time()) + 3600
+    entries = [ENTRY | {"expires": past}, ENTRY | {"asn": 64496, "expires": to_come}]
+    if kind == "json":
+        listed = read_text(json.dumps({"roas": entries}))
+    else:
+        rows = [f"{e['asn']},{e['prefix']},{e['maxLength']},x,{e['expires']}" for e in entries]
+        listed = read_text("\n".join(["ASN,IP Prefix,Max Length,Trust Anchor,Expires", *rows]))
+    assert listed == VrpList(frozenset(vrps("192.30.120.0/23 64496")), seen=2, expired=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "neither JSON nor CSV"),
+        ("prefix,asn\n", "neither JSON nor CSV"),
+        ("AS27218,192.30.120.0/23,23,arin\n", "neither JSON nor CSV"),
+        ("<html>it works!</html>", "neither JSON nor CSV"),
+        (b"\x1f\x8b\x08\x00", "it is not text (byte 1)"),
+        ('{"roas": [', "it is not JSON (Expecting value: line 1 column 11"),
+        ('{"roas": 5}', "there is no list `roas`"),
+        ('{"vrps": []}', "there is no list `roas`"),
+        ("[]", "there is no list `roas`"),
+        ("[" * 100_000, "JSON in too many layers"),
+        ('{"roas": []}', "holds no VRP at all"),
+        ("ASN,IP Prefix,Max Length,Trust Anchor\n", "holds no VRP at all"),
+    ],
+)
+def test_what_is_no_list_is_refused(read_text: Reader, text: str | bytes, reason: str) -> None:
+    with pytest.raises(Unread) as refused:
+        read_text(text)
+    assert reason in str(refused.value)
+    assert refused.value.cure
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"prefix": None}, "it has no prefix"),
+        ({"prefix": 7}, "it has no prefix"),
+        ({"prefix": "192.30.120.0"}, "the prefix's length is no number"),
+        ({"prefix": "192.30.120.0/x"}, "the prefix's length is no number"),
+        ({"prefix": "192.30.120.0/-1"}, "the prefix's length is no number"),
+        ({"prefix": "192.30.120.0/33", "maxLength": 33}, "does not lie between"),
+        ({"prefix": "192.30.120.1/23"}, "bits behind its length"),
+        ({"prefix": "192.30.120/23"}, "its prefix is none"),
+        ({"prefix": "2620:71:4000:/48"}, "its prefix is none"),
+        ({"prefix": "nowhere/8"}, "its prefix is none"),
+        ({"prefix": "\x00/8"}, "its prefix is none"),
+        ({"maxLength": 22}, "maxLength 22 does not lie between /23 and /32"),
+        ({"maxLength": 33}, "maxLength 33 does not lie between /23 and /32"),
+        ({"maxLength": "long"}, "maxLength is no number"),
+        ({"maxLength": True}, "maxLength is no number"),
+        ({"maxLength": 23.0}, "maxLength is no number"),
+        ({"asn": None}, "the ASN is no number"),
+        ({"asn": "ASx"}, "the ASN is no number"),
+        ({"asn": "AS-1"}, "the ASN is no number"),
+        ({"asn": 4294967296}, "4294967296 is no ASN"),
+        ({"asn": -1}, "-1 is no ASN"),
+        ({"expires": "tomorrow"}, "the time of expiry is no number"),
+    ],
+)
+def test_a_malformed_entry_is_refused_with_its_place(
+    read_text: Reader, change: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(Unread) as refused:
+        read_text(json.dumps({"roas": [ENTRY, ENTRY | change, ENTRY]}))
+    assert str(refused.value).startswith("malformed: roas[1]: ")
+    assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("entry", [{}, {"asn": 1}, "192.30.120.0/23", None, 5, []])
+def test_what_is_no_entry_is_refused_with_its_place(read_text: Reader, entry: object) -> None:
+    with pytest.raises(Unread, match=r"roas\[1\]: it has no prefix"):
+        read_text(json.dumps({"roas": [ENTRY, entry]}))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("AS27218,192.30.120.0/23", "line 3: columns are missing"),
+        ("AS27218,192.30.120.0/23,33,x", "line 3: maxLength 33"),
+        ("AS,192.30.120.0/23,23,x", "line 3: the ASN is no number"),
+        ("# a remark", "line 3: columns are missing"),
+    ],
+)
+def test_a_malformed_row_is_refused_with_its_line(read_text: Reader, row: str, reason: str) -> None:
+    heading, first, *_ = CSV.splitlines()
+    with pytest.raises(Unread) as refused:
+        read_text("\n".join([heading, first, row, first]))
+    assert reason in str(refused.value)
+
+
+def test_many_malformed_entries_are_counted(read_text: Reader) -> None:
+    with pytest.raises(Unread, match=r"roas\[4\].* and 995 more$") as refused:
+        read_text(json.dumps({"roas": [ENTRY | {"maxLength": 99}] * 1000}))
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
+    for name, why in (("vrps.json", "No such file"), ("", "Is a directory")):
+        with pytest.raises(Unread) as refused:
+            read(VrpFile(Path(name)), OURS, tmp_path)
+        assert f"{tmp_path / name} cannot be read ({why}" in str(refused.value)
+
+
+def test_a_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.roa.reading.LARGEST", 1 << 20)
+    with (tmp_path / "vrps").open("wb") as file:
+        file.truncate((1 << 20) + 1)
+    with pytest.raises(Unread, match="larger than 1 MB"):
+        read(VrpFile(Path("vrps")), OURS, tmp_path)
+
+
+def test_half_a_million_are_read_in_seconds(read_text: Reader) -> None:
+    rows = [
+        f'{{"asn":64496,"prefix":"{IPv4Address(i << 12)}/20","maxLength":24,"ta":"x"}}'
+        for i in range(1 << 19, (1 << 19) + 500_000)
+    ]
+    began = time.monotonic()
+    listed = read_text(f'{{"roas":[{",".join(rows)},{json.dumps(ENTRY)}]}}')
+    assert time.monotonic() - began < 20  # about a second of a core that has nothing else to do
+    assert listed.seen == 500_001
+    covering = OURS[0].supernet(new_prefix=20)
+    assert listed.vrps == {vrp("192.30.120.0/23 27218"), Vrp(covering, 24, 64496)}
