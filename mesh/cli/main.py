@@ -32,7 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 for _name, (_module, _function) in COMMANDS.items():
     app.command(_name)(getattr(importlib.import_module(_module), _function))
 
-app.add_typer(importlib.import_module("mesh.cli.lab").app, name="lab")
+for _name in ("blackhole", "region", "lab"):
+    app.add_typer(importlib.import_module(f"mesh.cli.{_name}").app, name=_name)
 
 
 def _show_version(wanted: bool) -> None:

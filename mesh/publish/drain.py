@@ -68,15 +68,17 @@ class Drainage:
         *,
         drain: bool = True,
         expected: Expected | None = None,
+        heard: Callable[[str], None] = lambda _: None,
     ) -> list[str]:
         """Waits until these nodes have obeyed; those that have not said so in time.
 
         The order is given again where a registry that had lost its memory is brought a higher
-        one that says otherwise. ``expected`` is what a report has to show. Raises
-        :class:`mesh.discovery.client.Unreachable` where no registry takes the order all the
-        while.
+        one that says otherwise. ``expected`` is what a report has to show; ``heard`` is told of
+        each node that shows it. Raises :class:`mesh.discovery.client.Unreachable` where no registry
+        takes the order all the while.
         """
         awaited, clock = sorted(nodes), Clock(seconds)
+        spoken: set[str] = set()
         holds = expected or (withdrawn if drain else back)
         while True:
             missing = awaited
@@ -90,6 +92,9 @@ class Drainage:
             if order is not None:
                 reports = self._standing.reports()
                 missing = [n for n in awaited if n not in reports or not holds(reports[n], order)]
+                for node in (n for n in awaited if n not in missing and n not in spoken):
+                    heard(node)
+                    spoken.add(node)
             if not missing or clock.over:
                 return missing
             time.sleep(POLL)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mesh.facts import Facts, Placement
 from mesh.plan import Plan
-from mesh.trust.documents import DrainOrder
+from mesh.trust.documents import BlackholeOrder, DrainOrder
 from mesh.trust.encoding import dump, parse
 
 
@@ -63,12 +63,14 @@ class Fleet:
 
     ``drain`` is the drain order that counted then, so that a registry that shows an older one
     later is not believed; None where there was none, and in states from before there was any.
+    ``blackhole`` is the same for what is discarded.
     """
 
     generation: int
     manifest_sha256: str
     members: dict[str, Member]
     drain: DrainOrder | None = None
+    blackhole: BlackholeOrder | None = None
 
 
 def dump_fleet(fleet: Fleet) -> str:

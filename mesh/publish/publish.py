@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from mesh.discovery.client import Unreachable
 from mesh.plan import Plan
+from mesh.publish.blackhole import Blackholes
 from mesh.publish.desk import Clock, Desk
 from mesh.publish.drain import DRAIN_SECONDS, Drainage
 from mesh.publish.generation import Made, make, make_retired, network_name
@@ -16,7 +17,7 @@ from mesh.publish.joins import judge
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.order import Fleet, Member, Order, PublishError
 from mesh.trust import joining
-from mesh.trust.documents import Manifest, Planned, PlannedNode, Report
+from mesh.trust.documents import BlackholeOrder, Manifest, Planned, PlannedNode, Report
 
 Progress = Callable[[str], None]
 
@@ -103,7 +104,13 @@ class _Publication:
                 # Nodes brought back a higher one that we signed once: state and registries had
                 # both lost it.
                 floor = made.manifest.generation
-            return Fleet(made.manifest.generation, made.digest, members, self._drainage.order())
+            return Fleet(
+                made.manifest.generation,
+                made.digest,
+                members,
+                self._drainage.order(),
+                self._blackholed(members, fleet),
+            )
         except Unreachable as error:
             raise PublishError(f"no registry takes the generation: {error}") from None
         finally:
@@ -191,6 +198,18 @@ class _Publication:
             {node: member.identity for node, member in known.items()},
             None if fleet is None else fleet.drain,
         )
+
+    def _blackholed(
+        self, members: Mapping[str, Member], fleet: Fleet | None
+    ) -> BlackholeOrder | None:
+        """What is discarded, for the next publication to remember."""
+        return Blackholes(
+            self._desk,
+            self._order.operator_key,
+            network_name(self._order.plan),
+            {node: member.identity for node, member in members.items()},
+            None if fleet is None else fleet.blackhole,
+        ).order()
 
     def _bring_back(self) -> None:
         """A node that was drained for its server to be replaced is not any more with the new one.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from mesh.cli import drain as module
+from mesh.cli import orders as module
 from mesh.cli import status
 from mesh.cli.main import app
 from mesh.cli.status import NoState

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 
 from mesh.discovery.registry import Current
 from mesh.trust import signing
-from mesh.trust.documents import DrainOrder, Health, Report
+from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import dump
-from mesh.trust.orders import DRAIN
+from mesh.trust.orders import DRAIN, KINDS
 from mesh.trust.signing import Purpose
 from tests.discovery.live import Fleet, Live
 
 
 @dataclass
 class Nodes:
-    """All nodes of the current generation. ``deaf`` ones hear no drain order, ``dark`` ones serve
+    """All nodes of the current generation. ``deaf`` ones hear no order, ``dark`` ones serve
     and announce nothing, ``alone`` maps a service to the only node that serves it."""
 
     fleet: Fleet
@@ -31,23 +31,36 @@ class Nodes:
 
     def speak(self) -> None:
         """Each node's report on what its registry holds now."""
-        current, drains = self.registry.registry.current(), self.registry.registry.standing(DRAIN)
+        current = self.registry.registry.current()
         if current is None:
             return
         for node in current.manifest.nodes:
-            order = None if drains is None or node in self.deaf else drains.order
-            report = self._report(node, current, self._health(node, order))
+            report = self._report(node, current, self._health(node))
             envelope = signing.signed_document(self.fleet.identities[node], Purpose.REPORT, report)
             with self.registry.client(self.fleet.node(node)) as client:
                 assert client.ask("POST", "/api/v1/report", dump(envelope), signed=True).ok
 
-    def _health(self, node: str, order: DrainOrder | None) -> Health:
-        drained = order is not None and node in order.nodes
+    def ordered(self) -> dict[str, int]:
+        """The number of each kind of order that the registry holds."""
+        held = {kind.key: self.registry.registry.standing(kind) for kind in KINDS}
+        return {key: 0 if one is None else one.order.number for key, one in held.items()}
+
+    def _health(self, node: str) -> Health:
+        drains = self.registry.registry.standing(DRAIN)
+        hears = node not in self.deaf
+        drained = hears and drains is not None and node in drains.order.nodes
         works = not drained and node not in self.dark
         services = {"web": works} | {s: works for s, only in self.alone.items() if only == node}
         sessions = {"vultr4": "Established"}
-        number = 0 if order is None else order.number
-        return Health(works, services, sessions, drain=number, drained=drained)
+        numbers = self.ordered() if hears else {"drain": 0, "blackhole": 0}
+        return Health(
+            works,
+            services,
+            sessions,
+            drain=numbers["drain"],
+            drained=drained,
+            blackhole=numbers["blackhole"],
+        )
 
     def _report(self, node: str, current: Current, health: Health) -> Report:
         self.sequence = max(self.sequence + 1, time.time_ns() // 1000)
@@ -72,16 +85,10 @@ def speaking(nodes: Nodes) -> Iterator[Nodes]:
     over = threading.Event()
 
     def live() -> None:
-        heard: tuple[int, int] | None = None
+        heard: tuple[int, dict[str, int]] | None = None
         while not over.wait(0.05):
-            current, drains = (
-                nodes.registry.registry.current(),
-                nodes.registry.registry.standing(DRAIN),
-            )
-            news = (
-                0 if current is None else current.manifest.generation,
-                0 if drains is None else drains.order.number,
-            )
+            current = nodes.registry.registry.current()
+            news = (0 if current is None else current.manifest.generation, nodes.ordered())
             if news != heard:
                 nodes.speak()
                 heard = news

@@ -1,0 +1,208 @@
+"""``mesh blackhole``: give an address that is attacked up for a while, so that the rest lives."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import UTC, datetime
+from ipaddress import ip_address, ip_network
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mesh.cli.orders import Chosen, Office, Refusal, Unfit, Wait, at_the_desk
+from mesh.cli.tables import WIDE
+from mesh.cli.working_copy import STACK
+from mesh.plan import Address
+from mesh.publish.blackhole import Blackholes, NotAllowed, judged
+from mesh.spec.problems import Problem, printable, shown
+from mesh.trust.documents import MAX_BLACKHOLES, MAX_REASON, Blackhole, BlackholeOrder
+
+WAIT = 15
+"""Seconds; nodes obey within two."""
+DEFAULT = "30m"
+SHORTEST, LONGEST = 10, 7 * 86400
+"""Seconds. Nothing is discarded for ever because somebody forgot it."""
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+app = typer.Typer(
+    help="Discard what is sent to an address of ours, on every node and upstream of it.",
+    no_args_is_help=True,
+)
+
+Where = Annotated[str, typer.Argument(help="An address of our own prefixes, IPv4 or IPv6.")]
+
+
+@app.command()
+def add(
+    address: Where,
+    duration: Annotated[
+        str, typer.Option("--for", help="Until it ends by itself: 10s to 7d (s, m, h, d).")
+    ] = DEFAULT,
+    reason: Annotated[str, typer.Option("--reason", help="For those who read the list.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Even a service's address.")] = False,
+    stack: Chosen = STACK,
+    wait: Wait = WAIT,
+) -> None:
+    """Discard all packets to an address: every node drops them, before anything else reads them,
+    and the upstreams that offer it drop them before they reach us (RFC 7999).
+
+    Given again, it sets another end and reason. It ends by itself, by the nodes' clocks, and needs
+    neither us nor a registry for that. Exit 1: ordered, not every node's word yet; 3: refused, for
+    a service has the address.
+    """
+    at_the_desk(stack, lambda office: _add(office, address, duration, reason, force, wait))
+
+
+@app.command()
+def remove(address: Where, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
+    """Let packets to an address through again. Exit 1: ordered, not every node's word yet."""
+    at_the_desk(stack, lambda office: _remove(office, _address(address), wait))
+
+
+@app.command("list")
+def show(
+    stack: Chosen = STACK,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show what is discarded, until when, why, and which nodes say so."""
+    at_the_desk(stack, lambda office: _show(office, as_json))
+
+
+def _add(office: Office, text: str, duration: str, reason: str, force: bool, wait: int) -> int:
+    address, seconds, why = _address(text), _seconds(duration), _reason(reason)
+    blackholes = _blackholes(office)
+    try:
+        verdict = judged(office.plan, address, force=force)
+        for warning in verdict.warnings:
+            office.say(f"warning: {warning}")
+        entry = Blackhole(address, int(time.time()) + seconds, why, verdict.forced)
+        order = blackholes.add(entry)
+    except NotAllowed as error:
+        if error.forcible:
+            raise Refusal(str(error)) from None
+        raise Unfit(str(error)) from None
+    office.say(f"blackhole order {order.number}: {address} until {_moment(entry.until)}")
+    if not wait:
+        return 0
+    heard = office.stopwatch("discards it")
+    missing = blackholes.wait(lambda: blackholes.add(entry), office.identities, wait, heard)
+    return office.no_word(", ".join(missing), wait) if missing else 0
+
+
+def _remove(office: Office, address: Address, wait: int) -> int:
+    blackholes = _blackholes(office)
+    before = blackholes.order()
+    if address not in {entry.address for entry in _in_force(before)}:
+        office.say(f"{address}: is not discarded")
+        return 0
+    order = blackholes.remove(address)
+    number = 0 if order is None else order.number
+    office.say(f"blackhole order {number}: {address} no more")
+    if not wait:
+        return 0
+    heard = office.stopwatch("lets it through")
+    missing = blackholes.wait(lambda: blackholes.remove(address), office.identities, wait, heard)
+    return office.no_word(", ".join(missing), wait) if missing else 0
+
+
+def _show(office: Office, as_json: bool) -> int:
+    blackholes = _blackholes(office)
+    order = blackholes.order()
+    obeyed = frozenset() if order is None else blackholes.obeyed(order)
+    entries, now = _in_force(order), time.time()
+    if as_json:
+        document = {
+            "number": 0 if order is None else order.number,
+            "blackholes": [
+                {
+                    "address": str(entry.address),
+                    "until": _moment(entry.until),
+                    "seconds_left": max(0, round(entry.until - now)),
+                    "reason": entry.reason,
+                    "forced": entry.forced,
+                }
+                for entry in entries
+            ],
+            "obeyed": {node: node in obeyed for node in sorted(office.identities)},
+        }
+        typer.echo(json.dumps(document, indent=2))
+        return 0
+    if not entries:
+        office.say("nothing is discarded")
+        return 0
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    table = Table("address", "until", "left", "nodes", "reason", box=None)
+    for entry in entries:
+        table.add_row(
+            f"{entry.address}{' (forced)' if entry.forced else ''}",
+            _moment(entry.until),
+            f"{max(0, round(entry.until - now))} s",
+            f"{len(obeyed & office.identities.keys())} of {len(office.identities)}",
+            escape(entry.reason),
+        )
+    console.print(table)
+    missing = sorted(office.identities.keys() - obeyed)
+    if missing:
+        office.say(f"no word yet: {', '.join(missing)}")
+    return 0
+
+
+def _blackholes(office: Office) -> Blackholes:
+    known, own = office.own.fleet.blackhole, office.own
+    return Blackholes(office.desk, own.operator_key, office.network, office.identities, known)
+
+
+def _in_force(order: BlackholeOrder | None) -> tuple[Blackhole, ...]:
+    return () if order is None else order.in_force(time.time())
+
+
+def _address(text: str) -> Address:
+    """One address, also where it is written as the prefix of one host."""
+    try:
+        network = ip_network(text, strict=False) if "/" in text else ip_network(ip_address(text))
+    except ValueError:
+        raise Unfit(_problem("address", text, "is no IP address", "name one address")) from None
+    if network.prefixlen != network.max_prefixlen:
+        raise Unfit(
+            _problem(
+                "address",
+                text,
+                "is a prefix, and orders are for single addresses",
+                f"name one address, up to {MAX_BLACKHOLES} times, or withdraw the region under "
+                f"attack (mesh region withdraw)",
+            )
+        )
+    return network.network_address
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not SHORTEST <= seconds <= LONGEST:
+        raise Unfit(
+            _problem("--for", text, "is not between 10s and 7d", "write a number and s, m, h or d")
+        )
+    return seconds
+
+
+def _reason(text: str) -> str:
+    if len(text) > MAX_REASON:
+        raise Unfit(
+            _problem("--reason", text, f"is longer than {MAX_REASON} characters", "say it shorter")
+        )
+    return printable(text)
+
+
+def _problem(key: str, value: str, reason: str, cure: str) -> str:
+    return str(Problem(key, shown(value), reason, cure))
+
+
+def _moment(until: int) -> str:
+    return datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,55 @@
+"""``mesh region``: a whole region off the Internet in one order, and back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mesh.cli.drain import WAIT, drains
+from mesh.cli.orders import Chosen, Office, Unfit, Wait, at_the_desk
+from mesh.cli.working_copy import STACK
+
+app = typer.Typer(
+    help="Take a whole region off the Internet, and bring it back.", no_args_is_help=True
+)
+
+Region = Annotated[str, typer.Argument(help="Id of the region, as in the stack file.")]
+
+
+@app.command()
+def withdraw(
+    region: Region,
+    stack: Chosen = STACK,
+    force: Annotated[bool, typer.Option("--force", help="Even if nobody else announces.")] = False,
+    wait: Wait = WAIT,
+) -> None:
+    """Withdraw a region: all its edges drain, by one order, until `mesh region announce`.
+
+    Nodes of the region without an upstream announce nothing, and go on serving through other
+    regions' edges. Exit 1: ordered, no word yet; 3: refused, for nobody else would announce.
+    """
+    at_the_desk(
+        stack, lambda office: drains(office).drain(_edges(office, stack, region), force, wait)
+    )
+
+
+@app.command()
+def announce(region: Region, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
+    """Bring a withdrawn region back, all its edges. Exit 1: ordered, and not back yet."""
+    at_the_desk(stack, lambda office: drains(office).undrain(_edges(office, stack, region), wait))
+
+
+def _edges(office: Office, stack: str, region: str) -> list[str]:
+    """The members of the network that announce in that region."""
+    nodes = [node for node in office.plan.nodes if node.id in office.identities]
+    regions = sorted({node.region for node in nodes})
+    if region not in regions:
+        raise Unfit(
+            f"{region}: is no region of the stack {stack} with a node in it; it has "
+            f"{', '.join(regions)}"
+        )
+    found = [node.id for node in nodes if node.region == region and node.upstreams]
+    if not found:
+        raise Unfit(f"{region}: none of its nodes has an upstream, so it announces nothing")
+    return found

@@ -1,0 +1,167 @@
+# ruff: noqa: F811  the fixture of another file
+"""``mesh blackhole`` and ``mesh region``: what is done, what is refused, and what is said."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from mesh.cli import orders as module
+from mesh.trust.documents import Blackhole
+from mesh.trust.orders import BLACKHOLE
+from tests.cli.test_drain import (  # noqa: F401
+    EWR,
+    FLEET,
+    LAX,
+    MIA,
+    ORD,
+    deployed,
+    mesh,
+    ordered,
+    registry,
+)
+from tests.discovery.live import Live
+from tests.publish.nodes import Nodes, speaking
+
+ADDRESS, SIX = "192.30.120.200", "2620:71:4000::bad"
+
+
+def held(live: Live) -> tuple[Blackhole, ...]:
+    standing = live.registry.standing(BLACKHOLE)
+    return () if standing is None else standing.order.entries
+
+
+def test_an_address_is_discarded_shown_and_let_through_again(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry)):
+        added = mesh("blackhole", "add", ADDRESS, "--for", "5m", "--reason", "a flood [of] it")
+        before = held(registry)
+        shown = json.loads(mesh("blackhole", "list", "--json").stdout)
+        table = mesh("blackhole", "list").stdout
+        removed = mesh("blackhole", "remove", f"{ADDRESS}/32")
+    assert added.exit_code == removed.exit_code == 0, added.output + removed.output
+    assert f"blackhole order 1: {ADDRESS} until 20" in added.stdout
+    assert "warning" not in added.output
+    for node in (LAX, ORD, MIA, EWR):
+        assert f"{node}: discards it, after" in added.stdout
+        assert f"{node}: lets it through, after" in removed.stdout
+    assert [(str(one.address), one.reason, one.forced) for one in before] == [
+        (ADDRESS, "a flood [of] it", False)
+    ]
+    assert 280 < before[0].until - time.time() <= 300
+    (entry,) = shown["blackholes"]
+    assert datetime.fromisoformat(entry["until"]).timestamp() == before[0].until
+    assert shown["obeyed"] == dict.fromkeys((EWR, LAX, MIA, ORD), True)
+    assert ADDRESS in table
+    assert "4 of 4" in table
+    assert "a flood [of] it" in table
+    assert held(registry) == ()
+    assert mesh("blackhole", "list").stdout == "nothing is discarded\n"
+
+
+def test_it_ends_after_half_an_hour_unless_said_otherwise(registry: Live) -> None:
+    assert mesh("blackhole", "add", SIX, "--wait", "0").exit_code == 0
+    assert 1790 < held(registry)[0].until - time.time() <= 1800
+
+
+def test_a_node_that_does_not_hear_is_named(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry, deaf={MIA})):
+        done = mesh("blackhole", "add", ADDRESS, "--wait", "1")
+        shown = mesh("blackhole", "list").stdout
+    assert done.exit_code == module.NOT_YET
+    assert f"{MIA}: no word within 1 s; the order stands" in done.stdout
+    assert "3 of 4" in shown
+    assert f"no word yet: {MIA}" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        ((ADDRESS + "/24",), 2, "is a prefix, and orders are for single addresses"),
+        (("somewhere",), 2, "address = somewhere: is no IP address"),
+        (("198.51.100.7",), 2, "is not this network's"),
+        (("10.10.10.1", "--force"), 2, "tunnels' own prefix"),
+        (("192.30.120.100",), 3, "is the address of the service web"),
+        ((ADDRESS, "--for", "9d"), 2, "--for = 9d: is not between 10s and 7d"),
+        ((ADDRESS, "--for", "1s"), 2, "--for = 1s: is not between"),
+        ((ADDRESS, "--for", "soon"), 2, "--for = soon: is not between"),
+        ((ADDRESS, "--reason", "x" * 201), 2, "is longer than 200 characters"),
+    ],
+)
+def test_what_is_refused_is_refused_before_anything_is_signed(
+    registry: Live,
+    words: tuple[str, ...],
+    code: int,
+    why: str,
+) -> None:
+    done = mesh("blackhole", "add", *words)
+    assert (done.exit_code, why in done.output) == (code, True), done.output
+    assert held(registry) == ()
+
+
+def test_a_services_address_is_discarded_by_force_and_a_nodes_with_a_warning(
+    registry: Live,
+) -> None:
+    done = mesh("blackhole", "add", "192.30.120.100", "--force", "--wait", "0")
+    assert done.exit_code == 0
+    assert "warning: 192.30.120.100: takes the service web off over IPv4" in done.stdout
+    own = str(FLEET.plan.node(MIA).announced.ipv4)
+    done = mesh("blackhole", "add", own, "--wait", "0")
+    assert done.exit_code == 0
+    assert f"warning: {own}: is the address of {MIA}" in done.stdout
+    assert [(str(one.address), one.forced) for one in held(registry)] == [
+        (own, False),
+        ("192.30.120.100", True),
+    ]
+
+
+def test_what_is_not_discarded_needs_no_order(registry: Live) -> None:
+    done = mesh("blackhole", "remove", ADDRESS)
+    assert (done.exit_code, done.stdout) == (0, f"{ADDRESS}: is not discarded\n")
+    assert registry.registry.standing(BLACKHOLE) is None
+
+
+@pytest.mark.parametrize("words", [("add", ADDRESS), ("remove", ADDRESS), ("list",)])
+def test_without_a_registry_nothing_is_claimed(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    deployed(monkeypatch, "https://127.0.0.1:1")
+    done = mesh("blackhole", *words)
+    assert done.exit_code == 2
+    assert "no registry answers" in done.output
+
+
+# --- regions -------------------------------------------------------------------------------------
+
+
+def test_a_region_is_withdrawn_by_one_order_and_announced_again(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry)):
+        gone = mesh("region", "withdraw", "mia")
+        assert ordered(registry) == (1, (MIA,))
+        back = mesh("region", "announce", "mia")
+    assert (gone.exit_code, back.exit_code) == (0, 0)
+    assert f"{MIA}: has withdrawn, after" in gone.stdout
+    assert f"{MIA}: is back, after" in back.stdout
+    assert ordered(registry) == (2, ())
+
+
+def test_the_last_region_that_announces_is_withdrawn_only_by_force(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry, dark={EWR, ORD})):
+        assert mesh("region", "withdraw", "mia").exit_code == 0
+        refused = mesh("region", "withdraw", "lax")
+        assert refused.exit_code == module.REFUSED
+        assert f"{LAX}: is the last node that announces" in refused.output
+        assert ordered(registry) == (1, (MIA,))
+        assert mesh("region", "withdraw", "lax", "--force").exit_code == 0
+    assert ordered(registry) == (2, (LAX, MIA))
+
+
+@pytest.mark.parametrize("verb", ["withdraw", "announce"])
+def test_a_region_that_is_none_is_refused_with_those_that_are(registry: Live, verb: str) -> None:
+    done: Any = mesh("region", verb, "tyo")
+    assert done.exit_code == 2
+    assert "tyo: is no region of the stack lab" in done.output
+    assert "ewr, lax, mia, ord" in done.output
