@@ -1,8 +1,8 @@
 """The agent: joins, follows the operator's word, keeps the node as it says, and reports.
 
 Threads: one that applies (this one), two per registry (:mod:`line`), one for the announcement and
-one per check (:mod:`presence`), one for blackholes, one for the watchdog. They meet in a queue of
-verified manifests.
+one per check (:mod:`presence`), one each for blackholes, the lookout and the watchdog. They meet in
+a queue of verified manifests.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
 from mesh.agent.line import Ears, Line
+from mesh.agent.lookout import Lookout
 from mesh.agent.presence import Presence, said
 from mesh.agent.renewal import Renewal
 from mesh.agent.seed import Seed
@@ -62,6 +63,7 @@ class Agent:
         self._bird = Bird(host.path(places.BIRD_SOCKET))
         self._presence = Presence(host, self._bird, self._health_changed)
         self._blackholes = Blackholes(host, self._bird, self._health_changed)
+        self._lookout = Lookout(self._bird, self._health_changed)
         self._renewal = Renewal(host, manager, seed)
         self._applier = Applier(host, manager, self._bird, self._reachable)
         self.stop = threading.Event()
@@ -98,6 +100,7 @@ class Agent:
             ("presence", lambda: self._presence.run(self.stop)),
             ("blackholes", lambda: self._blackholes.run(self.stop)),
             ("health", self._report_health),
+            ("lookout", lambda: self._lookout.run(self.stop)),
         ):
             threading.Thread(target=work, name=name, daemon=True).start()
         self._follow()
@@ -243,6 +246,7 @@ class Agent:
             config = parse(Config, content)
             self._blackholes.watch(config)
             self._presence.watch(config)
+            self._lookout.watch(config)
         except Malformed as error:
             # Of an earlier version. What is bound stays so until the next generation is applied.
             log.warning("configuration", reason=error)
@@ -390,6 +394,8 @@ class Agent:
             drain=drain,
             drained=drained,
             blackhole=self._blackholes.obeyed,
+            alarms=self._lookout.alarms,
+            ways=self._lookout.ways,
         )
 
     def _drain(self) -> tuple[int, bool]:

@@ -49,8 +49,37 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class UnderlayNode:
+    """A node of the plan: the ASN that it speaks on its tunnels, and the addresses that it owns."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    id: str
+    asn: Annotated[int, Field(ge=1, le=4294967295)]
+    addresses: tuple[IPv4Address | IPv6Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnderlayLink:
+    """A tunnel of the plan, by the ids of its ends."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    ends: tuple[str, str]
+    cost: Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """All nodes and all tunnels of the plan, against which the mates' paths are held."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    nodes: tuple[UnderlayNode, ...]
+    links: tuple[UnderlayLink, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """All that the agent has to know. ``mates`` are the tunnel addresses of the other nodes."""
+    """All that the agent has to know. ``mates`` are the tunnel addresses of the other nodes;
+    ``underlay`` is None in the file of a generation from before there was one."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     node: str
@@ -60,3 +89,4 @@ class Config:
     mates: tuple[IPv4Address, ...]
     services: tuple[Service, ...]
     whoami: bool
+    underlay: Underlay | None = None

@@ -267,5 +267,25 @@ def _agent(
             for service in services.values()
         ],
         "whoami": plan.whoami,
+        "underlay": {
+            "nodes": [
+                {
+                    "id": each.id,
+                    "asn": each.underlay_asn,
+                    "addresses": [
+                        str(address)
+                        for address in (
+                            *each.tunnel.both(),
+                            *each.announced.both(),
+                            *_exits(plan, each),
+                        )
+                    ],
+                }
+                for each in plan.nodes
+            ],
+            "links": [
+                {"ends": [one.id, other.id], "cost": cost} for one, other, cost in _links(plan)
+            ],
+        },
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"

@@ -6,7 +6,7 @@ understood to the last key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -140,6 +140,8 @@ MAX_BLACKHOLES = 20
 """Addresses that are discarded at the same time. Upstreams take a few more-specifics of ours and
 no table of them, and the limit of what is sent to them counts with this number."""
 MAX_REASON = 200
+MAX_ALARMS, MAX_WAYS = 64, 256
+"""How many of them a report holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,22 @@ class BlackholeOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """What a node holds against a mate: ``kind`` says what, ``what`` gives an example.
+
+    Refused, and nothing that an honest mate says: ``prefix`` (nobody of the mesh owns it),
+    ``owner`` (of one who does not own it), ``link`` (by a link that the plan does not have),
+    ``service`` (at a node that may not serve it). Taken, and odd: ``detour`` (around a tunnel of
+    ours that is up).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    mate: NodeId
+    kind: Annotated[str, StringConstraints(max_length=32)]
+    what: Annotated[str, StringConstraints(max_length=200)]
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How a node is: services that it serves itself, whether it announces, BGP sessions by name
     with BIRD's word for their state, registries whose certificate is not the manifest's.
@@ -180,6 +198,8 @@ class Health:
     ``drain`` is the number of the drain order that the node has obeyed last, 0 for none, and
     ``drained`` whether it is drained by it: it has withdrawn and serves nothing then.
     ``blackhole`` is the number of the blackhole order that is in force in its firewall and in BIRD.
+    ``alarms`` are about mates, at most one of a kind about each. ``ways`` are those that it has
+    taken through other nodes for some time, by the node that they lead to, which is their last one.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
@@ -193,6 +213,10 @@ class Health:
     drain: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
     drained: bool = False
     blackhole: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    alarms: Annotated[tuple[Alarm, ...], Field(max_length=MAX_ALARMS)] = ()
+    ways: Annotated[dict[NodeId, tuple[NodeId, ...]], Field(max_length=MAX_WAYS)] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True)

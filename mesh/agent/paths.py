@@ -1,0 +1,189 @@
+"""What mates say of the way to each other, held against the plan.
+
+BIRD's filters refuse what no plan allows. Two things are left to see here: who said it (a mate that
+tells such things is broken, or in other hands), and which ways are taken that only a neighbour
+vouches for. Pure: BIRD's words and the plan in, alarms out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from mesh.agent.bird import Reply
+from mesh.agent.config import Underlay
+from mesh.trust.documents import Alarm
+
+# Lines of BIRD 2.0, 2.17 and 3.1 (no prefix is repeated for further routes of a net):
+#   10.10.10.2/32        unicast [u_mia_vultr_1 16:14:56.177] * (100) [AS4200000002i]
+#   	BGP.as_path: 4200000003 4200000002           3.1: bgp_path
+_ROUTE = re.compile(r"^(?P<net>[0-9a-f][0-9a-f.:]*/\d+)?\s+\w+ \[(?P<session>\w+) [^\]]*\]")
+_ATTRIBUTE = re.compile(
+    r"^\s+(?:BGP\.|bgp_)(?P<name>as_path|path|next_hop|community): ?(?P<text>.*)"
+)
+_UNDERLAY, _MATES = "u_", ("mate4_", "mate6_")
+_BLACKHOLE = "(65535,666)"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route as BIRD holds it: the session that it came by, the ASNs of its path from the nearest
+    on, its next hop and its communities as BIRD prints them."""
+
+    prefix: str
+    session: str
+    path: tuple[int, ...] = ()
+    next_hop: str = ""
+    communities: str = ""
+
+
+def parsed(reply: Reply) -> Iterator[Route]:
+    """The BGP routes in what ``show route ... all`` prints; lines that are none are passed over."""
+    prefix, session, found = "", "", dict[str, str]()
+    for _, line in reply.lines:
+        if head := _ROUTE.match(line):
+            if session:
+                yield _route(prefix, session, found)
+            prefix, session, found = head["net"] or prefix, head["session"], {}
+        elif attribute := _ATTRIBUTE.match(line):
+            found[attribute["name"].removeprefix("as_")] = attribute["text"].strip()
+    if session:
+        yield _route(prefix, session, found)
+
+
+def _route(prefix: str, session: str, found: Mapping[str, str]) -> Route:
+    path = tuple(int(asn) for asn in re.findall(r"\d+", found.get("path", "")))
+    hop = found.get("next_hop", "").split()
+    return Route(prefix, session, path, hop[0] if hop else "", found.get("community", ""))
+
+
+@dataclass(frozen=True)
+class Map:
+    """The plan as this node, ``here``, looks at it: who is who, who owns what, what links cost."""
+
+    here: str
+    underlay: Underlay
+
+    @cached_property
+    def nodes(self) -> dict[int, str]:
+        """Nodes by the ASN that they speak on their tunnels."""
+        return {node.asn: node.id for node in self.underlay.nodes}
+
+    @cached_property
+    def owners(self) -> dict[str, frozenset[str]]:
+        """Who may originate a prefix; several hold the address where members' replies leave."""
+        found: dict[str, set[str]] = {}
+        for node in self.underlay.nodes:
+            for address in node.addresses:
+                prefix = f"{address}/{address.max_prefixlen}"
+                found.setdefault(prefix, set()).add(node.id)
+        return {prefix: frozenset(ids) for prefix, ids in found.items()}
+
+    @cached_property
+    def costs(self) -> dict[frozenset[str], int]:
+        """What the links of the plan cost, by their two ends."""
+        return {frozenset(link.ends): link.cost for link in self.underlay.links}
+
+    @cached_property
+    def _mates(self) -> dict[str, str]:
+        return {node.id.replace("-", "_"): node.id for node in self.underlay.nodes}
+
+    def mate(self, session: str) -> str | None:
+        """Whom a session of the mesh is with; None for other sessions."""
+        for prefix in (_UNDERLAY, *_MATES):
+            if session.startswith(prefix):
+                return self._mates.get(session.removeprefix(prefix))
+        return None
+
+    def session(self, mate: str) -> str:
+        """Our session with a mate on the tunnel to it."""
+        return _UNDERLAY + mate.replace("-", "_")
+
+    def way(self, path: Iterable[int]) -> tuple[str, ...] | None:
+        """The nodes of a path; None where an ASN is nobody's."""
+        ways = [self.nodes.get(asn) for asn in path]
+        return None if None in ways else tuple(way for way in ways if way is not None)
+
+    def cost(self, way: tuple[str, ...]) -> int | None:
+        """What a way from here costs by the plan; None where the plan lacks one of its links."""
+        links = zip((self.here, *way), way, strict=False)
+        costs = [self.costs.get(frozenset(link)) for link in links]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+Charge = tuple[str, str]
+"""Against whom, and of what kind."""
+
+
+def lies(refused: Iterable[Route], known: Map) -> dict[Charge, Alarm]:
+    """What mates said that no honest mate says, an example of each kind: a mate has the same
+    filters, and hands on nothing that they refuse. A path that is only too long is honest: the way
+    around many cut tunnels."""
+    found: dict[Charge, Alarm] = {}
+    for route in refused:
+        if (alarm := _lie(route, known)) is not None:
+            found.setdefault((alarm.mate, alarm.kind), alarm)
+    return found
+
+
+def _lie(route: Route, known: Map) -> Alarm | None:
+    mate = known.mate(route.session)
+    if mate is None:
+        return None
+    if not route.session.startswith(_UNDERLAY):
+        # An order that the operator has not given, or that has not come to this node yet.
+        if _BLACKHOLE in route.communities:
+            return None
+        hop = f", served at {route.next_hop}" if route.next_hop else ""
+        return Alarm(mate, "service", f"{route.prefix}{hop}"[:200])
+    if route.prefix not in known.owners:
+        return Alarm(mate, "prefix", route.prefix)
+    way = known.way(route.path)
+    said = " ".join(way or map(str, route.path[:16]))
+    if way is None or known.cost(way) is None:
+        return Alarm(mate, "link", f"{route.prefix} by {said}"[:200])
+    if way[-1:] and way[-1] not in known.owners[route.prefix]:
+        return Alarm(mate, "owner", f"{route.prefix} by {said}"[:200])
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way that leads to its last node through others. ``odd``: our own session with that node is
+    up, on a tunnel that is nearer by the plan."""
+
+    nodes: tuple[str, ...]
+    odd: bool
+
+
+def ways(best: Iterable[Route], known: Map, up: Collection[str]) -> dict[str, Way]:
+    """Of the routes in use those that lead through others, by prefix; ``up`` are our sessions that
+    are established."""
+    found: dict[str, Way] = {}
+    for route in best:
+        nodes, owners = known.way(route.path), known.owners.get(route.prefix, frozenset())
+        # The address where replies leave is each edge's, so that its route says nothing of one.
+        if not route.session.startswith(_UNDERLAY) or not nodes or owners != {nodes[-1]}:
+            continue
+        if len(nodes) > 1:
+            direct, around = known.cost(nodes[-1:]), known.cost(nodes)
+            nearer = direct is not None and (around is None or direct < around)
+            found[route.prefix] = Way(nodes, nearer and known.session(nodes[-1]) in up)
+    return found
+
+
+class Steady:
+    """What stays: seen for ``after`` seconds, and never away for more than ``gap`` of them."""
+
+    def __init__(self, after: float, gap: float = 0.0) -> None:
+        self._after, self._gap = after, gap
+        self._seen: dict[Hashable, tuple[float, float]] = {}
+
+    def has(self, found: Collection[Hashable], now: float) -> frozenset[Hashable]:
+        """Those that stay; ``now`` is monotonic seconds."""
+        kept = {k: s for k, s in self._seen.items() if k in found or now - s[1] <= self._gap}
+        kept |= {key: (kept[key][0] if key in kept else now, now) for key in found}
+        self._seen = kept
+        return frozenset(key for key, (first, last) in kept.items() if last - first >= self._after)
