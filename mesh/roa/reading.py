@@ -42,9 +42,9 @@ def read(source: VrpSource, prefixes: Sequence[Network], root: Path) -> VrpList:
 
             take_list(fetch(url, LARGEST), selection)
         case VrpServer():
-            from mesh.roa.rtr import ask
+            from mesh.roa import rtr
 
-            ask(source, selection)
+            rtr.ask(source, selection, rtr.DEADLINE, rtr.SILENCE)
     if not selection.seen:
         # By an empty list all the world is NotFound, which says nothing of ours.
         raise Unread(

@@ -82,9 +82,7 @@ class _Patience:
         return max(0.0, min(self.silence, self.deadline - time.monotonic()))
 
 
-def ask(
-    server: VrpServer, selection: Selection, deadline: float = DEADLINE, silence: float = SILENCE
-) -> None:
+def ask(server: VrpServer, selection: Selection, deadline: float, silence: float) -> None:
     """Put all VRPs of a server into a selection; Unread where it does not give them in time.
 
     ``deadline`` is seconds for everything, ``silence`` for every byte.
