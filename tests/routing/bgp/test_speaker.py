@@ -23,6 +23,8 @@ BIRD, OURS = 4200000100, 64500
 PASSWORD = "s3cret-of-25-characters.."
 HERE = {4: "192.0.2.2", 6: "2001:db8::2"}
 THERE = {4: "192.0.2.1", 6: "2001:db8::1"}
+# Where the one listens that BIRD calls: a neighbour of its own, so that no call is mistaken.
+CALLED = {4: "192.0.2.3", 6: "2001:db8::3"}
 HOP: dict[int, NextHop] = {4: IPv4Address(HERE[4]), 6: IPv6Address(HERE[6])}
 OTHER = {4: "198.51.100.0/24", 6: "2001:db8:100::/48"}
 
@@ -53,8 +55,8 @@ template bgp session {
 }
 protocol bgp waiting4 from session { neighbor 192.0.2.2 as 64500; passive; local role customer; }
 protocol bgp waiting6 from session { neighbor 2001:db8::2 as 64500; passive; }
-protocol bgp calling4 from session { neighbor 192.0.2.2 port 1179 as 64501; }
-protocol bgp calling6 from session { neighbor 2001:db8::2 port 1179 as 64501; }
+protocol bgp calling4 from session { neighbor 192.0.2.3 port 1179 as 64501; }
+protocol bgp calling6 from session { neighbor 2001:db8::3 port 1179 as 64501; }
 """
 
 
@@ -95,8 +97,9 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
             ip("-n", space, "link", "set", "lo", "up")
         ends = ("type", "veth", "peer", "name", "wire", "netns", ours)
         ip("-n", bird, "link", "add", "wire", *ends)
-        for space, addresses in ((bird, THERE), (ours, HERE)):
+        for space in spaces:
             ip("-n", space, "link", "set", "wire", "up")
+        for space, addresses in ((bird, THERE), (ours, HERE), (ours, CALLED)):
             ip("-n", space, "addr", "add", f"{addresses[4]}/24", "dev", "wire")
             ip("-n", space, "addr", "add", f"{addresses[6]}/64", "dev", "wire", "nodad")
         process = machine.start("bird", "-f", "-c", "/etc/bird/plain.conf", namespace=bird)
@@ -163,18 +166,18 @@ def test_what_the_speaker_says_bird_understands(
     calling.announce(route)
     calling.end_of_rib()
     text = holds(calling, ground, route.prefix, "unicast")
-    for expected in (
-        "BGP.as_path: 64500 4200000001 {64510 64511}",
-        "BGP.med: 42",
-        "BGP.community: (64500,7) (65535,0)",
-        "BGP.large_community: (4200000000, 1, 2)",
-        "BGP.ext_community: (rt, 64500, 9)",
-        "BGP.aggregator: 198.51.100.9 AS4200000002",
-        "BGP.atomic_aggr:",
-        f"BGP.next_hop: {HERE[family]}",
-        "abcd",
+    for value in (
+        "path: 64500 4200000001 {64510 64511}",
+        "med: 42",
+        "community: (64500,7) (65535,0)",
+        "large_community: (4200000000, 1, 2)",
+        "ext_community: (rt, 64500, 9)",
+        "aggregator: 198.51.100.9 AS4200000002",
+        "atomic_aggr:",
+        f"next_hop: {HERE[family]}",
     ):
-        assert expected.lower() in text.lower().replace("ab cd", "abcd"), text
+        assert value in text
+    assert "ab cd" in text, "an attribute that BIRD does not know"
     calling.withdraw(route.prefix)
     holds(calling, ground, route.prefix, "Network not found")
 
@@ -209,19 +212,19 @@ def test_thousands_of_routes_go_in_and_out(ground: Ground, calling: Speaker, fam
 
 @FAMILIES
 def test_bird_calls_a_speaker_that_listens_and_calls_again(ground: Ground, family: int) -> None:
-    with_own = ground.speaker(64501, port=1179)
-    with_own.listen(HERE[family], THERE[family])
+    speaker = ground.speaker(64501, port=1179)
+    speaker.listen(CALLED[family], THERE[family])
     try:
-        with_own.log.wait(all_told, 10, "a session, all told")
-        with_own.announce(Route(OTHER[family], (64501,), HOP[family]))
-        text = holds(with_own, ground, OTHER[family], "unicast")
+        speaker.log.wait(all_told, 10, "a session, all told")
+        speaker.announce(Route(OTHER[family], (64501,), HOP[family]))
+        text = holds(speaker, ground, OTHER[family], "unicast")
         assert f"calling{family}" in text
-        with_own.cease()
-        assert with_own.log.routes() == {}
-        with_own.log.wait(lambda log: len(log.opens()) == 2, 10, "it calls again")
-        with_own.log.wait(lambda log: log.routes().keys() == STATICS, 10, "and says all again")
+        speaker.cease()
+        assert speaker.log.routes() == {}
+        speaker.log.wait(lambda log: len(log.opens()) == 2, 10, "it calls again")
+        speaker.log.wait(lambda log: log.routes().keys() == STATICS, 10, "and says all again")
     finally:
-        with_own.close()
+        speaker.close()
 
 
 @FAMILIES
