@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
 
-from mesh.plan import Plan
-from mesh.render import NodeFiles, node_files, placeholder_facts
+from mesh.plan import Family, Plan
+from tests.debian import BIRDS
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import until
-from tests.routing.edge import Edge, edge
+from tests.routing.listener import Edge, edge
 from tests.stacks import plan_of, with_members
 
 NODE, HOST = "ewr-vultr-1", "ewr-buyvm-1"
@@ -56,18 +57,25 @@ def plan(*more: dict[str, Any]) -> Plan:
     return plan_of(values)
 
 
-@pytest.fixture(scope="module")
-def vultr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    """New York's edge at Vultr."""
-    with edge(plan(), NODE, tmp_path_factory.mktemp("vultr"), f"steer-{os.getpid()}v") as made:
-        yield made
+@pytest.fixture(scope="module", params=BIRDS)
+def edges(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Edge]]:
+    """New York's two edges, with each BIRD that a node may report."""
+    with ExitStack() as stack:
+        yield {
+            node_id: stack.enter_context(
+                edge(plan(), node_id, tmp_path_factory.mktemp("edge"), f"steer-{os.getpid()}{n}",
+                     request.param)
+            )
+            for n, node_id in enumerate((NODE, HOST))
+        }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    """The host at BuyVM."""
-    with edge(plan(), HOST, tmp_path_factory.mktemp("host"), f"steer-{os.getpid()}h") as made:
-        yield made
+@pytest.fixture
+def vultr(edges: dict[str, Edge]) -> Edge:
+    """The one at Vultr."""
+    return edges[NODE]
 
 
 def said(speaker: Speaker, since: float = 0.0) -> list[Route | tuple[str, ...]]:
@@ -118,25 +126,24 @@ HOST6 = Route(NET6, (ASN,), IPv6Address("2001:db8::7"), communities=((53667, 123
 @pytest.mark.parametrize(
     ("at", "family", "expected"),
     [
-        ("vultr", "ipv4", VULTR4),
-        ("vultr", "ipv6", VULTR6),
-        ("host", "ipv4", HOST4),
-        ("host", "ipv6", HOST6),
+        (NODE, "ipv4", VULTR4),
+        (NODE, "ipv6", VULTR6),
+        (HOST, "ipv4", HOST4),
+        (HOST, "ipv6", HOST6),
     ],
 )
 def test_an_upstream_hears_exactly_what_the_rules_ask(
-    request: pytest.FixtureRequest, at: str, family: str, expected: Route
+    edges: dict[str, Edge], at: str, family: Family, expected: Route
 ) -> None:
-    steered: Edge = request.getfixturevalue(at)
-    assert heard(steered.upstreams[family], 1) == [expected]
+    assert heard(edges[at].upstreams[family], 1) == [expected]
 
 
-@pytest.mark.parametrize(("at", "steady"), [("vultr", VULTR4), ("host", HOST4)])
+@pytest.mark.parametrize(("at", "steady"), [(NODE, VULTR4), (HOST, HOST4)])
 def test_a_node_that_drains_stays_steered_and_says_that_it_leaves(
-    request: pytest.FixtureRequest, at: str, steady: Route
+    edges: dict[str, Edge], at: str, steady: Route
 ) -> None:
     """To those who do not know GRACEFUL_SHUTDOWN (RFC 8326) the path says it; then it withdraws."""
-    steered: Edge = request.getfixturevalue(at)
+    steered = edges[at]
     upstream = steered.upstreams["ipv4"]
     heard(upstream, 1)
     leaving = replace(
@@ -157,22 +164,17 @@ def test_a_node_that_drains_stays_steered_and_says_that_it_leaves(
 def test_another_rule_is_one_more_update_of_what_it_changes_and_no_flap(vultr: Edge) -> None:
     upstream, other = vultr.upstreams["ipv4"], vultr.upstreams["ipv6"]
     heard(upstream, 1)
-    count = len(said(other))
+    count = len(heard(other, 1))
     more = plan({"name": "b", "nodes": [NODE], "prefix": NET4, "communities": ["174:1"]})
     begin = time.monotonic()
-    vultr.put(files(more))
+    vultr.take(more)
     expected = replace(VULTR4, communities=((174, 1), *VULTR4.communities))
     assert heard(upstream, 1, begin) == [expected]
     begin = time.monotonic()
-    vultr.put(files(plan()))
+    vultr.take(plan())
     assert heard(upstream, 1, begin) == [VULTR4]
     assert len(said(other)) == count, "of IPv6 nothing was said"
     assert len(upstream.log.opens()) == 1
-
-
-def files(made: Plan) -> NodeFiles:
-    """The files of New York's edge at Vultr in another plan."""
-    return node_files(made, placeholder_facts(made))[NODE]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""An edge's BIRD with its rendered configuration, and its upstream: a speaker that listens.
+
+The two stand in network namespaces of their own; the upstream holds the addresses that the plan
+says its neighbour has, and its sessions are signed as the provider's are.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from mesh.agent.presence import Word
+from mesh.facts import Facts
+from mesh.plan import Address, Family, Node, Plan, UpstreamSession
+from mesh.render import File, node_files, node_secrets, placeholder_facts
+from tests.debian import IMAGES, Debian
+from tests.routing.bgp.speaker import Speaker
+from tests.routing.conftest import until
+
+ANNOUNCE = "run/anycast-mesh/bird/announce.conf"
+PASSWORD = "s3cret"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A running BIRD of one node, and a speaker in the place of each upstream session's neighbour,
+    by family."""
+
+    node: Node
+    facts: Facts
+    pid: int
+    upstreams: dict[Family, Speaker]
+
+    def birdc(self, command: str) -> str:
+        """Ask the node's BIRD."""
+        root = f"/proc/{self.pid}/root"
+        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--root={root}", f"--wd={root}"]
+        words = [*enter, "birdc", *command.split()]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+    def tell(self, *, in_service: bool, draining: bool = False) -> None:
+        """What the agent tells BIRD."""
+        text = Word(in_service=in_service, draining=draining).file()
+        (Path(f"/proc/{self.pid}/root") / ANNOUNCE).write_bytes(text)
+        self.configure()
+
+    def take(self, plan: Plan) -> None:
+        """Another generation: BIRD's files of another plan."""
+        facts = placeholder_facts(plan) | {self.node.id: self.facts}
+        for each in node_files(plan, facts)[self.node.id].files:
+            if each.path.startswith("/etc/bird/"):
+                (Path(f"/proc/{self.pid}/root") / each.path[1:]).write_text(each.content)
+        self.configure()
+
+    def configure(self) -> None:
+        """Have BIRD read its files again."""
+        answer = self.birdc("configure")
+        assert "Reconfigur" in answer, answer
+
+
+@contextmanager
+def edge(plan: Plan, node_id: str, folder: Path, name: str, bird: str = IMAGES) -> Iterator[Edge]:
+    """The node of a plan, in service, with all its upstreams listening; ``name`` is of namespaces,
+    ``bird`` the version of its BIRD.
+
+    Yields once every session stands.
+    """
+    node, facts = plan.node(node_id), replace(placeholder_facts(plan)[node_id], bird=bird)
+    here, there = f"{name}-n", f"{name}-u"
+    machine = Debian(folder, bird)
+    with ExitStack() as stack:
+        for space in (here, there):
+            _run("ip", "netns", "add", space)
+            stack.callback(_run, "ip", "netns", "del", space)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        _wire(node, facts, here, there)
+        _fill(machine, plan, facts, node)
+        speakers = {s.family: _listening(s, node, facts, there) for s in node.upstreams}
+        for speaker in speakers.values():
+            stack.callback(speaker.close)
+        process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=here)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        made = Edge(node, facts, process.pid, speakers)
+        until(lambda: "Daemon is up" in made.birdc("show status"), 20, "BIRD is up")
+        for family, speaker in speakers.items():
+            assert speaker.established.wait(30), f"no {family} session: {speaker.log}"
+        yield made
+
+
+def _wire(node: Node, facts: Facts, here: str, there: str) -> None:
+    for space in (here, there):
+        _run("ip", "-n", space, "link", "set", "lo", "up")
+    _run("ip", "-n", here, "link", "add", "dummy0", "type", "bridge")
+    _run("ip", "-n", here, "link", "set", "dummy0", "up")
+    ends = ("type", "veth", "peer", "name", "node", "netns", there)
+    _run("ip", "-n", here, "link", "add", facts.uplink, *ends)
+    _run("ip", "-n", here, "link", "set", facts.uplink, "up")
+    _run("ip", "-n", there, "link", "set", "node", "up")
+    own: list[Address] = [facts.ipv4] if facts.ipv6 is None else [facts.ipv4, facts.ipv6]
+    other: list[Address] = [session.neighbor for session in node.upstreams]
+    for space, device, mine, theirs in (
+        (here, facts.uplink, own, other),
+        (there, "node", other, own),
+    ):
+        for address in mine:
+            _address(space, device, address)
+        for address in theirs:
+            _run("ip", "-n", space, "route", "add", _host(address), "dev", device)
+
+
+def _address(space: str, device: str, address: Address) -> None:
+    quiet = ("nodad",) if address.version == 6 else ()
+    _run("ip", "-n", space, "addr", "add", _host(address), "dev", device, *quiet)
+
+
+def _host(address: Address) -> str:
+    return f"{address}/{address.max_prefixlen}"
+
+
+def _fill(machine: Debian, plan: Plan, facts: Facts, node: Node) -> None:
+    machine.put(node_files(plan, placeholder_facts(plan) | {node.id: facts})[node.id].files)
+    machine.put(node_secrets(plan, node.id, {node.provider: PASSWORD}))
+    machine.put([File(f"/{ANNOUNCE}", Word(in_service=True).file().decode())])
+    (machine.folder / "upper/run/bird").mkdir(parents=True)
+
+
+def _listening(session: UpstreamSession, node: Node, facts: Facts, space: str) -> Speaker:
+    password = PASSWORD if session.password else None
+    own = facts.ipv4 if session.family == "ipv4" else facts.ipv6
+    speaker = Speaker(
+        session.peer_asn, IPv4Address("198.51.100.1"), password=password, namespace=space
+    )
+    speaker.listen(str(session.neighbor), str(own))
+    return speaker
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
