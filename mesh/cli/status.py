@@ -145,6 +145,8 @@ def _print(found: MeshStatus) -> None:
             console.print(f"{name}: {escape(node.reason)}")
         for url in node.tls_mismatches:
             console.print(f"{name}: {escape(url)} shows another certificate than was published")
+    for warned in found.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warned.text)}", soft_wrap=True)
     for url, word in found.registries.items():
         if word != "ok":
             console.print(f"registry {escape(url)}: {escape(word)}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mesh.publish.alarms import Warned, warnings
 from mesh.publish.desk import Desk
 from mesh.publish.drain import Drainage
 from mesh.publish.namespace import inside
@@ -58,6 +59,8 @@ class MeshStatus:
     retired: bool
     registries: dict[str, str]
     nodes: dict[str, NodeStatus]
+    warnings: tuple[Warned, ...] = ()
+    """What nodes hold against each other."""
 
 
 def look(
@@ -96,6 +99,11 @@ def look(
                 else UNKNOWN
                 for node in sorted(fleet.members)
             },
+            warnings=warnings(
+                {node: report for node, report in reports.items() if is_recent(report, now)},
+                held,
+                now,
+            ),
         )
 
     return inside(namespace, ask)

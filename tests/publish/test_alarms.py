@@ -1,0 +1,121 @@
+"""What an operator reads when nodes hold something against each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from mesh.cli import status as module
+from mesh.cli.main import app
+from mesh.publish.alarms import warnings
+from mesh.publish.status import MeshStatus
+from mesh.trust.documents import MAX_ALARMS, Alarm, Health, Report
+from mesh.trust.encoding import Malformed, dump, parse
+
+NOW = 1_000_000.0
+LAX, ORD, MIA = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"
+KEY, HASH = "A" * 43 + "=", "0" * 64
+
+
+def report(
+    node: str,
+    *alarms: Alarm,
+    ways: dict[str, tuple[str, ...]] | None = None,
+    down: str | None = None,
+    applied: int = 7,
+    age: float = 1.0,
+) -> Report:
+    sessions = {f"u_{mate.replace('-', '_')}": "Established" for mate in (LAX, ORD, MIA)}
+    if down is not None:
+        sessions[f"u_{down.replace('-', '_')}"] = "Active"
+    health = Health(True, {}, sessions, alarms=alarms, ways=ways or {})
+    spoken = int((NOW - age) * 1e6)
+    return Report(node, 7, HASH, KEY, "applied", "", applied, spoken, HASH, health)
+
+
+def by(*reports: Report) -> dict[str, Report]:
+    return {each.node: each for each in reports}
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("prefix", "nobody in the mesh owns"),
+        ("owner", "does not own it"),
+        ("link", "a tunnel that the plan does not have"),
+        ("service", "where it may not be"),
+        ("detour", "longer way than lax-vultr-1's own tunnel"),
+        ("of-a-later-version", "is not believed"),
+    ],
+)
+def test_an_alarm_says_what_and_what_to_do(kind: str, words: str) -> None:
+    (warned,) = warnings(by(report(LAX, Alarm(MIA, kind, "8.8.8.8/32")), report(MIA)), 7, NOW)
+    assert (warned.by, warned.mate, warned.kind) == (LAX, MIA, kind)
+    assert words in warned.text and "8.8.8.8/32" in warned.text
+    assert f"`mesh drain {MIA}`" in warned.text and f"`mesh replace {MIA}`" in warned.text
+
+
+@pytest.mark.parametrize("late", [LAX, MIA])
+def test_who_is_behind_is_not_called_broken(late: str) -> None:
+    reports = by(report(LAX, Alarm(MIA, "prefix", "8.8.8.8/32")), report(MIA))
+    reports[late] = replace(reports[late], applied=6)
+    (warned,) = warnings(reports, 7, NOW)
+    assert f"{late} not on generation 7 yet" in warned.text
+    assert "replace" not in warned.text
+
+
+THROUGH: dict[str, tuple[str, ...]] = {ORD: (MIA, ORD)}
+AROUND: dict[str, tuple[str, ...]] = {MIA: (LAX, MIA)}
+
+
+def test_a_tunnel_that_one_end_vouches_for_and_the_other_calls_down_is_a_warning() -> None:
+    reports = by(report(LAX, ways=THROUGH), report(ORD, ways=AROUND, down=MIA), report(MIA))
+    (warned,) = warnings(reports, 7, NOW)
+    assert (warned.by, warned.mate, warned.kind) == (LAX, MIA, "vouched")
+    assert "says that it is down" in warned.text and "mesh drain" in warned.text
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        by(report(LAX, ways=THROUGH), report(ORD)),
+        by(report(LAX, ways=THROUGH), report(ORD, down=MIA)),
+        by(report(LAX, ways=THROUGH), report(ORD, ways=AROUND)),
+        by(report(LAX, ways=THROUGH)),
+        by(report(LAX, ways=THROUGH, age=60), report(ORD, ways=AROUND, down=MIA)),
+        by(report(LAX, ways={ORD: ("ewr-vultr-1", ORD)}), report(ORD, ways=AROUND, down=MIA)),
+    ],
+    ids=["up", "down just now", "up again", "silent", "an old word", "through another"],
+)
+def test_an_ordinary_way_around_is_none(reports: dict[str, Report]) -> None:
+    assert warnings(reports, 7, NOW) == ()
+
+
+def test_a_report_of_a_node_from_before_there_were_alarms_is_read() -> None:
+    text = json.loads(dump(report(LAX)))
+    del text["health"]["alarms"], text["health"]["ways"]
+    assert parse(Report, json.dumps(text).encode()) == report(LAX)
+
+
+def test_a_report_holds_so_many_alarms_and_no_more() -> None:
+    many = [Alarm(f"n{n}", "prefix", "x") for n in range(MAX_ALARMS + 1)]
+    parse(Report, dump(report(LAX, *many[1:])))
+    with pytest.raises(Malformed):
+        parse(Report, dump(report(LAX, *many)))
+
+
+def test_status_shows_them_for_people_and_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    warned = warnings(by(report(LAX, Alarm(MIA, "prefix", "8.8.8.8/32\x1b[2J [red]"))), 7, NOW)
+    found = MeshStatus(True, 7, 7, False, {}, {}, warned)
+    monkeypatch.setattr(module, "exported", lambda _: {})
+    monkeypatch.setattr(module, "published", lambda _: module.Published("", {}, None, None))  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "look", lambda *_: found)
+    shown = CliRunner().invoke(app, ["status"])
+    assert shown.exit_code == 0, "a warning is not an ill node"
+    assert "warning: lax-vultr-1: mia-vultr-1 says" in shown.stdout
+    assert "\x1b" not in shown.stdout and "[red]" in shown.stdout
+    (told,) = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["warnings"]
+    assert (told["by"], told["mate"], told["kind"]) == (LAX, MIA, "prefix")
