@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def test_shows_no_secret_even_in_detail(engine: Engine) -> None:
         ({"admin": {"ssh": ["0.0.0.0/0"]}}, ["mesh:admin.ssh", "0.0.0.0/0"]),
         ({"twin": "nothing"}, ["Pulumi.nothing.yaml", "prod"]),
         ({"colour": "blue"}, ["mesh:colour = blue", "unknown"]),
+        ({"rpki": {"demand": "ftp://x"}}, ["mesh:rpki.demand = ftp://x", "name a file, https://"]),
     ],
 )
 def test_refuses_bad_configuration_with_key_value_reason_and_cure(
@@ -65,6 +67,22 @@ def test_refuses_bad_configuration_with_key_value_reason_and_cure(
     text = done.stdout + done.stderr
     assert done.returncode
     assert all(part in text for part in said), text
+    assert "Traceback" not in text
+    assert untouched(engine)
+
+
+@pytest.mark.parametrize("command", [("preview",), ("up", "--yes", "--skip-preview")])
+def test_changes_nothing_until_the_aggregates_are_valid_where_that_is_demanded(
+    engine: Engine, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    listed = tmp_path / "vrps.json"
+    roas = [{"asn": 27218, "prefix": "192.30.120.0/23", "maxLength": 23}]
+    listed.write_text(json.dumps({"roas": roas}))
+    done = changed(engine, tmp_path, {"rpki": {"demand": str(listed)}}).run(*command, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode
+    assert "mesh:prefixes.ipv6 = 2620:71:4000::/48 from AS27218: NotFound: no ROA" in text
+    assert "192.30.120.0/23 from" not in text
     assert "Traceback" not in text
     assert untouched(engine)
 
