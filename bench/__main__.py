@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bench import clouds, preview, startup, thousand
+from bench import clouds, preview, startup, table, thousand
 
 Figures = Callable[[], Iterator[tuple[str, float, str]]]
 
@@ -17,6 +17,7 @@ BENCHES: dict[str, Figures] = {
     "startup": startup.figures,
     "preview": preview.figures,
     "clouds": clouds.figures,
+    "table": table.figures,
 }
 """Every bench: a new one is one file and one line."""
 
