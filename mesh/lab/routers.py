@@ -12,6 +12,7 @@ from mesh.lab.errors import LabError
 from mesh.lab.underlay import PRIVATE_ASNS, Router, Transit, Underlay, Uplink, Upstream
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
 from mesh.plan.model import UpstreamSession, VpcSession
+from mesh.spec.providers import PROVIDERS, Communities
 
 LONGEST = {4: 24, 6: 48}
 """The longest prefix that providers and the Internet take, by IP version."""
@@ -76,6 +77,7 @@ def upstream_config(world: Underlay, upstream: Upstream, passwords: Mapping[str,
         router_id=_router_id(world, upstream),
         nodes=nodes,
         transit=world.transit(upstream.transit),
+        actions=_actions(upstream),
         sessions=[
             _session(uplink, session, passwords) for uplink in nodes for session in uplink.sessions
         ],
@@ -86,6 +88,12 @@ def upstream_config(world: Underlay, upstream: Upstream, passwords: Mapping[str,
         transit_link_local=TRANSIT_LINK_LOCAL,
         upstream_link_local=UPSTREAM_LINK_LOCAL,
     )
+
+
+def _actions(upstream: Upstream) -> Communities | None:
+    """The action communities of a provider that has any."""
+    known = PROVIDERS.get(upstream.provider)
+    return None if known is None else known.communities
 
 
 def vpc_config(

@@ -1,0 +1,126 @@
+"""A provider's router of the lab does for whoever asks what the provider documents."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from mesh.lab.routers import upstream_config
+from mesh.lab.underlay import Uplink, underlay
+from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
+from mesh.render import File
+from tests.debian import Debian
+from tests.routing.bgp.attributes import Route
+from tests.routing.bgp.speaker import Speaker
+from tests.stacks import plan_of, prod
+
+NET = "192.30.120.0/23"
+PEER = "169.254.169.254"
+ASN, VULTR = 27218, 20473
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Vultr's router in New York between two speakers: a node, and the city's transit."""
+
+    uplink: Uplink
+    node: Speaker
+    transit: Speaker
+
+    def told(self, *communities: tuple[int, int]) -> Route | None:
+        """What the transit holds once the node has announced the aggregate with these."""
+        self.node.withdraw(NET)
+        self.transit.log.wait(lambda log: NET not in log.routes(), 10, "the withdrawal")
+        # The last word is of another prefix: what it says of the first has been said by then.
+        mark = "192.30.121.0/24"
+        self.node.withdraw(mark)
+        self.transit.log.wait(lambda log: mark not in log.routes(), 10, "the mark's withdrawal")
+        hop = self.uplink.ipv4
+        self.node.announce(
+            Route(NET, (ASN,), hop, med=50, communities=communities), Route(mark, (ASN,), hop)
+        )
+        self.transit.log.wait(lambda log: mark in log.routes(), 10, "the mark")
+        return self.transit.log.routes().get(NET)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """The router, running, and both sessions up."""
+    world = underlay(plan_of(prod()))
+    upstream = next(each for each in world.upstreams if each.region == "ewr")
+    (uplink,) = [world.node(each) for each in upstream.nodes]
+    machine = Debian(tmp_path_factory.mktemp("router"))
+    config = upstream_config(world, upstream, {"vultr": "s3cret"})
+    machine.put([File("/etc/bird/bird.conf", config)])
+    here, there = (f"router-{os.getpid()}-{each}" for each in "rw")
+    with ExitStack() as stack:
+        for space in (here, there):
+            _ip("netns", "add", space)
+            stack.callback(_ip, "netns", "del", space)
+        _wire(here, there, uplink)
+        node = Speaker(ASN, IPv4Address("10.10.10.4"), password="s3cret", namespace=there)
+        asn = world.transit(upstream.transit).asn
+        transit = Speaker(asn, IPv4Address("192.0.2.1"), namespace=there)
+        transit.listen(TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL, "transit")
+        for speaker in (node, transit):
+            stack.callback(speaker.close)
+        Path(machine.folder / "upper/run/bird").mkdir(parents=True)
+        process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=here)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        node.establish(str(uplink.ipv4), PEER)
+        assert transit.established.wait(20), transit.log
+        yield Ground(uplink, node, transit)
+
+
+def _wire(here: str, there: str, uplink: Uplink) -> None:
+    for name in ("nodes", "transit"):
+        _ip("-n", here, "link", "add", name, "type", "veth", "peer", "name", name, "netns", there)
+        for space in (here, there):
+            _ip("-n", space, "link", "set", name, "addrgenmode", "none")
+            _ip("-n", space, "link", "set", name, "up")
+    for space, own, other in ((here, PEER, uplink.ipv4), (there, uplink.ipv4, PEER)):
+        _ip("-n", space, "addr", "add", f"{own}/32", "dev", "nodes")
+        _ip("-n", space, "route", "add", f"{other}/32", "dev", "nodes")
+    for space, own in ((here, UPSTREAM_LINK_LOCAL), (there, TRANSIT_LINK_LOCAL)):
+        _ip("-n", space, "addr", "add", f"{own}/64", "dev", "transit", "nodad")
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
+
+
+ASKED: list[tuple[str, tuple[tuple[int, int], ...], int, int | None]] = [
+    # what is asked, communities, how often the provider stands in the path, MED
+    ("nothing", (), 1, None),
+    ("prepend: 1", ((VULTR, 6001),), 2, None),
+    ("prepend: 3", ((VULTR, 6003),), 4, None),
+    ("not to exchanges", ((VULTR, 6601),), 1, None),
+    ("zeroMed", ((VULTR, 64609),), 1, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("communities", "times", "med"), [row[1:] for row in ASKED], ids=[row[0] for row in ASKED]
+)
+def test_the_transit_hears_what_was_asked(
+    ground: Ground, communities: tuple[tuple[int, int], ...], times: int, med: int | None
+) -> None:
+    heard = ground.told(*communities)
+    assert heard is not None
+    assert (heard.path, heard.med) == ((VULTR,) * times + (ASN,), med)
+
+
+@pytest.mark.parametrize("more", [(), ((VULTR, 6602),), ((VULTR, 6603),)])
+def test_nobody_hears_what_is_for_the_provider_or_for_exchanges_only(
+    ground: Ground, more: tuple[tuple[int, int], ...]
+) -> None:
+    assert ground.told((VULTR, 6000), *more) is None
