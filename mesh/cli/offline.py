@@ -25,6 +25,7 @@ from mesh.render import (
     placeholder_placements,
     user_data,
 )
+from mesh.render.bird import DEBIAN, lacks
 from mesh.spec import Loaded, Problem, SpecError, load_file
 
 INVALID = 1
@@ -52,13 +53,16 @@ def check(
 ) -> None:
     """Say everything that is wrong with a stack file; exit 1 if something is.
 
+    What a version of BIRD cannot do of what the stack asks for is listed with it.
+
     With --roa an aggregate that is Invalid is an error; one that is NotFound is a warning, since
     nobody drops it for that, and an error where the stack has mesh:rpki.demand.
     """
-    judged = None
+    judged, missing = None, {}
     try:
         loaded = load_file(stack, root)
         problems, valid = loaded.problems, True
+        missing = {version: lacks(make(loaded.spec), version) for version in DEBIAN}
         if roa is not None:
             judged = rpki.judged(loaded.spec, roa)
             problems = (*problems, *judged.problems)
@@ -67,6 +71,7 @@ def check(
     if as_json:
         document: dict[str, Any] = {
             "stack": stack, "valid": valid, "problems": [_as_json(p) for p in problems],
+            "birds": {version: list(words) for version, words in missing.items()},
         }  # fmt: skip
         if judged is not None:
             document["roa"] = {"source": roa, **rpki.as_json(judged)}
@@ -76,6 +81,9 @@ def check(
         console = Console(highlight=False)
         verdict = "[green]valid[/]" if valid else "[red]not valid[/]"
         console.print(f"Pulumi.{escape(stack)}.yaml: {verdict}")
+        for version, words in missing.items():
+            for word in words:
+                console.print(f"nodes with BIRD {version} ({DEBIAN[version]}): {word}")
         if judged is not None:
             rpki.show(judged, console)
     if any(problem.severity == "error" for problem in problems):

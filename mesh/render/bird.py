@@ -7,7 +7,10 @@ carries (12: 2.0.12; 13: 2.17.5, and 3.1.7 as bird3).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from mesh.plan import Plan
 
 Version = tuple[int, ...]
 
@@ -17,12 +20,14 @@ class Feature:
     """Something that not every BIRD can do: from ``since`` on, in 3.x from ``since3`` on.
 
     ``lack`` is what a node does without it, in an operator's words; empty where nothing is lost.
+    ``asked`` is whether a network asks for it at all.
     """
 
     name: str
     since: Version
     since3: Version
-    lack: str
+    lack: str = ""
+    asked: Callable[[Plan], bool] = lambda _plan: True
 
     def there(self, version: Version) -> bool:
         """Whether that version has it."""
@@ -30,15 +35,17 @@ class Feature:
 
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("return_types", (2, 14), (3, 0), ""),
-    Feature("authentication", (2, 17), (3, 1), ""),
+    Feature("return_types", (2, 14), (3, 0)),
+    Feature("authentication", (2, 17), (3, 1)),
     Feature(
         "send_hold_time", (2, 15), (3, 0),
         "a neighbour that stops reading, but keeps its session alive, is not noticed (RFC 9687)",
+        lambda plan: any(node.upstreams for node in plan.nodes),
     ),
     Feature(
         "aspa", (2, 16), (3, 1),
         "paths are not checked against ASPA records; origins are (RFC 6811)",
+        lambda plan: bool(plan.rpki),
     ),
 )  # fmt: skip
 """The table: a feature that a template asks for is one line here."""
@@ -66,10 +73,20 @@ class Bird:
         """The same for a function that counts."""
         return " -> int" if self.can("return_types") else ""
 
-    @property
-    def lacks(self) -> tuple[str, ...]:
-        """What a node with it goes without."""
-        return tuple(f.lack for f in FEATURES if f.lack and f.name not in self.features)
+
+DEBIAN: dict[str, str] = {
+    "2.0.12": "Debian 12",
+    "2.17.5": "Debian 13",
+    "3.1.7": "Debian 13, bird3",
+}
+"""The versions that Debian carries, and where."""
+
+
+def lacks(plan: Plan, version: str) -> tuple[str, ...]:
+    """What a network goes without on nodes with that BIRD, of what it asks for."""
+    able = bird(version)
+    missing = (each for each in FEATURES if each.lack and not able.can(each.name))
+    return tuple(each.lack for each in missing if each.asked(plan))
 
 
 def bird(version: str) -> Bird:
