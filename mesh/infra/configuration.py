@@ -54,10 +54,15 @@ def configured(root: Path, bundle: str) -> Setting:
 def _unproven(setting: Setting, root: Path) -> tuple[Problem, ...]:
     """What is not Valid by the VRPs that the stack demands it by (``mesh:rpki.demand``); asked at
     every run, for a ROA may expire while nothing here changes."""
-    demand = setting.spec.rpki.demand
+    demand, key = setting.spec.rpki.demand, f"{NAMESPACE}:rpki.demand"
     if demand is None:
         return ()
-    return judge(setting.plan, demand, root, f"{NAMESPACE}:rpki.demand", demanded=True).problems
+    if not setting.spec.protect:
+        # `pulumi destroy --run-program` runs the program as an update does.
+        said = "it is not asked, since mesh:protect is false: a network that ends proves nothing"
+        cure = "remove mesh:protect unless this network is to end"
+        return (Problem(key, str(demand), said, cure, "warning"),)
+    return judge(setting.plan, demand, root, key, demanded=True).problems
 
 
 def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:

@@ -82,3 +82,9 @@ def test_a_relative_file_lies_where_the_stack_files_do(
     monkeypatch.chdir("/")
     assert run(twin(rpki={"demand": path})).of("Instance")
     assert f"{ROOT}/nowhere.json cannot be read" in refusal("nowhere.json")
+
+
+def test_a_network_that_ends_needs_no_roa(tmp_path: Path) -> None:
+    done = run(twin(protect=False, rpki={"demand": listed(tmp_path)}))
+    assert any("it is not asked, since mesh:protect is false" in line for line in done.log)
+    assert done.of("Instance")

@@ -7,8 +7,11 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.roa import Unread, Vrp, VrpList, read
 from mesh.spec.vrps import VrpFile
@@ -19,6 +22,20 @@ BOTH = frozenset(vrps("192.30.120.0/23 27218", "2620:71:4000::/48 27218"))
 ENTRY = {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}
 
 Reader = Callable[[str | bytes], VrpList]
+
+
+FIELDS = st.sampled_from(["roas", "prefix", "maxLength", "asn", "expires", "x"])
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> str:
+    """A list of entries of which some are bent."""
+    known = st.sampled_from(["192.30.120.0/23", "::/0", "2620:71:4000::/48", "1.2.3.4/33", 5])
+    numbers = st.integers(-1, 130) | st.sampled_from(["AS1", "AS", None, True, 4294967296])
+    made = st.fixed_dictionaries(
+        {"prefix": known}, optional={"maxLength": numbers, "asn": numbers, "expires": numbers}
+    )
+    return json.dumps({"roas": draw(st.lists(made, max_size=4))})
 
 
 @pytest.fixture
@@ -173,6 +190,9 @@ def test_what_is_no_list_is_refused(read_text: Reader, text: str | bytes, reason
         ({"asn": "AS-1"}, "the ASN is no number"),
         ({"asn": 4294967296}, "4294967296 is no ASN"),
         ({"asn": -1}, "-1 is no ASN"),
+        ({"asn": 10**4000}, "the ASN is no number"),
+        ({"maxLength": 10**4000}, "maxLength is no number"),
+        ({"prefix": "\ud800::/8"}, "its prefix is none"),
         ({"expires": "tomorrow"}, "the time of expiry is no number"),
     ],
 )
@@ -205,6 +225,27 @@ def test_a_malformed_row_is_refused_with_its_line(read_text: Reader, row: str, r
     with pytest.raises(Unread) as refused:
         read_text("\n".join([heading, first, row, first]))
     assert reason in str(refused.value)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(st.binary(max_size=200) | ANYTHING.map(json.dumps) | entries())
+def test_whatever_lies_there_is_read_or_refused(content: bytes | str) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "vrps"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        try:
+            listed = read(VrpFile(path), OURS, Path())
+        except Unread as refused:
+            assert str(refused)
+            assert len(str(refused)) < 1000
+        else:
+            assert listed.seen > 0
 
 
 def test_many_malformed_entries_are_counted(read_text: Reader) -> None:

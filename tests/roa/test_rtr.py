@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mesh.roa import Unread, Vrp, VrpList, read
 from mesh.roa.rtr import ask
@@ -133,6 +135,20 @@ def resets_version_1(connection: socket.socket, query: bytes) -> None:
         connection.sendall(data(0))
 
 
+@pytest.fixture
+def serve_once(serve: Serve) -> Callable[[bytes], Server]:
+    """One server for many answers, one after the other."""
+    answer = b""
+    server = serve(lambda connection, _: connection.sendall(answer))
+
+    def say(next_answer: bytes) -> Server:
+        nonlocal answer
+        answer = next_answer
+        return server
+
+    return say
+
+
 def says(answer: bytes) -> Talk:
     return lambda connection, _: connection.sendall(answer)
 
@@ -235,6 +251,19 @@ def test_what_is_no_answer_is_refused_with_the_reason(
     assert reason in str(refused.value)
     assert '""' not in str(refused.value)
     assert refused.value.cure
+
+
+@given(at=st.integers(0, len(data(1)) - 1), bent=st.binary(max_size=24), cut=st.integers(0, 40))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_a_server_says_is_read_or_refused(
+    serve_once: Callable[[bytes], Server], at: int, bent: bytes, cut: int
+) -> None:
+    server = serve_once(data(1)[:at] + bent + data(1)[at + len(bent) :][cut:])
+    try:
+        assert read(server.source, OURS, Path()).seen > 0
+    except Unread as refused:
+        assert str(refused)
+        assert len(str(refused)) < 1000
 
 
 def told(server: Server, deadline: float = 5.0, silence: float = 5.0) -> str:
