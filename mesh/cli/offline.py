@@ -55,8 +55,9 @@ def check(
 
     What a version of BIRD cannot do of what the stack asks for is listed with it.
 
-    With --roa an aggregate that is Invalid is an error; one that is NotFound is a warning, since
-    nobody drops it for that, and an error where the stack has mesh:rpki.demand.
+    With --roa, an aggregate that is Invalid is an error, and one that is NotFound a warning.
+
+    Where the stack has mesh:rpki.demand, NotFound is an error too: its preview would stop.
     """
     judged, missing = None, {}
     try:
