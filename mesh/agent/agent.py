@@ -90,7 +90,6 @@ class Agent:
         # None before the first generation, and a shorter one from a bundle before draining.
         if self._host.read(places.ANNOUNCE) != word:
             self._host.write(places.ANNOUNCE, word, 0o644)
-        self._blackholes.prepare()
         if self._applier.recover():
             log.warning("recovered", reason="an earlier change was cut short and has been undone")
         self._resume()

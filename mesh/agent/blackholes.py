@@ -22,7 +22,8 @@ from mesh.agent import log, places
 from mesh.agent.bird import Bird, BirdError
 from mesh.agent.config import Config
 from mesh.agent.host import Host
-from mesh.trust.documents import MAX_BLACKHOLES, Blackhole, BlackholeOrder
+from mesh.limits import MAX_BLACKHOLES
+from mesh.trust.documents import Blackhole, BlackholeOrder
 
 Address = IPv4Address | IPv6Address
 
@@ -38,38 +39,36 @@ SLACK = 3
 
 TABLE = "inet mesh_discard"
 SETS = {4: "addresses4", 6: "addresses6"}
-_NOBODY = {4: "0.0.0.0/32", 6: "::/128"}
 _TAGGED = "source = RTS_BGP && (65535, 666) ~ bgp_community"
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What BIRD is told, by the file that it includes."""
+    """What BIRD is told, by the files that it includes."""
 
     files: tuple[tuple[str, bytes], ...]
 
     @staticmethod
     def of(entries: Iterable[Blackhole]) -> Words:
-        """The sets that the filters ask, and the routes to originate."""
-        held = sorted(entries, key=lambda entry: int(entry.address))
-        lines: list[str] = []
-        routes: list[tuple[str, bytes]] = []
-        for version, place in ((4, places.ORDERS4), (6, places.ORDERS6)):
+        """The routes to originate; and where the operator insists, the same as ROAs, which is
+        what a filter can ask."""
+        held = sorted(entries, key=lambda entry: _key(entry.address))
+        lines: dict[str, list[str]] = {}
+        for version in (4, 6):
             own = [entry for entry in held if entry.address.version == version]
-            for name, kept in (
-                ("ORDERED", own),
-                ("FORCED", [entry for entry in own if entry.forced]),
-            ):
-                # A set of BIRD's cannot be empty; nobody has this address.
-                hosts = ", ".join(_host(entry.address) for entry in kept) or _NOBODY[version]
-                lines.append(f"define {name}{version} = [ {hosts} ];\n")
-            text = "".join(f"route {_host(entry.address)} blackhole;\n" for entry in own)
-            routes.append((place, text.encode()))
-        return Words(((places.BLACKHOLE, "".join(lines).encode()), *routes))
+            lines[places.ORDERS[version]] = [
+                f"route {_host(entry.address)} blackhole;\n" for entry in own
+            ]
+            lines[places.FORCED[version]] = [
+                f"route {_host(entry.address)} max {entry.address.max_prefixlen} as NETWORK_ASN;\n"
+                for entry in own
+                if entry.forced
+            ]
+        return Words(tuple((path, "".join(text).encode()) for path, text in lines.items()))
 
     def said(self, host: Host) -> bool:
         """Whether the files say so already."""
-        return all(host.read(path) == content for path, content in self.files)
+        return all((host.read(path) or b"") == content for path, content in self.files)
 
     def write(self, host: Host) -> None:
         """Writes them."""
@@ -107,11 +106,6 @@ class Blackholes:
         with self._lock:
             self._order = order
         self._wake.set()
-
-    def prepare(self) -> None:
-        """Writes BIRD's files where there are none yet: its configuration includes them."""
-        if any(self._host.read(path) is None for path, _ in Words.of(()).files):
-            forget(self._host)
 
     def run(self, stop: threading.Event) -> None:
         """Looks after them until told to stop."""

@@ -13,9 +13,9 @@ BUNDLE = f"{HOME}/bundle.pyz"
 REGISTRY = f"{HOME}/registry"
 CERTIFICATE = f"{REGISTRY}/tls.crt"
 ANNOUNCE = "/run/anycast-mesh/bird/announce.conf"
-BLACKHOLE = "/run/anycast-mesh/bird/blackhole.conf"
-ORDERS4 = "/run/anycast-mesh/bird/orders4.conf"
-ORDERS6 = "/run/anycast-mesh/bird/orders6.conf"
+ORDERS = {4: "/run/anycast-mesh/bird/orders4.conf", 6: "/run/anycast-mesh/bird/orders6.conf"}
+FORCED = {4: "/run/anycast-mesh/bird/forced4.conf", 6: "/run/anycast-mesh/bird/forced6.conf"}
+"""What the agent has verified of blackhole orders, as BIRD includes it where it is there."""
 BIRD_SOCKET = "/run/bird/bird.ctl"
 INSTANCE_ID = "/var/lib/cloud/data/instance-id"
 GIVEN_INSTANCE_ID = "/etc/anycast-mesh/instance-id"

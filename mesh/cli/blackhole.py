@@ -17,10 +17,11 @@ from rich.table import Table
 from mesh.cli.orders import Chosen, Office, Refusal, Unfit, Wait, at_the_desk
 from mesh.cli.tables import WIDE
 from mesh.cli.working_copy import STACK
+from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address
 from mesh.publish.blackhole import Blackholes, NotAllowed, judged
 from mesh.spec.problems import Problem, printable, shown
-from mesh.trust.documents import MAX_BLACKHOLES, MAX_REASON, Blackhole, BlackholeOrder
+from mesh.trust.documents import MAX_REASON, Blackhole, BlackholeOrder
 
 WAIT = 15
 """Seconds; nodes obey within two."""

@@ -170,6 +170,8 @@ class UpstreamSession:
     role: NeighborRole
     imports: Imports
     steering: Steering = Steering()
+    blackhole: Community | None = None
+    """With which a host route of ours is discarded there (RFC 7999); None where it is not."""
 
 
 @dataclass(frozen=True, slots=True)

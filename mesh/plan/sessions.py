@@ -36,6 +36,7 @@ def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ..
             role=upstream.role,
             imports=_imports(spec, node_id, family),
             steering=traffic.steering(spec, node_id, family),
+            blackhole=abilities.blackhole(node_id, spec.nodes[node_id]),
         )
         for family, neighbor in neighbours
         if neighbor is not None

@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from mesh.discovery.client import Unreachable
+from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address, Plan
 from mesh.publish.desk import Clock, Desk
 from mesh.publish.standing import POLL, Standing
 from mesh.spec.problems import Problem
-from mesh.trust.documents import MAX_BLACKHOLES, Blackhole, BlackholeOrder
+from mesh.trust.documents import Blackhole, BlackholeOrder
 from mesh.trust.orders import BLACKHOLE
 
 KEY = "address"

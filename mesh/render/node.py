@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
 from mesh.facts import Facts, Placement
+from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address, AddressPair, Node, Plan, Role, Service
 from mesh.plan.firewall import PRIVATE4
 from mesh.plan.links import UNDERLAY_ASN_BASE
@@ -56,6 +57,7 @@ def node_files(
                 "region": regions[node.region],
                 "v6": plan.prefixes.ipv6 is not None,
                 "mtu": mtu,
+                "max_blackholes": MAX_BLACKHOLES,
             }
             files = _files(plan, node, facts, services, tunnels, places, context)
             conf = _needed(plan, node, shared[birds[node.id]])
@@ -159,13 +161,13 @@ def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
         )
         for name in ("reasons", "lists", "rpki", "import", "export")
     }
-    files = {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
-    return files | {"network": _network(plan, bird)}
+    policy |= _interior(plan, bird)
+    return {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
 
 
 def _needed(plan: Plan, node: Node, shared: Mapping[str, File]) -> list[File]:
     """Those of them that a node includes: by what it has a session with."""
-    names = ["network"]
+    names = ["network", "blackhole", "mates"]
     if node.upstreams or node.vpc:
         names.append("export")
     if node.upstreams:
@@ -173,29 +175,27 @@ def _needed(plan: Plan, node: Node, shared: Mapping[str, File]) -> list[File]:
     return [shared[name] for name in names]
 
 
-def _network(plan: Plan, bird: Bird) -> File:
-    """Prefixes, owners and what mates may say."""
+def _interior(plan: Plan, bird: Bird) -> dict[str, str]:
+    """Prefixes and owners, orders, and what mates may say."""
     tunnels = {node.id: node.tunnel for node in plan.nodes}
     able6 = {node.id for node in plan.nodes if node.ipv6}
-    return File(
-        "/etc/bird/mesh/network.conf",
-        rendered(
-            "bird/network.conf.j2",
-            plan=plan,
-            bird=bird,
-            v6=plan.prefixes.ipv6 is not None,
-            exits={node.id: _exits(plan, node) for node in plan.nodes},
-            asn_base=UNDERLAY_ASN_BASE,
-            plan_links=_links(plan),
-            service_set4=", ".join(f"{s.addresses.ipv4}/32" for s in plan.services) or "0.0.0.0/32",
-            service_set6=", ".join(
-                f"{s.addresses.ipv6}/128" for s in plan.services if s.addresses.ipv6
-            )
-            or "::/128",
-            servers4={s.name: _next_hops(s, tunnels, 4) for s in plan.services},
-            servers6={s.name: _next_hops(s, tunnels, 6, able6) for s in plan.services},
-        ),
-    )
+    context = {
+        "plan": plan,
+        "bird": bird,
+        "v6": plan.prefixes.ipv6 is not None,
+        "exits": {node.id: _exits(plan, node) for node in plan.nodes},
+        "asn_base": UNDERLAY_ASN_BASE,
+        "plan_links": _links(plan),
+        "service_set4": ", ".join(f"{s.addresses.ipv4}/32" for s in plan.services) or "0.0.0.0/32",
+        "service_set6": ", ".join(
+            f"{s.addresses.ipv6}/128" for s in plan.services if s.addresses.ipv6
+        )
+        or "::/128",
+        "servers4": {s.name: _next_hops(s, tunnels, 4) for s in plan.services},
+        "servers6": {s.name: _next_hops(s, tunnels, 6, able6) for s in plan.services},
+    }
+    names = ("network", "blackhole", "mates")
+    return {name: rendered(f"bird/{name}.conf.j2", **context) for name in names}
 
 
 def _links(plan: Plan) -> list[tuple[Node, Node, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mesh.spec.ids import provider_of
 from mesh.spec.model import HostUpstream, Node, Region
 from mesh.spec.providers import EXISTING, PROVIDERS, Communities, Provider, Upstream
+from mesh.spec.providers.communities import Community
 
 
 def provider(node_id: str, node: Node) -> Provider | None:
@@ -38,6 +39,21 @@ def communities(node_id: str, node: Node) -> Communities | None:
     # A host of one's own may stand there too; a private ASN says nothing about whose it is.
     known = (each.communities for each in PROVIDERS.values() if each.communities is not None)
     return next((each for each in known if each.asn == session.peer_asn), None)
+
+
+def blackhole(node_id: str, node: Node) -> Community | None:
+    """The community with which a node's upstream discards what is for a host route of ours: as its
+    host's section says, else by what is known of the provider; None where it is not known to."""
+    if node.host is not None and node.host.upstream is not None and node.host.upstream.blackhole:
+        return community(node.host.upstream.blackhole)
+    known = communities(node_id, node)
+    return None if known is None else known.blackhole
+
+
+def community(text: str) -> Community:
+    """A community out of its numbers with colons between: two or three."""
+    high, low, *more = (int(part) for part in text.split(":"))
+    return (high, low, more[0]) if more else (high, low)
 
 
 def password(node_id: str, node: Node) -> bool:

@@ -18,7 +18,8 @@ from mesh.spec import abilities
 from mesh.spec.asns import special
 from mesh.spec.distance import kilometres
 from mesh.spec.ids import provider_of, split_id
-from mesh.spec.model import Admin, Host, Node, Prefixes, Region, Service, Tunnels
+from mesh.spec.imports import check_imports
+from mesh.spec.model import Admin, Host, HostUpstream, Node, Prefixes, Region, Service, Tunnels
 from mesh.spec.problems import Problem, shown
 from mesh.spec.providers import PROVIDERS, Provider
 from mesh.spec.steering import check_traffic
@@ -600,6 +601,29 @@ def _check_host_session(key: str, node: Node, sections: Sections) -> Iterator[Pr
             "the host has no IPv6 address that such a session could start from",
             "add host.ipv6, or remove this neighbour",
         )  # fmt: skip
+    if host.upstream.blackhole is not None:
+        yield from _check_blackhole(f"{key}.blackhole", host.upstream)
+
+
+def _check_blackhole(key: str, session: HostUpstream) -> Iterator[Problem]:
+    """Sent to whom it means nothing, it would announce what is attacked instead of ending it."""
+    assert session.blackhole is not None, "the caller has looked"
+    numbers = abilities.community(session.blackhole)
+    own = f"{session.peer_asn}:666"
+    largest = 0xFFFF if len(numbers) == 2 else 0xFFFFFFFF
+    if max(numbers) > largest:
+        yield Problem(
+            key, session.blackhole,
+            f"is no community: its numbers go up to {largest}",
+            f"the provider's BGP page names it, {own} or 65535:666 at most",
+        )  # fmt: skip
+    elif numbers != (65535, 666) and numbers[0] != session.peer_asn:
+        yield Problem(
+            key, session.blackhole,
+            f"is not of AS{session.peer_asn}, which would pass it on or ignore it, and carry the "
+            f"attack here all the same",
+            f"give the provider's own, {own} at most, or 65535:666 (RFC 7999)",
+        )  # fmt: skip
 
 
 CHECKS: tuple[Check, ...] = (
@@ -614,6 +638,7 @@ CHECKS: tuple[Check, ...] = (
     check_hosts,
     check_roles,
     check_services,
+    check_imports,
     check_traffic,
 )
 """Every check, in the order in which a person would read the stack file."""

@@ -122,7 +122,8 @@ class Routing(Section):
 
 class HostUpstream(Section):
     """The eBGP session of an existing host, as its provider's panel shows it. ``role`` is what the
-    neighbour is to us (RFC 9234)."""
+    neighbour is to us (RFC 9234); ``blackhole`` is the community with which it discards what is for
+    one address of ours, ``<its ASN>:666`` at most providers (RFC 7999)."""
 
     peer_asn: Annotated[int, Field(ge=1, le=4294967295, alias="peerAsn")]
     ipv4: IPv4Address | None = None
@@ -130,6 +131,10 @@ class HostUpstream(Section):
     multihop: Annotated[int, Field(ge=1, le=255)] | None = None
     password: bool = False
     role: Literal["provider", "peer", "routeServer"] = "provider"
+    blackhole: (
+        Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}:[0-9]{1,10}(:[0-9]{1,10})?$")]
+        | None
+    ) = None
 
 
 class Host(Section):
@@ -198,7 +203,8 @@ class Rpki(Section):
 
     ``demand`` names a list of VRPs (a file, https://, rtr://host:port) by which every aggregate has
     to be Valid before anything changes. A twin does not take it over: its prefixes go nowhere, and
-    no packet of it leaves the machine; it demands only what it names itself. ``servers`` are
+    no packet of it leaves the machine; it demands only what it names itself. Nor does a network
+    that ends (``mesh:protect: false``) demand anything. ``servers`` are
     validators (``rtr://host:port``) by whose records edges judge what upstreams say (RFC 8210).
     """
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
+from mesh.limits import MAX_BLACKHOLES
 from mesh.trust.sealing import Box
 from mesh.trust.signing import Signed
 
@@ -136,9 +137,6 @@ class DrainOrder:
     nodes: tuple[NodeId, ...]
 
 
-MAX_BLACKHOLES = 20
-"""Addresses that are discarded at the same time. Upstreams take a few more-specifics of ours and
-no table of them, and the limit of what is sent to them counts with this number."""
 MAX_REASON = 200
 MAX_ALARMS, MAX_WAYS = 64, 256
 """How many of them a report holds."""

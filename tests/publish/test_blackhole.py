@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from mesh.discovery.client import Unreachable
+from mesh.limits import MAX_BLACKHOLES
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet, load_fleet, publish
 from mesh.publish.blackhole import Blackholes, NotAllowed, judged
 from mesh.publish.desk import Desk
 from mesh.publish.generation import network_name
 from mesh.trust import keys
-from mesh.trust.documents import MAX_BLACKHOLES, Blackhole, BlackholeOrder, Health
+from mesh.trust.documents import Blackhole, BlackholeOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
 from tests.discovery.live import Fleet, Live, live
