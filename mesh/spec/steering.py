@@ -31,13 +31,15 @@ than that), and the longer the true path is, the sooner a leak or a forged one w
 @dataclass(frozen=True, slots=True)
 class Edge:
     """A session that can be steered: a node's with its upstream, of one family, which announces
-    ``prefix``. ``communities`` are the upstream's actions, where they are known."""
+    ``prefix``. ``communities`` are the upstream's actions, where they are known; with ``blackhole``
+    it discards."""
 
     node: str
     family: Family
     prefix: IPv4Network | IPv6Network
     upstream: Upstream
     communities: Communities | None
+    blackhole: Community | None
 
     def __str__(self) -> str:
         return f"{self.node} {WORD[self.family]}"
@@ -50,11 +52,13 @@ def edges(nodes: Mapping[str, Node], prefixes: Prefixes) -> tuple[Edge, ...]:
         upstream = abilities.upstream(node_id, node)
         if upstream is None:
             continue
-        actions = abilities.communities(node_id, node)
+        known = (
+            upstream, abilities.communities(node_id, node), abilities.blackhole(node_id, node)
+        )  # fmt: skip
         if upstream.ipv4 is not None:
-            found.append(Edge(node_id, "ipv4", prefixes.ipv4, upstream, actions))
+            found.append(Edge(node_id, "ipv4", prefixes.ipv4, *known))
         if upstream.ipv6 is not None and node.ipv6 and prefixes.ipv6 is not None:
-            found.append(Edge(node_id, "ipv6", prefixes.ipv6, upstream, actions))
+            found.append(Edge(node_id, "ipv6", prefixes.ipv6, *known))
     return tuple(found)
 
 
@@ -235,9 +239,10 @@ def _check_actions(rule: Rule, actions: Communities) -> Iterator[Problem]:
 def _check_raw(key: str, raw: Community, edge: Edge) -> Iterator[Problem]:
     """A community that is sent as it is means nothing else to the session's upstream."""
     text, own = written(raw), edge.communities
-    if own is not None and raw == own.blackhole:
+    peer = edge.upstream.peer_asn if own is None else own.asn
+    if raw == edge.blackhole:
         yield Problem(
-            key, text, f"AS{own.asn} would throw away all that is sent to the whole aggregate",
+            key, text, f"AS{peer} would throw away all that is sent to the whole aggregate",
             "for one address under attack, `mesh blackhole add`",
         )  # fmt: skip
     elif own is not None and (option := own.option(raw)) is not None:

@@ -202,6 +202,17 @@ def test_what_no_upstream_does_is_refused_before_anything_changes(
     assert len(errors) == 1, "one mistake, one error"
 
 
+def test_the_community_with_which_a_host_discards_is_for_no_rule() -> None:
+    def base() -> dict[str, Any]:
+        values = with_members()
+        upstream = values["nodes"][HOST]["host"]["upstream"] | {"blackhole": "53667:666"}
+        values["nodes"][HOST]["host"] = values["nodes"][HOST]["host"] | {"upstream": upstream}
+        return values
+
+    (problem,) = told(at_host(communities=["53667:666"]), base=base)
+    assert "AS53667 would throw away" in problem.reason
+
+
 OPTIONS = [
     ("20473:6002", "prepend: 2"),
     ("20473:6601", "scope: noIxp"),
