@@ -81,7 +81,7 @@ def show(found: Judgement, console: Console) -> None:
     for note in (note for finding in found.findings for note in finding.notes):
         console.print(f"note: {escape(note)}", soft_wrap=True)
     wanted = objects([finding.announcement for finding in found.findings])
-    console.print("\nWhat registries should hold: at the RIR, a ROA each")
+    console.print("\nROAs to have at the RIR, and no others:")
     console.print("\n".join(wanted.roas))
-    console.print("and at an IRR, which nobody has looked at here, with your mnt-by and source")
+    console.print("\nObjects to have at an IRR (not looked up; with your mnt-by and source):")
     console.print("\n\n".join(wanted.irr))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from mesh.plan import Network, Plan
+from mesh.plan import Family, Network, Plan
 from mesh.roa.validity import AS0, Reason, State, Verdict, Vrp, in_order, inside, validate
 from mesh.spec import Problem
 
@@ -15,11 +15,15 @@ SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a plan's edges say to the Internet; ``key`` is where the stack file has it."""
+    """What a plan's edges say to the Internet; ``key`` is where the stack file has it.
+
+    ``hosts`` says that some upstream is sent single addresses of it as well: blackhole orders.
+    """
 
     key: str
     prefix: Network
     origin: int
+    hosts: bool
 
     def roa(self) -> str:
         """The ROA that makes exactly this Valid, and nothing else (RFC 9319, section 5)."""
@@ -61,10 +65,15 @@ class Finding:
 def announcements(plan: Plan) -> tuple[Announcement, ...]:
     """The aggregates that some edge has an upstream session for, with the origin that the Internet
     sees: the network's own ASN, since a provider takes its private one off the path."""
-    families = {session.family for node in plan.nodes for session in node.upstreams}
-    pairs = (("ipv4", plan.prefixes.ipv4), ("ipv6", plan.prefixes.ipv6))
+    sessions = [session for node in plan.nodes for session in node.upstreams]
+    families = {session.family for session in sessions}
+    discarding = {session.family for session in sessions if session.blackhole is not None}
+    pairs: tuple[tuple[Family, Network | None], ...] = (
+        ("ipv4", plan.prefixes.ipv4),
+        ("ipv6", plan.prefixes.ipv6),
+    )
     return tuple(
-        Announcement(f"mesh:prefixes.{family}", prefix, plan.asn)
+        Announcement(f"mesh:prefixes.{family}", prefix, plan.asn, family in discarding)
         for family, prefix in pairs
         if prefix is not None and family in families
     )
@@ -173,14 +182,16 @@ def _of_others(said: Announcement, parts: Sequence[Vrp]) -> Iterator[Problem]:
 
 
 def _notes(said: Announcement, verdict: Verdict, parts: Sequence[Vrp]) -> Iterator[str]:
-    """What follows of right ROAs, and is asked about."""
+    """What is Invalid although the aggregate is Valid, and has to be so."""
     host = said.prefix.max_prefixlen
-    reach = max((vrp.max_length for vrp in (*verdict.covering, *parts)), default=host)
-    if verdict.state is State.VALID and reach < host:
+    own = [vrp for vrp in (*verdict.covering, *parts) if vrp.asn == said.origin]
+    reach = max((vrp.max_length for vrp in own), default=host)
+    if said.hosts and verdict.state is State.VALID and reach < host:
         yield (
-            f"longer prefixes than /{reach} in {said.prefix} are Invalid: so is the /{host} of a "
-            "blackhole order, which a provider that takes such orders has to exempt; make no ROA "
-            "for it (RFC 9319, section 6)"
+            f"in {said.prefix} what is longer than /{reach} is Invalid by these ROAs, so the "
+            f"/{host} of a blackhole order too: a provider that takes such orders exempts them; "
+            "make no ROA for them, or anybody who forges your origin could announce them "
+            "(RFC 9319, section 6)"
         )
 
 

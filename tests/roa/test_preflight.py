@@ -7,7 +7,7 @@ import pytest
 from mesh.roa import Finding, State, announcements, objects, preflight
 from mesh.spec import Problem
 from tests.roa.vrps import vrps
-from tests.stacks import bent, plan_of, prod, without_ipv6
+from tests.stacks import bent, plan_of, prod, with_members, without_ipv6
 
 BOTH = ("192.30.120.0/23 27218", "2620:71:4000::/48 27218")
 
@@ -40,7 +40,6 @@ def test_minimal_roas_leave_nothing_to_say() -> None:
     for finding in preflight(announcements(plan_of(prod())), vrps(*BOTH)):
         assert finding.verdict.state is State.VALID
         assert (finding.problem(True), finding.warnings, finding.cure) == (None, (), "")
-        assert "of a blackhole order" in finding.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +123,21 @@ def test_more_than_is_announced_is_a_warning_beside_a_valid_aggregate(
 )
 def test_what_takes_nothing_away_is_no_warning(known: str) -> None:
     assert found(*BOTH, known).warnings == ()
+
+
+def test_a_blackhole_order_that_is_sent_upstream_is_known_to_be_invalid() -> None:
+    four, six = preflight(announcements(plan_of(prod())), vrps(*BOTH))
+    assert "longer than /23 is Invalid by these ROAs, so the /32 of a blackhole" in four.notes[0]
+    assert "longer than /48 is Invalid by these ROAs, so the /128 of a blackhole" in six.notes[0]
+
+
+def test_where_no_upstream_takes_orders_there_is_nothing_to_know() -> None:
+    values = with_members()
+    values["nodes"] = {"ewr-buyvm-1": values["nodes"]["ewr-buyvm-1"]}
+    values["reflectors"] = values["registries"] = ["ewr-buyvm-1"]
+    for finding in preflight(announcements(plan_of(values)), vrps(*BOTH)):
+        assert finding.verdict.state is State.VALID
+        assert finding.notes == ()
 
 
 def test_a_roa_for_hosts_leaves_no_note_on_blackholes() -> None:
