@@ -23,6 +23,7 @@ from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import until
 
 ANNOUNCE = "run/anycast-mesh/bird/announce.conf"
+ORDERS = "run/anycast-mesh/bird/orders4.conf"
 PASSWORD = "s3cret"
 
 
@@ -55,6 +56,12 @@ class Edge:
         for each in node_files(plan, facts)[self.node.id].files:
             if each.path.startswith("/etc/bird/"):
                 (Path(f"/proc/{self.pid}/root") / each.path[1:]).write_text(each.content)
+        self.configure()
+
+    def order(self, *addresses: str) -> None:
+        """The IPv4 addresses that are given up, in place of those before."""
+        text = "".join(f"route {address}/32 blackhole;\n" for address in addresses)
+        (Path(f"/proc/{self.pid}/root") / ORDERS).write_text(text)
         self.configure()
 
     def configure(self) -> None:

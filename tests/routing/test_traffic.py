@@ -193,7 +193,24 @@ def test_what_comes_in_is_preferred_as_asked_unless_it_is_about_to_go(
     until(lambda: preferred in vultr.birdc(shown), 10, f"{preferred} of {prefix}")
 
 
-def test_nothing_but_the_aggregates_was_ever_said(vultr: Edge) -> None:
+def test_an_address_that_is_given_up_is_not_steered(edges: dict[str, Edge]) -> None:
+    """What has to be thrown away everywhere is said to everybody, and plainly."""
+    given = "192.30.120.77"
+    order = Route(f"{given}/32", (ASN,), VULTR4.next_hop, communities=((20473, 666),))
+    upstreams = {at: edges[at].upstreams["ipv4"] for at in (NODE, HOST)}
+    for upstream in upstreams.values():
+        heard(upstream, 1)
+    begin = time.monotonic()
+    for steered in edges.values():
+        steered.order(given)
+    assert heard(upstreams[NODE], 1, begin) == [order]
+    for steered in edges.values():
+        steered.order()
+    assert heard(upstreams[NODE], 2, begin) == [order, (order.prefix,)]
+    assert said(upstreams[HOST], begin) == [], "its upstream is not known to discard"
+
+
+def test_nothing_else_was_ever_said(vultr: Edge) -> None:
     """All else that the node holds while it is steered stays with it."""
     heard(vultr.upstreams["ipv4"], 1)
     announced = {
@@ -202,4 +219,4 @@ def test_nothing_but_the_aggregates_was_ever_said(vultr: Edge) -> None:
         for route in said(speaker)
         if isinstance(route, Route)
     }
-    assert announced == {NET4, NET6}
+    assert announced - {"192.30.120.77/32"} == {NET4, NET6}
