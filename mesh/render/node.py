@@ -43,11 +43,13 @@ def node_files(
     done: dict[str, NodeFiles] = {}
     for node in plan.nodes:
         if node.id in facts:
+            concerns = _concerns(plan, node)
             context = {
                 "plan": plan,
                 "node": node,
                 "facts": facts[node.id],
                 "bird": birds[node.id],
+                "concerns": concerns,
                 "vpc": list(zip(node.vpc, places[node.id].routers, strict=False)),
                 "is_member": Role.MEMBER in node.roles,
                 "exits": _exits(plan, node),
@@ -60,7 +62,7 @@ def node_files(
                 "max_blackholes": MAX_BLACKHOLES,
             }
             files = _files(plan, node, facts, services, tunnels, places, context)
-            conf = _needed(plan, node, shared[birds[node.id]])
+            conf = [shared[birds[node.id]][name] for name in concerns]
             done[node.id] = replace(files, files=_sorted((*files.files, *conf)))
     return done
 
@@ -165,14 +167,29 @@ def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
     return {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
 
 
-def _needed(plan: Plan, node: Node, shared: Mapping[str, File]) -> list[File]:
+CONCERNS: dict[str, str] = {
+    "network": "prefixes, owners",
+    "blackhole": "what is discarded",
+    "mates": "what mates may say",
+    "reasons": "why a route is refused",
+    "lists": "what nobody may announce",
+    "rpki": "validators",
+    "import": "what upstreams may say",
+    "export": "what upstreams may hear",
+}
+"""The parts of BIRD's configuration, in the order in which each knows what it needs."""
+
+
+def _concerns(plan: Plan, node: Node) -> dict[str, str]:
     """Those of them that a node includes: by what it has a session with."""
-    names = ["network", "blackhole", "mates"]
-    if node.upstreams or node.vpc:
-        names.append("export")
-    if node.upstreams:
-        names += ["reasons", "lists", "import"] + ["rpki"] * bool(plan.rpki)
-    return [shared[name] for name in names]
+    left_out: set[str] = set()
+    if not node.upstreams and not node.vpc:
+        left_out.add("export")
+    if all(session.imports.take == "none" for session in node.upstreams):
+        left_out |= {"reasons", "lists", "rpki", "import"}
+    if not plan.rpki:
+        left_out.add("rpki")
+    return {name: what for name, what in CONCERNS.items() if name not in left_out}
 
 
 def _interior(plan: Plan, bird: Bird) -> dict[str, str]:
