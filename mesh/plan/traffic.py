@@ -57,7 +57,7 @@ def _asked(rule: Rule, edge: Edge) -> Iterator[tuple[Community, str]]:
     if edge.communities is not None:
         yield from _actions(rule, edge.communities)
     for community in rule.communities:
-        yield community, written(community)
+        yield community, f"community {written(community)}"
 
 
 def _actions(rule: Rule, actions: Communities) -> Iterator[tuple[Community, str]]:
