@@ -83,7 +83,7 @@ def test_only_an_announcement_is_steered() -> None:
     for family in (4, 6):
         filter_ = text[text.index(f"protocol bgp vultr{family} ") :]
         filter_ = filter_[filter_.index("export filter") :]
-        assert filter_.index(f"may_announce{family}()") < filter_.index(f"steer_vultr{family}();")
+        assert filter_.index(f"is_aggregate{family}()") < filter_.index(f"steer_vultr{family}();")
 
 
 def test_who_is_not_steered_has_the_same_file_as_before() -> None:
