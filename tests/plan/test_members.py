@@ -159,10 +159,10 @@ def test_each_secret_that_is_needed_is_asked_for(host: dict[str, Any], wanted: s
     assert missing == wanted
 
 
-@pytest.mark.parametrize("name", ["budget", "growth", "mixed"])
+@pytest.mark.parametrize("name", ["budget", "growth", "mixed", "routed"])
 def test_examples_can_be_planned(name: str) -> None:
     plan = plan_of(example(name), name)
-    assert len(plan.nodes) == {"budget": 2, "growth": 6, "mixed": 7}[name]
+    assert len(plan.nodes) == {"budget": 2, "growth": 6, "mixed": 7, "routed": 5}[name]
     assert plan.with_role(Role.EDGE)
 
 
