@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.plan import Plan, Steering, UpstreamSession
+from mesh.spec import SpecError
 from tests.stacks import plan_of, prod, with_members
 
 Rule = dict[str, Any]
@@ -188,3 +189,48 @@ def _judge(session: UpstreamSession, prepend: int | None, family: str | None) ->
         else:
             assert community[0] == 20473 or 64600 <= community[0] < 64700
             assert max(community) <= 65535
+
+
+SMALL = st.sampled_from([0, 1, 3, 4, 5, 6, 174, 3356, 20473, 23456, 27218, 64512, 212345])
+RULES = st.fixed_dictionaries(
+    {"name": st.sampled_from(["a", "b", "c"])},
+    optional={
+        "nodes": st.lists(st.sampled_from([NODE, HOST, "lax-aws-1", "sea-vultr-1"]), max_size=2),
+        "regions": st.lists(st.sampled_from(["ewr", "lax", "eu", "sea"]), max_size=2),
+        "prefix": st.sampled_from(["192.30.120.0/23", "2620:71:4000::/48", "192.30.120.0/24"]),
+        "prepend": SMALL,
+        "scope": st.sampled_from(["all", "noIxp", "routeServersOnly", "ixpOnly", "providerOnly"]),
+        "med": SMALL,
+        "zeroMed": st.booleans(),
+        "localPreference": SMALL,
+        "communities": st.lists(
+            st.sampled_from(["no-peer", "no-export", "20473:6001", "64600:174", "174:1", "1:2:3"]),
+            max_size=3,
+        ),
+        "toAs": st.lists(
+            st.fixed_dictionaries(
+                {"asn": SMALL},
+                optional={"prepend": SMALL, "export": st.booleans(), "zeroMed": st.booleans()},
+            ),
+            max_size=3,
+        ),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rules=st.lists(RULES, max_size=3))
+def test_rules_are_refused_in_words_or_planned_without_contradiction(rules: list[Rule]) -> None:
+    try:
+        plan = planned(*rules)
+    except SpecError as error:
+        assert all(each.reason and each.cure for each in error.problems)
+        return
+    for node in plan.nodes:
+        for session in node.upstreams:
+            carried = communities(session.steering)
+            assert len(carried & {(20473, 6001), (20473, 6002), (20473, 6003)}) <= 1
+            for asn in (174, 3356):
+                withheld = (64600, asn) in carried
+                asked = {(64600 + n, asn) for n in (1, 2, 3, 9)} | {(64699, asn)}
+                assert not (withheld and carried & asked)
