@@ -191,35 +191,43 @@ def _judge(session: UpstreamSession, prepend: int | None, family: str | None) ->
             assert max(community) <= 65535
 
 
-SMALL = st.sampled_from([0, 1, 3, 4, 5, 6, 174, 3356, 20473, 23456, 27218, 64512, 212345])
-RULES = st.fixed_dictionaries(
-    {"name": st.sampled_from(["a", "b", "c"])},
-    optional={
-        "nodes": st.lists(st.sampled_from([NODE, HOST, "lax-aws-1", "sea-vultr-1"]), max_size=2),
-        "regions": st.lists(st.sampled_from(["ewr", "lax", "eu", "sea"]), max_size=2),
-        "prefix": st.sampled_from(["192.30.120.0/23", "2620:71:4000::/48", "192.30.120.0/24"]),
-        "prepend": SMALL,
-        "scope": st.sampled_from(["all", "noIxp", "routeServersOnly", "ixpOnly", "providerOnly"]),
-        "med": SMALL,
-        "zeroMed": st.booleans(),
-        "localPreference": SMALL,
-        "communities": st.lists(
-            st.sampled_from(["no-peer", "no-export", "20473:6001", "64600:174", "174:1", "1:2:3"]),
-            max_size=3,
-        ),
-        "toAs": st.lists(
-            st.fixed_dictionaries(
-                {"asn": SMALL},
-                optional={"prepend": SMALL, "export": st.booleans(), "zeroMed": st.booleans()},
-            ),
-            max_size=3,
-        ),
-    },
-)
+TIMES = st.sampled_from([1, 1, 2, 3, 4])
+OTHERS = st.sampled_from([174, 3356, 6939, 212345])
+ASKED: dict[str, st.SearchStrategy[Any]] = {
+    "prefix": st.sampled_from(["192.30.120.0/23", "2620:71:4000::/48"]),
+    "prepend": TIMES,
+    "scope": st.sampled_from(["all", "noIxp", "routeServersOnly", "ixpOnly", "providerOnly"]),
+    "med": st.sampled_from([0, 50]),
+    "zeroMed": st.booleans(),
+    "localPreference": st.sampled_from([90, 120]),
+    "communities": st.lists(
+        st.sampled_from(["no-peer", "no-export", "20473:6001", "64600:174", "174:1", "1:2:3"]),
+        max_size=2,
+    ),
+    "toAs": st.lists(
+        st.fixed_dictionaries(
+            {"asn": OTHERS}, optional={"prepend": TIMES, "zeroMed": st.just(True)}
+        )
+        | st.fixed_dictionaries({"asn": OTHERS, "export": st.booleans()}),
+        min_size=1,
+        max_size=3,
+    ),
+}
+
+
+@st.composite
+def rule_lists(draw: st.DrawFn) -> list[Rule]:
+    """Up to three rules of up to three options each, most of which some upstream does."""
+    where = st.sampled_from([{"nodes": [NODE]}, {"nodes": [NODE]}, {"regions": ["lax"]}, {}])
+    rules: list[Rule] = []
+    for name in "abc"[: draw(st.integers(1, 3))]:
+        options = draw(st.lists(st.sampled_from(sorted(ASKED)), max_size=3, unique=True))
+        rules.append({"name": name, **draw(where), **{o: draw(ASKED[o]) for o in options}})
+    return rules
 
 
 @settings(max_examples=300, deadline=None)
-@given(rules=st.lists(RULES, max_size=3))
+@given(rules=rule_lists())
 def test_rules_are_refused_in_words_or_planned_without_contradiction(rules: list[Rule]) -> None:
     try:
         plan = planned(*rules)
