@@ -46,6 +46,8 @@ class Bench:
     rogue: Node
     namespaces: dict[str, str]
     birdc: Callable[[str], str]
+    control: Path
+    """BIRD's control socket, as the agent would use it."""
 
     def kernel(self, family: str) -> list[dict[str, Any]]:
         """The node's main table."""
@@ -101,7 +103,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         _wire(node, rogue, spaces)
         process = _start(plan, machine, spaces[NODE])
         try:
-            yield Bench(plan, node, rogue, spaces, lambda command: _birdc(process.pid, command))
+            control = Path(f"/proc/{process.pid}/root/run/bird/bird.ctl")
+            yield Bench(
+                plan, node, rogue, spaces, lambda command: _birdc(process.pid, command), control
+            )
         finally:
             process.kill()
             process.wait()
