@@ -1,0 +1,162 @@
+"""An edge's BIRD with its rendered configuration, and the world behind its uplink, in namespaces.
+
+The world holds the upstream's addresses, where a speaker that is not BIRD can say anything, and
+whatever else the edge is to reach (validators).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from mesh.agent.presence import Word
+from mesh.plan import Node, Plan, UpstreamSession
+from mesh.render import File, node_files, node_secrets, placeholder_facts
+from tests.debian import IMAGES, Debian
+from tests.routing.bgp.messages import capabilities
+from tests.routing.bgp.speaker import Speaker
+from tests.stacks import plan_of
+
+PASSWORD = "s3cret-of-25-characters.."  # of nobody's session
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The edge under test; ``world`` is the namespace behind its uplink."""
+
+    plan: Plan
+    node: Node
+    pid: int
+    world: str
+    addresses: Mapping[str, str]
+    """The edge's own, by family."""
+    folder: Path
+
+    def birdc(self, command: str) -> str:
+        """BIRD's answer, asked in its own file system."""
+        root = f"/proc/{self.pid}/root"
+        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--root={root}", f"--wd={root}"]
+        words = [*enter, "birdc", *command.split()]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+    def session(self, family: str) -> UpstreamSession:
+        """The planned session of that family."""
+        return next(each for each in self.node.upstreams if each.family == family)
+
+    def upstream(self, family: str, **options: Any) -> Speaker:
+        """The upstream of that family, its session up; the caller closes it."""
+        session = self.session(family)
+        speaker = Speaker(
+            session.peer_asn,
+            self.plan.node(self.node.id).router_id + 100,
+            said=capabilities(session.peer_asn, families=(int(family[-1]),), **options),
+            password=PASSWORD if session.password else None,
+            namespace=self.world,
+        )
+        speaker.establish(str(session.neighbor), self.addresses[family])
+        return speaker
+
+    def resident(self) -> float:
+        """BIRD's resident memory in MB."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", text)
+        assert found, text
+        return int(found[1]) / 1024
+
+
+@contextmanager
+def edge(
+    values: dict[str, Any],
+    node_id: str,
+    *,
+    version: str = IMAGES,
+    also: Iterable[str] = (),
+    ready: Callable[[str], object] = lambda world: None,
+    bend: Callable[[str], str] = lambda text: text,
+    preload: Callable[[Path], str] | None = None,
+) -> Iterator[Edge]:
+    """An edge in service. ``also``: more addresses of the world. ``ready`` is called with the
+    world's namespace before BIRD starts. ``bend`` changes bird.conf and rpki.conf, for what no
+    stack file can say. ``preload`` lays a library on the disk and tells where."""
+    plan = plan_of(values)
+    node = plan.node(node_id)
+    facts = placeholder_facts(plan)
+    facts[node_id] = replace(facts[node_id], bird=version)
+    folder = Path(tempfile.mkdtemp(prefix="edge-"))
+    tag = f"edge-{os.getpid()}-{folder.name[-6:]}"
+    here, world = f"{tag}-n", f"{tag}-w"
+    machine = Debian(folder, version)
+    own = {"ipv4": str(facts[node_id].ipv4), "ipv6": str(facts[node_id].ipv6)}
+    try:
+        neighbours = [str(each.neighbor) for each in node.upstreams]
+        _wire(here, world, own, [*neighbours, *also])
+        machine.put(
+            replace(file, content=bend(file.content)) if file.path in BENT else file
+            for file in node_files(plan, facts)[node_id].files
+        )
+        passwords = {name: PASSWORD for name in [s.password for s in node.upstreams] if name}
+        machine.put(node_secrets(plan, node_id, passwords))
+        word = Word(in_service=True).file().decode()
+        machine.put([File("/run/anycast-mesh/bird/announce.conf", word)])
+        (folder / "upper/run/bird").mkdir(parents=True)
+        ready(world)
+        before = ("env", f"LD_PRELOAD={preload(folder / 'upper')}") if preload else ()
+        command = (*before, "bird", "-f", "-s", "/run/bird/bird.ctl")
+        process = machine.start(*command, namespace=here)
+        made = Edge(plan, node, process.pid, world, own, folder)
+        try:
+            _until(lambda: "Daemon is up" in made.birdc("show status"), 20, "BIRD is up")
+            yield made
+        finally:
+            process.kill()
+            process.wait()
+    finally:
+        for space in (here, world):
+            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wire(here: str, world: str, own: Mapping[str, str], others: Iterable[str]) -> None:
+    for space in (here, world):
+        _ip("netns", "add", space)
+        _ip("-n", space, "link", "set", "lo", "up")
+    ends = ("type", "veth", "peer", "name", "uplink", "netns", world)
+    _ip("-n", here, "link", "add", "enp1s0", *ends)
+    _ip("-n", here, "link", "add", "dummy0", "type", "bridge")
+    for space, name, last in ((here, "enp1s0", own), (world, "uplink", GATEWAYS)):
+        _ip("-n", space, "link", "set", name, "up")
+        _ip("-n", space, "addr", "add", f"{last['ipv4']}/24", "dev", name)
+        _ip("-n", space, "addr", "add", f"{last['ipv6']}/64", "dev", name, "nodad")
+    for gateway in GATEWAYS.values():
+        _ip("-n", here, "route", "add", "default", "via", gateway)
+    for other in sorted(set(others)):
+        address = ip_address(other)
+        quiet = ("nodad",) if address.version == 6 else ()
+        length = address.max_prefixlen
+        _ip("-n", world, "addr", "add", f"{other}/{length}", "dev", "uplink", *quiet)
+
+
+BENT = ("/etc/bird/bird.conf", "/etc/bird/mesh/rpki.conf")
+GATEWAYS = {"ipv4": "203.0.113.254", "ipv6": "2001:db8::ffff"}
+
+
+def _ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
+
+
+def _until(holds: Callable[[], object], seconds: float, what: str) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
