@@ -36,7 +36,7 @@ class Lookout:
         self._map: Map | None = None
         self._begin()
         self._alarms: dict[Charge, Alarm] = {}
-        self._taken: dict[str, tuple[str, ...]] = {}
+        self._taken: frozenset[tuple[str, ...]] = frozenset()
 
     def _begin(self) -> None:
         self._lies = Steady(ALARM, GAP)
@@ -59,10 +59,10 @@ class Lookout:
         return tuple(alarms[:MAX_ALARMS])
 
     @property
-    def ways(self) -> dict[str, tuple[str, ...]]:
-        """The ways in use that lead through others, by the node that they lead to."""
+    def ways(self) -> tuple[tuple[str, ...], ...]:
+        """The ways in use that lead through others."""
         with self._lock:
-            return dict(sorted(self._taken.items())[:MAX_WAYS])
+            return tuple(sorted(self._taken)[:MAX_WAYS])
 
     def run(self, stop: threading.Event) -> None:
         """Looks until ``stop`` is set."""
@@ -105,8 +105,8 @@ class Lookout:
             log.warning("mate", **asdict(alarms[charge]))
         for mate, kind in sorted(self._alarms.keys() - alarms.keys()):
             log.info("mate-again", mate=mate, kind=kind)
-        steady = self._ways.has({way.nodes for way in around.values()}, now)
-        taken = {way.nodes[-1]: way.nodes for way in around.values() if way.nodes in steady}
+        found = {way.nodes for way in around.values()}
+        taken = frozenset(found & self._ways.has(found, now))
         if (alarms, taken) != (self._alarms, self._taken):
             self._alarms, self._taken = alarms, taken
             self._changed()

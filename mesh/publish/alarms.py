@@ -72,10 +72,12 @@ def _vouched(reports: Mapping[str, Report], now: float) -> Iterator[Warned]:
     for by, report in reports.items():
         if now - report.sequence / 1e6 > FRESH_SECONDS:
             continue
-        for target, way in report.health.ways.items():
-            for mate, far in pairwise(way):
-                if far in reports and _is_cut(reports[far], mate):
-                    yield Warned(
+        vouched = {
+            (mate, far): way[-1] for way in report.health.ways for mate, far in pairwise(way)
+        }
+        for (mate, far), target in vouched.items():
+            if far in reports and _is_cut(reports[far], mate):
+                yield Warned(
                         by, mate, "vouched",
                         f"{by}: what is for {target} goes through {mate}, which says that its "
                         f"tunnel to {far} is up; {far} says that it is down. One of the two is "
@@ -86,4 +88,4 @@ def _vouched(reports: Mapping[str, Report], now: float) -> Iterator[Warned]:
 def _is_cut(report: Report, mate: str) -> bool:
     """Whether a node has had no tunnel to a mate for a while: it goes around."""
     state = report.health.sessions.get("u_" + mate.replace("-", "_"), "")
-    return state != "Established" and mate in report.health.ways
+    return state != "Established" and any(way[-1:] == (mate,) for way in report.health.ways)

@@ -6,7 +6,7 @@ understood to the last key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -197,7 +197,7 @@ class Health:
     ``drained`` whether it is drained by it: it has withdrawn and serves nothing then.
     ``blackhole`` is the number of the blackhole order that is in force in its firewall and in BIRD.
     ``alarms`` are about mates, at most one of a kind about each. ``ways`` are those that it has
-    taken through other nodes for some time, by the node that they lead to, which is their last one.
+    taken through other nodes for some time: each leads to its last node.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
@@ -212,9 +212,7 @@ class Health:
     drained: bool = False
     blackhole: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
     alarms: Annotated[tuple[Alarm, ...], Field(max_length=MAX_ALARMS)] = ()
-    ways: Annotated[dict[NodeId, tuple[NodeId, ...]], Field(max_length=MAX_WAYS)] = field(
-        default_factory=dict
-    )
+    ways: Annotated[tuple[tuple[NodeId, ...], ...], Field(max_length=MAX_WAYS)] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ KEY, HASH = "A" * 43 + "=", "0" * 64
 def report(
     node: str,
     *alarms: Alarm,
-    ways: dict[str, tuple[str, ...]] | None = None,
+    ways: tuple[tuple[str, ...], ...] = (),
     down: str | None = None,
     applied: int = 7,
     age: float = 1.0,
@@ -31,7 +31,7 @@ def report(
     sessions = {f"u_{mate.replace('-', '_')}": "Established" for mate in (LAX, ORD, MIA)}
     if down is not None:
         sessions[f"u_{down.replace('-', '_')}"] = "Active"
-    health = Health(True, {}, sessions, alarms=alarms, ways=ways or {})
+    health = Health(True, {}, sessions, alarms=alarms, ways=ways)
     spoken = int((NOW - age) * 1e6)
     return Report(node, 7, HASH, KEY, "applied", "", applied, spoken, HASH, health)
 
@@ -67,8 +67,8 @@ def test_who_is_behind_is_not_called_broken(late: str) -> None:
     assert "replace" not in warned.text
 
 
-THROUGH: dict[str, tuple[str, ...]] = {ORD: (MIA, ORD)}
-AROUND: dict[str, tuple[str, ...]] = {MIA: (LAX, MIA)}
+THROUGH = ((MIA, ORD),)
+AROUND = ((LAX, MIA),)
 
 
 def test_a_tunnel_that_one_end_vouches_for_and_the_other_calls_down_is_a_warning() -> None:
@@ -86,7 +86,7 @@ def test_a_tunnel_that_one_end_vouches_for_and_the_other_calls_down_is_a_warning
         by(report(LAX, ways=THROUGH), report(ORD, ways=AROUND)),
         by(report(LAX, ways=THROUGH)),
         by(report(LAX, ways=THROUGH, age=60), report(ORD, ways=AROUND, down=MIA)),
-        by(report(LAX, ways={ORD: ("ewr-vultr-1", ORD)}), report(ORD, ways=AROUND, down=MIA)),
+        by(report(LAX, ways=(("ewr-vultr-1", ORD),)), report(ORD, ways=AROUND, down=MIA)),
     ],
     ids=["up", "down just now", "up again", "silent", "an old word", "through another"],
 )

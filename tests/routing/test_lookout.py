@@ -101,9 +101,10 @@ def test_a_lie_over_ibgp_is_one_too(bench: Bench, tunnel: Speaker) -> None:
 def test_an_honest_way_around_is_told_and_is_no_alarm(bench: Bench, tunnel: Speaker) -> None:
     """The tunnel to Chicago is cut: no session with it stands here."""
     watched = Watched(bench)
-    assert watched.look(0, WAY - 1) == () and watched.lookout.ways == {}
+    assert watched.look(0, WAY - 1) == ()
+    assert not watched.lookout.ways
     assert watched.look(WAY, 2 * ALARM) == ()
-    assert watched.lookout.ways == {"ord-vultr-1": (ROGUE, "ord-vultr-1")}
+    assert watched.lookout.ways == ((ROGUE, "ord-vultr-1"),)
 
 
 def test_an_honest_path_that_is_too_long_is_no_alarm(bench: Bench, tunnel: Speaker) -> None:
@@ -136,4 +137,4 @@ def test_a_generation_from_before_there_was_a_lookout_is_not_judged(bench: Bench
     old = config(bench)
     fields = {name: getattr(old, name) for name in type(old).__slots__}
     watched.lookout.watch(type(old)(**(fields | {"underlay": None})))
-    assert watched.look(0, ALARM) == () and watched.lookout.ways == {}
+    assert watched.look(0, ALARM) == () and watched.lookout.ways == ()

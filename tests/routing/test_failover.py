@@ -1,0 +1,293 @@
+"""Four nodes with their rendered configurations and real BIRDs: the nearest way by the plan's
+costs, another one when a tunnel is cut, and no mate accused of anything in between."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.agent.bird import Bird
+from mesh.agent.config import Config
+from mesh.agent.lookout import Lookout
+from mesh.agent.paths import Map, lies, parsed, ways
+from mesh.plan import Node, Plan
+from mesh.publish.alarms import warnings
+from mesh.render import File, node_files, node_secrets, placeholder_facts
+from mesh.trust.documents import Health, Report
+from mesh.trust.encoding import parse
+from tests.debian import Debian
+from tests.routing.conftest import _run, until
+from tests.stacks import plan_of, prod
+
+LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
+
+
+@dataclass
+class Mesh:
+    """The nodes of a plan, a namespace and a BIRD each, and a wire for each tunnel."""
+
+    plan: Plan
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self._machines = {node.id: Debian(self.folder / node.id) for node in self.plan.nodes}
+        self._birds: dict[str, subprocess.Popen[str]] = {}
+
+    def space(self, node: str) -> str:
+        return f"{self.folder.name}-{os.getpid()}-{node[:3]}"
+
+    def __enter__(self) -> Mesh:
+        for node in self.plan.nodes:
+            space = self.space(node.id)
+            _run("ip", "netns", "add", space)
+            _run("ip", "-n", space, "link", "set", "lo", "up")
+            _run("ip", "-n", space, "link", "add", "dummy0", "type", "bridge")
+            _run("ip", "-n", space, "link", "set", "dummy0", "up")
+            for own in (*node.tunnel.both(), *node.announced.both()):
+                quiet = ("nodad",) if own.version == 6 else ()
+                address = ("addr", "add", f"{own}/{own.max_prefixlen}", "dev", "dummy0", *quiet)
+                _run("ip", "-n", space, *address)
+        for node in self.plan.nodes:
+            self._wire(node)
+        for node in self.plan.nodes:
+            self._start(node)
+        return self
+
+    def _wire(self, node: Node) -> None:
+        for link in node.links:
+            peer = self.plan.node(link.peer)
+            if node.number < peer.number:
+                (back,) = [each for each in peer.links if each.peer == node.id]
+                ends = ("type", "veth", "peer", "name", back.interface)
+                there = ("netns", self.space(peer.id))
+                add = ("link", "add", link.interface, *ends, *there)
+                _run("ip", "-n", self.space(node.id), *add)
+                for each, end in ((node, link), (peer, back)):
+                    space = self.space(each.id)
+                    mode = ("link", "set", end.interface, "addrgenmode", "none")
+                    _run("ip", "-n", space, *mode)
+                    address = ("addr", "add", f"{end.local}/64", "dev", end.interface, "nodad")
+                    _run("ip", "-n", space, *address)
+                    _run("ip", "-n", space, "link", "set", end.interface, "up")
+
+    def _start(self, node: Node) -> None:
+        machine = self._machines[node.id]
+        self.write(node.id, self.plan)
+        machine.put(node_secrets(self.plan, node.id, {"vultr": "s3cret"}))
+        word = "define IN_SERVICE = false;\ndefine DRAINING = false;\n"
+        machine.put([File("/run/anycast-mesh/bird/announce.conf", word)])
+        (machine.folder / "upper/run/bird").mkdir(parents=True)
+        command = ("bird", "-f", "-s", "/run/bird/bird.ctl")
+        self._birds[node.id] = machine.start(*command, namespace=self.space(node.id))
+        until(self.bird(node.id).answers, 20, "BIRD is up")
+
+    def write(self, node: str, plan: Plan) -> None:
+        """A plan's files on a node's disk."""
+        files = node_files(plan, placeholder_facts(plan))[node].files
+        root = Path(f"/proc/{self._birds[node].pid}/root") if node in self._birds else None
+        for file in files:
+            if root is None:
+                self._machines[node].put([file])
+            elif file.path.startswith("/etc/bird/"):
+                (root / file.path.lstrip("/")).write_text(file.content)
+
+    def bend(self, node: str, path: str, old: str, new: str) -> None:
+        """Somebody else's word in a configuration."""
+        file = Path(f"/proc/{self._birds[node].pid}/root") / path.lstrip("/")
+        text = file.read_text()
+        assert text.count(old) == 1
+        file.write_text(text.replace(old, new))
+        self.bird(node).configure()
+
+    def bird(self, node: str) -> Bird:
+        return Bird(Path(f"/proc/{self._birds[node].pid}/root/run/bird/bird.ctl"))
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._birds.values():
+            process.kill()
+            process.wait()
+        for node in self.plan.nodes:
+            command = ["ip", "netns", "del", self.space(node.id)]
+            subprocess.run(command, capture_output=True, check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cut(self, one: str, other: str) -> None:
+        """Nothing gets through the tunnel any more, and neither end is told."""
+        for here, there in ((one, other), (other, one)):
+            drop = f'type filter hook output priority 0; oifname "wg-{there}" drop;'
+            self._nft(here, f"table inet cut-{there} {{\n chain out {{ {drop} }}\n}}\n")
+
+    def heal(self, one: str, other: str) -> None:
+        for here, there in ((one, other), (other, one)):
+            self._nft(here, f"delete table inet cut-{there}\n")
+
+    def _nft(self, node: str, rules: str) -> None:
+        command = ["ip", "netns", "exec", self.space(node), "nft", "-f", "-"]
+        subprocess.run(command, input=rules, text=True, check=True)
+
+    # --- What is seen ----------------------------------------------------------------------------
+
+    def config(self, node: str) -> Config:
+        files = node_files(self.plan, placeholder_facts(self.plan))[node].files
+        (text,) = [file.content for file in files if file.path.endswith("agent.json")]
+        return parse(Config, text.encode())
+
+    def map(self, node: str) -> Map:
+        underlay = self.config(node).underlay
+        assert underlay is not None
+        return Map(node, underlay)
+
+    def way(self, node: str, target: str) -> tuple[str, ...] | None:
+        """The way of one node's packets to another's tunnel address."""
+        prefix = f"{self.plan.node(target).tunnel.ipv4}/32"
+        asked = self.bird(node).ask(f"show route primary {prefix} table master4 all")
+        known = self.map(node)
+        return next((known.way(route.path) for route in parsed(asked) if route.path), None)
+
+    def accused(self) -> list[object]:
+        """Whoever is accused of a lie at this moment, by any node."""
+        found: list[object] = []
+        for node in self.plan.nodes:
+            for version in (4, 6):
+                where = f"table master{version} where source = RTS_BGP all"
+                refused = self.bird(node.id).ask(f"show route filtered {where}")
+                found += lies(parsed(refused), self.map(node.id)).values()
+        return found
+
+    def odd(self) -> list[object]:
+        """Ways around tunnels that are up, at this moment."""
+        found: list[object] = []
+        for node in self.plan.nodes:
+            bird = self.bird(node.id)
+            up = {name for name, state in bird.sessions().items() if state == "Established"}
+            best = bird.ask("show route primary table master4 where source = RTS_BGP all")
+            found += [w for w in ways(parsed(best), self.map(node.id), up).values() if w.odd]
+        return found
+
+    def watched(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
+        """Until it holds, with an eye on everybody all the while."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, what
+            assert self.accused() == []
+        assert self.accused() == []
+
+
+@contextlib.contextmanager
+def mesh(folder: Path, values: dict[str, Any]) -> Iterator[Mesh]:
+    with Mesh(plan_of(values), folder) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with mesh(tmp_path_factory.mktemp("full"), prod()) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Tunnels to the reflector only, which is in Los Angeles."""
+    values = prod()
+    values["tunnels"] = values.get("tunnels", {}) | {"fullMesh": 2}
+    with mesh(tmp_path_factory.mktemp("hubs"), values) as made:
+        yield made
+
+
+def reports(made: Mesh) -> dict[str, Report]:
+    """What the nodes' agents would say, after they have looked for half a minute."""
+    found: dict[str, Report] = {}
+    for node in made.plan.nodes:
+        lookout = Lookout(made.bird(node.id), lambda: None)
+        lookout.watch(made.config(node.id))
+        for now in (0.0, 15.0, 30.0):
+            lookout.look(now)
+        health = Health(
+            True, {}, made.bird(node.id).sessions(), alarms=lookout.alarms, ways=lookout.ways
+        )
+        key, digest = "A" * 43 + "=", "0" * 64
+        found[node.id] = Report(node.id, 1, digest, key, "applied", "", 1, 1, digest, health)
+    return found
+
+
+def test_a_cut_tunnel_is_gone_around_by_the_nearest_way_and_nobody_is_accused(full: Mesh) -> None:
+    pairs = [(a.id, b.id) for a in full.plan.nodes for b in full.plan.nodes if a != b]
+    full.watched(
+        lambda: all(full.way(a, b) == (b,) for a, b in pairs), 30, "everybody is reached directly"
+    )
+    assert full.odd() == []
+    known = full.map(MIA)
+    best = min((ORD, LAX), key=lambda via: known.cost((via, EWR)) or 0)
+    full.cut(MIA, EWR)
+    full.watched(lambda: full.way(MIA, EWR) == (best, EWR), 10, "around the cut tunnel")
+    full.watched(lambda: full.way(EWR, MIA) == (best, MIA), 10, "and back")
+    full.heal(MIA, EWR)
+    full.watched(lambda: full.way(MIA, EWR) == (EWR,) and full.odd() == [], 20, "direct again")
+
+
+def test_nodes_that_take_up_new_costs_one_after_the_other_accuse_nobody(full: Mesh) -> None:
+    """Chicago has moved to the end of the world on the map of some of them."""
+    full.watched(lambda: full.way(ORD, MIA) == (MIA,), 20, "all is well")
+    values = prod()
+    values["regions"]["ord"]["location"] = [-45.0, 170.0]
+    moved = plan_of(values)
+    try:
+        for node in (MIA, ORD):
+            full.write(node, moved)
+            full.bird(node).configure()
+            full.watched(
+                lambda: all(full.way(a, b) for a, b in ((MIA, ORD), (ORD, MIA), (EWR, ORD))), 10,
+                "everybody is reached",
+            )  # fmt: skip
+    finally:
+        for node in (MIA, ORD):
+            full.write(node, full.plan)
+            full.bird(node).configure()
+    full.watched(lambda: full.way(MIA, ORD) == (ORD,) and full.odd() == [], 10, "as it was")
+
+
+def test_through_a_hub_is_the_way_where_there_is_no_tunnel(hubs: Mesh) -> None:
+    hubs.watched(lambda: hubs.way(MIA, EWR) == (LAX, EWR), 30, "through the hub")
+    hubs.watched(lambda: hubs.way(ORD, MIA) == (LAX, MIA), 10, "and others")
+    assert hubs.odd() == []
+    said = reports(hubs)
+    assert said[MIA].health.ways == ((LAX, EWR), (LAX, ORD))
+    assert warnings(said, 1, 0) == ()
+
+
+def test_a_mate_that_vouches_for_a_cut_tunnel_attracts_packets_and_is_told_of(full: Mesh) -> None:
+    """Newark says that its tunnel to Chicago is up, so that it gets what is for Chicago. No filter
+    can know: the plan has that tunnel, and costs are the plan's."""
+    full.watched(lambda: full.way(LAX, ORD) == (ORD,), 20, "all is well")
+    full.cut(LAX, ORD)
+    full.cut(EWR, ORD)
+    try:
+        full.watched(lambda: full.way(LAX, ORD) == (MIA, ORD), 10, "an honest way around")
+        full.watched(lambda: full.way(ORD, EWR) == (MIA, EWR), 10, "and another")
+        assert warnings(reports(full), 1, 0) == (), "an ordinary failure is no warning"
+        lie = f"""
+            filter underlay_out4 {{
+                if source = RTS_STATIC && net = {full.plan.node(ORD).tunnel.ipv4}/32 then {{
+                    bgp_path.prepend({full.plan.node(ORD).underlay_asn});
+                    accept;
+                }}
+        """
+        route = f"route {full.plan.node(ORD).tunnel.ipv4}/32 blackhole;"
+        forged = f"protocol static forged {{ ipv4; {route} }}\n"
+        full.bend(EWR, "/etc/bird/bird.conf", "filter underlay_out4 {", forged + lie)
+        full.watched(lambda: full.way(LAX, ORD) == (EWR, ORD), 10, "it attracts what it may")
+        (warned,) = warnings(reports(full), 1, 0)
+        assert (warned.by, warned.mate, warned.kind) == (LAX, EWR, "vouched")
+    finally:
+        full.heal(LAX, ORD)
+        full.heal(EWR, ORD)
+    full.watched(lambda: full.way(LAX, ORD) == (ORD,), 20, "where our tunnel is up it is nearer")
