@@ -60,7 +60,7 @@ class Words:
                 f"route {_host(entry.address)} blackhole;\n" for entry in own
             ]
             lines[places.FORCED[version]] = [
-                f"route {_host(entry.address)} max {entry.address.max_prefixlen} as NETWORK_ASN;\n"
+                f"route {_host(entry.address)} max {entry.address.max_prefixlen} as 0;\n"
                 for entry in own
                 if entry.forced
             ]
