@@ -14,7 +14,7 @@ from dataclasses import asdict
 from mesh.agent import log
 from mesh.agent.bird import Bird, BirdError
 from mesh.agent.config import Config
-from mesh.agent.paths import Charge, Map, Route, Steady, Way, lies, parsed, ways
+from mesh.agent.paths import Charge, Map, Route, Steady, Way, floods, lies, parsed, ways
 from mesh.trust.documents import MAX_ALARMS, MAX_WAYS, Alarm
 
 LOOK = 5.0
@@ -79,7 +79,8 @@ class Lookout:
             return
         refused, best = self._routes("filtered"), self._routes("primary")
         up = {name for name, state in self._bird.sessions().items() if state == "Established"}
-        told, around = lies(refused, known), ways(best, known, up)
+        told = lies(refused, known) | floods(self._bird.ask("show protocols all"), known)
+        around = ways(best, known, up)
         with self._lock:
             if known is not self._map:
                 return

@@ -23,6 +23,9 @@ _ROUTE = re.compile(r"^(?P<net>[0-9a-f][0-9a-f.:]*/\d+)?\s+\w+ \[(?P<session>\w+
 _ATTRIBUTE = re.compile(
     r"^\s+(?:BGP\.|bgp_)(?P<name>as_path|path|next_hop|community): ?(?P<text>.*)"
 )
+#     Receive limit:  112 [HIT]
+_HIT = re.compile(r"^\s+Receive limit:\s+(?P<number>\d+) \[HIT\]")
+_PROTOCOL = 1002
 _UNDERLAY, _MATES = "u_", ("mate4_", "mate6_")
 _BLACKHOLE = "(65535,666)"
 
@@ -147,6 +150,21 @@ def _lie(route: Route, known: Map) -> Alarm | None:
     if way[-1:] and way[-1] not in known.owners[route.prefix]:
         return Alarm(mate, "owner", f"{route.prefix} by {said}"[:200])
     return None
+
+
+def floods(reply: Reply, known: Map) -> dict[Charge, Alarm]:
+    """Mates that have said more than BIRD listens to, in what ``show protocols all`` prints: a
+    channel stays blocked until its session is a new one."""
+    found: dict[Charge, Alarm] = {}
+    session = ""
+    for code, line in reply.lines:
+        if code == _PROTOCOL and line[:1].strip():
+            session = line.split()[0]
+        mate = known.mate(session)
+        if mate is not None and (limit := _HIT.match(line)):
+            told = f"over {limit['number']} routes in {session}"
+            found[mate, "flood"] = Alarm(mate, "flood", told)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

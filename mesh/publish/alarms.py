@@ -17,6 +17,7 @@ _SAID = {
     "owner": "says that an address is at a node that does not own it: {what}",
     "link": "says that it has a way over a tunnel that the plan does not have: {what}",
     "service": "says that a service is where it may not be: {what}",
+    "flood": "says more than the whole plan has, and is not listened to any further: {what}",
     "detour": "has a longer way than {by}'s own tunnel, which is up, and gets the packets: {what}",
 }
 
@@ -55,7 +56,7 @@ def _text(by: str, alarm: Alarm, reports: Mapping[str, Report], held: int) -> st
         if node in reports and reports[node].applied not in (0, held)
     ]
     text = f"{by}: {alarm.mate} {said}. "
-    if alarm.kind != "detour":
+    if alarm.kind not in ("detour", "flood"):
         text += f"{by} takes none of it. "
     if late:
         return text + f"{' and '.join(late)} not on generation {held} yet: look again then."

@@ -178,8 +178,8 @@ class Alarm:
 
     Refused, and nothing that an honest mate says: ``prefix`` (nobody of the mesh owns it),
     ``owner`` (of one who does not own it), ``link`` (by a link that the plan does not have),
-    ``service`` (at a node that may not serve it). Taken, and odd: ``detour`` (around a tunnel of
-    ours that is up).
+    ``service`` (at a node that may not serve it), ``flood`` (more than the plan has). Taken, and
+    odd: ``detour`` (around a tunnel of ours that is up).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER

@@ -47,6 +47,7 @@ def by(*reports: Report) -> dict[str, Report]:
         ("owner", "does not own it"),
         ("link", "a tunnel that the plan does not have"),
         ("service", "where it may not be"),
+        ("flood", "more than the whole plan has"),
         ("detour", "longer way than lax-vultr-1's own tunnel"),
         ("of-a-later-version", "is not believed"),
     ],

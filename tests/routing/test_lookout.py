@@ -138,3 +138,22 @@ def test_a_generation_from_before_there_was_a_lookout_is_not_judged(bench: Bench
     fields = {name: getattr(old, name) for name in type(old).__slots__}
     watched.lookout.watch(type(old)(**(fields | {"underlay": None})))
     assert watched.look(0, ALARM) == () and watched.lookout.ways == ()
+
+
+def test_a_mate_that_says_more_than_it_is_listened_to_is_one_too(
+    bench: Bench, tunnel: Speaker
+) -> None:
+    """Until it has a new session: what it says is passed over till then."""
+    watched = Watched(bench)
+    junk = [f"8.8.{n >> 8}.{n & 255}/32" for n in range(1000)]
+    tunnel.announce_all(Route("8.8.0.0/32", (MIA,), LINK), junk)
+    until(lambda: "[HIT]" in bench.birdc("show protocols all u_mia_vultr_1"), 10, "it is too much")
+    tunnel.withdraw(*junk)
+    until(lambda: not refused(bench, "8.8."), 10, "and has been taken back")
+    assert watched.look(0) == ()
+    (alarm,) = watched.look(ALARM)
+    assert alarm == Alarm(ROGUE, "flood", "over 112 routes in u_mia_vultr_1")
+    tunnel.close()
+    tunnel.establish("fe80::3", "fe80::1", "wg-lax-vultr-1")
+    until(lambda: "[HIT]" not in bench.birdc("show protocols all u_mia_vultr_1"), 15, "it is new")
+    assert watched.look(ALARM + 1 + GAP) == ()
