@@ -1,0 +1,105 @@
+"""BIRD's control socket, asked directly, and the routes that it tells of as data."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+LAST = re.compile(rb"(?:^|\n)\d{4} [^\n]*\n$")
+
+
+class Control:
+    """The control socket of the BIRD that runs as ``pid``, in whatever file system it has."""
+
+    def __init__(self, pid: int) -> None:
+        self._path = Path(f"/proc/{pid}/root/run/bird/bird.ctl")
+
+    def ask(self, command: str) -> str:
+        """BIRD's answer without its codes; OSError while nobody listens."""
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(30)
+            asked.connect(str(self._path))
+            _answer(asked)  # the welcome
+            asked.sendall(command.encode() + b"\n")
+            return _answer(asked)
+
+    def is_up(self) -> bool:
+        """Whether it has read its configuration and runs."""
+        try:
+            return "Daemon is up" in self.ask("show status")
+        except OSError:
+            return False
+
+    def routes(self, table: str, *words: str) -> tuple[Held, ...]:
+        """The routes of a table; ``words`` as in ``show route``: ``filtered``."""
+        text = self.ask(f"show route table {table} all {' '.join(words)}")
+        return tuple(held(text))
+
+    def count(self, table: str, *words: str) -> int:
+        """How many routes a table has, of those that ``words`` choose."""
+        text = self.ask(f"show route table {table} {' '.join(words)} count")
+        found = re.search(r"(\d+) of \d+ routes", text)
+        assert found is not None, text
+        return int(found[1])
+
+
+def _answer(asked: socket.socket) -> str:
+    data = b""
+    while not LAST.search(data):
+        chunk = asked.recv(1 << 20)
+        if not chunk:
+            raise ConnectionError(f"BIRD ended: {data!r}")
+        data += chunk
+    # A line begins with a code and "-" or " ", or with " " where it has the code of the one before.
+    return re.sub(r"(?m)^(?:\d{4}[- ]| )", "", data.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A route that BIRD holds. ``attributes``: BIRD's text by the protocol's names, lower case."""
+
+    prefix: str
+    session: str
+    attributes: dict[str, str]
+
+    @property
+    def large(self) -> tuple[tuple[int, ...], ...]:
+        """Its large communities."""
+        return _tuples(self.attributes.get("large_community", ""))
+
+    @property
+    def plain(self) -> tuple[tuple[int, ...], ...]:
+        """Its communities."""
+        return _tuples(self.attributes.get("community", ""))
+
+
+def _tuples(text: str) -> tuple[tuple[int, ...], ...]:
+    inside = re.findall(r"\(([^)]*)\)", text)
+    return tuple(tuple(int(number) for number in each.split(",")) for each in inside)
+
+
+ROUTE = re.compile(r"^(\S*/\d+)\s+\S.*\[(\S+) ")
+# BIRD 2 says "BGP.as_path", BIRD 3 "bgp_path".
+ATTRIBUTE = re.compile(r"^\t(?:BGP\.|bgp_)(\w+): ?(.*)$")
+NAMES = {"path": "as_path"}
+
+
+def held(text: str) -> Iterator[Held]:
+    """The routes in an answer to ``show route all``, one for each prefix and session."""
+    found: Held | None = None
+    last = ""
+    for line in text.splitlines():
+        if head := ROUTE.match(line):
+            if found is not None:
+                yield found
+            found = Held(head[1], head[2], {})
+        elif found is not None and (named := ATTRIBUTE.match(line)):
+            last = NAMES.get(named[1], named[1])
+            found.attributes[last] = named[2].strip()
+        elif found is not None and line.startswith("\t\t"):  # what one line did not hold
+            found.attributes[last] += " " + line.strip()
+    if found is not None:
+        yield found

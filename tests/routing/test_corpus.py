@@ -1,0 +1,202 @@
+"""The corpus, live: every case said by an upstream to an edge of every BIRD, verdict and reason.
+
+Rows 70 and those of RPKI, of what is announced, of blackholes and of the interior stand in tests
+of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from tests.debian import BIRDS
+from tests.routing import oracle
+from tests.routing.bgp.messages import CUSTOMER
+from tests.routing.conftest import until
+from tests.routing.corpus import CASES, OWN, Case, Refused
+from tests.routing.trial import (
+    DEFAULT,
+    FULL,
+    NONE,
+    PEERED,
+    PROVIDED,
+    SERVED,
+    Trial,
+    Verdict,
+    trial,
+)
+
+NODES = (FULL, PROVIDED, PEERED, SERVED)
+FAMILIES = (4, 6)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The edges of one version of BIRD, and what each has made of its cases."""
+
+    version: str
+    trials: dict[str, Trial]
+    verdicts: dict[tuple[str, int], dict[str, Verdict]]
+
+
+@pytest.fixture(scope="module", params=BIRDS)
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """Everything is said, in one session for each family and edge."""
+    version = request.param
+    with ExitStack() as stack:
+        names = (*NODES, DEFAULT, NONE)
+        trials = {name: stack.enter_context(trial(version, name)) for name in names}
+        verdicts: dict[tuple[str, int], dict[str, Verdict]] = {}
+        for name, each in trials.items():
+            at = FULL if name in (DEFAULT, NONE) else name
+            for family in FAMILIES:
+                said = [c.route for c in CASES if (c.at, c.family) == (at, family)]
+                each.say(family, said)
+                verdicts[name, family] = each.verdicts(family)
+        yield Ground(version, trials, verdicts)
+
+
+def named(case: Case) -> str:
+    return f"{case.row}-IPv{case.family}-{case.what}-{case.route.prefix}".replace(" ", "_")
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_a_case_gets_its_verdict_for_its_reason(ground: Ground, case: Case) -> None:
+    judge(ground, case.at, case, case.refused)
+    found = ground.verdicts[case.at, case.family].get(case.route.prefix)
+    for name, value in case.has.items():
+        assert found is not None and found.held is not None
+        assert found.held.attributes.get(name, "") == value
+
+
+def judge(ground: Ground, at: str, case: Case, refused: Refused | None) -> None:
+    """Compare what BIRD holds of a case with the verdict that it must get."""
+    each = ground.trials[at]
+    found = ground.verdicts[at, case.family].get(case.route.prefix)
+    if refused is not None and refused.words:
+        assert found is None, "BIRD does not hold it at all"
+        assert re.search(case.words, each.log()), f"not in the log: {case.words}"
+        return
+    assert found is not None, "it is held"
+    names = each.reasons()
+    expected = () if refused is None else (refused.by,)
+    assert tuple(names[number] for number in found.reasons) == expected
+
+
+def test_where_a_default_route_is_asked_for_nothing_else_is_taken(ground: Ground) -> None:
+    for case in CASES:
+        if case.at == FULL:
+            judge(ground, DEFAULT, case, case.by_default)
+
+
+def test_where_nothing_is_asked_for_nothing_is_taken(ground: Ground) -> None:
+    each = ground.trials[NONE]
+    for family in FAMILIES:
+        assert ground.verdicts[NONE, family] == {}
+        assert each.control.count(f"internet{family}") == 1, "our aggregate"
+    assert "rejected" not in each.log()
+
+
+def test_every_refusal_is_counted_by_its_reason(ground: Ground) -> None:
+    """As an operator counts on the node: `birdc show route filtered where refused_for(...)`."""
+    for name in NODES:
+        each = ground.trials[name]
+        for family in FAMILIES:
+            cases = [c.refused for c in CASES if (c.at, c.family) == (name, family) and c.refused]
+            expected = Counter(refused.by for refused in cases if refused.by)
+            table = f"internet{family}"
+            counted = {
+                reason: each.control.count(table, "filtered", f"where refused_for({reason})")
+                for reason in each.reasons().values()
+            }
+            assert {reason: count for reason, count in counted.items() if count} == expected
+
+
+LINE = re.compile(
+    r"rejected: (?P<because>[^,]+), net (?P<net>\S+), session (?P<session>\S+), "
+    r"origin AS(?P<origin>\d+), path(?: \(path (?P<path>[^)]*))?"
+)
+
+
+def test_every_refusal_is_logged_with_what_an_operator_asks_for(ground: Ground) -> None:
+    for name in NODES:
+        each = ground.trials[name]
+        lines = {found["net"]: found for found in LINE.finditer(each.log())}
+        for case in CASES:
+            if case.at != name or case.refused is None or not case.refused.by:
+                continue
+            line = lines[case.route.prefix]
+            assert line["session"] == each.protocol(case.family)
+            path = case.route.path or ()
+            text = " ".join(
+                "{" + " ".join(map(str, sorted(part))) + "}" if isinstance(part, frozenset)
+                else str(part) for part in path
+            )  # fmt: skip
+            # A line has room for some hundred ASNs; a longer path may be left out.
+            assert text.startswith((line["path"] or "").strip()[:600])
+            last = path[-1] if path and isinstance(path[-1], int) else 0
+            assert int(line["origin"]) == last
+
+
+def test_what_is_taken_goes_nowhere(ground: Ground) -> None:
+    """Rows 76 and 91: not into the other tables, not into the kernel, and to no neighbour."""
+    for each in ground.trials.values():
+        assert_nothing_left(each)
+
+
+def assert_nothing_left(each: Trial) -> None:
+    """Whatever an upstream has said, only our aggregates are where routes act."""
+    for family in FAMILIES:
+        held = {(route.prefix, route.session) for route in each.control.routes(f"master{family}")}
+        assert held == {(OWN[family], f"discard{family}")}
+        assert kernel(each, family) == [OWN[family]]
+        heard = each.speaker(family).log.updates()
+        announced = {route.prefix for update in heard for route in update.announced}
+        assert announced == {OWN[family]}
+
+
+def kernel(each: Trial, family: int) -> list[str]:
+    """The prefixes that BIRD has put into any of the kernel's tables."""
+    command = ["ip", "-j", f"-{family}", "route", "show", "table", "all", "proto", "bird"]
+    enter = ["nsenter", f"--net=/proc/{each.edge.pid}/ns/net"]
+    done = subprocess.run([*enter, *command], capture_output=True, text=True, check=True)
+    return [route["dst"] for route in json.loads(done.stdout or "[]")]
+
+
+@pytest.mark.parametrize("version", BIRDS)
+def test_who_says_to_be_our_customer_is_sent_away(version: str) -> None:
+    """Row 71: no stack file can name a customer, from whom OTC would be a leak (RFC 9234, 4.2)."""
+    with trial(version, PEERED) as each:
+        speaker = each.stranger(4, role=CUSTOMER)
+
+        def refused() -> bool:
+            ends = len(speaker.log.ends())
+            each.call(speaker, 4)
+            speaker.log.wait(lambda log: len(log.ends()) > ends, 5, "an answer")
+            return bool(speaker.log.notifications())
+
+        try:
+            until(refused, 10, "a NOTIFICATION (a call soon after another is closed unheard)")
+            why = speaker.log.notifications()[0]
+            assert (why.code, why.subcode) == (2, 11), "role mismatch"
+            assert not speaker.established.is_set()
+        finally:
+            speaker.close()
+
+
+def test_the_oracle_and_the_corpus_agree(ground: Ground) -> None:
+    for case in CASES:
+        reasons = oracle.reasons(case.route, ground.trials[case.at].session(case.family))
+        if case.refused is None:
+            assert not reasons or oracle.is_unclear(case.route.path or ()), case
+        elif case.refused.by:
+            assert case.refused.by in reasons, case
+        elif "bogus" in case.refused.words:
+            assert "BOGON_PREFIX" in reasons, case
