@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class Bench:
     """A node between its uplink and its tunnel to a mate that serves the application, each a
     namespace of its own."""
 
+    machine: Debian
     node: str
     uplink: str
     mate: str
@@ -39,12 +41,13 @@ class Bench:
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """A node's bench. Its tunnel is older than the settings, as one that runs already is."""
     node: str = request.param
-    made = Bench(*(f"packets-{os.getpid()}-{end}" for end in ("node", "uplink", "mate")))
+    machine = Debian(tmp_path)
+    made = Bench(machine, *(f"packets-{os.getpid()}-{end}" for end in ("node", "uplink", "mate")))
     names = (made.node, made.uplink, made.mate)
     try:
         namespaces.create(names)
         _wire(made, node)
-        _configure(made, node, Debian(tmp_path))
+        _configure(made, node)
         yield made
     finally:
         namespaces.delete(names)
@@ -80,15 +83,15 @@ def _wire(bench: Bench, node: str) -> None:
         namespaces.ip([*lines, f"route add default via {gateway} dev {link} onlink"], space)
 
 
-def _configure(bench: Bench, node: str, machine: Debian) -> None:
+def _configure(bench: Bench, node: str) -> None:
     plan = plan_of(example("mixed"), "mixed")
     files = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
-    machine.put(files[node].files)
+    bench.machine.put(files[node].files)
     for command in (
         ("sysctl", "-q", "-p", "/etc/sysctl.d/99-anycast-mesh.conf"),
         ("nft", "-f", "/etc/nftables.conf"),
     ):
-        assert machine.start(*command, namespace=bench.node).wait(30) == 0, command
+        assert bench.machine.start(*command, namespace=bench.node).wait(30) == 0, command
 
 
 def bind(bench: Bench, address: str, verb: str = "add") -> None:
@@ -178,3 +181,56 @@ def test_who_lives_in_the_vpc_hears_why_a_mate_does_not_answer(bench: Bench) -> 
         neighbour.send(b"?")
         with pytest.raises(ConnectionRefusedError):
             neighbour.recv(10)
+
+
+# --- what is discarded ---------------------------------------------------------------------------
+
+
+def discard(bench: Bench, address: str, timeout: str = "10m") -> None:
+    """The agent's word to the firewall."""
+    element = f"{{ {address} timeout {timeout} }}"
+    command = ("nft", "add", "element", "inet", "mesh_discard", "addresses4", element)
+    assert bench.machine.start(*command, namespace=bench.node).wait(30) == 0, command
+
+
+@pytest.mark.parametrize(
+    ("bench", "far"), [(EDGE, CLIENT), (MEMBER, NEIGHBOUR)], indirect=["bench"], ids=[EDGE, MEMBER]
+)
+def test_what_is_for_an_address_that_is_given_up_ends_at_the_door(bench: Bench, far: str) -> None:
+    """Bound here or at a mate, wherever it came in; others pass."""
+    bind(bench, WEB)
+    with (
+        opened(bench.node, WEB, PORT) as here,
+        opened(bench.mate, APP, PORT) as there,
+        opened(bench.uplink, far) as client,
+        opened(bench.mate, CLIENT) as forwarded,
+    ):
+        assert heard_as(client, here) == far
+        assert heard_as(client, there) != ""
+        discard(bench, WEB)
+        assert heard_as(client, here) == ""
+        assert heard_as(forwarded, here) == "", "nor over a tunnel"
+        assert heard_as(client, there) != "", "another address"
+        discard(bench, APP)
+        assert heard_as(client, there) == "", "forwarded no more"
+
+
+@at_the_edge
+def test_what_is_discarded_ends_by_itself_and_outlives_a_new_ruleset(bench: Bench) -> None:
+    bind(bench, WEB)
+    with opened(bench.node, WEB, PORT) as here, opened(bench.uplink, CLIENT) as client:
+        discard(bench, WEB, "4s")
+        _configure(bench, EDGE)
+        assert heard_as(client, here) == "", "the next generation has come"
+        end = time.monotonic() + 8
+        while not heard_as(client, here):
+            assert time.monotonic() < end, "it does not end"
+
+
+@at_the_edge
+def test_a_node_goes_on_checking_a_service_that_is_given_up(bench: Bench) -> None:
+    """Else it would withdraw for it."""
+    bind(bench, WEB)
+    discard(bench, WEB)
+    with opened(bench.node, WEB, PORT) as here, opened(bench.node, WEB) as check:
+        assert heard_as(check, here) == WEB
