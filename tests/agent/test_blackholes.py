@@ -1,0 +1,139 @@
+"""What a node makes of a blackhole order before it tells BIRD and the firewall."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from mesh.agent.bird import Bird
+from mesh.agent.blackholes import Blackholes, Words, forget, in_force
+from mesh.agent.config import Config, Ports, Service
+from mesh.agent.host import Host
+from mesh.agent.state import Known, Rejected, State, verified, verified_order
+from mesh.render import node_files, placeholder_facts
+from mesh.trust import keys
+from mesh.trust.documents import Blackhole, BlackholeOrder
+from mesh.trust.encoding import parse
+from mesh.trust.orders import BLACKHOLE, DRAIN
+from tests.discovery.live import Fleet
+from tests.stacks import plan_of, prod
+
+NETWORK, NOW = "as27218-prod", 1_800_000_000
+ONE, SIX, WEB = "192.30.120.200", "2620:71:4000::bad", "192.30.120.100"
+
+
+def config() -> Config:
+    plan = plan_of(prod())
+    files = node_files(plan, placeholder_facts(plan))["lax-vultr-1"].files
+    return parse(Config, next(f.content for f in files if f.path.endswith("agent.json")))
+
+
+def entry(address: str, seconds: int = 60, forced: bool = False) -> Blackhole:
+    return Blackhole(ip_address(address), NOW + seconds, "", forced)
+
+
+@pytest.mark.parametrize(
+    ("given", "obeyed"),
+    [
+        (entry(ONE), True),
+        (entry(SIX), True),
+        (entry(ONE, 0), False),
+        (entry(ONE, -5), False),
+        (entry("198.51.100.7"), False),
+        (entry("10.10.10.1"), False),
+        (entry("fd00:10:10::1"), False),
+        (entry(WEB), False),
+        (entry(WEB, forced=True), True),
+        (entry("198.51.100.7", forced=True), False),
+        (entry("10.10.10.1", forced=True), False),
+    ],
+)
+def test_an_entry_is_obeyed_until_it_ends_for_what_is_ours_and_no_service(
+    given: Blackhole, obeyed: bool
+) -> None:
+    """Whatever was signed: a plan may have changed since."""
+    order = BlackholeOrder(NETWORK, 1, (given,))
+    assert bool(in_force(config(), order, float(NOW))) is obeyed
+
+
+def test_bird_reads_routes_and_what_is_forced() -> None:
+    words = dict(Words.of([entry(WEB, forced=True), entry(SIX), entry("192.30.120.7")]).files)
+    folder = "/run/anycast-mesh/bird"
+    assert words == {
+        f"{folder}/orders4.conf": b"route 192.30.120.7/32 blackhole;\n"
+        b"route 192.30.120.100/32 blackhole;\n",
+        f"{folder}/forced4.conf": b"route 192.30.120.100/32 max 32 as 0;\n",
+        f"{folder}/orders6.conf": b"route 2620:71:4000::bad/128 blackhole;\n",
+        f"{folder}/forced6.conf": b"",
+    }
+
+
+def test_a_node_without_an_agent_says_nothing_more_of_it(tmp_path: Path) -> None:
+    """Nobody is left to see when an order ends."""
+    host = Host(tmp_path)
+    Words.of([entry(ONE), entry(WEB, forced=True)]).write(host)
+    forget(host)
+    assert Words.of(()).said(host)
+
+
+def test_until_the_plan_is_known_nothing_that_is_in_force_is_touched(tmp_path: Path) -> None:
+    """An agent that has just started, beside a BIRD that goes on."""
+    host = Host(tmp_path)
+    Words.of([entry(ONE)]).write(host)
+    blackholes = Blackholes(host, Bird(tmp_path / "nobody"), lambda: None)
+    blackholes.obey(BlackholeOrder(NETWORK, 2, ()))
+    blackholes.look()
+    assert Words.of([entry(ONE)]).said(host)
+    assert blackholes.obeyed == 0
+
+
+def test_an_order_is_not_obeyed_before_bird_and_the_firewall_know(tmp_path: Path) -> None:
+    blackholes = Blackholes(Host(tmp_path), Bird(tmp_path / "nobody"), lambda: None)
+    blackholes.watch(config())
+    blackholes.obey(BlackholeOrder(NETWORK, 2, (replace(entry(ONE), until=int(time.time()) + 60),)))
+    blackholes.look()
+    assert blackholes.obeyed == 0
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+FLEET = Fleet()
+OPERATOR = keys.signing_public(FLEET.key)
+
+
+def known() -> Known:
+    return verified(OPERATOR, FLEET.generation(1).generation.manifest)
+
+
+def test_an_order_outlives_a_reboot_and_a_lower_one_is_refused(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    state = State(host, OPERATOR)
+    state.accept(known())
+    order = BlackholeOrder(NETWORK, 4, (entry(ONE),))
+    assert state.accept_order(
+        verified_order(OPERATOR, BLACKHOLE, BLACKHOLE.signed(FLEET.key, order))
+    )
+    again = State(host, OPERATOR)
+    assert again.obeyed_order(BLACKHOLE) == order
+    assert again.obeyed_order(DRAIN) is None
+    for number in (3, 4):
+        low = BLACKHOLE.signed(FLEET.key, BlackholeOrder(NETWORK, number, ()))
+        with pytest.raises(Rejected, match=f"blackhole order {number}: not above 4"):
+            again.accept_order(verified_order(OPERATOR, BLACKHOLE, low))
+
+
+def test_one_kind_of_order_is_never_another() -> None:
+    order = BLACKHOLE.signed(FLEET.key, BlackholeOrder(NETWORK, 1, ()))
+    with pytest.raises(Rejected, match="drain order: not signed by our operator"):
+        verified_order(OPERATOR, DRAIN, order)
+
+
+def test_whose_services_are_meant_is_the_configurations_to_say() -> None:
+    web = Service("web", (IPv4Address(ONE),), Ports((80,), ()), (), False)
+    mine = replace(config(), services=(web,), aggregates=(ip_network("192.30.120.0/23"),))
+    order = BlackholeOrder(NETWORK, 1, (entry(ONE), entry(SIX), entry(WEB)))
+    assert [str(e.address) for e in in_force(mine, order, float(NOW))] == [WEB]
