@@ -34,6 +34,9 @@ class Feature:
         return version >= (self.since3 if version[0] >= 3 else self.since)
 
 
+NEVER: Version = (99,)
+"""Of a feature that no version of that series was seen to have."""
+
 FEATURES: tuple[Feature, ...] = (
     Feature("return_types", (2, 14), (3, 0)),
     Feature("authentication", (2, 17), (3, 1)),
@@ -42,9 +45,22 @@ FEATURES: tuple[Feature, ...] = (
         "a neighbour that stops reading, but keeps its session alive, is not noticed (RFC 9687)",
         lambda plan: any(node.upstreams for node in plan.nodes),
     ),
+    # 3.1.7 stops at the limit, and then announces the same thousands of times a second.
     Feature(
-        "aspa", (2, 16), (3, 1),
+        "export_block", (2, 0), NEVER,
+        "a session that would announce more than it may is shut down, not held at the limit",
+        lambda plan: any(node.upstreams for node in plan.nodes),
+    ),
+    # 2.16 and 3.1 had it first; these are where drawn paths were judged as the draft says.
+    Feature(
+        "aspa", (2, 17, 4), (3, 1, 7),
         "paths are not checked against ASPA records; origins are (RFC 6811)",
+        lambda plan: bool(plan.rpki),
+    ),
+    Feature(
+        "aspa_at_once", (2,), NEVER,
+        "when ASPA records change twice within two seconds, paths may be judged by the second "
+        "change only with the next one",
         lambda plan: bool(plan.rpki),
     ),
 )  # fmt: skip
