@@ -1,0 +1,108 @@
+"""An address is given up for a while: here, at the upstreams, and without a registry."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mesh.lab import bird
+from mesh.lab.place import place
+from tests.twin.conftest import CITIES, NAME, NODES, Twin, until
+from tests.twin.test_network import ANNOUNCED
+
+pytestmark = pytest.mark.lab
+
+NODE, REGISTRY = "mia-vultr-1", "lax-vultr-1"
+ADDRESS, SIX = ANNOUNCED[NODE]
+UNIT = "anycast-mesh-registry.service"
+
+
+@pytest.fixture(autouse=True)
+def afterwards(twin: Twin) -> Iterator[None]:
+    """Whatever happens, the registry runs, and nothing is discarded."""
+    yield
+    twin.exec(REGISTRY, "systemctl", "start", UNIT)
+    for address in (ADDRESS, SIX):
+        until(
+            lambda a=address: twin.mesh("blackhole", "remove", a, check=False).returncode == 0,  # type: ignore[misc]
+            30,
+            "it is let through",
+        )
+
+
+def asked(city: str) -> list[str]:
+    """The lines of what the city's upstream was asked to discard."""
+    command = "show route all where (20473, 666) ~ bgp_community"
+    return bird.ask(place(NAME), f"upstream-vultr-{city}", command).splitlines()
+
+
+def discards(twin: Twin, node: str) -> set[str]:
+    """What a node's firewall drops."""
+    shown = twin.exec(node, "nft", "-j", "list", "table", "inet", "mesh_discard")
+    sets = [entry["set"] for entry in json.loads(shown)["nftables"] if "set" in entry]
+    return {element["elem"]["val"] for one in sets for element in one.get("elem", [])}
+
+
+def test_an_address_is_discarded_everywhere_without_a_registry_until_it_ends(twin: Twin) -> None:
+    for box in ("client-lax", "ord-vultr-1"):
+        assert twin.whoami(box, ADDRESS) == NODE
+    done = twin.mesh("blackhole", "add", ADDRESS, "--for", "40s", "--reason", "a flood")
+    ordered = time.monotonic()
+    assert f"warning: {ADDRESS}: is the address of {NODE}" in done.stdout
+    for node in NODES:
+        assert f"{node}: discards it, after" in done.stdout
+    # Each provider is asked with its own community, and tells nobody.
+    for city in CITIES:
+        until(lambda c=city: any(f"{ADDRESS}/32" in line for line in asked(c)), 5, "it is asked")  # type: ignore[misc]
+        communities = [line for line in asked(city) if "community" in line]
+        assert communities and all(line.endswith("(20473,666)") for line in communities)
+    transit = bird.ask(place(NAME), "transit-mia", f"show route for {ADDRESS}")
+    assert f"{ADDRESS}/32" not in transit
+    twin.exec(REGISTRY, "systemctl", "stop", UNIT)
+    twin.exec("ord-vultr-1", "systemctl", "restart", "bird.service", "anycast-mesh-agent.service")
+    # Outside, and over a tunnel; who serves there, and all other addresses, are not touched.
+    assert twin.whoami("client-lax", ADDRESS) == ""
+    assert twin.whoami("ord-vultr-1", ADDRESS) == ""
+    assert twin.whoami("client-lax", SIX) == NODE
+    assert twin.whoami("client-mia", "192.30.120.100") == NODE
+    for node in NODES:
+        assert ADDRESS in discards(twin, node), node
+    assert time.monotonic() - ordered < 40, "this has to be seen before it ends"
+    until(lambda: twin.whoami("client-lax", ADDRESS) == NODE, 40, "it ends by itself")
+    assert twin.whoami("ord-vultr-1", ADDRESS) == NODE
+    for city in CITIES:
+        until(lambda c=city: "/32" not in "".join(asked(c)), 5, "and the upstream is asked no more")  # type: ignore[misc]
+
+
+def test_what_is_removed_is_back_at_once(twin: Twin) -> None:
+    twin.mesh("blackhole", "add", SIX)
+    assert twin.whoami("client-lax", SIX) == ""
+    shown = json.loads(twin.mesh("blackhole", "list", "--json").stdout)
+    assert [entry["address"] for entry in shown["blackholes"]] == [SIX]
+    assert shown["obeyed"] == dict.fromkeys(sorted(NODES), True)
+    done = twin.mesh("blackhole", "remove", SIX)
+    for node in NODES:
+        assert f"{node}: lets it through, after" in done.stdout
+    until(lambda: twin.whoami("client-lax", SIX) == NODE, 5, "it answers again")
+    assert all(not discards(twin, node) for node in NODES)
+
+
+def test_an_edge_that_reaches_no_registry_hears_it_from_its_reflector(twin: Twin) -> None:
+    """Its own agent has no order: what BIRD has taken over iBGP is discarded, and ends with it."""
+    deaf = "ewr-vultr-1"
+    chain = "type filter hook output priority 0; tcp dport 8443 drop;"
+    twin.exec(deaf, "nft", f"table inet deaf {{ chain out {{ {chain} }}; }}")
+    try:
+        done = twin.mesh("blackhole", "add", ADDRESS, "--wait", "6", check=False)
+        assert done.returncode == 1
+        assert f"{deaf}: no word within 6 s" in done.stdout
+        until(lambda: ADDRESS in discards(twin, deaf), 10, "the reflector's word is enough")
+        assert twin.whoami("client-ewr", ADDRESS) == ""
+        twin.mesh("blackhole", "remove", ADDRESS, "--wait", "0")
+        until(lambda: ADDRESS not in discards(twin, deaf), 10, "and its end too")
+    finally:
+        twin.exec(deaf, "nft", "delete", "table", "inet", "deaf")
+    until(lambda: twin.whoami("client-ewr", ADDRESS) == NODE, 10, "it answers again")
