@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import pytest
 from mesh.agent.presence import Word
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
-from tests.debian import Debian
+from tests.debian import BIRDS, Debian
 from tests.routing.bgp.speaker import Speaker
 from tests.stacks import plan_of, prod
 
@@ -92,16 +92,18 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """The node's BIRD, running, with a wire in place of each tunnel."""
+@pytest.fixture(scope="module", params=BIRDS)
+def bench(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """A node's BIRD, running, with a wire in place of each tunnel; one version after another."""
     plan = plan_of(network())
     node, rogue = plan.node(NODE), plan.node(ROGUE)
     spaces = {name: f"routing-{os.getpid()}-{name}" for name in (NODE, ROGUE)}
-    machine = Debian(tmp_path_factory.mktemp("node"))
+    machine = Debian(tmp_path_factory.mktemp("node"), request.param)
     try:
         _wire(node, rogue, spaces)
-        process = _start(plan, machine, spaces[NODE])
+        process = _start(plan, machine, spaces[NODE], request.param)
         try:
             control = Path(f"/proc/{process.pid}/root/run/bird/bird.ctl")
             yield Bench(
@@ -144,8 +146,9 @@ def _wire(node: Node, rogue: Node, spaces: dict[str, str]) -> None:
     _run(*add, str(node.tunnel.ipv6), "via", str(here.local), *tail, str(rogue.tunnel.ipv6))
 
 
-def _start(plan: Plan, machine: Debian, space: str) -> subprocess.Popen[str]:
-    machine.put(node_files(plan, placeholder_facts(plan))[NODE].files)
+def _start(plan: Plan, machine: Debian, space: str, bird: str) -> subprocess.Popen[str]:
+    facts = {node: replace(each, bird=bird) for node, each in placeholder_facts(plan).items()}
+    machine.put(node_files(plan, facts)[NODE].files)
     machine.put(node_secrets(plan, NODE, {"vultr": "s3cret"}))
     # In service, so that what the node would tell an upstream can be seen.
     machine.put(

@@ -261,9 +261,9 @@ def mates(bench: Bench, tunnel: Speaker) -> Iterator[Mates]:
 def settled(bench: Bench, speaker: Speaker, mark: Route) -> frozenset[str]:
     """The kernel's routes once BIRD has read all that was said: a mark has come and gone."""
     speaker.announce(mark)
-    until(lambda: mark.prefix in hosts(kernel(bench)), 5, "the mark has come")
+    until(lambda: mark.prefix in hosts(kernel(bench)), 15, "the mark has come")
     speaker.withdraw(mark.prefix)
-    until(lambda: mark.prefix not in hosts(kernel(bench)), 5, "the mark has gone")
+    until(lambda: mark.prefix not in hosts(kernel(bench)), 15, "the mark has gone")
     return kernel(bench)
 
 
@@ -378,7 +378,10 @@ def test_ten_thousand_routes_cost_no_memory_and_their_session_only(
     tunnel.announce_all(Route("2001:db8::/128", (MIA,), LINK), junk6)
     until(lambda: shown(r"Import updates: +10\d\d\d"), 20, "all is read")
     assert shown(r"Receive limit: +112 \[HIT\]")
-    assert routing_memory(bench) < memory + 200
+    # Kept, they are 3 MB. BIRD 3 leaves its index of prefixes as large as it once had to be, which
+    # is no larger after ten times as many.
+    room = 2500 if bench.birdc("show status").startswith("BIRD 3") else 200
+    assert routing_memory(bench) < memory + room
     tunnel.withdraw(*JUNK, *junk6)
     until(lambda: shown(r"Routes: +2 imported, 0 filtered"), 20, "all is taken back")
     assert kernel(bench) == before

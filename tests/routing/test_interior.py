@@ -84,7 +84,7 @@ def taken(bench: Bench, prefix: str, protocol: str, speaker: Speaker) -> bool:
     if protocol.startswith("u_"):
         for mark, path in marks:
             speaker.announce(Route(mark, path, LINK))
-            length = f"BGP.as_path: {' '.join(map(str, path))}\n"
+            length = f"path: {' '.join(map(str, path))}\n"  # BGP.as_path; bgp_path in 3.1
             until(partial(holds, bench, mark, length), 5, "all is read")
     return f"[{protocol} " in bench.routes(prefix)
 
