@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mesh.publish.alarms import warnings
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import parse
-from tests.debian import Debian
+from tests.debian import BIRDS, Debian
 from tests.routing.conftest import _run, until
 from tests.stacks import plan_of, prod
 
@@ -37,9 +37,12 @@ class Mesh:
 
     plan: Plan
     folder: Path
+    version: str
 
     def __post_init__(self) -> None:
-        self._machines = {node.id: Debian(self.folder / node.id) for node in self.plan.nodes}
+        self._machines = {
+            node.id: Debian(self.folder / node.id, self.version) for node in self.plan.nodes
+        }
         self._birds: dict[str, subprocess.Popen[str]] = {}
 
     def space(self, node: str) -> str:
@@ -90,11 +93,16 @@ class Mesh:
         self._birds[node.id] = machine.start(*command, namespace=self.space(node.id))
         until(self.bird(node.id).answers, 20, "BIRD is up")
 
+    def files(self, plan: Plan, node: str) -> tuple[File, ...]:
+        """What a plan puts on a node's disk."""
+        stand_ins = placeholder_facts(plan).items()
+        facts = {each: replace(found, bird=self.version) for each, found in stand_ins}
+        return node_files(plan, facts)[node].files
+
     def write(self, node: str, plan: Plan) -> None:
         """A plan's files on a node's disk."""
-        files = node_files(plan, placeholder_facts(plan))[node].files
         root = Path(f"/proc/{self._birds[node].pid}/root") if node in self._birds else None
-        for file in files:
+        for file in self.files(plan, node):
             if root is None:
                 self._machines[node].put([file])
             elif file.path.startswith("/etc/bird/"):
@@ -137,7 +145,7 @@ class Mesh:
     # --- What is seen ----------------------------------------------------------------------------
 
     def config(self, node: str) -> Config:
-        files = node_files(self.plan, placeholder_facts(self.plan))[node].files
+        files = self.files(self.plan, node)
         (text,) = [file.content for file in files if file.path.endswith("agent.json")]
         return parse(Config, text.encode())
 
@@ -183,23 +191,27 @@ class Mesh:
 
 
 @contextlib.contextmanager
-def mesh(folder: Path, values: dict[str, Any]) -> Iterator[Mesh]:
-    with Mesh(plan_of(values), folder) as made:
+def mesh(folder: Path, values: dict[str, Any], version: str) -> Iterator[Mesh]:
+    with Mesh(plan_of(values), folder, version) as made:
         yield made
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    with mesh(tmp_path_factory.mktemp("full"), prod()) as made:
+@pytest.fixture(scope="module", params=BIRDS)
+def full(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mesh]:
+    with mesh(tmp_path_factory.mktemp("full"), prod(), request.param) as made:
         yield made
 
 
-@pytest.fixture(scope="module")
-def hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+@pytest.fixture(scope="module", params=BIRDS)
+def hubs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mesh]:
     """Tunnels to the reflector only, which is in Los Angeles."""
     values = prod()
     values["tunnels"] = values.get("tunnels", {}) | {"fullMesh": 2}
-    with mesh(tmp_path_factory.mktemp("hubs"), values) as made:
+    with mesh(tmp_path_factory.mktemp("hubs"), values, request.param) as made:
         yield made
 
 
