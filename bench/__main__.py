@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bench import clouds, preview, startup, table, thousand
+from bench import clouds, preview, rov, startup, table, thousand
 
 Figures = Callable[[], Iterator[tuple[str, float, str]]]
 
@@ -18,6 +18,7 @@ BENCHES: dict[str, Figures] = {
     "preview": preview.figures,
     "clouds": clouds.figures,
     "table": table.figures,
+    "rov": rov.figures,
 }
 """Every bench: a new one is one file and one line."""
 

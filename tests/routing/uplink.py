@@ -66,6 +66,10 @@ class Edge:
         speaker.establish(str(session.neighbor), self.addresses[family])
         return speaker
 
+    def log(self) -> str:
+        """What BIRD has logged."""
+        return (Path(f"/proc/{self.pid}/root") / LOG).read_text()
+
     def resident(self) -> float:
         """BIRD's resident memory in MB."""
         text = Path(f"/proc/{self.pid}/status").read_text()
@@ -101,7 +105,7 @@ def edge(
         neighbours = [str(each.neighbor) for each in node.upstreams]
         _wire(here, world, own, [*neighbours, *also])
         machine.put(
-            replace(file, content=bend(file.content)) if file.path in BENT else file
+            replace(file, content=bend(_logging(file.content))) if file.path in BENT else file
             for file in node_files(plan, facts)[node_id].files
         )
         passwords = {name: PASSWORD for name in [s.password for s in node.upstreams] if name}
@@ -126,6 +130,12 @@ def edge(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _logging(text: str) -> str:
+    """The same, but for where the log goes: nobody takes syslog's lines here, and each of them
+    would be written to the console."""
+    return text.replace("log syslog ", f'log "/{LOG}" ')
+
+
 def _wire(here: str, world: str, own: Mapping[str, str], others: Iterable[str]) -> None:
     for space in (here, world):
         _ip("netns", "add", space)
@@ -146,6 +156,7 @@ def _wire(here: str, world: str, own: Mapping[str, str], others: Iterable[str]) 
         _ip("-n", world, "addr", "add", f"{other}/{length}", "dev", "uplink", *quiet)
 
 
+LOG = "run/bird.log"
 BENT = ("/etc/bird/bird.conf", "/etc/bird/mesh/rpki.conf")
 GATEWAYS = {"ipv4": "203.0.113.254", "ipv6": "2001:db8::ffff"}
 
