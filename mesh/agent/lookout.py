@@ -6,6 +6,7 @@ one after the other, honest mates say things that do not fit.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -67,10 +68,9 @@ class Lookout:
     def run(self, stop: threading.Event) -> None:
         """Looks until ``stop`` is set."""
         while not stop.wait(LOOK):
-            try:
+            # That BIRD is away is seen in the sessions; what stood before stands until it is back.
+            with contextlib.suppress(BirdError):
                 self.look(time.monotonic())
-            except BirdError as error:
-                log.warning("lookout", reason=error)
 
     def look(self, now: float) -> None:
         """One look; ``now`` is monotonic seconds."""

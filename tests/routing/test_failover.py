@@ -302,4 +302,38 @@ def test_a_mate_that_vouches_for_a_cut_tunnel_attracts_packets_and_is_told_of(fu
     finally:
         full.heal(LAX, ORD)
         full.heal(EWR, ORD)
+        full.write(EWR, full.plan)
     full.watched(lambda: full.way(LAX, ORD) == (ORD,), 20, "where our tunnel is up it is nearer")
+    full.bird(EWR).configure()
+
+
+def test_the_nearest_instance_of_a_service_is_the_one_whose_node_is_nearest(full: Mesh) -> None:
+    """Through the reflector, which hears from its clients what they serve themselves."""
+    service = next(each for each in full.plan.services if each.name == "web").addresses
+    served = [f"{address}/{address.max_prefixlen}" for address in service.both()]
+
+    def bound(verb: str, *nodes: str) -> None:
+        for node in nodes:
+            for address in served:
+                quiet = ("nodad",) if ":" in address and verb == "add" else ()
+                _run("ip", "-n", full.space(node), "addr", verb, address, "dev", "dummy0", *quiet)
+
+    def used(node: str, at: str) -> bool:
+        """Both addresses lead to that node's tunnel address."""
+        hops = [str(address) for address in full.plan.node(at).tunnel.both()]
+        for version, prefix in enumerate(served):
+            asked = f"show route primary {prefix} table master{(4, 6)[version]} all"
+            found = list(parsed(full.bird(node).ask(asked)))
+            if [route.next_hop for route in found] != [hops[version]]:
+                return False
+        return True
+
+    bound("add", MIA, LAX)
+    full.watched(lambda: used(EWR, MIA) and used(ORD, MIA), 10, "Miami is nearest to both")
+    full.cut(MIA, EWR)
+    full.watched(lambda: full.way(EWR, MIA) == (ORD, MIA), 10, "and is so around a cut tunnel")
+    assert used(EWR, MIA)
+    full.heal(MIA, EWR)
+    bound("del", MIA)
+    full.watched(lambda: used(EWR, LAX) and used(ORD, LAX), 10, "then Los Angeles is")
+    bound("del", LAX)
