@@ -17,7 +17,7 @@ from mesh.delivery.connection import Link, Receiver, Target, connected, receiver
 from mesh.delivery.parcel import Item, Parcel, parcel
 from mesh.delivery.problems import DeliveryError
 from mesh.plan import Network
-from mesh.render.node import FILES, REPLIES, WHOAMI
+from mesh.render.node import CONCERNS, FILES, REPLIES, WHOAMI
 from mesh.spec.problems import Problem
 
 CHUNK = 48 << 10
@@ -26,8 +26,7 @@ CHUNK = 48 << 10
 HOME = "/var/lib/anycast-mesh"
 BY_GENERATIONS = (
     *(template.path for template in (*FILES, REPLIES, WHOAMI)),
-    "/etc/bird/mesh/network.conf",
-    "/etc/bird/mesh/secrets.conf",
+    *(f"/etc/bird/mesh/{name}.conf" for name in (*CONCERNS, "secrets")),
 )
 """What generations put in place beside tunnels: kept aside at delivery, put back at removal."""
 

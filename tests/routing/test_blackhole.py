@@ -33,7 +33,7 @@ from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import network, until
 from tests.routing.listener import Edge, edge
-from tests.stacks import plan_of
+from tests.stacks import EXISTING, plan_of, with_members
 
 REFLECTOR, EDGE = "lax-vultr-1", "mia-vultr-1"
 ASN, BLACKHOLE, VULTRS = 27218, (65535, 666), (20473, 666)
@@ -316,6 +316,40 @@ def test_nothing_but_reflectors_tells_of_orders(clean: Trial) -> None:
     clean.order(ONE)
     until(lambda: clean.hears("ipv4", ONE), 5, "it is in force")
     assert ONE not in clean.mates["ipv4"].log.routes()
+
+
+BUYVM = "ewr-buyvm-1"
+
+
+def with_host(blackhole: str | None) -> Plan:
+    """The fleet, where the host's provider has that community for it, or none."""
+    values = with_members()
+    upstream = EXISTING["upstream"] | ({} if blackhole is None else {"blackhole": blackhole})
+    values["nodes"][BUYVM]["host"] = EXISTING | {"upstream": upstream}
+    return plan_of(values)
+
+
+def test_a_provider_that_does_not_discard_is_told_of_nothing(tmp_path: Path) -> None:
+    """What is attacked must not be announced by itself; and who discards is asked as it says."""
+    with trial(with_host(None), BUYVM, REFLECTOR, tmp_path, BIRDS[1]) as host:
+        host.order(ONE, SIX)
+        speakers = host.edge.upstreams
+        for blackhole, expected in (
+            ("53667:666", {"communities": ((53667, 666),)}),
+            ("65535:666", {"communities": (BLACKHOLE,)}),
+            ("53667:666:0", {"large": ((53667, 666, 0),)}),
+        ):
+            host.edge.take(with_host(blackhole))
+            wanted = Route(ONE, (ASN,), host.edge.facts.ipv4, **expected)
+            until(lambda w=wanted: host.hears("ipv4", ONE) == w, 5, f"{wanted}")  # type: ignore[misc]
+            until(lambda: host.hears("ipv6", SIX), 5, "it hears of the other, too")
+            host.edge.take(with_host(None))
+            for family in speakers:
+                until(
+                    lambda f=family: set(speakers[f].log.routes()) == {AGGREGATES[f]},  # type: ignore[misc]
+                    5,
+                    "the aggregate alone",
+                )
 
 
 # --- a reflector ---------------------------------------------------------------------------------

@@ -59,6 +59,26 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
         {"ipv6": None},
         [f"{HOST}.upstream.ipv6 = 2001:db8::1", "add host.ipv6"],
     ),
+    (
+        "another provider's blackhole community",
+        {"upstream": {**EXISTING["upstream"], "blackhole": "20473:666"}},
+        [f"{HOST}.upstream.blackhole = 20473:666", "not of AS53667", "53667:666 at most"],
+    ),
+    (
+        "a well-known community that is another one",
+        {"upstream": {**EXISTING["upstream"], "blackhole": "65535:0"}},
+        [f"{HOST}.upstream.blackhole = 65535:0", "not of AS53667"],
+    ),
+    (
+        "a community of too large numbers",
+        {"upstream": {**EXISTING["upstream"], "blackhole": "53667:66666"}},
+        [f"{HOST}.upstream.blackhole = 53667:66666", "up to 65535"],
+    ),
+    (
+        "no community at all",
+        {"upstream": {**EXISTING["upstream"], "blackhole": "discard"}},
+        [f"{HOST}.upstream.blackhole"],
+    ),
 ]
 
 
