@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bench import clouds, preview, rov, startup, table, thousand
+from bench import clouds, preview, rov, startup, table, thousand, withdraw
 
 Figures = Callable[[], Iterator[tuple[str, float, str]]]
 
@@ -19,6 +19,7 @@ BENCHES: dict[str, Figures] = {
     "clouds": clouds.figures,
     "table": table.figures,
     "rov": rov.figures,
+    "withdraw": withdraw.figures,
 }
 """Every bench: a new one is one file and one line."""
 

@@ -559,6 +559,8 @@ def test_an_upstream_that_waits_for_a_call_is_called(bent: Callable[..., Edge]) 
     edge = bent()
     for upstream in edge.upstreams.values():
         upstream.listen()
+    for upstream in edge.upstreams.values():
+        upstream.wait_for(upstream.ready, "a session")
     assert edge.heard() == session(announced())
 
 

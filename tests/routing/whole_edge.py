@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -23,7 +24,7 @@ from mesh.agent.bird import Bird
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.presence import Presence
-from mesh.lab.namespaces import inside
+from mesh.lab.namespaces import create, delete, inside, ip
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.render.templates import rendered
@@ -187,15 +188,20 @@ class Upstream:
     read: int = 0
 
     def listen(self) -> None:
-        """Takes sessions from now on, and waits for the edge's."""
+        """Waits to be called from now on."""
         self.speaker.listen(UPSTREAMS[self.version], self.peer)
-        self.wait_for(self._ready, "a session, and all that it begins with")
+
+    def ready(self) -> bool:
+        """Whether all has come in that a session begins with."""
+        every = [entry.event for entry in self.speaker.log.entries()]
+        last = max((n for n, event in enumerate(every) if isinstance(event, Opened)), default=0)
+        return Update(end_of=self.version) in every[last:] and Closed() not in every[last:]
 
     def call(self) -> None:
         """Calls the edge, which is quicker than to be called, and waits for the same."""
         self.speaker.close()
         self.speaker.establish(UPSTREAMS[self.version], self.peer)
-        self.wait_for(self._ready, "all that a session begins with")
+        self.wait_for(self.ready, "all that a session begins with")
 
     def say(self, prefix: str, *path: int) -> None:
         """Tells the edge of a route of the Internet's."""
@@ -227,11 +233,6 @@ class Upstream:
         """What ``holds`` yields, once it is true; looked at with every event."""
         return self.speaker.log.wait(lambda _: holds(), seconds, f"IPv{self.version}: {what}")
 
-    def _ready(self) -> bool:
-        every = [entry.event for entry in self.speaker.log.entries()]
-        last = max((n for n, event in enumerate(every) if isinstance(event, Opened)), default=0)
-        return Update(end_of=self.version) in every[last:] and Closed() not in every[last:]
-
 
 class Edge:
     """The edge and all around it. ``agent`` looks after it while it runs."""
@@ -248,9 +249,11 @@ class Edge:
         own = self.facts[EDGE]
         prefix = f"edge{os.getpid()}-{folder.name[-8:]}"
         self.spaces = {name: f"{prefix}-{name}" for name in ("node", "mate", "upstream")}
+        files = self.files(self.plan)
         self._wire()
-        self.machine = Machine(folder / "edge", self.spaces["node"], version)
-        self.machine.put(self.files(self.plan))
+        self._folder = folder / "edge"
+        self.machine = Machine(self._folder, self.spaces["node"], version)
+        self.machine.put(files)
         self.machine.put(node_secrets(self.plan, EDGE, {"vultr": PASSWORD}))
         self.upstreams = {
             family: Upstream(family, self.speaker(), str(address))
@@ -465,10 +468,9 @@ class Edge:
         own = self.facts[EDGE]
         (here,) = [link for link in self.node.links if link.peer == MATE]
         (there,) = [link for link in self.mate.links if link.peer == EDGE]
-        for space in self.spaces.values():
-            _ip(None, f"netns add {space}")
-        _ip(
-            node,
+        create(self.spaces.values())
+        # The family of a route is seen by what it leads to: a batch has no options for a line.
+        ip([
             "link set lo up",
             "link add dummy0 type bridge",
             "link set dummy0 up",
@@ -481,21 +483,19 @@ class Edge:
             f"address add {own.ipv6}/64 dev enp1s0 nodad",
             "link set enp1s0 up",
             "route add default via 203.0.113.254",
-            "-6 route add default via 2001:db8::fe",
+            "route add ::/0 via 2001:db8::fe",
             *_own(self.node),
-        )
-        _ip(
-            upstream,
+        ], node)  # fmt: skip
+        ip([
             "link set lo up",
             "address add 203.0.113.254/24 dev up0",
             "address add 2001:db8::fe/64 dev up0 nodad",
             f"address add {UPSTREAMS[4]}/32 dev up0",
             f"address add {UPSTREAMS[6]}/128 dev up0 nodad",
             "link set up0 up",
-        )
+        ], upstream)  # fmt: skip
         tail = f"{here.local} dev {there.interface} src"
-        _ip(
-            mate,
+        ip([
             "link set lo up",
             "link add dummy0 type bridge",
             "link set dummy0 up",
@@ -504,8 +504,8 @@ class Edge:
             f"link set {there.interface} up",
             *_own(self.mate),
             f"route add {self.node.tunnel.ipv4} via inet6 {tail} {self.mate.tunnel.ipv4}",
-            f"-6 route add {self.node.tunnel.ipv6} via {tail} {self.mate.tunnel.ipv6}",
-        )
+            f"route add {self.node.tunnel.ipv6} via {tail} {self.mate.tunnel.ipv6}",
+        ], mate)  # fmt: skip
 
     def close(self) -> None:
         """Everything goes."""
@@ -515,8 +515,8 @@ class Edge:
         for upstream in self.upstreams.values():
             upstream.speaker.close()
         self.machine.close()
-        for space in self.spaces.values():
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
+        delete(self.spaces.values())
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -550,17 +550,7 @@ def _tunnel(node: Node, family: int) -> str:
 def _own(node: Node) -> Iterator[str]:
     for own in (*node.tunnel.both(), *node.announced.both()):
         quiet = " nodad" if own.version == 6 else ""
-        flag = "-6 " if own.version == 6 else ""
-        yield f"{flag}address add {own}/{own.max_prefixlen} dev dummy0{quiet}"
-
-
-def _ip(namespace: str | None, *lines: str) -> None:
-    """Lines of iproute2, each its own command: a batch has no family of a line's own."""
-    space = [] if namespace is None else ["-n", namespace]
-    for line in lines:
-        command = ["ip", *space, *line.split()]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+        yield f"address add {own}/{own.max_prefixlen} dev dummy0{quiet}"
 
 
 def _child(pid: int) -> int:
