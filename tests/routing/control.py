@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 LAST = re.compile(rb"(?:^|\n)\d{4} [^\n]*\n$")
@@ -59,7 +60,7 @@ def _answer(asked: socket.socket) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A route that BIRD holds. ``attributes``: BIRD's text by the protocol's names, lower case."""
+    """A route that BIRD holds; its prefix as Python writes it. ``attributes``: BIRD's text by the protocol's names, lower case."""
 
     prefix: str
     session: str
@@ -95,7 +96,7 @@ def held(text: str) -> Iterator[Held]:
         if head := ROUTE.match(line):
             if found is not None:
                 yield found
-            found = Held(head[1], head[2], {})
+            found = Held(str(ip_network(head[1])), head[2], {})
         elif found is not None and (named := ATTRIBUTE.match(line)):
             last = NAMES.get(named[1], named[1])
             found.attributes[last] = named[2].strip()

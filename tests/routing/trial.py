@@ -54,14 +54,6 @@ def _host(number: int, role: str) -> dict[str, Any]:
     }
 
 
-# Beside the system's log: a file that the test can read.
-LOG = "/run/bird/bird.log"
-
-
-def _logged(text: str) -> str:
-    return text.replace("log syslog ", f'log "{LOG}" all;\nlog syslog ')
-
-
 def told(log: Log) -> bool:
     """Whether the edge has said that it has announced all."""
     return any(update.end_of is not None for update in log.updates())
@@ -170,7 +162,7 @@ class Trial:
 
     def log(self) -> str:
         """All that BIRD has logged so far."""
-        return (self.edge.folder / "upper" / LOG[1:]).read_text(errors="replace")
+        return self.edge.log()
 
     def reasons(self) -> dict[int, str]:
         """The names of the reasons, as the node's own reasons.conf defines them."""
@@ -191,7 +183,7 @@ def trial(version: str, node_id: str, values: dict[str, Any] | None = None) -> I
     """An edge with that BIRD, in service."""
     keys = network() if values is None else values
     with ExitStack() as stack:
-        made = stack.enter_context(edge(keys, node_id, version=version, bend=_logged))
+        made = stack.enter_context(edge(keys, node_id, version=version))
         found = Trial(version, made)
 
         def close() -> None:
