@@ -167,6 +167,8 @@ def _in_force(order: BlackholeOrder | None) -> tuple[Blackhole, ...]:
 def _address(text: str) -> Address:
     """One address, also where it is written as the prefix of one host."""
     try:
+        if "%" in text:
+            raise ValueError("a zone is of one machine, and no address of the network's")
         network = ip_network(text, strict=False) if "/" in text else ip_network(ip_address(text))
     except ValueError:
         raise Unfit(_problem("address", text, "is no IP address", "name one address")) from None

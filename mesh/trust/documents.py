@@ -142,13 +142,20 @@ MAX_ALARMS, MAX_WAYS = 64, 256
 """How many of them a report holds."""
 
 
+def _unscoped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """A zone may hold any text at all, and this is written into files."""
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise ValueError("an address with a zone")
+    return address
+
+
 @dataclass(frozen=True, slots=True)
 class Blackhole:
     """One address whose packets are discarded ``until`` then (seconds since the epoch, UTC, by the
     node's own clock). ``forced`` where the operator insists although a service has the address."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
-    address: IPv4Address | IPv6Address
+    address: Annotated[IPv4Address | IPv6Address, AfterValidator(_unscoped)]
     until: Number
     reason: Annotated[str, StringConstraints(max_length=MAX_REASON)]
     forced: bool = False

@@ -82,6 +82,7 @@ def test_a_node_that_does_not_hear_is_named(registry: Live) -> None:
     [
         ((ADDRESS + "/24",), 2, "is a prefix, and orders are for single addresses"),
         (("somewhere",), 2, "address = somewhere: is no IP address"),
+        (("2620:71:4000::bad%eth0",), 2, "is no IP address"),
         (("198.51.100.7",), 2, "is not this network's"),
         (("10.10.10.1", "--force"), 2, "tunnels' own prefix"),
         (("192.30.120.100",), 3, "is the address of the service web"),

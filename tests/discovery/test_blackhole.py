@@ -122,7 +122,7 @@ def test_an_order_with_a_key_of_a_later_version_is_followed_all_the_same() -> No
     text = dump(BlackholeOrder(NETWORK, 1, (entry(),))).decode()
     later = text.replace('"number"', '"later":1,"number"').replace('"until"', '"rate":5,"until"')
     assert parse(BlackholeOrder, later) == BlackholeOrder(NETWORK, 1, (entry(),))
-    for wrong in ("192.30.120.0/24", "nothing", 5):
+    for wrong in ("192.30.120.0/24", "nothing", 5, "2620:71:4000::1%} ;x"):
         bad = text.replace('"192.30.120.200"', f'"{wrong}"')
         with pytest.raises(Malformed):
             parse(BlackholeOrder, bad)
