@@ -198,7 +198,7 @@ class Agent:
         if known.manifest.retired:
             self._presence.retire()
             # What has been withdrawn is reported, not what will be.
-            while self._presence.announcing and not self.stop.is_set():
+            while not self._presence.gone and not self.stop.is_set():
                 time.sleep(0.05)
             self._settle(known, "withdrawn", "")
             return

@@ -190,10 +190,9 @@ class Presence:
         self._wake.set()
 
     def retire(self) -> None:
-        """Unbinds and withdraws, whatever checks and floor say; the network is taken down."""
+        """Withdraws and unbinds, whatever checks and floor say; the network is taken down."""
         with self._lock:
             self._retired = True
-            self._reconcile()
         self._wake.set()
 
     def drain(self, wanted: bool) -> None:
@@ -216,6 +215,10 @@ class Presence:
                     looked = self.beat
                     self._look_again()
                 self._announce()
+                if self._retired:
+                    # Upstreams are told first: whoever still comes finds the service.
+                    with self._lock:
+                        self._reconcile()
             except (OSError, ValueError) as error:
                 log.warning("presence", reason=error)
             self._wake.wait(TICK)
@@ -231,6 +234,11 @@ class Presence:
     def announcing(self) -> bool:
         """Whether BIRD has been told that this node is in service."""
         return self._word.in_service
+
+    @property
+    def gone(self) -> bool:
+        """Whether the node has withdrawn and serves nothing, because the network is taken down."""
+        return self._retired and not self._word.in_service and not self._bound
 
     @property
     def drained(self) -> bool:
@@ -319,8 +327,8 @@ class Presence:
         if farewell is not None and not retired:
             wanted = farewell.word(now, self._word.in_service and heard.in_service)
         else:
-            # With an instance here there is no need to look at routes.
-            routes = Routes(frozenset()) if up and not retired else self._routes()
+            # With an instance here there is no need to look at routes, nor for who goes anyway.
+            routes = Routes(frozenset()) if up or retired else self._routes()
             before = self._word.in_service
             wanted = Word(not retired and in_service(config, up, routes, before))
         if not wanted == self._word == heard and not self._tell(wanted):
