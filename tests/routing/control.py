@@ -60,7 +60,10 @@ def _answer(asked: socket.socket) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A route that BIRD holds; its prefix as Python writes it. ``attributes``: BIRD's text by the protocol's names, lower case."""
+    """A route that BIRD holds; its prefix as Python writes it.
+
+    ``attributes``: BIRD's text of each, by the protocol's names in lower case.
+    """
 
     prefix: str
     session: str

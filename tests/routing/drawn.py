@@ -74,9 +74,14 @@ def paths(session: Session) -> st.SearchStrategy[tuple[int | frozenset[int], ...
     member = st.sampled_from((*COMMON[:4], session.peer, session.asn, 64512))
     sets = st.frozensets(member, min_size=1, max_size=3)
 
+    # Of two networks only, in and out of sets: what a set may hide behind.
+    tangled: st.SearchStrategy[int | frozenset[int]] = st.sampled_from(
+        (174, 3356, frozenset({174}), frozenset({3356}), frozenset({174, 3356}))
+    )
+
     @st.composite
     def drawn(draw: st.DrawFn) -> tuple[int | frozenset[int], ...]:
-        step = draw(st.sampled_from((one, one, one | sets)))
+        step = draw(st.sampled_from((one, one, one | sets, tangled)))
         path = draw(st.lists(step, max_size=5))
         if draw(st.integers(0, 9)):
             path.insert(0, session.peer)
