@@ -37,6 +37,8 @@ INSTANCE = ETC / "instance-id"
 # Not in /run/lock, where everybody may write: who makes the file first could hold it for ever.
 TURN = Path("/run/anycast-mesh-delivery")
 RULESET = "/etc/nftables.conf"
+OURS = (("inet", "mesh"), ("inet", "mesh_discard"))
+"""Tables of the ruleset that generations write: the firewall, and what the operator discards."""
 START = "/var/lib/cloud/scripts/per-boot/anycast-mesh"
 OWN = (ETC, HOME, Path("/run/anycast-mesh"), Path("/usr/local/lib/anycast-mesh"))
 UNITS = Path("/etc/systemd/system")
@@ -321,7 +323,7 @@ def tables(text: str) -> list[dict[str, Any]]:
     found = []
     for family, name in re.findall(r"^\s*(?:add\s+)?table\s+(?:(\w+)\s+)?(\w+)\s*\{", text, re.M):
         listed = run("nft", "list", "table", family or "ip", name)
-        if listed.returncode == 0 and (family, name) != ("inet", "mesh"):
+        if listed.returncode == 0 and (family, name) not in OURS:
             found.append({"name": [family or "ip", name], "rules": listed.stdout})
     return found
 
@@ -428,7 +430,7 @@ def take_network(tunnels: Sequence[Path], before: Record | None) -> None:
 
 
 def forget_firewall(record: Record | None) -> None:
-    """Our table goes; nobody else's does."""
+    """Our tables go; nobody else's does."""
     run("systemctl", "stop", f"{UNDO}.timer")
     was = record["before"]["units"]["nftables.service"] if record else ["disabled", "inactive"]
     if was[1] != "active":
@@ -442,7 +444,8 @@ def forget_firewall(record: Record | None) -> None:
     for table in record["tables"] if record else []:
         if run("nft", "list", "table", *table["name"]).returncode:
             must("nft", "-f", "-", given=table["rules"])
-    run("nft", "delete", "table", "inet", "mesh")
+    for name in OURS:
+        run("nft", "delete", "table", *name)
 
 
 def put_back(before: Record) -> None:

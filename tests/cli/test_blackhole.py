@@ -6,12 +6,18 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh.cli import orders as module
+from mesh.infra.dynamic.documents import write_plan
+from mesh.publish import Fleet as State
+from mesh.publish import dump_fleet
+from mesh.trust import keys
 from mesh.trust.documents import Blackhole
+from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
 from tests.cli.test_drain import (  # noqa: F401
     EWR,
@@ -24,8 +30,10 @@ from tests.cli.test_drain import (  # noqa: F401
     ordered,
     registry,
 )
-from tests.discovery.live import Live
+from tests.cli.test_status import secret, state
+from tests.discovery.live import Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
+from tests.stacks import plan_of, prod
 
 ADDRESS, SIX = "192.30.120.200", "2620:71:4000::bad"
 
@@ -166,3 +174,33 @@ def test_a_region_that_is_none_is_refused_with_those_that_are(registry: Live, ve
     assert done.exit_code == 2
     assert "tyo: is no region of the stack lab" in done.output
     assert "ewr, lax, mia, ord" in done.output
+
+
+def test_a_region_of_two_edges_is_one_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the floor is asked for both together."""
+    values = prod()
+    values["nodes"]["lax-vultr-2"] = {"number": 9}
+    fleet = Fleet(plan_of(values))
+    with live(tmp_path, keys.signing_public(fleet.key), b"a bundle") as one:
+        with one.client(fleet.operator) as client:
+            body = dump(fleet.generation(5).generation)
+            assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+        document = state(
+            operator_key=secret(fleet.key),
+            registries={LAX: one.url},
+            plan=write_plan(fleet.plan),
+            fleet=dump_fleet(State(5, "0" * 64, fleet.members())),
+        )
+        monkeypatch.setattr(module, "exported", lambda _: document)
+        with speaking(Nodes(fleet, one)) as nodes:
+            assert mesh("region", "withdraw", "lax").exit_code == 0
+            assert ordered(one) == (1, (LAX, "lax-vultr-2"))
+            assert mesh("region", "announce", "lax").exit_code == 0
+            nodes.dark |= {MIA, ORD, EWR}
+            nodes.speak()
+            refused = mesh("region", "withdraw", "lax")
+        assert refused.exit_code == module.REFUSED
+        assert f"{LAX}, lax-vultr-2: are the last nodes that announce" in refused.output
+        assert ordered(one) == (2, ())
