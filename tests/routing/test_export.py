@@ -186,7 +186,7 @@ def test_out_of_service_is_who_serves_nothing_and_reaches_nobody_who_does(edge: 
     assert edge.heard() == NOTHING
     edge.leave()
     edge.hears(withdrawn())
-    edge.join()
+    edge.call()
     edge.hears(announced())
 
 
@@ -242,7 +242,8 @@ def test_a_bird_that_starts_again_says_nothing_until_the_agent_has_looked(
     edge.stop_agent()
     edge.machine.stop_bird(kill=kill)
     edge.machine.start_bird()
-    edge.rejoin()
+    edge.leave()
+    edge.join()
     for upstream in edge.upstreams.values():
         upstream.call()
     notification: list[Event] = [] if kill else [Notification(CEASE, SHUTDOWN)]
@@ -254,7 +255,8 @@ def test_a_bird_that_starts_again_says_nothing_until_the_agent_has_looked(
 def test_a_bird_that_starts_again_is_told_by_the_agent_that_runs(edge: Edge) -> None:
     edge.machine.stop_bird(kill=True)
     edge.machine.start_bird()
-    edge.rejoin()
+    edge.leave()
+    edge.join()
     for upstream in edge.upstreams.values():
         upstream.call()
         upstream.wait_for(partial(holds, upstream, IN_SERVICE[upstream.version]), "told")
@@ -434,7 +436,7 @@ def bent(
             stack.callback(edge.close)
             edge.edit(*changes)
             edge.machine.start_bird()
-            edge.join()
+            edge.call()
             edge.serve()
             edge.start_agent()
             edge.until(lambda: agent(edge).announcing, "in service")
@@ -522,28 +524,35 @@ def test_a_session_without_a_policy_is_no_configuration(
 
 # --- who we are to each other --------------------------------------------------------------------
 
-ROLES = {"customer": CUSTOMER, "peer": PEER, "rs_client": ROUTE_SERVER_CLIENT}
+PAIRS = [("customer", "peer"), ("peer", "rs_client")]
+"""What an edge is to its IPv4 upstream, and to its IPv6 upstream."""
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_who_hears_our_own_hears_whose_it_is(bent: Callable[..., Edge], role: str) -> None:
+def roles(*pair: str) -> list[tuple[str, str]]:
+    """The edits that make an edge that."""
+    return [
+        (rf"(^protocol bgp vultr{version} .*?)local role \w+;", rf"\1local role {role};")
+        for version, role in zip(FAMILIES, pair, strict=True)
+    ]
+
+
+def test_who_hears_our_own_hears_whose_it_is(bent: Callable[..., Edge]) -> None:
     """RFC 9234, section 5: what goes to a peer goes on to its customers only."""
-    edge = bent(("local role customer;", f"local role {role};"))
-    marked = {
-        version: replace(route, otc=ASN if role == "peer" else None)
-        for version, route in IN_SERVICE.items()
-    }
+    edge = bent(*roles("peer", "rs_client"))
     for upstream in edge.upstreams.values():
         upstream.call()
-    assert edge.heard() == session(announced(marked), role=ROLES[role])
+    heard = edge.heard()
+    marked = {**IN_SERVICE, 4: replace(IN_SERVICE[4], otc=ASN)}
+    assert heard[4] == session(announced(marked), role=PEER)[4]
+    assert heard[6] == session(announced(), role=ROUTE_SERVER_CLIENT)[6]
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_what_is_for_customers_only_is_told_to_no_upstream(
-    bent: Callable[..., Edge], role: str
+    bent: Callable[..., Edge], pair: tuple[str, str]
 ) -> None:
     """Row 76 of the routing reference: where all doors stand open, the mark still holds."""
-    edge = bent(("local role customer;", f"local role {role};"), SESSION, PIPE)
+    edge = bent(*roles(*pair), SESSION, PIPE)
     for version, upstream in edge.upstreams.items():
         plain, marked = edge.served(version)  # the first one is served here as well
         edge.mates[version].announce(replace(marked, otc=64496))
