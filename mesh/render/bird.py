@@ -7,10 +7,10 @@ carries (12: 2.0.12; 13: 2.17.5, and 3.1.7 as bird3).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mesh.plan import Plan
+from mesh.plan import Imports, Plan
 
 Version = tuple[int, ...]
 
@@ -34,6 +34,12 @@ class Feature:
         return version >= (self.since3 if version[0] >= 3 else self.since)
 
 
+def _imports(plan: Plan) -> Iterator[Imports]:
+    """What upstreams may bring, of those that may bring anything."""
+    imports = (session.imports for node in plan.nodes for session in node.upstreams)
+    return (each for each in imports if each.take != "none")
+
+
 NEVER: Version = (99,)
 """Of a feature that no version of that series was seen to have."""
 
@@ -50,6 +56,20 @@ FEATURES: tuple[Feature, ...] = (
         "export_block", (2, 0), NEVER,
         "a session that would announce more than it may is shut down, not held at the limit",
         lambda plan: any(node.upstreams for node in plan.nodes),
+    ),
+    # 3.1.7 disables a session that is started again within five seconds, for good; whoever brings
+    # too much does so again at once.
+    Feature(
+        "restart_at_limit", (2, 0), NEVER,
+        "a session that brings more prefixes than mesh:routing.maxPrefixes is not started again; "
+        "what is above the limit is passed over",
+        lambda plan: any(each.action == "restart" for each in _imports(plan)),
+    ),
+    Feature(
+        "room_again", NEVER, (3, 1),
+        "a session that has brought more prefixes than mesh:routing.maxPrefixes takes no new ones, "
+        "even when it has room again, until it starts anew or somebody says `birdc reload in`",
+        lambda plan: any(each.action == "block" for each in _imports(plan)),
     ),
     # 2.16 and 3.1 had it first; these are where drawn paths were judged as the draft says.
     Feature(
