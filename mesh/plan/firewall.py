@@ -10,6 +10,8 @@ PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
 """What those who live in a VPC have for addresses (RFC 1918, RFC 6598)."""
 
 SSH, BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 22, 179, 3784, 4784
+RTR = 3323
+"""Of our own validators: IANA's 323 would take a privilege that they have no other use for."""
 
 
 VPC = (
@@ -32,6 +34,7 @@ def rules(spec: Spec, services: tuple[Service, ...], has_vpc: bool) -> tuple[Rul
         Rule("bgp-mesh", "tunnel", "tcp", (BGP, BGP), "mesh"),
         Rule("bfd", "tunnel", "udp", (BFD_SINGLE_HOP, BFD_SINGLE_HOP), "mesh"),
         Rule("bfd-multihop", "tunnel", "udp", (BFD_MULTIHOP, BFD_MULTIHOP), "mesh"),
+        *([Rule("rtr", "tunnel", "tcp", (RTR, RTR), "mesh", (Role.REFLECTOR,))] * spec.rpki.local),
         *(rule for rule in VPC if has_vpc),
         *_announced(services),
     )

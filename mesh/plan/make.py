@@ -50,7 +50,8 @@ def make(spec: Spec) -> Plan:
         # limit ends path hunting before it starts.
         path_limit=3 if links.is_full_mesh(spec) else 4,
         ixp_lans=tuple(sorted(spec.routing.ixp_lans, key=lambda lan: (lan.version, lan))),
-        rpki=tuple(_validator(server) for server in spec.rpki.servers),
+        rpki=tuple(_validator(server) for server in _validators(spec, tunnels)),
+        validates=spec.rpki.local,
         exits=AddressPair(spec.tunnels.ipv4[EXIT], spec.tunnels.ipv6[EXIT]),
         regions=tuple(_region(spec, region_id) for region_id in sorted(spec.regions)),
         nodes=tuple(
@@ -70,6 +71,13 @@ def make(spec: Spec) -> Plan:
         whoami=spec.whoami,
         without=tuple(sorted(spec.without)),
     )
+
+
+def _validators(spec: Spec, tunnels: dict[str, AddressPair]) -> list[VrpServer]:
+    """Those that the stack file names, then the network's own, each once."""
+    own = sorted(spec.reflectors, key=lambda node_id: spec.nodes[node_id].number)
+    local = [VrpServer(str(tunnels[node_id].ipv4), firewall.RTR) for node_id in own]
+    return list(dict.fromkeys([*spec.rpki.servers, *(local if spec.rpki.local else [])]))
 
 
 def _validator(server: VrpServer) -> Validator:

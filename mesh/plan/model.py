@@ -326,6 +326,8 @@ class Plan:
     """Peering LANs that no upstream has to announce to us."""
     rpki: tuple[Validator, ...]
     """Whose records edges judge origins and paths by; none where empty."""
+    validates: bool
+    """Whether every reflector is a validator itself; these are among ``rpki``."""
     exits: AddressPair
     """Held by every edge, and known in the underlay only: through the nearest one leave the replies
     of members."""

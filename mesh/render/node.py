@@ -10,7 +10,7 @@ from types import MappingProxyType
 from mesh.facts import Facts, Placement
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address, AddressPair, Node, Plan, Role, Service
-from mesh.plan.firewall import PRIVATE4
+from mesh.plan.firewall import PRIVATE4, RTR
 from mesh.plan.links import UNDERLAY_ASN_BASE
 from mesh.render import firewall
 from mesh.render.bird import Bird, bird
@@ -107,6 +107,17 @@ REPLIES = Template("/etc/systemd/system/anycast-mesh-replies.service", "systemd/
 WHOAMI = Template("/etc/systemd/system/anycast-mesh-whoami.service", "systemd/whoami.service.j2")
 
 
+_UNITS = "/etc/systemd/system"
+VALIDATOR: tuple[Template, ...] = (
+    Template(f"{_UNITS}/anycast-mesh-validator.service", "systemd/validator.service.j2"),
+    Template(f"{_UNITS}/anycast-mesh-validator.timer", "systemd/validator.timer.j2"),
+    Template(f"{_UNITS}/anycast-mesh-rtr.service", "systemd/rtr.service.j2"),
+    Template(f"{_UNITS}/anycast-mesh-rtr.timer", "systemd/rtr.timer.j2"),
+    Template(f"{_UNITS}/rpki-client.service.d/anycast-mesh.conf", "systemd/instead.conf.j2"),
+    Template(f"{_UNITS}/stayrtr.service.d/anycast-mesh.conf", "systemd/instead.conf.j2"),
+)
+
+
 def _files(
     plan: Plan,
     node: Node,
@@ -122,9 +133,12 @@ def _files(
         "mates": [session for session in node.reflectors if session.peer in facts],
         "groups": firewall.groups(plan, node, places),
         "rules": firewall.rules(plan, node),
+        "rtr_port": RTR,
     }
     is_member = Role.MEMBER in node.roles
+    validates = plan.validates and Role.REFLECTOR in node.roles
     templates = [*FILES, *([WHOAMI] if plan.whoami else []), *([REPLIES] if is_member else [])]
+    templates += VALIDATOR if validates else ()
     files = [
         File(each.path, rendered(each.template, **context), each.mode, each.group)
         for each in templates
@@ -148,6 +162,8 @@ def _files(
     units += [f"anycast-mesh-tunnel@{link.interface}.service" for link in links]
     units += ["anycast-mesh-replies.service"] * is_member
     units += ["bird.service"] + ["anycast-mesh-whoami.service"] * plan.whoami
+    # Timers run whether the packages are there or not: a node may be older than the wish.
+    units += ["anycast-mesh-validator.timer", "anycast-mesh-rtr.timer"] * validates
     return NodeFiles(tuple(files), tuple(units))
 
 

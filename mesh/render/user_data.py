@@ -24,6 +24,9 @@ PACKAGES = (
 REGISTRY_PACKAGES = ("python3-fastapi", "python3-uvicorn", "python3-sqlalchemy")
 """What a registry needs beside."""
 
+VALIDATOR_PACKAGES = ("rpki-client", "stayrtr")
+"""What a validator needs beside; the trust anchors of all five RIRs come with them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seed:
@@ -43,6 +46,7 @@ def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
     node = plan.node(node_id)
     registry = Role.REGISTRY in node.roles
     packages = PACKAGES + (REGISTRY_PACKAGES if registry else ())
+    packages += VALIDATOR_PACKAGES if plan.validates and Role.REFLECTOR in node.roles else ()
     document = {
         "node": node_id,
         "registries": list(seed.registries),

@@ -20,7 +20,7 @@ from mesh.spec.secrets import PREFIXES, check_secrets
 NAMESPACE = "mesh:"
 EXAMPLES = "examples"
 """Folder beside the stack files in which a twin's original may lie as well."""
-OUT_OF_THE_WORLD = ("demand",)
+OUT_OF_THE_WORLD = ("demand", "local")
 """Keys of ``mesh:rpki`` that ask the Internet, where a twin asks only what it names itself."""
 OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
 """Beginnings of steps in an error's path that stand in no stack file."""

@@ -206,10 +206,16 @@ class Rpki(Section):
     no packet of it leaves the machine; it demands only what it names itself. Nor does a network
     that ends (``mesh:protect: false``) demand anything. ``servers`` are
     validators (``rtr://host:port``) by whose records edges judge what upstreams say (RFC 8210).
+
+    ``local`` makes every reflector a validator of the network's own, beside those: rpki-client and
+    stayrtr from Debian. Each fetches all of the RPKI (rsync and HTTPS to the whole world). These
+    serve ROAs; for ASPA records (version 2 of RTR) another server has to be named. A twin does not
+    take it over either: there is no world that it could fetch from.
     """
 
     demand: VrpDemand | None = None
     servers: tuple[RtrServer, ...] = ()
+    local: bool = False
 
 
 _Options: dict[str, Any] = {

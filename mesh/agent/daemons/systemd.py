@@ -28,9 +28,9 @@ def _validate(_: Stage, changes: Changes) -> None:
             parser.read_string(change.new.decode())
         except (IniError, UnicodeDecodeError):
             raise CommandFailed(f"{change.path}: not a unit file") from None
-        unknown = set(parser.sections()) - {"Unit", "Service", "Install"}
+        unknown = set(parser.sections()) - {"Unit", "Service", "Timer", "Install"}
         if unknown or not parser.sections():
-            raise CommandFailed(f"{change.path}: not a unit file of a service")
+            raise CommandFailed(f"{change.path}: not a unit file of a service or a timer")
 
 
 def _apply(node: Node, _: Changes) -> None:
@@ -56,8 +56,11 @@ KIND = Kind(
     name="systemd",
     patterns=(
         f"{_FOLDER}/anycast-mesh-*.service",
+        f"{_FOLDER}/anycast-mesh-*.timer",
         f"{_FOLDER}/bird.service.d/anycast-mesh.conf",
         f"{_FOLDER}/nftables.service.d/anycast-mesh.conf",
+        f"{_FOLDER}/rpki-client.service.d/anycast-mesh.conf",
+        f"{_FOLDER}/stayrtr.service.d/anycast-mesh.conf",
     ),
     validate=_validate,
     apply=_apply,
