@@ -20,7 +20,7 @@ from mesh.agent import blackholes, entry, presence
 from mesh.limits import MAX_BLACKHOLES
 from mesh.render.bird import bird
 from mesh.trust.documents import Blackhole, BlackholeOrder
-from tests.debian import BIRDS
+from tests.debian import BIRDS, IMAGES
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.log import Closed, Opened
 from tests.routing.bgp.messages import (
@@ -524,12 +524,9 @@ def test_a_session_without_a_policy_is_no_configuration(
 
 # --- who we are to each other --------------------------------------------------------------------
 
-PAIRS = [("customer", "peer"), ("peer", "rs_client")]
-"""What an edge is to its IPv4 upstream, and to its IPv6 upstream."""
-
 
 def roles(*pair: str) -> list[tuple[str, str]]:
-    """The edits that make an edge that."""
+    """The edits that make an edge that to its IPv4 upstream, and that to its IPv6 upstream."""
     return [
         (rf"(^protocol bgp vultr{version} .*?)local role \w+;", rf"\1local role {role};")
         for version, role in zip(FAMILIES, pair, strict=True)
@@ -547,12 +544,9 @@ def test_who_hears_our_own_hears_whose_it_is(bent: Callable[..., Edge]) -> None:
     assert heard[6] == session(announced(), role=ROUTE_SERVER_CLIENT)[6]
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-def test_what_is_for_customers_only_is_told_to_no_upstream(
-    bent: Callable[..., Edge], pair: tuple[str, str]
-) -> None:
+def test_what_is_for_customers_only_is_told_to_no_upstream(bent: Callable[..., Edge]) -> None:
     """Row 76 of the routing reference: where all doors stand open, the mark still holds."""
-    edge = bent(*roles(*pair), SESSION, PIPE)
+    edge = bent(*roles("customer", "peer"), SESSION, PIPE)
     for version, upstream in edge.upstreams.items():
         plain, marked = edge.served(version)  # the first one is served here as well
         edge.mates[version].announce(replace(marked, otc=64496))
@@ -564,6 +558,7 @@ def test_what_is_for_customers_only_is_told_to_no_upstream(
         assert marked.prefix not in told
 
 
+@pytest.mark.parametrize("bent", [IMAGES], indirect=True)
 def test_an_upstream_that_waits_for_a_call_is_called(bent: Callable[..., Edge]) -> None:
     edge = bent()
     for upstream in edge.upstreams.values():
