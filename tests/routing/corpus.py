@@ -223,8 +223,7 @@ PATHS: list[tuple[int, str, Path, Refused | None]] = [
     (61, "an AS_SET of one between equals", (P, T, _set(174), T), SET),
     (61, "an AS_SET of two between equals", (P, T, _set(174, 701), T), SET),
     (61, "an AS_SET beyond a loop", (P, T, 174, T, _set(174), T), SET),
-    # No BIRD's language tells such a set from one more of that ASN; it names nobody new.
-    (61, "an AS_SET that repeats both its neighbours", (P, T, _set(T), T), TAKEN),
+    (61, "an AS_SET that repeats both its neighbours", (P, T, _set(T), T), SET),
     (61, "an AS_SET of the neighbour", (P, _set(P), T), SET),
     (61, "prepends, which are no AS_SET", (P, T, T, T), TAKEN),
     (61, "a path that meets itself again", (P, T, O, T), TAKEN),

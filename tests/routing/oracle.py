@@ -128,22 +128,6 @@ def _of_path(path: Path, session: Session) -> Iterator[str]:
         yield "PATH_TOO_LONG"
 
 
-def is_unclear(path: Path) -> bool:
-    """Whether the only AS_SETs are of one ASN that stands on both their sides as well.
-
-    BIRD's language has no word that tells such a set from that ASN; it names nobody new.
-    """
-    sets = [(at, part) for at, part in enumerate(path) if isinstance(part, frozenset)]
-    return bool(sets) and all(
-        len(part) == 1 and part <= _plain(path[:at]) and part <= _plain(path[at:])
-        for at, part in sets
-    )
-
-
-def _plain(path: Path) -> frozenset[int]:
-    return frozenset(part for part in path if isinstance(part, int))
-
-
 def _of_hop(route: Route, session: Session) -> Iterator[str]:
     """RFC 7454 section 10. A route server passes on the hops of others (RFC 7947 section 2.2.1)."""
     if session.direct and session.role != "routeServer":

@@ -88,8 +88,7 @@ def differs(route: Route, found: Verdict, names: dict[int, str], session: oracle
     may = oracle.reasons(route, session)
     given_for = [names[number] for number in found.reasons]
     if found.taken:
-        unclear = oracle.is_unclear(route.path or ()) and may == {"AS_SET_IN_PATH"}
-        return f"taken, against {set(may)}" if may and not unclear else kept(route, found, session)
+        return f"taken, against {set(may)}" if may else kept(route, found, session)
     if len(given_for) != 1 or given_for[0] not in may:
         return f"refused for {given_for}, not for {set(may)}"
     return ""
