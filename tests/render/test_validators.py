@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mesh.agent.daemons import kind_of
 from mesh.plan import Role
 from mesh.render import Seed, node_files, placeholder_facts, user_data
 from mesh.spec import load
@@ -45,6 +46,7 @@ def test_reflectors_alone_run_and_let_in_what_it_takes(local: bool) -> None:
         assert ("tcp dport 3323 accept" in mine["/etc/nftables.conf"]) == runs
         unit = mine.get("/etc/systemd/system/anycast-mesh-rtr.service", "")
         assert (f"-bind {node.tunnel.ipv4}:3323 " in unit) == runs
+        assert [path for path in mine if kind_of(path) is None] == [], "an agent would refuse it"
         born = user_data(plan, node.id, SEED)
         assert ("'rpki-client', 'stayrtr'" in born) == runs
         assert len(born.encode()) < 14 * 1024  # of 16

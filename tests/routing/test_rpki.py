@@ -303,6 +303,26 @@ def test_a_validator_without_the_history_is_asked_for_everything(ground: Ground)
     ground.turns("5.9.0.0/24", ROV)
 
 
+@pytest.mark.slow
+def test_a_validator_that_is_gone_without_a_word_is_noticed_and_its_records_stay() -> None:
+    """Its host has died, and nobody ends the connection: an unanswered refresh tells, after a
+    second here and after five minutes by the real file."""
+
+    def eager(text: str) -> str:
+        assert "protocol rpki" not in text or "\trefresh keep 300;" in text
+        return impatient(text.replace("\trefresh keep 300;", "\trefresh keep 1;"))
+
+    server = Server(ONE, records=RECORDS)
+    with edge(keys(ONE), NODE, also=(ONE,), ready=server.come, bend=eager) as made:
+        until(lambda: heard(made, ONE), SOON, "the validator is heard")
+        server.mute = True
+        until(lambda: "Transport-Error" in made.birdc("show protocols"), SOON, "it is noticed")
+        assert "1.1.0.0/16-24 AS13335" in made.birdc("show route table roas4")
+        server.mute = False
+        until(lambda: heard(made, ONE), SOON, "the validator is heard again")
+        server.go()
+
+
 WEIRD = [Intervals(0, 0, 0), Intervals(86401, 7201, 172801), Intervals(1, 1, 599)]
 
 
