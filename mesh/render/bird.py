@@ -71,6 +71,12 @@ FEATURES: tuple[Feature, ...] = (
         "even when it has room again, until it starts anew or somebody says `birdc reload in`",
         lambda plan: any(each.action == "block" for each in _imports(plan)),
     ),
+    # Where ASPA's verification can be asked of a path.
+    Feature(
+        "see_every_set", (2, 17, 4), (3, 1, 7),
+        "an AS_SET in a path is not noticed where it only repeats the ASN on both its sides",
+        lambda plan: any(_imports(plan)),
+    ),
     # 2.16 and 3.1 had it first; these are where drawn paths were judged as the draft says.
     Feature(
         "aspa", (2, 17, 4), (3, 1, 7),

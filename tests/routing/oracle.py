@@ -66,7 +66,7 @@ class Session:
 
 def reasons(route: Route, session: Session) -> frozenset[str]:
     """Why this route must be refused, by the names of reasons.conf; empty where it is taken."""
-    path = route.path or ()
+    path = _whole(route.path or ())
     return frozenset(
         (
             *_of_prefix(route.prefix, session),
@@ -109,7 +109,6 @@ def is_bogon(prefix: str) -> bool:
 
 def _of_path(path: Path, session: Session) -> Iterator[str]:
     sets = [part for part in path if isinstance(part, frozenset)]
-    assert not any(isinstance(part, Segment) for part in path), "BIRD refuses those by itself"
     if sets:
         yield "AS_SET_IN_PATH"
     if session.role != "routeServer" and path[:1] != (session.peer,):
@@ -126,6 +125,27 @@ def _of_path(path: Path, session: Session) -> Iterator[str]:
         yield "BOGON_ASN"
     if len(path) > LONGEST_PATH:
         yield "PATH_TOO_LONG"
+
+
+def repeats(path: Path) -> bool:
+    """Whether the only AS_SETs are of one ASN that stands on both their sides as well."""
+    sets = [(at, part) for at, part in enumerate(path) if isinstance(part, frozenset)]
+    return bool(sets) and all(
+        len(part) == 1 and part <= _plain(path[:at]) and part <= _plain(path[at:])
+        for at, part in sets
+    )
+
+
+def _plain(path: Path) -> frozenset[int]:
+    return frozenset(part for part in path if isinstance(part, int))
+
+
+def _whole(path: Path) -> Path:
+    """A path in which sequences that follow each other are one."""
+    whole: list[int | frozenset[int] | Segment] = []
+    for part in path:
+        whole += part.asns if isinstance(part, Segment) else (part,)
+    return tuple(whole)
 
 
 def _of_hop(route: Route, session: Session) -> Iterator[str]:
