@@ -37,9 +37,8 @@ def main() -> int:
         told = ["yes" if verdict == expected else f"**{verdict}**" for verdict in made]
         row = (str(case.row), case.what, announcement(case), KINDS[case.at], expected, *told)
         print("| " + " | ".join(row) + " |")
-    print(
-        f"\n{len(CASES)} cases, {len(CASES) * len(BIRDS)} verdicts, {wrong} that the tests do not expect."
-    )
+    count = len(CASES) * len(BIRDS)
+    print(f"\n{len(CASES)} cases, {count} verdicts, {wrong} that the tests do not expect.")
     return min(wrong, 1)
 
 
