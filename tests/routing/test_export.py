@@ -428,7 +428,7 @@ def bent(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Edge]]:
     """Makes an edge whose bird.conf was edited: regular expressions, and what takes their place.
-    It has mates, its agent has put it in service, and nobody has called it."""
+    Its agent has put it in service, and nobody has called it."""
     with ExitStack() as stack:
 
         def make(*changes: tuple[str, str]) -> Edge:
@@ -436,7 +436,6 @@ def bent(
             stack.callback(edge.close)
             edge.edit(*changes)
             edge.machine.start_bird()
-            edge.call()
             edge.serve()
             edge.start_agent()
             edge.until(lambda: agent(edge).announcing, "in service")
@@ -547,6 +546,7 @@ def test_who_hears_our_own_hears_whose_it_is(bent: Callable[..., Edge]) -> None:
 def test_what_is_for_customers_only_is_told_to_no_upstream(bent: Callable[..., Edge]) -> None:
     """Row 76 of the routing reference: where all doors stand open, the mark still holds."""
     edge = bent(*roles("customer", "peer"), SESSION, PIPE)
+    edge.call()
     for version, upstream in edge.upstreams.items():
         plain, marked = edge.served(version)  # the first one is served here as well
         edge.mates[version].announce(replace(marked, otc=64496))
