@@ -60,6 +60,7 @@ def node_files(
                 "v6": plan.prefixes.ipv6 is not None,
                 "mtu": mtu,
                 "max_blackholes": MAX_BLACKHOLES,
+                "reflectors": len(plan.with_role(Role.REFLECTOR)),
             }
             files = _files(plan, node, facts, services, tunnels, places, context)
             conf = [shared[birds[node.id]][name] for name in concerns]
