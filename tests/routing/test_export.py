@@ -299,9 +299,9 @@ def test_routes_inside_that_come_and_go_a_hundred_times_are_nobodys_business(edg
         edge.tunnel.announce(own)
         edge.mates[4].announce(served)
     edge.tunnel.withdraw(own.prefix)
-    edge.until(lambda: not edge.knows(own.prefix), "all is read")
+    edge.until(partial(edge.lacks, own.prefix), "all is read")
     edge.tunnel.announce(own)
-    edge.until(lambda: edge.knows(own.prefix), "all is read")
+    edge.until(partial(edge.knows, own.prefix), "all is read")
     assert edge.heard() == NOTHING
 
 
@@ -373,10 +373,16 @@ def test_what_a_mate_that_obeys_nobody_says_never_comes_out(edge: Edge) -> None:
                 Route(prefix, path, hop, local_pref=4_000_000_000, communities=((65535, 666),))
             )
     edge.tunnel.withdraw("10.10.10.4/32")
-    edge.until(lambda: not edge.knows("10.10.10.4/32"), "all is read")
+    for version, mate in edge.mates.items():
+        mate.withdraw(edge.served(version)[1].prefix)
+    for mark in ("10.10.10.4/32", *(edge.served(version)[1].prefix for version in FAMILIES)):
+        edge.until(partial(edge.lacks, mark), "all is read")
     assert edge.heard() == NOTHING
-    edge.leave()
-    edge.join()
+    edge.tunnel.withdraw(*prefixes)
+    for version, mate in edge.mates.items():
+        mate.withdraw(*(prefix for prefix in prefixes if (":" in prefix) == (version == 6)))
+    edge.tell()
+    edge.joined()
     assert edge.heard() == NOTHING
 
 

@@ -391,19 +391,15 @@ class Edge:
     # --- its neighbours --------------------------------------------------------------------------
 
     def _call_tunnel(self) -> Speaker:
-        """The mate's session on the tunnel, with its own addresses and what it knows of others."""
+        """The mate's session on the tunnel."""
         speaker = Speaker(MIA, self.mate.router_id, namespace=self.spaces["mate"])
         speaker.establish("fe80::3", "fe80::1", "wg-lax-vultr-1")
-        for path, addresses in TOLD.items():
-            speaker.announce(*(Route(address, path, LINK) for address in addresses))
-        self.until(lambda: self.knows("2620:71:4000::25/128"), "the tunnel's routes")
         return speaker
 
     def _call_mate(self, family: int) -> Speaker:
-        """The mate's session of iBGP, with the services that it serves."""
+        """The mate's session of iBGP."""
         speaker = Speaker(27218, self.mate.router_id, namespace=self.spaces["mate"])
         speaker.establish(_tunnel(self.mate, family), _tunnel(self.node, family))
-        speaker.announce(*self.served(family))
         return speaker
 
     def served(self, family: int) -> list[Route]:
@@ -419,13 +415,27 @@ class Edge:
     def call(self) -> None:
         """The mate calls, and says all that it knows."""
         self.tunnels = [self._call_tunnel()]
+        self.tell()
+        self.until(lambda: self.knows("2620:71:4000::25/128"), "the tunnel's routes")
         self.mates = {family: self._call_mate(family) for family in FAMILIES}
+        self.tell()
+
+    def tell(self) -> None:
+        """The mate says (again) its own addresses, what it knows of others, and what it serves."""
+        for path, addresses in TOLD.items():
+            self.tunnel.announce(*(Route(address, path, LINK) for address in addresses))
+        for family, mate in self.mates.items():
+            mate.announce(*self.served(family))
+
+    def joined(self) -> None:
+        """Waits until all of that is there: BIRD 3 takes a second for it."""
+        for prefix in (*(a for told in TOLD.values() for a in told), *SERVED[4], *SERVED[6]):
+            self.until(partial(self.knows, prefix), f"the mate's {prefix}")
 
     def join(self) -> None:
-        """The same, and waits until all is there: BIRD 3 looks for next hops once in a second."""
+        """The mate calls, and all is there."""
         self.call()
-        for prefix in (*SERVED[4], *SERVED[6]):
-            self.until(partial(self.knows, prefix), "the mate's services")
+        self.joined()
 
     def leave(self) -> None:
         """The mate is gone."""
@@ -441,6 +451,10 @@ class Edge:
     def knows(self, prefix: str, word: str = "BGP") -> bool:
         """Whether a mate's route for it is there, with some word about it."""
         return word in self.routes(prefix)
+
+    def lacks(self, prefix: str) -> bool:
+        """Whether none is there."""
+        return not self.knows(prefix)
 
     def imports(self, prefix: str, word: str = "BGP") -> bool:
         """The same of the upstreams' tables."""
