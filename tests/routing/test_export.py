@@ -6,6 +6,7 @@ in since the one before, and at the end nothing but aggregates was ever announce
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -485,6 +486,9 @@ def test_where_both_doors_stand_open_the_limit_ends_it(bent: Callable[..., Edge]
     that cannot stop there says the same again and again, and is shut up."""
     edge = bent(SESSION, PIPE, LEAK)
     stops = bird(edge.version).can("export_block")
+    rendered = edge.machine.host.path("/etc/bird/bird.conf").read_text()
+    limit = int(re.findall(r"export limit (\d+)", rendered)[-1])
+    assert 1 + MAX_BLACKHOLES <= limit < len(LEAKS[4])
     for version, upstream in edge.upstreams.items():
         if stops:
             upstream.call()
@@ -493,7 +497,7 @@ def test_where_both_doors_stand_open_the_limit_ends_it(bent: Callable[..., Edge]
             upstream.speaker.establish(UPSTREAMS[version], upstream.peer)
             upstream.speaker.log.wait(lambda log: log.ends(), 10, "the end")
             assert upstream.events()[-2] == Notification(CEASE, SHUTDOWN)
-        assert len(ever(upstream)) == 1 + MAX_BLACKHOLES
+        assert len(ever(upstream)) == limit
         said = edge.machine.birdc(f"show protocols all vultr{version}")
         assert ("[HIT]" if stops else "Automatic shutdown: Route limit exceeded") in said
 
