@@ -25,6 +25,7 @@ from mesh.agent.bird import Bird
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config
 from mesh.agent.host import Host
+from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Family, Node, Plan
 from mesh.trust.documents import Blackhole, BlackholeOrder
 from mesh.trust.encoding import parse
@@ -296,6 +297,52 @@ def test_a_node_out_of_service_asks_for_nothing(clean: Trial) -> None:
     assert clean.hears("ipv4", ONE) is not None
     first = clean.edge.upstreams["ipv4"].log.updates(begin)[0]
     assert not first.withdrawn
+
+
+def many(first: int, count: int) -> list[str]:
+    """So many addresses that nobody holds."""
+    return [f"192.30.121.{first + number}/32" for number in range(count)]
+
+
+def upstream_holds(trial: Trial, prefixes: list[str]) -> bool:
+    """Whether the upstream has the aggregate and exactly these orders."""
+    return set(trial.edge.upstreams["ipv4"].log.routes()) == {AGGREGATES["ipv4"], *prefixes}
+
+
+@pytest.mark.parametrize("kept", [0, 19])
+def test_as_many_orders_as_may_be_are_swapped_and_the_aggregate_stays(
+    clean: Trial, kept: int
+) -> None:
+    """What comes is announced before what goes is withdrawn."""
+    before = many(1, MAX_BLACKHOLES)
+    after = before[:kept] + many(101, MAX_BLACKHOLES - kept)
+    clean.order(*before)
+    until(lambda: upstream_holds(clean, before), 5, "the upstream hears all of them")
+    begin = time.monotonic()
+    clean.order(*after)
+    until(lambda: upstream_holds(clean, after), 5, "and all others, once they are ordered")
+    updates = clean.edge.upstreams["ipv4"].log.updates(begin)
+    assert AGGREGATES["ipv4"] not in {prefix for each in updates for prefix in each.withdrawn}
+
+
+def test_a_reflector_that_orders_without_end_takes_no_aggregate_off_the_internet(
+    clean: Trial,
+) -> None:
+    flood = many(1, 3 * MAX_BLACKHOLES)
+    clean.edge.tell(in_service=False)
+    until(lambda: not clean.edge.upstreams["ipv4"].log.routes(), 5, "nothing is announced")
+    for prefix in flood:
+        clean.say(prefix)
+    until(lambda: clean.order_held(flood[-1]), 5, "all is taken")
+    clean.edge.tell(in_service=True)
+    heard = clean.hears
+    until(lambda: heard("ipv4", AGGREGATES["ipv4"]), 5, "the aggregate is announced")
+    orders = set(clean.edge.upstreams["ipv4"].log.routes()) - {AGGREGATES["ipv4"]}
+    assert len(orders) <= 2 * MAX_BLACKHOLES
+    clean.agent.look()
+    assert len(clean.discarded()) == MAX_BLACKHOLES
+    clean.unsay(*flood)
+    until(lambda: upstream_holds(clean, []), 5, "the aggregate, and nothing else")
 
 
 def test_an_order_ends_by_itself(clean: Trial) -> None:
