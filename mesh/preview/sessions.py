@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mesh.plan import Plan
+from mesh.plan import Plan, UpstreamSession
 
 Kind = Literal["upstream", "vpc", "reflector", "underlay"]
 Fate = Literal["added", "removed", "changed", "restarted"]
@@ -56,8 +56,7 @@ def sessions_of(plan: Plan) -> dict[Session, Details]:
     for node in plan.nodes:
         for up in node.upstreams:
             session = Session("upstream", node.id, up.name, up.family)
-            steering = ", ".join(up.steering.words()) or None
-            end(session, node.id, asdict(up) | {"asn": plan.asn, "steering": steering})
+            end(session, node.id, _upstream(plan, up))
         for inside in node.vpc:
             session = Session("vpc", node.id, inside.name, "ipv4")
             end(session, node.id, asdict(inside) | {"asn": plan.asn})
@@ -69,6 +68,25 @@ def sessions_of(plan: Plan) -> dict[Session, Details]:
             first, second = sorted((node.id, link.peer))
             end(Session("underlay", first, second, ""), node.id, asdict(link))
     return found
+
+
+def _upstream(plan: Plan, up: UpstreamSession) -> dict[str, Any]:
+    """All that an upstream session is made of, in an operator's words."""
+    parts = asdict(up) | {
+        "asn": plan.asn,
+        "steering": ", ".join(up.steering.words()) or None,
+        "import": up.imports.take,
+        "limit": f"{up.imports.limit} prefixes, then {up.imports.action}",
+        "validators": "some" if plan.rpki and up.imports.take == "full" else None,
+    }
+    del parts["imports"]
+    return parts
+
+
+STARTS_ANEW = frozenset(
+    {"asn", "peer_asn", "neighbor", "multihop", "password", "role", "import", "validators"}
+)
+"""What BIRD cannot change in a running session with an upstream."""
 
 
 def session_changes(
@@ -103,10 +121,18 @@ def _changes(
         elif hit := [node for node in session.nodes if node in servers]:
             why = ", ".join(f"the server of {node} is {servers[node]}" for node in hit)
             yield SessionChange(session, "restarted", why)
-        elif olds[session] != news[session]:
-            yield SessionChange(session, "changed", _difference(olds[session], news[session]))
+        elif differing := _differing(olds[session], news[session]):
+            anew = session.kind == "upstream" and differing & STARTS_ANEW
+            why = _difference(olds[session], news[session])
+            yield SessionChange(session, "restarted" if anew else "changed", why)
         elif news[session].get((session.node, "password")) in passwords:
             yield SessionChange(session, "restarted", "its password changes")
+
+
+def _differing(old: Details, new: Details) -> set[str]:
+    """The names of the fields that differ."""
+    ends = {*old, *new}
+    return {field for end, field in ends if old.get((end, field)) != new.get((end, field))}
 
 
 def _difference(old: Details, new: Details) -> str:

@@ -68,6 +68,15 @@ def fates(sessions: Any) -> dict[tuple[str, str], int]:
             id="slower BFD",
         ),
         pytest.param(
+            plan_of(prod() | {"routing": {"import": "full"}}), [], {("restarted", "upstream"): 8},
+            id="full tables everywhere",
+        ),
+        pytest.param(
+            plan_of(prod() | {"routing": {"maxPrefixes": {"ipv4": 2_000_000}}}), [],
+            {("changed", "upstream"): 4},
+            id="more prefixes",
+        ),
+        pytest.param(
             plan_of(bent("reflectors", ["lax-vultr-1", "mia-vultr-1"])),
             [],
             {("added", "reflector"): 4, ("changed", "reflector"): 2},
@@ -86,6 +95,14 @@ def test_a_change_of_a_timer_is_told_with_both_values() -> None:
     after = plan_of(bent("tunnels/bfd", {"interval": 300}))
     change = summarise(preview(generation(BEFORE, after))).sessions[0]
     assert change.why == "bfd 150 x 3 -> 300 x 3"
+
+
+def test_an_upstream_session_that_starts_anew_is_told_with_its_reason() -> None:
+    full = prod() | {"routing": {"import": "full"}}
+    servers = {"rpki": {"servers": ["rtr://192.0.2.1:3323"]}}
+    before, after = plan_of(full), plan_of(full | servers)
+    changes = summarise(preview(generation(before, after))).sessions
+    assert {(each.fate, each.why) for each in changes} == {("restarted", "validators none -> some")}
 
 
 def test_a_change_of_steering_is_told_in_an_operators_words() -> None:
