@@ -186,9 +186,9 @@ def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
 
 CONCERNS: dict[str, str] = {
     "network": "prefixes, owners",
+    "reasons": "why a route is refused",
     "blackhole": "what is discarded",
     "mates": "what mates may say",
-    "reasons": "why a route is refused",
     "lists": "what nobody may announce",
     "rpki": "validators",
     "import": "what upstreams may say",
@@ -203,7 +203,7 @@ def _concerns(plan: Plan, node: Node) -> dict[str, str]:
     if not node.upstreams and not node.vpc:
         left_out.add("export")
     if all(session.imports.take == "none" for session in node.upstreams):
-        left_out |= {"reasons", "lists", "rpki", "import"}
+        left_out |= {"lists", "rpki", "import"}
     if not plan.rpki:
         left_out.add("rpki")
     return {name: what for name, what in CONCERNS.items() if name not in left_out}

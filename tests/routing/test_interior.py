@@ -5,6 +5,7 @@ Rows 98 and 99 of the routing reference: interior routes and the verdict each mu
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ import pytest
 
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import Bench, until
+from tests.routing.conftest import NODE, Bench, until
 
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
 LINK = IPv6Address("fe80::3")
@@ -174,3 +175,69 @@ def test_of_all_that_the_node_knows_an_upstream_hears_the_aggregate_only(
 def prefixes(text: str) -> list[str]:
     """The prefixes of a list of routes of BIRD's."""
     return [line.split()[0] for line in text.splitlines() if "/" in line.split(" ")[0]]
+
+
+WHY: list[tuple[str, Route, int]] = [
+    ("another's address", Route("192.30.120.9/32", (MIA,), LINK), 32),
+    ("another's address, IPv6", Route("2620:71:4000::9/128", (MIA,), LINK), 32),
+    ("too many links", Route("192.30.120.17/32", (MIA, ORD, ORD, EWR), LINK), 33),
+    ("a link to oneself", Route("192.30.120.25/32", (MIA, MIA), LINK), 34),
+]
+
+
+@pytest.mark.parametrize(("route", "reason"), [row[1:] for row in WHY], ids=[r[0] for r in WHY])
+def test_what_a_mate_may_not_say_is_kept_with_its_reason(
+    bench: Bench, underlay: Speaker, route: Route, reason: int
+) -> None:
+    underlay.announce(route)
+    mark = f"(27218, 65666, {reason})"
+    command = f"show route filtered {route.prefix} all"
+    until(lambda: mark in bench.birdc(command), 5, f"refused for {reason}")
+    underlay.withdraw(route.prefix)
+    until(lambda: mark not in bench.birdc(command), 5, "it is taken back")
+
+
+DISCARD = ((65535, 666),)
+BESIDE: list[tuple[str, Route, int]] = [
+    ("no service", Route("192.30.120.9/32", (), SERVED4), 36),
+    ("not at a server", Route("192.30.120.101/32", (), IPv4Address("10.10.10.2")), 38),
+    (
+        "an order by a client",
+        Route("192.30.121.9/32", (), SERVED4, communities=((65535, 666),)),
+        38,
+    ),
+]
+
+
+@pytest.mark.parametrize(("route", "reason"), [r[1:] for r in BESIDE], ids=[r[0] for r in BESIDE])
+def test_what_a_client_may_not_say_is_kept_with_its_reason(
+    bench: Bench, underlay: Speaker, route: Route, reason: int
+) -> None:
+    speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
+    try:
+        speaker.announce(replace(route, local_pref=100))
+        command = f"show route filtered {route.prefix} all"
+        mark = f"(27218, 65666, {reason})"
+        until(lambda: mark in bench.birdc(command), 5, f"refused for {reason}")
+    finally:
+        speaker.close()
+
+
+def test_a_next_hop_on_the_cloud_s_own_network_is_refused(bench: Bench, underlay: Speaker) -> None:
+    """It would lead replies, and the packets of mates, out there without a tunnel around them."""
+    space = bench.namespaces[NODE]
+    for words in (
+        ("link", "add", "vpc0", "type", "bridge"),
+        ("link", "set", "vpc0", "up"),
+        ("address", "add", "172.31.0.2/24", "dev", "vpc0"),
+    ):
+        subprocess.run(["ip", "-n", space, *words], check=True)
+    mark, command = "(27218, 65666, 35)", "show route filtered 192.30.120.9/32 all"
+    try:
+        until(lambda: "vpc0" in bench.birdc("show interfaces summary"), 8, "BIRD sees it")
+        underlay.announce(Route("192.30.120.9/32", (MIA, ORD), IPv4Address("172.31.0.1")))
+        until(lambda: mark in bench.birdc(command), 5, "it is refused")
+        assert not any(r["dst"] == "192.30.120.9" for r in bench.kernel("-4"))
+        underlay.withdraw("192.30.120.9/32")
+    finally:
+        subprocess.run(["ip", "-n", space, "link", "del", "vpc0"], check=True)
