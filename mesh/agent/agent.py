@@ -7,6 +7,7 @@ a queue of verified manifests.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import Any
@@ -77,11 +78,15 @@ class Agent:
         self._outcome: tuple[Known, str, str] | None = None
         self._health_news = threading.Event()
         self._obeyed = 0
+        self._threads: tuple[threading.Thread, ...] = ()
         self._signer = Signer("node", seed.node, self._keys.identity)
 
     @property
     def beat(self) -> float:
-        """When the agent was seen alive last (monotonic seconds)."""
+        """When the agent was seen alive last (monotonic seconds); never, where one of its threads
+        has ended on its own."""
+        if not all(thread.is_alive() for thread in self._threads):
+            return -math.inf
         return self._presence.beat
 
     def run(self) -> None:
@@ -101,7 +106,9 @@ class Agent:
             ("health", self._report_health),
             ("lookout", lambda: self._lookout.run(self.stop)),
         ):
-            threading.Thread(target=work, name=name, daemon=True).start()
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            thread.start()
+            self._threads = (*self._threads, thread)
         self._follow()
 
     # --- the operator's word -----------------------------------------------------------------

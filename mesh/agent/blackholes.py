@@ -36,6 +36,13 @@ HEARD = 30
 while its route is there, and taken out with it."""
 SLACK = 3
 """Seconds by which the firewall's time may differ from the order's."""
+LONGEST = 7 * 86400
+"""Seconds that an element stays at most, unless it is put in again; no order is for longer."""
+ENDLESS = -LONGEST
+"""Seconds left of an element without a time: far from all that may be wanted, so that one which is
+wanted is put in again with its time."""
+COMPLAINTS = 60.0
+"""Seconds until something is complained of again, in whatever words."""
 
 TABLE = "inet mesh_discard"
 SETS = {4: "addresses4", 6: "addresses6"}
@@ -89,7 +96,7 @@ class Blackholes:
         self._heard: frozenset[Address] = frozenset()
         self._in_firewall: dict[Address, int] | None = None
         self._looked = 0.0
-        self._complaints: dict[str, str] = {}
+        self._complaints: dict[str, tuple[str, float]] = {}
         self.obeyed = 0
         """The number of the order that is in force here."""
 
@@ -112,8 +119,9 @@ class Blackholes:
         while not stop.is_set():
             try:
                 self.look()
-            except (OSError, ValueError) as error:
-                self._complain("blackholes", str(error))
+            except Exception as error:
+                # Whatever it is: an entry must end all the same, and the next order be obeyed.
+                self._complain("blackholes", f"{type(error).__name__}: {error}")
             self._wake.wait(TICK)
             self._wake.clear()
 
@@ -192,7 +200,8 @@ class Blackholes:
         lines = [_element("delete", address) for address in held if address not in wanted]
         for address, until in wanted.items():
             left = held.get(address)
-            seconds = max(1, round(until - now)) if until else HEARD
+            # By a clock that is wrong there may be more left than nft can count.
+            seconds = min(max(1, round(until - now)), LONGEST) if until else HEARD
             if left is not None:
                 if abs(left - seconds) <= SLACK if until else left > HEARD // 2:
                     continue
@@ -216,15 +225,19 @@ class Blackholes:
         found: dict[Address, int] = {}
         for entry in json.loads(done.out).get("nftables", []):
             for element in entry.get("set", {}).get("elem", []):
-                inner = element["elem"]
-                found[ip_address(inner["val"])] = int(inner.get("expires", 0))
+                address, seconds = _held(element)
+                if address is not None:
+                    found[address] = seconds
         return found
 
     def _complain(self, what: str, reason: str) -> None:
-        """Once for each reason: the next look is a second away."""
-        if self._complaints.get(what) != reason:
-            self._complaints[what] = reason
-            log.warning("blackholes", where=what, reason=reason)
+        """Once for each reason: the next look is a second away. Words that change with every
+        look (a time, a number) are told once in a while."""
+        told, when = self._complaints.get(what, ("", -COMPLAINTS))
+        now = time.monotonic()
+        if told != reason and now - when >= COMPLAINTS:
+            self._complaints[what] = (reason, now)
+            log.warning("blackholes", where=what, reason=reason[:500])
 
 
 def forget(host: Host) -> None:
@@ -272,6 +285,16 @@ def _hosts(bird: Bird, table: str) -> list[Address]:
         if network.prefixlen == network.max_prefixlen:
             found.append(network.network_address)
     return found
+
+
+def _held(element: object) -> tuple[Address | None, int]:
+    """An element as nft lists it, and its seconds: one with a time is an object of its own; one
+    without, which an administrator has put in by hand, is the bare value."""
+    inner = element.get("elem") if isinstance(element, dict) else {"val": element}
+    value = inner.get("val") if isinstance(inner, dict) else None
+    if not isinstance(inner, dict) or not isinstance(value, str):
+        return None, ENDLESS  # A range or a prefix: none of ours.
+    return ip_address(value), int(inner.get("expires", ENDLESS))
 
 
 def _element(verb: str, address: Address, seconds: int | None = None) -> str:

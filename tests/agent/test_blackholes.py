@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mesh.agent.bird import Bird
-from mesh.agent.blackholes import Blackholes, Words, forget, in_force
+from mesh.agent.blackholes import TABLE, Blackholes, Words, forget, in_force
 from mesh.agent.config import Config, Ports, Service
-from mesh.agent.host import Host
+from mesh.agent.host import Host, Result
 from mesh.agent.state import Known, Rejected, State, verified, verified_order
 from mesh.render import node_files, placeholder_facts
 from mesh.trust import keys
@@ -97,6 +104,98 @@ def test_an_order_is_not_obeyed_before_bird_and_the_firewall_know(tmp_path: Path
     blackholes.obey(BlackholeOrder(NETWORK, 2, (replace(entry(ONE), until=int(time.time()) + 60),)))
     blackholes.look()
     assert blackholes.obeyed == 0
+
+
+# --- the firewall --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def firewall(tmp_path: Path) -> Iterator[Host]:
+    """A node's firewall with the rendered sets, in a network of its own."""
+    space = f"discard-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", space], check=True)
+    try:
+        host = Host(tmp_path, ("ip", "netns", "exec", space))
+        plan = plan_of(prod())
+        files = node_files(plan, placeholder_facts(plan))["lax-vultr-1"].files
+        rules = next(f.content for f in files if f.path == "/etc/nftables.conf")
+        sets = re.findall(r"set addresses[46] \{[^}]*\}", rules)
+        assert len(sets) == 2
+        host.must("nft", "-f", "-", given="\n".join([f"table {TABLE} {{", *sets, "}"]))
+        yield host
+    finally:
+        subprocess.run(["ip", "netns", "del", space], check=False)
+
+
+def discarded(host: Host) -> dict[str, int | None]:
+    """What the firewall's sets hold: the seconds that are left, None where it is for ever."""
+    found: dict[str, int | None] = {}
+    for entry_ in json.loads(host.must("nft", "-j", "list", "table", *TABLE.split()))["nftables"]:
+        for element in entry_.get("set", {}).get("elem", []):
+            if isinstance(element, str):
+                found[element] = None
+            else:
+                found[element["elem"]["val"]] = element["elem"]["expires"]
+    return found
+
+
+def ordered(host: Host, *entries: Blackhole) -> Blackholes:
+    blackholes = Blackholes(host, Bird(host.root / "nobody"), lambda: None)
+    blackholes.watch(config())
+    blackholes.obey(BlackholeOrder(NETWORK, 2, entries))
+    return blackholes
+
+
+def test_what_an_administrator_put_in_by_hand_keeps_no_order_from_being_obeyed(
+    firewall: Host,
+) -> None:
+    """`nft add element` without a time: the listing has another form then."""
+    for address in (ONE, "192.30.120.201"):
+        firewall.must("nft", "add", "element", *TABLE.split(), "addresses4", "{", address, "}")
+    now = int(time.time())
+    ordered(firewall, *(replace(entry(a), until=now + 2) for a in (ONE, SIX))).look()
+    found = discarded(firewall)
+    assert found.keys() == {ONE, SIX}
+    assert all(seconds is not None and seconds <= 2 for seconds in found.values())
+
+
+def test_an_order_that_ends_in_years_by_a_wrong_clock_holds_up_no_other(firewall: Host) -> None:
+    now = int(time.time())
+    far = replace(entry(ONE), until=now + 10**9)
+    ordered(firewall, far, replace(entry(SIX), until=now + 60)).look()
+    found = discarded(firewall)
+    assert found.keys() == {ONE, SIX}
+    assert 6 * 86400 < (found[ONE] or 0) <= 7 * 86400
+
+
+def test_whatever_goes_wrong_the_next_order_is_obeyed(
+    firewall: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firewall that lists what nobody expects, for some looks; each time in other words."""
+    odd_ones = [json.dumps({"nftables": [{"set": {"elem": [f"odd-{n}"]}}]}) for n in range(20)]
+    answers = iter(['{"nftables": [5]}', *odd_ones])
+    real = Host.run
+
+    def odd(self: Host, *command: str, **options: Any) -> Result:
+        answer = next(answers, None) if threading.current_thread() is thread else None
+        return real(self, *command, **options) if answer is None else Result(0, answer, "")
+
+    monkeypatch.setattr(Host, "run", odd)
+    stop = threading.Event()
+    blackholes = ordered(firewall, replace(entry(ONE), until=int(time.time()) + 60))
+    thread = threading.Thread(target=blackholes.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        end = time.monotonic() + 20
+        while ONE not in discarded(firewall):
+            assert thread.is_alive() and time.monotonic() < end
+            blackholes.watch(config())  # wakes it
+            time.sleep(0.05)
+    finally:
+        stop.set()
+    assert next(answers, None) is None
+    assert len([r for r in caplog.records if "blackholes" in r.getMessage()]) < 5
+    assert "AttributeError" in caplog.text
 
 
 # --- memory --------------------------------------------------------------------------------------
