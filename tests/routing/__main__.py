@@ -35,7 +35,8 @@ def main() -> int:
         known = [case.expected(version) for version in BIRDS]
         wrong += sum(verdict != due for verdict, due in zip(made, known, strict=True))
         told = ["yes" if verdict == expected else f"**{verdict}**" for verdict in made]
-        row = (str(case.row), case.what, announcement(case), KINDS[case.at], expected, *told)
+        words = expected.format(net=case.route.prefix, hop=case.route.next_hop)
+        row = (str(case.row), case.what, announcement(case), KINDS[case.at], words, *told)
         print("| " + " | ".join(row) + " |")
     count = len(CASES) * len(BIRDS)
     print(f"\n{len(CASES)} cases, {count} verdicts, {wrong} that the tests do not expect.")
