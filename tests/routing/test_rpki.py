@@ -644,3 +644,26 @@ def test_stayrtr_serves_rpki_clients_json(tmp_path: Path) -> None:
         for process in started:
             process.kill()
             process.wait()
+
+
+# --- Too many ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", BIRDS)
+def test_a_validator_without_end_is_heard_no_more_and_judges_nothing(version: str) -> None:
+    """Half of a list can make a valid route invalid; none makes it unknown."""
+    flood = Server(ONE, records=[Vrp(f"9.{n}.0.0/16", 0) for n in range(50)])
+
+    def bounded(text: str) -> str:
+        return impatient(text.replace("define RECORDS = 2000000;", "define RECORDS = 20;"))
+
+    with (
+        edge(keys(ONE), NODE, version=version, also=(ONE,), ready=flood.come, bend=bounded) as made,
+        session_pair(made) as speakers,
+    ):
+        status = f"show protocols all {protocol(ONE)}"
+        until(lambda: " down " in made.birdc(status), SOON, "it is heard no more")
+        announce(made, speakers, "9.1.0.0/16", (VULTR, TRANSIT, OWNER))
+        turns(made, "9.1.0.0/16", ACCEPTED)
+        assert "9." not in made.birdc("show route table roas4")
+        flood.go()
