@@ -11,23 +11,17 @@ import os
 import re
 import statistics
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import internet
-from mesh.facts import Facts
-from mesh.plan import Plan
-from mesh.render import File, node_files, node_secrets, placeholder_facts
-from tests.debian import Debian
-from tests.routing.bgp.speaker import Speaker
-from tests.stacks import plan_of, prod
+from tests.routing.uplink import edge
+from tests.stacks import prod
 
-NODE, PASSWORD = "lax-vultr-1", "s3cret"
+NODE = "lax-vultr-1"
 COUNTS = {4: 1_000_000, 6: 200_000}
 TURNS = 3
 DEADLINE = 600
@@ -61,14 +55,20 @@ def figures() -> Iterator[tuple[str, float, str]]:
 
 
 def _cost(keys: dict[str, Any], said: Mapping[int, list[bytes]], policy: bool) -> Cost:
-    change = (lambda text: text) if policy else (lambda text: POLICY.sub("\t\timport all;\n", text))
-    with edge(keys, change) as (bird, speakers):
-        count = {version: COUNTS[version] for version in said}
+    def bend(text: str) -> str:
+        return text if policy else POLICY.sub("\t\timport all;\n", text)
+
+    with edge(keys, NODE, bend=bend) as made:
+        bird = Bird(made.pid)
+        speakers = {version: made.upstream(f"ipv{version}") for version in said}
         began, cpu = time.perf_counter(), bird.cpu()
         for version, messages in said.items():
             speakers[version].send(*messages)
-        bird.judged(count)
-        return Cost(time.perf_counter() - began, bird.cpu() - cpu, bird.memory())
+        bird.judged(COUNTS)
+        cost = Cost(time.perf_counter() - began, bird.cpu() - cpu, made.resident())
+        for speaker in speakers.values():
+            speaker.close()
+    return cost
 
 
 @dataclass(frozen=True)
@@ -101,87 +101,3 @@ class Bird:
         """Seconds of CPU so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def memory(self) -> float:
-        """Resident memory in MiB."""
-        text = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1024
-
-
-@contextmanager
-def edge(
-    keys: dict[str, Any], change: Callable[[str], str]
-) -> Iterator[tuple[Bird, dict[int, Speaker]]]:
-    """An edge's BIRD with its rendered configuration (``change`` may edit bird.conf), and the
-    upstream's sessions with it, up."""
-    plan = plan_of(keys)
-    facts = placeholder_facts(plan)
-    node, here = plan.node(NODE), facts[NODE]
-    spaces = [f"bench-{os.getpid()}-{end}" for end in ("node", "isp")]
-    try:
-        for space in spaces:
-            _ip("netns", "add", space)
-            _ip("-n", space, "link", "set", "lo", "up")
-        far = ("type", "veth", "peer", "name", "isp0", "netns", spaces[1])
-        _ip("-n", spaces[0], "link", "add", here.uplink, *far)
-        ends = ((spaces[0], here.uplink), (spaces[1], "isp0"))
-        neighbors = [session.neighbor for session in node.upstreams]
-        own = (
-            [f"{here.ipv4}/32", f"{here.ipv6}/128"],
-            [f"{address}/{address.max_prefixlen}" for address in neighbors],
-        )
-        for (space, device), mine, theirs in zip(ends, own, reversed(own), strict=True):
-            _ip("-n", space, "link", "set", device, "up")
-            for address in mine:
-                quiet = ["nodad"] if ":" in address else []
-                _ip("-n", space, "addr", "add", address, "dev", device, *quiet)
-            for address in theirs:
-                _ip("-n", space, "route", "add", address, "dev", device)
-        with tempfile.TemporaryDirectory() as folder:
-            machine = Debian(Path(folder))
-            process = _start(machine, plan, facts, spaces[0], change)
-            try:
-                bird = Bird(process.pid)
-                speakers: dict[int, Speaker] = {}
-                for session in node.upstreams:
-                    version = session.neighbor.version
-                    speaker = Speaker(
-                        session.peer_asn, node.router_id, password=PASSWORD, namespace=spaces[1]
-                    )
-                    main = here.ipv4 if version == 4 else here.ipv6
-                    speaker.establish(str(session.neighbor), str(main))
-                    speakers[version] = speaker
-                yield bird, speakers
-                for speaker in speakers.values():
-                    speaker.close()
-            finally:
-                process.kill()
-                process.wait()
-    finally:
-        for space in spaces:
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
-
-
-def _start(
-    machine: Debian,
-    plan: Plan,
-    facts: Mapping[str, Facts],
-    space: str,
-    change: Callable[[str], str],
-) -> subprocess.Popen[str]:
-    files = [
-        File(each.path, change(each.content), each.mode)
-        if each.path == "/etc/bird/bird.conf"
-        else each
-        for each in node_files(plan, facts)[NODE].files
-    ]
-    machine.put(files)
-    machine.put(node_secrets(plan, NODE, {"vultr": PASSWORD}))
-    out = next(f for f in files if f.path.endswith("out-of-service.conf"))
-    machine.put([File("/run/anycast-mesh/bird/announce.conf", out.content)])
-    (machine.folder / "upper/run/bird").mkdir(parents=True)
-    return machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=space)
-
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True)
