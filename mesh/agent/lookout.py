@@ -91,9 +91,11 @@ class Lookout:
         return [route for each in asked for route in parsed(self._bird.ask(each))]
 
     def _judge(self, told: dict[Charge, Alarm], around: dict[str, Way], now: float) -> None:
+        # What a way costs is the plan's to say, and no mate can make its own the nearer one: whose
+        # address it is, does not tell us of it itself. Who is on the way may be honest.
         odd = {
-            (way.nodes[0], "detour"): Alarm(
-                way.nodes[0], "detour", f"{prefix} by {' '.join(way.nodes)}"[:200]
+            (way.nodes[-1], "detour"): Alarm(
+                way.nodes[-1], "detour", f"{prefix} by {' '.join(way.nodes)}"[:200]
             )
             for prefix, way in around.items()
             if way.odd

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mesh.publish.alarms import Warned, warnings
+from mesh.publish.blackhole import Blackholes
 from mesh.publish.desk import Desk
 from mesh.publish.drain import Drainage
 from mesh.publish.namespace import inside
@@ -73,10 +74,11 @@ def look(
         try:
             highest = desk.highest()
             identities = {node: member.identity for node, member in fleet.members.items()}
-            order = None
+            order, blackhole = None, None
             if highest is not None:
-                network = highest[1].network
-                order = Drainage(desk, operator_key, network, identities, fleet.drain).order()
+                of = (desk, operator_key, highest[1].network, identities)
+                order = Drainage(*of, fleet.drain).order()
+                blackhole = Blackholes(*of, fleet.blackhole).order()
             reports = {report.node: report for report in _by_age(desk.reports(identities))}
         finally:
             desk.close()
@@ -103,6 +105,7 @@ def look(
                 {node: report for node, report in reports.items() if is_recent(report, now)},
                 held,
                 now,
+                0 if blackhole is None else blackhole.number,
             ),
         )
 

@@ -186,7 +186,7 @@ class Alarm:
     Refused, and nothing that an honest mate says: ``prefix`` (nobody of the mesh owns it),
     ``owner`` (of one who does not own it), ``link`` (by a link that the plan does not have),
     ``service`` (at a node that may not serve it), ``flood`` (more than the plan has). Taken, and
-    odd: ``detour`` (around a tunnel of ours that is up).
+    odd: ``detour`` (its own address, which it does not tell us itself although our session is up).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER

@@ -298,13 +298,30 @@ def test_a_mate_that_vouches_for_a_cut_tunnel_attracts_packets_and_is_told_of(fu
         full.bend(EWR, "/etc/bird/bird.conf", "filter underlay_out4 {", forged + lie)
         full.watched(lambda: full.way(LAX, ORD) == (EWR, ORD), 10, "it attracts what it may")
         (warned,) = warnings(reports(full), 1, 0)
-        assert (warned.by, warned.mate, warned.kind) == (LAX, EWR, "vouched")
+        assert (warned.by, warned.mate, warned.kind) == ((LAX,), EWR, "vouched")
     finally:
         full.heal(LAX, ORD)
         full.heal(EWR, ORD)
         full.write(EWR, full.plan)
     full.watched(lambda: full.way(LAX, ORD) == (ORD,), 20, "where our tunnel is up it is nearer")
     full.bird(EWR).configure()
+
+
+def test_who_does_not_tell_his_own_address_is_accused_and_not_who_hands_it_on(full: Mesh) -> None:
+    """Chicago keeps its session with Los Angeles, and is silent on it: others hand on honestly."""
+    full.watched(lambda: full.way(LAX, ORD) == (ORD,) and full.odd() == [], 20, "all is well")
+    silent = "protocol bgp u_lax_vultr_1 from underlay {"
+    full.bend(ORD, "/etc/bird/bird.conf", silent, f"{silent}\n\tipv4 {{ export none; }};")
+    try:
+        full.watched(lambda: full.way(LAX, ORD) == (EWR, ORD), 10, "around it")
+        (warned,) = warnings(reports(full), 1, 0)
+        assert (warned.by, warned.mate, warned.kind) == ((LAX,), ORD, "detour")
+        assert f"{ORD} does not tell {LAX} its own address" in warned.text
+        assert f"{ORD} or {LAX} is broken" in warned.text
+    finally:
+        full.write(ORD, full.plan)
+        full.bird(ORD).configure()
+    full.watched(lambda: full.way(LAX, ORD) == (ORD,) and full.odd() == [], 20, "direct again")
 
 
 def test_the_nearest_instance_of_a_service_is_the_one_whose_node_is_nearest(full: Mesh) -> None:
