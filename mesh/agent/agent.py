@@ -51,6 +51,8 @@ HEALTH_EVERY = (0.4, 2.0)
 """Seconds between two looks at the sessions for the report: while one is down, and else."""
 HEARTBEAT = 30.0
 """Seconds after which a report is sent although nothing has changed."""
+COMPLAINTS = 60.0
+"""Seconds until it is said again that a registry offers what is refused."""
 
 
 class Agent:
@@ -78,6 +80,7 @@ class Agent:
         self._outcome: tuple[Known, str, str] | None = None
         self._health_news = threading.Event()
         self._obeyed = 0
+        self._refused: dict[tuple[str, str], float] = {}
         self._threads: tuple[threading.Thread, ...] = ()
         self._signer = Signer("node", seed.node, self._keys.identity)
 
@@ -138,7 +141,7 @@ class Agent:
         try:
             known = verified(self._seed.operator, envelope)
         except Rejected as error:
-            log.warning("manifest-refused", url=url, reason=error)
+            self._refuse("manifest", url, error)
             return None
         with self._lock:
             try:
@@ -148,7 +151,7 @@ class Agent:
                     self._obey_orders()
                     self._news.set()
             except Rejected as error:
-                log.warning("manifest-refused", url=url, reason=error)
+                self._refuse("manifest", url, error)
         return known.number
 
     def _offer_order(self, kind: Kind[Any], envelope: Signed, url: str) -> int | None:
@@ -156,7 +159,7 @@ class Agent:
         try:
             ordered = verified_order(self._seed.operator, kind, envelope)
         except Rejected as error:
-            log.warning(f"{kind.key}-order-refused", url=url, reason=error)
+            self._refuse(f"{kind.key}-order", url, error)
             return None
         with self._lock:
             try:
@@ -164,9 +167,16 @@ class Agent:
                     log.info(f"{kind.key}-order", number=ordered.number, url=url)
                     self._obey_orders()
             except Rejected as error:
-                log.warning(f"{kind.key}-order-refused", url=url, reason=error)
+                self._refuse(f"{kind.key}-order", url, error)
         self._health_changed()
         return ordered.number
+
+    def _refuse(self, what: str, url: str, reason: Rejected) -> None:
+        """Says so, once in a while: a registry may offer the same for ever."""
+        now = time.monotonic()
+        if now - self._refused.get((what, url), -COMPLAINTS) >= COMPLAINTS:
+            self._refused[what, url] = now
+            log.warning(f"{what}-refused", url=url, reason=reason)
 
     def _obey_orders(self) -> None:
         drain = self._state.obeyed_order(DRAIN)

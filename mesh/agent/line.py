@@ -36,6 +36,8 @@ REJOIN = 10.0
 """Seconds until a request to join is repeated, for a registry that has lost it."""
 PATIENCE = (0.15, 5.0)
 """Seconds between tries, first and last."""
+COMPLAINTS = 10.0
+"""Seconds until it is said again that a registry is no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Line:
         self._news = threading.Condition()
         self._sent: tuple[JoinRequest, float] | None = None
         self._connected = time.monotonic()
+        self._early: tuple[int, ...] | None = None
+        self._complained = -COMPLAINTS
 
     def start(self) -> None:
         """Starts both threads."""
@@ -77,23 +81,27 @@ class Line:
     # --- listening ---------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        client = Client(self.url)
+        client = Client(self.url, self._signer)
         pause = Pause()
         fresh = True
         while not self._stop.is_set():
             try:
-                self._round(client, fresh)
+                if self._round(client, fresh):
+                    pause.reset()
                 fresh = False
-                pause.reset()
             except Unreachable as error:
-                if pause.first:
+                now = time.monotonic()
+                if pause.first and now - self._complained >= COMPLAINTS:
+                    self._complained = now
                     log.warning("registry", url=self.url, reason=error)
                 fresh = True
                 self._stop.wait(pause.next())
 
-    def _round(self, client: Client, fresh: bool) -> None:
+    def _round(self, client: Client, fresh: bool) -> bool:
         """Joins where the registry does not have our request; then waits for a generation or an
-        order above those we hold."""
+        order above those we hold. False where it was answered before its time without either: an
+        order may be there now, and where there is none, the next round finds that out."""
+        early, self._early = self._early, None
         member = self._ears.is_member()
         self._join(client, fresh, member)
         held = self._ears.held()
@@ -101,9 +109,15 @@ class Line:
         if fresh and held is not None and self._number(client) < number:
             # It has lost its memory: what the operator signed is handed on.
             client.ask("PUT", paths.MANIFEST, dump(held.envelope))
-        orders = "".join(f"&{k.key}={self._take_order(client, k, fresh)}" for k in KINDS)
+        # Who is no member yet is not told of all; to be woken by it would be for nothing.
+        kinds = [kind for kind in KINDS if member or not kind.members_only]
+        orders = "".join(f"&{k.key}={self._take_order(client, k, fresh)}" for k in kinds)
+        if early == self._orders() and not fresh:
+            # At its pace we would ask hundreds of times a second.
+            raise Unreachable(f"{self.url}: answers at once, without news")
         settled = time.monotonic() - self._connected > SETTLING
         wait = MEMBER_WAIT if member and self._sent is not None and settled else JOINING_WAIT
+        began, known = time.monotonic(), self._orders()
         answer = client.ask(
             "GET",
             f"{paths.MANIFEST}?after={number}&wait={wait:g}{orders}",
@@ -112,10 +126,17 @@ class Line:
         )
         self._ears.certificate(self.url, client.tls_sha256)
         if answer.status == 200:
-            if self._offer(answer, self._ears.offer) is None:
+            offered = self._offer(answer, self._ears.offer)
+            if offered is None:
                 raise Unreachable(f"{self.url}: hands out what our operator did not sign")
+            held = self._ears.held()
+            if offered <= number or held is None or held.number < offered:
+                raise Unreachable(f"{self.url}: hands out a generation that is not news to us")
         elif answer.status != 204:
             raise Unreachable(f"{self.url}: {answer.why()}")
+        elif time.monotonic() - began < wait / 2:
+            self._early = known
+        return self._early is None
 
     def _number(self, client: Client) -> int:
         answer = client.ask("GET", paths.MANIFEST, limit=paths.MAX_MANIFEST)
@@ -127,12 +148,15 @@ class Line:
         none, and that keeps us from nothing."""
         number = self._ordered(kind)
         after, place = 0 if fresh else number, paths.order(kind.key)
-        answer = client.ask("GET", f"{place}?after={after}", limit=paths.MAX_SMALL)
+        target, signed = f"{place}?after={after}", kind.members_only
+        answer = client.ask("GET", target, signed=signed, limit=paths.MAX_SMALL)
         theirs = 0
         if answer.status == 200:
             offered = self._offer(answer, partial(self._ears.offer_order, kind))
             if offered is None:
                 raise Unreachable(f"{self.url}: hands out what our operator did not sign")
+            if offered <= after:
+                raise Unreachable(f"{self.url}: hands out an old {kind.name}, {offered}")
             theirs = offered
         if fresh and theirs < number and (held := self._ears.ordered(kind)) is not None:
             client.ask("PUT", place, dump(held.envelope))
@@ -140,6 +164,9 @@ class Line:
             # One of another network of its operator's. Asked at once again, it would be news again.
             raise Unreachable(f"{self.url}: hands out a {kind.name} that is not ours")
         return self._ordered(kind)
+
+    def _orders(self) -> tuple[int, ...]:
+        return tuple(self._ordered(kind) for kind in KINDS)
 
     def _ordered(self, kind: Kind[Any]) -> int:
         held = self._ears.ordered(kind)

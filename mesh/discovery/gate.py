@@ -51,7 +51,8 @@ DOORS = (
     _door("PUT", paths.MANIFEST, "anyone", paths.MAX_MANIFEST),
     _door("GET", paths.DRAIN, "anyone"),
     _door("PUT", paths.DRAIN, "anyone", paths.MAX_SMALL),
-    _door("GET", paths.BLACKHOLE, "anyone"),
+    # Its reasons are free text, and who is attacked is nobody else's business.
+    _door("GET", paths.BLACKHOLE, "member"),
     _door("PUT", paths.BLACKHOLE, "anyone", paths.MAX_SMALL),
     _door("GET", f"{paths.BUNDLE}/{_HASH}", "anyone"),
     _door("HEAD", f"{paths.BUNDLE}/{_HASH}", "anyone"),

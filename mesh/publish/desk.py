@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -112,9 +112,13 @@ class Desk:
     def order(self, kind: Kind[OrderT], network: str) -> OrderT | None:
         """The order of a kind and that network with the highest number that any registry holds,
         validly signed by us."""
-        asked = self._ask("GET", paths.order(kind.key), signed=False)
-        found = [order for _, answer in asked if (order := self._order(kind, answer, network))]
-        return max(found, key=lambda order: order.number, default=None)
+        return highest(self.orders(kind, network).values())
+
+    def orders(self, kind: Kind[OrderT], network: str) -> dict[str, OrderT | None]:
+        """The order of a kind and that network that each registry that answers holds, validly
+        signed by us; None where it shows none."""
+        asked = self._ask("GET", paths.order(kind.key), signed=kind.members_only)
+        return {node: self._order(kind, answer, network) for node, answer in asked}
 
     def put_order(self, kind: Kind[OrderT], order: OrderT, operator_key: str) -> bool:
         """Signs an order, and brings it to every registry that can be reached. False where
@@ -132,7 +136,8 @@ class Desk:
                 answer = client.ask("PUT", place, body, timeout=WORK_SECONDS)
                 shown = None
                 if answer.status == 409:
-                    held = client.ask("GET", place, timeout=WORK_SECONDS)
+                    signed = kind.members_only
+                    held = client.ask("GET", place, signed=signed, timeout=WORK_SECONDS)
                     shown = self._order(kind, held, order.network)
             except Unreachable as error:
                 self.reasons[node] = str(error)
@@ -256,6 +261,12 @@ def _shown(report: Report) -> Report:
             tls_mismatches=tuple(map(one_line, health.tls_mismatches)),
         ),
     )
+
+
+def highest(orders: Iterable[OrderT | None]) -> OrderT | None:
+    """The one of the highest number; None where there is none."""
+    found = [order for order in orders if order is not None]
+    return max(found, key=lambda order: order.number, default=None)
 
 
 class Clock:

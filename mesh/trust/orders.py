@@ -32,12 +32,13 @@ T = TypeVar("T", bound=Order)
 @dataclass(frozen=True)
 class Kind(Generic[T]):
     """One kind of order. ``key`` is its name in the API's paths and in the nodes' files, ``name``
-    its name in what people read."""
+    its name in what people read. ``members_only`` where nobody else may read it at a registry."""
 
     key: str
     name: str
     purpose: Purpose
     document: type[T]
+    members_only: bool = False
 
     def obeyed(self, health: Health) -> int:
         """The number of the order of this kind that a node has obeyed last, by its own word."""
@@ -54,5 +55,7 @@ class Kind(Generic[T]):
 
 
 DRAIN = Kind("drain", "drain order", Purpose.DRAIN, DrainOrder)
-BLACKHOLE = Kind("blackhole", "blackhole order", Purpose.BLACKHOLE, BlackholeOrder)
+BLACKHOLE = Kind(
+    "blackhole", "blackhole order", Purpose.BLACKHOLE, BlackholeOrder, members_only=True
+)
 KINDS: tuple[Kind[Any], ...] = (DRAIN, BLACKHOLE)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +16,44 @@ import pytest
 from mesh.agent.host import Host
 from mesh.agent.line import Ears, Line
 from mesh.agent.state import Rejected, State, verified, verified_order
+from mesh.discovery import paths
 from mesh.discovery.client import Unreachable
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder
-from mesh.trust.encoding import dump
+from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN, Kind
 from mesh.trust.signing import Purpose, Signed
-from tests.discovery.live import Fleet, live
+from tests.agent.boxes import until
+from tests.discovery.live import Fleet, certify, live
 
 FLEET = Fleet()
 OPERATOR = keys.signing_public(FLEET.key)
 NODE = "lax-vultr-1"
 
 
-def listening(url: str, state: State) -> Line:
+def listening(url: str, state: State, stop: threading.Event | None = None) -> Line:
     def offered(_: Kind[Any], envelope: Signed, __: str) -> int:
         ordered = verified_order(OPERATOR, DRAIN, envelope)
         with contextlib.suppress(Rejected):
             state.accept_order(ordered)
         return ordered.number
 
+    def manifest(envelope: Signed, _: str) -> int:
+        known = verified(OPERATOR, envelope)
+        with contextlib.suppress(Rejected):
+            state.accept(known)
+        return known.number
+
     ears = Ears(
         held=lambda: state.highest,
         ordered=state.order,
         is_member=lambda: True,
         request=lambda: None,
-        offer=lambda *_: None,
+        offer=manifest,
         offer_order=offered,
         certificate=lambda *_: None,
     )
-    return Line(url, FLEET.node(NODE), ears, threading.Event())
+    return Line(url, FLEET.node(NODE), ears, stop or threading.Event())
 
 
 @pytest.mark.parametrize("network", ["as27218-prod", "as27218-lab"])
@@ -63,3 +75,102 @@ def test_only_an_order_of_our_network_counts_in_what_is_waited_for(
             with pytest.raises(Unreachable, match="not ours"):
                 line._take_order(client, DRAIN, fresh=True)
             assert state.order(DRAIN) is None
+
+
+@contextlib.contextmanager
+def lying(folder: Path, answers: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
+    """A registry that answers at once, and always the same: a document where it has one, else that
+    nothing is new. Its URL, and what it is asked."""
+    asked: list[str] = []
+
+    class Liar(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = answers.get(self.path.partition("?")[0])
+            self.send_response(204 if body is None else 200)
+            if body is not None:
+                self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def do_PUT(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    certify(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"https://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def drain(number: int) -> bytes:
+    return dump(DRAIN.signed(FLEET.key, DrainOrder("as27218-prod", number, (NODE,))))
+
+
+def obeyed(state: State, number: int) -> bool:
+    held = state.order(DRAIN)
+    return held is not None and held.number == number
+
+
+LIES: dict[str, dict[str, bytes]] = {
+    "nothing new, at once": {},
+    "an old order": {paths.DRAIN: drain(3)},
+    "an old generation": {paths.MANIFEST: dump(FLEET.generation(1).generation.manifest)},
+    "both": {
+        paths.DRAIN: drain(3),
+        paths.MANIFEST: dump(FLEET.generation(1).generation.manifest),
+    },
+    "an order that we hold": {paths.DRAIN: drain(7)},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_registry_that_answers_at_once_without_news_is_asked_less_and_less(
+    tmp_path: Path, lie: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However it is done: what the operator has signed once stays validly signed for ever."""
+    state = State(Host(tmp_path / "node"), OPERATOR)
+    state.accept(verified(OPERATOR, FLEET.generation(2).generation.manifest))
+    state.accept_order(verified_order(OPERATOR, DRAIN, parse(Signed, drain(7))))
+    stop = threading.Event()
+    with lying(tmp_path / "liar", LIES[lie]) as (url, asked):
+        line = listening(url, state, stop)
+        threading.Thread(target=line._listen, daemon=True).start()
+        try:
+            until(lambda: len(asked) >= 10, 20, "it is asked again")
+            stop.wait(2)  # by then a line without pauses has asked hundreds of times
+            assert len(asked) <= 60
+        finally:
+            stop.set()
+    assert len(caplog.records) <= 2
+    held = state.order(DRAIN)
+    assert held is not None and held.number == 7
+
+
+def test_who_is_answered_early_because_of_an_order_takes_it_at_once(tmp_path: Path) -> None:
+    state = State(Host(tmp_path / "node"), OPERATOR)
+    state.accept(verified(OPERATOR, FLEET.generation(1).generation.manifest))
+    stop = threading.Event()
+    with live(tmp_path / "registry", OPERATOR) as registry, registry.client() as client:
+        line = listening(registry.url, state, stop)
+        threading.Thread(target=line._listen, daemon=True).start()
+        try:
+            for number in range(1, 9):
+                assert client.ask("PUT", paths.DRAIN, drain(number)).ok
+                until(partial(obeyed, state, number), 1, "it is taken")
+        finally:
+            stop.set()

@@ -17,6 +17,7 @@ from mesh.trust.documents import Blackhole, BlackholeOrder, DrainOrder
 from mesh.trust.encoding import Malformed, dump, parse
 from mesh.trust.keys import signing_public
 from mesh.trust.orders import BLACKHOLE, DRAIN
+from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose, Signed
 from tests.discovery.live import Fleet, Live, live
 
@@ -36,7 +37,7 @@ def put(client: Client, envelope: Signed) -> int:
 
 
 def held(client: Client, after: int = 0) -> BlackholeOrder | None:
-    answer = client.ask("GET", f"{PATH}?after={after}")
+    answer = client.ask("GET", f"{PATH}?after={after}", signed=True)
     if answer.status == 204:
         return None
     assert answer.status == 200
@@ -46,7 +47,7 @@ def held(client: Client, after: int = 0) -> BlackholeOrder | None:
 def test_the_highest_order_counts_and_drain_orders_are_counted_apart(
     registry: Live, fleet: Fleet
 ) -> None:
-    with registry.client() as client:
+    with registry.client(fleet.operator) as client:
         assert held(client) is None
         assert put(client, order(fleet, 3, entry())) == 201
         assert put(client, order(fleet, 3, entry())) == 204
@@ -55,6 +56,20 @@ def test_the_highest_order_counts_and_drain_orders_are_counted_apart(
         assert client.ask("PUT", "/api/v1/drain", dump(drain)).status == 201
         assert held(client) == BlackholeOrder(NETWORK, 3, (entry(),))
         assert held(client, after=3) is None
+
+
+def test_why_and_what_is_discarded_is_read_by_members_and_the_operator_only(
+    registry: Live, fleet: Fleet
+) -> None:
+    with registry.client() as anybody:
+        assert put(anybody, order(fleet, 3, entry())) == 201
+        assert anybody.ask("GET", PATH).status == 401
+        assert b"flood" not in anybody.ask("GET", f"{PATH}?after=0").body
+    for signer in (fleet.operator, fleet.node("ord-vultr-1")):
+        with registry.client(signer) as client:
+            assert held(client) == BlackholeOrder(NETWORK, 3, (entry(),))
+    with registry.client(fleet.candidate("ord-vultr-1")) as client:
+        assert client.ask("GET", PATH, signed=True).status == 401
 
 
 def refused(fleet: Fleet) -> dict[str, Signed]:
@@ -79,7 +94,7 @@ def refused(fleet: Fleet) -> dict[str, Signed]:
 def test_what_is_not_the_operators_highest_changes_nothing(
     registry: Live, fleet: Fleet, case: str
 ) -> None:
-    with registry.client() as client:
+    with registry.client(fleet.operator) as client:
         assert put(client, order(fleet, 5, entry())) == 201
         assert put(client, refused(fleet)[case]) in (400, 403, 409)
         assert held(client) == BlackholeOrder(NETWORK, 5, (entry(),))
@@ -112,9 +127,11 @@ def test_who_waits_for_a_generation_hears_of_a_blackhole_order_at_once(
 def test_an_order_survives_a_restart_and_is_verified_again(tmp_path: Path, fleet: Fleet) -> None:
     with live(tmp_path, signing_public(fleet.key)) as one, one.client() as client:
         assert put(client, order(fleet, 7, entry())) == 201
-    with live(tmp_path, signing_public(fleet.key)) as again, again.client() as client:
+    with live(tmp_path, signing_public(fleet.key)) as again, again.client(fleet.operator) as client:
         assert held(client) == BlackholeOrder(NETWORK, 7, (entry(),))
-    with live(tmp_path, keys.new_operator_key()[1]) as other, other.client() as client:
+    key, public = keys.new_operator_key()
+    stranger = Signer("operator", "", key)
+    with live(tmp_path, public) as other, other.client(stranger) as client:
         assert held(client) is None
 
 
