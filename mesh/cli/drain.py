@@ -134,7 +134,7 @@ def drains(office: Office) -> Drains:
     """Draining at this desk."""
     known = office.own.fleet.drain
     drainage = Drainage(
-        office.desk, office.own.operator_key, office.network, office.identities, known
+        office.desk, office.own.operator_key, office.network, office.identities, known, office.say
     )
     return Drains(office, drainage, office.edges())
 

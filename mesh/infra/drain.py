@@ -91,7 +91,7 @@ def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
             say(f"{resource}: {why}")
             return ""
         identities = {one: entry.identity for one, entry in manifest.nodes.items()}
-        drainage = Drainage(desk, way.operator_key, manifest.network, identities)
+        drainage = Drainage(desk, way.operator_key, manifest.network, identities, warn=say)
         say(f"{node}: draining before its server goes")
         if drainage.wait([node], DRAIN_SECONDS):
             return (

@@ -259,6 +259,7 @@ def _shown(report: Report) -> Report:
             services={one_line(name): up for name, up in health.services.items()},
             sessions={one_line(k): one_line(v) for k, v in health.sessions.items()},
             tls_mismatches=tuple(map(one_line, health.tls_mismatches)),
+            refused={one_line(reason): count for reason, count in health.refused.items()},
         ),
     )
 

@@ -32,8 +32,9 @@ class Drainage:
         network: str,
         identities: Mapping[str, str],
         known: DrainOrder | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._standing = Standing(desk, DRAIN, operator_key, network, identities, known)
+        self._standing = Standing(desk, DRAIN, operator_key, network, identities, known, warn)
 
     def order(self) -> DrainOrder | None:
         """The order that counts; None where there is none."""

@@ -197,6 +197,7 @@ class _Publication:
             network_name(self._order.plan),
             {node: member.identity for node, member in known.items()},
             None if fleet is None else fleet.drain,
+            self._say,
         )
 
     def _blackholed(

@@ -17,7 +17,7 @@ from mesh.cli.main import app
 from mesh.cli.status import NoState
 from mesh.infra.dynamic.documents import write_plan
 from mesh.publish import Fleet as State
-from mesh.publish import dump_fleet
+from mesh.publish import dump_fleet, standing
 from mesh.trust import keys
 from mesh.trust.documents import Health
 from mesh.trust.encoding import dump
@@ -107,14 +107,31 @@ def test_who_speaks_of_a_time_to_come_is_not_counted_on(registry: Live) -> None:
 @pytest.mark.parametrize("verb", ["drain", "undrain"])
 def test_a_registry_that_shows_an_old_order_is_said(registry: Live, verb: str) -> None:
     """Built on, it would bring back whom it does not name."""
-    health = Health(True, {}, {}, drain=3)
-    said = FLEET.report(ORD, FLEET.generation(5), time.time_ns() // 1000, health=health)
-    with registry.client(FLEET.node(ORD)) as client:
-        assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
+    obeying(registry, 3, EWR, ORD)
     done = mesh(verb, MIA)
     assert done.exit_code == 2
-    assert f"the highest is 0, but {ORD} has obeyed 3" in done.output
+    assert f"the highest is 0, but {EWR} has obeyed 3, {ORD} has obeyed 3" in done.output
     assert ordered(registry) == (0, ())
+
+
+def obeying(registry: Live, number: int, *nodes: str) -> None:
+    """These nodes' word that they have obeyed that order."""
+    health = Health(True, {}, {}, drain=number)
+    for node in nodes:
+        said = FLEET.report(node, FLEET.generation(5), time.time_ns() // 1000, health=health)
+        with registry.client(FLEET.node(node)) as client:
+            assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
+
+
+def test_a_stolen_node_is_drained_whatever_number_it_invents(
+    registry: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "PATIENCE", 0.5)
+    obeying(registry, 2**53 - 1, MIA)
+    done = mesh("drain", MIA, "--force", "--wait", "0")
+    assert done.exit_code == 0, done.output
+    assert f"warning: {MIA} says that it has obeyed drain order {2**53 - 1}" in done.stdout
+    assert ordered(registry) == (1, (MIA,))
 
 
 def test_a_service_that_goes_with_its_node_is_said(registry: Live) -> None:

@@ -106,12 +106,13 @@ def test_there_is_an_end_to_how_many_are_discarded(blackholes: Blackholes, regis
     assert held(registry)[0] == MAX_BLACKHOLES + 1
 
 
-def test_an_order_below_what_a_node_has_obeyed_is_not_built_on(
+def test_an_order_below_what_nodes_have_obeyed_is_not_built_on(
     blackholes: Blackholes, registry: Live
 ) -> None:
-    said = FLEET.report(MIA, FLEET.generation(5), health=Health(True, {}, {}, blackhole=7))
-    with registry.client(FLEET.node(MIA)) as client:
-        assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
+    for node in (MIA, ORD):
+        said = FLEET.report(node, FLEET.generation(5), health=Health(True, {}, {}, blackhole=7))
+        with registry.client(FLEET.node(node)) as client:
+            assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
     with pytest.raises(Unreachable, match=rf"old blackhole order: .* is 0, but {MIA} has obeyed 7"):
         blackholes.add(entry(ONE))
     assert held(registry) == (0, ())

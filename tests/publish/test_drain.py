@@ -16,7 +16,7 @@ import pytest
 from mesh.discovery import paths
 from mesh.discovery.client import Answer, Unreachable
 from mesh.publish import Fleet as State
-from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish
+from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, standing
 from mesh.publish.desk import Desk
 from mesh.publish.drain import Drainage
 from mesh.publish.generation import network_name
@@ -180,13 +180,15 @@ def test_the_operators_memory_stands_above_what_a_registry_shows(registry: Live)
 
 
 @pytest.mark.parametrize("shown", [0, 1])
-def test_an_order_below_what_a_node_has_obeyed_is_not_built_on(
+def test_an_order_below_what_two_nodes_have_obeyed_is_not_built_on(
     drainage: Drainage, registry: Live, shown: int
 ) -> None:
     if shown:
         drainage.change(drain=[EWR])
     obeying(registry, MIA, 7)
-    old = rf"old drain order: the highest is {shown}, but {MIA} has obeyed 7; bring back"
+    obeying(registry, ORD, 7)
+    both = f"{MIA} has obeyed 7, {ORD} has obeyed 7"
+    old = rf"old drain order: the highest is {shown}, but {both}; bring back"
     for change in ({"drain": [LAX]}, {"undrain": [EWR]}):
         with pytest.raises(Unreachable, match=old):
             drainage.change(**change)
@@ -194,11 +196,95 @@ def test_an_order_below_what_a_node_has_obeyed_is_not_built_on(
     assert (0 if order is None else order.number) == shown
 
 
+HIGHEST = 2**53 - 1
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "PATIENCE", 0.5)
+
+
+@pytest.mark.parametrize("shown", [0, 1])
+@pytest.mark.usefixtures("impatient")
+def test_one_node_vetoes_no_order_by_a_number_that_it_has_invented(
+    registry: Live, shown: int
+) -> None:
+    """Not even the one that drains it."""
+    desk, lines = Desk(FLEET.key, {LAX: registry.url}), list[str]()
+    drainage = Drainage(desk, FLEET.key, NETWORK, IDENTITIES, warn=lines.append)
+    if shown:
+        drainage.change(drain=[EWR])
+    obeying(registry, MIA, HIGHEST)
+    order = drainage.change(drain=[MIA])
+    assert order == held(registry) == DrainOrder(NETWORK, shown + 1, (EWR, MIA)[1 - shown :])
+    (line,) = lines
+    assert line.startswith(f"warning: {MIA} says that it has obeyed drain order {HIGHEST}")
+    assert f"mesh replace {MIA}" in line
+    # It is not waited for again, and not spoken of.
+    began = time.monotonic()
+    assert drainage.change(undrain=[MIA, EWR]) == held(registry)
+    assert time.monotonic() - began < 0.5 and lines == [line]
+    # A second one that says so changes it all.
+    obeying(registry, ORD, shown + 3)
+    with pytest.raises(Unreachable, match="old drain order"):
+        drainage.change(drain=[LAX])
+    desk.close()
+
+
+def test_an_honest_node_brings_its_order_to_a_registry_that_has_lost_it(
+    drainage: Drainage, registry: Live
+) -> None:
+    """Its report may be there first: it is waited for, and what it had obeyed is built on."""
+    obeying(registry, MIA, 7)
+
+    def bring() -> None:
+        time.sleep(0.5)
+        with registry.client() as client:
+            assert client.ask("PUT", "/api/v1/drain", dump(signed(7, MIA, ORD))).ok
+
+    thread = threading.Thread(target=bring)
+    thread.start()
+    assert drainage.change(drain=[LAX]) == DrainOrder(NETWORK, 8, (LAX, MIA, ORD))
+    thread.join(10)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_where_registries_differ_one_nodes_word_stops_all(registry: Live) -> None:
+    """One of them has lost something, or hides it."""
+    desk = Desk(FLEET.key, {LAX: registry.url})
+    drainage = Drainage(desk, FLEET.key, NETWORK, IDENTITIES)
+    drainage.change(drain=[EWR])
+    obeying(registry, MIA, 7)
+    other: Any = Refuser(None)
+    desk._clients = {ORD: other} | desk._clients
+    with pytest.raises(Unreachable, match=f"old drain order: the highest is 1, but {MIA} has"):
+        drainage.change(drain=[LAX])
+    # The registry on the very node that says so is no second witness.
+    desk._clients = {MIA: other, LAX: desk._clients[LAX]}
+    assert drainage.change(drain=[LAX]) == DrainOrder(NETWORK, 2, (EWR, LAX))
+    desk.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_the_operator_remembers_above_all_registries_is_not_passed_over(
+    registry: Live,
+) -> None:
+    """They have lost it: a node above even that may know better."""
+    desk = Desk(FLEET.key, {LAX: registry.url})
+    known = DrainOrder(NETWORK, 5, (ORD,))
+    drainage = Drainage(desk, FLEET.key, NETWORK, IDENTITIES, known)
+    obeying(registry, MIA, 7)
+    with pytest.raises(Unreachable, match=f"old drain order: the highest is 5, but {MIA} has"):
+        drainage.change(drain=[LAX])
+    desk.close()
+
+
 def test_an_old_order_ends_no_publication(registry: Live) -> None:
-    """Whoever lies, registry or node: what is made anew stays drained, and that is said."""
+    """Whoever lies, registry or nodes: what is made anew stays drained, and that is said."""
     with registry.client() as client:
         assert client.ask("PUT", "/api/v1/drain", dump(signed(1, MIA))).ok
     obeying(registry, LAX, 7)
+    obeying(registry, EWR, 7)
     before = FLEET.members()
     before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
     registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
