@@ -99,6 +99,7 @@ PREFIXES: list[tuple[int, str, str, Refused | None]] = [
     (3, "all unicast of IPv6", "2000::/3", SHORT),
     (4, "shorter than a /8", "8.0.0.0/6", SHORT),
     (4, "a /7", "8.0.0.0/7", SHORT),
+    (11, "of the IETF's own (RFC 6890)", "192.0.0.0/24", Refused("BOGON_PREFIX")),
     (36, "a /24", "1.1.1.0/24", TAKEN),
     (36, "a /23", "1.1.2.0/23", TAKEN),
     (37, "a /48", "2606:4700:4700::/48", TAKEN),
