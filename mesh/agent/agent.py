@@ -66,7 +66,12 @@ class Agent:
         self._bird = Bird(host.path(places.BIRD_SOCKET))
         self._presence = Presence(host, self._bird, self._health_changed)
         self._blackholes = Blackholes(host, self._bird, self._health_changed)
-        self._lookout = Lookout(self._bird, self._health_changed)
+        self._lookout = Lookout(
+            self._bird,
+            self._health_changed,
+            lambda: self._state.obeyed_order(BLACKHOLE),
+            lambda: max((line.asked(BLACKHOLE) for line in self._open()), default=-math.inf),
+        )
         self._renewal = Renewal(host, manager, seed)
         self._applier = Applier(host, manager, self._bird, self._reachable)
         self.stop = threading.Event()
@@ -334,6 +339,9 @@ class Agent:
             self._lines[url] = line
             line.start()
 
+    def _open(self) -> list[Line]:
+        return list(self._lines.values())
+
     def _urls(self) -> list[str]:
         return list(self._lines)
 
@@ -412,6 +420,7 @@ class Agent:
             blackhole=self._blackholes.obeyed,
             alarms=self._lookout.alarms,
             ways=self._lookout.ways,
+            hearsay=self._lookout.hearsay,
         )
 
     def _drain(self) -> tuple[int, bool]:
@@ -439,5 +448,5 @@ class Agent:
             health=health,
         )
         signed = signing.signed_document(self._keys.identity, Purpose.REPORT, report)
-        for line in list(self._lines.values()):
+        for line in self._open():
             line.report(signed)

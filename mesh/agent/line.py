@@ -7,6 +7,7 @@ over any line is verified, and the highest valid number counts.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -64,6 +65,7 @@ class Line:
         self._news = threading.Condition()
         self._sent: tuple[JoinRequest, float] | None = None
         self._connected = time.monotonic()
+        self._asked: dict[str, float] = {}
         self._early: tuple[int, ...] | None = None
         self._complained = -COMPLAINTS
 
@@ -77,6 +79,11 @@ class Line:
         with self._news:
             self._report = report
             self._news.notify()
+
+    def asked(self, kind: Kind[Any]) -> float:
+        """When the registry was asked last for an order of that kind, and answered (monotonic
+        seconds); minus infinity where it never was."""
+        return self._asked.get(kind.key, -math.inf)
 
     # --- listening ---------------------------------------------------------------------------
 
@@ -146,7 +153,7 @@ class Line:
         """Takes the order of a kind where there is news, hands ours on where the registry has lost
         it; the number of the one that we hold then. A registry of an earlier version knows of
         none, and that keeps us from nothing."""
-        number = self._ordered(kind)
+        number, began = self._ordered(kind), time.monotonic()
         after, place = 0 if fresh else number, paths.order(kind.key)
         target, signed = f"{place}?after={after}", kind.members_only
         answer = client.ask("GET", target, signed=signed, limit=paths.MAX_SMALL)
@@ -163,6 +170,8 @@ class Line:
         if theirs > self._ordered(kind):
             # One of another network of its operator's. Asked at once again, it would be news again.
             raise Unreachable(f"{self.url}: hands out a {kind.name} that is not ours")
+        if answer.status in (200, 204):
+            self._asked[kind.key] = began
         return self._ordered(kind)
 
     def _orders(self) -> tuple[int, ...]:

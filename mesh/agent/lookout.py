@@ -2,21 +2,49 @@
 
 An alarm is raised when it stays: in the seconds of a failover, and while nodes take up a generation
 one after the other, honest mates say things that do not fit.
+
+An order to discard an address that a reflector tells of is one of the operator's, or invented. A
+node that reaches no registry cannot know, and obeys: for that it is told. It says what it discards
+on such a word; and who has told is accused only by a node that has asked a registry since, and has
+no signed order that names the address.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from ipaddress import ip_network
 
 from mesh.agent import log
 from mesh.agent.bird import Bird, BirdError
 from mesh.agent.config import Config
-from mesh.agent.paths import Charge, Map, Route, Steady, Way, floods, lies, parsed, ways
-from mesh.trust.documents import MAX_ALARMS, MAX_WAYS, Alarm
+from mesh.agent.paths import (
+    Charge,
+    Map,
+    Order,
+    Route,
+    Steady,
+    Way,
+    clients,
+    floods,
+    lies,
+    orders,
+    parsed,
+    ways,
+)
+from mesh.trust.documents import (
+    MAX_ALARMS,
+    MAX_HEARSAY,
+    MAX_WAYS,
+    Alarm,
+    Blackhole,
+    BlackholeOrder,
+    Hearsay,
+)
 
 LOOK = 5.0
 """Seconds between two looks."""
@@ -26,23 +54,41 @@ ALARM = 30.0
 """Seconds for which something has to stay until it is an alarm."""
 GAP = 60.0
 """Seconds for which a lie is not forgotten: whoever tells it on and off tells it all the same."""
+ENDED = 300.0
+"""Seconds for which an entry of an order may still be told after its end: a mate's clock is not
+ours."""
+_TOLD = "source = RTS_BGP && (65535, 666) ~ bgp_community"
 
 
 class Lookout:
-    """Watches one node's BIRD; ``changed`` is called when there is something new to report."""
+    """Watches one node's BIRD; ``changed`` is called when there is something new to report.
 
-    def __init__(self, bird: Bird, changed: Callable[[], None]) -> None:
+    ``ordered`` is the operator's order, verified here, and ``asked`` when a registry was asked last
+    for a later one (monotonic seconds)."""
+
+    def __init__(
+        self,
+        bird: Bird,
+        changed: Callable[[], None],
+        ordered: Callable[[], BlackholeOrder | None] = lambda: None,
+        asked: Callable[[], float] = lambda: -math.inf,
+    ) -> None:
         self._bird, self._changed = bird, changed
+        self._ordered, self._asked = ordered, asked
         self._lock = threading.Lock()
         self._map: Map | None = None
         self._begin()
         self._alarms: dict[Charge, Alarm] = {}
         self._taken: frozenset[tuple[str, ...]] = frozenset()
+        self._hearsay: frozenset[Order] = frozenset()
 
     def _begin(self) -> None:
-        self._lies = Steady(ALARM, GAP)
-        self._ways = Steady(WAY)
-        self._odd = Steady(ALARM)
+        self._lies: Steady[Charge] = Steady(ALARM, GAP)
+        self._ways: Steady[tuple[str, ...]] = Steady(WAY)
+        self._odd: Steady[Charge] = Steady(ALARM)
+        self._invented: Steady[Order] = Steady(ALARM, GAP)
+        self._inventing: Steady[str] = Steady(ALARM)
+        self._heard: Steady[Order] = Steady(WAY)
 
     def watch(self, config: Config) -> None:
         """Judges by this plan from now on; what was seen under another one counts no more."""
@@ -65,6 +111,14 @@ class Lookout:
         with self._lock:
             return tuple(sorted(self._taken)[:MAX_WAYS])
 
+    @property
+    def hearsay(self) -> tuple[Hearsay, ...]:
+        """What is discarded here on mates' word alone."""
+        with self._lock:
+            held = [(ip_network(prefix).network_address, mate) for mate, prefix in self._hearsay]
+        held.sort(key=lambda one: (one[0].version, int(one[0]), one[1]))
+        return tuple(Hearsay(address, mate) for address, mate in held[:MAX_HEARSAY])
+
     def run(self, stop: threading.Event) -> None:
         """Looks until ``stop`` is set."""
         while not stop.wait(LOOK):
@@ -78,19 +132,52 @@ class Lookout:
         if known is None:
             return
         refused, best = self._routes("filtered"), self._routes("primary")
+        taken = self._routes("", _TOLD)
         up = {name for name, state in self._bird.sessions().items() if state == "Established"}
-        told = lies(refused, known) | floods(self._bird.ask("show protocols all"), known)
+        shown = self._bird.ask("show protocols all")
+        ours = clients(shown)
+        told = lies(refused, known, ours) | floods(shown, known)
         around = ways(best, known, up)
+        invented = self._unsigned(orders((*taken, *refused), known, ours), ENDED)
+        heard = self._unsigned(orders(taken, known, ours), 0.0)
         with self._lock:
             if known is not self._map:
                 return
-            self._judge(told, around, now)
+            self._judge(told, around, self._inventors(invented, now), heard, now)
 
-    def _routes(self, which: str) -> list[Route]:
-        asked = (f"show route {which} table master{v} where source = RTS_BGP all" for v in (4, 6))
+    def _routes(self, which: str, where: str = "source = RTS_BGP") -> list[Route]:
+        asked = (f"show route {which} table master{v} where {where} all" for v in (4, 6))
         return [route for each in asked for route in parsed(self._bird.ask(each))]
 
-    def _judge(self, told: dict[Charge, Alarm], around: dict[str, Way], now: float) -> None:
+    def _unsigned(self, told: frozenset[Order], late: float) -> frozenset[Order]:
+        """Of these orders those that the operator's does not name, nor one that has ended in the
+        last ``late`` seconds."""
+        order = self._ordered()
+        entries: tuple[Blackhole, ...] = () if order is None else order.in_force(time.time() - late)
+        named = {f"{entry.address}/{entry.address.max_prefixlen}" for entry in entries}
+        return frozenset((mate, prefix) for mate, prefix in told if prefix not in named)
+
+    def _inventors(self, told: frozenset[Order], now: float) -> dict[Charge, Alarm]:
+        """Who tells of orders that the operator has not signed, as far as this node can know."""
+        asked = self._asked()
+        known = {o for o in self._invented.has(told, now) if self._invented.since(o) <= asked}
+        # And who tells of another one each time.
+        for mate in self._inventing.has({mate for mate, _ in told}, now):
+            if self._inventing.since(mate) <= asked:
+                known |= {order for order in told if order[0] == mate}
+        return {
+            (mate, "order"): Alarm(mate, "order", prefix)
+            for mate, prefix in sorted(known, reverse=True)
+        }
+
+    def _judge(
+        self,
+        told: dict[Charge, Alarm],
+        around: dict[str, Way],
+        invented: dict[Charge, Alarm],
+        heard: frozenset[Order],
+        now: float,
+    ) -> None:
         # What a way costs is the plan's to say, and no mate can make its own the nearer one: whose
         # address it is, does not tell us of it itself. Who is on the way may be honest.
         odd = {
@@ -100,9 +187,9 @@ class Lookout:
             for prefix, way in around.items()
             if way.odd
         }
-        stands = self._lies.has(told, now) | self._odd.has(odd, now)
+        stands = self._lies.has(told, now) | self._odd.has(odd, now) | invented.keys()
         # The first example stays: what changes with every look would be reported each time.
-        seen = told | odd | self._alarms
+        seen = told | odd | invented | self._alarms
         alarms = {charge: alarm for charge, alarm in seen.items() if charge in stands}
         for charge in sorted(alarms.keys() - self._alarms.keys()):
             log.warning("mate", **asdict(alarms[charge]))
@@ -110,6 +197,7 @@ class Lookout:
             log.info("mate-again", mate=mate, kind=kind)
         found = {way.nodes for way in around.values()}
         taken = frozenset(found & self._ways.has(found, now))
-        if (alarms, taken) != (self._alarms, self._taken):
-            self._alarms, self._taken = alarms, taken
+        hearsay = frozenset(heard & self._heard.has(heard, now))
+        if (alarms, taken, hearsay) != (self._alarms, self._taken, self._hearsay):
+            self._alarms, self._taken, self._hearsay = alarms, taken, hearsay
             self._changed()

@@ -11,20 +11,25 @@ import re
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, TypeVar
 
 from mesh.agent.bird import Reply
 from mesh.agent.config import Underlay
 from mesh.trust.documents import Alarm
+
+K = TypeVar("K", bound=Hashable)
 
 # Lines of BIRD 2.0, 2.17 and 3.1 (no prefix is repeated for further routes of a net):
 #   10.10.10.2/32        unicast [u_mia_vultr_1 16:14:56.177] * (100) [AS4200000002i]
 #   	BGP.as_path: 4200000003 4200000002           3.1: bgp_path
 _ROUTE = re.compile(r"^(?P<net>[0-9a-f][0-9a-f.:]*/\d+)?\s+\w+ \[(?P<session>\w+) [^\]]*\]")
 _ATTRIBUTE = re.compile(
-    r"^\s+(?:BGP\.|bgp_)(?P<name>as_path|path|next_hop|community): ?(?P<text>.*)"
+    r"^\s+(?:BGP\.|bgp_)(?P<name>as_path|path|next_hop|community|cluster_list): ?(?P<text>.*)"
 )
 #     Receive limit:  112 [HIT]
 _HIT = re.compile(r"^\s+Receive limit:\s+(?P<number>\d+) \[HIT\]")
+#     Session:          internal multihop route-reflector AS4         (with a client of ours)
+_CLIENT = re.compile(r"^\s+Session: .* route-reflector\b")
 _PROTOCOL = 1002
 _UNDERLAY, _MATES = "u_", ("mate4_", "mate6_")
 _BLACKHOLE = "(65535,666)"
@@ -33,13 +38,15 @@ _BLACKHOLE = "(65535,666)"
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route as BIRD holds it: the session that it came by, the ASNs of its path from the nearest
-    on, its next hop and its communities as BIRD prints them."""
+    on, its next hop and its communities as BIRD prints them, and whether it says that it was
+    reflected to whom we have it from (RFC 4456)."""
 
     prefix: str
     session: str
     path: tuple[int, ...] = ()
     next_hop: str = ""
     communities: str = ""
+    reflected: bool = False
 
 
 def parsed(reply: Reply) -> Iterator[Route]:
@@ -59,7 +66,14 @@ def parsed(reply: Reply) -> Iterator[Route]:
 def _route(prefix: str, session: str, found: Mapping[str, str]) -> Route:
     path = tuple(int(asn) for asn in re.findall(r"\d+", found.get("path", "")))
     hop = found.get("next_hop", "").split()
-    return Route(prefix, session, path, hop[0] if hop else "", found.get("community", ""))
+    return Route(
+        prefix,
+        session,
+        path,
+        hop[0] if hop else "",
+        found.get("community", ""),
+        "cluster_list" in found,
+    )
 
 
 @dataclass(frozen=True)
@@ -120,25 +134,28 @@ Charge = tuple[str, str]
 """Against whom, and of what kind."""
 
 
-def lies(refused: Iterable[Route], known: Map) -> dict[Charge, Alarm]:
+def lies(
+    refused: Iterable[Route], known: Map, clients: Collection[str] = ()
+) -> dict[Charge, Alarm]:
     """What mates said that no honest mate says, an example of each kind: a mate has the same
     filters, and hands on nothing that they refuse. A path that is only too long is honest: the way
-    around many cut tunnels."""
+    around many cut tunnels. ``clients`` are our sessions with clients of ours."""
     found: dict[Charge, Alarm] = {}
     for route in refused:
-        if (alarm := _lie(route, known)) is not None:
+        if (alarm := _lie(route, known, clients)) is not None:
             found.setdefault((alarm.mate, alarm.kind), alarm)
     return found
 
 
-def _lie(route: Route, known: Map) -> Alarm | None:
+def _lie(route: Route, known: Map, clients: Collection[str]) -> Alarm | None:
     mate = known.mate(route.session)
     if mate is None:
         return None
     if not route.session.startswith(_UNDERLAY):
-        # An order that the operator has not given, or that has not come to this node yet.
         if _BLACKHOLE in route.communities:
-            return None
+            # Of reflectors it depends on what the operator has signed (`orders`); a client that is
+            # honest tells of none at all.
+            return Alarm(mate, "order", route.prefix) if route.session in clients else None
         hop = f", served at {route.next_hop}" if route.next_hop else ""
         return Alarm(mate, "service", f"{route.prefix}{hop}"[:200])
     if route.prefix not in known.owners:
@@ -150,6 +167,36 @@ def _lie(route: Route, known: Map) -> Alarm | None:
     if way[-1:] and way[-1] not in known.owners[route.prefix]:
         return Alarm(mate, "owner", f"{route.prefix} by {said}"[:200])
     return None
+
+
+Order = tuple[str, str]
+"""Who tells that something is to be discarded, and which prefix."""
+
+
+def orders(routes: Iterable[Route], known: Map, clients: Collection[str] = ()) -> frozenset[Order]:
+    """The orders that reflectors tell of, and who is to answer for each: those who tell it as their
+    own; where nobody does, those who pass it on (who invents one may call it passed on)."""
+    own: dict[str, set[str]] = {}
+    passed: dict[str, set[str]] = {}
+    for route in routes:
+        mate = known.mate(route.session)
+        if mate is None or route.session.startswith(_UNDERLAY) or route.session in clients:
+            continue
+        if _BLACKHOLE in route.communities:
+            (passed if route.reflected else own).setdefault(route.prefix, set()).add(mate)
+    return frozenset((mate, prefix) for prefix, told in (passed | own).items() for mate in told)
+
+
+def clients(reply: Reply) -> frozenset[str]:
+    """Our sessions that are up with clients of ours, in what ``show protocols all`` prints."""
+    found: set[str] = set()
+    session = ""
+    for code, line in reply.lines:
+        if code == _PROTOCOL and line[:1].strip():
+            session = line.split()[0]
+        elif _CLIENT.match(line):
+            found.add(session)
+    return frozenset(found)
 
 
 def floods(reply: Reply, known: Map) -> dict[Charge, Alarm]:
@@ -192,14 +239,18 @@ def ways(best: Iterable[Route], known: Map, up: Collection[str]) -> dict[str, Wa
     return found
 
 
-class Steady:
+class Steady(Generic[K]):
     """What stays: seen for ``after`` seconds, and never away for more than ``gap`` of them."""
 
     def __init__(self, after: float, gap: float = 0.0) -> None:
         self._after, self._gap = after, gap
-        self._seen: dict[Hashable, tuple[float, float]] = {}
+        self._seen: dict[K, tuple[float, float]] = {}
 
-    def has(self, found: Collection[Hashable], now: float) -> frozenset[Hashable]:
+    def since(self, key: K) -> float:
+        """When something was seen first, of what is not forgotten."""
+        return self._seen[key][0]
+
+    def has(self, found: Collection[K], now: float) -> frozenset[K]:
         """Those that stay; ``now`` is monotonic seconds."""
         kept = {k: s for k, s in self._seen.items() if k in found or now - s[1] <= self._gap}
         kept |= {key: (kept[key][0] if key in kept else now, now) for key in found}

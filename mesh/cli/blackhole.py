@@ -19,7 +19,9 @@ from mesh.cli.tables import WIDE
 from mesh.cli.working_copy import STACK
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address
-from mesh.publish.blackhole import Blackholes, NotAllowed, judged
+from mesh.publish.blackhole import Blackholes, Heard, NotAllowed, heard, judged
+from mesh.publish.standing import latest
+from mesh.publish.status import is_recent
 from mesh.spec.problems import Problem, printable, shown
 from mesh.trust.documents import MAX_REASON, Blackhole, BlackholeOrder
 
@@ -70,7 +72,8 @@ def show(
     stack: Chosen = STACK,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Show what is discarded, until when, why, and which nodes say so."""
+    """Show what is discarded, until when, why, and which nodes say so; and what nodes discard that
+    nobody has ordered, because a mate of theirs says so."""
     at_the_desk(stack, lambda office: _show(office, as_json))
 
 
@@ -90,8 +93,8 @@ def _add(office: Office, text: str, duration: str, reason: str, force: bool, wai
     office.say(f"blackhole order {order.number}: {address} until {_moment(entry.until)}")
     if not wait:
         return 0
-    heard = office.stopwatch("discards it")
-    missing = blackholes.wait(lambda: blackholes.add(entry), office.identities, wait, heard)
+    clock = office.stopwatch("discards it")
+    missing = blackholes.wait(lambda: blackholes.add(entry), office.identities, wait, clock)
     return office.no_word(", ".join(missing), wait) if missing else 0
 
 
@@ -106,8 +109,8 @@ def _remove(office: Office, address: Address, wait: int) -> int:
     office.say(f"blackhole order {number}: {address} no more")
     if not wait:
         return 0
-    heard = office.stopwatch("lets it through")
-    missing = blackholes.wait(lambda: blackholes.remove(address), office.identities, wait, heard)
+    clock = office.stopwatch("lets it through")
+    missing = blackholes.wait(lambda: blackholes.remove(address), office.identities, wait, clock)
     return office.no_word(", ".join(missing), wait) if missing else 0
 
 
@@ -116,6 +119,8 @@ def _show(office: Office, as_json: bool) -> int:
     order = blackholes.order()
     obeyed = frozenset() if order is None else blackholes.obeyed(order)
     entries, now = _in_force(order), time.time()
+    reports = latest(office.desk.reports(office.identities)).values()
+    hearsay = heard((one for one in reports if is_recent(one, now)), order, now)
     if as_json:
         document = {
             "number": 0 if order is None else order.number,
@@ -130,11 +135,21 @@ def _show(office: Office, as_json: bool) -> int:
                 for entry in entries
             ],
             "obeyed": {node: node in obeyed for node in sorted(office.identities)},
+            "heard": [
+                {
+                    "addresses": [str(address) for address in one.addresses],
+                    "nodes": one.nodes,
+                    "from": one.mates,
+                }
+                for one in hearsay
+            ],
         }
         typer.echo(json.dumps(document, indent=2))
         return 0
+    for one in hearsay:
+        office.say(_hearsay(one))
     if not entries:
-        office.say("nothing is discarded")
+        office.say("nothing is ordered to be discarded" if hearsay else "nothing is discarded")
         return 0
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -155,9 +170,27 @@ def _show(office: Office, as_json: bool) -> int:
     return 0
 
 
+def _hearsay(one: Heard) -> str:
+    """In an operator's words. A report is its node's word alone, and so is what it has heard."""
+    addresses, nodes = ", ".join(map(str, one.addresses)), " and ".join(one.nodes)
+    mates = " or ".join(one.mates)
+    text = (
+        f"warning: heard, not ordered: {addresses}: discarded at {nodes}, on the word of {mates}. "
+        f"No order ends it: it ends with who tells it. "
+    )
+    if len(one.nodes) == 1:
+        mates = f"{mates} or {nodes}"
+    return text + (
+        f"Unless it was ordered or removed in the last seconds, {mates} is broken or in other "
+        f"hands: see `mesh status`, then `mesh replace` that one"
+    )
+
+
 def _blackholes(office: Office) -> Blackholes:
     known, own = office.own.fleet.blackhole, office.own
-    return Blackholes(office.desk, own.operator_key, office.network, office.identities, known)
+    return Blackholes(
+        office.desk, own.operator_key, office.network, office.identities, known, office.say
+    )
 
 
 def _in_force(order: BlackholeOrder | None) -> tuple[Blackhole, ...]:

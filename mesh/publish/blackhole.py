@@ -4,7 +4,7 @@ given up at all, and the nodes' word that they discard them."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from mesh.discovery.client import Unreachable
@@ -13,7 +13,7 @@ from mesh.plan import Address, Plan
 from mesh.publish.desk import Clock, Desk
 from mesh.publish.standing import POLL, Standing
 from mesh.spec.problems import Problem
-from mesh.trust.documents import Blackhole, BlackholeOrder
+from mesh.trust.documents import Blackhole, BlackholeOrder, Report
 from mesh.trust.orders import BLACKHOLE
 
 KEY = "address"
@@ -84,6 +84,36 @@ def judged(plan: Plan, address: Address, *, force: bool) -> Verdict:
     return Verdict(tuple(warnings), bool(services))
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Addresses that these nodes discard, by their own word, because ``mates`` told them so over
+    iBGP, and no signed order."""
+
+    addresses: tuple[Address, ...]
+    nodes: tuple[str, ...]
+    mates: tuple[str, ...]
+
+
+def heard(reports: Iterable[Report], order: BlackholeOrder | None, now: float) -> tuple[Heard, ...]:
+    """What these nodes discard that the order that counts does not name; those that the same nodes
+    have from the same mates together. ``now`` is seconds since the epoch."""
+    named = set() if order is None else {entry.address for entry in order.in_force(now)}
+    by: dict[Address, set[str]] = {}
+    told: dict[Address, set[str]] = {}
+    for report in reports:
+        for one in report.health.hearsay:
+            if one.address not in named:
+                by.setdefault(one.address, set()).add(report.node)
+                told.setdefault(one.address, set()).add(one.mate)
+    found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Address]] = {}
+    for address in sorted(by, key=lambda one: (one.version, int(one))):
+        who = tuple(sorted(by[address])), tuple(sorted(told[address]))
+        found.setdefault(who, []).append(address)
+    return tuple(
+        Heard(tuple(addresses), nodes, mates) for (nodes, mates), addresses in sorted(found.items())
+    )
+
+
 class Blackholes:
     """What is discarded in one network, at its operator's desk (:class:`Standing`)."""
 
@@ -94,8 +124,9 @@ class Blackholes:
         network: str,
         identities: Mapping[str, str],
         known: BlackholeOrder | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._standing = Standing(desk, BLACKHOLE, operator_key, network, identities, known)
+        self._standing = Standing(desk, BLACKHOLE, operator_key, network, identities, known, warn)
 
     def order(self) -> BlackholeOrder | None:
         """The order that counts; None where there is none."""

@@ -138,7 +138,7 @@ class DrainOrder:
 
 
 MAX_REASON = 200
-MAX_ALARMS, MAX_WAYS = 64, 256
+MAX_ALARMS, MAX_WAYS, MAX_HEARSAY = 64, 256, 40
 """How many of them a report holds."""
 
 
@@ -187,12 +187,22 @@ class Alarm:
     ``owner`` (of one who does not own it), ``link`` (by a link that the plan does not have),
     ``service`` (at a node that may not serve it), ``flood`` (more than the plan has). Taken, and
     odd: ``detour`` (its own address, which it does not tell us itself although our session is up).
+    ``order``: an order to discard something, which the operator's does not name.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
     mate: NodeId
     kind: Annotated[str, StringConstraints(max_length=32)]
     what: Annotated[str, StringConstraints(max_length=200)]
+
+
+@dataclass(frozen=True, slots=True)
+class Hearsay:
+    """An address that a node discards on the word of a mate alone: of a reflector, over iBGP."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    address: Annotated[IPv4Address | IPv6Address, AfterValidator(_unscoped)]
+    mate: NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +214,8 @@ class Health:
     ``drained`` whether it is drained by it: it has withdrawn and serves nothing then.
     ``blackhole`` is the number of the blackhole order that is in force in its firewall and in BIRD.
     ``alarms`` are about mates, at most one of a kind about each. ``ways`` are those that it has
-    taken through other nodes for some time: each leads to its last node.
+    taken through other nodes for some time: each leads to its last node. ``hearsay`` is what it
+    discards although the operator's order that it holds does not say so, if it holds any.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
@@ -220,6 +231,7 @@ class Health:
     blackhole: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
     alarms: Annotated[tuple[Alarm, ...], Field(max_length=MAX_ALARMS)] = ()
     ways: Annotated[tuple[tuple[NodeId, ...], ...], Field(max_length=MAX_WAYS)] = ()
+    hearsay: Annotated[tuple[Hearsay, ...], Field(max_length=MAX_HEARSAY)] = ()
 
 
 @dataclass(frozen=True, slots=True)

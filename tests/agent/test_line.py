@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,13 +70,16 @@ def test_only_an_order_of_our_network_counts_in_what_is_waited_for(
     with live(tmp_path / "registry", OPERATOR) as registry, registry.client() as client:
         # It knows no generation, so it cannot tell whose order it is.
         assert client.ask("PUT", "/api/v1/drain", dump(envelope)).ok
-        line = listening(registry.url, state)
+        line, began = listening(registry.url, state), time.monotonic()
+        assert line.asked(DRAIN) == -math.inf
         if network == "as27218-prod":
             assert line._take_order(client, DRAIN, fresh=True) == 2**40
+            assert began <= line.asked(DRAIN) <= time.monotonic()
         else:
             with pytest.raises(Unreachable, match="not ours"):
                 line._take_order(client, DRAIN, fresh=True)
             assert state.order(DRAIN) is None
+            assert line.asked(DRAIN) == -math.inf, "it has not said what counts"
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 from mesh.agent.bird import Reply
 from mesh.agent.config import Config
-from mesh.agent.paths import Map, Route, Steady, Way, lies, parsed, ways
+from mesh.agent.paths import Map, Route, Steady, Way, clients, lies, orders, parsed, ways
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Alarm
 from mesh.trust.encoding import parse
@@ -37,6 +37,8 @@ Table master4:
 	BGP.as_path: 
 	BGP.next_hop: 10.10.10.3
 	BGP.community: (65535,666) (1,2)
+	BGP.originator_id: 10.10.10.3
+	BGP.cluster_list: 10.10.10.1
 
 Table master6:
 2620:71:4000::25/128 unreachable [u_mia_vultr_1 16:19:01.602] * (100) [AS4200000003i]
@@ -66,7 +68,9 @@ def test_routes_are_read_from_bird_2() -> None:
     assert list(parsed(reply(OLD))) == [
         Route("10.10.10.3/32", "u_mia_vultr_1", (MIA,), "::"),
         Route("10.10.10.3/32", "u_ord_vultr_1", (ORD, MIA, 7), "::"),
-        Route("192.30.120.101/32", "mate4_mia_vultr_1", (), "10.10.10.3", "(65535,666) (1,2)"),
+        Route(
+            "192.30.120.101/32", "mate4_mia_vultr_1", (), "10.10.10.3", "(65535,666) (1,2)", True
+        ),
         Route("2620:71:4000::25/128", "u_mia_vultr_1", (MIA,)),
     ]
 
@@ -110,6 +114,56 @@ def test_what_no_honest_mate_says_is_a_charge(route: Route, kind: str | None) ->
     found = lies([route], known())
     assert set(found) == (set() if kind is None else {("mia-vultr-1", kind)})
     assert all(route.prefix in alarm.what for alarm in found.values())
+
+
+TAG = "(65535,666)"
+BLACK = "192.30.120.9/32"
+
+
+def ordered(mate: str, reflected: bool = False, tag: str = TAG) -> Route:
+    return Route(BLACK, f"mate4_{mate}", (), "10.10.10.3", tag, reflected)
+
+
+def test_a_client_that_tells_of_an_order_lies_and_a_reflector_may_not() -> None:
+    route = ordered("mia_vultr_1")
+    assert lies([route], known(), {"mate4_ord_vultr_1"}) == {}
+    (alarm,) = lies([route], known(), {"mate4_mia_vultr_1"}).values()
+    assert alarm == Alarm("mia-vultr-1", "order", BLACK)
+
+
+ORDERS: list[tuple[str, list[Route], set[str]]] = [
+    ("its own", [ordered("mia_vultr_1")], {"mia-vultr-1"}),
+    ("passed on, and whose it is", [ordered("mia_vultr_1"), ordered("ewr_vultr_1", True)],
+     {"mia-vultr-1"}),
+    ("passed on, and nobody's", [ordered("mia_vultr_1", True), ordered("ewr_vultr_1", True)],
+     {"mia-vultr-1", "ewr-vultr-1"}),
+    ("a client's", [ordered("ord_vultr_1")], set()),
+    ("on a tunnel", [Route(BLACK, "u_mia_vultr_1", (MIA,), "", TAG)], set()),
+    ("an upstream's", [Route(BLACK, "vultr4", (64515,), "", TAG)], set()),
+    ("a service", [ordered("mia_vultr_1", tag="(1,2)")], set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("routes", "mates"), [row[1:] for row in ORDERS], ids=[row[0] for row in ORDERS]
+)
+def test_who_answers_for_an_order(routes: list[Route], mates: set[str]) -> None:
+    found = orders(routes, known(), {"mate4_ord_vultr_1"})
+    assert found == {(mate, BLACK) for mate in mates}
+
+
+def test_whether_a_mate_is_a_client_is_birds_to_say() -> None:
+    shown = """\
+mate4_mia_vultr_1 BGP        ---        up     16:18:59.602  Established
+  Description:    mia-vultr-1, our client
+  BGP state:          Established
+    Session:          internal multihop route-reflector AS4
+mate4_ewr_vultr_1 BGP        ---        up     16:18:59.602  Established
+  Description:    ewr-vultr-1, reflector route-reflector
+    Session:          internal multihop AS4
+"""
+    lines = [(1006 if line[0] == " " else 1002, line) for line in shown.splitlines()]
+    assert clients(Reply(tuple(lines))) == {"mate4_mia_vultr_1"}
 
 
 def test_ten_thousand_lies_of_a_kind_are_one_charge() -> None:
@@ -158,7 +212,7 @@ def test_a_way_through_a_hub_is_not_odd_where_there_is_no_tunnel() -> None:
 
 
 def test_what_stays_is_told_and_what_passes_is_not() -> None:
-    steady = Steady(after=30)
+    steady: Steady[str] = Steady(after=30)
     assert not steady.has({"way"}, 0)
     assert not steady.has({"way"}, 25)
     assert not steady.has(set(), 28), "gone for a moment: it begins anew"
@@ -167,7 +221,7 @@ def test_what_stays_is_told_and_what_passes_is_not() -> None:
 
 
 def test_what_is_told_on_and_off_is_told_all_the_same() -> None:
-    steady = Steady(after=30, gap=60)
+    steady: Steady[str] = Steady(after=30, gap=60)
     steady.has({"lie"}, 0)
     assert not steady.has(set(), 20)
     assert steady.has({"lie"}, 40) == {"lie"}

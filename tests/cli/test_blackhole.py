@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from mesh.infra.dynamic.documents import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
 from mesh.trust import keys
-from mesh.trust.documents import Blackhole
+from mesh.trust.documents import Blackhole, Health, Hearsay
 from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
 from tests.cli.test_drain import (  # noqa: F401
@@ -73,6 +74,37 @@ def test_an_address_is_discarded_shown_and_let_through_again(registry: Live) -> 
 def test_it_ends_after_half_an_hour_unless_said_otherwise(registry: Live) -> None:
     assert mesh("blackhole", "add", SIX, "--wait", "0").exit_code == 0
     assert 1790 < held(registry)[0].until - time.time() <= 1800
+
+
+def hearing(live: Live, node: str, *addresses: str, mate: str = LAX) -> None:
+    """The node's word that it discards these on the word of a mate."""
+    told = tuple(Hearsay(ip_address(address), mate) for address in addresses)
+    health = Health(True, {}, {}, blackhole=1, hearsay=told)
+    said = FLEET.report(node, FLEET.generation(5), time.time_ns() // 1000, health=health)
+    with live.client(FLEET.node(node)) as client:
+        assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
+
+
+def test_what_is_discarded_and_nobody_has_ordered_is_shown_with_from_whom(registry: Live) -> None:
+    assert mesh("blackhole", "add", SIX, "--wait", "0").exit_code == 0
+    for node in (MIA, ORD):
+        hearing(registry, node, ADDRESS, "192.30.120.7", SIX)
+    shown = json.loads(mesh("blackhole", "list", "--json").stdout)
+    assert [entry["address"] for entry in shown["blackholes"]] == [SIX]
+    assert shown["heard"] == [
+        {"addresses": ["192.30.120.7", ADDRESS], "nodes": [MIA, ORD], "from": [LAX]}
+    ]
+    text = mesh("blackhole", "list").stdout
+    assert f"heard, not ordered: 192.30.120.7, {ADDRESS}: discarded at {MIA} and {ORD}" in text
+    assert f"on the word of {LAX}" in text and "mesh replace" in text
+    assert f"seconds, {LAX} is broken or in other hands" in text
+
+
+def test_one_nodes_word_of_what_it_has_heard_names_both(registry: Live) -> None:
+    hearing(registry, MIA, ADDRESS)
+    text = mesh("blackhole", "list").stdout
+    assert f"seconds, {LAX} or {MIA} is broken or in other hands" in text
+    assert text.endswith("nothing is ordered to be discarded\n")
 
 
 def test_a_node_that_does_not_hear_is_named(registry: Live) -> None:

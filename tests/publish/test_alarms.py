@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +13,7 @@ from mesh.cli import status as module
 from mesh.cli.main import app
 from mesh.publish.alarms import warnings
 from mesh.publish.status import MeshStatus
-from mesh.trust.documents import MAX_ALARMS, Alarm, Health, Report
+from mesh.trust.documents import MAX_ALARMS, MAX_HEARSAY, Alarm, Health, Hearsay, Report
 from mesh.trust.encoding import Malformed, dump, parse
 
 NOW = 1_000_000.0
@@ -179,7 +180,7 @@ def test_an_ordinary_way_around_is_none(reports: dict[str, Report]) -> None:
 
 def test_a_report_of_a_node_from_before_there_were_alarms_is_read() -> None:
     text = json.loads(dump(report(LAX)))
-    del text["health"]["alarms"], text["health"]["ways"]
+    del text["health"]["alarms"], text["health"]["ways"], text["health"]["hearsay"]
     assert parse(Report, json.dumps(text).encode()) == report(LAX)
 
 
@@ -188,6 +189,14 @@ def test_a_report_holds_so_many_alarms_and_no_more() -> None:
     parse(Report, dump(report(LAX, *many[1:])))
     with pytest.raises(Malformed):
         parse(Report, dump(report(LAX, *many)))
+
+
+def test_a_report_holds_so_much_hearsay_and_no_more() -> None:
+    many = tuple(Hearsay(ip_address(f"192.30.120.{n}"), MIA) for n in range(MAX_HEARSAY + 1))
+    base = report(LAX)
+    parse(Report, dump(replace(base, health=replace(base.health, hearsay=many[1:]))))
+    with pytest.raises(Malformed):
+        parse(Report, dump(replace(base, health=replace(base.health, hearsay=many))))
 
 
 def test_status_shows_them_for_people_and_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,12 +25,14 @@ from mesh.agent.bird import Bird
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config
 from mesh.agent.host import Host
+from mesh.agent.lookout import ALARM, GAP, WAY, Lookout
+from mesh.agent.paths import parsed
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Family, Node, Plan
-from mesh.trust.documents import Blackhole, BlackholeOrder
+from mesh.trust.documents import Alarm, Blackhole, BlackholeOrder, Hearsay
 from mesh.trust.encoding import parse
 from tests.debian import BIRDS
-from tests.routing.bgp.attributes import Route
+from tests.routing.bgp.attributes import OPTIONAL, Raw, Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import network, until
 from tests.routing.listener import Edge, edge
@@ -255,6 +257,86 @@ def test_an_order_never_wins_against_a_route(clean: Trial) -> None:
     until(lambda: heard("ipv4", f"{own}/32"), 5, "its upstream hears it all the same")
     clean.unsay(f"{own}/32")
     clean.host.must("ip", "address", "del", f"{own}/32", "dev", "dummy0")
+
+
+@dataclass
+class Listening:
+    """A lookout on the edge: the order that its agent holds, and when it has asked a registry."""
+
+    trial: Trial
+    signed: BlackholeOrder | None = None
+    asked: float = -1.0
+
+    def __post_init__(self) -> None:
+        bird = Bird(self.trial.host.path(places.BIRD_SOCKET))
+        self.lookout = Lookout(bird, lambda: None, lambda: self.signed, lambda: self.asked)
+        content = self.trial.host.read(places.CONFIG)
+        assert content is not None
+        self.lookout.watch(parse(Config, content))
+
+    def look(self, *times: float) -> tuple[Alarm, ...]:
+        for now in times:
+            self.lookout.look(now)
+        return self.lookout.alarms
+
+    def sign(self, *prefixes: str, seconds: int = 600) -> None:
+        end = int(time.time()) + seconds
+        entries = (Blackhole(ip_address(p.split("/")[0]), end, "") for p in prefixes)
+        self.signed = BlackholeOrder("as27218-prod", 7, tuple(entries))
+
+
+# ORIGINATOR_ID and CLUSTER_LIST (RFC 4456).
+REFLECTED = (Raw(9, bytes((10, 10, 10, 4)), OPTIONAL), Raw(10, bytes((10, 10, 10, 9)), OPTIONAL))
+
+
+@pytest.mark.parametrize("prefix", [ONE, SIX])
+@pytest.mark.parametrize("reflected", [False, True])
+def test_an_order_that_nobody_signed_is_told_of_and_held_against_who_tells_it(
+    clean: Trial, prefix: str, reflected: bool
+) -> None:
+    """By a node that has asked a registry since: another one cannot know."""
+    edge = Listening(clean)
+    clean.say(prefix, raw=REFLECTED if reflected else ())
+    until(lambda: clean.order_held(prefix), 5, "the order is taken")
+    (held,) = parsed(Bird(clean.host.path(places.BIRD_SOCKET)).ask(f"show route {prefix} all"))
+    assert held.reflected is reflected
+    assert edge.look(0, WAY) == ()
+    said: tuple[Hearsay, ...] = (Hearsay(ip_address(prefix.split("/")[0]), REFLECTOR),)
+    assert edge.lookout.hearsay == said
+    assert edge.look(ALARM, 2 * ALARM) == (), "no registry has been reached"
+    edge.asked, edge.signed = 1.0, BlackholeOrder("as27218-prod", 6, ())
+    assert edge.look(2 * ALARM + 1) == (Alarm(REFLECTOR, "order", prefix),)
+    edge.sign(TWO)
+    assert len(edge.look(2 * ALARM + 2)) == 1 and edge.lookout.hearsay == said
+    edge.sign(prefix)
+    assert edge.look(2 * ALARM + 3, 3 * ALARM + 4 + GAP) == ()
+    assert edge.lookout.hearsay == ()
+
+
+def test_an_order_that_has_just_ended_here_is_held_against_nobody(clean: Trial) -> None:
+    """A clock is not like another."""
+    edge = Listening(clean, asked=1.0)
+    clean.say(ONE)
+    until(lambda: clean.order_held(ONE), 5, "the order is taken")
+    edge.sign(ONE, seconds=-60)
+    assert edge.look(0, ALARM) == ()
+    assert edge.lookout.hearsay == (Hearsay(ip_address(ONE[:-3]), REFLECTOR),)
+    edge.sign(ONE, seconds=-1000)
+    edge.asked = 2 * ALARM
+    assert edge.look(2 * ALARM, 3 * ALARM) == (Alarm(REFLECTOR, "order", ONE),)
+
+
+def test_who_tells_of_another_order_each_time_invents_them_too(clean: Trial) -> None:
+    edge = Listening(clean, asked=1.0)
+    flood = many(1, 9)
+    for now, prefix in enumerate(flood):
+        clean.say(prefix)
+        until(lambda p=prefix: clean.order_held(p), 5, "it is taken")  # type: ignore[misc]
+        found = edge.look(now * 5.0)
+        assert (found != ()) == (now * 5.0 >= ALARM)
+        clean.unsay(prefix)
+        until(lambda p=prefix: not clean.order_held(p), 5, "it is gone")  # type: ignore[misc]
+    assert edge.lookout.hearsay == ()
 
 
 # --- what an upstream hears ----------------------------------------------------------------------

@@ -98,6 +98,19 @@ def test_a_lie_over_ibgp_is_one_too(bench: Bench, tunnel: Speaker) -> None:
     until(lambda: not refused(bench, "192.30.120.101/32"), 10, "it is gone")
 
 
+def test_an_order_of_a_client_is_one_whatever_is_ordered(bench: Bench, tunnel: Speaker) -> None:
+    watched = Watched(bench)
+    speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
+    tagged = Route("192.30.120.9/32", (), IPv4Address("10.10.10.3"), communities=((65535, 666),))
+    speaker.announce(tagged)
+    until(lambda: refused(bench, tagged.prefix), 5, "it has been said")
+    (alarm,) = watched.look(0, ALARM)
+    assert alarm == Alarm(ROGUE, "order", tagged.prefix)
+    assert watched.lookout.hearsay == (), "and it is not discarded"
+    speaker.close()
+    until(lambda: not refused(bench, tagged.prefix), 10, "it is gone")
+
+
 def test_an_honest_way_around_is_told_and_is_no_alarm(bench: Bench, tunnel: Speaker) -> None:
     """The tunnel to Chicago is cut: no session with it stands here."""
     watched = Watched(bench)
