@@ -11,7 +11,7 @@ from mesh.roa.preflight import Finding, announcements, preflight, problems
 from mesh.roa.reading import VrpList, read
 from mesh.roa.unread import Unread
 from mesh.spec import Problem
-from mesh.spec.vrps import VrpSource
+from mesh.spec.vrps import VrpSource, VrpUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,23 @@ def judge(plan: Plan, source: VrpSource, root: Path, key: str, demanded: bool) -
     except Unread as error:
         return Judgement((), 0, (Problem(key, str(source), str(error), error.cure),))
     findings = preflight(said, listed.vrps)
-    found = (*_expired(key, source, listed), *problems(findings, demanded))
+    found = (
+        *_forgeable(key, source),
+        *_expired(key, source, listed),
+        *problems(findings, demanded),
+    )
     return Judgement(findings, listed.seen, found)
+
+
+def _forgeable(key: str, source: VrpSource) -> Iterator[Problem]:
+    # RTR knows nothing better here, and is spoken where the way is trusted (RFC 8210, section 7).
+    if isinstance(source, VrpUrl) and source.forgeable:
+        yield Problem(
+            key, str(source),
+            "it comes over plain HTTP: whoever is on the way may say that all is Valid",
+            "name it as https://, or have it on this machine",
+            "warning",
+        )  # fmt: skip
 
 
 def _expired(key: str, source: VrpSource, listed: VrpList) -> Iterator[Problem]:

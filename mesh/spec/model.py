@@ -202,10 +202,12 @@ class Rpki(Section):
     """What is asked of the RPKI (RFC 6811).
 
     ``demand`` names a list of VRPs (a file, https://, rtr://host:port) by which every aggregate has
-    to be Valid before anything changes. A twin does not take it over: its prefixes go nowhere, and
-    no packet of it leaves the machine; it demands only what it names itself. Nor does a network
-    that ends (``mesh:protect: false``) demand anything. ``servers`` are
-    validators (``rtr://host:port``) by whose records edges judge what upstreams say (RFC 8210).
+    to be Valid before anything changes. Of RTR and http:// nothing proves who says so: they are for
+    a network that is trusted (RFC 8210, section 7), and http:// from another machine is warned of.
+    A twin does not take it over: its prefixes go nowhere, and no packet of it leaves the machine;
+    it demands only what it names itself. Nor does a network that ends (``mesh:protect: false``)
+    demand anything. ``servers`` are validators (``rtr://host:port``) by whose records edges judge
+    what upstreams say (RFC 8210).
 
     ``local`` makes every reflector a validator of the network's own, beside those: rpki-client and
     stayrtr from Debian. Each fetches all of the RPKI (rsync and HTTPS to the whole world). These

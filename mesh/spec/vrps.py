@@ -39,6 +39,18 @@ class VrpUrl:
     def __str__(self) -> str:
         return self.url
 
+    @property
+    def forgeable(self) -> bool:
+        """Whether it comes without TLS from another machine, so that others on the way may write
+        it."""
+        parts = urlsplit(self.url)
+        if parts.scheme != "http" or parts.hostname == "localhost":
+            return False
+        try:
+            return not ip_address(parts.hostname or "").is_loopback
+        except ValueError:
+            return True
+
 
 @dataclass(frozen=True, slots=True)
 class VrpServer:

@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mesh.cli.main import app
+from tests.roa.proxy import answering
 from tests.stacks import ROOT, prod
 
 OURS4 = {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}
@@ -81,6 +82,15 @@ def test_dangers_are_warnings(tmp_path: Path, more: dict[str, Any], warning: str
     code, _, err = check(listed(tmp_path, OURS4, OURS6, more))
     assert code == 0
     assert warning in err
+
+
+def test_a_list_that_comes_without_tls_is_warned_of(tmp_path: Path) -> None:
+    content = Path(listed(tmp_path, OURS4, OURS6)).read_bytes()
+    with answering(content):
+        code, out, err = check("http://rpki.example.net/vrps.json")
+    assert code == 0
+    assert "192.30.120.0/23 AS27218 Valid" in words(out)
+    assert "warning: --roa = http://rpki.example.net/vrps.json: it comes over plain HTTP" in err
 
 
 def test_a_machine_reads_the_same(tmp_path: Path) -> None:

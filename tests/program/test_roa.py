@@ -13,6 +13,7 @@ import pytest
 from pulumi.runtime import mocks
 
 from tests.program.recording import Answers, run, twin
+from tests.roa.proxy import answering
 from tests.stacks import ROOT
 
 OURS4 = {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}
@@ -72,6 +73,14 @@ def test_a_server_that_does_not_answer_stops_everything(monkeypatch: pytest.Monk
 def test_dangers_beside_valid_aggregates_are_warnings(tmp_path: Path) -> None:
     done = run(twin(rpki={"demand": listed(tmp_path, OURS4 | {"maxLength": 24}, OURS6)}))
     assert any("also authorises /24" in line for line in done.log)
+    assert done.of("Instance")
+
+
+def test_a_list_that_whoever_is_on_the_way_may_write_is_warned_of(tmp_path: Path) -> None:
+    content = Path(listed(tmp_path, OURS4, OURS6)).read_bytes()
+    with answering(content):
+        done = run(twin(rpki={"demand": "http://rpki.example.net/vrps.json"}))
+    assert any("mesh:rpki.demand = http" in line and "plain HTTP" in line for line in done.log)
     assert done.of("Instance")
 
 

@@ -42,6 +42,25 @@ def test_a_source_is_what_its_form_says(written: str, meant: VrpSource) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "forgeable"),
+    [
+        ("http://rpki.example.net/vrps.json", True),
+        ("http://192.0.2.1:8323/json", True),
+        ("HTTP://[2001:db8::1]/json", True),
+        ("https://rpki.example.net/vrps.json", False),
+        ("http://localhost:8323/json", False),
+        ("http://127.0.0.1:8323/json", False),
+        ("http://[::1]:8323/json", False),
+        ("http://localhost.example.net/json", True),
+    ],
+)
+def test_what_comes_without_tls_from_another_machine_may_be_forged(
+    url: str, forgeable: bool
+) -> None:
+    assert VrpUrl(url).forgeable is forgeable
+
+
+@pytest.mark.parametrize(
     ("written", "reason"),
     [
         ("", "names no list"),
