@@ -14,8 +14,11 @@ from mesh.roa.unread import Unread
 from mesh.roa.validity import Vrp
 from mesh.spec.vrps import VrpFile, VrpServer, VrpSource, VrpUrl
 
-LARGEST = 256 << 20
+LARGEST = 128 << 20
 """Bytes of a list: the whole RPKI's was about 60 MB of JSON in 2025."""
+DEADLINE = 120.0
+"""Seconds until a list has come and been read."""
+SMALLER = "name a list of VRPs, in a short form (Routinator's json, not jsonext)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +37,31 @@ def read(source: VrpSource, prefixes: Sequence[Network], root: Path) -> VrpList:
     A relative file lies in ``root``. Nothing is kept of what does not concern ``prefixes``.
     """
     selection = Selection(prefixes, time.time())
-    match source:
-        case VrpFile(path):
-            take_list(_content(root / path.expanduser()), selection)
-        case VrpUrl(url):
-            from mesh.roa.web import fetch  # an HTTP client takes its time to be imported
-
-            take_list(fetch(url, LARGEST), selection)
-        case VrpServer():
-            from mesh.roa import rtr
-
-            rtr.ask(source, selection, rtr.DEADLINE, rtr.SILENCE)
+    try:
+        _take(source, selection, root)
+    except MemoryError:
+        raise Unread("there is not enough memory to read it", SMALLER) from None
     if not selection.seen:
         # By an empty list all the world is NotFound, which says nothing of ours.
         raise Unread(
             "it holds no VRP at all", "look whether the validator has finished its first run"
         )
     return VrpList(frozenset(selection.kept), selection.seen, selection.expired)
+
+
+def _take(source: VrpSource, selection: Selection, root: Path) -> None:
+    end = time.monotonic() + DEADLINE
+    match source:
+        case VrpFile(path):
+            take_list(_content(root / path.expanduser()), selection, end)
+        case VrpUrl(url):
+            from mesh.roa.web import fetch  # an HTTP client takes its time to be imported
+
+            take_list(fetch(url, LARGEST, DEADLINE), selection, end)
+        case VrpServer():
+            from mesh.roa import rtr
+
+            rtr.ask(source, selection, rtr.DEADLINE, rtr.SILENCE)
 
 
 def _content(path: Path) -> bytes:
@@ -62,5 +73,5 @@ def _content(path: Path) -> bytes:
             f"{path} cannot be read ({error.strerror})", "name a list of VRPs that can be read"
         ) from None
     if len(content) > LARGEST:
-        raise Unread(f"it is larger than {LARGEST >> 20} MB", "name a list of VRPs")
+        raise Unread(f"it is larger than {LARGEST >> 20} MB", SMALLER)
     return content

@@ -9,10 +9,13 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Literal
 
 from mesh.plan import Network
+from mesh.roa.unread import Unread
 from mesh.roa.validity import Vrp
 
 BITS = {4: 32, 6: 128}
 HIGHEST_ASN = 0xFFFFFFFF
+MOST = 10_000
+"""VRPs that may concern us; a network has a few, and each takes twenty times its text here."""
 
 
 class Malformed(ValueError):
@@ -21,7 +24,8 @@ class Malformed(ValueError):
 
 @dataclass
 class Selection:
-    """Takes VRPs one by one and keeps those that cover one of ``prefixes`` or lie in it.
+    """Takes VRPs one by one and keeps those that cover one of ``prefixes`` or lie in it; Unread
+    where they are more than ``MOST``.
 
     ``seen`` counts all that were taken, ``expired`` those of ours whose time had passed at ``now``
     (seconds since 1970).
@@ -98,6 +102,10 @@ class Selection:
             return
         kind = IPv6Network if version == 6 else IPv4Network
         self.kept.add(Vrp(kind((address, length)), max_length, asn))
+        if len(self.kept) > MOST:
+            raise Unread(
+                f"more than {MOST} of its VRPs concern these prefixes", "look who wrote that list"
+            )
 
 
 def _number(value: Any, what: str) -> int:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mesh.roa import Unread, Vrp, VrpList, read
 from mesh.spec.vrps import VrpFile
+from tests.roa.memory import measured
 from tests.roa.vrps import vrp, vrps
 
 OURS = (ip_network("192.30.120.0/23"), ip_network("2620:71:4000::/48"))
@@ -150,11 +151,21 @@ def test_what_has_expired_is_not_used(read_text: Reader, kind: str) -> None:
         ("AS27218,192.30.120.0/23,23,arin\n", "neither JSON nor CSV"),
         ("<html>it works!</html>", "neither JSON nor CSV"),
         (b"\x1f\x8b\x08\x00", "it is not text (byte 1)"),
-        ('{"roas": [', "it is not JSON (Expecting value: line 1 column 11"),
+        ('{"roas": [', "it is not JSON (Expecting value at character 10)"),
+        ('{"roas": [{"asn": 1', "it is not JSON (Expecting ',' delimiter at character 19)"),
+        ('{"roas": [] "x": 1}', "it is not JSON (Expecting ',' or '}' at character 12)"),
+        ('{"roas": [],}', "it is not JSON (Expecting property name"),
+        ('{"roas": []} {}', "it is not JSON (Extra data at character 13)"),
+        ('{"roas": [], "x": "' + "x" * (1 << 19), "it is not JSON (Unterminated string"),
+        (" " * (1 << 19) + '{"roas": [1, nil]}', f"Expecting value at character {(1 << 19) + 13}"),
+        ('{"x": [' + "[]," * (1 << 18) + "nil]}", f"Expecting value at character {7 + (3 << 18)}"),
+        ('{"roas": [], "roas": []}', "there is more than one list `roas`"),
         ('{"roas": 5}', "there is no list `roas`"),
         ('{"vrps": []}', "there is no list `roas`"),
         ("[]", "there is no list `roas`"),
-        ("[" * 100_000, "JSON in too many layers"),
+        ('{"roas": ' + "[" * 100_000, "JSON in too many layers"),
+        ('{"x": ' + '{"x":' * 1_000_000, "JSON in too many layers"),
+        (b"ASN,IP Prefix,Max Length" + b"\n" * 200_000 + b"\xff", "it is not text (byte 200024)"),
         ('{"roas": []}', "holds no VRP at all"),
         ("ASN,IP Prefix,Max Length,Trust Anchor\n", "holds no VRP at all"),
     ],
@@ -218,6 +229,8 @@ def test_what_is_no_entry_is_refused_with_its_place(read_text: Reader, entry: ob
         ("AS27218,192.30.120.0/23,33,x", "line 3: maxLength 33"),
         ("AS,192.30.120.0/23,23,x", "line 3: the ASN is no number"),
         ("# a remark", "line 3: columns are missing"),
+        ("AS1,192.30.120.0/23,23,x" + "," * (1 << 16), "line 2: a row of more than 65536"),
+        ('AS1,192.30.120.0/23,23,"' + "\n" * (1 << 16), "a row of more than 65536"),
     ],
 )
 def test_a_malformed_row_is_refused_with_its_line(read_text: Reader, row: str, reason: str) -> None:
@@ -248,10 +261,84 @@ def test_whatever_lies_there_is_read_or_refused(content: bytes | str) -> None:
             assert listed.seen > 0
 
 
-def test_many_malformed_entries_are_counted(read_text: Reader) -> None:
-    with pytest.raises(Unread, match=r"roas\[4\].* and 995 more$") as refused:
+def test_nothing_is_read_after_a_few_malformed_entries(read_text: Reader) -> None:
+    with pytest.raises(Unread, match=r"roas\[4\].*, and whatever follows$") as refused:
         read_text(json.dumps({"roas": [ENTRY | {"maxLength": 99}] * 1000}))
+    assert "roas[5]" not in str(refused.value)
     assert len(str(refused.value)) < 1000
+
+
+HEADING = "ASN,IP Prefix,Max Length,Trust Anchor\n"
+AMID = f'"roas": [{json.dumps(ENTRY)}]'
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param('{"roas": [' + "[]," * 300_000 + "[]]}", "no prefix: []", id="no entries"),
+        pytest.param('{"roas": [[' + "[]," * 300_000 + "[]]]}", "too long", id="one entry"),
+        pytest.param('{"x": [' + "[]," * 300_000 + f"[]], {AMID}}}", "", id="elsewhere"),
+        pytest.param('{"x": {"x": [[' + "[]," * 300_000 + f"[]]]}}, {AMID}}}", "", id="deeper"),
+        pytest.param(HEADING + "x\n" * 500_000, "columns are missing", id="no rows"),
+        pytest.param(HEADING + "ab," * 300_000, "a row of more than", id="one row"),
+        pytest.param(HEADING + '"a\n",' * 200_000, "a row of more than", id="one quoted row"),
+        pytest.param(HEADING + "\U0001f600\n" * 200_000, "columns are missing", id="wide text"),
+        pytest.param(
+            HEADING + "".join(f"{n},0.0.0.0/0,32,x\n" for n in range(150_000)),
+            "more than 10000 of its VRPs concern these prefixes",
+            id="all of them ours",
+        ),
+    ],
+)
+def test_a_list_takes_little_more_memory_than_it_is_long(
+    read_text: Reader, text: str, reason: str
+) -> None:
+    content = text.encode()
+    del text
+    with measured() as most:
+        try:
+            read_text(content)
+        except Unread as refused:
+            assert reason in str(refused)
+        else:
+            assert not reason
+    assert most() < len(content) + (10 << 20)
+
+
+def test_what_is_too_much_for_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(path: Path, mode: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Path, "open", none_left)
+    with pytest.raises(Unread, match="there is not enough memory") as refused:
+        read(VrpFile(Path("vrps")), OURS, Path())
+    assert refused.value.cure
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"x": [' + "[]," * 5_000_000 + "[]]}",
+        '{"roas": [' + ",".join([json.dumps(ENTRY)] * 200_000) + "]}",
+        CSV + "\n" * 5_000_000,
+    ],
+    ids=["elsewhere", "entries", "rows"],
+)
+def test_the_time_for_a_list_ends_while_it_is_read(
+    read_text: Reader, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr("mesh.roa.reading.DEADLINE", 0.05)
+    began = time.monotonic()
+    with pytest.raises(Unread, match="there was no time to read all of it"):
+        read_text(text)
+    assert time.monotonic() - began < 2
+
+
+def test_only_what_stands_in_roas_is_a_vrp(read_text: Reader) -> None:
+    other = {"asn": 1, "prefix": "192.30.120.0/24", "maxLength": 24}
+    document = {"metadata": other, "aspas": [other], "roas": [ENTRY | {"source": [other]}]}
+    listed = read_text(json.dumps(document | {"x": {"roas": [other]}}))
+    assert listed == VrpList(frozenset(vrps("192.30.120.0/23 27218")), seen=1, expired=0)
 
 
 def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:

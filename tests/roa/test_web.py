@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import ssl
@@ -22,12 +23,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from mesh.roa import Unread, VrpList, read
 from mesh.roa.web import fetch
 from mesh.spec.vrps import VrpUrl
+from tests.roa.memory import measured
 from tests.roa.vrps import vrps
 
 OURS = (ip_network("192.30.120.0/23"),)
 LIST = json.dumps(
     {"roas": [{"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}] * 1000}
 ).encode()
+ZEROS = gzip.compress(bytes(64 << 20), 1)
+BOMB = gzip.compress(ZEROS)
+"""A few hundred bytes of two layers, and 64 MB without them."""
 TICK = 0.05
 
 
@@ -67,7 +72,17 @@ class Answers(BaseHTTPRequestHandler):
                 self.answer(LIST, length=len(LIST) + 1)
                 self.close_connection = True
             case ["bomb"]:
-                self.answer(gzip.compress(bytes(8 << 20)), encoding="gzip")
+                self.answer(ZEROS, encoding="gzip")
+            case ["layers", *layers]:
+                self.answer(BOMB, encoding=", ".join(layers))
+            case ["hop"]:
+                self.answer(BOMB, 302, encoding="gzip, gzip", location="/list")
+            case ["ends-early"]:
+                self.answer(gzip.compress(LIST)[:-9], encoding="gzip")
+            case ["goes-on"]:
+                self.answer(gzip.compress(LIST) * 2, encoding="gzip")
+            case ["no-gzip"]:
+                self.answer(LIST, encoding="gzip")
             case _:
                 self.answer(b"there is no such thing", 404)
 
@@ -151,7 +166,7 @@ def tls_port(certificate: Path) -> Iterator[int]:
     yield from serving(context)
 
 
-@pytest.mark.parametrize("path", ["list", "gzip", "to/{port}/list"])
+@pytest.mark.parametrize("path", ["list", "gzip", "to/{port}/list", "hop"])
 def test_a_list_is_read(port: int, path: str) -> None:
     url = f"http://127.0.0.1:{port}/{path.format(port=port)}"
     assert read(VrpUrl(url), OURS, Path()) == VrpList(
@@ -163,11 +178,17 @@ def test_a_list_is_read(port: int, path: str) -> None:
     ("path", "reason"),
     [
         ("nothing", "the server says 404"),
-        ("round", "cannot be fetched"),
+        ("round", "leads on and on, 5 times and more"),
         ("silent", "no answer within 0.5 s"),
         ("drip", "was not there within 1 s"),
         ("cut", "cannot be fetched"),
         ("bomb", "larger than 4 MB"),
+        ("ends-early", "its gzip ends too early"),
+        ("goes-on", "something stands behind the end of its gzip"),
+        ("no-gzip", "its gzip is broken"),
+        ("layers/deflate", "sent as deflate, which nobody asked for"),
+        ("layers/gzip/gzip", "sent as gzip, gzip, which nobody asked for"),
+        ("layers/br", "sent as br, which nobody asked for"),
     ],
 )
 def test_what_cannot_be_had_is_told_in_time(port: int, path: str, reason: str) -> None:
@@ -179,9 +200,20 @@ def test_what_cannot_be_had_is_told_in_time(port: int, path: str, reason: str) -
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    "path", ["layers/gzip", "layers/gzip/gzip", "layers/gzip/deflate", "hop", "bomb"]
+)
+def test_what_is_packed_takes_no_more_memory_than_a_list_may(port: int, path: str) -> None:
+    """Whatever a server packs, names as packed, or sends along with a redirection."""
+    with measured() as most, contextlib.suppress(Unread):
+        fetch(f"http://127.0.0.1:{port}/{path}", 4 << 20, deadline=20)
+        assert path in ("hop", "layers/gzip")
+    assert most() < 16 << 20
+
+
 def test_nobody_there_is_told() -> None:
     with pytest.raises(Unread, match=r"cannot be fetched .*refused"):
-        fetch("http://127.0.0.1:1/", 1)
+        fetch("http://127.0.0.1:1/", 1, 10)
 
 
 def test_https_is_believed_by_its_certificate_only(
@@ -189,9 +221,9 @@ def test_https_is_believed_by_its_certificate_only(
 ) -> None:
     url = f"https://127.0.0.1:{tls_port}/list"
     with pytest.raises(Unread, match=r"cannot be fetched .*certificate"):
-        fetch(url, 1 << 20)
+        fetch(url, 1 << 20, 10)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert fetch(url, 1 << 20) == LIST
+    assert fetch(url, 1 << 20, 10) == LIST
 
 
 def test_https_that_leads_to_http_is_not_followed_with_trust(
@@ -199,4 +231,4 @@ def test_https_that_leads_to_http_is_not_followed_with_trust(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with pytest.raises(Unread, match="which is not https"):
-        fetch(f"https://127.0.0.1:{tls_port}/to/{port}/list", 1 << 20)
+        fetch(f"https://127.0.0.1:{tls_port}/to/{port}/list", 1 << 20, 10)
