@@ -1,8 +1,8 @@
 """The agent: joins, follows the operator's word, keeps the node as it says, and reports.
 
 Threads: one that applies (this one), two per registry (:mod:`line`), one for the announcement and
-one per check (:mod:`presence`), one each for blackholes, the lookout and the watchdog. They meet in
-a queue of verified manifests.
+one per check (:mod:`presence`), one each for blackholes, the lookout, BIRD's words and the
+watchdog. They meet in a queue of verified manifests.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mesh.agent.keys import own_keys
 from mesh.agent.line import Ears, Line
 from mesh.agent.lookout import Lookout
 from mesh.agent.presence import Presence, said
+from mesh.agent.refusals import Refusals
 from mesh.agent.renewal import Renewal
 from mesh.agent.seed import Seed
 from mesh.agent.state import (
@@ -72,6 +73,7 @@ class Agent:
             lambda: self._state.obeyed_order(BLACKHOLE),
             lambda: max((line.asked(BLACKHOLE) for line in self._open()), default=-math.inf),
         )
+        self._refusals = Refusals()
         self._renewal = Renewal(host, manager, seed)
         self._applier = Applier(host, manager, self._bird, self._reachable)
         self.stop = threading.Event()
@@ -113,6 +115,7 @@ class Agent:
             ("blackholes", lambda: self._blackholes.run(self.stop)),
             ("health", self._report_health),
             ("lookout", lambda: self._lookout.run(self.stop)),
+            ("refusals", lambda: self._refusals.run(self.stop)),
         ):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
@@ -421,6 +424,7 @@ class Agent:
             alarms=self._lookout.alarms,
             ways=self._lookout.ways,
             hearsay=self._lookout.hearsay,
+            refused=self._refusals.counts,
         )
 
     def _drain(self) -> tuple[int, bool]:

@@ -40,6 +40,8 @@ class NodeStatus:
     sessions: dict[str, str] = field(default_factory=dict)
     tls_mismatches: tuple[str, ...] = ()
     drain: str = ""
+    refused: dict[str, int] = field(default_factory=dict)
+    """Routes that it has refused since its agent started, by reason."""
 
 
 UNKNOWN = NodeStatus("unknown", 0, None)
@@ -138,6 +140,7 @@ def node_status(report: Report | None, held: int, now: float, ordered: bool = Fa
         sessions=report.health.sessions,
         tls_mismatches=report.health.tls_mismatches,
         drain="drained" if report.health.drained else "draining" if ordered else "",
+        refused=report.health.refused,
     )
 
 

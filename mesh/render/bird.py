@@ -51,6 +51,13 @@ FEATURES: tuple[Feature, ...] = (
         "a neighbour that stops reading, but keeps its session alive, is not noticed (RFC 9687)",
         lambda plan: any(node.upstreams for node in plan.nodes),
     ),
+    # Syslog is waited for, datagrams are not.
+    Feature(
+        "log_udp", (2, 17), (3, 1),
+        "refused routes are not logged one by one, for its log would keep it from its sessions; "
+        "they are kept with the reason (birdc show route filtered all)",
+        lambda plan: any(_imports(plan)),
+    ),
     # 3.1.7 stops at the limit, and then announces the same thousands of times a second.
     Feature(
         "export_block", (2, 0), NEVER,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
 from mesh.facts import Facts, Placement
-from mesh.limits import MAX_BLACKHOLES
+from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
 from mesh.plan import Address, AddressPair, Node, Plan, Role, Service
 from mesh.plan.firewall import PRIVATE4, RTR
 from mesh.plan.links import UNDERLAY_ASN_BASE
@@ -60,6 +60,7 @@ def node_files(
                 "v6": plan.prefixes.ipv6 is not None,
                 "mtu": mtu,
                 "max_blackholes": MAX_BLACKHOLES,
+                "log_port": BIRD_LOG_PORT,
                 "reflectors": len(plan.with_role(Role.REFLECTOR)),
             }
             files = _files(plan, node, facts, services, tunnels, places, context)

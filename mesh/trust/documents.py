@@ -6,7 +6,7 @@ understood to the last key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -138,7 +138,7 @@ class DrainOrder:
 
 
 MAX_REASON = 200
-MAX_ALARMS, MAX_WAYS, MAX_HEARSAY = 64, 256, 40
+MAX_ALARMS, MAX_WAYS, MAX_HEARSAY, MAX_REFUSED = 64, 256, 40, 48
 """How many of them a report holds."""
 
 
@@ -216,6 +216,7 @@ class Health:
     ``alarms`` are about mates, at most one of a kind about each. ``ways`` are those that it has
     taken through other nodes for some time: each leads to its last node. ``hearsay`` is what it
     discards although the operator's order that it holds does not say so, if it holds any.
+    ``refused`` counts the routes that it has refused since its agent started, by reason.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
@@ -232,6 +233,13 @@ class Health:
     alarms: Annotated[tuple[Alarm, ...], Field(max_length=MAX_ALARMS)] = ()
     ways: Annotated[tuple[tuple[NodeId, ...], ...], Field(max_length=MAX_WAYS)] = ()
     hearsay: Annotated[tuple[Hearsay, ...], Field(max_length=MAX_HEARSAY)] = ()
+    refused: Annotated[
+        dict[
+            Annotated[str, StringConstraints(max_length=80)],
+            Annotated[int, Field(ge=0, le=2**53 - 1)],
+        ],
+        Field(max_length=MAX_REFUSED),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ def test_an_end_leaves_nothing_and_a_new_session_begins_anew(version: str) -> No
 
 @VERSIONS
 def test_ten_thousand_refusals_do_not_disturb_the_session(version: str) -> None:
-    """The node's clock ticks: hold time is nine seconds. Lines are journald's to bound."""
+    """The node's clock ticks: hold time is nine seconds. Lines are the agent's to bound."""
     names = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(10_000)]
     with trial(version, FULL) as each:
         good = valid(4, 1)
@@ -165,4 +165,5 @@ def test_ten_thousand_refusals_do_not_disturb_the_session(version: str) -> None:
         assert each.verdicts(4)[good.prefix].taken
         log = each.speaker(4).log
         assert (len(log.opens()), log.ends()) == (1, ())
-        assert len(re.findall("rejected: a bogon", each.log())) == len(names)
+        said = len(names) if bird(version).can("log_udp") else 0
+        assert len(re.findall("rejected: a bogon", each.log())) == said
