@@ -6,7 +6,9 @@ import io
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Thread
 
 import httpx
 
@@ -27,26 +29,43 @@ def fetch(url: str, largest: int, deadline: float, silence: float = SILENCE) -> 
     """What lies there, of at most ``largest`` bytes after decompression, within ``deadline``
     seconds; Unread where there is nothing to be had."""
     end = time.monotonic() + deadline
-    body = io.BytesIO()
+    late = Unread(
+        f"it was not there within {deadline:g} s", "try again, or download it and name the file"
+    )
+    fetched: Future[bytes] = Future()
+
+    def fetching() -> None:
+        try:
+            body = io.BytesIO()
+            for piece in _pieces(url, silence):
+                if body.write(piece) and body.tell() > largest:
+                    raise Unread(f"it is larger than {largest >> 20} MB", "name a list of VRPs")
+                if time.monotonic() > end:
+                    raise late
+            fetched.set_result(body.getvalue())
+        except BaseException as error:  # it is raised where the result is asked for
+            fetched.set_exception(error)
+
+    # The client counts the seconds between bytes only, so that headers may take days.
+    Thread(target=fetching, daemon=True).start()
+    try:
+        return fetched.result(deadline + 1)
+    except TimeoutError:
+        raise late from None
+
+
+def _pieces(url: str, silence: float) -> Iterator[bytes]:
     try:
         with (
             httpx.Client(timeout=silence, headers={"Accept-Encoding": GZIP}) as client,
             _answer(client, url) as answer,
         ):
-            for piece in _unpacked(answer):
-                if body.write(piece) and body.tell() > largest:
-                    raise Unread(f"it is larger than {largest >> 20} MB", "name a list of VRPs")
-                if time.monotonic() > end:
-                    raise Unread(
-                        f"it was not there within {deadline:g} s ({body.tell()} bytes came)",
-                        "try again, or download it and name the file",
-                    )
+            yield from _unpacked(answer)
     except httpx.TimeoutException:
         raise Unread(f"no answer within {silence:g} s", CURE) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = shown(str(error) or type(error).__name__)
         raise Unread(f"it cannot be fetched ({reason})", CURE) from None
-    return body.getvalue()
 
 
 @contextmanager

@@ -67,7 +67,12 @@ class Answers(BaseHTTPRequestHandler):
             case ["silent"]:
                 self.server.over.wait(10)
             case ["drip"]:
-                self.drip()
+                self.send_response(200)
+                self.end_headers()
+                self.drip(b" ")
+            case ["drip-headers"]:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                self.drip(b"x")
             case ["cut"]:
                 self.answer(LIST, length=len(LIST) + 1)
                 self.close_connection = True
@@ -103,12 +108,10 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def drip(self) -> None:
-        self.send_response(200)
-        self.end_headers()
+    def drip(self, byte: bytes) -> None:
         while not self.server.over.wait(TICK):
             try:
-                self.wfile.write(b" ")
+                self.wfile.write(byte)
             except OSError:
                 return
 
@@ -181,6 +184,7 @@ def test_a_list_is_read(port: int, path: str) -> None:
         ("round", "leads on and on, 5 times and more"),
         ("silent", "no answer within 0.5 s"),
         ("drip", "was not there within 1 s"),
+        ("drip-headers", "was not there within 1 s"),
         ("cut", "cannot be fetched"),
         ("bomb", "larger than 4 MB"),
         ("ends-early", "its gzip ends too early"),
