@@ -69,8 +69,9 @@ def test_a_registry_that_lies_does_not_keep_the_operator_from_the_others(
 
 def test_a_node_does_not_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     health = Health(
-        True, {"web\x1b[2J": True}, {"up\x07stream": "Down\x1b]0;x"}, ("https://\u202ehost",)
-    )
+        True, {"web\x1b[2J": True}, {"up\x07stream": "Down\x1b]0;x"}, ("https://\u202ehost",),
+        refused={"a bog\x1bon": 3},
+    )  # fmt: skip
     envelope = FLEET.report(NODE, MADE, reason="rolled\x1b[2J\r\nback", health=health)
     body = b"[" + dump(envelope) + b"]"
     (report,) = desk(monkeypatch, body).reports(IDENTITIES)
@@ -78,3 +79,4 @@ def test_a_node_does_not_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch) 
     assert report.health.services == {"web [2J": True}
     assert report.health.sessions == {"up stream": "Down ]0;x"}
     assert report.health.tls_mismatches == ("https:// host",)
+    assert report.health.refused == {"a bog on": 3}

@@ -18,7 +18,7 @@ from mesh.publish.publish import _outcomes, health
 from mesh.publish.status import AHEAD_SECONDS, SILENT_SECONDS, node_status
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import Health, Manifest, Part, Report
-from mesh.trust.encoding import dump, parse, sha256
+from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.sealing import unseal
 from mesh.trust.signing import Purpose
 from tests.discovery.live import Fleet, Live, live
@@ -281,6 +281,18 @@ def test_a_node_is_what_its_last_word_says(
     made = FLEET.generation(7)
     said = parse(Report, FLEET.report("lax-vultr-1", made, sequence=10**15, **changed).payload)
     assert node_status(said, 7, 10**9 + seconds).state == state
+
+
+def test_what_a_node_has_refused_is_shown_by_reason() -> None:
+    health = Health(True, {}, {}, refused={"a bogon": 7})
+    envelope = FLEET.report("lax-vultr-1", FLEET.generation(7), health=health)
+    assert node_status(parse(Report, envelope.payload), 7, 0.0).refused == {"a bogon": 7}
+    for wrong in ({"a" * 81: 1}, {"a bogon": -1}, {f"reason {n}": 1 for n in range(49)}):
+        envelope = FLEET.report(
+            "lax-vultr-1", FLEET.generation(7), health=replace(health, refused=wrong)
+        )
+        with pytest.raises(Malformed):
+            parse(Report, envelope.payload)
 
 
 def test_a_node_that_never_spoke_is_silent() -> None:
