@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mesh.cli.orders import Chosen, Office, Refusal, Unfit, Wait, at_the_desk
+from mesh.cli.orders import NOT_YET, Chosen, Office, Refusal, Unfit, Wait, at_the_desk
 from mesh.cli.tables import WIDE
 from mesh.cli.working_copy import STACK
 from mesh.limits import MAX_BLACKHOLES
@@ -63,7 +63,8 @@ def add(
 
 @app.command()
 def remove(address: Where, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
-    """Let packets to an address through again. Exit 1: ordered, not every node's word yet."""
+    """Let packets to an address through again. Exit 1: ordered, not every node's word yet; or some
+    discard it although nobody has ordered it, which no order ends."""
     at_the_desk(stack, lambda office: _remove(office, _address(address), wait))
 
 
@@ -102,8 +103,11 @@ def _remove(office: Office, address: Address, wait: int) -> int:
     blackholes = _blackholes(office)
     before = blackholes.order()
     if address not in {entry.address for entry in _in_force(before)}:
-        office.say(f"{address}: is not discarded")
-        return 0
+        told = [one for one in _told(office, before) if address in one.addresses]
+        office.say(f"{address}: is not {'ordered to be ' if told else ''}discarded")
+        for one in told:
+            office.say(_hearsay(one))
+        return NOT_YET if told else 0
     order = blackholes.remove(address)
     number = 0 if order is None else order.number
     office.say(f"blackhole order {number}: {address} no more")
@@ -119,8 +123,7 @@ def _show(office: Office, as_json: bool) -> int:
     order = blackholes.order()
     obeyed = frozenset() if order is None else blackholes.obeyed(order)
     entries, now = _in_force(order), time.time()
-    reports = latest(office.desk.reports(office.identities)).values()
-    hearsay = heard((one for one in reports if is_recent(one, now)), order, now)
+    hearsay = _told(office, order)
     if as_json:
         document = {
             "number": 0 if order is None else order.number,
@@ -168,6 +171,12 @@ def _show(office: Office, as_json: bool) -> int:
     if missing:
         office.say(f"no word yet: {', '.join(missing)}")
     return 0
+
+
+def _told(office: Office, order: BlackholeOrder | None) -> tuple[Heard, ...]:
+    """What nodes discard now that nobody has ordered."""
+    reports, now = latest(office.desk.reports(office.identities)).values(), time.time()
+    return heard((one for one in reports if is_recent(one, now)), order, now)
 
 
 def _hearsay(one: Heard) -> str:

@@ -105,6 +105,10 @@ def test_one_nodes_word_of_what_it_has_heard_names_both(registry: Live) -> None:
     text = mesh("blackhole", "list").stdout
     assert f"seconds, {LAX} or {MIA} is broken or in other hands" in text
     assert text.endswith("nothing is ordered to be discarded\n")
+    removed = mesh("blackhole", "remove", ADDRESS)
+    assert removed.exit_code == module.NOT_YET
+    assert f"{ADDRESS}: is not ordered to be discarded" in removed.stdout
+    assert f"on the word of {LAX}. No order ends it" in removed.stdout
 
 
 def test_a_node_that_does_not_hear_is_named(registry: Live) -> None:
