@@ -43,15 +43,26 @@ def files_of(plan: Plan, node_id: str) -> dict[str, File]:
     return {file.path: file for file in made[node_id].files}
 
 
-def test_what_mesh_render_writes_is_what_was_committed(tmp_path: Path) -> None:
+COMMITTED: dict[str, list[str]] = {
+    "golden": ["--stack", "prod"],
+    # What a node believes that takes full tables: one edge is enough to read.
+    "routed": ["--stack", "routed", "--node", "mia-vultr-1"],
+}
+
+
+@pytest.mark.parametrize("folder", COMMITTED)
+def test_what_mesh_render_writes_is_what_was_committed(folder: str, tmp_path: Path) -> None:
     """A change of a template shows as a diff.
 
-    `mesh render --stack prod --out tests/render/golden` writes them anew.
+    `mesh render --stack prod --out tests/render/golden` writes them anew, and `mesh render
+    --stack routed --root examples --node mia-vultr-1 --out tests/render/routed`.
     """
-    arguments = ["render", "--stack", "prod", "--out", str(tmp_path), "--root", str(ROOT)]
+    root = ROOT / "examples" if folder == "routed" else ROOT
+    arguments = ["render", *COMMITTED[folder], "--out", str(tmp_path), "--root", str(root)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     written = {str(p.relative_to(tmp_path)): p.read_text() for p in _files(tmp_path)}
-    committed = {str(p.relative_to(GOLDEN)): p.read_text() for p in _files(GOLDEN)}
+    golden = GOLDEN.with_name(folder)
+    committed = {str(p.relative_to(golden)): p.read_text() for p in _files(golden)}
     assert set(written) == set(committed)
     for path, text in committed.items():
         assert written[path] == text, path
