@@ -1,9 +1,11 @@
 """What BIRD tells of each refused route, and of itself: heard over UDP, kept to a bounded rate.
 
 BIRD writes to syslog and waits for it: a table that is refused as a whole, told to a journal that
-is slow, would keep it from its sessions for longer than their hold time. A datagram to ourselves
-waits for nobody, and is lost where nobody listens. Only root can listen on that port, but anybody
-on the node may send to it: what is said here is told, counted and cut, and never acted upon.
+is slow, would keep it from its sessions for longer than their hold time. So its classes info,
+remote and warning come here: in each of them a neighbour can cause a line per route. A datagram to
+ourselves waits for nobody, and is lost where nobody listens. Only root can listen on that port, but
+anybody on the node may send to it: what is said here is told, counted and cut, and never acted
+upon.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from mesh.agent import log
@@ -38,15 +41,17 @@ _SO_RCVBUFFORCE, _SO_RXQ_OVFL = 33, 40
 _SUMMARY = 10
 """Kinds that a summary names."""
 _AGAIN = 5.0
-_PREFIX = re.compile(r"<\d{1,3}>.{1,80}?bird: ")
+_PREFIX = re.compile(r"<(\d{1,3})>.{1,80}?bird: ")
+_INFO = "30"  # daemon.info (RFC 3164, 4.1.1); the others are 29 (remote) and 28 (warning)
+_UNFIT = re.compile(r"(.{0,80}?)(Ignoring bogus|Invalid) route ")
 _REFUSED = re.compile(r"rejected: ([^,]{1,80}), net [^,]{1,60}, session ([^,]{1,64}),")
 
 
 class Bound:
     """Lines of one sort: passed on up to a rate, and counted by kind above it."""
 
-    def __init__(self, event: str) -> None:
-        self._event = event
+    def __init__(self, event: str, say: Callable[..., None] = log.info) -> None:
+        self._event, self._say = event, say
         self._passed: deque[float] = deque(maxlen=LINES)
         self._more: Counter[str] = Counter()
         self._since = 0.0
@@ -56,7 +61,7 @@ class Bound:
         self.settle(now)
         if len(self._passed) < LINES or now - self._passed[0] >= SECONDS:
             self._passed.append(now)
-            log.info(self._event, line=line)
+            self._say(self._event, line=line)
             return
         self.miss(kind if kind in self._more or len(self._more) < MAX_REFUSED else OTHER, 1, now)
 
@@ -72,7 +77,7 @@ class Bound:
             named = [f"{count} {kind}" for kind, count in self._more.most_common(_SUMMARY)]
             left = len(self._more) - len(named)
             text = "; ".join([*named, *([f"{left} more kinds"] if left else [])])
-            log.info(self._event, more=self._more.total(), of=text)
+            self._say(self._event, more=self._more.total(), of=text)
             self._more.clear()
 
 
@@ -84,7 +89,8 @@ class Refusals:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._told: tuple[dict[str, int], float] = ({}, -TELL)
-        self._refused, self._others = Bound("bird-refused"), Bound("bird")
+        self._refused, self._unfit = Bound("bird-refused"), Bound("bird-unfit")
+        self._warned, self._others = Bound("bird-warning", log.warning), Bound("bird")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -138,7 +144,7 @@ class Refusals:
                 self.take(datagram, now)
             except TimeoutError:
                 taken = 0
-                for bound in (self._refused, self._others):
+                for bound in (self._refused, self._unfit, self._warned, self._others):
                     bound.settle(time.monotonic())
                 continue
             taken += 1
@@ -147,11 +153,16 @@ class Refusals:
 
     def take(self, datagram: bytes, now: float) -> None:
         """One line as BIRD sends it (RFC 3164); ``now`` is monotonic seconds."""
-        text = _PREFIX.sub("", datagram.decode("utf-8", "replace"), count=1)
-        line = one_line(text.rstrip())[:LONGEST]
+        text = datagram.decode("utf-8", "replace")
+        prefix = _PREFIX.match(text)
+        line = one_line(text[prefix.end() if prefix else 0 :].rstrip())[:LONGEST]
         found = _REFUSED.match(line)
         if found is None:
-            self._others.take(line, line.partition(" ")[0][:40], now)
+            # What BIRD itself cannot take, before any filter: its flood hides no other warning.
+            unfit = _UNFIT.match(line)
+            is_info = prefix is None or prefix[1] == _INFO
+            bound = self._unfit if unfit else self._others if is_info else self._warned
+            bound.take(line, unfit[0].strip() if unfit else line.partition(" ")[0][:40], now)
             return
         because, session = found.groups()
         with self._lock:

@@ -54,8 +54,9 @@ FEATURES: tuple[Feature, ...] = (
     # Syslog is waited for, datagrams are not.
     Feature(
         "log_udp", (2, 17), (3, 1),
-        "refused routes are not logged one by one, for its log would keep it from its sessions; "
-        "they are kept with the reason (birdc show route filtered all)",
+        "refused routes, warnings and what neighbours notify are not logged, for its log would "
+        "keep it from its sessions; refused routes are kept with the reason (birdc show route "
+        "filtered all), and birdc show protocols has each session's last error",
         lambda plan: any(_imports(plan)),
     ),
     # 3.1.7 stops at the limit, and then announces the same thousands of times a second.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -88,6 +89,23 @@ def test_what_bird_says_of_itself_is_bounded_apart(caplog: pytest.LogCaptureFixt
     assert lines(caplog).count('bird line="Reconfiguring"') == 20
     assert lines(caplog)[-2:] == ['bird more="30" of="30 Reconfiguring"',
                                   'bird line="Reconfigured"']  # fmt: skip
+
+
+def test_what_neighbours_can_make_bird_say_is_bounded_and_hides_no_other_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ears = Refusals()
+    for n in range(30):
+        ears.take(f"<29>x bird: vultr4: Invalid route 10.0.{n}.0/24 withdrawn\n".encode(), 5)
+        ears.take(f"<28>x bird: Ignoring bogus route 127.0.{n}.0/24 received via".encode(), 5)
+    ears.take(b"<29>x bird: vultr4: Received: Cease: Administrative shutdown\n", 6)
+    assert len(lines(caplog)) == 21
+    assert caplog.records[-1].levelname == "WARNING"
+    assert "Administrative shutdown" in lines(caplog)[-1]
+    ears.take(b"<28>x bird: Ignoring bogus route 127.1.1.0/24 received via", 16)
+    assert lines(caplog)[-2] == (
+        'bird-unfit more="40" of="20 vultr4: Invalid route; 20 Ignoring bogus route"'
+    )
 
 
 HOSTILE = {
@@ -188,6 +206,18 @@ def configuration(version: str, routes: int) -> str:
         'import keep filtered on; import filter { refuse(BOGON_PREFIX, "a bogon"); }; };',
         *(f"route {IPv4Address((11 << 24) + 256 * n)}/24 blackhole;" for n in range(routes)), "}",
     ])  # fmt: skip
+
+
+@pytest.mark.parametrize("version", BIRDS)
+def test_of_what_is_waited_for_a_neighbour_causes_no_line_per_route(version: str) -> None:
+    """Seen of each version: a refused route is a line of class info, an invalid one of class
+    remote, a bogus one of class warning."""
+    text = configuration(version, 0)
+    (waited,) = re.findall(r"^log syslog \{ (.*) \};$", text, re.MULTILINE)
+    classes = {*waited.split(", ")}
+    assert classes >= {"error", "auth", "fatal", "bug"}
+    assert not classes & {"remote", "warning", "all"}
+    assert "info" not in classes or "print" not in text
 
 
 @pytest.mark.parametrize("listens", [True, False], ids=["heard", "unheard"])

@@ -133,7 +133,8 @@ def edge(
 def _logging(text: str) -> str:
     """The same, but for where the log goes: nobody takes syslog's lines here, and each of them
     would be written to the console; nor the agent's."""
-    return re.sub(r"^log (syslog|udp \S+ port \d+) ", f'log "/{LOG}" ', text, flags=re.MULTILINE)
+    kept = re.sub(r"^log udp .*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^log syslog .*;", f'log "/{LOG}" all;', kept, flags=re.MULTILINE)
 
 
 def _wire(here: str, world: str, own: Mapping[str, str], others: Iterable[str]) -> None:
