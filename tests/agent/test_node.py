@@ -384,6 +384,15 @@ def test_a_node_goes_on_when_every_registry_is_gone(mesh: Running) -> None:
     until(lambda: mesh.status().registries == {mesh.network.registries()[LAX]: "ok"}, 20, "back")
 
 
+def test_what_bird_says_of_itself_is_in_the_agents_log(mesh: Running) -> None:
+    def said() -> int:
+        return mesh.ord.log("agent").count('bird line="Reconfigured"')
+
+    before = said()
+    mesh.ord.run("birdc", "configure")
+    until(lambda: said() > before, 5, "it is heard")
+
+
 def test_a_lower_generation_is_refused_and_the_number_rolls_forward_after_all_is_lost(
     mesh: Running,
 ) -> None:
