@@ -16,6 +16,7 @@ from mesh.render import firewall
 from mesh.render.bird import Bird, bird
 from mesh.render.files import File, NodeFiles
 from mesh.render.templates import rendered
+from mesh.spec.providers import PROVIDERS, Community
 
 REPLIES_TABLE = 27218
 """The kernel's table on a member whose default leads to the nearest edge: any free number."""
@@ -175,14 +176,23 @@ def _sorted(files: Iterable[File]) -> tuple[File, ...]:
 
 def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
     """The parts of BIRD's configuration that are the same on every node with that BIRD."""
+    context = {"plan": plan, "bird": bird, "v6": plan.prefixes.ipv6 is not None}
     policy = {
-        name: rendered(
-            f"bird/{name}.conf.j2", plan=plan, bird=bird, v6=plan.prefixes.ipv6 is not None
-        )
+        name: rendered(f"bird/{name}.conf.j2", **context, tags=_tags(plan))
         for name in ("reasons", "lists", "rpki", "import", "export")
     }
     policy |= _interior(plan, bird)
     return {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
+
+
+def _tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
+    """What the edges' providers mark routes with, by provider."""
+    known = {node.provider: PROVIDERS.get(node.provider) for node in plan.nodes if node.upstreams}
+    return {
+        name: provider.communities.tags
+        for name, provider in sorted(known.items())
+        if provider is not None and provider.communities is not None
+    }
 
 
 CONCERNS: dict[str, str] = {

@@ -249,6 +249,11 @@ def _check_raw(key: str, raw: Community, edge: Edge) -> Iterator[Problem]:
         yield Problem(
             key, text, "an option says the same, and is checked", f"write {option} instead"
         )
+    elif own is not None and raw in own.tags:
+        yield Problem(
+            key, text, f"with it AS{own.asn} itself marks a route ({own.tags[raw]}): sent, it asks "
+            "for nothing", "remove it",
+        )  # fmt: skip
     elif own is not None and own.claims(raw) and not own.knows(raw):
         yield Problem(
             key, text, f"AS{own.asn} documents no such action",

@@ -187,6 +187,7 @@ REFUSED: list[tuple[str, list[Any], str, str]] = [
     ("Vultr's at a host", [at_host(communities=["20473:6601"])], ".communities", "for AS20473"),
     ("Vultr's large", [at_host(communities=["20473:6000:174"])], ".communities", "for AS20473"),
     ("no action", [at_vultr(communities=["20473:6009"])], ".communities", "no such action"),
+    ("Vultr's own mark", [at_vultr(communities=["20473:17"])], ".communities", "(LAX)"),
     ("Vultr's blackhole", [at_vultr(communities=["20473:666"])], ".communities", "throw away"),
 ]  # fmt: skip
 

@@ -46,6 +46,9 @@ class Communities:
     withhold_from: Towards
     export_to: Towards
     blackhole: Community
+    tags: Mapping[Community, str]
+    """What the provider itself marks routes with, and what each mark says; sent, it asks for
+    nothing."""
 
     def restrains(self, scope: Scope) -> bool:
         """Whether a scope keeps from an AS what ``export_to`` would tell it."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from mesh.spec.providers.communities import Communities, Towards
+from mesh.spec.providers.communities import Communities, Community, Towards
 from mesh.spec.providers.provider import Provider, Upstream
 from mesh.spec.section import Section
 
@@ -28,6 +28,15 @@ _ASK_ANY_REGION = IPv6Address("2001:19f0:ffff::1")
 # docs.vultr.com, "AS20473 BGP Communities Customer Guide", "Action Communities". 6602 and 6603 are
 # exceptions from "do not advertise" (6000) there: alone they ask for nothing.
 _INSIDE_ONLY = (20473, 6000)
+# The same guide, "Informational Communities": from whom, and in which city.
+_TAGS: dict[Community, str] = {
+    (20473, 100): "transit", (20473, 200): "public peer", (20473, 300): "private peer",
+    (20473, 500): "own", (20473, 4000): "customer",
+    (20473, 11): "EWR", (20473, 12): "MIA", (20473, 13): "ORD", (20473, 14): "ATL",
+    (20473, 15): "DFW", (20473, 16): "SEA", (20473, 17): "LAX", (20473, 18): "SJC",
+    (20473, 19): "LHR", (20473, 20): "AMS", (20473, 21): "CDG", (20473, 22): "FRA",
+    (20473, 23): "TYO", (20473, 24): "SYD", (20473, 25): "SGP",
+}  # fmt: skip
 _ACTIONS = Communities(
     asn=20473,
     peers=(64515, 20473),
@@ -49,6 +58,7 @@ _ACTIONS = Communities(
     withhold_from=Towards(64600, (20473, 6000)),
     export_to=Towards(64699, (20473, 6099)),
     blackhole=(20473, 666),
+    tags=_TAGS,
 )
 
 VULTR = Provider(
