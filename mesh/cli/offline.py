@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -81,14 +81,23 @@ def check(
         _print_problems(problems)
         console = Console(highlight=False)
         verdict = "[green]valid[/]" if valid else "[red]not valid[/]"
+        if valid and any(problem.severity == "error" for problem in problems):
+            verdict += ", [red]but what it announces is not[/]"
         console.print(f"Pulumi.{escape(stack)}.yaml: {verdict}")
-        for version, words in missing.items():
-            for word in words:
-                console.print(f"nodes with BIRD {version} ({DEBIAN[version]}): {word}")
         if judged is not None:
             rpki.show(judged, console)
+        _print_lacks(missing, console)
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(INVALID)
+
+
+def _print_lacks(missing: Mapping[str, Iterable[str]], console: Console) -> None:
+    """What each version of BIRD cannot do of what is asked for, at the end: a node may have it."""
+    for version, words in missing.items():
+        for number, word in enumerate(words):
+            if not number:
+                console.print(f"On a node with BIRD {version} ({DEBIAN[version]}):")
+            console.print(f"  - {word}")
 
 
 def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = Path()) -> None:
@@ -186,6 +195,7 @@ def _upstreams(node: Node) -> Iterator[str]:
     """The upstreams' addresses below their ASN: together they would be too wide for 80 columns."""
     for asn, sessions in groupby(node.upstreams, key=lambda session: session.peer_asn):
         yield f"AS{asn}"
+        yield from sorted({f"import {each.imports.take}" for each in node.upstreams})
         yield from (str(session.neighbor) for session in sessions)
 
 
