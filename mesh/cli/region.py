@@ -36,7 +36,10 @@ def withdraw(
 
 @app.command()
 def announce(region: Region, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
-    """Bring a withdrawn region back: all its edges, those drained one by one too. Exit 1: ordered, and not back yet."""
+    """Bring a withdrawn region back: all its edges, those that were drained one by one too.
+
+    Exit 1: ordered, and not back yet.
+    """
     at_the_desk(stack, lambda office: drains(office).undrain(_edges(office, stack, region), wait))
 
 
