@@ -75,7 +75,7 @@ def test_every_refusal_is_counted_by_its_reason(ground: Ground) -> None:
 
 LINE = re.compile(
     r"rejected: (?P<because>[^,]+), net (?P<net>\S+), session (?P<session>\S+), "
-    r"origin AS(?P<origin>\d+), path(?: \(path (?P<path>[^)]*))?"
+    r"origin AS(?P<origin>\d+), (?:\(path (?P<path>[^)]*))?"
 )
 
 
