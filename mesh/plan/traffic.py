@@ -24,8 +24,8 @@ def steering(spec: Spec, node_id: str, family: Family) -> Steering:
 
     The spec has been checked: no two rules differ here, and the upstream does all of it.
     """
-    every = edges(spec.nodes, spec.prefixes)
-    edge = next((each for each in every if (each.node, each.family) == (node_id, family)), None)
+    own = edges({node_id: spec.nodes[node_id]}, spec.prefixes)
+    edge = next((each for each in own if each.family == family), None)
     if edge is None:
         return Steering()
     rules = [rule for rule in spec.traffic if holds(rule, edge)]

@@ -39,7 +39,9 @@ def node_files(
     regions = {region.id: region for region in plan.regions}
     services = {service.name: service for service in plan.services}
     tunnels = {node.id: node.tunnel for node in plan.nodes}
-    repliers = _repliers(plan)
+    repliers, exits = _repliers(plan), _exits(plan)
+    reflectors = len(plan.with_role(Role.REFLECTOR))
+    underlay = _underlay(plan, exits)
     places = {n: placements.get(n, Placement(one.ipv4, one.ipv6)) for n, one in facts.items()}
     done: dict[str, NodeFiles] = {}
     for node in plan.nodes:
@@ -53,7 +55,7 @@ def node_files(
                 "concerns": concerns,
                 "vpc": list(zip(node.vpc, places[node.id].routers, strict=False)),
                 "is_member": Role.MEMBER in node.roles,
-                "exits": _exits(plan, node),
+                "exits": exits[node.id],
                 "repliers": repliers,
                 "replies_table": REPLIES_TABLE,
                 "private4": PRIVATE4,
@@ -62,9 +64,9 @@ def node_files(
                 "mtu": mtu,
                 "max_blackholes": MAX_BLACKHOLES,
                 "log_port": BIRD_LOG_PORT,
-                "reflectors": len(plan.with_role(Role.REFLECTOR)),
+                "reflectors": reflectors,
             }
-            files = _files(plan, node, facts, services, tunnels, places, context)
+            files = _files(plan, node, facts, services, tunnels, places, context, underlay)
             conf = [shared[birds[node.id]][name] for name in concerns]
             done[node.id] = replace(files, files=_sorted((*files.files, *conf)))
     return done
@@ -129,6 +131,7 @@ def _files(
     tunnels: Mapping[str, AddressPair],
     places: Mapping[str, Placement],
     context: dict[str, object],
+    underlay: Mapping[str, object],
 ) -> NodeFiles:
     links = [link for link in node.links if link.peer in facts]
     context |= {
@@ -160,7 +163,8 @@ def _files(
         )
         for link in links
     ]
-    files.append(File("/etc/anycast-mesh/agent.json", _agent(plan, node, services, facts, tunnels)))
+    watched = _agent(plan, node, services, facts, tunnels, underlay)
+    files.append(File("/etc/anycast-mesh/agent.json", watched))
     units = ["nftables.service", "anycast-mesh-dummy.service"]
     units += [f"anycast-mesh-tunnel@{link.interface}.service" for link in links]
     units += ["anycast-mesh-replies.service"] * is_member
@@ -228,7 +232,7 @@ def _interior(plan: Plan, bird: Bird) -> dict[str, str]:
         "plan": plan,
         "bird": bird,
         "v6": plan.prefixes.ipv6 is not None,
-        "exits": {node.id: _exits(plan, node) for node in plan.nodes},
+        "exits": _exits(plan),
         "asn_base": UNDERLAY_ASN_BASE,
         "plan_links": _links(plan),
         "service_set4": ", ".join(f"{s.addresses.ipv4}/32" for s in plan.services) or "0.0.0.0/32",
@@ -262,13 +266,16 @@ def _repliers(plan: Plan) -> dict[int, list[Address]]:
     return {v: sorted((a for a in found if a.version == v), key=int) for v in (4, 6)}
 
 
-def _exits(plan: Plan, node: Node) -> tuple[Address, ...]:
-    """The exit's addresses that a node holds where there are members: of the families of its
+def _exits(plan: Plan) -> dict[str, tuple[Address, ...]]:
+    """The exit's addresses that each node holds where there are members: of the families of its
     upstream, since replies of another family would not get out there."""
     if not plan.with_role(Role.MEMBER):
-        return ()
-    families = {session.family for session in node.upstreams}
-    return tuple(exit for exit in plan.exits.both() if f"ipv{exit.version}" in families)
+        return {node.id: () for node in plan.nodes}
+    families = {node.id: {session.family for session in node.upstreams} for node in plan.nodes}
+    return {
+        node_id: tuple(exit for exit in plan.exits.both() if f"ipv{exit.version}" in own)
+        for node_id, own in families.items()
+    }
 
 
 def _next_hops(
@@ -282,12 +289,32 @@ def _next_hops(
     return ", ".join(str(pair.ipv6) for pair in pairs) or "::"
 
 
+def _underlay(plan: Plan, exits: Mapping[str, tuple[Address, ...]]) -> dict[str, object]:
+    """What the agents hold their mates' words against: who owns what, and every link's cost. The
+    same for all of them."""
+    return {
+        "nodes": [
+            {
+                "id": node.id,
+                "asn": node.underlay_asn,
+                "addresses": [
+                    str(address)
+                    for address in (*node.tunnel.both(), *node.announced.both(), *exits[node.id])
+                ],
+            }
+            for node in plan.nodes
+        ],
+        "links": [{"ends": [one.id, other.id], "cost": cost} for one, other, cost in _links(plan)],
+    }
+
+
 def _agent(
     plan: Plan,
     node: Node,
     services: Mapping[str, Service],
     facts: Mapping[str, Facts],
     tunnels: Mapping[str, AddressPair],
+    underlay: Mapping[str, object],
 ) -> str:
     """What the agent has to watch, as JSON with sorted keys. ``mates`` are at the far ends of its
     tunnels: a node that reaches none of them is alone."""
@@ -312,25 +339,6 @@ def _agent(
             for service in services.values()
         ],
         "whoami": plan.whoami,
-        "underlay": {
-            "nodes": [
-                {
-                    "id": each.id,
-                    "asn": each.underlay_asn,
-                    "addresses": [
-                        str(address)
-                        for address in (
-                            *each.tunnel.both(),
-                            *each.announced.both(),
-                            *_exits(plan, each),
-                        )
-                    ],
-                }
-                for each in plan.nodes
-            ],
-            "links": [
-                {"ends": [one.id, other.id], "cost": cost} for one, other, cost in _links(plan)
-            ],
-        },
+        "underlay": underlay,
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
