@@ -4,13 +4,13 @@ given up at all, and the nodes' word that they discard them."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from mesh.discovery.client import Unreachable
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address, Plan
-from mesh.publish.desk import Clock, Desk
+from mesh.publish.desk import Clock
 from mesh.publish.standing import POLL, Standing
 from mesh.spec.problems import Problem
 from mesh.trust.documents import Blackhole, BlackholeOrder, Report
@@ -114,28 +114,15 @@ def heard(reports: Iterable[Report], order: BlackholeOrder | None, now: float) -
     )
 
 
-class Blackholes:
-    """What is discarded in one network, at its operator's desk (:class:`Standing`)."""
+class Blackholes(Standing[BlackholeOrder]):
+    """What is discarded in one network, at its operator's desk."""
 
-    def __init__(
-        self,
-        desk: Desk,
-        operator_key: str,
-        network: str,
-        identities: Mapping[str, str],
-        known: BlackholeOrder | None = None,
-        warn: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._standing = Standing(desk, BLACKHOLE, operator_key, network, identities, known, warn)
-
-    def order(self) -> BlackholeOrder | None:
-        """The order that counts; None where there is none."""
-        return self._standing.order()
+    kind = BLACKHOLE
 
     def add(self, entry: Blackhole) -> BlackholeOrder:
         """Orders one more address, or another end and reason for one; all others stay. The order
         that counts then. Raises :class:`NotAllowed` where there are too many already, and
-        :class:`mesh.discovery.client.Unreachable` as :meth:`Standing.change` does."""
+        :class:`mesh.discovery.client.Unreachable` as :meth:`Standing.follow` does."""
 
         def following(held: BlackholeOrder | None, number: int) -> BlackholeOrder | None:
             if held is not None and entry in held.entries:
@@ -145,7 +132,7 @@ class Blackholes:
                 raise NotAllowed(_too_many(entry.address))
             return self._made(number, (*others, entry))
 
-        order = self._standing.change(following)
+        order = self.follow(following)
         assert order is not None
         return order
 
@@ -158,11 +145,11 @@ class Blackholes:
                 return None
             return self._made(number, _others(held, address))
 
-        return self._standing.change(following)
+        return self.follow(following)
 
     def obeyed(self, order: BlackholeOrder) -> frozenset[str]:
         """The nodes that say that this order, or a later one, is in force there."""
-        reports = self._standing.reports()
+        reports = self.reports()
         return frozenset(n for n, one in reports.items() if one.health.blackhole >= order.number)
 
     def wait(
@@ -196,7 +183,7 @@ class Blackholes:
 
     def _made(self, number: int, entries: Collection[Blackhole]) -> BlackholeOrder:
         held = sorted(entries, key=lambda one: (one.address.version, int(one.address)))
-        return BlackholeOrder(self._standing.network, number, tuple(held))
+        return BlackholeOrder(self.network, number, tuple(held))
 
 
 def _others(held: BlackholeOrder | None, address: Address) -> tuple[Blackhole, ...]:

@@ -7,10 +7,10 @@ an order does not name it any more, whatever happens to it or to the registries 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from mesh.discovery.client import Unreachable
-from mesh.publish.desk import Clock, Desk
+from mesh.publish.desk import Clock
 from mesh.publish.standing import POLL, Standing
 from mesh.trust.documents import DrainOrder, Report
 from mesh.trust.orders import DRAIN
@@ -22,23 +22,10 @@ drains no more."""
 Expected = Callable[[Report, DrainOrder], bool]
 
 
-class Drainage:
-    """Who is drained in one network, at its operator's desk (:class:`Standing`)."""
+class Drainage(Standing[DrainOrder]):
+    """Who is drained in one network, at its operator's desk."""
 
-    def __init__(
-        self,
-        desk: Desk,
-        operator_key: str,
-        network: str,
-        identities: Mapping[str, str],
-        known: DrainOrder | None = None,
-        warn: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self._standing = Standing(desk, DRAIN, operator_key, network, identities, known, warn)
-
-    def order(self) -> DrainOrder | None:
-        """The order that counts; None where there is none."""
-        return self._standing.order()
+    kind = DRAIN
 
     def drained(self) -> frozenset[str]:
         """The nodes that are drained by it."""
@@ -49,7 +36,7 @@ class Drainage:
         """Orders that these nodes are drained, and those are not; all others stay what they are.
 
         The order that counts then: no new one where it says so already. Raises
-        :class:`mesh.discovery.client.Unreachable` as :meth:`Standing.change` does.
+        :class:`mesh.discovery.client.Unreachable` as :meth:`Standing.follow` does.
         """
         leaving, coming = frozenset(drain), frozenset(undrain)
 
@@ -58,9 +45,9 @@ class Drainage:
             wanted = (before - coming) | leaving
             if wanted == before:
                 return None
-            return DrainOrder(self._standing.network, number, tuple(sorted(wanted)))
+            return DrainOrder(self.network, number, tuple(sorted(wanted)))
 
-        return self._standing.change(following)
+        return self.follow(following)
 
     def wait(
         self,
@@ -91,7 +78,7 @@ class Drainage:
                     raise
                 order = None
             if order is not None:
-                reports = self._standing.reports()
+                reports = self.reports()
                 missing = [n for n in awaited if n not in reports or not holds(reports[n], order)]
                 for node in (n for n in awaited if n not in missing and n not in spoken):
                     heard(node)

@@ -23,7 +23,7 @@ one hands that order on to a registry that has lost it, within the five of its l
 
 
 class Standing(Generic[T]):
-    """The orders of one kind in one network, at its operator's desk.
+    """The orders of one ``kind`` in one network, at its operator's desk.
 
     A registry may show an old order. So ``known`` is the last one that the operator remembers, and
     what the nodes of ``identities`` say that they have obeyed is not gone below either, unless only
@@ -31,17 +31,18 @@ class Standing(Generic[T]):
     that it has invented. ``warn`` is told of such a node, once.
     """
 
+    kind: Kind[T]
+
     def __init__(
         self,
         desk: Desk,
-        kind: Kind[T],
         operator_key: str,
         network: str,
         identities: Mapping[str, str],
         known: T | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._desk, self._kind, self._key, self.network = desk, kind, operator_key, network
+        self._desk, self._key, self.network = desk, operator_key, network
         self._identities, self._warn = identities, warn
         self._doubted: set[str] = set()
         self._known = None if known is None or known.network != network else known
@@ -49,13 +50,13 @@ class Standing(Generic[T]):
     def order(self) -> T | None:
         """The order that counts: the highest that any registry holds, or that we remember; None
         where there is none."""
-        return self._remembered(self._desk.order(self._kind, self.network))
+        return self._remembered(self._desk.order(self.kind, self.network))
 
     def reports(self) -> dict[str, Report]:
         """The last word of each node."""
         return latest(self._desk.reports(self._identities))
 
-    def change(self, following: Callable[[T | None, int], T | None]) -> T | None:
+    def follow(self, following: Callable[[T | None, int], T | None]) -> T | None:
         """Signs the order that is to follow the one that counts, and brings it to the registries.
 
         ``following`` gets the order that counts and the next number; it gives None where nothing
@@ -75,11 +76,11 @@ class Standing(Generic[T]):
             elif self._put(order):
                 return order
         raise Unreachable(
-            f"no registry takes the {self._kind.name}: others are signed at the same time"
+            f"no registry takes the {self.kind.name}: others are signed at the same time"
         )
 
     def _put(self, order: T) -> bool:
-        return self._desk.put_order(self._kind, order, self._key)
+        return self._desk.put_order(self.kind, order, self._key)
 
     def _remembered(self, shown: T | None) -> T | None:
         if shown is not None and (self._known is None or shown.number >= self._known.number):
@@ -92,16 +93,16 @@ class Standing(Generic[T]):
         while True:
             # Asked first: what is obeyed by now, an honest registry shows by then.
             reports = self.reports()
-            shown = self._desk.orders(self._kind, self.network)
+            shown = self._desk.orders(self.kind, self.network)
             top = highest(shown.values())
             held = self._remembered(top)
             number = 0 if held is None else held.number
-            obeyed = {n: self._kind.obeyed(r.health) for n, r in sorted(reports.items())}
+            obeyed = {n: self.kind.obeyed(r.health) for n, r in sorted(reports.items())}
             above = {node: one for node, one in obeyed.items() if one > number}
             if not above:
                 return held, top
             if len(above) > 1 or not _agree(shown, number, next(iter(above))):
-                raise Unreachable(_old(self._kind.name, number, above))
+                raise Unreachable(_old(self.kind.name, number, above))
             if clock.over or above.keys() <= self._doubted:
                 self._doubt(number, *above.popitem())
                 return held, top
@@ -111,7 +112,7 @@ class Standing(Generic[T]):
         if node not in self._doubted:
             self._doubted.add(node)
             self._warn(
-                f"warning: {node} says that it has obeyed {self._kind.name} {claimed}, but every "
+                f"warning: {node} says that it has obeyed {self.kind.name} {claimed}, but every "
                 f"registry that answers holds {number or 'none'} and no other node is above: not "
                 f"believed, and gone on without; {node} is likely broken or in other hands (`mesh "
                 f"status`, then `mesh replace {node}`)"
