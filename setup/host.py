@@ -17,6 +17,7 @@ LISTS = Path("/var/lib/apt/lists")
 SPACE = cache.GIB // 4  # packages of a bare machine, unpacked
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # a plain user's PATH lacks them
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
+INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,18 @@ class Package:
         return shutil.which(self.probe, path=f"{os.environ.get('PATH', '')}:{SBIN}") is not None
 
 
-def packages(path: Path = HERE / "host-packages") -> list[Package]:
-    """Return the package list; what follows ``#`` says why each is there."""
-    lines = (line.split("#", 1)[0].split() for line in path.read_text().splitlines())
+def packages(*, tests: bool = False) -> list[Package]:
+    """Return the package list, with ``tests`` also what only they need; what follows ``#`` in a
+    list says why each is there."""
+    files = ("host-packages", "test-packages") if tests else ("host-packages",)
+    text = "".join((HERE / name).read_text() for name in files)
+    lines = (line.split("#", 1)[0].split() for line in text.splitlines())
     return [Package(*line) for line in lines if line]
 
 
-def missing(wanted: list[Package] | None = None) -> list[str]:
+def missing(wanted: list[Package]) -> list[str]:
     """Return the names of packages that are not there."""
-    return [package.name for package in wanted or packages() if not package.there()]
+    return [package.name for package in wanted if not package.there()]
 
 
 def require_root(what: str, user: int | None = None) -> None:
@@ -55,9 +59,12 @@ def require_root(what: str, user: int | None = None) -> None:
         )
 
 
-def install(step: Step) -> None:
-    """Install what is missing; ask for new package lists only when the known ones do not do."""
-    names = missing()
+def install(step: Step, wanted: list[Package]) -> None:
+    """Install what is missing; ask for new package lists only when the known ones do not do.
+
+    Whatever version apt's sources have is taken.
+    """
+    names = missing(wanted)
     if not names:
         return
     if shutil.which("apt-get") is None:
@@ -67,24 +74,36 @@ def install(step: Step) -> None:
         )
     require_root(f"installing {', '.join(names)}")
     cache.require_space([(Path("/var/cache/apt"), SPACE)])
-    command = ["apt-get", "install", "--yes", "--no-install-recommends", *names]
     step.say(f"installing {', '.join(names)}")
-    if _has_lists():
+    if not (_has_lists() and _installed(names, step)):
+        _update(step)
         step.doing("apt-get install")
-        try:
-            step.run(command, env=QUIET)
-        except SetupFailure:
-            # Lists grow old: what they name may have left the mirror.
-            step.say("apt's package lists are out of date")
-        else:
-            return
-    step.doing("apt-get update")
-    step.run(["apt-get", "update"], env=QUIET)
-    step.doing("apt-get install")
-    step.run(command, env=QUIET)
+        step.run([*INSTALL, *names], env=QUIET)
     importlib.invalidate_caches()
-    if still := missing():
+    if still := missing(wanted):
         raise SetupFailure(f"installed, and still missing: {', '.join(still)} (see {step.log}).")
+
+
+def _installed(names: list[str], step: Step) -> bool:
+    """Install by the package lists that are here; False when they do not do."""
+    step.doing("apt-get install")
+    try:
+        step.run([*INSTALL, *names], env=QUIET)
+    except SetupFailure:
+        # Lists grow old: what they name may have left the mirror.
+        step.say("apt's package lists are out of date")
+        return False
+    return True
+
+
+def _update(step: Step) -> None:
+    """Fetch apt's package lists. One source that fails is no reason to stop: Debian's own may have
+    been read, and if not, installing says what is missing."""
+    step.doing("apt-get update")
+    try:
+        step.run(["apt-get", "update"], env=QUIET)
+    except SetupFailure as failure:
+        step.say(f"not every package list could be fetched; trying with the others. {failure}")
 
 
 def _has_lists() -> bool:

@@ -1,4 +1,4 @@
-"""Reads ``versions.toml``, the one place where versions are pinned."""
+"""Reads ``versions.toml``, the one place where releases, series and pinned versions are named."""
 
 from __future__ import annotations
 
@@ -14,36 +14,40 @@ CHECKOUT = HERE.parent
 class Layer:
     """Packages of one Debian release that are unpacked over the node image.
 
-    ``version`` is the first one's, without Debian's revision.
+    ``series`` is the minor series (``3.1``) of the first one on which tests were measured; the
+    release may have another by now.
     """
 
     name: str
-    version: str
     suite: str
+    series: str
     packages: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What ``versions.toml`` says. Versions are strings as their projects write them."""
+    """What ``versions.toml`` says. Versions are strings as their projects write them.
 
-    python_minimum: str
+    ``series`` are minor series by package: those of the nodes' release that templates know.
+    """
+
     pulumi: str
     pulumi_below: str
     debian_suite: str
+    series: tuple[tuple[str, str], ...]
     layers: tuple[Layer, ...]
 
 
 def load(path: Path = HERE / "versions.toml") -> Versions:
-    """Return the pinned versions."""
+    """Return what the table says."""
     table = tomllib.loads(path.read_text())
     return Versions(
-        python_minimum=table["python"]["minimum"],
         pulumi=table["pulumi"]["version"],
         pulumi_below=table["pulumi"]["below"],
         debian_suite=table["debian"]["suite"],
+        series=tuple(table["debian"]["series"].items()),
         layers=tuple(
-            Layer(name, layer["version"], layer["suite"], tuple(layer["packages"]))
+            Layer(name, layer["suite"], layer["series"], tuple(layer["packages"]))
             for name, layer in table["layers"].items()
         ),
     )

@@ -1,10 +1,15 @@
-"""The virtual environment ``.venv`` of the checkout, from the lock file with hashes."""
+"""The virtual environment ``.venv`` of the checkout, from lock files with hashes.
+
+``requirements.lock`` is what the program runs on; ``requirements-dev.lock`` goes on top of it for
+tests and linters.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -14,16 +19,17 @@ from setup.failure import SetupFailure
 from setup.progress import Step
 
 SPACE = cache.GIB  # the environment and pip's downloads
+PROGRAM, TESTS = "requirements.lock", "requirements-dev.lock"
 
 
-def packages_key(checkout: Path) -> str:
-    """Return a hash of all that the installed packages follow from.
+def packages_key(checkout: Path, lock: str = PROGRAM) -> str:
+    """Return a hash of all that the packages of a lock file follow from.
 
     That is the lock file, the interpreter, and where the checkout lies: scripts in ``bin``
     name it.
     """
-    lock = (checkout / "requirements.lock").read_text()
-    return _hash(lock, sys.version, interpreter(), str(checkout))
+    text = (checkout / lock).read_text()
+    return _hash(text, sys.version, interpreter(), str(checkout))
 
 
 def interpreter() -> str:
@@ -44,33 +50,45 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def virtualenv(checkout: Path, step: Step) -> Path:
+def virtualenv(checkout: Path, step: Step, *, tests: bool = False) -> Path:
     """Return the environment's folder, made anew when its packages do not fit.
 
-    Each of its two stamps is written when its part is complete, so a killed run is begun again;
-    pip keeps what it downloaded. pip's own settings on this machine (files and PIP_* variables)
-    are left as they are.
+    With ``tests`` it holds what only tests need as well; without, an environment that has it
+    keeps it. Each stamp is written when its part is complete, so a killed run is begun again; pip
+    keeps what it downloaded. pip's own settings on this machine (files and PIP_* variables) are
+    left as they are.
     """
     folder = checkout / ".venv"
     packages, project = folder / "packages.stamp", folder / "project.stamp"
-    if not _says(packages, packages_key(checkout)):
-        _install_packages(checkout, folder, step)
+    more = folder / "dev.stamp"
+    fits = _says(packages, packages_key(checkout))
+    # What another lock file put there would stay, and pytest loads every plugin that it finds.
+    if not fits or (tests and more.is_file() and not _says(more, packages_key(checkout, TESTS))):
+        _make(checkout, folder, step)
+        _install(checkout, folder, PROGRAM, step)
         _write_last(packages, packages_key(checkout))
     if not _says(project, project_key(checkout)):
         step.doing("installing mesh itself")
         step.run([*_pip(folder), "--no-deps", "--no-build-isolation", "--editable", str(checkout)])
         _write_last(project, project_key(checkout))
+    if tests and not _says(more, packages_key(checkout, TESTS)):
+        _install(checkout, folder, TESTS, step)
+        _write_last(more, packages_key(checkout, TESTS))
     return folder
 
 
-def _install_packages(checkout: Path, folder: Path, step: Step) -> None:
-    """Make the environment with what the lock file names."""
+def _make(checkout: Path, folder: Path, step: Step) -> None:
+    """Make an empty environment in place of what is there."""
     require_venv_module()
     cache.require_space([(checkout, SPACE)])
-    count = (checkout / "requirements.lock").read_text().count("==")
-    step.say(f"installing {count} packages from requirements.lock")
     step.doing("making .venv")
     step.run([interpreter(), "-m", "venv", "--clear", str(folder)])
+
+
+def _install(checkout: Path, folder: Path, lock: str, step: Step) -> None:
+    """Install what a lock file names."""
+    count = len(re.findall(r"^\S+==", (checkout / lock).read_text(), re.MULTILINE))
+    step.say(f"installing {count} packages from {lock}")
     collected = 0
 
     def seen(line: str) -> None:
@@ -81,9 +99,9 @@ def _install_packages(checkout: Path, folder: Path, step: Step) -> None:
         elif line.startswith("Installing collected"):
             step.doing(f"unpacking {collected} packages")
 
-    lock = ["--require-hashes", "--no-deps", "--requirement", str(checkout / "requirements.lock")]
+    words = ["--require-hashes", "--no-deps", "--requirement", str(checkout / lock)]
     # Compiled when first imported: of the clouds' half a gigabyte only a few modules ever are.
-    step.run([*_pip(folder), "--no-compile", *lock], seen=seen)
+    step.run([*_pip(folder), "--no-compile", *words], seen=seen)
 
 
 def _pip(folder: Path) -> list[str]:

@@ -1,12 +1,18 @@
-"""Builds the node image with mmdebstrap, keyed by a hash of its recipe."""
+"""Builds the node image with mmdebstrap, keyed by a hash of its recipe.
+
+Which versions the mirror had on that day is recorded beside the image, and printed.
+"""
 
 from __future__ import annotations
 
 import platform
 import re
+import subprocess
 from pathlib import Path
 
-from setup import cache, versions
+from setup import cache, found, versions
+from setup.failure import SetupFailure
+from setup.found import Found
 from setup.image import mirror
 from setup.progress import Step
 
@@ -58,6 +64,11 @@ def recipe_path() -> Path:
     return cache.root() / f"image-{key()}"
 
 
+def record_path() -> Path:
+    """Where it is recorded what the tree of the present recipe was made of."""
+    return recipe_path().with_suffix(".json")
+
+
 def image(step: Step) -> Path:
     """Return the tree, built if its recipe is not in the cache yet."""
     suite = versions.load().debian_suite
@@ -66,13 +77,53 @@ def image(step: Step) -> Path:
         uri = mirror.debian_mirror(mirror.sources(), mirror.host_codename())
         step.say(f"building Debian {suite} with {len(packages())} packages and theirs (1-2 min)")
         step.doing("starting mmdebstrap")
+        absent: list[str] = []
 
         def seen(line: str) -> None:
-            phase = re.match(r"I: (.+?)\.{3}", line)
-            if phase:
+            if phase := re.match(r"I: (.+?)\.{3}", line):
                 step.doing(phase.group(1))
+            absent.extend(re.findall(r"^E: Unable to locate package (\S+)$", line))
+            absent.extend(re.findall(r"^E: Package '(\S+)' has no installation candidate$", line))
 
-        step.run(command(part, suite, uri), seen=seen, keep_open=[lock])
+        try:
+            step.run(command(part, suite, uri), seen=seen, env={"LC_ALL": "C"}, keep_open=[lock])
+        except SetupFailure as failure:
+            if not absent:
+                raise
+            raise SetupFailure(f"image: {lacking(suite, absent)}") from failure
+        found.write(record_path(), {"image": in_tree(part)})
 
-    recipe = cache.Recipe("image", key(), ((cache.root(), SPACE),), make)
-    return cache.fetch(recipe, step)
+    tree = cache.fetch(cache.Recipe("image", key(), ((cache.root(), SPACE),), make), step)
+    recorded = record_path().is_file()
+    for line in report(found.read(record_path())["image"] if recorded else in_tree(tree)):
+        step.say(line)
+    return tree
+
+
+def lacking(suite: str, absent: list[str]) -> str:
+    """Say which packages of the list the release does not have, and the cure."""
+    return (
+        f"{Found(suite, {}, tuple(absent)).lack()}, and the nodes need it (setup/image/packages "
+        "says what for): use a mirror that has it in apt's sources, or take it off that list."
+    )
+
+
+def in_tree(tree: Path) -> Found:
+    """Return the versions in a tree of the packages that were asked for: its own dpkg knows."""
+    asked = ["dpkg-query", f"--admindir={tree / 'var/lib/dpkg'}"]
+    asked += ["--show", "--showformat=${Package} ${Version}\n"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    there = dict(line.split() for line in done.stdout.splitlines())
+    known = {name: there[name] for name in packages() if name in there}
+    return Found(versions.load().debian_suite, known)
+
+
+def report(there: Found) -> list[str]:
+    """Say for people what the templates are written for, and where it is of another series now."""
+    series = dict(versions.load().series)
+    known = {name: there.packages[name] for name in series if name in there.packages}
+    lines = [there.text(name) for name in known]
+    for name, version in known.items():
+        if not found.of_series(version, series[name]):
+            lines.append(found.moved_on(there.suite, name, version, series[name]))
+    return lines

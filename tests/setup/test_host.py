@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -40,11 +41,18 @@ def test_a_package_is_there_when_what_it_is_for_is_there(probe: str, there: bool
 def test_every_package_of_the_list_has_a_probe_and_a_reason() -> None:
     lines = [
         line
-        for line in (versions.HERE / "host-packages").read_text().splitlines()
+        for name in ("host-packages", "test-packages")
+        for line in (versions.HERE / name).read_text().splitlines()
         if line and not line.startswith("#")
     ]
-    assert len(host.packages()) == len(lines)
+    assert len(host.packages(tests=True)) == len(lines)
     assert all(line.split("#", 1)[1].strip() for line in lines)
+
+
+def test_what_only_tests_need_is_not_installed_for_running_the_mesh() -> None:
+    program, all_ = host.packages(), host.packages(tests=True)
+    assert set(program) < set(all_)
+    assert "gpg" not in {package.name for package in program}
 
 
 def test_without_root_it_says_how() -> None:
@@ -56,53 +64,91 @@ def test_without_root_it_says_how() -> None:
 def test_nothing_is_run_when_nothing_is_missing(
     step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "packages", lambda: [host.Package("any", "sh")])
     monkeypatch.setattr(step, "run", lambda *_a, **_k: pytest.fail("something was run"))
-    host.install(step)
+    host.install(step, [host.Package("any", "sh")])
 
 
 def test_without_apt_the_missing_packages_are_named(
     step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "packages", lambda: [host.Package("mmdebstrap", "no-such-command")])
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(SetupFailure, match=r"mmdebstrap.*no apt-get"):
-        host.install(step)
+        host.install(step, [host.Package("mmdebstrap", "no-such-command")])
 
 
+class Pretended(host.Package):
+    """Is there once apt has installed it."""
+
+    installed: ClassVar[set[str]] = set()
+
+    def there(self) -> bool:
+        return self.name in self.installed
+
+
+@pytest.mark.parametrize(
+    ("lists", "failing", "expected"),
+    [
+        pytest.param(True, set(), ["install"], id="lists of today"),
+        pytest.param(True, {"install"}, ["install", "update", "install"], id="old lists"),
+        pytest.param(False, set(), ["update", "install"], id="no lists"),
+        # Another vendor's source that cannot be read does not keep Debian's packages from us.
+        pytest.param(False, {"update"}, ["update", "install"], id="a source that fails"),
+    ],
+)
 def test_package_lists_are_fetched_only_when_the_known_ones_do_not_do(
-    step: Step, monkeypatch: pytest.MonkeyPatch
+    step: Step,
+    monkeypatch: pytest.MonkeyPatch,
+    lists: bool,
+    failing: set[str],
+    expected: list[str],
 ) -> None:
     ran: list[str] = []
-    present: list[str] = []
-
-    class Pretended(host.Package):
-        def there(self) -> bool:
-            return self.name in present
+    monkeypatch.setattr(Pretended, "installed", set())
 
     def run(command: list[str], **_options: object) -> None:
         ran.append(command[1])
-        if command[1] == "install" and "update" not in ran:
+        if command[1] in failing:
+            failing.remove(command[1])
             raise SetupFailure("404")
         if command[1] == "install":
             assert "--no-install-recommends" in command
-            present.append("wireguard-tools")
+            assert command[-1] == "wireguard-tools", "by name: whatever version there is"
+            Pretended.installed.add("wireguard-tools")
 
-    monkeypatch.setattr(host, "packages", lambda: [Pretended("wireguard-tools", "wg")])
-    monkeypatch.setattr(host, "_has_lists", lambda: True)
+    monkeypatch.setattr(host, "_has_lists", lambda: lists)
     monkeypatch.setattr(host, "require_root", lambda _what: None)
     monkeypatch.setattr(step, "run", run)
-    host.install(step)
-    assert ran == ["install", "update", "install"]
+    host.install(step, [Pretended("wireguard-tools", "wg")])
+    assert ran == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "call"),
+    [
+        ("up", "@setup/all host venv engine image"),
+        ("test", "@setup/all"),
+        ("bench", "@setup/all"),
+        ("lint", "@setup/all dev"),
+        ("down", "@setup/all venv"),
+    ],
+)
+def test_what_only_tests_need_is_set_up_for_tests_only(target: str, call: str) -> None:
+    """Without a part named, it is all of them. The file is read: of a line with $(MAKE) in it, make
+    runs all the rest as well, even when it is only to say what it would do."""
+    text = (versions.CHECKOUT / "Makefile").read_text()
+    rules = re.findall(r"^([a-z-]+):(.*?)##.*\n\t(.*)$", text, re.MULTILINE)
+    first = {name: (needs.split(), recipe) for name, needs, recipe in rules}
+    needs, recipe = first[target]
+    assert [*(first[name][1] for name in needs), recipe][0] == call
 
 
 def test_an_unknown_part_is_refused_by_name() -> None:
     done = subprocess.run([ALL, "wenv"], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "no part named wenv; there are host, venv, engine, image, birds" in done.stderr
+    assert "no part named wenv; there are host, venv, engine, image, dev, birds" in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.root
 def test_a_plain_user_is_told_at_once_that_the_lab_needs_root() -> None:
     plain = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
     done = subprocess.run(
