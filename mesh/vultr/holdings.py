@@ -1,0 +1,116 @@
+"""All that an account holds of the kinds that this program makes, each with the mark it bears."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mesh.vultr.answers import Address, Answer, BareMetal, Group, Instance, Server, SshKey
+from mesh.vultr.client import Client
+from mesh.vultr.errors import ApiError
+from mesh.vultr.mark import Mark
+
+
+class Kind(StrEnum):
+    """What an object is, in the order in which they can be deleted: a server holds its address and
+    its firewall group."""
+
+    INSTANCE = "instance"
+    BARE_METAL = "bare metal server"
+    ADDRESS = "reserved address"
+    GROUP = "firewall group"
+    KEY = "SSH key"
+
+
+SERVERS = (Kind.INSTANCE, Kind.BARE_METAL)
+
+ROUTES: dict[Kind, tuple[str, str, type[Answer]]] = {
+    Kind.INSTANCE: ("/instances", "instance", Instance),
+    Kind.BARE_METAL: ("/bare-metals", "bare_metal", BareMetal),
+    Kind.ADDRESS: ("/reserved-ips", "reserved_ip", Address),
+    Kind.GROUP: ("/firewalls", "firewall_group", Group),
+    Kind.KEY: ("/ssh-keys", "ssh_key", SshKey),
+}
+"""Where the API has objects of a kind, and under which name and as what it answers one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One object of the account. ``label`` is what the console shows, ``where`` its region and
+    address, empty where it has none, ``mark`` None where it bears none of this program's, ``at``
+    the id of the server that an address is attached to."""
+
+    kind: Kind
+    id: str
+    label: str
+    where: str
+    mark: Mark | None
+    at: str = ""
+
+    @property
+    def path(self) -> str:
+        """Its place in the API."""
+        return f"{ROUTES[self.kind][0]}/{self.id}"
+
+
+def held(kind: Kind, answer: Answer) -> Held:
+    """An object by what the API answers of it."""
+    if isinstance(answer, Server):
+        where = f"{answer.region} {answer.ipv4}".rstrip()
+        return Held(kind, answer.id, answer.label, where, Mark.read_tags(answer.tags))
+    if isinstance(answer, Address):
+        where, mark = f"{answer.region} {answer.subnet}", Mark.read(answer.label)
+        return Held(kind, answer.id, answer.label, where, mark, answer.instance_id)
+    if isinstance(answer, Group):
+        return Held(kind, answer.id, answer.description, "", Mark.read(answer.description))
+    assert isinstance(answer, SshKey)
+    return Held(kind, answer.id, answer.name, "", Mark.read(answer.name))
+
+
+def look(client: Client, one: Held) -> Held | None:
+    """The same object as it is now; None where it is gone, ApiError where nobody can tell."""
+    _, name, model = ROUTES[one.kind]
+    try:
+        return held(one.kind, client.get(one.path, name, model))
+    except ApiError as error:
+        if error.kind == "gone":
+            return None
+        raise
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The lists of one account, each asked for once."""
+
+    instances: tuple[Instance, ...] = ()
+    bare_metals: tuple[BareMetal, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    groups: tuple[Group, ...] = ()
+    keys: tuple[SshKey, ...] = ()
+
+    @staticmethod
+    def of(client: Client) -> Holdings:
+        """What the account holds now; ApiError where it can't be asked."""
+        return Holdings(
+            client.instances(),
+            client.bare_metals(),
+            client.addresses(),
+            client.groups(),
+            client.ssh_keys(),
+        )
+
+    def answers(self) -> Iterator[tuple[Kind, Answer]]:
+        """Every object as it was answered, in the order of :class:`Kind`."""
+        lists: dict[Kind, tuple[Answer, ...]] = {
+            Kind.INSTANCE: self.instances,
+            Kind.BARE_METAL: self.bare_metals,
+            Kind.ADDRESS: self.addresses,
+            Kind.GROUP: self.groups,
+            Kind.KEY: self.keys,
+        }
+        yield from ((kind, answer) for kind in Kind for answer in lists[kind])
+
+    def all(self) -> tuple[Held, ...]:
+        """Every object, in the order of :class:`Kind`."""
+        return tuple(held(kind, answer) for kind, answer in self.answers())

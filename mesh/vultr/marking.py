@@ -1,0 +1,23 @@
+"""Writing the mark into an object that exists: nothing else of it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh.vultr.client import Client
+from mesh.vultr.holdings import SERVERS, Held, Kind
+from mesh.vultr.mark import Mark
+
+
+def write(client: Client, held: Held, mark: Mark, tags: Sequence[str] = ()) -> None:
+    """Let an object bear this mark; a server has ``tags`` beside it. ApiError where Vultr refuses
+    it. No server restarts by it."""
+    if held.kind in SERVERS:
+        body = {"label": mark.node, "tags": [*tags, *mark.tags()]}
+        client.send("PATCH", held.path, body)
+    elif held.kind is Kind.GROUP:
+        client.send("PUT", held.path, {"description": mark.text()})
+    elif held.kind is Kind.ADDRESS:
+        client.send("PATCH", held.path, {"label": mark.text()})
+    else:
+        client.send("PATCH", held.path, {"name": mark.text()})

@@ -1,0 +1,283 @@
+"""Servers, of either kind: finding one that was left behind, what differs from what is wanted,
+and waiting until one is ready."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from mesh.spec.problems import Problem, shown
+from mesh.vultr.answers import Address, BareMetal, Instance, Server
+from mesh.vultr.client import Client
+from mesh.vultr.errors import ApiError
+from mesh.vultr.mark import Mark
+from mesh.vultr.waiting import Say, Seen, until
+
+S = TypeVar("S", bound=Server)
+
+STRAYS = "`mesh strays --stack STACK --remove`"
+
+FREED = 180.0
+"""Seconds until a server that was deleted lets go of its address and firewall group, at worst."""
+DDOS, IPV6 = "ddos_protection", "ipv6"
+"""Words of ``features``."""
+PENDING, ACTIVE, SUSPENDED = "pending", "active", "suspended"
+"""Words of ``status``; another one is waited for to pass."""
+STOPPED = "stopped"
+"""A word of ``power_status``; another one is taken for running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[S]):
+    """How the API names a kind of server; ``bound`` is the seconds that one may take to be made."""
+
+    path: str
+    name: str
+    model: type[S]
+    bound: float
+
+
+INSTANCE = Kind("/instances", "instance", Instance, 600.0)
+BARE_METAL = Kind("/bare-metals", "bare_metal", BareMetal, 1800.0)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A server as it shall be, in Vultr's ids. ``tags`` include the mark's; ``group`` is None for
+    bare metal, which has no provider's firewall. ``user_data`` is text, and secret."""
+
+    mark: Mark
+    label: str
+    hostname: str
+    region: str
+    plan: str
+    os_id: int
+    address: str
+    ssh_keys: Sequence[str]
+    ipv6: bool
+    ddos: bool
+    group: str | None
+    tags: tuple[str, ...]
+    user_data: str
+
+    def body(self) -> dict[str, Any]:
+        """What is posted to make it."""
+        body: dict[str, Any] = {
+            "region": self.region,
+            "plan": self.plan,
+            "os_id": self.os_id,
+            "reserved_ipv4": self.address,
+            "label": self.label,
+            "hostname": self.hostname,
+            "tags": list(self.tags),
+            "sshkey_id": list(self.ssh_keys),
+            "enable_ipv6": self.ipv6,
+            "user_data": base64.b64encode(self.user_data.encode()).decode(),
+            "activation_email": False,
+        }
+        if self.group is not None:
+            body |= {
+                "firewall_group_id": self.group,
+                "backups": "disabled",
+                "ddos_protection": self.ddos,
+            }
+        return body
+
+
+def left_behind(listed: Iterable[S], mark: Mark) -> S | None:
+    """The server with this mark, the oldest of them."""
+    own = [each for each in listed if Mark.read_tags(each.tags) == mark]
+    return min(own, key=lambda each: (each.date_created, each.id), default=None)
+
+
+def refuse_misfit(client: Client, kind: Kind[S], found: S, wanted: Wanted) -> None:
+    """A server that an earlier run has left behind can be taken on where it was born as this one
+    would be; else ApiError. It is not deleted here: it may be one that works, of a state that is
+    lost."""
+    differs = [
+        name
+        for name, its, ours in (
+            ("region", found.region, wanted.region),
+            ("image", found.os_id, wanted.os_id),
+            ("plan", found.plan, wanted.plan if kind.model is BareMetal else found.plan),
+            ("user data", _user_data(client, kind, found.id), wanted.user_data),
+        )
+        if its is not None and its != ours
+    ]
+    if differs:
+        reason = (
+            f"an earlier run has left a server with this node's mark and another "
+            f"{' and '.join(differs)} (id {found.id})"
+        )
+        cure = f"{STRAYS} deletes it (see that it is not in use); then run `pulumi up` again"
+        raise ApiError("foreign", Problem(f"mesh:nodes.{wanted.mark.node}", found.id, reason, cure))
+
+
+def _user_data(client: Client, kind: Kind[S], identity: str) -> str | None:
+    """The user data that a server was born with; None where Vultr does not tell."""
+    try:
+        encoded = client.user_data(f"{kind.path}/{identity}").data
+    except ApiError as error:
+        if error.kind not in ("gone", "refused"):
+            raise
+        return None
+    try:
+        return base64.b64decode(encoded, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def until_free(client: Client, address: str, what: str, say: Say) -> None:
+    """Wait until no server holds a reserved address: one that was deleted lets go of it after a
+    while, one that lives never does."""
+
+    def look() -> Seen[bool]:
+        held = client.get(f"/reserved-ips/{address}", "reserved_ip", Address)
+        if not held.instance_id:
+            return Seen("free", True)
+        _refuse_living(client, held)
+        return Seen(f"its address {held.subnet} is still at the server before")
+
+    until(look, what, FREED, say, at_once=True)
+
+
+def _refuse_living(client: Client, held: Address) -> None:
+    """An error where the server that holds an address has not been deleted: it is listed."""
+    listed: tuple[Server, ...] = (*client.instances(), *client.bare_metals())
+    holder = next((each for each in listed if each.id == held.instance_id), None)
+    if holder is not None:
+        reason = f"its address is attached to the server {shown(holder.label)} (id {holder.id})"
+        cure = "detach it in Vultr's console, or delete that server, and run `pulumi up` again"
+        raise ApiError("foreign", Problem(held.id, held.subnet, reason, cure))
+
+
+def refuse_suspended(found: Server, node: str) -> None:
+    """An error where Vultr has suspended a server: nothing that is asked of it would be done."""
+    if found.status == SUSPENDED:
+        cure = "see the account's billing and tickets, and run `pulumi up` again"
+        problem = Problem(node, found.id, f"Vultr has suspended it (id {found.id})", cure)
+        raise ApiError("refused", problem)
+
+
+def until_ready(client: Client, kind: Kind[S], identity: str, wanted: Wanted, say: Say) -> S:
+    """Wait until a server runs on the plan that is wanted, and its addresses are known."""
+
+    def look() -> Seen[S]:
+        found = client.get(f"{kind.path}/{identity}", kind.name, kind.model)
+        lacks = _lacks(found, wanted)
+        return Seen(lacks) if lacks else Seen("ready", found)
+
+    node = wanted.mark.node
+    cure = (
+        "look at it in Vultr's console; `pulumi up` waits for it again, and after "
+        f"{STRAYS} makes {node} anew"
+    )
+    return until(look, node, kind.bound, say, cure=cure)
+
+
+def _lacks(found: Server, wanted: Wanted) -> str:
+    """What a server is or lacks as long as it is not ready."""
+    if found.status != ACTIVE:
+        return found.status
+    if isinstance(found, Instance) and found.power_status == STOPPED:
+        return "active, and powered off"
+    if found.plan != wanted.plan:
+        return f"still of the plan {found.plan}"
+    if not found.ipv4:
+        return "active, without an IPv4 address"
+    if wanted.ipv6 and not found.v6_main_ip:
+        return "active, without an IPv6 address"
+    return ""
+
+
+def changes(found: Server, wanted: Wanted) -> dict[str, Any]:
+    """What has to be patched; IPv6 is switched on only, since Vultr documents no way back."""
+    body: dict[str, Any] = {}
+    if found.label != wanted.label:
+        body["label"] = wanted.label
+    if set(found.tags) != set(wanted.tags):
+        body["tags"] = list(wanted.tags)
+    if found.plan != wanted.plan:
+        body["plan"] = wanted.plan
+    if wanted.ipv6 and IPV6 not in found.features:
+        body["enable_ipv6"] = True
+    if isinstance(found, Instance):
+        if found.firewall_group_id != wanted.group:
+            body["firewall_group_id"] = wanted.group
+        if (DDOS in found.features) != wanted.ddos:
+            body["ddos_protection"] = wanted.ddos
+    return body
+
+
+def drift(found: Server, wanted: Wanted, held: Address | None) -> list[str]:
+    """What differs and is put right by an update, in words; ``held`` is the server's reserved
+    address, None where that is not known."""
+    words = {
+        "label": f"its label is {shown(found.label)}, not {wanted.label}",
+        "tags": f"its tags are {shown(', '.join(found.tags))}, not {', '.join(wanted.tags)}",
+        "plan": f"its plan is {shown(found.plan)}, not {wanted.plan}",
+        "enable_ipv6": "its IPv6 is off",
+        "firewall_group_id": "it is not behind its firewall group",
+        "ddos_protection": f"its DDoS protection is {'off' if wanted.ddos else 'on'}",
+    }
+    told = [words[key] for key in changes(found, wanted)]
+    if isinstance(found, Instance) and found.power_status == STOPPED:
+        told.append("it is powered off")
+    if held is not None and held.instance_id != found.id:
+        told.append(f"its address {held.subnet} is not attached to it")
+    return told
+
+
+def beyond_repair(found: Server, wanted: Wanted, held: Address | None) -> list[str]:
+    """What differs and is left as it is, with what to do about it."""
+    told = []
+    if found.os_id != wanted.os_id:
+        told.append(
+            f"it was reinstalled with another image ({found.os_id}, not {wanted.os_id}), and is "
+            f"not the node that joined; `mesh replace {wanted.mark.node}` makes it anew"
+        )
+    if found.status == SUSPENDED:
+        told.append("Vultr has suspended it; see the account's billing and tickets")
+    attached = held is not None and held.instance_id == found.id
+    if held is not None and attached and found.ipv4 and found.ipv4 != held.subnet:
+        told.append(
+            f"its main address is {found.ipv4}, not {held.subnet}; "
+            f"`mesh replace {wanted.mark.node}` makes it anew"
+        )
+    return told
+
+
+def start(client: Client, found: Server) -> None:
+    """Switch an instance on that is off."""
+    if isinstance(found, Instance) and found.power_status == STOPPED:
+        client.send("POST", f"{INSTANCE.path}/{found.id}/start")
+
+
+def attach(client: Client, server: str, wanted: Wanted, say: Say) -> None:
+    """Attach its reserved address to a server that has lost it."""
+    path = f"/reserved-ips/{wanted.address}"
+    held = client.get(path, "reserved_ip", Address)
+    if held.instance_id == server:
+        return
+    until_free(client, wanted.address, wanted.mark.node, say)
+    client.send("POST", f"{path}/attach", {"instance_id": server})
+
+    def look() -> Seen[bool]:
+        at = client.get(path, "reserved_ip", Address).instance_id
+        return Seen("attached", True) if at == server else Seen("its address is not attached yet")
+
+    until(look, wanted.mark.node, FREED, say, at_once=True)
+
+
+def until_unlisted(listed: Callable[[], Iterable[S]], identity: str, what: str, say: Say) -> None:
+    """Wait until a server that was deleted is listed no more. One that still is would be taken for
+    one that an earlier run has left behind; and a 404 may be said of the route, not the server."""
+
+    def look() -> Seen[bool]:
+        found = next((each for each in listed() if each.id == identity), None)
+        return Seen("gone", True) if found is None else Seen(f"deleted, and still {found.status}")
+
+    until(look, what, FREED, say, at_once=True)

@@ -1,0 +1,107 @@
+"""Waiting: bounded, shown, and over within a second of SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mesh.spec.problems import Problem
+from mesh.vultr import errors
+from mesh.vultr.errors import ApiError
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+
+FIRST, GROWTH, LONGEST = 1.0, 1.25, 10.0
+"""Seconds before the first look and between later ones."""
+NOTICED = 0.5
+"""Seconds until a request that hangs notices an interruption."""
+SHOWN = 10.0
+"""Seconds between two lines about the same state; a new state is told at once."""
+
+_interrupted = threading.Event()
+
+
+def ends_by(interrupted: threading.Event) -> None:
+    """Let this event end whatever waits in this process: it is about to go."""
+    global _interrupted
+    _interrupted = interrupted
+
+
+def pause(seconds: float, what: str) -> None:
+    """Sleep; :class:`ApiError` of kind ``stopped`` where that is interrupted."""
+    if _interrupted.wait(seconds):
+        raise errors.stopped(what)
+
+
+def interruptibly(work: Callable[[], T], what: str) -> T:
+    """Do the work in a thread of its own, which is left behind when this process is to go: a
+    request that hangs cannot be called back."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=what, daemon=True).start()
+    while not done.done():
+        wait([done], timeout=NOTICED)
+        if _interrupted.is_set() and not done.done():
+            raise errors.stopped(what)
+    return done.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[T]):
+    """What a look has found: ``value`` once it is what is waited for, and its state in a word."""
+
+    state: str
+    value: T | None = None
+
+
+def delays() -> Iterator[float]:
+    """Seconds to wait before each look."""
+    delay = FIRST
+    while True:
+        yield delay
+        delay = min(delay * GROWTH, LONGEST)
+
+
+def until(
+    look: Callable[[], Seen[T]],
+    what: str,
+    bound: float,
+    say: Say,
+    *,
+    at_once: bool = False,
+    cure: str = errors.LATER,
+) -> T:
+    """Look until the value is there, at most ``bound`` seconds. ``what`` is whose state is told:
+    "lax-vultr-1: pending for 40 s". With ``at_once`` the first look comes before any waiting;
+    ``cure`` is for one whose time is over."""
+    begun = entered = shown = time.monotonic()
+    state = ""
+    for delay in delays():
+        if not at_once:
+            pause(min(delay, max(0.1, begun + bound - time.monotonic())), what)
+        at_once = False
+        seen = look()
+        if seen.value is not None:
+            return seen.value
+        now = time.monotonic()
+        if now - begun >= bound:
+            reason = f"it is not ready after {bound:.0f} s ({seen.state})"
+            raise ApiError("waiting", Problem(what, seen.state, reason, cure))
+        if seen.state != state:
+            say(f"{what}: {seen.state}")
+            state, entered, shown = seen.state, now, now
+        elif now - shown >= SHOWN:
+            say(f"{what}: {state} for {now - entered:.0f} s")
+            shown = now
+    raise AssertionError("delays do not end")

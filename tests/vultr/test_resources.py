@@ -1,0 +1,458 @@
+"""Each kind of object through its life: what a refresh sees of it, what an update puts right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pulumi.dynamic import ReadResult
+
+from mesh.infra.dynamic.vultr.account import account, use
+from mesh.infra.dynamic.vultr.address import AddressProvider
+from mesh.infra.dynamic.vultr.bare_metal import BareMetalProvider
+from mesh.infra.dynamic.vultr.firewall import FirewallProvider
+from mesh.infra.dynamic.vultr.instance import InstanceProvider
+from mesh.infra.dynamic.vultr.key import KeyProvider
+from mesh.infra.dynamic.vultr.reverse import ReverseProvider
+from mesh.vultr import ApiError
+from mesh.vultr.server import INSTANCE
+from tests.program.recording import UNKNOWN
+from tests.vultr import objects
+from tests.vultr_api import KEY, Fault, Knobs, Vultr, html, refused
+from tests.vultr_api.faults import Answer
+
+Outs = dict[str, Any]
+
+
+@pytest.fixture
+def server(vultr: Vultr) -> tuple[str, Outs]:
+    return objects.instance()
+
+
+def reverse(server: tuple[str, Outs], family: str) -> tuple[str, Outs]:
+    identity, outs = server
+    props = {"instance_id": identity, "ip": outs[family], "reverse": "lax.example.net"}
+    done = ReverseProvider().create(props)
+    assert done.outs is not None
+    return done.id, done.outs
+
+
+def next_run() -> None:
+    """Another process of the engine's."""
+    use("")
+    use(KEY)
+
+
+def look(provider: Any, identity: str, outs: Outs) -> ReadResult:
+    """What a refresh of a later run finds."""
+    for name in ("ssh_keys", "addresses", "groups", "instances", "bare_metals"):
+        getattr(account().listings, name).forget()
+    found = provider.read(identity, outs)
+    assert isinstance(found, ReadResult)
+    return found
+
+
+def seen(provider: Any, identity: str, outs: Outs) -> Outs:
+    """What a refresh finds of an object that is there."""
+    found = look(provider, identity, outs)
+    assert (found.id, found.outs is not None) == (identity, True)
+    return found.outs or {}
+
+
+class TestServer:
+    def test_stands_on_its_address_behind_its_group(self, vultr: Vultr) -> None:
+        _, outs = objects.instance()
+        (made,) = vultr.servers.values()
+        assert outs["ipv4"] == made.main_ip == vultr.addresses[made.address].subnet
+        assert outs["ipv6"] == made.v6_main_ip
+        assert outs["created"] == made.created
+        assert (made.label, made.hostname) == (objects.NODE, objects.NODE)
+        assert made.tags == [
+            "anycast-mesh", "prod", "anycast-mesh-ab12cd34", "anycast-mesh:lax-vultr-1:instance",
+        ]  # fmt: skip
+        assert made.cloud_config == objects.INSTANCE["user_data"]
+        assert made.firewall_group in vultr.groups
+        assert not made.activation_email
+
+    @pytest.mark.parametrize("make", [objects.instance, objects.bare_metal])
+    def test_of_passwords_and_consoles_nothing_is_kept(
+        self, vultr: Vultr, make: Callable[[], tuple[str, Outs]]
+    ) -> None:
+        text = json.dumps(make()[1])
+        assert "default-password" not in text
+        assert "TOKEN-OF-" not in text
+        assert "kvm" not in text
+
+    @pytest.mark.parametrize(
+        ("news", "changes", "replaces"),
+        [
+            ({}, False, []),
+            ({"plan": "vc2-2c-4gb"}, True, []),
+            ({"enable_ipv6": False}, True, []),
+            ({"ddos_protection": True}, True, []),
+            ({"firewall_group_id": UNKNOWN}, True, []),
+            ({"identity": "00000000"}, True, []),
+            ({"tags": ["anycast-mesh"]}, True, []),
+            ({"user_data": "#cloud-config\n#\n"}, True, ["user_data"]),
+            ({"hostname": "lax"}, True, ["hostname"]),
+            ({"os_id": 477}, True, ["os_id"]),
+            ({"ssh_key_ids": ["a"]}, True, ["ssh_key_ids"]),
+            ({"region": "ord"}, True, ["region"]),
+            ({"address_id": UNKNOWN}, True, ["address_id"]),
+        ],
+    )
+    def test_is_replaced_by_what_it_was_born_with(
+        self, news: Outs, changes: bool, replaces: list[str]
+    ) -> None:
+        olds = objects.INSTANCE | {
+            "firewall_group_id": "g", "address_id": "a", "ssh_key_ids": [], "drift": [],
+        }  # fmt: skip
+        diff = InstanceProvider().diff("i", olds, olds | news)
+        assert (diff.changes, diff.replaces) == (changes, replaces)
+        assert diff.delete_before_replace
+
+    def test_a_change_of_plan_is_waited_for(self, vultr: Vultr, server: tuple[str, Outs]) -> None:
+        identity, outs = server
+        news = {k: v for k, v in outs.items() if k in InstanceProvider.updates or k in (
+            *InstanceProvider.replaces, "node")} | {"plan": "vc2-2c-4gb"}  # fmt: skip
+        done = InstanceProvider().update(identity, outs, news).outs
+        assert done is not None
+        assert vultr.servers[identity].plan == done["plan"] == "vc2-2c-4gb"
+        assert done["created"] == outs["created"]
+
+    def test_a_smaller_plan_is_told_in_one_sentence(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        identity, outs = server
+        vultr.servers[identity].plan = "vc2-2c-4gb"
+        with pytest.raises(ApiError) as caught:
+            InstanceProvider().update(identity, outs, outs)
+        assert str(caught.value).startswith("mesh:nodes.lax-vultr-1 = vc2-1c-1gb in lax: Vultr ref")
+
+    def test_one_that_goes_lets_its_address_go_before_the_next_one_comes(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        identity, outs = server
+        vultr.knobs = Knobs(detach=0.2)
+        next_run()
+        InstanceProvider().delete(identity, outs)
+        second, _ = objects.instance(address_id=outs["address_id"])
+        assert list(vultr.servers) == [second] != [identity]
+        next_run()
+        InstanceProvider().delete(second, outs)
+        AddressProvider().delete(outs["address_id"], objects.ADDRESS)
+        FirewallProvider().delete(outs["firewall_group_id"], dict(objects.FIREWALL))
+        assert not any(vultr.holdings().values())
+
+    def test_a_404_of_the_route_is_not_taken_for_a_server_that_is_gone(
+        self, vultr: Vultr, server: tuple[str, Outs], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As the endpoint of VPC 2.0 answers since July 2026; and this one would stay billed."""
+        monkeypatch.setattr("mesh.vultr.server.FREED", 0.5)
+        next_run()
+        vultr.fail(Fault("DELETE", "/instances/.*", refused("Not found.", 404)))
+        with pytest.raises(ApiError, match=r"not ready after .* \(deleted, and still active\)"):
+            InstanceProvider().delete(*server)
+
+    def test_an_address_at_somebody_elses_server_is_told_at_once(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        identity, outs = server
+        vultr.servers[identity].tags, vultr.servers[identity].label = [], "somebody's"
+        with pytest.raises(ApiError) as caught:
+            objects.instance(address_id=outs["address_id"])
+        assert "its address is attached to the server somebody's" in str(caught.value)
+        assert len(vultr.servers) == 1
+
+
+def _lose_address(vultr: Vultr, identity: str) -> None:
+    vultr.detach(vultr.addresses[vultr.servers[identity].address], at_once=True)
+
+
+DRIFT: dict[str, tuple[Callable[[Vultr, str], object], str]] = {
+    "another label": (
+        lambda v, i: setattr(v.servers[i], "label", "mine"), "its label is mine, not lax-vultr-1"
+    ),
+    "a tag is gone": (lambda v, i: v.servers[i].tags.pop(), "its tags are anycast-mesh, prod, "),
+    "a tag more": (lambda v, i: v.servers[i].tags.append("mine"), "its tags are anycast-mesh"),
+    "another plan": (
+        lambda v, i: setattr(v.servers[i], "plan", "vhp-1c-2gb-amd"),
+        "its plan is vhp-1c-2gb-amd, not vc2-2c-4gb",
+    ),
+    "IPv6 switched off": (
+        lambda v, i: setattr(v.servers[i], "enable_ipv6", False), "its IPv6 is off"
+    ),
+    "DDoS protection switched on": (
+        lambda v, i: setattr(v.servers[i], "ddos_protection", True), "its DDoS protection is on"
+    ),
+    "powered off": (lambda v, i: setattr(v.servers[i], "running", False), "it is powered off"),
+    "taken out of its group": (
+        lambda v, i: setattr(v.servers[i], "firewall_group", ""),
+        "it is not behind its firewall group",
+    ),
+    "address detached": (_lose_address, " is not attached to it"),
+}  # fmt: skip
+
+
+class TestDrift:
+    @pytest.mark.parametrize("case", DRIFT)
+    def test_of_a_server_is_seen_told_and_repaired(
+        self, vultr: Vultr, case: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        identity, outs = objects.instance(plan="vc2-2c-4gb")
+        happen, words = DRIFT[case]
+        happen(vultr, identity)
+        found = seen(InstanceProvider(), identity, outs)
+        assert [words in told for told in found["drift"]] == [True], found["drift"]
+        assert InstanceProvider().diff(identity, found, outs).changes
+        assert (
+            f"lax-vultr-1: {found['drift'][0]}; `pulumi up` repairs it" in capsys.readouterr().out
+        )
+        InstanceProvider().update(identity, found, outs)
+        assert seen(InstanceProvider(), identity, outs) == outs
+
+    def test_of_an_image_is_told_and_left(
+        self, vultr: Vultr, server: tuple[str, Outs], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        identity, outs = server
+        vultr.servers[identity].os_id = 477
+        found = seen(InstanceProvider(), identity, outs)
+        assert not InstanceProvider().diff(identity, found, outs).changes
+        said = capsys.readouterr().out
+        assert "warning: lax-vultr-1: it was reinstalled with another image (477, not 2625)" in said
+        assert "`mesh replace lax-vultr-1`" in said
+
+    @pytest.mark.parametrize(
+        ("make", "provider"),
+        [
+            (objects.address, AddressProvider()),
+            (objects.key, KeyProvider()),
+            (objects.instance, InstanceProvider()),
+            (objects.bare_metal, BareMetalProvider()),
+        ],
+        ids=["address", "SSH key", "instance", "bare metal"],
+    )
+    def test_what_is_gone_is_gone(
+        self, vultr: Vultr, make: Callable[[], tuple[str, Outs]], provider: Any
+    ) -> None:
+        identity, outs = make()
+        assert seen(provider, identity, outs) == outs
+        vultr.lose(identity)
+        assert look(provider, identity, outs).id == ""
+        next_run()
+        provider.delete(identity, outs)
+
+    @pytest.mark.parametrize("gone", ["new", "old"])
+    def test_an_update_of_what_is_gone_says_what_to_do(
+        self, vultr: Vultr, server: tuple[str, Outs], gone: str
+    ) -> None:
+        vultr.knobs = Knobs(gone=gone)
+        identity, outs = server
+        vultr.lose(identity)
+        with pytest.raises(ApiError, match="run `pulumi refresh`"):
+            InstanceProvider().update(identity, outs, outs)
+
+    @pytest.mark.parametrize(
+        ("make", "provider"),
+        [
+            (objects.address, AddressProvider()),
+            (objects.key, KeyProvider()),
+            (objects.firewall, FirewallProvider()),
+            (objects.bare_metal, BareMetalProvider()),
+        ],
+        ids=["address", "SSH key", "firewall group", "bare metal"],
+    )
+    def test_whatever_it_is(
+        self, vultr: Vultr, make: Callable[[], tuple[str, Outs]], provider: Any
+    ) -> None:
+        identity, outs = make()
+        vultr.lose(identity)
+        with pytest.raises(ApiError, match="run `pulumi refresh`") as caught:
+            provider.update(identity, outs, outs)
+        assert str(caught.value).startswith("mesh:")
+
+    def test_of_an_address_and_a_key(self, vultr: Vultr) -> None:
+        for make, provider, holding, field in (
+            (objects.address, AddressProvider(), vultr.addresses, "label"),
+            (objects.key, KeyProvider(), vultr.keys, "name"),
+        ):
+            identity, outs = make()
+            setattr(holding[identity], field, "mine")
+            found = seen(provider, identity, outs)
+            assert found["drift"][0].startswith(f"its {field} is mine, not ")
+            assert provider.diff(identity, found, outs).changes
+            provider.update(identity, found, outs)
+            assert seen(provider, identity, outs) == outs
+
+    def test_of_a_bare_metal_server(self, vultr: Vultr) -> None:
+        identity, outs = objects.bare_metal()
+        vultr.servers[identity].label = "mine"
+        found = seen(BareMetalProvider(), identity, outs)
+        BareMetalProvider().update(identity, found, outs)
+        assert seen(BareMetalProvider(), identity, outs) == outs
+
+    def test_an_api_that_is_away_says_nothing_of_anything_gone(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        vultr.fail(Fault("GET", ".*", html(503), times=99))
+        account().listings.instances.forget()
+        with pytest.raises(ApiError, match="out of order"):
+            InstanceProvider().read(*server)
+
+    def test_nor_does_a_list_that_is_not_there(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        """As the one of VPC 2.0: 404, and every server would count as gone."""
+        vultr.fail(Fault("GET", "/instances", refused("Not found.", 404), times=9))
+        account().listings.instances.forget()
+        with pytest.raises(ApiError, match="Vultr says: Not found"):
+            InstanceProvider().read(*server)
+
+    def test_of_one_that_is_suspended_is_told_at_once(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        (made,) = vultr.servers.values()
+        answer = Answer(200, {"instance": vultr.shown(made) | {"status": "suspended"}})
+        vultr.fail(Fault("GET", f"/instances/{made.id}", answer, times=99))
+        with pytest.raises(ApiError, match=r"Vultr has suspended it .* billing"):
+            InstanceProvider().update(*server, server[1])
+
+    def test_what_was_adopted_gets_its_mark_by_the_first_update(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        identity, outs = server
+        vultr.servers[identity].tags = ["anycast-mesh", "prod"]
+        adopted = {k: v for k, v in outs.items() if k not in ("identity", "drift", "unrepaired")}
+        found = seen(InstanceProvider(), identity, adopted)
+        assert found["drift"] == []
+        diff = InstanceProvider().diff(identity, found, outs)
+        assert (diff.changes, diff.replaces) == (True, [])
+        InstanceProvider().update(identity, found, outs)
+        assert "anycast-mesh-ab12cd34" in vultr.servers[identity].tags
+
+
+class TestUnknownWords:
+    """A word that the API may have tomorrow is waited for to pass, or passed over."""
+
+    def shown(self, vultr: Vultr, **fields: str) -> Fault:
+        (made,) = vultr.servers.values()
+        answer = Answer(200, {"instance": vultr.shown(made) | fields})
+        return Fault("GET", f"/instances/{made.id}", answer, times=99)
+
+    def test_of_a_state(
+        self, vultr: Vultr, server: tuple[str, Outs], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        short = dataclasses.replace(INSTANCE, bound=0.4)
+        monkeypatch.setattr("mesh.vultr.server.INSTANCE", short)
+        vultr.fail(self.shown(vultr, status="migrating"))
+        with pytest.raises(ApiError) as caught:
+            InstanceProvider().update(*server, server[1])
+        said = str(caught.value)
+        assert said.startswith("mesh:nodes.lax-vultr-1 = vc2-1c-1gb in lax: it is not ready after")
+        assert "(migrating)" in said
+        assert "`mesh strays --stack STACK --remove`" in said
+
+    def test_of_power(self, vultr: Vultr, server: tuple[str, Outs]) -> None:
+        vultr.fail(self.shown(vultr, power_status="eco", server_status="warm", colour="blue"))
+        assert InstanceProvider().update(*server, server[1]).outs == server[1]
+
+
+class TestReverse:
+    @pytest.mark.parametrize("expanded", [True, False])
+    @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+    def test_is_set_seen_and_taken_off(
+        self, vultr: Vultr, server: tuple[str, Outs], family: str, expanded: bool
+    ) -> None:
+        vultr.knobs = Knobs(expanded=expanded)
+        identity, outs = reverse(server, family)
+        assert seen(ReverseProvider(), identity, outs) == outs
+        one = vultr.servers[server[0]]
+        names = [one.reverse4] if family == "ipv4" else list(one.reverse6.values())
+        assert names == ["lax.example.net"]
+        ReverseProvider().delete(identity, outs)
+        assert not one.reverse4
+        assert not one.reverse6
+
+    @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+    def test_goes_with_its_server(
+        self, vultr: Vultr, server: tuple[str, Outs], family: str
+    ) -> None:
+        identity, outs = reverse(server, family)
+        vultr.lose(server[0])
+        assert ReverseProvider().read(identity, outs).id == ""
+        ReverseProvider().delete(identity, outs)
+
+    def test_another_one_is_repaired(self, vultr: Vultr, server: tuple[str, Outs]) -> None:
+        identity, outs = reverse(server, "ipv4")
+        vultr.servers[server[0]].reverse4 = "vultrusercontent.com"
+        found = seen(ReverseProvider(), identity, outs)
+        assert found["drift"] == ["its name is vultrusercontent.com, not lax.example.net"]
+        ReverseProvider().update(identity, found, outs)
+        assert seen(ReverseProvider(), identity, outs) == outs
+
+    def test_is_set_once_though_its_answer_is_lost(
+        self, vultr: Vultr, server: tuple[str, Outs]
+    ) -> None:
+        vultr.fail(Fault("POST", ".*/ipv6/reverse", when="reset"))
+        reverse(server, "ipv6")
+        assert [c.what for c in vultr.calls if "reverse" in c.what].count(
+            f"POST /instances/{server[0]}/ipv6/reverse"
+        ) == 1
+
+
+REFUSALS: dict[str, tuple[Callable[[Vultr], object], Callable[[], object], tuple[str, ...]]] = {
+    "a quota of addresses": (
+        lambda v: v.quotas.update(addresses=0), objects.address,
+        ("mesh:nodes.lax-vultr-1 = a reserved address in lax", "Reserved IP limit reached",
+         "raise the account's limit"),
+    ),
+    "a quota of servers": (
+        lambda v: v.quotas.update(instances=0), objects.instance,
+        ("mesh:nodes.lax-vultr-1 = vc2-1c-1gb in lax", "Instance limit reached",
+         "raise the account's limit"),
+    ),
+    "sold out": (
+        lambda v: v.sold_out.add(("lax", "vc2-1c-1gb")), objects.instance,
+        ("mesh:nodes.lax-vultr-1 = vc2-1c-1gb in lax", "not available in the selected datacenter",
+         "another plan or region"),
+    ),
+    "a plan that the region lacks": (
+        lambda v: v.plans[0].update(locations=["ord"]), objects.instance,
+        ("vc2-1c-1gb in lax", "not available in the selected datacenter"),
+    ),
+    "an image that has vanished": (
+        lambda v: v.images.clear(), objects.instance,
+        ("Invalid os_id", "an image that Vultr has in mesh:providers.vultr.image"),
+    ),
+    "an SSH key that is none": (
+        lambda v: None, lambda: objects.key(ssh_key="ssh-dss"),
+        ("mesh:admin.keys = ssh-dss", "Invalid SSH key format"),
+    ),
+    "a key from another address": (
+        lambda v: setattr(v, "knobs", Knobs(sources=("192.0.2.1",))), objects.address,
+        ("vultr:apiKey = [secret]", "from this machine's address 127.0.0.1"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_vultr_refuses_is_one_sentence_and_makes_nothing(vultr: Vultr, case: str) -> None:
+    happen, make, words = REFUSALS[case]
+    happen(vultr)
+    with pytest.raises(ApiError) as caught:
+        make()
+    said = str(caught.value)
+    assert not [word for word in words if word not in said], said
+    assert not vultr.servers
+    assert sum(call.method == "POST" and call.status >= 400 for call in vultr.calls) <= 1
+
+
+def test_a_hundred_objects_are_looked_at_by_one_list(vultr: Vultr) -> None:
+    made = [objects.address(node=f"n{number}") for number in range(20)]
+    vultr.forget_calls()
+    for identity, outs in made:
+        assert AddressProvider().read(identity, outs).outs == outs
+    assert [call.what for call in vultr.calls] == ["GET /reserved-ips"]
