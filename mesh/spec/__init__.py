@@ -1,8 +1,10 @@
 """What the operator writes: the stack file as typed values, and errors that can be acted on."""
 
-from mesh.spec.load import Loaded, for_preview, from_engine, load, load_file, read_stack_file
+from mesh.spec.engine import from_engine
+from mesh.spec.files import project_folder, read_stack_file
+from mesh.spec.load import Incomplete, Loaded, for_preview, load, load_file
 from mesh.spec.model import Spec
-from mesh.spec.problems import Problem, SpecError
+from mesh.spec.problems import Note, Problem, SpecError
 from mesh.spec.secrets import PREFIX as PASSWORD_PREFIX
 from mesh.spec.secrets import SSH_PREFIX, needed_ssh_keys
 from mesh.spec.secrets import needed as needed_passwords
@@ -10,7 +12,9 @@ from mesh.spec.secrets import needed as needed_passwords
 __all__ = [
     "PASSWORD_PREFIX",
     "SSH_PREFIX",
+    "Incomplete",
     "Loaded",
+    "Note",
     "Problem",
     "Spec",
     "SpecError",
@@ -20,5 +24,6 @@ __all__ = [
     "load_file",
     "needed_passwords",
     "needed_ssh_keys",
+    "project_folder",
     "read_stack_file",
 ]

@@ -14,9 +14,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from itertools import combinations
 from typing import Any
 
-from mesh.spec import abilities
+from mesh.spec import abilities, free
 from mesh.spec.asns import special
 from mesh.spec.distance import kilometres
+from mesh.spec.examples import for_example
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.imports import check_imports
 from mesh.spec.model import Admin, Host, HostUpstream, Node, Prefixes, Region, Service, Tunnels
@@ -32,9 +33,6 @@ LONGEST4, LONGEST6 = 24, 48
 
 WORLD = {4: 8, 6: 16}
 """A shorter prefix than this is nobody's own network, but a good part of the Internet."""
-
-INTERFACE_ID_LIMIT = 12
-"""Linux interface names have 15 characters (IFNAMSIZ - 1); ``wg-`` takes three."""
 
 
 def mirrored(host: int, prefix: IPv6Network) -> IPv6Address:
@@ -74,7 +72,7 @@ def check_prefixes(sections: Sections) -> Iterator[Problem]:
         if not network.is_global or network.is_multicast:
             yield Problem(
                 key, str(network), "this range is not global unicast",
-                "give the prefix that your RIR assigned to you",
+                for_example("give the prefix that your RIR assigned to you", "prefixes", family),
             )  # fmt: skip
 
 
@@ -87,7 +85,7 @@ def check_tunnels(sections: Sections) -> Iterator[Problem]:
         if not network.is_private:
             yield Problem(
                 f"mesh:tunnels.{family}", str(network), "tunnel addresses have to be private",
-                "use a range of RFC 1918 or RFC 4193",
+                for_example("use a range of RFC 1918 or RFC 4193", "tunnels", family),
             )  # fmt: skip
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
     for node_id, node in nodes.items():
@@ -126,7 +124,8 @@ def check_admin(sections: Sections) -> Iterator[Problem]:
     if admin is None:
         return
     if not admin.ssh:
-        yield Problem("mesh:admin.ssh", "[]", "nobody could log in", "name your own network")
+        cure = for_example("name your own network", "admin", "ssh")
+        yield Problem("mesh:admin.ssh", "[]", "nobody could log in", cure)
     for network in admin.ssh:
         if network.prefixlen < WORLD[network.version] and not admin.world:
             yield Problem(
@@ -154,7 +153,7 @@ def _check_keys(keys: tuple[str, ...]) -> Iterator[Problem]:
         yield Problem(
             "mesh:admin.keys", f"{len(seen)} keys",
             "one lost key would lock everybody out of every node",
-            "list at least two SSH public keys", severity="preview",
+            for_example("list at least two SSH public keys", "admin", "keys"), severity="preview",
         )  # fmt: skip
 
 
@@ -181,19 +180,27 @@ def check_regions(sections: Sections) -> Iterator[Problem]:
     for region_id, region in regions.items():
         key = f"mesh:regions.{region_id}.block"
         if region.block.prefixlen != 29:
-            yield Problem(key, str(region.block), "a region has a /29", "give a /29")
+            cure = f"give a /29, for example block: {region.block.network_address}/29"
+            yield Problem(key, str(region.block), "a region has a /29", cure)
         elif prefixes is not None and not region.block.subnet_of(prefixes.ipv4):
             yield Problem(
                 key, str(region.block), f"it lies outside the aggregate {prefixes.ipv4}",
-                "give a free /29 inside it",
+                _free_block("give a free /29 inside it", prefixes, regions),
             )  # fmt: skip
         yield from _check_slots(region_id, region)
     for (one, a), (two, b) in combinations(regions.items(), 2):
         if a.block.overlaps(b.block):
             yield Problem(
                 f"mesh:regions.{two}.block", str(b.block),
-                f"it overlaps {a.block} of {one}", "give a free /29",
+                f"it overlaps {a.block} of {one}",
+                _free_block("give a free /29", prefixes, regions),
             )  # fmt: skip
+
+
+def _free_block(cure: str, prefixes: Prefixes | None, regions: Mapping[str, Region]) -> str:
+    """The cure with a /29 that no region has, where there is one."""
+    block = free.block(prefixes, regions.values())
+    return cure if block is None else f"{cure}, for example block: {block}"
 
 
 def _check_slots(region_id: str, region: Region) -> Iterator[Problem]:
@@ -233,14 +240,15 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
         if node.number in numbers:
             yield Problem(
                 f"{key}.number", str(node.number),
-                f"{numbers[node.number]} has it already", "give a number that was never used",
+                f"{numbers[node.number]} has it already",
+                f"give a number that was never used, for example number: {free.number(nodes)}",
             )  # fmt: skip
         numbers.setdefault(node.number, node_id)
         yield from check_provider(key, node_id, node)
         facts = abilities.provider(node_id, node)
         # A slot of a provider that nobody knows would be no cure.
         if regions is not None and facts is not None:
-            yield from _check_place(key, node_id, regions)
+            yield from _check_place(key, node_id, facts, sections)
             region = regions.get(split_id(node_id)[0])
             if region is not None and node.host is None:
                 yield from _check_region_there(node_id, region, facts)
@@ -250,7 +258,8 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
         yield Problem(
             "mesh:nodes", ", ".join(sorted(nodes)),
             "none of them announces, so nobody on the Internet would reach this network",
-            "add a node at a provider that takes announcements, such as vultr",
+            f"add a node at a provider that takes announcements, for example "
+            f"{split_id(min(nodes))[0]}-vultr-1: {{number: {free.number(nodes)}}}",
         )  # fmt: skip
 
 
@@ -280,8 +289,10 @@ def check_provider(key: str, node_id: str, node: Node | None = None) -> Iterator
         if name not in PROVIDERS:
             yield Problem(
                 key, name, "the provider is unknown",
-                f"use {' or '.join(sorted(PROVIDERS))}, or give the node a `host:` if its server "
-                "exists already",
+                for_example(
+                    f"use {' or '.join(sorted(PROVIDERS))}, or give the node a `host:` if its "
+                    "server exists already", "nodes", node_id, "host",
+                ),
             )  # fmt: skip
         return
     yield from _check_announce(f"{key}.announce", node_id, node, facts)
@@ -300,8 +311,10 @@ def _check_announce(key: str, node_id: str, node: Node, facts: Provider) -> Iter
     elif abilities.upstream(node_id, node) is None:
         yield Problem(
             key, "true", "its provider's session is not known",
-            "add host.upstream: peerAsn and the neighbours' addresses stand on the provider's "
-            "BGP page",
+            for_example(
+                "add host.upstream: peerAsn and the neighbours' addresses stand on the provider's "
+                "BGP page", "nodes", node_id, "host", "upstream",
+            ),
         )  # fmt: skip
 
 
@@ -329,10 +342,12 @@ def _check_region_there(node_id: str, region: Region, facts: Provider) -> Iterat
     if facts.name in region.at:
         return  # judged with the region itself
     if abilities.place(region_id, region, facts) is None:
+        nearest = _nearest(region, facts)
         yield Problem(
             f"mesh:regions.{region_id}.at.{facts.name}", "unset",
             f"{facts.name} has no region that is called {region_id}, and {node_id} is there",
-            f"name one of its regions; the nearest are {_nearest(region, facts)}",
+            f"name one of its regions, for example at: {{{facts.name}: {nearest[0]}}}; the nearest "
+            f"are {', '.join(nearest)}",
         )  # fmt: skip
 
 
@@ -348,34 +363,55 @@ def _check_names_there(regions: Mapping[str, Region]) -> Iterator[Problem]:
                     f"use one of {', '.join(sorted(PROVIDERS))}",
                 )  # fmt: skip
             elif there not in facts.regions:
+                nearest = _nearest(region, facts)
                 yield Problem(
                     key, there, f"{name} has no such region",
-                    f"name one of its regions; the nearest are {_nearest(region, facts)}",
+                    f"name one of its regions, for example {name}: {nearest[0]}; the nearest are "
+                    f"{', '.join(nearest)}",
                 )  # fmt: skip
 
 
-def _nearest(region: Region, facts: Provider) -> str:
+def _nearest(region: Region, facts: Provider) -> list[str]:
     """A provider's three regions that are nearest, for a cure."""
     far = {name: kilometres(region.location, there) for name, there in facts.regions.items()}
-    return ", ".join(sorted(far, key=lambda name: far[name])[:3])
+    return sorted(far, key=lambda name: far[name])[:3]
 
 
-def _check_place(key: str, node_id: str, regions: Mapping[str, Region]) -> Iterator[Problem]:
+def _check_place(key: str, node_id: str, facts: Provider, sections: Sections) -> Iterator[Problem]:
+    regions: Mapping[str, Region] = sections["regions"]
     region_id, slot = split_id(node_id)
     region = regions.get(region_id)
     if region is None:
         yield Problem(
             key, node_id, f"there is no region {region_id}",
-            f"add mesh:regions.{region_id} or use one of {', '.join(sorted(regions))}",
+            f"use one of {', '.join(sorted(regions))}, or add it to mesh:regions, for example "
+            f"{_new_region(region_id, slot, facts, sections)}",
         )  # fmt: skip
     elif slot not in region.slots:
         full = len(set(region.slots.values())) >= 6
         reason = f"region {region_id} has no slot {slot}"
-        cure = f"add mesh:regions.{region_id}.slots.{slot}: one of {_free(region)}"
+        first = _free(region).partition(",")[0]
+        cure = (
+            f"add it to mesh:regions.{region_id}.slots, for example {slot}: {first} (free are "
+            f"{_free(region)})"
+        )
         if full:
             reason += f", and its {region.block} is full"
             cure = "use a slot that exists, or another region"
         yield Problem(key, node_id, reason, cure)
+
+
+def _new_region(region_id: str, slot: str, facts: Provider, sections: Sections) -> str:
+    """A region as it is written, with a slot; where it is, if the provider knows one of that
+    name."""
+    block = free.block(sections.get("prefixes"), sections["regions"].values())
+    latitude, longitude = facts.regions.get(region_id, (33.94, -118.41))
+    if block is None:
+        block = IPv4Network("192.30.120.0/29")
+    return (
+        f"{region_id}: {{name: {region_id.capitalize()}, location: [{latitude}, {longitude}], "
+        f"block: {block}, slots: {{{slot}: {block[1]}}}}}"
+    )
 
 
 def check_roles(sections: Sections) -> Iterator[Problem]:
@@ -397,7 +433,8 @@ def check_roles(sections: Sections) -> Iterator[Problem]:
         yield Problem(
             "mesh:reflectors", sections["reflectors"][0],
             "while the only reflector is away, no service can move between nodes",
-            "name a second one in another region", severity="warning",
+            _second("name a second one in another region", sections["reflectors"][0], nodes),
+            severity="warning",
         )  # fmt: skip
     lost = set(sections.get("without") or ()) & set(sections.get("registries") or ())
     for name in sorted(lost):
@@ -405,6 +442,14 @@ def check_roles(sections: Sections) -> Iterator[Problem]:
             "mesh:without", name, "a registry cannot be left out of its own generation",
             "name another registry first",
         )  # fmt: skip
+
+
+def _second(cure: str, first: str, nodes: Mapping[str, Node]) -> str:
+    """The cure with a node in another region, where there is one: the first by its number, since
+    the engine hands nodes over in another order than the file's."""
+    others = (node for node in nodes if split_id(node)[0] != split_id(first)[0])
+    other = min(others, key=lambda node: nodes[node].number, default=None)
+    return cure if other is None else f"{cure}, for example mesh:reflectors: [{first}, {other}]"
 
 
 def check_services(sections: Sections) -> Iterator[Problem]:
@@ -421,12 +466,13 @@ def check_services(sections: Sections) -> Iterator[Problem]:
             if address in owners:
                 yield Problem(
                     where, str(address), f"service {owners[address]} has it already",
-                    "give an address of its own",
+                    _free_service("give an address of its own", address, sections),
                 )  # fmt: skip
             owners.setdefault(address, name)
             yield from _check_service_address(where, address, sections)
         if not service.ports.tcp and not service.ports.udp:
-            yield Problem(f"{key}.ports", "{}", "no port is open", "list tcp or udp ports")
+            cure = for_example("list tcp or udp ports", "services", name, "ports")
+            yield Problem(f"{key}.ports", "{}", "no port is open", cure)
         nodes = sections.get("nodes")
         for node_id in service.nodes or ():
             if nodes is not None and node_id not in nodes:
@@ -444,26 +490,43 @@ def _check_service_address(
         return
     aggregate = prefixes.ipv4 if isinstance(address, IPv4Address) else prefixes.ipv6
     if aggregate is None:
-        yield Problem(where, str(address), "the network has no IPv6", "add mesh:prefixes.ipv6")
+        cure = for_example("add the prefix of yours to mesh:prefixes", "prefixes", "ipv6")
+        yield Problem(where, str(address), "the network has no IPv6", cure)
         return
     if address not in aggregate:
         yield Problem(
             where, str(address), f"it lies outside the aggregate {aggregate}",
-            "give an address inside it",
+            _free_service("give an address inside it", address, sections),
         )  # fmt: skip
         return
     if address == aggregate.network_address:
         yield Problem(
             where, str(address), "it is the aggregate's first address (subnet-router anycast)",
-            "give another address",
+            _free_service("give another address", address, sections),
         )  # fmt: skip
     for region_id, region in (sections.get("regions") or {}).items():
         if _in_block(address, region.block, prefixes):
             yield Problem(
                 where, str(address),
                 f"it lies inside {region.block} of region {region_id}, whose addresses are nodes'",
-                "give an address outside every region's /29",
+                _free_service("give an address outside every region's /29", address, sections),
             )  # fmt: skip
+
+
+def _free_service(cure: str, address: IPv4Address | IPv6Address, sections: Sections) -> str:
+    """The cure with an address of that family that no service and no region has, where there is
+    one: in IPv6 the one that mirrors it."""
+    prefixes: Prefixes = sections["prefixes"]
+    regions: Mapping[str, Region] = sections.get("regions") or {}
+    services: Mapping[str, Service] = sections.get("services") or {}
+    taken = {service.addresses.ipv4 for service in services.values()}
+    found = free.service4(prefixes, regions.values(), taken)
+    if found is None:
+        return cure
+    if address.version == 4 or prefixes.ipv6 is None:
+        return f"{cure}, for example ipv4: {found}"
+    host = int(found) - int(prefixes.ipv4.network_address)
+    return f'{cure}, for example ipv6: "{mirrored(host, prefixes.ipv6)}"'
 
 
 def _in_block(address: IPv4Address | IPv6Address, block: IPv4Network, prefixes: Prefixes) -> bool:
@@ -566,8 +629,9 @@ def _check_host_keys(key: str, host: Host) -> Iterator[Problem]:
         yield Problem(
             f"{key}.hostKeys", "[]",
             "whoever answers in the host's place would be believed, and given its node",
-            f"`{scan(host)}` shows its key: compare it with the provider's console; or set "
-            "trustFirst: true, which takes the first key that is shown and no other one ever after",
+            f"`{scan(host)}` shows its key: compare it with the provider's console, and write it, "
+            f"for example ssh: {{hostKeys: [ssh-ed25519 AAAA…]}}; or set trustFirst: true, which "
+            "takes the first key that is shown and no other one ever after",
         )  # fmt: skip
     if ssh.host_keys and ssh.trust_first:
         yield Problem(
@@ -588,7 +652,10 @@ def _check_host_session(key: str, node: Node, sections: Sections) -> Iterator[Pr
     if host.upstream.ipv4 is None and host.upstream.ipv6 is None:
         yield Problem(
             key, f"peerAsn {host.upstream.peer_asn}", "a session needs a neighbour",
-            "add ipv4, ipv6 or both: the provider's BGP page names them",
+            for_example(
+                "add ipv4, ipv6 or both: the provider's BGP page names them",
+                "nodes", "*", "host", "upstream", "ipv4",
+            ),
         )  # fmt: skip
     if host.upstream.peer_asn == sections.get("asn"):
         yield Problem(
@@ -626,6 +693,19 @@ def _check_blackhole(key: str, session: HostUpstream) -> Iterator[Problem]:
         )  # fmt: skip
 
 
+def check_protect(sections: Sections) -> Iterator[Problem]:
+    """Protection that is off is said at every look at the stack file."""
+    if sections.get("protect") is False:
+        yield Problem(
+            "mesh:protect", "false",
+            "neither addresses nor the operator's key are protected: a node that leaves the stack "
+            "file by mistake, or `pulumi destroy`, gives them up for good",
+            "remove it (pulumi config rm mesh:protect); a network is ended by `mesh destroy`, "
+            "which wants no key of the stack file",
+            "warning",
+        )  # fmt: skip
+
+
 CHECKS: tuple[Check, ...] = (
     check_asn,
     check_prefixes,
@@ -640,5 +720,9 @@ CHECKS: tuple[Check, ...] = (
     check_services,
     check_imports,
     check_traffic,
+    check_protect,
 )
 """Every check, in the order in which a person would read the stack file."""
+
+OF_VALUES_ALONE: tuple[Check, ...] = (check_asn, check_prefixes, check_overlaps)
+"""The checks whose verdict stays, whatever is added to a map or set beside what is there."""

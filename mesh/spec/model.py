@@ -205,9 +205,9 @@ class Rpki(Section):
     to be Valid before anything changes. Of RTR and http:// nothing proves who says so: they are for
     a network that is trusted (RFC 8210, section 7), and http:// from another machine is warned of.
     A twin does not take it over: its prefixes go nowhere, and no packet of it leaves the machine;
-    it demands only what it names itself. Nor does a network that ends (``mesh:protect: false``)
-    demand anything. ``servers`` are validators (``rtr://host:port``) by whose records edges judge
-    what upstreams say (RFC 8210).
+    it demands only what it names itself. Nor does a network that ends (``mesh destroy``, or
+    ``mesh:protect: false``) demand anything. ``servers`` are validators (``rtr://host:port``) by
+    whose records edges judge what upstreams say (RFC 8210).
 
     ``local`` makes every reflector a validator of the network's own, beside those: rpki-client and
     stayrtr from Debian. Each fetches all of the RPKI (rsync and HTTPS to the whole world). These
@@ -285,6 +285,6 @@ class Spec(Section):
     traffic: tuple[Rule, ...]
     whoami: bool
     protect: bool
-    """Whether addresses and the operator's key are protected from deletion; False to end a
-    network: ``pulumi destroy --run-program -c mesh:protect=false``."""
+    """Whether addresses and the operator's key are protected from deletion. A network is ended by
+    ``mesh destroy``, which leaves this as it is."""
     without: tuple[str, ...]

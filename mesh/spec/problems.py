@@ -25,6 +25,24 @@ class Problem:
         return printable(f"{self.key} = {self.value}: {self.reason}; {self.cure}")
 
 
+NOTE = "note: "
+"""How a note begins in the engine's output, so that :mod:`mesh.preview` finds it there."""
+
+
+KEEPS = "keeps its server, and cannot be replaced"
+"""What a warning says of a node whose server could not be made again today."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a preview tells and that nothing is wrong with: what the servers cost."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return printable(f"{NOTE}{self.text}")
+
+
 class SpecError(ValueError):
     """The configuration cannot be used; holds every problem that was found, not just the first."""
 

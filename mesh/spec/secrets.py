@@ -53,7 +53,8 @@ def check_secrets(spec: Spec, values: Mapping[str, str | None]) -> Iterator[Prob
     wanted = {PREFIX + name: _password_problem for name in needed(spec)}
     wanted |= {SSH_PREFIX + name: _ssh_key_problem for name in needed_ssh_keys(spec)}
     for key, judge in sorted(wanted.items()):
-        cure = f"pulumi config set --secret mesh:{key} {_whence(key)}"
+        file = " < KEYFILE" if key.startswith(SSH_PREFIX) else ""
+        cure = f"`pulumi config set --secret mesh:{key}{file}` ({_whence(key)})"
         if key not in values:
             yield Problem(f"mesh:{key}", "unset", "the secret is missing", cure, "preview")
             continue
@@ -64,18 +65,18 @@ def check_secrets(spec: Spec, values: Mapping[str, str | None]) -> Iterator[Prob
     for key in sorted(set(values) - set(wanted)):
         yield Problem(
             f"mesh:{key}", "[secret]", "no node of this stack needs it",
-            f"pulumi config rm mesh:{key}",
+            f"`pulumi config rm mesh:{key}`",
         )  # fmt: skip
 
 
 def _whence(key: str) -> str:
-    """Where a secret's value comes from, as the end of the command that sets it."""
+    """Where a secret's value comes from, beside the command that sets it."""
     if key.startswith(SSH_PREFIX):
-        return "< KEYFILE (a private key without a passphrase, made for this)"
+        return "a private key without a passphrase, made for this"
     provider = PROVIDERS.get(key.removeprefix(PREFIX))
     if provider is not None and not provider.announces:
-        return "(of your own choice: the routers of the VPC are told)"
-    return "(the value is on the provider's BGP page)"
+        return "of your own choice: the routers of the VPC are told"
+    return "the value is on the provider's BGP page"
 
 
 def _ssh_key_problem(value: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mesh.spec.examples import for_example
 from mesh.spec.problems import Problem, shown
 from mesh.spec.traffic import Rule, ToAs, options
 from mesh.spec.types import Refused
@@ -83,12 +84,12 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
 """Reason and cure by what the key is (:func:`_what`) and the parser's type of error."""
 
 OF_TYPE: dict[str, tuple[str, str]] = {
-    "missing": ("the key is missing", "add it as Pulumi.prod.yaml does"),
+    "missing": ("the key is missing", "add it"),
     "extra_forbidden": ("the key is unknown here", "remove it, or mend its spelling"),
     "greater_than_equal": ("it is less than {ge}", "give a value from {ge} on"),
     "less_than_equal": ("it is more than {le}", "give a value of at most {le}"),
     FORM: ("it is not of the form {pattern}", "write it as its provider shows it"),
-    "too_short": ("at least {min_length} is needed", "add one as Pulumi.prod.yaml does"),
+    "too_short": ("at least {min_length} is needed", "add one"),
     "int_parsing": ("this is not a whole number", "give a whole number"),
     "int_from_float": ("this is not a whole number", "give a whole number"),
     "int_type": ("this is not a whole number", "give a whole number"),
@@ -99,14 +100,17 @@ OF_TYPE: dict[str, tuple[str, str]] = {
     "literal_error": ("it is none of {expected}", "write {expected}"),
     "string_type": ("this is not text", "put it between quotes"),
     "tuple_type": ("this is not a list", "put what it holds in brackets: [...]"),
-    "dict_type": ("this is not a map", "write it as Pulumi.prod.yaml does"),
-    "model_type": ("this is not a map", "write it as Pulumi.prod.yaml does"),
+    "dict_type": ("this is not a map", "write a map"),
+    "model_type": ("this is not a map", "write a map"),
     "ip_v4_network": ("this is not an IPv4 network", "write it as 192.0.2.0/24"),
     "ip_v6_network": ("this is not an IPv6 network", "write it as 2001:db8::/32"),
     "ip_v4_address": ("this is not an IPv4 address", "write it as 192.0.2.1"),
     "ip_v6_address": ("this is not an IPv6 address", "write it as 2001:db8::1"),
 }
 """Reason and cure for whatever key; names in braces are the limits that the type states."""
+
+SHOWN_BY_EXAMPLE = ("missing", "too_short", "tuple_type", "dict_type", "model_type")
+"""Types of errors that say too little without an example of the key."""
 
 LISTS_OF_NODES = ("reflectors", "registries", "without")
 
@@ -121,6 +125,8 @@ def problem(key: str, path: tuple[str, ...], item: Mapping[str, Any]) -> Problem
         reason, cure = (text.format_map(limits) for text in words)
     else:
         reason, cure = item["msg"], "give a value of that form"
+    if kind in SHOWN_BY_EXAMPLE:
+        cure = for_example(cure, key, *path)
     value = "unset" if kind == "missing" else shown(item["input"])
     return Problem(".".join([f"mesh:{key}", *path]), value, reason, cure)
 

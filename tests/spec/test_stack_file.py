@@ -377,6 +377,17 @@ def test_the_seeds_network_is_valid_and_says_what_is_still_to_be_given() -> None
     assert [p.key for p in problems if p.severity == "warning"] == ["mesh:reflectors"]
 
 
+@pytest.mark.parametrize(
+    ("value", "warned"), [(False, True), ("false", True), (True, False), ("true", False)]
+)
+def test_protection_that_is_off_is_said_with_the_cure(value: object, warned: bool) -> None:
+    """`pulumi config set` writes it as a string."""
+    problems = load("prod", prod() | {"protect": value}, ROOT).problems
+    found = [problem for problem in problems if problem.key == "mesh:protect"]
+    assert bool(found) == warned
+    assert all("pulumi config rm mesh:protect" in p.cure and p.severity == "warning" for p in found)
+
+
 def test_members_whose_replies_find_no_way_out_in_a_family_are_told_of() -> None:
     def warned(host: dict[str, Any]) -> list[tuple[str, str]]:
         values = with_members()

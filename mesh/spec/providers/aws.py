@@ -59,7 +59,6 @@ AWS = Provider(
     vpc=Vpc(routers=2, multihop=None, password=False, bfd=True),
     # docs.aws.amazon.com, "Run commands at launch": 16 KB before base64; gzip is taken.
     user_data_limit=16_384,
-    gzip=True,
     options=Options,
     plan_form=r"^[a-z][a-z0-9-]*[0-9][a-z0-9-]*\.[a-z0-9-]+$",
     regions={

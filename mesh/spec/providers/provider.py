@@ -65,8 +65,6 @@ class Provider:
     vpc: Vpc | None = None
     communities: Communities | None = None
     translates: bool = False
-    gzip: bool = False
-    """Whether user data go out compressed."""
     refusal: str = ""
     plan_form: str = field(default=r"^[a-z0-9][a-z0-9.-]{1,62}$")
     """What the name of a server's size looks like there: a typing error is told without a cloud."""

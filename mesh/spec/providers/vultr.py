@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,11 @@ class Options(Section):
     """Whether a preview asks the account's BGP state: ASN, prefixes and password."""
     reverse: Annotated[str, Field(pattern=r"^([a-z0-9-]{1,63}\.)+[a-z]{2,63}$")] | None = None
     """Domain of the reverse names of the nodes' main addresses: ``lax-vultr-1.<domain>``."""
+    through: Literal["api", "plugin"] = "api"
+    """What makes the resources: this program's own on Vultr's v2 API, or the plugin of the package
+    ``ediri-vultr``."""
+    ddos_protection: bool = Field(default=False, alias="ddosProtection")
+    """Whether instances have Vultr's DDoS protection, which it bills for each of them."""
 
 
 _ASK_ANY_REGION = IPv6Address("2001:19f0:ffff::1")

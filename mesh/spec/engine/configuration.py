@@ -1,0 +1,255 @@
+"""A stack's whole configuration, as the engine puts it together from two files (pkg/workspace/
+config.go, sdk/go/common/resource/config), and the values that the texts of it stand for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mesh.spec.engine import documents, paths
+from mesh.spec.engine.project import Project, config_key, has_type, read_document
+from mesh.spec.engine.sealed import Sealed, sealed_paths
+from mesh.spec.problems import Problem, SpecError, shown
+from mesh.spec.secrets import PREFIXES
+
+NAMESPACE = "mesh:"
+TEXTS = ("twin", *PREFIXES)
+"""Beginnings of keys whose values are texts, whatever they look like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The ``environment:`` of a stack file: what Pulumi ESC adds when the engine opens it.
+
+    ``imports`` are the environments that it names. ``keys`` are the ``mesh:`` keys that it sets
+    itself; None where only Pulumi ESC can tell.
+    """
+
+    imports: tuple[str, ...]
+    keys: tuple[str, ...] | None
+
+    def __str__(self) -> str:
+        return f"the environment {', '.join(self.imports) or 'of the stack file'}"
+
+    def may_set(self, key: str) -> bool:
+        """Whether it may set a ``mesh:`` key."""
+        return bool(self.imports) or self.keys is None or key in self.keys
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What the engine hands over, by key with namespace. A scalar is a text, as there; a map or
+    list is itself, and :class:`Sealed` stands for what is encrypted."""
+
+    config: Mapping[str, Any]
+    environment: Environment | None = None
+
+
+def from_engine(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of ``mesh:`` by key without namespace: of :attr:`Handed.config`, or of what the
+    engine has handed over. SpecError where a text cannot be taken for a value."""
+    found: dict[str, Any] = {}
+    problems = []
+    for key, value in config.items():
+        if key.startswith(NAMESPACE):
+            name = key.removeprefix(NAMESPACE)
+            try:
+                found[name] = _value(name, value)
+            except documents.Twice as error:
+                problems.append(
+                    Problem(key, "JSON", f"in this text {error}", "remove one of the two")
+                )
+    if problems:
+        raise SpecError(problems)
+    return found
+
+
+def _value(name: str, value: Any) -> Any:
+    if name.startswith(TEXTS):
+        if not isinstance(value, dict | list):
+            return value
+        return Sealed() if any(sealed_paths(value, name)) else json.dumps(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return _numbers(_unsealed(documents.read_json(value)))
+    except documents.Twice:
+        raise
+    except ValueError:
+        return value
+
+
+def read(project: Project | None, path: Path) -> Handed:
+    """What the engine hands over for the stack file ``path`` of a project.
+
+    A file that is not there sets nothing, as for the engine: FileNotFoundError where the project
+    sets nothing either. Without a project only keys with a namespace are known.
+    """
+    document = _document(project, path)
+    config, problems = _stack_config(document.get("config"), project, path)
+    if project is not None:
+        for key in sorted(project.config):
+            config, problem = _with_declared(config, project, key)
+            problems.extend(problem)
+    if problems:
+        raise SpecError(problems)
+    return Handed(config, _environment(document.get("environment"), path))
+
+
+def _with_declared(
+    config: dict[str, Any], project: Project, key: str
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The configuration with what a project says of a key, and what the engine has against it."""
+    declared, (namespace, _, name) = project.config[key], key.partition(":")
+    try:
+        head, *rest = paths.parse(name)
+        full = f"{namespace}:{head}"
+        there, value = paths.find(config[full], tuple(rest)) if full in config else (False, None)
+        if not there and declared.value is not None:
+            value = _given(declared.value, inside=bool(rest))
+            config = {**config, full: paths.put(config.get(full), tuple(rest), value)}
+            there = True
+    except paths.NoPath as error:
+        return config, [Problem(str(project.path), key, str(error), "mend the key")]
+    if not there:
+        if not declared.required:
+            return config, []
+        said = f"{project.path} says that every stack sets it"
+        return config, [Problem(key, "unset", said, f"pulumi config set {key}")]
+    if declared.kind is None or isinstance(value, Sealed):
+        return config, []
+    if declared.secret:
+        said = f"{project.path} says that it is a secret"
+        return config, [Problem(key, "plain text", said, f"pulumi config set --secret {key}")]
+    if not has_type(_text(value), declared.kind, declared.items):
+        said = f"{project.path} says that it is of the type {declared.kind}"
+        return config, [Problem(key, type(value).__name__, said, "give a value of that type")]
+    return config, []
+
+
+def defaults(project: Project) -> Iterator[tuple[paths.Path, Any]]:
+    """What a project sets of ``mesh:`` for all stacks: where, without namespace, and its value."""
+    for key, declared in sorted(project.config.items()):
+        if key.startswith(NAMESPACE) and declared.value is not None:
+            path = paths.parse(key.removeprefix(NAMESPACE))
+            given = _given(declared.value, inside=len(path) > 1)
+            yield path, given if len(path) > 1 else _value(str(path[0]), given)
+
+
+def _document(project: Project | None, path: Path) -> dict[str, Any]:
+    try:
+        document = read_document(path)
+    except FileNotFoundError:
+        if project is None or not any(key.startswith(NAMESPACE) for key in project.config):
+            raise
+        return {}
+    except OSError as error:
+        raise SpecError([
+            Problem(str(path), "unreadable", str(error), "give a file that can be read")
+        ]) from None  # fmt: skip
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise SpecError([_no_map(path, document)])
+    return document
+
+
+def _no_map(path: Path, value: Any) -> Problem:
+    return Problem(str(path), "empty" if not value else shown(value),
+                   "there is no `config:` map in it",
+                   "write the keys under `config:`, for example config: {mesh:asn: 27218}"
+                   )  # fmt: skip
+
+
+def _stack_config(
+    config: Any, project: Project | None, path: Path
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The keys that a stack file sets, with namespace, and what the engine has against them."""
+    if config is None:
+        return {}, []
+    if not isinstance(config, dict):
+        raise SpecError([_no_map(path, config)])
+    found: dict[str, Any] = {}
+    problems = []
+    for key, value in config.items():
+        full = config_key(key, None if project is None else project.name)
+        if full is None:
+            if project is None and ":" not in key:
+                continue  # of the project's own namespace, whichever that is
+            reason = "this is no key of a configuration"
+            cure = "write a namespace, a colon and a name, as mesh:asn"
+            problems.append(Problem(f"{path}: config", key, reason, cure))
+        elif full in found:
+            reason = f"it stands twice, as {full} and as its old or short form"
+            problems.append(Problem(f"{path}: config", key, reason, "remove one of the two"))
+        else:
+            found[full] = _top(value)
+    return found, problems
+
+
+def _top(value: Any) -> Any:
+    """A value as the engine keeps it: a scalar as text, an empty one as an empty text."""
+    return _text(_numbers(_unsealed(value)) if isinstance(value, dict | list) else value)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, dict | list | Sealed):
+        return value
+    return "" if value is None else documents.text(value)
+
+
+def _given(value: Any, *, inside: bool) -> Any:
+    """A value of the project's as the engine puts it into a stack's configuration."""
+    kept = _top(value)
+    return paths.coerced(kept) if inside and isinstance(kept, str) else kept
+
+
+def _unsealed(value: Any) -> Any:
+    """The value with a mark for every secret in it."""
+    if isinstance(value, dict):
+        if len(value) == 1 and isinstance(value.get("secure"), str):
+            return Sealed()
+        return {key: _unsealed(inner) for key, inner in value.items()}
+    return [_unsealed(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _numbers(value: Any) -> Any:
+    """The value with its numbers as JSON of the engine's has them: 64 bits, signed."""
+    if isinstance(value, dict):
+        return {key: _numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_numbers(inner) for inner in value]
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        return documents.number(float(value)) if abs(value) < 10**300 else value
+    return documents.number(value) if isinstance(value, float) else value
+
+
+def _environment(written: Any, path: Path) -> Environment | None:
+    """What a stack file says of Pulumi ESC: a list of environments, or a definition in place."""
+    if not written:
+        return None
+    if isinstance(written, list):
+        return Environment(tuple(map(str, written)), ())
+    if not isinstance(written, dict):
+        raise SpecError([
+            Problem(f"{path}: environment", shown(written), "this is neither a list nor a map",
+                    "list the environments: environment: [acme/prod]")
+        ])  # fmt: skip
+    imports, given = written.get("imports"), written.get("values")
+    given = given.get("pulumiConfig") if isinstance(given, dict) else given
+    if given is None:
+        keys: tuple[str, ...] | None = ()
+    elif isinstance(given, dict) and not any(key.startswith("fn::") for key in given):
+        keys = tuple(k.removeprefix(NAMESPACE) for k in given if k.startswith(NAMESPACE))
+    else:
+        keys = None
+    names = tuple(map(_import, imports if isinstance(imports, list) else ()))
+    return Environment(names, keys) if names or keys != () else None
+
+
+def _import(written: Any) -> str:
+    """The environment that one import names; it may have options below it."""
+    return str(next(iter(written), "")) if isinstance(written, dict) else str(written)

@@ -1,0 +1,43 @@
+"""Names of stacks, as the engine takes them: ``stack``, ``org/stack`` or ``org/project/stack``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from mesh.spec.problems import Problem, SpecError, shown
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+"""A stack's own name (sdk/go/common/tokens/stack_name.go)."""
+CURE = (
+    "a name has at most 100 letters, digits, hyphens, underscores and periods: "
+    "write prod, acme/prod or acme/anycast-mesh/prod"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StackName:
+    """A stack as it was named. ``name`` is what the program is told and its file is called by;
+    organization and project are None where they were left out."""
+
+    name: str
+    project: str | None = None
+    organization: str | None = None
+
+    def __str__(self) -> str:
+        parts = (self.organization, self.project, self.name)
+        return "/".join(part for part in parts if part is not None)
+
+
+def is_name(text: object) -> bool:
+    """Whether a stack can be called so."""
+    return isinstance(text, str) and NAME.fullmatch(text) is not None
+
+
+def stack_name(text: str, key: str = "--stack") -> StackName:
+    """The stack that a text names; SpecError where no stack can be called so."""
+    parts = text.split("/")
+    if len(parts) > 3 or not all(map(is_name, parts)):
+        raise SpecError([Problem(key, shown(text), "no stack can be called so", CURE)])
+    organization = parts[0] if len(parts) > 1 else None
+    return StackName(parts[-1], parts[1] if len(parts) > 2 else None, organization)

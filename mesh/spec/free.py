@@ -1,0 +1,54 @@
+"""What is free in a stack file, for those who are told to give something else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from itertools import chain, islice
+
+from mesh.spec.model import Node, Prefixes, Region
+
+LENGTH = 29
+"""Of a region's block."""
+SERVICES = 100
+"""Services are looked for from this host number on, above the blocks of the first regions."""
+
+
+def number(nodes: Mapping[str, Node]) -> int:
+    """A node's number that none has."""
+    return max((node.number for node in nodes.values()), default=0) + 1
+
+
+def block(prefixes: Prefixes | None, taken: Iterable[Region]) -> IPv4Network | None:
+    """The first /29 of the IPv4 aggregate that no region has; None where there is none."""
+    if prefixes is None or prefixes.ipv4.prefixlen > LENGTH:
+        return None
+    blocks = [region.block for region in taken]
+    return next(
+        (
+            each
+            for each in prefixes.ipv4.subnets(new_prefix=LENGTH)
+            if not any(each.overlaps(other) for other in blocks)
+        ),
+        None,
+    )
+
+
+def hosts(prefix: IPv4Network) -> Iterator[IPv4Address]:
+    """The host addresses of the aggregate in which services are looked for: those from SERVICES on
+    first."""
+    first, last = int(prefix.network_address), int(prefix.broadcast_address)
+    start = min(first + SERVICES, last)
+    return map(IPv4Address, chain(range(start, last), range(first + 1, start)))
+
+
+def service4(
+    prefixes: Prefixes, regions: Iterable[Region], taken: Collection[IPv4Address | IPv6Address]
+) -> IPv4Address | None:
+    """An IPv4 address that a service may have; None where none was found nearby."""
+    blocks = [region.block for region in regions]
+    some = islice(hosts(prefixes.ipv4), 512)
+    return next(
+        (host for host in some if host not in taken and not any(host in each for each in blocks)),
+        None,
+    )

@@ -1,0 +1,100 @@
+"""The network that the README has a reader write: its smallest file, and each of its six edits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.plan import make
+from mesh.spec import load_file
+from tests.stacks import ROOT
+
+Values = dict[str, Any]
+
+
+def blocks() -> list[Values]:
+    """The YAML of the section, in its order: the file, and the edits."""
+    text = (ROOT / "README.md").read_text()
+    section = text.partition("**Make it your own network.**")[2].partition("\n## ")[0]
+    return [
+        yaml.safe_load(dedent(block))
+        for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", section, re.DOTALL | re.MULTILINE)
+    ]
+
+
+def edited(there: Any, edit: Any) -> Any:
+    """As the section says: a map is added to what is there, a list takes its place."""
+    if isinstance(there, dict) and isinstance(edit, dict):
+        return there | {key: edited(there.get(key), value) for key, value in edit.items()}
+    return edit
+
+
+def after(edits: int) -> Values:
+    """The keys of the file after so many edits."""
+    file, *others = blocks()
+    values: Values = file["config"]
+    for edit in others[:edits]:
+        values = edited(values, edit)
+    return values
+
+
+def write(folder: Path, stack: str, values: Values) -> None:
+    (folder / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump({"config": values}))
+
+
+KEYS, VULTR = "mesh:admin.keys", "mesh:bgpPassword-vultr"
+BUYVM, HOST = "mesh:bgpPassword-buyvm", "mesh:sshKey-buyvm"
+
+
+@pytest.mark.parametrize(
+    ("edits", "left", "nodes", "announced"),
+    [
+        (0, {KEYS, VULTR}, 1, 1),
+        (1, {VULTR}, 1, 1),
+        (2, {VULTR}, 1, 2),
+        (3, {VULTR}, 2, 2),
+        (4, {VULTR}, 2, 2),
+        (5, {VULTR, BUYVM, HOST}, 3, 2),
+        (6, {VULTR, BUYVM, HOST}, 4, 2),
+    ],
+)
+def test_the_file_can_be_used_after_each_edit(
+    tmp_path: Path, edits: int, left: set[str], nodes: int, announced: int
+) -> None:
+    """What is left are secrets, and the keys before the first edit."""
+    write(tmp_path, "mine", after(edits))
+    loaded = load_file("mine", tmp_path)
+    assert {problem.key for problem in loaded.problems} == left
+    assert {problem.severity for problem in loaded.problems} == {"preview"}
+    plan = make(loaded.spec)
+    assert (len(plan.nodes), len(plan.prefixes.both())) == (nodes, announced)
+    assert [service.name for service in plan.services] == (["web"] if edits >= 4 else [])
+
+
+def test_there_are_six_edits() -> None:
+    assert len(blocks()) == 1 + 6
+
+
+def twin(folder: Path, of: str, *, services: bool) -> set[str]:
+    """The nodes of a twin as Pulumi.lab.yaml makes it, with or without the services there."""
+    lab = yaml.safe_load((ROOT / "Pulumi.lab.yaml").read_text())["config"] | {"mesh:twin": of}
+    write(folder, "lab", {k: v for k, v in lab.items() if services or k != "mesh:services"})
+    return {node.id for node in make(load_file("lab", folder).spec).nodes}
+
+
+def test_its_twin_is_one_that_a_lab_can_be(tmp_path: Path) -> None:
+    write(tmp_path, "mine", after(6))
+    nodes = {"lax-vultr-1", "ord-vultr-1", "lax-buyvm-1", "lax-aws-1"}
+    assert twin(tmp_path, "mine", services=False) == nodes
+
+
+@pytest.mark.parametrize("name", ["budget", "growth", "mixed", "routed"])
+def test_each_example_has_a_twin(tmp_path: Path, name: str) -> None:
+    """As the README says, without the services of Pulumi.lab.yaml for one of them."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    assert twin(tmp_path, name, services=name != "budget")
