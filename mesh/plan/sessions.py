@@ -72,7 +72,7 @@ def reflectors(
 ) -> tuple[ReflectorSession, ...]:
     """iBGP: a client speaks with every reflector; a reflector with its clients and its peers."""
     hubs = set(spec.reflectors)
-    mates = [mate for mate in spec.nodes if mate != node and (mate in hubs or node in hubs)]
+    mates = [mate for mate in (spec.nodes if node in hubs else hubs) if mate != node]
     families: tuple[Family, ...] = ("ipv4", "ipv6") if spec.prefixes.ipv6 else ("ipv4",)
     return tuple(
         ReflectorSession(

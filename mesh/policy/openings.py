@@ -25,6 +25,15 @@ def openings(resource: Resource) -> Iterator[Opening]:
         yield from read(resource)
 
 
+def _vultr_group(group: Resource) -> Iterator[Opening]:
+    """A group of our own with its rules: RuleArgs of mesh/infra/dynamic/vultr/firewall.py."""
+    for rule in group.known("rules") or ():
+        subnet, size = rule.get("subnet"), rule.get("size")
+        # A subnet that is not known yet is a node's own address.
+        if _is(rule.get("protocol"), TCP) and subnet and not is_unknown(subnet):
+            yield Opening((f"{subnet}/{int(size)}", _range(rule.get("port") or "", ":")))
+
+
 def _vultr(rule: Resource) -> Iterator[Opening]:
     # Required: ipType, protocol, subnet, subnetSize; without a port it is all of them.
     subnet, size = rule.known("subnet"), rule.known("subnetSize")
@@ -93,6 +102,7 @@ def _range(text: str, sign: str) -> tuple[int, int]:
 
 
 READERS: dict[str, Callable[[Resource], Iterator[Opening]]] = {
+    "pulumi-python:dynamic/vultr:Firewall": _vultr_group,
     "vultr:index/firewallRule:FirewallRule": _vultr,
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _aws_rule,
     "aws:ec2/securityGroup:SecurityGroup": _aws_group,

@@ -102,6 +102,8 @@ def two_ssh_keys(resource: Resource, _: Settings) -> Iterator[str]:
 
 
 TAGS: dict[str, str] = {
+    "pulumi-python:dynamic/vultr:Instance": "tags",
+    "pulumi-python:dynamic/vultr:BareMetal": "tags",
     "vultr:index/instance:Instance": "tags",
     "vultr:index/bareMetalServer:BareMetalServer": "tags",
     "aws:ec2/instance:Instance": "tags",
@@ -119,6 +121,7 @@ def tagged_servers(resource: Resource, _: Settings) -> Iterator[str]:
 
 ADDRESSES = frozenset(
     {
+        "pulumi-python:dynamic/vultr:Address",
         "vultr:index/reservedIp:ReservedIp",
         "aws:ec2/eip:Eip",
         "gcp:compute/address:Address",
@@ -196,6 +199,8 @@ def _on_an_interface(server: Resource) -> bool:
 
 
 IPV6: dict[str, Callable[[Resource], bool]] = {
+    "pulumi-python:dynamic/vultr:Instance": _given("enable_ipv6"),
+    "pulumi-python:dynamic/vultr:BareMetal": _given("enable_ipv6"),
     "vultr:index/instance:Instance": _given("enableIpv6"),
     "vultr:index/bareMetalServer:BareMetalServer": _given("enableIpv6"),
     # An interface that is made apart has its own addresses.

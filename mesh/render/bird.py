@@ -1,7 +1,7 @@
 """What each version of BIRD can do: the same policy in the words that the node's own BIRD reads.
 
-Sources: BIRD's NEWS of 2.14 to 2.17 and of 3.1, and ``bird -p`` of the versions that Debian
-carries (12: 2.0.12; 13: 2.17.5, and 3.1.7 as bird3).
+Sources: BIRD's NEWS of 2.14 to 2.17 and of 3.1, and ``bird -p`` of the series that Debian carries
+(12: 2.0; 13: 2.17, and 3.1 as bird3), as measured on 2.0.12, 2.17.5 and 3.1.7.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ DEBIAN: dict[str, str] = {
     "2.17.5": "Debian 13",
     "3.1.7": "Debian 13, bird3",
 }
-"""The versions that Debian carries, and where."""
+"""The versions that this was measured on, and which release carries their series: it may have a
+later point release by now."""
 
 
 def lacks(plan: Plan, version: str) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> Groups:
 
 def _elements(addresses: Iterable[object], version: int) -> tuple[str, ...]:
     """Sorted addresses of one family, without repetition, as nft writes them."""
-    return tuple(str(a) for a in sorted({a for a in addresses if _version(a) == version}, key=_key))
+    return tuple(text for _, text in sorted({_key(a) for a in addresses if _version(a) == version}))
 
 
 def _version(address: object) -> int:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
-from mesh.plan import Address, AddressPair, Node, Plan, Role, Service
+from mesh.plan import Address, AddressPair, Link, Node, Plan, Role, Service
 from mesh.plan.firewall import PRIVATE4, RTR
 from mesh.plan.links import UNDERLAY_ASN_BASE
 from mesh.render import firewall
 from mesh.render.bird import Bird, bird
 from mesh.render.files import File, NodeFiles
 from mesh.render.templates import rendered
+from mesh.render.watched import Watched
 from mesh.spec.providers import PROVIDERS, Community
 
 REPLIES_TABLE = 27218
@@ -26,50 +27,16 @@ def node_files(
     plan: Plan,
     facts: Mapping[str, Facts],
     placements: Mapping[str, Placement] = MappingProxyType({}),
-) -> dict[str, NodeFiles]:
+) -> Mapping[str, NodeFiles]:
     """Files and units of every node that has facts; the others are absent from the network.
 
-    A node without a placement is where its own facts say.
+    A node without a placement is where its own facts say. A node's files are made when they are
+    asked for, each time anew: together they grow with the square of the network, and nobody needs
+    all of them at once.
 
     No file holds a secret: session passwords come from :func:`node_secrets`.
     """
-    birds = {node_id: bird(one.bird) for node_id, one in facts.items()}
-    shared = {each: _shared(plan, each) for each in set(birds.values())}
-    mtu = min((link.mtu for node in plan.nodes for link in node.links), default=1420)
-    regions = {region.id: region for region in plan.regions}
-    services = {service.name: service for service in plan.services}
-    tunnels = {node.id: node.tunnel for node in plan.nodes}
-    repliers, exits = _repliers(plan), _exits(plan)
-    reflectors = len(plan.with_role(Role.REFLECTOR))
-    underlay = _underlay(plan, exits)
-    places = {n: placements.get(n, Placement(one.ipv4, one.ipv6)) for n, one in facts.items()}
-    done: dict[str, NodeFiles] = {}
-    for node in plan.nodes:
-        if node.id in facts:
-            concerns = _concerns(plan, node)
-            context = {
-                "plan": plan,
-                "node": node,
-                "facts": facts[node.id],
-                "bird": birds[node.id],
-                "concerns": concerns,
-                "vpc": list(zip(node.vpc, places[node.id].routers, strict=False)),
-                "is_member": Role.MEMBER in node.roles,
-                "exits": exits[node.id],
-                "repliers": repliers,
-                "replies_table": REPLIES_TABLE,
-                "private4": PRIVATE4,
-                "region": regions[node.region],
-                "v6": plan.prefixes.ipv6 is not None,
-                "mtu": mtu,
-                "max_blackholes": MAX_BLACKHOLES,
-                "log_port": BIRD_LOG_PORT,
-                "reflectors": reflectors,
-            }
-            files = _files(plan, node, facts, services, tunnels, places, context, underlay)
-            conf = [shared[birds[node.id]][name] for name in concerns]
-            done[node.id] = replace(files, files=_sorted((*files.files, *conf)))
-    return done
+    return _Rendered(plan, facts, placements)
 
 
 def node_secrets(plan: Plan, node_id: str, passwords: Mapping[str, str]) -> tuple[File, ...]:
@@ -83,99 +50,166 @@ def node_secrets(plan: Plan, node_id: str, passwords: Mapping[str, str]) -> tupl
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A file that every node has: where it goes and what it is made from."""
+    """A file that every node has: where it goes and what it is made from. A ``fixed`` one is made
+    from nothing else: the same bytes everywhere, rendered once."""
 
     path: str
     template: str
     mode: int = 0o644
     group: str = "root"
+    fixed: bool = False
 
 
 # The first value counts to sshd and the last to sysctl: both names sort past those of images.
+_UNITS = "/etc/systemd/system"
 FILES: tuple[Template, ...] = (
     Template("/etc/bird/bird.conf", "bird/bird.conf.j2", 0o640, "bird"),
-    Template("/etc/bird/mesh/out-of-service.conf", "bird/out-of-service.conf.j2"),
+    Template("/etc/bird/mesh/out-of-service.conf", "bird/out-of-service.conf.j2", fixed=True),
     Template("/etc/nftables.conf", "network/nftables.conf.j2", 0o755),
-    Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2"),
+    Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2", fixed=True),
     Template("/etc/sysctl.d/99-anycast-mesh.conf", "network/sysctl.conf.j2"),
-    Template("/etc/systemd/networkd.conf.d/anycast-mesh.conf", "network/networkd.conf.j2"),
-    Template("/etc/systemd/system/anycast-mesh-dummy.service", "systemd/dummy.service.j2"),
-    Template("/etc/systemd/system/anycast-mesh-tunnel@.service", "systemd/tunnel.service.j2"),
-    Template("/etc/systemd/system/bird.service.d/anycast-mesh.conf", "systemd/bird.conf.j2"),
     Template(
-        "/etc/systemd/system/nftables.service.d/anycast-mesh.conf", "systemd/nftables.conf.j2"
+        "/etc/systemd/networkd.conf.d/anycast-mesh.conf", "network/networkd.conf.j2", fixed=True
+    ),
+    Template(f"{_UNITS}/anycast-mesh-dummy.service", "systemd/dummy.service.j2"),
+    Template(f"{_UNITS}/anycast-mesh-tunnel@.service", "systemd/tunnel.service.j2", fixed=True),
+    Template(f"{_UNITS}/bird.service.d/anycast-mesh.conf", "systemd/bird.conf.j2", fixed=True),
+    Template(
+        f"{_UNITS}/nftables.service.d/anycast-mesh.conf", "systemd/nftables.conf.j2", fixed=True
     ),
 )
 """A new file is one line here and one template."""
 
-REPLIES = Template("/etc/systemd/system/anycast-mesh-replies.service", "systemd/replies.service.j2")
-WHOAMI = Template("/etc/systemd/system/anycast-mesh-whoami.service", "systemd/whoami.service.j2")
+REPLIES = Template(f"{_UNITS}/anycast-mesh-replies.service", "systemd/replies.service.j2")
+WHOAMI = Template(f"{_UNITS}/anycast-mesh-whoami.service", "systemd/whoami.service.j2", fixed=True)
 
 
-_UNITS = "/etc/systemd/system"
+def _validator(unit: str, template: str) -> Template:
+    return Template(f"{_UNITS}/{unit}", f"systemd/{template}.j2", fixed=True)
+
+
 VALIDATOR: tuple[Template, ...] = (
-    Template(f"{_UNITS}/anycast-mesh-validator.service", "systemd/validator.service.j2"),
-    Template(f"{_UNITS}/anycast-mesh-validator.timer", "systemd/validator.timer.j2"),
+    _validator("anycast-mesh-validator.service", "validator.service"),
+    _validator("anycast-mesh-validator.timer", "validator.timer"),
     Template(f"{_UNITS}/anycast-mesh-rtr.service", "systemd/rtr.service.j2"),
-    Template(f"{_UNITS}/anycast-mesh-rtr.timer", "systemd/rtr.timer.j2"),
-    Template(f"{_UNITS}/rpki-client.service.d/anycast-mesh.conf", "systemd/instead.conf.j2"),
-    Template(f"{_UNITS}/stayrtr.service.d/anycast-mesh.conf", "systemd/instead.conf.j2"),
+    _validator("anycast-mesh-rtr.timer", "rtr.timer"),
+    _validator("rpki-client.service.d/anycast-mesh.conf", "instead.conf"),
+    _validator("stayrtr.service.d/anycast-mesh.conf", "instead.conf"),
 )
 
 
-def _files(
-    plan: Plan,
-    node: Node,
-    facts: Mapping[str, Facts],
-    services: Mapping[str, Service],
-    tunnels: Mapping[str, AddressPair],
-    places: Mapping[str, Placement],
-    context: dict[str, object],
-    underlay: Mapping[str, object],
-) -> NodeFiles:
-    links = [link for link in node.links if link.peer in facts]
-    context |= {
-        "links": links,
-        "mates": [session for session in node.reflectors if session.peer in facts],
-        "groups": firewall.groups(plan, node, places),
-        "rules": firewall.rules(plan, node),
-        "rtr_port": RTR,
-    }
-    is_member = Role.MEMBER in node.roles
-    validates = plan.validates and Role.REFLECTOR in node.roles
-    templates = [*FILES, *([WHOAMI] if plan.whoami else []), *([REPLIES] if is_member else [])]
-    templates += VALIDATOR if validates else ()
-    files = [
-        File(each.path, rendered(each.template, **context), each.mode, each.group)
-        for each in templates
-    ]
-    files += [
-        File(
-            f"/etc/wireguard/{link.interface}.conf",
-            rendered(
-                "network/wireguard.conf.j2",
-                node=node,
-                link=link,
-                peer=facts[link.peer],
-                endpoint=places[link.peer].ipv4,
-            ),
-            0o600,
+@cache
+def _fixed(template: Template) -> File:
+    return File(template.path, rendered(template.template), template.mode, template.group)
+
+
+class _Rendered(Mapping[str, NodeFiles]):
+    """The files of each node. What is the same on several is made once, and held once."""
+
+    def __init__(
+        self, plan: Plan, facts: Mapping[str, Facts], placements: Mapping[str, Placement]
+    ) -> None:
+        self._plan, self._facts = plan, facts
+        self._nodes = {node.id: node for node in plan.nodes if node.id in facts}
+        self._places = {
+            n: placements.get(n, Placement(one.ipv4, one.ipv6)) for n, one in facts.items()
+        }
+        self._birds = {version: bird(version) for version in {one.bird for one in facts.values()}}
+        self._shared = {version: _shared(plan, each) for version, each in self._birds.items()}
+        self._regions = {region.id: region for region in plan.regions}
+        self._exits = _exits(plan)
+        self._watched = Watched(plan, facts, self._exits, _links(plan))
+        self._network: dict[str, object] = {
+            "plan": plan,
+            "repliers": _repliers(plan),
+            "replies_table": REPLIES_TABLE,
+            "private4": PRIVATE4,
+            "v6": plan.prefixes.ipv6 is not None,
+            "mtu": min((link.mtu for node in plan.nodes for link in node.links), default=1420),
+            "max_blackholes": MAX_BLACKHOLES,
+            "log_port": BIRD_LOG_PORT,
+            "reflectors": len(plan.with_role(Role.REFLECTOR)),
+            "rtr_port": RTR,
+        }
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __getitem__(self, node_id: str) -> NodeFiles:
+        node = self._nodes[node_id]
+        links = [link for link in node.links if link.peer in self._facts]
+        concerns = _concerns(self._plan, node)
+        context = self._network | self._own(node, links, concerns)
+        shared = self._shared[self._facts[node_id].bird]
+        files = [
+            *(self._file(each, context) for each in self._templates(node)),
+            *(self._tunnel(node, link) for link in links),
+            *(shared[name] for name in concerns),
+            File("/etc/anycast-mesh/agent.json", self._watched.by(node)),
+        ]
+        return NodeFiles(
+            tuple(sorted(files, key=lambda file: file.path)), tuple(self._units(node, links))
         )
-        for link in links
-    ]
-    watched = _agent(plan, node, services, facts, tunnels, underlay)
-    files.append(File("/etc/anycast-mesh/agent.json", watched))
-    units = ["nftables.service", "anycast-mesh-dummy.service"]
-    units += [f"anycast-mesh-tunnel@{link.interface}.service" for link in links]
-    units += ["anycast-mesh-replies.service"] * is_member
-    units += ["bird.service"] + ["anycast-mesh-whoami.service"] * plan.whoami
-    # Timers run whether the packages are there or not: a node may be older than the wish.
-    units += ["anycast-mesh-validator.timer", "anycast-mesh-rtr.timer"] * validates
-    return NodeFiles(tuple(files), tuple(units))
 
+    def _own(self, node: Node, links: list[Link], concerns: Mapping[str, str]) -> dict[str, object]:
+        """What templates read of one node, beside what they read of the network."""
+        facts, place = self._facts[node.id], self._places[node.id]
+        return {
+            "node": node,
+            "facts": facts,
+            "bird": self._birds[facts.bird],
+            "concerns": concerns,
+            "vpc": list(zip(node.vpc, place.routers, strict=False)),
+            "is_member": Role.MEMBER in node.roles,
+            "exits": self._exits[node.id],
+            "region": self._regions[node.region],
+            "links": links,
+            "mates": [each for each in node.reflectors if each.peer in self._facts],
+            "groups": firewall.groups(self._plan, node, self._places),
+            "rules": firewall.rules(self._plan, node),
+        }
 
-def _sorted(files: Iterable[File]) -> tuple[File, ...]:
-    return tuple(sorted(files, key=lambda file: file.path))
+    def _validates(self, node: Node) -> bool:
+        return self._plan.validates and Role.REFLECTOR in node.roles
+
+    def _templates(self, node: Node) -> Iterator[Template]:
+        yield from FILES
+        if self._plan.whoami:
+            yield WHOAMI
+        if Role.MEMBER in node.roles:
+            yield REPLIES
+        if self._validates(node):
+            yield from VALIDATOR
+
+    def _file(self, each: Template, context: Mapping[str, object]) -> File:
+        if each.fixed:
+            return _fixed(each)
+        return File(each.path, rendered(each.template, **context), each.mode, each.group)
+
+    def _tunnel(self, node: Node, link: Link) -> File:
+        content = rendered(
+            "network/wireguard.conf.j2",
+            node=node,
+            link=link,
+            peer=self._facts[link.peer],
+            endpoint=self._places[link.peer].ipv4,
+        )
+        return File(f"/etc/wireguard/{link.interface}.conf", content, 0o600)
+
+    def _units(self, node: Node, links: list[Link]) -> Iterator[str]:
+        yield from ("nftables.service", "anycast-mesh-dummy.service")
+        yield from (f"anycast-mesh-tunnel@{link.interface}.service" for link in links)
+        if Role.MEMBER in node.roles:
+            yield "anycast-mesh-replies.service"
+        yield "bird.service"
+        if self._plan.whoami:
+            yield "anycast-mesh-whoami.service"
+        if self._validates(node):
+            # Timers run whether the packages are there or not: a node may be older than the wish.
+            yield from ("anycast-mesh-validator.timer", "anycast-mesh-rtr.timer")
 
 
 def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
@@ -287,58 +321,3 @@ def _next_hops(
     if version == 4:
         return ", ".join(str(pair.ipv4) for pair in pairs)
     return ", ".join(str(pair.ipv6) for pair in pairs) or "::"
-
-
-def _underlay(plan: Plan, exits: Mapping[str, tuple[Address, ...]]) -> dict[str, object]:
-    """What the agents hold their mates' words against: who owns what, and every link's cost. The
-    same for all of them."""
-    return {
-        "nodes": [
-            {
-                "id": node.id,
-                "asn": node.underlay_asn,
-                "addresses": [
-                    str(address)
-                    for address in (*node.tunnel.both(), *node.announced.both(), *exits[node.id])
-                ],
-            }
-            for node in plan.nodes
-        ],
-        "links": [{"ends": [one.id, other.id], "cost": cost} for one, other, cost in _links(plan)],
-    }
-
-
-def _agent(
-    plan: Plan,
-    node: Node,
-    services: Mapping[str, Service],
-    facts: Mapping[str, Facts],
-    tunnels: Mapping[str, AddressPair],
-    underlay: Mapping[str, object],
-) -> str:
-    """What the agent has to watch, as JSON with sorted keys. ``mates`` are at the far ends of its
-    tunnels: a node that reaches none of them is alone."""
-    document = {
-        "node": node.id,
-        "region": node.region,
-        "interface": "dummy0",
-        "aggregates": [str(prefix) for prefix in plan.prefixes.both()],
-        "mates": [str(tunnels[link.peer].ipv4) for link in node.links if link.peer in facts],
-        "services": [
-            {
-                "name": service.name,
-                "addresses": [
-                    str(address)
-                    for address in service.addresses.both()
-                    if address.version == 4 or node.ipv6
-                ],
-                "ports": asdict(service.ports),
-                "checks": [asdict(check) for check in service.checks],
-                "local": node.id in service.nodes,
-            }
-            for service in services.values()
-        ],
-        "whoami": plan.whoami,
-        "underlay": underlay,
-    }
-    return json.dumps(document, indent=2, sort_keys=True) + "\n"

@@ -24,7 +24,7 @@ def placeholder_facts(plan: Plan) -> dict[str, Facts]:
             gateway4=IPv4Address("203.0.113.254"),
             gateway6=IPv6Address("fe80::ffff") if node.ipv6 else None,
             mtu=1500,
-            bird="2.17.5",
+            bird="2.17.5",  # stands for the series; later point releases read the same files
             kernel="6.12.0",
             debian="13",
             kernel_wireguard=True,

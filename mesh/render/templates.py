@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 
 import jinja2
 
 from mesh.facts import Facts
+from mesh.installed import TEMPLATES
 from mesh.plan import AddressPair, Family
-
-TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
 def _of(pair: AddressPair | Facts, family: Family) -> IPv4Address | IPv6Address:
@@ -43,6 +41,7 @@ def environment(system: str) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
+        auto_reload=False,  # which asks the disk at each rendering whether a template has changed
     )
     made.filters.update({"of": _of, "symbol": _symbol, "password_name": _password_name})
     return made

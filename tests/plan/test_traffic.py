@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.plan import Plan, Steering, UpstreamSession
@@ -146,7 +146,6 @@ TOWARDS = st.fixed_dictionaries(
 ).filter(lambda entry: len(entry) > 1)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     prepend=st.none() | st.integers(1, 3),
     med=st.none() | st.integers(0, 4294967295),
@@ -226,7 +225,6 @@ def rule_lists(draw: st.DrawFn) -> list[Rule]:
     return rules
 
 
-@settings(max_examples=300, deadline=None)
 @given(rules=rule_lists())
 def test_rules_are_refused_in_words_or_planned_without_contradiction(rules: list[Rule]) -> None:
     try:

@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 
 from mesh import preview as previews
-from mesh.preview.kinds import Kind
-from tests.engine.clouds import PASSWORD, deployment, production
+from mesh.preview.kinds import Kind, kind_of
+from tests.engine.clouds import PASSWORD, production
 from tests.engine.conftest import Engine, changed
 from tests.engine.standins.aws import ACCESS_KEY, SECRET_KEY, aws
 from tests.engine.standins.gcp import CREDENTIALS, PROJECT, gcp
-from tests.engine.standins.vultr import KEY, vultr
 from tests.stacks import ROOT, prod
+from tests.vultr_api import KEY, Vultr, answering
+from tests.vultr_api.stack import stack
 
 pytestmark = pytest.mark.engine
 
 PACK = ("--policy-pack", str(ROOT / "mesh" / "policy"), "--suppress-outputs")
-SERVERS = ("--exclude", "**mesh-generation")
+SERVERS = ("--exclude", "**mesh-generation", "--exclude", "**mesh-candidate")
 VULTR, AWS, GCP = "lax-vultr-1", "lax-aws-1", "ord-gcp-1"
 NODES = {VULTR: {"number": 1}, "ewr-vultr-1": {"number": 4}, AWS: {"number": 5}, GCP: {"number": 6}}
 SECRETS = {
@@ -39,8 +40,8 @@ OPTIONS: dict[str, Any] = {"gcp": {"project": PROJECT}, "vultr": {"checkAccount"
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """A fleet with nodes at Vultr, AWS and GCP."""
     document = {**production(nodes=NODES, providers=OPTIONS), "aws:region": "us-east-1"}
-    clouds = [vultr(), aws(), gcp()]
-    with deployment(tmp_path_factory.mktemp("clouds"), document, clouds, SECRETS) as engine:
+    folder, clouds = tmp_path_factory.mktemp("clouds"), [aws(), gcp()]
+    with answering(Vultr()) as served, stack(folder, served, document, SECRETS, clouds) as engine:
         yield engine
 
 
@@ -56,7 +57,8 @@ def test_the_first_preview_names_a_server_and_addresses_for_every_node(engine: E
     # What routers of a cloud share is no node's.
     assert {each.node for each in found.addresses} - {None} == set(NODES)
     assert found.firewalls
-    assert found.notes == ()
+    (cost,) = found.notes
+    assert cost.startswith("Vultr costs 10.00 US dollars a month after this update, nothing now")
 
 
 def test_the_drivers_keep_every_rule_also_where_everything_is_known(engine: Engine) -> None:
@@ -65,6 +67,12 @@ def test_the_drivers_keep_every_rule_also_where_everything_is_known(engine: Engi
         assert "anycast-mesh@v" in done.stdout
         assert "[mandatory]" not in done.stdout
         assert "can't run policy" not in done.stdout + done.stderr
+
+
+def test_the_gate_knows_every_type_of_resource_that_the_drivers_make(engine: Engine) -> None:
+    made = {each["type"] for each in engine.resources() if each.get("custom")}
+    assert {each for each in made if kind_of(each) is Kind.UNKNOWN} == set()
+    assert len(made) > 20
 
 
 @pytest.mark.parametrize("node", [VULTR, AWS, GCP])

@@ -28,6 +28,7 @@ from tests.stacks import bent, one_node_without_ipv6, plan_of, prod
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 UNKNOWN_LIST = "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2"
 VULTR_RULE = "vultr:index/firewallRule:FirewallRule"
+VULTR_GROUP = "pulumi-python:dynamic/vultr:Firewall"
 AWS_RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 AWS_GROUP = "aws:ec2/securityGroup:SecurityGroup"
 PEM = "-----BEGIN"
@@ -44,6 +45,12 @@ def resource(type_: str, props: Mapping[str, Any], **more: Any) -> Resource:
 def vultr(port: str | None, subnet: str = "0.0.0.0", size: Any = 0, protocol: str = "tcp") -> Any:
     rule = {"ipType": "v4", "protocol": protocol, "subnet": subnet, "subnetSize": size}
     return rule | ({} if port is None else {"port": port})
+
+
+def group(*rules: tuple[str, str, Any, str]) -> Any:
+    """A group of our own: protocol, subnet, size and port of each rule."""
+    keys = ("protocol", "subnet", "size", "port")
+    return {"rules": [{"family": 4, **dict(zip(keys, rule, strict=True))} for rule in rules]}
 
 
 def aws(first: Any, last: Any, protocol: str = "tcp", **networks: str) -> Any:
@@ -77,6 +84,13 @@ V6 = {"protocol": "tcp", "fromPort": 22, "toPort": 22, "ipv6CidrBlocks": ["::/0"
         (VULTR_RULE, vultr("22", "10.0.0.0", 7), True),
         (VULTR_RULE, vultr("22", "10.0.0.0", 8), False),
         (VULTR_RULE, vultr("22", "2000::", 15), True),
+        (VULTR_GROUP, group(("tcp", "0.0.0.0", 0, "22")), True),
+        (VULTR_GROUP, group(("tcp", "0.0.0.0", 0.0, "20:30")), True),
+        (VULTR_GROUP, group(("tcp", "0.0.0.0", 1, "22"), ("tcp", "128.0.0.0", 1, "22")), True),
+        (VULTR_GROUP, group(("tcp", "0.0.0.0", 0, "443"), ("tcp", "192.0.2.1", 32, "22")), False),
+        (VULTR_GROUP, group(("udp", "0.0.0.0", 0, "22"), ("icmp", "::", 0, "")), False),
+        (VULTR_GROUP, group(("tcp", UNKNOWN, 32, "22")), False),
+        (VULTR_GROUP, {"rules": UNKNOWN_LIST}, False),
         (AWS_RULE, aws(22, 22, "TCP", cidrIpv4="0.0.0.0/0"), True),
         (AWS_RULE, aws(22, 22, "6", cidrIpv4="0.0.0.0/0"), True),
         (AWS_DEFAULT, {"ingress": [OLD]}, True),
@@ -190,6 +204,9 @@ def test_one_key_with_two_comments_is_one_key() -> None:
         ("vultr:index/instance:Instance", {"tags": ["anycast-mesh"], "label": "x"}, False),
         ("vultr:index/instance:Instance", {"label": "x"}, True),
         ("vultr:index/bareMetalServer:BareMetalServer", {"tags": []}, True),
+        ("pulumi-python:dynamic/vultr:Instance", {"tags": ["anycast-mesh"]}, False),
+        ("pulumi-python:dynamic/vultr:Instance", {"tags": []}, True),
+        ("pulumi-python:dynamic/vultr:BareMetal", {"node": "x"}, True),
         ("aws:ec2/instance:Instance", {"tags": {"mesh": "prod"}}, False),
         ("aws:ec2/instance:Instance", {}, True),
         ("gcp:compute/instance:Instance", {"labels": {"mesh": "prod"}}, False),
@@ -206,6 +223,7 @@ def test_every_server_carries_tags(type_: str, props: Any, refused: bool) -> Non
     ("type_", "counts"),
     [
         ("vultr:index/reservedIp:ReservedIp", True),
+        ("pulumi-python:dynamic/vultr:Address", True),
         ("aws:ec2/eip:Eip", True),
         ("aws:ec2/eipAssociation:EipAssociation", False),
         ("gcp:compute/address:Address", True),
@@ -256,6 +274,9 @@ def test_addresses_are_protected(type_: str, counts: bool) -> None:
         ("gcp:compute/instance:Instance", {"metadata": {"ssh-keys": f"me:{KEYS[0]}"}}, None),
         ("gcp:compute/instance:Instance", {"metadata": {"block-project-ssh-keys": "TRUE"}}, None),
         ("vultr:index/instance:Instance", {"sshKeyIds": ["cb676a46-66fd"]}, None),
+        ("pulumi-python:dynamic/vultr:Instance", {"user_data": "#!/bin/sh"}, "user_data"),
+        ("pulumi-python:dynamic/vultr:Instance", {"ssh_key_ids": ["cb676a46-66fd"]}, None),
+        ("pulumi-python:dynamic/vultr:SSHKey", {"ssh_key": KEYS[0]}, None),
         ("aws:ec2/networkInterface:NetworkInterface", {"privateIps": ["10.0.0.4"]}, None),
         ("aws:ebs/volume:Volume", {"kmsKeyId": "arn:aws:kms:1"}, None),
         ("vultr:index/instance:Instance", {"userData": None}, None),
@@ -284,6 +305,8 @@ def of_node(type_: str, props: Any, node: str = "mia-vultr-1") -> Resource:
 WITH = {
     "vultr:index/instance:Instance": {"enableIpv6": True},
     "vultr:index/bareMetalServer:BareMetalServer": {"enableIpv6": True},
+    "pulumi-python:dynamic/vultr:Instance": {"enable_ipv6": True},
+    "pulumi-python:dynamic/vultr:BareMetal": {"enable_ipv6": True},
     "aws:ec2/instance:Instance": {"ipv6AddressCount": 1},
     "gcp:compute/instance:Instance": {
         "networkInterfaces": [{"stackType": "IPV4_IPV6", "ipv6AccessConfigs": [{}]}]

@@ -30,6 +30,8 @@ from tests.stacks import (
     without_ipv6,
 )
 
+pytestmark = pytest.mark.image
+
 
 def many_nodes() -> dict[str, Any]:
     """Hubs: more nodes than a full mesh takes, and two reflectors."""

@@ -81,6 +81,18 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert digest() == digest()
 
 
+def test_what_is_the_same_on_all_nodes_is_made_once() -> None:
+    """Else the files of a thousand nodes hold it a thousand times."""
+    plan = plan_of(prod())
+    made = node_files(plan, placeholder_facts(plan))
+    first, *others = ({file.path: file for file in own.files} for own in made.values())
+    common = {p for p, f in first.items() if all(f == other.get(p) for other in others)}
+    of_host = {"/etc/sysctl.d/99-anycast-mesh.conf"}
+    assert common >= {f"/etc/bird/mesh/{name}.conf" for name in ("network", "mates", "reasons")}
+    for other in others:
+        assert {path for path in common if first[path] is not other[path]} <= of_host
+
+
 def test_adding_a_region_changes_no_existing_tunnel() -> None:
     before = plan_of(prod())
     values = bent("regions/eu/slots", {"vultr-1": "192.30.120.33"})

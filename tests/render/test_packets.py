@@ -16,6 +16,7 @@ from mesh.render import node_files, placeholder_facts, placeholder_placements
 from tests.debian import Debian
 from tests.stacks import example, plan_of
 
+pytestmark = pytest.mark.image
 MEMBER, EDGE = "ord-gcp-1", "ord-vultr-1"
 TUNNEL = {MEMBER: "10.10.10.6", EDGE: "10.10.10.2"}
 OWN = {MEMBER: "172.31.0.5", EDGE: "203.0.113.2"}

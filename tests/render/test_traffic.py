@@ -52,6 +52,7 @@ def bird_conf(plan: Plan, node: str) -> str:
     return next(file.content for file in files if file.path == "/etc/bird/bird.conf")
 
 
+@pytest.mark.image
 @pytest.mark.parametrize("version", BIRDS)
 @pytest.mark.parametrize("node", [NODE, HOST])
 def test_every_bird_parses_every_option(tmp_path: Path, node: str, version: str) -> None:

@@ -63,6 +63,7 @@ def test_a_twin_has_none_since_it_cannot_reach_the_world(tmp_path: Any) -> None:
 STUB = "#!/bin/sh\nexit 0\n"
 
 
+@pytest.mark.image
 @pytest.mark.parametrize("also", [["stayrtr"], []], ids=["installed", "not installed"])
 def test_systemd_takes_the_units(tmp_path: Any, also: list[str]) -> None:
     """Without the packages it misses two programs, which is what the conditions are for."""

@@ -1,0 +1,104 @@
+"""What a node's agent has to watch, as JSON with sorted keys (``agent.json``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from mesh.facts import Facts
+from mesh.plan import Address, Node, Plan, Service
+
+
+class Watched:
+    """The documents of all agents.
+
+    Most of each, where nodes are many, is what they hold their mates' words against: who owns what,
+    and every link's cost. It is the same for all of them, and written once; so are the services,
+    once for each set of them that some node has.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        facts: Mapping[str, Facts],
+        exits: Mapping[str, tuple[Address, ...]],
+        links: Iterable[tuple[Node, Node, int]],
+    ) -> None:
+        self._plan, self._facts = plan, facts
+        self._mates = {node.id: str(node.tunnel.ipv4) for node in plan.nodes}
+        self._aggregates = [str(prefix) for prefix in plan.prefixes.both()]
+        self._underlay = _inner(_underlay(plan, exits, links))
+        self._services: dict[tuple[bool, tuple[str, ...]], str] = {}
+
+    def by(self, node: Node) -> str:
+        """What a node's agent watches. ``mates`` are at the far ends of its tunnels: a node that
+        reaches none of them is alone."""
+        links = [link for link in node.links if link.peer in self._facts]
+        document = {
+            "node": node.id,
+            "region": node.region,
+            "interface": "dummy0",
+            "aggregates": self._aggregates,
+            "mates": [self._mates[link.peer] for link in links],
+            "services": None,
+            "whoami": self._plan.whoami,
+            "underlay": None,
+            "upstreams": [{"name": each.name, "family": each.family} for each in node.upstreams],
+            "tunnels": [link.interface for link in links],
+        }
+        before, services, rest = _json(document).partition('"services": null')
+        between, underlay, after = rest.partition('"underlay": null')
+        assert services and underlay
+        return "".join(
+            (before, '"services": ', self._served(node), between,
+             '"underlay": ', self._underlay, after, "\n")
+        )  # fmt: skip
+
+    def _served(self, node: Node) -> str:
+        key = (node.ipv6, node.services)
+        if key not in self._services:
+            self._services[key] = _inner([_service(each, node) for each in self._plan.services])
+        return self._services[key]
+
+
+def _service(service: Service, node: Node) -> dict[str, object]:
+    return {
+        "name": service.name,
+        "addresses": [
+            str(address)
+            for address in service.addresses.both()
+            if address.version == 4 or node.ipv6
+        ],
+        "ports": asdict(service.ports),
+        "checks": [asdict(check) for check in service.checks],
+        "local": service.name in node.services,
+    }
+
+
+def _underlay(
+    plan: Plan, exits: Mapping[str, tuple[Address, ...]], links: Iterable[tuple[Node, Node, int]]
+) -> dict[str, object]:
+    return {
+        "nodes": [
+            {
+                "id": node.id,
+                "asn": node.underlay_asn,
+                "addresses": [
+                    str(address)
+                    for address in (*node.tunnel.both(), *node.announced.both(), *exits[node.id])
+                ],
+            }
+            for node in plan.nodes
+        ],
+        "links": [{"ends": [one.id, other.id], "cost": cost} for one, other, cost in links],
+    }
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=2, sort_keys=True)
+
+
+def _inner(value: object) -> str:
+    """A value at the first level of a document."""
+    return _json(value).replace("\n", "\n  ")
