@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from mesh.delivery.connection import Target
-from mesh.delivery.deliver import Delivered, Load, deliver, examine, is_there, shown_key, withdraw
+from mesh.delivery.deliver import (
+    REMOVE,
+    Delivered,
+    Load,
+    deliver,
+    examine,
+    is_left,
+    is_there,
+    shown_key,
+    withdraw,
+)
 from mesh.delivery.problems import DeliveryError, Unreachable
 
 __all__ = [
+    "REMOVE",
     "Delivered",
     "DeliveryError",
     "Load",
@@ -14,6 +25,7 @@ __all__ = [
     "Unreachable",
     "deliver",
     "examine",
+    "is_left",
     "is_there",
     "shown_key",
     "withdraw",

@@ -33,6 +33,10 @@ BY_GENERATIONS = (
 Say = Callable[[str], None]
 
 
+REMOVE = f"python3 {HOME}/state/delivery/receiver.py remove"
+"""The command on a host that takes a delivery back, by what was delivered."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What is delivered: the node's user data (secret), the bundle that nodes run, and what has
@@ -93,6 +97,18 @@ def is_there(target: Target, instance_id: str) -> bool:
     async def ask() -> bool:
         async with connected(target) as link:
             return fitness.instance(await fitness.said(link)) == instance_id
+
+    return asyncio.run(ask())
+
+
+def is_left(target: Target) -> bool:
+    """Whether the host holds a delivery of this node, whole or cut. DeliveryError where it cannot
+    be asked."""
+
+    async def ask() -> bool:
+        async with connected(target) as link, _rooted(link) as far:
+            record = (await far.ask("look", _Looked)).record
+            return record is not None and record.node == target.node
 
     return asyncio.run(ask())
 
@@ -213,8 +229,7 @@ async def _own_record(link: Link, far: Receiver, parts: Parcel) -> _Record | Non
         Problem(
             target.key("ipv4"), target.address,
             f"the host is {who} of another network already",
-            "remove it there first; or, if that network is no more, on the host, as root: "
-            f"python3 {HOME}/state/delivery/receiver.py remove"
+            f"remove it there first; or, if that network is no more, on the host, as root: {REMOVE}"
             if record is not None else "install it anew from the provider's panel",
         )
     )  # fmt: skip

@@ -236,6 +236,7 @@ def application(registry: Registry) -> FastAPI:
         return JSONResponse(
             {
                 "status": "ok",
+                "network": registry.network,
                 "generation": _number(registry),
                 "complete": current is not None and current.held.complete,
                 "manifest_sha256": None if current is None else current.manifest_sha256,

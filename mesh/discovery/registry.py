@@ -2,13 +2,18 @@
 
 It trusts nobody: what it stores is signed by the operator or by a node, or comes from a planned
 address and is the operator's to verify. A refusal changes nothing.
+
+It serves one network. The operator names it with the planned nodes, in a request that the operator
+signs for this registry; before that, and from an operator of an earlier version, it is the network
+of the generation that the operator brought whole. A manifest alone is anybody's to bring, so it
+never decides against those two.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Generic, TypeVar
 
@@ -56,12 +61,17 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The highest generation that is known here."""
+    """The highest generation of our network that is known here."""
 
     held: Held
     manifest: Manifest
     manifest_sha256: str
     views: Views | None
+
+    @property
+    def network(self) -> str:
+        """Whose generation it is."""
+        return self.manifest.network
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,10 @@ class Registry:
         self.operator = operator
         self.store = store
         self._lock = threading.Lock()
+        # Held from before the store changes until what is shown has followed. Else who is refused
+        # for an order that is above his would be shown the one before it, and of two that come at
+        # once the older one could be shown from then on.
+        self._changing = threading.Lock()
         self._current: Current | None = None
         self._planned: Planned | None = None
         self._orders: dict[str, Standing[Any]] = {}
@@ -89,24 +103,43 @@ class Registry:
     def _load(self) -> None:
         """Reads back what the store holds; verified again, for a disk is not trusted either. What
         does not hold is forgotten, so that it stands in nobody's way."""
-        current = None
-        while current is None and (held := self.store.highest()) is not None:
+        text = self.store.planned()
+        planned = None if text is None else parse(Planned, text)
+        current = self._read_current(None if planned is None else planned.network)
+        network = _network(planned, current)
+        read = ((kind.key, self._read_order(kind, network)) for kind in KINDS)
+        orders: dict[str, Standing[Any]] = {
+            key: standing for key, standing in read if standing is not None
+        }
+        with self._lock:
+            self._current = current
+            self._planned = planned
+            self._orders = orders
+
+    def _read_current(self, pinned: str | None) -> Current | None:
+        """The highest generation of our network; those of another one are forgotten. ``pinned`` is
+        the network that the operator has named. Without it, a whole generation counts before a
+        manifest that anybody may have brought."""
+        read: list[Current] = []
+        for held in self.store.generations():
             try:
-                current = self._verified(held)
+                one = self._verified(held)
             except (Malformed, BadSignature) as error:
                 _log.warning("generation %d is forgotten: %s", held.number, error)
                 self.store.forget(held.number)
-        planned = self.store.planned()
-        read = ((kind.key, self._read_order(kind, current)) for kind in KINDS)
-        orders = {key: standing for key, standing in read if standing is not None}
-        with self._lock:
-            self._current = current
-            self._planned = None if planned is None else parse(Planned, planned)
-            self._orders = orders
+                continue
+            if not read and held.complete and pinned in (None, one.network):
+                return one  # nearly always: no other one is looked at
+            read.append(one)
+        if pinned is None and read:
+            pinned = max(read, key=lambda one: (one.held.complete, one.held.number)).network
+        for other in (one for one in read if one.network != pinned):
+            number = other.held.number
+            _log.warning("generation %d is forgotten: of the network %s", number, other.network)
+            self.store.forget(number)
+        return next((one for one in read if one.network == pinned), None)
 
-    def _read_order(
-        self, kind: OrderKind[OrderT], current: Current | None
-    ) -> Standing[OrderT] | None:
+    def _read_order(self, kind: OrderKind[OrderT], network: str | None) -> Standing[OrderT] | None:
         text = self.store.order(kind.key)
         if text is None:
             return None
@@ -116,7 +149,7 @@ class Registry:
             _log.warning("the %s is forgotten: %s", kind.name, error)
             self.store.forget_order(kind.key)
             return None
-        if current is not None and order.network != current.manifest.network:
+        if network is not None and order.network != network:
             # It came before we knew which network is ours.
             _log.warning("the %s is forgotten: of the network %s", kind.name, order.network)
             self.store.forget_order(kind.key)
@@ -138,6 +171,12 @@ class Registry:
         """The planned nodes, where the operator has named them."""
         with self._lock:
             return self._planned
+
+    @property
+    def network(self) -> str | None:
+        """The network that this registry serves, as far as it is known here."""
+        with self._lock:
+            return _network(self._planned, self._current)
 
     def standing(self, kind: OrderKind[OrderT]) -> Standing[OrderT] | None:
         """The highest order of a kind, where there is one."""
@@ -162,6 +201,9 @@ class Registry:
         """A whole generation of the operator's: signed, complete, and above what is held."""
         generation = _parsed(Generation, body)
         manifest = self._manifest(generation.manifest)
+        current = self.current()
+        if self._pinned is not None or (current is not None and current.held.complete):
+            self._mind_network("manifest", manifest.network)
         if set(generation.parts) != set(manifest.nodes):
             raise Refused(400, "parts and manifest name different nodes")
         for node, text in generation.parts.items():
@@ -173,11 +215,12 @@ class Registry:
             raise Refused(400, "views: not those that the manifest names")
         _parsed(Views, generation.views)
         envelope = _text(generation.manifest)
-        if not self.store.put_generation(
-            manifest.generation, envelope, generation.parts, generation.views
-        ):
-            raise Refused(409, f"generation {manifest.generation} is not above what is held")
-        self._load()
+        with self._changing:
+            if not self.store.put_generation(
+                manifest.generation, envelope, generation.parts, generation.views
+            ):
+                raise Refused(409, f"generation {manifest.generation} is not above what is held")
+            self._load()
         return manifest.generation
 
     def accept_manifest(self, body: bytes) -> bool:
@@ -185,9 +228,11 @@ class Registry:
         where it is higher than all that is known here."""
         envelope = _parsed(Signed, body)
         manifest = self._manifest(envelope)
-        fresh = self.store.put_manifest(manifest.generation, _text(envelope))
-        if fresh:
-            self._load()
+        self._mind_network("manifest", manifest.network)
+        with self._changing:
+            fresh = self.store.put_manifest(manifest.generation, _text(envelope))
+            if fresh:
+                self._load()
         return fresh
 
     def accept_order(self, kind: OrderKind[OrderT], body: bytes) -> bool:
@@ -195,19 +240,24 @@ class Registry:
         higher than the one that is known here; refused where it is not, unless it is that one."""
         envelope = _parsed(Signed, body)
         order = self._opened(kind.purpose, envelope, kind.document, kind.name)
-        held, current = self.standing(kind), self.current()
-        if current is not None and order.network != current.manifest.network:
-            raise Refused(403, f"{kind.name}: of another network of its operator's")
-        if not self.store.put_order(kind.key, order.number, _text(envelope)):
-            raise Refused(409, f"{kind.name} {order.number} is not above what is held")
-        self._load()
+        self._mind_network(kind.name, order.network)
+        with self._changing:
+            held = self.standing(kind)
+            if not self.store.put_order(kind.key, order.number, _text(envelope)):
+                raise Refused(409, f"{kind.name} {order.number} is not above what is held")
+            self._load()
         return held is None or held.order.number < order.number
 
     def accept_planned(self, body: bytes) -> None:
-        """The operator's list of planned nodes."""
-        planned = _parsed(Planned, body)
-        self.store.put_planned(body.decode(), planned.nodes)
-        self._load()
+        """The operator's list of planned nodes, and the name of their network. The first name
+        stays: another one is refused."""
+        planned, pinned = _parsed(Planned, body), self._pinned
+        if pinned is not None:
+            self._mind_network("planned nodes", planned.network or pinned)
+            planned = replace(planned, network=pinned)
+        with self._changing:
+            self.store.put_planned(dump(planned).decode("ascii"), planned.nodes)
+            self._load()
 
     def accept_join(self, caller: Caller, body: bytes) -> None:
         """A join request, kept for the operator to verify; from the node's own address only."""
@@ -308,6 +358,17 @@ class Registry:
             places |= {n: (p.region, p.addresses) for n, p in planned.nodes.items()}
         return places
 
+    @property
+    def _pinned(self) -> str | None:
+        planned = self.planned()
+        return None if planned is None else planned.network
+
+    def _mind_network(self, what: str, network: str) -> None:
+        """Refuses what is of another network of the same operator key."""
+        ours = self.network
+        if ours is not None and network != ours:
+            raise Refused(403, f"{what}: of the network {network}; this registry serves {ours}")
+
     def _manifest(self, envelope: Signed) -> Manifest:
         return self._opened(Purpose.MANIFEST, envelope, Manifest, "manifest")
 
@@ -318,6 +379,12 @@ class Registry:
             raise Refused(403, f"{name}: not signed by this network's operator") from None
         except Malformed as error:
             raise Refused(400, str(error)) from None
+
+
+def _network(planned: Planned | None, current: Current | None) -> str | None:
+    if planned is not None and planned.network is not None:
+        return planned.network
+    return None if current is None else current.network
 
 
 def _parsed(kind: type[T], body: bytes | str) -> T:

@@ -124,7 +124,9 @@ def sockets(where: Settings) -> list[socket.socket]:
     for address in where.addresses:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
-            one = socket.socket(family, socket.SOCK_STREAM)
+            # By the protocol's number asyncio knows TCP and sets TCP_NODELAY: an answer in two
+            # writes would else wait 40 ms for the ACK of the first.
+            one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         except OSError:
             continue
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -54,7 +54,7 @@ _parts = Table(
     Column("node", String(32), primary_key=True),
     Column("content", Text, nullable=False),
 )
-_orders = {
+_orders: dict[str, Table] = {
     kind.key: Table(
         f"{kind.key}_order",
         _metadata,
@@ -117,10 +117,13 @@ class Store:
 
     def highest(self) -> Held | None:
         """The manifest with the highest number."""
+        return next(iter(self.generations()), None)
+
+    def generations(self) -> list[Held]:
+        """The manifests that are here, the highest number first."""
         with self._engine.connect() as connection:
-            query = select(_manifests).order_by(_manifests.c.number.desc()).limit(1)
-            row = connection.execute(query).first()
-        return None if row is None else Held(row.number, row.envelope, row.views, row.complete)
+            rows = connection.execute(select(_manifests).order_by(_manifests.c.number.desc()))
+            return [Held(row.number, row.envelope, row.views, row.complete) for row in rows]
 
     def put_generation(self, number: int, envelope: str, parts: dict[str, str], views: str) -> bool:
         """Keeps a whole generation, unless a higher one is here, or this number with another

@@ -7,7 +7,7 @@ understood to the last key.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
@@ -26,6 +26,8 @@ Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 Text = Annotated[str, StringConstraints(max_length=4096)]
 Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
+MAX_NETWORK = 64
+Network = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NETWORK)]
 # Absolute, and nothing in it leads elsewhere: a part can name a file, never a way around one.
 FilePath = Annotated[
     str, StringConstraints(pattern=r"^(/[A-Za-z0-9_@][A-Za-z0-9._@-]*)+$", max_length=255)
@@ -113,7 +115,7 @@ class Manifest:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
-    network: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    network: Network
     generation: Number
     nonce: Key
     bundle: Hash
@@ -132,14 +134,19 @@ class DrainOrder:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
-    network: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    network: Network
     number: Number
     nodes: tuple[NodeId, ...]
 
 
-MAX_REASON = 200
-MAX_ALARMS, MAX_WAYS, MAX_HEARSAY, MAX_REFUSED = 64, 256, 40, 48
+MAX_REASON, MAX_REFUSAL_REASON = 200, 400
+MAX_ALARMS, MAX_WAYS, MAX_HEARSAY, MAX_REFUSED, MAX_REFUSALS = 64, 256, 40, 48, 8
+MAX_UPSTREAMS, MAX_DOWN, MAX_FAILURES, MAX_TUNNELS = 16, 48, 64, 64
 """How many of them a report holds."""
+MAX_WORDS = 120
+"""Characters of an error in a report."""
+Words = Annotated[str, StringConstraints(max_length=MAX_WORDS)]
+Name = Annotated[str, StringConstraints(max_length=64)]
 
 
 def _unscoped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
@@ -170,7 +177,7 @@ class BlackholeOrder:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
-    network: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    network: Network
     number: Number
     entries: Annotated[tuple[Blackhole, ...], Field(max_length=MAX_BLACKHOLES)]
 
@@ -206,6 +213,31 @@ class Hearsay:
 
 
 @dataclass(frozen=True, slots=True)
+class Down:
+    """A BGP session that is not Established: BIRD's last error of it, empty where BIRD has none,
+    and ``since`` when (seconds since the epoch by the node's clock, 0 where it is not known)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    error: Words = ""
+    since: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A manifest or an order with the signature of our operator's key that a node does not follow.
+
+    ``number`` is the generation's or the order's, 0 where it cannot be read; ``digest`` is that of
+    the envelope (:attr:`mesh.trust.signing.Signed.digest`).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    what: Literal["manifest", "drain", "blackhole"]
+    number: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    digest: Hash
+    reason: Annotated[str, StringConstraints(max_length=MAX_REFUSAL_REASON)]
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How a node is: services that it serves itself, whether it announces, BGP sessions by name
     with BIRD's word for their state, registries whose certificate is not the manifest's.
@@ -217,6 +249,15 @@ class Health:
     taken through other nodes for some time: each leads to its last node. ``hearsay`` is what it
     discards although the operator's order that it holds does not say so, if it holds any.
     ``refused`` counts the routes that it has refused since its agent started, by reason.
+    ``refusals`` are manifests and orders of our operator's key that registries offer it now and
+    that it does not follow.
+
+    What follows is None in the report of an agent that does not look for it. ``bird`` is empty
+    where BIRD answers, and else why it does not; ``sessions`` is empty then. ``announced`` are the
+    upstream sessions that are Established, by name, each with the aggregates that BIRD exports on
+    it; None also where BIRD does not answer. ``down`` are the sessions that are not Established, at
+    most MAX_DOWN of them. ``failures`` says why a service is down, by its name. ``tunnels`` says
+    what is wrong with a WireGuard interface, by its name; those that are well are not in it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
@@ -240,6 +281,23 @@ class Health:
         ],
         Field(max_length=MAX_REFUSED),
     ] = field(default_factory=dict)
+    bird: Words | None = None
+    announced: (
+        Annotated[
+            dict[
+                Name,
+                Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=MAX_UPSTREAMS)],
+            ],
+            Field(max_length=MAX_UPSTREAMS),
+        ]
+        | None
+    ) = None
+    down: Annotated[dict[Name, Down], Field(max_length=MAX_DOWN)] = field(default_factory=dict)
+    failures: Annotated[dict[Name, Words], Field(max_length=MAX_FAILURES)] = field(
+        default_factory=dict
+    )
+    tunnels: Annotated[dict[Name, Words], Field(max_length=MAX_TUNNELS)] | None = None
+    refusals: Annotated[tuple[Refusal, ...], Field(max_length=MAX_REFUSALS)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,10 +352,12 @@ class PlannedNode:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The nodes of the plan, before any of them has joined."""
+    """The nodes of the plan, before any of them has joined, and their network. ``network`` is None
+    from earlier versions, and while the operator does not know yet which one they follow."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
     nodes: dict[NodeId, PlannedNode]
+    network: Network | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ network counts. Registries relay them, nodes keep them and hand them on, whateve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from mesh.trust import signing
 from mesh.trust.documents import BlackholeOrder, DrainOrder, Health
+from mesh.trust.encoding import dump, sha256
 from mesh.trust.signing import Purpose, Signed
 
 
@@ -34,7 +35,7 @@ class Kind(Generic[T]):
     """One kind of order. ``key`` is its name in the API's paths and in the nodes' files, ``name``
     its name in what people read. ``members_only`` where nobody else may read it at a registry."""
 
-    key: str
+    key: Literal["drain", "blackhole"]
     name: str
     purpose: Purpose
     document: type[T]
@@ -48,6 +49,10 @@ class Kind(Generic[T]):
     def opened(self, operator: str, envelope: Signed) -> T:
         """The order of an envelope, after its signature has been verified."""
         return signing.opened(operator, self.purpose, envelope, self.document)
+
+    def digest(self, order: T) -> str:
+        """SHA-256 (hex) of an order's envelope, as a node names it in a refusal."""
+        return sha256(dump(order))
 
     def signed(self, operator_key: str, order: T) -> Signed:
         """The order in its envelope."""

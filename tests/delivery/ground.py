@@ -51,7 +51,8 @@ BIRD = "router id 192.0.2.9;\nprotocol device { }\n# the host's own\n"
 
 QUESTIONS = r"""
 systemctl is-enabled nftables bird ssh anycast-mesh-agent anycast-mesh-bootstrap; echo --
-systemctl is-active nftables bird ssh anycast-mesh-agent anycast-mesh-bootstrap; echo --
+systemctl is-active nftables bird ssh anycast-mesh-agent anycast-mesh-bootstrap |
+  sed -E 's/^(de)?activating$/active/'; echo --
 nft list tables | sort | while read -r _ table; do nft list table $table; done; echo --
 ip -o link | cut -d: -f2; ip -o address | tr -s ' ' | cut -d' ' -f2,4; echo --
 ip rule; ip -6 rule; echo --
@@ -59,7 +60,8 @@ sysctl net.ipv4.ip_forward net.ipv4.tcp_mtu_probing net.ipv4.conf.all.rp_filter 
   net.ipv4.conf.default.accept_redirects net.ipv4.conf.enp1s0.send_redirects \
   net.ipv6.conf.all.forwarding net.ipv6.conf.enp1s0.accept_ra net.ipv6.conf.enp1s0.forwarding
 """
-"""What a delivery may touch and is no file; asked at once, since entering a box takes a moment."""
+"""What a delivery may touch and is no file; asked at once, since entering a box takes a moment.
+The bootstrap tries again and again, and is ``activating`` or ``deactivating`` in between."""
 
 # Who knocks in vain as often as these tests do is shut out for a while (sshd_config(5)).
 USER_DATA = """#cloud-config

@@ -130,6 +130,21 @@ def recorded(box: Box) -> dict[str, Any]:
     return box.operator(lambda: KEYS.create(keyed(box))).outs or {}
 
 
+def test_what_a_cut_delivery_left_is_said_when_the_host_is_given_up(
+    box: Box, made: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The state never heard of it, so no other resource can say so."""
+    key = box.operator(lambda: KEYS.create(inputs(box, host_keys=[box.host_key]))).outs or {}
+    box.operator(lambda: KEYS.delete("", key))
+    said = capsys.readouterr().out
+    assert f"{NODE}: {box.address} still holds" in said
+    assert "receiver.py remove" in said
+    box.operator(lambda: KEYS.delete("", key | {"node": "another-buyvm-1"}))
+    assert capsys.readouterr().out == ""
+    box.operator(lambda: KEYS.delete("", key | {"host_keys": [OTHERS_KEY]}))
+    assert "is not known" in capsys.readouterr().out
+
+
 def test_another_way_to_the_same_host_is_an_update(box: Box, made: dict[str, Any]) -> None:
     news = inputs(box, user="carol", host_keys=[box.host_key])
     diff = PROVIDER.diff(made["instance_id"], made, news)

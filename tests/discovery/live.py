@@ -24,7 +24,9 @@ from mesh.discovery.store import Store
 from mesh.facts import Facts, Placement
 from mesh.plan import Plan
 from mesh.publish import Instance, Member, Order
+from mesh.publish.expected import tunnel_session
 from mesh.publish.generation import Made, make
+from mesh.publish.identity import former_name
 from mesh.render import placeholder_facts
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import Health, Planned, PlannedNode, Report
@@ -112,8 +114,12 @@ class Fleet:
     def members(self) -> dict[str, Member]:
         return {n: Member(f.instance_id, f.identity, f) for n, f in self.facts.items()}
 
-    def generation(self, number: int) -> Made:
-        return make(self.order(), self.members(), number)
+    @property
+    def network(self) -> str:
+        return former_name(self.plan.asn, self.plan.stack)
+
+    def generation(self, number: int, network: str | None = None, **changed: Any) -> Made:
+        return make(self.order(**changed), self.members(), number, network or self.network)
 
     def join(self, node: str) -> bytes:
         return dump(joining.join_request(self.token(node), node, self.facts[node]))
@@ -129,10 +135,33 @@ class Fleet:
             "applied": made.manifest.generation,
             "sequence": sequence,
             "bundle": made.manifest.bundle,
-            "health": Health(True, {"web": True}, {"vultr4": "Established"}),
+            "health": self.well(node),
         }
         report = Report(**(values | changed))
         return signing.signed_document(self.identities[node], Purpose.REPORT, report)
+
+    def well(self, node: str, **changed: Any) -> Health:
+        """The health of a node on which all is up; ``changed`` are other values of it."""
+        planned = self.plan.node(node)
+        names = [tunnel_session(link.peer) for link in planned.links]
+        names += [session.name for session in planned.reflectors]
+        names += [session.name for session in planned.upstreams]
+        values: dict[str, Any] = {
+            "in_service": True,
+            "services": {"web": True},
+            "sessions": dict.fromkeys(names, "Established"),
+            "bird": "",
+            "announced": {
+                session.name: tuple(
+                    prefix
+                    for prefix in self.plan.prefixes.both()
+                    if f"ipv{prefix.version}" == session.family
+                )
+                for session in planned.upstreams
+            },
+            "tunnels": {},
+        }
+        return Health(**(values | changed))
 
 
 @dataclass

@@ -54,6 +54,32 @@ def test_a_higher_order_replaces_a_lower_one_and_the_same_may_come_again(
     assert registry.registry.store.counts()["drain_order"] == 1
 
 
+def test_who_comes_second_is_shown_the_order_that_came_first(
+    registry: Live, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the registry still reads back what it has just stored."""
+    load = registry.registry._load
+
+    def slowly() -> None:
+        time.sleep(0.5)
+        load()
+
+    monkeypatch.setattr(registry.registry, "_load", slowly)
+
+    def first() -> None:
+        with registry.client() as client:
+            put(client, order(fleet, 3, "lax-vultr-1"))
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    while not registry.registry.store.counts()["drain_order"]:
+        assert thread.is_alive()
+    with registry.client() as client:
+        assert put(client, order(fleet, 3, "mia-vultr-1")) == 409
+        assert held(client) == DrainOrder("as27218-prod", 3, ("lax-vultr-1",))
+    thread.join(10)
+
+
 def refused(fleet: Fleet) -> dict[str, Signed]:
     good = order(fleet, 6, "lax-vultr-1")
     foreign = DrainOrder("as27218-lab", 2**53 - 1, ())

@@ -143,7 +143,7 @@ def test_a_long_poll_ends_with_the_generation_it_waits_for(registry: Live, fleet
     put(registry, fleet, fleet.generation(6).generation)
     thread.join(10)
     assert got == [6]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10  # and not 20, when the poll ends by itself
 
 
 def test_a_long_poll_ends_when_its_time_is_up(registry: Live) -> None:
@@ -324,7 +324,7 @@ def test_who_leaves_the_network_is_a_stranger_from_then_on(registry: Live, fleet
     from mesh.publish.generation import make
 
     members = {n: m for n, m in fleet.members().items() if n != "ord-vultr-1"}
-    assert put(registry, fleet, make(fleet.order(), members, 6).generation)[0] == 201
+    assert put(registry, fleet, make(fleet.order(), members, 6, fleet.network).generation)[0] == 201
     assert ask(registry, fleet, "/api/v1/status")[0] == 401
 
 

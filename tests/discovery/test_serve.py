@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,25 @@ def answered(connection: ssl.SSLSocket) -> bool:
         return answer.startswith(b"HTTP/1.1 200")
     except OSError:
         return False
+
+
+def test_an_answer_in_two_writes_does_not_wait_for_the_first_ones_ack(tmp_path: Path) -> None:
+    """Its connections have TCP_NODELAY, as asyncio sets it where it knows them for TCP."""
+
+    async def accepted() -> int:
+        found = asyncio.get_running_loop().create_future()
+
+        def look(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            found.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        (listening,) = serve.sockets(serve.Settings(tmp_path, "", 0, "", ("127.0.0.1",)))
+        async with await asyncio.start_server(look, sock=listening):
+            with socket.create_connection(listening.getsockname()):
+                return int(await found)
+
+    assert asyncio.run(accepted())
 
 
 def test_one_source_does_not_hold_all_connections(empty: Live) -> None:
