@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from mesh.agent import facts as own_facts
 from mesh.agent import log, places
 from mesh.agent.apply import Applier, NotApplied
-from mesh.agent.bird import Bird, BirdError
+from mesh.agent.bird import Bird
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config
 from mesh.agent.host import Host
@@ -24,23 +25,36 @@ from mesh.agent.line import Ears, Line
 from mesh.agent.lookout import Lookout
 from mesh.agent.presence import Presence, said
 from mesh.agent.refusals import Refusals
+from mesh.agent.rejections import Rejections, What
 from mesh.agent.renewal import Renewal
 from mesh.agent.seed import Seed
+from mesh.agent.sessions import Sessions
 from mesh.agent.state import (
     Applied,
+    Forged,
     Known,
     Rejected,
     State,
+    stated_number,
     verified,
     verified_order,
     verified_part,
 )
+from mesh.agent.tunnels import Tunnels
 from mesh.agent.units import Units
 from mesh.discovery import paths
 from mesh.discovery.client import Client, Unreachable
 from mesh.trust import joining, keys, signing
-from mesh.trust.documents import Health, JoinRequest, Part, Report
-from mesh.trust.encoding import Malformed, parse
+from mesh.trust.documents import (
+    MAX_REFUSAL_REASON,
+    Health,
+    JoinRequest,
+    Manifest,
+    Part,
+    Refusal,
+    Report,
+)
+from mesh.trust.encoding import Malformed, b64, parse
 from mesh.trust.orders import BLACKHOLE, DRAIN, Kind
 from mesh.trust.requests import Signer
 from mesh.trust.sealing import NotForUs, unseal
@@ -56,6 +70,23 @@ COMPLAINTS = 60.0
 """Seconds until it is said again that a registry offers what is refused."""
 
 
+NO_NONCE = b64(bytes(32))
+"""In a report that speaks of no manifest that could be read."""
+
+Outcome = Literal["applied", "failed", "withdrawn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a report says of one generation."""
+
+    generation: int
+    manifest_sha256: str
+    nonce: str
+    outcome: Outcome
+    reason: str
+
+
 class Agent:
     """One node's agent."""
 
@@ -63,7 +94,7 @@ class Agent:
         self._host, self._seed = host, seed
         self._keys = own_keys(host)
         self._identity = keys.signing_public(self._keys.identity)
-        self._state = State(host, seed.operator)
+        self._state = State(host, seed.operator, self._names_us)
         self._bird = Bird(host.path(places.BIRD_SOCKET))
         self._presence = Presence(host, self._bird, self._health_changed)
         self._blackholes = Blackholes(host, self._bird, self._health_changed)
@@ -74,6 +105,8 @@ class Agent:
             lambda: max((line.asked(BLACKHOLE) for line in self._open()), default=-math.inf),
         )
         self._refusals = Refusals()
+        self._sessions, self._tunnels = Sessions(self._bird), Tunnels(host)
+        self._rejections = Rejections()
         self._renewal = Renewal(host, manager, seed)
         self._applier = Applier(host, manager, self._bird, self._reachable)
         self.stop = threading.Event()
@@ -84,7 +117,7 @@ class Agent:
         self._steady: own_facts.Steady | None = None
         self._facts: tuple[JoinRequest | None, float] = (None, -FACTS_AGE)
         self._certificates: dict[str, str | None] = {}
-        self._outcome: tuple[Known, str, str] | None = None
+        self._outcome: tuple[Known, Outcome, str] | None = None
         self._health_news = threading.Event()
         self._obeyed = 0
         self._refused: dict[tuple[str, str], float] = {}
@@ -149,7 +182,7 @@ class Agent:
         try:
             known = verified(self._seed.operator, envelope)
         except Rejected as error:
-            self._refuse("manifest", url, error)
+            self._refuse("manifest", envelope, url, error)
             return None
         with self._lock:
             try:
@@ -158,8 +191,9 @@ class Agent:
                     # Orders that came before we knew which network is ours.
                     self._obey_orders()
                     self._news.set()
+                self._rejections.taken("manifest", url, known.number)
             except Rejected as error:
-                self._refuse("manifest", url, error)
+                self._refuse("manifest", envelope, url, error)
         return known.number
 
     def _offer_order(self, kind: Kind[Any], envelope: Signed, url: str) -> int | None:
@@ -167,24 +201,32 @@ class Agent:
         try:
             ordered = verified_order(self._seed.operator, kind, envelope)
         except Rejected as error:
-            self._refuse(f"{kind.key}-order", url, error)
+            self._refuse(kind.key, envelope, url, error)
             return None
         with self._lock:
             try:
                 if self._state.accept_order(ordered):
                     log.info(f"{kind.key}-order", number=ordered.number, url=url)
                     self._obey_orders()
+                self._rejections.taken(kind.key, url, ordered.number)
             except Rejected as error:
-                self._refuse(f"{kind.key}-order", url, error)
+                self._refuse(kind.key, envelope, url, error)
         self._health_changed()
         return ordered.number
 
-    def _refuse(self, what: str, url: str, reason: Rejected) -> None:
-        """Says so, once in a while: a registry may offer the same for ever."""
+    def _refuse(self, what: What, envelope: Signed, url: str, reason: Rejected) -> None:
+        """Reports it where our operator has signed it; logs it once in a while: a registry may
+        offer the same for ever."""
+        number = stated_number(envelope)
+        if not isinstance(reason, Forged):
+            words = f"{reason}; offered by {url}"[:MAX_REFUSAL_REASON]
+            self._rejections.add(url, Refusal(what, number, envelope.digest, words))
+            self._health_changed()
         now = time.monotonic()
         if now - self._refused.get((what, url), -COMPLAINTS) >= COMPLAINTS:
             self._refused[what, url] = now
-            log.warning(f"{what}-refused", url=url, reason=reason)
+            event = "manifest" if what == "manifest" else f"{what}-order"
+            log.warning(f"{event}-refused", number=number, url=url, reason=reason)
 
     def _obey_orders(self) -> None:
         drain = self._state.obeyed_order(DRAIN)
@@ -271,6 +313,9 @@ class Agent:
             self._blackholes.watch(config)
             self._presence.watch(config)
             self._lookout.watch(config)
+            self._sessions.watch(config)
+            self._tunnels.watch(config)
+            self._health_changed()
         except Malformed as error:
             # Of an earlier version. What is bound stays so until the next generation is applied.
             log.warning("configuration", reason=error)
@@ -301,7 +346,10 @@ class Agent:
 
     def _is_member(self) -> bool:
         highest = self._state.highest
-        entry = None if highest is None else highest.manifest.nodes.get(self._seed.node)
+        return highest is not None and self._names_us(highest.manifest)
+
+    def _names_us(self, manifest: Manifest) -> bool:
+        entry = manifest.nodes.get(self._seed.node)
         return entry is not None and entry.identity == self._identity
 
     def _request(self) -> JoinRequest | None:
@@ -333,6 +381,7 @@ class Agent:
                 offer=self._offer,
                 offer_order=self._offer_order,
                 certificate=self._seen_certificate,
+                superseded=lambda what: self._rejections.taken(what, url, 0),
             )
             try:
                 line = Line(url, self._signer, ears, self.stop)
@@ -380,7 +429,7 @@ class Agent:
 
     # --- reports -----------------------------------------------------------------------------
 
-    def _settle(self, known: Known, outcome: str, reason: str) -> None:
+    def _settle(self, known: Known, outcome: Outcome, reason: str) -> None:
         with self._lock:
             self._outcome = (known, outcome, reason[:4096])
         self._health_changed()
@@ -390,33 +439,49 @@ class Agent:
 
     def _report_health(self) -> None:
         """Reports whenever something has changed, and once in a while when nothing has."""
-        last: tuple[object, ...] | None = None
+        last: tuple[Word, Health] | None = None
         sent = 0.0
         well = False
         while not self.stop.is_set():
             self._health_news.wait(HEALTH_EVERY[well])
             self._health_news.clear()
-            with self._lock:
-                outcome = self._outcome
-            if outcome is None:
+            word = self._word(self._rejections.standing)
+            if word is None and last is not None:
+                # The refusal that was reported is over: that is reported too.
+                word = replace(last[0], reason="no generation is applied yet")
+            if word is None:
                 continue
             health = self._health()
-            well = all(state == "Established" for state in health.sessions.values())
-            now = (*outcome[1:], outcome[0].envelope.digest, health)
+            well = not health.bird and not health.down
+            now = (word, health)
             if now != last or time.monotonic() - sent >= HEARTBEAT:
                 last, sent = now, time.monotonic()
-                self._send(*outcome, health)
+                self._send(word, health)
+
+    def _word(self, refusals: tuple[Refusal, ...]) -> Word | None:
+        """What the report says of a generation; None while there is nothing to report.
+
+        Where no outcome is there yet, a refusal is reported all the same, under the envelope that
+        is refused: nobody waits for that with this nonce, so it stands for no outcome.
+        """
+        with self._lock:
+            outcome = self._outcome
+        if outcome is not None:
+            known, result, reason = outcome
+            nonce = known.manifest.nonce
+            return Word(known.number, known.envelope.digest, nonce, result, reason)
+        if not refusals:
+            return None
+        first = refusals[0]
+        return Word(max(1, first.number), first.digest, NO_NONCE, "failed", first.reason)
 
     def _health(self) -> Health:
-        try:
-            sessions = self._bird.sessions()
-        except BirdError:
-            sessions = {}
+        seen = self._sessions.look()
         drain, drained = self._drain()
         return Health(
             in_service=self._presence.announcing,
             services=self._presence.services(),
-            sessions=sessions,
+            sessions=seen.states,
             tls_mismatches=self._mismatches(),
             drain=drain,
             drained=drained,
@@ -425,6 +490,12 @@ class Agent:
             ways=self._lookout.ways,
             hearsay=self._lookout.hearsay,
             refused=self._refusals.counts,
+            bird=seen.bird,
+            announced=seen.announced,
+            down=seen.down,
+            failures=self._presence.failures(),
+            tunnels=self._tunnels.problems(),
+            refusals=self._rejections.standing,
         )
 
     def _drain(self) -> tuple[int, bool]:
@@ -436,15 +507,15 @@ class Agent:
             self._obeyed = order.number
         return self._obeyed, drained
 
-    def _send(self, known: Known, outcome: str, reason: str, health: Health) -> None:
+    def _send(self, word: Word, health: Health) -> None:
         applied = self._state.applied
         report = Report(
             node=self._seed.node,
-            generation=known.number,
-            manifest_sha256=known.envelope.digest,
-            nonce=known.manifest.nonce,
-            outcome=outcome,  # type: ignore[arg-type]
-            reason=reason,
+            generation=word.generation,
+            manifest_sha256=word.manifest_sha256,
+            nonce=word.nonce,
+            outcome=word.outcome,
+            reason=word.reason,
             applied=0 if applied is None else applied.generation,
             # Microseconds: above all reports before, also those from before a restart.
             sequence=time.time_ns() // 1000,

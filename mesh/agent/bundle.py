@@ -24,8 +24,8 @@ def build() -> bytes:
     """The bundle of this checkout: sorted names, fixed times and modes."""
     names = [*SINGLE]
     for package in PACKAGES:
-        names += [str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")]
-    sources = {name: (ROOT / name).read_bytes() for name in names}
+        names += [path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")]
+    sources = {name: _source(ROOT / name) for name in names}
     sources["__main__.py"] = _MAIN
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -37,6 +37,11 @@ def build() -> bytes:
             entry.compress_type = zipfile.ZIP_STORED
             archive.writestr(entry, sources[name])
     return buffer.getvalue()
+
+
+def _source(path: Path) -> bytes:
+    """A source with the line ends that the repository has, whatever a clone made of them."""
+    return path.read_bytes().replace(b"\r\n", b"\n")
 
 
 def digest(bundle: bytes) -> str:

@@ -77,9 +77,19 @@ class Underlay:
 
 
 @dataclass(frozen=True, slots=True)
+class Upstream:
+    """A BGP session with an upstream: BIRD's name for it, and its address family."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+    family: Literal["ipv4", "ipv6"]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """All that the agent has to know. ``mates`` are the tunnel addresses of the other nodes;
-    ``underlay`` is None in the file of a generation from before there was one."""
+    """All that the agent has to know. ``mates`` are the tunnel addresses of the other nodes,
+    ``tunnels`` this node's WireGuard interfaces. ``underlay``, ``upstreams`` and ``tunnels`` are
+    None in the file of a generation from before there were any."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     node: str
@@ -90,3 +100,5 @@ class Config:
     services: tuple[Service, ...]
     whoami: bool
     underlay: Underlay | None = None
+    upstreams: tuple[Upstream, ...] | None = None
+    tunnels: tuple[str, ...] | None = None

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from mesh.agent import log
+from mesh.agent.rejections import What
 from mesh.agent.state import Known, Ordered
 from mesh.discovery import paths
 from mesh.discovery.client import Answer, Client, Unreachable
@@ -53,6 +54,8 @@ class Ears:
     offer: Callable[[Signed, str], int | None]
     offer_order: Callable[[Kind[Any], Signed, str], int | None]
     certificate: Callable[[str, str | None], None]
+    superseded: Callable[[What], None] = lambda _: None
+    """The registry holds our own manifest or order of that kind now, whatever it offered before."""
 
 
 class Line:
@@ -67,6 +70,9 @@ class Line:
         self._connected = time.monotonic()
         self._asked: dict[str, float] = {}
         self._early: tuple[int, ...] | None = None
+        self._shown = 0
+        """The highest generation that the registry has shown and that does not name us, while none
+        has."""
         self._complained = -COMPLAINTS
 
     def start(self) -> None:
@@ -109,13 +115,15 @@ class Line:
         order above those we hold. False where it was answered before its time without either: an
         order may be there now, and where there is none, the next round finds that out."""
         early, self._early = self._early, None
-        member = self._ears.is_member()
-        self._join(client, fresh, member)
-        held = self._ears.held()
-        number = 0 if held is None else held.number
+        if fresh:
+            self._shown = 0
+        member, held = self._ears.is_member(), self._ears.held()
+        number = self._shown if held is None else held.number
         if fresh and held is not None and self._number(client) < number:
-            # It has lost its memory: what the operator signed is handed on.
-            client.ask("PUT", paths.MANIFEST, dump(held.envelope))
+            # It has lost its memory: what the operator signed is handed on. Before we join: an
+            # operator who has lost his as well knows then, when we have, which network we follow.
+            self._hand_on(client, paths.MANIFEST, "manifest", held.envelope)
+        self._join(client, fresh, member)
         # Who is no member yet is not told of all; to be woken by it would be for nothing.
         kinds = [kind for kind in KINDS if member or not kind.members_only]
         orders = "".join(f"&{k.key}={self._take_order(client, k, fresh)}" for k in kinds)
@@ -137,7 +145,9 @@ class Line:
             if offered is None:
                 raise Unreachable(f"{self.url}: hands out what our operator did not sign")
             held = self._ears.held()
-            if offered <= number or held is None or held.number < offered:
+            if held is None and offered > number:
+                self._shown = offered  # We are no member yet: what is above it may name us.
+            elif held is None or offered <= number or held.number < offered:
                 raise Unreachable(f"{self.url}: hands out a generation that is not news to us")
         elif answer.status != 204:
             raise Unreachable(f"{self.url}: {answer.why()}")
@@ -166,13 +176,17 @@ class Line:
                 raise Unreachable(f"{self.url}: hands out an old {kind.name}, {offered}")
             theirs = offered
         if fresh and theirs < number and (held := self._ears.ordered(kind)) is not None:
-            client.ask("PUT", place, dump(held.envelope))
+            self._hand_on(client, place, kind.key, held.envelope)
         if theirs > self._ordered(kind):
             # One of another network of its operator's. Asked at once again, it would be news again.
             raise Unreachable(f"{self.url}: hands out a {kind.name} that is not ours")
         if answer.status in (200, 204):
             self._asked[kind.key] = began
         return self._ordered(kind)
+
+    def _hand_on(self, client: Client, place: str, what: What, envelope: Signed) -> None:
+        if client.ask("PUT", place, dump(envelope)).ok:
+            self._ears.superseded(what)
 
     def _orders(self) -> tuple[int, ...]:
         return tuple(self._ordered(kind) for kind in KINDS)

@@ -24,6 +24,8 @@ from mesh.agent.bird import Bird, BirdError
 from mesh.agent.checks import KINDS, Healthcheck
 from mesh.agent.config import Check, Config, Service
 from mesh.agent.host import Host
+from mesh.discovery.client import one_line
+from mesh.trust.documents import MAX_FAILURES, MAX_WORDS
 
 TICK = 0.25
 """Seconds between two looks at routes and at BIRD's file."""
@@ -93,6 +95,8 @@ class Watch:
     check: Check
     up: bool = False
     streak: int = 0
+    reason: str = "was not asked yet"
+    """Why the last answer that was not good was not."""
 
     def record(self, healthy: bool) -> bool:
         """Takes one answer; whether the check is up after it."""
@@ -113,6 +117,16 @@ class Local:
     def up(self) -> bool:
         """All checks pass; a service without checks is up."""
         return all(watch.up for watch in self.watches)
+
+    @property
+    def failure(self) -> str:
+        """Why it is down: its checks that do not pass, each with the reason. Empty where it is
+        up."""
+        return "; ".join(
+            f"{watch.check.kind} port {watch.check.port}: {watch.reason}"
+            for watch in self.watches
+            if not watch.up
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +244,16 @@ class Presence:
             serving = not self._retired and not self.drained
             return {name: serving and local.up for name, local in self._locals.items()}
 
+    def failures(self) -> dict[str, str]:
+        """Why services that this node may serve are down, by the checks' own words."""
+        with self._lock:
+            found = {name: local.failure for name, local in self._locals.items()}
+        return {
+            name: one_line(failure)[:MAX_WORDS]
+            for name, failure in sorted(found.items())[:MAX_FAILURES]
+            if failure
+        }
+
     @property
     def announcing(self) -> bool:
         """Whether BIRD has been told that this node is in service."""
@@ -254,14 +278,17 @@ class Presence:
         def loop() -> None:
             while True:
                 began = time.monotonic()
-                healthy = check.is_healthy()
+                problem = check.problem()
                 with self._lock:
                     if self._generation != generation:
                         return
                     was = local.up
-                    watch.record(healthy)
+                    watch.record(not problem)
+                    watch.reason = problem or watch.reason
                     if local.up != was:
-                        log.info("service", name=local.service.name, up=local.up)
+                        log.info(
+                            "service", name=local.service.name, up=local.up, reason=local.failure
+                        )
                         self._reconcile()
                         self._wake.set()
                 time.sleep(max(0.0, watch.check.interval - (time.monotonic() - began)))

@@ -1,12 +1,16 @@
 """What the agent keeps on disk: the highest manifest and the highest orders it has seen, and what
 is in force.
 
-The highest numbers outlive everything: what is below them is refused even after a reboot.
+The highest numbers outlive everything: what is below them is refused even after a reboot. Which
+network is ours is decided once, by the first manifest that names this node's own key: one operator
+key may sign for several networks, and anybody may bring a manifest of another one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -70,12 +74,16 @@ class Rejected(Exception):
     """A manifest, order or part that must not be followed, and why."""
 
 
+class Forged(Rejected):
+    """One that our operator has not signed: anybody's, and worth no report."""
+
+
 def verified(operator: str, envelope: Signed) -> Known:
     """A manifest, once its signature is known to be the operator's."""
     try:
         return Known(envelope, signing.opened(operator, Purpose.MANIFEST, envelope, Manifest))
     except BadSignature:
-        raise Rejected("manifest: not signed by our operator") from None
+        raise Forged("manifest: not signed by our operator") from None
     except Malformed as error:
         raise Rejected(f"manifest: {error}") from None
 
@@ -85,9 +93,20 @@ def verified_order(operator: str, kind: Kind[T], envelope: Signed) -> Ordered[T]
     try:
         return Ordered(kind, envelope, kind.opened(operator, envelope))
     except BadSignature:
-        raise Rejected(f"{kind.name}: not signed by our operator") from None
+        raise Forged(f"{kind.name}: not signed by our operator") from None
     except Malformed as error:
         raise Rejected(f"{kind.name}: {error}") from None
+
+
+def stated_number(envelope: Signed) -> int:
+    """The number that an envelope states, for people to read: 0 where there is none."""
+    try:
+        document = json.loads(envelope.payload)
+    except (ValueError, RecursionError):
+        return 0
+    found = document if isinstance(document, dict) else {}
+    number = found.get("generation", found.get("number"))
+    return number if type(number) is int and 0 < number < 2**53 else 0
 
 
 def verified_part(known: Known, node: str, text: str) -> Part:
@@ -107,26 +126,26 @@ def verified_part(known: Known, node: str, text: str) -> Part:
 
 
 class State:
-    """The agent's memory on this host."""
+    """The agent's memory on this host. ``names_us`` says whether a manifest names this node with
+    its own key; ``highest`` is None until one has."""
 
-    def __init__(self, host: Host, operator: str) -> None:
-        self._host = host
+    def __init__(self, host: Host, operator: str, names_us: Callable[[Manifest], bool]) -> None:
+        self._host, self._names_us = host, names_us
         host.path(places.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.highest: Known | None = None
         self.applied: Applied | None = None
         self._orders: dict[str, Ordered[Any]] = {}
         envelope, applied = host.read(HIGHEST), host.read(APPLIED)
         # Read as if it came from outside: what a bad disk returns is not followed either.
-        if envelope is not None:
-            try:
-                self.highest = verified(operator, parse(Signed, envelope))
-            except (Rejected, Malformed):
-                self.highest = None
         if applied is not None:
-            try:
+            with contextlib.suppress(Malformed):
                 self.applied = parse(Applied, applied)
-            except Malformed:
-                self.applied = None
+        if envelope is not None:
+            with contextlib.suppress(Rejected, Malformed):
+                known = verified(operator, parse(Signed, envelope))
+                # An earlier version kept any; one that never named us decides nothing.
+                if self.applied is not None or names_us(known.manifest):
+                    self.highest = known
         for kind in KINDS:
             kept = host.read(_place(kind))
             if kept is not None:
@@ -135,16 +154,19 @@ class State:
                     self._orders[kind.key] = ordered
 
     def accept(self, known: Known) -> bool:
-        """Remembers a manifest above all earlier ones. False for the one that is known already;
-        :class:`Rejected` for a lower one, or another of the same number."""
-        top = self.highest
+        """Remembers a manifest above all earlier ones. False for the one that is known already, and
+        for any that does not name us while none has; :class:`Rejected` for a lower one, another of
+        the same number, or another network's."""
+        top, network = self.highest, known.manifest.network
+        if top is None and not self._names_us(known.manifest):
+            return False
         if top is not None:
             if known.envelope.digest == top.envelope.digest:
                 return False
+            if network != top.manifest.network:
+                raise Rejected(_foreign(network, top.manifest.network))
             if known.number <= top.number:
-                raise Rejected(f"generation {known.number}: not above {top.number}")
-            if known.manifest.network != top.manifest.network:
-                raise Rejected(f"manifest: of the network {known.manifest.network!r}, not ours")
+                raise Rejected(f"not above generation {top.number}, which this node holds")
         self._host.write(HIGHEST, dump(known.envelope), 0o600)
         self.highest = known
         return True
@@ -153,16 +175,16 @@ class State:
         """Remembers an order above all earlier ones of its kind. False for the one that is known
         already; :class:`Rejected` for a lower one, another of the same number, or another
         network's."""
-        kind = ordered.kind
-        if self.highest is not None and ordered.order.network != self.highest.manifest.network:
-            raise Rejected(f"{kind.name}: of the network {ordered.order.network!r}, not ours")
+        kind, network = ordered.kind, ordered.order.network
+        if self.highest is not None and network != self.highest.manifest.network:
+            raise Rejected(_foreign(network, self.highest.manifest.network))
         top = self._orders.get(kind.key)
         # One of another network came before we knew ours.
         if top is not None and top.order.network == ordered.order.network:
             if ordered.envelope.digest == top.envelope.digest:
                 return False
             if ordered.number <= top.number:
-                raise Rejected(f"{kind.name} {ordered.number}: not above {top.number}")
+                raise Rejected(f"not above {kind.name} {top.number}, which this node holds")
         self._host.write(_place(kind), dump(ordered.envelope), 0o600)
         self._orders[kind.key] = ordered
         return True
@@ -184,6 +206,10 @@ class State:
         """Remembers what is in force now."""
         self._host.write(APPLIED, dump(applied), 0o600)
         self.applied = applied
+
+
+def _foreign(theirs: str, ours: str) -> str:
+    return f"of the network {theirs}, and this node is of {ours}"
 
 
 def _place(kind: Kind[Any]) -> str:

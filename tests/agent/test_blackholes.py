@@ -146,6 +146,7 @@ def ordered(host: Host, *entries: Blackhole) -> Blackholes:
     return blackholes
 
 
+@pytest.mark.root
 def test_what_an_administrator_put_in_by_hand_keeps_no_order_from_being_obeyed(
     firewall: Host,
 ) -> None:
@@ -159,6 +160,7 @@ def test_what_an_administrator_put_in_by_hand_keeps_no_order_from_being_obeyed(
     assert all(seconds is not None and seconds <= 2 for seconds in found.values())
 
 
+@pytest.mark.root
 def test_an_order_that_ends_in_years_by_a_wrong_clock_holds_up_no_other(firewall: Host) -> None:
     now = int(time.time())
     far = replace(entry(ONE), until=now + 10**9)
@@ -168,6 +170,7 @@ def test_an_order_that_ends_in_years_by_a_wrong_clock_holds_up_no_other(firewall
     assert 6 * 86400 < (found[ONE] or 0) <= 7 * 86400
 
 
+@pytest.mark.root
 def test_whatever_goes_wrong_the_next_order_is_obeyed(
     firewall: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,18 +213,18 @@ def known() -> Known:
 
 def test_an_order_outlives_a_reboot_and_a_lower_one_is_refused(tmp_path: Path) -> None:
     host = Host(tmp_path)
-    state = State(host, OPERATOR)
+    state = State(host, OPERATOR, lambda _: True)
     state.accept(known())
     order = BlackholeOrder(NETWORK, 4, (entry(ONE),))
     assert state.accept_order(
         verified_order(OPERATOR, BLACKHOLE, BLACKHOLE.signed(FLEET.key, order))
     )
-    again = State(host, OPERATOR)
+    again = State(host, OPERATOR, lambda _: True)
     assert again.obeyed_order(BLACKHOLE) == order
     assert again.obeyed_order(DRAIN) is None
     for number in (3, 4):
         low = BLACKHOLE.signed(FLEET.key, BlackholeOrder(NETWORK, number, ()))
-        with pytest.raises(Rejected, match=f"blackhole order {number}: not above 4"):
+        with pytest.raises(Rejected, match="not above blackhole order 4"):
             again.accept_order(verified_order(OPERATOR, BLACKHOLE, low))
 
 

@@ -63,7 +63,7 @@ def test_only_an_order_of_our_network_counts_in_what_is_waited_for(
     tmp_path: Path, network: str
 ) -> None:
     """Else a node would wait for what is above another network's number, and miss its own."""
-    state = State(Host(tmp_path / "node"), OPERATOR)
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
     state.accept(verified(OPERATOR, FLEET.generation(1).generation.manifest))
     order = DrainOrder(network, 2**40, (NODE,))
     envelope = signing.signed_document(FLEET.key, Purpose.DRAIN, order)
@@ -148,7 +148,7 @@ def test_a_registry_that_answers_at_once_without_news_is_asked_less_and_less(
     tmp_path: Path, lie: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However it is done: what the operator has signed once stays validly signed for ever."""
-    state = State(Host(tmp_path / "node"), OPERATOR)
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
     state.accept(verified(OPERATOR, FLEET.generation(2).generation.manifest))
     state.accept_order(verified_order(OPERATOR, DRAIN, parse(Signed, drain(7))))
     stop = threading.Event()
@@ -167,7 +167,7 @@ def test_a_registry_that_answers_at_once_without_news_is_asked_less_and_less(
 
 
 def test_who_is_answered_early_because_of_an_order_takes_it_at_once(tmp_path: Path) -> None:
-    state = State(Host(tmp_path / "node"), OPERATOR)
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
     state.accept(verified(OPERATOR, FLEET.generation(1).generation.manifest))
     stop = threading.Event()
     with live(tmp_path / "registry", OPERATOR) as registry, registry.client() as client:

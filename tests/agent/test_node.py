@@ -13,22 +13,34 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh.agent.presence import Word
+from mesh.discovery import paths, serve
+from mesh.discovery.client import Answer, Client
+from mesh.discovery.registry import Registry
+from mesh.discovery.serve import Settings
+from mesh.discovery.store import Store
 from mesh.publish import Fleet, PublishError, publish, published, retire
 from mesh.publish.desk import Desk
 from mesh.publish.generation import make
 from mesh.publish.namespace import inside
 from mesh.publish.status import MeshStatus, look
 from mesh.render import File, NodeFiles, node_files
-from mesh.trust.encoding import sha256
+from mesh.trust.documents import DrainOrder
+from mesh.trust.encoding import dump, sha256
 from mesh.trust.joining import stated_facts
+from mesh.trust.keys import signing_public
+from mesh.trust.orders import DRAIN
+from mesh.trust.signing import Signed
 from tests.agent.boxes import Box, Network, Wire, until
+from tests.debian import IMAGES
 from tests.discovery.live import certify
 from tests.stacks import plan_of, prod
 
@@ -54,7 +66,8 @@ class Running:
 
     def publish(self, **changed: Any) -> Fleet:
         self.lines.clear()
-        self.fleet = publish(self.network.order(**changed), self.fleet, self.lines.append)
+        order = self.network.order(**changed)
+        self.fleet, _ = publish(order, self.fleet, self.lines.append)
         return self.fleet
 
     def status(self) -> MeshStatus:
@@ -164,7 +177,7 @@ def test_nodes_find_their_uplink_by_route_and_report_what_they_are(mesh: Running
     )
     assert str(facts.gateway4) == "203.0.113.254"
     assert facts.instance_id == f"{ORD}-i"
-    assert facts.bird.startswith("2.17")
+    assert facts.bird == IMAGES
     assert facts.tls_sha256 is None
     certificate = mesh.lax.run(
         "openssl", "x509", "-in", "/var/lib/anycast-mesh/registry/tls.crt", "-outform", "DER",
@@ -404,7 +417,7 @@ def test_a_lower_generation_is_refused_and_the_number_rolls_forward_after_all_is
         box.kill("agent")
     forget_everything(mesh)
     order = mesh.network.order()
-    lower = make(order, members, 2)
+    lower = make(order, members, 2, mesh.fleet.network or "")
 
     def put_lower() -> None:
         desk = Desk(order.operator_key, order.registries)
@@ -427,6 +440,101 @@ def test_a_lower_generation_is_refused_and_the_number_rolls_forward_after_all_is
     assert mesh.publish().generation > held
 
 
+# --- another network of the same operator key ----------------------------------------------------
+
+OTHER = "as27218-another"
+
+
+@contextmanager
+def stray(mesh: Running, folder: Path) -> Iterator[tuple[str, Registry]]:
+    """One more registry, beside the operator, that nobody has told which network it serves."""
+    certify(folder)
+    public = signing_public(mesh.network.key)
+    registry = Registry(Store(f"sqlite:///{folder / 'registry.sqlite3'}"), public)
+    where = Settings(folder, public, 9443, "", ("0.0.0.0",))
+    server = serve.server(where, registry)
+    sockets = inside(mesh.network.wire.operator, lambda: serve.sockets(where))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True)
+    thread.start()
+    try:
+        yield STRAY, registry
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        registry.store.close()
+
+
+STRAY = "https://203.0.113.250:9443"
+
+
+def refused(mesh: Running) -> dict[str, set[tuple[str, int]]]:
+    """What each node refuses, by its own signed word."""
+    nodes = mesh.status().nodes
+    return {node: {(r.what, r.number) for r in one.refusals} for node, one in nodes.items()}
+
+
+@pytest.mark.slow
+def test_what_another_network_of_the_same_key_offers_is_refused_and_reported(
+    mesh: Running, tmp_path: Path
+) -> None:
+    """Two stacks with one operator key: all that either signs is validly signed for the other."""
+    assert mesh.fleet is not None
+    both = {**mesh.network.registries(), ORD: STRAY}
+    generation = mesh.publish(registries=both).generation  # the nodes learn of the stray one
+    theirs = make(mesh.network.order(), mesh.fleet.members, 900, OTHER).generation.manifest
+    order = DRAIN.signed(mesh.network.key, DrainOrder(OTHER, 900, (LAX, ORD)))
+    with stray(mesh, tmp_path) as (_, registry):
+        assert registry.accept_manifest(dump(theirs)) and registry.accept_order(DRAIN, dump(order))
+        both_kinds = {("manifest", 900), ("drain", 900)}
+        until(lambda: refused(mesh) == {LAX: both_kinds, ORD: both_kinds}, 20, "it is reported")
+        reasons = [r.reason for r in mesh.status().nodes[ORD].refusals]
+        assert all(f"of the network {OTHER}, and this node is of" in why for why in reasons)
+        assert all(why.endswith(f"offered by {STRAY}") for why in reasons)
+        # The network's own registries refuse the same from whoever brings it.
+        client = inside(mesh.network.wire.operator, lambda: put(mesh, theirs))
+        assert client.status == 403 and f"of the network {OTHER}" in client.why()
+        for box in mesh.boxes:
+            assert serves(box) and announces(box), "and nothing else comes of it"
+        # The next publication tells that registry which network it serves.
+        assert mesh.publish(registries=both).generation > generation
+        until(lambda: refused(mesh) == {LAX: set(), ORD: set()}, 20, "nothing is refused any more")
+        assert registry.network == mesh.fleet.network
+    mesh.publish()
+    mesh.in_operation()
+
+
+def put(mesh: Running, manifest: Signed) -> Answer:
+    with Client(mesh.network.registries()[LAX]) as client:
+        return client.ask("PUT", paths.MANIFEST, dump(manifest))
+
+
+@pytest.mark.slow
+def test_a_state_of_another_network_is_said_within_seconds_and_harms_nobody(
+    mesh: Running,
+) -> None:
+    """The registry was made anew, so that only the nodes still know which network they are of."""
+    assert mesh.fleet is not None
+    right, began = mesh.fleet, time.monotonic()
+    before = [session_since(box) for box in mesh.boxes]
+    mesh.fleet = replace(right, network=OTHER)
+    forget_everything(mesh)
+    with pytest.raises(PublishError) as failed:
+        mesh.publish()
+    assert time.monotonic() - began < 30, "and not at the deadline, after 60 s"
+    for node in (LAX, ORD):
+        assert f"{node} refuses generation {right.generation + 1}: of the network" in str(
+            failed.value
+        )
+    assert ("manifest", right.generation + 1) in refused(mesh)[ORD]
+    mesh.fleet = right
+    with pytest.raises(PublishError, match=f"every registry serves another.*serves {OTHER}"):
+        mesh.publish()
+    assert [session_since(box) for box in mesh.boxes] == before
+    forget_everything(mesh)  # the cure: its server is replaced
+    assert mesh.publish().network == right.network
+    mesh.in_operation()
+
+
 def forget_everything(mesh: Running) -> None:
     mesh.lax.kill("registry")
     for file in mesh.lax.path("/var/lib/anycast-mesh/registry").glob("registry.sqlite3*"):
@@ -437,7 +545,7 @@ def forget_everything(mesh: Running) -> None:
 def try_prepare(desk: Desk, mesh: Running) -> bool:
     from mesh.publish.publish import _planned
 
-    desk.prepare(mesh.network.bundle, _planned(mesh.network.order()))
+    desk.prepare(mesh.network.bundle, _planned(mesh.network.order(), None))
     return bool(desk.ready)
 
 

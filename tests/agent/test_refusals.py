@@ -219,6 +219,7 @@ def test_of_what_is_waited_for_a_neighbour_causes_no_line_per_route(version: str
     assert "info" not in classes or "print" not in text
 
 
+@pytest.mark.image
 @pytest.mark.parametrize("listens", [True, False], ids=["heard", "unheard"])
 @pytest.mark.parametrize("version", BIRDS)
 def test_sixty_thousand_refusals_keep_bird_from_nothing(
@@ -233,7 +234,7 @@ def test_sixty_thousand_refusals_keep_bird_from_nothing(
     stop = threading.Event()
     ears = Refusals()
     if listens:
-        monkeypatch.setattr(refusals, "SECONDS", 3.0)
+        monkeypatch.setattr(refusals, "SECONDS", 6.0)
         _in_namespace(space, ears, stop)
     process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=space)
     daemon = Bird(Path(f"/proc/{process.pid}/root/run/bird/bird.ctl"))

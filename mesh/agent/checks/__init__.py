@@ -13,8 +13,8 @@ from mesh.agent.config import Check
 class Healthcheck(Protocol):
     """Answers one question, within its timeout."""
 
-    def is_healthy(self) -> bool:
-        """Whether the service works right now."""
+    def problem(self) -> str:
+        """Why the service does not work right now, on one line; empty where it works."""
         ...
 
 

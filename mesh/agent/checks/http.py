@@ -6,6 +6,7 @@ import socket
 import time
 from dataclasses import dataclass
 
+from mesh.agent.checks.why import why
 from mesh.agent.config import Check
 
 _LINE = 4096
@@ -20,8 +21,8 @@ class HttpCheck:
 
     check: Check
 
-    def is_healthy(self) -> bool:
-        """Asks once."""
+    def problem(self) -> str:
+        """Asks once; why the answer is not good."""
         deadline = time.monotonic() + self.check.timeout
         request = f"GET {self.check.path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
         try:
@@ -30,10 +31,13 @@ class HttpCheck:
             ) as connection:
                 connection.sendall(request)
                 line = _status_line(connection, deadline)
-        except OSError:
-            return False
+        except OSError as error:
+            return why(error, self.check.timeout)
         words = line.split(b" ")
-        return len(words) > 1 and words[0].startswith(b"HTTP/") and words[1][:1] == b"2"
+        if len(words) < 2 or not words[0].startswith(b"HTTP/"):
+            return "the answer is not HTTP" if line else "closed without an answer"
+        said = line.partition(b" ")[2].decode("ascii", "replace").strip()
+        return "" if words[1][:1] == b"2" else f"answers {said[:60]}"
 
 
 def _status_line(connection: socket.socket, deadline: float) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+from mesh.agent.checks.why import why
 from mesh.agent.config import Check
 
 
@@ -14,10 +15,10 @@ class TcpCheck:
 
     check: Check
 
-    def is_healthy(self) -> bool:
-        """Connects, and hangs up."""
+    def problem(self) -> str:
+        """Connects, and hangs up; why that fails."""
         try:
             socket.create_connection(("127.0.0.1", self.check.port), self.check.timeout).close()
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return why(error, self.check.timeout)
+        return ""

@@ -1,0 +1,72 @@
+"""The WireGuard interfaces that this node should have: those that are missing, or hear nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from mesh.agent.config import Config
+from mesh.agent.host import Host
+from mesh.discovery.client import one_line
+from mesh.trust.documents import MAX_TUNNELS, MAX_WORDS
+
+LOOK = 10.0
+"""Seconds between two looks: a process is started for each."""
+PATIENCE = 3.0
+"""Seconds for one look."""
+STALE = 200
+"""Seconds without a handshake after which a tunnel carries nothing: keys are made anew every 120 s
+while packets go through, and end after 180 s (WireGuard's REKEY_AFTER_TIME, REJECT_AFTER_TIME). On
+a tunnel of ours BFD's packets always do."""
+
+
+class Tunnels:
+    """Looks at one node's tunnels."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._wanted: tuple[str, ...] | None = None
+        self._problems: dict[str, str] | None = None
+        self._looked = -LOOK
+
+    def watch(self, config: Config) -> None:
+        """These are the interfaces from now on."""
+        self._wanted, self._looked = config.tunnels, -LOOK
+
+    def problems(self) -> dict[str, str] | None:
+        """What is wrong with which interface; None where nobody can tell."""
+        now = time.monotonic()
+        if self._wanted is not None and now - self._looked >= LOOK:
+            self._looked = now
+            self._problems = self._look(self._wanted)
+        return self._problems
+
+    def _look(self, wanted: Sequence[str]) -> dict[str, str] | None:
+        done = self._host.run("wg", "show", "all", "latest-handshakes", timeout=PATIENCE)
+        if done.code != 0:
+            return None
+        return judged(wanted, handshakes(done.out), time.time())
+
+
+def handshakes(text: str) -> dict[str, int]:
+    """The latest handshake of each interface (seconds since the epoch, 0 for never) from
+    ``wg show all latest-handshakes``: interface, the peer's key, time, by tabs."""
+    rows = [line.split("\t") for line in text.splitlines()]
+    return {row[0]: int(row[2]) for row in rows if len(row) == 3 and row[2].isdigit()}
+
+
+def judged(wanted: Sequence[str], latest: Mapping[str, int], now: float) -> dict[str, str]:
+    """What is wrong with the interfaces that should be there; ``now`` is seconds since the epoch.
+    The words stay the same while it stays so."""
+    found: dict[str, str] = {}
+    for name in wanted[:MAX_TUNNELS]:
+        when = latest.get(name)
+        if when is None:
+            found[name] = "the interface is missing"
+        elif when == 0:
+            found[name] = "no handshake yet"
+        elif now - when > STALE:
+            moment = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            found[name] = f"no handshake since {moment}"
+    return {one_line(name): words[:MAX_WORDS] for name, words in found.items()}
