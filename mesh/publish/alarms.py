@@ -11,11 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from mesh.publish.recent import is_recent
 from mesh.spec.problems import printable
 from mesh.trust.documents import Alarm, Report
 
-FRESH_SECONDS = 45.0
-"""How old a node's word on its ways may be: a heartbeat and a half."""
 CONFIRMED = 2
 """So many nodes say the same of a mate."""
 SEVERAL = 2
@@ -196,7 +195,7 @@ def _vouched(reports: Mapping[str, Report], now: float) -> Iterator[Warned]:
     """Ways over a tunnel that its far end calls down. No filter sees that: the near end alone
     vouches for it."""
     for by, report in sorted(reports.items()):
-        if now - report.sequence / 1e6 > FRESH_SECONDS:
+        if not is_recent(report, now):
             continue
         vouched = {
             (mate, far): way[-1] for way in report.health.ways for mate, far in pairwise(way)

@@ -4,7 +4,7 @@ given up at all, and the nodes' word that they discard them."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from mesh.discovery.client import Unreachable
@@ -13,7 +13,7 @@ from mesh.plan import Address, Plan
 from mesh.publish.desk import Clock
 from mesh.publish.standing import POLL, Standing
 from mesh.spec.problems import Problem
-from mesh.trust.documents import Blackhole, BlackholeOrder, Report
+from mesh.trust.documents import Blackhole, BlackholeOrder, Refusal, Report
 from mesh.trust.orders import BLACKHOLE
 
 KEY = "address"
@@ -147,9 +147,12 @@ class Blackholes(Standing[BlackholeOrder]):
 
         return self.follow(following)
 
-    def obeyed(self, order: BlackholeOrder) -> frozenset[str]:
-        """The nodes that say that this order, or a later one, is in force there."""
-        reports = self.reports()
+    def obeyed(
+        self, order: BlackholeOrder, reports: Mapping[str, Report] | None = None
+    ) -> frozenset[str]:
+        """The nodes that say (in these reports, or in their last ones) that this order, or a later
+        one, is in force there."""
+        reports = self.reports() if reports is None else reports
         return frozenset(n for n, one in reports.items() if one.health.blackhole >= order.number)
 
     def wait(
@@ -158,13 +161,16 @@ class Blackholes(Standing[BlackholeOrder]):
         nodes: Collection[str],
         seconds: float,
         heard: Callable[[str], None],
+        refuses: Callable[[str, Refusal], None] = lambda *_: None,
     ) -> list[str]:
         """Waits until these nodes have obeyed; those that have not said so in time. ``ordered``
         orders it, and does so again where a registry that had lost its memory is brought a higher
-        order that says otherwise; ``heard`` is told of each node once. Raises
+        order that says otherwise; ``heard`` is told of each node once, ``refuses`` of each that
+        refuses the order and is not waited for. Raises
         :class:`mesh.discovery.client.Unreachable` where no registry takes the order all the
         while."""
         clock, missing = Clock(seconds), sorted(nodes)
+        refused: dict[str, Refusal] = {}
         while True:
             try:
                 order = ordered()
@@ -173,11 +179,15 @@ class Blackholes(Standing[BlackholeOrder]):
                     raise
                 order = None
             if order is not None:
-                obeyed = self.obeyed(order)
+                reports = self.reports()
+                obeyed = self.obeyed(order, reports)
                 for node in [node for node in missing if node in obeyed]:
                     missing.remove(node)
                     heard(node)
-            if not missing or clock.over:
+                before, refused = refused.keys(), self.refused(order, reports.values())
+                for node in (n for n in missing if n in refused and n not in before):
+                    refuses(node, refused[node])
+            if set(missing) <= refused.keys() or clock.over:
                 return missing
             time.sleep(POLL)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from mesh.discovery import paths
 from mesh.discovery.client import Answer, Client, Unreachable, one_line
+from mesh.publish.order import PublishError
 from mesh.trust import signing
 from mesh.trust.documents import (
     Generation,
@@ -47,6 +48,8 @@ class Desk:
         """Registries that have the bundle and the list of planned nodes."""
         self.reasons: dict[str, str] = {}
         """Why a registry is not ready, in its own or the connection's words."""
+        self.refusing: set[str] = set()
+        """Registries that serve another network, and refuse ours."""
 
     def close(self) -> None:
         """Hangs up."""
@@ -61,10 +64,14 @@ class Desk:
         for node, client in self._clients.items():
             if node in self.ready:
                 continue
+            self.refusing.discard(node)
             try:
                 refusal = _prepared(client, bundle, planned)
             except Unreachable as error:
                 refusal = str(error)
+            except _AnotherNetwork as error:
+                refusal = str(error)
+                self.refusing.add(node)
             if refusal is None:
                 self.ready.add(node)
                 self.reasons.pop(node, None)
@@ -80,24 +87,43 @@ class Desk:
                     found.append(parse(JoinRequest, text))
         return found
 
-    def highest(self) -> tuple[Signed, Manifest] | None:
-        """The manifest with the highest number that any registry holds, validly signed by us."""
-        best: tuple[Signed, Manifest] | None = None
-        for _, answer in self._ask("GET", paths.MANIFEST, signed=False):
-            if answer.status != 200:
-                continue
-            try:
-                envelope = parse(Signed, answer.body)
-                manifest = signing.opened(self._public, Purpose.MANIFEST, envelope, Manifest)
-            except (Malformed, BadSignature):
-                continue
-            if best is None or manifest.generation > best[1].generation:
-                best = (envelope, manifest)
-        return best
+    def manifests(self) -> dict[str, tuple[Signed, Manifest]]:
+        """The manifest that each registry holds, validly signed by us. It may be another network's
+        of the same key."""
+        found: dict[str, tuple[Signed, Manifest]] = {}
+        for node, answer in self._ask("GET", paths.MANIFEST, signed=False):
+            if answer.status == 200:
+                with contextlib.suppress(Malformed, BadSignature):
+                    envelope = parse(Signed, answer.body)
+                    manifest = signing.opened(self._public, Purpose.MANIFEST, envelope, Manifest)
+                    found[node] = (envelope, manifest)
+        return found
+
+    def highest(self, network: str | None = None) -> tuple[Signed, Manifest] | None:
+        """The manifest with the highest number that any registry holds, validly signed by us: of
+        that network, or of any where none is named."""
+        return top(self.manifests().values(), network)
+
+    def holds_another(self, manifest: Manifest, digest: str) -> bool:
+        """Whether some registry holds another manifest of that network than this one, whose digest
+        is given, of its number or above."""
+        return any(
+            held.network == manifest.network
+            and held.generation >= manifest.generation
+            and envelope.digest != digest
+            for envelope, held in self.manifests().values()
+        )
 
     def put_generation(self, generation: Generation) -> list[str]:
         """Brings a generation to every registry that can be reached; why others do not have it."""
         body = dump(generation)
+        if len(body) > paths.MAX_GENERATION:
+            # A registry would hang up before it has heard all, and could not say why.
+            raise PublishError(
+                f"mesh:nodes: the generation of {len(generation.parts)} nodes has {len(body):,} "
+                f"bytes, and registries take {paths.MAX_GENERATION:,}; leave nodes out, or make "
+                f"two networks of them"
+            )
         asked = list(self._ask("PUT", paths.GENERATION, body))
         failures = [f"{node}: {answer.why()}" for node, answer in asked if not answer.ok]
         if len(failures) == len(asked):
@@ -221,7 +247,13 @@ def _prepared(client: Client, bundle: bytes, planned: Planned) -> str | None:
             client.close()
             return "has its bundle, and starts"
     answer = client.ask("PUT", paths.PLANNED, dump(planned), signed=True, timeout=WORK_SECONDS)
+    if answer.status == 403 and planned.network is not None:
+        raise _AnotherNetwork(f"planned nodes: {answer.why()}")
     return None if answer.ok else f"planned nodes: {answer.why()}"
+
+
+class _AnotherNetwork(Exception):
+    """A registry refuses its operator: it serves another network of the same key."""
 
 
 def _entries(answer: Answer) -> list[str]:
@@ -260,14 +292,35 @@ def _shown(report: Report) -> Report:
             sessions={one_line(k): one_line(v) for k, v in health.sessions.items()},
             tls_mismatches=tuple(map(one_line, health.tls_mismatches)),
             refused={one_line(reason): count for reason, count in health.refused.items()},
+            bird=None if health.bird is None else one_line(health.bird),
+            announced=None if health.announced is None else _clean(health.announced),
+            down=_clean({n: replace(d, error=one_line(d.error)) for n, d in health.down.items()}),
+            failures=_clean({name: one_line(why) for name, why in health.failures.items()}),
+            tunnels=None
+            if health.tunnels is None
+            else _clean({name: one_line(why) for name, why in health.tunnels.items()}),
+            refusals=tuple(replace(o, reason=one_line(o.reason)) for o in health.refusals),
         ),
     )
+
+
+def _clean(named: Mapping[str, T]) -> dict[str, T]:
+    return {one_line(name): value for name, value in named.items()}
 
 
 def highest(orders: Iterable[OrderT | None]) -> OrderT | None:
     """The one of the highest number; None where there is none."""
     found = [order for order in orders if order is not None]
     return max(found, key=lambda order: order.number, default=None)
+
+
+def top(
+    manifests: Iterable[tuple[Signed, Manifest]], network: str | None
+) -> tuple[Signed, Manifest] | None:
+    """The manifest of a network (None: of any) with the highest number; None where there is
+    none."""
+    found = [one for one in manifests if network in (None, one[1].network)]
+    return max(found, key=lambda one: one[1].generation, default=None)
 
 
 class Clock:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from mesh.discovery.client import Unreachable
 from mesh.publish.desk import Clock
 from mesh.publish.standing import POLL, Standing
-from mesh.trust.documents import DrainOrder, Report
+from mesh.trust.documents import DrainOrder, Refusal, Report
 from mesh.trust.orders import DRAIN
 
 DRAIN_SECONDS = 20.0
@@ -57,16 +57,19 @@ class Drainage(Standing[DrainOrder]):
         drain: bool = True,
         expected: Expected | None = None,
         heard: Callable[[str], None] = lambda _: None,
+        refuses: Callable[[str, Refusal], None] = lambda *_: None,
     ) -> list[str]:
         """Waits until these nodes have obeyed; those that have not said so in time.
 
         The order is given again where a registry that had lost its memory is brought a higher
         one that says otherwise. ``expected`` is what a report has to show; ``heard`` is told of
-        each node that shows it. Raises :class:`mesh.discovery.client.Unreachable` where no registry
-        takes the order all the while.
+        each node that shows it, ``refuses`` of each that refuses the order. Who refuses it is not
+        waited for. Raises :class:`mesh.discovery.client.Unreachable` where no registry takes the
+        order all the while.
         """
         awaited, clock = sorted(nodes), Clock(seconds)
         spoken: set[str] = set()
+        refused: dict[str, Refusal] = {}
         holds = expected or (withdrawn if drain else back)
         while True:
             missing = awaited
@@ -83,15 +86,21 @@ class Drainage(Standing[DrainOrder]):
                 for node in (n for n in awaited if n not in missing and n not in spoken):
                     heard(node)
                     spoken.add(node)
-            if not missing or clock.over:
+                refused = self.refused(order, reports.values())
+                for node in (n for n in missing if n in refused and n not in spoken):
+                    refuses(node, refused[node])
+                    spoken.add(node)
+            if set(missing) <= refused.keys() or clock.over:
                 return missing
             time.sleep(POLL)
 
 
 def withdrawn(report: Report, order: DrainOrder) -> bool:
-    """Whether a node says that it has obeyed an order to drain."""
+    """Whether a node says that it has obeyed an order to drain, and its BIRD exports no aggregate
+    to an upstream any more. (An older agent does not say what BIRD exports.)"""
     health = report.health
-    return health.drain >= order.number and health.drained and not health.in_service
+    obeyed = health.drain >= order.number and health.drained and not health.in_service
+    return obeyed and not health.bird and not any((health.announced or {}).values())
 
 
 def back(report: Report, order: DrainOrder) -> bool:

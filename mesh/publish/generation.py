@@ -10,7 +10,7 @@ from typing import Any
 from mesh.facts import Facts, Placement
 from mesh.plan import Node, Plan
 from mesh.publish.order import Member, Order, PublishError
-from mesh.render import File, Seed, node_files, node_secrets, user_data
+from mesh.render import File, NodeFiles, Seed, node_files, node_secrets, user_data
 from mesh.trust import signing
 from mesh.trust.documents import (
     Generation,
@@ -31,10 +31,12 @@ from mesh.trust.signing import Purpose, Signed
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A generation ready to be sent, and its manifest in clear."""
+    """A generation ready to be sent, its manifest in clear, and the files of each node with facts
+    that its parts were made of."""
 
     generation: Generation
     manifest: Manifest
+    files: Mapping[str, NodeFiles]
 
     @property
     def digest(self) -> str:
@@ -42,26 +44,27 @@ class Made:
         return self.generation.manifest.digest
 
 
-def make(order: Order, members: Mapping[str, Member], number: int) -> Made:
-    """The generation of that number for these members."""
+def make(order: Order, members: Mapping[str, Member], number: int, network: str) -> Made:
+    """The generation of that number for these members of that network."""
     facts = {node: member.facts for node, member in members.items()}
-    rendered = node_files(order.plan, facts, _placements(order))
+    rendered = node_files(order.plan, facts, placements(order))
     parts = {
-        node: dump(
-            Part(
-                node=node,
-                files=tuple(_public(file) for file in rendered[node].files),
-                units=rendered[node].units,
-                sealed=tuple(
-                    _sealed(file, node, number, facts[node]) for file in _secrets(order, node)
-                ),
-            )
-        ).decode("ascii")
+        node: part(
+            node,
+            rendered[node],
+            tuple(_sealed(file, node, number, facts[node]) for file in _secrets(order, node)),
+        )
         for node in sorted(members)
     }
-    views = dump(_views(order, _seen(order, facts))).decode("ascii")
+    seed = Seed(
+        registries=tuple(url for _, url in sorted(order.registries.items())),
+        operator=signing_public(order.operator_key),
+        bundle=sha256(order.bundle),
+        token="",
+    )
+    shown = dump(views(order.plan, seed, seen(facts, placements(order)))).decode("ascii")
     manifest = Manifest(
-        network=network_name(order.plan),
+        network=network,
         generation=number,
         nonce=_nonce(),
         bundle=sha256(order.bundle),
@@ -73,32 +76,26 @@ def make(order: Order, members: Mapping[str, Member], number: int) -> Made:
             node: NodeEntry(sha256(text.encode()), members[node].identity)
             for node, text in parts.items()
         },
-        views_sha256=sha256(views.encode()),
+        views_sha256=sha256(shown.encode()),
     )
-    return Made(Generation(_signed(order, manifest), parts, views), manifest)
+    return Made(Generation(_signed(order, manifest), parts, shown), manifest, rendered)
 
 
-def _placements(order: Order) -> dict[str, Placement]:
+def placements(order: Order) -> dict[str, Placement]:
+    """Where each server is, by node."""
     return {node: instance.placement for node, instance in order.instances.items()}
 
 
-def _seen(order: Order, facts: Mapping[str, Facts]) -> dict[str, Facts]:
+def seen(facts: Mapping[str, Facts], places: Mapping[str, Placement]) -> dict[str, Facts]:
     """Facts with the addresses that the world sees: what a node behind a translation knows of
     itself is of no use to others."""
-    return {
-        node: replace(one, ipv4=order.instances[node].placement.ipv4) for node, one in facts.items()
-    }
+    return {node: replace(one, ipv4=places[node].ipv4) for node, one in facts.items()}
 
 
 def make_retired(order: Order, last: Manifest, number: int) -> tuple[Signed, Manifest]:
     """The word that the network is taken down: the last manifest, numbered above it."""
     manifest = replace(last, generation=number, nonce=_nonce(), retired=True)
     return _signed(order, manifest), manifest
-
-
-def network_name(plan: Plan) -> str:
-    """What tells two networks of one operator apart."""
-    return f"as{plan.asn}-{plan.stack}"
 
 
 def _signed(order: Order, manifest: Manifest) -> Signed:
@@ -109,8 +106,10 @@ def _nonce() -> str:
     return b64(secrets.token_bytes(32))
 
 
-def _public(file: File) -> PublicFile:
-    return PublicFile(file.path, file.content, file.mode, file.group)
+def part(node: str, own: NodeFiles, sealed: tuple[SealedFile, ...]) -> str:
+    """A node's part as text, which its hash in the manifest is over."""
+    files = tuple(PublicFile(file.path, file.content, file.mode, file.group) for file in own.files)
+    return dump(Part(node, files, own.units, sealed)).decode("ascii")
 
 
 def _secrets(order: Order, node: str) -> tuple[File, ...]:
@@ -138,14 +137,8 @@ def _sealed(file: File, node: str, number: int, facts: Facts) -> SealedFile:
 # --- what the API shows --------------------------------------------------------------------------
 
 
-def _views(order: Order, facts: Mapping[str, Facts]) -> Views:
-    plan = order.plan
-    seed = Seed(
-        registries=tuple(url for _, url in sorted(order.registries.items())),
-        operator=signing_public(order.operator_key),
-        bundle=sha256(order.bundle),
-        token="",
-    )
+def views(plan: Plan, seed: Seed, facts: Mapping[str, Facts]) -> Views:
+    """What the API shows of a network, by the facts of its nodes (:func:`seen`)."""
     return Views(
         firewall=_firewall(plan, facts),
         nodes={

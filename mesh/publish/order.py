@@ -63,7 +63,9 @@ class Fleet:
 
     ``drain`` is the drain order that counted then, so that a registry that shows an older one
     later is not believed; None where there was none, and in states from before there was any.
-    ``blackhole`` is the same for what is discarded.
+    ``blackhole`` is the same for what is discarded. ``network`` is the name that generations and
+    orders carry, made at the first publication (:mod:`mesh.publish.identity`); None in states from
+    before it was kept.
     """
 
     generation: int
@@ -71,6 +73,7 @@ class Fleet:
     members: dict[str, Member]
     drain: DrainOrder | None = None
     blackhole: BlackholeOrder | None = None
+    network: str | None = None
 
 
 def dump_fleet(fleet: Fleet) -> str:

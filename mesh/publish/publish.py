@@ -9,15 +9,27 @@ from datetime import UTC, datetime
 
 from mesh.discovery.client import Unreachable
 from mesh.plan import Plan
+from mesh.publish.announcers import Says, effect, missing, prefixes
 from mesh.publish.blackhole import Blackholes
 from mesh.publish.desk import Clock, Desk
 from mesh.publish.drain import DRAIN_SECONDS, Drainage
-from mesh.publish.generation import Made, make, make_retired, network_name
+from mesh.publish.expected import MISSING, UP, expected
+from mesh.publish.generation import Made, make, make_retired, placements
+from mesh.publish.identity import adopted, new_network
 from mesh.publish.joins import judge
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.order import Fleet, Member, Order, PublishError
+from mesh.publish.refused import refusing, words
+from mesh.publish.rendered import digests
 from mesh.trust import joining
-from mesh.trust.documents import BlackholeOrder, Manifest, Planned, PlannedNode, Report
+from mesh.trust.documents import (
+    BlackholeOrder,
+    Manifest,
+    Planned,
+    PlannedNode,
+    Refusal,
+    Report,
+)
 
 Progress = Callable[[str], None]
 
@@ -29,8 +41,9 @@ AGAIN = 10.0
 """Seconds after which a wait that goes on is said again."""
 
 
-def publish(order: Order, fleet: Fleet | None, progress: Progress) -> Fleet:
-    """Brings the plan into force on all nodes; what the stack has to remember of it.
+def publish(order: Order, fleet: Fleet | None, progress: Progress) -> tuple[Fleet, dict[str, str]]:
+    """Brings the plan into force on all nodes; what the stack has to remember of it: the fleet, and
+    digests of what its members got (:func:`mesh.publish.rendered.digests`).
 
     ``fleet`` is what it remembers from the last time. Raises :class:`PublishError` that names
     nodes and reasons; the network then goes on with what it has.
@@ -52,15 +65,23 @@ def retire(order: Order, fleet: Fleet, progress: Progress) -> None:
         progress(f"warning: {error}")
 
 
-def published(order: Order, fleet: Fleet) -> bool:
-    """Whether every registry that answers still holds this generation whole, and one does."""
+def published(order: Order, fleet: Fleet, progress: Progress = lambda _: None) -> bool:
+    """Whether every registry that answers still holds this generation whole, one does, and none
+    holds another of its number or above."""
 
     def ask() -> bool:
         desk = Desk(order.operator_key, order.registries)
         try:
             answered, held = desk.holders(fleet.manifest_sha256)
+            highest = desk.highest(fleet.network)
         finally:
             desk.close()
+        if highest is not None and highest[1].generation > fleet.generation:
+            progress(
+                f"the registries hold generation {highest[1].generation}, and this state knows "
+                f"{fleet.generation}: the next update publishes above both"
+            )
+            return False
         return answered == held > 0
 
     try:
@@ -80,37 +101,43 @@ class _Publication:
         self._order, self._desk = order, desk
         self._say = _Said(progress)
         self._clock = Clock(order.deadline)
+        self._network: str | None = None
+        """The network's name; None until it is known which one the nodes follow."""
         self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
-        self._drainage = self._drains({}, None)
+        self._drainage: Drainage
         self._anew: frozenset[str] = frozenset()
         """Nodes that are here for the first time, or as another instance than before."""
 
-    def publish(self, fleet: Fleet | None) -> Fleet:
+    def publish(self, fleet: Fleet | None) -> tuple[Fleet, dict[str, str]]:
+        self._network = None if fleet is None else fleet.network
         try:
             self._prepare()
             members = self._wait_for_joins(fleet)
-            self._drainage = self._drains(members, fleet)
+            network = self._identify(members)
+            self._drainage = self._drains(members, fleet, network)
             if fleet is not None:
                 self._anew = frozenset(_anew(fleet, members))
                 self._bring_back()
                 self._drain_leaving(fleet)
             floor = 0 if fleet is None else fleet.generation
             while True:
-                made = self._put(members, floor)
+                made = self._put(members, floor, network)
                 self._mind_certificates(made)
                 if self._wait_for_reports(made, members):
                     self._wait_for_health(made, members)
                     break
-                # Nodes brought back a higher one that we signed once: state and registries had
-                # both lost it.
+                # Nodes brought back another that we signed once, and that the state never knew:
+                # the registries had lost it, or those that have it did not answer before.
                 floor = made.manifest.generation
-            return Fleet(
+            published = Fleet(
                 made.manifest.generation,
                 made.digest,
                 members,
                 self._drainage.order(),
-                self._blackholed(members, fleet),
+                self._blackholed(members, fleet, network),
+                network,
             )
+            return published, self._rendered(made, members)
         except Unreachable as error:
             raise PublishError(f"no registry takes the generation: {error}") from None
         finally:
@@ -118,7 +145,7 @@ class _Publication:
 
     def retire(self, fleet: Fleet) -> None:
         try:
-            highest = self._desk.highest()
+            highest = self._desk.highest(fleet.network)
             if highest is None:
                 raise PublishError("retire: no registry holds a generation; nothing was told")
             last = highest[1]
@@ -137,6 +164,12 @@ class _Publication:
         """Waits until one registry is ready; the others get their things while we wait for
         joins, since their own nodes cannot join before."""
         while not self._try_prepare():
+            if len(self._desk.refusing) == len(self._desk):
+                raise PublishError(
+                    f"every registry serves another network than this stack's, {self._network}: "
+                    f"{self._reasons()}; publish with the stack of that network, or replace the "
+                    f"registries' servers (mesh replace <node>)"
+                )
             self._say.waiting(f"waiting for a registry: {self._reasons()}")
             if self._clock.over:
                 raise PublishError(
@@ -147,7 +180,7 @@ class _Publication:
     def _try_prepare(self) -> bool:
         if len(self._desk.ready) < len(self._desk):
             before = len(self._desk.ready)
-            self._desk.prepare(self._order.bundle, _planned(self._order))
+            self._desk.prepare(self._order.bundle, _planned(self._order, self._network))
             if len(self._desk.ready) > before:
                 self._say(f"{len(self._desk.ready)} of {len(self._desk)} registries ready")
         return bool(self._desk.ready)
@@ -186,28 +219,41 @@ class _Publication:
             )
         return "; ".join(lines)
 
+    def _identify(self, members: Mapping[str, Member]) -> str:
+        """The name of the network. A state that has none is new or lost: nodes that follow a
+        network already have brought its manifest to the registries by the time that they have
+        joined, and it stays the one that they follow."""
+        if self._network is None:
+            held = [manifest for _, manifest in self._desk.manifests().values()]
+            identities = {member.identity for member in members.values()}
+            self._network = adopted(held, identities) or new_network(self._order.plan)
+            # The registries are told as well.
+            self._desk.ready.clear()
+            self._prepare()
+        return self._network
+
     # --- who comes, and who goes -------------------------------------------------------------
 
-    def _drains(self, members: Mapping[str, Member], fleet: Fleet | None) -> Drainage:
+    def _drains(self, members: Mapping[str, Member], fleet: Fleet | None, network: str) -> Drainage:
         """Who is drained, by the word of the members and of those that leave."""
         known = ({} if fleet is None else fleet.members) | dict(members)
         return Drainage(
             self._desk,
             self._order.operator_key,
-            network_name(self._order.plan),
+            network,
             {node: member.identity for node, member in known.items()},
             None if fleet is None else fleet.drain,
             self._say,
         )
 
     def _blackholed(
-        self, members: Mapping[str, Member], fleet: Fleet | None
+        self, members: Mapping[str, Member], fleet: Fleet | None, network: str
     ) -> BlackholeOrder | None:
         """What is discarded, for the next publication to remember."""
         return Blackholes(
             self._desk,
             self._order.operator_key,
-            network_name(self._order.plan),
+            network,
             {node: member.identity for node, member in members.items()},
             None if fleet is None else fleet.blackhole,
         ).order()
@@ -233,29 +279,38 @@ class _Publication:
             return
         names = ", ".join(leaving)
         self._say(f"{names}: leaving, and drained first")
+        refused: dict[str, Refusal] = {}
         try:
-            silent = self._drainage.wait(leaving, DRAIN_SECONDS)
+            missing = self._drainage.wait(leaving, DRAIN_SECONDS, refuses=refused.__setitem__)
         except Unreachable as error:
             self._say(f"warning: {names}: not drained: {error}")
             return
+        for node in (node for node in missing if node in refused):
+            self._say(f"warning: {words(node, refused[node])}")
+        silent = [node for node in missing if node not in refused]
         if silent:
             self._say(
                 f"warning: {', '.join(silent)}: no word within {DRAIN_SECONDS:g} s that it has "
                 f"withdrawn; going on, for a dead node drains no more"
             )
-        else:
+        elif not missing:
             self._say(f"{names}: withdrawn")
 
     # --- the generation ----------------------------------------------------------------------
 
-    def _put(self, members: dict[str, Member], floor: int) -> Made:
+    def _put(self, members: dict[str, Member], floor: int, network: str) -> Made:
+        # Above what is there of any network: a registry asks for higher numbers, and so do nodes.
         highest = self._desk.highest()
         top = max(floor, 0 if highest is None else highest[1].generation)
-        made = make(self._order, members, top + 1)
+        made = make(self._order, members, top + 1, network)
         for failure in self._desk.put_generation(made.generation):
             self._say(f"not held by {failure}")
         self._say(f"generation {top + 1} signed for {len(members)} nodes")
         return made
+
+    def _rendered(self, made: Made, members: Mapping[str, Member]) -> dict[str, str]:
+        order, facts = self._order, {node: member.facts for node, member in members.items()}
+        return digests(order.plan, facts, placements(order), order.registries, made.files)
 
     def _mind_certificates(self, made: Made) -> None:
         """A certificate that is not the one that the registry's node reported: said, no more."""
@@ -266,12 +321,14 @@ class _Publication:
                 self._say(f"{entry.url}: shows another certificate than its node reported")
 
     def _wait_for_reports(self, made: Made, members: Mapping[str, Member]) -> bool:
-        """True once all have applied it; False where a higher generation of ours turns up."""
+        """True once all have applied it; False where another generation of ours turns up that is
+        not below it: one that was signed while the state, or a registry, did not know."""
         identities = {node: member.identity for node, member in members.items()}
         awaited = [node for node in self._awaited if node in members]
         aftermath: Clock | None = None
         while True:
-            outcome = _outcomes(self._desk.reports(identities), made.manifest, made.digest)
+            reports = self._desk.reports(identities)
+            outcome = _outcomes(reports, made.manifest, made.digest)
             applied = [node for node in awaited if outcome.get(node, ("", ""))[0] == "applied"]
             failed = {n: outcome[n][1] for n in awaited if outcome.get(n, ("", ""))[0] == "failed"}
             missing = [node for node in awaited if node not in applied and node not in failed]
@@ -281,14 +338,16 @@ class _Publication:
             )
             if len(applied) == len(awaited):
                 return True
-            if failed and aftermath is None:
+            refused = {n: r for n, r in refusing(reports, made.digest).items() if n in missing}
+            for node, refusal in refused.items():
+                self._say(words(node, refusal))
+            if (failed or refused) and aftermath is None:
                 aftermath = Clock(AFTERMATH)
             if (failed and not missing) or (aftermath is not None and aftermath.over):
-                raise PublishError(_not_applied(made.manifest, failed, []))
+                raise PublishError(_not_applied(made.manifest, failed, [], refused))
             if self._clock.over:
-                raise PublishError(_not_applied(made.manifest, failed, missing))
-            highest = self._desk.highest()
-            if highest is not None and highest[1].generation > made.manifest.generation:
+                raise PublishError(_not_applied(made.manifest, failed, missing, refused))
+            if self._desk.holds_another(made.manifest, made.digest):
                 return False
             time.sleep(POLL)
 
@@ -317,14 +376,18 @@ class _Publication:
         awaited = [node for node in self._awaited if node in members and node in manifest.nodes]
         identities = {node: manifest.nodes[node].identity for node in awaited}
         while True:
-            outcome = _outcomes(self._desk.reports(identities), manifest, digest)
+            reports = self._desk.reports(identities)
+            outcome = _outcomes(reports, manifest, digest)
             missing = [n for n in awaited if outcome.get(n, ("", ""))[0] != "withdrawn"]
+            refused = {n: r for n, r in refusing(reports, digest).items() if n in missing}
             self._say.waiting(
                 f"{len(awaited) - len(missing)} of {len(awaited)} withdrawn"
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
             if not missing:
                 return
+            if len(refused) == len(missing):
+                raise PublishError("; ".join(words(n, one) for n, one in refused.items()))
             if self._clock.over:
                 raise PublishError(
                     f"retire: no word from {', '.join(missing)} within {self._order.deadline:g} s"
@@ -362,7 +425,7 @@ class _Said:
         self._progress(line)
 
 
-def _planned(order: Order) -> Planned:
+def _planned(order: Order, network: str | None) -> Planned:
     regions = {node.id: node.region for node in order.plan.nodes}
     return Planned(
         {
@@ -371,13 +434,15 @@ def _planned(order: Order) -> Planned:
             )
             for node, instance in sorted(order.instances.items())
             if node in regions
-        }
+        },
+        network,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class MeshHealth:
-    """Sessions and edges of the nodes that are waited for; ``down`` names what is missing."""
+    """Sessions and edges of the nodes that are waited for; ``down`` names what is missing. An edge
+    announces where all prefixes of its upstreams' families are heard there (announcers.py)."""
 
     sessions: int
     up: int
@@ -389,23 +454,31 @@ class MeshHealth:
 def health(plan: Plan, reports: Mapping[str, Report], drained: Collection[str] = ()) -> MeshHealth:
     """How the mesh is by its nodes' last words. Sessions with a node that is gone on without
     (``mesh:without``) are not expected to be up, and a drained node is not expected to announce."""
-    absent = tuple(f"_{node.replace('-', '_')}" for node in plan.without)
     sessions = up = edges = announcing = 0
     down: list[str] = []
     for node in plan.nodes:
         if node.id in plan.without or node.id not in reports:
             continue
-        own = reports[node.id].health
-        expected = {n: s for n, s in own.sessions.items() if not n.endswith(absent)}
-        missing = sorted(name for name, state in expected.items() if state != "Established")
-        sessions += len(expected)
-        up += len(expected) - len(missing)
-        if node.upstreams and node.id not in drained:
+        report = reports[node.id]
+        own = report.health
+        due = expected(plan, node, own, reports.keys())
+        states = due.states(own)
+        lacks = [
+            f"{name} is missing" if s == MISSING else name for name, s in due.down(own).items()
+        ]
+        sessions += len(due.sessions)
+        up += sum(state == UP for state in states.values())
+        # Reports on this generation carry its nonce: they are recent, whatever a node's clock says.
+        now = report.sequence / 1e6
+        found = {each: effect(node, each, report, now) for each in prefixes(plan, node)}
+        if found and node.id not in drained:
             edges += 1
-            announcing += own.in_service
-            missing += [] if own.in_service else ["announces nothing"]
-        if missing:
-            down.append(f"{node.id}: {', '.join(missing)}")
+            announcing += all(one.says is Says.YES for one in found.values())
+            lacks += [lack] if (lack := missing(found)) else []
+        if not states:
+            lacks.append("its sessions are unknown")
+        if lacks:
+            down.append(f"{node.id}: {', '.join(lacks)}")
     return MeshHealth(sessions, up, edges, announcing, tuple(down))
 
 
@@ -430,14 +503,21 @@ def _latest(reports: list[Report], manifest: Manifest, digest: str) -> dict[str,
     return latest
 
 
-def _not_applied(manifest: Manifest, failed: Mapping[str, str], missing: list[str]) -> str:
+def _not_applied(
+    manifest: Manifest,
+    failed: Mapping[str, str],
+    missing: list[str],
+    refused: Mapping[str, Refusal],
+) -> str:
     lines = [
         f"{node} rolled back generation {manifest.generation}: {why}"
         for node, why in sorted(failed.items())
     ]
-    if missing:
+    lines += [words(node, refusal) for node, refusal in sorted(refused.items())]
+    silent = [node for node in missing if node not in refused]
+    if silent:
         lines.append(
-            f"{', '.join(missing)}: no word on generation {manifest.generation} in time; see "
+            f"{', '.join(silent)}: no word on generation {manifest.generation} in time; see "
             f"journalctl -u anycast-mesh-agent there, or go on without it (mesh:without)"
         )
     return "; ".join(lines)

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 from mesh.discovery.client import Unreachable
 from mesh.publish.desk import Clock, Desk, highest
-from mesh.trust.documents import Report
+from mesh.publish.refused import refusing
+from mesh.trust.documents import Refusal, Report
 from mesh.trust.orders import Kind, Order
 
 T = TypeVar("T", bound=Order)
@@ -55,6 +56,10 @@ class Standing(Generic[T]):
     def reports(self) -> dict[str, Report]:
         """The last word of each node."""
         return latest(self._desk.reports(self._identities))
+
+    def refused(self, order: T, reports: Iterable[Report]) -> dict[str, Refusal]:
+        """The nodes that refuse an order of ours, by their last word."""
+        return refusing(reports, self.kind.digest(order))
 
     def follow(self, following: Callable[[T | None, int], T | None]) -> T | None:
         """Signs the order that is to follow the one that counts, and brings it to the registries.

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
+from mesh.plan import Network, Plan
+from mesh.publish import expected
 from mesh.publish.alarms import Warned, warnings
+from mesh.publish.announcers import (
+    Effect,
+    Says,
+    effects,
+)
 from mesh.publish.blackhole import Blackholes
-from mesh.publish.desk import Desk
+from mesh.publish.desk import Desk, top
 from mesh.publish.drain import Drainage
 from mesh.publish.namespace import inside
 from mesh.publish.order import Fleet
-from mesh.trust.documents import Report
+from mesh.publish.recent import AHEAD_SECONDS, is_recent, seconds_since
+from mesh.publish.standing import latest
+from mesh.publish.unreachable import Unreachable, unreachable
+from mesh.trust.documents import BlackholeOrder, DrainOrder, Manifest, Refusal, Report
 
-SILENT_SECONDS = 90.0
-"""A node that has said nothing for so long (three heartbeats) is called silent."""
-
-AHEAD_SECONDS = 300.0
-"""How far a node's clock may be ahead of ours. What is said of a later time is no sign of life:
-whoever holds a node may have it speak once for all times."""
 AHEAD = "its last word is of a time to come: its clock is wrong, or somebody else speaks for it"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDown:
+    """A session that the plan expects and that is not Established: BIRD's word for its state, or
+    ``missing``, and BIRD's last error. ``age`` is seconds since it went down, None where that is
+    not known."""
+
+    state: str
+    error: str = ""
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
     """One node. ``state`` is ``applied``, ``failed``, ``withdrawn``, ``behind`` (its last word is
-    about an earlier generation), ``silent``, or ``unknown`` where no registry answers; ``age`` is
-    seconds since its last word, by the node's clock. ``drain`` is empty, ``draining`` while it has
+    about an earlier generation), ``unreachable`` (all its peers have lost their tunnels to it since
+    its last word), ``silent``, or ``unknown`` where no registry answers; ``age`` is seconds since
+    its last word, by the node's clock. ``drain`` is empty, ``draining`` while it has
     not said yet that it obeys the order to drain, or ``drained``: it has withdrawn and serves
     nothing."""
 
@@ -42,10 +59,60 @@ class NodeStatus:
     drain: str = ""
     refused: dict[str, int] = field(default_factory=dict)
     """Routes that it has refused since its agent started, by reason."""
+    stale: bool = False
+    """Whether all of this is its last word of a while ago, and not how it is now."""
+    awaited: bool = True
+    """False where the network goes on without it (``mesh:without``)."""
+    announces: dict[str, str] = field(default_factory=dict)
+    """``yes``, ``no`` or ``unknown`` for each prefix that it is to announce: in effect, by the
+    upstream sessions that are Established and what BIRD exports on them."""
+    why_not: dict[str, str] = field(default_factory=dict)
+    """Why not, or why nobody can tell, by prefix."""
+    bird: str | None = None
+    """Empty where its BIRD answers, else why it does not; None where an older agent does not
+    say."""
+    expected: tuple[str, ...] = ()
+    """The sessions that are to be up by the plan."""
+    down: dict[str, SessionDown] = field(default_factory=dict)
+    """Those of them that are not."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why a service is down there."""
+    tunnels: dict[str, str] = field(default_factory=dict)
+    """What is wrong with a tunnel, by its interface."""
+    refusals: tuple[Refusal, ...] = ()
+    """Generations and orders of ours that it does not follow."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it says how it is now."""
+        return not self.stale and self.state not in ("unreachable", "silent", "unknown")
 
 
 UNKNOWN = NodeStatus("unknown", 0, None)
 """What is known of a node while no registry answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixStatus:
+    """Who announces a prefix in effect, and who is to and does not; of ``unknown`` nobody can
+    tell. Drained nodes are in none of the three."""
+
+    announcers: tuple[str, ...]
+    not_announcing: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """An address that the operator has given up ``until`` then (RFC 3339), and the nodes that have
+    not said that they obey."""
+
+    address: str
+    until: str
+    seconds_left: int
+    reason: str
+    forced: bool
+    not_obeyed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,67 +131,173 @@ class MeshStatus:
     nodes: dict[str, NodeStatus]
     warnings: tuple[Warned, ...] = ()
     """What nodes hold against each other."""
+    unrecorded: int | None = None
+    """The generation that the registries hold where it is above the one that the state knows: an
+    update did not finish, or the state is an older copy."""
+    planned: bool = True
+    """Whether the plan could be read, by which it is known what is to be up."""
+    prefixes: dict[str, PrefixStatus] = field(default_factory=dict)
+    drain: int = 0
+    """The number of the drain order that counts, 0 where there is none."""
+    drained: tuple[str, ...] = ()
+    """The nodes that it drains."""
+    blackhole: int = 0
+    """The number of the blackhole order that counts, 0 where there is none."""
+    blackholes: tuple[Discarded, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the registries tell at one moment: ``now``, seconds since the epoch."""
+
+    held: Manifest | None
+    drain: DrainOrder | None
+    blackhole: BlackholeOrder | None
+    reports: Mapping[str, Report]
+    registries: Mapping[str, str]
+    answered: bool
+    now: float
+
+    @property
+    def drained(self) -> frozenset[str]:
+        """The nodes that are drained by order."""
+        return frozenset() if self.drain is None else frozenset(self.drain.nodes)
 
 
 def look(
-    operator_key: str, registries: Mapping[str, str], fleet: Fleet, namespace: str | None
+    operator_key: str,
+    registries: Mapping[str, str],
+    fleet: Fleet,
+    namespace: str | None,
+    plan: Plan | None = None,
 ) -> MeshStatus:
-    """Asks the registries. Only signed words count; an invented report is not even shown."""
-
-    def ask() -> MeshStatus:
-        desk = Desk(operator_key, registries)
-        try:
-            highest = desk.highest()
-            identities = {node: member.identity for node, member in fleet.members.items()}
-            order, blackhole = None, None
-            if highest is not None:
-                of = (desk, operator_key, highest[1].network, identities)
-                order = Drainage(*of, fleet.drain).order()
-                blackhole = Blackholes(*of, fleet.blackhole).order()
-            reports = {report.node: report for report in _by_age(desk.reports(identities))}
-        finally:
-            desk.close()
-        answered = any(node not in desk.reasons for node in registries)
-        held = 0 if highest is None else highest[1].generation
-        ordered = () if order is None else order.nodes
-        now = time.time()
-        return MeshStatus(
-            answered=answered,
-            generation=held if answered else None,
-            published=fleet.generation,
-            retired=highest is not None and highest[1].retired,
-            registries={
-                url: desk.reasons.get(node, "ok").removeprefix(f"{url}: ")
-                for node, url in sorted(registries.items())
-            },
-            nodes={
-                node: node_status(reports.get(node), held, now, node in ordered)
-                if answered
-                else UNKNOWN
-                for node in sorted(fleet.members)
-            },
-            warnings=warnings(
-                {node: report for node, report in reports.items() if is_recent(report, now)},
-                held,
-                now,
-                0 if blackhole is None else blackhole.number,
-            ),
-        )
-
-    return inside(namespace, ask)
+    """Asks the registries. Only signed words count; an invented report is not even shown. ``plan``
+    is the one in force; without it nobody knows what is to be up."""
+    told = inside(namespace, lambda: ask(operator_key, registries, fleet))
+    return status(told, fleet, plan)
 
 
-def is_recent(report: Report, now: float) -> bool:
-    """Whether a report is a sign of life; ``now`` is seconds since the epoch."""
-    return -AHEAD_SECONDS <= now - report.sequence / 1e6 <= SILENT_SECONDS
+def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Told:
+    """What the registries tell now, from here."""
+    desk = Desk(operator_key, registries)
+    try:
+        manifests = desk.manifests()
+        highest = top(manifests.values(), fleet.network)
+        foreign = {
+            node: one.network
+            for node, (_, one) in manifests.items()
+            if fleet.network not in (None, one.network)
+        }
+        identities = {node: member.identity for node, member in fleet.members.items()}
+        drain, blackhole = None, None
+        if highest is not None:
+            of = (desk, operator_key, highest[1].network, identities)
+            drain = Drainage(*of, fleet.drain).order()
+            blackhole = Blackholes(*of, fleet.blackhole).order()
+        reports = latest(desk.reports(identities))
+    finally:
+        desk.close()
+    return Told(
+        held=None if highest is None else highest[1],
+        drain=drain,
+        blackhole=blackhole,
+        reports=reports,
+        registries={
+            url: f"holds a generation of the network {foreign[node]}, not of {fleet.network}"
+            if node in foreign
+            else desk.reasons.get(node, "ok").removeprefix(f"{url}: ")
+            for node, url in sorted(registries.items())
+        },
+        answered=any(node not in desk.reasons for node in registries),
+        now=time.time(),
+    )
 
 
-def node_status(report: Report | None, held: int, now: float, ordered: bool = False) -> NodeStatus:
+def status(told: Told, fleet: Fleet, plan: Plan | None) -> MeshStatus:
+    """How the mesh is by what the registries tell; nothing is claimed where none answers."""
+    held = 0 if told.held is None else told.held.generation
+    found = {} if plan is None else effects(plan, told.reports, told.now)
+    gone = {} if plan is None else unreachable(plan, told.reports, fleet.members, told.now)
+    found = {prefix: _doubted(nodes, gone) for prefix, nodes in found.items()}
+    of = {
+        node: {prefix: nodes[node] for prefix, nodes in found.items() if node in nodes}
+        for node in fleet.members
+    }
+    return MeshStatus(
+        answered=told.answered,
+        generation=held if told.answered else None,
+        published=fleet.generation,
+        retired=told.held is not None and told.held.retired,
+        registries=dict(told.registries),
+        nodes={
+            node: _but_unreachable(
+                _node(told, node, held, plan, of[node], fleet.members), gone.get(node)
+            )
+            if told.answered
+            else UNKNOWN
+            for node in sorted(fleet.members)
+        },
+        warnings=warnings(
+            {node: one for node, one in told.reports.items() if is_recent(one, told.now)},
+            held,
+            told.now,
+            0 if told.blackhole is None else told.blackhole.number,
+        ),
+        unrecorded=held if held > fleet.generation else None,
+        planned=plan is not None,
+        prefixes=_prefixes(found, told, plan) if told.answered else {},
+        drain=0 if told.drain is None else told.drain.number,
+        drained=tuple(sorted(told.drained & fleet.members.keys())),
+        blackhole=0 if told.blackhole is None else told.blackhole.number,
+        blackholes=_discarded(told, plan, fleet.members) if told.answered else (),
+    )
+
+
+def _doubted(nodes: Mapping[str, Effect], gone: Mapping[str, Unreachable]) -> dict[str, Effect]:
+    """What nodes say of a prefix, but for those that may say it no more."""
+    return {
+        node: Effect(Says.UNKNOWN, "it is unreachable") if node in gone else one
+        for node, one in nodes.items()
+    }
+
+
+def _but_unreachable(node: NodeStatus, gone: Unreachable | None) -> NodeStatus:
+    """A node whose last word was good, and which is off or cut off by now."""
+    if gone is None:
+        return node
+    when = "" if gone.seconds is None else f", {gone.seconds:.0f} s ago"
+    reason = f"all tunnels to it went down since, by the word of {', '.join(gone.by)}{when}"
+    return replace(node, state="unreachable", reason=reason, stale=True)
+
+
+def node_status(
+    report: Report | None,
+    held: int,
+    now: float,
+    ordered: bool = False,
+    announces: Mapping[Network, Effect] | None = None,
+    due: expected.Expected | None = None,
+    awaited: bool = True,
+) -> NodeStatus:
     """A node's status from its last report; ``now`` is seconds since the epoch, ``ordered`` whether
-    the operator has ordered it to drain."""
+    the operator has ordered it to drain, ``announces`` what it announces in effect, and ``due``
+    what is to be up by the plan."""
+    told = {str(prefix): one for prefix, one in (announces or {}).items()}
+    says = {prefix: str(one.says) for prefix, one in told.items()}
+    why_not = {prefix: one.why for prefix, one in told.items() if one.why}
     if report is None:
-        return NodeStatus("silent", 0, None, drain="draining" if ordered else "")
-    age = round(max(0.0, now - report.sequence / 1e6), 1)
+        return NodeStatus(
+            state="silent",
+            generation=0,
+            age=None,
+            drain="draining" if ordered else "",
+            stale=True,
+            awaited=awaited,
+            announces=says,
+            why_not=why_not,
+        )
+    health = report.health
+    age = round(max(0.0, seconds_since(report, now)), 1)
     state: str = report.outcome
     if not is_recent(report, now):
         state = "silent"
@@ -135,15 +308,104 @@ def node_status(report: Report | None, held: int, now: float, ordered: bool = Fa
         generation=report.applied,
         age=age,
         reason=report.reason if report.sequence / 1e6 <= now + AHEAD_SECONDS else AHEAD,
-        in_service=report.health.in_service,
-        services=report.health.services,
-        sessions=report.health.sessions,
-        tls_mismatches=report.health.tls_mismatches,
-        drain="drained" if report.health.drained else "draining" if ordered else "",
-        refused=report.health.refused,
+        in_service=health.in_service,
+        services=health.services,
+        sessions=health.sessions,
+        tls_mismatches=health.tls_mismatches,
+        drain="drained" if health.drained else "draining" if ordered else "",
+        refused=health.refused,
+        stale=state == "silent",
+        awaited=awaited,
+        bird=health.bird,
+        expected=() if due is None else tuple(sorted(due.sessions)),
+        down={} if due is None else _down(report, due, now),
+        failures=health.failures,
+        tunnels=_tunnels(report, due),
+        announces=says,
+        why_not=why_not,
+        refusals=health.refusals,
     )
 
 
-def _by_age(reports: list[Report]) -> list[Report]:
-    """Oldest first, so that the last word of a node wins over what another registry kept."""
-    return sorted(reports, key=lambda report: report.sequence)
+def _node(
+    told: Told,
+    node: str,
+    held: int,
+    plan: Plan | None,
+    announces: Mapping[Network, Effect],
+    members: Collection[str],
+) -> NodeStatus:
+    report = told.reports.get(node)
+    due = None
+    planned = next((each for each in plan.nodes if each.id == node), None) if plan else None
+    if plan is not None and planned is not None and report is not None:
+        due = expected.expected(plan, planned, report.health, members)
+    awaited = plan is None or node not in plan.without
+    return node_status(report, held, told.now, node in told.drained, announces, due, awaited)
+
+
+def _down(report: Report, due: expected.Expected, now: float) -> dict[str, SessionDown]:
+    found: dict[str, SessionDown] = {}
+    for name, state in due.down(report.health).items():
+        told = report.health.down.get(name)
+        since = 0 if told is None else told.since
+        age = max(0.0, round(now - since, 1)) if since else None
+        found[name] = SessionDown(state, "" if told is None else told.error, age)
+    return found
+
+
+def _tunnels(report: Report, due: expected.Expected | None) -> dict[str, str]:
+    """What is wrong with the tunnels of the plan, by the node's word on its interfaces. A tunnel
+    whose session is Established works: agents look at interfaces every ten seconds only."""
+    told = report.health.tunnels or {}
+    if due is None:
+        return dict(told)
+    states = report.health.sessions
+    return {
+        name: words
+        for name, words in told.items()
+        if name in due.tunnels
+        and states.get(expected.tunnel_session(due.tunnels[name])) != expected.UP
+    }
+
+
+def _prefixes(
+    found: Mapping[Network, Mapping[str, Effect]], told: Told, plan: Plan | None
+) -> dict[str, PrefixStatus]:
+    apart = told.drained | (frozenset() if plan is None else frozenset(plan.without))
+
+    def those(nodes: Mapping[str, Effect], says: Says) -> tuple[str, ...]:
+        return tuple(n for n, one in nodes.items() if one.says is says and n not in apart)
+
+    return {
+        str(prefix): PrefixStatus(
+            tuple(node for node, one in nodes.items() if one.says is Says.YES),
+            those(nodes, Says.NO),
+            those(nodes, Says.UNKNOWN),
+        )
+        for prefix, nodes in found.items()
+    }
+
+
+def _discarded(told: Told, plan: Plan | None, members: Collection[str]) -> tuple[Discarded, ...]:
+    order = told.blackhole
+    if order is None:
+        return ()
+    without = () if plan is None else plan.without
+    not_obeyed = tuple(
+        node
+        for node in sorted(members)
+        if node not in without
+        and (node not in told.reports or told.reports[node].health.blackhole < order.number)
+    )
+    return tuple(
+        Discarded(
+            str(entry.address),
+            datetime.fromtimestamp(entry.until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            max(0, round(entry.until - told.now)),
+            entry.reason,
+            entry.forced,
+            not_obeyed,
+        )
+        for entry in order.in_force(told.now)
+    )

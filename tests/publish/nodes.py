@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mesh.discovery.registry import Current
 from mesh.trust import signing
-from mesh.trust.documents import Health, Report
-from mesh.trust.encoding import dump
+from mesh.trust.documents import Health, Refusal, Report
+from mesh.trust.encoding import b64, dump
 from mesh.trust.orders import DRAIN, KINDS
 from mesh.trust.signing import Purpose
 from tests.discovery.live import Fleet, Live
@@ -20,13 +20,18 @@ from tests.discovery.live import Fleet, Live
 @dataclass
 class Nodes:
     """All nodes of the current generation. ``deaf`` ones hear no order, ``dark`` ones serve
-    and announce nothing, ``alone`` maps a service to the only node that serves it."""
+    and announce nothing, ``alone`` maps a service to the only node that serves it, ``mute`` ones
+    say nothing at all, ``refusing`` ones are of another network: they refuse what the registry
+    holds, and say so. ``bend`` changes what a node says."""
 
     fleet: Fleet
     registry: Live
     deaf: set[str] = field(default_factory=set)
     dark: set[str] = field(default_factory=set)
     alone: dict[str, str] = field(default_factory=dict)
+    mute: set[str] = field(default_factory=set)
+    bend: dict[str, Callable[[Health], Health]] = field(default_factory=dict)
+    refusing: set[str] = field(default_factory=set)
     sequence: int = 10**15
 
     def speak(self) -> None:
@@ -34,7 +39,9 @@ class Nodes:
         current = self.registry.registry.current()
         if current is None:
             return
-        for node in current.manifest.nodes:
+        for node in sorted(current.manifest.nodes.keys() - self.mute):
+            if current.manifest.nodes[node].identity != self.fleet.facts[node].identity:
+                continue  # another network's manifest, with nodes of the same names
             report = self._report(node, current, self._health(node))
             envelope = signing.signed_document(self.fleet.identities[node], Purpose.REPORT, report)
             with self.registry.client(self.fleet.node(node)) as client:
@@ -51,28 +58,50 @@ class Nodes:
         drained = hears and drains is not None and node in drains.order.nodes
         works = not drained and node not in self.dark
         services = {"web": works} | {s: works for s, only in self.alone.items() if only == node}
-        sessions = {"vultr4": "Established"}
+        if node in self.refusing:
+            return self.fleet.well(node, services=services, refusals=self._refusals())
         numbers = self.ordered() if hears else {"drain": 0, "blackhole": 0}
-        return Health(
-            works,
-            services,
-            sessions,
+        well = self.fleet.well(
+            node,
+            in_service=works,
+            services=services,
             drain=numbers["drain"],
             drained=drained,
             blackhole=numbers["blackhole"],
+        )
+        if not works:
+            well = replace(well, announced=dict.fromkeys(well.announced or {}, ()))
+        bend = self.bend.get(node)
+        return well if bend is None else bend(well)
+
+    def _refusals(self) -> tuple[Refusal, ...]:
+        """Of all that the registry holds."""
+        held, why = self.registry.registry, "of the network N, and this node is of M"
+        orders = [(kind, held.standing(kind)) for kind in KINDS]
+        current = held.current()
+        assert current is not None
+        number, digest = current.manifest.generation, current.manifest_sha256
+        return (
+            Refusal("manifest", number, digest, why),
+            *(
+                Refusal(kind.key, one.order.number, kind.digest(one.order), why)
+                for kind, one in orders
+                if one is not None
+            ),
         )
 
     def _report(self, node: str, current: Current, health: Health) -> Report:
         self.sequence = max(self.sequence + 1, time.time_ns() // 1000)
         manifest = current.manifest
+        own = node not in self.refusing
         return Report(
             node=node,
-            generation=manifest.generation,
-            manifest_sha256=current.manifest_sha256,
-            nonce=manifest.nonce,
+            generation=manifest.generation if own else 1,
+            manifest_sha256=current.manifest_sha256 if own else "0" * 64,
+            nonce=manifest.nonce if own else b64(bytes(32)),
             outcome="applied",
             reason="",
-            applied=manifest.generation,
+            applied=manifest.generation if own else 1,
             sequence=self.sequence,
             bundle=manifest.bundle,
             health=health,

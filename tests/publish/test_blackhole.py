@@ -17,7 +17,6 @@ from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet, load_fleet, publish
 from mesh.publish.blackhole import Blackholes, NotAllowed, judged
 from mesh.publish.desk import Desk
-from mesh.publish.generation import network_name
 from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder, Health
 from mesh.trust.encoding import dump
@@ -26,7 +25,7 @@ from tests.discovery.live import Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
 
 FLEET = Fleet()
-NETWORK = network_name(FLEET.plan)
+NETWORK = FLEET.network
 LAX, ORD, MIA = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"
 IDENTITIES = {node: member.identity for node, member in FLEET.members().items()}
 ONE, TWO, SIX = "192.30.120.200", "192.30.121.7", "2620:71:4000::bad"
@@ -134,7 +133,7 @@ def test_a_publication_remembers_what_is_discarded_and_changes_nothing_about_it(
     blackholes.add(one)
     order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=1.0)
     with speaking(Nodes(FLEET, registry)):
-        done = publish(order, State(5, "0" * 64, FLEET.members()), lambda _: None)
+        done, _ = publish(order, State(5, "0" * 64, FLEET.members()), lambda _: None)
     assert done.blackhole == BlackholeOrder(NETWORK, 1, (one,))
     assert load_fleet(dump_fleet(done)) == done
     assert held(registry) == (1, (one,))

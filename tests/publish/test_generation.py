@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv6Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,15 +17,17 @@ from mesh.publish.desk import Desk
 from mesh.publish.generation import make
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.publish import _outcomes, health
-from mesh.publish.status import AHEAD_SECONDS, SILENT_SECONDS, node_status
+from mesh.publish.recent import AHEAD_SECONDS, SILENT_SECONDS
+from mesh.publish.status import node_status
 from mesh.trust import joining, keys, signing
-from mesh.trust.documents import Health, Manifest, Part, Report
+from mesh.trust.documents import Down, Health, Manifest, Part, Report
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.sealing import unseal
 from mesh.trust.signing import Purpose
 from tests.discovery.live import Fleet, Live, live
 
 FLEET = Fleet()
+NET6 = (IPv6Network("2620:71:4000::/48"),)
 
 
 def test_a_generation_is_rendered_sealed_and_signed() -> None:
@@ -56,7 +60,7 @@ def test_each_generation_has_a_nonce_of_its_own() -> None:
 
 def test_a_missing_password_names_its_key() -> None:
     with pytest.raises(PublishError, match="mesh:bgpPassword-vultr"):
-        make(FLEET.order(passwords={}), FLEET.members(), 1)
+        make(FLEET.order(passwords={}), FLEET.members(), 1, FLEET.network)
 
 
 def test_a_key_that_nothing_can_be_sealed_to_names_its_node() -> None:
@@ -64,7 +68,7 @@ def test_a_key_that_nothing_can_be_sealed_to_names_its_node() -> None:
     bad = replace(members["lax-vultr-1"].facts, sealing="A" * 43 + "=")
     members["lax-vultr-1"] = replace(members["lax-vultr-1"], facts=bad)
     with pytest.raises(PublishError, match="lax-vultr-1: nothing can be sealed"):
-        make(FLEET.order(), members, 1)
+        make(FLEET.order(), members, 1, FLEET.network)
 
 
 def test_the_state_is_text_and_comes_back() -> None:
@@ -149,7 +153,8 @@ def test_only_a_word_on_exactly_this_manifest_counts() -> None:
 
 def publishing(registry: Live, lines: list[str], **changed: object) -> State:
     order = FLEET.order(registries={"lax-vultr-1": registry.url}, deadline=2.0, **changed)
-    return publish(order, None, lines.append)
+    fleet, _ = publish(order, None, lines.append)
+    return fleet
 
 
 def test_who_has_not_joined_is_named_with_the_way_out(registry: Live) -> None:
@@ -230,32 +235,99 @@ def test_a_namespace_that_is_not_there_is_said_and_nothing_is_sent() -> None:
 def words(**changed: Health) -> dict[str, Report]:
     """Each node's last word: well, but for those that are named."""
     made = FLEET.generation(7)
-    good = Health(
-        True, {"web": True}, {"vultr4": "Established", "mate4_mia_vultr_1": "Established"}
-    )
     said = {
-        node: FLEET.report(node, made, health=changed.get(node.replace("-", "_"), good))
+        node: FLEET.report(node, made, health=changed.get(node.replace("-", "_"), FLEET.well(node)))
         for node in FLEET.facts
     }
     return {node: parse(Report, signed.payload) for node, signed in said.items()}
 
 
+def bent(node: str, *down: str, **changed: Any) -> Health:
+    """A node's health with some sessions down."""
+    well = FLEET.well(node)
+    announced = {n: p for n, p in (well.announced or {}).items() if n not in down}
+    sessions = {n: "Active" if n in down else s for n, s in well.sessions.items()}
+    return replace(well, **{"sessions": sessions, "announced": announced, **changed})
+
+
+MADE = FLEET.generation(7)
+OLDER = {"bird": None, "announced": None, "tunnels": None}
+"""What an agent from before this does not say."""
+
+
 def test_a_mesh_is_up_when_all_sessions_are_and_all_edges_announce() -> None:
     found = health(FLEET.plan, words())
-    assert (found.sessions, found.up, found.edges, found.announcing) == (8, 8, 4, 4)
+    # Of each node three tunnels, the reflector's two families or its clients', two upstreams.
+    assert (found.sessions, found.up, found.edges, found.announcing) == (32, 32, 4, 4)
     assert not found.down
 
 
-def test_what_is_down_is_named_with_its_node() -> None:
-    bad = Health(False, {"web": False}, {"vultr4": "Connect", "mate4_mia_vultr_1": "Established"})
+@pytest.mark.parametrize(
+    ("bad", "said", "up", "announcing"),
+    [
+        (
+            bent("lax-vultr-1", "vultr4"),
+            "vultr4, announces IPv6 only: vultr4 is down (Active)",
+            31,
+            3,
+        ),
+        (
+            bent("lax-vultr-1", "vultr6", down={"vultr6": Down("Socket: Connection refused")}),
+            "vultr6, announces IPv4 only: vultr6 is down (Active, Socket: Connection refused)",
+            31,
+            3,
+        ),
+        (
+            bent("lax-vultr-1", in_service=False),
+            "announces nothing: it is out of service",
+            32,
+            3,
+        ),
+        (
+            bent("lax-vultr-1", announced={"vultr4": (), "vultr6": NET6}),
+            "announces IPv6 only: vultr4 is up, and BIRD does not export 192.30.120.0/23 on it",
+            32,
+            3,
+        ),
+        (
+            FLEET.well("lax-vultr-1", bird="does not run", sessions={}, announced=None),
+            "nobody knows whether it announces: its BIRD does not run, its sessions are unknown",
+            21,
+            3,
+        ),
+        (bent("lax-vultr-1", **OLDER), None, 32, 4),
+        (
+            bent("lax-vultr-1", "vultr4", **OLDER),
+            "vultr4, announces IPv6 only: vultr4 is down (Active)",
+            31,
+            3,
+        ),
+        (
+            bent("lax-vultr-1", sessions={"vultr4": "Established", "vultr6": "Established"}),
+            "mate4_ewr_vultr_1 is missing, ",
+            23,
+            4,
+        ),
+    ],
+    ids=[
+        "IPv4 down", "IPv6 down", "not in service", "a filter", "BIRD killed", "an older agent",
+        "an older agent, IPv4 down", "sessions missing",
+    ],
+)  # fmt: skip
+def test_what_is_down_is_named_with_its_node(
+    bad: Health, said: str | None, up: int, announcing: int
+) -> None:
     found = health(FLEET.plan, words(lax_vultr_1=bad))
-    assert found.down == ("lax-vultr-1: vultr4, announces nothing",)
-    assert (found.up, found.announcing) == (7, 3)
+    lines = () if said is None else (f"lax-vultr-1: {said}",)
+    assert [line[: len(text)] for line, text in zip(found.down, lines, strict=True)] == [*lines]
+    assert (found.up, found.announcing) == (up, announcing)
 
 
 def test_a_node_that_is_gone_on_without_is_not_waited_for() -> None:
-    away = Health(True, {"web": True}, {"vultr4": "Established", "mate4_mia_vultr_1": "Active"})
-    said = words(lax_vultr_1=away, ord_vultr_1=away, ewr_vultr_1=away)
+    names = ("mate4_mia_vultr_1", "mate6_mia_vultr_1", "u_mia_vultr_1")
+    said = words(
+        **{n.replace("-", "_"): bent(n, *names) for n in FLEET.facts if n != "mia-vultr-1"}
+    )
     assert len(health(FLEET.plan, said).down) == 3
     without = replace(FLEET.plan, without=("mia-vultr-1",))
     assert not health(without, said).down

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
+from itertools import count
 
 import pytest
 
@@ -66,6 +67,7 @@ TWIN = request(identity=OTHER.identity)
         ([request(ipv6=None)], state(), FACTS.identity, ""),
         ([request(ipv4=IPv4Address("192.0.2.9"))], state(), FACTS.identity, ""),
     ],
+    ids=count(),  # keys are new in each process, and workers of one run need the same names
 )
 def test_who_is_believed(
     requests: list[JoinRequest], known: State | None, identity: str | None, problem: str

@@ -1,0 +1,61 @@
+"""Which BGP sessions and tunnels the plan expects of a node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from mesh.plan import Node, Plan
+from mesh.trust.documents import Health
+
+UP = "Established"
+MISSING = "missing"
+"""The state of a session that the plan has and BIRD does not."""
+
+
+def state_in_words(state: str) -> str:
+    """BIRD's word for a session's state, for an operator: ``down`` is of one that BIRD itself has
+    shut down, by ``birdc disable`` or at a limit."""
+    return "shut down by its own BIRD" if state == "down" else state
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The names of the sessions that should be up, and the tunnels' interfaces with the node at
+    the far end."""
+
+    sessions: frozenset[str]
+    tunnels: Mapping[str, str]
+
+    def states(self, health: Health) -> dict[str, str]:
+        """Their states by a node's word, in BIRD's words or MISSING. None are known where BIRD
+        does not answer."""
+        if health.bird or not health.sessions:
+            return {}
+        return {name: health.sessions.get(name, MISSING) for name in sorted(self.sessions)}
+
+    def down(self, health: Health) -> dict[str, str]:
+        """Those that are not up, with their state."""
+        return {name: state for name, state in self.states(health).items() if state != UP}
+
+
+def expected(plan: Plan, node: Node, health: Health, members: Collection[str]) -> Expected:
+    """What is to be up at a node, among ``members``: those that have joined.
+
+    Nothing is expected of a session with a node that is gone on without (``mesh:without``). A
+    session with a router of the VPC, whose number only the provider knows, is to be up where the
+    node has it.
+    """
+    here = frozenset(members) - frozenset(plan.without)
+    links = {link.interface: link.peer for link in node.links if link.peer in here}
+    names = {tunnel_session(peer) for peer in links.values()}
+    names |= {session.name for session in node.reflectors if session.peer in here}
+    names |= {session.name for session in node.upstreams}
+    names |= {session.name for session in node.vpc if session.name in health.sessions}
+    return Expected(frozenset(names), links)
+
+
+def tunnel_session(peer: str) -> str:
+    """BIRD's name for the session over the tunnel to a node (templates/debian/bird)."""
+    return f"u_{re.sub(r'[^a-z0-9_]', '_', peer)}"

@@ -1,0 +1,29 @@
+"""What nodes refuse, by their own signed word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mesh.trust.documents import Refusal, Report
+
+_NAMES = {"manifest": "generation", "drain": "drain order", "blackhole": "blackhole order"}
+
+
+def refusing(reports: Iterable[Report], digest: str) -> dict[str, Refusal]:
+    """The nodes that refuse the envelope of that digest, each by its last report."""
+    latest = {report.node: report for report in sorted(reports, key=lambda one: one.sequence)}
+    return {
+        node: refusal
+        for node, report in sorted(latest.items())
+        for refusal in report.health.refusals
+        if refusal.digest == digest
+    }
+
+
+def words(node: str, refusal: Refusal) -> str:
+    """A refusal for the operator: who, what, why, and what to do."""
+    what = f"{_NAMES[refusal.what]} {refusal.number}" if refusal.number else f"a {refusal.what}"
+    return (
+        f"{node} refuses {what}: {refusal.reason}; if this is the right stack, give the node a "
+        f"new server (mesh replace {node})"
+    )

@@ -1,0 +1,176 @@
+"""Edits of the code that renders, each in a copy of the checkout: what changes by them.
+
+``bytes_`` says whether some node gets other bytes; ``code`` whether the code itself counts as
+another (:mod:`mesh.infra.sources`), which alone publishes nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.stacks import ROOT, example, prod
+
+
+def _mixed() -> dict[str, Any]:
+    """Members, an existing host, validators of one's own, and a wish for every provider."""
+    keys = example("mixed")
+    keys["nodes"]["ewr-buyvm-1"]["host"] |= {"ipv4": "203.0.113.77", "ipv6": "2001:db8::77"}
+    wish = {"name": "light", "prepend": 2, "med": 50, "nodes": ["ewr-buyvm-1"]}
+    towards = [{"asn": 174, "prepend": 2}]
+    scope = {"name": "quiet", "scope": "noIxp", "toAs": towards, "nodes": ["mia-vultr-1"]}
+    routing = {"import": "full"}
+    return keys | {"traffic": [wish, scope], "routing": routing, "rpki": {"local": True}}
+
+
+STACKS = {"prod": prod() | {"routing": {"import": "full"}}, "mixed": _mixed()}
+"""Stacks that take every path of the templates; a short case has the first one only."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """An edit: ``old`` becomes ``new`` in ``path``; without ``old``, ``new`` is a line more."""
+
+    path: str
+    old: str
+    new: str
+    bytes_: bool = True
+    code: bool = True
+    short: bool = False
+
+    @property
+    def name(self) -> str:
+        """How a test calls it."""
+        return f"{self.path}: {' '.join((self.old or 'a line more').split())[:40]}"
+
+    def apply(self, root: Path) -> None:
+        """Make the edit in the copy at ``root``."""
+        path = root / self.path
+        text = path.read_text(encoding="utf-8")
+        assert not self.old or self.old in text, f"{self.path} has no {self.old!r} any more"
+        changed = text.replace(self.old, self.new, 1) if self.old else text + self.new
+        path.write_text(changed, encoding="utf-8")
+
+
+def _said(path: str, old: str, new: str) -> Mutant:
+    """An edit of what is checked or said only."""
+    return Mutant(path, old, new, bytes_=False)
+
+
+MUTANTS = (
+    # One of each kind runs with `make test`.
+    Mutant("mesh/plan/firewall.py", '"10.0.0.0/8"', '"10.0.0.0/9"', short=True),
+    Mutant("mesh/spec/providers/vultr.py", '"transit"', '"an upstream"', short=True),
+    Mutant("templates/debian/systemd/dummy.service.j2", "", "# more\n", short=True),
+    Mutant("mesh/render/node.py", "# Timers run", "# They run", False, code=False, short=True),
+    Mutant("mesh/render/node.py", "REPLIES_TABLE = 27218", "REPLIES_TABLE = 27219"),
+    Mutant("mesh/cli/answers.py", "", "\nNEW = 1\n", bytes_=False, code=False, short=True),
+    # Every module that rendering loads.
+    Mutant("mesh/limits.py", "MAX_BLACKHOLES = 20", "MAX_BLACKHOLES = 21", code=False),
+    Mutant("mesh/plan/distance.py", "KM_PER_COST = 100", "KM_PER_COST = 90"),
+    Mutant("mesh/plan/links.py", "WIREGUARD_OVERHEAD = 80", "WIREGUARD_OVERHEAD = 81"),
+    Mutant("mesh/plan/make.py", "EXIT = -2", "EXIT = -3"),
+    Mutant("mesh/plan/model.py", "(self.ipv4, self.ipv6)", "(self.ipv6, self.ipv4)"),
+    Mutant("mesh/plan/sessions.py", 'name=f"{provider}{family[-1]}"', 'name=f"up{family[-1]}"'),
+    Mutant("mesh/plan/traffic.py", "return next((rule.prepend", "return 1 + next((rule.prepend"),
+    Mutant(
+        "mesh/publish/generation.py", '"peer_asn": session.peer_asn', '"peer": session.peer_asn'
+    ),
+    Mutant(
+        "mesh/render/bird.py",
+        'Feature("return_types", (2, 14), (3, 0))',
+        'Feature("return_types", (9, 14), (9, 0))',
+    ),
+    Mutant("mesh/render/files.py", "mode: int = 0o644", "mode: int = 0o600"),
+    Mutant(
+        "mesh/render/firewall.py",
+        "return int(first), str(address)",
+        "return -int(first), str(address)",
+    ),
+    Mutant("mesh/render/templates.py", 'f"PASSWORD_{', 'f"WORD_{'),
+    Mutant(
+        "mesh/render/user_data.py",
+        '"/etc/anycast-mesh/seed.json", json.dumps(document, indent=1)',
+        '"/etc/anycast-mesh/seed.json", json.dumps(document, indent=2)',
+    ),
+    Mutant("mesh/spec/abilities.py", "said.ipv6, said.multihop,", "said.ipv6, 7,"),
+    Mutant("mesh/spec/distance.py", "EARTH_KM = 6371.0", "EARTH_KM = 5000.0"),
+    Mutant("mesh/spec/model.py", '"whoami": True,', '"whoami": False,'),
+    Mutant("mesh/spec/providers/aws.py", "] = 65010", "] = 65011"),
+    Mutant("mesh/spec/providers/gcp.py", "Vpc(routers=2, multihop=2", "Vpc(routers=2, multihop=3"),
+    Mutant("mesh/spec/providers/existing.py", "mtu=1500", "mtu=1400"),
+    Mutant(
+        "mesh/spec/providers/communities.py",
+        "return (self.standard, asn)",
+        "return (self.standard, asn + 1)",
+    ),
+    Mutant(
+        "mesh/spec/steering.py",
+        "def holds(rule: Rule, edge: Edge) -> bool:",
+        "def holds(rule: Rule, edge: Edge) -> bool:\n    return False\n\n\n"
+        "def _held(rule: Rule, edge: Edge) -> bool:",
+    ),
+    Mutant("mesh/render/watched.py", '"interface": "dummy0"', '"interface": "dummy1"'),
+    # What is checked or said only: other code, and no other byte.
+    _said("mesh/installed.py", "_PACKAGED.is_dir()", "_PACKAGED.exists()"),
+    _said("mesh/spec/asns.py", "AS0 is reserved", "AS0 is nobody's"),
+    _said("mesh/spec/ids.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/providers/__init__.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/imports.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/files.py", 'EXAMPLES = "examples"', 'EXAMPLES = "more"'),
+    _said("mesh/spec/load.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/twin.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/unreadable.py", "", "\nMORE = 1\n"),
+    *(
+        _said(path.relative_to(ROOT).as_posix(), "", "\nMORE = 1\n")
+        for path in sorted((ROOT / "mesh/spec/engine").rglob("*.py"))
+    ),
+    _said("mesh/spec/meaning.py", "WORLD = {4: 8,", "WORLD = {4: 9,"),
+    _said("mesh/spec/problems.py", "text[:57]", "text[:50]"),
+    _said("mesh/spec/secrets.py", "BGP page", "page"),
+    _said("mesh/spec/section.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/traffic.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/types.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/vrps.py", "RTR_PORT = 323", "RTR_PORT = 324"),
+    _said("mesh/spec/wording.py", "", "\nMORE = 1\n"),
+    _said("mesh/publish/order.py", "settle: float = 15.0", "settle: float = 16.0"),
+    _said("mesh/publish/rendered.py", "MOST = 12", "MOST = 13"),
+    *(
+        Mutant(path.relative_to(ROOT).as_posix(), "", "# more\n")
+        for path in sorted((ROOT / "templates/debian").rglob("*.j2"))
+        if path.name != "dummy.service.j2"
+    ),
+)
+
+UNUSED = frozenset({
+    "mesh/__init__.py", "mesh/plan/__init__.py", "mesh/render/__init__.py",
+    "mesh/spec/__init__.py",
+    "mesh/facts.py", "mesh/render/placeholders.py", "mesh/spec/providers/provider.py",
+})  # fmt: skip
+"""Imports, types, and what only tests render with: nothing there makes a byte of a node's."""
+
+
+def copied(root: Path) -> Path:
+    """A copy of what renders and publishes, at ``root``."""
+    names = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for folder in ("mesh", "templates"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=names)
+    return root
+
+
+def loaded_by_rendering() -> frozenset[str]:
+    """The modules that a Python loads which renders and nothing else."""
+    script = (
+        "import sys, mesh.spec, mesh.plan, mesh.render, mesh.facts\n"
+        "print(*[m.__file__ for n, m in list(sys.modules.items())"
+        " if n.split('.')[0] == 'mesh' and getattr(m, '__file__', None)], sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    paths = (Path(line).relative_to(ROOT).as_posix() for line in done.stdout.split())
+    return frozenset({*paths, "mesh/publish/generation.py", "mesh/publish/rendered.py"})

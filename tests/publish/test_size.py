@@ -1,0 +1,105 @@
+"""How large a generation may be: known at check, and minded before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.thousand import fleet
+from mesh import capacity
+from mesh.discovery import paths
+from mesh.plan import Plan, make
+from mesh.publish import Instance, PublishError
+from mesh.publish.desk import Desk
+from mesh.publish.size import at_most
+from mesh.render import placeholder_placements
+from mesh.spec import load
+from mesh.trust import keys
+from mesh.trust.encoding import dump
+from tests.discovery.live import Fleet, Live, live
+from tests.stacks import plan_of, prod, with_members
+
+FLEET = Fleet()
+ENDLESS = 1 << 40
+
+
+def plan_with(count: int) -> Plan:
+    return make(load("bench", fleet(count), Path()).spec)
+
+
+@pytest.mark.parametrize("values", [prod(), with_members()], ids=["edges", "members"])
+def test_a_real_generation_is_a_little_smaller_than_was_said_before(values: dict[str, Any]) -> None:
+    own = Fleet(plan_of(values))
+    places = placeholder_placements(own.plan)
+    real = own.generation(
+        7,
+        passwords={node.provider: "x" * 16 for node in own.plan.nodes},
+        instances={
+            node: Instance(f"i-{node}", "2026-01-01T00:00:00Z", "token", places[node])
+            for node in own.facts
+        },
+    )
+    size = len(dump(real.generation))
+    assert size <= at_most(own.plan, ENDLESS) <= size * 1.03
+
+
+def test_what_is_above_the_limit_is_estimated() -> None:
+    plan = plan_with(60)
+    whole = at_most(plan, ENDLESS)
+    assert at_most(plan, whole // 3) == pytest.approx(whole, rel=0.1)
+
+
+@pytest.mark.parametrize(("room", "refused"), [(0, False), (-1, True)], ids=["fits", "one beyond"])
+def test_a_network_is_refused_by_the_byte(
+    monkeypatch: pytest.MonkeyPatch, room: int, refused: bool
+) -> None:
+    plan = plan_of(prod())
+    monkeypatch.setattr(capacity, "SMALL", 0)
+    monkeypatch.setattr(paths, "MAX_GENERATION", at_most(plan, ENDLESS) + room)
+    found = list(capacity.problems(plan))
+    assert [(each.key, each.value) for each in found] == [("mesh:nodes", "4 nodes")] * refused
+
+
+def test_as_many_nodes_fit_as_the_readme_says() -> None:
+    assert not list(capacity.problems(plan_with(190)))
+    (problem,) = capacity.problems(plan_with(205))
+    assert "registries take 64 MiB" in problem.reason
+
+
+# --- on its way ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Live]:
+    with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
+        yield one
+
+
+@pytest.fixture
+def desk(registry: Live) -> Iterator[Desk]:
+    desk = Desk(FLEET.key, {"lax-vultr-1": registry.url})
+    desk.prepare(b"a bundle", FLEET.planned())
+    yield desk
+    desk.close()
+
+
+def test_the_largest_generation_is_brought(
+    monkeypatch: pytest.MonkeyPatch, registry: Live, desk: Desk
+) -> None:
+    made = FLEET.generation(7)
+    monkeypatch.setattr(paths, "MAX_GENERATION", len(dump(made.generation)))
+    assert desk.put_generation(made.generation) == []
+    assert registry.registry.current() is not None
+
+
+def test_a_larger_one_is_not_sent_at_all(
+    monkeypatch: pytest.MonkeyPatch, registry: Live, desk: Desk
+) -> None:
+    made = FLEET.generation(7)
+    monkeypatch.setattr(paths, "MAX_GENERATION", len(dump(made.generation)) - 1)
+    with pytest.raises(PublishError, match=r"mesh:nodes: the generation of 4 nodes has [\d,]+ "):
+        desk.put_generation(made.generation)
+    assert registry.registry.current() is None
