@@ -5,7 +5,7 @@ Pure: text in, values and text out. Who asks the engine is :mod:`mesh.cli.previe
 
 from __future__ import annotations
 
-from mesh.preview.gate import Asked, Limit, gate
+from mesh.preview.gate import Asked, Heard, Limit, gate, wants_announcers
 from mesh.preview.state import Deployed, read_state
 from mesh.preview.steps import Preview, Unreadable, read
 from mesh.preview.summary import Summary, summarise
@@ -14,6 +14,7 @@ from mesh.preview.words import markdown, terminal
 __all__ = [
     "Asked",
     "Deployed",
+    "Heard",
     "Limit",
     "Preview",
     "Summary",
@@ -24,4 +25,5 @@ __all__ = [
     "read_state",
     "summarise",
     "terminal",
+    "wants_announcers",
 ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from mesh.plan import Network, Plan
 
-Fate = Literal["added", "removed", "changed", "moved"]
+Fate = Literal[
+    "added", "removed", "changed", "moved", "unprotected", "not protected", "protected"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PrefixChange:
-    """A prefix whose announcement changes: who announces it now and afterwards, and who withdraws
-    it meanwhile, because its server goes."""
+    """A prefix whose announcement changes, by the plan: who announces it now and afterwards, and
+    who withdraws it meanwhile, because its server goes (``away``) or its upstream sessions start
+    anew (``anew``)."""
 
     prefix: str
     before: tuple[str, ...]
     after: tuple[str, ...]
     away: tuple[str, ...]
+    anew: tuple[str, ...] = ()
 
 
 def announcers(plan: Plan, prefix: Network) -> tuple[str, ...]:
@@ -40,16 +45,22 @@ def announcers(plan: Plan, prefix: Network) -> tuple[str, ...]:
 
 
 def prefix_changes(
-    before: Plan | None, after: Plan, disturbed: Collection[str]
+    before: Plan | None,
+    after: Plan,
+    disturbed: Collection[str],
+    anew: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Iterator[PrefixChange]:
-    """The prefixes whose announcers change or lose their servers for a while."""
+    """The prefixes whose announcers change, or lose their servers or sessions for a while; ``anew``
+    are the nodes whose upstream sessions start anew, by family."""
     olds = {} if before is None else {p: announcers(before, p) for p in before.prefixes.both()}
     news = {p: announcers(after, p) for p in after.prefixes.both()}
     for prefix in sorted({*olds, *news}, key=lambda each: (each.version, each)):
         old, new = olds.get(prefix, ()), news.get(prefix, ())
         away = tuple(node for node in old if node in disturbed)
-        if old != new or away:
-            yield PrefixChange(str(prefix), old, new, away)
+        restarted = anew.get(f"ipv{prefix.version}", ())
+        begun = tuple(node for node in old if node in restarted and node not in away)
+        if old != new or away or begun:
+            yield PrefixChange(str(prefix), old, new, away, begun)
 
 
 def node_changes(before: Plan | None, after: Plan) -> Iterator[Change]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.preview.kinds import Kind, kind_of
-from mesh.preview.steps import node_of
+from mesh.preview.kinds import PROVIDERS, Kind, kind_of
+from mesh.preview.steps import owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,22 @@ class Deployed:
         return kind_of(self.type)
 
 
+def made(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The resources of the state that a provider made, of nodes or not."""
+    return [
+        each
+        for each in (document.get("deployment") or {}).get("resources") or []
+        if each.get("custom") and not each["type"].startswith(PROVIDERS)
+    ]
+
+
 def read_state(document: Mapping[str, Any]) -> dict[str, tuple[Deployed, ...]]:
     """The nodes that the state knows, and the resources of each; no secret is looked at."""
     resources = (document.get("deployment") or {}).get("resources") or []
     parents = {each["urn"]: each.get("parent") for each in resources}
     nodes: dict[str, list[Deployed]] = {}
     for each in resources:
-        urn: str | None = each["urn"]
-        while urn is not None and node_of(urn) is None:
-            urn = parents.get(urn)
-        node = node_of(urn)
+        node = owner(each["urn"], parents)
         if node is None:
             continue
         of_node = nodes.setdefault(node, [])

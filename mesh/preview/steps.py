@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Plan
 from mesh.preview.foreign import lines, plain
-from mesh.preview.kinds import GENERATION, NODE, PREFIX, Kind, kind_of
+from mesh.preview.kinds import (
+    CANDIDATE,
+    GENERATION,
+    NODE,
+    PREFIX,
+    Kind,
+    kind_of,
+    may_restart,
+)
+from mesh.spec.problems import NOTE
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """What the engine writes for a value that is not known yet (sdk: plugin.UnknownStringValue)."""
 SECRET = "[secret]"  # noqa: S105  (the engine's word for one)
 """What it writes for every secret, ``--show-secrets`` or not: only their changes can be told."""
 
-Verb = Literal["create", "update", "replace", "delete", "same", "other"]
+Verb = Literal["create", "update", "replace", "delete", "same", "noted", "other"]
+"""``noted`` is what changes the state alone, ``other`` what this package does not know."""
 
 VERBS: dict[str, Verb] = {
     "same": "same",
     "create": "create",
-    "import": "create",
     "update": "update",
     "delete": "delete",
     "replace": "replace",
     # In place of `replace` with --show-replacement-steps.
     "create-replacement": "replace",
-    "import-replacement": "replace",
     "delete-replaced": "replace",
+    # Something that exists is taken over, as it is or in place of what stood there.
+    "import": "create",
+    "import-replacement": "replace",
+    # Something that others manage is looked at; what was managed in its place is deleted.
+    "read": "noted",
+    "read-replacement": "replace",
+    # What was only looked at is forgotten.
+    "discard": "noted",
+    "discard-replaced": "noted",
+    # A refresh that finds a difference is told as an update or a deletion.
+    "refresh": "noted",
+    # It was deleted by an update that ended half-way.
+    "remove-pending-replace": "noted",
+    # Of imports, and of a provider's own parameters.
+    "diff": "noted",
+    "extend-parameterize": "noted",
 }
-"""The engine's operations (sdk: apitype.OpType) in the words of this package."""
+"""The engine's operations (pkg/resource/deploy: StepOps; sdk: apitype.OpType) in the words of this
+package. One that is not here is ``other``."""
+
+WORST: tuple[Verb, ...] = ("same", "noted", "create", "update", "replace", "delete", "other")
+"""The verbs by what they may do: of several steps of one resource the worst is told."""
 
 
 class Unreadable(ValueError):
@@ -43,9 +72,12 @@ class Unreadable(ValueError):
 class Step:
     """What happens to one resource.
 
-    ``node`` is the id of the node that it belongs to, None for what several share. ``old`` and
-    ``new`` are its inputs, empty where it did not or will not exist. ``reasons`` names the inputs
-    that make the provider replace or update it, as far as the engine knows them.
+    ``op`` is the engine's own word for it. ``node`` is the id of the node that it belongs to, at
+    whatever depth, None for what several share. ``old`` and ``new`` are its inputs, empty where it
+    did not or will not exist; ``was_protected`` and ``protected`` are whether it is protected from
+    deletion before and afterwards. ``reasons`` names the inputs that make the provider replace or
+    update it, as far as the engine knows them. A resource of which the preview holds no state
+    counts as custom: one that a provider makes. ``was`` are its outputs in the state.
     """
 
     verb: Verb
@@ -56,6 +88,10 @@ class Step:
     old: Mapping[str, Any] = field(repr=False)
     new: Mapping[str, Any] = field(repr=False)
     reasons: tuple[str, ...] = ()
+    op: str = ""
+    was_protected: bool = False
+    protected: bool = False
+    was: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -68,6 +104,26 @@ class Step:
         return kind_of(self.type)
 
     @property
+    def ends(self) -> bool:
+        """Whether the resource that stands is lost, for good or in favour of another."""
+        return self.verb in ("replace", "delete", "other")
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a server is updated in place in a way that may restart it."""
+        if self.verb != "update" or self.kind is not Kind.SERVER:
+            return False
+        inputs = {re.split(r"[.\[]", reason)[0] for reason in self.reasons}
+        return may_restart(self.type, {*self.differing, *inputs}, self.drift)
+
+    @property
+    def drift(self) -> tuple[str, ...]:
+        """What a refresh has found that the update repairs, in words; only resources of our own at
+        a provider say it."""
+        found = self.was.get("drift")
+        return tuple(plain(str(each)) for each in found) if isinstance(found, list) else ()
+
+    @property
     def differing(self) -> tuple[str, ...]:
         """The inputs whose change can be seen: secrets always look the same."""
         keys = sorted({*self.old, *self.new} - {"__provider"})
@@ -76,18 +132,25 @@ class Step:
 
 @dataclass(frozen=True)
 class Preview:
-    """One preview: its steps, and what the engine and the program said (errors, warnings), line by
-    line. What others wrote is plain (:mod:`mesh.preview.foreign`), but for the inputs of steps."""
+    """One preview: its steps, and what the engine and the program said (errors, warnings, and the
+    program's own notes), line by line. What others wrote is plain (:mod:`mesh.preview.foreign`),
+    but for the inputs of steps."""
 
     stack: str
     steps: tuple[Step, ...]
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def generation(self) -> Step | None:
         """The step of the publication; None where the preview leaves it out, being unchanged."""
         return next((step for step in self.steps if step.type == GENERATION), None)
+
+    @cached_property
+    def candidate(self) -> Step | None:
+        """The step of what is to be published; None where this preview has none."""
+        return next((step for step in self.steps if step.type == CANDIDATE), None)
 
     @cached_property
     def before(self) -> Plan | None:
@@ -108,7 +171,8 @@ def read(text: str) -> Preview:
         errors = tuple(_said(said, "error"))
         # An engine that gets nowhere, for want of a plugin, says why and tells of no steps.
         told = [] if errors and "steps" not in document else document["steps"]
-        steps = tuple(_merged(_step(each) for each in told))
+        parents = {each["urn"]: _state(each).get("parent") for each in told}
+        steps = tuple(_merged(_step(each, parents) for each in told))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"this is not what `pulumi preview --json` prints: {error}") from None
     return Preview(
@@ -116,6 +180,9 @@ def read(text: str) -> Preview:
         steps=steps,
         errors=errors,
         warnings=tuple(_said(said, "warning")),
+        notes=tuple(
+            line.removeprefix(NOTE) for line in _said(said, "info") if line.startswith(NOTE)
+        ),
     )
 
 
@@ -128,21 +195,40 @@ def node_of(urn: str | None) -> str | None:
     return name.removeprefix(PREFIX) if kind == NODE and name.startswith(PREFIX) else None
 
 
-def _step(document: Mapping[str, Any]) -> Step:
+def owner(urn: str | None, parents: Mapping[str, str | None]) -> str | None:
+    """The node that a resource belongs to: the one whose component it is, or stands under."""
+    seen: set[str] = set()
+    while urn and urn not in seen:
+        if (node := node_of(urn)) is not None:
+            return node
+        seen.add(urn)
+        urn = parents.get(urn)
+    return None
+
+
+def _state(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = document.get("newState") or document.get("oldState") or {}
+    return found
+
+
+def _step(document: Mapping[str, Any], parents: Mapping[str, str | None]) -> Step:
     old, new = document.get("oldState") or {}, document.get("newState") or {}
-    state = new or old
-    parent = state.get("parent")
+    state = _state(document)
     detailed = document.get("detailedDiff") or {}
     reasons = document.get("replaceReasons") or document.get("diffReasons") or list(detailed)
     return Step(
         verb=VERBS.get(document["op"], "other"),
         urn=plain(document["urn"]),
         type=plain(state.get("type") or _type(document["urn"])),
-        node=node_of(document["urn"]) or node_of(parent),
-        custom=bool(state.get("custom")),
+        node=owner(document["urn"], parents),
+        custom=bool(state.get("custom", not state)),
         old=old.get("inputs") or {},
         new=new.get("inputs") or {},
         reasons=tuple(sorted(map(plain, reasons))),
+        op=plain(str(document["op"])),
+        was_protected=bool(old.get("protect")),
+        protected=bool(new.get("protect")),
+        was=old.get("outputs") or {},
     )
 
 
@@ -155,15 +241,23 @@ def _merged(steps: Iterator[Step]) -> Iterator[Step]:
     known: dict[str, Step] = {}
     for step in steps:
         first = known.get(step.urn)
-        if first is None or first.verb == "other":
-            known[step.urn] = step
-        elif step.verb == "replace":
-            known[step.urn] = Step(
-                "replace", step.urn, step.type, step.node, step.custom,
-                first.old or step.old, first.new or step.new,
-                tuple(sorted({*first.reasons, *step.reasons})),
-            )  # fmt: skip
+        known[step.urn] = step if first is None else _together(first, step)
     yield from known.values()
+
+
+def _together(first: Step, second: Step) -> Step:
+    """Both steps of a resource as one: what the worse of them does, and all that is known."""
+    worse = max(first, second, key=lambda step: WORST.index(step.verb))
+    return replace(
+        worse,
+        old=first.old or second.old,
+        new=first.new or second.new,
+        was=first.was or second.was,
+        custom=first.custom or second.custom,
+        reasons=tuple(sorted({*first.reasons, *second.reasons})),
+        was_protected=first.was_protected or second.was_protected,
+        protected=first.protected or second.protected,
+    )
 
 
 def _said(diagnostics: list[Mapping[str, Any]], severity: str) -> Iterator[str]:

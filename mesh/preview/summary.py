@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.plan import Plan
-from mesh.preview.kinds import Kind
+from mesh.preview.kinds import BY_API, BY_PLUGIN, CANDIDATE, GENERATION, Kind
+from mesh.preview.protection import LOST, MISSING, protection
 from mesh.preview.reach import (
     Change,
     PrefixChange,
     address_changes,
+    announcers,
     firewall_changes,
     node_changes,
     prefix_changes,
     service_changes,
 )
-from mesh.preview.sessions import SessionChange, session_changes
+from mesh.preview.reasons import PASSWORDS, passwords_told, reasons, visible
+from mesh.preview.sessions import SessionChange, anew, session_changes
 from mesh.preview.steps import Preview, Step, Verb
 
-PASSWORDS = "passwords"
 DONE: dict[Verb, str] = {
     "create": "created",
     "update": "updated",
     "replace": "replaced",
     "delete": "deleted",
+    "other": "unknown",
 }
 """What happens to a resource, as it is told."""
+ADOPT = "mesh adopt"
+"""What a resource of our own names where the plugin's stands (mesh.infra.dynamic.vultr.former)."""
+OTHERS = (Kind.GROUND, Kind.ROOT, Kind.OTHER, Kind.UNKNOWN)
+"""The kinds that are told together, after those that a node has of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """A resource that the change touches."""
+    """A resource that the change touches. ``restarts`` is whether a server that is updated in place
+    may be restarted by it."""
 
     kind: Kind
     fate: str
@@ -40,6 +48,7 @@ class Touched:
     type: str
     name: str
     reasons: tuple[str, ...]
+    restarts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,9 @@ class Summary:
     """What a change touches. Empty where it touches nothing.
 
     ``generation`` says what is published (``first``, ``next``) and ``because`` of what;
-    it is None where nothing is. ``notes`` says what cannot be told from this preview.
+    it is None where nothing is. ``protection`` names what is not protected from deletion, or is
+    again. ``notes`` says what the providers tell of it (the monthly cost), and what
+    cannot be told from this preview.
     """
 
     stack: str
@@ -64,6 +75,7 @@ class Summary:
     announced: tuple[Change, ...]
     services: tuple[Change, ...]
     ports: tuple[Change, ...]
+    protection: tuple[Change, ...]
     notes: tuple[str, ...]
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -72,27 +84,40 @@ class Summary:
 def summarise(preview: Preview) -> Summary:
     """What this preview's change touches."""
     changed = [step for step in preview.steps if step.verb in DONE]
-    touched = {kind: tuple(_touched(changed, kind)) for kind in Kind}
+    counted = [step for step in changed if step.custom and step.type != CANDIDATE]
+    touched = {kind: tuple(_touched(counted, kind)) for kind in Kind}
     generation = preview.generation
     published = generation is not None and generation.verb in ("create", "update")
     before, after = preview.before, preview.after
     told = after is not None and (before is not None or is_first(preview))
+    sessions = session_fates(preview) if told else ()
+    begun = anew(sessions_in_place(preview, sessions), after) if after else {}
     return Summary(
         stack=preview.stack,
-        counts=dict(sorted(Counter(DONE[step.verb] for step in changed if step.custom).items())),
+        counts=_counts(counted, preview),
         servers=touched[Kind.SERVER],
         addresses=touched[Kind.ADDRESS],
         firewalls=touched[Kind.FIREWALL],
-        others=touched[Kind.OTHER],
+        others=tuple(each for kind in OTHERS for each in touched[kind]),
         generation=("first" if is_first(preview) else "next") if published else None,
-        because=_because(generation) if published and generation is not None else (),
+        because=reasons(preview),
         nodes=tuple(node_changes(before, after)) if told and after else (),
-        sessions=_sessions(preview, after) if told and after else (),
-        prefixes=tuple(prefix_changes(before, after, disturbed(preview))) if told and after else (),
+        sessions=sessions,
+        prefixes=tuple(prefix_changes(before, after, disturbed(preview), begun))
+        if told and after
+        else (),
         announced=tuple(address_changes(before, after)) if told and after else (),
         services=tuple(service_changes(before, after)) if told and after else (),
         ports=tuple(firewall_changes(before, after)) if told and after else (),
-        notes=_notes(preview),
+        protection=tuple(protection(preview)),
+        notes=(
+            *preview.notes,
+            *_ways(preview),
+            *_protected(preview),
+            *_off(preview),
+            *_restarted(preview, begun),
+            *_untold(preview),
+        ),
         errors=preview.errors,
         warnings=preview.warnings,
     )
@@ -113,22 +138,42 @@ def servers(preview: Preview, *verbs: Verb) -> dict[str, Step]:
 
 
 def disturbed(preview: Preview) -> tuple[str, ...]:
-    """The nodes that lose their server, for a while or for good."""
-    return tuple(sorted(servers(preview, "replace", "delete")))
+    """The nodes that lose their server, for a while or for good: it goes, or may be restarted. What
+    a node has of an unknown type may be its server."""
+    return tuple(
+        sorted(
+            {
+                step.node
+                for step in preview.steps
+                if step.node is not None
+                and step.custom
+                and ((step.kind in (Kind.SERVER, Kind.UNKNOWN) and step.ends) or step.restarts)
+            }
+        )
+    )
 
 
 def changed_passwords(preview: Preview, plan: Plan) -> Collection[str]:
     """The BGP passwords that change, all of them where it cannot be told which.
 
-    The engine shows every secret alike. But a resource that holds passwords, is updated, and
-    whose visible inputs are all the same, is updated for a secret.
+    The engine shows every secret alike, but the candidate has a digest of each. A resource of an
+    earlier version that holds passwords, is updated, and whose visible inputs are all the same, is
+    updated for a secret.
     """
+    generation = preview.generation
+    known = None if generation is None else passwords_told(generation)
+    if known is not None:
+        return set(known) & passwords(plan)
     secret = [
         step
         for step in preview.steps
-        if step.verb == "update" and PASSWORDS in step.old and not step.differing
+        if step.verb == "update" and PASSWORDS in step.old and not _differing(step)
     ]
     return passwords(plan) if secret else ()
+
+
+def _differing(step: Step) -> tuple[str, ...]:
+    return visible(step) if step.type == GENERATION else step.differing
 
 
 def passwords(plan: Plan) -> set[str]:
@@ -138,39 +183,98 @@ def passwords(plan: Plan) -> set[str]:
     return {name for name in used if name is not None}
 
 
-def _sessions(preview: Preview, after: Plan) -> tuple[SessionChange, ...]:
-    fates = {
-        node: "made again" if step.verb == "create" else DONE[step.verb]
-        for node, step in servers(preview, "create", "replace", "delete").items()
-    }
-    return session_changes(preview.before, after, fates, changed_passwords(preview, after))
+def session_fates(preview: Preview) -> tuple[SessionChange, ...]:
+    """What becomes of the sessions; nothing where the preview does not hold the plan to be."""
+    if preview.after is None:
+        return ()
+    servers = _server_fates(preview)
+    changed = changed_passwords(preview, preview.after)
+    return session_changes(preview.before, preview.after, servers, changed)
+
+
+def sessions_in_place(
+    preview: Preview, changes: Iterable[SessionChange]
+) -> tuple[SessionChange, ...]:
+    """Those of the changes that come by the new generation, and not with a server."""
+    servers = _server_fates(preview)
+    return tuple(each for each in changes if not servers.keys() & set(each.session.nodes))
+
+
+def _server_fates(preview: Preview) -> dict[str, str]:
+    fates = dict.fromkeys(disturbed(preview), "updated, and may be restarted")
+    for node, step in servers(preview, "create", "replace", "delete").items():
+        fates[node] = "made again" if step.verb == "create" else DONE[step.verb]
+    return fates
+
+
+def _counts(counted: Iterable[Step], preview: Preview) -> dict[str, int]:
+    """How many resources have which fate; changes of their protection are counted beside."""
+    found = Counter(DONE[step.verb] for step in counted)
+    found += Counter(each.fate for each in protection(preview) if each.fate != MISSING)
+    return dict(sorted(found.items()))
 
 
 def _touched(steps: Iterable[Step], kind: Kind) -> Iterable[Touched]:
     # The engine's own order differs from run to run.
     for step in sorted(steps, key=lambda each: (each.node or "", each.name)):
-        # A component is its children, and the publication is told apart.
-        if step.custom and step.kind is kind and not _is_publication(step):
-            reasons = step.reasons or (step.differing if step.verb == "update" else ())
-            yield Touched(kind, DONE[step.verb], step.node, step.type, step.name, reasons)
+        # The publication is told apart.
+        if step.kind is kind and not _is_publication(step):
+            seen = (*step.differing, *step.drift) if step.verb == "update" else ()
+            reasons = step.reasons or seen
+            yield Touched(
+                kind, DONE[step.verb], step.node, step.type, step.name, reasons, step.restarts
+            )
 
 
 def _is_publication(step: Step) -> bool:
     return step.type.endswith(":Publish")
 
 
-def _because(generation: Step) -> tuple[str, ...]:
-    if generation.verb == "create":
-        return ()
-    return generation.differing or (PASSWORDS,)
+def _off(preview: Preview) -> Iterator[str]:
+    """The cure where protection is off, or goes away."""
+    if any(each.fate in (LOST, MISSING) for each in protection(preview)):
+        yield (
+            "mesh:protect is false, so addresses and the operator's key can be deleted by mistake: "
+            f"`pulumi config rm mesh:protect --stack {preview.stack}`; a network is ended by "
+            f"`mesh destroy --stack {preview.stack}`"
+        )
 
 
-def _notes(preview: Preview) -> tuple[str, ...]:
-    return (*_protected(preview), *_untold(preview))
+def _restarted(preview: Preview, begun: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """That the new generation takes a prefix off the Internet, by restarting every session."""
+    before = preview.before
+    for prefix in before.prefixes.both() if before else ():
+        planned = announcers(before, prefix) if before else ()
+        if planned and set(planned) <= set(begun.get(f"ipv{prefix.version}", ())):
+            yield (
+                f"{prefix}: its upstream sessions start anew everywhere at once, so nobody "
+                "announces it meanwhile; --gate refuses that without --restart-sessions"
+            )
+
+
+def _ways(preview: Preview) -> Iterator[str]:
+    """That a stack was made by Vultr's plugin, or by its API, and the stack file chooses the
+    other."""
+    if any(ADOPT in error for error in preview.errors):
+        yield f"the servers are moved to the API once, by `{ADOPT} --stack {preview.stack}`"
+    if _goes_back(preview):
+        yield (
+            "the servers of this stack are made by Vultr's API, from which there is no way back "
+            "to the plugin: `pulumi config rm --path mesh:providers.vultr.through "
+            f"--stack {preview.stack}`"
+        )
+
+
+def _goes_back(preview: Preview) -> bool:
+    """Whether what the API has made is to be made by the plugin instead."""
+    going = any(step.type.startswith(BY_API) and step.ends for step in preview.steps)
+    return going and any(step.type.startswith(BY_PLUGIN) for step in preview.steps)
 
 
 def _protected(preview: Preview) -> Iterator[str]:
     """The cure where a node cannot go because its addresses are protected."""
+    if _goes_back(preview):
+        return  # they are meant to stay
     nodes = {step.node for step in preview.steps if step.verb == "delete" and step.node}
     if any("is protected" in error for error in preview.errors):
         for node in sorted(nodes):
@@ -194,6 +298,7 @@ def _untold(preview: Preview) -> tuple[str, ...]:
             "the plan in force was written by another version of this code, so sessions and "
             "prefixes cannot be compared: every node gets a new generation",
         )
-    if generation.differing and generation.verb == "update" and passwords(preview.after):
+    untold = generation.verb == "update" and passwords_told(generation) is None
+    if untold and visible(generation) and passwords(preview.after):
         return ("whether a BGP password changes too does not show: the engine hides secrets",)
     return ()

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from mesh.hanging import Hanging
 from mesh.preview.foreign import plain
 from mesh.preview.reach import Change, PrefixChange
 from mesh.preview.sessions import SessionChange
@@ -28,11 +29,15 @@ COLOURS = {
     "deleted": "red",
     "replaced": "red",
     "withdrawn": "red",
+    "unprotected": "red",
+    "not protected": "red",
+    "unknown": "red",
     "restarted": "yellow",
     "moved": "yellow",
     "changed": "yellow",
     "updated": "yellow",
     "added": "green",
+    "protected": "green",
     "created": "green",
 }
 
@@ -67,6 +72,7 @@ def headline(summary: Summary) -> str:
 def sections(summary: Summary) -> tuple[Section, ...]:
     """All that there is to say, in the order of what hurts first."""
     every = (
+        Section("Protection from deletion", tuple(_plain(summary.protection))),
         Section("Servers", tuple(map(_resource, summary.servers))),
         Section("Addresses of servers", tuple(map(_resource, summary.addresses))),
         Section("Nodes", tuple(_plain(summary.nodes))),
@@ -94,10 +100,10 @@ def terminal(summary: Summary, refused: Iterable[Problem] = ()) -> RenderableTyp
             what, why = escape(plain(row.what)), escape(plain(row.why))
             table.add_row(f"  [{colour}]{row.fate}[/]", what, why)
         parts += [Text(section.title.lower()), table]
-    parts += [Text(f"note: {plain(note)}", style="dim") for note in summary.notes]
-    parts += [Text(f"warning: {line}", style="yellow") for line in summary.warnings]
-    parts += [Text(f"error: {line}", style="red") for line in summary.errors]
-    parts += [Text(f"refused: {plain(str(problem))}", style="red") for problem in refused]
+    parts += [Hanging(f"note: {plain(note)}", "dim") for note in summary.notes]
+    parts += [Hanging(f"warning: {line}", "yellow") for line in summary.warnings]
+    parts += [Hanging(f"error: {line}", "red") for line in summary.errors]
+    parts += [Hanging(f"refused: {plain(str(problem))}", "red") for problem in refused]
     return Group(*parts)
 
 
@@ -123,7 +129,8 @@ def markdown(summary: Summary, refused: Iterable[Problem] = ()) -> str:
 def _resource(touched: Touched) -> Row:
     why = ", ".join(map(_reason, touched.reasons))
     what = touched.node or touched.name
-    return Row(touched.fate, what, f"{_short(touched.type)}{f': {why}' if why else ''}")
+    restarts = "; the provider may restart it" if touched.restarts else ""
+    return Row(touched.fate, what, f"{_short(touched.type)}{f': {why}' if why else ''}{restarts}")
 
 
 def _reason(reason: str) -> str:
@@ -164,11 +171,14 @@ def _prefixes(changes: Iterable[PrefixChange]) -> Iterator[Row]:
             gone = [node for node in change.before if node not in change.after]
             new = [node for node in change.after if node not in change.before]
             away = [node for node in change.away if node in stays]
+            anew = [node for node in change.anew if node in stays]
             words = [
                 f"no longer by {_list(gone)}" if gone else "",
                 f"also by {_list(new)}" if new else "",
                 f"withdrawn at {_list(away)} meanwhile" if away else "",
-                f"{len(set(stays) - set(away))} of {len(change.before)} announce it all the time",
+                f"sessions start anew at {_list(anew)}" if anew else "",
+                f"by the plan {len(set(stays) - {*away, *anew})} of {len(change.before)} announce "
+                "it meanwhile",
             ]
             yield Row("changed", change.prefix, "; ".join(filter(None, words)))
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from mesh.infra.dynamic.documents import write_plan
 from mesh.plan import Plan
 from mesh.preview import Preview, read
+from mesh.preview.kinds import PROTECTED
+from mesh.preview.reach import announcers
+from mesh.publish.announcers import Announcers
 
 STACK = "urn:pulumi:lab::anycast-mesh::"
 NODE = "mesh:index:Mesh$mesh:index:Region$mesh:index:Node"
 SERVER = "pulumi-python:dynamic/lab:Instance"
 ADDRESS = "pulumi-python:dynamic/lab:Address"
+VULTR_SERVER = "pulumi-python:dynamic/vultr:Instance"
 PUBLISH = "pulumi-python:dynamic/mesh:Publish"
 
 
@@ -29,6 +34,8 @@ def step(
     urn = f"{STACK}{NODE}${type_}::{name}"
     parent = f"{STACK}{NODE}::mesh-{node}"
     state = {"urn": urn, "custom": True, "type": type_, "parent": parent, "inputs": inputs or {}}
+    if type_ in PROTECTED:
+        state["protect"] = True
     return {
         "op": op,
         "urn": urn,
@@ -39,21 +46,38 @@ def step(
     }
 
 
-def generation(before: Plan | str | None, after: Plan | str, **more: Any) -> dict[str, Any]:
-    """The step of the publication; ``more`` are new values of its other inputs."""
+RENDERED: dict[str, Any] = {"generation": 7, "held": True, "rendered": {}}
+
+
+def generation(
+    before: Plan | str | None,
+    after: Plan | str,
+    outputs: Mapping[str, Any] = RENDERED,
+    old: Mapping[str, Any] = MappingProxyType({}),
+    **more: Any,
+) -> dict[str, Any]:
+    """The step of the publication; ``more`` are new values of its other inputs, ``old`` and
+    ``outputs`` what the state holds of the last one."""
     urn = f"{STACK}mesh:index:Mesh${PUBLISH}::mesh-generation"
 
     def state(plan: Plan | str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         text = plan if isinstance(plan, str) else write_plan(plan)
         known = {"plan": text, "passwords": "[secret]", "bundle": "0", **inputs}
-        return {"urn": urn, "custom": True, "type": PUBLISH, "inputs": known}
+        return {"urn": urn, "custom": True, "type": PUBLISH, "inputs": known, "outputs": outputs}
 
     return {
         "op": "create" if before is None else "update",
         "urn": urn,
-        "oldState": None if before is None else state(before, {}),
+        "oldState": None if before is None else state(before, old),
         "newState": state(after, more),
         "detailedDiff": None,
+    }
+
+
+def by_plan(plan: Plan, *silent: str) -> Announcers:
+    """Everybody announces in effect that is to by the plan, but for these nodes."""
+    return {
+        prefix: frozenset(announcers(plan, prefix)) - set(silent) for prefix in plan.prefixes.both()
     }
 
 

@@ -9,11 +9,24 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mesh.infra.dynamic.vultr import former
 from mesh.preview import Summary, Unreadable, markdown, read, summarise, terminal
 from mesh.preview.sessions import sessions_of
 from mesh.preview.steps import UNKNOWN
+from mesh.publish import Fleet, Member, dump_fleet
+from mesh.publish.rendered import digests
+from mesh.render import placeholder_facts, placeholder_placements
 from mesh.spec.problems import Problem
-from tests.preview.documents import ADDRESS, generation, preview, step, text
+from tests.preview.documents import (
+    ADDRESS,
+    RENDERED,
+    STACK,
+    VULTR_SERVER,
+    generation,
+    preview,
+    step,
+    text,
+)
 from tests.stacks import bent, one_node_without_ipv6, plan_of, prod
 
 BEFORE = plan_of(prod())
@@ -72,6 +85,11 @@ def fates(sessions: Any) -> dict[tuple[str, str], int]:
             id="full tables everywhere",
         ),
         pytest.param(
+            plan_of(prod() | {"asn": 27219}), [],
+            {("restarted", "upstream"): 8, ("restarted", "reflector"): 6},
+            id="another ASN",
+        ),
+        pytest.param(
             plan_of(prod() | {"routing": {"maxPrefixes": {"ipv4": 2_000_000}}}), [],
             {("changed", "upstream"): 4},
             id="more prefixes",
@@ -118,10 +136,85 @@ def test_a_change_of_steering_is_told_in_an_operators_words() -> None:
     }
 
 
-def test_a_changed_password_restarts_the_sessions_that_use_it_and_no_other() -> None:
-    found = summarise(preview(generation(BEFORE, BEFORE)))
-    assert found.because == ("passwords",)
+WANTED = {"plan": "0", "sessions-vultr": "0", "sessions-gcp": "0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "restarted"), [("vultr", {("restarted", "upstream"): 8}), ("gcp", {}), (None, {})]
+)
+def test_a_changed_password_restarts_the_sessions_that_use_it_and_no_other(
+    name: str | None, restarted: dict[tuple[str, str], int]
+) -> None:
+    """The engine hides them; their digests beside the publication tell which it is."""
+    after = WANTED | ({f"sessions-{name}": "1"} if name else {})
+    found = summarise(preview(generation(BEFORE, BEFORE, old={"wanted": WANTED}, wanted=after)))
+    assert fates(found.sessions) == restarted
+    if name:
+        assert found.because == (f"mesh:bgpPassword-{name}",)
+    assert not any("password" in note for note in found.notes)
+
+
+def test_what_an_earlier_version_published_may_differ_by_its_passwords_too() -> None:
+    found = summarise(preview(generation(BEFORE, BEFORE, outputs={"generation": 7})))
     assert fates(found.sessions) == {("restarted", "upstream"): 8}
+    assert found.because == ("an earlier version of this code, which published last",)
+
+
+CANDIDATE = "pulumi-python:dynamic/mesh:Candidate"
+
+
+def candidate(op: str, before: int, after: int) -> dict[str, Any]:
+    """The step of what is to be published, with the serial that the state has and the next."""
+    states = [{"type": CANDIDATE, "custom": True, "inputs": {"serial": n}} for n in (before, after)]
+    urn = f"{STACK}mesh:index:Mesh${CANDIDATE}::mesh-candidate"
+    return {"op": op, "urn": urn, "oldState": states[0], "newState": states[1]}
+
+
+UNFINISHED = "an earlier update that began after generation 7 and did not finish"
+
+
+@pytest.mark.parametrize(
+    ("step", "seen", "new", "because"),
+    [
+        pytest.param(candidate("update", 4, 5), 4, {"bundle": "1"}, ("bundle",), id="a change"),
+        pytest.param(
+            candidate("same", 5, 5), 4, {"bundle": "1"}, (UNFINISHED, "bundle"), id="repeated"
+        ),
+        pytest.param(
+            candidate("update", 5, 6), 4, {"unfinished": True}, (UNFINISHED,), id="taken back"
+        ),
+    ],
+)
+def test_a_publication_is_told_with_its_reason(
+    step: dict[str, Any], seen: int, new: dict[str, Any], because: tuple[str, ...]
+) -> None:
+    now = step["newState"]["inputs"]["serial"]
+    old = {"candidate": seen, "wanted": WANTED}
+    told = generation(BEFORE, BEFORE, old=old, candidate=now, wanted=WANTED, **new)
+    found = summarise(preview(step, told))
+    assert found.because == because
+    assert found.counts == {"updated": 1}, "the candidate is the state's own"
+    assert found.others == ()
+
+
+def test_registries_that_hold_another_generation_are_a_reason() -> None:
+    lost = RENDERED | {"held": False}
+    told = generation(BEFORE, BEFORE, outputs=lost, old={"wanted": WANTED}, wanted=WANTED)
+    (reason,) = summarise(preview(told)).because
+    assert reason == "registries that do not hold generation 7, or hold one above it"
+
+
+def test_files_that_are_rendered_otherwise_are_told_by_node() -> None:
+    facts, places = placeholder_facts(BEFORE), placeholder_placements(BEFORE)
+    members = {n: Member(one.instance_id, one.identity, one) for n, one in facts.items()}
+    rendered = digests(BEFORE, facts, places, {}) | {"mia-vultr-1": "0"}
+    instances = {
+        n: {"ipv4": str(place.ipv4), "ipv6": str(place.ipv6)} for n, place in places.items()
+    }
+    same = {"instances": instances, "registries": {}, "wanted": WANTED}
+    outputs = RENDERED | {"rendered": rendered, "fleet": dump_fleet(Fleet(7, "0" * 64, members))}
+    found = summarise(preview(generation(BEFORE, BEFORE, outputs=outputs, old=same, **same)))
+    assert found.because == ("rendered files: mia-vultr-1",)
 
 
 def test_where_more_changes_nobody_claims_to_know_about_passwords() -> None:
@@ -152,13 +245,15 @@ def test_a_plan_that_cannot_be_read_is_said_and_no_obstacle(plan: str) -> None:
 
 
 def test_who_announces_a_prefix_meanwhile() -> None:
-    found = summarise(preview(step("replace", "mia-vultr-1"), generation(BEFORE, BEFORE)))
+    found = summarise(
+        preview(step("replace", "mia-vultr-1"), generation(BEFORE, BEFORE, bundle="1"))
+    )
     everybody = tuple(node.id for node in BEFORE.nodes)
     for change in found.prefixes:
         assert (change.before, change.after) == (everybody, everybody)
         assert change.away == ("mia-vultr-1",)
     assert len(found.prefixes) == 2
-    assert "withdrawn at mia-vultr-1 meanwhile; 3 of 4" in markdown(found)
+    assert "withdrawn at mia-vultr-1 meanwhile; by the plan 3 of 4" in markdown(found)
 
 
 def test_a_node_without_ipv6_takes_that_prefix_off_one_place() -> None:
@@ -210,15 +305,19 @@ def test_ports_that_open_and_close(path: str, value: Any, expected: list[Any]) -
     [
         ("vultr:index/instance:Instance", "servers"),
         ("vultr:index/bareMetalServer:BareMetalServer", "servers"),
+        ("pulumi-python:dynamic/vultr:Instance", "servers"),
+        ("pulumi-python:dynamic/vultr:BareMetal", "servers"),
         ("aws:ec2/instance:Instance", "servers"),
         ("gcp:compute/instance:Instance", "servers"),
         ("pulumi-python:dynamic/host:Host", "servers"),
         ("pulumi-python:dynamic/lab:Instance", "servers"),
         ("vultr:index/reservedIp:ReservedIp", "addresses"),
+        ("pulumi-python:dynamic/vultr:Address", "addresses"),
         ("aws:ec2/eip:Eip", "addresses"),
         ("aws:ec2/networkInterface:NetworkInterface", "addresses"),
         ("gcp:compute/address:Address", "addresses"),
         ("vultr:index/firewallRule:FirewallRule", "firewalls"),
+        ("pulumi-python:dynamic/vultr:Firewall", "firewalls"),
         ("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule", "firewalls"),
         ("gcp:compute/firewall:Firewall", "firewalls"),
         ("aws:ec2/subnet:Subnet", "others"),
@@ -248,6 +347,41 @@ def test_what_is_protected_is_told_with_the_cure() -> None:
     gone = step("delete", "mia-vultr-1", ADDRESS)
     found = summarise(preview(gone, errors=("cannot be deleted\nbecause it is protected.",)))
     assert any("mesh release mia-vultr-1" in note for note in found.notes)
+
+
+def test_what_the_program_notes_is_told_and_nothing_else_that_it_prints() -> None:
+    document = json.loads(text(step("create", "mia-vultr-1")))
+    document["diagnostics"] = [
+        {"severity": "info", "message": "note: Vultr costs 20.00 US dollars a month\n"},
+        {"severity": "info", "message": "debugging by print\n"},
+    ]
+    found = summarise(read(json.dumps(document)))
+    assert "Vultr costs 20.00 US dollars a month" in found.notes
+    assert not any("debugging" in note for note in found.notes)
+
+
+def test_what_drifted_is_the_reason_of_the_update_that_repairs_it() -> None:
+    mended = step("update", "mia-vultr-1", VULTR_SERVER)
+    mended["oldState"] = {**mended["oldState"], "outputs": {"drift": ["its label is x, not y"]}}
+    (server,) = summarise(preview(mended)).servers
+    assert (server.fate, server.reasons) == ("updated", ("its label is x, not y",))
+
+
+def test_a_stack_of_the_plugins_is_told_how_it_is_moved() -> None:
+    said = f"resource 'mesh-mia-vultr-1-address' has a problem: {former.SAID}"
+    found = summarise(preview(step("same", "mia-vultr-1"), errors=(said,)))
+    assert any("mesh adopt --stack lab" in note for note in found.notes)
+
+
+def test_a_stack_of_the_apis_is_told_that_there_is_no_way_back() -> None:
+    going, coming = (
+        step("delete", "mia-vultr-1", VULTR_SERVER),
+        step("create", "mia-vultr-1", "vultr:index/instance:Instance"),
+    )
+    found = summarise(preview(going, coming, errors=("it is protected",)))
+    assert any("no way back to the plugin" in note for note in found.notes)
+    # To lift the protection of an address that is to stay is no cure.
+    assert not any("mesh release" in note for note in found.notes)
 
 
 def test_nothing_from_the_stack_file_becomes_markup_of_the_comment() -> None:

@@ -1,0 +1,194 @@
+"""What an update takes off the Internet, judged by who announces in effect, and by sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mesh.plan import Plan
+from mesh.preview import Asked, Heard, Limit, gate, markdown, summarise, wants_announcers
+from tests.preview.documents import by_plan, generation, preview, step
+from tests.stacks import bent, plan_of, prod
+
+PLAN = plan_of(prod())
+EWR, LAX, MIA, ORD = NODES = tuple(sorted(node.id for node in PLAN.nodes))
+OTHER_ASN = plan_of(prod() | {"asn": 13335})
+FULL = plan_of(prod() | {"routing": {"import": "full"}})
+ALONE = plan_of(bent("nodes", {LAX: {"number": 1}}))
+PAIR = plan_of(bent("nodes", {LAX: {"number": 1}, EWR: {"number": 4}}))
+GO = Asked(frozenset(NODES), frozenset(NODES))
+RESTART = Asked(frozenset(NODES), frozenset(NODES), restart_sessions=True)
+V4, V6 = "mesh:prefixes.ipv4", "mesh:prefixes.ipv6"
+SESSIONS = "upstream sessions"
+
+
+def full_at(*nodes: str) -> Plan:
+    """The network with full tables at these nodes: another import mode starts a session anew."""
+    values = prod()
+    for node in nodes:
+        values["nodes"][node] = values["nodes"][node] | {"import": "full"}
+    return plan_of(values)
+
+
+def keys(
+    before: Plan, after: Plan, heard: Heard, *steps: Any, asked: Asked = GO, most: str = "1/3"
+) -> set[str]:
+    """The keys of what is refused."""
+    seen = preview(*steps, generation(before, after, bundle="1"))
+    return {problem.key for problem in gate(seen, asked, Limit.of(most), heard)}
+
+
+def replaced(*nodes: str) -> list[Any]:
+    return [step("replace", node) for node in nodes]
+
+
+@pytest.mark.parametrize(
+    ("silent", "steps", "most", "expected"),
+    [
+        pytest.param((), replaced(MIA), "1/3", set(), id="one of four"),
+        pytest.param((ORD,), replaced(MIA), "1/3", {"mesh:nodes"}, id="with one away already"),
+        pytest.param((ORD,), replaced(MIA), "1/2", set(), id="which a half allows"),
+        pytest.param((MIA,), replaced(MIA), "1/3", set(), id="the one that is away"),
+        pytest.param((MIA, ORD), replaced(MIA), "1/3", set(), id="one of those that are away"),
+        pytest.param(
+            (EWR, LAX, ORD), replaced(MIA), "1", {V4, V6}, id="the last one in effect"
+        ),
+        pytest.param((LAX, MIA, ORD), replaced(MIA), "1/3", set(), id="not the last in effect"),
+        pytest.param(NODES, replaced(MIA), "1/3", set(), id="nobody announces anything"),
+        pytest.param(
+            (), [step("delete", EWR), *replaced(LAX, MIA)], "1", set(), id="one stays"
+        ),
+        pytest.param(
+            (ORD,), [step("delete", EWR), *replaced(LAX, MIA)], "1", {V4, V6},
+            id="the one that stays by the plan does not announce",
+        ),
+    ],
+)  # fmt: skip
+def test_a_node_that_should_announce_and_does_not_counts_as_away(
+    silent: tuple[str, ...], steps: list[Any], most: str, expected: set[str]
+) -> None:
+    assert keys(PLAN, PLAN, Heard(by_plan(PLAN, *silent)), *steps, most=most) == expected
+
+
+def test_each_family_is_judged_by_itself() -> None:
+    """IPv6 is heard at one node alone, which is to be replaced; IPv4 everywhere."""
+    once = {p: n if p.version == 4 else frozenset({MIA}) for p, n in by_plan(PLAN).items()}
+    heard = Heard(once)
+    assert keys(PLAN, PLAN, heard, *replaced(MIA), most="1") == {V6}
+    assert keys(PLAN, PLAN, heard, *replaced(ORD), most="1") == set()
+
+
+def test_a_node_of_which_nobody_can_tell_is_not_counted_on_and_not_given_up() -> None:
+    """Its agent is silent; its BIRD may announce all the same."""
+    nobody = by_plan(PLAN, *NODES)
+    dark = Heard(nobody, by_plan(PLAN))
+    assert keys(PLAN, PLAN, dark, *replaced(MIA), most="1") == {V4, V6}
+    others = Heard(by_plan(PLAN, MIA), by_plan(PLAN, EWR, LAX, ORD))
+    assert keys(PLAN, PLAN, others, *replaced(MIA)) == set()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "steps", "refused"),
+    [
+        (PLAN, PLAN, replaced(MIA), True),
+        (PLAN, PLAN, [step("delete", MIA)], True),
+        (PLAN, full_at(MIA), [], True),
+        (PLAN, plan_of(bent("nodes/mia-vultr-1/announce", False)), [], True),
+        (PLAN, PLAN, [], False),
+        (PLAN, PLAN, [step("create", MIA)], False),
+        (PLAN, plan_of(prod() | {"whoami": False}), [], False),
+    ],
+)
+def test_where_nobody_can_be_asked_no_announcer_is_disturbed_unless_the_plan_is_believed(
+    before: Plan, after: Plan, steps: list[Any], refused: bool
+) -> None:
+    seen = preview(*steps, generation(before, after, bundle="1"))
+    unheard = Heard(None, why="no registry answers")
+    found = gate(seen, GO, Limit(), unheard)
+    assert [problem.key for problem in found] == (["announcers"] if refused else [])
+    assert all("no registry answers" in p.reason and "--by-plan" in p.cure for p in found)
+    assert wants_announcers(seen) == refused
+    believed = Asked(GO.replace, GO.remove, by_plan=True)
+    assert gate(seen, believed, Limit(), unheard) == ()
+
+
+def test_a_fleet_whose_publication_the_state_has_lost_is_no_first_deployment() -> None:
+    seen = preview(*replaced(*NODES), generation(None, PLAN))
+    assert {problem.key for problem in gate(seen, GO, Limit(), Heard(by_plan(PLAN)))} >= {V4, V6}
+    assert gate(seen, GO, Limit(), Heard({})) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "silent", "most", "expected"),
+    [
+        pytest.param(PLAN, full_at(MIA), (), "1/3", set(), id="one of four"),
+        pytest.param(PLAN, full_at(MIA, ORD), (), "1/3", {SESSIONS}, id="two of four"),
+        pytest.param(PLAN, full_at(MIA, ORD), (), "1/2", set(), id="two, when a half may"),
+        pytest.param(PLAN, FULL, (), "1", {V4, V6}, id="never all"),
+        pytest.param(PLAN, full_at(MIA), (ORD,), "1/3", {SESSIONS}, id="with one away already"),
+        pytest.param(
+            PLAN, full_at(MIA), (EWR, LAX, ORD), "1", {V4, V6}, id="the last one in effect"
+        ),
+        pytest.param(PLAN, full_at(MIA), NODES, "1/3", set(), id="sessions that are down"),
+        pytest.param(
+            ALONE, plan_of(bent("nodes", {LAX: {"number": 1, "import": "full"}})), (), "1",
+            {V4, V6}, id="the only edge",
+        ),
+        pytest.param(PLAN, OTHER_ASN, (), "1", {"mesh:asn"}, id="another ASN"),
+        pytest.param(
+            ALONE, plan_of(bent("nodes", {LAX: {"number": 1}}) | {"asn": 13335}), (), "1",
+            {"mesh:asn"}, id="another ASN of one edge",
+        ),
+        pytest.param(PLAN, OTHER_ASN, NODES, "1", {"mesh:asn"}, id="while nobody announces"),
+    ],
+)  # fmt: skip
+def test_upstream_sessions_start_anew_at_a_few_nodes_only_unless_that_is_asked_for(
+    before: Plan, after: Plan, silent: tuple[str, ...], most: str, expected: set[str]
+) -> None:
+    heard = Heard(by_plan(before, *silent))
+    assert keys(before, after, heard, most=most) == expected
+    assert keys(before, after, heard, most=most, asked=RESTART) == set()
+
+
+def test_a_password_starts_the_sessions_anew_that_use_it() -> None:
+    seen = preview(generation(PLAN, PLAN))
+    assert {p.key for p in gate(seen, GO, Limit.of("1"), Heard(by_plan(PLAN)))} == {V4, V6}
+    assert gate(seen, RESTART, Limit(), Heard(by_plan(PLAN))) == ()
+
+
+def test_servers_that_go_and_sessions_that_start_anew_are_added_up() -> None:
+    heard = Heard(by_plan(PLAN))
+    assert keys(PLAN, full_at(MIA), heard, *replaced(ORD)) == {SESSIONS}
+    assert keys(PLAN, full_at(MIA), heard, *replaced(MIA)) == set()
+    assert keys(PLAN, full_at(EWR, LAX, MIA), heard, *replaced(ORD), most="1") == {V4, V6}
+
+
+def test_sessions_of_a_plan_that_cannot_be_read_are_not_let_go() -> None:
+    seen = preview(generation("{}", PLAN))
+    assert [p.key for p in gate(seen, GO, Limit(), Heard(by_plan(PLAN)))] == ["the plan in force"]
+    assert gate(seen, RESTART, Limit(), Heard(by_plan(PLAN))) == ()
+    unread = preview(generation(PLAN, "{}"))
+    assert [p.key for p in gate(unread, GO, Limit(), Heard(by_plan(PLAN)))] == ["preview"]
+
+
+def test_another_number_of_a_node_is_another_router_id_and_starts_its_sessions_anew() -> None:
+    after = plan_of(bent("nodes/mia-vultr-1/number", 9))
+    changes = [
+        change
+        for change in summarise(preview(generation(PLAN, after, bundle="1"))).sessions
+        if change.session.kind == "upstream"
+    ]
+    assert {(change.session.node, change.fate) for change in changes} == {(MIA, "restarted")}
+    assert all("router id" in change.why for change in changes)
+
+
+def test_a_preview_says_plainly_that_nobody_announces_meanwhile() -> None:
+    found = summarise(preview(generation(PLAN, OTHER_ASN, bundle="1")))
+    assert sum("nobody announces it meanwhile" in note for note in found.notes) == 2
+    shown = markdown(found)
+    assert "sessions start anew at ewr-vultr-1, lax-vultr-1, mia-vultr-1, ord-vultr-1" in shown
+    assert "by the plan 0 of 4 announce it meanwhile" in shown
+    one = summarise(preview(generation(PLAN, full_at(MIA), bundle="1")))
+    assert "by the plan 3 of 4 announce it meanwhile" in markdown(one)
+    assert not any("nobody announces" in note for note in one.notes)
