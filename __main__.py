@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pulumi
 
-from mesh.agent import bundle
-from mesh.infra.configuration import configured
-from mesh.infra.mesh import Mesh, MeshArgs
+from mesh.infra import Mesh, MeshArgs, configured, said_once, sdk
 
-configuration = configured(Path(__file__).parent, bundle.digest(bundle.build()))
+sdk.without_debug_lines()
+with said_once():
+    configuration = configured(Path(__file__).parent)
 
 network = Mesh("mesh", MeshArgs(configuration))
 
 pulumi.export("topology", network.topology)
 pulumi.export("access", network.access)
+sdk.begin()

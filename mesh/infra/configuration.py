@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pulumi
 from pulumi.runtime import config as engine
 
+from mesh import capacity
 from mesh import plan as planning
+from mesh.agent import bundle
 from mesh.infra import providers
+from mesh.infra.ending import VARIABLE, is_ending
 from mesh.infra.providers import Setting
 from mesh.roa import judge
 from mesh.spec import (
     PASSWORD_PREFIX,
     SSH_PREFIX,
+    Note,
     Problem,
     SpecError,
     for_preview,
@@ -26,11 +33,25 @@ from mesh.spec import (
 
 NAMESPACE = "mesh"
 
+SAID = 32
+"""The exit code by which Pulumi's language host knows that the program has said why it ends
+(PYTHON_PROCESS_EXITED_AFTER_SHOWING_USER_ACTIONABLE_MESSAGE_CODE). After any other, that of
+pulumi.RunError included, the engine adds an error of its own."""
 
-def configured(root: Path, bundle: str) -> Setting:
-    """The configuration of the selected stack.
 
-    ``root`` is where the stack files lie, ``bundle`` the SHA-256 of what nodes run.
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Let a pulumi.RunError be the last word of the program, and the only one."""
+    try:
+        yield
+    except pulumi.RunError as error:
+        pulumi.log.error(str(error))
+        raise SystemExit(SAID) from error
+
+
+def configured(root: Path) -> Setting:
+    """The configuration of the selected stack; ``root`` is where the stack files lie.
+
     pulumi.RunError, which the engine shows without a traceback, with every problem at once;
     warnings are shown beside the resources.
     """
@@ -39,16 +60,29 @@ def configured(root: Path, bundle: str) -> Setting:
         spec = for_preview(loaded)
         passwords = _secrets(PASSWORD_PREFIX, needed_passwords(spec))
         ssh_keys = _secrets(SSH_PREFIX, needed_ssh_keys(spec))
-        setting = Setting(spec, planning.make(spec), passwords, ssh_keys, bundle)
-        problems = (*providers.problems(setting), *_unproven(setting, root))
+        digest = bundle.digest(bundle.build())
+        setting = Setting(spec, planning.make(spec), passwords, ssh_keys, digest)
+        said = list(providers.problems(setting))
+        found = [each for each in said if isinstance(each, Problem)]
+        problems = (*capacity.problems(setting.plan), *found, *_unproven(setting, root))
         if any(problem.severity != "warning" for problem in problems):
             raise SpecError(problems)
     except SpecError as error:
-        lines = "\n".join(f"  {problem}" for problem in error.problems)
+        lines = "\n".join(f"  {_covered(problem)}" for problem in error.problems)
         raise pulumi.RunError(f"the configuration cannot be used:\n{lines}") from None
     for problem in (*loaded.problems, *problems):
         pulumi.log.warn(str(problem))
+    if pulumi.runtime.is_dry_run():
+        for note in (each for each in said if isinstance(each, Note)):
+            pulumi.log.info(str(note))
     return setting
+
+
+def _covered(problem: Problem) -> Problem:
+    """The problem without the value of a key that is a secret of the stack, whole or in part."""
+    key = re.split(r"[.\[]", problem.key, maxsplit=1)[0]
+    has_secret = engine.is_config_secret(key) and key in engine.CONFIG.get()
+    return replace(problem, value="[secret]") if has_secret else problem
 
 
 def _unproven(setting: Setting, root: Path) -> tuple[Problem, ...]:
@@ -57,8 +91,12 @@ def _unproven(setting: Setting, root: Path) -> tuple[Problem, ...]:
     demand, key = setting.spec.rpki.demand, f"{NAMESPACE}:rpki.demand"
     if demand is None:
         return ()
-    if not setting.spec.protect:
+    if is_ending():
         # `pulumi destroy --run-program` runs the program as an update does.
+        said = "it is not asked: this run ends the network, which proves nothing"
+        cure = f"unset {VARIABLE} unless it does"
+        return (Problem(key, str(demand), said, cure, "warning"),)
+    if not setting.spec.protect:
         said = "it is not asked, since mesh:protect is false: a network that ends proves nothing"
         cure = "remove mesh:protect unless this network is to end"
         return (Problem(key, str(demand), said, cure, "warning"),)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi import Input, Output, ResourceHook, ResourceHookArgs
 
 from mesh.spec.problems import printable
+
+if TYPE_CHECKING:
+    from mesh.trust.documents import Refusal
 
 Progress = Callable[[str], None]
 
@@ -75,14 +78,24 @@ def let_go(network: str, resource: str, way: Way, say: Progress) -> str:
 
 def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
     from mesh.discovery.client import Unreachable
-    from mesh.publish.desk import Desk
+    from mesh.publish.desk import Desk, top
     from mesh.publish.drain import DRAIN_SECONDS, Drainage
+    from mesh.publish.refused import words
 
     desk = Desk(way.operator_key, way.registries)
+    refused: dict[str, Refusal] = {}
     try:
-        highest = desk.highest()
+        # The key may sign for another network as well, whose nodes have the same names: an order
+        # for it would drain them. Its registries are elsewhere.
+        urls = set(way.registries.values())
+        manifests = desk.manifests().values()
+        own = [m for m in manifests if urls & {entry.url for entry in m[1].registries}]
+        highest = top(own, None)
         if highest is None:
-            say(f"{resource}: not drained: no registry answers, or holds a generation")
+            say(
+                f"{resource}: not drained: no registry answers, or holds a generation of this "
+                f"network"
+            )
             return ""
         manifest = highest[1]
         node = node_of(network, resource, manifest.nodes)
@@ -93,7 +106,9 @@ def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
         identities = {one: entry.identity for one, entry in manifest.nodes.items()}
         drainage = Drainage(desk, way.operator_key, manifest.network, identities, warn=say)
         say(f"{node}: draining before its server goes")
-        if drainage.wait([node], DRAIN_SECONDS):
+        if drainage.wait([node], DRAIN_SECONDS, refuses=refused.__setitem__):
+            if node in refused:
+                return f"{words(node, refused[node])}; its server goes without having drained"
             return (
                 f"{node}: no word within {DRAIN_SECONDS:g} s that it has withdrawn; its server "
                 f"goes all the same, for a dead node drains no more"

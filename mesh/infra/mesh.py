@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pulumi import ComponentResource, Output, ResourceHook, ResourceOptions
 
 from mesh.infra import drain, outputs, providers, sources
+from mesh.infra.dynamic.candidate import Candidate
 from mesh.infra.dynamic.documents import write_plan
 from mesh.infra.dynamic.operator import Operator
 from mesh.infra.dynamic.publish import Publish, PublishArgs
@@ -48,28 +49,28 @@ class Mesh(ComponentResource):
         namespace = next((d.namespace for d in drivers.values() if d.namespace), None)
         drained = drain.hook(name, self.operator.private, urls, namespace)
         machines = boot(self.nodes, seed, drained)
-        self.published = Publish(
-            f"{name}-generation",
-            PublishArgs(
-                plan=write_plan(plan),
-                operator_key=self.operator.private,
-                passwords=given.passwords,
-                instances={
-                    node_id: {
-                        "id": machine.instance_id,
-                        "created": machine.created,
-                        **self.nodes[node_id].placement(),
-                    }
-                    for node_id, machine in machines.items()
-                },
-                bundle=given.bundle,
-                sources=sources.digest(),
-                registries=urls,
-                namespace=namespace,
-                deadline=max(driver.patience for driver in drivers.values()),
-            ),
-            child,
+        publication = PublishArgs(
+            plan=write_plan(plan),
+            operator_key=self.operator.private,
+            passwords=given.passwords,
+            instances={
+                node_id: {
+                    "id": machine.instance_id,
+                    "created": machine.created,
+                    **self.nodes[node_id].placement(),
+                }
+                for node_id, machine in machines.items()
+            },
+            bundle=given.bundle,
+            registries=urls,
+            namespace=namespace,
+            deadline=max(driver.patience for driver in drivers.values()),
         )
+        # In the state before anything is signed, so that what was begun is known afterwards.
+        self.candidate = Candidate(
+            f"{name}-candidate", publication.candidate(sources.digest), child
+        )
+        self.published = Publish(f"{name}-generation", publication, self.candidate, child)
         self.topology = outputs.topology(plan, self.nodes, list(urls.values()))
         self.access = outputs.access(self.nodes)
         # The topology is the stack's output; said twice it would cost every preview twice.

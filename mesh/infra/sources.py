@@ -1,22 +1,93 @@
-"""What a node's files are made of beside the plan: templates, and the code that fills them."""
+"""What a node's files are made of beside the plan: the code that renders, and the templates.
+
+The digest tells candidates apart (:mod:`mesh.infra.dynamic.candidate`), so that a publication of
+changed code that did not finish is known as such after the change was taken back. Whether anything
+is published for a change of code is not told by it, but by what that code renders
+(:mod:`mesh.publish.rendered`).
+"""
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("templates/debian", "mesh/render")
+from mesh.installed import TEMPLATES as FOLDER
+
+_ROOT = Path(__file__).resolve().parents[2]
+CODE = (
+    "mesh/installed.py",
+    "mesh/plan",
+    "mesh/publish/generation.py",
+    "mesh/publish/order.py",
+    "mesh/publish/rendered.py",
+    "mesh/render",
+    "mesh/spec",
+)
+"""All that a generation is rendered by, but what the bundle holds as well: that has a digest of its
+own, which is published. A test asks Python what rendering loads."""
+TEMPLATES = "templates/debian"
 
 
 def digest() -> str:
-    """SHA-256 (hex) over names and contents: a changed template is a change of what is published,
-    although the plan is the same."""
-    seen = sha256()
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".j2", ".py"):
-                content = path.read_bytes()
-                seen.update(f"{path.relative_to(ROOT)} {len(content)}\n".encode())
-                seen.update(content)
+    """SHA-256 (hex) of the code and the templates. Comments, docstrings, the form of the code and
+    line ends do not count, nor does where they are installed."""
+    # By its metadata: importing it is what a preview of a new stack need not pay for.
+    seen = sha256(f"jinja2 {version('jinja2')}\n".encode())
+    for name, path in _files():
+        content = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            content = _meaning(content)
+        seen.update(f"{name} {len(content)}\n{content}".encode())
     return seen.hexdigest()
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    """Each file, by its name in a checkout."""
+    top = FOLDER.parent
+    for name in CODE:
+        path = _ROOT / name
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            yield file.relative_to(_ROOT).as_posix(), file
+    for file in sorted((top / TEMPLATES).rglob("*.j2")):
+        yield file.relative_to(top).as_posix(), file
+
+
+def _meaning(source: str) -> str:
+    """The syntax tree of a module as text, without docstrings and places."""
+    told: list[str] = []
+    _tell(ast.parse(source), told)
+    return " ".join(told)
+
+
+def _tell(part: object, told: list[str]) -> None:
+    """What `ast.dump` says, several times as fast, and the same by every version of Python that
+    reads the same tree."""
+    if isinstance(part, ast.AST):
+        told.append(type(part).__name__)
+        # Whether a name is read or written follows from where it stands.
+        for name in part._fields:
+            if name != "ctx" and (value := getattr(part, name, None)) not in (None, []):
+                told.append(name)
+                _tell(value, told)
+        told.append(")")
+    elif isinstance(part, list):
+        told.append("[")
+        for each in part:
+            if not _stands_alone(each):
+                _tell(each, told)
+        told.append("]")
+    else:
+        told.append(repr(part))
+
+
+def _stands_alone(part: object) -> bool:
+    """Whether it is a text as a statement, a docstring or one below an attribute: it does
+    nothing."""
+    return (
+        isinstance(part, ast.Expr)
+        and isinstance(part.value, ast.Constant)
+        and isinstance(part.value.value, str)
+    )

@@ -56,9 +56,10 @@ def deployment(
     """
     with ExitStack() as running:
         ports = {cloud.package: running.enter_context(serving(cloud)) for cloud in clouds}
-        own = environment(ROOT, folder) | {
-            "PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, port in ports.items())
-        }
+        attached = ",".join(f"{name}:{port}" for name, port in ports.items())
+        own = environment(ROOT, folder)
+        if attached:
+            own["PULUMI_DEBUG_PROVIDERS"] = attached
         yield Engine(folder, stack, _prepared(folder, stack, document, secret, own), own)
 
 

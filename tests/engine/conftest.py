@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,10 @@ class Engine:
     config: Path
     environment: Mapping[str, str]
     said: list[str] = field(default_factory=list)
+    program: Path = ROOT
+    """Where the program lies."""
+    inside: tuple[str, ...] = ()
+    """Words before the command: how it enters another namespace."""
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `pulumi …` to its end."""
@@ -76,11 +80,19 @@ class Engine:
 
     def _command(self, *arguments: str) -> list[str]:
         file = ["--config-file", str(self.config)] if arguments[0] in WITH_CONFIG else []
-        return ["pulumi", "--non-interactive", *arguments, "--stack", self.stack, *file]
+        return [
+            *self.inside,
+            "pulumi",
+            "--non-interactive",
+            *arguments,
+            "--stack",
+            self.stack,
+            *file,
+        ]
 
     def _folder(self, command: str) -> Path:
         """The engine may write a stack file where it runs: never into the checkout."""
-        return ROOT if command in WITH_CONFIG else self.state
+        return self.program if command in WITH_CONFIG else self.state
 
 
 def engine_of(state: Path) -> Engine:
@@ -98,7 +110,7 @@ def changed(engine: Engine, folder: Path, keys: Mapping[str, Any]) -> Engine:
             document["config"][f"mesh:{key}"] = value
     path = folder / engine.config.name
     path.write_text(yaml.safe_dump(document))
-    return Engine(engine.state, engine.stack, path, engine.environment)
+    return replace(engine, config=path, said=[])
 
 
 def secrets_of(resources: object) -> set[str]:

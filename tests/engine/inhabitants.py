@@ -28,7 +28,7 @@ import yaml
 from mesh.agent import places
 from mesh.discovery import paths, serve
 from mesh.discovery.client import Client, Unreachable
-from mesh.discovery.registry import Registry
+from mesh.discovery.registry import Current, Registry
 from mesh.discovery.serve import Settings
 from mesh.discovery.store import Store
 from mesh.facts import Facts
@@ -67,10 +67,22 @@ def vultr_servers(cloud: Cloud) -> list[Server]:
 
 
 @dataclass
+class Mood:
+    """What goes wrong. ``silent`` nodes report no generation, ``failing`` ones that they rolled it
+    back; ``before_put`` and ``after_put`` are called while a registry takes a generation."""
+
+    silent: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
+    before_put: Callable[[], None] = lambda: None
+    after_put: Callable[[], None] = lambda: None
+
+
+@dataclass
 class Inhabitant:
     """A node on one instance: its keys, and what it has said so far."""
 
     server: Server
+    mood: Mood = field(default_factory=Mood)
     identity: str = field(default_factory=lambda: keys.new_signing_key()[0])
     sealing: str = field(default_factory=lambda: keys.new_exchange_key()[1])
     joined: set[str] = field(default_factory=set)
@@ -125,10 +137,13 @@ class Inhabitant:
         current, drains = registry.registry.current(), registry.registry.standing(DRAIN)
         if current is None or self.node not in current.manifest.nodes:
             return
+        if self.node in self.mood.silent:
+            return
         if current.manifest.nodes[self.node].identity != keys.signing_public(self.identity):
             return
         order = None if drains is None else drains.order
-        news = (registry.server.instance_id, current.manifest_sha256, order)
+        failed = self.node in self.mood.failing
+        news = (registry.server.instance_id, current.manifest_sha256, order, failed)
         if news == self.heard:
             return
         drained = order is not None and self.node in order.nodes
@@ -138,8 +153,8 @@ class Inhabitant:
             generation=current.manifest.generation,
             manifest_sha256=current.manifest_sha256,
             nonce=current.manifest.nonce,
-            outcome="withdrawn" if retired else "applied",
-            reason="",
+            outcome="failed" if failed else "withdrawn" if retired else "applied",
+            reason="bird refuses" if failed else "",
             applied=current.manifest.generation,
             sequence=time.time_ns() // 1000,
             bundle=current.manifest.bundle,
@@ -161,11 +176,14 @@ class Listening:
     """The registry on a server."""
 
     def __init__(self, folder: Path, one: Inhabitant) -> None:
+        self._mood = one.mood
         self.server, self.port = one.server, int(one.seed["registry_port"])
         self.url = f"https://{one.server.ipv4}:{self.port}"
         certify(folder)
         operator = one.seed["operator"]
         self.registry = Registry(Store(f"sqlite:///{folder / 'registry.sqlite3'}"), operator, None)
+        self._accept = self.registry.accept_generation
+        setattr(self.registry, "accept_generation", self._take)  # noqa: B010  (mypy refuses it)
         where = Settings(folder, operator, self.port, "", (one.server.ipv4,))
         self._uvicorn = serve.server(where, self.registry)
         sockets = serve.sockets(where)
@@ -174,6 +192,12 @@ class Listening:
         )
         self._thread.start()
 
+    def _take(self, body: bytes) -> int:
+        self._mood.before_put()
+        answer = self._accept(body)
+        self._mood.after_put()
+        return answer
+
     def stop(self) -> None:
         """Its server is gone."""
         self._uvicorn.should_exit = True
@@ -181,9 +205,12 @@ class Listening:
         self.registry.store.close()
 
 
-class _Town:
+class Town:
+    """All nodes of a cloud."""
+
     def __init__(self, folder: Path, servers: Callable[[], Iterable[Server]]) -> None:
         self._folder, self._servers = folder, servers
+        self.mood = Mood()
         self._nodes: dict[str, Inhabitant] = {}
         self._registries: dict[str, Listening] = {}
 
@@ -195,7 +222,7 @@ class _Town:
             if gone in self._registries:
                 self._registries.pop(gone).stop()
         for new in set(standing) - set(self._nodes):
-            self._nodes[new] = one = Inhabitant(standing[new])
+            self._nodes[new] = one = Inhabitant(standing[new], self.mood)
             if one.seed["registry"]:
                 self._registries[new] = Listening(self._folder / new, one)
         for registry in self._registries.values():
@@ -205,15 +232,26 @@ class _Town:
                     node.join(registry)
                     node.report(registry)
 
+    def held(self) -> Current:
+        """What the registries hold: the generation of the highest number."""
+        every = [registry.registry.current() for registry in self._registries.values()]
+        return max(filter(None, every), key=lambda one: one.manifest.generation)
+
+    def part(self, node: str) -> str:
+        """The part of a node in what the registries hold, as text."""
+        number = self.held().manifest.generation
+        every = (one.registry.store.part(number, node) for one in self._registries.values())
+        return next(filter(None, every))
+
     def stop(self) -> None:
         for registry in self._registries.values():
             registry.stop()
 
 
 @contextmanager
-def inhabited(folder: Path, servers: Callable[[], Iterable[Server]]) -> Iterator[None]:
+def inhabited(folder: Path, servers: Callable[[], Iterable[Server]]) -> Iterator[Town]:
     """Nodes on all servers that there are, and that come, until the end of the block."""
-    town, over = _Town(folder, servers), threading.Event()
+    town, over = Town(folder, servers), threading.Event()
     failed: list[Exception] = []
 
     def live() -> None:
@@ -227,7 +265,7 @@ def inhabited(folder: Path, servers: Callable[[], Iterable[Server]]) -> Iterator
     thread = threading.Thread(target=live, daemon=True)
     thread.start()
     try:
-        yield
+        yield town
     finally:
         over.set()
         thread.join(30)

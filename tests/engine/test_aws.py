@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.clouds import KEYS, PASSWORD, deployment, production, steps
+from mesh.infra.ending import GIVEN_UP
+from tests.engine.clouds import KEYS, PASSWORD, production, steps
 from tests.engine.conftest import Engine, changed, secrets_of
 from tests.engine.standins.aws import (
     ACCESS_KEY,
@@ -25,12 +26,13 @@ from tests.engine.standins.aws import (
 )
 from tests.engine.standins.cloud import Cloud, Failure, Kind
 from tests.engine.standins.schema import inputs_of
-from tests.engine.standins.vultr import KEY, vultr
 from tests.stacks import prod
+from tests.vultr_api import KEY, Vultr, answering
+from tests.vultr_api.stack import stack
 
 pytestmark = pytest.mark.engine
 
-UNPUBLISHED = ("--exclude", "**mesh-generation")
+UNPUBLISHED = ("--exclude", "**mesh-generation", "--exclude", "**mesh-candidate")
 UP = ("up", "--yes", "--skip-preview", *UNPUBLISHED)
 NODES: dict[str, Any] = {
     "lax-vultr-1": {"number": 1},
@@ -56,7 +58,10 @@ def cloud() -> Cloud:
 def engine(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("aws")
     document = {**production(nodes=NODES, providers=QUIET), "aws:region": "us-east-1"}
-    with deployment(folder, document, [cloud, vultr()], SECRETS) as engine:
+    with (
+        answering(Vultr()) as served,
+        stack(folder, served, document, SECRETS, [cloud]) as engine,
+    ):
         yield engine
 
 
@@ -190,8 +195,9 @@ class TestFirstUp:
     ) -> None:
         public = cloud.named(f"{NODE}-address").outputs["publicIp"]
         assert engine.outputs()["access"]["lax-aws-1"] == {"ssh": f"ssh root@{public}"}
-        edges = {r["urn"].rpartition("::")[2]: r for r in engine.resources()}
-        assert edges["mesh-vultr-wireguard-lax-aws-1"]["inputs"]["subnet"] == public
+        (edges,) = [r for r in engine.resources() if r["urn"].endswith("mesh-vultr-firewall")]
+        subnets = {rule["notes"]: rule["subnet"] for rule in edges["inputs"]["rules"]}
+        assert subnets["wireguard-lax-aws-1"] == public
 
     def test_a_second_up_changes_nothing(self, engine: Engine, cloud: Cloud) -> None:
         cloud.forget_events()
@@ -221,8 +227,8 @@ OF_THE_SECOND = {
     "mesh-lax-aws-2",
     # They are mates of each other, and of the edges.
     *of_the_region("wireguard-lax-aws-1", "wireguard-lax-aws-2"),
-    "mesh-vultr-wireguard-lax-aws-2",
 }
+AT_THE_EDGES = {"mesh-vultr-firewall": "update"}
 EDITS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     "a setting of the network": ({"whoami": False}, {}),
     "another key to log in with": (
@@ -233,7 +239,7 @@ EDITS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         {"admin": {"ssh": ["207.231.1.46/32", "2001:db8:1::/48"], "keys": KEYS}},
         {
             f"{HERE}-ssh-v6-2001.db8.1..-48": "create",
-            "mesh-vultr-ssh-v6-2001.db8.1..-48": "create",
+            **AT_THE_EDGES,
         },
     ),
     "another size": (
@@ -253,7 +259,7 @@ EDITS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             ),
         },
     ),
-    "a second member there": (SECOND, dict.fromkeys(OF_THE_SECOND, "create")),
+    "a second member there": (SECOND, dict.fromkeys(OF_THE_SECOND, "create") | AT_THE_EDGES),
     "a member elsewhere": (
         {"nodes": NODES | {"ewr-aws-1": {"number": 4}}},
         {
@@ -265,7 +271,7 @@ EDITS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
                 for name in SHARED | of_the_region("wireguard-lax-aws-1")
             },
             f"{HERE}-wireguard-ewr-aws-1": "create",
-            "mesh-vultr-wireguard-ewr-aws-1": "create",
+            **AT_THE_EDGES,
         },
     ),
 }
@@ -385,8 +391,7 @@ def test_what_must_survive_is_not_deleted_by_accident(engine: Engine) -> None:
 
 def test_destroy_leaves_nothing(engine: Engine, cloud: Cloud) -> None:
     """In an order that AWS allows: the stand-in refuses what something still hangs on."""
-    given_up = ("--run-program", "--config", "mesh:protect=false")
-    engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
     assert engine.resources() == []
     assert cloud.made == {}
 
@@ -409,7 +414,10 @@ class TestGivenVpc:
         nodes = NODES | {"lax-aws-1": {"number": 5, "ipv6": False}}
         document = {**production(nodes=nodes, providers=providers), "aws:region": "us-east-1"}
         folder = tmp_path_factory.mktemp("given")
-        with deployment(folder, document, [account, vultr()], SECRETS) as engine:
+        with (
+            answering(Vultr()) as served,
+            stack(folder, served, document, SECRETS, [account]) as engine,
+        ):
             yield engine
 
     def test_gets_a_route_server_and_groups_only(self, guest: Engine, account: Cloud) -> None:
@@ -422,6 +430,5 @@ class TestGivenVpc:
         assert routers == {"10.99.0.4", "10.99.0.5"}
 
     def test_is_empty_again_afterwards(self, guest: Engine, account: Cloud) -> None:
-        given_up = ("--run-program", "--config", "mesh:protect=false")
-        guest.run("destroy", "--yes", "--skip-preview", *given_up)
+        guest.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
         assert account.made == {}

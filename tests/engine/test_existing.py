@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from mesh.cli.environment import environment
-from mesh.cli.working_copy import PROJECT
+from mesh.infra.ending import GIVEN_UP
 from mesh.lab import faults, namespaces
 from tests.delivery import ground
 from tests.delivery.ground import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text
@@ -25,6 +25,7 @@ from tests.stacks import ROOT
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
 LAB = "existing"
+PROJECT = "name: anycast-mesh\nruntime: python\n"
 UP = ("up", "--yes", "--skip-preview")
 SERVER = f"mesh-{NODE}-instance"
 
@@ -261,7 +262,6 @@ def test_no_secret_was_ever_shown(engine: Inside) -> None:
 def test_destroy_leaves_the_host_as_it_was(
     engine: Inside, box: Box, pristine: dict[str, object]
 ) -> None:
-    given_up = ("--run-program", "--config", "mesh:protect=false")
-    engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
     assert engine.resources() == []
     assert box.as_it_is() == pristine

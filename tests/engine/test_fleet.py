@@ -16,23 +16,25 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh.infra.ending import GIVEN_UP
 from mesh.lab import namespaces
 from mesh.plan.firewall import PRIVATE4
 from tests.delivery import ground
 from tests.delivery.ground import LOGIN, Box, key_text
-from tests.engine.clouds import KEYS, PASSWORD, deployment, steps
+from tests.engine.clouds import KEYS, PASSWORD, steps
 from tests.engine.conftest import Engine, changed, secrets_of
 from tests.engine.standins import aws as amazon
 from tests.engine.standins import gcp as google
-from tests.engine.standins import vultr as vultrs
 from tests.engine.standins.cloud import Cloud
 from tests.engine.standins.servicer import SECRET
 from tests.engine.test_existing import Inside
 from tests.stacks import example
+from tests.vultr_api import KEY, Vultr, answering
+from tests.vultr_api.stack import stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
-SERVERS = ("--exclude", "**mesh-generation")
+SERVERS = ("--exclude", "**mesh-generation", "--exclude", "**mesh-candidate")
 UP = ("up", "--yes", "--skip-preview", *SERVERS)
 NODES = (
     "ewr-buyvm-1", "ewr-vultr-1", "lax-aws-1", "lax-vultr-1", "mia-vultr-1", "ord-gcp-1",
@@ -42,7 +44,7 @@ PASSWORDS = {name: f"{PASSWORD}-{name}" for name in ("vultr", "gcp", "buyvm")}
 SECRETS = {
     **{f"mesh:bgpPassword-{name}": value for name, value in PASSWORDS.items()},
     "mesh:sshKey-buyvm": key_text(LOGIN),
-    "vultr:apiKey": vultrs.KEY,
+    "vultr:apiKey": KEY,
     "aws:accessKey": amazon.ACCESS_KEY,
     "aws:secretKey": amazon.SECRET_KEY,
     "gcp:credentials": google.CREDENTIALS,
@@ -54,28 +56,35 @@ class Fleet:
     """The stack, run from the operator's network, with its clouds and its host."""
 
     engine: Inside
-    vultr: Cloud
+    vultr: Vultr
     aws: Cloud
     gcp: Cloud
     host: Box
 
     def clouds(self) -> tuple[Cloud, ...]:
-        return (self.vultr, self.aws, self.gcp)
+        return (self.aws, self.gcp)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is left at any provider."""
+        return not any(cloud.made for cloud in self.clouds()) and not any(
+            self.vultr.holdings().values()
+        )
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    clouds = (vultrs.vultr(), amazon.aws(), google.gcp())
+    vultr, clouds, folder = Vultr(), (amazon.aws(), google.gcp()), tmp_path_factory.mktemp("fleet")
     with ground.host("fleet") as host, ExitStack() as running:
         namespace = host.place.namespace("operator")
         namespaces.ip(["link set lo up"], namespace)
-        stack = deployment(tmp_path_factory.mktemp("fleet"), document(host), clouds, SECRETS)
+        served = running.enter_context(answering(vultr, folder / "tls", namespace=namespace))
+        made = stack(folder / "stack", served, document(host), SECRETS, clouds)
         # The stand-ins listen where the engine looks for them.
-        plain = namespaces.inside(namespace, lambda: running.enter_context(stack))
+        plain = namespaces.inside(namespace, lambda: running.enter_context(made))
         engine = Inside(
             plain.state, plain.stack, plain.config, plain.environment, namespace=namespace
         )
-        yield Fleet(engine, *clouds, host)
+        yield Fleet(engine, vultr, *clouds, host)
 
 
 def document(host: Box) -> dict[str, Any]:
@@ -100,12 +109,12 @@ def test_a_preview_of_nothing_shows_every_server(fleet: Fleet) -> None:
     for node in NODES:
         assert f"mesh-{node}-instance" in found
     assert "mesh-generation" in found
-    assert not any(cloud.made for cloud in fleet.clouds())
+    assert fleet.is_empty()
 
 
 def test_up_makes_them_all(fleet: Fleet) -> None:
     fleet.engine.run(*UP)
-    assert len(fleet.vultr.of("Instance")) == 4
+    assert len(fleet.vultr.servers) == 4
     assert len(fleet.aws.of("Instance")) == len(fleet.gcp.of("Instance")) == 1
     assert fleet.host.delivered_files()
 
@@ -113,8 +122,9 @@ def test_up_makes_them_all(fleet: Fleet) -> None:
 def test_every_tunnel_is_let_in_everywhere(fleet: Fleet) -> None:
     """By the provider's own firewall: a rule for each mate, named after it."""
     names = {resource["urn"].rpartition("::")[2] for resource in fleet.engine.resources()}
+    at_vultr = {rule.notes for rule in fleet.vultr.rules}
     for node in NODES:
-        assert f"mesh-vultr-wireguard-{node}" in names
+        assert f"wireguard-{node}" in at_vultr
     assert not {
         name for name in names if "wireguard-lax-aws-1" in name and "aws" in name.split("wire")[0]
     }
@@ -123,9 +133,11 @@ def test_every_tunnel_is_let_in_everywhere(fleet: Fleet) -> None:
 def test_a_second_up_changes_nothing(fleet: Fleet) -> None:
     for cloud in fleet.clouds():
         cloud.forget_events()
+    fleet.vultr.forget_calls()
     fleet.engine.run(*UP, "--expect-no-changes")
     done = {e.operation for cloud in fleet.clouds() for e in cloud.events}
     assert done <= {"invoke", "read"}
+    assert not fleet.vultr.changes()
 
 
 VPC_RULES = {
@@ -135,8 +147,7 @@ VPC_RULES = {
 
 EDITS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("a service more", {"services": {"app": {"ports": {"tcp": [80, 443, 8080], "udp": [443]}}}},
-     {"mesh-vultr-service-tcp-8080-v4", "mesh-vultr-service-tcp-8080-v6",
-      "mesh-gcp-service-tcp-8080-v4", *VPC_RULES}),
+     {"mesh-vultr-firewall", "mesh-gcp-service-tcp-8080-v4", *VPC_RULES}),
     ("whoami switched off", {"whoami": False}, set()),
     ("another reflector", {"reflectors": ["lax-vultr-1", "mia-vultr-1"]}, set()),
     ("slower BFD", {"tunnels": {"bfd": {"interval": 300}}}, set()),
@@ -160,6 +171,7 @@ def test_a_city_more_touches_no_existing_server(fleet: Fleet, tmp_path: Path) ->
     keys = yaml.safe_load(fleet.engine.config.read_text())["config"]
     nodes = keys["mesh:nodes"] | {"mia-vultr-2": {"number": 8}}
     found = steps(inside(fleet, changed(fleet.engine, tmp_path, {"nodes": nodes})), *SERVERS)
+    assert found.pop("mesh-vultr-firewall") == "update", "a rule more"
     assert set(found.values()) == {"create"}
     assert {n for n in found if n.endswith("-instance")} == {"mesh-mia-vultr-2-instance"}
     assert all("mia-vultr-2" in name for name in found), found
@@ -175,9 +187,10 @@ def test_a_city_less_takes_its_rules_along_everywhere(fleet: Fleet, tmp_path: Pa
     fleet.engine.run("state", "unprotect", address, "--yes")
     found = steps(released, *SERVERS)
     fleet.engine.run("state", "protect", address, "--yes")
+    assert found.pop("mesh-vultr-firewall") == "update", "a rule less"
     assert set(found.values()) == {"delete"}
-    assert {"mesh-vultr-wireguard-mia-vultr-1", "mesh-mia-vultr-1-instance"} <= set(found)
-    assert len([name for name in found if "wireguard-mia-vultr-1" in name]) == 3
+    assert "mesh-mia-vultr-1-instance" in found
+    assert len([name for name in found if "wireguard-mia-vultr-1" in name]) == 2
     assert all("mia-vultr-1" in name or name == "mesh-mia" for name in found), found
 
 
@@ -195,10 +208,9 @@ def test_no_secret_was_ever_shown(fleet: Fleet) -> None:
 
 
 def test_destroy_leaves_nothing_anywhere(fleet: Fleet) -> None:
-    given_up = ("--run-program", "--config", "mesh:protect=false")
-    fleet.engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    fleet.engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
     assert fleet.engine.resources() == []
-    assert not any(cloud.made for cloud in fleet.clouds())
+    assert fleet.is_empty()
     assert not fleet.host.delivered_files()
 
 

@@ -14,17 +14,19 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh.infra.ending import GIVEN_UP
 from mesh.infra.providers.gcp.driver import STARTUP
-from tests.engine.clouds import KEYS, PASSWORD, deployment, production, steps
+from tests.engine.clouds import KEYS, PASSWORD, production, steps
 from tests.engine.conftest import Engine, changed, secrets_of
-from tests.engine.standins import vultr as vultrs
 from tests.engine.standins.cloud import Cloud, Failure
 from tests.engine.standins.gcp import CREDENTIALS, KINDS, PROJECT, gcp
 from tests.engine.standins.servicer import SECRET
+from tests.vultr_api import KEY, Vultr, answering
+from tests.vultr_api.stack import stack
 
 pytestmark = pytest.mark.engine
 
-SERVERS = ("--exclude", "**mesh-generation")
+SERVERS = ("--exclude", "**mesh-generation", "--exclude", "**mesh-candidate")
 UP = ("up", "--yes", "--skip-preview", *SERVERS)
 GCP_PASSWORD = "bgp-password-of-cloud-router-in-tests"
 NODES = {"lax-vultr-1": {"number": 1}, "ewr-vultr-1": {"number": 4}, "ord-gcp-1": {"number": 9}}
@@ -75,12 +77,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     document = production(**keys)
     document["mesh:regions"]["ord"]["slots"]["gcp-2"] = "192.30.120.14"
     secret = {
-        "vultr:apiKey": vultrs.KEY,
+        "vultr:apiKey": KEY,
         "gcp:credentials": CREDENTIALS,
         "mesh:bgpPassword-vultr": PASSWORD,
         "mesh:bgpPassword-gcp": GCP_PASSWORD,
     }
-    with deployment(folder, document, [vultrs.vultr(), cloud], secret) as engine:
+    with answering(Vultr()) as served, stack(folder, served, document, secret, [cloud]) as engine:
         yield Fleet(engine, cloud, tmp_path_factory.mktemp("edited"))
 
 
@@ -187,8 +189,7 @@ def made_with(node: str, *mates: str) -> dict[str, str]:
     """All that comes with another node at GCP."""
     parts = ("", "-address", "-address6", "-inside", "-instance", "-spoke", "-vpc1", "-vpc2")
     rules = [f"mesh-gcp-wireguard-{each}" for each in (node, *mates)]
-    names = [f"mesh-{node}{part}" for part in parts] + [f"mesh-vultr-wireguard-{node}", *rules]
-    return dict.fromkeys(names, "create")
+    return dict.fromkeys([*(f"mesh-{node}{part}" for part in parts), *rules], "create")
 
 
 PEERS = ("mesh-ord-gcp-1-vpc1", "mesh-ord-gcp-1-vpc2")
@@ -248,6 +249,7 @@ def test_an_edit_touches_exactly_this(
     members = {name for name in found if "gcp" in name}
     assert {name: found[name] for name in members} == touched
     # Vultr's own part is in its own tests: rules and keys come and go, and nothing is replaced.
+    assert found.pop("mesh-vultr-firewall", "update") == "update"
     assert {found[name] for name in set(found) - members} <= {"create", "delete"}
 
 
@@ -310,7 +312,6 @@ def test_no_secret_was_ever_shown(fleet: Fleet) -> None:
 
 
 def test_destroy_leaves_nothing(fleet: Fleet) -> None:
-    given_up = ("--run-program", "--config", "mesh:protect=false")
-    fleet.engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    fleet.engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
     assert fleet.engine.resources() == []
     assert not fleet.cloud.made

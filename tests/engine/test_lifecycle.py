@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mesh.infra.ending import GIVEN_UP
 from mesh.lab.world import clear_world
 from tests.engine.conftest import LAB, Engine, changed, secrets_of, until_none
 from tests.program.recording import KEYS
@@ -59,18 +60,19 @@ def test_outputs_name_every_node_and_the_registry(engine: Engine) -> None:
     assert topology["registries"] == ["https://203.0.113.1:8443"]
 
 
+PUBLISHED = {"mesh-candidate", "mesh-generation"}
 NEW_NODE = {f"mesh-lax-vultr-2{part}" for part in ("", "-address", "-instance")}
 
 
 @pytest.mark.parametrize(
     ("keys", "created", "updated"),
     [
-        ({"whoami": False}, set(), {"mesh-generation"}),
-        ({"admin": {"ssh": ["198.51.100.250/32"], "keys": KEYS}}, set(), {"mesh-generation"}),
+        ({"whoami": False}, set(), PUBLISHED),
+        ({"admin": {"ssh": ["198.51.100.250/32"], "keys": KEYS}}, set(), PUBLISHED),
         (
             {"nodes": {"lax-vultr-2": {"number": 9}}},
             NEW_NODE,
-            {"mesh-generation", "mesh-lab-world"},
+            PUBLISHED | {"mesh-lab-world"},
         ),
     ],
     ids=["a setting of the network", "other keys to log in with", "one node more"],
@@ -118,8 +120,7 @@ def test_no_secret_was_ever_shown(engine: Engine) -> None:
 
 
 def test_destroy_leaves_nothing(engine: Engine) -> None:
-    given_up = ("--run-program", "--config", "mesh:protect=false")
-    engine.run("destroy", "--yes", "--skip-preview", *given_up)
+    engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
     assert engine.resources() == []
     assert not list(Path("/run/netns").glob(f"mesh-{LAB}-*"))
     assert not Path(f"/run/anycast-mesh/{LAB}").exists()

@@ -30,7 +30,7 @@ def password(engine: Engine) -> str:
 
 def test_shows_every_resource_while_no_address_is_known(engine: Engine) -> None:
     shown = engine.run("preview").stdout
-    assert "21 to create" in shown.replace("+ ", "")
+    assert "22 to create" in shown.replace("+ ", "")
     for name in ("mesh", "mesh-ord", "mesh-ord-vultr-1", "mesh-ord-vultr-1-instance"):
         assert f" {name} create" in shown
     assert "[unknown]" in shown

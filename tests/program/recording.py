@@ -20,6 +20,7 @@ from google.protobuf import json_format
 from pulumi.runtime import mocks, settings
 from pulumi.runtime.stack import Stack
 
+from mesh.infra.configuration import SAID
 from tests.stacks import ROOT
 
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"  # sdk/python/lib/pulumi/runtime/rpc.py
@@ -31,7 +32,8 @@ KEYS = [f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{letter * 43} {letter}" for lette
 
 @dataclass(frozen=True)
 class Registered:
-    """One resource as it was asked for. ``secrets`` are the paths of secret inputs."""
+    """One resource as it was asked for. ``secrets`` are the paths of secret inputs; ``formerly``
+    are the types of its aliases."""
 
     type: str
     name: str
@@ -45,6 +47,7 @@ class Registered:
     secret_outputs: list[str]
     inputs: dict[str, Any]
     secrets: frozenset[str]
+    formerly: list[str]
 
 
 @dataclass
@@ -135,6 +138,7 @@ class Recorder(mocks.MockMonitor):
                 secret_outputs=list(request.additionalSecretOutputs),
                 inputs=plain(given),
                 secrets=frozenset(secret_paths(given)),
+                formerly=[alias.spec.type for alias in request.aliases],
             )
         return super().RegisterResource(request)
 
@@ -217,7 +221,11 @@ def _run(config: Mapping[str, Any], secret: list[str], stack: str, answers: Answ
     settings.SETTINGS.callbacks = Callbacks(done)
 
     def deploy() -> pulumi.Output[None]:
-        runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+        try:
+            runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+        except SystemExit as ended:
+            assert ended.code == SAID and ended.__cause__ is not None
+            raise ended.__cause__ from None
         root = pulumi.runtime.get_root_resource()
         assert isinstance(root, Stack)
         outputs = pulumi.Output.from_input(root.outputs)

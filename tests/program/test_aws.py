@@ -17,6 +17,7 @@ from mesh.infra.providers.aws.firewall import RULES
 from mesh.infra.providers.aws.user_data import packed
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.stacks import prod
+from tests.vultr_api import KEY
 
 GIVEN = {
     "vpc": "vpc-0123456789abcdef0",
@@ -61,7 +62,8 @@ class AwsAnswers(Answers):
         kind = args.typ.rpartition(":")[2]
         computed: Mapping[str, Mapping[str, Any]] = {
             "Operator": {"private": OPERATOR, "public": "cHVibGlj"},
-            "ReservedIp": {"subnet": f"198.18.0.{len(args.name)}"},
+            "Address": {"ipv4": f"198.18.0.{len(args.name)}"},
+            "Identity": {"identity": "ab12cd34"},
             "Vpc": {"ipv6CidrBlock": "2600:1f00:aa00::/56"},
             "Eip": {"publicIp": "198.51.100.7", "allocationId": f"{args.name}-id"},
             "NetworkInterface": {
@@ -77,17 +79,13 @@ class AwsAnswers(Answers):
             "Birth": {"created": "2026-01-01T00:00:00+00:00"},
         }
         inputs |= computed.get(kind, {})
-        if args.typ.startswith("vultr") and kind == "Instance":
-            inputs |= {"dateCreated": "2026-01-01T00:00:00+00:00", "v6MainIp": "2001:db8::1"}
+        if args.typ.endswith("vultr:Instance"):
+            inputs |= {"created": "2026-01-01T00:00:00+00:00", "ipv6": "2001:db8::1"}
         return f"{args.name}-id", inputs
 
     def call(self, args: mocks.MockCallArgs) -> Any:
         filters = {f["name"]: f["values"] for f in args.args.get("filters", [])}
         match args.token.rpartition(":")[2]:
-            case "getOs":
-                return {"id": "2625", "name": "Debian 13 x64 (trixie)"}
-            case "getPlan":
-                return {"id": "vc2-1c-1gb", "locations": ["lax", "ord", "mia", "ewr"]}
             case "getRegions":
                 return {"names": ["us-east-1", "us-west-1"]}
             case "getAmi":
@@ -125,7 +123,10 @@ NODES = {"lax-vultr-1": {"number": 1}, "ord-vultr-1": {"number": 2}, "lax-aws-1"
 
 
 def deploy(
-    nothing_exists: bool = False, answers: type[Answers] = AwsAnswers, **changes: Any
+    nothing_exists: bool = False,
+    answers: type[Answers] = AwsAnswers,
+    stack: str = "prod",
+    **changes: Any,
 ) -> Run:
     """Two edges and a member with these keys changed."""
     providers = {"vultr": {"checkAccount": False}} | changes.pop("providers", {})
@@ -134,12 +135,12 @@ def deploy(
         "nodes": NODES,
         "providers": providers,
         "bgpPassword-vultr": PASSWORD,
-        "vultr:apiKey": "an-api-key",
+        "vultr:apiKey": KEY,
         **changes,
     }
     return run(
         keys,
-        stack="prod",
+        stack=stack,
         nothing_exists=nothing_exists,
         secret_keys=("bgpPassword-vultr", "vultr:apiKey"),
         answers=answers,
@@ -186,7 +187,11 @@ class TestServer:
         assert text.startswith("#cloud-config\n")
 
     def test_is_not_replaced_by_what_it_was_born_with(self, one: Registered) -> None:
-        assert set(one.ignore_changes) == {"ami", "userDataBase64"}
+        assert {"ami", "userDataBase64"} <= set(one.ignore_changes)
+
+    def test_leaves_to_its_interface_whether_it_forwards(self, one: Registered) -> None:
+        """The provider would set it back to what instances without an interface have."""
+        assert "sourceDestCheck" in one.ignore_changes
 
     def test_gives_its_interface_up_before_another_takes_it(self, one: Registered) -> None:
         assert one.delete_before_replace
@@ -346,6 +351,30 @@ def fleet(count: int) -> dict[str, Any]:
         "regions": regions, "nodes": nodes, "reflectors": reflectors, "registries": reflectors[:1],
         "services": services, "providers": {"aws": {"network": "172.31.0.0/22"}},
     }  # fmt: skip
+
+
+def test_a_renamed_stack_replaces_nothing(deployed: Run) -> None:
+    """What tells the stack's name is changed in place by its provider, or kept as it is."""
+    in_place = {
+        "NetworkInterface": {"description", "tags"},
+        "FirewallGroup": {"description"},
+        "SSHKey": {"name"},
+        "Candidate": {"wanted"},
+        "Publish": {"plan", "wanted"},
+        "Instance": {"tags", "rootBlockDevice"},  # of the device its tags, see below
+    }
+    renamed, changed = deploy(stack="core"), set()
+    servers = [done.resources[f"{NODE}-instance"].inputs for done in (deployed, renamed)]
+    disks = [server["rootBlockDevice"] for server in servers]
+    assert {**disks[0], "tags": {}} == {**disks[1], "tags": {}}
+    for name, after in renamed.resources.items():
+        before, kind = deployed.resources[name].inputs, after.type.rpartition(":")[2]
+        differing = {key for key in before if before[key] != after.inputs.get(key)}
+        left = differing - set(after.ignore_changes) - in_place.get(kind, {"tags"})
+        if kind == "SecurityGroup":
+            assert {"name", "description"} <= differing
+        changed |= {(kind, key) for key in left - {"__provider"}}
+    assert changed == set()
 
 
 class TestUnknowns:

@@ -46,7 +46,7 @@ def test_nothing_but_servers_waits_for_a_drain() -> None:
 def registry(tmp_path: Path) -> Iterator[Live]:
     with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
         with one.client(FLEET.operator) as client:
-            body = dump(FLEET.generation(5).generation)
+            body = dump(FLEET.generation(5, registries={"lax-vultr-1": one.url}).generation)
             assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
         yield one
 
@@ -70,6 +70,24 @@ def test_a_node_has_withdrawn_before_its_server_goes(registry: Live) -> None:
     assert warning == ""
     assert said == [f"{MIA}: draining before its server goes", f"{MIA}: withdrawn"]
     assert drained(registry) == (MIA,)
+
+
+def test_no_order_is_signed_for_another_network_of_the_same_key(tmp_path: Path) -> None:
+    """A registry that shows its manifest would get an order that drains its node."""
+    foreign = Fleet(FLEET.plan, FLEET.key).generation(9, "as27218-another").generation
+    with live(tmp_path, keys.signing_public(FLEET.key)) as one:
+        one.registry.accept_manifest(dump(foreign.manifest))
+        warning, said = called(one.url)
+        assert drained(one) == ()
+    assert (warning, len(said)) == ("", 1)
+    assert "no registry answers, or holds a generation of this network" in said[0]
+
+
+def test_a_node_that_refuses_the_order_is_not_waited_for(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry, refusing={MIA})):
+        warning, _ = called(registry.url)
+    assert warning.startswith(f"{MIA} refuses drain order 1: of the network N")
+    assert warning.endswith("its server goes without having drained")
 
 
 def test_a_dead_node_is_let_go_with_a_warning(

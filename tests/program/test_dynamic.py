@@ -5,32 +5,48 @@ from __future__ import annotations
 import base64
 import os
 import pickletools
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.output import Unknown
 
 import mesh.agent.bundle
 import mesh.lab.boxes
+import mesh.lab.place
+import mesh.lab.wiring
 import mesh.lab.world
 import mesh.publish
+import mesh.publish.rendered
 from mesh.infra.dynamic.base import GONE
 from mesh.infra.dynamic.birth import BirthProvider
+from mesh.infra.dynamic.candidate import CandidateProvider, digests, is_unfinished
 from mesh.infra.dynamic.documents import read_plan, write_plan
 from mesh.infra.dynamic.host import HostProvider
 from mesh.infra.dynamic.hostkey import HostKeyProvider
+from mesh.infra.dynamic.identity import IdentityProvider
 from mesh.infra.dynamic.lab import AddressProvider, InstanceProvider, WorldProvider
 from mesh.infra.dynamic.operator import OperatorProvider
 from mesh.infra.dynamic.publish import PublishProvider
+from mesh.infra.dynamic.vultr.address import AddressProvider as VultrAddressProvider
+from mesh.infra.dynamic.vultr.bare_metal import BareMetalProvider
+from mesh.infra.dynamic.vultr.firewall import FirewallProvider
+from mesh.infra.dynamic.vultr.instance import InstanceProvider as VultrInstanceProvider
+from mesh.infra.dynamic.vultr.key import KeyProvider
+from mesh.infra.dynamic.vultr.reverse import ReverseProvider
 from mesh.lab.boxes import BoxState
 from mesh.lab.errors import LabError
 from mesh.lab.underlay import underlay
+from mesh.plan import Plan
 from mesh.publish import Fleet, Order, PublishError
 from mesh.trust.keys import join_token
 from tests.program.recording import OPERATOR, PASSWORD, UNKNOWN
@@ -41,6 +57,7 @@ MORE = plan_of({"twin": "prod", "nodes": {"lax-vultr-2": {"number": 9}}}, "lab")
 QUIETER = plan_of({"twin": "prod", "whoami": False}, "lab")
 PROVIDERS = {
     "mesh.infra.dynamic.birth BirthProvider": BirthProvider,
+    "mesh.infra.dynamic.candidate CandidateProvider": CandidateProvider,
     "mesh.infra.dynamic.host HostProvider": HostProvider,
     "mesh.infra.dynamic.hostkey HostKeyProvider": HostKeyProvider,
     "mesh.infra.dynamic.operator OperatorProvider": OperatorProvider,
@@ -48,6 +65,13 @@ PROVIDERS = {
     "mesh.infra.dynamic.lab WorldProvider": WorldProvider,
     "mesh.infra.dynamic.lab AddressProvider": AddressProvider,
     "mesh.infra.dynamic.lab InstanceProvider": InstanceProvider,
+    "mesh.infra.dynamic.identity IdentityProvider": IdentityProvider,
+    "mesh.infra.dynamic.vultr.address AddressProvider": VultrAddressProvider,
+    "mesh.infra.dynamic.vultr.bare_metal BareMetalProvider": BareMetalProvider,
+    "mesh.infra.dynamic.vultr.firewall FirewallProvider": FirewallProvider,
+    "mesh.infra.dynamic.vultr.instance InstanceProvider": VultrInstanceProvider,
+    "mesh.infra.dynamic.vultr.key KeyProvider": KeyProvider,
+    "mesh.infra.dynamic.vultr.reverse ReverseProvider": ReverseProvider,
 }
 INSTANCE = {
     "lab": "tests",
@@ -74,7 +98,7 @@ class TestState:
         pickled = base64.b64decode(serialize_provider(provider()))
         texts = [arg for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str)]
         assert texts == reference.split()
-        assert len(pickled) < 80
+        assert len(pickled) < 90
 
     def test_a_plan_survives_the_way_through_the_engine(self) -> None:
         assert read_plan(write_plan(PLAN)) == PLAN
@@ -91,6 +115,18 @@ class TestOperator:
 
     def test_never_changes(self) -> None:
         assert OperatorProvider().diff("id", {}, {"anything": 1}).changes is False
+
+
+class TestIdentity:
+    """Who the network is to a provider, whatever its stack is called."""
+
+    def test_is_drawn_anew_for_each_stack(self) -> None:
+        drawn = {IdentityProvider().create({}).id for _ in range(20)}
+        assert len(drawn) == 20
+        assert all(re.fullmatch("[0-9a-f]{8}", each) for each in drawn)
+
+    def test_never_changes(self) -> None:
+        assert IdentityProvider().diff("id", {}, {"anything": 1}).changes is False
 
 
 class TestBirth:
@@ -127,6 +163,44 @@ class TestWorld:
         olds = {"lab": "tests", "plan": write_plan(PLAN), "passwords": {"vultr": PASSWORD}}
         diff = WorldProvider().diff("tests", olds, olds | news)
         assert (diff.changes, diff.replaces or []) == (changes, [])
+
+    @pytest.mark.parametrize(
+        ("begun", "ends", "changes"),
+        [
+            (None, False, False),
+            (PLAN, True, False),
+            (MORE, True, True),
+            (PLAN, False, True),
+        ],
+        ids=["nothing is known", "as in the state", "of a run that was not recorded", "cut"],
+    )
+    def test_changes_with_what_an_update_left_that_the_state_does_not_know(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        begun: Plan | None,
+        ends: bool,
+        changes: bool,
+    ) -> None:
+        """The world is really raised in tests/lab; here its boxes cost nothing."""
+
+        def wait(*_: object) -> None:
+            if not ends:
+                raise LabError("BIRD of transit-lax has ended")
+
+        for name in ("_drop_unplanned", "_start_routers", "_start_metadata"):
+            monkeypatch.setattr(mesh.lab.world, name, lambda *_: None)
+        monkeypatch.setattr(mesh.lab.wiring, "lay", lambda *_: None)
+        monkeypatch.setattr(mesh.lab.world, "_wait", wait)
+        monkeypatch.setattr(mesh.lab.place.Place, "image", lambda _: tmp_path)
+        monkeypatch.setattr(mesh.lab.place, "RUNTIME", tmp_path)
+        if begun is not None:
+            with suppress(LabError):
+                mesh.lab.world.raise_world(begun, "tests", {"vultr": PASSWORD})
+        olds = {"lab": "tests", "plan": write_plan(PLAN), "passwords": {"vultr": PASSWORD}}
+        assert WorldProvider().diff("tests", olds, dict(olds)).changes is changes
+        if begun is not None:
+            assert PASSWORD not in (tmp_path / "tests" / "raised").read_text()
 
     def test_changes_where_the_state_is_of_another_version(self) -> None:
         olds = {"lab": "tests", "plan": "{}", "passwords": {}}
@@ -259,6 +333,62 @@ class TestInstance:
         assert calls == ([("tests", "mia-vultr-1")] if stopped else [])
 
 
+class TestCandidate:
+    """Each run that wants something else has a serial of its own, which a preview knows."""
+
+    @pytest.mark.parametrize(
+        ("olds", "wanted", "serial"),
+        [
+            ({}, {"plan": "1"}, 1),
+            ({"wanted": {"plan": "1"}, "serial": 4.0}, {"plan": "1"}, 4),
+            ({"wanted": {"plan": "1"}, "serial": 4.0}, {"plan": "2"}, 5),
+            ({"wanted": {"plan": "1"}, "serial": 4.0}, Unknown(), 5),
+        ],
+        ids=["first", "the same", "another", "not known yet"],
+    )
+    def test_the_serial_grows_with_what_differs(
+        self, olds: dict[str, Any], wanted: object, serial: int
+    ) -> None:
+        provider = CandidateProvider()
+        checked = provider.check(olds, {"wanted": wanted}).inputs
+        assert checked["serial"] == serial
+        if olds:
+            assert provider.diff("candidate", olds, checked).changes == (serial != 4)
+
+    @pytest.mark.parametrize(
+        ("seen", "serial", "unfinished"),
+        [
+            (4, 4, False),
+            (4.0, 5, False),
+            (4, 6, True),
+            (4, 9, True),
+            pytest.param(4, 1, True, id="made anew"),
+            pytest.param(None, 1, False, id="of an earlier version"),
+            pytest.param(4, Unknown(), False, id="not known yet"),
+        ],
+    )
+    def test_a_publication_that_did_not_finish_leaves_a_gap(
+        self, seen: object, serial: object, unfinished: bool
+    ) -> None:
+        assert is_unfinished(seen, serial) is unfinished
+        inputs = PublishProvider().check({"candidate": seen}, {"candidate": serial}).inputs
+        assert inputs["unfinished"] is unfinished
+
+    def test_digests_tell_each_password_apart_and_show_none(self) -> None:
+        def of(vultr: str, key: str = OPERATOR, plan: str = "p") -> dict[str, str]:
+            return digests(key, {"plan": plan, "namespace": None}, {"vultr": vultr, "gcp": "x"})
+
+        one, other = of("first"), of("second")
+        assert {name for name in one if one[name] != other[name]} == {"sessions-vultr"}
+        assert not [name for name, digest in of("first", key="another").items() if digest in one]
+        assert {n for n, d in of("first", plan="q").items() if d != one[n]} == {"plan"}
+
+    def test_what_the_engine_leaves_out_on_its_way_does_not_count(self) -> None:
+        with_nulls: dict[str, Any] = {"instances": {"a": {"ipv6": None, "routers": []}}}
+        without: dict[str, Any] = {"instances": {"a": {"routers": []}}}
+        assert digests(OPERATOR, with_nulls, {}) == digests(OPERATOR, without, {})
+
+
 class Publications:
     """Stands in for the operator's side of the network, and keeps what it was asked."""
 
@@ -267,15 +397,19 @@ class Publications:
         self.retired: list[tuple[Order, Fleet]] = []
         self.held = True
 
-    def publish(self, order: Order, fleet: Fleet | None, progress: Callable[[str], None]) -> Fleet:
+    def publish(
+        self, order: Order, fleet: Fleet | None, progress: Callable[[str], None]
+    ) -> tuple[Fleet, dict[str, str]]:
         self.orders.append((order, fleet))
         progress("signed")
-        return Fleet((fleet.generation if fleet else 0) + 1, "f" * 64, {})
+        done = Fleet((fleet.generation if fleet else 0) + 1, "f" * 64, {})
+        places = {node: each.placement for node, each in order.instances.items()}
+        return done, mesh.publish.rendered.digests(order.plan, {}, places, order.registries)
 
     def retire(self, order: Order, fleet: Fleet, progress: Callable[[str], None]) -> None:
         self.retired.append((order, fleet))
 
-    def published(self, order: Order, fleet: Fleet) -> bool:
+    def published(self, order: Order, fleet: Fleet, progress: Callable[[str], None]) -> bool:
         return self.held
 
 
@@ -307,6 +441,7 @@ class TestPublish:
             "sources": "0" * 64,
             "registries": {"lax-vultr-1": "https://203.0.113.1:8443"},
             "namespace": "mesh-tests-operator",
+            "candidate": 3,
             "deadline": 180,
             "__provider": "…",
         }
@@ -333,7 +468,8 @@ class TestPublish:
         assert first is not None
         second = provider.update("generation", first, props).outs
         assert second is not None
-        assert network.orders[1][1] == Fleet(1, "f" * 64, {})
+        # The state is of a version that kept no name: the network's is that of its plan.
+        assert network.orders[1][1] == Fleet(1, "f" * 64, {}, network="as27218-lab")
         assert second["generation"] == 2
 
     @pytest.mark.parametrize(
@@ -342,7 +478,8 @@ class TestPublish:
             ({}, False),
             ({"plan": write_plan(QUIETER)}, True),
             ({"bundle": "0" * 64}, True),
-            ({"sources": "1" * 64}, True),
+            ({"candidate": 4}, False),
+            ({"unfinished": True, "candidate": 5}, True),
             ({"passwords": {"vultr": "another"}}, True),
             ({"instances": {}}, True),
             ({"instances": UNKNOWN}, True),
@@ -369,6 +506,78 @@ class TestPublish:
         assert seen.outs is not None
         assert seen.id == "generation"
         assert provider.diff("generation", seen.outs, props).changes
+
+    def test_what_an_earlier_version_published_is_published_once_more(
+        self, network: Publications, props: dict[str, Any]
+    ) -> None:
+        provider = PublishProvider()
+        outs = provider.create(props).outs or {}
+        earlier = {key: outs[key] for key in outs if key not in ("rendered", "candidate")}
+        assert provider.diff("generation", earlier, props).changes
+        now = provider.update("generation", earlier, props).outs or {}
+        assert not provider.diff("generation", now, props).changes
+
+    def test_other_bytes_from_the_same_inputs_are_published_and_told(
+        self, network: Publications, props: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        provider = PublishProvider()
+        outs = provider.create(props).outs or {}
+        before = {**outs, "rendered": {**outs["rendered"], "mia-vultr-1": "of another checkout"}}
+        assert provider.diff("generation", before, props).changes
+        assert "this checkout renders other files: mia-vultr-1" in capsys.readouterr().out
+
+    def test_the_same_code_is_not_asked_twice(
+        self, network: Publications, props: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        provider, one = PublishProvider(), props | {"wanted": {"code": "1"}}
+        outs = provider.create(one).outs or {}
+        asked: list[object] = []
+
+        def ask(*given: object) -> object:
+            asked.append(given)
+            return outs["rendered"]
+
+        monkeypatch.setattr(mesh.publish.rendered, "digests", ask)
+        assert not provider.diff("generation", outs, one).changes
+        assert not asked
+        assert not provider.diff("generation", outs, one | {"wanted": {"code": "2"}}).changes
+        assert len(asked) == 1
+
+    def test_a_refresh_shows_no_change_after_one_was_made_up_for(
+        self, network: Publications, props: dict[str, Any]
+    ) -> None:
+        inputs = props | {"candidate": 6, "unfinished": True}
+        olds = PublishProvider().create(props).outs or {}
+        assert PublishProvider().diff("generation", olds, inputs).changes
+        outs = PublishProvider().update("generation", olds, inputs).outs or {}
+        assert not PublishProvider().diff("generation", outs, inputs).changes
+
+    def test_what_cannot_be_rendered_is_left_to_the_update(
+        self,
+        network: Publications,
+        props: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        outs = PublishProvider().create(props).outs or {}
+
+        def broken(*_: object) -> dict[str, str]:
+            raise KeyError("no such link")
+
+        monkeypatch.setattr(mesh.publish.rendered, "digests", broken)
+        assert PublishProvider().diff("generation", outs, props).changes
+        assert "cannot be rendered: KeyError: 'no such link'" in capsys.readouterr().out
+
+    def test_a_run_that_leaves_the_candidate_out_is_refused(self, props: dict[str, Any]) -> None:
+        parts = ("plan", "instances", "bundle", "registries", "namespace")
+        own = digests(OPERATOR, {key: props[key] for key in parts}, props["passwords"])
+        right = {**props, "wanted": own | {"code": "0"}}
+        check = PublishProvider().check
+        assert not check({}, right).failures
+        assert not check({}, right | {"instances": {"a": {"id": Unknown()}}}).failures
+        assert not check({}, right | {"wanted": Unknown()}).failures
+        (failure,) = check({}, right | {"passwords": {"vultr": "another"}}).failures
+        assert "--target '**mesh-candidate'" in failure.reason
 
     def test_a_fleet_is_retired_when_it_ends(
         self, network: Publications, props: dict[str, Any]
@@ -439,11 +648,16 @@ def test_the_provider_process_loads_nothing_heavy() -> None:
     """Every preview starts it: what it imports, every preview waits for."""
     script = (
         "import sys, mesh.infra.dynamic.lab, mesh.infra.dynamic.publish, "
-        "mesh.infra.dynamic.operator; print(*sys.modules)"
+        "mesh.infra.dynamic.candidate, "
+        "mesh.infra.dynamic.operator, mesh.infra.dynamic.identity, "
+        "mesh.infra.dynamic.vultr.address, mesh.infra.dynamic.vultr.bare_metal, "
+        "mesh.infra.dynamic.vultr.firewall, mesh.infra.dynamic.vultr.instance, "
+        "mesh.infra.dynamic.vultr.key, mesh.infra.dynamic.vultr.reverse; print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     loaded = set(done.stdout.split())
     heavy = {"pydantic", "cryptography", "httpx", "jinja2", "mesh.plan", "mesh.lab", "mesh.publish"}
+    heavy |= {"mesh.vultr"}
     assert not loaded & heavy

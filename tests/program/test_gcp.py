@@ -22,6 +22,7 @@ from mesh.spec import Problem, load
 from mesh.spec.providers.gcp import GCP
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.stacks import ROOT, prod
+from tests.vultr_api import KEY
 
 NODE = "mesh-ord-gcp-1"
 PROJECT = "anycast-mesh-example"
@@ -44,17 +45,15 @@ class GcpAnswers(Answers):
                 more["address"] = f"address-of-{args.name}"
             case "gcp", "Instance":
                 more |= {"instanceId": "4711", "creationTimestamp": "2026-01-01T00:00:00.000Z"}
-            case "vultr", "ReservedIp":
-                more = {"subnet": f"198.18.0.{len(args.name)}"}
-            case "vultr", "Instance":
-                more = {"dateCreated": "2026-01-01T00:00:00+00:00", "v6MainIp": "2001:db8::1"}
+            case "pulumi-python", "Identity":
+                more = {"identity": "ab12cd34"}
+            case "pulumi-python", "Address":
+                more = {"ipv4": f"198.18.0.{len(args.name)}"}
+            case "pulumi-python", "Instance":
+                more = {"created": "2026-01-01T00:00:00+00:00", "ipv6": "2001:db8::1"}
         return f"{args.name}-id", inputs | more
 
     def call(self, args: mocks.MockCallArgs) -> Any:
-        if args.token.startswith("vultr:"):
-            (asked,) = args.args["filters"][0]["values"]
-            number = "2625" if args.token.endswith("getOs") else asked
-            return {"id": number, "name": asked, "locations": ["lax", "ord"]}
         if args.token.endswith("getMachineTypes"):
             return {"machineTypes": [{"name": "e2-small"}]}
         return {"name": "debian-13-trixie-v20261110"}
@@ -70,7 +69,7 @@ def stack(**changes: Any) -> dict[str, Any]:
         "providers": {"gcp": {"project": PROJECT}, "vultr": {"checkAccount": False}},
         "bgpPassword-vultr": PASSWORD,
         "bgpPassword-gcp": GCP_PASSWORD,
-        "vultr:apiKey": "an-api-key-of-the-tests",
+        "vultr:apiKey": KEY,
     }
     return {key: value for key, value in (keys | changes).items() if value is not None}
 
@@ -243,7 +242,8 @@ class TestFirewall:
 
     @pytest.fixture
     def rules(self, deployed: Run) -> dict[str, dict[str, Any]]:
-        return {r.name.removeprefix("mesh-gcp-"): r.inputs for r in deployed.of("Firewall")}
+        ours = [r for r in deployed.of("Firewall") if r.type.startswith("gcp:")]
+        return {r.name.removeprefix("mesh-gcp-"): r.inputs for r in ours}
 
     @pytest.mark.parametrize(
         ("name", "protocol", "ports", "sources"),

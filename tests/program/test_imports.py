@@ -8,7 +8,7 @@ import sys
 
 from tests.stacks import ROOT
 
-SDKS = ("ediri_vultr", "pulumi_aws", "pulumi_gcp", "asyncssh", "pulumi_policy", "httpx")
+SDKS = ("ediri_vultr", "pulumi_aws", "pulumi_gcp", "asyncssh", "pulumi_policy", "httpx", "rich")
 SAY = f"import sys, json; print(json.dumps([m for m in {SDKS!r} if m in sys.modules]))"
 
 
@@ -29,3 +29,9 @@ def test_the_twin_of_a_mixed_network_needs_no_cloud() -> None:
 def test_checking_and_planning_need_no_cloud() -> None:
     program = "from tests.stacks import example, plan_of; plan_of(example('mixed'), 'mixed')"
     assert imported_by(program) == []
+
+
+def test_vultrs_api_needs_a_client_alone() -> None:
+    """No plugin's package, and not the command that httpx brings along."""
+    drivers = "mesh.infra.providers.vultr.driver, mesh.infra.providers.vultr.api"
+    assert imported_by(f"import {drivers}") == ["httpx"]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 
+from mesh import capacity
 from mesh.agent import bundle
-from mesh.infra import providers, sources
+from mesh.discovery import paths
+from mesh.infra import providers
 from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Role
+from mesh.preview.kinds import PROTECTED, Kind, kind_of
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin
 from tests.stacks import plan_of, prod
 
@@ -87,6 +88,12 @@ class TestComponents:
 
 class TestWhatMustSurvive:
     """Protection, and changes that are ignored on a running fleet."""
+
+    def test_the_gate_knows_every_type_of_resource(self, deployed: Run) -> None:
+        made = {r.type for r in deployed.resources.values() if r.custom}
+        assert {each for each in made if kind_of(each) is Kind.UNKNOWN} == set()
+        protected = {r.type for r in deployed.resources.values() if r.protect}
+        assert protected <= PROTECTED
 
     def test_addresses_and_the_operators_key_are_protected_and_nothing_else(
         self, deployed: Run
@@ -215,17 +222,15 @@ class TestGeneration:
         assert deployed.resources["mesh-generation"].inputs["bundle"] == digest
         assert digest in deployed.resources["mesh-mia-vultr-1-instance"].inputs["user_data"]
 
-    def test_changes_with_a_template_although_the_plan_is_the_same(
-        self, deployed: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        for folder in sources.FOLDERS:
-            shutil.copytree(sources.ROOT / folder, tmp_path / folder)
-        monkeypatch.setattr(sources, "ROOT", tmp_path)
-        before = deployed.resources["mesh-generation"].inputs["sources"]
-        assert sources.digest() == before
-        with (tmp_path / "templates/debian/bird/bird.conf.j2").open("a") as template:
-            template.write("# more\n")
-        assert run().resources["mesh-generation"].inputs["sources"] not in (before, "")
+    def test_is_announced_to_the_state_by_a_candidate_first(self, deployed: Run) -> None:
+        candidate = deployed.resources["mesh-candidate"]
+        told = set(candidate.inputs["wanted"])
+        assert told == {
+            "plan", "instances", "bundle", "registries", "namespace", "sessions-vultr", "code",
+        }  # fmt: skip
+        assert not candidate.secrets, "digests keyed with a secret are none"
+        assert PASSWORD not in str(candidate.inputs)
+        assert "mesh-candidate" in deployed.resources["mesh-generation"].depends_on
 
     def test_enters_the_lab_by_the_operators_own_door(
         self, monkeypatch: pytest.MonkeyPatch
@@ -333,10 +338,29 @@ class TestRefusals:
         said = str(refusal.value)
         assert all(key in said for key in ("mesh:asn", "mesh:whoami", "mesh:prefixes.ipv4"))
 
+    def test_says_that_no_registry_would_take_the_generation(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(capacity, "SMALL", 0)
+        monkeypatch.setattr(paths, "MAX_GENERATION", 1 << 17)
+        with pytest.raises(pulumi.RunError, match=r"mesh:nodes = 4 nodes: .* take 0.125 MiB"):
+            run()
+
     def test_a_refused_secret_is_not_shown(self) -> None:
         with pytest.raises(pulumi.RunError) as refusal:
             run(twin(**{"bgpPassword-vultr": "a password with spaces"}))
         assert "a password with spaces" not in str(refusal.value)
+
+    def test_no_value_of_a_key_with_a_secret_in_it_is_shown(self) -> None:
+        admin = {"ssh": ["some-secret/24"], "keys": KEYS}
+        with pytest.raises(pulumi.RunError) as refusal:
+            run(twin(admin=admin), secret_keys=("admin", "bgpPassword-vultr"))
+        assert "mesh:admin.ssh.0 = [secret]: this is not a network" in str(refusal.value)
+        assert "some-secret" not in str(refusal.value)
+
+    def test_a_map_may_come_as_text_and_is_as_strict(self) -> None:
+        with pytest.raises(pulumi.RunError, match="the key tcp stands twice"):
+            run(twin(services='{"web": {"ports": {"tcp": [80], "tcp": [443]}}}'))
 
 
 class TestDrivers:

@@ -12,6 +12,7 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
+from mesh.infra.ending import ending
 from tests.program.recording import Answers, run, twin
 from tests.roa.proxy import answering
 from tests.stacks import ROOT
@@ -91,6 +92,16 @@ def test_a_relative_file_lies_where_the_stack_files_do(
     monkeypatch.chdir("/")
     assert run(twin(rpki={"demand": path})).of("Instance")
     assert f"{ROOT}/nowhere.json cannot be read" in refusal("nowhere.json")
+
+
+def test_a_run_that_ends_the_network_asks_for_no_roa(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ending({}).items():
+        monkeypatch.setenv(name, value)
+    done = run(twin(rpki={"demand": listed(tmp_path)}))
+    assert any("this run ends the network" in line for line in done.log)
+    assert done.of("Instance")
 
 
 def test_a_network_that_ends_needs_no_roa(tmp_path: Path) -> None:

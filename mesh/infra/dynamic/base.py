@@ -55,6 +55,15 @@ def end_with_engine(address: str) -> None:
     threading.Thread(target=watch, name="watch the engine", daemon=True).start()
 
 
+def say(line: str) -> None:
+    """Progress under the resource; without a flush the engine would show it at the end. In one
+    piece, since several resources speak at the same time."""
+    from mesh.spec.problems import printable
+
+    sys.stdout.write(f"{printable(line)}\n")
+    sys.stdout.flush()
+
+
 def gone() -> ReadResult:
     """The answer to a refresh for what is no longer there; `up` will create it again."""
     return ReadResult(GONE, {})

@@ -17,7 +17,7 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from mesh.infra.dynamic.base import Properties, Stub, difference, gone
+from mesh.infra.dynamic.base import Properties, Stub, difference, gone, say
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -52,7 +52,7 @@ class HostProvider(Stub):
         """Deliver the node; a delivery that was cut is gone on with."""
         from mesh.delivery import deliver
 
-        done = deliver(_target(props), _load(props), _say)
+        done = deliver(_target(props), _load(props), say)
         outs = {**props, "instance_id": done.instance_id, "created": done.created}
         return CreateResult(done.instance_id, outs)
 
@@ -88,10 +88,10 @@ class HostProvider(Stub):
         try:
             there = is_there(_target(props), id_)
         except Unreachable as error:
-            _say(f"warning: kept as it was known: {error}")
+            say(f"warning: kept as it was known: {error}")
             return ReadResult(id_, props)
         if not there:
-            _say(f"{props['node']}: {props['ipv4']} is not instance {id_} any more")
+            say(f"{props['node']}: {props['ipv4']} is not instance {id_} any more")
             return gone()
         return ReadResult(id_, props)
 
@@ -102,16 +102,9 @@ class HostProvider(Stub):
         from mesh.delivery.problems import beyond_reach
 
         try:
-            withdraw(_target(props), id_, _say)
+            withdraw(_target(props), id_, say)
         except Unreachable as error:
             raise beyond_reach(error, props["node"]) from None
-
-
-def _say(line: str) -> None:
-    """Progress under the resource; without a flush the engine would show it at the end."""
-    from mesh.spec.problems import printable
-
-    print(printable(line), flush=True)
 
 
 LOOK = 8.0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from mesh.infra.dynamic.base import Properties, Stub, difference
+from mesh.infra.dynamic.base import Properties, Stub, difference, say
+
+if TYPE_CHECKING:
+    from mesh.delivery import Target
 
 
 class HostKeyProvider(Stub):
@@ -32,22 +35,43 @@ class HostKeyProvider(Stub):
             olds, news, updates=() if olds["key"] else ("host_keys",), replaces=("node", "ipv4")
         )
 
+    def delete(self, _id: str, props: Properties) -> None:
+        """Nothing is on the host by now, unless a delivery was cut before the state knew of it:
+        then no other resource could say so. Its instance is not known here, so nothing is taken
+        from the host unasked."""
+        from mesh.delivery import REMOVE, DeliveryError, is_left
+
+        node, known = props["node"], [*props["host_keys"], *filter(None, [props["key"]])]
+        try:
+            if is_left(_target(props, known, trust_first=False)):
+                say(
+                    f"warning: {node}: {props['ipv4']} still holds what an update that did not "
+                    f"finish delivered there; on the host, as root: {REMOVE}"
+                )
+        except DeliveryError as error:
+            say(f"warning: {node}: whether something is left on its host is not known: {error}")
+
 
 def _shown(props: Properties, known: Sequence[str]) -> str:
     """The key that the host shows: one of those that are known, or where none is, any."""
-    from mesh.delivery import Target, shown_key
+    from mesh.delivery import shown_key
 
-    target = Target(
+    return shown_key(_target(props, known, trust_first=not known))
+
+
+def _target(props: Properties, known: Sequence[str], *, trust_first: bool) -> Target:
+    from mesh.delivery import Target
+
+    return Target(
         node=props["node"],
         provider=props["provider"],
         address=props["ipv4"],
         port=int(props["port"]),
         user=props["user"],
         host_keys=tuple(known),
-        trust_first=not known,
+        trust_first=trust_first,
         ssh_key=props["ssh_key"],
     )
-    return shown_key(target)
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,11 @@ class WorldProvider(Stub):
         return UpdateResult(_raised(news))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """A plan that changes nothing around the nodes is no change of the world."""
+        """A plan that changes nothing around the nodes is no change of the world. One that an
+        update has begun to raise, and that the state does not know, is."""
         if changed(("lab", "passwords"), olds, news) or not _same_world(olds, news):
             return difference(olds, news, updates=("plan", "passwords"), replaces=("lab",))
-        return DiffResult(changes=False)
+        return DiffResult(changes=not _is_raised(news))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether the world stands; a machine that was started again has none."""
@@ -65,6 +66,13 @@ def _raised(props: Properties) -> Properties:
         )
     raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]))
     return dict(props)
+
+
+def _is_raised(news: Properties) -> bool:
+    from mesh.infra.dynamic.documents import read_plan
+    from mesh.lab.world import is_raised
+
+    return is_raised(news["lab"], read_plan(news["plan"]), dict(news["passwords"]))
 
 
 def _same_world(olds: Properties, news: Properties) -> bool:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pulumi import Input, Output, ResourceOptions
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    UpdateResult,
+)
+from pulumi.output import contains_unknowns
 
-from mesh.infra.dynamic.base import Properties, Stub, difference
+from mesh.infra.dynamic.base import Properties, Stub, changed, say
+from mesh.infra.dynamic.candidate import CODE, Candidate, digests, is_unfinished
 
 if TYPE_CHECKING:
+    from mesh.facts import Placement
     from mesh.publish import Fleet, Instance, Order
 
 UPDATES = (
@@ -20,7 +31,6 @@ UPDATES = (
     "passwords",
     "instances",
     "bundle",
-    "sources",
     "registries",
     "namespace",
 )
@@ -34,6 +44,13 @@ both meet dead fleets, and must not wait as long as a publication does."""
 class PublishProvider(Stub):
     """Pushes the bundle, waits for joins, signs, and waits for the fleet's signed reports."""
 
+    def check(self, olds: Properties, news: Properties) -> CheckResult:
+        """Whether a publication was begun and not finished is told from the inputs in the state,
+        which the engine brings up to date whenever it gets past this resource."""
+        unfinished = is_unfinished(olds.get("candidate"), news.get("candidate"))
+        failures = [] if _is_candidate(news) else [CheckFailure("candidate", NOT_CANDIDATE)]
+        return CheckResult({**news, "unfinished": unfinished}, failures)
+
     def create(self, props: Properties) -> CreateResult:
         """The first generation of this state; above whatever the registries hold already."""
         return CreateResult("generation", _published(props, None))
@@ -43,18 +60,26 @@ class PublishProvider(Stub):
         return UpdateResult(_published(news, _fleet(olds)))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """A change of what is published, or registries that were seen without it."""
-        if not olds.get("held", True):
-            return DiffResult(changes=True)
-        return difference(olds, news, updates=UPDATES)
+        """A change of what is published, a publication that was begun and did not finish,
+        registries that were seen without it, or files that this checkout renders otherwise."""
+        # A refresh compares with the inputs of the last update, which may have made up for one.
+        left = news.get("unfinished") and news.get("candidate") != olds.get("candidate")
+        changes = bool(
+            left
+            or not olds.get("held", True)
+            or changed(UPDATES, olds, news)
+            or _renders_otherwise(olds, news)
+        )
+        return DiffResult(changes=changes, replaces=[])
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        """Whether the registries still hold this generation; if not, `up` publishes again."""
+        """Whether the registries hold this generation and none above it; if not, `up` publishes
+        again."""
         from mesh.publish import published
 
         try:
             fleet = _fleet(props)
-            held = fleet is not None and published(_order(props, LOOK), fleet)
+            held = fleet is not None and published(_order(props, LOOK), fleet, say)
         except ValueError:
             held = False  # what another version of this code published
         return ReadResult(id_, {**props, "held": held})
@@ -66,37 +91,97 @@ class PublishProvider(Stub):
         try:
             fleet = _fleet(props)
             if fleet is not None:
-                retire(_order(props, FAREWELL), fleet, _say)
+                retire(_order(props, FAREWELL), fleet, say)
         except ValueError as error:
             # Another version of this code published it; the servers can go all the same.
-            _say(f"warning: the fleet is not told that it is retired: {error}")
-
-
-def _say(line: str) -> None:
-    """Progress under the resource; without a flush the engine would show it at the end."""
-    from mesh.spec.problems import printable
-
-    print(printable(line), flush=True)
+            say(f"warning: the fleet is not told that it is retired: {error}")
 
 
 def _published(props: Properties, fleet: Fleet | None) -> Properties:
     from mesh.publish import dump_fleet, publish
 
     order = _order(props, float(props["deadline"]), _bundle(props))
-    done = publish(order, fleet, _say)
+    done, digests_of_files = publish(order, fleet, say)
     return {
-        **{key: props.get(key) for key in (*UPDATES, "deadline")},
+        **{key: props.get(key) for key in (*UPDATES, "deadline", "candidate", "wanted")},
         "held": True,
+        "unfinished": False,
         "generation": done.generation,
         "manifest": done.manifest_sha256,
         "fleet": dump_fleet(done),
+        "rendered": digests_of_files,
     }
 
 
-def _fleet(props: Properties) -> Fleet | None:
-    from mesh.publish import load_fleet
+NOT_CANDIDATE = (
+    "what is to be published is not what mesh-candidate holds, because that was left out of this "
+    "run; name both: --target '**mesh-candidate' --target '**mesh-generation'"
+)
 
-    return load_fleet(props["fleet"]) if props.get("fleet") else None
+
+def _is_candidate(news: Properties) -> bool:
+    """Whether these inputs are the ones that the candidate stands for; also where they are not
+    all known yet."""
+    shown = news.get("wanted")
+    if shown is None or contains_unknowns([news.get(key) for key in (*UPDATES, "wanted")]):
+        return True
+    own = digests(news["operator_key"], _parts(news), news["passwords"])
+    return all(shown.get(part) == digest for part, digest in own.items())
+
+
+def _parts(props: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of what is published that are told apart by name; passwords have their own."""
+    return {key: props.get(key) for key in UPDATES if key not in ("operator_key", "passwords")}
+
+
+def _renders_otherwise(olds: Properties, news: Properties) -> bool:
+    """Whether this checkout renders other bytes for some node from the same inputs, and the facts
+    that the last publication ended with. Rendering takes seconds for hundreds of nodes, and the
+    same code renders the same."""
+    before = olds.get("rendered")
+    if before is None:
+        say("published by an earlier version of this code: it is not known what was rendered")
+        return True
+    code = _code(news)
+    if code is not None and code == _code(olds):
+        return False
+    try:
+        fleet = _fleet(olds)
+        now = {} if fleet is None else rendered(news, fleet)
+    except Exception as error:
+        say(f"what nodes get cannot be rendered: {type(error).__name__}: {error}")
+        return True
+    from mesh.publish.rendered import differing
+
+    names = differing(before, now)
+    if names:
+        say(f"this checkout renders other files: {names}")
+    return bool(names)
+
+
+def _code(props: Properties) -> object:
+    """The digest of the code that rendered, or would render."""
+    wanted = props.get("wanted")
+    return wanted.get(CODE) if isinstance(wanted, Mapping) else None
+
+
+def rendered(props: Mapping[str, Any], fleet: Fleet) -> dict[str, str]:
+    """Digests of what the members of a fleet get by these inputs, as this checkout renders it."""
+    from mesh.infra.dynamic.documents import read_plan
+    from mesh.publish.rendered import digests as rendered_digests
+
+    facts = {node: member.facts for node, member in fleet.members.items()}
+    places = {node: _placement(given) for node, given in props["instances"].items()}
+    return rendered_digests(read_plan(props["plan"]), facts, places, dict(props["registries"]))
+
+
+def _fleet(props: Properties) -> Fleet | None:
+    from mesh.publish import load_fleet, named
+
+    # Earlier versions kept no name of the network; the plan beside the fleet tells which it was.
+    if not props.get("fleet"):
+        return None
+    return named(load_fleet(props["fleet"]), props.get("plan") or "")
 
 
 def _bundle(props: Properties) -> bytes:
@@ -134,23 +219,28 @@ def _order(props: Properties, deadline: float, bundle: bytes = b"") -> Order:
 
 
 def _instance(node_id: str, given: Mapping[str, Any], operator_key: str) -> Instance:
-    from ipaddress import IPv4Address, IPv6Address
-
-    from mesh.facts import Placement
     from mesh.publish import Instance
     from mesh.trust.keys import join_token
 
-    ipv6, inside = given.get("ipv6"), given.get("inside")
     return Instance(
         instance_id=given["id"],
         created=given["created"],
         token=join_token(operator_key, node_id),
-        placement=Placement(
-            ipv4=IPv4Address(given["ipv4"]),
-            ipv6=IPv6Address(ipv6) if ipv6 else None,
-            inside=IPv4Address(inside) if inside else None,
-            routers=tuple(IPv4Address(router) for router in given.get("routers") or ()),
-        ),
+        placement=_placement(given),
+    )
+
+
+def _placement(given: Mapping[str, Any]) -> Placement:
+    from ipaddress import IPv4Address, IPv6Address
+
+    from mesh.facts import Placement
+
+    ipv6, inside = given.get("ipv6"), given.get("inside")
+    return Placement(
+        ipv4=IPv4Address(given["ipv4"]),
+        ipv6=IPv6Address(ipv6) if ipv6 else None,
+        inside=IPv4Address(inside) if inside else None,
+        routers=tuple(IPv4Address(router) for router in given.get("routers") or ()),
     )
 
 
@@ -159,10 +249,10 @@ class PublishArgs:
     """What is published, and where.
 
     ``plan`` is a plan as text (:func:`mesh.infra.dynamic.documents.write_plan`), ``bundle`` the
-    SHA-256 of the bundle, ``sources`` that of what a node's files are made of. ``passwords`` is
-    keyed by provider, ``instances`` by node id with ``id``, ``created`` and where it is
-    (:class:`mesh.facts.Placement`), ``registries`` maps node ids to URLs, ``namespace`` is the
-    network namespace of every connection, ``deadline`` is seconds.
+    SHA-256 of the bundle. ``passwords`` is keyed by provider, ``instances`` by node id with
+    ``id``, ``created`` and where it is (:class:`mesh.facts.Placement`), ``registries`` maps node
+    ids to URLs, ``namespace`` is the network namespace of every connection, ``deadline`` is
+    seconds.
     """
 
     plan: str
@@ -170,26 +260,46 @@ class PublishArgs:
     passwords: Input[Mapping[str, str]]
     instances: Mapping[str, Mapping[str, Any]]
     bundle: str
-    sources: str
     registries: Mapping[str, Input[str]]
     namespace: str | None
     deadline: float
 
+    def candidate(self, code: Callable[[], str]) -> Output[dict[str, str]]:
+        """What tells this candidate from others (:func:`mesh.infra.dynamic.candidate.digests`);
+        ``code`` gives a digest of the code that renders, asked for once all else is known."""
+        return Output.unsecret(
+            Output.all(**vars(self)).apply(
+                lambda given: digests(
+                    given["operator_key"], _parts(given), given["passwords"], code()
+                )
+            )
+        )
+
 
 class Publish(Resource, module="mesh", name="Publish"):
-    """The fleet on one signed generation. ``fleet`` holds the members' public facts as JSON."""
+    """The fleet on one signed generation. ``fleet`` holds the members' public facts as JSON,
+    ``rendered`` digests of what they get (:func:`mesh.publish.rendered.digests`)."""
 
     generation: Output[int]
     manifest: Output[str]
     fleet: Output[str]
 
-    def __init__(self, name: str, args: PublishArgs, opts: ResourceOptions | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: PublishArgs,
+        candidate: Candidate,
+        opts: ResourceOptions | None = None,
+    ) -> None:
         props: dict[str, Any] = {
             **vars(args),
             "operator_key": Output.secret(args.operator_key),
             "passwords": Output.secret(args.passwords),
+            "candidate": candidate.serial,
+            "wanted": candidate.wanted,
             "generation": None,
             "manifest": None,
             "fleet": None,
+            "rendered": None,
         }
         super().__init__(PublishProvider(), name, props, opts)

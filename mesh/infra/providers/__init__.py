@@ -7,9 +7,10 @@ from importlib import import_module
 
 from pulumi import ResourceOptions
 
+from mesh.infra.providers import plugins
 from mesh.infra.providers.protocol import Driver, Machine, Reserved, Setting
 from mesh.plan import Node, Plan
-from mesh.spec import Problem
+from mesh.spec import Note, Problem
 
 __all__ = [
     "DRIVERS",
@@ -54,10 +55,14 @@ def used(plan: Plan) -> list[str]:
     return sorted({driver_name(plan, node) for node in plan.nodes})
 
 
-def problems(setting: Setting) -> Iterator[Problem]:
-    """What the providers themselves would refuse of this stack."""
+def problems(setting: Setting) -> Iterator[Problem | Note]:
+    """What the providers themselves would refuse of this stack, and what they tell of it. Of one
+    whose plugin is broken, nothing more is asked."""
     for name in used(setting.plan):
-        yield from load(name).problems(setting)
+        unusable = list(plugins.problems(name, setting.spec))
+        yield from unusable
+        if all(problem.severity == "warning" for problem in unusable):
+            yield from load(name).problems(setting)
 
 
 def load(name: str) -> type[Driver]:

@@ -10,7 +10,7 @@ import pulumi
 from pulumi import Input, Output, ResourceOptions
 
 from mesh.plan import Node, Plan
-from mesh.spec import Problem, Spec
+from mesh.spec import Note, Problem, Spec
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,10 @@ class Driver(Protocol):
     def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None: ...
 
     @staticmethod
-    def problems(setting: Setting) -> Iterator[Problem]:
+    def problems(setting: Setting) -> Iterator[Problem | Note]:
         """What the provider itself would refuse (an unknown plan, image, key), asked before
-        anything is made, at every preview: few questions, each once."""
+        anything is made, at every preview: few questions, each once. A note is what a preview
+        tells beside that, such as the monthly cost."""
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """Reserve the node's addresses in resources named after ``name``."""

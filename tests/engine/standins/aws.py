@@ -45,9 +45,6 @@ def limit(operation: str, code: str, text: str) -> str:
 TOO_MANY_ADDRESSES = limit(
     "AllocateAddress", "AddressLimitExceeded", "The maximum number of addresses has been reached."
 )
-TOO_MANY_VPCS = limit(
-    "CreateVpc", "VpcLimitExceeded", "The maximum number of VPCs has been reached."
-)
 UNKNOWN_KEY = (
     "operation error EC2: DescribeRegions, https response error StatusCode: 401, RequestID: "
     "00000000-0000-4000-8000-000000000000, api error AuthFailure: AWS was not able to validate the "
@@ -653,6 +650,9 @@ KINDS = (
             "sourceDestCheck volumeTags vpcSecurityGroupIds",
         ),
         defaults={"getPasswordData": False, "userDataReplaceOnChange": False},
+        # Conflicts with an interface of one's own, and is compared with that interface's
+        # (hashicorp/terraform-provider-aws, issue 44768).
+        implied={"sourceDestCheck": True},
         identify=identity("i"),
         compute=_instance,
         check=_user_data,

@@ -49,15 +49,20 @@ class Event:
 class Failure:
     """The next creation of a kind goes wrong. ``after`` says how far it came: ``nothing`` exists;
     it was ``made`` and the engine is told its id (a provider that gives up waiting for what it
-    made); or it is ``lost``: it exists, and the engine never hears of it."""
+    made); it is ``lost``: it exists, and the engine never hears of it; or it is ``repeated``: the
+    answer was lost, and the provider, which does not know that it exists, asks for another."""
 
     text: str
-    after: Literal["nothing", "made", "lost"] = "nothing"
+    after: Literal["nothing", "made", "lost", "repeated"] = "nothing"
 
 
 def nothing(_cloud: Cloud, _id: str, _inputs: Values) -> Values:
     """No outputs beside the inputs."""
     return {}
+
+
+def readable(_cloud: Cloud) -> None:
+    """Whatever is read can be read."""
 
 
 def new_uuid(cloud: Cloud, _inputs: Values) -> str:
@@ -71,23 +76,29 @@ class Kind:
 
     ``rules`` must hold every input that the SDK knows: whether a change of it replaces the
     resource. ``defaults`` are inputs that the provider fills in where the program says nothing
-    (Terraform's Default), so that what drifts from them is a difference. ``compute`` gives the
-    outputs beside the inputs, ``look`` those that change with what happens to others, ``check``
+    (Terraform's Default), so that what drifts from them is a difference; ``implied`` are those of
+    inputs that nobody may give beside others, and that it compares all the same. ``compute`` gives
+    the outputs beside the inputs, ``look`` those that change with what happens to others, ``check``
     the misfits that the types do not show, ``refuse`` raises :class:`Refused` where the cloud's
-    API would refuse to create, ``forget`` where it would refuse to delete. ``secrets`` are outputs
-    that the provider marks as secret.
+    API would refuse to create, ``forget`` where it would refuse to delete, ``missing`` where the
+    provider takes "it is gone" for an error, and ``unreadable`` where it fails to read what is
+    there. It reads after it has created and updated, too. ``secrets`` are outputs that the provider
+    marks as secret.
     """
 
     args: type
     resource: type
     rules: Mapping[str, Rule]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    implied: Mapping[str, Any] = field(default_factory=dict)
     identify: Callable[[Cloud, Values], str] = new_uuid
     compute: Callable[[Cloud, str, Values], Values] = nothing
     look: Callable[[Cloud, Made], Values] = lambda _cloud, _made: {}
     check: Callable[[Values], Iterable[Misfit]] = lambda _inputs: ()
     refuse: Callable[[Cloud, Values], None] = lambda _cloud, _inputs: None
     forget: Callable[[Cloud, Made], None] = lambda _cloud, _made: None
+    missing: Callable[[Cloud, str], None] = lambda _cloud, _id: None
+    unreadable: Callable[[Cloud], None] = readable
     secrets: frozenset[str] = frozenset()
     delete_before_replace: bool = False
 
@@ -202,17 +213,27 @@ class Cloud:
             limit, text = self.quotas.get(kind.name, (None, ""))
             if limit is not None and len(self.of(kind.name)) >= limit:
                 raise Refused(text)
-            kind.refuse(self, inputs)
-            identity = kind.identify(self, inputs)
-            made = Made(identity, kind.name, name, inputs, dict(inputs))
-            self.made[identity] = made
-            made.outputs |= kind.compute(self, identity, inputs)
-            self._log("create", kind, name)
-            strangers = set(made.outputs) - outputs_of(kind.resource)
-            assert not strangers, f"{kind.name} has no output {strangers}"
+            made = self._make(kind, name, inputs)
             if failure is not None and failure.after == "lost":
                 raise Refused(failure.text)
+            if failure is not None and failure.after == "repeated":
+                return self._make(kind, name, inputs), None
+            try:
+                kind.unreadable(self)
+            except Refused as error:
+                return made, str(error)
             return made, None if failure is None else failure.text
+
+    def _make(self, kind: Kind, name: str, inputs: Values) -> Made:
+        kind.refuse(self, inputs)
+        identity = kind.identify(self, inputs)
+        made = Made(identity, kind.name, name, inputs, dict(inputs))
+        self.made[identity] = made
+        made.outputs |= kind.compute(self, identity, inputs)
+        self._log("create", kind, name)
+        strangers = set(made.outputs) - outputs_of(kind.resource)
+        assert not strangers, f"{kind.name} has no output {strangers}"
+        return made
 
     def update(self, kind: Kind, identity: str, inputs: Values) -> Made:
         """Change one in place."""
@@ -225,6 +246,8 @@ class Cloud:
             }
             made.inputs = inputs
             self._log("update", kind, made.name)
+            kind.unreadable(self)
+            made.outputs |= kind.look(self, made)
             return made
 
     def read(self, kind: Kind, identity: str) -> Made | None:
@@ -232,7 +255,9 @@ class Cloud:
         with self._lock:
             made = self.made.get(identity)
             if made is None or made.kind != kind.name:
+                kind.missing(self, identity)
                 return None
+            kind.unreadable(self)
             made.outputs |= kind.look(self, made)
             self._log("read", kind, made.name)
             return made

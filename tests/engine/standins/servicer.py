@@ -136,7 +136,7 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
 
     def Diff(self, request: Any, context: Any) -> provider_pb2.DiffResponse:  # noqa: N802
         kind = self._kind(request, context)
-        olds, news = decoded(request.olds), decoded(request.news)
+        olds, news = decoded(request.olds), {**kind.implied, **decoded(request.news)}
         before = decoded(request.old_inputs)
         response = provider_pb2.DiffResponse(
             hasDetailedDiff=True, deleteBeforeReplace=kind.delete_before_replace

@@ -1,8 +1,10 @@
-"""Vultr as the engine sees it.
+"""Vultr as the engine sees it through the plugin of ``ediri_vultr`` 2.27.1.
 
 The replace rules are the ForceNew of terraform-provider-vultr (github.com/vultr/
-terraform-provider-vultr, ``vultr/resource_vultr_*.go``), under which the plugin of ``ediri_vultr``
-stands; ``defaults`` are its Default.
+terraform-provider-vultr, ``vultr/resource_vultr_*.go``), under which that plugin stands;
+``defaults`` are its Default. Behind it stands Vultr's API as it was when the plugin was released,
+with which all of it works; ``cloud.facts |= TODAY`` makes it the API that users report in 2026.
+What the plugin does then was seen with the real one, against an HTTP server that answers so.
 """
 
 from __future__ import annotations
@@ -10,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import ediri_vultr as sdk
 
@@ -25,10 +26,12 @@ from tests.engine.standins.cloud import (
 from tests.engine.standins.schema import Misfit, Values
 
 KEY = "THE-API-KEY-OF-THE-TESTS-0123456789"
-DEBIAN = "Debian 13 x64 (trixie)"
 MAX_RULES = 50
-REGIONS = ("lax", "ord", "mia", "ewr", "fra", "nrt", "ams")
-VPS = ("vc2-1c-1gb", "vc2-2c-4gb", "vhp-1c-2gb-amd")
+THEN: Values = {"vpc2": True, "gone": "invalid instance ID", "filled": False}
+TODAY: Values = {"vpc2": False, "gone": "instance not found", "filled": True}
+"""The API: whether it has VPC 2.0 endpoints (terraform-provider-vultr, issue 753), what it says of
+a server that is gone (issue 688), and whether a rule's ``source`` comes back as ``subnet/size``
+(issue 722)."""
 
 
 def refused(text: str, status: int) -> Refused:
@@ -46,39 +49,6 @@ def authorize(cloud: Cloud, config: Mapping[str, str]) -> None:
         raise refused("Invalid API token.", 401)
 
 
-def _one(found: list[Values]) -> Values:
-    """data_source_vultr_*.go: exactly one must match."""
-    if len(found) > 1:
-        raise Refused(
-            "your search returned too many results. Please refine your search to be more specific"
-        )
-    if not found:
-        raise Refused("no results were found")
-    return found[0]
-
-
-def _filtered(cloud: Cloud, offer: str, arguments: Values) -> Values:
-    rows: list[Values] = cloud.facts[offer]
-    filters = arguments.get("filters", [])
-    return _one([r for r in rows if all(str(r[f["name"]]) in f["values"] for f in filters)])
-
-
-def get_os(cloud: Cloud, arguments: Values) -> Values:
-    return _filtered(cloud, "images", arguments)
-
-
-def get_plan(cloud: Cloud, arguments: Values) -> Values:
-    return _filtered(cloud, "plans", arguments)
-
-
-def get_bare_metal_plan(cloud: Cloud, arguments: Values) -> Values:
-    return _filtered(cloud, "bare metal", arguments)
-
-
-def get_region(cloud: Cloud, arguments: Values) -> Values:
-    return _filtered(cloud, "regions", arguments)
-
-
 def _images_of_a_server(inputs: Values) -> Iterator[Misfit]:
     """optionCheck: exactly one of what a server can be made from."""
     given = [k for k in ("osId", "appId", "imageId", "isoId", "snapshotId") if inputs.get(k)]
@@ -86,12 +56,21 @@ def _images_of_a_server(inputs: Values) -> Iterator[Misfit]:
         yield "osId", f"exactly one of osId, appId, imageId and snapshotId is wanted, not {given}"
 
 
-def _in_lower_case(inputs: Values) -> Iterator[Misfit]:
-    """ValidateFunc of ip_type and protocol."""
+def _judged_rule(inputs: Values) -> Iterator[Misfit]:
+    """ValidateFunc of ip_type, protocol and source."""
     if inputs.get("ipType") not in ("v4", "v6"):
         yield "ipType", "expected ip_type to be one of [v4 v6]"
     if inputs.get("protocol") not in ("icmp", "tcp", "udp", "gre", "ah", "esp"):
         yield "protocol", "expected protocol to be one of [icmp tcp udp gre ah esp]"
+    if inputs.get("source") not in (None, "", "cloudflare"):
+        yield "source", 'expected source to be one of ["" "cloudflare"]'
+
+
+def _source(cloud: Cloud, inputs: Values) -> Values:
+    """As the API tells it of a rule that gave none."""
+    if inputs.get("source") or not cloud.facts["filled"]:
+        return {}
+    return {"source": f"{inputs['subnet']}/{inputs['subnetSize']}"}
 
 
 def _attached(cloud: Cloud, address: str) -> str:
@@ -112,6 +91,19 @@ def _refuse_server(cloud: Cloud, inputs: Values) -> None:
         raise Refused(f"error creating server: {refused(said, 400)}")
 
 
+def _read_vpc2(cloud: Cloud) -> None:
+    """Each read of a server asks for its VPCs 2.0, and takes every error for its own."""
+    if not cloud.facts["vpc2"]:
+        said = '{"error":"Not found.","status":404}'
+        raise Refused(f"error getting list of attached VPCs 2.0: {said}")
+
+
+def _missing(cloud: Cloud, identity: str) -> None:
+    """Only one text means to the plugin that a server is gone."""
+    if cloud.facts["gone"] != THEN["gone"]:
+        raise Refused(f"error getting instance ({identity}): {refused(cloud.facts['gone'], 404)}")
+
+
 def _server(cloud: Cloud, identity: str, inputs: Values) -> Values:
     address = cloud.made.get(inputs.get("reservedIpId") or inputs.get("reservedIpv4") or "")
     number = cloud.count()
@@ -130,7 +122,14 @@ def _server(cloud: Cloud, identity: str, inputs: Values) -> Values:
 
 
 def _instance(cloud: Cloud, identity: str, inputs: Values) -> Values:
-    more = {"powerStatus": "running", "serverStatus": "ok", "ram": 1024, "vcpuCount": 1}
+    more = {
+        "powerStatus": "running",
+        "serverStatus": "ok",
+        "ram": 1024,
+        "vcpuCount": 1,
+        # A console that opens to whoever has this address; not Sensitive (issue 690).
+        "kvm": f"https://my.vultr.com/subs/vps/novnc/api.php?data=console-of-{identity}",
+    }
     return _server(cloud, identity, inputs) | more
 
 
@@ -224,6 +223,8 @@ INSTANCE = Kind(  # resource_vultr_instance.go
     compute=_instance,
     check=_images_of_a_server,
     refuse=_refuse_server,
+    missing=_missing,
+    unreadable=_read_vpc2,
     secrets=frozenset({"defaultPassword"}),  # Sensitive
 )
 
@@ -248,8 +249,8 @@ BARE_METAL = Kind(  # resource_vultr_bare_metal_server.go
         "tags": UPDATES,  # BareMetalUpdate.Tags
         "activationEmail": UPDATES,  # no ForceNew, no effect
         "reservedIpv4": UPDATES,  # no ForceNew, no effect
-        "persistentPxe": UPDATES,  # no ForceNew
-        "mdiskMode": UPDATES,  # no ForceNew
+        "persistentPxe": REPLACES,  # seen of plugin 2.27.1
+        "mdiskMode": REPLACES,  # seen of plugin 2.27.1
         "vpcId": UPDATES,  # no ForceNew
         "vpc2Ids": UPDATES,  # no ForceNew
     },
@@ -257,6 +258,8 @@ BARE_METAL = Kind(  # resource_vultr_bare_metal_server.go
     compute=_server,
     check=_images_of_a_server,
     refuse=_refuse_server,
+    missing=_missing,
+    unreadable=_read_vpc2,
     secrets=frozenset({"defaultPassword"}),  # Sensitive
 )
 
@@ -301,7 +304,9 @@ FIREWALL_RULE = Kind(  # resource_vultr_firewall_rule.go: there is no Update
     },
     defaults={"port": "", "source": "", "notes": ""},
     identify=_number,
-    check=_in_lower_case,
+    compute=lambda cloud, _id, inputs: _source(cloud, inputs),
+    look=lambda cloud, made: _source(cloud, made.inputs),
+    check=_judged_rule,
     refuse=_refuse_rule,
 )
 
@@ -340,35 +345,8 @@ KINDS = (
 
 
 def vultr() -> Cloud:
-    """An account with nothing in it."""
-    cloud = Cloud(
-        "vultr",
-        KINDS,
-        {
-            "vultr:index/getOs:getOs": get_os,
-            "vultr:index/getPlan:getPlan": get_plan,
-            "vultr:index/getBareMetalPlan:getBareMetalPlan": get_bare_metal_plan,
-            "vultr:index/getRegion:getRegion": get_region,
-        },
-        version="2.27.1",
-    )
+    """An account with nothing in it. What Vultr has to offer, a preview asks of its API."""
+    cloud = Cloud("vultr", KINDS, {}, version="2.27.1")
     cloud.authorize = lambda config: authorize(cloud, config)
-    cloud.facts = {
-        "key": KEY,
-        "images": [_image(477, "Debian 11 x64 (bullseye)"), _image(2625, DEBIAN)],
-        "plans": [_plan(name, list(REGIONS)) for name in VPS],
-        "bare metal": [_plan("vbm-4c-32gb", ["ewr", "lax"])],
-        "regions": [
-            {"id": each, "city": each, "country": "US", "continent": "NA", "options": []}
-            for each in REGIONS
-        ],
-    }
+    cloud.facts = THEN | {"key": KEY}
     return cloud
-
-
-def _image(number: int, name: str) -> Values:
-    return {"id": str(number), "name": name, "arch": "x64", "family": "debian"}
-
-
-def _plan(name: str, locations: list[str]) -> dict[str, Any]:
-    return {"id": name, "locations": locations, "ram": 1024, "disk": 25, "type": name[:3]}

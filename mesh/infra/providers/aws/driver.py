@@ -138,7 +138,17 @@ class Aws:
                 "tags": site.tags(f"{name}-disk", node.id),
             },
             tags=site.tags(f"{name}-instance", node.id),
-            opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=first)),
+            opts=ResourceOptions.merge(
+                opts,
+                ResourceOptions(
+                    depends_on=first,
+                    # It is the interface's to say. The provider compares the interface's false
+                    # with its own default of true, and the update would set it on the interface:
+                    # the member would forward nothing until the update after the next one
+                    # (hashicorp/terraform-provider-aws, issue 44768, open in August 2026).
+                    ignore_changes=["source_dest_check"],
+                ),
+            ),
         )
         birth = Birth(f"{name}-birth", instance.id, ResourceOptions(parent=opts.parent))
         return Machine(instance, instance.id, birth.created, self._ipv6(node))

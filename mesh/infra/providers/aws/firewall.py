@@ -66,7 +66,8 @@ class Firewall:
                 name=f"anycast-mesh-{site.plan.stack}-{suffix}",
                 description=f"Nodes of the network {site.plan.stack}",
                 tags=site.tags(f"{site.name}-{suffix}"),
-                opts=site.opts,
+                # AWS changes neither in place; a renamed stack keeps its groups.
+                opts=site.own(ignore_changes=["name", "description"]),
             )
             for suffix in sorted(names)
         }

@@ -38,7 +38,8 @@ class Ground:
             reservation_type="explicit",
             cidr_block=str(nodes_side(answers.network)),
             description=f"Nodes of the network {site.plan.stack}",
-            opts=site.opts,
+            # AWS does not change it in place; a renamed stack keeps its reservation.
+            opts=site.own(ignore_changes=["description"]),
         )
         self.routers = self._make_routers(options.router_asn)
         self.firewall = Firewall(site, self._vpc)

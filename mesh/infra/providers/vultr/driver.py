@@ -1,7 +1,8 @@
 """Vultr's driver: instances and bare metal on reserved addresses, behind one firewall group.
 
 Its API knows no BGP session: it exists for every server of an account that has BGP (see
-:mod:`mesh.infra.providers.vultr.account`), with the parameters of the plan.
+:mod:`mesh.infra.providers.vultr.account`), with the parameters of the plan. What makes the
+resources is chosen by ``mesh:providers.vultr.through``: the API, or the plugin.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, Output, Resource, ResourceOptions
 
 from mesh.infra.providers.openings import ANYONE, Opening, openings
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
-from mesh.infra.providers.vultr import account, offer, sdk
+from mesh.infra.providers.vultr import questions
+from mesh.infra.providers.vultr.maker import Held, Made, Maker, Rule, Server
+from mesh.infra.providers.vultr.questions import nodes_of
+from mesh.infra.providers.vultr.tags import tags
 from mesh.plan import Node, Plan
-from mesh.spec import Problem
+from mesh.spec import Note, Problem
 
 RULES = 50
 """A firewall group's ``max_rule_count`` (api.vultr.com, "Get Firewall Group")."""
-
-TAG = "anycast-mesh"
 
 
 class Vultr:
@@ -35,22 +37,16 @@ class Vultr:
         self._opts = opts
         self._plan = setting.plan
         self._options = setting.spec.providers.vultr
-        self._addresses: dict[str, sdk.ReservedIp] = {}
-        self._group: sdk.FirewallGroup | None = None
-        self._image = offer.image(self._options.image)
-        self._keys = [self._key(key) for key in setting.plan.access.ssh_keys]
+        self._maker = _maker(name, setting, opts)
+        self._image = questions.image()
+        self._addresses: dict[str, Held] = {}
+        self._group: Output[str] | None = None
+        self._keys = [self._key(line) for line in setting.plan.access.ssh_keys]
 
     @staticmethod
-    def problems(setting: Setting) -> Iterator[Problem]:
-        """What Vultr would refuse of this stack, its BGP included."""
-        key = account.api_key()
-        if key is None:
-            yield account.NO_KEY
-            return
-        refused = list(offer.problems(setting.spec, _nodes(setting.plan)))
-        yield from refused
-        if setting.spec.providers.vultr.check_account and refused != [account.WRONG_KEY]:
-            yield from account.problems(setting.spec, key)
+    def problems(setting: Setting) -> Iterator[Problem | Note]:
+        """What Vultr would refuse of this stack, its BGP included, and what it will cost."""
+        yield from questions.problems(setting)
         count = len(_rules(setting.plan))
         if count > RULES:
             yield Problem(
@@ -62,23 +58,20 @@ class Vultr:
 
     def guard(self, addresses: Mapping[str, Output[str]]) -> None:
         """One group for all instances; bare metal has no provider's firewall, only its own."""
-        if all(node.bare_metal for node in _nodes(self._plan)):
+        if all(node.bare_metal for node in nodes_of(self._plan)):
             return
-        self._group = sdk.FirewallGroup(
-            f"{self._name}-firewall", description=f"{TAG} {self._plan.stack}", opts=self._opts
-        )
-        for rule, opening, subnet, size in _rules(self._plan):
-            sdk.FirewallRule(
-                f"{self._name}-{rule}",
-                firewall_group_id=self._group.id,
-                ip_type=f"v{opening.family}",
-                protocol=opening.protocol,
-                subnet=addresses[opening.node] if opening.node else subnet,
-                subnet_size=size,
-                port=_ports(opening),
-                notes=rule,
-                opts=self._opts,
+        rules = [
+            Rule(
+                name,
+                opening.family,
+                opening.protocol,
+                addresses[opening.node] if opening.node else subnet,
+                size,
+                _ports(opening),
             )
+            for name, opening, subnet, size in _rules(self._plan)
+        ]
+        self._group = self._maker.firewall(self._name, rules, self._all_addresses(), self._opts)
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """A reserved IPv4 address.
@@ -87,21 +80,8 @@ class Vultr:
         BGP session of that family is with the main address. Nothing needs an IPv6 address before
         its server exists: tunnels run over IPv4.
         """
-        address = sdk.ReservedIp(
-            f"{name}-address",
-            region=node.place,
-            ip_type="v4",
-            label=node.id,
-            opts=ResourceOptions.merge(
-                opts,
-                # Attached through the server, the address reads as drifted after a refresh in
-                # older versions of the provider, and the next update detaches it from a running
-                # server (terraform-provider-vultr, issue 121).
-                ResourceOptions(ignore_changes=["instance_id"]),
-            ),
-        )
-        self._addresses[node.id] = address
-        return Reserved(address.subnet)
+        self._addresses[node.id] = self._maker.address(f"{name}-address", node, opts)
+        return Reserved(self._addresses[node.id].ipv4)
 
     def boot(
         self,
@@ -112,91 +92,61 @@ class Vultr:
         opts: ResourceOptions,
     ) -> Machine:
         """An instance or a bare metal server."""
-        server: sdk.Instance | sdk.BareMetalServer
+        server = Server(
+            node=node,
+            image=self._image,
+            address=self._addresses[node.id],
+            group=None if node.bare_metal else self._group,
+            keys=self._keys,
+            tags=tags(self._plan),
+            ddos_protection=self._options.ddos_protection,
+            user_data=user_data,
+        )
+        # An account's limit of addresses is met before any server is made. Instances wait for the
+        # firewall group, and so for all addresses; naming these at each costs nodes squared.
         if node.bare_metal:
-            server = self._bare_metal(name, node, user_data, opts)
+            own = ResourceOptions.merge(opts, ResourceOptions(depends_on=self._all_addresses()))
+            made = self._maker.bare_metal(f"{name}-instance", server, own)
         else:
-            server = self._instance(name, node, user_data, opts)
-            self._reverse(name, node, reserved, server)
+            made = self._maker.instance(f"{name}-instance", server, opts)
+            self._reverse(name, node, reserved, made)
         # cloud-init's Vultr datasource calls the API's id instance-v2-id.
-        ipv6: Output[str | None] = server.v6_main_ip if node.ipv6 else Output.from_input(None)
-        return Machine(server, server.id, server.date_created, ipv6)
+        ipv6: Output[str | None] = (
+            made.ipv6.apply(lambda found: found or None) if node.ipv6 else Output.from_input(None)
+        )
+        return Machine(made.resource, made.id, made.created, ipv6)
 
     def access(self, node: Node, reserved: Reserved) -> Mapping[str, Input[str]]:
         """SSH, from the operator's networks."""
         return {"ssh": Output.concat("ssh root@", reserved.ipv4)}
 
-    def _instance(
-        self, name: str, node: Node, user_data: Output[str], opts: ResourceOptions
-    ) -> sdk.Instance:
-        assert self._group is not None, "guard comes before boot"
-        return sdk.Instance(
-            f"{name}-instance",
-            region=node.place,
-            plan=node.size,
-            os_id=self._image,
-            reserved_ip_id=self._addresses[node.id].id,
-            enable_ipv6=node.ipv6,
-            firewall_group_id=self._group.id,
-            hostname=node.id,
-            label=node.id,
-            tags=[TAG, self._plan.stack],
-            ssh_key_ids=[key.id for key in self._keys],
-            user_data=user_data,
-            backups="disabled",
-            activation_email=False,
-            opts=opts,
-        )
-
-    def _bare_metal(
-        self, name: str, node: Node, user_data: Output[str], opts: ResourceOptions
-    ) -> sdk.BareMetalServer:
-        return sdk.BareMetalServer(
-            f"{name}-instance",
-            region=node.place,
-            plan=node.size,
-            os_id=self._image,
-            reserved_ipv4=self._addresses[node.id].id,
-            enable_ipv6=node.ipv6,
-            hostname=node.id,
-            label=node.id,
-            tags=[TAG, self._plan.stack],
-            ssh_key_ids=[key.id for key in self._keys],
-            user_data=user_data,
-            activation_email=False,
-            opts=opts,
-        )
-
-    def _reverse(self, name: str, node: Node, reserved: Reserved, server: sdk.Instance) -> None:
-        """Reverse names, when asked for; the provider has none for bare metal."""
+    def _reverse(self, name: str, node: Node, reserved: Reserved, made: Made) -> None:
+        """Reverse names, when asked for; bare metal has none at Vultr."""
         if self._options.reverse is None:
             return
-        reverse = f"{node.id}.{self._options.reverse}"
-        opts = ResourceOptions(parent=server)
-        sdk.ReverseIpv4(
-            f"{name}-reverse-v4", instance_id=server.id, ip=reserved.ipv4, reverse=reverse,
-            opts=opts,
-        )  # fmt: skip
+        to = f"{node.id}.{self._options.reverse}"
+        self._maker.reverse(f"{name}-reverse-v4", made, reserved.ipv4, to, 4)
         if node.ipv6:
-            sdk.ReverseIpv6(
-                f"{name}-reverse-v6", instance_id=server.id, ip=server.v6_main_ip, reverse=reverse,
-                opts=opts,
-            )  # fmt: skip
+            self._maker.reverse(f"{name}-reverse-v6", made, made.ipv6, to, 6)
 
-    def _key(self, key: str) -> sdk.SSHKey:
+    def _all_addresses(self) -> list[Input[Resource]]:
+        return [held.resource for held in self._addresses.values()]
+
+    def _key(self, line: str) -> Output[str]:
         """A key of the operator's, named after itself: the order in the stack file is nothing."""
-        digest = sha256(key.encode()).hexdigest()[:8]
-        return sdk.SSHKey(
-            f"{self._name}-key-{digest}",
-            name=f"{TAG} {self._plan.stack} {digest}",
-            ssh_key=key,
-            opts=self._opts,
-        )
+        digest = sha256(line.encode()).hexdigest()[:8]
+        return self._maker.key(f"{self._name}-key-{digest}", digest, line, self._opts)
 
 
-def _nodes(plan: Plan) -> list[Node]:
-    """The nodes that this driver makes."""
-    return [node for node in plan.nodes if node.provider == "vultr" and not node.existing]
+def _maker(name: str, setting: Setting, opts: ResourceOptions) -> Maker:
+    """The way that the stack file chooses. Only the plugin's imports its package."""
+    if setting.spec.providers.vultr.through == "plugin":
+        from mesh.infra.providers.vultr.plugin import Plugin
+
+        return Plugin(setting.plan)
+    from mesh.infra.providers.vultr.api import Api
+
+    return Api(name, opts)
 
 
 def _ports(opening: Opening) -> str:
@@ -213,7 +163,7 @@ def _rules(plan: Plan) -> list[tuple[str, Opening, str, int]]:
     Where a rule for each node would not fit, WireGuard is open to anyone: it answers nobody whose
     key it does not know, and nftables on the node is exact.
     """
-    found = openings(plan, _nodes(plan))
+    found = openings(plan, nodes_of(plan))
     networks = sum(len(opening.networks) for opening in found)
     tunnels = [opening for opening in found if opening.node]
     if networks + len(tunnels) > RULES:

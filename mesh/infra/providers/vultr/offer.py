@@ -1,95 +1,126 @@
-"""What Vultr has to offer, asked through its provider: images and plans."""
+"""What Vultr has to offer, against what the stack file asks for: regions, images and plans."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pulumi import Output
-
-from mesh.infra.providers.vultr import account, sdk
 from mesh.plan import Node
 from mesh.spec import Problem, Spec
+from mesh.spec.problems import KEEPS
+from mesh.vultr.answers import Image, Plan, Region
 
-NOTHING = "no results were found"
-"""terraform-provider-vultr, of every data source to whose filter nothing fits."""
-
-
-def image(name: str) -> Output[int]:
-    """The id of an image, by its name: ids differ between accounts' catalogues and over time."""
-    return sdk.get_os_output(filters=_named(name)).id.apply(int)
+DDOS = "ddos_protection"
+"""What a region's options and a server's features call it."""
+SWITCH = "mesh:providers.vultr.ddosProtection"
 
 
-def problems(spec: Spec, nodes: Sequence[Node]) -> Iterator[Problem]:
-    """An unknown image or plan, a plan that is not sold in a region, a refused key: each distinct
-    thing is asked once. Where the key is refused, that is all there is to say."""
-    try:
-        if _ask(sdk.get_os, "name", spec.providers.vultr.image) is None:
-            yield Problem(
-                "mesh:providers.vultr.image",
-                spec.providers.vultr.image,
-                "Vultr has no image of this name",
-                'write it as Vultr does, for example "Debian 13 x64 (trixie)"',
-            )
-        yield from _places(spec, nodes)
-    except Unanswered as error:
-        yield error.problem
+@dataclass(frozen=True)
+class Offer:
+    """What is sold: plans of instances and of bare metal by their ids."""
+
+    regions: Sequence[Region]
+    images: Sequence[Image]
+    plans: Mapping[str, Plan]
+    metal_plans: Mapping[str, Plan]
+
+    def plan(self, size: str, bare_metal: bool) -> Plan | None:
+        """The plan of a server; None where there is none of this name."""
+        return (self.metal_plans if bare_metal else self.plans).get(size)
 
 
-class Unanswered(Exception):
-    """Vultr did not answer the question."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
+def image(spec: Spec, offer: Offer) -> int | None:
+    """The id of the image that the stack file names; None where Vultr has none of that name."""
+    wanted = spec.providers.vultr.image
+    return next((each.id for each in offer.images if each.name == wanted), None)
 
 
-def _places(spec: Spec, nodes: Sequence[Node]) -> Iterator[Problem]:
-    sizes = {(node.size, node.bare_metal) for node in nodes}
-    sold = {size: _locations(*size) for size in sorted(sizes)}
-    for size, locations in sold.items():
-        of_size = [node for node in nodes if (node.size, node.bare_metal) == size]
-        if locations is None:
-            kind = "bare metal plan" if size[1] else "plan"
-            yield Problem(
-                _plan_key(spec, of_size[0]),
-                size[0],
-                f"Vultr has no {kind} of this name",
-                "take one from vultr.com/pricing, for example vc2-1c-1gb",
-            )
+def problems(
+    spec: Spec, nodes: Sequence[Node], offer: Offer, running: Collection[str] = ()
+) -> Iterator[Problem]:
+    """An unknown image, region or plan; a plan that is not sold in a region; DDoS protection where
+    there is none. ``running`` are nodes whose server stands as the stack file wants it: it stays,
+    whatever is sold now."""
+    if image(spec, offer) is None:
+        yield Problem(
+            "mesh:providers.vultr.image",
+            spec.providers.vultr.image,
+            "Vultr has no image of this name",
+            f"write it as Vultr does, for example {_alike(spec, offer)}",
+        )
+    for problem, node in _places(spec, nodes, offer):
+        yield _kept(problem, node) if node in running else problem
+    if spec.providers.vultr.ddos_protection:
+        yield from _protected(nodes, offer)
+
+
+def _alike(spec: Spec, offer: Offer) -> str:
+    """An image that there is, of the family that was meant."""
+    family = tuple(spec.providers.vultr.image.lower().split()[:1]) or ("debian",)
+    names = [each.name for each in offer.images if each.name.lower().startswith(family)]
+    return f'"{max(names, default="Debian 13 x64 (trixie)")}"'
+
+
+def _places(spec: Spec, nodes: Sequence[Node], offer: Offer) -> Iterator[tuple[Problem, str]]:
+    """What of each node's region and plan Vultr does not have, with the node."""
+    known = {region.id for region in offer.regions}
+    for node in nodes:
+        plan = offer.plan(node.size, node.bare_metal)
+        if plan is None:
+            yield _no_plan(spec, node), node.id
+        elif node.place not in known:
+            yield _nowhere(node, known), node.id
+        elif node.place not in plan.locations:
+            yield _not_there(spec, node, plan), node.id
+
+
+def _kept(problem: Problem, node: str) -> Problem:
+    """Of a server that runs: nothing is to be made, but it cannot be made again."""
+    reason = f"{problem.reason}; {node} {KEEPS}"
+    return replace(problem, reason=reason, severity="warning")
+
+
+def _no_plan(spec: Spec, node: Node) -> Problem:
+    kind = "bare metal plan" if node.bare_metal else "plan"
+    return Problem(
+        _plan_key(spec, node), node.size, f"Vultr has no {kind} of this name",
+        "take one from vultr.com/pricing, for example vc2-1c-1gb",
+    )  # fmt: skip
+
+
+def _nowhere(node: Node, known: set[str]) -> Problem:
+    return Problem(
+        f"mesh:regions.{node.region}.at.vultr", node.place, "Vultr has no region of this name",
+        f"name one of {', '.join(sorted(known))}",
+    )  # fmt: skip
+
+
+def _not_there(spec: Spec, node: Node, plan: Plan) -> Problem:
+    sold = ", ".join(sorted(plan.locations))
+    elsewhere = f"this one is sold in {sold}" if sold else "this one is sold out everywhere"
+    return Problem(
+        _plan_key(spec, node),
+        node.size,
+        f"Vultr does not sell this plan in {node.place}, where {node.id} is",
+        f"give {node.id} another plan; {elsewhere}",
+    )
+
+
+def _protected(nodes: Sequence[Node], offer: Offer) -> Iterator[Problem]:
+    """What cannot be protected. The API lists the regions that can; bare metal has no such option
+    in it."""
+    able = {region.id for region in offer.regions if DDOS in region.options}
+    for node in nodes:
+        if node.bare_metal:
+            reason = f"Vultr has no DDoS protection for bare metal, which {node.id} is"
+        elif node.place not in able:
+            reason = f"Vultr has no DDoS protection in {node.place}, where {node.id} is"
+        else:
             continue
-        for node in of_size:
-            if node.place not in locations:
-                yield Problem(
-                    _plan_key(spec, node),
-                    node.size,
-                    f"Vultr does not sell this plan in {node.place}, where {node.id} is",
-                    f"give {node.id} another plan; this one is sold in {', '.join(locations)}",
-                )
+        yield Problem(SWITCH, "true", reason, f"set it to false, or leave {node.id} out")
 
 
 def _plan_key(spec: Spec, node: Node) -> str:
     """Where the stack file says how large a node is."""
     own = spec.nodes[node.id].plan is not None
     return f"mesh:nodes.{node.id}.plan" if own else "mesh:providers.vultr.plan"
-
-
-def _locations(size: str, bare_metal: bool) -> list[str] | None:
-    """Where a plan is sold; None where there is no such plan."""
-    found = _ask(sdk.get_bare_metal_plan if bare_metal else sdk.get_plan, "id", size)
-    return None if found is None else sorted(found.locations)
-
-
-def _named(value: str, by: str = "name") -> list[dict[str, Any]]:
-    return [{"name": by, "values": [value]}]
-
-
-def _ask(question: Callable[..., Any], by: str, value: str) -> Any:
-    """The answer of a data source, None where nothing fits; Unanswered for all else."""
-    try:
-        return question(filters=_named(value, by))
-    except Exception as error:  # the SDK raises no class of its own
-        said = str(error)
-        if NOTHING in said:
-            return None
-        raise Unanswered(account.refusal(said)) from None

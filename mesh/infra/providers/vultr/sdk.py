@@ -9,9 +9,6 @@ with narrowed("ediri_vultr"):
     from ediri_vultr.bare_metal_server import BareMetalServer
     from ediri_vultr.firewall_group import FirewallGroup
     from ediri_vultr.firewall_rule import FirewallRule
-    from ediri_vultr.get_bare_metal_plan import get_bare_metal_plan
-    from ediri_vultr.get_os import get_os, get_os_output
-    from ediri_vultr.get_plan import get_plan
     from ediri_vultr.instance import Instance
     from ediri_vultr.reserved_ip import ReservedIp
     from ediri_vultr.reverse_ipv4 import ReverseIpv4
@@ -27,8 +24,4 @@ __all__ = [
     "ReverseIpv4",
     "ReverseIpv6",
     "SSHKey",
-    "get_bare_metal_plan",
-    "get_os",
-    "get_os_output",
-    "get_plan",
 ]

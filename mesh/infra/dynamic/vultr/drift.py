@@ -1,0 +1,46 @@
+"""What a refresh has found otherwise than it was left, and what the next update makes of it.
+
+A refresh notes it in two outputs, in words: ``drift`` for what an update repairs, ``unrepaired``
+for what it does not, with what to do. The other outputs stay what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pulumi.dynamic import DiffResult
+
+from mesh.infra.dynamic import base
+from mesh.infra.dynamic.base import Properties, say
+
+NONE: Properties = {"drift": [], "unrepaired": []}
+"""The two outputs of what has just been made, or brought in order."""
+
+
+def otherwise(field: str, found: object, wanted: object) -> list[str]:
+    """That a field is not what it should be; nothing where it is."""
+    if found == wanted:
+        return []
+    from mesh.spec.problems import shown
+
+    return [f"its {field} is {shown(found)}, not {shown(wanted)}"]
+
+
+def difference(
+    what: str,
+    olds: Mapping[str, Any],
+    news: Mapping[str, Any],
+    updates: Iterable[str] = (),
+    replaces: Iterable[str] = (),
+    *,
+    delete_before_replace: bool = False,
+) -> DiffResult:
+    """A diff by two lists of keys, and by what the last refresh has found of ``what``."""
+    found = base.difference(olds, news, updates, replaces, delete_before_replace)
+    for reason in olds.get("unrepaired") or ():
+        say(f"warning: {what}: {reason}")
+    for reason in olds.get("drift") or ():
+        say(f"{what}: {reason}; `pulumi up` repairs it")
+        found.changes = True
+    return found

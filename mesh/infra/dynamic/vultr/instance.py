@@ -1,0 +1,63 @@
+"""An instance: a virtual server on a reserved address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pulumi import Input, Output, ResourceOptions
+from pulumi.dynamic import Resource
+
+from mesh.infra.dynamic.vultr.account import Account
+from mesh.infra.dynamic.vultr.servers import SETTLED_AT_BIRTH, ServerArgs, ServerProvider
+
+if TYPE_CHECKING:
+    from mesh.vultr import answers
+    from mesh.vultr.listing import Listing
+    from mesh.vultr.server import Kind
+
+
+class InstanceProvider(ServerProvider):
+    """Instances."""
+
+    resource = "instance"
+    updates = (
+        "identity",
+        "node",
+        "plan",
+        "enable_ipv6",
+        "ddos_protection",
+        "firewall_group_id",
+        "tags",
+    )
+    replaces = ("region", "address_id", *SETTLED_AT_BIRTH)
+
+    def kind(self) -> Kind[answers.Instance]:
+        """``/instances``."""
+        from mesh.vultr.server import INSTANCE
+
+        return INSTANCE
+
+    def listing(self, vultr: Account) -> Listing[answers.Instance]:
+        """All instances of the account."""
+        return vultr.listings.instances
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceArgs(ServerArgs):
+    """An instance to be. ``firewall_group_id`` is Vultr's."""
+
+    firewall_group_id: Input[str]
+    ddos_protection: bool
+
+
+class Instance(Resource, module="vultr", name="Instance"):
+    """A running server. ``id`` is Vultr's, which cloud-init calls ``instance-v2-id``; ``created``
+    is RFC 3339; ``ipv6`` is empty where it has none."""
+
+    ipv4: Output[str]
+    ipv6: Output[str]
+    created: Output[str]
+
+    def __init__(self, name: str, args: InstanceArgs, opts: ResourceOptions | None = None) -> None:
+        super().__init__(InstanceProvider(), name, args.properties(), opts)

@@ -1,0 +1,222 @@
+"""What instances and bare metal servers have in common as resources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pulumi import Input, Output
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
+
+from mesh.infra.dynamic.base import Properties, gone, say
+from mesh.infra.dynamic.vultr.account import (
+    Account,
+    VultrProvider,
+    about,
+    account,
+    is_taken,
+    taken,
+)
+from mesh.infra.dynamic.vultr.drift import NONE, difference
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from mesh.vultr.answers import Address, Server
+    from mesh.vultr.listing import Listing
+    from mesh.vultr.server import Kind, Wanted
+
+SETTLED_AT_BIRTH = ("user_data", "os_id", "ssh_key_ids", "hostname")
+"""Inputs that replace a server, and that a running fleet therefore ignores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerArgs:
+    """A server to be. ``region``, ``plan`` and the ids are Vultr's; ``address_id`` is a reserved
+    address; ``user_data`` is text, and a secret. ``tags`` are others than the mark's, which are
+    added. ``user_data``, ``os_id``, ``ssh_key_ids`` and ``hostname`` are settled at its birth."""
+
+    identity: Input[str]
+    node: str
+    region: str
+    plan: str
+    os_id: Input[int]
+    address_id: Input[str]
+    ssh_key_ids: Sequence[Input[str]]
+    enable_ipv6: bool
+    hostname: str
+    tags: Sequence[str]
+    user_data: Input[str]
+
+    def properties(self) -> Properties:
+        """The inputs of the resource, and the names of its outputs."""
+        return {
+            **vars(self),
+            "ssh_key_ids": list(self.ssh_key_ids),
+            "tags": list(self.tags),
+            "user_data": Output.secret(self.user_data),
+            "ipv4": None,
+            "ipv6": None,
+            "created": None,
+            "drift": None,
+            "unrepaired": None,
+        }
+
+
+class ServerProvider(VultrProvider):
+    """Servers; ``resource`` is the word of their marks."""
+
+    resource: str
+    updates: Sequence[str]
+    replaces: Sequence[str]
+
+    def kind(self) -> Kind[Any]:
+        """How the API names them."""
+        raise NotImplementedError
+
+    def listing(self, vultr: Account) -> Listing[Any]:
+        """The list that they are looked up in."""
+        raise NotImplementedError
+
+    def create(self, props: Properties) -> CreateResult:
+        """Start one and wait until it runs, or go on with what an earlier run has started."""
+        from mesh.vultr import server
+        from mesh.vultr.making import made
+
+        vultr, kind, wanted = account(), self.kind(), self._wanted(props)
+        node = wanted.mark.node
+
+        def find() -> Server | None:
+            # One that is replaced has gone by now, so what bears the mark was left behind.
+            return server.left_behind(self.listing(vultr)(fresh=True), wanted.mark)
+
+        def post() -> Server:
+            server.until_free(vultr.client, wanted.address, node, say)
+            begun: Server = vultr.client.post(kind.path, wanted.body(), kind.name, kind.model)
+            return begun
+
+        with _about(props):
+            begun = made(find, post, node, say)
+            self._forget(vultr)
+            if begun.found:
+                server.refuse_misfit(vultr.client, kind, begun.object, wanted)
+                found = self._settled(vultr, begun.object.id, wanted)
+            else:
+                found = server.until_ready(vultr.client, kind, begun.object.id, wanted, say)
+        return CreateResult(taken(found.id), _outs(props, found))
+
+    def update(self, id_: str, _olds: Properties, news: Properties) -> UpdateResult:
+        """Bring in order what can be while it stays the same server."""
+        vultr = account()
+        with _about(news):
+            found = self._settled(vultr, id_, self._wanted(news))
+        return UpdateResult(_outs(news, found))
+
+    def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
+        """What a server is born with, and where, makes another one, which takes the address that
+        the old one has to let go of first."""
+        return difference(
+            olds["node"], olds, news, self.updates, self.replaces, delete_before_replace=True
+        )
+
+    def read(self, id_: str, props: Properties) -> ReadResult:
+        """Whether it is still there, and what of it differs."""
+        from mesh.vultr.server import beyond_repair, drift
+
+        vultr, kind = account(), self.kind()
+        with _about(props):
+            found = vultr.found(self.listing(vultr), id_, kind.path, kind.name, kind.model)
+            if found is None:
+                return gone()
+            held = _held(vultr, props["address_id"])
+        wanted = self._wanted(props)
+        if not props.get("identity"):
+            # One that was adopted bears no mark before its first update.
+            wanted = replace(wanted, label=found.label, tags=found.tags)
+        told = {
+            "drift": drift(found, wanted, held),
+            "unrepaired": beyond_repair(found, wanted, held),
+        }
+        return ReadResult(id_, _outs(props, found) | told)
+
+    def delete(self, id_: str, props: Properties) -> None:
+        """Delete it, and wait until it is listed no more."""
+        from mesh.vultr.server import until_unlisted
+
+        vultr = account()
+        if is_taken(id_, props["node"]):
+            return
+        with _about(props):
+            try:
+                vultr.delete(f"{self.kind().path}/{id_}")
+            finally:
+                self._forget(vultr)
+            listing = self.listing(vultr)
+            until_unlisted(lambda: listing(fresh=True), id_, props["node"], say)
+        self._forget(vultr)
+
+    def _settled(self, vultr: Account, identity: str, wanted: Wanted) -> Server:
+        """Change what differs, and wait until it runs so."""
+        from mesh.vultr import server
+
+        kind = self.kind()
+        path = f"{kind.path}/{identity}"
+        found: Server = vultr.client.get(path, kind.name, kind.model)
+        server.refuse_suspended(found, wanted.mark.node)
+        body = server.changes(found, wanted)
+        if body and found.status == server.PENDING:
+            born = replace(wanted, plan=found.plan, ipv6=False)
+            server.until_ready(vultr.client, kind, identity, born, say)
+        if body:
+            vultr.client.send("PATCH", path, body)
+        server.start(vultr.client, found)
+        ready: Server = server.until_ready(vultr.client, kind, identity, wanted, say)
+        server.attach(vultr.client, identity, wanted, say)
+        self._forget(vultr)
+        return ready
+
+    def _forget(self, vultr: Account) -> None:
+        """A server has come, changed or gone, and with it what its address tells."""
+        self.listing(vultr).forget()
+        vultr.listings.addresses.forget()
+
+    def _wanted(self, props: Properties) -> Wanted:
+        from mesh.vultr import Mark
+        from mesh.vultr.server import Wanted
+
+        mark = Mark(props.get("identity") or "", props["node"], self.resource)
+        return Wanted(
+            mark=mark,
+            label=props["node"],
+            hostname=props["hostname"],
+            region=props["region"],
+            plan=props["plan"],
+            os_id=int(props["os_id"]),
+            address=props["address_id"],
+            ssh_keys=tuple(props["ssh_key_ids"]),
+            ipv6=props["enable_ipv6"],
+            ddos=props.get("ddos_protection") or False,
+            group=props.get("firewall_group_id"),
+            tags=(*props["tags"], *mark.tags()),
+            user_data=props["user_data"],
+        )
+
+
+def _outs(props: Properties, found: Server) -> Properties:
+    """The outputs; what Vultr answers of passwords and consoles is not among them."""
+    return {
+        **props,
+        **NONE,
+        "ipv4": found.ipv4,
+        "ipv6": found.v6_main_ip if props["enable_ipv6"] else "",
+        "created": found.date_created,
+    }
+
+
+def _held(vultr: Account, address: str) -> Address | None:
+    return next((each for each in vultr.listings.addresses() if each.id == address), None)
+
+
+def _about(props: Properties) -> AbstractContextManager[None]:
+    return about(f"mesh:nodes.{props['node']}", f"{props['plan']} in {props['region']}")
