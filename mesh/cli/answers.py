@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from mesh.plan.model import Address
 DEADLINE = 10.0  # seconds; the deployment has waited for the fleet, this is for stragglers
 WIDE = 200  # columns of a file or a pipe: the table is not cut there
 TRY = 2  # seconds for one answer
+HEADINGS = ("service", "address")
+NO_ANSWER = "no answer"
 
 
 def url(address: Address) -> str:
@@ -43,6 +46,9 @@ def ask(namespace: Path, address: Address, deadline: float = DEADLINE) -> str | 
 
 def show(plan: Plan, lab: str, console: Console) -> bool:
     """Print the table of answers; False if some question had none."""
+    if not plan.services:
+        console.print("no service is planned yet, which a client could ask: see mesh:services")
+        return True
     regions = sorted({node.region for node in plan.nodes})
     questions = [
         (service, address, region)
@@ -57,14 +63,46 @@ def show(plan: Plan, lab: str, console: Console) -> bool:
                 lambda asked: ask(there.namespace_path(f"client-{asked[2]}"), asked[1]), questions
             )
         )
-    table = Table(title="Who answers the client in", title_justify="left", box=None, padding=(0, 1))
-    for heading in ("service", "address", *regions):
-        table.add_column(heading, no_wrap=True)
-    for first in range(0, len(questions), len(regions)):
-        service, address, _ = questions[first]
-        row = answers[first : first + len(regions)]
-        table.add_row(service.name, str(address), *(node or "[red]no answer[/]" for node in row))
     if not console.is_terminal:
         console.width = WIDE
-    console.print(table)
+    rows = {
+        (service.name, str(address)): dict(
+            zip(regions, answers[first : first + len(regions)], strict=True)
+        )
+        for first, (service, address, region) in enumerate(questions)
+        if region == regions[0]
+    }
+    console.print("Who answers the client in")
+    for table in tables(rows, regions, console.width):
+        console.print(table)
     return None not in answers
+
+
+Answers = Mapping[tuple[str, str], Mapping[str, str | None]]
+"""The node that answers, or None, by service and address, and by region."""
+
+
+def tables(rows: Answers, regions: Sequence[str], width: int) -> Iterator[Table]:
+    """The answers: one table where its regions fit side by side, else several below each other."""
+    own = [max(map(len, texts)) for texts in zip(*rows, HEADINGS, strict=True)]
+    room = width - sum(own) - 2 * len(own)
+    needed = {
+        region: 2 + max(len(region), *(len(row[region] or NO_ANSWER) for row in rows.values()))
+        for region in regions
+    }
+    left = list(regions)
+    while left:
+        some = [left.pop(0)]
+        while left and sum(needed[each] for each in (*some, left[0])) <= room:
+            some.append(left.pop(0))
+        yield _table(rows, some)
+
+
+def _table(rows: Answers, regions: Sequence[str]) -> Table:
+    table = Table(box=None, padding=(0, 1))
+    for heading in (*HEADINGS, *regions):
+        table.add_column(heading, overflow="fold")
+    for names, row in rows.items():
+        answers = (row[region] for region in regions)
+        table.add_row(*names, *(node or f"[red]{NO_ANSWER}[/]" for node in answers))
+    return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Annotated
@@ -15,13 +16,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from mesh.cli.orders import NOT_YET, Chosen, Office, Refusal, Unfit, Wait, at_the_desk
-from mesh.cli.tables import WIDE
+from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address
 from mesh.publish.blackhole import Blackholes, Heard, NotAllowed, heard, judged
+from mesh.publish.recent import is_recent
 from mesh.publish.standing import latest
-from mesh.publish.status import is_recent
 from mesh.spec.problems import Problem, printable, shown
 from mesh.trust.documents import MAX_REASON, Blackhole, BlackholeOrder
 
@@ -35,6 +36,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 app = typer.Typer(
     help="Discard what is sent to an address of ours, on every node and upstream of it.",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 Where = Annotated[str, typer.Argument(help="An address of our own prefixes, IPv4 or IPv6.")]
@@ -55,8 +57,8 @@ def add(
     and the upstreams that offer it drop them before they reach us (RFC 7999).
 
     Given again, it sets another end and reason. It ends by itself, by the nodes' clocks, and needs
-    neither us nor a registry for that. Exit 1: ordered, not every node's word yet; 3: refused, for
-    a service has the address.
+    neither us nor a registry for that. Exit 1: ordered, not every node's word yet; 3: refused by
+    us, for a service has the address (--force); 4: ordered, and a node refuses the order.
     """
     at_the_desk(stack, lambda office: _add(office, address, duration, reason, force, wait))
 
@@ -64,7 +66,8 @@ def add(
 @app.command()
 def remove(address: Where, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     """Let packets to an address through again. Exit 1: ordered, not every node's word yet; or some
-    discard it although nobody has ordered it, which no order ends."""
+    discard it although nobody has ordered it, which no order ends; 4: ordered, and a node refuses
+    the order."""
     at_the_desk(stack, lambda office: _remove(office, _address(address), wait))
 
 
@@ -95,8 +98,10 @@ def _add(office: Office, text: str, duration: str, reason: str, force: bool, wai
     if not wait:
         return 0
     clock = office.stopwatch("discards it")
-    missing = blackholes.wait(lambda: blackholes.add(entry), office.identities, wait, clock)
-    return office.no_word(", ".join(missing), wait) if missing else 0
+    missing = blackholes.wait(
+        lambda: blackholes.add(entry), office.identities, wait, clock, office.refuses
+    )
+    return office.outcome(missing, wait)
 
 
 def _remove(office: Office, address: Address, wait: int) -> int:
@@ -114,14 +119,18 @@ def _remove(office: Office, address: Address, wait: int) -> int:
     if not wait:
         return 0
     clock = office.stopwatch("lets it through")
-    missing = blackholes.wait(lambda: blackholes.remove(address), office.identities, wait, clock)
-    return office.no_word(", ".join(missing), wait) if missing else 0
+    missing = blackholes.wait(
+        lambda: blackholes.remove(address), office.identities, wait, clock, office.refuses
+    )
+    return office.outcome(missing, wait)
 
 
 def _show(office: Office, as_json: bool) -> int:
     blackholes = _blackholes(office)
     order = blackholes.order()
-    obeyed = frozenset() if order is None else blackholes.obeyed(order)
+    reports = {} if order is None else blackholes.reports()
+    obeyed = frozenset() if order is None else blackholes.obeyed(order, reports)
+    refused = {} if order is None else blackholes.refused(order, reports.values())
     entries, now = _in_force(order), time.time()
     hearsay = _told(office, order)
     if as_json:
@@ -138,6 +147,7 @@ def _show(office: Office, as_json: bool) -> int:
                 for entry in entries
             ],
             "obeyed": {node: node in obeyed for node in sorted(office.identities)},
+            "refused": {node: refusal.reason for node, refusal in refused.items()},
             "heard": [
                 {
                     "addresses": [str(address) for address in one.addresses],
@@ -157,20 +167,29 @@ def _show(office: Office, as_json: bool) -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    table = Table("address", "until", "left", "nodes", "reason", box=None)
-    for entry in entries:
-        table.add_row(
-            f"{entry.address}{' (forced)' if entry.forced else ''}",
-            _moment(entry.until),
-            f"{max(0, round(entry.until - now))} s",
-            f"{len(obeyed & office.identities.keys())} of {len(office.identities)}",
-            escape(entry.reason),
-        )
-    console.print(table)
-    missing = sorted(office.identities.keys() - obeyed)
+    nodes = f"{len(obeyed & office.identities.keys())} of {len(office.identities)}"
+    console.print(table_of(entries, nodes, now))
+    for node, refusal in refused.items():
+        office.refuses(node, refusal)
+    missing = sorted(office.identities.keys() - obeyed - refused.keys())
     if missing:
         office.say(f"no word yet: {', '.join(missing)}")
     return 0
+
+
+def table_of(entries: Iterable[Blackhole], nodes: str, now: float) -> Table:
+    """What is discarded, for a person; ``nodes`` is how many obey, ``now`` seconds since the
+    epoch. A reason takes what room is left of 80 columns."""
+    rows = table("address", "until", "left", "nodes", "reason")
+    for entry in entries:
+        rows.add_row(
+            f"{entry.address}{' (forced)' if entry.forced else ''}",
+            _moment(entry.until),
+            f"{max(0, round(entry.until - now))} s",
+            nodes,
+            escape(entry.reason),
+        )
+    return rows
 
 
 def _told(office: Office, order: BlackholeOrder | None) -> tuple[Heard, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
 from mesh.cli.engine import (
+    INTERRUPTED,
     EngineMissing,
     Interrupted,
     one_at_a_time,
@@ -20,17 +22,16 @@ from mesh.cli.engine import (
 )
 from mesh.cli.environment import checkout, engine_folder, environment, lab_name, state_folder
 from mesh.cli.working_copy import STACK
+from mesh.infra.ending import DESTROY, GIVEN_UP, ending
 from mesh.lab.world import clear_world, stands
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+from mesh.preview.state import made
 
 
 def down() -> None:
     """Remove the lab; works also after a killed run and without any state."""
     console = Console(highlight=False)
-    if os.geteuid() != 0:
-        console.print("[red]error:[/] the lab needs root: run `sudo make down`")
+    if sys.platform != "linux" or os.geteuid() != 0:
+        console.print("[red]error:[/] the lab needs Linux and root: run `sudo make down`")
         raise typer.Exit(1)
     root = checkout()
     state = state_folder(root)
@@ -61,27 +62,22 @@ def holds_resources(root: Path, state: Path, env: dict[str, str]) -> bool:
     recover(root, state, env)
     done = _stack(root, state, env, "stack", "export", "--stack", STACK)
     try:
-        resources = json.loads(done.stdout)["deployment"].get("resources") or []
-    except (ValueError, KeyError):
+        document = json.loads(done.stdout)
+    except ValueError:
         return True
-    return any(
-        one.get("custom") and not one["type"].startswith("pulumi:providers:") for one in resources
-    )
+    return "deployment" not in document or bool(made(document))
 
 
 def _destroy(root: Path, state: Path, config: Path, env: dict[str, str]) -> bool:
-    """Let the engine destroy what it deployed. The program runs, for its deletion hooks and to
-    give up what it protects: addresses and the operator's key."""
-    # What has left the program is protected in the state alone, and would stop the destroy.
-    _stack(root, state, env, "state", "unprotect", "--all", "--yes", "--stack", STACK)
-    command = ["destroy", "--yes", "--skip-preview", "--suppress-outputs"]
+    """Let the engine destroy what it deployed, what it protects and what has left the program
+    included; the same way as `mesh destroy`."""
     try:
         status = run_engine(
-            [*command, "--run-program", "--config", "mesh:protect=false"],
+            [*DESTROY, *GIVEN_UP],
             root=root,
             state=state,
             config=config,
-            environment=env,
+            environment=ending(env),
         )
     except EngineMissing:
         return False

@@ -11,9 +11,19 @@ import typer
 
 from mesh.cli.orders import NOT_YET, Chosen, Office, Refusal, Unfit, Wait, at_the_desk
 from mesh.cli.working_copy import STACK
+from mesh.plan import Network, Plan
+from mesh.publish.announcers import (
+    Effect,
+    Loss,
+    Says,
+    effect,
+    effects,
+    losses,
+    missing,
+    prefixes,
+)
 from mesh.publish.drain import Drainage, back
 from mesh.publish.standing import latest
-from mesh.publish.status import is_recent
 from mesh.trust.documents import DrainOrder, Report
 
 WAIT = 30
@@ -28,15 +38,25 @@ def drain(
     force: Annotated[bool, typer.Option("--force", help="Even the last that announces.")] = False,
     wait: Wait = WAIT,
 ) -> None:
-    """Drain a node: it warns its upstreams, withdraws, and serves nothing until `mesh undrain`.
+    """Drain a node: it warns its upstreams, withdraws, and serves nothing until
+    `mesh undrain`. It stays so over restarts and reboots.
 
-    It stays so over restarts and reboots. Exit 1: ordered, no word yet; 3: refused.
+    Refused without --force: the last node that announces a prefix in effect,
+    that is, in service, with an Established upstream session on which BIRD
+    exports the prefix. A node of which nobody can tell is not counted on.
+
+    Exit 1: ordered, no word yet. Exit 3: refused here. Exit 4: ordered, and
+    the node refuses the order.
     """
     at_the_desk(stack, lambda office: _known(office, stack, node).drain([node], force, wait))
 
 
 def undrain(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
-    """Bring a drained node back into service. Exit 1: ordered, and not back yet."""
+    """Bring a drained node back into service: its upstreams hear all its prefixes again.
+
+    Exit 1: ordered, and not back yet; it says which session is down. Exit 4:
+    ordered, and the node refuses the order.
+    """
     at_the_desk(stack, lambda office: _known(office, stack, node).undrain([node], wait))
 
 
@@ -49,27 +69,22 @@ def _known(office: Office, stack: str, node: str) -> Drains:
 
 @dataclass(frozen=True)
 class Drains:
-    """Draining at the desk: of one node, or of several in one order."""
+    """Draining at the desk: of one node, or of several in one order. ``plan`` is the one in force,
+    None where another version has written it: nobody knows then who is to announce what."""
 
     office: Office
     drainage: Drainage
-    edges: frozenset[str]
+    plan: Plan | None
 
     def drain(self, nodes: Collection[str], force: bool, wait: int) -> int:
         """Drains these nodes; the exit code."""
-        reports = latest(self.office.desk.reports(self.office.identities))
+        reports = self._reports()
         ordered = self.drainage.drained()
         fresh = set(nodes) - ordered
-        staying = {n: r for n, r in reports.items() if n not in ordered | fresh}
-        if fresh and not force and self._are_last(fresh, reports, staying):
-            which = "is the last node that announces"
-            if len(nodes) > 1:
-                which = "are the last nodes that announce"
-            raise Refusal(
-                f"{', '.join(sorted(nodes))}: {which}, and the network would go off the "
-                f"Internet; bring another one up first (mesh status), or insist (--force)"
-            )
+        if fresh and not force:
+            self._refuse_last(fresh, ordered, reports)
         names = ", ".join(sorted(nodes))
+        staying = {n: r for n, r in reports.items() if n not in ordered | fresh}
         for service in _only_here([r for n, r in reports.items() if n in nodes], staying):
             self.office.say(f"warning: {service}: nobody else serves it; it goes with {names}")
         order = self.drainage.change(drain=nodes)
@@ -77,8 +92,9 @@ class Drains:
         if not wait:
             return 0
         heard = self.office.stopwatch("has withdrawn")
-        missing = self.drainage.wait(nodes, wait, heard=heard)
-        return self.office.no_word(", ".join(missing), wait) if missing else 0
+        refuses = self.office.refuses
+        missing = self.drainage.wait(nodes, wait, heard=heard, refuses=refuses)
+        return self.office.outcome(missing, wait)
 
     def undrain(self, nodes: Collection[str], wait: int) -> int:
         """Brings these nodes back; the exit code."""
@@ -88,38 +104,58 @@ class Drains:
         if not wait or order is None:
             return 0
         heard = self.office.stopwatch("is back")
-        missing = self.drainage.wait(nodes, wait, drain=False, expected=self._is_back, heard=heard)
-        if not missing:
+        away = self.drainage.wait(
+            nodes,
+            wait,
+            drain=False,
+            expected=self._is_back,
+            heard=heard,
+            refuses=self.office.refuses,
+        )
+        if not away:
             return 0
-        reports = latest(self.office.desk.reports(self.office.identities))
-        dark = [node for node in missing if node in reports and back(reports[node], order)]
+        reports = self._reports()
+        dark = [node for node in away if node in reports and back(reports[node], order)]
         for node in dark:
-            self.office.say(
-                f"{node}: drained no more, but announces nothing yet; see `mesh status`"
-            )
-        silent = [node for node in missing if node not in dark]
-        return self.office.no_word(", ".join(silent), wait) if silent else NOT_YET
+            words = missing(self._effects(reports[node])) or "is not in service yet"
+            self.office.say(f"{node}: drained no more, but {words} (mesh status)")
+        others = [node for node in away if node not in dark]
+        return self.office.outcome(others, wait) or NOT_YET
+
+    def _reports(self) -> dict[str, Report]:
+        return latest(self.office.desk.reports(self.office.identities))
 
     def _is_back(self, report: Report, order: DrainOrder) -> bool:
-        in_service = report.health.in_service or report.node not in self.edges
-        return back(report, order) and in_service
+        """Whether a node is drained no more and its upstreams hear each prefix from it again."""
+        if self.plan is None:
+            return back(report, order) and report.health.in_service
+        found = self._effects(report)
+        return back(report, order) and all(one.says is Says.YES for one in found.values())
 
-    def _are_last(
-        self,
-        nodes: Collection[str],
-        reports: Mapping[str, Report],
-        staying: Mapping[str, Report],
-    ) -> bool:
-        """Whether some of them announce to the Internet and none of the others does."""
-        return bool(set(nodes) & self._announcers(reports)) and not self._announcers(staying)
-
-    def _announcers(self, reports: Mapping[str, Report]) -> set[str]:
+    def _effects(self, report: Report) -> dict[Network, Effect]:
+        """What one node announces of what it is to announce."""
+        nodes = () if self.plan is None else self.plan.nodes
+        node = next((each for each in nodes if each.id == report.node), None)
+        if self.plan is None or node is None:
+            return {}
         now = time.time()
-        return {
-            node
-            for node, report in reports.items()
-            if node in self.edges and report.health.in_service and is_recent(report, now)
-        }
+        return {each: effect(node, each, report, now) for each in prefixes(self.plan, node)}
+
+    def _refuse_last(
+        self, going: Collection[str], drained: Collection[str], reports: Mapping[str, Report]
+    ) -> None:
+        """Raises :class:`Refusal` where nobody else would announce some prefix, or nobody can
+        tell."""
+        if self.plan is None:
+            raise Refusal(
+                f"{', '.join(sorted(going))}: nobody can tell who else announces: the plan in the "
+                f"stack's state is of another version of this program; publish with this one first "
+                f"(pulumi up), or insist (--force)"
+            )
+        found = effects(self.plan, reports, time.time())
+        lost = losses(found, going, drained)
+        if lost:
+            raise Refusal(_last(lost))
 
     def _tell(
         self, order: DrainOrder | None, already: Collection[str], state: str, news: bool
@@ -136,7 +172,25 @@ def drains(office: Office) -> Drains:
     drainage = Drainage(
         office.desk, office.own.operator_key, office.network, office.identities, known, office.say
     )
-    return Drains(office, drainage, office.edges())
+    return Drains(office, drainage, office.own.known_plan())
+
+
+def _last(lost: Collection[Loss]) -> str:
+    """Why these nodes may not go: which prefixes go with them, and who is not counted on."""
+    going = sorted({node for loss in lost for node in loss.going})
+    is_last = "is the last node that announces"
+    if len(going) > 1:
+        is_last = "are the last nodes that announce"
+    unknown = dict(each for loss in lost for each in loss.unknown)
+    doubts = [f"{node} ({why})" for node, why in sorted(unknown.items())]
+    said = [
+        f"{', '.join(going)}: {is_last} {' and '.join(str(loss.prefix) for loss in lost)}, which "
+        f"would go off the Internet"
+    ]
+    if doubts:
+        said.append(f"not counted on, since nobody can tell what they do: {', '.join(doubts)}")
+    said.append("bring another one up first (mesh status), or insist (--force)")
+    return "; ".join(said)
 
 
 def _only_here(going: Collection[Report], others: Mapping[str, Report]) -> list[str]:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
+from mesh.cli import engine_lines
 from mesh.cli.environment import engine_folder
 from mesh.cli.working_copy import STACK
 
 # What the command lines of plugins hold: their file names, or the SDK's module of providers.
 PLUGINS = (b"pulumi-language-", b"pulumi-resource-", b"pulumi.dynamic", b"pulumi-analyzer-")
 
-
-PR_SET_PDEATHSIG = 1  # prctl(2): the signal that a process gets when its parent dies
 POLL = 0.2  # seconds between two looks at an engine that still runs
+LAST_WORDS = 2.0  # seconds for what an engine has written before it ended
 
-_LIBC = ctypes.CDLL(None)
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 class EngineMissing(Exception):
@@ -53,22 +55,40 @@ def run_engine(
 def attend(command: list[str], *, cwd: Path, environment: Mapping[str, str]) -> int:
     """Run the engine with its output shown, and never leave it alone; returns its exit status.
 
-    Raises :class:`Interrupted` where somebody stopped it.
+    On Linux it is interrupted even when this process is killed: an engine that nobody attends
+    would hold the stack's lock and surprise the next run. Raises :class:`Interrupted` where
+    somebody stopped it, FileNotFoundError where there is no such command.
     """
-    parent = os.getpid()
-    return _attended(
-        subprocess.Popen(command, cwd=cwd, env=environment, preexec_fn=lambda: _end_with(parent))
-    )
+    found = shutil.which(command[0], path=environment.get("PATH"))
+    if found is None:
+        raise FileNotFoundError(command[0])
+    command = [found, *command[1:]]
+    if sys.platform == "linux":
+        script = str(Path(__file__).with_name("tethered.py").resolve())
+        command = [sys.executable, "-I", "-S", script, str(os.getpid()), *command]
+    with _shown() as shown:
+        # Its dots are suppressed, which say nothing.
+        engine = subprocess.Popen(
+            [*command, "--suppress-progress"], cwd=cwd, env=environment, stdout=shown
+        )
+        shown.close()  # or its reader would wait for us as well
+        return _attended(engine)
 
 
-def _end_with(parent: int) -> None:
-    """In the child: be interrupted when the parent dies, even of SIGKILL.
-
-    An engine that nobody attends would hold the stack's lock and surprise the next run.
-    """
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-    if os.getppid() != parent:
-        os._exit(1)
+@contextmanager
+def _shown() -> Iterator[IO[bytes]]:
+    """Where the engine writes to. Who reads there outlives this process, as the engine does when we
+    are killed: an engine that nobody listened to would die in the middle of its work."""
+    words = [sys.executable, "-m", engine_lines.__name__]
+    reader = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+    assert reader.stdin is not None, "it is a pipe"
+    try:
+        with reader.stdin:
+            yield reader.stdin
+    finally:
+        # Plugins that outlive their engine may hold the pipe open, and are not waited for.
+        with suppress(subprocess.TimeoutExpired):
+            reader.wait(LAST_WORDS)
 
 
 def recover(root: Path, state: Path, environment: Mapping[str, str]) -> None:
@@ -138,6 +158,8 @@ def _attended(engine: subprocess.Popen[bytes]) -> int:
 @contextmanager
 def one_at_a_time(state: Path) -> Iterator[None]:
     """Hold the lab's state folder while the engine runs; a second run waits, saying so."""
+    import fcntl  # not on Windows, which has no lab
+
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (state / "deploy.lock").open("w") as lock:
         try:
@@ -146,6 +168,20 @@ def one_at_a_time(state: Path) -> Iterator[None]:
             print("another run works on this lab; waiting for it to end", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def is_busy(state: Path) -> bool:
+    """Whether somebody holds the lab's state folder (:func:`one_at_a_time`)."""
+    import fcntl
+
+    try:
+        with (state / "deploy.lock").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def abandoned(backend: Path) -> bool:

@@ -14,13 +14,29 @@ import mesh
 DEFAULT_CACHE = Path("/var/cache/anycast-mesh")
 DEFAULT_LAB = "lab"
 
+WITHOUT_SIDECARS = "?metadata=skip"
+"""Of the engine's file backend: keep no ``stack.json.attrs`` beside a state. It is written in place
+(gocloud.dev, blob/fileblob/attrs.go, 0.46): an engine that is killed just then leaves it empty, and
+every later one says "failed to load checkpoint: EOF" of a state that is whole."""
+
 KEPT = ("PULUMI_DEBUG_", "PULUMI_POLICY_PACK_ATTACH")
 """Variables of the user's that still reach the engine: providers and tests are attached by them."""
 
 
+class NoCheckout(Exception):
+    """This mesh was installed as a package, and what was asked for lies in a checkout only."""
+
+
 def checkout() -> Path:
-    """The folder that this installation of mesh runs from."""
-    return Path(mesh.__file__).resolve().parent.parent
+    """The checkout that this mesh runs from; NoCheckout where it was installed from a wheel."""
+    root = Path(mesh.__file__).resolve().parent.parent
+    if not (root / "templates").is_dir():
+        raise NoCheckout(
+            f"the lab is deployed from a checkout, and this mesh was installed in {root}: clone "
+            "its repository and run `make up` there; a network that was deployed elsewhere is "
+            "named by `--stack` (`mesh status --stack prod`)"
+        )
+    return root
 
 
 def lab_name() -> str:
@@ -57,7 +73,7 @@ def environment(root: Path, state: Path | None = None) -> dict[str, str]:
     return own | {
         "PATH": os.pathsep.join(path),
         "PULUMI_HOME": str(folder / "pulumi"),
-        "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
+        "PULUMI_BACKEND_URL": f"file://{folder / 'state'}{WITHOUT_SIDECARS}",
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(folder / "passphrase"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shlex
-import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from mesh.cli.environment import checkout, environment
+from mesh.cli.engine import is_busy, one_at_a_time
+from mesh.cli.environment import checkout, engine_folder, environment, state_folder
+from mesh.cli.on_demand import group
+from mesh.cli.tables import WIDE, table
+from mesh.cli.working_copy import is_prepared, prepare
+from mesh.hanging import Hanging
 from mesh.lab import bird, boxes, faults, namespaces
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
+from mesh.lab.inside import inside
 from mesh.lab.place import Place, place
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import clear_world, load
 from mesh.plan.model import Address
+from mesh.spec import SpecError
 
-app = typer.Typer(name="lab", help="The twin of the network on this machine.", no_args_is_help=True)
+# The engine's environment is loaded by what needs it.
+COMMANDS = {"up": "mesh.cli.up:up", "down": "mesh.cli.down:down"}
 
-for _name in ("up", "down"):
-    # Their modules need the engine's environment, which no other command of the lab does.
-    app.command(_name)(getattr(importlib.import_module(f"mesh.cli.{_name}"), _name))
+app = typer.Typer(
+    name="lab",
+    help="The twin of the network on this machine.",
+    cls=group(COMMANDS),
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +66,34 @@ Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 def env() -> None:
     """Print the environment in which the engine's own commands work on the lab's stack.
 
-    `eval "$(mesh lab env)"`, then `pulumi stack --stack lab`.
+    `eval "$(mesh lab env)"`, then `pulumi preview --stack lab`, `pulumi stack output` and all
+    others, in whatever folder. They run in the lab's working copy of the project (`pulumi` begins
+    relative paths there), and write no committed file. Print it anew after an edit of
+    Pulumi.lab.yaml, which is copied then; what `pulumi config set` has set is gone by that.
     """
     root = checkout()
-    own = environment(root)
+    state = state_folder(root)
+    own = environment(root, state) | {"PULUMI_OPTION_CWD": str(state)}
+    with _errors():
+        _ready(root, state, own)
     for name in sorted(n for n in own if n.startswith(("PULUMI_", "MESH_")) or n == "PATH"):
         typer.echo(f"export {name}={shlex.quote(own[name])}")
+
+
+def _ready(root: Path, state: Path, own: dict[str, str]) -> None:
+    """Make the working copy ready, unless somebody who works on the lab has just done so. What is
+    said on the way goes to standard error: a shell reads the rest."""
+    if not os.access(engine_folder(root) / "pulumi", os.X_OK):
+        raise LabError("the Pulumi engine is not set up in this checkout: run `make setup`")
+    with redirect_stdout(sys.stderr):
+        if is_busy(state) and is_prepared(state):
+            print("another run works on this lab; its working copy is left as it is")
+            return
+        try:
+            with one_at_a_time(state):
+                prepare(root, state, own)
+        except (RuntimeError, SpecError) as error:
+            raise LabError(str(error)) from None
 
 
 @app.command("list")
@@ -73,15 +105,18 @@ def list_boxes(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(box) for box in listed], indent=1))
         return
-    table = Table()
-    table.add_column("box", no_wrap=True, overflow="fold")
-    table.add_column("kind")
-    table.add_column("addresses", no_wrap=True, overflow="fold")
-    table.add_column("state")
-    table.add_column("faults")
-    for box in listed:
-        table.add_row(box.name, box.kind, "\n".join(box.addresses), box.state, " ".join(box.faults))
-    Console().print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table_of(listed))
+
+
+def table_of(boxes: Iterable[Listed]) -> Table:
+    """The boxes for a person; it fits into 80 columns."""
+    rows = table("box", "kind", "addresses", "state", "faults")
+    for box in boxes:
+        rows.add_row(box.name, box.kind, "\n".join(box.addresses), box.state, " ".join(box.faults))
+    return rows
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -91,7 +126,7 @@ def exec(  # the command's name is the interface
 ) -> None:
     """Run a command in a box; input, output and exit code pass through."""
     with _errors():
-        words = _inside(place(), box, command[1:] if command[:1] == ["--"] else command)
+        words = inside(place(), box, command[1:] if command[:1] == ["--"] else command)
         sys.stdout.flush()
         try:
             os.execvp(words[0], words)  # noqa: S606  (its streams and exit code become ours)
@@ -226,41 +261,15 @@ def _plain(here: Place, box: str) -> str:
     return "running" if namespaces.exists(here.namespace(box)) else "absent"
 
 
-def _inside(here: Place, box: str, command: list[str]) -> list[str]:
-    """Command words for a box: all of a node's namespaces, or the network of any other box."""
-    world = load(here.lab)
-    if not command:
-        raise LabError(f"give a command: mesh lab exec {box} -- CMD…")
-    if box in {uplink.node for uplink in world.nodes}:
-        return [*boxes.entering(here, box), f"TERM={os.environ.get('TERM', 'dumb')}", *command]
-    if box not in here.boxes():
-        raise LabError(f"lab {here.lab!r} has no box {box!r}; see `mesh lab list`")
-    return ["nsenter", f"--net={here.namespace_path(box)}", "--", *_tool(here, box, command)]
-
-
-def _tool(here: Place, box: str, command: list[str]) -> list[str]:
-    """The host's tool, or else the Debian 13 tree's; birdc asks the box's own BIRD."""
-    name, *arguments = command
-    control = here.box(box) / bird.SOCKET
-    if name == "birdc" and control.exists():
-        birdc = bird.program(here, "usr/sbin/birdc")
-        return [*map(str, birdc), "-s", str(control), *arguments]
-    if shutil.which(name):
-        return command
-    for folder in ("usr/bin", "usr/sbin"):
-        if (here.image() / folder / name).is_file():
-            return [*map(str, bird.program(here, f"{folder}/{name}")), *arguments]
-    return command
-
-
 @contextmanager
 def _errors() -> Iterator[None]:
     """A LabError is for the person at the keyboard: one sentence, exit code 1."""
     try:
         yield
     except LabError as error:
-        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        Console(stderr=True).print(Hanging(str(error), "red", "error:"), soft_wrap=True)
         raise typer.Exit(1) from None
     except PermissionError as error:
-        Console(stderr=True).print(f"[red]error:[/] the lab needs root ({error})", soft_wrap=True)
+        words = Hanging(f"the lab needs root ({error})", "red", "error:")
+        Console(stderr=True).print(words, soft_wrap=True)
         raise typer.Exit(1) from None

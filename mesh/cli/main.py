@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-import importlib
+import os
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mesh.cli.environment import lab_name
+from mesh.cli.on_demand import group
+from mesh.lab.errors import LabError
+from mesh.lab.place import place
+
+WRONG_USAGE = 2
+"""Exit code of typer's for options that cannot be."""
+
+COMMANDS = {
+    "check": "mesh.cli.offline:check",
+    "plan": "mesh.cli.offline:plan",
+    "render": "mesh.cli.offline:render",
+    "status": "mesh.cli.status:status",
+    "drain": "mesh.cli.drain:drain",
+    "undrain": "mesh.cli.drain:undrain",
+    "preview": "mesh.cli.preview:preview",
+    "replace": "mesh.cli.replace:replace",
+    "release": "mesh.cli.release:release",
+    "destroy": "mesh.cli.destroy:destroy",
+    "adopt": "mesh.cli.adopt:adopt",
+    "strays": "mesh.cli.strays:strays",
+    "blackhole": "mesh.cli.blackhole:app",
+    "region": "mesh.cli.region:app",
+    "lab": "mesh.cli.lab:app",
+}
+"""Every command and where it lives: a new one is one line."""
+
 app = typer.Typer(
     name="mesh",
     help="A dual-stack BGP anycast network from one page of configuration.",
+    cls=group(COMMANDS),
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     add_completion=False,
 )
-
-COMMANDS: dict[str, tuple[str, str]] = {
-    "check": ("mesh.cli.offline", "check"),
-    "plan": ("mesh.cli.offline", "plan"),
-    "render": ("mesh.cli.offline", "render"),
-    "status": ("mesh.cli.status", "status"),
-    "drain": ("mesh.cli.drain", "drain"),
-    "undrain": ("mesh.cli.drain", "undrain"),
-    "preview": ("mesh.cli.preview", "preview"),
-    "replace": ("mesh.cli.replace", "replace"),
-    "release": ("mesh.cli.release", "release"),
-}
-"""Every top-level command and where it lives: a new one is one line."""
-
-for _name, (_module, _function) in COMMANDS.items():
-    app.command(_name)(getattr(importlib.import_module(_module), _function))
-
-for _name in ("blackhole", "region", "lab"):
-    app.add_typer(importlib.import_module(f"mesh.cli.{_name}").app, name=_name)
 
 
 def _show_version(wanted: bool) -> None:
@@ -49,7 +59,20 @@ def _main(
         bool,
         typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
-) -> None: ...
+    cwd: Annotated[
+        Path | None,
+        typer.Option(
+            "--cwd", "-C", help="Run as if started in that folder.", file_okay=False, exists=True
+        ),
+    ] = None,
+) -> None:
+    if cwd is not None:
+        os.chdir(cwd)
+    try:
+        place(lab_name())
+    except LabError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(WRONG_USAGE) from None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -14,9 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mesh import capacity
 from mesh.cli import roa as rpki
 from mesh.cli.tables import WIDE, table
 from mesh.facts import Facts
+from mesh.hanging import Hanging
 from mesh.plan import Node, Plan, make
 from mesh.render import (
     Seed,
@@ -26,22 +29,31 @@ from mesh.render import (
     user_data,
 )
 from mesh.render.bird import DEBIAN, lacks
-from mesh.spec import Loaded, Problem, SpecError, load_file
+from mesh.spec import Incomplete, Loaded, Problem, SpecError, load_file, project_folder
 
 INVALID = 1
 """Exit code of a stack file that cannot be used; wrong usage is 2, as typer has it."""
 
-Stack = Annotated[str, typer.Option("--stack", "-s", help="Reads Pulumi.<stack>.yaml.")]
+Stack = Annotated[
+    str,
+    typer.Option("--stack", "-s", help="Reads Pulumi.<stack>.yaml; also org/stack."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 Root = Annotated[
-    Path, typer.Option("--root", help="Folder of the stack files.", file_okay=False, exists=True)
+    Path | None,
+    typer.Option(
+        "--root",
+        help="Folder of the stack files, instead of the project that this folder is part of.",
+        file_okay=False,
+        exists=True,
+    ),
 ]
 
 
 def check(
     stack: Stack = "prod",
     as_json: AsJson = False,
-    root: Root = Path(),
+    root: Root = None,
     roa: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +63,14 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Say everything that is wrong with a stack file; exit 1 if something is.
+    """Say everything that is wrong with a stack's configuration.
+
+    Exit codes: 0 nothing is wrong with what can be read here, 1 something is, 2 wrong usage.
+
+    It is read as the engine reads it, with what Pulumi.yaml sets for all stacks. What only the
+    engine can read is named in a warning: secrets inside maps and lists, and what the stack file
+    takes from Pulumi ESC (environment:). Then the verdict is "valid as far as it can be read
+    here", and "complete" is false in --json.
 
     What a version of BIRD cannot do of what the stack asks for is listed with it.
 
@@ -59,19 +78,29 @@ def check(
 
     Where the stack has mesh:rpki.demand, NotFound is an error too: its preview would stop.
     """
-    judged, missing = None, {}
+    judged, missing, complete = None, {}, True
     try:
-        loaded = load_file(stack, root)
+        loaded = load_file(stack, root or project_folder())
         problems, valid = loaded.problems, True
-        missing = {version: lacks(make(loaded.spec), version) for version in DEBIAN}
+        complete = all(problem.key != "environment" for problem in problems)
+        made = make(loaded.spec)
+        too_large = tuple(capacity.problems(made))
+        problems, valid = (*problems, *too_large), not too_large
+        missing = {version: lacks(made, version) for version in DEBIAN}
         if roa is not None:
             judged = rpki.judged(loaded.spec, roa)
             problems = (*problems, *judged.problems)
     except SpecError as error:
-        problems, valid = error.problems, False
+        complete = not isinstance(error, Incomplete)
+        problems, valid = error.problems, not complete
+        if roa is not None and not complete:
+            reason = "nothing was validated: what is announced cannot be known here"
+            cure = f"write the keys into the stack file, or leave {rpki.OPTION} out"
+            problems = (*problems, Problem(rpki.OPTION, roa, reason, cure))
     if as_json:
         document: dict[str, Any] = {
-            "stack": stack, "valid": valid, "problems": [_as_json(p) for p in problems],
+            "stack": stack, "valid": valid, "complete": complete,
+            "problems": [_as_json(p) for p in problems],
             "birds": {version: list(words) for version, words in missing.items()},
         }  # fmt: skip
         if judged is not None:
@@ -81,9 +110,11 @@ def check(
         _print_problems(problems)
         console = Console(highlight=False)
         verdict = "[green]valid[/]" if valid else "[red]not valid[/]"
+        if valid and not complete:
+            verdict = "[yellow]valid as far as it can be read here[/]"
         if valid and any(problem.severity == "error" for problem in problems):
             verdict += ", [red]but what it announces is not[/]"
-        console.print(f"Pulumi.{escape(stack)}.yaml: {verdict}")
+        console.print(f"Pulumi.{escape(stack.rpartition('/')[2])}.yaml: {verdict}")
         if judged is not None:
             rpki.show(judged, console)
         _print_lacks(missing, console)
@@ -96,12 +127,16 @@ def _print_lacks(missing: Mapping[str, Iterable[str]], console: Console) -> None
     for version, words in missing.items():
         for number, word in enumerate(words):
             if not number:
-                console.print(f"On a node with BIRD {version} ({DEBIAN[version]}):")
-            console.print(f"  - {word}")
+                where = f"{version} or later of its series ({DEBIAN[version]})"
+                console.print(f"On a node with BIRD {where}:")
+            console.print(Hanging(f"  - {word}"), soft_wrap=True)
 
 
-def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = Path()) -> None:
-    """Show the network that a stack file describes."""
+def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = None) -> None:
+    """Show the network that a stack's configuration describes.
+
+    Exit 1 where there is none, or where only the engine can read what it takes (see `check`).
+    """
     made = make(_loaded(stack, root).spec)
     if as_json:
         typer.echo(TypeAdapter(Plan).dump_json(made, indent=2).decode())
@@ -121,30 +156,33 @@ def render(
         ),
     ] = None,
     stack: Stack = "prod",
-    root: Root = Path(),
+    root: Root = None,
 ) -> None:
-    """Write the files that nodes would get; they hold no secret."""
+    """Write the files that nodes would get; they hold no secret. Exit 1 as `plan`."""
     made = make(_loaded(stack, root).spec)
-    wanted = node or [each.id for each in made.nodes]
-    for node_id in wanted:
-        if node_id not in {each.id for each in made.nodes}:
-            known = ", ".join(each.id for each in made.nodes)
-            _fail([Problem("--node", node_id, "there is no such node", f"use one of {known}")])
+    planned = [each.id for each in made.nodes]
+    wanted = node or planned
+    for unknown in sorted(set(wanted).difference(planned)):
+        cure = f"use one of {', '.join(planned)}"
+        _fail([Problem("--node", unknown, "there is no such node", cure)])
     known_facts = placeholder_facts(made) if facts is None else _read_facts(facts)
     files = node_files(made, known_facts, placeholder_placements(made) if facts is None else {})
     seed = Seed(registries=(), operator="", bundle="", token="")
     for node_id in wanted:
         if node_id not in files:
             _fail([Problem("--facts", str(facts), f"{node_id} is not in it", "add its facts")])
-        for file in files[node_id].files:
+        own = files[node_id].files
+        for file in own:
             _write(out / node_id / file.path.lstrip("/"), file.content)
         _write(out / node_id / "user-data", user_data(made, node_id, seed))
-        typer.echo(f"{out / node_id}: {len(files[node_id].files) + 1} files")
+        typer.echo(f"{out / node_id}: {len(own) + 1} files")
 
 
-def _loaded(stack: str, root: Path) -> Loaded:
+def _loaded(stack: str, root: Path | None) -> Loaded:
     try:
-        loaded = load_file(stack, root)
+        loaded = load_file(stack, root or project_folder())
+    except Incomplete as error:
+        _fail(replace(each, severity="error") for each in error.unread)
     except SpecError as error:
         _fail(error.problems)
     _print_problems(loaded.problems)
@@ -160,8 +198,9 @@ def _print_problems(problems: Iterable[Problem]) -> None:
     """To standard error, so that what is asked for stays alone on standard output."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for problem in problems:
-        label = "[red]error[/]" if problem.severity == "error" else "[yellow]warning[/]"
-        console.print(f"{label}: {escape(str(problem))}")
+        is_error = problem.severity == "error"
+        label, style = ("error:", "red") if is_error else ("warning:", "yellow")
+        console.print(Hanging(str(problem), style, label))
 
 
 def _as_json(problem: Problem) -> dict[str, str]:
@@ -188,7 +227,7 @@ def _read_facts(path: Path) -> dict[str, Facts]:
 
 def _write(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
+    path.write_text(content, encoding="utf-8", newline="\n")  # the nodes', wherever we are
 
 
 def _upstreams(node: Node) -> Iterator[str]:

@@ -4,27 +4,29 @@ registries, and what an exit code says."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, NoReturn
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 
 from mesh.cli.status import UNUSABLE, NoState, Published, exported, published
 from mesh.discovery.client import Unreachable
-from mesh.infra.dynamic.documents import read_plan
+from mesh.hanging import Hanging
 from mesh.plan import Plan
-from mesh.publish.desk import Desk
+from mesh.publish.desk import Desk, top
 from mesh.publish.namespace import NoWayIn, inside
+from mesh.publish.refused import words
+from mesh.trust.documents import Refusal as Rejection
 
 NOT_YET = 1
 """Exit code where the order stands and some node has not said in time that it obeys it."""
 REFUSED = 3
 """Exit code of what is done by force only."""
+NODE_REFUSES = 4
+"""Exit code where the order stands and some node says that it does not follow it."""
 
 Chosen = Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")]
 Wait = Annotated[
@@ -51,24 +53,30 @@ class Office:
     network: str
     identities: Mapping[str, str]
     say: Callable[[str], None]
+    refused: dict[str, Rejection] = field(default_factory=dict)
+    """What nodes have refused by their own word."""
 
     @property
     def plan(self) -> Plan:
         """What was published; :class:`NoState` where another version has written it."""
-        try:
-            return read_plan(self.own.plan)
-        except ValidationError:
+        known = self.own.known_plan()
+        if known is None:
             raise NoState(
                 "the plan in the stack's state is of another version of this program: use that "
                 "one, or publish with this one first (pulumi up)"
-            ) from None
+            )
+        return known
 
-    def edges(self) -> frozenset[str]:
-        """The nodes with upstreams; all of them where the plan cannot be read."""
-        try:
-            return frozenset(node.id for node in self.plan.nodes if node.upstreams)
-        except NoState:
-            return frozenset(self.own.fleet.members)
+    def refuses(self, node: str, refusal: Rejection) -> None:
+        """Says that a node refuses an order, and why."""
+        self.refused[node] = refusal
+        self.say(words(node, refusal))
+
+    def outcome(self, missing: Collection[str], wait: int) -> int:
+        """The exit code of a wait that ended with these nodes missing; says who has not spoken."""
+        silent = [node for node in missing if node not in self.refused]
+        code = self.no_word(", ".join(silent), wait) if silent else 0
+        return NODE_REFUSES if len(silent) < len(missing) else code
 
     def no_word(self, names: str, wait: int) -> int:
         """Says that these nodes have not spoken in time; the exit code."""
@@ -107,7 +115,15 @@ def _office(own: Published) -> Iterator[Office]:
     desk = Desk(own.operator_key, own.registries)
     console = Console(highlight=False, soft_wrap=True)
     try:
-        highest = desk.highest()
+        network, manifests = own.fleet.network, desk.manifests().values()
+        highest = top(manifests, network)
+        if highest is None and manifests:
+            held = ", ".join(sorted({manifest.network for _, manifest in manifests}))
+            raise NoState(
+                f"the registries hold a generation of the network {held}, and this stack's is "
+                f"{network}: use the stack of that network, or replace the registries' servers "
+                f"(mesh replace <node>)"
+            )
         if highest is None:
             why = "; ".join(f"{n}: {words}" for n, words in sorted(desk.reasons.items()))
             raise NoState(f"no registry answers, or holds a generation: {why or 'none is known'}")
@@ -115,12 +131,12 @@ def _office(own: Published) -> Iterator[Office]:
             raise NoState("the network is taken down: every node has withdrawn for good")
         identities = {node: member.identity for node, member in own.fleet.members.items()}
         yield Office(
-            own, desk, highest[1].network, identities, lambda line: console.print(escape(line))
+            own, desk, highest[1].network, identities, lambda line: console.print(Hanging(line))
         )
     finally:
         desk.close()
 
 
 def _fail(reason: str, code: int) -> NoReturn:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(reason)}[/]")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Hanging(reason, "red"))
     raise typer.Exit(code)

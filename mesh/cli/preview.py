@@ -10,12 +10,13 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from mesh import preview as previews
+from mesh.cli.announcing import heard
 from mesh.cli.stacks import EngineFailed, Stack, chosen
 from mesh.cli.tables import WIDE
 from mesh.cli.working_copy import STACK
+from mesh.hanging import Hanging
 from mesh.preview.foreign import lines
 from mesh.preview.kinds import Kind
 from mesh.spec import Problem, SpecError
@@ -24,6 +25,21 @@ FAILED = 1
 """Exit code where there is no preview, or a failed one; wrong usage is 2, as typer has it."""
 REFUSED = 3
 """Exit code of the gate."""
+
+
+RestartSessions = Annotated[
+    bool,
+    typer.Option(
+        "--restart-sessions",
+        help="Upstream sessions may start anew, however many at once; another ASN too.",
+    ),
+]
+ByPlan = Annotated[
+    bool,
+    typer.Option(
+        "--by-plan", help="Where the nodes cannot be asked who announces, believe the plan."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,12 @@ class Judged:
 
 
 def preview(
-    stack: Annotated[str, typer.Option("--stack", "-s", help="The stack to preview.")] = STACK,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            "--stack", "-s", help=f"The stack to preview; {STACK}, or the one of --from, if unsaid."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     markdown: Annotated[
         Path | None,
@@ -58,6 +79,8 @@ def preview(
             "--most", help="Part of the announcers that may go at once: one always, never all."
         ),
     ] = str(previews.Limit().part),
+    restart_sessions: RestartSessions = False,
+    by_plan: ByPlan = False,
     saved: Annotated[
         Path | None,
         typer.Option(
@@ -71,24 +94,44 @@ def preview(
 
     Exit codes: 1 the preview itself failed, 2 wrong usage, 3 the gate refuses.
 
-    What the gate refuses, the latter two unless it is the first update of a stack:
+    What the gate refuses, in a stack's first update too:
 
-    - a server or address replaced without --replace, or deleted without --remove
+    - a server or address replaced without --replace, or deleted without
+    --remove
 
-    - a server or address of no node, the operator's key or the publication replaced or deleted
+    - one of no node, the operator's key or the publication replaced or
+    deleted
+
+    - what it does not know: a type of resource that is replaced or deleted,
+    or updated under a node; an operation of the engine's
+
+    - protection from deletion (mesh:protect) that is off, or goes away
+
+    And once something is announced:
 
     - all reflectors in one update
 
-    - more announcers at once than --most allows, or the last one of a prefix
+    - more announcers of a prefix away at once than --most allows, or the
+    last one; those that are away already count, by what the nodes say
+
+    - upstream sessions that start anew at more announcers than --most
+    allows, or at all of a prefix, without --restart-sessions; another ASN
+    in any case
+
+    - what disturbs an announcer where the nodes cannot be asked, without
+    --by-plan; the registries' addresses and the key to them are in the
+    stack's state
     """
-    asked = previews.Asked(frozenset(replace or ()), frozenset(remove or ()))
+    asked = previews.Asked(
+        frozenset(replace or ()), frozenset(remove or ()), restart_sessions, by_plan
+    )
     try:
         limit = previews.Limit.of(most)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--most") from None
     try:
-        text = _read(saved) if saved else _asked(stack, sorted(asked.replace))
-        judged = judge(text, asked, limit)
+        text = _read(saved) if saved else _asked(stack or STACK, sorted(asked.replace))
+        judged = judge(text, asked, limit, stack, gate)
     except (EngineFailed, previews.Unreadable) as error:
         fail(str(error))
     except SpecError as error:
@@ -106,10 +149,24 @@ def preview(
         raise typer.Exit(REFUSED)
 
 
-def judge(text: str, asked: previews.Asked, limit: previews.Limit) -> Judged:
-    """What the preview of that text touches, and what the gate has against it."""
+def judge(
+    text: str,
+    asked: previews.Asked,
+    limit: previews.Limit,
+    stack: str | None,
+    gate: bool = True,
+) -> Judged:
+    """What the preview of that text touches, and what the gate has against it, if it is wanted. The
+    network is asked who announces where that matters; ``stack`` is the preview's own if None."""
     found = previews.read(text)
-    return Judged(previews.summarise(found), previews.gate(found, asked, limit))
+    summary = previews.summarise(found)
+    if not gate:
+        return Judged(summary, ())
+    known = previews.Heard({})
+    # A preview that failed goes nowhere.
+    if previews.wants_announcers(found) and not summary.errors:
+        known = heard(stack or found.stack)
+    return Judged(summary, previews.gate(found, asked, limit, known))
 
 
 def server_of(stack: Stack, node: str) -> str:
@@ -148,7 +205,7 @@ def fail(reason: str) -> NoReturn:
     """Say why there is nothing to show; it may be in somebody else's words."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for line in lines(reason):
-        console.print(f"[red]error:[/] {escape(line)}")
+        console.print(Hanging(line, "red", "error:"))
     raise typer.Exit(FAILED)
 
 

@@ -11,7 +11,9 @@ from mesh.cli.orders import Chosen, Office, Unfit, Wait, at_the_desk
 from mesh.cli.working_copy import STACK
 
 app = typer.Typer(
-    help="Take a whole region off the Internet, and bring it back.", no_args_is_help=True
+    help="Take a whole region off the Internet, and bring it back.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 Region = Annotated[str, typer.Argument(help="Id of the region, as in the stack file.")]
@@ -27,7 +29,8 @@ def withdraw(
     """Withdraw a region: all its edges drain, by one order, until `mesh region announce`.
 
     Nodes of the region without an upstream announce nothing, and go on serving through other
-    regions' edges. Exit 1: ordered, no word yet; 3: refused, for nobody else would announce.
+    regions' edges. Exit 1: ordered, no word yet; 3: refused here, for no other node announces
+    some prefix in effect; 4: ordered, and a node refuses the order.
     """
     at_the_desk(
         stack, lambda office: drains(office).drain(_edges(office, stack, region), force, wait)
@@ -38,7 +41,8 @@ def withdraw(
 def announce(region: Region, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     """Bring a withdrawn region back: all its edges, those that were drained one by one too.
 
-    Exit 1: ordered, and not back yet.
+    Exit 1: ordered, and not all of them announce all their prefixes yet; 4: ordered, and a node
+    refuses the order.
     """
     at_the_desk(stack, lambda office: drains(office).undrain(_edges(office, stack, region), wait))
 

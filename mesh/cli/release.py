@@ -5,27 +5,38 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from mesh import preview as previews
-from mesh.cli.preview import fail, known
+from mesh.cli.announcing import heard, last
+from mesh.cli.preview import REFUSED, fail, known
 from mesh.cli.stacks import EngineFailed, chosen
 from mesh.cli.working_copy import STACK
+from mesh.hanging import Hanging
 from mesh.spec import SpecError
 
 
 def release(
     node: Annotated[str, typer.Argument(help="Id of the node.")],
     stack: Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")] = STACK,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even the last node that announces a prefix.")
+    ] = False,
 ) -> None:
     """Lift the protection of a node's addresses, so that they can go with it.
 
     Nothing is deleted: take the node out of the stack file, and `pulumi up` deletes it. While the
-    node stays in the stack file, the next `pulumi up` protects them again.
+    node stays in the stack file, the next `pulumi up` protects them again, and `mesh preview` says
+    so.
+
+    Exit codes: 1 it failed; 3 refused, for nobody else announces a prefix in effect.
     """
     try:
         with chosen(stack) as target:
             held = known(previews.read_state(target.state()), node)
             protected = [each for each in held if each.protected]
+            if protected and not force:
+                _refuse_the_last(stack, node)
             for each in protected:
                 target.unprotect(each.urn)
                 typer.echo(f"released {each.urn.rpartition('::')[2]}")
@@ -35,3 +46,22 @@ def release(
         fail(str(error))
     if not protected:
         typer.echo(f"{node} has nothing that is protected")
+
+
+def _refuse_the_last(stack: str, node: str) -> None:
+    """End with 3 where the node alone announces a prefix; say so where nobody can be asked. What
+    deletes the node asks again: `mesh preview --gate`."""
+    found = heard(stack)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if found.announcing is None:
+        words = f"it could not be asked whether others announce what {node} does: {found.why}"
+        console.print(Hanging(words, "yellow", "warning:"))
+        return
+    alone = last(found, node)
+    if alone:
+        words = (
+            f"{node}: nobody else is known to announce {', '.join(alone)}; bring another node up "
+            "first (mesh status), or insist (--force)"
+        )
+        console.print(Hanging(words, "red"))
+        raise typer.Exit(REFUSED)

@@ -7,30 +7,43 @@ from typing import Annotated
 import typer
 
 from mesh import preview as previews
-from mesh.cli.engine import Interrupted
-from mesh.cli.preview import FAILED, REFUSED, fail, judge, server_of, show
+from mesh.cli.engine import INTERRUPTED, Interrupted
+from mesh.cli.preview import (
+    FAILED,
+    REFUSED,
+    ByPlan,
+    RestartSessions,
+    fail,
+    judge,
+    server_of,
+    show,
+)
 from mesh.cli.stacks import EngineFailed, chosen
 from mesh.cli.working_copy import STACK
 from mesh.spec import SpecError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 def replace(
     node: Annotated[str, typer.Argument(help="Id of the node.")],
     stack: Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")] = STACK,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    restart_sessions: RestartSessions = False,
+    by_plan: ByPlan = False,
 ) -> None:
-    """Replace the server of one node; its addresses stay. Exit 3 where the gate refuses.
+    """Replace the server of one node; its addresses stay.
 
-    Whatever else the stack file changes is part of the same update, and is judged with it.
+    Whatever else the stack file changes is part of the same update. All of it is judged as by
+    `mesh preview --gate`: the last node that announces a prefix in effect is not replaced.
+
+    Exit codes: 1 it failed, or nobody agreed; 3 the gate refuses.
     """
     try:
         with chosen(stack) as target:
             wanted = ("--replace", server_of(target, node))
-            asked = previews.Asked(replace=frozenset({node}))
-            judged = judge(target.preview(*wanted), asked, previews.Limit())
+            asked = previews.Asked(
+                frozenset({node}), restart_sessions=restart_sessions, by_plan=by_plan
+            )
+            judged = judge(target.preview(*wanted), asked, previews.Limit(), stack)
             show(judged.summary, judged.refused)
             if judged.summary.errors:
                 raise typer.Exit(FAILED)

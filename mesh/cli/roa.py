@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mesh.cli.tables import WIDE, table
+from mesh.hanging import Hanging
 from mesh.plan import make
 from mesh.roa import Judgement, State, Vrp, judge, objects
 from mesh.spec import Problem, Spec
@@ -79,7 +80,7 @@ def show(found: Judgement, console: Console) -> None:
         )
     console.print(verdicts)
     for note in (note for finding in found.findings for note in finding.notes):
-        console.print(f"note: {escape(note)}", soft_wrap=True)
+        console.print(Hanging(f"note: {note}"), soft_wrap=True)
     wanted = objects([finding.announcement for finding in found.findings])
     console.print("\nROAs to have at the RIR, and no others:")
     console.print("\n".join(wanted.roas))

@@ -15,6 +15,11 @@ from typing import Any
 from mesh.cli.engine import attend, one_at_a_time, recover
 from mesh.cli.environment import checkout, engine_folder, environment, state_folder
 from mesh.cli.working_copy import STACK, prepare
+from mesh.infra.ending import DESTROY, GIVEN_UP, ending
+from mesh.spec.engine import stack_name
+
+NOT_SET = "not found for stack"
+"""pulumi, of a key of the configuration that a stack does not have."""
 
 
 class EngineFailed(Exception):
@@ -48,6 +53,22 @@ class Stack:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
+    def replace_state(self, document: Mapping[str, Any]) -> None:
+        """Write the stack's state anew. The engine refuses one that does not hold together."""
+        done = self._run(self.beside, "stack", "import", given=json.dumps(document))
+        if done.returncode:
+            raise EngineFailed(self._words(done))
+
+    def setting(self, key: str) -> str | None:
+        """A value of the stack's configuration, which the engine decrypts; None where it has
+        none. It may be a secret: it is for this process alone."""
+        done = self._run(self.folder, "config", "get", key, *self._file())
+        if done.returncode:
+            if NOT_SET in done.stderr:
+                return None
+            raise EngineFailed(self._words(done))
+        return done.stdout.removesuffix("\n")
+
     def unprotect(self, urn: str) -> None:
         """Take the protection off a resource in the state."""
         done = self._run(self.beside, "state", "unprotect", urn, "--yes")
@@ -60,16 +81,37 @@ class Stack:
         command = [*words, *options, "--stack", self.name, *self._file()]
         return attend(command, cwd=self.folder, environment=self.environment)
 
+    def destroy_preview(self) -> None:
+        """Ask the engine whether a destroy would get anywhere; nothing changes by it."""
+        done = self._run(
+            self.folder, "destroy", "--preview-only", *GIVEN_UP, *self._file(), ends=True
+        )
+        if done.returncode:
+            raise EngineFailed(self._words(done))
+
+    def destroy(self) -> int:
+        """Run `pulumi destroy` with its output shown, protected or not; its exit status."""
+        command = ["pulumi", *DESTROY, *GIVEN_UP, "--stack", self.name, *self._file()]
+        return attend(command, cwd=self.folder, environment=ending(self.environment))
+
     def _file(self) -> tuple[str, ...]:
         return () if self.config is None else ("--config-file", str(self.config))
 
-    def _run(self, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, folder: Path, *words: str, ends: bool = False, given: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = ["pulumi", "--non-interactive", *words, "--stack", self.name]
+        own = ending(self.environment) if ends else self.environment
         try:
             return subprocess.run(
-                command, cwd=folder, env=self.environment, capture_output=True, text=True,
+                command,
+                cwd=folder,
+                env=own,
+                input=given,
+                capture_output=True,
+                text=True,
                 check=False,
-            )  # fmt: skip
+            )
         except FileNotFoundError:
             raise EngineFailed(f"stack {self.name}: {no_engine(self.name)}") from None
 
@@ -81,7 +123,11 @@ class Stack:
 @contextmanager
 def chosen(name: str) -> Iterator[Stack]:
     """The stack of that name. The lab's is made ready as for `mesh lab up`, and nobody else works
-    on it meanwhile."""
+    on it meanwhile. Any other, and whichever is named with its organization, is the user's own.
+
+    SpecError where no stack can be called so.
+    """
+    stack_name(name)
     if name != STACK:
         yield Stack(name, Path.cwd(), Path.cwd(), dict(os.environ))
         return

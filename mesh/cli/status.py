@@ -5,29 +5,41 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from mesh.cli.environment import checkout, environment
 from mesh.cli.stacks import no_engine
-from mesh.cli.tables import WIDE
+from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
+from mesh.hanging import Hanging
+from mesh.infra.dynamic.documents import read_plan
+from mesh.plan import Plan
+from mesh.publish.announcers import in_words
+from mesh.publish.identity import named
 from mesh.publish.namespace import NoWayIn
 from mesh.publish.order import Fleet, load_fleet
+from mesh.publish.problems import problems
 from mesh.publish.status import MeshStatus, NodeStatus, look
+from mesh.spec import SpecError
+from mesh.spec.engine import stack_name
 from mesh.trust.encoding import Malformed
 
 NOT_WELL = 1
-"""Exit code where some node is not on the current generation."""
+"""Exit code where something is not well, or nobody knows whether it is."""
 UNUSABLE = 2
 """Exit code where the state cannot be read."""
+WARNING = "warning: "
+"""How a problem begins that nodes hold against each other."""
 # The key under which the engine keeps a secret in an exported state (sdk: resource.SigKey).
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 
@@ -42,6 +54,13 @@ class Published:
     fleet: Fleet
     plan: str = field(repr=False, default="")
 
+    def known_plan(self) -> Plan | None:
+        """The plan in force; None where another version has written it."""
+        try:
+            return read_plan(self.plan)
+        except ValidationError:
+            return None
+
 
 class NoState(Exception):
     """The stack cannot be read, or has published nothing."""
@@ -51,23 +70,44 @@ def status(
     stack: Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")] = STACK,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Show generation, state, sessions and services of every node; exit 1 if one is not well."""
+    """Show how every node is by its own signed word, and what is not well.
+
+    A node announces a prefix where it is in service, an upstream session of
+    that family is Established, and BIRD exports the prefix on it. A node is
+    silent after 45 s without a word.
+
+    Exit 0: all is well. What was drained or given up by order is.
+
+    Exit 1: something is not well, or unknown: a node that is silent or not on
+    the generation; a generation that the stack's state does not know; a BIRD
+    that does not answer; a session or tunnel of the plan that is down; a
+    prefix that an edge does not announce; a service that is down; an order
+    that a node refuses, or has not obeyed yet; a registry that does not
+    answer; a warning.
+
+    Exit 2: the stack's state cannot be read.
+    """
     try:
         own = published(exported(stack))
-        found = look(own.operator_key, own.registries, own.fleet, own.namespace)
+        found = look(own.operator_key, own.registries, own.fleet, own.namespace, own.known_plan())
     except (NoState, NoWayIn) as error:
         _fail(str(error))
+    wrong = problems(found)
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2))
+        typer.echo(json.dumps(asdict(found) | {"problems": wrong}, indent=2))
     else:
-        _print(found)
-    if any(node.state != "applied" for node in found.nodes.values()):
+        _print(found, wrong)
+    if wrong:
         raise typer.Exit(NOT_WELL)
 
 
 def exported(stack: str) -> dict[str, Any]:
     """The stack's state in clear. It holds the operator's key, so it goes through a pipe, and
     nowhere else. The lab's engine has an environment of its own; other stacks have the user's."""
+    try:
+        stack_name(stack)
+    except SpecError as error:
+        raise NoState(str(error)) from None
     chosen = environment(checkout()) if stack == STACK else dict(os.environ)
     command = ["pulumi", "stack", "export", "--show-secrets", "--stack", stack]
     folder = Path(chosen["PULUMI_HOME"]).parent if stack == STACK else Path.cwd()
@@ -103,7 +143,7 @@ def published(state: Mapping[str, Any]) -> Published:
         )
     plain = {key: _plain(value) for key, value in outputs.items()}
     try:
-        fleet = load_fleet(plain["fleet"])
+        fleet = named(load_fleet(plain["fleet"]), plain.get("plan") or "")
     except Malformed as error:
         raise NoState(f"the stack's state: {error}") from None
     return Published(
@@ -122,56 +162,77 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _print(found: MeshStatus) -> None:
+def _print(found: MeshStatus, wrong: Collection[str]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
     if not found.answered:
         _print_unanswered(console, found)
         return
-    table = Table("node", "state", "generation", "announces", "services", "sessions", box=None)
-    for name, node in found.nodes.items():
-        table.add_row(name, *(escape(cell) for cell in _cells(node)))
     console.print(f"generation {found.generation}" + (" (taken down)" if found.retired else ""))
-    console.print(table)
+    console.print(table_of(found))
+    for line in (*_prefixes(found), *_orders(found)):
+        console.print(Hanging(line), soft_wrap=True)
+    for line in wrong:
+        shown = Hanging(line)
+        if line.startswith(WARNING):
+            shown = Hanging(line.removeprefix(WARNING), "yellow", WARNING.strip())
+        console.print(shown, soft_wrap=True)
+
+
+def table_of(found: MeshStatus) -> Table:
+    """The nodes for a person; it fits into 80 columns."""
+    rows = table("node", "state", "generation", "announces", "services", "sessions")
     for name, node in found.nodes.items():
-        down = sorted(name for name, state in node.sessions.items() if state != "Established")
-        if down:
-            console.print(f"{name}: down: {', '.join(map(escape, down))}")
-        if node.state == "silent":
-            spoke = "has said nothing yet" if node.age is None else f"last word {node.age:g} s ago"
-            console.print(f"{name}: {spoke}")
-        if node.reason:
-            console.print(f"{name}: {escape(node.reason)}")
-        for url in node.tls_mismatches:
-            console.print(f"{name}: {escape(url)} shows another certificate than was published")
-    for warned in found.warnings:
-        console.print(f"[yellow]warning:[/] {escape(warned.text)}", soft_wrap=True)
-    for url, word in found.registries.items():
-        if word != "ok":
-            console.print(f"registry {escape(url)}: {escape(word)}")
+        rows.add_row(name, *(escape(cell) for cell in _cells(node, found.planned)))
+    return rows
+
+
+def _prefixes(found: MeshStatus) -> Iterator[str]:
+    """Who announces each prefix, where not all do that are to."""
+    for prefix, one in found.prefixes.items():
+        others = [
+            f"{what} {', '.join(nodes)}"
+            for what, nodes in (("not by", one.not_announcing), ("unknown of", one.unknown))
+            if nodes
+        ]
+        if others and one.announcers:
+            yield f"{prefix}: announced by {', '.join(one.announcers)}; {'; '.join(others)}"
+
+
+def _orders(found: MeshStatus) -> Iterator[str]:
+    """What the operator has ordered, and stands."""
+    if found.drained:
+        yield f"drained by order {found.drain}: {', '.join(found.drained)}"
+    for entry in found.blackholes:
+        why = f": {entry.reason}" if entry.reason else ""
+        yield f"blackhole {entry.address} until {entry.until} ({entry.seconds_left} s left){why}"
 
 
 def _print_unanswered(console: Console, found: MeshStatus) -> None:
     console.print("[red]no registry answers[/]: the state of the nodes is unknown")
     for url, word in found.registries.items():
-        console.print(f"registry {escape(url)}: {escape(word)}", soft_wrap=True)
-    console.print(
-        f"the nodes go on with what they have; published last was generation {found.published}"
-    )
+        console.print(Hanging(f"registry {url}: {word}"), soft_wrap=True)
+    last = f"the nodes go on with what they have; published last was generation {found.published}"
+    console.print(Hanging(last), soft_wrap=True)
 
 
-def _cells(node: NodeStatus) -> tuple[str, ...]:
-    up = sum(state == "Established" for state in node.sessions.values())
-    return (
-        node.state,
-        str(node.generation or "-"),
-        "yes" if node.in_service and not node.drain else node.drain or "no",
-        ", ".join(f"{name}{'' if up_ else ' (down)'}" for name, up_ in node.services.items()),
-        f"{up} of {len(node.sessions)}",
-    )
+def _cells(node: NodeStatus, planned: bool) -> tuple[str, ...]:
+    """A node's row. What nobody knows is called unknown; so is what a silent node said before."""
+    state = node.state if node.awaited else f"{node.state} (without)"
+    announces = node.drain or in_words({ip_network(p): says for p, says in node.announces.items()})
+    if not node.is_known:
+        return state, str(node.generation or "-"), "unknown", "unknown", "unknown"
+    if not planned and not node.drain:
+        announces = "unknown"
+    up = len(node.expected) - len(node.down)
+    sessions = f"{up} of {len(node.expected)}" if node.sessions and planned else "unknown"
+    # A drained node serves nothing, and nothing is down there for it.
+    served = {} if node.drain == "drained" else node.services
+    services = [f"{name}{'' if up_ else ' (down)'}" for name, up_ in served.items()]
+    return state, str(node.generation or "-"), announces, ", ".join(services) or "-", sessions
 
 
 def _fail(reason: str) -> NoReturn:
-    Console(stderr=True, highlight=False).print(f"[red]{escape(reason)}[/]")
+    Console(stderr=True, highlight=False).print(Hanging(reason, "red"), soft_wrap=True)
     raise typer.Exit(UNUSABLE)

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from mesh.cli.answers import show
-from mesh.cli.engine import EngineMissing, Interrupted, one_at_a_time, run_engine
+from mesh.cli.engine import INTERRUPTED, EngineMissing, Interrupted, one_at_a_time, run_engine
 from mesh.cli.environment import checkout, environment, lab_name, state_folder
 from mesh.cli.working_copy import STACK, prepare
+from mesh.hanging import Hanging
+from mesh.lab.boxes import stop_node
+from mesh.lab.place import place
 from mesh.plan import Plan, make
-from mesh.preview import read_state
+from mesh.preview import Deployed, read_state
 from mesh.spec import SpecError, load_file
 
 CHECKPOINT = f"state/.pulumi/stacks/anycast-mesh/{STACK}.json"
 """Where the file backend keeps the stack's state."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
-
 
 def up() -> None:
     """Deploy the lab and show who answers whom."""
     console = Console(highlight=False)
-    if os.geteuid() != 0:
-        raise _stop(console, "the lab needs root (namespaces, containers): run `sudo make up`")
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise _stop(
+            console, "the lab needs Linux and root (namespaces, containers): run `sudo make up`"
+        )
     root = checkout()
     state, began = state_folder(root), time.monotonic()
     env = environment(root, state)
@@ -48,6 +50,8 @@ def up() -> None:
                 config=config,
                 environment=env,
             )
+            if status == 0:
+                sweep(state, console)
     except (Interrupted, KeyboardInterrupt):
         console.print("interrupted; run `make up` again to go on")
         raise typer.Exit(INTERRUPTED) from None
@@ -63,6 +67,15 @@ def up() -> None:
         raise _stop(console, "some clients get no answer: see `mesh status` and `mesh lab list`")
 
 
+def sweep(state: Path, console: Console) -> None:
+    """Stop the boxes of nodes that the state does not know: a killed run started them before it
+    could write them down, and the stack file has given them up since."""
+    here = place(lab_name())
+    for node in sorted(set(here.boxes()) - set(here.world_boxes()) - set(_held(state))):
+        console.print(f"{node}: no resource of the stack's, stopped")
+        stop_node(here.lab, node)
+
+
 class Stranded(Exception):
     """An update would stop half-way: what leaves is protected still."""
 
@@ -70,10 +83,9 @@ class Stranded(Exception):
 def refuse_to_strand(plan: Plan, state: Path) -> None:
     """Refuse, before anything changes, to remove nodes whose addresses were not released."""
     try:
-        document = json.loads((state / CHECKPOINT).read_text())
+        held = _held(state)
     except (OSError, ValueError):
         return  # nothing was deployed, or the engine will say what is wrong with its state
-    held = read_state({"deployment": document.get("checkpoint", {}).get("latest")})
     staying = {node.id for node in plan.nodes}
     for node, resources in held.items():
         if node not in staying and any(each.protected for each in resources):
@@ -83,7 +95,13 @@ def refuse_to_strand(plan: Plan, state: Path) -> None:
             )
 
 
+def _held(state: Path) -> dict[str, tuple[Deployed, ...]]:
+    """The nodes that the stack's state knows, and what each has."""
+    document = json.loads((state / CHECKPOINT).read_text())
+    return read_state({"deployment": document.get("checkpoint", {}).get("latest")})
+
+
 def _stop(console: Console, reason: str) -> typer.Exit:
     """Say why we stop; the exit to raise."""
-    console.print(f"[red]error:[/] {escape(reason)}", soft_wrap=True)
+    console.print(Hanging(reason, "red", "error:"), soft_wrap=True)
     return typer.Exit(1)

@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from mesh.spec import load_file
+from mesh.spec import load_file, read_stack_file
+from mesh.spec.engine.project import read_document
 from mesh.spec.secrets import PREFIX, needed
 
 STACK = "lab"
 KEYS = ("lab-1", "lab-2")  # two, as the spec asks of every stack
-PROJECT = "name: anycast-mesh\nruntime: python\n"
 
 
 def prepare(root: Path, state: Path, environment: dict[str, str]) -> Path:
@@ -37,9 +37,10 @@ def prepare(root: Path, state: Path, environment: dict[str, str]) -> Path:
     for folder in (state, state / "pulumi", state / "state", state / "ssh"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_once(state / "passphrase", secrets.token_urlsafe(32))
-    # The engine writes its salt beside the Pulumi.yaml of the folder in which a stack is made.
-    # In a folder of its own that is the working copy, and never the committed file.
-    (state / "Pulumi.yaml").write_text(PROJECT)
+    # The engine writes its salt, and what `pulumi config set` sets, beside the Pulumi.yaml of the
+    # folder in which it runs. In a folder of its own that is the working copy, and never the
+    # committed file.
+    write_project(root, state / "Pulumi.yaml")
     working = state / f"Pulumi.{STACK}.yaml"
     _write_copy(root, working, _public_keys(state / "ssh"))
     pulumi = ["pulumi", "--non-interactive", "-C", str(state)]
@@ -51,24 +52,68 @@ def prepare(root: Path, state: Path, environment: dict[str, str]) -> Path:
     return working
 
 
+def is_prepared(state: Path) -> bool:
+    """Whether the working copy is there, and the stack that it is of."""
+    return (state / f"Pulumi.{STACK}.yaml").exists() and any(
+        (state / "state" / ".pulumi" / "stacks").rglob(f"{STACK}.json")
+    )
+
+
+def write_project(root: Path, working: Path) -> None:
+    """Write the checkout's project file as that of the working copy: the program stays where it
+    is, the stack file lies beside, and no other state than the lab's is meant."""
+    document = read_document(root / "Pulumi.yaml")
+    runtime = document.get("runtime")
+    runtime = dict(runtime) if isinstance(runtime, dict) else {"name": runtime}
+    options = dict(runtime.get("options") or {})
+    if "virtualenv" in options:
+        options["virtualenv"] = str(root / options["virtualenv"])
+    for key in ("stackConfigDir", "backend"):
+        document.pop(key, None)
+    if isinstance(document.get("config"), str):
+        document.pop("config")
+    document |= {"runtime": runtime | {"options": options}, "main": str(root)}
+    text = _dumped(document)
+    if not working.exists() or working.read_text() != text:
+        _replace(working, text)
+
+
 def _write_copy(root: Path, working: Path, keys: list[str]) -> None:
     """Write the committed file, with what the working copy alone has, as the working copy."""
     committed = root / f"Pulumi.{STACK}.yaml"
-    document: dict[str, Any] = yaml.safe_load(committed.read_text())
-    known: dict[str, Any] = yaml.safe_load(working.read_text()) if working.exists() else {}
+    document: dict[str, Any] = read_document(committed)
+    known: dict[str, Any] = read_document(working) if working.exists() else {}
     config = document.setdefault("config", {})
     # A twin of another stack now: a password that no provider of this one asks for is refused.
     wanted = _passwords(root, committed)
     for name, value in known.get("config", {}).items():
         if name in wanted:
             config[name] = value
-    config["mesh:admin"] = {**config.get("mesh:admin", {}), "keys": keys}
+    config["mesh:admin"] = {**read_stack_file(committed).get("admin", {}), "keys": keys}
     if "encryptionsalt" in known:
         document["encryptionsalt"] = known["encryptionsalt"]
     if document != known:
-        beside = working.with_suffix(".new")
-        beside.write_text(yaml.safe_dump(document, sort_keys=False))
-        beside.replace(working)
+        _replace(working, _dumped(document))
+
+
+class _Quoting(yaml.SafeDumper):
+    """Writes every text between quotes, so that no reader takes one for anything else."""
+
+
+_Quoting.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+
+
+def _dumped(document: dict[str, Any]) -> str:
+    return yaml.dump(document, Dumper=_Quoting, sort_keys=False, width=1000)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step: somebody may be reading it."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(path)
 
 
 def _passwords(root: Path, file: Path) -> set[str]:
@@ -77,7 +122,7 @@ def _passwords(root: Path, file: Path) -> set[str]:
 
 
 def _config(file: Path) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load(file.read_text())["config"]
+    config: dict[str, Any] = read_document(file)["config"]
     return config
 
 

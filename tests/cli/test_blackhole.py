@@ -85,6 +85,19 @@ def hearing(live: Live, node: str, *addresses: str, mate: str = LAX) -> None:
         assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
 
 
+def test_a_node_that_refuses_the_order_is_said_at_once_and_in_the_list(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry, refusing={MIA})):
+        added = mesh("blackhole", "add", ADDRESS)
+        listed = json.loads(mesh("blackhole", "list", "--json").stdout)
+        table = mesh("blackhole", "list").stdout
+    assert added.exit_code == module.NODE_REFUSES
+    line = f"{MIA} refuses blackhole order 1: of the network N, and this node is of M"
+    assert line in added.stdout and line in table
+    assert "no word" not in added.stdout + table
+    assert listed["refused"] == {MIA: "of the network N, and this node is of M"}
+    assert listed["obeyed"][MIA] is False
+
+
 def test_what_is_discarded_and_nobody_has_ordered_is_shown_with_from_whom(registry: Live) -> None:
     assert mesh("blackhole", "add", SIX, "--wait", "0").exit_code == 0
     for node in (MIA, ORD):

@@ -65,14 +65,30 @@ class Project:
         assert done.stdout, done.stderr
         return {**json.loads(done.stdout), "code": done.returncode}
 
+    def saved_preview(self, folder: Path, **keys: Any) -> str:
+        """The path of what `pulumi preview` prints of the network with other keys; the stack file
+        is as before after it."""
+        self.write(**keys)
+        try:
+            done = self.run("pulumi", "preview", "--json", "--show-sames")
+        finally:
+            self.write()
+        saved = folder / "preview.json"
+        saved.write_text(done.stdout)
+        return str(saved)
+
     def ids(self) -> dict[str, str]:
         """The instances that stand, by node."""
-        state = json.loads(self.run("pulumi", "stack", "export").stdout)
         return {
             each["inputs"]["node"]: each["id"]
-            for each in state["deployment"].get("resources") or []
+            for each in self.state()
             if each["type"] == "pulumi-python:dynamic/lab:Instance"
         }
+
+    def state(self) -> list[dict[str, Any]]:
+        """The resources of the stack's state."""
+        document = json.loads(self.run("pulumi", "stack", "export").stdout)
+        return document["deployment"].get("resources") or []
 
 
 @pytest.fixture(scope="module")
@@ -155,30 +171,56 @@ def test_a_new_password_restarts_the_upstream_sessions_and_is_never_shown(
 ) -> None:
     project.password("another-horse-battery")
     try:
-        found = project.preview()
+        found = project.preview("--gate", "--most", "1")
     finally:
         project.password("correct-horse-battery")
     assert kinds(found, "restarted") == ["upstream"] * 4
-    assert found["because"] == ["passwords"]
+    assert found["because"] == ["mesh:bgpPassword-vultr"]
     assert "horse" not in json.dumps(found)
+    assert found["code"] == 3
+    assert {each["key"] for each in found["refused"]} == {
+        "mesh:prefixes.ipv4",
+        "mesh:prefixes.ipv6",
+    }
+    assert all("--restart-sessions" in each["cure"] for each in found["refused"])
+
+
+@pytest.mark.slow
+def test_another_asn_is_stopped_until_it_is_asked_for(project: Project, tmp_path: Path) -> None:
+    saved = project.saved_preview(tmp_path, asn=13335)
+    stopped = project.preview("--from", saved, "--gate")
+    assert stopped["code"] == 3
+    assert [(e["key"], e["value"]) for e in stopped["refused"]] == [("mesh:asn", "27218 -> 13335")]
+    assert project.preview("--from", saved, "--gate", "--restart-sessions")["code"] == 0
+
+
+def test_protection_that_goes_away_is_said_and_stopped(project: Project) -> None:
+    project.write(protect=False)
+    try:
+        found = project.preview("--gate")
+    finally:
+        project.write()
+    assert found["code"] == 3
+    assert [each["key"] for each in found["refused"]] == ["mesh:protect"]
+    assert {(each["what"], each["fate"]) for each in found["protection"]} == {
+        ("mesh-operator", "unprotected"),
+        (f"mesh-{EAST}-address", "unprotected"),
+        (f"mesh-{WEST}-address", "unprotected"),
+    }
+    assert any("mesh:protect = false" in line for line in found["warnings"])
 
 
 def test_a_change_that_replaces_a_server_is_stopped_until_it_is_asked_for(
     project: Project, tmp_path: Path
 ) -> None:
     """The lab's instances follow a cloud's rules: other addresses replace them."""
-    saved = tmp_path / "preview.json"
-    project.write(nodes={WEST: {"number": 1}, EAST: {"number": 4, "ipv6": False}})
-    try:
-        done = project.run("pulumi", "preview", "--json", "--show-sames")
-    finally:
-        project.write()
-    saved.write_text(done.stdout)
-    stopped = project.preview("--from", str(saved), "--gate")
+    nodes = {WEST: {"number": 1}, EAST: {"number": 4, "ipv6": False}}
+    saved = project.saved_preview(tmp_path, nodes=nodes)
+    stopped = project.preview("--from", saved, "--gate")
     assert stopped["code"] == 3
     assert [each["key"] for each in stopped["refused"]] == [f"mesh-{EAST}-instance"]
     assert "ipv6" in stopped["refused"][0]["reason"]
-    asked = project.preview("--from", str(saved), "--gate", "--replace", EAST)
+    asked = project.preview("--from", saved, "--gate", "--replace", EAST)
     assert asked["code"] == 0
     assert kinds(asked, "removed") == ["upstream"]
     assert kinds(asked, "restarted") == ["reflector"] * 2 + ["underlay", "upstream"]
@@ -236,6 +278,23 @@ def test_a_node_leaves_when_it_is_released_and_asked_to_go(project: Project) -> 
     assert kinds(asked, "removed") == ["reflector"] * 2 + ["underlay"] + ["upstream"] * 2
     project.run("pulumi", "up", "--yes", "--skip-preview")
     assert list(project.ids()) == [WEST]
+
+
+def test_the_network_ends_by_one_command_that_leaves_the_stack_file_alone(
+    project: Project,
+) -> None:
+    files = [project.folder / f"Pulumi.{name}.yaml" for name in ("two", "net")]
+    before, state = [file.read_bytes() for file in files], project.state()
+    refused = project.run("mesh", "destroy", check=False)
+    assert refused.returncode == 1
+    assert f"addresses given back: mesh-{WEST}-address" in refused.stdout
+    assert "nothing has changed" in refused.stdout + refused.stderr
+    assert project.state() == state
+    done = project.run("mesh", "destroy", "--yes")
+    assert "1 of 1 withdrawn" in done.stdout
+    assert project.state() == []
+    assert [file.read_bytes() for file in files] == before
+    assert "nothing is deployed" in project.run("mesh", "destroy", "--yes").stdout
 
 
 def test_a_stack_that_does_not_exist_is_said_in_the_engine_s_words(project: Project) -> None:

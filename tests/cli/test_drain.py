@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from mesh.infra.dynamic.documents import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet, standing
 from mesh.trust import keys
-from mesh.trust.documents import Health
+from mesh.trust.documents import Down, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from tests.cli.test_status import secret, state
@@ -30,12 +32,14 @@ FLEET = Fleet()
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
 
 
-def deployed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def deployed(
+    monkeypatch: pytest.MonkeyPatch, url: str, plan: str = "", fleet: State | None = None
+) -> None:
     document = state(
         operator_key=secret(FLEET.key),
         registries={LAX: url},
-        plan=write_plan(FLEET.plan),
-        fleet=dump_fleet(State(5, "0" * 64, FLEET.members())),
+        plan=plan or write_plan(FLEET.plan),
+        fleet=dump_fleet(fleet or State(5, "0" * 64, FLEET.members())),
     )
     monkeypatch.setattr(module, "exported", lambda _: document)
     monkeypatch.setattr(status, "exported", lambda _: document)
@@ -91,6 +95,96 @@ def test_the_last_node_that_announces_is_drained_only_by_force(registry: Live) -
     assert ordered(registry) == (4, (EWR, LAX, MIA, ORD))
 
 
+def downed(*names: str) -> Callable[[Health], Health]:
+    """A node on which these sessions are down."""
+
+    def bend(health: Health) -> Health:
+        announced = {n: p for n, p in (health.announced or {}).items() if n not in names}
+        return replace(
+            health,
+            sessions={n: "Active" if n in names else s for n, s in health.sessions.items()},
+            announced=announced,
+            down={n: Down("Socket: Connection refused", int(time.time()) - 75) for n in names},
+        )
+
+    return bend
+
+
+def hung(health: Health) -> Health:
+    """A node whose BIRD does not answer."""
+    return replace(health, bird="runs, and does not answer", sessions={}, announced=None)
+
+
+def older(health: Health) -> Health:
+    """What an agent from before this says, of which BIRD does not answer."""
+    return replace(health, bird=None, sessions={}, announced=None)
+
+
+BENT = {
+    "both sessions down": (downed("vultr4", "vultr6"), "192.30.120.0/23 and 2620:71:4000::/48", ""),
+    "IPv6 down": (downed("vultr6"), " 2620:71:4000::/48,", ""),
+    "BIRD hangs": (hung, "192.30.120.0/23 and", "its BIRD runs, and does not answer"),
+}
+
+
+@pytest.mark.parametrize(("bend", "prefixes", "doubt"), BENT.values(), ids=BENT)
+def test_who_announces_nothing_in_effect_is_not_counted_on(
+    registry: Live, bend: Callable[[Health], Health], prefixes: str, doubt: str
+) -> None:
+    """New York is told to announce, and its upstream does not hear it: on the others it hangs."""
+    with speaking(Nodes(FLEET, registry, bend={EWR: bend})):
+        assert mesh("drain", MIA, "--wait", "0").exit_code == 0
+        assert mesh("drain", ORD, "--wait", "0").exit_code == 0
+        refused = mesh("drain", LAX)
+        assert refused.exit_code == module.REFUSED
+        assert f"{LAX}: is the last node that announces" in refused.output
+        assert prefixes in refused.output
+        assert (f"nobody can tell what they do: {EWR} ({doubt}" in refused.output) == bool(doubt)
+        region = mesh("region", "withdraw", "lax")
+        assert region.exit_code == module.REFUSED
+        assert f"{LAX}: is the last node that announces" in region.output
+    assert ordered(registry) == (2, (MIA, ORD))
+
+
+def test_a_node_is_back_once_its_upstreams_hear_it_and_else_it_is_said_who_does_not(
+    registry: Live,
+) -> None:
+    nodes = Nodes(FLEET, registry)
+    with speaking(nodes):
+        assert mesh("drain", MIA).exit_code == 0
+        nodes.bend[MIA] = downed("vultr6")
+        done = mesh("undrain", MIA, "--wait", "1")
+        assert done.exit_code == module.NOT_YET
+        assert (
+            f"{MIA}: drained no more, but announces IPv4 only: vultr6 is down (Active, Socket: "
+            f"Connection refused)"
+        ) in done.stdout
+        nodes.bend.clear()
+        nodes.speak()
+        assert mesh("region", "announce", "mia").exit_code == 0
+
+
+def test_who_still_exports_has_not_withdrawn(registry: Live) -> None:
+    nodes = Nodes(FLEET, registry)
+    exported = FLEET.well(MIA).announced
+    nodes.bend[MIA] = lambda health: replace(health, announced=exported)
+    with speaking(nodes):
+        done = mesh("drain", MIA, "--wait", "1")
+    assert done.exit_code == module.NOT_YET
+    assert f"{MIA}: no word within 1 s" in done.stdout
+
+
+def test_without_a_plan_that_can_be_read_nobody_is_drained_unforced(
+    monkeypatch: pytest.MonkeyPatch, registry: Live
+) -> None:
+    deployed(monkeypatch, registry.url, plan="{}")
+    with speaking(Nodes(FLEET, registry)):
+        refused = mesh("drain", MIA)
+        assert refused.exit_code == module.REFUSED
+        assert "is of another version of this program" in refused.output
+        assert mesh("drain", MIA, "--force").exit_code == 0
+
+
 def test_who_speaks_of_a_time_to_come_is_not_counted_on(registry: Live) -> None:
     """A stolen node says once that it announces, with the highest number that there is."""
     with speaking(Nodes(FLEET, registry)) as nodes:
@@ -102,6 +196,52 @@ def test_who_speaks_of_a_time_to_come_is_not_counted_on(registry: Live) -> None:
         refused = mesh("drain", LAX)
     assert refused.exit_code == module.REFUSED
     assert f"{LAX}: is the last node that announces" in refused.output
+
+
+@pytest.mark.parametrize("words", [("drain", MIA), ("region", "withdraw", "mia")])
+def test_a_node_that_refuses_an_order_is_said_with_its_reason_at_once(
+    registry: Live, words: tuple[str, ...]
+) -> None:
+    """Nothing would come of waiting, and the order is not obeyed as soon as it is read there."""
+    with speaking(Nodes(FLEET, registry, refusing={MIA})):
+        began = time.monotonic()
+        done = mesh(*words)
+        assert time.monotonic() - began < 10
+        shown = mesh("status")
+    assert done.exit_code == module.NODE_REFUSES
+    line = f"{MIA} refuses drain order 1: of the network N, and this node is of M; if this is the"
+    assert line in done.stdout and f"mesh replace {MIA}" in done.stdout
+    assert "is obeyed as soon as" not in done.stdout
+    assert shown.exit_code == status.NOT_WELL
+    assert line in shown.stdout and f"{MIA} refuses generation 5" in shown.stdout
+
+
+def test_who_has_not_spoken_is_told_apart_from_who_refuses(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry, refusing={MIA}, deaf={EWR})):
+        both = mesh("drain", EWR, "--wait", "1"), mesh("drain", MIA)
+        back = mesh("undrain", MIA)
+    assert [done.exit_code for done in (*both, back)] == [
+        module.NOT_YET,
+        module.NODE_REFUSES,
+        module.NODE_REFUSES,
+    ]
+    assert f"{EWR}: no word within 1 s; the order stands" in both[0].stdout
+    assert f"{MIA} refuses drain order 3" in back.stdout
+
+
+def test_registries_of_another_network_are_said_and_nothing_is_ordered(
+    registry: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = State(5, "0" * 64, FLEET.members(), network="as27218-another")
+    deployed(monkeypatch, registry.url, fleet=fleet)
+    done = mesh("drain", MIA)
+    assert done.exit_code == status.UNUSABLE
+    assert "of the network as27218-prod, and this stack's is as27218-another" in done.output
+    assert "mesh replace <node>" in done.output
+    assert ordered(registry) == (0, ())
+    shown = mesh("status")
+    assert shown.exit_code == status.NOT_WELL
+    assert "holds a generation of the network as27218-prod, not of as27218-another" in shown.stdout
 
 
 @pytest.mark.parametrize("verb", ["drain", "undrain"])
@@ -116,8 +256,8 @@ def test_a_registry_that_shows_an_old_order_is_said(registry: Live, verb: str) -
 
 def obeying(registry: Live, number: int, *nodes: str) -> None:
     """These nodes' word that they have obeyed that order."""
-    health = Health(True, {}, {}, drain=number)
     for node in nodes:
+        health = FLEET.well(node, drain=number)
         said = FLEET.report(node, FLEET.generation(5), time.time_ns() // 1000, health=health)
         with registry.client(FLEET.node(node)) as client:
             assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
@@ -158,7 +298,7 @@ def test_a_node_that_is_back_and_announces_nothing_is_told_apart(registry: Live)
         nodes.dark.add(MIA)
         done = mesh("undrain", MIA, "--wait", "1")
     assert done.exit_code == module.NOT_YET
-    assert f"{MIA}: drained no more, but announces nothing yet" in done.stdout
+    assert f"{MIA}: drained no more, but announces nothing: it is out of service" in done.stdout
 
 
 def test_an_undrain_of_who_is_not_drained_is_no_order(registry: Live) -> None:
@@ -198,13 +338,60 @@ def test_a_stack_that_published_nothing_is_said(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_drained_node_is_shown_by_the_status(registry: Live) -> None:
-    with speaking(Nodes(FLEET, registry, deaf={ORD})):
+    nodes = Nodes(FLEET, registry, deaf={ORD})
+    with speaking(nodes):
         mesh("drain", MIA)
+        assert mesh("status").exit_code == 0, "a deliberate drain is well"
         mesh("drain", ORD, "--wait", "0")
         told = mesh("status", "--json")
         table = mesh("status")
-    assert told.exit_code == table.exit_code == 0
-    shown = {name: node["drain"] for name, node in json.loads(told.stdout)["nodes"].items()}
+    assert told.exit_code == table.exit_code == 1
+    document = json.loads(told.stdout)
+    shown = {name: node["drain"] for name, node in document["nodes"].items()}
     assert shown == {LAX: "", EWR: "", MIA: "drained", ORD: "draining"}
-    cells = {line.split()[0]: line.split()[3] for line in table.stdout.splitlines()[2:]}
-    assert cells == {LAX: "yes", EWR: "yes", MIA: "drained", ORD: "draining"}
+    assert document["drained"] == [MIA, ORD]
+    assert document["problems"] == [f"{ORD}: no word yet that it obeys drain order 2"]
+    cells = {line.split()[0]: line.split()[3] for line in table.stdout.splitlines()[2:6]}
+    assert cells == {LAX: "v4", EWR: "v4", MIA: "drained", ORD: "draining"}
+    assert f"drained by order 2: {MIA}, {ORD}" in table.stdout
+
+
+# --- who asks who announces ----------------------------------------------------------------------
+
+
+def test_a_bird_that_is_gone_is_unknown_to_the_status_and_not_well(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry, bend={EWR: hung, MIA: older, ORD: downed("vultr6")})):
+        shown = mesh("status")
+        told = mesh("status", "--json")
+    assert shown.exit_code == told.exit_code == status.NOT_WELL
+    rows = {line.split()[0]: line.split()[1:] for line in shown.stdout.splitlines()[2:6]}
+    assert rows[EWR] == ["applied", "5", "unknown", "web", "unknown"]
+    assert rows[MIA] == ["applied", "5", "unknown", "web", "unknown"]
+    assert rows[ORD] == ["applied", "5", "v4", "only", "web", "6", "of", "7"]
+    assert rows[LAX] == ["applied", "5", "v4", "v6", "web", "11", "of", "11"]
+    assert f"2620:71:4000::/48: announced by {LAX}; not by {ORD}; unknown of {EWR}, {MIA}" in (
+        shown.stdout
+    )
+    line = rf"^{ORD}: vultr6 is down for (7|8)\d s \(Active\): Socket: Connection refused$"
+    assert re.search(line, shown.stdout, re.MULTILINE)
+    assert f"{EWR}: its BIRD runs, and does not answer: " in shown.stdout
+    document = json.loads(told.stdout)
+    assert document["nodes"][EWR]["announces"]["192.30.120.0/23"] == "unknown"
+    assert document["nodes"][EWR]["bird"] == "runs, and does not answer"
+    down = document["nodes"][ORD]["down"]["vultr6"]
+    assert (down["state"], down["error"]) == ("Active", "Socket: Connection refused")
+    assert 70 < down["age"] < 90
+    assert set(document["prefixes"]["192.30.120.0/23"]["announcers"]) == {LAX, ORD}
+
+
+def test_a_silent_nodes_old_words_are_not_shown_as_if_they_were_of_now(registry: Live) -> None:
+    nodes = Nodes(FLEET, registry, mute={ORD})
+    old = FLEET.report(ORD, FLEET.generation(5), time.time_ns() // 1000 - 60 * 10**6)
+    with registry.client(FLEET.node(ORD)) as client:
+        assert client.ask("POST", "/api/v1/report", dump(old), signed=True).ok
+    with speaking(nodes):
+        shown = mesh("status")
+    assert shown.exit_code == status.NOT_WELL
+    (row,) = [line.split() for line in shown.stdout.splitlines() if line.startswith(f"{ORD} ")]
+    assert row == [ORD, "silent", "5", "unknown", "unknown", "unknown"]
+    assert re.search(rf"^{ORD}: silent: last word 6\d s ago; ", shown.stdout, re.MULTILINE)

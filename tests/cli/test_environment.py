@@ -46,7 +46,7 @@ def test_attached_providers_still_do(root: Path, monkeypatch: pytest.MonkeyPatch
 def test_home_state_and_passphrase_are_the_checkouts(root: Path) -> None:
     found = environment(root)
     assert found["PULUMI_HOME"] == str(root / ".mesh" / "pulumi")
-    assert found["PULUMI_BACKEND_URL"] == f"file://{root / '.mesh' / 'state'}"
+    assert found["PULUMI_BACKEND_URL"] == f"file://{root / '.mesh' / 'state'}?metadata=skip"
     assert found["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(root / ".mesh" / "passphrase")
 
 

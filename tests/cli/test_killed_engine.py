@@ -17,12 +17,7 @@ from mesh.cli import engine
 from mesh.cli.environment import checkout, engine_folder, environment
 from mesh.cli.working_copy import STACK
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.skipif(
-        not (engine_folder(checkout()) / "pulumi").exists(), reason="`make setup` brings the engine"
-    ),
-]
+pytestmark = pytest.mark.engine
 
 # The first deployment of `slow` takes its time; a later one finds its file and takes none.
 PROGRAM = """

@@ -11,7 +11,9 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from typer.testing import CliRunner
 
+from mesh import capacity
 from mesh.cli.main import app
+from mesh.discovery import paths
 from mesh.facts import Facts
 from mesh.plan import Plan
 from mesh.render import placeholder_facts
@@ -53,6 +55,17 @@ def test_check_can_be_read_by_a_machine(tmp_path: Path) -> None:
     assert document["valid"] is False
     assert {p["key"] for p in document["problems"]} >= {"mesh:asn", "mesh:typo"}
     assert all(p["reason"] and p["cure"] for p in document["problems"])
+
+
+def test_check_refuses_what_no_registry_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "SMALL", 0)
+    monkeypatch.setattr(paths, "MAX_GENERATION", 1 << 17)
+    code, out, _ = run("check", "--stack", "prod", "--root", str(ROOT), "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert document["valid"] is False
+    (problem,) = [each for each in document["problems"] if each["severity"] == "error"]
+    assert problem["key"] == "mesh:nodes"
 
 
 @pytest.mark.parametrize("command", ["check", "plan"])
@@ -113,9 +126,10 @@ def test_render_takes_facts_from_a_file(tmp_path: Path) -> None:
     assert "net/ipv6/conf/ens7/accept_ra = 2" in sysctl.read_text()
 
 
+STAND_IN = placeholder_facts(plan_of(prod()))["lax-vultr-1"]
 HOSTILE = {
     "a line break in an interface": ('"enp1s0"', '"enp1s0\\n}"'),
-    "a command in a version": ('"2.17.5"', '"2; include \\"/etc/shadow\\""'),
+    "a command in a version": (f'"{STAND_IN.bird}"', '"2; include \\"/etc/shadow\\""'),
     "a key that is none": ('"mtu":1500', '"mtu":0'),
 }
 
@@ -139,3 +153,96 @@ def test_a_node_that_is_not_planned_is_refused(tmp_path: Path) -> None:
     code, _, err = run("render", "--stack", "prod", "--root", str(ROOT), *arguments)
     assert code == 1
     assert "no such node" in err and "lax-vultr-1" in err
+
+
+def project(folder: Path, **changes: object) -> Path:
+    """A project with the stack `bad` in it, and a folder below."""
+    (folder / "Pulumi.yaml").write_text("name: anycast-mesh\nruntime: python\n")
+    written(folder, **changes)
+    below = folder / "docs" / "deep"
+    below.mkdir(parents=True)
+    return below
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "render"])
+def test_a_project_is_found_from_its_subfolders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    out = ("--out", str(tmp_path / "out"), "--node", "lax-vultr-1") if command == "render" else ()
+    monkeypatch.chdir(project(tmp_path))
+    assert run(command, "--stack", "bad", *out)[0] == 0
+    assert run(command, "--stack", "acme/anycast-mesh/bad", *out)[0] == 0
+
+
+def test_a_command_may_be_run_for_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = project(tmp_path)
+    monkeypatch.chdir("/")
+    assert run("--cwd", str(below), "check", "--stack", "bad")[0] == 0
+    monkeypatch.chdir("/")
+    assert run("check", "--stack", "bad", "--root", str(tmp_path))[0] == 0
+
+
+def test_outside_of_a_project_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path)
+    code, _, err = run("check", "--stack", "bad")
+    assert code == 1
+    assert f"Pulumi.yaml = missing: neither {tmp_path} nor a folder above it has one" in err
+    assert run("check", "--stack", "bad", "--root", ".")[0] == 0
+
+
+ENVIRONMENT = {
+    "complete, and more may come": ((), 0, "valid as far as it can be read here", 0),
+    "a key may come from there": (("asn",), 0, "valid as far as it can be read here", 1),
+    "an error stays one": (("asn", "whoami"), 1, "not valid", 1),
+}
+
+
+@pytest.mark.parametrize("case", ENVIRONMENT)
+def test_what_an_environment_adds_is_not_guessed(tmp_path: Path, case: str) -> None:
+    absent, status, verdict, planned = ENVIRONMENT[case]
+    project(tmp_path)
+    file = tmp_path / "Pulumi.bad.yaml"
+    document = yaml.safe_load(file.read_text())
+    for key in absent:
+        document["config"].pop(f"mesh:{key}", None)
+    if "whoami" in absent:
+        document["config"]["mesh:whoami"] = "perhaps"
+    file.write_text(yaml.safe_dump(document | {"environment": ["acme/prod"]}))
+    arguments = ("--stack", "bad", "--root", str(tmp_path))
+    code, out, err = run("check", *arguments)
+    assert (code, verdict in " ".join(out.split())) == (status, True)
+    assert "acme/prod" in err or status
+    found = json.loads(run("check", *arguments, "--json")[1])
+    assert (found["valid"], found["complete"]) == (status == 0, status != 0)
+    code, out, err = run("plan", *arguments)
+    assert code == planned
+    assert ("error: mesh:asn = unset: it may come from" in err) == (case.startswith("a key"))
+
+
+def test_what_is_not_known_is_not_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")  # whoever changes folders by --cwd comes back here
+    below = project(tmp_path)
+    file = tmp_path / "Pulumi.bad.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["config"]["mesh:prefixes"] = {"secure": "v1:abc"}
+    file.write_text(yaml.safe_dump(document))
+    arguments = ("--cwd", str(below), "check", "--stack", "bad")
+    assert run(*arguments)[0] == 0
+    code, _, err = run(*arguments, "--roa", str(tmp_path / "vrps.json"))
+    assert code == 1
+    assert "nothing was validated: what is announced cannot be known here" in err
+
+
+@pytest.mark.parametrize("command", [("preview",), ("status",), ("drain", "lax-vultr-1")])
+def test_a_stack_that_cannot_be_is_refused_before_the_engine_is_asked(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, _, err = run(*command, "--stack", "acme/my stack")
+    assert code in (1, 2)
+    assert "--stack = acme/my stack: no stack can be called so" in " ".join(err.split())

@@ -24,7 +24,10 @@ REPLACED = (
 def run(folder: Path, *arguments: str, steps: Any = REPLACED, **more: Any) -> Result:
     saved = folder / "preview.json"
     saved.write_text(text(*steps, **more))
-    return CliRunner().invoke(app, ["preview", "--from", str(saved), *arguments])
+    # Of a stack that no engine knows: nobody can be asked who announces.
+    return CliRunner().invoke(
+        app, ["preview", "--from", str(saved), "--stack", "nowhere", *arguments]
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,8 @@ def run(folder: Path, *arguments: str, steps: Any = REPLACED, **more: Any) -> Re
         ((), 0),
         (("--gate",), 3),
         (("--gate", "--remove", "mia-vultr-1"), 3),
-        (("--gate", "--replace", "mia-vultr-1"), 0),
+        (("--gate", "--replace", "mia-vultr-1"), 3),
+        (("--gate", "--replace", "mia-vultr-1", "--by-plan"), 0),
         (("--most", "3"), 2),
     ],
 )
@@ -108,7 +112,11 @@ def test_what_the_engine_says_where_it_fails_commands_neither_terminal_nor_githu
 
 
 @pytest.mark.parametrize("stack", ["prod", "lab"])
-@pytest.mark.parametrize("command", [("preview",), ("replace", "x", "--yes"), ("release", "x")])
+@pytest.mark.parametrize(
+    "command",
+    [("preview",), ("replace", "x", "--yes"), ("release", "x"), ("destroy", "--yes")],
+    ids=" ".join,
+)
 def test_without_the_engine_the_cure_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str, command: tuple[str, ...]
 ) -> None:

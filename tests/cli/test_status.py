@@ -139,3 +139,18 @@ def test_a_stack_that_cannot_be_read_is_an_error_of_its_own(
     shown = CliRunner().invoke(app, ["status"])
     assert shown.exit_code == 2
     assert "no such stack" in shown.output
+
+
+def test_a_generation_that_the_state_does_not_know_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an update that did not finish, or with a state from a backup."""
+    found = MeshStatus(True, 9, 7, False, {}, {"lax-vultr-1": WELL}, unrecorded=9)
+    monkeypatch.setattr(module, "exported", lambda _: GOOD)
+    monkeypatch.setattr(module, "look", lambda *_: found)
+    shown = CliRunner().invoke(app, ["status"])
+    assert "the registries hold generation 9, and the stack's state knows 7" in shown.stdout
+    assert "pulumi up --refresh" in shown.stdout
+    assert shown.exit_code == 1
+    document = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert document["unrecorded"] == 9

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+import mesh.lab.place
+from mesh.cli import up as module
 from mesh.cli.up import CHECKPOINT, Stranded, refuse_to_strand
 from tests.stacks import bent, plan_of, prod
 
@@ -41,3 +44,17 @@ def test_all_else_goes_on(tmp_path: Path, released: bool) -> None:
 
 def test_a_first_up_has_nothing_to_strand(tmp_path: Path) -> None:
     refuse_to_strand(plan_of(prod()), tmp_path)
+
+
+def test_boxes_that_the_state_does_not_know_are_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed run started the one of a node that the stack file has given up since."""
+    stopped: list[tuple[str, str]] = []
+    monkeypatch.setattr(module, "stop_node", lambda *which: stopped.append(which))
+    monkeypatch.setattr(mesh.lab.place, "RUNTIME", tmp_path / "run")
+    monkeypatch.setenv("MESH_LAB", "tests-of-up")
+    for box in ("mia-vultr-1", "lax-vultr-2", "transit-lax", "operator"):
+        (tmp_path / "run" / "tests-of-up" / "boxes" / box).mkdir(parents=True)
+    module.sweep(deployed(tmp_path, protect=True), Console(quiet=True))
+    assert stopped == [("tests-of-up", "lax-vultr-2")]

@@ -16,12 +16,9 @@ import pytest
 import yaml
 
 from mesh.cli.engine import abandoned
-from mesh.cli.environment import checkout, engine_folder, environment
-from mesh.cli.working_copy import prepare
-
-engine = pytest.mark.skipif(
-    not (engine_folder(checkout()) / "pulumi").exists(), reason="`make setup` brings the engine"
-)
+from mesh.cli.environment import checkout, environment
+from mesh.cli.working_copy import prepare, write_project
+from mesh.spec.engine import nearest
 
 
 @pytest.fixture
@@ -36,7 +33,6 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.engine
-@engine
 def test_secrets_are_made_once_for_their_owner_only_and_never_committed(root: Path) -> None:
     state = root / ".mesh"
     committed = (root / "Pulumi.lab.yaml").read_bytes()
@@ -55,7 +51,6 @@ def test_secrets_are_made_once_for_their_owner_only_and_never_committed(root: Pa
 
 
 @pytest.mark.engine
-@engine
 def test_a_change_of_the_committed_file_reaches_the_working_copy_and_secrets_stay(
     root: Path,
 ) -> None:
@@ -72,7 +67,6 @@ def test_a_change_of_the_committed_file_reaches_the_working_copy_and_secrets_sta
 
 
 @pytest.mark.engine
-@engine
 def test_another_original_is_one_word_in_the_stack_file_and_back_again(root: Path) -> None:
     state = root / ".mesh"
     env = environment(checkout(), state)
@@ -93,7 +87,6 @@ def test_another_original_is_one_word_in_the_stack_file_and_back_again(root: Pat
 
 
 @pytest.mark.engine
-@engine
 def test_the_private_keys_are_ones_that_ssh_reads(root: Path) -> None:
     state = root / ".mesh"
     prepare(root, state, environment(checkout(), state))
@@ -101,6 +94,26 @@ def test_the_private_keys_are_ones_that_ssh_reads(root: Path) -> None:
     private = (state / "ssh" / "lab-1").read_text()
     assert private.startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
     assert public[0] == "ssh-ed25519"
+
+
+def test_the_working_copy_is_the_same_project_with_its_own_stack_file(root: Path) -> None:
+    file = root / "Pulumi.yaml"
+    config = "config: {mesh:asn: 27218, 'mesh:regions.lax.name': {value: no}}"
+    file.write_text(f"{file.read_text()}{config}\nstackConfigDir: x\nbackend: {{url: s3://x}}\n")
+    working = root / ".mesh" / "Pulumi.yaml"
+    working.parent.mkdir()
+    write_project(root, working)
+    project = nearest(working.parent)
+    assert project is not None
+    assert project.file("lab") == working.parent / "Pulumi.lab.yaml"
+    written = yaml.safe_load(working.read_text())
+    assert written["main"] == str(root)
+    assert written["runtime"]["options"] == {"virtualenv": str(root / ".venv")}
+    assert written["name"] == project.name == "anycast-mesh"
+    assert {key: each.value for key, each in project.config.items()} == {
+        "mesh:asn": 27218, "mesh:regions.lax.name": "no",
+    }  # fmt: skip
+    assert "backend" not in written
 
 
 def write_lock(backend: Path, process: int) -> None:

@@ -1,0 +1,1 @@
+"""Resources of a cloud's plugin become resources of our own, in the state alone."""

@@ -1,0 +1,359 @@
+"""What Vultr's plugin (``ediri_vultr``) made, as resources of our own on Vultr's API.
+
+Every object is found in the account by the id that the state has. One that is gone is left out, so
+that the next update makes it anew, as after a refresh. What the plugin kept and nobody needs, a
+default password and a console address with a token, is left out as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
+
+from mesh.adoption.state import (
+    Change,
+    Document,
+    Reference,
+    Resource,
+    Successor,
+    reference,
+    resources,
+    rewritten,
+    unused,
+)
+from mesh.infra.dynamic.base import Stub
+from mesh.infra.dynamic.identity import IdentityProvider
+from mesh.infra.dynamic.vultr.address import AddressProvider
+from mesh.infra.dynamic.vultr.bare_metal import BareMetalProvider
+from mesh.infra.dynamic.vultr.drift import NONE
+from mesh.infra.dynamic.vultr.firewall import FirewallProvider
+from mesh.infra.dynamic.vultr.instance import InstanceProvider
+from mesh.infra.dynamic.vultr.key import KeyProvider
+from mesh.infra.dynamic.vultr.reverse import ReverseProvider
+from mesh.preview.steps import owner
+from mesh.spec import Problem, SpecError
+from mesh.vultr import Mark, stated
+from mesh.vultr.answers import Address, Answer, Server
+from mesh.vultr.holdings import SERVERS, Held, Holdings, Kind, held
+
+PLUGIN = "vultr:"
+"""How the types of the plugin's resources begin."""
+PROVIDERS = ("pulumi:providers:vultr",)
+DYNAMIC = "pulumi-python:dynamic/"
+MESH = "mesh:index:Mesh"
+IDENTITY_NAME = "mesh-vultr-identity"
+"""Of the identity's resource, as the program names it."""
+TAG = "anycast-mesh"
+"""How the plugin's way names what has no node."""
+RULE = "vultr:index/firewallRule:FirewallRule"
+
+_SERVER = {
+    "region": "region", "plan": "plan", "osId": "os_id", "enableIpv6": "enable_ipv6",
+    "hostname": "hostname", "sshKeyIds": "ssh_key_ids", "userData": "user_data",
+}  # fmt: skip
+_REVERSE = {"instanceId": "instance_id", "ip": "ip", "reverse": "reverse"}
+
+
+@dataclass(frozen=True)
+class Translation:
+    """``ours`` is our type, ``kind`` what it is at Vultr, None where it is no object of its own;
+    ``keys`` says which input of the plugin's is which of ours."""
+
+    ours: str
+    kind: Kind | None
+    provider: type[Stub]
+    keys: Mapping[str, str]
+
+
+TRANSLATIONS = {
+    "vultr:index/instance:Instance": Translation(
+        f"{DYNAMIC}vultr:Instance", Kind.INSTANCE, InstanceProvider,
+        _SERVER | {"reservedIpId": "address_id", "firewallGroupId": "firewall_group_id",
+                   "ddosProtection": "ddos_protection"},
+    ),
+    "vultr:index/bareMetalServer:BareMetalServer": Translation(
+        f"{DYNAMIC}vultr:BareMetal", Kind.BARE_METAL, BareMetalProvider,
+        _SERVER | {"reservedIpv4": "address_id"},
+    ),
+    "vultr:index/reservedIp:ReservedIp": Translation(
+        f"{DYNAMIC}vultr:Address", Kind.ADDRESS, AddressProvider, {"region": "region"}
+    ),
+    "vultr:index/firewallGroup:FirewallGroup": Translation(
+        f"{DYNAMIC}vultr:Firewall", Kind.GROUP, FirewallProvider, {}
+    ),
+    "vultr:index/sSHKey:SSHKey": Translation(
+        f"{DYNAMIC}vultr:SSHKey", Kind.KEY, KeyProvider, {"sshKey": "ssh_key"}
+    ),
+    "vultr:index/reverseIpv4:ReverseIpv4": Translation(
+        f"{DYNAMIC}vultr:Reverse", None, ReverseProvider, _REVERSE
+    ),
+    "vultr:index/reverseIpv6:ReverseIpv6": Translation(
+        f"{DYNAMIC}vultr:Reverse", None, ReverseProvider, _REVERSE
+    ),
+}  # fmt: skip
+"""By the plugin's type. A firewall rule has none: it becomes part of its group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One object that has another resource from now on, and the mark that it is to bear; a server
+    has ``tags`` beside it."""
+
+    name: str
+    held: Held
+    mark: Mark
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """``document`` is the state afterwards. ``gone`` are names of what is left out since the
+    account has it no more, ``rules`` counts those that become part of their group, ``forgotten``
+    are names of what an update had begun to make. ``alike`` are objects of the account that look
+    like this network's and are in no state."""
+
+    document: dict[str, Any]
+    identity: str
+    taken: tuple[Taken, ...]
+    reverse: tuple[str, ...]
+    rules: int
+    gone: tuple[str, ...]
+    forgotten: tuple[str, ...]
+    alike: tuple[Held, ...]
+
+
+def held_by_plugin(document: Document) -> list[Resource]:
+    """The plugin's resources in a state."""
+    return [each for each in resources(document) if each["type"].startswith(PLUGIN)]
+
+
+def adopt(document: Document, holdings: Holdings, identity: str) -> Adoption:
+    """The state in which our resources stand for the plugin's. ``identity`` is the network's from
+    now on, unless the state has one. SpecError where that can't be done."""
+    _refuse(document)
+    before = _Before(document, holdings, stated.identity(document) or identity)
+    staying = [each for each in before.objects if reference(each) not in before.gone]
+    if not staying:
+        reason = f"none of the {len(before.objects)} objects of the state is in this account"
+        raise SpecError(
+            [Problem("vultr:apiKey", "[secret]", reason, "give the key of their account")]
+        )
+    change = Change(
+        successors={reference(each): _successor(before, each) for each in staying},
+        absorbed=_absorbed(before),
+        added=() if stated.identity(document) else (before.marker,),
+    )
+    after = rewritten(document, change)
+    after["deployment"]["resources"] = unused(after["deployment"]["resources"], PROVIDERS)
+    return Adoption(
+        document=after,
+        identity=before.identity,
+        taken=tuple(_taken(before, staying)),
+        reverse=tuple(_name(each) for each in staying if before.kind(each) is None),
+        rules=len(before.rules),
+        gone=tuple(_name(each) for each in before.objects if reference(each) in before.gone),
+        forgotten=_forget(after),
+        alike=tuple(_alike(before)),
+    )
+
+
+class _Before:
+    """A state of the plugin's, and the account."""
+
+    def __init__(self, document: Document, holdings: Holdings, identity: str) -> None:
+        self.identity = identity
+        self.holdings = holdings
+        self.all = resources(document)
+        mine = held_by_plugin(document)
+        self.rules = [each for each in mine if each["type"] == RULE]
+        self.objects = [each for each in mine if each["type"] != RULE]
+        self.there: dict[tuple[Kind, str], Answer] = {
+            (kind, held(kind, answer).id): answer for kind, answer in holdings.answers()
+        }
+        self.parents = {each["urn"]: each.get("parent") for each in self.all}
+        self.provider = next(
+            each["provider"] for each in self.all if each["type"].startswith(DYNAMIC)
+        )
+        self.marker = self._marker()
+        self.gone = self._gone()
+
+    def kind(self, resource: Resource) -> Kind | None:
+        """What a resource is at Vultr; None for what is no object of its own."""
+        return TRANSLATIONS[resource["type"]].kind
+
+    def answer(self, resource: Resource) -> Answer | None:
+        """The object of a resource, as the account has it."""
+        kind = self.kind(resource)
+        return None if kind is None else self.there.get((kind, resource["id"]))
+
+    def _gone(self) -> set[Reference]:
+        """What the account does not have, and the names of servers that it does not have."""
+        gone = {
+            reference(each)
+            for each in self.objects
+            if self.kind(each) is not None and self.answer(each) is None
+        }
+        staying = {each["urn"] for each in self.all if reference(each) not in gone}
+        return gone | {
+            reference(each)
+            for each in self.objects
+            if self.kind(each) is None and each.get("parent") not in staying
+        }
+
+    def _marker(self) -> dict[str, Any]:
+        """The resource that keeps the identity, where the program has it."""
+        mesh = next(each["urn"] for each in self.all if each["type"] == MESH)
+        base, _, _ = mesh.rpartition(f"::{MESH}::")
+        provider = {PROVIDER_KEY: serialize_provider(IdentityProvider())}
+        return {
+            "urn": f"{base}::{MESH}${stated.IDENTITY}::{IDENTITY_NAME}",
+            "custom": True,
+            "id": self.identity,
+            "type": stated.IDENTITY,
+            "inputs": provider,
+            "outputs": {**provider, "identity": self.identity},
+            "parent": mesh,
+            "provider": self.provider,
+            "propertyDependencies": {PROVIDER_KEY: []},
+        }
+
+    def identity_urn(self) -> str:
+        """Of the identity's resource, whether the state has it or gets it."""
+        found = (each["urn"] for each in self.all if each["type"] == stated.IDENTITY)
+        return str(next(found, self.marker["urn"]))
+
+
+def _refuse(document: Document) -> None:
+    """SpecError where the state is none that this program makes by the plugin."""
+    types = {each["type"] for each in resources(document)}
+    strange = sorted(
+        type_ for type_ in types if type_.startswith(PLUGIN) and type_ not in (*TRANSLATIONS, RULE)
+    )
+    if strange:
+        reason = "this program never made one by Vultr's plugin, and has nothing that stands for it"
+        cure = "take it out of the stack (`pulumi state delete`) and adopt again"
+        raise SpecError([Problem("type", type_, reason, cure) for type_ in strange])
+    if MESH not in types or not any(type_.startswith(DYNAMIC) for type_ in types):
+        reason = "its first update ended before the operator's key was made"
+        cure = "`mesh destroy` ends it; begin anew without the plugin"
+        raise SpecError([Problem("state", "half made", reason, cure)])
+
+
+def _successor(before: _Before, resource: Resource) -> Successor:
+    translation = TRANSLATIONS[resource["type"]]
+    inputs, needs = _inputs(before, resource, translation), {}
+    if "identity" in inputs:
+        needs["identity"] = [before.identity_urn()]
+    if translation.kind is Kind.GROUP:
+        needs["rules"] = [
+            urn for rule in _rules_of(before, resource["id"])
+            for urn in (rule.get("propertyDependencies") or {}).get("subnet", ())
+        ]  # fmt: skip
+    named = f"{inputs.get('instance_id')}/{inputs.get('ip')}"
+    return Successor(
+        type=translation.ours,
+        provider=before.provider,
+        inputs=inputs,
+        outputs={**inputs, **NONE, **_told(before.answer(resource))},
+        keys=translation.keys,
+        needs=needs,
+        id=named if translation.kind is None else None,
+    )
+
+
+def _inputs(before: _Before, resource: Resource, translation: Translation) -> dict[str, Any]:
+    old, keys = resource["inputs"], translation.keys
+    inputs = {new: old[name] for name, new in keys.items() if name in old}
+    inputs[PROVIDER_KEY] = serialize_provider(translation.provider())
+    if translation.kind is not None:
+        inputs["identity"] = before.identity
+    if translation.kind in (*SERVERS, Kind.ADDRESS):
+        inputs["node"] = owner(resource["urn"], before.parents)
+    if translation.kind in SERVERS:
+        inputs["tags"] = list(old.get("tags") or ())
+    if translation.kind is Kind.GROUP:
+        inputs["rules"] = [_rule(each["inputs"]) for each in _rules_of(before, resource["id"])]
+    return inputs
+
+
+def _rules_of(before: _Before, group: str) -> list[Resource]:
+    """The rules of a group by their names, as the program hands them over; not those that are yet
+    to be deleted."""
+    found = [
+        each
+        for each in before.rules
+        if each["inputs"].get("firewallGroupId") == group and not each.get("delete")
+    ]
+    return sorted(found, key=lambda each: str(each["inputs"].get("notes", "")))
+
+
+def _rule(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "notes": inputs.get("notes", ""),
+        "family": 4 if inputs["ipType"] == "v4" else 6,
+        "protocol": inputs["protocol"],
+        "subnet": inputs["subnet"],
+        "size": inputs["subnetSize"],
+        "port": inputs.get("port", ""),
+    }
+
+
+def _told(answer: Answer | None) -> dict[str, str]:
+    """The outputs that Vultr gives."""
+    if isinstance(answer, Server):
+        return {
+            "ipv4": answer.ipv4,
+            "ipv6": answer.v6_main_ip,
+            "created": answer.date_created,
+        }
+    return {"ipv4": answer.subnet} if isinstance(answer, Address) else {}
+
+
+def _absorbed(before: _Before) -> dict[Reference, str | None]:
+    """What goes: the objects that are gone, and the rules, for each of which its group stands."""
+    groups = {
+        each["id"]: each["urn"]
+        for each in before.objects
+        if before.kind(each) is Kind.GROUP and reference(each) not in before.gone
+    }
+    return dict.fromkeys(before.gone) | {
+        reference(rule): groups.get(rule["inputs"].get("firewallGroupId")) for rule in before.rules
+    }
+
+
+def _taken(before: _Before, staying: Iterable[Resource]) -> Iterator[Taken]:
+    for each in staying:
+        kind, answer = before.kind(each), before.answer(each)
+        if kind is not None and answer is not None:
+            inputs = _inputs(before, each, TRANSLATIONS[each["type"]])
+            mark = stated.mark(before.identity, kind, inputs)
+            yield Taken(_name(each), held(kind, answer), mark, tuple(inputs.get("tags", ())))
+
+
+def _forget(document: dict[str, Any]) -> tuple[str, ...]:
+    """Drop what the plugin had begun to make and has not said to have made: nobody can ask it."""
+    pending = document["deployment"].get("pending_operations") or []
+    begun = [each for each in pending if each["resource"]["type"].startswith(PLUGIN)]
+    if begun:
+        document["deployment"]["pending_operations"] = [
+            each for each in pending if each not in begun
+        ]
+    return tuple(_name(each["resource"]) for each in begun)
+
+
+def _alike(before: _Before) -> Iterator[Held]:
+    """What the plugin would have left: labelled as this network's, and in no state."""
+    stack = str(before.marker["urn"]).split(":")[2]
+    nodes = {owner(each["urn"], before.parents) for each in before.all}
+    ids = {each.get("id") for each in before.all}
+    for one in before.holdings.all():
+        named = one.label in nodes or one.label.startswith(f"{TAG} {stack}")
+        if named and one.mark is None and one.id not in ids:
+            yield one
+
+
+def _name(resource: Mapping[str, Any]) -> str:
+    return str(resource["urn"]).rpartition("::")[2]

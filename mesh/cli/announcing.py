@@ -1,0 +1,50 @@
+"""Who announces in effect, asked for a command that judges a change: of the stack's state, where
+the registries are, and of them, what the nodes say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mesh.cli.status import NoState, exported, published
+from mesh.preview import Heard
+from mesh.publish.announcers import announcers, doubtful
+from mesh.publish.namespace import NoWayIn, inside
+from mesh.publish.status import ask
+
+
+def heard(stack: str) -> Heard:
+    """Who announces in effect, of a deployed stack; nobody where nothing was published from it.
+    Where that cannot be asked the answer says why; nothing is raised."""
+    try:
+        state = exported(stack)
+        if not _has_published(state):
+            return Heard({})
+        own = published(state)
+        plan = own.known_plan()
+        if plan is None:
+            return Heard(None, why="the plan in the stack's state is of another version")
+        told = inside(own.namespace, lambda: ask(own.operator_key, own.registries, own.fleet))
+    except (NoState, NoWayIn) as error:
+        return Heard(None, why=" ".join(str(error).split()))
+    if told.held is None:
+        why = "; ".join(f"{url}: {word}" for url, word in told.registries.items() if word != "ok")
+        return Heard(None, why=f"no registry answers, or holds a generation: {why or 'none'}")
+    if told.held.retired:
+        return Heard({})
+    said = (plan, told.reports, told.now, told.drained)
+    return Heard(announcers(*said), doubtful(*said))
+
+
+def _has_published(state: Mapping[str, object]) -> bool:
+    deployment = state.get("deployment")
+    resources = deployment.get("resources") if isinstance(deployment, Mapping) else None
+    return any(each["type"].endswith(":Publish") for each in resources or ())
+
+
+def last(found: Heard, node: str) -> list[str]:
+    """The prefixes that a node announces, or may, and of no other it is known that it does."""
+    return [
+        str(prefix)
+        for prefix, nodes in (found.announcing or {}).items()
+        if node in nodes | found.unsure.get(prefix, frozenset()) and not nodes - {node}
+    ]

@@ -1,0 +1,85 @@
+"""``mesh destroy``: the end of a network, which leaves nothing behind in the stack file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from mesh.cli.engine import INTERRUPTED, Interrupted
+from mesh.cli.preview import FAILED, fail
+from mesh.cli.stacks import EngineFailed, chosen
+from mesh.preview.kinds import OPERATOR, Kind, kind_of
+from mesh.preview.state import made
+
+
+def destroy(
+    stack: Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """End a network: servers, addresses and the operator's key all go.
+
+    The fleet is told first and withdraws for good, then servers drain and
+    go, registries last. What is protected goes too. Neither the stack file
+    nor the state is changed beforehand: where nobody agrees nothing has
+    changed, and what an interrupted run left is as protected as it was.
+
+    Exit codes: 1 it failed, or nobody agreed; 130 interrupted.
+    """
+    begun = False
+    try:
+        with chosen(stack) as target:
+            left = made(target.state())
+            if not left:
+                typer.echo(f"stack {stack}: nothing is deployed")
+                return
+            # It asks the program, whose complaints are heard before anybody agrees.
+            target.destroy_preview()
+            _show(stack, left)
+            if not yes:
+                _agree(stack)
+            begun = True
+            status = target.destroy()
+    except EngineFailed as error:
+        fail(str(error))
+    except (Interrupted, KeyboardInterrupt):
+        then = f"`mesh destroy --stack {stack}` goes on from where it was"
+        typer.echo(f"interrupted; {then if begun else 'nothing has changed'}")
+        raise typer.Exit(INTERRUPTED) from None
+    if status:
+        raise typer.Exit(FAILED)  # the engine has said why
+    typer.echo(
+        f"stack {stack}: nothing is left. Its file is as it was; `pulumi stack rm {stack} "
+        "--preserve-config` forgets its history"
+    )
+
+
+def _show(stack: str, left: list[Mapping[str, Any]]) -> None:
+    kinds = {kind: _names(left, kind) for kind in (Kind.SERVER, Kind.ADDRESS)}
+    shown = sum(map(len, kinds.values()))
+    typer.echo(f"stack {stack}: this ends the network for good")
+    typer.echo(f"  servers deleted:      {', '.join(kinds[Kind.SERVER]) or 'none'}")
+    typer.echo(f"  addresses given back: {', '.join(kinds[Kind.ADDRESS]) or 'none'}")
+    if any(each["type"] == OPERATOR for each in left):
+        shown += 1
+        typer.echo("  the operator's key:   no node takes anything from this stack any more")
+    typer.echo(f"  and {len(left) - shown} other resources")
+
+
+def _names(left: list[Mapping[str, Any]], kind: Kind) -> list[str]:
+    return sorted(
+        str(each["urn"]).rpartition("::")[2] for each in left if kind_of(each["type"]) is kind
+    )
+
+
+def _agree(stack: str) -> None:
+    """Have the stack's name typed; end with 1 where it is not."""
+    try:
+        typed = typer.prompt(f"Type the name of the stack ({stack}) to destroy it")
+    except typer.Abort:
+        typer.echo("\nnobody agreed (or give --yes): nothing has changed")
+        raise typer.Exit(FAILED) from None
+    if typed.strip() != stack:
+        typer.echo("that is not its name: nothing has changed")
+        raise typer.Exit(FAILED)

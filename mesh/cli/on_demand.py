@@ -1,0 +1,53 @@
+"""Groups of commands whose modules are imported when a command is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, cast
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from mesh.cli.environment import NoCheckout
+
+
+def group(commands: Mapping[str, str]) -> type[TyperGroup]:
+    """A class for ``typer.Typer(cls=…)`` with these commands beside the registered ones.
+
+    ``commands`` says where each one lives: ``module:name`` of a function or of a typer.Typer. A
+    call imports the module of its own command only; the list in ``--help`` imports all of them.
+    """
+
+    class OnDemand(TyperGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**attributes)
+            # The names alone: typer lists them, and suggests one for a misspelt one.
+            self.commands.update(dict.fromkeys(commands, cast("Any", None)))
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:
+            if cmd_name in commands and self.commands[cmd_name] is None:
+                command = get_command(_loaded(cmd_name, commands[cmd_name]))
+                command.name = cmd_name
+                self.commands[cmd_name] = command
+            return super().get_command(ctx, cmd_name)
+
+        def invoke(self, ctx: Any) -> Any:
+            try:
+                return super().invoke(ctx)
+            except NoCheckout as error:
+                typer.echo(f"error: {error}", err=True)
+                raise typer.Exit(1) from None
+
+    return OnDemand
+
+
+def _loaded(name: str, where: str) -> typer.Typer:
+    module, _, attribute = where.partition(":")
+    found = getattr(import_module(module), attribute)
+    if isinstance(found, typer.Typer):
+        return found
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return alone
