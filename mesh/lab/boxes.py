@@ -73,12 +73,15 @@ class BoxState:
 _STATE = TypeAdapter(BoxState)
 
 
-def start_node(name: str, node: str, world: Underlay, user_data: str) -> BoxState:
+def start_node(
+    name: str, node: str, world: Underlay, user_data: str, instance_id: str | None = None
+) -> BoxState:
     """Start a new instance of a node from user data; returns when the machine runs, not booted.
 
     An instance that lives and was started with the same user data is taken as it is (a killed
     run is picked up again); anything else of that node is removed first: a fresh disk and a new
-    instance id. LabError when the machine does not start, with its console's last words.
+    instance id, ``instance_id`` where the caller gives one. LabError when the machine does not
+    start, with its console's last words.
     """
     here = place(name)
     uplink = world.node(node)
@@ -93,7 +96,7 @@ def start_node(name: str, node: str, world: Underlay, user_data: str) -> BoxStat
         room.check_inotify()
         wiring.end_silence(here, uplink)
         state = BoxState(
-            instance_id=f"i-{secrets.token_hex(8)}",
+            instance_id=instance_id or f"i-{secrets.token_hex(8)}",
             created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             ipv4=uplink.ipv4,
             ipv6=uplink.ipv6,
@@ -176,15 +179,20 @@ def write_state(here: Place, node: str, state: BoxState) -> None:
 
 
 def _leader(here: Place, node: str) -> int | None:
-    for pid in cgroups.pids(here, node):
-        try:
-            status = Path(f"/proc/{pid}/status").read_text()
-        except OSError:
-            continue
-        for line in status.splitlines():
-            if line.startswith("NSpid:") and line.split()[2:] == ["1"]:
-                return pid
-    return None
+    # Looked for twice: systemd moves itself to another group as it starts, from one that has not
+    # been read yet to one that has.
+    twice = (pid for _ in range(2) for pid in cgroups.pids(here, node))
+    return next((pid for pid in twice if _is_init(pid)), None)
+
+
+def _is_init(pid: int) -> bool:
+    """Whether a process, by its id on the host, is the first one of its own namespace."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    ids = next((line for line in status.splitlines() if line.startswith("NSpid:")), "")
+    return ids.split()[2:] == ["1"]
 
 
 def _scrap(here: Place, node: str) -> None:

@@ -7,6 +7,7 @@ and two containers in one group would manage each other's services.
 from __future__ import annotations
 
 import os
+import signal
 from functools import cache, partial
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def kill(place: Place, node: str | None = None, deadline: float = 10.0) -> None:
             (group / "cgroup.kill").write_text("1")
         except FileNotFoundError:
             for pid in pids(place, node):
-                namespaces.kill(pid)
+                namespaces.kill(pid, signal.SIGKILL)
         return False
 
     namespaces.wait_until(none_left, deadline, f"{node or 'the nodes'} to end")

@@ -18,7 +18,6 @@ from mesh.lab.place import NAMESPACES
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def run(command: Sequence[str | Path], stdin: str | None = None) -> str:
@@ -83,6 +82,7 @@ def inside(namespace: str, call: Callable[[], T]) -> T:
 
     A thread that has entered a namespace ends there: no other code ever runs in the wrong place.
     """
+    libc = ctypes.CDLL(None, use_errno=True)
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -90,7 +90,7 @@ def inside(namespace: str, call: Callable[[], T]) -> T:
         try:
             handle = os.open(NAMESPACES / namespace, os.O_RDONLY)
             try:
-                if _libc.setns(handle, CLONE_NEWNET):
+                if libc.setns(handle, CLONE_NEWNET):
                     raise OSError(ctypes.get_errno(), f"entering namespace {namespace}")
             finally:
                 os.close(handle)
@@ -171,13 +171,13 @@ def kill_inside(namespaces: Iterable[str], deadline: float = 10.0) -> None:
     def none_left() -> bool:
         left = [pid for pids in processes(names).values() for pid in pids]
         for pid in left:
-            kill(pid)
+            kill(pid, signal.SIGKILL)
         return not left
 
     wait_until(none_left, deadline, "the lab's processes to end")
 
 
-def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+def kill(pid: int, number: signal.Signals) -> None:
     """Send a signal; a process that has ended is fine."""
     try:
         os.kill(pid, number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -109,6 +108,8 @@ def place(lab: str | None = None) -> Place:
 def locked(directory: Path) -> Iterator[None]:
     """Hold a directory for this process; others wait. The lock goes with the process, however it
     ends, and with the directory."""
+    import fcntl  # not on Windows, where the names above are asked for all the same
+
     while True:
         directory.mkdir(parents=True, exist_ok=True)
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

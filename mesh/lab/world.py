@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -37,6 +38,7 @@ def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay
     here, planned = place(name), underlay(plan)
     with locked(here.runtime):
         here.image()
+        _note(here, BEGUN)
         world = _with_leaving(here, planned)
         _drop_unplanned(here, world)
         wiring.lay(here, world)
@@ -44,7 +46,40 @@ def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay
         _start_routers(here, planned, world, passwords)
         _start_metadata(here, world)
         _wait(here, world)
+        _note(here, _digest(planned, passwords))
     return planned
+
+
+BEGUN = "begun"
+"""In the place of the digest while the world is raised: what a killed run has left is neither the
+world before nor the one to be."""
+
+
+def is_raised(name: str, plan: Plan, passwords: Mapping[str, str]) -> bool:
+    """Whether the world that was raised last is the one of this plan, as far as this machine knows.
+
+    True where it knows nothing: the lab is on another machine, its machine was started again, or
+    an earlier version of this code raised it.
+    """
+    try:
+        noted = _noted(place(name)).read_text()
+    except FileNotFoundError:
+        return True
+    return noted == _digest(underlay(plan), passwords)
+
+
+def _noted(here: Place) -> Path:
+    return here.runtime / "raised"
+
+
+def _note(here: Place, what: str) -> None:
+    path = _noted(here)
+    path.touch(mode=0o600)
+    path.write_text(what)
+
+
+def _digest(world: Underlay, passwords: Mapping[str, str]) -> str:
+    return sha256(_UNDERLAY.dump_json(world) + repr(sorted(passwords.items())).encode()).hexdigest()
 
 
 def stands(name: str) -> bool:

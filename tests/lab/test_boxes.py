@@ -58,7 +58,7 @@ runcmd:
 - [touch, /var/lib/user-data-has-run]
 """
 NODES = ("lax-vultr-1", "ord-vultr-1")
-BOOT = 30.0
+BOOT = 60.0
 
 
 @dataclass(frozen=True)
@@ -306,9 +306,9 @@ def test_a_node_may_be_rebooted_at_any_moment_of_its_first_boot(
         time.sleep(seconds)  # the moment is what is tested
         reboot_node(raised.name, node, raised.world)
         assert node_alive(raised.name, node, state.instance_id)
-        wait(lambda: has_run(raised, node, mark), f"{node}, cut off after {seconds} s, to boot", 20)
+        wait(lambda: has_run(raised, node, mark), f"{node}, cut off after {seconds} s, to boot")
         address = raised.world.node(node).ipv4
-        assert pings(raised.place, "operator", address, wait=20), f"{node} does not answer"
+        assert pings(raised.place, "operator", address, wait=BOOT), f"{node} does not answer"
         stop_node(raised.name, node)
         assert not node_alive(raised.name, node, state.instance_id)
 

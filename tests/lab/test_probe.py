@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from typing import Any
+
 import pytest
 
+from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.probe import Question, checksum, duration, report
 
@@ -58,3 +68,76 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_the_checksum_is_that_of_rfc_1071() -> None:
     # Section 3's example: the sum of these words is ddf2.
     assert checksum(bytes.fromhex("0001f203f4f5f6f7")) == ~0xDDF2 & 0xFFFF
+
+
+@pytest.fixture
+def late() -> int:
+    """Which answer comes after the deadline: none."""
+    return 0
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, late: int) -> Iterator[None]:
+    """Answers whoever asks, at once but for one."""
+    asked: list[str] = []
+
+    class Whoami(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            # Long enough for several questions to be under way at any moment.
+            time.sleep(probes.DEADLINE + 3 * probes.PAUSE if len(asked) == late else 0.06)
+            with suppress(ConnectionError):
+                self.wfile.write(b"HTTP/1.0 200 OK\r\n\r\nhere")
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Whoami) as serving:
+        monkeypatch.setattr(probes, "PORT", serving.server_address[1])
+        thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
+        thread.start()
+        yield
+        serving.shutdown()
+        thread.join()
+
+
+class Stalled(threading.Event):
+    """Holds the prober itself up, once."""
+
+    def __init__(self, after: int, seconds: float) -> None:
+        super().__init__()
+        self._left, self._seconds = after, seconds
+
+    def is_set(self) -> bool:
+        self._left -= 1
+        if self._left == 0:
+            time.sleep(self._seconds)
+        return super().is_set()
+
+
+@pytest.mark.parametrize("late", [3])
+def test_an_answer_after_the_deadline_is_a_lost_one(server: None) -> None:
+    assert unanswered(threading.Event()) != [], "on a busy machine another may be late as well"
+
+
+@pytest.mark.parametrize("share", [0.9, 0.97, 1.0, 1.03, 1.2])
+def test_what_came_while_the_prober_had_no_processor_is_not_lost(
+    server: None, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Also where it stands still for about as long as an answer may take, and some questions have
+    not left yet."""
+    whoami = probes._whoami
+
+    async def in_a_moment(*arguments: Any) -> str | None:
+        await asyncio.sleep(0.05)
+        return await whoami(*arguments)
+
+    monkeypatch.setattr(probes, "_whoami", in_a_moment)
+    assert unanswered(Stalled(10, share * probes.DEADLINE)) == []
+
+
+def unanswered(stop: threading.Event) -> list[int]:
+    """Which of the questions of a second and a half nobody answered."""
+    questions = probes._requests(ip_address("127.0.0.1"), 0.02, 1.5, stop)
+    assert len(questions) > 10
+    return [number for number, question in enumerate(questions) if question.by is None]

@@ -21,6 +21,7 @@ from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.stacks import plan_of, prod
 
+pytestmark = pytest.mark.image
 NET = "192.30.120.0/23"
 PEER = "169.254.169.254"
 ASN, VULTR = 27218, 20473

@@ -22,11 +22,12 @@ from mesh.lab.place import place
 from mesh.lab.probe import Report, probe
 from mesh.lab.world import load as load_world
 from tests.twin.conftest import NAME, Twin, until
-from tests.twin.test_network import ANNOUNCED, FAMILIES, SERVICE, answered_by
+from tests.twin.test_answers import ANNOUNCED, FAMILIES, SERVICE, SETTLED, answered_by
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 
 NODE, CLIENT = "mia-vultr-1", "client-mia"
+OTHERS = ("ewr-vultr-1", "lax-vultr-1", "ord-vultr-1")
 AGGREGATES = {"ipv4": "192.30.120.0/23", "ipv6": "2620:71:4000::/48"}
 # Milliseconds. A withdrawal alone costs 11 to 14 in this lab, a power loss some 300.
 GAP = 60.0
@@ -123,9 +124,10 @@ def test_a_drain_is_not_noticed_by_its_clients(twin: Twin) -> None:
 def test_a_drained_node_is_shown_and_its_own_address_still_answers(twin: Twin) -> None:
     status = node_status(twin)
     assert (status["drain"], status["in_service"], status["state"]) == ("drained", False, "applied")
-    assert re.search(rf"^ *{NODE} .* drained ", twin.mesh("status").stdout, re.MULTILINE)
+    shown = twin.mesh("status", check=False).stdout
+    assert re.search(rf"^ *{NODE} .* drained ", shown, re.MULTILINE)
     for address in ANNOUNCED[NODE]:
-        assert twin.whoami("client-lax", address) == NODE
+        answered_by(twin, "client-lax", address, NODE, SETTLED)
 
 
 def registry_restarts(twin: Twin) -> None:
@@ -194,6 +196,39 @@ def test_undrained_it_is_back_and_nobody_notices_either(twin: Twin) -> None:
     hardly_lost(measured)
     for address in SERVICE.values():
         answered_by(twin, CLIENT, address, NODE, 20)
+
+
+@pytest.fixture
+def unheard(twin: Twin) -> Iterator[None]:
+    """Miami's upstream has shut its sessions down; whatever happens, all is as before at the
+    end."""
+    upstream = "upstream-vultr-mia"
+    bird.ask(place(NAME), upstream, 'disable "n_*"')
+    try:
+        yield
+    finally:
+        bird.ask(place(NAME), upstream, 'enable "n_*"')
+        for node in OTHERS[:2]:
+            twin.mesh("undrain", node, "--wait", "0")
+        until(lambda: set(node_status(twin)["announces"].values()) == {"yes"}, 30, "it is heard")
+
+
+@pytest.mark.usefixtures("unheard")
+def test_who_is_told_to_announce_and_is_not_heard_is_counted_on_by_nobody(twin: Twin) -> None:
+    """The node is in service all the while; only its upstream does not listen to it any more."""
+    until(lambda: set(node_status(twin)["announces"].values()) == {"no"}, 15, "it is seen")
+    shown = twin.mesh("status", check=False)
+    assert shown.returncode == 1
+    line = rf"^{NODE}: vultr4 is down for \d+ s \(\w+\): .*shutdown"
+    assert re.search(line, shown.stdout, re.MULTILINE | re.IGNORECASE), shown.stdout
+    for node in OTHERS[:2]:
+        twin.mesh("drain", node, "--wait", "0")
+    refused = twin.mesh("drain", OTHERS[2], check=False)
+    assert refused.returncode == 3
+    assert f"{OTHERS[2]}: is the last node that announces" in refused.stderr
+    assert all(prefix in refused.stderr for prefix in AGGREGATES.values())
+    for address in SERVICE.values():
+        answered_by(twin, CLIENT, address, OTHERS[2], 20)
 
 
 def test_a_replaced_node_drains_first_and_is_back_when_the_update_ends(twin: Twin) -> None:
