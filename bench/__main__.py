@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bench import clouds, preview, rov, startup, table, thousand, withdraw
+from bench import clouds, history, preview, rov, startup, table, thousand, withdraw
+from mesh.cli.environment import checkout
 
 Figures = Callable[[], Iterator[tuple[str, float, str]]]
 
@@ -23,20 +24,32 @@ BENCHES: dict[str, Figures] = {
 }
 """Every bench: a new one is one file and one line."""
 
+EPILOG = (
+    f"Each run keeps its figures in {history.FILE} of the checkout, with date, commit and machine. "
+    "The next run on the same machine prints in red, with both numbers, what is worse by more than "
+    "a third. Less is better of every figure but a count."
+)
+
 
 def main() -> None:
     """Run the benches that were named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
     parser.add_argument("names", nargs="*", help=f"which of {', '.join(BENCHES)}; all if unsaid")
     chosen = parser.parse_args().names or list(BENCHES)
     table = Table("figure", "value", "unit")
     table.columns[1].justify = "right"
     console = Console()
+    path = checkout() / history.FILE
+    earlier, run = history.read(path), history.begun()
     for name in chosen:
         console.print(f"running {name} …", style="dim")
         for figure, value, unit in BENCHES[name]():
             table.add_row(figure, f"{value:.2f}", unit)
+            run.figures[figure] = history.Figure(value, unit)
+        history.write(path, [*earlier, run])
     console.print(table)
+    for slip in history.slips(history.last(earlier, run.machine), run.figures):
+        console.print(f"slipped: {slip}", style="red", highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,30 @@
 """`pulumi preview` of real stacks, their cloud stood in for, against an empty program in turns.
 
-Nothing has been deployed: everything is to be created, which is the most that a preview does.
+Where nothing has been deployed everything is to be created, which is the most that a preview does;
+the network that is deployed lives in this process, and is shown without a change.
 """
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.cost import Cost, measured, median, over
 from bench.preview import EMPTY
 from bench.thousand import fleet
 from mesh.cli.environment import checkout
-from tests.engine.clouds import KEYS, PASSWORD, deployment, production
+from tests.engine.clouds import KEYS, PASSWORD, production
 from tests.engine.conftest import Engine
-from tests.engine.standins.vultr import KEY, vultr
+from tests.engine.inhabitants import inhabited
+from tests.vultr_api import KEY, Vultr, answering
+from tests.vultr_api.stack import UP, servers, stack
 
 TURNS = 5
-SIZES = (50, 100, 200)
+SIZES = (50, 100, 190)
 SECRETS = {"vultr:apiKey": KEY, "mesh:bgpPassword-vultr": PASSWORD}
 # The account's BGP page is asked over HTTPS, which a bench has no business with.
 QUIET = {"vultr": {"checkAccount": False}}
@@ -30,29 +33,45 @@ QUIET = {"vultr": {"checkAccount": False}}
 def figures() -> Iterator[tuple[str, float, str]]:
     """Name, value and unit of each figure."""
     stacks = {4: production(providers=QUIET), **{size: _fleet(size) for size in SIZES}}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+    vultr = Vultr()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        answering(Vultr()) as served,
+        answering(vultr) as lived_in,
+        ExitStack() as running,
+    ):
         engines = {
-            size: running.enter_context(
-                deployment(Path(folder, str(size)), keys, [vultr()], SECRETS)
+            _name(size): running.enter_context(
+                stack(Path(folder, str(size)), served, keys, SECRETS)
             )
             for size, keys in stacks.items()
         }
-        empty = _empty(Path(folder, "empty"), engines[4])
-        taken: dict[int, list[float]] = {size: [] for size in (0, *stacks)}
-        for turn in range(TURNS):
-            taken[0].append(_timed(empty))
-            for size, engine in engines.items():
-                if size == 4 or turn < 2:  # the large ones show how it grows, and need no median
-                    taken[size].append(_timed(engine))
-    floor = statistics.median(taken[0])
-    yield "pulumi preview: empty program", floor, "s"
-    for size in stacks:
-        seconds = statistics.median(taken[size])
-        each = 1000 * (seconds - floor) / size
-        name = "four cities of Pulumi.prod.yaml" if size == 4 else f"{size} nodes"
-        yield f"pulumi preview: {name} at Vultr, nothing deployed", seconds, "s"
-        yield f"pulumi preview: {name}, over the empty program", seconds / floor, "x"
-        yield f"pulumi preview: {name}, per node above the floor", each, "ms"
+        engines["four cities at Vultr, deployed"] = deployed = running.enter_context(
+            stack(Path(folder, "deployed"), lived_in, stacks[4], SECRETS)
+        )
+        with inhabited(Path(folder, "inhabitants"), lambda: servers(vultr)):
+            deployed.run(*UP)
+        empty = _empty(Path(folder, "empty"), deployed)
+        taken: dict[str, list[Cost]] = {name: [] for name in engines}
+        floors = []
+        for _ in range(TURNS):
+            floors.append(measured(partial(empty.run, "preview")))
+            for name, engine in engines.items():
+                taken[name].append(measured(partial(engine.run, "preview")))
+    floor = median(floors)
+    yield "pulumi preview: empty program, beside Vultr", floor.wall, "s"
+    yield "pulumi preview: empty program, beside Vultr, CPU", floor.cpu, "s"
+    for name, costs in taken.items():
+        yield from over(f"pulumi preview: {name}", median(costs), floor)
+    for size in SIZES:
+        cost, name = median(taken[_name(size)]), f"pulumi preview: {_name(size)}"
+        yield f"{name}, per node above the floor", 1000 * (cost.wall - floor.wall) / size, "ms"
+        yield f"{name}, per node above the floor, CPU", 1000 * (cost.cpu - floor.cpu) / size, "ms"
+
+
+def _name(size: int) -> str:
+    cities = "four cities of Pulumi.prod.yaml" if size == 4 else f"{size} nodes"
+    return f"{cities} at Vultr, nothing deployed"
 
 
 def _fleet(count: int) -> dict[str, Any]:
@@ -80,9 +99,3 @@ def _empty(folder: Path, like: Engine) -> Engine:
 
 def _plain(environment: Mapping[str, str]) -> dict[str, str]:
     return {k: v for k, v in environment.items() if k != "PULUMI_DEBUG_PROVIDERS"}
-
-
-def _timed(engine: Engine) -> float:
-    began = time.perf_counter()
-    engine.run("preview")
-    return time.perf_counter() - began

@@ -6,30 +6,29 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.cost import measured
 from mesh.cli.environment import checkout, environment, state_folder
 from mesh.lab.world import clear_world
 
 NAME = "bench"
 
 
-def timed(command: list[str], folder: Path, env: dict[str, str]) -> float:
-    """Seconds that a command takes; CalledProcessError with its output where it fails."""
-    started = time.perf_counter()
+def run(command: list[str], folder: Path, env: dict[str, str]) -> None:
+    """Run a command; SystemExit with its output where it fails."""
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
-    return time.perf_counter() - started
 
 
 def mesh(*arguments: str) -> float:
     """Seconds that `mesh …` takes in the benches' lab."""
     root = checkout()
-    return timed([sys.executable, "-m", "mesh.cli.main", *arguments], root, env())
+    command = [sys.executable, "-m", "mesh.cli.main", *arguments]
+    return measured(lambda: run(command, root, env())).wall
 
 
 def env() -> dict[str, str]:
