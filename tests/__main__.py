@@ -1,40 +1,63 @@
-"""Runs every test: those that boot containers beside all others, in two processes.
+"""Runs every test, in three processes side by side: twins, other labs, and all that boots nothing.
 
-Labs share what the kernel gives a user (inotify instances), so that no two of them stand at the
-same time; the rest needs a processor only. What the rest prints comes when the labs are done.
+Labs share what the kernel gives a user (inotify instances): there is room for a twin of seven nodes
+and a small lab, and for no two twins, so that each of the two processes has one lab at a time. They
+wait for most of their time. The rest needs processors, which several workers share, and takes what
+the labs leave of them: BFD ends a session whose daemon has none for half a second. What the others
+print comes when the twins are done.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack, suppress
 from types import FrameType
 
-PYTEST = (sys.executable, "-m", "pytest")
-LABS, OTHERS = "lab and not slow", "not lab and not slow"
+import pytest
+
+# What is missing on this machine is no reason to pass.
+PYTEST = (sys.executable, "-m", "pytest", "--whole")
+# A file's tests share daemons and stacks, and stay in their order. The longest files are first
+# (tests/conftest.py), and not those with the most tests.
+WORKERS = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
+TWINS = (*PYTEST, "-m", "twin and not slow")
+BESIDE = (
+    ("nice", "-n", "5", *PYTEST, "-m", "lab and not twin and not slow"),
+    ("nice", "-n", "10", *PYTEST, *WORKERS, "-m", "not lab and not slow"),
+)
 
 
 def main() -> int:
-    """The exit code: 0 where both passed."""
+    """The exit code: 0 where all passed. Of chosen tests there may be none for some processes."""
     arguments = sys.argv[1:]
-    with tempfile.TemporaryFile("w+") as kept:
-        others = subprocess.Popen(
-            [*PYTEST, "-m", OTHERS, *arguments], stdout=kept, stderr=subprocess.STDOUT
-        )
-        labs = subprocess.Popen([*PYTEST, "-m", LABS, *arguments])
+    with ExitStack() as stack:
+        kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in BESIDE]
+        # Each in a process group of its own: who ends this run ends workers and engines as well.
+        runs = [subprocess.Popen([*TWINS, *arguments], process_group=0)]
+        runs += [
+            subprocess.Popen(
+                [*words, *arguments], stdout=out, stderr=subprocess.STDOUT, process_group=0
+            )
+            for words, out in zip(BESIDE, kept, strict=True)
+        ]
 
         def end(_number: int, _frame: FrameType | None) -> None:
-            for each in (labs, others):
-                each.send_signal(signal.SIGINT)
+            for each in runs:
+                with suppress(ProcessLookupError):
+                    os.killpg(each.pid, signal.SIGINT)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
-        codes = (labs.wait(), others.wait())
-        kept.seek(0)
-        sys.stdout.write(kept.read())
-    return next((code for code in codes if code), 0)
+        codes = [run.wait() for run in runs]
+        for out in kept:
+            out.seek(0)
+            sys.stdout.write(out.read())
+    ran = [code for code in codes if code != pytest.ExitCode.NO_TESTS_COLLECTED] or codes
+    return next((code for code in ran if code), 0)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,23 @@ The mounts and processes live in the namespaces of one command and are gone when
 
 from __future__ import annotations
 
-import os
+import re
 import subprocess
+import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from mesh.render import File
+from setup import found, versions
+from setup.birds.build import RECORD
+from tests import needs
 
-IMAGE = Path(os.environ.get("MESH_IMAGE", "/var/cache/anycast-mesh/image"))
+IMAGE = needs.image()
 LAYERS = Path(__file__).parent.parent / ".mesh" / "birds"  # made by `setup/all birds`
 
-# Of Debian 12, of the node image, and of Debian 13's package bird3.
-OLDEST, IMAGES, NEWEST = BIRDS = ("2.0.12", "2.17.5", "3.1.7")
+_LAYERS_OF: dict[str, tuple[str, ...]] = {"": ()}
+"""By version of BIRD, the layers over the image that have it; filled below. "" is the image's."""
 
 # Positional parameters only: nothing is interpolated into it.
 _ENTER = """
@@ -33,15 +38,13 @@ exec chroot "$root" "$@"
 class Debian:
     """One machine's disk, kept between commands; ``folder`` is scratch space of the test's.
 
-    ``bird`` is the version of its BIRD, one of BIRDS; ``also`` are further layers: ``stayrtr``.
+    ``bird`` is one of BIRDS, and the image's unless said; ``also`` are further layers: ``stayrtr``.
     """
 
-    def __init__(self, folder: Path, bird: str = IMAGES, also: Iterable[str] = ()) -> None:
+    def __init__(self, folder: Path, bird: str = "", also: Iterable[str] = ()) -> None:
+        needs.claim("image")
         self.folder = folder
-        layers = [LAYERS / name for name in (*also, bird) if name != IMAGES]
-        for layer in layers:
-            if not layer.is_dir():
-                raise FileNotFoundError(f"{layer} is not there; `setup/all birds` makes it")
+        layers = map(layer, (*also, *_LAYERS_OF[bird]))
         # The first is the uppermost (Documentation/filesystems/overlayfs.rst).
         self._tree = ":".join(str(each.resolve()) for each in (*layers, IMAGE))
         for part in ("upper", "work", "root"):
@@ -70,3 +73,54 @@ class Debian:
             [*namespaces, "sh", "-c", _ENTER, "sh", self._tree, str(self.folder), *command],
             input=stdin, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
+
+
+def layer(name: str) -> Path:
+    """The folder of a layer by its name in ``setup/versions.toml``.
+
+    Raises needs.Absent with the reason, and the cure, where it is not there.
+    """
+    folder = LAYERS / name
+    if not folder.is_dir():
+        raise needs.Absent(_why_not(name))
+    return folder
+
+
+def _why_not(name: str) -> str:
+    folder = LAYERS / name
+    record = found.read(LAYERS / RECORD) if (LAYERS / RECORD).is_file() else {}
+    if name in record and record[name].missing:
+        return f"{folder} is not there: {record[name].lack()}"
+    return f"{folder} is not there; `setup/all birds` makes it"
+
+
+def _bird(series: str, *layers: str) -> str:
+    """The version of the image's BIRD, or of that of a layer over it, as it says itself.
+
+    Where it cannot be asked (a layer that is not there, a user who is not root) it is ``series``:
+    tests are collected all the same, and those that need it are skipped with what is missing.
+    """
+    said = ""
+    with tempfile.TemporaryDirectory() as scratch, suppress(FileNotFoundError):
+        done = Debian(Path(scratch), also=layers).run("bird", "--version")
+        said = done.stdout + done.stderr
+    match = re.search(r"BIRD version (\S+)", said)
+    version = match[1] if match else series
+    _LAYERS_OF[version] = layers
+    return version
+
+
+_SERIES = {each.name: each.series for each in versions.load().layers}
+
+OLDEST = _bird(_SERIES["bookworm-bird2"], "bookworm-bird2")
+IMAGES = _bird(dict(versions.load().series)["bird2"])
+NEWEST = _bird(_SERIES["trixie-bird3"], "trixie-bird3")
+BIRDS = (OLDEST, IMAGES, NEWEST)
+"""Versions of the BIRDs here, as they say themselves: of Debian 12, of the node image (Debian 13),
+and of Debian 13's package bird3."""
+
+
+def text() -> str:
+    """The BIRDs here, for people."""
+    where = (("bookworm-bird2", OLDEST), ("the node image", IMAGES), ("trixie-bird3", NEWEST))
+    return ", ".join(f"{version} ({place})" for place, version in where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ ROOT = Path(__file__).parents[1]
 
 def prod() -> dict[str, Any]:
     """The keys of Pulumi.prod.yaml, fresh for each caller."""
-    return copy.deepcopy(read_stack_file(ROOT / "Pulumi.prod.yaml"))
+    return copy.deepcopy(_read(ROOT / "Pulumi.prod.yaml"))
 
 
 def example(name: str) -> dict[str, Any]:
-    """The keys of a stack file under examples/."""
-    return read_stack_file(ROOT / "examples" / f"Pulumi.{name}.yaml")
+    """The keys of a stack file under examples/, fresh for each caller."""
+    return copy.deepcopy(_read(ROOT / "examples" / f"Pulumi.{name}.yaml"))
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    return read_stack_file(path)
 
 
 def with_members() -> dict[str, Any]:

@@ -17,9 +17,10 @@ import pytest
 
 from mesh.roa import Unread, VrpList, read
 from mesh.spec.vrps import VrpServer, VrpSource, VrpUrl
-from tests.debian import LAYERS
+from tests.debian import layer
 from tests.roa.vrps import vrps
 
+pytestmark = pytest.mark.image
 OURS = (ip_network("192.30.120.0/23"), ip_network("2620:71:4000::/48"))
 BOTH = [
     {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 24, "ta": "arin"},
@@ -28,7 +29,7 @@ BOTH = [
 KNOWN = frozenset(vrps("192.30.120.0/23-24 27218", "2620:71:4000::/48 27218"))
 DEADLINE = 30.0
 # Debian's stayrtr is one static program, which needs none of the layer but itself.
-PROGRAM = LAYERS / "stayrtr/usr/bin/stayrtr"
+PROGRAM = "usr/bin/stayrtr"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def running(folder: Path, roas: list[dict[str, Any]], *options: str) -> Iterator
     cache.write_text(json.dumps({"metadata": {"roas": len(roas)}, "roas": roas}))
     rtr, web = free_ports(2)
     process = subprocess.Popen(
-        [PROGRAM, "-cache", cache, "-checktime=false", "-bind", f"127.0.0.1:{rtr}",
-         "-metrics.addr", f"127.0.0.1:{web}", *options],
+        [layer("stayrtr") / PROGRAM, "-cache", cache, "-checktime=false", *options,
+         "-bind", f"127.0.0.1:{rtr}", "-metrics.addr", f"127.0.0.1:{web}"],
         cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -33,6 +33,7 @@ from tests.routing.bgp.messages import Capability, capabilities, raw_update
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import NODE, ROGUE, Bench, until
 
+pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
 NETWORK = 27218
 LINK = IPv6Address("fe80::3")

@@ -38,6 +38,7 @@ from tests.routing.conftest import network, until
 from tests.routing.listener import Edge, edge
 from tests.stacks import EXISTING, plan_of, with_members
 
+pytestmark = pytest.mark.image
 REFLECTOR, EDGE = "lax-vultr-1", "mia-vultr-1"
 ASN, BLACKHOLE, VULTRS = 27218, (65535, 666), (20473, 666)
 ONE, TWO, SIX = "192.30.120.200/32", "192.30.121.7/32", "2620:71:4000::bad/128"

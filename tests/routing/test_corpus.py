@@ -23,6 +23,8 @@ from tests.routing.corpus import CASES, OWN, Case
 from tests.routing.ground import FAMILIES, NODES, TAKEN, Ground, judged
 from tests.routing.trial import DEFAULT, FULL, NONE, PEERED, Trial, network, trial
 
+pytestmark = pytest.mark.image
+
 
 @pytest.fixture(scope="module", params=BIRDS)
 def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:

@@ -48,6 +48,7 @@ from tests.routing.whole_edge import (
     Upstream,
 )
 
+pytestmark = pytest.mark.image
 OPEN_ERROR, ROLE_MISMATCH = 2, 11  # RFC 9234, section 4.2
 ASN = 27218
 NET4, NET6 = "192.30.120.0/23", "2620:71:4000::/48"

@@ -28,6 +28,7 @@ from tests.debian import BIRDS, Debian
 from tests.routing.conftest import _run, until
 from tests.stacks import plan_of, prod
 
+pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
 
 

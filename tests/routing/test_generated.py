@@ -16,6 +16,7 @@ from tests.routing import drawn, oracle
 from tests.routing.bgp.attributes import Route
 from tests.routing.trial import DEFAULT, FULL, PROVIDED, SERVED, Trial, Verdict, trial
 
+pytestmark = pytest.mark.image
 # How many times some forty routes are said to an edge, in each family.
 ROUNDS = {FULL: 25, PROVIDED: 8, SERVED: 8, DEFAULT: 4}
 

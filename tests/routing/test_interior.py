@@ -17,6 +17,7 @@ from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import NODE, Bench, until
 
+pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
 LINK = IPv6Address("fe80::3")
 
@@ -197,7 +198,6 @@ def test_what_a_mate_may_not_say_is_kept_with_its_reason(
     until(lambda: mark not in bench.birdc(command), 5, "it is taken back")
 
 
-DISCARD = ((65535, 666),)
 BESIDE: list[tuple[str, Route, int]] = [
     ("no service", Route("192.30.120.9/32", (), SERVED4), 36),
     ("not at a server", Route("192.30.120.101/32", (), IPv4Address("10.10.10.2")), 38),

@@ -20,6 +20,7 @@ from tests.routing.conftest import until
 from tests.routing.corpus import OWN, valid
 from tests.routing.trial import FULL, Trial, network, trial
 
+pytestmark = pytest.mark.image
 LIMIT = 5
 MAXIMUM = 1  # cease: maximum number of prefixes reached (RFC 4486)
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])

@@ -17,6 +17,7 @@ from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import NODE, ROGUE, Bench, until
 
+pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
 LINK = IPv6Address("fe80::3")
 OWN = Route("10.10.10.3/32", (MIA,), LINK)

@@ -18,6 +18,7 @@ from tests.routing.conftest import until
 from tests.routing.corpus import valid
 from tests.routing.trial import BUYVM, PEERED, Trial, trial
 
+pytestmark = pytest.mark.image
 WELL_KNOWN, OPTIONAL = 0x40, 0xC0
 AS_SET, SEQUENCE, CONFED, CONFED_SET = 1, 2, 3, 4
 

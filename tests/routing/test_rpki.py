@@ -32,6 +32,7 @@ from tests.routing.rtr import Intervals, Providers, Server, Vrp
 from tests.routing.uplink import Edge, edge
 from tests.stacks import EXISTING, plan_of, prod
 
+pytestmark = pytest.mark.image
 NODE, PEERED = "lax-vultr-1", "ewr-buyvm-1"
 VULTR, TRANSIT, OWNER, OTHER = 64515, 20473, 13335, 15169
 ONE, TWO, SILENT, NOBODY = "198.51.100.1", "2001:db8:53::1", "198.51.100.3", "198.51.100.4"

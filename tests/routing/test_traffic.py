@@ -20,6 +20,7 @@ from tests.routing.conftest import until
 from tests.routing.listener import Edge, edge
 from tests.stacks import plan_of, with_members
 
+pytestmark = pytest.mark.image
 NODE, HOST = "ewr-vultr-1", "ewr-buyvm-1"
 NET4, NET6 = "192.30.120.0/23", "2620:71:4000::/48"
 ASN = 27218

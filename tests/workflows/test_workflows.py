@@ -305,13 +305,15 @@ def test_what_commits_ask_for_is_taken_from_their_last_lines_and_nothing_else(
     runs.git("commit", "--allow-empty", "-qm", "first\n\nMesh-Remove: ord-vultr-1")
     runs.commit("One\n\nMesh-Replace: mia-vultr-1")
     runs.commit("Two\n\nMesh-Remove: ewr-vultr-1\nMesh-Replace: $(touch evil) --most=1")
+    runs.commit("Two and a half\n\nMesh-Restart-Sessions: yes\nMesh-By-Plan: --most=1")
     runs.commit("Three: Mesh-Remove: lax-vultr-1 is not asked for here\n\nfor it is no trailer")
     for job in RUN:
-        done = runs.step(job, "What the commits ask for", "HEAD~3..HEAD")
+        done = runs.step(job, "What the commits ask for", "HEAD~4..HEAD")
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "asked.txt").read_text().split() == [
             "--replace=mia-vultr-1",
             "--remove=ewr-vultr-1",
+            "--restart-sessions",
         ]
     assert not (tmp_path / "evil").exists()
 

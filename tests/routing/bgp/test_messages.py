@@ -7,7 +7,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.routing.bgp import messages
@@ -89,14 +89,12 @@ def routes(draw: st.DrawFn, version: int) -> Route:
 VERSIONS = st.sampled_from([4, 6])
 
 
-@settings(max_examples=300, deadline=None)
 @given(VERSIONS.flatmap(routes))
 def test_a_route_comes_back_as_it_went(route: Route) -> None:
     (coded,) = messages.updates([route], size=messages.EXTENDED_SIZE)
     assert read(coded) == Update(announced=(route,))
 
 
-@settings(max_examples=50, deadline=None)
 @given(VERSIONS.flatmap(lambda v: st.lists(prefixes(v), min_size=1, max_size=2000, unique=True)))
 def test_many_prefixes_fit_into_as_few_messages_as_they_need(names: list[str]) -> None:
     like = Route(names[0], (64500,), IPv6Address("fe80::1"), communities=((64500, 1),))
@@ -109,7 +107,6 @@ def test_many_prefixes_fit_into_as_few_messages_as_they_need(names: list[str]) -
     assert said == [replace(like, prefix=name) for name in names]
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(VERSIONS.flatmap(prefixes), max_size=2000))
 def test_what_is_withdrawn_comes_back_in_its_order(names: list[str]) -> None:
     found = [read(each) for each in messages.withdrawals(names)]

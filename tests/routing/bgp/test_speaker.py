@@ -19,6 +19,7 @@ from tests.routing.bgp.messages import capabilities
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import until
 
+pytestmark = pytest.mark.image
 BIRD, OURS = 4200000100, 64500
 PASSWORD = "s3cret-of-25-characters.."
 HERE = {4: "192.0.2.2", 6: "2001:db8::2"}

@@ -1,0 +1,91 @@
+"""Who cannot run here is skipped with the reason; who fails says which BIRDs it may have run on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import settings
+
+from tests import needs
+
+# A few cases of each in every run, many with `pytest --hypothesis-profile=large`. How long a case
+# takes is another program's doing on a busy machine.
+settings.register_profile("small", max_examples=30, deadline=None)
+settings.register_profile("large", max_examples=1000, deadline=None)
+settings.load_profile("small")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--whole",
+        action="store_true",
+        help="a test whose root, image, engine or lab is missing fails instead of being skipped",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _is_worker(config):
+        # execnet has its workers ignore it, and kills them some seconds after their parent's:
+        # what a fixture made would stay.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _is_worker(config):
+        # A file is one worker's, and those with an engine take longest: they do not come last.
+        items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    if why := needs.lacking(_needs(item)):
+        _cannot(item, why)
+    with _told(item):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    with _told(item):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        # Asked for here only: it takes a second, and most runs fail nowhere.
+        from tests import debian
+
+        report.sections.append(("BIRDs here", debian.text()))
+    return report
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether pytest-xdist has started this process."""
+    return hasattr(config, "workerinput")
+
+
+def _needs(item: pytest.Item) -> list[str]:
+    return needs.said([mark.name for mark in item.iter_markers()])
+
+
+@contextmanager
+def _told(item: pytest.Item) -> Iterator[None]:
+    """What the test needs is known meanwhile; what turns out to be missing skips it as well."""
+    try:
+        with needs.stated(_needs(item)):
+            yield
+    except needs.Absent as absent:
+        _cannot(item, str(absent))
+
+
+def _cannot(item: pytest.Item, why: str) -> None:
+    if item.config.getoption("--whole"):
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
