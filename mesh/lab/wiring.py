@@ -62,14 +62,22 @@ table inet router {
   }
 }
 """
-"""Nodes of one upstream are kept apart, as virtual servers are: even to each other they talk by
-way of the router, which must not tell them otherwise (IPv6 has no sysctl for it)."""
+"""No router tells anybody of a shorter way (IPv6 has no sysctl for it). Nodes of one upstream are
+kept apart, as virtual servers are, and talk to each other by way of the router. And while a
+withdrawal spreads, a packet goes back and forth between a transit and an upstream. The transit
+would tell its client to ask the upstream, on a wire that the client is not on; Linux 6.18 takes
+that for a connection that is being made, and the client has no answer for eleven seconds."""
 QUIET = {
     # Addresses of the world are known to be unique: no second of waiting for each (DAD).
     "ipv6/conf/all/accept_dad": "0",
     "ipv6/conf/default/accept_dad": "0",
     "ipv6/conf/all/accept_ra": "0",
     "ipv6/conf/default/accept_ra": "0",
+    # What is at the ends has one gateway, and believes nobody who names another.
+    "ipv4/conf/all/accept_redirects": "0",
+    "ipv4/conf/default/accept_redirects": "0",
+    "ipv6/conf/all/accept_redirects": "0",
+    "ipv6/conf/default/accept_redirects": "0",
     "ipv4/conf/all/rp_filter": "0",
     "ipv4/conf/default/rp_filter": "0",
 }
@@ -138,8 +146,9 @@ def lay(place: Place, world: Underlay) -> None:
         namespaces.ip(_links(place, world, box, present), place.namespace(box.name))
     for box in tables:
         namespaces.ip(box.lines, place.namespace(box.name))
+    for router in (*world.transits, *world.upstreams):
+        namespaces.nft(NO_REDIRECTS, place.namespace(router.box))
     for upstream in world.upstreams:
-        namespaces.nft(NO_REDIRECTS, place.namespace(upstream.box))
         if upstream.vpc is not None:
             namespaces.nft(translation(world, upstream), place.namespace(upstream.box))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -186,6 +187,29 @@ def test_a_packet_for_an_anycast_address_goes_to_the_nearest_city(raised: Raised
             )
 
 
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_no_client_is_told_of_a_router_that_is_none_of_its_own(raised: Raised, family: str) -> None:
+    """While a withdrawal spreads, a packet goes back and forth between a transit and an upstream. A
+    client that believed the transit's redirect asked in vain for eleven seconds."""
+    client = raised.world.client("client-lax")
+    address, icmp = {"ipv4": ("192.30.120.100", "Icmp"), "ipv6": ("2620:71:4000::100", "Icmp6")}[
+        family
+    ]
+    port = raised.world.upstream("upstream-vultr-lax").port
+    before = _counters(raised, client.box)
+    way = [address, "via", "inet6", wiring.UPSTREAM_LINK_LOCAL, "dev", port]
+    namespaces.ip([f"route add {' '.join(way)}"], raised.place.namespace(client.transit))
+    try:
+        assert not pings(raised.place, client.box, address, wait=2)
+    finally:
+        namespaces.ip([f"route delete {' '.join(way)}"], raised.place.namespace(client.transit))
+    after = _counters(raised, client.box)
+    returned = f"{icmp}InTimeExcds"
+    assert after[returned] > before[returned], "no packet went back and forth"
+    redirects = f"{icmp}InRedirects"
+    assert after[redirects] == before[redirects]
+
+
 def test_the_accounts_addresses_are_sources_only_where_they_may_be_announced(
     raised: Raised,
 ) -> None:
@@ -329,6 +353,11 @@ def _foreign(raised: Raised, node: str) -> int:
     text = run_in(raised.place, box, "nft", "-j", "list", "counter", *table, wiring.FOREIGN).stdout
     (counter,) = [i["counter"] for i in json.loads(text)["nftables"] if "counter" in i]
     return int(counter["packets"])
+
+
+def _counters(raised: Raised, box: str) -> Counter[str]:
+    """What a box's kernel has counted since the box was made, by the names of nstat(8)."""
+    return Counter(json.loads(run_in(raised.place, box, "nstat", "-asj").stdout)["kernel"])
 
 
 def _md5_failures(raised: Raised, box: str) -> int:
