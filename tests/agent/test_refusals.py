@@ -249,11 +249,14 @@ def test_sixty_thousand_refusals_keep_bird_from_nothing(
             longest = max(longest, time.monotonic() - began)
         assert longest < 3
         if listens and bird(version).can("log_udp"):
-            until(lambda: any("more=" in line for line in lines(caplog)), 15, "the summary")
-            assert sum("rejected:" in line for line in lines(caplog)) == 20
-            (told,) = [line for line in lines(caplog) if "a bogon by many" in line]
+            until(lambda: any("more=" in line for line in lines(caplog)), 30, "the summary")
+            said = lines(caplog)
+            told = [int(line.split('"')[1]) for line in said if "a bogon by many" in line]
+            kept = sum("rejected:" in line for line in said)
+            # One summary where BIRD is through in time; a busy machine has begun the next one.
+            assert kept in (20 * len(told), 20 * len(told) + 20)
             # The last of those that the kernel had no room for are known with the next line only.
-            assert 5_000 < int(told.split('"')[1]) <= ROUTES
+            assert 5_000 < sum(told) <= ROUTES
     finally:
         stop.set()
         process.kill()

@@ -220,7 +220,7 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
     port = sockets[0].getsockname()[1]
     thread = threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not server.started:
         assert time.monotonic() < deadline, "the registry does not start"
         time.sleep(0.01)

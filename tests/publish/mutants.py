@@ -150,8 +150,10 @@ UNUSED = frozenset({
     "mesh/__init__.py", "mesh/plan/__init__.py", "mesh/render/__init__.py",
     "mesh/spec/__init__.py",
     "mesh/facts.py", "mesh/render/placeholders.py", "mesh/spec/providers/provider.py",
+    "mesh/spec/examples.py", "mesh/spec/free.py",
 })  # fmt: skip
-"""Imports, types, and what only tests render with: nothing there makes a byte of a node's."""
+"""Imports, types, what only tests render with, and what a refusal proposes: nothing there makes a
+byte of a node's."""
 
 
 def copied(root: Path) -> Path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+from mesh.discovery.client import Unreachable
 from mesh.discovery.registry import Current
 from mesh.trust import signing
 from mesh.trust.documents import Health, Refusal, Report
@@ -119,8 +120,10 @@ def speaking(nodes: Nodes) -> Iterator[Nodes]:
             current = nodes.registry.registry.current()
             news = (0 if current is None else current.manifest.generation, nodes.ordered())
             if news != heard:
-                nodes.speak()
-                heard = news
+                # A registry that is late in answering is asked again, as an agent does.
+                with suppress(Unreachable):
+                    nodes.speak()
+                    heard = news
 
     nodes.speak()
     thread = threading.Thread(target=live, daemon=True)
