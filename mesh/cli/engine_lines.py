@@ -19,6 +19,8 @@ _ROW = re.compile(
 )
 """A row of the engine's progress: operation, type, name, how far it is, and what was said."""
 _COUNT = re.compile(r"\d+ (?:error|warning|message)s?\b")
+_LOOKED_AT = re.compile(r" (?:refreshing|refresh) \([\d.]+m?s\)")
+"""The state of what a refresh looks at. What it finds is shown by what is done about it."""
 _STACK = " pulumi:pulumi:Stack "
 _PARTS = ("Diagnostics:", "Policies:", "Outputs:", "Resources:", "Duration:")
 """What begins after the rows."""
@@ -63,6 +65,9 @@ def _row(row: re.Match[str]) -> str:
     words = "" if row["words"].startswith(_AT_THE_END) else row["words"]
     if not words and row["state"] in ("", " running"):
         return ""
+    if not words and _LOOKED_AT.fullmatch(row["state"]):
+        # Dozens of rows for nothing: the stack's own says that there is a refresh.
+        return f"{row['head']} refreshing" if _STACK in row["head"] else ""
     if words and _STACK in row["head"] and not _COUNT.match(words):
         return f"    {words}"
     return f"{row['head']}{row['state']} {words}".rstrip()

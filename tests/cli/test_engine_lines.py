@@ -75,7 +75,7 @@ Duration: 5s
 @pytest.mark.parametrize(
     "line",
     [
-        " ~  pulumi:pulumi:Stack mesh-lab refreshing (0s)",
+        " ~  pulumi:pulumi:Stack mesh-lab refreshing",
         "    lax-vultr-1 has joined",
         "    generation 1 is signed",
         "    warning: mesh:reflectors: do X",
@@ -118,6 +118,25 @@ def test_diagnostics_of_which_all_was_shown_have_no_heading_left() -> None:
 
         Resources:
             1 unchanged""")
+
+
+def test_a_refresh_is_one_line() -> None:
+    said = shown("""
+        Updating (lab):
+         ~  pulumi:pulumi:Stack mesh-lab refreshing (0s)
+         ~  mesh:index:Mesh mesh refreshing (0s)
+         ~  mesh:index:Mesh mesh refresh (0.01s)
+         ~  pulumi-python:dynamic/lab:Instance mesh-lax-instance refreshing (0s)
+         ~  pulumi-python:dynamic/lab:Instance mesh-ewr-instance refreshing (0s)
+         ~  pulumi-python:dynamic/lab:Instance mesh-ewr-instance refresh (0.45s)
+         +  pulumi-python:dynamic/lab:Instance mesh-ewr-instance creating (0s)
+         ~  pulumi:pulumi:Stack mesh-lab refreshing (1s)
+        """)
+    assert said.splitlines() == [
+        "Updating (lab):",
+        " ~  pulumi:pulumi:Stack mesh-lab refreshing",
+        " +  pulumi-python:dynamic/lab:Instance mesh-ewr-instance creating (0s)",
+    ]
 
 
 def test_what_is_no_row_is_shown_as_it_is() -> None:
