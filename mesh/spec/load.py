@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ from mesh.spec.twin import twin_of
 OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
 """Beginnings of steps in an error's path that stand in no stack file."""
 
-_ADAPTERS = {key: TypeAdapter[Any](kind) for key, kind in SECTIONS.items()}
+
+@cache
+def _adapter(key: str) -> TypeAdapter[Any]:
+    """What checks the value of a key."""
+    return TypeAdapter(SECTIONS[key])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def _sections(
             Problem(f"mesh:{key}", shown(values[key]), "the key is unknown",
                     f"use one of {', '.join(SECTIONS)}")
         )  # fmt: skip
-    for key, adapter in _ADAPTERS.items():
+    for key in SECTIONS:
         if key not in values:
             if environment is not None and unreadable.is_left_to(environment, key):
                 sections.pop(key, None)
@@ -130,7 +135,7 @@ def _sections(
             sections.pop(key, None)
             unread.extend(hidden)
         try:
-            parsed = adapter.validate_python(values[key])
+            parsed = _adapter(key).validate_python(values[key])
         except ValidationError as error:
             sections.pop(key, None)
             for problem, absent in _shape_problems(key, error):

@@ -5,6 +5,7 @@ What keys mean together (a slot inside its region, a node in a slot) is :mod:`me
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
@@ -46,7 +47,7 @@ class Tunnels(Section):
     ipv6: Network6
     port: Port = 51820
     full_mesh: Annotated[int, Field(ge=2, le=64, alias="fullMesh")] = 32
-    bfd: BfdTimers = BfdTimers()
+    bfd: BfdTimers = BfdTimers.model_construct()
     links: dict[str, BfdTimers] = Field(default={})
 
 
@@ -117,7 +118,7 @@ class Routing(Section):
 
     take: Annotated[Import, Field(alias="import")] = "none"
     ixp_lans: Annotated[tuple[NetworkAny, ...], Field(alias="ixpLans")] = ()
-    max_prefixes: Annotated[MaxPrefixes, Field(alias="maxPrefixes")] = MaxPrefixes()
+    max_prefixes: Annotated[MaxPrefixes, Field(alias="maxPrefixes")] = MaxPrefixes.model_construct()
 
 
 class HostUpstream(Section):
@@ -142,7 +143,7 @@ class Host(Section):
 
     ipv4: IPv4Address
     ipv6: IPv6Address | None = None
-    ssh: Ssh = Ssh()
+    ssh: Ssh = Ssh.model_construct()
     upstream: HostUpstream | None = None
 
 
@@ -221,7 +222,8 @@ class Rpki(Section):
 
 
 _Options: dict[str, Any] = {
-    name: (provider.options, provider.options()) for name, provider in PROVIDERS.items()
+    name: (provider.options, provider.options.model_construct())
+    for name, provider in PROVIDERS.items()
 }
 
 Providers: Any = create_model("Providers", __base__=Section, **_Options)
@@ -250,11 +252,11 @@ SECTIONS: dict[str, Any] = {
 """Every key of the stack file under ``mesh:`` and its type; secrets and ``twin`` stand apart."""
 
 DEFAULTS: dict[str, Any] = {
-    "registry": Registry(),
-    "providers": Providers(),
+    "registry": Registry.model_construct(),
+    "providers": Providers.model_construct(),
     "services": {},
-    "routing": Routing(),
-    "rpki": Rpki(),
+    "routing": Routing.model_construct(),
+    "rpki": Rpki.model_construct(),
     "traffic": (),
     "whoami": True,
     "protect": True,
@@ -263,7 +265,8 @@ DEFAULTS: dict[str, Any] = {
 """Keys that may be left out."""
 
 
-class Spec(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
     """A whole stack file whose keys have been checked, alone and together."""
 
     stack: str
