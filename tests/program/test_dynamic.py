@@ -19,6 +19,7 @@ import pytest
 from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
+from pydantic import TypeAdapter
 
 import mesh.agent.bundle
 import mesh.lab.boxes
@@ -50,7 +51,7 @@ from mesh.plan import Plan
 from mesh.publish import Fleet, Order, PublishError
 from mesh.trust.keys import join_token
 from tests.program.recording import OPERATOR, PASSWORD, UNKNOWN
-from tests.stacks import example, plan_of
+from tests.stacks import example, plan_of, prod
 
 PLAN = plan_of({"twin": "prod"}, "lab")
 MORE = plan_of({"twin": "prod", "nodes": {"lax-vultr-2": {"number": 9}}}, "lab")
@@ -102,6 +103,12 @@ class TestState:
 
     def test_a_plan_survives_the_way_through_the_engine(self) -> None:
         assert read_plan(write_plan(PLAN)) == PLAN
+
+    @pytest.mark.parametrize("stack", ["prod", "budget", "growth", "mixed", "routed"])
+    def test_is_written_as_its_types_say(self, stack: str) -> None:
+        """States hold it: other bytes would be a change of every network."""
+        plan = plan_of(prod() if stack == "prod" else example(stack), stack)
+        assert write_plan(plan) == TypeAdapter(Plan).dump_json(plan).decode()
 
 
 class TestOperator:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from pydantic import TypeAdapter
+from functools import cache
+from typing import TYPE_CHECKING
 
-from mesh.plan import Plan
+from pydantic_core import to_json
 
-_PLAN = TypeAdapter(Plan)
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from mesh.plan import Plan
 
 
 def write_plan(plan: Plan) -> str:
     """A plan as JSON: the same plan gives the same text, so that a change is a real one."""
-    return _PLAN.dump_json(plan).decode()
+    return to_json(plan).decode()
 
 
 def read_plan(text: str) -> Plan:
     """The plan of that text; pydantic's ValidationError where it is none."""
-    return _PLAN.validate_json(text)
+    return _reader().validate_json(text)
+
+
+@cache
+def _reader() -> TypeAdapter[Plan]:
+    """What reads plans. A preview only writes them, and this costs it more than all of the plan."""
+    from pydantic import TypeAdapter
+
+    from mesh.plan import Plan
+
+    return TypeAdapter(Plan)
