@@ -7,6 +7,10 @@ well, and pays for every import at every preview.
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -24,7 +28,26 @@ _WHERE = {
 }
 
 
+# None of pydantic's plugins is of use here, and to find out whether there is one it reads what
+# every installed package says of itself.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
 def __getattr__(name: str) -> object:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    with _uncollected():
+        return getattr(import_module(_WHERE[name]), name)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """What is imported stays to the end: nobody looks for garbage in it, now or later."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
