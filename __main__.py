@@ -9,6 +9,7 @@ import pulumi
 from mesh.infra import Mesh, MeshArgs, configured, said_once, sdk
 
 sdk.without_debug_lines()
+sdk.without_collection()
 with said_once():
     configuration = configured(Path(__file__).parent)
 

@@ -1,11 +1,12 @@
-"""Two habits of Pulumi's SDK that cost a preview of many nodes most of its time, and their cure.
+"""Three habits of Pulumi's SDK that cost a preview of many nodes most of its time, and their cure.
 
-Both are of the version that pyproject.toml pins.
+All are of the version that pyproject.toml pins.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from contextlib import suppress
 
@@ -24,6 +25,15 @@ def without_debug_lines() -> None:
     """
     if os.environ.get(VARIABLE) != "1":
         log.debug = _drop
+
+
+def without_collection() -> None:
+    """From now on this process does not look for garbage that refers to itself.
+
+    What the SDK makes for each input and output is held until the program ends, and each search
+    goes through all of it again: a fifth of the program's time at 190 nodes, to find 4 MB of 150.
+    """
+    gc.disable()
 
 
 def begin() -> None:

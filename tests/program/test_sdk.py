@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pulumi
 import pytest
 
@@ -29,3 +31,13 @@ def test_debug_lines_are_sent_where_they_are_asked_for(
     sdk.without_debug_lines()
     pulumi.log.debug("preparing a resource")
     assert told == ["preparing a resource"]
+
+
+def test_garbage_is_not_looked_for() -> None:
+    was_enabled = gc.isenabled()
+    try:
+        gc.enable()
+        sdk.without_collection()
+        assert not gc.isenabled()
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
