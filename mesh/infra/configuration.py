@@ -17,7 +17,6 @@ from mesh.agent import bundle
 from mesh.infra import providers
 from mesh.infra.ending import VARIABLE, is_ending
 from mesh.infra.providers import Setting
-from mesh.roa import judge
 from mesh.spec import (
     PASSWORD_PREFIX,
     SSH_PREFIX,
@@ -100,6 +99,9 @@ def _unproven(setting: Setting, root: Path) -> tuple[Problem, ...]:
         said = "it is not asked, since mesh:protect is false: a network that ends proves nothing"
         cure = "remove mesh:protect unless this network is to end"
         return (Problem(key, str(demand), said, cure, "warning"),)
+    # Imported here: most stacks demand nothing.
+    from mesh.roa import judge
+
     return judge(setting.plan, demand, root, key, demanded=True).problems
 
 
