@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 
@@ -31,6 +32,22 @@ def _password_name(provider: str) -> str:
     return f"PASSWORD_{_symbol(provider).upper()}"
 
 
+def _left_out(ranges: Iterable[str]) -> list[str]:
+    """The numbers of 32 bits that are in none of the ranges, as ranges: of ``0`` and ``3..9`` the
+    others are ``1..2`` and ``10..4294967295``."""
+    first, left = 0, []
+    for low, high in sorted(map(_ends, ranges)):
+        if first < low:
+            left.append(f"{first}..{low - 1}")
+        first = high + 1
+    return left if first == 1 << 32 else [*left, f"{first}..{(1 << 32) - 1}"]
+
+
+def _ends(numbers: str) -> tuple[int, int]:
+    low, _, high = numbers.partition("..")
+    return int(low), int(high or low)
+
+
 @cache
 def environment(system: str) -> jinja2.Environment:
     """The templates of one operating system, by the name of its folder (``debian``)."""
@@ -43,7 +60,9 @@ def environment(system: str) -> jinja2.Environment:
         autoescape=False,
         auto_reload=False,  # which asks the disk at each rendering whether a template has changed
     )
-    made.filters.update({"of": _of, "symbol": _symbol, "password_name": _password_name})
+    made.filters.update(
+        {"of": _of, "symbol": _symbol, "password_name": _password_name, "left_out": _left_out}
+    )
     return made
 
 

@@ -68,6 +68,25 @@ def test_what_mesh_render_writes_is_what_was_committed(folder: str, tmp_path: Pa
         assert written[path] == text, path
 
 
+@pytest.mark.parametrize("asn", [1, 27218, 64495, 131072, 4199999999])
+def test_every_asn_is_a_bogon_our_own_or_foreign(asn: int) -> None:
+    values = bent("asn", asn) | {"routing": {"import": "full"}}
+    lists = files_of(plan_of(values), "lax-vultr-1")["/etc/bird/mesh/lists.conf"].content
+    bogons, foreign = (_numbers(lists, name) for name in ("BOGON_ASNS", "FOREIGN_ASNS"))
+    known = sorted([*bogons, *foreign, (asn, asn)])
+    ends = [-1, *(last for _, last in known)]
+    assert [first for first, _ in known] == [last + 1 for last in ends[:-1]], "each of one kind"
+    assert ends[-1] == 2**32 - 1
+
+
+def _numbers(lists: str, name: str) -> list[tuple[int, int]]:
+    """The ranges of a set of ASNs."""
+    found = re.search(rf"^define {name} = \[\n(.*?)^\];", lists, re.MULTILINE | re.DOTALL)
+    assert found
+    ranges = re.findall(r"^\t(\d+)(?:\.\.(\d+))?", found[1], re.MULTILINE)
+    return [(int(first), int(last or first)) for first, last in ranges]
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
