@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
         # execnet has its workers ignore it, and kills them some seconds after their parent's:
         # what a fixture made would stay.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """What is collected stands until the end: to look for garbage in it takes a fourth of the
+    collection's time, and then some of every test's."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
