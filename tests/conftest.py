@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,6 +19,9 @@ from tests import needs
 settings.register_profile("small", max_examples=30, deadline=None)
 settings.register_profile("large", max_examples=1000, deadline=None)
 settings.load_profile("small")
+
+LONGEST = ("engine", "image", "root")
+"""Markers of the tests that take longest, in that order."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,10 +51,20 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two more than there are processors: a worker waits for engines and daemons half of the time.
+    """
+    return (os.cpu_count() or 1) + 2
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if _is_worker(config):
-        # A file is one worker's, and those with an engine take longest: they do not come last.
-        items.sort(key=lambda item: item.get_closest_marker("engine") is None)
+        # A file is one worker's, and those with an engine take longest, then those with daemons:
+        # what comes last is short.
+        ranks: dict[Path, int] = {}
+        for item in items:
+            ranks[item.path] = min(_rank(item), ranks.get(item.path, len(LONGEST)))
+        items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,6 +97,12 @@ def pytest_runtest_makereport(
 def _is_worker(config: pytest.Config) -> bool:
     """Whether pytest-xdist has started this process."""
     return hasattr(config, "workerinput")
+
+
+def _rank(item: pytest.Item) -> int:
+    """The place in LONGEST of the first marker that the item has; behind it where it has none."""
+    held = (at for at, name in enumerate(LONGEST) if item.get_closest_marker(name))
+    return next(held, len(LONGEST))
 
 
 def _needs(item: pytest.Item) -> list[str]:

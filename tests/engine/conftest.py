@@ -154,15 +154,16 @@ def until_none(engine: Engine, seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def own_lab() -> Iterator[None]:
-    """A lab name of these tests; whatever happens, nothing of it stays."""
+def own_lab(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A lab name of these tests, their module's ``LAB``; whatever happens, nothing of it stays."""
+    name: str = request.module.LAB
     before = os.environ.get("MESH_LAB")
-    os.environ["MESH_LAB"] = LAB
-    clear_world(LAB)
+    os.environ["MESH_LAB"] = name
+    clear_world(name)
     try:
         yield
     finally:
-        clear_world(LAB)
+        clear_world(name)
         os.environ.pop("MESH_LAB")
         if before is not None:
             os.environ["MESH_LAB"] = before

@@ -206,8 +206,7 @@ class TestFirstUp:
 
     def test_nor_does_one_after_a_refresh(self, engine: Engine, cloud: Cloud) -> None:
         """What an instance and an association do to interface and address is no drift."""
-        engine.run("refresh", "--yes", "--skip-preview")
-        engine.run(*UP, "--expect-no-changes")
+        engine.run(*UP, "--refresh", "--expect-no-changes")
         assert not cloud.happened()
 
 
@@ -360,8 +359,7 @@ class TestDrift:
         cloud.lose(f"{HERE}-icmp-v4")
         cloud.lose(f"{NODE}-instance")
         cloud.forget_events()
-        engine.run("refresh", "--yes", "--skip-preview")
-        engine.run(*UP)
+        engine.run(*UP, "--refresh")
         assert cloud.happened() == {
             ("update", "NetworkInterface", f"{NODE}-interface"),
             ("update", "SecurityGroupIngressRule", f"{HERE}-ssh-v4-207.231.1.46-32"),

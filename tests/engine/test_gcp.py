@@ -258,9 +258,8 @@ def test_what_drifted_is_seen_and_put_right(fleet: Fleet) -> None:
     cloud.drift("mesh-gcp-ssh-v4", sourceRanges=["0.0.0.0/0"])
     cloud.lose("mesh-gcp-wireguard-lax-vultr-1")
     cloud.lose("mesh-ord-gcp-1-instance")
-    fleet.engine.run("refresh", "--yes", "--skip-preview")
     cloud.forget_events()
-    fleet.engine.run(*UP)
+    fleet.engine.run(*UP, "--refresh")
     again = [("Spoke", "mesh-ord-gcp-1-spoke"), *(("RouterPeer", peer) for peer in PEERS)]
     assert cloud.happened() == {
         ("update", "Firewall", "mesh-gcp-ssh-v4"),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.engine.conftest import LAB, Engine, changed
+from tests.engine.conftest import Engine, changed
 from tests.stacks import ROOT
 
-# Beside the tests that deploy, for it looks at the same lab's place.
-pytestmark = [pytest.mark.engine, pytest.mark.lab]
+pytestmark = [pytest.mark.engine, pytest.mark.root]
+
+LAB = "previewed"
 
 
 def untouched(engine: Engine) -> bool:
@@ -45,25 +49,59 @@ def test_shows_no_secret_even_in_detail(engine: Engine) -> None:
     assert len(secret) > 16
 
 
+# A preview tells all that is wrong at once, but of a password only where nothing else is wrong, and
+# of an original that is not there alone.
+BAD: dict[str, dict[str, Any]] = {
+    "values": {
+        "asn": 64512,
+        "whoami": "perhaps",
+        "prefixes": {"ipv4": "192.30.120.1/23"},
+        "nodes": {"atl-vultr-1": {"number": 9}},
+        "admin": {"ssh": ["0.0.0.0/0"]},
+        "colour": "blue",
+        "rpki": {"demand": "ftp://x"},
+    },
+    "no password": {"bgpPassword-vultr": None},
+    "no real password": {"bgpPassword-vultr": "changeme"},
+    "no original": {"twin": "nothing"},
+}
+
+
+@pytest.fixture(scope="module")
+def refusal(
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """How a preview with such keys ends, each tried once."""
+
+    @cache
+    def tried(bad: str) -> subprocess.CompletedProcess[str]:
+        return changed(engine, tmp_path_factory.mktemp("bad"), BAD[bad]).run("preview", check=False)
+
+    return tried
+
+
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("bad", "said"),
     [
-        ({"asn": 64512}, ["mesh:asn = 64512", "private"]),
-        ({"asn": 64512, "whoami": "perhaps"}, ["mesh:asn", "mesh:whoami"]),
-        ({"bgpPassword-vultr": None}, ["mesh:bgpPassword-vultr = unset", "config set --secret"]),
-        ({"bgpPassword-vultr": "changeme"}, ["mesh:bgpPassword-vultr = [secret]", "placeholder"]),
-        ({"prefixes": {"ipv4": "192.30.120.1/23"}}, ["mesh:prefixes.ipv4", "192.30.120.0/23"]),
-        ({"nodes": {"atl-vultr-1": {"number": 9}}}, ["atl-vultr-1"]),
-        ({"admin": {"ssh": ["0.0.0.0/0"]}}, ["mesh:admin.ssh", "0.0.0.0/0"]),
-        ({"twin": "nothing"}, ["Pulumi.nothing.yaml", "prod"]),
-        ({"colour": "blue"}, ["mesh:colour = blue", "unknown"]),
-        ({"rpki": {"demand": "ftp://x"}}, ["mesh:rpki.demand = ftp://x", "name a file, https://"]),
+        ("values", ["mesh:asn = 64512", "private"]),
+        ("values", ["mesh:asn", "mesh:whoami"]),
+        ("no password", ["mesh:bgpPassword-vultr = unset", "config set --secret"]),
+        ("no real password", ["mesh:bgpPassword-vultr = [secret]", "placeholder"]),
+        ("values", ["mesh:prefixes.ipv4", "192.30.120.0/23"]),
+        ("values", ["mesh:nodes.atl-vultr-1", "there is no region atl"]),
+        ("values", ["mesh:admin.ssh", "0.0.0.0/0"]),
+        ("no original", ["Pulumi.nothing.yaml", "prod"]),
+        ("values", ["mesh:colour = blue", "unknown"]),
+        ("values", ["mesh:rpki.demand = ftp://x", "name a file, https://"]),
     ],
 )
 def test_refuses_bad_configuration_with_key_value_reason_and_cure(
-    engine: Engine, tmp_path: Path, keys: dict[str, Any], said: list[str]
+    engine: Engine,
+    refusal: Callable[[str], subprocess.CompletedProcess[str]],
+    bad: str,
+    said: list[str],
 ) -> None:
-    done = changed(engine, tmp_path, keys).run("preview", check=False)
+    done = refusal(bad)
     text = done.stdout + done.stderr
     assert done.returncode
     assert all(part in text for part in said), text

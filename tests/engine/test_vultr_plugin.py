@@ -137,8 +137,7 @@ class TestDrift:
         cloud.lose("mesh-vultr-icmp-v4")
         cloud.lose("mesh-ewr-vultr-1-instance")
         cloud.forget_events()
-        engine.run("refresh", "--yes", "--skip-preview")
-        engine.run(*UP)
+        engine.run(*UP, "--refresh")
         assert cloud.happened() == {
             ("update", "Instance", "mesh-mia-vultr-1-instance"),
             ("create", "FirewallRule", "mesh-vultr-icmp-v4"),

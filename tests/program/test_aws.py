@@ -157,6 +157,12 @@ def deployed() -> Run:
     return deploy()
 
 
+@pytest.fixture(scope="module")
+def crowded() -> Run:
+    """A mate more than one group has rules for."""
+    return deploy(**fleet(61))
+
+
 class TestServer:
     """An instance is what the plan says, and stays what it was born as."""
 
@@ -312,14 +318,13 @@ class TestFirewall:
         ]  # fmt: skip
         assert {rule["ipProtocol"] for rule in world} == {"icmp", "icmpv6"}
 
-    def test_no_group_has_more_rules_than_aws_takes(self) -> None:
-        done = deploy(**fleet(61))
-        groups = [rule["securityGroupId"] for rule in self.rules(done).values()]
+    def test_no_group_has_more_rules_than_aws_takes(self, crowded: Run) -> None:
+        groups = [rule["securityGroupId"] for rule in self.rules(crowded).values()]
         assert max(groups.count(group) for group in groups) <= RULES
         assert f"{HERE}-mates2-id" in groups
 
-    def test_a_node_more_moves_no_rule(self) -> None:
-        before, after = self.rules(deploy(**fleet(60))), self.rules(deploy(**fleet(61)))
+    def test_a_node_more_moves_no_rule(self, crowded: Run) -> None:
+        before, after = self.rules(deploy(**fleet(60))), self.rules(crowded)
         assert {
             name: rule["securityGroupId"] for name, rule in after.items() if name in before
         } == {name: rule["securityGroupId"] for name, rule in before.items()}
