@@ -2,9 +2,9 @@
 
 Labs share what the kernel gives a user (inotify instances): there is room for a twin of seven nodes
 and a small lab, and for no two twins, so that each of the two processes has one lab at a time. They
-wait for most of their time. The rest needs processors, which several workers share, and takes what
-the labs leave of them: BFD ends a session whose daemon has none for half a second. What the others
-print comes when the twins are done.
+wait for most of their time. The twins are done first, and some of the other labs follow them. The
+rest needs processors, which several workers share, and takes what the labs leave of them: BFD ends
+a session whose daemon has none for half a second. What the others print comes when all is done.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ PYTEST = (sys.executable, "-m", "pytest", "--whole")
 # (tests/conftest.py), and not those with the most tests.
 WORKERS = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 TWINS = (*PYTEST, "-m", "twin and not slow")
+AFTER_TWINS = (*PYTEST, "-m", "after_twins and not slow")
 BESIDE = (
-    ("nice", "-n", "5", *PYTEST, "-m", "lab and not twin and not slow"),
+    ("nice", "-n", "5", *PYTEST, "-m", "lab and not twin and not after_twins and not slow"),
     ("nice", "-n", "10", *PYTEST, *WORKERS, "-m", "not lab and not slow"),
 )
 
@@ -52,7 +53,10 @@ def main() -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
-        codes = [run.wait() for run in runs]
+        codes = [runs[0].wait()]
+        if codes[0] != pytest.ExitCode.INTERRUPTED:
+            runs.append(subprocess.Popen([*AFTER_TWINS, *arguments], process_group=0))
+        codes += [run.wait() for run in runs[1:]]
         for out in kept:
             out.seek(0)
             sys.stdout.write(out.read())

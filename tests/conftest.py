@@ -52,8 +52,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are processors: a worker waits for engines and daemons half of the time.
-    """
+    """Two more than there are processors: workers wait for engines and daemons half of the time."""
     return (os.cpu_count() or 1) + 2
 
 

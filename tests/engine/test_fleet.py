@@ -32,7 +32,7 @@ from tests.stacks import example
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.stack import stack
 
-pytestmark = [pytest.mark.engine, pytest.mark.lab]
+pytestmark = [pytest.mark.engine, pytest.mark.lab, pytest.mark.after_twins]
 
 SERVERS = ("--exclude", "**mesh-generation", "--exclude", "**mesh-candidate")
 UP = ("up", "--yes", "--skip-preview", *SERVERS)
