@@ -50,7 +50,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     """A deployed stack whose registry listens."""
     with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
         with one.client(FLEET.operator) as client:
-            body = dump(FLEET.generation(5).generation)
+            body = dump(FLEET.fifth.generation)
             assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
         deployed(monkeypatch, one.url)
         yield one

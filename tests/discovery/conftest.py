@@ -29,6 +29,6 @@ def registry(empty: Live, fleet: Fleet) -> Live:
     """A registry that holds generation 5."""
     with empty.client(fleet.operator) as client:
         assert client.ask("PUT", "/api/v1/planned", dump(fleet.planned()), signed=True).ok
-        body = dump(fleet.generation(5).generation)
+        body = dump(fleet.fifth.generation)
         assert client.ask("PUT", "/api/v1/generation", body, signed=True).status == 201
     return empty

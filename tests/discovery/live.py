@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache, cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mesh.agent import bundle
@@ -121,6 +123,11 @@ class Fleet:
     def generation(self, number: int, network: str | None = None, **changed: Any) -> Made:
         return make(self.order(**changed), self.members(), number, network or self.network)
 
+    @cached_property
+    def fifth(self) -> Made:
+        """Generation 5, which most registries of tests begin with: rendered once."""
+        return self.generation(5)
+
     def join(self, node: str) -> bytes:
         return dump(joining.join_request(self.token(node), node, self.facts[node]))
 
@@ -212,7 +219,9 @@ class Live:
 def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> Iterator[Live]:
     """A registry over a fresh or an existing database in that folder."""
     if not (folder / "tls.crt").exists():
-        certify(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in _certificate().items():
+            (folder / name).write_bytes(content)
     registry = Registry(Store(f"sqlite:///{folder / 'registry.sqlite3'}"), operator_public, bundle_)
     where = Settings(folder, operator_public, 0, "", ("127.0.0.1",))
     server = serve.server(where, registry)
@@ -230,6 +239,14 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
         server.should_exit = True
         thread.join(10)
         registry.store.close()
+
+
+@cache
+def _certificate() -> dict[str, bytes]:
+    """Key and certificate of the registries that need none of their own, by file."""
+    with TemporaryDirectory() as name:
+        certify(Path(name))
+        return {path.name: path.read_bytes() for path in Path(name).iterdir()}
 
 
 def certify(folder: Path) -> None:

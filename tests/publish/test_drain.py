@@ -40,7 +40,7 @@ def registry(tmp_path: Path) -> Iterator[Live]:
     with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
         with one.client(FLEET.operator) as client:
             assert client.ask("PUT", "/api/v1/planned", dump(FLEET.planned()), signed=True).ok
-            body = dump(FLEET.generation(5).generation)
+            body = dump(FLEET.fifth.generation)
             assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
         yield one
 
