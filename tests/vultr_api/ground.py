@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 from tests.vultr_api.objects import Server
+
+OURS = f"127.{20 + os.getpid() % 200}"
+"""How the loopback addresses of this process's servers begin: registries listen on them, and the
+tests of another process have servers of the same numbers."""
 
 
 class Ground(Protocol):
@@ -36,7 +41,7 @@ class Loopback:
     """Addresses of this machine's loopback interface, and no machine: a server is a record."""
 
     def address(self, number: int, region: str, label: str) -> str:
-        return f"127.18.{number // 250}.{number % 250 + 2}"
+        return f"{OURS}.{number // 250}.{number % 250 + 2}"
 
     def released(self, address: str) -> None: ...
 

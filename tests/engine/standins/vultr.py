@@ -24,6 +24,7 @@ from tests.engine.standins.cloud import (
     Refused,
 )
 from tests.engine.standins.schema import Misfit, Values
+from tests.vultr_api.ground import OURS
 
 KEY = "THE-API-KEY-OF-THE-TESTS-0123456789"
 MAX_RULES = 50
@@ -136,7 +137,7 @@ def _instance(cloud: Cloud, identity: str, inputs: Values) -> Values:
 def _reserved(cloud: Cloud, _identity: str, inputs: Values) -> Values:
     number = cloud.count()
     return {
-        "subnet": f"127.18.{number // 250}.{number % 250 + 2}",
+        "subnet": f"{OURS}.{number // 250}.{number % 250 + 2}",
         "subnetSize": 32 if inputs["ipType"] == "v4" else 64,
     }
 
