@@ -146,8 +146,9 @@ def lay(place: Place, world: Underlay) -> None:
         namespaces.ip(_links(place, world, box, present), place.namespace(box.name))
     for box in tables:
         namespaces.ip(box.lines, place.namespace(box.name))
-    for router in (*world.transits, *world.upstreams):
-        namespaces.nft(NO_REDIRECTS, place.namespace(router.box))
+    for box in tables:
+        if box.sysctl == ROUTER:
+            namespaces.nft(NO_REDIRECTS, place.namespace(box.name))
     for upstream in world.upstreams:
         if upstream.vpc is not None:
             namespaces.nft(translation(world, upstream), place.namespace(upstream.box))
