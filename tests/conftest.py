@@ -37,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # execnet has its workers ignore it, and kills them some seconds after their parent's:
         # what a fixture made would stay.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # As after Ctrl-C, what fixtures made is cleared.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -40,7 +40,7 @@ PROGRAM = """
 """
 
 
-def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something holds; fail after the deadline."""
     end = time.monotonic() + seconds
     while not holds():
@@ -99,7 +99,7 @@ def laid(folder: Path, seconds: int) -> Laid:
 def test_the_next_run_goes_on_from_where_a_killed_engine_was(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    here = laid(tmp_path, 60)
+    here = laid(tmp_path, 600)
     chosen = ["--stack", STACK, "--config-file", str(here.config)]
     killed = subprocess.Popen(
         ["pulumi", "up", "--yes", "--skip-preview", *chosen],
@@ -115,8 +115,8 @@ def test_the_next_run_goes_on_from_where_a_killed_engine_was(
 
     began = time.monotonic()
     assert here.run("up", "--yes", "--skip-preview") == 0
-    assert time.monotonic() - began < 30
-    until(lambda: not plugins(here.state / "pulumi"), 5)
+    assert time.monotonic() - began < 300, "the killed one's ten minutes were waited for"
+    until(lambda: not plugins(here.state / "pulumi"))
     assert here.run("up", "--yes", "--skip-preview", "--expect-no-changes") == 0
     assert here.run("destroy", "--yes", "--skip-preview", "--run-program") == 0
     assert "pending operations" not in capfd.readouterr().out
