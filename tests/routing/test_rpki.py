@@ -633,7 +633,7 @@ def test_stayrtr_serves_rpki_clients_json(tmp_path: Path) -> None:
             edge(keys(ONE), NODE, also=(ONE,), ready=ready, bend=impatient) as made,
             session_pair(made) as speakers,
         ):
-            until(lambda: heard(made, ONE), 2 * SOON, "stayrtr is heard")
+            until(lambda: heard(made, ONE), 8 * SOON, "stayrtr is heard")
             for _, prefix, path, _ in ORIGINS:
                 announce(made, speakers, prefix, (VULTR, TRANSIT, *path))
             until(lambda: -1 not in [reason(made, r[1]) for r in ORIGINS], SOON, "all are judged")
