@@ -1,32 +1,41 @@
 """The agent: joins, follows the operator's word, keeps the node as it says, and reports.
 
 Threads: one that applies (this one), two per registry (:mod:`line`), one for the announcement and
-one per check (:mod:`presence`), one each for blackholes, the lookout, BIRD's words and the
-watchdog. They meet in a queue of verified manifests.
+one per check (:mod:`presence`), one each for blackholes, the lookout, BIRD's words, repairs and
+the watchdog. They meet in a queue of verified manifests. None ends unseen (:mod:`workers`).
 """
 
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Any, Literal
 
+from mesh.agent import disk, log, places
 from mesh.agent import facts as own_facts
-from mesh.agent import log, places
-from mesh.agent.apply import Applier, NotApplied
+from mesh.agent.apply import Applier, Content, NotApplied, NotWritten
 from mesh.agent.bird import Bird
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config
-from mesh.agent.host import Host
+from mesh.agent.holds import Holds
+from mesh.agent.host import CommandFailed, Host
 from mesh.agent.keys import own_keys
 from mesh.agent.line import Ears, Line
+from mesh.agent.logins import Usage
 from mesh.agent.lookout import Lookout
+from mesh.agent.planned import PlannedNodes
 from mesh.agent.presence import Presence, said
 from mesh.agent.refusals import Refusals
+from mesh.agent.registry_port import RegistryPort
 from mesh.agent.rejections import Rejections, What
 from mesh.agent.renewal import Renewal
+from mesh.agent.repair import InForce, Repair
+from mesh.agent.repairs import Repairs
 from mesh.agent.seed import Seed
 from mesh.agent.sessions import Sessions
 from mesh.agent.state import (
@@ -42,23 +51,33 @@ from mesh.agent.state import (
 )
 from mesh.agent.tunnels import Tunnels
 from mesh.agent.units import Units
+from mesh.agent.workers import Workers
 from mesh.discovery import paths
-from mesh.discovery.client import Client, Unreachable
+from mesh.discovery.client import Client, Unreachable, one_line
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import (
+    CLOCKS_DIFFER,
+    LOGIN,
+    MAX_ACCESS,
+    MAX_CLOCKS,
+    MAX_FAULTS,
+    MAX_NAME,
+    MAX_NUMBER,
     MAX_REFUSAL_REASON,
+    MAX_WORDS,
     Health,
     JoinRequest,
     Manifest,
     Part,
     Refusal,
     Report,
+    Unconfirmed,
 )
-from mesh.trust.encoding import Malformed, b64, parse
-from mesh.trust.orders import BLACKHOLE, DRAIN, Kind
+from mesh.trust.encoding import Malformed, b64, moment, parse
+from mesh.trust.orders import BLACKHOLE, DRAIN, HOLD, Kind
 from mesh.trust.requests import Signer
 from mesh.trust.sealing import NotForUs, unseal
-from mesh.trust.signing import Purpose, Signed
+from mesh.trust.signing import BadSignature, Purpose, Signed
 
 FACTS_AGE = 1.0
 """Seconds for which the facts are not asked for again."""
@@ -66,6 +85,8 @@ HEALTH_EVERY = (0.4, 2.0)
 """Seconds between two looks at the sessions for the report: while one is down, and else."""
 HEARTBEAT = 30.0
 """Seconds after which a report is sent although nothing has changed."""
+FULL_DISK = 30.0
+"""Seconds until what the disk did not take is tried again; the operator has been told by then."""
 COMPLAINTS = 60.0
 """Seconds until it is said again that a registry offers what is refused."""
 
@@ -88,15 +109,24 @@ class Word:
 
 
 class Agent:
-    """One node's agent."""
+    """One node's agent, which works until ``stop`` is set."""
 
-    def __init__(self, host: Host, seed: Seed, manager: Units) -> None:
+    def __init__(
+        self, host: Host, seed: Seed, manager: Units, stop: threading.Event | None = None
+    ) -> None:
         self._host, self._seed = host, seed
         self._keys = own_keys(host)
         self._identity = keys.signing_public(self._keys.identity)
         self._state = State(host, seed.operator, self._names_us)
         self._bird = Bird(host.path(places.BIRD_SOCKET))
-        self._presence = Presence(host, self._bird, self._health_changed)
+        self.stop = stop or threading.Event()
+        self._health_news = threading.Event()
+        self._workers = Workers(self.stop, self._health_changed)
+        self._holds = Holds(host, seed.node, lambda: self._state.obeyed_order(HOLD))
+        self._repairs = Repairs(self._health_changed, lambda: self._holds.active)
+        self._presence = Presence(
+            host, self._bird, self._health_changed, self._workers, self._repairs
+        )
         self._blackholes = Blackholes(host, self._bird, self._health_changed)
         self._lookout = Lookout(
             self._bird,
@@ -107,9 +137,22 @@ class Agent:
         self._refusals = Refusals()
         self._sessions, self._tunnels = Sessions(self._bird), Tunnels(host)
         self._rejections = Rejections()
+        self._usage = Usage(host, self._health_changed)
         self._renewal = Renewal(host, manager, seed)
         self._applier = Applier(host, manager, self._bird, self._reachable)
-        self.stop = threading.Event()
+        self._repair = Repair(
+            host,
+            manager,
+            self._bird,
+            self._applier,
+            self._repairs,
+            self._in_force,
+            lambda: self._holds.active,
+            self._presence.look_soon,
+        )
+        self._held_from = 0
+        """The generation of which the log says that it waits for a hold."""
+        self._placed: tuple[Applied, InForce | None] | None = None
         self.failed = False
         self._lock = threading.Lock()
         self._news = threading.Event()
@@ -118,19 +161,32 @@ class Agent:
         self._facts: tuple[JoinRequest | None, float] = (None, -FACTS_AGE)
         self._certificates: dict[str, str | None] = {}
         self._outcome: tuple[Known, Outcome, str] | None = None
-        self._health_news = threading.Event()
+        self._unfinished: dict[str, str] = {}
+        """Why nothing can be changed, by what is at fault for it; empty where it can."""
+        self._waits = self._applier.unconfirmed is not None
+        """Whether a change was seen to wait for a log-in."""
+        self._sequence = 0
+        self._unheard = threading.Event()
+        self._clocks: dict[str, int] = {}
         self._obeyed = 0
         self._refused: dict[tuple[str, str], float] = {}
-        self._threads: tuple[threading.Thread, ...] = ()
         self._signer = Signer("node", seed.node, self._keys.identity)
+        self._candidate = Signer("token", seed.node, joining.proof_private(seed.token))
+        planned = PlannedNodes(host, seed.registry_port, self._candidate)
+        self._registry_port = RegistryPort(
+            host, planned, self._health_changed, lambda: self._holds.active
+        )
 
     @property
     def beat(self) -> float:
         """When the agent was seen alive last (monotonic seconds); never, where one of its threads
         has ended on its own."""
-        if not all(thread.is_alive() for thread in self._threads):
-            return -math.inf
-        return self._presence.beat
+        return self._presence.beat if self._workers.alive else -math.inf
+
+    @property
+    def works(self) -> bool:
+        """Whether it has shown that it looks after what the node serves (:mod:`presence`)."""
+        return self._presence.works
 
     def run(self) -> None:
         """Works until :attr:`stop` is set."""
@@ -138,22 +194,42 @@ class Agent:
         # None before the first generation, and a shorter one from a bundle before draining.
         if self._host.read(places.ANNOUNCE) != word:
             self._host.write(places.ANNOUNCE, word, 0o644)
-        if self._applier.recover():
-            log.warning("recovered", reason="an earlier change was cut short and has been undone")
         self._resume()
         for url in self._seed.registries:
             self._connect(url)
-        for name, work in (
-            ("presence", lambda: self._presence.run(self.stop)),
-            ("blackholes", lambda: self._blackholes.run(self.stop)),
-            ("health", self._report_health),
-            ("lookout", lambda: self._lookout.run(self.stop)),
-            ("refusals", lambda: self._refusals.run(self.stop)),
-        ):
-            thread = threading.Thread(target=work, name=name, daemon=True)
-            thread.start()
-            self._threads = (*self._threads, thread)
+        # What a change that was cut short has left is undone beside them: it may take longer than
+        # the node has until it withdraws. Nobody else tells BIRD anything meanwhile.
+        with self._bird.changing:
+            for name, work in (
+                ("presence", lambda: self._presence.run(self.stop)),
+                ("blackholes", lambda: self._blackholes.run(self.stop)),
+                ("health", self._report_health),
+                ("lookout", lambda: self._lookout.run(self.stop)),
+                ("refusals", lambda: self._refusals.run(self.stop)),
+                ("repair", lambda: self._repair.run(self.stop)),
+                ("log-ins", lambda: self._usage.run(self.stop)),
+            ):
+                self._workers.start(name, work)
+            if self._seed.registry:
+                self._workers.start("registry port", lambda: self._registry_port.run(self.stop))
+            self._recover()
         self._follow()
+
+    def _recover(self) -> None:
+        """Undoes what was cut short. Where that fails, of the disk or whatever else, it is tried
+        again before anything else is changed, and all else goes on."""
+        try:
+            found = self._applier.recover()
+        except Exception as error:
+            why = one_line(f"a change that was cut short is not undone yet: {error}")
+            self._unfinished = {disk.fault(error): why}
+            log.warning("not-recovered", reason=error)
+            return
+        self._unfinished = {}
+        self._state.read_applied()
+        if found:
+            log.warning("recovered", reason="an earlier change was cut short and has been undone")
+            self._watch()
 
     # --- the operator's word -----------------------------------------------------------------
 
@@ -169,6 +245,7 @@ class Agent:
             self._watch()
         if highest is None:
             return
+        self._registry_port.watch(highest.manifest)
         if highest.manifest.retired:
             self._presence.retire()
             self._outcome = (highest, "withdrawn", "")
@@ -220,7 +297,9 @@ class Agent:
         number = stated_number(envelope)
         if not isinstance(reason, Forged):
             words = f"{reason}; offered by {url}"[:MAX_REFUSAL_REASON]
-            self._rejections.add(url, Refusal(what, number, envelope.digest, words))
+            # Versions from before holds could not read a report that names one refused.
+            if what != "hold":
+                self._rejections.add(url, Refusal(what, number, envelope.digest, words))
             self._health_changed()
         now = time.monotonic()
         if now - self._refused.get((what, url), -COMPLAINTS) >= COMPLAINTS:
@@ -241,7 +320,10 @@ class Agent:
         comes. What the node itself refuses is not tried again."""
         pause = 0.2
         while not self.stop.is_set():
-            if not self._news.wait(timeout=0.5):
+            heard = self._news.wait(timeout=0.5)
+            # What waits for a log-in goes back by itself, held or not, whatever else is to be done.
+            self._mind_unconfirmed()
+            if not heard or self._waits_for_hold():
                 continue
             self._news.clear()
             known = self._state.highest
@@ -257,9 +339,36 @@ class Agent:
                 self.stop.wait(pause)
                 pause = min(pause * 2, 10.0)
                 self._news.set()
-            except (Rejected, NotApplied, NotForUs, Malformed) as error:
+            except (NotWritten, OSError) as error:
                 log.warning("not-applied", generation=known.number, reason=error)
                 self._settle(known, "failed", str(error))
+                # What was begun is undone before the next try.
+                at_fault = "disk" if isinstance(error, NotWritten) else disk.fault(error)
+                self._unfinished = self._unfinished or {at_fault: str(error)}
+                self._news.wait(FULL_DISK)
+                self._news.set()
+            except (Rejected, NotApplied, NotForUs, Malformed) as error:
+                log.warning("not-applied", generation=known.number, reason=error)
+                self._recover()
+                self._settle(known, "failed", str(error))
+            except Exception as error:
+                # Whatever it is: to end of it, and again after each start, would help nobody.
+                reason = one_line(f"{type(error).__name__}: {error}")
+                log.warning("not-applied", generation=known.number, reason=reason)
+                self._recover()
+                self._settle(known, "failed", reason)
+
+    def _waits_for_hold(self) -> bool:
+        """Whether nothing is to be applied now, after a while in which it is so. A network that is
+        taken down is not held."""
+        until, known = self._holds.until, self._state.highest
+        if not until or known is None or known.manifest.retired:
+            return False
+        if self._held_from != known.number:
+            self._held_from = known.number
+            log.info("held", generation=known.number, until=moment(until))
+        self.stop.wait(0.5)
+        return True
 
     def _obey(self, known: Known) -> None:
         if known.manifest.retired:
@@ -269,21 +378,33 @@ class Agent:
                 time.sleep(0.05)
             self._settle(known, "withdrawn", "")
             return
+        if self._unfinished:
+            self._recover()
+        if self._unfinished:
+            raise NotWritten("; ".join(self._unfinished.values()))
+        if self._is_decided(known):
+            return
         if self._renewal.needed(known.manifest.bundle):
             self._renewal.renew(known.manifest.bundle, self._urls(), self.stop)
             return
         text = self._part(known)
         part = verified_part(known, self._seed.node, text)
-        secrets = {
-            file.path: unseal(
-                self._keys.sealing, self._seed.node, known.number, file.path, file.box
-            )
-            for file in part.sealed
-        }
+        self._registry_port.judge(known.manifest, part)
+        secrets = self._secrets(part, known.number)
         before = self._before()
         began = time.monotonic()
-        changed = self._applier.apply(part, secrets, before)
-        self._state.confirm(Applied(known.number, known.envelope.digest, text))
+        applied = Applied(known.number, known.envelope.digest, text)
+        # Until it is remembered, what was in force before is not what is to be there.
+        with self._applier.changing:
+            changed = self._applier.apply(part, secrets, before, applied)
+            waiting = self._applier.unconfirmed
+            if waiting is None:
+                self._state.confirm(applied)
+        if waiting is not None:
+            log.warning("unconfirmed", generation=known.number, lost="; ".join(waiting.lost))
+            self._waits = True
+            self._watch()
+            return
         log.info(
             "applied",
             generation=known.number,
@@ -292,6 +413,74 @@ class Agent:
         )
         self._settle(known, "applied", "")
         self._watch()
+        self._registry_port.watch(known.manifest)
+
+    def _is_decided(self, known: Known) -> bool:
+        """Whether a manifest is in force, or waits for a log-in, or was undone for want of one."""
+        waiting, undone = self._applier.unconfirmed, self._applier.undone
+        applied = self._state.applied
+        if applied is not None and applied.manifest_sha256 == known.envelope.digest:
+            self._settle(known, "applied", "")
+            self._registry_port.watch(known.manifest)
+            return True
+        if waiting is not None:
+            self._waits = True
+            return waiting.manifest == known.envelope.digest
+        if undone is None or undone.manifest != known.envelope.digest:
+            return False
+        self._settle(known, "failed", undone.reason)
+        return True
+
+    def _mind_unconfirmed(self) -> None:
+        """What waits for a log-in may have been kept or undone, by us or without us."""
+        if not self._waits:
+            return
+        try:
+            # Until it is read again, what was in force before is not what is to be there.
+            with self._applier.changing:
+                self._waits = self._applier.settle()
+                if not self._waits:
+                    self._state.read_applied()
+        except (CommandFailed, OSError, ValueError) as error:
+            # As for all that the disk does not let us undo: it is tried again.
+            log.warning("unconfirmed", reason=error)
+            self._unfinished = {disk.fault(error): one_line(str(error))}
+            self._health_changed()
+            self._news.wait(FULL_DISK)
+            return
+        if not self._waits:
+            self._unfinished = {}
+            self._watch()
+            # What it has come to is reported, and remembered, as that of any generation.
+            self._news.set()
+
+    def _secrets(self, part: Part, generation: int) -> dict[str, bytes]:
+        """The contents of a part's sealed files by path."""
+        return {
+            file.path: unseal(self._keys.sealing, self._seed.node, generation, file.path, file.box)
+            for file in part.sealed
+        }
+
+    def _in_force(self) -> InForce | None:
+        """What is in force on this node; None where nothing is, or this version cannot read it."""
+        applied = self._state.applied
+        if applied is None or (self._waits and self._applier.unconfirmed is None):
+            # What was kept or undone without us is not read yet.
+            return None
+        if self._placed is None or self._placed[0] is not applied:
+            self._placed = (applied, self._read(applied))
+        return self._placed[1]
+
+    def _read(self, applied: Applied) -> InForce | None:
+        def contents() -> Mapping[str, Content]:
+            part = applied.parsed()
+            return self._applier.contents(part, self._secrets(part, applied.generation))
+
+        try:
+            return InForce.of(applied.generation, applied.parsed().units, contents)
+        except (Malformed, NotForUs, CommandFailed) as error:
+            log.warning("not-repaired", generation=applied.generation, reason=error)
+            return None
 
     def _before(self) -> Part | None:
         """The part in force; None where an earlier version wrote it and this one cannot read it:
@@ -381,7 +570,10 @@ class Agent:
                 offer=self._offer,
                 offer_order=self._offer_order,
                 certificate=self._seen_certificate,
+                clock=self._seen_clock,
+                later=self._later,
                 superseded=lambda what: self._rejections.taken(what, url, 0),
+                candidate=self._candidate,
             )
             try:
                 line = Line(url, self._signer, ears, self.stop)
@@ -389,7 +581,7 @@ class Agent:
                 log.warning("registry", reason=error)
                 return
             self._lines[url] = line
-            line.start()
+            line.start(self._workers)
 
     def _open(self) -> list[Line]:
         return list(self._lines.values())
@@ -398,7 +590,8 @@ class Agent:
         return list(self._lines)
 
     def _reachable(self) -> bool:
-        """Whether some registry can be asked, over a connection of its own."""
+        """Whether some registry can be asked, over a connection of its own. One on this node
+        answers over lo, whatever the firewall says: that is judged before it is in force."""
         for url in self._urls():
             try:
                 with Client(url, timeout=3.0) as client:
@@ -415,6 +608,24 @@ class Agent:
             for bad in self._mismatches():
                 log.warning("certificate", url=bad, reason="not the one that the manifest names")
             self._health_changed()
+
+    def _seen_clock(self, url: str, ahead: float) -> None:
+        """A registry whose clock is not ours is reported, and changes nothing: which of the two is
+        right, the operator sees."""
+        seconds = 0 if abs(ahead) < CLOCKS_DIFFER else round(ahead)
+        with self._lock:
+            held = self._clocks.get(url, 0)
+            # A difference is measured to a second or two.
+            if bool(seconds) == bool(held) and abs(seconds - held) < CLOCKS_DIFFER:
+                return
+            self._clocks[url] = seconds
+        log.warning("clock", url=url, seconds_ahead=seconds)
+        self._health_changed()
+
+    def _other_clocks(self) -> dict[str, int]:
+        with self._lock:
+            off = sorted((url, ahead) for url, ahead in self._clocks.items() if ahead)
+        return dict(off[:MAX_CLOCKS])
 
     def _mismatches(self) -> tuple[str, ...]:
         highest = self._state.highest
@@ -445,6 +656,8 @@ class Agent:
         while not self.stop.is_set():
             self._health_news.wait(HEALTH_EVERY[well])
             self._health_news.clear()
+            if self._state.unsaved:
+                self._state.save()
             word = self._word(self._rejections.standing)
             if word is None and last is not None:
                 # The refusal that was reported is over: that is reported too.
@@ -454,7 +667,8 @@ class Agent:
             health = self._health()
             well = not health.bird and not health.down
             now = (word, health)
-            if now != last or time.monotonic() - sent >= HEARTBEAT:
+            if now != last or self._unheard.is_set() or time.monotonic() - sent >= HEARTBEAT:
+                self._unheard.clear()
                 last, sent = now, time.monotonic()
                 self._send(word, health)
 
@@ -478,6 +692,7 @@ class Agent:
     def _health(self) -> Health:
         seen = self._sessions.look()
         drain, drained = self._drain()
+        held = self._state.obeyed_order(HOLD)
         return Health(
             in_service=self._presence.announcing,
             services=self._presence.services(),
@@ -496,7 +711,38 @@ class Agent:
             failures=self._presence.failures(),
             tunnels=self._tunnels.problems(),
             refusals=self._rejections.standing,
+            faults=self._faults(),
+            clocks=self._other_clocks(),
+            repairs=self._repairs.reported,
+            hold=0 if held is None else held.number,
+            held=self._holds.until,
+            unconfirmed=self._unconfirmed(),
+            logins=self._usage.used,
         )
+
+    def _unconfirmed(self) -> Unconfirmed | None:
+        waiting = self._applier.unconfirmed if self._waits else None
+        if waiting is None or not waiting.ends:
+            return None
+        return Unconfirmed(
+            generation=waiting.generation,
+            ends=waiting.ends,
+            lost=tuple(one[:MAX_WORDS] for one in waiting.lost[:MAX_ACCESS]),
+            networks=tuple(map(ip_network, waiting.networks[:MAX_ACCESS])),
+            ports=waiting.ports[:MAX_ACCESS],
+            user=waiting.user if re.match(LOGIN, waiting.user) else "root",
+        )
+
+    def _faults(self) -> dict[str, str]:
+        """What is wrong with the node itself, or with us."""
+        full = disk.problem(self._host)
+        own = ({"disk": full} if full else {}) | self._unfinished | self._state.unsaved
+        found = list(own.items())
+        if self._registry_port.fault:
+            found.append(("registry", self._registry_port.fault))
+        found += self._presence.faults.items()
+        found += [(f"thread {name}", why) for name, why in sorted(self._workers.failures.items())]
+        return {name[:MAX_NAME]: one_line(why)[:MAX_WORDS] for name, why in found[:MAX_FAULTS]}
 
     def _drain(self) -> tuple[int, bool]:
         """The number of the drain order obeyed last, and whether the node is drained by it. An
@@ -507,8 +753,29 @@ class Agent:
             self._obeyed = order.number
         return self._obeyed, drained
 
+    def _next(self, now: int) -> int:
+        """A number above those of all reports before. By the clock, in microseconds, so that those
+        from before a restart are below it as well; by itself where the clock was ahead then."""
+        with self._lock:
+            self._sequence = min(max(now, self._sequence + 1), MAX_NUMBER)
+            return self._sequence
+
+    def _later(self, held: Signed) -> None:
+        """A registry holds a report that is above the one that we sent: where it is one of our own,
+        from before a restart, we go on above it. No clock is asked, and nobody else's word."""
+        try:
+            report = signing.opened(self._identity, Purpose.REPORT, held, Report)
+        except (BadSignature, Malformed):
+            return
+        with self._lock:
+            if report.node != self._seed.node or report.sequence <= self._sequence:
+                return
+            self._sequence = report.sequence
+        self._unheard.set()
+        self._health_changed()
+
     def _send(self, word: Word, health: Health) -> None:
-        applied = self._state.applied
+        applied, now = self._state.applied, time.time_ns() // 1000
         report = Report(
             node=self._seed.node,
             generation=word.generation,
@@ -517,10 +784,10 @@ class Agent:
             outcome=word.outcome,
             reason=word.reason,
             applied=0 if applied is None else applied.generation,
-            # Microseconds: above all reports before, also those from before a restart.
-            sequence=time.time_ns() // 1000,
+            sequence=self._next(now),
             bundle=self._renewal.running,
             health=health,
+            clock=now,
         )
         signed = signing.signed_document(self._keys.identity, Purpose.REPORT, report)
         for line in self._open():

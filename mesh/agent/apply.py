@@ -2,27 +2,34 @@
 
 Stage → validate with the daemons → journal → swap → apply → check → confirm. Whatever fails after
 the journal is written, and a power cut or a killed agent as well, ends in the state from before:
-the journal says what to put back.
+the journal says what to put back. A change that narrows who may log in keeps its journal until
+somebody has logged in (:mod:`mesh.agent.confirmation`).
 """
 
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import log, places
+from mesh.agent import disk, log, places
+from mesh.agent.access import narrowed
 from mesh.agent.bird import Bird, BirdError
+from mesh.agent.confirmation import Confirmation, Unconfirmed, Undone
 from mesh.agent.daemons import KINDS, Change, Kind, Node, kind_of
 from mesh.agent.host import CommandFailed, Host
+from mesh.agent.sshd import UNIT
 from mesh.agent.stage import Stage
+from mesh.agent.state import Applied
 from mesh.agent.units import Units
 from mesh.trust.documents import Part
-from mesh.trust.encoding import dump, parse
+from mesh.trust.encoding import Malformed, dump, parse
 
 JOURNAL = f"{places.STATE}/journal.json"
 _BACKUP = f"{places.STATE}/backup"
@@ -32,6 +39,11 @@ SETTLE_SECONDS = 15.0
 
 class NotApplied(Exception):
     """The part is not in force, and the node is as it was before. Says why."""
+
+
+class NotWritten(NotApplied):
+    """The disk did not take what has to be there: it may do so later, and the part is worth another
+    try then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +89,155 @@ class Applier:
     ) -> None:
         self._host, self._manager, self._bird = host, manager, bird
         self._reachable, self._settle = reachable, settle
+        self._confirmation = Confirmation(host)
+        self.changing = threading.RLock()
+        """Held by whoever changes what is in force on the node."""
 
-    def apply(self, part: Part, secrets: Mapping[str, bytes], before: Part | None) -> list[str]:
+    @property
+    def unconfirmed(self) -> Unconfirmed | None:
+        """What is in force, and undone unless somebody logs in; None where there is nothing."""
+        return self._confirmation.waiting
+
+    @property
+    def undone(self) -> Undone | None:
+        """The generation that was undone last because nobody had logged in."""
+        return self._confirmation.undone
+
+    def apply(
+        self,
+        part: Part,
+        secrets: Mapping[str, bytes],
+        before: Part | None,
+        applied: Applied,
+    ) -> list[str]:
         """Brings a part into force; the paths that changed. ``secrets`` are the unsealed contents
-        by path, ``before`` is the part in force. :class:`NotApplied` where it cannot be."""
+        by path, ``before`` is the part in force, and ``applied`` is what to remember. Where
+        :attr:`unconfirmed` is something then, it is in force for a while only.
+
+        :class:`NotApplied` where it cannot be, and :class:`NotWritten` where it is the disk's
+        fault; :meth:`recover` undoes what was begun."""
         try:
-            return self._apply(part, secrets, before)
-        except (CommandFailed, BirdError, OSError) as error:
+            with self.changing, self._confirmation.alone():
+                waiting = self.unconfirmed
+                if waiting is not None:
+                    self._undo(waiting, f"generation {applied.generation} has come since")
+                changed = self._apply(part, secrets, before, applied)
+                if self.unconfirmed is None:
+                    self._confirmation.forget()
+                return changed
+        except (CommandFailed, BirdError) as error:
             raise NotApplied(str(error)) from None
+        except OSError as error:
+            raise (NotWritten if disk.refuses(error) else NotApplied)(str(error)) from None
 
     def recover(self) -> bool:
-        """Undoes what was cut short. True where there was something."""
-        text = self._host.read(JOURNAL)
-        Stage(self._host).clear()
-        if text is None:
+        """Undoes what was cut short. True where there was something. What waits for a log-in goes
+        on waiting, unless its time is over or the machine has started anew since."""
+        with self._confirmation.alone():
+            Stage(self._host).clear()
+            waiting = self.unconfirmed
+            if waiting is None:
+                return self._put_all_back()
+            if self._is_settled():
+                return False
+            if self._confirmation.left(waiting) > 0:
+                return False
+            if waiting.until:
+                self._undo(waiting, self._confirmation.why(waiting))
+            else:
+                # Cut short while it was made, as any other change: it may be tried again.
+                self._confirmation.end()
+                self._put_all_back()
+            return True
+
+    def settle(self) -> bool:
+        """Whether a change goes on waiting for a log-in. It is kept once somebody has logged in,
+        and what was applied is on the disk then; it is undone when its time is over."""
+        with self._confirmation.alone():
+            waiting = self.unconfirmed
+            if waiting is None or self._is_settled():
+                return False
+            login = self._confirmation.confirmed_by(waiting)
+            if login is not None:
+                log.info("confirmed", generation=waiting.generation, source=login.source)
+                # From here on it stays.
+                self._forget()
+                self._is_settled()
+                return False
+            if self._confirmation.left(waiting) > 0:
+                return True
+            reason = self._confirmation.why(waiting)
+            log.warning("rolling-back", generation=waiting.generation, reason=reason)
+            self._undo(waiting, reason)
             return False
-        with self._bird.changing:
-            self._roll_back(parse(Journal, text))
+
+    def _is_settled(self) -> bool:
+        """Whether what waits was kept or undone already; that is written where it was cut short."""
+        if self._host.read(JOURNAL) is not None:
+            return False
+        waiting, undone = self.unconfirmed, self.undone
+        if waiting is not None and (undone is None or undone.manifest != waiting.manifest):
+            self._confirmation.keep()
+        self._confirmation.end()
         return True
 
-    def _apply(self, part: Part, secrets: Mapping[str, bytes], before: Part | None) -> list[str]:
+    def put_files_back(self) -> None:
+        """At the start of the machine, before anything reads them: the files are those of before.
+        The rest is :meth:`recover`'s."""
+        text = self._host.read(JOURNAL)
+        waiting = self.unconfirmed
+        if text is None or waiting is None:
+            return
+        reason = self._confirmation.why(waiting)
+        log.warning("files-put-back", generation=waiting.generation, reason=reason)
+        journal = parse(Journal, text)
+        for saved in journal.saved:
+            self._put_back(saved)
+        before, after = set(journal.units_before), set(journal.units_after)
+        for verb, units in (("disable", after - before), ("enable", before - after)):
+            if units:
+                self._host.run("systemctl", "-q", "--no-reload", verb, *sorted(units))
+        if any(saved.path.startswith("/etc/systemd/") for saved in journal.saved):
+            _try(self._manager.reload)
+
+    def _undo(self, waiting: Unconfirmed, reason: str) -> None:
+        """Ends in the state from before, also where it is cut short itself."""
+        self._confirmation.remember(waiting, reason)
+        self._put_all_back()
+        self._confirmation.end()
+
+    def _put_all_back(self) -> bool:
+        text = self._host.read(JOURNAL)
+        if text is None:
+            return False
+        try:
+            journal = parse(Journal, text)
+        except Malformed as error:
+            # Of another version, or of a disk that lies. What is to be in force is applied whole.
+            log.warning("journal-lost", reason=error)
+            self._forget()
+            return False
+        with self._bird.changing:
+            self._roll_back(journal)
+        return True
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a change was cut short and is not undone yet."""
+        return self._host.path(JOURNAL).exists()
+
+    def contents(self, part: Part, secrets: Mapping[str, bytes]) -> Mapping[str, Content]:
+        """A part's files by path, with ``secrets`` as in :meth:`apply`. Raises
+        :class:`mesh.agent.host.CommandFailed` where it has one that no part may have."""
+        return self._wanted(part, secrets)
+
+    def _apply(
+        self,
+        part: Part,
+        secrets: Mapping[str, bytes],
+        before: Part | None,
+        applied: Applied,
+    ) -> list[str]:
         wanted = self._wanted(part, secrets)
         old_units = () if before is None else before.units
         gone = set() if before is None else _paths(before) - set(wanted)
@@ -106,12 +247,17 @@ class Applier:
             Change(path, old, None) for path in gone if (old := self._host.read(path)) is not None
         ]
         changes.sort(key=lambda change: change.path)
-        self._validate(changes)
+        lost = self._validate(changes, before)
         running = self._manager.active(sorted({*part.units, *old_units}))
         if not changes and old_units == part.units and running >= set(part.units):
             return []
+        for folder in ("/etc", places.STATE):
+            # Better now than in the middle: each try would stop and start units.
+            if why := disk.problem(self._host, folder):
+                raise NotWritten(why)
         with self._bird.changing:
-            self._change(changes, changed, self._node(part.units, running), old_units)
+            begin = partial(self._confirmation.begin, applied, lost) if lost else None
+            self._change(changes, changed, self._node(part.units, running), old_units, begin)
         return [change.path for change in changes]
 
     # --- before ------------------------------------------------------------------------------
@@ -139,11 +285,17 @@ class Applier:
         status = self._host.path(path).lstat()
         return (status.st_mode & 0o7777, status.st_gid) == (content.mode, content.gid)
 
-    def _validate(self, changes: Sequence[Change]) -> None:
+    def _validate(self, changes: Sequence[Change], before: Part | None) -> tuple[str, ...]:
+        """What the changes take from those who may log in, once all daemons agree."""
         stage = Stage(self._host)
         try:
             stage.fill({change.path: change.new for change in changes})
             _each(KINDS, changes, lambda kind, own: kind.validate(stage, own))
+            # The first generation finds what the provider has left: nobody relies on that. And
+            # where sshd does not run, nobody logs in by it.
+            if before is None or not self._manager.active([UNIT]):
+                return ()
+            return narrowed(self._host, stage, changes)
         finally:
             stage.clear()
 
@@ -181,20 +333,30 @@ class Applier:
         changed: Mapping[str, Content],
         node: Node,
         before: tuple[str, ...],
+        begin: Callable[[], None] | None,
     ) -> None:
         sessions = self._established()
         journal = self._save(changes, before, node.units)
         try:
+            if begin is not None:
+                begin()
             # While their own files still say how to stop.
             self._manager.stop([unit for unit in before if unit not in node.units])
             self._swap(changes, changed)
             self._bring_up(changes, node, before)
             self._check(sessions, node.units)
             _each(KINDS, changes, lambda kind, _: kind.confirm(node))
+            if begin is not None:
+                self._host.flush("/etc", places.STATE)
+                self._confirmation.wait()
+                return
         except (CommandFailed, BirdError, OSError) as error:
             log.warning("rolling-back", reason=error)
+            if begin is not None:
+                # First, so that what is cut short here is undone as any other change.
+                _try(self._confirmation.end)
             self._roll_back(journal)
-            raise CommandFailed(str(error)) from None
+            raise
         # Until here a power cut ends in the journal's state; from here on in the new one.
         self._host.flush("/etc", places.STATE)
         self._forget()
@@ -240,17 +402,31 @@ class Applier:
     # --- back --------------------------------------------------------------------------------
 
     def _roll_back(self, journal: Journal) -> None:
-        """Puts everything back, as far as it goes: one failure does not keep the rest from it."""
+        """Puts everything back, as far as it goes: one failure does not keep the rest from it. The
+        journal stays, and OSError is raised, where a file is not what it was before."""
         before, after = journal.units_before, journal.units_after
         running = self._manager.active(sorted({*before, *after}))
         _try(lambda: self._manager.stop([u for u in after if u not in before and u in running]))
-        changes = [self._put_back(saved) for saved in journal.saved]
+        changes, failed = self._restore(journal)
         node = self._node(before, running)
         _each(KINDS, changes, lambda kind, own: _try(lambda: kind.apply(node, own)))
         _try(lambda: self._manager.start([unit for unit in before if unit not in running]))
         _each(KINDS, changes, lambda kind, own: _try(lambda: kind.apply_late(node, own)))
         _each(KINDS, changes, lambda kind, _: _try(lambda: kind.confirm(node)))
+        if failed is not None:
+            raise failed
         self._forget()
+
+    def _restore(self, journal: Journal) -> tuple[list[Change], OSError | None]:
+        changes: list[Change] = []
+        failed: OSError | None = None
+        for saved in journal.saved:
+            try:
+                changes.append(self._put_back(saved))
+            except OSError as error:
+                log.warning("not-put-back", path=saved.path, reason=error)
+                failed = failed or error
+        return changes, failed
 
     def _put_back(self, saved: Saved) -> Change:
         now = self._host.read(saved.path)

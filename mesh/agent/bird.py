@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,8 @@ _SESSION_STATES = (
     "Down",
 )
 _LIMIT = 8 << 20
+SAME_TIME = 1.5
+"""Seconds by which BIRD's times and ours may differ for the same moment."""
 
 
 class _Lines(Protocol):
@@ -32,6 +35,10 @@ class _Lines(Protocol):
 
 class BirdError(Exception):
     """BIRD is not there, or refused."""
+
+
+class NotRunning(BirdError):
+    """Nobody listens on BIRD's control socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,9 @@ class Bird:
     def __init__(self, control: Path) -> None:
         self._control = control
         self.changing = threading.RLock()
+        self._read: float | None = None
+        """When BIRD has read its configuration for us last, or was seen with one that it has read
+        before (monotonic seconds)."""
 
     def ask(self, command: str, timeout: float = 10.0) -> Reply:
         """One command and its whole reply."""
@@ -95,7 +105,7 @@ class Bird:
 
                 yield ask
         except (FileNotFoundError, ConnectionRefusedError):
-            raise BirdError("bird: does not run: nobody listens on its control socket") from None
+            raise NotRunning("bird: does not run: nobody listens on its control socket") from None
         except (TimeoutError, BlockingIOError):
             # The latter once its queue is full of those who have asked before.
             raise BirdError("bird: runs, and does not answer") from None
@@ -109,6 +119,30 @@ class Bird:
         refusal = self.ask(command).error
         if refusal is not None:
             raise BirdError(f"bird: {refusal}")
+        # One that waits for another to end is read a moment later.
+        self._read = time.monotonic()
+
+    def reload_in(self, names: str) -> None:
+        """Asks the neighbors of the sessions whose names match for their routes again (RFC 2918),
+        and judges each anew. A session that is down has nothing to judge. BIRD 3 has another name
+        for the command."""
+        if self.ask(f'reload in "{names}"').error is not None:
+            self.ask(f'reload filters in "{names}"')
+
+    def read_by_others(self) -> str:
+        """When BIRD has read its configuration last, in its own words, where that was not for us;
+        empty where it was, or where it has been started since: what it reads then is in its
+        place."""
+        with self.asking(timeout=3.0) as ask:
+            status = ask("show status")
+        now = time.monotonic()
+        ages = _ages(status)
+        if ages is None:
+            return ""
+        started, read, words = ages
+        if self._read is None:
+            self._read = now
+        return words if now - read > max(self._read, now - started) + SAME_TIME else ""
 
     def confirm(self) -> None:
         """Keeps what ``configure(undo_after)`` brought."""
@@ -124,10 +158,10 @@ class Bird:
                 raise BirdError(f"bird: started, and silent for {seconds:g} s")
             time.sleep(0.05)
 
-    def answers(self) -> bool:
-        """Whether BIRD is up and talks."""
+    def answers(self, timeout: float = 10.0) -> bool:
+        """Whether BIRD is up and talks, within so many seconds."""
         try:
-            return self.ask("show status").error is None
+            return self.ask("show status", timeout).error is None
         except BirdError:
             return False
 
@@ -175,6 +209,30 @@ def is_exported(ask: Ask, session: str, prefix: IPv4Network | IPv6Network) -> bo
         # Any other refusal, as for a session that has gone down since, says nothing.
         return False if refusal == NO_SUCH_ROUTE else None
     return any(code == 1007 and _network(text) == prefix for code, text in reply.lines)
+
+
+def constant(ask: Ask, name: str) -> bool:
+    """A constant of the configuration that BIRD runs by; False where it has none of that name. The
+    files may say something else: BIRD may have refused them, or gone back. Measured with 2.0.12,
+    2.17.6 and 3.1.8."""
+    return any(code == 23 and text == "TRUE" for code, text in ask(f"eval {name}").lines)
+
+
+def _ages(status: Reply) -> tuple[float, float, str] | None:
+    """Seconds since BIRD was started, and since it has read the configuration that is in force, and
+    when that was in its own words; None where it does not say. Its times follow the machine's clock
+    whenever that is set, their differences do not."""
+    found = {"Current server time is ": "", "Last reboot on ": "", "Last reconfiguration on ": ""}
+    for _, text in status.lines:
+        for words in found:
+            if text.startswith(words):
+                found[words] = text.removeprefix(words)
+    try:
+        now, started, read = (datetime.fromisoformat(words) for words in found.values())
+    except ValueError:
+        return None
+    ages = ((now - started).total_seconds(), (now - read).total_seconds())
+    return (*ages, found["Last reconfiguration on "])
 
 
 def _network(line: str) -> IPv4Network | IPv6Network | None:

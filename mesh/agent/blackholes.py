@@ -1,7 +1,7 @@
 """Blackholes: addresses of ours that the operator has given up for a while, so that the rest lives.
 
     the operator's order, verified here ──┬─► BIRD: iBGP (a reflector), upstreams
-                                          └─► firewall ◄── a mate's order, heard over iBGP
+                                          └─► firewall ◄── a peer's order, heard over iBGP
 
 What is for such an address is dropped by the firewall, before input and forward, on every node and
 whichever way it came in: a blackhole route is not asked where the address is bound. An edge drops
@@ -44,6 +44,10 @@ wanted is put in again with its time."""
 COMPLAINTS = 60.0
 """Seconds until something is complained of again, in whatever words."""
 
+IBGP = "mate*"
+"""The names of BIRD's iBGP sessions. Their import filter asks whether the operator insists, and
+BIRD judges a route again only where it is asked to."""
+
 TABLE = "inet mesh_discard"
 SETS = {4: "addresses4", 6: "addresses6"}
 _TAGGED = "source = RTS_BGP && (65535, 666) ~ bgp_community"
@@ -77,6 +81,13 @@ class Words:
         """Whether the files say so already."""
         return all((host.read(path) or b"") == content for path, content in self.files)
 
+    def insists(self, host: Host) -> bool:
+        """Whether the operator insists on other addresses than the files say."""
+        forced = places.FORCED.values()
+        return any(
+            path in forced and (host.read(path) or b"") != content for path, content in self.files
+        )
+
     def write(self, host: Host) -> None:
         """Writes them."""
         for path, content in self.files:
@@ -93,6 +104,8 @@ class Blackholes:
         self._config: Config | None = None
         self._order: BlackholeOrder | None = None
         self._told: Words | None = None
+        self._asks_again = False
+        """Whether BIRD is yet to judge again what its peers have said."""
         self._heard: frozenset[Address] = frozenset()
         self._in_firewall: dict[Address, int] | None = None
         self._looked = 0.0
@@ -143,7 +156,7 @@ class Blackholes:
             self._changed()
 
     def _ask(self, config: Config) -> frozenset[Address]:
-        """What the mates say is discarded, as far as BIRD has believed them. Who cannot be asked
+        """What the peers say is discarded, as far as BIRD has believed them. Who cannot be asked
         has said nothing new."""
         try:
             found = frozenset(
@@ -174,8 +187,12 @@ class Blackholes:
         if not self._bird.changing.acquire(blocking=False):
             return False
         try:
+            self._asks_again |= words.insists(self._host)
             words.write(self._host)
             self._bird.configure()
+            if self._asks_again:
+                self._bird.reload_in(IBGP)
+                self._asks_again = False
         except BirdError as error:
             self._told = None
             self._complain("bird", str(error))
@@ -189,7 +206,7 @@ class Blackholes:
 
     def _discard(self, wanted: Mapping[Address, int], now: float) -> bool:
         """Brings the firewall's sets in line; whether they are. ``wanted`` maps an address to the
-        second when its order ends, to 0 where only a mate has said so."""
+        second when its order ends, to 0 where only a peer has said so."""
         recent = not wanted or time.monotonic() - self._looked < RECONCILE
         if wanted == self._in_firewall and recent:
             return True
@@ -238,11 +255,6 @@ class Blackholes:
         if told != reason and now - when >= COMPLAINTS:
             self._complaints[what] = (reason, now)
             log.warning("blackholes", where=what, reason=reason[:500])
-
-
-def forget(host: Host) -> None:
-    """BIRD's files without an entry: for a node whose agent is gone, where nothing would end."""
-    Words.of(()).write(host)
 
 
 def in_force(config: Config, order: BlackholeOrder, now: float) -> tuple[Blackhole, ...]:

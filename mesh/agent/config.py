@@ -69,7 +69,7 @@ class UnderlayLink:
 
 @dataclass(frozen=True, slots=True)
 class Underlay:
-    """All nodes and all tunnels of the plan, against which the mates' paths are held."""
+    """All nodes and all tunnels of the plan, against which the peers' paths are held."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     nodes: tuple[UnderlayNode, ...]

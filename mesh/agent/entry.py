@@ -7,39 +7,60 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mesh.agent import places
+
+if TYPE_CHECKING:
+    from mesh.agent.agent import Agent
+    from mesh.agent.apply import Applier
+    from mesh.agent.host import Host
 
 GRACE = 30
 """Seconds after which a node whose agent is gone withdraws."""
 _WITHDRAW = "anycast-mesh-withdraw"
+_NOT_LOADED = 5
+"""Exit code of systemctl."""
 _WATCHDOG_PATIENCE = 20.0
+_AGAIN = 3.0
+"""Seconds until the node tries again to withdraw."""
 
 
 def main() -> None:
     """``python3 bundle.pyz COMMAND``."""
     command = sys.argv[1] if len(sys.argv) == 2 else ""
+    if sys.argv[1:2] == ["hold"] and len(sys.argv) == 3:
+        hold(sys.argv[2])
+        return
     if command not in _COMMANDS:
-        sys.exit(f"usage: {sys.argv[0]} {'|'.join(_COMMANDS)}")
+        sys.exit(f"usage: {sys.argv[0]} {'|'.join(_COMMANDS)}, or hold <time>, as 30m")
     _COMMANDS[command]()
 
 
 def agent() -> None:
     """The node's agent."""
     from mesh.agent import log
-    from mesh.agent.agent import Agent
     from mesh.agent.host import Host
+    from mesh.agent.single import alone
+
+    log.start()
+    host, stop = Host(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with alone(host, stop) as free:
+        if free and not _work(host, stop):
+            sys.exit(1)
+
+
+def _work(host: Host, stop: threading.Event) -> bool:
+    """An agent until ``stop`` is set; False where it has failed."""
+    from mesh.agent import log
+    from mesh.agent.agent import Agent
     from mesh.agent.notify import notify
     from mesh.agent.seed import read_seed
     from mesh.agent.units import Systemd
 
-    log.start()
-    host = Host()
-    # We are back in time: what the last stop has put off is put off for good.
-    host.run("systemctl", "stop", f"{_WITHDRAW}.timer")
-    one = Agent(host, read_seed(host), Systemd(host))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: one.stop.set())
+    one = Agent(host, read_seed(host), Systemd(host), stop)
 
     def work() -> None:
         try:
@@ -48,16 +69,29 @@ def agent() -> None:
             # Whatever it is: said in one line, and systemd starts us again.
             log.warning("agent-failed", kind=type(error).__name__, reason=error)
             one.failed = True
-        one.stop.set()
+        stop.set()
 
     threading.Thread(target=work, name="agent", daemon=True).start()
     notify("READY=1")
-    while not one.stop.wait(5.0):
+    tend(one, host)
+    notify("STOPPING=1")
+    return not one.failed
+
+
+def tend(one: Agent, host: Host) -> None:
+    """Until an agent stops: tells systemd that it lives, and once it has shown that it works, takes
+    back that the node withdraws. One that has only started takes back nothing: it may be about to
+    fail as the one before it did."""
+    from mesh.agent.notify import notify
+
+    put_off = False
+    while not one.stop.wait(5.0 if put_off else 0.5):
+        if not put_off and one.works:
+            stop = ("systemctl", "stop", f"{_WITHDRAW}.timer", f"{_WITHDRAW}.service")
+            # Units that are not loaded are not there to withdraw.
+            put_off = host.run(*stop, timeout=10).code in (0, _NOT_LOADED)
         if time.monotonic() - one.beat < _WATCHDOG_PATIENCE:
             notify("WATCHDOG=1")
-    notify("STOPPING=1")
-    if one.failed:
-        sys.exit(1)
 
 
 def registry() -> None:
@@ -77,7 +111,8 @@ def whoami() -> None:
 
 
 def stopped() -> None:
-    """The agent has stopped: unless it is back soon, the node withdraws."""
+    """The agent has stopped: unless one has shown soon that it works, the node withdraws. Where the
+    timer runs already, none has since the stop before, and its time goes on."""
     from mesh.agent.host import Host
 
     Host().run(
@@ -93,19 +128,70 @@ def stopped() -> None:
 
 
 def withdraw() -> None:
-    """The agent has not come back: nothing is served or announced any more."""
+    """No agent has shown in time that it works: nothing is announced or served any more. Where one
+    runs now, it takes up again what it finds to be well. What fails is tried again until it is
+    done, or an agent has shown that it works."""
+    from mesh.agent import log
     from mesh.agent.bird import Bird
-    from mesh.agent.config import Config
     from mesh.agent.host import Host
-    from mesh.agent.presence import withdraw as withdraw_now
-    from mesh.trust.encoding import parse
+    from mesh.agent.withdrawal import failures, steps
 
+    log.start()
     host = Host()
-    if host.run("systemctl", "is-active", "--quiet", "anycast-mesh-agent.service").code == 0:
-        return
-    content = host.read(places.CONFIG)
-    if content is not None:
-        withdraw_now(host, Bird(host.path(places.BIRD_SOCKET)), parse(Config, content))
+    todo, before = steps(host, Bird(host.path(places.BIRD_SOCKET))), ""
+    while failed := failures(todo):
+        todo, reason = [step for step, _ in failed], "; ".join(why for _, why in failed)
+        if reason != before:
+            log.warning("not-withdrawn", reason=reason)
+        before = reason
+        time.sleep(_AGAIN)
+    log.info("withdrawn")
+
+
+def undo() -> None:
+    """A change that narrows who may log in was to be confirmed by now: kept where somebody has
+    logged in, and undone otherwise, whatever the agent does."""
+    _applier().settle()
+
+
+def undo_at_start() -> None:
+    """The machine starts, and a change waited to be confirmed: its daemons find the files of before
+    it."""
+    _applier().put_files_back()
+
+
+def _applier() -> Applier:
+    from mesh.agent import log
+    from mesh.agent.apply import Applier
+    from mesh.agent.bird import Bird
+    from mesh.agent.host import Host
+    from mesh.agent.units import Systemd
+
+    log.start()
+    host = Host()
+    return Applier(host, Systemd(host), Bird(host.path(places.BIRD_SOCKET)), lambda: True)
+
+
+def hold(text: str = "30m") -> None:
+    """For so long nothing is repaired or applied on this node."""
+    from mesh.agent import holds
+    from mesh.agent.host import Host
+    from mesh.trust.encoding import moment
+
+    try:
+        until = holds.hold(Host(), text)
+    except holds.NoTime as error:
+        sys.exit(f"{text}: {error}")
+    print(f"nothing is repaired or applied here until {moment(until)} (unhold ends it)")
+
+
+def unhold() -> None:
+    """The node is held no more, neither by a command nor by an order."""
+    from mesh.agent import holds
+    from mesh.agent.host import Host
+
+    holds.unhold(Host())
+    print("held no more")
 
 
 def check() -> None:
@@ -119,5 +205,9 @@ _COMMANDS = {
     "whoami": whoami,
     "stopped": stopped,
     "withdraw": withdraw,
+    "undo": undo,
+    "undo-at-start": undo_at_start,
     "check": check,
+    "hold": hold,
+    "unhold": unhold,
 }

@@ -57,7 +57,7 @@ def facts(host: Host, own: NodeKeys, steady: Steady, registry: bool) -> Facts:
         wireguard=keys.exchange_public(own.wireguard),
         identity=keys.signing_public(own.identity),
         sealing=keys.exchange_public(own.sealing),
-        tls_sha256=_certificate(host) if registry else None,
+        tls_sha256=certificate(host) if registry else None,
     )
 
 
@@ -127,7 +127,7 @@ def _mtu(host: Host, interface: str) -> int:
     return int(links[0]["mtu"]) if links else 1500
 
 
-def _certificate(host: Host) -> str | None:
+def certificate(host: Host) -> str | None:
     """SHA-256 (hex) of the registry's certificate in the form that a client sees (DER)."""
     pem = host.read(places.CERTIFICATE)
     if pem is None:

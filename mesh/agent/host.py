@@ -6,9 +6,12 @@ On a node the root is ``/``. Tests put a scratch tree of Debian there and run it
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import stat
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +48,17 @@ class Host:
         return self.root / absolute.lstrip("/")
 
     def read(self, absolute: str) -> bytes | None:
-        """A file's content, or None where there is none."""
+        """A file's content, or None where there is none. OSError for what is no file: reading on
+        from a pipe or a device might never end."""
         try:
-            return self.path(absolute).read_bytes()
+            descriptor = os.open(self.path(absolute), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "is not a file", absolute)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
 
     def write(
         self, absolute: str, content: bytes, mode: int, gid: int = 0, *, flush: bool = True
@@ -61,14 +70,20 @@ class Host:
         beside = target.with_name(f".{target.name}.mesh-new")
         beside.unlink(missing_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchown(descriptor, os.geteuid(), gid if os.geteuid() == 0 else -1)
-            os.fchmod(descriptor, mode)
-            if flush:
-                os.fsync(descriptor)
-        beside.replace(target)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fchown(descriptor, os.geteuid(), gid if os.geteuid() == 0 else -1)
+                os.fchmod(descriptor, mode)
+                if flush:
+                    os.fsync(descriptor)
+            beside.replace(target)
+        except OSError:
+            # On a disk that is full it would take the room of what has to be put back.
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
         if flush:
             _sync_folder(target.parent)
 

@@ -7,6 +7,7 @@ over any line is verified, and the highest valid number counts.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 from mesh.agent import log
 from mesh.agent.rejections import What
 from mesh.agent.state import Known, Ordered
+from mesh.agent.workers import Workers
 from mesh.discovery import paths
 from mesh.discovery.client import Answer, Client, Unreachable
 from mesh.trust.documents import JoinRequest
@@ -38,6 +40,8 @@ REJOIN = 10.0
 """Seconds until a request to join is repeated, for a registry that has lost it."""
 PATIENCE = (0.15, 5.0)
 """Seconds between tries, first and last."""
+STOPS_WITHIN = 1.0
+"""Seconds until a thread without work sees that it is to stop."""
 COMPLAINTS = 10.0
 """Seconds until it is said again that a registry is no use."""
 
@@ -56,6 +60,12 @@ class Ears:
     certificate: Callable[[str, str | None], None]
     superseded: Callable[[What], None] = lambda _: None
     """The registry holds our own manifest or order of that kind now, whatever it offered before."""
+    candidate: Signer | None = None
+    """Shows that we have our token; None where we can't."""
+    clock: Callable[[str, float], None] = lambda *_: None
+    """By so many seconds our clock is ahead of that registry's."""
+    later: Callable[[Signed], None] = lambda _: None
+    """The registry holds this report instead of the one that it was sent."""
 
 
 class Line:
@@ -74,11 +84,12 @@ class Line:
         """The highest generation that the registry has shown and that does not name us, while none
         has."""
         self._complained = -COMPLAINTS
+        self._said_where = -REJOIN
 
-    def start(self) -> None:
-        """Starts both threads."""
+    def start(self, workers: Workers) -> None:
+        """Starts both threads. What fails of them is begun again with a fresh connection."""
         for name, work in (("listen", self._listen), ("report", self._send_reports)):
-            threading.Thread(target=work, name=f"{name} {self.url}", daemon=True).start()
+            workers.start(f"{name} {self.url}", work)
 
     def report(self, report: Signed) -> None:
         """Sends this report as soon as may be, instead of any earlier one."""
@@ -140,6 +151,8 @@ class Line:
             limit=paths.MAX_MANIFEST,
         )
         self._ears.certificate(self.url, client.tls_sha256)
+        if client.ahead is not None:
+            self._ears.clock(self.url, client.ahead)
         if answer.status == 200:
             offered = self._offer(answer, self._ears.offer)
             if offered is None:
@@ -219,7 +232,20 @@ class Line:
                 log.info("join-requested", url=self.url)
             self._sent = (request, now)
         elif not member:
+            if answer.status == 403:
+                self._say_from_where(request)
             raise Unreachable(f"{self.url}: join: {answer.why()}")
+
+    def _say_from_where(self, request: JoinRequest) -> None:
+        """Where we have another address than planned, no registry believes us. The operator hears
+        of it all the same, for we have the token. A registry of an earlier version does not
+        listen."""
+        now = time.monotonic()
+        if self._ears.candidate is None or now - self._said_where < REJOIN:
+            return
+        self._said_where = now
+        with Client(self.url, self._ears.candidate) as client:
+            client.ask("POST", paths.REFUSED_JOINS, dump(request), signed=True)
 
     # --- reporting ---------------------------------------------------------------------------
 
@@ -228,9 +254,11 @@ class Line:
         pause = Pause()
         while not self._stop.is_set():
             with self._news:
-                while self._report is None:
-                    self._news.wait()
+                while self._report is None and not self._stop.is_set():
+                    self._news.wait(STOPS_WITHIN)
                 report = self._report
+            if report is None:
+                return
             try:
                 answer = client.ask("POST", paths.REPORT, dump(report), signed=True)
                 if not answer.ok:
@@ -239,6 +267,9 @@ class Line:
                 with self._news:
                     if self._report is report:
                         self._report = None
+                if answer.status == 200:
+                    with contextlib.suppress(Malformed):
+                        self._ears.later(parse(Signed, answer.body))
             except Unreachable:
                 self._stop.wait(pause.next())
 

@@ -1,7 +1,7 @@
-"""The lookout: what mates say, looked at every few seconds, and who is caught lying.
+"""The lookout: what peers say, looked at every few seconds, and who is caught lying.
 
 An alarm is raised when it stays: in the seconds of a failover, and while nodes take up a generation
-one after the other, honest mates say things that do not fit.
+one after the other, honest peers say things that do not fit.
 
 An order to discard an address that a reflector tells of is one of the operator's, or invented. A
 node that reaches no registry cannot know, and obeys: for that it is told. It says what it discards
@@ -55,7 +55,7 @@ ALARM = 30.0
 GAP = 60.0
 """Seconds for which a lie is not forgotten: whoever tells it on and off tells it all the same."""
 ENDED = 300.0
-"""Seconds for which an entry of an order may still be told after its end: a mate's clock is not
+"""Seconds for which an entry of an order may still be told after its end: a peer's clock is not
 ours."""
 _TOLD = "source = RTS_BGP && (65535, 666) ~ bgp_community"
 
@@ -77,6 +77,8 @@ class Lookout:
         self._ordered, self._asked = ordered, asked
         self._lock = threading.Lock()
         self._map: Map | None = None
+        self._generation = self._judged = 0
+        """Generations since the start, and by which of them the last look was."""
         self._begin()
         self._alarms: dict[Charge, Alarm] = {}
         self._taken: frozenset[tuple[str, ...]] = frozenset()
@@ -91,16 +93,19 @@ class Lookout:
         self._heard: Steady[Order] = Steady(WAY)
 
     def watch(self, config: Config) -> None:
-        """Judges by this plan from now on; what was seen under another one counts no more."""
+        """Judges by this plan from now on; what was seen under another one counts no more. BIRD has
+        just been told of it: what it has refused by another generation, as the words of a new
+        reflector, is no lie if it refuses it no more."""
         found = None if config.underlay is None else Map(config.node, config.underlay)
         with self._lock:
+            self._generation += 1
             if found != self._map:
                 self._map = found
                 self._begin()
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
-        """What stands against mates."""
+        """What stands against peers."""
         with self._lock:
             alarms = sorted(self._alarms.values(), key=lambda each: (each.mate, each.kind))
         return tuple(alarms[:MAX_ALARMS])
@@ -113,7 +118,7 @@ class Lookout:
 
     @property
     def hearsay(self) -> tuple[Hearsay, ...]:
-        """What is discarded here on mates' word alone."""
+        """What is discarded here on peers' word alone."""
         with self._lock:
             held = [(ip_network(prefix).network_address, mate) for mate, prefix in self._hearsay]
         held.sort(key=lambda one: (one[0].version, int(one[0]), one[1]))
@@ -128,7 +133,8 @@ class Lookout:
 
     def look(self, now: float) -> None:
         """One look; ``now`` is monotonic seconds."""
-        known = self._map
+        with self._lock:
+            known, generation = self._map, self._generation
         if known is None:
             return
         refused, best = self._routes("filtered"), self._routes("primary")
@@ -143,6 +149,9 @@ class Lookout:
         with self._lock:
             if known is not self._map:
                 return
+            if self._judged != generation:
+                self._judged = generation
+                self._lies.forget_all_but(told)
             self._judge(told, around, self._inventors(invented, now), heard, now)
 
     def _routes(self, which: str, where: str = "source = RTS_BGP") -> list[Route]:
@@ -178,7 +187,7 @@ class Lookout:
         heard: frozenset[Order],
         now: float,
     ) -> None:
-        # What a way costs is the plan's to say, and no mate can make its own the nearer one: whose
+        # What a way costs is the plan's to say, and no peer can make its own the nearer one: whose
         # address it is, does not tell us of it itself. Who is on the way may be honest.
         odd = {
             (way.nodes[-1], "detour"): Alarm(

@@ -1,7 +1,7 @@
-"""What mates say of the way to each other, held against the plan.
+"""What peers say of the way to each other, held against the plan.
 
-BIRD's filters refuse what no plan allows. Two things are left to see here: who said it (a mate that
-tells such things is broken, or in other hands), and which ways are taken that only a neighbour
+BIRD's filters refuse what no plan allows. Two things are left to see here: who said it (a peer that
+tells such things is broken, or in other hands), and which ways are taken that only a neighbor
 vouches for. Pure: BIRD's words and the plan in, alarms out.
 """
 
@@ -28,8 +28,8 @@ _ATTRIBUTE = re.compile(
 )
 #     Receive limit:  112 [HIT]
 _HIT = re.compile(r"^\s+Receive limit:\s+(?P<number>\d+) \[HIT\]")
-#     Session:          internal multihop route-reflector AS4         (with a client of ours)
-_CLIENT = re.compile(r"^\s+Session: .* route-reflector\b")
+#     Input filter:   client_in4       (with a node that tells what it serves itself, and no orders)
+_CLIENT = re.compile(r"^\s+Input filter:\s+client_in[46]$")
 _PROTOCOL = 1002
 _UNDERLAY, _MATES = "u_", ("mate4_", "mate6_")
 _BLACKHOLE = "(65535,666)"
@@ -115,7 +115,7 @@ class Map:
         return None
 
     def session(self, mate: str) -> str:
-        """Our session with a mate on the tunnel to it."""
+        """Our session with a peer on the tunnel to it."""
         return _UNDERLAY + mate.replace("-", "_")
 
     def way(self, path: Iterable[int]) -> tuple[str, ...] | None:
@@ -137,7 +137,7 @@ Charge = tuple[str, str]
 def lies(
     refused: Iterable[Route], known: Map, clients: Collection[str] = ()
 ) -> dict[Charge, Alarm]:
-    """What mates said that no honest mate says, an example of each kind: a mate has the same
+    """What peers said that no honest peer says, an example of each kind: a peer has the same
     filters, and hands on nothing that they refuse. A path that is only too long is honest: the way
     around many cut tunnels. ``clients`` are our sessions with clients of ours."""
     found: dict[Charge, Alarm] = {}
@@ -188,7 +188,8 @@ def orders(routes: Iterable[Route], known: Map, clients: Collection[str] = ()) -
 
 
 def clients(reply: Reply) -> frozenset[str]:
-    """Our sessions that are up with clients of ours, in what ``show protocols all`` prints."""
+    """Our sessions with nodes that tell no orders, in what ``show protocols all`` prints: clients
+    of ours, and where we are no reflector, others that are none."""
     found: set[str] = set()
     session = ""
     for code, line in reply.lines:
@@ -200,7 +201,7 @@ def clients(reply: Reply) -> frozenset[str]:
 
 
 def floods(reply: Reply, known: Map) -> dict[Charge, Alarm]:
-    """Mates that have said more than BIRD listens to, in what ``show protocols all`` prints: a
+    """Peers that have said more than BIRD listens to, in what ``show protocols all`` prints: a
     channel stays blocked until its session is a new one."""
     found: dict[Charge, Alarm] = {}
     session = ""
@@ -249,6 +250,10 @@ class Steady(Generic[K]):
     def since(self, key: K) -> float:
         """When something was seen first, of what is not forgotten."""
         return self._seen[key][0]
+
+    def forget_all_but(self, found: Collection[K]) -> None:
+        """What is not seen now was not seen at all."""
+        self._seen = {key: seen for key, seen in self._seen.items() if key in found}
 
     def has(self, found: Collection[K], now: float) -> frozenset[K]:
         """Those that stay; ``now`` is monotonic seconds."""

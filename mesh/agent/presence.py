@@ -14,25 +14,38 @@ ends: it says that it is about to go, withdraws, and lets go of its service addr
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
-from mesh.agent import blackholes, log, places
-from mesh.agent.bird import Bird, BirdError
+from mesh.agent import log, places
+from mesh.agent.bird import Ask, Bird, BirdError, NotRunning, constant
 from mesh.agent.checks import KINDS, Healthcheck
 from mesh.agent.config import Check, Config, Service
-from mesh.agent.host import Host
+from mesh.agent.host import CommandFailed, Host
+from mesh.agent.interface import addresses_on, line, shown_on
+from mesh.agent.repairs import Repairs
+from mesh.agent.workers import Workers
 from mesh.discovery.client import one_line
 from mesh.trust.documents import MAX_FAILURES, MAX_WORDS
 
 TICK = 0.25
 """Seconds between two looks at routes and at BIRD's file."""
+INTERFACE = 10.0
+"""Seconds between two looks at the interface itself, unless the kernel tells of a change."""
 RECONCILE = 2.0
-"""Seconds between two looks at the interface itself."""
+"""Seconds between two looks at what BIRD runs by, and until it is told again what it has not
+taken, or an address is bound again that could not be."""
 SHUTDOWN = 5.0
 """Seconds for which a node that drains still announces, as one that is about to go (RFC 8326)."""
+STEADY = 20.0
+"""Seconds after which checks need not have judged for the agent to have shown that it works: some
+take minutes to fall. One that fails as a whole does not live for so long."""
+ANSWER = 2.0
+"""Seconds that BIRD has to say what it runs by."""
 LINGER = 2.0
 """Seconds for which it still answers once it has withdrawn: packets are on their way."""
 
@@ -40,7 +53,7 @@ LINGER = 2.0
 @dataclass(frozen=True, slots=True)
 class Word:
     """What BIRD is told: whether this node is in service, and whether it drains, that is, whether
-    what it announces is about to go and what it serves is no mate's any more."""
+    what it announces is about to go and what it serves is no peer's any more."""
 
     in_service: bool = False
     draining: bool = False
@@ -57,6 +70,11 @@ def said(host: Host) -> Word:
     """What BIRD's file says; nothing is the word where there is no file."""
     text = host.read(places.ANNOUNCE) or b""
     return Word(b"IN_SERVICE = true;" in text, b"DRAINING = true;" in text)
+
+
+def run_by(ask: Ask) -> Word:
+    """The word that BIRD runs by, whatever its file says."""
+    return Word(constant(ask, "IN_SERVICE"), constant(ask, "DRAINING"))
 
 
 @dataclass(slots=True)
@@ -97,9 +115,17 @@ class Watch:
     streak: int = 0
     reason: str = "was not asked yet"
     """Why the last answer that was not good was not."""
+    asked: bool = False
+
+    @property
+    def judged(self) -> bool:
+        """Whether its state is by answers of its own, and no last ones speak against its being up:
+        one that was adopted as up, and fails now, is judged once it is down."""
+        return self.asked and not (self.up and self.streak)
 
     def record(self, healthy: bool) -> bool:
         """Takes one answer; whether the check is up after it."""
+        self.asked = True
         self.streak = self.streak + 1 if healthy != self.up else 0
         if self.streak >= (self.check.rise if healthy else self.check.fall):
             self.up, self.streak = healthy, 0
@@ -117,6 +143,11 @@ class Local:
     def up(self) -> bool:
         """All checks pass; a service without checks is up."""
         return all(watch.up for watch in self.watches)
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Its addresses."""
+        return frozenset(str(address) for address in self.service.addresses)
 
     @property
     def failure(self) -> str:
@@ -146,8 +177,8 @@ def in_service(config: Config, up: frozenset[str], routes: Routes, before: bool)
     """Whether a node announces the aggregates.
 
     Yes while some service has a healthy instance that can be reached: here, or over a tunnel. A
-    plan without services counts its mates instead. The floor: where no instance is to be reached
-    although mates are, the service is down everywhere, and withdrawing everywhere would help
+    plan without services counts its peers instead. The floor: where no instance is to be reached
+    although peers are, the service is down everywhere, and withdrawing everywhere would help
     nobody; so who announces goes on.
     """
     mates = any(str(mate) in routes.addresses for mate in config.mates)
@@ -164,19 +195,42 @@ def in_service(config: Config, up: frozenset[str], routes: Routes, before: bool)
 class Presence:
     """Keeps one node's bindings and announcement in line with its checks."""
 
-    def __init__(self, host: Host, bird: Bird, changed: Callable[[], None]) -> None:
-        self._host, self._bird, self._changed = host, bird, changed
+    def __init__(
+        self,
+        host: Host,
+        bird: Bird,
+        changed: Callable[[], None],
+        workers: Workers,
+        repairs: Repairs | None = None,
+    ) -> None:
+        self._host, self._bird, self._changed, self._workers = host, bird, changed, workers
+        self._repairs = repairs or Repairs()
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._config: Config | None = None
         self._locals: dict[str, Local] = {}
         self._generation = 0
         self._bound: frozenset[str] = frozenset()
+        self._missing: frozenset[str] = frozenset()
+        """What somebody has unbound while nothing is put right."""
+        self._unbound = ""
+        """Why the interface is not as it should be, by the last try."""
         self._word = said(host)
+        self._told = self._word
+        self._bird_is: Literal["here", "silent", "away"] = "silent"
+        self._asked = self._tried = -math.inf
+        self._refusal = ""
         self._retired = False
         self._farewell: Farewell | None = None
+        self._born = time.monotonic()
+        self._looked = -math.inf
+        self._failing: dict[str, str] = {}
+        """What a round has failed of, and why."""
+        self.works = False
+        """Whether it has shown that it works: all checks were asked and have judged, or it has run
+        for a while, BIRD knows its word and has answered, and nothing has failed."""
         self.beat = time.monotonic()
-        """When the loop last came by; the watchdog looks at it."""
+        """When the loop last came by and nothing failed; the watchdog looks at it."""
 
     # --- what others call --------------------------------------------------------------------
 
@@ -185,7 +239,7 @@ class Presence:
         checks say otherwise: a restart of the agent moves no traffic."""
         with self._lock:
             old = self._config
-            bound = self._read_bound(config.interface)
+            bound = self._seen(config.interface)
             self._retired = False
             self._config = config
             self._generation += 1
@@ -201,6 +255,11 @@ class Presence:
             for local in self._locals.values():
                 for watch in local.watches:
                     self._start(local, watch, KINDS[watch.check.kind](watch.check))
+        self._wake.set()
+
+    def look_soon(self) -> None:
+        """Somebody may have changed the interface."""
+        self._looked = -math.inf
         self._wake.set()
 
     def retire(self) -> None:
@@ -221,20 +280,8 @@ class Presence:
 
     def run(self, stop: threading.Event) -> None:
         """Looks after the announcement until told to stop."""
-        looked = 0.0
         while not stop.is_set():
-            self.beat = time.monotonic()
-            try:
-                if self.beat - looked >= RECONCILE:
-                    looked = self.beat
-                    self._look_again()
-                self._announce()
-                if self._retired:
-                    # Upstreams are told first: whoever still comes finds the service.
-                    with self._lock:
-                        self._reconcile()
-            except (OSError, ValueError) as error:
-                log.warning("presence", reason=error)
+            self._round()
             self._wake.wait(TICK)
             self._wake.clear()
 
@@ -247,28 +294,82 @@ class Presence:
     def failures(self) -> dict[str, str]:
         """Why services that this node may serve are down, by the checks' own words."""
         with self._lock:
-            found = {name: local.failure for name, local in self._locals.items()}
+            found = {
+                name: local.failure or self._not_bound(local)
+                for name, local in self._locals.items()
+            }
         return {
             name: one_line(failure)[:MAX_WORDS]
             for name, failure in sorted(found.items())[:MAX_FAILURES]
             if failure
         }
 
+    def _not_bound(self, local: Local) -> str:
+        if missing := sorted(local.addresses & self._missing):
+            return f"{', '.join(missing)} was taken from this node, which is held"
+        return "" if local.addresses <= self._bound else self._unbound
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """What keeps bindings and announcement from being what they should be."""
+        told = not self._refusal or self._is_in_force(self._word)
+        found = {} if told else {"announce": self._refusal}
+        if failing := "; ".join(self._failing.copy().values()):
+            found["presence"] = failing
+        return found
+
     @property
     def announcing(self) -> bool:
-        """Whether BIRD has been told that this node is in service."""
-        return self._word.in_service
+        """Whether BIRD runs by the word that this node is in service; as it said last, where it
+        does not answer."""
+        return self._told.in_service
 
     @property
     def gone(self) -> bool:
         """Whether the node has withdrawn and serves nothing, because the network is taken down."""
-        return self._retired and not self._word.in_service and not self._bound
+        withdrawn = not self._word.in_service and self._is_in_force(self._word)
+        return self._retired and withdrawn and not self._bound
 
     @property
     def drained(self) -> bool:
         """Whether the node has withdrawn and serves nothing, because it was told to drain."""
+        return self._is_off and not self._bound
+
+    @property
+    def _is_off(self) -> bool:
         farewell = self._farewell
         return farewell is not None and farewell.done
+
+    # --- the loop ----------------------------------------------------------------------------
+
+    def _round(self) -> None:
+        """One look at everything. A round of which something has failed is no sign of life, and
+        the rest of it is done all the same."""
+        began = time.monotonic()
+        if began - self._looked >= (RECONCILE if self._unbound else INTERFACE):
+            self._looked = began
+            self._step("interface", self._look_again)
+        self._step("announcement", self._announce)
+        if self._retired:
+            # Upstreams are told first: whoever still comes finds the service.
+            self._step("retirement", self._let_go)
+        if not self._failing:
+            self.works = self.works or self._shows()
+            self.beat = time.monotonic()
+
+    def _step(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            # Whatever it is: what else the node does has to go on.
+            reason = one_line(f"{name}: {type(error).__name__}: {error}")
+            if self._failing.get(name) != reason:
+                self._failing[name] = reason
+                log.warning("presence", reason=reason)
+                self._changed()
+            return
+        if self._failing.pop(name, ""):
+            self._changed()
 
     # --- checks and bindings -----------------------------------------------------------------
 
@@ -278,7 +379,7 @@ class Presence:
         def loop() -> None:
             while True:
                 began = time.monotonic()
-                problem = check.problem()
+                problem = _problem(check)
                 with self._lock:
                     if self._generation != generation:
                         return
@@ -293,10 +394,10 @@ class Presence:
                         self._wake.set()
                 time.sleep(max(0.0, watch.check.interval - (time.monotonic() - began)))
 
-        threading.Thread(target=loop, name=f"check-{local.service.name}", daemon=True).start()
+        self._workers.start(f"check {local.service.name}", loop, lasting=False)
 
     def _wanted(self) -> frozenset[str]:
-        if self._retired or self.drained:
+        if self._retired or self._is_off:
             return frozenset()
         up = frozenset(
             str(address)
@@ -312,77 +413,166 @@ class Presence:
         if self._config is None:
             return
         wanted, interface = self._wanted(), self._config.interface
-        lines = [_line("replace", a, interface) for a in sorted(wanted - self._bound)]
-        lines += [_line("del", a, interface) for a in sorted(self._bound - wanted)]
-        if lines:
-            result = self._host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
-            if result.code != 0:
-                log.warning("bind", reason=result.why())
-            self._bound = wanted
+        lines = [line("replace", a, interface) for a in sorted(wanted - self._bound)]
+        lines += [line("del", a, interface) for a in sorted(self._bound - wanted)]
+        if not lines:
+            return
+        result = self._host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
+        before, self._bound = self._bound, wanted
+        refusal = "" if result.code == 0 else result.why()
+        if refusal:
+            # Some of it may be done.
+            self._bound = before
+            self._bound = self._seen(interface) & _addresses(self._config)
+        if refusal and refusal != self._unbound:
+            log.warning("bind", reason=refusal)
+        if (self._bound, refusal) != (before, self._unbound):
             self._changed()
+        self._unbound = refusal
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._reconcile()
 
     def _look_again(self) -> None:
-        """What somebody else did to the interface is put right."""
+        """What somebody else did to the interface is put right, as far as that is put right at all
+        (:mod:`mesh.agent.repairs`)."""
         with self._lock:
             if self._config is None:
                 return
-            actual = self._read_bound(self._config.interface)
-            self._bound = actual & _addresses(self._config)
+            interface = self._config.interface
+            read = shown_on(self._host, interface)
+            if read is None:
+                # It comes back with its unit, and then this binds again.
+                if self._bound:
+                    self._bound = frozenset()
+                    self._changed()
+                return
+            actual, wanted = read & _addresses(self._config), self._wanted()
+            # What is as it should be is so, whoever has done it.
+            self._bound = (self._bound | (actual & wanted)) - (self._bound - actual - wanted)
+            found = [(address, "is missing") for address in self._bound - actual]
+            found += [
+                (address, "is bound, and not by the agent") for address in actual - self._bound
+            ]
+            for address, why in sorted(found):
+                what = f"address {address} on {interface}"
+                # Never left alone, but for a hold: what is announced would lead nowhere.
+                if self._repairs.allows(what, why, always=True):
+                    self._repairs.record(what, why)
+                    self._bound ^= {address}
+            self._missing = self._bound - actual
             self._reconcile()
 
-    def _read_bound(self, interface: str) -> frozenset[str]:
-        result = self._host.run("ip", "-json", "address", "show", "dev", interface)
-        if result.code != 0:
-            return frozenset()
-        return frozenset(
-            str(address["local"])
-            for link in json.loads(result.out or "[]")
-            for address in link.get("addr_info", [])
-            if "local" in address
-        )
+    def _seen(self, interface: str) -> frozenset[str]:
+        """What is bound; where that cannot be seen, what was seen last: the next look is soon."""
+        try:
+            return addresses_on(self._host, interface)
+        except CommandFailed as error:
+            log.warning("presence", reason=error)
+            return self._bound
 
     # --- the announcement --------------------------------------------------------------------
 
     def _announce(self) -> None:
         with self._lock:
             config, retired, farewell = self._config, self._retired, self._farewell
-            up = frozenset(name for name, local in self._locals.items() if local.up)
+            up = frozenset(name for name, local in self._locals.items() if self._is_here(local))
         if config is None:
             return
         # BIRD resets the file when it starts, so the file is what says whether it knows.
         heard, now = said(self._host), time.monotonic()
         if farewell is not None and not retired:
-            wanted = farewell.word(now, self._word.in_service and heard.in_service)
+            wanted = farewell.word(now, self._told.in_service and heard.in_service)
         else:
             # With an instance here there is no need to look at routes, nor for who goes anyway.
             routes = Routes(frozenset()) if up or retired else self._routes()
             before = self._word.in_service
             wanted = Word(not retired and in_service(config, up, routes, before))
-        if not wanted == self._word == heard and not self._tell(wanted):
-            return
-        if farewell is not None:
+        if not (wanted == self._word == heard and self._is_known(wanted, now)):
+            self._tell(wanted, heard, now)
+        if farewell is not None and self._is_in_force(wanted):
             self._take_leave(farewell, wanted, now)
 
-    def _tell(self, word: Word) -> bool:
-        """Tells BIRD; False where that has to wait for the next look."""
+    def _is_here(self, local: Local) -> bool:
+        """Whether a service works here, and can be reached."""
+        addresses = local.addresses
+        return local.up and (not addresses or bool(addresses & (self._bound - self._missing)))
+
+    def _shows(self) -> bool:
+        """Whether what it does is by what it has seen itself, and BIRD follows."""
+        with self._lock:
+            watches = [watch for local in self._locals.values() for watch in local.watches]
+            if self._config is None:
+                return False
+            judged = all(watch.judged for watch in watches)
+        if not judged and time.monotonic() - self._born < STEADY:
+            return False
+        return said(self._host) == self._word == self._told and self._bird_is == "here"
+
+    def _is_known(self, word: Word, now: float) -> bool:
+        """Whether BIRD runs by this word. It is asked from time to time: it may have gone back to
+        an earlier configuration, and an agent before this one may have told it in vain."""
+        if now - self._asked >= RECONCILE:
+            self._ask(now)
+        return self._is_in_force(word)
+
+    def _is_in_force(self, word: Word) -> bool:
+        """The same, by BIRD's last answer. A BIRD that does not run announces nothing."""
+        if self._bird_is == "away":
+            return not word.in_service
+        return self._bird_is == "here" and self._told == word
+
+    def _ask(self, now: float) -> None:
+        """Asks BIRD which word it runs by."""
+        before = self._told
+        try:
+            with self._bird.asking(ANSWER) as ask:
+                self._told = run_by(ask)
+            self._bird_is = "here"
+        except NotRunning:
+            self._told, self._bird_is = Word(), "away"
+        except BirdError:
+            self._bird_is = "silent"
+        self._asked = now
+        if self._told != before:
+            self._changed()
+
+    def _tell(self, word: Word, heard: Word, now: float) -> None:
+        """Tells BIRD, and asks what it has made of it. Where it has not taken the word, or must
+        not be disturbed, the next looks tell it again."""
+        if word == self._word == heard and now - self._tried < RECONCILE:
+            return
         # An undo timer that is running would be ended by our `configure`.
         if not self._bird.changing.acquire(blocking=False):
-            return False
+            return
+        refusal = ""
         try:
             self._host.write(places.ANNOUNCE, word.file(), 0o644)
+            self._word, self._tried = word, now
             self._bird.configure()
+        except NotRunning:
+            pass  # It reads the file when it starts.
         except BirdError as error:
-            # It reads the file when it starts.
-            log.warning(
-                "announce", in_service=word.in_service, draining=word.draining, reason=error
-            )
+            refusal = str(error)
         finally:
             self._bird.changing.release()
-        if word != self._word:
-            log.info("announce", in_service=word.in_service, draining=word.draining)
-        self._word = word
-        self._changed()
-        return True
+        self._ask(time.monotonic())
+        self._say_told(word, refusal)
+
+    def _say_told(self, word: Word, refusal: str) -> None:
+        """Says in the log, and in the next report, whether BIRD has taken a word."""
+        values = {"in_service": word.in_service, "draining": word.draining}
+        if self._is_in_force(word):
+            refusal = ""
+            log.info("announce", **values)
+        elif self._bird_is == "here":
+            refusal = refusal or "bird: has read it, and runs by another word"
+        if refusal and refusal != self._refusal:
+            log.warning("announce", **values, reason=refusal)
+        if refusal != self._refusal:
+            self._refusal = refusal
+            self._changed()
 
     def _take_leave(self, farewell: Farewell, word: Word, now: float) -> None:
         """Lets go of the service addresses once BIRD has been told and nobody comes any more."""
@@ -398,21 +588,18 @@ class Presence:
     def _routes(self) -> Routes:
         found: set[str] = set()
         for family in ("-4", "-6"):
-            result = self._host.run("ip", "-json", family, "route", "show", "table", "main")
-            if result.code == 0:
-                found |= Routes.parsed(result.out).addresses
+            # One that cannot be asked has not said that there are none.
+            shown = self._host.must("ip", "-json", family, "route", "show", "table", "main")
+            found |= Routes.parsed(shown).addresses
         return Routes(frozenset(found))
 
 
-def withdraw(host: Host, bird: Bird, config: Config) -> None:
-    """What a node does whose agent has not come back: it serves and announces nothing."""
-    lines = [_line("del", address, config.interface) for address in sorted(_addresses(config))]
-    if lines:
-        host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
-    host.write(places.ANNOUNCE, Word().file(), 0o644)
-    # Nobody is left to see when an order ends. The firewall sees by itself.
-    blackholes.forget(host)
-    bird.configure()
+def _problem(check: Healthcheck) -> str:
+    """What a check says; one that cannot even ask has seen no service work."""
+    try:
+        return check.problem()
+    except Exception as error:
+        return one_line(f"the check itself fails: {type(error).__name__}: {error}")
 
 
 def _adopted(service: Service, bound: frozenset[str]) -> Local:
@@ -422,13 +609,6 @@ def _adopted(service: Service, bound: frozenset[str]) -> Local:
 
 def _addresses(config: Config) -> frozenset[str]:
     return frozenset(str(a) for service in config.services for a in service.addresses)
-
-
-def _line(verb: str, address: str, interface: str) -> str:
-    if ":" in address:
-        flags = " nodad" if verb == "replace" else ""
-        return f"address {verb} {address}/128 dev {interface}{flags}"
-    return f"address {verb} {address}/32 dev {interface}"
 
 
 def _by_tunnel(route: dict[str, object]) -> bool:

@@ -2,7 +2,7 @@
 
 BIRD writes to syslog and waits for it: a table that is refused as a whole, told to a journal that
 is slow, would keep it from its sessions for longer than their hold time. So its classes info,
-remote and warning come here: in each of them a neighbour can cause a line per route. A datagram to
+remote and warning come here: in each of them a neighbor can cause a line per route. A datagram to
 ourselves waits for nobody, and is lost where nobody listens. Only root can listen on that port, but
 anybody on the node may send to it: what is said here is told, counted and cut, and never acted
 upon.

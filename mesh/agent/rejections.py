@@ -13,7 +13,7 @@ from typing import Literal
 
 from mesh.trust.documents import MAX_REFUSALS, Refusal
 
-What = Literal["manifest", "drain", "blackhole"]
+What = Literal["manifest", "drain", "blackhole", "hold"]
 
 LAPSE_SECONDS = 30.0
 """A refusal stands as long as the registry goes on offering the same: a line asks again within

@@ -78,9 +78,14 @@ class Renewal:
         units = ["anycast-mesh-whoami.service"]
         if self._seed.registry:
             units.append("anycast-mesh-registry.service")
-        for unit in sorted(self._manager.active(units)):
-            self._manager.restart(unit)
-        stop.set()
+        try:
+            for unit in sorted(self._manager.active(units)):
+                self._manager.restart(unit)
+        except CommandFailed as error:
+            # The bundle is in place, and systemd goes on with that unit.
+            log.warning("not-restarted", reason=error)
+        finally:
+            stop.set()
 
 
 def running(host: Host) -> str | None:

@@ -46,23 +46,22 @@ class Stage:
         """Where a file of the generation is on stage."""
         return _STAGE + absolute
 
-    def run(self, *command: str, timeout: float = 30.0) -> Result:
-        """Runs a validator that sees the stage in place of the real folders."""
+    def run(self, *command: str, reads: str, timeout: float = 30.0) -> Result:
+        """Runs a validator that reads that folder, and sees the stage in place of the real one."""
         pairs: list[str] = []
-        for folder in sorted(self.folders):
+        for folder in sorted(self.folders & {reads}):
             staged, real = self.host.path(self.path(folder)), self.host.path(folder)
             real.mkdir(parents=True, exist_ok=True)
             pairs += [str(staged), str(real)]
+        own = (*self.host.prefix, *command)
+        if not pairs:
+            return execute(own, None, timeout)
         private = ("unshare", "--mount", "--propagation", "private", "--")
-        return execute(
-            (*private, "sh", "-ec", _BIND, "sh", *pairs, "--", *self.host.prefix, *command),
-            None,
-            timeout,
-        )
+        return execute((*private, "sh", "-ec", _BIND, "sh", *pairs, "--", *own), None, timeout)
 
-    def must(self, *command: str, timeout: float = 30.0) -> None:
+    def must(self, *command: str, reads: str, timeout: float = 30.0) -> None:
         """Runs a validator that has to agree."""
-        result = self.run(*command, timeout=timeout)
+        result = self.run(*command, reads=reads, timeout=timeout)
         if result.code != 0:
             raise CommandFailed(f"{command[0]} refuses: {result.why()}")
 

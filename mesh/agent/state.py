@@ -1,7 +1,9 @@
 """What the agent keeps on disk: the highest manifest and the highest orders it has seen, and what
 is in force.
 
-The highest numbers outlive everything: what is below them is refused even after a reboot. Which
+The highest numbers outlive everything: what is below them is refused even after a reboot. Where the
+disk takes nothing, what came counts all the same, and is written as soon as it does; an agent that
+ends before has not heard it. Which
 network is ours is decided once, by the first manifest that names this node's own key: one operator
 key may sign for several networks, and anybody may bring a manifest of another one.
 """
@@ -10,13 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import places
+from mesh.agent import disk, log, places
 from mesh.agent.host import Host
 from mesh.trust import signing
 from mesh.trust.documents import Manifest, Part
@@ -134,13 +137,14 @@ class State:
         host.path(places.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
         self.highest: Known | None = None
         self.applied: Applied | None = None
+        self._saving = threading.Lock()
+        self._unsaved: dict[str, bytes] = {}
+        self._why_unsaved: dict[str, str] = {}
         self._orders: dict[str, Ordered[Any]] = {}
-        envelope, applied = host.read(HIGHEST), host.read(APPLIED)
-        # Read as if it came from outside: what a bad disk returns is not followed either.
-        if applied is not None:
-            with contextlib.suppress(Malformed):
-                self.applied = parse(Applied, applied)
+        envelope = host.read(HIGHEST)
+        self.read_applied()
         if envelope is not None:
+            # As what is applied: from outside.
             with contextlib.suppress(Rejected, Malformed):
                 known = verified(operator, parse(Signed, envelope))
                 # An earlier version kept any; one that never named us decides nothing.
@@ -152,6 +156,14 @@ class State:
                 with contextlib.suppress(Rejected, Malformed):
                     ordered = verified_order(operator, kind, parse(Signed, kept))
                     self._orders[kind.key] = ordered
+
+    def read_applied(self) -> None:
+        """What is in force by the disk: it may have been written by another than us. Read as if it
+        came from outside: what a bad disk returns is not followed either."""
+        applied = self._host.read(APPLIED)
+        if applied is not None and APPLIED not in self._unsaved:
+            with contextlib.suppress(Malformed):
+                self.applied = parse(Applied, applied)
 
     def accept(self, known: Known) -> bool:
         """Remembers a manifest above all earlier ones. False for the one that is known already, and
@@ -167,8 +179,8 @@ class State:
                 raise Rejected(_foreign(network, top.manifest.network))
             if known.number <= top.number:
                 raise Rejected(f"not above generation {top.number}, which this node holds")
-        self._host.write(HIGHEST, dump(known.envelope), 0o600)
         self.highest = known
+        self._keep(HIGHEST, dump(known.envelope))
         return True
 
     def accept_order(self, ordered: Ordered[Any]) -> bool:
@@ -185,8 +197,8 @@ class State:
                 return False
             if ordered.number <= top.number:
                 raise Rejected(f"not above {kind.name} {top.number}, which this node holds")
-        self._host.write(_place(kind), dump(ordered.envelope), 0o600)
         self._orders[kind.key] = ordered
+        self._keep(_place(kind), dump(ordered.envelope))
         return True
 
     def order(self, kind: Kind[T]) -> Ordered[T] | None:
@@ -204,8 +216,39 @@ class State:
 
     def confirm(self, applied: Applied) -> None:
         """Remembers what is in force now."""
-        self._host.write(APPLIED, dump(applied), 0o600)
         self.applied = applied
+        self._keep(APPLIED, dump(applied))
+
+    @property
+    def unsaved(self) -> dict[str, str]:
+        """Why something is not on the disk yet, by what it is a fault of (:mod:`disk`); empty where
+        all is."""
+        with self._saving:
+            return self._why_unsaved
+
+    def save(self) -> None:
+        """Writes what the disk has not taken before."""
+        with self._saving:
+            self._save()
+
+    def _keep(self, path: str, content: bytes) -> None:
+        with self._saving:
+            self._unsaved[path] = content
+            self._save()
+
+    def _save(self) -> None:
+        for path, content in list(self._unsaved.items()):
+            try:
+                self._host.write(path, content, 0o600)
+            except OSError as error:
+                reason = f"{path} cannot be written: {error.strerror or error}"
+                why = {disk.fault(error): reason}
+                if why != self._why_unsaved:
+                    log.warning("state", reason=reason)
+                self._why_unsaved = why
+                return
+            del self._unsaved[path]
+        self._why_unsaved = {}
 
 
 def _foreign(theirs: str, ours: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.discovery.client import one_line
 from mesh.trust.documents import MAX_TUNNELS, MAX_WORDS
+from mesh.trust.encoding import moment
 
 LOOK = 10.0
 """Seconds between two looks: a process is started for each."""
@@ -67,6 +67,5 @@ def judged(wanted: Sequence[str], latest: Mapping[str, int], now: float) -> dict
         elif when == 0:
             found[name] = "no handshake yet"
         elif now - when > STALE:
-            moment = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            found[name] = f"no handshake since {moment}"
+            found[name] = f"no handshake since {moment(when)}"
     return {one_line(name): words[:MAX_WORDS] for name, words in found.items()}

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from mesh.agent.host import Host
 
+START = 90.0
+"""Seconds that units have to start."""
+
 
 class Units(Protocol):
     """What the agent asks of a service manager."""
@@ -20,8 +23,9 @@ class Units(Protocol):
         """Those of the units that run."""
         ...
 
-    def start(self, units: Sequence[str]) -> None:
-        """Enables and starts; returns when they run, raises CommandFailed where one does not."""
+    def start(self, units: Sequence[str], seconds: float = START) -> None:
+        """Enables and starts; returns when they run, raises CommandFailed where one does not within
+        so many seconds, or where what failed does not when it is started once more."""
         ...
 
     def stop(self, units: Sequence[str]) -> None:
@@ -55,15 +59,16 @@ class Systemd:
         states = self.host.run("systemctl", "is-active", *units).out.split()
         return frozenset(u for u, state in zip(units, states, strict=False) if state == "active")
 
-    def start(self, units: Sequence[str]) -> None:
+    def start(self, units: Sequence[str], seconds: float = START) -> None:
         """``enable --now``. A unit that fails is started once more: a start of several units
         ends with one line that names none of the reasons."""
         if not units:
             return
-        self.host.must("systemctl", "-q", "enable", *units)
-        if self.host.run("systemctl", "start", *units, timeout=90).code != 0:
+        # The unit files have been read; what is enabled matters at the next boot.
+        self.host.must("systemctl", "-q", "--no-reload", "enable", *units)
+        if self.host.run("systemctl", "start", *units, timeout=seconds).code != 0:
             for unit in sorted(set(units) - self.active(units)):
-                self.host.must("systemctl", "start", unit, timeout=90)
+                self.host.must("systemctl", "start", unit, timeout=seconds)
 
     def stop(self, units: Sequence[str]) -> None:
         """``disable --now``."""

@@ -1,14 +1,18 @@
 """Which node answers: ``GET /whoami`` on port 80, for clients of the anycast address.
 
-Open to the world, so it is small: a fixed number of threads, a few seconds for a request, and
-nothing but the node's name.
+Open to the world, so it is small: a fixed number of threads, a few seconds for a whole request,
+and nothing but the node's name. Whoever asks slowly loses the place to the next one, so a crowd of
+slow clients never keeps out a quick one, such as the health check of the service.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import socket
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,17 +20,22 @@ from typing import Any
 PORT = 80
 AT_ONCE = 256
 SECONDS = 5.0
+"""From the connection to the end of its request, however often a byte of it comes."""
 
 
 class WhoamiServer(ThreadingHTTPServer):
-    """HTTP on both families; more than :data:`AT_ONCE` connections are hung up on."""
+    """HTTP on both families; of more than :data:`AT_ONCE` connections the oldest is hung up on."""
 
     daemon_threads = True
-    request_queue_size = 128
+    # A burst of connections waits some tenths of a second for its threads; what finds the queue
+    # full tries again after a whole one, which is too late for a health check.
+    request_queue_size = 1024
 
     def __init__(self, node: str, port: int = PORT) -> None:
         self.node = node
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._deadlines: dict[socket.socket, float] = {}  # monotonic seconds, oldest first
+        self._lock = threading.Lock()
         self.address_family = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
         try:
             super().__init__(("::", port), Whoami)
@@ -46,11 +55,18 @@ class WhoamiServer(ThreadingHTTPServer):
         self.server_name, self.server_port = self.node, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """In a thread of its own, while there is one left."""
-        if self._places.acquire(blocking=False):
+        """In a thread of its own, which takes the place of the oldest where all are taken."""
+        if not self._places.acquire(blocking=False):
+            self._hang_up_oldest()
+            # Its thread reads the end of the connection at once.
+            self._places.acquire()
+        with self._lock:
+            self._deadlines[request] = time.monotonic() + SECONDS
+        try:
             super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        except RuntimeError:  # no thread to be had
+            self._places.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Gives the place back in any case."""
@@ -58,6 +74,28 @@ class WhoamiServer(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closes a connection, which nobody else may hang up on from here on."""
+        with self._lock:
+            self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Hangs up on whoever is past the deadline; called twice a second."""
+        while self._hang_up_oldest(until=time.monotonic()):
+            pass
+
+    def _hang_up_oldest(self, until: float = math.inf) -> bool:
+        """Ends the oldest connection if its deadline is before ``until``; whether it did."""
+        with self._lock:
+            oldest = next(iter(self._deadlines), None)
+            if oldest is None or self._deadlines[oldest] > until:
+                return False
+            del self._deadlines[oldest]
+            with suppress(OSError):  # the client was quicker
+                oldest.shutdown(socket.SHUT_RDWR)
+        return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is not worth a line."""
@@ -67,7 +105,6 @@ class Whoami(BaseHTTPRequestHandler):
     """Answers one request."""
 
     server: WhoamiServer
-    timeout = SECONDS
     server_version, sys_version = "whoami", ""
 
     def do_GET(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from mesh.agent.daemons import bird, itself, networkd, nftables, ssh, sysctl, systemd, wireguard
-from mesh.agent.daemons.kind import Change, Kind, Node
+from mesh.agent.daemons.kind import Change, Difference, Kind, Node
 
 KINDS: tuple[Kind, ...] = (
     systemd.KIND,
@@ -32,4 +32,4 @@ def kind_of(path: str) -> Kind | None:
     return None
 
 
-__all__ = ["KINDS", "Change", "Kind", "Node", "kind_of"]
+__all__ = ["KINDS", "Change", "Difference", "Kind", "Node", "kind_of"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mesh.agent.daemons.kind import Changes, Kind, Node
+from collections.abc import Iterator, Sequence
+
+from mesh.agent.bird import BirdError, NotRunning
+from mesh.agent.daemons.kind import Changes, Difference, Kind, Node
 from mesh.agent.stage import Stage
 
 UNDO_SECONDS = 30
@@ -10,7 +13,7 @@ UNDO_SECONDS = 30
 
 
 def _validate(stage: Stage, _: Changes) -> None:
-    stage.must("bird", "-p", "-c", "/etc/bird/bird.conf")
+    stage.must("bird", "-p", "-c", "/etc/bird/bird.conf", reads="/etc/bird")
 
 
 def _apply_late(node: Node, _: Changes) -> None:
@@ -22,10 +25,43 @@ def _confirm(node: Node) -> None:
     node.bird.confirm()
 
 
+PATIENCE = 3.0
+"""Seconds: systemd restarts a BIRD that has ended after one."""
+UNIT = "bird.service"
+
+
+def _differences(node: Node, _: Sequence[str]) -> Iterator[Difference]:
+    """A BIRD that hangs is not killed for it: its sessions end by themselves, and who has stopped
+    it may want to look at it."""
+    if UNIT not in node.running:
+        return  # One unit of several that do not run.
+    if not node.bird.changing.acquire(blocking=False):
+        return  # Somebody of ours reconfigures it now.
+    try:
+        when = node.bird.read_by_others()
+    except NotRunning as error:
+        yield Difference("bird", str(error), lambda: node.manager.restart(UNIT), PATIENCE)
+        return
+    except BirdError:
+        return
+    finally:
+        node.bird.changing.release()
+    if when:
+        why = f"was read at {when}, and not for the agent"
+        yield Difference("bird's configuration", why, lambda: _reread(node))
+
+
+def _reread(node: Node) -> None:
+    with node.bird.changing:
+        node.bird.configure()
+
+
 KIND = Kind(
     name="bird",
     patterns=("/etc/bird/bird.conf", "/etc/bird/mesh/*.conf"),
     validate=_validate,
     apply_late=_apply_late,
     confirm=_confirm,
+    differences=_differences,
+    reread=_reread,
 )

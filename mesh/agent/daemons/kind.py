@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mesh.agent.bird import Bird
@@ -48,10 +48,34 @@ def nothing_to_confirm(_: Node) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that is not as the generation in force says. ``what`` names it, in the same words
+    each time; ``mend`` puts it right, and raises as ``apply`` does. ``patience`` is how long it has
+    to be so, in seconds: a daemon that is restarted comes back by itself. ``vital`` is never left
+    alone, however often it is changed."""
+
+    what: str
+    why: str
+    mend: Callable[[], None]
+    patience: float = 0.0
+    vital: bool = False
+
+
+def nothing_differs(_: Node, __: Sequence[str]) -> Iterable[Difference]:
+    """For files that are all that there is."""
+    return ()
+
+
+def nothing_to_reread(_: Node) -> None:
+    """For files whose effect is looked at, and for those that are read when they are needed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """``validate`` and ``apply`` raise :class:`mesh.agent.host.CommandFailed` or
     :class:`mesh.agent.bird.BirdError` with the daemon's reason. ``apply_late`` runs once all
-    units are up."""
+    units are up. ``differences`` compares what is there now with what these files, which are as in
+    the generation in force, say; ``reread`` is for a daemon whose files were put back."""
 
     name: str
     patterns: tuple[str, ...]
@@ -59,3 +83,5 @@ class Kind:
     apply: Callable[[Node, Changes], None] = nothing_to_apply
     apply_late: Callable[[Node, Changes], None] = nothing_to_apply
     confirm: Callable[[Node], None] = nothing_to_confirm
+    differences: Callable[[Node, Sequence[str]], Iterable[Difference]] = nothing_differs
+    reread: Callable[[Node], None] = nothing_to_reread

@@ -9,13 +9,21 @@ from mesh.agent.stage import Stage
 def _validate(stage: Stage, _: Changes) -> None:
     # Its privilege separation folder is in /run, and made by its unit only.
     stage.host.path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    stage.must("/usr/sbin/sshd", "-t")
+    stage.must("/usr/sbin/sshd", "-t", reads="/etc/ssh")
 
 
 def _apply(node: Node, _: Changes) -> None:
+    _reread(node)
+
+
+def _reread(node: Node) -> None:
     node.manager.reload_if_active("ssh.service")
 
 
 KIND = Kind(
-    name="sshd", patterns=("/etc/ssh/sshd_config.d/*.conf",), validate=_validate, apply=_apply
+    name="sshd",
+    patterns=("/etc/ssh/sshd_config.d/*.conf",),
+    validate=_validate,
+    apply=_apply,
+    reread=_reread,
 )

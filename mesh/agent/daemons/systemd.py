@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
 from configparser import Error as IniError
+from functools import partial
 from pathlib import PurePosixPath
 
-from mesh.agent.daemons.kind import Change, Changes, Kind, Node
+from mesh.agent.daemons import oneshots
+from mesh.agent.daemons.kind import Change, Changes, Difference, Kind, Node
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 
@@ -52,6 +55,34 @@ def _is_of(change: Change, unit: str) -> bool:
     return name in (unit, template)
 
 
+PATIENCE = 3.0
+"""Seconds: a unit that has ended is restarted by systemd after one, and a package's upgrade starts
+again what it stops."""
+
+
+STARTS = 10.0
+"""Seconds. systemd goes on with a longer start, and no generation waits for it."""
+
+
+def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
+    for unit in node.units:
+        if unit not in node.running:
+            start = partial(_start, node, unit)
+            yield Difference(f"unit {unit}", "does not run", start, PATIENCE)
+    yield from oneshots.differences(node, paths)
+
+
+def _start(node: Node, unit: str) -> None:
+    node.manager.start([unit], STARTS)
+    if unit not in node.manager.active([unit]):
+        # A condition of it does not hold, for one: that is no error to systemd.
+        raise CommandFailed(f"{unit}: does not run after its start")
+
+
+def _reread(node: Node) -> None:
+    node.manager.reload()
+
+
 KIND = Kind(
     name="systemd",
     patterns=(
@@ -65,4 +96,6 @@ KIND = Kind(
     validate=_validate,
     apply=_apply,
     apply_late=_apply_late,
+    differences=_differences,
+    reread=_reread,
 )

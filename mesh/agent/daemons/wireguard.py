@@ -1,18 +1,21 @@
 """WireGuard: parsed strictly (`wg-quick strip` passes anything), and changed without a pause.
 
 `wg syncconf` leaves peers that did not change alone. It wipes a private key that it is not given,
-so the key goes in with the configuration, in memory.
+so the key goes in with the configuration, in memory. The MTU is a property of the link.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
 
 from mesh.agent import places
-from mesh.agent.daemons.kind import Changes, Kind, Node
+from mesh.agent.daemons.kind import Changes, Difference, Kind, Node
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 from mesh.trust.encoding import Malformed, unb64
@@ -96,9 +99,25 @@ def _apply(node: Node, changes: Changes) -> None:
         if old is None or _fixed(old) != _fixed(new):
             node.manager.restart(unit)
             continue
-        private = (node.host.read(places.WIREGUARD_KEY) or b"").decode().strip()
         name = PurePosixPath(change.path).stem
-        node.host.must("wg", "syncconf", name, "/dev/stdin", given=_wg(new, private))
+        _sync(node, name, new)
+        mtu = dict(new.interface).get("MTU")
+        if mtu is not None and mtu != dict(old.interface).get("MTU"):
+            node.host.must("ip", "link", "set", "dev", name, "mtu", mtu)
+
+
+def _sync(node: Node, name: str, tunnel: Tunnel) -> None:
+    node.host.must("wg", "syncconf", name, "/dev/stdin", given=_wg(tunnel, _private(node)))
+
+
+def _private(node: Node) -> str:
+    text = (node.host.read(places.WIREGUARD_KEY) or b"").decode("utf-8", "replace").strip()
+    try:
+        unb64(text, 32)
+    except Malformed:
+        # wg would repeat it in its error, which is logged and reported.
+        raise CommandFailed(f"{places.WIREGUARD_KEY}: is no WireGuard key") from None
+    return text
 
 
 def _unit(node: Node, path: str) -> str | None:
@@ -108,7 +127,7 @@ def _unit(node: Node, path: str) -> str | None:
 
 def _fixed(tunnel: Tunnel) -> Section:
     """What only wg-quick sets, when the interface comes up."""
-    return tuple(row for row in tunnel.interface if row[0] != "ListenPort")
+    return tuple(row for row in tunnel.interface if row[0] not in ("ListenPort", "MTU"))
 
 
 def _wg(tunnel: Tunnel, private: str) -> str:
@@ -119,9 +138,128 @@ def _wg(tunnel: Tunnel, private: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+# --- what is in force ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface as the kernel has it."""
+
+    up: bool
+    mtu: int
+    addresses: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A WireGuard interface as it is: keys, port, and each peer's allowed networks and keepalive
+    (``off`` or seconds). Where a peer is now is WireGuard's own to find out."""
+
+    private: str = field(repr=False)
+    port: str
+    peers: Mapping[str, tuple[frozenset[str], str]]
+
+
+def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
+    if not paths:
+        return
+    links = dict(_links(node))
+    live = parsed_dump(node.host.must("wg", "show", "all", "dump"))
+    for path in paths:
+        unit, name = _unit(node, path), PurePosixPath(path).stem
+        if unit is None or unit not in node.running:
+            continue  # One unit of several that do not run.
+        tunnel = parsed(path, (node.host.read(path) or b"").decode("utf-8", "replace"))
+        link, inside = links.get(name), live.get(name)
+        what = f"tunnel {name}"
+        if link is None or inside is None:
+            yield Difference(what, "is missing", partial(node.manager.restart, unit))
+            continue
+        lines = list(_lines(name, link, tunnel))
+        odd = _odd(inside, tunnel, _private(node))
+        if odd or lines:
+            why = ", ".join([*odd, *(why for why, _ in lines)])
+            yield Difference(what, why, partial(_mend, node, name, tunnel if odd else None, lines))
+
+
+def _links(node: Node) -> Iterator[tuple[str, Link]]:
+    for one in json.loads(node.host.must("ip", "-json", "address", "show") or "[]"):
+        addresses = frozenset(
+            f"{each['local']}/{each['prefixlen']}"
+            for each in one.get("addr_info", ())
+            if "local" in each
+        )
+        yield one["ifname"], Link("UP" in one.get("flags", ()), int(one.get("mtu", 0)), addresses)
+
+
+def parsed_dump(text: str) -> dict[str, Live]:
+    """The interfaces in ``wg show all dump``: lines of fields by tabs, five for an interface, and
+    nine for a peer, both with the interface's name first."""
+    found: dict[str, Live] = {}
+    peers: dict[str, dict[str, tuple[frozenset[str], str]]] = {}
+    for row in (line.split("\t") for line in text.splitlines()):
+        if len(row) == 5:
+            found[row[0]] = Live(row[1], row[3], peers.setdefault(row[0], {}))
+        elif len(row) == 9:
+            networks = frozenset(row[4].split(",")) - {"(none)"}
+            peers.setdefault(row[0], {})[row[1]] = (networks, row[8])
+    return found
+
+
+def _odd(live: Live, tunnel: Tunnel, private: str) -> list[str]:
+    """What WireGuard has in another way than its file says."""
+    peers = {
+        dict(peer)["PublicKey"]: (
+            frozenset(str(ip_network(one.strip())) for one in _listed(peer, "AllowedIPs")),
+            _keepalive(peer),
+        )
+        for peer in tunnel.peers
+    }
+    found = []
+    if live.private != private:
+        found.append("has another key")
+    if live.port != dict(tunnel.interface).get("ListenPort", live.port):
+        found.append(f"listens on port {live.port}")
+    if dict(live.peers) != peers:
+        found.append("has another peer, or takes other addresses from it")
+    return found
+
+
+def _keepalive(peer: Section) -> str:
+    seconds = dict(peer).get("PersistentKeepalive", "0")
+    return seconds if int(seconds) else "off"
+
+
+def _listed(section: Section, key: str) -> list[str]:
+    return [one for name, value in section if name == key for one in value.split(",")]
+
+
+def _lines(name: str, link: Link, tunnel: Tunnel) -> Iterator[tuple[str, str]]:
+    """Why the interface is not as its file says, each with the line of ip that puts it right. A
+    link-local address goes when the interface is set down, so it comes after that."""
+    if not link.up:
+        yield "is down", f"link set dev {name} up"
+    mtu = dict(tunnel.interface).get("MTU")
+    if mtu is not None and int(mtu) != link.mtu:
+        yield f"has an MTU of {link.mtu}", f"link set dev {name} mtu {mtu}"
+    for text in _listed(tunnel.interface, "Address"):
+        address = str(ip_interface(text.strip()))
+        if address not in link.addresses:
+            yield f"lacks {address}", f"address replace {address} dev {name}"
+
+
+def _mend(node: Node, name: str, tunnel: Tunnel | None, lines: Sequence[tuple[str, str]]) -> None:
+    if tunnel is not None:
+        _sync(node, name, tunnel)
+    if lines:
+        given = "".join(f"{line}\n" for _, line in lines)
+        node.host.must("ip", "-batch", "-", given=given)
+
+
 KIND = Kind(
     name="wireguard",
     patterns=("/etc/wireguard/wg-*.conf",),
     validate=_validate,
     apply=_apply,
+    differences=_differences,
 )

@@ -1,0 +1,40 @@
+"""Addresses on an interface of the node."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from mesh.agent.host import CommandFailed, Host
+
+
+def addresses_on(host: Host, interface: str) -> frozenset[str]:
+    """Addresses on an interface, without link-local ones; none where it does not exist.
+    CommandFailed where that cannot be seen."""
+    return shown_on(host, interface) or frozenset()
+
+
+def shown_on(host: Host, interface: str) -> frozenset[str] | None:
+    """The same, and None where the interface does not exist."""
+    result = host.run("ip", "-json", "address", "show", "dev", interface)
+    if result.code == 1 and "does not exist" in result.err:
+        return None
+    if result.code != 0:
+        raise CommandFailed(f"ip: {result.why()}")
+    try:
+        return frozenset(
+            str(address["local"])
+            for link in json.loads(result.out or "[]")
+            for address in link.get("addr_info", [])
+            if "local" in address and address.get("scope") != "link"
+        )
+    except ValueError:
+        raise CommandFailed(f"ip: {result.out[:100]!r} is not what it should print") from None
+
+
+def line(verb: Literal["replace", "del"], address: str, interface: str) -> str:
+    """A line for ``ip -batch``."""
+    if ":" in address:
+        flags = " nodad" if verb == "replace" else ""
+        return f"address {verb} {address}/128 dev {interface}{flags}"
+    return f"address {verb} {address}/32 dev {interface}"

@@ -1,0 +1,155 @@
+"""What was put right on this node, and how often: so that no two programs fight for ever.
+
+What was put right three times in ten minutes is changed by somebody who means it. It is left alone
+then and told to the operator, for an hour or until a generation is applied; only the firewall is
+never given up.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mesh.agent import log
+from mesh.discovery.client import one_line
+from mesh.trust.documents import MAX_NAME, MAX_REPAIRS, MAX_WORDS, Repair
+from mesh.trust.documents import Repairs as Reported
+
+OFTEN = 3
+"""So many times within WINDOW, and something is left alone."""
+WINDOW = 600.0
+"""Seconds."""
+STOPPED = 3600.0
+"""Seconds for which it is left alone, from its last repair on."""
+
+
+@dataclass(slots=True)
+class _Object:
+    """One object's history; times are monotonic seconds but for ``last``, which is seconds since
+    the epoch."""
+
+    times: deque[float] = field(default_factory=lambda: deque(maxlen=OFTEN))
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    why: str = ""
+    by: str = ""
+    last: int = 0
+    stopped: bool = False
+    wrong: bool = False
+    """Whether it is as it should not be, and left so."""
+    failing: bool = False
+    """Whether the last try to put it right has failed."""
+
+
+class Repairs:
+    """The repairs of one node. ``changed`` is called when the report has news of them; ``held``
+    says whether nothing is to be put right now."""
+
+    def __init__(
+        self,
+        changed: Callable[[], None] = lambda: None,
+        held: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._changed, self._held, self._clock = changed, held, clock
+        self._lock = threading.Lock()
+        self._objects: dict[str, _Object] = {}
+        self._count = 0
+
+    def allows(self, what: str, why: str, *, always: bool = False) -> bool:
+        """Whether an object is to be put right now; ``always`` where it is never left alone. The
+        first time that it is not, this is logged and reported."""
+        if self._held():
+            return False
+        with self._lock:
+            one = self._objects.get(what)
+            if one is None:
+                return True
+            often = len(one.times) == OFTEN and self._clock() - one.times[0] < WINDOW
+            if one.stopped and self._clock() - one.times[-1] >= STOPPED:
+                one.stopped = one.wrong = often = False
+            if not often and not one.stopped:
+                return True
+            news = not one.stopped
+            one.stopped = one.wrong = not always
+        if always:
+            return True
+        if news:
+            log.warning("repair-stopped", what=what, reason=one.why, by=one.by)
+            self._changed()
+        return False
+
+    def right(self, what: str) -> None:
+        """An object is as it should be, whoever has put it right."""
+        with self._lock:
+            one = self._objects.get(what)
+            if one is None:
+                return
+            one.wrong = False
+            if one.failing:
+                # Nobody has changed it again and again.
+                one.times.clear()
+                one.failing = one.stopped = False
+
+    def record(self, what: str, why: str, by: str = "", failure: str = "") -> int:
+        """An object was put right, or was tried to be: ``failure`` says why it could not be. How
+        often that was lately."""
+        keys = {"by": by} if by else {}
+        if failure:
+            log.warning("repair-failed", what=what, reason=why, failure=failure, **keys)
+        else:
+            log.warning("repaired", what=what, reason=why, **keys)
+        now = self._clock()
+        with self._lock:
+            one = self._objects.setdefault(what, _Object())
+            one.times.append(now)
+            one.failing = bool(failure)
+            if not failure:
+                one.recent.append(now)
+            one.why = f"{why}; {failure}" if failure else why
+            one.by, one.last = by or one.by, int(time.time())
+            self._count += not failure
+            times = len([when for when in one.times if now - when < WINDOW])
+        self._changed()
+        return times
+
+    def forgive(self) -> None:
+        """All is put right again, however often it was: there is a new generation, or a hold is
+        over."""
+        with self._lock:
+            for one in self._objects.values():
+                one.times.clear()
+                one.recent.clear()
+                one.stopped = one.wrong = one.failing = False
+
+    @property
+    def reported(self) -> Reported:
+        """What the report says: what is left alone first, then the latest."""
+        now = self._clock()
+        with self._lock:
+            for one in self._objects.values():
+                while one.recent and now - one.recent[0] >= WINDOW:
+                    one.recent.popleft()
+            self._objects = {
+                what: one
+                for what, one in self._objects.items()
+                if one.recent or one.stopped or (one.times and now - one.times[-1] < WINDOW)
+            }
+            ranked = sorted(
+                self._objects.items(), key=lambda item: (not item[1].wrong, -item[1].last)
+            )
+            objects = tuple(
+                Repair(
+                    one_line(what)[:MAX_NAME],
+                    one_line(one.why)[:MAX_WORDS],
+                    len(one.recent),
+                    one.last,
+                    one_line(one.by)[:MAX_WORDS],
+                    one.wrong,
+                )
+                for what, one in ranked
+                if one.recent or one.wrong or one.failing
+            )
+            return Reported(self._count, objects[:MAX_REPAIRS])
