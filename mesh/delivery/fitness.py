@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -25,7 +25,8 @@ SPACE = 512
 TOOLS = {"python3": "python3", "nft": "nftables", "ip": "iproute2", "apt-get": "apt"}
 """What has to be there before anything of ours runs, and the package that it comes in."""
 
-# Each line is a word that `said` knows. `ip` and `nft` are outside an ordinary user's PATH.
+# Each line is a word that `said` knows. `ip` and `nft` are outside an ordinary user's PATH. Nothing
+# is sent to 192.0.2.1 (RFC 5737): it stands for the Internet, in a question to the kernel.
 QUESTIONS = r"""
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 echo "connection $SSH_CONNECTION"
@@ -37,6 +38,7 @@ if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then echo "root yes"; fi
 for tool in python3 nft ip apt-get; do command -v "$tool" >/dev/null && echo "tool $tool"; done
 echo "space $(df -Pk /var | tail -n 1)"
 ip -o address show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/address \1/p'
+ip -o -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \([^ ]*\).*/sends \1/p'
 """
 
 Said = Mapping[str, Sequence[str]]
@@ -66,6 +68,7 @@ def problems(
             *root(target, words),
             *_system(target, words),
             *_addresses(target, words, ipv6),
+            *_sends(target, words),
             *_source(target, words, admin),
         )
     except ValueError:  # what should be an address or a number is none
@@ -126,6 +129,21 @@ def _addresses(target: Target, words: Said, ipv6: str | None) -> Iterator[Proble
                 "no interface of the host holds it, so its tunnels and sessions would not be "
                 "believed", "give the address that `ip address` shows there, or put it there",
             )  # fmt: skip
+
+
+def _sends(target: Target, words: Said) -> Iterator[Problem]:
+    """A host with several addresses may send from another one than is planned."""
+    held = {ip_address(text.partition("%")[0]) for text in words.get("address", ())}
+    planned = IPv4Address(target.address)
+    source = IPv4Address(_first(words, "sends") or target.address)
+    if planned in held and source != planned:
+        yield Problem(
+            target.key("ipv4"), target.address,
+            f"the host sends to the Internet from {source}, and neither a registry nor the other "
+            "nodes would believe it",
+            f"give {source} here, or make {planned} the source of the host's default route: in "
+            f"its network configuration, and now by `ip route change default … src {planned}`",
+        )  # fmt: skip
 
 
 def _source(target: Target, words: Said, admin: Sequence[Network]) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,8 +69,13 @@ class Client:
         self.signer = signer
         self.tls_sha256: str | None = None
         """SHA-256 (hex) of the certificate that the registry showed last."""
+        self.ahead: float | None = None
+        """Seconds by which our clock is ahead of the registry's, by the Date of its last answer,
+        to a second or so; None where it says none."""
         self._host, self._port = parts.hostname, parts.port or 443
         self._timeout = timeout
+        self.connect_seconds = timeout
+        """How long a connection may take to be made."""
         self._connection: http.client.HTTPSConnection | None = None
         self._nonce: str | None = None
 
@@ -161,9 +167,11 @@ class Client:
         limit: int,
     ) -> Answer:
         connection = self._connected(timeout)
+        asked = time.time()
         connection.request(method, target, body=body or None, headers=headers)
         _tls(connection).until = time.monotonic() + timeout + SLOWEST
         response = connection.getresponse()
+        self.ahead = _ahead(response.headers.get("date"), asked, time.time())
         content = response.read(limit + 1)
         if len(content) > limit:
             raise ValueError(f"answers with more than {limit} bytes")
@@ -181,7 +189,7 @@ class Client:
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             context.sslsocket_class = _Impatient
             fresh = http.client.HTTPSConnection(
-                self._host, self._port, timeout=min(timeout, self._timeout), context=context
+                self._host, self._port, timeout=min(timeout, self.connect_seconds), context=context
             )
             fresh.connect()
             _notice_silence(fresh.sock)
@@ -192,6 +200,18 @@ class Client:
         line.settimeout(timeout)
         line.until = None
         return self._connection
+
+
+def _ahead(date: str | None, asked: float, answered: float) -> float | None:
+    """Seconds by which our clock is ahead of a Date header (RFC 9110, 6.6.1) of an answer between
+    these two moments of it. An answer that is waited for carries the date of any moment between:
+    what that explains is no difference."""
+    try:
+        # It is cut to whole seconds.
+        told = None if date is None else parsedate_to_datetime(date).timestamp() + 0.5
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return None if told is None else max(0.0, asked - told) or min(0.0, answered - told)
 
 
 def _notice_silence(connection: socket.socket) -> None:

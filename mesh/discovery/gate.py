@@ -17,7 +17,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mesh.discovery import paths
-from mesh.discovery.limits import Rate, Waiting
+from mesh.discovery.connections import Connections
+from mesh.discovery.known import Standing
+from mesh.discovery.limits import Rate, Sources, Waiting
 from mesh.discovery.registry import Address, Caller, Refused, Registry, parsed_address
 from mesh.trust.encoding import sha256
 from mesh.trust.requests import Claim, Nonces
@@ -54,13 +56,19 @@ DOORS = (
     # Its reasons are free text, and who is attacked is nobody else's business.
     _door("GET", paths.BLACKHOLE, "member"),
     _door("PUT", paths.BLACKHOLE, "anyone", paths.MAX_SMALL),
+    _door("GET", paths.HOLD, "member"),
+    _door("PUT", paths.HOLD, "anyone", paths.MAX_SMALL),
     _door("GET", f"{paths.BUNDLE}/{_HASH}", "anyone"),
     _door("HEAD", f"{paths.BUNDLE}/{_HASH}", "anyone"),
     _door("POST", paths.JOIN, "anyone", paths.MAX_SMALL),
     _door("PUT", f"{paths.BUNDLE}(/{_HASH})?", "operator", paths.MAX_BUNDLE),
     _door("PUT", paths.PLANNED, "operator", paths.MAX_MANIFEST),
+    _door("GET", paths.PLANNED, "candidate"),
     _door("PUT", paths.GENERATION, "operator", paths.MAX_GENERATION),
+    _door("PUT", paths.PACKED, "operator", paths.MAX_GENERATION),
     _door("GET", paths.JOINS, "operator"),
+    _door("GET", paths.REFUSED_JOINS, "operator"),
+    _door("POST", paths.REFUSED_JOINS, "candidate", paths.MAX_SMALL),
     _door("GET", paths.REPORTS, "operator"),
     _door("GET", f"{paths.PARTS}/{_ID}", "member"),
     _door("POST", paths.REPORT, "member", paths.MAX_SMALL),
@@ -76,17 +84,27 @@ _ADMITTED: dict[Who, frozenset[str]] = {
 }
 
 
+class _Bounds:
+    """What requests without a signature may take, by where they come from."""
+
+    def __init__(self, of: Sources) -> None:
+        # Per source: a node polls, fetches and reports a few times a second when it is new.
+        self.requests = Rate(rate=30, burst=120, of=of)
+        self.joins = Rate(rate=2, burst=20, of=of)
+        # Bodies that they may make us hold, a megabyte each.
+        self.large = Waiting(per_source=2, total=32, of=of)
+
+
 class Gate:
     """ASGI middleware: rates, authentication, sizes; hands the verified caller and the whole body
     on in ``scope["state"]``."""
 
-    def __init__(self, app: ASGIApp, registry: Registry, nonces: Nonces) -> None:
+    def __init__(
+        self, app: ASGIApp, registry: Registry, nonces: Nonces, connections: Connections
+    ) -> None:
         self._app, self._registry, self._nonces = app, registry, nonces
-        # Per source: a node polls, fetches and reports a few times a second when it is new.
-        self._strangers = Rate(rate=30, burst=120)
-        self._joins = Rate(rate=2, burst=20)
-        # Bodies that strangers may make us hold, a megabyte each.
-        self._large = Waiting(per_source=2, total=32)
+        self._connections = connections
+        self._bounds = {standing: _Bounds(standing.sources) for standing in Standing}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -110,19 +128,20 @@ class Gate:
         address = parsed_address(scope["client"][0])
         door = _found(scope["method"], scope["path"])
         headers = Headers(scope=scope)
+        bounds = self._bounds[self._connections.known.standing(address)]
         if door is not None and door.who == "anyone":
-            if not self._strangers.allows(address):
+            if not bounds.requests.allows(address):
                 raise Refused(429, "too many requests")
-            if scope["path"] == paths.JOIN and not self._joins.allows(address):
+            if scope["path"] == paths.JOIN and not bounds.joins.allows(address):
                 raise Refused(429, "too many requests to join")
-            return Caller(None, "", address), await self._of_stranger(
-                door, address, headers, receive
-            )
+            body = await _unsigned(door, bounds.large, address, headers, receive)
+            return Caller(None, "", address), body
         claim = self._claim(headers, scope)
         if claim is None:
-            if not self._strangers.allows(address):
+            if not bounds.requests.allows(address):
                 raise Refused(429, "too many requests")
             raise Refused(401, "a signed request is needed")
+        self._connections.signed((claim.kind, claim.id), address, scope["client"][1])
         if door is None:
             raise Refused(404, "nothing is here")
         if claim.kind not in _ADMITTED[door.who]:
@@ -138,18 +157,6 @@ class Gate:
         if sha256(body) != claim.sha256:
             raise Refused(401, "the body is not the one that was signed")
         return Caller(claim.kind, claim.id, address), body
-
-    async def _of_stranger(
-        self, door: Door, address: Address, headers: Headers, receive: Receive
-    ) -> bytes:
-        if door.body <= paths.MAX_SMALL:
-            return await _read(headers, receive, door.body)
-        if not self._large.enter(address):
-            raise Refused(429, "too many large requests at the same time")
-        try:
-            return await _read(headers, receive, door.body)
-        finally:
-            self._large.leave(address)
 
     def _claim(self, headers: Headers, scope: Scope) -> Claim | None:
         """The caller's claim where everything about it holds; its nonce is spent then."""
@@ -173,6 +180,20 @@ class Gate:
             await send(message)
 
         return sending
+
+
+async def _unsigned(
+    door: Door, large: Waiting, address: Address, headers: Headers, receive: Receive
+) -> bytes:
+    """The body of a request that nobody has signed."""
+    if door.body <= paths.MAX_SMALL:
+        return await _read(headers, receive, door.body)
+    if not large.enter(address):
+        raise Refused(429, "too many large requests at the same time")
+    try:
+        return await _read(headers, receive, door.body)
+    finally:
+        large.leave(address)
 
 
 def _found(method: str, path: str) -> Door | None:

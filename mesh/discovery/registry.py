@@ -14,9 +14,17 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Any, Generic, TypeVar
 
+from mesh.discovery.paths import MAX_ANSWER
 from mesh.discovery.store import Held, Store
 from mesh.trust import signing
 from mesh.trust.documents import (
@@ -24,8 +32,10 @@ from mesh.trust.documents import (
     JoinRequest,
     Manifest,
     NodeView,
+    PackedGeneration,
     PartOwner,
     Planned,
+    RefusedJoin,
     Report,
     StatedIdentity,
     Views,
@@ -40,6 +50,9 @@ Address = IPv4Address | IPv6Address
 T = TypeVar("T")
 OrderT = TypeVar("OrderT", bound=Order)
 _log = logging.getLogger("anycast-mesh.registry")
+WORLD = {4: 8, 6: 16}
+"""A network with a shorter prefix is nobody's own, but a good part of the Internet (and no admin's
+to the firewall either)."""
 
 
 class Refused(Exception):
@@ -96,6 +109,11 @@ class Registry:
         self._current: Current | None = None
         self._planned: Planned | None = None
         self._orders: dict[str, Standing[Any]] = {}
+        self._refused: dict[str, RefusedJoin] = {}
+        self._addresses: frozenset[Address] = frozenset()
+        self._admins: tuple[IPv4Network | IPv6Network, ...] = ()
+        # All that the store holds are a few: who takes one holds no copy of its own.
+        self._bundles: dict[str, bytes] = {}
         self._load()
         if bundle is not None and store.bundle(sha256(bundle)) is None:
             store.put_bundle(sha256(bundle), bundle)
@@ -115,6 +133,9 @@ class Registry:
             self._current = current
             self._planned = planned
             self._orders = orders
+        places = self._places().values()
+        self._addresses = frozenset(one for _, addresses in places for one in addresses)
+        self._admins = () if current is None or current.views is None else _admins(current.views)
 
     def _read_current(self, pinned: str | None) -> Current | None:
         """The highest generation of our network; those of another one are forgotten. ``pinned`` is
@@ -178,6 +199,14 @@ class Registry:
         with self._lock:
             return _network(self._planned, self._current)
 
+    def addresses(self) -> frozenset[Address]:
+        """The addresses of all planned nodes."""
+        return self._addresses
+
+    def admins(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks from which the operator logs in, where those are some and not the world."""
+        return self._admins
+
     def standing(self, kind: OrderKind[OrderT]) -> Standing[OrderT] | None:
         """The highest order of a kind, where there is one."""
         with self._lock:
@@ -198,15 +227,23 @@ class Registry:
     # --- what comes in -----------------------------------------------------------------------
 
     def accept_generation(self, body: bytes) -> int:
-        """A whole generation of the operator's: signed, complete, and above what is held."""
-        generation = _parsed(Generation, body)
+        """A whole generation of an operator of an earlier version (:meth:`accept_packed`)."""
+        return self._accept(_parsed(Generation, body))
+
+    def accept_packed(self, body: bytes) -> int:
+        """A whole generation of the operator's: signed, complete, and above what is held. Its
+        number."""
+        return self._accept(_parsed(PackedGeneration, body))
+
+    def _accept(self, generation: Generation | PackedGeneration) -> int:
         manifest = self._manifest(generation.manifest)
         current = self.current()
         if self._pinned is not None or (current is not None and current.held.complete):
             self._mind_network("manifest", manifest.network)
         if set(generation.parts) != set(manifest.nodes):
             raise Refused(400, "parts and manifest name different nodes")
-        for node, text in generation.parts.items():
+        for node in generation.parts:
+            text = _part(generation, node)
             if sha256(text.encode()) != manifest.nodes[node].part_sha256:
                 raise Refused(400, f"part of {node}: not the one that the manifest names")
             if _parsed(PartOwner, text).node != node:
@@ -216,9 +253,7 @@ class Registry:
         _parsed(Views, generation.views)
         envelope = _text(generation.manifest)
         with self._changing:
-            if not self.store.put_generation(
-                manifest.generation, envelope, generation.parts, generation.views
-            ):
+            if not self.store.put_generation(manifest.generation, envelope, generation):
                 raise Refused(409, f"generation {manifest.generation} is not above what is held")
             self._load()
         return manifest.generation
@@ -229,6 +264,9 @@ class Registry:
         envelope = _parsed(Signed, body)
         manifest = self._manifest(envelope)
         self._mind_network("manifest", manifest.network)
+        current = self.current()
+        if current is not None and current.manifest.generation >= manifest.generation:
+            return False  # anybody may bring it again, and nothing is read anew for that
         with self._changing:
             fresh = self.store.put_manifest(manifest.generation, _text(envelope))
             if fresh:
@@ -241,6 +279,9 @@ class Registry:
         envelope = _parsed(Signed, body)
         order = self._opened(kind.purpose, envelope, kind.document, kind.name)
         self._mind_network(kind.name, order.network)
+        held = self.standing(kind)
+        if held is not None and held.envelope == _text(envelope):
+            return False  # anybody may bring it again, and nothing is read anew for that
         with self._changing:
             held = self.standing(kind)
             if not self.store.put_order(kind.key, order.number, _text(envelope)):
@@ -270,9 +311,28 @@ class Registry:
             raise Refused(403, "not a planned node at this address")
         identity = _parsed(StatedIdentity, request.facts).identity
         self.store.put_join(request.node, identity, body.decode())
+        with self._lock:
+            self._refused.pop(request.node, None)
 
-    def accept_report(self, caller: Caller, body: bytes) -> None:
-        """A member's report, signed by that member."""
+    def note_refused_join(self, caller: Caller, body: bytes) -> None:
+        """A request to join from an address that is not the node's. It makes nobody a member: the
+        operator is shown where it came from. Who sends it has the node's token, and the last one
+        of each node is kept until it joins or this process ends."""
+        request = _parsed(JoinRequest, body)
+        if (caller.kind, caller.id) != ("token", request.node):
+            raise Refused(403, "only a node with its token, and of itself")
+        with self._lock:
+            self._refused[request.node] = RefusedJoin(caller.address, request)
+
+    def refused_joins(self) -> list[RefusedJoin]:
+        """The last refused request of each planned node that has not joined since."""
+        with self._lock:
+            planned = {} if self._planned is None else self._planned.nodes
+            return [one for node, one in sorted(self._refused.items()) if node in planned]
+
+    def accept_report(self, caller: Caller, body: bytes) -> str | None:
+        """A member's report, signed by that member. None where it is held now, else the later one
+        of the same member that is."""
         key = self.key("node", caller.id)
         if caller.kind != "node" or key is None:
             raise Refused(403, "only a member reports")
@@ -293,7 +353,7 @@ class Registry:
                 return False
             return True
 
-        self.store.put_report(report.node, report.sequence, _text(envelope), counts)
+        return self.store.put_report(report.node, report.sequence, _text(envelope), counts)
 
     def accept_bundle(self, caller: Caller, digest: str | None, body: bytes) -> str:
         """A bundle of the operator's."""
@@ -303,23 +363,34 @@ class Registry:
         if digest is not None and digest != actual:
             raise Refused(400, "the bundle has another hash than its name")
         self.store.put_bundle(actual, body)
+        self._bundles.clear()
         return actual
 
     # --- what goes out -----------------------------------------------------------------------
 
-    def part(self, caller: Caller, node: str) -> str:
-        """A node's part of the current generation: for that node and the operator."""
+    def check_part(self, caller: Caller, node: str) -> None:
+        """A node's part is for that node and the operator."""
         if caller.kind == "node" and caller.id != node:
             raise Refused(403, "a node asks for its own part")
-        return self.any_part(node)
 
-    def any_part(self, node: str) -> str:
-        """A node's part of the current generation, for our own use."""
+    def part(self, node: str) -> str:
+        """A node's part of the current generation."""
         current = self.current()
         text = None if current is None else self.store.part(current.manifest.generation, node)
         if text is None:
             raise Refused(404, "no such part in the current generation")
         return text
+
+    def held_bundle(self, digest: str) -> bytes | None:
+        """A bundle by its hash, where somebody has asked for it before."""
+        return self._bundles.get(digest)
+
+    def bundle(self, digest: str) -> bytes | None:
+        """A bundle by its hash."""
+        content = self.store.bundle(digest)
+        if content is not None:
+            self._bundles[digest] = content
+        return content
 
     def views(self) -> Views:
         """The views of the current generation."""
@@ -385,6 +456,25 @@ def _network(planned: Planned | None, current: Current | None) -> str | None:
     if planned is not None and planned.network is not None:
         return planned.network
     return None if current is None else current.network
+
+
+def _admins(views: Views) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        found = tuple(map(ip_network, views.firewall["sources"]["admin"]))
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return found if all(one.prefixlen >= WORLD[one.version] for one in found) else ()
+
+
+def _part(generation: Generation | PackedGeneration, node: str) -> str:
+    if isinstance(generation, Generation):
+        return generation.parts[node]
+    places, texts = generation.parts[node], generation.texts
+    if any(place >= len(texts) for place in places):
+        raise Refused(400, f"part of {node}: names a text that is not there")
+    if sum(len(texts[place]) for place in places) > MAX_ANSWER:
+        raise Refused(400, f"part of {node}: larger than {MAX_ANSWER} bytes")
+    return generation.part(node)
 
 
 def _parsed(kind: type[T], body: bytes | str) -> T:

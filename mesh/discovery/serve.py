@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import json
 import os
 import resource
 import socket
+import ssl
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mesh.discovery.api import application
-from mesh.discovery.limits import Waiting
-from mesh.discovery.registry import Registry, parsed_address
+from mesh.discovery.connections import MEMBERS, Connections
+from mesh.discovery.known import Known
+from mesh.discovery.registry import Registry
 from mesh.discovery.store import Store
+from mesh.discovery.tls import IDLE, Accepted
+from mesh.discovery.watchdog import EVERY, Watchdog
 
-CONNECTIONS = 4096
-PER_SOURCE = 128
-PATIENCE = 120.0
-"""Seconds within which a connection has to come to the end of an exchange: longer than a long-poll
-and than the time that a body may take."""
+TIDY = 30.0
+"""Seconds between times at which memory that nobody uses goes back to the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,69 +57,78 @@ def serve(where: Settings, bundle: bytes | None) -> None:
     where.folder.mkdir(parents=True, exist_ok=True)
     registry = Registry(Store(where.database), where.operator, bundle)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * CONNECTIONS), hard))
-    server(where, registry).run(sockets=sockets(where))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * MEMBERS), hard))
+    watchdog = Watchdog()
+    watchdog.watch()
+    made = server(where, registry, watchdog)
+    # What is here now stays for good: looking through it again and again is for nothing, and takes
+    # a tenth of a second each time.
+    gc.collect()
+    gc.freeze()
+    made.run(sockets=sockets(where))
 
 
-def server(where: Settings, registry: Registry) -> uvicorn.Server:
+def server(where: Settings, registry: Registry, watchdog: Watchdog | None = None) -> Server:
     """Uvicorn with what strangers may do to it bounded. No forwarded header is ever believed."""
-    return uvicorn.Server(
+    connections = Connections(Known(registry.addresses, registry.admins))
+    accepted = partial(Accepted, connections, _context(where))
+    return Server(
+        watchdog,
         uvicorn.Config(
-            application(registry),
-            ssl_keyfile=str(where.folder / "tls.key"),
-            ssl_certfile=str(where.folder / "tls.crt"),
+            application(registry, connections),
             proxy_headers=False,
             server_header=False,
-            date_header=False,
+            date_header=True,  # nodes and operator tell by it whose clock is off
             access_log=False,
             log_level="warning",
             lifespan="off",
             loop="asyncio",
-            http=guarded(Waiting(PER_SOURCE, CONNECTIONS)),
+            http=cast(type[asyncio.Protocol], accepted),
             ws="none",
-            limit_concurrency=CONNECTIONS,
             h11_max_incomplete_event_size=16384,
-            timeout_keep_alive=75,
+            timeout_keep_alive=IDLE,
             timeout_graceful_shutdown=1,
-        )
+        ),
     )
 
 
-def guarded(held: Waiting) -> type[asyncio.Protocol]:
-    """Uvicorn's HTTP for strangers: a few connections of each source, and none that ends nothing.
+class Server(uvicorn.Server):
+    """Uvicorn that beats for a watchdog, and gives memory back after a flood."""
 
-    By itself it keeps a connection for ever on which no request comes, or no answer is read; one
-    host could hold all there are.
-    """
+    def __init__(self, watchdog: Watchdog | None, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._watchdog = watchdog
 
-    class Guarded(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._end: asyncio.TimerHandle | None = None
-            address = parsed_address(transport.get_extra_info("peername")[0])
-            self._source = address if held.enter(address) else None
-            if self._source is None:
-                transport.abort()
-            else:
-                self._wait()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As ever."""
+        await super().startup(sockets)
+        self._beside = [asyncio.ensure_future(_tidy())]
+        if self._watchdog is not None:
+            self._beside.append(asyncio.ensure_future(_beating(self._watchdog)))
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            if self._end is not None:
-                self._end.cancel()
-            if self._source is not None:
-                held.leave(self._source)
 
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._wait()
+async def _beating(watchdog: Watchdog) -> None:
+    """Not by uvicorn's own notices, which go by the wall clock: one that is set back stops them."""
+    while True:
+        await watchdog.beat()
+        await asyncio.sleep(EVERY)
 
-        def _wait(self) -> None:
-            if self._end is not None:
-                self._end.cancel()
-            self._end = self.loop.call_later(PATIENCE, self.transport.abort)
 
-    return Guarded
+async def _tidy() -> None:
+    """A connection that is cut leaves cycles, and what Python frees the C library keeps."""
+    library = ctypes.CDLL(None)
+    while True:
+        await asyncio.sleep(TIDY)
+        gc.collect()
+        library.malloc_trim(0)
+
+
+def _context(where: Settings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(where.folder / "tls.crt", where.folder / "tls.key")
+    # Nobody resumes a session here.
+    context.num_tickets = 0
+    return context
 
 
 def sockets(where: Settings) -> list[socket.socket]:

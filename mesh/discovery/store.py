@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -32,6 +34,7 @@ from sqlalchemy import (
     select,
 )
 
+from mesh.trust.documents import Generation, PackedGeneration
 from mesh.trust.orders import KINDS
 
 KEPT_GENERATIONS = 2
@@ -47,6 +50,21 @@ _manifests = Table(
     Column("views", Text),
     Column("complete", Boolean, nullable=False),
 )
+_texts = Table(
+    "part_text",
+    _metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("content", Text, nullable=False),
+)
+_packed = Table(
+    "packed_part",
+    _metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", String(32), primary_key=True),
+    Column("places", JSON, nullable=False),
+)
+# Of generations that came whole, from an operator of an earlier version.
 _parts = Table(
     "part",
     _metadata,
@@ -54,6 +72,7 @@ _parts = Table(
     Column("node", String(32), primary_key=True),
     Column("content", Text, nullable=False),
 )
+_PER_GENERATION = (_manifests, _texts, _packed, _parts)
 _orders: dict[str, Table] = {
     kind.key: Table(
         f"{kind.key}_order",
@@ -89,6 +108,18 @@ _bundles = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
+# Put together once: that takes as long as the asking.
+_PLACES = select(_packed.c.places).where(
+    _packed.c.number == bindparam("number"), _packed.c.node == bindparam("node")
+)
+_WHOLE = select(_parts.c.content).where(
+    _parts.c.number == bindparam("number"), _parts.c.node == bindparam("node")
+)
+_TEXTS = select(_texts.c.place, _texts.c.content).where(
+    _texts.c.number == bindparam("number"),
+    _texts.c.place.in_(bindparam("places", expanding=True)),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -107,6 +138,8 @@ class Store:
         self._engine: Engine = create_engine(url)
         # Reading before writing is one step: SQLite would let two writers read the same.
         self._writing = threading.Lock()
+        self.counted: dict[str, int] | None = None
+        """Rows of each table, where they have been counted since the last write."""
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _durable)
         _metadata.create_all(self._engine)
@@ -125,7 +158,9 @@ class Store:
             rows = connection.execute(select(_manifests).order_by(_manifests.c.number.desc()))
             return [Held(row.number, row.envelope, row.views, row.complete) for row in rows]
 
-    def put_generation(self, number: int, envelope: str, parts: dict[str, str], views: str) -> bool:
+    def put_generation(
+        self, number: int, envelope: str, generation: Generation | PackedGeneration
+    ) -> bool:
         """Keeps a whole generation, unless a higher one is here, or this number with another
         manifest. True where it is held afterwards."""
         with self._write() as connection:
@@ -135,18 +170,16 @@ class Store:
             ).scalar()
             if (top is not None and top > number) or (same is not None and same != envelope):
                 return False
-            connection.execute(delete(_manifests).where(_manifests.c.number == number))
-            connection.execute(delete(_parts).where(_parts.c.number == number))
+            _forget(connection, [number])
             connection.execute(
                 insert(_manifests).values(
-                    number=number, envelope=envelope, views=views, complete=True
+                    number=number, envelope=envelope, views=generation.views, complete=True
                 )
             )
-            rows = [{"number": number, "node": n, "content": c} for n, c in parts.items()]
-            if rows:
-                connection.execute(insert(_parts), rows)
+            _insert_parts(connection, number, generation)
             _forget_old(connection)
-            connection.execute(delete(_reports).where(_reports.c.node.not_in(list(parts))))
+            members = list(generation.parts)
+            connection.execute(delete(_reports).where(_reports.c.node.not_in(members)))
         return True
 
     def put_manifest(self, number: int, envelope: str) -> bool:
@@ -166,13 +199,18 @@ class Store:
     def forget(self, number: int) -> None:
         """Removes a manifest with its parts."""
         with self._write() as connection:
-            connection.execute(delete(_manifests).where(_manifests.c.number == number))
-            connection.execute(delete(_parts).where(_parts.c.number == number))
+            _forget(connection, [number])
 
     def part(self, number: int, node: str) -> str | None:
         """A node's part of a generation."""
-        query = select(_parts.c.content).where(_parts.c.number == number, _parts.c.node == node)
-        return self._text(query)
+        with self._engine.connect() as connection:
+            one = {"number": number, "node": node}
+            places = connection.execute(_PLACES, one).scalar()
+            if places is None:
+                return connection.execute(_WHOLE, one).scalar()
+            found = connection.execute(_TEXTS, {"number": number, "places": places})
+            texts = dict(found.all())
+        return "".join([texts[place] for place in places])
 
     def order(self, kind: str) -> str | None:
         """The highest order of a kind (its key)."""
@@ -234,16 +272,18 @@ class Store:
 
     def put_report(
         self, node: str, sequence: int, content: str, counts: Callable[[str], bool]
-    ) -> None:
-        """Keeps a node's report unless a later one is here that counts still."""
+    ) -> str | None:
+        """Keeps a node's report unless a later one is here that counts still: that one then, None
+        where it is kept."""
         with self._write() as connection:
             held = connection.execute(select(_reports).where(_reports.c.node == node)).first()
             if held is not None and held.sequence >= sequence and counts(held.content):
-                return
+                return None if held.content == content else str(held.content)
             connection.execute(delete(_reports).where(_reports.c.node == node))
             connection.execute(
                 insert(_reports).values(node=node, sequence=sequence, content=content)
             )
+        return None
 
     def reports(self) -> list[str]:
         """The last report of each node, sorted by node."""
@@ -266,15 +306,18 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Rows of each table."""
-        with self._engine.connect() as connection:
-            return {
+        # Nobody writes meanwhile: what is counted is what ``counted`` says until the next write.
+        with self._writing, self._engine.connect() as connection:
+            self.counted = {
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
                 for table in _metadata.sorted_tables
             }
+            return self.counted
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with self._writing, self._engine.begin() as connection:
+            self.counted = None
             yield connection
 
     def _text(self, query: Any) -> str | None:
@@ -301,6 +344,35 @@ def _forget_old(connection: Connection) -> None:
     numbers = connection.execute(
         select(_manifests.c.number).order_by(_manifests.c.number.desc())
     ).scalars()
-    old = list(numbers)[KEPT_GENERATIONS:]
-    connection.execute(delete(_manifests).where(_manifests.c.number.in_(old)))
-    connection.execute(delete(_parts).where(_parts.c.number.in_(old)))
+    _forget(connection, list(numbers)[KEPT_GENERATIONS:])
+
+
+def _forget(connection: Connection, numbers: list[int]) -> None:
+    for table in _PER_GENERATION:
+        connection.execute(delete(table).where(table.c.number.in_(numbers)))
+
+
+def _insert_parts(
+    connection: Connection, number: int, generation: Generation | PackedGeneration
+) -> None:
+    """In the form in which they came: one of an earlier version is brought by an operator who goes
+    back to it, and read by the registries that follow."""
+    if isinstance(generation, Generation):
+        _insert(connection, _parts, [
+            {"number": number, "node": node, "content": text}
+            for node, text in generation.parts.items()
+        ])  # fmt: skip
+        return
+    _insert(connection, _texts, [
+        {"number": number, "place": place, "content": text}
+        for place, text in enumerate(generation.texts)
+    ])  # fmt: skip
+    _insert(connection, _packed, [
+        {"number": number, "node": node, "places": list(places)}
+        for node, places in generation.parts.items()
+    ])  # fmt: skip
+
+
+def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)

@@ -25,7 +25,8 @@ NodeId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 Text = Annotated[str, StringConstraints(max_length=4096)]
-Number = Annotated[int, Field(ge=1, le=2**53 - 1)]
+MAX_NUMBER = 2**53 - 1
+Number = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 MAX_NETWORK = 64
 Network = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NETWORK)]
 # Absolute, and nothing in it leads elsewhere: a part can name a file, never a way around one.
@@ -139,14 +140,53 @@ class DrainOrder:
     nodes: tuple[NodeId, ...]
 
 
+MAX_HOLD = 4 * 3600
+"""Seconds for which a node is held at most."""
+MAX_HELD = 512
+"""Nodes in one order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One node that is held ``until`` then (seconds since the epoch, UTC, by its own clock)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    node: NodeId
+    until: Number
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOrder:
+    """Who repairs and applies nothing, in the operator's words: signed, and numbered apart from all
+    else.
+
+    Each order says the whole: a node that it does not name is held no more. A hold ends by itself,
+    MAX_HOLD after a node has heard of it at the latest, without a new order.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    network: Network
+    number: Number
+    holds: Annotated[tuple[Hold, ...], Field(max_length=MAX_HELD)]
+
+    def until(self, node: str) -> int:
+        """When the hold of a node ends, 0 where it is not named."""
+        return max((hold.until for hold in self.holds if hold.node == node), default=0)
+
+
 MAX_REASON, MAX_REFUSAL_REASON = 200, 400
 MAX_ALARMS, MAX_WAYS, MAX_HEARSAY, MAX_REFUSED, MAX_REFUSALS = 64, 256, 40, 48, 8
 MAX_UPSTREAMS, MAX_DOWN, MAX_FAILURES, MAX_TUNNELS = 16, 48, 64, 64
+MAX_FAULTS, MAX_CLOCKS, MAX_REPAIRS = 8, 16, 16
+MAX_ACCESS, MAX_LOGINS = 8, 16
 """How many of them a report holds."""
 MAX_WORDS = 120
 """Characters of an error in a report."""
 Words = Annotated[str, StringConstraints(max_length=MAX_WORDS)]
-Name = Annotated[str, StringConstraints(max_length=64)]
+CLOCKS_DIFFER = 5.0
+"""Seconds from which on two clocks are told to differ: HTTP tells the time in whole ones."""
+MAX_NAME = 64
+Name = Annotated[str, StringConstraints(max_length=MAX_NAME)]
 
 
 def _unscoped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
@@ -154,6 +194,14 @@ def _unscoped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         raise ValueError("an address with a zone")
     return address
+
+
+def _unscoped_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    _unscoped(network.network_address)
+    return network
+
+
+Prefix = Annotated[IPv4Network | IPv6Network, AfterValidator(_unscoped_network)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +236,9 @@ class BlackholeOrder:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What a node holds against a mate: ``kind`` says what, ``what`` gives an example.
+    """What a node holds against a peer: ``kind`` says what, ``what`` gives an example.
 
-    Refused, and nothing that an honest mate says: ``prefix`` (nobody of the mesh owns it),
+    Refused, and nothing that an honest peer says: ``prefix`` (nobody of the mesh owns it),
     ``owner`` (of one who does not own it), ``link`` (by a link that the plan does not have),
     ``service`` (at a node that may not serve it), ``flood`` (more than the plan has). Taken, and
     odd: ``detour`` (its own address, which it does not tell us itself although our session is up).
@@ -205,7 +253,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Hearsay:
-    """An address that a node discards on the word of a mate alone: of a reflector, over iBGP."""
+    """An address that a node discards on the word of a peer alone: of a reflector, over iBGP."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
     address: Annotated[IPv4Address | IPv6Address, AfterValidator(_unscoped)]
@@ -227,14 +275,79 @@ class Refusal:
     """A manifest or an order with the signature of our operator's key that a node does not follow.
 
     ``number`` is the generation's or the order's, 0 where it cannot be read; ``digest`` is that of
-    the envelope (:attr:`mesh.trust.signing.Signed.digest`).
+    the envelope (:attr:`mesh.trust.signing.Signed.digest`). Agents name no ``hold`` yet: versions
+    before this one could not read the report.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
-    what: Literal["manifest", "drain", "blackhole"]
+    what: Literal["manifest", "drain", "blackhole", "hold"]
     number: Annotated[int, Field(ge=0, le=2**53 - 1)]
     digest: Hash
     reason: Annotated[str, StringConstraints(max_length=MAX_REFUSAL_REASON)]
+
+
+LOGIN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$"
+"""Users that may stand in a command: nothing that a shell reads otherwise."""
+Login = Annotated[str, StringConstraints(pattern=LOGIN)]
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """A generation that is in force on a node, and narrows who may log in: the node goes back from
+    it unless somebody logs in anew before ``ends`` (microseconds since the epoch, by the node's
+    clock).
+
+    ``lost`` says what it takes away; ``networks`` may log in by it, at one of ``ports`` and, for
+    one, as ``user``.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    generation: Number
+    ends: Number
+    lost: Annotated[tuple[Words, ...], Field(max_length=MAX_ACCESS)]
+    networks: Annotated[tuple[Prefix, ...], Field(max_length=MAX_ACCESS)]
+    ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65535)], ...], Field(max_length=MAX_ACCESS)
+    ]
+    user: Login = "root"
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """When somebody has logged in last (seconds since the epoch, by the node's clock) from an
+    admin's ``network`` by a ``key``: its fingerprint, empty where it was none."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    network: Prefix
+    key: Annotated[str, StringConstraints(max_length=MAX_NAME)]
+    last: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a node has found in another way than its generation says: ``what`` it is, and ``why`` it
+    had to be put right the last time, ``times`` in the last ten minutes, ``last`` at that time
+    (seconds since the epoch by the node's clock). ``by`` is the process that is known to have
+    changed it, empty where none is. ``stopped`` where it is changed again and again, and is not put
+    right any more for a while."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    what: Name
+    why: Words
+    times: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    last: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    by: Words = ""
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """``count`` is how much a node has put right since its agent started, ``objects`` what it was
+    in the last ten minutes, and what it puts right no more; at most MAX_REPAIRS of them."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    count: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    objects: Annotated[tuple[Repair, ...], Field(max_length=MAX_REPAIRS)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +358,7 @@ class Health:
     ``drain`` is the number of the drain order that the node has obeyed last, 0 for none, and
     ``drained`` whether it is drained by it: it has withdrawn and serves nothing then.
     ``blackhole`` is the number of the blackhole order that is in force in its firewall and in BIRD.
-    ``alarms`` are about mates, at most one of a kind about each. ``ways`` are those that it has
+    ``alarms`` are about peers, at most one of a kind about each. ``ways`` are those that it has
     taken through other nodes for some time: each leads to its last node. ``hearsay`` is what it
     discards although the operator's order that it holds does not say so, if it holds any.
     ``refused`` counts the routes that it has refused since its agent started, by reason.
@@ -258,6 +371,16 @@ class Health:
     it; None also where BIRD does not answer. ``down`` are the sessions that are not Established, at
     most MAX_DOWN of them. ``failures`` says why a service is down, by its name. ``tunnels`` says
     what is wrong with a WireGuard interface, by its name; those that are well are not in it.
+    ``faults`` are the node's own, and its agent's: ``disk`` where it takes nothing, ``files`` that
+    cannot be written or put back, ``announce`` where BIRD does not take the announce state,
+    ``presence`` where services are not looked after, and threads that have failed and were begun
+    again. ``clocks`` are the registries whose clock differs from
+    the node's, by URL: by so many seconds the node's is ahead of it (behind where it is negative).
+    ``unconfirmed`` is the generation that is in force until somebody has to have logged in.
+    ``logins`` are the ways by which somebody has logged in lately, the last one first.
+    ``repairs`` is what it has put right that somebody else changed. ``hold`` is the number of the
+    hold order that it has obeyed last, and ``held`` when its hold ends (seconds since the epoch by
+    the node's clock), by that order or by a command on the node; 0 where it is not held.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
@@ -286,7 +409,7 @@ class Health:
         Annotated[
             dict[
                 Name,
-                Annotated[tuple[IPv4Network | IPv6Network, ...], Field(max_length=MAX_UPSTREAMS)],
+                Annotated[tuple[Prefix, ...], Field(max_length=MAX_UPSTREAMS)],
             ],
             Field(max_length=MAX_UPSTREAMS),
         ]
@@ -298,6 +421,22 @@ class Health:
     )
     tunnels: Annotated[dict[Name, Words], Field(max_length=MAX_TUNNELS)] | None = None
     refusals: Annotated[tuple[Refusal, ...], Field(max_length=MAX_REFUSALS)] = ()
+    faults: Annotated[dict[Name, Words], Field(max_length=MAX_FAULTS)] | None = None
+    clocks: (
+        Annotated[
+            dict[
+                Annotated[str, StringConstraints(max_length=128)],
+                Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)],
+            ],
+            Field(max_length=MAX_CLOCKS),
+        ]
+        | None
+    ) = None
+    unconfirmed: Unconfirmed | None = None
+    logins: Annotated[tuple[Used, ...], Field(max_length=MAX_LOGINS)] | None = None
+    repairs: Repairs | None = None
+    hold: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    held: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +444,9 @@ class Report:
     """A node's word on a generation, signed with its identity.
 
     ``applied`` is the generation that is in force on the node, 0 where there is none; ``outcome``
-    speaks of ``generation``. ``sequence`` grows with every report of a node.
+    speaks of ``generation``. ``sequence`` grows with every report of a node, whatever its clock
+    does. ``clock`` is when it was said by the node's clock (microseconds since the epoch), None
+    from an earlier version, whose ``sequence`` is that.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
@@ -319,6 +460,7 @@ class Report:
     sequence: Number
     bundle: Hash
     health: Health
+    clock: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +472,15 @@ class JoinRequest:
     node: NodeId
     facts: Annotated[str, StringConstraints(max_length=16384)]
     mac: Key
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedJoin:
+    """A request to join that a registry has refused because of where it came from."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    address: IPv4Address | IPv6Address
+    request: JoinRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,10 +537,31 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A whole generation on its way to a registry. Parts and views are texts, since their hashes
-    are over their bytes."""
+    """A whole generation on its way to a registry, as earlier versions send and take it. Parts and
+    views are texts, since their hashes are over their bytes."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _LATER
     manifest: Signed
     parts: dict[NodeId, str]
     views: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackedGeneration:
+    """A whole generation on its way to a registry, with each text once: most of a part is the same
+    on all nodes. ``parts`` names, by their places in ``texts``, those that make up a node's part.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    manifest: Signed
+    texts: tuple[str, ...]
+    parts: dict[NodeId, tuple[Annotated[int, Field(ge=0)], ...]]
+    views: str
+
+    def part(self, node: str) -> str:
+        """A node's part, as its hash is over it. IndexError where a text is not there."""
+        return "".join([self.texts[place] for place in self.parts[node]])
+
+    def unpacked(self) -> Generation:
+        """The same for a registry of an earlier version."""
+        return Generation(self.manifest, {node: self.part(node) for node in self.parts}, self.views)

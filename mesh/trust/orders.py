@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from mesh.trust import signing
-from mesh.trust.documents import BlackholeOrder, DrainOrder, Health
+from mesh.trust.documents import BlackholeOrder, DrainOrder, Health, HoldOrder
 from mesh.trust.encoding import dump, sha256
 from mesh.trust.signing import Purpose, Signed
 
@@ -35,7 +35,7 @@ class Kind(Generic[T]):
     """One kind of order. ``key`` is its name in the API's paths and in the nodes' files, ``name``
     its name in what people read. ``members_only`` where nobody else may read it at a registry."""
 
-    key: Literal["drain", "blackhole"]
+    key: Literal["drain", "blackhole", "hold"]
     name: str
     purpose: Purpose
     document: type[T]
@@ -63,4 +63,5 @@ DRAIN = Kind("drain", "drain order", Purpose.DRAIN, DrainOrder)
 BLACKHOLE = Kind(
     "blackhole", "blackhole order", Purpose.BLACKHOLE, BlackholeOrder, members_only=True
 )
-KINDS: tuple[Kind[Any], ...] = (DRAIN, BLACKHOLE)
+HOLD = Kind("hold", "hold order", Purpose.HOLD, HoldOrder, members_only=True)
+KINDS: tuple[Kind[Any], ...] = (DRAIN, BLACKHOLE, HOLD)

@@ -22,6 +22,7 @@ class Purpose(StrEnum):
 
     BLACKHOLE = "anycast-mesh/v1/blackhole"
     DRAIN = "anycast-mesh/v1/drain"
+    HOLD = "anycast-mesh/v1/hold"
     MANIFEST = "anycast-mesh/v1/manifest"
     REPORT = "anycast-mesh/v1/report"
     REQUEST = "anycast-mesh/v1/request"
