@@ -38,7 +38,7 @@ def interface(peer: str) -> str:
     return f"wg-{peer}"
 
 
-def neighbours(spec: Spec) -> dict[str, tuple[str, ...]]:
+def neighbors(spec: Spec) -> dict[str, tuple[str, ...]]:
     """For each node the nodes that it has a tunnel to, sorted by tunnel number.
 
     A full mesh up to ``tunnels.fullMesh`` nodes; above it hubs: every node to the nodes of its

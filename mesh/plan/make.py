@@ -35,7 +35,7 @@ def make(spec: Spec) -> Plan:
     The spec has been checked (:func:`mesh.spec.load`), so nothing here can fail.
     """
     tunnels = {node_id: _tunnel(spec, node_id) for node_id in spec.nodes}
-    neighbours = links.neighbours(spec)
+    neighbors = links.neighbors(spec)
     bfd = links.own_bfd(spec)
     services = tuple(_service(spec, name) for name in sorted(spec.services))
     serves = _serves(spec, services)
@@ -55,7 +55,7 @@ def make(spec: Spec) -> Plan:
         exits=AddressPair(spec.tunnels.ipv4[EXIT], spec.tunnels.ipv6[EXIT]),
         regions=tuple(_region(spec, region_id) for region_id in sorted(spec.regions)),
         nodes=tuple(
-            _node(spec, node_id, tunnels, neighbours[node_id], bfd, serves[node_id])
+            _node(spec, node_id, tunnels, neighbors[node_id], bfd, serves[node_id])
             for node_id in sorted(spec.nodes)
         ),
         services=services,
@@ -107,7 +107,7 @@ def _node(
     spec: Spec,
     node_id: str,
     tunnels: dict[str, AddressPair],
-    neighbours: tuple[str, ...],
+    neighbors: tuple[str, ...],
     bfd: dict[frozenset[str], Bfd],
     services: tuple[str, ...],
 ) -> Node:
@@ -138,11 +138,12 @@ def _node(
         tunnel=tunnels[node_id],
         router_id=tunnels[node_id].ipv4,
         underlay_asn=links.underlay_asn(given.number),
-        links=tuple(links.link(spec, node_id, peer, bfd) for peer in neighbours),
+        links=tuple(links.link(spec, node_id, peer, bfd) for peer in neighbors),
         reflectors=sessions.reflectors(spec, node_id, tunnels),
         upstreams=sessions.upstreams(spec, node_id, has_ipv6),
         vpc=sessions.vpc(spec, node_id),
         services=services,
+        direct=sessions.direct(spec, node_id, tunnels),
     )
 
 

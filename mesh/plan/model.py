@@ -158,7 +158,7 @@ class UpstreamSession:
     """One eBGP session with a provider, of one family, on the node's main address of that family.
 
     ``password`` names the secret (``vultr`` for ``mesh:bgpPassword-vultr``), never its value.
-    ``role`` is what the neighbour is to us (RFC 9234).
+    ``role`` is what the neighbor is to us (RFC 9234).
     """
 
     name: str
@@ -192,13 +192,24 @@ class VpcSession:
 @dataclass(frozen=True, slots=True)
 class ReflectorSession:
     """One iBGP session between tunnel addresses, of one family; ``client`` is the view of the
-    reflector: the neighbour is a client of ours (RFC 4456)."""
+    reflector: the neighbor is a client of ours (RFC 4456)."""
 
     name: str
     family: Family
     peer: str
     neighbor: Address
     client: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DirectSession:
+    """One iBGP session between tunnel addresses of two nodes that are no reflectors, of one family:
+    each says what it serves itself, so that it is known while no reflector is there."""
+
+    name: str
+    family: Family
+    peer: str
+    neighbor: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +270,12 @@ class Node:
     upstreams: tuple[UpstreamSession, ...]
     vpc: tuple[VpcSession, ...]
     services: tuple[str, ...]
+    direct: tuple[DirectSession, ...] = ()
+
+    @property
+    def ibgp(self) -> tuple[ReflectorSession | DirectSession, ...]:
+        """All sessions in the network's own ASN."""
+        return (*self.reflectors, *self.direct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +301,12 @@ class Access:
     registry: tuple[Network, ...]
     registry_port: int
     ssh_keys: tuple[str, ...]
+
+    @property
+    def names_callers(self) -> bool:
+        """Whether not every IPv4 address may reach the registry: planned nodes, which call from
+        theirs, are let in one by one then."""
+        return not any(n.version == 4 and n.prefixlen == 0 for n in self.registry)
 
 
 Zone = Literal["uplink", "tunnel", "announced"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from mesh.limits import MOST_DIRECT
 from mesh.plan import traffic
 from mesh.plan.model import (
     Address,
     AddressPair,
+    DirectSession,
     Family,
     Imports,
     ReflectorSession,
@@ -22,9 +26,9 @@ def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ..
     if upstream is None:
         return ()
     provider = provider_of(node_id)
-    neighbours: list[tuple[Family, Address | None]] = [("ipv4", upstream.ipv4)]
+    neighbors: list[tuple[Family, Address | None]] = [("ipv4", upstream.ipv4)]
     if ipv6 and spec.prefixes.ipv6 is not None:
-        neighbours.append(("ipv6", upstream.ipv6))
+        neighbors.append(("ipv6", upstream.ipv6))
     return tuple(
         UpstreamSession(
             name=f"{provider}{family[-1]}",
@@ -38,7 +42,7 @@ def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ..
             steering=traffic.steering(spec, node_id, family),
             blackhole=abilities.blackhole(node_id, spec.nodes[node_id]),
         )
-        for family, neighbor in neighbours
+        for family, neighbor in neighbors
         if neighbor is not None
     )
 
@@ -72,16 +76,41 @@ def reflectors(
 ) -> tuple[ReflectorSession, ...]:
     """iBGP: a client speaks with every reflector; a reflector with its clients and its peers."""
     hubs = set(spec.reflectors)
-    mates = [mate for mate in (spec.nodes if node in hubs else hubs) if mate != node]
-    families: tuple[Family, ...] = ("ipv4", "ipv6") if spec.prefixes.ipv6 else ("ipv4",)
+    peers = [peer for peer in (spec.nodes if node in hubs else hubs) if peer != node]
     return tuple(
         ReflectorSession(
-            name=f"mate{family[-1]}_{mate.replace('-', '_')}",
+            name=_ibgp_name(peer, family),
             family=family,
-            peer=mate,
-            neighbor=getattr(tunnels[mate], family),
-            client=node in hubs and mate not in hubs,
+            peer=peer,
+            neighbor=getattr(tunnels[peer], family),
+            client=node in hubs and peer not in hubs,
         )
-        for mate in sorted(mates, key=lambda mate: spec.nodes[mate].number)
-        for family in families
+        for peer, family in _by_number(spec, peers)
     )
+
+
+def direct(spec: Spec, node: str, tunnels: dict[str, AddressPair]) -> tuple[DirectSession, ...]:
+    """iBGP of a node that is no reflector with each other one, in networks of MOST_DIRECT nodes and
+    fewer. Without it, what is served elsewhere is known by the reflectors' word alone: while the
+    only one is away, a service that dies here would be dead for this node's clients."""
+    hubs = set(spec.reflectors)
+    if node in hubs or len(spec.nodes) > MOST_DIRECT:
+        return ()
+    peers = [peer for peer in spec.nodes if peer != node and peer not in hubs]
+    return tuple(
+        DirectSession(_ibgp_name(peer, family), family, peer, getattr(tunnels[peer], family))
+        for peer, family in _by_number(spec, peers)
+    )
+
+
+def _by_number(spec: Spec, peers: list[str]) -> Iterator[tuple[str, Family]]:
+    """Peers by their tunnel numbers, each in every family of the tunnels."""
+    families: tuple[Family, ...] = ("ipv4", "ipv6") if spec.prefixes.ipv6 else ("ipv4",)
+    for peer in sorted(peers, key=lambda peer: spec.nodes[peer].number):
+        for family in families:
+            yield peer, family
+
+
+def _ibgp_name(peer: str, family: Family) -> str:
+    """BIRD's name for the session: the same whatever a peer's role, which may change."""
+    return f"mate{family[-1]}_{peer.replace('-', '_')}"

@@ -46,7 +46,7 @@ def steering(spec: Spec, node_id: str, family: Family) -> Steering:
 
 def _in_path(rules: list[Rule], edge: Edge) -> int:
     """How many times more our own ASN stands in the path: where the provider has no community that
-    makes it prepend its own, which every neighbour of its sees."""
+    makes it prepend its own, which every neighbor of its sees."""
     if edge.communities is not None:
         return 0
     return next((rule.prepend for rule in rules if rule.prepend is not None), 0)

@@ -1,6 +1,7 @@
 """From plan and facts to files: the same input gives the same bytes."""
 
 from mesh.render.files import File, NodeFiles
+from mesh.render.mtu import tunnel_mtu
 from mesh.render.node import node_files, node_secrets
 from mesh.render.placeholders import placeholder_facts, placeholder_placements
 from mesh.render.user_data import Seed, user_data
@@ -13,5 +14,6 @@ __all__ = [
     "node_secrets",
     "placeholder_facts",
     "placeholder_placements",
+    "tunnel_mtu",
     "user_data",
 ]

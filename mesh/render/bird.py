@@ -48,13 +48,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature("authentication", (2, 17), (3, 1)),
     Feature(
         "send_hold_time", (2, 15), (3, 0),
-        "a neighbour that stops reading, but keeps its session alive, is not noticed (RFC 9687)",
+        "a neighbor that stops reading, but keeps its session alive, is not noticed (RFC 9687)",
         lambda plan: any(node.upstreams for node in plan.nodes),
     ),
     # Syslog is waited for, datagrams are not.
     Feature(
         "log_udp", (2, 17), (3, 1),
-        "refused routes, warnings and what neighbours notify are not logged, for its log would "
+        "refused routes, warnings and what neighbors notify are not logged, for its log would "
         "keep it from its sessions; refused routes are kept with the reason (birdc show route "
         "filtered all), and birdc show protocols has each session's last error",
         lambda plan: any(_imports(plan)),
@@ -78,12 +78,6 @@ FEATURES: tuple[Feature, ...] = (
         "a session that has brought more prefixes than mesh:routing.maxPrefixes takes no new ones, "
         "even when it has room again, until it starts anew or somebody says `birdc reload in`",
         lambda plan: any(each.action == "block" for each in _imports(plan)),
-    ),
-    # Where ASPA's verification can be asked of a path.
-    Feature(
-        "see_every_set", (2, 17, 4), (3, 1, 7),
-        "an AS_SET in a path is not noticed where it only repeats the ASN on both its sides",
-        lambda plan: any(_imports(plan)),
     ),
     # 2.16 and 3.1 had it first; these are where drawn paths were judged as the draft says.
     Feature(

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mesh.facts import Placement
-from mesh.plan import Node, Plan, Rule
+from mesh.plan import Node, Plan, Role, Rule
+from mesh.spec.meaning import WORLD
 
 Groups = tuple["Group", ...]
 
@@ -23,21 +24,27 @@ class Group:
 def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> Groups:
     """The sets that the rules name, in both families: always all, so that a rule never dangles.
 
-    ``nodes`` holds the mates that this node has a tunnel to: nobody else sends it WireGuard.
+    ``nodes`` holds the peers that this node has a tunnel to: nobody else sends it WireGuard.
+    ``fleet`` are all nodes: a registry's callers.
     """
     nodes = [places[link.peer] for link in node.links if link.peer in places]
     members: dict[str, list[object]] = {
         "admin": list(plan.access.admin),
         "registry": list(plan.access.registry),
-        "nodes": [one.ipv4 for one in nodes] + [one.ipv6 for one in nodes if one.ipv6],
+        "nodes": _both(nodes),
         "upstreams": [session.neighbor for session in node.upstreams],
         **({"routers": list(places[node.id].routers)} if node.vpc else {}),
+        **({"fleet": _both(places.values())} if Role.REGISTRY in node.roles else {}),
     }
     return tuple(
         Group(f"{name}{version}", f"ipv{version}_addr", _elements(addresses, version))
         for name, addresses in members.items()
         for version in (4, 6)
     )
+
+
+def _both(places: Iterable[Placement]) -> list[object]:
+    return [a for one in places for a in (one.ipv4, one.ipv6) if a is not None]
 
 
 def _elements(addresses: Iterable[object], version: int) -> tuple[str, ...]:
@@ -79,20 +86,59 @@ def _lines(rule: Rule, plan: Plan) -> list[str]:
             f"ip saddr $tunnels4 {match} accept {comment}",
             f"ip6 saddr {{ fe80::/10, $tunnels6 }} {match} accept {comment}",
         ]
-    rates = _rate_limits(match) if rule.source == "registry" else []
+    if rule.source == "registry":
+        return [f"{match} goto registry {comment}"]
     return [
-        *rates,
         f"ip saddr @{rule.source}4 {match} accept {comment}",
         f"ip6 saddr @{rule.source}6 {match} accept {comment}",
     ]
 
 
-def _rate_limits(match: str) -> list[str]:
-    """The registry may be open to the world, but not to one host's flood."""
-    # Whoever has an IPv6 address has a /64 of them, so that is what counts as one host.
-    sources = ((4, "ip saddr"), (6, "ip6 saddr & ffff:ffff:ffff:ffff::"))
-    return [
-        f"{match} ct state new update @registry_rate{version} "
-        f"{{ {source} limit rate over 20/second burst 100 packets }} drop"
-        for version, source in sources
-    ]
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Who calls a registry, as matches of source addresses: ``known`` ones always pass, and
+    ``strangers`` (by family) as far as their limits go. ``planned``: so do those in a set that the
+    node's agent fills, for nodes that no generation knows yet and that are not among the
+    strangers. ``sites``: a /48 has a limit as well."""
+
+    known: tuple[str, ...]
+    strangers: Mapping[int, str]
+    planned: bool
+    sites: bool
+
+
+def callers(plan: Plan) -> Callers:
+    """The callers of a generation's registry: nodes and whoever may log in are known."""
+    known = ("fleet", "admin") if _knows_admins(plan) else ("fleet",)
+    return Callers(
+        tuple(f"{word} saddr @{group}{v}" for group in known for v, word in _WORDS.items()),
+        {v: f"{word} saddr @registry{v}" for v, word in _WORDS.items()},
+        planned=plan.access.names_callers,
+        sites=True,
+    )
+
+
+def first_callers(plan: Plan) -> Callers:
+    """The same before the first generation, when no node is known; in few words, for user data are
+    short."""
+    admins = _sources(plan.access.admin) if _knows_admins(plan) else {}
+    return Callers(
+        tuple(admins.values()),
+        _sources(plan.access.registry),
+        planned=plan.access.names_callers,
+        sites=False,
+    )
+
+
+_WORDS = {4: "ip", 6: "ip6"}
+
+
+def _sources(networks: Iterable[object]) -> dict[int, str]:
+    """Matches of networks by family, of those that there are."""
+    elements = {version: _elements(networks, version) for version in _WORDS}
+    return {v: f"{_WORDS[v]} saddr {{ {', '.join(some)} }}" for v, some in elements.items() if some}
+
+
+def _knows_admins(plan: Plan) -> bool:
+    """Whether who may log in are some, and not the world."""
+    return all(network.prefixlen >= WORLD[network.version] for network in plan.access.admin)

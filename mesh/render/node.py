@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 
 from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
-from mesh.plan import Address, AddressPair, Link, Node, Plan, Role, Service
+from mesh.plan import (
+    Address,
+    AddressPair,
+    DirectSession,
+    Link,
+    Node,
+    Plan,
+    ReflectorSession,
+    Role,
+    Service,
+)
 from mesh.plan.firewall import PRIVATE4, RTR
 from mesh.plan.links import UNDERLAY_ASN_BASE
 from mesh.render import firewall
 from mesh.render.bird import Bird, bird
 from mesh.render.files import File, NodeFiles
+from mesh.render.mtu import tunnel_mtu
 from mesh.render.templates import rendered
 from mesh.render.watched import Watched
 from mesh.spec.providers import PROVIDERS, Community
@@ -122,10 +133,11 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._network: dict[str, object] = {
             "plan": plan,
             "repliers": _repliers(plan),
+            "callers": firewall.callers(plan),
             "replies_table": REPLIES_TABLE,
             "private4": PRIVATE4,
             "v6": plan.prefixes.ipv6 is not None,
-            "mtu": min((link.mtu for node in plan.nodes for link in node.links), default=1420),
+            "mtu": _narrowest(plan, facts),
             "max_blackholes": MAX_BLACKHOLES,
             "log_port": BIRD_LOG_PORT,
             "reflectors": len(plan.with_role(Role.REFLECTOR)),
@@ -140,7 +152,7 @@ class _Rendered(Mapping[str, NodeFiles]):
 
     def __getitem__(self, node_id: str) -> NodeFiles:
         node = self._nodes[node_id]
-        links = [link for link in node.links if link.peer in self._facts]
+        links = [self._fitted(node, link) for link in node.links if link.peer in self._facts]
         concerns = _concerns(self._plan, node)
         context = self._network | self._own(node, links, concerns)
         shared = self._shared[self._facts[node_id].bird]
@@ -148,7 +160,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             *(self._file(each, context) for each in self._templates(node)),
             *(self._tunnel(node, link) for link in links),
             *(shared[name] for name in concerns),
-            File("/etc/anycast-mesh/agent.json", self._watched.by(node)),
+            self._agent(node),
         ]
         return NodeFiles(
             tuple(sorted(files, key=lambda file: file.path)), tuple(self._units(node, links))
@@ -164,13 +176,18 @@ class _Rendered(Mapping[str, NodeFiles]):
             "concerns": concerns,
             "vpc": list(zip(node.vpc, place.routers, strict=False)),
             "is_member": Role.MEMBER in node.roles,
+            "is_registry": Role.REGISTRY in node.roles,
             "exits": self._exits[node.id],
             "region": self._regions[node.region],
             "links": links,
-            "mates": [each for each in node.reflectors if each.peer in self._facts],
+            "ibgp": [each for each in _ibgp(node) if each.session.peer in self._facts],
             "groups": firewall.groups(self._plan, node, self._places),
             "rules": firewall.rules(self._plan, node),
         }
+
+    def _fitted(self, node: Node, link: Link) -> Link:
+        mtu = tunnel_mtu(link, (self._facts[node.id].mtu, self._facts[link.peer].mtu))
+        return link if mtu == link.mtu else replace(link, mtu=mtu)
 
     def _validates(self, node: Node) -> bool:
         return self._plan.validates and Role.REFLECTOR in node.roles
@@ -188,6 +205,10 @@ class _Rendered(Mapping[str, NodeFiles]):
         if each.fixed:
             return _fixed(each)
         return File(each.path, rendered(each.template, **context), each.mode, each.group)
+
+    def _agent(self, node: Node) -> File:
+        pieces = self._watched.by(node)
+        return File("/etc/anycast-mesh/agent.json", "".join(pieces), pieces=pieces)
 
     def _tunnel(self, node: Node, link: Link) -> File:
         content = rendered(
@@ -212,6 +233,18 @@ class _Rendered(Mapping[str, NodeFiles]):
             yield from ("anycast-mesh-validator.timer", "anycast-mesh-rtr.timer")
 
 
+def _narrowest(plan: Plan, facts: Mapping[str, Facts]) -> int:
+    """MTU of the narrowest tunnel of the network: a reply may be asked for through any of them."""
+    known = (
+        tunnel_mtu(link, (facts[end].mtu,))
+        for node in plan.nodes
+        for link in node.links
+        for end in (node.id, link.peer)
+        if end in facts
+    )
+    return min(known, default=1420)
+
+
 def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
     """The parts of BIRD's configuration that are the same on every node with that BIRD."""
     context = {"plan": plan, "bird": bird, "v6": plan.prefixes.ipv6 is not None}
@@ -221,6 +254,23 @@ def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
     }
     policy |= _interior(plan, bird)
     return {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Ibgp:
+    """An iBGP session, BIRD's template for it, and what the neighbor is to this node."""
+
+    session: ReflectorSession | DirectSession
+    template: str
+    role: str
+
+
+def _ibgp(node: Node) -> Iterator[Ibgp]:
+    for each in node.reflectors:
+        template, role = ("client", "our client") if each.client else ("reflector", "reflector")
+        yield Ibgp(each, template, role)
+    for direct in node.direct:
+        yield Ibgp(direct, "direct", "direct")
 
 
 def _tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
@@ -236,12 +286,12 @@ def _tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
 CONCERNS: dict[str, str] = {
     "network": "prefixes, owners",
     "reasons": "why a route is refused",
-    "blackhole": "what is discarded",
-    "mates": "what mates may say",
-    "lists": "what nobody may announce",
-    "rpki": "validators",
-    "import": "what upstreams may say",
-    "export": "what upstreams may hear",
+    "blackhole": "blackholes (RTBH)",
+    "mates": "policy between our own nodes",
+    "lists": "bogons: what nobody may announce",
+    "rpki": "RPKI validators",
+    "import": "import policy for upstreams",
+    "export": "export policy for upstreams",
 }
 """The parts of BIRD's configuration, in the order in which each knows what it needs."""
 
@@ -259,7 +309,7 @@ def _concerns(plan: Plan, node: Node) -> dict[str, str]:
 
 
 def _interior(plan: Plan, bird: Bird) -> dict[str, str]:
-    """Prefixes and owners, orders, and what mates may say."""
+    """Prefixes and owners, blackholes, and the policy between our own nodes."""
     tunnels = {node.id: node.tunnel for node in plan.nodes}
     able6 = {node.id for node in plan.nodes if node.ipv6}
     context = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from mesh.plan import Plan, Role
+from mesh.plan import Node, Plan, Role
 from mesh.render.files import File
+from mesh.render.firewall import first_callers
 from mesh.render.templates import rendered
 
 PACKAGES = (
@@ -22,7 +23,8 @@ PACKAGES = (
 """What every node gets from Debian."""
 
 REGISTRY_PACKAGES = ("python3-fastapi", "python3-uvicorn", "python3-sqlalchemy")
-"""What a registry needs beside."""
+"""What a registry needs beside. Of the first it is Starlette, which comes with it, that is used:
+another name here would be another user data."""
 
 VALIDATOR_PACKAGES = ("rpki-client", "stayrtr")
 """What a validator needs beside; the trust anchors of all five RIRs come with them."""
@@ -39,6 +41,17 @@ class Seed:
     bundle: str
     """SHA-256 of the bundle, hex."""
     token: str
+
+
+def base_firewall(plan: Plan, node: Node) -> str:
+    """What a node's firewall lets in until its first generation."""
+    return rendered(
+        "network/nftables-base.conf.j2",
+        node=node,
+        plan=plan,
+        registry=Role.REGISTRY in node.roles,
+        callers=first_callers(plan),
+    )
 
 
 def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
@@ -60,7 +73,7 @@ def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
     files = [
         File(
             "/etc/nftables.conf",
-            rendered("network/nftables-base.conf.j2", node=node, plan=plan, registry=registry),
+            base_firewall(plan, node),
             0o755,
         ),
         *(

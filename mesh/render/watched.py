@@ -13,7 +13,7 @@ from mesh.plan import Address, Node, Plan, Service
 class Watched:
     """The documents of all agents.
 
-    Most of each, where nodes are many, is what they hold their mates' words against: who owns what,
+    Most of each, where nodes are many, is what they hold their peers' words against: who owns what,
     and every link's cost. It is the same for all of them, and written once; so are the services,
     once for each set of them that some node has.
     """
@@ -31,9 +31,10 @@ class Watched:
         self._underlay = _inner(_underlay(plan, exits, links))
         self._services: dict[tuple[bool, tuple[str, ...]], str] = {}
 
-    def by(self, node: Node) -> str:
-        """What a node's agent watches. ``mates`` are at the far ends of its tunnels: a node that
-        reaches none of them is alone."""
+    def by(self, node: Node) -> tuple[str, ...]:
+        """What a node's agent watches, in pieces: those that several nodes have are the same
+        objects. ``mates`` are at the far ends of its tunnels: a node that reaches none of them is
+        alone."""
         links = [link for link in node.links if link.peer in self._facts]
         document = {
             "node": node.id,
@@ -50,10 +51,13 @@ class Watched:
         before, services, rest = _json(document).partition('"services": null')
         between, underlay, after = rest.partition('"underlay": null')
         assert services and underlay
-        return "".join(
-            (before, '"services": ', self._served(node), between,
-             '"underlay": ', self._underlay, after, "\n")
-        )  # fmt: skip
+        return (
+            f'{before}"services": ',
+            self._served(node),
+            f'{between}"underlay": ',
+            self._underlay,
+            f"{after}\n",
+        )
 
     def _served(self, node: Node) -> str:
         key = (node.ipv6, node.services)

@@ -63,6 +63,56 @@ _ALL: dict[tuple[str, ...], str] = {
 """Values by the path of their key; a star is a name that the operator gives, or a place in a
 list."""
 
+_FURTHER: dict[tuple[str, ...], str] = {
+    ("tunnels", "bfd"): "{interval: 300, multiplier: 3}",
+    ("tunnels", "links"): '{"lax-vultr-1:ord-vultr-1": {interval: 300}}',
+    ("registry",): "{port: 8443, sources: [203.0.113.0/24]}",
+    ("registry", "sources"): '[203.0.113.0/24, "2001:db8::/32"]',
+    ("providers",): "{vultr: {plan: vc2-2c-4gb}, gcp: {project: my-project}}",
+    ("providers", "vultr"): "{plan: vc2-2c-4gb, reverse: nodes.example.net}",
+    ("providers", "aws"): "{plan: t3.medium, network: 172.31.8.0/24}",
+    ("providers", "gcp"): "{project: my-project, plan: e2-medium}",
+    ("providers", "vultr", "reverse"): "nodes.example.net",
+    ("providers", "aws", "given"): (
+        "{us-west-2: {vpc: vpc-0123456789abcdef0, subnet: subnet-0123456789abcdef0, "
+        "routeTable: rtb-0123456789abcdef0}}"
+    ),
+    ("providers", "aws", "given", "*", "vpc"): "vpc-0123456789abcdef0",
+    ("providers", "aws", "given", "*", "subnet"): "subnet-0123456789abcdef0",
+    ("providers", "aws", "given", "*", "routeTable"): "rtb-0123456789abcdef0",
+    ("providers", "gcp", "project"): "my-project",
+    ("nodes", "*", "announce"): "false",
+    ("nodes", "*", "plan"): "vc2-2c-4gb",
+    ("nodes", "*", "import"): "default",
+    ("nodes", "*", "host", "ipv6"): '"2001:db8::10"',
+    ("nodes", "*", "host", "upstream", "ipv6"): '"2001:db8::1"',
+    ("nodes", "*", "host", "upstream", "multihop"): "2",
+    ("nodes", "*", "host", "upstream", "blackhole"): '"53667:666"',
+    ("services", "*", "checks", "*", "path"): "/health",
+    ("routing",): "{import: full, maxPrefixes: {action: restart}}",
+    ("routing", "ixpLans"): '[193.0.22.0/24, "2001:7f8::/32"]',
+    ("routing", "maxPrefixes"): "{ipv4: 1200000, ipv6: 300000}",
+    ("rpki",): '{servers: ["rtr://192.0.2.10:3323"]}',
+    ("rpki", "demand"): "https://rpki.example.net/vrps.json",
+    ("rpki", "servers"): '["rtr://192.0.2.10:3323"]',
+    ("traffic",): "[{name: keep-new-york-light, regions: [ewr], prepend: 2}]",
+    ("traffic", "*", "name"): "keep-new-york-light",
+    ("traffic", "*", "nodes"): "[ewr-vultr-1]",
+    ("traffic", "*", "regions"): "[ewr]",
+    ("traffic", "*", "prefix"): "192.30.120.0/23",
+    ("traffic", "*", "prepend"): "2",
+    ("traffic", "*", "scope"): "noIxp",
+    ("traffic", "*", "med"): "50",
+    ("traffic", "*", "toAs"): "[{asn: 174, prepend: 2}, {asn: 3356, export: false}]",
+    ("traffic", "*", "toAs", "*", "asn"): "174",
+    ("traffic", "*", "toAs", "*", "prepend"): "2",
+    ("traffic", "*", "toAs", "*", "export"): "false",
+    ("traffic", "*", "communities"): '["174:3001"]',
+    ("traffic", "*", "localPreference"): "120",
+    ("twin",): "prod",
+}
+"""The same of keys that no error shows: for the reference."""
+
 REQUIRED = ("asn", "prefixes", "tunnels", "admin", "regions", "nodes", "reflectors", "registries")
 
 
@@ -72,8 +122,18 @@ def written(*path: str) -> str | None:
     value = _ALL.get(_general(path))
     if value is None:
         return None
-    name = f"mesh:{path[0]}" if len(path) == 1 else path[-1]
+    name = _name(path)
     return f"- {value}" if name.isdecimal() else f"{name}: {value}"
+
+
+def shown(*path: str) -> str | None:
+    """A key as the reference shows it, with a value; ``path`` has stars already."""
+    value = _ALL.get(path) or _FURTHER.get(path)
+    return None if value is None else f"{_name(path)}: {value}"
+
+
+def _name(path: Sequence[str]) -> str:
+    return f"mesh:{path[0]}" if len(path) == 1 else path[-1]
 
 
 def for_example(cure: str, *path: str) -> str:

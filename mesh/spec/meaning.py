@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from itertools import combinations
 from typing import Any
 
+from mesh.limits import MOST_DIRECT
 from mesh.spec import abilities, free
 from mesh.spec.asns import special
 from mesh.spec.distance import kilometres
@@ -312,7 +313,7 @@ def _check_announce(key: str, node_id: str, node: Node, facts: Provider) -> Iter
         yield Problem(
             key, "true", "its provider's session is not known",
             for_example(
-                "add host.upstream: peerAsn and the neighbours' addresses stand on the provider's "
+                "add host.upstream: peerAsn and the neighbors' addresses stand on the provider's "
                 "BGP page", "nodes", node_id, "host", "upstream",
             ),
         )  # fmt: skip
@@ -430,14 +431,17 @@ def check_roles(sections: Sections) -> Iterator[Problem]:
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield Problem(f"mesh:{key}", name, "it stands twice", "name it once")
     if len(sections.get("reflectors") or ()) == 1 and len(nodes) > 1:
+        lost = "a node that reaches no registry hears of no blackhole"
+        if len(nodes) > MOST_DIRECT:
+            lost = "no service can move between nodes"
         yield Problem(
             "mesh:reflectors", sections["reflectors"][0],
-            "while the only reflector is away, no service can move between nodes",
+            f"while the only reflector is away, {lost}",
             _second("name a second one in another region", sections["reflectors"][0], nodes),
             severity="warning",
         )  # fmt: skip
-    lost = set(sections.get("without") or ()) & set(sections.get("registries") or ())
-    for name in sorted(lost):
+    left_out = set(sections.get("without") or ()) & set(sections.get("registries") or ())
+    for name in sorted(left_out):
         yield Problem(
             "mesh:without", name, "a registry cannot be left out of its own generation",
             "name another registry first",
@@ -651,7 +655,7 @@ def _check_host_session(key: str, node: Node, sections: Sections) -> Iterator[Pr
     assert host is not None and host.upstream is not None, "the caller has looked"
     if host.upstream.ipv4 is None and host.upstream.ipv6 is None:
         yield Problem(
-            key, f"peerAsn {host.upstream.peer_asn}", "a session needs a neighbour",
+            key, f"peerAsn {host.upstream.peer_asn}", "a session needs a neighbor",
             for_example(
                 "add ipv4, ipv6 or both: the provider's BGP page names them",
                 "nodes", "*", "host", "upstream", "ipv4",
@@ -666,7 +670,7 @@ def _check_host_session(key: str, node: Node, sections: Sections) -> Iterator[Pr
         yield Problem(
             f"{key}.ipv6", str(host.upstream.ipv6),
             "the host has no IPv6 address that such a session could start from",
-            "add host.ipv6, or remove this neighbour",
+            "add host.ipv6, or remove this neighbor",
         )  # fmt: skip
     if host.upstream.blackhole is not None:
         yield from _check_blackhole(f"{key}.blackhole", host.upstream)

@@ -18,81 +18,120 @@ from mesh.spec.types import Network4, Network6, NetworkAny
 from mesh.spec.vrps import RtrServer, VrpDemand
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+"""A port number."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
+"""A name of at most 32 small letters, digits and hyphens, a letter first."""
 RegionId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,7}$")]
+"""A region's id: two to eight small letters and digits, a letter first."""
 SlotName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*-[1-9][0-9]?$")]
+"""A slot's name: ``<provider>-<n>``, with n from 1 to 99."""
 NodeId = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9]*-[a-z][a-z0-9]*-[1-9][0-9]?$", max_length=12)
 ]
+"""A node's id: ``<region>-<provider>-<n>``, at most 12 characters, with n from 1 to 99."""
 
 
 class Prefixes(Section):
     """The aggregates that are announced to the Internet."""
 
     ipv4: Network4
+    """The IPv4 prefix that is announced, a /24 or shorter."""
     ipv6: Network6 | None = None
+    """The IPv6 prefix that is announced, a /48 or shorter; without it the network has IPv4 only."""
 
 
 class BfdTimers(Section):
-    """BFD on a tunnel: interval in milliseconds, missed packets until it is down (RFC 5880)."""
+    """How fast BFD finds out that a tunnel is down (RFC 5880)."""
 
     interval: Annotated[int, Field(ge=50, le=5000)] = 150
+    """Milliseconds between two BFD packets."""
     multiplier: Annotated[int, Field(ge=2, le=20)] = 3
+    """How many BFD packets in a row have to be missing until the tunnel is down."""
 
 
 class Tunnels(Section):
-    """Ranges of the tunnel addresses and how tunnels are made."""
+    """The WireGuard tunnels between the nodes, and their addresses."""
 
     ipv4: Network4
+    """Private IPv4 range of the tunnel addresses: node number 7 has the address number 7 in it."""
     ipv6: Network6
+    """Private IPv6 range of the tunnel addresses: node number 17 has the address ``::17`` in it."""
     port: Port = 51820
+    """UDP port at which every node listens for node number 1; for node number 2 it is the next
+    one, and so on."""
     full_mesh: Annotated[int, Field(ge=2, le=64, alias="fullMesh")] = 32
+    """The number of nodes up to which every node has a tunnel to every other one; in a larger
+    network a node has tunnels to its own region and to all reflectors."""
     bfd: BfdTimers = BfdTimers.model_construct()
+    """BFD timers of all tunnels."""
     links: dict[str, BfdTimers] = Field(default={})
+    """BFD timers of single tunnels in place of ``bfd``, each named by its two nodes, as
+    ``lax-vultr-1:ord-vultr-1``."""
 
 
 class Admin(Section):
-    """Who may log in: networks and at least two keys; ``world`` says that anyone may try."""
+    """Who may log in to the nodes over SSH."""
 
     ssh: tuple[NetworkAny, ...]
+    """Networks from which SSH is let in, at least one."""
     keys: tuple[str, ...] = ()
+    """SSH public keys that may log in, each as one line of a ``.pub`` file; a preview needs at
+    least two, so that a lost key locks nobody out."""
     world: bool = False
+    """Allows networks in ``ssh`` that are a large part of the Internet (IPv4 shorter than /8, IPv6
+    shorter than /16)."""
 
 
 class Registry(Section):
-    """The registry's port and from where it may be reached; anyone, with rate limits, if unsaid."""
+    """The registry, from which nodes fetch their configuration."""
 
     port: Port = 8443
+    """TCP port of the registry."""
     sources: tuple[NetworkAny, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+    """Networks that may reach the registry; planned nodes may always do so, from their own
+    addresses."""
 
 
 class Region(Section):
-    """A place: its /29 of host addresses and who sits at which of them."""
+    """A city or data centre, with a /29 of host addresses for the nodes there."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """Name of the place, for people to read."""
     block: Network4
+    """The region's host addresses: a /29 inside ``mesh:prefixes.ipv4`` that overlaps no other
+    region's."""
     location: tuple[
         Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]
     ]
+    """Latitude and longitude in degrees; what a tunnel costs grows with the distance between two
+    regions."""
     slots: dict[SlotName, IPv4Address] = Field(default={})
+    """Host address of each node in the region, out of ``block``; the node ``lax-vultr-1`` has the
+    slot ``vultr-1`` of the region ``lax``."""
     at: dict[Name, str] = Field(default={})
-    """What a provider calls this place, where its own table does not say so: by provider."""
+    """What a provider calls this place, by the provider's name; needed where that is not the
+    region's id and the provider's table in ``mesh/spec/providers`` does not have it."""
 
 
 HostKey = Annotated[
     str, StringConstraints(pattern=r"^(ssh-ed25519|ecdsa-sha2-nistp256|ssh-rsa) [A-Za-z0-9+/=]+$")
 ]
+"""A public key as ``ssh-keyscan`` prints it, without the address: ``ssh-ed25519``,
+``ecdsa-sha2-nistp256`` or ``ssh-rsa``, a space, and the key in base64."""
 
 
 class Ssh(Section):
-    """How an existing host is reached. ``hostKeys`` are its public keys as ``ssh-keyscan`` prints
-    them, without the address; ``trustFirst`` takes the key that is shown at the first connection,
-    and no other one ever after."""
+    """How the operator reaches an existing host; one of ``hostKeys`` and ``trustFirst`` is
+    needed."""
 
     user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "root"
+    """Who logs in: root, or a user with ``sudo`` without a password."""
     port: Port = 22
+    """TCP port of the host's SSH server."""
     host_keys: Annotated[tuple[HostKey, ...], Field(alias="hostKeys")] = ()
+    """The host's public keys, by which it is told from others."""
     trust_first: Annotated[bool, Field(alias="trustFirst")] = False
+    """Takes the key that the host shows at the first connection, and no other one afterwards."""
 
 
 Import = Literal["none", "default", "full"]
@@ -101,124 +140,162 @@ kernel."""
 
 
 class MaxPrefixes(Section):
-    """How many prefixes an upstream session may bring, and what happens to the next one.
-
-    ``block`` passes over what is above the limit and keeps the session, and with it our own
-    announcement; ``restart`` ends the session and tries again (RFC 4486).
-    """
+    """How many prefixes an upstream session may bring, and what happens to the next one."""
 
     ipv4: Annotated[int, Field(ge=1, le=10_000_000)] = 1_500_000
+    """The most prefixes that an IPv4 session may bring."""
     ipv6: Annotated[int, Field(ge=1, le=10_000_000)] = 500_000
+    """The most prefixes that an IPv6 session may bring."""
     action: Literal["block", "restart"] = "block"
+    """What happens above the limit: ``block`` ignores further prefixes and keeps the session, and
+    with it our own announcement; ``restart`` ends the session and tries again (RFC 4486)."""
 
 
 class Routing(Section):
-    """What nodes believe of upstreams. ``ixpLans`` are peering LANs, which nobody outside has to
-    announce to us."""
+    """What nodes take from their upstreams."""
 
     take: Annotated[Import, Field(alias="import")] = "none"
+    """Which routes nodes take from upstreams: none, a default route, or a full table; they never
+    enter the kernel."""
     ixp_lans: Annotated[tuple[NetworkAny, ...], Field(alias="ixpLans")] = ()
+    """Peering LANs of exchanges, which are refused from upstreams, as are longer prefixes of
+    them."""
     max_prefixes: Annotated[MaxPrefixes, Field(alias="maxPrefixes")] = MaxPrefixes.model_construct()
+    """Limits of what an upstream session may bring."""
 
 
 class HostUpstream(Section):
-    """The eBGP session of an existing host, as its provider's panel shows it. ``role`` is what the
-    neighbour is to us (RFC 9234); ``blackhole`` is the community with which it discards what is for
-    one address of ours, ``<its ASN>:666`` at most providers (RFC 7999)."""
+    """The eBGP session of an existing host with its provider, as the provider's panel shows it."""
 
     peer_asn: Annotated[int, Field(ge=1, le=4294967295, alias="peerAsn")]
+    """The neighbor's ASN."""
     ipv4: IPv4Address | None = None
+    """The neighbor's address for the IPv4 session; at least one of ``ipv4`` and ``ipv6`` is
+    needed."""
     ipv6: IPv6Address | None = None
+    """The neighbor's address for the IPv6 session, which starts from the host's ``ipv6``."""
     multihop: Annotated[int, Field(ge=1, le=255)] | None = None
+    """How many hops away the neighbor may be; without it, it has to be on the host's own link."""
     password: bool = False
+    """Whether the sessions use TCP MD5 (RFC 2385) with the secret
+    ``mesh:bgpPassword-<provider>``."""
     role: Literal["provider", "peer", "routeServer"] = "provider"
+    """What the neighbor is to us (RFC 9234): a provider of transit, a peer, or the route server of
+    an exchange."""
     blackhole: (
         Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}:[0-9]{1,10}(:[0-9]{1,10})?$")]
         | None
     ) = None
+    """The community by which the neighbor discards packets to one address of ours: its ASN and 666
+    at most providers, or 65535:666 (RFC 7999)."""
 
 
 class Host(Section):
-    """A server that exists already: its main addresses, SSH access and upstream session."""
+    """A server that exists already, and is reached over SSH."""
 
     ipv4: IPv4Address
+    """The host's main public IPv4 address, as its provider gave it."""
     ipv6: IPv6Address | None = None
+    """The host's main public IPv6 address."""
     ssh: Ssh = Ssh.model_construct()
+    """How the operator reaches the host."""
     upstream: HostUpstream | None = None
+    """The host's eBGP session with its provider; without it the node announces nothing, unless its
+    provider is one whose session is known."""
 
 
 class Node(Section):
-    """One server. Its id says region, provider and n; ``number`` is its tunnel number for life.
-
-    ``announce`` is unsaid for what the provider can do; False keeps a node from ever announcing.
-    ``plan`` is the server's size by the provider's name, where it is not the provider's default.
-    ``import`` is what it takes from its upstream, where not what ``mesh:routing`` says.
-    """
+    """One server."""
 
     number: Annotated[int, Field(ge=1, le=9999)]
+    """The node's tunnel number, which was never given to another node: its tunnel addresses and
+    ports follow from it."""
     ipv6: bool = True
+    """Whether the node uses IPv6, in a network that has an IPv6 prefix."""
     announce: bool | None = None
+    """``false`` keeps the node from announcing the aggregates; without it, the node announces where
+    its provider takes announcements."""
     plan: str | None = None
+    """The server's size by its provider's name for it; without it, ``plan`` of the provider's
+    options counts."""
     bare_metal: Annotated[bool, Field(alias="bareMetal")] = False
+    """Whether the server is a physical one; at Vultr only."""
     host: Host | None = None
+    """The server, where it exists already; without it, the provider's API makes one."""
     take: Annotated[Import | None, Field(alias="import")] = None
+    """Which routes this node takes from its upstream; without it, ``mesh:routing.import``
+    counts."""
 
 
 class Addresses(Section):
-    """A host address of each family."""
+    """The addresses of a service."""
 
     ipv4: IPv4Address
+    """The service's IPv4 address: inside ``mesh:prefixes.ipv4``, and outside every region's
+    ``block``."""
     ipv6: IPv6Address | None = None
+    """The service's IPv6 address: inside ``mesh:prefixes.ipv6``, and none that belongs to a
+    region."""
 
 
 class Ports(Section):
-    """Ports that the firewall opens for a service."""
+    """Ports that the firewall opens for a service; at least one is needed."""
 
     tcp: tuple[Port, ...] = ()
+    """Open TCP ports."""
     udp: tuple[Port, ...] = ()
+    """Open UDP ports."""
 
 
 class Check(Section):
-    """A health check that a node makes of its own instance; seconds, and answers in a row."""
+    """A health check: a node asks its own instance of a service whether it works."""
 
     kind: Literal["http", "tcp"]
+    """``http`` is good where ``GET`` of ``path`` is answered with a status of 200 to 299, ``tcp``
+    where a connection comes up; both ask 127.0.0.1."""
     port: Port
+    """TCP port that is asked."""
     path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=200)] = "/"
+    """Path that ``http`` asks for."""
     interval: Annotated[float, Field(ge=0.1, le=60)] = 0.5
+    """Seconds between two questions."""
     timeout: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    """Seconds within which an answer has to come."""
     rise: Annotated[int, Field(ge=1, le=20)] = 2
+    """How many good answers in a row make the service healthy."""
     fall: Annotated[int, Field(ge=1, le=20)] = 2
+    """How many bad answers in a row make it unhealthy."""
 
 
 class Service(Section):
-    """An anycast service; every node serves it unless ``nodes`` names some."""
+    """An anycast service."""
 
     addresses: Addresses
+    """The addresses at which clients reach the service."""
     ports: Ports
+    """The ports that the firewall opens for it."""
     checks: Annotated[tuple[Check, ...], Field(min_length=1)]
+    """Health checks, all of which have to be good before a node serves the addresses."""
     nodes: tuple[NodeId, ...] | None = None
+    """The nodes that may serve it; without it, all of them."""
 
 
 class Rpki(Section):
-    """What is asked of the RPKI (RFC 6811).
+    """Validation by the RPKI: of our own announcements, and of what upstreams announce."""
 
-    ``demand`` names a list of VRPs (a file, https://, rtr://host:port) by which every aggregate has
-    to be Valid before anything changes. Of RTR and http:// nothing proves who says so: they are for
-    a network that is trusted (RFC 8210, section 7), and http:// from another machine is warned of.
-    A twin does not take it over: its prefixes go nowhere, and no packet of it leaves the machine;
-    it demands only what it names itself. Nor does a network that ends (``mesh destroy``, or
-    ``mesh:protect: false``) demand anything. ``servers`` are validators (``rtr://host:port``) by
-    whose records edges judge what upstreams say (RFC 8210).
-
-    ``local`` makes every reflector a validator of the network's own, beside those: rpki-client and
-    stayrtr from Debian. Each fetches all of the RPKI (rsync and HTTPS to the whole world). These
-    serve ROAs; for ASPA records (version 2 of RTR) another server has to be named. A twin does not
-    take it over either: there is no world that it could fetch from.
-    """
-
+    # Of RTR and http:// nothing proves who says so: they are for a network that is trusted
+    # (RFC 8210, section 7), and http:// from another machine is warned of. A twin does not take
+    # over `demand`, since its prefixes go nowhere, nor `local`, since there is no world that it
+    # could fetch from.
     demand: VrpDemand | None = None
+    """A list of VRPs by which every aggregate has to be Valid (RFC 6811), or a preview and an
+    update stop; a twin demands only what its own file names, and ``mesh destroy`` demands
+    nothing."""
     servers: tuple[RtrServer, ...] = ()
+    """Validators by whose records edges judge the routes of a full table (RFC 8210)."""
     local: bool = False
+    """Makes every reflector a validator as well (rpki-client and stayrtr of Debian, ROAs only),
+    which fetches the whole RPKI by rsync and HTTPS; a twin leaves it out."""
 
 
 _Options: dict[str, Any] = {
@@ -271,23 +348,36 @@ class Spec:
 
     stack: str
     twin: str | None
+    """Makes this stack a copy of another one, whose name it gives, in the lab on one machine: what
+    stands beside it is merged into the original's maps and takes the place of its other values."""
     asn: int
+    """The network's own ASN, a public one."""
     prefixes: Prefixes
     tunnels: Tunnels
     admin: Admin
     registry: Registry
     regions: dict[str, Region]
+    """Cities or data centres by their ids, each with a /29 of host addresses for its nodes."""
     providers: Any
-    """The options of each provider, by its name as attribute."""
+    """The options of each provider, by its name."""
     nodes: dict[str, Node]
+    """The servers by their ids: ``lax-vultr-1`` is in the region ``lax``, at the provider
+    ``vultr``, and has the slot ``vultr-1`` there."""
     reflectors: tuple[str, ...]
+    """Nodes that are route reflectors for iBGP (RFC 4456); two in different regions are better than
+    one."""
     registries: tuple[str, ...]
+    """Nodes that run a registry, from which all nodes fetch their configuration."""
     services: dict[str, Service]
+    """The anycast services by their names."""
     routing: Routing
     rpki: Rpki
     traffic: tuple[Rule, ...]
+    """Rules that ask upstreams to bring more or less traffic at some nodes."""
     whoami: bool
+    """Whether every node answers ``GET /whoami`` on port 80 with its name."""
     protect: bool
-    """Whether addresses and the operator's key are protected from deletion. A network is ended by
-    ``mesh destroy``, which leaves this as it is."""
+    """Whether addresses and the operator's key are protected from deletion; ``mesh destroy`` ends a
+    network without changing this."""
     without: tuple[str, ...]
+    """Nodes that an update does not wait for, because they cannot join now."""

@@ -11,12 +11,13 @@ from mesh.spec.model import Spec
 from mesh.spec.problems import Problem
 from mesh.spec.providers import PROVIDERS
 
+# One top-level key each, because Pulumi makes a whole object secret when one value inside it is.
 PREFIX = "bgpPassword-"
-"""``mesh:bgpPassword-vultr``: one top-level key each, because Pulumi makes a whole object secret
-when one value inside it is."""
+"""The TCP MD5 password (RFC 2385) of the BGP sessions of the nodes at this provider."""
 
 SSH_PREFIX = "sshKey-"
-"""``mesh:sshKey-buyvm``: the private key that existing hosts of that provider let in."""
+"""The private key, without a passphrase, by which the operator logs in to the existing hosts of
+this provider."""
 
 PREFIXES = (PREFIX, SSH_PREFIX)
 

@@ -170,7 +170,7 @@ def _check_asked(rule: Rule, own: int | None) -> Iterator[Problem]:
             reason = "it is this network's own ASN"
         if reason is not None:
             yield Problem(
-                f"{key}.asn", str(to.asn), reason, "give the ASN of a neighbour of the provider"
+                f"{key}.asn", str(to.asn), reason, "give the ASN of a neighbor of the provider"
             )
         if to.prepend is None and to.export is None and not to.zero_med:
             yield Problem(
@@ -232,7 +232,7 @@ def _check_actions(rule: Rule, actions: Communities) -> Iterator[Problem]:
             yield Problem(
                 _key(rule, "toAs", to.asn, "asn"), str(to.asn),
                 "it is the provider itself, which hears the aggregate from us",
-                "give the ASN of one of its neighbours",
+                "give the ASN of one of its neighbors",
             )  # fmt: skip
 
 

@@ -93,41 +93,59 @@ def _numbers(text: str) -> Community:
 
 
 RawCommunity = Annotated[Community, BeforeValidator(_community)]
+"""A community between quotes: two numbers of at most 65535, as ``"174:3001"``; three for a large
+one, as ``"174:0:3001"``; or ``no-peer``. Those that would withdraw or discard the aggregate are
+refused."""
 Asn = Annotated[int, Field(ge=1, le=4294967295)]
 Times = Annotated[int, Field(ge=1)]
 RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
+"""A name of at most 40 small letters, digits and hyphens, a letter first."""
 
 
 class ToAs(Section):
-    """What is asked towards one AS. ``export: true`` tells it in spite of a narrower ``scope``."""
+    """What the upstream is asked to do towards one AS; at Vultr only."""
 
     asn: Asn
+    """The AS that is meant: one that the upstream speaks BGP with."""
     prepend: Times | None = None
+    """How many times the upstream prepends its own ASN towards this AS: 1 to 3 at Vultr."""
     export: bool | None = None
+    """``false``: this AS is not told; ``true``: it is told in spite of a narrower ``scope``."""
     zero_med: Annotated[bool, Field(alias="zeroMed")] = False
+    """Whether the upstream tells this AS a MED of 0."""
 
 
 class Rule(Section):
-    """One rule: where it holds (``nodes`` or ``regions``, else every edge; ``prefix``, else both
-    families), and what is asked there.
-
-    ``prepend`` and ``zeroMed`` are towards everybody; ``med`` is what the upstream itself hears;
-    ``communities`` are sent as they are; ``localPreference`` is of what the session imports.
-    """
+    """What is asked of upstreams, and at which nodes; without ``nodes`` and ``regions`` a rule
+    holds for every edge."""
 
     name: RuleName
+    """The rule's own name, by which ``bird.conf`` and errors call it."""
     nodes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Edges that the rule holds for; not together with ``regions``."""
     regions: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Regions whose edges the rule holds for."""
     prefix: NetworkAny | None = None
+    """The aggregate that the rule holds for; without it, both."""
     prepend: Times | None = None
+    """How many times more an ASN stands in the path, so that less traffic comes in: at Vultr its
+    own, 1 to 3 times, elsewhere ours, 1 to 5 times."""
     scope: Scope | None = None
+    """Whom the upstream tells of the aggregate: ``all``, all but peers at exchanges (``noIxp``),
+    only the route servers of exchanges (``routeServersOnly``), route servers and peers at exchanges
+    (``ixpOnly``), or nobody (``providerOnly``); at Vultr only."""
     med: Annotated[int, Field(ge=0, le=4294967295)] | None = None
+    """The MED that the upstream itself hears and compares."""
     zero_med: Annotated[bool, Field(alias="zeroMed")] = False
+    """Whether the upstream tells others a MED of 0; at Vultr only."""
     to_as: Annotated[tuple[ToAs, ...], Field(alias="toAs")] = ()
+    """What is asked towards single ASes; at Vultr only."""
     communities: tuple[RawCommunity, ...] = ()
+    """Communities that are sent as they are, as the upstream documents them."""
     local_preference: Annotated[
         Annotated[int, Field(ge=1, le=4294967295)] | None, Field(alias="localPreference")
     ] = None
+    """Local preference of the routes that the session imports."""
 
 
 WHERE = ("name", "nodes", "regions", "prefix")

@@ -114,7 +114,8 @@ def _server(parts: SplitResult) -> VrpServer:
 
 
 VrpDemand = Annotated[VrpSource, PlainValidator(vrp_source)]
-"""A key of the stack file that names a source."""
+"""Where a list of VRPs is: a file (a relative path begins where the stack files lie), a page as
+``https://host/path``, or an RTR server as ``rtr://host:port``."""
 
 
 def rtr_server(value: Any) -> VrpServer:
@@ -133,4 +134,4 @@ def rtr_server(value: Any) -> VrpServer:
 
 
 RtrServer = Annotated[VrpServer, PlainValidator(rtr_server)]
-"""A key of the stack file that names a validator for routers."""
+"""A validator that routers ask over RTR, by its address: ``rtr://192.0.2.10:3323``."""

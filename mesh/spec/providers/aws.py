@@ -27,23 +27,30 @@ def _of_a_vpc(network: IPv4Network) -> IPv4Network:
 
 
 class Given(Section):
-    """A VPC that exists already, of one region: the ids that AWS gives them."""
+    """A VPC that exists already, by the ids that AWS gave to it and its parts."""
 
     vpc: Annotated[str, Field(pattern=r"^vpc-[0-9a-f]{8,17}$")]
+    """The VPC."""
     subnet: Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]
+    """The subnet in which the nodes are made."""
     route_table: Annotated[str, Field(pattern=r"^rtb-[0-9a-f]{8,17}$", alias="routeTable")]
+    """The route table that learns the aggregates from the Route Server."""
 
 
 class Options(Section):
-    """``mesh:providers.aws``. A region without a VPC of its own in ``given`` gets one of
-    ``network``, and in its upper half each node the address of its number; ``image`` is the name
-    of an official Debian AMI, in which * stands for any."""
+    """Options of AWS."""
 
     plan: str = "t3.small"
+    """Instance type of a node that has no ``plan`` of its own."""
     image: str = "debian-13-amd64-*"
+    """Name of an official Debian AMI for new servers, in which ``*`` stands for any characters."""
     network: Annotated[Network4, AfterValidator(_of_a_vpc)] = IPv4Network("172.31.0.0/24")
+    """Private network, a /16 to a /28, of the VPC that is made in each region that has none in
+    ``given``; the upper half is the nodes', each with the address of its number."""
     router_asn: Annotated[int, Field(ge=64512, le=65534, alias="routerAsn")] = 65010
+    """The private ASN of the VPC's Route Server."""
     given: dict[str, Given] = Field(default={})
+    """VPCs that exist already and are used, by AWS's name of their region."""
 
 
 AWS = Provider(

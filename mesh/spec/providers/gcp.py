@@ -13,16 +13,21 @@ from mesh.spec.types import Network4
 
 
 class Options(Section):
-    """``mesh:providers.gcp``: one network for the stack, with a subnet of ``network`` in each of
-    its regions; ``image`` is a family of ``debian-cloud``."""
+    """Options of GCP."""
 
     project: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")] | None = None
+    """Id of the project in which everything is made; without it, ``gcp:project`` or the environment
+    names it."""
     plan: str = "e2-small"
+    """Machine type of a node that has no ``plan`` of its own."""
     image: str = "debian-13"
+    """Image family of the project ``debian-cloud`` for new servers."""
     network: Network4 = IPv4Network("10.200.0.0/16")
+    """Private network of the stack, of which each of GCP's regions has a /24."""
     router_asn: Annotated[int, Field(ge=64512, le=65534, alias="routerAsn")] = 65020
+    """The private ASN of the Cloud Routers."""
     zone: Annotated[str, Field(pattern=r"^[a-z]$")] = "b"
-    """Letter of the zone within a region."""
+    """Letter of the zone within a region in which nodes are made."""
 
 
 IMAGES = "projects/debian-cloud/global/images/family"

@@ -16,10 +16,10 @@ NeighborRole = Literal["provider", "peer", "routeServer"]
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The eBGP sessions that a provider prescribes: one per family, to these neighbours.
+    """The eBGP sessions that a provider prescribes: one per family, to these neighbors.
 
     ``password`` says whether they take TCP MD5 (RFC 2385), from ``mesh:bgpPassword-<provider>``.
-    ``role`` is what the neighbour is to us (RFC 9234).
+    ``role`` is what the neighbor is to us (RFC 9234).
     """
 
     peer_asn: int

@@ -13,17 +13,20 @@ from mesh.spec.section import Section
 
 
 class Options(Section):
-    """``mesh:providers.vultr``: ``plan`` and ``image`` by the names that Vultr gives them."""
+    """Options of Vultr."""
 
     plan: str = "vc2-1c-1gb"
+    """Size of a server that has no ``plan`` of its own, by Vultr's name for it."""
     image: str = "Debian 13 x64 (trixie)"
+    """Operating system of new servers, by Vultr's name for it."""
     check_account: bool = Field(default=True, alias="checkAccount")
-    """Whether a preview asks the account's BGP state: ASN, prefixes and password."""
+    """Whether a preview compares ASN, prefixes and password with the BGP page of the account."""
     reverse: Annotated[str, Field(pattern=r"^([a-z0-9-]{1,63}\.)+[a-z]{2,63}$")] | None = None
-    """Domain of the reverse names of the nodes' main addresses: ``lax-vultr-1.<domain>``."""
+    """Domain of the reverse DNS names of the nodes' main addresses, as in
+    ``lax-vultr-1.<domain>``; without it they get none."""
     through: Literal["api", "plugin"] = "api"
-    """What makes the resources: this program's own on Vultr's v2 API, or the plugin of the package
-    ``ediri-vultr``."""
+    """What makes the servers: ``api`` is this program itself on Vultr's v2 API, ``plugin`` the
+    Pulumi plugin ``ediri-vultr``."""
     ddos_protection: bool = Field(default=False, alias="ddosProtection")
     """Whether instances have Vultr's DDoS protection, which it bills for each of them."""
 
