@@ -3,9 +3,10 @@ SHELL := /bin/bash
 # What is imported again and again is compiled once, also where the machine's settings forbid that.
 unexport PYTHONDONTWRITEBYTECODE
 MESH  := .venv/bin/mesh
+ANYWHERE := not (root or image or engine or lab or slow)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv setup setup-tests up down test unit lint bench
+.PHONY: help venv setup setup-tests up down test unit lint bench docs
 
 help:           ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -31,9 +32,12 @@ test: setup-tests ## check everything: types, style, units, the real engine, the
 	 MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m tests || status=1; \
 	 exit $$status
 
+# Some of these tests wait, and so there are more workers than processors; each worker takes four
+# seconds of a processor to begin with.
 unit:           ## check what needs no root, no engine and no image; anywhere, in parallel
 	@setup/all dev
-	@.venv/bin/python -m pytest -q -n auto -m "not (root or image or engine or lab or slow)"
+	@workers=$$(.venv/bin/python -c 'import os; print(2 * (os.cpu_count() or 1) + 1)'); \
+	 .venv/bin/python -m pytest -q -n $$workers --dist worksteal -m "$(ANYWHERE)"
 
 lint:           ## types and style
 	@setup/all dev
@@ -43,3 +47,9 @@ lint:           ## types and style
 
 bench: setup-tests ## print every figure
 	@MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m bench
+
+# Not with --quiet, by which the builder counts no warnings, and lets dead links pass.
+docs:           ## make the site of the documentation in .mesh/site; a dead link fails
+	@setup/all docs
+	@.mesh/docs/bin/properdocs build --strict --clean --config-file mkdocs.yml
+	@echo "the documentation: $$(realpath .mesh/site)/index.html"

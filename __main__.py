@@ -11,9 +11,7 @@ from mesh.infra import Mesh, MeshArgs, configured, said_once, sdk
 sdk.without_debug_lines()
 sdk.without_collection()
 with said_once():
-    configuration = configured(Path(__file__).parent)
-
-network = Mesh("mesh", MeshArgs(configuration))
+    network = Mesh("mesh", MeshArgs(configured(Path(__file__).parent)))
 
 pulumi.export("topology", network.topology)
 pulumi.export("access", network.access)

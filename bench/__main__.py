@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-from bench import clouds, history, preview, rov, startup, table, thousand, withdraw
+from bench import clouds, history, preview, registry, rov, startup, table, thousand, withdraw
 from mesh.cli.environment import checkout
 
 Figures = Callable[[], Iterator[tuple[str, float, str]]]
 
 BENCHES: dict[str, Figures] = {
     "thousand": thousand.figures,
+    "registry": registry.figures,
     "startup": startup.figures,
     "preview": preview.figures,
     "clouds": clouds.figures,

@@ -36,6 +36,8 @@ def figures() -> Iterator[tuple[str, float, str]]:
     vultr = Vultr()
     with (
         tempfile.TemporaryDirectory() as folder,
+        # In the checkout, so that the engine asks git of both programs.
+        tempfile.TemporaryDirectory(dir=checkout() / ".mesh") as beside,
         answering(Vultr()) as served,
         answering(vultr) as lived_in,
         ExitStack() as running,
@@ -51,7 +53,7 @@ def figures() -> Iterator[tuple[str, float, str]]:
         )
         with inhabited(Path(folder, "inhabitants"), lambda: servers(vultr)):
             deployed.run(*UP)
-        empty = _empty(Path(folder, "empty"), deployed)
+        empty = _empty(Path(beside, "empty"), deployed)
         taken: dict[str, list[Cost]] = {name: [] for name in engines}
         floors = []
         for _ in range(TURNS):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from bench.cost import Cost, measured, median, over
 from bench.deployed import cleared, env, mesh, run
@@ -16,9 +14,11 @@ EMPTY = "name: empty\nruntime:\n  name: python\n  options:\n    virtualenv: {ven
 
 def figures() -> Iterator[tuple[str, float, str]]:
     """Name, value and unit of each figure."""
-    with cleared() as state, tempfile.TemporaryDirectory() as folder:
+    with cleared() as state:
         mesh("lab", "up")
-        empty = Path(folder)
+        # In the checkout, so that the engine asks git of both programs.
+        empty = state / "empty"
+        empty.mkdir()
         (empty / "Pulumi.yaml").write_text(EMPTY.format(venv=checkout() / ".venv"))
         (empty / "__main__.py").write_text("")
         run(["pulumi", "--non-interactive", "stack", "init", "empty"], empty, env())

@@ -1,4 +1,4 @@
-"""Plan and render of a thousand nodes: time and peak memory."""
+"""Plan and render of a thousand nodes: time, peak memory, and what a registry is sent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mesh.capacity import MIB
+from mesh.discovery import paths
 from mesh.plan import make
+from mesh.publish.size import at_most
 from mesh.render import node_files, placeholder_facts
 from mesh.render.templates import environment
 from mesh.spec import load
@@ -77,6 +80,8 @@ def figures(count: int = 1000) -> Iterator[tuple[str, float, str]]:
     yield f"{count} nodes: files", number, "files"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     yield f"{count} nodes: peak memory", peak, "MB"
+    size = at_most(plan, paths.MAX_GENERATION) / MIB
+    yield f"{count} nodes: their generation on its way", size, "MiB"
 
 
 if __name__ == "__main__":

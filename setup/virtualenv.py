@@ -1,7 +1,8 @@
 """The virtual environment ``.venv`` of the checkout, from lock files with hashes.
 
 ``requirements.lock`` is what the program runs on; ``requirements-dev.lock`` goes on top of it for
-tests and linters.
+tests and linters. What makes the site of the documentation (``requirements-docs.lock``) has an
+environment of its own, since it wants other versions of the same packages.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from setup.failure import SetupFailure
 from setup.progress import Step
 
 SPACE = cache.GIB  # the environment and pip's downloads
+DOCS_SPACE = cache.GIB // 10
 PROGRAM, TESTS = "requirements.lock", "requirements-dev.lock"
+DOCS = "requirements-docs.lock"
 
 
 def packages_key(checkout: Path, lock: str = PROGRAM) -> str:
@@ -64,7 +67,7 @@ def virtualenv(checkout: Path, step: Step, *, tests: bool = False) -> Path:
     fits = _says(packages, packages_key(checkout))
     # What another lock file put there would stay, and pytest loads every plugin that it finds.
     if not fits or (tests and more.is_file() and not _says(more, packages_key(checkout, TESTS))):
-        _make(checkout, folder, step)
+        _make(checkout, folder, SPACE, step)
         _install(checkout, folder, PROGRAM, step)
         _write_last(packages, packages_key(checkout))
     if not _says(project, project_key(checkout)):
@@ -77,11 +80,21 @@ def virtualenv(checkout: Path, step: Step, *, tests: bool = False) -> Path:
     return folder
 
 
-def _make(checkout: Path, folder: Path, step: Step) -> None:
+def documentation(checkout: Path, folder: Path, step: Step) -> Path:
+    """Return the folder of the environment that makes the site of the documentation."""
+    stamp, key = folder / "packages.stamp", packages_key(checkout, DOCS)
+    if not _says(stamp, key):
+        _make(checkout, folder, DOCS_SPACE, step)
+        _install(checkout, folder, DOCS, step)
+        _write_last(stamp, key)
+    return folder
+
+
+def _make(checkout: Path, folder: Path, space: int, step: Step) -> None:
     """Make an empty environment in place of what is there."""
     require_venv_module()
-    cache.require_space([(checkout, SPACE)])
-    step.doing("making .venv")
+    cache.require_space([(checkout, space)])
+    step.doing(f"making {folder.relative_to(checkout)}")
     step.run([interpreter(), "-m", "venv", "--clear", str(folder)])
 
 

@@ -9,10 +9,9 @@ import pulumi
 from mesh.infra import Mesh, MeshArgs, configured, said_once
 
 # The stack files beside this program have the keys of the mesh, as `mesh check` reads them. Its
-# commands know the network by the name "mesh" and by these two outputs.
+# commands know the network's nodes by the name "mesh".
 with said_once():
-    configuration = configured(Path(__file__).parent)
-network = Mesh("mesh", MeshArgs(configuration))
+    network = Mesh("mesh", MeshArgs(configured(Path(__file__).parent)))
 pulumi.export("topology", network.topology)
 pulumi.export("access", network.access)
 

@@ -43,7 +43,8 @@ def adopt(
 
     There is no way back to the plugin.
 
-    Exit codes: 1 it failed, or nobody agreed.
+    Exit codes: 0 done, or there was nothing to adopt; 1 it failed, or nobody
+    agreed.
     """
     try:
         with chosen(stack) as target:

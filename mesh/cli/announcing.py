@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mesh.cli.status import NoState, exported, published
-from mesh.preview import Heard
+from mesh.preview.gate import Heard
 from mesh.publish.announcers import announcers, doubtful
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.status import ask
@@ -32,7 +32,12 @@ def heard(stack: str) -> Heard:
     if told.held.retired:
         return Heard({})
     said = (plan, told.reports, told.now, told.drained)
-    return Heard(announcers(*said), doubtful(*said))
+    logins = {node: one.health.logins for node, one in told.reports.items()}
+    return Heard(
+        announcers(*said),
+        doubtful(*said),
+        logins={node: used for node, used in logins.items() if used is not None},
+    )
 
 
 def _has_published(state: Mapping[str, object]) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address, ip_network
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +24,8 @@ from mesh.publish.recent import is_recent
 from mesh.publish.standing import latest
 from mesh.spec.problems import Problem, printable, shown
 from mesh.trust.documents import MAX_REASON, Blackhole, BlackholeOrder
+from mesh.trust.documents import Refusal as Rejection
+from mesh.trust.encoding import moment
 
 WAIT = 15
 """Seconds; nodes obey within two."""
@@ -57,17 +58,25 @@ def add(
     and the upstreams that offer it drop them before they reach us (RFC 7999).
 
     Given again, it sets another end and reason. It ends by itself, by the nodes' clocks, and needs
-    neither us nor a registry for that. Exit 1: ordered, not every node's word yet; 3: refused by
-    us, for a service has the address (--force); 4: ordered, and a node refuses the order.
+    neither us nor a registry for that.
+
+    Exit codes: 0 done; 1 ordered, not every node's word yet; 2 nothing was
+    ordered: no state, no registry, or an address, time or reason that cannot
+    be; 3 refused here, for a service has the address (--force); 4 ordered,
+    and a node refuses the order.
     """
     at_the_desk(stack, lambda office: _add(office, address, duration, reason, force, wait))
 
 
 @app.command()
 def remove(address: Where, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
-    """Let packets to an address through again. Exit 1: ordered, not every node's word yet; or some
-    discard it although nobody has ordered it, which no order ends; 4: ordered, and a node refuses
-    the order."""
+    """Let packets to an address through again.
+
+    Exit codes: 0 done, or it is not discarded; 1 ordered, not every node's
+    word yet, or some discard it although nobody has ordered it, which no
+    order ends; 2 nothing was ordered: no state, no registry, or no address; 4
+    ordered, and a node refuses the order.
+    """
     at_the_desk(stack, lambda office: _remove(office, _address(address), wait))
 
 
@@ -77,7 +86,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Show what is discarded, until when, why, and which nodes say so; and what nodes discard that
-    nobody has ordered, because a mate of theirs says so."""
+    nobody has ordered, because a peer of theirs says so.
+
+    Exit codes: 0 it is shown; 2 neither state nor registry can be read.
+    """
     at_the_desk(stack, lambda office: _show(office, as_json))
 
 
@@ -94,7 +106,7 @@ def _add(office: Office, text: str, duration: str, reason: str, force: bool, wai
         if error.forcible:
             raise Refusal(str(error)) from None
         raise Unfit(str(error)) from None
-    office.say(f"blackhole order {order.number}: {address} until {_moment(entry.until)}")
+    office.say(f"blackhole order {order.number}: {address} until {moment(entry.until)}")
     if not wait:
         return 0
     clock = office.stopwatch("discards it")
@@ -134,30 +146,8 @@ def _show(office: Office, as_json: bool) -> int:
     entries, now = _in_force(order), time.time()
     hearsay = _told(office, order)
     if as_json:
-        document = {
-            "number": 0 if order is None else order.number,
-            "blackholes": [
-                {
-                    "address": str(entry.address),
-                    "until": _moment(entry.until),
-                    "seconds_left": max(0, round(entry.until - now)),
-                    "reason": entry.reason,
-                    "forced": entry.forced,
-                }
-                for entry in entries
-            ],
-            "obeyed": {node: node in obeyed for node in sorted(office.identities)},
-            "refused": {node: refusal.reason for node, refusal in refused.items()},
-            "heard": [
-                {
-                    "addresses": [str(address) for address in one.addresses],
-                    "nodes": one.nodes,
-                    "from": one.mates,
-                }
-                for one in hearsay
-            ],
-        }
-        typer.echo(json.dumps(document, indent=2))
+        said = document(order, sorted(office.identities), obeyed, refused, hearsay, now)
+        typer.echo(json.dumps(said, indent=2))
         return 0
     for one in hearsay:
         office.say(_hearsay(one))
@@ -177,6 +167,40 @@ def _show(office: Office, as_json: bool) -> int:
     return 0
 
 
+def document(
+    order: BlackholeOrder | None,
+    nodes: Iterable[str],
+    obeyed: Collection[str],
+    refused: Mapping[str, Rejection],
+    hearsay: Iterable[Heard],
+    now: float,
+) -> dict[str, Any]:
+    """What a machine is told; ``now`` is seconds since the epoch."""
+    return {
+        "number": 0 if order is None else order.number,
+        "blackholes": [
+            {
+                "address": str(entry.address),
+                "until": moment(entry.until),
+                "seconds_left": max(0, round(entry.until - now)),
+                "reason": entry.reason,
+                "forced": entry.forced,
+            }
+            for entry in (() if order is None else order.in_force(now))
+        ],
+        "obeyed": {node: node in obeyed for node in nodes},
+        "refused": {node: refusal.reason for node, refusal in refused.items()},
+        "heard": [
+            {
+                "addresses": [str(address) for address in one.addresses],
+                "nodes": one.nodes,
+                "from": one.mates,
+            }
+            for one in hearsay
+        ],
+    }
+
+
 def table_of(entries: Iterable[Blackhole], nodes: str, now: float) -> Table:
     """What is discarded, for a person; ``nodes`` is how many obey, ``now`` seconds since the
     epoch. A reason takes what room is left of 80 columns."""
@@ -184,7 +208,7 @@ def table_of(entries: Iterable[Blackhole], nodes: str, now: float) -> Table:
     for entry in entries:
         rows.add_row(
             f"{entry.address}{' (forced)' if entry.forced else ''}",
-            _moment(entry.until),
+            moment(entry.until),
             f"{max(0, round(entry.until - now))} s",
             nodes,
             escape(entry.reason),
@@ -266,7 +290,3 @@ def _reason(text: str) -> str:
 
 def _problem(key: str, value: str, reason: str, cure: str) -> str:
     return str(Problem(key, shown(value), reason, cure))
-
-
-def _moment(until: int) -> str:
-    return datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

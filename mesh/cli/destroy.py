@@ -25,7 +25,8 @@ def destroy(
     nor the state is changed beforehand: where nobody agrees nothing has
     changed, and what an interrupted run left is as protected as it was.
 
-    Exit codes: 1 it failed, or nobody agreed; 130 interrupted.
+    Exit codes: 0 nothing is left; 1 it failed, or nobody agreed; 130
+    interrupted.
     """
     begun = False
     try:

@@ -28,7 +28,11 @@ from mesh.preview.state import made
 
 
 def down() -> None:
-    """Remove the lab; works also after a killed run and without any state."""
+    """Remove the lab; works also after a killed run and without any state.
+
+    Exit codes: 0 nothing is up any more; 1 this is not Linux, or not root;
+    130 interrupted.
+    """
     console = Console(highlight=False)
     if sys.platform != "linux" or os.geteuid() != 0:
         console.print("[red]error:[/] the lab needs Linux and root: run `sudo make down`")

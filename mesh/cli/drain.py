@@ -45,8 +45,9 @@ def drain(
     that is, in service, with an Established upstream session on which BIRD
     exports the prefix. A node of which nobody can tell is not counted on.
 
-    Exit 1: ordered, no word yet. Exit 3: refused here. Exit 4: ordered, and
-    the node refuses the order.
+    Exit codes: 0 done; 1 ordered, no word yet; 2 nothing was ordered: no
+    state, no registry or no such node; 3 refused here, see above; 4 ordered,
+    and the node refuses the order.
     """
     at_the_desk(stack, lambda office: _known(office, stack, node).drain([node], force, wait))
 
@@ -54,7 +55,8 @@ def drain(
 def undrain(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     """Bring a drained node back into service: its upstreams hear all its prefixes again.
 
-    Exit 1: ordered, and not back yet; it says which session is down. Exit 4:
+    Exit codes: 0 done; 1 ordered, and not back yet (it says which session is
+    down); 2 nothing was ordered: no state, no registry or no such node; 4
     ordered, and the node refuses the order.
     """
     at_the_desk(stack, lambda office: _known(office, stack, node).undrain([node], wait))

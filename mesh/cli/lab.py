@@ -70,6 +70,9 @@ def env() -> None:
     others, in whatever folder. They run in the lab's working copy of the project (`pulumi` begins
     relative paths there), and write no committed file. Print it anew after an edit of
     Pulumi.lab.yaml, which is copied then; what `pulumi config set` has set is gone by that.
+
+    Exit codes: 0 done; 1 the engine is not set up, or the lab's stack file
+    cannot be used.
     """
     root = checkout()
     state = state_folder(root)
@@ -98,7 +101,10 @@ def _ready(root: Path, state: Path, own: dict[str, str]) -> None:
 
 @app.command("list")
 def list_boxes(as_json: Json = False) -> None:
-    """Show the boxes: nodes, upstreams, transits, clients, operator."""
+    """Show the boxes: nodes, upstreams, transits, clients, operator.
+
+    Exit codes: 0 done; 1 there is no lab, or no right to look at it.
+    """
     with _errors():
         here = place()
         listed = _boxes(here, load(here.lab))
@@ -124,7 +130,11 @@ def exec(  # the command's name is the interface
     box: Annotated[str, typer.Argument(help="A box of `mesh lab list`.")],
     command: Annotated[list[str], typer.Argument(help="-- CMD ARGS…")],
 ) -> None:
-    """Run a command in a box; input, output and exit code pass through."""
+    """Run a command in a box; input, output and exit code pass through.
+
+    Exit codes: the command's own; 1 also where it cannot be run: no such box,
+    no root.
+    """
     with _errors():
         words = inside(place(), box, command[1:] if command[:1] == ["--"] else command)
         sys.stdout.flush()
@@ -139,7 +149,10 @@ def fault(
     verb: Annotated[str, typer.Argument(help=", ".join(faults.FAULTS))],
     target: Annotated[str, typer.Argument(help="NODE, or A:B for a tunnel.")],
 ) -> None:
-    """Break something, until it is healed."""
+    """Break something, until it is healed.
+
+    Exit codes: 0 done; 1 it cannot be done: no such fault or target, no root.
+    """
     with _errors():
         faults.fault(place().lab, verb, target)
     typer.echo(f"{verb} {target}: applied; heal with `mesh lab heal {target}`")
@@ -149,7 +162,11 @@ def fault(
 def heal(
     target: Annotated[str, typer.Argument(help="What `mesh lab list` shows faults on.")],
 ) -> None:
-    """Undo every fault on a target."""
+    """Undo every fault on a target.
+
+    Exit codes: 0 done, or there was nothing to heal; 1 it cannot be done: no
+    such target, no root.
+    """
     with _errors():
         healed = faults.heal(place().lab, target)
     typer.echo(f"{target}: {'healed ' + ', '.join(healed) if healed else 'nothing to heal'}")
@@ -164,7 +181,11 @@ def probe(
     ping: Annotated[bool, typer.Option("--ping", help="ICMP echo, for what has no web.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask an address again and again: sent, answered, longest gap, by whom; Ctrl-C ends it."""
+    """Ask an address again and again: sent, answered, longest gap, by whom; Ctrl-C ends it.
+
+    Exit codes: 0 there was an answer; 1 there was none, or it cannot be
+    asked.
+    """
     stop = threading.Event()
     with _errors(), ThreadPoolExecutor(max_workers=1) as pool:
         asking = pool.submit(
@@ -191,7 +212,10 @@ def probe(
 
 @app.command()
 def wipe() -> None:
-    """Clear the lab by force, without the engine: its state will not know."""
+    """Clear the lab by force, without the engine: its state will not know.
+
+    Exit codes: 0 done; 1 it cannot be done: no root.
+    """
     with _errors():
         clear_world(place().lab)
 

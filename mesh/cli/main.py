@@ -24,6 +24,8 @@ COMMANDS = {
     "status": "mesh.cli.status:status",
     "drain": "mesh.cli.drain:drain",
     "undrain": "mesh.cli.drain:undrain",
+    "hold": "mesh.cli.hold:hold",
+    "unhold": "mesh.cli.hold:unhold",
     "preview": "mesh.cli.preview:preview",
     "replace": "mesh.cli.replace:replace",
     "release": "mesh.cli.release:release",
@@ -62,7 +64,12 @@ def _main(
     cwd: Annotated[
         Path | None,
         typer.Option(
-            "--cwd", "-C", help="Run as if started in that folder.", file_okay=False, exists=True
+            "--cwd",
+            "-C",
+            metavar="FOLDER",
+            help="Run as if started in that folder.",
+            file_okay=False,
+            exists=True,
         ),
     ] = None,
 ) -> None:

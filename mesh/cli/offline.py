@@ -43,6 +43,7 @@ Root = Annotated[
     Path | None,
     typer.Option(
         "--root",
+        metavar="FOLDER",
         help="Folder of the stack files, instead of the project that this folder is part of.",
         file_okay=False,
         exists=True,
@@ -65,8 +66,6 @@ def check(
 ) -> None:
     """Say everything that is wrong with a stack's configuration.
 
-    Exit codes: 0 nothing is wrong with what can be read here, 1 something is, 2 wrong usage.
-
     It is read as the engine reads it, with what Pulumi.yaml sets for all stacks. What only the
     engine can read is named in a warning: secrets inside maps and lists, and what the stack file
     takes from Pulumi ESC (environment:). Then the verdict is "valid as far as it can be read
@@ -77,6 +76,8 @@ def check(
     With --roa, an aggregate that is Invalid is an error, and one that is NotFound a warning.
 
     Where the stack has mesh:rpki.demand, NotFound is an error too: its preview would stop.
+
+    Exit codes: 0 nothing is wrong with what can be read here; 1 something is.
     """
     judged, missing, complete = None, {}, True
     try:
@@ -135,7 +136,8 @@ def _print_lacks(missing: Mapping[str, Iterable[str]], console: Console) -> None
 def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = None) -> None:
     """Show the network that a stack's configuration describes.
 
-    Exit 1 where there is none, or where only the engine can read what it takes (see `check`).
+    Exit codes: 0 it is shown; 1 the stack file describes none, or only the
+    engine can read it whole (see `mesh check`).
     """
     made = make(_loaded(stack, root).spec)
     if as_json:
@@ -145,20 +147,29 @@ def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = None) -> N
 
 
 def render(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the files.", file_okay=False)],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Folder for the files.", file_okay=False)
+    ],
     node: Annotated[
         list[str] | None, typer.Option("--node", help="Node id; may be repeated; all if unsaid.")
     ] = None,
     facts: Annotated[
         Path | None,
         typer.Option(
-            "--facts", help="JSON of facts by node id, instead of placeholders.", dir_okay=False
+            "--facts",
+            metavar="FILE",
+            help="JSON of facts by node id, instead of placeholders.",
+            dir_okay=False,
         ),
     ] = None,
     stack: Stack = "prod",
     root: Root = None,
 ) -> None:
-    """Write the files that nodes would get; they hold no secret. Exit 1 as `plan`."""
+    """Write the files that nodes would get; they hold no secret.
+
+    Exit codes: 0 they are written; 1 as of `mesh plan`, or a node that is not
+    there, or facts that cannot be read.
+    """
     made = make(_loaded(stack, root).spec)
     planned = [each.id for each in made.nodes]
     wanted = node or planned

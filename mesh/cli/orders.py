@@ -31,7 +31,12 @@ NODE_REFUSES = 4
 Chosen = Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")]
 Wait = Annotated[
     int,
-    typer.Option("--wait", min=0, help="Seconds to wait for the nodes' word; 0: order, and go."),
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        min=0,
+        help="How long to wait for the nodes' word; 0: order, and go.",
+    ),
 ]
 
 

@@ -6,19 +6,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from mesh import preview as previews
 from mesh.cli.announcing import heard
 from mesh.cli.stacks import EngineFailed, Stack, chosen
 from mesh.cli.tables import WIDE
 from mesh.cli.working_copy import STACK
 from mesh.hanging import Hanging
+from mesh.preview import words
 from mesh.preview.foreign import lines
+from mesh.preview.gate import Asked, Heard, Limit, wants_announcers
+from mesh.preview.gate import gate as judged_by
 from mesh.preview.kinds import Kind
+from mesh.preview.state import Deployed, read_state
+from mesh.preview.steps import Unreadable, read
+from mesh.preview.summary import Summary, summarise
 from mesh.spec import Problem, SpecError
 
 FAILED = 1
@@ -46,7 +51,7 @@ ByPlan = Annotated[
 class Judged:
     """A preview, what it touches, and what the gate has against it."""
 
-    summary: previews.Summary
+    summary: Summary
     refused: tuple[Problem, ...]
 
 
@@ -60,39 +65,46 @@ def preview(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     markdown: Annotated[
         Path | None,
-        typer.Option("--markdown", help="Also write it there, for a comment.", dir_okay=False),
+        typer.Option(
+            "--markdown", metavar="FILE", help="Also write it there, for a comment.", dir_okay=False
+        ),
     ] = None,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit 3 where the change must not run unattended.")
     ] = False,
     replace: Annotated[
         list[str] | None,
-        typer.Option("--replace", help="Node whose server is to be replaced; may be repeated."),
+        typer.Option(
+            "--replace",
+            metavar="NODE",
+            help="Node whose server is to be replaced; may be repeated.",
+        ),
     ] = None,
     remove: Annotated[
         list[str] | None,
-        typer.Option("--remove", help="Node that is meant to go; may be repeated."),
+        typer.Option("--remove", metavar="NODE", help="Node that is meant to go; may be repeated."),
     ] = None,
     most: Annotated[
         str,
         typer.Option(
-            "--most", help="Part of the announcers that may go at once: one always, never all."
+            "--most",
+            metavar="PART",
+            help="Part of the announcers that may go at once: one always, never all.",
         ),
-    ] = str(previews.Limit().part),
+    ] = str(Limit().part),
     restart_sessions: RestartSessions = False,
     by_plan: ByPlan = False,
     saved: Annotated[
         Path | None,
         typer.Option(
             "--from",
+            metavar="FILE",
             help="Read what `pulumi preview --json --show-sames` printed instead of asking.",
             dir_okay=False,
         ),
     ] = None,
 ) -> None:
     """Show which servers, sessions and prefixes the next update touches.
-
-    Exit codes: 1 the preview itself failed, 2 wrong usage, 3 the gate refuses.
 
     What the gate refuses, in a stack's first update too:
 
@@ -118,29 +130,33 @@ def preview(
     allows, or at all of a prefix, without --restart-sessions; another ASN
     in any case
 
+    - an admin's network or key that goes (mesh:admin), where whoever has
+    logged in to a node lately has done so by that alone, or nobody can tell
+
     - what disturbs an announcer where the nodes cannot be asked, without
     --by-plan; the registries' addresses and the key to them are in the
     stack's state
+
+    Exit codes: 0 it is shown; 1 the preview itself failed; 3 the gate
+    refuses.
     """
-    asked = previews.Asked(
-        frozenset(replace or ()), frozenset(remove or ()), restart_sessions, by_plan
-    )
+    asked = Asked(frozenset(replace or ()), frozenset(remove or ()), restart_sessions, by_plan)
     try:
-        limit = previews.Limit.of(most)
+        limit = Limit.of(most)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--most") from None
     try:
         text = _read(saved) if saved else _asked(stack or STACK, sorted(asked.replace))
         judged = judge(text, asked, limit, stack, gate)
-    except (EngineFailed, previews.Unreadable) as error:
+    except (EngineFailed, Unreadable) as error:
         fail(str(error))
     except SpecError as error:
         fail("\n".join(map(str, error.problems)))
     refused = judged.refused if gate else ()
     if markdown:
-        markdown.write_text(previews.markdown(judged.summary, refused), encoding="utf-8")
+        markdown.write_text(words.markdown(judged.summary, refused), encoding="utf-8")
     if as_json:
-        typer.echo(_as_json(judged.summary, refused))
+        typer.echo(json.dumps(document(judged.summary, refused), indent=2))
     else:
         show(judged.summary, refused)
     if judged.summary.errors:
@@ -151,27 +167,27 @@ def preview(
 
 def judge(
     text: str,
-    asked: previews.Asked,
-    limit: previews.Limit,
+    asked: Asked,
+    limit: Limit,
     stack: str | None,
     gate: bool = True,
 ) -> Judged:
     """What the preview of that text touches, and what the gate has against it, if it is wanted. The
     network is asked who announces where that matters; ``stack`` is the preview's own if None."""
-    found = previews.read(text)
-    summary = previews.summarise(found)
+    found = read(text)
+    summary = summarise(found)
     if not gate:
         return Judged(summary, ())
-    known = previews.Heard({})
+    known = Heard({})
     # A preview that failed goes nowhere.
-    if previews.wants_announcers(found) and not summary.errors:
+    if wants_announcers(found) and not summary.errors:
         known = heard(stack or found.stack)
-    return Judged(summary, previews.gate(found, asked, limit, known))
+    return Judged(summary, judged_by(found, asked, limit, known))
 
 
 def server_of(stack: Stack, node: str) -> str:
     """The URN of a node's server; SpecError where the state knows none."""
-    nodes = previews.read_state(stack.state())
+    nodes = read_state(stack.state())
     found = [each.urn for each in known(nodes, node) if each.kind is Kind.SERVER]
     if not found:
         raise SpecError([
@@ -181,9 +197,7 @@ def server_of(stack: Stack, node: str) -> str:
     return found[0]
 
 
-def known(
-    nodes: dict[str, tuple[previews.Deployed, ...]], node: str
-) -> Sequence[previews.Deployed]:
+def known(nodes: dict[str, tuple[Deployed, ...]], node: str) -> Sequence[Deployed]:
     """What a node has; SpecError with the list of nodes where there is no such node."""
     if node not in nodes:
         names = f"use one of {', '.join(nodes)}" if nodes else "`pulumi up` makes them"
@@ -193,12 +207,12 @@ def known(
     return nodes[node]
 
 
-def show(summary: previews.Summary, refused: Sequence[Problem] = ()) -> None:
+def show(summary: Summary, refused: Sequence[Problem] = ()) -> None:
     """Print it; as wide as it is where nobody looks at a screen."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    console.print(previews.terminal(summary, refused))
+    console.print(words.terminal(summary, refused))
 
 
 def fail(reason: str) -> NoReturn:
@@ -219,12 +233,11 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise previews.Unreadable(f"--from = {path}: {error}; give a file that can be read") from (
-            None
-        )
+        raise Unreadable(f"--from = {path}: {error}; give a file that can be read") from None
 
 
-def _as_json(summary: previews.Summary, refused: Sequence[Problem]) -> str:
+def document(summary: Summary, refused: Sequence[Problem]) -> dict[str, Any]:
+    """What a machine is told."""
     keys = ("key", "value", "reason", "cure")
     problems = [{key: getattr(problem, key) for key in keys} for problem in refused]
-    return json.dumps({**asdict(summary), "refused": problems}, indent=2)
+    return {**asdict(summary), "refused": problems}

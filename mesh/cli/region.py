@@ -29,8 +29,12 @@ def withdraw(
     """Withdraw a region: all its edges drain, by one order, until `mesh region announce`.
 
     Nodes of the region without an upstream announce nothing, and go on serving through other
-    regions' edges. Exit 1: ordered, no word yet; 3: refused here, for no other node announces
-    some prefix in effect; 4: ordered, and a node refuses the order.
+    regions' edges.
+
+    Exit codes: 0 done; 1 ordered, no word yet; 2 nothing was ordered: no
+    state, no registry, or no region that announces; 3 refused here, for no
+    other node announces some prefix in effect; 4 ordered, and a node refuses
+    the order.
     """
     at_the_desk(
         stack, lambda office: drains(office).drain(_edges(office, stack, region), force, wait)
@@ -41,8 +45,9 @@ def withdraw(
 def announce(region: Region, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     """Bring a withdrawn region back: all its edges, those that were drained one by one too.
 
-    Exit 1: ordered, and not all of them announce all their prefixes yet; 4: ordered, and a node
-    refuses the order.
+    Exit codes: 0 done; 1 ordered, and not all of them announce all their
+    prefixes yet; 2 nothing was ordered: no state, no registry, or no region
+    that announces; 4 ordered, and a node refuses the order.
     """
     at_the_desk(stack, lambda office: drains(office).undrain(_edges(office, stack, region), wait))
 

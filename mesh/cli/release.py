@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mesh import preview as previews
 from mesh.cli.announcing import heard, last
 from mesh.cli.preview import REFUSED, fail, known
 from mesh.cli.stacks import EngineFailed, chosen
 from mesh.cli.working_copy import STACK
 from mesh.hanging import Hanging
+from mesh.preview.state import read_state
 from mesh.spec import SpecError
 
 
@@ -29,11 +29,12 @@ def release(
     node stays in the stack file, the next `pulumi up` protects them again, and `mesh preview` says
     so.
 
-    Exit codes: 1 it failed; 3 refused, for nobody else announces a prefix in effect.
+    Exit codes: 0 done, or nothing was protected; 1 it failed; 3 refused, for
+    nobody else announces a prefix in effect.
     """
     try:
         with chosen(stack) as target:
-            held = known(previews.read_state(target.state()), node)
+            held = known(read_state(target.state()), node)
             protected = [each for each in held if each.protected]
             if protected and not force:
                 _refuse_the_last(stack, node)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from mesh import preview as previews
 from mesh.cli.engine import INTERRUPTED, Interrupted
 from mesh.cli.preview import (
     FAILED,
@@ -20,6 +19,8 @@ from mesh.cli.preview import (
 )
 from mesh.cli.stacks import EngineFailed, chosen
 from mesh.cli.working_copy import STACK
+from mesh.preview.gate import Asked, Limit
+from mesh.preview.steps import Unreadable
 from mesh.spec import SpecError
 
 
@@ -35,15 +36,14 @@ def replace(
     Whatever else the stack file changes is part of the same update. All of it is judged as by
     `mesh preview --gate`: the last node that announces a prefix in effect is not replaced.
 
-    Exit codes: 1 it failed, or nobody agreed; 3 the gate refuses.
+    Exit codes: 0 done; 1 it failed, or nobody agreed; 3 the gate refuses; 130
+    interrupted.
     """
     try:
         with chosen(stack) as target:
             wanted = ("--replace", server_of(target, node))
-            asked = previews.Asked(
-                frozenset({node}), restart_sessions=restart_sessions, by_plan=by_plan
-            )
-            judged = judge(target.preview(*wanted), asked, previews.Limit(), stack)
+            asked = Asked(frozenset({node}), restart_sessions=restart_sessions, by_plan=by_plan)
+            judged = judge(target.preview(*wanted), asked, Limit(), stack)
             show(judged.summary, judged.refused)
             if judged.summary.errors:
                 raise typer.Exit(FAILED)
@@ -54,7 +54,7 @@ def replace(
             status = target.up(*wanted)
     except SpecError as error:
         fail("\n".join(map(str, error.problems)))
-    except (EngineFailed, previews.Unreadable) as error:
+    except (EngineFailed, Unreadable) as error:
         fail(str(error))
     except (Interrupted, KeyboardInterrupt):
         typer.echo("interrupted; `pulumi up` goes on from where it was")

@@ -28,7 +28,7 @@ from mesh.publish.announcers import in_words
 from mesh.publish.identity import named
 from mesh.publish.namespace import NoWayIn
 from mesh.publish.order import Fleet, load_fleet
-from mesh.publish.problems import problems
+from mesh.publish.problems import contested, problems
 from mesh.publish.status import MeshStatus, NodeStatus, look
 from mesh.spec import SpecError
 from mesh.spec.engine import stack_name
@@ -76,16 +76,16 @@ def status(
     that family is Established, and BIRD exports the prefix on it. A node is
     silent after 45 s without a word.
 
-    Exit 0: all is well. What was drained or given up by order is.
+    Not well is: a node that is silent or not on the generation; a generation
+    that the stack's state does not know; a BIRD that does not answer; a
+    session or tunnel of the plan that is down; a prefix that an edge does not
+    announce; a service that is down; an order that a node refuses, or has not
+    obeyed yet; a node whose disk takes nothing, whose clock is off, or a
+    thread of whose agent has failed; a registry that does not answer; a
+    warning. What was drained or given up by order is well.
 
-    Exit 1: something is not well, or unknown: a node that is silent or not on
-    the generation; a generation that the stack's state does not know; a BIRD
-    that does not answer; a session or tunnel of the plan that is down; a
-    prefix that an edge does not announce; a service that is down; an order
-    that a node refuses, or has not obeyed yet; a registry that does not
-    answer; a warning.
-
-    Exit 2: the stack's state cannot be read.
+    Exit codes: 0 all is well; 1 something is not, or is unknown; 2 the
+    stack's state cannot be read.
     """
     try:
         own = published(exported(stack))
@@ -94,11 +94,16 @@ def status(
         _fail(str(error))
     wrong = problems(found)
     if as_json:
-        typer.echo(json.dumps(asdict(found) | {"problems": wrong}, indent=2))
+        typer.echo(json.dumps(document(found, wrong), indent=2))
     else:
         _print(found, wrong)
     if wrong:
         raise typer.Exit(NOT_WELL)
+
+
+def document(found: MeshStatus, wrong: Collection[str]) -> dict[str, Any]:
+    """What a machine is told."""
+    return asdict(found) | {"problems": list(wrong)}
 
 
 def exported(stack: str) -> dict[str, Any]:
@@ -171,7 +176,7 @@ def _print(found: MeshStatus, wrong: Collection[str]) -> None:
         return
     console.print(f"generation {found.generation}" + (" (taken down)" if found.retired else ""))
     console.print(table_of(found))
-    for line in (*_prefixes(found), *_orders(found)):
+    for line in (*_prefixes(found), *_orders(found), *_repairs(found)):
         console.print(Hanging(line), soft_wrap=True)
     for line in wrong:
         shown = Hanging(line)
@@ -207,6 +212,17 @@ def _orders(found: MeshStatus) -> Iterator[str]:
     for entry in found.blackholes:
         why = f": {entry.reason}" if entry.reason else ""
         yield f"blackhole {entry.address} until {entry.until} ({entry.seconds_left} s left){why}"
+
+
+def _repairs(found: MeshStatus) -> Iterator[str]:
+    """Who is held, and what was put right. What is put right no more is a problem."""
+    for name, node in found.nodes.items():
+        if node.held and node.is_known:
+            yield f"{name}: held until {node.held}: it repairs and applies nothing (mesh unhold)"
+        fine = [one for one in node.repairs if not contested(one)]
+        if fine and node.is_known:
+            said = ", ".join(f"{one.what} ({one.why})" for one in fine)
+            yield f"{name}: put right in the last ten minutes: {said}"
 
 
 def _print_unanswered(console: Console, found: MeshStatus) -> None:

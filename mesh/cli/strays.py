@@ -80,8 +80,8 @@ def strays(
     What the state alone has is seen by `pulumi refresh`, and made again by
     `pulumi up`.
 
-    Exit codes: 0 both have the same, 1 they differ or nobody agreed to a
-    removal, 2 one of them can't be asked; 130 interrupted.
+    Exit codes: 0 both have the same; 1 they differ, or nobody agreed to a
+    removal; 2 one of them can't be asked; 130 interrupted.
     """
     try:
         with chosen(stack) as target, account_of(target) as client:
@@ -104,7 +104,7 @@ def strays(
         typer.echo("interrupted; run it again for what is left", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        typer.echo(json.dumps(_as_json(stack, found), indent=2))
+        typer.echo(json.dumps(document(stack, found), indent=2))
     if not found.agree:
         raise typer.Exit(DIFFERENT)
 
@@ -214,7 +214,8 @@ def _tell(found: Found) -> None:
         typer.echo(f"kept {identity}: {reason}")
 
 
-def _as_json(stack: str, found: Found) -> dict[str, Any]:
+def document(stack: str, found: Found) -> dict[str, Any]:
+    """What a machine is told."""
     findings, kept = found.findings, dict(found.kept)
     return {
         "stack": stack,

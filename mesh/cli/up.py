@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import typer
@@ -14,12 +17,14 @@ from rich.console import Console
 from mesh.cli.answers import show
 from mesh.cli.engine import INTERRUPTED, EngineMissing, Interrupted, one_at_a_time, run_engine
 from mesh.cli.environment import checkout, environment, lab_name, state_folder
-from mesh.cli.working_copy import STACK, prepare
+from mesh.cli.working_copy import STACK, make_known, write
 from mesh.hanging import Hanging
 from mesh.lab.boxes import stop_node
+from mesh.lab.errors import LabError
 from mesh.lab.place import place
+from mesh.lab.world import begin_world
 from mesh.plan import Plan, make
-from mesh.preview import Deployed, read_state
+from mesh.preview.state import Deployed, read_state
 from mesh.spec import SpecError, load_file
 
 CHECKPOINT = f"state/.pulumi/stacks/anycast-mesh/{STACK}.json"
@@ -27,7 +32,12 @@ CHECKPOINT = f"state/.pulumi/stacks/anycast-mesh/{STACK}.json"
 
 
 def up() -> None:
-    """Deploy the lab and show who answers whom."""
+    """Deploy the lab and show who answers whom.
+
+    Exit codes: 0 done, and every client gets an answer; 1 it cannot be
+    deployed, or some client gets no answer; 130 interrupted; any other is the
+    engine's own.
+    """
     console = Console(highlight=False)
     if sys.platform != "linux" or os.geteuid() != 0:
         raise _stop(
@@ -38,9 +48,11 @@ def up() -> None:
     env = environment(root, state)
     try:
         with one_at_a_time(state):
-            config = prepare(root, state, env)
+            config = write(root, state)
             plan = make(load_file(STACK, root, config).spec)
             refuse_to_strand(plan, state)
+            with begun(plan):
+                make_known(root, state, env)
             # The engine's own preview would only say the same twice: the stack is the lab's.
             # With a refresh first, because a restart of this machine takes every node with it.
             status = run_engine(
@@ -65,6 +77,24 @@ def up() -> None:
     console.print(f"deployed in {time.monotonic() - began:.1f} s")
     if not show(plan, lab_name(), console):
         raise _stop(console, "some clients get no answer: see `mesh status` and `mesh lab list`")
+
+
+@contextmanager
+def begun(plan: Plan) -> Iterator[None]:
+    """Begin the world of a lab that does not stand while the engine is made ready: it is there by
+    the time that the engine comes to it. What keeps it from that is the engine's to say, which
+    does the same again."""
+    ahead = threading.Thread(target=_begin, args=[plan, lab_name()])
+    ahead.start()
+    try:
+        yield
+    finally:
+        ahead.join()
+
+
+def _begin(plan: Plan, lab: str) -> None:
+    with suppress(LabError, OSError):
+        begin_world(plan, lab)
 
 
 def sweep(state: Path, console: Console) -> None:

@@ -34,6 +34,13 @@ def prepare(root: Path, state: Path, environment: dict[str, str]) -> Path:
 
     What exists is kept: changing a password or key would change the deployed lab.
     """
+    working = write(root, state)
+    make_known(root, state, environment)
+    return working
+
+
+def write(root: Path, state: Path) -> Path:
+    """Write the working copy, without what only the engine can add; returns its stack file."""
     for folder in (state, state / "pulumi", state / "state", state / "ssh"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write_once(state / "passphrase", secrets.token_urlsafe(32))
@@ -43,13 +50,18 @@ def prepare(root: Path, state: Path, environment: dict[str, str]) -> Path:
     write_project(root, state / "Pulumi.yaml")
     working = state / f"Pulumi.{STACK}.yaml"
     _write_copy(root, working, _public_keys(state / "ssh"))
+    return working
+
+
+def make_known(root: Path, state: Path, environment: dict[str, str]) -> None:
+    """Let the engine make the stack of the working copy, and passwords in it that are missing."""
+    working = state / f"Pulumi.{STACK}.yaml"
     pulumi = ["pulumi", "--non-interactive", "-C", str(state)]
     _quiet([*pulumi, "stack", "select", "--create", STACK], environment)
     for key in sorted(_passwords(root, working) - set(_config(working))):
         password = secrets.token_urlsafe(24)
         setting = [*pulumi, "config", "set", "--secret", "--stack", STACK, key]
         _quiet(setting, environment, stdin=password)
-    return working
 
 
 def is_prepared(state: Path) -> bool:

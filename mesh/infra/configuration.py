@@ -51,30 +51,47 @@ def said_once() -> Iterator[None]:
 def configured(root: Path) -> Setting:
     """The configuration of the selected stack; ``root`` is where the stack files lie.
 
-    pulumi.RunError, which the engine shows without a traceback, with every problem at once;
-    warnings are shown beside the resources.
+    pulumi.RunError, which the engine shows without a traceback, with every problem of the stack
+    file at once; warnings are shown beside the resources.
     """
-    try:
+    with _refusing():
         loaded = load(pulumi.get_stack(), from_engine(engine.CONFIG.get()), root)
         spec = for_preview(loaded)
         passwords = _secrets(PASSWORD_PREFIX, needed_passwords(spec))
         ssh_keys = _secrets(SSH_PREFIX, needed_ssh_keys(spec))
         digest = bundle.digest(bundle.build())
-        setting = Setting(spec, planning.make(spec), passwords, ssh_keys, digest)
+        setting = Setting(spec, planning.make(spec), passwords, ssh_keys, digest, root)
+    for problem in loaded.problems:
+        pulumi.log.warn(str(problem))
+    return setting
+
+
+def asked(setting: Setting) -> None:
+    """Ask whether what the stack file says can be had: of the providers, and of the world.
+
+    pulumi.RunError with every problem at once; warnings and notes are shown beside the resources.
+    """
+    with _refusing():
         said = list(providers.problems(setting))
         found = [each for each in said if isinstance(each, Problem)]
-        problems = (*capacity.problems(setting.plan), *found, *_unproven(setting, root))
+        problems = (*capacity.problems(setting.plan), *found, *_unproven(setting))
         if any(problem.severity != "warning" for problem in problems):
             raise SpecError(problems)
-    except SpecError as error:
-        lines = "\n".join(f"  {_covered(problem)}" for problem in error.problems)
-        raise pulumi.RunError(f"the configuration cannot be used:\n{lines}") from None
-    for problem in (*loaded.problems, *problems):
+    for problem in problems:
         pulumi.log.warn(str(problem))
     if pulumi.runtime.is_dry_run():
         for note in (each for each in said if isinstance(each, Note)):
             pulumi.log.info(str(note))
-    return setting
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Let problems be told as the program's last word."""
+    try:
+        yield
+    except SpecError as error:
+        lines = "\n".join(f"  {_covered(problem)}" for problem in error.problems)
+        raise pulumi.RunError(f"the configuration cannot be used:\n{lines}") from None
 
 
 def _covered(problem: Problem) -> Problem:
@@ -84,7 +101,7 @@ def _covered(problem: Problem) -> Problem:
     return replace(problem, value="[secret]") if has_secret else problem
 
 
-def _unproven(setting: Setting, root: Path) -> tuple[Problem, ...]:
+def _unproven(setting: Setting) -> tuple[Problem, ...]:
     """What is not Valid by the VRPs that the stack demands it by (``mesh:rpki.demand``); asked at
     every run, for a ROA may expire while nothing here changes."""
     demand, key = setting.spec.rpki.demand, f"{NAMESPACE}:rpki.demand"
@@ -102,7 +119,7 @@ def _unproven(setting: Setting, root: Path) -> tuple[Problem, ...]:
     # Imported here: most stacks demand nothing.
     from mesh.roa import judge
 
-    return judge(setting.plan, demand, root, key, demanded=True).problems
+    return judge(setting.plan, demand, setting.root, key, demanded=True).problems
 
 
 def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:

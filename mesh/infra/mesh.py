@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from pulumi import ComponentResource, Output, ResourceHook, ResourceOptions
+from pulumi.runtime import is_dry_run
 
-from mesh.infra import drain, outputs, providers, sources
+from mesh.infra import drain, outputs, providers, sdk, sources
+from mesh.infra.configuration import asked
 from mesh.infra.dynamic.candidate import Candidate
 from mesh.infra.dynamic.documents import write_plan
 from mesh.infra.dynamic.operator import Operator
@@ -26,15 +29,23 @@ class MeshArgs:
 
 
 class Mesh(ComponentResource):
-    """Regions with their nodes, the operator's key, and the generation that all of them run."""
+    """Regions with their nodes, the operator's key, and the generation that all of them run.
+
+    pulumi.RunError where the providers would refuse it (:func:`mesh.infra.configuration.asked`).
+    """
 
     def __init__(self, name: str, args: MeshArgs, opts: ResourceOptions | None = None) -> None:
-        super().__init__("mesh:index:Mesh", name, None, opts)
         given, child = args.configuration, ResourceOptions(parent=self)
         plan = given.plan
+        if not is_dry_run():
+            asked(given)  # an update that is refused has made nothing, this component included
+        super().__init__("mesh:index:Mesh", name, None, opts)
         self.operator = Operator(
             f"{name}-operator", ResourceOptions(parent=self, protect=given.spec.protect)
         )
+        if is_dry_run():
+            # A preview makes nothing, and the process of our own resources starts meanwhile.
+            sdk.meanwhile(partial(asked, given))
         drivers = providers.make(name, given, child)
         self.regions = self._regions(name, given, drivers)
         self.nodes = {k: node for region in self.regions for k, node in region.nodes.items()}
@@ -67,9 +78,10 @@ class Mesh(ComponentResource):
             deadline=max(driver.patience for driver in drivers.values()),
         )
         # In the state before anything is signed, so that what was begun is known afterwards.
-        self.candidate = Candidate(
-            f"{name}-candidate", publication.candidate(sources.digest), child
-        )
+        wanted = publication.candidate()
+        # Not before all else is known: a preview of a new stack has nothing to compare with.
+        written = wanted.apply(lambda _: sources.written())
+        self.candidate = Candidate(f"{name}-candidate", wanted, written, child)
         self.published = Publish(f"{name}-generation", publication, self.candidate, child)
         self.topology = outputs.topology(plan, self.nodes, list(urls.values()))
         self.access = outputs.access(self.nodes)

@@ -64,14 +64,15 @@ def _sessions(plan: Plan, node: PlannedNode) -> Iterator[dict[str, str | int]]:
             "peer_asn": upstream.peer_asn,
             "neighbor": str(upstream.neighbor),
         }
-    for reflector in node.reflectors:
-        yield {
-            "name": reflector.name,
-            "kind": "reflector",
-            "family": reflector.family,
-            "peer_asn": plan.asn,
-            "neighbor": str(reflector.neighbor),
-        }
+    for kind, ibgp in (("reflector", node.reflectors), ("direct", node.direct)):
+        for session in ibgp:
+            yield {
+                "name": session.name,
+                "kind": kind,
+                "family": session.family,
+                "peer_asn": plan.asn,
+                "neighbor": str(session.neighbor),
+            }
 
 
 def _pair(pair: AddressPair) -> dict[str, str | None]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from mesh.lab import cgroups, namespaces, room, wiring
+from mesh.lab import cgroups, namespaces, room, sessions, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.place import Place, locked, place
 from mesh.lab.underlay import Underlay, Uplink
@@ -95,6 +95,9 @@ def start_node(
         _scrap(here, node)
         room.check_inotify()
         wiring.end_silence(here, uplink)
+        if here.faults(node).exists():
+            sessions.admit(here, uplink)
+            shutil.rmtree(here.faults(node))
         state = BoxState(
             instance_id=instance_id or f"i-{secrets.token_hex(8)}",
             created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -198,9 +201,22 @@ def _is_init(pid: int) -> bool:
 def _scrap(here: Place, node: str) -> None:
     power_off(here, node)
     wiring.detach(here, node)
-    for directory in (here.disk(node), here.box(node), here.faults(node)):
+    for directory in (here.disk(node), here.box(node)):
         if directory.exists():
             shutil.rmtree(directory)
+    _forget_faults(here, node)
+
+
+def _forget_faults(here: Place, node: str) -> None:
+    """A machine's faults go with it, but for what its upstream has done."""
+    folder = here.faults(node)
+    if not folder.exists():
+        return
+    for entry in folder.iterdir():
+        if entry.name != sessions.SHUT:
+            entry.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _write_disk(here: Place, uplink: Uplink, state: BoxState, user_data: str) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-from functools import cache, partial
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from mesh.lab import namespaces
@@ -16,25 +17,46 @@ from mesh.lab.errors import LabError
 from mesh.lab.place import Place
 
 PARENT = "anycast-mesh"
+MOUNTS = Path("/proc/self/mountinfo")
 
 
-@cache
-def _unified() -> Path:
-    """Where the unified hierarchy (cgroup2) is mounted; some hosts have it beside version 1."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+def _mounted(kind: str) -> list[Path]:
+    """Where hierarchies of a kind are mounted: ``cgroup2`` or, of version 1, ``cgroup``."""
+    found = []
+    for line in MOUNTS.read_text().splitlines():
         before, _, after = line.partition(" - ")
-        if after.split()[0] == "cgroup2":
-            return Path(before.split()[4])
-    raise LabError(
-        "this machine mounts no cgroup2, which the nodes' systemd needs; "
-        "mount it with `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`"
-    )
+        if after.split()[0] == kind:
+            found.append(Path(before.split()[4]))
+    return found
+
+
+def _of_lab(hierarchy: Path, place: Place, node: str | None) -> Path:
+    lab = hierarchy / PARENT / place.lab
+    return lab / node if node else lab
 
 
 def path(place: Place, node: str | None = None) -> Path:
-    """The group of a node, or of the lab."""
-    lab = _unified() / PARENT / place.lab
-    return lab / node if node else lab
+    """The group of a node, or of the lab, in the unified hierarchy; some hosts have that beside
+    version 1. LabError where it is not mounted."""
+    unified = _mounted("cgroup2")
+    if not unified:
+        raise LabError(
+            "this machine mounts no cgroup2, which the nodes' systemd needs; "
+            "mount it with `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`"
+        )
+    return _of_lab(unified[0], place, node)
+
+
+def groups(place: Place, node: str | None = None) -> list[Path]:
+    """The groups of a node, or of the lab, in every hierarchy that has one, the unified first.
+
+    Processes are put into the unified one only. But where a host mounts version 1 beside it,
+    systemd-nspawn copies the groups that it makes into the hierarchy ``name=systemd``, and leaves
+    them there.
+    """
+    hierarchies = _mounted("cgroup2") + _mounted("cgroup")
+    of_lab = (_of_lab(hierarchy, place, node) for hierarchy in hierarchies)
+    return [group for group in of_lab if group.is_dir()]
 
 
 def create(place: Place, node: str) -> Path:
@@ -45,8 +67,9 @@ def create(place: Place, node: str) -> Path:
 
 
 def pids(place: Place, node: str | None = None) -> list[int]:
-    """Every process of a node, or of all nodes of the lab."""
-    return pids_in(path(place, node))
+    """Every process of a node, or of all nodes of the lab; none without a unified hierarchy."""
+    unified = (_of_lab(hierarchy, place, node) for hierarchy in _mounted("cgroup2")[:1])
+    return [pid for group in unified for pid in pids_in(group)]
 
 
 def pids_in(group: Path) -> list[int]:
@@ -62,16 +85,16 @@ def pids_in(group: Path) -> list[int]:
 
 def kill(place: Place, node: str | None = None, deadline: float = 10.0) -> None:
     """End every process of a node, or of all nodes, at once, and wait until they are gone."""
-    group = path(place, node)
 
     def none_left() -> bool:
-        if not pids(place, node):
+        left = pids(place, node)
+        if not left:
             return True
         try:
             # Linux 5.14: atomic, so that nothing can restart what has been killed.
-            (group / "cgroup.kill").write_text("1")
+            (path(place, node) / "cgroup.kill").write_text("1")
         except FileNotFoundError:
-            for pid in pids(place, node):
+            for pid in left:
                 namespaces.kill(pid, signal.SIGKILL)
         return False
 
@@ -79,15 +102,13 @@ def kill(place: Place, node: str | None = None, deadline: float = 10.0) -> None:
 
 
 def remove(place: Place, node: str | None = None) -> None:
-    """Remove the empty groups of a node, or of the lab."""
-    group = path(place, node)
-    for directory, _, _ in os.walk(group, topdown=False):
-        namespaces.wait_until(partial(_removed, Path(directory)), 5.0, f"{directory} to empty")
-    if node is None:
-        try:
-            group.parent.rmdir()
-        except OSError:
-            return  # missing, or another lab's
+    """Remove the empty groups of a node, or of the lab, from every hierarchy."""
+    for group in groups(place, node):
+        for directory, _, _ in os.walk(group, topdown=False):
+            namespaces.wait_until(partial(_removed, Path(directory)), 5.0, f"{directory} to empty")
+        if node is None:
+            with suppress(OSError):  # another lab's
+                group.parent.rmdir()
 
 
 def _removed(group: Path) -> bool:

@@ -12,14 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.lab import boxes, cgroups, namespaces, wiring
+from mesh.lab import boxes, cgroups, namespaces, sessions, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.place import Place, place
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import load
 
 BIRD_UNIT = "bird.service"
-KEEP_DOWN = Path("run/systemd/system") / f"{BIRD_UNIT}.d" / "lab-fault.conf"
+SERVICE_UNIT = "anycast-mesh-whoami.service"
+REGISTRY_UNIT = "anycast-mesh-registry.service"
+NAMES = {BIRD_UNIT: "BIRD", SERVICE_UNIT: "service", REGISTRY_UNIT: "registry"}
+UNITS = Path("run/systemd/system")
+KEEP_DOWN = "lab-fault.conf"
 """A condition that never holds: whoever starts the daemon, it stays down until healed."""
 KEEP_DOWN_TEXT = """[Unit]
 ConditionPathExists=/run/lab-fault-healed
@@ -117,28 +121,67 @@ def _forget(here: Place, target: str, verb: str) -> None:
         shutil.rmtree(here.faults(target))
 
 
+def _withdraw(here: Place, world: Underlay, node: str) -> None:
+    """Its aggregates are withdrawn from the Internet, and it is told so."""
+    sessions.shut(here, world.node(node))
+
+
+def _announce(here: Place, world: Underlay, node: str) -> None:
+    sessions.admit(here, world.node(node))
+
+
 def _kill_daemon(here: Place, world: Underlay, node: str) -> None:
-    """SIGKILL, as the kernel does when memory is short: nothing is said to any neighbour but by
+    """SIGKILL, as the kernel does when memory is short: nothing is said to any neighbor but by
     the kernel, which closes the sessions."""
-    _bird(here, node)
-    path = Path("/proc", str(boxes.leader(here, node)), "root") / KEEP_DOWN
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(KEEP_DOWN_TEXT)
-    inside = boxes.entering(here, node)
-    namespaces.run([*inside, "systemctl", "daemon-reload"])
-    _signal_bird(here, node, signal.SIGKILL)
+    _kill_for_good(here, node, BIRD_UNIT)
 
 
 def _revive_daemon(here: Place, world: Underlay, node: str) -> None:
+    _revive(here, node, BIRD_UNIT)
+
+
+def _end_service(here: Place, world: Underlay, node: str) -> None:
+    """What answers at the services' addresses in the lab; the addresses are the agent's."""
+    _kill_for_good(here, node, SERVICE_UNIT)
+
+
+def _begin_service(here: Place, world: Underlay, node: str) -> None:
+    _revive(here, node, SERVICE_UNIT)
+
+
+def _end_registry(here: Place, world: Underlay, node: str) -> None:
+    _kill_for_good(here, node, REGISTRY_UNIT)
+
+
+def _begin_registry(here: Place, world: Underlay, node: str) -> None:
+    _revive(here, node, REGISTRY_UNIT)
+
+
+def _kill_for_good(here: Place, node: str, unit: str) -> None:
+    """SIGKILL to a unit's processes; whoever starts it, it stays down."""
+    _pids(here, node, unit)
+    path = _keep_down(here, node, unit)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(KEEP_DOWN_TEXT)
+    namespaces.run([*boxes.entering(here, node), "systemctl", "daemon-reload"])
+    for pid in cgroups.pids_in(_group(here, node, unit)):
+        namespaces.kill(pid, signal.SIGKILL)
+
+
+def _revive(here: Place, node: str, unit: str) -> None:
     if not boxes.is_running(here, node):
         return  # what holds the daemon down has gone with the machine
     inside = boxes.entering(here, node)
-    path = Path("/proc", str(boxes.leader(here, node)), "root") / KEEP_DOWN
-    path.unlink(missing_ok=True)
+    _keep_down(here, node, unit).unlink(missing_ok=True)
     namespaces.run([*inside, "systemctl", "daemon-reload"])
     # Daemons that are killed again and again are not refused for it.
-    namespaces.run([*inside, "systemctl", "reset-failed", BIRD_UNIT])
-    namespaces.run([*inside, "systemctl", "restart", BIRD_UNIT])
+    namespaces.run([*inside, "systemctl", "reset-failed", unit])
+    namespaces.run([*inside, "systemctl", "restart", unit])
+
+
+def _keep_down(here: Place, node: str, unit: str) -> Path:
+    """The drop-in that keeps a unit down, by way of the node's own root."""
+    return Path("/proc", str(boxes.leader(here, node)), "root") / UNITS / f"{unit}.d" / KEEP_DOWN
 
 
 def _hang(here: Place, world: Underlay, node: str) -> None:
@@ -151,16 +194,20 @@ def _go_on(here: Place, world: Underlay, node: str) -> None:
 
 
 def _signal_bird(here: Place, node: str, number: signal.Signals) -> None:
-    for pid in _bird(here, node):
+    for pid in _pids(here, node, BIRD_UNIT):
         namespaces.kill(pid, number)
 
 
-def _bird(here: Place, node: str) -> list[int]:
-    """Processes of a node's BIRD; LabError where there is none to do something to."""
-    pids = cgroups.pids_in(cgroups.path(here, node) / "payload/system.slice" / BIRD_UNIT)
+def _pids(here: Place, node: str, unit: str) -> list[int]:
+    """Processes of a unit of a node; LabError where there is none to do something to."""
+    pids = cgroups.pids_in(_group(here, node, unit))
     if not pids:
-        raise LabError(f"node {node}: its BIRD is not running")
+        raise LabError(f"node {node}: its {NAMES[unit]} is not running")
     return pids
+
+
+def _group(here: Place, node: str, unit: str) -> Path:
+    return cgroups.path(here, node) / "payload/system.slice" / unit
 
 
 def _cut_tunnel(here: Place, world: Underlay, tunnel: str) -> None:
@@ -237,11 +284,14 @@ def _power_back(here: Place, world: Underlay, node: str) -> None:
 
 
 FAULTS: dict[str, Fault] = {
+    sessions.SHUT: Fault("NODE", "its upstream ends its sessions", _withdraw, _announce),
     "kill-daemon": Fault("NODE", "BIRD is killed and stays down", _kill_daemon, _revive_daemon),
     "hang": Fault("NODE", "BIRD stops, the kernel goes on", _hang, _go_on),
+    "link-down": Fault("NODE", "the link of the uplink goes down", _link_down, _link_up),
     "tunnel-cut": Fault("A:B", "UDP between two nodes is lost", _cut_tunnel, _join_tunnel),
     "blackhole": Fault("NODE", "all is lost, the link stays up", _blackhole, _end_blackhole),
-    "link-down": Fault("NODE", "the link of the uplink goes down", _link_down, _link_up),
     "power-loss": Fault("NODE", "silence, then the machine is dead", _power_loss, _power_back),
+    "service-down": Fault("NODE", "its services are killed", _end_service, _begin_service),
+    "registry-down": Fault("NODE", "its registry is killed", _end_registry, _begin_registry),
 }
 """The table: a new fault is one entry."""

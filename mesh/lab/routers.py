@@ -65,8 +65,11 @@ def transit_config(world: Underlay, transit: Transit) -> str:
     )
 
 
-def upstream_config(world: Underlay, upstream: Upstream, passwords: Mapping[str, str]) -> str:
-    """bird.conf of a provider's router; ``passwords`` by the names that the sessions use."""
+def upstream_config(
+    world: Underlay, upstream: Upstream, passwords: Mapping[str, str] | None
+) -> str:
+    """bird.conf of a provider's router; ``passwords`` by the names that the sessions use. None: the
+    router without its sessions with nodes."""
     nodes = [world.node(node) for node in upstream.nodes]
     bait = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", *map(str, world.tunnels.both())]
     for aggregate in world.prefixes.both():
@@ -79,7 +82,10 @@ def upstream_config(world: Underlay, upstream: Upstream, passwords: Mapping[str,
         transit=world.transit(upstream.transit),
         actions=_actions(upstream),
         sessions=[
-            _session(uplink, session, passwords) for uplink in nodes for session in uplink.sessions
+            _session(uplink, session, passwords)
+            for uplink in nodes
+            for session in uplink.sessions
+            if passwords is not None
         ],
         account=[(prefix, LONGEST[prefix.version]) for prefix in world.prefixes.both()],
         bait4=[net for net in bait if ":" not in net],
@@ -97,13 +103,14 @@ def _actions(upstream: Upstream) -> Communities | None:
 
 
 def vpc_config(
-    world: Underlay, upstream: Upstream, router: Router, passwords: Mapping[str, str]
+    world: Underlay, upstream: Upstream, router: Router, passwords: Mapping[str, str] | None
 ) -> str:
-    """bird.conf of a BGP speaker of a VPC; ``passwords`` by the names that the sessions use."""
+    """bird.conf of a BGP speaker of a VPC; ``passwords`` by the names that the sessions use. None:
+    the speaker without its sessions with nodes."""
     sessions = []
     for uplink in map(world.node, upstream.nodes):
         for session, address in zip(uplink.vpc, uplink.routers, strict=True):
-            if address == router.ipv4:
+            if passwords is not None and address == router.ipv4:
                 sessions.append(
                     {
                         "name": session_name(uplink.node, "ipv4"),

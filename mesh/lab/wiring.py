@@ -158,7 +158,7 @@ def _links(place: Place, world: Underlay, box: Box, present: dict[str, set[str]]
     """iproute2 lines for the bridges and wires of a box that do not exist yet."""
     for bridge in box.bridges:
         if bridge not in present[box.name]:
-            # Snooping would hold back neighbour discovery until the first report.
+            # Snooping would hold back neighbor discovery until the first report.
             yield f"link add name {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
     for wire in wires(world):
         if wire.box == box.name and wire.name not in present[box.name]:
@@ -240,7 +240,7 @@ def source_filter(world: Underlay, uplink: Uplink) -> str:
     A node may send from its own addresses and, at a provider that takes its announcements, from
     the account's aggregates; where it does not, what comes from those is counted by a name of its
     own. Within a VPC any source goes (its driver turns the source/destination check off). A node
-    without IPv6 has only what neighbour discovery needs.
+    without IPv6 has only what neighbor discovery needs.
     """
     own4: list[object] = [uplink.main]
     own6: list[object] = ["::", "fe80::/10", *([uplink.ipv6] if uplink.ipv6 else [])]
@@ -375,15 +375,15 @@ def _upstream(world: Underlay, upstream: Upstream) -> Box:
 
 
 def own_addresses(world: Underlay, upstream: Upstream) -> tuple[object, ...]:
-    """Where an upstream listens: the metadata service and the neighbours of its sessions."""
-    neighbours = {
+    """Where an upstream listens: the metadata service and the neighbors of its sessions."""
+    neighbors = {
         session.neighbor for node in upstream.nodes for session in world.node(node).sessions
     }
-    return tuple(sorted(neighbours | {METADATA4}, key=lambda a: (a.version, int(a))))
+    return tuple(sorted(neighbors | {METADATA4}, key=lambda a: (a.version, int(a))))
 
 
 def _exchange_mac(address: IPv4Address) -> str:
-    """A box that comes back must not have to wait until its neighbours forget its old address."""
+    """A box that comes back must not have to wait until its neighbors forget its old address."""
     return f"02:6d:65:75:00:{address.packed[3]:02x}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -38,16 +38,38 @@ def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay
     here, planned = place(name), underlay(plan)
     with locked(here.runtime):
         here.image()
+        world, noted = _with_leaving(here, planned), _said(here)
         _note(here, BEGUN)
-        world = _with_leaving(here, planned)
-        _drop_unplanned(here, world)
-        wiring.lay(here, world)
-        _write(here, world)
+        if noted != _just_begun(planned):
+            _drop_unplanned(here, world)
+            wiring.lay(here, world)
+            _write(here, world)
         _start_routers(here, planned, world, passwords)
         _start_metadata(here, world)
-        _wait(here, world)
+        _wait(here, world, _is_up)
         _note(here, _digest(planned, passwords))
     return planned
+
+
+def begin_world(plan: Plan, name: str) -> None:
+    """Have what needs no secret of a world stand, where nothing of the lab does: all of it but the
+    sessions with the nodes. ``raise_world`` goes on from there.
+
+    Routers take a second until they call each other; they may take it while somebody finds out the
+    passwords. Returns when every router's BIRD answers. LabError where one does not.
+    """
+    here, world = place(name), underlay(plan)
+    with locked(here.runtime):
+        if here.boxes() or here.storage.exists():
+            return
+        here.image()
+        _note(here, BEGUN)
+        wiring.lay(here, world)
+        _write(here, world)
+        _start_routers(here, world, world, None)
+        _start_metadata(here, world)
+        _wait(here, world, lambda *_: True)
+        _note(here, _just_begun(world))
 
 
 BEGUN = "begun"
@@ -61,15 +83,24 @@ def is_raised(name: str, plan: Plan, passwords: Mapping[str, str]) -> bool:
     True where it knows nothing: the lab is on another machine, its machine was started again, or
     an earlier version of this code raised it.
     """
-    try:
-        noted = _noted(place(name)).read_text()
-    except FileNotFoundError:
-        return True
-    return noted == _digest(underlay(plan), passwords)
+    noted = _said(place(name))
+    return noted is None or noted == _digest(underlay(plan), passwords)
 
 
 def _noted(here: Place) -> Path:
     return here.runtime / "raised"
+
+
+def _said(here: Place) -> str | None:
+    try:
+        return _noted(here).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _just_begun(world: Underlay) -> str:
+    """In the place of the digest, where this world has been begun and nothing done since."""
+    return f"{BEGUN} {_digest(world, {})}"
 
 
 def _note(here: Place, what: str) -> None:
@@ -161,10 +192,10 @@ def _drop_unplanned(here: Place, world: Underlay) -> None:
 
 
 def _start_routers(
-    here: Place, planned: Underlay, world: Underlay, passwords: Mapping[str, str]
+    here: Place, planned: Underlay, world: Underlay, passwords: Mapping[str, str] | None
 ) -> None:
-    """Routers that only nodes stand on that have left the plan go on as they are: the stack may
-    have forgotten their passwords already."""
+    """Without passwords they have no sessions with nodes. Routers that only nodes stand on that
+    have left the plan go on as they are: the stack may have forgotten their passwords already."""
     wanted = {upstream.box for upstream in planned.upstreams}
     for transit in world.transits:
         bird.ensure(here, transit.box, routers.transit_config(world, transit))
@@ -195,27 +226,32 @@ def _start_metadata(here: Place, world: Underlay) -> None:
             namespaces.spawn(command, here.box(upstream.box) / "metadata.log", namespace)
 
 
-def _wait(here: Place, world: Underlay) -> None:
+def _wait(here: Place, world: Underlay, is_there: Callable[[Place, str], bool]) -> None:
+    """Until that holds of every router's BIRD."""
     routers_of_the_world = [
         *(transit.box for transit in world.transits),
         *(upstream.box for upstream in world.upstreams),
         *(r.box for upstream in world.upstreams if upstream.vpc for r in upstream.vpc.routers),
     ]
     began = time.monotonic()
-    for box in routers_of_the_world:
-        try:
-            namespaces.wait_until(partial(_is_up, here, box, began), DEADLINE, f"BIRD of {box}")
-        except LabError as error:
-            raise LabError(f"{error}: {bird.failure(here, box)}") from None
 
-
-def _is_up(here: Place, box: str, began: float) -> bool:
-    """Whether a router has all its sessions with other routers; nodes may come later."""
-    if not bird.is_ready(here, box):
+    def holds(box: str) -> bool:
+        if bird.is_ready(here, box):
+            return is_there(here, box)
         # One that has just been started may not be in its namespace yet.
         if time.monotonic() - began > START and not bird.is_running(here, box):
             raise LabError(f"BIRD of {box} has ended")
         return False
+
+    for box in routers_of_the_world:
+        try:
+            namespaces.wait_until(partial(holds, box), DEADLINE, f"BIRD of {box}")
+        except LabError as error:
+            raise LabError(f"{error}: {bird.failure(here, box)}") from None
+
+
+def _is_up(here: Place, box: str) -> bool:
+    """Whether a router has all its sessions with other routers; nodes may come later."""
     states = bird.sessions(here, box)
     return all(state == "Established" for name, state in states.items() if name[:2] != "n_")
 

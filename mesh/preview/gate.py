@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mesh.preview.access import removed_keys, removed_networks
 from mesh.preview.outages import ALLOW, RULES, UNHEARD, Case, Heard, Limit
 from mesh.preview.steps import Preview
 from mesh.preview.summary import disturbed, is_first
@@ -36,9 +37,15 @@ def gate(
 
 
 def wants_announcers(preview: Preview) -> bool:
-    """Whether the gate has to know who announces in effect to judge this preview."""
+    """Whether the gate has to know who announces in effect to judge this preview, or who has logged
+    in by what."""
     if preview.after is None:
         return False
+    if preview.before is not None and (
+        removed_networks(preview.before, preview.after)
+        or removed_keys(preview.before, preview.after)
+    ):
+        return True
     case = Case.of(preview, preview.after, Asked(), Limit(), UNHEARD)
     return any(reach.going or reach.anew for reach in case.reaches())
 

@@ -6,11 +6,12 @@ the plan is believed by request only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from mesh.plan import Network, Plan, Role
+from mesh.preview.access import is_there, removed_keys, removed_networks, stays
 from mesh.preview.reach import announcers
 from mesh.preview.sessions import anew
 from mesh.preview.steps import Preview
@@ -18,6 +19,7 @@ from mesh.preview.summary import disturbed, servers, session_fates, sessions_in_
 from mesh.preview.unattended import Asked
 from mesh.publish.announcers import Announcers
 from mesh.spec.problems import Problem
+from mesh.trust.documents import Used
 
 ALLOW = "--restart-sessions"
 BY_PLAN = "--by-plan"
@@ -26,11 +28,13 @@ BY_PLAN = "--by-plan"
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What could be found out of who announces: ``unsure`` are nodes of which nobody can tell.
-    ``announcing`` is None where nobody could be asked, for the reason ``why``."""
+    ``announcing`` is None where nobody could be asked, for the reason ``why``. ``logins`` are the
+    ways by which somebody has logged in to a node lately; it is not in it where it does not say."""
 
     announcing: Announcers | None
     unsure: Announcers = field(default_factory=dict)
     why: str = "nobody was asked"
+    logins: Mapping[str, tuple[Used, ...]] = field(default_factory=dict)
 
 
 UNHEARD = Heard(None)
@@ -226,7 +230,7 @@ def few_sessions_at_once(case: Case) -> Iterator[Problem]:
     if case.before.asn != case.after.asn:
         yield Problem(
             "mesh:asn", f"{case.before.asn} -> {case.after.asn}",
-            "every BGP session of the network would start anew at once, and each neighbour has to "
+            "every BGP session of the network would start anew at once, and each neighbor has to "
             "expect the new ASN by then",
             f"take it back, or ask for it: {ALLOW}",
         )  # fmt: skip
@@ -264,7 +268,41 @@ def sessions_can_be_told(case: Case) -> Iterator[Problem]:
         )  # fmt: skip
 
 
+def a_used_way_in_stays(case: Case) -> Iterator[Problem]:
+    """Where somebody has logged in to a node by a way that goes, he has by one that stays as well:
+    nobody is there to log in when the update says so."""
+    networks = removed_networks(case.before, case.after)
+    keys = removed_keys(case.before, case.after)
+    if not networks and not keys:
+        return
+    nodes = {node.id for node in case.before.nodes} & {node.id for node in case.after.nodes}
+    nodes -= case.absent | set(case.after.without)
+    silent = frozenset(node for node in nodes if node not in case.heard.logins)
+    shut = frozenset(node for node in nodes - silent if _is_shut(case, case.heard.logins[node]))
+    key = "mesh:admin.ssh" if networks else "mesh:admin.keys"
+    value = ", ".join([*map(str, networks), *keys])
+    if shut:
+        yield Problem(
+            key, value,
+            f"whoever has logged in to {_names(shut)} lately has done so by this alone",
+            "log in by a way that stays, and run the update then; or run `pulumi up` at a terminal",
+        )  # fmt: skip
+    if silent:
+        why = case.heard.why if case.heard.announcing is None else f"{_names(silent)} does not say"
+        yield Problem(
+            key, value, f"nobody can tell whether another way in is used: {why}",
+            "run `pulumi up` at a terminal, and log in when it says so",
+        )  # fmt: skip
+
+
+def _is_shut(case: Case, used: Iterable[Used]) -> bool:
+    """Whether some way was used, and none of those stays."""
+    found = [stays(way, case.before, case.after) for way in used if is_there(way, case.before)]
+    return bool(found) and not any(found)
+
+
 RULES: tuple[Rule, ...] = (
+    a_used_way_in_stays,
     one_reflector_stays,
     announcers_are_known,
     an_announcer_stays,

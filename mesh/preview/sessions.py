@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mesh.plan import Node, Plan, UpstreamSession
 
-Kind = Literal["upstream", "vpc", "reflector", "underlay"]
+Kind = Literal["upstream", "vpc", "reflector", "direct", "underlay"]
 Fate = Literal["added", "removed", "changed", "restarted"]
 
 
@@ -30,7 +30,7 @@ class Session:
 
     def __str__(self) -> str:
         ends = f"{self.node}:{self.peer}"
-        return f"{ends} {self.family}" if self.kind == "reflector" else ends
+        return f"{ends} {self.family}" if self.kind in ("reflector", "direct") else ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,14 @@ def sessions_of(plan: Plan) -> dict[Session, Details]:
         for inside in node.vpc:
             session = Session("vpc", node.id, inside.name, "ipv4")
             end(session, node.id, asdict(inside) | {"asn": plan.asn})
-        for mate in node.reflectors:
-            first, second = sorted((node.id, mate.peer))
-            session = Session("reflector", first, second, mate.family)
-            end(session, node.id, asdict(mate) | {"asn": plan.asn})
+        for peer in node.reflectors:
+            first, second = sorted((node.id, peer.peer))
+            session = Session("reflector", first, second, peer.family)
+            end(session, node.id, asdict(peer) | {"asn": plan.asn})
+        for other in node.direct:
+            first, second = sorted((node.id, other.peer))
+            session = Session("direct", first, second, other.family)
+            end(session, node.id, asdict(other) | {"asn": plan.asn})
         for link in node.links:
             first, second = sorted((node.id, link.peer))
             end(Session("underlay", first, second, ""), node.id, asdict(link))
@@ -93,6 +97,7 @@ STARTS_ANEW: dict[Kind, frozenset[str]] = {
     ),
     "vpc": frozenset({"asn", "peer_asn", "multihop", "password"}),
     "reflector": frozenset({"asn", "neighbor"}),
+    "direct": frozenset({"asn", "neighbor"}),
     "underlay": frozenset(),
 }  # fmt: skip
 """What BIRD cannot change in a running session, by kind: both ends open it anew. The underlay has
@@ -120,7 +125,7 @@ def session_changes(
 def anew(changes: Iterable[SessionChange], after: Plan) -> dict[str, frozenset[str]]:
     """The nodes whose upstream sessions start anew while their servers stay, by family.
 
-    A session that goes where another of the same family is planned counts: the neighbour hears a
+    A session that goes where another of the same family is planned counts: the neighbor hears a
     withdrawal all the same.
     """
     planned = {(node.id, up.family) for node in after.nodes for up in node.upstreams}

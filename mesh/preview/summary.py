@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.plan import Plan
+from mesh.preview import access
 from mesh.preview.kinds import BY_API, BY_PLUGIN, CANDIDATE, GENERATION, Kind
 from mesh.preview.protection import LOST, MISSING, protection
 from mesh.preview.reach import (
@@ -116,6 +117,7 @@ def summarise(preview: Preview) -> Summary:
             *_protected(preview),
             *_off(preview),
             *_restarted(preview, begun),
+            *(access.told(before, after) if after else ()),
             *_untold(preview),
         ),
         errors=preview.errors,

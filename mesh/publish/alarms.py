@@ -16,11 +16,11 @@ from mesh.spec.problems import printable
 from mesh.trust.documents import Alarm, Report
 
 CONFIRMED = 2
-"""So many nodes say the same of a mate."""
+"""So many nodes say the same of a peer."""
 SEVERAL = 2
-"""Who accuses so many mates, and nobody says the same, is the likelier one."""
+"""Who accuses so many peers, and nobody says the same, is the likelier one."""
 SHOWN = 3
-"""So many warnings of one node's word alone are shown where it accuses several mates."""
+"""So many warnings of one node's word alone are shown where it accuses several peers."""
 
 _SAID = {
     "prefix": "says that it leads to {what}, which nobody in the mesh owns",
@@ -60,7 +60,7 @@ def warnings(
 
 @dataclass(frozen=True, slots=True)
 class _Charge:
-    """What one node holds against a mate."""
+    """What one node holds against a peer."""
 
     by: str
     alarm: Alarm
@@ -211,6 +211,6 @@ def _vouched(reports: Mapping[str, Report], now: float) -> Iterator[Warned]:
 
 
 def _is_cut(report: Report, mate: str) -> bool:
-    """Whether a node has had no tunnel to a mate for a while: it goes around."""
+    """Whether a node has had no tunnel to a peer for a while: it goes around."""
     state = report.health.sessions.get("u_" + mate.replace("-", "_"), "")
     return state != "Established" and any(way[-1:] == (mate,) for way in report.health.ways)

@@ -96,7 +96,7 @@ class Heard:
 
 def heard(reports: Iterable[Report], order: BlackholeOrder | None, now: float) -> tuple[Heard, ...]:
     """What these nodes discard that the order that counts does not name; those that the same nodes
-    have from the same mates together. ``now`` is seconds since the epoch."""
+    have from the same peers together. ``now`` is seconds since the epoch."""
     named = set() if order is None else {entry.address for entry in order.in_force(now)}
     by: dict[Address, set[str]] = {}
     told: dict[Address, set[str]] = {}

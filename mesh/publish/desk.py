@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import cycle
 from typing import Any, TypeVar
 
 from mesh.discovery import paths
@@ -17,7 +18,10 @@ from mesh.trust.documents import (
     Generation,
     JoinRequest,
     Manifest,
+    PackedGeneration,
     Planned,
+    RefusedJoin,
+    Repairs,
     Report,
 )
 from mesh.trust.encoding import Malformed, dump, parse, sha256
@@ -30,7 +34,10 @@ T = TypeVar("T")
 OrderT = TypeVar("OrderT", bound=Order)
 
 CONNECT_SECONDS = 1.5
-"""A registry whose machine is booting is asked again soon, instead of being waited for."""
+HURRIED = (CONNECT_SECONDS, *11 * (0.3,))
+"""Seconds to connect to a registry that is not ready, by turns. The firewall of a machine that
+boots drops what comes before its registry: it is asked again soon, instead of being waited for.
+The first try is a patient one, for a publication that waits for no node makes no other."""
 WORK_SECONDS = 20.0
 
 
@@ -44,10 +51,13 @@ class Desk:
             node: Client(url, signer, timeout=CONNECT_SECONDS)
             for node, url in sorted(registries.items())
         }
+        self._hurry = {node: cycle(HURRIED) for node in self._clients}
         self.ready: set[str] = set()
         """Registries that have the bundle and the list of planned nodes."""
         self.reasons: dict[str, str] = {}
         """Why a registry is not ready, in its own or the connection's words."""
+        self.ahead: dict[str, float] = {}
+        """Seconds by which our clock is ahead of a registry's that has answered, by its URL."""
         self.refusing: set[str] = set()
         """Registries that serve another network, and refuse ours."""
 
@@ -65,6 +75,7 @@ class Desk:
             if node in self.ready:
                 continue
             self.refusing.discard(node)
+            client.connect_seconds = next(self._hurry[node])
             try:
                 refusal = _prepared(client, bundle, planned)
             except Unreachable as error:
@@ -72,6 +83,7 @@ class Desk:
             except _AnotherNetwork as error:
                 refusal = str(error)
                 self.refusing.add(node)
+            client.connect_seconds = CONNECT_SECONDS
             if refusal is None:
                 self.ready.add(node)
                 self.reasons.pop(node, None)
@@ -80,11 +92,19 @@ class Desk:
 
     def joins(self) -> list[JoinRequest]:
         """All requests to join that any registry holds; malformed ones are left out."""
-        found: list[JoinRequest] = []
-        for _, answer in self._ask("GET", paths.JOINS):
+        return self._all(paths.JOINS, JoinRequest)
+
+    def refused_joins(self) -> list[RefusedJoin]:
+        """Requests to join that a registry has refused because of where they came from; malformed
+        ones are left out, and a registry of an earlier version shows none."""
+        return self._all(paths.REFUSED_JOINS, RefusedJoin)
+
+    def _all(self, target: str, kind: type[T]) -> list[T]:
+        found: list[T] = []
+        for _, answer in self._ask("GET", target):
             for text in _entries(answer):
                 with contextlib.suppress(Malformed):
-                    found.append(parse(JoinRequest, text))
+                    found.append(parse(kind, text))
         return found
 
     def manifests(self) -> dict[str, tuple[Signed, Manifest]]:
@@ -114,17 +134,10 @@ class Desk:
             for envelope, held in self.manifests().values()
         )
 
-    def put_generation(self, generation: Generation) -> list[str]:
+    def put_generation(self, generation: PackedGeneration) -> list[str]:
         """Brings a generation to every registry that can be reached; why others do not have it."""
-        body = dump(generation)
-        if len(body) > paths.MAX_GENERATION:
-            # A registry would hang up before it has heard all, and could not say why.
-            raise PublishError(
-                f"mesh:nodes: the generation of {len(generation.parts)} nodes has {len(body):,} "
-                f"bytes, and registries take {paths.MAX_GENERATION:,}; leave nodes out, or make "
-                f"two networks of them"
-            )
-        asked = list(self._ask("PUT", paths.GENERATION, body))
+        body = _fitting(generation, "leave nodes out, or make two networks of them")
+        asked = list(self._each(lambda client: _brought(client, generation, body)))
         failures = [f"{node}: {answer.why()}" for node, answer in asked if not answer.ok]
         if len(failures) == len(asked):
             raise Unreachable("; ".join(failures + sorted(self.reasons.values())) or "no registry")
@@ -218,11 +231,56 @@ class Desk:
     def _ask(
         self, method: str, target: str, body: bytes = b"", *, signed: bool = True
     ) -> Iterator[tuple[str, Answer]]:
+        return self._each(
+            lambda client: client.ask(method, target, body, signed=signed, timeout=WORK_SECONDS)
+        )
+
+    def _each(self, ask: Callable[[Client], Answer]) -> Iterator[tuple[str, Answer]]:
+        """The answer of each registry that can be reached."""
         for node, client in self._clients.items():
             try:
-                yield node, client.ask(method, target, body, signed=signed, timeout=WORK_SECONDS)
+                answer = ask(client)
             except Unreachable as error:
                 self.reasons[node] = str(error)
+                continue
+            if client.ahead is not None:
+                self.ahead[client.url] = client.ahead
+            yield node, answer
+
+
+def _brought(client: Client, generation: PackedGeneration, body: bytes) -> Answer:
+    """A registry's answer to a generation; ``body`` is the generation as bytes."""
+    # Asked before: who takes no packed one hangs up before it has heard it all.
+    status = client.ask("GET", f"{paths.API}/status", signed=True, timeout=WORK_SECONDS)
+    if not status.ok:
+        return status
+    if _takes(status, paths.PACKED):
+        return client.ask("PUT", paths.PACKED, body, signed=True, timeout=WORK_SECONDS)
+    whole = _fitting(
+        generation.unpacked(),
+        "its registry is of an earlier version: leave out nodes that are new, and add them once "
+        "it has been updated",
+    )
+    return client.ask("PUT", paths.GENERATION, whole, signed=True, timeout=WORK_SECONDS)
+
+
+def _takes(status: Answer, path: str) -> bool:
+    try:
+        return path in _decoded(dict, status.body).get("takes", ())
+    except (Malformed, TypeError):
+        return False
+
+
+def _fitting(generation: PackedGeneration | Generation, cure: str) -> bytes:
+    """A generation as bytes, if a registry takes as many. It would hang up before it has heard
+    more, and could not say why."""
+    body = dump(generation)
+    if len(body) > paths.MAX_GENERATION:
+        raise PublishError(
+            f"mesh:nodes: the generation of {len(generation.parts)} nodes has {len(body):,} "
+            f"bytes, and registries take {paths.MAX_GENERATION:,}; {cure}"
+        )
+    return body
 
 
 def _prepared(client: Client, bundle: bytes, planned: Planned) -> str | None:
@@ -300,6 +358,27 @@ def _shown(report: Report) -> Report:
             if health.tunnels is None
             else _clean({name: one_line(why) for name, why in health.tunnels.items()}),
             refusals=tuple(replace(o, reason=one_line(o.reason)) for o in health.refusals),
+            faults=None
+            if health.faults is None
+            else _clean({name: one_line(why) for name, why in health.faults.items()}),
+            clocks=None if health.clocks is None else _clean(health.clocks),
+            logins=None
+            if health.logins is None
+            else tuple(replace(one, key=one_line(one.key)) for one in health.logins),
+            unconfirmed=None
+            if health.unconfirmed is None
+            else replace(health.unconfirmed, lost=tuple(map(one_line, health.unconfirmed.lost))),
+            repairs=None if health.repairs is None else _repairs(health.repairs),
+        ),
+    )
+
+
+def _repairs(repairs: Repairs) -> Repairs:
+    return replace(
+        repairs,
+        objects=tuple(
+            replace(one, what=one_line(one.what), why=one_line(one.why), by=one_line(one.by))
+            for one in repairs.objects
         ),
     )
 

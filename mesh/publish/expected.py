@@ -50,7 +50,7 @@ def expected(plan: Plan, node: Node, health: Health, members: Collection[str]) -
     here = frozenset(members) - frozenset(plan.without)
     links = {link.interface: link.peer for link in node.links if link.peer in here}
     names = {tunnel_session(peer) for peer in links.values()}
-    names |= {session.name for session in node.reflectors if session.peer in here}
+    names |= {session.name for session in node.ibgp if session.peer in here}
     names |= {session.name for session in node.upstreams}
     names |= {session.name for session in node.vpc if session.name in health.sessions}
     return Expected(frozenset(names), links)

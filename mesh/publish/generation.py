@@ -10,23 +10,35 @@ from typing import Any
 from mesh.facts import Facts, Placement
 from mesh.plan import Node, Plan
 from mesh.publish.order import Member, Order, PublishError
-from mesh.render import File, NodeFiles, Seed, node_files, node_secrets, user_data
+from mesh.render import (
+    File,
+    NodeFiles,
+    Seed,
+    node_files,
+    node_secrets,
+    tunnel_mtu,
+    user_data,
+)
 from mesh.trust import signing
 from mesh.trust.documents import (
-    Generation,
     Manifest,
     NodeEntry,
     NodeView,
+    PackedGeneration,
     Part,
     PublicFile,
     RegistryEntry,
     SealedFile,
     Views,
 )
-from mesh.trust.encoding import b64, dump, sha256
+from mesh.trust.encoding import b64, canonical, dump, sha256
 from mesh.trust.keys import signing_public
 from mesh.trust.sealing import seal
 from mesh.trust.signing import Purpose, Signed
+
+_CUT = "\0"
+"""Stands for a file's content while the JSON around it is made: nothing else there can hold it."""
+_CUT_IN_JSON = canonical(_CUT).decode("ascii")[1:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Made:
     """A generation ready to be sent, its manifest in clear, and the files of each node with facts
     that its parts were made of."""
 
-    generation: Generation
+    generation: PackedGeneration
     manifest: Manifest
     files: Mapping[str, NodeFiles]
 
@@ -48,14 +60,11 @@ def make(order: Order, members: Mapping[str, Member], number: int, network: str)
     """The generation of that number for these members of that network."""
     facts = {node: member.facts for node, member in members.items()}
     rendered = node_files(order.plan, facts, placements(order))
-    parts = {
-        node: part(
-            node,
-            rendered[node],
-            tuple(_sealed(file, node, number, facts[node]) for file in _secrets(order, node)),
-        )
-        for node in sorted(members)
-    }
+    packing = Packing()
+    for node in sorted(members):
+        secret = _secrets(order, node)
+        sealed = tuple(_sealed(file, node, number, facts[node]) for file in secret)
+        packing.add(node, rendered[node], sealed)
     seed = Seed(
         registries=tuple(url for _, url in sorted(order.registries.items())),
         operator=signing_public(order.operator_key),
@@ -73,12 +82,11 @@ def make(order: Order, members: Mapping[str, Member], number: int, network: str)
             for node, url in sorted(order.registries.items())
         ),
         nodes={
-            node: NodeEntry(sha256(text.encode()), members[node].identity)
-            for node, text in parts.items()
+            node: NodeEntry(packing.digest(node), members[node].identity) for node in packing.parts
         },
         views_sha256=sha256(shown.encode()),
     )
-    return Made(Generation(_signed(order, manifest), parts, shown), manifest, rendered)
+    return Made(packing.packed(_signed(order, manifest), shown), manifest, rendered)
 
 
 def placements(order: Order) -> dict[str, Placement]:
@@ -106,10 +114,45 @@ def _nonce() -> str:
     return b64(secrets.token_bytes(32))
 
 
-def part(node: str, own: NodeFiles, sealed: tuple[SealedFile, ...]) -> str:
-    """A node's part as text, which its hash in the manifest is over."""
-    files = tuple(PublicFile(file.path, file.content, file.mode, file.group) for file in own.files)
-    return dump(Part(node, files, own.units, sealed)).decode("ascii")
+class Packing:
+    """The parts of a generation as they are added, each text of theirs once."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, tuple[int, ...]] = {}
+        self.texts: list[str] = []
+        """Those that ``parts`` names by their places."""
+        self._places: dict[str, int] = {}
+        self._encoded: dict[str, str] = {}
+
+    def add(self, node: str, own: NodeFiles, sealed: tuple[SealedFile, ...]) -> None:
+        """Adds a node's part: the canonical JSON of a :class:`Part`, as texts."""
+        files = tuple(PublicFile(file.path, _CUT, file.mode, file.group) for file in own.files)
+        around = dump(Part(node, files, own.units, sealed)).decode("ascii").split(_CUT_IN_JSON)
+        texts = [around[0]]
+        for file, after in zip(own.files, around[1:], strict=True):
+            texts += map(self._as_json, file.pieces or (file.content,))
+            texts.append(after)
+        self.parts[node] = tuple(map(self._place, texts))
+
+    def _place(self, text: str) -> int:
+        place = self._places.setdefault(text, len(self.texts))
+        if place == len(self.texts):
+            self.texts.append(text)
+        return place
+
+    def _as_json(self, content: str) -> str:
+        """What stands for it between the quotes of a string."""
+        if content not in self._encoded:
+            self._encoded[content] = canonical(content).decode("ascii")[1:-1]
+        return self._encoded[content]
+
+    def digest(self, node: str) -> str:
+        """SHA-256 of a node's part, as the manifest names it."""
+        return sha256("".join([self.texts[place] for place in self.parts[node]]).encode())
+
+    def packed(self, manifest: Signed, views: str) -> PackedGeneration:
+        """The generation."""
+        return PackedGeneration(manifest, tuple(self.texts), self.parts, views)
 
 
 def _secrets(order: Order, node: str) -> tuple[File, ...]:
@@ -214,7 +257,7 @@ def _wireguard(node: Node, facts: Mapping[str, Facts]) -> dict[str, Any]:
                 "name": link.interface,
                 "address": f"{link.local}/64",
                 "listen_port": link.port,
-                "mtu": link.mtu,
+                "mtu": tunnel_mtu(link, (facts[node.id].mtu, facts[link.peer].mtu)),
                 "peer": {
                     "node": link.peer,
                     "public_key": facts[link.peer].wireguard,

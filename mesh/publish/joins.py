@@ -11,10 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from mesh.discovery.client import one_line
 from mesh.facts import Facts, Placement
 from mesh.publish.order import Fleet, Instance, Member
 from mesh.trust import joining
-from mesh.trust.documents import JoinRequest
+from mesh.trust.documents import JoinRequest, RefusedJoin
 from mesh.trust.encoding import Malformed
 
 TOKEN_LIFETIME = timedelta(hours=24)
@@ -96,9 +97,35 @@ def _member(
             f"planned is {planned.ipv6}"
         )
     if planned.ipv6 is None:
-        # Nobody has said which it should be, and every mate's firewall would let it in.
+        # Nobody has said which it should be, and every peer's firewall would let it in.
         facts = replace(facts, ipv6=None, gateway6=None)
     return Member(instance.instance_id, facts.identity, facts), ""
+
+
+def elsewhere(instances: Mapping[str, Instance], refused: Iterable[RefusedJoin]) -> dict[str, str]:
+    """What stands in the way of nodes whose requests come from other addresses than planned, in
+    words. Without a valid HMAC it is anybody's word here, too."""
+    problems: dict[str, str] = {}
+    for one in refused:
+        node, instance = one.request.node, instances.get(one.request.node)
+        if instance is None or not _is_of(instance, one.request):
+            continue
+        planned = " and ".join(map(str, instance.placement.both()))
+        problems[node] = (
+            f"{node}: asks to join from {one_line(str(one.address))}, planned is {planned}; plan "
+            f"that address, or make the planned one the source of its default route"
+        )
+    return problems
+
+
+def _is_of(instance: Instance, request: JoinRequest) -> bool:
+    """Whether it is that instance that asks."""
+    if not joining.is_authentic(instance.token, request):
+        return False
+    try:
+        return joining.stated_facts(request).instance_id == instance.instance_id
+    except Malformed:
+        return False
 
 
 def _is_there(facts: Facts, planned: Placement) -> bool:

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from mesh.publish import refused
 from mesh.publish.expected import state_in_words
 from mesh.publish.status import AHEAD, MeshStatus, NodeStatus, SessionDown
+from mesh.trust.documents import CLOCKS_DIFFER, Repair
 
+OFTEN = 3
+"""Repairs of one object in ten minutes, from which on somebody means its changes."""
 MANY = 3
 """So many sessions of one node that are down for the same reason are told one by one."""
 
@@ -41,6 +44,12 @@ def _problems(found: MeshStatus) -> Iterator[str]:
         )
     if found.retired:
         yield "the network is taken down: every node withdraws for good"
+    if (ours := _own_clock(found)) is not None:
+        way = "behind" if ours > 0 else "ahead of"
+        yield (
+            f"this machine's clock is {_age(abs(ours))} {way} all nodes': how long ago anything "
+            "was is unknown"
+        )
     for prefix, one in found.prefixes.items():
         if not one.announcers and not found.retired:
             unknown = f"; unknown of {', '.join(one.unknown)}" if one.unknown else ""
@@ -63,6 +72,9 @@ def _problems(found: MeshStatus) -> Iterator[str]:
 
 
 def _node(node: NodeStatus, found: MeshStatus, ordered: bool) -> Iterator[str]:
+    if node.clock and _own_clock(found) is None:
+        way = "ahead of" if node.clock > 0 else "behind"
+        yield f"its clock is {_age(abs(node.clock))} {way} this machine's"
     if node.state == "silent":
         spoke = "has said nothing yet" if node.age is None else f"last word {_age(node.age)} ago"
         yield f"silent: {spoke}; how it is now is unknown"
@@ -74,11 +86,15 @@ def _node(node: NodeStatus, found: MeshStatus, ordered: bool) -> Iterator[str]:
         yield f"unreachable: {spoke}{node.reason}: it is off or cut off"
         return
     if node.state == "behind":
-        yield f"on generation {node.generation}, not on {found.generation} yet"
+        why = f", for it is held until {node.held}" if node.held else ""
+        yield f"on generation {node.generation}, not on {found.generation} yet{why}"
     if node.state == "withdrawn" and not found.retired:
         yield "has withdrawn for good, as for a network that is taken down"
     if node.reason or node.state == "failed":
         yield node.reason or "has not applied the generation"
+    yield from _repairs(node)
+    for name, why in node.faults.items():
+        yield f"{name}: {why}"
     if node.bird:
         yield f"its BIRD {node.bird}: sessions and what it announces are unknown"
     elif node.expected and not node.sessions:
@@ -95,6 +111,27 @@ def _node(node: NodeStatus, found: MeshStatus, ordered: bool) -> Iterator[str]:
         yield f"is drained, and drain order {found.drain or 'none'} does not name it"
     for url in node.tls_mismatches:
         yield f"{url} shows another certificate than was published"
+
+
+def contested(one: Repair) -> bool:
+    """Whether something is changed again and again beside the configuration: what is put right for
+    the third time is, and only another time shows that it does not stay."""
+    return one.stopped or one.times > OFTEN
+
+
+def _repairs(node: NodeStatus) -> Iterator[str]:
+    for one in filter(contested, node.repairs):
+        by = f", changed by {one.by}" if one.by else ""
+        now = "is left alone now" if one.stopped else f"was put right {one.times} times in 10 min"
+        yield f"{one.what} does not stay as the generation says{by} ({one.why}): {now}"
+
+
+def _own_clock(found: MeshStatus) -> float | None:
+    """Seconds by which all nodes' clocks are ahead of this machine's, where it is alone; None where
+    some agree with it, or differ from each other."""
+    known = [node.clock for node in found.nodes.values() if node.clock is not None]
+    alike = len(known) > 1 and all(known) and max(known) - min(known) < CLOCKS_DIFFER
+    return known[0] if alike else None
 
 
 def _sessions(node: NodeStatus) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,12 +15,17 @@ from mesh.publish.desk import Clock, Desk
 from mesh.publish.drain import DRAIN_SECONDS, Drainage
 from mesh.publish.expected import MISSING, UP, expected
 from mesh.publish.generation import Made, make, make_retired, placements
+from mesh.publish.hold import held_until
 from mesh.publish.identity import adopted, new_network
-from mesh.publish.joins import judge
+from mesh.publish.joins import elsewhere, judge
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.order import Fleet, Member, Order, PublishError
+from mesh.publish.recent import is_recent, said_at
 from mesh.publish.refused import refusing, words
 from mesh.publish.rendered import digests
+from mesh.publish.standing import latest
+from mesh.publish.unconfirmed import Waiting, Waits
+from mesh.publish.uplinks import narrow
 from mesh.trust import joining
 from mesh.trust.documents import (
     BlackholeOrder,
@@ -189,22 +194,32 @@ class _Publication:
         return "; ".join(f"{node}: {why}" for node, why in sorted(self._desk.reasons.items()))
 
     def _wait_for_joins(self, fleet: Fleet | None) -> dict[str, Member]:
+        known = {} if fleet is None else fleet.members
         while True:
             self._try_prepare()
             found = judge(self._order.instances, fleet, self._desk.joins(), datetime.now(UTC))
-            for problem in found.problems.values():
-                self._say(problem)
             missing = [node for node in self._awaited if node not in found.members]
-            doubted = [node for node in self._awaited if node in found.problems]
+            problems = found.problems | self._elsewhere(missing)
+            for problem in problems.values():
+                self._say(problem)
+            doubted = [node for node in self._awaited if node in problems]
             self._say.waiting(
                 f"{len(self._awaited) - len(missing)} of {len(self._awaited)} joined"
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
             if not missing and not doubted:
+                for remark in narrow(self._order.plan, found.members, known):
+                    self._say(remark)
                 return found.members
             if self._clock.over:
-                raise PublishError(self._why_not_joined(missing, doubted, found.problems))
+                raise PublishError(self._why_not_joined(missing, doubted, problems))
             time.sleep(POLL)
+
+    def _elsewhere(self, missing: Collection[str]) -> dict[str, str]:
+        if not missing:
+            return {}
+        found = elsewhere(self._order.instances, self._desk.refused_joins())
+        return {node: problem for node, problem in found.items() if node in missing}
 
     def _why_not_joined(
         self, missing: list[str], doubted: list[str], problems: Mapping[str, str]
@@ -326,30 +341,67 @@ class _Publication:
         identities = {node: member.identity for node, member in members.items()}
         awaited = [node for node in self._awaited if node in members]
         aftermath: Clock | None = None
+        waits = Waits(made.manifest.generation)
         while True:
             reports = self._desk.reports(identities)
             outcome = _outcomes(reports, made.manifest, made.digest)
             applied = [node for node in awaited if outcome.get(node, ("", ""))[0] == "applied"]
             failed = {n: outcome[n][1] for n in awaited if outcome.get(n, ("", ""))[0] == "failed"}
             missing = [node for node in awaited if node not in applied and node not in failed]
-            self._say.waiting(
+            unconfirmed = waits.of(reports, missing)
+            held = self._held(reports, set(missing) - {one.node for one in unconfirmed})
+            waiting = [node for node in missing if node not in held]
+            progress = (
                 f"{len(applied)} of {len(awaited)} applied generation {made.manifest.generation}"
-                + (f", waiting for {', '.join(missing)}" if missing else "")
+                + (f", waiting for {', '.join(waiting)}" if waiting else "")
             )
-            if len(applied) == len(awaited):
+            (self._say if unconfirmed else self._say.waiting)(progress)
+            for node, until in held.items():
+                self._say(
+                    f"{node}: is held until {until}, and applies generation "
+                    f"{made.manifest.generation} then (mesh unhold {node})"
+                )
+            if not waiting and not failed and (applied or not held):
                 return True
             refused = {n: r for n, r in refusing(reports, made.digest).items() if n in missing}
             for node, refusal in refused.items():
                 self._say(words(node, refusal))
+            if unconfirmed:
+                # Whoever is to log in gets the time for it, whatever else is over.
+                self._tell_who_waits(unconfirmed)
+                aftermath = None
+                time.sleep(POLL)
+                continue
             if (failed or refused) and aftermath is None:
                 aftermath = Clock(AFTERMATH)
-            if (failed and not missing) or (aftermath is not None and aftermath.over):
-                raise PublishError(_not_applied(made.manifest, failed, [], refused))
+            over = aftermath is not None and aftermath.over
+            if (not waiting and (failed or held)) or over:
+                raise PublishError(_not_applied(made.manifest, failed, held, [], refused))
             if self._clock.over:
-                raise PublishError(_not_applied(made.manifest, failed, missing, refused))
+                raise PublishError(_not_applied(made.manifest, failed, held, waiting, refused))
             if self._desk.holds_another(made.manifest, made.digest):
                 return False
             time.sleep(POLL)
+
+    def _tell_who_waits(self, waiting: Sequence[Waiting]) -> None:
+        """What has to be done so that a change stays, and how long there is time for it."""
+        for one in waiting:
+            instance = self._order.instances.get(one.node)
+            self._say(one.words)
+            self._say(f"  {one.command(None if instance is None else instance.placement)}")
+        least = max(0.0, min(one.left for one in waiting))
+        nodes = ", ".join(one.node for one in waiting)
+        self._say.counting(f"waiting for a log-in to {nodes}", f"{least:.0f} s left")
+
+    def _held(self, reports: Iterable[Report], missing: Collection[str]) -> dict[str, str]:
+        """Those of the nodes that say that they are held, and until when: they are not waited for,
+        since a hold ends by itself and they apply the generation then."""
+        now = time.time()
+        return {
+            node: until
+            for node, report in sorted(latest(reports).items())
+            if node in missing and is_recent(report, now) and (until := held_until(report, now))
+        }
 
     def _wait_for_health(self, made: Made, members: Mapping[str, Member]) -> None:
         """Sessions and announcements come a moment after the configuration."""
@@ -420,6 +472,14 @@ class _Said:
         elif time.monotonic() - self._spoke >= AGAIN:
             self._speak(f"{line} ({time.monotonic() - self._began:.0f} s)")
 
+    def counting(self, line: str, left: str) -> None:
+        """Says what is waited for, and what is left of the time, once in a while."""
+        if line not in self._said:
+            self._said.add(line)
+            self._speak(f"{line}: {left}")
+        elif time.monotonic() - self._spoke >= AGAIN:
+            self._speak(f"{line}: {left}")
+
     def _speak(self, line: str) -> None:
         self._spoke = time.monotonic()
         self._progress(line)
@@ -469,7 +529,7 @@ def health(plan: Plan, reports: Mapping[str, Report], drained: Collection[str] =
         sessions += len(due.sessions)
         up += sum(state == UP for state in states.values())
         # Reports on this generation carry its nonce: they are recent, whatever a node's clock says.
-        now = report.sequence / 1e6
+        now = said_at(report)
         found = {each: effect(node, each, report, now) for each in prefixes(plan, node)}
         if found and node.id not in drained:
             edges += 1
@@ -506,12 +566,17 @@ def _latest(reports: list[Report], manifest: Manifest, digest: str) -> dict[str,
 def _not_applied(
     manifest: Manifest,
     failed: Mapping[str, str],
+    held: Mapping[str, str],
     missing: list[str],
     refused: Mapping[str, Refusal],
 ) -> str:
     lines = [
         f"{node} rolled back generation {manifest.generation}: {why}"
         for node, why in sorted(failed.items())
+    ]
+    lines += [
+        f"{node} is held until {until}, and does not apply generation {manifest.generation} before"
+        for node, until in held.items()
     ]
     lines += [words(node, refusal) for node, refusal in sorted(refused.items())]
     silent = [node for node in missing if node not in refused]

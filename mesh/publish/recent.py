@@ -19,4 +19,9 @@ def is_recent(report: Report, now: float) -> bool:
 
 def seconds_since(report: Report, now: float) -> float:
     """How long ago a node has said this, by its own clock; negative where that is ahead."""
-    return now - report.sequence / 1e6
+    return now - said_at(report)
+
+
+def said_at(report: Report) -> float:
+    """When a node has said this, by its own clock (seconds since the epoch)."""
+    return (report.sequence if report.clock is None else report.clock) / 1e6

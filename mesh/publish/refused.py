@@ -6,7 +6,12 @@ from collections.abc import Iterable
 
 from mesh.trust.documents import Refusal, Report
 
-_NAMES = {"manifest": "generation", "drain": "drain order", "blackhole": "blackhole order"}
+_NAMES = {
+    "manifest": "generation",
+    "drain": "drain order",
+    "blackhole": "blackhole order",
+    "hold": "hold order",
+}
 
 
 def refusing(reports: Iterable[Report], digest: str) -> dict[str, Refusal]:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mesh.facts import Facts
 from mesh.plan import Plan, Role
-from mesh.publish.generation import part, views
+from mesh.publish.generation import Packing, views
 from mesh.render import (
     File,
     Seed,
@@ -19,9 +19,9 @@ from mesh.render import (
 )
 from mesh.trust.documents import (
     MAX_NETWORK,
-    Generation,
     Manifest,
     NodeEntry,
+    PackedGeneration,
     RegistryEntry,
     SealedFile,
 )
@@ -50,14 +50,17 @@ def at_most(plan: Plan, limit: int) -> int:
 
 
 def _parts(plan: Plan, facts: Mapping[str, Facts]) -> Iterator[int]:
-    """What each node's part adds to the body."""
+    """What each node's part adds to the body: its own texts, and the places of all of them."""
     places = {
         node_id: replace(place, ipv4=facts[node_id].ipv4, ipv6=facts[node_id].ipv6)
         for node_id, place in placeholder_placements(plan).items()
     }
+    packing = Packing()
     for node_id, own in node_files(plan, facts, places).items():
-        text = part(node_id, own, tuple(_sealed(plan, node_id)))
-        yield len(canonical(node_id)) + len(canonical(text)) + len(":,")
+        known = len(packing.texts)
+        packing.add(node_id, own, tuple(_sealed(plan, node_id)))
+        new = sum(len(canonical(text)) + len(",") for text in packing.texts[known:])
+        yield new + len(canonical({node_id: packing.parts[node_id]}))
 
 
 def _sealed(plan: Plan, node_id: str) -> Iterator[SealedFile]:
@@ -71,7 +74,7 @@ def _box(file: File) -> Box:
     return Box(KEY, b64(bytes(len(file.content.encode()) + TAG_BYTES)))
 
 
-def _frame(plan: Plan, facts: Mapping[str, Facts]) -> Generation:
+def _frame(plan: Plan, facts: Mapping[str, Facts]) -> PackedGeneration:
     """A generation without its parts."""
     registries = [
         f"https://{facts[node.id].ipv4}:{plan.access.registry_port}"
@@ -88,7 +91,7 @@ def _frame(plan: Plan, facts: Mapping[str, Facts]) -> Generation:
         views_sha256=HASH,
     )
     signed = Signed(dump(manifest).decode("ascii"), b64(bytes(SIGNATURE_BYTES)))
-    return Generation(signed, {}, dump(shown).decode("ascii"))
+    return PackedGeneration(signed, (), {}, dump(shown).decode("ascii"))
 
 
 def _longest_facts(plan: Plan) -> dict[str, Facts]:

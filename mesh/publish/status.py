@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from mesh.plan import Network, Plan
-from mesh.publish import expected
+from mesh.publish import clocks, expected
 from mesh.publish.alarms import Warned, warnings
 from mesh.publish.announcers import (
     Effect,
@@ -18,12 +17,23 @@ from mesh.publish.announcers import (
 from mesh.publish.blackhole import Blackholes
 from mesh.publish.desk import Desk, top
 from mesh.publish.drain import Drainage
+from mesh.publish.hold import Holds, held_until
 from mesh.publish.namespace import inside
 from mesh.publish.order import Fleet
 from mesh.publish.recent import AHEAD_SECONDS, is_recent, seconds_since
 from mesh.publish.standing import latest
 from mesh.publish.unreachable import Unreachable, unreachable
-from mesh.trust.documents import BlackholeOrder, DrainOrder, Manifest, Refusal, Report
+from mesh.trust.documents import (
+    BlackholeOrder,
+    DrainOrder,
+    Health,
+    HoldOrder,
+    Manifest,
+    Refusal,
+    Repair,
+    Report,
+)
+from mesh.trust.encoding import moment
 
 AHEAD = "its last word is of a time to come: its clock is wrong, or somebody else speaks for it"
 
@@ -81,6 +91,20 @@ class NodeStatus:
     """What is wrong with a tunnel, by its interface."""
     refusals: tuple[Refusal, ...] = ()
     """Generations and orders of ours that it does not follow."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """What is wrong with the node itself or its agent: ``disk``, ``registry`` where its port
+    was shut to other nodes, a thread that has failed, or ``unconfirmed``, a generation that is
+    undone unless somebody logs in anew."""
+    held: str = ""
+    """When its hold ends (RFC 3339): it repairs and applies nothing until then. Empty where it is
+    not held."""
+    repaired: int | None = None
+    """How much it has put right since its agent started; None where an older agent does not."""
+    repairs: tuple[Repair, ...] = ()
+    """What that was in the last ten minutes, and what it puts right no more."""
+    clock: float | None = None
+    """Seconds by which its clock is ahead of this machine's, 0 where they agree; None where nobody
+    can tell."""
 
     @property
     def is_known(self) -> bool:
@@ -144,6 +168,8 @@ class MeshStatus:
     blackhole: int = 0
     """The number of the blackhole order that counts, 0 where there is none."""
     blackholes: tuple[Discarded, ...] = ()
+    hold: int = 0
+    """The number of the hold order that counts, 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +183,9 @@ class Told:
     registries: Mapping[str, str]
     answered: bool
     now: float
+    hold: HoldOrder | None = None
+    ahead: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by which this machine's clock is ahead of a registry's, by its URL."""
 
     @property
     def drained(self) -> frozenset[str]:
@@ -189,11 +218,12 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Told:
             if fleet.network not in (None, one.network)
         }
         identities = {node: member.identity for node, member in fleet.members.items()}
-        drain, blackhole = None, None
+        drain, blackhole, hold = None, None, None
         if highest is not None:
             of = (desk, operator_key, highest[1].network, identities)
             drain = Drainage(*of, fleet.drain).order()
             blackhole = Blackholes(*of, fleet.blackhole).order()
+            hold = Holds(*of).order()
         reports = latest(desk.reports(identities))
     finally:
         desk.close()
@@ -201,6 +231,7 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Told:
         held=None if highest is None else highest[1],
         drain=drain,
         blackhole=blackhole,
+        hold=hold,
         reports=reports,
         registries={
             url: f"holds a generation of the network {foreign[node]}, not of {fleet.network}"
@@ -210,6 +241,7 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Told:
         },
         answered=any(node not in desk.reasons for node in registries),
         now=time.time(),
+        ahead=dict(desk.ahead),
     )
 
 
@@ -250,6 +282,7 @@ def status(told: Told, fleet: Fleet, plan: Plan | None) -> MeshStatus:
         drained=tuple(sorted(told.drained & fleet.members.keys())),
         blackhole=0 if told.blackhole is None else told.blackhole.number,
         blackholes=_discarded(told, plan, fleet.members) if told.answered else (),
+        hold=0 if told.hold is None else told.hold.number,
     )
 
 
@@ -278,10 +311,11 @@ def node_status(
     announces: Mapping[Network, Effect] | None = None,
     due: expected.Expected | None = None,
     awaited: bool = True,
+    ahead: Mapping[str, float] | None = None,
 ) -> NodeStatus:
     """A node's status from its last report; ``now`` is seconds since the epoch, ``ordered`` whether
-    the operator has ordered it to drain, ``announces`` what it announces in effect, and ``due``
-    what is to be up by the plan."""
+    the operator has ordered it to drain, ``announces`` what it announces in effect, ``due`` what is
+    to be up by the plan, and ``ahead`` what registries' clocks say of ours (:class:`Told`)."""
     told = {str(prefix): one for prefix, one in (announces or {}).items()}
     says = {prefix: str(one.says) for prefix, one in told.items()}
     why_not = {prefix: one.why for prefix, one in told.items() if one.why}
@@ -307,7 +341,7 @@ def node_status(
         state=state,
         generation=report.applied,
         age=age,
-        reason=report.reason if report.sequence / 1e6 <= now + AHEAD_SECONDS else AHEAD,
+        reason=report.reason if seconds_since(report, now) >= -AHEAD_SECONDS else AHEAD,
         in_service=health.in_service,
         services=health.services,
         sessions=health.sessions,
@@ -324,7 +358,22 @@ def node_status(
         announces=says,
         why_not=why_not,
         refusals=health.refusals,
+        faults=_faults(health),
+        held=held_until(report, now),
+        repaired=None if health.repairs is None else health.repairs.count,
+        repairs=() if health.repairs is None else health.repairs.objects,
+        clock=clocks.ahead_of_ours(health, ahead or {}),
     )
+
+
+def _faults(health: Health) -> dict[str, str]:
+    waits, found = health.unconfirmed, dict(health.faults or {})
+    if waits is not None:
+        found["unconfirmed"] = (
+            f"generation {waits.generation} is undone unless somebody logs in anew "
+            f"({'; '.join(waits.lost)})"
+        )
+    return found
 
 
 def _node(
@@ -341,7 +390,8 @@ def _node(
     if plan is not None and planned is not None and report is not None:
         due = expected.expected(plan, planned, report.health, members)
     awaited = plan is None or node not in plan.without
-    return node_status(report, held, told.now, node in told.drained, announces, due, awaited)
+    ordered = node in told.drained
+    return node_status(report, held, told.now, ordered, announces, due, awaited, told.ahead)
 
 
 def _down(report: Report, due: expected.Expected, now: float) -> dict[str, SessionDown]:
@@ -401,7 +451,7 @@ def _discarded(told: Told, plan: Plan | None, members: Collection[str]) -> tuple
     return tuple(
         Discarded(
             str(entry.address),
-            datetime.fromtimestamp(entry.until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            moment(entry.until),
             max(0, round(entry.until - told.now)),
             entry.reason,
             entry.forced,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mesh.plan import Plan
 from mesh.publish.expected import UP, expected, tunnel_session
-from mesh.publish.recent import is_recent
+from mesh.publish.recent import is_recent, said_at
 from mesh.trust.documents import Report
 
 SKEW = 2.0
@@ -60,5 +60,5 @@ def _witnesses(
         down = report.health.down.get(mine)
         since = 0 if down is None else down.since
         is_down = report.health.sessions.get(mine, UP) != UP
-        is_newer = (since or report.sequence / 1e6) + SKEW > own.sequence / 1e6
+        is_newer = (since or said_at(report)) + SKEW > said_at(own)
         yield peer.id, since if is_down and is_newer else None

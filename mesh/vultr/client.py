@@ -254,8 +254,10 @@ class Client:
         self._ask(method, path, body=body)
 
     def close(self) -> None:
-        """End its connections."""
-        self._http.close()
+        """End its connections; in a process that is about to go they end with it. A request that
+        was left behind would read from a descriptor that is another connection's by then."""
+        if not waiting.is_interrupted():
+            self._http.close()
 
     def __enter__(self) -> Client:
         return self

@@ -32,6 +32,11 @@ def ends_by(interrupted: threading.Event) -> None:
     _interrupted = interrupted
 
 
+def is_interrupted() -> bool:
+    """Whether this process is about to go."""
+    return _interrupted.is_set()
+
+
 def pause(seconds: float, what: str) -> None:
     """Sleep; :class:`ApiError` of kind ``stopped`` where that is interrupted."""
     if _interrupted.wait(seconds):
@@ -52,7 +57,7 @@ def interruptibly(work: Callable[[], T], what: str) -> T:
     threading.Thread(target=run, name=what, daemon=True).start()
     while not done.done():
         wait([done], timeout=NOTICED)
-        if _interrupted.is_set() and not done.done():
+        if is_interrupted() and not done.done():
             raise errors.stopped(what)
     return done.result()
 

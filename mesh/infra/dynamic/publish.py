@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -264,14 +264,11 @@ class PublishArgs:
     namespace: str | None
     deadline: float
 
-    def candidate(self, code: Callable[[], str]) -> Output[dict[str, str]]:
-        """What tells this candidate from others (:func:`mesh.infra.dynamic.candidate.digests`);
-        ``code`` gives a digest of the code that renders, asked for once all else is known."""
+    def candidate(self) -> Output[dict[str, str]]:
+        """What tells this candidate from others (:func:`mesh.infra.dynamic.candidate.digests`)."""
         return Output.unsecret(
             Output.all(**vars(self)).apply(
-                lambda given: digests(
-                    given["operator_key"], _parts(given), given["passwords"], code()
-                )
+                lambda given: digests(given["operator_key"], _parts(given), given["passwords"])
             )
         )
 

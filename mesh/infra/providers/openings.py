@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Literal
 
-from mesh.plan import Network, Node, Plan, Rule
+from mesh.plan import Network, Node, Plan, Role, Rule
 from mesh.plan.firewall import PRIVATE4
 
 ANYONE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -76,6 +76,11 @@ def _of_rule(plan: Plan, nodes: Sequence[Node], rule: Rule) -> Iterator[Opening]
             yield from _of_protocol(rule.name, rule.protocol, rule.ports, plan.access.admin)
         case "registry":
             yield from _of_protocol(rule.name, rule.protocol, rule.ports, plan.access.registry)
+            if plan.access.names_callers:
+                # Their addresses are reserved before any server is made. One each, as above.
+                registries = {node.id for node in nodes if Role.REGISTRY in node.roles}
+                for mate in sorted(node.id for node in plan.nodes if registries != {node.id}):
+                    yield Opening(f"{rule.name}-{mate}", 4, rule.protocol, rule.ports, node=mate)
         case "upstreams":
             speakers = {s.neighbor for node in nodes for s in node.upstreams}
             networks = tuple(ip_network(each) for each in sorted(speakers, key=str))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import pulumi
@@ -46,6 +47,8 @@ class Setting:
     ssh_keys: Output[Mapping[str, str]]
     bundle: str
     """SHA-256 of the bundle that nodes run."""
+    root: Path
+    """Where the stack files lie."""
 
 
 class Driver(Protocol):

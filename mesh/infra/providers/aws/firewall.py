@@ -44,11 +44,12 @@ def problems(plan: Plan, nodes: tuple[Node, ...]) -> Iterator[Problem]:
 
 
 def group_of(plan: Plan, opening: Opening) -> str:
-    """The group of an opening. A mate's follows from its tunnel number, so that no rule ever moves
-    when nodes come and go."""
+    """The group of an opening. A peer's follows from its tunnel number, so that no rule ever moves
+    when nodes come and go; what is for the registry has one beside it."""
     if opening.node is None:
         return COMMON
-    return f"mates{(plan.node(opening.node).number - 1) // RULES + 1}"
+    kind = "mates" if opening.protocol == "udp" else "callers"
+    return f"{kind}{(plan.node(opening.node).number - 1) // RULES + 1}"
 
 
 class Firewall:

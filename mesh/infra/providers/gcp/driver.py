@@ -254,7 +254,7 @@ class Gcp:
     ) -> None:
         """Make the instance a router appliance, and peer the Cloud Router with it.
 
-        The spoke is the node's own: it goes and comes with the instance, which no mate notices.
+        The spoke is the node's own: it goes and comes with the instance, which no peer notices.
         """
         place = self._places[node.place]
         spoke = Spoke(

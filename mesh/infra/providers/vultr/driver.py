@@ -161,15 +161,15 @@ def _rules(plan: Plan) -> list[tuple[str, Opening, str, int]]:
     """Name, opening, subnet and its size of each rule; the subnet is empty for a node's address.
 
     Where a rule for each node would not fit, WireGuard is open to anyone: it answers nobody whose
-    key it does not know, and nftables on the node is exact.
+    key it does not know, and nftables on the node is exact. Then the registry is as well.
     """
     found = openings(plan, nodes_of(plan))
-    networks = sum(len(opening.networks) for opening in found)
-    tunnels = [opening for opening in found if opening.node]
-    if networks + len(tunnels) > RULES:
-        (rule,) = (rule for rule in plan.firewall if rule.source == "nodes")
-        open_to_all = Opening("wireguard", 4, rule.protocol, rule.ports, ANYONE[:1])
-        found = (*(opening for opening in found if not opening.node), open_to_all)
+    for source in ("nodes", "registry"):
+        (rule,) = (rule for rule in plan.firewall if rule.source == source)
+        single = [o for o in found if o.node and o.name == f"{rule.name}-{o.node}"]
+        if single and sum(len(o.networks) or 1 for o in found) > RULES:
+            to_all = Opening(rule.name, 4, rule.protocol, rule.ports, ANYONE[:1])
+            found = (*(o for o in found if o not in single), to_all)
     return [
         *((o.name, o, "", 32) for o in found if o.node),
         *(

@@ -1,0 +1,125 @@
+"""``mesh hold`` and ``mesh unhold``: work on a node by hand, undisturbed for a while."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Annotated
+
+import typer
+
+from mesh.cli.orders import NOT_YET, Chosen, Office, Unfit, Wait, at_the_desk
+from mesh.cli.working_copy import STACK
+from mesh.publish.hold import Holds, held_until
+from mesh.spec.problems import Problem, shown
+from mesh.trust.documents import MAX_HOLD, HoldOrder
+from mesh.trust.encoding import moment
+
+WAIT = 15
+"""Seconds; nodes obey within one."""
+DEFAULT = "30m"
+SHORTEST = 10
+"""Seconds."""
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+Node = Annotated[str, typer.Argument(help="Id of the node.")]
+
+
+def hold(
+    node: Node,
+    duration: Annotated[
+        str, typer.Option("--for", help="Until it ends by itself: 10s to 4h (s, m, h).")
+    ] = DEFAULT,
+    stack: Chosen = STACK,
+    wait: Wait = WAIT,
+) -> None:
+    """Hold a node: it puts nothing right that is changed on it by hand, and applies no generation,
+    until then. Checks, drains and blackholes go on, and so does a change that takes itself back.
+
+    Given again, it sets another end. On the node itself the same is done by
+    `python3 /var/lib/anycast-mesh/bundle.pyz hold 30m`, which asks no registry.
+
+    Exit codes: 0 done; 1 ordered, no word yet; 2 nothing was ordered: no
+    state, no registry, no such node, or a time that cannot be.
+    """
+    at_the_desk(stack, lambda office: _hold(office, stack, node, duration, wait))
+
+
+def unhold(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
+    """End a hold that `mesh hold` has begun: the node puts right what differs, and applies what it
+    has not applied. One that was begun on the node itself is ended there.
+
+    Exit codes: 0 done, or it is not held; 1 ordered, no word yet, or it is
+    held by a command on the node; 2 nothing was ordered: no state, no
+    registry or no such node.
+    """
+    at_the_desk(stack, lambda office: _unhold(office, stack, node, wait))
+
+
+def _hold(office: Office, stack: str, node: str, duration: str, wait: int) -> int:
+    _known(office, stack, node)
+    until = int(time.time()) + _seconds(duration)
+    holds = _holds(office)
+    order = holds.change([node], until)
+    office.say(f"hold order {_number(order)}: {node} until {moment(until)}")
+    return _wait(office, holds, order, node, "is held", wait)
+
+
+def _unhold(office: Office, stack: str, node: str, wait: int) -> int:
+    _known(office, stack, node)
+    holds = _holds(office)
+    before = holds.order()
+    if before is None or before.until(node) <= time.time():
+        report = holds.reports().get(node)
+        until = "" if report is None else held_until(report, time.time())
+        if until:
+            office.say(
+                f"{node}: is held until {until} by a command on it, and such a one ends it "
+                f"(python3 /var/lib/anycast-mesh/bundle.pyz unhold)"
+            )
+            return NOT_YET
+        office.say(f"{node}: is not held by order")
+        return 0
+    order = holds.change([node], 0)
+    office.say(f"hold order {_number(order)}: {node} no more")
+    return _wait(office, holds, order, node, "is held no more by order", wait)
+
+
+def _wait(
+    office: Office, holds: Holds, order: HoldOrder | None, node: str, said: str, wait: int
+) -> int:
+    if not wait or order is None:
+        return 0
+    if holds.wait([node], order, wait, office.stopwatch(said)):
+        office.say(
+            f"{node}: no word within {wait} s; the order stands, and is obeyed as soon as it is "
+            f"read there (mesh status); an agent of a version before holds never reads it"
+        )
+        return NOT_YET
+    return 0
+
+
+def _known(office: Office, stack: str, node: str) -> None:
+    members = office.own.fleet.members
+    if node not in members:
+        raise Unfit(f"{node}: is no node of the stack {stack}; it has {', '.join(sorted(members))}")
+
+
+def _holds(office: Office) -> Holds:
+    own = office.own
+    return Holds(office.desk, own.operator_key, office.network, office.identities, warn=office.say)
+
+
+def _number(order: HoldOrder | None) -> int:
+    return 0 if order is None else order.number
+
+
+def _seconds(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,5})([smh])", text)
+    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not SHORTEST <= seconds <= MAX_HOLD:
+        problem = Problem(
+            "--for", shown(text), "is not between 10s and 4h", "write a number and s, m or h"
+        )
+        raise Unfit(str(problem))
+    return seconds

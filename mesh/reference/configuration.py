@@ -1,0 +1,326 @@
+"""``configuration.md``: every key of the stack file, from the models in :mod:`mesh.spec`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from operator import or_
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from mesh.infra.dynamic.vultr.account import KEY, VARIABLE
+from mesh.reference import docstrings
+from mesh.reference.markdown import anchor, begun, bullets, fenced, link, page, prose
+from mesh.spec import examples, model, secrets, traffic, vrps
+from mesh.spec.section import Section
+
+SPECIAL: tuple[tuple[str, Any, Any], ...] = (
+    ("Region id", model, "RegionId"),
+    ("Slot name", model, "SlotName"),
+    ("Node id", model, "NodeId"),
+    ("Name", model, "Name"),
+    ("Rule name", traffic, "RuleName"),
+    ("SSH host key", model, "HostKey"),
+    ("Community", traffic, "RawCommunity"),
+    ("VRP list", vrps, "VrpDemand"),
+    ("RTR server", vrps, "RtrServer"),
+)
+"""Kinds of values that are explained once, at the end: heading, module and name there."""
+
+ENTRY = {
+    "regions": "REGION", "nodes": "NODE", "services": "SERVICE", "links": "LINK", "given": "REGION",
+}  # fmt: skip
+"""What stands in a path for the name that an entry of a map has."""
+
+PLAIN = {
+    bool: "`true` or `false`",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    IPv4Address: "IPv4 address",
+    IPv6Address: "IPv6 address",
+    IPv4Network: "IPv4 network",
+    IPv6Network: "IPv6 network",
+}
+
+LONGEST = 90
+"""Characters of an example that stands on one line."""
+
+INTRODUCTION = """\
+A network is described by the file of its Pulumi stack, `Pulumi.<stack>.yaml`. Its keys stand \
+under `config:`, and each begins with `mesh:`. `mesh check --stack <stack>` says what is wrong \
+with them; an unknown key is an error. This is the smallest file that it takes:"""
+
+READING = """\
+In this page a dot means one level deeper: `mesh:tunnels.port` is the key `port` in the map \
+`mesh:tunnels`. A word in capitals is a name that you give: `NODE` is the id of a node. `[]` means \
+each entry of a list. A key is *required* where the map that it belongs to is there; every other \
+key may be left out, and has its default then."""
+
+SECRETS = """\
+A secret is encrypted in the stack file. `pulumi config set --secret KEY` asks for its value and \
+writes it. `mesh check` lists the secrets that a stack needs, and warns of one that is missing; a \
+preview stops where one is."""
+
+OTHERS = f"""\
+Keys that do not begin with `mesh:` are those of Pulumi's providers. Two of them the mesh reads \
+itself: `{KEY}`, the API key of the account at Vultr, which is a secret and may come from the \
+environment variable `{VARIABLE}` instead; and `gcp:project`, where `mesh:providers.gcp.project` \
+is not set."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: its path from ``mesh:`` on as shown, and as the examples have it; the type of its
+    value, what it does, and its default, PydanticUndefined where it has to be there."""
+
+    path: str
+    example: tuple[str, ...]
+    hint: Any
+    description: str
+    default: Any
+
+
+def text() -> str:
+    """The page."""
+    return page(_blocks())
+
+
+def _blocks() -> Iterator[str]:
+    yield from begun("Configuration", "the models in `mesh/spec`")
+    yield INTRODUCTION
+    smallest = "".join(_example(name) + "\n" for name in examples.REQUIRED)
+    yield fenced(_block({"config": yaml.safe_load(smallest)}), "yaml")
+    yield READING
+    yield "All keys at the top of the file:"
+    keys = tuple(top())
+    told = [(key.path, prose(key.description)) for key in keys]
+    told += [(secret, prose(text)) for secret, text in SECRET_KEYS.items()]
+    yield bullets(f"{link(path, f'`{path}`')}: {text}" for path, text in told)
+    for key in keys:
+        yield f"## `{key.path}`"
+        yield from _entry(key)
+        for inner in _below(key):
+            yield f"### `{inner.path}`"
+            yield from _entry(inner)
+    yield "## Secrets"
+    yield SECRETS
+    for path, text in SECRET_KEYS.items():
+        yield f"### `{path}`"
+        yield prose(text)
+        yield bullets(["type: text, a secret", f"set it: `{SETTING[path]}`"])
+    yield "## Keys of other namespaces"
+    yield OTHERS
+    yield "## Kinds of values"
+    for heading, module, name in SPECIAL:
+        yield f"### {heading}"
+        yield prose(docstrings.of_names(module.__name__)[name])
+
+
+def _example(name: str) -> str:
+    text = examples.written(name)
+    assert text is not None, f"{name} has an example"
+    return text
+
+
+_SECRETS = docstrings.of_names(secrets.__name__)
+SECRET_KEYS = {
+    f"mesh:{secrets.PREFIX}PROVIDER": _SECRETS["PREFIX"],
+    f"mesh:{secrets.SSH_PREFIX}PROVIDER": _SECRETS["SSH_PREFIX"],
+}
+SETTING = {
+    f"mesh:{secrets.PREFIX}PROVIDER": f"pulumi config set --secret mesh:{secrets.PREFIX}vultr",
+    f"mesh:{secrets.SSH_PREFIX}PROVIDER":
+        f"pulumi config set --secret mesh:{secrets.SSH_PREFIX}buyvm < KEYFILE",
+}  # fmt: skip
+
+
+def top() -> Iterator[Key]:
+    """The keys at the top of the file, secrets left out."""
+    said = docstrings.of_attributes(model.Spec)
+    for name, hint in model.SECTIONS.items():
+        about = said.get(name) or _inner(hint)[0].__doc__ or ""
+        default = model.DEFAULTS.get(name, PydanticUndefined)
+        yield Key(f"mesh:{name}", (name,), hint, about, default)
+    yield Key("mesh:twin", ("twin",), str, said["twin"], None)
+
+
+def every() -> Iterator[Key]:
+    """All keys, secrets left out."""
+    for key in top():
+        yield key
+        yield from _below(key)
+
+
+def _below(key: Key) -> Iterator[Key]:
+    """The keys in the map that is a key's value, or in each of its entries."""
+    section, step = _inner(key.hint)
+    if not issubclass(section, Section):
+        return
+    entry = ("*",) if step else ()
+    shown = ""
+    if step:
+        shown = "[]" if step == "list" else f".{ENTRY[key.example[-1]]}"
+    said = docstrings.of_attributes(section) if section is not model.Providers else {}
+    hints = _hints(section)
+    for name, field in section.model_fields.items():
+        written = field.alias or name
+        about = said.get(name) or _inner(hints[name])[0].__doc__ or ""
+        inner = Key(
+            f"{key.path}{shown}.{written}", (*key.example, *entry, written), hints[name], about,
+            _default(field),
+        )  # fmt: skip
+        yield inner
+        yield from _below(inner)
+
+
+def _hints(section: type[Section]) -> Mapping[str, Any]:
+    """The types of a section's keys as they are written."""
+    if section is model.Providers:  # made of the table of providers
+        return {name: field.annotation for name, field in section.model_fields.items()}
+    return get_type_hints(section, include_extras=True)
+
+
+def _default(field: FieldInfo) -> Any:
+    return PydanticUndefined if field.is_required() else field.get_default()
+
+
+def _inner(hint: Any) -> tuple[type, str]:
+    """The type of which a value is, or consists, and whether that is as a ``map`` or a ``list``."""
+    hint, _ = _bare(hint)
+    arguments = get_args(hint)
+    if get_origin(hint) is dict:
+        return _class(arguments[1]), "map"
+    if get_origin(hint) is tuple and arguments[-1] is ...:
+        return _class(arguments[0]), "list"
+    return _class(hint), ""
+
+
+def _class(hint: Any) -> type:
+    """The section that a value is; of whatever is none, a text stands for it."""
+    bare, _ = _bare(hint)
+    return bare if isinstance(bare, type) and issubclass(bare, Section) else str
+
+
+def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type without what is noted beside it and without None, and those notes."""
+    notes: tuple[Any, ...] = ()
+    while True:
+        if get_origin(hint) is Annotated and not _special(hint):
+            notes, hint = (*hint.__metadata__, *notes), hint.__origin__
+        elif get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint):
+            left = [each for each in get_args(hint) if each is not NoneType]
+            hint = reduce(or_, left)
+        else:
+            return hint, notes
+
+
+def _special(hint: Any) -> str | None:
+    """The heading under which such a value is explained."""
+    return next((head for head, module, name in SPECIAL if getattr(module, name) is hint), None)
+
+
+def _limits(notes: tuple[Any, ...]) -> dict[str, Any]:
+    """What notes beside a type say of a value: ``ge``, ``le``, ``pattern`` and others."""
+    found: dict[str, Any] = {}
+    for note in notes:
+        parts = note.metadata if isinstance(note, FieldInfo) else (note,)
+        for part in parts:
+            for name in ("ge", "le", "pattern", "min_length", "max_length"):
+                value = getattr(part, name, None)
+                if value is not None:
+                    found[name] = value
+    return found
+
+
+def words(hint: Any) -> str:
+    """A type in a reader's words."""
+    if heading := _special(hint):
+        return link(heading, heading[0].lower() + heading[1:] if heading[1].islower() else heading)
+    hint, notes = _bare(hint)
+    if _special(hint):
+        return words(hint)
+    limits, arguments, origin = _limits(notes), get_args(hint), get_origin(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{each}`" for each in arguments)
+    if origin in (Union, UnionType):
+        return "IPv4 or IPv6 network"
+    if origin is dict:
+        inner, _ = _inner(hint)
+        if issubclass(inner, Section):
+            name = words(arguments[0]) if _special(arguments[0]) else "entry"
+            return f"map; each {name} has a map with the keys below" + _least(limits)
+        return f"map from {words(arguments[0])} to {words(arguments[1])}" + _least(limits)
+    if origin is tuple and arguments[-1] is ...:
+        return f"list; each entry: {words(arguments[0])}" + _least(limits)
+    if origin is tuple:
+        return f"list of {len(arguments)}: " + ", ".join(words(each) for each in arguments)
+    if issubclass(hint, Section):
+        return "map with the keys below"
+    return PLAIN[hint] + _within(limits)
+
+
+def _least(limits: Mapping[str, Any]) -> str:
+    return f"; at least {limits['min_length']}" if "min_length" in limits else ""
+
+
+def _within(limits: Mapping[str, Any]) -> str:
+    """The limits of a number or a text."""
+    text = ""
+    if "ge" in limits:
+        text = f" from {limits['ge']} to {limits['le']}" if "le" in limits else (
+            f" from {limits['ge']} on"
+        )  # fmt: skip
+    if "max_length" in limits:
+        text += f" of at most {limits['max_length']} characters"
+    return text + (f" of the form `{limits['pattern']}`" if "pattern" in limits else "")
+
+
+def _entry(key: Key) -> Iterator[str]:
+    """What is said of a key."""
+    yield prose(key.description)
+    facts = [f"type: {words(key.hint)}", _necessity(key)]
+    example = examples.shown(*key.example)
+    if example is not None and len(example) <= LONGEST:
+        facts.append(f"example: `{example}`")
+    yield bullets(facts)
+    if example is not None and len(example) > LONGEST:
+        yield fenced(_block(yaml.safe_load(example)), "yaml")
+
+
+def _block(value: Any) -> str:
+    """A value on several lines: what has no map or list in it stands on one."""
+    text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
+    return text
+
+
+def _necessity(key: Key) -> str:
+    if key.default is PydanticUndefined:
+        return "required"
+    if isinstance(key.default, Section):
+        return "default: the defaults of its keys"
+    if key.default is None:
+        return "default: not set"
+    return f"default: `{_written(key.default)}`"
+
+
+def _written(value: Any) -> str:
+    """A default as it is written into a stack file."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, bool | int | float | dict):
+        return json.dumps(value)
+    text = str(value)
+    return f'"{text}"' if text[:1] in "*&!%@`" else text
+
+
+def anchors() -> list[str]:
+    """The anchor of every key."""
+    return [anchor(key.path) for key in every()]

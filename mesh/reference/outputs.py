@@ -1,0 +1,253 @@
+"""``outputs.md``: the stack's outputs and the keys of ``--json``, from the types of what is
+printed, or from what is printed of a small network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import chdir
+from dataclasses import fields, is_dataclass
+from enum import EnumType
+from inspect import cleandoc
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+import yaml
+from typer.testing import CliRunner
+
+from mesh.cli import blackhole, strays
+from mesh.cli.lab import Listed
+from mesh.cli.main import app
+from mesh.infra import outputs
+from mesh.infra.node import Node
+from mesh.infra.providers import Driver
+from mesh.lab import probe
+from mesh.plan import Plan, make
+from mesh.preview.summary import Summary
+from mesh.publish.blackhole import Heard
+from mesh.publish.status import MeshStatus
+from mesh.reference import docstrings
+from mesh.reference.markdown import begun, bullets, fenced, link, page, prose
+from mesh.spec import examples, load
+from mesh.trust.documents import Blackhole, BlackholeOrder, Refusal
+from mesh.vultr.holdings import Held, Holdings, Kind
+from mesh.vultr.mark import Mark
+from mesh.vultr.strays import Findings, Known
+
+INTRODUCTION = """\
+The outputs of the stack, and what commands print with `--json`. `null` stands for what is not \
+known or is not there."""
+
+TYPED: tuple[tuple[str, type, str, Mapping[str, str]], ...] = (
+    ("mesh plan", Plan, "An object:", {}),
+    ("mesh status", MeshStatus, "An object:", {
+        "problems": "list of text: what is not well, as it is printed without `--json`",
+    }),
+    ("mesh preview", Summary, "An object:", {
+        "refused": "list of maps with `key`, `value`, `reason` and `cure`: what the gate has "
+        "against the change",
+    }),
+    ("mesh lab list", Listed, "A list of objects, one for each box:", {}),
+    ("mesh lab probe", probe.Report, "An object:", {}),
+)  # fmt: skip
+"""What prints a dataclass, how it does, and the keys that it adds to it."""
+
+PLAIN = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    IPv4Address: "IPv4 address",
+    IPv6Address: "IPv6 address",
+    IPv4Network: "IPv4 network",
+    IPv6Network: "IPv6 network",
+}
+
+NOW = 1_800_000_000.0
+"""Seconds since the epoch at which the examples were printed."""
+
+
+def text() -> str:
+    """The page."""
+    return page(_blocks())
+
+
+def _blocks() -> Iterator[str]:
+    yield from begun("Outputs", "the types in the code, and from what it prints of a small network")
+    yield INTRODUCTION
+    headings = [heading for heading, *_ in TYPED] + list(SHOWN)
+    yield bullets(
+        [
+            *map(link, STACK),
+            *(link(heading, f"`{heading} --json`") for heading in sorted(headings)),
+        ]
+    )
+    for name, shown in STACK.items():
+        yield f"## {name}"
+        yield from shown()
+    for heading, cls, form, more in TYPED:
+        yield f"## {heading}"
+        yield form
+        yield from _typed(cls, more)
+    for heading, document in SHOWN.items():
+        yield f"## {heading}"
+        yield "What it prints, with values for example:"
+        yield fenced(json.dumps(document(), indent=2), "json")
+
+
+# --- By their types --------------------------------------------------------------------------
+
+
+def _typed(root: type, more: Mapping[str, str]) -> Iterator[str]:
+    """A dataclass with its keys, and those that it consists of."""
+    found = [root]
+    for cls in found:
+        found += [each for each in dict.fromkeys(_parts(cls)) if each not in found]
+    for cls in found:
+        if cls is not root:
+            yield f"### {cls.__name__}"
+        paragraphs = cleandoc(cls.__doc__ or "").split("\n\n")
+        yield from map(_said, paragraphs)
+        said, hints = docstrings.of_attributes(cls), _hints(cls)
+        keys = [_key(name, words(hints[name]), said.get(name, "")) for name in hints]
+        if cls is root:
+            keys += [_key(name, about, "") for name, about in more.items()]
+        yield bullets(keys)
+
+
+def _key(name: str, kind: str, about: str) -> str:
+    return f"`{name}`: {kind}" + (f". {_said(about)}" if about else "")
+
+
+def _said(docstring: str) -> str:
+    """A docstring with JSON's words for Python's."""
+    words = {"None": "`null`", "False": "`false`", "True": "`true`"}
+    return prose(re.sub(r"\b(None|False|True)\b", lambda found: words[found[0]], docstring))
+
+
+def _hints(cls: type) -> Mapping[str, Any]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def _parts(cls: type) -> Iterator[type]:
+    """The dataclasses that a dataclass's values are, or consist of."""
+    for hint in _hints(cls).values():
+        yield from _within(hint)
+
+
+def _within(hint: Any) -> Iterator[type]:
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for inner in get_args(hint):
+        yield from _within(inner)
+
+
+def words(hint: Any) -> str:
+    """A type in a reader's words, as JSON has it."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return words(arguments[0])
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{each}`" for each in arguments)
+    if origin in (Union, UnionType):
+        some = [words(each) for each in arguments if each is not NoneType]
+        return "; or ".join([*some, *(["`null`"] if NoneType in arguments else [])])
+    if origin is dict:
+        return f"map by name; each value: {words(arguments[1])}"
+    if origin is tuple and arguments[-1] is not ...:
+        return f"list of {len(arguments)}: " + ", ".join(map(words, arguments))
+    if origin in (tuple, list):
+        return f"list of {words(arguments[0])}"
+    if is_dataclass(hint):
+        return link(cast("type", hint).__name__)
+    if isinstance(hint, EnumType):
+        return "one of " + ", ".join(f"`{each.value}`" for each in cast("Any", hint))
+    return PLAIN[hint]
+
+
+# --- By what is printed ----------------------------------------------------------------------
+
+
+def _values() -> dict[str, Any]:
+    """A network of two nodes in a region, with a service and both families."""
+    values: dict[str, Any] = {}
+    for name in (*examples.REQUIRED, "services"):
+        example = examples.written(name)
+        assert example is not None, f"{name} has an example"
+        values |= {k.removeprefix("mesh:"): v for k, v in yaml.safe_load(example).items()}
+    values["prefixes"]["ipv6"] = "2620:71:4000::/48"
+    values["regions"]["lax"]["slots"]["vultr-2"] = "192.30.120.2"
+    values["nodes"]["lax-vultr-2"] = {"number": 2}
+    return values
+
+
+class _Made:
+    """A node whose provider has given it addresses."""
+
+    def __init__(self, number: int) -> None:
+        self._ipv4 = f"203.0.113.{number}"
+        self._ipv6 = f"2001:db8::{number}"
+
+    def addresses(self) -> dict[str, str]:
+        """Its public addresses."""
+        return {"ipv4": self._ipv4, "ipv6": self._ipv6}
+
+
+def _topology() -> Iterator[str]:
+    plan = make(load("mine", _values(), Path()).spec)
+    nodes = {node.id: cast("Node", _Made(node.number)) for node in plan.nodes}
+    said = outputs.topology(plan, nodes, ["https://203.0.113.1:8443"])
+    yield prose(outputs.topology.__doc__ or "")
+    yield fenced(json.dumps(said, indent=2), "json")
+
+
+def _access() -> Iterator[str]:
+    yield prose(outputs.access.__doc__ or "")
+    yield "It is a map by the nodes' ids. Each value is a map:"
+    yield bullets([prose(Driver.access.__doc__ or "")])
+
+
+def _check() -> dict[str, Any]:
+    config = {f"mesh:{key}": value for key, value in _values().items()}
+    vrps = {"roas": [{"prefix": "192.30.120.0/23", "maxLength": 23, "asn": "AS27218", "ta": "x"}]}
+    with TemporaryDirectory() as name, chdir(name):
+        Path("Pulumi.mine.yaml").write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
+        Path("vrps.json").write_text(json.dumps(vrps), encoding="utf-8")
+        words = ["check", "--stack", "mine", "--root", ".", "--roa", "vrps.json", "--json"]
+        done = CliRunner().invoke(app, words)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _blackholes() -> dict[str, Any]:
+    address = ip_address("192.30.120.100")
+    order = BlackholeOrder("mine", 7, (Blackhole(address, int(NOW) + 1800, "under attack"),))
+    refused = {"lax-vultr-2": Refusal("blackhole", 7, "0" * 64, "its signature is not valid")}
+    told = [Heard((ip_address("192.30.120.101"),), ("lax-vultr-2",), ("lax-vultr-1",))]
+    nodes = ["lax-vultr-1", "lax-vultr-2"]
+    return blackhole.document(order, nodes, nodes[:1], refused, told, NOW)
+
+
+def _strays() -> dict[str, Any]:
+    mark = Mark("0a1b2c3d", "lax-vultr-3", "instance")
+    held = Held(Kind.INSTANCE, "cb676a46-66fd-4dfb-b839-443f2e6c0b60", "lax-vultr-3.mine",
+                "lax 203.0.113.3", mark)  # fmt: skip
+    gone = Known(Kind.ADDRESS, "4f0f12e5-1f84-404f-aa84-85f431ea5ec2", "mesh-lax-vultr-2-address")
+    found = strays.Found("0a1b2c3d", Findings((held,), (), (gone,)), Holdings(()))
+    return strays.document("mine", found)
+
+
+STACK = {"Stack output topology": _topology, "Stack output access": _access}
+"""The outputs of the stack, by their headings."""
+
+SHOWN = {
+    "mesh check": _check,
+    "mesh blackhole list": _blackholes,
+    "mesh strays": _strays,
+}
+"""What prints an object that has no type of its own, by its heading."""
