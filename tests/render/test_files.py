@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,7 @@ def test_the_user_data_are_well_below_the_smallest_limit() -> None:
     """AWS takes 16 KB before base64."""
     plan = plan_of(prod())
     for node in plan.nodes:
-        assert len(user_data(plan, node.id, SEED).encode()) < 13 * 1024
+        assert len(user_data(plan, node.id, SEED).encode()) < 14 * 1024
 
 
 def test_a_registry_that_is_broken_into_commands_nothing_of_its_node() -> None:
@@ -157,6 +158,10 @@ def test_a_registry_that_is_broken_into_commands_nothing_of_its_node() -> None:
                  "ProtectKernelTunables=yes", "ProtectControlGroups=yes", "ProtectSystem=strict",
                  "IPAddressDeny=169.254.169.254"):  # fmt: skip
         assert f"      {line}\n" in unit, line
+
+
+def test_a_registry_has_a_limit_of_memory() -> None:
+    assert "      MemoryMax=640M\n" in user_data(plan_of(prod()), "lax-vultr-1", SEED)
 
 
 def test_the_user_data_know_only_keys_that_cloud_init_knows() -> None:
@@ -232,7 +237,7 @@ def test_an_edge_is_a_way_out_in_the_families_of_its_upstream_only() -> None:
             assert tuple(one in texts for one in looked_for) == families
 
 
-def test_only_who_has_neighbours_in_a_vpc_answers_private_addresses_by_its_uplink() -> None:
+def test_only_who_has_neighbors_in_a_vpc_answers_private_addresses_by_its_uplink() -> None:
     values = with_members()
     values["nodes"]["lax-vultr-2"] = {"number": 8, "announce": False}
     plan = plan_of(values)
@@ -252,6 +257,34 @@ def test_a_missing_node_is_missing_from_its_mates_too() -> None:
     assert "mia-vultr-1" not in files
     paths = {file.path for file in files["lax-vultr-1"].files}
     assert "/etc/wireguard/wg-mia-vultr-1.conf" not in paths
+
+
+@pytest.mark.parametrize(
+    ("uplink", "tunnel"),
+    [(9001, 1420), (1500, 1420), (1400, 1320), (1360, 1280), (1300, 1280)],
+)
+def test_a_tunnel_carries_what_the_narrower_uplink_of_its_ends_does(
+    uplink: int, tunnel: int
+) -> None:
+    """Never less than IPv6 needs. Both ends, and the segments of every node that may answer
+    through such a tunnel; tunnels between others are left alone."""
+    plan = plan_of(prod())
+    facts = placeholder_facts(plan)
+    facts["mia-vultr-1"] = replace(facts["mia-vultr-1"], mtu=uplink)
+    made = node_files(plan, facts)
+
+    def text(node: str, path: str) -> str:
+        return next(file.content for file in made[node].files if file.path == path)
+
+    assert f"\nMTU = {tunnel}\n" in text("mia-vultr-1", "/etc/wireguard/wg-lax-vultr-1.conf")
+    assert f"\nMTU = {tunnel}\n" in text("lax-vultr-1", "/etc/wireguard/wg-mia-vultr-1.conf")
+    assert "\nMTU = 1420\n" in text("lax-vultr-1", "/etc/wireguard/wg-ord-vultr-1.conf")
+    for node in made:
+        ruleset = text(node, "/etc/nftables.conf")
+        assert f"ip saddr $aggregates4 tcp flags syn tcp option maxseg size > {tunnel - 40}" in (
+            ruleset
+        )
+        assert f"size set {tunnel - 60}\n" in ruleset
 
 
 def test_a_lab_node_has_every_package_that_a_bootstrap_would_install() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
 from tests.debian import Debian
+from tests.spaces import settle, spaces
 from tests.stacks import example, plan_of
 
 pytestmark = pytest.mark.image
@@ -29,7 +29,7 @@ PORT = 443
 
 @dataclass(frozen=True)
 class Bench:
-    """A node between its uplink and its tunnel to a mate that serves the application, each a
+    """A node between its uplink and its tunnel to a peer that serves the application, each a
     namespace of its own."""
 
     machine: Debian
@@ -42,16 +42,11 @@ class Bench:
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """A node's bench. Its tunnel is older than the settings, as one that runs already is."""
     node: str = request.param
-    machine = Debian(tmp_path)
-    made = Bench(machine, *(f"packets-{os.getpid()}-{end}" for end in ("node", "uplink", "mate")))
-    names = (made.node, made.uplink, made.mate)
-    try:
-        namespaces.create(names)
+    with spaces("packets", "node", "uplink", "mate") as names:
+        made = Bench(Debian(tmp_path), *names)
         _wire(made, node)
         _configure(made, node)
         yield made
-    finally:
-        namespaces.delete(names)
 
 
 at_the_member = pytest.mark.parametrize("bench", [MEMBER], indirect=True)
@@ -79,9 +74,8 @@ def _wire(bench: Bench, node: str) -> None:
         (bench.mate, "wg-node", [TUNNEL[mate], APP], TUNNEL[node]),
     )
     for space, link, addresses, gateway in ends:
-        lines = ["link set lo up", f"link set {link} up"]
-        lines += [f"address add {address}/32 dev {link}" for address in addresses]
-        namespaces.ip([*lines, f"route add default via {gateway} dev {link} onlink"], space)
+        settle(space, link, addresses, [])
+        namespaces.ip([f"route add default via {gateway} dev {link} onlink"], space)
 
 
 def _configure(bench: Bench, node: str) -> None:
@@ -92,7 +86,7 @@ def _configure(bench: Bench, node: str) -> None:
         ("sysctl", "-q", "-p", "/etc/sysctl.d/99-anycast-mesh.conf"),
         ("nft", "-f", "/etc/nftables.conf"),
     ):
-        assert bench.machine.start(*command, namespace=bench.node).wait(30) == 0, command
+        bench.machine.must(*command, namespace=bench.node)
 
 
 def bind(bench: Bench, address: str, verb: str = "add") -> None:
@@ -166,22 +160,22 @@ def test_a_private_source_out_of_the_mesh_is_a_mates_or_nobodys(
 def test_who_lives_in_the_vpc_is_translated_once_his_service_has_moved_to_a_mate(
     bench: Bench,
 ) -> None:
-    with opened(bench.uplink, NEIGHBOUR) as neighbour:
+    with opened(bench.uplink, NEIGHBOUR) as neighbor:
         bind(bench, APP)
         with opened(bench.node, APP, PORT) as here:
-            assert heard_as(neighbour, here) == NEIGHBOUR
+            assert heard_as(neighbor, here) == NEIGHBOUR
         bind(bench, APP, "del")
         with opened(bench.mate, APP, PORT) as there:
-            assert heard_as(neighbour, there) == TUNNEL[MEMBER]
+            assert heard_as(neighbor, there) == TUNNEL[MEMBER]
 
 
 @at_the_member
 def test_who_lives_in_the_vpc_hears_why_a_mate_does_not_answer(bench: Bench) -> None:
-    with opened(bench.uplink, NEIGHBOUR) as neighbour:
-        neighbour.connect((APP, PORT))
-        neighbour.send(b"?")
+    with opened(bench.uplink, NEIGHBOUR) as neighbor:
+        neighbor.connect((APP, PORT))
+        neighbor.send(b"?")
         with pytest.raises(ConnectionRefusedError):
-            neighbour.recv(10)
+            neighbor.recv(10)
 
 
 # --- what is discarded ---------------------------------------------------------------------------
@@ -191,14 +185,14 @@ def discard(bench: Bench, address: str, timeout: str = "10m") -> None:
     """The agent's word to the firewall."""
     element = f"{{ {address} timeout {timeout} }}"
     command = ("nft", "add", "element", "inet", "mesh_discard", "addresses4", element)
-    assert bench.machine.start(*command, namespace=bench.node).wait(30) == 0, command
+    bench.machine.must(*command, namespace=bench.node)
 
 
 @pytest.mark.parametrize(
     ("bench", "far"), [(EDGE, CLIENT), (MEMBER, NEIGHBOUR)], indirect=["bench"], ids=[EDGE, MEMBER]
 )
 def test_what_is_for_an_address_that_is_given_up_ends_at_the_door(bench: Bench, far: str) -> None:
-    """Bound here or at a mate, wherever it came in; others pass."""
+    """Bound here or at a peer, wherever it came in; others pass."""
     bind(bench, WEB)
     with (
         opened(bench.node, WEB, PORT) as here,

@@ -1,0 +1,180 @@
+"""Who reaches a registry's port while strangers flood it: packets through the rendered firewall."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.lab import namespaces
+from mesh.render import node_files, placeholder_facts, placeholder_placements
+from mesh.render.user_data import base_firewall
+from tests.debian import Debian
+from tests.spaces import settle, spaces
+from tests.stacks import plan_of, prod
+
+pytestmark = pytest.mark.image
+REGISTRY, PORT = "lax-vultr-1", 8443
+OWN = {4: "203.0.113.1", 6: "2001:db8::1"}
+NODE = {4: "203.0.113.2", 6: "2001:db8::2"}
+ADMIN = "207.231.1.46"
+STRANGER = {4: "198.51.100.7", 6: "2001:db8:aaaa:1::7"}
+LATE = {4: "198.51.100.8", 6: "2001:db8:bbbb:1::8"}
+BURST, SHARED = 100, 50
+"""What one stranger has at once, and what those share per second for whom there is no place."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A registry and those who call it, each a namespace."""
+
+    machine: Debian
+    node: str
+    callers: str
+
+    def load(self, rules: str) -> None:
+        """Load rules into the registry's kernel."""
+        (self.machine.folder / "upper" / "rules.nft").write_text(rules)
+        self.machine.must("nft", "-f", "/rules.nft", namespace=self.node)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """The registry listens, without a firewall."""
+    with spaces("port", "node", "callers") as names, ExitStack() as open_:
+        made = Bench(Debian(tmp_path), *names)
+        _wire(made)
+        for family, address in ((socket.AF_INET, OWN[4]), (socket.AF_INET6, OWN[6])):
+            listening = open_.enter_context(_socket(made.node, family))
+            listening.bind((address, PORT))
+            listening.listen(4096)
+        yield made
+
+
+def _socket(space: str, family: socket.AddressFamily) -> socket.socket:
+    return namespaces.inside(space, lambda: socket.socket(family, socket.SOCK_STREAM))
+
+
+def _wire(bench: Bench) -> None:
+    namespaces.ip([f"link add enp1s0 type veth peer name enp1s0 netns {bench.callers}"], bench.node)
+    around = ("198.51.100.0/24", "207.231.1.0/24", "203.0.113.0/24", "2001:db8::/32")
+    settle(bench.node, "enp1s0", OWN.values(), around)
+    callers = (*NODE.values(), ADMIN, *STRANGER.values(), *LATE.values())
+    settle(bench.callers, "enp1s0", callers, (f"{OWN[4]}/32", f"{OWN[6]}/128"))
+
+
+def generation(bench: Bench, **changes: Any) -> None:
+    """The firewall of a generation."""
+    plan = plan_of(prod() | changes)
+    files = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
+    (rules,) = (f.content for f in files[REGISTRY].files if f.path == "/etc/nftables.conf")
+    bench.load(rules)
+
+
+def before_the_first(bench: Bench, **changes: Any) -> None:
+    """The firewall of the first boot."""
+    plan = plan_of(prod() | changes)
+    bench.load(base_firewall(plan, plan.node(REGISTRY)))
+
+
+def fill(bench: Bench, sets: Iterable[tuple[str, int, int]]) -> None:
+    """The sets are full of forged sources."""
+    for name, first, step in sets:
+        size = 32768 if "seen" in name else 65535
+        forged = ", ".join(str(ip_address(first + (n << step))) for n in range(size))
+        bench.load(f"add element inet mesh {name} {{ {forged} }}\n")
+
+
+FULL4 = tuple((f"registry_{name}4", int(ip_address("10.0.0.0")), 0) for name in ("rate", "seen"))
+FULL6 = (
+    *((f"registry_{name}6", int(ip_address("3fff::")), 64) for name in ("rate", "seen")),
+    ("registry_rate48", int(ip_address("3fff::")), 80),
+)
+"""Sets, by what they are filled with: from which address on, and in steps of how many bits."""
+
+
+def connected(bench: Bench, source: str, attempts: int) -> int:
+    """How many connections of so many are made within half a second."""
+    return all_connected(bench, [source] * attempts)
+
+
+def all_connected(bench: Bench, sources: Sequence[str]) -> int:
+    """The same from several sources."""
+    with ExitStack() as open_:
+        lines = []
+        for source in sources:
+            version = 6 if ":" in source else 4
+            family = socket.AF_INET6 if version == 6 else socket.AF_INET
+            line = open_.enter_context(_socket(bench.callers, family))
+            line.setblocking(False)
+            line.bind((source, 0))
+            line.connect_ex((OWN[version], PORT))
+            lines.append(line)
+        time.sleep(0.5)
+        return sum(map(_is_up, lines))
+
+
+def _is_up(line: socket.socket) -> bool:
+    try:
+        line.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_stranger_has_a_limit_and_nodes_and_admins_have_none(bench: Bench, family: int) -> None:
+    generation(bench)
+    assert BURST <= connected(bench, STRANGER[family], 3 * BURST) < 2 * BURST
+    assert connected(bench, LATE[family], 30) == 30
+    assert connected(bench, NODE[family], 3 * BURST) == 3 * BURST
+    assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_when_the_sets_are_full_strangers_share_and_nodes_and_admins_pass(
+    bench: Bench, family: int
+) -> None:
+    generation(bench)
+    fill(bench, FULL4 + FULL6)
+    assert 1 <= connected(bench, STRANGER[family], 3 * BURST) < 2 * BURST
+    # The other family's strangers have the same budget, which is spent.
+    assert connected(bench, LATE[10 - family], BURST) < BURST
+    assert connected(bench, NODE[family], 3 * BURST) == 3 * BURST
+    assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
+
+
+def test_a_site_has_a_limit_however_many_networks_it_has(bench: Bench) -> None:
+    """Sixteen of a /48's networks, each within its own limit."""
+    generation(bench)
+    networks = [f"2001:db8:cccc:{n:x}::7" for n in range(16)]
+    namespaces.ip([f"address add {a} dev enp1s0 nodad" for a in networks], bench.callers)
+    assert 4 * BURST <= all_connected(bench, networks * 60) < 8 * BURST
+
+
+def test_before_the_first_generation_admins_pass_and_strangers_have_limits(bench: Bench) -> None:
+    before_the_first(bench)
+    assert BURST <= connected(bench, STRANGER[4], 3 * BURST) < 2 * BURST
+    before_the_first(bench)
+    fill(bench, FULL4)
+    assert connected(bench, LATE[4], 3 * BURST) < 2 * BURST
+    assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
+
+
+@pytest.mark.parametrize("firewall", [generation, before_the_first])
+def test_a_planned_node_that_no_generation_knows_is_let_in_whatever_the_sources_are(
+    bench: Bench, firewall: Callable[..., None]
+) -> None:
+    """Its agent knows of it from the registry on its own node, and names it to the firewall."""
+    firewall(bench, registry={"sources": ["192.0.2.0/24"]})
+    assert connected(bench, STRANGER[4], 3) == 0
+    bench.load(f"add element inet mesh planned4 {{ {STRANGER[4]} }}\n")
+    assert connected(bench, STRANGER[4], 3 * BURST) == 3 * BURST
+    assert connected(bench, LATE[4], 3) == 0
