@@ -11,22 +11,20 @@ import json
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
-
 from mesh.agent import bundle
 from mesh.facts import Placement
 from mesh.plan import Plan, Role
 from mesh.publish import Instance, Order
-from mesh.render.templates import rendered
+from mesh.render.user_data import base_firewall
 from mesh.trust import keys
 from tests.debian import IMAGE
+from tests.waiting import patience
 
 T = TypeVar("T")
 
@@ -40,16 +38,6 @@ ip link set lo up
 ip link add dummy0 type bridge
 exec chroot "$2/root" sh -c 'echo up; exec sleep infinity'
 """
-
-
-def until(holds: Callable[[], T], seconds: float, what: str) -> T:
-    """What ``holds`` yields, once it is true; fails with ``what`` after so many seconds."""
-    end = time.monotonic() + seconds
-    while not (value := holds()):
-        if time.monotonic() > end:
-            pytest.fail(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
-    return value
 
 
 @dataclass
@@ -70,7 +58,11 @@ class Box:
     def run(self, *command: str, check: bool = True) -> str:
         """Runs a command in the box; what it printed."""
         done = subprocess.run(
-            [*self._enter(), *command], capture_output=True, text=True, timeout=60, check=False
+            [*self._enter(), *command],
+            capture_output=True,
+            text=True,
+            timeout=patience(60),
+            check=False,
         )
         if check:
             assert done.returncode == 0, f"{self.name}: {' '.join(command)}: {done.stderr}"
@@ -199,12 +191,7 @@ class Network:
         box = self.wire.box(node, host)
         registry = Role.REGISTRY in self.plan.node(node).roles
         # The firewall of the first second, from the user data: it also starts tracking connections.
-        base = rendered(
-            "network/nftables-base.conf.j2",
-            node=self.plan.node(node),
-            plan=self.plan,
-            registry=registry,
-        )
+        base = base_firewall(self.plan, self.plan.node(node))
         box.path("/etc/nftables.conf").write_text(base)
         box.run("nft", "-f", "/etc/nftables.conf")
         box.run("ssh-keygen", "-A")

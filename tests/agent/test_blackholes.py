@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from mesh.agent.bird import Bird
-from mesh.agent.blackholes import TABLE, Blackholes, Words, forget, in_force
+from mesh.agent.blackholes import TABLE, Blackholes, Words, in_force
 from mesh.agent.config import Config, Ports, Service
 from mesh.agent.host import Host, Result
 from mesh.agent.state import Known, Rejected, State, verified, verified_order
+from mesh.agent.withdrawal import failures, steps
 from mesh.render import node_files, placeholder_facts
 from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder
@@ -81,9 +82,9 @@ def test_bird_reads_routes_and_what_is_forced() -> None:
 
 def test_a_node_without_an_agent_says_nothing_more_of_it(tmp_path: Path) -> None:
     """Nobody is left to see when an order ends."""
-    host = Host(tmp_path)
+    host = Host(tmp_path, ("true",))
     Words.of([entry(ONE), entry(WEB, forced=True)]).write(host)
-    forget(host)
+    failures(steps(host, Bird(tmp_path / "nobody")))
     assert Words.of(()).said(host)
 
 

@@ -8,8 +8,10 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,15 @@ import pytest
 from mesh.agent.host import Host
 from mesh.agent.line import Ears, Line
 from mesh.agent.state import Rejected, State, verified, verified_order
-from mesh.discovery import paths
+from mesh.discovery import gate, paths
 from mesh.discovery.client import Unreachable
-from mesh.trust import keys, signing
-from mesh.trust.documents import DrainOrder
+from mesh.trust import joining, keys, signing
+from mesh.trust.documents import DrainOrder, RefusedJoin
 from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN, Kind
 from mesh.trust.signing import Purpose, Signed
-from tests.agent.boxes import until
 from tests.discovery.live import Fleet, certify, live
+from tests.waiting import until
 
 FLEET = Fleet()
 OPERATOR = keys.signing_public(FLEET.key)
@@ -82,6 +84,29 @@ def test_only_an_order_of_our_network_counts_in_what_is_waited_for(
             assert line.asked(DRAIN) == -math.inf, "it has not said what counts"
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_node_that_sends_from_another_address_than_planned_is_heard_by_the_operator(
+    tmp_path: Path, earlier: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry of an earlier version does not listen; the node goes on asking it."""
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: False)
+    if earlier:
+        later = tuple(door for door in gate.DOORS if not door.path.fullmatch(paths.REFUSED_JOINS))
+        monkeypatch.setattr(gate, "DOORS", later)
+    node = "ord-vultr-1"  # planned at 127.0.0.2
+    with live(tmp_path / "registry", OPERATOR) as registry, registry.client() as client:
+        with registry.client(FLEET.operator) as operator:
+            assert operator.ask("PUT", paths.PLANNED, dump(FLEET.planned()), signed=True).ok
+        line = listening(registry.url, state)
+        request = joining.join_request(FLEET.token(node), node, FLEET.facts[node])
+        line._ears = replace(line._ears, request=lambda: request, candidate=FLEET.candidate(node))
+        for _ in range(2):
+            with pytest.raises(Unreachable, match=r"403 .*not a planned node at this address"):
+                line._join(client, fresh=False, member=False)
+        heard = registry.registry.refused_joins()
+    assert heard == ([] if earlier else [RefusedJoin(IPv4Address("127.0.0.1"), request)])
+
+
 @contextlib.contextmanager
 def lying(folder: Path, answers: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
     """A registry that answers at once, and always the same: a document where it has one, else that
@@ -114,7 +139,7 @@ def lying(folder: Path, answers: Mapping[str, bytes]) -> Iterator[tuple[str, lis
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"https://127.0.0.1:{server.server_port}", asked
     finally:
@@ -166,7 +191,12 @@ def test_a_registry_that_answers_at_once_without_news_is_asked_less_and_less(
     assert held is not None and held.number == 7
 
 
-def test_who_is_answered_early_because_of_an_order_takes_it_at_once(tmp_path: Path) -> None:
+def test_who_is_answered_early_because_of_an_order_takes_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mesh.agent.line.PATIENCE", (600.0, 600.0)
+    )  # so long is no order waited for
     state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
     state.accept(verified(OPERATOR, FLEET.generation(1).generation.manifest))
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""What mates say, in the words of three versions of BIRD, held against a plan."""
+"""What peers say, in the words of three versions of BIRD, held against a plan."""
 
 from __future__ import annotations
 
@@ -157,10 +157,12 @@ def test_whether_a_mate_is_a_client_is_birds_to_say() -> None:
 mate4_mia_vultr_1 BGP        ---        up     16:18:59.602  Established
   Description:    mia-vultr-1, our client
   BGP state:          Established
-    Session:          internal multihop route-reflector AS4
+  Channel ipv4
+    Input filter:   client_in4
 mate4_ewr_vultr_1 BGP        ---        up     16:18:59.602  Established
-  Description:    ewr-vultr-1, reflector route-reflector
-    Session:          internal multihop AS4
+  Description:    Input filter: client_in4
+  Channel ipv4
+    Input filter:   reflector_in4
 """
     lines = [(1006 if line[0] == " " else 1002, line) for line in shown.splitlines()]
     assert clients(Reply(tuple(lines))) == {"mate4_mia_vultr_1"}

@@ -26,8 +26,8 @@ from mesh.trust.documents import DrainOrder, Report
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.agent.boxes import until
 from tests.discovery.live import Fleet, Live, live
+from tests.waiting import until
 
 NODE, OTHER = "lax-vultr-1", "as27218-another"
 
@@ -67,7 +67,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     with live(tmp_path / "a", operator) as ours, live(tmp_path / "b", operator) as stray:
         one = Scene(tmp_path, ours, stray, fleet)
         ours.registry.accept_planned(dump(replace(fleet.planned(), network=fleet.network)))
-        ours.registry.accept_generation(dump(fleet.generation(5).generation))
+        ours.registry.accept_packed(dump(fleet.generation(5).generation))
         threading.Thread(target=one.agent._report_health, daemon=True).start()
         one.agent._connect(ours.url)
         until(lambda: one.agent._state.highest is not None, 10, "it follows its network")

@@ -30,5 +30,5 @@ def registry(empty: Live, fleet: Fleet) -> Live:
     with empty.client(fleet.operator) as client:
         assert client.ask("PUT", "/api/v1/planned", dump(fleet.planned()), signed=True).ok
         body = dump(fleet.fifth.generation)
-        assert client.ask("PUT", "/api/v1/generation", body, signed=True).status == 201
+        assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).status == 201
     return empty

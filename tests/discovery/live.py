@@ -36,6 +36,7 @@ from mesh.trust.encoding import dump
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose, Signed
 from tests.stacks import plan_of, prod
+from tests.waiting import PATIENCE
 
 PLACES = {
     "lax-vultr-1": "127.0.0.1",
@@ -151,7 +152,7 @@ class Fleet:
         """The health of a node on which all is up; ``changed`` are other values of it."""
         planned = self.plan.node(node)
         names = [tunnel_session(link.peer) for link in planned.links]
-        names += [session.name for session in planned.reflectors]
+        names += [session.name for session in planned.ibgp]
         names += [session.name for session in planned.upstreams]
         values: dict[str, Any] = {
             "in_service": True,
@@ -193,7 +194,7 @@ class Live:
         """A request just as it is written down here, from a given address."""
         context = ssl._create_unverified_context()
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, timeout=10, context=context, source_address=(source, 0)
+            "127.0.0.1", self.port, timeout=PATIENCE, context=context, source_address=(source, 0)
         )
         try:
             connection.request(method, target, body=body, headers=dict(headers or {}))
@@ -222,7 +223,10 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _certificate().items():
             (folder / name).write_bytes(content)
-    registry = Registry(Store(f"sqlite:///{folder / 'registry.sqlite3'}"), operator_public, bundle_)
+    database = folder / "registry.sqlite3"
+    if not database.exists():
+        database.write_bytes(_nothing())
+    registry = Registry(Store(f"sqlite:///{database}"), operator_public, bundle_)
     where = Settings(folder, operator_public, 0, "", ("127.0.0.1",))
     server = serve.server(where, registry)
     sockets = serve.sockets(where)
@@ -237,7 +241,7 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
         yield Live(f"https://127.0.0.1:{port}", port, registry)
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
         registry.store.close()
 
 
@@ -247,6 +251,15 @@ def _certificate() -> dict[str, bytes]:
     with TemporaryDirectory() as name:
         certify(Path(name))
         return {path.name: path.read_bytes() for path in Path(name).iterdir()}
+
+
+@cache
+def _nothing() -> bytes:
+    """The database of a registry that has heard of nothing: its tables take longest to make."""
+    with TemporaryDirectory() as name:
+        path = Path(name) / "registry.sqlite3"
+        Store(f"sqlite:///{path}").close()
+        return path.read_bytes()
 
 
 def certify(folder: Path) -> None:

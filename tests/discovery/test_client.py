@@ -15,6 +15,7 @@ import pytest
 from mesh.discovery import client as client_module
 from mesh.discovery.client import Answer, Client, Unreachable
 from tests.discovery.live import Live, certify
+from tests.waiting import PATIENCE
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 
@@ -51,7 +52,7 @@ def test_an_answer_that_dribbles_has_an_end(dribbler: str, monkeypatch: pytest.M
         pytest.raises(Unreachable, match=r"timed out|does not end"),
     ):
         client.ask("GET", "/api/v1/manifest")
-    assert 0.9 < time.monotonic() - began < 3
+    assert 0.9 < time.monotonic() - began < PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_an_answer_that_dribbles_has_an_end(dribbler: str, monkeypatch: pytest.M
 )
 def test_a_registry_does_not_speak_to_the_terminal(dribbler: str) -> None:
     """Neither by its status line, nor by what the connection says of it."""
-    with Client(dribbler, timeout=2) as client, pytest.raises(Unreachable) as caught:
+    with Client(dribbler, timeout=PATIENCE) as client, pytest.raises(Unreachable) as caught:
         client.ask("GET", "/api/v1/manifest", limit=1000)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
@@ -82,3 +83,34 @@ def test_a_kept_connection_that_was_closed_is_opened_again(registry: Live) -> No
         assert client._connection is not None
         client._connection.sock.shutdown(socket.SHUT_RDWR)
         assert client.ask("GET", "/api/v1/manifest").ok
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 9.5),
+        ("Sun, 06 Nov 1994 08:49:57 GMT", -10.5),
+        ("", None),
+        ("yesterday", None),
+        ("Sun, 06 Nov 99999 08:49:37 GMT", None),
+        (None, None),
+    ],
+)
+def test_a_registrys_date_tells_how_far_our_clock_is_ahead(
+    date: str | None, ahead: float | None
+) -> None:
+    assert client_module._ahead(date, 784111787.0, 784111787.0) == ahead
+
+
+@pytest.mark.parametrize("second", [0, 12, 25])
+def test_the_date_of_an_answer_that_was_waited_for_is_of_any_moment_meanwhile(second: int) -> None:
+    """A registry's news come after 25 s, with the date of the question."""
+    date = f"Sun, 06 Nov 1994 08:49:{second:02d} GMT"
+    assert client_module._ahead(date, 784111740.0, 784111765.9) == 0
+
+
+def test_a_registry_tells_its_time(empty: Live) -> None:
+    with empty.client() as client:
+        assert client.ask("GET", "/api/v1/health").ok
+        assert client.ahead is not None
+        assert abs(client.ahead) < 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 
@@ -26,9 +27,13 @@ CLOSED = [
     ("POST", "/api/v1/report"),
     ("PUT", "/api/v1/planned"),
     ("PUT", "/api/v1/generation"),
+    ("PUT", "/api/v1/generation/packed"),
     ("PUT", "/api/v1/bundle"),
     ("PUT", f"/api/v1/bundle/{HASH}"),
     ("GET", "/api/v1/blackhole"),
+    ("GET", "/api/v1/joins/refused"),
+    ("GET", "/api/v1/planned"),
+    ("POST", "/api/v1/joins/refused"),
     # Nothing is there, and nobody learns that.
     ("GET", "/"),
     ("GET", "/docs"),
@@ -141,6 +146,14 @@ def test_a_token_says_which_node_one_is_and_no_more(registry: Live, fleet: Fleet
     assert registry.memory() == before
 
 
+def test_who_has_a_token_hears_on_the_registrys_node_who_is_planned(
+    registry: Live, fleet: Fleet
+) -> None:
+    with registry.client(fleet.candidate("lax-vultr-1")) as client:
+        answer = client.ask("GET", "/api/v1/planned", signed=True)
+    assert set(json.loads(answer.body)) >= {"127.0.0.1", "127.0.0.2"}
+
+
 def test_a_request_that_was_heard_cannot_be_sent_again(registry: Live, fleet: Fleet) -> None:
     nonce = registry.raw("GET", "/api/v1/nonce")[2]["replay-nonce"]
     header = fleet.operator.header("GET", "/api/v1/status", b"", nonce)
@@ -203,7 +216,10 @@ def test_a_body_above_its_limit_is_refused_before_it_is_read(
     assert registry.memory() == before
 
 
-@pytest.mark.parametrize("target", ["/api/v1/generation", "/api/v1/bundle", "/api/v1/planned"])
+@pytest.mark.parametrize(
+    "target",
+    ["/api/v1/generation", "/api/v1/generation/packed", "/api/v1/bundle", "/api/v1/planned"],
+)
 def test_a_strangers_large_body_is_never_read(registry: Live, target: str) -> None:
     """Within the operator's limit, but 401 comes before a byte of it."""
     head = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
@@ -216,8 +232,9 @@ def test_a_body_of_unstated_length_is_refused(registry: Live) -> None:
 
 
 def test_one_source_cannot_ask_without_end_and_others_still_can(registry: Live) -> None:
-    answers = [registry.raw("POST", "/api/v1/join", body=b"{}")[0] for _ in range(30)]
-    assert answers[-1] == 429
+    # Faster than two a second, which a slow machine may need more of than the first twenty.
+    answers = (registry.raw("POST", "/api/v1/join", body=b"{}")[0] for _ in range(200))
+    assert 429 in answers
     assert registry.raw("POST", "/api/v1/join", body=b"{}", source="127.0.0.2")[0] == 400
 
 

@@ -17,7 +17,7 @@ from mesh.trust.signing import Purpose, signed_document
 from tests.discovery.live import Fleet, Live, live
 
 OTHER = "as27218-another"
-GENERATION, MANIFEST, PLANNED = "/api/v1/generation", "/api/v1/manifest", "/api/v1/planned"
+GENERATION, MANIFEST, PLANNED = "/api/v1/generation/packed", "/api/v1/manifest", "/api/v1/planned"
 
 
 def foreign(fleet: Fleet) -> Fleet:
@@ -117,7 +117,7 @@ def test_a_registry_from_before_names_follows_the_first_that_its_operator_gives(
         for number, name in ((7, fleet.network), (8, "as27218-renamed")):
             made = fleet.generation(number, name).generation
             envelope = dump(made.manifest).decode()
-            assert old.registry.store.put_generation(number, envelope, made.parts, made.views)
+            assert old.registry.store.put_generation(number, envelope, made)
     with live(tmp_path, key) as one, one.client(fleet.operator) as client:
         assert put(client, PLANNED, replace(fleet.planned(), network=fleet.network)).ok
         assert network(one, fleet) == (fleet.network, 7)

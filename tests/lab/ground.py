@@ -12,6 +12,7 @@ from pathlib import Path
 from mesh.lab import bird, cgroups, namespaces, wiring
 from mesh.lab.place import NAMESPACES, RUNTIME, STORAGE, Place
 from mesh.lab.underlay import Underlay
+from tests.waiting import PATIENCE
 
 PASSWORDS = {"vultr": "a-session-key", "gcp": "a-cloud-routers-key", "buyvm": "a-hosts-key"}
 
@@ -42,8 +43,7 @@ def leftovers(name: str) -> list[str]:
     """Everything of a lab that this machine still holds."""
     found = [str(path) for path in NAMESPACES.glob(f"mesh-{name}-*")]
     found += [str(path) for path in (RUNTIME / name, STORAGE / name) if path.exists()]
-    group = cgroups.path(Place(name))
-    found += [str(group)] if group.exists() else []
+    found += map(str, cgroups.groups(Place(name)))
     mounts = Path("/proc/self/mountinfo").read_text()
     found += [
         line for line in mounts.splitlines() if f"mesh-{name}-" in line or f"/{name}/" in line
@@ -117,7 +117,7 @@ def speaker(
         namespace,
     )
     try:
-        namespaces.wait_until(lambda: bird.is_ready(place, node), 5, "the speaker's BIRD")
+        namespaces.wait_until(lambda: bird.is_ready(place, node), PATIENCE, "the speaker's BIRD")
         yield
     finally:
         namespaces.kill_inside([namespace])

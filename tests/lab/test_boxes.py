@@ -10,20 +10,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
-from mesh.lab import boxes, faults, namespaces, probe
+from mesh.lab import bird, boxes, faults, namespaces, probe
 from mesh.lab.boxes import BoxState, node_alive, reboot_node, start_node, stop_node
 from mesh.lab.errors import LabError
 from mesh.lab.place import place
+from mesh.lab.routers import session_name
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from tests.lab.conftest import Raised
 from tests.lab.ear import Ear
 from tests.lab.ground import PASSWORDS, leftovers, pings, run_in
+from tests.waiting import patience
 
 pytestmark = pytest.mark.lab
 
@@ -76,7 +79,7 @@ def root_of(raised: Raised, node: str) -> Path:
 
 def wait(holds: Callable[[], bool], what: str, seconds: float = BOOT) -> None:
     """Fail with a sentence unless it holds in time."""
-    namespaces.wait_until(holds, seconds, what)
+    namespaces.wait_until(holds, patience(seconds), what)
 
 
 def has_run(raised: Raised, node: str, mark: str = "user-data-has-run") -> bool:
@@ -219,8 +222,8 @@ def test_a_cut_off_node_is_lost_for_as_long_as_the_fault(healed: Machines, verb:
         faults.fault(raised.name, verb, node)
         time.sleep(2)  # the length of the fault
         faults.heal(raised.name, node)
-        ended = time.monotonic()
         wait(lambda: answers(raised, node), f"{node} to answer again")
+        ended = time.monotonic()
         stop.set()
         report = seen.result()
     # Less than the fault's length: what waits for an address to be resolved is delivered late.
@@ -234,27 +237,28 @@ def test_a_probe_without_a_fault_loses_nothing(healed: Machines) -> None:
     for address in (raised.world.node(node).ipv4, raised.world.node(node).ipv6):
         assert address is not None
         for ping in (False, True):
-            # A machine that is busy with other tests may hold one packet up: not three times.
-            for _ in range(3):
-                report = probe.probe(raised.name, "client-ewr", address, duration=1, ping=ping)
-                if report.answered == report.sent:
-                    break
-            assert report.longest_gap_ms == 0
-            assert report.answered == report.sent
-            assert report.sent > 80, "ten milliseconds apart"
+
+            def whole(to: IPv4Address | IPv6Address = address, ping: bool = ping) -> bool:
+                report = probe.probe(raised.name, "client-ewr", to, duration=1, ping=ping)
+                assert report.longest_gap_ms == 0 or report.answered < report.sent
+                # Ten milliseconds apart.
+                return report.answered == report.sent > 80
+
+            # A machine that is busy may hold a packet up, or the prober: not again and again.
+            wait(whole, "a second without a loss")
 
 
 def test_a_cut_tunnel_loses_udp_both_ways_and_nothing_else(healed: Machines) -> None:
     raised = healed.raised
     one, other = NODES
-    assert udp_passes(raised, one, other)
-    assert udp_passes(raised, other, one)
+    wait(lambda: udp_passes(raised, one, other), "a datagram to pass")
+    wait(lambda: udp_passes(raised, other, one), "a datagram to pass back")
     faults.fault(raised.name, "tunnel-cut", f"{other}:{one}")
     assert not udp_passes(raised, one, other)
     assert not udp_passes(raised, other, one)
     assert pings(raised.place, one, raised.world.node(other).ipv4)
     assert faults.heal(raised.name, f"{one}:{other}") == ("tunnel-cut",)
-    assert udp_passes(raised, one, other)
+    wait(lambda: udp_passes(raised, one, other), "a datagram to pass again")
 
 
 def test_a_killed_daemon_stays_down_whoever_starts_it(healed: Machines) -> None:
@@ -277,15 +281,40 @@ def test_a_hanging_daemon_goes_on_when_healed(healed: Machines) -> None:
     assert bird_state(raised, node) in "SR"
 
 
+def test_a_withdrawn_nodes_upstream_has_no_session_for_it_until_it_is_healed(
+    raised: Raised,
+) -> None:
+    node = "ewr-vultr-1"
+    assert states_at_upstream(raised, node) == {"start"}
+    for _ in range(2):
+        faults.fault(raised.name, "withdraw", node)
+        assert states_at_upstream(raised, node) == {"down"}
+    assert states_at_upstream(raised, "lax-vultr-1") == {"start"}
+    assert faults.heal(raised.name, node) == ("withdraw",)
+    assert states_at_upstream(raised, node) == {"start"}
+
+
+def states_at_upstream(raised: Raised, node: str) -> set[str]:
+    """BIRD's words for the state of a node's sessions at its upstream, of both families."""
+    uplink = raised.world.node(node)
+    names = [session_name(node, session.family) for session in uplink.sessions]
+    assert len(names) == 2
+    shown = bird.ask(raised.place, uplink.upstream, "show protocols").splitlines()
+    return {line.split()[3] for line in shown if line.split()[:1] and line.split()[0] in names}
+
+
 @pytest.mark.parametrize(
     ("verb", "target", "says"),
     [
-        ("explode", "lax-vultr-1", "there are kill-daemon"),
+        ("explode", "lax-vultr-1", "there are withdraw, kill-daemon"),
         ("power-loss", "nowhere", "no node 'nowhere'"),
         ("tunnel-cut", "lax-vultr-1", "takes A:B"),
         ("tunnel-cut", "lax-vultr-1:lax-vultr-1", "takes A:B"),
         ("power-loss", "lax-vultr-1:ord-vultr-1", "takes NODE"),
         ("power-loss", "mia-vultr-1", "is not running"),
+        ("withdraw", "lax-aws-1", "announces nothing"),
+        ("service-down", "lax-vultr-1", "its service is not running"),
+        ("registry-down", "lax-vultr-1", "its registry is not running"),
     ],
 )
 def test_a_fault_that_cannot_be_is_refused_and_not_on_record(
@@ -318,10 +347,14 @@ def test_a_replaced_node_is_a_new_machine_without_the_old_ones_faults(
 ) -> None:
     raised, node = healed.raised, NODES[1]
     (root_of(raised, node) / "var/lib/kept").write_text("gone with the disk")
-    faults.fault(raised.name, "power-loss", node)
+    for verb in ("withdraw", "power-loss"):
+        faults.fault(raised.name, verb, node)
+    stop_node(raised.name, node)
+    assert faults.active(raised.name) == {node: ("withdraw",)}, "its upstream's doing"
     fresh = start_node(raised.name, node, raised.world, USER_DATA)
     assert fresh.instance_id != healed.states[node].instance_id
     assert faults.active(raised.name) == {}
+    assert states_at_upstream(raised, node) == {"start"}
     wait(lambda: answers(raised, node), f"the new {node} to answer")
     assert not (root_of(raised, node) / "var/lib/kept").exists()
     assert not node_alive(raised.name, node, healed.states[node].instance_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,10 +13,13 @@ import pytest
 
 from mesh.lab import bird, namespaces, wiring
 from mesh.lab.errors import LabError
+from mesh.lab.place import place
 from mesh.lab.routers import session_name
-from mesh.lab.world import load, raise_world
+from mesh.lab.world import begin_world, clear_world, is_raised, load, raise_world
+from mesh.plan import Plan
 from tests.lab.conftest import Raised
 from tests.lab.ground import PASSWORDS, pings, run_in, speaker
+from tests.waiting import patience
 
 pytestmark = pytest.mark.lab
 
@@ -24,7 +28,7 @@ AGGREGATES = ("192.30.120.0/23", "2620:71:4000::/48")
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
     """Fail with a sentence unless it holds in time."""
-    namespaces.wait_until(holds, seconds, what)
+    namespaces.wait_until(holds, patience(seconds), what)
 
 
 def established(raised: Raised, node: str, family: str = "ipv4") -> bool:
@@ -65,6 +69,27 @@ def test_raising_it_again_changes_nothing(raised: Raised) -> None:
     assert raise_world(raised.plan, raised.name, PASSWORDS) == raised.world == load(raised.name)
     after = namespaces.processes(raised.place.namespace(b) for b in raised.place.boxes())
     assert before == after, "a second run must not restart anything"
+
+
+def test_a_world_that_was_begun_is_gone_on_from(plan: Plan) -> None:
+    """`mesh lab up` begins it while the engine gets ready, without any password."""
+    name = f"test-begun-{os.getpid()}"
+    here, session = place(name), session_name("lax-vultr-1", "ipv4")
+    clear_world(name)
+    try:
+        begin_world(plan, name)
+        before = namespaces.processes(map(here.namespace, here.boxes()))
+        box = load(name).node("lax-vultr-1").upstream
+        assert session not in bird.sessions(here, box)
+        assert not is_raised(name, plan, PASSWORDS)
+        assert raise_world(plan, name, PASSWORDS) == load(name)
+        begin_world(plan, name)  # where it stands, there is nothing to begin
+        assert is_raised(name, plan, PASSWORDS)
+        assert session in bird.sessions(here, box)
+        after = namespaces.processes(map(here.namespace, here.boxes()))
+        assert before == after, "nothing is started twice"
+    finally:
+        clear_world(name)
 
 
 def test_a_missing_session_password_is_named(raised: Raised) -> None:

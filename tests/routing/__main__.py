@@ -31,11 +31,9 @@ def main() -> int:
     print("|" + "---|" * (5 + len(BIRDS)))
     wrong = 0
     for case, *made in zip(CASES, *found, strict=True):
-        expected = str(case.refused or "taken")
-        known = [case.expected(version) for version in BIRDS]
-        wrong += sum(verdict != due for verdict, due in zip(made, known, strict=True))
-        told = ["yes" if verdict == expected else f"**{verdict}**" for verdict in made]
-        words = expected.format(net=case.route.prefix, hop=case.route.next_hop)
+        wrong += sum(verdict != case.expected for verdict in made)
+        told = ["yes" if verdict == case.expected else f"**{verdict}**" for verdict in made]
+        words = case.expected.format(net=case.route.prefix, hop=case.route.next_hop)
         row = (str(case.row), case.what, announcement(case), KINDS[case.at], words, *told)
         print("| " + " | ".join(row) + " |")
     count = len(CASES) * len(BIRDS)

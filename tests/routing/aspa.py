@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 Said = Mapping[int, frozenset[int]]
 """The providers of each AS that has told them."""
 Path = Sequence[int]
-"""From the neighbour to the origin."""
+"""From the neighbor to the origin."""
 
 
 class Verdict(Enum):
@@ -41,7 +41,7 @@ def upstream(said: Said, path: Path) -> Verdict:
 
 
 def downstream(said: Said, path: Path) -> Verdict:
-    """Heard from a provider: up from the origin, at most once across, down to the neighbour."""
+    """Heard from a provider: up from the origin, at most once across, down to the neighbor."""
     up = _from_origin(path)
     hops, back = _hops(said, up), _hops(said, up[::-1])
 

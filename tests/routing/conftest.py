@@ -1,4 +1,4 @@
-"""A real node's BIRD with its rendered configuration, and a rogue mate, in two namespaces."""
+"""A real node's BIRD with its rendered configuration, and a rogue peer, in two namespaces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import BIRDS, Debian
 from tests.routing.bgp.speaker import Speaker
 from tests.stacks import plan_of, prod
+from tests.waiting import until
 
 T = TypeVar("T")
 NODE, ROGUE = "lax-vultr-1", "mia-vultr-1"
@@ -39,7 +39,7 @@ def network() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Bench:
-    """The node under test and the namespace of its rogue mate."""
+    """The node under test and the namespace of its rogue peer."""
 
     plan: Plan
     node: Node
@@ -74,16 +74,6 @@ class Bench:
         speaker = Speaker(asn, self.rogue.router_id, namespace=self.namespaces[ROGUE])
         speaker.establish(source, target, interface)
         return speaker
-
-
-def until(holds: Callable[[], T], seconds: float, what: str) -> T:
-    """What ``holds`` yields, once it is true; fails with ``what`` after so many seconds."""
-    end = time.monotonic() + seconds
-    while not (value := holds()):
-        if time.monotonic() > end:
-            pytest.fail(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
-    return value
 
 
 def _run(*command: str) -> str:

@@ -1,7 +1,7 @@
 """An edge's BIRD with its rendered configuration, and its upstream: a speaker that listens.
 
 The two stand in network namespaces of their own; the upstream holds the addresses that the plan
-says its neighbour has, and its sessions are signed as the provider's are.
+says its neighbor has, and its sessions are signed as the provider's are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mesh.plan import Address, Family, Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import IMAGES, Debian
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import until
+from tests.waiting import until
 
 ANNOUNCE = "run/anycast-mesh/bird/announce.conf"
 ORDERS = "run/anycast-mesh/bird/orders4.conf"
@@ -29,7 +29,7 @@ PASSWORD = "s3cret"
 
 @dataclass(frozen=True)
 class Edge:
-    """A running BIRD of one node, and a speaker in the place of each upstream session's neighbour,
+    """A running BIRD of one node, and a speaker in the place of each upstream session's neighbor,
     by family."""
 
     node: Node

@@ -127,19 +127,6 @@ def _of_path(path: Path, session: Session) -> Iterator[str]:
         yield "PATH_TOO_LONG"
 
 
-def repeats(path: Path) -> bool:
-    """Whether the only AS_SETs are of one ASN that stands on both their sides as well."""
-    sets = [(at, part) for at, part in enumerate(path) if isinstance(part, frozenset)]
-    return bool(sets) and all(
-        len(part) == 1 and part <= _plain(path[:at]) and part <= _plain(path[at:])
-        for at, part in sets
-    )
-
-
-def _plain(path: Path) -> frozenset[int]:
-    return frozenset(part for part in path if isinstance(part, int))
-
-
 def _whole(path: Path) -> Path:
     """A path in which sequences that follow each other are one."""
     whole: list[int | frozenset[int] | Segment] = []

@@ -14,13 +14,13 @@ import pytest
 from mesh.agent import sessions as module
 from mesh.agent.bird import Bird
 from mesh.agent.config import Config
-from mesh.agent.presence import Word
+from mesh.agent.presence import Word, run_by
 from mesh.agent.sessions import Sessions
 from mesh.trust.encoding import parse
 from tests.debian import BIRDS, IMAGES
-from tests.routing.conftest import until
 from tests.routing.uplink import Edge, edge
 from tests.stacks import prod
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 NODE = "lax-vultr-1"
@@ -101,3 +101,28 @@ def test_what_a_limit_holds_back_is_not_announced() -> None:
         assert look().announced == {"vultr4": ()}
         assert str(NET4) not in four.log.routes()
         four.close()
+
+
+@pytest.mark.parametrize("version", BIRDS)
+def test_the_word_that_counts_is_the_one_that_bird_runs_by(version: str) -> None:
+    with edge(prod(), NODE, version=version) as made:
+        root = Path(f"/proc/{made.pid}/root")
+        file = root / "run/anycast-mesh/bird/announce.conf"
+        bird = Bird(root / "run/bird/bird.ctl")
+
+        def runs() -> Word:
+            with bird.asking() as ask:
+                return run_by(ask)
+
+        for word in (Word(), Word(True), Word(True, True), Word(False, True)):
+            tell(made, word)
+            assert runs() == word
+        file.write_bytes(Word(True).file() + b"protocol {")
+        assert "syntax error" in made.birdc("configure")
+        assert runs() == Word(False, True), "it has refused the file"
+        file.write_bytes(Word(True).file())
+        assert "Reconfigur" in made.birdc("configure timeout 1")
+        assert runs() == Word(True)
+        until(lambda: runs() == Word(False, True), 20, "it goes back by itself")
+        file.write_bytes(b"define IN_SERVICE = true;\n")
+        assert runs() == Word(False, True), "nobody has told it"

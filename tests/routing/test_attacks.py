@@ -1,4 +1,4 @@
-"""What a mate in other hands can try, over the underlay and over iBGP, and what comes of it.
+"""What a peer in other hands can try, over the underlay and over iBGP, and what comes of it.
 
 Each row is sent by a speaker that obeys no policy. Asserted over all routes of all the kernel's
 tables, both families: nothing but owned host routes through the rogue's own tunnel ever comes, and
@@ -31,7 +31,8 @@ from tests.routing.bgp.attributes import (
 )
 from tests.routing.bgp.messages import Capability, capabilities, raw_update
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import NODE, ROGUE, Bench, until
+from tests.routing.conftest import NODE, ROGUE, Bench
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))

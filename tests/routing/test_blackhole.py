@@ -34,9 +34,11 @@ from mesh.trust.encoding import parse
 from tests.debian import BIRDS
 from tests.routing.bgp.attributes import OPTIONAL, Raw, Route
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import network, until
+from tests.routing.conftest import network
 from tests.routing.listener import Edge, edge
+from tests.routing.test_limits import asked
 from tests.stacks import EXISTING, plan_of, with_members
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 REFLECTOR, EDGE = "lax-vultr-1", "mia-vultr-1"
@@ -48,7 +50,7 @@ AGGREGATES = {"ipv4": "192.30.120.0/23", "ipv6": "2620:71:4000::/48"}
 
 @dataclass
 class Trial:
-    """A node, its upstreams, its mate on iBGP by family, and the part of its agent that obeys."""
+    """A node, its upstreams, its peer on iBGP by family, and the part of its agent that obeys."""
 
     edge: Edge
     mates: dict[Family, Speaker]
@@ -56,6 +58,8 @@ class Trial:
     host: Host
     mate: Node
     number: int = field(default=0)
+    answered: int = 0
+    """How many requests for all routes the peer has answered."""
 
     def order(self, *prefixes: str, forced: bool = False, seconds: int = 600) -> None:
         """The operator's order, verified and obeyed."""
@@ -68,7 +72,7 @@ class Trial:
         self.agent.look()
 
     def say(self, prefix: str, **changed: Any) -> None:
-        """The mate's word, as a reflector's that relays an order unless changed."""
+        """The peer's word, as a reflector's that relays an order unless changed."""
         values: dict[str, Any] = {
             "path": (),
             "next_hop": self.mate.tunnel.ipv6 if ":" in prefix else self.mate.tunnel.ipv4,
@@ -76,6 +80,13 @@ class Trial:
             "communities": (BLACKHOLE,),
         }
         self.mates["ipv6" if ":" in prefix else "ipv4"].announce(Route(prefix, **values | changed))
+
+    def answer_refresh(self, prefix: str) -> None:
+        """What a peer does that is asked again for what it says (RFC 2918)."""
+        speaker = self.mates["ipv6" if ":" in prefix else "ipv4"]
+        until(lambda: asked(speaker) > self.answered, 5, "the mate is asked again")
+        self.answered = asked(speaker)
+        self.say(prefix)
 
     def unsay(self, *prefixes: str) -> None:
         for prefix in prefixes:
@@ -88,7 +99,7 @@ class Trial:
         )
 
     def refused(self, prefix: str) -> bool:
-        """Whether BIRD has refused what the mate said of that prefix."""
+        """Whether BIRD has refused what the peer said of that prefix."""
         return "[mate" in self.edge.birdc(f"show route filtered {prefix}")
 
     def discarded(self) -> set[str]:
@@ -134,14 +145,14 @@ def trial(plan: Plan, node_id: str, mate_id: str, folder: Path, bird: str) -> It
 
 
 def _discarding(host: Host) -> str:
-    """The ruleset's own table for this: all of it would drop a mate who stands on the uplink."""
+    """The ruleset's own table for this: all of it would drop a peer who stands on the uplink."""
     rules = (host.read("/etc/nftables.conf") or b"").decode()
     begin = rules.index("table inet mesh_discard {")
     return rules[begin : rules.index("table inet mesh {")]
 
 
 def _mate(made: Edge, mate: Node, family: Family, here: str, there: str) -> Speaker:
-    """The mate stands where the upstream does, in place of the tunnel; the session is up."""
+    """The peer stands where the upstream does, in place of the tunnel; the session is up."""
     own, other = (
         (made.node.tunnel.ipv4, mate.tunnel.ipv4)
         if family == "ipv4"
@@ -238,14 +249,17 @@ def test_a_services_address_is_taken_once_the_operator_insists_here_too(clean: T
     clean.order(SERVICE)
     assert not clean.order_held(SERVICE, "orders"), "signed, and not forced"
     clean.order(SERVICE, forced=True)
+    until(lambda: clean.order_held(SERVICE, "orders"), 5, "signed, and forced")
+    clean.answer_refresh(SERVICE)
     until(lambda: clean.order_held(SERVICE), 5, "what was refused is judged again")
     assert clean.discarded() == {SERVICE.split("/")[0]}
     clean.order()
+    clean.answer_refresh(SERVICE)
     until(lambda: not clean.order_held(SERVICE), 5, "and again")
 
 
 def test_an_order_never_wins_against_a_route(clean: Trial) -> None:
-    """The address of the node itself: its mates go on reaching it, as far as routing goes."""
+    """The address of the node itself: its peers go on reaching it, as far as routing goes."""
     own = str(clean.edge.node.announced.ipv4)
     clean.host.must("ip", "address", "add", f"{own}/32", "dev", "dummy0")
     until(lambda: "[bound" in clean.edge.birdc(f"show route {own}/32"), 8, "it is bound")
@@ -429,9 +443,10 @@ def test_a_reflector_that_orders_without_end_takes_no_aggregate_off_the_internet
 
 
 def test_an_order_ends_by_itself(clean: Trial) -> None:
-    clean.order(ONE, seconds=3)
+    clean.order(ONE)
     assert clean.discarded() == {ONE.split("/")[0]}
-    until(lambda: clean.hears("ipv4", ONE), 2, "the upstream hears it")
+    until(lambda: clean.hears("ipv4", ONE), 5, "the upstream hears it")
+    clean.order(ONE, seconds=3)
     until(lambda: clean.discarded() == set(), 8, "it is over, by the kernel's clock")
 
     def ended() -> bool:

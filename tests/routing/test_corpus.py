@@ -18,10 +18,10 @@ from mesh.render.bird import bird
 from tests.debian import BIRDS
 from tests.routing import oracle
 from tests.routing.bgp.messages import CUSTOMER
-from tests.routing.conftest import until
 from tests.routing.corpus import CASES, OWN, Case
 from tests.routing.ground import FAMILIES, NODES, TAKEN, Ground, judged
 from tests.routing.trial import DEFAULT, FULL, NONE, PEERED, Trial, network, trial
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 
@@ -39,7 +39,7 @@ def named(case: Case) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_a_case_gets_its_verdict_for_its_reason(ground: Ground, case: Case) -> None:
-    assert ground.verdict(case.at, case) == case.expected(ground.version)
+    assert ground.verdict(case.at, case) == case.expected
     found = ground.verdicts[case.at, case.family].get(case.route.prefix)
     for name, value in case.has.items():
         assert found is not None and found.held is not None
@@ -66,7 +66,7 @@ def test_every_refusal_is_counted_by_its_reason(ground: Ground) -> None:
         each = ground.trials[name]
         for family in FAMILIES:
             cases = [case for case in CASES if (case.at, case.family) == (name, family)]
-            verdicts = Counter(case.expected(ground.version) for case in cases)
+            verdicts = Counter(case.expected for case in cases)
             table = f"internet{family}"
             counted = {
                 reason: each.control.count(table, "filtered", f"where refused_for({reason})")
@@ -90,7 +90,7 @@ def test_every_refusal_is_logged_with_what_an_operator_asks_for(ground: Ground) 
         each = ground.trials[name]
         lines = {found["net"]: found for found in LINE.finditer(each.log())}
         for case in CASES:
-            if case.at != name or case.expected(ground.version) not in each.reasons().values():
+            if case.at != name or case.expected not in each.reasons().values():
                 continue
             line = lines[case.route.prefix]
             assert line["session"] == each.protocol(case.family)
@@ -106,7 +106,7 @@ def test_every_refusal_is_logged_with_what_an_operator_asks_for(ground: Ground) 
 
 
 def test_what_is_taken_goes_nowhere(ground: Ground) -> None:
-    """Rows 76 and 91: not into the other tables, not into the kernel, and to no neighbour."""
+    """Rows 76 and 91: not into the other tables, not into the kernel, and to no neighbor."""
     for each in ground.trials.values():
         assert_nothing_left(each)
 
@@ -163,7 +163,7 @@ def test_with_validators_the_other_rules_say_the_same(version: str) -> None:
             each.say(family, [case.route for case in cases])
             verdicts = each.verdicts(family)
             for case in cases:
-                found, expected = verdicts.get(case.route.prefix), case.expected(version)
+                found, expected = verdicts.get(case.route.prefix), case.expected
                 if found is None:
                     assert expected.startswith("BIRD: "), case
                 else:

@@ -10,7 +10,6 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from mesh.render.bird import bird
 from tests.debian import BIRDS
 from tests.routing import drawn, oracle
 from tests.routing.bgp.attributes import Route
@@ -72,7 +71,6 @@ def disagreements(
 ) -> Iterator[str]:
     """Every route that BIRD and the oracle see differently."""
     names = each.reasons()
-    blind = not bird(each.version).can("see_every_set")
     verdicts = each.verdicts(family)
     bogus = {str(ip_network(net)) for net in re.findall(r"bogus route (\S+)", each.log())}
     for route in routes:
@@ -81,23 +79,17 @@ def disagreements(
             ignored = oracle.reasons(route, session) and str(ip_network(route.prefix)) in bogus
             disagreement = "" if ignored else "BIRD does not hold it"
         else:
-            disagreement = differs(route, found, names, session, blind)
+            disagreement = differs(route, found, names, session)
         if disagreement:
             yield f"{disagreement}: {route}"
 
 
-def differs(
-    route: Route, found: Verdict, names: dict[int, str], session: oracle.Session, blind: bool
-) -> str:
-    """How BIRD's verdict differs from the oracle's; empty where it does not.
-
-    ``blind``: this BIRD does not see a set that repeats its neighbours.
-    """
+def differs(route: Route, found: Verdict, names: dict[int, str], session: oracle.Session) -> str:
+    """How BIRD's verdict differs from the oracle's; empty where it does not."""
     may = oracle.reasons(route, session)
     given_for = [names[number] for number in found.reasons]
     if found.taken:
-        unseen = may == {"AS_SET_IN_PATH"} and oracle.repeats(route.path or ()) and blind
-        return f"taken, against {set(may)}" if may and not unseen else kept(route, found, session)
+        return f"taken, against {set(may)}" if may else kept(route, found, session)
     if len(given_for) != 1 or given_for[0] not in may:
         return f"refused for {given_for}, not for {set(may)}"
     return ""

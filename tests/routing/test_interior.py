@@ -1,10 +1,11 @@
-"""What a mate may say: every route here is sent by a speaker that obeys no policy.
+"""What a peer may say: every route here is sent by a speaker that obeys no policy.
 
 Rows 98 and 99 of the routing reference: interior routes and the verdict each must get.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,9 @@ import pytest
 
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import NODE, Bench, until
+from tests.routing.conftest import NODE, Bench
+from tests.routing.test_limits import asked
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
@@ -26,7 +29,7 @@ LINK = IPv6Address("fe80::3")
 def underlay(bench: Bench) -> Iterator[Speaker]:
     """The rogue's session on the tunnel."""
     speaker = bench.speak("fe80::3", "fe80::1", MIA, "wg-lax-vultr-1")
-    # Its own addresses, as an honest mate would; the sessions between tunnel addresses need them.
+    # Its own addresses, as an honest peer would; the sessions between tunnel addresses need them.
     speaker.announce(
         Route("10.10.10.3/32", (MIA,), LINK),
         Route("192.30.120.25/32", (MIA,), LINK),
@@ -223,8 +226,47 @@ def test_what_a_client_may_not_say_is_kept_with_its_reason(
         speaker.close()
 
 
+def test_an_instance_is_reached_by_the_nearest_way_also_when_filters_have_changed(
+    bench: Bench, underlay: Speaker
+) -> None:
+    """BIRD 2 puts what it reloads from an import table in with the way of the moment when it came
+    (2.17.6: for as long as the session lasted, services were served from farther away)."""
+    served = Route("192.30.120.101/32", (), SERVED4)
+    own = Route("10.10.10.3/32", (MIA,), LINK)
+    mates = bench.control.parents[2] / "etc/bird/mesh/mates.conf"
+    before = mates.read_text()
+    underlay.announce(replace(own, path=(MIA, EWR, MIA)))
+    until(partial(holds, bench, own.prefix, f"path: {MIA} {EWR} {MIA}"), 5, "the long way is known")
+    speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
+    try:
+        speaker.announce(served)
+        until(lambda: metric(bench, served) > 38, 5, "the instance is taken")
+        underlay.announce(own)
+        until(lambda: metric(bench, served) == 38, 5, "the short way is found")
+        mates.write_text(before.replace("bgp_local_pref = 100;", "bgp_local_pref = 101;"))
+        assert "Reconfigur" in bench.birdc("configure")
+
+        def judged() -> bool:
+            if asked(speaker):
+                speaker.announce(served)
+            return "local_pref: 101" in bench.routes(served.prefix)
+
+        until(judged, 5, "it is judged again")
+        assert metric(bench, served) == 38
+    finally:
+        speaker.close()
+        mates.write_text(before)
+        bench.birdc("configure")
+
+
+def metric(bench: Bench, route: Route) -> int:
+    """What the way to a route's next hop costs, as BIRD has it; 0 where there is no such route."""
+    found = re.search(r"\(100/(\d+)\)", bench.routes(route.prefix))
+    return int(found.group(1)) if found else 0
+
+
 def test_a_next_hop_on_the_cloud_s_own_network_is_refused(bench: Bench, underlay: Speaker) -> None:
-    """It would lead replies, and the packets of mates, out there without a tunnel around them."""
+    """It would lead replies, and the packets of peers, out there without a tunnel around them."""
     space = bench.namespaces[NODE]
     for words in (
         ("link", "add", "vpc0", "type", "bridge"),

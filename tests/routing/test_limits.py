@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,9 +15,9 @@ from tests.debian import BIRDS
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.messages import CEASE, RouteRefresh
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import until
 from tests.routing.corpus import OWN, valid
 from tests.routing.trial import FULL, Trial, network, trial
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 LIMIT = 5
@@ -158,10 +157,8 @@ def test_ten_thousand_refusals_do_not_disturb_the_session(version: str) -> None:
     names = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(10_000)]
     with trial(version, FULL) as each:
         good = valid(4, 1)
-        began = time.monotonic()
         each.speaker(4).announce_all(good, names)
         each.say(4, [good])
-        assert time.monotonic() - began < 8
         assert each.control.count("internet4", "filtered") == len(names)
         assert each.verdicts(4)[good.prefix].taken
         log = each.speaker(4).log

@@ -1,4 +1,4 @@
-"""The agent's lookout beside a real BIRD and a mate that lies."""
+"""The agent's lookout beside a real BIRD and a peer that lies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from mesh.trust.documents import Alarm
 from mesh.trust.encoding import parse
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import NODE, ROGUE, Bench, until
+from tests.routing.conftest import NODE, ROGUE, Bench
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
@@ -86,6 +87,22 @@ def test_a_mate_that_lies_for_a_while_is_an_alarm_until_it_has_stopped_for_a_whi
 def refused(bench: Bench, prefix: str) -> bool:
     table = "master6" if ":" in prefix else "master4"
     return prefix in bench.birdc(f"show route filtered table {table}")
+
+
+def test_what_no_generation_refuses_any_more_is_forgotten_and_what_it_does_is_not(
+    bench: Bench, tunnel: Speaker
+) -> None:
+    """A member that has become a reflector tells of others, which is a lie by the plan before."""
+    watched = Watched(bench)
+    tunnel.announce(Route("192.30.120.9/32", (MIA,), LINK))
+    until(lambda: refused(bench, "192.30.120.9/32"), 5, "it has been said")
+    (alarm,) = watched.look(0, ALARM)
+    watched.lookout.watch(config(bench))
+    assert watched.look(ALARM + 5, ALARM + 10) == (alarm,), "it is refused still"
+    tunnel.withdraw("192.30.120.9/32")
+    until(lambda: not refused(bench, "192.30.120.9/32"), 5, "it is refused no more")
+    watched.lookout.watch(config(bench))
+    assert watched.look(ALARM + 15) == ()
 
 
 def test_a_lie_over_ibgp_is_one_too(bench: Bench, tunnel: Speaker) -> None:

@@ -14,9 +14,9 @@ import pytest
 from tests.debian import BIRDS
 from tests.routing.bgp import attributes
 from tests.routing.bgp.attributes import Raw, Route, Segment
-from tests.routing.conftest import until
 from tests.routing.corpus import valid
 from tests.routing.trial import BUYVM, PEERED, Trial, trial
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 WELL_KNOWN, OPTIONAL = 0x40, 0xC0
@@ -42,7 +42,7 @@ def raw(code: int, value: bytes, flags: int) -> dict[str, Any]:
 
 
 def path(*parts: int | Segment) -> dict[str, Any]:
-    """A path that begins with the neighbour."""
+    """A path that begins with the neighbor."""
     return {"path": (BUYVM, *parts)}
 
 
@@ -108,7 +108,7 @@ class Said:
 
 @pytest.fixture(scope="module", params=[(v, f) for v in BIRDS for f in (4, 6)], ids=str)
 def said(request: pytest.FixtureRequest) -> Iterator[Said]:
-    """The neighbour is on the link, so that next hops are looked at as well."""
+    """The neighbor is on the link, so that next hops are looked at as well."""
     version, family = request.param
     told = [each for each in (*WITHDRAWN, *PASSED_OVER) if each.only in (None, family)]
     sound = {each.what: valid(family, number, PEERED) for number, each in enumerate(told)}
@@ -122,7 +122,7 @@ def said(request: pytest.FixtureRequest) -> Iterator[Said]:
 
 
 def logged(said: Said, words: str) -> bool:
-    """Whether BIRD has said so of its neighbour."""
+    """Whether BIRD has said so of its neighbor."""
     return re.search(f"buyvm[46]: [^\n]*{re.escape(words)}", said.trial.log()) is not None
 
 

@@ -27,10 +27,10 @@ from tests.routing.bgp import messages
 from tests.routing.bgp.attributes import Path as AsPath
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import until
 from tests.routing.rtr import Intervals, Providers, Server, Vrp
 from tests.routing.uplink import Edge, edge
 from tests.stacks import EXISTING, plan_of, prod
+from tests.waiting import until
 
 pytestmark = pytest.mark.image
 NODE, PEERED = "lax-vultr-1", "ewr-buyvm-1"
@@ -213,7 +213,7 @@ def test_what_the_owner_signed(ground: Ground) -> None:
     until(lambda: -1 not in [ground.reason(row[1]) for row in ORIGINS], SOON, "all are judged")
     found = {row[0]: ground.reason(row[1]) for row in ORIGINS}
     assert found == {row[0]: row[3] for row in ORIGINS}
-    line = "rejected: a ROA says otherwise, net 1.1.2.0/24, session vultr4, "
+    line = "rejected: invalid by a ROA, net 1.1.2.0/24, session vultr4, "
     assert (line in ground.edge.log()) == bird(ground.version).can("log_udp")
 
 
@@ -551,15 +551,15 @@ def test_paths_from_a_peer(version: str) -> None:
 
 
 def disagreements(
-    edge: Edge, speaker: Speaker, records: Iterable[Providers], neighbour: int, judge: aspa.Judge
+    edge: Edge, speaker: Speaker, records: Iterable[Providers], neighbor: int, judge: aspa.Judge
 ) -> list[str]:
     """Drawn paths on which BIRD is of another mind than the draft, as text."""
     said = {each.customer: frozenset(each.asns) for each in records}
-    known = sorted({*said, *(asn for asns in said.values() for asn in asns)} - {neighbour})
+    known = sorted({*said, *(asn for asns in said.values() for asn in asns)} - {neighbor})
     chance = random.Random(27218)
     drawn = {
         f"12.{n >> 8}.{n & 255}.0/24": (
-            neighbour, *aspa.path(chance, said, known, chance.randrange(7))
+            neighbor, *aspa.path(chance, said, known, chance.randrange(7))
         )
         for n in range(DRAWN)
     }  # fmt: skip

@@ -21,6 +21,7 @@ from tests.routing.bgp.speaker import Speaker
 from tests.routing.control import Control, Held
 from tests.routing.uplink import PASSWORD, Edge, edge
 from tests.stacks import HOST_KEY, prod
+from tests.waiting import patience, until
 
 FULL, DEFAULT, NONE = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"
 PROVIDED, PEERED, SERVED = "ewr-buyvm-1", "ewr-buyvm-2", "ewr-ovh-1"
@@ -144,7 +145,7 @@ class Trial:
         speaker = self.speaker(family)
         seen = len(speaker.log.updates())
         speaker.refresh(family)
-        end = time.monotonic() + 20
+        end = time.monotonic() + patience(20)
         while len(speaker.log.updates()) <= seen:
             assert time.monotonic() < end, f"the refresh is not answered\n{speaker.log}"
             # BIRD 2.0 puts its answer off until something else happens.
@@ -177,10 +178,7 @@ class Trial:
 
     def logged(self, pattern: str, seconds: float = 5) -> None:
         """Wait for a line of BIRD's log."""
-        end = time.monotonic() + seconds
-        while not re.search(pattern, self.log(), re.MULTILINE):
-            assert time.monotonic() < end, f"no line {pattern} within {seconds} s:\n{self.log()}"
-            time.sleep(0.05)
+        until(lambda: re.search(pattern, self.log(), re.MULTILINE), seconds, f"a line {pattern}")
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from tests.debian import IMAGES, Debian
 from tests.routing.bgp.messages import capabilities
 from tests.routing.bgp.speaker import Speaker
 from tests.stacks import plan_of
+from tests.waiting import until
 
 PASSWORD = "s3cret-of-25-characters.."  # of nobody's session
 
@@ -102,8 +102,8 @@ def edge(
     machine = Debian(folder, version)
     own = {"ipv4": str(facts[node_id].ipv4), "ipv6": str(facts[node_id].ipv6)}
     try:
-        neighbours = [str(each.neighbor) for each in node.upstreams]
-        _wire(here, world, own, [*neighbours, *also])
+        neighbors = [str(each.neighbor) for each in node.upstreams]
+        _wire(here, world, own, [*neighbors, *also])
         machine.put(
             replace(file, content=bend(_logging(file.content))) if file.path in BENT else file
             for file in node_files(plan, facts)[node_id].files
@@ -119,7 +119,7 @@ def edge(
         process = machine.start(*command, namespace=here)
         made = Edge(plan, node, process.pid, world, own, folder)
         try:
-            _until(lambda: "Daemon is up" in made.birdc("show status"), 20, "BIRD is up")
+            until(lambda: "Daemon is up" in made.birdc("show status"), 20, "BIRD is up")
             yield made
         finally:
             process.kill()
@@ -165,10 +165,3 @@ GATEWAYS = {"ipv4": "203.0.113.254", "ipv6": "2001:db8::ffff"}
 def _ip(*words: str) -> None:
     done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
-
-
-def _until(holds: Callable[[], object], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.02)

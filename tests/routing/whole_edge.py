@@ -1,4 +1,4 @@
-"""A whole edge: its rendered BIRD, started by its own units, its agent's presence, a mate that
+"""A whole edge: its rendered BIRD, started by its own units, its agent's presence, a peer that
 obeys nobody, and upstreams that note all that they hear. Namespaces, and one process tree.
 """
 
@@ -24,6 +24,7 @@ from mesh.agent.bird import Bird
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.presence import Presence
+from mesh.agent.workers import Workers
 from mesh.lab.namespaces import create, delete, inside, ip
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
@@ -40,8 +41,9 @@ from tests.routing.bgp.messages import (
     capabilities,
 )
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import network, until
+from tests.routing.conftest import network
 from tests.stacks import plan_of
+from tests.waiting import patience, until
 
 T = TypeVar("T")
 Event = Message | Opened | Closed
@@ -83,7 +85,7 @@ TOLD: dict[tuple[int, ...], tuple[str, ...]] = {
     (MIA, ORD): ("10.10.10.2/32", "192.30.120.9/32", "fd00:10:10::2/128"),
     (MIA, EWR): ("10.10.10.4/32", "192.30.120.17/32", "fd00:10:10::4/128"),
 }  # fmt: skip
-"""What the mate says on the tunnel: paths and addresses."""
+"""What the peer says on the tunnel: paths and addresses."""
 SERVED = {
     4: ("192.30.120.100/32", "192.30.120.101/32"),
     6: ("2620:71:4000::100/128", "2620:71:4000::101/128"),
@@ -131,7 +133,11 @@ class Machine(Debian):
     def does(self, *command: str) -> str:
         """What a command prints here; AssertionError where it fails."""
         done = subprocess.run(
-            [*self.enter, *command], capture_output=True, text=True, timeout=60, check=False
+            [*self.enter, *command],
+            capture_output=True,
+            text=True,
+            timeout=patience(60),
+            check=False,
         )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
         return done.stdout
@@ -233,15 +239,12 @@ class Upstream:
 
     def wait_for(self, holds: Callable[[], T], what: str, seconds: float = 15) -> T:
         """What ``holds`` yields, once it is true; looked at with every event."""
-        end = time.monotonic() + seconds
-        while True:
-            try:
-                return self.speaker.log.wait(lambda _: holds(), NAP, f"IPv{self.version}: {what}")
-            except AssertionError:
-                if time.monotonic() > end:
-                    raise
+        end = time.monotonic() + patience(seconds)
+        while not (value := self.speaker.log.within(lambda _: holds(), NAP)):
+            assert time.monotonic() < end, f"IPv{self.version}: {what}\n{self.speaker.log}"
             # BIRD 2.0 leaves what it has to tell until something else wakes it.
             self.bird.answers()
+        return value
 
 
 class Edge:
@@ -306,7 +309,9 @@ class Edge:
 
     def start_agent(self) -> Presence:
         """The agent's presence begins to look after the node, as after its start."""
-        self.agent = agent = Presence(self.machine.host, self.machine.bird, lambda: None)
+        self.agent = agent = Presence(
+            self.machine.host, self.machine.bird, lambda: None, Workers(threading.Event())
+        )
         self._stop = stop = threading.Event()
         self.watch()
         self._looking = threading.Thread(
@@ -388,32 +393,32 @@ class Edge:
                 self.machine.does(*line.removeprefix("ExecStopPost=").split())
         return self.machine.host.path("/run/timer").read_text().split()
 
-    # --- its neighbours --------------------------------------------------------------------------
+    # --- its neighbors --------------------------------------------------------------------------
 
     def _call_tunnel(self) -> Speaker:
-        """The mate's session on the tunnel."""
+        """The peer's session on the tunnel."""
         speaker = Speaker(MIA, self.mate.router_id, namespace=self.spaces["mate"])
         speaker.establish("fe80::3", "fe80::1", "wg-lax-vultr-1")
         return speaker
 
     def _call_mate(self, family: int) -> Speaker:
-        """The mate's session of iBGP."""
+        """The peer's session of iBGP."""
         speaker = Speaker(27218, self.mate.router_id, namespace=self.spaces["mate"])
         speaker.establish(_tunnel(self.mate, family), _tunnel(self.node, family))
         return speaker
 
     def served(self, family: int) -> list[Route]:
-        """The services that the mate serves."""
+        """The services that the peer serves."""
         hop = next(each for each in self.mate.tunnel.both() if each.version == family)
         return [Route(prefix, (), hop, local_pref=100) for prefix in SERVED[hop.version]]
 
     @property
     def tunnel(self) -> Speaker:
-        """The mate's session on the tunnel."""
+        """The peer's session on the tunnel."""
         return self.tunnels[0]
 
     def call(self) -> None:
-        """The mate calls, and says all that it knows."""
+        """The peer calls, and says all that it knows."""
         self.tunnels = [self._call_tunnel()]
         self.tell()
         self.until(lambda: self.knows("2620:71:4000::25/128"), "the tunnel's routes")
@@ -421,7 +426,7 @@ class Edge:
         self.tell()
 
     def tell(self) -> None:
-        """The mate says (again) its own addresses, what it knows of others, and what it serves."""
+        """The peer says (again) its own addresses, what it knows of others, and what it serves."""
         for path, addresses in TOLD.items():
             self.tunnel.announce(*(Route(address, path, LINK) for address in addresses))
         for family, mate in self.mates.items():
@@ -433,12 +438,12 @@ class Edge:
             self.until(partial(self.knows, prefix), f"the mate's {prefix}")
 
     def join(self) -> None:
-        """The mate calls, and all is there."""
+        """The peer calls, and all is there."""
         self.call()
         self.joined()
 
     def leave(self) -> None:
-        """The mate is gone."""
+        """The peer is gone."""
         for speaker in (*self.mates.values(), *self.tunnels):
             speaker.close()
         self.mates, self.tunnels = {}, []
@@ -449,7 +454,7 @@ class Edge:
         return self.machine.birdc(f"show route {prefix} table {table}{version} all")
 
     def knows(self, prefix: str, word: str = "BGP") -> bool:
-        """Whether a mate's route for it is there, with some word about it."""
+        """Whether a peer's route for it is there, with some word about it."""
         return word in self.routes(prefix)
 
     def lacks(self, prefix: str) -> bool:
@@ -579,7 +584,7 @@ def _own(node: Node) -> Iterator[str]:
 def _child(pid: int) -> int:
     """The only child of a process, once it has one."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
-    end = time.monotonic() + 5
+    end = time.monotonic() + patience(5)
     while not (found := children.read_text().split()):
         assert time.monotonic() < end, "no child"
         time.sleep(0.005)

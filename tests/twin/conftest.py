@@ -10,8 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,23 +99,11 @@ class Twin:
     def _run(self, command: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command, cwd=self.root, env=environment(self.root, self.state), text=True,
-            capture_output=True, check=False, timeout=600,
+            capture_output=True, check=False, timeout=1200,
         )  # fmt: skip
         if check and done.returncode:
             pytest.fail(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
         return done
-
-
-def until(holds: Callable[[], T], seconds: float, what: str) -> T:
-    """What ``holds`` yields, once it is true; fails with ``what`` after so many seconds."""
-    end = time.monotonic() + seconds
-    while True:
-        value = holds()
-        if value:
-            return value
-        if time.monotonic() > end:
-            pytest.fail(f"not within {seconds} s: {what} (last: {value!r})")
-        time.sleep(0.2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

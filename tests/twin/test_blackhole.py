@@ -12,8 +12,9 @@ from mesh.lab import bird
 from mesh.lab.boxes import reboot_node
 from mesh.lab.place import place
 from mesh.lab.world import load as load_world
-from tests.twin.conftest import CITIES, NAME, NODES, Twin, until
+from tests.twin.conftest import CITIES, NAME, NODES, Twin
 from tests.twin.test_answers import ANNOUNCED, SETTLED, answered_by
+from tests.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 

@@ -21,19 +21,21 @@ from mesh.lab.boxes import reboot_node
 from mesh.lab.place import place
 from mesh.lab.probe import Report, probe
 from mesh.lab.world import load as load_world
-from tests.twin.conftest import NAME, Twin, until
+from tests.spec.test_stack_file import ssh_key
+from tests.twin.conftest import NAME, Twin
 from tests.twin.test_answers import ANNOUNCED, FAMILIES, SERVICE, SETTLED, answered_by
 from tests.twin.witness import Witness, witness
+from tests.waiting import PATIENCE, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 
 NODE, CLIENT = "mia-vultr-1", "client-mia"
 OTHERS = ("ewr-vultr-1", "lax-vultr-1", "ord-vultr-1")
 AGGREGATES = {"ipv4": "192.30.120.0/23", "ipv6": "2620:71:4000::/48"}
-LOST = 25
-"""Questions, one each 10 ms. A withdrawal costs one or two in this lab, a dozen on a busy
-machine, and a power loss costs hundreds. They are counted, not timed: a prober without a
-processor asks nothing meanwhile."""
+LOST = 50
+"""Questions, one each 10 ms. A withdrawal costs one or two in this lab, three dozen where thirty
+processes wait for two processors, and a power loss costs hundreds. They are counted, not timed: a
+prober without a processor asks nothing meanwhile."""
 
 
 @dataclass
@@ -75,7 +77,7 @@ def watching(node: str) -> Iterator[Watcher]:
         yield watcher
     finally:
         over.set()
-        thread.join(5)
+        thread.join(PATIENCE)
 
 
 @dataclass
@@ -107,7 +109,7 @@ def probing(client: str) -> Iterator[Measured]:
         finally:
             over.set()
             for thread in threads:
-                thread.join(30)
+                thread.join(PATIENCE)
 
 
 def node_status(twin: Twin, node: str = NODE) -> dict[str, Any]:
@@ -139,8 +141,12 @@ def test_a_drain_is_not_noticed_by_its_clients(twin: Twin) -> None:
 
 
 def test_a_drained_node_is_shown_and_its_own_address_still_answers(twin: Twin) -> None:
-    status = node_status(twin)
-    assert (status["drain"], status["in_service"], status["state"]) == ("drained", False, "applied")
+
+    def said() -> tuple[object, ...]:
+        status = node_status(twin)
+        return status["drain"], status["in_service"], status["state"]
+
+    until(lambda: said() == ("drained", False, "applied"), 10, "it says so")
     shown = twin.mesh("status", check=False).stdout
     assert re.search(rf"^ *{NODE} .* drained ", shown, re.MULTILINE)
     for address in ANNOUNCED[NODE]:
@@ -188,20 +194,21 @@ def test_it_stays_drained_whatever_happens(twin: Twin, event: Any) -> None:
 
         until(spoken, 60, "its word after the event, with all sessions up")
     assert upstream.seen == ["nothing"]
-    assert not node_status(twin)["in_service"]
+    until(lambda: not node_status(twin)["in_service"], 10, "it says so")
 
 
 def test_an_update_leaves_it_drained_and_does_not_wait_for_it(twin: Twin, tmp_path: Path) -> None:
     """Whose drain the operator has ordered stays drained over publications."""
     admin = yaml.safe_load((twin.state / "Pulumi.lab.yaml").read_text())["config"]["mesh:admin"]
-    another = {**admin, "ssh": [*admin["ssh"], "198.51.100.251/32"]}
+    # A key, for that is taken back later without anybody who has to log in.
+    another = {**admin, "keys": [*admin["keys"], ssh_key("d")]}
     config = twin.with_keys(tmp_path, {"admin": another})
     with watching(NODE) as upstream:
         done = twin.pulumi("up", "--yes", "--skip-preview", config=config)
     assert "3 of 3 edges announce" in done.stdout
     assert "not up yet" not in done.stdout
     assert upstream.seen == ["nothing"]
-    assert node_status(twin)["drain"] == "drained"
+    until(lambda: node_status(twin)["drain"] == "drained", 10, "it says so")
 
 
 def test_undrained_it_is_back_and_nobody_notices_either(twin: Twin) -> None:
@@ -234,10 +241,14 @@ def unheard(twin: Twin) -> Iterator[None]:
 def test_who_is_told_to_announce_and_is_not_heard_is_counted_on_by_nobody(twin: Twin) -> None:
     """The node is in service all the while; only its upstream does not listen to it any more."""
     until(lambda: set(node_status(twin)["announces"].values()) == {"no"}, 15, "it is seen")
-    shown = twin.mesh("status", check=False)
-    assert shown.returncode == 1
     line = rf"^{NODE}: vultr4 is down for \d+ s \(\w+\): .*shutdown"
-    assert re.search(line, shown.stdout, re.MULTILINE | re.IGNORECASE), shown.stdout
+
+    def told() -> bool:
+        shown = twin.mesh("status", check=False)
+        found = re.search(line, shown.stdout, re.MULTILINE | re.IGNORECASE)
+        return shown.returncode == 1 and found is not None
+
+    until(told, 10, "the status tells the reason")
     for node in OTHERS[:2]:
         twin.mesh("drain", node, "--wait", "0")
     refused = twin.mesh("drain", OTHERS[2], check=False)

@@ -29,9 +29,11 @@ from mesh.lab.wiring import FOREIGN
 from mesh.lab.world import clear_world
 from mesh.lab.world import load as load_world
 from tests.stacks import ROOT
-from tests.twin.conftest import CITIES, Twin, until
+from tests.twin.conftest import CITIES, Twin
+from tests.twin.held import held
 from tests.twin.test_answers import SETTLED
 from tests.twin.transfer import SIZE, download, seen, server, upload
+from tests.waiting import patience, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 
@@ -286,7 +288,7 @@ def test_replies_move_to_the_next_edge_when_the_tunnel_to_the_nearest_is_cut(
     try:
         assert measured["longest_gap_ms"] < 1500, measured
         assert set(measured["by"]) == {"lax-aws-1"}
-        assert way_out(mixed, "lax-aws-1", own) == "wg-ord-vultr-1"
+        until(lambda: way_out(mixed, "lax-aws-1", own) == "wg-ord-vultr-1", 5, "the next edge")
     finally:
         mixed.mesh("lab", "heal", "lax-aws-1:lax-vultr-1")
     until(lambda: way_out(mixed, "lax-aws-1", own) == "wg-lax-vultr-1", 20, "the nearest again")
@@ -314,7 +316,7 @@ def probing(mixed: Mixed, box: str, address: str, seconds: int) -> Iterator[dict
             until(lambda: mixed.whoami(box, address), 5, f"{address} answers {box}")
             yield measured
         finally:
-            output = process.communicate(timeout=60)[0]
+            output = process.communicate(timeout=patience(60))[0]
     measured |= json.loads(output)
 
 
@@ -323,9 +325,11 @@ def test_a_members_replies_leave_at_an_edge_that_serves_the_same(mixed: Mixed) -
     its edge is cut: the replies leave at that edge, which binds their source as well."""
     failed = ("lax-vultr-1", "lax-aws-1")
     mixed.mesh("lab", "fault", "tunnel-cut", "lax-vultr-1:ord-vultr-1")
-    try:
+    with held(mixed.exec, *failed), ExitStack() as after:
+        after.callback(mixed.mesh, "lab", "heal", "lax-vultr-1:ord-vultr-1")
         for node in failed:
             mixed.exec(node, "systemctl", "stop", "anycast-mesh-whoami.service")
+            after.callback(mixed.exec, node, "systemctl", "start", "anycast-mesh-whoami.service")
         for address in WEB.values():
             until(
                 lambda to=address: mixed.whoami("client-lax", to) == "ord-gcp-1",  # type: ignore[misc]
@@ -334,10 +338,6 @@ def test_a_members_replies_leave_at_an_edge_that_serves_the_same(mixed: Mixed) -
             )
             assert way_out(mixed, "ord-gcp-1", address) == "wg-ord-vultr-1"
             assert address in mixed.exec("ord-vultr-1", "ip", "address", "show", "dummy0")
-    finally:
-        for node in failed:
-            mixed.exec(node, "systemctl", "start", "anycast-mesh-whoami.service")
-        mixed.mesh("lab", "heal", "lax-vultr-1:ord-vultr-1")
     until(lambda: entered_at(mixed, "client-lax") == "lax-vultr-1", 20, "Los Angeles is back")
     until(lambda: mixed.whoami("client-lax", APP["ipv4"]) == "lax-aws-1", 20, "so is its member")
 
@@ -378,7 +378,7 @@ JITTER = timedelta(milliseconds=100)
 
 
 def up_since(mixed: Mixed, node: str) -> dict[str, datetime]:
-    """A node's sessions with its mates that are up, and since when."""
+    """A node's sessions with its peers that are up, and since when."""
     lines = mixed.exec(node, "birdc", "show", "protocols").splitlines()
     words = [line.split() for line in lines if line.startswith(("u_", "mate"))]
     up = [one for one in words if one[-1] == "Established"]
@@ -396,12 +396,10 @@ def test_the_rules_for_replies_go_with_their_unit(mixed: Mixed, member: str) -> 
     before = rules()
     ours = {rule for rule in before if "192.30.120.0/23" in rule or "2620:71:4000::/48" in rule}
     assert len(ours) == 7 + 3
-    mixed.exec(member, "systemctl", "stop", "anycast-mesh-replies.service")
-    try:
+    with held(mixed.exec, member):
+        mixed.exec(member, "systemctl", "stop", "anycast-mesh-replies.service")
         assert rules() == before - ours
-    finally:
-        mixed.exec(member, "systemctl", "start", "anycast-mesh-replies.service")
-    assert rules() == before
+    until(lambda: rules() == before, 60, "the node starts it again, for nothing holds it any more")
 
 
 def test_the_loss_of_an_edge_moves_the_replies_that_left_there(mixed: Mixed) -> None:
@@ -431,7 +429,7 @@ def test_a_service_without_any_member_is_withdrawn_and_comes_back_with_them(
         mixed.mesh("lab", "fault", "power-loss", member)
     try:
         until(lambda: not known(mixed), 15, "withdrawn from iBGP")
-        assert mixed.whoami("client-lax", APP["ipv4"]) == ""
+        until(lambda: not mixed.whoami("client-lax", APP["ipv4"]), 5, "nobody answers")
         answers(mixed, "client-lax", WEB["ipv4"], "lax-vultr-1")
         aws = world.node("lax-aws-1").upstream
         until(lambda: not vpc_route(mixed, aws), 5, "the VPC's route goes with BFD")

@@ -17,8 +17,9 @@ from mesh.lab.boxes import reboot_node
 from mesh.lab.world import load as load_world
 from tests.lab.ear import Ear
 from tests.stacks import ROOT
-from tests.twin.conftest import NAME, NODES, Twin, until
+from tests.twin.conftest import NAME, NODES, Twin
 from tests.twin.test_answers import SERVICE, answered_by
+from tests.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 
@@ -124,7 +125,7 @@ def test_a_node_that_is_rebooted_at_any_moment_of_its_first_boot_still_joins(twi
             started = time.monotonic()
             until(partial(passed, started + moment), 10, "the moment has come")
             reboot_node(NAME, node, load_world(NAME))
-        output = up.communicate(timeout=300)[0]
+        output = up.communicate(timeout=1200)[0]
     assert up.returncode == 0, output
     until(lambda: answers(twin, node), 20, f"{node} answers")
 
@@ -150,7 +151,7 @@ def answers(twin: Twin, node: str) -> bool:
 
 
 def test_no_packet_of_the_lab_was_seen_on_the_machines_own_interfaces(twin: Twin, ear: Ear) -> None:
-    assert twin.whoami("client-lax", SERVICE["ipv4"])
+    until(lambda: twin.whoami("client-lax", SERVICE["ipv4"]), 5, "the lab's own traffic")
     # Traffic of the machine's own shows that the ear is not deaf.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.sendto(b"heard", ("127.0.0.1", 9))

@@ -38,7 +38,7 @@ print("ready", flush=True)
 size = int(sys.argv[3])
 while True:
     peer, source = listening.accept()
-    peer.settimeout(10)
+    peer.settimeout(60)
     with peer:
         asked = peer.recv(1)
         if asked == b"d":
@@ -55,7 +55,7 @@ while True:
 _CLIENT = """
 import socket, sys
 address, port, size, way = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-with socket.create_connection((address, port), timeout=10) as peer:
+with socket.create_connection((address, port), timeout=60) as peer:
     peer.sendall(way[0].encode())
     if way == "upload":
         peer.sendall(bytes(size))
@@ -70,11 +70,11 @@ with socket.create_connection((address, port), timeout=10) as peer:
 _SEEN = """
 import socket, sys
 address, port = sys.argv[1], int(sys.argv[2])
-with socket.create_connection((address, port), timeout=5) as peer:
+with socket.create_connection((address, port), timeout=60) as peer:
     peer.sendall(b"s")
     print(peer.recv(100).decode())
 with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as ask:
-    ask.settimeout(5)
+    ask.settimeout(60)
     ask.sendto(b"s", (address, port))
     print(ask.recv(100).decode())
 """
@@ -130,7 +130,7 @@ def _transfer(twin: Twin, box: str, address: str, way: str) -> int:
     try:
         started = time.monotonic()
         answer = twin.exec(box, "python3", "-c", _CLIENT, address, str(PORT), str(SIZE), way)
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 60  # with a wrong segment size it never ends
         return int(answer)
     finally:
         twin.exec(box, "nft", "delete", "table", "inet", "lost")

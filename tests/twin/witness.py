@@ -1,4 +1,4 @@
-"""What the routers and nodes know at the moment when a client is not answered.
+"""What the routers and nodes know at the moment when a client is not answered, or by another node.
 
 A probe says how long nobody answered. Why can be read only while it lasts, so a witness asks beside
 the probe, and looks at the whole way at the first silence.
@@ -44,7 +44,7 @@ def witness(lab: str, client: str, address: str) -> Iterator[Witness]:
         while not over.wait(INTERVAL) and not found.seen:
             unanswered = 0 if _is_answered(lab, client, address) else unanswered + 1
             if unanswered == UNANSWERED:
-                found.seen = _look(place(lab), client, address)
+                found.seen = way(lab, client, address)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
@@ -66,9 +66,9 @@ def _is_answered(lab: str, client: str, address: str) -> bool:
     return namespaces.inside(place(lab).namespace(client), connect)
 
 
-def _look(here: Place, client: str, address: str) -> str:
+def way(lab: str, client: str, address: str) -> str:
     """Each box's own routes there and back, and which of its counters grow meanwhile."""
-    world = load(here.lab)
+    here, world = place(lab), load(lab)
     one = world.client(client)
     back = str(one.ipv6 if ":" in address else one.ipv4)
     routers = [*(t.box for t in world.transits), *(u.box for u in world.upstreams)]
@@ -78,13 +78,15 @@ def _look(here: Place, client: str, address: str) -> str:
     for box in (*routers, *nodes):
         for target in (address, back):
             lines.append(_said(here, box, "ip", "route", "get", target))
-        lines.append(_said(here, box, "ip", "-6", "neighbour"))
+        lines.append(_said(here, box, "ip", "-6", "neighbor"))
     for box in routers:
         lines.append(f"{box}: {bird.ask(here, box, f'show route for {address}').strip()}")
         lines.append(f"{box}: {bird.failure(here, box)}")
     for node in nodes:
         lines.append(_said(here, node, "ip", "-6", "route", "show", "default"))
         lines.append(_said(here, node, "ip", "-br", "address", "show", "dev", "dummy0"))
+        lines.append(_said(here, node, "birdc", "show", "route", "for", address, "all"))
+        lines.append(_said(here, node, "systemctl", "--failed", "--plain", "--no-legend"))
     for box, counters in before.items():
         after = _counters(here, box)
         grown = {key: after[key] - old for key, old in counters.items() if after.get(key, 0) > old}

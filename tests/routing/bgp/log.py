@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.messages import Keepalive, Message, Notification, Open, Update
+from tests.waiting import patience
 
 T = TypeVar("T")
 SHOWN = 20  # entries in a failure's text
@@ -89,8 +90,15 @@ class Log:
     def wait(self, holds: Callable[[Log], T], seconds: float, what: str) -> T:
         """What ``holds`` yields for this log, once it is true; tried at every event.
 
-        Raises AssertionError with ``what`` and the latest events after so many seconds.
+        Raises AssertionError with ``what`` and the latest events where it never is. ``seconds`` are
+        what it takes at most where nothing else runs; it is waited for longer.
         """
+        if value := self.within(holds, longest := patience(seconds)):
+            return value
+        raise AssertionError(f"not within {longest:g} s: {what}\n{self}")
+
+    def within(self, holds: Callable[[Log], T], seconds: float) -> T | None:
+        """The same; None where it is not true after just so many seconds."""
         end = time.monotonic() + seconds
         while True:
             with self._changed:
@@ -100,7 +108,7 @@ class Log:
             with self._changed:
                 while len(self._entries) == seen:
                     if (left := end - time.monotonic()) <= 0:
-                        raise AssertionError(f"not within {seconds} s: {what}\n{self}")
+                        return None
                     self._changed.wait(left)
 
     def __str__(self) -> str:

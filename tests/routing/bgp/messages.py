@@ -180,7 +180,7 @@ def announcements(
 
 
 def updates(routes: Iterable[Route], *, size: int = SIZE, wide: bool = True) -> Iterator[bytes]:
-    """UPDATEs for routes in their order; neighbours with the same attributes share one."""
+    """UPDATEs for routes in their order; neighbors with the same attributes share one."""
     for _, same in groupby(routes, key=lambda each: (each.family, attributes.shared(each))):
         first, *others = same
         names = (each.prefix for each in (first, *others))

@@ -29,6 +29,7 @@ from tests.routing.bgp.messages import (
     RouteRefresh,
     capabilities,
 )
+from tests.waiting import patience
 
 PORT = 179
 TCP_MD5SIG = 14  # linux/tcp.h
@@ -115,14 +116,14 @@ class Speaker:
         self, source: str, target: str, interface: str | None = None, *, seconds: float = 20
     ) -> None:
         """Connect until the session stands, as often as it takes; AssertionError if in vain."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + (longest := patience(seconds))
         while time.monotonic() < end:
             with contextlib.suppress(OSError):
                 self.connect(source, target, interface, seconds=min(seconds, CONNECT))
                 if self._stands(end - time.monotonic()):
                     return
             time.sleep(RETRY)
-        raise AssertionError(f"no session {source} to {target} within {seconds} s\n{self.log}")
+        raise AssertionError(f"no session {source} to {target} within {longest:g} s\n{self.log}")
 
     def listen(self, source: str, peer: str, interface: str | None = None) -> None:
         """Wait for connections of ``peer``, each in place of the one before, until ``close``."""
