@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import needs
+from tests import markers, needs
 
 # A few cases of each in every run, many with `pytest --hypothesis-profile=large`. How long a case
 # takes is another program's doing on a busy machine.
@@ -51,6 +51,14 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file is not even imported where the markers of all its tests leave it out: each worker
+    would import the stand-ins of clouds with their SDKs, and other things large and of no use."""
+    if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
+        return None
+    return True if markers.leave_out(config.option.markexpr, collection_path.read_text()) else None
 
 
 def pytest_xdist_auto_num_workers() -> int:

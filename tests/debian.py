@@ -16,6 +16,7 @@ from mesh.render import File
 from setup import found, versions
 from setup.birds.build import RECORD
 from tests import needs
+from tests.waiting import patience
 
 IMAGE = needs.image()
 LAYERS = Path(__file__).parent.parent / ".mesh" / "birds"  # made by `setup/all birds`
@@ -66,12 +67,16 @@ class Debian:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
 
+    def must(self, *command: str, namespace: str) -> None:
+        """Run a command to its end, which has to be a good one, in a network namespace by name."""
+        assert self.start(*command, namespace=namespace).wait(60) == 0, command
+
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command on it, without any network but its own."""
         namespaces = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child")
         return subprocess.run(
             [*namespaces, "sh", "-c", _ENTER, "sh", self._tree, str(self.folder), *command],
-            input=stdin, capture_output=True, text=True, timeout=120, check=False,
+            input=stdin, capture_output=True, text=True, timeout=patience(120), check=False,
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a node may say of itself: it is written into the files of its mates."""
+"""What a node may say of itself: it is written into the files of its peers."""
 
 from __future__ import annotations
 

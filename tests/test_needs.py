@@ -11,6 +11,7 @@ import pytest
 
 from tests import needs
 from tests.stacks import ROOT
+from tests.waiting import patience
 
 OF_THE_IMAGE = "tests/render/test_traffic.py"
 CURES = ("`make setup`, or set MESH_IMAGE", "run as root", "needs Linux")
@@ -21,7 +22,7 @@ def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", OF_THE_IMAGE, *words],
         cwd=ROOT, env=os.environ | {"MESH_IMAGE": str(tmp_path)},
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=patience(120),
     )  # fmt: skip
 
 

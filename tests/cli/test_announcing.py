@@ -80,7 +80,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with live(folder, keys.signing_public(FLEET.key), b"a bundle") as one:
         with one.client(FLEET.operator) as client:
             body = dump(MADE.generation)
-            assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+            assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).ok
         yield one
 
 

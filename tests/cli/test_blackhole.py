@@ -77,7 +77,7 @@ def test_it_ends_after_half_an_hour_unless_said_otherwise(registry: Live) -> Non
 
 
 def hearing(live: Live, node: str, *addresses: str, mate: str = LAX) -> None:
-    """The node's word that it discards these on the word of a mate."""
+    """The node's word that it discards these on the word of a peer."""
     told = tuple(Hearsay(ip_address(address), mate) for address in addresses)
     health = Health(True, {}, {}, blackhole=1, hearsay=told)
     said = FLEET.report(node, FLEET.generation(5), time.time_ns() // 1000, health=health)
@@ -235,7 +235,7 @@ def test_a_region_of_two_edges_is_one_order(
     with live(tmp_path, keys.signing_public(fleet.key), b"a bundle") as one:
         with one.client(fleet.operator) as client:
             body = dump(fleet.generation(5).generation)
-            assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+            assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).ok
         document = state(
             operator_key=secret(fleet.key),
             registries={LAX: one.url},

@@ -20,6 +20,7 @@ from mesh.cli.environment import environment
 from mesh.lab.world import clear_world
 from tests.program.recording import KEYS
 from tests.stacks import ROOT, prod
+from tests.waiting import patience
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
@@ -53,7 +54,7 @@ class Project:
         """Run a command on the stack ``two``, as the user does."""
         done = subprocess.run(
             [*command, "--stack", "two"], cwd=self.folder, env=self.environment,
-            capture_output=True, text=True, check=False, timeout=300,
+            capture_output=True, text=True, check=False, timeout=patience(300),
         )  # fmt: skip
         if check and done.returncode:
             pytest.fail(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
@@ -300,7 +301,7 @@ def test_the_network_ends_by_one_command_that_leaves_the_stack_file_alone(
 def test_a_stack_that_does_not_exist_is_said_in_the_engine_s_words(project: Project) -> None:
     done = subprocess.run(
         ["mesh", "preview", "--stack", "three"], cwd=project.folder, env=project.environment,
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=patience(60),
     )  # fmt: skip
     assert done.returncode == 1
     assert "no stack named 'three' found" in done.stderr

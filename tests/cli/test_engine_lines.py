@@ -10,6 +10,7 @@ import pytest
 
 from mesh.cli import engine_lines
 from mesh.cli.engine_lines import once
+from tests.waiting import patience
 
 
 def shown(text: str) -> str:
@@ -153,4 +154,7 @@ def test_an_engine_can_go_on_writing_when_nobody_reads_any_more() -> None:
     reader.stdout.close()
     reader.stdin.write("some words\n" * 50_000)
     reader.stdin.close()
-    assert reader.wait(timeout=60) in (0, 120)  # 120: Python could not flush its own output
+    assert reader.wait(timeout=patience(60)) in (
+        0,
+        120,
+    )  # 120: Python could not flush its own output

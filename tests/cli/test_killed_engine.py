@@ -40,7 +40,7 @@ PROGRAM = """
 """
 
 
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+def until(holds: Callable[[], bool], seconds: float = 300) -> None:
     """Wait until something holds; fail after the deadline."""
     end = time.monotonic() + seconds
     while not holds():
@@ -115,7 +115,7 @@ def test_the_next_run_goes_on_from_where_a_killed_engine_was(
 
     began = time.monotonic()
     assert here.run("up", "--yes", "--skip-preview") == 0
-    assert time.monotonic() - began < 300, "the killed one's ten minutes were waited for"
+    assert time.monotonic() - began < 500, "the killed one's ten minutes were waited for"
     until(lambda: not plugins(here.state / "pulumi"))
     assert here.run("up", "--yes", "--skip-preview", "--expect-no-changes") == 0
     assert here.run("destroy", "--yes", "--skip-preview", "--run-program") == 0

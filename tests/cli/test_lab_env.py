@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from mesh.cli.main import app
 from mesh.cli.working_copy import is_prepared
 from tests.stacks import ROOT
+from tests.waiting import patience
 
 NAME = "env-of-tests"
 
@@ -42,7 +43,7 @@ def evaluated(words: str) -> dict[str, str]:
 def pulumi(environment: Mapping[str, str], folder: Path, *words: str) -> str:
     done = subprocess.run(
         ["pulumi", "--non-interactive", *words], cwd=folder, env=environment,
-        capture_output=True, text=True, check=False, timeout=200,
+        capture_output=True, text=True, check=False, timeout=patience(200),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 from rich.console import Console
 from typer.testing import CliRunner
 
-from mesh import capacity
 from mesh.cli.main import app
 from mesh.discovery import paths
 from mesh.facts import Facts
@@ -58,7 +57,6 @@ def test_check_can_be_read_by_a_machine(tmp_path: Path) -> None:
 
 
 def test_check_refuses_what_no_registry_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capacity, "SMALL", 0)
     monkeypatch.setattr(paths, "MAX_GENERATION", 1 << 17)
     code, out, _ = run("check", "--stack", "prod", "--root", str(ROOT), "--json")
     document = json.loads(out)

@@ -63,7 +63,7 @@ def test_machines_get_all_of_it(tmp_path: Path) -> None:
     document = json.loads(run(tmp_path, "--json", "--gate").stdout)
     server = document["servers"][0]
     assert (server["node"], server["fate"]) == ("mia-vultr-1", "replaced")
-    assert len(document["sessions"]) == 7
+    assert len(document["sessions"]) == 11
     assert {each["prefix"] for each in document["prefixes"]} == {
         "192.30.120.0/23",
         "2620:71:4000::/48",

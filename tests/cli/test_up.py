@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,16 @@ def test_boxes_that_the_state_does_not_know_are_stopped(
         (tmp_path / "run" / "tests-of-up" / "boxes" / box).mkdir(parents=True)
     module.sweep(deployed(tmp_path, protect=True), Console(quiet=True))
     assert stopped == [("tests-of-up", "lax-vultr-2")]
+
+
+def test_the_engine_is_not_imported_to_be_started() -> None:
+    """Nor what judges previews: each `mesh lab up` and `mesh lab down` would wait for that."""
+    script = (
+        "import sys, mesh.cli.up, mesh.cli.down\n"
+        "print([m for m in ('pulumi', 'grpc', 'mesh.preview.gate', 'mesh.publish.publish')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

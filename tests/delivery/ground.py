@@ -24,6 +24,7 @@ from mesh.render import Seed, user_data
 from mesh.spec import load
 from tests.spec.test_stack_file import ssh_key
 from tests.stacks import ROOT, prod
+from tests.waiting import patience
 
 T = TypeVar("T")
 
@@ -208,7 +209,7 @@ def host(lab: str) -> Iterator[Box]:
             and box.run("systemctl", "is-system-running").strip() in ("running", "degraded")
             # By router advertisement, which may come after all else.
             and f" {box.ipv6}/" in box.run("ip", "-o", "-6", "address", "show", "-tentative"),
-            60, "the host to boot",
+            patience(60), "the host to boot",
         )  # fmt: skip
         shown = (box.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()
         yield replace(box, host_key=" ".join(shown[:2]))

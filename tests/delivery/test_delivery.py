@@ -26,6 +26,7 @@ from mesh.delivery import (
 from mesh.delivery.receiver import TURN
 from mesh.lab import namespaces
 from tests.delivery.ground import LOGIN, NODE, STRANGER, Box, key_text
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.lab
 
@@ -244,6 +245,8 @@ def is_enabled(box: Box, unit: str) -> bool:
 
 def test_a_second_delivery_does_nothing(box: Box, untouched: dict[str, object]) -> None:
     first = delivered(box)
+    enabled = box.root / "etc/systemd/system/multi-user.target.wants/anycast-mesh-agent.service"
+    until(enabled.is_symlink, 20, "the host has enabled the agent, after all was delivered")
     before, times = box.as_it_is(), written_at(box)
     second = delivered(box)
     assert (second.instance_id, second.written) == (first.instance_id, ())
@@ -400,7 +403,7 @@ def test_a_firewall_that_shuts_the_operator_out_opens_again_by_itself(
         with pytest.raises(Unreachable, match="no SSH at"):
             box.operator(lambda: deliver(box.target(patience=1.0), wrong, silent))
         namespaces.wait_until(
-            lambda: "inet mesh" not in box.run("nft", "list", "tables"), 15, "the undo"
+            lambda: "inet mesh" not in box.run("nft", "list", "tables"), PATIENCE, "the undo"
         )
         assert box.operator(lambda: is_there(box.target(), "host-nobody")) is False
     finally:

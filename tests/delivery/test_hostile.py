@@ -18,6 +18,7 @@ import pytest
 
 from mesh.delivery import DeliveryError, Target, connection, examine, is_there, withdraw
 from tests.delivery.ground import LOGIN, NODE, key_text
+from tests.waiting import PATIENCE
 
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
 ADMIN = [ip_network("127.0.0.0/8")]
@@ -68,13 +69,13 @@ def serving(handle: Handler) -> Iterator[Target]:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE)
     try:
         yield target(server.get_port())
     finally:
-        asyncio.run_coroutine_threadsafe(stop(server), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(server), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE)
         loop.close()
 
 
@@ -102,6 +103,7 @@ def answering(questions: bytes, receiver: bytes = b"") -> Handler:
 MALFORMED: list[tuple[str, bytes]] = [
     ("a source that is no address", said(connection="nobody 1 2 3")),
     ("an address that is none", said(address="\x1b[2J")),
+    ("an address with more to it", said(sends="fe80::1%\x1b[2J")),
     ("a number that only looks like one", said(space="/dev/vda 9 9 \u00b2 1% /var")),
     ("a number without end", said(space="d 9 9 " + "9" * 5000)),
     ("no text at all", b"\xff\xfe" * 1000 + said(connection="\x00")),
@@ -232,7 +234,7 @@ def test_what_is_said_before_any_key_was_shown_commands_nothing() -> None:
         thread = threading.Thread(target=answer, args=(listening,), daemon=True)
         thread.start()
         (problem,) = examine(target(listening.getsockname()[1]), None, ADMIN)
-        thread.join(10)
+        thread.join(PATIENCE)
     text = str(problem)
     assert "owned" in text, "the test's words have come"
     assert text.isprintable()

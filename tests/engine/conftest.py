@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,9 +20,27 @@ from mesh.cli.environment import environment
 from mesh.cli.working_copy import prepare
 from mesh.lab.world import clear_world
 from tests.stacks import ROOT
+from tests.waiting import patience
 
 LAB = "engine"
-WITH_CONFIG = ("preview", "up", "refresh", "destroy", "config")
+OPERATIONS = ("preview", "up", "refresh", "destroy")
+WITH_CONFIG = (*OPERATIONS, "config")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a `pulumi …`. ``told`` is every message of the operation, from the engine's
+    own log of events: on a busy machine its output may end without them."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    told: str
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self.stdout + self.stderr + self.told
 
 
 @dataclass
@@ -38,15 +57,21 @@ class Engine:
     inside: tuple[str, ...] = ()
     """Words before the command: how it enters another namespace."""
 
-    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, check: bool = True) -> Done:
         """Run `pulumi …` to its end."""
-        done = subprocess.run(
-            self._command(*arguments), cwd=self._folder(arguments[0]), env=self.environment,
-            capture_output=True, text=True, check=False, timeout=400,
+        events = self.state / "events"
+        events.unlink(missing_ok=True)
+        log = ("--event-log", str(events)) if arguments[0] in OPERATIONS else ()
+        ran = subprocess.run(
+            self._command(*arguments, *log), cwd=self._folder(arguments[0]),
+            # Without the variable the engine does not know the option.
+            env={**self.environment, "PULUMI_DEBUG_COMMANDS": "true"},
+            capture_output=True, text=True, check=False, timeout=1200,
         )  # fmt: skip
-        self.said.append(done.stdout + done.stderr)
+        done = Done(ran.returncode, ran.stdout, ran.stderr, _messages(events))
+        self.said.append(done.text)
         if check and done.returncode:
-            pytest.fail(f"pulumi {' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
+            pytest.fail(f"pulumi {' '.join(arguments)}\n{done.text}")
         return done
 
     def killed(self, *arguments: str, at: str) -> None:
@@ -145,9 +170,19 @@ def orphans(engine: Engine) -> list[str]:
     return found
 
 
+def _messages(events: Path) -> str:
+    """The messages in a log of events, with the engine's output without a resource among them."""
+    if not events.exists():
+        return ""
+    each = (json.loads(line) for line in events.read_text().splitlines())
+    found = (event.get("diagnosticEvent") or event.get("stdoutEvent") or {} for event in each)
+    said = "".join(event.get("prefix", "") + event.get("message", "") for event in found)
+    return re.sub(r"<\{%.*?%\}>", "", said)
+
+
 def until_none(engine: Engine, seconds: float) -> None:
     """Wait until no provider of the engine runs any more."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + patience(seconds)
     while left := orphans(engine):
         assert time.monotonic() < end, left
         time.sleep(0.2)

@@ -40,6 +40,7 @@ from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose
 from tests.discovery.live import certify
 from tests.engine.standins.cloud import Cloud
+from tests.waiting import PATIENCE
 
 TICK = 0.1
 
@@ -122,8 +123,8 @@ class Inhabitant:
             return
         body = dump(joining.join_request(self.seed["token"], self.node, self.facts()))
         connection = http.client.HTTPSConnection(
-            registry.server.ipv4, registry.port, timeout=5, source_address=(self.server.ipv4, 0),
-            context=ssl._create_unverified_context(),
+            registry.server.ipv4, registry.port, timeout=PATIENCE,
+            source_address=(self.server.ipv4, 0), context=ssl._create_unverified_context(),
         )  # fmt: skip
         try:
             connection.request("POST", paths.JOIN, body=body)
@@ -182,8 +183,8 @@ class Listening:
         certify(folder)
         operator = one.seed["operator"]
         self.registry = Registry(Store(f"sqlite:///{folder / 'registry.sqlite3'}"), operator, None)
-        self._accept = self.registry.accept_generation
-        setattr(self.registry, "accept_generation", self._take)  # noqa: B010  (mypy refuses it)
+        self._accept = self.registry.accept_packed
+        setattr(self.registry, "accept_packed", self._take)  # noqa: B010  (mypy refuses it)
         where = Settings(folder, operator, self.port, "", (one.server.ipv4,))
         self._uvicorn = serve.server(where, self.registry)
         sockets = serve.sockets(where)
@@ -201,7 +202,7 @@ class Listening:
     def stop(self) -> None:
         """Its server is gone."""
         self._uvicorn.should_exit = True
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self.registry.store.close()
 
 
@@ -268,7 +269,7 @@ def inhabited(folder: Path, servers: Callable[[], Iterable[Server]]) -> Iterator
         yield town
     finally:
         over.set()
-        thread.join(30)
+        thread.join(PATIENCE)
         town.stop()
     if failed:
         raise failed[0]

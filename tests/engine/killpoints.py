@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Literal
 
 from mesh.discovery.registry import Refused
-from mesh.preview import Summary, read, summarise
+from mesh.preview.steps import read
+from mesh.preview.summary import Summary, summarise
 from tests.engine.clouds import production
 from tests.engine.conftest import Engine, changed, until_none
 from tests.engine.inhabitants import Mood, Town, inhabited
@@ -33,7 +34,7 @@ from tests.vultr_api.stack import stack as deployed
 
 NODE = "mia-vultr-1"
 NODES = {"lax-vultr-1": {"number": 1}, NODE: {"number": 3}}
-SECONDS = 60.0
+SECONDS = 240.0
 """Within which anything awaited has to come."""
 
 After = Literal["revert", "repeat"]
@@ -156,7 +157,7 @@ class Run:
         for _ in range(times):
             os.killpg(self.process.pid, signal.SIGINT)
             with self.news:
-                self.news.wait_for(lambda: "cancellation" in "".join(self.lines).lower(), 5)
+                self.news.wait_for(lambda: "cancellation" in "".join(self.lines).lower(), 60)
         then()
         self._over()
 

@@ -112,7 +112,7 @@ class TestBeforeAnythingExists:
     ) -> None:
         bad = {"aws": {"image": "debian-99-*", "plan": "t3.smal"}}
         done = changed(engine, tmp_path, {"providers": QUIET | bad}).run("preview", check=False)
-        text = done.stdout + done.stderr
+        text = done.text
         assert done.returncode
         for said in (
             "mesh:providers.aws.image = debian-99-*: Debian has no image of that name in us-west-1",
@@ -129,7 +129,7 @@ class TestBeforeAnythingExists:
             done = engine.run("preview", check=False)
         finally:
             cloud.facts["key"] = (ACCESS_KEY, SECRET_KEY)
-        text = done.stdout + done.stderr
+        text = done.text
         assert done.returncode
         assert "AWS_ACCESS_KEY_ID = [secret]: AWS does not know these credentials" in text
         assert "Traceback" not in text
@@ -142,7 +142,7 @@ class TestFirstUp:
         cloud.quotas["Eip"] = (0, TOO_MANY_ADDRESSES)
         done = engine.run(*UP, check=False)
         del cloud.quotas["Eip"]
-        text = done.stdout + done.stderr
+        text = done.text
         assert done.returncode
         assert "AddressLimitExceeded: The maximum number of addresses has been reached." in text
         assert "Traceback" not in text
@@ -153,7 +153,7 @@ class TestFirstUp:
         cloud.fail("Instance", Failure(text, after="made"))
         done = engine.run(*UP, check=False)
         assert done.returncode
-        assert text in done.stdout + done.stderr
+        assert text in done.text
 
     def test_the_next_up_takes_it_on_and_makes_the_rest(self, engine: Engine, cloud: Cloud) -> None:
         before = set(cloud.made)
@@ -224,7 +224,7 @@ SECOND = {
 OF_THE_SECOND = {
     *of_a_node("lax-aws-2", "birth"),
     "mesh-lax-aws-2",
-    # They are mates of each other, and of the edges.
+    # They are peers of each other, and of the edges.
     *of_the_region("wireguard-lax-aws-1", "wireguard-lax-aws-2"),
 }
 AT_THE_EDGES = {"mesh-vultr-firewall": "update"}
@@ -330,7 +330,7 @@ class TestSecondMember:
         cloud.fail("RouteServerPeer", Failure(text))
         done = second.run(*UP, check=False)
         assert done.returncode
-        assert "IncorrectState: the endpoint is modifying" in done.stdout + done.stderr
+        assert "IncorrectState: the endpoint is modifying" in done.text
 
     def test_is_finished_by_the_next_up(self, second: Engine, cloud: Cloud) -> None:
         second.run(*UP)

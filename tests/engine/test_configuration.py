@@ -25,6 +25,7 @@ from mesh.cli.main import app
 from mesh.spec import SpecError, from_engine, load, load_file
 from mesh.spec.engine import Handed, Sealed, nearest, read
 from tests.stacks import ROOT
+from tests.waiting import patience
 
 pytestmark = pytest.mark.engine
 
@@ -50,7 +51,7 @@ class Project:
     def pulumi(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             ["pulumi", "--non-interactive", *words], cwd=self.folder, env=self.environment,
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=patience(120),
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done

@@ -129,7 +129,7 @@ def test_a_preview_says_what_a_delivery_would_meet(
     engine: Inside, tmp_path: Path, ssh: dict[str, Any], host: dict[str, Any], said: Sequence[str]
 ) -> None:
     done = with_ssh(engine, tmp_path, ssh, **host).run("preview", check=False)
-    text = done.stdout + done.stderr
+    text = done.text
     assert done.returncode
     assert all(part in text for part in said), text
     assert "Traceback" not in text
@@ -141,7 +141,7 @@ def test_who_cannot_reach_the_host_learns_it_at_preview(engine: Inside) -> None:
     elsewhere = replace(engine, namespace=engine.namespace.replace("operator", "client-ewr"))
     namespaces.ip(["link set lo up"], elsewhere.namespace)
     done = elsewhere.run("preview", check=False)
-    text = done.stdout + done.stderr
+    text = done.text
     assert done.returncode
     assert "mesh:admin.ssh = 198.51.100.250/32" in text
     assert "this very connection would be its last" in text
@@ -154,13 +154,13 @@ def test_a_delivery_that_fails_half_way_is_picked_up_by_the_next_up(
     blocked = box.root / "usr/local/lib/anycast-mesh"
     blocked.write_text("in the way")
     failed = engine.run(*UP, check=False)
-    text = failed.stdout + failed.stderr
+    text = failed.text
     assert failed.returncode and "Traceback" not in text, text
     assert "the host said no at 'put'" in text and "goes on from there" in text, text
     begun = (box.root / "etc/anycast-mesh/instance-id").read_text().strip()
     blocked.unlink()
     done = engine.run(*UP)
-    assert "going on with a delivery that was cut" in done.stdout
+    assert "going on with a delivery that was cut" in done.told
     found = server(engine)
     assert found["type"] == "pulumi-python:dynamic/host:Host"
     assert found["id"] == found["outputs"]["instance_id"] == begun
@@ -205,7 +205,7 @@ def test_a_host_that_does_not_answer_is_kept(engine: Inside, box: Box) -> None:
     before = server(engine)
     faults.fault(box.place.lab, "link-down", NODE)
     try:
-        said = engine.run("refresh", "--yes", "--skip-preview", "--target", f"**{SERVER}").stdout
+        said = engine.run("refresh", "--yes", "--skip-preview", "--target", f"**{SERVER}").told
     finally:
         faults.heal(box.place.lab, NODE)
     assert "warning: kept as it was known" in said
@@ -222,7 +222,7 @@ def test_a_host_that_was_installed_anew_is_delivered_to_again(engine: Inside, bo
         for command in (("preview",), UP):
             said = engine.run(*command, check=False)
             assert said.returncode
-            assert "shows another key" in said.stdout + said.stderr
+            assert "shows another key" in said.text
     assert key_on_record(engine) == box.host_key
     engine.run(*UP)
     assert server(engine)["id"] != before

@@ -120,7 +120,7 @@ def test_up_makes_them_all(fleet: Fleet) -> None:
 
 
 def test_every_tunnel_is_let_in_everywhere(fleet: Fleet) -> None:
-    """By the provider's own firewall: a rule for each mate, named after it."""
+    """By the provider's own firewall: a rule for each peer, named after it."""
     names = {resource["urn"].rpartition("::")[2] for resource in fleet.engine.resources()}
     at_vultr = {rule.notes for rule in fleet.vultr.rules}
     for node in NODES:

@@ -108,7 +108,7 @@ MEMBER = {
 def refusal(engine: Engine, cloud: Cloud) -> str:
     """What a preview that is refused says."""
     done = engine.run("preview", *SERVERS, check=False)
-    text = done.stdout + done.stderr
+    text = done.text
     assert done.returncode
     assert "the configuration cannot be used" in text
     assert "Traceback" not in text
@@ -152,12 +152,12 @@ def test_an_up_that_failed_twice_is_finished_by_the_third(fleet: Fleet) -> None:
     cloud.quotas["Address"] = (2, QUOTA)
     done = fleet.engine.run(*UP, check=False)
     assert done.returncode
-    assert QUOTA in done.stdout + done.stderr
+    assert QUOTA in done.told
     cloud.quotas.clear()
     cloud.fail("Instance", Failure(EXHAUSTED))
     done = fleet.engine.run(*UP, check=False)
     assert done.returncode
-    assert EXHAUSTED in done.stdout + done.stderr
+    assert EXHAUSTED in done.told
     before = {made.id for made in cloud.made.values()}
     fleet.engine.run(*UP)
     assert before <= set(cloud.made)

@@ -89,7 +89,7 @@ def test_the_publication_alone_is_refused_where_its_candidate_is_another(stack: 
     number = stack.number()
     done = engine.run(*UP, "--target", "**mesh-generation", check=False)
     assert done.returncode
-    assert "--target '**mesh-candidate'" in done.stdout + done.stderr
+    assert "--target '**mesh-candidate'" in done.text
     assert stack.number() == number
     both = ("--target", "**mesh-candidate", "--target", "**mesh-generation")
     engine.run(*UP, *both)
@@ -117,7 +117,7 @@ def test_a_state_from_a_backup_is_seen_by_a_refresh(stack: Stack) -> None:
     stack.checkpoint.write_bytes(kept)
     engine = stack.with_whoami(on)
     assert previewed(engine).generation is None
-    said = engine.run(*UP, "--refresh").stdout
+    said = engine.run(*UP, "--refresh").told
     assert f"the registries hold generation {number}, and this state knows {number - 1}" in said
     assert (stack.number(), stack.shows_whoami()) == (number + 1, on)
 

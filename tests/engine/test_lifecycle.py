@@ -90,7 +90,7 @@ def test_a_change_of_the_plan_touches_no_server_that_runs(
 def test_what_must_survive_is_not_deleted_by_accident(engine: Engine) -> None:
     refused = engine.run("destroy", "--preview-only", "--run-program", check=False)
     assert refused.returncode
-    assert "protect" in refused.stdout + refused.stderr
+    assert "protect" in refused.text
 
 
 def test_a_fleet_that_is_gone_altogether_is_made_again(engine: Engine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine.conftest import Engine, changed
+from tests.engine.conftest import Done, Engine, changed
 from tests.stacks import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
@@ -68,13 +67,11 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def refusal(
-    engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], subprocess.CompletedProcess[str]]:
+def refusal(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Done]:
     """How a preview with such keys ends, each tried once."""
 
     @cache
-    def tried(bad: str) -> subprocess.CompletedProcess[str]:
+    def tried(bad: str) -> Done:
         return changed(engine, tmp_path_factory.mktemp("bad"), BAD[bad]).run("preview", check=False)
 
     return tried
@@ -97,12 +94,12 @@ def refusal(
 )
 def test_refuses_bad_configuration_with_key_value_reason_and_cure(
     engine: Engine,
-    refusal: Callable[[str], subprocess.CompletedProcess[str]],
+    refusal: Callable[[str], Done],
     bad: str,
     said: list[str],
 ) -> None:
     done = refusal(bad)
-    text = done.stdout + done.stderr
+    text = done.text
     assert done.returncode
     assert all(part in text for part in said), text
     assert "Traceback" not in text
@@ -117,7 +114,7 @@ def test_changes_nothing_until_the_aggregates_are_valid_where_that_is_demanded(
     roas = [{"asn": 27218, "prefix": "192.30.120.0/23", "maxLength": 23}]
     listed.write_text(json.dumps({"roas": roas}))
     done = changed(engine, tmp_path, {"rpki": {"demand": str(listed)}}).run(*command, check=False)
-    text = done.stdout + done.stderr
+    text = done.text
     assert done.returncode
     assert "mesh:prefixes.ipv6 = 2620:71:4000::/48 from AS27218: NotFound: no ROA" in text
     assert "192.30.120.0/23 from" not in text
@@ -133,7 +130,7 @@ def test_refuses_a_cloud_without_its_key(engine: Engine, tmp_path: Path) -> None
     done = changed(engine, tmp_path, keys | {"twin": None, "admin": own}).run(
         "preview", check=False
     )
-    text = done.stdout + done.stderr
+    text = done.text
     assert done.returncode
     assert "vultr:apiKey = unset" in text
     assert "pulumi config set --secret vultr:apiKey" in text
@@ -144,7 +141,7 @@ def test_refuses_a_stack_file_that_is_not_yaml(engine: Engine, tmp_path: Path) -
     broken = tmp_path / "Pulumi.lab.yaml"
     broken.write_text("config:\n  mesh:asn: [27218\n")
     done = Engine(engine.state, "lab", broken, engine.environment).run("preview", check=False)
-    text = done.stdout + done.stderr
+    text = done.text
     assert done.returncode
     assert "YAML" in text
     assert "Traceback" not in text

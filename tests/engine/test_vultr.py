@@ -68,7 +68,7 @@ class TestBeforeAnythingExists:
             done = changed(engine, tmp_path, keys).run("preview", check=False)
         finally:
             vultr.bgp = before
-        text = done.stdout + done.stderr
+        text = done.text
         assert done.returncode
         for said in (
             "mesh:providers.vultr.image = Debian 99: Vultr has no image of this name",
@@ -89,7 +89,7 @@ class TestBeforeAnythingExists:
             done = engine.run("preview", check=False)
         finally:
             vultr.key = KEY
-        text = done.stdout + done.stderr
+        text = done.text
         assert done.returncode
         assert "vultr:apiKey = [secret]: Vultr does not know this API key" in text
         assert "Traceback" not in text
@@ -101,7 +101,7 @@ class TestFirstUp:
         vultr.quotas["addresses"] = 2
         done = engine.run(*UP, check=False)
         del vultr.quotas["addresses"]
-        text = done.stdout + done.stderr
+        text = done.text
         assert done.returncode
         assert "Reserved IP limit reached" in text
         assert "Traceback" not in text
@@ -171,8 +171,8 @@ class TestEdits:
         (urn,) = [r["urn"] for r in engine.resources() if r["urn"].endswith("ord-vultr-1-instance")]
         vultr.forget_calls()
         done = engine.run(*UP, "--replace", urn)
-        assert "ord-vultr-1: draining before its server goes" in done.stdout
-        assert "ord-vultr-1: made anew, and drained no more" in done.stdout
+        assert "ord-vultr-1: draining before its server goes" in done.told
+        assert "ord-vultr-1: made anew, and drained no more" in done.told
         after = vultr.server("ord-vultr-1")
         assert after.id != before.id
         assert after.main_ip == before.main_ip
@@ -190,7 +190,7 @@ class TestRegionLess:
     def test_its_address_is_given_up_explicitly(self, engine: Engine, without: Engine) -> None:
         refused = without.run("preview", check=False)
         assert refused.returncode
-        assert "pulumi state unprotect" in refused.stdout + refused.stderr
+        assert "pulumi state unprotect" in refused.text
         name = "mesh-mia-vultr-1-address"
         (urn,) = [r["urn"] for r in engine.resources() if r["urn"].endswith(f"::{name}")]
         engine.run("state", "unprotect", urn, "--yes")
@@ -204,8 +204,8 @@ class TestRegionLess:
         lost = vultr.server("mia-vultr-1")
         vultr.forget_calls()
         done = without.run(*UP)
-        assert "mia-vultr-1: leaving, and drained first" in done.stdout
-        assert "mia-vultr-1: withdrawn" in done.stdout
+        assert "mia-vultr-1: leaving, and drained first" in done.told
+        assert "mia-vultr-1: withdrawn" in done.told
         assert not [one for one in vultr.addresses.values() if "mia-vultr-1" in one.label]
         assert lost.main_ip not in {rule.subnet for rule in vultr.rules}
         assert {what.partition(" ")[0] for what in vultr.changes()} == {"DELETE"}
@@ -231,11 +231,11 @@ def test_what_must_survive_is_not_deleted_by_accident(engine: Engine) -> None:
     engine.run(*UP)
     refused = engine.run("destroy", "--preview-only", "--run-program", check=False)
     assert refused.returncode
-    assert "protect" in refused.stdout + refused.stderr
+    assert "protect" in refused.text
 
 
 def test_destroy_leaves_nothing(engine: Engine, vultr: Vultr) -> None:
     done = engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
-    assert "4 of 4 withdrawn" in done.stdout
+    assert "4 of 4 withdrawn" in done.told
     assert engine.resources() == []
     assert not any(vultr.holdings().values())

@@ -61,7 +61,7 @@ class TestBeforeAnythingExists:
     ) -> None:
         own = {key: value for key, value in engine.environment.items() if key != TRY}
         done = replace(engine, environment=own).run("preview", check=False)
-        text = done.stdout + done.stderr
+        text = done.text
         assert done.returncode
         assert "mesh:providers.vultr.through = plugin" in text
         assert "VPC 2.0" in text
@@ -87,7 +87,7 @@ class TestFirstUp:
         cloud.fail("Instance", Failure(text, after="made"))
         done = engine.run(*UP, check=False)
         assert done.returncode
-        assert text in done.stdout + done.stderr
+        assert text in done.text
         assert len(cloud.of("Instance")) == 1
 
     def test_the_next_up_takes_it_on_and_makes_the_rest(self, engine: Engine, cloud: Cloud) -> None:
@@ -153,7 +153,7 @@ class TestDrift:
         done = engine.run("refresh", "--yes", "--skip-preview", check=False)
         cloud.facts |= THEN
         assert done.returncode
-        assert "error getting list of attached VPCs 2.0" in done.stdout + done.stderr
+        assert "error getting list of attached VPCs 2.0" in done.text
 
 
 def test_no_secret_was_ever_shown(engine: Engine, cloud: Cloud) -> None:
@@ -170,6 +170,6 @@ def test_no_secret_was_ever_shown(engine: Engine, cloud: Cloud) -> None:
 
 def test_destroy_leaves_nothing(engine: Engine, cloud: Cloud) -> None:
     done = engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
-    assert "4 of 4 withdrawn" in done.stdout
+    assert "4 of 4 withdrawn" in done.told
     assert engine.resources() == []
     assert cloud.made == {}

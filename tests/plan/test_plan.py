@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from mesh.limits import MOST_DIRECT
 from mesh.plan import Plan, Role
 from tests.stacks import bent, one_node_without_ipv6, plan_of, prod, without_ipv6
 
@@ -57,6 +58,19 @@ def test_two_reflectors_are_peers_and_not_each_others_clients() -> None:
         if s.peer == "ewr-vultr-1" and s.family == "ipv4"
     ]
     assert not session.client
+
+
+def test_nodes_that_are_no_reflectors_speak_with_each_other_too() -> None:
+    plan = plan_of(prod())
+    clients = set(SEED) - {"lax-vultr-1"}
+    assert plan.node("lax-vultr-1").direct == ()
+    for client in clients:
+        direct = plan.node(client).direct
+        assert {s.peer for s in direct} == clients - {client}
+        assert [s.family for s in direct] == ["ipv4", "ipv6"] * (len(clients) - 1)
+        assert {s.neighbor for s in direct if s.peer == "mia-vultr-1"} <= set(
+            plan.node("mia-vultr-1").tunnel.both()
+        )
 
 
 def test_cost_follows_distance() -> None:
@@ -215,10 +229,23 @@ def test_a_mesh_is_full_or_every_node_reaches_its_region_and_all_reflectors(
 
 
 @given(fleets())
+def test_ibgp_has_two_ends_and_one_session_a_family(values: dict[str, Any]) -> None:
+    plan = plan_of(values)
+    ends = [(node.id, s.peer, s.family) for node in plan.nodes for s in node.ibgp]
+    assert len(ends) == len(set(ends))
+    assert {(peer, node, family) for node, peer, family in ends} == set(ends)
+    everybody = {(a.id, b.id) for a in plan.nodes for b in plan.nodes if a is not b}
+    if len(plan.nodes) <= MOST_DIRECT:
+        assert {(node, peer) for node, peer, _ in ends} == everybody
+    else:
+        assert not any(node.direct for node in plan.nodes)
+
+
+@given(fleets())
 def test_sessions_never_mix_families(values: dict[str, Any]) -> None:
     for node in plan_of(values).nodes:
         sessions = [(s.neighbor, s.family) for s in node.upstreams]
-        sessions += [(s.neighbor, s.family) for s in node.reflectors]
+        sessions += [(s.neighbor, s.family) for s in node.ibgp]
         for neighbor, family in sessions:
             assert neighbor.version == int(family[-1])
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from mesh import preview as previews
+from mesh.preview.gate import Asked, Limit, gate
 from mesh.preview.kinds import Kind, kind_of
+from mesh.preview.state import read_state
+from mesh.preview.steps import Preview, read
+from mesh.preview.summary import Summary, summarise
 from tests.engine.clouds import PASSWORD, production
 from tests.engine.conftest import Engine, changed
 from tests.engine.standins.aws import ACCESS_KEY, SECRET_KEY, aws
@@ -45,10 +48,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield engine
 
 
-def summary(engine: Engine, *options: str) -> tuple[previews.Preview, previews.Summary]:
+def summary(engine: Engine, *options: str) -> tuple[Preview, Summary]:
     done = engine.run("preview", "--json", "--show-sames", *options)
-    found = previews.read(done.stdout)
-    return found, previews.summarise(found)
+    found = read(done.stdout)
+    return found, summarise(found)
 
 
 def test_the_first_preview_names_a_server_and_addresses_for_every_node(engine: Engine) -> None:
@@ -80,7 +83,7 @@ def test_the_state_knows_the_server_and_the_protected_addresses_of_a_node(
     engine: Engine, node: str
 ) -> None:
     resources = engine.resources()
-    held = previews.read_state({"deployment": {"resources": resources}})[node]
+    held = read_state({"deployment": {"resources": resources}})[node]
     assert [each.kind for each in held].count(Kind.SERVER) == 1
     assert any(each.protected and each.kind is Kind.ADDRESS for each in held)
 
@@ -95,5 +98,5 @@ def test_a_change_that_a_cloud_answers_with_another_server_is_refused_by_the_gat
     found, told = summary(moved, "--ignore-protect")
     assert [(each.node, each.fate) for each in told.servers] == [(VULTR, "replaced")]
     assert "region" in told.servers[0].reasons
-    refused = previews.gate(found, previews.Asked(), previews.Limit())
+    refused = gate(found, Asked(), Limit())
     assert f"mesh-{VULTR}-instance" in {each.key for each in refused}

@@ -14,6 +14,7 @@ from mesh.infra.dynamic.documents import write_plan
 from tests.engine.conftest import Engine, changed, engine_of
 from tests.program.recording import KEYS
 from tests.stacks import ROOT, bent, plan_of
+from tests.waiting import patience
 
 pytestmark = pytest.mark.engine
 
@@ -98,7 +99,7 @@ def wrong(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*pulumi, *words], env=engine.environment, capture_output=True, text=True, check=False,
-            timeout=120,
+            timeout=patience(120),
         )  # fmt: skip
 
     assert run("stack", "init", "wrong").returncode == 0

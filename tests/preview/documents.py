@@ -9,9 +9,9 @@ from typing import Any
 
 from mesh.infra.dynamic.documents import write_plan
 from mesh.plan import Plan
-from mesh.preview import Preview, read
 from mesh.preview.kinds import PROTECTED
 from mesh.preview.reach import announcers
+from mesh.preview.steps import Preview, read
 from mesh.publish.announcers import Announcers
 
 STACK = "urn:pulumi:lab::anycast-mesh::"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.plan import Plan
-from mesh.preview import Asked, Heard, Limit, gate
+from mesh.preview.gate import Asked, Heard, Limit, gate
 from mesh.preview.kinds import OPERATOR
 from tests.preview.documents import (
     ADDRESS,

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from mesh.plan import Plan
-from mesh.preview import Asked, Heard, Limit, gate, markdown, summarise, wants_announcers
+from mesh.preview.gate import Asked, Heard, Limit, gate, wants_announcers
+from mesh.preview.summary import summarise
+from mesh.preview.words import markdown
 from tests.preview.documents import by_plan, generation, preview, step
 from tests.stacks import bent, plan_of, prod
 

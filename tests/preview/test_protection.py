@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from mesh.preview import Asked, Heard, Limit, gate, markdown, summarise
+from mesh.preview.gate import Asked, Heard, Limit, gate
 from mesh.preview.kinds import OPERATOR
+from mesh.preview.summary import summarise
+from mesh.preview.words import markdown
 from tests.preview.documents import ADDRESS, SERVER, STACK, by_plan, generation, preview, step
 from tests.stacks import plan_of, prod
 

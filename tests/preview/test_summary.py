@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from mesh.infra.dynamic.vultr import former
-from mesh.preview import Summary, Unreadable, markdown, read, summarise, terminal
 from mesh.preview.sessions import sessions_of
-from mesh.preview.steps import UNKNOWN
+from mesh.preview.steps import UNKNOWN, Unreadable, read
+from mesh.preview.summary import Summary, summarise
+from mesh.preview.words import markdown, terminal
 from mesh.publish import Fleet, Member, dump_fleet
 from mesh.publish.rendered import digests
 from mesh.render import placeholder_facts, placeholder_placements
@@ -54,20 +55,22 @@ def fates(sessions: Any) -> dict[tuple[str, str], int]:
         pytest.param(
             FIVE,
             [step("create", "lax-vultr-2")],
-            {("added", "upstream"): 2, ("added", "reflector"): 2, ("added", "underlay"): 4},
+            {("added", "upstream"): 2, ("added", "reflector"): 2, ("added", "direct"): 6,
+             ("added", "underlay"): 4},
             id="one node more",
         ),
         pytest.param(
             plan_of(three()),
             [step("delete", "mia-vultr-1")],
-            {("removed", "upstream"): 2, ("removed", "reflector"): 2, ("removed", "underlay"): 3},
+            {("removed", "upstream"): 2, ("removed", "reflector"): 2, ("removed", "direct"): 4,
+             ("removed", "underlay"): 3},
             id="one node less",
         ),
         pytest.param(
             BEFORE,
             [step("replace", "mia-vultr-1", reasons=("region",))],
             {("restarted", "upstream"): 2, ("restarted", "reflector"): 2,
-             ("restarted", "underlay"): 3},
+             ("restarted", "direct"): 4, ("restarted", "underlay"): 3},
             id="another server",
         ),
         pytest.param(
@@ -86,7 +89,8 @@ def fates(sessions: Any) -> dict[tuple[str, str], int]:
         ),
         pytest.param(
             plan_of(prod() | {"asn": 27219}), [],
-            {("restarted", "upstream"): 8, ("restarted", "reflector"): 6},
+            {("restarted", "upstream"): 8, ("restarted", "reflector"): 6,
+             ("restarted", "direct"): 6},
             id="another ASN",
         ),
         pytest.param(
@@ -97,7 +101,7 @@ def fates(sessions: Any) -> dict[tuple[str, str], int]:
         pytest.param(
             plan_of(bent("reflectors", ["lax-vultr-1", "mia-vultr-1"])),
             [],
-            {("added", "reflector"): 4, ("changed", "reflector"): 2},
+            {("added", "reflector"): 4, ("changed", "reflector"): 2, ("removed", "direct"): 4},
             id="a second reflector",
         ),
     ],
@@ -232,7 +236,7 @@ def test_the_first_preview_says_everything_although_no_address_is_known() -> Non
     )
     assert found.generation == "first"
     assert [each.node for each in found.servers] == [node.id for node in BEFORE.nodes]
-    assert len(found.sessions) == len(sessions_of(BEFORE)) == 20
+    assert len(found.sessions) == len(sessions_of(BEFORE)) == 26
     assert {each.prefix for each in found.prefixes} == {"192.30.120.0/23", "2620:71:4000::/48"}
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pulumi.automation import OpType
 
-from mesh.preview import Asked, Heard, Limit, gate, summarise
+from mesh.preview.gate import Asked, Heard, Limit, gate
 from mesh.preview.kinds import KINDS, Kind
 from mesh.preview.steps import VERBS, read
+from mesh.preview.summary import summarise
 from mesh.spec.problems import KEEPS
 from mesh.vultr import Mark
 from mesh.vultr.answers import Address, Instance

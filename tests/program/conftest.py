@@ -21,8 +21,8 @@ def vultr() -> Iterator[Vultr]:
 
 @pytest.fixture(scope="session", autouse=True)
 def this_checkout_is_read_once() -> Iterator[None]:
-    """It does not change while tests run, and to read it is half of what a program does here."""
-    known = sources.digest()
+    """It does not change while tests run."""
+    known = sources.written()
     with pytest.MonkeyPatch.context() as environment:
-        environment.setattr(sources, "digest", lambda: known)
+        environment.setattr(sources, "written", lambda: known)
         yield

@@ -159,7 +159,7 @@ def deployed() -> Run:
 
 @pytest.fixture(scope="module")
 def crowded() -> Run:
-    """A mate more than one group has rules for."""
+    """A peer more than one group has rules for."""
     return deploy(**fleet(61))
 
 
@@ -317,6 +317,15 @@ class TestFirewall:
             if "0.0.0.0/0" in rule.values() or "::/0" in rule.values()
         ]  # fmt: skip
         assert {rule["ipProtocol"] for rule in world} == {"icmp", "icmpv6"}
+
+    def test_nodes_are_let_in_to_a_registry_that_few_networks_may_reach(self) -> None:
+        few: dict[str, Any] = {"sources": ["198.51.100.0/24"]}
+        rules = self.rules(deploy(registries=["lax-aws-1"], registry=few))
+        keys = ("ipProtocol", "fromPort", "cidrIpv4", "securityGroupId")
+        rule = rules[f"{HERE}-registry-lax-vultr-1"]
+        tunnel = rules[f"{HERE}-wireguard-lax-vultr-1"]
+        expected = ("tcp", 8443, tunnel["cidrIpv4"], f"{HERE}-callers1-id")
+        assert tuple(rule[key] for key in keys) == expected
 
     def test_no_group_has_more_rules_than_aws_takes(self, crowded: Run) -> None:
         groups = [rule["securityGroupId"] for rule in self.rules(crowded).values()]

@@ -47,7 +47,7 @@ def registry(tmp_path: Path) -> Iterator[Live]:
     with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
         with one.client(FLEET.operator) as client:
             body = dump(FLEET.generation(5, registries={"lax-vultr-1": one.url}).generation)
-            assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+            assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).ok
         yield one
 
 

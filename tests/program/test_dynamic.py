@@ -28,6 +28,7 @@ import mesh.lab.wiring
 import mesh.lab.world
 import mesh.publish
 import mesh.publish.rendered
+from mesh.infra import sources
 from mesh.infra.dynamic.base import GONE
 from mesh.infra.dynamic.birth import BirthProvider
 from mesh.infra.dynamic.candidate import CandidateProvider, digests, is_unfinished
@@ -52,6 +53,7 @@ from mesh.publish import Fleet, Order, PublishError
 from mesh.trust.keys import join_token
 from tests.program.recording import OPERATOR, PASSWORD, UNKNOWN
 from tests.stacks import example, plan_of, prod
+from tests.waiting import PATIENCE
 
 PLAN = plan_of({"twin": "prod"}, "lab")
 MORE = plan_of({"twin": "prod", "nodes": {"lax-vultr-2": {"number": 9}}}, "lab")
@@ -357,10 +359,44 @@ class TestCandidate:
         self, olds: dict[str, Any], wanted: object, serial: int
     ) -> None:
         provider = CandidateProvider()
-        checked = provider.check(olds, {"wanted": wanted}).inputs
+        if olds:
+            olds = {"written": "a", **olds, "wanted": {**olds["wanted"], "code": "1"}}
+        checked = provider.check(olds, {"wanted": wanted, "written": "a"}).inputs
         assert checked["serial"] == serial
         if olds:
             assert provider.diff("candidate", olds, checked).changes == (serial != 4)
+
+    @pytest.mark.parametrize(
+        ("before", "written", "code"),
+        [
+            pytest.param({}, "a", "2", id="first"),
+            pytest.param({"written": "a", "wanted": {"code": "1"}}, "a", "1", id="the same files"),
+            pytest.param({"written": "a", "wanted": {"code": "1"}}, "b", "2", id="other files"),
+            pytest.param({"wanted": {"code": "1"}}, "b", "2", id="of an earlier version"),
+            pytest.param({"written": "a", "wanted": {}}, "a", "2", id="without a digest"),
+            pytest.param({"written": "a", "wanted": Unknown()}, "a", "2", id="never finished"),
+        ],
+    )
+    def test_the_code_is_read_where_its_files_differ(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        before: dict[str, Any],
+        written: str,
+        code: str,
+    ) -> None:
+        monkeypatch.setattr(sources, "digest", lambda: "2")
+        checked = CandidateProvider().check(before, {"wanted": {"plan": "p"}, "written": written})
+        assert checked.inputs["wanted"] == {"plan": "p", "code": code}
+
+    def test_files_that_mean_the_same_are_no_other_candidate(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sources, "digest", lambda: "1")
+        provider, wanted = CandidateProvider(), {"plan": "p"}
+        first = provider.check({}, {"wanted": wanted, "written": "a"}).inputs
+        second = provider.check(first, {"wanted": wanted, "written": "b"}).inputs
+        assert (second["serial"], second["written"]) == (first["serial"], "b")
+        assert not provider.diff("candidate", first, second).changes
 
     @pytest.mark.parametrize(
         ("seen", "serial", "unfinished"),
@@ -642,11 +678,11 @@ def test_a_provider_ends_with_its_engine() -> None:
     with socket.create_server(("127.0.0.1", 0)) as engine:
         port = engine.getsockname()[1]
         provider = subprocess.Popen([sys.executable, "-c", script, f"127.0.0.1:{port}"])
-        engine.settimeout(20)
+        engine.settimeout(PATIENCE)
         engine.accept()[0].close()
         assert provider.poll() is None
     try:
-        assert provider.wait(20) == 1
+        assert provider.wait(PATIENCE) == 1
     finally:
         provider.kill()
 

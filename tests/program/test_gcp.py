@@ -23,6 +23,7 @@ from mesh.spec.providers.gcp import GCP
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.stacks import ROOT, prod
 from tests.vultr_api import KEY
+from tests.waiting import PATIENCE
 
 NODE = "mesh-ord-gcp-1"
 PROJECT = "anycast-mesh-example"
@@ -337,7 +338,7 @@ def problems(said: str | None = None, types: tuple[str, ...] = (), **changes: An
         keys = {k: v for k, v in stack(**changes).items() if ":" not in k and "Password" not in k}
         spec = load("prod", keys, ROOT).spec
         nothing: pulumi.Output[Any] = pulumi.Output.from_input({})
-        setting = Setting(spec, make(spec), nothing, nothing, "0" * 64)
+        setting = Setting(spec, make(spec), nothing, nothing, "0" * 64, ROOT)
         found.extend(account.problems(setting))
         return pulumi.Output.from_input(None)
 
@@ -478,7 +479,9 @@ class TestFirstBoot:
 
     def boot(self, folder: Path, commands: dict[str, str]) -> list[str]:
         script = STARTUP.replace("/etc/", f"{folder}/")
-        subprocess.run(["/bin/sh"], input=script, text=True, env=commands, check=True, timeout=10)
+        subprocess.run(
+            ["/bin/sh"], input=script, text=True, env=commands, check=True, timeout=PATIENCE
+        )
         log = folder / "log"
         return log.read_text().splitlines() if log.exists() else []
 

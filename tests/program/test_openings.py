@@ -62,6 +62,31 @@ def test_the_registrys_port_is_open_where_a_registry_is() -> None:
     assert not [one for one in elsewhere if one.name.startswith("registry")]
 
 
+def test_planned_nodes_are_let_in_to_a_registry_whose_sources_leave_them_out() -> None:
+    found = of(plan_of(bent("registry", {"sources": ["198.51.100.0/24", "2001:db8::/32"]})))
+    registry = {name: one for name, one in found.items() if name.startswith("registry")}
+    others = [node for node in NODES if node != "lax-vultr-1"]
+    assert set(registry) == {"registry-v4", "registry-v6", *(f"registry-{n}" for n in others)}
+    assert {registry[f"registry-{node}"].node for node in others} == set(others)
+    assert {(one.family, one.protocol, one.ports) for one in registry.values()} == {
+        (4, "tcp", (8443, 8443)), (6, "tcp", (8443, 8443)),
+    }  # fmt: skip
+
+
+def test_two_registries_let_each_other_in() -> None:
+    values = bent("registry", {"sources": ["198.51.100.0/24"]})
+    values["registries"] = ["lax-vultr-1", "ord-vultr-1"]
+    found = of(plan_of(values))
+    assert {one.node for name, one in found.items() if name.startswith("registry")} == {
+        None, *NODES,
+    }  # fmt: skip
+
+
+def test_a_registry_that_all_may_reach_has_no_rule_more() -> None:
+    registry = [name for name in of(plan_of(prod())) if name.startswith("registry")]
+    assert registry == ["registry-v4", "registry-v6"]
+
+
 def test_a_member_is_open_to_its_routers_and_to_who_lives_in_its_vpc_alone() -> None:
     nodes = prod()["nodes"] | {"lax-aws-1": {"number": 9}}
     found = of(plan_of(bent("nodes", nodes)), "aws")

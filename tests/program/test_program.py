@@ -8,10 +8,9 @@ from typing import Any
 import pulumi
 import pytest
 
-from mesh import capacity
 from mesh.agent import bundle
 from mesh.discovery import paths
-from mesh.infra import providers
+from mesh.infra import providers, sources
 from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Role
 from mesh.preview.kinds import PROTECTED, Kind, kind_of
@@ -226,8 +225,9 @@ class TestGeneration:
         candidate = deployed.resources["mesh-candidate"]
         told = set(candidate.inputs["wanted"])
         assert told == {
-            "plan", "instances", "bundle", "registries", "namespace", "sessions-vultr", "code",
+            "plan", "instances", "bundle", "registries", "namespace", "sessions-vultr",
         }  # fmt: skip
+        assert candidate.inputs["written"] == sources.written()
         assert not candidate.secrets, "digests keyed with a secret are none"
         assert PASSWORD not in str(candidate.inputs)
         assert "mesh-candidate" in deployed.resources["mesh-generation"].depends_on
@@ -274,7 +274,11 @@ class TestOutputs:
             "peer_asn": 64515,
             "neighbor": "2001:19f0:ffff::1",
         }
-        assert {session["kind"] for session in sessions.values()} == {"upstream", "reflector"}
+        assert {session["kind"] for session in sessions.values()} == {
+            "upstream",
+            "reflector",
+            "direct",
+        }
 
     def test_access_says_how_to_reach_each_node(self, deployed: Run) -> None:
         assert set(deployed.stack["access"]) == set(NODES)
@@ -341,7 +345,6 @@ class TestRefusals:
     def test_says_that_no_registry_would_take_the_generation(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(capacity, "SMALL", 0)
         monkeypatch.setattr(paths, "MAX_GENERATION", 1 << 17)
         with pytest.raises(pulumi.RunError, match=r"mesh:nodes = 4 nodes: .* take 0.125 MiB"):
             run()

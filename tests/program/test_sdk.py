@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
 
 import pulumi
 import pytest
+from pulumi.runtime import mocks
 
-from mesh.infra import sdk
+from mesh.infra import providers, sdk
+from tests.program.recording import Answers, run
+from tests.stacks import ROOT
 
 
 @pytest.fixture
@@ -33,7 +43,27 @@ def test_debug_lines_are_sent_where_they_are_asked_for(
     assert told == ["preparing a resource"]
 
 
-def test_garbage_is_not_looked_for() -> None:
+@pytest.mark.parametrize(("habit", "found"), [("", "found"), ("sdk.without_collection()", "")])
+def test_garbage_is_not_looked_for_at_the_end(habit: str, found: str) -> None:
+    """Not even when its Python ends, which otherwise finds all of it."""
+    program = f"""
+import os
+from mesh.infra import sdk
+
+class Ring:
+    def __init__(self): self.ring = self
+    def __del__(self, write=os.write): write(1, b"found")
+
+{habit}
+Ring()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == found
+
+
+def test_garbage_is_not_looked_for_while_the_program_runs() -> None:
     was_enabled = gc.isenabled()
     try:
         gc.enable()
@@ -41,3 +71,54 @@ def test_garbage_is_not_looked_for() -> None:
         assert not gc.isenabled()
     finally:
         (gc.enable if was_enabled else gc.disable)()
+
+
+WORD: ContextVar[str] = ContextVar("word", default="unsaid")
+
+
+@pytest.fixture
+def loop() -> Iterator[None]:
+    """An event loop, as every program has one."""
+    made = asyncio.new_event_loop()
+    asyncio.set_event_loop(made)
+    yield
+    asyncio.set_event_loop(None)
+    made.close()
+
+
+def test_what_is_done_meanwhile_is_known_afterwards(loop: None) -> None:
+    def say() -> None:
+        WORD.set("said")
+
+    sdk.meanwhile(say)
+    assert WORD.get() == "said"
+
+
+def test_what_goes_wrong_meanwhile_goes_wrong(loop: None) -> None:
+    def refuse() -> None:
+        raise pulumi.RunError("the provider refuses")
+
+    with pytest.raises(pulumi.RunError, match="the provider refuses"):
+        sdk.meanwhile(refuse)
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_the_process_of_our_resources_starts_while_a_preview_asks_the_providers(
+    monkeypatch: pytest.MonkeyPatch, preview: bool
+) -> None:
+    """The first of them has it started. An update asks before anything is made."""
+    registered, seen = threading.Event(), []
+
+    class Watched(Answers):
+        def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+            if args.name == "mesh-operator":
+                registered.set()
+            return super().new_resource(args)
+
+    def problems(_setting: object) -> Iterator[Any]:
+        seen.append(registered.wait(20) if preview else registered.is_set())
+        return iter(())
+
+    monkeypatch.setattr(providers, "problems", problems)
+    run(nothing_exists=preview, answers=Watched)
+    assert seen == [preview]

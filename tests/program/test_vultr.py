@@ -5,6 +5,7 @@ Our own resources and the plugin's are the last step of one driver: the cases of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from ipaddress import ip_network
@@ -216,6 +217,23 @@ class TestFirewall:
         rules = self.rules(deploy(**fleet(count)))
         assert len(rules) <= RULES
         assert ("wireguard" in rules) == (count == 45)
+
+    @pytest.mark.parametrize(
+        ("count", "open_to_all"),
+        [(4, set()), (30, {"wireguard"}), (45, {"wireguard", "registry"})],
+    )
+    def test_nodes_are_let_in_to_a_registry_that_few_networks_may_reach(
+        self, count: int, open_to_all: set[str]
+    ) -> None:
+        """One by one as long as the rules of a group do for that: WireGuard's go first."""
+        rules = self.rules(deploy(**fleet(count), registry={"sources": ["198.51.100.0/24"]}))
+        assert len(rules) <= RULES
+        assert {"wireguard", "registry"} & set(rules) == open_to_all
+        single = [r for name, r in rules.items() if re.fullmatch(r"registry-.*-vultr-\d+", name)]
+        assert len(single) == (0 if "registry" in open_to_all else count - 1)
+        assert all(
+            (one["protocol"], one["port"], one["size"]) == ("tcp", "8443", 32) for one in single
+        )
 
     def test_a_stack_with_more_networks_than_rules_is_refused(self) -> None:
         networks = [str(net) for net in ip_network("192.0.2.0/24").subnets(new_prefix=30)]

@@ -91,6 +91,7 @@ MUTANTS = (
         "return int(first), str(address)",
         "return -int(first), str(address)",
     ),
+    Mutant("mesh/render/mtu.py", "uplink - WIREGUARD_OVERHEAD", "uplink - 88"),
     Mutant("mesh/render/templates.py", 'f"PASSWORD_{', 'f"WORD_{'),
     Mutant(
         "mesh/render/user_data.py",
@@ -157,10 +158,11 @@ byte of a node's."""
 
 
 def copied(root: Path) -> Path:
-    """A copy of what renders and publishes, at ``root``."""
-    names = shutil.ignore_patterns("__pycache__", "*.pyc")
+    """A copy of what renders and publishes, at ``root``, with what is compiled of it: a module that
+    is edited is compiled anew."""
+    half = shutil.ignore_patterns("*.pyc.*")  # of a Python that compiles at this moment
     for folder in ("mesh", "templates"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=names)
+        shutil.copytree(ROOT / folder, root / folder, ignore=half)
     return root
 
 

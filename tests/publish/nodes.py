@@ -13,9 +13,10 @@ from mesh.discovery.registry import Current
 from mesh.trust import signing
 from mesh.trust.documents import Health, Refusal, Report
 from mesh.trust.encoding import b64, dump
-from mesh.trust.orders import DRAIN, KINDS
+from mesh.trust.orders import DRAIN, HOLD, KINDS
 from mesh.trust.signing import Purpose
 from tests.discovery.live import Fleet, Live
+from tests.waiting import PATIENCE
 
 
 @dataclass
@@ -46,12 +47,24 @@ class Nodes:
             report = self._report(node, current, self._health(node))
             envelope = signing.signed_document(self.fleet.identities[node], Purpose.REPORT, report)
             with self.registry.client(self.fleet.node(node)) as client:
-                assert client.ask("POST", "/api/v1/report", dump(envelope), signed=True).ok
+                answer = client.ask("POST", "/api/v1/report", dump(envelope), signed=True)
+            # A node that the next generation leaves out is refused from that moment on.
+            assert answer.ok or self._is_over(current), answer
+
+    def _is_over(self, current: Current) -> bool:
+        """Whether the registry holds another generation by now."""
+        now = self.registry.registry.current()
+        return now is None or now.manifest_sha256 != current.manifest_sha256
 
     def ordered(self) -> dict[str, int]:
         """The number of each kind of order that the registry holds."""
         held = {kind.key: self.registry.registry.standing(kind) for kind in KINDS}
         return {key: 0 if one is None else one.order.number for key, one in held.items()}
+
+    def _held(self, node: str) -> int:
+        held = self.registry.registry.standing(HOLD)
+        until = 0 if held is None else held.order.until(node)
+        return until if until > time.time() else 0
 
     def _health(self, node: str) -> Health:
         drains = self.registry.registry.standing(DRAIN)
@@ -61,7 +74,7 @@ class Nodes:
         services = {"web": works} | {s: works for s, only in self.alone.items() if only == node}
         if node in self.refusing:
             return self.fleet.well(node, services=services, refusals=self._refusals())
-        numbers = self.ordered() if hears else {"drain": 0, "blackhole": 0}
+        numbers = self.ordered() if hears else {"drain": 0, "blackhole": 0, "hold": 0}
         well = self.fleet.well(
             node,
             in_service=works,
@@ -69,6 +82,8 @@ class Nodes:
             drain=numbers["drain"],
             drained=drained,
             blackhole=numbers["blackhole"],
+            hold=numbers["hold"],
+            held=self._held(node) if hears else 0,
         )
         if not works:
             well = replace(well, announced=dict.fromkeys(well.announced or {}, ()))
@@ -132,4 +147,4 @@ def speaking(nodes: Nodes) -> Iterator[Nodes]:
         yield nodes
     finally:
         over.set()
-        thread.join(10)
+        thread.join(PATIENCE)

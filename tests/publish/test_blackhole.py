@@ -23,6 +23,7 @@ from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
 from tests.discovery.live import Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
+from tests.waiting import until
 
 FLEET = Fleet()
 NETWORK = FLEET.network
@@ -37,7 +38,7 @@ def registry(tmp_path: Path) -> Iterator[Live]:
         with one.client(FLEET.operator) as client:
             assert client.ask("PUT", "/api/v1/planned", dump(FLEET.planned()), signed=True).ok
             body = dump(FLEET.fifth.generation)
-            assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+            assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).ok
         yield one
 
 
@@ -121,9 +122,12 @@ def test_only_a_nodes_own_word_on_this_order_counts(blackholes: Blackholes, regi
     heard: list[str] = []
     one = entry(ONE)
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
-        missing = blackholes.wait(lambda: blackholes.add(one), IDENTITIES, 2.0, heard.append)
-    assert missing == [MIA]
-    assert sorted(heard) == sorted(IDENTITIES.keys() - {MIA})
+
+        def missing() -> list[str]:
+            return blackholes.wait(lambda: blackholes.add(one), IDENTITIES, 2.0, heard.append)
+
+        until(lambda: missing() == [MIA], 4, "Miami alone is missing")
+    assert set(heard) == IDENTITIES.keys() - {MIA}
 
 
 def test_a_publication_remembers_what_is_discarded_and_changes_nothing_about_it(
@@ -131,7 +135,7 @@ def test_a_publication_remembers_what_is_discarded_and_changes_nothing_about_it(
 ) -> None:
     one = entry(ONE)
     blackholes.add(one)
-    order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=1.0)
+    order = FLEET.order(registries={LAX: registry.url}, deadline=300.0, settle=1.0)
     with speaking(Nodes(FLEET, registry)):
         done, _ = publish(order, State(5, "0" * 64, FLEET.members()), lambda _: None)
     assert done.blackhole == BlackholeOrder(NETWORK, 1, (one,))

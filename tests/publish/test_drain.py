@@ -28,6 +28,7 @@ from mesh.trust.signing import Purpose, Signed
 from tests.discovery.live import PLACES, Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
 from tests.stacks import plan_of, prod
+from tests.waiting import PATIENCE, until
 
 FLEET = Fleet()
 NETWORK = FLEET.network
@@ -41,7 +42,7 @@ def registry(tmp_path: Path) -> Iterator[Live]:
         with one.client(FLEET.operator) as client:
             assert client.ask("PUT", "/api/v1/planned", dump(FLEET.planned()), signed=True).ok
             body = dump(FLEET.fifth.generation)
-            assert client.ask("PUT", "/api/v1/generation", body, signed=True).ok
+            assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).ok
         yield one
 
 
@@ -89,7 +90,7 @@ def test_orders_that_cross_lose_nobody(registry: Live) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     order = held(registry)
     assert order is not None and set(order.nodes) == {LAX, ORD, MIA}
 
@@ -106,6 +107,7 @@ class Refuser:
 
     def __init__(self, shown: Signed | None) -> None:
         self.shown = shown
+        self.ahead: float | None = None
 
     def ask(self, method: str, target: str, body: bytes = b"", **_: Any) -> Answer:
         if target != paths.DRAIN:
@@ -221,10 +223,10 @@ def test_one_node_vetoes_no_order_by_a_number_that_it_has_invented(
     assert f"mesh replace {MIA}" in line
     # It is not waited for again, and not spoken of.
     with monkeypatch.context() as patient:
-        patient.setattr(standing, "PATIENCE", 30.0)
+        patient.setattr(standing, "PATIENCE", 300.0)
         began = time.monotonic()
         assert drainage.change(undrain=[MIA, EWR]) == held(registry)
-        assert time.monotonic() - began < 10 and lines == [line]
+        assert time.monotonic() - began < PATIENCE and lines == [line]
     # A second one that says so changes it all.
     obeying(registry, ORD, shown + 3)
     with pytest.raises(Unreachable, match="old drain order"):
@@ -233,9 +235,10 @@ def test_one_node_vetoes_no_order_by_a_number_that_it_has_invented(
 
 
 def test_an_honest_node_brings_its_order_to_a_registry_that_has_lost_it(
-    drainage: Drainage, registry: Live
+    drainage: Drainage, registry: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its report may be there first: it is waited for, and what it had obeyed is built on."""
+    monkeypatch.setattr(standing, "PATIENCE", PATIENCE)
     obeying(registry, MIA, 7)
 
     def bring() -> None:
@@ -246,7 +249,7 @@ def test_an_honest_node_brings_its_order_to_a_registry_that_has_lost_it(
     thread = threading.Thread(target=bring)
     thread.start()
     assert drainage.change(drain=[LAX]) == DrainOrder(NETWORK, 8, (LAX, MIA, ORD))
-    thread.join(10)
+    thread.join(PATIENCE)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -290,7 +293,7 @@ def test_an_old_order_ends_no_publication(registry: Live) -> None:
     before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
     registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
     lines: list[str] = []
-    order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=1.0)
+    order = FLEET.order(registries={LAX: registry.url}, deadline=300.0, settle=1.0)
 
     def say(line: str) -> None:
         lines.append(line)
@@ -300,7 +303,7 @@ def test_an_old_order_ends_no_publication(registry: Live) -> None:
     nodes = Nodes(FLEET, registry, deaf={MIA})
     speaker = threading.Thread(target=nodes.speak)
     done, _ = publish(order, State(5, "0" * 64, before), say)
-    speaker.join(10)
+    speaker.join(PATIENCE)
     assert done.generation == 6
     start = f"warning: {MIA}: made anew, and still drained (mesh undrain): a registry shows an old"
     assert [line for line in lines if line.startswith(start)]
@@ -320,7 +323,7 @@ def test_a_state_from_before_there_were_orders_is_read() -> None:
 
 def test_only_a_nodes_own_word_on_this_order_counts(drainage: Drainage, registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
-        assert drainage.wait([LAX, MIA], 4.0) == [MIA]
+        until(lambda: drainage.wait([LAX, MIA], 2.0) == [MIA], 4, "Miami alone is missing")
         assert drainage.wait([LAX], 60.0, drain=False) == []
     assert held(registry) == DrainOrder(NETWORK, 2, (MIA,))
 
@@ -342,13 +345,13 @@ def test_an_order_is_given_again_above_one_that_was_brought_back(
     found: list[list[str]] = []
     nodes = Nodes(FLEET, registry, deaf={LAX})
     with speaking(nodes):
-        thread = threading.Thread(target=lambda: found.append(drainage.wait([LAX], 10.0)))
+        thread = threading.Thread(target=lambda: found.append(drainage.wait([LAX], PATIENCE)))
         thread.start()
         brought = signing.signed_document(FLEET.key, Purpose.DRAIN, DrainOrder(NETWORK, 40, (ORD,)))
         with registry.client() as client:
             assert client.ask("PUT", "/api/v1/drain", dump(brought)).ok
         nodes.deaf.clear()
-        thread.join(20)
+        thread.join(PATIENCE)
     assert found == [[]]
     assert held(registry) == DrainOrder(NETWORK, 41, (LAX, ORD))
 
@@ -375,7 +378,7 @@ def leave(registry: Live, nodes: Nodes) -> list[str]:
     smaller = without(MIA)
     facts = {n: f for n, f in FLEET.facts.items() if n != MIA}
     smaller.facts = facts
-    order = smaller.order(registries={LAX: registry.url}, deadline=30.0, settle=5.0)
+    order = smaller.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
     with speaking(nodes):
         done, _ = publish(order, State(5, "0" * 64, FLEET.members()), lines.append)
     assert set(done.members) == set(members_but(MIA))
@@ -408,13 +411,13 @@ def test_a_node_made_anew_is_drained_no_more_and_all_others_stay_what_they_are(
     status, _, _ = registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
     assert status == 202
     lines: list[str] = []
-    order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=5.0)
+    order = FLEET.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
     with speaking(Nodes(FLEET, registry)):
         done, _ = publish(order, State(5, "0" * 64, before), lines.append)
     assert held(registry) == done.drain == DrainOrder(NETWORK, 2, (ORD,))
     assert f"{MIA}: made anew, and drained no more" in lines
     # Chicago stays drained, and is not waited for.
-    assert "32 of 32 sessions up, 3 of 3 edges announce" in lines
+    assert "44 of 44 sessions up, 3 of 3 edges announce" in lines
     assert not [line for line in lines if "not up yet" in line]
 
 
@@ -432,7 +435,7 @@ def test_an_order_that_was_lost_does_not_drain_a_new_server_when_it_is_brought_b
             with registry.client() as client:
                 assert client.ask("PUT", "/api/v1/drain", dump(brought)).ok
 
-    order = FLEET.order(registries={LAX: registry.url}, deadline=30.0, settle=5.0)
+    order = FLEET.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
     with speaking(Nodes(FLEET, registry)):
         publish(order, State(5, "0" * 64, before), say)
     assert held(registry) == DrainOrder(NETWORK, 10, ())

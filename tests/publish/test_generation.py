@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv6Network
@@ -36,7 +37,8 @@ def test_a_generation_is_rendered_sealed_and_signed() -> None:
     manifest = signing.opened(public, Purpose.MANIFEST, made.generation.manifest, Manifest)
     assert manifest == made.manifest
     assert manifest.generation == 7
-    for node, text in made.generation.parts.items():
+    for node in made.generation.parts:
+        text = made.generation.part(node)
         part = parse(Part, text)
         assert sha256(text.encode()) == manifest.nodes[node].part_sha256
         (sealed,) = part.sealed
@@ -169,10 +171,26 @@ def test_who_has_not_joined_is_named_with_the_way_out(registry: Live) -> None:
     assert registry.registry.current() is None
 
 
+def test_who_asks_from_another_address_than_planned_is_told_at_once(registry: Live) -> None:
+    """And not after the deadline, or in the node's own journal only."""
+    lines: list[str] = []
+    with registry.client(FLEET.operator) as client:
+        assert client.ask("PUT", "/api/v1/planned", dump(FLEET.planned()), signed=True).ok
+    with registry.client(FLEET.candidate("mia-vultr-1")) as client:
+        body = FLEET.join("mia-vultr-1")
+        assert client.ask("POST", "/api/v1/joins/refused", body, signed=True).ok
+    said = r"mia-vultr-1: asks to join from 127\.0\.0\.1, planned is 127\.0\.0\.3"
+    with pytest.raises(PublishError, match=said) as error:
+        publishing(registry, lines)
+    assert "mia-vultr-1: did not join" not in str(error.value)
+    waiting = next(i for i, line in enumerate(lines) if "0 of 4 joined" in line)
+    assert any(re.match(said, line) for line in lines[:waiting])
+
+
 def test_a_silent_fleet_is_named_and_the_number_goes_on_from_what_registries_hold(
     registry: Live,
 ) -> None:
-    registry.registry.accept_generation(dump(FLEET.generation(41).generation))
+    registry.registry.accept_packed(dump(FLEET.generation(41).generation))
     for node in FLEET.facts:
         registry.registry.store.put_join(
             node, FLEET.facts[node].identity, FLEET.join(node).decode()
@@ -212,11 +230,11 @@ def test_published_is_said_of_what_all_answering_registries_hold_whole(registry:
     # The manifest alone, as a node brings it back, is not enough to serve from.
     registry.registry.accept_manifest(dump(made.generation.manifest))
     assert not published(order, state)
-    registry.registry.accept_generation(dump(made.generation))
+    registry.registry.accept_packed(dump(made.generation))
     assert published(order, state)
     dead = {"lax-vultr-1": registry.url, "ord-vultr-1": "https://127.0.0.1:9"}
     assert published(FLEET.order(registries=dead), state)
-    registry.registry.accept_generation(dump(FLEET.generation(6).generation))
+    registry.registry.accept_packed(dump(FLEET.generation(6).generation))
     assert not published(order, state)
 
 
@@ -257,8 +275,8 @@ OLDER = {"bird": None, "announced": None, "tunnels": None}
 
 def test_a_mesh_is_up_when_all_sessions_are_and_all_edges_announce() -> None:
     found = health(FLEET.plan, words())
-    # Of each node three tunnels, the reflector's two families or its clients', two upstreams.
-    assert (found.sessions, found.up, found.edges, found.announcing) == (32, 32, 4, 4)
+    # Of each node three tunnels, two families of iBGP with each other one, two upstreams.
+    assert (found.sessions, found.up, found.edges, found.announcing) == (44, 44, 4, 4)
     assert not found.down
 
 
@@ -268,44 +286,44 @@ def test_a_mesh_is_up_when_all_sessions_are_and_all_edges_announce() -> None:
         (
             bent("lax-vultr-1", "vultr4"),
             "vultr4, announces IPv6 only: vultr4 is down (Active)",
-            31,
+            43,
             3,
         ),
         (
             bent("lax-vultr-1", "vultr6", down={"vultr6": Down("Socket: Connection refused")}),
             "vultr6, announces IPv4 only: vultr6 is down (Active, Socket: Connection refused)",
-            31,
+            43,
             3,
         ),
         (
             bent("lax-vultr-1", in_service=False),
             "announces nothing: it is out of service",
-            32,
+            44,
             3,
         ),
         (
             bent("lax-vultr-1", announced={"vultr4": (), "vultr6": NET6}),
             "announces IPv6 only: vultr4 is up, and BIRD does not export 192.30.120.0/23 on it",
-            32,
+            44,
             3,
         ),
         (
             FLEET.well("lax-vultr-1", bird="does not run", sessions={}, announced=None),
             "nobody knows whether it announces: its BIRD does not run, its sessions are unknown",
-            21,
+            33,
             3,
         ),
-        (bent("lax-vultr-1", **OLDER), None, 32, 4),
+        (bent("lax-vultr-1", **OLDER), None, 44, 4),
         (
             bent("lax-vultr-1", "vultr4", **OLDER),
             "vultr4, announces IPv6 only: vultr4 is down (Active)",
-            31,
+            43,
             3,
         ),
         (
             bent("lax-vultr-1", sessions={"vultr4": "Established", "vultr6": "Established"}),
             "mate4_ewr_vultr_1 is missing, ",
-            23,
+            35,
             4,
         ),
     ],

@@ -9,11 +9,11 @@ from itertools import count
 
 import pytest
 
-from mesh.publish.joins import judge
+from mesh.publish.joins import elsewhere, judge
 from mesh.publish.order import Fleet as State
 from mesh.publish.order import Member
 from mesh.trust import joining, keys
-from mesh.trust.documents import JoinRequest
+from mesh.trust.documents import JoinRequest, RefusedJoin
 from tests.discovery.live import Fleet
 
 FLEET = Fleet()
@@ -96,6 +96,25 @@ def test_a_token_is_good_for_a_day_of_its_instance(
     assert ("expired" in found.problems.get(NODE, "")) is not in_
 
 
+def test_who_asks_from_elsewhere_is_named_with_both_addresses_and_the_cure() -> None:
+    there = IPv4Address("192.0.2.9")
+    said = elsewhere(ONE, [RefusedJoin(there, request())])
+    planned = " and ".join(map(str, ONE[NODE].placement.both()))
+    assert said == {
+        NODE: f"{NODE}: asks to join from 192.0.2.9, planned is {planned}; plan that address, or "
+        "make the planned one the source of its default route"
+    }
+    # A registry may say anything: without the token it is nobody's word, and another instance of
+    # the node is not the one that is waited for.
+    for other in (STRANGER, request(instance_id="i-other"), replace(request(), node="fra-x-1")):
+        assert elsewhere(ONE, [RefusedJoin(there, other)]) == {}
+
+
+def test_a_registry_writes_nothing_of_its_own_into_that() -> None:
+    zone = RefusedJoin(IPv6Address("fe80::1%\x1b[2J"), request())
+    assert elsewhere(ONE, [zone])[NODE].isprintable()
+
+
 def test_facts_of_a_member_follow_its_latest_word() -> None:
     found = judge(ONE, state(), [request(bird="2.17.1"), request(bird="2.18")], SOON)
     assert found.members[NODE].facts.bird == "2.18"
@@ -110,7 +129,7 @@ def test_times_of_any_zone_are_understood() -> None:
 
 
 def test_an_ipv6_address_that_nobody_planned_opens_no_firewall() -> None:
-    """It would go into every mate's list of known nodes."""
+    """It would go into every peer's list of known nodes."""
     without = replace(ONE[NODE], placement=replace(ONE[NODE].placement, ipv6=None))
     found = judge({NODE: without}, None, [request(ipv6=IPv6Address("2001:db8:bad::1"))], SOON)
     assert found.members[NODE].facts.ipv6 is None

@@ -15,7 +15,7 @@ from mesh.publish.expected import tunnel_session
 from mesh.publish.problems import problems
 from mesh.publish.recent import SILENT_SECONDS
 from mesh.publish.status import MeshStatus, SessionDown, Told, status
-from mesh.trust.documents import Blackhole, BlackholeOrder, Down, DrainOrder, Report
+from mesh.trust.documents import Blackhole, BlackholeOrder, Down, DrainOrder, Report, Unconfirmed
 from mesh.trust.encoding import parse
 from tests.discovery.live import Fleet
 
@@ -84,7 +84,12 @@ WITHOUT_LAX = tuple(
     if node != LAX
 )
 
+TIMED = tuple(report(node, clocks={}) for node in NODES if node != LAX)
+
 WELL = {
+    "a node whose number is ahead, since its clock was": seen(
+        report(LAX, age=-3600.0, of={"clock": int((NOW - 1) * 1e6)})
+    ),
     "all": seen(),
     "a node drained by order": seen(gone(MIA), drain=drained(MIA)),
     "a blackhole that all obey": seen(*OBEYED, blackhole=BLACKHOLE),
@@ -125,6 +130,37 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
     "the plan cannot be read": (
         seen(plan=None),
         ("the plan in the stack's state cannot be read",),
+    ),
+    "a disk that takes nothing": (
+        seen(report(LAX, faults={"disk": "/var/lib/x cannot be written: No space left on device"})),
+        (f"{LAX}: disk: /var/lib/x cannot be written: No space left on device",),
+    ),
+    "a thread that failed": (
+        seen(report(LAX, faults={"thread lookout": "KeyError: 'x'"})),
+        (f"{LAX}: thread lookout: KeyError: 'x'",),
+    ),
+    "a clock that is ahead": (
+        seen(report(LAX, clocks={URL: 90}), *TIMED, ahead={URL: 1.0}),
+        (f"{LAX}: its clock is 89 s ahead of this machine's",),
+    ),
+    "a clock that is behind": (
+        seen(report(LAX, age=601, clocks={URL: -600}), *TIMED, ahead={URL: 0.0}),
+        (
+            f"{LAX}: its clock is 10 min behind this machine's",
+            f"{LAX}: silent: last word 10 min ago; how it is now is unknown",
+        ),
+    ),
+    "the registry's clock is ahead, and its node's": (
+        seen(
+            report(LAX, age=-40.0, clocks={}),
+            *(replace(one, health=replace(one.health, clocks={URL: -40})) for one in TIMED),
+            ahead={URL: -40.0},
+        ),
+        (f"{LAX}: its clock is 40 s ahead of this machine's",),
+    ),
+    "this machine's clock is ahead": (
+        seen(report(LAX, clocks={}), *TIMED, ahead={URL: 30.0}),
+        ("this machine's clock is 30 s ahead of all nodes': how long ago anything was is unknown",),
     ),
     "a node never spoke": (seen(None), (f"{LAX}: silent: has said nothing yet",)),
     "a node is silent": (
@@ -310,3 +346,11 @@ def test_what_is_discarded_is_told_with_its_end_and_who_has_not_obeyed() -> None
     (entry,) = seen(*OBEYED[2:], blackhole=BLACKHOLE).blackholes
     assert (entry.address, entry.seconds_left, entry.reason) == ("192.30.120.9", 90, "a flood")
     assert entry.not_obeyed == (LAX, ORD)
+
+
+def test_a_change_that_nobody_has_confirmed_is_a_problem() -> None:
+    change = Unconfirmed(8, NOW * 10**6, ("192.0.2.0/24 may log in no more",), (), (22,))
+    assert problems(seen(report(LAX, unconfirmed=change))) == (
+        f"{LAX}: unconfirmed: generation 8 is undone unless somebody logs in anew "
+        "(192.0.2.0/24 may log in no more)",
+    )

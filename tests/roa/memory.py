@@ -9,9 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def measured() -> Iterator[Callable[[], int]]:
-    """Gives the most bytes that stood in memory at once since the beginning."""
+    """Gives the most bytes that stood in memory at once within the block."""
+    peak = 0
     tracemalloc.start()
     try:
-        yield lambda: tracemalloc.get_traced_memory()[1]
+        yield lambda: peak
     finally:
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

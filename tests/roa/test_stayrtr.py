@@ -19,6 +19,7 @@ from mesh.roa import Unread, VrpList, read
 from mesh.spec.vrps import VrpServer, VrpSource, VrpUrl
 from tests.debian import layer
 from tests.roa.vrps import vrps
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.image
 OURS = (ip_network("192.30.120.0/23"), ip_network("2620:71:4000::/48"))
@@ -27,7 +28,7 @@ BOTH = [
     {"asn": "AS27218", "prefix": "2620:71:4000::/48", "maxLength": 48, "ta": "arin"},
 ]
 KNOWN = frozenset(vrps("192.30.120.0/23-24 27218", "2620:71:4000::/48 27218"))
-DEADLINE = 30.0
+DEADLINE = 120.0
 # Debian's stayrtr is one static program, which needs none of the layer but itself.
 PROGRAM = "usr/bin/stayrtr"
 
@@ -67,7 +68,7 @@ def running(folder: Path, roas: list[dict[str, Any]], *options: str) -> Iterator
         yield Stayrtr(rtr, web)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 @pytest.fixture(params=[1, 0], ids=["version 1", "version 0"], scope="module")

@@ -70,14 +70,21 @@ def test_what_is_no_json_is_refused(text: str, window: int) -> None:
     assert [a for a, b in zip(found, expected, strict=True) if a is not LONG and a != b] == []
 
 
-def test_five_times_the_length_of_a_nested_value_is_about_five_times_the_work() -> None:
+def test_five_times_the_length_of_a_nested_value_is_about_five_times_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """And not twenty-five times: a document of some hundred megabytes would take hours."""
-    assert cost(1_000_000) < 12 * cost(200_000)
+    monkeypatch.setattr("mesh.roa.walk.WINDOW", 1 << 14)
+    assert cost(100_000) < 12 * cost(20_000)
 
 
 def cost(values: int) -> float:
-    """Seconds of the processor."""
+    """Seconds of the processor, the least of three times: others make it slower, never faster."""
     document = "[" + "[" * 50 + "0," * values + "0" + "]" * 50 + ", 7]"
-    began = time.process_time()
-    assert walked(document) == [LONG, 7]
-    return time.process_time() - began
+
+    def once() -> float:
+        began = time.thread_time()
+        assert walked(document) == [LONG, 7]
+        return time.thread_time() - began
+
+    return min(once() for _ in range(3))

@@ -7,7 +7,6 @@ import gzip
 import json
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +24,7 @@ from mesh.roa.web import fetch
 from mesh.spec.vrps import VrpUrl
 from tests.roa.memory import measured
 from tests.roa.vrps import vrps
+from tests.waiting import PATIENCE, until
 
 OURS = (ip_network("192.30.120.0/23"),)
 LIST = json.dumps(
@@ -65,7 +65,7 @@ class Answers(BaseHTTPRequestHandler):
             case ["round"]:
                 self.answer(b"", 302, location="/round")
             case ["silent"]:
-                self.server.over.wait(10)
+                self.server.over.wait(10 * PATIENCE)
             case ["drip"]:
                 self.send_response(200)
                 self.end_headers()
@@ -196,12 +196,14 @@ def test_a_list_is_read(port: int, path: str) -> None:
     ],
 )
 def test_what_cannot_be_had_is_told_in_time(port: int, path: str, reason: str) -> None:
-    began = time.monotonic()
-    with pytest.raises(Unread) as refused:
-        fetch(f"http://127.0.0.1:{port}/{path}", 4 << 20, deadline=1, silence=0.5)
-    assert reason in str(refused.value)
-    assert refused.value.cure
-    assert time.monotonic() - began < 5
+    def told() -> str:
+        with pytest.raises(Unread) as refused:
+            fetch(f"http://127.0.0.1:{port}/{path}", 4 << 20, deadline=1, silence=0.5)
+        assert refused.value.cure
+        return str(refused.value)
+
+    # A server that has no processor for half a second is silent as well, whatever it would say.
+    until(lambda: reason in told(), 2, reason)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_what_cannot_be_had_is_told_in_time(port: int, path: str, reason: str) -
 def test_what_is_packed_takes_no_more_memory_than_a_list_may(port: int, path: str) -> None:
     """Whatever a server packs, names as packed, or sends along with a redirection."""
     with measured() as most, contextlib.suppress(Unread):
-        fetch(f"http://127.0.0.1:{port}/{path}", 4 << 20, deadline=20)
+        fetch(f"http://127.0.0.1:{port}/{path}", 4 << 20, deadline=PATIENCE)
         assert path in ("hop", "layers/gzip")
     assert most() < 16 << 20
 

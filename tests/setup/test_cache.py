@@ -11,6 +11,7 @@ import pytest
 from setup import cache
 from setup.failure import SetupFailure
 from setup.progress import Progress, Step
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -67,15 +68,15 @@ def test_two_at_the_same_time_build_once(step: Step) -> None:
     def slowly(part: Path, _lock: int) -> None:
         built.append(part)
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
 
     threads = [threading.Thread(target=cache.fetch, args=(recipe(slowly), step)) for _ in range(2)]
     threads[0].start()
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE)
     threads[1].start()
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert len(built) == 1
 
 

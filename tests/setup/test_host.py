@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from setup import host, versions
 from setup.failure import SetupFailure
 from setup.progress import Progress, Step
+from tests.waiting import patience
 
 ALL = versions.CHECKOUT / "setup" / "all"
 
@@ -130,11 +132,12 @@ def test_package_lists_are_fetched_only_when_the_known_ones_do_not_do(
         ("bench", "@setup/all"),
         ("lint", "@setup/all dev"),
         ("down", "@setup/all venv"),
+        ("docs", "@setup/all docs"),
     ],
 )
 def test_what_only_tests_need_is_set_up_for_tests_only(target: str, call: str) -> None:
-    """Without a part named, it is all of them. The file is read: of a line with $(MAKE) in it, make
-    runs all the rest as well, even when it is only to say what it would do."""
+    """Without a part named, it is all of them but ``docs``. The file is read: of a line with
+    $(MAKE) in it, make runs all the rest as well, even when it is only to say what it would do."""
     text = (versions.CHECKOUT / "Makefile").read_text()
     rules = re.findall(r"^([a-z-]+):(.*?)##.*\n\t(.*)$", text, re.MULTILINE)
     first = {name: (needs.split(), recipe) for name, needs, recipe in rules}
@@ -142,10 +145,20 @@ def test_what_only_tests_need_is_set_up_for_tests_only(target: str, call: str) -
     assert [*(first[name][1] for name in needs), recipe][0] == call
 
 
+def test_what_makes_the_documentation_is_set_up_only_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    there = runpy.run_path(str(ALL))
+    assert set(there["PARTS"]) - set(there["USUAL"]) == {"docs"}
+
+
 def test_an_unknown_part_is_refused_by_name() -> None:
     done = subprocess.run([ALL, "wenv"], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "no part named wenv; there are host, venv, engine, image, dev, birds" in done.stderr
+    assert (
+        "no part named wenv; there are host, venv, engine, image, dev, birds, docs" in done.stderr
+    )
 
 
 @pytest.mark.root
@@ -156,7 +169,7 @@ def test_a_plain_user_is_told_at_once_that_the_lab_needs_root() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=patience(30),
     )
     assert done.returncode != 0
     assert "needs root" in done.stderr

@@ -13,6 +13,7 @@ from textwrap import dedent
 import pytest
 
 from mesh.cli.environment import checkout, engine_folder, environment
+from tests.waiting import PATIENCE, patience
 
 pytestmark = pytest.mark.engine
 
@@ -98,7 +99,7 @@ class Project:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=patience(60),
         )
 
     def outputs(self) -> dict[str, object]:
@@ -201,13 +202,13 @@ def test_the_host_ends_quietly_and_at_once_when_interrupted() -> None:
     assert host.stderr is not None
     assert int(host.stdout.readline()) > 0
     host.send_signal(signal.SIGINT)
-    assert host.wait(5) == 0
+    assert host.wait(PATIENCE) == 0
     assert host.stderr.read() == ""
 
 
 @ours
 def test_the_host_says_what_to_do_when_its_python_has_no_sdk() -> None:
     host = start_host({**os.environ, "PATH": "/usr/bin:/bin"})
-    _, errors = host.communicate(timeout=10)
+    _, errors = host.communicate(timeout=PATIENCE)
     assert host.returncode != 0
     assert "has no Pulumi SDK" in errors

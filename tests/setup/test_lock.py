@@ -14,7 +14,8 @@ import pytest
 from setup import versions, virtualenv
 
 LOCKS = {
-    name: (versions.CHECKOUT / name).read_text() for name in (virtualenv.PROGRAM, virtualenv.TESTS)
+    name: (versions.CHECKOUT / name).read_text()
+    for name in (virtualenv.PROGRAM, virtualenv.TESTS, virtualenv.DOCS)
 }
 PYPROJECT = tomllib.loads((versions.CHECKOUT / "pyproject.toml").read_text())
 
@@ -58,6 +59,11 @@ def test_all_that_tests_ask_for_is_locked_apart_from_the_program() -> None:
     asked = {named(line) for line in PYPROJECT["dependency-groups"]["dev"]}
     assert asked <= {*entries(virtualenv.TESTS)}
     assert not asked & {*entries(virtualenv.PROGRAM)}
+
+
+def test_all_that_the_documentation_asks_for_is_locked() -> None:
+    asked = {named(line) for line in PYPROJECT["dependency-groups"]["docs"]}
+    assert asked <= {*entries(virtualenv.DOCS)}
 
 
 def test_what_both_need_is_of_one_version() -> None:

@@ -52,7 +52,7 @@ class Recording(Step):
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for lock in (virtualenv.PROGRAM, virtualenv.TESTS):
+    for lock in (virtualenv.PROGRAM, virtualenv.TESTS, virtualenv.DOCS):
         (tmp_path / lock).write_text("one==1.0\n")
     return tmp_path
 
@@ -93,3 +93,15 @@ def test_a_new_lock_of_the_program_makes_the_environment_anew(checkout: Path) ->
     (checkout / virtualenv.PROGRAM).write_text("one==1.1\n")
     assert made(checkout, tests=False) == PROGRAM
     assert made(checkout, tests=True) == [virtualenv.TESTS]
+
+
+def test_the_documentation_has_an_environment_of_its_own(checkout: Path) -> None:
+    step, folder = Recording(checkout), checkout / "docs"
+    for _ in range(2):
+        virtualenv.documentation(checkout, folder, step)
+    assert step.ran == ["anew", virtualenv.DOCS]
+    assert made(checkout, tests=True) == ALL
+    (checkout / virtualenv.DOCS).write_text("other==1.0\n")
+    assert made(checkout, tests=True) == []
+    virtualenv.documentation(checkout, folder, step)
+    assert step.ran == ["anew", virtualenv.DOCS] * 2

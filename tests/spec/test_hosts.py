@@ -47,7 +47,7 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "a session with nobody",
         {"upstream": {"peerAsn": 53667}},
-        [f"{HOST}.upstream = peerAsn 53667", "needs a neighbour"],
+        [f"{HOST}.upstream = peerAsn 53667", "needs a neighbor"],
     ),
     (
         "a session with ourselves",

@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[Values, str, str]] = {
     "a session without an ASN": (
         {"nodes": hosted(upstream={})}, "nodes.lax-buyvm-1.host.upstream.peerAsn",
         "nodes/lax-buyvm-1/host/upstream"),
-    "a session without a neighbour": (
+    "a session without a neighbor": (
         {"nodes": hosted(upstream={"peerAsn": 53667})}, "nodes.lax-buyvm-1.host.upstream",
         "nodes/lax-buyvm-1/host/upstream"),
     "a host that is to announce": (

@@ -1,4 +1,4 @@
-"""The network that the README has a reader write: its smallest file, and each of its six edits."""
+"""The network that the documentation has a reader write: the smallest file, and six edits."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from tests.stacks import ROOT
 Values = dict[str, Any]
 
 
+def yaml_of(page: str) -> list[str]:
+    """The YAML on a page, in its order."""
+    text = (ROOT / page).read_text()
+    found = re.findall(r"^ *```yaml\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    return [dedent(block) for block in found]
+
+
 def blocks() -> list[Values]:
-    """The YAML of the section, in its order: the file, and the edits."""
-    text = (ROOT / "README.md").read_text()
-    section = text.partition("**Make it your own network.**")[2].partition("\n## ")[0]
-    return [
-        yaml.safe_load(dedent(block))
-        for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", section, re.DOTALL | re.MULTILINE)
-    ]
+    """The file, and the edits."""
+    return [yaml.safe_load(block) for block in yaml_of("docs/your-network.md")]
 
 
 def edited(there: Any, edit: Any) -> Any:
-    """As the section says: a map is added to what is there, a list takes its place."""
+    """As the page says: a map is added to what is there, a list takes its place."""
     if isinstance(there, dict) and isinstance(edit, dict):
         return there | {key: edited(there.get(key), value) for key, value in edit.items()}
     return edit
@@ -80,6 +82,14 @@ def test_there_are_six_edits() -> None:
     assert len(blocks()) == 1 + 6
 
 
+def test_the_readme_shows_the_same_file() -> None:
+    assert yaml_of("README.md") == yaml_of("docs/your-network.md")[:1]
+
+
+def test_the_readme_is_a_front_door() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
 def twin(folder: Path, of: str, *, services: bool) -> set[str]:
     """The nodes of a twin as Pulumi.lab.yaml makes it, with or without the services there."""
     lab = yaml.safe_load((ROOT / "Pulumi.lab.yaml").read_text())["config"] | {"mesh:twin": of}
@@ -95,6 +105,6 @@ def test_its_twin_is_one_that_a_lab_can_be(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["budget", "growth", "mixed", "routed"])
 def test_each_example_has_a_twin(tmp_path: Path, name: str) -> None:
-    """As the README says, without the services of Pulumi.lab.yaml for one of them."""
+    """As the page says, without the services of Pulumi.lab.yaml for one of them."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     assert twin(tmp_path, name, services=name != "budget")

@@ -170,7 +170,7 @@ class TestBadAnswers:
         begun = time.monotonic()
         with connect(KEY, say=said.append) as client:
             assert client.account()
-        assert 0.9 < time.monotonic() - begun < 6
+        assert time.monotonic() - begun > 0.9
         assert said == [
             "GET /account: Vultr answers that there are too many requests; asked again in 1 s"
         ]

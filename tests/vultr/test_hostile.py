@@ -19,6 +19,7 @@ from mesh.vultr import ApiError, Mark, connect
 from tests.engine.clouds import KEYS
 from tests.vultr_api import KEY, Fault, Vultr
 from tests.vultr_api.faults import Answer
+from tests.waiting import PATIENCE
 
 OURS = "ab12cd34"
 NODE = {"identity": OURS, "node": "lax-vultr-1", "region": "lax"}
@@ -53,16 +54,22 @@ def test_a_proxy_gets_no_key_in_the_clear(monkeypatch: pytest.MonkeyPatch) -> No
     with socket.create_server(("127.0.0.1", 0)) as proxy:
 
         def listen() -> None:
-            connection, _ = proxy.accept()
+            try:
+                connection, _ = proxy.accept()
+            except OSError:
+                return
             heard.append(connection.recv(4096))
             connection.close()
 
-        threading.Thread(target=listen, daemon=True).start()
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
         address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, address)
         with connect(KEY, "http://127.0.0.1:9/v2") as client, pytest.raises(ApiError):
             client.account()
+        proxy.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who waits in accept()
+        thread.join(PATIENCE)
     assert heard == []
 
 

@@ -28,7 +28,7 @@ from tests.vultr_api.account import How, Knobs, Vultr
 from tests.vultr_api.serving import Served, answering
 from tests.vultr_api.stack import UP, stack
 
-SECONDS = 120.0
+SECONDS = 600.0
 """Within which an `up` ends."""
 LAG = Knobs(boot=0.5, ipv6=0.3)
 
@@ -138,7 +138,7 @@ def outcome(engine: Engine, vultr: Vultr, call: int, how: How) -> Outcome | None
         return None
     left = vultr.holdings()
     done = engine.run(*UP, check=False)
-    said = (done.stdout + done.stderr)[-2000:]
+    said = done.text[-2000:]
     wrong = (said,) if done.returncode else tuple(judged(engine, vultr))
     return Outcome(call, what, left, vultr.holdings(), wrong)
 

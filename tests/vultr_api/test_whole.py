@@ -81,5 +81,5 @@ def test_the_end_leaves_nothing(deployed: Whole) -> None:
         program=engine.program, inside=engine.inside,
     )  # fmt: skip
     done = ended.run(*DESTROY, *GIVEN_UP)
-    assert "4 of 4 withdrawn" in done.stdout
+    assert "4 of 4 withdrawn" in done.told
     assert not any(deployed.vultr.holdings().values())

@@ -1,7 +1,7 @@
 """The production network as committed, deployed by the production driver at this API: its servers
 are the lab's containers, its Internet is the lab's.
 
-Beside ``Pulumi.prod.yaml`` only what an operator has to give is given, as the README says it: two
+Beside ``Pulumi.prod.yaml`` only what an operator has to give is given (docs/deploying.md): two
 log-in keys, the API key, the BGP password; and the endpoint, in ``VULTR_API_ENDPOINT``. The engine
 runs in the operator's namespace of the lab, and the API is met there and nowhere else.
 """

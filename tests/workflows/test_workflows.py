@@ -20,6 +20,7 @@ from mesh.lab.world import clear_world
 from setup import cache, versions
 from tests.program.recording import KEYS
 from tests.stacks import ROOT, prod
+from tests.waiting import patience
 
 ACTIONLINT = "1.7.7"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -54,7 +55,7 @@ def actionlint() -> Path:
         own = {name: os.environ[name] for name in OURS if name in os.environ}
         subprocess.run(
             [go, "install", f"github.com/rhysd/actionlint/cmd/actionlint@v{ACTIONLINT}"],
-            env=own | {"GOBIN": str(binary.parent)}, check=True, timeout=300,
+            env=own | {"GOBIN": str(binary.parent)}, check=True, timeout=patience(300),
         )  # fmt: skip
     return binary
 
@@ -225,7 +226,7 @@ class Runner:
         """Run a command as GitHub's runner does: ``bash -e``."""
         return subprocess.run(
             ["bash", "-e", "-c", text], cwd=self.folder, env={**self.environment, **more},
-            capture_output=True, text=True, check=False, timeout=300,
+            capture_output=True, text=True, check=False, timeout=patience(300),
         )  # fmt: skip
 
 

@@ -13,10 +13,49 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
-from pulumi_aws import ec2, vpc
-
+from mesh.infra.providers.narrow import narrowed
 from tests.engine.standins.cloud import REPLACES, UPDATES, Cloud, Kind, Made, Refused, Rule
 from tests.engine.standins.schema import Misfit, Values, inputs_of
+
+with narrowed("pulumi_aws.ec2"):
+    from pulumi_aws.ec2.eip import Eip, EipArgs
+    from pulumi_aws.ec2.eip_association import EipAssociation, EipAssociationArgs
+    from pulumi_aws.ec2.instance import Instance, InstanceArgs
+    from pulumi_aws.ec2.internet_gateway import InternetGateway, InternetGatewayArgs
+    from pulumi_aws.ec2.network_interface import NetworkInterface, NetworkInterfaceArgs
+    from pulumi_aws.ec2.route import Route, RouteArgs
+    from pulumi_aws.ec2.route_table import RouteTable, RouteTableArgs
+    from pulumi_aws.ec2.route_table_association import (
+        RouteTableAssociation,
+        RouteTableAssociationArgs,
+    )
+    from pulumi_aws.ec2.security_group import SecurityGroup, SecurityGroupArgs
+    from pulumi_aws.ec2.subnet import Subnet, SubnetArgs
+    from pulumi_aws.ec2.subnet_cidr_reservation import (
+        SubnetCidrReservation,
+        SubnetCidrReservationArgs,
+    )
+    from pulumi_aws.ec2.vpc import Vpc, VpcArgs
+with narrowed("pulumi_aws.vpc"):
+    from pulumi_aws.vpc.route_server import RouteServer, RouteServerArgs
+    from pulumi_aws.vpc.route_server_endpoint import RouteServerEndpoint, RouteServerEndpointArgs
+    from pulumi_aws.vpc.route_server_peer import RouteServerPeer, RouteServerPeerArgs
+    from pulumi_aws.vpc.route_server_propagation import (
+        RouteServerPropagation,
+        RouteServerPropagationArgs,
+    )
+    from pulumi_aws.vpc.route_server_vpc_association import (
+        RouteServerVpcAssociation,
+        RouteServerVpcAssociationArgs,
+    )
+    from pulumi_aws.vpc.security_group_egress_rule import (
+        SecurityGroupEgressRule,
+        SecurityGroupEgressRuleArgs,
+    )
+    from pulumi_aws.vpc.security_group_ingress_rule import (
+        SecurityGroupIngressRule,
+        SecurityGroupIngressRuleArgs,
+    )
 
 ACCESS_KEY = "AKIAIOSFODNN7TESTING"
 SECRET_KEY = "the-secret-access-key-of-the-tests"
@@ -428,10 +467,10 @@ def _still(*kinds: str, key: str) -> Callable[[Cloud, Made], None]:
 
 KINDS = (
     Kind(  # vpc_.go
-        args=ec2.VpcArgs,
-        resource=ec2.Vpc,
+        args=VpcArgs,
+        resource=Vpc,
         rules=rules(
-            ec2.VpcArgs,
+            VpcArgs,
             # ForceNew; instance_tenancy by CustomizeDiff, but for dedicated to default.
             "cidrBlock ipv4IpamPoolId ipv4NetmaskLength instanceTenancy",
             "assignGeneratedIpv6CidrBlock enableDnsHostnames enableDnsSupport "
@@ -443,10 +482,10 @@ KINDS = (
         forget=_free_vpc,
     ),
     Kind(  # vpc_subnet.go
-        args=ec2.SubnetArgs,
-        resource=ec2.Subnet,
+        args=SubnetArgs,
+        resource=Subnet,
         rules=rules(
-            ec2.SubnetArgs,
+            SubnetArgs,
             # ForceNew
             "vpcId cidrBlock availabilityZone availabilityZoneId ipv6Native outpostArn "
             "ipv4IpamPoolId ipv4NetmaskLength ipv6IpamPoolId ipv6NetmaskLength",
@@ -462,41 +501,39 @@ KINDS = (
         forget=_free_subnet,
     ),
     Kind(  # vpc_subnet_cidr_reservation.go: there is no Update
-        args=ec2.SubnetCidrReservationArgs,
-        resource=ec2.SubnetCidrReservation,
-        rules=rules(
-            ec2.SubnetCidrReservationArgs, "cidrBlock reservationType subnetId description"
-        ),
+        args=SubnetCidrReservationArgs,
+        resource=SubnetCidrReservation,
+        rules=rules(SubnetCidrReservationArgs, "cidrBlock reservationType subnetId description"),
         identify=identity("scr"),
         compute=lambda _cloud, _id, _inputs: {"ownerId": ACCOUNT},
         refuse=lambda cloud, inputs: missing(cloud, inputs, "subnetId", "InvalidSubnetID.NotFound"),
     ),
     Kind(  # vpc_internet_gateway.go: vpc_id is detached and attached
-        args=ec2.InternetGatewayArgs,
-        resource=ec2.InternetGateway,
-        rules=rules(ec2.InternetGatewayArgs, "", "vpcId"),
+        args=InternetGatewayArgs,
+        resource=InternetGateway,
+        rules=rules(InternetGatewayArgs, "", "vpcId"),
         identify=identity("igw"),
         compute=arn("internet-gateway"),
         forget=_free_gateway,
     ),
     Kind(  # vpc_route_table.go
-        args=ec2.RouteTableArgs,
-        resource=ec2.RouteTable,
-        rules=rules(ec2.RouteTableArgs, "vpcId", "propagatingVgws routes"),
+        args=RouteTableArgs,
+        resource=RouteTable,
+        rules=rules(RouteTableArgs, "vpcId", "propagatingVgws routes"),
         identify=identity("rtb"),
         compute=arn("route-table"),
     ),
     Kind(  # vpc_route_table_association.go: ReplaceRouteTableAssociation
-        args=ec2.RouteTableAssociationArgs,
-        resource=ec2.RouteTableAssociation,
-        rules=rules(ec2.RouteTableAssociationArgs, "subnetId gatewayId", "routeTableId"),
+        args=RouteTableAssociationArgs,
+        resource=RouteTableAssociation,
+        rules=rules(RouteTableAssociationArgs, "subnetId gatewayId", "routeTableId"),
         identify=identity("rtbassoc"),
     ),
     Kind(  # vpc_route.go: ReplaceRoute
-        args=ec2.RouteArgs,
-        resource=ec2.Route,
+        args=RouteArgs,
+        resource=Route,
         rules=rules(
-            ec2.RouteArgs,
+            RouteArgs,
             "routeTableId destinationCidrBlock destinationIpv6CidrBlock destinationPrefixListId",
             "carrierGatewayId coreNetworkArn egressOnlyGatewayId gatewayId localGatewayId "
             "natGatewayId networkInterfaceId odbNetworkArn transitGatewayId vpcEndpointId "
@@ -506,10 +543,10 @@ KINDS = (
         compute=lambda _cloud, _id, _inputs: {"origin": "CreateRoute", "state": "active"},
     ),
     Kind(  # vpc_security_group.go
-        args=ec2.SecurityGroupArgs,
-        resource=ec2.SecurityGroup,
+        args=SecurityGroupArgs,
+        resource=SecurityGroup,
         rules=rules(
-            ec2.SecurityGroupArgs,
+            SecurityGroupArgs,
             "description name namePrefix vpcId",
             "ingress egress revokeRulesOnDelete",
         ),
@@ -533,18 +570,18 @@ KINDS = (
             identify=identity("sgr"),
             compute=_rule,
             check=_one_source,
-            refuse=_refuse_rule if resource is vpc.SecurityGroupIngressRule else lambda *_: None,
+            refuse=_refuse_rule if resource is SecurityGroupIngressRule else lambda *_: None,
         )
         for args, resource in (
-            (vpc.SecurityGroupIngressRuleArgs, vpc.SecurityGroupIngressRule),
-            (vpc.SecurityGroupEgressRuleArgs, vpc.SecurityGroupEgressRule),
+            (SecurityGroupIngressRuleArgs, SecurityGroupIngressRule),
+            (SecurityGroupEgressRuleArgs, SecurityGroupEgressRule),
         )
     ),
     Kind(  # vpc_network_interface.go
-        args=ec2.NetworkInterfaceArgs,
-        resource=ec2.NetworkInterface,
+        args=NetworkInterfaceArgs,
+        resource=NetworkInterface,
         rules=rules(
-            ec2.NetworkInterfaceArgs,
+            NetworkInterfaceArgs,
             # ForceNew; the two lists by CustomizeDiff, where the first address changes
             "subnetId interfaceType privateIps privateIpLists enablePrimaryIpv6",
             # ModifyNetworkInterfaceAttribute, Assign…Addresses, Attach and Detach
@@ -561,10 +598,10 @@ KINDS = (
         forget=_free_interface,
     ),
     Kind(  # ec2_eip.go
-        args=ec2.EipArgs,
-        resource=ec2.Eip,
+        args=EipArgs,
+        resource=Eip,
         rules=rules(
-            ec2.EipArgs,
+            EipArgs,
             "address customerOwnedIpv4Pool domain ipamPoolId networkBorderGroup publicIpv4Pool",
             "associateWithPrivateIp instance networkInterface",
         ),
@@ -574,10 +611,10 @@ KINDS = (
         forget=_free_eip,
     ),
     Kind(  # ec2_eip_association.go: there is no Update
-        args=ec2.EipAssociationArgs,
-        resource=ec2.EipAssociation,
+        args=EipAssociationArgs,
+        resource=EipAssociation,
         rules=rules(
-            ec2.EipAssociationArgs,
+            EipAssociationArgs,
             "allocationId allowReassociation instanceId networkInterfaceId privateIpAddress "
             "publicIp",
         ),
@@ -585,10 +622,10 @@ KINDS = (
         refuse=_refuse_association,
     ),
     Kind(  # vpc_route_server.go: RequiresReplace; ModifyRouteServer
-        args=vpc.RouteServerArgs,
-        resource=vpc.RouteServer,
+        args=RouteServerArgs,
+        resource=RouteServer,
         rules=rules(
-            vpc.RouteServerArgs,
+            RouteServerArgs,
             "amazonSideAsn",
             "persistRoutes persistRoutesDuration snsNotificationsEnabled",
         ),
@@ -597,39 +634,39 @@ KINDS = (
         forget=_still("RouteServerVpcAssociation", "RouteServerEndpoint", key="routeServerId"),
     ),
     Kind(  # vpc_route_server_vpc_association.go: RequiresReplace
-        args=vpc.RouteServerVpcAssociationArgs,
-        resource=vpc.RouteServerVpcAssociation,
-        rules=rules(vpc.RouteServerVpcAssociationArgs, "routeServerId vpcId"),
+        args=RouteServerVpcAssociationArgs,
+        resource=RouteServerVpcAssociation,
+        rules=rules(RouteServerVpcAssociationArgs, "routeServerId vpcId"),
         identify=lambda _cloud, inputs: f"{inputs['routeServerId']},{inputs['vpcId']}",
         forget=_still("RouteServerEndpoint", "RouteServerPropagation", key="routeServerId"),
     ),
     Kind(  # vpc_route_server_endpoint.go: RequiresReplace
-        args=vpc.RouteServerEndpointArgs,
-        resource=vpc.RouteServerEndpoint,
-        rules=rules(vpc.RouteServerEndpointArgs, "routeServerId subnetId"),
+        args=RouteServerEndpointArgs,
+        resource=RouteServerEndpoint,
+        rules=rules(RouteServerEndpointArgs, "routeServerId subnetId"),
         identify=identity("rse"),
         compute=_endpoint,
         refuse=_refuse_endpoint,
         forget=_still("RouteServerPeer", key="routeServerEndpointId"),
     ),
     Kind(  # vpc_route_server_propagation.go: RequiresReplace
-        args=vpc.RouteServerPropagationArgs,
-        resource=vpc.RouteServerPropagation,
-        rules=rules(vpc.RouteServerPropagationArgs, "routeServerId routeTableId"),
+        args=RouteServerPropagationArgs,
+        resource=RouteServerPropagation,
+        rules=rules(RouteServerPropagationArgs, "routeServerId routeTableId"),
         identify=lambda _cloud, inputs: f"{inputs['routeServerId']},{inputs['routeTableId']}",
     ),
     Kind(  # vpc_route_server_peer.go: RequiresReplace, bgp_options and all in it too
-        args=vpc.RouteServerPeerArgs,
-        resource=vpc.RouteServerPeer,
-        rules=rules(vpc.RouteServerPeerArgs, "bgpOptions peerAddress routeServerEndpointId"),
+        args=RouteServerPeerArgs,
+        resource=RouteServerPeer,
+        rules=rules(RouteServerPeerArgs, "bgpOptions peerAddress routeServerEndpointId"),
         identify=identity("rsp"),
         compute=_peer,
     ),
     Kind(  # ec2_instance.go
-        args=ec2.InstanceArgs,
-        resource=ec2.Instance,
+        args=InstanceArgs,
+        resource=Instance,
         rules=rules(
-            ec2.InstanceArgs,
+            InstanceArgs,
             # ForceNew
             "ami associatePublicIpAddress availabilityZone cpuOptions ebsBlockDevices ebsOptimized "
             "enablePrimaryIpv6 enclaveOptions ephemeralBlockDevices hibernation hostId "

@@ -11,10 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from pulumi_gcp import compute, networkconnectivity
-
+from mesh.infra.providers.narrow import narrowed
 from tests.engine.standins.cloud import REPLACES, UPDATES, Cloud, Kind, Made, Refused, Rule
 from tests.engine.standins.schema import Misfit, Values
+
+with narrowed("pulumi_gcp.compute"):
+    from pulumi_gcp.compute.address import Address, AddressArgs
+    from pulumi_gcp.compute.firewall import Firewall, FirewallArgs
+    from pulumi_gcp.compute.instance import Instance, InstanceArgs
+    from pulumi_gcp.compute.network import Network, NetworkArgs
+    from pulumi_gcp.compute.router import Router, RouterArgs
+    from pulumi_gcp.compute.router_interface import RouterInterface, RouterInterfaceArgs
+    from pulumi_gcp.compute.router_peer import RouterPeer, RouterPeerArgs
+    from pulumi_gcp.compute.subnetwork import Subnetwork, SubnetworkArgs
+with narrowed("pulumi_gcp.networkconnectivity"):
+    from pulumi_gcp.networkconnectivity.hub import Hub, HubArgs
+    from pulumi_gcp.networkconnectivity.spoke import Spoke, SpokeArgs
 
 CREDENTIALS = '{"type": "service_account", "private_key": "PRIVATE-KEY-OF-THE-TESTS-0123456789"}'
 PROJECT = "anycast-mesh-example"
@@ -249,8 +261,8 @@ def _metadata(inputs: Values) -> Iterator[Misfit]:
 
 
 NETWORK = Kind(  # resource_compute_network.go
-    args=compute.NetworkArgs,
-    resource=compute.Network,
+    args=NetworkArgs,
+    resource=Network,
     rules={
         **ALWAYS,
         "autoCreateSubnetworks": REPLACES,  # ForceNew
@@ -278,8 +290,8 @@ NETWORK = Kind(  # resource_compute_network.go
 )
 
 SUBNETWORK = Kind(  # resource_compute_subnetwork.go
-    args=compute.SubnetworkArgs,
-    resource=compute.Subnetwork,
+    args=SubnetworkArgs,
+    resource=Subnetwork,
     rules={
         **ALWAYS,
         "network": REPLACES,  # ForceNew
@@ -308,8 +320,8 @@ SUBNETWORK = Kind(  # resource_compute_subnetwork.go
 )
 
 ADDRESS = Kind(  # resource_compute_address.go
-    args=compute.AddressArgs,
-    resource=compute.Address,
+    args=AddressArgs,
+    resource=Address,
     rules={
         **ALWAYS,
         "address": REPLACES,  # ForceNew
@@ -332,8 +344,8 @@ ADDRESS = Kind(  # resource_compute_address.go
 )
 
 FIREWALL = Kind(  # resource_compute_firewall.go
-    args=compute.FirewallArgs,
-    resource=compute.Firewall,
+    args=FirewallArgs,
+    resource=Firewall,
     rules={
         **ALWAYS,
         "network": REPLACES,  # ForceNew
@@ -359,8 +371,8 @@ FIREWALL = Kind(  # resource_compute_firewall.go
 )
 
 INSTANCE = Kind(  # resource_compute_instance.go
-    args=compute.InstanceArgs,
-    resource=compute.Instance,
+    args=InstanceArgs,
+    resource=Instance,
     rules={
         **ALWAYS,
         "zone": REPLACES,  # ForceNew
@@ -406,8 +418,8 @@ INSTANCE = Kind(  # resource_compute_instance.go
 )
 
 ROUTER = Kind(  # resource_compute_router.go
-    args=compute.RouterArgs,
-    resource=compute.Router,
+    args=RouterArgs,
+    resource=Router,
     rules={
         **ALWAYS,
         "network": REPLACES,  # ForceNew
@@ -424,8 +436,8 @@ ROUTER = Kind(  # resource_compute_router.go
 )
 
 ROUTER_INTERFACE = Kind(  # resource_compute_router_interface.go: nothing but ForceNew
-    args=compute.RouterInterfaceArgs,
-    resource=compute.RouterInterface,
+    args=RouterInterfaceArgs,
+    resource=RouterInterface,
     rules={
         **ALWAYS,
         "router": REPLACES,  # ForceNew
@@ -442,8 +454,8 @@ ROUTER_INTERFACE = Kind(  # resource_compute_router_interface.go: nothing but Fo
 )
 
 ROUTER_PEER = Kind(  # resource_compute_router_peer.go
-    args=compute.RouterPeerArgs,
-    resource=compute.RouterPeer,
+    args=RouterPeerArgs,
+    resource=RouterPeer,
     rules={
         **ALWAYS,
         "interface": REPLACES,  # ForceNew
@@ -479,8 +491,8 @@ ROUTER_PEER = Kind(  # resource_compute_router_peer.go
 )
 
 HUB = Kind(  # resource_network_connectivity_hub.go
-    args=networkconnectivity.HubArgs,
-    resource=networkconnectivity.Hub,
+    args=HubArgs,
+    resource=Hub,
     rules={
         **ALWAYS,
         "policyMode": REPLACES,  # ForceNew
@@ -495,8 +507,8 @@ HUB = Kind(  # resource_network_connectivity_hub.go
 )
 
 SPOKE = Kind(  # resource_network_connectivity_spoke.go
-    args=networkconnectivity.SpokeArgs,
-    resource=networkconnectivity.Spoke,
+    args=SpokeArgs,
+    resource=Spoke,
     rules={
         **ALWAYS,
         "hub": REPLACES,  # ForceNew

@@ -1,0 +1,35 @@
+"""How tests wait. All that is waited for comes on a busy machine as well, and late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+BUSY = 6
+"""How many times longer it takes at a load of twenty on two processors."""
+PATIENCE = 60.0
+"""Seconds that are waited for whatever takes a moment."""
+NAP = 0.05
+
+T = TypeVar("T")
+
+
+def patience(seconds: float) -> float:
+    """How long to wait for what is there within so many seconds where nothing else runs."""
+    return max(PATIENCE, BUSY * seconds)
+
+
+def until(holds: Callable[[], T | None], seconds: float, what: str) -> T:
+    """What ``holds`` yields, once it is true; fails with ``what`` where it never is.
+
+    ``seconds`` are what it takes at most where nothing else runs; it is waited for longer.
+    """
+    end = time.monotonic() + (longest := patience(seconds))
+    while not (value := holds()):
+        if time.monotonic() > end:
+            pytest.fail(f"not within {longest:g} s: {what} (last: {value!r})")
+        time.sleep(NAP)
+    return value
