@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
+from itertools import zip_longest
 from types import TracebackType
 
 from mesh.lab.underlay import Underlay
@@ -54,7 +56,7 @@ class Ear:
             self.heard += 1
             ends = ends_of(frame)
             if any(end in self._own or any(end in net for net in self._networks) for end in ends):
-                self.lab.append(f"{origin[0]}: {' > '.join(map(str, ends))}")
+                self.lab.append(f"{time.strftime('%T')} {origin[0]}: {_described(frame)}")
 
 
 def own_addresses(world: Underlay) -> Iterable[Address]:
@@ -82,3 +84,15 @@ def ends_of(frame: bytes) -> tuple[Address, ...]:
     if kind == 0x86DD and len(packet) >= 40:
         return IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
     return ()
+
+
+def _described(frame: bytes) -> str:
+    """Both ends with their ports, the protocol, and how the packet begins: whose it is."""
+    packet = frame[14:]
+    start = 4 * (packet[0] & 15) if packet[0] >> 4 == 4 else 40
+    protocol = packet[9 if packet[0] >> 4 == 4 else 6]
+    ports: tuple[int, ...] = ()
+    if protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP) and len(packet) >= start + 4:
+        ports = struct.unpack_from("!HH", packet, start)
+    ends = [f"{end} port {port}" for end, port in zip_longest(ends_of(frame), ports, fillvalue="-")]
+    return f"{' > '.join(ends)}, protocol {protocol}: {packet[start : start + 60].hex()}"
