@@ -20,13 +20,16 @@ ETH_P_ALL = 0x0003
 class Ear:
     """Listens while it is open. ``heard`` counts all frames: a deaf ear proves nothing.
 
-    It knows the lab's very addresses: the host itself may live on a documentation prefix.
+    It knows the lab's very addresses: the host itself may live on a documentation prefix, and speak
+    to others there. A client of the lab speaks to nodes only, so it counts as a source: what the
+    host sends to such an address in its own name is another program's.
     """
 
     def __init__(self, world: Underlay) -> None:
         self.heard = 0
         self.lab: list[str] = []
         self._own = frozenset(own_addresses(world))
+        self._clients = frozenset(a for one in world.clients for a in (one.ipv4, one.ipv6))
         self._networks: tuple[Network, ...] = (*world.prefixes.both(), *world.tunnels.both())
         self._stop = threading.Event()
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
@@ -54,13 +57,17 @@ class Ear:
             except TimeoutError:
                 continue
             self.heard += 1
-            ends = ends_of(frame)
-            if any(end in self._own or any(end in net for net in self._networks) for end in ends):
+            if self._is_of_the_lab(ends_of(frame)):
                 self.lab.append(f"{time.strftime('%T')} {origin[0]}: {_described(frame)}")
+
+    def _is_of_the_lab(self, ends: tuple[Address, ...]) -> bool:
+        if ends and ends[0] in self._clients:
+            return True
+        return any(end in self._own or any(end in net for net in self._networks) for end in ends)
 
 
 def own_addresses(world: Underlay) -> Iterable[Address]:
-    """Every address that a box of the world has."""
+    """Every address that a box of the world has, but for the clients'."""
     for uplink in world.nodes:
         yield from (uplink.ipv4, uplink.gateway4, *((uplink.ipv6,) if uplink.ipv6 else ()))
     for upstream in world.upstreams:
@@ -68,7 +75,7 @@ def own_addresses(world: Underlay) -> Iterable[Address]:
     for transit in world.transits:
         yield from (transit.exchange4, transit.exchange6)
     for client in world.clients:
-        yield from (client.ipv4, client.gateway4, client.ipv6, client.gateway6)
+        yield from (client.gateway4, client.gateway6)
     yield from (world.operator.ipv4, world.operator.ipv6)
 
 
