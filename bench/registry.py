@@ -14,15 +14,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.agent import bundle, places
-from mesh.discovery import paths
-from mesh.discovery.client import Client
+from mesh.agent import bundle, file_paths
 from mesh.lab import namespaces
+from mesh.registry import paths
+from mesh.registry.client import Client
 from mesh.trust.encoding import dump
 from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
 from tests.debian import Debian
-from tests.discovery.live import Fleet, certify
+from tests.registry.live import Fleet, certify
 from tests.spaces import spaces
 
 NODE, PORT = "lax-vultr-1", 8443
@@ -164,14 +164,14 @@ def served(scratch: Path) -> Iterator[Served]:
     """A registry of this checkout in the node image, which has what nodes have."""
     fleet, machine = Fleet(), Debian(scratch)
     disk = scratch / "upper"
-    certify(disk / places.REGISTRY.lstrip("/"))
-    (disk / places.BUNDLE.lstrip("/")).write_bytes(bundle.build())
-    seed = disk / places.SEED.lstrip("/")
+    certify(disk / file_paths.REGISTRY.lstrip("/"))
+    (disk / file_paths.BUNDLE.lstrip("/")).write_bytes(bundle.build())
+    seed = disk / file_paths.SEED.lstrip("/")
     seed.parent.mkdir(parents=True)
     seed.write_text(json.dumps({"operator": signing_public(fleet.key), "registry_port": PORT}))
     with spaces("bench", "registry") as (name,):
         namespaces.ip(["link set lo up"], name)
-        process = machine.start("python3", places.BUNDLE, "registry", namespace=name)
+        process = machine.start("python3", file_paths.BUNDLE, "registry", namespace=name)
         try:
             one = Served(name, process.pid, fleet)
             _until(lambda: one.line().close())

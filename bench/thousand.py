@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mesh.capacity import MIB
-from mesh.discovery import paths
 from mesh.plan import make
 from mesh.publish.size import at_most
+from mesh.registry import paths
 from mesh.render import node_files, placeholder_facts
 from mesh.render.templates import environment
 from mesh.spec import load

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.host import Host
 from tests.debian import BIRDS, IMAGES
 from tests.routing.bgp.attributes import Route
@@ -38,7 +38,7 @@ class Noting(Host):
         self, absolute: str, content: bytes, mode: int, gid: int = 0, *, flush: bool = True
     ) -> None:
         """Writes as a node does."""
-        if absolute == places.ANNOUNCE:
+        if absolute == file_paths.ANNOUNCE:
             self.times.append(time.monotonic())
         Host.write(self, absolute, content, mode, gid, flush=flush)
 

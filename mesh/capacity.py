@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh.discovery import paths
 from mesh.plan import Plan
+from mesh.registry import paths
 from mesh.spec import Problem
 
 PER_NODE, PER_LINK = 100_000, 20_000

@@ -21,14 +21,13 @@ import yaml
 from pulumi.dynamic import Resource
 
 import mesh.agent
-import mesh.delivery
-import mesh.discovery
 import mesh.infra.dynamic
+import mesh.registry
+import mesh.ssh
 import mesh.trust
-from mesh.agent import entry, keys, places
+from mesh.agent import entry, file_paths, keys
 from mesh.agent.seed import Seed
 from mesh.cli import blackhole, lab, offline, preview, roa, status, strays
-from mesh.discovery import paths, store
 from mesh.facts import Facts, Placement
 from mesh.infra.dynamic.base import Stub
 from mesh.lab.probe import Report as ProbeReport
@@ -36,6 +35,7 @@ from mesh.plan import Plan
 from mesh.preview.summary import Summary
 from mesh.publish.order import Fleet
 from mesh.publish.status import MeshStatus
+from mesh.registry import paths, store
 from mesh.render import (
     File,
     NodeFiles,
@@ -46,7 +46,7 @@ from mesh.render import (
     user_data,
 )
 from mesh.render import Seed as UserData
-from mesh.roa.objects import Objects
+from mesh.rpki.objects import Objects
 from mesh.trust import orders
 from mesh.trust.signing import Purpose
 from tests.program import recording, test_aws, test_gcp, test_vultr
@@ -212,7 +212,7 @@ def _common(name: str) -> str:
 
 def _constants(pattern: str) -> Iterator[str]:
     """Texts of that form that modules of the agent, the delivery and the registry name."""
-    for package in (mesh.agent, mesh.delivery, mesh.discovery):
+    for package in (mesh.agent, mesh.ssh, mesh.registry):
         for module in _modules(package):
             for value in vars(module).values():
                 for text in value.values() if isinstance(value, dict) else (value,):
@@ -222,8 +222,8 @@ def _constants(pattern: str) -> Iterator[str]:
 
 def _files() -> Iterator[str]:
     yield from (_common(file.path) for file in _on_nodes())
-    yield from (f"{places.STATE}/{kind.key}.json" for kind in orders.KINDS)
-    yield from (f"{places.KEYS}/{name}.key" for name in _fields(keys.NodeKeys))
+    yield from (f"{file_paths.STATE}/{kind.key}.json" for kind in orders.KINDS)
+    yield from (f"{file_paths.KEYS}/{name}.key" for name in _fields(keys.NodeKeys))
     yield from _constants(r"/(etc|var/lib|run)/(anycast-mesh|bird)[a-z0-9/._-]*")
 
 

@@ -1,8 +1,9 @@
-"""The agent: joins, follows the operator's word, keeps the node as it says, and reports.
+"""The agent: joins, follows what the operator signed, keeps the node so, and reports.
 
-Threads: one that applies (this one), two per registry (:mod:`line`), one for the announcement and
-one per check (:mod:`presence`), one each for blackholes, the lookout, BIRD's words, repairs and
-the watchdog. They meet in a queue of verified manifests. None ends unseen (:mod:`workers`).
+Threads: one that applies (this one), two per registry (:mod:`registry_client`), one for the
+announcement and one per check (:mod:`announce`), one each for blackholes, the routing monitor,
+BIRD's log, repairs and the watchdog. They meet in a queue of verified manifests. Each is watched
+and started again (:mod:`workers`).
 """
 
 from __future__ import annotations
@@ -16,32 +17,32 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any, Literal
 
-from mesh.agent import disk, log, places
+from mesh.agent import disk, file_paths, log
 from mesh.agent import facts as own_facts
+from mesh.agent.announce import Announcer, written_state
 from mesh.agent.apply import Applier, Content, NotApplied, NotWritten
 from mesh.agent.bird import Bird
 from mesh.agent.blackholes import Blackholes
+from mesh.agent.bundle_update import BundleUpdate
 from mesh.agent.config import Config
 from mesh.agent.holds import Holds
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.keys import own_keys
-from mesh.agent.line import Ears, Line
-from mesh.agent.logins import Usage
-from mesh.agent.lookout import Lookout
+from mesh.agent.logins import LoginUse
 from mesh.agent.planned import PlannedNodes
-from mesh.agent.presence import Presence, said
-from mesh.agent.refusals import Refusals
+from mesh.agent.refusals import Refusals, What
+from mesh.agent.registry_client import Callbacks, RegistryLink
 from mesh.agent.registry_port import RegistryPort
-from mesh.agent.rejections import Rejections, What
-from mesh.agent.renewal import Renewal
+from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.repair import InForce, Repair
 from mesh.agent.repairs import Repairs
+from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.seed import Seed
 from mesh.agent.sessions import Sessions
 from mesh.agent.state import (
     Applied,
     Forged,
-    Known,
+    HighestManifest,
     Rejected,
     State,
     stated_number,
@@ -52,8 +53,8 @@ from mesh.agent.state import (
 from mesh.agent.tunnels import Tunnels
 from mesh.agent.units import Units
 from mesh.agent.workers import Workers
-from mesh.discovery import paths
-from mesh.discovery.client import Client, Unreachable, one_line
+from mesh.registry import paths
+from mesh.registry.client import Client, Unreachable, one_line
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import (
     CLOCKS_DIFFER,
@@ -98,7 +99,7 @@ Outcome = Literal["applied", "failed", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class GenerationOutcome:
     """What a report says of one generation."""
 
     generation: int
@@ -118,27 +119,27 @@ class Agent:
         self._keys = own_keys(host)
         self._identity = keys.signing_public(self._keys.identity)
         self._state = State(host, seed.operator, self._names_us)
-        self._bird = Bird(host.path(places.BIRD_SOCKET))
+        self._bird = Bird(host.path(file_paths.BIRD_SOCKET))
         self.stop = stop or threading.Event()
         self._health_news = threading.Event()
         self._workers = Workers(self.stop, self._health_changed)
         self._holds = Holds(host, seed.node, lambda: self._state.obeyed_order(HOLD))
         self._repairs = Repairs(self._health_changed, lambda: self._holds.active)
-        self._presence = Presence(
+        self._announcer = Announcer(
             host, self._bird, self._health_changed, self._workers, self._repairs
         )
         self._blackholes = Blackholes(host, self._bird, self._health_changed)
-        self._lookout = Lookout(
+        self._routing = RoutingMonitor(
             self._bird,
             self._health_changed,
             lambda: self._state.obeyed_order(BLACKHOLE),
-            lambda: max((line.asked(BLACKHOLE) for line in self._open()), default=-math.inf),
+            lambda: max((link.asked(BLACKHOLE) for link in self._open()), default=-math.inf),
         )
-        self._refusals = Refusals()
+        self._rejected_routes = RejectedRoutes()
         self._sessions, self._tunnels = Sessions(self._bird), Tunnels(host)
-        self._rejections = Rejections()
-        self._usage = Usage(host, self._health_changed)
-        self._renewal = Renewal(host, manager, seed)
+        self._refusals = Refusals()
+        self._login_use = LoginUse(host, self._health_changed)
+        self._bundle_update = BundleUpdate(host, manager, seed)
         self._applier = Applier(host, manager, self._bird, self._reachable)
         self._repair = Repair(
             host,
@@ -148,7 +149,7 @@ class Agent:
             self._repairs,
             self._in_force,
             lambda: self._holds.active,
-            self._presence.look_soon,
+            self._announcer.look_soon,
         )
         self._held_from = 0
         """The generation of which the log says that it waits for a hold."""
@@ -156,11 +157,11 @@ class Agent:
         self.failed = False
         self._lock = threading.Lock()
         self._news = threading.Event()
-        self._lines: dict[str, Line] = {}
+        self._links: dict[str, RegistryLink] = {}
         self._steady: own_facts.Steady | None = None
         self._facts: tuple[JoinRequest | None, float] = (None, -FACTS_AGE)
         self._certificates: dict[str, str | None] = {}
-        self._outcome: tuple[Known, Outcome, str] | None = None
+        self._outcome: tuple[HighestManifest, Outcome, str] | None = None
         self._unfinished: dict[str, str] = {}
         """Why nothing can be changed, by what is at fault for it; empty where it can."""
         self._waits = self._applier.unconfirmed is not None
@@ -181,19 +182,19 @@ class Agent:
     def beat(self) -> float:
         """When the agent was seen alive last (monotonic seconds); never, where one of its threads
         has ended on its own."""
-        return self._presence.beat if self._workers.alive else -math.inf
+        return self._announcer.beat if self._workers.alive else -math.inf
 
     @property
     def works(self) -> bool:
-        """Whether it has shown that it looks after what the node serves (:mod:`presence`)."""
-        return self._presence.works
+        """Whether it has shown that it looks after what the node serves (:mod:`announce`)."""
+        return self._announcer.works
 
     def run(self) -> None:
         """Works until :attr:`stop` is set."""
-        word = said(self._host).file()
+        word = written_state(self._host).file()
         # None before the first generation, and a shorter one from a bundle before draining.
-        if self._host.read(places.ANNOUNCE) != word:
-            self._host.write(places.ANNOUNCE, word, 0o644)
+        if self._host.read(file_paths.ANNOUNCE) != word:
+            self._host.write(file_paths.ANNOUNCE, word, 0o644)
         self._resume()
         for url in self._seed.registries:
             self._connect(url)
@@ -201,13 +202,13 @@ class Agent:
         # the node has until it withdraws. Nobody else tells BIRD anything meanwhile.
         with self._bird.changing:
             for name, work in (
-                ("presence", lambda: self._presence.run(self.stop)),
+                ("presence", lambda: self._announcer.run(self.stop)),
                 ("blackholes", lambda: self._blackholes.run(self.stop)),
                 ("health", self._report_health),
-                ("lookout", lambda: self._lookout.run(self.stop)),
-                ("refusals", lambda: self._refusals.run(self.stop)),
+                ("lookout", lambda: self._routing.run(self.stop)),
+                ("rejected routes", lambda: self._rejected_routes.run(self.stop)),
                 ("repair", lambda: self._repair.run(self.stop)),
-                ("log-ins", lambda: self._usage.run(self.stop)),
+                ("log-ins", lambda: self._login_use.run(self.stop)),
             ):
                 self._workers.start(name, work)
             if self._seed.registry:
@@ -247,7 +248,7 @@ class Agent:
             return
         self._registry_port.watch(highest.manifest)
         if highest.manifest.retired:
-            self._presence.retire()
+            self._announcer.retire()
             self._outcome = (highest, "withdrawn", "")
         elif applied is not None and applied.generation == highest.number:
             self._outcome = (highest, "applied", "")
@@ -268,7 +269,7 @@ class Agent:
                     # Orders that came before we knew which network is ours.
                     self._obey_orders()
                     self._news.set()
-                self._rejections.taken("manifest", url, known.number)
+                self._refusals.taken("manifest", url, known.number)
             except Rejected as error:
                 self._refuse("manifest", envelope, url, error)
         return known.number
@@ -285,7 +286,7 @@ class Agent:
                 if self._state.accept_order(ordered):
                     log.info(f"{kind.key}-order", number=ordered.number, url=url)
                     self._obey_orders()
-                self._rejections.taken(kind.key, url, ordered.number)
+                self._refusals.taken(kind.key, url, ordered.number)
             except Rejected as error:
                 self._refuse(kind.key, envelope, url, error)
         self._health_changed()
@@ -299,7 +300,7 @@ class Agent:
             words = f"{reason}; offered by {url}"[:MAX_REFUSAL_REASON]
             # Versions from before holds could not read a report that names one refused.
             if what != "hold":
-                self._rejections.add(url, Refusal(what, number, envelope.digest, words))
+                self._refusals.add(url, Refusal(what, number, envelope.digest, words))
             self._health_changed()
         now = time.monotonic()
         if now - self._refused.get((what, url), -COMPLAINTS) >= COMPLAINTS:
@@ -310,7 +311,7 @@ class Agent:
     def _obey_orders(self) -> None:
         drain = self._state.obeyed_order(DRAIN)
         if drain is not None:
-            self._presence.drain(self._seed.node in drain.nodes)
+            self._announcer.drain(self._seed.node in drain.nodes)
         blackhole = self._state.obeyed_order(BLACKHOLE)
         if blackhole is not None:
             self._blackholes.obey(blackhole)
@@ -370,11 +371,11 @@ class Agent:
         self.stop.wait(0.5)
         return True
 
-    def _obey(self, known: Known) -> None:
+    def _obey(self, known: HighestManifest) -> None:
         if known.manifest.retired:
-            self._presence.retire()
+            self._announcer.retire()
             # What has been withdrawn is reported, not what will be.
-            while not self._presence.gone and not self.stop.is_set():
+            while not self._announcer.gone and not self.stop.is_set():
                 time.sleep(0.05)
             self._settle(known, "withdrawn", "")
             return
@@ -384,8 +385,8 @@ class Agent:
             raise NotWritten("; ".join(self._unfinished.values()))
         if self._is_decided(known):
             return
-        if self._renewal.needed(known.manifest.bundle):
-            self._renewal.renew(known.manifest.bundle, self._urls(), self.stop)
+        if self._bundle_update.needed(known.manifest.bundle):
+            self._bundle_update.renew(known.manifest.bundle, self._urls(), self.stop)
             return
         text = self._part(known)
         part = verified_part(known, self._seed.node, text)
@@ -415,7 +416,7 @@ class Agent:
         self._watch()
         self._registry_port.watch(known.manifest)
 
-    def _is_decided(self, known: Known) -> bool:
+    def _is_decided(self, known: HighestManifest) -> bool:
         """Whether a manifest is in force, or waits for a log-in, or was undone for want of one."""
         waiting, undone = self._applier.unconfirmed, self._applier.undone
         applied = self._state.applied
@@ -494,14 +495,14 @@ class Agent:
             return None
 
     def _watch(self) -> None:
-        content = self._host.read(places.CONFIG)
+        content = self._host.read(file_paths.CONFIG)
         if content is None:
             return
         try:
             config = parse(Config, content)
             self._blackholes.watch(config)
-            self._presence.watch(config)
-            self._lookout.watch(config)
+            self._announcer.watch(config)
+            self._routing.watch(config)
             self._sessions.watch(config)
             self._tunnels.watch(config)
             self._health_changed()
@@ -509,7 +510,7 @@ class Agent:
             # Of an earlier version. What is bound stays so until the next generation is applied.
             log.warning("configuration", reason=error)
 
-    def _part(self, known: Known) -> str:
+    def _part(self, known: HighestManifest) -> str:
         """Our part, from any registry that has it."""
         target = f"{paths.PARTS}/{self._seed.node}"
         reasons: list[str] = []
@@ -561,8 +562,8 @@ class Agent:
     # --- registries --------------------------------------------------------------------------
 
     def _connect(self, url: str) -> None:
-        if url not in self._lines:
-            ears = Ears(
+        if url not in self._links:
+            callbacks = Callbacks(
                 held=lambda: self._state.highest,
                 ordered=lambda kind: self._state.order(kind),
                 is_member=self._is_member,
@@ -572,22 +573,22 @@ class Agent:
                 certificate=self._seen_certificate,
                 clock=self._seen_clock,
                 later=self._later,
-                superseded=lambda what: self._rejections.taken(what, url, 0),
+                superseded=lambda what: self._refusals.taken(what, url, 0),
                 candidate=self._candidate,
             )
             try:
-                line = Line(url, self._signer, ears, self.stop)
+                link = RegistryLink(url, self._signer, callbacks, self.stop)
             except ValueError as error:
                 log.warning("registry", reason=error)
                 return
-            self._lines[url] = line
-            line.start(self._workers)
+            self._links[url] = link
+            link.start(self._workers)
 
-    def _open(self) -> list[Line]:
-        return list(self._lines.values())
+    def _open(self) -> list[RegistryLink]:
+        return list(self._links.values())
 
     def _urls(self) -> list[str]:
-        return list(self._lines)
+        return list(self._links)
 
     def _reachable(self) -> bool:
         """Whether some registry can be asked, over a connection of its own. One on this node
@@ -640,7 +641,7 @@ class Agent:
 
     # --- reports -----------------------------------------------------------------------------
 
-    def _settle(self, known: Known, outcome: Outcome, reason: str) -> None:
+    def _settle(self, known: HighestManifest, outcome: Outcome, reason: str) -> None:
         with self._lock:
             self._outcome = (known, outcome, reason[:4096])
         self._health_changed()
@@ -650,7 +651,7 @@ class Agent:
 
     def _report_health(self) -> None:
         """Reports whenever something has changed, and once in a while when nothing has."""
-        last: tuple[Word, Health] | None = None
+        last: tuple[GenerationOutcome, Health] | None = None
         sent = 0.0
         well = False
         while not self.stop.is_set():
@@ -658,21 +659,21 @@ class Agent:
             self._health_news.clear()
             if self._state.unsaved:
                 self._state.save()
-            word = self._word(self._rejections.standing)
-            if word is None and last is not None:
+            outcome = self._generation_outcome(self._refusals.standing)
+            if outcome is None and last is not None:
                 # The refusal that was reported is over: that is reported too.
-                word = replace(last[0], reason="no generation is applied yet")
-            if word is None:
+                outcome = replace(last[0], reason="no generation is applied yet")
+            if outcome is None:
                 continue
             health = self._health()
             well = not health.bird and not health.down
-            now = (word, health)
+            now = (outcome, health)
             if now != last or self._unheard.is_set() or time.monotonic() - sent >= HEARTBEAT:
                 self._unheard.clear()
                 last, sent = now, time.monotonic()
-                self._send(word, health)
+                self._send(outcome, health)
 
-    def _word(self, refusals: tuple[Refusal, ...]) -> Word | None:
+    def _generation_outcome(self, refusals: tuple[Refusal, ...]) -> GenerationOutcome | None:
         """What the report says of a generation; None while there is nothing to report.
 
         Where no outcome is there yet, a refusal is reported all the same, under the envelope that
@@ -683,41 +684,43 @@ class Agent:
         if outcome is not None:
             known, result, reason = outcome
             nonce = known.manifest.nonce
-            return Word(known.number, known.envelope.digest, nonce, result, reason)
+            return GenerationOutcome(known.number, known.envelope.digest, nonce, result, reason)
         if not refusals:
             return None
         first = refusals[0]
-        return Word(max(1, first.number), first.digest, NO_NONCE, "failed", first.reason)
+        return GenerationOutcome(
+            max(1, first.number), first.digest, NO_NONCE, "failed", first.reason
+        )
 
     def _health(self) -> Health:
         seen = self._sessions.look()
         drain, drained = self._drain()
         held = self._state.obeyed_order(HOLD)
         return Health(
-            in_service=self._presence.announcing,
-            services=self._presence.services(),
+            in_service=self._announcer.announcing,
+            services=self._announcer.services(),
             sessions=seen.states,
             tls_mismatches=self._mismatches(),
             drain=drain,
             drained=drained,
             blackhole=self._blackholes.obeyed,
-            alarms=self._lookout.alarms,
-            ways=self._lookout.ways,
-            hearsay=self._lookout.hearsay,
-            refused=self._refusals.counts,
+            alarms=self._routing.alarms,
+            ways=self._routing.ways,
+            hearsay=self._routing.hearsay,
+            refused=self._rejected_routes.counts,
             bird=seen.bird,
             announced=seen.announced,
             down=seen.down,
-            failures=self._presence.failures(),
+            failures=self._announcer.failures(),
             tunnels=self._tunnels.problems(),
-            refusals=self._rejections.standing,
+            refusals=self._refusals.standing,
             faults=self._faults(),
             clocks=self._other_clocks(),
             repairs=self._repairs.reported,
             hold=0 if held is None else held.number,
             held=self._holds.until,
             unconfirmed=self._unconfirmed(),
-            logins=self._usage.used,
+            logins=self._login_use.used,
         )
 
     def _unconfirmed(self) -> Unconfirmed | None:
@@ -740,7 +743,7 @@ class Agent:
         found = list(own.items())
         if self._registry_port.fault:
             found.append(("registry", self._registry_port.fault))
-        found += self._presence.faults.items()
+        found += self._announcer.faults.items()
         found += [(f"thread {name}", why) for name, why in sorted(self._workers.failures.items())]
         return {name[:MAX_NAME]: one_line(why)[:MAX_WORDS] for name, why in found[:MAX_FAULTS]}
 
@@ -748,7 +751,7 @@ class Agent:
         """The number of the drain order obeyed last, and whether the node is drained by it. An
         order to drain is obeyed once the node has withdrawn, and not before."""
         order = self._state.obeyed_order(DRAIN)
-        drained = self._presence.drained
+        drained = self._announcer.drained
         if order is not None and drained == (self._seed.node in order.nodes):
             self._obeyed = order.number
         return self._obeyed, drained
@@ -774,21 +777,21 @@ class Agent:
         self._unheard.set()
         self._health_changed()
 
-    def _send(self, word: Word, health: Health) -> None:
+    def _send(self, outcome: GenerationOutcome, health: Health) -> None:
         applied, now = self._state.applied, time.time_ns() // 1000
         report = Report(
             node=self._seed.node,
-            generation=word.generation,
-            manifest_sha256=word.manifest_sha256,
-            nonce=word.nonce,
-            outcome=word.outcome,
-            reason=word.reason,
+            generation=outcome.generation,
+            manifest_sha256=outcome.manifest_sha256,
+            nonce=outcome.nonce,
+            outcome=outcome.outcome,
+            reason=outcome.reason,
             applied=0 if applied is None else applied.generation,
             sequence=self._next(now),
-            bundle=self._renewal.running,
+            bundle=self._bundle_update.running,
             health=health,
             clock=now,
         )
         signed = signing.signed_document(self._keys.identity, Purpose.REPORT, report)
-        for line in self._open():
-            line.report(signed)
+        for link in self._open():
+            link.report(signed)

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import disk, log, places
+from mesh.agent import disk, file_paths, log
 from mesh.agent.access import narrowed
 from mesh.agent.bird import Bird, BirdError
 from mesh.agent.confirmation import Confirmation, Unconfirmed, Undone
@@ -31,8 +31,8 @@ from mesh.agent.units import Units
 from mesh.trust.documents import Part
 from mesh.trust.encoding import Malformed, dump, parse
 
-JOURNAL = f"{places.STATE}/journal.json"
-_BACKUP = f"{places.STATE}/backup"
+JOURNAL = f"{file_paths.STATE}/journal.json"
+_BACKUP = f"{file_paths.STATE}/backup"
 SETTLE_SECONDS = 15.0
 """How long sessions and registries may take to come back before all is rolled back."""
 
@@ -251,7 +251,7 @@ class Applier:
         running = self._manager.active(sorted({*part.units, *old_units}))
         if not changes and old_units == part.units and running >= set(part.units):
             return []
-        for folder in ("/etc", places.STATE):
+        for folder in ("/etc", file_paths.STATE):
             # Better now than in the middle: each try would stop and start units.
             if why := disk.problem(self._host, folder):
                 raise NotWritten(why)
@@ -322,7 +322,7 @@ class Applier:
             status = self._host.path(change.path).lstat()
             saved.append(Saved(change.path, backup, status.st_mode & 0o7777, status.st_gid))
         # What the journal speaks of is on the disk before the journal is.
-        self._host.flush(places.STATE)
+        self._host.flush(file_paths.STATE)
         journal = Journal(tuple(saved), before, after)
         self._host.write(JOURNAL, dump(journal), 0o600)
         return journal
@@ -347,7 +347,7 @@ class Applier:
             self._check(sessions, node.units)
             _each(KINDS, changes, lambda kind, _: kind.confirm(node))
             if begin is not None:
-                self._host.flush("/etc", places.STATE)
+                self._host.flush("/etc", file_paths.STATE)
                 self._confirmation.wait()
                 return
         except (CommandFailed, BirdError, OSError) as error:
@@ -358,7 +358,7 @@ class Applier:
             self._roll_back(journal)
             raise
         # Until here a power cut ends in the journal's state; from here on in the new one.
-        self._host.flush("/etc", places.STATE)
+        self._host.flush("/etc", file_paths.STATE)
         self._forget()
 
     def _swap(self, changes: Sequence[Change], changed: Mapping[str, Content]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from mesh.agent import log, places
+from mesh.agent import file_paths, log
 from mesh.agent.bird import Bird, BirdError
 from mesh.agent.config import Config
 from mesh.agent.host import Host
@@ -54,36 +54,36 @@ _TAGGED = "source = RTS_BGP && (65535, 666) ~ bgp_community"
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class BlackholeFiles:
     """What BIRD is told, by the files that it includes."""
 
     files: tuple[tuple[str, bytes], ...]
 
     @staticmethod
-    def of(entries: Iterable[Blackhole]) -> Words:
+    def of(entries: Iterable[Blackhole]) -> BlackholeFiles:
         """The routes to originate; and where the operator insists, the same as ROAs, which is
         what a filter can ask."""
         held = sorted(entries, key=lambda entry: _key(entry.address))
         lines: dict[str, list[str]] = {}
         for version in (4, 6):
             own = [entry for entry in held if entry.address.version == version]
-            lines[places.ORDERS[version]] = [
+            lines[file_paths.ORDERS[version]] = [
                 f"route {_host(entry.address)} blackhole;\n" for entry in own
             ]
-            lines[places.FORCED[version]] = [
+            lines[file_paths.FORCED[version]] = [
                 f"route {_host(entry.address)} max {entry.address.max_prefixlen} as 0;\n"
                 for entry in own
                 if entry.forced
             ]
-        return Words(tuple((path, "".join(text).encode()) for path, text in lines.items()))
+        return BlackholeFiles(tuple((path, "".join(text).encode()) for path, text in lines.items()))
 
-    def said(self, host: Host) -> bool:
+    def are_written(self, host: Host) -> bool:
         """Whether the files say so already."""
         return all((host.read(path) or b"") == content for path, content in self.files)
 
-    def insists(self, host: Host) -> bool:
+    def change_forced(self, host: Host) -> bool:
         """Whether the operator insists on other addresses than the files say."""
-        forced = places.FORCED.values()
+        forced = file_paths.FORCED.values()
         return any(
             path in forced and (host.read(path) or b"") != content for path, content in self.files
         )
@@ -103,7 +103,7 @@ class Blackholes:
         self._wake = threading.Event()
         self._config: Config | None = None
         self._order: BlackholeOrder | None = None
-        self._told: Words | None = None
+        self._told: BlackholeFiles | None = None
         self._asks_again = False
         """Whether BIRD is yet to judge again what its peers have said."""
         self._heard: frozenset[Address] = frozenset()
@@ -146,7 +146,7 @@ class Blackholes:
             return  # What an agent before us has put there stays until we know more.
         now = time.time()
         entries = () if order is None else in_force(config, order, now)
-        told = self._tell(Words.of(entries), bool(entries))
+        told = self._tell(BlackholeFiles.of(entries), bool(entries))
         wanted = dict.fromkeys(self._ask(config), 0)
         wanted |= {entry.address: entry.until for entry in entries}
         kept = self._discard(wanted, now)
@@ -177,18 +177,18 @@ class Blackholes:
 
     # --- BIRD --------------------------------------------------------------------------------
 
-    def _tell(self, words: Words, news: bool) -> bool:
+    def _tell(self, files: BlackholeFiles, news: bool) -> bool:
         """Tells BIRD; whether it knows now."""
-        in_place = words.said(self._host)
-        if in_place and (words == self._told or (self._told is None and not news)):
-            self._told = words
+        in_place = files.are_written(self._host)
+        if in_place and (files == self._told or (self._told is None and not news)):
+            self._told = files
             return True
         # An undo timer that is running would be ended by our `configure`.
         if not self._bird.changing.acquire(blocking=False):
             return False
         try:
-            self._asks_again |= words.insists(self._host)
-            words.write(self._host)
+            self._asks_again |= files.change_forced(self._host)
+            files.write(self._host)
             self._bird.configure()
             if self._asks_again:
                 self._bird.reload_in(IBGP)
@@ -199,7 +199,7 @@ class Blackholes:
             return False
         finally:
             self._bird.changing.release()
-        self._told = words
+        self._told = files
         return True
 
     # --- the firewall ------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import access, log, logins, places
+from mesh.agent import access, file_paths, log, logins
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.logins import Login, Logins
 from mesh.agent.state import APPLIED, Applied
@@ -27,9 +27,9 @@ from mesh.trust.encoding import Malformed, dump, parse
 
 PATIENCE = 120.0
 """Seconds within which somebody has to log in."""
-_UNCONFIRMED = f"{places.STATE}/unconfirmed.json"
-_APPLIED = f"{places.STATE}/unconfirmed-applied.json"
-_UNDONE = f"{places.STATE}/undone.json"
+_UNCONFIRMED = f"{file_paths.STATE}/unconfirmed.json"
+_APPLIED = f"{file_paths.STATE}/unconfirmed-applied.json"
+_UNDONE = f"{file_paths.STATE}/undone.json"
 _LOCK = "/run/anycast-mesh/apply.lock"
 _LOCK_SECONDS = 30.0
 _SPARE, _WHILE_MADE = 5.0, 120.0
@@ -44,7 +44,7 @@ _AT_START = f"""\
 Description=Anycast Mesh: undo a change that nobody has confirmed
 ConditionPathExists={_UNCONFIRMED}
 DefaultDependencies=no
-RequiresMountsFor={places.HOME}
+RequiresMountsFor={file_paths.HOME}
 After=local-fs.target
 Before=sysinit.target network-pre.target nftables.service ssh.service ssh.socket bird.service
 Before=anycast-mesh-agent.service shutdown.target
@@ -52,7 +52,7 @@ Conflicts=shutdown.target
 
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/python3 {places.BUNDLE} undo-at-start
+ExecStart=/usr/bin/python3 {file_paths.BUNDLE} undo-at-start
 """
 _STRICT = ConfigDict(extra="forbid")
 
@@ -148,7 +148,7 @@ class Confirmation:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(f"../{_UNIT}")
-        self._host.flush(_FOLDER, places.STATE)
+        self._host.flush(_FOLDER, file_paths.STATE)
         self._arm(PATIENCE + _WHILE_MADE)
 
     def wait(self) -> None:
@@ -254,7 +254,7 @@ class Confirmation:
             f"--on-active={seconds:.1f}",
             "--timer-property=AccuracySec=100ms",
             "/usr/bin/python3",
-            places.BUNDLE,
+            file_paths.BUNDLE,
             "undo",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.host import Host
 
 LEAST = 1 << 20
@@ -26,7 +26,7 @@ def fault(error: Exception) -> str:
     return "disk" if isinstance(error, OSError) and refuses(error) else "files"
 
 
-def problem(host: Host, folder: str = places.STATE) -> str:
+def problem(host: Host, folder: str = file_paths.STATE) -> str:
     """Why a folder takes nothing, that of the agent's state unless said; empty where it does."""
     try:
         found = os.statvfs(host.path(folder))

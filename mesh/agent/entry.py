@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mesh.agent import places
+from mesh.agent import file_paths
 
 if TYPE_CHECKING:
     from mesh.agent.agent import Agent
@@ -41,7 +41,7 @@ def agent() -> None:
     """The node's agent."""
     from mesh.agent import log
     from mesh.agent.host import Host
-    from mesh.agent.single import alone
+    from mesh.agent.single_instance import alone
 
     log.start()
     host, stop = Host(), threading.Event()
@@ -96,18 +96,18 @@ def tend(one: Agent, host: Host) -> None:
 
 def registry() -> None:
     """The registry."""
-    from mesh.discovery import serve
+    from mesh.registry import serve
 
-    folder = Path(places.REGISTRY)
-    bundle = serve.seed_bundle(Path(places.BUNDLE))
-    serve.serve(serve.settings(Path(places.SEED), folder), bundle)
+    folder = Path(file_paths.REGISTRY)
+    bundle = serve.seed_bundle(Path(file_paths.BUNDLE))
+    serve.serve(serve.settings(Path(file_paths.SEED), folder), bundle)
 
 
 def whoami() -> None:
     """Which node answers."""
     from mesh.agent.whoami import serve
 
-    serve(Path(places.CONFIG))
+    serve(Path(file_paths.CONFIG))
 
 
 def stopped() -> None:
@@ -122,7 +122,7 @@ def stopped() -> None:
         f"--on-active={GRACE}",
         "--timer-property=AccuracySec=100ms",
         "/usr/bin/python3",
-        places.BUNDLE,
+        file_paths.BUNDLE,
         "withdraw",
     )
 
@@ -138,7 +138,7 @@ def withdraw() -> None:
 
     log.start()
     host = Host()
-    todo, before = steps(host, Bird(host.path(places.BIRD_SOCKET))), ""
+    todo, before = steps(host, Bird(host.path(file_paths.BIRD_SOCKET))), ""
     while failed := failures(todo):
         todo, reason = [step for step, _ in failed], "; ".join(why for _, why in failed)
         if reason != before:
@@ -169,7 +169,7 @@ def _applier() -> Applier:
 
     log.start()
     host = Host()
-    return Applier(host, Systemd(host), Bird(host.path(places.BIRD_SOCKET)), lambda: True)
+    return Applier(host, Systemd(host), Bird(host.path(file_paths.BIRD_SOCKET)), lambda: True)
 
 
 def hold(text: str = "30m") -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.host import Host
 from mesh.agent.keys import NodeKeys
 from mesh.facts import Facts
@@ -35,7 +35,7 @@ class Uplink:
 
 def facts(host: Host, own: NodeKeys, steady: Steady, registry: bool) -> Facts:
     """The facts as they are now; :class:`NoFacts` while address or instance id are missing."""
-    told = host.read(places.GIVEN_INSTANCE_ID) or host.read(places.INSTANCE_ID) or b""
+    told = host.read(file_paths.GIVEN_INSTANCE_ID) or host.read(file_paths.INSTANCE_ID) or b""
     instance = told.decode("utf-8", "replace").strip()
     if not instance:
         raise NoFacts("no instance id yet")
@@ -129,7 +129,7 @@ def _mtu(host: Host, interface: str) -> int:
 
 def certificate(host: Host) -> str | None:
     """SHA-256 (hex) of the registry's certificate in the form that a client sees (DER)."""
-    pem = host.read(places.CERTIFICATE)
+    pem = host.read(file_paths.CERTIFICATE)
     if pem is None:
         return None
     return sha256(ssl.PEM_cert_to_DER_cert(pem.decode("ascii")))

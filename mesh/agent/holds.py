@@ -14,15 +14,15 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.host import Host
 from mesh.trust.documents import MAX_HOLD, HoldOrder
 from mesh.trust.encoding import Malformed, dump, parse
 from mesh.trust.signing import Signed
 
-PLACE = f"{places.STATE}/held.json"
+PLACE = f"{file_paths.STATE}/held.json"
 """What the commands on the node have said last."""
-ORDER = f"{places.STATE}/hold.json"
+ORDER = f"{file_paths.STATE}/hold.json"
 """The operator's order, as the agent keeps it."""
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -120,5 +120,5 @@ def _number(host: Host) -> int:
 
 
 def _write(host: Host, said: Said) -> None:
-    host.path(places.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
+    host.path(file_paths.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
     host.write(PLACE, dump(said), 0o600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.host import Host
 from mesh.trust import keys
 from mesh.trust.encoding import Malformed, unb64
@@ -21,7 +21,7 @@ class NodeKeys:
 
 def own_keys(host: Host) -> NodeKeys:
     """The keys of this node; those that are missing or cut short are made anew."""
-    folder = host.path(places.KEYS)
+    folder = host.path(file_paths.KEYS)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     return NodeKeys(
@@ -32,7 +32,7 @@ def own_keys(host: Host) -> NodeKeys:
 
 
 def _own(host: Host, name: str, fresh: str) -> str:
-    path = f"{places.KEYS}/{name}.key"
+    path = f"{file_paths.KEYS}/{name}.key"
     held = (host.read(path) or b"").decode("ascii", "replace").strip()
     try:
         unb64(held, keys.KEY_BYTES)

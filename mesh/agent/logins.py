@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import access, log, places
+from mesh.agent import access, file_paths, log
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.ruleset import Address
 from mesh.trust.documents import MAX_LOGINS, Used
@@ -32,7 +32,7 @@ MOST = "5000"
 
 LOOK = 60.0
 """Seconds between two looks at who has logged in."""
-_USAGE = f"{places.STATE}/logins.json"
+_USAGE = f"{file_paths.STATE}/logins.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Logins:
                 continue
 
 
-class Usage:
+class LoginUse:
     """When each way in was used last: a network of those that may log in, and a key. It is kept on
     the disk, which need not take it: the journal of systemd is asked again then."""
 

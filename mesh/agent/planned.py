@@ -13,8 +13,8 @@ from ipaddress import AddressValueError, IPv4Address
 from mesh.agent.daemons.nftables import RULESET
 from mesh.agent.host import Host
 from mesh.agent.ruleset_id import ruleset_id
-from mesh.discovery import paths
-from mesh.discovery.client import Client, Unreachable
+from mesh.registry import paths
+from mesh.registry.client import Client, Unreachable
 from mesh.trust.encoding import Malformed, parse
 from mesh.trust.requests import Signer
 

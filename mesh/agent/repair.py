@@ -22,11 +22,11 @@ from mesh.agent import log
 from mesh.agent.apply import Applier, Content
 from mesh.agent.bird import Bird, BirdError
 from mesh.agent.daemons import KINDS, Difference, Kind, Node, kind_of
-from mesh.agent.hints import Hints
 from mesh.agent.host import CommandFailed, Host
+from mesh.agent.kernel_events import KernelEvents
 from mesh.agent.repairs import OFTEN, Repairs
 from mesh.agent.units import Units
-from mesh.discovery.client import one_line
+from mesh.registry.client import one_line
 from mesh.trust.encoding import sha256
 
 FIRST = 5.0
@@ -103,7 +103,7 @@ class Repair:
         """Looks until told to stop."""
         due, pause = time.monotonic() + FIRST, APART
         last = due - EVERY
-        with Hints() as hints:
+        with KernelEvents() as hints:
             while not stop.is_set():
                 self._was_held |= self._held()
                 if hints.wait(max(0.0, min(due - time.monotonic(), LISTEN))):

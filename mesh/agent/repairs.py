@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mesh.agent import log
-from mesh.discovery.client import one_line
+from mesh.registry.client import one_line
 from mesh.trust.documents import MAX_NAME, MAX_REPAIRS, MAX_WORDS, Repair
 from mesh.trust.documents import Repairs as Reported
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.host import Host
 from mesh.trust.documents import Hash, Key, NodeId
 from mesh.trust.encoding import parse
@@ -25,4 +25,4 @@ class Seed:
 
 def read_seed(host: Host) -> Seed:
     """The seed of this node; :class:`mesh.trust.encoding.Malformed` where it is none."""
-    return parse(Seed, host.read(places.SEED) or b"")
+    return parse(Seed, host.read(file_paths.SEED) or b"")

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from mesh.agent.bird import Ask, Bird, BirdError, Session, is_exported, sessions
 from mesh.agent.config import Config
-from mesh.discovery.client import one_line
+from mesh.registry.client import one_line
 from mesh.trust.documents import MAX_DOWN, MAX_WORDS, Down
 
 PATIENCE = 3.0

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.host import CommandFailed, Host, Result, execute
 
-_STAGE = f"{places.STATE}/stage"
+_STAGE = f"{file_paths.STATE}/stage"
 # Constant, and all that varies comes as arguments: pairs of folders, `--`, the command.
 _BIND = 'while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"'
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import disk, log, places
+from mesh.agent import disk, file_paths, log
 from mesh.agent.host import Host
 from mesh.trust import signing
 from mesh.trust.documents import Manifest, Part
@@ -27,13 +27,13 @@ from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.orders import KINDS, Kind, Order
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
-HIGHEST = f"{places.STATE}/highest.json"
-APPLIED = f"{places.STATE}/applied.json"
+HIGHEST = f"{file_paths.STATE}/highest.json"
+APPLIED = f"{file_paths.STATE}/applied.json"
 T = TypeVar("T", bound=Order)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class HighestManifest:
     """A manifest whose signature has been verified, and the envelope that it came in."""
 
     envelope: Signed
@@ -81,10 +81,12 @@ class Forged(Rejected):
     """One that our operator has not signed: anybody's, and worth no report."""
 
 
-def verified(operator: str, envelope: Signed) -> Known:
+def verified(operator: str, envelope: Signed) -> HighestManifest:
     """A manifest, once its signature is known to be the operator's."""
     try:
-        return Known(envelope, signing.opened(operator, Purpose.MANIFEST, envelope, Manifest))
+        return HighestManifest(
+            envelope, signing.opened(operator, Purpose.MANIFEST, envelope, Manifest)
+        )
     except BadSignature:
         raise Forged("manifest: not signed by our operator") from None
     except Malformed as error:
@@ -112,7 +114,7 @@ def stated_number(envelope: Signed) -> int:
     return number if type(number) is int and 0 < number < 2**53 else 0
 
 
-def verified_part(known: Known, node: str, text: str) -> Part:
+def verified_part(known: HighestManifest, node: str, text: str) -> Part:
     """A node's part, once it is known to be the one that the manifest names for this node."""
     entry = known.manifest.nodes.get(node)
     if entry is None:
@@ -134,8 +136,8 @@ class State:
 
     def __init__(self, host: Host, operator: str, names_us: Callable[[Manifest], bool]) -> None:
         self._host, self._names_us = host, names_us
-        host.path(places.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.highest: Known | None = None
+        host.path(file_paths.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.highest: HighestManifest | None = None
         self.applied: Applied | None = None
         self._saving = threading.Lock()
         self._unsaved: dict[str, bytes] = {}
@@ -165,7 +167,7 @@ class State:
             with contextlib.suppress(Malformed):
                 self.applied = parse(Applied, applied)
 
-    def accept(self, known: Known) -> bool:
+    def accept(self, known: HighestManifest) -> bool:
         """Remembers a manifest above all earlier ones. False for the one that is known already, and
         for any that does not name us while none has; :class:`Rejected` for a lower one, another of
         the same number, or another network's."""
@@ -256,4 +258,4 @@ def _foreign(theirs: str, ours: str) -> str:
 
 
 def _place(kind: Kind[Any]) -> str:
-    return f"{places.STATE}/{kind.key}.json"
+    return f"{file_paths.STATE}/{kind.key}.json"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from mesh.agent.config import Config
 from mesh.agent.host import Host
-from mesh.discovery.client import one_line
+from mesh.registry.client import one_line
 from mesh.trust.documents import MAX_TUNNELS, MAX_WORDS
 from mesh.trust.encoding import moment
 

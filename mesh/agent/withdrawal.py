@@ -10,13 +10,13 @@ import json
 import re
 from collections.abc import Callable
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.bird import Bird, BirdError, NotRunning, constant
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.interface import addresses_on, line
 
 OUT_OF_SERVICE = b"define IN_SERVICE = false;\ndefine DRAINING = false;\n"
-"""BIRD's announce state then, as :mod:`presence` writes it."""
+"""BIRD's announce state then, as :mod:`announce` writes it."""
 INTERFACE = "dummy0"
 """That of a node whose configuration cannot be read."""
 _UNIT = "/etc/systemd/system/anycast-mesh-dummy.service"
@@ -28,7 +28,7 @@ Step = Callable[[], None]
 def steps(host: Host, bird: Bird) -> list[Step]:
     """All that there is to do, each worth another try where it fails (:func:`failures`)."""
     return [
-        lambda: host.write(places.ANNOUNCE, OUT_OF_SERVICE, 0o644),
+        lambda: host.write(file_paths.ANNOUNCE, OUT_OF_SERVICE, 0o644),
         lambda: _forget_orders(host),
         lambda: _tell(bird),
         lambda: _unbind(host),
@@ -49,7 +49,7 @@ def failures(todo: list[Step]) -> list[tuple[Step, str]]:
 
 def _forget_orders(host: Host) -> None:
     """Nobody is left to see when a blackhole order ends. The firewall sees by itself."""
-    for path in (*places.ORDERS.values(), *places.FORCED.values()):
+    for path in (*file_paths.ORDERS.values(), *file_paths.FORCED.values()):
         host.write(path, b"", 0o644)
 
 
@@ -84,7 +84,7 @@ def _unbind(host: Host) -> None:
 def _configured(host: Host) -> tuple[str, frozenset[str] | None]:
     """The interface, and the addresses of the services: None where they cannot be read."""
     try:
-        document = json.loads(host.read(places.CONFIG) or b"")
+        document = json.loads(host.read(file_paths.CONFIG) or b"")
         found = [address for each in document["services"] for address in each["addresses"]]
         return str(document["interface"]), frozenset(map(str, found))
     except (OSError, ValueError, TypeError, LookupError):

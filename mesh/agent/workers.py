@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from mesh.agent import log
-from mesh.discovery.client import one_line
+from mesh.registry.client import one_line
 
 PAUSES = (0.5, 5.0)
 """Seconds until failed work is begun again, first and last."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from mesh.plan import Plan
 from mesh.plan.model import Address
 

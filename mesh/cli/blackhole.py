@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mesh.cli.orders import NOT_YET, Chosen, Office, Refusal, Unfit, Wait, at_the_desk
+from mesh.cli.orders import NOT_YET, Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address
 from mesh.publish.blackhole import Blackholes, Heard, NotAllowed, heard, judged
+from mesh.publish.order_log import latest
 from mesh.publish.recent import is_recent
-from mesh.publish.standing import latest
 from mesh.spec.problems import Problem, printable, shown
 from mesh.trust.documents import MAX_REASON, Blackhole, BlackholeOrder
 from mesh.trust.documents import Refusal as Rejection
@@ -65,7 +65,7 @@ def add(
     be; 3 refused here, for a service has the address (--force); 4 ordered,
     and a node refuses the order.
     """
-    at_the_desk(stack, lambda office: _add(office, address, duration, reason, force, wait))
+    as_operator(stack, lambda session: _add(session, address, duration, reason, force, wait))
 
 
 @app.command()
@@ -77,7 +77,7 @@ def remove(address: Where, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     order ends; 2 nothing was ordered: no state, no registry, or no address; 4
     ordered, and a node refuses the order.
     """
-    at_the_desk(stack, lambda office: _remove(office, _address(address), wait))
+    as_operator(stack, lambda session: _remove(session, _address(address), wait))
 
 
 @app.command("list")
@@ -90,80 +90,82 @@ def show(
 
     Exit codes: 0 it is shown; 2 neither state nor registry can be read.
     """
-    at_the_desk(stack, lambda office: _show(office, as_json))
+    as_operator(stack, lambda session: _show(session, as_json))
 
 
-def _add(office: Office, text: str, duration: str, reason: str, force: bool, wait: int) -> int:
+def _add(
+    session: OperatorSession, text: str, duration: str, reason: str, force: bool, wait: int
+) -> int:
     address, seconds, why = _address(text), _seconds(duration), _reason(reason)
-    blackholes = _blackholes(office)
+    blackholes = _blackholes(session)
     try:
-        verdict = judged(office.plan, address, force=force)
+        verdict = judged(session.plan, address, force=force)
         for warning in verdict.warnings:
-            office.say(f"warning: {warning}")
+            session.say(f"warning: {warning}")
         entry = Blackhole(address, int(time.time()) + seconds, why, verdict.forced)
         order = blackholes.add(entry)
     except NotAllowed as error:
         if error.forcible:
             raise Refusal(str(error)) from None
         raise Unfit(str(error)) from None
-    office.say(f"blackhole order {order.number}: {address} until {moment(entry.until)}")
+    session.say(f"blackhole order {order.number}: {address} until {moment(entry.until)}")
     if not wait:
         return 0
-    clock = office.stopwatch("discards it")
+    clock = session.stopwatch("discards it")
     missing = blackholes.wait(
-        lambda: blackholes.add(entry), office.identities, wait, clock, office.refuses
+        lambda: blackholes.add(entry), session.identities, wait, clock, session.refuses
     )
-    return office.outcome(missing, wait)
+    return session.outcome(missing, wait)
 
 
-def _remove(office: Office, address: Address, wait: int) -> int:
-    blackholes = _blackholes(office)
+def _remove(session: OperatorSession, address: Address, wait: int) -> int:
+    blackholes = _blackholes(session)
     before = blackholes.order()
     if address not in {entry.address for entry in _in_force(before)}:
-        told = [one for one in _told(office, before) if address in one.addresses]
-        office.say(f"{address}: is not {'ordered to be ' if told else ''}discarded")
+        told = [one for one in _told(session, before) if address in one.addresses]
+        session.say(f"{address}: is not {'ordered to be ' if told else ''}discarded")
         for one in told:
-            office.say(_hearsay(one))
+            session.say(_hearsay(one))
         return NOT_YET if told else 0
     order = blackholes.remove(address)
     number = 0 if order is None else order.number
-    office.say(f"blackhole order {number}: {address} no more")
+    session.say(f"blackhole order {number}: {address} no more")
     if not wait:
         return 0
-    clock = office.stopwatch("lets it through")
+    clock = session.stopwatch("lets it through")
     missing = blackholes.wait(
-        lambda: blackholes.remove(address), office.identities, wait, clock, office.refuses
+        lambda: blackholes.remove(address), session.identities, wait, clock, session.refuses
     )
-    return office.outcome(missing, wait)
+    return session.outcome(missing, wait)
 
 
-def _show(office: Office, as_json: bool) -> int:
-    blackholes = _blackholes(office)
+def _show(session: OperatorSession, as_json: bool) -> int:
+    blackholes = _blackholes(session)
     order = blackholes.order()
     reports = {} if order is None else blackholes.reports()
     obeyed = frozenset() if order is None else blackholes.obeyed(order, reports)
     refused = {} if order is None else blackholes.refused(order, reports.values())
     entries, now = _in_force(order), time.time()
-    hearsay = _told(office, order)
+    hearsay = _told(session, order)
     if as_json:
-        said = document(order, sorted(office.identities), obeyed, refused, hearsay, now)
+        said = document(order, sorted(session.identities), obeyed, refused, hearsay, now)
         typer.echo(json.dumps(said, indent=2))
         return 0
     for one in hearsay:
-        office.say(_hearsay(one))
+        session.say(_hearsay(one))
     if not entries:
-        office.say("nothing is ordered to be discarded" if hearsay else "nothing is discarded")
+        session.say("nothing is ordered to be discarded" if hearsay else "nothing is discarded")
         return 0
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    nodes = f"{len(obeyed & office.identities.keys())} of {len(office.identities)}"
+    nodes = f"{len(obeyed & session.identities.keys())} of {len(session.identities)}"
     console.print(table_of(entries, nodes, now))
     for node, refusal in refused.items():
-        office.refuses(node, refusal)
-    missing = sorted(office.identities.keys() - obeyed - refused.keys())
+        session.refuses(node, refusal)
+    missing = sorted(session.identities.keys() - obeyed - refused.keys())
     if missing:
-        office.say(f"no word yet: {', '.join(missing)}")
+        session.say(f"no word yet: {', '.join(missing)}")
     return 0
 
 
@@ -216,9 +218,9 @@ def table_of(entries: Iterable[Blackhole], nodes: str, now: float) -> Table:
     return rows
 
 
-def _told(office: Office, order: BlackholeOrder | None) -> tuple[Heard, ...]:
+def _told(session: OperatorSession, order: BlackholeOrder | None) -> tuple[Heard, ...]:
     """What nodes discard now that nobody has ordered."""
-    reports, now = latest(office.desk.reports(office.identities)).values(), time.time()
+    reports, now = latest(session.pool.reports(session.identities)).values(), time.time()
     return heard((one for one in reports if is_recent(one, now)), order, now)
 
 
@@ -238,10 +240,10 @@ def _hearsay(one: Heard) -> str:
     )
 
 
-def _blackholes(office: Office) -> Blackholes:
-    known, own = office.own.fleet.blackhole, office.own
+def _blackholes(session: OperatorSession) -> Blackholes:
+    known, own = session.own.fleet.blackhole, session.own
     return Blackholes(
-        office.desk, own.operator_key, office.network, office.identities, known, office.say
+        session.pool, own.operator_key, session.network, session.identities, known, session.say
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.orders import NOT_YET, Chosen, Office, Refusal, Unfit, Wait, at_the_desk
+from mesh.cli.orders import NOT_YET, Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
 from mesh.cli.working_copy import STACK
 from mesh.plan import Network, Plan
 from mesh.publish.announcers import (
@@ -22,8 +22,8 @@ from mesh.publish.announcers import (
     missing,
     prefixes,
 )
-from mesh.publish.drain import Drainage, back
-from mesh.publish.standing import latest
+from mesh.publish.drain import Drains, back
+from mesh.publish.order_log import latest
 from mesh.trust.documents import DrainOrder, Report
 
 WAIT = 30
@@ -49,7 +49,7 @@ def drain(
     state, no registry or no such node; 3 refused here, see above; 4 ordered,
     and the node refuses the order.
     """
-    at_the_desk(stack, lambda office: _known(office, stack, node).drain([node], force, wait))
+    as_operator(stack, lambda session: _known(session, stack, node).drain([node], force, wait))
 
 
 def undrain(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
@@ -59,60 +59,60 @@ def undrain(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     down); 2 nothing was ordered: no state, no registry or no such node; 4
     ordered, and the node refuses the order.
     """
-    at_the_desk(stack, lambda office: _known(office, stack, node).undrain([node], wait))
+    as_operator(stack, lambda session: _known(session, stack, node).undrain([node], wait))
 
 
-def _known(office: Office, stack: str, node: str) -> Drains:
-    members = office.own.fleet.members
+def _known(session: OperatorSession, stack: str, node: str) -> NodeDrain:
+    members = session.own.fleet.members
     if node not in members:
         raise Unfit(f"{node}: is no node of the stack {stack}; it has {', '.join(sorted(members))}")
-    return drains(office)
+    return drains(session)
 
 
 @dataclass(frozen=True)
-class Drains:
-    """Draining at the desk: of one node, or of several in one order. ``plan`` is the one in force,
+class NodeDrain:
+    """A drain by command: of one node, or of several in one order. ``plan`` is the one in force,
     None where another version has written it: nobody knows then who is to announce what."""
 
-    office: Office
-    drainage: Drainage
+    session: OperatorSession
+    orders: Drains
     plan: Plan | None
 
     def drain(self, nodes: Collection[str], force: bool, wait: int) -> int:
         """Drains these nodes; the exit code."""
         reports = self._reports()
-        ordered = self.drainage.drained()
+        ordered = self.orders.drained()
         fresh = set(nodes) - ordered
         if fresh and not force:
             self._refuse_last(fresh, ordered, reports)
         names = ", ".join(sorted(nodes))
         staying = {n: r for n, r in reports.items() if n not in ordered | fresh}
         for service in _only_here([r for n, r in reports.items() if n in nodes], staying):
-            self.office.say(f"warning: {service}: nobody else serves it; it goes with {names}")
-        order = self.drainage.change(drain=nodes)
+            self.session.say(f"warning: {service}: nobody else serves it; it goes with {names}")
+        order = self.orders.change(drain=nodes)
         self._tell(order, sorted(set(nodes) & ordered), "drained", bool(fresh))
         if not wait:
             return 0
-        heard = self.office.stopwatch("has withdrawn")
-        refuses = self.office.refuses
-        missing = self.drainage.wait(nodes, wait, heard=heard, refuses=refuses)
-        return self.office.outcome(missing, wait)
+        heard = self.session.stopwatch("has withdrawn")
+        refuses = self.session.refuses
+        missing = self.orders.wait(nodes, wait, heard=heard, refuses=refuses)
+        return self.session.outcome(missing, wait)
 
     def undrain(self, nodes: Collection[str], wait: int) -> int:
         """Brings these nodes back; the exit code."""
-        drained = set(nodes) & self.drainage.drained()
-        order = self.drainage.change(undrain=nodes)
+        drained = set(nodes) & self.orders.drained()
+        order = self.orders.change(undrain=nodes)
         self._tell(order, sorted(set(nodes) - drained), "in service", bool(drained))
         if not wait or order is None:
             return 0
-        heard = self.office.stopwatch("is back")
-        away = self.drainage.wait(
+        heard = self.session.stopwatch("is back")
+        away = self.orders.wait(
             nodes,
             wait,
             drain=False,
             expected=self._is_back,
             heard=heard,
-            refuses=self.office.refuses,
+            refuses=self.session.refuses,
         )
         if not away:
             return 0
@@ -120,12 +120,12 @@ class Drains:
         dark = [node for node in away if node in reports and back(reports[node], order)]
         for node in dark:
             words = missing(self._effects(reports[node])) or "is not in service yet"
-            self.office.say(f"{node}: drained no more, but {words} (mesh status)")
+            self.session.say(f"{node}: drained no more, but {words} (mesh status)")
         others = [node for node in away if node not in dark]
-        return self.office.outcome(others, wait) or NOT_YET
+        return self.session.outcome(others, wait) or NOT_YET
 
     def _reports(self) -> dict[str, Report]:
-        return latest(self.office.desk.reports(self.office.identities))
+        return latest(self.session.pool.reports(self.session.identities))
 
     def _is_back(self, report: Report, order: DrainOrder) -> bool:
         """Whether a node is drained no more and its upstreams hear each prefix from it again."""
@@ -163,18 +163,23 @@ class Drains:
         self, order: DrainOrder | None, already: Collection[str], state: str, news: bool
     ) -> None:
         for node in already:
-            self.office.say(f"{node}: is to be {state} already")
+            self.session.say(f"{node}: is to be {state} already")
         if news and order is not None:
-            self.office.say(f"drain order {order.number}: {', '.join(order.nodes) or 'nobody'}")
+            self.session.say(f"drain order {order.number}: {', '.join(order.nodes) or 'nobody'}")
 
 
-def drains(office: Office) -> Drains:
-    """Draining at this desk."""
-    known = office.own.fleet.drain
-    drainage = Drainage(
-        office.desk, office.own.operator_key, office.network, office.identities, known, office.say
+def drains(session: OperatorSession) -> NodeDrain:
+    """The drain orders of this stack."""
+    known = session.own.fleet.drain
+    orders = Drains(
+        session.pool,
+        session.own.operator_key,
+        session.network,
+        session.identities,
+        known,
+        session.say,
     )
-    return Drains(office, drainage, office.own.known_plan())
+    return NodeDrain(session, orders, session.own.known_plan())
 
 
 def _last(lost: Collection[Loss]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.orders import NOT_YET, Chosen, Office, Unfit, Wait, at_the_desk
+from mesh.cli.orders import NOT_YET, Chosen, OperatorSession, Unfit, Wait, as_operator
 from mesh.cli.working_copy import STACK
 from mesh.publish.hold import Holds, held_until
 from mesh.spec.problems import Problem, shown
@@ -42,7 +42,7 @@ def hold(
     Exit codes: 0 done; 1 ordered, no word yet; 2 nothing was ordered: no
     state, no registry, no such node, or a time that cannot be.
     """
-    at_the_desk(stack, lambda office: _hold(office, stack, node, duration, wait))
+    as_operator(stack, lambda session: _hold(session, stack, node, duration, wait))
 
 
 def unhold(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
@@ -53,45 +53,45 @@ def unhold(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     held by a command on the node; 2 nothing was ordered: no state, no
     registry or no such node.
     """
-    at_the_desk(stack, lambda office: _unhold(office, stack, node, wait))
+    as_operator(stack, lambda session: _unhold(session, stack, node, wait))
 
 
-def _hold(office: Office, stack: str, node: str, duration: str, wait: int) -> int:
-    _known(office, stack, node)
+def _hold(session: OperatorSession, stack: str, node: str, duration: str, wait: int) -> int:
+    _known(session, stack, node)
     until = int(time.time()) + _seconds(duration)
-    holds = _holds(office)
+    holds = _holds(session)
     order = holds.change([node], until)
-    office.say(f"hold order {_number(order)}: {node} until {moment(until)}")
-    return _wait(office, holds, order, node, "is held", wait)
+    session.say(f"hold order {_number(order)}: {node} until {moment(until)}")
+    return _wait(session, holds, order, node, "is held", wait)
 
 
-def _unhold(office: Office, stack: str, node: str, wait: int) -> int:
-    _known(office, stack, node)
-    holds = _holds(office)
+def _unhold(session: OperatorSession, stack: str, node: str, wait: int) -> int:
+    _known(session, stack, node)
+    holds = _holds(session)
     before = holds.order()
     if before is None or before.until(node) <= time.time():
         report = holds.reports().get(node)
         until = "" if report is None else held_until(report, time.time())
         if until:
-            office.say(
+            session.say(
                 f"{node}: is held until {until} by a command on it, and such a one ends it "
                 f"(python3 /var/lib/anycast-mesh/bundle.pyz unhold)"
             )
             return NOT_YET
-        office.say(f"{node}: is not held by order")
+        session.say(f"{node}: is not held by order")
         return 0
     order = holds.change([node], 0)
-    office.say(f"hold order {_number(order)}: {node} no more")
-    return _wait(office, holds, order, node, "is held no more by order", wait)
+    session.say(f"hold order {_number(order)}: {node} no more")
+    return _wait(session, holds, order, node, "is held no more by order", wait)
 
 
 def _wait(
-    office: Office, holds: Holds, order: HoldOrder | None, node: str, said: str, wait: int
+    session: OperatorSession, holds: Holds, order: HoldOrder | None, node: str, said: str, wait: int
 ) -> int:
     if not wait or order is None:
         return 0
-    if holds.wait([node], order, wait, office.stopwatch(said)):
-        office.say(
+    if holds.wait([node], order, wait, session.stopwatch(said)):
+        session.say(
             f"{node}: no word within {wait} s; the order stands, and is obeyed as soon as it is "
             f"read there (mesh status); an agent of a version before holds never reads it"
         )
@@ -99,15 +99,17 @@ def _wait(
     return 0
 
 
-def _known(office: Office, stack: str, node: str) -> None:
-    members = office.own.fleet.members
+def _known(session: OperatorSession, stack: str, node: str) -> None:
+    members = session.own.fleet.members
     if node not in members:
         raise Unfit(f"{node}: is no node of the stack {stack}; it has {', '.join(sorted(members))}")
 
 
-def _holds(office: Office) -> Holds:
-    own = office.own
-    return Holds(office.desk, own.operator_key, office.network, office.identities, warn=office.say)
+def _holds(session: OperatorSession) -> Holds:
+    own = session.own
+    return Holds(
+        session.pool, own.operator_key, session.network, session.identities, warn=session.say
+    )
 
 
 def _number(order: HoldOrder | None) -> int:

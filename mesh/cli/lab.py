@@ -25,11 +25,11 @@ from mesh.cli.on_demand import group
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import is_prepared, prepare
 from mesh.hanging import Hanging
-from mesh.lab import bird, boxes, faults, namespaces
+from mesh.lab import bird, containers, faults, namespaces
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
-from mesh.lab.place import Place, place
+from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import clear_world, load
 from mesh.plan.model import Address
@@ -117,10 +117,10 @@ def list_boxes(as_json: Json = False) -> None:
     console.print(table_of(listed))
 
 
-def table_of(boxes: Iterable[Listed]) -> Table:
+def table_of(containers: Iterable[Listed]) -> Table:
     """The boxes for a person; it fits into 80 columns."""
     rows = table("box", "kind", "addresses", "state", "faults")
-    for box in boxes:
+    for box in containers:
         rows.add_row(box.name, box.kind, "\n".join(box.addresses), box.state, " ".join(box.faults))
     return rows
 
@@ -237,7 +237,7 @@ def _address(text: str) -> Address:
         raise LabError(f"--to {text!r} is no IP address") from None
 
 
-def _boxes(here: Place, world: Underlay) -> list[Listed]:
+def _boxes(here: LabFiles, world: Underlay) -> list[Listed]:
     broken = faults.active(here.lab)
     found = [_node(here, uplink.node, world, broken) for uplink in world.nodes]
     for upstream in world.upstreams:
@@ -262,8 +262,8 @@ def _boxes(here: Place, world: Underlay) -> list[Listed]:
     return found
 
 
-def _node(here: Place, node: str, world: Underlay, broken: dict[str, tuple[str, ...]]) -> Listed:
-    uplink, state = world.node(node), boxes.read_state(here, node)
+def _node(here: LabFiles, node: str, world: Underlay, broken: dict[str, tuple[str, ...]]) -> Listed:
+    uplink, state = world.node(node), containers.read_state(here, node)
     verbs = [
         verb for target, found in broken.items() if node in target.split(":") for verb in found
     ]
@@ -271,17 +271,21 @@ def _node(here: Place, node: str, world: Underlay, broken: dict[str, tuple[str, 
         name=node,
         kind="node",
         addresses=tuple(str(a) for a in (uplink.ipv4, uplink.inside, uplink.ipv6) if a),
-        state="absent" if state is None else "running" if boxes.is_running(here, node) else "off",
+        state="absent"
+        if state is None
+        else "running"
+        if containers.is_running(here, node)
+        else "off",
         faults=tuple(verbs),
         instance_id=state.instance_id if state else None,
     )
 
 
-def _router(here: Place, box: str) -> str:
+def _router(here: LabFiles, box: str) -> str:
     return "running" if bird.is_running(here, box) else "no BIRD"
 
 
-def _plain(here: Place, box: str) -> str:
+def _plain(here: LabFiles, box: str) -> str:
     return "running" if namespaces.exists(here.namespace(box)) else "absent"
 
 

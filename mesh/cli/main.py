@@ -12,7 +12,7 @@ import typer
 from mesh.cli.environment import lab_name
 from mesh.cli.on_demand import group
 from mesh.lab.errors import LabError
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 
 WRONG_USAGE = 2
 """Exit code of typer's for options that cannot be."""

@@ -13,12 +13,12 @@ import typer
 from rich.console import Console
 
 from mesh.cli.status import UNUSABLE, NoState, Published, exported, published
-from mesh.discovery.client import Unreachable
 from mesh.hanging import Hanging
 from mesh.plan import Plan
-from mesh.publish.desk import Desk, top
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.refused import words
+from mesh.publish.registry_pool import RegistryPool, top
+from mesh.registry.client import Unreachable
 from mesh.trust.documents import Refusal as Rejection
 
 NOT_YET = 1
@@ -49,12 +49,12 @@ class Unfit(Exception):
 
 
 @dataclass(frozen=True)
-class Office:
-    """The operator of a deployed stack at the desk. ``network`` is the name that orders carry,
-    ``identities`` are its members' keys by node."""
+class OperatorSession:
+    """The operator of a deployed stack, with connections to its registries. ``network`` is the name
+    that orders carry, ``identities`` are its members' keys by node."""
 
     own: Published
-    desk: Desk
+    pool: RegistryPool
     network: str
     identities: Mapping[str, str]
     say: Callable[[str], None]
@@ -97,14 +97,14 @@ class Office:
         return lambda node: self.say(f"{node}: {said}, after {time.monotonic() - began:.1f} s")
 
 
-def at_the_desk(stack: str, work: Callable[[Office], int]) -> None:
+def as_operator(stack: str, work: Callable[[OperatorSession], int]) -> None:
     """Does the work, and ends with its exit code, or with the one of what went wrong."""
     try:
         own = published(exported(stack))
 
         def inside_it() -> int:
-            with _office(own) as office:
-                return work(office)
+            with _office(own) as session:
+                return work(session)
 
         code = inside(own.namespace, inside_it)
     except Refusal as refusal:
@@ -116,11 +116,11 @@ def at_the_desk(stack: str, work: Callable[[Office], int]) -> None:
 
 
 @contextmanager
-def _office(own: Published) -> Iterator[Office]:
-    desk = Desk(own.operator_key, own.registries)
+def _office(own: Published) -> Iterator[OperatorSession]:
+    pool = RegistryPool(own.operator_key, own.registries)
     console = Console(highlight=False, soft_wrap=True)
     try:
-        network, manifests = own.fleet.network, desk.manifests().values()
+        network, manifests = own.fleet.network, pool.manifests().values()
         highest = top(manifests, network)
         if highest is None and manifests:
             held = ", ".join(sorted({manifest.network for _, manifest in manifests}))
@@ -130,16 +130,16 @@ def _office(own: Published) -> Iterator[Office]:
                 f"(mesh replace <node>)"
             )
         if highest is None:
-            why = "; ".join(f"{n}: {words}" for n, words in sorted(desk.reasons.items()))
+            why = "; ".join(f"{n}: {words}" for n, words in sorted(pool.reasons.items()))
             raise NoState(f"no registry answers, or holds a generation: {why or 'none is known'}")
         if highest[1].retired:
             raise NoState("the network is taken down: every node has withdrawn for good")
         identities = {node: member.identity for node, member in own.fleet.members.items()}
-        yield Office(
-            own, desk, highest[1].network, identities, lambda line: console.print(Hanging(line))
+        yield OperatorSession(
+            own, pool, highest[1].network, identities, lambda line: console.print(Hanging(line))
         )
     finally:
-        desk.close()
+        pool.close()
 
 
 def _fail(reason: str, code: int) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli.drain import WAIT, drains
-from mesh.cli.orders import Chosen, Office, Unfit, Wait, at_the_desk
+from mesh.cli.orders import Chosen, OperatorSession, Unfit, Wait, as_operator
 from mesh.cli.working_copy import STACK
 
 app = typer.Typer(
@@ -36,8 +36,8 @@ def withdraw(
     other node announces some prefix in effect; 4 ordered, and a node refuses
     the order.
     """
-    at_the_desk(
-        stack, lambda office: drains(office).drain(_edges(office, stack, region), force, wait)
+    as_operator(
+        stack, lambda session: drains(session).drain(_edges(session, stack, region), force, wait)
     )
 
 
@@ -49,12 +49,14 @@ def announce(region: Region, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     prefixes yet; 2 nothing was ordered: no state, no registry, or no region
     that announces; 4 ordered, and a node refuses the order.
     """
-    at_the_desk(stack, lambda office: drains(office).undrain(_edges(office, stack, region), wait))
+    as_operator(
+        stack, lambda session: drains(session).undrain(_edges(session, stack, region), wait)
+    )
 
 
-def _edges(office: Office, stack: str, region: str) -> list[str]:
+def _edges(session: OperatorSession, stack: str, region: str) -> list[str]:
     """The members of the network that announce in that region."""
-    nodes = [node for node in office.plan.nodes if node.id in office.identities]
+    nodes = [node for node in session.plan.nodes if node.id in session.identities]
     regions = sorted({node.region for node in nodes})
     if region not in regions:
         raise Unfit(

@@ -12,7 +12,7 @@ from rich.markup import escape
 from mesh.cli.tables import WIDE, table
 from mesh.hanging import Hanging
 from mesh.plan import make
-from mesh.roa import Judgement, State, Vrp, judge, objects
+from mesh.rpki import Judgement, State, Vrp, judge, objects
 from mesh.spec import Problem, Spec
 from mesh.spec.problems import shown
 from mesh.spec.types import Refused

@@ -19,9 +19,9 @@ from mesh.cli.engine import INTERRUPTED, EngineMissing, Interrupted, one_at_a_ti
 from mesh.cli.environment import checkout, environment, lab_name, state_folder
 from mesh.cli.working_copy import STACK, make_known, write
 from mesh.hanging import Hanging
-from mesh.lab.boxes import stop_node
+from mesh.lab.containers import stop_node
 from mesh.lab.errors import LabError
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from mesh.lab.world import begin_world
 from mesh.plan import Plan, make
 from mesh.preview.state import Deployed, read_state

@@ -117,7 +117,7 @@ def _unproven(setting: Setting) -> tuple[Problem, ...]:
         cure = "remove mesh:protect unless this network is to end"
         return (Problem(key, str(demand), said, cure, "warning"),)
     # Imported here: most stacks demand nothing.
-    from mesh.roa import judge
+    from mesh.rpki import judge
 
     return judge(setting.plan, demand, setting.root, key, demanded=True).problems
 

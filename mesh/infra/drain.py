@@ -77,18 +77,18 @@ def let_go(network: str, resource: str, way: Way, say: Progress) -> str:
 
 
 def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
-    from mesh.discovery.client import Unreachable
-    from mesh.publish.desk import Desk, top
-    from mesh.publish.drain import DRAIN_SECONDS, Drainage
+    from mesh.publish.drain import DRAIN_SECONDS, Drains
     from mesh.publish.refused import words
+    from mesh.publish.registry_pool import RegistryPool, top
+    from mesh.registry.client import Unreachable
 
-    desk = Desk(way.operator_key, way.registries)
+    pool = RegistryPool(way.operator_key, way.registries)
     refused: dict[str, Refusal] = {}
     try:
         # The key may sign for another network as well, whose nodes have the same names: an order
         # for it would drain them. Its registries are elsewhere.
         urls = set(way.registries.values())
-        manifests = desk.manifests().values()
+        manifests = pool.manifests().values()
         own = [m for m in manifests if urls & {entry.url for entry in m[1].registries}]
         highest = top(own, None)
         if highest is None:
@@ -104,9 +104,9 @@ def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
             say(f"{resource}: {why}")
             return ""
         identities = {one: entry.identity for one, entry in manifest.nodes.items()}
-        drainage = Drainage(desk, way.operator_key, manifest.network, identities, warn=say)
+        drains = Drains(pool, way.operator_key, manifest.network, identities, warn=say)
         say(f"{node}: draining before its server goes")
-        if drainage.wait([node], DRAIN_SECONDS, refuses=refused.__setitem__):
+        if drains.wait([node], DRAIN_SECONDS, refuses=refused.__setitem__):
             if node in refused:
                 return f"{words(node, refused[node])}; its server goes without having drained"
             return (
@@ -117,7 +117,7 @@ def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
     except Unreachable as error:
         return f"{resource}: not drained before its server goes: {error}"
     finally:
-        desk.close()
+        pool.close()
     return ""
 
 

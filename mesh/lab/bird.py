@@ -12,14 +12,14 @@ from pathlib import Path
 
 from mesh.lab import namespaces
 from mesh.lab.errors import LabError
-from mesh.lab.place import Place
+from mesh.lab.lab_files import LabFiles
 
 CONFIG = "bird.conf"
 SOCKET = "bird.ctl"
 LOG = "bird.log"
 
 
-def ensure(place: Place, box: str, config: str) -> None:
+def ensure(place: LabFiles, box: str, config: str) -> None:
     """Have BIRD of a box run this configuration: started, reconfigured, or left as it is."""
     directory = place.box(box)
     path = directory / CONFIG
@@ -41,7 +41,7 @@ def ensure(place: Place, box: str, config: str) -> None:
     )
 
 
-def is_running(place: Place, box: str) -> bool:
+def is_running(place: LabFiles, box: str) -> bool:
     """Whether a BIRD process of ours lives in the box."""
     config = str(place.box(box) / CONFIG)
     namespace = place.namespace(box)
@@ -49,7 +49,7 @@ def is_running(place: Place, box: str) -> bool:
     return any(config in namespaces.command_line(pid) for pid in pids)
 
 
-def program(place: Place, path: str) -> list[str | Path]:
+def program(place: LabFiles, path: str) -> list[str | Path]:
     """Command words that run a program of the Debian 13 tree with that tree's libraries."""
     image = place.image()
     machine = os.uname().machine
@@ -60,7 +60,7 @@ def program(place: Place, path: str) -> list[str | Path]:
     return [loaders[0], "--library-path", libraries, image / path]
 
 
-def ask(place: Place, box: str, command: str, timeout: float = 5.0) -> str:
+def ask(place: LabFiles, box: str, command: str, timeout: float = 5.0) -> str:
     """What BIRD of a box answers on its control socket (as ``birdc`` prints it)."""
     path = place.box(box) / SOCKET
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
@@ -92,7 +92,7 @@ def _reply(readline: object) -> list[str]:
     return lines
 
 
-def is_ready(place: Place, box: str) -> bool:
+def is_ready(place: LabFiles, box: str) -> bool:
     """Whether BIRD answers."""
     try:
         ask(place, box, "show status")
@@ -101,7 +101,7 @@ def is_ready(place: Place, box: str) -> bool:
     return True
 
 
-def sessions(place: Place, box: str) -> dict[str, str]:
+def sessions(place: LabFiles, box: str) -> dict[str, str]:
     """State of each BGP session of a box by its name in BIRD, for example ``Established``."""
     found: dict[str, str] = {}
     for line in ask(place, box, "show protocols").splitlines():
@@ -111,7 +111,7 @@ def sessions(place: Place, box: str) -> dict[str, str]:
     return found
 
 
-def failure(place: Place, box: str) -> str:
+def failure(place: LabFiles, box: str) -> str:
     """The end of BIRD's log, for an error message."""
     try:
         lines = (place.box(box) / LOG).read_text(errors="replace").splitlines()

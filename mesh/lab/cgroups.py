@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mesh.lab import namespaces
 from mesh.lab.errors import LabError
-from mesh.lab.place import Place
+from mesh.lab.lab_files import LabFiles
 
 PARENT = "anycast-mesh"
 MOUNTS = Path("/proc/self/mountinfo")
@@ -30,12 +30,12 @@ def _mounted(kind: str) -> list[Path]:
     return found
 
 
-def _of_lab(hierarchy: Path, place: Place, node: str | None) -> Path:
+def _of_lab(hierarchy: Path, place: LabFiles, node: str | None) -> Path:
     lab = hierarchy / PARENT / place.lab
     return lab / node if node else lab
 
 
-def path(place: Place, node: str | None = None) -> Path:
+def path(place: LabFiles, node: str | None = None) -> Path:
     """The group of a node, or of the lab, in the unified hierarchy; some hosts have that beside
     version 1. LabError where it is not mounted."""
     unified = _mounted("cgroup2")
@@ -47,7 +47,7 @@ def path(place: Place, node: str | None = None) -> Path:
     return _of_lab(unified[0], place, node)
 
 
-def groups(place: Place, node: str | None = None) -> list[Path]:
+def groups(place: LabFiles, node: str | None = None) -> list[Path]:
     """The groups of a node, or of the lab, in every hierarchy that has one, the unified first.
 
     Processes are put into the unified one only. But where a host mounts version 1 beside it,
@@ -59,14 +59,14 @@ def groups(place: Place, node: str | None = None) -> list[Path]:
     return [group for group in of_lab if group.is_dir()]
 
 
-def create(place: Place, node: str) -> Path:
+def create(place: LabFiles, node: str) -> Path:
     """A node's group, made if missing."""
     group = path(place, node)
     group.mkdir(parents=True, exist_ok=True)
     return group
 
 
-def pids(place: Place, node: str | None = None) -> list[int]:
+def pids(place: LabFiles, node: str | None = None) -> list[int]:
     """Every process of a node, or of all nodes of the lab; none without a unified hierarchy."""
     unified = (_of_lab(hierarchy, place, node) for hierarchy in _mounted("cgroup2")[:1])
     return [pid for group in unified for pid in pids_in(group)]
@@ -83,7 +83,7 @@ def pids_in(group: Path) -> list[int]:
     return found
 
 
-def kill(place: Place, node: str | None = None, deadline: float = 10.0) -> None:
+def kill(place: LabFiles, node: str | None = None, deadline: float = 10.0) -> None:
     """End every process of a node, or of all nodes, at once, and wait until they are gone."""
 
     def none_left() -> bool:
@@ -101,7 +101,7 @@ def kill(place: Place, node: str | None = None, deadline: float = 10.0) -> None:
     namespaces.wait_until(none_left, deadline, f"{node or 'the nodes'} to end")
 
 
-def remove(place: Place, node: str | None = None) -> None:
+def remove(place: LabFiles, node: str | None = None) -> None:
     """Remove the empty groups of a node, or of the lab, from every hierarchy."""
     for group in groups(place, node):
         for directory, _, _ in os.walk(group, topdown=False):

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.lab import boxes, cgroups, namespaces, sessions, wiring
+from mesh.lab import cgroups, containers, namespaces, sessions, wiring
 from mesh.lab.errors import LabError
-from mesh.lab.place import Place, place
+from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import load
 
@@ -39,8 +39,8 @@ class Fault:
 
     target: str
     says: str
-    apply: Callable[[Place, Underlay, str], None]
-    heal: Callable[[Place, Underlay, str], None]
+    apply: Callable[[LabFiles, Underlay, str], None]
+    heal: Callable[[LabFiles, Underlay, str], None]
 
 
 def fault(name: str, verb: str, target: str) -> None:
@@ -115,63 +115,63 @@ def _known(world: Underlay, target: str) -> None:
         )
 
 
-def _forget(here: Place, target: str, verb: str) -> None:
+def _forget(here: LabFiles, target: str, verb: str) -> None:
     (here.faults(target) / verb).unlink(missing_ok=True)
     if not any(here.faults(target).iterdir()):
         shutil.rmtree(here.faults(target))
 
 
-def _withdraw(here: Place, world: Underlay, node: str) -> None:
+def _withdraw(here: LabFiles, world: Underlay, node: str) -> None:
     """Its aggregates are withdrawn from the Internet, and it is told so."""
     sessions.shut(here, world.node(node))
 
 
-def _announce(here: Place, world: Underlay, node: str) -> None:
+def _announce(here: LabFiles, world: Underlay, node: str) -> None:
     sessions.admit(here, world.node(node))
 
 
-def _kill_daemon(here: Place, world: Underlay, node: str) -> None:
+def _kill_daemon(here: LabFiles, world: Underlay, node: str) -> None:
     """SIGKILL, as the kernel does when memory is short: nothing is said to any neighbor but by
     the kernel, which closes the sessions."""
     _kill_for_good(here, node, BIRD_UNIT)
 
 
-def _revive_daemon(here: Place, world: Underlay, node: str) -> None:
+def _revive_daemon(here: LabFiles, world: Underlay, node: str) -> None:
     _revive(here, node, BIRD_UNIT)
 
 
-def _end_service(here: Place, world: Underlay, node: str) -> None:
+def _end_service(here: LabFiles, world: Underlay, node: str) -> None:
     """What answers at the services' addresses in the lab; the addresses are the agent's."""
     _kill_for_good(here, node, SERVICE_UNIT)
 
 
-def _begin_service(here: Place, world: Underlay, node: str) -> None:
+def _begin_service(here: LabFiles, world: Underlay, node: str) -> None:
     _revive(here, node, SERVICE_UNIT)
 
 
-def _end_registry(here: Place, world: Underlay, node: str) -> None:
+def _end_registry(here: LabFiles, world: Underlay, node: str) -> None:
     _kill_for_good(here, node, REGISTRY_UNIT)
 
 
-def _begin_registry(here: Place, world: Underlay, node: str) -> None:
+def _begin_registry(here: LabFiles, world: Underlay, node: str) -> None:
     _revive(here, node, REGISTRY_UNIT)
 
 
-def _kill_for_good(here: Place, node: str, unit: str) -> None:
+def _kill_for_good(here: LabFiles, node: str, unit: str) -> None:
     """SIGKILL to a unit's processes; whoever starts it, it stays down."""
     _pids(here, node, unit)
     path = _keep_down(here, node, unit)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(KEEP_DOWN_TEXT)
-    namespaces.run([*boxes.entering(here, node), "systemctl", "daemon-reload"])
+    namespaces.run([*containers.entering(here, node), "systemctl", "daemon-reload"])
     for pid in cgroups.pids_in(_group(here, node, unit)):
         namespaces.kill(pid, signal.SIGKILL)
 
 
-def _revive(here: Place, node: str, unit: str) -> None:
-    if not boxes.is_running(here, node):
+def _revive(here: LabFiles, node: str, unit: str) -> None:
+    if not containers.is_running(here, node):
         return  # what holds the daemon down has gone with the machine
-    inside = boxes.entering(here, node)
+    inside = containers.entering(here, node)
     _keep_down(here, node, unit).unlink(missing_ok=True)
     namespaces.run([*inside, "systemctl", "daemon-reload"])
     # Daemons that are killed again and again are not refused for it.
@@ -179,26 +179,28 @@ def _revive(here: Place, node: str, unit: str) -> None:
     namespaces.run([*inside, "systemctl", "restart", unit])
 
 
-def _keep_down(here: Place, node: str, unit: str) -> Path:
+def _keep_down(here: LabFiles, node: str, unit: str) -> Path:
     """The drop-in that keeps a unit down, by way of the node's own root."""
-    return Path("/proc", str(boxes.leader(here, node)), "root") / UNITS / f"{unit}.d" / KEEP_DOWN
+    return (
+        Path("/proc", str(containers.leader(here, node)), "root") / UNITS / f"{unit}.d" / KEEP_DOWN
+    )
 
 
-def _hang(here: Place, world: Underlay, node: str) -> None:
+def _hang(here: LabFiles, world: Underlay, node: str) -> None:
     _signal_bird(here, node, signal.SIGSTOP)
 
 
-def _go_on(here: Place, world: Underlay, node: str) -> None:
-    if boxes.is_running(here, node):
+def _go_on(here: LabFiles, world: Underlay, node: str) -> None:
+    if containers.is_running(here, node):
         _signal_bird(here, node, signal.SIGCONT)
 
 
-def _signal_bird(here: Place, node: str, number: signal.Signals) -> None:
+def _signal_bird(here: LabFiles, node: str, number: signal.Signals) -> None:
     for pid in _pids(here, node, BIRD_UNIT):
         namespaces.kill(pid, number)
 
 
-def _pids(here: Place, node: str, unit: str) -> list[int]:
+def _pids(here: LabFiles, node: str, unit: str) -> list[int]:
     """Processes of a unit of a node; LabError where there is none to do something to."""
     pids = cgroups.pids_in(_group(here, node, unit))
     if not pids:
@@ -206,11 +208,11 @@ def _pids(here: Place, node: str, unit: str) -> list[int]:
     return pids
 
 
-def _group(here: Place, node: str, unit: str) -> Path:
+def _group(here: LabFiles, node: str, unit: str) -> Path:
     return cgroups.path(here, node) / "payload/system.slice" / unit
 
 
-def _cut_tunnel(here: Place, world: Underlay, tunnel: str) -> None:
+def _cut_tunnel(here: LabFiles, world: Underlay, tunnel: str) -> None:
     """Drop UDP between the two main addresses, both ways, where the first one's provider
     forwards it: nothing is said to anybody, and a new instance of a node changes nothing."""
     one, other = (world.node(end) for end in tunnel.split(":"))
@@ -222,7 +224,7 @@ def _cut_tunnel(here: Place, world: Underlay, tunnel: str) -> None:
     namespaces.nft(_forwarding(tunnel, rules), here.namespace(one.upstream))
 
 
-def _join_tunnel(here: Place, world: Underlay, tunnel: str) -> None:
+def _join_tunnel(here: LabFiles, world: Underlay, tunnel: str) -> None:
     upstream = world.node(tunnel.split(":")[0]).upstream
     table = f"inet {_cut_name(tunnel)}"
     namespaces.nft(f"add table {table}\ndelete table {table}\n", here.namespace(upstream))
@@ -248,38 +250,38 @@ def _forwarding(tunnel: str, rules: str) -> str:
     )
 
 
-def _blackhole(here: Place, world: Underlay, node: str) -> None:
+def _blackhole(here: LabFiles, world: Underlay, node: str) -> None:
     wiring.silence(here, world.node(node))
 
 
-def _end_blackhole(here: Place, world: Underlay, node: str) -> None:
+def _end_blackhole(here: LabFiles, world: Underlay, node: str) -> None:
     wiring.end_silence(here, world.node(node))
 
 
-def _link_down(here: Place, world: Underlay, node: str) -> None:
+def _link_down(here: LabFiles, world: Underlay, node: str) -> None:
     _set_port(here, world, node, "down")
 
 
-def _link_up(here: Place, world: Underlay, node: str) -> None:
+def _link_up(here: LabFiles, world: Underlay, node: str) -> None:
     _set_port(here, world, node, "up")
 
 
-def _set_port(here: Place, world: Underlay, node: str, state: str) -> None:
+def _set_port(here: LabFiles, world: Underlay, node: str, state: str) -> None:
     uplink = world.node(node)
     namespaces.ip([f"link set {uplink.port} {state}"], here.namespace(uplink.upstream))
 
 
-def _power_loss(here: Place, world: Underlay, node: str) -> None:
+def _power_loss(here: LabFiles, world: Underlay, node: str) -> None:
     """Silence first, then the end: the kernel of a dying process still closes its sessions, and
     a machine without power does not."""
-    boxes.leader(here, node)
+    containers.leader(here, node)
     _blackhole(here, world, node)
-    boxes.power_off(here, node)
+    containers.power_off(here, node)
 
 
-def _power_back(here: Place, world: Underlay, node: str) -> None:
-    if not boxes.is_running(here, node) and boxes.read_state(here, node):
-        boxes.reboot_node(here.lab, node, world)
+def _power_back(here: LabFiles, world: Underlay, node: str) -> None:
+    if not containers.is_running(here, node) and containers.read_state(here, node):
+        containers.reboot_node(here.lab, node, world)
     _end_blackhole(here, world, node)
 
 

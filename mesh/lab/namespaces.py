@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mesh.lab.errors import LabError
-from mesh.lab.place import NAMESPACES
+from mesh.lab.lab_files import NAMESPACES
 
 T = TypeVar("T")
 

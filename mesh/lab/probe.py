@@ -22,7 +22,7 @@ from ipaddress import ip_address
 
 from mesh.lab import namespaces
 from mesh.lab.errors import LabError
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from mesh.plan.model import Address
 
 DEADLINE = 0.9

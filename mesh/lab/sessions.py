@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from mesh.lab import bird, routers
 from mesh.lab.errors import LabError
-from mesh.lab.place import Place
+from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import Uplink
 
 SHUT = "withdraw"
 """The fault's name. It outlives the node's machine, and the next one ends it."""
 
 
-def shut(place: Place, uplink: Uplink) -> None:
+def shut(place: LabFiles, uplink: Uplink) -> None:
     """Shut every session with a node down, and take no new one."""
     _each(place, uplink, "disable")
 
 
-def admit(place: Place, uplink: Uplink) -> None:
+def admit(place: LabFiles, uplink: Uplink) -> None:
     """Take a node's sessions again."""
     _each(place, uplink, "enable")
 
 
-def _each(place: Place, uplink: Uplink, verb: str) -> None:
+def _each(place: LabFiles, uplink: Uplink, verb: str) -> None:
     if not uplink.sessions:
         raise LabError(
             f"node {uplink.node}: it has no session with an upstream, and announces nothing"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mesh.lab import namespaces
-from mesh.lab.place import Place
+from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import (
     EXCHANGE4,
     EXCHANGE6,
@@ -133,7 +133,7 @@ def boxes(world: Underlay) -> tuple[Box, ...]:
     )
 
 
-def lay(place: Place, world: Underlay) -> None:
+def lay(place: LabFiles, world: Underlay) -> None:
     """Make all namespaces, wires, addresses and static routes of the world that are missing."""
     tables = boxes(world)
     for box in tables:
@@ -154,7 +154,9 @@ def lay(place: Place, world: Underlay) -> None:
             namespaces.nft(translation(world, upstream), place.namespace(upstream.box))
 
 
-def _links(place: Place, world: Underlay, box: Box, present: dict[str, set[str]]) -> Iterable[str]:
+def _links(
+    place: LabFiles, world: Underlay, box: Box, present: dict[str, set[str]]
+) -> Iterable[str]:
     """iproute2 lines for the bridges and wires of a box that do not exist yet."""
     for bridge in box.bridges:
         if bridge not in present[box.name]:
@@ -166,14 +168,14 @@ def _links(place: Place, world: Underlay, box: Box, present: dict[str, set[str]]
             yield f"link add name {wire.name} type veth peer name {wire.peer_name} netns {far}"
 
 
-def interfaces(place: Place, box: str) -> set[str]:
+def interfaces(place: LabFiles, box: str) -> set[str]:
     """Names of a box's interfaces."""
     return namespaces.inside(
         place.namespace(box), lambda: {name for _, name in socket.if_nameindex()}
     )
 
 
-def attach(place: Place, world: Underlay, uplink: Uplink) -> None:
+def attach(place: LabFiles, world: Underlay, uplink: Uplink) -> None:
     """Make a node's namespace with its network card, wired to a port of its upstream.
 
     The port's filter stands before the port carries anything.
@@ -201,7 +203,7 @@ def attach(place: Place, world: Underlay, uplink: Uplink) -> None:
     )
 
 
-def detach(place: Place, node: str) -> None:
+def detach(place: LabFiles, node: str) -> None:
     """Remove a node's namespace with its network card and the port at the upstream."""
     if namespaces.exists(place.namespace(node)) and NODE_INTERFACE in interfaces(place, node):
         # With its namespace it would go too, but only when the kernel finds time: the port's
@@ -210,7 +212,7 @@ def detach(place: Place, node: str) -> None:
     namespaces.delete([place.namespace(node)])
 
 
-def silence(place: Place, uplink: Uplink) -> None:
+def silence(place: LabFiles, uplink: Uplink) -> None:
     """Drop everything at a node's port, both ways, while the link stays up."""
     hooks = "".join(
         f'  chain {hook} {{ type filter hook {hook} device "{uplink.port}" priority -10; '
@@ -222,7 +224,7 @@ def silence(place: Place, uplink: Uplink) -> None:
     namespaces.nft(rules, place.namespace(uplink.upstream))
 
 
-def end_silence(place: Place, uplink: Uplink) -> None:
+def end_silence(place: LabFiles, uplink: Uplink) -> None:
     """Let a node's port carry packets again. New kernels (6.16) hook a chain to every interface
     of its name, so that this must be said for a new instance as well."""
     table = _silence_table(uplink)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from mesh.lab import bird, cgroups, metadata, namespaces, routers, wiring
 from mesh.lab.errors import LabError
-from mesh.lab.place import RUNTIME, STORAGE, Place, locked, place
+from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles, locked, place
 from mesh.lab.underlay import METADATA4, Underlay, keeping, underlay
 from mesh.plan.model import Plan
 
@@ -87,11 +87,11 @@ def is_raised(name: str, plan: Plan, passwords: Mapping[str, str]) -> bool:
     return noted is None or noted == _digest(underlay(plan), passwords)
 
 
-def _noted(here: Place) -> Path:
+def _noted(here: LabFiles) -> Path:
     return here.runtime / "raised"
 
 
-def _said(here: Place) -> str | None:
+def _said(here: LabFiles) -> str | None:
     try:
         return _noted(here).read_text()
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def _just_begun(world: Underlay) -> str:
     return f"{BEGUN} {_digest(world, {})}"
 
 
-def _note(here: Place, what: str) -> None:
+def _note(here: LabFiles, what: str) -> None:
     path = _noted(here)
     path.touch(mode=0o600)
     path.write_text(what)
@@ -152,14 +152,14 @@ def load(name: str) -> Underlay:
     return world
 
 
-def _recorded(here: Place) -> Underlay | None:
+def _recorded(here: LabFiles) -> Underlay | None:
     try:
         return _UNDERLAY.validate_json((here.runtime / "underlay.json").read_bytes())
     except FileNotFoundError:
         return None
 
 
-def _with_leaving(here: Place, planned: Underlay) -> Underlay:
+def _with_leaving(here: LabFiles, planned: Underlay) -> Underlay:
     """The planned world with what nodes stand on that left the plan and are still there."""
     before = _recorded(here)
     if before is None:
@@ -173,14 +173,14 @@ def _with_leaving(here: Place, planned: Underlay) -> Underlay:
     return keeping(planned, before, leaving)
 
 
-def _write(here: Place, world: Underlay) -> None:
+def _write(here: LabFiles, world: Underlay) -> None:
     path = here.runtime / "underlay.json"
     beside = path.with_suffix(".new")
     beside.write_bytes(_UNDERLAY.dump_json(world, indent=1))
     beside.replace(path)
 
 
-def _drop_unplanned(here: Place, world: Underlay) -> None:
+def _drop_unplanned(here: LabFiles, world: Underlay) -> None:
     """Remove boxes of the world that this plan does not have; nodes are their drivers' concern."""
     planned = {box.name for box in wiring.boxes(world)}
     stale = [box for box in here.world_boxes() if box not in planned]
@@ -192,7 +192,7 @@ def _drop_unplanned(here: Place, world: Underlay) -> None:
 
 
 def _start_routers(
-    here: Place, planned: Underlay, world: Underlay, passwords: Mapping[str, str] | None
+    here: LabFiles, planned: Underlay, world: Underlay, passwords: Mapping[str, str] | None
 ) -> None:
     """Without passwords they have no sessions with nodes. Routers that only nodes stand on that
     have left the plan go on as they are: the stack may have forgotten their passwords already."""
@@ -208,7 +208,7 @@ def _start_routers(
             bird.ensure(here, router.box, config)
 
 
-def _start_metadata(here: Place, world: Underlay) -> None:
+def _start_metadata(here: LabFiles, world: Underlay) -> None:
     """One process in each upstream; the same Python as ours, for its standard library only."""
     running = namespaces.processes(here.namespace(upstream.box) for upstream in world.upstreams)
     script = str(Path(metadata.__file__).resolve())
@@ -226,7 +226,7 @@ def _start_metadata(here: Place, world: Underlay) -> None:
             namespaces.spawn(command, here.box(upstream.box) / "metadata.log", namespace)
 
 
-def _wait(here: Place, world: Underlay, is_there: Callable[[Place, str], bool]) -> None:
+def _wait(here: LabFiles, world: Underlay, is_there: Callable[[LabFiles, str], bool]) -> None:
     """Until that holds of every router's BIRD."""
     routers_of_the_world = [
         *(transit.box for transit in world.transits),
@@ -250,7 +250,7 @@ def _wait(here: Place, world: Underlay, is_there: Callable[[Place, str], bool]) 
             raise LabError(f"{error}: {bird.failure(here, box)}") from None
 
 
-def _is_up(here: Place, box: str) -> bool:
+def _is_up(here: LabFiles, box: str) -> bool:
     """Whether a router has all its sessions with other routers; nodes may come later."""
     states = bird.sessions(here, box)
     return all(state == "Established" for name, state in states.items() if name[:2] != "n_")

@@ -38,7 +38,7 @@ _TAKEN = ("detour", "flood", "order")
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
+class NodeWarning:
     """One warning: those of ``by`` hold it against ``mate``; ``kind`` as in :class:`Alarm`, or
     ``vouched`` where two reports contradict each other, or ``accuser`` where ``mate`` itself
     accuses several and nobody else does; ``text`` says what, and what to do."""
@@ -51,15 +51,15 @@ class Warned:
 
 def warnings(
     reports: Mapping[str, Report], held: int, now: float, ordered: int = 0
-) -> tuple[Warned, ...]:
+) -> tuple[NodeWarning, ...]:
     """What the recent reports, by node, hold against nodes: what several say comes first. ``held``
     is the generation that the registries hold, ``ordered`` the number of the blackhole order that
     counts, ``now`` seconds since the epoch."""
-    return (*_Court(reports, held, ordered).warned(), *_vouched(reports, now))
+    return (*_Correlator(reports, held, ordered).warned(), *_vouched(reports, now))
 
 
 @dataclass(frozen=True, slots=True)
-class _Charge:
+class _Finding:
     """What one node holds against a peer."""
 
     by: str
@@ -81,7 +81,7 @@ class _Charge:
         return self.alarm.kind if self.alarm.kind in _SAID else "other"
 
 
-class _Court:
+class _Correlator:
     """Who says what of whom."""
 
     def __init__(self, reports: Mapping[str, Report], held: int, ordered: int) -> None:
@@ -93,7 +93,7 @@ class _Court:
             if alarm.mate != by
         }
         self._charges = [
-            _Charge(by, alarm, self._late(by, alarm)) for (by, _, _), alarm in found.items()
+            _Finding(by, alarm, self._late(by, alarm)) for (by, _, _), alarm in found.items()
         ]
         prompt = [charge for charge in self._charges if not charge.late]
         said = [charge.what for charge in prompt]
@@ -103,22 +103,22 @@ class _Court:
                 alone.setdefault(charge.by, set()).add(charge.mate)
         # Nor does the word of one that accuses everybody make another's the word of two.
         self._accusers = {by for by, mates in alone.items() if len(mates) >= SEVERAL}
-        self._agreed: dict[tuple[str, str], list[_Charge]] = {}
+        self._agreed: dict[tuple[str, str], list[_Finding]] = {}
         for charge in prompt:
             if charge.by not in self._accusers:
                 self._agreed.setdefault(charge.what, []).append(charge)
         self._agreed = {w: c for w, c in self._agreed.items() if len(c) >= CONFIRMED}
 
-    def warned(self) -> Iterator[Warned]:
+    def warned(self) -> Iterator[NodeWarning]:
         """What several say; then who accuses several alone; then each one's word alone."""
         for (mate, kind), charges in sorted(self._agreed.items()):
             names = tuple(charge.by for charge in charges)
             text = _told(names, charges[0]) + self._verdict(mate, kind)
-            yield Warned(names, mate, charges[0].alarm.kind, text)
+            yield NodeWarning(names, mate, charges[0].alarm.kind, text)
         for by in sorted(self._reports, key=lambda one: (one not in self._accusers, one)):
             yield from self._alone(by)
 
-    def _alone(self, by: str) -> Iterator[Warned]:
+    def _alone(self, by: str) -> Iterator[NodeWarning]:
         left = [
             charge
             for charge in self._charges
@@ -126,12 +126,12 @@ class _Court:
         ]
         several = len({charge.mate for charge in left}) >= SEVERAL
         if several:
-            yield Warned((), by, "accuser", self._of_accuser(by, left))
+            yield NodeWarning((), by, "accuser", self._of_accuser(by, left))
         for charge in left[: SHOWN if several else None]:
             text = _told((by,), charge) + self._doubt(charge)
-            yield Warned((by,), charge.mate, charge.alarm.kind, text)
+            yield NodeWarning((by,), charge.mate, charge.alarm.kind, text)
 
-    def _of_accuser(self, by: str, charges: Sequence[_Charge]) -> str:
+    def _of_accuser(self, by: str, charges: Sequence[_Finding]) -> str:
         mates = sorted({charge.mate for charge in charges})
         names = ", ".join(mates[:SHOWN]) + (
             f" and {len(mates) - SHOWN} more" if len(mates) > SHOWN else ""
@@ -144,7 +144,7 @@ class _Court:
             f"or in other hands: look at it first (`mesh drain {by}`, then `mesh replace {by}`)."
         )
 
-    def _doubt(self, charge: _Charge) -> str:
+    def _doubt(self, charge: _Finding) -> str:
         if charge.late:
             which = f"generation {self._held}"
             if charge.kind == "order":
@@ -181,7 +181,7 @@ class _Court:
         return tuple(late)
 
 
-def _told(by: Collection[str], charge: _Charge) -> str:
+def _told(by: Collection[str], charge: _Finding) -> str:
     # A node's words: whoever holds it writes them, and a terminal reads them.
     what, names = printable(charge.alarm.what), " and ".join(by)
     said = _SAID.get(charge.kind, "is not believed: {what}").format(by=names, what=what)
@@ -191,7 +191,7 @@ def _told(by: Collection[str], charge: _Charge) -> str:
     return text
 
 
-def _vouched(reports: Mapping[str, Report], now: float) -> Iterator[Warned]:
+def _vouched(reports: Mapping[str, Report], now: float) -> Iterator[NodeWarning]:
     """Ways over a tunnel that its far end calls down. No filter sees that: the near end alone
     vouches for it."""
     for by, report in sorted(reports.items()):
@@ -202,7 +202,7 @@ def _vouched(reports: Mapping[str, Report], now: float) -> Iterator[Warned]:
         }
         for (mate, far), target in sorted(vouched.items()):
             if far in reports and _is_cut(reports[far], mate):
-                yield Warned(
+                yield NodeWarning(
                         (by,), mate, "vouched",
                         f"{by}: what is for {target} goes through {mate}, which says that its "
                         f"tunnel to {far} is up; {far} says that it is down. One of the two is "

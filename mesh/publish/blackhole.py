@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from mesh.discovery.client import Unreachable
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address, Plan
-from mesh.publish.desk import Clock
-from mesh.publish.standing import POLL, Standing
+from mesh.publish.order_log import POLL, OrderLog
+from mesh.publish.registry_pool import Clock
+from mesh.registry.client import Unreachable
 from mesh.spec.problems import Problem
 from mesh.trust.documents import Blackhole, BlackholeOrder, Refusal, Report
 from mesh.trust.orders import BLACKHOLE
@@ -114,15 +114,15 @@ def heard(reports: Iterable[Report], order: BlackholeOrder | None, now: float) -
     )
 
 
-class Blackholes(Standing[BlackholeOrder]):
-    """What is discarded in one network, at its operator's desk."""
+class Blackholes(OrderLog[BlackholeOrder]):
+    """What is discarded in one network, at the registries."""
 
     kind = BLACKHOLE
 
     def add(self, entry: Blackhole) -> BlackholeOrder:
         """Orders one more address, or another end and reason for one; all others stay. The order
         that counts then. Raises :class:`NotAllowed` where there are too many already, and
-        :class:`mesh.discovery.client.Unreachable` as :meth:`Standing.follow` does."""
+        :class:`mesh.registry.client.Unreachable` as :meth:`Standing.follow` does."""
 
         def following(held: BlackholeOrder | None, number: int) -> BlackholeOrder | None:
             if held is not None and entry in held.entries:
@@ -167,7 +167,7 @@ class Blackholes(Standing[BlackholeOrder]):
         orders it, and does so again where a registry that had lost its memory is brought a higher
         order that says otherwise; ``heard`` is told of each node once, ``refuses`` of each that
         refuses the order and is not waited for. Raises
-        :class:`mesh.discovery.client.Unreachable` where no registry takes the order all the
+        :class:`mesh.registry.client.Unreachable` where no registry takes the order all the
         while."""
         clock, missing = Clock(seconds), sorted(nodes)
         refused: dict[str, Refusal] = {}

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from mesh.discovery.client import Unreachable
-from mesh.publish.desk import Clock
-from mesh.publish.standing import POLL, Standing
+from mesh.publish.order_log import POLL, OrderLog
+from mesh.publish.registry_pool import Clock
+from mesh.registry.client import Unreachable
 from mesh.trust.documents import DrainOrder, Refusal, Report
 from mesh.trust.orders import DRAIN
 
@@ -22,8 +22,8 @@ drains no more."""
 Expected = Callable[[Report, DrainOrder], bool]
 
 
-class Drainage(Standing[DrainOrder]):
-    """Who is drained in one network, at its operator's desk."""
+class Drains(OrderLog[DrainOrder]):
+    """Who is drained in one network, at the registries."""
 
     kind = DRAIN
 
@@ -36,7 +36,7 @@ class Drainage(Standing[DrainOrder]):
         """Orders that these nodes are drained, and those are not; all others stay what they are.
 
         The order that counts then: no new one where it says so already. Raises
-        :class:`mesh.discovery.client.Unreachable` as :meth:`Standing.follow` does.
+        :class:`mesh.registry.client.Unreachable` as :meth:`Standing.follow` does.
         """
         leaving, coming = frozenset(drain), frozenset(undrain)
 
@@ -64,7 +64,7 @@ class Drainage(Standing[DrainOrder]):
         The order is given again where a registry that had lost its memory is brought a higher
         one that says otherwise. ``expected`` is what a report has to show; ``heard`` is told of
         each node that shows it, ``refuses`` of each that refuses the order. Who refuses it is not
-        waited for. Raises :class:`mesh.discovery.client.Unreachable` where no registry takes the
+        waited for. Raises :class:`mesh.registry.client.Unreachable` where no registry takes the
         order all the while.
         """
         awaited, clock = sorted(nodes), Clock(seconds)

@@ -6,9 +6,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from mesh.discovery.client import Unreachable
-from mesh.publish.desk import Clock
-from mesh.publish.standing import POLL, Standing
+from mesh.publish.order_log import POLL, OrderLog
+from mesh.publish.registry_pool import Clock
+from mesh.registry.client import Unreachable
 from mesh.trust.documents import MAX_HELD, MAX_HOLD, Hold, HoldOrder, Report
 from mesh.trust.encoding import moment
 from mesh.trust.orders import HOLD
@@ -24,8 +24,8 @@ def held_until(report: Report, now: float) -> str:
     return moment(until)
 
 
-class Holds(Standing[HoldOrder]):
-    """Who is held in one network, at its operator's desk."""
+class Holds(OrderLog[HoldOrder]):
+    """Who is held in one network, at the registries."""
 
     kind = HOLD
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from mesh.discovery.client import one_line
 from mesh.facts import Facts, Placement
 from mesh.publish.order import Fleet, Instance, Member
+from mesh.registry.client import one_line
 from mesh.trust import joining
 from mesh.trust.documents import JoinRequest, RefusedJoin
 from mesh.trust.encoding import Malformed

@@ -7,12 +7,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mesh.discovery.client import Unreachable
 from mesh.plan import Plan
 from mesh.publish.announcers import Says, effect, missing, prefixes
 from mesh.publish.blackhole import Blackholes
-from mesh.publish.desk import Clock, Desk
-from mesh.publish.drain import DRAIN_SECONDS, Drainage
+from mesh.publish.drain import DRAIN_SECONDS, Drains
 from mesh.publish.expected import MISSING, UP, expected
 from mesh.publish.generation import Made, make, make_retired, placements
 from mesh.publish.hold import held_until
@@ -20,12 +18,14 @@ from mesh.publish.identity import adopted, new_network
 from mesh.publish.joins import elsewhere, judge
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.order import Fleet, Member, Order, PublishError
+from mesh.publish.order_log import latest
 from mesh.publish.recent import is_recent, said_at
 from mesh.publish.refused import refusing, words
+from mesh.publish.registry_pool import Clock, RegistryPool
 from mesh.publish.rendered import digests
-from mesh.publish.standing import latest
 from mesh.publish.unconfirmed import Waiting, Waits
 from mesh.publish.uplinks import narrow
+from mesh.registry.client import Unreachable
 from mesh.trust import joining
 from mesh.trust.documents import (
     BlackholeOrder,
@@ -75,12 +75,12 @@ def published(order: Order, fleet: Fleet, progress: Progress = lambda _: None) -
     holds another of its number or above."""
 
     def ask() -> bool:
-        desk = Desk(order.operator_key, order.registries)
+        pool = RegistryPool(order.operator_key, order.registries)
         try:
-            answered, held = desk.holders(fleet.manifest_sha256)
-            highest = desk.highest(fleet.network)
+            answered, held = pool.holders(fleet.manifest_sha256)
+            highest = pool.highest(fleet.network)
         finally:
-            desk.close()
+            pool.close()
         if highest is not None and highest[1].generation > fleet.generation:
             progress(
                 f"the registries hold generation {highest[1].generation}, and this state knows "
@@ -96,20 +96,20 @@ def published(order: Order, fleet: Fleet, progress: Progress = lambda _: None) -
 
 
 def _with_desk(order: Order, progress: Progress) -> _Publication:
-    return _Publication(order, Desk(order.operator_key, order.registries), progress)
+    return _Publication(order, RegistryPool(order.operator_key, order.registries), progress)
 
 
 class _Publication:
     """One run of it."""
 
-    def __init__(self, order: Order, desk: Desk, progress: Progress) -> None:
-        self._order, self._desk = order, desk
-        self._say = _Said(progress)
+    def __init__(self, order: Order, pool: RegistryPool, progress: Progress) -> None:
+        self._order, self._pool = order, pool
+        self._say = _Progress(progress)
         self._clock = Clock(order.deadline)
         self._network: str | None = None
         """The network's name; None until it is known which one the nodes follow."""
         self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
-        self._drainage: Drainage
+        self._drainage: Drains
         self._anew: frozenset[str] = frozenset()
         """Nodes that are here for the first time, or as another instance than before."""
 
@@ -146,22 +146,22 @@ class _Publication:
         except Unreachable as error:
             raise PublishError(f"no registry takes the generation: {error}") from None
         finally:
-            self._desk.close()
+            self._pool.close()
 
     def retire(self, fleet: Fleet) -> None:
         try:
-            highest = self._desk.highest(fleet.network)
+            highest = self._pool.highest(fleet.network)
             if highest is None:
                 raise PublishError("retire: no registry holds a generation; nothing was told")
             last = highest[1]
             number = max(last.generation, fleet.generation) + 1
             envelope, manifest = make_retired(self._order, last, number)
-            if not self._desk.put_manifest(envelope):
+            if not self._pool.put_manifest(envelope):
                 raise PublishError("retire: no registry takes the order to withdraw")
             self._say(f"generation {number}: the network is taken down")
             self._wait_for_withdrawals(manifest, envelope.digest, fleet.members)
         finally:
-            self._desk.close()
+            self._pool.close()
 
     # --- before ------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class _Publication:
         """Waits until one registry is ready; the others get their things while we wait for
         joins, since their own nodes cannot join before."""
         while not self._try_prepare():
-            if len(self._desk.refusing) == len(self._desk):
+            if len(self._pool.refusing) == len(self._pool):
                 raise PublishError(
                     f"every registry serves another network than this stack's, {self._network}: "
                     f"{self._reasons()}; publish with the stack of that network, or replace the "
@@ -183,21 +183,21 @@ class _Publication:
             time.sleep(POLL)
 
     def _try_prepare(self) -> bool:
-        if len(self._desk.ready) < len(self._desk):
-            before = len(self._desk.ready)
-            self._desk.prepare(self._order.bundle, _planned(self._order, self._network))
-            if len(self._desk.ready) > before:
-                self._say(f"{len(self._desk.ready)} of {len(self._desk)} registries ready")
-        return bool(self._desk.ready)
+        if len(self._pool.ready) < len(self._pool):
+            before = len(self._pool.ready)
+            self._pool.prepare(self._order.bundle, _planned(self._order, self._network))
+            if len(self._pool.ready) > before:
+                self._say(f"{len(self._pool.ready)} of {len(self._pool)} registries ready")
+        return bool(self._pool.ready)
 
     def _reasons(self) -> str:
-        return "; ".join(f"{node}: {why}" for node, why in sorted(self._desk.reasons.items()))
+        return "; ".join(f"{node}: {why}" for node, why in sorted(self._pool.reasons.items()))
 
     def _wait_for_joins(self, fleet: Fleet | None) -> dict[str, Member]:
         known = {} if fleet is None else fleet.members
         while True:
             self._try_prepare()
-            found = judge(self._order.instances, fleet, self._desk.joins(), datetime.now(UTC))
+            found = judge(self._order.instances, fleet, self._pool.joins(), datetime.now(UTC))
             missing = [node for node in self._awaited if node not in found.members]
             problems = found.problems | self._elsewhere(missing)
             for problem in problems.values():
@@ -218,7 +218,7 @@ class _Publication:
     def _elsewhere(self, missing: Collection[str]) -> dict[str, str]:
         if not missing:
             return {}
-        found = elsewhere(self._order.instances, self._desk.refused_joins())
+        found = elsewhere(self._order.instances, self._pool.refused_joins())
         return {node: problem for node, problem in found.items() if node in missing}
 
     def _why_not_joined(
@@ -239,21 +239,21 @@ class _Publication:
         network already have brought its manifest to the registries by the time that they have
         joined, and it stays the one that they follow."""
         if self._network is None:
-            held = [manifest for _, manifest in self._desk.manifests().values()]
+            held = [manifest for _, manifest in self._pool.manifests().values()]
             identities = {member.identity for member in members.values()}
             self._network = adopted(held, identities) or new_network(self._order.plan)
             # The registries are told as well.
-            self._desk.ready.clear()
+            self._pool.ready.clear()
             self._prepare()
         return self._network
 
     # --- who comes, and who goes -------------------------------------------------------------
 
-    def _drains(self, members: Mapping[str, Member], fleet: Fleet | None, network: str) -> Drainage:
+    def _drains(self, members: Mapping[str, Member], fleet: Fleet | None, network: str) -> Drains:
         """Who is drained, by the word of the members and of those that leave."""
         known = ({} if fleet is None else fleet.members) | dict(members)
-        return Drainage(
-            self._desk,
+        return Drains(
+            self._pool,
             self._order.operator_key,
             network,
             {node: member.identity for node, member in known.items()},
@@ -266,7 +266,7 @@ class _Publication:
     ) -> BlackholeOrder | None:
         """What is discarded, for the next publication to remember."""
         return Blackholes(
-            self._desk,
+            self._pool,
             self._order.operator_key,
             network,
             {node: member.identity for node, member in members.items()},
@@ -315,10 +315,10 @@ class _Publication:
 
     def _put(self, members: dict[str, Member], floor: int, network: str) -> Made:
         # Above what is there of any network: a registry asks for higher numbers, and so do nodes.
-        highest = self._desk.highest()
+        highest = self._pool.highest()
         top = max(floor, 0 if highest is None else highest[1].generation)
         made = make(self._order, members, top + 1, network)
-        for failure in self._desk.put_generation(made.generation):
+        for failure in self._pool.put_generation(made.generation):
             self._say(f"not held by {failure}")
         self._say(f"generation {top + 1} signed for {len(members)} nodes")
         return made
@@ -329,7 +329,7 @@ class _Publication:
 
     def _mind_certificates(self, made: Made) -> None:
         """A certificate that is not the one that the registry's node reported: said, no more."""
-        shown = self._desk.certificates()
+        shown = self._pool.certificates()
         for entry in made.manifest.registries:
             seen = shown.get(entry.url)
             if entry.tls_sha256 is not None and seen not in (None, entry.tls_sha256):
@@ -343,7 +343,7 @@ class _Publication:
         aftermath: Clock | None = None
         waits = Waits(made.manifest.generation)
         while True:
-            reports = self._desk.reports(identities)
+            reports = self._pool.reports(identities)
             outcome = _outcomes(reports, made.manifest, made.digest)
             applied = [node for node in awaited if outcome.get(node, ("", ""))[0] == "applied"]
             failed = {n: outcome[n][1] for n in awaited if outcome.get(n, ("", ""))[0] == "failed"}
@@ -379,7 +379,7 @@ class _Publication:
                 raise PublishError(_not_applied(made.manifest, failed, held, [], refused))
             if self._clock.over:
                 raise PublishError(_not_applied(made.manifest, failed, held, waiting, refused))
-            if self._desk.holds_another(made.manifest, made.digest):
+            if self._pool.holds_another(made.manifest, made.digest):
                 return False
             time.sleep(POLL)
 
@@ -409,7 +409,7 @@ class _Publication:
         settled = Clock(self._order.settle)
         while True:
             self._bring_back()
-            latest = _latest(self._desk.reports(identities), made.manifest, made.digest)
+            latest = _latest(self._pool.reports(identities), made.manifest, made.digest)
             mesh = health(self._order.plan, latest, self._drainage.drained())
             self._say.waiting(
                 f"{mesh.up} of {mesh.sessions} sessions up, "
@@ -428,7 +428,7 @@ class _Publication:
         awaited = [node for node in self._awaited if node in members and node in manifest.nodes]
         identities = {node: manifest.nodes[node].identity for node in awaited}
         while True:
-            reports = self._desk.reports(identities)
+            reports = self._pool.reports(identities)
             outcome = _outcomes(reports, manifest, digest)
             missing = [n for n in awaited if outcome.get(n, ("", ""))[0] != "withdrawn"]
             refused = {n: r for n, r in refusing(reports, digest).items() if n in missing}
@@ -452,7 +452,7 @@ def _anew(fleet: Fleet, members: Mapping[str, Member]) -> list[str]:
     return [node for node, one in members.items() if before.get(node) != one.instance_id]
 
 
-class _Said:
+class _Progress:
     """Says each thing when it is news; a wait that goes on, again and again with its time."""
 
     def __init__(self, progress: Progress) -> None:

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field, replace
 
 from mesh.plan import Network, Plan
 from mesh.publish import clocks, expected
-from mesh.publish.alarms import Warned, warnings
+from mesh.publish.alarms import NodeWarning, warnings
 from mesh.publish.announcers import (
     Effect,
     Says,
     effects,
 )
 from mesh.publish.blackhole import Blackholes
-from mesh.publish.desk import Desk, top
-from mesh.publish.drain import Drainage
+from mesh.publish.drain import Drains
 from mesh.publish.hold import Holds, held_until
 from mesh.publish.namespace import inside
 from mesh.publish.order import Fleet
+from mesh.publish.order_log import latest
 from mesh.publish.recent import AHEAD_SECONDS, is_recent, seconds_since
-from mesh.publish.standing import latest
+from mesh.publish.registry_pool import RegistryPool, top
 from mesh.publish.unreachable import Unreachable, unreachable
 from mesh.trust.documents import (
     BlackholeOrder,
@@ -153,7 +153,7 @@ class MeshStatus:
     retired: bool
     registries: dict[str, str]
     nodes: dict[str, NodeStatus]
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[NodeWarning, ...] = ()
     """What nodes hold against each other."""
     unrecorded: int | None = None
     """The generation that the registries hold where it is above the one that the state knows: an
@@ -173,7 +173,7 @@ class MeshStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """What the registries tell at one moment: ``now``, seconds since the epoch."""
 
     held: Manifest | None
@@ -206,11 +206,11 @@ def look(
     return status(told, fleet, plan)
 
 
-def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Told:
+def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Reported:
     """What the registries tell now, from here."""
-    desk = Desk(operator_key, registries)
+    pool = RegistryPool(operator_key, registries)
     try:
-        manifests = desk.manifests()
+        manifests = pool.manifests()
         highest = top(manifests.values(), fleet.network)
         foreign = {
             node: one.network
@@ -220,14 +220,14 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Told:
         identities = {node: member.identity for node, member in fleet.members.items()}
         drain, blackhole, hold = None, None, None
         if highest is not None:
-            of = (desk, operator_key, highest[1].network, identities)
-            drain = Drainage(*of, fleet.drain).order()
+            of = (pool, operator_key, highest[1].network, identities)
+            drain = Drains(*of, fleet.drain).order()
             blackhole = Blackholes(*of, fleet.blackhole).order()
             hold = Holds(*of).order()
-        reports = latest(desk.reports(identities))
+        reports = latest(pool.reports(identities))
     finally:
-        desk.close()
-    return Told(
+        pool.close()
+    return Reported(
         held=None if highest is None else highest[1],
         drain=drain,
         blackhole=blackhole,
@@ -236,16 +236,16 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Told:
         registries={
             url: f"holds a generation of the network {foreign[node]}, not of {fleet.network}"
             if node in foreign
-            else desk.reasons.get(node, "ok").removeprefix(f"{url}: ")
+            else pool.reasons.get(node, "ok").removeprefix(f"{url}: ")
             for node, url in sorted(registries.items())
         },
-        answered=any(node not in desk.reasons for node in registries),
+        answered=any(node not in pool.reasons for node in registries),
         now=time.time(),
-        ahead=dict(desk.ahead),
+        ahead=dict(pool.ahead),
     )
 
 
-def status(told: Told, fleet: Fleet, plan: Plan | None) -> MeshStatus:
+def status(told: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
     """How the mesh is by what the registries tell; nothing is claimed where none answers."""
     held = 0 if told.held is None else told.held.generation
     found = {} if plan is None else effects(plan, told.reports, told.now)
@@ -315,7 +315,7 @@ def node_status(
 ) -> NodeStatus:
     """A node's status from its last report; ``now`` is seconds since the epoch, ``ordered`` whether
     the operator has ordered it to drain, ``announces`` what it announces in effect, ``due`` what is
-    to be up by the plan, and ``ahead`` what registries' clocks say of ours (:class:`Told`)."""
+    to be up by the plan, and ``ahead`` what registries' clocks say of ours (:class:`Reported`)."""
     told = {str(prefix): one for prefix, one in (announces or {}).items()}
     says = {prefix: str(one.says) for prefix, one in told.items()}
     why_not = {prefix: one.why for prefix, one in told.items() if one.why}
@@ -377,7 +377,7 @@ def _faults(health: Health) -> dict[str, str]:
 
 
 def _node(
-    told: Told,
+    told: Reported,
     node: str,
     held: int,
     plan: Plan | None,
@@ -420,7 +420,7 @@ def _tunnels(report: Report, due: expected.Expected | None) -> dict[str, str]:
 
 
 def _prefixes(
-    found: Mapping[Network, Mapping[str, Effect]], told: Told, plan: Plan | None
+    found: Mapping[Network, Mapping[str, Effect]], told: Reported, plan: Plan | None
 ) -> dict[str, PrefixStatus]:
     apart = told.drained | (frozenset() if plan is None else frozenset(plan.without))
 
@@ -437,7 +437,9 @@ def _prefixes(
     }
 
 
-def _discarded(told: Told, plan: Plan | None, members: Collection[str]) -> tuple[Discarded, ...]:
+def _discarded(
+    told: Reported, plan: Plan | None, members: Collection[str]
+) -> tuple[Discarded, ...]:
     order = told.blackhole
     if order is None:
         return ()

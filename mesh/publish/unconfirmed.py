@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mesh.facts import Placement
-from mesh.publish.standing import latest
+from mesh.publish.order_log import latest
 from mesh.trust.documents import Report, Unconfirmed
 
 SSH = 22

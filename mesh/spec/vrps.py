@@ -1,5 +1,5 @@
 """Where validated ROA payloads (VRPs, RFC 6811) come from, as an operator writes it: a file, an
-address on the Web, or an RTR server. Here is only the form; :mod:`mesh.roa` reads them."""
+address on the Web, or an RTR server. Here is only the form; :mod:`mesh.rpki` reads them."""
 
 from __future__ import annotations
 

@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.agent import Agent
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
-from mesh.agent.refusals import Refusals
+from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.seed import Seed
 from mesh.agent.state import APPLIED, Applied
 from mesh.agent.units import Systemd
-from mesh.publish.desk import Desk
-from mesh.publish.standing import latest
+from mesh.publish.order_log import latest
+from mesh.publish.registry_pool import RegistryPool
 from mesh.trust import keys
 from mesh.trust.documents import DrainOrder, Report
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
-from tests.discovery.live import Fleet, Live, live
+from tests.registry.live import Fleet, Live, live
 
 NODE = "lax-vultr-1"
 
@@ -38,7 +38,7 @@ class Member:
     host: Host
     fleet: Fleet
     registry: Live
-    desk: Desk
+    desk: RegistryPool
 
     def agent(self) -> Agent:
         """An agent that runs, as after a start of its unit."""
@@ -46,7 +46,7 @@ class Member:
         bundle = self.fleet.fifth.manifest.bundle
         seed = Seed(NODE, (self.registry.url,), operator, bundle, token, False, 8443)
         one = Agent(self.host, seed, Systemd(self.host))
-        one._refusals = Refusals(port=0)
+        one._rejected_routes = RejectedRoutes(port=0)
         threading.Thread(target=one.run, daemon=True).start()
         return one
 
@@ -82,12 +82,12 @@ def member(folder: Path) -> Iterator[Member]:
     )
     mates = (IPv4Address("10.10.10.2"),)
     config = Config(NODE, "lax", "dummy0", fleet.plan.prefixes.both(), mates, (), True)
-    host.write(places.CONFIG, dump(config), 0o644)
+    host.write(file_paths.CONFIG, dump(config), 0o644)
     host.write(APPLIED, dump(Applied(4, "0" * 64, "{}")), 0o600)
     with live(folder / "registry", keys.signing_public(fleet.key)) as registry:
         registry.registry.accept_planned(dump(replace(fleet.planned(), network=fleet.network)))
         registry.registry.accept_packed(dump(fleet.fifth.generation))
-        desk = Desk(fleet.key, {NODE: registry.url})
+        desk = RegistryPool(fleet.key, {NODE: registry.url})
         try:
             yield Member(host, fleet, registry, desk)
         finally:

@@ -11,8 +11,8 @@ import pytest
 
 from mesh.agent.agent import Agent
 from mesh.agent.host import Host
-from mesh.agent.lookout import Lookout
-from mesh.agent.refusals import Refusals
+from mesh.agent.rejected_routes import RejectedRoutes
+from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.seed import Seed
 from mesh.agent.units import Systemd
 from mesh.trust import keys
@@ -25,15 +25,15 @@ def test_a_thread_that_has_ended_on_its_own_ends_the_agents_life(
     """systemd starts it again then: a node that looks after half of its work would look well."""
     fatal = threading.Event()
 
-    def wait_for_the_end(_: Lookout, __: threading.Event) -> None:
+    def wait_for_the_end(_: RoutingMonitor, __: threading.Event) -> None:
         fatal.wait()
 
-    monkeypatch.setattr(Lookout, "run", wait_for_the_end)
+    monkeypatch.setattr(RoutingMonitor, "run", wait_for_the_end)
     key, operator = keys.new_operator_key()
     host = Host(tmp_path)
     seed = Seed("lax-vultr-1", (), operator, "0" * 64, keys.join_token(key, "lax"), False, 8443)
     one = Agent(host, seed, Systemd(host))
-    one._refusals = Refusals(port=0)
+    one._rejected_routes = RejectedRoutes(port=0)
     threading.Thread(target=one.run, daemon=True).start()
     try:
         begun = {"presence", "lookout", "log-ins", "repair"}

@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 
 from mesh.agent.bird import Bird
-from mesh.agent.blackholes import TABLE, Blackholes, Words, in_force
+from mesh.agent.blackholes import TABLE, BlackholeFiles, Blackholes, in_force
 from mesh.agent.config import Config, Ports, Service
 from mesh.agent.host import Host, Result
-from mesh.agent.state import Known, Rejected, State, verified, verified_order
+from mesh.agent.state import HighestManifest, Rejected, State, verified, verified_order
 from mesh.agent.withdrawal import failures, steps
 from mesh.render import node_files, placeholder_facts
 from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder
 from mesh.trust.encoding import parse
 from mesh.trust.orders import BLACKHOLE, DRAIN
-from tests.discovery.live import Fleet
+from tests.registry.live import Fleet
 from tests.stacks import plan_of, prod
 
 NETWORK, NOW = "as27218-prod", 1_800_000_000
@@ -69,9 +69,11 @@ def test_an_entry_is_obeyed_until_it_ends_for_what_is_ours_and_no_service(
 
 
 def test_bird_reads_routes_and_what_is_forced() -> None:
-    words = dict(Words.of([entry(WEB, forced=True), entry(SIX), entry("192.30.120.7")]).files)
+    files = dict(
+        BlackholeFiles.of([entry(WEB, forced=True), entry(SIX), entry("192.30.120.7")]).files
+    )
     folder = "/run/anycast-mesh/bird"
-    assert words == {
+    assert files == {
         f"{folder}/orders4.conf": b"route 192.30.120.7/32 blackhole;\n"
         b"route 192.30.120.100/32 blackhole;\n",
         f"{folder}/forced4.conf": b"route 192.30.120.100/32 max 32 as 0;\n",
@@ -83,19 +85,19 @@ def test_bird_reads_routes_and_what_is_forced() -> None:
 def test_a_node_without_an_agent_says_nothing_more_of_it(tmp_path: Path) -> None:
     """Nobody is left to see when an order ends."""
     host = Host(tmp_path, ("true",))
-    Words.of([entry(ONE), entry(WEB, forced=True)]).write(host)
+    BlackholeFiles.of([entry(ONE), entry(WEB, forced=True)]).write(host)
     failures(steps(host, Bird(tmp_path / "nobody")))
-    assert Words.of(()).said(host)
+    assert BlackholeFiles.of(()).are_written(host)
 
 
 def test_until_the_plan_is_known_nothing_that_is_in_force_is_touched(tmp_path: Path) -> None:
     """An agent that has just started, beside a BIRD that goes on."""
     host = Host(tmp_path)
-    Words.of([entry(ONE)]).write(host)
+    BlackholeFiles.of([entry(ONE)]).write(host)
     blackholes = Blackholes(host, Bird(tmp_path / "nobody"), lambda: None)
     blackholes.obey(BlackholeOrder(NETWORK, 2, ()))
     blackholes.look()
-    assert Words.of([entry(ONE)]).said(host)
+    assert BlackholeFiles.of([entry(ONE)]).are_written(host)
     assert blackholes.obeyed == 0
 
 
@@ -175,7 +177,7 @@ def test_an_order_that_ends_in_years_by_a_wrong_clock_holds_up_no_other(firewall
 def test_whatever_goes_wrong_the_next_order_is_obeyed(
     firewall: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A firewall that lists what nobody expects, for some looks; each time in other words."""
+    """A firewall that lists what nobody expects, for some looks; each time in other files."""
     odd_ones = [json.dumps({"nftables": [{"set": {"elem": [f"odd-{n}"]}}]}) for n in range(20)]
     answers = iter(['{"nftables": [5]}', *odd_ones])
     real = Host.run
@@ -208,7 +210,7 @@ FLEET = Fleet()
 OPERATOR = keys.signing_public(FLEET.key)
 
 
-def known() -> Known:
+def known() -> HighestManifest:
     return verified(OPERATOR, FLEET.generation(1).generation.manifest)
 
 

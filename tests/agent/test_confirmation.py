@@ -24,14 +24,14 @@ import pytest
 from mesh.agent import bundle
 from mesh.agent.confirmation import PATIENCE
 from mesh.facts import Placement
-from mesh.lab import boxes, namespaces
-from mesh.lab.place import Place, place
+from mesh.lab import containers, namespaces
+from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.underlay import OPERATOR4, Underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from mesh.publish import Fleet, Instance, Order, PublishError, publish
-from mesh.publish.desk import Desk
-from mesh.publish.standing import latest
+from mesh.publish.order_log import latest
+from mesh.publish.registry_pool import RegistryPool
 from mesh.render import NodeFiles, Seed, node_files, user_data
 from mesh.trust import keys
 from mesh.trust.documents import Report
@@ -59,7 +59,7 @@ LONG = 120.0
 class Machine:
     """The node, and its operator."""
 
-    place: Place
+    place: LabFiles
     world: Underlay
     key: str
     instance: Instance
@@ -73,12 +73,12 @@ class Machine:
 
     @property
     def root(self) -> Path:
-        return Path("/proc", str(boxes.leader(self.place, NODE)), "root")
+        return Path("/proc", str(containers.leader(self.place, NODE)), "root")
 
     def run(self, *command: str) -> str:
         """What a command prints at the machine's console."""
         done = subprocess.run(
-            [*boxes.entering(self.place, NODE), *command], capture_output=True, text=True,
+            [*containers.entering(self.place, NODE), *command], capture_output=True, text=True,
             check=False, timeout=60,
         )  # fmt: skip
         return done.stdout
@@ -133,7 +133,7 @@ class Machine:
 
     def word(self) -> Report | None:
         """The node's last report."""
-        desk = Desk(self.key, {NODE: f"https://{self.address}:8443"})
+        desk = RegistryPool(self.key, {NODE: f"https://{self.address}:8443"})
 
         def ask() -> Report | None:
             identities = {NODE: self.fleet.members[NODE].identity} if self.fleet else {}
@@ -186,7 +186,7 @@ class Machine:
 
     def has_started(self) -> bool:
         """Whether the machine has booted."""
-        running = boxes.is_running(self.place, NODE)
+        running = containers.is_running(self.place, NODE)
         state = self.run("systemctl", "is-system-running").strip() if running else ""
         return state in ("running", "degraded")
 
@@ -257,7 +257,7 @@ def machine() -> Iterator[Machine]:
         uplink = world.node(NODE)
         url = f"https://{uplink.ipv4}:8443"
         seed = Seed((url,), keys.signing_public(key), bundle.digest(built), token)
-        state = boxes.start_node(LAB, NODE, world, user_data(plan, NODE, seed))
+        state = containers.start_node(LAB, NODE, world, user_data(plan, NODE, seed))
         at = Placement(state.ipv4, state.ipv6)
         instance = Instance(state.instance_id, state.created, token, at)
         yield Machine(place(LAB), world, key, instance, built)
@@ -355,7 +355,7 @@ def test_a_machine_that_starts_anew_starts_with_what_was_before(machine: Machine
         until(machine.is_unconfirmed, LONG, "it waits")
         # No agent has a hand in it.
         machine.run("systemctl", "disable", "anycast-mesh-agent")
-        boxes.reboot_node(LAB, NODE, machine.world)
+        containers.reboot_node(LAB, NODE, machine.world)
         until(machine.has_started, LONG, "the machine is up")
         assert machine.firewall() == before
         until(machine.log_in, LONG, "the operator gets in again")

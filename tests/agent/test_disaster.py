@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.agent import Agent
 from mesh.trust import keys
 from mesh.trust.documents import Report
@@ -73,7 +73,7 @@ class Disk:
 
 @pytest.fixture
 def disk(node: Member) -> Iterator[Disk]:
-    folder = node.host.path(places.STATE)
+    folder = node.host.path(file_paths.STATE)
     held = {file.name: file.read_bytes() for file in folder.iterdir()}
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", folder], check=True)
     try:
@@ -104,7 +104,7 @@ def test_a_node_whose_disk_takes_nothing_obeys_and_reports_the_disk(
         node.order(1)
         until(partial(node.obeyed, 1, drained=False), 20, "it reads orders")
         breaks(disk)
-        until(lambda: places.STATE in faults(node).get("disk", ""), 10, "it says so, unasked")
+        until(lambda: file_paths.STATE in faults(node).get("disk", ""), 10, "it says so, unasked")
         node.order(2, NODE)
         until(partial(node.obeyed, 2, drained=True), 20, "it drains all the same")
         until(lambda: why in faults(node).get("disk", ""), 10, "it says what it could not write")
@@ -113,7 +113,7 @@ def test_a_node_whose_disk_takes_nothing_obeys_and_reports_the_disk(
         assert agent._workers.alive
         mends(disk)
         until(lambda: faults(node) == {}, 20, "it says that all is well")
-        assert b'\\"number\\":3' in (node.host.read(f"{places.STATE}/drain.json") or b"")
+        assert b'\\"number\\":3' in (node.host.read(f"{file_paths.STATE}/drain.json") or b"")
 
 
 def test_a_generation_that_the_disk_does_not_take_is_refused_and_tried_again(
@@ -226,10 +226,10 @@ def test_nobody_elses_word_and_no_older_one_moves_a_nodes_number(node: Member) -
 def test_a_clock_that_is_not_a_registrys_is_reported(
     node: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh.agent.line.JOINING_WAIT", 0.2)
-    monkeypatch.setattr("mesh.discovery.client._ahead", lambda *_: 90.0)
+    monkeypatch.setattr("mesh.agent.registry_client.JOINING_WAIT", 0.2)
+    monkeypatch.setattr("mesh.registry.client._ahead", lambda *_: 90.0)
     url = node.registry.url
     with running(node):
         until(lambda: (word := node.report()) and word.health.clocks == {url: 90}, 20, "it says so")
-        monkeypatch.setattr("mesh.discovery.client._ahead", lambda *_: 0.7)
+        monkeypatch.setattr("mesh.registry.client._ahead", lambda *_: 0.7)
         until(lambda: (word := node.report()) and word.health.clocks == {}, 20, "it is right again")

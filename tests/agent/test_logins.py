@@ -13,7 +13,7 @@ import pytest
 
 from mesh.agent import access, logins
 from mesh.agent.host import CommandFailed, Host
-from mesh.agent.logins import Login, Logins, Usage, connections, own
+from mesh.agent.logins import Login, Logins, LoginUse, connections, own
 from mesh.trust.documents import Used
 
 KEY = "SHA256:MmZhLAzTmjFZ6ibgpnXnXNbAdCkzZ7mGxdhVjNHSyWI"
@@ -141,7 +141,7 @@ def test_ways_in_that_were_used_are_kept_over_a_restart(
         changes.append(1)
         stop.set()
 
-    usage = Usage(host, changed)
+    usage = LoginUse(host, changed)
     assert usage.used is None
     usage.run(stop)
     expected = (
@@ -151,7 +151,7 @@ def test_ways_in_that_were_used_are_kept_over_a_restart(
     )
     assert usage.used == expected
     again = Machine(tmp_path, prints={"journalctl": ""})
-    later = Usage(again, lambda: None)
+    later = LoginUse(again, lambda: None)
     assert later.used == expected
     later._look()
     assert "--after-cursor=s=4" in again.asked[0]

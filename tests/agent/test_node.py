@@ -21,17 +21,17 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.presence import Word
-from mesh.discovery import paths, serve
-from mesh.discovery.client import Answer, Client
-from mesh.discovery.registry import Registry
-from mesh.discovery.serve import Settings
-from mesh.discovery.store import Store
+from mesh.agent.announce import AnnounceState
 from mesh.publish import Fleet, PublishError, publish, published, retire
-from mesh.publish.desk import Desk
 from mesh.publish.generation import make
 from mesh.publish.namespace import inside
+from mesh.publish.registry_pool import RegistryPool
 from mesh.publish.status import MeshStatus, look
+from mesh.registry import paths, serve
+from mesh.registry.client import Answer, Client
+from mesh.registry.registry import Registry
+from mesh.registry.serve import Settings
+from mesh.registry.store import Store
 from mesh.render import File, NodeFiles, node_files
 from mesh.trust.documents import DrainOrder
 from mesh.trust.encoding import dump, sha256
@@ -41,7 +41,7 @@ from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Signed
 from tests.agent.boxes import Box, Network, Wire
 from tests.debian import IMAGES
-from tests.discovery.live import certify
+from tests.registry.live import certify
 from tests.stacks import plan_of, prod
 from tests.waiting import PATIENCE, patience, until
 
@@ -115,7 +115,7 @@ def serves_nothing(box: Box) -> bool:
 
 def announces(box: Box) -> bool:
     word = box.path("/run/anycast-mesh/bird/announce.conf").read_bytes()
-    return word == Word(in_service=True).file()
+    return word == AnnounceState(in_service=True).file()
 
 
 def mate_session(box: Box) -> str:
@@ -476,7 +476,7 @@ def test_a_lower_generation_is_refused_and_the_number_rolls_forward_after_all_is
     lower = make(order, members, 2, mesh.fleet.network or "")
 
     def put_lower() -> None:
-        desk = Desk(order.operator_key, order.registries)
+        desk = RegistryPool(order.operator_key, order.registries)
         until(lambda: try_prepare(desk, mesh), 20, "the registry is back")
         desk.put_generation(lower.generation)
         desk.close()
@@ -598,7 +598,7 @@ def forget_everything(mesh: Running) -> None:
     mesh.lax.start("registry")
 
 
-def try_prepare(desk: Desk, mesh: Running) -> bool:
+def try_prepare(desk: RegistryPool, mesh: Running) -> bool:
     from mesh.publish.publish import _planned
 
     desk.prepare(mesh.network.bundle, _planned(mesh.network.order(), None))
@@ -724,7 +724,7 @@ def identities(mesh: Running) -> int:
     order = mesh.network.order()
 
     def ask() -> int:
-        desk = Desk(order.operator_key, order.registries)
+        desk = RegistryPool(order.operator_key, order.registries)
         joins = desk.joins()
         desk.close()
         return len({stated_facts(join).identity for join in joins if join.node == ORD})

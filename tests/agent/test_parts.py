@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.agent import bundle, places
+from mesh.agent import bundle, file_paths
 from mesh.agent.bird import Bird
 from mesh.agent.checks import KINDS
 from mesh.agent.config import Check
@@ -302,7 +302,7 @@ def test_a_tunnel_that_gets_another_mtu_is_not_restarted(tmp_path: Path) -> None
     host = Host(tmp_path, ("env", f"PATH={tmp_path}:/usr/bin:/bin"))
     unit = "anycast-mesh-tunnel@wg-ord-vultr-1.service"
     node = Node(host, Systemd(host), Bird(host.path("/bird.ctl")), (unit,), frozenset({unit}))
-    host.write(places.WIREGUARD_KEY, b64(bytes(32)).encode(), 0o600)
+    host.write(file_paths.WIREGUARD_KEY, b64(bytes(32)).encode(), 0o600)
     path = "/etc/wireguard/wg-ord-vultr-1.conf"
     narrower = GOOD.replace("1420", "1320")
     wireguard.KIND.apply(node, [Change(path, GOOD.encode(), narrower.encode())])

@@ -1,281 +1,147 @@
-"""What becomes of the lines that BIRD sends for refused routes: bounded, counted, and no brake."""
+"""What a node refuses and reports, and which network it follows."""
 
 from __future__ import annotations
 
-import os
-import re
-import socket
-import subprocess
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import replace
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
-from mesh.agent import refusals
-from mesh.agent.bird import Bird, BirdError
-from mesh.agent.refusals import Refusals
-from mesh.limits import BIRD_LOG_PORT
-from mesh.publish.namespace import inside
-from mesh.render import File, node_files, placeholder_facts
-from mesh.render.bird import bird
-from mesh.trust.documents import MAX_REFUSED
-from tests.debian import BIRDS, Debian
-from tests.stacks import plan_of, prod
-from tests.waiting import PATIENCE, patience, until
+from mesh.agent.host import Host
+from mesh.agent.refusals import LAPSE_SECONDS, Refusals
+from mesh.agent.state import Applied, Forged, Rejected, State, stated_number, verified
+from mesh.trust import keys, signing
+from mesh.trust.documents import MAX_REFUSALS, DrainOrder, Manifest, Refusal
+from mesh.trust.orders import DRAIN
+from mesh.trust.signing import Purpose, Signed
+from tests.registry.live import Fleet
 
-ROUTES = 60_000
-
-
-def refused(net: int, because: str = "a bogon", session: str = "vultr4") -> bytes:
-    return (
-        f"<30>Nov 21 17:29:20.416469 lax-vultr-1 bird: rejected: {because}, net 10.0.{net}.0/24, "
-        f"session {session}, origin AS0, (path)\n"
-    ).encode()
+FLEET = Fleet()
+FOREIGN = Fleet(FLEET.plan, FLEET.key)
+"""Another network of the same operator key, with nodes of the same names."""
+OPERATOR, NODE, OTHER = keys.signing_public(FLEET.key), "lax-vultr-1", "as27218-another"
+A, B = "https://192.0.2.1:8443", "https://192.0.2.2:8443"
 
 
-def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records]
+def names_us(manifest: Manifest) -> bool:
+    return manifest.nodes[NODE].identity == FLEET.facts[NODE].identity
 
 
-@pytest.fixture(autouse=True)
-def everything(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger="anycast-mesh")
+def manifest(number: int, network: str = FLEET.network, of: Fleet = FLEET) -> Signed:
+    return of.generation(number, network).generation.manifest
 
 
-def test_twenty_lines_in_ten_seconds_are_told_and_then_how_many_more_by_reason_and_session(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    ears = Refusals()
-    for n in range(25):
-        ears.take(refused(n), 100 + n / 10)
-    ears.take(refused(0, "too long a prefix", "vultr6"), 103)
-    assert len(lines(caplog)) == 20
-    assert lines(caplog)[0] == (
-        'bird-refused line="rejected: a bogon, net 10.0.0.0/24, session vultr4, origin AS0, (path)"'
-    )
-    ears.take(refused(1), 113)
-    assert lines(caplog)[20] == (
-        'bird-refused more="6" of="5 a bogon by vultr4; 1 too long a prefix by vultr6"'
-    )
-    assert ears.counts == {"a bogon": 26, "too long a prefix": 1}
-
-
-def test_in_no_ten_seconds_there_are_more(caplog: pytest.LogCaptureFixture) -> None:
-    ears = Refusals()
-    told: list[float] = []
-    for tick in range(4000):
-        now = tick / 50
-        before = sum("line=" in line for line in lines(caplog))
-        ears.take(refused(tick % 250), now)
-        if sum("line=" in line for line in lines(caplog)) > before:
-            told.append(now)
-    assert all(later - first >= 10 for first, later in zip(told, told[20:], strict=False))
-    assert len(told) == 20 * 8
-    more = sum(int(line.split('"')[1]) for line in lines(caplog) if "more=" in line)
-    assert 4000 - len(told) - more < 600, "all but those of the last seconds are accounted for"
-
-
-def test_what_bird_says_of_itself_is_bounded_apart(caplog: pytest.LogCaptureFixture) -> None:
-    ears = Refusals()
-    for n in range(50):
-        ears.take(refused(n), 5)
-        ears.take(b"<30>Nov 21 17:29:20.416469 <none> bird: Reconfiguring\n", 5)
-    ears.take(b"<30>Nov 21 17:29:50.416469 lax-vultr-1 bird: Reconfigured", 16)
-    assert lines(caplog).count('bird line="Reconfiguring"') == 20
-    assert lines(caplog)[-2:] == ['bird more="30" of="30 Reconfiguring"',
-                                  'bird line="Reconfigured"']  # fmt: skip
-
-
-def test_what_neighbors_can_make_bird_say_is_bounded_and_hides_no_other_warning(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    ears = Refusals()
-    for n in range(30):
-        ears.take(f"<29>x bird: vultr4: Invalid route 10.0.{n}.0/24 withdrawn\n".encode(), 5)
-        ears.take(f"<28>x bird: Ignoring bogus route 127.0.{n}.0/24 received via".encode(), 5)
-    ears.take(b"<29>x bird: vultr4: Received: Cease: Administrative shutdown\n", 6)
-    assert len(lines(caplog)) == 21
-    assert caplog.records[-1].levelname == "WARNING"
-    assert "Administrative shutdown" in lines(caplog)[-1]
-    ears.take(b"<28>x bird: Ignoring bogus route 127.1.1.0/24 received via", 16)
-    assert lines(caplog)[-2] == (
-        'bird-unfit more="40" of="20 vultr4: Invalid route; 20 Ignoring bogus route"'
-    )
-
-
-HOSTILE = {
-    "a terminal's commands": b"<30>x bird: \x1b[2J\x07rejected\r\n<2>forged",
-    "no text": bytes(range(256)),
-    "nothing": b"",
-    "something endless": b"A" * 2048,
-    "a long reason": b"rejected: " + b"b" * 500 + b", net 1.1.1.0/24, session vultr4, ",
-    "many prefixes": b"<30>a bird: <30>b bird: <30>c bird: " * 40,
-    "a quote": b'rejected: a "bogon\\, net 1.1.1.0/24, session "; x, origin',
-}
-
-
-@pytest.mark.parametrize("what", HOSTILE)
-def test_whoever_sends_to_the_port_writes_one_short_printable_line(
-    what: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    Refusals().take(HOSTILE[what], 1)
-    (line,) = lines(caplog)
-    assert line.isprintable()
-    assert len(line) < 1200
-
-
-def test_invented_reasons_take_no_more_than_their_room(caplog: pytest.LogCaptureFixture) -> None:
-    ears = Refusals()
-    for n in range(5000):
-        ears.take(refused(1, f"reason {n}", f"s{n}"), 5)
-    ears.take(refused(1), 16)
-    assert len(ears.counts) == MAX_REFUSED
-    assert sum(ears.counts.values()) == 5001
-    assert all(len(line) < 1500 for line in lines(caplog))
-
-
-def test_the_counts_change_once_in_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change is reported: a session that flaps must not make a report of each route."""
-    ears = Refusals()
-    ears.take(refused(1), 5)
-    assert ears.counts == {"a bogon": 1}
-    ears.take(refused(1), 5)
-    assert ears.counts == {"a bogon": 1}
-    monkeypatch.setattr(refusals, "TELL", 0.0)
-    assert ears.counts == {"a bogon": 2}
-
-
-def test_only_this_node_is_heard_and_a_port_that_is_taken_is_waited_for(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refusals, "_AGAIN", 0.05)
-    stop = threading.Event()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 0))
-        port = other.getsockname()[1]
-        ears = Refusals(port)
-        thread = threading.Thread(target=ears.run, args=(stop,), daemon=True)
-        thread.start()
-        until(lambda: any("Address already in use" in line for line in lines(caplog)), 5, "said")
-    try:
-        bound = ("ss", "-Hlun", f"sport = :{port}")
-        until(lambda: f"127.0.0.1:{port}" in _output(*bound), 5, "it listens")
-        assert "0.0.0.0" not in _output(*bound).split()[3]
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(refused(1), ("127.0.0.1", port))
-        until(lambda: any("net 10.0.1.0/24" in line for line in lines(caplog)), 5, "it is told")
-    finally:
-        stop.set()
-        thread.join(PATIENCE)
-    assert sum("in use" in line for line in lines(caplog)) == 1
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-# --- BIRD itself ---------------------------------------------------------------------------------
+def take(state: State, envelope: Signed) -> bool:
+    return state.accept(verified(OPERATOR, envelope))
 
 
 @pytest.fixture
-def space() -> Iterator[str]:
-    name = f"refusals-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-    try:
-        yield name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=False)
+def state(tmp_path: Path) -> State:
+    return State(Host(tmp_path), OPERATOR, names_us)
 
 
-def configuration(version: str, routes: int) -> str:
-    """A table that is refused as a whole, in the words and with the log of a rendered node."""
-    plan = plan_of(prod())
-    facts = {n: replace(one, bird=version) for n, one in placeholder_facts(plan).items()}
-    files = {f.path: f.content for f in node_files(plan, facts)["lax-vultr-1"].files}
-    log = [one for one in files["/etc/bird/bird.conf"].splitlines() if one.startswith("log ")]
-    return "\n".join([
-        *log, "router id 192.0.2.1;", "define NETWORK_ASN = 27218;",
-        files["/etc/bird/mesh/reasons.conf"],
-        "protocol device {}", "ipv4 table t4;", "protocol static many { ipv4 { table t4;",
-        'import keep filtered on; import filter { refuse(BOGON_PREFIX, "a bogon"); }; };',
-        *(f"route {IPv4Address((11 << 24) + 256 * n)}/24 blackhole;" for n in range(routes)), "}",
-    ])  # fmt: skip
+# --- which network -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", BIRDS)
-def test_of_what_is_waited_for_a_neighbor_causes_no_line_per_route(version: str) -> None:
-    """Seen of each version: a refused route is a line of class info, an invalid one of class
-    remote, a bogus one of class warning."""
-    text = configuration(version, 0)
-    (waited,) = re.findall(r"^log syslog \{ (.*) \};$", text, re.MULTILINE)
-    classes = {*waited.split(", ")}
-    assert classes >= {"error", "auth", "fatal", "bug"}
-    assert not classes & {"remote", "warning", "all"}
-    assert "info" not in classes or "print" not in text
+def test_a_fresh_node_follows_the_network_that_names_its_own_key(state: State) -> None:
+    """A manifest is public, so another network's may come first, and with a higher number."""
+    assert not take(state, manifest(900, OTHER, FOREIGN))
+    assert state.highest is None
+    assert take(state, manifest(3))
+    assert state.highest is not None and state.highest.number == 3
 
 
-@pytest.mark.image
-@pytest.mark.parametrize("listens", [True, False], ids=["heard", "unheard"])
-@pytest.mark.parametrize("version", BIRDS)
-def test_sixty_thousand_refusals_keep_bird_from_nothing(
-    tmp_path: Path, space: str, version: str, listens: bool, caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """Hold time is nine seconds, and a journal may stand still for longer."""
-    machine = Debian(tmp_path, bird=version)
-    machine.put([File("/etc/bird/bird.conf", configuration(version, 0)),
-                 File("/etc/bird/many.conf", configuration(version, ROUTES))])  # fmt: skip
-    (tmp_path / "upper/run/bird").mkdir(parents=True)
-    stop = threading.Event()
-    ears = Refusals()
-    if listens:
-        monkeypatch.setattr(refusals, "SECONDS", 6.0)
-        _in_namespace(space, ears, stop)
-    process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=space)
-    daemon = Bird(Path(f"/proc/{process.pid}/root/run/bird/bird.ctl"))
-    try:
-        until(lambda: _answers(daemon), 10, "BIRD is up")
-        daemon.ask('configure "/etc/bird/many.conf"')
-        longest, end = 0.0, time.monotonic() + patience(20)
-        while f"{ROUTES} of " not in _text(daemon, "show route table t4 filtered count"):
-            began = time.monotonic()
-            assert began < end
-            _text(daemon, "show status")
-            longest = max(longest, time.monotonic() - began)
-        assert longest < 9
-        if listens and bird(version).can("log_udp"):
-            until(lambda: any("more=" in line for line in lines(caplog)), 30, "the summary")
-            said = lines(caplog)
-            told = [int(line.split('"')[1]) for line in said if "a bogon by many" in line]
-            kept = sum("rejected:" in line for line in said)
-            # One summary where BIRD is through in time; a busy machine has begun the next one.
-            assert kept in (20 * len(told), 20 * len(told) + 20)
-            # The last of those that the kernel had no room for are known with the next line only.
-            assert 0 < sum(told) <= ROUTES
-    finally:
-        stop.set()
-        process.kill()
-        process.wait()
+def test_a_member_refuses_another_networks_generation_for_good(
+    state: State, tmp_path: Path
+) -> None:
+    take(state, manifest(3))
+    for again in (state, State(Host(tmp_path), OPERATOR, names_us)):
+        for of in (FLEET, FOREIGN):
+            with pytest.raises(Rejected, match=f"of the network {OTHER}, and this node is of"):
+                take(again, manifest(900, OTHER, of))
+        assert again.highest is not None and again.highest.number == 3
 
 
-def _in_namespace(space: str, ears: Refusals, stop: threading.Event) -> None:
-    arguments = (space, lambda: ears.run(stop))
-    threading.Thread(target=inside, args=arguments, daemon=True).start()
-    listening = ("ip", "netns", "exec", space, "ss", "-Hlun")
-    until(lambda: f"127.0.0.1:{BIRD_LOG_PORT}" in _output(*listening), 5, "it listens")
+def test_a_member_that_is_left_out_stays_what_it_is(state: State, tmp_path: Path) -> None:
+    """Its last generation may not name it any more; it has applied one that did."""
+    take(state, manifest(3))
+    state.confirm(Applied(3, "0" * 64, "{}"))
+    take(state, manifest(4, of=FOREIGN))
+    again = State(Host(tmp_path), OPERATOR, names_us)
+    assert again.highest is not None and again.highest.number == 4
 
 
-def _text(daemon: Bird, command: str) -> str:
-    return " ".join(text for _, text in daemon.ask(command).lines)
+def test_what_an_earlier_version_kept_of_another_network_decides_nothing(tmp_path: Path) -> None:
+    State(Host(tmp_path), OPERATOR, lambda _: True).accept(
+        verified(OPERATOR, manifest(900, OTHER, FOREIGN))
+    )
+    state = State(Host(tmp_path), OPERATOR, names_us)
+    assert state.highest is None
+    assert take(state, manifest(3))
 
 
-def _answers(daemon: Bird) -> bool:
-    try:
-        return "Daemon is up" in _text(daemon, "show status")
-    except BirdError:
-        return False
+# --- what is reported ----------------------------------------------------------------------------
+
+
+def refusal(number: int, digest: str = "0", what: str = "manifest") -> Refusal:
+    return Refusal(what, number, digest * 64, "why")  # type: ignore[arg-type]
+
+
+def test_a_refusal_stands_while_it_is_offered_and_ends_with_what_is_followed() -> None:
+    now = [0.0]
+    held = Refusals(lambda: now[0])
+    held.add(A, refusal(7))
+    held.add(B, refusal(7))
+    assert held.standing == (refusal(7),), "once, whoever offers it"
+    held.taken("manifest", A, 6)
+    assert held.standing == (refusal(7),), "the other offers it still"
+    held.taken("drain", B, 9)
+    assert held.standing == (refusal(7),)
+    held.taken("manifest", A, 8)
+    assert not held.standing
+    held.add(A, refusal(9))
+    now[0] += LAPSE_SECONDS
+    assert held.standing == (refusal(9),)
+    now[0] += 1
+    assert not held.standing, "nobody offers it any more"
+
+
+def test_one_registry_holds_one_place_of_each_kind_and_hides_no_other() -> None:
+    """Whoever holds it may offer all that the operator has ever signed."""
+    held = Refusals(lambda: 0.0)
+    held.add(B, refusal(7, "b"))
+    for number in range(1, 1000):
+        held.add(A, refusal(number, "a"))
+    assert held.standing == (refusal(999, "a"), refusal(7, "b"))
+    for place in range(100):
+        held.add(f"https://192.0.2.{place}:1", refusal(place + 1, f"{place % 8}"))
+    assert len(held.standing) == MAX_REFUSALS
+
+
+STRANGER = keys.new_operator_key()[0]
+ORDER = DrainOrder(FLEET.network, 5, ())
+
+
+@pytest.mark.parametrize(
+    ("envelope", "error", "number"),
+    [
+        (signing.signed_document(FLEET.key, Purpose.MANIFEST, {"generation": 7}), Rejected, 7),
+        (signing.signed_document(FLEET.key, Purpose.MANIFEST, ["x"]), Rejected, 0),
+        (signing.signed_document(FLEET.key, Purpose.MANIFEST, {"generation": True}), Rejected, 0),
+        (signing.signed_document(STRANGER, Purpose.MANIFEST, {"generation": 7}), Forged, 7),
+        (signing.signed_document(FLEET.key, Purpose.DRAIN, ORDER), Forged, 5),
+        (Signed("[" * 100_000, "A" * 86 + "=="), Forged, 0),
+        (Signed("{", "A" * 86 + "=="), Forged, 0),
+    ],
+)
+def test_what_cannot_be_read_is_ours_or_forged(
+    envelope: Signed, error: type[Exception], number: int
+) -> None:
+    """Only what our operator has signed is worth a report."""
+    with pytest.raises(Rejected) as caught:
+        verified(OPERATOR, envelope)
+    assert type(caught.value) is error
+    assert stated_number(envelope) == number
+
+
+def test_an_orders_digest_is_that_of_its_envelope() -> None:
+    assert DRAIN.digest(ORDER) == DRAIN.signed(FLEET.key, ORDER).digest

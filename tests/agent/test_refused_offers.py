@@ -19,14 +19,14 @@ from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
 from mesh.agent.seed import Seed
 from mesh.agent.units import Systemd
-from mesh.publish.desk import Desk
 from mesh.publish.refused import refusing, words
+from mesh.publish.registry_pool import RegistryPool
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder, Report
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.discovery.live import Fleet, Live, live
+from tests.registry.live import Fleet, Live, live
 from tests.waiting import until
 
 NODE, OTHER = "lax-vultr-1", "as27218-another"
@@ -44,7 +44,7 @@ class Scene:
         operator = keys.signing_public(fleet.key)
         seed = Seed(NODE, (), operator, "0" * 64, fleet.token(NODE), False, 8443)
         self.agent = Agent(host, seed, Systemd(host))
-        self.desk = Desk(fleet.key, {NODE: ours.url})
+        self.desk = RegistryPool(fleet.key, {NODE: ours.url})
 
     def report(self) -> Report | None:
         """The node's last word at its own registry, by the operator's desk."""
@@ -119,7 +119,7 @@ def test_what_strangers_sign_fills_no_report(scene: Scene) -> None:
     for number in range(50):
         forged = replace(stranger, payload=stranger.payload.replace("900", str(901 + number)))
         assert scene.agent._offer(forged, scene.stray.url) is None
-    assert not scene.agent._rejections.standing
+    assert not scene.agent._refusals.standing
 
 
 def test_what_is_ours_and_cannot_be_read_is_reported_with_its_number(scene: Scene) -> None:

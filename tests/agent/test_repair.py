@@ -14,10 +14,10 @@ from functools import partial
 import pytest
 
 from mesh.agent.repairs import OFTEN
-from mesh.publish.desk import Desk
 from mesh.publish.hold import Holds
 from mesh.publish.namespace import inside
 from mesh.publish.problems import problems
+from mesh.publish.registry_pool import RegistryPool
 from mesh.trust.documents import Repair
 from tests.agent.boxes import Box
 from tests.agent.test_node import LAX, ORD, Running, rendering, two_nodes
@@ -294,7 +294,7 @@ def ordered(mesh: Running, until: float) -> bool:
     def work() -> bool:
         assert mesh.fleet is not None and mesh.fleet.network is not None
         identities = {node: one.identity for node, one in mesh.fleet.members.items()}
-        desk = Desk(operator.operator_key, operator.registries)
+        desk = RegistryPool(operator.operator_key, operator.registries)
         holds = Holds(desk, operator.operator_key, mesh.fleet.network, identities)
         order = holds.change([ORD], int(until))
         assert order is not None

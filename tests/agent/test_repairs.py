@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from pydantic import TypeAdapter
 
-from mesh.agent import holds, places
+from mesh.agent import file_paths, holds
 from mesh.agent.bird import Bird
 from mesh.agent.daemons import Node, oneshots
 from mesh.agent.daemons.nftables import _why, compared, fills
@@ -24,7 +24,7 @@ from mesh.agent.holds import Holds
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.repairs import OFTEN, STOPPED, WINDOW, Repairs
 from mesh.agent.units import Systemd
-from mesh.discovery.api import News
+from mesh.registry.api import News
 from mesh.trust.documents import MAX_HOLD, MAX_REPAIRS, Health, Hold, HoldOrder
 from mesh.trust.encoding import dump, parse
 from tests.agent.test_sessions import control
@@ -163,7 +163,7 @@ def test_a_command_on_the_node_ends_every_hold(tmp_path: Path) -> None:
 def test_what_is_no_time_of_a_hold_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(holds.NoTime):
         holds.hold(Host(tmp_path), text)
-    assert not (tmp_path / places.STATE.lstrip("/")).exists()
+    assert not (tmp_path / file_paths.STATE.lstrip("/")).exists()
 
 
 # --- neighboring versions -----------------------------------------------------------------------

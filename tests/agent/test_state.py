@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from mesh.agent.host import Host
-from mesh.agent.state import Known, Rejected, State, verified, verified_order
+from mesh.agent.state import HighestManifest, Rejected, State, verified, verified_order
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder, Manifest
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.discovery.live import Fleet
+from tests.registry.live import Fleet
 
 FLEET = Fleet()
 OPERATOR = keys.signing_public(FLEET.key)
@@ -28,7 +28,7 @@ def anybody(_: Manifest) -> bool:
     return True
 
 
-def known() -> Known:
+def known() -> HighestManifest:
     return verified(OPERATOR, FLEET.generation(1).generation.manifest)
 
 

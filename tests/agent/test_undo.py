@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from mesh.agent import access, confirmation, places
+from mesh.agent import access, confirmation, file_paths
 from mesh.agent.apply import JOURNAL, Applier, NotApplied
 from mesh.agent.bird import Bird
 from mesh.agent.host import CommandFailed, Host, Result
@@ -67,7 +67,7 @@ class Machine(Host):
     def left(self) -> list[str]:
         """What of a change that waits is still there."""
         names = ("unconfirmed.json", "unconfirmed-applied.json", "journal.json", "backup")
-        found = [name for name in names if self.path(f"{places.STATE}/{name}").exists()]
+        found = [name for name in names if self.path(f"{file_paths.STATE}/{name}").exists()]
         units = self.path("/etc/systemd/system")
         return found + [path.name for path in units.rglob("*undo*")]
 
@@ -130,7 +130,7 @@ def change(host: Machine, generation: int = 2, content: str = "of the change") -
 
 def ends(host: Machine) -> None:
     """Two minutes pass."""
-    path = host.path(f"{places.STATE}/unconfirmed.json")
+    path = host.path(f"{file_paths.STATE}/unconfirmed.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"until": 1}))
 
 
@@ -292,7 +292,7 @@ def test_whenever_it_is_cut_short_it_ends_whole(
 
 def test_a_state_that_nobody_can_read_is_undone(machine: Machine) -> None:
     one = change(machine)
-    machine.path(f"{places.STATE}/unconfirmed.json").write_text("{")
+    machine.path(f"{file_paths.STATE}/unconfirmed.json").write_text("{")
     assert machine.read(JOURNAL) is not None
     assert not one.settle()
     assert (machine.file(), in_force(machine), machine.left()) == ("of before", 1, [])
@@ -303,7 +303,7 @@ def test_what_an_older_agent_has_left_of_a_change_does_not_come_back(machine: Ma
     """It undoes by the journal, and knows nothing of what waits."""
     change(machine, 2)
     machine.path(JOURNAL).unlink()
-    shutil.rmtree(machine.path(f"{places.STATE}/backup"))
+    shutil.rmtree(machine.path(f"{file_paths.STATE}/backup"))
     machine.write(APPLIED, dump(applied(3, "of a later one")), 0o600)
     applier(machine).recover()
     assert in_force(machine) == 3

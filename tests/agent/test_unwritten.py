@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.agent import disk, places
+from mesh.agent import disk, file_paths
 from mesh.agent.apply import JOURNAL, Applier, NotApplied, NotWritten
 from mesh.agent.host import Host
 from mesh.agent.state import Applied
@@ -171,7 +171,7 @@ def test_what_one_file_keeps_from_going_back_keeps_nothing_else_from_it(
 def test_a_full_disk_is_seen_before_anything_is_stopped(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: Host, folder: str = places.STATE) -> str:
+    def full(_: Host, folder: str = file_paths.STATE) -> str:
         return f"{folder} is on a disk that is full" if folder == "/etc" else ""
 
     monkeypatch.setattr(disk, "problem", full)

@@ -19,15 +19,15 @@ from typing import Any, cast
 import pytest
 from pydantic import TypeAdapter
 
-from mesh.agent import bundle, entry, places, withdrawal
+from mesh.agent import bundle, entry, file_paths, withdrawal
 from mesh.agent.agent import Agent
+from mesh.agent.announce import Announcer, AnnounceState, written_state
 from mesh.agent.apply import Applier
 from mesh.agent.bird import Bird
 from mesh.agent.checks import KINDS
 from mesh.agent.config import Check, Config, Ports, Service
 from mesh.agent.host import Host
-from mesh.agent.presence import Presence, Word, said
-from mesh.agent.refusals import Refusals
+from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.repairs import Repairs
 from mesh.agent.seed import read_seed
 from mesh.agent.state import APPLIED, Applied
@@ -69,12 +69,12 @@ class Runs:
     """A BIRD, by its answers: it runs by what it has read last of the announce state's file."""
 
     folder: Path
-    word: Word = field(default_factory=Word)
+    state: AnnounceState = field(default_factory=AnnounceState)
     refusal: str = ""
     """Why it takes no configuration; empty where it does."""
     configured: int = 0
     """So often it was asked to."""
-    words: list[Word] = field(default_factory=list)
+    states: list[AnnounceState] = field(default_factory=list)
     """All that it has run by since."""
 
     def __call__(self, command: str) -> str:
@@ -82,10 +82,10 @@ class Runs:
             self.configured += 1
             if self.refusal:
                 return f"8002 {self.refusal}\n"
-            self.word = said(Host(self.folder / "node"))
-            self.words.append(self.word)
+            self.state = written_state(Host(self.folder / "node"))
+            self.states.append(self.state)
             return "0003 Reconfigured\n"
-        values = {"IN_SERVICE": self.word.in_service, "DRAINING": self.word.draining}
+        values = {"IN_SERVICE": self.state.in_service, "DRAINING": self.state.draining}
         value = values.get(command.removeprefix("eval "))
         return "9001 unknown here\n" if value is None else f"0023 {str(value).upper()}\n"
 
@@ -120,11 +120,11 @@ def closed() -> int:
 @contextmanager
 def presence(
     folder: Path, bird: Bird, *, bound: bool = True, repairs: Repairs | None = None
-) -> Iterator[Presence]:
+) -> Iterator[Announcer]:
     """A node's presence, on a machine where an agent before has bound the address, or not."""
     stop = threading.Event()
     workers = Workers(stop)
-    one = Presence(machine(folder, bound), bird, lambda: None, workers, repairs)
+    one = Announcer(machine(folder, bound), bird, lambda: None, workers, repairs)
     workers.start("presence", lambda: one.run(stop))
     try:
         yield one
@@ -144,7 +144,7 @@ def test_while_bird_does_not_answer_it_has_shown_nothing(tmp_path: Path, port: i
     with presence(tmp_path, Bird(tmp_path / "bird.ctl")) as one:
         one.watch(served(port))
         until(lambda: one._locals["web"].watches[0].judged, 10, "the service is well")
-        until(lambda: said(one._host).in_service, 10, "BIRD's file says so")
+        until(lambda: written_state(one._host).in_service, 10, "BIRD's file says so")
         assert not one.works
         with control(tmp_path, Runs(tmp_path)):
             until(lambda: one.works, 10, "it works once BIRD answers")
@@ -158,13 +158,13 @@ def test_a_word_that_bird_does_not_take_is_told_again_until_it_does(
     with control(tmp_path, bird) as there, presence(tmp_path, there) as one:
         one.watch(served(port))
         until(lambda: bird.configured > 1, 20, "it is told again")
-        assert said(one._host) == Word(in_service=True)
+        assert written_state(one._host) == AnnounceState(in_service=True)
         assert not one.announcing, "what counts is what BIRD runs by"
         assert one.faults == {"announce": f"bird: {bird.refusal}"}
         assert not one.works
         bird.refusal = ""
         until(lambda: one.announcing, 20, "it is told again")
-        assert bird.word == Word(in_service=True)
+        assert bird.state == AnnounceState(in_service=True)
         assert one.faults == {}
         until(lambda: one.works, 10, "it works now")
     told = [line.message for line in caplog.records if line.message.startswith("announce ")]
@@ -178,54 +178,54 @@ def test_a_bird_that_has_gone_back_to_an_earlier_word_is_told_again(
     bird = Runs(tmp_path)
     with control(tmp_path, bird) as there, presence(tmp_path, there) as one:
         one.watch(served(port))
-        until(lambda: bird.word.in_service, 20, "it announces")
-        bird.word = Word()
-        until(lambda: bird.word.in_service, 20, "it announces again")
+        until(lambda: bird.state.in_service, 20, "it announces")
+        bird.state = AnnounceState()
+        until(lambda: bird.state.in_service, 20, "it announces again")
 
 
 def test_a_node_whose_bird_does_not_take_it_has_not_drained(tmp_path: Path, port: int) -> None:
     bird = Runs(tmp_path)
     with control(tmp_path, bird) as there, presence(tmp_path, there) as one:
         one.watch(served(port))
-        until(lambda: bird.word.in_service, 20, "it announces")
+        until(lambda: bird.state.in_service, 20, "it announces")
         bird.refusal = "no"
         before = bird.configured
         one.drain(True)
         until(lambda: bird.configured > before + 1, 20, "it is told")
-        assert one._farewell is not None
-        assert one._farewell.leaving is None, "nobody was warned so far"
+        assert one._drain_sequence is not None
+        assert one._drain_sequence.leaving is None, "nobody was warned so far"
         assert one.announcing
         bird.refusal = ""
         until(lambda: one.drained, 30, "it drains")
-        assert bird.word == Word(draining=True)
+        assert bird.state == AnnounceState(draining=True)
 
 
 def test_a_node_drains_although_its_bird_does_not_run(tmp_path: Path, port: int) -> None:
     with presence(tmp_path, Bird(tmp_path / "bird.ctl")) as one:
         one.watch(served(port))
-        until(lambda: said(one._host).in_service, 20, "it is in service")
+        until(lambda: written_state(one._host).in_service, 20, "it is in service")
         one.drain(True)
         until(lambda: one.drained, 30, "it drains: it announces nothing")
 
 
-@pytest.mark.parametrize("step", [Word(True, draining=True), Word(draining=True)])
+@pytest.mark.parametrize("step", [AnnounceState(True, draining=True), AnnounceState(draining=True)])
 def test_an_agent_that_is_killed_while_its_node_drains_goes_on_draining(
-    tmp_path: Path, port: int, step: Word
+    tmp_path: Path, port: int, step: AnnounceState
 ) -> None:
     bird = Runs(tmp_path)
     with control(tmp_path, bird) as there:
         with presence(tmp_path, there) as one:
             one.watch(served(port))
-            until(lambda: bird.word.in_service, 20, "it announces")
+            until(lambda: bird.state.in_service, 20, "it announces")
             one.drain(True)
-            until(lambda: bird.word == step, 30, "it drains")
-        bird.words.clear()
+            until(lambda: bird.state == step, 30, "it drains")
+        bird.states.clear()
         with presence(tmp_path, there) as one:
             one.drain(True)
             one.watch(served(port))
             until(lambda: one.drained, 30, "it is drained")
-        assert bird.word == Word(draining=True)
-        assert all(word.draining for word in bird.words), "nobody is drawn back"
+        assert bird.state == AnnounceState(draining=True)
+        assert all(state.draining for state in bird.states), "nobody is drawn back"
 
 
 def test_a_service_that_was_taken_over_is_no_sign_while_its_answers_are_bad(
@@ -260,7 +260,7 @@ def test_a_check_that_cannot_even_ask_takes_its_service_down(
 # --- rounds that fail ----------------------------------------------------------------------------
 
 
-def beats(one: Presence) -> bool:
+def beats(one: Announcer) -> bool:
     """Whether it shows life for a watchdog."""
     before = one.beat
     until(lambda: time.monotonic() - before > 1.0, 10, "time goes by")
@@ -303,27 +303,27 @@ def test_what_cannot_be_seen_for_a_moment_withdraws_nothing(tmp_path: Path, clos
     with control(tmp_path, bird) as there, presence(tmp_path, there) as one:
         one.watch(served(closed))
         until(lambda: one.works and one.services() == {"web": False}, 20, "it is down here")
-        assert bird.word.in_service, "and served elsewhere"
+        assert bird.state.in_service, "and served elsewhere"
         (tmp_path / "broken").touch()
         until(lambda: "presence" in one.faults, 20, "it sees nothing")
         assert not beats(one)
-        assert bird.word.in_service
+        assert bird.state.in_service
         (tmp_path / "routes").write_text("[]")
         (tmp_path / "broken").unlink()
-        until(lambda: not bird.word.in_service, 20, "it sees that nobody serves")
+        until(lambda: not bird.state.in_service, 20, "it sees that nobody serves")
 
 
 def test_a_service_that_cannot_be_bound_is_not_served_here(tmp_path: Path, port: int) -> None:
     bird = Runs(tmp_path)
     with control(tmp_path, bird) as there, presence(tmp_path, there) as one:
         one.watch(served(port))
-        until(lambda: bird.word.in_service, 20, "it is served")
+        until(lambda: bird.state.in_service, 20, "it is served")
         (tmp_path / "unbindable").touch()
         one.look_soon()  # As the kernel tells it.
-        until(lambda: not bird.word.in_service, 20, "its address has gone, and no mate has it")
+        until(lambda: not bird.state.in_service, 20, "its address has gone, and no mate has it")
         assert one.failures() == {"web": "no such device"}
         (tmp_path / "unbindable").unlink()
-        until(lambda: bird.word.in_service, 20, "it is back")
+        until(lambda: bird.state.in_service, 20, "it is back")
         assert one.failures() == {}
 
 
@@ -334,16 +334,16 @@ def test_an_address_that_is_taken_from_a_held_node_is_not_served_there(
     repairs = Repairs(held=held.is_set)
     with control(tmp_path, bird) as there, presence(tmp_path, there, repairs=repairs) as one:
         one.watch(served(port))
-        until(lambda: bird.word.in_service, 20, "it is served")
+        until(lambda: bird.state.in_service, 20, "it is served")
         held.set()
         (tmp_path / "unbindable").touch()
         one.look_soon()  # As the kernel tells it.
-        until(lambda: not bird.word.in_service, 20, "and no mate has it")
+        until(lambda: not bird.state.in_service, 20, "and no mate has it")
         assert "was taken from this node, which is held" in one.failures()["web"]
         held.clear()
         (tmp_path / "unbindable").unlink()
         one.look_soon()
-        until(lambda: bird.word.in_service, 20, "it is back")
+        until(lambda: bird.state.in_service, 20, "it is back")
 
 
 # --- the timer -----------------------------------------------------------------------------------
@@ -380,7 +380,7 @@ def seeded(folder: Path) -> Host:
         "token": keys.join_token(operator, "lax-vultr-1"), "registry": False,
         "registry_port": 8443,
     }  # fmt: skip
-    host.write(places.SEED, json.dumps(seed).encode(), 0o600)
+    host.write(file_paths.SEED, json.dumps(seed).encode(), 0o600)
     return host
 
 
@@ -389,7 +389,7 @@ def test_an_agent_whose_key_file_is_broken_lets_the_timer_run(
 ) -> None:
     """It loops: each start fails, and systemd tries the next."""
     host = seeded(tmp_path)
-    host.path(f"{places.KEYS}/identity.key").mkdir(parents=True)
+    host.path(f"{file_paths.KEYS}/identity.key").mkdir(parents=True)
     monkeypatch.setattr("mesh.agent.host.Host", lambda: host)
     for _ in range(3):
         with pytest.raises(OSError, match="is not a file"):
@@ -402,14 +402,14 @@ def test_an_agent_whose_key_file_is_broken_lets_the_timer_run(
 @pytest.fixture
 def withdrawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Withdrawing]:
     """A node that is in service, and the timer's command for it."""
-    one = Withdrawing(tmp_path, seeded(tmp_path), Runs(tmp_path, Word(in_service=True)))
-    one.host.write(places.CONFIG, TypeAdapter(Config).dump_json(served(80)), 0o644)
-    one.host.write(places.ANNOUNCE, Word(in_service=True).file(), 0o644)
+    one = Withdrawing(tmp_path, seeded(tmp_path), Runs(tmp_path, AnnounceState(in_service=True)))
+    one.host.write(file_paths.CONFIG, TypeAdapter(Config).dump_json(served(80)), 0o644)
+    one.host.write(file_paths.ANNOUNCE, AnnounceState(in_service=True).file(), 0o644)
     one.show(*OWN, ADDRESS, EARLIER)
     monkeypatch.setattr("mesh.agent.host.Host", lambda: one.host)
     monkeypatch.setattr("mesh.agent.log.start", lambda: None)
     monkeypatch.setattr(entry, "_AGAIN", 0.1)
-    place = one.host.path(places.BIRD_SOCKET)
+    place = one.host.path(file_paths.BIRD_SOCKET)
     place.parent.mkdir(parents=True)
     with control(place.parent, one.bird):
         yield one
@@ -456,7 +456,7 @@ def test_the_node_withdraws_although_an_agent_runs_that_has_shown_nothing(
     lay_unit(withdrawing.host)
     entry.withdraw()
     assert withdrawing.bound == set(OWN)
-    assert said(withdrawing.host) == withdrawing.bird.word == Word()
+    assert written_state(withdrawing.host) == withdrawing.bird.state == AnnounceState()
 
 
 def lay_unit(host: Host) -> None:
@@ -474,19 +474,19 @@ def test_a_node_withdraws_whatever_became_of_its_configuration(
     withdrawing: Withdrawing, unreadable: bytes | None
 ) -> None:
     if unreadable is None:
-        withdrawing.host.remove(places.CONFIG)
+        withdrawing.host.remove(file_paths.CONFIG)
     else:
-        withdrawing.host.write(places.CONFIG, unreadable, 0o644)
+        withdrawing.host.write(file_paths.CONFIG, unreadable, 0o644)
     lay_unit(withdrawing.host)
     entry.withdraw()
     assert withdrawing.bound == set(OWN)
-    assert said(withdrawing.host) == withdrawing.bird.word == Word()
+    assert written_state(withdrawing.host) == withdrawing.bird.state == AnnounceState()
 
 
 def test_a_configuration_of_another_version_says_which_interface(withdrawing: Withdrawing) -> None:
     """Where not even the unit is left, what the services have is known by it."""
-    document = json.loads(withdrawing.host.read(places.CONFIG) or b"") | {"of_tomorrow": {}}
-    withdrawing.host.write(places.CONFIG, json.dumps(document).encode(), 0o644)
+    document = json.loads(withdrawing.host.read(file_paths.CONFIG) or b"") | {"of_tomorrow": {}}
+    withdrawing.host.write(file_paths.CONFIG, json.dumps(document).encode(), 0o644)
     entry.withdraw()
     assert withdrawing.bound == {*OWN, EARLIER}
 
@@ -498,13 +498,13 @@ def test_what_fails_of_it_is_tried_again_and_the_rest_is_done(withdrawing: Withd
     thread = threading.Thread(target=entry.withdraw, daemon=True)
     thread.start()
     until(lambda: withdrawing.bird.configured > 2, 20, "BIRD is told again")
-    assert said(withdrawing.host) == Word()
+    assert written_state(withdrawing.host) == AnnounceState()
     assert thread.is_alive()
     (withdrawing.folder / "stuck").unlink()
     until(lambda: withdrawing.bound == set(OWN), 20, "the addresses go although BIRD refuses")
     withdrawing.bird.refusal = ""
     until(lambda: not thread.is_alive(), 20, "it is done")
-    assert withdrawing.bird.word == Word()
+    assert withdrawing.bird.state == AnnounceState()
 
 
 def test_a_withdrawal_needs_no_package_that_an_agent_may_miss() -> None:
@@ -514,7 +514,7 @@ def test_a_withdrawal_needs_no_package_that_an_agent_may_miss() -> None:
         [sys.executable, "-c", script], cwd=bundle.ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
-    assert Word().file() == withdrawal.OUT_OF_SERVICE
+    assert AnnounceState().file() == withdrawal.OUT_OF_SERVICE
 
 
 # --- a change that was cut short -----------------------------------------------------------------
@@ -525,8 +525,8 @@ def test_an_agent_that_undoes_a_change_for_long_shows_meanwhile_that_it_works(
 ) -> None:
     """Else the node would withdraw what is well, or the watchdog end the undoing, for ever."""
     host = seeded(tmp_path)
-    host.write(places.CONFIG, TypeAdapter(Config).dump_json(served(port)), 0o644)
-    host.write(places.ANNOUNCE, Word(in_service=True).file(), 0o644)
+    host.write(file_paths.CONFIG, TypeAdapter(Config).dump_json(served(port)), 0o644)
+    host.write(file_paths.ANNOUNCE, AnnounceState(in_service=True).file(), 0o644)
     applied = Applied(4, "0" * 64, "{}")
     host.write(APPLIED, TypeAdapter(Applied).dump_json(applied), 0o600)
     undone, begun = threading.Event(), threading.Event()
@@ -537,16 +537,16 @@ def test_an_agent_that_undoes_a_change_for_long_shows_meanwhile_that_it_works(
         return True
 
     monkeypatch.setattr(Applier, "recover", recover)
-    place = host.path(places.BIRD_SOCKET)
+    place = host.path(file_paths.BIRD_SOCKET)
     place.parent.mkdir(parents=True)
-    with control(place.parent, Runs(tmp_path, Word(in_service=True))):
+    with control(place.parent, Runs(tmp_path, AnnounceState(in_service=True))):
         one = Agent(host, read_seed(host), Systemd(host))
-        one._refusals = Refusals(port=0)
+        one._rejected_routes = RejectedRoutes(port=0)
         threading.Thread(target=one.run, daemon=True).start()
         try:
             until(begun.is_set, 20, "it undoes a change")
             until(lambda: one.works, 20, "it works meanwhile")
-            assert beats(one._presence)
+            assert beats(one._announcer)
         finally:
             one.stop.set()
             undone.set()

@@ -19,14 +19,14 @@ from mesh.cli.main import app
 from mesh.cli.status import NoState
 from mesh.infra.dynamic.documents import write_plan
 from mesh.publish import Fleet as State
-from mesh.publish import dump_fleet, standing
+from mesh.publish import dump_fleet, order_log
 from mesh.trust import keys
 from mesh.trust.documents import Down, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from tests.cli.test_status import secret, state
-from tests.discovery.live import Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
+from tests.registry.live import Fleet, Live, live
 from tests.waiting import PATIENCE
 
 FLEET = Fleet()
@@ -267,7 +267,7 @@ def obeying(registry: Live, number: int, *nodes: str) -> None:
 def test_a_stolen_node_is_drained_whatever_number_it_invents(
     registry: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "PATIENCE", 0.5)
+    monkeypatch.setattr(order_log, "PATIENCE", 0.5)
     obeying(registry, 2**53 - 1, MIA)
     done = mesh("drain", MIA, "--force", "--wait", "0")
     assert done.exit_code == 0, done.output

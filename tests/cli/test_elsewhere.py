@@ -14,7 +14,7 @@ from mesh.cli.main import app
 from tests.stacks import ROOT
 
 CALL = "from mesh.cli.main import app; app(prog_name='mesh')"
-LEFT_OUT = ("mesh.agent", "mesh.discovery", "mesh.delivery", "mesh.policy.__main__")
+LEFT_OUT = ("mesh.agent", "mesh.registry", "mesh.ssh", "mesh.policy.__main__")
 """What runs on nodes; what brings it to a host by asyncssh, which knows Windows by its name, not by
 what it lacks; and the policy pack, which is a program of its own."""
 

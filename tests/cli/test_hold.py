@@ -22,8 +22,8 @@ from tests.cli.test_drain import (  # noqa: F401
     mesh,
     registry,
 )
-from tests.discovery.live import Live
 from tests.publish.nodes import Nodes, speaking
+from tests.registry.live import Live
 
 
 def ordered(live: Live) -> tuple[Hold, ...]:

@@ -12,9 +12,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from mesh.cli.main import app
-from mesh.discovery import paths
 from mesh.facts import Facts
 from mesh.plan import Plan
+from mesh.registry import paths
 from mesh.render import placeholder_facts
 from tests.stacks import ROOT, plan_of, prod
 

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mesh.cli.main import app
-from tests.roa.proxy import answering
+from tests.rpki.proxy import answering
 from tests.stacks import ROOT, prod
 
 OURS4 = {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}
@@ -148,7 +148,7 @@ def test_a_source_that_cannot_be_read_is_an_error(source: str, reason: str, as_j
 def test_an_rtr_server_that_does_not_answer_is_told_by_its_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mesh.roa.rtr.SILENCE", 0.3)
+    monkeypatch.setattr("mesh.rpki.rtr.SILENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         code, _, err = check(f"rtr://127.0.0.1:{port}")

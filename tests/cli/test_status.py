@@ -14,7 +14,7 @@ from mesh.cli.main import app
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
 from mesh.publish.status import MeshStatus, NodeStatus
-from tests.discovery.live import Fleet
+from tests.registry.live import Fleet
 
 FLEET = Fleet()
 SIGNATURE = "4dabf18193072939515e22adb298388d"

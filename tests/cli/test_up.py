@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import mesh.lab.place
+import mesh.lab.lab_files
 from mesh.cli import up as module
 from mesh.cli.up import CHECKPOINT, Stranded, refuse_to_strand
 from tests.stacks import bent, plan_of, prod
@@ -54,7 +54,7 @@ def test_boxes_that_the_state_does_not_know_are_stopped(
     """A killed run started the one of a node that the stack file has given up since."""
     stopped: list[tuple[str, str]] = []
     monkeypatch.setattr(module, "stop_node", lambda *which: stopped.append(which))
-    monkeypatch.setattr(mesh.lab.place, "RUNTIME", tmp_path / "run")
+    monkeypatch.setattr(mesh.lab.lab_files, "RUNTIME", tmp_path / "run")
     monkeypatch.setenv("MESH_LAB", "tests-of-up")
     for box in ("mia-vultr-1", "lax-vultr-2", "transit-lax", "operator"):
         (tmp_path / "run" / "tests-of-up" / "boxes" / box).mkdir(parents=True)

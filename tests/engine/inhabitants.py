@@ -25,21 +25,21 @@ from pathlib import Path
 
 import yaml
 
-from mesh.agent import places
-from mesh.discovery import paths, serve
-from mesh.discovery.client import Client, Unreachable
-from mesh.discovery.registry import Current, Registry
-from mesh.discovery.serve import Settings
-from mesh.discovery.store import Store
+from mesh.agent import file_paths
 from mesh.facts import Facts
+from mesh.registry import paths, serve
+from mesh.registry.client import Client, Unreachable
+from mesh.registry.registry import Current, Registry
+from mesh.registry.serve import Settings
+from mesh.registry.store import Store
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose
-from tests.discovery.live import certify
 from tests.engine.standins.cloud import Cloud
+from tests.registry.live import certify
 from tests.waiting import PATIENCE
 
 TICK = 0.1
@@ -94,7 +94,7 @@ class Inhabitant:
         files = {
             each["path"]: each for each in yaml.safe_load(self.server.user_data)["write_files"]
         }
-        self.seed = json.loads(files[str(places.SEED)]["content"])
+        self.seed = json.loads(files[str(file_paths.SEED)]["content"])
         self.node: str = self.seed["node"]
 
     def facts(self) -> Facts:

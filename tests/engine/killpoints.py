@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mesh.discovery.registry import Refused
 from mesh.preview.steps import read
 from mesh.preview.summary import Summary, summarise
+from mesh.registry.registry import Refused
 from tests.engine.clouds import production
 from tests.engine.conftest import Engine, changed, until_none
 from tests.engine.inhabitants import Mood, Town, inhabited

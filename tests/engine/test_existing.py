@@ -17,9 +17,9 @@ import yaml
 from mesh.cli.environment import environment
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab import faults, namespaces
-from tests.delivery import ground
-from tests.delivery.ground import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text
 from tests.engine.conftest import Engine, secrets_of
+from tests.ssh import ground
+from tests.ssh.ground import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text
 from tests.stacks import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]

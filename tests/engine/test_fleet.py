@@ -19,8 +19,6 @@ import yaml
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab import namespaces
 from mesh.plan.firewall import PRIVATE4
-from tests.delivery import ground
-from tests.delivery.ground import LOGIN, Box, key_text
 from tests.engine.clouds import KEYS, PASSWORD, steps
 from tests.engine.conftest import Engine, changed, secrets_of
 from tests.engine.standins import aws as amazon
@@ -28,6 +26,8 @@ from tests.engine.standins import gcp as google
 from tests.engine.standins.cloud import Cloud
 from tests.engine.standins.servicer import SECRET
 from tests.engine.test_existing import Inside
+from tests.ssh import ground
+from tests.ssh.ground import LOGIN, Box, key_text
 from tests.stacks import example
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.stack import stack

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mesh.lab.place import Place, place
+from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
@@ -23,7 +23,7 @@ class Raised:
     name: str
     plan: Plan
     world: Underlay
-    place: Place
+    place: LabFiles
 
 
 @pytest.fixture(scope="session")

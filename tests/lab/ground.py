@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mesh.lab import bird, cgroups, namespaces, wiring
-from mesh.lab.place import NAMESPACES, RUNTIME, STORAGE, Place
+from mesh.lab.lab_files import NAMESPACES, RUNTIME, STORAGE, LabFiles
 from mesh.lab.underlay import Underlay
 from tests.waiting import PATIENCE
 
 PASSWORDS = {"vultr": "a-session-key", "gcp": "a-cloud-routers-key", "buyvm": "a-hosts-key"}
 
 
-def run_in(place: Place, box: str, *command: str) -> subprocess.CompletedProcess[str]:
+def run_in(place: LabFiles, box: str, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the Debian 13 tree in a box's network."""
     words = bird.program(place, command[0]) if "/" in command[0] else [command[0]]
     return subprocess.run(
@@ -28,7 +28,9 @@ def run_in(place: Place, box: str, *command: str) -> subprocess.CompletedProcess
     )
 
 
-def pings(place: Place, box: str, address: object, source: object = None, wait: float = 5) -> bool:
+def pings(
+    place: LabFiles, box: str, address: object, source: object = None, wait: float = 5
+) -> bool:
     """Whether an address answers an echo within ``wait`` seconds (asked five times a second)."""
     chosen = ["-I", str(source)] if source else []
     count = str(int(wait * 5))
@@ -43,7 +45,7 @@ def leftovers(name: str) -> list[str]:
     """Everything of a lab that this machine still holds."""
     found = [str(path) for path in NAMESPACES.glob(f"mesh-{name}-*")]
     found += [str(path) for path in (RUNTIME / name, STORAGE / name) if path.exists()]
-    found += map(str, cgroups.groups(Place(name)))
+    found += map(str, cgroups.groups(LabFiles(name)))
     mounts = Path("/proc/self/mountinfo").read_text()
     found += [
         line for line in mounts.splitlines() if f"mesh-{name}-" in line or f"/{name}/" in line
@@ -82,7 +84,7 @@ protocol bgp to_{name} {{
 
 @contextmanager
 def speaker(
-    place: Place,
+    place: LabFiles,
     world: Underlay,
     node: str,
     announces: Sequence[str],

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mesh.lab import boxes, cgroups, namespaces
+from mesh.lab import cgroups, containers, namespaces
 from mesh.lab.errors import LabError
-from mesh.lab.place import Place, place
+from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.world import clear_world
 from tests.lab.ground import leftovers
 
@@ -45,17 +45,17 @@ def test_a_lab_goes_from_every_hierarchy_and_takes_no_other_with_it(mounts: Path
     for hierarchy in ("unified", "systemd"):
         _run(mounts / hierarchy, "one")
         _run(mounts / hierarchy, "other")
-    cgroups.remove(Place("one"))
-    assert cgroups.groups(Place("one")) == []
-    assert len(cgroups.groups(Place("other"))) == 2
-    cgroups.remove(Place("other"))
+    cgroups.remove(LabFiles("one"))
+    assert cgroups.groups(LabFiles("one")) == []
+    assert len(cgroups.groups(LabFiles("other"))) == 2
+    cgroups.remove(LabFiles("other"))
     assert _folders(mounts) == ["memory", "systemd", "unified"]
 
 
 def test_a_node_that_goes_leaves_the_others_of_its_lab(mounts: Path) -> None:
     _run(mounts / "systemd", "one")
     (mounts / "systemd" / cgroups.PARENT / "one" / "ord-vultr-1").mkdir()
-    cgroups.remove(Place("one"), "lax-vultr-1")
+    cgroups.remove(LabFiles("one"), "lax-vultr-1")
     assert _folders(mounts / "systemd") == [
         "anycast-mesh", "anycast-mesh/one", "anycast-mesh/one/ord-vultr-1",
     ]  # fmt: skip
@@ -67,10 +67,10 @@ def test_a_machine_of_version_1_alone_is_told_what_to_mount_and_can_be_cleared(
     table = mounts / "mountinfo"
     table.write_text("".join(line for line in table.open() if "cgroup2" not in line))
     with pytest.raises(LabError, match="mount -t cgroup2"):
-        cgroups.create(Place("one"), "lax-vultr-1")
+        cgroups.create(LabFiles("one"), "lax-vultr-1")
     _run(mounts / "systemd", "one")
-    cgroups.kill(Place("one"))
-    cgroups.remove(Place("one"))
+    cgroups.kill(LabFiles("one"))
+    cgroups.remove(LabFiles("one"))
     assert _folders(mounts / "systemd") == []
 
 
@@ -97,10 +97,19 @@ def test_what_nspawn_leaves_in_this_machines_hierarchies_goes_when_the_lab_is_cl
     here.box("lax-vultr-1").mkdir(parents=True)
     namespaces.create([here.namespace("lax-vultr-1")])
     Path("/run/systemd").mkdir(exist_ok=True)
-    machine = ["env", "-i", *(f"{key}={value}" for key, value in boxes.ENVIRONMENT.items())]
-    nspawn = [*boxes._nspawn(here, "lax-vultr-1", tmp_path / "root"), "/usr/bin/true"]
+    machine = ["env", "-i", *(f"{key}={value}" for key, value in containers.ENVIRONMENT.items())]
+    nspawn = [*containers._nspawn(here, "lax-vultr-1", tmp_path / "root"), "/usr/bin/true"]
     nspawn.remove("--boot")
-    launch = ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-ec", boxes.LAUNCH, "sh"]
+    launch = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "slave",
+        "/bin/sh",
+        "-ec",
+        containers.LAUNCH,
+        "sh",
+    ]
     arguments = [str(group), layers, str(tmp_path / "root"), *machine, *nspawn]
     subprocess.run([*launch, *arguments], check=True)
     left = {path.name for found in cgroups.groups(here) for path in found.glob("*/*/")}

@@ -22,7 +22,7 @@ RAISE = """
 import sys
 from mesh.lab.world import raise_world
 from tests.stacks import plan_of, prod
-from mesh.lab.boxes import start_node
+from mesh.lab.containers import start_node
 world = raise_world(plan_of(prod()), sys.argv[1], {"vultr": "a-session-key"})
 while True:
     start_node(sys.argv[1], "lax-vultr-1", world, f"#cloud-config\n# {id(object())}\n")

@@ -13,7 +13,7 @@ import pytest
 
 from mesh.lab import bird, namespaces, wiring
 from mesh.lab.errors import LabError
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from mesh.lab.routers import session_name
 from mesh.lab.world import begin_world, clear_world, is_raised, load, raise_world
 from mesh.plan import Plan

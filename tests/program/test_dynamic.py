@@ -22,8 +22,8 @@ from pulumi.output import Unknown
 from pydantic import TypeAdapter
 
 import mesh.agent.bundle
-import mesh.lab.boxes
-import mesh.lab.place
+import mesh.lab.containers
+import mesh.lab.lab_files
 import mesh.lab.wiring
 import mesh.lab.world
 import mesh.publish
@@ -45,7 +45,7 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.instance import InstanceProvider as VultrInstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.reverse import ReverseProvider
-from mesh.lab.boxes import BoxState
+from mesh.lab.containers import BoxState
 from mesh.lab.errors import LabError
 from mesh.lab.underlay import underlay
 from mesh.plan import Plan
@@ -201,8 +201,8 @@ class TestWorld:
             monkeypatch.setattr(mesh.lab.world, name, lambda *_: None)
         monkeypatch.setattr(mesh.lab.wiring, "lay", lambda *_: None)
         monkeypatch.setattr(mesh.lab.world, "_wait", wait)
-        monkeypatch.setattr(mesh.lab.place.Place, "image", lambda _: tmp_path)
-        monkeypatch.setattr(mesh.lab.place, "RUNTIME", tmp_path)
+        monkeypatch.setattr(mesh.lab.lab_files.LabFiles, "image", lambda _: tmp_path)
+        monkeypatch.setattr(mesh.lab.lab_files, "RUNTIME", tmp_path)
         if begun is not None:
             with suppress(LabError):
                 mesh.lab.world.raise_world(begun, "tests", {"vultr": PASSWORD})
@@ -317,7 +317,7 @@ class TestInstance:
             return BoxState("i-1", BIRTH, uplink.ipv4, uplink.ipv6, "0" * 64)
 
         monkeypatch.setattr(mesh.lab.world, "load", lambda _name: underlay(PLAN))
-        monkeypatch.setattr(mesh.lab.boxes, "start_node", start)
+        monkeypatch.setattr(mesh.lab.containers, "start_node", start)
         made = InstanceProvider().create(dict(INSTANCE))
         assert started == [("tests", "mia-vultr-1", underlay(PLAN), "#cloud-config")]
         assert (made.id, made.outs) == ("i-1", BORN)
@@ -326,7 +326,7 @@ class TestInstance:
     def test_a_refresh_tells_whether_it_runs(
         self, monkeypatch: pytest.MonkeyPatch, alive: bool, seen: str
     ) -> None:
-        monkeypatch.setattr(mesh.lab.boxes, "node_alive", lambda *_: alive)
+        monkeypatch.setattr(mesh.lab.containers, "node_alive", lambda *_: alive)
         assert InstanceProvider().read("i-1", dict(BORN)).id == seen
 
     @pytest.mark.parametrize(("there", "stopped"), [("i-1", True), ("i-2", False), (None, True)])
@@ -336,8 +336,8 @@ class TestInstance:
         uplink = underlay(PLAN).node("mia-vultr-1")
         state = there and BoxState(there, BIRTH, uplink.ipv4, uplink.ipv6, "0" * 64)
         calls: list[tuple[str, ...]] = []
-        monkeypatch.setattr(mesh.lab.boxes, "read_state", lambda *_: state)
-        monkeypatch.setattr(mesh.lab.boxes, "stop_node", lambda *given: calls.append(given))
+        monkeypatch.setattr(mesh.lab.containers, "read_state", lambda *_: state)
+        monkeypatch.setattr(mesh.lab.containers, "stop_node", lambda *given: calls.append(given))
         InstanceProvider().delete("i-1", dict(BORN))
         assert calls == ([("tests", "mia-vultr-1")] if stopped else [])
 

@@ -9,11 +9,11 @@ import pulumi
 import pytest
 
 from mesh.agent import bundle
-from mesh.discovery import paths
 from mesh.infra import providers, sources
 from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Role
 from mesh.preview.kinds import PROTECTED, Kind, kind_of
+from mesh.registry import paths
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin
 from tests.stacks import plan_of, prod
 

@@ -14,7 +14,7 @@ from pulumi.runtime import mocks
 
 from mesh.infra.ending import ending
 from tests.program.recording import Answers, run, twin
-from tests.roa.proxy import answering
+from tests.rpki.proxy import answering
 from tests.stacks import ROOT
 
 OURS4 = {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}
@@ -64,7 +64,7 @@ def test_what_is_not_valid_stops_everything(
 
 
 def test_a_server_that_does_not_answer_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mesh.roa.rtr.SILENCE", 0.3)
+    monkeypatch.setattr("mesh.rpki.rtr.SILENCE", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         source = f"rtr://127.0.0.1:{server.getsockname()[1]}"
         said = refusal(source)

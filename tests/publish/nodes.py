@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from mesh.discovery.client import Unreachable
-from mesh.discovery.registry import Current
+from mesh.registry.client import Unreachable
+from mesh.registry.registry import Current
 from mesh.trust import signing
 from mesh.trust.documents import Health, Refusal, Report
 from mesh.trust.encoding import b64, dump
 from mesh.trust.orders import DRAIN, HOLD, KINDS
 from mesh.trust.signing import Purpose
-from tests.discovery.live import Fleet, Live
+from tests.registry.live import Fleet, Live
 from tests.waiting import PATIENCE
 
 

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from mesh.discovery.client import Unreachable
 from mesh.limits import MAX_BLACKHOLES
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet, load_fleet, publish
 from mesh.publish.blackhole import Blackholes, NotAllowed, judged
-from mesh.publish.desk import Desk
+from mesh.publish.registry_pool import RegistryPool
+from mesh.registry.client import Unreachable
 from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
-from tests.discovery.live import Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
+from tests.registry.live import Fleet, Live, live
 from tests.waiting import until
 
 FLEET = Fleet()
@@ -43,15 +43,15 @@ def registry(tmp_path: Path) -> Iterator[Live]:
 
 
 @pytest.fixture
-def desk(registry: Live) -> Iterator[Desk]:
-    one = Desk(FLEET.key, {LAX: registry.url})
+def pool(registry: Live) -> Iterator[RegistryPool]:
+    one = RegistryPool(FLEET.key, {LAX: registry.url})
     yield one
     one.close()
 
 
 @pytest.fixture
-def blackholes(desk: Desk) -> Blackholes:
-    return Blackholes(desk, FLEET.key, NETWORK, IDENTITIES)
+def blackholes(pool: RegistryPool) -> Blackholes:
+    return Blackholes(pool, FLEET.key, NETWORK, IDENTITIES)
 
 
 def entry(address: str, seconds: int = 600, reason: str = "", forced: bool = False) -> Blackhole:
@@ -144,11 +144,11 @@ def test_a_publication_remembers_what_is_discarded_and_changes_nothing_about_it(
 
 
 def test_the_operators_memory_stands_above_what_a_registry_shows(
-    desk: Desk, registry: Live
+    pool: RegistryPool, registry: Live
 ) -> None:
     one, two = entry(ONE), entry(TWO)
     known = BlackholeOrder(NETWORK, 9, (one,))
-    Blackholes(desk, FLEET.key, NETWORK, IDENTITIES, known).add(two)
+    Blackholes(pool, FLEET.key, NETWORK, IDENTITIES, known).add(two)
     assert held(registry) == (10, (one, two))
 
 

@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from mesh.discovery import paths
-from mesh.discovery.client import Answer, Unreachable
 from mesh.publish import Fleet as State
-from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, standing
-from mesh.publish.desk import Desk
-from mesh.publish.drain import Drainage
+from mesh.publish import Member, PublishError, dump_fleet, load_fleet, order_log, publish
+from mesh.publish.drain import Drains
 from mesh.publish.publish import health
+from mesh.publish.registry_pool import RegistryPool
+from mesh.registry import paths
+from mesh.registry.client import Answer, Unreachable
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.discovery.live import PLACES, Fleet, Live, live
 from tests.publish.nodes import Nodes, speaking
+from tests.registry.live import PLACES, Fleet, Live, live
 from tests.stacks import plan_of, prod
 from tests.waiting import PATIENCE, until
 
@@ -47,10 +47,10 @@ def registry(tmp_path: Path) -> Iterator[Live]:
 
 
 @pytest.fixture
-def drainage(registry: Live) -> Iterator[Drainage]:
-    desk = Desk(FLEET.key, {LAX: registry.url})
-    yield Drainage(desk, FLEET.key, NETWORK, IDENTITIES)
-    desk.close()
+def drainage(registry: Live) -> Iterator[Drains]:
+    pool = RegistryPool(FLEET.key, {LAX: registry.url})
+    yield Drains(pool, FLEET.key, NETWORK, IDENTITIES)
+    pool.close()
 
 
 def held(registry: Live) -> DrainOrder | None:
@@ -62,7 +62,7 @@ def held(registry: Live) -> DrainOrder | None:
 
 
 def test_an_order_says_the_whole_and_changes_only_who_was_asked_for(
-    drainage: Drainage, registry: Live
+    drainage: Drains, registry: Live
 ) -> None:
     drainage.change(drain=[MIA])
     drainage.change(drain=[LAX])
@@ -71,7 +71,7 @@ def test_an_order_says_the_whole_and_changes_only_who_was_asked_for(
     assert held(registry) == DrainOrder(NETWORK, 3, (LAX, ORD))
 
 
-def test_what_is_so_already_is_not_ordered_again(drainage: Drainage, registry: Live) -> None:
+def test_what_is_so_already_is_not_ordered_again(drainage: Drains, registry: Live) -> None:
     assert drainage.change(undrain=[LAX]) is None
     assert held(registry) is None
     drainage.change(drain=[LAX])
@@ -82,9 +82,9 @@ def test_orders_that_cross_lose_nobody(registry: Live) -> None:
     """Hooks of several servers run side by side."""
 
     def drain(node: str) -> None:
-        desk = Desk(FLEET.key, {LAX: registry.url})
-        Drainage(desk, FLEET.key, NETWORK, IDENTITIES).change(drain=[node])
-        desk.close()
+        pool = RegistryPool(FLEET.key, {LAX: registry.url})
+        Drains(pool, FLEET.key, NETWORK, IDENTITIES).change(drain=[node])
+        pool.close()
 
     threads = [threading.Thread(target=drain, args=(node,)) for node in (LAX, ORD, MIA)]
     for thread in threads:
@@ -96,9 +96,9 @@ def test_orders_that_cross_lose_nobody(registry: Live) -> None:
 
 
 def test_where_no_registry_takes_it_the_reason_is_said() -> None:
-    desk = Desk(FLEET.key, {LAX: "https://127.0.0.1:1"})
+    pool = RegistryPool(FLEET.key, {LAX: "https://127.0.0.1:1"})
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
-        Drainage(desk, FLEET.key, NETWORK, IDENTITIES).change(drain=[MIA])
+        Drains(pool, FLEET.key, NETWORK, IDENTITIES).change(drain=[MIA])
 
 
 class Refuser:
@@ -135,23 +135,23 @@ REFUSERS = {
 @pytest.mark.parametrize("shown", REFUSERS)
 def test_one_registry_that_refuses_vetoes_nothing(registry: Live, shown: str) -> None:
     """It comes first, and has nothing to show that would stand above ours."""
-    desk = Desk(FLEET.key, {LAX: registry.url})
-    drainage = Drainage(desk, FLEET.key, NETWORK, IDENTITIES)
+    pool = RegistryPool(FLEET.key, {LAX: registry.url})
+    drainage = Drains(pool, FLEET.key, NETWORK, IDENTITIES)
     drainage.change(drain=[ORD])
     lying: Any = Refuser(REFUSERS[shown])
-    desk._clients = {"a-liar": lying} | desk._clients
+    pool._clients = {"a-liar": lying} | pool._clients
     assert drainage.change(drain=[MIA]) == DrainOrder(NETWORK, 2, (MIA, ORD))
     assert drainage.change(undrain=[MIA, ORD]) == DrainOrder(NETWORK, 3, ())
     assert held(registry) == DrainOrder(NETWORK, 3, ())
-    desk.close()
+    pool.close()
 
 
 def test_where_all_refuse_each_is_named() -> None:
-    desk = Desk(FLEET.key, {})
+    pool = RegistryPool(FLEET.key, {})
     lying: Any = Refuser(None)
-    desk._clients = {"a-liar": lying}
+    pool._clients = {"a-liar": lying}
     with pytest.raises(Unreachable, match="a-liar: HTTP 409"):
-        Drainage(desk, FLEET.key, NETWORK, IDENTITIES).change(drain=[MIA])
+        Drains(pool, FLEET.key, NETWORK, IDENTITIES).change(drain=[MIA])
 
 
 # --- registries that show an old order --------------------------------------------------------
@@ -166,23 +166,23 @@ def obeying(registry: Live, node: str, number: int) -> None:
 
 def test_the_operators_memory_stands_above_what_a_registry_shows(registry: Live) -> None:
     """Else who is drained would be signed back in."""
-    desk = Desk(FLEET.key, {LAX: registry.url})
-    Drainage(desk, FLEET.key, NETWORK, IDENTITIES).change(drain=[EWR])
+    pool = RegistryPool(FLEET.key, {LAX: registry.url})
+    Drains(pool, FLEET.key, NETWORK, IDENTITIES).change(drain=[EWR])
     known = DrainOrder(NETWORK, 7, (MIA, ORD))
-    remembering = Drainage(desk, FLEET.key, NETWORK, IDENTITIES, known)
+    remembering = Drains(pool, FLEET.key, NETWORK, IDENTITIES, known)
     assert remembering.drained() == {MIA, ORD}
     # It is so already; the registry is brought what it does not show.
     assert remembering.change(drain=[MIA]) == known == held(registry)
     assert remembering.change(drain=[LAX]) == DrainOrder(NETWORK, 8, (LAX, MIA, ORD))
     # What we remember is overtaken by what a registry can show.
-    later = Drainage(desk, FLEET.key, NETWORK, IDENTITIES, known)
+    later = Drains(pool, FLEET.key, NETWORK, IDENTITIES, known)
     assert later.drained() == {LAX, MIA, ORD}
-    desk.close()
+    pool.close()
 
 
 @pytest.mark.parametrize("shown", [0, 1])
 def test_an_order_below_what_two_nodes_have_obeyed_is_not_built_on(
-    drainage: Drainage, registry: Live, shown: int
+    drainage: Drains, registry: Live, shown: int
 ) -> None:
     if shown:
         drainage.change(drain=[EWR])
@@ -202,7 +202,7 @@ HIGHEST = 2**53 - 1
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "PATIENCE", 0.5)
+    monkeypatch.setattr(order_log, "PATIENCE", 0.5)
 
 
 @pytest.mark.parametrize("shown", [0, 1])
@@ -211,8 +211,8 @@ def test_one_node_vetoes_no_order_by_a_number_that_it_has_invented(
     registry: Live, monkeypatch: pytest.MonkeyPatch, shown: int
 ) -> None:
     """Not even the one that drains it."""
-    desk, lines = Desk(FLEET.key, {LAX: registry.url}), list[str]()
-    drainage = Drainage(desk, FLEET.key, NETWORK, IDENTITIES, warn=lines.append)
+    pool, lines = RegistryPool(FLEET.key, {LAX: registry.url}), list[str]()
+    drainage = Drains(pool, FLEET.key, NETWORK, IDENTITIES, warn=lines.append)
     if shown:
         drainage.change(drain=[EWR])
     obeying(registry, MIA, HIGHEST)
@@ -223,7 +223,7 @@ def test_one_node_vetoes_no_order_by_a_number_that_it_has_invented(
     assert f"mesh replace {MIA}" in line
     # It is not waited for again, and not spoken of.
     with monkeypatch.context() as patient:
-        patient.setattr(standing, "PATIENCE", 300.0)
+        patient.setattr(order_log, "PATIENCE", 300.0)
         began = time.monotonic()
         assert drainage.change(undrain=[MIA, EWR]) == held(registry)
         assert time.monotonic() - began < PATIENCE and lines == [line]
@@ -231,14 +231,14 @@ def test_one_node_vetoes_no_order_by_a_number_that_it_has_invented(
     obeying(registry, ORD, shown + 3)
     with pytest.raises(Unreachable, match="old drain order"):
         drainage.change(drain=[LAX])
-    desk.close()
+    pool.close()
 
 
 def test_an_honest_node_brings_its_order_to_a_registry_that_has_lost_it(
-    drainage: Drainage, registry: Live, monkeypatch: pytest.MonkeyPatch
+    drainage: Drains, registry: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its report may be there first: it is waited for, and what it had obeyed is built on."""
-    monkeypatch.setattr(standing, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(order_log, "PATIENCE", PATIENCE)
     obeying(registry, MIA, 7)
 
     def bring() -> None:
@@ -255,18 +255,18 @@ def test_an_honest_node_brings_its_order_to_a_registry_that_has_lost_it(
 @pytest.mark.usefixtures("impatient")
 def test_where_registries_differ_one_nodes_word_stops_all(registry: Live) -> None:
     """One of them has lost something, or hides it."""
-    desk = Desk(FLEET.key, {LAX: registry.url})
-    drainage = Drainage(desk, FLEET.key, NETWORK, IDENTITIES)
+    pool = RegistryPool(FLEET.key, {LAX: registry.url})
+    drainage = Drains(pool, FLEET.key, NETWORK, IDENTITIES)
     drainage.change(drain=[EWR])
     obeying(registry, MIA, 7)
     other: Any = Refuser(None)
-    desk._clients = {ORD: other} | desk._clients
+    pool._clients = {ORD: other} | pool._clients
     with pytest.raises(Unreachable, match=f"old drain order: the highest is 1, but {MIA} has"):
         drainage.change(drain=[LAX])
     # The registry on the very node that says so is no second witness.
-    desk._clients = {MIA: other, LAX: desk._clients[LAX]}
+    pool._clients = {MIA: other, LAX: pool._clients[LAX]}
     assert drainage.change(drain=[LAX]) == DrainOrder(NETWORK, 2, (EWR, LAX))
-    desk.close()
+    pool.close()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -274,13 +274,13 @@ def test_what_the_operator_remembers_above_all_registries_is_not_passed_over(
     registry: Live,
 ) -> None:
     """They have lost it: a node above even that may know better."""
-    desk = Desk(FLEET.key, {LAX: registry.url})
+    pool = RegistryPool(FLEET.key, {LAX: registry.url})
     known = DrainOrder(NETWORK, 5, (ORD,))
-    drainage = Drainage(desk, FLEET.key, NETWORK, IDENTITIES, known)
+    drainage = Drains(pool, FLEET.key, NETWORK, IDENTITIES, known)
     obeying(registry, MIA, 7)
     with pytest.raises(Unreachable, match=f"old drain order: the highest is 5, but {MIA} has"):
         drainage.change(drain=[LAX])
-    desk.close()
+    pool.close()
 
 
 def test_an_old_order_ends_no_publication(registry: Live) -> None:
@@ -321,7 +321,7 @@ def test_a_state_from_before_there_were_orders_is_read() -> None:
 # --- the nodes' word -----------------------------------------------------------------------------
 
 
-def test_only_a_nodes_own_word_on_this_order_counts(drainage: Drainage, registry: Live) -> None:
+def test_only_a_nodes_own_word_on_this_order_counts(drainage: Drains, registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
         until(lambda: drainage.wait([LAX, MIA], 2.0) == [MIA], 4, "Miami alone is missing")
         assert drainage.wait([LAX], 60.0, drain=False) == []
@@ -329,17 +329,17 @@ def test_only_a_nodes_own_word_on_this_order_counts(drainage: Drainage, registry
 
 
 def test_a_registry_that_is_away_for_a_moment_does_not_end_the_wait() -> None:
-    desk = Desk(FLEET.key, {LAX: "https://127.0.0.1:1"})
+    pool = RegistryPool(FLEET.key, {LAX: "https://127.0.0.1:1"})
     began = time.monotonic()
     with pytest.raises(Unreachable):
-        Drainage(desk, FLEET.key, NETWORK, IDENTITIES).wait([MIA], 1.0)
+        Drains(pool, FLEET.key, NETWORK, IDENTITIES).wait([MIA], 1.0)
     assert time.monotonic() - began >= 1.0
     # Silence is nobody's word that it is back.
-    assert Drainage(desk, FLEET.key, NETWORK, IDENTITIES).wait([MIA], 1.0, drain=False) == [MIA]
+    assert Drains(pool, FLEET.key, NETWORK, IDENTITIES).wait([MIA], 1.0, drain=False) == [MIA]
 
 
 def test_an_order_is_given_again_above_one_that_was_brought_back(
-    drainage: Drainage, registry: Live
+    drainage: Drains, registry: Live
 ) -> None:
     """The registry had lost its memory; a node hands on what it knows, and that is higher."""
     found: list[list[str]] = []
@@ -403,7 +403,7 @@ def test_a_dead_node_that_leaves_is_warned_about_and_holds_up_nobody(
 
 
 def test_a_node_made_anew_is_drained_no_more_and_all_others_stay_what_they_are(
-    drainage: Drainage, registry: Live
+    drainage: Drains, registry: Live
 ) -> None:
     drainage.change(drain=[MIA, ORD])
     before = FLEET.members()
@@ -444,9 +444,9 @@ def test_an_order_that_was_lost_does_not_drain_a_new_server_when_it_is_brought_b
 def test_a_drained_edge_is_not_expected_to_announce(registry: Live) -> None:
     nodes = Nodes(FLEET, registry, dark={ORD})
     nodes.speak()
-    desk = Desk(FLEET.key, {LAX: registry.url})
-    reports = {report.node: report for report in desk.reports(IDENTITIES)}
-    desk.close()
+    pool = RegistryPool(FLEET.key, {LAX: registry.url})
+    reports = {report.node: report for report in pool.reports(IDENTITIES)}
+    pool.close()
     assert health(FLEET.plan, reports).down == (f"{ORD}: announces nothing: it is out of service",)
     drained = health(FLEET.plan, reports, {ORD})
     assert (drained.edges, drained.announcing, drained.down) == (3, 3, ())

@@ -14,18 +14,18 @@ import pytest
 
 from mesh.publish import Fleet as State
 from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, published, retire
-from mesh.publish.desk import Desk
 from mesh.publish.generation import make
 from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.publish import _outcomes, health
 from mesh.publish.recent import AHEAD_SECONDS, SILENT_SECONDS
+from mesh.publish.registry_pool import RegistryPool
 from mesh.publish.status import node_status
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import Down, Health, Manifest, Part, Report
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.sealing import unseal
 from mesh.trust.signing import Purpose
-from tests.discovery.live import Fleet, Live, live
+from tests.registry.live import Fleet, Live, live
 
 FLEET = Fleet()
 NET6 = (IPv6Network("2620:71:4000::/48"),)
@@ -120,12 +120,12 @@ def test_a_relay_cannot_invent_a_nodes_word(registry: Live, case: str) -> None:
     made = FLEET.generation(1)
     registry.registry.store.put_report("lax-vultr-1", 1, invented(made)[case], lambda _: True)
     identities = {node: facts.identity for node, facts in FLEET.facts.items()}
-    desk = Desk(FLEET.key, {"lax-vultr-1": registry.url})
-    assert desk.reports(identities) == []
+    pool = RegistryPool(FLEET.key, {"lax-vultr-1": registry.url})
+    assert pool.reports(identities) == []
     good = FLEET.report("lax-vultr-1", made, sequence=2)
     registry.registry.store.put_report("lax-vultr-1", 2, dump(good).decode(), lambda _: True)
-    assert [report.node for report in desk.reports(identities)] == ["lax-vultr-1"]
-    desk.close()
+    assert [report.node for report in pool.reports(identities)] == ["lax-vultr-1"]
+    pool.close()
 
 
 def test_only_a_word_on_exactly_this_manifest_counts() -> None:
@@ -206,9 +206,9 @@ def test_a_number_that_a_stranger_signed_is_not_gone_above(registry: Live) -> No
     """Else anybody could push the numbers to their end."""
     foreign = Fleet().generation(2**40).generation.manifest
     registry.registry.store.put_manifest(2**40, dump(foreign).decode())
-    desk = Desk(FLEET.key, {"lax-vultr-1": registry.url})
-    assert desk.highest() is None
-    desk.close()
+    pool = RegistryPool(FLEET.key, {"lax-vultr-1": registry.url})
+    assert pool.highest() is None
+    pool.close()
 
 
 def test_without_any_registry_the_error_says_why() -> None:

@@ -10,16 +10,16 @@ import pytest
 
 from bench.thousand import fleet
 from mesh import capacity
-from mesh.discovery import api, gate, paths
 from mesh.plan import Plan, make
 from mesh.publish import Instance, PublishError
-from mesh.publish.desk import Desk
+from mesh.publish.registry_pool import RegistryPool
 from mesh.publish.size import at_most
+from mesh.registry import api, gate, paths
 from mesh.render import placeholder_placements
 from mesh.spec import load
 from mesh.trust import keys
 from mesh.trust.encoding import dump
-from tests.discovery.live import Fleet, Live, live
+from tests.registry.live import Fleet, Live, live
 from tests.stacks import plan_of, prod, with_members
 
 FLEET = Fleet()
@@ -90,29 +90,29 @@ def registry(tmp_path: Path) -> Iterator[Live]:
 
 
 @pytest.fixture
-def desk(registry: Live) -> Iterator[Desk]:
-    desk = Desk(FLEET.key, {"lax-vultr-1": registry.url})
-    desk.prepare(b"a bundle", FLEET.planned())
-    yield desk
-    desk.close()
+def pool(registry: Live) -> Iterator[RegistryPool]:
+    pool = RegistryPool(FLEET.key, {"lax-vultr-1": registry.url})
+    pool.prepare(b"a bundle", FLEET.planned())
+    yield pool
+    pool.close()
 
 
 def test_the_largest_generation_is_brought(
-    monkeypatch: pytest.MonkeyPatch, registry: Live, desk: Desk
+    monkeypatch: pytest.MonkeyPatch, registry: Live, pool: RegistryPool
 ) -> None:
     made = FLEET.generation(7)
     monkeypatch.setattr(paths, "MAX_GENERATION", len(dump(made.generation)))
-    assert desk.put_generation(made.generation) == []
+    assert pool.put_generation(made.generation) == []
     assert registry.registry.current() is not None
 
 
 def test_a_larger_one_is_not_sent_at_all(
-    monkeypatch: pytest.MonkeyPatch, registry: Live, desk: Desk
+    monkeypatch: pytest.MonkeyPatch, registry: Live, pool: RegistryPool
 ) -> None:
     made = FLEET.generation(7)
     monkeypatch.setattr(paths, "MAX_GENERATION", len(dump(made.generation)) - 1)
     with pytest.raises(PublishError, match=r"mesh:nodes: the generation of 4 nodes has [\d,]+ "):
-        desk.put_generation(made.generation)
+        pool.put_generation(made.generation)
     assert registry.registry.current() is None
 
 
@@ -128,18 +128,18 @@ def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("earlier")
-def test_a_registry_of_an_earlier_version_gets_it_whole(registry: Live, desk: Desk) -> None:
+def test_a_registry_of_an_earlier_version_gets_it_whole(registry: Live, pool: RegistryPool) -> None:
     made = FLEET.generation(7)
-    assert desk.put_generation(made.generation) == []
+    assert pool.put_generation(made.generation) == []
     assert registry.registry.part("lax-vultr-1") == made.generation.part("lax-vultr-1")
 
 
 @pytest.mark.usefixtures("earlier")
 def test_what_is_too_large_for_an_earlier_version_is_said_with_the_way_there(
-    monkeypatch: pytest.MonkeyPatch, registry: Live, desk: Desk
+    monkeypatch: pytest.MonkeyPatch, registry: Live, pool: RegistryPool
 ) -> None:
     made = FLEET.generation(7)
     monkeypatch.setattr(paths, "MAX_GENERATION", len(dump(made.generation)))
     with pytest.raises(PublishError, match="of an earlier version: leave out nodes that are new"):
-        desk.put_generation(made.generation)
+        pool.put_generation(made.generation)
     assert registry.registry.current() is None

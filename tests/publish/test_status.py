@@ -14,10 +14,10 @@ from mesh.publish import Fleet as State
 from mesh.publish.expected import tunnel_session
 from mesh.publish.problems import problems
 from mesh.publish.recent import SILENT_SECONDS
-from mesh.publish.status import MeshStatus, SessionDown, Told, status
+from mesh.publish.status import MeshStatus, Reported, SessionDown, status
 from mesh.trust.documents import Blackhole, BlackholeOrder, Down, DrainOrder, Report, Unconfirmed
 from mesh.trust.encoding import parse
-from tests.discovery.live import Fleet
+from tests.registry.live import Fleet
 
 FLEET = Fleet()
 PLAN, MADE = FLEET.plan, FLEET.generation(7)
@@ -50,7 +50,7 @@ def seen(*said: Report | None, plan: Plan | None = PLAN, **changed: Any) -> Mesh
         "held": MADE.manifest, "drain": None, "blackhole": None, "reports": reports,
         "registries": {URL: "ok"}, "answered": True, "now": float(NOW),
     }  # fmt: skip
-    return status(Told(**(values | changed)), STATE, plan)
+    return status(Reported(**(values | changed)), STATE, plan)
 
 
 def sessions(**changed: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mesh.publish.uplinks import narrow
-from tests.discovery.live import Fleet
+from tests.registry.live import Fleet
 
 FLEET = Fleet()
 NODE = "mia-vultr-1"

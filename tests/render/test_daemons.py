@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.presence import Word
+from mesh.agent.announce import AnnounceState
 from mesh.plan import Plan
 from mesh.render import (
     File,
@@ -177,7 +177,7 @@ def test_the_checks_can_fail(tmp_path: Path, broken: tuple[str, str, str, tuple[
     machine = Debian(tmp_path)
     machine.put(node_files(plan, placeholder_facts(plan))["lax-vultr-1"].files)
     machine.put(node_secrets(plan, "lax-vultr-1", PASSWORDS))
-    machine.put([File("/run/anycast-mesh/bird/announce.conf", Word().file().decode())])
+    machine.put([File("/run/anycast-mesh/bird/announce.conf", AnnounceState().file().decode())])
     machine.put([File("/root/user-data", user_data(plan, "lax-vultr-1", SEED))])
     assert machine.run(*command).returncode == 0
     file = machine.folder / "upper" / path

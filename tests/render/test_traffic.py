@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.presence import Word
+from mesh.agent.announce import AnnounceState
 from mesh.plan import Plan
 from mesh.render import (
     File,
@@ -62,7 +62,7 @@ def test_every_bird_parses_every_option(tmp_path: Path, node: str, version: str)
     machine = Debian(tmp_path, version)
     machine.put(node_files(plan, facts, placeholder_placements(plan))[node].files)
     machine.put(node_secrets(plan, node, {"vultr": "s3cret", "buyvm": "s3cret"}))
-    machine.put([File("/run/anycast-mesh/bird/announce.conf", Word().file().decode())])
+    machine.put([File("/run/anycast-mesh/bird/announce.conf", AnnounceState().file().decode())])
     answer = machine.run("bird", "-p")
     assert (answer.returncode, answer.stderr) == (0, "")
 

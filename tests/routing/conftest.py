@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from mesh.agent.presence import Word
+from mesh.agent.announce import AnnounceState
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import BIRDS, Debian
@@ -142,7 +142,12 @@ def _start(plan: Plan, machine: Debian, space: str, bird: str) -> subprocess.Pop
     machine.put(node_secrets(plan, NODE, {"vultr": "s3cret"}))
     # In service, so that what the node would tell an upstream can be seen.
     machine.put(
-        [File("/run/anycast-mesh/bird/announce.conf", Word(in_service=True).file().decode())]
+        [
+            File(
+                "/run/anycast-mesh/bird/announce.conf",
+                AnnounceState(in_service=True).file().decode(),
+            )
+        ]
     )
     (machine.folder / "upper/run/bird").mkdir(parents=True)
     process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=space)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from mesh.agent.presence import Word
+from mesh.agent.announce import AnnounceState
 from mesh.facts import Facts
 from mesh.plan import Address, Family, Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
@@ -46,7 +46,7 @@ class Edge:
 
     def tell(self, *, in_service: bool, draining: bool = False) -> None:
         """What the agent tells BIRD."""
-        text = Word(in_service=in_service, draining=draining).file()
+        text = AnnounceState(in_service=in_service, draining=draining).file()
         (Path(f"/proc/{self.pid}/root") / ANNOUNCE).write_bytes(text)
         self.configure()
 
@@ -133,7 +133,7 @@ def _host(address: Address) -> str:
 def _fill(machine: Debian, plan: Plan, facts: Facts, node: Node) -> None:
     machine.put(node_files(plan, placeholder_facts(plan) | {node.id: facts})[node.id].files)
     machine.put(node_secrets(plan, node.id, {node.provider: PASSWORD}))
-    machine.put([File(f"/{ANNOUNCE}", Word(in_service=True).file().decode())])
+    machine.put([File(f"/{ANNOUNCE}", AnnounceState(in_service=True).file().decode())])
     (machine.folder / "upper/run/bird").mkdir(parents=True)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import sessions as module
+from mesh.agent.announce import AnnounceState, running_state
 from mesh.agent.bird import Bird
 from mesh.agent.config import Config
-from mesh.agent.presence import Word, run_by
 from mesh.agent.sessions import Sessions
 from mesh.trust.encoding import parse
 from tests.debian import BIRDS, IMAGES
@@ -35,7 +35,7 @@ def looking(made: Edge) -> Sessions:
     return found
 
 
-def tell(made: Edge, word: Word) -> None:
+def tell(made: Edge, word: AnnounceState) -> None:
     """What the agent writes, and BIRD reads."""
     path = Path(f"/proc/{made.pid}/root/run/anycast-mesh/bird/announce.conf")
     path.write_bytes(word.file())
@@ -60,10 +60,10 @@ def test_a_prefix_is_announced_where_the_session_is_up_and_bird_exports_it(
         until(announces({"vultr4": (NET4,), "vultr6": (NET6,)}), 5, "both families")
         heard = {str(NET4), str(NET6)}
         until(lambda: {*four.log.routes(), *six.log.routes()} == heard, 5, "they have heard it")
-        tell(made, Word())
+        tell(made, AnnounceState())
         until(announces({"vultr4": (), "vultr6": ()}), 5, "up, and told to announce nothing")
         until(lambda: not four.log.routes(), 5, "its upstream hears nothing")
-        tell(made, Word(in_service=True))
+        tell(made, AnnounceState(in_service=True))
         until(announces({"vultr4": (NET4,), "vultr6": (NET6,)}), 5, "both again")
         six.cease()
         until(announces({"vultr4": (NET4,)}), 5, "IPv4 only")
@@ -92,10 +92,10 @@ def test_what_a_limit_holds_back_is_not_announced() -> None:
 
     with edge(prod(), NODE, version=IMAGES, bend=first_come) as made:
         look = looking(made).look
-        tell(made, Word())
+        tell(made, AnnounceState())
         four = made.upstream("ipv4")
         until(lambda: "10.9.0.0/16" in four.log.routes(), 5, "the other one")
-        tell(made, Word(in_service=True))
+        tell(made, AnnounceState(in_service=True))
         asked = f"show route {NET4} export vultr4"
         until(lambda: str(NET4) in made.birdc(asked), 5, "the filter would let it pass")
         assert look().announced == {"vultr4": ()}
@@ -110,19 +110,24 @@ def test_the_word_that_counts_is_the_one_that_bird_runs_by(version: str) -> None
         file = root / "run/anycast-mesh/bird/announce.conf"
         bird = Bird(root / "run/bird/bird.ctl")
 
-        def runs() -> Word:
+        def runs() -> AnnounceState:
             with bird.asking() as ask:
-                return run_by(ask)
+                return running_state(ask)
 
-        for word in (Word(), Word(True), Word(True, True), Word(False, True)):
+        for word in (
+            AnnounceState(),
+            AnnounceState(True),
+            AnnounceState(True, True),
+            AnnounceState(False, True),
+        ):
             tell(made, word)
             assert runs() == word
-        file.write_bytes(Word(True).file() + b"protocol {")
+        file.write_bytes(AnnounceState(True).file() + b"protocol {")
         assert "syntax error" in made.birdc("configure")
-        assert runs() == Word(False, True), "it has refused the file"
-        file.write_bytes(Word(True).file())
+        assert runs() == AnnounceState(False, True), "it has refused the file"
+        file.write_bytes(AnnounceState(True).file())
         assert "Reconfigur" in made.birdc("configure timeout 1")
-        assert runs() == Word(True)
-        until(lambda: runs() == Word(False, True), 20, "it goes back by itself")
+        assert runs() == AnnounceState(True)
+        until(lambda: runs() == AnnounceState(False, True), 20, "it goes back by itself")
         file.write_bytes(b"define IN_SERVICE = true;\n")
-        assert runs() == Word(False, True), "nobody has told it"
+        assert runs() == AnnounceState(False, True), "nobody has told it"

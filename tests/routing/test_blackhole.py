@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.bird import Bird
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config
 from mesh.agent.host import Host
-from mesh.agent.lookout import ALARM, GAP, WAY, Lookout
-from mesh.agent.paths import parsed
+from mesh.agent.routing_audit import parsed
+from mesh.agent.routing_monitor import ALARM, GAP, WAY, RoutingMonitor
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Family, Node, Plan
 from mesh.trust.documents import Alarm, Blackhole, BlackholeOrder, Hearsay
@@ -133,8 +133,8 @@ def trial(plan: Plan, node_id: str, mate_id: str, folder: Path, bird: str) -> It
         enter = ("nsenter", f"--target={made.pid}", "--mount", "--net", "--root", "--wd")
         host = Host(Path(f"/proc/{made.pid}/root"), enter)
         host.must("nft", "-f", "-", given=_discarding(host))
-        agent = Blackholes(host, Bird(host.path(places.BIRD_SOCKET)), lambda: None)
-        content = host.read(places.CONFIG)
+        agent = Blackholes(host, Bird(host.path(file_paths.BIRD_SOCKET)), lambda: None)
+        content = host.read(file_paths.CONFIG)
         assert content is not None
         agent.watch(parse(Config, content))
         try:
@@ -283,9 +283,9 @@ class Listening:
     asked: float = -1.0
 
     def __post_init__(self) -> None:
-        bird = Bird(self.trial.host.path(places.BIRD_SOCKET))
-        self.lookout = Lookout(bird, lambda: None, lambda: self.signed, lambda: self.asked)
-        content = self.trial.host.read(places.CONFIG)
+        bird = Bird(self.trial.host.path(file_paths.BIRD_SOCKET))
+        self.lookout = RoutingMonitor(bird, lambda: None, lambda: self.signed, lambda: self.asked)
+        content = self.trial.host.read(file_paths.CONFIG)
         assert content is not None
         self.lookout.watch(parse(Config, content))
 
@@ -313,7 +313,7 @@ def test_an_order_that_nobody_signed_is_told_of_and_held_against_who_tells_it(
     edge = Listening(clean)
     clean.say(prefix, raw=REFLECTED if reflected else ())
     until(lambda: clean.order_held(prefix), 5, "the order is taken")
-    (held,) = parsed(Bird(clean.host.path(places.BIRD_SOCKET)).ask(f"show route {prefix} all"))
+    (held,) = parsed(Bird(clean.host.path(file_paths.BIRD_SOCKET)).ask(f"show route {prefix} all"))
     assert held.reflected is reflected
     assert edge.look(0, WAY) == ()
     said: tuple[Hearsay, ...] = (Hearsay(ip_address(prefix.split("/")[0]), REFLECTOR),)

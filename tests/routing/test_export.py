@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.agent import blackholes, entry, presence
+from mesh.agent import announce, blackholes, entry
 from mesh.limits import MAX_BLACKHOLES
 from mesh.render.bird import bird
 from mesh.trust.documents import Blackhole, BlackholeOrder
@@ -146,8 +146,8 @@ def booted(
 @pytest.fixture
 def edge(booted: Edge, monkeypatch: pytest.MonkeyPatch) -> Edge:
     """The edge, in service; all that it has said so far is another test's."""
-    monkeypatch.setattr(presence, "SHUTDOWN", 0.2)
-    monkeypatch.setattr(presence, "LINGER", 0.1)
+    monkeypatch.setattr(announce, "SHUTDOWN", 0.2)
+    monkeypatch.setattr(announce, "LINGER", 0.1)
     booted.serve()
     if booted.agent is None:
         booted.start_agent()
@@ -168,7 +168,7 @@ def has(upstream: Upstream, route: Route) -> bool:
     return upstream.speaker.log.routes().get(route.prefix) == route
 
 
-def agent(edge: Edge) -> presence.Presence:
+def agent(edge: Edge) -> announce.Announcer:
     """The edge's agent, which runs."""
     assert edge.agent is not None
     return edge.agent
@@ -202,7 +202,7 @@ def leaves(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     """The edge drains, and each upstream hears that it is about to go: it stays until then, however
     long that takes here. It withdraws now."""
     with monkeypatch.context() as patched:
-        patched.setattr(presence, "SHUTDOWN", 600.0)
+        patched.setattr(announce, "SHUTDOWN", 600.0)
         agent(edge).drain(True)
         for version, upstream in edge.upstreams.items():
             upstream.wait_for(partial(has, upstream, LEAVING[version]), "it is about to go")
@@ -223,7 +223,7 @@ def test_who_drains_says_so_first_and_withdraws_then(
 def test_who_is_called_back_before_it_has_gone_is_there_as_before(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "SHUTDOWN", 60.0)
+    monkeypatch.setattr(announce, "SHUTDOWN", 60.0)
     agent(edge).drain(True)
     edge.hears(announced(LEAVING))
     agent(edge).drain(False)

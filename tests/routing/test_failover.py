@@ -18,10 +18,10 @@ import pytest
 
 from mesh.agent.bird import Bird
 from mesh.agent.config import Config
-from mesh.agent.lookout import Lookout
-from mesh.agent.paths import Map, lies, parsed, ways
+from mesh.agent.routing_audit import PlannedRouting, parsed, transit_paths, violations
+from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.plan import Node, Plan
-from mesh.publish.alarms import Warned, warnings
+from mesh.publish.alarms import NodeWarning, warnings
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import parse
@@ -167,10 +167,10 @@ class Mesh:
         (text,) = [file.content for file in files if file.path.endswith("agent.json")]
         return parse(Config, text.encode())
 
-    def map(self, node: str) -> Map:
+    def map(self, node: str) -> PlannedRouting:
         underlay = self.config(node).underlay
         assert underlay is not None
-        return Map(node, underlay)
+        return PlannedRouting(node, underlay)
 
     def way(self, node: str, target: str) -> tuple[str, ...] | None:
         """The way of one node's packets to another's tunnel address."""
@@ -207,7 +207,7 @@ class Mesh:
             for version in (4, 6):
                 where = f"table master{version} where source = RTS_BGP all"
                 refused = self.bird(node).ask(f"show route filtered {where}")
-                found += lies(parsed(refused), self.map(node)).values()
+                found += violations(parsed(refused), self.map(node)).values()
         return found
 
     def odd(self) -> list[object]:
@@ -217,7 +217,9 @@ class Mesh:
             bird = self.bird(node.id)
             up = {name for name, state in bird.sessions().items() if state == "Established"}
             best = bird.ask("show route primary table master4 where source = RTS_BGP all")
-            found += [w for w in ways(parsed(best), self.map(node.id), up).values() if w.odd]
+            found += [
+                w for w in transit_paths(parsed(best), self.map(node.id), up).values() if w.odd
+            ]
         return found
 
     def watched(self, holds: Callable[[], bool], seconds: float, what: str) -> None:
@@ -258,19 +260,23 @@ def reports(made: Mesh) -> dict[str, Report]:
     """What the nodes' agents would say, after they have looked for half a minute."""
     found: dict[str, Report] = {}
     for node in made.plan.nodes:
-        lookout = Lookout(made.bird(node.id), lambda: None)
+        lookout = RoutingMonitor(made.bird(node.id), lambda: None)
         lookout.watch(made.config(node.id))
         for now in (0.0, 15.0, 30.0):
             lookout.look(now)
         health = Health(
-            True, {}, made.bird(node.id).sessions(), alarms=lookout.alarms, ways=lookout.ways
+            True,
+            {},
+            made.bird(node.id).sessions(),
+            alarms=lookout.alarms,
+            ways=lookout.ways,
         )
         key, digest = "A" * 43 + "=", "0" * 64
         found[node.id] = Report(node.id, 1, digest, key, "applied", "", 1, 1, digest, health)
     return found
 
 
-def told_by(made: Mesh, nodes: tuple[str, ...]) -> Warned | None:
+def told_by(made: Mesh, nodes: tuple[str, ...]) -> NodeWarning | None:
     """The warning that just these nodes give cause for, where there is one and no other."""
     found = warnings(reports(made), 1, 0)
     return found[0] if [each.by for each in found] == [nodes] else None

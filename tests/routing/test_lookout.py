@@ -9,7 +9,7 @@ import pytest
 
 from mesh.agent.bird import Bird
 from mesh.agent.config import Config
-from mesh.agent.lookout import ALARM, GAP, WAY, Lookout
+from mesh.agent.routing_monitor import ALARM, GAP, WAY, RoutingMonitor
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Alarm
 from mesh.trust.encoding import parse
@@ -45,7 +45,7 @@ class Watched:
 
     def __init__(self, bench: Bench) -> None:
         self.news = 0
-        self.lookout = Lookout(Bird(bench.control), self._count)
+        self.lookout = RoutingMonitor(Bird(bench.control), self._count)
         self.lookout.watch(config(bench))
 
     def _count(self) -> None:

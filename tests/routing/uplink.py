@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from mesh.agent.presence import Word
+from mesh.agent.announce import AnnounceState
 from mesh.plan import Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import IMAGES, Debian
@@ -110,7 +110,7 @@ def edge(
         )
         passwords = {name: PASSWORD for name in [s.password for s in node.upstreams] if name}
         machine.put(node_secrets(plan, node_id, passwords))
-        word = Word(in_service=True).file().decode()
+        word = AnnounceState(in_service=True).file().decode()
         machine.put([File("/run/anycast-mesh/bird/announce.conf", word)])
         (folder / "upper/run/bird").mkdir(parents=True)
         ready(world)

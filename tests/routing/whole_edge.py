@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mesh.agent import bundle
+from mesh.agent.announce import Announcer
 from mesh.agent.bird import Bird
 from mesh.agent.config import Config
 from mesh.agent.host import Host
-from mesh.agent.presence import Presence
 from mesh.agent.workers import Workers
 from mesh.lab.namespaces import create, delete, inside, ip
 from mesh.plan import Node, Plan
@@ -272,7 +272,7 @@ class Edge:
             family: Upstream(family, self.speaker(), str(address), self.machine.bird)
             for family, address in ((4, own.ipv4), (6, own.ipv6))
         }
-        self.agent: Presence | None = None
+        self.agent: Announcer | None = None
         self._stop = threading.Event()
         self._looking: threading.Thread | None = None
         self._server: ThreadingHTTPServer | None = None
@@ -307,9 +307,9 @@ class Edge:
         """A call in the edge's network."""
         return inside(self.spaces["node"], call)
 
-    def start_agent(self) -> Presence:
+    def start_agent(self) -> Announcer:
         """The agent's presence begins to look after the node, as after its start."""
-        self.agent = agent = Presence(
+        self.agent = agent = Announcer(
             self.machine.host, self.machine.bird, lambda: None, Workers(threading.Event())
         )
         self._stop = stop = threading.Event()

@@ -25,7 +25,7 @@ from typing import Any
 from mesh.cli.environment import environment, state_folder
 from mesh.lab import faults
 from mesh.lab.errors import LabError
-from mesh.lab.place import Place, place
+from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import load as load_world
 from mesh.plan import Plan, make
@@ -65,7 +65,7 @@ class Soak:
     """A twin, what is broken in it, and what was seen. ``patience`` stretches all bounds: for a
     machine that is busy with other things as well."""
 
-    here: Place
+    here: LabFiles
     world: Underlay
     plan: Plan
     seed: int

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mesh.lab import namespaces
-from mesh.lab.place import Place
+from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import Underlay
 from mesh.plan import Plan
 from mesh.plan.model import Address
@@ -77,7 +77,7 @@ def whoami(address: Address) -> str:
 
 
 @contextmanager
-def asking(here: Place, world: Underlay, plan: Plan) -> Iterator[tuple[Asker, ...]]:
+def asking(here: LabFiles, world: Underlay, plan: Plan) -> Iterator[tuple[Asker, ...]]:
     """Every client asks every service over each family, until the end."""
     askers = tuple(
         Asker(client.box, service.name, address)
@@ -99,7 +99,7 @@ def asking(here: Place, world: Underlay, plan: Plan) -> Iterator[tuple[Asker, ..
             thread.join(10)
 
 
-def _go_on(here: Place, asker: Asker, over: threading.Event) -> None:
+def _go_on(here: LabFiles, asker: Asker, over: threading.Event) -> None:
     def ask() -> None:
         while not over.wait(EVERY):
             asker.ask()

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from mesh.lab import bird, namespaces
-from mesh.lab.place import Place
+from mesh.lab.lab_files import LabFiles
 from mesh.lab.routers import session_name
 from mesh.lab.underlay import Underlay, Uplink
 from mesh.plan import Plan
@@ -22,7 +22,7 @@ _ROUTE = re.compile(r"^(\S+/\d+) ", re.MULTILINE)
 _PATH = re.compile(r"BGP\.as_path: (.*)")
 
 
-def kernel_tables(here: Place, plan: Plan) -> Iterator[str]:
+def kernel_tables(here: LabFiles, plan: Plan) -> Iterator[str]:
     """No table of any node's kernel holds a route of BIRD's but to what the network owns; the
     default by which members' replies leave through a tunnel is in a table of its own."""
     owned = (*plan.prefixes.both(), *plan.tunnels.both())
@@ -36,7 +36,7 @@ def kernel_tables(here: Place, plan: Plan) -> Iterator[str]:
                     yield f"{node.id}: its kernel holds BIRD's route {route}"
 
 
-def _routes(here: Place, node: str, version: int) -> list[dict[str, Any]]:
+def _routes(here: LabFiles, node: str, version: int) -> list[dict[str, Any]]:
     options = [f"-{version}", "-j", "route", "show", "table", "all", "proto", "bird"]
     found: list[dict[str, Any]] = json.loads(
         namespaces.run(["ip", "-n", here.namespace(node), *options]) or "[]"
@@ -49,7 +49,7 @@ def _is_tunnel(route: dict[str, Any]) -> bool:
     return all(str(way.get("dev", "")).startswith("wg-") for way in ways)
 
 
-def heard(here: Place, world: Underlay, node: str) -> dict[str, str]:
+def heard(here: LabFiles, world: Underlay, node: str) -> dict[str, str]:
     """Prefixes that a node's upstream has of it, with their AS paths."""
     uplink = world.node(node)
     found: dict[str, str] = {}
@@ -60,7 +60,7 @@ def heard(here: Place, world: Underlay, node: str) -> dict[str, str]:
     return found
 
 
-def upstreams(here: Place, world: Underlay, plan: Plan) -> Iterator[str]:
+def upstreams(here: LabFiles, world: Underlay, plan: Plan) -> Iterator[str]:
     """Upstreams hear of each node the prefixes that the plan lists, by our ASN alone, and refuse
     nothing of what it says."""
     for node in plan.nodes:
@@ -74,7 +74,7 @@ def upstreams(here: Place, world: Underlay, plan: Plan) -> Iterator[str]:
             yield f"{node.id}: its upstream has refused {prefix}"
 
 
-def _refused(here: Place, uplink: Uplink) -> list[str]:
+def _refused(here: LabFiles, uplink: Uplink) -> list[str]:
     found = []
     for session in uplink.sessions:
         name = session_name(uplink.node, session.family)

@@ -22,7 +22,7 @@ import yaml
 from mesh.cli.environment import environment, state_folder
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world
 from mesh.plan import make

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from mesh.lab import bird
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from tests.twin.conftest import CITIES, NAME, NODES, Twin
 from tests.twin.held import held
 from tests.twin.transfer import SIZE, download, server, upload

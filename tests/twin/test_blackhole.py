@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.lab import bird
-from mesh.lab.boxes import reboot_node
-from mesh.lab.place import place
+from mesh.lab.containers import reboot_node
+from mesh.lab.lab_files import place
 from mesh.lab.world import load as load_world
 from tests.twin.conftest import CITIES, NAME, NODES, Twin
 from tests.twin.test_answers import ANNOUNCED, SETTLED, answered_by
@@ -74,7 +74,7 @@ def test_an_address_is_discarded_everywhere_without_a_registry_until_it_ends(twi
     reboot_node(NAME, REBOOTED, load_world(NAME))
 
     def verified() -> bool:
-        words = twin.exec(REBOOTED, "cat", places.ORDERS[4], check=False)
+        words = twin.exec(REBOOTED, "cat", file_paths.ORDERS[4], check=False)
         return f"{ADDRESS}/32" in words and ADDRESS in discards(twin, REBOOTED)
 
     until(verified, 30, "it goes on where it was")

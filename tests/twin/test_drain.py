@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from mesh.lab import bird
-from mesh.lab.boxes import reboot_node
-from mesh.lab.place import place
+from mesh.lab.containers import reboot_node
+from mesh.lab.lab_files import place
 from mesh.lab.probe import Report, probe
 from mesh.lab.world import load as load_world
 from tests.spec.test_stack_file import ssh_key

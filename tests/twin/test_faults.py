@@ -20,7 +20,7 @@ import pytest
 
 from mesh.cli.environment import environment
 from mesh.lab import bird, namespaces
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from mesh.lab.world import load as load_world
 from tests.twin.conftest import NAME, Twin
 from tests.twin.test_answers import FAMILIES, SERVICE, SETTLED, answered_by, seen_upstream

@@ -22,8 +22,8 @@ import pytest
 
 from mesh.cli.environment import engine_folder, environment, state_folder
 from mesh.lab import bird
-from mesh.lab.boxes import entering
-from mesh.lab.place import place
+from mesh.lab.containers import entering
+from mesh.lab.lab_files import place
 from mesh.lab.underlay import Underlay, Uplink
 from mesh.lab.wiring import FOREIGN
 from mesh.lab.world import clear_world

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mesh.cli.environment import lab_name
-from mesh.lab.boxes import reboot_node
+from mesh.lab.containers import reboot_node
 from mesh.lab.world import load as load_world
 from tests.lab.ear import Ear
 from tests.stacks import ROOT

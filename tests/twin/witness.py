@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from mesh.lab import bird, namespaces
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
-from mesh.lab.place import Place, place
+from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.world import load
 
 INTERVAL = 0.25
@@ -94,14 +94,14 @@ def way(lab: str, client: str, address: str) -> str:
     return "\n".join(lines)
 
 
-def _said(here: Place, box: str, *command: str) -> str:
+def _said(here: LabFiles, box: str, *command: str) -> str:
     try:
         return f"{box}: {' '.join(command)}: {namespaces.run(inside(here, box, command)).strip()}"
     except LabError as error:
         return f"{box}: {error}"
 
 
-def _counters(here: Place, box: str) -> dict[str, int]:
+def _counters(here: LabFiles, box: str) -> dict[str, int]:
     try:
         text = namespaces.run(inside(here, box, ("cat", _COUNTERS)))
     except LabError:

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from ipaddress import IPv6Network
 from typing import Any
 
-from mesh.lab import boxes
-from mesh.lab.place import place
+from mesh.lab import containers
+from mesh.lab.lab_files import place
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import load
 from mesh.plan import Node, Plan
@@ -59,7 +59,7 @@ class Containers:
     def boot(self, server: Server) -> None:
         node = self._node(server.main_ip).id
         self._started[server.id] = self._working[node].submit(
-            boxes.start_node, self._lab, node, self._world, server.cloud_config, server.id
+            containers.start_node, self._lab, node, self._world, server.cloud_config, server.id
         )
 
     def ready(self, server: Server) -> bool:
@@ -72,9 +72,9 @@ class Containers:
     def power(self, server: Server, on: bool) -> None:
         node = self._node(server.main_ip).id
         if on:
-            self._working[node].submit(boxes.reboot_node, self._lab, node, self._world)
+            self._working[node].submit(containers.reboot_node, self._lab, node, self._world)
         else:
-            self._working[node].submit(boxes.power_off, place(self._lab), node)
+            self._working[node].submit(containers.power_off, place(self._lab), node)
 
     def gone(self, server: Server) -> None:
         self._working[self._node(server.main_ip).id].submit(self._stop, server)
@@ -82,9 +82,9 @@ class Containers:
     def _stop(self, server: Server) -> None:
         """Of a node that has another server by now, that one stays."""
         node, here = self._node(server.main_ip).id, place(self._lab)
-        state = boxes.read_state(here, node)
+        state = containers.read_state(here, node)
         if state is not None and state.instance_id == server.id:
-            boxes.stop_node(self._lab, node)
+            containers.stop_node(self._lab, node)
 
     def _node(self, main_ip: str) -> Node:
         for node in self._nodes:

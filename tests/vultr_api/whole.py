@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mesh.cli.environment import environment
 from mesh.cli.working_copy import write_project
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan, make
 from mesh.spec import load_file

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from mesh.agent.daemons import bird, itself, networkd, nftables, ssh, sysctl, systemd, wireguard
+from mesh.agent.daemons import (
+    agent_config,
+    bird,
+    networkd,
+    nftables,
+    ssh,
+    sysctl,
+    systemd,
+    wireguard,
+)
 from mesh.agent.daemons.kind import Change, Difference, Kind, Node
 
 KINDS: tuple[Kind, ...] = (
@@ -20,7 +29,7 @@ KINDS: tuple[Kind, ...] = (
     wireguard.KIND,
     ssh.KIND,
     bird.KIND,
-    itself.KIND,
+    agent_config.KIND,
 )
 
 

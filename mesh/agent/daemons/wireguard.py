@@ -14,13 +14,13 @@ from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
 
-from mesh.agent import places
+from mesh.agent import file_paths
 from mesh.agent.daemons.kind import Changes, Difference, Kind, Node
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 from mesh.trust.encoding import Malformed, unb64
 
-_POST_UP = f"wg set %i private-key {places.WIREGUARD_KEY}"
+_POST_UP = f"wg set %i private-key {file_paths.WIREGUARD_KEY}"
 Section = tuple[tuple[str, str], ...]
 
 
@@ -111,12 +111,12 @@ def _sync(node: Node, name: str, tunnel: Tunnel) -> None:
 
 
 def _private(node: Node) -> str:
-    text = (node.host.read(places.WIREGUARD_KEY) or b"").decode("utf-8", "replace").strip()
+    text = (node.host.read(file_paths.WIREGUARD_KEY) or b"").decode("utf-8", "replace").strip()
     try:
         unb64(text, 32)
     except Malformed:
         # wg would repeat it in its error, which is logged and reported.
-        raise CommandFailed(f"{places.WIREGUARD_KEY}: is no WireGuard key") from None
+        raise CommandFailed(f"{file_paths.WIREGUARD_KEY}: is no WireGuard key") from None
     return text
 
 

@@ -22,7 +22,7 @@ from mesh.infra.dynamic.base import Properties, Stub, difference, gone, say
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
-    from mesh.delivery import Load, Target
+    from mesh.ssh import Load, Target
 
 SETTLED_AT_BIRTH = ("user_data", "admin")
 """What matters at the delivery only; a host that runs ignores a change."""
@@ -40,7 +40,7 @@ class HostProvider(Stub):
         later previews need no way to it."""
         if olds:
             return CheckResult(news, [])
-        from mesh.delivery import examine
+        from mesh.ssh import examine
 
         target = _target(news)
         # Before the first key is on record any will do for a look; by none is anything delivered.
@@ -50,7 +50,7 @@ class HostProvider(Stub):
 
     def create(self, props: Properties) -> CreateResult:
         """Deliver the node; a delivery that was cut is gone on with."""
-        from mesh.delivery import deliver
+        from mesh.ssh import deliver
 
         done = deliver(_target(props), _load(props), say)
         outs = {**props, "instance_id": done.instance_id, "created": done.created}
@@ -58,8 +58,8 @@ class HostProvider(Stub):
 
     def update(self, id_: str, olds: Properties, news: Properties) -> UpdateResult:
         """Another way to the same host: taken once it leads there."""
-        from mesh.delivery import DeliveryError, is_there
         from mesh.spec import Problem
+        from mesh.ssh import DeliveryError, is_there
 
         # A key that is known is never given up for another one that was only shown.
         target = _target({**news, "host_key": olds["host_key"] or news["host_key"]})
@@ -83,7 +83,7 @@ class HostProvider(Stub):
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether the host still is this instance. One that does not answer is no news: it would
         be made anew, and its place taken, for a cable that was cut."""
-        from mesh.delivery import Unreachable, is_there
+        from mesh.ssh import Unreachable, is_there
 
         try:
             there = is_there(_target(props), id_)
@@ -98,8 +98,8 @@ class HostProvider(Stub):
     def delete(self, id_: str, props: Properties) -> None:
         """Take this instance from its host. One that cannot be reached is an error: it would go on
         with our keys and announcements, and nobody would know."""
-        from mesh.delivery import Unreachable, withdraw
-        from mesh.delivery.problems import beyond_reach
+        from mesh.ssh import Unreachable, withdraw
+        from mesh.ssh.problems import beyond_reach
 
         try:
             withdraw(_target(props), id_, say)
@@ -114,7 +114,7 @@ LOOK = 8.0
 def _target(props: Properties) -> Target:
     """The host, believed by the keys that the stack file gives, or else by the one on record; by
     none where that is not known yet."""
-    from mesh.delivery import Target
+    from mesh.ssh import Target
 
     recorded = props["host_key"]
     # At a preview it may be the engine's mark of what is not known yet, which is no text.
@@ -139,7 +139,7 @@ def _admin(props: Properties) -> tuple[IPv4Network | IPv6Network, ...]:
 
 def _load(props: Properties) -> Load:
     from mesh.agent import bundle
-    from mesh.delivery import Load
+    from mesh.ssh import Load
 
     return Load(
         user_data=props["user_data"],

@@ -12,7 +12,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 from mesh.infra.dynamic.base import Properties, Stub, difference, say
 
 if TYPE_CHECKING:
-    from mesh.delivery import Target
+    from mesh.ssh import Target
 
 
 class HostKeyProvider(Stub):
@@ -39,7 +39,7 @@ class HostKeyProvider(Stub):
         """Nothing is on the host by now, unless a delivery was cut before the state knew of it:
         then no other resource could say so. Its instance is not known here, so nothing is taken
         from the host unasked."""
-        from mesh.delivery import REMOVE, DeliveryError, is_left
+        from mesh.ssh import REMOVE, DeliveryError, is_left
 
         node, known = props["node"], [*props["host_keys"], *filter(None, [props["key"]])]
         try:
@@ -54,13 +54,13 @@ class HostKeyProvider(Stub):
 
 def _shown(props: Properties, known: Sequence[str]) -> str:
     """The key that the host shows: one of those that are known, or where none is, any."""
-    from mesh.delivery import shown_key
+    from mesh.ssh import shown_key
 
     return shown_key(_target(props, known, trust_first=not known))
 
 
 def _target(props: Properties, known: Sequence[str], *, trust_first: bool) -> Target:
-    from mesh.delivery import Target
+    from mesh.ssh import Target
 
     return Target(
         node=props["node"],

@@ -178,7 +178,7 @@ class InstanceProvider(Stub):
 
     def create(self, props: Properties) -> CreateResult:
         """Start an instance; one that a killed run has started with the same user data is taken."""
-        from mesh.lab.boxes import start_node
+        from mesh.lab.containers import start_node
         from mesh.lab.world import load
 
         lab, node = props["lab"], props["node"]
@@ -193,15 +193,15 @@ class InstanceProvider(Stub):
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether this very instance runs: one that died is gone, and `up` makes another."""
-        from mesh.lab.boxes import node_alive
+        from mesh.lab.containers import node_alive
 
         alive = node_alive(props["lab"], props["node"], props["instance_id"])
         return ReadResult(id_, props) if alive else gone()
 
     def delete(self, id_: str, props: Properties) -> None:
         """Stop this instance and drop its disk; never a later one of the same node."""
-        from mesh.lab.boxes import read_state, stop_node
-        from mesh.lab.place import place
+        from mesh.lab.containers import read_state, stop_node
+        from mesh.lab.lab_files import place
 
         state = read_state(place(props["lab"]), props["node"])
         if state is None or state.instance_id == id_:

@@ -15,7 +15,7 @@ from mesh.infra.dynamic.lab import (
     LabWorld,
 )
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
-from mesh.lab.place import place
+from mesh.lab.lab_files import place
 from mesh.plan import Node
 from mesh.spec import Problem
 

@@ -1,0 +1,297 @@
+"""The connection to one registry: one thread waits for generations and orders, another reports.
+
+Every registry has a connection of its own, so that one that is gone or lies delays nothing: what
+comes over any of them is verified, and the highest valid number counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mesh.agent import log
+from mesh.agent.refusals import What
+from mesh.agent.state import HighestManifest, Ordered
+from mesh.agent.workers import Workers
+from mesh.registry import paths
+from mesh.registry.client import Answer, Client, Unreachable
+from mesh.trust.documents import JoinRequest
+from mesh.trust.encoding import Malformed, dump, parse
+from mesh.trust.orders import KINDS, Kind
+from mesh.trust.requests import Signer
+from mesh.trust.signing import Signed
+
+MEMBER_WAIT = 25.0
+"""Long-poll of a member, seconds."""
+JOINING_WAIT = 1.0
+"""The same before it is one: facts may still change, and are sent again then."""
+SETTLING = 20.0
+"""Seconds after a connection was made in which a member looks for changed facts as often: a node
+that has just booted may connect before its IPv6 address is there."""
+REJOIN = 10.0
+"""Seconds until a request to join is repeated, for a registry that has lost it."""
+PATIENCE = (0.15, 5.0)
+"""Seconds between tries, first and last."""
+STOPS_WITHIN = 1.0
+"""Seconds until a thread without work sees that it is to stop."""
+COMPLAINTS = 10.0
+"""Seconds until it is said again that a registry is no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What a connection asks of the agent, and hands over to it. ``offer`` and ``offer_order``
+    return the number of an envelope that the operator signed, None for any other."""
+
+    held: Callable[[], HighestManifest | None]
+    ordered: Callable[[Kind[Any]], Ordered[Any] | None]
+    is_member: Callable[[], bool]
+    request: Callable[[], JoinRequest | None]
+    offer: Callable[[Signed, str], int | None]
+    offer_order: Callable[[Kind[Any], Signed, str], int | None]
+    certificate: Callable[[str, str | None], None]
+    superseded: Callable[[What], None] = lambda _: None
+    """The registry holds our own manifest or order of that kind now, whatever it offered before."""
+    candidate: Signer | None = None
+    """Shows that we have our token; None where we can't."""
+    clock: Callable[[str, float], None] = lambda *_: None
+    """By so many seconds our clock is ahead of that registry's."""
+    later: Callable[[Signed], None] = lambda _: None
+    """The registry holds this report instead of the one that it was sent."""
+
+
+class RegistryLink:
+    """The connection to one registry."""
+
+    def __init__(
+        self, url: str, signer: Signer, callbacks: Callbacks, stop: threading.Event
+    ) -> None:
+        self.url = url
+        self._signer, self._callbacks, self._stop = signer, callbacks, stop
+        self._report: Signed | None = None
+        self._news = threading.Condition()
+        self._sent: tuple[JoinRequest, float] | None = None
+        self._connected = time.monotonic()
+        self._asked: dict[str, float] = {}
+        self._early: tuple[int, ...] | None = None
+        self._shown = 0
+        """The highest generation that the registry has shown and that does not name us, while none
+        has."""
+        self._complained = -COMPLAINTS
+        self._stated_where = -REJOIN
+
+    def start(self, workers: Workers) -> None:
+        """Starts both threads. What fails of them is begun again with a fresh connection."""
+        for name, work in (("listen", self._listen), ("report", self._send_reports)):
+            workers.start(f"{name} {self.url}", work)
+
+    def report(self, report: Signed) -> None:
+        """Sends this report as soon as may be, instead of any earlier one."""
+        with self._news:
+            self._report = report
+            self._news.notify()
+
+    def asked(self, kind: Kind[Any]) -> float:
+        """When the registry was asked last for an order of that kind, and answered (monotonic
+        seconds); minus infinity where it never was."""
+        return self._asked.get(kind.key, -math.inf)
+
+    # --- listening ---------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        client = Client(self.url, self._signer)
+        pause = Backoff()
+        fresh = True
+        while not self._stop.is_set():
+            try:
+                if self._round(client, fresh):
+                    pause.reset()
+                fresh = False
+            except Unreachable as error:
+                now = time.monotonic()
+                if pause.first and now - self._complained >= COMPLAINTS:
+                    self._complained = now
+                    log.warning("registry", url=self.url, reason=error)
+                fresh = True
+                self._stop.wait(pause.next())
+
+    def _round(self, client: Client, fresh: bool) -> bool:
+        """Joins where the registry does not have our request; then waits for a generation or an
+        order above those we hold. False where it was answered before its time without either: an
+        order may be there now, and where there is none, the next round finds that out."""
+        early, self._early = self._early, None
+        if fresh:
+            self._shown = 0
+        member, held = self._callbacks.is_member(), self._callbacks.held()
+        number = self._shown if held is None else held.number
+        if fresh and held is not None and self._number(client) < number:
+            # It has lost its memory: what the operator signed is handed on. Before we join: an
+            # operator who has lost his as well knows then, when we have, which network we follow.
+            self._hand_on(client, paths.MANIFEST, "manifest", held.envelope)
+        self._join(client, fresh, member)
+        # Who is no member yet is not told of all; to be woken by it would be for nothing.
+        kinds = [kind for kind in KINDS if member or not kind.members_only]
+        orders = "".join(f"&{k.key}={self._take_order(client, k, fresh)}" for k in kinds)
+        if early == self._orders() and not fresh:
+            # At its pace we would ask hundreds of times a second.
+            raise Unreachable(f"{self.url}: answers at once, without news")
+        settled = time.monotonic() - self._connected > SETTLING
+        wait = MEMBER_WAIT if member and self._sent is not None and settled else JOINING_WAIT
+        began, known = time.monotonic(), self._orders()
+        answer = client.ask(
+            "GET",
+            f"{paths.MANIFEST}?after={number}&wait={wait:g}{orders}",
+            timeout=wait + 10,
+            limit=paths.MAX_MANIFEST,
+        )
+        self._callbacks.certificate(self.url, client.tls_sha256)
+        if client.ahead is not None:
+            self._callbacks.clock(self.url, client.ahead)
+        if answer.status == 200:
+            offered = self._offer(answer, self._callbacks.offer)
+            if offered is None:
+                raise Unreachable(f"{self.url}: hands out what our operator did not sign")
+            held = self._callbacks.held()
+            if held is None and offered > number:
+                self._shown = offered  # We are no member yet: what is above it may name us.
+            elif held is None or offered <= number or held.number < offered:
+                raise Unreachable(f"{self.url}: hands out a generation that is not news to us")
+        elif answer.status != 204:
+            raise Unreachable(f"{self.url}: {answer.why()}")
+        elif time.monotonic() - began < wait / 2:
+            self._early = known
+        return self._early is None
+
+    def _number(self, client: Client) -> int:
+        answer = client.ask("GET", paths.MANIFEST, limit=paths.MAX_MANIFEST)
+        return (self._offer(answer, self._callbacks.offer) or 0) if answer.status == 200 else 0
+
+    def _take_order(self, client: Client, kind: Kind[Any], fresh: bool) -> int:
+        """Takes the order of a kind where there is news, hands ours on where the registry has lost
+        it; the number of the one that we hold then. A registry of an earlier version knows of
+        none, and that keeps us from nothing."""
+        number, began = self._ordered(kind), time.monotonic()
+        after, place = 0 if fresh else number, paths.order(kind.key)
+        target, signed = f"{place}?after={after}", kind.members_only
+        answer = client.ask("GET", target, signed=signed, limit=paths.MAX_SMALL)
+        theirs = 0
+        if answer.status == 200:
+            offered = self._offer(answer, partial(self._callbacks.offer_order, kind))
+            if offered is None:
+                raise Unreachable(f"{self.url}: hands out what our operator did not sign")
+            if offered <= after:
+                raise Unreachable(f"{self.url}: hands out an old {kind.name}, {offered}")
+            theirs = offered
+        if fresh and theirs < number and (held := self._callbacks.ordered(kind)) is not None:
+            self._hand_on(client, place, kind.key, held.envelope)
+        if theirs > self._ordered(kind):
+            # One of another network of its operator's. Asked at once again, it would be news again.
+            raise Unreachable(f"{self.url}: hands out a {kind.name} that is not ours")
+        if answer.status in (200, 204):
+            self._asked[kind.key] = began
+        return self._ordered(kind)
+
+    def _hand_on(self, client: Client, place: str, what: What, envelope: Signed) -> None:
+        if client.ask("PUT", place, dump(envelope)).ok:
+            self._callbacks.superseded(what)
+
+    def _orders(self) -> tuple[int, ...]:
+        return tuple(self._ordered(kind) for kind in KINDS)
+
+    def _ordered(self, kind: Kind[Any]) -> int:
+        held = self._callbacks.ordered(kind)
+        return 0 if held is None else held.number
+
+    def _offer(self, answer: Answer, offer: Callable[[Signed, str], int | None]) -> int | None:
+        """Hands an envelope to the agent."""
+        try:
+            envelope = parse(Signed, answer.body)
+        except Malformed as error:
+            raise Unreachable(f"{self.url}: {error}") from None
+        return offer(envelope, self.url)
+
+    def _join(self, client: Client, fresh: bool, member: bool) -> None:
+        """Sends our facts: once per connection and whenever they change for a member, so that a
+        registry built from nothing has them; again and again for who wants to become one."""
+        now = time.monotonic()
+        if fresh:
+            self._sent, self._connected = None, now
+        sent, when = self._sent or (None, 0.0)
+        request = self._callbacks.request()
+        if request is None or (sent == request and (member or now - when < REJOIN)):
+            return
+        answer = client.ask("POST", paths.JOIN, dump(request))
+        if answer.ok:
+            if sent != request:
+                log.info("join-requested", url=self.url)
+            self._sent = (request, now)
+        elif not member:
+            if answer.status == 403:
+                self._say_from_where(request)
+            raise Unreachable(f"{self.url}: join: {answer.why()}")
+
+    def _say_from_where(self, request: JoinRequest) -> None:
+        """Where we have another address than planned, no registry believes us. The operator hears
+        of it all the same, for we have the token. A registry of an earlier version does not
+        listen."""
+        now = time.monotonic()
+        if self._callbacks.candidate is None or now - self._stated_where < REJOIN:
+            return
+        self._stated_where = now
+        with Client(self.url, self._callbacks.candidate) as client:
+            client.ask("POST", paths.REFUSED_JOINS, dump(request), signed=True)
+
+    # --- reporting ---------------------------------------------------------------------------
+
+    def _send_reports(self) -> None:
+        client = Client(self.url, self._signer)
+        pause = Backoff()
+        while not self._stop.is_set():
+            with self._news:
+                while self._report is None and not self._stop.is_set():
+                    self._news.wait(STOPS_WITHIN)
+                report = self._report
+            if report is None:
+                return
+            try:
+                answer = client.ask("POST", paths.REPORT, dump(report), signed=True)
+                if not answer.ok:
+                    raise Unreachable(f"{self.url}: report: {answer.why()}")
+                pause.reset()
+                with self._news:
+                    if self._report is report:
+                        self._report = None
+                if answer.status == 200:
+                    with contextlib.suppress(Malformed):
+                        self._callbacks.later(parse(Signed, answer.body))
+            except Unreachable:
+                self._stop.wait(pause.next())
+
+
+class Backoff:
+    """Growing waits with some chance in them, so that a fleet does not knock in step."""
+
+    def __init__(self) -> None:
+        self._next = PATIENCE[0]
+
+    @property
+    def first(self) -> bool:
+        """Whether the last try went well."""
+        return self._next == PATIENCE[0]
+
+    def next(self) -> float:
+        """Seconds to wait now."""
+        now = self._next
+        self._next = min(now * 1.4, PATIENCE[1])
+        return now * random.uniform(0.7, 1.3)  # noqa: S311  not a secret
+
+    def reset(self) -> None:
+        """After a try that went well."""
+        self._next = PATIENCE[0]

@@ -1,0 +1,414 @@
+"""All registries of a network as their operator reaches them: one connection each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import cycle
+from typing import Any, TypeVar
+
+from mesh.publish.order import PublishError
+from mesh.registry import paths
+from mesh.registry.client import Answer, Client, Unreachable, one_line
+from mesh.trust import signing
+from mesh.trust.documents import (
+    Generation,
+    JoinRequest,
+    Manifest,
+    PackedGeneration,
+    Planned,
+    RefusedJoin,
+    Repairs,
+    Report,
+)
+from mesh.trust.encoding import Malformed, dump, parse, sha256
+from mesh.trust.keys import signing_public
+from mesh.trust.orders import Kind, Order
+from mesh.trust.requests import Signer
+from mesh.trust.signing import BadSignature, Purpose, Signed
+
+T = TypeVar("T")
+OrderT = TypeVar("OrderT", bound=Order)
+
+CONNECT_SECONDS = 1.5
+HURRIED = (CONNECT_SECONDS, *11 * (0.3,))
+"""Seconds to connect to a registry that is not ready, by turns. The firewall of a machine that
+boots drops what comes before its registry: it is asked again soon, instead of being waited for.
+The first try is a patient one, for a publication that waits for no node makes no other."""
+WORK_SECONDS = 20.0
+
+
+class RegistryPool:
+    """Speaks to every registry of the network as its operator."""
+
+    def __init__(self, operator_key: str, registries: Mapping[str, str]) -> None:
+        self._public = signing_public(operator_key)
+        signer = Signer("operator", "", operator_key)
+        self._clients = {
+            node: Client(url, signer, timeout=CONNECT_SECONDS)
+            for node, url in sorted(registries.items())
+        }
+        self._hurry = {node: cycle(HURRIED) for node in self._clients}
+        self.ready: set[str] = set()
+        """Registries that have the bundle and the list of planned nodes."""
+        self.reasons: dict[str, str] = {}
+        """Why a registry is not ready, in its own or the connection's words."""
+        self.ahead: dict[str, float] = {}
+        """Seconds by which our clock is ahead of a registry's that has answered, by its URL."""
+        self.refusing: set[str] = set()
+        """Registries that serve another network, and refuse ours."""
+
+    def close(self) -> None:
+        """Hangs up."""
+        for client in self._clients.values():
+            client.close()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def prepare(self, bundle: bytes, planned: Planned) -> None:
+        """Brings bundle and planned nodes to the registries that do not have them yet."""
+        for node, client in self._clients.items():
+            if node in self.ready:
+                continue
+            self.refusing.discard(node)
+            client.connect_seconds = next(self._hurry[node])
+            try:
+                refusal = _prepared(client, bundle, planned)
+            except Unreachable as error:
+                refusal = str(error)
+            except _AnotherNetwork as error:
+                refusal = str(error)
+                self.refusing.add(node)
+            client.connect_seconds = CONNECT_SECONDS
+            if refusal is None:
+                self.ready.add(node)
+                self.reasons.pop(node, None)
+            else:
+                self.reasons[node] = refusal
+
+    def joins(self) -> list[JoinRequest]:
+        """All requests to join that any registry holds; malformed ones are left out."""
+        return self._all(paths.JOINS, JoinRequest)
+
+    def refused_joins(self) -> list[RefusedJoin]:
+        """Requests to join that a registry has refused because of where they came from; malformed
+        ones are left out, and a registry of an earlier version shows none."""
+        return self._all(paths.REFUSED_JOINS, RefusedJoin)
+
+    def _all(self, target: str, kind: type[T]) -> list[T]:
+        found: list[T] = []
+        for _, answer in self._ask("GET", target):
+            for text in _entries(answer):
+                with contextlib.suppress(Malformed):
+                    found.append(parse(kind, text))
+        return found
+
+    def manifests(self) -> dict[str, tuple[Signed, Manifest]]:
+        """The manifest that each registry holds, validly signed by us. It may be another network's
+        of the same key."""
+        found: dict[str, tuple[Signed, Manifest]] = {}
+        for node, answer in self._ask("GET", paths.MANIFEST, signed=False):
+            if answer.status == 200:
+                with contextlib.suppress(Malformed, BadSignature):
+                    envelope = parse(Signed, answer.body)
+                    manifest = signing.opened(self._public, Purpose.MANIFEST, envelope, Manifest)
+                    found[node] = (envelope, manifest)
+        return found
+
+    def highest(self, network: str | None = None) -> tuple[Signed, Manifest] | None:
+        """The manifest with the highest number that any registry holds, validly signed by us: of
+        that network, or of any where none is named."""
+        return top(self.manifests().values(), network)
+
+    def holds_another(self, manifest: Manifest, digest: str) -> bool:
+        """Whether some registry holds another manifest of that network than this one, whose digest
+        is given, of its number or above."""
+        return any(
+            held.network == manifest.network
+            and held.generation >= manifest.generation
+            and envelope.digest != digest
+            for envelope, held in self.manifests().values()
+        )
+
+    def put_generation(self, generation: PackedGeneration) -> list[str]:
+        """Brings a generation to every registry that can be reached; why others do not have it."""
+        body = _fitting(generation, "leave nodes out, or make two networks of them")
+        asked = list(self._each(lambda client: _brought(client, generation, body)))
+        failures = [f"{node}: {answer.why()}" for node, answer in asked if not answer.ok]
+        if len(failures) == len(asked):
+            raise Unreachable("; ".join(failures + sorted(self.reasons.values())) or "no registry")
+        return failures
+
+    def put_manifest(self, envelope: Signed) -> bool:
+        """Brings a manifest alone; whether some registry has it now."""
+        asked = list(self._ask("PUT", paths.MANIFEST, dump(envelope), signed=False))
+        return any(answer.ok for _, answer in asked)
+
+    def order(self, kind: Kind[OrderT], network: str) -> OrderT | None:
+        """The order of a kind and that network with the highest number that any registry holds,
+        validly signed by us."""
+        return highest(self.orders(kind, network).values())
+
+    def orders(self, kind: Kind[OrderT], network: str) -> dict[str, OrderT | None]:
+        """The order of a kind and that network that each registry that answers holds, validly
+        signed by us; None where it shows none."""
+        asked = self._ask("GET", paths.order(kind.key), signed=kind.members_only)
+        return {node: self._order(kind, answer, network) for node, answer in asked}
+
+    def put_order(self, kind: Kind[OrderT], order: OrderT, operator_key: str) -> bool:
+        """Signs an order, and brings it to every registry that can be reached. False where
+        one holds another of that number or above, which counts; :class:`Unreachable` where none
+        takes it.
+
+        A registry that refuses it has to show the order that it holds instead: its word alone
+        would let it veto every order.
+        """
+        body, place = dump(kind.signed(operator_key, order)), paths.order(kind.key)
+        taken, crossed = 0, False
+        refusals: list[str] = []
+        for node, client in self._clients.items():
+            try:
+                answer = client.ask("PUT", place, body, timeout=WORK_SECONDS)
+                shown = None
+                if answer.status == 409:
+                    signed = kind.members_only
+                    held = client.ask("GET", place, signed=signed, timeout=WORK_SECONDS)
+                    shown = self._order(kind, held, order.network)
+            except Unreachable as error:
+                self.reasons[node] = str(error)
+                continue
+            if answer.ok or shown == order:
+                taken += 1
+            elif shown is not None and shown.number >= order.number:
+                crossed = True
+            else:
+                refusals.append(f"{node}: {answer.why()}")
+        if not taken and not crossed:
+            raise Unreachable("; ".join(refusals + sorted(self.reasons.values())) or "no registry")
+        return not crossed
+
+    def _order(self, kind: Kind[OrderT], answer: Answer, network: str) -> OrderT | None:
+        if answer.status == 200:
+            with contextlib.suppress(Malformed, BadSignature):
+                order = kind.opened(self._public, parse(Signed, answer.body))
+                return order if order.network == network else None
+        return None
+
+    def reports(self, identities: Mapping[str, str]) -> list[Report]:
+        """Reports that carry the signature of the node that they speak of; a relay's inventions
+        are left out, and so is what a terminal would obey in a node's words."""
+        found: list[Report] = []
+        for _, answer in self._ask("GET", paths.REPORTS):
+            for text in _entries(answer):
+                with contextlib.suppress(Malformed, BadSignature):
+                    envelope = parse(Signed, text)
+                    node = _decoded(dict, envelope.payload).get("node")
+                    key = identities.get(node) if isinstance(node, str) else None
+                    if key is not None:
+                        report = signing.opened(key, Purpose.REPORT, envelope, Report)
+                        if report.node == node:
+                            found.append(_shown(report))
+        return found
+
+    def holders(self, digest: str) -> tuple[int, int]:
+        """How many registries answer, and how many of them hold that manifest with all parts."""
+        answered = held = 0
+        for _, answer in self._ask("GET", f"{paths.API}/status"):
+            answered += 1
+            with contextlib.suppress(Malformed):
+                status = _decoded(dict, answer.body)
+                held += bool(status.get("complete") and status.get("manifest_sha256") == digest)
+        return answered, held
+
+    def certificates(self) -> dict[str, str | None]:
+        """SHA-256 of the certificate that each registry showed last, by URL."""
+        return {client.url: client.tls_sha256 for client in self._clients.values()}
+
+    def _ask(
+        self, method: str, target: str, body: bytes = b"", *, signed: bool = True
+    ) -> Iterator[tuple[str, Answer]]:
+        return self._each(
+            lambda client: client.ask(method, target, body, signed=signed, timeout=WORK_SECONDS)
+        )
+
+    def _each(self, ask: Callable[[Client], Answer]) -> Iterator[tuple[str, Answer]]:
+        """The answer of each registry that can be reached."""
+        for node, client in self._clients.items():
+            try:
+                answer = ask(client)
+            except Unreachable as error:
+                self.reasons[node] = str(error)
+                continue
+            if client.ahead is not None:
+                self.ahead[client.url] = client.ahead
+            yield node, answer
+
+
+def _brought(client: Client, generation: PackedGeneration, body: bytes) -> Answer:
+    """A registry's answer to a generation; ``body`` is the generation as bytes."""
+    # Asked before: who takes no packed one hangs up before it has heard it all.
+    status = client.ask("GET", f"{paths.API}/status", signed=True, timeout=WORK_SECONDS)
+    if not status.ok:
+        return status
+    if _takes(status, paths.PACKED):
+        return client.ask("PUT", paths.PACKED, body, signed=True, timeout=WORK_SECONDS)
+    whole = _fitting(
+        generation.unpacked(),
+        "its registry is of an earlier version: leave out nodes that are new, and add them once "
+        "it has been updated",
+    )
+    return client.ask("PUT", paths.GENERATION, whole, signed=True, timeout=WORK_SECONDS)
+
+
+def _takes(status: Answer, path: str) -> bool:
+    try:
+        return path in _decoded(dict, status.body).get("takes", ())
+    except (Malformed, TypeError):
+        return False
+
+
+def _fitting(generation: PackedGeneration | Generation, cure: str) -> bytes:
+    """A generation as bytes, if a registry takes as many. It would hang up before it has heard
+    more, and could not say why."""
+    body = dump(generation)
+    if len(body) > paths.MAX_GENERATION:
+        raise PublishError(
+            f"mesh:nodes: the generation of {len(generation.parts)} nodes has {len(body):,} "
+            f"bytes, and registries take {paths.MAX_GENERATION:,}; {cure}"
+        )
+    return body
+
+
+def _prepared(client: Client, bundle: bytes, planned: Planned) -> str | None:
+    """None where a registry has all that it needs; else why not."""
+    digest = sha256(bundle)
+    held = client.ask("HEAD", f"{paths.BUNDLE}/{digest}", timeout=WORK_SECONDS)
+    if held.status != 200:
+        # A registry takes it from its operator; a bootstrap, which knows nothing but the hash,
+        # takes it from anybody, and ends then for the registry to start.
+        is_registry = held.status == 404
+        target = f"{paths.BUNDLE}/{digest}"
+        put = client.ask("PUT", target, bundle, signed=is_registry, timeout=WORK_SECONDS)
+        if not put.ok and not is_registry and put.status == 403:
+            return (
+                "its server was made for another bundle than this checkout's, and has none yet; "
+                "replace it and every server that has not joined "
+                "(pulumi up --replace '**<node>-instance')"
+            )
+        if not put.ok:
+            return f"bundle: {put.why()}"
+        if not is_registry:
+            client.close()
+            return "has its bundle, and starts"
+    answer = client.ask("PUT", paths.PLANNED, dump(planned), signed=True, timeout=WORK_SECONDS)
+    if answer.status == 403 and planned.network is not None:
+        raise _AnotherNetwork(f"planned nodes: {answer.why()}")
+    return None if answer.ok else f"planned nodes: {answer.why()}"
+
+
+class _AnotherNetwork(Exception):
+    """A registry refuses its operator: it serves another network of the same key."""
+
+
+def _entries(answer: Answer) -> list[str]:
+    """The documents of a list, each as text again for its own parser."""
+    if not answer.ok:
+        return []
+    try:
+        return [json.dumps(entry) for entry in _decoded(list, answer.body)]
+    except Malformed:
+        return []
+
+
+def _decoded(kind: type[T], text: str | bytes) -> T:
+    """JSON of that outermost form, whatever a registry sends; :class:`Malformed` where it is not.
+
+    One that lies must not end the operator's run: the others are asked all the same.
+    """
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Malformed("not JSON") from None
+    if not isinstance(value, kind):
+        raise Malformed("not of the form that was asked for")
+    return value
+
+
+def _shown(report: Report) -> Report:
+    """A report with nothing in it but what prints: it ends on the operator's terminal."""
+    health = report.health
+    return replace(
+        report,
+        reason=one_line(report.reason),
+        health=replace(
+            health,
+            services={one_line(name): up for name, up in health.services.items()},
+            sessions={one_line(k): one_line(v) for k, v in health.sessions.items()},
+            tls_mismatches=tuple(map(one_line, health.tls_mismatches)),
+            refused={one_line(reason): count for reason, count in health.refused.items()},
+            bird=None if health.bird is None else one_line(health.bird),
+            announced=None if health.announced is None else _clean(health.announced),
+            down=_clean({n: replace(d, error=one_line(d.error)) for n, d in health.down.items()}),
+            failures=_clean({name: one_line(why) for name, why in health.failures.items()}),
+            tunnels=None
+            if health.tunnels is None
+            else _clean({name: one_line(why) for name, why in health.tunnels.items()}),
+            refusals=tuple(replace(o, reason=one_line(o.reason)) for o in health.refusals),
+            faults=None
+            if health.faults is None
+            else _clean({name: one_line(why) for name, why in health.faults.items()}),
+            clocks=None if health.clocks is None else _clean(health.clocks),
+            logins=None
+            if health.logins is None
+            else tuple(replace(one, key=one_line(one.key)) for one in health.logins),
+            unconfirmed=None
+            if health.unconfirmed is None
+            else replace(health.unconfirmed, lost=tuple(map(one_line, health.unconfirmed.lost))),
+            repairs=None if health.repairs is None else _repairs(health.repairs),
+        ),
+    )
+
+
+def _repairs(repairs: Repairs) -> Repairs:
+    return replace(
+        repairs,
+        objects=tuple(
+            replace(one, what=one_line(one.what), why=one_line(one.why), by=one_line(one.by))
+            for one in repairs.objects
+        ),
+    )
+
+
+def _clean(named: Mapping[str, T]) -> dict[str, T]:
+    return {one_line(name): value for name, value in named.items()}
+
+
+def highest(orders: Iterable[OrderT | None]) -> OrderT | None:
+    """The one of the highest number; None where there is none."""
+    found = [order for order in orders if order is not None]
+    return max(found, key=lambda order: order.number, default=None)
+
+
+def top(
+    manifests: Iterable[tuple[Signed, Manifest]], network: str | None
+) -> tuple[Signed, Manifest] | None:
+    """The manifest of a network (None: of any) with the highest number; None where there is
+    none."""
+    found = [one for one in manifests if network in (None, one[1].network)]
+    return max(found, key=lambda one: one[1].generation, default=None)
+
+
+class Clock:
+    """One deadline for all that a publication waits for."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self._end

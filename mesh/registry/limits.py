@@ -1,0 +1,129 @@
+"""Bounds on what strangers may ask for.
+
+A stranger with an IPv6 address has a whole /64 of them, and many a customer has a /48: both are
+bounded, the /48 at ``WIDER`` times what one source may have.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+from mesh.registry.registry import Address
+
+WIDER = 4
+Source = tuple[int, int]
+"""Length of a prefix, and its bits."""
+Sources = Callable[[Address], tuple[Source, ...]]
+
+
+def networks(address: Address) -> tuple[Source, ...]:
+    """What a stranger's address counts for, the narrowest first: an IPv4 address for itself, an
+    IPv6 address for its /64 and its /48."""
+    bits = int(address)
+    if isinstance(address, IPv4Address):
+        return ((32, bits),)
+    return ((64, bits >> 64), (48, bits >> 80))
+
+
+def alone(address: Address) -> tuple[Source, ...]:
+    """What the address of a planned node counts for: itself, whoever its neighbors are."""
+    return ((address.max_prefixlen, int(address)),)
+
+
+class Bucket:
+    """A token bucket: ``rate`` per second, ``burst`` at once."""
+
+    __slots__ = ("_burst", "_rate", "_seen", "_tokens")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._tokens, self._seen = burst, now
+
+    def has(self, now: float) -> bool:
+        """Whether there is a token."""
+        self._tokens = min(self._burst, self._tokens + (now - self._seen) * self._rate)
+        self._seen = now
+        return self._tokens >= 1
+
+    def take(self) -> None:
+        """Takes one that is there."""
+        self._tokens -= 1
+
+
+class Rate:
+    """Token buckets per source. The table is bounded; who was seen longest ago goes."""
+
+    def __init__(
+        self,
+        rate: float,
+        burst: float,
+        sources: int = 4096,
+        clock: Callable[[], float] = time.monotonic,
+        of: Sources = networks,
+    ) -> None:
+        self._rate, self._burst, self._sources = rate, burst, sources
+        self._clock, self._of = clock, of
+        self._buckets: OrderedDict[Source, Bucket] = OrderedDict()
+
+    def allows(self, address: Address) -> bool:
+        """Takes one token of each source that the address counts for, if all have one."""
+        now = self._clock()
+        buckets = [self._bucket(one, wide, now) for wide, one in enumerate(self._of(address))]
+        while len(self._buckets) > self._sources:
+            self._buckets.popitem(last=False)
+        granted = all(bucket.has(now) for bucket in buckets)
+        if granted:
+            for bucket in buckets:
+                bucket.take()
+        return granted
+
+    def _bucket(self, source: Source, wide: int, now: float) -> Bucket:
+        bucket = self._buckets.pop(source, None)
+        if bucket is None:
+            factor = WIDER if wide else 1
+            bucket = Bucket(self._rate * factor, self._burst * factor, now)
+        self._buckets[source] = bucket
+        return bucket
+
+
+class Waiting:
+    """How many of one source, and of all, may be here at the same time."""
+
+    def __init__(self, per_source: int, total: int, of: Sources = networks) -> None:
+        self._per_source, self._total, self._of = per_source, total, of
+        self._now: dict[Source, int] = {}
+        self._all = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no place left for anybody."""
+        return self._all >= self._total
+
+    def crowded(self, address: Address) -> Source | None:
+        """The narrowest source of this address that has no place left; None where all have."""
+        for wide, source in enumerate(self._of(address)):
+            if self._now.get(source, 0) >= self._per_source * (WIDER if wide else 1):
+                return source
+        return None
+
+    def enter(self, address: Address) -> bool:
+        """Takes a place; the caller leaves it again."""
+        if self.full or self.crowded(address) is not None:
+            return False
+        for source in self._of(address):
+            self._now[source] = self._now.get(source, 0) + 1
+        self._all += 1
+        return True
+
+    def leave(self, address: Address) -> None:
+        """Gives the place back."""
+        for source in self._of(address):
+            left = self._now[source] - 1
+            if left:
+                self._now[source] = left
+            else:
+                del self._now[source]
+        self._all -= 1

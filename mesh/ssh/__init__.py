@@ -1,0 +1,32 @@
+"""Delivery over SSH: what a cloud does with user data, for a host that has no cloud around it."""
+
+from __future__ import annotations
+
+from mesh.ssh.connection import Target
+from mesh.ssh.deliver import (
+    REMOVE,
+    Delivered,
+    Load,
+    deliver,
+    examine,
+    is_left,
+    is_there,
+    shown_key,
+    withdraw,
+)
+from mesh.ssh.problems import DeliveryError, Unreachable
+
+__all__ = [
+    "REMOVE",
+    "Delivered",
+    "DeliveryError",
+    "Load",
+    "Target",
+    "Unreachable",
+    "deliver",
+    "examine",
+    "is_left",
+    "is_there",
+    "shown_key",
+    "withdraw",
+]

@@ -1,0 +1,320 @@
+"""SSH to an existing host: whom we believe it is, how we log in, and what may go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import asyncssh
+from pydantic import TypeAdapter
+
+from mesh.spec.problems import Problem
+from mesh.ssh.problems import DeliveryError, Unreachable
+
+MISSED = 3
+"""How many questions whether the host is still there may go unanswered, one each half of the
+target's patience: a link that was cut is told after 15 to 20 s."""
+
+MOST = 64 << 10
+"""Bytes that are read of an answer, and that may wait to be read: no host says more."""
+
+ASKED, SESSION = 60.0, 900.0
+"""Seconds for the end of a script, and for a whole connection, whatever is done over it: a host
+that keeps a connection up without ever answering must not hold the run for ever."""
+
+T = TypeVar("T")
+
+_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
+_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+"""How a host shows a key of this type, where not by its own name (RFC 8332)."""
+
+_SOURCE = "receiver.py"
+_LOADER = (
+    "import sys; "
+    "exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'receiver', 'exec'), "
+    "{'__name__': '__main__'})"
+)
+"""The receiver comes over standard input, so that nothing has to be on the host before. Python
+reads ahead there, and the rest of what it read is not lost: text and bytes share one buffer."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host, and how it is reached. ``host_keys`` are the public keys that it may show (type and
+    base64); without any, ``trust_first`` takes the one that it shows. ``ssh_key`` is secret."""
+
+    node: str
+    provider: str
+    address: str
+    port: int
+    user: str
+    host_keys: tuple[str, ...]
+    trust_first: bool
+    ssh_key: str = field(repr=False)
+    patience: float = 10.0
+    """Seconds for a connection and for a log-in."""
+
+    def key(self, name: str) -> str:
+        """The stack file's key for this host."""
+        return f"mesh:nodes.{self.node}.host.{name}"
+
+
+class Link:
+    """A connection that stands. ``shown`` is the host key, as ``ssh-keyscan`` prints it."""
+
+    def __init__(
+        self, target: Target, connection: asyncssh.SSHClientConnection, shown: str
+    ) -> None:
+        self.target, self.shown = target, shown
+        self._connection = connection
+
+    async def sh(self, script: str) -> str:
+        """What a script of ``sh`` prints, whatever its end."""
+        try:
+            async with (
+                asyncio.timeout(ASKED),
+                self._connection.create_process(
+                    script, stderr=asyncssh.DEVNULL, encoding=None, window=MOST
+                ) as process,
+            ):
+                said = await _all(process.stdout)
+        except TimeoutError:
+            raise asyncssh.ConnectionLost(f"no answer within {ASKED:g} s") from None
+        if len(said) >= MOST:
+            raise nonsense(self.target, "the first questions")
+        return said.decode("utf-8", "replace")
+
+    @asynccontextmanager
+    async def receiver(self) -> AsyncIterator[Receiver]:
+        """The receiver, run as root on the host."""
+        source = receiver_source().encode()
+        sudo = "" if self.target.user == "root" else "sudo -n "
+        command = f'{sudo}/usr/bin/python3 -I -c "{_LOADER}" {len(source)}'
+        async with self._connection.create_process(command, encoding=None, window=MOST) as process:
+            process.stdin.write(source)
+            yield Receiver(self.target, process)
+            process.stdin.write_eof()
+
+
+class Receiver:
+    """Requests to the host's side."""
+
+    def __init__(self, target: Target, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self._target, self._process = target, process
+
+    async def ask(self, do: str, shape: type[T], **request: Any) -> T:
+        """The answer to a request, of that shape; DeliveryError with the host's own words where it
+        refuses, or where it answers anything else."""
+        self._process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
+        await self._process.stdin.drain()
+        line = await self._process.stdout.readline()
+        if not line.endswith(b"\n") and len(line) < MOST:
+            words = (await _all(self._process.stderr)).decode("utf-8", "replace").split()
+            raise asyncssh.ConnectionLost(" ".join(words[-30:]) or "the host's side ended")
+        try:
+            said = json.loads(line)
+            refused = said.get("refused")
+            if refused is None:
+                return TypeAdapter(shape).validate_python(said["answer"])
+        except (ValueError, AttributeError, KeyError, RecursionError):
+            raise nonsense(self._target, repr(do)) from None
+        raise DeliveryError(
+            Problem(
+                self._target.key("ipv4"), self._target.address,
+                f"the host said no at {do!r}: {_short(refused)}",
+                "mend that on the host, then run `pulumi up` again: it goes on from there",
+            )
+        )  # fmt: skip
+
+
+async def _all(reader: asyncssh.SSHReader[bytes]) -> bytes:
+    """What comes until the end, or until it is more than anybody has to say."""
+    said = b""
+    while len(said) < MOST and (more := await reader.read(MOST - len(said))):
+        said += more
+    return said
+
+
+def _short(words: object) -> str:
+    """The host's own words, as many as a person reads."""
+    return " ".join(str(words).split())[:400]
+
+
+def nonsense(target: Target, asked: str) -> DeliveryError:
+    """The host's answer to that is not one that a node's would be."""
+    return DeliveryError(
+        Problem(
+            target.key("ipv4"), target.address,
+            f"the host's answer to {asked} makes no sense",
+            f"see that the shell of {target.user} prints nothing of its own there "
+            f"(`ssh {target.address} true`), and that it is still your host that answers",
+        )
+    )  # fmt: skip
+
+
+def receiver_source() -> str:
+    """The program that runs on the host."""
+    return files("mesh.ssh").joinpath(_SOURCE).read_text(encoding="utf-8")
+
+
+@asynccontextmanager
+async def connected(target: Target) -> AsyncIterator[Link]:
+    """A connection to the host, whose key has been checked. Every failure is one sentence."""
+    client = _login_key(target)
+    expected = [_public(target, text) for text in target.host_keys]
+    judge = _Judge(expected, target.trust_first)
+    try:
+        connection = await asyncssh.connect(
+            target.address,
+            target.port,
+            username=target.user,
+            client_keys=[client],
+            client_factory=lambda: judge,
+            known_hosts=([], [], []),
+            server_host_key_algs=_algorithms(expected),
+            # Nothing of the operator's own set-up: what is not in the stack does not count.
+            config=None,
+            agent_path=None,
+            gss_host=None,
+            preferred_auth="publickey",
+            connect_timeout=target.patience,
+            login_timeout=target.patience,
+            keepalive_interval=target.patience / 2,
+            keepalive_count_max=MISSED,
+        )
+    except (OSError, asyncssh.Error, TimeoutError) as error:
+        raise _refused(target, error, judge, expected, client) from None
+    async with connection:
+        assert judge.shown is not None, "nobody logs in at a host that showed no key"
+        try:
+            async with asyncio.timeout(SESSION) as limit:
+                yield Link(target, connection, _text(judge.shown))
+        except (OSError, asyncssh.Error) as error:
+            late = f"it did not end within {SESSION:g} s"
+            raise _lost(target, late if limit.expired() else _words(target, error)) from None
+        finally:
+            connection.abort()
+
+
+class _Judge(asyncssh.SSHClient):
+    """Says whether the key that a host shows is its own."""
+
+    def __init__(self, expected: Sequence[asyncssh.SSHKey], trust_first: bool) -> None:
+        self._expected, self._trust_first = expected, trust_first
+        self.shown: asyncssh.SSHKey | None = None
+
+    def validate_host_public_key(
+        self, host: str, addr: str, port: int, key: asyncssh.SSHKey
+    ) -> bool:
+        """Whether it is one that was given; or any, where none was and the first is trusted."""
+        self.shown = key
+        return key in self._expected if self._expected else self._trust_first
+
+
+def _login_key(target: Target) -> asyncssh.SSHKey:
+    key = f"mesh:sshKey-{target.provider}"
+    try:
+        return asyncssh.import_private_key(target.ssh_key)
+    except asyncssh.KeyImportError as error:
+        locked = "passphrase" in str(error).lower()
+        raise DeliveryError(
+            Problem(
+                key, "[secret]",
+                "the key is locked with a passphrase, and nobody is there to type it"
+                if locked else "it is no private key that can be read",
+                f"make one for this purpose with `ssh-keygen -t ed25519 -N '' -f KEYFILE`, let it "
+                f"in on the host, and `pulumi config set --secret {key} < KEYFILE`",
+            )
+        ) from None  # fmt: skip
+
+
+def _public(target: Target, text: str) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.import_public_key(text)
+    except asyncssh.KeyImportError:
+        raise DeliveryError(
+            Problem(
+                target.key("ssh.hostKeys"), text[:40], "it is no public key of a host",
+                f"copy a line of `{scan(target.address, target.port)}`, without the address",
+            )
+        ) from None  # fmt: skip
+
+
+def scan(address: str, port: int) -> str:
+    """The command that shows a host's keys."""
+    return f"ssh-keyscan{'' if port == 22 else f' -p {port}'} {address}"
+
+
+def _algorithms(expected: Sequence[asyncssh.SSHKey]) -> list[str]:
+    """Those of the keys that were given come first: a host shows the first that it has, and a
+    wrong one can be named if any other type is taken as well."""
+    kinds = dict.fromkeys((*(key.get_algorithm() for key in expected), *_TYPES))
+    return [name for kind in kinds for name in _ALGORITHMS.get(kind, (kind,))]
+
+
+def _text(key: asyncssh.SSHKey) -> str:
+    return " ".join(key.export_public_key("openssh").decode().split()[:2])
+
+
+def _refused(
+    target: Target,
+    error: Exception,
+    judge: _Judge,
+    expected: Sequence[asyncssh.SSHKey],
+    client: asyncssh.SSHKey,
+) -> DeliveryError:
+    """Why there is no connection."""
+    where = f"{target.address} port {target.port}"
+    known = " or ".join(key.get_fingerprint() for key in expected)
+    if isinstance(error, asyncssh.HostKeyNotVerifiable) and judge.shown is not None:
+        return DeliveryError(
+            Problem(
+                target.key("ssh.hostKeys"), known or "[]",
+                f"the host at {where} shows another key, {judge.shown.get_fingerprint()}: it was "
+                "installed anew, or somebody else answers in its place",
+                "compare with the provider's console, and only if it is the host's own set "
+                f"hostKeys to [\"{_text(judge.shown)}\"]",
+            )
+        )  # fmt: skip
+    if isinstance(error, asyncssh.PermissionDenied):
+        return DeliveryError(
+            Problem(
+                target.key("ssh.user"), target.user,
+                f"the host at {where} lets nobody in by the key of mesh:sshKey-{target.provider} "
+                f"({client.get_fingerprint()})",
+                f"put its public half into ~{target.user}/.ssh/authorized_keys there, or set "
+                "mesh:sshKey or host.ssh.user to what the host knows",
+            )
+        )  # fmt: skip
+    return Unreachable(
+        Problem(
+            target.key("ipv4"), target.address, f"no SSH at {where}: {_words(target, error)}",
+            "see that it runs, that host.ssh.port is right, and that its firewall and its "
+            f"provider's let this machine in; or take {target.node} out of mesh:nodes for now",
+        )
+    )  # fmt: skip
+
+
+def _lost(target: Target, why: str) -> Unreachable:
+    return Unreachable(
+        Problem(
+            target.key("ipv4"), target.address,
+            f"the connection was cut in the middle: {why}",
+            "run `pulumi up` again: what has arrived stays, and the rest follows",
+        )
+    )  # fmt: skip
+
+
+def _words(target: Target, error: Exception) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        return f"no answer within {target.patience:g} s"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection is refused, nothing listens there"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return _short(error) or type(error).__name__

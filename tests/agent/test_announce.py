@@ -1,0 +1,183 @@
+"""When a service is up, and when a node announces."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.agent.announce import (
+    LINGER,
+    SHUTDOWN,
+    AnnounceState,
+    CheckState,
+    DrainSequence,
+    Routes,
+    in_service,
+    written_state,
+)
+from mesh.agent.config import Check, Config, Ports, Service
+from mesh.agent.host import Host
+from mesh.render import node_files, placeholder_facts
+from mesh.trust.encoding import parse
+from tests.stacks import plan_of, prod
+
+
+def check(rise: int = 2, fall: int = 3) -> Check:
+    return Check("http", 80, "/whoami", 0.5, 1.0, rise, fall)
+
+
+@pytest.mark.parametrize(
+    ("answers", "states"),
+    [
+        ("++", "-+"),
+        ("+-+-+-", "------"),
+        ("++--+--", "-++++++"),
+        ("++---", "-+++-"),
+        ("++---++", "-+++--+"),
+        ("---", "---"),
+    ],
+)
+def test_up_after_two_good_answers_in_a_row_and_down_after_three_bad_ones(
+    answers: str, states: str
+) -> None:
+    watch = CheckState(check())
+    seen = "".join("+" if watch.record(answer == "+") else "-" for answer in answers)
+    assert seen == states
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.lists(st.booleans(), max_size=60))
+def test_a_change_takes_exactly_as_many_equal_answers_as_it_says(
+    rise: int, fall: int, answers: list[bool]
+) -> None:
+    watch = CheckState(check(rise, fall))
+    for at, answer in enumerate(answers):
+        before = watch.up
+        after = watch.record(answer)
+        if after != before:
+            needed = rise if after else fall
+            assert answers[at + 1 - needed : at + 1] == [after] * needed
+
+
+def config(services: bool = True) -> Config:
+    web = Service("web", (IPv4Address("192.30.120.100"),), Ports((80,), ()), (check(),), True)
+    mates = (IPv4Address("10.10.10.2"), IPv4Address("10.10.10.3"))
+    return Config("lax-vultr-1", "lax", "dummy0", (), mates, (web,) if services else (), True)
+
+
+MATE, SERVED = "10.10.10.3", "192.30.120.100"
+
+
+@pytest.mark.parametrize(
+    ("up", "reachable", "before", "announces", "why"),
+    [
+        ({"web"}, set(), False, True, "served here"),
+        ({"web"}, set(), True, True, "served here, and cut off"),
+        (set(), {SERVED, MATE}, False, True, "served by a mate"),
+        (set(), {SERVED, MATE}, True, True, "served by a mate"),
+        (set(), set(), False, False, "freshly booted"),
+        (set(), {MATE}, False, False, "mates, but no instance: nothing to announce yet"),
+        (set(), set(), True, False, "cut off from every mate, and nothing here"),
+        (set(), {MATE}, True, True, "the floor: down everywhere, so withdrawing helps nobody"),
+    ],
+)
+def test_a_node_announces_while_an_instance_can_be_reached(
+    up: set[str], reachable: set[str], before: bool, announces: bool, why: str
+) -> None:
+    found = in_service(config(), frozenset(up), Routes(frozenset(reachable)), before)
+    assert found is announces, why
+
+
+@pytest.mark.parametrize(
+    ("reachable", "before", "announces"),
+    [({MATE}, False, True), (set(), False, False), (set(), True, False), ({MATE}, True, True)],
+)
+def test_without_services_a_node_announces_once_it_has_mates(
+    reachable: set[str], before: bool, announces: bool
+) -> None:
+    found = in_service(config(False), frozenset(), Routes(frozenset(reachable)), before)
+    assert found is announces
+
+
+def route(dst: str, **more: Any) -> dict[str, Any]:
+    return {"dst": dst, **more}
+
+
+@pytest.mark.parametrize(
+    ("routes", "addresses"),
+    [
+        ([], set()),
+        ([route("192.30.120.100", dev="wg-ord-vultr-1")], {"192.30.120.100"}),
+        ([route("192.30.120.100/32", dev="wg-ord-vultr-1")], {"192.30.120.100"}),
+        ([route("192.30.120.100", dev="enp1s0")], set()),
+        ([route("default", dev="enp1s0", gateway="203.0.113.1")], set()),
+        ([route("192.30.120.0/23", type="blackhole")], set()),
+        ([route("10.10.10.2", nexthops=[{"dev": "wg-a"}, {"dev": "wg-b"}])], {"10.10.10.2"}),
+    ],
+)
+def test_only_what_leaves_by_a_tunnel_counts_as_reachable(
+    routes: list[dict[str, Any]], addresses: set[str]
+) -> None:
+    assert Routes.parsed(json.dumps(routes)).addresses == addresses
+
+
+def test_the_rendered_configuration_of_every_node_is_the_agents() -> None:
+    plan = plan_of(prod())
+    for node, files in node_files(plan, placeholder_facts(plan)).items():
+        text = next(f.content for f in files.files if f.path.endswith("agent.json"))
+        parsed = parse(Config, text)
+        assert parsed.node == node
+        assert len(parsed.mates) == len(plan.nodes) - 1
+        assert [service.name for service in parsed.services] == [s.name for s in plan.services]
+
+
+# --- draining ------------------------------------------------------------------------------------
+
+LEAVING, GONE = AnnounceState(True, draining=True), AnnounceState(False, draining=True)
+
+
+def farewell(announcing: bool, until: float) -> list[tuple[float, AnnounceState, bool]]:
+    """When a node that drains says what, and from when on nothing is on its way to it, with a
+    look each quarter of a second."""
+    steps: list[tuple[float, AnnounceState, bool]] = []
+    leave, now = DrainSequence(), 0.0
+    while now <= until:
+        word = leave.state(now, announcing)
+        leave.record(word, now)
+        announcing = word.in_service
+        step = (word, leave.is_over(now))
+        if not steps or steps[-1][1:] != step:
+            steps.append((now, *step))
+        now += 0.25
+    return steps
+
+
+def test_a_node_that_drains_warns_first_withdraws_then_and_lets_go_last() -> None:
+    assert farewell(True, 20) == [
+        (0.0, LEAVING, False),
+        (SHUTDOWN, GONE, False),
+        (SHUTDOWN + LINGER, GONE, True),
+    ]
+
+
+def test_a_node_that_announces_nothing_has_nobody_to_warn() -> None:
+    assert farewell(False, 20) == [(0.0, GONE, False), (LINGER, GONE, True)]
+
+
+@pytest.mark.parametrize("word", [AnnounceState(), AnnounceState(True), LEAVING, GONE])
+def test_what_bird_is_told_is_read_back(word: AnnounceState, tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.write("/run/anycast-mesh/bird/announce.conf", word.file(), 0o644)
+    assert written_state(host) == word
+
+
+def test_without_a_file_nothing_is_said_and_an_earlier_versions_counts(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    assert written_state(host) == AnnounceState()
+    host.write("/run/anycast-mesh/bird/announce.conf", b"define IN_SERVICE = true;\n", 0o644)
+    assert written_state(host) == AnnounceState(in_service=True)

@@ -1,0 +1,213 @@
+"""What a node makes of a registry's words, over a real connection."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.agent.host import Host
+from mesh.agent.registry_client import Callbacks, RegistryLink
+from mesh.agent.state import Rejected, State, verified, verified_order
+from mesh.registry import gate, paths
+from mesh.registry.client import Unreachable
+from mesh.trust import joining, keys, signing
+from mesh.trust.documents import DrainOrder, RefusedJoin
+from mesh.trust.encoding import dump, parse
+from mesh.trust.orders import DRAIN, Kind
+from mesh.trust.signing import Purpose, Signed
+from tests.registry.live import Fleet, certify, live
+from tests.waiting import until
+
+FLEET = Fleet()
+OPERATOR = keys.signing_public(FLEET.key)
+NODE = "lax-vultr-1"
+
+
+def listening(url: str, state: State, stop: threading.Event | None = None) -> RegistryLink:
+    def offered(_: Kind[Any], envelope: Signed, __: str) -> int:
+        ordered = verified_order(OPERATOR, DRAIN, envelope)
+        with contextlib.suppress(Rejected):
+            state.accept_order(ordered)
+        return ordered.number
+
+    def manifest(envelope: Signed, _: str) -> int:
+        known = verified(OPERATOR, envelope)
+        with contextlib.suppress(Rejected):
+            state.accept(known)
+        return known.number
+
+    callbacks = Callbacks(
+        held=lambda: state.highest,
+        ordered=state.order,
+        is_member=lambda: True,
+        request=lambda: None,
+        offer=manifest,
+        offer_order=offered,
+        certificate=lambda *_: None,
+    )
+    return RegistryLink(url, FLEET.node(NODE), callbacks, stop or threading.Event())
+
+
+@pytest.mark.parametrize("network", ["as27218-prod", "as27218-lab"])
+def test_only_an_order_of_our_network_counts_in_what_is_waited_for(
+    tmp_path: Path, network: str
+) -> None:
+    """Else a node would wait for what is above another network's number, and miss its own."""
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
+    state.accept(verified(OPERATOR, FLEET.generation(1).generation.manifest))
+    order = DrainOrder(network, 2**40, (NODE,))
+    envelope = signing.signed_document(FLEET.key, Purpose.DRAIN, order)
+    with live(tmp_path / "registry", OPERATOR) as registry, registry.client() as client:
+        # It knows no generation, so it cannot tell whose order it is.
+        assert client.ask("PUT", "/api/v1/drain", dump(envelope)).ok
+        line, began = listening(registry.url, state), time.monotonic()
+        assert line.asked(DRAIN) == -math.inf
+        if network == "as27218-prod":
+            assert line._take_order(client, DRAIN, fresh=True) == 2**40
+            assert began <= line.asked(DRAIN) <= time.monotonic()
+        else:
+            with pytest.raises(Unreachable, match="not ours"):
+                line._take_order(client, DRAIN, fresh=True)
+            assert state.order(DRAIN) is None
+            assert line.asked(DRAIN) == -math.inf, "it has not said what counts"
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_node_that_sends_from_another_address_than_planned_is_heard_by_the_operator(
+    tmp_path: Path, earlier: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry of an earlier version does not listen; the node goes on asking it."""
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: False)
+    if earlier:
+        later = tuple(door for door in gate.DOORS if not door.path.fullmatch(paths.REFUSED_JOINS))
+        monkeypatch.setattr(gate, "DOORS", later)
+    node = "ord-vultr-1"  # planned at 127.0.0.2
+    with live(tmp_path / "registry", OPERATOR) as registry, registry.client() as client:
+        with registry.client(FLEET.operator) as operator:
+            assert operator.ask("PUT", paths.PLANNED, dump(FLEET.planned()), signed=True).ok
+        line = listening(registry.url, state)
+        request = joining.join_request(FLEET.token(node), node, FLEET.facts[node])
+        line._callbacks = replace(
+            line._callbacks, request=lambda: request, candidate=FLEET.candidate(node)
+        )
+        for _ in range(2):
+            with pytest.raises(Unreachable, match=r"403 .*not a planned node at this address"):
+                line._join(client, fresh=False, member=False)
+        heard = registry.registry.refused_joins()
+    assert heard == ([] if earlier else [RefusedJoin(IPv4Address("127.0.0.1"), request)])
+
+
+@contextlib.contextmanager
+def lying(folder: Path, answers: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
+    """A registry that answers at once, and always the same: a document where it has one, else that
+    nothing is new. Its URL, and what it is asked."""
+    asked: list[str] = []
+
+    class Liar(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = answers.get(self.path.partition("?")[0])
+            self.send_response(204 if body is None else 200)
+            if body is not None:
+                self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def do_PUT(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    certify(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"https://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def drain(number: int) -> bytes:
+    return dump(DRAIN.signed(FLEET.key, DrainOrder("as27218-prod", number, (NODE,))))
+
+
+def obeyed(state: State, number: int) -> bool:
+    held = state.order(DRAIN)
+    return held is not None and held.number == number
+
+
+LIES: dict[str, dict[str, bytes]] = {
+    "nothing new, at once": {},
+    "an old order": {paths.DRAIN: drain(3)},
+    "an old generation": {paths.MANIFEST: dump(FLEET.generation(1).generation.manifest)},
+    "both": {
+        paths.DRAIN: drain(3),
+        paths.MANIFEST: dump(FLEET.generation(1).generation.manifest),
+    },
+    "an order that we hold": {paths.DRAIN: drain(7)},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_registry_that_answers_at_once_without_news_is_asked_less_and_less(
+    tmp_path: Path, lie: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However it is done: what the operator has signed once stays validly signed for ever."""
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
+    state.accept(verified(OPERATOR, FLEET.generation(2).generation.manifest))
+    state.accept_order(verified_order(OPERATOR, DRAIN, parse(Signed, drain(7))))
+    stop = threading.Event()
+    with lying(tmp_path / "liar", LIES[lie]) as (url, asked):
+        line = listening(url, state, stop)
+        threading.Thread(target=line._listen, daemon=True).start()
+        try:
+            until(lambda: len(asked) >= 10, 20, "it is asked again")
+            stop.wait(2)  # by then a line without pauses has asked hundreds of times
+            assert len(asked) <= 60
+        finally:
+            stop.set()
+    assert len(caplog.records) <= 2
+    held = state.order(DRAIN)
+    assert held is not None and held.number == 7
+
+
+def test_who_is_answered_early_because_of_an_order_takes_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "mesh.agent.registry_client.PATIENCE", (600.0, 600.0)
+    )  # so long is no order waited for
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
+    state.accept(verified(OPERATOR, FLEET.generation(1).generation.manifest))
+    stop = threading.Event()
+    with live(tmp_path / "registry", OPERATOR) as registry, registry.client() as client:
+        line = listening(registry.url, state, stop)
+        threading.Thread(target=line._listen, daemon=True).start()
+        try:
+            for number in range(1, 9):
+                assert client.ask("PUT", paths.DRAIN, drain(number)).ok
+                until(partial(obeyed, state, number), 1, "it is taken")
+        finally:
+            stop.set()

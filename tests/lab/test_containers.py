@@ -1,0 +1,418 @@
+"""Nodes behave as a cloud's virtual servers do, and faults do what their verbs say."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+
+from mesh.lab import bird, containers, faults, namespaces, probe
+from mesh.lab.containers import BoxState, node_alive, reboot_node, start_node, stop_node
+from mesh.lab.errors import LabError
+from mesh.lab.lab_files import place
+from mesh.lab.routers import session_name
+from mesh.lab.underlay import underlay
+from mesh.lab.world import clear_world, raise_world
+from mesh.plan import Plan
+from tests.lab.conftest import Raised
+from tests.lab.ear import Ear
+from tests.lab.ground import PASSWORDS, leftovers, pings, run_in
+from tests.waiting import patience
+
+pytestmark = pytest.mark.lab
+
+USER_DATA = """#cloud-config
+write_files:
+- path: /etc/bird/bird.conf
+  content: |
+    router id 10.0.0.1;
+    protocol device { }
+- path: /etc/whoami.py
+  content: |
+    import http.server, socket
+    class H(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(socket.gethostname().encode())
+    class S(http.server.ThreadingHTTPServer):
+        address_family = socket.AF_INET6
+    S(("::", 80), H).serve_forever()
+- path: /etc/systemd/system/whoami.service
+  content: |
+    [Service]
+    ExecStart=/usr/bin/python3 /etc/whoami.py
+    [Install]
+    WantedBy=multi-user.target
+bootcmd:
+- [touch, /var/lib/boot-command-has-run]
+runcmd:
+- [systemctl, enable, --now, --no-block, whoami]
+- [systemctl, enable, --now, --no-block, bird]
+- [touch, /var/lib/user-data-has-run]
+"""
+NODES = ("lax-vultr-1", "ord-vultr-1")
+BOOT = 60.0
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Two nodes that have booted."""
+
+    raised: Raised
+    states: dict[str, BoxState]
+
+
+def root_of(raised: Raised, node: str) -> Path:
+    """A running node's root directory."""
+    return Path("/proc", str(containers.leader(raised.place, node)), "root")
+
+
+def wait(holds: Callable[[], bool], what: str, seconds: float = BOOT) -> None:
+    """Fail with a sentence unless it holds in time."""
+    namespaces.wait_until(holds, patience(seconds), what)
+
+
+def has_run(raised: Raised, node: str, mark: str = "user-data-has-run") -> bool:
+    """Whether a node has run its user data."""
+    if not containers.is_running(raised.place, node):
+        return False
+    return (root_of(raised, node) / "var/lib" / mark).exists()
+
+
+def is_up(raised: Raised, node: str) -> bool:
+    """Whether a node has done all that its user data says."""
+    return has_run(raised, node) and answers(raised, node)
+
+
+def answers(raised: Raised, node: str) -> bool:
+    """Whether a node's web server answers a client."""
+    url = f"http://{raised.world.node(node).ipv4}/"
+    curl = ("curl", "-s", "--noproxy", "*", "-m", "1", url)
+    return run_in(raised.place, "client-ewr", *curl).stdout == node
+
+
+@pytest.fixture(scope="module")
+def machines(raised: Raised) -> Iterator[Machines]:
+    """Two nodes, started at once and up."""
+    with ThreadPoolExecutor() as pool:
+        started = pool.map(
+            lambda node: start_node(raised.name, node, raised.world, USER_DATA), NODES
+        )
+        states = dict(zip(NODES, started, strict=True))
+    for node in NODES:
+        wait(partial(is_up, raised, node), f"{node} to run user data")
+    yield Machines(raised, states)
+    for node in NODES:
+        stop_node(raised.name, node)
+
+
+@pytest.fixture
+def healed(machines: Machines) -> Iterator[Machines]:
+    """The two nodes, without a fault before and after."""
+    yield machines
+    for target in faults.active(machines.raised.name):
+        faults.heal(machines.raised.name, target)
+    for node in NODES:
+        wait(partial(answers, machines.raised, node), f"{node} to answer again")
+
+
+def test_a_node_boots_from_its_user_data_with_the_addresses_known_ahead(
+    machines: Machines,
+) -> None:
+    for node, state in machines.states.items():
+        uplink = machines.raised.world.node(node)
+        assert (state.ipv4, state.ipv6) == (uplink.ipv4, uplink.ipv6)
+        assert node_alive(machines.raised.name, node, state.instance_id)
+        assert pings(machines.raised.place, "operator", state.ipv4)
+        assert pings(machines.raised.place, "operator", state.ipv6)
+    assert len({state.instance_id for state in machines.states.values()}) == 2
+
+
+def test_a_node_may_set_its_own_sysctls(machines: Machines) -> None:
+    inside = containers.entering(machines.raised.place, NODES[0])
+    namespaces.run([*inside, "sysctl", "-qw", "net.ipv4.ip_forward=1"])
+    assert namespaces.run([*inside, "sysctl", "-n", "net.ipv4.ip_forward"]).strip() == "1"
+
+
+def test_the_metadata_service_knows_the_instance(machines: Machines) -> None:
+    for node, state in machines.states.items():
+        inside = containers.entering(machines.raised.place, node)
+        url = "http://169.254.169.254/v1/instance-v2-id"
+        assert namespaces.run([*inside, "curl", "-s", url]) == state.instance_id
+
+
+def test_services_of_two_nodes_are_not_mixed_up(machines: Machines) -> None:
+    # Two containers in one control group would stop each other's services.
+    one, other = (containers.entering(machines.raised.place, node) for node in NODES)
+    pid = namespaces.run([*other, "systemctl", "show", "-P", "MainPID", "whoami"])
+    namespaces.run([*one, "systemctl", "restart", "whoami"])
+    assert namespaces.run([*other, "systemctl", "show", "-P", "MainPID", "whoami"]) == pid
+
+
+def test_the_same_order_again_takes_the_living_instance(machines: Machines) -> None:
+    raised, node = machines.raised, NODES[0]
+    assert start_node(raised.name, node, raised.world, USER_DATA) == machines.states[node]
+
+
+def test_a_changed_plan_is_followed_while_nodes_live(machines: Machines, plan: Plan) -> None:
+    raised = machines.raised
+    without_miami = tuple(node for node in plan.nodes if node.region != "mia")
+    try:
+        raise_world(replace(plan, nodes=without_miami), raised.name, PASSWORDS)
+        assert not namespaces.exists(raised.place.namespace("client-mia"))
+        assert answers(raised, NODES[0])
+    finally:
+        raise_world(plan, raised.name, PASSWORDS)
+    assert pings(raised.place, "client-mia", raised.world.node(NODES[0]).ipv4)
+    assert answers(raised, NODES[0])
+
+
+def test_a_node_that_left_the_plan_is_reached_until_it_is_stopped(
+    machines: Machines, plan: Plan
+) -> None:
+    raised, leaving = machines.raised, NODES[1]
+    without = tuple(node for node in plan.nodes if node.id != leaving)
+    try:
+        raise_world(replace(plan, nodes=without), raised.name, PASSWORDS)
+        assert answers(raised, leaving)
+        assert namespaces.exists(raised.place.namespace("client-ord"))
+    finally:
+        raise_world(plan, raised.name, PASSWORDS)
+    assert answers(raised, leaving)
+
+
+def test_power_loss_is_silent_and_healing_boots_the_same_disk(healed: Machines) -> None:
+    raised, node = healed.raised, NODES[0]
+    state = healed.states[node]
+    (root_of(raised, node) / "var/lib/kept").write_text("on disk")
+    faults.fault(raised.name, "power-loss", node)
+    assert not node_alive(raised.name, node, state.instance_id)
+    assert faults.active(raised.name) == {node: ("power-loss",)}
+    port = raised.world.node(node).port
+    upstream = raised.world.node(node).upstream
+    link = run_in(raised.place, upstream, "ip", "link", "show", port).stdout
+    assert "LOWER_UP" in link, "the link must stay up: nobody is told"
+    assert faults.heal(raised.name, node) == ("power-loss",)
+    wait(lambda: answers(raised, node), f"{node} to boot again")
+    assert node_alive(raised.name, node, state.instance_id)
+    assert (root_of(raised, node) / "var/lib/kept").read_text() == "on disk"
+
+
+@pytest.mark.parametrize("verb", ["blackhole", "link-down"])
+def test_a_cut_off_node_is_lost_for_as_long_as_the_fault(healed: Machines, verb: str) -> None:
+    raised, node = healed.raised, NODES[0]
+    stop = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        seen = pool.submit(
+            probe.probe, raised.name, "client-ewr", raised.world.node(node).ipv4,
+            duration=30, stop=stop,
+        )  # fmt: skip
+        time.sleep(0.5)  # something to lose
+        began = time.monotonic()
+        faults.fault(raised.name, verb, node)
+        time.sleep(2)  # the length of the fault
+        faults.heal(raised.name, node)
+        wait(lambda: answers(raised, node), f"{node} to answer again")
+        ended = time.monotonic()
+        stop.set()
+        report = seen.result()
+    # Less than the fault's length: what waits for an address to be resolved is delivered late.
+    assert 500 < report.longest_gap_ms < (ended - began) * 1000 + 2000
+    assert report.by.keys() == {node}
+    assert report.answered > 30
+
+
+def test_a_probe_without_a_fault_loses_nothing(healed: Machines) -> None:
+    raised, node = healed.raised, NODES[0]
+    for address in (raised.world.node(node).ipv4, raised.world.node(node).ipv6):
+        assert address is not None
+        for ping in (False, True):
+
+            def whole(to: IPv4Address | IPv6Address = address, ping: bool = ping) -> bool:
+                report = probe.probe(raised.name, "client-ewr", to, duration=1, ping=ping)
+                assert report.longest_gap_ms == 0 or report.answered < report.sent
+                # Ten milliseconds apart.
+                return report.answered == report.sent > 80
+
+            # A machine that is busy may hold a packet up, or the prober: not again and again.
+            wait(whole, "a second without a loss")
+
+
+def test_a_cut_tunnel_loses_udp_both_ways_and_nothing_else(healed: Machines) -> None:
+    raised = healed.raised
+    one, other = NODES
+    wait(lambda: udp_passes(raised, one, other), "a datagram to pass")
+    wait(lambda: udp_passes(raised, other, one), "a datagram to pass back")
+    faults.fault(raised.name, "tunnel-cut", f"{other}:{one}")
+    assert not udp_passes(raised, one, other)
+    assert not udp_passes(raised, other, one)
+    assert pings(raised.place, one, raised.world.node(other).ipv4)
+    assert faults.heal(raised.name, f"{one}:{other}") == ("tunnel-cut",)
+    wait(lambda: udp_passes(raised, one, other), "a datagram to pass again")
+
+
+def test_a_killed_daemon_stays_down_whoever_starts_it(healed: Machines) -> None:
+    raised, node = healed.raised, NODES[0]
+    inside = containers.entering(raised.place, node)
+    wait(lambda: bird_runs(raised, node), "BIRD to run")
+    faults.fault(raised.name, "kill-daemon", node)
+    namespaces.run([*inside, "systemctl", "start", "bird"])
+    assert not bird_runs(raised, node)
+    faults.heal(raised.name, node)
+    wait(lambda: bird_runs(raised, node), "BIRD to run again")
+
+
+def test_a_hanging_daemon_goes_on_when_healed(healed: Machines) -> None:
+    raised, node = healed.raised, NODES[0]
+    wait(lambda: bird_runs(raised, node), "BIRD to run")
+    faults.fault(raised.name, "hang", node)
+    assert bird_state(raised, node) == "T"
+    faults.heal(raised.name, node)
+    assert bird_state(raised, node) in "SR"
+
+
+def test_a_withdrawn_nodes_upstream_has_no_session_for_it_until_it_is_healed(
+    raised: Raised,
+) -> None:
+    node = "ewr-vultr-1"
+    assert states_at_upstream(raised, node) == {"start"}
+    for _ in range(2):
+        faults.fault(raised.name, "withdraw", node)
+        assert states_at_upstream(raised, node) == {"down"}
+    assert states_at_upstream(raised, "lax-vultr-1") == {"start"}
+    assert faults.heal(raised.name, node) == ("withdraw",)
+    assert states_at_upstream(raised, node) == {"start"}
+
+
+def states_at_upstream(raised: Raised, node: str) -> set[str]:
+    """BIRD's words for the state of a node's sessions at its upstream, of both families."""
+    uplink = raised.world.node(node)
+    names = [session_name(node, session.family) for session in uplink.sessions]
+    assert len(names) == 2
+    shown = bird.ask(raised.place, uplink.upstream, "show protocols").splitlines()
+    return {line.split()[3] for line in shown if line.split()[:1] and line.split()[0] in names}
+
+
+@pytest.mark.parametrize(
+    ("verb", "target", "says"),
+    [
+        ("explode", "lax-vultr-1", "there are withdraw, kill-daemon"),
+        ("power-loss", "nowhere", "no node 'nowhere'"),
+        ("tunnel-cut", "lax-vultr-1", "takes A:B"),
+        ("tunnel-cut", "lax-vultr-1:lax-vultr-1", "takes A:B"),
+        ("power-loss", "lax-vultr-1:ord-vultr-1", "takes NODE"),
+        ("power-loss", "mia-vultr-1", "is not running"),
+        ("withdraw", "lax-aws-1", "announces nothing"),
+        ("service-down", "lax-vultr-1", "its service is not running"),
+        ("registry-down", "lax-vultr-1", "its registry is not running"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused_and_not_on_record(
+    machines: Machines, verb: str, target: str, says: str
+) -> None:
+    with pytest.raises(LabError, match=says):
+        faults.fault(machines.raised.name, verb, target)
+    assert faults.active(machines.raised.name) == {}
+
+
+def test_a_node_may_be_rebooted_at_any_moment_of_its_first_boot(
+    raised: Raised, machines: Machines
+) -> None:
+    # What cloud-init does at every boot: the rest it holds for done once it has begun.
+    node, mark = "mia-vultr-1", "boot-command-has-run"
+    for seconds in (0.3, 0.8, 1.3):
+        state = start_node(raised.name, node, raised.world, USER_DATA)
+        time.sleep(seconds)  # the moment is what is tested
+        reboot_node(raised.name, node, raised.world)
+        assert node_alive(raised.name, node, state.instance_id)
+        wait(lambda: has_run(raised, node, mark), f"{node}, cut off after {seconds} s, to boot")
+        address = raised.world.node(node).ipv4
+        assert pings(raised.place, "operator", address, wait=BOOT), f"{node} does not answer"
+        stop_node(raised.name, node)
+        assert not node_alive(raised.name, node, state.instance_id)
+
+
+def test_a_replaced_node_is_a_new_machine_without_the_old_ones_faults(
+    healed: Machines,
+) -> None:
+    raised, node = healed.raised, NODES[1]
+    (root_of(raised, node) / "var/lib/kept").write_text("gone with the disk")
+    for verb in ("withdraw", "power-loss"):
+        faults.fault(raised.name, verb, node)
+    stop_node(raised.name, node)
+    assert faults.active(raised.name) == {node: ("withdraw",)}, "its upstream's doing"
+    fresh = start_node(raised.name, node, raised.world, USER_DATA)
+    assert fresh.instance_id != healed.states[node].instance_id
+    assert faults.active(raised.name) == {}
+    assert states_at_upstream(raised, node) == {"start"}
+    wait(lambda: answers(raised, node), f"the new {node} to answer")
+    assert not (root_of(raised, node) / "var/lib/kept").exists()
+    assert not node_alive(raised.name, node, healed.states[node].instance_id)
+
+
+def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
+    name = f"test-ear-{os.getpid()}"
+    clear_world(name)
+    try:
+        with Ear(underlay(plan)) as ear:
+            world = raise_world(plan, name, PASSWORDS)
+            state = start_node(name, "lax-vultr-1", world, USER_DATA)
+            here = Raised(name, plan, world, place(name))
+            wait(lambda: answers(here, "lax-vultr-1"), "the node to answer")
+            assert pings(here.place, "operator", state.ipv6)
+            # What the ear must hear, to prove that it is not deaf.
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                socket.create_connection(server.getsockname()).close()
+            wait(lambda: ear.heard > 0, "the ear to hear the host's own frames", 5)
+            clear_world(name)
+        assert ear.lab == []
+        assert leftovers(name) == []
+    finally:
+        clear_world(name)
+
+
+def udp_passes(raised: Raised, sender: str, receiver: str) -> bool:
+    """Whether a datagram between two main addresses arrives within half a second."""
+    target = (str(raised.world.node(receiver).ipv4), 51999)
+    receiving = namespaces.inside(raised.place.namespace(receiver), udp_socket)
+    sending = namespaces.inside(raised.place.namespace(sender), udp_socket)
+    with receiving, sending:
+        receiving.bind(("0.0.0.0", target[1]))
+        receiving.settimeout(0.5)
+        sending.sendto(b"?", target)
+        try:
+            return receiving.recv(16) == b"?"
+        except TimeoutError:
+            return False
+
+
+def udp_socket() -> socket.socket:
+    """A socket of the namespace where it is made, wherever it is used later."""
+    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def bird_runs(raised: Raised, node: str) -> bool:
+    """Whether BIRD of a node answers."""
+    inside = containers.entering(raised.place, node)
+    try:
+        return "ready" in namespaces.run([*inside, "birdc", "show", "status"])
+    except LabError:
+        return False
+
+
+def bird_state(raised: Raised, node: str) -> str:
+    """State of a node's BIRD process as the kernel says (``T``: stopped)."""
+    inside = containers.entering(raised.place, node)
+    pid = namespaces.run([*inside, "systemctl", "show", "-P", "MainPID", "bird"]).strip()
+    stat = (root_of(raised, node) / "proc" / pid / "stat").read_text()
+    return stat.rpartition(")")[2].split()[0]

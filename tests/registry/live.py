@@ -1,0 +1,276 @@
+"""A registry as it is in production: uvicorn, TLS, SQLite; here on the loopback address."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from ipaddress import IPv4Address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mesh.agent import bundle
+from mesh.facts import Facts, Placement
+from mesh.plan import Plan
+from mesh.publish import Instance, Member, Order
+from mesh.publish.expected import tunnel_session
+from mesh.publish.generation import Made, make
+from mesh.publish.identity import former_name
+from mesh.registry import serve
+from mesh.registry.client import Client
+from mesh.registry.registry import Registry
+from mesh.registry.serve import Settings
+from mesh.registry.store import Store
+from mesh.render import placeholder_facts
+from mesh.trust import joining, keys, signing
+from mesh.trust.documents import Health, Planned, PlannedNode, Report
+from mesh.trust.encoding import dump
+from mesh.trust.requests import Signer
+from mesh.trust.signing import Purpose, Signed
+from tests.stacks import plan_of, prod
+from tests.waiting import PATIENCE
+
+PLACES = {
+    "lax-vultr-1": "127.0.0.1",
+    "ord-vultr-1": "127.0.0.2",
+    "mia-vultr-1": "127.0.0.3",
+    "ewr-vultr-1": "127.0.0.4",
+}
+"""Where the nodes of the tests ask from."""
+
+
+@dataclass
+class Fleet:
+    """An operator, a plan, and nodes that exist as keys and facts only."""
+
+    plan: Plan = field(default_factory=lambda: plan_of(prod()))
+    key: str = field(default_factory=lambda: keys.new_operator_key()[0])
+
+    def __post_init__(self) -> None:
+        stand_ins = placeholder_facts(self.plan)
+        self.identities = {node: keys.new_signing_key()[0] for node in stand_ins}
+        self.sealing = {node: keys.new_exchange_key() for node in stand_ins}
+        self.facts: dict[str, Facts] = {
+            node: replace(
+                facts,
+                instance_id=f"i-{node}",
+                ipv4=IPv4Address(PLACES.get(node, "127.0.0.99")),
+                identity=keys.signing_public(self.identities[node]),
+                sealing=self.sealing[node][1],
+            )
+            for node, facts in stand_ins.items()
+        }
+
+    @property
+    def operator(self) -> Signer:
+        return Signer("operator", "", self.key)
+
+    def node(self, node: str) -> Signer:
+        return Signer("node", node, self.identities[node])
+
+    def candidate(self, node: str) -> Signer:
+        return Signer("token", node, joining.proof_private(self.token(node)))
+
+    def token(self, node: str) -> str:
+        return keys.join_token(self.key, node)
+
+    def planned(self) -> Planned:
+        return Planned(
+            {
+                node: PlannedNode(
+                    self.plan.node(node).region,
+                    (facts.ipv4,),
+                    joining.proof_public(self.token(node)),
+                )
+                for node, facts in self.facts.items()
+            }
+        )
+
+    def order(self, **changed: Any) -> Order:
+        values: dict[str, Any] = {
+            "plan": self.plan,
+            "operator_key": self.key,
+            "passwords": {"vultr": "hunter2-of-the-session"},
+            "instances": {
+                node: Instance(
+                    f"i-{node}",
+                    datetime.now(UTC).isoformat(),
+                    self.token(node),
+                    Placement(facts.ipv4, facts.ipv6),
+                )
+                for node, facts in self.facts.items()
+            },
+            "bundle": b"a bundle",
+            "settle": 0.0,
+            "registries": {"lax-vultr-1": "https://127.0.0.1:8443"},
+        }
+        return Order(**(values | changed))
+
+    def members(self) -> dict[str, Member]:
+        return {n: Member(f.instance_id, f.identity, f) for n, f in self.facts.items()}
+
+    @property
+    def network(self) -> str:
+        return former_name(self.plan.asn, self.plan.stack)
+
+    def generation(self, number: int, network: str | None = None, **changed: Any) -> Made:
+        return make(self.order(**changed), self.members(), number, network or self.network)
+
+    @cached_property
+    def fifth(self) -> Made:
+        """Generation 5, which most registries of tests begin with: rendered once."""
+        return self.generation(5)
+
+    def join(self, node: str) -> bytes:
+        return dump(joining.join_request(self.token(node), node, self.facts[node]))
+
+    def report(self, node: str, made: Made, sequence: int = 1, **changed: Any) -> Signed:
+        values: dict[str, Any] = {
+            "node": node,
+            "generation": made.manifest.generation,
+            "manifest_sha256": made.digest,
+            "nonce": made.manifest.nonce,
+            "outcome": "applied",
+            "reason": "",
+            "applied": made.manifest.generation,
+            "sequence": sequence,
+            "bundle": made.manifest.bundle,
+            "health": self.well(node),
+        }
+        report = Report(**(values | changed))
+        return signing.signed_document(self.identities[node], Purpose.REPORT, report)
+
+    def well(self, node: str, **changed: Any) -> Health:
+        """The health of a node on which all is up; ``changed`` are other values of it."""
+        planned = self.plan.node(node)
+        names = [tunnel_session(link.peer) for link in planned.links]
+        names += [session.name for session in planned.ibgp]
+        names += [session.name for session in planned.upstreams]
+        values: dict[str, Any] = {
+            "in_service": True,
+            "services": {"web": True},
+            "sessions": dict.fromkeys(names, "Established"),
+            "bird": "",
+            "announced": {
+                session.name: tuple(
+                    prefix
+                    for prefix in self.plan.prefixes.both()
+                    if f"ipv{prefix.version}" == session.family
+                )
+                for session in planned.upstreams
+            },
+            "tunnels": {},
+        }
+        return Health(**(values | changed))
+
+
+@dataclass
+class Live:
+    """A registry that listens."""
+
+    url: str
+    port: int
+    registry: Registry
+
+    def client(self, signer: Signer | None = None) -> Client:
+        return Client(self.url, signer)
+
+    def raw(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        source: str = "127.0.0.1",
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """A request just as it is written down here, from a given address."""
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=PATIENCE, context=context, source_address=(source, 0)
+        )
+        try:
+            connection.request(method, target, body=body, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read(), dict(response.headers)
+        finally:
+            connection.close()
+
+    def memory(self) -> dict[str, Any]:
+        """All that it holds, to see that a refused request changed nothing."""
+        store = self.registry.store
+        highest = store.highest()
+        return {
+            "counts": store.counts(),
+            "highest": highest,
+            "planned": store.planned(),
+            "joins": store.joins(),
+            "reports": store.reports(),
+        }
+
+
+@contextmanager
+def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> Iterator[Live]:
+    """A registry over a fresh or an existing database in that folder."""
+    if not (folder / "tls.crt").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in _certificate().items():
+            (folder / name).write_bytes(content)
+    database = folder / "registry.sqlite3"
+    if not database.exists():
+        database.write_bytes(_nothing())
+    registry = Registry(Store(f"sqlite:///{database}"), operator_public, bundle_)
+    where = Settings(folder, operator_public, 0, "", ("127.0.0.1",))
+    server = serve.server(where, registry)
+    sockets = serve.sockets(where)
+    port = sockets[0].getsockname()[1]
+    thread = threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not server.started:
+        assert time.monotonic() < deadline, "the registry does not start"
+        time.sleep(0.01)
+    try:
+        yield Live(f"https://127.0.0.1:{port}", port, registry)
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+        registry.store.close()
+
+
+@cache
+def _certificate() -> dict[str, bytes]:
+    """Key and certificate of the registries that need none of their own, by file."""
+    with TemporaryDirectory() as name:
+        certify(Path(name))
+        return {path.name: path.read_bytes() for path in Path(name).iterdir()}
+
+
+@cache
+def _nothing() -> bytes:
+    """The database of a registry that has heard of nothing: its tables take longest to make."""
+    with TemporaryDirectory() as name:
+        path = Path(name) / "registry.sqlite3"
+        Store(f"sqlite:///{path}").close()
+        return path.read_bytes()
+
+
+def certify(folder: Path) -> None:
+    """Key and certificate, as the bootstrap makes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+               "-nodes", "-days", "10", "-subj", "/CN=test"]  # fmt: skip
+    paths = ["-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")]
+    subprocess.run([*command, *paths], check=True, capture_output=True)
+
+
+def built() -> bytes:
+    """The bundle of this checkout."""
+    return bundle.build()
