@@ -19,7 +19,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from bench import internet
-from bench.table import Bird
+from bench.table import Running
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.rtr import ANNOUNCE, Server, Vrp, prefix_pdu
@@ -108,7 +108,7 @@ def _cost(keys: dict[str, Any], said: list[bytes], data: bytes | None) -> Cost:
     began = time.perf_counter()
     ready = server.come if data else lambda _: None
     with edge(keys, NODE, also=(VALIDATOR,), ready=ready) as made:
-        bird = Bird(made.pid)
+        bird = Running(made.pid)
         loaded = _loaded(made, began) if data else 0.0
         speaker = made.upstream("ipv4")
         empty = made.resident()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import internet
+from tests.debian import bird_of
 from tests.routing.uplink import edge
 from tests.stacks import prod
 
@@ -59,7 +59,7 @@ def _cost(keys: dict[str, Any], said: Mapping[int, list[bytes]], policy: bool) -
         return text if policy else POLICY.sub("\t\timport all;\n", text)
 
     with edge(keys, NODE, bend=bend) as made:
-        bird = Bird(made.pid)
+        bird = Running(made.pid)
         speakers = {version: made.upstream(f"ipv{version}") for version in said}
         began, cpu = time.perf_counter(), bird.cpu()
         for version, messages in said.items():
@@ -72,17 +72,14 @@ def _cost(keys: dict[str, Any], said: Mapping[int, list[bytes]], policy: bool) -
 
 
 @dataclass(frozen=True)
-class Bird:
+class Running:
     """A BIRD that runs, by its process."""
 
     pid: int
 
-    def ask(self, *command: str) -> str:
-        """What birdc says."""
-        root = f"/proc/{self.pid}/root"
-        enter = ("nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--root={root}", f"--wd={root}")
-        done = subprocess.run([*enter, "birdc", *command], capture_output=True, text=True)
-        return done.stdout
+    def ask(self, command: str) -> str:
+        """BIRD's answer."""
+        return bird_of(self.pid).ask(command, 30).text
 
     def judged(self, count: Mapping[int, int]) -> None:
         """Until so many routes of each family have been received; TimeoutError in vain."""
@@ -91,10 +88,10 @@ class Bird:
             if all(self._received(f"vultr{v}") >= n for v, n in count.items()):
                 return
             time.sleep(0.1)
-        raise TimeoutError(self.ask("show", "protocols", "all", "vultr4"))
+        raise TimeoutError(self.ask("show protocols all vultr4"))
 
     def _received(self, session: str) -> int:
-        found = re.search(r"Import updates:\s+(\d+)", self.ask("show", "protocols", "all", session))
+        found = re.search(r"Import updates:\s+(\d+)", self.ask(f"show protocols all {session}"))
         return int(found[1]) if found else 0
 
     def cpu(self) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from mesh.bird.client import Bird
 from mesh.render import File
 from setup import found, versions
 from setup.birds.build import RECORD
@@ -78,6 +79,11 @@ class Debian:
             [*namespaces, "sh", "-c", _ENTER, "sh", self._tree, str(self.folder), *command],
             input=stdin, capture_output=True, text=True, timeout=patience(120), check=False,
         )  # fmt: skip
+
+
+def bird_of(pid: int) -> Bird:
+    """The BIRD that runs as that process, in whatever file system it has."""
+    return Bird(Path(f"/proc/{pid}/root/run/bird/bird.ctl"))
 
 
 def layer(name: str) -> Path:

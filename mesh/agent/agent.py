@@ -21,7 +21,6 @@ from mesh.agent import disk, file_paths, log
 from mesh.agent import facts as own_facts
 from mesh.agent.announce import Announcer, written_state
 from mesh.agent.apply import Applier, Content, NotApplied, NotWritten
-from mesh.agent.bird import Bird
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.bundle_update import BundleUpdate
 from mesh.agent.config import Config
@@ -53,6 +52,7 @@ from mesh.agent.state import (
 from mesh.agent.tunnels import Tunnels
 from mesh.agent.units import Units
 from mesh.agent.workers import Workers
+from mesh.bird.client import Bird
 from mesh.registry import paths
 from mesh.registry.client import Client, Unreachable, one_line
 from mesh.trust import joining, keys, signing

@@ -22,13 +22,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mesh.agent import file_paths, log
-from mesh.agent.bird import Ask, Bird, BirdError, NotRunning, constant
 from mesh.agent.checks import KINDS, Healthcheck
 from mesh.agent.config import Check, Config, Service
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.interface import addresses_on, line, shown_on
 from mesh.agent.repairs import Repairs
 from mesh.agent.workers import Workers
+from mesh.bird.client import Ask, Bird, BirdError, NotRunning
+from mesh.bird.questions import constant
 from mesh.registry.client import one_line
 from mesh.trust.documents import MAX_FAILURES, MAX_WORDS
 

@@ -20,7 +20,6 @@ from pydantic import ConfigDict
 
 from mesh.agent import disk, file_paths, log
 from mesh.agent.access import narrowed
-from mesh.agent.bird import Bird, BirdError
 from mesh.agent.confirmation import Confirmation, Unconfirmed, Undone
 from mesh.agent.daemons import KINDS, Change, Kind, Node, kind_of
 from mesh.agent.host import CommandFailed, Host
@@ -28,6 +27,7 @@ from mesh.agent.sshd import UNIT
 from mesh.agent.stage import Stage
 from mesh.agent.state import Applied
 from mesh.agent.units import Units
+from mesh.bird.client import Bird, BirdError
 from mesh.trust.documents import Part
 from mesh.trust.encoding import Malformed, dump, parse
 

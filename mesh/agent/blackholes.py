@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from mesh.agent import file_paths, log
-from mesh.agent.bird import Bird, BirdError
 from mesh.agent.config import Config
 from mesh.agent.host import Host
+from mesh.bird.client import Bird, BirdError
 from mesh.limits import MAX_BLACKHOLES
 from mesh.trust.documents import Blackhole, BlackholeOrder
 

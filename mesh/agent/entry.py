@@ -132,9 +132,9 @@ def withdraw() -> None:
     runs now, it takes up again what it finds to be well. What fails is tried again until it is
     done, or an agent has shown that it works."""
     from mesh.agent import log
-    from mesh.agent.bird import Bird
     from mesh.agent.host import Host
     from mesh.agent.withdrawal import failures, steps
+    from mesh.bird.client import Bird
 
     log.start()
     host = Host()
@@ -163,9 +163,9 @@ def undo_at_start() -> None:
 def _applier() -> Applier:
     from mesh.agent import log
     from mesh.agent.apply import Applier
-    from mesh.agent.bird import Bird
     from mesh.agent.host import Host
     from mesh.agent.units import Systemd
+    from mesh.bird.client import Bird
 
     log.start()
     host = Host()

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 
 from mesh.agent import log
 from mesh.agent.apply import Applier, Content
-from mesh.agent.bird import Bird, BirdError
 from mesh.agent.daemons import KINDS, Difference, Kind, Node, kind_of
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.kernel_events import KernelEvents
 from mesh.agent.repairs import OFTEN, Repairs
 from mesh.agent.units import Units
+from mesh.bird.client import Bird, BirdError
 from mesh.registry.client import one_line
 from mesh.trust.encoding import sha256
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from mesh.agent.bird import Reply
 from mesh.agent.config import Underlay
+from mesh.bird.reply import Reply
 from mesh.trust.documents import Alarm
 
 K = TypeVar("K", bound=Hashable)

@@ -20,7 +20,6 @@ from dataclasses import asdict
 from ipaddress import ip_network
 
 from mesh.agent import log
-from mesh.agent.bird import Bird, BirdError
 from mesh.agent.config import Config
 from mesh.agent.routing_audit import (
     Charge,
@@ -36,6 +35,7 @@ from mesh.agent.routing_audit import (
     transit_paths,
     violations,
 )
+from mesh.bird.client import Bird, BirdError
 from mesh.trust.documents import (
     MAX_ALARMS,
     MAX_HEARSAY,

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network
 
-from mesh.agent.bird import Ask, Bird, BirdError, Session, is_exported, sessions
 from mesh.agent.config import Config
+from mesh.bird.client import Ask, Bird, BirdError
+from mesh.bird.protocols import Session, sessions
+from mesh.bird.questions import is_exported
 from mesh.registry.client import one_line
 from mesh.trust.documents import MAX_DOWN, MAX_WORDS, Down
 

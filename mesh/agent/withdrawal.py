@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable
 
 from mesh.agent import file_paths
-from mesh.agent.bird import Bird, BirdError, NotRunning, constant
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.interface import addresses_on, line
+from mesh.bird.client import Bird, BirdError, NotRunning
+from mesh.bird.questions import constant
 
 OUT_OF_SERVICE = b"define IN_SERVICE = false;\ndefine DRAINING = false;\n"
 """BIRD's announce state then, as :mod:`announce` writes it."""

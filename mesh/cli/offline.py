@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mesh import capacity
+from mesh.bird.features import DEBIAN
 from mesh.cli import roa as rpki
 from mesh.cli.tables import WIDE, table
 from mesh.facts import Facts
@@ -28,7 +29,7 @@ from mesh.render import (
     placeholder_placements,
     user_data,
 )
-from mesh.render.bird import DEBIAN, lacks
+from mesh.render.bird import lacks
 from mesh.spec import Incomplete, Loaded, Problem, SpecError, load_file, project_folder
 
 INVALID = 1

@@ -7,9 +7,9 @@ behind, and configuration, socket and log are ordinary files of the lab's runtim
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
+from mesh.bird.client import Bird, BirdError
 from mesh.lab import namespaces
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles
@@ -60,55 +60,29 @@ def program(place: LabFiles, path: str) -> list[str | Path]:
     return [loaders[0], "--library-path", libraries, image / path]
 
 
-def ask(place: LabFiles, box: str, command: str, timeout: float = 5.0) -> str:
-    """What BIRD of a box answers on its control socket (as ``birdc`` prints it)."""
-    path = place.box(box) / SOCKET
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
-        control.settimeout(timeout)
-        # A socket address has 107 characters; a path by way of /proc/self/fd always fits.
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            control.connect(f"/proc/self/fd/{directory}/{SOCKET}")
-        finally:
-            os.close(directory)
-        stream = control.makefile("rw", encoding="utf-8", errors="replace")
-        _reply(stream.readline)
-        stream.write(command + "\n")
-        stream.flush()
-        return "\n".join(_reply(stream.readline)) + "\n"
-
-
-def _reply(readline: object) -> list[str]:
-    """Lines of one answer: ``NNNN-`` goes on, ``NNNN `` ends, a leading blank continues."""
-    lines: list[str] = []
-    while line := readline():  # type: ignore[operator]
-        text = line.rstrip("\n")
-        if text[:4].isdigit() and len(text) > 4:
-            lines.append(text[5:])
-            if text[4] == " ":
-                return lines
-        else:
-            lines.append(text[1:])
-    return lines
+def ask(place: LabFiles, box: str, command: str) -> str:
+    """What the BIRD of a box answers, as ``birdc`` prints it."""
+    try:
+        return _of(place, box).ask(command).text
+    except BirdError as error:
+        raise LabError(f"{box}: {error}") from None
 
 
 def is_ready(place: LabFiles, box: str) -> bool:
     """Whether BIRD answers."""
-    try:
-        ask(place, box, "show status")
-    except OSError:
-        return False
-    return True
+    return _of(place, box).answers()
 
 
 def sessions(place: LabFiles, box: str) -> dict[str, str]:
     """State of each BGP session of a box by its name in BIRD, for example ``Established``."""
-    found: dict[str, str] = {}
-    for line in ask(place, box, "show protocols").splitlines():
-        words = line.split()
-        if len(words) > 5 and words[1] == "BGP":
-            found[words[0]] = words[-1] if words[3] != "up" else "Established"
-    return found
+    try:
+        return _of(place, box).sessions()
+    except BirdError as error:
+        raise LabError(f"{box}: {error}") from None
+
+
+def _of(place: LabFiles, box: str) -> Bird:
+    return Bird(place.box(box) / SOCKET)
 
 
 def failure(place: LabFiles, box: str) -> str:

@@ -1,37 +1,15 @@
-"""What each version of BIRD can do: the same policy in the words that the node's own BIRD reads.
-
-Sources: BIRD's NEWS of 2.14 to 2.17 and of 3.1, and ``bird -p`` of the series that Debian carries
-(12: 2.0; 13: 2.17, and 3.1 as bird3), as measured on 2.0.12, 2.17.5 and 3.1.7.
-"""
+"""What a network goes without, of what it asks for, on nodes with a version of BIRD."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
+from mesh.bird.features import FEATURES, capabilities
 from mesh.plan import Imports, Plan
 
-Version = tuple[int, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """Something that not every BIRD can do: from ``since`` on, in 3.x from ``since3`` on.
-
-    ``lack`` is what a node does without it, in an operator's words; empty where nothing is lost.
-    ``asked`` is whether a network asks for it at all.
-    """
-
-    name: str
-    since: Version
-    since3: Version
-    lack: str = ""
-    asked: Callable[[Plan], bool] = lambda _plan: True
-
-    def there(self, version: Version) -> bool:
-        """Whether that version has it."""
-        return version >= (self.since3 if version[0] >= 3 else self.since)
+def _announces(plan: Plan) -> bool:
+    return any(node.upstreams for node in plan.nodes)
 
 
 def _imports(plan: Plan) -> Iterator[Imports]:
@@ -40,101 +18,23 @@ def _imports(plan: Plan) -> Iterator[Imports]:
     return (each for each in imports if each.take != "none")
 
 
-NEVER: Version = (99,)
-"""Of a feature that no version of that series was seen to have."""
-
-FEATURES: tuple[Feature, ...] = (
-    Feature("return_types", (2, 14), (3, 0)),
-    Feature("authentication", (2, 17), (3, 1)),
-    Feature(
-        "send_hold_time", (2, 15), (3, 0),
-        "a neighbor that stops reading, but keeps its session alive, is not noticed (RFC 9687)",
-        lambda plan: any(node.upstreams for node in plan.nodes),
-    ),
-    # Syslog is waited for, datagrams are not.
-    Feature(
-        "log_udp", (2, 17), (3, 1),
-        "refused routes, warnings and what neighbors notify are not logged, for its log would "
-        "keep it from its sessions; refused routes are kept with the reason (birdc show route "
-        "filtered all), and birdc show protocols has each session's last error",
-        lambda plan: any(_imports(plan)),
-    ),
-    # 3.1.7 stops at the limit, and then announces the same thousands of times a second.
-    Feature(
-        "export_block", (2, 0), NEVER,
-        "a session that would announce more than it may is shut down, not held at the limit",
-        lambda plan: any(node.upstreams for node in plan.nodes),
-    ),
-    # 3.1.7 disables a session that is started again within five seconds, for good; whoever brings
-    # too much does so again at once.
-    Feature(
-        "restart_at_limit", (2, 0), NEVER,
-        "a session that brings more prefixes than mesh:routing.maxPrefixes is not started again; "
-        "what is above the limit is passed over",
-        lambda plan: any(each.action == "restart" for each in _imports(plan)),
-    ),
-    Feature(
-        "room_again", NEVER, (3, 1),
-        "a session that has brought more prefixes than mesh:routing.maxPrefixes takes no new ones, "
-        "even when it has room again, until it starts anew or somebody says `birdc reload in`",
-        lambda plan: any(each.action == "block" for each in _imports(plan)),
-    ),
-    # 2.16 and 3.1 had it first; these are where drawn paths were judged as the draft says.
-    Feature(
-        "aspa", (2, 17, 4), (3, 1, 7),
-        "paths are not checked against ASPA records; origins are (RFC 6811)",
-        lambda plan: bool(plan.rpki),
-    ),
-    Feature(
-        "aspa_at_once", (2,), NEVER,
-        "when ASPA records change twice within two seconds, paths may be judged by the second "
-        "change only with the next one",
-        lambda plan: bool(plan.rpki),
-    ),
-)  # fmt: skip
-"""The table: a feature that a template asks for is one line here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bird:
-    """One version's abilities, as the templates ask for them."""
-
-    version: str
-    features: frozenset[str]
-
-    def can(self, name: str) -> bool:
-        """Whether it has a feature of the table."""
-        assert any(feature.name == name for feature in FEATURES), name
-        return name in self.features
-
-    @property
-    def to_bool(self) -> str:
-        """What stands behind a predicate's parameters: 2.17 warns without, 2.0 refuses it."""
-        return " -> bool" if self.can("return_types") else ""
-
-    @property
-    def to_int(self) -> str:
-        """The same for a function that counts."""
-        return " -> int" if self.can("return_types") else ""
-
-
-DEBIAN: dict[str, str] = {
-    "2.0.12": "Debian 12",
-    "2.17.5": "Debian 13",
-    "3.1.7": "Debian 13, bird3",
+ASKED: Mapping[str, Callable[[Plan], bool]] = {
+    "send_hold_time": _announces,
+    "log_udp": lambda plan: any(_imports(plan)),
+    "export_block": _announces,
+    "restart_at_limit": lambda plan: any(each.action == "restart" for each in _imports(plan)),
+    "room_again": lambda plan: any(each.action == "block" for each in _imports(plan)),
+    "aspa": lambda plan: bool(plan.rpki),
+    "aspa_at_once": lambda plan: bool(plan.rpki),
 }
-"""The versions that this was measured on, and which release carries their series: it may have a
-later point release by now."""
+"""Whether a network asks for a feature that a version may lack, by the feature's name."""
 
 
 def lacks(plan: Plan, version: str) -> tuple[str, ...]:
     """What a network goes without on nodes with that BIRD, of what it asks for."""
-    able = bird(version)
-    missing = (each for each in FEATURES if each.lack and not able.can(each.name))
-    return tuple(each.lack for each in missing if each.asked(plan))
-
-
-def bird(version: str) -> Bird:
-    """The abilities of a version as ``bird --version`` prints it (``2.17.1``, ``3.1.7``)."""
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3]) or (0,)
-    return Bird(version, frozenset(each.name for each in FEATURES if each.there(numbers)))
+    able = capabilities(version)
+    return tuple(
+        each.lack
+        for each in FEATURES
+        if each.lack and not able.can(each.name) and ASKED[each.name](plan)
+    )

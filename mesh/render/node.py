@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 
+from mesh.bird.features import Capabilities, capabilities
 from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
 from mesh.plan import (
@@ -23,7 +24,6 @@ from mesh.plan import (
 from mesh.plan.firewall import PRIVATE4, RTR
 from mesh.plan.links import UNDERLAY_ASN_BASE
 from mesh.render import firewall
-from mesh.render.bird import Bird, bird
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.templates import rendered
@@ -125,7 +125,9 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._places = {
             n: placements.get(n, Placement(one.ipv4, one.ipv6)) for n, one in facts.items()
         }
-        self._birds = {version: bird(version) for version in {one.bird for one in facts.values()}}
+        self._birds = {
+            version: capabilities(version) for version in {one.bird for one in facts.values()}
+        }
         self._shared = {version: _shared(plan, each) for version, each in self._birds.items()}
         self._regions = {region.id: region for region in plan.regions}
         self._exits = _exits(plan)
@@ -245,7 +247,7 @@ def _narrowest(plan: Plan, facts: Mapping[str, Facts]) -> int:
     return min(known, default=1420)
 
 
-def _shared(plan: Plan, bird: Bird) -> dict[str, File]:
+def _shared(plan: Plan, bird: Capabilities) -> dict[str, File]:
     """The parts of BIRD's configuration that are the same on every node with that BIRD."""
     context = {"plan": plan, "bird": bird, "v6": plan.prefixes.ipv6 is not None}
     policy = {
@@ -308,7 +310,7 @@ def _concerns(plan: Plan, node: Node) -> dict[str, str]:
     return {name: what for name, what in CONCERNS.items() if name not in left_out}
 
 
-def _interior(plan: Plan, bird: Bird) -> dict[str, str]:
+def _interior(plan: Plan, bird: Capabilities) -> dict[str, str]:
     """Prefixes and owners, blackholes, and the policy between our own nodes."""
     tunnels = {node.id: node.tunnel for node in plan.nodes}
     able6 = {node.id for node in plan.nodes if node.ipv6}

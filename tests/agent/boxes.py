@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mesh.agent import bundle
+from mesh.bird.client import BirdError
 from mesh.facts import Placement
 from mesh.plan import Plan, Role
 from mesh.publish import Instance, Order
 from mesh.render.user_data import base_firewall
 from mesh.trust import keys
-from tests.debian import IMAGE
+from tests.debian import IMAGE, bird_of
 from tests.waiting import patience
 
 T = TypeVar("T")
@@ -96,8 +97,11 @@ class Box:
 
     def sessions(self) -> dict[str, str]:
         """BIRD's protocols and their state."""
-        lines = self.run("birdc", "show", "protocols", check=False).splitlines()[2:]
-        return {line.split()[0]: line for line in lines if line.strip()}
+        try:
+            lines = bird_of(self._pid()).ask("show protocols").lines
+        except BirdError:
+            return {}
+        return {text.split()[0]: text for code, text in lines if code == 1002}
 
     def stop(self) -> None:
         """Ends the box and all in it."""

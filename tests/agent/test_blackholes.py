@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.bird import Bird
 from mesh.agent.blackholes import TABLE, BlackholeFiles, Blackholes, in_force
 from mesh.agent.config import Config, Ports, Service
 from mesh.agent.host import Host, Result
 from mesh.agent.state import HighestManifest, Rejected, State, verified, verified_order
 from mesh.agent.withdrawal import failures, steps
+from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
 from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import bundle, file_paths
-from mesh.agent.bird import Bird
 from mesh.agent.checks import KINDS
 from mesh.agent.config import Check
 from mesh.agent.daemons import kind_of, nftables, wireguard
@@ -27,6 +26,7 @@ from mesh.agent.host import CommandFailed, Host
 from mesh.agent.keys import own_keys
 from mesh.agent.units import Systemd
 from mesh.agent.whoami import WhoamiServer
+from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.encoding import b64
 from tests.stacks import plan_of, prod

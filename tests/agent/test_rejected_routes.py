@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import rejected_routes
-from mesh.agent.bird import Bird, BirdError
 from mesh.agent.rejected_routes import RejectedRoutes
+from mesh.bird.client import Bird, BirdError
+from mesh.bird.features import capabilities
 from mesh.limits import BIRD_LOG_PORT
 from mesh.publish.namespace import inside
 from mesh.render import File, node_files, placeholder_facts
-from mesh.render.bird import bird
 from mesh.trust.documents import MAX_REFUSED
-from tests.debian import BIRDS, Debian
+from tests.debian import BIRDS, Debian, bird_of
 from tests.stacks import plan_of, prod
 from tests.waiting import PATIENCE, patience, until
 
@@ -237,7 +237,7 @@ def test_sixty_thousand_refusals_keep_bird_from_nothing(
         monkeypatch.setattr(rejected_routes, "SECONDS", 6.0)
         _in_namespace(space, ears, stop)
     process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=space)
-    daemon = Bird(Path(f"/proc/{process.pid}/root/run/bird/bird.ctl"))
+    daemon = bird_of(process.pid)
     try:
         until(lambda: _answers(daemon), 10, "BIRD is up")
         daemon.ask('configure "/etc/bird/many.conf"')
@@ -248,7 +248,7 @@ def test_sixty_thousand_refusals_keep_bird_from_nothing(
             _text(daemon, "show status")
             longest = max(longest, time.monotonic() - began)
         assert longest < 9
-        if listens and bird(version).can("log_udp"):
+        if listens and capabilities(version).can("log_udp"):
             until(lambda: any("more=" in line for line in lines(caplog)), 30, "the summary")
             said = lines(caplog)
             told = [int(line.split('"')[1]) for line in said if "a bogon by many" in line]

@@ -15,7 +15,6 @@ import pytest
 from pydantic import TypeAdapter
 
 from mesh.agent import file_paths, holds
-from mesh.agent.bird import Bird
 from mesh.agent.daemons import Node, oneshots
 from mesh.agent.daemons.nftables import _why, compared, fills
 from mesh.agent.daemons.sysctl import settings
@@ -24,10 +23,11 @@ from mesh.agent.holds import Holds
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.repairs import OFTEN, STOPPED, WINDOW, Repairs
 from mesh.agent.units import Systemd
+from mesh.bird.client import Bird
 from mesh.registry.api import News
 from mesh.trust.documents import MAX_HOLD, MAX_REPAIRS, Health, Hold, HoldOrder
 from mesh.trust.encoding import dump, parse
-from tests.agent.test_sessions import control
+from tests.bird.stand_in import control
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.agent.bird import Reply
 from mesh.agent.config import Config
 from mesh.agent.routing_audit import (
     Lasting,
@@ -17,6 +16,7 @@ from mesh.agent.routing_audit import (
     transit_paths,
     violations,
 )
+from mesh.bird.reply import Reply
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Alarm
 from mesh.trust.encoding import parse

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from mesh.agent import sessions as module
-from mesh.agent.bird import Bird, BirdError, Reply, Session, sessions
 from mesh.agent.config import Config
 from mesh.agent.sessions import Sessions, epoch
 from mesh.agent.tunnels import STALE, handshakes, judged
+from mesh.bird.client import Bird, BirdError
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Down
 from mesh.trust.encoding import parse
+from tests.bird.stand_in import control
 from tests.stacks import plan_of, prod
 from tests.waiting import PATIENCE
 
@@ -31,47 +29,6 @@ def config() -> Config:
     plan = plan_of(prod())
     files = node_files(plan, placeholder_facts(plan))[LAX].files
     return parse(Config, next(f.content for f in files if f.path.endswith("agent.json")))
-
-
-@pytest.mark.parametrize(
-    ("line", "found"),
-    [
-        (
-            "vultr4     BGP        ---        up     02:34:38.896  Established   ",
-            Session("Established", "02:34:38.896", ""),
-        ),
-        (
-            "vultr4     BGP        ---        start  02:34:40.102  Active        "
-            "Socket: Connection closed",
-            Session("Active", "02:34:40.102", "Socket: Connection closed"),
-        ),
-        (
-            "vultr4     BGP        ---        start  2026-11-26    Idle          Received: "
-            "Administrative shutdown",
-            Session("Idle", "2026-11-26", "Received: Administrative shutdown"),
-        ),
-        (
-            "vultr4     BGP        ---        start  02:34:40.102  Idle          BGP Error: Hold "
-            "timer expired",
-            Session("Idle", "02:34:40.102", "BGP Error: Hold timer expired"),
-        ),
-        (
-            "vultr4     BGP        ---        down   02:34:40.605  Automatic shutdown: Route limit "
-            "exceeded",
-            Session("down", "02:34:40.605", "Automatic shutdown: Route limit exceeded"),
-        ),
-        (
-            "vultr4     BGP        ---        down   02:34:40.605  ",
-            Session("down", "02:34:40.605", ""),
-        ),
-        ("kernel4    Kernel     master4    up     02:34:38.882  ", None),
-    ],
-)  # fmt: skip
-def test_a_sessions_state_time_and_error_are_read_from_birds_line(
-    line: str, found: Session | None
-) -> None:
-    lines = ((2002, "Name       Proto      Table      State  Since         Info"), (1002, line))
-    assert sessions(Reply((*lines, (0, "")))) == ({} if found is None else {"vultr4": found})
 
 
 NOON = datetime(2026, 11, 28, 12, 0, 0).astimezone()
@@ -95,42 +52,6 @@ def test_birds_time_is_of_today_or_yesterday_and_its_date_is_a_day(
 @pytest.mark.parametrize("since", ["", "tomorrow", "2026-13-01"])
 def test_a_time_that_cannot_be_read_is_unknown(since: str) -> None:
     assert epoch(since, NOON) == 0
-
-
-@contextmanager
-def control(folder: Path, answers: dict[str, str] | Callable[[str], str] | None) -> Iterator[Bird]:
-    """BIRD's control socket as a stand-in has it: with an answer to each command, or, with None,
-    of a BIRD that is stopped, where the kernel alone takes the connection."""
-    place = folder / "bird.ctl"
-    answer = answers.__getitem__ if isinstance(answers, dict) else answers
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(place))
-        listener.listen(1)
-
-        def serve() -> None:
-            while True:
-                try:
-                    peer, _ = listener.accept()
-                except OSError:
-                    return
-                with peer, peer.makefile("rwb") as file:
-                    file.write(b"0001 BIRD ready.\n")
-                    file.flush()
-                    for command in file:
-                        assert answer is not None
-                        file.write(answer(command.decode().strip()).encode())
-                        file.flush()
-
-        if answers is not None:
-            thread = threading.Thread(target=serve, daemon=True)
-            thread.start()
-        try:
-            yield Bird(place)
-        finally:
-            if answers is not None:
-                # Closing alone would not wake who waits in accept().
-                listener.shutdown(socket.SHUT_RDWR)
-                thread.join(PATIENCE)
 
 
 HEAD = "2002-Name       Proto      Table      State  Since         Info\n"

@@ -16,9 +16,9 @@ import pytest
 
 from mesh.agent import access, confirmation, file_paths
 from mesh.agent.apply import JOURNAL, Applier, NotApplied
-from mesh.agent.bird import Bird
 from mesh.agent.host import CommandFailed, Host, Result
 from mesh.agent.state import APPLIED, Applied
+from mesh.bird.client import Bird
 from mesh.trust.documents import Part, PublicFile
 from mesh.trust.encoding import dump, parse
 from tests.agent.test_logins import line

@@ -23,7 +23,6 @@ from mesh.agent import bundle, entry, file_paths, withdrawal
 from mesh.agent.agent import Agent
 from mesh.agent.announce import Announcer, AnnounceState, written_state
 from mesh.agent.apply import Applier
-from mesh.agent.bird import Bird
 from mesh.agent.checks import KINDS
 from mesh.agent.config import Check, Config, Ports, Service
 from mesh.agent.host import Host
@@ -33,9 +32,10 @@ from mesh.agent.seed import read_seed
 from mesh.agent.state import APPLIED, Applied
 from mesh.agent.units import Systemd
 from mesh.agent.workers import Workers
+from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
 from mesh.trust import keys
-from tests.agent.test_sessions import control
+from tests.bird.stand_in import control
 from tests.stacks import plan_of, prod
 from tests.waiting import PATIENCE, until
 

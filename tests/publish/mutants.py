@@ -81,9 +81,10 @@ MUTANTS = (
         "mesh/publish/generation.py", '"peer_asn": session.peer_asn', '"peer": session.peer_asn'
     ),
     Mutant(
-        "mesh/render/bird.py",
+        "mesh/bird/features.py",
         'Feature("return_types", (2, 14), (3, 0))',
         'Feature("return_types", (9, 14), (9, 0))',
+        code=False,
     ),
     Mutant("mesh/render/files.py", "mode: int = 0o644", "mode: int = 0o600"),
     Mutant(
@@ -148,7 +149,7 @@ MUTANTS = (
 )
 
 UNUSED = frozenset({
-    "mesh/__init__.py", "mesh/plan/__init__.py", "mesh/render/__init__.py",
+    "mesh/__init__.py", "mesh/bird/__init__.py", "mesh/plan/__init__.py", "mesh/render/__init__.py",
     "mesh/spec/__init__.py",
     "mesh/facts.py", "mesh/render/placeholders.py", "mesh/spec/providers/provider.py",
     "mesh/spec/examples.py", "mesh/spec/free.py",

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import pytest
 
 from mesh.agent.announce import AnnounceState
+from mesh.bird.client import Bird
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
-from tests.debian import BIRDS, Debian
+from tests.debian import BIRDS, Debian, bird_of
 from tests.routing.bgp.speaker import Speaker
 from tests.stacks import plan_of, prod
 from tests.waiting import until
@@ -45,9 +46,13 @@ class Bench:
     node: Node
     rogue: Node
     namespaces: dict[str, str]
-    birdc: Callable[[str], str]
-    control: Path
-    """BIRD's control socket, as the agent would use it."""
+    bird: Bird
+    root: Path
+    """Of the node's file system."""
+
+    def birdc(self, command: str) -> str:
+        """BIRD's answer."""
+        return self.bird.ask(command, 30).text
 
     def kernel(self, family: str) -> list[dict[str, Any]]:
         """The node's main table."""
@@ -95,10 +100,8 @@ def bench(
         _wire(node, rogue, spaces)
         process = _start(plan, machine, spaces[NODE], request.param)
         try:
-            control = Path(f"/proc/{process.pid}/root/run/bird/bird.ctl")
-            yield Bench(
-                plan, node, rogue, spaces, lambda command: _birdc(process.pid, command), control
-            )
+            root = Path(f"/proc/{process.pid}/root")
+            yield Bench(plan, node, rogue, spaces, bird_of(process.pid), root)
         finally:
             process.kill()
             process.wait()
@@ -151,15 +154,5 @@ def _start(plan: Plan, machine: Debian, space: str, bird: str) -> subprocess.Pop
     )
     (machine.folder / "upper/run/bird").mkdir(parents=True)
     process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=space)
-    until(lambda: "Daemon is up" in _birdc(process.pid, "show status"), 20, "BIRD is up")
+    until(bird_of(process.pid).answers, 20, "BIRD is up")
     return process
-
-
-def _birdc(pid: int, command: str) -> str:
-    """Ask the BIRD that runs as ``pid``, in its own file system."""
-    root = Path(f"/proc/{pid}/root")
-    enter = ["nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--root={root}", f"--wd={root}"]
-    done = subprocess.run(
-        [*enter, "birdc", *command.split()], capture_output=True, text=True, check=False
-    )
-    return done.stdout

@@ -1,38 +1,24 @@
-"""BIRD's control socket, asked directly, and the routes that it tells of as data."""
+"""The routes that a BIRD holds, as data."""
 
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
-from pathlib import Path
 
-LAST = re.compile(rb"(?:^|\n)\d{4} [^\n]*\n$")
+from mesh.bird.client import Bird
 
 
+@dataclass(frozen=True, slots=True)
 class Control:
-    """The control socket of the BIRD that runs as ``pid``, in whatever file system it has."""
+    """Asks a BIRD for its routes."""
 
-    def __init__(self, pid: int) -> None:
-        self._path = Path(f"/proc/{pid}/root/run/bird/bird.ctl")
+    bird: Bird
 
     def ask(self, command: str) -> str:
-        """BIRD's answer without its codes; OSError while nobody listens."""
-        with socket.socket(socket.AF_UNIX) as asked:
-            asked.settimeout(30)
-            asked.connect(str(self._path))
-            _answer(asked)  # the welcome
-            asked.sendall(command.encode() + b"\n")
-            return _answer(asked)
-
-    def is_up(self) -> bool:
-        """Whether it has read its configuration and runs."""
-        try:
-            return "Daemon is up" in self.ask("show status")
-        except OSError:
-            return False
+        """BIRD's answer without its codes; it may be long, and a while in coming."""
+        return self.bird.ask(command, 30).text
 
     def routes(self, table: str, *words: str) -> tuple[Held, ...]:
         """The routes of a table; ``words`` as in ``show route``: ``filtered``."""
@@ -45,17 +31,6 @@ class Control:
         found = re.search(r"(\d+) of \d+ routes", text)
         assert found is not None, text
         return int(found[1])
-
-
-def _answer(asked: socket.socket) -> str:
-    data = b""
-    while not LAST.search(data):
-        chunk = asked.recv(1 << 20)
-        if not chunk:
-            raise ConnectionError(f"BIRD ended: {data!r}")
-        data += chunk
-    # A line begins with a code and "-" or " ", or with " " where it has the code of the one before.
-    return re.sub(r"(?m)^(?:\d{4}[- ]| )", "", data.decode())
 
 
 @dataclass(frozen=True, slots=True)

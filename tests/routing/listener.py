@@ -15,10 +15,11 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from mesh.agent.announce import AnnounceState
+from mesh.bird.client import Bird
 from mesh.facts import Facts
 from mesh.plan import Address, Family, Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
-from tests.debian import IMAGES, Debian
+from tests.debian import IMAGES, Debian, bird_of
 from tests.routing.bgp.speaker import Speaker
 from tests.waiting import until
 
@@ -37,12 +38,14 @@ class Edge:
     pid: int
     upstreams: dict[Family, Speaker]
 
+    @property
+    def bird(self) -> Bird:
+        """Its BIRD."""
+        return bird_of(self.pid)
+
     def birdc(self, command: str) -> str:
         """Ask the node's BIRD."""
-        root = f"/proc/{self.pid}/root"
-        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--root={root}", f"--wd={root}"]
-        words = [*enter, "birdc", *command.split()]
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+        return self.bird.ask(command, 30).text
 
     def tell(self, *, in_service: bool, draining: bool = False) -> None:
         """What the agent tells BIRD."""
@@ -94,7 +97,7 @@ def edge(plan: Plan, node_id: str, folder: Path, name: str, bird: str = IMAGES) 
         stack.callback(process.wait)
         stack.callback(process.kill)
         made = Edge(node, facts, process.pid, speakers)
-        until(lambda: "Daemon is up" in made.birdc("show status"), 20, "BIRD is up")
+        until(made.bird.answers, 20, "BIRD is up")
         for family, speaker in speakers.items():
             assert speaker.established.wait(30), f"no {family} session: {speaker.log}"
         yield made

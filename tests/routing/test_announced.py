@@ -13,7 +13,6 @@ import pytest
 
 from mesh.agent import sessions as module
 from mesh.agent.announce import AnnounceState, running_state
-from mesh.agent.bird import Bird
 from mesh.agent.config import Config
 from mesh.agent.sessions import Sessions
 from mesh.trust.encoding import parse
@@ -30,7 +29,7 @@ NET4, NET6 = IPv4Network("192.30.120.0/23"), IPv6Network("2620:71:4000::/48")
 def looking(made: Edge) -> Sessions:
     """The agent's look at this BIRD."""
     root = Path(f"/proc/{made.pid}/root")
-    found = Sessions(Bird(root / "run/bird/bird.ctl"))
+    found = Sessions(made.bird)
     found.watch(parse(Config, (root / "etc/anycast-mesh/agent.json").read_bytes()))
     return found
 
@@ -108,10 +107,9 @@ def test_the_word_that_counts_is_the_one_that_bird_runs_by(version: str) -> None
     with edge(prod(), NODE, version=version) as made:
         root = Path(f"/proc/{made.pid}/root")
         file = root / "run/anycast-mesh/bird/announce.conf"
-        bird = Bird(root / "run/bird/bird.ctl")
 
         def runs() -> AnnounceState:
-            with bird.asking() as ask:
+            with made.bird.asking() as ask:
                 return running_state(ask)
 
         for word in (

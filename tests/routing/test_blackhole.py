@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 
 from mesh.agent import file_paths
-from mesh.agent.bird import Bird
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.routing_audit import parsed
 from mesh.agent.routing_monitor import ALARM, GAP, WAY, RoutingMonitor
+from mesh.bird.client import Bird
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Family, Node, Plan
 from mesh.trust.documents import Alarm, Blackhole, BlackholeOrder, Hearsay

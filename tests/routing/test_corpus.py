@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mesh.render.bird import bird
+from mesh.bird.features import capabilities
 from tests.debian import BIRDS
 from tests.routing import oracle
 from tests.routing.bgp.messages import CUSTOMER
@@ -83,7 +83,7 @@ LINE = re.compile(
 
 def test_every_refusal_is_logged_with_what_an_operator_asks_for(ground: Ground) -> None:
     """Where BIRD can say so without waiting for anybody."""
-    if not bird(ground.version).can("log_udp"):
+    if not capabilities(ground.version).can("log_udp"):
         assert not any("rejected" in ground.trials[name].log() for name in NODES)
         return
     for name in NODES:

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import announce, blackholes, entry
+from mesh.bird.features import capabilities
 from mesh.limits import MAX_BLACKHOLES
-from mesh.render.bird import bird
 from mesh.trust.documents import Blackhole, BlackholeOrder
 from tests.debian import BIRDS, IMAGES
 from tests.routing.bgp.attributes import Route
@@ -506,7 +506,7 @@ def test_where_both_doors_stand_open_the_limit_ends_it(bent: Callable[..., Edge]
     """Who comes first goes out, up to the limit: the aggregate and as many as orders may be. A BIRD
     that cannot stop there says the same again and again, and is shut up."""
     edge = bent(SESSION, PIPE, LEAK)
-    stops = bird(edge.version).can("export_block")
+    stops = capabilities(edge.version).can("export_block")
     rendered = edge.machine.host.path("/etc/bird/bird.conf").read_text()
     limit = int(re.findall(r"export limit (\d+)", rendered)[-1])
     assert 1 + MAX_BLACKHOLES <= limit < len(LEAKS[4])

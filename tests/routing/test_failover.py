@@ -16,16 +16,16 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.bird import Bird
 from mesh.agent.config import Config
 from mesh.agent.routing_audit import PlannedRouting, parsed, transit_paths, violations
 from mesh.agent.routing_monitor import RoutingMonitor
+from mesh.bird.client import Bird
 from mesh.plan import Node, Plan
 from mesh.publish.alarms import NodeWarning, warnings
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import parse
-from tests.debian import BIRDS, Debian
+from tests.debian import BIRDS, Debian, bird_of
 from tests.routing.conftest import _run
 from tests.stacks import plan_of, prod
 from tests.waiting import patience, until
@@ -122,7 +122,7 @@ class Mesh:
         self.bird(node).configure()
 
     def bird(self, node: str) -> Bird:
-        return Bird(Path(f"/proc/{self._birds[node].pid}/root/run/bird/bird.ctl"))
+        return bird_of(self._birds[node].pid)
 
     def __exit__(self, *_: object) -> None:
         for process in self._birds.values():

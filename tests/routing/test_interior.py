@@ -233,7 +233,7 @@ def test_an_instance_is_reached_by_the_nearest_way_also_when_filters_have_change
     (2.17.6: for as long as the session lasted, services were served from farther away)."""
     served = Route("192.30.120.101/32", (), SERVED4)
     own = Route("10.10.10.3/32", (MIA,), LINK)
-    mates = bench.control.parents[2] / "etc/bird/mesh/mates.conf"
+    mates = bench.root / "etc/bird/mesh/mates.conf"
     before = mates.read_text()
     underlay.announce(replace(own, path=(MIA, EWR, MIA)))
     until(partial(holds, bench, own.prefix, f"path: {MIA} {EWR} {MIA}"), 5, "the long way is known")

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from mesh.render.bird import bird
+from mesh.bird.features import capabilities
 from tests.debian import BIRDS
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.messages import CEASE, RouteRefresh
@@ -66,10 +66,10 @@ def test_above_the_limit_new_routes_are_passed_over_and_the_session_stands(
 
         each.take_back(family, [at_limit[0].prefix])
         each.say(family, [another])
-        assert (another.prefix in each.verdicts(family)) == bird(version).can("room_again")
+        assert (another.prefix in each.verdicts(family)) == capabilities(version).can("room_again")
 
         each.take_back(family, [another.prefix])
-        if not bird(version).can("room_again"):
+        if not capabilities(version).can("room_again"):
             refreshes = asked(each.speaker(family))
             assert "reloading" in each.control.ask(f"reload in {each.protocol(family)}")
             until(lambda: asked(each.speaker(family)) > refreshes, 5, "all routes are asked for")
@@ -86,7 +86,7 @@ def asked(speaker: Speaker) -> int:
 
 
 @FAMILIES
-@pytest.mark.parametrize("version", [v for v in BIRDS if bird(v).can("restart_at_limit")])
+@pytest.mark.parametrize("version", [v for v in BIRDS if capabilities(v).can("restart_at_limit")])
 def test_a_session_that_is_to_restart_ends_and_comes_back(version: str, family: int) -> None:
     with limited(version, "restart") as each:
         each.say(family, said(family, LIMIT))
@@ -114,7 +114,9 @@ def back(each: Trial, speaker: Speaker, family: int) -> None:
     speaker.establish(str(planned.neighbor), each.edge.addresses[name])
 
 
-@pytest.mark.parametrize("version", [v for v in BIRDS if not bird(v).can("restart_at_limit")])
+@pytest.mark.parametrize(
+    "version", [v for v in BIRDS if not capabilities(v).can("restart_at_limit")]
+)
 def test_a_bird_that_would_disable_the_session_is_told_to_block(version: str) -> None:
     """BIRD 3.1 disables a session that starts twice within five seconds, for good."""
     with limited(version, "restart") as each:
@@ -163,5 +165,5 @@ def test_ten_thousand_refusals_do_not_disturb_the_session(version: str) -> None:
         assert each.verdicts(4)[good.prefix].taken
         log = each.speaker(4).log
         assert (len(log.opens()), log.ends()) == (1, ())
-        said = len(names) if bird(version).can("log_udp") else 0
+        said = len(names) if capabilities(version).can("log_udp") else 0
         assert len(re.findall("rejected: a bogon", each.log())) == said

@@ -7,7 +7,6 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from mesh.agent.bird import Bird
 from mesh.agent.config import Config
 from mesh.agent.routing_monitor import ALARM, GAP, WAY, RoutingMonitor
 from mesh.render import node_files, placeholder_facts
@@ -45,7 +44,7 @@ class Watched:
 
     def __init__(self, bench: Bench) -> None:
         self.news = 0
-        self.lookout = RoutingMonitor(Bird(bench.control), self._count)
+        self.lookout = RoutingMonitor(bench.bird, self._count)
         self.lookout.watch(config(bench))
 
     def _count(self) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from mesh.bird.features import capabilities
 from mesh.render import File
-from mesh.render.bird import bird, lacks
+from mesh.render.bird import lacks
 from tests.debian import BIRDS, IMAGES, NEWEST, OLDEST, Debian
 from tests.routing import aspa, rtr
 from tests.routing.bgp import messages
@@ -214,7 +215,7 @@ def test_what_the_owner_signed(ground: Ground) -> None:
     found = {row[0]: ground.reason(row[1]) for row in ORIGINS}
     assert found == {row[0]: row[3] for row in ORIGINS}
     line = "rejected: invalid by a ROA, net 1.1.2.0/24, session vultr4, "
-    assert (line in ground.edge.log()) == bird(ground.version).can("log_udp")
+    assert (line in ground.edge.log()) == capabilities(ground.version).can("log_udp")
 
 
 def test_a_record_that_comes_or_goes_judges_what_is_here_and_no_session_notices(
@@ -537,7 +538,7 @@ def test_paths_from_a_provider(version: str) -> None:
         assert disagreements(made, speakers[4], MEANT, VULTR, aspa.downstream) == []
         server.tell(*SAID_LATER)
         turns(made, LATER, ASPA)
-        if bird(version).can("aspa_at_once"):
+        if capabilities(version).can("aspa_at_once"):
             server.tell(without=SAID_LATER)
             turns(made, LATER, ACCEPTED)
 

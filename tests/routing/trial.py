@@ -83,8 +83,8 @@ class Trial:
 
     @cached_property
     def control(self) -> Control:
-        """BIRD's ear."""
-        return Control(self.edge.pid)
+        """BIRD's routes."""
+        return Control(self.edge.bird)
 
     def session(self, family: int) -> oracle.Session:
         """What there is to know of a session for who judges its routes."""

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from mesh.agent.announce import AnnounceState
+from mesh.bird.client import Bird
 from mesh.plan import Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
-from tests.debian import IMAGES, Debian
+from tests.debian import IMAGES, Debian, bird_of
 from tests.routing.bgp.messages import capabilities
 from tests.routing.bgp.speaker import Speaker
 from tests.stacks import plan_of
@@ -42,12 +43,14 @@ class Edge:
     """The edge's own, by family."""
     folder: Path
 
+    @property
+    def bird(self) -> Bird:
+        """Its BIRD."""
+        return bird_of(self.pid)
+
     def birdc(self, command: str) -> str:
         """BIRD's answer, asked in its own file system."""
-        root = f"/proc/{self.pid}/root"
-        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--root={root}", f"--wd={root}"]
-        words = [*enter, "birdc", *command.split()]
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+        return self.bird.ask(command, 30).text
 
     def session(self, family: str) -> UpstreamSession:
         """The planned session of that family."""
@@ -119,7 +122,7 @@ def edge(
         process = machine.start(*command, namespace=here)
         made = Edge(plan, node, process.pid, world, own, folder)
         try:
-            until(lambda: "Daemon is up" in made.birdc("show status"), 20, "BIRD is up")
+            until(made.bird.answers, 20, "BIRD is up")
             yield made
         finally:
             process.kill()

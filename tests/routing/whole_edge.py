@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 
 from mesh.agent import bundle
 from mesh.agent.announce import Announcer
-from mesh.agent.bird import Bird
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.workers import Workers
+from mesh.bird.client import Bird
 from mesh.lab.namespaces import create, delete, inside, ip
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mesh.agent.bird import BirdError, NotRunning
 from mesh.agent.daemons.kind import Changes, Difference, Kind, Node
 from mesh.agent.stage import Stage
+from mesh.bird.client import BirdError, NotRunning
 
 UNDO_SECONDS = 30
 """BIRD goes back by itself after this, should the agent die between applying and confirming."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mesh.agent.bird import Bird
 from mesh.agent.host import Host
 from mesh.agent.stage import Stage
 from mesh.agent.units import Units
+from mesh.bird.client import Bird
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def nothing_to_reread(_: Node) -> None:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """``validate`` and ``apply`` raise :class:`mesh.agent.host.CommandFailed` or
-    :class:`mesh.agent.bird.BirdError` with the daemon's reason. ``apply_late`` runs once all
+    :class:`mesh.bird.client.BirdError` with the daemon's reason. ``apply_late`` runs once all
     units are up. ``differences`` compares what is there now with what these files, which are as in
     the generation in force, say; ``reread`` is for a daemon whose files were put back."""
 

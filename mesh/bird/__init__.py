@@ -1,0 +1,1 @@
+"""BIRD: its control socket, and what each version of it can do."""

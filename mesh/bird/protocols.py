@@ -1,0 +1,51 @@
+"""BGP sessions in what BIRD prints of its protocols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesh.bird.reply import Reply
+
+_SESSION_STATES = (
+    "Established",
+    "OpenConfirm",
+    "OpenSent",
+    "Connect",
+    "Active",
+    "Idle",
+    "Passive",
+    "Close",
+    "Down",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A BGP session in BIRD's words: its state, since when (a time of today, or a date), and the
+    last error, empty where there is none."""
+
+    state: str
+    since: str
+    error: str
+
+
+def sessions(reply: Reply) -> dict[str, Session]:
+    """The BGP sessions in the reply to ``show protocols``, by name.
+
+    A line has name, ``BGP``, table, state of the protocol, since when, state of the session, and
+    the last error (``bgp_get_status`` in BIRD's sources); a session that is shut down has no state
+    of its own.
+    """
+    found: dict[str, Session] = {}
+    for code, text in reply.lines:
+        fields = text.split()
+        if code != 1002 or len(fields) < 4 or fields[1] != "BGP":
+            continue
+        rest = [word.rstrip(":") for word in fields[4:]]
+        at = next((n for n, word in enumerate(rest) if word in _SESSION_STATES), None)
+        # Where no state is told, what follows the time is the error.
+        words = fields[5:] if at is None else fields[5 + at :]
+        found[fields[0]] = Session(
+            fields[3] if at is None else rest[at], fields[4] if fields[4:] else "", " ".join(words)
+        )
+    return found

@@ -1,0 +1,52 @@
+"""The control socket, answered by a stand-in; tests of routing have the real one."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mesh.bird.client import Bird, BirdError
+from tests.bird.stand_in import control
+
+
+def test_a_reply_is_read_as_birdc_prints_it(tmp_path: Path) -> None:
+    answers = {
+        "show status": "1000-BIRD 2.17.6\n1011-Router ID is 10.10.10.1\n Current time\n0013 up\n",
+        "no": "9001 syntax error\n",
+    }
+    with control(tmp_path, answers) as bird, bird.asking() as ask:
+        reply = ask("show status")
+        assert reply.text == "BIRD 2.17.6\nRouter ID is 10.10.10.1\nCurrent time\nup\n"
+        assert [code for code, _ in reply.lines] == [1000, 1011, 1011, 13]
+        assert reply.error is None
+        assert ask("no").error == "syntax error"
+
+
+def test_a_path_that_no_socket_address_holds_is_reached(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 100) / ("b" * 100)
+    deep.mkdir(parents=True)
+    with control(tmp_path, {"show status": "0013 up\n"}):
+        (tmp_path / "bird.ctl").rename(deep / "bird.ctl")
+        assert Bird(deep / "bird.ctl").answers()
+
+
+@pytest.mark.parametrize("answer", ["1000-BIRD\n", "0001", ""])
+def test_a_reply_that_breaks_off_is_an_error(tmp_path: Path, answer: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "bird.ctl"))
+        listener.listen(1)
+        ours = Bird(tmp_path / "bird.ctl")
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(answer.encode())
+
+        with ThreadPoolExecutor(1) as pool:
+            served = pool.submit(serve)
+            with pytest.raises(BirdError, match="breaks off"):
+                ours.ask("show status")
+            served.result()
