@@ -124,10 +124,10 @@ def _parsed() -> set[type]:
     kinds = {*_reached(Seed, Facts, Placement, Fleet)}
     for package in (mesh.trust, mesh.agent):
         for module in _modules(package):
-            kinds |= {
+            kinds |= {*_reached(*(
                 one for one in vars(module).values()
                 if isinstance(one, type) and is_dataclass(one) and _is_parsed(one)
-            }  # fmt: skip
+            ))}  # fmt: skip
     return kinds
 
 

@@ -22,8 +22,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mesh.agent import file_paths, log
-from mesh.agent.checks import KINDS, Healthcheck
-from mesh.agent.config import Check, Config, Service
+from mesh.agent.config import Config, NodeService
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.interface import addresses_on, line, shown_on
 from mesh.agent.repairs import Repairs
@@ -31,6 +30,7 @@ from mesh.agent.workers import Workers
 from mesh.bird.client import Ask, Bird, BirdError, NotRunning
 from mesh.bird.questions import constant
 from mesh.registry.client import one_line
+from mesh.services.checks import Check
 from mesh.trust.documents import MAX_FAILURES, MAX_WORDS
 
 TICK = 0.25
@@ -137,7 +137,7 @@ class CheckState:
 class LocalService:
     """A service that this node may serve, with its checks' states."""
 
-    service: Service
+    service: NodeService
     watches: list[CheckState] = field(default_factory=list)
 
     @property
@@ -155,9 +155,7 @@ class LocalService:
         """Why it is down: its checks that do not pass, each with the reason. Empty where it is
         up."""
         return "; ".join(
-            f"{watch.check.kind} port {watch.check.port}: {watch.reason}"
-            for watch in self.watches
-            if not watch.up
+            f"{watch.check.subject}: {watch.reason}" for watch in self.watches if not watch.up
         )
 
 
@@ -255,7 +253,7 @@ class Announcer:
             self._reconcile()
             for local in self._locals.values():
                 for watch in local.watches:
-                    self._start(local, watch, KINDS[watch.check.kind](watch.check))
+                    self._start(local, watch)
         self._wake.set()
 
     def look_soon(self) -> None:
@@ -374,13 +372,13 @@ class Announcer:
 
     # --- checks and bindings -----------------------------------------------------------------
 
-    def _start(self, local: LocalService, watch: CheckState, check: Healthcheck) -> None:
+    def _start(self, local: LocalService, watch: CheckState) -> None:
         generation = self._generation
 
         def loop() -> None:
             while True:
                 began = time.monotonic()
-                problem = _problem(check)
+                problem = _problem(watch.check)
                 with self._lock:
                     if self._generation != generation:
                         return
@@ -595,7 +593,7 @@ class Announcer:
         return Routes(frozenset(found))
 
 
-def _problem(check: Healthcheck) -> str:
+def _problem(check: Check) -> str:
     """What a check says; one that cannot even ask has seen no service work."""
     try:
         return check.problem()
@@ -603,7 +601,7 @@ def _problem(check: Healthcheck) -> str:
         return one_line(f"the check itself fails: {type(error).__name__}: {error}")
 
 
-def _adopted(service: Service, bound: frozenset[str]) -> LocalService:
+def _adopted(service: NodeService, bound: frozenset[str]) -> LocalService:
     up = bool(service.addresses) and all(str(a) in bound for a in service.addresses)
     return LocalService(service, [CheckState(check, up) for check in service.checks])
 

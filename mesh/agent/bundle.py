@@ -13,7 +13,7 @@ from pathlib import Path
 from mesh.trust.encoding import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("mesh/trust", "mesh/bird", "mesh/registry", "mesh/agent")
+PACKAGES = ("mesh/trust", "mesh/bird", "mesh/services", "mesh/registry", "mesh/agent")
 SINGLE = ("mesh/__init__.py", "mesh/facts.py", "mesh/limits.py")
 # The start of what a zip can say (1 January 1980): a time stamp that says nothing.
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -8,43 +8,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from mesh.services.service import Service
+
 _STRICT = ConfigDict(extra="forbid")
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One health check; ``interval`` and ``timeout`` are seconds, ``path`` is for ``http``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeService(Service):
+    """A service of the network, as a node knows it; ``local`` where the node may serve it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    kind: Literal["http", "tcp"]
-    port: Port
-    path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=1024)]
-    interval: Seconds
-    timeout: Seconds
-    rise: Annotated[int, Field(ge=1, le=100)]
-    fall: Annotated[int, Field(ge=1, le=100)]
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Ports of a service."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    tcp: tuple[Port, ...]
-    udp: tuple[Port, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A service of the network; ``local`` where this node may serve it."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    name: str
     addresses: tuple[IPv4Address | IPv6Address, ...]
-    ports: Ports
-    checks: tuple[Check, ...]
     local: bool
 
 
@@ -97,7 +70,7 @@ class Config:
     interface: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,14}$")]
     aggregates: tuple[IPv4Network | IPv6Network, ...]
     mates: tuple[IPv4Address, ...]
-    services: tuple[Service, ...]
+    services: tuple[NodeService, ...]
     whoami: bool
     underlay: Underlay | None = None
     upstreams: tuple[Upstream, ...] | None = None

@@ -3,7 +3,7 @@ firewall group and the API's ``firewall/rules`` (values.md of the seeds: "Ports"
 
 from __future__ import annotations
 
-from mesh.plan.model import Role, Rule, Service
+from mesh.plan.model import PlannedService, Role, Rule
 from mesh.spec import Spec
 
 PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
@@ -20,7 +20,7 @@ VPC = (
 )
 
 
-def rules(spec: Spec, services: tuple[Service, ...], has_vpc: bool) -> tuple[Rule, ...]:
+def rules(spec: Spec, services: tuple[PlannedService, ...], has_vpc: bool) -> tuple[Rule, ...]:
     """The rules of this network, the provider's address first."""
     numbers = [node.number for node in spec.nodes.values()]
     last = spec.tunnels.port + max(numbers) - 1
@@ -49,7 +49,7 @@ def _other_ssh(spec: Spec) -> tuple[Rule, ...]:
     )
 
 
-def _announced(services: tuple[Service, ...]) -> tuple[Rule, ...]:
+def _announced(services: tuple[PlannedService, ...]) -> tuple[Rule, ...]:
     """Ports of services on the aggregates' addresses: of all services, on all of them, since a
     packet for any of them may land on any node."""
     tcp = sorted({port for service in services for port in service.ports.tcp})

@@ -10,16 +10,15 @@ from mesh.plan.model import (
     Access,
     AddressPair,
     Bfd,
-    Check,
     Node,
     Plan,
-    Ports,
+    PlannedService,
     PrefixPair,
     Region,
     Role,
-    Service,
     Validator,
 )
+from mesh.services.service import Ports
 from mesh.spec import Spec, abilities
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.meaning import mirrored
@@ -157,18 +156,18 @@ def _roles(spec: Spec, node_id: str) -> tuple[Role, ...]:
     return tuple(roles)
 
 
-def _service(spec: Spec, name: str) -> Service:
+def _service(spec: Spec, name: str) -> PlannedService:
     service = spec.services[name]
-    return Service(
+    return PlannedService(
         name=name,
         addresses=AddressPair(service.addresses.ipv4, service.addresses.ipv6),
         ports=Ports(tuple(sorted(service.ports.tcp)), tuple(sorted(service.ports.udp))),
-        checks=tuple(Check(**check.model_dump()) for check in service.checks),
+        checks=service.checks,
         nodes=tuple(sorted(spec.nodes if service.nodes is None else service.nodes)),
     )
 
 
-def _serves(spec: Spec, services: tuple[Service, ...]) -> dict[str, tuple[str, ...]]:
+def _serves(spec: Spec, services: tuple[PlannedService, ...]) -> dict[str, tuple[str, ...]]:
     """Names of the services of each node."""
     serves: dict[str, list[str]] = {node_id: [] for node_id in spec.nodes}
     for service in services:

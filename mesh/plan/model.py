@@ -11,6 +11,8 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
+from mesh.services.service import Service
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Family = Literal["ipv4", "ipv6"]
@@ -54,39 +56,12 @@ class PrefixPair:
         return (self.ipv4,) if self.ipv6 is None else (self.ipv4, self.ipv6)
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Ports of a service, in ascending order."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedService(Service):
+    """A service, whose addresses every node of ``nodes`` may bind while its checks pass; its ports
+    are in ascending order."""
 
-    tcp: tuple[int, ...] = ()
-    udp: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """How a node finds out that its own instance of a service works.
-
-    ``interval`` and ``timeout`` are seconds. The service is up after ``rise`` good answers in a
-    row and down after ``fall`` bad ones. ``path`` is for ``http`` only.
-    """
-
-    kind: Literal["http", "tcp"]
-    port: int
-    path: str = "/"
-    interval: float = 0.5
-    timeout: float = 1.0
-    rise: int = 2
-    fall: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """An anycast service: every node of ``nodes`` may bind its addresses while its checks pass."""
-
-    name: str
     addresses: AddressPair
-    ports: Ports
-    checks: tuple[Check, ...]
     nodes: tuple[str, ...]
 
 
@@ -356,7 +331,7 @@ class Plan:
     of members."""
     regions: tuple[Region, ...]
     nodes: tuple[Node, ...]
-    services: tuple[Service, ...]
+    services: tuple[PlannedService, ...]
     access: Access
     firewall: tuple[Rule, ...]
     whoami: bool

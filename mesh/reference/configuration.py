@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import reduce
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from operator import or_
@@ -161,24 +161,72 @@ def every() -> Iterator[Key]:
 
 def _below(key: Key) -> Iterator[Key]:
     """The keys in the map that is a key's value, or in each of its entries."""
-    section, step = _inner(key.hint)
-    if not issubclass(section, Section):
+    keys, step = tuple(_keys(key.hint)), _inner(key.hint)[1]
+    if not keys:
         return
     entry = ("*",) if step else ()
     shown = ""
     if step:
         shown = "[]" if step == "list" else f".{ENTRY[key.example[-1]]}"
+    for name, hint, about, default in keys:
+        inner = Key(f"{key.path}{shown}.{name}", (*key.example, *entry, name), hint, about, default)
+        yield inner
+        yield from _below(inner)
+
+
+Part = tuple[str, Any, str, Any]
+"""A key within a map: its name, the type of its value, what it does, and its default."""
+
+
+def _keys(hint: Any) -> Iterator[Part]:
+    """The keys of the map that such a value is, or consists of."""
+    found = _inner(hint)[0]
+    if issubclass(found, Section):
+        yield from _of_section(found)
+    elif is_dataclass(found):
+        yield from _of_dataclass(found)
+    elif kinds := _kinds(hint):
+        yield from _of_kinds(kinds)
+
+
+def _of_section(section: type[Section]) -> Iterator[Part]:
     said = docstrings.of_attributes(section) if section is not model.Providers else {}
     hints = _hints(section)
     for name, field in section.model_fields.items():
-        written = field.alias or name
         about = said.get(name) or _inner(hints[name])[0].__doc__ or ""
-        inner = Key(
-            f"{key.path}{shown}.{written}", (*key.example, *entry, written), hints[name], about,
-            _default(field),
-        )  # fmt: skip
-        yield inner
-        yield from _below(inner)
+        yield field.alias or name, hints[name], about, _default(field)
+
+
+def _of_dataclass(section: type[Any]) -> Iterator[Part]:
+    said, hints = docstrings.of_attributes(section), get_type_hints(section, include_extras=True)
+    for field in fields(section):
+        default = PydanticUndefined if field.default is MISSING else field.default
+        yield field.name, hints[field.name], said.get(field.name, ""), default
+
+
+def _of_kinds(kinds: Sequence[type[Any]]) -> Iterator[Part]:
+    """The keys of a map that is of one of several kinds: the kind, and then what each of them
+    has; a key that several have is told once."""
+    words, parts = list[str](), dict[str, Part]()
+    names: tuple[str, ...] = ()
+    for kind in kinds:
+        for name, hint, about, default in _of_dataclass(kind):
+            if name == "kind":
+                names += get_args(hint)
+                words += [f"``{default}`` is {about[0].lower()}{about[1:].rstrip('.')}"]
+            else:
+                parts.setdefault(name, (name, hint, about, default))
+    yield "kind", Literal[names], f"{'; '.join(words)}.", PydanticUndefined
+    yield from parts.values()
+
+
+def _kinds(hint: Any) -> tuple[type[Any], ...]:
+    """The classes of which a value, or each part of it, is one."""
+    hint, _ = _bare(hint)
+    if get_origin(hint) is tuple:
+        hint, _ = _bare(get_args(hint)[0])
+    found = get_args(hint) if get_origin(hint) in (Union, UnionType) else ()
+    return found if all(map(is_dataclass, found)) else ()
 
 
 def _hints(section: type[Section]) -> Mapping[str, Any]:
@@ -206,7 +254,11 @@ def _inner(hint: Any) -> tuple[type, str]:
 def _class(hint: Any) -> type:
     """The section that a value is; of whatever is none, a text stands for it."""
     bare, _ = _bare(hint)
-    return bare if isinstance(bare, type) and issubclass(bare, Section) else str
+    return bare if isinstance(bare, type) and _is_map(bare) else str
+
+
+def _is_map(kind: type) -> bool:
+    return issubclass(kind, Section) or is_dataclass(kind)
 
 
 def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -251,10 +303,10 @@ def words(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(f"`{each}`" for each in arguments)
     if origin in (Union, UnionType):
-        return "IPv4 or IPv6 network"
+        return "map with the keys below" if _kinds(hint) else "IPv4 or IPv6 network"
     if origin is dict:
         inner, _ = _inner(hint)
-        if issubclass(inner, Section):
+        if _is_map(inner):
             name = words(arguments[0]) if _special(arguments[0]) else "entry"
             return f"map; each {name} has a map with the keys below" + _least(limits)
         return f"map from {words(arguments[0])} to {words(arguments[1])}" + _least(limits)
@@ -262,7 +314,7 @@ def words(hint: Any) -> str:
         return f"list; each entry: {words(arguments[0])}" + _least(limits)
     if origin is tuple:
         return f"list of {len(arguments)}: " + ", ".join(words(each) for each in arguments)
-    if issubclass(hint, Section):
+    if _is_map(hint):
         return "map with the keys below"
     return PLAIN[hint] + _within(limits)
 

@@ -12,12 +12,20 @@ from pathlib import Path
 
 
 def of_attributes(cls: type) -> dict[str, str]:
-    """The docstrings of a class's attributes, by name."""
+    """The docstrings of a class's attributes, those of the classes that it is made from included,
+    by name."""
+    found: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        if one.__module__.startswith("mesh."):
+            found |= _below(_body(one))
+    return found
+
+
+def _body(cls: type) -> list[ast.stmt]:
     body = _module(cls.__module__).body
-    found = next(
-        each for each in body if isinstance(each, ast.ClassDef) and each.name == cls.__name__
+    return next(
+        each.body for each in body if isinstance(each, ast.ClassDef) and each.name == cls.__name__
     )
-    return _below(found.body)
 
 
 def of_names(module: str) -> dict[str, str]:

@@ -153,7 +153,8 @@ def words(hint: Any) -> str:
     if origin is Annotated:
         return words(arguments[0])
     if origin is Literal:
-        return "one of " + ", ".join(f"`{each}`" for each in arguments)
+        some = [f"`{each}`" for each in arguments]
+        return some[0] if len(some) == 1 else "one of " + ", ".join(some)
     if origin in (Union, UnionType):
         some = [words(each) for each in arguments if each is not NoneType]
         return "; or ".join([*some, *(["`null`"] if NoneType in arguments else [])])

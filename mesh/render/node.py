@@ -17,9 +17,9 @@ from mesh.plan import (
     Link,
     Node,
     Plan,
+    PlannedService,
     ReflectorSession,
     Role,
-    Service,
 )
 from mesh.plan.firewall import PRIVATE4, RTR
 from mesh.plan.links import UNDERLAY_ASN_BASE
@@ -365,7 +365,10 @@ def _exits(plan: Plan) -> dict[str, tuple[Address, ...]]:
 
 
 def _next_hops(
-    service: Service, tunnels: Mapping[str, AddressPair], version: int, able: set[str] | None = None
+    service: PlannedService,
+    tunnels: Mapping[str, AddressPair],
+    version: int,
+    able: set[str] | None = None,
 ) -> str:
     """Tunnel addresses of the nodes that may serve this, as elements of a set of BIRD's."""
     ids = [node_id for node_id in service.nodes if able is None or node_id in able]

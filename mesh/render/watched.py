@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from mesh.facts import Facts
-from mesh.plan import Address, Node, Plan, Service
+from mesh.plan import Address, Node, Plan, PlannedService
 
 
 class Watched:
@@ -66,7 +66,7 @@ class Watched:
         return self._services[key]
 
 
-def _service(service: Service, node: Node) -> dict[str, object]:
+def _service(service: PlannedService, node: Node) -> dict[str, object]:
     return {
         "name": service.name,
         "addresses": [

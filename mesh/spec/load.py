@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mesh.spec import unreadable, wording
+from mesh.spec import parser, unreadable, wording
 from mesh.spec.engine import Environment, Sealed, from_engine, sealed_paths, stack_name
 from mesh.spec.examples import for_example
 from mesh.spec.files import handed, stack_file
@@ -19,9 +19,6 @@ from mesh.spec.model import DEFAULTS, SECTIONS, Spec
 from mesh.spec.problems import Problem, SpecError, shown
 from mesh.spec.secrets import PREFIXES, check_secrets
 from mesh.spec.twin import twin_of
-
-OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
-"""Beginnings of steps in an error's path that stand in no stack file."""
 
 
 @cache
@@ -152,9 +149,7 @@ def _sections(
 def _shape_problems(key: str, error: ValidationError) -> Iterator[tuple[Problem, bool]]:
     """What is wrong, and whether it is only that something is missing. What is encrypted is passed
     over."""
-    for item in error.errors(include_url=False):
-        parts = [str(part) for part in item["loc"] if part != "[key]"]
-        path = tuple(part for part in parts if not part.startswith(OF_THE_PARSER))
+    for path, item in parser.errors(error):
         if item["type"] == "too_short" and item["input"]:
             continue  # what it holds is of the wrong shape, and has been named
         if isinstance(item["input"], Sealed):

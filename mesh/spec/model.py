@@ -11,14 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, create_model
 
+from mesh.services.checks import Check
+from mesh.services.checks.check import Port
+from mesh.services.service import Ports
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
 from mesh.spec.traffic import Rule
 from mesh.spec.types import Network4, Network6, NetworkAny
 from mesh.spec.vrps import RtrServer, VrpDemand
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-"""A port number."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
 """A name of at most 32 small letters, digits and hyphens, a letter first."""
 RegionId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,7}$")]
@@ -236,35 +237,6 @@ class Addresses(Section):
     ipv6: IPv6Address | None = None
     """The service's IPv6 address: inside ``mesh:prefixes.ipv6``, and none that belongs to a
     region."""
-
-
-class Ports(Section):
-    """Ports that the firewall opens for a service; at least one is needed."""
-
-    tcp: tuple[Port, ...] = ()
-    """Open TCP ports."""
-    udp: tuple[Port, ...] = ()
-    """Open UDP ports."""
-
-
-class Check(Section):
-    """A health check: a node asks its own instance of a service whether it works."""
-
-    kind: Literal["http", "tcp"]
-    """``http`` is good where ``GET`` of ``path`` is answered with a status of 200 to 299, ``tcp``
-    where a connection comes up; both ask 127.0.0.1."""
-    port: Port
-    """TCP port that is asked."""
-    path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=200)] = "/"
-    """Path that ``http`` asks for."""
-    interval: Annotated[float, Field(ge=0.1, le=60)] = 0.5
-    """Seconds between two questions."""
-    timeout: Annotated[float, Field(ge=0.1, le=60)] = 1.0
-    """Seconds within which an answer has to come."""
-    rise: Annotated[int, Field(ge=1, le=20)] = 2
-    """How many good answers in a row make the service healthy."""
-    fall: Annotated[int, Field(ge=1, le=20)] = 2
-    """How many bad answers in a row make it unhealthy."""
 
 
 class Service(Section):

@@ -21,15 +21,17 @@ from mesh.agent.announce import (
     in_service,
     written_state,
 )
-from mesh.agent.config import Check, Config, Ports, Service
+from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host
 from mesh.render import node_files, placeholder_facts
+from mesh.services.checks.http import HttpCheck
+from mesh.services.service import Ports
 from mesh.trust.encoding import parse
 from tests.stacks import plan_of, prod
 
 
-def check(rise: int = 2, fall: int = 3) -> Check:
-    return Check("http", 80, "/whoami", 0.5, 1.0, rise, fall)
+def check(rise: int = 2, fall: int = 3) -> HttpCheck:
+    return HttpCheck(port=80, path="/whoami", rise=rise, fall=fall)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,13 @@ def test_a_change_takes_exactly_as_many_equal_answers_as_it_says(
 
 
 def config(services: bool = True) -> Config:
-    web = Service("web", (IPv4Address("192.30.120.100"),), Ports((80,), ()), (check(),), True)
+    web = NodeService(
+        name="web",
+        addresses=(IPv4Address("192.30.120.100"),),
+        ports=Ports((80,)),
+        checks=(check(),),
+        local=True,
+    )
     mates = (IPv4Address("10.10.10.2"), IPv4Address("10.10.10.3"))
     return Config("lax-vultr-1", "lax", "dummy0", (), mates, (web,) if services else (), True)
 

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from mesh.agent.blackholes import TABLE, BlackholeFiles, Blackholes, in_force
-from mesh.agent.config import Config, Ports, Service
+from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host, Result
 from mesh.agent.state import HighestManifest, Rejected, State, verified, verified_order
 from mesh.agent.withdrawal import failures, steps
 from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
+from mesh.services.service import Ports
 from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder
 from mesh.trust.encoding import parse
@@ -238,7 +239,9 @@ def test_one_kind_of_order_is_never_another() -> None:
 
 
 def test_whose_services_are_meant_is_the_configurations_to_say() -> None:
-    web = Service("web", (IPv4Address(ONE),), Ports((80,), ()), (), False)
+    web = NodeService(
+        name="web", addresses=(IPv4Address(ONE),), ports=Ports((80,)), checks=(), local=False
+    )
     mine = replace(config(), services=(web,), aggregates=(ip_network("192.30.120.0/23"),))
     order = BlackholeOrder(NETWORK, 1, (entry(ONE), entry(SIX), entry(WEB)))
     assert [str(e.address) for e in in_force(mine, order, float(NOW))] == [WEB]

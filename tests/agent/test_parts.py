@@ -18,8 +18,6 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import bundle, file_paths
-from mesh.agent.checks import KINDS
-from mesh.agent.config import Check
 from mesh.agent.daemons import kind_of, nftables, wireguard
 from mesh.agent.daemons.kind import Change, Node
 from mesh.agent.host import CommandFailed, Host
@@ -28,6 +26,8 @@ from mesh.agent.units import Systemd
 from mesh.agent.whoami import WhoamiServer
 from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
+from mesh.services.checks.http import HttpCheck
+from mesh.services.checks.tcp import TcpCheck
 from mesh.trust.encoding import b64
 from tests.stacks import plan_of, prod
 from tests.waiting import PATIENCE
@@ -78,22 +78,22 @@ def answering(reply: bytes, pause: float = 0.0, end: bool = True) -> Iterator[in
 )
 def test_http_works_with_a_2xx_status_and_else_says_why_not(reply: bytes, problem: str) -> None:
     with answering(reply) as port:
-        made = KINDS["http"](Check("http", port, "/whoami", 0.5, PATIENCE, 2, 2))
+        made = HttpCheck(port=port, path="/whoami", timeout=PATIENCE)
         assert made.problem() == problem
 
 
 def test_a_server_that_dribbles_is_not_healthy_and_does_not_hold_the_check() -> None:
     with answering(b"HTTP/1.0 200 OK" * 200, pause=0.05) as port:
         began = time.monotonic()
-        problem = KINDS["http"](Check("http", port, "/", 0.5, 0.3, 2, 2)).problem()
+        problem = HttpCheck(port=port, path="/", timeout=0.3).problem()
         assert problem == "no answer within 0.3 s"
         assert time.monotonic() - began < PATIENCE  # it would dribble for 150
 
 
 def test_tcp_is_healthy_where_somebody_listens() -> None:
     with answering(b"") as port:
-        assert KINDS["tcp"](Check("tcp", port, "/", 0.5, PATIENCE, 2, 2)).problem() == ""
-    gone = KINDS["tcp"](Check("tcp", port, "/", 0.5, PATIENCE, 2, 2)).problem()
+        assert TcpCheck(port=port, timeout=PATIENCE).problem() == ""
+    gone = TcpCheck(port=port, timeout=PATIENCE).problem()
     assert gone == "connection refused"
 
 
@@ -143,7 +143,7 @@ def test_whoami_hangs_up_on_the_oldest_of_too_many(whoami: int) -> None:
 @pytest.mark.parametrize("crowd", [200, 300])
 def test_whoami_answers_its_check_while_dribblers_hold_connections(whoami: int, crowd: int) -> None:
     """Fewer than there are places, and more; whoever is hung up on comes back at once."""
-    check = KINDS["http"](Check("http", whoami, "/whoami", 0.5, PATIENCE, 2, 2))
+    check = HttpCheck(port=whoami, path="/whoami", timeout=PATIENCE)
     dribblers = [socket.create_connection(("127.0.0.1", whoami), PATIENCE) for _ in range(crowd)]
     for byte in b"GET /whoami HTTP/1.0":
         for number, connection in enumerate(dribblers):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from pydantic import TypeAdapter
@@ -23,8 +23,7 @@ from mesh.agent import bundle, entry, file_paths, withdrawal
 from mesh.agent.agent import Agent
 from mesh.agent.announce import Announcer, AnnounceState, written_state
 from mesh.agent.apply import Applier
-from mesh.agent.checks import KINDS
-from mesh.agent.config import Check, Config, Ports, Service
+from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host
 from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.repairs import Repairs
@@ -34,6 +33,8 @@ from mesh.agent.units import Systemd
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
+from mesh.services.checks.tcp import TcpCheck
+from mesh.services.service import Ports
 from mesh.trust import keys
 from tests.bird.stand_in import control
 from tests.stacks import plan_of, prod
@@ -97,8 +98,14 @@ def asked(folder: Path) -> list[str]:
 
 def served(port: int, fall: int = 2, interval: float = 0.1) -> Config:
     """One service, with a check of a TCP port."""
-    check = Check("tcp", port, "/", interval, 1.0, 2, fall)
-    web = Service("web", (IPv4Address(ADDRESS),), Ports((80,), ()), (check,), True)
+    check = TcpCheck(port=port, interval=interval, fall=fall)
+    web = NodeService(
+        name="web",
+        addresses=(IPv4Address(ADDRESS),),
+        ports=Ports((80,)),
+        checks=(check,),
+        local=True,
+    )
     return Config("lax-vultr-1", "lax", "dummy0", (), (IPv4Address("10.10.10.2"),), (web,), True)
 
 
@@ -246,11 +253,10 @@ def test_a_check_that_cannot_even_ask_takes_its_service_down(
 ) -> None:
     """Else the service would stay what it was for ever."""
 
-    class Broken:
-        def problem(self) -> str:
-            raise MemoryError("no more of it")
+    def broken(_: TcpCheck) -> str:
+        raise MemoryError("no more of it")
 
-    monkeypatch.setitem(cast(dict[str, Any], KINDS), "tcp", lambda _: Broken())
+    monkeypatch.setattr(TcpCheck, "problem", broken)
     with presence(tmp_path, Bird(tmp_path / "nobody")) as one:
         one.watch(served(80))
         until(lambda: one.services() == {"web": False}, 10, "it is down")

@@ -71,6 +71,7 @@ MUTANTS = (
     Mutant("mesh/cli/answers.py", "", "\nNEW = 1\n", bytes_=False, code=False, short=True),
     # Every module that rendering loads.
     Mutant("mesh/limits.py", "MAX_BLACKHOLES = 20", "MAX_BLACKHOLES = 21", code=False),
+    Mutant("mesh/services/checks/check.py", "] = 0.5", "] = 0.6", code=False),
     Mutant("mesh/plan/distance.py", "KM_PER_COST = 100", "KM_PER_COST = 90"),
     Mutant("mesh/plan/links.py", "WIREGUARD_OVERHEAD = 80", "WIREGUARD_OVERHEAD = 81"),
     Mutant("mesh/plan/make.py", "EXIT = -2", "EXIT = -3"),
@@ -118,6 +119,11 @@ MUTANTS = (
     ),
     Mutant("mesh/render/watched.py", '"interface": "dummy0"', '"interface": "dummy1"'),
     # What is checked or said only: other code, and no other byte.
+    *(
+        Mutant(f"mesh/services/{name}.py", "", "\nMORE = 1\n", bytes_=False, code=False)
+        for name in ("service", "checks/http", "checks/tcp")
+    ),
+    _said("mesh/spec/parser.py", "", "\nMORE = 1\n"),
     _said("mesh/installed.py", "_PACKAGED.is_dir()", "_PACKAGED.exists()"),
     _said("mesh/spec/asns.py", "AS0 is reserved", "AS0 is nobody's"),
     _said("mesh/spec/ids.py", "", "\nMORE = 1\n"),
@@ -152,7 +158,8 @@ UNUSED = frozenset({
     "mesh/__init__.py", "mesh/bird/__init__.py", "mesh/plan/__init__.py", "mesh/render/__init__.py",
     "mesh/spec/__init__.py",
     "mesh/facts.py", "mesh/render/placeholders.py", "mesh/spec/providers/provider.py",
-    "mesh/spec/examples.py", "mesh/spec/free.py",
+    "mesh/services/__init__.py", "mesh/services/checks/__init__.py", "mesh/spec/examples.py",
+    "mesh/spec/free.py",
 })  # fmt: skip
 """Imports, types, what only tests render with, and what a refusal proposes: nothing there makes a
 byte of a node's."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.plan import Plan
-from mesh.plan.model import Service
+from mesh.plan.model import PlannedService
 
 Active = Mapping[str, frozenset[str]]
 """Verbs that are active by target; a tunnel's ends are in order."""
@@ -59,7 +59,7 @@ def announcers(plan: Plan, active: Active) -> frozenset[str]:
     )
 
 
-def owed(plan: Plan, active: Active, service: Service) -> bool:
+def owed(plan: Plan, active: Active, service: PlannedService) -> bool:
     """Whether every client is to be answered at a service: some node announces, and whoever does
     reaches an instance."""
     announcing = announcers(plan, active)

@@ -5,34 +5,44 @@ from __future__ import annotations
 import socket
 import time
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from mesh.agent.checks.why import why
-from mesh.agent.config import Check
+from pydantic import StringConstraints
+
+from mesh.services.checks.check import HealthCheck, Port, why
 
 _LINE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class HttpCheck:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCheck(HealthCheck):
     """Healthy where ``GET path`` on this machine is answered with a 2xx status in time.
 
     Only the status line is read, under one deadline: a server that dribbles is not healthy.
     """
 
-    check: Check
+    kind: Literal["http"] = "http"
+    """Good where ``GET`` of ``path`` on 127.0.0.1 is answered with a status of 200 to 299."""
+    port: Port
+    """TCP port that is asked."""
+    path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=200)] = "/"
+    """Path that ``http`` asks for."""
+
+    @property
+    def subject(self) -> str:
+        """The kind and the port."""
+        return f"{self.kind} port {self.port}"
 
     def problem(self) -> str:
         """Asks once; why the answer is not good."""
-        deadline = time.monotonic() + self.check.timeout
-        request = f"GET {self.check.path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+        deadline = time.monotonic() + self.timeout
+        request = f"GET {self.path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
         try:
-            with socket.create_connection(
-                ("127.0.0.1", self.check.port), self.check.timeout
-            ) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), self.timeout) as connection:
                 connection.sendall(request)
                 line = _status_line(connection, deadline)
         except OSError as error:
-            return why(error, self.check.timeout)
+            return why(error, self.timeout)
         words = line.split(b" ")
         if len(words) < 2 or not words[0].startswith(b"HTTP/"):
             return "the answer is not HTTP" if line else "closed without an answer"

@@ -1,0 +1,45 @@
+"""What all health checks have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+"""A port number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck(ABC):
+    """How a node finds out that its own instance of a service works."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    kind: str
+    interval: Annotated[float, Field(ge=0.1, le=60)] = 0.5
+    """Seconds between two questions."""
+    timeout: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    """Seconds within which an answer has to come."""
+    rise: Annotated[int, Field(ge=1, le=20)] = 2
+    """How many good answers in a row make the service healthy."""
+    fall: Annotated[int, Field(ge=1, le=20)] = 2
+    """How many bad answers in a row make it unhealthy."""
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """What is checked, for a report: ``http port 80``."""
+
+    @abstractmethod
+    def problem(self) -> str:
+        """Asks once, within its timeout: why the service does not work right now, on one line;
+        empty where it works."""
+
+
+def why(error: OSError, timeout: float) -> str:
+    """The reason of a connection that failed within ``timeout`` seconds, in an operator's words."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    return (error.strerror or str(error) or type(error).__name__).lower()

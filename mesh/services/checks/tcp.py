@@ -1,0 +1,37 @@
+"""A service that accepts connections."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import StringConstraints
+
+from mesh.services.checks.check import HealthCheck, Port, why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpCheck(HealthCheck):
+    """Healthy where a connection to this machine's own port comes up in time."""
+
+    kind: Literal["tcp"] = "tcp"
+    """Good where a connection to 127.0.0.1 comes up."""
+    port: Port
+    """TCP port that is asked."""
+    # Nothing is asked for; stack files may have it, and agent.json has it on every node.
+    path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=200)] = "/"
+    """A path, which is not used."""
+
+    @property
+    def subject(self) -> str:
+        """The kind and the port."""
+        return f"{self.kind} port {self.port}"
+
+    def problem(self) -> str:
+        """Connects, and hangs up; why that fails."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), self.timeout).close()
+        except OSError as error:
+            return why(error, self.timeout)
+        return ""

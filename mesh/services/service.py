@@ -1,0 +1,32 @@
+"""A service and its ports, as the plan and a node's agent know them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from mesh.services.checks import Check
+from mesh.services.checks.check import Port
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports that the firewall opens for a service; at least one is needed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    tcp: tuple[Port, ...] = ()
+    """Open TCP ports."""
+    udp: tuple[Port, ...] = ()
+    """Open UDP ports."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """An anycast service; a node serves it while all its checks pass."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    name: str
+    ports: Ports
+    checks: tuple[Check, ...]
