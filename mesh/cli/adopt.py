@@ -16,9 +16,10 @@ from rich.markup import escape
 from mesh.adoption.vultr import Adoption, held_by_plugin
 from mesh.adoption.vultr import adopt as adoption
 from mesh.cli.account import account_of
-from mesh.cli.preview import fail
-from mesh.cli.stacks import EngineFailed, Stack, chosen
+from mesh.cli.exits import fail, failing
+from mesh.cli.stacks import Stack, chosen
 from mesh.cli.tables import WIDE, table
+from mesh.cli.working_copy import EngineFailed
 from mesh.hanging import Hanging
 from mesh.infra.dynamic.identity import BYTES
 from mesh.spec import SpecError
@@ -46,26 +47,19 @@ def adopt(
     Exit codes: 0 done, or there was nothing to adopt; 1 it failed, or nobody
     agreed.
     """
-    try:
-        with chosen(stack) as target:
-            document = target.state()
-            if not held_by_plugin(document):
-                typer.echo(f"stack {stack}: nothing of Vultr's plugin is in its state")
-                return
-            _refuse_the_plugin(target)
-            with account_of(target) as client:
-                found = adoption(document, Holdings.of(client), secrets.token_hex(BYTES))
-                _show(stack, found)
-                if not yes:
-                    typer.confirm("Write the state anew? There is no way back", abort=True)
-                _write(target, document, found)
-                _mark(stack, client, found)
-    except SpecError as error:
-        fail("\n".join(map(str, error.problems)))
-    except ApiError as error:
-        fail(str(error.problem))
-    except EngineFailed as error:
-        fail(str(error))
+    with failing(SpecError, ApiError, EngineFailed), chosen(stack) as target:
+        document = target.state()
+        if not held_by_plugin(document):
+            typer.echo(f"stack {stack}: nothing of Vultr's plugin is in its state")
+            return
+        _refuse_the_plugin(target)
+        with account_of(target) as client:
+            found = adoption(document, Holdings.of(client), secrets.token_hex(BYTES))
+            _show(stack, found)
+            if not yes:
+                typer.confirm("Write the state anew? There is no way back", abort=True)
+            _write(target, document, found)
+            _mark(stack, client, found)
     typer.echo(f"done; look at `mesh preview --stack {stack}`, then run `pulumi up`")
 
 

@@ -3,9 +3,7 @@ the registries are, and of them, what the nodes say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from mesh.cli.status import NoState, exported, published
+from mesh.cli.deployed import NoState, NothingPublished, published
 from mesh.preview.gate import Heard
 from mesh.publish.announcers import announcers, doubtful
 from mesh.publish.namespace import NoWayIn, inside
@@ -16,14 +14,13 @@ def heard(stack: str) -> Heard:
     """Who announces in effect, of a deployed stack; nobody where nothing was published from it.
     Where that cannot be asked the answer says why; nothing is raised."""
     try:
-        state = exported(stack)
-        if not _has_published(state):
-            return Heard({})
-        own = published(state)
+        own = published(stack)
         plan = own.known_plan()
         if plan is None:
             return Heard(None, why="the plan in the stack's state is of another version")
         told = inside(own.namespace, lambda: ask(own.operator_key, own.registries, own.fleet))
+    except NothingPublished:
+        return Heard({})
     except (NoState, NoWayIn) as error:
         return Heard(None, why=" ".join(str(error).split()))
     if told.held is None:
@@ -38,12 +35,6 @@ def heard(stack: str) -> Heard:
         doubtful(*said),
         logins={node: used for node, used in logins.items() if used is not None},
     )
-
-
-def _has_published(state: Mapping[str, object]) -> bool:
-    deployment = state.get("deployment")
-    resources = deployment.get("resources") if isinstance(deployment, Mapping) else None
-    return any(each["type"].endswith(":Publish") for each in resources or ())
 
 
 def last(found: Heard, node: str) -> list[str]:

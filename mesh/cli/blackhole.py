@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mesh.cli.orders import NOT_YET, Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
+from mesh.cli.exits import ExitCode
+from mesh.cli.orders import Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.limits import MAX_BLACKHOLES
@@ -126,7 +127,7 @@ def _remove(session: OperatorSession, address: Address, wait: int) -> int:
         session.say(f"{address}: is not {'ordered to be ' if told else ''}discarded")
         for one in told:
             session.say(_hearsay(one))
-        return NOT_YET if told else 0
+        return ExitCode.FAILED if told else 0
     order = blackholes.remove(address)
     number = 0 if order is None else order.number
     session.say(f"blackhole order {number}: {address} no more")

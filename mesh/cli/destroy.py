@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh.cli.engine import INTERRUPTED, Interrupted
-from mesh.cli.preview import FAILED, fail
-from mesh.cli.stacks import EngineFailed, chosen
+from mesh.cli.engine import Interrupted
+from mesh.cli.exits import ExitCode, failing, interrupted
+from mesh.cli.stacks import chosen
+from mesh.cli.working_copy import EngineFailed
 from mesh.preview.kinds import OPERATOR, Kind, kind_of
 from mesh.preview.state import made
 
@@ -30,7 +31,7 @@ def destroy(
     """
     begun = False
     try:
-        with chosen(stack) as target:
+        with failing(EngineFailed), chosen(stack) as target:
             left = made(target.state())
             if not left:
                 typer.echo(f"stack {stack}: nothing is deployed")
@@ -42,14 +43,11 @@ def destroy(
                 _agree(stack)
             begun = True
             status = target.destroy()
-    except EngineFailed as error:
-        fail(str(error))
     except (Interrupted, KeyboardInterrupt):
         then = f"`mesh destroy --stack {stack}` goes on from where it was"
-        typer.echo(f"interrupted; {then if begun else 'nothing has changed'}")
-        raise typer.Exit(INTERRUPTED) from None
+        interrupted(then if begun else "nothing has changed")
     if status:
-        raise typer.Exit(FAILED)  # the engine has said why
+        raise typer.Exit(ExitCode.FAILED)  # the engine has said why
     typer.echo(
         f"stack {stack}: nothing is left. Its file is as it was; `pulumi stack rm {stack} "
         "--preserve-config` forgets its history"
@@ -80,7 +78,7 @@ def _agree(stack: str) -> None:
         typed = typer.prompt(f"Type the name of the stack ({stack}) to destroy it")
     except typer.Abort:
         typer.echo("\nnobody agreed (or give --yes): nothing has changed")
-        raise typer.Exit(FAILED) from None
+        raise typer.Exit(ExitCode.FAILED) from None
     if typed.strip() != stack:
         typer.echo("that is not its name: nothing has changed")
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitCode.FAILED)

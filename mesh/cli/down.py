@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from mesh.cli.engine import (
-    INTERRUPTED,
     EngineMissing,
     Interrupted,
     one_at_a_time,
@@ -21,7 +18,9 @@ from mesh.cli.engine import (
     stack_exists,
 )
 from mesh.cli.environment import checkout, engine_folder, environment, lab_name, state_folder
-from mesh.cli.working_copy import STACK
+from mesh.cli.exits import fail, interrupted
+from mesh.cli.stacks import readable
+from mesh.cli.working_copy import STACK, EngineFailed
 from mesh.infra.ending import DESTROY, GIVEN_UP, ending
 from mesh.lab.world import clear_world, stands
 from mesh.preview.state import made
@@ -35,8 +34,7 @@ def down() -> None:
     """
     console = Console(highlight=False)
     if sys.platform != "linux" or os.geteuid() != 0:
-        console.print("[red]error:[/] the lab needs Linux and root: run `sudo make down`")
-        raise typer.Exit(1)
+        fail("the lab needs Linux and root: run `sudo make down`")
     root = checkout()
     state = state_folder(root)
     env = environment(root, state)
@@ -51,8 +49,7 @@ def down() -> None:
                 _forget(root, state, env)
             clear_world(lab_name())
     except (Interrupted, KeyboardInterrupt):
-        console.print("interrupted; run `make down` again to go on")
-        raise typer.Exit(INTERRUPTED) from None
+        interrupted("run `make down` again to go on")
     console.print("the lab is gone" if deployed or stood else "nothing is up")
 
 
@@ -64,10 +61,9 @@ def holds_resources(root: Path, state: Path, env: dict[str, str]) -> bool:
     if not (engine_folder(root) / "pulumi").exists():
         return True
     recover(root, state, env)
-    done = _stack(root, state, env, "stack", "export", "--stack", STACK)
     try:
-        document = json.loads(done.stdout)
-    except ValueError:
+        document = readable(STACK).state()
+    except EngineFailed:
         return True
     return "deployment" not in document or bool(made(document))
 

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.orders import NOT_YET, Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
+from mesh.cli.exits import ExitCode
+from mesh.cli.orders import Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
 from mesh.cli.working_copy import STACK
 from mesh.plan import Network, Plan
 from mesh.publish.announcers import (
@@ -122,7 +123,7 @@ class NodeDrain:
             words = missing(self._effects(reports[node])) or "is not in service yet"
             self.session.say(f"{node}: drained no more, but {words} (mesh status)")
         others = [node for node in away if node not in dark]
-        return self.session.outcome(others, wait) or NOT_YET
+        return self.session.outcome(others, wait) or ExitCode.FAILED
 
     def _reports(self) -> dict[str, Report]:
         return latest(self.session.pool.reports(self.session.identities))

@@ -16,7 +16,7 @@ from typing import IO
 
 from mesh.cli import engine_lines
 from mesh.cli.environment import engine_folder
-from mesh.cli.working_copy import STACK
+from mesh.cli.working_copy import STACK, EngineFailed
 
 # What the command lines of plugins hold: their file names, or the SDK's module of providers.
 PLUGINS = (b"pulumi-language-", b"pulumi-resource-", b"pulumi.dynamic", b"pulumi-analyzer-")
@@ -24,11 +24,8 @@ PLUGINS = (b"pulumi-language-", b"pulumi-resource-", b"pulumi.dynamic", b"pulumi
 POLL = 0.2  # seconds between two looks at an engine that still runs
 LAST_WORDS = 2.0  # seconds for what an engine has written before it ended
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
-
-class EngineMissing(Exception):
+class EngineMissing(EngineFailed):
     """The set-up has not been run, or its cache is gone."""
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.orders import NOT_YET, Chosen, OperatorSession, Unfit, Wait, as_operator
+from mesh.cli.exits import ExitCode
+from mesh.cli.orders import Chosen, OperatorSession, Unfit, Wait, as_operator
 from mesh.cli.working_copy import STACK
 from mesh.publish.hold import Holds, held_until
 from mesh.spec.problems import Problem, shown
@@ -77,7 +78,7 @@ def _unhold(session: OperatorSession, stack: str, node: str, wait: int) -> int:
                 f"{node}: is held until {until} by a command on it, and such a one ends it "
                 f"(python3 /var/lib/anycast-mesh/bundle.pyz unhold)"
             )
-            return NOT_YET
+            return ExitCode.FAILED
         session.say(f"{node}: is not held by order")
         return 0
     order = holds.change([node], 0)
@@ -95,7 +96,7 @@ def _wait(
             f"{node}: no word within {wait} s; the order stands, and is obeyed as soon as it is "
             f"read there (mesh status); an agent of a version before holds never reads it"
         )
-        return NOT_YET
+        return ExitCode.FAILED
     return 0
 
 

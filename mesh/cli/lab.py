@@ -21,10 +21,10 @@ from rich.table import Table
 
 from mesh.cli.engine import is_busy, one_at_a_time
 from mesh.cli.environment import checkout, engine_folder, environment, state_folder
+from mesh.cli.exits import ExitCode, fail, failing
 from mesh.cli.on_demand import group
 from mesh.cli.tables import WIDE, table
-from mesh.cli.working_copy import is_prepared, prepare
-from mesh.hanging import Hanging
+from mesh.cli.working_copy import EngineFailed, is_prepared, prepare
 from mesh.lab import bird, containers, faults, namespaces
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
@@ -95,7 +95,7 @@ def _ready(root: Path, state: Path, own: dict[str, str]) -> None:
         try:
             with one_at_a_time(state):
                 prepare(root, state, own)
-        except (RuntimeError, SpecError) as error:
+        except (EngineFailed, SpecError) as error:
             raise LabError(str(error)) from None
 
 
@@ -207,7 +207,7 @@ def probe(
         typer.echo(json.dumps(asdict(result)))
     else:
         _show(result)
-    raise typer.Exit(0 if result.answered else 1)
+    raise typer.Exit(ExitCode.DONE if result.answered else ExitCode.FAILED)
 
 
 @app.command()
@@ -291,13 +291,9 @@ def _plain(here: LabFiles, box: str) -> str:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """A LabError is for the person at the keyboard: one sentence, exit code 1."""
-    try:
-        yield
-    except LabError as error:
-        Console(stderr=True).print(Hanging(str(error), "red", "error:"), soft_wrap=True)
-        raise typer.Exit(1) from None
-    except PermissionError as error:
-        words = Hanging(f"the lab needs root ({error})", "red", "error:")
-        Console(stderr=True).print(words, soft_wrap=True)
-        raise typer.Exit(1) from None
+    """What is wrong with the lab is for the person at the keyboard."""
+    with failing(LabError):
+        try:
+            yield
+        except PermissionError as error:
+            fail(f"the lab needs root ({error})")

@@ -10,12 +10,10 @@ from typing import Annotated
 import typer
 
 from mesh.cli.environment import lab_name
+from mesh.cli.exits import ExitCode, failing
 from mesh.cli.on_demand import group
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import place
-
-WRONG_USAGE = 2
-"""Exit code of typer's for options that cannot be."""
 
 COMMANDS = {
     "check": "mesh.cli.offline:check",
@@ -75,11 +73,8 @@ def _main(
 ) -> None:
     if cwd is not None:
         os.chdir(cwd)
-    try:
+    with failing(LabError, code=ExitCode.UNUSABLE):
         place(lab_name())
-    except LabError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(WRONG_USAGE) from None
 
 
 if __name__ == "__main__":

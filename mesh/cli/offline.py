@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,6 +17,7 @@ from rich.table import Table
 from mesh import capacity
 from mesh.bird.features import DEBIAN
 from mesh.cli import roa as rpki
+from mesh.cli.exits import ExitCode, fail
 from mesh.cli.tables import WIDE, table
 from mesh.facts import Facts
 from mesh.hanging import Hanging
@@ -31,9 +31,6 @@ from mesh.render import (
 )
 from mesh.render.bird import lacks
 from mesh.spec import Incomplete, Loaded, Problem, SpecError, load_file, project_folder
-
-INVALID = 1
-"""Exit code of a stack file that cannot be used; wrong usage is 2, as typer has it."""
 
 Stack = Annotated[
     str,
@@ -121,7 +118,7 @@ def check(
             rpki.show(judged, console)
         _print_lacks(missing, console)
     if any(problem.severity == "error" for problem in problems):
-        raise typer.Exit(INVALID)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _print_lacks(missing: Mapping[str, Iterable[str]], console: Console) -> None:
@@ -194,7 +191,7 @@ def _loaded(stack: str, root: Path | None) -> Loaded:
     try:
         loaded = load_file(stack, root or project_folder())
     except Incomplete as error:
-        _fail(replace(each, severity="error") for each in error.unread)
+        _fail(error.unread)
     except SpecError as error:
         _fail(error.problems)
     _print_problems(loaded.problems)
@@ -202,8 +199,7 @@ def _loaded(stack: str, root: Path | None) -> Loaded:
 
 
 def _fail(problems: Iterable[Problem]) -> NoReturn:
-    _print_problems(problems)
-    raise typer.Exit(INVALID)
+    fail("\n".join(map(str, problems)))
 
 
 def _print_problems(problems: Iterable[Problem]) -> None:

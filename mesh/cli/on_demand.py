@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from mesh.cli.environment import NoCheckout
+from mesh.cli.exits import failing
 
 
 def group(commands: Mapping[str, str]) -> type[TyperGroup]:
@@ -34,11 +35,8 @@ def group(commands: Mapping[str, str]) -> type[TyperGroup]:
             return super().get_command(ctx, cmd_name)
 
         def invoke(self, ctx: Any) -> Any:
-            try:
+            with failing(NoCheckout):
                 return super().invoke(ctx)
-            except NoCheckout as error:
-                typer.echo(f"error: {error}", err=True)
-                raise typer.Exit(1) from None
 
     return OnDemand
 

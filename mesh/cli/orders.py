@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from mesh.cli.status import UNUSABLE, NoState, Published, exported, published
+from mesh.cli.deployed import NoState, Published, published
+from mesh.cli.exits import ExitCode, failing
 from mesh.hanging import Hanging
 from mesh.plan import Plan
 from mesh.publish.namespace import NoWayIn, inside
@@ -20,13 +21,6 @@ from mesh.publish.refused import words
 from mesh.publish.registry_pool import RegistryPool, top
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import Refusal as Rejection
-
-NOT_YET = 1
-"""Exit code where the order stands and some node has not said in time that it obeys it."""
-REFUSED = 3
-"""Exit code of what is done by force only."""
-NODE_REFUSES = 4
-"""Exit code where the order stands and some node says that it does not follow it."""
 
 Chosen = Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")]
 Wait = Annotated[
@@ -81,7 +75,7 @@ class OperatorSession:
         """The exit code of a wait that ended with these nodes missing; says who has not spoken."""
         silent = [node for node in missing if node not in self.refused]
         code = self.no_word(", ".join(silent), wait) if silent else 0
-        return NODE_REFUSES if len(silent) < len(missing) else code
+        return ExitCode.NODE_REFUSES if len(silent) < len(missing) else code
 
     def no_word(self, names: str, wait: int) -> int:
         """Says that these nodes have not spoken in time; the exit code."""
@@ -89,7 +83,7 @@ class OperatorSession:
             f"{names}: no word within {wait} s; the order stands, and is obeyed as soon as it is "
             f"read there (mesh status)"
         )
-        return NOT_YET
+        return ExitCode.FAILED
 
     def stopwatch(self, said: str) -> Callable[[str], None]:
         """Says of each node that it has obeyed, and after how long from now."""
@@ -99,18 +93,17 @@ class OperatorSession:
 
 def as_operator(stack: str, work: Callable[[OperatorSession], int]) -> None:
     """Does the work, and ends with its exit code, or with the one of what went wrong."""
-    try:
-        own = published(exported(stack))
+    with (
+        failing(Refusal, code=ExitCode.REFUSED),
+        failing(Unfit, NoState, NoWayIn, Unreachable, code=ExitCode.UNUSABLE),
+    ):
+        own = published(stack)
 
         def inside_it() -> int:
             with _office(own) as session:
                 return work(session)
 
         code = inside(own.namespace, inside_it)
-    except Refusal as refusal:
-        _fail(str(refusal), REFUSED)
-    except (Unfit, NoState, NoWayIn, Unreachable) as error:
-        _fail(str(error), UNUSABLE)
     if code:
         raise typer.Exit(code)
 
@@ -140,8 +133,3 @@ def _office(own: Published) -> Iterator[OperatorSession]:
         )
     finally:
         pool.close()
-
-
-def _fail(reason: str, code: int) -> NoReturn:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Hanging(reason, "red"))
-    raise typer.Exit(code)

@@ -6,18 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from mesh.cli.announcing import heard
-from mesh.cli.stacks import EngineFailed, Stack, chosen
+from mesh.cli.exits import ExitCode, failing
+from mesh.cli.stacks import Stack, chosen
 from mesh.cli.tables import WIDE
-from mesh.cli.working_copy import STACK
-from mesh.hanging import Hanging
+from mesh.cli.working_copy import STACK, EngineFailed
 from mesh.preview import words
-from mesh.preview.foreign import lines
 from mesh.preview.gate import Asked, Heard, Limit, wants_announcers
 from mesh.preview.gate import gate as judged_by
 from mesh.preview.kinds import Kind
@@ -25,12 +24,6 @@ from mesh.preview.state import Deployed, read_state
 from mesh.preview.steps import Unreadable, read
 from mesh.preview.summary import Summary, summarise
 from mesh.spec import Problem, SpecError
-
-FAILED = 1
-"""Exit code where there is no preview, or a failed one; wrong usage is 2, as typer has it."""
-REFUSED = 3
-"""Exit code of the gate."""
-
 
 RestartSessions = Annotated[
     bool,
@@ -145,13 +138,9 @@ def preview(
         limit = Limit.of(most)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--most") from None
-    try:
+    with failing(EngineFailed, Unreadable, SpecError):
         text = _read(saved) if saved else _asked(stack or STACK, sorted(asked.replace))
         judged = judge(text, asked, limit, stack, gate)
-    except (EngineFailed, Unreadable) as error:
-        fail(str(error))
-    except SpecError as error:
-        fail("\n".join(map(str, error.problems)))
     refused = judged.refused if gate else ()
     if markdown:
         markdown.write_text(words.markdown(judged.summary, refused), encoding="utf-8")
@@ -160,9 +149,9 @@ def preview(
     else:
         show(judged.summary, refused)
     if judged.summary.errors:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     if refused:
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def judge(
@@ -213,14 +202,6 @@ def show(summary: Summary, refused: Sequence[Problem] = ()) -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(words.terminal(summary, refused))
-
-
-def fail(reason: str) -> NoReturn:
-    """Say why there is nothing to show; it may be in somebody else's words."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    for line in lines(reason):
-        console.print(Hanging(line, "red", "error:"))
-    raise typer.Exit(FAILED)
 
 
 def _asked(name: str, replace: Sequence[str]) -> str:

@@ -8,9 +8,10 @@ import typer
 from rich.console import Console
 
 from mesh.cli.announcing import heard, last
-from mesh.cli.preview import REFUSED, fail, known
-from mesh.cli.stacks import EngineFailed, chosen
-from mesh.cli.working_copy import STACK
+from mesh.cli.exits import ExitCode, fail, failing
+from mesh.cli.preview import known
+from mesh.cli.stacks import chosen
+from mesh.cli.working_copy import STACK, EngineFailed
 from mesh.hanging import Hanging
 from mesh.preview.state import read_state
 from mesh.spec import SpecError
@@ -32,19 +33,14 @@ def release(
     Exit codes: 0 done, or nothing was protected; 1 it failed; 3 refused, for
     nobody else announces a prefix in effect.
     """
-    try:
-        with chosen(stack) as target:
-            held = known(read_state(target.state()), node)
-            protected = [each for each in held if each.protected]
-            if protected and not force:
-                _refuse_the_last(stack, node)
-            for each in protected:
-                target.unprotect(each.urn)
-                typer.echo(f"released {each.urn.rpartition('::')[2]}")
-    except SpecError as error:
-        fail("\n".join(map(str, error.problems)))
-    except EngineFailed as error:
-        fail(str(error))
+    with failing(SpecError, EngineFailed), chosen(stack) as target:
+        held = known(read_state(target.state()), node)
+        protected = [each for each in held if each.protected]
+        if protected and not force:
+            _refuse_the_last(stack, node)
+        for each in protected:
+            target.unprotect(each.urn)
+            typer.echo(f"released {each.urn.rpartition('::')[2]}")
     if not protected:
         typer.echo(f"{node} has nothing that is protected")
 
@@ -53,16 +49,15 @@ def _refuse_the_last(stack: str, node: str) -> None:
     """End with 3 where the node alone announces a prefix; say so where nobody can be asked. What
     deletes the node asks again: `mesh preview --gate`."""
     found = heard(stack)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     if found.announcing is None:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
         words = f"it could not be asked whether others announce what {node} does: {found.why}"
         console.print(Hanging(words, "yellow", "warning:"))
         return
     alone = last(found, node)
     if alone:
-        words = (
+        fail(
             f"{node}: nobody else is known to announce {', '.join(alone)}; bring another node up "
-            "first (mesh status), or insist (--force)"
+            "first (mesh status), or insist (--force)",
+            ExitCode.REFUSED,
         )
-        console.print(Hanging(words, "red"))
-        raise typer.Exit(REFUSED)

@@ -6,19 +6,11 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.engine import INTERRUPTED, Interrupted
-from mesh.cli.preview import (
-    FAILED,
-    REFUSED,
-    ByPlan,
-    RestartSessions,
-    fail,
-    judge,
-    server_of,
-    show,
-)
-from mesh.cli.stacks import EngineFailed, chosen
-from mesh.cli.working_copy import STACK
+from mesh.cli.engine import Interrupted
+from mesh.cli.exits import ExitCode, failing, interrupted
+from mesh.cli.preview import ByPlan, RestartSessions, judge, server_of, show
+from mesh.cli.stacks import chosen
+from mesh.cli.working_copy import STACK, EngineFailed
 from mesh.preview.gate import Asked, Limit
 from mesh.preview.steps import Unreadable
 from mesh.spec import SpecError
@@ -40,24 +32,19 @@ def replace(
     interrupted.
     """
     try:
-        with chosen(stack) as target:
+        with failing(SpecError, EngineFailed, Unreadable), chosen(stack) as target:
             wanted = ("--replace", server_of(target, node))
             asked = Asked(frozenset({node}), restart_sessions=restart_sessions, by_plan=by_plan)
             judged = judge(target.preview(*wanted), asked, Limit(), stack)
             show(judged.summary, judged.refused)
             if judged.summary.errors:
-                raise typer.Exit(FAILED)
+                raise typer.Exit(ExitCode.FAILED)
             if judged.refused:
-                raise typer.Exit(REFUSED)
+                raise typer.Exit(ExitCode.REFUSED)
             if not yes:
                 typer.confirm(f"Replace the server of {node}?", abort=True)
             status = target.up(*wanted)
-    except SpecError as error:
-        fail("\n".join(map(str, error.problems)))
-    except (EngineFailed, Unreadable) as error:
-        fail(str(error))
     except (Interrupted, KeyboardInterrupt):
-        typer.echo("interrupted; `pulumi up` goes on from where it was")
-        raise typer.Exit(INTERRUPTED) from None
+        interrupted("`pulumi up` goes on from where it was")
     if status:
-        raise typer.Exit(FAILED)  # the engine has said why
+        raise typer.Exit(ExitCode.FAILED)  # the engine has said why

@@ -8,22 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mesh.cli.engine import attend, one_at_a_time, recover
 from mesh.cli.environment import checkout, engine_folder, environment, state_folder
-from mesh.cli.working_copy import STACK, prepare
+from mesh.cli.working_copy import STACK, EngineFailed, prepare
 from mesh.infra.ending import DESTROY, GIVEN_UP, ending
 from mesh.spec.engine import stack_name
 
 NOT_SET = "not found for stack"
 """pulumi, of a key of the configuration that a stack does not have."""
-
-
-class EngineFailed(Exception):
-    """The engine could not be run, or did not do what it was asked for; in its own words."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,9 @@ class Stack:
             raise EngineFailed(self._words(done))
         return done.stdout
 
-    def state(self) -> dict[str, Any]:
-        """The stack's state, its secrets encrypted."""
-        done = self._run(self.beside, "stack", "export")
+    def state(self, *, in_clear: bool = False) -> dict[str, Any]:
+        """The stack's state, its secrets encrypted, or ``in_clear``."""
+        done = self._run(self.beside, "stack", "export", *(["--show-secrets"] if in_clear else []))
         if done.returncode:
             raise EngineFailed(self._words(done))
         document: dict[str, Any] = json.loads(done.stdout)
@@ -114,10 +110,23 @@ class Stack:
             )
         except FileNotFoundError:
             raise EngineFailed(f"stack {self.name}: {no_engine(self.name)}") from None
+        except OSError as error:
+            raise EngineFailed(f"stack {self.name}: {error.strerror}: {error.filename}") from None
 
     def _words(self, done: subprocess.CompletedProcess[str]) -> str:
         words = (done.stderr.strip() or done.stdout.strip()).removeprefix("error: ")
         return f"stack {self.name}: {words or f'pulumi ended with {done.returncode}'}"
+
+
+def readable(name: str) -> Stack:
+    """The stack of that name, for who only reads its state: nothing is made ready for it, and
+    nobody who works on it is waited for. SpecError where no stack can be called so."""
+    stack_name(name)
+    if name != STACK:
+        return Stack(name, Path.cwd(), Path.cwd(), dict(os.environ))
+    root = checkout()
+    state = state_folder(root)
+    return Stack(name, root, state, environment(root, state))
 
 
 @contextmanager
@@ -127,25 +136,20 @@ def chosen(name: str) -> Iterator[Stack]:
 
     SpecError where no stack can be called so.
     """
-    stack_name(name)
+    stack = readable(name)
     if name != STACK:
-        yield Stack(name, Path.cwd(), Path.cwd(), dict(os.environ))
+        yield stack
         return
-    root = checkout()
-    state = state_folder(root)
-    own = environment(root, state)
+    root, state, own = stack.folder, stack.beside, stack.environment
     if not os.access(engine_folder(root) / "pulumi", os.X_OK):
         raise EngineFailed(f"stack {name}: {no_engine(name)}")
     with ExitStack() as held:
         # What these say is no answer to what was asked for.
         with redirect_stdout(sys.stderr):
             held.enter_context(one_at_a_time(state))
-            try:
-                config = prepare(root, state, own)
-            except RuntimeError as error:
-                raise EngineFailed(str(error)) from None
+            config = prepare(root, state, own)
             recover(root, state, own)
-        yield Stack(name, root, state, own, config)
+        yield replace(stack, config=config)
 
 
 def no_engine(stack: str) -> str:

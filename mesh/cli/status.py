@@ -3,67 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mesh.cli.environment import checkout, environment
-from mesh.cli.stacks import no_engine
+from mesh.cli.deployed import NoState, published
+from mesh.cli.exits import ExitCode, failing
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.hanging import Hanging
-from mesh.infra.dynamic.documents import read_plan
-from mesh.plan import Plan
 from mesh.publish.announcers import in_words
-from mesh.publish.identity import named
 from mesh.publish.namespace import NoWayIn
-from mesh.publish.order import Fleet, load_fleet
 from mesh.publish.problems import contested, problems
 from mesh.publish.status import MeshStatus, NodeStatus, look
-from mesh.spec import SpecError
-from mesh.spec.engine import stack_name
-from mesh.trust.encoding import Malformed
 
-NOT_WELL = 1
-"""Exit code where something is not well, or nobody knows whether it is."""
-UNUSABLE = 2
-"""Exit code where the state cannot be read."""
 WARNING = "warning: "
 """How a problem begins that nodes hold against each other."""
-# The key under which the engine keeps a secret in an exported state (sdk: resource.SigKey).
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What the stack's state says of its publication; ``plan`` is a plan as text."""
-
-    operator_key: str = field(repr=False)
-    registries: dict[str, str]
-    namespace: str | None
-    fleet: Fleet
-    plan: str = field(repr=False, default="")
-
-    def known_plan(self) -> Plan | None:
-        """The plan in force; None where another version has written it."""
-        try:
-            return read_plan(self.plan)
-        except ValidationError:
-            return None
-
-
-class NoState(Exception):
-    """The stack cannot be read, or has published nothing."""
 
 
 def status(
@@ -87,84 +48,21 @@ def status(
     Exit codes: 0 all is well; 1 something is not, or is unknown; 2 the
     stack's state cannot be read.
     """
-    try:
-        own = published(exported(stack))
+    with failing(NoState, NoWayIn, code=ExitCode.UNUSABLE):
+        own = published(stack)
         found = look(own.operator_key, own.registries, own.fleet, own.namespace, own.known_plan())
-    except (NoState, NoWayIn) as error:
-        _fail(str(error))
     wrong = problems(found)
     if as_json:
         typer.echo(json.dumps(document(found, wrong), indent=2))
     else:
         _print(found, wrong)
     if wrong:
-        raise typer.Exit(NOT_WELL)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def document(found: MeshStatus, wrong: Collection[str]) -> dict[str, Any]:
     """What a machine is told."""
     return asdict(found) | {"problems": list(wrong)}
-
-
-def exported(stack: str) -> dict[str, Any]:
-    """The stack's state in clear. It holds the operator's key, so it goes through a pipe, and
-    nowhere else. The lab's engine has an environment of its own; other stacks have the user's."""
-    try:
-        stack_name(stack)
-    except SpecError as error:
-        raise NoState(str(error)) from None
-    chosen = environment(checkout()) if stack == STACK else dict(os.environ)
-    command = ["pulumi", "stack", "export", "--show-secrets", "--stack", stack]
-    folder = Path(chosen["PULUMI_HOME"]).parent if stack == STACK else Path.cwd()
-    try:
-        done = subprocess.run(
-            [*command, "--non-interactive"],
-            cwd=folder,
-            env=chosen,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise NoState(f"stack {stack}: {no_engine(stack)}") from None
-    except OSError as error:
-        raise NoState(f"stack {stack}: {error.strerror}: {error.filename}") from None
-    if done.returncode != 0:
-        words = done.stderr.strip() or f"pulumi ended with {done.returncode}"
-        raise NoState(f"stack {stack}: {words}")
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
-
-
-def published(state: Mapping[str, Any]) -> Published:
-    """The publication in an exported state; :class:`NoState` where there is none."""
-    resources = state.get("deployment", {}).get("resources") or []
-    outputs = next(
-        (one.get("outputs", {}) for one in resources if one["type"].endswith(":Publish")), None
-    )
-    if outputs is None or not outputs.get("fleet"):
-        raise NoState(
-            "nothing has been published from this stack yet: `pulumi up`, or `make up` for the lab"
-        )
-    plain = {key: _plain(value) for key, value in outputs.items()}
-    try:
-        fleet = named(load_fleet(plain["fleet"]), plain.get("plan") or "")
-    except Malformed as error:
-        raise NoState(f"the stack's state: {error}") from None
-    return Published(
-        operator_key=plain["operator_key"],
-        registries=dict(plain["registries"]),
-        namespace=plain.get("namespace"),
-        fleet=fleet,
-        plan=plain.get("plan") or "",
-    )
-
-
-def _plain(value: Any) -> Any:
-    """A value out of the engine's wrapping of secrets."""
-    if isinstance(value, dict) and _SIGNATURE in value and "plaintext" in value:
-        return json.loads(value["plaintext"])
-    return value
 
 
 def _print(found: MeshStatus, wrong: Collection[str]) -> None:
@@ -247,8 +145,3 @@ def _cells(node: NodeStatus, planned: bool) -> tuple[str, ...]:
     served = {} if node.drain == "drained" else node.services
     services = [f"{name}{'' if up_ else ' (down)'}" for name, up_ in served.items()]
     return state, str(node.generation or "-"), announces, ", ".join(services) or "-", sessions
-
-
-def _fail(reason: str) -> NoReturn:
-    Console(stderr=True, highlight=False).print(Hanging(reason, "red"), soft_wrap=True)
-    raise typer.Exit(UNUSABLE)

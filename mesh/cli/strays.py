@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,20 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from mesh.cli.account import account_of
-from mesh.cli.engine import INTERRUPTED
-from mesh.cli.stacks import EngineFailed, Stack, chosen
+from mesh.cli.exits import ExitCode, failing, interrupted
+from mesh.cli.stacks import Stack, chosen
 from mesh.cli.tables import WIDE, table
+from mesh.cli.working_copy import EngineFailed
 from mesh.hanging import Hanging
 from mesh.spec import SpecError
 from mesh.spec.problems import printable
 from mesh.vultr import ApiError, Client, stated
 from mesh.vultr.holdings import Held, Holdings
 from mesh.vultr.strays import Findings, compared, held_fast, remove
-
-DIFFERENT = 1
-"""Exit code where account and state differ, or nobody agreed."""
-UNUSABLE = 2
-"""Exit code where one of the two can't be asked."""
 
 NO_IDENTITY = (
     "its state has no identity at Vultr, so that nothing there bears its mark: nothing was made by "
@@ -84,7 +80,11 @@ def strays(
     removal; 2 one of them can't be asked; 130 interrupted.
     """
     try:
-        with chosen(stack) as target, account_of(target) as client:
+        with (
+            failing(SpecError, ApiError, EngineFailed, code=ExitCode.UNUSABLE),
+            chosen(stack) as target,
+            account_of(target) as client,
+        ):
             found = _look(target, client)
             if not as_json:
                 _show(stack, found)
@@ -94,19 +94,12 @@ def strays(
                 found = _removed(target, client, found)
                 if not as_json:
                     _tell(found)
-    except SpecError as error:
-        _unusable("\n".join(map(str, error.problems)))
-    except ApiError as error:
-        _unusable(str(error.problem))
-    except EngineFailed as error:
-        _unusable(str(error))
     except KeyboardInterrupt:
-        typer.echo("interrupted; run it again for what is left", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        interrupted("run it again for what is left")
     if as_json:
         typer.echo(json.dumps(document(stack, found), indent=2))
     if not found.agree:
-        raise typer.Exit(DIFFERENT)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _look(target: Stack, client: Client) -> Found:
@@ -166,7 +159,7 @@ def _agree(count: int) -> None:
         typer.confirm(f"Delete these {count} at Vultr?", abort=True)
     except typer.Abort:
         typer.echo("\nnobody agreed (or give --yes): nothing was removed")
-        raise typer.Exit(DIFFERENT) from None
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _show(stack: str, found: Found) -> None:
@@ -239,9 +232,3 @@ def document(stack: str, found: Found) -> dict[str, Any]:
             {"kind": one.kind, "id": one.id, "resource": one.name} for one in findings.missing
         ],
     }
-
-
-def _unusable(reason: str) -> NoReturn:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Hanging(reason, "red", "error:"))
-    raise typer.Exit(UNUSABLE)

@@ -15,10 +15,10 @@ import typer
 from rich.console import Console
 
 from mesh.cli.answers import show
-from mesh.cli.engine import INTERRUPTED, EngineMissing, Interrupted, one_at_a_time, run_engine
+from mesh.cli.engine import Interrupted, one_at_a_time, run_engine
 from mesh.cli.environment import checkout, environment, lab_name, state_folder
-from mesh.cli.working_copy import STACK, make_known, write
-from mesh.hanging import Hanging
+from mesh.cli.exits import fail, failing, interrupted
+from mesh.cli.working_copy import STACK, EngineFailed, make_known, write
 from mesh.lab.containers import stop_node
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import place
@@ -40,14 +40,12 @@ def up() -> None:
     """
     console = Console(highlight=False)
     if sys.platform != "linux" or os.geteuid() != 0:
-        raise _stop(
-            console, "the lab needs Linux and root (namespaces, containers): run `sudo make up`"
-        )
+        fail("the lab needs Linux and root (namespaces, containers): run `sudo make up`")
     root = checkout()
     state, began = state_folder(root), time.monotonic()
     env = environment(root, state)
     try:
-        with one_at_a_time(state):
+        with failing(SpecError, EngineFailed, Stranded), one_at_a_time(state):
             config = write(root, state)
             plan = make(load_file(STACK, root, config).spec)
             refuse_to_strand(plan, state)
@@ -65,18 +63,12 @@ def up() -> None:
             if status == 0:
                 sweep(state, console)
     except (Interrupted, KeyboardInterrupt):
-        console.print("interrupted; run `make up` again to go on")
-        raise typer.Exit(INTERRUPTED) from None
-    except SpecError as error:
-        raise _stop(console, "\n".join(map(str, error.problems))) from None
-    except (EngineMissing, Stranded, RuntimeError) as error:
-        raise _stop(console, str(error)) from None
+        interrupted("run `make up` again to go on")
     if status != 0:
-        # Not above: typer.Exit is a RuntimeError. The engine has said why.
-        raise typer.Exit(status)
+        raise typer.Exit(status)  # the engine has said why
     console.print(f"deployed in {time.monotonic() - began:.1f} s")
     if not show(plan, lab_name(), console):
-        raise _stop(console, "some clients get no answer: see `mesh status` and `mesh lab list`")
+        fail("some clients get no answer: see `mesh status` and `mesh lab list`")
 
 
 @contextmanager
@@ -129,9 +121,3 @@ def _held(state: Path) -> dict[str, tuple[Deployed, ...]]:
     """The nodes that the stack's state knows, and what each has."""
     document = json.loads((state / CHECKPOINT).read_text())
     return read_state({"deployment": document.get("checkpoint", {}).get("latest")})
-
-
-def _stop(console: Console, reason: str) -> typer.Exit:
-    """Say why we stop; the exit to raise."""
-    console.print(Hanging(reason, "red", "error:"), soft_wrap=True)
-    return typer.Exit(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,11 @@ STACK = "lab"
 KEYS = ("lab-1", "lab-2")  # two, as the spec asks of every stack
 
 
-def prepare(root: Path, state: Path, environment: dict[str, str]) -> Path:
+class EngineFailed(Exception):
+    """The engine could not be run, or did not do what it was asked for; in its own words."""
+
+
+def prepare(root: Path, state: Path, environment: Mapping[str, str]) -> Path:
     """Make all that the lab's first deployment needs; returns the working copy of its stack file.
 
     What exists is kept: changing a password or key would change the deployed lab.
@@ -53,7 +58,7 @@ def write(root: Path, state: Path) -> Path:
     return working
 
 
-def make_known(root: Path, state: Path, environment: dict[str, str]) -> None:
+def make_known(root: Path, state: Path, environment: Mapping[str, str]) -> None:
     """Let the engine make the stack of the working copy, and passwords in it that are missing."""
     working = state / f"Pulumi.{STACK}.yaml"
     pulumi = ["pulumi", "--non-interactive", "-C", str(state)]
@@ -165,10 +170,10 @@ def _write_once(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def _quiet(command: list[str], environment: dict[str, str], stdin: str = "") -> None:
-    """Run the engine for a small matter; RuntimeError with its own words when it fails."""
+def _quiet(command: list[str], environment: Mapping[str, str], stdin: str = "") -> None:
+    """Run the engine for a small matter; EngineFailed with its own words when it fails."""
     done = subprocess.run(
         command, env=environment, input=stdin, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"`{' '.join(command[:5])}` failed: {done.stderr.strip()}")
+        raise EngineFailed(f"`{' '.join(command[:5])}` failed: {done.stderr.strip()}")

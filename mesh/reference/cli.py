@@ -9,18 +9,25 @@ from typing import Any
 
 from typer.main import get_command
 
-from mesh.cli.main import WRONG_USAGE, app
+from mesh.cli.exits import ExitCode
+from mesh.cli.main import app
+from mesh.reference import docstrings
 from mesh.reference.markdown import begun, bullets, fenced, link, page, prose
 
 EXIT_CODES = "Exit codes:"
 """How the last paragraph of a command's help begins: what follows are codes, with semicolons
 between them."""
 
-INTRODUCTION = f"""\
-`mesh COMMAND --help` shows the same in a terminal. Wrong usage ends with exit code {WRONG_USAGE}. \
+INTRODUCTION = """\
+`mesh COMMAND --help` shows the same in a terminal. \
 Without `--stack` a command uses the stack that is shown as its default. `check`, `plan` and \
 `render` do not need the Pulumi engine; the commands of a deployed network read its state by it. \
 [Outputs](outputs.md) shows what `--json` prints."""
+
+
+CODES = """\
+What a code says of whatever command. Each command lists those that it ends with, and what they \
+say of it."""
 
 
 def text() -> str:
@@ -37,6 +44,10 @@ def _blocks() -> Iterator[str]:
     root = get_command(app)
     yield "They stand before the command."
     yield bullets(_parameter(each) for each in _options(root))
+    yield "## Exit codes"
+    yield CODES
+    said = docstrings.of_attributes(ExitCode)
+    yield bullets(f"`{code}`: {prose(said[code.name])}" for code in ExitCode)
     for name, command in tree:
         yield f"## {name}"
         yield from _described(name, command)

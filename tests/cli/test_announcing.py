@@ -159,7 +159,9 @@ def test_the_last_node_that_announces_in_effect_is_neither_replaced_nor_released
     stack.say(MIA, True, BOTH)
     done = stack.mesh(*command)
     assert done.exit_code == 3, done.output
-    said = [line for line in done.output.splitlines() if line.startswith(("refused", MIA))]
+    said = [
+        line for line in done.output.splitlines() if line.startswith(("refused", f"error: {MIA}"))
+    ]
     assert {prefix for prefix in (V4, V6) if any(str(prefix) in line for line in said)} == lost
     assert "pulumi up" not in stack.asked() and "unprotect" not in stack.asked()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mesh.cli import orders as module
+from mesh.cli.exits import ExitCode
 from mesh.infra.dynamic.documents import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
@@ -90,7 +90,7 @@ def test_a_node_that_refuses_the_order_is_said_at_once_and_in_the_list(registry:
         added = mesh("blackhole", "add", ADDRESS)
         listed = json.loads(mesh("blackhole", "list", "--json").stdout)
         table = mesh("blackhole", "list").stdout
-    assert added.exit_code == module.NODE_REFUSES
+    assert added.exit_code == ExitCode.NODE_REFUSES
     line = f"{MIA} refuses blackhole order 1: of the network N, and this node is of M"
     assert line in added.stdout and line in table
     assert "no word" not in added.stdout + table
@@ -119,7 +119,7 @@ def test_one_nodes_word_of_what_it_has_heard_names_both(registry: Live) -> None:
     assert f"seconds, {LAX} or {MIA} is broken or in other hands" in text
     assert text.endswith("nothing is ordered to be discarded\n")
     removed = mesh("blackhole", "remove", ADDRESS)
-    assert removed.exit_code == module.NOT_YET
+    assert removed.exit_code == ExitCode.FAILED
     assert f"{ADDRESS}: is not ordered to be discarded" in removed.stdout
     assert f"on the word of {LAX}. No order ends it" in removed.stdout
 
@@ -128,7 +128,7 @@ def test_a_node_that_does_not_hear_is_named(registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
         done = mesh("blackhole", "add", ADDRESS, "--wait", "1")
         shown = mesh("blackhole", "list").stdout
-    assert done.exit_code == module.NOT_YET
+    assert done.exit_code == ExitCode.FAILED
     assert f"{MIA}: no word within 1 s; the order stands" in done.stdout
     assert "3 of 4" in shown
     assert f"no word yet: {MIA}" in shown
@@ -210,7 +210,7 @@ def test_the_last_region_that_announces_is_withdrawn_only_by_force(registry: Liv
     with speaking(Nodes(FLEET, registry, dark={EWR, ORD})):
         assert mesh("region", "withdraw", "mia").exit_code == 0
         refused = mesh("region", "withdraw", "lax")
-        assert refused.exit_code == module.REFUSED
+        assert refused.exit_code == ExitCode.REFUSED
         assert f"{LAX}: is the last node that announces" in refused.output
         assert ordered(registry) == (1, (MIA,))
         assert mesh("region", "withdraw", "lax", "--force").exit_code == 0
@@ -242,7 +242,7 @@ def test_a_region_of_two_edges_is_one_order(
             plan=write_plan(fleet.plan),
             fleet=dump_fleet(State(5, "0" * 64, fleet.members())),
         )
-        monkeypatch.setattr(module, "exported", lambda _: document)
+        monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: document)
         with speaking(Nodes(fleet, one)) as nodes:
             assert mesh("region", "withdraw", "lax").exit_code == 0
             assert ordered(one) == (1, (LAX, "lax-vultr-2"))
@@ -250,6 +250,6 @@ def test_a_region_of_two_edges_is_one_order(
             nodes.dark |= {MIA, ORD, EWR}
             nodes.speak()
             refused = mesh("region", "withdraw", "lax")
-        assert refused.exit_code == module.REFUSED
+        assert refused.exit_code == ExitCode.REFUSED
         assert f"{LAX}, lax-vultr-2: are the last nodes that announce" in refused.output
         assert ordered(one) == (2, ())

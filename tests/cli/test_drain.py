@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from mesh.cli import orders as module
-from mesh.cli import status
+from mesh.cli.deployed import NoState
+from mesh.cli.exits import ExitCode
 from mesh.cli.main import app
-from mesh.cli.status import NoState
 from mesh.infra.dynamic.documents import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet, order_log
@@ -42,8 +41,7 @@ def deployed(
         plan=plan or write_plan(FLEET.plan),
         fleet=dump_fleet(fleet or State(5, "0" * 64, FLEET.members())),
     )
-    monkeypatch.setattr(module, "exported", lambda _: document)
-    monkeypatch.setattr(status, "exported", lambda _: document)
+    monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: document)
 
 
 @pytest.fixture
@@ -86,7 +84,7 @@ def test_the_last_node_that_announces_is_drained_only_by_force(registry: Live) -
         for node in (MIA, ORD):
             assert mesh("drain", node).exit_code == 0
         refused = mesh("drain", LAX)
-        assert refused.exit_code == module.REFUSED
+        assert refused.exit_code == ExitCode.REFUSED
         assert f"{LAX}: is the last node that announces" in refused.output
         assert "--force" in refused.output
         assert ordered(registry) == (2, (MIA, ORD))
@@ -137,12 +135,12 @@ def test_who_announces_nothing_in_effect_is_not_counted_on(
         assert mesh("drain", MIA, "--wait", "0").exit_code == 0
         assert mesh("drain", ORD, "--wait", "0").exit_code == 0
         refused = mesh("drain", LAX)
-        assert refused.exit_code == module.REFUSED
+        assert refused.exit_code == ExitCode.REFUSED
         assert f"{LAX}: is the last node that announces" in refused.output
         assert prefixes in refused.output
         assert (f"nobody can tell what they do: {EWR} ({doubt}" in refused.output) == bool(doubt)
         region = mesh("region", "withdraw", "lax")
-        assert region.exit_code == module.REFUSED
+        assert region.exit_code == ExitCode.REFUSED
         assert f"{LAX}: is the last node that announces" in region.output
     assert ordered(registry) == (2, (MIA, ORD))
 
@@ -155,7 +153,7 @@ def test_a_node_is_back_once_its_upstreams_hear_it_and_else_it_is_said_who_does_
         assert mesh("drain", MIA).exit_code == 0
         nodes.bend[MIA] = downed("vultr6")
         done = mesh("undrain", MIA, "--wait", "1")
-        assert done.exit_code == module.NOT_YET
+        assert done.exit_code == ExitCode.FAILED
         assert (
             f"{MIA}: drained no more, but announces IPv4 only: vultr6 is down (Active, Socket: "
             f"Connection refused)"
@@ -171,7 +169,7 @@ def test_who_still_exports_has_not_withdrawn(registry: Live) -> None:
     nodes.bend[MIA] = lambda health: replace(health, announced=exported)
     with speaking(nodes):
         done = mesh("drain", MIA, "--wait", "1")
-    assert done.exit_code == module.NOT_YET
+    assert done.exit_code == ExitCode.FAILED
     assert f"{MIA}: no word within 1 s" in done.stdout
 
 
@@ -181,7 +179,7 @@ def test_without_a_plan_that_can_be_read_nobody_is_drained_unforced(
     deployed(monkeypatch, registry.url, plan="{}")
     with speaking(Nodes(FLEET, registry)):
         refused = mesh("drain", MIA)
-        assert refused.exit_code == module.REFUSED
+        assert refused.exit_code == ExitCode.REFUSED
         assert "is of another version of this program" in refused.output
         assert mesh("drain", MIA, "--force").exit_code == 0
 
@@ -195,7 +193,7 @@ def test_who_speaks_of_a_time_to_come_is_not_counted_on(registry: Live) -> None:
         nodes.dark |= {MIA, EWR}
         nodes.speak()
         refused = mesh("drain", LAX)
-    assert refused.exit_code == module.REFUSED
+    assert refused.exit_code == ExitCode.REFUSED
     assert f"{LAX}: is the last node that announces" in refused.output
 
 
@@ -209,11 +207,11 @@ def test_a_node_that_refuses_an_order_is_said_with_its_reason_at_once(
         done = mesh(*words, "--wait", "300")
         assert time.monotonic() - began < PATIENCE
         shown = mesh("status")
-    assert done.exit_code == module.NODE_REFUSES
+    assert done.exit_code == ExitCode.NODE_REFUSES
     line = f"{MIA} refuses drain order 1: of the network N, and this node is of M; if this is the"
     assert line in done.stdout and f"mesh replace {MIA}" in done.stdout
     assert "is obeyed as soon as" not in done.stdout
-    assert shown.exit_code == status.NOT_WELL
+    assert shown.exit_code == ExitCode.FAILED
     assert line in shown.stdout and f"{MIA} refuses generation 5" in shown.stdout
 
 
@@ -222,9 +220,9 @@ def test_who_has_not_spoken_is_told_apart_from_who_refuses(registry: Live) -> No
         both = mesh("drain", EWR, "--wait", "1"), mesh("drain", MIA)
         back = mesh("undrain", MIA)
     assert [done.exit_code for done in (*both, back)] == [
-        module.NOT_YET,
-        module.NODE_REFUSES,
-        module.NODE_REFUSES,
+        ExitCode.FAILED,
+        ExitCode.NODE_REFUSES,
+        ExitCode.NODE_REFUSES,
     ]
     assert f"{EWR}: no word within 1 s; the order stands" in both[0].stdout
     assert f"{MIA} refuses drain order 3" in back.stdout
@@ -236,12 +234,12 @@ def test_registries_of_another_network_are_said_and_nothing_is_ordered(
     fleet = State(5, "0" * 64, FLEET.members(), network="as27218-another")
     deployed(monkeypatch, registry.url, fleet=fleet)
     done = mesh("drain", MIA)
-    assert done.exit_code == status.UNUSABLE
+    assert done.exit_code == ExitCode.UNUSABLE
     assert "of the network as27218-prod, and this stack's is as27218-another" in done.output
     assert "mesh replace <node>" in done.output
     assert ordered(registry) == (0, ())
     shown = mesh("status")
-    assert shown.exit_code == status.NOT_WELL
+    assert shown.exit_code == ExitCode.FAILED
     assert "holds a generation of the network as27218-prod, not of as27218-another" in shown.stdout
 
 
@@ -285,7 +283,7 @@ def test_a_service_that_goes_with_its_node_is_said(registry: Live) -> None:
 def test_a_node_that_does_not_hear_is_waited_for_no_longer_than_asked(registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
         done = mesh("drain", MIA, "--wait", "1")
-        assert done.exit_code == module.NOT_YET
+        assert done.exit_code == ExitCode.FAILED
         assert f"{MIA}: no word within 1 s; the order stands" in done.stdout
         # Asked for once more: no second order.
         assert mesh("drain", MIA, "--wait", "0").exit_code == 0
@@ -298,7 +296,7 @@ def test_a_node_that_is_back_and_announces_nothing_is_told_apart(registry: Live)
         mesh("drain", MIA)
         nodes.dark.add(MIA)
         done = mesh("undrain", MIA, "--wait", "1")
-    assert done.exit_code == module.NOT_YET
+    assert done.exit_code == ExitCode.FAILED
     assert f"{MIA}: drained no more, but announces nothing: it is out of service" in done.stdout
 
 
@@ -332,7 +330,7 @@ def test_a_stack_that_published_nothing_is_said(monkeypatch: pytest.MonkeyPatch)
     def nothing(_: str) -> dict[str, Any]:
         raise NoState("stack prod: no such stack")
 
-    monkeypatch.setattr(module, "exported", nothing)
+    monkeypatch.setattr("mesh.cli.deployed.exported", nothing)
     done = mesh("drain", MIA, "--stack", "prod")
     assert done.exit_code == 2
     assert "stack prod: no such stack" in done.output
@@ -364,7 +362,7 @@ def test_a_bird_that_is_gone_is_unknown_to_the_status_and_not_well(registry: Liv
     with speaking(Nodes(FLEET, registry, bend={EWR: hung, MIA: older, ORD: downed("vultr6")})):
         shown = mesh("status")
         told = mesh("status", "--json")
-    assert shown.exit_code == told.exit_code == status.NOT_WELL
+    assert shown.exit_code == told.exit_code == ExitCode.FAILED
     rows = {line.split()[0]: line.split()[1:] for line in shown.stdout.splitlines()[2:6]}
     assert rows[EWR] == ["applied", "5", "unknown", "web", "unknown"]
     assert rows[MIA] == ["applied", "5", "unknown", "web", "unknown"]
@@ -392,7 +390,7 @@ def test_a_silent_nodes_old_words_are_not_shown_as_if_they_were_of_now(registry:
         assert client.ask("POST", "/api/v1/report", dump(old), signed=True).ok
     with speaking(nodes):
         shown = mesh("status")
-    assert shown.exit_code == status.NOT_WELL
+    assert shown.exit_code == ExitCode.FAILED
     (row,) = [line.split() for line in shown.stdout.splitlines() if line.startswith(f"{ORD} ")]
     assert row == [ORD, "silent", "5", "unknown", "unknown", "unknown"]
     assert re.search(rf"^{ORD}: silent: last word 6\d s ago; ", shown.stdout, re.MULTILINE)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from mesh.cli import orders as module
-from mesh.cli.status import UNUSABLE
+from mesh.cli.exits import ExitCode
 from mesh.trust.documents import Health, Hold, Repair, Repairs
 from mesh.trust.orders import HOLD
 from tests.cli.test_drain import (  # noqa: F401
@@ -55,7 +54,7 @@ def test_a_node_is_held_shown_and_let_go_again(registry: Live) -> None:
 @pytest.mark.parametrize("wrong", ["5h", "0m", "4d", "9s", "half an hour"])
 def test_a_hold_is_for_four_hours_at_most(registry: Live, wrong: str) -> None:
     done = mesh("hold", MIA, "--for", wrong)
-    assert done.exit_code == UNUSABLE and "is not between 10s and 4h" in " ".join(
+    assert done.exit_code == ExitCode.UNUSABLE and "is not between 10s and 4h" in " ".join(
         done.stderr.split()
     )
     assert ordered(registry) == ()
@@ -63,13 +62,15 @@ def test_a_hold_is_for_four_hours_at_most(registry: Live, wrong: str) -> None:
 
 def test_a_node_that_is_none_is_not_held(registry: Live) -> None:
     done = mesh("hold", "fra-vultr-1")
-    assert done.exit_code == UNUSABLE and "is no node of the stack" in " ".join(done.stderr.split())
+    assert done.exit_code == ExitCode.UNUSABLE and "is no node of the stack" in " ".join(
+        done.stderr.split()
+    )
 
 
 def test_who_does_not_hear_the_order_is_said(registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
         done = mesh("hold", MIA, "--wait", "1")
-    assert done.exit_code == module.NOT_YET and f"{MIA}: no word within 1 s" in done.stdout
+    assert done.exit_code == ExitCode.FAILED and f"{MIA}: no word within 1 s" in done.stdout
 
 
 def test_a_hold_by_a_command_on_the_node_is_told_with_how_to_end_it(registry: Live) -> None:
@@ -78,7 +79,7 @@ def test_a_hold_by_a_command_on_the_node_is_told_with_how_to_end_it(registry: Li
 
     with speaking(Nodes(FLEET, registry, bend={MIA: held})):
         done = mesh("unhold", MIA)
-    assert done.exit_code == module.NOT_YET
+    assert done.exit_code == ExitCode.FAILED
     assert f"{MIA}: is held until 20" in done.stdout and "bundle.pyz unhold" in done.stdout
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from mesh.cli import deployed
 from mesh.cli import status as module
 from mesh.cli.main import app
 from mesh.publish import Fleet as State
@@ -40,7 +41,7 @@ GOOD = state(
 
 
 def test_the_publication_is_found_in_the_state_with_its_secrets_in_clear() -> None:
-    found = module.published(GOOD)
+    found = deployed.of_state(GOOD)
     assert found.operator_key == FLEET.key
     assert found.fleet.generation == 7
     assert found.namespace == "mesh-lab-operator"
@@ -57,8 +58,8 @@ def test_the_publication_is_found_in_the_state_with_its_secrets_in_clear() -> No
     ],
 )
 def test_a_state_without_a_publication_is_said(document: dict[str, Any], words: str) -> None:
-    with pytest.raises(module.NoState, match=words):
-        module.published({key: value for key, value in document.items() if value is not None})
+    with pytest.raises(deployed.NoState, match=words):
+        deployed.of_state({key: value for key, value in document.items() if value is not None})
 
 
 WELL = NodeStatus("applied", 7, 1.0, "", True, {"web": True}, {"vultr4": "Established"})
@@ -72,7 +73,7 @@ def test_the_exit_code_says_whether_all_is_well(
     monkeypatch: pytest.MonkeyPatch, node: NodeStatus, code: int
 ) -> None:
     found = MeshStatus(True, 7, 7, False, {"https://203.0.113.1:8443": "ok"}, {"lax-vultr-1": node})
-    monkeypatch.setattr(module, "exported", lambda _: GOOD)
+    monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: GOOD)
     monkeypatch.setattr(module, "look", lambda *_: found)
     shown = CliRunner().invoke(app, ["status", "--json"])
     assert shown.exit_code == code
@@ -92,7 +93,7 @@ def unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
         registries={"lax-vultr-1": "https://127.0.0.1:1"},
         fleet=dump_fleet(State(7, "0" * 64, FLEET.members())),
     )
-    monkeypatch.setattr(module, "exported", lambda _: document)
+    monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: document)
 
 
 @pytest.mark.usefixtures("unanswered")
@@ -120,7 +121,7 @@ def test_without_the_engine_the_cure_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(module, "checkout", lambda: tmp_path)
+    monkeypatch.setattr("mesh.cli.stacks.checkout", lambda: tmp_path)
     monkeypatch.setenv("MESH_CACHE", str(tmp_path))
     (tmp_path / ".mesh").mkdir()
     shown = CliRunner().invoke(app, ["status", "--stack", stack])
@@ -133,9 +134,9 @@ def test_a_stack_that_cannot_be_read_is_an_error_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def nothing(_: str) -> dict[str, Any]:
-        raise module.NoState("stack lab: no such stack")
+        raise deployed.NoState("stack lab: no such stack")
 
-    monkeypatch.setattr(module, "exported", nothing)
+    monkeypatch.setattr("mesh.cli.deployed.exported", nothing)
     shown = CliRunner().invoke(app, ["status"])
     assert shown.exit_code == 2
     assert "no such stack" in shown.output
@@ -146,7 +147,7 @@ def test_a_generation_that_the_state_does_not_know_is_said(
 ) -> None:
     """After an update that did not finish, or with a state from a backup."""
     found = MeshStatus(True, 9, 7, False, {}, {"lax-vultr-1": WELL}, unrecorded=9)
-    monkeypatch.setattr(module, "exported", lambda _: GOOD)
+    monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: GOOD)
     monkeypatch.setattr(module, "look", lambda *_: found)
     shown = CliRunner().invoke(app, ["status"])
     assert "the registries hold generation 9, and the stack's state knows 7" in shown.stdout

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mesh.cli import status as module
+from mesh.cli.deployed import Published
 from mesh.cli.main import app
 from mesh.publish.alarms import warnings
 from mesh.publish.status import MeshStatus
@@ -202,8 +203,7 @@ def test_a_report_holds_so_much_hearsay_and_no_more() -> None:
 def test_status_shows_them_for_people_and_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     warned = warnings(by(report(LAX, Alarm(MIA, "prefix", "8.8.8.8/32\x1b[2J [red]"))), 7, NOW)
     found = MeshStatus(True, 7, 7, False, {}, {}, warned)
-    monkeypatch.setattr(module, "exported", lambda _: {})
-    monkeypatch.setattr(module, "published", lambda _: module.Published("", {}, None, None))  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "published", lambda _: Published("", {}, None, None))  # type: ignore[arg-type]
     monkeypatch.setattr(module, "look", lambda *_: found)
     shown = CliRunner().invoke(app, ["status"])
     assert shown.exit_code == 1, "somebody is broken, or lies"

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from mesh.cli.answers import show
-from mesh.cli.engine import INTERRUPTED, Interrupted, attend
+from mesh.cli.engine import Interrupted, attend
+from mesh.cli.exits import ExitCode
 from mesh.infra.ending import DESTROY, GIVEN_UP, ending
 from mesh.lab.errors import LabError
 from tests.vultr_api.account import Knobs
@@ -46,7 +47,7 @@ def main() -> int:
         console.print(f"[red]error:[/] the lab needs root ({escape(str(error))})", soft_wrap=True)
         return 1
     except (Interrupted, KeyboardInterrupt):
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
 
 
 def proven(boot: float, held: bool, console: Console) -> int:

@@ -1,0 +1,55 @@
+"""How a command ends: with one of these codes, and with a reason where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from mesh.hanging import Hanging
+from mesh.preview.foreign import lines
+
+
+class ExitCode(IntEnum):
+    """What each code says, of whatever command."""
+
+    DONE = 0
+    """It is done, shown, or well."""
+    FAILED = 1
+    """It failed, is not done yet, or is not well; or nobody agreed to it."""
+    UNUSABLE = 2
+    """Wrong usage; or nothing was done, since the state, a registry or an account cannot be asked,
+    or has no such thing."""
+    REFUSED = 3
+    """It was refused here, and nothing was done: by the gate, or for want of `--force`."""
+    NODE_REFUSES = 4
+    """It was ordered, and a node refuses the order."""
+    INTERRUPTED = 130
+    """Somebody interrupted it."""
+
+
+def fail(reason: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
+    """Ends the command, and says why; each line of it may be in somebody else's words."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for line in lines(reason):
+        console.print(Hanging(line, "red", "error:"))
+    raise typer.Exit(code)
+
+
+@contextmanager
+def failing(*kinds: type[Exception], code: ExitCode = ExitCode.FAILED) -> Iterator[None]:
+    """Ends the command where one of these errors is raised, with its reason."""
+    try:
+        yield
+    except kinds as error:
+        fail(str(error), code)
+
+
+def interrupted(then: str) -> NoReturn:
+    """Ends a command that was interrupted, and says what is to be done ``then``."""
+    typer.echo(f"interrupted; {then}", err=True)
+    raise typer.Exit(ExitCode.INTERRUPTED)
