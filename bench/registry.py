@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh import netns
 from mesh.agent import bundle, file_paths
 from mesh.lab import namespaces
 from mesh.registry import paths
@@ -45,7 +46,7 @@ class Served:
         """A connection over TCP."""
         where = ("127.0.0.1", PORT)
         own = (source, 0) if source else None
-        return namespaces.inside(
+        return netns.inside(
             self.namespace, lambda: socket.create_connection(where, 10, source_address=own)
         )
 
@@ -175,7 +176,7 @@ def served(scratch: Path) -> Iterator[Served]:
         try:
             one = Served(name, process.pid, fleet)
             _until(lambda: one.line().close())
-            namespaces.inside(name, lambda: _filled(fleet))
+            netns.inside(name, lambda: _filled(fleet))
             yield one
         finally:
             process.kill()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.deployed import NAME, cleared, mesh
+from mesh import netns
 
 NODES = 4
 
@@ -24,7 +25,7 @@ def memory(box_ending: str) -> float:
     """Proportional set size of all processes in the boxes of that ending, in MB."""
     spaces = {
         path.stat().st_ino
-        for path in Path("/run/netns").iterdir()
+        for path in netns.FOLDER.iterdir()
         if path.name.startswith(f"mesh-{NAME}-") and path.name.endswith(box_ending)
         and ("upstream" in box_ending or "upstream" not in path.name)
     }  # fmt: skip

@@ -8,8 +8,6 @@ chains as on the node, and nothing of the node's is touched.
 
 from __future__ import annotations
 
-import ctypes
-import os
 import selectors
 import socket
 import threading
@@ -18,13 +16,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+from mesh import netns
 from mesh.agent.facts import Uplink
 from mesh.agent.host import CommandFailed, Host
 
 CONNECTS_WITHIN = 3.0
 """Seconds for all connections: the kernel repeats a first packet after one second, and after
 two more."""
-_CLONE_NEWNET = 0x40000000
 _OUTSIDE = "callers"
 
 
@@ -41,8 +39,8 @@ def shut_out(
     try:
         # A thread that has gone to a namespace ends there, and the namespace with its last socket.
         with ThreadPoolExecutor(1) as node, ThreadPoolExecutor(1) as outside, ExitStack() as held:
-            node.submit(_leave).result()
-            outside.submit(_leave).result()
+            node.submit(netns.leave).result()
+            outside.submit(netns.leave).result()
             there = outside.submit(threading.get_native_id).result()
             node.submit(_wire_node, host, uplink, callers, there).result()
             outside.submit(_wire_callers, host, uplink, callers).result()
@@ -56,13 +54,6 @@ def shut_out(
             return _unconnected(lines, (uplink.address, port))
     except (CommandFailed, OSError) as error:
         raise NotTried(str(error)) from None
-
-
-def _leave() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), "a network namespace")
 
 
 def _wire_node(host: Host, uplink: Uplink, callers: Iterable[str], outside: int) -> None:

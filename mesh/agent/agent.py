@@ -53,8 +53,9 @@ from mesh.agent.tunnels import Tunnels
 from mesh.agent.units import Units
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
+from mesh.foreign import printable
 from mesh.registry import paths
-from mesh.registry.client import Client, Unreachable, one_line
+from mesh.registry.client import Client, Unreachable
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import (
     CLOCKS_DIFFER,
@@ -222,7 +223,7 @@ class Agent:
         try:
             found = self._applier.recover()
         except Exception as error:
-            why = one_line(f"a change that was cut short is not undone yet: {error}")
+            why = printable(f"a change that was cut short is not undone yet: {error}")
             self._unfinished = {disk.fault(error): why}
             log.warning("not-recovered", reason=error)
             return
@@ -354,7 +355,7 @@ class Agent:
                 self._settle(known, "failed", str(error))
             except Exception as error:
                 # Whatever it is: to end of it, and again after each start, would help nobody.
-                reason = one_line(f"{type(error).__name__}: {error}")
+                reason = printable(f"{type(error).__name__}: {error}")
                 log.warning("not-applied", generation=known.number, reason=reason)
                 self._recover()
                 self._settle(known, "failed", reason)
@@ -445,7 +446,7 @@ class Agent:
         except (CommandFailed, OSError, ValueError) as error:
             # As for all that the disk does not let us undo: it is tried again.
             log.warning("unconfirmed", reason=error)
-            self._unfinished = {disk.fault(error): one_line(str(error))}
+            self._unfinished = {disk.fault(error): printable(str(error))}
             self._health_changed()
             self._news.wait(FULL_DISK)
             return
@@ -745,7 +746,7 @@ class Agent:
             found.append(("registry", self._registry_port.fault))
         found += self._announcer.faults.items()
         found += [(f"thread {name}", why) for name, why in sorted(self._workers.failures.items())]
-        return {name[:MAX_NAME]: one_line(why)[:MAX_WORDS] for name, why in found[:MAX_FAULTS]}
+        return {name[:MAX_NAME]: printable(why)[:MAX_WORDS] for name, why in found[:MAX_FAULTS]}
 
     def _drain(self) -> tuple[int, bool]:
         """The number of the drain order obeyed last, and whether the node is drained by it. An

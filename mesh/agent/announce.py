@@ -29,7 +29,7 @@ from mesh.agent.repairs import Repairs
 from mesh.agent.workers import Workers
 from mesh.bird.client import Ask, Bird, BirdError, NotRunning
 from mesh.bird.questions import constant
-from mesh.registry.client import one_line
+from mesh.foreign import printable
 from mesh.services.checks import Check
 from mesh.trust.documents import MAX_FAILURES, MAX_WORDS
 
@@ -298,7 +298,7 @@ class Announcer:
                 for name, local in self._locals.items()
             }
         return {
-            name: one_line(failure)[:MAX_WORDS]
+            name: printable(failure)[:MAX_WORDS]
             for name, failure in sorted(found.items())[:MAX_FAILURES]
             if failure
         }
@@ -361,7 +361,7 @@ class Announcer:
             work()
         except Exception as error:
             # Whatever it is: what else the node does has to go on.
-            reason = one_line(f"{name}: {type(error).__name__}: {error}")
+            reason = printable(f"{name}: {type(error).__name__}: {error}")
             if self._failing.get(name) != reason:
                 self._failing[name] = reason
                 log.warning("presence", reason=reason)
@@ -598,7 +598,7 @@ def _problem(check: Check) -> str:
     try:
         return check.problem()
     except Exception as error:
-        return one_line(f"the check itself fails: {type(error).__name__}: {error}")
+        return printable(f"the check itself fails: {type(error).__name__}: {error}")
 
 
 def _adopted(service: NodeService, bound: frozenset[str]) -> LocalService:

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from mesh.agent import log
+from mesh.foreign import printable
 from mesh.limits import BIRD_LOG_PORT
-from mesh.registry.client import one_line
 from mesh.trust.documents import MAX_REFUSED
 
 LINES, SECONDS = 20, 10.0
@@ -155,7 +155,7 @@ class RejectedRoutes:
         """One line as BIRD sends it (RFC 3164); ``now`` is monotonic seconds."""
         text = datagram.decode("utf-8", "replace")
         prefix = _PREFIX.match(text)
-        line = one_line(text[prefix.end() if prefix else 0 :].rstrip())[:LONGEST]
+        line = printable(text[prefix.end() if prefix else 0 :].rstrip())[:LONGEST]
         found = _REFUSED.match(line)
         if found is None:
             # What BIRD itself cannot take, before any filter: its flood hides no other warning.

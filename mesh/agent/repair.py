@@ -26,7 +26,7 @@ from mesh.agent.kernel_events import KernelEvents
 from mesh.agent.repairs import OFTEN, Repairs
 from mesh.agent.units import Units
 from mesh.bird.client import Bird, BirdError
-from mesh.registry.client import one_line
+from mesh.foreign import printable
 from mesh.trust.encoding import sha256
 
 FIRST = 5.0
@@ -186,7 +186,7 @@ class Repair:
         try:
             yield from kind.differences(node, paths)
         except (CommandFailed, BirdError, OSError, ValueError, KeyError) as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
+            reason = printable(f"{type(error).__name__}: {error}")
             told, when = self._complaints.get(kind.name, ("", 0.0))
             if told != reason or time.monotonic() - when >= COMPLAINTS:
                 self._complaints[kind.name] = (reason, time.monotonic())

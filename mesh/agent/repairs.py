@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mesh.agent import log
-from mesh.registry.client import one_line
+from mesh.foreign import printable
 from mesh.trust.documents import MAX_NAME, MAX_REPAIRS, MAX_WORDS, Repair
 from mesh.trust.documents import Repairs as Reported
 
@@ -142,11 +142,11 @@ class Repairs:
             )
             objects = tuple(
                 Repair(
-                    one_line(what)[:MAX_NAME],
-                    one_line(one.why)[:MAX_WORDS],
+                    printable(what)[:MAX_NAME],
+                    printable(one.why)[:MAX_WORDS],
                     len(one.recent),
                     one.last,
-                    one_line(one.by)[:MAX_WORDS],
+                    printable(one.by)[:MAX_WORDS],
                     one.wrong,
                 )
                 for what, one in ranked

@@ -12,7 +12,7 @@ from mesh.agent.config import Config
 from mesh.bird.client import Ask, Bird, BirdError
 from mesh.bird.protocols import Session, sessions
 from mesh.bird.questions import is_exported
-from mesh.registry.client import one_line
+from mesh.foreign import printable
 from mesh.trust.documents import MAX_DOWN, MAX_WORDS, Down
 
 PATIENCE = 3.0
@@ -55,7 +55,7 @@ class Sessions:
         except BirdError as error:
             # What was seen before is not so now.
             self._since.clear()
-            return Seen(one_line(str(error).removeprefix("bird: "))[:MAX_WORDS])
+            return Seen(printable(str(error).removeprefix("bird: "))[:MAX_WORDS])
         states = {name: one.state for name, one in found.items()}
         return Seen("", states, announced, self._down(found, _names(config)))
 
@@ -71,7 +71,7 @@ class Sessions:
         upstreams = [name for name in first if name in down]
         names = [*upstreams, *(name for name in down if name not in upstreams)]
         return {
-            name: Down(one_line(down[name].error)[:MAX_WORDS], self._since[name])
+            name: Down(printable(down[name].error)[:MAX_WORDS], self._since[name])
             for name in sorted(names[:MAX_DOWN])
         }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from mesh.agent.config import Config
 from mesh.agent.host import Host
-from mesh.registry.client import one_line
+from mesh.foreign import printable
 from mesh.trust.documents import MAX_TUNNELS, MAX_WORDS
 from mesh.trust.encoding import moment
 
@@ -68,4 +68,4 @@ def judged(wanted: Sequence[str], latest: Mapping[str, int], now: float) -> dict
             found[name] = "no handshake yet"
         elif now - when > STALE:
             found[name] = f"no handshake since {moment(when)}"
-    return {one_line(name): words[:MAX_WORDS] for name, words in found.items()}
+    return {printable(name): words[:MAX_WORDS] for name, words in found.items()}

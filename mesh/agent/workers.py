@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from mesh.agent import log
-from mesh.registry.client import one_line
+from mesh.foreign import printable
 
 PAUSES = (0.5, 5.0)
 """Seconds until failed work is begun again, first and last."""
@@ -60,7 +60,7 @@ class Workers:
                 return
             except Exception as error:
                 # Whatever it is: what else the node does has to go on, and this as well.
-                why = one_line(f"{type(error).__name__}: {error}")
+                why = printable(f"{type(error).__name__}: {error}")
             log.warning("thread-failed", thread=name, reason=why)
             now = time.monotonic()
             with self._lock:

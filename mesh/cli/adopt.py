@@ -20,10 +20,10 @@ from mesh.cli.exits import fail, failing
 from mesh.cli.stacks import Stack, chosen
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import EngineFailed
+from mesh.foreign import printable
 from mesh.hanging import Hanging
 from mesh.infra.dynamic.identity import BYTES
 from mesh.spec import SpecError
-from mesh.spec.problems import printable
 from mesh.vultr import ApiError, Client, marking
 from mesh.vultr.holdings import SERVERS, Holdings
 

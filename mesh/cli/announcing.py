@@ -4,9 +4,9 @@ the registries are, and of them, what the nodes say."""
 from __future__ import annotations
 
 from mesh.cli.deployed import NoState, NothingPublished, published
+from mesh.netns import NoWayIn, inside
 from mesh.preview.gate import Heard
 from mesh.publish.announcers import announcers, doubtful
-from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.status import ask
 
 

@@ -6,11 +6,11 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from mesh import netns
 from mesh.lab.lab_files import place
 from mesh.plan import Plan
 from mesh.plan.model import Address
@@ -28,14 +28,16 @@ def url(address: Address) -> str:
     return f"http://{host}/whoami"
 
 
-def ask(namespace: Path, address: Address, deadline: float = DEADLINE) -> str | None:
+def ask(namespace: str, address: Address, deadline: float = DEADLINE) -> str | None:
     """The id of the node that answers for ``address`` in ``namespace``; None if none does."""
-    inside = ["nsenter", f"--net={namespace}"]
     curl = ["curl", "--silent", "--fail", "--globoff", "--noproxy", "*", "--max-time", str(TRY)]
     end = time.monotonic() + deadline
     while True:
         done = subprocess.run(
-            [*inside, *curl, url(address)], capture_output=True, text=True, check=False
+            [*netns.entering(namespace), *curl, url(address)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode == 0:
             return done.stdout.strip()
@@ -59,9 +61,7 @@ def show(plan: Plan, lab: str, console: Console) -> bool:
     there = place(lab)
     with ThreadPoolExecutor(max_workers=8) as pool:
         answers = list(
-            pool.map(
-                lambda asked: ask(there.namespace_path(f"client-{asked[2]}"), asked[1]), questions
-            )
+            pool.map(lambda asked: ask(there.namespace(f"client-{asked[2]}"), asked[1]), questions)
         )
     if not console.is_terminal:
         console.width = WIDE

@@ -18,12 +18,13 @@ from mesh.cli.exits import ExitCode
 from mesh.cli.orders import Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
+from mesh.foreign import printable
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address
 from mesh.publish.blackhole import Blackholes, Heard, NotAllowed, heard, judged
 from mesh.publish.order_log import latest
 from mesh.publish.recent import is_recent
-from mesh.spec.problems import Problem, printable, shown
+from mesh.spec.problems import Problem, shown
 from mesh.trust.documents import MAX_REASON, Blackhole, BlackholeOrder
 from mesh.trust.documents import Refusal as Rejection
 from mesh.trust.encoding import moment

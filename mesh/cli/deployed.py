@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from mesh.cli.stacks import readable
 from mesh.cli.working_copy import EngineFailed
-from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Plan
+from mesh.plan.document import read_plan
 from mesh.publish.identity import named
 from mesh.publish.order import Fleet, load_fleet
 from mesh.spec import SpecError

@@ -10,8 +10,8 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
+from mesh.foreign import lines
 from mesh.hanging import Hanging
-from mesh.preview.foreign import lines
 
 
 class ExitCode(IntEnum):

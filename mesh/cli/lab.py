@@ -19,13 +19,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mesh import netns
 from mesh.cli.engine import is_busy, one_at_a_time
 from mesh.cli.environment import checkout, engine_folder, environment, state_folder
 from mesh.cli.exits import ExitCode, fail, failing
 from mesh.cli.on_demand import group
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import EngineFailed, is_prepared, prepare
-from mesh.lab import bird, containers, faults, namespaces
+from mesh.lab import bird, containers, faults
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
@@ -286,7 +287,7 @@ def _router(here: LabFiles, box: str) -> str:
 
 
 def _plain(here: LabFiles, box: str) -> str:
-    return "running" if namespaces.exists(here.namespace(box)) else "absent"
+    return "running" if netns.exists(here.namespace(box)) else "absent"
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from mesh.cli.tables import WIDE, table
 from mesh.facts import Facts
 from mesh.hanging import Hanging
 from mesh.plan import Node, Plan, make
+from mesh.plan.document import write_plan
 from mesh.render import (
     Seed,
     node_files,
@@ -139,7 +140,7 @@ def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = None) -> N
     """
     made = make(_loaded(stack, root).spec)
     if as_json:
-        typer.echo(TypeAdapter(Plan).dump_json(made, indent=2).decode())
+        typer.echo(write_plan(made, indent=2))
     else:
         _print_plan(made)
 

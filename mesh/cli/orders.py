@@ -15,8 +15,8 @@ from rich.console import Console
 from mesh.cli.deployed import NoState, Published, published
 from mesh.cli.exits import ExitCode, failing
 from mesh.hanging import Hanging
+from mesh.netns import NoWayIn, inside
 from mesh.plan import Plan
-from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.refused import words
 from mesh.publish.registry_pool import RegistryPool, top
 from mesh.registry.client import Unreachable

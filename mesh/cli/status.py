@@ -18,8 +18,8 @@ from mesh.cli.exits import ExitCode, failing
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.hanging import Hanging
+from mesh.netns import NoWayIn
 from mesh.publish.announcers import in_words
-from mesh.publish.namespace import NoWayIn
 from mesh.publish.problems import contested, problems
 from mesh.publish.status import MeshStatus, NodeStatus, look
 

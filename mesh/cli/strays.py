@@ -17,9 +17,9 @@ from mesh.cli.exits import ExitCode, failing, interrupted
 from mesh.cli.stacks import Stack, chosen
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import EngineFailed
+from mesh.foreign import printable
 from mesh.hanging import Hanging
 from mesh.spec import SpecError
-from mesh.spec.problems import printable
 from mesh.vultr import ApiError, Client, stated
 from mesh.vultr.holdings import Held, Holdings
 from mesh.vultr.strays import Findings, compared, held_fast, remove

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi import Input, Output, ResourceHook, ResourceHookArgs
 
-from mesh.spec.problems import printable
+from mesh.foreign import printable
 
 if TYPE_CHECKING:
     from mesh.trust.documents import Refusal
@@ -67,7 +67,7 @@ def let_go(network: str, resource: str, way: Way, say: Progress) -> str:
     """Drains the node whose server that resource is, and waits for its word. Returns what the
     operator has to be warned of: nothing where all is well, or nobody is left to be told."""
     # Imported here: a preview never comes this far.
-    from mesh.publish.namespace import NoWayIn, inside
+    from mesh.netns import NoWayIn, inside
 
     try:
         return inside(way.namespace, lambda: _let_go(network, resource, way, say))

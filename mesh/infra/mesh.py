@@ -12,13 +12,13 @@ from pulumi.runtime import is_dry_run
 from mesh.infra import drain, outputs, providers, sdk, sources
 from mesh.infra.configuration import asked
 from mesh.infra.dynamic.candidate import Candidate
-from mesh.infra.dynamic.documents import write_plan
 from mesh.infra.dynamic.operator import Operator
 from mesh.infra.dynamic.publish import Publish, PublishArgs
 from mesh.infra.node import Node
 from mesh.infra.providers import Driver, Machine, Setting
 from mesh.infra.region import Region, RegionArgs
 from mesh.infra.seed import SeedSource
+from mesh.plan.document import write_plan
 
 
 @dataclass(frozen=True)

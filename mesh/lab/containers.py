@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from mesh import netns
 from mesh.lab import capacity, cgroups, namespaces, sessions, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles, locked, place
@@ -87,7 +88,7 @@ def start_node(
     uplink = world.node(node)
     digest = sha256(user_data.encode()).hexdigest()
     with locked(here.lock(node)):
-        if not namespaces.exists(here.namespace(uplink.upstream)):
+        if not netns.exists(here.namespace(uplink.upstream)):
             raise LabError(f"lab {name!r}: {uplink.upstream} is not up; raise the world first")
         state = read_state(here, node)
         if state and state.user_data_sha256 == digest and _leader(here, node):

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 
+from mesh import netns
 from mesh.lab import bird, containers
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles
@@ -21,7 +22,7 @@ def inside(here: LabFiles, box: str, command: Sequence[str]) -> list[str]:
         return [*containers.entering(here, box), f"TERM={os.environ.get('TERM', 'dumb')}", *command]
     if box not in here.boxes():
         raise LabError(f"lab {here.lab!r} has no box {box!r}; see `mesh lab list`")
-    return ["nsenter", f"--net={here.namespace_path(box)}", "--", *_tool(here, box, command)]
+    return [*netns.entering(here.namespace(box)), *_tool(here, box, command)]
 
 
 def _tool(here: LabFiles, box: str, command: Sequence[str]) -> list[str]:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh import netns
 from mesh.lab.errors import LabError
 
 RUNTIME = Path("/run/anycast-mesh")
 STORAGE = Path("/var/lib/anycast-mesh")
-NAMESPACES = Path("/run/netns")
 DEFAULT_CACHE = Path("/var/cache/anycast-mesh")
 
 KINDS = ("upstream", "transit", "client", "operator", "internet")
@@ -52,13 +52,13 @@ class LabFiles:
 
     def namespace_path(self, box: str) -> Path:
         """Where a box's network namespace is mounted."""
-        return NAMESPACES / self.namespace(box)
+        return netns.FOLDER / self.namespace(box)
 
     def boxes(self) -> tuple[str, ...]:
         """Boxes that exist in any form: as a directory here or as a namespace of the kernel."""
         found = set(_names(self.runtime / "boxes"))
         prefix = self.namespace("")
-        for name in _names(NAMESPACES):
+        for name in _names(netns.FOLDER):
             box = name.removeprefix(prefix)
             # A node's box is known by its directory only: "mesh-a-b-x-1" may be node b-x-1 of
             # lab a or node x-1 of lab a-b. The world's boxes cannot be mistaken (see place()).

@@ -1,23 +1,16 @@
-"""Network namespaces: made, entered, searched for processes, removed."""
+"""Network namespaces: made, configured, searched for processes, removed."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
+from mesh import netns
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import NAMESPACES
-
-T = TypeVar("T")
-
-CLONE_NEWNET = 0x40000000
 
 
 def run(command: Sequence[str | Path], stdin: str | None = None) -> str:
@@ -49,61 +42,24 @@ def ip(lines: Iterable[str], namespace: str | None = None) -> None:
 
 def nft(rules: str, namespace: str) -> None:
     """Load nftables rules in a namespace, atomically."""
-    run(["nsenter", f"--net={NAMESPACES / namespace}", "nft", "-f", "-"], stdin=rules)
-
-
-def exists(namespace: str) -> bool:
-    """Whether a namespace of that name is mounted (its file alone is not one)."""
-    try:
-        return (NAMESPACES / namespace).stat().st_dev != NAMESPACES.stat().st_dev
-    except FileNotFoundError:
-        return False
+    run([*netns.entering(namespace), "nft", "-f", "-"], stdin=rules)
 
 
 def create(namespaces: Iterable[str]) -> None:
     """Make the namespaces that do not exist yet."""
-    missing = [name for name in namespaces if not exists(name)]
+    missing = [name for name in namespaces if not netns.exists(name)]
     for name in missing:
         # What a killed `ip netns add` may leave: a file without a namespace.
-        (NAMESPACES / name).unlink(missing_ok=True)
+        (netns.FOLDER / name).unlink(missing_ok=True)
     ip([f"netns add {name}" for name in missing])
 
 
 def delete(namespaces: Iterable[str]) -> None:
     """Remove namespaces with all that is in them but processes; missing ones are fine."""
     names = tuple(namespaces)
-    ip([f"netns delete {name}" for name in names if exists(name)])
+    ip([f"netns delete {name}" for name in names if netns.exists(name)])
     for name in names:
-        (NAMESPACES / name).unlink(missing_ok=True)
-
-
-def inside(namespace: str, call: Callable[[], T]) -> T:
-    """The result of a call made within a namespace, in a thread of its own.
-
-    A thread that has entered a namespace ends there: no other code ever runs in the wrong place.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def enter() -> None:
-        try:
-            handle = os.open(NAMESPACES / namespace, os.O_RDONLY)
-            try:
-                if libc.setns(handle, CLONE_NEWNET):
-                    raise OSError(ctypes.get_errno(), f"entering namespace {namespace}")
-            finally:
-                os.close(handle)
-            results.append(call())
-        except BaseException as error:  # handed to the caller's thread below
-            errors.append(error)
-
-    thread = threading.Thread(target=enter, name=f"in-{namespace}")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+        (netns.FOLDER / name).unlink(missing_ok=True)
 
 
 def sysctl(namespace: str, values: Mapping[str, str]) -> None:
@@ -114,7 +70,7 @@ def sysctl(namespace: str, values: Mapping[str, str]) -> None:
             # "/" separates, as in sysctl.d: interface names may hold dots.
             Path("/proc/sys/net", key).write_text(value)
 
-    inside(namespace, write)
+    netns.inside(namespace, write)
 
 
 def spawn(command: Sequence[str | Path], log: Path, namespace: str | None = None) -> None:
@@ -123,7 +79,7 @@ def spawn(command: Sequence[str | Path], log: Path, namespace: str | None = None
     ``setsid --fork`` gives it to init at once, so that whoever calls this (the engine's provider
     for instance) neither waits for it nor keeps a zombie of it.
     """
-    entered = ["nsenter", f"--net={NAMESPACES / namespace}", "--"] if namespace else []
+    entered = netns.entering(namespace) if namespace else []
     with log.open("ab") as stream:
         subprocess.run(
             ["setsid", "--fork", *entered, *map(str, command)],
@@ -141,8 +97,8 @@ def processes(namespaces: Iterable[str]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for name in namespaces:
         found[name] = []
-        if exists(name):
-            inodes[(NAMESPACES / name).stat().st_ino] = name
+        if netns.exists(name):
+            inodes[(netns.FOLDER / name).stat().st_ino] = name
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from mesh.lab import namespaces
+from mesh import netns
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import place
 from mesh.plan.model import Address
@@ -72,11 +72,11 @@ def probe(
     """
     here = place(name)
     namespace = here.namespace(client)
-    if not namespaces.exists(namespace):
+    if not netns.exists(namespace):
         raise LabError(f"lab {name!r} has no box {client!r}; see `mesh lab list`")
     until = stop or threading.Event()
     ask = _pings if ping else _requests
-    return report(namespaces.inside(namespace, lambda: ask(address, interval, duration, until)))
+    return report(netns.inside(namespace, lambda: ask(address, interval, duration, until)))
 
 
 def report(questions: Sequence[Question]) -> Report:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from mesh import netns
 from mesh.lab import namespaces
 from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import (
@@ -170,9 +171,7 @@ def _links(
 
 def interfaces(place: LabFiles, box: str) -> set[str]:
     """Names of a box's interfaces."""
-    return namespaces.inside(
-        place.namespace(box), lambda: {name for _, name in socket.if_nameindex()}
-    )
+    return netns.inside(place.namespace(box), lambda: {name for _, name in socket.if_nameindex()})
 
 
 def attach(place: LabFiles, world: Underlay, uplink: Uplink) -> None:
@@ -205,7 +204,7 @@ def attach(place: LabFiles, world: Underlay, uplink: Uplink) -> None:
 
 def detach(place: LabFiles, node: str) -> None:
     """Remove a node's namespace with its network card and the port at the upstream."""
-    if namespaces.exists(place.namespace(node)) and NODE_INTERFACE in interfaces(place, node):
+    if netns.exists(place.namespace(node)) and NODE_INTERFACE in interfaces(place, node):
         # With its namespace it would go too, but only when the kernel finds time: the port's
         # name would still be taken when the node is wired again.
         namespaces.ip([f"link delete {NODE_INTERFACE}"], place.namespace(node))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from mesh import netns
 from mesh.lab import bird, cgroups, metadata, namespaces, routers, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles, locked, place
@@ -146,7 +147,7 @@ def load(name: str) -> Underlay:
     here = place(name)
     world = _recorded(here)
     if world is None or not all(
-        namespaces.exists(here.namespace(box.name)) for box in wiring.boxes(world)
+        netns.exists(here.namespace(box.name)) for box in wiring.boxes(world)
     ):
         raise LabError(f"lab {name!r} is not up; raise it with `mesh lab up`")
     return world

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from mesh.foreign import printable
 from mesh.infra.dynamic.candidate import SESSIONS
 from mesh.infra.dynamic.publish import UPDATES, rendered
-from mesh.preview.foreign import plain
 from mesh.preview.steps import Preview, Step
 from mesh.publish.order import load_fleet
 from mesh.publish.rendered import differing
@@ -69,7 +69,7 @@ def _rendered_otherwise(preview: Preview, step: Step) -> str:
         return ""
     try:
         fleet = load_fleet(str(step.was.get("fleet")))
-        return plain(differing(before, rendered(step.new, fleet)))
+        return printable(differing(before, rendered(step.new, fleet)))
     except Exception:  # templates raise anything; the update will say it
         return "they cannot be rendered"
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from mesh.infra.dynamic.documents import read_plan
+from mesh.foreign import lines, printable
 from mesh.plan import Plan
-from mesh.preview.foreign import lines, plain
+from mesh.plan.document import read_plan
 from mesh.preview.kinds import (
     CANDIDATE,
     GENERATION,
@@ -121,19 +121,19 @@ class Step:
         """What a refresh has found that the update repairs, in words; only resources of our own at
         a provider say it."""
         found = self.was.get("drift")
-        return tuple(plain(str(each)) for each in found) if isinstance(found, list) else ()
+        return tuple(printable(str(each)) for each in found) if isinstance(found, list) else ()
 
     @property
     def differing(self) -> tuple[str, ...]:
         """The inputs whose change can be seen: secrets always look the same."""
         keys = sorted({*self.old, *self.new} - {"__provider"})
-        return tuple(plain(key) for key in keys if self.old.get(key) != self.new.get(key))
+        return tuple(printable(key) for key in keys if self.old.get(key) != self.new.get(key))
 
 
 @dataclass(frozen=True)
 class Preview:
     """One preview: its steps, and what the engine and the program said (errors, warnings, and the
-    program's own notes), line by line. What others wrote is plain (:mod:`mesh.preview.foreign`),
+    program's own notes), line by line. What others wrote is plain (:mod:`mesh.foreign`),
     but for the inputs of steps."""
 
     stack: str
@@ -218,14 +218,14 @@ def _step(document: Mapping[str, Any], parents: Mapping[str, str | None]) -> Ste
     reasons = document.get("replaceReasons") or document.get("diffReasons") or list(detailed)
     return Step(
         verb=VERBS.get(document["op"], "other"),
-        urn=plain(document["urn"]),
-        type=plain(state.get("type") or _type(document["urn"])),
+        urn=printable(document["urn"]),
+        type=printable(state.get("type") or _type(document["urn"])),
         node=owner(document["urn"], parents),
         custom=bool(state.get("custom", not state)),
         old=old.get("inputs") or {},
         new=new.get("inputs") or {},
-        reasons=tuple(sorted(map(plain, reasons))),
-        op=plain(str(document["op"])),
+        reasons=tuple(sorted(map(printable, reasons))),
+        op=printable(str(document["op"])),
         was_protected=bool(old.get("protect")),
         protected=bool(new.get("protect")),
         was=old.get("outputs") or {},

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from mesh.foreign import printable
 from mesh.hanging import Hanging
-from mesh.preview.foreign import plain
 from mesh.preview.reach import Change, PrefixChange
 from mesh.preview.sessions import SessionChange
 from mesh.preview.summary import Summary, Touched
@@ -90,20 +90,20 @@ def sections(summary: Summary) -> tuple[Section, ...]:
 
 def terminal(summary: Summary, refused: Iterable[Problem] = ()) -> RenderableType:
     """The summary for a terminal."""
-    parts: list[RenderableType] = [Text(plain(headline(summary)), style="bold")]
+    parts: list[RenderableType] = [Text(printable(headline(summary)), style="bold")]
     for section in sections(summary):
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
         for _ in range(3):
             table.add_column(overflow="fold")
         for row in section.rows:
             colour = COLOURS.get(row.fate, "default")
-            what, why = escape(plain(row.what)), escape(plain(row.why))
+            what, why = escape(printable(row.what)), escape(printable(row.why))
             table.add_row(f"  [{colour}]{row.fate}[/]", what, why)
         parts += [Text(section.title.lower()), table]
-    parts += [Hanging(f"note: {plain(note)}", "dim") for note in summary.notes]
+    parts += [Hanging(f"note: {printable(note)}", "dim") for note in summary.notes]
     parts += [Hanging(f"warning: {line}", "yellow") for line in summary.warnings]
     parts += [Hanging(f"error: {line}", "red") for line in summary.errors]
-    parts += [Hanging(f"refused: {plain(str(problem))}", "red") for problem in refused]
+    parts += [Hanging(f"refused: {printable(str(problem))}", "red") for problem in refused]
     return Group(*parts)
 
 
@@ -211,7 +211,7 @@ APART = "\u200b"
 
 def _cell(text: str) -> str:
     """Text that Markdown leaves alone: no table, no HTML, no link, nobody is called."""
-    return LIVE.sub(_dead, plain(text))
+    return LIVE.sub(_dead, printable(text))
 
 
 def _dead(found: re.Match[str]) -> str:

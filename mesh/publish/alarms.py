@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from mesh.foreign import printable
 from mesh.publish.recent import is_recent
-from mesh.spec.problems import printable
 from mesh.trust.documents import Alarm, Report
 
 CONFIRMED = 2

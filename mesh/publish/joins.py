@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from mesh.facts import Facts, Placement
+from mesh.foreign import printable
 from mesh.publish.order import Fleet, Instance, Member
-from mesh.registry.client import one_line
 from mesh.trust import joining
 from mesh.trust.documents import JoinRequest, RefusedJoin
 from mesh.trust.encoding import Malformed
@@ -112,7 +112,7 @@ def elsewhere(instances: Mapping[str, Instance], refused: Iterable[RefusedJoin])
             continue
         planned = " and ".join(map(str, instance.placement.both()))
         problems[node] = (
-            f"{node}: asks to join from {one_line(str(one.address))}, planned is {planned}; plan "
+            f"{node}: asks to join from {printable(str(one.address))}, planned is {planned}; plan "
             f"that address, or make the planned one the source of its default route"
         )
     return problems

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from mesh.netns import NoWayIn, inside
 from mesh.plan import Plan
 from mesh.publish.announcers import Says, effect, missing, prefixes
 from mesh.publish.blackhole import Blackholes
@@ -16,7 +17,6 @@ from mesh.publish.generation import Made, make, make_retired, placements
 from mesh.publish.hold import held_until
 from mesh.publish.identity import adopted, new_network
 from mesh.publish.joins import elsewhere, judge
-from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.order import Fleet, Member, Order, PublishError
 from mesh.publish.order_log import latest
 from mesh.publish.recent import is_recent, said_at

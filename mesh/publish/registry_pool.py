@@ -10,9 +10,10 @@ from dataclasses import replace
 from itertools import cycle
 from typing import Any, TypeVar
 
+from mesh.foreign import printable
 from mesh.publish.order import PublishError
 from mesh.registry import paths
-from mesh.registry.client import Answer, Client, Unreachable, one_line
+from mesh.registry.client import Answer, Client, Unreachable
 from mesh.trust import signing
 from mesh.trust.documents import (
     Generation,
@@ -343,31 +344,31 @@ def _shown(report: Report) -> Report:
     health = report.health
     return replace(
         report,
-        reason=one_line(report.reason),
+        reason=printable(report.reason),
         health=replace(
             health,
-            services={one_line(name): up for name, up in health.services.items()},
-            sessions={one_line(k): one_line(v) for k, v in health.sessions.items()},
-            tls_mismatches=tuple(map(one_line, health.tls_mismatches)),
-            refused={one_line(reason): count for reason, count in health.refused.items()},
-            bird=None if health.bird is None else one_line(health.bird),
+            services={printable(name): up for name, up in health.services.items()},
+            sessions={printable(k): printable(v) for k, v in health.sessions.items()},
+            tls_mismatches=tuple(map(printable, health.tls_mismatches)),
+            refused={printable(reason): count for reason, count in health.refused.items()},
+            bird=None if health.bird is None else printable(health.bird),
             announced=None if health.announced is None else _clean(health.announced),
-            down=_clean({n: replace(d, error=one_line(d.error)) for n, d in health.down.items()}),
-            failures=_clean({name: one_line(why) for name, why in health.failures.items()}),
+            down=_clean({n: replace(d, error=printable(d.error)) for n, d in health.down.items()}),
+            failures=_clean({name: printable(why) for name, why in health.failures.items()}),
             tunnels=None
             if health.tunnels is None
-            else _clean({name: one_line(why) for name, why in health.tunnels.items()}),
-            refusals=tuple(replace(o, reason=one_line(o.reason)) for o in health.refusals),
+            else _clean({name: printable(why) for name, why in health.tunnels.items()}),
+            refusals=tuple(replace(o, reason=printable(o.reason)) for o in health.refusals),
             faults=None
             if health.faults is None
-            else _clean({name: one_line(why) for name, why in health.faults.items()}),
+            else _clean({name: printable(why) for name, why in health.faults.items()}),
             clocks=None if health.clocks is None else _clean(health.clocks),
             logins=None
             if health.logins is None
-            else tuple(replace(one, key=one_line(one.key)) for one in health.logins),
+            else tuple(replace(one, key=printable(one.key)) for one in health.logins),
             unconfirmed=None
             if health.unconfirmed is None
-            else replace(health.unconfirmed, lost=tuple(map(one_line, health.unconfirmed.lost))),
+            else replace(health.unconfirmed, lost=tuple(map(printable, health.unconfirmed.lost))),
             repairs=None if health.repairs is None else _repairs(health.repairs),
         ),
     )
@@ -377,14 +378,14 @@ def _repairs(repairs: Repairs) -> Repairs:
     return replace(
         repairs,
         objects=tuple(
-            replace(one, what=one_line(one.what), why=one_line(one.why), by=one_line(one.by))
+            replace(one, what=printable(one.what), why=printable(one.why), by=printable(one.by))
             for one in repairs.objects
         ),
     )
 
 
 def _clean(named: Mapping[str, T]) -> dict[str, T]:
-    return {one_line(name): value for name, value in named.items()}
+    return {printable(name): value for name, value in named.items()}
 
 
 def highest(orders: Iterable[OrderT | None]) -> OrderT | None:

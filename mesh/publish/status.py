@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from mesh.netns import inside
 from mesh.plan import Network, Plan
 from mesh.publish import clocks, expected
 from mesh.publish.alarms import NodeWarning, warnings
@@ -17,7 +18,6 @@ from mesh.publish.announcers import (
 from mesh.publish.blackhole import Blackholes
 from mesh.publish.drain import Drains
 from mesh.publish.hold import Holds, held_until
-from mesh.publish.namespace import inside
 from mesh.publish.order import Fleet
 from mesh.publish.order_log import latest
 from mesh.publish.recent import AHEAD_SECONDS, is_recent, seconds_since

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+from mesh.foreign import printable
 from mesh.registry import paths
 from mesh.trust.encoding import sha256
 from mesh.trust.requests import Signer
@@ -32,12 +33,7 @@ class Unreachable(OSError):
     own words (its status line), and ends on a terminal."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(one_line(why))
-
-
-def one_line(text: str) -> str:
-    """Words from outside with nothing in them that a terminal would obey, on one line."""
-    return "".join(c if c.isprintable() else " " for c in text)
+        super().__init__(printable(why))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class Answer:
 
     def why(self) -> str:
         """Status and the registry's own words, short enough for a log line."""
-        words = one_line(self.body[:MAX_WORDS].decode("utf-8", "replace"))
+        words = printable(self.body[:MAX_WORDS].decode("utf-8", "replace"))
         return f"HTTP {self.status} {words}".rstrip()
 
 

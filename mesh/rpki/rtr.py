@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from mesh.foreign import printable
 from mesh.rpki.errors import Unread
 from mesh.rpki.selection import Malformed, Selection
-from mesh.spec.problems import printable, shown
+from mesh.spec.problems import shown
 from mesh.spec.vrps import VrpServer
 
 DEADLINE = 60.0

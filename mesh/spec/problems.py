@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from mesh.foreign import printable
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -49,14 +51,6 @@ class SpecError(ValueError):
     def __init__(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
-
-
-def printable(text: str) -> str:
-    """A text of others, fit for a terminal and for the log of a CI run: on one line, with a space
-    for whatever is not printable, and without the marks by which a runner knows its commands."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    # Runners take "::command::" at the beginning of a line, and "##[command]" anywhere in it.
-    return re.sub(r"#(?=#)", "# ", re.sub(r"^\s*::", ": :", line))
 
 
 def shown(value: object) -> str:

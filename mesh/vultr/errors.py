@@ -7,7 +7,8 @@ import re
 from dataclasses import replace
 from typing import Literal
 
-from mesh.spec.problems import Problem, printable
+from mesh.foreign import printable
+from mesh.spec.problems import Problem
 
 Kind = Literal[
     "unset",  # no API key, or an endpoint that nobody may send one to

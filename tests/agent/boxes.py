@@ -17,9 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mesh import netns
 from mesh.agent import bundle
 from mesh.bird.client import BirdError
 from mesh.facts import Placement
+from mesh.lab import namespaces
 from mesh.plan import Plan, Role
 from mesh.publish import Instance, Order
 from mesh.render.user_data import base_firewall
@@ -131,7 +133,7 @@ class Wire:
         self.prefix = f"trust{os.getpid()}"
         self.switch, self.operator = f"{self.prefix}-s", f"{self.prefix}-o"
         for namespace in (self.switch, self.operator):
-            _run("ip", "netns", "add", namespace)
+            namespaces.create([namespace])
         _run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge")
         _run("ip", "-n", self.switch, "link", "set", "br0", "up")
         self._plug(self.operator, 250)
@@ -139,7 +141,7 @@ class Wire:
     def box(self, name: str, host: int) -> Box:
         """A fresh machine on the wire, at 203.0.113.<host> and 2001:db8::<host>."""
         namespace = f"{self.prefix}-{host}"
-        _run("ip", "netns", "add", namespace)
+        namespaces.create([namespace])
         self._plug(namespace, host)
         folder = self.folder / f"{name}-{host}"
         for part in ("upper/usr/bin", "work", "root"):
@@ -161,10 +163,9 @@ class Wire:
         """Everything goes."""
         for box in self.boxes.values():
             box.stop()
-        names = _run("ip", "netns", "list").split()
-        for name in names:
-            if name.startswith(f"{self.prefix}-"):
-                _run("ip", "netns", "del", name)
+        namespaces.delete(
+            path.name for path in netns.FOLDER.iterdir() if path.name.startswith(f"{self.prefix}-")
+        )
 
     def _plug(self, namespace: str, host: int) -> None:
         here = ["ip", "-n", namespace]

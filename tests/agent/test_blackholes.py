@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from mesh.agent.host import Host, Result
 from mesh.agent.state import HighestManifest, Rejected, State, verified, verified_order
 from mesh.agent.withdrawal import failures, steps
 from mesh.bird.client import Bird
+from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts
 from mesh.services.service import Ports
 from mesh.trust import keys
@@ -117,7 +117,7 @@ def test_an_order_is_not_obeyed_before_bird_and_the_firewall_know(tmp_path: Path
 def firewall(tmp_path: Path) -> Iterator[Host]:
     """A node's firewall with the rendered sets, in a network of its own."""
     space = f"discard-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", space], check=True)
+    namespaces.create([space])
     try:
         host = Host(tmp_path, ("ip", "netns", "exec", space))
         plan = plan_of(prod())
@@ -128,7 +128,7 @@ def firewall(tmp_path: Path) -> Iterator[Host]:
         host.must("nft", "-f", "-", given="\n".join([f"table {TABLE} {{", *sets, "}"]))
         yield host
     finally:
-        subprocess.run(["ip", "netns", "del", space], check=False)
+        namespaces.delete([space])
 
 
 def discarded(host: Host) -> dict[str, int | None]:

@@ -21,10 +21,11 @@ from typing import Any, TypeVar
 import asyncssh
 import pytest
 
+from mesh import netns
 from mesh.agent import bundle
 from mesh.agent.confirmation import PATIENCE
 from mesh.facts import Placement
-from mesh.lab import containers, namespaces
+from mesh.lab import containers
 from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.underlay import OPERATOR4, Underlay
 from mesh.lab.world import clear_world, raise_world
@@ -192,7 +193,7 @@ class Machine:
 
     def operator(self, work: Callable[[], T]) -> T:
         """What a call gives when it is made where the operator is."""
-        return namespaces.inside(self.place.namespace("operator"), work)
+        return netns.inside(self.place.namespace("operator"), work)
 
     def knock(self) -> socket.socket:
         """A connection of the operator's over which nobody has logged in yet."""

@@ -22,9 +22,9 @@ from typing import Any
 import pytest
 
 from mesh.agent.announce import AnnounceState
+from mesh.netns import inside
 from mesh.publish import Fleet, PublishError, publish, published, retire
 from mesh.publish.generation import make
-from mesh.publish.namespace import inside
 from mesh.publish.registry_pool import RegistryPool
 from mesh.publish.status import MeshStatus, look
 from mesh.registry import paths, serve

@@ -19,8 +19,9 @@ from mesh.agent import rejected_routes
 from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.bird.client import Bird, BirdError
 from mesh.bird.features import capabilities
+from mesh.lab import namespaces
 from mesh.limits import BIRD_LOG_PORT
-from mesh.publish.namespace import inside
+from mesh.netns import inside
 from mesh.render import File, node_files, placeholder_facts
 from mesh.trust.documents import MAX_REFUSED
 from tests.debian import BIRDS, Debian, bird_of
@@ -184,12 +185,12 @@ def _output(*command: str) -> str:
 @pytest.fixture
 def space() -> Iterator[str]:
     name = f"refusals-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
+    namespaces.create([name])
     subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
     try:
         yield name
     finally:
-        subprocess.run(["ip", "netns", "del", name], check=False)
+        namespaces.delete([name])
 
 
 def configuration(version: str, routes: int) -> str:

@@ -14,8 +14,8 @@ from functools import partial
 import pytest
 
 from mesh.agent.repairs import OFTEN
+from mesh.netns import inside
 from mesh.publish.hold import Holds
-from mesh.publish.namespace import inside
 from mesh.publish.problems import problems
 from mesh.publish.registry_pool import RegistryPool
 from mesh.trust.documents import Repair

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from mesh.agent.host import CommandFailed, Host
 from mesh.agent.repairs import OFTEN, STOPPED, WINDOW, Repairs
 from mesh.agent.units import Systemd
 from mesh.bird.client import Bird
+from mesh.lab import namespaces
 from mesh.registry.api import News
 from mesh.trust.documents import MAX_HOLD, MAX_REPAIRS, Health, Hold, HoldOrder
 from mesh.trust.encoding import dump, parse
@@ -275,9 +275,9 @@ def test_a_unit_that_hangs_in_its_start_does_not_hold_up_the_node(tmp_path: Path
 @pytest.fixture
 def namespace(tmp_path: Path) -> Iterator[str]:
     name = f"rules-{tmp_path.name[-20:]}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
+    namespaces.create([name])
     yield name
-    subprocess.run(["ip", "netns", "del", name], check=True)
+    namespaces.delete([name])
 
 
 @pytest.mark.root

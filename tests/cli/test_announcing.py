@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from mesh.cli.announcing import heard
 from mesh.cli.main import app
-from mesh.infra.dynamic.documents import write_plan
+from mesh.plan.document import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
 from mesh.trust import keys

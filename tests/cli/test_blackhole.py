@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mesh.cli.exits import ExitCode
-from mesh.infra.dynamic.documents import write_plan
+from mesh.plan.document import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
 from mesh.trust import keys

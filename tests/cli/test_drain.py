@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from mesh.cli.deployed import NoState
 from mesh.cli.exits import ExitCode
 from mesh.cli.main import app
-from mesh.infra.dynamic.documents import write_plan
+from mesh.plan.document import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet, order_log
 from mesh.trust import keys

@@ -108,7 +108,7 @@ def test_what_the_engine_says_where_it_fails_commands_neither_terminal_nor_githu
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     shown = CliRunner().invoke(app, ["preview", "--stack", "prod"])
     assert shown.exit_code == 1
-    assert shown.stderr.splitlines() == ["error: stack prod: no", "error: ::error::x"]
+    assert shown.stderr.splitlines() == ["error: stack prod: no", "error: : :error::x"]
 
 
 @pytest.mark.parametrize("stack", ["prod", "lab"])

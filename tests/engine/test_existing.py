@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh import netns
 from mesh.cli.environment import environment
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab import faults, namespaces
@@ -42,8 +43,7 @@ class Inside(Engine):
         subprocess.run(command, cwd=ROOT, env=self.environment, input=secret, text=True, check=True)
 
     def _command(self, *arguments: str) -> list[str]:
-        enter = ["nsenter", f"--net=/run/netns/{self.namespace}", "--"]
-        return [*enter, *super()._command(*arguments)]
+        return [*netns.entering(self.namespace), *super()._command(*arguments)]
 
 
 @pytest.fixture(scope="module")

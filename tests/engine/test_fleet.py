@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh import netns
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab import namespaces
 from mesh.plan.firewall import PRIVATE4
@@ -80,7 +81,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         served = running.enter_context(answering(vultr, folder / "tls", namespace=namespace))
         made = stack(folder / "stack", served, document(host), SECRETS, clouds)
         # The stand-ins listen where the engine looks for them.
-        plain = namespaces.inside(namespace, lambda: running.enter_context(made))
+        plain = netns.inside(namespace, lambda: running.enter_context(made))
         engine = Inside(
             plain.state, plain.stack, plain.config, plain.environment, namespace=namespace
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mesh import netns
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab.world import clear_world
 from tests.engine.conftest import LAB, Engine, changed, secrets_of, until_none
@@ -122,7 +123,7 @@ def test_no_secret_was_ever_shown(engine: Engine) -> None:
 def test_destroy_leaves_nothing(engine: Engine) -> None:
     engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
     assert engine.resources() == []
-    assert not list(Path("/run/netns").glob(f"mesh-{LAB}-*"))
+    assert not list(netns.FOLDER.glob(f"mesh-{LAB}-*"))
     assert not Path(f"/run/anycast-mesh/{LAB}").exists()
     assert not Path(f"/var/lib/anycast-mesh/{LAB}").exists()
     until_none(engine, 15)

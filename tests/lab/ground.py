@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mesh import netns
 from mesh.lab import bird, cgroups, namespaces, wiring
-from mesh.lab.lab_files import NAMESPACES, RUNTIME, STORAGE, LabFiles
+from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles
 from mesh.lab.underlay import Underlay
 from tests.waiting import PATIENCE
 
@@ -21,7 +22,7 @@ def run_in(place: LabFiles, box: str, *command: str) -> subprocess.CompletedProc
     """Run a command of the Debian 13 tree in a box's network."""
     words = bird.program(place, command[0]) if "/" in command[0] else [command[0]]
     return subprocess.run(
-        ["nsenter", f"--net={place.namespace_path(box)}", *map(str, words), *command[1:]],
+        [*netns.entering(place.namespace(box)), *map(str, words), *command[1:]],
         capture_output=True,
         text=True,
         check=False,
@@ -43,7 +44,7 @@ def pings(
 
 def leftovers(name: str) -> list[str]:
     """Everything of a lab that this machine still holds."""
-    found = [str(path) for path in NAMESPACES.glob(f"mesh-{name}-*")]
+    found = [str(path) for path in netns.FOLDER.glob(f"mesh-{name}-*")]
     found += [str(path) for path in (RUNTIME / name, STORAGE / name) if path.exists()]
     found += map(str, cgroups.groups(LabFiles(name)))
     mounts = Path("/proc/self/mountinfo").read_text()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh import netns
 from mesh.lab import bird, containers, faults, namespaces, probe
 from mesh.lab.containers import BoxState, node_alive, reboot_node, start_node, stop_node
 from mesh.lab.errors import LabError
@@ -169,7 +170,7 @@ def test_a_changed_plan_is_followed_while_nodes_live(machines: Machines, plan: P
     without_miami = tuple(node for node in plan.nodes if node.region != "mia")
     try:
         raise_world(replace(plan, nodes=without_miami), raised.name, PASSWORDS)
-        assert not namespaces.exists(raised.place.namespace("client-mia"))
+        assert not netns.exists(raised.place.namespace("client-mia"))
         assert answers(raised, NODES[0])
     finally:
         raise_world(plan, raised.name, PASSWORDS)
@@ -185,7 +186,7 @@ def test_a_node_that_left_the_plan_is_reached_until_it_is_stopped(
     try:
         raise_world(replace(plan, nodes=without), raised.name, PASSWORDS)
         assert answers(raised, leaving)
-        assert namespaces.exists(raised.place.namespace("client-ord"))
+        assert netns.exists(raised.place.namespace("client-ord"))
     finally:
         raise_world(plan, raised.name, PASSWORDS)
     assert answers(raised, leaving)
@@ -384,8 +385,8 @@ def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
 def udp_passes(raised: Raised, sender: str, receiver: str) -> bool:
     """Whether a datagram between two main addresses arrives within half a second."""
     target = (str(raised.world.node(receiver).ipv4), 51999)
-    receiving = namespaces.inside(raised.place.namespace(receiver), udp_socket)
-    sending = namespaces.inside(raised.place.namespace(sender), udp_socket)
+    receiving = netns.inside(raised.place.namespace(receiver), udp_socket)
+    sending = netns.inside(raised.place.namespace(sender), udp_socket)
     with receiving, sending:
         receiving.bind(("0.0.0.0", target[1]))
         receiving.settimeout(0.5)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh import netns
 from mesh.lab import lab_files
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import place
@@ -30,7 +31,7 @@ def test_the_environment_names_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_lab_takes_no_box_of_a_lab_with_a_longer_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab_files, "NAMESPACES", tmp_path / "netns")
+    monkeypatch.setattr(netns, "FOLDER", tmp_path / "netns")
     monkeypatch.setattr(lab_files, "RUNTIME", tmp_path / "run")
     for name in ("mesh-a-client-lax", "mesh-a-b-client-lax", "mesh-a-b-lax-vultr-1", "mesh-a-x-1"):
         (tmp_path / "netns" / name).mkdir(parents=True)

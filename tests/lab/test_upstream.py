@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh.lab import namespaces
 from mesh.lab.routers import upstream_config
 from mesh.lab.underlay import Uplink, underlay
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
@@ -63,8 +64,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     here, there = (f"router-{os.getpid()}-{each}" for each in "rw")
     with ExitStack() as stack:
         for space in (here, there):
-            _ip("netns", "add", space)
-            stack.callback(_ip, "netns", "del", space)
+            namespaces.create([space])
+            stack.callback(namespaces.delete, [space])
         _wire(here, there, uplink)
         node = Speaker(ASN, IPv4Address("10.10.10.4"), password="s3cret", namespace=there)
         asn = world.transit(upstream.transit).asn

@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from mesh import netns
 from mesh.lab import bird, namespaces, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import place
@@ -109,7 +110,7 @@ def test_what_a_leaving_node_stands_on_needs_no_password_any_more(raised: Raised
         assert bird.is_running(raised.place, box)
         raised.place.state(leaving).unlink()
         raise_world(fewer, raised.name, others)
-        assert not namespaces.exists(raised.place.namespace(box))
+        assert not netns.exists(raised.place.namespace(box))
     finally:
         raised.place.state(leaving).unlink(missing_ok=True)
         raise_world(raised.plan, raised.name, PASSWORDS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.infra.dynamic.documents import write_plan
+from mesh.plan.document import write_plan
 from tests.engine.conftest import Engine, changed, engine_of
 from tests.program.recording import KEYS
 from tests.stacks import ROOT, bent, plan_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.infra.dynamic.documents import write_plan
+from mesh.plan.document import write_plan
 from mesh.plan.model import Rule
 from mesh.policy.resource import Resource
 from mesh.policy.rules import (

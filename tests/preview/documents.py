@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mesh.infra.dynamic.documents import write_plan
 from mesh.plan import Plan
+from mesh.plan.document import write_plan
 from mesh.preview.kinds import PROTECTED
 from mesh.preview.reach import announcers
 from mesh.preview.steps import Preview, read

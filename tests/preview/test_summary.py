@@ -427,7 +427,7 @@ def test_what_a_provider_says_is_printable_and_no_line_of_it_begins_as_a_command
     errors = (f"400: {ESCAPES}\n::error file=x::y\n\n##[error]z",)
     steps = [step("replace", "mia-vultr-1", reasons=(ESCAPES,))]
     found = summarise(preview(*steps, errors=errors))
-    assert found.errors == ("400: no", "2J one", "::error file=x::y", "##[error]z")
+    assert found.errors == ("400: no", "2J one", ": :error file=x::y", "# #[error]z")
     problem = Problem("key", f"a\n::error::{ESCAPES}", "reason", "cure")
     shown = printed(found, problem)
     assert "error: 400: no" in shown

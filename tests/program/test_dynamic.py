@@ -32,7 +32,6 @@ from mesh.infra import sources
 from mesh.infra.dynamic.base import GONE
 from mesh.infra.dynamic.birth import BirthProvider
 from mesh.infra.dynamic.candidate import CandidateProvider, digests, is_unfinished
-from mesh.infra.dynamic.documents import read_plan, write_plan
 from mesh.infra.dynamic.host import HostProvider
 from mesh.infra.dynamic.hostkey import HostKeyProvider
 from mesh.infra.dynamic.identity import IdentityProvider
@@ -49,6 +48,7 @@ from mesh.lab.containers import BoxState
 from mesh.lab.errors import LabError
 from mesh.lab.underlay import underlay
 from mesh.plan import Plan
+from mesh.plan.document import read_plan, write_plan
 from mesh.publish import Fleet, Order, PublishError
 from mesh.trust.keys import join_token
 from tests.program.recording import OPERATOR, PASSWORD, UNKNOWN

@@ -10,8 +10,8 @@ import pytest
 
 from mesh.agent import bundle
 from mesh.infra import providers, sources
-from mesh.infra.dynamic.documents import read_plan
 from mesh.plan import Role
+from mesh.plan.document import read_plan
 from mesh.preview.kinds import PROTECTED, Kind, kind_of
 from mesh.registry import paths
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin

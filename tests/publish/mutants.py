@@ -123,6 +123,7 @@ MUTANTS = (
         Mutant(f"mesh/services/{name}.py", "", "\nMORE = 1\n", bytes_=False, code=False)
         for name in ("service", "checks/http", "checks/tcp")
     ),
+    Mutant("mesh/foreign.py", "", "\nMORE = 1\n", bytes_=False, code=False),
     _said("mesh/spec/parser.py", "", "\nMORE = 1\n"),
     _said("mesh/installed.py", "_PACKAGED.is_dir()", "_PACKAGED.exists()"),
     _said("mesh/spec/asns.py", "AS0 is reserved", "AS0 is nobody's"),

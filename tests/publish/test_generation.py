@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from mesh.netns import NoWayIn, inside
 from mesh.publish import Fleet as State
 from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, published, retire
 from mesh.publish.generation import make
-from mesh.publish.namespace import NoWayIn, inside
 from mesh.publish.publish import _outcomes, health
 from mesh.publish.recent import AHEAD_SECONDS, SILENT_SECONDS
 from mesh.publish.registry_pool import RegistryPool

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.infra.dynamic.documents import write_plan
 from mesh.plan import Plan
+from mesh.plan.document import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import PublishError, dump_fleet, load_fleet, named, publish, retire
 from mesh.publish.identity import adopted, new_network

@@ -46,7 +46,7 @@ ASK = """
 import json, sys
 from mesh.agent import bundle
 from mesh.infra import sources
-from mesh.infra.dynamic.documents import write_plan
+from mesh.plan.document import write_plan
 from mesh.publish.rendered import digests
 from mesh.publish.generation import seen, views
 from mesh.render import Seed, node_files, node_secrets, placeholder_facts, placeholder_placements

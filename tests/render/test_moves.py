@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from mesh import netns
 from mesh.lab import namespaces
 from tests.render.test_packets import MEMBER, PORT, TUNNEL, Bench, at_the_edge
 from tests.render.test_packets import bench as bench
@@ -72,7 +73,7 @@ def listening(space: str, version: int) -> socket.socket:
         made.settimeout(PATIENCE)
         return made
 
-    return namespaces.inside(space, make)
+    return netns.inside(space, make)
 
 
 def calling(bench: Bench, version: int, port: int = 0) -> socket.socket:
@@ -86,7 +87,7 @@ def calling(bench: Bench, version: int, port: int = 0) -> socket.socket:
         made.connect((SERVICE[version], PORT))
         return made
 
-    return namespaces.inside(bench.uplink, make)
+    return netns.inside(bench.uplink, make)
 
 
 @at_the_edge
@@ -152,7 +153,7 @@ def test_a_datagram_for_a_socket_that_knows_its_client_is_forwarded_as_well(
             made.bind((address, port))
             return made
 
-        return namespaces.inside(space, make)
+        return netns.inside(space, make)
 
     with (
         bound(node.node, SERVICE[version], PORT) as here,

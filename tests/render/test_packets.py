@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh import netns
 from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
 from tests.debian import Debian
@@ -104,7 +105,7 @@ def opened(space: str, source: str, port: int = 0) -> socket.socket:
         made.settimeout(1)
         return made
 
-    return namespaces.inside(space, make)
+    return netns.inside(space, make)
 
 
 def heard_as(sender: socket.socket, receiver: socket.socket) -> str:

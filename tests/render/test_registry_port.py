@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mesh import netns
 from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
 from mesh.render.user_data import base_firewall
@@ -59,7 +60,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def _socket(space: str, family: socket.AddressFamily) -> socket.socket:
-    return namespaces.inside(space, lambda: socket.socket(family, socket.SOCK_STREAM))
+    return netns.inside(space, lambda: socket.socket(family, socket.SOCK_STREAM))
 
 
 def _wire(bench: Bench) -> None:

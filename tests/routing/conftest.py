@@ -15,6 +15,7 @@ import pytest
 
 from mesh.agent.announce import AnnounceState
 from mesh.bird.client import Bird
+from mesh.lab import namespaces
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import BIRDS, Debian, bird_of
@@ -107,7 +108,7 @@ def bench(
             process.wait()
     finally:
         for space in spaces.values():
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
+            namespaces.delete([space])
         shutil.rmtree(machine.folder, ignore_errors=True)
 
 
@@ -115,7 +116,7 @@ def _wire(node: Node, rogue: Node, spaces: dict[str, str]) -> None:
     (here,) = [link for link in node.links if link.peer == rogue.id]
     (there,) = [link for link in rogue.links if link.peer == node.id]
     for space in spaces.values():
-        _run("ip", "netns", "add", space)
+        namespaces.create([space])
         _run("ip", "-n", space, "link", "set", "lo", "up")
         _run("ip", "-n", space, "link", "add", "dummy0", "type", "bridge")
         _run("ip", "-n", space, "link", "set", "dummy0", "up")

@@ -17,6 +17,7 @@ from pathlib import Path
 from mesh.agent.announce import AnnounceState
 from mesh.bird.client import Bird
 from mesh.facts import Facts
+from mesh.lab import namespaces
 from mesh.plan import Address, Family, Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import IMAGES, Debian, bird_of
@@ -85,8 +86,8 @@ def edge(plan: Plan, node_id: str, folder: Path, name: str, bird: str = IMAGES) 
     machine = Debian(folder, bird)
     with ExitStack() as stack:
         for space in (here, there):
-            _run("ip", "netns", "add", space)
-            stack.callback(_run, "ip", "netns", "del", space)
+            namespaces.create([space])
+            stack.callback(namespaces.delete, [space])
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         _wire(node, facts, here, there)
         _fill(machine, plan, facts, node)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from mesh.lab.namespaces import inside
+from mesh.netns import inside
 
 HEADER = struct.Struct("!BBHI")
 """Version, type, session or error code or zero, length of the whole PDU."""

@@ -20,6 +20,7 @@ from mesh.agent.config import Config
 from mesh.agent.routing_audit import PlannedRouting, parsed, transit_paths, violations
 from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.bird.client import Bird
+from mesh.lab import namespaces
 from mesh.plan import Node, Plan
 from mesh.publish.alarms import NodeWarning, warnings
 from mesh.render import File, node_files, node_secrets, placeholder_facts
@@ -56,7 +57,7 @@ class Mesh:
     def __enter__(self) -> Mesh:
         for node in self.plan.nodes:
             space = self.space(node.id)
-            _run("ip", "netns", "add", space)
+            namespaces.create([space])
             _run("ip", "-n", space, "link", "set", "lo", "up")
             _run("ip", "-n", space, "link", "add", "dummy0", "type", "bridge")
             _run("ip", "-n", space, "link", "set", "dummy0", "up")
@@ -129,8 +130,7 @@ class Mesh:
             process.kill()
             process.wait()
         for node in self.plan.nodes:
-            command = ["ip", "netns", "del", self.space(node.id)]
-            subprocess.run(command, capture_output=True, check=False)
+            namespaces.delete([self.space(node.id)])
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def cut(self, one: str, other: str) -> None:

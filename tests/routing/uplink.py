@@ -20,6 +20,7 @@ from typing import Any
 
 from mesh.agent.announce import AnnounceState
 from mesh.bird.client import Bird
+from mesh.lab import namespaces
 from mesh.plan import Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import IMAGES, Debian, bird_of
@@ -129,7 +130,7 @@ def edge(
             process.wait()
     finally:
         for space in (here, world):
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
+            namespaces.delete([space])
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -142,7 +143,7 @@ def _logging(text: str) -> str:
 
 def _wire(here: str, world: str, own: Mapping[str, str], others: Iterable[str]) -> None:
     for space in (here, world):
-        _ip("netns", "add", space)
+        namespaces.create([space])
         _ip("-n", space, "link", "set", "lo", "up")
     ends = ("type", "veth", "peer", "name", "uplink", "netns", world)
     _ip("-n", here, "link", "add", "enp1s0", *ends)

@@ -25,7 +25,8 @@ from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
-from mesh.lab.namespaces import create, delete, inside, ip
+from mesh.lab.namespaces import create, delete, ip
+from mesh.netns import inside
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.render.templates import rendered

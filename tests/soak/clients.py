@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mesh.lab import namespaces
+from mesh import netns
 from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import Underlay
 from mesh.plan import Plan
@@ -104,4 +104,4 @@ def _go_on(here: LabFiles, asker: Asker, over: threading.Event) -> None:
         while not over.wait(EVERY):
             asker.ask()
 
-    namespaces.inside(here.namespace(asker.client), ask)
+    netns.inside(here.namespace(asker.client), ask)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from mesh import netns
 from mesh.lab import containers, namespaces
 from mesh.lab.lab_files import LabFiles, place
 from mesh.lab.underlay import OPERATOR4, Underlay
@@ -142,11 +143,11 @@ class Box:
 
     def operator(self, work: Callable[[], T]) -> T:
         """What a call gives when it is made from the operator's network."""
-        return namespaces.inside(self.place.namespace("operator"), work)
+        return netns.inside(self.place.namespace("operator"), work)
 
     def client(self, work: Callable[[], T]) -> T:
         """What a call gives when it is made by somebody else."""
-        return namespaces.inside(self.place.namespace("client-ewr"), work)
+        return netns.inside(self.place.namespace("client-ewr"), work)
 
     def target(self, **changes: Any) -> Target:
         """How the operator reaches it."""

@@ -236,6 +236,6 @@ def test_what_is_said_before_any_key_was_shown_commands_nothing() -> None:
         (problem,) = examine(target(listening.getsockname()[1]), None, ADMIN)
         thread.join(PATIENCE)
     text = str(problem)
-    assert "owned" in text, "the test's words have come"
+    assert "add-mask" in text, "the test's words have come"
     assert text.isprintable()
     assert "##" not in text

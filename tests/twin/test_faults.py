@@ -18,6 +18,7 @@ from functools import partial
 
 import pytest
 
+from mesh import netns
 from mesh.cli.environment import environment
 from mesh.lab import bird, namespaces
 from mesh.lab.lab_files import place
@@ -218,7 +219,7 @@ def from_port(family: str, port: int) -> str:
                 return ""
         return answer.partition(b"\r\n\r\n")[2].decode().strip()
 
-    return namespaces.inside(place(NAME).namespace(CLIENTS[0]), ask)
+    return netns.inside(place(NAME).namespace(CLIENTS[0]), ask)
 
 
 def is_noise(measured: Measured, family: str, besides: int = 0) -> None:

@@ -20,6 +20,7 @@ from zlib import crc32
 
 import pytest
 
+from mesh import netns
 from mesh.cli.environment import engine_folder, environment, state_folder
 from mesh.lab import bird
 from mesh.lab.containers import entering
@@ -55,7 +56,7 @@ class Mixed(Twin):
     def exec(self, box: str, *command: str, check: bool = True) -> str:
         """What a command in a box prints."""
         here = place(NAME)
-        network = ["nsenter", f"--net={here.namespace_path(box)}", "--"]
+        network = netns.entering(here.namespace(box))
         enter = entering(here, box) if box in (*EDGES, *MEMBERS) else network
         return self._run([*enter, *command], check).stdout
 

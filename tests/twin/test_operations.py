@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mesh import netns
 from mesh.cli.environment import lab_name
 from mesh.lab.containers import reboot_node
 from mesh.lab.world import load as load_world
@@ -162,7 +163,7 @@ def test_no_packet_of_the_lab_was_seen_on_the_machines_own_interfaces(twin: Twin
 def test_destroy_leaves_nothing(twin: Twin) -> None:
     twin.mesh("lab", "down")
     name = lab_name()
-    assert not list(Path("/run/netns").glob(f"mesh-{name}-*"))
+    assert not list(netns.FOLDER.glob(f"mesh-{name}-*"))
     assert not Path(f"/run/anycast-mesh/{name}").exists()
     assert not Path(f"/var/lib/anycast-mesh/{name}").exists()
     assert f"anycast-mesh/{name}" not in Path("/proc/mounts").read_text()

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from mesh import netns
 from mesh.lab import bird, namespaces
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
@@ -63,7 +64,7 @@ def _is_answered(lab: str, client: str, address: str) -> bool:
         except OSError:
             return False
 
-    return namespaces.inside(place(lab).namespace(client), connect)
+    return netns.inside(place(lab).namespace(client), connect)
 
 
 def way(lab: str, client: str, address: str) -> str:

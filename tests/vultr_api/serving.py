@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from mesh.lab import namespaces
+from mesh import netns
 from tests.vultr_api import routes
 from tests.vultr_api.account import Call, Stop, Vultr
 from tests.vultr_api.authority import certify
@@ -226,7 +226,7 @@ def answering(
         def listen() -> _Server:
             return _Server((host, port), vultr, tls)
 
-        server = namespaces.inside(namespace, listen) if namespace else listen()
+        server = netns.inside(namespace, listen) if namespace else listen()
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:

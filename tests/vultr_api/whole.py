@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mesh import netns
 from mesh.cli.environment import environment
 from mesh.cli.working_copy import write_project
 from mesh.lab.lab_files import place
@@ -59,7 +60,7 @@ def whole(folder: Path, lab: str, knobs: Knobs | None = None) -> Iterator[Whole]
         vultr = Vultr(knobs=knobs or Knobs(), ground=ground)
         try:
             with answering(vultr, folder / "tls", namespace=operator.namespace("operator")) as api:
-                inside = ("nsenter", f"--net={operator.namespace_path('operator')}", "--")
+                inside = tuple(netns.entering(operator.namespace("operator")))
                 engine = Engine(
                     folder, STACK, file, {**own, **api.environment}, program=folder, inside=inside
                 )

@@ -58,7 +58,7 @@ def end_with_engine(address: str) -> None:
 def say(line: str) -> None:
     """Progress under the resource; without a flush the engine would show it at the end. In one
     piece, since several resources speak at the same time."""
-    from mesh.spec.problems import printable
+    from mesh.foreign import printable
 
     sys.stdout.write(f"{printable(line)}\n")
     sys.stdout.flush()

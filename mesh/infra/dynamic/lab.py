@@ -55,9 +55,9 @@ class WorldProvider(Stub):
 
 
 def _raised(props: Properties) -> Properties:
-    from mesh.infra.dynamic.documents import read_plan
     from mesh.lab.errors import LabError
     from mesh.lab.world import raise_world
+    from mesh.plan.document import read_plan
 
     if os.geteuid() != 0:
         raise LabError(
@@ -69,8 +69,8 @@ def _raised(props: Properties) -> Properties:
 
 
 def _is_raised(news: Properties) -> bool:
-    from mesh.infra.dynamic.documents import read_plan
     from mesh.lab.world import is_raised
+    from mesh.plan.document import read_plan
 
     return is_raised(news["lab"], read_plan(news["plan"]), dict(news["passwords"]))
 
@@ -78,8 +78,8 @@ def _is_raised(news: Properties) -> bool:
 def _same_world(olds: Properties, news: Properties) -> bool:
     if olds["plan"] == news["plan"]:
         return True
-    from mesh.infra.dynamic.documents import read_plan
     from mesh.lab.underlay import underlay
+    from mesh.plan.document import read_plan
 
     try:
         before = underlay(read_plan(olds["plan"]))

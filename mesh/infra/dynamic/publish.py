@@ -167,7 +167,7 @@ def _code(props: Properties) -> object:
 
 def rendered(props: Mapping[str, Any], fleet: Fleet) -> dict[str, str]:
     """Digests of what the members of a fleet get by these inputs, as this checkout renders it."""
-    from mesh.infra.dynamic.documents import read_plan
+    from mesh.plan.document import read_plan
     from mesh.publish.rendered import digests as rendered_digests
 
     facts = {node: member.facts for node, member in fleet.members.items()}
@@ -200,7 +200,7 @@ def _bundle(props: Properties) -> bytes:
 def _order(props: Properties, deadline: float, bundle: bytes = b"") -> Order:
     """The order of these properties. Looking and retiring need no bundle, and work from a newer
     checkout than the one that was published."""
-    from mesh.infra.dynamic.documents import read_plan
+    from mesh.plan.document import read_plan
     from mesh.publish import Order
 
     return Order(
@@ -248,7 +248,7 @@ def _placement(given: Mapping[str, Any]) -> Placement:
 class PublishArgs:
     """What is published, and where.
 
-    ``plan`` is a plan as text (:func:`mesh.infra.dynamic.documents.write_plan`), ``bundle`` the
+    ``plan`` is a plan as text (:func:`mesh.plan.document.write_plan`), ``bundle`` the
     SHA-256 of the bundle. ``passwords`` is keyed by provider, ``instances`` by node id with
     ``id``, ``created`` and where it is (:class:`mesh.facts.Placement`), ``registries`` maps node
     ids to URLs, ``namespace`` is the network namespace of every connection, ``deadline`` is

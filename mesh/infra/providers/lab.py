@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 from pulumi import Input, Output, ResourceOptions
 
-from mesh.infra.dynamic.documents import write_plan
 from mesh.infra.dynamic.lab import (
     SETTLED_AT_BIRTH,
     LabAddress,
@@ -17,6 +16,7 @@ from mesh.infra.dynamic.lab import (
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
 from mesh.lab.lab_files import place
 from mesh.plan import Node
+from mesh.plan.document import write_plan
 from mesh.spec import Problem
 
 IMAGE = "debian-13"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
 from typing import TypeVar
 
-from mesh.lab.namespaces import inside
+from mesh.netns import inside
 from tests.routing.bgp import messages
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.log import Closed, Log, Opened

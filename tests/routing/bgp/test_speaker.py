@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from mesh.bird.client import Bird
+from mesh.lab import namespaces
 from mesh.render import File
 from tests.debian import Debian, bird_of
 from tests.routing.bgp import messages
@@ -97,7 +98,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     (machine.folder / "upper/run/bird").mkdir(parents=True)
     try:
         for space in spaces:
-            ip("netns", "add", space)
+            namespaces.create([space])
             ip("-n", space, "link", "set", "lo", "up")
         ends = ("type", "veth", "peer", "name", "wire", "netns", ours)
         ip("-n", bird, "link", "add", "wire", *ends)
@@ -114,7 +115,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
             process.wait()
     finally:
         for space in spaces:
-            subprocess.run(["ip", "netns", "del", space], capture_output=True, check=False)
+            namespaces.delete([space])
 
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])

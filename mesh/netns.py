@@ -1,4 +1,4 @@
-"""Work inside a network namespace: the lab's operator must not speak over the host's routes."""
+"""Network namespaces of this machine, entered by a thread or a command."""
 
 from __future__ import annotations
 
@@ -11,17 +11,30 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+FOLDER = Path("/run/netns")
+"""Where namespaces that have a name are mounted (ip-netns(8))."""
+_CLONE_NEWNET = 0x40000000
+
 
 class NoWayIn(Exception):
     """The namespace is not there, or not ours to enter."""
 
 
-_FOLDER = Path("/run/netns")
-_CLONE_NEWNET = 0x40000000
+def exists(name: str) -> bool:
+    """Whether a namespace of that name is mounted (its file alone is not one)."""
+    try:
+        return (FOLDER / name).stat().st_dev != FOLDER.stat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def entering(name: str) -> list[str]:
+    """The words before a command that is to run in the namespace of that name."""
+    return ["nsenter", f"--net={FOLDER / name}", "--"]
 
 
 def inside(name: str | None, work: Callable[[], T]) -> T:
-    """Runs ``work`` in the namespace of that name under ``/run/netns``; None is where we are.
+    """Runs ``work`` in the namespace of that name; None is where we are.
 
     In a thread of its own, which ends afterwards: a namespace belongs to a thread, and the
     caller's stays what it is. Raises what ``work`` raises, :class:`NoWayIn` where there is none.
@@ -33,7 +46,7 @@ def inside(name: str | None, work: Callable[[], T]) -> T:
 
     def enter_and_work() -> None:
         try:
-            _enter(_FOLDER / name)
+            _enter(FOLDER / name)
             result.append(work())
         except BaseException as error:
             errors.append(error)
@@ -44,6 +57,15 @@ def inside(name: str | None, work: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return result[0]
+
+
+def leave() -> None:
+    """Takes this thread to a new namespace, which ends with its last thread and socket. OSError
+    where that is not allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), "a network namespace")
 
 
 def _enter(path: Path) -> None:

@@ -10,12 +10,12 @@ from pydantic_core import to_json
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-    from mesh.plan import Plan
+    from mesh.plan.model import Plan
 
 
-def write_plan(plan: Plan) -> str:
+def write_plan(plan: Plan, indent: int | None = None) -> str:
     """A plan as JSON: the same plan gives the same text, so that a change is a real one."""
-    return to_json(plan).decode()
+    return to_json(plan, indent=indent).decode()
 
 
 def read_plan(text: str) -> Plan:
@@ -28,6 +28,6 @@ def _reader() -> TypeAdapter[Plan]:
     """What reads plans. A preview only writes them, and this costs it more than all of the plan."""
     from pydantic import TypeAdapter
 
-    from mesh.plan import Plan
+    from mesh.plan.model import Plan
 
     return TypeAdapter(Plan)
