@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pydantic import NonNegativeInt
 
 from mesh.plan import Network
-from mesh.render.node import CONCERNS, FILES, REPLIES, WHOAMI
+from mesh.render.node_templates import FILES, REPLIES, WHOAMI
+from mesh.render.policy import CONCERNS
 from mesh.spec.problems import Problem
 from mesh.ssh import preflight
 from mesh.ssh.connection import Link, Receiver, Target, connected, receiver_source

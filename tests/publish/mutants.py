@@ -66,7 +66,9 @@ MUTANTS = (
     Mutant("mesh/plan/firewall.py", '"10.0.0.0/8"', '"10.0.0.0/9"', short=True),
     Mutant("mesh/spec/providers/vultr.py", '"transit"', '"an upstream"', short=True),
     Mutant("templates/debian/systemd/dummy.service.j2", "", "# more\n", short=True),
-    Mutant("mesh/render/node.py", "# Timers run", "# They run", False, code=False, short=True),
+    Mutant(
+        "mesh/render/node_templates.py", "# Timers run", "# They run", False, code=False, short=True
+    ),
     Mutant("mesh/render/node.py", "REPLIES_TABLE = 27218", "REPLIES_TABLE = 27219"),
     Mutant("mesh/cli/answers.py", "", "\nNEW = 1\n", bytes_=False, code=False, short=True),
     # Every module that rendering loads.
@@ -87,6 +89,8 @@ MUTANTS = (
         'Feature("return_types", (9, 14), (9, 0))',
         code=False,
     ),
+    Mutant("mesh/render/node_templates.py", '0o640, "bird"', '0o600, "bird"'),
+    Mutant("mesh/render/policy.py", '"our client"', '"a client"'),
     Mutant("mesh/render/files.py", "mode: int = 0o644", "mode: int = 0o600"),
     Mutant(
         "mesh/render/firewall.py",

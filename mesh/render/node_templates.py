@@ -1,0 +1,96 @@
+"""Which files and units a node has, and from which templates its files are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from mesh.plan import Link, Node, Plan, Role
+from mesh.render.files import File
+from mesh.render.templates import rendered
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A file that every node has: where it goes and what it is made from. A ``fixed`` one is made
+    from nothing else: the same bytes everywhere, rendered once."""
+
+    path: str
+    template: str
+    mode: int = 0o644
+    group: str = "root"
+    fixed: bool = False
+
+
+# The first value counts to sshd and the last to sysctl: both names sort past those of images.
+_UNITS = "/etc/systemd/system"
+FILES: tuple[Template, ...] = (
+    Template("/etc/bird/bird.conf", "bird/bird.conf.j2", 0o640, "bird"),
+    Template("/etc/bird/mesh/out-of-service.conf", "bird/out-of-service.conf.j2", fixed=True),
+    Template("/etc/nftables.conf", "network/nftables.conf.j2", 0o755),
+    Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2", fixed=True),
+    Template("/etc/sysctl.d/99-anycast-mesh.conf", "network/sysctl.conf.j2"),
+    Template(
+        "/etc/systemd/networkd.conf.d/anycast-mesh.conf", "network/networkd.conf.j2", fixed=True
+    ),
+    Template(f"{_UNITS}/anycast-mesh-dummy.service", "systemd/dummy.service.j2"),
+    Template(f"{_UNITS}/anycast-mesh-tunnel@.service", "systemd/tunnel.service.j2", fixed=True),
+    Template(f"{_UNITS}/bird.service.d/anycast-mesh.conf", "systemd/bird.conf.j2", fixed=True),
+    Template(
+        f"{_UNITS}/nftables.service.d/anycast-mesh.conf", "systemd/nftables.conf.j2", fixed=True
+    ),
+)
+"""A new file is one line here and one template."""
+
+REPLIES = Template(f"{_UNITS}/anycast-mesh-replies.service", "systemd/replies.service.j2")
+WHOAMI = Template(f"{_UNITS}/anycast-mesh-whoami.service", "systemd/whoami.service.j2", fixed=True)
+
+
+def _validator(unit: str, template: str) -> Template:
+    return Template(f"{_UNITS}/{unit}", f"systemd/{template}.j2", fixed=True)
+
+
+VALIDATOR: tuple[Template, ...] = (
+    _validator("anycast-mesh-validator.service", "validator.service"),
+    _validator("anycast-mesh-validator.timer", "validator.timer"),
+    Template(f"{_UNITS}/anycast-mesh-rtr.service", "systemd/rtr.service.j2"),
+    _validator("anycast-mesh-rtr.timer", "rtr.timer"),
+    _validator("rpki-client.service.d/anycast-mesh.conf", "instead.conf"),
+    _validator("stayrtr.service.d/anycast-mesh.conf", "instead.conf"),
+)
+
+
+@cache
+def fixed(template: Template) -> File:
+    """The file of a template that is the same everywhere."""
+    return File(template.path, rendered(template.template), template.mode, template.group)
+
+
+def templates(plan: Plan, node: Node) -> Iterator[Template]:
+    """The templates of a node's files."""
+    yield from FILES
+    if plan.whoami:
+        yield WHOAMI
+    if Role.MEMBER in node.roles:
+        yield REPLIES
+    if _validates(plan, node):
+        yield from VALIDATOR
+
+
+def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
+    """The units that run on a node, in the order of their start."""
+    yield from ("nftables.service", "anycast-mesh-dummy.service")
+    yield from (f"anycast-mesh-tunnel@{link.interface}.service" for link in links)
+    if Role.MEMBER in node.roles:
+        yield "anycast-mesh-replies.service"
+    yield "bird.service"
+    if plan.whoami:
+        yield "anycast-mesh-whoami.service"
+    if _validates(plan, node):
+        # Timers run whether the packages are there or not: a node may be older than the wish.
+        yield from ("anycast-mesh-validator.timer", "anycast-mesh-rtr.timer")
+
+
+def _validates(plan: Plan, node: Node) -> bool:
+    return plan.validates and Role.REFLECTOR in node.roles

@@ -1,0 +1,144 @@
+"""The parts of BIRD's configuration that say what is routed: prefixes and owners, blackholes, and
+the policy between our own nodes and towards upstreams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mesh.bird.features import Capabilities
+from mesh.plan import (
+    Address,
+    AddressPair,
+    DirectSession,
+    Node,
+    Plan,
+    PlannedService,
+    ReflectorSession,
+    Role,
+)
+from mesh.plan.links import UNDERLAY_ASN_BASE
+from mesh.render.files import File
+from mesh.render.templates import rendered
+from mesh.spec.providers import PROVIDERS, Community
+
+
+@dataclass(frozen=True, slots=True)
+class Ibgp:
+    """An iBGP session, BIRD's template for it, and what the neighbor is to this node."""
+
+    session: ReflectorSession | DirectSession
+    template: str
+    role: str
+
+
+def ibgp(node: Node) -> Iterator[Ibgp]:
+    """The iBGP sessions of a node."""
+    for each in node.reflectors:
+        template, role = ("client", "our client") if each.client else ("reflector", "reflector")
+        yield Ibgp(each, template, role)
+    for direct in node.direct:
+        yield Ibgp(direct, "direct", "direct")
+
+
+def files(plan: Plan, bird: Capabilities) -> dict[str, File]:
+    """The parts of BIRD's configuration that are the same on every node with that BIRD."""
+    context = {"plan": plan, "bird": bird, "v6": plan.prefixes.ipv6 is not None}
+    policy = {
+        name: rendered(f"bird/{name}.conf.j2", **context, tags=_tags(plan))
+        for name in ("reasons", "lists", "rpki", "import", "export")
+    }
+    policy |= _interior(plan, bird)
+    return {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
+
+
+def _tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
+    """What the edges' providers mark routes with, by provider."""
+    known = {node.provider: PROVIDERS.get(node.provider) for node in plan.nodes if node.upstreams}
+    return {
+        name: provider.communities.tags
+        for name, provider in sorted(known.items())
+        if provider is not None and provider.communities is not None
+    }
+
+
+CONCERNS: dict[str, str] = {
+    "network": "prefixes, owners",
+    "reasons": "why a route is refused",
+    "blackhole": "blackholes (RTBH)",
+    "mates": "policy between our own nodes",
+    "lists": "bogons: what nobody may announce",
+    "rpki": "RPKI validators",
+    "import": "import policy for upstreams",
+    "export": "export policy for upstreams",
+}
+"""The parts of BIRD's configuration, in the order in which each knows what it needs."""
+
+
+def concerns(plan: Plan, node: Node) -> dict[str, str]:
+    """Those of them that a node includes: by what it has a session with."""
+    left_out: set[str] = set()
+    if not node.upstreams and not node.vpc:
+        left_out.add("export")
+    if all(session.imports.take == "none" for session in node.upstreams):
+        left_out |= {"lists", "rpki", "import"}
+    if not plan.rpki:
+        left_out.add("rpki")
+    return {name: what for name, what in CONCERNS.items() if name not in left_out}
+
+
+def _interior(plan: Plan, bird: Capabilities) -> dict[str, str]:
+    """Prefixes and owners, blackholes, and the policy between our own nodes."""
+    tunnels = {node.id: node.tunnel for node in plan.nodes}
+    able6 = {node.id for node in plan.nodes if node.ipv6}
+    context = {
+        "plan": plan,
+        "bird": bird,
+        "v6": plan.prefixes.ipv6 is not None,
+        "exits": exits(plan),
+        "asn_base": UNDERLAY_ASN_BASE,
+        "plan_links": links(plan),
+        "service_set4": ", ".join(f"{s.addresses.ipv4}/32" for s in plan.services) or "0.0.0.0/32",
+        "service_set6": ", ".join(
+            f"{s.addresses.ipv6}/128" for s in plan.services if s.addresses.ipv6
+        )
+        or "::/128",
+        "servers4": {s.name: _next_hops(s, tunnels, 4) for s in plan.services},
+        "servers6": {s.name: _next_hops(s, tunnels, 6, able6) for s in plan.services},
+    }
+    names = ("network", "blackhole", "mates")
+    return {name: rendered(f"bird/{name}.conf.j2", **context) for name in names}
+
+
+def links(plan: Plan) -> list[tuple[Node, Node, int]]:
+    """Every link of the plan once, with its cost; the end with the smaller tunnel number first."""
+    nodes = {node.id: node for node in plan.nodes}
+    ends = [(node, nodes[link.peer], link.cost) for node in plan.nodes for link in node.links]
+    once = [end for end in ends if end[0].number < end[1].number]
+    return sorted(once, key=lambda end: (end[0].number, end[1].number))
+
+
+def exits(plan: Plan) -> dict[str, tuple[Address, ...]]:
+    """The exit's addresses that each node holds where there are members: of the families of its
+    upstream, since replies of another family would not get out there."""
+    if not plan.with_role(Role.MEMBER):
+        return {node.id: () for node in plan.nodes}
+    families = {node.id: {session.family for session in node.upstreams} for node in plan.nodes}
+    return {
+        node_id: tuple(exit for exit in plan.exits.both() if f"ipv{exit.version}" in own)
+        for node_id, own in families.items()
+    }
+
+
+def _next_hops(
+    service: PlannedService,
+    tunnels: Mapping[str, AddressPair],
+    version: int,
+    able: set[str] | None = None,
+) -> str:
+    """Tunnel addresses of the nodes that may serve this, as elements of a set of BIRD's."""
+    ids = [node_id for node_id in service.nodes if able is None or node_id in able]
+    pairs = [tunnels[node_id] for node_id in ids]
+    if version == 4:
+        return ", ".join(str(pair.ipv4) for pair in pairs)
+    return ", ".join(str(pair.ipv6) for pair in pairs) or "::"
