@@ -21,7 +21,7 @@ from mesh.plan.model import (
 from mesh.services.service import Ports
 from mesh.spec import Spec, abilities
 from mesh.spec.ids import provider_of, split_id
-from mesh.spec.meaning import mirrored
+from mesh.spec.mirrored import mirrored
 from mesh.spec.vrps import VrpServer
 
 EXIT = -2

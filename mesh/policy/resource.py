@@ -11,7 +11,7 @@ from mesh.plan import Network, Plan
 from mesh.plan.document import read_plan
 from mesh.preview.kinds import GENERATION, Kind, kind_of
 from mesh.preview.steps import node_of
-from mesh.spec.meaning import WORLD
+from mesh.spec.checks.admin import WORLD
 
 UNKNOWN = frozenset(
     {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mesh.facts import Placement
 from mesh.plan import Node, Plan, Role, Rule
-from mesh.spec.meaning import WORLD
+from mesh.spec.checks.admin import WORLD
 
 Groups = tuple["Group", ...]
 

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mesh.spec import parser, unreadable, wording
+from mesh.spec.checks import CHECKS, OF_VALUES_ALONE, check_provider
 from mesh.spec.engine import Environment, Sealed, from_engine, sealed_paths, stack_name
 from mesh.spec.examples import for_example
 from mesh.spec.files import handed, stack_file
-from mesh.spec.meaning import CHECKS, OF_VALUES_ALONE, check_provider
 from mesh.spec.model import DEFAULTS, SECTIONS, Spec
 from mesh.spec.problems import Problem, SpecError, shown
 from mesh.spec.secrets import PREFIXES, check_secrets

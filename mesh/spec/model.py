@@ -1,6 +1,6 @@
 """The stack file as typed models: the shape of each key, and nothing about their meaning together.
 
-What keys mean together (a slot inside its region, a node in a slot) is :mod:`mesh.spec.meaning`.
+What keys mean together (a slot inside its region, a node in a slot) is :mod:`mesh.spec.checks`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
+
+Sections = Mapping[str, Any]
+"""The sections of a stack file that could be parsed, by their keys."""
 
 
 class Section(BaseModel):

@@ -17,9 +17,9 @@ from mesh.spec.ids import split_id
 from mesh.spec.model import Node, Prefixes
 from mesh.spec.problems import Problem
 from mesh.spec.providers import PROVIDERS, Communities, Community, Scope, Upstream
+from mesh.spec.section import Sections
 from mesh.spec.traffic import WHERE, Rule, ToAs, options
 
-Sections = Mapping[str, Any]
 Family = Literal["ipv4", "ipv6"]
 WORD: dict[Family, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
 

@@ -22,7 +22,7 @@ from mesh.registry.connections import (
 from mesh.registry.known_networks import PER_SIGNER, KnownNetworks, Priority, Signer
 from mesh.registry.limits import WIDER, Rate, Waiting
 from mesh.registry.registry import Address
-from mesh.spec.meaning import WORLD
+from mesh.spec.checks.admin import WORLD
 
 NODE = ip_address("2001:db8:1::2")
 ADMINS = "203.0.113.128/25"

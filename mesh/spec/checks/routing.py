@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from mesh.spec import abilities
 from mesh.spec.model import Node, Prefixes, Routing
 from mesh.spec.problems import Problem
+from mesh.spec.section import Sections
 
 SHORTEST = {4: 16, 6: 32}
 """No exchange has a larger peering LAN: a shorter prefix is a typing error, and would refuse a good
 part of the Internet."""
 
 
-def check_imports(sections: Mapping[str, Any]) -> Iterator[Problem]:
+def check_imports(sections: Sections) -> Iterator[Problem]:
     """Import modes stand where there is an upstream, and lists say what they can mean."""
     routing: Routing | None = sections.get("routing")
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
@@ -51,7 +51,7 @@ def _check_lans(routing: Routing, prefixes: Prefixes | None) -> Iterator[Problem
 
 
 def _check_validators(
-    routing: Routing, nodes: Mapping[str, Node], sections: Mapping[str, Any]
+    routing: Routing, nodes: Mapping[str, Node], sections: Sections
 ) -> Iterator[Problem]:
     rpki = sections.get("rpki")
     full = any((node.take or routing.take) == "full" for node in nodes.values())

@@ -1,0 +1,48 @@
+"""What the keys of a stack file mean together: each check is a function that yields problems.
+
+There is a file for each section. The checks run on whatever sections could be parsed, so that one
+typing error does not hide ten others. A check names the key that a person would edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mesh.spec.checks.admin import check_admin
+from mesh.spec.checks.hosts import check_hosts
+from mesh.spec.checks.nodes import check_exits, check_nodes, check_provider
+from mesh.spec.checks.prefixes import check_asn, check_overlaps, check_prefixes
+from mesh.spec.checks.protect import check_protect
+from mesh.spec.checks.regions import check_regions
+from mesh.spec.checks.roles import check_roles
+from mesh.spec.checks.routing import check_imports
+from mesh.spec.checks.services import check_services
+from mesh.spec.checks.tunnels import check_tunnels
+from mesh.spec.problems import Problem
+from mesh.spec.section import Sections
+from mesh.spec.steering import check_traffic
+
+Check = Callable[[Sections], Iterator[Problem]]
+
+CHECKS: tuple[Check, ...] = (
+    check_asn,
+    check_prefixes,
+    check_tunnels,
+    check_overlaps,
+    check_admin,
+    check_regions,
+    check_nodes,
+    check_exits,
+    check_hosts,
+    check_roles,
+    check_services,
+    check_imports,
+    check_traffic,
+    check_protect,
+)
+"""Every check, in the order in which a person would read the stack file."""
+
+OF_VALUES_ALONE: tuple[Check, ...] = (check_asn, check_prefixes, check_overlaps)
+"""The checks whose verdict stays, whatever is added to a map or set beside what is there."""
+
+__all__ = ["CHECKS", "OF_VALUES_ALONE", "Check", "check_provider"]

@@ -1,0 +1,53 @@
+"""Who may log in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mesh.spec.checks.ssh_keys import key_body
+from mesh.spec.examples import for_example
+from mesh.spec.model import Admin
+from mesh.spec.problems import Problem, shown
+from mesh.spec.section import Sections
+
+WORLD = {4: 8, 6: 16}
+"""A shorter prefix than this is nobody's own network, but a good part of the Internet."""
+
+
+def check_admin(sections: Sections) -> Iterator[Problem]:
+    """Nobody is locked out by a single key, and the world is let in only when somebody said so."""
+    admin: Admin | None = sections.get("admin")
+    if admin is None:
+        return
+    if not admin.ssh:
+        cure = for_example("name your own network", "admin", "ssh")
+        yield Problem("mesh:admin.ssh", "[]", "nobody could log in", cure)
+    for network in admin.ssh:
+        if network.prefixlen < WORLD[network.version] and not admin.world:
+            yield Problem(
+                "mesh:admin.ssh", str(network), "this opens SSH to the world",
+                "name your own network, or say `world: true` beside it if you mean it",
+            )  # fmt: skip
+    yield from _check_keys(admin.keys)
+
+
+def _check_keys(keys: tuple[str, ...]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, key in enumerate(keys):
+        where = f"mesh:admin.keys[{index}]"
+        body = key_body(key)
+        if body is None:
+            yield Problem(
+                where, shown(key), "this is not an SSH public key",
+                "paste one line of ~/.ssh/id_ed25519.pub",
+            )  # fmt: skip
+        elif body in seen:
+            yield Problem(where, shown(key), "the same key stands twice", "give a second key")
+        else:
+            seen.add(body)
+    if len(seen) < 2:
+        yield Problem(
+            "mesh:admin.keys", f"{len(seen)} keys",
+            "one lost key would lock everybody out of every node",
+            for_example("list at least two SSH public keys", "admin", "keys"), severity="preview",
+        )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Regions: their blocks, their slots, and what providers call them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
+from itertools import combinations
+
+from mesh.spec import free
+from mesh.spec.distance import kilometres
+from mesh.spec.model import Prefixes, Region
+from mesh.spec.problems import Problem
+from mesh.spec.providers import PROVIDERS, Provider
+from mesh.spec.section import Sections
+
+
+def check_regions(sections: Sections) -> Iterator[Problem]:
+    """Every region has a /29 of its own inside the aggregate, and slots inside that."""
+    regions: Mapping[str, Region] | None = sections.get("regions")
+    prefixes: Prefixes | None = sections.get("prefixes")
+    if regions is None:
+        return
+    for region_id, region in regions.items():
+        key = f"mesh:regions.{region_id}.block"
+        if region.block.prefixlen != 29:
+            cure = f"give a /29, for example block: {region.block.network_address}/29"
+            yield Problem(key, str(region.block), "a region has a /29", cure)
+        elif prefixes is not None and not region.block.subnet_of(prefixes.ipv4):
+            yield Problem(
+                key, str(region.block), f"it lies outside the aggregate {prefixes.ipv4}",
+                _free_block("give a free /29 inside it", prefixes, regions),
+            )  # fmt: skip
+        yield from _check_slots(region_id, region)
+    for (one, a), (two, b) in combinations(regions.items(), 2):
+        if a.block.overlaps(b.block):
+            yield Problem(
+                f"mesh:regions.{two}.block", str(b.block),
+                f"it overlaps {a.block} of {one}",
+                _free_block("give a free /29", prefixes, regions),
+            )  # fmt: skip
+
+
+def _free_block(cure: str, prefixes: Prefixes | None, regions: Mapping[str, Region]) -> str:
+    """The cure with a /29 that no region has, where there is one."""
+    block = free.block(prefixes, regions.values())
+    return cure if block is None else f"{cure}, for example block: {block}"
+
+
+def _check_slots(region_id: str, region: Region) -> Iterator[Problem]:
+    owners: dict[IPv4Address, str] = {}
+    unusable = (region.block.network_address, region.block.broadcast_address)
+    for slot, address in region.slots.items():
+        key = f"mesh:regions.{region_id}.slots.{slot}"
+        if address not in region.block or address in unusable:
+            yield Problem(
+                key, str(address), f"it is not a host address of {region.block}",
+                f"give one of {free_hosts(region)}",
+            )  # fmt: skip
+        if address in owners:
+            yield Problem(
+                key, str(address), f"two nodes in one slot: it belongs to {owners[address]}",
+                f"give one of {free_hosts(region)}",
+            )  # fmt: skip
+        owners.setdefault(address, slot)
+
+
+def free_hosts(region: Region) -> str:
+    """The host addresses of a /29 that no slot holds, for a cure."""
+    taken = set(region.slots.values())
+    free = [str(host) for host in region.block.hosts() if host not in taken]
+    return ", ".join(free) if free else "another region's (this /29 is full)"
+
+
+def check_names_there(regions: Mapping[str, Region]) -> Iterator[Problem]:
+    """What a stack file says of a provider's names for its regions is true."""
+    for region_id, region in regions.items():
+        for name, there in region.at.items():
+            key = f"mesh:regions.{region_id}.at.{name}"
+            facts = PROVIDERS.get(name)
+            if facts is None:
+                yield Problem(
+                    key, there, f"there is no provider {name}",
+                    f"use one of {', '.join(sorted(PROVIDERS))}",
+                )  # fmt: skip
+            elif there not in facts.regions:
+                nearest = nearest_regions(region, facts)
+                yield Problem(
+                    key, there, f"{name} has no such region",
+                    f"name one of its regions, for example {name}: {nearest[0]}; the nearest are "
+                    f"{', '.join(nearest)}",
+                )  # fmt: skip
+
+
+def nearest_regions(region: Region, facts: Provider) -> list[str]:
+    """A provider's three regions that are nearest, for a cure."""
+    far = {name: kilometres(region.location, there) for name, there in facts.regions.items()}
+    return sorted(far, key=lambda name: far[name])[:3]
