@@ -3,7 +3,7 @@ SHELL := /bin/bash
 # What is imported again and again is compiled once, also where the machine's settings forbid that.
 unexport PYTHONDONTWRITEBYTECODE
 MESH  := .venv/bin/mesh
-ANYWHERE := not (root or image or engine or lab or slow)
+ANYWHERE := not (root or image or engine or lab or network or slow)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv setup setup-tests up down test unit lint bench docs
@@ -34,7 +34,7 @@ test: setup-tests ## check everything: types, style, units, the real engine, the
 
 # Some of these tests wait, and so there are more workers than processors; each worker takes four
 # seconds of a processor to begin with.
-unit:           ## check what needs no root, no engine and no image; anywhere, in parallel
+unit:           ## check what needs no root, no engine, no image and no network; anywhere, in parallel
 	@setup/all dev
 	@workers=$$(.venv/bin/python -c 'import os; print(2 * (os.cpu_count() or 1) + 1)'); \
 	 .venv/bin/python -m pytest -q -n $$workers --dist worksteal -m "$(ANYWHERE)"

@@ -60,6 +60,7 @@ def actionlint() -> Path:
     return binary
 
 
+@pytest.mark.network
 def test_actionlint_finds_nothing(actionlint: Path) -> None:
     done = subprocess.run(
         [actionlint, "-no-color", *WORKFLOWS], cwd=ROOT, capture_output=True, text=True, check=False
@@ -68,6 +69,7 @@ def test_actionlint_finds_nothing(actionlint: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.network
 def test_actionlint_would_find_something(actionlint: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.yml"
     bad.write_text(WORKFLOWS[0].read_text().replace("runs-on:", "run-on:"))
@@ -267,6 +269,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
             os.environ["MESH_LAB"] = before
 
 
+@pytest.mark.network
 def test_the_environment_is_made_from_the_lock(tmp_path: Path) -> None:
     """In a checkout of its own, with the one package that an editable install needs: the real
     environment is in use by whoever else works here."""
