@@ -13,12 +13,13 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from mesh.infra.providers.aws.firewall import RULES
 from mesh.infra.providers.aws.user_data import packed
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.stacks import prod
 from tests.vultr_api import KEY
 
+RULES = 60
+"""What AWS lets a group have in each direction and family, unless asked for more."""
 GIVEN = {
     "vpc": "vpc-0123456789abcdef0",
     "subnet": "subnet-0123456789abcdef0",
