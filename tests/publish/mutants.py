@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,13 +49,19 @@ class Mutant:
         """How a test calls it."""
         return f"{self.path}: {' '.join((self.old or 'a line more').split())[:40]}"
 
-    def apply(self, root: Path) -> None:
-        """Make the edit in the copy at ``root``."""
+    @contextmanager
+    def applied(self, root: Path) -> Iterator[None]:
+        """The edit is made in the copy at ``root`` meanwhile."""
         path = root / self.path
         text = path.read_text(encoding="utf-8")
         assert not self.old or self.old in text, f"{self.path} has no {self.old!r} any more"
         changed = text.replace(self.old, self.new, 1) if self.old else text + self.new
         path.write_text(changed, encoding="utf-8")
+        try:
+            yield
+        finally:
+            # With the file's own time, by which Python knows what is compiled of it.
+            shutil.copy2(ROOT / self.path, path)
 
 
 def _said(path: str, old: str, new: str) -> Mutant:

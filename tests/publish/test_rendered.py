@@ -98,24 +98,26 @@ class Copy:
 FEW, ALL = ("prod",), tuple(mutants.STACKS)
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    return Copy(mutants.copied(tmp_path / "copy"), FEW)
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """As the checkout is, but while an edit is judged."""
+    return Copy(mutants.copied(tmp_path_factory.mktemp("copy") / "copy"), FEW)
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def before(copy: Copy) -> dict[str, str]:
     """The digests of this checkout."""
-    return Copy(mutants.copied(tmp_path_factory.mktemp("few") / "copy"), FEW).told()
+    return copy.told()
 
 
 @pytest.fixture(scope="module")
-def all_before(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def all_before(copy: Copy) -> dict[str, str]:
     """The digests of this checkout, by all stacks."""
-    return Copy(mutants.copied(tmp_path_factory.mktemp("all") / "copy"), ALL).told()
+    return replace(copy, stacks=ALL).told()
 
 
-def test_a_clone_with_other_line_ends_is_the_same(copy: Copy, before: dict[str, str]) -> None:
+def test_a_clone_with_other_line_ends_is_the_same(tmp_path: Path, before: dict[str, str]) -> None:
+    copy = Copy(mutants.copied(tmp_path / "copy"), FEW)
     for path in copy.root.rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
             content = path.read_bytes()
@@ -145,8 +147,8 @@ def cases(*, short: bool) -> list[object]:
 def judge(mutant: mutants.Mutant, copy: Copy, before: dict[str, str]) -> None:
     """Other bytes of a node are another digest of that node, and nothing else is; and whatever
     changes bytes makes another candidate, by the code or by the bundle that holds it."""
-    mutant.apply(copy.root)
-    now = copy.told()
+    with mutant.applied(copy.root):
+        now = copy.told()
     changed = {name for name in {*before, *now} if now.get(name) != before.get(name)}
 
     def of(kind: str) -> set[str]:

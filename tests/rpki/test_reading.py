@@ -380,15 +380,15 @@ def test_a_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_half_a_million_are_read_in_seconds(read_text: Reader) -> None:
-    rows = [
-        f'{{"asn":64496,"prefix":"{first}.{second}.{third}.0/20","maxLength":24,"ta":"x"}}'
+    every = ",".join(
+        f'{{"asn":64496,"prefix":"{first}.%d.{third}.0/20","maxLength":24,"ta":"x"}}'
         for first in range(100, 223)
-        for second in range(256)
         for third in range(0, 256, 16)
-    ]
+    )
+    rows = ",".join(every.replace("%d", str(second)) for second in range(256))
     began = time.process_time()  # a busy machine takes none of it
-    listed = read_text(f'{{"roas":[{",".join(rows)},{json.dumps(ENTRY)}]}}')
+    listed = read_text(f'{{"roas":[{rows},{json.dumps(ENTRY)}]}}')
     assert time.process_time() - began < 20  # about one
-    assert listed.seen == len(rows) + 1 > 500_000
+    assert listed.seen == 123 * 16 * 256 + 1 > 500_000
     covering = OURS[0].supernet(new_prefix=20)
     assert listed.vrps == {vrp("192.30.120.0/23 27218"), Vrp(covering, 24, 64496)}
