@@ -24,6 +24,7 @@ from mesh.trust.documents import Down, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from tests.cli.test_status import secret, state
+from tests.registry.live import Fleet, Live, holding
 from tests.publish.nodes import Nodes, speaking
 from tests.registry.live import Fleet, Live, live
 from tests.waiting import PATIENCE
@@ -47,10 +48,7 @@ def deployed(
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     """A deployed stack whose registry listens."""
-    with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
-        with one.client(FLEET.operator) as client:
-            body = dump(FLEET.fifth.generation)
-            assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).ok
+    with holding(tmp_path, FLEET) as one:
         deployed(monkeypatch, one.url)
         yield one
 

@@ -21,6 +21,8 @@ from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
+from mesh.publish.registry_pool import Desk
+from tests.registry.live import Fleet, Live, holding
 from tests.publish.nodes import Nodes, speaking
 from tests.registry.live import Fleet, Live, live
 from tests.waiting import until
@@ -34,11 +36,7 @@ ONE, TWO, SIX = "192.30.120.200", "192.30.121.7", "2620:71:4000::bad"
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Live]:
-    with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
-        with one.client(FLEET.operator) as client:
-            assert client.ask("PUT", "/api/v1/planned", dump(FLEET.planned()), signed=True).ok
-            body = dump(FLEET.fifth.generation)
-            assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).ok
+    with holding(tmp_path, FLEET) as one:
         yield one
 
 

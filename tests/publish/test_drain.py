@@ -25,6 +25,7 @@ from mesh.trust.documents import DrainOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
+from tests.registry.live import PLACES, Fleet, Live, holding
 from tests.publish.nodes import Nodes, speaking
 from tests.registry.live import PLACES, Fleet, Live, live
 from tests.stacks import plan_of, prod
@@ -38,11 +39,7 @@ IDENTITIES = {node: member.identity for node, member in FLEET.members().items()}
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Live]:
-    with live(tmp_path, keys.signing_public(FLEET.key), b"a bundle") as one:
-        with one.client(FLEET.operator) as client:
-            assert client.ask("PUT", "/api/v1/planned", dump(FLEET.planned()), signed=True).ok
-            body = dump(FLEET.fifth.generation)
-            assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).ok
+    with holding(tmp_path, FLEET) as one:
         yield one
 
 

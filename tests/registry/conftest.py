@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mesh.trust.encoding import dump
 from mesh.trust.keys import signing_public
 from tests.registry.live import Fleet, Live, live
+from tests.registry.live import BUNDLE, Fleet, Live, holding, live
 
 
 @pytest.fixture(scope="session")
@@ -20,15 +20,12 @@ def fleet() -> Fleet:
 @pytest.fixture
 def empty(tmp_path: Path, fleet: Fleet) -> Iterator[Live]:
     """A registry that knows the operator's key and nothing else."""
-    with live(tmp_path, signing_public(fleet.key), b"a bundle") as one:
+    with live(tmp_path, signing_public(fleet.key), BUNDLE) as one:
         yield one
 
 
 @pytest.fixture
-def registry(empty: Live, fleet: Fleet) -> Live:
+def registry(tmp_path: Path, fleet: Fleet) -> Iterator[Live]:
     """A registry that holds generation 5."""
-    with empty.client(fleet.operator) as client:
-        assert client.ask("PUT", "/api/v1/planned", dump(fleet.planned()), signed=True).ok
-        body = dump(fleet.fifth.generation)
-        assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).status == 201
-    return empty
+    with holding(tmp_path, fleet) as one:
+        yield one

@@ -47,6 +47,10 @@ PLACES = {
 """Where the nodes of the tests ask from."""
 
 
+BUNDLE = b"a bundle"
+DATABASE = "registry.sqlite3"
+
+
 @dataclass
 class Fleet:
     """An operator, a plan, and nodes that exist as keys and facts only."""
@@ -108,7 +112,7 @@ class Fleet:
                 )
                 for node, facts in self.facts.items()
             },
-            "bundle": b"a bundle",
+            "bundle": BUNDLE,
             "settle": 0.0,
             "registries": {"lax-vultr-1": "https://127.0.0.1:8443"},
         }
@@ -128,6 +132,22 @@ class Fleet:
     def fifth(self) -> Made:
         """Generation 5, which most registries of tests begin with: rendered once."""
         return self.generation(5)
+
+    @cached_property
+    def database(self) -> bytes:
+        """The database of a registry to which the operator has brought the list of planned nodes
+        and generation 5."""
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            with (
+                live(folder, keys.signing_public(self.key), BUNDLE) as one,
+                one.client(self.operator) as client,
+            ):
+                assert client.ask("PUT", "/api/v1/planned", dump(self.planned()), signed=True).ok
+                body = dump(self.fifth.generation)
+                packed = client.ask("PUT", "/api/v1/generation/packed", body, signed=True)
+                assert packed.status == 201
+            return (folder / DATABASE).read_bytes()
 
     def join(self, node: str) -> bytes:
         return dump(joining.join_request(self.token(node), node, self.facts[node]))
@@ -223,7 +243,7 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _certificate().items():
             (folder / name).write_bytes(content)
-    database = folder / "registry.sqlite3"
+    database = folder / DATABASE
     if not database.exists():
         database.write_bytes(_nothing())
     registry = Registry(Store(f"sqlite:///{database}"), operator_public, bundle_)
@@ -245,6 +265,14 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
         registry.store.close()
 
 
+@contextmanager
+def holding(folder: Path, fleet: Fleet) -> Iterator[Live]:
+    """A registry that holds the list of planned nodes and generation 5 of a fleet."""
+    (folder / DATABASE).write_bytes(fleet.database)
+    with live(folder, keys.signing_public(fleet.key), BUNDLE) as one:
+        yield one
+
+
 @cache
 def _certificate() -> dict[str, bytes]:
     """Key and certificate of the registries that need none of their own, by file."""
@@ -257,7 +285,7 @@ def _certificate() -> dict[str, bytes]:
 def _nothing() -> bytes:
     """The database of a registry that has heard of nothing: its tables take longest to make."""
     with TemporaryDirectory() as name:
-        path = Path(name) / "registry.sqlite3"
+        path = Path(name) / DATABASE
         Store(f"sqlite:///{path}").close()
         return path.read_bytes()
 
