@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -251,7 +254,10 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
     server = serve.server(where, registry)
     sockets = serve.sockets(where)
     port = sockets[0].getsockname()[1]
-    thread = threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True)
+    ended = Future[None]()
+    thread = threading.Thread(
+        target=asyncio.run, args=[_serve(server, sockets, ended)], daemon=True
+    )
     thread.start()
     deadline = time.monotonic() + 60
     while not server.started:
@@ -260,9 +266,24 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
     try:
         yield Live(f"https://127.0.0.1:{port}", port, registry)
     finally:
-        server.should_exit = True
+        ended.set_result(None)
         thread.join(PATIENCE)
         registry.store.close()
+
+
+async def _serve(server: serve.Server, sockets: list[socket.socket], ended: Future[None]) -> None:
+    """As uvicorn does, which looks every tenth of a second whether it is to end, and then waits for
+    another: many tests have a registry each."""
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup(sockets)
+    ticking = asyncio.ensure_future(server.main_loop())
+    await asyncio.wrap_future(ended)
+    ticking.cancel()
+    for each in server.servers:
+        each.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
 
 
 @contextmanager
