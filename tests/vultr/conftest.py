@@ -31,14 +31,14 @@ def vultr(served: Served) -> Vultr:
 
 @pytest.fixture(autouse=True)
 def at_home(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The API's address and certificate as an operator gives them; pauses are a tenth as long."""
+    """The API's address and certificate as an operator gives them; pauses are short."""
     for name, value in served.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(client_module, "AWAY", (0.05, 0.05))
     monkeypatch.setattr(client_module, "RATE", 1000)
     monkeypatch.setattr(client_module, "SHORTEST_PAUSE", 0.05)
-    monkeypatch.setattr(making, "PAUSES", (0.1, 0.1))
-    monkeypatch.setattr(waiting, "FIRST", 0.1)
+    monkeypatch.setattr(making, "PAUSES", (0.02, 0.02))
+    monkeypatch.setattr(waiting, "FIRST", 0.02)
     account.use("")
     account.use(KEY)
     yield

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -218,8 +218,8 @@ def answering(
 ) -> Iterator[Served]:
     """Serve an account for the length of the block; certificates lie in ``folder``. With
     ``namespace`` it listens in that network namespace, and nowhere else."""
-    with tempfile.TemporaryDirectory() as scratch:
-        authority, pair = certify(folder or Path(scratch))
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory() as place:
+        authority, pair = certify(Path(place))
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(pair)
 
