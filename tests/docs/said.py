@@ -14,9 +14,9 @@ def texts(folder: Path) -> Iterator[str]:
     """Every string of the Python below a folder, with ``…`` for each value that is filled in.
     Docstrings are none: nobody is told them."""
     for file in sorted(folder.rglob("*.py")):
-        tree = ast.parse(file.read_text())
-        documentation = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
+        nodes = [*ast.walk(ast.parse(file.read_text()))]
+        documentation = {node.value for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
             if isinstance(node, ast.JoinedStr):
                 yield FILLED.sub("…", "".join(map(_part, node.values)))
             elif (

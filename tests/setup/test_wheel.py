@@ -66,10 +66,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wheel]:
     left = source / "build" / "lib" / "mesh" / "agent" / "left_by_an_earlier_build.py"
     left.parent.mkdir(parents=True)
     left.write_text("")
-    run(source, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "-w", str(folder), ".")
-    (made,) = folder.glob("*.whl")
-    words = ("--no-deps", "--no-compile", "--target", str(site))  # few of its modules are imported
-    run(folder, "-m", "pip", "install", *words, str(made))
+    # By a wheel, which pip makes first. Few of its modules are imported, and compiled then.
+    words = ("--no-build-isolation", "--no-deps", "--no-compile", "--target", str(site))
+    run(source, "-m", "pip", "install", *words, ".")
     shutil.rmtree(copy)
     yield Wheel(site)
     shutil.rmtree(folder)
