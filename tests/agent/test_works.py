@@ -234,8 +234,8 @@ def test_an_agent_that_is_killed_while_its_node_drains_goes_on_draining(
             one.watch(served(port))
             until(lambda: bird.state.in_service, 20, "it announces")
             one.drain(True)
-            until(lambda: step in bird.words, 30, "it drains")
-        bird.words.clear()
+            until(lambda: step in bird.states, 30, "it drains")
+        bird.states.clear()
         with presence(tmp_path, there) as one:
             one.drain(True)
             one.watch(served(port))

@@ -19,14 +19,12 @@ from mesh.cli.main import app
 from mesh.plan.document import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet, order_log
-from mesh.trust import keys
 from mesh.trust.documents import Down, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from tests.cli.test_status import secret, state
-from tests.registry.live import Fleet, Live, holding
 from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import Fleet, Live, live
+from tests.registry.live import Fleet, Live, holding
 from tests.waiting import PATIENCE
 
 FLEET = Fleet()

@@ -17,14 +17,11 @@ from mesh.publish import dump_fleet, load_fleet, publish
 from mesh.publish.blackhole import Blackholes, NotAllowed, judged
 from mesh.publish.registry_pool import RegistryPool
 from mesh.registry.client import Unreachable
-from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
-from mesh.publish.registry_pool import Desk
-from tests.registry.live import Fleet, Live, holding
 from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import Fleet, Live, live
+from tests.registry.live import Fleet, Live, holding
 from tests.waiting import until
 
 FLEET = Fleet()

@@ -25,9 +25,8 @@ from mesh.trust.documents import DrainOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.registry.live import PLACES, Fleet, Live, holding
 from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import PLACES, Fleet, Live, live
+from tests.registry.live import PLACES, Fleet, Live, holding
 from tests.stacks import plan_of, prod
 from tests.waiting import PATIENCE, until
 

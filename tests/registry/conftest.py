@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from mesh.trust.keys import signing_public
-from tests.registry.live import Fleet, Live, live
 from tests.registry.live import BUNDLE, Fleet, Live, holding, live
 
 
