@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from pulumi import Output
+from pulumi.output import UNKNOWN
+from pulumi.runtime import is_dry_run
 
 from mesh.infra.dynamic.operator import Operator
 from mesh.plan import Plan
@@ -22,14 +25,17 @@ class SeedSource:
     bundle: str
 
     def user_data(self, node_id: str) -> Output[str]:
-        """A node's user data. Secret, since they hold its join token."""
+        """A node's user data. Secret, since they hold its join token. A preview does not know them:
+        a server that runs keeps those of its birth, and what they are made with costs a preview
+        more than the plan does."""
         inputs = Output.all(
             private=self.operator.private, public=self.operator.public, urls=list(self.registries)
         )
-        return Output.secret(inputs.apply(lambda known: self._written(node_id, known)))
+        write = _unknown if is_dry_run() else partial(self._written, node_id)
+        return Output.secret(inputs.apply(write))
 
     def _written(self, node_id: str, known: dict[str, Any]) -> str:
-        # Imported here: a preview of a new stack knows no key yet and never comes this far.
+        # Imported here: a preview never comes this far.
         from mesh.render import Seed, user_data
         from mesh.trust.keys import join_token
 
@@ -40,3 +46,7 @@ class SeedSource:
             token=join_token(known["private"], node_id),
         )
         return user_data(self.plan, node_id, seed)
+
+
+def _unknown(_known: dict[str, Any]) -> Output[str]:
+    return cast(Output[str], Output.from_input(UNKNOWN))

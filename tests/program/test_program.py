@@ -15,6 +15,16 @@ from mesh.plan.document import read_plan
 from mesh.preview.kinds import PROTECTED, Kind, kind_of
 from mesh.registry import paths
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin
+from tests.program.recording import (
+    KEYS,
+    OPERATOR,
+    PASSWORD,
+    UNKNOWN,
+    Answers,
+    Run,
+    run,
+    twin,
+)
 from tests.stacks import plan_of, prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
@@ -294,6 +304,16 @@ class TestOutputs:
         assert announced == {"ipv4": "192.30.120.25", "ipv6": None}
 
 
+class Standing(Answers):
+    """What the providers answer to a preview of a stack that is deployed."""
+
+    def new_resource(
+        self, args: pulumi.runtime.MockResourceArgs
+    ) -> tuple[str | None, dict[Any, Any]]:
+        self.nothing_exists = False
+        return super().new_resource(args)
+
+
 class TestUnknowns:
     """A preview of a stack of which nothing exists: the resources are known, their values not."""
 
@@ -306,6 +326,14 @@ class TestUnknowns:
         assert generation["operator_key"] == UNKNOWN
         instance = previewed.resources["mesh-ord-vultr-1-instance"].inputs
         assert instance["user_data"] == instance["ipv4"] == UNKNOWN
+
+    def test_user_data_are_unknown_where_all_that_they_hold_is_known(self, deployed: Run) -> None:
+        """To make them would cost a preview more than its plan, for servers that keep theirs."""
+        name = "mesh-ord-vultr-1-instance"
+        instance = run(nothing_exists=True, answers=Standing).resources[name]
+        assert instance.inputs["ipv4"] == deployed.resources[name].inputs["ipv4"]
+        assert instance.inputs["user_data"] == UNKNOWN
+        assert instance.depends_on == deployed.resources[name].depends_on
 
     def test_outputs_have_their_shape_already(self, previewed: Run) -> None:
         node = previewed.stack["topology"]["nodes"]["ord-vultr-1"]
