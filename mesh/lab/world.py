@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from mesh import netns
-from mesh.lab import bird, cgroups, metadata, namespaces, routers, wiring
+from mesh.lab import bird, cgroups, metadata, namespaces, note, routers, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles, locked, place
 from mesh.lab.underlay import METADATA4, Underlay, keeping, underlay
@@ -27,20 +27,21 @@ DEADLINE = 20.0
 _UNDERLAY = TypeAdapter(Underlay)
 
 
-def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay:
+def raise_world(plan: Plan, name: str, passwords: Mapping[str, str], told: str = "") -> Underlay:
     """Have the world of this plan stand: everything but the nodes.
 
     Repeatable: what stands stays, what the plan no longer has goes, what a killed run left half
     done is completed; what a node that still lives stands on goes with that node, at the next
     call. ``passwords`` are those of the upstream sessions by provider; they are
-    written to files of root only and never logged. Returns when every router has its sessions
-    with the other routers. LabError says what is missing.
+    written to files of root only and never logged. ``told`` is noted (:func:`mesh.lab.note.told`).
+    Returns when every router has its sessions with the other routers. LabError says what is
+    missing.
     """
     here, planned = place(name), underlay(plan)
     with locked(here.runtime):
         here.image()
-        world, noted = _with_leaving(here, planned), _said(here)
-        _note(here, BEGUN)
+        world, noted = _with_leaving(here, planned), note.raised(here)
+        note.write(here, BEGUN)
         if noted != _just_begun(planned):
             _drop_unplanned(here, world)
             wiring.lay(here, world)
@@ -48,7 +49,7 @@ def raise_world(plan: Plan, name: str, passwords: Mapping[str, str]) -> Underlay
         _start_routers(here, planned, world, passwords)
         _start_metadata(here, world)
         _wait(here, world, _is_up)
-        _note(here, _digest(planned, passwords))
+        note.write(here, _digest(planned, passwords), told)
     return planned
 
 
@@ -64,13 +65,13 @@ def begin_world(plan: Plan, name: str) -> None:
         if here.boxes() or here.storage.exists():
             return
         here.image()
-        _note(here, BEGUN)
+        note.write(here, BEGUN)
         wiring.lay(here, world)
         _write(here, world)
         _start_routers(here, world, world, None)
         _start_metadata(here, world)
         _wait(here, world, lambda *_: True)
-        _note(here, _just_begun(world))
+        note.write(here, _just_begun(world))
 
 
 BEGUN = "begun"
@@ -84,30 +85,13 @@ def is_raised(name: str, plan: Plan, passwords: Mapping[str, str]) -> bool:
     True where it knows nothing: the lab is on another machine, its machine was started again, or
     an earlier version of this code raised it.
     """
-    noted = _said(place(name))
+    noted = note.raised(place(name))
     return noted is None or noted == _digest(underlay(plan), passwords)
-
-
-def _noted(here: LabFiles) -> Path:
-    return here.runtime / "raised"
-
-
-def _said(here: LabFiles) -> str | None:
-    try:
-        return _noted(here).read_text()
-    except FileNotFoundError:
-        return None
 
 
 def _just_begun(world: Underlay) -> str:
     """In the place of the digest, where this world has been begun and nothing done since."""
     return f"{BEGUN} {_digest(world, {})}"
-
-
-def _note(here: LabFiles, what: str) -> None:
-    path = _noted(here)
-    path.touch(mode=0o600)
-    path.write_text(what)
 
 
 def _digest(world: Underlay, passwords: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pickletools
 import re
@@ -154,6 +155,21 @@ class TestBirth:
         assert (difference.changes, difference.replaces) == (bool(replaced), replaced)
 
 
+def raised_at_no_cost(monkeypatch: pytest.MonkeyPatch, folder: Path, *, ends: bool = True) -> None:
+    """Let a world be raised without its boxes, which really stand in tests/lab."""
+
+    def wait(*_: object) -> None:
+        if not ends:
+            raise LabError("BIRD of transit-lax has ended")
+
+    for name in ("_drop_unplanned", "_start_routers", "_start_metadata"):
+        monkeypatch.setattr(mesh.lab.world, name, lambda *_: None)
+    monkeypatch.setattr(mesh.lab.wiring, "lay", lambda *_: None)
+    monkeypatch.setattr(mesh.lab.world, "_wait", wait)
+    monkeypatch.setattr(mesh.lab.place.Place, "image", lambda _: folder)
+    monkeypatch.setattr(mesh.lab.place, "RUNTIME", folder)
+
+
 class TestWorld:
     """The lab's surroundings follow the plan, and only what concerns them."""
 
@@ -191,18 +207,7 @@ class TestWorld:
         ends: bool,
         changes: bool,
     ) -> None:
-        """The world is really raised in tests/lab; here its boxes cost nothing."""
-
-        def wait(*_: object) -> None:
-            if not ends:
-                raise LabError("BIRD of transit-lax has ended")
-
-        for name in ("_drop_unplanned", "_start_routers", "_start_metadata"):
-            monkeypatch.setattr(mesh.lab.world, name, lambda *_: None)
-        monkeypatch.setattr(mesh.lab.wiring, "lay", lambda *_: None)
-        monkeypatch.setattr(mesh.lab.world, "_wait", wait)
-        monkeypatch.setattr(mesh.lab.lab_files.LabFiles, "image", lambda _: tmp_path)
-        monkeypatch.setattr(mesh.lab.lab_files, "RUNTIME", tmp_path)
+        raised_at_no_cost(monkeypatch, tmp_path, ends=ends)
         if begun is not None:
             with suppress(LabError):
                 mesh.lab.world.raise_world(begun, "tests", {"vultr": PASSWORD})
@@ -210,6 +215,30 @@ class TestWorld:
         assert WorldProvider().diff("tests", olds, dict(olds)).changes is changes
         if begun is not None:
             assert PASSWORD not in (tmp_path / "tests" / "raised").read_text()
+
+    def test_that_it_stands_is_known_without_reading_the_plan(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Every preview asks, and to read a plan takes longer than all else that it asks."""
+        raised_at_no_cost(monkeypatch, tmp_path)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        props = {"lab": "tests", "plan": write_plan(PLAN), "passwords": {"vultr": PASSWORD}}
+        WorldProvider().create(props)
+        assert PASSWORD not in (tmp_path / "tests" / "raised").read_text()
+        script = (
+            "import json, pathlib, sys, mesh.lab.place; "
+            "mesh.lab.place.RUNTIME = pathlib.Path(sys.argv[1]); "
+            "from mesh.infra.dynamic.lab import WorldProvider; "
+            "props = json.loads(sys.argv[2]); "
+            "print(WorldProvider().diff('tests', props, props).changes, *sys.modules)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path), json.dumps(props)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        changes, *loaded = done.stdout.split()
+        assert changes == "False"
+        assert not {"pydantic", "mesh.plan", "mesh.lab.world"} & set(loaded)
 
     def test_changes_where_the_state_is_of_another_version(self) -> None:
         olds = {"lab": "tests", "plan": "{}", "passwords": {}}

@@ -55,6 +55,7 @@ class WorldProvider(Stub):
 
 
 def _raised(props: Properties) -> Properties:
+    from mesh.lab import note
     from mesh.lab.errors import LabError
     from mesh.lab.world import raise_world
     from mesh.plan.document import read_plan
@@ -64,11 +65,18 @@ def _raised(props: Properties) -> Properties:
             "the lab needs root, for its namespaces and containers: run `sudo make up` "
             "(a preview needs nothing)"
         )
-    raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]))
+    told = note.told(props["plan"], props["passwords"])
+    raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]), told)
     return dict(props)
 
 
 def _is_raised(news: Properties) -> bool:
+    from mesh.lab import note
+    from mesh.lab.lab_files import place
+
+    # Nearly always, and known without reading the plan.
+    if note.is_told(place(news["lab"]), note.told(news["plan"], news["passwords"])):
+        return True
     from mesh.lab.world import is_raised
     from mesh.plan.document import read_plan
 
