@@ -21,7 +21,7 @@ from setup.failure import SetupFailure
 from setup.progress import Step
 
 HERE = Path(__file__).resolve().parent
-RECIPE = ("go.mod", "go.sum", "language_host.py")
+RECIPE = ("go.mod", "go.sum", "language_host.py", "dynamic_host.py")
 BESIDE = ("pulumi-language-python", "pulumi-language-python-exec", "pulumi-resource-pulumi-python")
 MAIN = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 SDK = "github.com/pulumi/pulumi/sdk/v3"
@@ -119,6 +119,7 @@ class _Maker:
     def __call__(self, part: Path, lock: int) -> None:
         if not self._install(part, lock):
             self._build(part, lock)
+        _put(HERE / "dynamic_host.py", part / "pulumi-resource-pulumi-python")
         if not complete(part) or not fits(version_of(part / "pulumi")):
             raise SetupFailure(
                 f"engine: what was made in {part} does not run as Pulumi "
@@ -187,10 +188,8 @@ class _Maker:
         for source, name in (
             (HERE / "language_host.py", "pulumi-language-python"),
             (sdk / "cmd" / "pulumi-language-python-exec", "pulumi-language-python-exec"),
-            (sdk / "dist" / "pulumi-resource-pulumi-python", "pulumi-resource-pulumi-python"),
         ):
-            shutil.copyfile(source, part / name)
-            (part / name).chmod(0o755)
+            _put(source, part / name)
 
     def _packages(self, go: str) -> int:
         """Return how many packages the engine has; its modules are downloaded for that."""
@@ -206,6 +205,12 @@ class _Maker:
 
         self.step.run([go, "list", "-deps", MAIN], seen=seen, cwd=HERE)
         return packages
+
+
+def _put(source: Path, program: Path) -> None:
+    """Lay a program beside the CLI."""
+    shutil.copyfile(source, program)
+    program.chmod(0o755)
 
 
 def require_go(go: str) -> None:

@@ -13,9 +13,12 @@ from textwrap import dedent
 import pytest
 
 from mesh.cli.environment import checkout, engine_folder, environment
+from setup.engine import dynamic_host
 from tests.waiting import PATIENCE, patience
 
 pytestmark = pytest.mark.engine
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 PROGRAM = """
     import pulumi
@@ -212,3 +215,39 @@ def test_the_host_says_what_to_do_when_its_python_has_no_sdk() -> None:
     _, errors = host.communicate(timeout=PATIENCE)
     assert host.returncode != 0
     assert "has no Pulumi SDK" in errors
+
+
+def test_the_host_of_dynamic_providers_leaves_out_what_no_provider_needs() -> None:
+    """Every preview waits for its imports; of the SDK itself they are as they were."""
+    script = (
+        "import sys; from setup.engine import dynamic_host; dynamic_host.leave_out(); "
+        "import pulumi.dynamic; print(*sys.modules)"
+    )
+    loaded = {
+        traced: set(
+            subprocess.run(
+                [sys.executable, "-c", script], cwd=checkout(), capture_output=True, text=True,
+                check=True, env=os.environ | ({dynamic_host.TRACED: TRACE} if traced else {}),
+            ).stdout.split()
+        )
+        for traced in (False, True)
+    }  # fmt: skip
+    assert "pulumi.runtime.rpc" in loaded[False]
+    assert not {"opentelemetry", "pulumi.automation._stack"} & loaded[False]
+    assert "opentelemetry" in loaded[True], "somebody has asked for traces"
+
+
+def test_the_host_of_dynamic_providers_runs_in_the_programs_environment(tmp_path: Path) -> None:
+    """The engine starts it by its name, with whatever Python comes first on PATH."""
+    host = tmp_path / "pulumi-resource-pulumi-python"
+    host.write_text((checkout() / "setup" / "engine" / "dynamic_host.py").read_text())
+    host.chmod(0o755)
+    plain = Path(sys.base_prefix) / "bin"
+    own = {"PATH": f"{plain}:/usr/bin:/bin", "PULUMI_RUNTIME_VIRTUALENV": sys.prefix}
+    with subprocess.Popen([host, "127.0.0.1:1"], env=own, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        port = int(running.stdout.readline())
+        command = Path(f"/proc/{running.pid}/cmdline").read_text().split("\0")
+        running.kill()
+    assert port > 0
+    assert command[0] == f"{sys.prefix}/bin/python"
