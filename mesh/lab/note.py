@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from mesh.lab.place import Place
+from mesh.lab.lab_files import LabFiles
 
 
 def told(plan: str, passwords: Mapping[str, str]) -> str:
@@ -19,30 +19,30 @@ def told(plan: str, passwords: Mapping[str, str]) -> str:
     return sha256(json.dumps([plan, sorted(passwords.items())]).encode()).hexdigest()
 
 
-def write(here: Place, raised: str, by: str = "") -> None:
+def write(here: LabFiles, raised: str, by: str = "") -> None:
     """Note that a world is ``raised``, and ``by`` what it was told."""
     path = _path(here)
     path.touch(mode=0o600)
     path.write_text(f"{raised}\n{by}" if by else raised)
 
 
-def raised(here: Place) -> str | None:
+def raised(here: LabFiles) -> str | None:
     """What was raised; None where nothing is known."""
     lines = _lines(here)
     return None if lines is None else "".join(lines[:1])
 
 
-def is_told(here: Place, by: str) -> bool:
+def is_told(here: LabFiles, by: str) -> bool:
     """Whether the world that was raised last was told just that."""
     return (_lines(here) or [])[1:] == [by]
 
 
-def _lines(here: Place) -> list[str] | None:
+def _lines(here: LabFiles) -> list[str] | None:
     try:
         return _path(here).read_text().splitlines()
     except FileNotFoundError:
         return None
 
 
-def _path(here: Place) -> Path:
+def _path(here: LabFiles) -> Path:
     return here.runtime / "raised"

@@ -114,7 +114,7 @@ def soon() -> Iterator[None]:
     """What takes a node seconds takes less here."""
     with pytest.MonkeyPatch.context() as patch:
         for name, seconds in (("RECONCILE", 0.5), ("SHUTDOWN", 1.5), ("LINGER", 0.5)):
-            patch.setattr(f"mesh.agent.presence.{name}", seconds)
+            patch.setattr(f"mesh.agent.announce.{name}", seconds)
         yield
 
 

@@ -166,8 +166,8 @@ def raised_at_no_cost(monkeypatch: pytest.MonkeyPatch, folder: Path, *, ends: bo
         monkeypatch.setattr(mesh.lab.world, name, lambda *_: None)
     monkeypatch.setattr(mesh.lab.wiring, "lay", lambda *_: None)
     monkeypatch.setattr(mesh.lab.world, "_wait", wait)
-    monkeypatch.setattr(mesh.lab.place.Place, "image", lambda _: folder)
-    monkeypatch.setattr(mesh.lab.place, "RUNTIME", folder)
+    monkeypatch.setattr(mesh.lab.lab_files.LabFiles, "image", lambda _: folder)
+    monkeypatch.setattr(mesh.lab.lab_files, "RUNTIME", folder)
 
 
 class TestWorld:
@@ -226,8 +226,8 @@ class TestWorld:
         WorldProvider().create(props)
         assert PASSWORD not in (tmp_path / "tests" / "raised").read_text()
         script = (
-            "import json, pathlib, sys, mesh.lab.place; "
-            "mesh.lab.place.RUNTIME = pathlib.Path(sys.argv[1]); "
+            "import json, pathlib, sys, mesh.lab.lab_files; "
+            "mesh.lab.lab_files.RUNTIME = pathlib.Path(sys.argv[1]); "
             "from mesh.infra.dynamic.lab import WorldProvider; "
             "props = json.loads(sys.argv[2]); "
             "print(WorldProvider().diff('tests', props, props).changes, *sys.modules)"

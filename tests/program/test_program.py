@@ -14,7 +14,6 @@ from mesh.plan import Role
 from mesh.plan.document import read_plan
 from mesh.preview.kinds import PROTECTED, Kind, kind_of
 from mesh.registry import paths
-from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin
 from tests.program.recording import (
     KEYS,
     OPERATOR,
