@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mesh.cli.stacks import Stack
-from mesh.vultr import ApiError, Client, connect, errors
+from mesh.infra.providers.vultr.v2 import ApiError, Client, connect, errors
 
 
 @contextmanager

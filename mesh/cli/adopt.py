@@ -13,8 +13,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from mesh.adoption.vultr import Adoption, held_by_plugin
-from mesh.adoption.vultr import adopt as adoption
 from mesh.cli.account import account_of
 from mesh.cli.exits import fail, failing
 from mesh.cli.stacks import Stack, chosen
@@ -23,9 +21,14 @@ from mesh.cli.working_copy import EngineFailed
 from mesh.foreign import printable
 from mesh.hanging import Hanging
 from mesh.infra.dynamic.identity import BYTES
+from mesh.infra.providers.vultr.adoption.resources import Adoption, held_by_plugin
+from mesh.infra.providers.vultr.adoption.resources import adopt as adoption
+from mesh.infra.providers.vultr.v2 import ApiError, Client, marking
+from mesh.infra.providers.vultr.v2.holdings import SERVERS, Holdings
 from mesh.spec import SpecError
 from mesh.vultr import ApiError, Client, marking
 from mesh.vultr.holdings import SERVERS, Holdings
+from mesh.spec.problems import printable
 
 THROUGH = "mesh:providers.vultr.through"
 

@@ -19,10 +19,14 @@ from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import EngineFailed
 from mesh.foreign import printable
 from mesh.hanging import Hanging
+from mesh.infra.providers.vultr.v2 import ApiError, Client, stated
+from mesh.infra.providers.vultr.v2.holdings import Held, Holdings
+from mesh.infra.providers.vultr.v2.strays import Findings, compared, held_fast, remove
 from mesh.spec import SpecError
 from mesh.vultr import ApiError, Client, stated
 from mesh.vultr.holdings import Held, Holdings
 from mesh.vultr.strays import Findings, compared, held_fast, remove
+from mesh.spec.problems import printable
 
 NO_IDENTITY = (
     "its state has no identity at Vultr, so that nothing there bears its mark: nothing was made by "

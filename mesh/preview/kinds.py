@@ -10,10 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from enum import StrEnum
 
-NODE = "mesh:index:Node"
-"""The component of a node; what a driver makes for the node alone stands under it."""
-PREFIX = "mesh-"
-"""Of a node's component: ``mesh-<node id>`` (``__main__.py`` names the network ``mesh``)."""
 GENERATION = "pulumi-python:dynamic/mesh:Publish"
 """The publication, whose inputs hold the whole plan."""
 CANDIDATE = "pulumi-python:dynamic/mesh:Candidate"
@@ -145,7 +141,7 @@ QUIET_DRIFT = (
     "it is powered off",
     "its address ",
 )
-"""How the drift of a server begins (:func:`mesh.vultr.server.drift`) that is repaired while it
+"""How the drift of a server begins (Vultr's) that is repaired while it
 runs, or that it does not run for."""
 
 PROTECTED = frozenset(

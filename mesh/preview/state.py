@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.infra.urns import owner
 from mesh.preview.kinds import PROVIDERS, Kind, kind_of
-from mesh.preview.steps import owner
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from functools import cached_property
 from typing import Any, Literal
 
 from mesh.foreign import lines, printable
+from mesh.infra.dynamic.documents import read_plan
+from mesh.infra.urns import owner
 from mesh.plan import Plan
 from mesh.plan.document import read_plan
 from mesh.preview.kinds import (
     CANDIDATE,
     GENERATION,
-    NODE,
-    PREFIX,
     Kind,
     kind_of,
     may_restart,
@@ -184,26 +184,6 @@ def read(text: str) -> Preview:
             line.removeprefix(NOTE) for line in _said(said, "info") if line.startswith(NOTE)
         ),
     )
-
-
-def node_of(urn: str | None) -> str | None:
-    """The node whose component that URN is; None where it is another resource's."""
-    if not urn:
-        return None
-    chain, _, name = urn.rpartition("::")
-    kind = chain.rpartition("::")[2].rpartition("$")[2]
-    return name.removeprefix(PREFIX) if kind == NODE and name.startswith(PREFIX) else None
-
-
-def owner(urn: str | None, parents: Mapping[str, str | None]) -> str | None:
-    """The node that a resource belongs to: the one whose component it is, or stands under."""
-    seen: set[str] = set()
-    while urn and urn not in seen:
-        if (node := node_of(urn)) is not None:
-            return node
-        seen.add(urn)
-        urn = parents.get(urn)
-    return None
 
 
 def _state(document: Mapping[str, Any]) -> Mapping[str, Any]:

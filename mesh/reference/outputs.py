@@ -25,6 +25,9 @@ from mesh.cli.main import app
 from mesh.infra import outputs
 from mesh.infra.node import Node
 from mesh.infra.providers import Driver
+from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
+from mesh.infra.providers.vultr.v2.mark import Mark
+from mesh.infra.providers.vultr.v2.strays import Findings, Known
 from mesh.lab import probe
 from mesh.plan import Plan, make
 from mesh.preview.summary import Summary
@@ -34,9 +37,6 @@ from mesh.reference import docstrings
 from mesh.reference.markdown import begun, bullets, fenced, link, page, prose
 from mesh.spec import examples, load
 from mesh.trust.documents import Blackhole, BlackholeOrder, Refusal
-from mesh.vultr.holdings import Held, Holdings, Kind
-from mesh.vultr.mark import Mark
-from mesh.vultr.strays import Findings, Known
 
 INTRODUCTION = """\
 The outputs of the stack, and what commands print with `--json`. `null` stands for what is not \

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mesh.adoption.state import Change, Successor, ordered, rewritten, unused
+from mesh.infra.providers.vultr.adoption.state import Change, Successor, ordered, rewritten, unused
 
 BASE = "urn:pulumi:prod::anycast-mesh::"
 CIPHER = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "x"}

@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from pulumi.dynamic.dynamic import serialize_provider
 
-from mesh.adoption.state import ordered
-from mesh.adoption.vultr import TRANSLATIONS, Adoption, adopt, held_by_plugin
 from mesh.infra.dynamic.identity import Identity
 from mesh.infra.dynamic.vultr.address import Address
 from mesh.infra.dynamic.vultr.bare_metal import BareMetal
@@ -23,9 +21,16 @@ from mesh.infra.dynamic.vultr.instance import Instance, InstanceArgs, InstancePr
 from mesh.infra.dynamic.vultr.key import Key
 from mesh.infra.dynamic.vultr.reverse import Reverse
 from mesh.infra.dynamic.vultr.servers import ServerArgs
+from mesh.infra.providers.vultr.adoption.resources import (
+    TRANSLATIONS,
+    Adoption,
+    adopt,
+    held_by_plugin,
+)
+from mesh.infra.providers.vultr.adoption.state import ordered
+from mesh.infra.providers.vultr.v2 import answers, stated
+from mesh.infra.providers.vultr.v2.holdings import Holdings, Kind
 from mesh.spec import SpecError
-from mesh.vultr import answers, stated
-from mesh.vultr.holdings import Holdings, Kind
 
 EXPORTED = json.loads((Path(__file__).parent / "made_by_the_plugin.json").read_text())
 OURS = "ab12cd34"

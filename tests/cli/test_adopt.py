@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from mesh.adoption.vultr import held_by_plugin
 from mesh.cli.main import app
-from mesh.vultr import client as client_module
+from mesh.infra.providers.vultr.adoption.resources import held_by_plugin
+from mesh.infra.providers.vultr.v2 import client as client_module
 from tests.adoption.test_vultr import EXPORTED, of
 from tests.cli.engine import Stub, stub
 from tests.vultr_api import KEY, Fault, Served, Vultr, answering, refused

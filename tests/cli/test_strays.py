@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mesh.cli.main import app
-from mesh.vultr import Mark, connect, stated, waiting
-from mesh.vultr import client as client_module
+from mesh.infra.providers.vultr.v2 import Mark, connect, stated, waiting
+from mesh.infra.providers.vultr.v2 import client as client_module
 from tests.cli.engine import Stub, stub
 from tests.vultr_api import KEY, Fault, Served, Vultr, answering, refused
 

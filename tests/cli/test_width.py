@@ -12,11 +12,11 @@ from rich.table import Table
 
 from mesh.cli import answers, blackhole, lab, status, strays
 from mesh.hanging import Hanging, wrapped
+from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
+from mesh.infra.providers.vultr.v2.mark import Mark
+from mesh.infra.providers.vultr.v2.strays import Findings
 from mesh.publish.status import MeshStatus, NodeStatus, SessionDown
 from mesh.trust.documents import Blackhole
-from mesh.vultr.holdings import Held, Holdings, Kind
-from mesh.vultr.mark import Mark
-from mesh.vultr.strays import Findings
 from tests.stacks import plan_of, prod
 
 WIDTH = 80

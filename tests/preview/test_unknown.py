@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from pulumi.automation import OpType
 
+from mesh.infra.providers.vultr.v2 import Mark
+from mesh.infra.providers.vultr.v2.answers import Address, Instance
+from mesh.infra.providers.vultr.v2.server import Wanted, drift
 from mesh.preview.gate import Asked, Heard, Limit, gate
 from mesh.preview.kinds import KINDS, Kind
 from mesh.preview.steps import VERBS, read
 from mesh.preview.summary import summarise
 from mesh.spec.problems import KEEPS
-from mesh.vultr import Mark
-from mesh.vultr.answers import Address, Instance
-from mesh.vultr.server import Wanted, drift
 from tests.preview.documents import (
     NODE,
     SERVER,

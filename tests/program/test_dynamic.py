@@ -731,5 +731,5 @@ def test_the_provider_process_loads_nothing_heavy() -> None:
     )
     loaded = set(done.stdout.split())
     heavy = {"pydantic", "cryptography", "httpx", "jinja2", "mesh.plan", "mesh.lab", "mesh.publish"}
-    heavy |= {"mesh.vultr"}
+    heavy |= {"mesh.infra.providers"}
     assert not loaded & heavy

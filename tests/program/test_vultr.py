@@ -18,11 +18,11 @@ from pulumi.runtime import mocks
 from mesh.infra.providers import plugins
 from mesh.infra.providers.vultr import account
 from mesh.infra.providers.vultr.driver import RULES
+from mesh.infra.providers.vultr.v2 import Mark, connect
+from mesh.infra.providers.vultr.v2.answers import Bgp, Instance
+from mesh.infra.providers.vultr.v2.mark import tag_of
 from mesh.preview.kinds import Kind, kind_of
 from mesh.spec import Problem, load
-from mesh.vultr import Mark, connect
-from mesh.vultr.answers import Bgp, Instance
-from mesh.vultr.mark import tag_of
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.stacks import ROOT, prod
 from tests.vultr_api import BGP_PASSWORD, KEY, Fault, Vultr, html, refused

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mesh.infra.dynamic.vultr import account
-from mesh.vultr import Client, connect, making, waiting
-from mesh.vultr import client as client_module
+from mesh.infra.providers.vultr.v2 import Client, connect, making, waiting
+from mesh.infra.providers.vultr.v2 import client as client_module
 from tests.vultr_api import KEY, Served, Vultr, answering
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mesh.vultr import ApiError, Client, connect
-from mesh.vultr.client import is_private
+from mesh.infra.providers.vultr.v2 import ApiError, Client, connect
+from mesh.infra.providers.vultr.v2.client import is_private
 from tests.vultr_api import KEY, Fault, Knobs, Served, Vultr, html, limited, refused
 from tests.vultr_api.faults import Answer
 
@@ -53,7 +53,7 @@ class TestLists:
     def test_one_with_ever_new_pages_is_an_error(
         self, client: Client, vultr: Vultr, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mesh.vultr.client.PAGES", 5)
+        monkeypatch.setattr("mesh.infra.providers.vultr.v2.client.PAGES", 5)
         for number in range(9):
             links = {"next": f"page-{number}"}
             page = Answer(200, {"instances": [], "meta": {"total": 1, "links": links}})
@@ -63,7 +63,7 @@ class TestLists:
     def test_what_is_asked_stays_below_vultrs_rate(
         self, vultr: Vultr, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mesh.vultr.client.RATE", 20)
+        monkeypatch.setattr("mesh.infra.providers.vultr.v2.client.RATE", 20)
         vultr.knobs = Knobs(rate=30)
         with connect(KEY) as client:
             for _ in range(35):
@@ -160,7 +160,7 @@ class TestBadAnswers:
     def test_an_answer_that_grows_without_end_is_cut(
         self, client: Client, vultr: Vultr, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mesh.vultr.client.LARGEST", 10_000)
+        monkeypatch.setattr("mesh.infra.providers.vultr.v2.client.LARGEST", 10_000)
         vultr.fail(Fault("GET", "/account", _account(name="A" * 20_000)))
         assert "larger than" in str(error_of(client.account))
 

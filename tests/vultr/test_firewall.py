@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
-from mesh.vultr.rules import Match, match
+from mesh.infra.providers.vultr.v2.rules import Match, match
 from tests.vultr.objects import FIREWALL, firewall, rule
 from tests.vultr_api import Knobs, Vultr
 from tests.vultr_api.account import MAX_RULES

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mesh.infra.providers.vultr.v2 import ApiError
+from mesh.infra.providers.vultr.v2.listing import Listing
 from mesh.spec import Problem
-from mesh.vultr import ApiError
-from mesh.vultr.listing import Listing
 
 
 class Source:
@@ -71,7 +71,7 @@ def test_an_answer_that_a_write_has_overtaken_is_not_kept() -> None:
 
 
 def test_an_old_one_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mesh.vultr.listing.FRESH", 0.0)
+    monkeypatch.setattr("mesh.infra.providers.vultr.v2.listing.FRESH", 0.0)
     source = Source()
     source.free.set()
     listing = Listing(source)

@@ -11,8 +11,8 @@ from mesh.infra.dynamic.vultr import account
 from mesh.infra.dynamic.vultr.address import AddressProvider
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
-from mesh.vultr import ApiError, Mark
-from mesh.vultr.server import left_behind
+from mesh.infra.providers.vultr.v2 import ApiError, Mark
+from mesh.infra.providers.vultr.v2.server import left_behind
 from tests.vultr import objects
 from tests.vultr_api import KEY, Fault, Knobs, Vultr, html, limited, refused
 from tests.vultr_api.faults import Answer
@@ -85,7 +85,7 @@ class TestLostAnswers:
     ) -> None:
         """The list lags behind: the look says that nothing was made, and the address is taken."""
         empty = Answer(200, {"instances": [], "meta": {"total": 0, "links": {"next": ""}}})
-        monkeypatch.setattr("mesh.vultr.server.until_free", lambda *_: None)
+        monkeypatch.setattr("mesh.infra.providers.vultr.v2.server.until_free", lambda *_: None)
         prepared(vultr, "/instances", "a connection that ends before the answer")
         vultr.fail(Fault("GET", "/instances", empty, times=2))
         objects.instance()

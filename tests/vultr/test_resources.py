@@ -17,8 +17,8 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.instance import InstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.reverse import ReverseProvider
-from mesh.vultr import ApiError
-from mesh.vultr.server import INSTANCE
+from mesh.infra.providers.vultr.v2 import ApiError
+from mesh.infra.providers.vultr.v2.server import INSTANCE
 from tests.program.recording import UNKNOWN
 from tests.vultr import objects
 from tests.vultr_api import KEY, Fault, Knobs, Vultr, html, refused
@@ -151,7 +151,7 @@ class TestServer:
         self, vultr: Vultr, server: tuple[str, Outs], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As the endpoint of VPC 2.0 answers since July 2026; and this one would stay billed."""
-        monkeypatch.setattr("mesh.vultr.server.FREED", 0.5)
+        monkeypatch.setattr("mesh.infra.providers.vultr.v2.server.FREED", 0.5)
         next_run()
         vultr.fail(Fault("DELETE", "/instances/.*", refused("Not found.", 404)))
         with pytest.raises(ApiError, match=r"not ready after .* \(deleted, and still active\)"):
@@ -346,7 +346,7 @@ class TestUnknownWords:
         self, vultr: Vultr, server: tuple[str, Outs], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         short = dataclasses.replace(INSTANCE, bound=0.4)
-        monkeypatch.setattr("mesh.vultr.server.INSTANCE", short)
+        monkeypatch.setattr("mesh.infra.providers.vultr.v2.server.INSTANCE", short)
         vultr.fail(self.shown(vultr, status="migrating"))
         with pytest.raises(ApiError) as caught:
             InstanceProvider().update(*server, server[1])

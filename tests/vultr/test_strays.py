@@ -10,9 +10,9 @@ import pytest
 from mesh.infra.dynamic.vultr.address import AddressProvider
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
-from mesh.vultr import ApiError, Client, Mark, marking, stated
-from mesh.vultr.holdings import Held, Holdings, Kind
-from mesh.vultr.strays import Known, compared, held_fast, remove
+from mesh.infra.providers.vultr.v2 import ApiError, Client, Mark, marking, stated
+from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
+from mesh.infra.providers.vultr.v2.strays import Known, compared, held_fast, remove
 from tests.engine.clouds import KEYS
 from tests.vultr_api import Fault, Knobs, Vultr, refused
 

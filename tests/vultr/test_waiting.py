@@ -13,8 +13,8 @@ import pytest
 
 from mesh.infra.dynamic import cancellation
 from mesh.infra.dynamic.vultr.account import account
-from mesh.vultr import ApiError, connect, waiting
-from mesh.vultr.waiting import Seen, until
+from mesh.infra.providers.vultr.v2 import ApiError, connect, waiting
+from mesh.infra.providers.vultr.v2.waiting import Seen, until
 from tests.vultr import objects
 from tests.vultr_api import KEY, Knobs, Vultr, limited
 from tests.vultr_api.faults import Fault

@@ -1,7 +1,7 @@
 """The network's identity at a provider: made once, and in the state before anything else is made.
 
-It is the first part of every mark (:mod:`mesh.vultr.mark`). Only a stack that makes servers by
-Vultr's API has it.
+It is the first part of every mark that an object of the network bears there. Only a stack that
+makes servers by Vultr's API has it.
 """
 
 from __future__ import annotations

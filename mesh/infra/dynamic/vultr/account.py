@@ -19,8 +19,8 @@ from mesh.infra.dynamic.base import Properties, Stub, say
 from mesh.infra.dynamic.vultr import former
 
 if TYPE_CHECKING:
-    from mesh.vultr import Client, answers
-    from mesh.vultr.listing import Listing, Listings
+    from mesh.infra.providers.vultr.v2 import Client, answers
+    from mesh.infra.providers.vultr.v2.listing import Listing, Listings
 
 A = TypeVar("A", bound="answers.Address | answers.Group | answers.Server | answers.SshKey")
 
@@ -66,7 +66,7 @@ class Account:
     ) -> A | None:
         """The object of this id; None where there is none. What a list lacks is asked for itself
         before it counts as gone: a list may come short, and what is gone is made anew."""
-        from mesh.vultr import ApiError
+        from mesh.infra.providers.vultr.v2 import ApiError
 
         try:
             listed = next((each for each in listing() if each.id == identity), None)
@@ -77,7 +77,7 @@ class Account:
             raise
 
     def _one(self, path: str, name: str, model: type[A]) -> A | None:
-        from mesh.vultr import ApiError
+        from mesh.infra.providers.vultr.v2 import ApiError
 
         try:
             return self.client.get(path, name, model)
@@ -88,7 +88,7 @@ class Account:
 
     def delete(self, path: str) -> bool:
         """Delete an object; False where Vultr says that there is none."""
-        from mesh.vultr import ApiError
+        from mesh.infra.providers.vultr.v2 import ApiError
 
         try:
             self.client.send("DELETE", path)
@@ -127,8 +127,8 @@ def use(key: str) -> None:
 
 def account() -> Account:
     """The account of this process, opened at its first use."""
-    from mesh.vultr import connect, waiting
-    from mesh.vultr.listing import Listings
+    from mesh.infra.providers.vultr.v2 import connect, waiting
+    from mesh.infra.providers.vultr.v2.listing import Listings
 
     global _opened
     with _lock:
@@ -142,7 +142,7 @@ def account() -> Account:
 @contextmanager
 def about(key: str, value: str) -> Iterator[None]:
     """What goes wrong within, said of this key and value of the stack file."""
-    from mesh.vultr import ApiError
+    from mesh.infra.providers.vultr.v2 import ApiError
 
     try:
         yield
@@ -153,9 +153,9 @@ def about(key: str, value: str) -> Iterator[None]:
 def delete(path: str, what: str, listing: Listing[Any]) -> None:
     """Delete an object that is in this list. One that a server on its way out still uses is asked
     for again, until it is free; one that is gone is believed to be when it is not listed."""
-    from mesh.vultr import ApiError
-    from mesh.vultr.server import FREED
-    from mesh.vultr.waiting import Seen, until
+    from mesh.infra.providers.vultr.v2 import ApiError
+    from mesh.infra.providers.vultr.v2.server import FREED
+    from mesh.infra.providers.vultr.v2.waiting import Seen, until
 
     vultr, identity = account(), path.rpartition("/")[2]
     if is_taken(identity, what):

@@ -14,7 +14,7 @@ from mesh.infra.dynamic.vultr.drift import NONE, difference, otherwise
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from mesh.vultr import Mark, answers
+    from mesh.infra.providers.vultr.v2 import Mark, answers
 
 
 class AddressProvider(VultrProvider):
@@ -22,8 +22,8 @@ class AddressProvider(VultrProvider):
 
     def create(self, props: Properties) -> CreateResult:
         """Reserve one, or take on what an earlier run has reserved for this node."""
-        from mesh.vultr import answers
-        from mesh.vultr.making import made
+        from mesh.infra.providers.vultr.v2 import answers
+        from mesh.infra.providers.vultr.v2.making import made
 
         vultr, mark = account(), _mark(props)
         body = {"region": props["region"], "ip_type": "v4", "label": mark.text()}
@@ -61,7 +61,7 @@ class AddressProvider(VultrProvider):
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether it is still reserved, and bears its mark."""
-        from mesh.vultr import answers
+        from mesh.infra.providers.vultr.v2 import answers
 
         vultr = account()
         with _about(props):
@@ -82,7 +82,7 @@ class AddressProvider(VultrProvider):
 
 
 def _mark(props: Properties) -> Mark:
-    from mesh.vultr import Mark
+    from mesh.infra.providers.vultr.v2 import Mark
 
     return Mark(props["identity"], props["node"], "address")
 

@@ -11,9 +11,9 @@ from mesh.infra.dynamic.vultr.account import Account
 from mesh.infra.dynamic.vultr.servers import SETTLED_AT_BIRTH, ServerArgs, ServerProvider
 
 if TYPE_CHECKING:
-    from mesh.vultr import answers
-    from mesh.vultr.listing import Listing
-    from mesh.vultr.server import Kind
+    from mesh.infra.providers.vultr.v2 import answers
+    from mesh.infra.providers.vultr.v2.listing import Listing
+    from mesh.infra.providers.vultr.v2.server import Kind
 
 
 class BareMetalProvider(ServerProvider):
@@ -25,7 +25,7 @@ class BareMetalProvider(ServerProvider):
 
     def kind(self) -> Kind[answers.BareMetal]:
         """``/bare-metals``."""
-        from mesh.vultr.server import BARE_METAL
+        from mesh.infra.providers.vultr.v2.server import BARE_METAL
 
         return BARE_METAL
 

@@ -16,8 +16,8 @@ from mesh.infra.dynamic.vultr.drift import NONE, difference, otherwise
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from mesh.vultr import Mark, answers
-    from mesh.vultr.rules import Match
+    from mesh.infra.providers.vultr.v2 import Mark, answers
+    from mesh.infra.providers.vultr.v2.rules import Match
 
 WHAT = "firewall group"
 
@@ -27,8 +27,8 @@ class FirewallProvider(VultrProvider):
 
     def create(self, props: Properties) -> CreateResult:
         """Make the group and its rules, or go on with what an earlier run has made of them."""
-        from mesh.vultr import answers
-        from mesh.vultr.making import made
+        from mesh.infra.providers.vultr.v2 import answers
+        from mesh.infra.providers.vultr.v2.making import made
 
         vultr, mark = account(), _mark(props)
 
@@ -49,7 +49,7 @@ class FirewallProvider(VultrProvider):
 
     def update(self, id_: str, olds: Properties, news: Properties) -> UpdateResult:
         """Write the mark, and bring the rules in order."""
-        from mesh.vultr import answers
+        from mesh.infra.providers.vultr.v2 import answers
 
         vultr, path = account(), f"/firewalls/{id_}"
         with _about(news):
@@ -66,8 +66,8 @@ class FirewallProvider(VultrProvider):
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether it is still there, with these rules and no others."""
-        from mesh.vultr import ApiError, answers
-        from mesh.vultr.rules import differences, of_answer
+        from mesh.infra.providers.vultr.v2 import ApiError, answers
+        from mesh.infra.providers.vultr.v2.rules import differences, of_answer
 
         vultr = account()
         with _about(props):
@@ -94,7 +94,7 @@ class FirewallProvider(VultrProvider):
 
 
 def _settle(group: answers.Group, props: Properties) -> None:
-    from mesh.vultr import rules
+    from mesh.infra.providers.vultr.v2 import rules
 
     most = group.max_rule_count or rules.MOST
     rules.settle(account().client, group.id, _wanted(props), most, say)
@@ -102,7 +102,7 @@ def _settle(group: answers.Group, props: Properties) -> None:
 
 def _wanted(props: Properties) -> dict[Match, str]:
     """The rules with their names. Two openings may come to the same rule, which is one."""
-    from mesh.vultr.rules import match
+    from mesh.infra.providers.vultr.v2.rules import match
 
     found: dict[Match, str] = {}
     for each in props["rules"]:
@@ -113,8 +113,8 @@ def _wanted(props: Properties) -> dict[Match, str]:
 
 
 def _mark(props: Properties) -> Mark:
-    from mesh.vultr import Mark
-    from mesh.vultr.mark import NETWORK
+    from mesh.infra.providers.vultr.v2 import Mark
+    from mesh.infra.providers.vultr.v2.mark import NETWORK
 
     return Mark(props["identity"], NETWORK, "firewall")
 

@@ -12,9 +12,9 @@ from mesh.infra.dynamic.vultr.account import Account
 from mesh.infra.dynamic.vultr.servers import SETTLED_AT_BIRTH, ServerArgs, ServerProvider
 
 if TYPE_CHECKING:
-    from mesh.vultr import answers
-    from mesh.vultr.listing import Listing
-    from mesh.vultr.server import Kind
+    from mesh.infra.providers.vultr.v2 import answers
+    from mesh.infra.providers.vultr.v2.listing import Listing
+    from mesh.infra.providers.vultr.v2.server import Kind
 
 
 class InstanceProvider(ServerProvider):
@@ -34,7 +34,7 @@ class InstanceProvider(ServerProvider):
 
     def kind(self) -> Kind[answers.Instance]:
         """``/instances``."""
-        from mesh.vultr.server import INSTANCE
+        from mesh.infra.providers.vultr.v2.server import INSTANCE
 
         return INSTANCE
 

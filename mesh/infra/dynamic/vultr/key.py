@@ -15,7 +15,7 @@ from mesh.infra.dynamic.vultr.drift import NONE, difference, otherwise
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from mesh.vultr import Mark, answers
+    from mesh.infra.providers.vultr.v2 import Mark, answers
 
 
 class KeyProvider(VultrProvider):
@@ -23,8 +23,8 @@ class KeyProvider(VultrProvider):
 
     def create(self, props: Properties) -> CreateResult:
         """Hand the key over, or take on what an earlier run has."""
-        from mesh.vultr import answers
-        from mesh.vultr.making import made
+        from mesh.infra.providers.vultr.v2 import answers
+        from mesh.infra.providers.vultr.v2.making import made
 
         vultr, mark = account(), _mark(props)
         body = {"name": mark.text(), "ssh_key": props["ssh_key"]}
@@ -60,7 +60,7 @@ class KeyProvider(VultrProvider):
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether it is still there, and the same."""
-        from mesh.vultr import answers
+        from mesh.infra.providers.vultr.v2 import answers
 
         vultr = account()
         with _about(props):
@@ -87,8 +87,8 @@ def _same(one: str, other: str) -> bool:
 
 
 def _mark(props: Properties) -> Mark:
-    from mesh.vultr import Mark
-    from mesh.vultr.mark import NETWORK
+    from mesh.infra.providers.vultr.v2 import Mark
+    from mesh.infra.providers.vultr.v2.mark import NETWORK
 
     return Mark(props["identity"], NETWORK, f"key-{_digest(props)}")
 

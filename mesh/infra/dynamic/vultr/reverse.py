@@ -39,7 +39,7 @@ class ReverseProvider(VultrProvider):
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether it is still set; with the instance it is gone."""
-        from mesh.vultr import ApiError
+        from mesh.infra.providers.vultr.v2 import ApiError
 
         try:
             with _about(props):
@@ -55,7 +55,7 @@ class ReverseProvider(VultrProvider):
 
     def delete(self, _id: str, props: Properties) -> None:
         """Take the name off; a server that is gone has none."""
-        from mesh.vultr import ApiError
+        from mesh.infra.providers.vultr.v2 import ApiError
 
         client, path, ip = account().client, _path(props), props["ip"]
         try:
@@ -71,7 +71,7 @@ class ReverseProvider(VultrProvider):
 
 def _set(props: Properties) -> None:
     """Sent again where the answer is lost, and the name is not there yet."""
-    from mesh.vultr.making import made
+    from mesh.infra.providers.vultr.v2.making import made
 
     def find() -> str | None:
         return props["reverse"] if _found(props) == props["reverse"] else None

@@ -23,9 +23,9 @@ from mesh.infra.dynamic.vultr.drift import NONE, difference
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from mesh.vultr.answers import Address, Server
-    from mesh.vultr.listing import Listing
-    from mesh.vultr.server import Kind, Wanted
+    from mesh.infra.providers.vultr.v2.answers import Address, Server
+    from mesh.infra.providers.vultr.v2.listing import Listing
+    from mesh.infra.providers.vultr.v2.server import Kind, Wanted
 
 SETTLED_AT_BIRTH = ("user_data", "os_id", "ssh_key_ids", "hostname")
 """Inputs that replace a server, and that a running fleet therefore ignores."""
@@ -81,8 +81,8 @@ class ServerProvider(VultrProvider):
 
     def create(self, props: Properties) -> CreateResult:
         """Start one and wait until it runs, or go on with what an earlier run has started."""
-        from mesh.vultr import server
-        from mesh.vultr.making import made
+        from mesh.infra.providers.vultr.v2 import server
+        from mesh.infra.providers.vultr.v2.making import made
 
         vultr, kind, wanted = account(), self.kind(), self._wanted(props)
         node = wanted.mark.node
@@ -122,7 +122,7 @@ class ServerProvider(VultrProvider):
 
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether it is still there, and what of it differs."""
-        from mesh.vultr.server import beyond_repair, drift
+        from mesh.infra.providers.vultr.v2.server import beyond_repair, drift
 
         vultr, kind = account(), self.kind()
         with _about(props):
@@ -142,7 +142,7 @@ class ServerProvider(VultrProvider):
 
     def delete(self, id_: str, props: Properties) -> None:
         """Delete it, and wait until it is listed no more."""
-        from mesh.vultr.server import until_unlisted
+        from mesh.infra.providers.vultr.v2.server import until_unlisted
 
         vultr = account()
         if is_taken(id_, props["node"]):
@@ -158,7 +158,7 @@ class ServerProvider(VultrProvider):
 
     def _settled(self, vultr: Account, identity: str, wanted: Wanted) -> Server:
         """Change what differs, and wait until it runs so."""
-        from mesh.vultr import server
+        from mesh.infra.providers.vultr.v2 import server
 
         kind = self.kind()
         path = f"{kind.path}/{identity}"
@@ -182,8 +182,8 @@ class ServerProvider(VultrProvider):
         vultr.listings.addresses.forget()
 
     def _wanted(self, props: Properties) -> Wanted:
-        from mesh.vultr import Mark
-        from mesh.vultr.server import Wanted
+        from mesh.infra.providers.vultr.v2 import Mark
+        from mesh.infra.providers.vultr.v2.server import Wanted
 
         mark = Mark(props.get("identity") or "", props["node"], self.resource)
         return Wanted(

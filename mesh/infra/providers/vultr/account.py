@@ -13,10 +13,10 @@ from ipaddress import ip_network
 
 from pulumi.runtime import config as engine
 
+from mesh.infra.providers.vultr.v2.answers import Bgp
+from mesh.infra.providers.vultr.v2.errors import KEY
 from mesh.plan import Network
 from mesh.spec import PASSWORD_PREFIX, Problem, Spec
-from mesh.vultr.answers import Bgp
-from mesh.vultr.errors import KEY
 
 VARIABLE = "VULTR_API_KEY"
 BGP_PAGE = "the account's BGP page (my.vultr.com/bgp)"

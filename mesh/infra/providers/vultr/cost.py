@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mesh.infra.providers.vultr.offer import DDOS, Offer
+from mesh.infra.providers.vultr.v2 import ApiError, Mark
+from mesh.infra.providers.vultr.v2.answers import BareMetal, Server
 from mesh.plan import Node
 from mesh.spec import Note, Spec
-from mesh.vultr import ApiError, Mark
-from mesh.vultr.answers import BareMetal, Server
 
 DDOS_PRICE = 10.0
 """US dollars per month and instance (vultr.com/faq, "How much does DDoS Protection cost?"): no

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mesh.infra.providers.vultr.v2.answers import Image, Plan, Region
 from mesh.plan import Node
 from mesh.spec import Problem, Spec
 from mesh.spec.problems import KEEPS
-from mesh.vultr.answers import Image, Plan, Region
 
 DDOS = "ddos_protection"
 """What a region's options and a server's features call it."""

@@ -13,11 +13,11 @@ from mesh.infra.providers.protocol import Setting
 from mesh.infra.providers.vultr import account, cost, offer
 from mesh.infra.providers.vultr.offer import Offer
 from mesh.infra.providers.vultr.tags import TAG
+from mesh.infra.providers.vultr.v2 import ApiError, Client, connect
+from mesh.infra.providers.vultr.v2.answers import Bgp, Server
+from mesh.infra.providers.vultr.v2.errors import NO_KEY
 from mesh.plan import Node, Plan
 from mesh.spec import Note, Problem, Spec
-from mesh.vultr import ApiError, Client, connect
-from mesh.vultr.answers import Bgp, Server
-from mesh.vultr.errors import NO_KEY
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from mesh.vultr.answers import Address, BareMetal, Group, Instance, SshKey
-from mesh.vultr.client import Client
-from mesh.vultr.errors import ApiError
+from mesh.infra.providers.vultr.v2.answers import Address, BareMetal, Group, Instance, SshKey
+from mesh.infra.providers.vultr.v2.client import Client
+from mesh.infra.providers.vultr.v2.errors import ApiError
 
 T = TypeVar("T")
 

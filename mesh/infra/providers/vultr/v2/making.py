@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from mesh.vultr import waiting
-from mesh.vultr.errors import ApiError
-from mesh.vultr.waiting import Say
+from mesh.infra.providers.vultr.v2 import waiting
+from mesh.infra.providers.vultr.v2.errors import ApiError
+from mesh.infra.providers.vultr.v2.waiting import Say
 
 T = TypeVar("T")
 

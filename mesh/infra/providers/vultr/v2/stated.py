@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
-from mesh.vultr.holdings import Kind
-from mesh.vultr.mark import NETWORK, Mark
-from mesh.vultr.strays import Begun, Known
+from mesh.infra.providers.vultr.v2.holdings import Kind
+from mesh.infra.providers.vultr.v2.mark import NETWORK, Mark
+from mesh.infra.providers.vultr.v2.strays import Begun, Known
 
 IDENTITY = "pulumi-python:dynamic/mesh:Identity"
 """The resource that keeps the network's identity."""

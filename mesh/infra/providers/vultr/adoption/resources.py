@@ -13,7 +13,16 @@ from typing import Any
 
 from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
 
-from mesh.adoption.state import (
+from mesh.infra.dynamic.base import Stub
+from mesh.infra.dynamic.identity import IdentityProvider
+from mesh.infra.dynamic.vultr.address import AddressProvider
+from mesh.infra.dynamic.vultr.bare_metal import BareMetalProvider
+from mesh.infra.dynamic.vultr.drift import NONE
+from mesh.infra.dynamic.vultr.firewall import FirewallProvider
+from mesh.infra.dynamic.vultr.instance import InstanceProvider
+from mesh.infra.dynamic.vultr.key import KeyProvider
+from mesh.infra.dynamic.vultr.reverse import ReverseProvider
+from mesh.infra.providers.vultr.adoption.state import (
     Change,
     Document,
     Reference,
@@ -24,20 +33,11 @@ from mesh.adoption.state import (
     rewritten,
     unused,
 )
-from mesh.infra.dynamic.base import Stub
-from mesh.infra.dynamic.identity import IdentityProvider
-from mesh.infra.dynamic.vultr.address import AddressProvider
-from mesh.infra.dynamic.vultr.bare_metal import BareMetalProvider
-from mesh.infra.dynamic.vultr.drift import NONE
-from mesh.infra.dynamic.vultr.firewall import FirewallProvider
-from mesh.infra.dynamic.vultr.instance import InstanceProvider
-from mesh.infra.dynamic.vultr.key import KeyProvider
-from mesh.infra.dynamic.vultr.reverse import ReverseProvider
-from mesh.preview.steps import owner
+from mesh.infra.providers.vultr.v2 import Mark, stated
+from mesh.infra.providers.vultr.v2.answers import Address, Answer, Server
+from mesh.infra.providers.vultr.v2.holdings import SERVERS, Held, Holdings, Kind, held
+from mesh.infra.urns import owner
 from mesh.spec import Problem, SpecError
-from mesh.vultr import Mark, stated
-from mesh.vultr.answers import Address, Answer, Server
-from mesh.vultr.holdings import SERVERS, Held, Holdings, Kind, held
 
 PLUGIN = "vultr:"
 """How the types of the plugin's resources begin."""

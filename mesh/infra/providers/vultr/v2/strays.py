@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from mesh.infra.providers.vultr.v2 import waiting
+from mesh.infra.providers.vultr.v2.client import Client
+from mesh.infra.providers.vultr.v2.errors import ApiError
+from mesh.infra.providers.vultr.v2.holdings import SERVERS, Held, Holdings, Kind, look
+from mesh.infra.providers.vultr.v2.waiting import Say, Seen
 from mesh.spec.problems import Problem
-from mesh.vultr import waiting
-from mesh.vultr.client import Client
-from mesh.vultr.errors import ApiError
-from mesh.vultr.holdings import SERVERS, Held, Holdings, Kind, look
-from mesh.vultr.waiting import Say, Seen
 
 PATIENCE = 120.0
 """Seconds in which an address and a firewall group come off a server that was deleted."""

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from mesh.vultr import answers
-from mesh.vultr.client import Client
-from mesh.vultr.errors import ApiError
-from mesh.vultr.making import made
-from mesh.vultr.waiting import Say
+from mesh.infra.providers.vultr.v2 import answers
+from mesh.infra.providers.vultr.v2.client import Client
+from mesh.infra.providers.vultr.v2.errors import ApiError
+from mesh.infra.providers.vultr.v2.making import made
+from mesh.infra.providers.vultr.v2.waiting import Say
 
 MOST = 50
 """Rules of a group, unless the group itself says otherwise (``max_rule_count``)."""

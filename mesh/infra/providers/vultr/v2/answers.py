@@ -1,7 +1,7 @@
 """What Vultr answers, as types. Unknown fields are passed over, and unknown words of an
 enumeration kept as text, so that something new in the API breaks nothing; a missing field is an
-error (:class:`mesh.vultr.errors.ApiError`). Passwords and console addresses have no field here, so
-that they can be kept nowhere.
+error (``errors.ApiError``). Passwords and console addresses have no field here, so that they can be
+kept nowhere.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from mesh.infra.providers.vultr.v2.answers import Address, BareMetal, Instance, Server
+from mesh.infra.providers.vultr.v2.client import Client
+from mesh.infra.providers.vultr.v2.errors import ApiError
+from mesh.infra.providers.vultr.v2.mark import Mark
+from mesh.infra.providers.vultr.v2.waiting import Say, Seen, until
 from mesh.spec.problems import Problem, shown
-from mesh.vultr.answers import Address, BareMetal, Instance, Server
-from mesh.vultr.client import Client
-from mesh.vultr.errors import ApiError
-from mesh.vultr.mark import Mark
-from mesh.vultr.waiting import Say, Seen, until
 
 S = TypeVar("S", bound=Server)
 

@@ -9,9 +9,9 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from mesh.infra.providers.vultr.v2 import errors
+from mesh.infra.providers.vultr.v2.errors import ApiError
 from mesh.spec.problems import Problem
-from mesh.vultr import errors
-from mesh.vultr.errors import ApiError
 
 T = TypeVar("T")
 Say = Callable[[str], None]

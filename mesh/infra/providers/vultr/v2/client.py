@@ -2,7 +2,7 @@
 
 It follows no redirect, and sends the key over https or to this machine only. What may be repeated
 (everything but POST) is tried again while the API is busy or away. A POST is sent once, because a
-lost answer does not say whether it was done: :mod:`mesh.vultr.making` looks before it repeats one.
+lost answer does not say whether it was done: ``making`` looks before it repeats one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 
-from mesh.spec.problems import Problem, shown
-from mesh.vultr import errors, waiting
-from mesh.vultr.answers import (
+from mesh.infra.providers.vultr.v2 import errors, waiting
+from mesh.infra.providers.vultr.v2.answers import (
     Account,
     Address,
     Answer,
@@ -43,9 +42,10 @@ from mesh.vultr.answers import (
     SshKey,
     UserData,
 )
-from mesh.vultr.errors import ApiError
-from mesh.vultr.http import httpx
-from mesh.vultr.waiting import Say
+from mesh.infra.providers.vultr.v2.errors import ApiError
+from mesh.infra.providers.vultr.v2.http import httpx
+from mesh.infra.providers.vultr.v2.waiting import Say
+from mesh.spec.problems import Problem, shown
 
 A = TypeVar("A", bound=Answer)
 

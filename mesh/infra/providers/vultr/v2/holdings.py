@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mesh.vultr.answers import Address, Answer, BareMetal, Group, Instance, Server, SshKey
-from mesh.vultr.client import Client
-from mesh.vultr.errors import ApiError
-from mesh.vultr.mark import Mark
+from mesh.infra.providers.vultr.v2.answers import (
+    Address,
+    Answer,
+    BareMetal,
+    Group,
+    Instance,
+    Server,
+    SshKey,
+)
+from mesh.infra.providers.vultr.v2.client import Client
+from mesh.infra.providers.vultr.v2.errors import ApiError
+from mesh.infra.providers.vultr.v2.mark import Mark
 
 
 class Kind(StrEnum):

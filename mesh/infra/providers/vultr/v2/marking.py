@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh.vultr.client import Client
-from mesh.vultr.holdings import SERVERS, Held, Kind
-from mesh.vultr.mark import Mark
+from mesh.infra.providers.vultr.v2.client import Client
+from mesh.infra.providers.vultr.v2.holdings import SERVERS, Held, Kind
+from mesh.infra.providers.vultr.v2.mark import Mark
 
 
 def write(client: Client, held: Held, mark: Mark, tags: Sequence[str] = ()) -> None:
