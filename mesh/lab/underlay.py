@@ -29,7 +29,7 @@ from typing import TypeVar
 from mesh.lab.errors import LabError
 from mesh.plan.model import Node, Plan, PrefixPair, Region, UpstreamSession, VpcSession
 from mesh.spec.distance import kilometres
-from mesh.spec.providers import PROVIDERS
+from mesh.spec.providers import PROVIDERS, lab_number, public_asn
 
 T = TypeVar("T")
 
@@ -49,19 +49,6 @@ VPC_GATEWAY, VPC_ROUTERS, VPC_CLIENT = 257, 258, 266
 
 REGION_LIMIT = 31
 """Region indices 0-30: two rows of documentation ASNs (RFC 5398), the last one kept back."""
-
-PROVIDER_NUMBERS = {"vultr": 1, "aws": 2, "gcp": 3, "azure": 4}
-"""The third group of a node's IPv6 network; other providers get one from their name."""
-
-PUBLIC_ASNS = {
-    "vultr": 20473,
-    "aws": 16509,
-    "gcp": 15169,
-    "azure": 8075,
-    "buyvm": 53667,
-    "hetzner": 24940,
-}
-"""The AS that a provider shows to the Internet."""
 
 UNKNOWN_PROVIDER_ASN = 65551
 PRIVATE_ASNS = ((64512, 65534), (4200000000, 4294967294))
@@ -282,9 +269,10 @@ def transit_asn(index: int) -> int:
 
 
 def provider_number(provider: str) -> int:
-    """A provider's number in IPv6 networks; by its name where the table has none."""
-    if provider in PROVIDER_NUMBERS:
-        return PROVIDER_NUMBERS[provider]
+    """A provider's number in IPv6 networks; made of its name where its facts have none."""
+    known = lab_number(provider)
+    if known is not None:
+        return known
     span = CLIENT_SUBNET - 0x100
     return 0x100 + int.from_bytes(sha256(provider.encode()).digest()[:4], "big") % span
 
@@ -378,7 +366,7 @@ def _upstreams(plan: Plan, regions: dict[str, Region]) -> tuple[Upstream, ...]:
     if len(set(networks.values())) != len(networks):
         raise LabError(
             "two providers of one region get the same IPv6 network from their names; "
-            "give one of them a number in mesh.lab.underlay.PROVIDER_NUMBERS"
+            "give one of them a lab_number in its facts (mesh/spec/providers)"
         )
     return tuple(
         Upstream(
@@ -400,8 +388,9 @@ def _upstreams(plan: Plan, regions: dict[str, Region]) -> tuple[Upstream, ...]:
 
 
 def _public_asn(plan: Plan, provider: str) -> int:
-    if provider in PUBLIC_ASNS:
-        return PUBLIC_ASNS[provider]
+    known = public_asn(provider)
+    if known is not None:
+        return known
     asns = {
         session.peer_asn
         for node in plan.nodes

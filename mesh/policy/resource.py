@@ -8,25 +8,16 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Any
 
 from mesh.infra.dynamic.documents import read_plan
+from mesh.infra.providers import inputs
+from mesh.infra.providers.resources import PortRange, ResourceType
 from mesh.infra.urns import node_of
 from mesh.plan import Network, Plan
 from mesh.plan.document import read_plan
 from mesh.preview.kinds import GENERATION, Kind, kind_of
 from mesh.preview.steps import node_of
 from mesh.spec.checks.admin import WORLD
+from mesh.preview.kinds import GENERATION, described
 from mesh.spec.meaning import WORLD
-
-UNKNOWN = frozenset(
-    {
-        "04da6b54-80e4-46f7-96ec-b56ff0331ba9",
-        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
-        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
-        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
-        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
-    }
-)
-"""What a value is that is not known yet: string, boolean, number, list, map
-(pulumi_policy.proxy)."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +33,9 @@ class Resource:
     parent: str | None = None
 
     @property
-    def kind(self) -> Kind:
-        """What it is to the network."""
-        return kind_of(self.type)
+    def described(self) -> ResourceType:
+        """What its driver says of its type."""
+        return described(self.type)
 
     @property
     def node(self) -> str | None:
@@ -53,8 +44,14 @@ class Resource:
 
     def known(self, key: str) -> Any:
         """An input; None where it is not given or not known yet."""
-        value = self.props.get(key)
-        return None if is_unknown(value) else value
+        return inputs.known(self.props, key)
+
+    def lets_in(self) -> Iterator[tuple[str, PortRange]]:
+        """The networks that a rule of a provider's firewall lets in by TCP, and their ports;
+        nothing where it is none."""
+        read = self.described.lets_in
+        if read is not None:
+            yield from read(self.props)
 
     def plan(self) -> Plan | None:
         """The plan that the publication carries; None for everything else."""
@@ -65,11 +62,6 @@ class Resource:
             return read_plan(text)
         except ValueError:
             return None  # the pack is of another version than the program
-
-
-def is_unknown(value: object) -> bool:
-    """Whether that is the engine's sign for a value that is not known yet."""
-    return isinstance(value, str) and value in UNKNOWN
 
 
 def worlds(networks: Iterable[str]) -> Iterator[Network]:
@@ -88,9 +80,3 @@ def _network(text: str) -> Network | None:
         return ip_network(text, strict=False)
     except ValueError:
         return None
-
-
-def strings(value: Any) -> Iterator[str]:
-    """The texts of a list that may be missing or unknown."""
-    if isinstance(value, list | tuple):
-        yield from (each for each in value if isinstance(each, str) and not is_unknown(each))

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh.infra.providers.inputs import is_unknown
 from mesh.plan import Plan
 from mesh.plan.model import Source
-from mesh.policy.openings import openings
-from mesh.policy.resource import Resource, is_unknown, worlds
+from mesh.policy.resource import Resource, worlds
 
 SSH = 22
 KEYS = 2
@@ -72,7 +72,7 @@ def no_own_ssh_port_from_anywhere(
 def _open_to_all(resource: Resource, ports: Collection[int]) -> Iterator[str]:
     sources = [
         source
-        for source, (first, last) in openings(resource)
+        for source, (first, last) in resource.lets_in()
         if any(first <= port <= last for port in ports)
     ]
     for network in worlds(sources):
@@ -101,40 +101,17 @@ def two_ssh_keys(resource: Resource, _: Settings) -> Iterator[str]:
         yield f"mesh:admin.keys has {len(found)} key(s); give {KEYS}, or a lost one is a lost fleet"
 
 
-TAGS: dict[str, str] = {
-    "pulumi-python:dynamic/vultr:Instance": "tags",
-    "pulumi-python:dynamic/vultr:BareMetal": "tags",
-    "vultr:index/instance:Instance": "tags",
-    "vultr:index/bareMetalServer:BareMetalServer": "tags",
-    "aws:ec2/instance:Instance": "tags",
-    "gcp:compute/instance:Instance": "labels",
-}
-"""Where servers carry tags, by type; existing hosts and the lab have none."""
-
-
 def tagged_servers(resource: Resource, _: Settings) -> Iterator[str]:
     """A bill, and a clean-up by hand, can tell whose server it is."""
-    key = TAGS.get(resource.type)
+    key = resource.described.tags
     if key is not None and not resource.props.get(key):
         yield f"{resource.name} has no {key}; give it some, so that a bill says whose it is"
 
 
-ADDRESSES = frozenset(
-    {
-        "pulumi-python:dynamic/vultr:Address",
-        "vultr:index/reservedIp:ReservedIp",
-        "aws:ec2/eip:Eip",
-        "gcp:compute/address:Address",
-        "pulumi-python:dynamic/lab:Address",
-    }
-)
-"""Types of reserved addresses: an association with one may go."""
-
-
 def protected_addresses(resource: Resource, _: Settings) -> Iterator[str]:
     """An address that is given back is lost, and stands in every firewall and session."""
-    inside = resource.known("addressType") == "INTERNAL"  # of one network at GCP, nobody else's
-    if resource.type in ADDRESSES and not inside and not resource.protect:
+    what = resource.described
+    if what.reserved and not what.is_inside(resource.props) and not resource.protect:
         yield f"{resource.name} is not protected from deletion; leave mesh:protect at true"
 
 
@@ -186,41 +163,13 @@ def _tells(value: str, secret: bool) -> bool:
     return secret and bool(value) and not is_unknown(value) and not PUBLIC.match(value)
 
 
-def _given(*keys: str) -> Callable[[Resource], bool]:
-    return lambda server: any(bool(server.props.get(key)) for key in keys)
-
-
-def _on_an_interface(server: Resource) -> bool:
-    return any(
-        isinstance(each, Mapping)
-        and (each.get("ipv6AccessConfigs") or each.get("stackType") in ("IPV4_IPV6", "IPV6_ONLY"))
-        for each in server.known("networkInterfaces") or ()
-    )
-
-
-IPV6: dict[str, Callable[[Resource], bool]] = {
-    "pulumi-python:dynamic/vultr:Instance": _given("enable_ipv6"),
-    "pulumi-python:dynamic/vultr:BareMetal": _given("enable_ipv6"),
-    "vultr:index/instance:Instance": _given("enableIpv6"),
-    "vultr:index/bareMetalServer:BareMetalServer": _given("enableIpv6"),
-    # An interface that is made apart has its own addresses.
-    "aws:ec2/instance:Instance": _given(
-        "ipv6AddressCount", "ipv6Addresses", "networkInterfaces", "primaryNetworkInterface"
-    ),
-    "aws:ec2/networkInterface:NetworkInterface": _given("ipv6AddressCount", "ipv6Addresses"),
-    "gcp:compute/instance:Instance": _on_an_interface,
-    "pulumi-python:dynamic/lab:Address": _given("with_ipv6"),
-}
-"""How a type of resource says that its node has IPv6."""
-
-
 def ipv6_where_planned(resources: Sequence[Resource], _: Settings) -> Iterator[tuple[str, str]]:
     """A node that the plan gives IPv6 gets it from its provider."""
     plan = _plan(resources)
     planned = {node.id for node in plan.nodes if node.ipv6} if plan else set()
     for resource in resources:
-        has = IPV6.get(resource.type)
-        if has is not None and resource.node in planned and not has(resource):
+        has = resource.described.has_ipv6
+        if has is not None and resource.node in planned and not has(resource.props):
             yield (
                 resource.urn,
                 f"{resource.name} has no IPv6, and the plan gives {resource.node} an address; "

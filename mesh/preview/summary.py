@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from mesh.infra.providers import DESCRIPTIONS
+from mesh.infra.providers.description import FormerWay
 from mesh.plan import Plan
 from mesh.preview import access
-from mesh.preview.kinds import BY_API, BY_PLUGIN, CANDIDATE, GENERATION, Kind
+from mesh.preview.kinds import CANDIDATE, GENERATION, Kind
 from mesh.preview.protection import LOST, MISSING, protection
 from mesh.preview.reach import (
     Change,
@@ -32,8 +34,8 @@ DONE: dict[Verb, str] = {
     "other": "unknown",
 }
 """What happens to a resource, as it is told."""
-ADOPT = "mesh adopt"
-"""What a resource of our own names where the plugin's stands (mesh.infra.dynamic.vultr.former)."""
+FORMER = tuple(each.former for each in DESCRIPTIONS.values() if each.former is not None)
+"""The ways in which resources of a provider were made once."""
 OTHERS = (Kind.GROUND, Kind.ROOT, Kind.OTHER, Kind.UNKNOWN)
 """The kinds that are told together, after those that a node has of its own."""
 
@@ -255,27 +257,23 @@ def _restarted(preview: Preview, begun: Mapping[str, Collection[str]]) -> Iterat
 
 
 def _ways(preview: Preview) -> Iterator[str]:
-    """That a stack was made by Vultr's plugin, or by its API, and the stack file chooses the
-    other."""
-    if any(ADOPT in error for error in preview.errors):
-        yield f"the servers are moved to the API once, by `{ADOPT} --stack {preview.stack}`"
-    if _goes_back(preview):
-        yield (
-            "the servers of this stack are made by Vultr's API, from which there is no way back "
-            "to the plugin: `pulumi config rm --path mesh:providers.vultr.through "
-            f"--stack {preview.stack}`"
-        )
+    """That a stack was made in one way of a provider's, and the stack file chooses the other."""
+    for way in FORMER:
+        if any(way.command in error for error in preview.errors):
+            yield f"{way.offer}, by `{way.command} --stack {preview.stack}`"
+        if _goes_back(preview, way):
+            yield f"{way.no_way_back} --stack {preview.stack}`"
 
 
-def _goes_back(preview: Preview) -> bool:
-    """Whether what the API has made is to be made by the plugin instead."""
-    going = any(step.type.startswith(BY_API) and step.ends for step in preview.steps)
-    return going and any(step.type.startswith(BY_PLUGIN) for step in preview.steps)
+def _goes_back(preview: Preview, way: FormerWay) -> bool:
+    """Whether what was made in the present way is to be made in the former one instead."""
+    going = any(step.type.startswith(way.present_types) and step.ends for step in preview.steps)
+    return going and any(step.type.startswith(way.types) for step in preview.steps)
 
 
 def _protected(preview: Preview) -> Iterator[str]:
     """The cure where a node cannot go because its addresses are protected."""
-    if _goes_back(preview):
+    if any(_goes_back(preview, way) for way in FORMER):
         return  # they are meant to stay
     nodes = {step.node for step in preview.steps if step.verb == "delete" and step.node}
     if any("is protected" in error for error in preview.errors):

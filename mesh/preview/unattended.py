@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from mesh.preview.kinds import GENERATION, OPERATOR, Kind
+from mesh.preview.kinds import GENERATION, OPERATOR, Kind, described
 from mesh.preview.protection import LOST, MISSING, protection
 from mesh.preview.steps import Preview, Step
 from mesh.spec.problems import KEEPS, Problem
 
-INTERNAL = "INTERNAL"
-"""Of a GCP address: it is one of its own VPC's."""
 LOOK = "look at it, and run `pulumi up` yourself where it is right"
-TABLE = f"{LOOK}; a type that your drivers make belongs into mesh/preview/kinds.py"
+TABLE = f"{LOOK}; a type that your drivers make belongs into its driver's DESCRIPTION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +90,8 @@ def _unasked(step: Step, asked: Asked) -> Iterator[Problem]:
     """A server or address that goes without anybody having asked."""
     if step.node is None:
         # What a cloud's routers have is inside its VPC, and goes with the last node there.
-        inside = INTERNAL in (step.old.get("addressType"), step.new.get("addressType"))
-        if step.ends and not inside:
+        is_inside = described(step.type).is_inside
+        if step.ends and not (is_inside(step.old) or is_inside(step.new)):
             why = "it belongs to no node, so nobody can have asked for it"
             yield Problem(step.name, step.verb, why, LOOK)
         return

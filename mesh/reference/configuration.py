@@ -15,10 +15,10 @@ import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mesh.infra.dynamic.vultr.account import KEY, VARIABLE
 from mesh.reference import docstrings
 from mesh.reference.markdown import anchor, begun, bullets, fenced, link, page, prose
 from mesh.spec import examples, model, secrets, traffic, vrps
+from mesh.spec.providers import EXAMPLE, PROVIDERS, existing
 from mesh.spec.section import Section
 
 SPECIAL: tuple[tuple[str, Any, Any], ...] = (
@@ -69,11 +69,8 @@ A secret is encrypted in the stack file. `pulumi config set --secret KEY` asks f
 writes it. `mesh check` lists the secrets that a stack needs, and warns of one that is missing; a \
 preview stops where one is."""
 
-OTHERS = f"""\
-Keys that do not begin with `mesh:` are those of Pulumi's providers. Two of them the mesh reads \
-itself: `{KEY}`, the API key of the account at Vultr, which is a secret and may come from the \
-environment variable `{VARIABLE}` instead; and `gcp:project`, where `mesh:providers.gcp.project` \
-is not set."""
+OTHERS = """\
+Keys that do not begin with `mesh:` are those of Pulumi's providers. These the mesh reads itself:"""
 
 
 @dataclass(frozen=True)
@@ -118,6 +115,7 @@ def _blocks() -> Iterator[str]:
         yield bullets(["type: text, a secret", f"set it: `{SETTING[path]}`"])
     yield "## Keys of other namespaces"
     yield OTHERS
+    yield bullets(key for facts in PROVIDERS.values() for key in facts.keys)
     yield "## Kinds of values"
     for heading, module, name in SPECIAL:
         yield f"### {heading}"
@@ -136,9 +134,9 @@ SECRET_KEYS = {
     f"mesh:{secrets.SSH_PREFIX}PROVIDER": _SECRETS["SSH_PREFIX"],
 }
 SETTING = {
-    f"mesh:{secrets.PREFIX}PROVIDER": f"pulumi config set --secret mesh:{secrets.PREFIX}vultr",
+    f"mesh:{secrets.PREFIX}PROVIDER": f"pulumi config set --secret mesh:{secrets.PREFIX}{EXAMPLE}",
     f"mesh:{secrets.SSH_PREFIX}PROVIDER":
-        f"pulumi config set --secret mesh:{secrets.SSH_PREFIX}buyvm < KEYFILE",
+        f"pulumi config set --secret mesh:{secrets.SSH_PREFIX}{existing.EXAMPLE} < KEYFILE",
 }  # fmt: skip
 
 

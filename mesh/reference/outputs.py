@@ -25,9 +25,7 @@ from mesh.cli.main import app
 from mesh.infra import outputs
 from mesh.infra.node import Node
 from mesh.infra.providers import Driver
-from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
-from mesh.infra.providers.vultr.v2.mark import Mark
-from mesh.infra.providers.vultr.v2.strays import Findings, Known
+from mesh.infra.providers.accounts import Compared, Missing, Stray
 from mesh.lab import probe
 from mesh.plan import Plan, make
 from mesh.preview.summary import Summary
@@ -36,7 +34,11 @@ from mesh.publish.status import MeshStatus
 from mesh.reference import docstrings
 from mesh.reference.markdown import begun, bullets, fenced, link, page, prose
 from mesh.spec import examples, load
+from mesh.spec.providers import EXAMPLE
 from mesh.trust.documents import Blackhole, BlackholeOrder, Refusal
+
+FIRST, SECOND, THIRD = (f"lax-{EXAMPLE}-{number}" for number in (1, 2, 3))
+"""Ids of nodes."""
 
 INTRODUCTION = """\
 The outputs of the stack, and what commands print with `--json`. `null` stands for what is not \
@@ -182,8 +184,8 @@ def _values() -> dict[str, Any]:
         assert example is not None, f"{name} has an example"
         values |= {k.removeprefix("mesh:"): v for k, v in yaml.safe_load(example).items()}
     values["prefixes"]["ipv6"] = "2620:71:4000::/48"
-    values["regions"]["lax"]["slots"]["vultr-2"] = "192.30.120.2"
-    values["nodes"]["lax-vultr-2"] = {"number": 2}
+    values["regions"]["lax"]["slots"][f"{EXAMPLE}-2"] = "192.30.120.2"
+    values["nodes"][SECOND] = {"number": 2}
     return values
 
 
@@ -228,18 +230,19 @@ def _check() -> dict[str, Any]:
 def _blackholes() -> dict[str, Any]:
     address = ip_address("192.30.120.100")
     order = BlackholeOrder("mine", 7, (Blackhole(address, int(NOW) + 1800, "under attack"),))
-    refused = {"lax-vultr-2": Refusal("blackhole", 7, "0" * 64, "its signature is not valid")}
-    told = [Heard((ip_address("192.30.120.101"),), ("lax-vultr-2",), ("lax-vultr-1",))]
-    nodes = ["lax-vultr-1", "lax-vultr-2"]
+    refused = {SECOND: Refusal("blackhole", 7, "0" * 64, "its signature is not valid")}
+    told = [Heard((ip_address("192.30.120.101"),), (SECOND,), (FIRST,))]
+    nodes = [FIRST, SECOND]
     return blackhole.document(order, nodes, nodes[:1], refused, told, NOW)
 
 
 def _strays() -> dict[str, Any]:
-    mark = Mark("0a1b2c3d", "lax-vultr-3", "instance")
-    held = Held(Kind.INSTANCE, "cb676a46-66fd-4dfb-b839-443f2e6c0b60", "lax-vultr-3.mine",
-                "lax 203.0.113.3", mark)  # fmt: skip
-    gone = Known(Kind.ADDRESS, "4f0f12e5-1f84-404f-aa84-85f431ea5ec2", "mesh-lax-vultr-2-address")
-    found = strays.Found("0a1b2c3d", Findings((held,), (), (gone,)), Holdings(()))
+    stray = Stray("instance", "cb676a46-66fd-4dfb-b839-443f2e6c0b60", f"{THIRD}.mine",
+                  "lax 203.0.113.3", THIRD, "instance")  # fmt: skip
+    gone = Missing(
+        "reserved address", "4f0f12e5-1f84-404f-aa84-85f431ea5ec2", f"mesh-{SECOND}-address"
+    )
+    found = Compared("0a1b2c3d", strays=(stray,), missing=(gone,))
     return strays.document("mine", found)
 
 

@@ -6,11 +6,20 @@ used: one node with IPv4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from mesh.spec.providers import EXAMPLE, PROVIDERS
+
+_FACTS = PROVIDERS[EXAMPLE]
+_SLOT = f"{EXAMPLE}-1"
+_NODE, _OTHER = f"lax-{_SLOT}", f"ord-{_SLOT}"
+
+LINK = f"{_NODE}:{_OTHER}"
+"""How a link is named."""
 
 _REGION = (
     "{name: Los Angeles, location: [33.94, -118.41], block: 192.30.120.0/29, "
-    "slots: {vultr-1: 192.30.120.1}}"
+    f"slots: {{{_SLOT}: 192.30.120.1}}}}"
 )
 _SERVICE = (
     "{addresses: {ipv4: 192.30.120.100}, ports: {tcp: [80]}, checks: [{kind: http, port: 80}]}"
@@ -31,9 +40,9 @@ _ALL: dict[tuple[str, ...], str] = {
     ("regions", "*", "name"): "Los Angeles",
     ("regions", "*", "location"): "[33.94, -118.41]",
     ("regions", "*", "block"): "192.30.120.0/29",
-    ("regions", "*", "slots"): "{vultr-1: 192.30.120.1}",
-    ("regions", "*", "at"): "{vultr: fra}",
-    ("nodes",): "{lax-vultr-1: {number: 1}}",
+    ("regions", "*", "slots"): f"{{{_SLOT}: 192.30.120.1}}",
+    ("regions", "*", "at"): f"{{{EXAMPLE}: {next(iter(_FACTS.at.values()))}}}",
+    ("nodes",): f"{{{_NODE}: {{number: 1}}}}",
     ("nodes", "*"): "{number: 1}",
     ("nodes", "*", "number"): "1",
     ("nodes", "*", "host"): "{ipv4: 203.0.113.10, ssh: {trustFirst: true}}",
@@ -43,8 +52,8 @@ _ALL: dict[tuple[str, ...], str] = {
     ("nodes", "*", "host", "upstream"): "{peerAsn: 53667, ipv4: 203.0.113.1}",
     ("nodes", "*", "host", "upstream", "peerAsn"): "53667",
     ("nodes", "*", "host", "upstream", "ipv4"): "203.0.113.1",
-    ("reflectors",): "[lax-vultr-1]",
-    ("registries",): "[lax-vultr-1]",
+    ("reflectors",): f"[{_NODE}]",
+    ("registries",): f"[{_NODE}]",
     ("services",): f"{{web: {_SERVICE}}}",
     ("services", "*"): _SERVICE,
     ("services", "*", "addresses"): "{ipv4: 192.30.120.100}",
@@ -57,32 +66,19 @@ _ALL: dict[tuple[str, ...], str] = {
     ("services", "*", "checks", "*"): "{kind: http, port: 80}",
     ("services", "*", "checks", "*", "kind"): "http",
     ("services", "*", "checks", "*", "port"): "80",
-    ("services", "*", "nodes"): "[lax-vultr-1]",
-    ("without",): "[lax-vultr-1]",
+    ("services", "*", "nodes"): f"[{_NODE}]",
+    ("without",): f"[{_NODE}]",
 }
 """Values by the path of their key; a star is a name that the operator gives, or a place in a
 list."""
 
 _FURTHER: dict[tuple[str, ...], str] = {
     ("tunnels", "bfd"): "{interval: 300, multiplier: 3}",
-    ("tunnels", "links"): '{"lax-vultr-1:ord-vultr-1": {interval: 300}}',
+    ("tunnels", "links"): f'{{"{LINK}": {{interval: 300}}}}',
     ("registry",): "{port: 8443, sources: [203.0.113.0/24]}",
     ("registry", "sources"): '[203.0.113.0/24, "2001:db8::/32"]',
-    ("providers",): "{vultr: {plan: vc2-2c-4gb}, gcp: {project: my-project}}",
-    ("providers", "vultr"): "{plan: vc2-2c-4gb, reverse: nodes.example.net}",
-    ("providers", "aws"): "{plan: t3.medium, network: 172.31.8.0/24}",
-    ("providers", "gcp"): "{project: my-project, plan: e2-medium}",
-    ("providers", "vultr", "reverse"): "nodes.example.net",
-    ("providers", "aws", "given"): (
-        "{us-west-2: {vpc: vpc-0123456789abcdef0, subnet: subnet-0123456789abcdef0, "
-        "routeTable: rtb-0123456789abcdef0}}"
-    ),
-    ("providers", "aws", "given", "*", "vpc"): "vpc-0123456789abcdef0",
-    ("providers", "aws", "given", "*", "subnet"): "subnet-0123456789abcdef0",
-    ("providers", "aws", "given", "*", "routeTable"): "rtb-0123456789abcdef0",
-    ("providers", "gcp", "project"): "my-project",
     ("nodes", "*", "announce"): "false",
-    ("nodes", "*", "plan"): "vc2-2c-4gb",
+    ("nodes", "*", "plan"): _FACTS.examples["plan",],
     ("nodes", "*", "import"): "default",
     ("nodes", "*", "host", "ipv6"): '"2001:db8::10"',
     ("nodes", "*", "host", "upstream", "ipv6"): '"2001:db8::1"',
@@ -97,7 +93,7 @@ _FURTHER: dict[tuple[str, ...], str] = {
     ("rpki", "servers"): '["rtr://192.0.2.10:3323"]',
     ("traffic",): "[{name: keep-new-york-light, regions: [ewr], prepend: 2}]",
     ("traffic", "*", "name"): "keep-new-york-light",
-    ("traffic", "*", "nodes"): "[ewr-vultr-1]",
+    ("traffic", "*", "nodes"): f"[ewr-{_SLOT}]",
     ("traffic", "*", "regions"): "[ewr]",
     ("traffic", "*", "prefix"): "192.30.120.0/23",
     ("traffic", "*", "prepend"): "2",
@@ -112,6 +108,17 @@ _FURTHER: dict[tuple[str, ...], str] = {
     ("twin",): "prod",
 }
 """The same of keys that no error shows: for the reference."""
+
+
+def _of_providers() -> Iterator[tuple[tuple[str, ...], str]]:
+    """The options of each provider, and those of all as a whole."""
+    whole = {name: facts.examples[()] for name, facts in PROVIDERS.items() if () in facts.examples}
+    yield ("providers",), f"{{{', '.join(f'{name}: {value}' for name, value in whole.items())}}}"
+    for name, facts in PROVIDERS.items():
+        yield from ((("providers", name, *path), value) for path, value in facts.examples.items())
+
+
+_FURTHER |= _of_providers()
 
 REQUIRED = ("asn", "prefixes", "tunnels", "admin", "regions", "nodes", "reflectors", "registries")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mesh.spec.examples import for_example
 from mesh.spec.problems import Problem, shown
+from mesh.spec.providers import EXAMPLE
 from mesh.spec.traffic import Rule, ToAs, options
 from mesh.spec.types import Refused
 
@@ -36,7 +37,7 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
     **{("number", kind): NUMBER for kind in NUMERIC},
     ("node", FORM): (
         "a node is called <region>-<provider>-<n>, in small letters",
-        "write it so, for example lax-vultr-1",
+        f"write it so, for example lax-{EXAMPLE}-1",
     ),
     ("node", LONG): (
         "a node id has at most 12 characters, since wg-<id> names an interface",
@@ -48,7 +49,7 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
     ),
     ("slot", FORM): (
         "a slot is called <provider>-<n>, in small letters",
-        "write it so, for example vultr-1",
+        f"write it so, for example {EXAMPLE}-1",
     ),
     ("path", FORM): ("a path begins with / and has no space in it", "write it as /health"),
     ("rule", UNKNOWN): (

@@ -12,9 +12,7 @@ from rich.table import Table
 
 from mesh.cli import answers, blackhole, lab, status, strays
 from mesh.hanging import Hanging, wrapped
-from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
-from mesh.infra.providers.vultr.v2.mark import Mark
-from mesh.infra.providers.vultr.v2.strays import Findings
+from mesh.infra.providers.accounts import Compared, Stray
 from mesh.publish.status import MeshStatus, NodeStatus, SessionDown
 from mesh.trust.documents import Blackhole
 from tests.stacks import plan_of, prod
@@ -87,18 +85,12 @@ def test_a_table_fits_into_80_columns(table: Table, whole: tuple[str, ...]) -> N
 
 
 ID = "cb676a46-66fd-4dfb-b839-443f2e6c0b60"
-STRAY = Held(
-    Kind.INSTANCE,
-    ID,
-    "mia-vultr-12.prod",
-    "mia 203.0.113.170",
-    Mark("0a1b2c3d", "mia-vultr-12", "x"),
-)
+STRAY = Stray("instance", ID, "mia-vultr-12.prod", "mia 203.0.113.170", "mia-vultr-12", "x")
 
 
 def test_an_id_at_vultr_can_be_copied_from_a_table() -> None:
-    found = strays.Found("0a1b2c3d", Findings((), (STRAY,), ()), Holdings(()))
-    lines = shown(strays._table(found)).splitlines()
+    found = Compared("0a1b2c3d", begun=(STRAY,))
+    lines = shown(strays._table("Vultr", found)).splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert any(ID in line for line in lines)
     assert any("an update began it:" in line for line in lines)

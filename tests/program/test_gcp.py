@@ -21,7 +21,7 @@ from pulumi.runtime import mocks
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import make
 from mesh.spec import Problem, load
-from mesh.spec.providers.gcp import GCP
+from mesh.spec.providers.gcp import FACTS
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.stacks import ROOT, prod
 from tests.vultr_api import KEY
@@ -311,7 +311,7 @@ class TestSubnets:
         from mesh.infra.providers.gcp.driver import subnet_of
 
         network = IPv4Network("10.200.0.0/16")
-        assert len({subnet_of(network, place) for place in GCP.regions}) == len(GCP.regions)
+        assert len({subnet_of(network, place) for place in FACTS.regions}) == len(FACTS.regions)
 
     def test_are_of_the_network_or_none(self) -> None:
         from mesh.infra.providers.gcp.driver import subnet_of
@@ -468,7 +468,7 @@ class TestProblems:
         admin = {"ssh": ["207.231.1.46/32"], "keys": keys}
         (found,) = problems(types=("e2-small",), admin=admin)
         assert found.key == "mesh:nodes.ord-gcp-1"
-        assert int(found.value.split()[0]) > GCP.user_data_limit
+        assert int(found.value.split()[0]) > FACTS.user_data_limit
         assert "262144" in found.reason
 
 

@@ -31,6 +31,12 @@ def test_checking_and_planning_need_no_cloud() -> None:
     assert imported_by(program) == []
 
 
+def test_what_resources_are_is_known_without_pulumi_or_a_cloud() -> None:
+    """Previews and the policy pack read every driver's description."""
+    program = "import sys, mesh.preview.kinds, mesh.policy.rules; assert mesh.preview.kinds.KINDS"
+    assert imported_by(f"{program}; assert 'pulumi' not in sys.modules") == []
+
+
 def test_what_the_program_imports_is_no_garbage() -> None:
     """Nobody looks for any in it, and the program's own is collected as ever."""
     program = "import gc; from mesh.infra import Mesh; assert gc.isenabled(), gc.get_freeze_count()"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mesh.infra.providers import DRIVERS, plugins
+from mesh.infra.providers import DESCRIPTIONS, plugins
 from mesh.spec import Problem, Spec, load
 from tests.stacks import ROOT, prod
 
@@ -25,14 +25,15 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Any:
         version: str | None, driver: str = "vultr", through: str = "plugin", try_: str = ""
     ) -> list[Problem]:
         def installed(package: str) -> str:
-            assert package == plugins.PACKAGES[driver]
+            plugin = DESCRIPTIONS[driver].plugin
+            assert plugin is not None and package == plugin.package
             if version is None:
                 raise PackageNotFoundError(package)
             return version
 
         monkeypatch.setattr(plugins, "version", installed)
         monkeypatch.setenv(plugins.TRY, try_)
-        return list(plugins.problems(driver, spec(through)))
+        return list(plugins.problems(driver, DESCRIPTIONS[driver].plugin, spec(through)))
 
     return problems
 
@@ -85,12 +86,14 @@ def test_a_package_that_is_not_installed_is_named(found: Any) -> None:
 
 @pytest.mark.parametrize("driver", ["aws", "gcp"])
 def test_the_versions_that_are_installed_of_the_others_work(driver: str) -> None:
-    assert list(plugins.problems(driver, spec("api"))) == []
+    assert list(plugins.problems(driver, DESCRIPTIONS[driver].plugin, spec("api"))) == []
 
 
-def test_the_table_names_drivers_with_reason_and_cure() -> None:
-    for broken in plugins.BROKEN:
-        assert broken.driver in DRIVERS
+def test_every_broken_version_has_a_reason_and_a_cure() -> None:
+    plugin = [each.plugin for each in DESCRIPTIONS.values() if each.plugin is not None]
+    known = [broken for each in plugin for broken in each.broken]
+    assert known
+    for broken in known:
         assert broken.reason and broken.cure
-        assert broken.covers(broken.first)
-        assert broken.last is None or broken.covers(broken.last)
+        assert plugins.covers(broken, broken.first)
+        assert broken.last is None or plugins.covers(broken, broken.last)

@@ -24,6 +24,8 @@ from tests.program.recording import (
     run,
     twin,
 )
+from mesh.spec.providers import PROVIDERS
+from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin
 from tests.stacks import plan_of, prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
@@ -397,10 +399,19 @@ class TestDrivers:
     """The table behind which a provider stands."""
 
     def test_every_driver_can_be_loaded(self) -> None:
-        for name in providers.DRIVERS:
+        for name in providers.DESCRIPTIONS:
             driver = providers.load(name)
             assert driver.born_with
             assert driver.patience > 0
+
+    def test_facts_have_the_name_of_their_file(self) -> None:
+        assert {name: facts.name for name, facts in PROVIDERS.items()} == {
+            name: name for name in PROVIDERS
+        }
+
+    def test_no_two_drivers_make_resources_of_the_same_type(self) -> None:
+        described = [each.resources for each in providers.DESCRIPTIONS.values()]
+        assert sum(map(len, described)) == len(providers.RESOURCES)
 
     def test_a_twin_is_made_by_the_lab_whatever_the_provider(self) -> None:
         plan = plan_of({"twin": "prod"}, "lab")

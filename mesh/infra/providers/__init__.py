@@ -1,19 +1,30 @@
-"""The drivers: a module per provider, imported with its SDK only when a node needs it."""
+"""The drivers: a folder per provider, whose SDK is imported only when a node needs it.
+
+A folder ``mesh/infra/providers/<provider>`` has the driver's ``DESCRIPTION``. Nothing here imports
+Pulumi: previews and the policy pack read what the descriptions say of resources.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-
-from pulumi import ResourceOptions
+from typing import TYPE_CHECKING, Any
 
 from mesh.infra.providers import plugins
+from mesh.infra.providers.description import Description
 from mesh.infra.providers.protocol import Driver, Machine, Reserved, Setting
-from mesh.plan import Node, Plan
-from mesh.spec import Note, Problem
+from mesh.infra.providers.resources import ResourceType
+from mesh.spec.providers import PROVIDERS
+
+if TYPE_CHECKING:
+    from pulumi import ResourceOptions
+
+    from mesh.plan import Node, Plan
+    from mesh.spec import Note, Problem
 
 __all__ = [
-    "DRIVERS",
+    "DESCRIPTIONS",
+    "RESOURCES",
     "Driver",
     "Machine",
     "Reserved",
@@ -21,29 +32,34 @@ __all__ = [
     "driver_name",
     "load",
     "make",
+    "named",
     "problems",
     "used",
 ]
 
-DRIVERS: dict[str, str] = {
-    "lab": "mesh.infra.providers.lab:Lab",
-    "vultr": "mesh.infra.providers.vultr.driver:Vultr",
-    "aws": "mesh.infra.providers.aws.driver:Aws",
-    "gcp": "mesh.infra.providers.gcp.driver:Gcp",
-    "existing": "mesh.infra.providers.existing:Existing",
+LAB, EXISTING = "lab", "existing"
+"""The drivers that belong to no provider."""
+
+DESCRIPTIONS: Mapping[str, Description] = {
+    name: import_module(f"{__name__}.{name}").DESCRIPTION for name in (*PROVIDERS, LAB, EXISTING)
 }
-"""Where each driver lives."""
+"""Every driver."""
+
+RESOURCES: Mapping[str, ResourceType] = {
+    type_: what for each in DESCRIPTIONS.values() for type_, what in each.resources.items()
+}
+"""Every type of resource that a driver makes."""
 
 
 def driver_name(plan: Plan, node: Node) -> str:
     """The driver that makes a node: in a twin the lab's, whatever its provider."""
     if plan.twin is not None:
-        return "lab"
-    return "existing" if node.existing else node.provider
+        return LAB
+    return EXISTING if node.existing else node.provider
 
 
 def make(name: str, setting: Setting, opts: ResourceOptions) -> dict[str, Driver]:
-    """The drivers that a plan needs, by their names in the table; ``problems`` was asked before.
+    """The drivers that a plan needs, by their names; ``problems`` was asked before.
 
     What a driver makes for all of its nodes is named after ``name``.
     """
@@ -59,7 +75,7 @@ def problems(setting: Setting) -> Iterator[Problem | Note]:
     """What the providers themselves would refuse of this stack, and what they tell of it. Of one
     whose plugin is broken, nothing more is asked."""
     for name in used(setting.plan):
-        unusable = list(plugins.problems(name, setting.spec))
+        unusable = list(plugins.problems(name, DESCRIPTIONS[name].plugin, setting.spec))
         yield from unusable
         if all(problem.severity == "warning" for problem in unusable):
             yield from load(name).problems(setting)
@@ -67,6 +83,11 @@ def problems(setting: Setting) -> Iterator[Problem | Note]:
 
 def load(name: str) -> type[Driver]:
     """The class of a driver; its provider's SDK is imported by this."""
-    module, _, kind = DRIVERS[name].partition(":")
-    found: type[Driver] = getattr(import_module(module), kind)
+    found: type[Driver] = named(DESCRIPTIONS[name].driver)
     return found
+
+
+def named(path: str) -> Any:
+    """What a description names as ``module:name``."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pulumi
-from pulumi import Input, Output, ResourceOptions
+if TYPE_CHECKING:
+    import pulumi
+    from pulumi import Input, Output, ResourceOptions
 
-from mesh.plan import Node, Plan
-from mesh.spec import Note, Problem, Spec
+    from mesh.plan import Node, Plan
+    from mesh.spec import Note, Problem, Spec
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,10 @@ class Options(Section):
     """VPCs that exist already and are used, by AWS's name of their region."""
 
 
-AWS = Provider(
+FACTS = Provider(
     name="aws",
+    asn=16509,
+    lab_number=2,
     announces=False,
     refusal=(
         "AWS takes no announcement to the Internet from an instance (it announces a customer's "
@@ -67,6 +69,17 @@ AWS = Provider(
     # docs.aws.amazon.com, "Run commands at launch": 16 KB before base64; gzip is taken.
     user_data_limit=16_384,
     options=Options,
+    examples={
+        (): "{plan: t3.medium, network: 172.31.8.0/24}",
+        ("plan",): "t3.medium",
+        ("given",): (
+            "{us-west-2: {vpc: vpc-0123456789abcdef0, subnet: subnet-0123456789abcdef0, "
+            "routeTable: rtb-0123456789abcdef0}}"
+        ),
+        ("given", "*", "vpc"): "vpc-0123456789abcdef0",
+        ("given", "*", "subnet"): "subnet-0123456789abcdef0",
+        ("given", "*", "routeTable"): "rtb-0123456789abcdef0",
+    },
     plan_form=r"^[a-z][a-z0-9-]*[0-9][a-z0-9-]*\.[a-z0-9-]+$",
     regions={
         "us-east-1": (38.95, -77.45), "us-east-2": (40.00, -83.00), "us-west-1": (37.36, -121.93),

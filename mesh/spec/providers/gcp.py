@@ -33,8 +33,10 @@ class Options(Section):
 IMAGES = "projects/debian-cloud/global/images/family"
 """Where the families of Debian images are."""
 
-GCP = Provider(
+FACTS = Provider(
     name="gcp",
+    asn=15169,
+    lab_number=3,
     announces=False,
     refusal=(
         "GCP takes no announcement to the Internet from an instance (it announces a customer's "
@@ -51,6 +53,12 @@ GCP = Provider(
     # cloud.google.com/compute/docs/metadata: 256 KB per value.
     user_data_limit=262_144,
     options=Options,
+    examples={
+        (): "{project: my-project, plan: e2-medium}",
+        ("plan",): "e2-medium",
+        ("project",): "my-project",
+    },
+    keys=("`gcp:project`, where `mesh:providers.gcp.project` is not set",),
     plan_form=r"^[a-z][a-z0-9]*-[a-z0-9-]+$",
     # A region's place in this table is the number of its subnet: new ones go to the end.
     regions={

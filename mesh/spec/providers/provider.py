@@ -51,6 +51,14 @@ class Provider:
     NAT). ``user_data_limit`` is bytes as the provider counts them, before its base64.
     ``regions`` maps the provider's own region names to (latitude, longitude); ``at`` maps region
     ids of stack files (IATA codes) to them, for those that need no saying.
+
+    ``asn`` is the AS that the provider shows to the Internet, and ``lab_number`` the third group of
+    its nodes' IPv6 addresses in the lab: without them the lab takes an ASN of the documentation
+    and a number made of the name.
+
+    ``examples`` has values of keys for the reference, by their path below the provider's options;
+    that of the empty path is the options as a whole. ``keys`` are sentences of the reference on
+    keys of other namespaces that are read.
     """
 
     name: str
@@ -66,5 +74,9 @@ class Provider:
     communities: Communities | None = None
     translates: bool = False
     refusal: str = ""
+    asn: int | None = None
+    lab_number: int | None = None
+    examples: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
     plan_form: str = field(default=r"^[a-z0-9][a-z0-9.-]{1,62}$")
     """What the name of a server's size looks like there: a typing error is told without a cloud."""

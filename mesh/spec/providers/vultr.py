@@ -69,8 +69,10 @@ _ACTIONS = Communities(
     tags=_TAGS,
 )
 
-VULTR = Provider(
+FACTS = Provider(
     name="vultr",
+    asn=20473,
+    lab_number=1,
     announces=True,
     mtu=1500,
     # docs.vultr.com, "Configuring BGP on Vultr": multihop 2, TCP MD5 per account; instances speak
@@ -80,6 +82,15 @@ VULTR = Provider(
     communities=_ACTIONS,
     user_data_limit=16_384,
     options=Options,
+    examples={
+        (): "{plan: vc2-2c-4gb, reverse: nodes.example.net}",
+        ("plan",): "vc2-2c-4gb",
+        ("reverse",): "nodes.example.net",
+    },
+    keys=(
+        "`vultr:apiKey`, the API key of the account at Vultr, which is a secret and may come from "
+        "the environment variable `VULTR_API_KEY` instead",
+    ),
     plan_form=r"^(vc2|vdc|vhf|vhp|voc-[cgms]|vx1|vbm)-[a-z0-9.-]+$",
     # api.vultr.com/v2/regions: the id is the city's IATA code.
     regions={

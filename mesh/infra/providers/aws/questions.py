@@ -13,7 +13,7 @@ from mesh.infra.providers.aws import firewall, sdk, user_data
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
-from mesh.spec.providers.aws import AWS, Given, Options
+from mesh.spec.providers.aws import FACTS, Given, Options
 
 DEBIAN = "136693071363"
 """The account that publishes Debian's own images (wiki.debian.org, "Cloud/AmazonEC2Image")."""
@@ -85,7 +85,7 @@ def _of_the_stack(setting: Setting) -> Iterator[Problem]:
     for node in nodes:
         if node.place not in options.given:
             yield from address(node, options.network)
-    for place in sorted(set(options.given) - set(AWS.regions)):
+    for place in sorted(set(options.given) - set(FACTS.regions)):
         yield Problem(
             f"{OPTIONS}.given.{place}", place, "aws has no such region",
             "name the region that the VPC is in, as us-west-2",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import Node, Role
 from mesh.spec import Problem
-from mesh.spec.providers.aws import AWS
+from mesh.spec.providers.aws import FACTS
 
 ROOM = 64
 """Bytes by which compressed user data may differ from one token and address to another."""
@@ -32,10 +32,10 @@ def problems(setting: Setting, nodes: Sequence[Node]) -> Iterator[Problem]:
     for node in nodes:
         seed = Seed(urls, _noise("operator"), setting.bundle, _noise(node.id))
         size = len(_compressed(user_data(setting.plan, node.id, seed)))
-        if size > AWS.user_data_limit - ROOM:
+        if size > FACTS.user_data_limit - ROOM:
             yield Problem(
                 f"mesh:nodes.{node.id}", f"{size} bytes of user data",
-                f"AWS takes {AWS.user_data_limit} bytes, compressed",
+                f"AWS takes {FACTS.user_data_limit} bytes, compressed",
                 "list fewer mesh:admin.keys or networks: they are what grows",
             )  # fmt: skip
 

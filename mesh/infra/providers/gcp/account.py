@@ -15,7 +15,7 @@ from mesh.infra.providers.narrow import narrowed
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
-from mesh.spec.providers.gcp import GCP, IMAGES
+from mesh.spec.providers.gcp import FACTS, IMAGES
 
 with narrowed("pulumi_gcp.compute"):
     from pulumi_gcp.compute.get_image import get_image
@@ -34,7 +34,7 @@ OPTIONS = "mesh:providers.gcp"
 
 def nodes_of(plan: Plan) -> tuple[Node, ...]:
     """The nodes that GCP makes."""
-    return tuple(node for node in plan.nodes if node.provider == GCP.name and not node.existing)
+    return tuple(node for node in plan.nodes if node.provider == FACTS.name and not node.existing)
 
 
 def problems(setting: Setting) -> Iterator[Problem]:
@@ -66,7 +66,7 @@ def _offline(setting: Setting) -> Iterator[Problem]:
                 f"{OPTIONS}.network", str(options.network), f"it overlaps the network's {network}",
                 "give a private range of its own",
             )  # fmt: skip
-    regions = list(GCP.regions)
+    regions = list(FACTS.regions)
     for place in sorted({node.place for node in nodes_of(plan)}):
         if options.network.num_addresses < (regions.index(place) + 1) * 256:
             yield Problem(
@@ -90,10 +90,10 @@ def _too_long(setting: Setting) -> Iterator[Problem]:
     )
     for node in nodes_of(plan):
         size = len(user_data(plan, node.id, seed).encode())
-        if size > GCP.user_data_limit:
+        if size > FACTS.user_data_limit:
             yield Problem(
                 f"mesh:nodes.{node.id}", f"{size} bytes of user data",
-                f"GCP takes {GCP.user_data_limit} bytes per metadata value",
+                f"GCP takes {FACTS.user_data_limit} bytes per metadata value",
                 "shorten mesh:admin.keys",
             )  # fmt: skip
 

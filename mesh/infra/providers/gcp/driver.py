@@ -15,7 +15,7 @@ from mesh.infra.providers.openings import Opening, openings
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
 from mesh.plan import Node
 from mesh.spec import Problem
-from mesh.spec.providers.gcp import GCP, IMAGES
+from mesh.spec.providers.gcp import FACTS, IMAGES
 
 with narrowed("pulumi_gcp.compute"):
     from pulumi_gcp.compute.address import Address
@@ -95,7 +95,7 @@ class Gcp:
         self._network = Network(
             f"{name}-network",
             auto_create_subnetworks=False,
-            mtu=GCP.mtu,
+            mtu=FACTS.mtu,
             opts=opts,
             **self._project,
         )
@@ -220,8 +220,8 @@ class Gcp:
             opts=opts,
             **region,
         )
-        assert GCP.vpc is not None, "GCP has Cloud Routers"
-        numbers = range(1, GCP.vpc.routers + 1)
+        assert FACTS.vpc is not None, "GCP has Cloud Routers"
+        numbers = range(1, FACTS.vpc.routers + 1)
         speakers = [
             Address(
                 f"{name}-speaker-{n}",
@@ -317,7 +317,7 @@ class Gcp:
 def subnet_of(network: IPv4Network, place: str) -> IPv4Network:
     """The /24 of a region: by its place in the table of regions, so that no region's depends on
     which others are used. ValueError where the network has none so far."""
-    first = int(network.network_address) + list(GCP.regions).index(place) * 256
+    first = int(network.network_address) + list(FACTS.regions).index(place) * 256
     subnet = IPv4Network((first, 24))
     if not subnet.subnet_of(network):
         raise ValueError(f"{network} ends before {subnet}")

@@ -7,6 +7,8 @@ default password and a console address with a token, is left out as well.
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
 
 from mesh.infra.dynamic.base import Stub
-from mesh.infra.dynamic.identity import IdentityProvider
+from mesh.infra.dynamic.identity import BYTES, IdentityProvider
 from mesh.infra.dynamic.vultr.address import AddressProvider
 from mesh.infra.dynamic.vultr.bare_metal import BareMetalProvider
 from mesh.infra.dynamic.vultr.drift import NONE
@@ -22,6 +24,7 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.instance import InstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.reverse import ReverseProvider
+from mesh.infra.providers.accounts import Adopted, StackState, StateToBe
 from mesh.infra.providers.vultr.adoption.state import (
     Change,
     Document,
@@ -33,12 +36,15 @@ from mesh.infra.providers.vultr.adoption.state import (
     rewritten,
     unused,
 )
-from mesh.infra.providers.vultr.v2 import Mark, stated
+from mesh.infra.providers.vultr.strays import account_of
+from mesh.infra.providers.vultr.v2 import Mark, marking, stated
 from mesh.infra.providers.vultr.v2.answers import Address, Answer, Server
 from mesh.infra.providers.vultr.v2.holdings import SERVERS, Held, Holdings, Kind, held
 from mesh.infra.urns import owner
 from mesh.spec import Problem, SpecError
+from mesh.spec.problems import printable
 
+THROUGH = "mesh:providers.vultr.through"
 PLUGIN = "vultr:"
 """How the types of the plugin's resources begin."""
 PROVIDERS = ("pulumi:providers:vultr",)
@@ -123,6 +129,78 @@ class Adoption:
     gone: tuple[str, ...]
     forgotten: tuple[str, ...]
     alike: tuple[Held, ...]
+
+
+class VultrAdoption:
+    """Moves a stack from the plugin to our own resources, for `mesh adopt`."""
+
+    provider = "Vultr"
+    former, present = "Vultr's plugin", "its API"
+
+    def __init__(self, stack: StackState) -> None:
+        self._stack = stack
+        self._taken: tuple[Taken, ...] = ()
+
+    @staticmethod
+    def is_left(document: Document) -> bool:
+        """Whether a state has something of the plugin's."""
+        return bool(held_by_plugin(document))
+
+    def prepare(self, document: dict[str, Any]) -> StateToBe:
+        """The state to be. SpecError where the stack file asks for the plugin: its next update
+        would make it all again."""
+        if _through(self._stack.setting("mesh:providers") or "{}") == "plugin":
+            reason = "the stack file asks for the plugin, and adopting leaves it"
+            cure = "take this key out of the stack file and adopt again"
+            raise SpecError([Problem(THROUGH, "plugin", reason, cure)])
+        with account_of(self._stack) as client:
+            found = adopt(document, Holdings.of(client), secrets.token_hex(BYTES))
+        self._taken = found.taken
+        return StateToBe(
+            found.document,
+            tuple(map(_told_of, found.taken)),
+            tuple(_notes(found)),
+            tuple(_warnings(found)),
+        )
+
+    def mark(self) -> int:
+        """Write the mark into every object that was taken."""
+        with account_of(self._stack) as client:
+            for each in self._taken:
+                marking.write(client, each.held, each.mark, each.tags)
+        return len(self._taken)
+
+
+def _through(providers: str) -> object:
+    """The way that the stack file asks for; what is wrong with the file a preview says."""
+    try:
+        return json.loads(providers)["vultr"]["through"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _told_of(each: Taken) -> Adopted:
+    mark = " ".join(each.mark.tags()) if each.held.kind in SERVERS else each.mark.text()
+    return Adopted(each.name, f"{each.held.kind} {each.held.where}".rstrip(), each.held.id, mark)
+
+
+def _notes(found: Adoption) -> Iterator[str]:
+    if found.rules:
+        yield f"{found.rules} firewall rules become part of their group"
+    if found.reverse:
+        yield f"and {len(found.reverse)} reverse names"
+    if found.gone:
+        yield f"gone at Vultr, and left out (`pulumi up` makes them): {', '.join(found.gone)}"
+    if found.forgotten:
+        yield f"begun by an update that was cut, and forgotten: {', '.join(found.forgotten)}"
+
+
+def _warnings(found: Adoption) -> Iterator[str]:
+    for one in found.alike:
+        yield (
+            f"{one.kind} {one.id} ({printable(one.label)}) looks like this network's, and is in no "
+            "state: see whose it is in Vultr's console"
+        )
 
 
 def held_by_plugin(document: Document) -> list[Resource]:
