@@ -12,11 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from mesh.cli.account import account_of
 from mesh.cli.exits import fail, failing
 from mesh.cli.stacks import Stack, chosen
-from mesh.cli.preview import fail
-from mesh.cli.stacks import EngineFailed, Stack, chosen
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import EngineFailed
 from mesh.foreign import printable
@@ -24,9 +21,6 @@ from mesh.hanging import Hanging
 from mesh.infra import providers
 from mesh.infra.providers.accounts import StackAdoption, StateToBe
 from mesh.spec import SpecError
-from mesh.vultr import ApiError, Client, marking
-from mesh.vultr.holdings import SERVERS, Holdings
-from mesh.spec.problems import printable
 
 
 def adopt(
@@ -46,23 +40,18 @@ def adopt(
     Exit codes: 0 done, or there was nothing to adopt; 1 it failed, or nobody
     agreed.
     """
-    try:
-        with chosen(stack) as target:
-            document = target.state()
-            adoption = adoption_class()(target)
-            if not adoption.is_left(document):
-                typer.echo(f"stack {stack}: nothing of {adoption.former} is in its state")
-                return
-            found = adoption.prepare(document)
-            _show(stack, adoption, found)
-            if not yes:
-                typer.confirm("Write the state anew? There is no way back", abort=True)
-            _write(target, adoption, document, found)
-            _mark(stack, adoption)
-    except SpecError as error:
-        fail("\n".join(map(str, error.problems)))
-    except EngineFailed as error:
-        fail(str(error))
+    with failing(SpecError, EngineFailed), chosen(stack) as target:
+        document = target.state()
+        adoption = adoption_class()(target)
+        if not adoption.is_left(document):
+            typer.echo(f"stack {stack}: nothing of {adoption.former} is in its state")
+            return
+        found = adoption.prepare(document)
+        _show(stack, adoption, found)
+        if not yes:
+            typer.confirm("Write the state anew? There is no way back", abort=True)
+        _write(target, adoption, document, found)
+        _mark(stack, adoption)
     typer.echo(f"done; look at `mesh preview --stack {stack}`, then run `pulumi up`")
 
 

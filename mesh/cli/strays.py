@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Annotated, Any
-from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mesh.cli.account import account_of
 from mesh.cli.exits import ExitCode, failing, interrupted
-from mesh.cli.stacks import Stack, chosen
-from mesh.cli.engine import INTERRUPTED
-from mesh.cli.stacks import EngineFailed, chosen
+from mesh.cli.stacks import chosen
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import EngineFailed
 from mesh.foreign import printable
@@ -25,15 +19,6 @@ from mesh.hanging import Hanging
 from mesh.infra import providers
 from mesh.infra.providers.accounts import Compared, StrayFinder
 from mesh.spec import SpecError
-from mesh.vultr import ApiError, Client, stated
-from mesh.vultr.holdings import Held, Holdings
-from mesh.vultr.strays import Findings, compared, held_fast, remove
-from mesh.spec.problems import printable
-
-DIFFERENT = 1
-"""Exit code where account and state differ, or nobody agreed."""
-UNUSABLE = 2
-"""Exit code where one of the two can't be asked."""
 
 
 def strays(
@@ -58,7 +43,10 @@ def strays(
     removal; 2 one of them can't be asked; 130 interrupted.
     """
     try:
-        with chosen(stack) as target:
+        with (
+            failing(SpecError, EngineFailed, code=ExitCode.UNUSABLE),
+            chosen(stack) as target,
+        ):
             finder = finder_class()(target)
             found = finder.compare()
             if not as_json:
@@ -69,10 +57,6 @@ def strays(
                 found = finder.remove(found, lambda line: typer.echo(line, err=True))
                 if not as_json:
                     _tell(found)
-    except SpecError as error:
-        _unusable("\n".join(map(str, error.problems)))
-    except EngineFailed as error:
-        _unusable(str(error))
     except KeyboardInterrupt:
         interrupted("run it again for what is left")
     if as_json:

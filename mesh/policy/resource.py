@@ -7,17 +7,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Any
 
-from mesh.infra.dynamic.documents import read_plan
 from mesh.infra.providers import inputs
 from mesh.infra.providers.resources import PortRange, ResourceType
 from mesh.infra.urns import node_of
 from mesh.plan import Network, Plan
 from mesh.plan.document import read_plan
-from mesh.preview.kinds import GENERATION, Kind, kind_of
-from mesh.preview.steps import node_of
-from mesh.spec.checks.admin import WORLD
 from mesh.preview.kinds import GENERATION, described
-from mesh.spec.meaning import WORLD
+from mesh.spec.checks.admin import WORLD
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any, Literal
 
 from mesh.foreign import lines, printable
-from mesh.infra.dynamic.documents import read_plan
 from mesh.infra.urns import owner
 from mesh.plan import Plan
 from mesh.plan.document import read_plan

@@ -14,6 +14,7 @@ from mesh.plan import Role
 from mesh.plan.document import read_plan
 from mesh.preview.kinds import PROTECTED, Kind, kind_of
 from mesh.registry import paths
+from mesh.spec.providers import PROVIDERS
 from tests.program.recording import (
     KEYS,
     OPERATOR,
@@ -24,8 +25,6 @@ from tests.program.recording import (
     run,
     twin,
 )
-from mesh.spec.providers import PROVIDERS
-from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Run, run, twin
 from tests.stacks import plan_of, prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")

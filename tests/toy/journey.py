@@ -8,9 +8,9 @@ from typing import Any
 
 from pulumi.runtime import mocks
 
-from mesh.infra.dynamic.documents import write_plan
 from mesh.lab.underlay import underlay
 from mesh.plan import Plan
+from mesh.plan.document import write_plan
 from mesh.policy.resource import Resource
 from mesh.policy.rules import RULES
 from mesh.preview.gate import Asked, Heard, Limit, gate

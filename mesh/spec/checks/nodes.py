@@ -12,7 +12,7 @@ from mesh.spec.examples import for_example
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.model import Node, Prefixes, Region
 from mesh.spec.problems import Problem
-from mesh.spec.providers import PROVIDERS, Provider
+from mesh.spec.providers import EXAMPLE, PROVIDERS, Provider
 from mesh.spec.section import Sections
 
 
@@ -47,7 +47,7 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
             "mesh:nodes", ", ".join(sorted(nodes)),
             "none of them announces, so nobody on the Internet would reach this network",
             f"add a node at a provider that takes announcements, for example "
-            f"{split_id(min(nodes))[0]}-vultr-1: {{number: {free.number(nodes)}}}",
+            f"{split_id(min(nodes))[0]}-{EXAMPLE}-1: {{number: {free.number(nodes)}}}",
         )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mesh.spec.examples import for_example
+from mesh.spec.examples import LINK, for_example
 from mesh.spec.model import Node, Tunnels
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
@@ -48,5 +48,5 @@ def check_tunnels(sections: Sections) -> Iterator[Problem]:
         if len(ends) != 2 or ends[0] == ends[1] or not set(ends) <= set(nodes):
             yield Problem(
                 f"mesh:tunnels.links.{name}", name, "a link is named by its two nodes",
-                "write it as lax-vultr-1:ord-vultr-1",
+                f"write it as {LINK}",
             )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 from pulumi.dynamic.dynamic import PROVIDER_KEY, serialize_provider
 
+from mesh.foreign import printable
 from mesh.infra.dynamic.base import Stub
 from mesh.infra.dynamic.identity import BYTES, IdentityProvider
 from mesh.infra.dynamic.vultr.address import AddressProvider
@@ -42,7 +43,6 @@ from mesh.infra.providers.vultr.v2.answers import Address, Answer, Server
 from mesh.infra.providers.vultr.v2.holdings import SERVERS, Held, Holdings, Kind, held
 from mesh.infra.urns import owner
 from mesh.spec import Problem, SpecError
-from mesh.spec.problems import printable
 
 THROUGH = "mesh:providers.vultr.through"
 PLUGIN = "vultr:"
