@@ -62,11 +62,11 @@ from mesh.trust.documents import (
     LOGIN,
     MAX_ACCESS,
     MAX_CLOCKS,
+    MAX_ERROR,
     MAX_FAULTS,
     MAX_NAME,
     MAX_NUMBER,
     MAX_REFUSAL_REASON,
-    MAX_WORDS,
     Health,
     JoinRequest,
     Manifest,
@@ -731,7 +731,7 @@ class Agent:
         return Unconfirmed(
             generation=waiting.generation,
             ends=waiting.ends,
-            lost=tuple(one[:MAX_WORDS] for one in waiting.lost[:MAX_ACCESS]),
+            lost=tuple(one[:MAX_ERROR] for one in waiting.lost[:MAX_ACCESS]),
             networks=tuple(map(ip_network, waiting.networks[:MAX_ACCESS])),
             ports=waiting.ports[:MAX_ACCESS],
             user=waiting.user if re.match(LOGIN, waiting.user) else "root",
@@ -746,7 +746,7 @@ class Agent:
             found.append(("registry", self._registry_port.fault))
         found += self._announcer.faults.items()
         found += [(f"thread {name}", why) for name, why in sorted(self._workers.failures.items())]
-        return {name[:MAX_NAME]: printable(why)[:MAX_WORDS] for name, why in found[:MAX_FAULTS]}
+        return {name[:MAX_NAME]: printable(why)[:MAX_ERROR] for name, why in found[:MAX_FAULTS]}
 
     def _drain(self) -> tuple[int, bool]:
         """The number of the drain order obeyed last, and whether the node is drained by it. An

@@ -31,7 +31,7 @@ from mesh.bird.client import Ask, Bird, BirdError, NotRunning
 from mesh.bird.questions import constant
 from mesh.foreign import printable
 from mesh.services.checks import Check
-from mesh.trust.documents import MAX_FAILURES, MAX_WORDS
+from mesh.trust.documents import MAX_ERROR, MAX_FAILURES
 
 TICK = 0.25
 """Seconds between two looks at routes and at BIRD's file."""
@@ -298,7 +298,7 @@ class Announcer:
                 for name, local in self._locals.items()
             }
         return {
-            name: printable(failure)[:MAX_WORDS]
+            name: printable(failure)[:MAX_ERROR]
             for name, failure in sorted(found.items())[:MAX_FAILURES]
             if failure
         }

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from mesh.agent import log
 from mesh.foreign import printable
-from mesh.trust.documents import MAX_NAME, MAX_REPAIRS, MAX_WORDS, Repair
+from mesh.trust.documents import MAX_ERROR, MAX_NAME, MAX_REPAIRS, Repair
 from mesh.trust.documents import Repairs as Reported
 
 OFTEN = 3
@@ -143,10 +143,10 @@ class Repairs:
             objects = tuple(
                 Repair(
                     printable(what)[:MAX_NAME],
-                    printable(one.why)[:MAX_WORDS],
+                    printable(one.why)[:MAX_ERROR],
                     len(one.recent),
                     one.last,
-                    printable(one.by)[:MAX_WORDS],
+                    printable(one.by)[:MAX_ERROR],
                     one.wrong,
                 )
                 for what, one in ranked

@@ -13,7 +13,7 @@ from mesh.bird.client import Ask, Bird, BirdError
 from mesh.bird.protocols import Session, sessions
 from mesh.bird.questions import is_exported
 from mesh.foreign import printable
-from mesh.trust.documents import MAX_DOWN, MAX_WORDS, Down
+from mesh.trust.documents import MAX_DOWN, MAX_ERROR, Down
 
 PATIENCE = 3.0
 """Seconds for one look: a BIRD that hangs must hold up no report. One that takes in a full table
@@ -55,7 +55,7 @@ class Sessions:
         except BirdError as error:
             # What was seen before is not so now.
             self._since.clear()
-            return Seen(printable(str(error).removeprefix("bird: "))[:MAX_WORDS])
+            return Seen(printable(str(error).removeprefix("bird: "))[:MAX_ERROR])
         states = {name: one.state for name, one in found.items()}
         return Seen("", states, announced, self._down(found, _names(config)))
 
@@ -71,7 +71,7 @@ class Sessions:
         upstreams = [name for name in first if name in down]
         names = [*upstreams, *(name for name in down if name not in upstreams)]
         return {
-            name: Down(printable(down[name].error)[:MAX_WORDS], self._since[name])
+            name: Down(printable(down[name].error)[:MAX_ERROR], self._since[name])
             for name in sorted(names[:MAX_DOWN])
         }
 

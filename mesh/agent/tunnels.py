@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.foreign import printable
-from mesh.trust.documents import MAX_TUNNELS, MAX_WORDS
+from mesh.trust.documents import MAX_ERROR, MAX_TUNNELS
 from mesh.trust.encoding import moment
 
 LOOK = 10.0
@@ -68,4 +68,4 @@ def judged(wanted: Sequence[str], latest: Mapping[str, int], now: float) -> dict
             found[name] = "no handshake yet"
         elif now - when > STALE:
             found[name] = f"no handshake since {moment(when)}"
-    return {printable(name): words[:MAX_WORDS] for name, words in found.items()}
+    return {printable(name): words[:MAX_ERROR] for name, words in found.items()}

@@ -15,30 +15,30 @@ from mesh.bird.protocols import sessions
 from mesh.bird.reply import Reply, read
 
 SAME_TIME = 1.5
-"""Seconds by which BIRD's times and ours may differ for the same moment."""
+"""Seconds by which BIRD's times and ours may differ for the same event."""
 
 
 class BirdError(Exception):
-    """BIRD is not there, or refused."""
+    """BIRD does not run, does not answer, or refuses a command."""
 
 
 class NotRunning(BirdError):
-    """Nobody listens on BIRD's control socket."""
+    """No process listens on BIRD's control socket."""
 
 
 Ask = Callable[[str], Reply]
 
 
 class Bird:
-    """One BIRD. ``changing`` is held by whoever reconfigures it: a plain ``configure`` while an
-    undo timer runs would make the unconfirmed configuration the confirmed one."""
+    """One BIRD. Hold ``changing`` to reconfigure it: a plain ``configure`` while an undo timer runs
+    would confirm the unconfirmed configuration."""
 
     def __init__(self, control: Path) -> None:
         self._control = control
         self.changing = threading.RLock()
         self._read: float | None = None
-        """When BIRD has read its configuration for us last, or was seen with one that it has read
-        before (monotonic seconds)."""
+        """When BIRD last read its configuration at our request, or when we first looked (monotonic
+        seconds)."""
 
     def ask(self, command: str, timeout: float = 10.0) -> Reply:
         """One command and its whole reply."""
@@ -47,8 +47,8 @@ class Bird:
 
     @contextmanager
     def asking(self, timeout: float = 10.0) -> Iterator[Ask]:
-        """One connection for several commands. ``timeout`` is seconds for all of them together;
-        :class:`BirdError` where BIRD is not there, or has not answered by then."""
+        """One connection for several commands. ``timeout`` is seconds for all of them together.
+        Raises :class:`BirdError` if BIRD does not run, or has not answered by then."""
         end = time.monotonic() + timeout
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -69,7 +69,7 @@ class Bird:
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotRunning("bird: does not run: nobody listens on its control socket") from None
         except (TimeoutError, BlockingIOError):
-            # The latter once its queue is full of those who have asked before.
+            # BlockingIOError: the socket's queue of connections is full.
             raise BirdError("bird: runs, and does not answer") from None
         except (OSError, ValueError) as error:
             raise BirdError(f"bird: {error}") from None
@@ -81,19 +81,18 @@ class Bird:
         refusal = self.ask(command).error
         if refusal is not None:
             raise BirdError(f"bird: {refusal}")
-        # One that waits for another to end is read a moment later.
+        # A reconfiguration that is queued is read a moment later.
         self._read = time.monotonic()
 
     def reload_in(self, names: str) -> None:
-        """Asks the neighbors of the sessions whose names match for their routes again (RFC 2918),
-        and judges each anew. A session that is down has nothing to judge. BIRD 3 has another name
-        for the command."""
+        """Requests a route refresh (RFC 2918) on the sessions whose names match, and applies the
+        import policy to each route again. BIRD 3 has another name for the command."""
         if self.ask(f'reload in "{names}"').error is not None:
             self.ask(f'reload filters in "{names}"')
 
     def read_by_others(self) -> str:
-        """When BIRD has read its configuration last, in its own words, where that was not for us;
-        empty where it was, or where it has been started since: what it reads then is in its
+        """When BIRD last read its configuration, as BIRD prints the time, if that was not at our
+        request. Empty if it was, or if BIRD has started since: at its start it reads the files in
         place."""
         with self.asking(timeout=3.0) as ask:
             status = ask("show status")
@@ -101,40 +100,40 @@ class Bird:
         ages = _ages(status)
         if ages is None:
             return ""
-        started, read, words = ages
+        started, read, printed = ages
         if self._read is None:
             self._read = now
-        return words if now - read > max(self._read, now - started) + SAME_TIME else ""
+        return printed if now - read > max(self._read, now - started) + SAME_TIME else ""
 
     def confirm(self) -> None:
-        """Keeps what ``configure(undo_after)`` brought."""
+        """Keeps the configuration of ``configure(undo_after)``."""
         refusal = self.ask("configure confirm").error
         if refusal is not None:
             raise BirdError(f"bird: {refusal}")
 
     def wait(self, seconds: float = 10.0) -> None:
-        """Until BIRD talks: systemd calls it started before it has its control socket."""
+        """Waits until BIRD answers: systemd reports it as started before its control socket is
+        there."""
         end = time.monotonic() + seconds
         while not self.answers():
             if time.monotonic() > end:
-                raise BirdError(f"bird: started, and silent for {seconds:g} s")
+                raise BirdError(f"bird: started, and does not answer within {seconds:g} s")
             time.sleep(0.05)
 
     def answers(self, timeout: float = 10.0) -> bool:
-        """Whether BIRD is up and talks, within so many seconds."""
+        """Whether BIRD answers within that many seconds."""
         try:
             return self.ask("show status", timeout).error is None
         except BirdError:
             return False
 
     def sessions(self) -> dict[str, str]:
-        """BGP sessions by name, with their state in BIRD's words."""
+        """The state of each BGP session by name, as BIRD prints it."""
         return {name: one.state for name, one in sessions(self.ask("show protocols")).items()}
 
 
 def _connect(connection: socket.socket, control: Path) -> None:
-    """By way of the open folder, since the address of a socket has at most 107 characters
-    (unix(7))."""
+    """Through the open folder: a socket's address has at most 107 characters (unix(7))."""
     folder = os.open(control.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         connection.connect(f"/proc/self/fd/{folder}/{control.name}")
@@ -143,16 +142,16 @@ def _connect(connection: socket.socket, control: Path) -> None:
 
 
 def _ages(status: Reply) -> tuple[float, float, str] | None:
-    """Seconds since BIRD was started, and since it has read the configuration that is in force, and
-    when that was in its own words; None where it does not say. Its times follow the machine's clock
-    whenever that is set, their differences do not."""
+    """Seconds since BIRD started, seconds since it read its configuration, and that time as BIRD
+    prints it; None if the reply does not contain them. BIRD's times follow the machine's clock when
+    that is set; their differences do not."""
     found = {"Current server time is ": "", "Last reboot on ": "", "Last reconfiguration on ": ""}
     for _, text in status.lines:
-        for words in found:
-            if text.startswith(words):
-                found[words] = text.removeprefix(words)
+        for label in found:
+            if text.startswith(label):
+                found[label] = text.removeprefix(label)
     try:
-        now, started, read = (datetime.fromisoformat(words) for words in found.values())
+        now, started, read = (datetime.fromisoformat(value) for value in found.values())
     except ValueError:
         return None
     ages = ((now - started).total_seconds(), (now - read).total_seconds())

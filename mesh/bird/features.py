@@ -1,7 +1,7 @@
-"""What each version of BIRD can do, so that each is given a configuration that it reads.
+"""What each version of BIRD supports, so that each is rendered a configuration that it accepts.
 
-Sources: BIRD's NEWS of 2.14 to 2.17 and of 3.1, and ``bird -p`` of the series that Debian carries
-(12: 2.0; 13: 2.17, and 3.1 as bird3), as measured on 2.0.12, 2.17.5 and 3.1.7.
+Sources: BIRD's NEWS of 2.14 to 2.17 and of 3.1, and ``bird -p`` of the series in Debian (12: 2.0;
+13: 2.17, and 3.1 as bird3), as measured on 2.0.12, 2.17.5 and 3.1.7.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something that not every BIRD can do: from ``since`` on, in 3.x from ``since3`` on.
+    """A feature that not every BIRD has: from ``since`` on, in 3.x from ``since3`` on.
 
-    ``lack`` is what a node does without it, in an operator's words; empty where nothing is lost.
+    ``lack`` is the effect on a node without it, for an operator; empty if there is none.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Feature:
 
 
 NEVER: Version = (99,)
-"""Of a feature that no version of that series was seen to have."""
+"""No version of that series is known to have the feature."""
 
 FEATURES: tuple[Feature, ...] = (
     Feature("return_types", (2, 14), (3, 0)),
@@ -39,20 +39,20 @@ FEATURES: tuple[Feature, ...] = (
         "send_hold_time", (2, 15), (3, 0),
         "a neighbor that stops reading, but keeps its session alive, is not noticed (RFC 9687)",
     ),
-    # Syslog is waited for, datagrams are not.
+    # BIRD waits for syslog, and does not wait for a datagram.
     Feature(
         "log_udp", (2, 17), (3, 1),
         "refused routes, warnings and what neighbors notify are not logged, for its log would "
         "keep it from its sessions; refused routes are kept with the reason (birdc show route "
         "filtered all), and birdc show protocols has each session's last error",
     ),
-    # 3.1.7 stops at the limit, and then announces the same thousands of times a second.
+    # 3.1.7 stops at the limit, and then repeats the announcements thousands of times a second.
     Feature(
         "export_block", (2, 0), NEVER,
         "a session that would announce more than it may is shut down, not held at the limit",
     ),
-    # 3.1.7 disables a session that is started again within five seconds, for good; whoever brings
-    # too much does so again at once.
+    # 3.1.7 disables for good a session that restarts within five seconds, and a neighbor above the
+    # limit is above it again at once.
     Feature(
         "restart_at_limit", (2, 0), NEVER,
         "a session that brings more prefixes than mesh:routing.maxPrefixes is not started again; "
@@ -61,9 +61,9 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "room_again", NEVER, (3, 1),
         "a session that has brought more prefixes than mesh:routing.maxPrefixes takes no new ones, "
-        "even when it has room again, until it starts anew or somebody says `birdc reload in`",
+        "even when it has room again, until it restarts or somebody runs `birdc reload in`",
     ),
-    # 2.16 and 3.1 had it first; these are where drawn paths were judged as the draft says.
+    # 2.16 and 3.1 had it first; from these versions on it follows the draft, as measured.
     Feature(
         "aspa", (2, 17, 4), (3, 1, 7),
         "paths are not checked against ASPA records; origins are (RFC 6811)",
@@ -74,29 +74,30 @@ FEATURES: tuple[Feature, ...] = (
         "change only with the next one",
     ),
 )  # fmt: skip
-"""The table: a feature that a template asks for is one line here."""
+"""A feature that a template asks for is one line here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What one version can do, as the templates ask for it."""
+    """The features of one version, for the templates."""
 
     version: str
     features: frozenset[str]
 
     def can(self, name: str) -> bool:
-        """Whether it has a feature of the table."""
+        """Whether it has a feature of :data:`FEATURES`."""
         assert any(feature.name == name for feature in FEATURES), name
         return name in self.features
 
     @property
     def to_bool(self) -> str:
-        """What stands behind a predicate's parameters: 2.17 warns without, 2.0 refuses it."""
+        """The return type of a function that is a condition: 2.17 warns without it, 2.0 refuses
+        it."""
         return " -> bool" if self.can("return_types") else ""
 
     @property
     def to_int(self) -> str:
-        """The same for a function that counts."""
+        """The return type of a function that returns a number."""
         return " -> int" if self.can("return_types") else ""
 
 
@@ -105,12 +106,10 @@ DEBIAN: dict[str, str] = {
     "2.17.5": "Debian 13",
     "3.1.7": "Debian 13, bird3",
 }
-"""The versions that this was measured on, and which release carries their series: it may have a
-later point release by now."""
+"""The measured versions, and the release with their series, maybe with a later point release."""
 
 
 def capabilities(version: str) -> Capabilities:
-    """What a version can do; it is written as ``bird --version`` prints it (``2.17.1``,
-    ``3.1.7``)."""
+    """The features of a version, which is written as ``bird --version`` prints it (``2.17.1``)."""
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3]) or (0,)
     return Capabilities(version, frozenset(each.name for each in FEATURES if each.there(numbers)))

@@ -1,4 +1,4 @@
-"""BGP sessions in what BIRD prints of its protocols."""
+"""BGP sessions, parsed from BIRD's list of protocols."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _SESSION_STATES = (
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A BGP session in BIRD's words: its state, since when (a time of today, or a date), and the
-    last error, empty where there is none."""
+    """A BGP session as BIRD prints it: its state, since when (a time of today, or a date), and the
+    last error, empty if there is none."""
 
     state: str
     since: str
@@ -41,11 +41,11 @@ def sessions(reply: Reply) -> dict[str, Session]:
         fields = text.split()
         if code != 1002 or len(fields) < 4 or fields[1] != "BGP":
             continue
-        rest = [word.rstrip(":") for word in fields[4:]]
-        at = next((n for n, word in enumerate(rest) if word in _SESSION_STATES), None)
-        # Where no state is told, what follows the time is the error.
-        words = fields[5:] if at is None else fields[5 + at :]
+        rest = [text.rstrip(":") for text in fields[4:]]
+        at = next((n for n, text in enumerate(rest) if text in _SESSION_STATES), None)
+        # Without a session state, the error follows the time.
+        error = fields[5:] if at is None else fields[5 + at :]
         found[fields[0]] = Session(
-            fields[3] if at is None else rest[at], fields[4] if fields[4:] else "", " ".join(words)
+            fields[3] if at is None else rest[at], fields[4] if fields[4:] else "", " ".join(error)
         )
     return found

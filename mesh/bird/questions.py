@@ -1,4 +1,4 @@
-"""Single questions about the routes and the configuration that BIRD has in force."""
+"""Queries about the routes and the configuration that BIRD runs with."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from mesh.bird.client import Ask
 
 NO_SUCH_ROUTE = 8001
-"""Of ``show route``: the table has no such route, or it is not among those asked for."""
+"""Reply code of ``show route``: no route of the table matches."""
 
 
 def is_exported(ask: Ask, session: str, prefix: IPv4Network | IPv6Network) -> bool | None:
-    """Whether BIRD has exported this prefix on a session; None where it does not say.
+    """Whether BIRD has exported this prefix on a session; None if BIRD refuses to answer.
 
-    ``exported`` asks for what BIRD has marked as handed to the session; ``export`` would ask what
-    its filter would let pass, which is also so where a limit holds it back. Measured with 2.0.12,
-    2.17.6 and 3.1.8. The prefix is looked up, so that a full table is not walked through.
+    ``exported`` shows the routes that BIRD has exported; ``export`` would show those that pass the
+    export policy, also if a limit blocks them. Measured with 2.0.12, 2.17.6 and 3.1.8. BIRD looks
+    the prefix up, and does not walk the whole table.
     """
     reply = ask(f"show route {prefix} exported {session}")
     refusal = next((code for code, _ in reply.lines if code >= 8000), None)
     if refusal is not None:
-        # Any other refusal, as for a session that has gone down since, says nothing.
+        # Any other refusal, as for a session that is down by now, gives no answer.
         return False if refusal == NO_SUCH_ROUTE else None
     return any(code == 1007 and _network(text) == prefix for code, text in reply.lines)
 
 
 def constant(ask: Ask, name: str) -> bool:
-    """A constant of the configuration that BIRD runs by; False where it has none of that name. The
-    files may say something else: BIRD may have refused them, or gone back. Measured with 2.0.12,
-    2.17.6 and 3.1.8."""
+    """A constant of the configuration that BIRD runs with; False if it has none of that name. The
+    files may differ: BIRD may have refused them, or undone them. Measured with 2.0.12, 2.17.6 and
+    3.1.8."""
     return any(code == 23 and text == "TRUE" for code, text in ask(f"eval {name}").lines)
 
 

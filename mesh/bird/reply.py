@@ -1,4 +1,4 @@
-"""What BIRD answers on its control socket (``doc/reply_codes`` in its sources)."""
+"""Replies on BIRD's control socket (``doc/reply_codes`` in its sources)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MOST = 8 << 20
 
 
 class Lines(Protocol):
-    """Where the lines of a reply come from."""
+    """The source of a reply's lines."""
 
     def readline(self, limit: int, /) -> bytes:
-        """The next line with its end, or what there is of it."""
+        """The next line with its line end; without it if the source ends."""
         ...
 
 
@@ -25,7 +25,7 @@ class Reply:
 
     @property
     def error(self) -> str | None:
-        """BIRD's words where it refused (codes 8xxx and 9xxx)."""
+        """BIRD's error text (codes 8xxx and 9xxx); None if it has not refused."""
         return next((text for code, text in self.lines if code >= 8000), None)
 
     @property
@@ -35,15 +35,15 @@ class Reply:
 
 
 def read(file: Lines) -> Reply:
-    """Lines ``NNNN-text`` until one that reads ``NNNN text``; a leading space repeats the code.
-    ValueError where the reply breaks off or is too long."""
+    """Reads lines ``NNNN-text`` until ``NNNN text``; a leading space repeats the code. Raises
+    ValueError if the reply is cut off or too long."""
     lines: list[tuple[int, str]] = []
     code, size = 0, 0
     while True:
         raw = file.readline(65536)
         size += len(raw)
         if not raw.endswith(b"\n") or size > MOST:
-            raise ValueError("its reply breaks off")
+            raise ValueError("its reply is cut off")
         text = raw.decode("utf-8", "replace").rstrip("\n")
         if text[:4].isdigit() and text[4:5] in ("-", " "):
             code = int(text[:4])

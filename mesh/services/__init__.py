@@ -1,1 +1,1 @@
-"""Anycast services: what the stack file, the plan and the nodes all say of them."""
+"""Anycast services, as the stack file, the plan and the nodes describe them."""

@@ -1,4 +1,4 @@
-"""A service and its ports, as the plan and a node's agent know them."""
+"""A service and its ports, for the plan and for a node's agent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The documents that travel between operator, registries and nodes.
+"""The documents that operator, registries and nodes exchange.
 
-Frozen dataclasses, parsed strictly and before use. What a node follows (its part) has to be
-understood to the last key.
+Frozen dataclasses, parsed before use. A node's part is parsed strictly: an unknown key is an error.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from mesh.trust.sealing import Box
 from mesh.trust.signing import Signed
 
 _STRICT = ConfigDict(extra="forbid")
-# A key that a later version has added is passed over where an older bundle has to read on: to find
-# in the manifest which bundle replaces it, or to relay what is not its own to follow.
-_LATER = ConfigDict(extra="ignore")
+# An unknown key of a later version is ignored: an older bundle has to find in the manifest which
+# bundle replaces it, and relays documents that are not for itself.
+_LENIENT = ConfigDict(extra="ignore")
 
 NodeId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -29,7 +28,7 @@ MAX_NUMBER = 2**53 - 1
 Number = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 MAX_NETWORK = 64
 Network = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NETWORK)]
-# Absolute, and nothing in it leads elsewhere: a part can name a file, never a way around one.
+# Absolute, without ``..``.
 FilePath = Annotated[
     str, StringConstraints(pattern=r"^(/[A-Za-z0-9_@][A-Za-z0-9._@-]*)+$", max_length=255)
 ]
@@ -38,7 +37,7 @@ _MODES = (0o600, 0o640, 0o644, 0o700, 0o750, 0o755)
 
 
 def _mode(value: int) -> int:
-    """Nothing that others than its owner may write, nothing with special bits."""
+    """Writable by the owner only, without special bits."""
     if value not in _MODES:
         raise ValueError("not a mode that a file of a generation may have")
     return value
@@ -83,39 +82,39 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PartOwner:
-    """What a registry reads of a part: whose it is."""
+    """What a registry reads of a part: the node that it is for."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class NodeEntry:
-    """What the manifest says of a node: the hash of its part, and its Ed25519 identity."""
+    """A node in the manifest: the hash of its part, and its Ed25519 identity."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     part_sha256: Hash
     identity: Key
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryEntry:
-    """A registry, and the hash of the certificate that it shows."""
+    """A registry, and the hash of its certificate."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     url: Annotated[str, StringConstraints(pattern=r"^https://[0-9A-Za-z.:\[\]-]+$", max_length=128)]
     tls_sha256: Hash | None
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A generation in the operator's words: numbered, and signed by the operator.
+    """A generation, numbered and signed by the operator.
 
-    ``nonce`` is fresh for each generation and comes back in the nodes' reports. ``retired`` tells
-    the nodes that the network is being taken down: they withdraw, whatever the floor says.
+    ``nonce`` is fresh for each generation; the nodes' reports contain it. ``retired``: the network
+    is being taken down, and every node withdraws, the last announcer of a prefix included.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     network: Network
     generation: Number
     nonce: Key
@@ -128,49 +127,48 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class DrainOrder:
-    """Who is drained, in the operator's words: signed, and numbered apart from generations.
+    """The drained nodes: signed by the operator, and numbered apart from generations.
 
-    Each order says the whole: a node that it does not name is not drained. The highest valid
-    number of a network counts; where there is no order (number 0), nobody is drained.
+    Each order is complete: a node that it does not name is not drained. The highest valid number
+    of a network counts; without an order (number 0) no node is drained.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     network: Network
     number: Number
     nodes: tuple[NodeId, ...]
 
 
 MAX_HOLD = 4 * 3600
-"""Seconds for which a node is held at most."""
+"""Longest hold, in seconds."""
 MAX_HELD = 512
 """Nodes in one order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """One node that is held ``until`` then (seconds since the epoch, UTC, by its own clock)."""
+    """A node on hold; ``until`` is seconds since the epoch by the node's clock."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     node: NodeId
     until: Number
 
 
 @dataclass(frozen=True, slots=True)
 class HoldOrder:
-    """Who repairs and applies nothing, in the operator's words: signed, and numbered apart from all
-    else.
+    """The nodes that repair and apply nothing: signed by the operator, with numbers of its own.
 
-    Each order says the whole: a node that it does not name is held no more. A hold ends by itself,
-    MAX_HOLD after a node has heard of it at the latest, without a new order.
+    Each order is complete: a node that it does not name is not on hold. A hold ends without a new
+    order, at the latest MAX_HOLD after the node has received it.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     network: Network
     number: Number
     holds: Annotated[tuple[Hold, ...], Field(max_length=MAX_HELD)]
 
     def until(self, node: str) -> int:
-        """When the hold of a node ends, 0 where it is not named."""
+        """When the hold of a node ends; 0 if the order does not name it."""
         return max((hold.until for hold in self.holds if hold.node == node), default=0)
 
 
@@ -179,18 +177,18 @@ MAX_ALARMS, MAX_WAYS, MAX_HEARSAY, MAX_REFUSED, MAX_REFUSALS = 64, 256, 40, 48, 
 MAX_UPSTREAMS, MAX_DOWN, MAX_FAILURES, MAX_TUNNELS = 16, 48, 64, 64
 MAX_FAULTS, MAX_CLOCKS, MAX_REPAIRS = 8, 16, 16
 MAX_ACCESS, MAX_LOGINS = 8, 16
-"""How many of them a report holds."""
-MAX_WORDS = 120
+"""How many of them a report contains at most."""
+MAX_ERROR = 120
 """Characters of an error in a report."""
-Words = Annotated[str, StringConstraints(max_length=MAX_WORDS)]
+ErrorText = Annotated[str, StringConstraints(max_length=MAX_ERROR)]
 CLOCKS_DIFFER = 5.0
-"""Seconds from which on two clocks are told to differ: HTTP tells the time in whole ones."""
+"""Smallest difference of two clocks that is reported, in seconds: HTTP's resolution is one."""
 MAX_NAME = 64
 Name = Annotated[str, StringConstraints(max_length=MAX_NAME)]
 
 
 def _unscoped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """A zone may hold any text at all, and this is written into files."""
+    """Refuses a zone: it may contain any text, and this is written into files."""
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         raise ValueError("an address with a zone")
     return address
@@ -206,10 +204,10 @@ Prefix = Annotated[IPv4Network | IPv6Network, AfterValidator(_unscoped_network)]
 
 @dataclass(frozen=True, slots=True)
 class Blackhole:
-    """One address whose packets are discarded ``until`` then (seconds since the epoch, UTC, by the
-    node's own clock). ``forced`` where the operator insists although a service has the address."""
+    """An address whose packets are discarded ``until`` then (seconds since the epoch by the node's
+    clock). ``forced``: also if a service has the address."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     address: Annotated[IPv4Address | IPv6Address, AfterValidator(_unscoped)]
     until: Number
     reason: Annotated[str, StringConstraints(max_length=MAX_REASON)]
@@ -218,13 +216,13 @@ class Blackhole:
 
 @dataclass(frozen=True, slots=True)
 class BlackholeOrder:
-    """What is discarded, in the operator's words: signed, and numbered apart from all else.
+    """The blackholed addresses: signed by the operator, with numbers of its own.
 
-    Each order says the whole: an address that it does not name is discarded no more. An entry ends
-    by itself, without a new order.
+    Each order is complete: an address that it does not name is not discarded. An entry ends without
+    a new order.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     network: Network
     number: Number
     entries: Annotated[tuple[Blackhole, ...], Field(max_length=MAX_BLACKHOLES)]
@@ -236,16 +234,16 @@ class BlackholeOrder:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What a node holds against a peer: ``kind`` says what, ``what`` gives an example.
+    """A peer's announcement that violates the plan, by ``kind``; ``what`` is an example.
 
-    Refused, and nothing that an honest peer says: ``prefix`` (nobody of the mesh owns it),
-    ``owner`` (of one who does not own it), ``link`` (by a link that the plan does not have),
-    ``service`` (at a node that may not serve it), ``flood`` (more than the plan has). Taken, and
-    odd: ``detour`` (its own address, which it does not tell us itself although our session is up).
-    ``order``: an order to discard something, which the operator's does not name.
+    Rejected routes: ``prefix`` (no node owns it), ``owner`` (the origin does not own it), ``link``
+    (the path has a link that is not in the plan), ``service`` (the next hop may not serve it),
+    ``flood`` (more routes than the plan has). Accepted: ``detour`` (the peer's own address is
+    reached through other nodes although our session with it is up). ``order``: a blackhole that is
+    not in the operator's order.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     mate: NodeId
     kind: Annotated[str, StringConstraints(max_length=32)]
     what: Annotated[str, StringConstraints(max_length=200)]
@@ -253,33 +251,33 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Hearsay:
-    """An address that a node discards on the word of a peer alone: of a reflector, over iBGP."""
+    """An address that a node discards although only a peer, a route reflector, announces it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     address: Annotated[IPv4Address | IPv6Address, AfterValidator(_unscoped)]
     mate: NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A BGP session that is not Established: BIRD's last error of it, empty where BIRD has none,
-    and ``since`` when (seconds since the epoch by the node's clock, 0 where it is not known)."""
+    """A BGP session that is not Established: its last error, empty if BIRD has none, and ``since``
+    when (seconds since the epoch by the node's clock, 0 if unknown)."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
-    error: Words = ""
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
+    error: ErrorText = ""
     since: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A manifest or an order with the signature of our operator's key that a node does not follow.
+    """A manifest or an order, signed with our operator's key, that a node does not follow.
 
-    ``number`` is the generation's or the order's, 0 where it cannot be read; ``digest`` is that of
-    the envelope (:attr:`mesh.trust.signing.Signed.digest`). Agents name no ``hold`` yet: versions
-    before this one could not read the report.
+    ``number`` is the generation's or the order's, 0 if it cannot be read; ``digest`` is the
+    envelope's (:attr:`mesh.trust.signing.Signed.digest`). Agents report no ``hold`` yet: earlier
+    versions could not read the report.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     what: Literal["manifest", "drain", "blackhole", "hold"]
     number: Annotated[int, Field(ge=0, le=2**53 - 1)]
     digest: Hash
@@ -287,24 +285,23 @@ class Refusal:
 
 
 LOGIN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$"
-"""Users that may stand in a command: nothing that a shell reads otherwise."""
+"""User names that are safe in a shell command."""
 Login = Annotated[str, StringConstraints(pattern=LOGIN)]
 
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A generation that is in force on a node, and narrows who may log in: the node goes back from
-    it unless somebody logs in anew before ``ends`` (microseconds since the epoch, by the node's
-    clock).
+    """A generation that is in force and narrows who may log in: the node rolls it back unless
+    somebody logs in anew before ``ends`` (microseconds since the epoch by the node's clock).
 
-    ``lost`` says what it takes away; ``networks`` may log in by it, at one of ``ports`` and, for
-    one, as ``user``.
+    ``lost`` is the access that it takes away; ``networks`` may log in, at one of ``ports``, for
+    example as ``user``.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     generation: Number
     ends: Number
-    lost: Annotated[tuple[Words, ...], Field(max_length=MAX_ACCESS)]
+    lost: Annotated[tuple[ErrorText, ...], Field(max_length=MAX_ACCESS)]
     networks: Annotated[tuple[Prefix, ...], Field(max_length=MAX_ACCESS)]
     ports: Annotated[
         tuple[Annotated[int, Field(ge=1, le=65535)], ...], Field(max_length=MAX_ACCESS)
@@ -314,10 +311,10 @@ class Unconfirmed:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """When somebody has logged in last (seconds since the epoch, by the node's clock) from an
-    admin's ``network`` by a ``key``: its fingerprint, empty where it was none."""
+    """The last log-in (seconds since the epoch by the node's clock) from an admin's ``network``
+    with a ``key``: its fingerprint, empty if none was used."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     network: Prefix
     key: Annotated[str, StringConstraints(max_length=MAX_NAME)]
     last: Number
@@ -325,65 +322,63 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a node has found in another way than its generation says: ``what`` it is, and ``why`` it
-    had to be put right the last time, ``times`` in the last ten minutes, ``last`` at that time
-    (seconds since the epoch by the node's clock). ``by`` is the process that is known to have
-    changed it, empty where none is. ``stopped`` where it is changed again and again, and is not put
-    right any more for a while."""
+    """An object that differed from the node's generation: ``what`` it is, ``why`` it was repaired
+    last, how many ``times`` in the last ten minutes, and when ``last`` (seconds since the epoch by
+    the node's clock). ``by`` is the process that changed it, empty if unknown. ``stopped``: it is
+    changed again and again, and is not repaired for a while."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     what: Name
-    why: Words
+    why: ErrorText
     times: Annotated[int, Field(ge=0, le=2**53 - 1)]
     last: Annotated[int, Field(ge=0, le=2**53 - 1)]
-    by: Words = ""
+    by: ErrorText = ""
     stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """``count`` is how much a node has put right since its agent started, ``objects`` what it was
-    in the last ten minutes, and what it puts right no more; at most MAX_REPAIRS of them."""
+    """``count`` is the number of repairs since the agent started, ``objects`` those of the last ten
+    minutes and those that are stopped, at most MAX_REPAIRS."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     count: Annotated[int, Field(ge=0, le=2**53 - 1)]
     objects: Annotated[tuple[Repair, ...], Field(max_length=MAX_REPAIRS)] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a node is: services that it serves itself, whether it announces, BGP sessions by name
-    with BIRD's word for their state, registries whose certificate is not the manifest's.
+    """A node's state. ``in_service``: it announces. ``services``: those that it may serve, and
+    whether it does. ``sessions``: BGP sessions by name, with BIRD's name of their state.
+    ``tls_mismatches``: registries whose certificate is not the manifest's.
 
-    ``drain`` is the number of the drain order that the node has obeyed last, 0 for none, and
-    ``drained`` whether it is drained by it: it has withdrawn and serves nothing then.
-    ``blackhole`` is the number of the blackhole order that is in force in its firewall and in BIRD.
-    ``alarms`` are about peers, at most one of a kind about each. ``ways`` are those that it has
-    taken through other nodes for some time: each leads to its last node. ``hearsay`` is what it
-    discards although the operator's order that it holds does not say so, if it holds any.
-    ``refused`` counts the routes that it has refused since its agent started, by reason.
-    ``refusals`` are manifests and orders of our operator's key that registries offer it now and
-    that it does not follow.
+    ``drain`` is the number of the drain order applied last, 0 for none; ``drained``: the node has
+    withdrawn by it and serves nothing. ``blackhole`` is the number of the blackhole order in force
+    in the firewall and in BIRD. ``alarms`` are about peers, at most one of a kind for each peer.
+    ``ways`` are the paths through other nodes in use for some time; each leads to its last node.
+    ``hearsay`` is what the node discards although no order of the operator that it holds names it.
+    ``refused`` counts rejected routes since the agent started, by reason. ``refusals`` are the
+    manifests and orders with our operator's signature that registries offer now and that the node
+    does not follow.
 
-    What follows is None in the report of an agent that does not look for it. ``bird`` is empty
-    where BIRD answers, and else why it does not; ``sessions`` is empty then. ``announced`` are the
-    upstream sessions that are Established, by name, each with the aggregates that BIRD exports on
-    it; None also where BIRD does not answer. ``down`` are the sessions that are not Established, at
-    most MAX_DOWN of them. ``failures`` says why a service is down, by its name. ``tunnels`` says
-    what is wrong with a WireGuard interface, by its name; those that are well are not in it.
-    ``faults`` are the node's own, and its agent's: ``disk`` where it takes nothing, ``files`` that
-    cannot be written or put back, ``announce`` where BIRD does not take the announce state,
-    ``presence`` where services are not looked after, and threads that have failed and were begun
-    again. ``clocks`` are the registries whose clock differs from
-    the node's, by URL: by so many seconds the node's is ahead of it (behind where it is negative).
-    ``unconfirmed`` is the generation that is in force until somebody has to have logged in.
-    ``logins`` are the ways by which somebody has logged in lately, the last one first.
-    ``repairs`` is what it has put right that somebody else changed. ``hold`` is the number of the
-    hold order that it has obeyed last, and ``held`` when its hold ends (seconds since the epoch by
-    the node's clock), by that order or by a command on the node; 0 where it is not held.
+    The fields below are None in the report of an agent that does not have them. ``bird`` is empty
+    if BIRD answers, otherwise the reason; ``sessions`` is empty then. ``announced`` are the
+    Established upstream sessions by name, each with the aggregates that BIRD exports on it; None
+    also if BIRD does not answer. ``down`` are the sessions that are not Established, at most
+    MAX_DOWN. ``failures`` is why a service is down, by its name. ``tunnels`` is what is wrong with
+    a WireGuard interface, by its name; those in order are left out. ``faults`` of the node and its
+    agent: ``disk`` (nothing can be written), ``files`` (that cannot be written or restored),
+    ``announce`` (BIRD does not run with the announce state), ``presence`` (services are not
+    handled), and threads that have failed and were restarted. ``clocks``: registries whose clock
+    differs, by URL, and the seconds by which the node's is ahead (negative if behind).
+    ``unconfirmed`` is a generation that is rolled back unless somebody logs in. ``logins`` are the
+    networks and keys of recent log-ins, the last one first. ``repairs``: changes of others that the
+    node has undone. ``hold`` is the number of the hold order applied last, and ``held`` when the
+    hold ends, by that order or by a command on the node (seconds since the epoch by the node's
+    clock); 0 if the node is not on hold.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     in_service: bool
     services: dict[Annotated[str, StringConstraints(max_length=64)], bool]
     sessions: dict[
@@ -404,7 +399,7 @@ class Health:
         ],
         Field(max_length=MAX_REFUSED),
     ] = field(default_factory=dict)
-    bird: Words | None = None
+    bird: ErrorText | None = None
     announced: (
         Annotated[
             dict[
@@ -416,12 +411,12 @@ class Health:
         | None
     ) = None
     down: Annotated[dict[Name, Down], Field(max_length=MAX_DOWN)] = field(default_factory=dict)
-    failures: Annotated[dict[Name, Words], Field(max_length=MAX_FAILURES)] = field(
+    failures: Annotated[dict[Name, ErrorText], Field(max_length=MAX_FAILURES)] = field(
         default_factory=dict
     )
-    tunnels: Annotated[dict[Name, Words], Field(max_length=MAX_TUNNELS)] | None = None
+    tunnels: Annotated[dict[Name, ErrorText], Field(max_length=MAX_TUNNELS)] | None = None
     refusals: Annotated[tuple[Refusal, ...], Field(max_length=MAX_REFUSALS)] = ()
-    faults: Annotated[dict[Name, Words], Field(max_length=MAX_FAULTS)] | None = None
+    faults: Annotated[dict[Name, ErrorText], Field(max_length=MAX_FAULTS)] | None = None
     clocks: (
         Annotated[
             dict[
@@ -441,15 +436,15 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A node's word on a generation, signed with its identity.
+    """A node's report on a generation, signed with its identity.
 
-    ``applied`` is the generation that is in force on the node, 0 where there is none; ``outcome``
-    speaks of ``generation``. ``sequence`` grows with every report of a node, whatever its clock
-    does. ``clock`` is when it was said by the node's clock (microseconds since the epoch), None
-    from an earlier version, whose ``sequence`` is that.
+    ``applied`` is the generation in force on the node, 0 for none; ``outcome`` is that of
+    ``generation``. ``sequence`` grows with every report of a node, whatever its clock does.
+    ``clock`` is the time of the report by the node's clock (microseconds since the epoch), None
+    from an earlier version, whose ``sequence`` is that time.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     node: NodeId
     generation: Number
     manifest_sha256: Hash
@@ -465,8 +460,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class JoinRequest:
-    """A node's request to be believed: its facts as text (:class:`mesh.facts.Facts`), and their
-    HMAC under a key that comes from its token. The token itself stays where it is."""
+    """A node's request to join: its facts as text (:class:`mesh.facts.Facts`), and their HMAC under
+    a key derived from its token. The token itself is not sent."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     node: NodeId
@@ -476,18 +471,18 @@ class JoinRequest:
 
 @dataclass(frozen=True, slots=True)
 class RefusedJoin:
-    """A request to join that a registry has refused because of where it came from."""
+    """A request to join that a registry has refused because of its source address."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     address: IPv4Address | IPv6Address
     request: JoinRequest
 
 
 @dataclass(frozen=True, slots=True)
 class StatedIdentity:
-    """What a registry reads of a node's facts: under which key it wants to be known."""
+    """What a registry reads of a node's facts: its identity key."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     identity: Key
 
 
@@ -495,7 +490,7 @@ class StatedIdentity:
 class PlannedNode:
     """Where a node will be, and the public half of its token's proof."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     region: NodeId
     addresses: tuple[IPv4Address | IPv6Address, ...]
     proof: Key
@@ -504,21 +499,21 @@ class PlannedNode:
 @dataclass(frozen=True, slots=True)
 class Planned:
     """The nodes of the plan, before any of them has joined, and their network. ``network`` is None
-    from earlier versions, and while the operator does not know yet which one they follow."""
+    from earlier versions, and while the operator does not know which network they follow."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     nodes: dict[NodeId, PlannedNode]
     network: Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """What the API shows of a generation: the plan's own words, public, hashed in the manifest.
+    """What the API shows of a generation: public parts of the plan, hashed in the manifest.
 
     ``nodes`` maps an id to its description (region, addresses, WireGuard, cloud-init).
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     firewall: dict[str, Any]
     nodes: dict[NodeId, NodeView]
 
@@ -527,7 +522,7 @@ class Views:
 class NodeView:
     """One node as the API shows it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     region: NodeId
     addresses: tuple[IPv4Address | IPv6Address, ...]
     description: dict[str, Any]
@@ -537,10 +532,10 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A whole generation on its way to a registry, as earlier versions send and take it. Parts and
-    views are texts, since their hashes are over their bytes."""
+    """A whole generation, as earlier versions send it to a registry. Parts and views are texts,
+    because their hashes are over their bytes."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     manifest: Signed
     parts: dict[NodeId, str]
     views: str
@@ -548,18 +543,17 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class PackedGeneration:
-    """A whole generation on its way to a registry, with each text once: most of a part is the same
-    on all nodes. ``parts`` names, by their places in ``texts``, those that make up a node's part.
-    """
+    """A whole generation for a registry, with each text once: most of a part is the same on all
+    nodes. ``parts`` are, for each node, the indexes in ``texts`` that make up its part."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _LATER
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     manifest: Signed
     texts: tuple[str, ...]
     parts: dict[NodeId, tuple[Annotated[int, Field(ge=0)], ...]]
     views: str
 
     def part(self, node: str) -> str:
-        """A node's part, as its hash is over it. IndexError where a text is not there."""
+        """A node's part, over which its hash is. IndexError if a text is missing."""
         return "".join([self.texts[place] for place in self.parts[node]])
 
     def unpacked(self) -> Generation:

@@ -1,4 +1,4 @@
-"""Bytes that are the same everywhere: canonical JSON, base64, hashes."""
+"""Canonical encodings: JSON, base64, hashes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ T = TypeVar("T")
 
 
 class Malformed(ValueError):
-    """What came from outside is not of the shape that was asked for. Never quotes the input,
-    which may hold a secret."""
+    """Input does not have the expected form. Never quotes it, since it may contain a secret."""
 
 
 def canonical(value: Any) -> bytes:
-    """JSON as bytes that depend on the value alone: sorted keys, no spaces, ASCII (RFC 8785 in
-    spirit). Floats are refused, since their digits are a matter of taste."""
+    """JSON as bytes that depend on the value alone: sorted keys, no spaces, ASCII (similar to
+    RFC 8785). Floats are refused, since their digits are not canonical."""
     _refuse_floats(value)
     return _CANONICAL.encode(value).encode("ascii")
 
 
-# Made once: a generation of a thousand nodes asks for it a hundred thousand times.
+# Made once: a generation of a thousand nodes uses it a hundred thousand times.
 _CANONICAL = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
 )
@@ -55,8 +54,7 @@ def dump(value: Any) -> bytes:
 
 
 def parse(kind: type[T], data: bytes | str) -> T:
-    """JSON from outside as a value of that type, or :class:`Malformed`, which names the place and
-    the reason."""
+    """JSON as a value of that type. Raises :class:`Malformed` with the place and the reason."""
     try:
         value: T = _adapter(kind).validate_json(data, strict=True)
     except ValidationError as error:
@@ -70,7 +68,7 @@ _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 
 
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    """Building one is what costs, so each is built once."""
+    """Building an adapter is slow, so each is built once."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
@@ -82,7 +80,7 @@ def b64(data: bytes) -> str:
 
 
 def unb64(text: str, length: int | None = None) -> bytes:
-    """Base64 back to bytes; one text for one value (no spaces, no loose last bits)."""
+    """Base64 back to bytes; only the canonical text of a value is accepted."""
     try:
         data = base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
@@ -95,7 +93,7 @@ def unb64(text: str, length: int | None = None) -> bytes:
 
 
 def moment(seconds: float) -> str:
-    """Seconds since the epoch as people and programs read them (RFC 3339, UTC)."""
+    """Seconds since the epoch as text (RFC 3339, UTC)."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,10 +1,9 @@
-"""Joining: what a token proves, and to whom.
+"""Joining a network with a token.
 
-Two keys come from a token. The *join key* stays with node and operator, and authenticates the
-node's facts by HMAC: the operator verifies it, so that a registry that is broken into can enrol
-nobody. The *proof key* is a signing key whose public half the operator gives to the registries:
-with it a node that has not joined yet may ask which node it is, and a registry can check that
-without holding a secret.
+Two keys are derived from a token. The *join key* is known to node and operator only, and
+authenticates the node's facts by HMAC: a compromised registry can enrol no node. The *proof key* is
+a signing key; the operator gives its public half to the registries. With it a node that has not
+joined yet shows which node it is, and a registry checks that without a secret.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ def join_request(token: str, node: str, facts: Facts) -> JoinRequest:
 
 
 def stated_facts(request: JoinRequest) -> Facts:
-    """The facts in a request; :class:`mesh.trust.encoding.Malformed` where they are none. Parsed
-    after the HMAC has been verified over their text, and not before."""
+    """The facts in a request. Raises :class:`mesh.trust.encoding.Malformed`. Parse them only after
+    the HMAC over their text has been verified."""
     return parse(Facts, request.facts)
 
 
 def is_authentic(token: str, request: JoinRequest) -> bool:
-    """Whether who made this request holds the node's token. In constant time."""
+    """Whether this request was made with the node's token. In constant time."""
     try:
         theirs = unb64(request.mac)
     except Malformed:
@@ -49,7 +48,7 @@ def proof_private(token: str) -> str:
 
 
 def proof_public(token: str) -> str:
-    """Its public half, which the registries may know."""
+    """The public half of that key, for the registries."""
     private = Ed25519PrivateKey.from_private_bytes(unb64(proof_private(token)))
     return b64(private.public_key().public_bytes_raw())
 

@@ -1,6 +1,6 @@
 """Keys: the operator's, a node's, and the join token.
 
-All are raw 32-byte keys in base64: Ed25519 (RFC 8032) to sign, X25519 (RFC 7748) to be sealed to.
+All are raw 32-byte keys in base64: Ed25519 (RFC 8032) to sign, X25519 (RFC 7748) to seal to.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def verifying_key(public: str) -> Ed25519PublicKey:
 
 
 def new_exchange_key() -> tuple[str, str]:
-    """A fresh X25519 key, private and public: to be sealed to, or WireGuard's own."""
+    """A fresh X25519 key, private and public half: a sealing key or a WireGuard key."""
     private = b64(X25519PrivateKey.generate().private_bytes_raw())
     return private, exchange_public(private)
 
@@ -60,8 +60,8 @@ def exchange_public_key(public: str) -> X25519PublicKey:
 
 
 def join_token(operator_private: str, node_id: str) -> str:
-    """The token of a node: derived (RFC 5869) from the operator's secret and the node's id, so
-    that a stack needs no further state and a re-created server gets the same one."""
+    """The token of a node, derived (RFC 5869) from the operator's secret and the node's id: a stack
+    needs no further state, and a re-created server gets the same token."""
     secret = unb64(operator_private, KEY_BYTES)
     return b64(derive(secret, _TOKEN + node_id.encode()))
 

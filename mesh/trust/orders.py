@@ -1,7 +1,7 @@
-"""The kinds of standing orders: what the operator signs apart from generations.
+"""The kinds of orders: what the operator signs apart from generations.
 
-Each kind is numbered by itself, each order says the whole, and the highest valid number of a
-network counts. Registries relay them, nodes keep them and hand them on, whatever the kind.
+Each kind has its own numbers, each order is complete, and the highest valid number of a network
+counts. Registries relay orders; nodes store them and pass them on.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from mesh.trust.signing import Purpose, Signed
 
 
 class Order(Protocol):
-    """What all of them have."""
+    """What orders of all kinds have."""
 
     @property
     def network(self) -> str:
-        """Whose order it is."""
+        """The network that it is for."""
 
     @property
     def number(self) -> int:
-        """Which it is."""
+        """Its number, within its kind."""
 
 
 T = TypeVar("T", bound=Order)
@@ -33,7 +33,7 @@ T = TypeVar("T", bound=Order)
 @dataclass(frozen=True)
 class Kind(Generic[T]):
     """One kind of order. ``key`` is its name in the API's paths and in the nodes' files, ``name``
-    its name in what people read. ``members_only`` where nobody else may read it at a registry."""
+    its name in messages. ``members_only``: only members may read it at a registry."""
 
     key: Literal["drain", "blackhole", "hold"]
     name: str
@@ -42,7 +42,7 @@ class Kind(Generic[T]):
     members_only: bool = False
 
     def obeyed(self, health: Health) -> int:
-        """The number of the order of this kind that a node has obeyed last, by its own word."""
+        """The number of the order of this kind that a node reports as applied last."""
         number: int = getattr(health, self.key)
         return number
 
@@ -51,7 +51,7 @@ class Kind(Generic[T]):
         return signing.opened(operator, self.purpose, envelope, self.document)
 
     def digest(self, order: T) -> str:
-        """SHA-256 (hex) of an order's envelope, as a node names it in a refusal."""
+        """SHA-256 (hex) of an order's envelope, as in a node's refusal."""
         return sha256(dump(order))
 
     def signed(self, operator_key: str, order: T) -> Signed:

@@ -1,8 +1,8 @@
 """Signed requests: method, target, body and a nonce of the server. No clock is needed.
 
 ``Authorization: Mesh signer=<kind>:<id>,nonce=…,sha256=…,signature=…``. The server checks the
-signature over the *stated* hash before it reads a byte of the body, and the body against the hash
-afterwards: a stranger cannot make it read.
+signature over the *stated* hash before it reads the body, and the body against the hash
+afterwards: an unauthenticated client cannot make it read a body.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _HEADER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who asks: the operator (no id), a member by its identity, or a node by its token's proof."""
+    """Who sends a request: the operator (no id), a member by its identity key, or a node by the
+    proof key of its token."""
 
     kind: Kind
     id: str
@@ -61,7 +62,7 @@ class Claim:
 
     @staticmethod
     def parsed(header: str) -> Claim | None:
-        """The claim of a header, or None where it is anything else."""
+        """The claim of a header; None if it has another form."""
         match = _HEADER.fullmatch(header)
         if match is None:
             return None
@@ -83,11 +84,11 @@ def _text(kind: str, name: str, method: str, target: str, digest: str, nonce: st
 
 
 class Nonces:
-    """Nonces of one server: single use, and bounded however many strangers ask for one.
+    """Nonces of one server, for single use, in bounded memory.
 
-    A nonce carries its own age and the server's MAC, so that giving one out costs no memory and a
-    flood pushes nobody's out. Only nonces that came back under a valid signature are remembered,
-    and only until they would have expired. After a restart all older ones are void.
+    A nonce contains its time and the server's MAC, so that issuing one takes no memory and a flood
+    of requests invalidates none. Only nonces used under a valid signature are remembered, until
+    they would have expired. A restart makes all older ones invalid.
     """
 
     def __init__(
@@ -107,18 +108,18 @@ class Nonces:
         return (head + self._mac(head)).hex()
 
     def valid(self, nonce: str) -> bool:
-        """Whether this nonce is ours, young enough and unspent."""
+        """Whether this nonce is ours, not expired and not used."""
         raw = bytes.fromhex(nonce)
         head, mac = raw[:16], raw[16:]
         if not hmac.compare_digest(mac, self._mac(head)):
             return False
-        (born,) = struct.unpack(">d", head[:8])
+        (issued,) = struct.unpack(">d", head[:8])
         with self._lock:
-            return self._clock() - born <= self._lifetime and nonce not in self._spent
+            return self._clock() - issued <= self._lifetime and nonce not in self._spent
 
     def spend(self, nonce: str) -> bool:
-        """Marks a valid nonce as used. False where another request was faster, or where so many
-        are remembered that refusing is the only safe answer."""
+        """Marks a valid nonce as used. False if another request has used it, or if the limit of
+        remembered nonces is reached."""
         now = self._clock()
         with self._lock:
             while self._spent:

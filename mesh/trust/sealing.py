@@ -1,8 +1,8 @@
-"""Sealing: what only one node can read, and only as the file that it is meant to be.
+"""Sealing: encryption of a file to one node.
 
 Ephemeral X25519, HKDF-SHA256 and ChaCha20-Poly1305 (RFC 8439). Node, generation and path are
-bound as associated data, so that a relay cannot pass a sealed file off as another node's, as
-another generation's or as another file.
+associated data, so that a relay cannot present a sealed file as another node's, another
+generation's or another file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mesh.trust import keys
 from mesh.trust.encoding import Malformed, b64, canonical, unb64
 
 _INFO = b"anycast-mesh/v1/seal"
-# A key is used for one message only (it comes from a fresh ephemeral key), so its nonce is fixed.
+# Each key is derived from a fresh ephemeral key and encrypts one message, so the nonce is fixed.
 _NONCE = bytes(12)
 
 
@@ -46,7 +46,7 @@ def seal(public: str, node: str, generation: int, path: str, text: bytes) -> Box
 
 
 def unseal(private: str, node: str, generation: int, path: str, box: Box) -> bytes:
-    """The content of a box; :class:`NotForUs` where anything does not fit."""
+    """The content of a box; raises :class:`NotForUs`."""
     try:
         key = X25519PrivateKey.from_private_bytes(unb64(private, keys.KEY_BYTES))
         theirs = unb64(box.ephemeral, keys.KEY_BYTES)

@@ -1,4 +1,4 @@
-"""Signatures, each for one purpose: a signature of one kind is never valid as another."""
+"""Signatures, each for one purpose: a signature for one is never valid for another."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SIGNATURE_BYTES = 64
 
 
 class Purpose(StrEnum):
-    """What a signature is for. No name is a prefix of another, and each ends before a NUL, so
-    that no signed text of one purpose is a signed text of another."""
+    """What a signature is for. The name and a NUL precede the signed text, so that no signed text
+    of one purpose is one of another."""
 
     BLACKHOLE = "anycast-mesh/v1/blackhole"
     DRAIN = "anycast-mesh/v1/drain"
@@ -29,13 +29,13 @@ class Purpose(StrEnum):
 
 
 class BadSignature(Exception):
-    """The signature is not that key's, or not over that text, or not for that purpose."""
+    """The signature is not valid for this key, text and purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A document as the text that was signed, and the signature (base64). The text is verified
-    before it is parsed, and what is parsed is what was verified."""
+    """The signed text of a document, and the signature (base64). The text is verified before it is
+    parsed."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     payload: str
@@ -43,7 +43,7 @@ class Signed:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of what was signed: how reports name a manifest."""
+        """SHA-256 (hex) of the signed text, by which reports name a manifest."""
         return sha256(self.payload.encode())
 
 
@@ -53,7 +53,7 @@ def sign(private: str, purpose: Purpose, text: bytes) -> str:
 
 
 def verify(public: str, purpose: Purpose, text: bytes, signature: str) -> None:
-    """Returns where the signature holds; :class:`BadSignature` where it does not."""
+    """Raises :class:`BadSignature` if the signature is not valid."""
     try:
         raw = unb64(signature, SIGNATURE_BYTES)
         keys.verifying_key(public).verify(raw, _bound(purpose, text))

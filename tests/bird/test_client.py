@@ -47,6 +47,6 @@ def test_a_reply_that_breaks_off_is_an_error(tmp_path: Path, answer: str) -> Non
 
         with ThreadPoolExecutor(1) as pool:
             served = pool.submit(serve)
-            with pytest.raises(BirdError, match="breaks off"):
+            with pytest.raises(BirdError, match="is cut off"):
                 ours.ask("show status")
             served.result()

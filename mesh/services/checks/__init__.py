@@ -10,4 +10,4 @@ from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.tcp import TcpCheck
 
 Check = Annotated[HttpCheck | TcpCheck, Field(discriminator="kind")]
-"""A health check of any kind, as the stack file, the plan and agent.json have it."""
+"""A health check of any kind: in the stack file, the plan and agent.json."""

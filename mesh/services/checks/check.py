@@ -14,7 +14,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck(ABC):
-    """How a node finds out that its own instance of a service works."""
+    """How a node checks its own instance of a service."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     kind: str
@@ -34,12 +34,12 @@ class HealthCheck(ABC):
 
     @abstractmethod
     def problem(self) -> str:
-        """Asks once, within its timeout: why the service does not work right now, on one line;
-        empty where it works."""
+        """Checks once, within the timeout. The reason why the service does not work, on one line;
+        empty if it works."""
 
 
 def why(error: OSError, timeout: float) -> str:
-    """The reason of a connection that failed within ``timeout`` seconds, in an operator's words."""
+    """Why a connection failed within ``timeout`` seconds, for an operator."""
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:g} s"
     return (error.strerror or str(error) or type(error).__name__).lower()

@@ -16,9 +16,9 @@ _LINE = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpCheck(HealthCheck):
-    """Healthy where ``GET path`` on this machine is answered with a 2xx status in time.
+    """Healthy if ``GET path`` on this machine is answered with a 2xx status in time.
 
-    Only the status line is read, under one deadline: a server that dribbles is not healthy.
+    Only the status line is read, and one deadline holds for all of it.
     """
 
     kind: Literal["http"] = "http"
@@ -34,7 +34,7 @@ class HttpCheck(HealthCheck):
         return f"{self.kind} port {self.port}"
 
     def problem(self) -> str:
-        """Asks once; why the answer is not good."""
+        """Sends one request; why the answer is not good."""
         deadline = time.monotonic() + self.timeout
         request = f"GET {self.path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
         try:
@@ -43,11 +43,11 @@ class HttpCheck(HealthCheck):
                 line = _status_line(connection, deadline)
         except OSError as error:
             return why(error, self.timeout)
-        words = line.split(b" ")
-        if len(words) < 2 or not words[0].startswith(b"HTTP/"):
+        fields = line.split(b" ")
+        if len(fields) < 2 or not fields[0].startswith(b"HTTP/"):
             return "the answer is not HTTP" if line else "closed without an answer"
-        said = line.partition(b" ")[2].decode("ascii", "replace").strip()
-        return "" if words[1][:1] == b"2" else f"answers {said[:60]}"
+        status = line.partition(b" ")[2].decode("ascii", "replace").strip()
+        return "" if fields[1][:1] == b"2" else f"answers {status[:60]}"
 
 
 def _status_line(connection: socket.socket, deadline: float) -> bytes:

@@ -13,13 +13,13 @@ from mesh.services.checks.check import HealthCheck, Port, why
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpCheck(HealthCheck):
-    """Healthy where a connection to this machine's own port comes up in time."""
+    """Healthy if a TCP connection to this machine's port is established in time."""
 
     kind: Literal["tcp"] = "tcp"
     """Good where a connection to 127.0.0.1 comes up."""
     port: Port
     """TCP port that is asked."""
-    # Nothing is asked for; stack files may have it, and agent.json has it on every node.
+    # Not used; stack files may have it, and agent.json on every node has it.
     path: Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=200)] = "/"
     """A path, which is not used."""
 
@@ -29,7 +29,7 @@ class TcpCheck(HealthCheck):
         return f"{self.kind} port {self.port}"
 
     def problem(self) -> str:
-        """Connects, and hangs up; why that fails."""
+        """Connects and disconnects; why that fails."""
         try:
             socket.create_connection(("127.0.0.1", self.port), self.timeout).close()
         except OSError as error:
