@@ -1,9 +1,8 @@
-"""Who may log in to the node, before a change and after it: what is lost, and whether somebody is
-left.
+"""Who may log in to the node before and after a change.
 
-A change *narrows* where somebody got through the firewall to a port of sshd's before and does not
-any more, or where sshd itself does anything otherwise for those who may come. Networks and ports
-that are added narrow nothing.
+A change *narrows* access if a client that reached a port of sshd through the firewall no longer
+does, or if a setting of sshd changes for somebody who may log in. Added networks and ports narrow
+nothing.
 """
 
 from __future__ import annotations
@@ -22,28 +21,28 @@ from mesh.agent.sshd import MAX_USERS, QUIET, Effective, User, asking, has_key, 
 from mesh.agent.stage import Stage
 
 MAX_PLACES = 6
-"""How many of the networks are asked about, each at one of its addresses: each costs a run of sshd
-for each user."""
+"""How many networks are tested, each with one of its addresses: each takes a run of sshd for each
+user."""
 _SSH = "/etc/ssh/"
 
 Ask = Callable[[str, Address | None], Effective]
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
-    """The firewall and sshd as they are at one time."""
+class LoginAccess:
+    """The firewall and sshd, before or after a change."""
 
     ruleset: Ruleset
     sshd: Ask
 
     @property
     def ports(self) -> frozenset[int]:
-        """Where sshd listens."""
+        """The ports of sshd."""
         return self.sshd("root", None).ports
 
 
 def loaded(host: Host, path: str) -> Ruleset:
-    """The ruleset of a file, as nft understands it."""
+    """The ruleset of a file, as nft parses it."""
     text = nftables.alone(host, path)
     try:
         return Ruleset(text)
@@ -52,20 +51,20 @@ def loaded(host: Host, path: str) -> Ruleset:
 
 
 def narrowed(host: Host, stage: Stage, changes: Sequence[Change]) -> tuple[str, ...]:
-    """What the changes on stage take from those who may log in, in words; nothing where they take
-    nothing. :class:`CommandFailed` where somebody may log in now, and nobody could then."""
+    """The access that the staged changes take away, as text for the operator. Raises
+    :class:`CommandFailed` if nobody could log in any more."""
     firewall = next((c for c in changes if c.path == nftables.RULESET), None)
     files = [change for change in changes if change.path.startswith(_SSH)]
     if firewall is None and not files:
         return ()
     try:
-        before = Doors(loaded(host, nftables.RULESET), _asker(lambda *c: host.must(*c)))
+        before = LoginAccess(loaded(host, nftables.RULESET), _asker(lambda *c: host.must(*c)))
         people = _people(host, before) if files else []
     except CommandFailed as error:
-        # What is in force cannot be judged: nothing is lost that was known.
+        # What is in force cannot be read, so nothing can be compared with it.
         log.warning("access", reason=error)
         return ()
-    after = Doors(
+    after = LoginAccess(
         before.ruleset if firewall is None else loaded(host, stage.path(nftables.RULESET)),
         _asker(lambda *c: _staged(stage, *c)) if files else before.sshd,
     )
@@ -78,32 +77,31 @@ def narrowed(host: Host, stage: Stage, changes: Sequence[Change]) -> tuple[str, 
 
 
 def lost(
-    before: Doors, after: Doors, places: Sequence[Address], people: Sequence[User]
+    before: LoginAccess, after: LoginAccess, places: Sequence[Address], people: Sequence[User]
 ) -> Iterator[str]:
-    """What is taken from those who may come, in words; ``people`` and ``places`` are whom sshd is
-    asked about, and from where."""
-    yield from _shut(before, after)
-    yield from _otherwise(before, after, places, people)
+    """The access that is taken away, as text. sshd is tested for ``people`` at ``places``."""
+    yield from _closed(before, after)
+    yield from _changed_settings(before, after, places, people)
 
 
-def comes_by_a_way_in(host: Host, source: Address) -> bool:
-    """Whether the firewall and sshd of the files in place let somebody in from there."""
+def admits(host: Host, source: Address) -> bool:
+    """Whether the files in place admit this source to a port of sshd."""
     ports = Effective(host.must(*asking("root", None))).ports
     ruleset = loaded(host, nftables.RULESET)
     return any(ruleset.admits(source, port) for port in ports)
 
 
-def ways_in(host: Host) -> tuple[tuple[Network, ...], tuple[int, ...], str]:
-    """By the files in place: the networks from which one gets to a port of sshd's, those ports, and
-    a user who may log in."""
-    doors = Doors(loaded(host, nftables.RULESET), _asker(lambda *c: host.must(*c)))
-    ports = [port for port in sorted(doors.ports) if doors.ruleset.named([port])]
-    networks = _sorted(doors.ruleset.named(ports))
+def permitted(host: Host) -> tuple[tuple[Network, ...], tuple[int, ...], str]:
+    """By the files in place: the networks that reach a port of sshd, those ports, and a user who
+    may log in."""
+    access = LoginAccess(loaded(host, nftables.RULESET), _asker(lambda *c: host.must(*c)))
+    ports = [port for port in sorted(access.ports) if access.ruleset.named([port])]
+    networks = _sorted(access.ruleset.named(ports))
     user = next(
         (
             user.name
-            for user in _people(host, doors)
-            if any(_lets_in(host, doors, [network[0]], [user]) for network in networks)
+            for user in _people(host, access)
+            if any(_lets_in(host, access, [network[0]], [user]) for network in networks)
         ),
         "root",
     )
@@ -128,20 +126,19 @@ def _asker(run: Callable[..., str]) -> Ask:
     return ask
 
 
-def _places(before: Doors, after: Doors) -> list[Address]:
-    """An address of each network that may log in, before or afterwards."""
+def _places(before: LoginAccess, after: LoginAccess) -> list[Address]:
+    """An address of each network that may log in before or after the change."""
     networks = before.ruleset.named(before.ports) | after.ruleset.named(after.ports)
     return [network[0] for network in _sorted(networks)]
 
 
-def _reached(doors: Doors, places: Iterable[Address]) -> list[Address]:
-    """Those from which one gets to a port of sshd's."""
-    return [p for p in places if any(doors.ruleset.admits(p, port) for port in doors.ports)]
+def _reached(access: LoginAccess, places: Iterable[Address]) -> list[Address]:
+    """The addresses that reach a port of sshd."""
+    return [p for p in places if any(access.ruleset.admits(p, port) for port in access.ports)]
 
 
-def _people(host: Host, before: Doors) -> list[User]:
-    """Who might log in: the users that have keys or a password. Root where nobody has, for keys may
-    come from elsewhere."""
+def _people(host: Host, before: LoginAccess) -> list[User]:
+    """The users that have keys or a password. All if none has: keys may be stored elsewhere."""
     known = users(host)
     everywhere = before.sshd("root", None)
     able = [user for user in known if user.password or has_key(host, everywhere, user)]
@@ -150,14 +147,14 @@ def _people(host: Host, before: Doors) -> list[User]:
 
 def _refuse_closed(
     host: Host,
-    before: Doors,
-    after: Doors,
+    before: LoginAccess,
+    after: LoginAccess,
     came: Sequence[Address],
     reached: Sequence[Address],
     people: Sequence[User],
 ) -> None:
-    """Raises where the change leaves nobody who could log in, or could be seen to. One gets to
-    sshd from ``came`` before it, and from ``reached`` afterwards."""
+    """Raises CommandFailed if nobody could log in after the change, or a log-in would not be
+    logged. ``came`` reach sshd before the change, and ``reached`` after it."""
     if not reached:
         raise CommandFailed(
             "nobody could log in any more: no rule of the firewall lets in to a port that sshd "
@@ -166,7 +163,7 @@ def _refuse_closed(
     if not people:
         return
     if after.sshd("root", None).one("loglevel").lower() in QUIET:
-        raise CommandFailed("sshd: with this LogLevel its log does not say who logs in")
+        raise CommandFailed("sshd: with this LogLevel its log does not show who logs in")
     if _lets_in(host, before, came, people) and not _lets_in(host, after, reached, people):
         raise CommandFailed(
             "nobody could log in any more: sshd refuses "
@@ -175,17 +172,19 @@ def _refuse_closed(
         )
 
 
-def _lets_in(host: Host, doors: Doors, places: Sequence[Address], people: Sequence[User]) -> bool:
+def _lets_in(
+    host: Host, access: LoginAccess, places: Sequence[Address], people: Sequence[User]
+) -> bool:
     for place in places[:MAX_PLACES]:
         for user in people:
-            effective = doors.sshd(user.name, place)
+            effective = access.sshd(user.name, place)
             if effective.lets_in(user, place, has_key(host, effective, user)):
                 return True
     return False
 
 
-def _shut(before: Doors, after: Doors) -> Iterator[str]:
-    """From where a port of sshd's is reached no more."""
+def _closed(before: LoginAccess, after: LoginAccess) -> Iterator[str]:
+    """The networks that no longer reach a port of sshd."""
     old_ports, new_ports = before.ports, after.ports
     old, new = before.ruleset.named(old_ports), after.ruleset.named(new_ports)
     edges = old | new | before.ruleset.refused() | after.ruleset.refused()
@@ -207,12 +206,13 @@ def _shut(before: Doors, after: Doors) -> Iterator[str]:
 
 SSH = 22
 MANY = 4
-"""So many networks that are parts of one are named one by one."""
+"""Up to so many parts of a network are named one by one."""
 Piece = tuple[Address, Address]
 
 
 def _pieces(network: Network, edges: Iterable[Network]) -> list[Piece]:
-    """A network cut up at every end of another: what is in a piece is in the same networks."""
+    """A network, split at the bounds of the others: all addresses of a piece are in the same
+    ones."""
     low, high = int(network[0]), int(network[-1])
     cuts = {low, high + 1}
     for other in edges:
@@ -224,23 +224,23 @@ def _pieces(network: Network, edges: Iterable[Network]) -> list[Piece]:
 
 
 def _named(network: Network, pieces: Sequence[Piece]) -> str:
-    """Pieces of a network in few words."""
+    """Pieces of a network as a short text."""
     ranges = [list(summarize_address_range(low, high)) for low, high in pieces]
     merged = collapse_addresses(n for one in ranges for n in one)  # type: ignore[type-var]
     found = [str(one) for one in merged]
     return ", ".join(found) if len(found) <= MANY else f"a part of {network}"
 
 
-def _otherwise(
-    before: Doors, after: Doors, places: Sequence[Address], people: Sequence[User]
+def _changed_settings(
+    before: LoginAccess, after: LoginAccess, places: Sequence[Address], people: Sequence[User]
 ) -> Iterator[str]:
-    """The settings of sshd that are others for somebody who may come."""
+    """The settings of sshd that change for somebody who may log in."""
     found: set[str] = set()
     for user in people:
         for place in places:
             found |= before.sshd(user.name, place).differing(after.sshd(user.name, place))
     if found:
-        yield f"sshd does otherwise: {', '.join(sorted(found))}"
+        yield f"settings of sshd change: {', '.join(sorted(found))}"
 
 
 def _sorted(networks: Iterable[Network]) -> list[Network]:

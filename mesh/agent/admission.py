@@ -1,9 +1,9 @@
-"""Whether a ruleset lets callers in to a port, tried with connections.
+"""Whether a ruleset admits callers to a port, tested with connections.
 
-A node that asks itself over its own address asks over lo, where every ruleset of ours lets it. So
-the ruleset is loaded in a network namespace of its own, behind an interface of the uplink's name,
-and the callers connect from another one, each from its own address: their packets cross the same
-chains as on the node, and nothing of the node's is touched.
+A node reaches its own address over lo, which every ruleset of ours accepts. So the ruleset is
+loaded in a network namespace of its own, behind an interface with the uplink's name, and the
+callers connect from another namespace, each from its own address: their packets pass the same
+chains as on the node, and nothing on the node changes.
 """
 
 from __future__ import annotations
@@ -21,23 +21,21 @@ from mesh.agent.facts import Uplink
 from mesh.agent.host import CommandFailed, Host
 
 CONNECTS_WITHIN = 3.0
-"""Seconds for all connections: the kernel repeats a first packet after one second, and after
-two more."""
+"""Seconds for all connections: the kernel repeats a SYN after one second, and after two more."""
 _OUTSIDE = "callers"
 
 
 class NotTried(Exception):
-    """Nobody can tell: no namespaces on this machine, or a ruleset that needs more than they
-    have."""
+    """The test is not possible: no namespaces, or a ruleset that needs more than they have."""
 
 
 def shut_out(
     host: Host, ruleset: str, uplink: Uplink, callers: Sequence[str], port: int
 ) -> tuple[str, ...]:
-    """Those of the callers (IPv4 addresses) whose TCP connections to that port of the uplink's
-    address do not come through a ruleset of nft's; :class:`NotTried`."""
+    """The callers (IPv4 addresses) whose TCP connections to that port of the uplink's address an
+    nft ruleset does not accept. Raises :class:`NotTried`."""
     try:
-        # A thread that has gone to a namespace ends there, and the namespace with its last socket.
+        # A thread cannot leave its namespace; the namespace ends with its last socket.
         with ThreadPoolExecutor(1) as node, ThreadPoolExecutor(1) as outside, ExitStack() as held:
             node.submit(netns.leave).result()
             outside.submit(netns.leave).result()
@@ -97,7 +95,7 @@ def _unconnected(lines: dict[str, socket.socket], to: tuple[str, int]) -> tuple[
         while waiting and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
                 selector.unregister(key.fileobj)
-                # One that is refused is over as well, and not let in.
+                # A refused connection is done too, but not admitted.
                 if lines[key.data].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
                     waiting.discard(key.data)
             if not selector.get_map():

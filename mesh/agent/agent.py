@@ -1,9 +1,8 @@
-"""The agent: joins, follows what the operator signed, keeps the node so, and reports.
+"""The agent: joins, applies what the operator signed, repairs changes, and reports.
 
 Threads: one that applies (this one), two per registry (:mod:`registry_client`), one for the
 announcement and one per check (:mod:`announce`), one each for blackholes, the routing monitor,
-BIRD's log, repairs and the watchdog. They meet in a queue of verified manifests. Each is watched
-and started again (:mod:`workers`).
+BIRD's log, repairs and the watchdog. A thread that fails is restarted (:mod:`workers`).
 """
 
 from __future__ import annotations
@@ -82,26 +81,26 @@ from mesh.trust.sealing import NotForUs, unseal
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
 FACTS_AGE = 1.0
-"""Seconds for which the facts are not asked for again."""
+"""Seconds for which the facts are cached."""
 HEALTH_EVERY = (0.4, 2.0)
-"""Seconds between two looks at the sessions for the report: while one is down, and else."""
+"""Seconds between two polls of the sessions for the report: while one is down, and otherwise."""
 HEARTBEAT = 30.0
 """Seconds after which a report is sent although nothing has changed."""
 FULL_DISK = 30.0
-"""Seconds until what the disk did not take is tried again; the operator has been told by then."""
+"""Seconds until a failed write is tried again."""
 COMPLAINTS = 60.0
-"""Seconds until it is said again that a registry offers what is refused."""
+"""Seconds until the log repeats that a registry offers what is refused."""
 
 
 NO_NONCE = b64(bytes(32))
-"""In a report that speaks of no manifest that could be read."""
+"""The nonce of a report without a manifest that could be read."""
 
 Outcome = Literal["applied", "failed", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationOutcome:
-    """What a report says of one generation."""
+    """The outcome of a generation in a report."""
 
     generation: int
     manifest_sha256: str
@@ -111,7 +110,7 @@ class GenerationOutcome:
 
 
 class Agent:
-    """One node's agent, which works until ``stop`` is set."""
+    """One node's agent; it runs until ``stop`` is set."""
 
     def __init__(
         self, host: Host, seed: Seed, manager: Units, stop: threading.Event | None = None
@@ -153,22 +152,22 @@ class Agent:
             self._announcer.look_soon,
         )
         self._held_from = 0
-        """The generation of which the log says that it waits for a hold."""
+        """The generation that is logged as waiting for the end of a hold."""
         self._placed: tuple[Applied, InForce | None] | None = None
         self.failed = False
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._links: dict[str, RegistryLink] = {}
-        self._steady: own_facts.Steady | None = None
+        self._versions: own_facts.HostVersions | None = None
         self._facts: tuple[JoinRequest | None, float] = (None, -FACTS_AGE)
         self._certificates: dict[str, str | None] = {}
         self._outcome: tuple[HighestManifest, Outcome, str] | None = None
         self._unfinished: dict[str, str] = {}
-        """Why nothing can be changed, by what is at fault for it; empty where it can."""
+        """Why no change can be made, by the name of the fault; empty if changes can be made."""
         self._waits = self._applier.unconfirmed is not None
-        """Whether a change was seen to wait for a log-in."""
+        """Whether a change waits for a log-in."""
         self._sequence = 0
-        self._unheard = threading.Event()
+        self._resend = threading.Event()
         self._clocks: dict[str, int] = {}
         self._obeyed = 0
         self._refused: dict[tuple[str, str], float] = {}
@@ -181,26 +180,26 @@ class Agent:
 
     @property
     def beat(self) -> float:
-        """When the agent was seen alive last (monotonic seconds); never, where one of its threads
-        has ended on its own."""
+        """When the announcement last ran without an error (monotonic seconds); minus infinity if a
+        thread has ended unexpectedly."""
         return self._announcer.beat if self._workers.alive else -math.inf
 
     @property
     def works(self) -> bool:
-        """Whether it has shown that it looks after what the node serves (:mod:`announce`)."""
+        """Whether the announcement has been shown to work (:mod:`announce`)."""
         return self._announcer.works
 
     def run(self) -> None:
-        """Works until :attr:`stop` is set."""
-        word = written_state(self._host).file()
-        # None before the first generation, and a shorter one from a bundle before draining.
-        if self._host.read(file_paths.ANNOUNCE) != word:
-            self._host.write(file_paths.ANNOUNCE, word, 0o644)
+        """Runs until :attr:`stop` is set."""
+        content = written_state(self._host).file()
+        # No file before the first generation, and a shorter one from bundles before draining.
+        if self._host.read(file_paths.ANNOUNCE) != content:
+            self._host.write(file_paths.ANNOUNCE, content, 0o644)
         self._resume()
         for url in self._seed.registries:
             self._connect(url)
-        # What a change that was cut short has left is undone beside them: it may take longer than
-        # the node has until it withdraws. Nobody else tells BIRD anything meanwhile.
+        # An interrupted change is undone while the threads run: it may take longer than the time
+        # until the node withdraws. No thread reconfigures BIRD meanwhile.
         with self._bird.changing:
             for name, work in (
                 ("presence", lambda: self._announcer.run(self.stop)),
@@ -218,8 +217,8 @@ class Agent:
         self._follow()
 
     def _recover(self) -> None:
-        """Undoes what was cut short. Where that fails, of the disk or whatever else, it is tried
-        again before anything else is changed, and all else goes on."""
+        """Undoes an interrupted change. If that fails, it is tried again before the next change;
+        all else goes on."""
         try:
             found = self._applier.recover()
         except Exception as error:
@@ -233,15 +232,15 @@ class Agent:
             log.warning("recovered", reason="an earlier change was cut short and has been undone")
             self._watch()
 
-    # --- the operator's word -----------------------------------------------------------------
+    # --- manifests and orders ----------------------------------------------------------------
 
     def _resume(self) -> None:
-        """Goes on with what is in force on disk, before any registry is asked."""
+        """Continues with the state on disk, before any registry is asked."""
         highest, applied = self._state.highest, self._state.applied
         if highest is not None:
             for entry in highest.manifest.registries:
                 self._connect(entry.url)
-        # First of all: what a drained node has let go of, it does not take up again.
+        # First: a drained node must not serve again.
         self._obey_orders()
         if applied is not None:
             self._watch()
@@ -257,7 +256,7 @@ class Agent:
             self._news.set()
 
     def _offer(self, envelope: Signed, url: str) -> int | None:
-        """A manifest from a registry. The highest valid one counts, whoever brings it."""
+        """A manifest from a registry. The highest valid one counts, from any registry."""
         try:
             known = verified(self._seed.operator, envelope)
         except Rejected as error:
@@ -267,7 +266,7 @@ class Agent:
             try:
                 if self._state.accept(known):
                     log.info("manifest", generation=known.number, url=url)
-                    # Orders that came before we knew which network is ours.
+                    # Orders received before the first manifest.
                     self._obey_orders()
                     self._news.set()
                 self._refusals.taken("manifest", url, known.number)
@@ -276,7 +275,7 @@ class Agent:
         return known.number
 
     def _offer_order(self, kind: Kind[Any], envelope: Signed, url: str) -> int | None:
-        """An order from a registry, obeyed at once: it waits for no generation."""
+        """An order from a registry, applied at once: it waits for no generation."""
         try:
             ordered = verified_order(self._seed.operator, kind, envelope)
         except Rejected as error:
@@ -294,14 +293,14 @@ class Agent:
         return ordered.number
 
     def _refuse(self, what: What, envelope: Signed, url: str, reason: Rejected) -> None:
-        """Reports it where our operator has signed it; logs it once in a while: a registry may
-        offer the same for ever."""
+        """Reports the refusal if our operator has signed the envelope. Logs it at most once a
+        minute: a registry may repeat it for ever."""
         number = stated_number(envelope)
         if not isinstance(reason, Forged):
-            words = f"{reason}; offered by {url}"[:MAX_REFUSAL_REASON]
-            # Versions from before holds could not read a report that names one refused.
+            stated = f"{reason}; offered by {url}"[:MAX_REFUSAL_REASON]
+            # Versions before holds could not read a report with a refused hold.
             if what != "hold":
-                self._refusals.add(url, Refusal(what, number, envelope.digest, words))
+                self._refusals.add(url, Refusal(what, number, envelope.digest, stated))
             self._health_changed()
         now = time.monotonic()
         if now - self._refused.get((what, url), -COMPLAINTS) >= COMPLAINTS:
@@ -318,14 +317,14 @@ class Agent:
             self._blackholes.obey(blackhole)
 
     def _follow(self) -> None:
-        """Brings the highest manifest into force, again and again until it is or a higher one
-        comes. What the node itself refuses is not tried again."""
+        """Applies the highest manifest; retries until it is in force or there is a higher one. A
+        part that the node refuses is not tried again."""
         pause = 0.2
         while not self.stop.is_set():
-            heard = self._news.wait(timeout=0.5)
-            # What waits for a log-in goes back by itself, held or not, whatever else is to be done.
-            self._mind_unconfirmed()
-            if not heard or self._waits_for_hold():
+            has_news = self._news.wait(timeout=0.5)
+            # Also on hold: an unconfirmed change is rolled back in time.
+            self._settle_unconfirmed()
+            if not has_news or self._waits_for_hold():
                 continue
             self._news.clear()
             known = self._state.highest
@@ -334,7 +333,7 @@ class Agent:
             for entry in known.manifest.registries:
                 self._connect(entry.url)
             try:
-                self._obey(known)
+                self._bring_into_force(known)
                 pause = 0.2
             except Unreachable as error:
                 log.warning("part", generation=known.number, reason=error)
@@ -344,7 +343,7 @@ class Agent:
             except (NotWritten, OSError) as error:
                 log.warning("not-applied", generation=known.number, reason=error)
                 self._settle(known, "failed", str(error))
-                # What was begun is undone before the next try.
+                # The next try begins with undoing this one.
                 at_fault = "disk" if isinstance(error, NotWritten) else disk.fault(error)
                 self._unfinished = self._unfinished or {at_fault: str(error)}
                 self._news.wait(FULL_DISK)
@@ -354,15 +353,15 @@ class Agent:
                 self._recover()
                 self._settle(known, "failed", str(error))
             except Exception as error:
-                # Whatever it is: to end of it, and again after each start, would help nobody.
+                # An agent that ended here would end again after each start.
                 reason = printable(f"{type(error).__name__}: {error}")
                 log.warning("not-applied", generation=known.number, reason=reason)
                 self._recover()
                 self._settle(known, "failed", reason)
 
     def _waits_for_hold(self) -> bool:
-        """Whether nothing is to be applied now, after a while in which it is so. A network that is
-        taken down is not held."""
+        """Whether a hold delays the manifest; returns after half a second then. A retired network
+        is not held."""
         until, known = self._holds.until, self._state.highest
         if not until or known is None or known.manifest.retired:
             return False
@@ -372,10 +371,10 @@ class Agent:
         self.stop.wait(0.5)
         return True
 
-    def _obey(self, known: HighestManifest) -> None:
+    def _bring_into_force(self, known: HighestManifest) -> None:
         if known.manifest.retired:
             self._announcer.retire()
-            # What has been withdrawn is reported, not what will be.
+            # Reported once the node has withdrawn, not before.
             while not self._announcer.gone and not self.stop.is_set():
                 time.sleep(0.05)
             self._settle(known, "withdrawn", "")
@@ -396,7 +395,7 @@ class Agent:
         before = self._before()
         began = time.monotonic()
         applied = Applied(known.number, known.envelope.digest, text)
-        # Until it is remembered, what was in force before is not what is to be there.
+        # No repair of the generation before, until this one is stored as applied.
         with self._applier.changing:
             changed = self._applier.apply(part, secrets, before, applied)
             waiting = self._applier.unconfirmed
@@ -418,7 +417,7 @@ class Agent:
         self._registry_port.watch(known.manifest)
 
     def _is_decided(self, known: HighestManifest) -> bool:
-        """Whether a manifest is in force, or waits for a log-in, or was undone for want of one."""
+        """Whether a manifest is in force, waits for a log-in, or was undone without one."""
         waiting, undone = self._applier.unconfirmed, self._applier.undone
         applied = self._state.applied
         if applied is not None and applied.manifest_sha256 == known.envelope.digest:
@@ -433,18 +432,18 @@ class Agent:
         self._settle(known, "failed", undone.reason)
         return True
 
-    def _mind_unconfirmed(self) -> None:
-        """What waits for a log-in may have been kept or undone, by us or without us."""
+    def _settle_unconfirmed(self) -> None:
+        """Confirms or rolls back a change that waits for a log-in, or reads what the timer did."""
         if not self._waits:
             return
         try:
-            # Until it is read again, what was in force before is not what is to be there.
+            # No repair until the generation in force is read again.
             with self._applier.changing:
                 self._waits = self._applier.settle()
                 if not self._waits:
                     self._state.read_applied()
         except (CommandFailed, OSError, ValueError) as error:
-            # As for all that the disk does not let us undo: it is tried again.
+            # Tried again, as every undo that the disk prevents.
             log.warning("unconfirmed", reason=error)
             self._unfinished = {disk.fault(error): printable(str(error))}
             self._health_changed()
@@ -453,7 +452,7 @@ class Agent:
         if not self._waits:
             self._unfinished = {}
             self._watch()
-            # What it has come to is reported, and remembered, as that of any generation.
+            # The outcome is reported and stored, as of any generation.
             self._news.set()
 
     def _secrets(self, part: Part, generation: int) -> dict[str, bytes]:
@@ -464,10 +463,10 @@ class Agent:
         }
 
     def _in_force(self) -> InForce | None:
-        """What is in force on this node; None where nothing is, or this version cannot read it."""
+        """The generation in force; None if there is none, or if this version cannot read it."""
         applied = self._state.applied
         if applied is None or (self._waits and self._applier.unconfirmed is None):
-            # What was kept or undone without us is not read yet.
+            # The timer has kept or undone the change; its result is not read yet.
             return None
         if self._placed is None or self._placed[0] is not applied:
             self._placed = (applied, self._read(applied))
@@ -485,8 +484,8 @@ class Agent:
             return None
 
     def _before(self) -> Part | None:
-        """The part in force; None where an earlier version wrote it and this one cannot read it:
-        what it has left behind is not cleared away then, and no harm."""
+        """The part in force; None if an earlier version wrote it and this one cannot read it: files
+        that only it had are not removed then."""
         if self._state.applied is None:
             return None
         try:
@@ -508,7 +507,7 @@ class Agent:
             self._tunnels.watch(config)
             self._health_changed()
         except Malformed as error:
-            # Of an earlier version. What is bound stays so until the next generation is applied.
+            # Of an earlier version: addresses stay bound until the next generation is applied.
             log.warning("configuration", reason=error)
 
     def _part(self, known: HighestManifest) -> str:
@@ -544,15 +543,15 @@ class Agent:
         return entry is not None and entry.identity == self._identity
 
     def _request(self) -> JoinRequest | None:
-        """Our request to join with the facts as they are; None while we do not know them."""
+        """Our request to join with the current facts; None while they are incomplete."""
         with self._lock:
             request, asked = self._facts
             if time.monotonic() - asked < FACTS_AGE:
                 return request
             try:
-                if self._steady is None:
-                    self._steady = own_facts.steady(self._host)
-                found = own_facts.facts(self._host, self._keys, self._steady, self._seed.registry)
+                if self._versions is None:
+                    self._versions = own_facts.versions(self._host)
+                found = own_facts.facts(self._host, self._keys, self._versions, self._seed.registry)
                 request = joining.join_request(self._seed.token, self._seed.node, found)
             except (own_facts.NoFacts, ValueError) as error:
                 log.warning("facts", reason=error)
@@ -573,7 +572,7 @@ class Agent:
                 offer_order=self._offer_order,
                 certificate=self._seen_certificate,
                 clock=self._seen_clock,
-                later=self._later,
+                later=self._newer_report,
                 superseded=lambda what: self._refusals.taken(what, url, 0),
                 candidate=self._candidate,
             )
@@ -592,8 +591,8 @@ class Agent:
         return list(self._links)
 
     def _reachable(self) -> bool:
-        """Whether some registry can be asked, over a connection of its own. One on this node
-        answers over lo, whatever the firewall says: that is judged before it is in force."""
+        """Whether some registry answers on a new connection. One on this node answers over lo,
+        whatever the firewall: :mod:`registry_port` judges that before it is in force."""
         for url in self._urls():
             try:
                 with Client(url, timeout=3.0) as client:
@@ -604,7 +603,7 @@ class Agent:
         return False
 
     def _seen_certificate(self, url: str, digest: str | None) -> None:
-        """A certificate that is not the manifest's is reported, and changes nothing else."""
+        """Reports a certificate that is not the manifest's; it has no other effect."""
         if self._certificates.get(url) != digest:
             self._certificates[url] = digest
             for bad in self._mismatches():
@@ -612,12 +611,11 @@ class Agent:
             self._health_changed()
 
     def _seen_clock(self, url: str, ahead: float) -> None:
-        """A registry whose clock is not ours is reported, and changes nothing: which of the two is
-        right, the operator sees."""
+        """Reports a registry whose clock differs from ours; it has no other effect."""
         seconds = 0 if abs(ahead) < CLOCKS_DIFFER else round(ahead)
         with self._lock:
             held = self._clocks.get(url, 0)
-            # A difference is measured to a second or two.
+            # The measurement is off by up to two seconds.
             if bool(seconds) == bool(held) and abs(seconds - held) < CLOCKS_DIFFER:
                 return
             self._clocks[url] = seconds
@@ -651,7 +649,7 @@ class Agent:
         self._health_news.set()
 
     def _report_health(self) -> None:
-        """Reports whenever something has changed, and once in a while when nothing has."""
+        """Reports every change, and every HEARTBEAT without one."""
         last: tuple[GenerationOutcome, Health] | None = None
         sent = 0.0
         well = False
@@ -662,23 +660,23 @@ class Agent:
                 self._state.save()
             outcome = self._generation_outcome(self._refusals.standing)
             if outcome is None and last is not None:
-                # The refusal that was reported is over: that is reported too.
+                # The end of a reported refusal is reported too.
                 outcome = replace(last[0], reason="no generation is applied yet")
             if outcome is None:
                 continue
             health = self._health()
             well = not health.bird and not health.down
             now = (outcome, health)
-            if now != last or self._unheard.is_set() or time.monotonic() - sent >= HEARTBEAT:
-                self._unheard.clear()
+            if now != last or self._resend.is_set() or time.monotonic() - sent >= HEARTBEAT:
+                self._resend.clear()
                 last, sent = now, time.monotonic()
                 self._send(outcome, health)
 
     def _generation_outcome(self, refusals: tuple[Refusal, ...]) -> GenerationOutcome | None:
-        """What the report says of a generation; None while there is nothing to report.
+        """The outcome to report; None while there is nothing to report.
 
-        Where no outcome is there yet, a refusal is reported all the same, under the envelope that
-        is refused: nobody waits for that with this nonce, so it stands for no outcome.
+        Before the first outcome, a refusal is reported with the digest of the refused envelope and
+        :data:`NO_NONCE`, which no operator waits for.
         """
         with self._lock:
             outcome = self._outcome
@@ -738,7 +736,7 @@ class Agent:
         )
 
     def _faults(self) -> dict[str, str]:
-        """What is wrong with the node itself, or with us."""
+        """The faults of the node and of this agent, by name."""
         full = disk.problem(self._host)
         own = ({"disk": full} if full else {}) | self._unfinished | self._state.unsaved
         found = list(own.items())
@@ -749,8 +747,8 @@ class Agent:
         return {name[:MAX_NAME]: printable(why)[:MAX_ERROR] for name, why in found[:MAX_FAULTS]}
 
     def _drain(self) -> tuple[int, bool]:
-        """The number of the drain order obeyed last, and whether the node is drained by it. An
-        order to drain is obeyed once the node has withdrawn, and not before."""
+        """The number of the drain order applied last, and whether the node is drained. An order to
+        drain is applied once the node has withdrawn."""
         order = self._state.obeyed_order(DRAIN)
         drained = self._announcer.drained
         if order is not None and drained == (self._seed.node in order.nodes):
@@ -758,15 +756,15 @@ class Agent:
         return self._obeyed, drained
 
     def _next(self, now: int) -> int:
-        """A number above those of all reports before. By the clock, in microseconds, so that those
-        from before a restart are below it as well; by itself where the clock was ahead then."""
+        """A number above those of all earlier reports: the clock in microseconds, so that it is
+        above those before a restart as well, or the last number plus one."""
         with self._lock:
             self._sequence = min(max(now, self._sequence + 1), MAX_NUMBER)
             return self._sequence
 
-    def _later(self, held: Signed) -> None:
-        """A registry holds a report that is above the one that we sent: where it is one of our own,
-        from before a restart, we go on above it. No clock is asked, and nobody else's word."""
+    def _newer_report(self, held: Signed) -> None:
+        """A registry holds a report with a higher number than the one we sent. If we signed it
+        before a restart, we continue above its number."""
         try:
             report = signing.opened(self._identity, Purpose.REPORT, held, Report)
         except (BadSignature, Malformed):
@@ -775,7 +773,7 @@ class Agent:
             if report.node != self._seed.node or report.sequence <= self._sequence:
                 return
             self._sequence = report.sequence
-        self._unheard.set()
+        self._resend.set()
         self._health_changed()
 
     def _send(self, outcome: GenerationOutcome, health: Health) -> None:

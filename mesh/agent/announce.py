@@ -1,14 +1,14 @@
-"""Presence: which service addresses are bound here, and whether this node announces.
+"""Which service addresses are bound on this node, and whether it announces the aggregates.
 
-Binding an address *is* originating it into iBGP; the announcement of the aggregates to the
-Internet hangs on one state in a file that BIRD includes.
+BIRD originates a bound address into iBGP. It announces the aggregates to the upstreams by the state
+in a file that it includes.
 
     checks ──► up? ──► bound on dummy0 ──► iBGP
                           │
               reachable instance? ──► IN_SERVICE ──► upstreams
 
-A node that drains leaves in steps, so that whoever sends to it finds another way before this one
-ends: it says that it is about to go, withdraws, and lets go of its service addresses last.
+A node drains in steps, so that traffic moves to other paths before this one ends: it marks its
+routes for graceful shutdown, withdraws, and unbinds its service addresses last.
 """
 
 from __future__ import annotations
@@ -36,31 +36,31 @@ from mesh.trust.documents import MAX_ERROR, MAX_FAILURES
 TICK = 0.25
 """Seconds between two looks at routes and at BIRD's file."""
 INTERFACE = 10.0
-"""Seconds between two looks at the interface itself, unless the kernel tells of a change."""
+"""Seconds between two looks at the interface itself, unless the kernel notifies of a change."""
 RECONCILE = 2.0
-"""Seconds between two looks at what BIRD runs by, and until it is told again what it has not
-taken, or an address is bound again that could not be."""
+"""Seconds between two queries of the state that BIRD runs with, and until a failed configuration or
+binding is tried again."""
 SHUTDOWN = 5.0
-"""Seconds for which a node that drains still announces, as one that is about to go (RFC 8326)."""
+"""Seconds of graceful shutdown (RFC 8326) before a draining node withdraws."""
 STEADY = 20.0
-"""Seconds after which checks need not have judged for the agent to have shown that it works: some
-take minutes to fall. One that fails as a whole does not live for so long."""
+"""Seconds after which the agent counts as working although not all checks have a verdict: some take
+minutes. A broken agent does not run for that long."""
 ANSWER = 2.0
-"""Seconds that BIRD has to say what it runs by."""
+"""Timeout of the query, in seconds."""
 LINGER = 2.0
-"""Seconds for which it still answers once it has withdrawn: packets are on their way."""
+"""Seconds after the withdrawal for which the node still serves packets that are on their way."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnnounceState:
-    """What BIRD is told: whether this node is in service, and whether it drains, that is, whether
-    what it announces is about to go and what it serves is no peer's any more."""
+    """The state in BIRD's file: whether this node is in service, and whether it drains, that is,
+    marks its announcements for graceful shutdown and serves no peer."""
 
     in_service: bool = False
     draining: bool = False
 
     def file(self) -> bytes:
-        """As BIRD reads it."""
+        """The file's content."""
         values = (("IN_SERVICE", self.in_service), ("DRAINING", self.draining))
         return "".join(
             f"define {name} = {'true' if value else 'false'};\n" for name, value in values
@@ -68,22 +68,22 @@ class AnnounceState:
 
 
 def written_state(host: Host) -> AnnounceState:
-    """What BIRD's file says; nothing is the state where there is no file."""
+    """The state in BIRD's file; out of service if there is no file."""
     text = host.read(file_paths.ANNOUNCE) or b""
     return AnnounceState(b"IN_SERVICE = true;" in text, b"DRAINING = true;" in text)
 
 
 def running_state(ask: Ask) -> AnnounceState:
-    """The state that BIRD runs by, whatever its file says."""
+    """The state that BIRD runs with; its file may differ."""
     return AnnounceState(constant(ask, "IN_SERVICE"), constant(ask, "DRAINING"))
 
 
 @dataclass(slots=True)
 class DrainSequence:
-    """The steps of a node that drains, and when BIRD was told of each (monotonic seconds).
+    """The steps of a node that drains, and when BIRD ran with each (monotonic seconds).
 
-    What it announces is marked for graceful shutdown for a while, then withdrawn; ``done`` is set
-    after another while, and its service addresses go then.
+    Announcements are marked for graceful shutdown for SHUTDOWN, then withdrawn. After LINGER
+    ``done`` is set and the service addresses are unbound.
     """
 
     leaving: float | None = None
@@ -91,19 +91,19 @@ class DrainSequence:
     done: bool = False
 
     def state(self, now: float, announcing: bool) -> AnnounceState:
-        """What BIRD should be told now. Who announces nothing has nobody to warn."""
+        """The state for BIRD now. A node that does not announce skips graceful shutdown."""
         warned = self.leaving is not None and now - self.leaving >= SHUTDOWN
         return AnnounceState(announcing and not warned, draining=True)
 
     def record(self, state: AnnounceState, now: float) -> None:
-        """BIRD knows this state."""
+        """BIRD runs with this state."""
         if state.in_service:
             self.leaving = now if self.leaving is None else self.leaving
         else:
             self.gone = now if self.gone is None else self.gone
 
     def is_over(self, now: float) -> bool:
-        """Whether nothing is on its way to us any more."""
+        """Whether LINGER has passed since the withdrawal."""
         return self.gone is not None and now - self.gone >= LINGER
 
 
@@ -115,17 +115,17 @@ class CheckState:
     up: bool = False
     streak: int = 0
     reason: str = "was not asked yet"
-    """Why the last answer that was not good was not."""
+    """Why the last bad answer was bad."""
     asked: bool = False
 
     @property
     def judged(self) -> bool:
-        """Whether its state is by answers of its own, and no last ones speak against its being up:
-        one that was adopted as up, and fails now, is judged once it is down."""
+        """Whether its state follows from its own answers. A check that was adopted as up, and fails
+        now, is judged once it is down."""
         return self.asked and not (self.up and self.streak)
 
     def record(self, healthy: bool) -> bool:
-        """Takes one answer; whether the check is up after it."""
+        """Counts one answer; whether the check is up after it."""
         self.asked = True
         self.streak = self.streak + 1 if healthy != self.up else 0
         if self.streak >= (self.check.rise if healthy else self.check.fall):
@@ -142,7 +142,7 @@ class LocalService:
 
     @property
     def up(self) -> bool:
-        """All checks pass; a service without checks is up."""
+        """Whether all checks pass; a service without checks is up."""
         return all(watch.up for watch in self.watches)
 
     @property
@@ -152,8 +152,7 @@ class LocalService:
 
     @property
     def failure(self) -> str:
-        """Why it is down: its checks that do not pass, each with the reason. Empty where it is
-        up."""
+        """Why it is down: the checks that do not pass, with reasons. Empty if it is up."""
         return "; ".join(
             f"{watch.check.subject}: {watch.reason}" for watch in self.watches if not watch.up
         )
@@ -161,7 +160,7 @@ class LocalService:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Host routes of the kernel that leave by a tunnel."""
+    """Host routes of the kernel through a tunnel."""
 
     addresses: frozenset[str]
 
@@ -175,24 +174,23 @@ class Routes:
 def in_service(config: Config, up: frozenset[str], routes: Routes, before: bool) -> bool:
     """Whether a node announces the aggregates.
 
-    Yes while some service has a healthy instance that can be reached: here, or over a tunnel. A
-    plan without services counts its peers instead. The floor: where no instance is to be reached
-    although peers are, the service is down everywhere, and withdrawing everywhere would help
-    nobody; so who announces goes on.
+    Yes while a healthy instance of some service is reachable: here, or over a tunnel. A plan
+    without services counts reachable peers instead. The floor: if peers are reachable and no
+    instance is, the service is down everywhere, and a node that announces continues.
     """
-    mates = any(str(mate) in routes.addresses for mate in config.mates)
+    peers = any(str(peer) in routes.addresses for peer in config.mates)
     if not config.services:
-        return mates or (before and not config.mates)
+        return peers or (before and not config.mates)
     reachable = bool(up) or any(
         str(address) in routes.addresses
         for service in config.services
         for address in service.addresses
     )
-    return reachable or (before and mates)
+    return reachable or (before and peers)
 
 
 class Announcer:
-    """Keeps one node's bindings and announcement in line with its checks."""
+    """Binds service addresses and announces by the checks of one node."""
 
     def __init__(
         self,
@@ -211,9 +209,9 @@ class Announcer:
         self._generation = 0
         self._bound: frozenset[str] = frozenset()
         self._missing: frozenset[str] = frozenset()
-        """What somebody has unbound while nothing is put right."""
+        """Addresses that somebody else has unbound during a hold."""
         self._unbound = ""
-        """Why the interface is not as it should be, by the last try."""
+        """Why the last change of the interface failed."""
         self._state = written_state(host)
         self._running = self._state
         self._bird_is: Literal["here", "silent", "away"] = "silent"
@@ -224,18 +222,18 @@ class Announcer:
         self._born = time.monotonic()
         self._looked = -math.inf
         self._failing: dict[str, str] = {}
-        """What a round has failed of, and why."""
+        """Steps of the loop that fail, with reasons."""
         self.works = False
-        """Whether it has shown that it works: all checks were asked and have judged, or it has run
-        for a while, BIRD knows its state and has answered, and nothing has failed."""
+        """Whether it has been shown to work: all checks have a verdict or STEADY has passed, BIRD
+        runs with the state of the file, and no step fails."""
         self.beat = time.monotonic()
-        """When the loop last came by and nothing failed; the watchdog looks at it."""
+        """When the loop last ran without a failure, for the watchdog."""
 
-    # --- what others call --------------------------------------------------------------------
+    # --- called by the agent -----------------------------------------------------------------
 
     def watch(self, config: Config) -> None:
-        """Watches these services from now on. What is bound already counts as up until its
-        checks say otherwise: a restart of the agent moves no traffic."""
+        """Uses this configuration from now on. A bound address counts as up until its checks fail:
+        a restart of the agent moves no traffic."""
         with self._lock:
             old = self._config
             bound = self._seen(config.interface)
@@ -257,18 +255,18 @@ class Announcer:
         self._wake.set()
 
     def look_soon(self) -> None:
-        """Somebody may have changed the interface."""
+        """Looks at the interface in the next round: it may have been changed."""
         self._looked = -math.inf
         self._wake.set()
 
     def retire(self) -> None:
-        """Withdraws and unbinds, whatever checks and floor say; the network is taken down."""
+        """Withdraws and unbinds, whatever checks and floor: the network is taken down."""
         with self._lock:
             self._retired = True
         self._wake.set()
 
     def drain(self, wanted: bool) -> None:
-        """Drains the node, or brings it back; the operator's state, so the floor is not asked."""
+        """Drains the node, or ends that. By the operator's order, so the floor does not count."""
         with self._lock:
             if wanted == (self._drain_sequence is not None):
                 return
@@ -278,7 +276,7 @@ class Announcer:
         self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Looks after the announcement until told to stop."""
+        """Runs until ``stop`` is set."""
         while not stop.is_set():
             self._round()
             self._wake.wait(TICK)
@@ -291,7 +289,7 @@ class Announcer:
             return {name: serving and local.up for name, local in self._locals.items()}
 
     def failures(self) -> dict[str, str]:
-        """Why services that this node may serve are down, by the checks' own words."""
+        """Why services that this node may serve are down."""
         with self._lock:
             found = {
                 name: local.failure or self._not_bound(local)
@@ -310,28 +308,27 @@ class Announcer:
 
     @property
     def faults(self) -> dict[str, str]:
-        """What keeps bindings and announcement from being what they should be."""
-        told = not self._refusal or self._is_in_force(self._state)
-        found = {} if told else {"announce": self._refusal}
+        """Why bindings or announcement are not in the wanted state."""
+        applied = not self._refusal or self._is_in_force(self._state)
+        found = {} if applied else {"announce": self._refusal}
         if failing := "; ".join(self._failing.copy().values()):
             found["presence"] = failing
         return found
 
     @property
     def announcing(self) -> bool:
-        """Whether BIRD runs by the state that this node is in service; as it said last, where it
-        does not answer."""
+        """Whether BIRD runs with this node in service, by its last answer."""
         return self._running.in_service
 
     @property
     def gone(self) -> bool:
-        """Whether the node has withdrawn and serves nothing, because the network is taken down."""
+        """Whether the node has withdrawn and serves nothing because the network is taken down."""
         withdrawn = not self._state.in_service and self._is_in_force(self._state)
         return self._retired and withdrawn and not self._bound
 
     @property
     def drained(self) -> bool:
-        """Whether the node has withdrawn and serves nothing, because it was told to drain."""
+        """Whether the node has withdrawn and serves nothing because of a drain order."""
         return self._is_off and not self._bound
 
     @property
@@ -342,16 +339,15 @@ class Announcer:
     # --- the loop ----------------------------------------------------------------------------
 
     def _round(self) -> None:
-        """One look at everything. A round of which something has failed is no sign of life, and
-        the rest of it is done all the same."""
+        """One round. After a failed step the others still run, and the watchdog gets no beat."""
         began = time.monotonic()
         if began - self._looked >= (RECONCILE if self._unbound else INTERFACE):
             self._looked = began
             self._step("interface", self._look_again)
         self._step("announcement", self._announce)
         if self._retired:
-            # Upstreams are told first: whoever still comes finds the service.
-            self._step("retirement", self._let_go)
+            # After the withdrawal: packets that still arrive are served.
+            self._step("retirement", self._reconcile_locked)
         if not self._failing:
             self.works = self.works or self._shows()
             self.beat = time.monotonic()
@@ -360,7 +356,7 @@ class Announcer:
         try:
             work()
         except Exception as error:
-            # Whatever it is: what else the node does has to go on.
+            # The node's other work goes on, whatever fails here.
             reason = printable(f"{name}: {type(error).__name__}: {error}")
             if self._failing.get(name) != reason:
                 self._failing[name] = reason
@@ -404,7 +400,7 @@ class Announcer:
             if local.up
             for address in local.service.addresses
         )
-        # Who drains takes on nothing new.
+        # A draining node binds no new address.
         return up if self._drain_sequence is None else up & self._bound
 
     def _reconcile(self) -> None:
@@ -420,7 +416,7 @@ class Announcer:
         before, self._bound = self._bound, wanted
         refusal = "" if result.code == 0 else result.why()
         if refusal:
-            # Some of it may be done.
+            # Some lines may have succeeded.
             self._bound = before
             self._bound = self._seen(interface) & _addresses(self._config)
         if refusal and refusal != self._unbound:
@@ -429,26 +425,25 @@ class Announcer:
             self._changed()
         self._unbound = refusal
 
-    def _let_go(self) -> None:
+    def _reconcile_locked(self) -> None:
         with self._lock:
             self._reconcile()
 
     def _look_again(self) -> None:
-        """What somebody else did to the interface is put right, as far as that is put right at all
-        (:mod:`mesh.agent.repairs`)."""
+        """Undoes changes of others to the interface, if :mod:`mesh.agent.repairs` allows it."""
         with self._lock:
             if self._config is None:
                 return
             interface = self._config.interface
             read = shown_on(self._host, interface)
             if read is None:
-                # It comes back with its unit, and then this binds again.
+                # Its unit brings it back; the addresses are bound again then.
                 if self._bound:
                     self._bound = frozenset()
                     self._changed()
                 return
             actual, wanted = read & _addresses(self._config), self._wanted()
-            # What is as it should be is so, whoever has done it.
+            # An address in the wanted state counts as ours, whoever changed it.
             self._bound = (self._bound | (actual & wanted)) - (self._bound - actual - wanted)
             found = [(address, "is missing") for address in self._bound - actual]
             found += [
@@ -456,7 +451,7 @@ class Announcer:
             ]
             for address, why in sorted(found):
                 what = f"address {address} on {interface}"
-                # Never left alone, but for a hold: what is announced would lead nowhere.
+                # Always, except on hold: traffic to an announced address would be lost.
                 if self._repairs.allows(what, why, always=True):
                     self._repairs.record(what, why)
                     self._bound ^= {address}
@@ -464,7 +459,7 @@ class Announcer:
             self._reconcile()
 
     def _seen(self, interface: str) -> frozenset[str]:
-        """What is bound; where that cannot be seen, what was seen last: the next look is soon."""
+        """The bound addresses; those of the last look if they cannot be listed."""
         try:
             return addresses_on(self._host, interface)
         except CommandFailed as error:
@@ -479,12 +474,12 @@ class Announcer:
             up = frozenset(name for name, local in self._locals.items() if self._is_here(local))
         if config is None:
             return
-        # BIRD resets the file when it starts, so the file is what says whether it knows.
+        # A start of BIRD resets the file, so the file shows whether BIRD has the state.
         written, now = written_state(self._host), time.monotonic()
         if sequence is not None and not retired:
             wanted = sequence.state(now, self._running.in_service and written.in_service)
         else:
-            # With an instance here there is no need to look at routes, nor for who goes anyway.
+            # With a local instance, or a retired network, routes do not matter.
             routes = Routes(frozenset()) if up or retired else self._routes()
             before = self._state.in_service
             wanted = AnnounceState(not retired and in_service(config, up, routes, before))
@@ -494,12 +489,12 @@ class Announcer:
             self._finish_drain(sequence, wanted, now)
 
     def _is_here(self, local: LocalService) -> bool:
-        """Whether a service works here, and can be reached."""
+        """Whether a service is up here, and its address is bound."""
         addresses = local.addresses
         return local.up and (not addresses or bool(addresses & (self._bound - self._missing)))
 
     def _shows(self) -> bool:
-        """Whether what it does is by what it has seen itself, and BIRD follows."""
+        """Whether all checks have a verdict, and BIRD runs with the state in its file."""
         with self._lock:
             watches = [watch for local in self._locals.values() for watch in local.watches]
             if self._config is None:
@@ -510,20 +505,20 @@ class Announcer:
         return written_state(self._host) == self._state == self._running and self._bird_is == "here"
 
     def _is_known(self, state: AnnounceState, now: float) -> bool:
-        """Whether BIRD runs by this state. It is asked from time to time: it may have gone back to
-        an earlier configuration, and an agent before this one may have told it in vain."""
+        """Whether BIRD runs with this state. BIRD is queried every RECONCILE: it may have undone a
+        configuration, or refused one of an earlier agent."""
         if now - self._asked >= RECONCILE:
             self._ask(now)
         return self._is_in_force(state)
 
     def _is_in_force(self, state: AnnounceState) -> bool:
-        """The same, by BIRD's last answer. A BIRD that does not run announces nothing."""
+        """The same by BIRD's last answer. A BIRD that does not run announces nothing."""
         if self._bird_is == "away":
             return not state.in_service
         return self._bird_is == "here" and self._running == state
 
     def _ask(self, now: float) -> None:
-        """Asks BIRD which state it runs by."""
+        """Asks BIRD which state it runs with."""
         before = self._running
         try:
             with self._bird.asking(ANSWER) as ask:
@@ -538,11 +533,11 @@ class Announcer:
             self._changed()
 
     def _configure(self, state: AnnounceState, written: AnnounceState, now: float) -> None:
-        """Tells BIRD, and asks what it has made of it. Where it has not taken the state, or must
-        not be disturbed, the next looks tell it again."""
+        """Writes the state, reconfigures BIRD, and queries the result. If BIRD does not run with
+        the state, or is being reconfigured elsewhere, later rounds try again."""
         if state == self._state == written and now - self._tried < RECONCILE:
             return
-        # An undo timer that is running would be ended by our `configure`.
+        # Our `configure` would end an undo timer that runs.
         if not self._bird.changing.acquire(blocking=False):
             return
         refusal = ""
@@ -560,13 +555,13 @@ class Announcer:
         self._log_state(state, refusal)
 
     def _log_state(self, state: AnnounceState, refusal: str) -> None:
-        """Says in the log, and in the next report, whether BIRD has taken a state."""
+        """Logs, and reports, whether BIRD runs with a state."""
         values = {"in_service": state.in_service, "draining": state.draining}
         if self._is_in_force(state):
             refusal = ""
             log.info("announce", **values)
         elif self._bird_is == "here":
-            refusal = refusal or "bird: has read it, and runs by another state"
+            refusal = refusal or "bird: has read it, and runs with another state"
         if refusal and refusal != self._refusal:
             log.warning("announce", **values, reason=refusal)
         if refusal != self._refusal:
@@ -574,7 +569,7 @@ class Announcer:
             self._changed()
 
     def _finish_drain(self, sequence: DrainSequence, state: AnnounceState, now: float) -> None:
-        """Lets go of the service addresses once BIRD has been told and nobody comes any more."""
+        """Unbinds the service addresses once LINGER has passed since the withdrawal."""
         with self._lock:
             sequence.record(state, now)
             if sequence.done or not sequence.is_over(now) or sequence is not self._drain_sequence:
@@ -587,14 +582,14 @@ class Announcer:
     def _routes(self) -> Routes:
         found: set[str] = set()
         for family in ("-4", "-6"):
-            # One that cannot be asked has not said that there are none.
+            # A failed command does not mean that there are no routes.
             shown = self._host.must("ip", "-json", family, "route", "show", "table", "main")
             found |= Routes.parsed(shown).addresses
         return Routes(frozenset(found))
 
 
 def _problem(check: Check) -> str:
-    """What a check says; one that cannot even ask has seen no service work."""
+    """A check's problem; an error in the check itself is one too."""
     try:
         return check.problem()
     except Exception as error:
@@ -611,7 +606,7 @@ def _addresses(config: Config) -> frozenset[str]:
 
 
 def _by_tunnel(route: dict[str, object]) -> bool:
-    """One next hop or several: all of ours are tunnels, and only host routes are."""
+    """Whether one of a route's next hops is a tunnel: only our host routes have one."""
     hops = route.get("nexthops")
     devices = [hop.get("dev") for hop in hops] if isinstance(hops, list) else [route.get("dev")]
     return any(str(device).startswith("wg-") for device in devices)

@@ -1,9 +1,9 @@
-"""Applying a part: everything or nothing.
+"""Applies a part: everything or nothing.
 
-Stage → validate with the daemons → journal → swap → apply → check → confirm. Whatever fails after
-the journal is written, and a power cut or a killed agent as well, ends in the state from before:
-the journal says what to put back. A change that narrows who may log in keeps its journal until
-somebody has logged in (:mod:`mesh.agent.confirmation`).
+Stage → validate with the daemons → journal → swap → apply → check → confirm. A failure after the
+journal is written, a power cut or a killed agent end in the state before: the journal contains what
+to restore. A change that narrows who may log in keeps its journal until somebody has logged in
+(:mod:`mesh.agent.confirmation`).
 """
 
 from __future__ import annotations
@@ -34,21 +34,20 @@ from mesh.trust.encoding import Malformed, dump, parse
 JOURNAL = f"{file_paths.STATE}/journal.json"
 _BACKUP = f"{file_paths.STATE}/backup"
 SETTLE_SECONDS = 15.0
-"""How long sessions and registries may take to come back before all is rolled back."""
+"""How long sessions and registries may take to come back before the change is rolled back."""
 
 
 class NotApplied(Exception):
-    """The part is not in force, and the node is as it was before. Says why."""
+    """The part is not in force, and the node is as it was before; with the reason."""
 
 
 class NotWritten(NotApplied):
-    """The disk did not take what has to be there: it may do so later, and the part is worth another
-    try then."""
+    """The disk refused a write. The part is tried again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A file as it is to be."""
+    """The wanted content, mode and group of a file."""
 
     data: bytes
     mode: int
@@ -57,7 +56,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """How a file was before: where its content is kept, or None where there was no file."""
+    """A file before the change: the path of its backup, or None if there was no file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     path: str
@@ -68,7 +67,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What has to be undone, written before the first file is swapped."""
+    """What to restore; written before the first file is swapped."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     saved: tuple[Saved, ...]
@@ -77,7 +76,7 @@ class Journal:
 
 
 class Applier:
-    """Applies parts on one node. ``reachable`` says whether some registry can be asked."""
+    """Applies parts on one node. ``reachable`` returns whether some registry answers."""
 
     def __init__(
         self,
@@ -91,11 +90,11 @@ class Applier:
         self._reachable, self._settle = reachable, settle
         self._confirmation = Confirmation(host)
         self.changing = threading.RLock()
-        """Held by whoever changes what is in force on the node."""
+        """Held while the configuration of the node is changed."""
 
     @property
     def unconfirmed(self) -> Unconfirmed | None:
-        """What is in force, and undone unless somebody logs in; None where there is nothing."""
+        """The change in force that is undone unless somebody logs in; None if there is none."""
         return self._confirmation.waiting
 
     @property
@@ -111,11 +110,11 @@ class Applier:
         applied: Applied,
     ) -> list[str]:
         """Brings a part into force; the paths that changed. ``secrets`` are the unsealed contents
-        by path, ``before`` is the part in force, and ``applied`` is what to remember. Where
-        :attr:`unconfirmed` is something then, it is in force for a while only.
+        by path, ``before`` is the part in force, and ``applied`` is what to store. If
+        :attr:`unconfirmed` is set afterwards, the part is in force for a limited time.
 
-        :class:`NotApplied` where it cannot be, and :class:`NotWritten` where it is the disk's
-        fault; :meth:`recover` undoes what was begun."""
+        Raises :class:`NotApplied`, or :class:`NotWritten` if the disk is the reason;
+        :meth:`recover` undoes what was begun."""
         try:
             with self.changing, self._confirmation.alone():
                 waiting = self.unconfirmed
@@ -131,8 +130,8 @@ class Applier:
             raise (NotWritten if disk.refuses(error) else NotApplied)(str(error)) from None
 
     def recover(self) -> bool:
-        """Undoes what was cut short. True where there was something. What waits for a log-in goes
-        on waiting, unless its time is over or the machine has started anew since."""
+        """Undoes an interrupted change; whether there was one. A change that waits for a log-in
+        continues to wait, unless its time is over or the machine was rebooted."""
         with self._confirmation.alone():
             Stage(self._host).clear()
             waiting = self.unconfirmed
@@ -145,14 +144,14 @@ class Applier:
             if waiting.until:
                 self._undo(waiting, self._confirmation.why(waiting))
             else:
-                # Cut short while it was made, as any other change: it may be tried again.
+                # Interrupted while it was made, as any other change: it may be tried again.
                 self._confirmation.end()
                 self._put_all_back()
             return True
 
     def settle(self) -> bool:
-        """Whether a change goes on waiting for a log-in. It is kept once somebody has logged in,
-        and what was applied is on the disk then; it is undone when its time is over."""
+        """Whether a change still waits for a log-in. Somebody has logged in: it is kept, and
+        written as the applied one. Its time is over: it is undone."""
         with self._confirmation.alone():
             waiting = self.unconfirmed
             if waiting is None or self._is_settled():
@@ -160,7 +159,7 @@ class Applier:
             login = self._confirmation.confirmed_by(waiting)
             if login is not None:
                 log.info("confirmed", generation=waiting.generation, source=login.source)
-                # From here on it stays.
+                # Without its journal the change is permanent.
                 self._forget()
                 self._is_settled()
                 return False
@@ -172,7 +171,8 @@ class Applier:
             return False
 
     def _is_settled(self) -> bool:
-        """Whether what waits was kept or undone already; that is written where it was cut short."""
+        """Whether the waiting change was kept or undone already; completes that if it was
+        interrupted."""
         if self._host.read(JOURNAL) is not None:
             return False
         waiting, undone = self.unconfirmed, self.undone
@@ -182,8 +182,8 @@ class Applier:
         return True
 
     def put_files_back(self) -> None:
-        """At the start of the machine, before anything reads them: the files are those of before.
-        The rest is :meth:`recover`'s."""
+        """Restores the files at boot, before the daemons read them. :meth:`recover` does the
+        rest."""
         text = self._host.read(JOURNAL)
         waiting = self.unconfirmed
         if text is None or waiting is None:
@@ -201,7 +201,7 @@ class Applier:
             _try(self._manager.reload)
 
     def _undo(self, waiting: Unconfirmed, reason: str) -> None:
-        """Ends in the state from before, also where it is cut short itself."""
+        """Restores the state before, also after an interruption."""
         self._confirmation.remember(waiting, reason)
         self._put_all_back()
         self._confirmation.end()
@@ -213,7 +213,7 @@ class Applier:
         try:
             journal = parse(Journal, text)
         except Malformed as error:
-            # Of another version, or of a disk that lies. What is to be in force is applied whole.
+            # Of another version, or damaged. The next generation is applied as a whole.
             log.warning("journal-lost", reason=error)
             self._forget()
             return False
@@ -223,12 +223,12 @@ class Applier:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a change was cut short and is not undone yet."""
+        """Whether an interrupted change is not undone yet."""
         return self._host.path(JOURNAL).exists()
 
     def contents(self, part: Part, secrets: Mapping[str, bytes]) -> Mapping[str, Content]:
         """A part's files by path, with ``secrets`` as in :meth:`apply`. Raises
-        :class:`mesh.agent.host.CommandFailed` where it has one that no part may have."""
+        :class:`mesh.agent.host.CommandFailed` for a file that no part may have."""
         return self._wanted(part, secrets)
 
     def _apply(
@@ -252,7 +252,7 @@ class Applier:
         if not changes and old_units == part.units and running >= set(part.units):
             return []
         for folder in ("/etc", file_paths.STATE):
-            # Better now than in the middle: each try would stop and start units.
+            # Checked first: a change that fails later stops and starts units.
             if why := disk.problem(self._host, folder):
                 raise NotWritten(why)
         with self._bird.changing:
@@ -286,13 +286,13 @@ class Applier:
         return (status.st_mode & 0o7777, status.st_gid) == (content.mode, content.gid)
 
     def _validate(self, changes: Sequence[Change], before: Part | None) -> tuple[str, ...]:
-        """What the changes take from those who may log in, once all daemons agree."""
+        """The access that the changes take away. Raises CommandFailed if a daemon refuses one."""
         stage = Stage(self._host)
         try:
             stage.fill({change.path: change.new for change in changes})
             _each(KINDS, changes, lambda kind, own: kind.validate(stage, own))
-            # The first generation finds what the provider has left: nobody relies on that. And
-            # where sshd does not run, nobody logs in by it.
+            # Before the first generation nobody relies on the provider's configuration, and without
+            # sshd nobody logs in.
             if before is None or not self._manager.active([UNIT]):
                 return ()
             return narrowed(self._host, stage, changes)
@@ -321,7 +321,7 @@ class Applier:
             self._host.write(backup, change.old, 0o600, flush=False)
             status = self._host.path(change.path).lstat()
             saved.append(Saved(change.path, backup, status.st_mode & 0o7777, status.st_gid))
-        # What the journal speaks of is on the disk before the journal is.
+        # Backups are on the disk before the journal that refers to them.
         self._host.flush(file_paths.STATE)
         journal = Journal(tuple(saved), before, after)
         self._host.write(JOURNAL, dump(journal), 0o600)
@@ -340,7 +340,7 @@ class Applier:
         try:
             if begin is not None:
                 begin()
-            # While their own files still say how to stop.
+            # Before their unit files are removed.
             self._manager.stop([unit for unit in before if unit not in node.units])
             self._swap(changes, changed)
             self._bring_up(changes, node, before)
@@ -353,11 +353,11 @@ class Applier:
         except (CommandFailed, BirdError, OSError) as error:
             log.warning("rolling-back", reason=error)
             if begin is not None:
-                # First, so that what is cut short here is undone as any other change.
+                # First, so that an interruption here is undone as that of any other change.
                 _try(self._confirmation.end)
             self._roll_back(journal)
             raise
-        # Until here a power cut ends in the journal's state; from here on in the new one.
+        # A power cut before this restores the journal; after it, the change stays.
         self._host.flush("/etc", file_paths.STATE)
         self._forget()
 
@@ -376,7 +376,7 @@ class Applier:
         _each(KINDS, changes, lambda kind, own: kind.apply_late(node, own))
 
     def _check(self, sessions: frozenset[str], units: tuple[str, ...]) -> None:
-        """The node does what it did before: units run, sessions are back, a registry answers."""
+        """Raises CommandFailed unless units run, sessions are back and a registry answers."""
         down = sorted(set(units) - self._manager.active(units))
         if down:
             raise CommandFailed(f"{', '.join(down)}: not running")
@@ -402,8 +402,8 @@ class Applier:
     # --- back --------------------------------------------------------------------------------
 
     def _roll_back(self, journal: Journal) -> None:
-        """Puts everything back, as far as it goes: one failure does not keep the rest from it. The
-        journal stays, and OSError is raised, where a file is not what it was before."""
+        """Restores everything; one failure does not prevent the rest. If a file could not be
+        restored, the journal stays and OSError is raised."""
         before, after = journal.units_before, journal.units_after
         running = self._manager.active(sorted({*before, *after}))
         _try(lambda: self._manager.stop([u for u in after if u not in before and u in running]))
@@ -437,7 +437,7 @@ class Applier:
             return Change(saved.path, now, None)
         old = self._host.read(saved.backup)
         if old is None:
-            # The journal is written after the backups, so this is a disk that loses files.
+            # The journal is written after the backups, so the disk has lost a file.
             log.warning("backup-lost", path=saved.path)
             return Change(saved.path, now, now)
         self._host.write(saved.path, old, saved.mode, saved.gid)
@@ -456,7 +456,7 @@ def _each(
     changes: Sequence[Change],
     step: Callable[[Kind, list[Change]], None],
 ) -> None:
-    """Calls a step for each kind that has changes, in the table's order."""
+    """Calls ``step`` for each kind that has changes, in the table's order."""
     for kind in kinds:
         own = [change for change in changes if kind_of(change.path) is kind]
         if own:

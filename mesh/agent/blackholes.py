@@ -1,12 +1,11 @@
-"""Blackholes: addresses of ours that the operator has given up for a while, so that the rest lives.
+"""Blackholes: the operator's order to discard packets for an address under attack (RTBH).
 
     the operator's order, verified here ──┬─► BIRD: iBGP (a reflector), upstreams
-                                          └─► firewall ◄── a peer's order, heard over iBGP
+                                          └─► firewall ◄── a peer's announcement over iBGP
 
-What is for such an address is dropped by the firewall, before input and forward, on every node and
-whichever way it came in: a blackhole route is not asked where the address is bound. An edge drops
-it at the door; who has not heard yet forwards it to one who has. An entry ends by itself: in the
-firewall by its timeout, in BIRD because this loop looks at the clock.
+The firewall of every node drops packets for such an address before input and forward, from any
+interface: a blackhole route has no effect on a node where the address is bound. An entry ends by
+itself: in the firewall by its timeout, in BIRD because this loop checks the time.
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ from mesh.trust.documents import Blackhole, BlackholeOrder
 Address = IPv4Address | IPv6Address
 
 TICK = 1.0
-"""Seconds between two looks at the clock, and at what BIRD has heard."""
+"""Seconds between two looks at the time, and at BIRD's routes."""
 RECONCILE = 2.0
-"""Seconds between two looks at the firewall itself, while something is to be discarded."""
-HEARD = 30
-"""Seconds for which an address stays in the firewall that only BIRD knows of: it is put in again
-while its route is there, and taken out with it."""
+"""Seconds between two looks at the firewall itself, while there are blackholes."""
+PEER_TIMEOUT = 30
+"""Timeout in the firewall of an address that only a peer announces, in seconds: renewed while its
+route exists."""
 SLACK = 3
 """Seconds by which the firewall's time may differ from the order's."""
 LONGEST = 7 * 86400
-"""Seconds that an element stays at most, unless it is put in again; no order is for longer."""
+"""Longest timeout of an element, in seconds; no order is for longer."""
 ENDLESS = -LONGEST
-"""Seconds left of an element without a time: far from all that may be wanted, so that one which is
-wanted is put in again with its time."""
+"""Stands for the time left of an element without a timeout: it differs from every wanted time, so
+that a wanted element is added again with its timeout."""
 COMPLAINTS = 60.0
-"""Seconds until something is complained of again, in whatever words."""
+"""Seconds between two warnings about the same thing."""
 
 IBGP = "mate*"
-"""The names of BIRD's iBGP sessions. Their import filter asks whether the operator insists, and
-BIRD judges a route again only where it is asked to."""
+"""The names of BIRD's iBGP sessions. Their import policy depends on the forced entries, and BIRD
+applies it to known routes again only on a reload."""
 
 TABLE = "inet mesh_discard"
 SETS = {4: "addresses4", 6: "addresses6"}
@@ -55,14 +54,13 @@ _TAGGED = "source = RTS_BGP && (65535, 666) ~ bgp_community"
 
 @dataclass(frozen=True, slots=True)
 class BlackholeFiles:
-    """What BIRD is told, by the files that it includes."""
+    """The files that BIRD includes."""
 
     files: tuple[tuple[str, bytes], ...]
 
     @staticmethod
     def of(entries: Iterable[Blackhole]) -> BlackholeFiles:
-        """The routes to originate; and where the operator insists, the same as ROAs, which is
-        what a filter can ask."""
+        """The routes to originate; forced ones also as ROAs, which a filter can look up."""
         held = sorted(entries, key=lambda entry: _key(entry.address))
         lines: dict[str, list[str]] = {}
         for version in (4, 6):
@@ -78,18 +76,18 @@ class BlackholeFiles:
         return BlackholeFiles(tuple((path, "".join(text).encode()) for path, text in lines.items()))
 
     def are_written(self, host: Host) -> bool:
-        """Whether the files say so already."""
+        """Whether the files have these contents."""
         return all((host.read(path) or b"") == content for path, content in self.files)
 
     def change_forced(self, host: Host) -> bool:
-        """Whether the operator insists on other addresses than the files say."""
+        """Whether the forced addresses differ from those in the files."""
         forced = file_paths.FORCED.values()
         return any(
             path in forced and (host.read(path) or b"") != content for path, content in self.files
         )
 
     def write(self, host: Host) -> None:
-        """Writes them."""
+        """Writes the files."""
         for path, content in self.files:
             host.write(path, content, 0o644)
 
@@ -103,61 +101,61 @@ class Blackholes:
         self._wake = threading.Event()
         self._config: Config | None = None
         self._order: BlackholeOrder | None = None
-        self._told: BlackholeFiles | None = None
-        self._asks_again = False
-        """Whether BIRD is yet to judge again what its peers have said."""
-        self._heard: frozenset[Address] = frozenset()
+        self._configured: BlackholeFiles | None = None
+        self._needs_reload = False
+        """Whether BIRD has to apply its import policy to known routes again."""
+        self._from_peers: frozenset[Address] = frozenset()
         self._in_firewall: dict[Address, int] | None = None
         self._looked = 0.0
         self._complaints: dict[str, tuple[str, float]] = {}
         self.obeyed = 0
         """The number of the order that is in force here."""
 
-    # --- what others call --------------------------------------------------------------------
+    # --- called by the agent -----------------------------------------------------------------
 
     def watch(self, config: Config) -> None:
-        """From now on these addresses are the network's."""
+        """Uses this configuration from now on."""
         with self._lock:
             self._config = config
         self._wake.set()
 
     def obey(self, order: BlackholeOrder) -> None:
-        """This is the operator's order from now on."""
+        """Applies this order of the operator from now on."""
         with self._lock:
             self._order = order
         self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
-        """Looks after them until told to stop."""
+        """Runs until ``stop`` is set."""
         while not stop.is_set():
             try:
                 self.look()
             except Exception as error:
-                # Whatever it is: an entry must end all the same, and the next order be obeyed.
-                self._complain("blackholes", f"{type(error).__name__}: {error}")
+                # Later rounds still end entries and apply the next order.
+                self._warn("blackholes", f"{type(error).__name__}: {error}")
             self._wake.wait(TICK)
             self._wake.clear()
 
     def look(self) -> None:
-        """One look: what is in force now, to BIRD and into the firewall."""
+        """One round: brings the entries in force into BIRD and the firewall."""
         with self._lock:
             config, order = self._config, self._order
         if config is None:
-            return  # What an agent before us has put there stays until we know more.
+            return  # Entries of an earlier agent stay until there is a configuration.
         now = time.time()
         entries = () if order is None else in_force(config, order, now)
-        told = self._tell(BlackholeFiles.of(entries), bool(entries))
-        wanted = dict.fromkeys(self._ask(config), 0)
+        in_bird = self._configure(BlackholeFiles.of(entries), bool(entries))
+        wanted = dict.fromkeys(self._announced_by_peers(config), 0)
         wanted |= {entry.address: entry.until for entry in entries}
-        kept = self._discard(wanted, now)
-        if order is not None and told and kept and self.obeyed != order.number:
+        in_firewall = self._discard(wanted, now)
+        if order is not None and in_bird and in_firewall and self.obeyed != order.number:
             log.info("blackholes", number=order.number, addresses=_names(wanted))
             self.obeyed = order.number
             self._changed()
 
-    def _ask(self, config: Config) -> frozenset[Address]:
-        """What the peers say is discarded, as far as BIRD has believed them. Who cannot be asked
-        has said nothing new."""
+    def _announced_by_peers(self, config: Config) -> frozenset[Address]:
+        """The blackholes that BIRD has accepted from peers; those of the last look if BIRD does not
+        answer."""
         try:
             found = frozenset(
                 address
@@ -166,47 +164,47 @@ class Blackholes:
                 if is_owned(config, address) and address not in _served(config)
             )
         except BirdError as error:
-            self._complain("bird", str(error))
-            return self._heard
-        # No more than an operator may order, whoever sends them.
+            self._warn("bird", str(error))
+            return self._from_peers
+        # At most as many as an order may have.
         found = frozenset(sorted(found, key=_key)[:MAX_BLACKHOLES])
-        if found != self._heard:
+        if found != self._from_peers:
             log.info("blackholes-heard", addresses=_names(found))
-        self._heard = found
+        self._from_peers = found
         return found
 
     # --- BIRD --------------------------------------------------------------------------------
 
-    def _tell(self, files: BlackholeFiles, news: bool) -> bool:
-        """Tells BIRD; whether it knows now."""
+    def _configure(self, files: BlackholeFiles, news: bool) -> bool:
+        """Configures BIRD; whether it runs with these files."""
         in_place = files.are_written(self._host)
-        if in_place and (files == self._told or (self._told is None and not news)):
-            self._told = files
+        if in_place and (files == self._configured or (self._configured is None and not news)):
+            self._configured = files
             return True
-        # An undo timer that is running would be ended by our `configure`.
+        # Our `configure` would end an undo timer that runs.
         if not self._bird.changing.acquire(blocking=False):
             return False
         try:
-            self._asks_again |= files.change_forced(self._host)
+            self._needs_reload |= files.change_forced(self._host)
             files.write(self._host)
             self._bird.configure()
-            if self._asks_again:
+            if self._needs_reload:
                 self._bird.reload_in(IBGP)
-                self._asks_again = False
+                self._needs_reload = False
         except BirdError as error:
-            self._told = None
-            self._complain("bird", str(error))
+            self._configured = None
+            self._warn("bird", str(error))
             return False
         finally:
             self._bird.changing.release()
-        self._told = files
+        self._configured = files
         return True
 
     # --- the firewall ------------------------------------------------------------------------
 
     def _discard(self, wanted: Mapping[Address, int], now: float) -> bool:
-        """Brings the firewall's sets in line; whether they are. ``wanted`` maps an address to the
-        second when its order ends, to 0 where only a peer has said so."""
+        """Updates the firewall's sets; whether they are as wanted. ``wanted`` maps an address to
+        the second when its entry ends, and to 0 if only a peer announces it."""
         recent = not wanted or time.monotonic() - self._looked < RECONCILE
         if wanted == self._in_firewall and recent:
             return True
@@ -217,27 +215,27 @@ class Blackholes:
         lines = [_element("delete", address) for address in held if address not in wanted]
         for address, until in wanted.items():
             left = held.get(address)
-            # By a clock that is wrong there may be more left than nft can count.
-            seconds = min(max(1, round(until - now)), LONGEST) if until else HEARD
+            # With a wrong clock the time left may exceed nft's range.
+            seconds = min(max(1, round(until - now)), LONGEST) if until else PEER_TIMEOUT
             if left is not None:
-                if abs(left - seconds) <= SLACK if until else left > HEARD // 2:
+                if abs(left - seconds) <= SLACK if until else left > PEER_TIMEOUT // 2:
                     continue
-                # The time of an element that is there is not changed by adding it again.
+                # Adding an element again does not change its timeout.
                 lines.append(_element("delete", address))
             lines.append(_element("add", address, seconds))
         if lines:
             done = self._host.run("nft", "-f", "-", given="\n".join(lines) + "\n")
             if done.code != 0:
-                self._complain("firewall", done.why())
+                self._warn("firewall", done.why())
                 return False
         self._looked, self._in_firewall = time.monotonic(), dict(wanted)
         return True
 
     def _read(self) -> dict[Address, int] | None:
-        """What the sets hold, and for how many seconds more; None where they are not there."""
+        """The elements of the sets with the seconds left; None if the sets do not exist."""
         done = self._host.run("nft", "-j", "list", "table", *TABLE.split())
         if done.code != 0:
-            self._complain("firewall", done.why())
+            self._warn("firewall", done.why())
             return None
         found: dict[Address, int] = {}
         for entry in json.loads(done.out).get("nftables", []):
@@ -247,19 +245,18 @@ class Blackholes:
                     found[address] = seconds
         return found
 
-    def _complain(self, what: str, reason: str) -> None:
-        """Once for each reason: the next look is a second away. Words that change with every
-        look (a time, a number) are told once in a while."""
-        told, when = self._complaints.get(what, ("", -COMPLAINTS))
+    def _warn(self, what: str, reason: str) -> None:
+        """Logs a reason once; another one after COMPLAINTS, since it may contain a time or a
+        number that changes every second."""
+        last, when = self._complaints.get(what, ("", -COMPLAINTS))
         now = time.monotonic()
-        if told != reason and now - when >= COMPLAINTS:
+        if last != reason and now - when >= COMPLAINTS:
             self._complaints[what] = (reason, now)
             log.warning("blackholes", where=what, reason=reason[:500])
 
 
 def in_force(config: Config, order: BlackholeOrder, now: float) -> tuple[Blackhole, ...]:
-    """The entries to obey: whatever was signed, an address that is not ours is none of our
-    business, and one that a service has is not given up by mistake."""
+    """The entries to apply: addresses of the network, and a service's address only if forced."""
     served = _served(config)
     return tuple(
         entry
@@ -269,7 +266,7 @@ def in_force(config: Config, order: BlackholeOrder, now: float) -> tuple[Blackho
 
 
 def is_owned(config: Config, address: Address) -> bool:
-    """Whether the network owns that address: one of its aggregates has it."""
+    """Whether one of the network's aggregates contains the address."""
     return any(
         network.version == address.version and address in network for network in config.aggregates
     )
@@ -300,12 +297,12 @@ def _hosts(bird: Bird, table: str) -> list[Address]:
 
 
 def _held(element: object) -> tuple[Address | None, int]:
-    """An element as nft lists it, and its seconds: one with a time is an object of its own; one
-    without, which an administrator has put in by hand, is the bare value."""
+    """An element as nft lists it, and the seconds left: with a timeout it is an object; without
+    one, as added by hand, it is the bare value."""
     inner = element.get("elem") if isinstance(element, dict) else {"val": element}
     value = inner.get("val") if isinstance(inner, dict) else None
     if not isinstance(inner, dict) or not isinstance(value, str):
-        return None, ENDLESS  # A range or a prefix: none of ours.
+        return None, ENDLESS  # A range or a prefix is not ours.
     return ip_address(value), int(inner.get("expires", ENDLESS))
 
 

@@ -1,7 +1,7 @@
 """The bundle: agent and registry as one deterministic zip application.
 
 The same sources give the same bytes on every machine, so that the SHA-256 in the user data and in
-the manifest is a property of the checkout alone.
+the manifest depends on the checkout alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mesh.trust.encoding import sha256
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mesh/trust", "mesh/bird", "mesh/services", "mesh/registry", "mesh/agent")
 SINGLE = ("mesh/__init__.py", "mesh/facts.py", "mesh/foreign.py", "mesh/limits.py", "mesh/netns.py")
-# The start of what a zip can say (1 January 1980): a time stamp that says nothing.
+# The earliest time stamp of a zip.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAIN = b'"""Entry of the bundle."""\n\nfrom mesh.agent.entry import main\n\nmain()\n'
 
@@ -40,7 +40,7 @@ def build() -> bytes:
 
 
 def _source(path: Path) -> bytes:
-    """A source with the line ends that the repository has, whatever a clone made of them."""
+    """A source with the repository's line ends, whatever a clone has."""
     return path.read_bytes().replace(b"\r\n", b"\n")
 
 

@@ -1,4 +1,4 @@
-"""A later bundle: fetched by its hash from any registry, tried, put in place, and started."""
+"""Updates the bundle: fetches it by its hash from any registry, tests it, and starts it."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class BundleUpdate:
         return digest != self.running
 
     def renew(self, digest: str, urls: Sequence[str], stop: threading.Event) -> None:
-        """Takes the bundle, lets it say that it starts here, puts it in place and hands over to
-        it. :class:`NotApplied` where it does not start; the old one goes on then."""
+        """Fetches the bundle, checks that it starts here, puts it in place and restarts into it.
+        Raises :class:`NotApplied` if it does not start; the old one continues then."""
         path = f"{file_paths.BUNDLES}/{digest}.pyz"
         content = self._host.read(path)
         if content is None or sha256(content) != digest:
@@ -74,7 +74,7 @@ class BundleUpdate:
                 old.unlink(missing_ok=True)
 
     def _restart(self, stop: threading.Event) -> None:
-        """The others first; we end, and systemd starts the new agent."""
+        """Restarts the other units, then ends this agent: systemd starts the new one."""
         units = ["anycast-mesh-whoami.service"]
         if self._seed.registry:
             units.append("anycast-mesh-registry.service")
@@ -82,7 +82,7 @@ class BundleUpdate:
             for unit in sorted(self._manager.active(units)):
                 self._manager.restart(unit)
         except CommandFailed as error:
-            # The bundle is in place, and systemd goes on with that unit.
+            # The bundle is in place, and systemd keeps trying to start that unit.
             log.warning("not-restarted", reason=error)
         finally:
             stop.set()

@@ -1,4 +1,4 @@
-"""What the agent watches on this node: ``/etc/anycast-mesh/agent.json``, from the generation."""
+"""The agent's configuration: ``/etc/anycast-mesh/agent.json``, from the generation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeService(Service):
-    """A service of the network, as a node knows it; ``local`` where the node may serve it."""
+    """A service of the network; ``local``: this node may serve it."""
 
     addresses: tuple[IPv4Address | IPv6Address, ...]
     local: bool
@@ -23,7 +23,7 @@ class NodeService(Service):
 
 @dataclass(frozen=True, slots=True)
 class UnderlayNode:
-    """A node of the plan: the ASN that it speaks on its tunnels, and the addresses that it owns."""
+    """A node of the plan: its underlay ASN, and the addresses that it owns."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     id: str
@@ -42,7 +42,7 @@ class UnderlayLink:
 
 @dataclass(frozen=True, slots=True)
 class Underlay:
-    """All nodes and all tunnels of the plan, against which the peers' paths are held."""
+    """All nodes and all tunnels of the plan, with which the peers' paths are compared."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     nodes: tuple[UnderlayNode, ...]
@@ -60,9 +60,9 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All that the agent has to know. ``mates`` are the tunnel addresses of the other nodes,
-    ``tunnels`` this node's WireGuard interfaces. ``underlay``, ``upstreams`` and ``tunnels`` are
-    None in the file of a generation from before there were any."""
+    """The agent's configuration. ``mates`` are the tunnel addresses of the other nodes, ``tunnels``
+    this node's WireGuard interfaces. ``underlay``, ``upstreams`` and ``tunnels`` are None in the
+    file of a generation from an earlier version."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     node: str

@@ -1,8 +1,8 @@
-"""A change that narrows who may log in stays only if somebody logs in by what it leaves.
+"""Confirmation of a change that narrows who may log in: it stays only if somebody logs in.
 
-Routers know it as *commit confirmed*. What is to be undone lies on the disk (the journal of
-:mod:`mesh.agent.apply`), and so does what is waited for. If the agent does not undo it in time, a
-timer of systemd does, and a start of the machine in that time begins with the files of before.
+Routers call it *commit confirmed*. The journal of :mod:`mesh.agent.apply` and the conditions are on
+the disk. If the agent does not undo the change in time, a timer of systemd does; a boot in that
+time restores the files first.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _UNDONE = f"{file_paths.STATE}/undone.json"
 _LOCK = "/run/anycast-mesh/apply.lock"
 _LOCK_SECONDS = 30.0
 _SPARE, _WHILE_MADE = 5.0, 120.0
-"""Seconds that the agent has to undo it before the timer does: once it is waited for, and while the
-change is being made."""
+"""Seconds by which the timer is later than the agent: while waiting, and while the change is
+made."""
 _TIMER = "anycast-mesh-undo"
 _UNIT = "anycast-mesh-undo-at-start.service"
 _FOLDER = "/etc/systemd/system"
@@ -59,13 +59,13 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A change that is in force and not confirmed, of a generation whose manifest has that digest.
+    """A change that is in force and not confirmed; ``manifest`` is the digest of its generation.
 
-    ``lost`` says what it takes away. ``until`` is when it is undone, by the machine's own clock
-    since its start ``boot`` (microseconds), 0 while it is being made; ``ends`` is the same since
-    the epoch. Log-ins count that sshd tells of after ``cursor``, and over none of the
-    ``connections`` (address and port of the other end), which were there before.
-    ``networks`` and ``ports`` are where one may log in by it, as ``user`` for one.
+    ``lost`` is the access that it takes away. ``until`` is when it is undone, in microseconds since
+    the start ``boot`` of the machine, 0 while the change is being made; ``ends`` is the same since
+    the epoch. Only log-ins count that sshd logs after ``cursor``, over none of the ``connections``
+    (remote address and port) that existed before. ``networks`` and ``ports`` are where one may log
+    in, for example as ``user``.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -84,7 +84,7 @@ class Unconfirmed:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """A generation that the node has gone back from, and why: it is not tried again."""
+    """A generation that was rolled back, and why: it is not tried again."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     generation: int
@@ -93,15 +93,15 @@ class Undone:
 
 
 class Confirmation:
-    """What waits for a log-in on this node."""
+    """The change that waits for a log-in on this node."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps the agent and the timer from changing the node at the same time. Who waits too long
-        for a hung one goes on."""
+        """Keeps agent and timer from changing the node at the same time. After _LOCK_SECONDS the
+        other one counts as hung, and this one continues."""
         path = self._host.path(_LOCK)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -119,17 +119,17 @@ class Confirmation:
 
     @property
     def waiting(self) -> Unconfirmed | None:
-        """What is not confirmed; None where there is nothing."""
+        """The unconfirmed change; None if there is none."""
         content = self._host.read(_UNCONFIRMED)
         try:
             return None if content is None else parse(Unconfirmed, content)
         except Malformed:
-            # A disk that loses bytes: whatever it was, nobody can confirm it.
+            # Damaged: no log-in can confirm it.
             return Unconfirmed(0, "", (), "")
 
     @property
     def undone(self) -> Undone | None:
-        """What was undone last."""
+        """The change that was undone last."""
         content = self._host.read(_UNDONE)
         try:
             return None if content is None else parse(Undone, content)
@@ -137,10 +137,10 @@ class Confirmation:
             return None
 
     def begin(self, applied: Applied, lost: Sequence[str]) -> None:
-        """Before the first file is swapped: from here on the change is undone without the agent as
-        well. :class:`CommandFailed` where that cannot be."""
+        """Called before the first file is swapped: from here on the change is undone without the
+        agent too. Raises :class:`CommandFailed`."""
         change = Unconfirmed(applied.generation, applied.manifest_sha256, tuple(lost), self._boot())
-        # First: where the rest is cut short, this says that it is to go.
+        # First: after an interruption, this file causes the rest to be removed.
         self._host.write(_UNCONFIRMED, dump(change), 0o600)
         self._host.write(_APPLIED, dump(applied), 0o600, flush=False)
         self._host.write(f"{_FOLDER}/{_UNIT}", _AT_START.encode(), 0o644)
@@ -152,12 +152,12 @@ class Confirmation:
         self._arm(PATIENCE + _WHILE_MADE)
 
     def wait(self) -> None:
-        """The change is made: whoever logs in from now on confirms it."""
+        """Called when the change is made: a log-in from now on confirms it."""
         change = self.waiting
         if change is None:
             raise CommandFailed("what is to be confirmed is not on the disk any more")
-        networks, ports, user = access.ways_in(self._host)
-        # Who is connected before sshd's log is looked at has come before the change, or may have.
+        networks, ports, user = access.permitted(self._host)
+        # Listed before the log's cursor is read: these may have been made before the change.
         there = logins.connections(self._host, ports)
         cursor = logins.now(self._host)
         seconds = int(PATIENCE * 10**6)
@@ -175,33 +175,33 @@ class Confirmation:
         self._arm(PATIENCE + _SPARE)
 
     def confirmed_by(self, change: Unconfirmed) -> Login | None:
-        """A log-in over a new connection, by a way that the change leaves; None where there is
+        """A log-in over a new connection from a source that the change admits; None if there is
         none."""
         if not change.cursor:
             return None
         there = {(ip_address(address), port) for address, port in change.connections}
         try:
             for login in Logins(self._host, change.cursor).new():
-                if (login.source, login.port) not in there and self._has_come_in(login):
+                if (login.source, login.port) not in there and self._is_admitted(login):
                     return login
         except CommandFailed as error:
             log.warning("log-ins", reason=error)
         return None
 
-    def _has_come_in(self, login: Login) -> bool:
+    def _is_admitted(self, login: Login) -> bool:
         source = login.source
         if source.is_loopback or source.is_link_local or source in logins.own(self._host):
             return False
-        return access.comes_by_a_way_in(self._host, source)
+        return access.admits(self._host, source)
 
     def left(self, change: Unconfirmed) -> float:
-        """Seconds until it is undone; none after a start of the machine."""
+        """Seconds until it is undone; minus infinity after a reboot."""
         if change.boot != self._boot():
             return -math.inf
         return (change.until - self._clock()) / 10**6
 
     def why(self, change: Unconfirmed) -> str:
-        """Why it is undone, now."""
+        """Why it is undone."""
         lost = f" ({'; '.join(change.lost)})" if change.lost else ""
         if not change.until:
             return f"cut short while it was made{lost}"
@@ -210,8 +210,8 @@ class Confirmation:
         return f"nobody has logged in anew within {PATIENCE:g} s{lost}"
 
     def remember(self, change: Unconfirmed, reason: str) -> None:
-        """Remembers that it is undone, before it is. A disk that does not take that keeps nobody
-        from it: the change would be tried once more by the next agent."""
+        """Stores that it is undone, before it is. If the disk refuses that, the change is undone
+        all the same, and the next agent tries it once more."""
         undone = Undone(change.generation, change.manifest, reason)
         try:
             self._host.write(_UNDONE, dump(undone), 0o600)
@@ -219,8 +219,8 @@ class Confirmation:
             log.warning("state", reason=error)
 
     def keep(self) -> None:
-        """Somebody has logged in: what was applied is what is in force now, unless a later one has
-        come to be so, by an agent of an earlier version."""
+        """Stores the confirmed generation as the applied one, unless an agent of an earlier version
+        has applied a later one."""
         kept, now = self._generation(_APPLIED), self._generation(APPLIED)
         if kept > now:
             self._host.path(_APPLIED).replace(self._host.path(APPLIED))
@@ -233,7 +233,7 @@ class Confirmation:
             return 0
 
     def end(self) -> None:
-        """Nothing waits any more, neither here nor at the next start."""
+        """Removes the unconfirmed change, its timers and its unit for the next boot."""
         self._host.remove(_UNCONFIRMED)
         self._host.path(_APPLIED).unlink(missing_ok=True)
         self._host.path(_WANTED).unlink(missing_ok=True)
@@ -241,12 +241,12 @@ class Confirmation:
         self._disarm()
 
     def forget(self) -> None:
-        """Another generation is in force: what was undone before it does not matter."""
+        """Forgets the undone change: another generation is in force."""
         self._host.path(_UNDONE).unlink(missing_ok=True)
 
     def _arm(self, seconds: float) -> None:
-        """One more timer. Those before it stay until all is over, for there is no moment without
-        one; whichever comes too early finds that there is time left."""
+        """Starts one more timer. Earlier ones stay, so that there is always one; one that fires too
+        early finds that there is time left."""
         self._host.must(
             "systemd-run",
             "--collect",

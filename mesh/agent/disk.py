@@ -1,4 +1,4 @@
-"""Whether the disk takes what the agent has to keep."""
+"""Whether the disk can be written."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from mesh.agent import file_paths
 from mesh.agent.host import Host
 
 LEAST = 1 << 20
-"""Bytes that are free on a disk that is not full: orders and manifests are smaller."""
+"""Bytes that have to be free: orders and manifests are smaller."""
 _REFUSALS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO)
 
 
 def refuses(error: OSError) -> bool:
-    """Whether it is the disk that takes nothing: any other error is of what lies on it."""
+    """Whether the disk refuses writes; any other error concerns a single file."""
     if error.errno is not None:
         return error.errno in _REFUSALS
-    # One of many files, in the words of shutil.Error.
+    # shutil.Error lists the errors of many files as text.
     return any(f"[Errno {code}]" in str(error) for code in _REFUSALS)
 
 
 def fault(error: Exception) -> str:
-    """What an error is a fault of, as a report names it: ``disk``, or ``files``."""
+    """The name of the fault in a report: ``disk`` or ``files``."""
     return "disk" if isinstance(error, OSError) and refuses(error) else "files"
 
 
 def problem(host: Host, folder: str = file_paths.STATE) -> str:
-    """Why a folder takes nothing, that of the agent's state unless said; empty where it does."""
+    """Why a folder, by default that of the agent's state, cannot be written; empty if it can."""
     try:
         found = os.statvfs(host.path(folder))
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def problem(host: Host, folder: str = file_paths.STATE) -> str:
         return f"{folder}: {error.strerror}"
     if found.f_flag & os.ST_RDONLY:
         return f"{folder} is on a disk that is read-only"
-    # What is kept back for root is there for us.
+    # f_bfree: the reserve for root is available to the agent.
     if found.f_bfree * found.f_frsize < LEAST:
         return f"{folder} is on a disk that is full"
     if found.f_files and not found.f_ffree:

@@ -1,4 +1,4 @@
-"""The bundle's commands. Each imports what it needs and no more: starting fast is part of it."""
+"""The bundle's commands. Each imports only what it needs, to start fast."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from mesh.agent.host import Host
 
 GRACE = 30
-"""Seconds after which a node whose agent is gone withdraws."""
+"""Seconds after which a node without an agent withdraws."""
 _WITHDRAW = "anycast-mesh-withdraw"
 _NOT_LOADED = 5
 """Exit code of systemctl."""
 _WATCHDOG_PATIENCE = 20.0
 _AGAIN = 3.0
-"""Seconds until the node tries again to withdraw."""
+"""Seconds until a failed withdrawal is tried again."""
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def agent() -> None:
 
 
 def _work(host: Host, stop: threading.Event) -> bool:
-    """An agent until ``stop`` is set; False where it has failed."""
+    """Runs an agent until ``stop`` is set; False if it has failed."""
     from mesh.agent import log
     from mesh.agent.agent import Agent
     from mesh.agent.notify import notify
@@ -66,7 +66,7 @@ def _work(host: Host, stop: threading.Event) -> bool:
         try:
             one.run()
         except Exception as error:
-            # Whatever it is: said in one line, and systemd starts us again.
+            # Logged in one line; systemd restarts the agent.
             log.warning("agent-failed", kind=type(error).__name__, reason=error)
             one.failed = True
         stop.set()
@@ -79,23 +79,22 @@ def _work(host: Host, stop: threading.Event) -> bool:
 
 
 def tend(one: Agent, host: Host) -> None:
-    """Until an agent stops: tells systemd that it lives, and once it has shown that it works, takes
-    back that the node withdraws. One that has only started takes back nothing: it may be about to
-    fail as the one before it did."""
+    """Until an agent stops: notifies systemd's watchdog, and cancels the node's withdrawal once the
+    agent works. An agent that has only started cancels nothing: it may fail as the one before."""
     from mesh.agent.notify import notify
 
     put_off = False
     while not one.stop.wait(5.0 if put_off else 0.5):
         if not put_off and one.works:
             stop = ("systemctl", "stop", f"{_WITHDRAW}.timer", f"{_WITHDRAW}.service")
-            # Units that are not loaded are not there to withdraw.
+            # A unit that is not loaded has nothing to cancel.
             put_off = host.run(*stop, timeout=10).code in (0, _NOT_LOADED)
         if time.monotonic() - one.beat < _WATCHDOG_PATIENCE:
             notify("WATCHDOG=1")
 
 
 def registry() -> None:
-    """The registry."""
+    """Runs the registry."""
     from mesh.registry import serve
 
     folder = Path(file_paths.REGISTRY)
@@ -104,15 +103,15 @@ def registry() -> None:
 
 
 def whoami() -> None:
-    """Which node answers."""
+    """Runs the whoami server."""
     from mesh.agent.whoami import serve
 
     serve(Path(file_paths.CONFIG))
 
 
 def stopped() -> None:
-    """The agent has stopped: unless one has shown soon that it works, the node withdraws. Where the
-    timer runs already, none has since the stop before, and its time goes on."""
+    """Called when the agent has stopped: the node withdraws unless an agent works again within
+    GRACE. A timer that already runs is not restarted."""
     from mesh.agent.host import Host
 
     Host().run(
@@ -128,9 +127,8 @@ def stopped() -> None:
 
 
 def withdraw() -> None:
-    """No agent has shown in time that it works: nothing is announced or served any more. Where one
-    runs now, it takes up again what it finds to be well. What fails is tried again until it is
-    done, or an agent has shown that it works."""
+    """Withdraws the node because no agent works: nothing is announced or served. A failed step is
+    tried again until it succeeds or an agent works, which then announces and serves again."""
     from mesh.agent import log
     from mesh.agent.host import Host
     from mesh.agent.withdrawal import failures, steps
@@ -149,14 +147,13 @@ def withdraw() -> None:
 
 
 def undo() -> None:
-    """A change that narrows who may log in was to be confirmed by now: kept where somebody has
-    logged in, and undone otherwise, whatever the agent does."""
+    """At the end of an unconfirmed change's time: keeps it if somebody has logged in, otherwise
+    undoes it. Works without the agent."""
     _applier().settle()
 
 
 def undo_at_start() -> None:
-    """The machine starts, and a change waited to be confirmed: its daemons find the files of before
-    it."""
+    """At boot with an unconfirmed change: restores the files before the daemons read them."""
     _applier().put_files_back()
 
 
@@ -173,7 +170,7 @@ def _applier() -> Applier:
 
 
 def hold(text: str = "30m") -> None:
-    """For so long nothing is repaired or applied on this node."""
+    """Holds this node: nothing is repaired or applied for that time."""
     from mesh.agent import holds
     from mesh.agent.host import Host
     from mesh.trust.encoding import moment
@@ -186,16 +183,16 @@ def hold(text: str = "30m") -> None:
 
 
 def unhold() -> None:
-    """The node is held no more, neither by a command nor by an order."""
+    """Ends the hold of this node, by a command or by an order."""
     from mesh.agent import holds
     from mesh.agent.host import Host
 
     holds.unhold(Host())
-    print("held no more")
+    print("the hold is ended")
 
 
 def check() -> None:
-    """Whether this bundle starts on this node: all that the agent needs is here."""
+    """Fails if a module that the agent needs is missing on this node."""
     import mesh.agent.agent  # noqa: F401
 
 

@@ -1,4 +1,4 @@
-"""What a node finds out about itself. Interfaces are found by address and route, never by name."""
+"""The facts of a node. Interfaces are found by address and route, never by name."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _PROBE = "mesh-probe"
 
 
 class NoFacts(Exception):
-    """The node cannot say who it is yet: no address, or no instance id."""
+    """The facts are not complete yet: no address, or no instance id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """One family's way out: interface, main address, gateway (None for a link without one)."""
+    """The uplink of one address family: interface, main address, gateway (None without one)."""
 
     interface: str
     address: str
     gateway: str | None
 
 
-def facts(host: Host, own: NodeKeys, steady: Steady, registry: bool) -> Facts:
-    """The facts as they are now; :class:`NoFacts` while address or instance id are missing."""
-    told = host.read(file_paths.GIVEN_INSTANCE_ID) or host.read(file_paths.INSTANCE_ID) or b""
-    instance = told.decode("utf-8", "replace").strip()
+def facts(host: Host, own: NodeKeys, versions: HostVersions, registry: bool) -> Facts:
+    """The current facts. Raises :class:`NoFacts` while address or instance id are missing."""
+    content = host.read(file_paths.GIVEN_INSTANCE_ID) or host.read(file_paths.INSTANCE_ID) or b""
+    instance = content.decode("utf-8", "replace").strip()
     if not instance:
         raise NoFacts("no instance id yet")
     four, six = uplink(host, 4), uplink(host, 6)
@@ -50,10 +50,10 @@ def facts(host: Host, own: NodeKeys, steady: Steady, registry: bool) -> Facts:
         gateway4=None if four.gateway is None else IPv4Address(four.gateway),
         gateway6=None if six is None or six.gateway is None else IPv6Address(six.gateway),
         mtu=_mtu(host, four.interface),
-        bird=steady.bird,
-        kernel=steady.kernel,
-        debian=steady.debian,
-        kernel_wireguard=steady.kernel_wireguard,
+        bird=versions.bird,
+        kernel=versions.kernel,
+        debian=versions.debian,
+        kernel_wireguard=versions.kernel_wireguard,
         wireguard=keys.exchange_public(own.wireguard),
         identity=keys.signing_public(own.identity),
         sealing=keys.exchange_public(own.sealing),
@@ -62,8 +62,8 @@ def facts(host: Host, own: NodeKeys, steady: Steady, registry: bool) -> Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Steady:
-    """What does not change while the agent runs, asked once."""
+class HostVersions:
+    """What does not change while the agent runs."""
 
     bird: str
     kernel: str
@@ -71,14 +71,14 @@ class Steady:
     kernel_wireguard: bool
 
 
-def steady(host: Host) -> Steady:
+def versions(host: Host) -> HostVersions:
     """Versions, and whether the kernel has WireGuard."""
     version = host.run("bird", "--version")
     match = re.search(r"version ([0-9][0-9.]*)", version.out + version.err)
     probe = host.run("ip", "link", "add", _PROBE, "type", "wireguard").code == 0
     if probe:
         host.run("ip", "link", "del", _PROBE)
-    return Steady(
+    return HostVersions(
         bird=match[1] if match else "",
         kernel=os.uname().release,
         debian=(host.read("/etc/debian_version") or b"").decode("utf-8", "replace").strip(),
@@ -87,8 +87,8 @@ def steady(host: Host) -> Steady:
 
 
 def uplink(host: Host, version: int) -> Uplink | None:
-    """The way out of one family: the default route with the best metric, and the main address on
-    its interface."""
+    """The uplink of one family: the default route with the best metric, and the main address of its
+    interface."""
     result = host.run("ip", "-json", f"-{version}", "route", "show", "default")
     routes = [r for r in json.loads(result.out or "[]") if "dev" in r] if result.code == 0 else []
     if not routes:
@@ -116,7 +116,7 @@ def _main_address(host: Host, interface: str, version: int) -> str | None:
 
 
 def _is_main(address: dict[str, Any]) -> bool:
-    """Global, kept, and usable: not a temporary address, nor one that is not settled yet."""
+    """Whether it is a global address that is neither temporary, deprecated nor tentative."""
     unfit = ("temporary", "deprecated", "tentative", "dadfailed", "secondary")
     return address.get("scope") == "global" and not any(address.get(flag) for flag in unfit)
 
@@ -128,7 +128,7 @@ def _mtu(host: Host, interface: str) -> int:
 
 
 def certificate(host: Host) -> str | None:
-    """SHA-256 (hex) of the registry's certificate in the form that a client sees (DER)."""
+    """SHA-256 (hex) of the registry's certificate in DER, the form that a client receives."""
     pem = host.read(file_paths.CERTIFICATE)
     if pem is None:
         return None

@@ -1,4 +1,4 @@
-"""Where things are on a node."""
+"""Paths on a node."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CERTIFICATE = f"{REGISTRY}/tls.crt"
 ANNOUNCE = "/run/anycast-mesh/bird/announce.conf"
 ORDERS = {4: "/run/anycast-mesh/bird/orders4.conf", 6: "/run/anycast-mesh/bird/orders6.conf"}
 FORCED = {4: "/run/anycast-mesh/bird/forced4.conf", 6: "/run/anycast-mesh/bird/forced6.conf"}
-"""What the agent has verified of blackhole orders, as BIRD includes it where it is there."""
+"""The verified blackhole entries, which BIRD includes if the files exist."""
 BIRD_SOCKET = "/run/bird/bird.ctl"
 INSTANCE_ID = "/var/lib/cloud/data/instance-id"
 GIVEN_INSTANCE_ID = "/etc/anycast-mesh/instance-id"
-"""Of a host without a cloud around it: its delivery says which instance it is."""
+"""On an existing host without cloud-init: written over SSH."""

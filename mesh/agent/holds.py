@@ -1,7 +1,7 @@
-"""Holds: for a while nothing is repaired and nothing applied on this node, for somebody works on it
-by hand. By the operator's order, or by a command on the node that asks no registry.
+"""Holds: nothing is repaired or applied on this node while somebody works on it by hand. By the
+operator's order, or by a command on the node, which needs no registry.
 
-A hold ends by itself. It stops nothing else: checks go on, and so do drains and blackholes.
+A hold ends by itself. Health checks, drains and blackholes continue.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from mesh.trust.documents import MAX_HOLD, HoldOrder
 from mesh.trust.encoding import Malformed, dump, parse
 from mesh.trust.signing import Signed
 
-PLACE = f"{file_paths.STATE}/held.json"
-"""What the commands on the node have said last."""
+COMMAND = f"{file_paths.STATE}/held.json"
+"""The last command on the node."""
 ORDER = f"{file_paths.STATE}/hold.json"
-"""The operator's order, as the agent keeps it."""
+"""The operator's order, as the agent stores it."""
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 class NoTime(ValueError):
-    """What was asked for is no time for which a node can be held."""
+    """The text is no duration of a hold."""
 
 
 def seconds(text: str) -> int:
-    """The seconds of a text such as ``30m``: from one second to four hours. :class:`NoTime`."""
+    """The seconds of a text such as ``30m``, from one second to four hours. Raises
+    :class:`NoTime`."""
     match = re.fullmatch(r"(\d{1,5})([smh])", text)
     found = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 1 <= found <= MAX_HOLD:
@@ -41,9 +42,9 @@ def seconds(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """The last command on the node: held ``until`` then, 0 for no longer; an order up to the number
-    ``ended`` holds it no more."""
+class Command:
+    """The last command on the node: on hold ``until`` then, 0 for no hold; orders up to the number
+    ``ended`` do not hold it either."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
     until: int
@@ -51,8 +52,7 @@ class Said:
 
 
 class Holds:
-    """Whether this node is held. ``order`` is the operator's that counts, None where there is
-    none."""
+    """Whether this node is on hold. ``order`` returns the operator's order, None for none."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class Holds:
     ) -> None:
         self._host, self._node, self._order = host, node, order
         self._clock, self._monotonic = clock, monotonic
-        self._heard: dict[tuple[str, int], float] = {}
+        self._first_seen: dict[tuple[str, int], float] = {}
 
     @property
     def until(self) -> int:
-        """When the hold ends, seconds since the epoch; 0 where the node is not held."""
-        now, said, order = self._clock(), _said(self._host), self._order()
-        ends = [self._bounded("command", said.until, now)]
-        if order is not None and order.number > said.ended:
+        """When the hold ends, in seconds since the epoch; 0 if the node is not on hold."""
+        now, command, order = self._clock(), _last_command(self._host), self._order()
+        ends = [self._bounded("command", command.until, now)]
+        if order is not None and order.number > command.ended:
             ends.append(self._bounded(f"order {order.number}", order.until(self._node), now))
         end = max(ends)
         return end if end > now else 0
@@ -82,43 +82,42 @@ class Holds:
         return self.until > 0
 
     def _bounded(self, by: str, until: int, now: float) -> int:
-        """By a clock that is wrong, or that is put right meanwhile, it may be for days: it is not
-        from when we heard of it."""
+        """``until``, at most MAX_HOLD after it was first seen: with a wrong clock it might be
+        days away."""
         if until <= now:
             return 0
-        heard = self._heard.setdefault((by, until), self._monotonic())
-        left = heard + MAX_HOLD - self._monotonic()
+        first_seen = self._first_seen.setdefault((by, until), self._monotonic())
+        left = first_seen + MAX_HOLD - self._monotonic()
         return 0 if left <= 0 else min(until, int(now + left))
 
 
 def hold(host: Host, text: str) -> int:
-    """Holds this node for so long from now on; until when. :class:`NoTime`."""
+    """Holds this node for that time; when the hold ends. Raises :class:`NoTime`."""
     until = int(time.time()) + seconds(text)
-    _write(host, Said(until, _said(host).ended))
+    _write(host, Command(until, _last_command(host).ended))
     return until
 
 
 def unhold(host: Host) -> None:
     """Ends every hold of this node, the operator's order as well."""
-    _write(host, Said(0, _number(host)))
+    _write(host, Command(0, _number(host)))
 
 
-def _said(host: Host) -> Said:
+def _last_command(host: Host) -> Command:
     try:
-        return parse(Said, host.read(PLACE) or b'{"until":0}')
+        return parse(Command, host.read(COMMAND) or b'{"until":0}')
     except (Malformed, OSError):
-        return Said(0)
+        return Command(0)
 
 
 def _number(host: Host) -> int:
-    """Of the order that the agent holds. It has verified the order; a wrong number here ends less,
-    or nothing."""
+    """The number of the stored order, which the agent has verified."""
     try:
         return parse(HoldOrder, parse(Signed, host.read(ORDER) or b"").payload).number
     except Malformed:
         return 0
 
 
-def _write(host: Host, said: Said) -> None:
+def _write(host: Host, command: Command) -> None:
     host.path(file_paths.STATE).mkdir(parents=True, exist_ok=True, mode=0o700)
-    host.write(PLACE, dump(said), 0o600)
+    host.write(COMMAND, dump(command), 0o600)

@@ -1,6 +1,6 @@
-"""The machine under the agent: its files and its commands.
+"""The agent's machine: its files and its commands.
 
-On a node the root is ``/``. Tests put a scratch tree of Debian there and run its daemons by chroot.
+On a node the root is ``/``. Tests use a tree of Debian and run its daemons with chroot.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class CommandFailed(Exception):
-    """A command said no; its words are the reason."""
+    """A command failed; the message is its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended, and what it printed."""
+    """A command's exit code and output."""
 
     code: int
     out: str
     err: str
 
     def why(self) -> str:
-        """The command's own words, short enough for a report."""
+        """The command's output, short enough for a report."""
         lines = [line.strip() for line in (self.err + "\n" + self.out).splitlines()]
         return "; ".join(line for line in lines if line)[:500] or f"exit code {self.code}"
 
@@ -44,12 +44,12 @@ class Host:
     prefix: tuple[str, ...] = ()
 
     def path(self, absolute: str) -> Path:
-        """Where a path of the node is for us."""
+        """A path of the node below ``root``."""
         return self.root / absolute.lstrip("/")
 
     def read(self, absolute: str) -> bytes | None:
-        """A file's content, or None where there is none. OSError for what is no file: reading on
-        from a pipe or a device might never end."""
+        """A file's content, or None if it does not exist. Raises OSError if it is no regular file:
+        reading a pipe or a device might never end."""
         try:
             descriptor = os.open(self.path(absolute), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
@@ -63,8 +63,8 @@ class Host:
     def write(
         self, absolute: str, content: bytes, mode: int, gid: int = 0, *, flush: bool = True
     ) -> None:
-        """Replaces a file in one step: written beside, flushed, renamed. A power cut leaves the
-        old one or the new one. With ``flush=False`` the caller flushes many at once."""
+        """Replaces a file atomically. A power cut leaves the old one or the new one. With
+        ``flush=False`` the caller flushes many at once."""
         target = self.path(absolute)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f".{target.name}.mesh-new")
@@ -80,7 +80,7 @@ class Host:
                     os.fsync(descriptor)
             beside.replace(target)
         except OSError:
-            # On a disk that is full it would take the room of what has to be put back.
+            # On a full disk its space is needed to restore other files.
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
             raise
@@ -88,8 +88,7 @@ class Host:
             _sync_folder(target.parent)
 
     def flush(self, *folders: str) -> None:
-        """Brings all that was written in these folders' file systems to the disk: one wait
-        instead of two per file."""
+        """Flushes the file systems of these folders: one wait instead of two per file."""
         for folder in folders:
             descriptor = os.open(self.path(folder), os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -106,11 +105,11 @@ class Host:
         _sync_folder(target.parent)
 
     def run(self, *command: str, given: str | None = None, timeout: float = 30.0) -> Result:
-        """Runs a command to its end; never through a shell."""
+        """Runs a command, never through a shell."""
         return execute((*self.prefix, *command), given, timeout)
 
     def must(self, *command: str, given: str | None = None, timeout: float = 30.0) -> str:
-        """Runs a command that has to succeed; what it printed."""
+        """The output of a command. Raises :class:`CommandFailed`."""
         result = self.run(*command, given=given, timeout=timeout)
         if result.code != 0:
             raise CommandFailed(f"{command[0]}: {result.why()}")
@@ -127,7 +126,7 @@ class Host:
 
 
 def execute(command: Sequence[str], given: str | None, timeout: float) -> Result:
-    """Runs a command with its input; a missing or endless one is a failure like any other."""
+    """Runs a command with its input; a missing command or a timeout is a failure like any other."""
     try:
         done = subprocess.run(
             command,

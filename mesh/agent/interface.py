@@ -9,13 +9,13 @@ from mesh.agent.host import CommandFailed, Host
 
 
 def addresses_on(host: Host, interface: str) -> frozenset[str]:
-    """Addresses on an interface, without link-local ones; none where it does not exist.
-    CommandFailed where that cannot be seen."""
+    """Addresses on an interface, without link-local ones; none if it does not exist. Raises
+    CommandFailed."""
     return shown_on(host, interface) or frozenset()
 
 
 def shown_on(host: Host, interface: str) -> frozenset[str] | None:
-    """The same, and None where the interface does not exist."""
+    """The same, and None if the interface does not exist."""
     result = host.run("ip", "-json", "address", "show", "dev", interface)
     if result.code == 1 and "does not exist" in result.err:
         return None
@@ -29,7 +29,7 @@ def shown_on(host: Host, interface: str) -> frozenset[str] | None:
             if "local" in address and address.get("scope") != "link"
         )
     except ValueError:
-        raise CommandFailed(f"ip: {result.out[:100]!r} is not what it should print") from None
+        raise CommandFailed(f"ip: {result.out[:100]!r} is not its JSON") from None
 
 
 def line(verb: Literal["replace", "del"], address: str, interface: str) -> str:

@@ -1,7 +1,7 @@
-"""Hints of the kernel that somebody changes what a generation has set up: a look comes sooner.
+"""Notifications of the kernel about changes, so that a repair looks sooner.
 
-A hint is no truth: where the kernel's queue is full, words of it are lost. Nothing is asked and no
-process runs for it; an idle node costs nothing. nftables says which process has changed it.
+They are not complete: a full queue loses some. They need no polling and no process. Those of
+nftables name the process that made the change.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Self
 
 _NETLINK_ROUTE, _NETLINK_NETFILTER = 0, 12
 _LINK, _ADDRESS4, _ADDRESS6, _RULE4, _RULE6 = 1, 5, 9, 8, 19
-"""Groups of rtnetlink(7): RTNLGRP_*. Routes are BIRD's to keep, and change all the time."""
+"""Groups of rtnetlink(7): RTNLGRP_*. BIRD keeps the routes, which change all the time."""
 _NFTABLES = 7
 """The group NFNLGRP_NFTABLES."""
 _NEW_GENERATION = 0x0A0F
-"""NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN: ends each change, and says whose it was."""
+"""NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN: ends each change, and names its process."""
 _PID, _NAME = 2, 3
 """Its attributes NFTA_GEN_PROC_PID and NFTA_GEN_PROC_NAME."""
 _TABLE = 1
@@ -32,7 +32,7 @@ _MANY = 1000
 
 
 class KernelEvents:
-    """Listens while it is open. Where the kernel does not let us, there are none."""
+    """Receives notifications while it is open; none without the permission."""
 
     def __init__(self) -> None:
         self._sockets = [
@@ -45,7 +45,7 @@ class KernelEvents:
         ]
         self._ours = False
         self.firewall = ""
-        """The process that has changed our tables last, as far as it is known."""
+        """The process that last changed our tables; empty if unknown."""
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +60,7 @@ class KernelEvents:
             one.close()
 
     def wait(self, seconds: float) -> bool:
-        """Whether something has changed, within so many seconds."""
+        """Waits; whether something has changed within that many seconds."""
         if not self._sockets:
             time.sleep(seconds)
             return False
@@ -69,7 +69,7 @@ class KernelEvents:
         return any(changed)
 
     def forget(self) -> None:
-        """What is told by now is of what we did ourselves."""
+        """Discards the notifications so far, which are about our own changes."""
         for _ in range(_MANY):
             if not self._sockets or not select.select(self._sockets, (), (), 0)[0]:
                 break
@@ -80,7 +80,7 @@ class KernelEvents:
         try:
             data = one.recv(_BUFFER)
         except OSError:
-            return True  # The queue was full: what was in it is lost.
+            return True  # The queue was full, and notifications are lost.
         if one.proto == _NETLINK_ROUTE:
             return True
         for kind, payload in _messages(data):

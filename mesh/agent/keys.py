@@ -1,4 +1,4 @@
-"""A node's keys: made here, and never leaving."""
+"""A node's private keys, which are made on the node and stay there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NodeKeys:
 
 
 def own_keys(host: Host) -> NodeKeys:
-    """The keys of this node; those that are missing or cut short are made anew."""
+    """The keys of this node; missing or damaged ones are made anew."""
     folder = host.path(file_paths.KEYS)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)

@@ -1,4 +1,4 @@
-"""Structured lines for the journal: an event, then keys that stay the same. Never a secret."""
+"""Structured lines for the journal: an event, then keys and values. Never a secret."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def start() -> None:
 
 
 def info(event: str, **keys: object) -> None:
-    """Something that happened as it should."""
+    """Logs a normal event."""
     _logger.info("%s", _line(event, keys))
 
 
 def warning(event: str, **keys: object) -> None:
-    """Something that somebody may want to look at."""
+    """Logs an event that may need attention."""
     _logger.warning("%s", _line(event, keys))
 
 

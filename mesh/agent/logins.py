@@ -1,4 +1,4 @@
-"""Log-ins by SSH, as sshd itself tells of them in the journal of systemd."""
+"""Log-ins by SSH, as sshd logs them in systemd's journal."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mesh.agent.ruleset import Address
 from mesh.trust.documents import MAX_LOGINS, Used
 from mesh.trust.encoding import Malformed, dump, parse
 
-# Before OpenSSH 9.8 (bookworm) sshd itself says it, and its session since then (trixie).
-_SAYS = ("sshd", "sshd-session", "sshd-auth")
+# Before OpenSSH 9.8 (bookworm) sshd itself logs it, and sshd-session since then (trixie).
+_IDENTIFIERS = ("sshd", "sshd-session", "sshd-auth")
 _ACCEPTED = re.compile(
     r"Accepted (?P<method>\S+) for (?P<user>\S+) from (?P<source>\S+) port (?P<port>\d+) ssh2"
     r"(?:: (?P<kind>\S+) (?P<key>SHA256:\S+))?"
 )
 MAX_KEY = 64
 MOST = "5000"
-"""Lines of sshd's that are read at once, the last ones: more are written where it is attacked."""
+"""Lines of sshd that are read at once, the last ones: under attack it writes more."""
 
 
 LOOK = 60.0
@@ -36,8 +36,8 @@ _USAGE = f"{file_paths.STATE}/logins.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What is known of log-ins: all that sshd has told up to a cursor, empty for nothing."""
+class StoredLogins:
+    """The stored log-ins: all in sshd's log up to a cursor, empty for none."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     cursor: str
@@ -46,8 +46,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who was let in: from where, by which key (its fingerprint; empty where it was none), and
-    when, in seconds since the epoch."""
+    """A log-in: user, source, the key's fingerprint (empty if none was used), and ``when`` in
+    seconds since the epoch."""
 
     user: str
     source: Address
@@ -57,19 +57,19 @@ class Login:
 
 
 class Logins:
-    """What sshd has told since a cursor; None for all that there is of this boot."""
+    """The log-ins in sshd's log after a cursor; None for the start of this boot."""
 
     def __init__(self, host: Host, cursor: str | None = None) -> None:
         self._host, self.cursor = host, cursor
 
     def new(self) -> list[Login]:
-        """The log-ins that were not told before. :class:`CommandFailed` where nobody can tell."""
+        """The log-ins since the last call. Raises :class:`CommandFailed`."""
         since = ("-b",) if self.cursor is None else (f"--after-cursor={self.cursor}",)
-        said = [word for name in _SAYS for word in ("-t", name)]
-        # What others than root write in sshd's name does not count.
+        identifiers = [option for name in _IDENTIFIERS for option in ("-t", name)]
+        # Only root's messages: any user can log under sshd's name.
         text = self._host.must(
             "journalctl", "-q", "-o", "json", "--output-fields=MESSAGE", "-n", MOST,
-            *since, *said, "_UID=0",
+            *since, *identifiers, "_UID=0",
         )  # fmt: skip
         return list(self._read(text))
 
@@ -89,56 +89,56 @@ class Logins:
 
 
 class LoginUse:
-    """When each way in was used last: a network of those that may log in, and a key. It is kept on
-    the disk, which need not take it: the journal of systemd is asked again then."""
+    """When each admin network and key was last used. It is stored on the disk; if that fails,
+    systemd's journal is read again."""
 
     def __init__(self, host: Host, changed: Callable[[], None]) -> None:
         self._host, self._changed = host, changed
-        self._kept = Kept("", ())
+        self._kept = StoredLogins("", ())
         content = host.read(_USAGE)
         if content is not None:
             with suppress(Malformed):
-                self._kept = parse(Kept, content)
+                self._kept = parse(StoredLogins, content)
         self._known = content is not None
 
     @property
     def used(self) -> tuple[Used, ...] | None:
-        """The ways that were used, the last one first; None where nobody can tell."""
+        """The networks and keys that were used, the last one first; None if unknown."""
         return self._kept.used if self._known else None
 
     def run(self, stop: Event) -> None:
-        """Works until ``stop`` is set."""
+        """Runs until ``stop`` is set."""
         while not stop.is_set():
             try:
                 self._look()
             except (CommandFailed, OSError) as error:
                 log.warning("log-ins", reason=error)
-                # A journal that was lost does not know it any more.
-                self._kept = Kept("", self._kept.used)
+                # A new journal does not know the cursor.
+                self._kept = StoredLogins("", self._kept.used)
             stop.wait(LOOK)
 
     def _look(self) -> None:
         logins = Logins(self._host, self._kept.cursor or None)
         found = logins.new()
-        # Without a word of sshd's there is no cursor, and nothing to keep.
+        # Without a line of sshd there is no cursor, and nothing to store.
         if self._known and logins.cursor == (self._kept.cursor or None):
             return
         latest = {(one.network, one.key): one for one in self._kept.used}
         if found:
-            networks = access.ways_in(self._host)[0]
+            networks = access.permitted(self._host)[0]
             mine = own(self._host)
             for login in found:
                 if login.source.is_loopback or login.source in mine:
                     continue
                 within = [net for net in networks if login.source in net]
-                # Where the firewall is another by now, the address stands for itself.
+                # If the firewall has changed since, the address alone is recorded.
                 network = max(
                     within, key=lambda net: net.prefixlen, default=ip_network(login.source)
                 )
                 latest[network, login.key] = Used(network, login.key, max(1, login.when))
         used = sorted(latest.values(), key=lambda one: one.last, reverse=True)[:MAX_LOGINS]
         changed = tuple(used) != self._kept.used or not self._known
-        self._kept, self._known = Kept(logins.cursor or "", tuple(used)), True
+        self._kept, self._known = StoredLogins(logins.cursor or "", tuple(used)), True
         if changed:
             self._changed()
         with suppress(OSError):
@@ -146,7 +146,7 @@ class LoginUse:
 
 
 def now(host: Host) -> str:
-    """The cursor of what is said last: what is said from now on comes after it."""
+    """The cursor of the journal's last entry."""
     host.must("journalctl", "--sync")
     text = host.must("journalctl", "-q", "-n", "1", "-o", "json", "--output-fields=_PID")
     try:
@@ -156,7 +156,7 @@ def now(host: Host) -> str:
 
 
 def connections(host: Host, ports: tuple[int, ...]) -> frozenset[tuple[Address, int]]:
-    """Who is connected to one of these ports, or about to be: address and port at the other end."""
+    """Connections to one of these ports, also half-open ones: remote address and port."""
     found: set[tuple[Address, int]] = set()
     for line in host.must("ss", "-H", "-t", "-n", "-a").splitlines():
         fields = line.split()
@@ -169,13 +169,13 @@ def connections(host: Host, ports: tuple[int, ...]) -> frozenset[tuple[Address, 
 
 
 def own(host: Host) -> frozenset[Address]:
-    """The node's own addresses: who comes from there has come by no way in."""
+    """The node's own addresses."""
     links = json.loads(host.must("ip", "-json", "address", "show"))
     return frozenset(plain(a["local"]) for link in links for a in link.get("addr_info", []))
 
 
 def plain(text: str) -> Address:
-    """An address without its zone, and as IPv4 where it is one in IPv6's clothes."""
+    """An address without its zone, and an IPv4-mapped one as IPv4."""
     address = ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped

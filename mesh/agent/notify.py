@@ -1,4 +1,4 @@
-"""A word to systemd (sd_notify(3)), without its library."""
+"""Notifications to systemd (sd_notify(3)), without its library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Sends a state such as ``READY=1``; silent where systemd does not listen."""
+    """Sends a state such as ``READY=1``; does nothing without systemd."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -1,9 +1,8 @@
-"""Planned nodes in the firewall of a registry's node: let in before any generation knows them.
+"""Admits planned nodes in the firewall of a registry's node, before a generation contains them.
 
-A node that is new has to reach a registry to become part of a generation, and no firewall of the
-one before names it. Where everybody may come it does so as a stranger. Where only some networks
-may, the rules have a set for this, which is empty until the node's own registry has heard from the
-operator who is planned.
+A new node has to reach a registry to become part of a generation, and the firewall in force does
+not name it. A registry that is open to some networks only has a set for such nodes in its rules. It
+is empty until the operator has sent the planned nodes to the node's own registry.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SET = "planned4"
 
 
 class PlannedNodes:
-    """Keeps the set as the registry on this node says. ``signer`` is any that it knows."""
+    """Keeps the set equal to the registry's planned nodes. ``signer`` is any that it accepts."""
 
     def __init__(self, host: Host, port: int, signer: Signer) -> None:
         self._host = host
@@ -31,7 +30,7 @@ class PlannedNodes:
         self._done: tuple[frozenset[IPv4Address], int | None] = (frozenset(), None)
 
     def tend(self) -> None:
-        """Fills the set anew where there are others, or other rules, which it begins empty with."""
+        """Fills the set after a change of the planned nodes or of the ruleset, which empties it."""
         if f"@{SET}".encode() not in (self._host.read(RULESET) or b""):
             return
         planned = self._planned()

@@ -1,7 +1,7 @@
-"""What registries offer this node under our operator's key and it does not follow, for its report.
+"""Manifests and orders of our operator that registries offer and this node refuses, for its report.
 
-Only envelopes with our operator's signature come here, and one of each kind per registry: whoever
-holds a registry cannot fill a report, and does not hide what another registry offers.
+Only envelopes with our operator's signature are reported, one of each kind per registry: a
+compromised registry cannot fill a report, or hide what another one offers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from mesh.trust.documents import MAX_REFUSALS, Refusal
 What = Literal["manifest", "drain", "blackhole", "hold"]
 
 LAPSE_SECONDS = 30.0
-"""A refusal stands as long as the registry goes on offering the same: a line asks again within
-7 s (:data:`mesh.agent.registry_client.PATIENCE`)."""
+"""Seconds after which a refusal is over unless the registry offers the same again: a client asks
+again within 7 s (:data:`mesh.agent.registry_client.PATIENCE`)."""
 
 
 class Refusals:
-    """The refusals that stand now."""
+    """The current refusals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -29,13 +29,13 @@ class Refusals:
         self._held: dict[tuple[What, str], tuple[Refusal, float]] = {}
 
     def add(self, url: str, refusal: Refusal) -> None:
-        """A registry has offered this, and it is refused."""
+        """Adds the refusal of what a registry has offered."""
         with self._lock:
             self._held[refusal.what, url] = (refusal, self._clock())
 
     def taken(self, what: What, url: str, number: int) -> None:
-        """A registry has offered something of that kind that is followed: what it offered before is
-        superseded, and so is what others have offered below that number."""
+        """Something of that kind was accepted from a registry: removes the refusal of what it
+        offered before, and of what others have offered below that number."""
         with self._lock:
             self._held = {
                 (kind, where): held
@@ -45,7 +45,7 @@ class Refusals:
 
     @property
     def standing(self) -> tuple[Refusal, ...]:
-        """Each once, the highest numbers of each kind first."""
+        """The current refusals, each once, the highest numbers first."""
         since = self._clock() - LAPSE_SECONDS
         with self._lock:
             found = {

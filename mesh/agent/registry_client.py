@@ -1,7 +1,7 @@
 """The connection to one registry: one thread waits for generations and orders, another reports.
 
-Every registry has a connection of its own, so that one that is gone or lies delays nothing: what
-comes over any of them is verified, and the highest valid number counts.
+Every registry has its own connection, so that a dead or compromised one delays nothing: everything
+received is verified, and the highest valid number counts.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from mesh.trust.requests import Signer
 from mesh.trust.signing import Signed
 
 MEMBER_WAIT = 25.0
-"""Long-poll of a member, seconds."""
+"""Long-poll of a member, in seconds."""
 JOINING_WAIT = 1.0
-"""The same before it is one: facts may still change, and are sent again then."""
+"""The same before it is a member: facts may still change, and are sent again then."""
 SETTLING = 20.0
-"""Seconds after a connection was made in which a member looks for changed facts as often: a node
-that has just booted may connect before its IPv6 address is there."""
+"""Seconds after connecting in which a member polls as often: a node that has just booted may
+connect before it has its IPv6 address."""
 REJOIN = 10.0
 """Seconds until a request to join is repeated, for a registry that has lost it."""
 PATIENCE = (0.15, 5.0)
 """Seconds between tries, first and last."""
 STOPS_WITHIN = 1.0
-"""Seconds until a thread without work sees that it is to stop."""
+"""Seconds until an idle thread sees that it has to stop."""
 COMPLAINTS = 10.0
-"""Seconds until it is said again that a registry is no use."""
+"""Seconds between two warnings about a registry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """What a connection asks of the agent, and hands over to it. ``offer`` and ``offer_order``
-    return the number of an envelope that the operator signed, None for any other."""
+    """The agent's functions for a connection. ``offer`` and ``offer_order`` return the number of an
+    envelope that the operator signed, None for any other."""
 
     held: Callable[[], HighestManifest | None]
     ordered: Callable[[Kind[Any]], Ordered[Any] | None]
@@ -58,13 +58,13 @@ class Callbacks:
     offer_order: Callable[[Kind[Any], Signed, str], int | None]
     certificate: Callable[[str, str | None], None]
     superseded: Callable[[What], None] = lambda _: None
-    """The registry holds our own manifest or order of that kind now, whatever it offered before."""
+    """Called when the registry has stored our manifest or order of that kind."""
     candidate: Signer | None = None
-    """Shows that we have our token; None where we can't."""
+    """Signs with the proof key of our token; None without one."""
     clock: Callable[[str, float], None] = lambda *_: None
-    """By so many seconds our clock is ahead of that registry's."""
+    """Called with the seconds by which our clock is ahead of that registry's."""
     later: Callable[[Signed], None] = lambda _: None
-    """The registry holds this report instead of the one that it was sent."""
+    """Called with the report that the registry holds instead of the one sent."""
 
 
 class RegistryLink:
@@ -82,28 +82,27 @@ class RegistryLink:
         self._asked: dict[str, float] = {}
         self._early: tuple[int, ...] | None = None
         self._shown = 0
-        """The highest generation that the registry has shown and that does not name us, while none
-        has."""
-        self._complained = -COMPLAINTS
-        self._stated_where = -REJOIN
+        """The registry's highest generation without this node, before we are a member."""
+        self._warned = -COMPLAINTS
+        self._refused_join_sent = -REJOIN
 
     def start(self, workers: Workers) -> None:
-        """Starts both threads. What fails of them is begun again with a fresh connection."""
+        """Starts both threads. After a failure they restart with a new connection."""
         for name, work in (("listen", self._listen), ("report", self._send_reports)):
             workers.start(f"{name} {self.url}", work)
 
     def report(self, report: Signed) -> None:
-        """Sends this report as soon as may be, instead of any earlier one."""
+        """Sends this report as soon as possible, instead of any earlier one."""
         with self._news:
             self._report = report
             self._news.notify()
 
     def asked(self, kind: Kind[Any]) -> float:
-        """When the registry was asked last for an order of that kind, and answered (monotonic
-        seconds); minus infinity where it never was."""
+        """When the registry last answered a request for an order of that kind (monotonic seconds);
+        minus infinity if never."""
         return self._asked.get(kind.key, -math.inf)
 
-    # --- listening ---------------------------------------------------------------------------
+    # --- receiving ---------------------------------------------------------------------------
 
     def _listen(self) -> None:
         client = Client(self.url, self._signer)
@@ -116,31 +115,31 @@ class RegistryLink:
                 fresh = False
             except Unreachable as error:
                 now = time.monotonic()
-                if pause.first and now - self._complained >= COMPLAINTS:
-                    self._complained = now
+                if pause.first and now - self._warned >= COMPLAINTS:
+                    self._warned = now
                     log.warning("registry", url=self.url, reason=error)
                 fresh = True
                 self._stop.wait(pause.next())
 
     def _round(self, client: Client, fresh: bool) -> bool:
-        """Joins where the registry does not have our request; then waits for a generation or an
-        order above those we hold. False where it was answered before its time without either: an
-        order may be there now, and where there is none, the next round finds that out."""
+        """Joins if the registry does not have our request, then waits for a generation or an order
+        above ours. False if the registry answered early without one: the next round fetches the
+        order, or finds that there is none."""
         early, self._early = self._early, None
         if fresh:
             self._shown = 0
         member, held = self._callbacks.is_member(), self._callbacks.held()
         number = self._shown if held is None else held.number
         if fresh and held is not None and self._number(client) < number:
-            # It has lost its memory: what the operator signed is handed on. Before we join: an
-            # operator who has lost his as well knows then, when we have, which network we follow.
-            self._hand_on(client, paths.MANIFEST, "manifest", held.envelope)
+            # The registry has lost its database: pass the manifest on. Before joining, so that an
+            # operator without state sees with our request which network we follow.
+            self._pass_on(client, paths.MANIFEST, "manifest", held.envelope)
         self._join(client, fresh, member)
-        # Who is no member yet is not told of all; to be woken by it would be for nothing.
+        # Before we are a member, orders for members only are not readable.
         kinds = [kind for kind in KINDS if member or not kind.members_only]
         orders = "".join(f"&{k.key}={self._take_order(client, k, fresh)}" for k in kinds)
         if early == self._orders() and not fresh:
-            # At its pace we would ask hundreds of times a second.
+            # Without a pause we would ask hundreds of times a second.
             raise Unreachable(f"{self.url}: answers at once, without news")
         settled = time.monotonic() - self._connected > SETTLING
         wait = MEMBER_WAIT if member and self._sent is not None and settled else JOINING_WAIT
@@ -157,12 +156,12 @@ class RegistryLink:
         if answer.status == 200:
             offered = self._offer(answer, self._callbacks.offer)
             if offered is None:
-                raise Unreachable(f"{self.url}: hands out what our operator did not sign")
+                raise Unreachable(f"{self.url}: offers a manifest that our operator did not sign")
             held = self._callbacks.held()
             if held is None and offered > number:
-                self._shown = offered  # We are no member yet: what is above it may name us.
+                self._shown = offered  # A higher generation may contain this node.
             elif held is None or offered <= number or held.number < offered:
-                raise Unreachable(f"{self.url}: hands out a generation that is not news to us")
+                raise Unreachable(f"{self.url}: offers a generation that is not above ours")
         elif answer.status != 204:
             raise Unreachable(f"{self.url}: {answer.why()}")
         elif time.monotonic() - began < wait / 2:
@@ -174,9 +173,8 @@ class RegistryLink:
         return (self._offer(answer, self._callbacks.offer) or 0) if answer.status == 200 else 0
 
     def _take_order(self, client: Client, kind: Kind[Any], fresh: bool) -> int:
-        """Takes the order of a kind where there is news, hands ours on where the registry has lost
-        it; the number of the one that we hold then. A registry of an earlier version knows of
-        none, and that keeps us from nothing."""
+        """Fetches a higher order of a kind, and passes ours on if the registry has lost it. Returns
+        the number of our order. A registry of an earlier version may not know the kind."""
         number, began = self._ordered(kind), time.monotonic()
         after, place = 0 if fresh else number, paths.order(kind.key)
         target, signed = f"{place}?after={after}", kind.members_only
@@ -185,20 +183,22 @@ class RegistryLink:
         if answer.status == 200:
             offered = self._offer(answer, partial(self._callbacks.offer_order, kind))
             if offered is None:
-                raise Unreachable(f"{self.url}: hands out what our operator did not sign")
+                raise Unreachable(
+                    f"{self.url}: offers a {kind.name} that our operator did not sign"
+                )
             if offered <= after:
-                raise Unreachable(f"{self.url}: hands out an old {kind.name}, {offered}")
+                raise Unreachable(f"{self.url}: offers an old {kind.name}, {offered}")
             theirs = offered
         if fresh and theirs < number and (held := self._callbacks.ordered(kind)) is not None:
-            self._hand_on(client, place, kind.key, held.envelope)
+            self._pass_on(client, place, kind.key, held.envelope)
         if theirs > self._ordered(kind):
-            # One of another network of its operator's. Asked at once again, it would be news again.
-            raise Unreachable(f"{self.url}: hands out a {kind.name} that is not ours")
+            # Of another network of the same operator: asked again, it would be offered again.
+            raise Unreachable(f"{self.url}: offers a {kind.name} that is not ours")
         if answer.status in (200, 204):
             self._asked[kind.key] = began
         return self._ordered(kind)
 
-    def _hand_on(self, client: Client, place: str, what: What, envelope: Signed) -> None:
+    def _pass_on(self, client: Client, place: str, what: What, envelope: Signed) -> None:
         if client.ask("PUT", place, dump(envelope)).ok:
             self._callbacks.superseded(what)
 
@@ -210,7 +210,7 @@ class RegistryLink:
         return 0 if held is None else held.number
 
     def _offer(self, answer: Answer, offer: Callable[[Signed, str], int | None]) -> int | None:
-        """Hands an envelope to the agent."""
+        """Passes an envelope to the agent."""
         try:
             envelope = parse(Signed, answer.body)
         except Malformed as error:
@@ -218,8 +218,8 @@ class RegistryLink:
         return offer(envelope, self.url)
 
     def _join(self, client: Client, fresh: bool, member: bool) -> None:
-        """Sends our facts: once per connection and whenever they change for a member, so that a
-        registry built from nothing has them; again and again for who wants to become one."""
+        """Sends our facts: a member once per connection and after each change, so that a new
+        registry has them; a node that is no member repeats them."""
         now = time.monotonic()
         if fresh:
             self._sent, self._connected = None, now
@@ -234,17 +234,16 @@ class RegistryLink:
             self._sent = (request, now)
         elif not member:
             if answer.status == 403:
-                self._say_from_where(request)
+                self._send_refused_join(request)
             raise Unreachable(f"{self.url}: join: {answer.why()}")
 
-    def _say_from_where(self, request: JoinRequest) -> None:
-        """Where we have another address than planned, no registry believes us. The operator hears
-        of it all the same, for we have the token. A registry of an earlier version does not
-        listen."""
+    def _send_refused_join(self, request: JoinRequest) -> None:
+        """Sends a refused request for the operator, signed with the token's proof key: registries
+        refuse a node whose address is not the planned one. Earlier versions ignore it."""
         now = time.monotonic()
-        if self._callbacks.candidate is None or now - self._stated_where < REJOIN:
+        if self._callbacks.candidate is None or now - self._refused_join_sent < REJOIN:
             return
-        self._stated_where = now
+        self._refused_join_sent = now
         with Client(self.url, self._callbacks.candidate) as client:
             client.ask("POST", paths.REFUSED_JOINS, dump(request), signed=True)
 
@@ -276,14 +275,14 @@ class RegistryLink:
 
 
 class Backoff:
-    """Growing waits with some chance in them, so that a fleet does not knock in step."""
+    """Growing random waits, so that the nodes do not retry at the same time."""
 
     def __init__(self) -> None:
         self._next = PATIENCE[0]
 
     @property
     def first(self) -> bool:
-        """Whether the last try went well."""
+        """Whether the last try succeeded."""
         return self._next == PATIENCE[0]
 
     def next(self) -> float:
@@ -293,5 +292,5 @@ class Backoff:
         return now * random.uniform(0.7, 1.3)  # noqa: S311  not a secret
 
     def reset(self) -> None:
-        """After a try that went well."""
+        """Called after a successful try."""
         self._next = PATIENCE[0]

@@ -1,8 +1,8 @@
-"""The registry's port of this node, for the other nodes: no firewall that shuts them out comes into
-force, and one that does so all the same is opened.
+"""Keeps this node's registry port open for the other nodes: a generation that blocks them is
+refused, and a ruleset in force that blocks them is opened.
 
-Where a registry has shut out every node, no generation and no order of its operator's gets to them
-any more, the one that would open it again included.
+Nodes that no registry admits receive no generation and no order, including the one that would
+open the port again.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from mesh.trust.documents import Manifest, Part
 LOOK = 5.0
 """Seconds between two looks at the rules in force."""
 PATIENCE = 7.0
-"""Seconds for which they may shut nodes out: what repairs the node's own rules comes first. With
-the time for looks and tries, three seconds each, it is open within half a minute."""
-TOLD = 300.0
-"""Seconds for which it is told that the port was opened, where the generation's own rules do it."""
+"""Seconds until a blocked port is opened: the repair of the generation's rules comes first. With
+the tests, three seconds each, the port is open within half a minute."""
+REPORTED = 300.0
+"""Seconds for which a repair by the generation's own rules is reported."""
 _TABLE = ("inet", "mesh")
 _OWN = f'comment "{nftables.OPENED}"'
 _PASSERS = re.compile(r"(\n\t\tflags dynamic.*(?:\n\t\t.*)*?)\n\t\telements = \{[^}]*\}")
 
 
 class RegistryPort:
-    """Looks after the port while this node is a registry. ``changed`` is called when there is
-    something else to tell; ``held`` says whether nothing is to be put right now."""
+    """Watches the port while this node is a registry. ``changed`` is called when the report
+    changes; ``held`` returns whether the node is on hold."""
 
     def __init__(
         self,
@@ -51,17 +51,17 @@ class RegistryPort:
         self._port: int | None = None
         self._seen: int | None = None
         self._shut_since: float | None = None
-        self._told: tuple[str, float] = ("", -math.inf)
+        self._reported: tuple[str, float] = ("", -math.inf)
 
     @property
     def fault(self) -> str:
-        """What was wrong with it lately; empty where nothing was."""
-        words, until = self._told
-        return words if time.monotonic() < until else ""
+        """What was wrong with the port lately; empty for nothing."""
+        reason, until = self._reported
+        return reason if time.monotonic() < until else ""
 
     def judge(self, manifest: Manifest, part: Part) -> None:
-        """Refuses the part of a generation whose firewall shuts out nodes that this node has
-        tunnels to: :class:`NotApplied`."""
+        """Raises :class:`NotApplied` for a part whose firewall blocks nodes that this node has
+        tunnels to."""
         files = {file.path: file.content for file in part.files}
         ruleset, port = files.get(nftables.RULESET, ""), self._of(manifest)
         if port is None or self._host.read(nftables.RULESET) == ruleset.encode():
@@ -74,12 +74,12 @@ class RegistryPort:
             )
 
     def watch(self, manifest: Manifest) -> None:
-        """This generation is in force from now on."""
+        """Called when this generation is in force."""
         self._port, self._seen, self._shut_since = self._of(manifest), None, None
-        self._told = ("", -math.inf)
+        self._reported = ("", -math.inf)
 
     def run(self, stop: threading.Event) -> None:
-        """Looks at the rules in force whenever there are others, until ``stop`` is set."""
+        """Tests the rules in force after each change, until ``stop`` is set."""
         while not stop.wait(LOOK):
             self._planned.tend()
             port = self._port
@@ -92,7 +92,7 @@ class RegistryPort:
             return
         listed = self._host.run("nft", "list", "table", *_TABLE)
         files = self._tunnels()
-        # Without the elements that packets have made: in a flood they are a hundred thousand.
+        # Without dynamic elements: in a flood there are a hundred thousand.
         ruleset = _PASSERS.sub(r"\1", listed.out) if listed.code == 0 else ""
         shut = self._shut_out(ruleset, _addresses(files), port)
         if not shut:
@@ -107,33 +107,33 @@ class RegistryPort:
             self._shut_since = None
 
     def _open(self, port: int, shut: tuple[str, ...]) -> None:
-        """By the generation's own rules, where those let the nodes in; else with a rule before
-        them: the one to the registry that they lack, so that the operator is let in as well, or one
-        for these nodes."""
+        """Loads the generation's own rules if they admit the nodes; otherwise with a rule in front:
+        the missing jump to the registry's chain, which admits the operator too, or one for these
+        nodes."""
         file = self._host.read(nftables.RULESET) or b""
         own = file.decode("utf-8", "replace")
         if not own:
-            return  # whatever put the rules in force, there are none to go back to
+            return  # the generation's rules are missing
         nodes = ", ".join(shut)
         before = (
             "",
             f"insert rule inet mesh input tcp dport {port} jump registry {_OWN}\n",
             f"insert rule inet mesh input ip saddr {{ {nodes} }} tcp dport {port} accept {_OWN}\n",
         )
-        words, until = "it does not open", time.monotonic() + TOLD
+        outcome, until = "it does not open", time.monotonic() + REPORTED
         for rule in before:
             try:
                 still = self._tried(f"{own}\n{rule}", shut, port)
                 if self._host.read(nftables.RULESET) != file:
-                    return  # another generation has come meanwhile, or this one went back
+                    return  # another generation was applied meanwhile, or this one undone
                 if not still:
                     self._host.must("nft", "-f", "-", given=f"{own}\n{rule}")
-                    words, until = "opened again by the agent", math.inf if rule else until
+                    outcome, until = "opened again by the agent", math.inf if rule else until
                     break
             except (NotTried, CommandFailed) as error:
                 log.warning("registry-shut", port=port, reason=error)
-        log.warning("registry-opened", port=port, nodes=nodes, outcome=words)
-        self._told = (f"{words}: port {port}, which was shut to the nodes at {nodes}", until)
+        log.warning("registry-opened", port=port, nodes=nodes, outcome=outcome)
+        self._reported = (f"{outcome}: port {port}, which was shut to the nodes at {nodes}", until)
         self._changed()
 
     def _tried(self, ruleset: str, callers: Sequence[str], port: int) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ class RegistryPort:
             return ()
 
     def _of(self, manifest: Manifest) -> int | None:
-        """The port of this node's registry; None where it has none in that generation."""
+        """The port of this node's registry; None if that generation has none here."""
         try:
             digest = certificate(self._host)
         except (OSError, ValueError) as error:
@@ -172,7 +172,7 @@ class RegistryPort:
 
 
 def _addresses(files: Mapping[str, str]) -> list[str]:
-    """Where the other ends of tunnels are, by the tunnels' files."""
+    """The endpoints of the peers in the tunnels' files."""
     return sorted(set(_endpoints(files)))
 
 
@@ -182,7 +182,7 @@ def _endpoints(files: Mapping[str, str]) -> Iterator[str]:
             try:
                 peers = wireguard.parsed(path, text).peers
             except CommandFailed:
-                continue  # refused by who reads it
+                continue  # refused when it is validated
             for peer in peers:
                 address = dict(peer).get("Endpoint", "").rpartition(":")[0]
                 if address and not address.startswith("["):

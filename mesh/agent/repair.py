@@ -1,13 +1,12 @@
-"""Repair: what somebody has changed on this node by hand, and the generation in force names, is put
-right again.
+"""Repair: undoes changes by others to what the generation in force configures.
 
-    files ──► each daemon's own look at what is there now ──► differences ──► put right
+    files ──► compared with the live state, by daemon ──► differences ──► repaired
               (mesh.agent.daemons)                              │
                                                how often? (mesh.agent.repairs)
 
-What the generation does not name is nobody's business: others' tables, units, addresses, routes. A
-hint of the kernel starts a look at once, and a look now and then is the truth. Nothing is looked at
-while a generation is applied or undone, and nothing is put right while the node is held.
+What the generation does not configure is left alone: others' tables, units, addresses, routes. The
+node is compared every few seconds, and sooner after a notification of the kernel; not while a
+generation is applied or undone, and not on hold.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ from mesh.foreign import printable
 from mesh.trust.encoding import sha256
 
 FIRST = 5.0
-"""Seconds after the start until the first look: what is to be reported comes first."""
+"""Seconds after the start until the first look: the first report comes before it."""
 EVERY = 10.0
-"""Seconds between two looks. With the patience for a daemon it is fifteen at most."""
+"""Seconds between two looks."""
 SOON = 0.2
-"""Seconds from a hint to a look: one change is seldom alone."""
+"""Seconds from a notification to a look: several changes often come together."""
 APART = 1.0
-"""Seconds between two looks at least."""
+"""Least seconds between two looks."""
 LISTEN = 1.0
-"""Seconds until a thread without hints sees that it is to stop."""
+"""Seconds until a thread without notifications sees that it has to stop."""
 COMPLAINTS = 600.0
-"""Seconds until it is said again that something cannot be looked at."""
+"""Seconds between two warnings that something cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A file of the generation in force, by the digest of its content."""
+class PlacedFile:
+    """A file of the generation in force: the digest of its content, mode and group."""
 
     digest: str
     mode: int
@@ -54,27 +53,28 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """What is in force: its number, its units, its files, and how to have their contents."""
+    """The generation in force: its number, units and files, and a function for their contents."""
 
     generation: int
     units: tuple[str, ...]
-    files: Mapping[str, Placed]
+    files: Mapping[str, PlacedFile]
     contents: Callable[[], Mapping[str, Content]]
 
     @staticmethod
     def of(
         generation: int, units: tuple[str, ...], contents: Callable[[], Mapping[str, Content]]
     ) -> InForce:
-        """Contents are made when they are needed: they may be a megabyte."""
+        """Keeps digests only: contents may be a megabyte."""
         files = {
-            path: Placed(sha256(one.data), one.mode, one.gid) for path, one in contents().items()
+            path: PlacedFile(sha256(one.data), one.mode, one.gid)
+            for path, one in contents().items()
         }
         return InForce(generation, units, files, contents)
 
 
 class Repair:
-    """Keeps one node as the generation in force says. ``in_force`` is None while there is none;
-    ``looking`` is called with each look, for who looks after something else."""
+    """Keeps one node as the generation in force configures it. ``in_force`` returns None while
+    there is none; ``looking`` is called before each look."""
 
     def __init__(
         self,
@@ -93,14 +93,14 @@ class Repair:
         self._generation: int | None = None
         self._was_held = False
         self._right: dict[str, tuple[int, ...]] = {}
-        """Files that were right, as the file system shows them: only what has changed is read."""
+        """Status of files that were as wanted: only changed ones are read again."""
         self._since: dict[str, float] = {}
-        """Since when something is not as it is to be."""
+        """Since when an object differs (monotonic seconds)."""
         self._complaints: dict[str, tuple[str, float]] = {}
         self._who = ""
 
     def run(self, stop: threading.Event) -> None:
-        """Looks until told to stop."""
+        """Runs until ``stop`` is set."""
         due, pause = time.monotonic() + FIRST, APART
         last = due - EVERY
         with KernelEvents() as hints:
@@ -118,13 +118,13 @@ class Repair:
                 busy = self.look()
                 hints.forget()
                 last = time.monotonic()
-                # Others may change what is not ours all the time: that is looked at ever less.
+                # Changes that are not about us may be frequent: look less and less often.
                 pause = min(2 * pause, EVERY) if hinted and not busy else APART
                 due = last + (APART if busy else EVERY)
 
     def look(self) -> bool:
-        """One look; whether another is to follow soon: something was put right, or is about to be,
-        or a generation is being applied."""
+        """One look; whether another has to follow soon: after or before a repair, or while a
+        generation is being applied."""
         if self._is_held():
             return False
         self._looking()
@@ -154,7 +154,7 @@ class Repair:
         return held
 
     def _mind(self, one: Difference) -> bool:
-        """Puts one difference right, where it is its time; False where it is left alone."""
+        """Repairs one difference when it is due; False if it is left alone."""
         since = self._since.setdefault(one.what, time.monotonic())
         if time.monotonic() - since < one.patience:
             return True
@@ -168,7 +168,7 @@ class Repair:
         by = self._who if one.vital else ""
         again = self._repairs.record(one.what, one.why, by, failure) >= OFTEN
         self._since[one.what] = time.monotonic()
-        # What fails, or does not stay, is not worth a look each second.
+        # A repair that fails or does not last is not checked every second.
         return not failure and not again
 
     # --- what differs ------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class Repair:
         running = self._manager.active(force.units)
         node = Node(self._host, self._manager, self._bird, force.units, running)
         for kind in sorted(KINDS, key=lambda kind: kind.name != "nftables"):
-            # Of a file that is not as it is to be nobody can tell what it should do.
+            # A file that was changed does not show the wanted state.
             paths = [path for path in force.files if path in self._right]
             yield from self._of(kind, node, [path for path in paths if kind_of(path) is kind])
 
@@ -187,8 +187,8 @@ class Repair:
             yield from kind.differences(node, paths)
         except (CommandFailed, BirdError, OSError, ValueError, KeyError) as error:
             reason = printable(f"{type(error).__name__}: {error}")
-            told, when = self._complaints.get(kind.name, ("", 0.0))
-            if told != reason or time.monotonic() - when >= COMPLAINTS:
+            last, when = self._complaints.get(kind.name, ("", 0.0))
+            if last != reason or time.monotonic() - when >= COMPLAINTS:
                 self._complaints[kind.name] = (reason, time.monotonic())
                 log.warning("not-compared", kind=kind.name, reason=reason)
 
@@ -216,7 +216,7 @@ class Repair:
                 self._right[path] = seen
 
     def _seen(self, path: str) -> tuple[int, ...] | None:
-        """A file as the file system shows it: mode, group, and what changes with its content."""
+        """A file's status: mode, group, and what changes with its content."""
         try:
             status = os.lstat(self._host.path(path))
         except OSError:

@@ -1,8 +1,7 @@
-"""What was put right on this node, and how often: so that no two programs fight for ever.
+"""The repairs of this node, and a limit on their number.
 
-What was put right three times in ten minutes is changed by somebody who means it. It is left alone
-then and told to the operator, for an hour or until a generation is applied; only the firewall is
-never given up.
+An object that was repaired three times in ten minutes is changed on purpose. It is left alone and
+reported, for an hour or until a generation is applied. The firewall is always repaired.
 """
 
 from __future__ import annotations
@@ -19,17 +18,16 @@ from mesh.trust.documents import MAX_ERROR, MAX_NAME, MAX_REPAIRS, Repair
 from mesh.trust.documents import Repairs as Reported
 
 OFTEN = 3
-"""So many times within WINDOW, and something is left alone."""
+"""Repairs within WINDOW seconds after which an object is left alone."""
 WINDOW = 600.0
-"""Seconds."""
 STOPPED = 3600.0
 """Seconds for which it is left alone, from its last repair on."""
 
 
 @dataclass(slots=True)
 class _Object:
-    """One object's history; times are monotonic seconds but for ``last``, which is seconds since
-    the epoch."""
+    """One object's history; ``last`` is seconds since the epoch, other times are monotonic
+    seconds."""
 
     times: deque[float] = field(default_factory=lambda: deque(maxlen=OFTEN))
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
@@ -38,14 +36,14 @@ class _Object:
     last: int = 0
     stopped: bool = False
     wrong: bool = False
-    """Whether it is as it should not be, and left so."""
+    """Whether it differs and is left alone."""
     failing: bool = False
-    """Whether the last try to put it right has failed."""
+    """Whether the last repair has failed."""
 
 
 class Repairs:
-    """The repairs of one node. ``changed`` is called when the report has news of them; ``held``
-    says whether nothing is to be put right now."""
+    """The repairs of one node. ``changed`` is called when the report changes; ``held`` returns
+    whether the node is on hold."""
 
     def __init__(
         self,
@@ -59,8 +57,8 @@ class Repairs:
         self._count = 0
 
     def allows(self, what: str, why: str, *, always: bool = False) -> bool:
-        """Whether an object is to be put right now; ``always`` where it is never left alone. The
-        first time that it is not, this is logged and reported."""
+        """Whether an object may be repaired now; ``always`` if there is no limit for it. The first
+        refusal is logged and reported."""
         if self._held():
             return False
         with self._lock:
@@ -82,20 +80,19 @@ class Repairs:
         return False
 
     def right(self, what: str) -> None:
-        """An object is as it should be, whoever has put it right."""
+        """Records that an object does not differ any more."""
         with self._lock:
             one = self._objects.get(what)
             if one is None:
                 return
             one.wrong = False
             if one.failing:
-                # Nobody has changed it again and again.
+                # Failed repairs are no repeated changes.
                 one.times.clear()
                 one.failing = one.stopped = False
 
     def record(self, what: str, why: str, by: str = "", failure: str = "") -> int:
-        """An object was put right, or was tried to be: ``failure`` says why it could not be. How
-        often that was lately."""
+        """Records a repair, or with ``failure`` why it failed; how many there were lately."""
         keys = {"by": by} if by else {}
         if failure:
             log.warning("repair-failed", what=what, reason=why, failure=failure, **keys)
@@ -116,8 +113,7 @@ class Repairs:
         return times
 
     def forgive(self) -> None:
-        """All is put right again, however often it was: there is a new generation, or a hold is
-        over."""
+        """Resets the limits: after a new generation or a hold."""
         with self._lock:
             for one in self._objects.values():
                 one.times.clear()
@@ -126,7 +122,7 @@ class Repairs:
 
     @property
     def reported(self) -> Reported:
-        """What the report says: what is left alone first, then the latest."""
+        """The repairs for the report: objects that are left alone first, then the latest."""
         now = self._clock()
         with self._lock:
             for one in self._objects.values():

@@ -1,8 +1,8 @@
-"""What peers say of the way to each other, held against the plan.
+"""Compares the routes of peers with the plan.
 
-BIRD's filters refuse what no plan allows. Two things are left to see here: who said it (a peer that
-tells such things is broken, or in other hands), and which ways are taken that only a neighbor
-vouches for. Pure: BIRD's words and the plan in, alarms out.
+BIRD's import policy rejects routes that violate the plan. This module finds the peers that announce
+them (broken, or compromised), and the paths in use through other nodes. Pure: BIRD's replies and
+the plan in, alarms out.
 """
 
 from __future__ import annotations
@@ -28,18 +28,17 @@ _ATTRIBUTE = re.compile(
 )
 #     Receive limit:  112 [HIT]
 _HIT = re.compile(r"^\s+Receive limit:\s+(?P<number>\d+) \[HIT\]")
-#     Input filter:   client_in4       (with a node that tells what it serves itself, and no orders)
+#     Input filter:   client_in4       (a client announces its own services, and no orders)
 _CLIENT = re.compile(r"^\s+Input filter:\s+client_in[46]$")
 _PROTOCOL = 1002
-_UNDERLAY, _MATES = "u_", ("mate4_", "mate6_")
+_UNDERLAY, _IBGP = "u_", ("mate4_", "mate6_")
 _BLACKHOLE = "(65535,666)"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route as BIRD holds it: the session that it came by, the ASNs of its path from the nearest
-    on, its next hop and its communities as BIRD prints them, and whether it says that it was
-    reflected to whom we have it from (RFC 4456)."""
+    """A route in BIRD: its session, the ASNs of its path from the nearest on, its next hop and its
+    communities as BIRD prints them, and whether it was reflected (RFC 4456)."""
 
     prefix: str
     session: str
@@ -50,7 +49,7 @@ class Route:
 
 
 def parsed(reply: Reply) -> Iterator[Route]:
-    """The BGP routes in what ``show route ... all`` prints; lines that are none are passed over."""
+    """The BGP routes in the reply to ``show route ... all``; other lines are ignored."""
     prefix, session, found = "", "", dict[str, str]()
     for _, line in reply.lines:
         if head := _ROUTE.match(line):
@@ -78,19 +77,19 @@ def _route(prefix: str, session: str, found: Mapping[str, str]) -> Route:
 
 @dataclass(frozen=True)
 class PlannedRouting:
-    """The plan as this node, ``here``, looks at it: who is who, who owns what, what links cost."""
+    """The plan as seen from the node ``here``: nodes, owners of prefixes, costs of links."""
 
     here: str
     underlay: Underlay
 
     @cached_property
     def nodes(self) -> dict[int, str]:
-        """Nodes by the ASN that they speak on their tunnels."""
+        """Nodes by their underlay ASN."""
         return {node.asn: node.id for node in self.underlay.nodes}
 
     @cached_property
     def owners(self) -> dict[str, frozenset[str]]:
-        """Who may originate a prefix; several hold the address where members' replies leave."""
+        """Nodes that may originate a prefix; several own the exit address."""
         found: dict[str, set[str]] = {}
         for node in self.underlay.nodes:
             for address in node.addresses:
@@ -100,47 +99,47 @@ class PlannedRouting:
 
     @cached_property
     def costs(self) -> dict[frozenset[str], int]:
-        """What the links of the plan cost, by their two ends."""
+        """Costs of the plan's links, by their two ends."""
         return {frozenset(link.ends): link.cost for link in self.underlay.links}
 
     @cached_property
-    def _mates(self) -> dict[str, str]:
+    def _peers(self) -> dict[str, str]:
         return {node.id.replace("-", "_"): node.id for node in self.underlay.nodes}
 
-    def mate(self, session: str) -> str | None:
-        """Whom a session of the mesh is with; None for other sessions."""
-        for prefix in (_UNDERLAY, *_MATES):
+    def peer(self, session: str) -> str | None:
+        """The peer of a session of the mesh; None for other sessions."""
+        for prefix in (_UNDERLAY, *_IBGP):
             if session.startswith(prefix):
-                return self._mates.get(session.removeprefix(prefix))
+                return self._peers.get(session.removeprefix(prefix))
         return None
 
-    def session(self, mate: str) -> str:
-        """Our session with a peer on the tunnel to it."""
-        return _UNDERLAY + mate.replace("-", "_")
+    def session(self, peer: str) -> str:
+        """Our underlay session with a peer."""
+        return _UNDERLAY + peer.replace("-", "_")
 
-    def way(self, path: Iterable[int]) -> tuple[str, ...] | None:
-        """The nodes of a path; None where an ASN is nobody's."""
-        ways = [self.nodes.get(asn) for asn in path]
-        return None if None in ways else tuple(way for way in ways if way is not None)
+    def nodes_of(self, path: Iterable[int]) -> tuple[str, ...] | None:
+        """The nodes of an AS path; None if an ASN is not in the plan."""
+        nodes = [self.nodes.get(asn) for asn in path]
+        return None if None in nodes else tuple(node for node in nodes if node is not None)
 
-    def cost(self, way: tuple[str, ...]) -> int | None:
-        """What a way from here costs by the plan; None where the plan lacks one of its links."""
-        links = zip((self.here, *way), way, strict=False)
+    def cost(self, path: tuple[str, ...]) -> int | None:
+        """The cost of a path from here; None if one of its links is not in the plan."""
+        links = zip((self.here, *path), path, strict=False)
         costs = [self.costs.get(frozenset(link)) for link in links]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
 
-Charge = tuple[str, str]
-"""Against whom, and of what kind."""
+AlarmKey = tuple[str, str]
+"""The peer and the kind of an alarm."""
 
 
 def violations(
     refused: Iterable[Route], known: PlannedRouting, clients: Collection[str] = ()
-) -> dict[Charge, Alarm]:
-    """What peers said that no honest peer says, an example of each kind: a peer has the same
-    filters, and hands on nothing that they refuse. A path that is only too long is honest: the way
-    around many cut tunnels. ``clients`` are our sessions with clients of ours."""
-    found: dict[Charge, Alarm] = {}
+) -> dict[AlarmKey, Alarm]:
+    """Rejected routes that violate the plan, one alarm per peer and kind: a peer has the same
+    import policy, and announces nothing that it rejects. A path that is only too long is no
+    violation: it leads around broken tunnels. ``clients`` are our sessions with clients."""
+    found: dict[AlarmKey, Alarm] = {}
     for route in refused:
         if (alarm := _violation(route, known, clients)) is not None:
             found.setdefault((alarm.mate, alarm.kind), alarm)
@@ -148,50 +147,49 @@ def violations(
 
 
 def _violation(route: Route, known: PlannedRouting, clients: Collection[str]) -> Alarm | None:
-    mate = known.mate(route.session)
-    if mate is None:
+    peer = known.peer(route.session)
+    if peer is None:
         return None
     if not route.session.startswith(_UNDERLAY):
         if _BLACKHOLE in route.communities:
-            # Of reflectors it depends on what the operator has signed (`orders`); a client that is
-            # honest tells of none at all.
-            return Alarm(mate, "order", route.prefix) if route.session in clients else None
+            # A reflector's order is compared with the operator's (`orders`); a client announces no
+            # orders.
+            return Alarm(peer, "order", route.prefix) if route.session in clients else None
         hop = f", served at {route.next_hop}" if route.next_hop else ""
-        return Alarm(mate, "service", f"{route.prefix}{hop}"[:200])
+        return Alarm(peer, "service", f"{route.prefix}{hop}"[:200])
     if route.prefix not in known.owners:
-        return Alarm(mate, "prefix", route.prefix)
-    way = known.way(route.path)
-    said = " ".join(way or map(str, route.path[:16]))
-    if way is None or known.cost(way) is None:
-        return Alarm(mate, "link", f"{route.prefix} by {said}"[:200])
-    if way[-1:] and way[-1] not in known.owners[route.prefix]:
-        return Alarm(mate, "owner", f"{route.prefix} by {said}"[:200])
+        return Alarm(peer, "prefix", route.prefix)
+    nodes = known.nodes_of(route.path)
+    path = " ".join(nodes or map(str, route.path[:16]))
+    if nodes is None or known.cost(nodes) is None:
+        return Alarm(peer, "link", f"{route.prefix} by {path}"[:200])
+    if nodes[-1:] and nodes[-1] not in known.owners[route.prefix]:
+        return Alarm(peer, "owner", f"{route.prefix} by {path}"[:200])
     return None
 
 
 Order = tuple[str, str]
-"""Who tells that something is to be discarded, and which prefix."""
+"""A blackhole: the peer that announces it, and the prefix."""
 
 
 def orders(
     routes: Iterable[Route], known: PlannedRouting, clients: Collection[str] = ()
 ) -> frozenset[Order]:
-    """The orders that reflectors tell of, and who is to answer for each: those who tell it as their
-    own; where nobody does, those who pass it on (who invents one may call it passed on)."""
+    """The blackholes that reflectors announce. The peers that originate one answer for it; without
+    an originator those that reflect it, since a forged one may be marked as reflected."""
     own: dict[str, set[str]] = {}
     passed: dict[str, set[str]] = {}
     for route in routes:
-        mate = known.mate(route.session)
-        if mate is None or route.session.startswith(_UNDERLAY) or route.session in clients:
+        peer = known.peer(route.session)
+        if peer is None or route.session.startswith(_UNDERLAY) or route.session in clients:
             continue
         if _BLACKHOLE in route.communities:
-            (passed if route.reflected else own).setdefault(route.prefix, set()).add(mate)
-    return frozenset((mate, prefix) for prefix, told in (passed | own).items() for mate in told)
+            (passed if route.reflected else own).setdefault(route.prefix, set()).add(peer)
+    return frozenset((peer, prefix) for prefix, peers in (passed | own).items() for peer in peers)
 
 
 def clients(reply: Reply) -> frozenset[str]:
-    """Our sessions with nodes that tell no orders, in what ``show protocols all`` prints: clients
-    of ours, and where we are no reflector, others that are none."""
+    """Our sessions with nodes that are no reflectors, in the reply to ``show protocols all``."""
     found: set[str] = set()
     session = ""
     for code, line in reply.lines:
@@ -202,25 +200,25 @@ def clients(reply: Reply) -> frozenset[str]:
     return frozenset(found)
 
 
-def floods(reply: Reply, known: PlannedRouting) -> dict[Charge, Alarm]:
-    """Peers that have said more than BIRD listens to, in what ``show protocols all`` prints: a
-    channel stays blocked until its session is a new one."""
-    found: dict[Charge, Alarm] = {}
+def floods(reply: Reply, known: PlannedRouting) -> dict[AlarmKey, Alarm]:
+    """Peers above their receive limit, in the reply to ``show protocols all``: a channel stays
+    blocked until its session restarts."""
+    found: dict[AlarmKey, Alarm] = {}
     session = ""
     for code, line in reply.lines:
         if code == _PROTOCOL and line[:1].strip():
             session = line.split()[0]
-        mate = known.mate(session)
-        if mate is not None and (limit := _HIT.match(line)):
-            told = f"over {limit['number']} routes in {session}"
-            found[mate, "flood"] = Alarm(mate, "flood", told)
+        peer = known.peer(session)
+        if peer is not None and (limit := _HIT.match(line)):
+            excess = f"over {limit['number']} routes in {session}"
+            found[peer, "flood"] = Alarm(peer, "flood", excess)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class TransitPath:
-    """A way that leads to its last node through others. ``odd``: our own session with that node is
-    up, on a tunnel that is nearer by the plan."""
+    """A path to its last node through others. ``odd``: our own session with that node is up, on a
+    tunnel of lower cost."""
 
     nodes: tuple[str, ...]
     odd: bool
@@ -229,12 +227,12 @@ class TransitPath:
 def transit_paths(
     best: Iterable[Route], known: PlannedRouting, up: Collection[str]
 ) -> dict[str, TransitPath]:
-    """Of the routes in use those that lead through others, by prefix; ``up`` are our sessions that
-    are established."""
+    """The best routes that lead through other nodes, by prefix; ``up`` are our Established
+    sessions."""
     found: dict[str, TransitPath] = {}
     for route in best:
-        nodes, owners = known.way(route.path), known.owners.get(route.prefix, frozenset())
-        # The address where replies leave is each edge's, so that its route says nothing of one.
+        nodes, owners = known.nodes_of(route.path), known.owners.get(route.prefix, frozenset())
+        # The exit address is every edge's, so its route shows no path to one of them.
         if not route.session.startswith(_UNDERLAY) or not nodes or owners != {nodes[-1]}:
             continue
         if len(nodes) > 1:
@@ -245,22 +243,22 @@ def transit_paths(
 
 
 class Lasting(Generic[K]):
-    """What stays: seen for ``after`` seconds, and never away for more than ``gap`` of them."""
+    """Keys that are seen for ``after`` seconds, without an interruption of over ``gap`` seconds."""
 
     def __init__(self, after: float, gap: float = 0.0) -> None:
         self._after, self._gap = after, gap
         self._seen: dict[K, tuple[float, float]] = {}
 
     def since(self, key: K) -> float:
-        """When something was seen first, of what is not forgotten."""
+        """When a remembered key was first seen."""
         return self._seen[key][0]
 
     def forget_all_but(self, found: Collection[K]) -> None:
-        """What is not seen now was not seen at all."""
+        """Forgets the keys that are not in ``found``."""
         self._seen = {key: seen for key, seen in self._seen.items() if key in found}
 
     def has(self, found: Collection[K], now: float) -> frozenset[K]:
-        """Those that stay; ``now`` is monotonic seconds."""
+        """Records ``found``; the keys that last. ``now`` is monotonic seconds."""
         kept = {k: s for k, s in self._seen.items() if k in found or now - s[1] <= self._gap}
         kept |= {key: (kept[key][0] if key in kept else now, now) for key in found}
         self._seen = kept

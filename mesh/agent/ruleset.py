@@ -1,8 +1,8 @@
-"""What a ruleset of nftables makes of somebody who begins to log in: read from nft's own JSON.
+"""Whether an nftables ruleset accepts a new TCP connection, evaluated from nft's JSON.
 
-The packet is the first of a TCP connection that comes in by the uplink, for the node's own address.
-What a rule asks beyond that is not known here; such a rule accepts nobody, and drops only where the
-ruleset that it is compared with does not have it too.
+The packet is a SYN that arrives on the uplink for the node's own address. A rule with other
+conditions is undecidable here: it accepts no packet, and drops it only if the ruleset that this one
+is compared with does not have the same rule.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _HOOKS = ("prerouting", "input")
 _FAMILIES = {4: ("inet", "ip"), 6: ("inet", "ip6")}
 _REFUSING = ("drop", "reject")
 _DEPTH = 16
-"""As deep as the kernel lets chains jump."""
+"""The kernel's limit on nested jumps."""
 
 
 _Place = tuple[str, str, str]
-"""Where a chain or set is: family, table, name."""
+"""Family, table and name of a chain or set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +44,24 @@ class Rule:
 
     @property
     def matches(self) -> Iterator[Mapping[str, Any]]:
-        """What it asks of a packet."""
+        """Its conditions."""
         return (one["match"] for one in self.expressions if "match" in one)
 
     @property
     def verdict(self) -> tuple[str, str]:
-        """What becomes of a packet, and the chain where it goes on; two empty words for a rule that
-        decides nothing."""
+        """The verdict and the target chain; both empty for a rule without a verdict."""
         for one in self.expressions:
-            for word in ("accept", "return", *_REFUSING):
-                if word in one:
-                    return word, ""
-            for word in ("jump", "goto"):
-                if word in one:
-                    return word, str(one[word]["target"])
+            for verdict in ("accept", "return", *_REFUSING):
+                if verdict in one:
+                    return verdict, ""
+            for verdict in ("jump", "goto"):
+                if verdict in one:
+                    return verdict, str(one[verdict]["target"])
         return "", ""
 
     @property
     def text(self) -> str:
-        """The same for rules that say the same."""
+        """Canonical text: equal for equal rules."""
         return json.dumps(self.expressions, sort_keys=True)
 
 
@@ -76,21 +75,21 @@ class _Chain:
 
 
 class Ruleset:
-    """The tables of one file, by themselves."""
+    """The tables of one file."""
 
     def __init__(self, text: str) -> None:
-        """``text`` is what ``nft -j list ruleset`` prints. ValueError where it is nothing of it."""
+        """``text`` is the output of ``nft -j list ruleset``. Raises ValueError for any other."""
         self._chains: dict[_Place, _Chain] = {}
         self._sets: dict[_Place, list[Any]] = {}
         try:
             for entry in json.loads(text)["nftables"]:
                 self._take(entry)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"nft's words are not understood: {error}") from None
+            raise ValueError(f"nft's output cannot be read: {error}") from None
 
     def _take(self, entry: Mapping[str, Any]) -> None:
         if (chain := entry.get("chain")) is not None:
-            # Translations decide where a packet goes, and not whether.
+            # NAT chains accept and drop nothing.
             filters = chain.get("type", "filter") == "filter"
             self._chains[chain["family"], chain["table"], chain["name"]] = _Chain(
                 chain["family"],
@@ -106,12 +105,12 @@ class Ruleset:
 
     @property
     def rules(self) -> frozenset[str]:
-        """All its rules."""
+        """The texts of all rules."""
         return frozenset(rule.text for chain in self._chains.values() for rule in chain.rules)
 
     def admits(self, source: Address, port: int, familiar: frozenset[str] = frozenset()) -> bool:
-        """Whether somebody gets through to that port from there. ``familiar`` are the rules of the
-        ruleset that this one is compared with."""
+        """Whether a packet from ``source`` is accepted at that port. ``familiar`` are the rules of
+        the ruleset that this one is compared with."""
         based = [
             (place, chain)
             for place, chain in self._chains.items()
@@ -119,14 +118,14 @@ class Ruleset:
         ]
         based.sort(key=lambda one: (_HOOKS.index(one[1].hook), one[1].priority))
         for place, chain in based:
-            asked = _Asked(self._sets, place[:2], source, port, familiar)
-            if (self._walk(place, asked, 0) or chain.policy) in _REFUSING:
+            packet = _Packet(self._sets, place[:2], source, port, familiar)
+            if (self._walk(place, packet, 0) or chain.policy) in _REFUSING:
                 return False
         return True
 
     def named(self, ports: Iterable[int]) -> frozenset[Network]:
-        """The networks that rules name which let in to one of these ports: all the world where one
-        names none."""
+        """The source networks of rules that accept one of these ports; all addresses for a rule
+        without a source."""
         found: set[Network] = set()
         for port in ports:
             for place in self._passed(port):
@@ -136,7 +135,7 @@ class Ruleset:
         return frozenset(found)
 
     def refused(self) -> frozenset[Network]:
-        """The networks that rules name which drop or reject, also as those whom they spare."""
+        """The source networks in rules that drop or reject, negated ones included."""
         found: set[Network] = set()
         for place, chain in self._chains.items():
             for rule in chain.rules:
@@ -145,7 +144,7 @@ class Ruleset:
         return frozenset(found - set(WORLD))
 
     def _passed(self, port: int) -> list[_Place]:
-        """The chains in which somebody who comes to that port may be accepted."""
+        """The chains that a packet for that port may pass."""
         found = [place for place, chain in self._chains.items() if chain.hook == "input"]
         for place in found:
             for rule in self._chains[place].rules:
@@ -157,13 +156,13 @@ class Ruleset:
         return found
 
     def _concerns(self, rule: Rule, place: _Place, port: int) -> bool:
-        """Whether a rule is for somebody who comes to that port, wherever from."""
-        asked = [one for one in rule.matches if _field(one.get("left")) not in _SOURCES]
-        packets = [_Asked(self._sets, place[:2], network[0], port) for network in WORLD]
-        return any(all(packet.match(one) for one in asked) for packet in packets)
+        """Whether a rule matches packets for that port, from some source."""
+        conditions = [one for one in rule.matches if _field(one.get("left")) not in _SOURCES]
+        packets = [_Packet(self._sets, place[:2], network[0], port) for network in WORLD]
+        return any(all(packet.match(one) for one in conditions) for packet in packets)
 
     def _sources(self, rule: Rule, place: _Place, *, spared: bool = False) -> Iterator[Network]:
-        # Whoever is named with "!=" is spared.
+        # A source with "!=" is excluded from the rule.
         sources = [
             match
             for match in rule.matches
@@ -175,18 +174,18 @@ class Ruleset:
             for value in _values(match.get("right"), self._sets, place[:2]):
                 yield from _networks(value)
 
-    def _walk(self, place: _Place, asked: _Asked, depth: int) -> str:
-        """The verdict of a chain; empty where its packet goes on."""
+    def _walk(self, place: _Place, packet: _Packet, depth: int) -> str:
+        """The verdict of a chain; empty if it has none for the packet."""
         if depth > _DEPTH or place not in self._chains:
             return ""
         for rule in self._chains[place].rules:
             verdict, target = rule.verdict
-            if not verdict or not asked.takes(rule):
+            if not verdict or not packet.matches(rule):
                 continue
             if verdict == "return":
                 return ""
             if verdict in ("jump", "goto"):
-                found = self._walk((*place[:2], target), asked, depth + 1)
+                found = self._walk((*place[:2], target), packet, depth + 1)
                 if found or verdict == "goto":
                     return found
             else:
@@ -200,8 +199,8 @@ _NONE = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A packet, and the sets of the table whose rules look at it."""
+class _Packet:
+    """A packet, and the sets of the table whose rules it passes."""
 
     sets: Mapping[_Place, list[Any]]
     table: tuple[str, str]
@@ -209,23 +208,23 @@ class _Asked:
     port: int
     familiar: frozenset[str] = frozenset()
 
-    def takes(self, rule: Rule) -> bool:
-        """Whether the rule decides about this packet."""
-        said = [self.match(match) for match in rule.matches]
-        if False in said:
+    def matches(self, rule: Rule) -> bool:
+        """Whether the rule's verdict holds for this packet."""
+        results = [self.match(match) for match in rule.matches]
+        if False in results:
             return False
-        if None not in said:
+        if None not in results:
             return True
         return rule.verdict[0] in _REFUSING and rule.text not in self.familiar
 
     def match(self, match: Mapping[str, Any]) -> bool | None:
-        """Whether the packet is what a rule asks for; None where that is not known."""
+        """Whether the packet meets a condition; None if that is undecidable."""
         operator = match.get("op", "==")
         if operator not in ("==", "!=", "in"):
             return None
         left = match.get("left")
-        # What is of another protocol is asked for in vain, also where it is to be another.
-        if _field(left) != _NONE and not self._is_spoken(_field(left)[0]):
+        # A field of another protocol never matches, also with "!=".
+        if _field(left) != _NONE and not self._has_header(_field(left)[0]):
             return False
         found = self._is(left, match.get("right"))
         return found if found is None or operator != "!=" else not found
@@ -246,7 +245,7 @@ class _Asked:
 
     def _is_of_kind(self, key: object, values: list[Any]) -> bool | None:
         if key in ("iifname", "iif"):
-            # Anything that is no tunnel of ours and not the node itself may be the uplink.
+            # Any interface but lo and our tunnels may be the uplink.
             return any(not (v == "lo" or str(v).startswith("wg-")) for v in values)
         if key == "l4proto":
             return bool({"tcp", 6} & set(values))
@@ -254,20 +253,20 @@ class _Asked:
             return bool({f"ipv{self.source.version}", _family(self.source)} & set(values))
         return None
 
-    def _is_spoken(self, protocol: str) -> bool:
+    def _has_header(self, protocol: str) -> bool:
         """Whether the packet has a header of that protocol."""
         return protocol in ("tcp", "th", _family(self.source))
 
-    def _is_in_payload(self, asked: tuple[str, str], right: Any) -> bool | None:
-        _, name = asked
+    def _is_in_payload(self, field: tuple[str, str], right: Any) -> bool | None:
+        _, name = field
         values = list(_values(right, self.sets, self.table))
-        if asked in _PORTS:
+        if field in _PORTS:
             return any(_has_port(value, self.port) for value in values)
         if name == "saddr":
             return any(self.source in network for v in values for network in _networks(v))
         if name == "daddr":
-            # The node's own address is in none of the networks that rules are about; it may be one
-            # that is named alone.
+            # The node's own address is in none of the networks in rules; it may be a single
+            # address.
             alone = any(net.num_addresses == 1 for v in values for net in _networks(v))
             return None if alone else False
         if name in ("protocol", "nexthdr"):
@@ -285,7 +284,7 @@ def _field(left: Any) -> tuple[str, str]:
 
 
 def _values(right: Any, sets: Mapping[_Place, list[Any]], table: tuple[str, str]) -> Iterator[Any]:
-    """The single values of what a match compares with; elements of a set are elements of it."""
+    """The values that a match compares with, those of nested sets included."""
     if isinstance(right, list):
         for one in right:
             yield from _values(one, sets, table)
@@ -308,7 +307,7 @@ def _has_port(value: Any, port: int) -> bool:
 
 
 def _networks(value: Any) -> Iterator[Network]:
-    """The networks that a value of a match stands for; none where it is no address."""
+    """The networks of a match's value; none if it is no address."""
     try:
         if isinstance(value, str):
             yield ip_network(value, strict=False)

@@ -1,5 +1,5 @@
-"""The number of the kernel's ruleset: it grows with each change by a program, whichever table it is
-of, and not with what packets do to sets. Asking for it starts no process."""
+"""The generation number of the kernel's nftables ruleset. It grows with each change of any table by
+a program, and not with elements that packets add to sets. Reading it starts no process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE = 2.0
 
 
 def ruleset_id() -> int | None:
-    """The number; None where the kernel does not tell."""
+    """The number; None if the kernel does not answer."""
     request = struct.pack("=IHHIIBBH", 20, _GET, _REQUEST, 1, 0, socket.AF_UNSPEC, 0, 0)
     try:
         with socket.socket(

@@ -1,4 +1,4 @@
-"""What a node is born with: ``/etc/anycast-mesh/seed.json``, from its user data."""
+"""A node's first configuration: ``/etc/anycast-mesh/seed.json``, from its user data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mesh.trust.encoding import parse
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """Who this node is, and whom it believes. ``token`` is secret."""
+    """The node's id and token, the operator's key, and the registries. ``token`` is secret."""
 
     node: NodeId
     registries: tuple[str, ...]
@@ -24,5 +24,5 @@ class Seed:
 
 
 def read_seed(host: Host) -> Seed:
-    """The seed of this node; :class:`mesh.trust.encoding.Malformed` where it is none."""
+    """The seed of this node. Raises :class:`mesh.trust.encoding.Malformed`."""
     return parse(Seed, host.read(file_paths.SEED) or b"")

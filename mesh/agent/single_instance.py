@@ -13,15 +13,14 @@ from mesh.agent.host import Host
 
 LOCK = "/run/anycast-mesh/agent.lock"
 WAIT = 0.5
-"""Seconds between two looks at whether the other has ended."""
+"""Seconds between two tries to get the lock."""
 
 
 @contextmanager
 def alone(host: Host, stop: threading.Event) -> Iterator[bool]:
-    """Waits until no other agent runs, and keeps others waiting; False where ``stop`` was set
-    before. To end instead of waiting would begin the time until the node withdraws. The kernel ends
-    the lock with the process, however that ends. Where there is no room for it, an agent works all
-    the same."""
+    """Waits until no other agent runs, and makes others wait; False if ``stop`` was set before.
+    Exiting instead of waiting would start the time until the node withdraws. The kernel releases
+    the lock when the process ends. If the lock's file cannot be made, the agent runs without."""
     target = host.path(LOCK)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,14 +36,14 @@ def alone(host: Host, stop: threading.Event) -> Iterator[bool]:
 
 
 def _is_ours(descriptor: int, stop: threading.Event) -> bool:
-    told = False
+    logged = False
     while not stop.is_set():
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not told:
+            if not logged:
                 log.warning("waiting", reason="another agent runs on this node")
-            told = True
+            logged = True
             stop.wait(WAIT)
         else:
             return True

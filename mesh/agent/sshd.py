@@ -1,4 +1,4 @@
-"""Whom sshd lets in: read from what ``sshd -T`` prints, for a user who comes from an address."""
+"""Whom sshd lets in, from the output of ``sshd -T`` for a user and a source address."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mesh.agent.ruleset import Address
 SSHD = "/usr/sbin/sshd"
 UNIT = "ssh.service"
 QUIET = frozenset(("quiet", "fatal", "error"))
-"""Levels at which sshd's log does not say who has logged in."""
+"""Log levels at which sshd does not log log-ins."""
 MAX_USERS = 4
-"""How many users are looked at: each costs a run of sshd."""
+"""How many users are tested: each takes a run of sshd."""
 
 _NO_SHELLS = ("nologin", "false", "sync")
 _METHODS = {
@@ -31,7 +31,7 @@ _METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user of the node who has a shell; ``password`` is whether he has a password."""
+    """A user of the node with a shell; ``password``: has a password."""
 
     name: str
     uid: int
@@ -41,7 +41,7 @@ class User:
 
 
 def asking(user: str, source: Address | None) -> tuple[str, ...]:
-    """The command that asks sshd what it does with this user from there; from anywhere if None."""
+    """The command that prints sshd's settings for this user from ``source``; None for anywhere."""
     if source is None:
         return (SSHD, "-T")
     here = "0.0.0.0" if source.version == 4 else "::"  # noqa: S104  # stands for the node's own
@@ -50,7 +50,7 @@ def asking(user: str, source: Address | None) -> tuple[str, ...]:
 
 
 class Effective:
-    """What sshd does, as ``sshd -T`` prints it: a setting on each line, several ones repeated."""
+    """The effective settings of sshd, as ``sshd -T`` prints them: one per line."""
 
     def __init__(self, text: str) -> None:
         self._settings: dict[str, list[str]] = {}
@@ -64,12 +64,12 @@ class Effective:
         return self._settings.get(name, [])
 
     def one(self, name: str) -> str:
-        """The value of a setting; empty where it has none."""
+        """The first value of a setting; empty if it has none."""
         return next(iter(self.all(name)), "")
 
     @property
     def ports(self) -> frozenset[int]:
-        """The ports at which it listens for others than the node itself."""
+        """The ports at which it listens on other addresses than loopback."""
         found: set[int] = set()
         for value in self.all("listenaddress"):
             address, _, port = value.rpartition(":")
@@ -78,12 +78,12 @@ class Effective:
         return frozenset(found)
 
     def differing(self, other: Effective) -> frozenset[str]:
-        """The settings that are not the same there."""
+        """The settings that differ."""
         names = self._settings.keys() | other._settings.keys()
         return frozenset(n for n in names if self.all(n) != other.all(n))
 
     def lets_in(self, user: User, source: Address, has_key: bool) -> bool:
-        """Whether this user may log in from there. ``has_key``: a file has keys of his."""
+        """Whether this user may log in from there. ``has_key``: a file has keys for the user."""
         if self.one("refuseconnection") == "yes" or not self._allows(user, source):
             return False
         is_root = user.uid == 0
@@ -94,14 +94,16 @@ class Effective:
             self.one(name) not in ("", "none")
             for name in ("authorizedkeyscommand", "trustedusercakeys")
         )
-        worded = user.password and (not is_root or root == "yes")
+        by_password = user.password and (not is_root or root == "yes")
         usable = {
             method
             for method, setting in _METHODS.items()
             if self.one(setting) == "yes"
-            and {"publickey": keyed, "password": worded, "keyboard-interactive": worded}.get(
-                method, True
-            )
+            and {
+                "publickey": keyed,
+                "password": by_password,
+                "keyboard-interactive": by_password,
+            }.get(method, True)
         }
         wanted = self.all("authenticationmethods") or ["any"]
         lists = [one for value in wanted for one in value.split()]
@@ -123,18 +125,18 @@ class Effective:
         return not groups or any(fnmatchcase(group, p) for p in groups for group in user.groups)
 
     def _list(self, name: str) -> list[str]:
-        return [word for value in self.all(name) for word in value.split()]
+        return [one for value in self.all(name) for one in value.split()]
 
 
 def users(host: Host) -> list[User]:
-    """The users of the node who may have a shell, root first."""
+    """The users of the node with a shell, root first."""
     groups: dict[str, set[str]] = {}
     by_number: dict[str, str] = {}
     for name, _, number, members, *_ in _fields(host, "/etc/group", 4):
         by_number[number] = name
         for member in filter(None, members.split(",")):
             groups.setdefault(member, set()).add(name)
-    hashes = {name: word for name, word, *_ in _fields(host, "/etc/shadow", 2)}
+    hashes = {name: value for name, value, *_ in _fields(host, "/etc/shadow", 2)}
     found = [
         User(
             name,
@@ -150,7 +152,7 @@ def users(host: Host) -> list[User]:
 
 
 def has_key(host: Host, effective: Effective, user: User) -> bool:
-    """Whether a file that sshd reads has keys of this user."""
+    """Whether a file that sshd reads has keys for this user."""
     tokens = {"%%": "%", "%h": user.home, "%u": user.name, "%U": str(user.uid)}
     for pattern in effective.one("authorizedkeysfile").split():
         path = re.sub(r"%[%huU]", lambda found: tokens[found.group()], pattern)
@@ -173,7 +175,7 @@ def _fields(host: Host, path: str, least: int) -> Iterator[Sequence[str]]:
 
 
 def _is_any_user(patterns: Iterable[str], name: str, source: Address) -> bool:
-    """A match of a negated pattern is none of the whole list."""
+    """Whether a list matches; a match of a negated pattern excludes the user."""
     patterns = list(patterns)
     if any(one.startswith("!") and _is_user(one[1:], name, source) for one in patterns):
         return False

@@ -1,7 +1,7 @@
-"""The stage: a generation's files as if they were in place, for the daemons to judge.
+"""The stage: a generation's files, for the daemons to validate before they are in place.
 
 Daemons read absolute paths (`Include /etc/ssh/sshd_config.d/*.conf`), so the staged folders are
-bound over the real ones in a mount namespace that only the validator sees.
+bind-mounted over the real ones in the validator's own mount namespace.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from mesh.agent import file_paths
 from mesh.agent.host import CommandFailed, Host, Result, execute
 
 _STAGE = f"{file_paths.STATE}/stage"
-# Constant, and all that varies comes as arguments: pairs of folders, `--`, the command.
+# Constant; its arguments are pairs of folders, `--`, and the command.
 _BIND = 'while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@"'
 
 
 @dataclass(slots=True)
 class Stage:
-    """Copies of the folders under ``/etc`` that change, with the change made."""
+    """Copies of the folders under ``/etc`` that change, with the changes."""
 
     host: Host
     folders: set[str] = field(default_factory=set)
 
     def fill(self, wanted: Mapping[str, bytes | None]) -> None:
-        """Puts the new contents on stage; None removes a file."""
+        """Stages the new contents; None removes a file."""
         self.clear()
         top = self.host.path(_STAGE)
         top.mkdir(parents=True, mode=0o700)
@@ -43,11 +43,11 @@ class Stage:
             target.write_bytes(content)
 
     def path(self, absolute: str) -> str:
-        """Where a file of the generation is on stage."""
+        """The staged path of a file."""
         return _STAGE + absolute
 
     def run(self, *command: str, reads: str, timeout: float = 30.0) -> Result:
-        """Runs a validator that reads that folder, and sees the stage in place of the real one."""
+        """Runs a validator that sees the staged folder in place of the folder that it reads."""
         pairs: list[str] = []
         for folder in sorted(self.folders & {reads}):
             staged, real = self.host.path(self.path(folder)), self.host.path(folder)
@@ -60,13 +60,13 @@ class Stage:
         return execute((*private, "sh", "-ec", _BIND, "sh", *pairs, "--", *own), None, timeout)
 
     def must(self, *command: str, reads: str, timeout: float = 30.0) -> None:
-        """Runs a validator that has to agree."""
+        """Runs a validator. Raises CommandFailed if it refuses."""
         result = self.run(*command, reads=reads, timeout=timeout)
         if result.code != 0:
             raise CommandFailed(f"{command[0]} refuses: {result.why()}")
 
     def clear(self) -> None:
-        """Takes everything off the stage."""
+        """Removes all staged files."""
         self.folders.clear()
         top = self.host.path(_STAGE)
         if top.exists():
@@ -92,7 +92,7 @@ class Stage:
 
 
 def _copy(source: str, target: str) -> None:
-    """As the original, owner included: sshd refuses keys that others could read."""
+    """Copies a file with its owner: sshd refuses keys that others can read."""
     shutil.copy2(source, target, follow_symlinks=False)
     status = os.lstat(source)
     os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)

@@ -1,11 +1,9 @@
-"""What the agent keeps on disk: the highest manifest and the highest orders it has seen, and what
-is in force.
+"""The agent's state on disk: the highest manifest and orders received, and what is in force.
 
-The highest numbers outlive everything: what is below them is refused even after a reboot. Where the
-disk takes nothing, what came counts all the same, and is written as soon as it does; an agent that
-ends before has not heard it. Which
-network is ours is decided once, by the first manifest that names this node's own key: one operator
-key may sign for several networks, and anybody may bring a manifest of another one.
+Lower numbers are refused, also after a reboot. If the disk cannot be written, the state counts in
+memory and is written later; an agent that ends before loses it. The node's network is that of the
+first manifest that names the node's own key: one operator key may sign for several networks, and
+anybody may send a manifest of another one.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ T = TypeVar("T", bound=Order)
 
 @dataclass(frozen=True, slots=True)
 class HighestManifest:
-    """A manifest whose signature has been verified, and the envelope that it came in."""
+    """A verified manifest, and its envelope."""
 
     envelope: Signed
     manifest: Manifest
@@ -47,7 +45,7 @@ class HighestManifest:
 
 @dataclass(frozen=True)
 class Ordered(Generic[T]):
-    """An order whose signature has been verified, its kind, and the envelope that it came in."""
+    """A verified order, its kind, and its envelope."""
 
     kind: Kind[T]
     envelope: Signed
@@ -61,7 +59,7 @@ class Ordered(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What is in force on this node: the generation, and the part as it came."""
+    """What is in force on this node: the generation, and the part as received."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     generation: int
@@ -74,15 +72,15 @@ class Applied:
 
 
 class Rejected(Exception):
-    """A manifest, order or part that must not be followed, and why."""
+    """A manifest, order or part that must not be followed, with the reason."""
 
 
 class Forged(Rejected):
-    """One that our operator has not signed: anybody's, and worth no report."""
+    """One that our operator has not signed. It is not reported."""
 
 
 def verified(operator: str, envelope: Signed) -> HighestManifest:
-    """A manifest, once its signature is known to be the operator's."""
+    """The manifest of an envelope with the operator's signature. Raises :class:`Rejected`."""
     try:
         return HighestManifest(
             envelope, signing.opened(operator, Purpose.MANIFEST, envelope, Manifest)
@@ -94,7 +92,7 @@ def verified(operator: str, envelope: Signed) -> HighestManifest:
 
 
 def verified_order(operator: str, kind: Kind[T], envelope: Signed) -> Ordered[T]:
-    """An order of a kind, once its signature is known to be the operator's."""
+    """The order of an envelope with the operator's signature. Raises :class:`Rejected`."""
     try:
         return Ordered(kind, envelope, kind.opened(operator, envelope))
     except BadSignature:
@@ -104,7 +102,7 @@ def verified_order(operator: str, kind: Kind[T], envelope: Signed) -> Ordered[T]
 
 
 def stated_number(envelope: Signed) -> int:
-    """The number that an envelope states, for people to read: 0 where there is none."""
+    """The number in an unverified envelope, for messages: 0 if there is none."""
     try:
         document = json.loads(envelope.payload)
     except (ValueError, RecursionError):
@@ -115,7 +113,7 @@ def stated_number(envelope: Signed) -> int:
 
 
 def verified_part(known: HighestManifest, node: str, text: str) -> Part:
-    """A node's part, once it is known to be the one that the manifest names for this node."""
+    """A node's part, if its hash is that in the manifest. Raises :class:`Rejected`."""
     entry = known.manifest.nodes.get(node)
     if entry is None:
         raise Rejected(f"{node} is not in generation {known.number}")
@@ -131,8 +129,8 @@ def verified_part(known: HighestManifest, node: str, text: str) -> Part:
 
 
 class State:
-    """The agent's memory on this host. ``names_us`` says whether a manifest names this node with
-    its own key; ``highest`` is None until one has."""
+    """The agent's state on this host. ``names_us`` returns whether a manifest names this node with
+    its own key; ``highest`` is None before the first such manifest."""
 
     def __init__(self, host: Host, operator: str, names_us: Callable[[Manifest], bool]) -> None:
         self._host, self._names_us = host, names_us
@@ -146,10 +144,10 @@ class State:
         envelope = host.read(HIGHEST)
         self.read_applied()
         if envelope is not None:
-            # As what is applied: from outside.
+            # Verified as if received: the disk may be damaged.
             with contextlib.suppress(Rejected, Malformed):
                 known = verified(operator, parse(Signed, envelope))
-                # An earlier version kept any; one that never named us decides nothing.
+                # Earlier versions stored any manifest; one that never named us does not count.
                 if self.applied is not None or names_us(known.manifest):
                     self.highest = known
         for kind in KINDS:
@@ -160,16 +158,16 @@ class State:
                     self._orders[kind.key] = ordered
 
     def read_applied(self) -> None:
-        """What is in force by the disk: it may have been written by another than us. Read as if it
-        came from outside: what a bad disk returns is not followed either."""
+        """Reads what is in force from the disk, which the undo timer may have written. A damaged
+        file is ignored."""
         applied = self._host.read(APPLIED)
         if applied is not None and APPLIED not in self._unsaved:
             with contextlib.suppress(Malformed):
                 self.applied = parse(Applied, applied)
 
     def accept(self, known: HighestManifest) -> bool:
-        """Remembers a manifest above all earlier ones. False for the one that is known already, and
-        for any that does not name us while none has; :class:`Rejected` for a lower one, another of
+        """Stores a manifest above all earlier ones. False for the known one, and for one that does
+        not name us before the first that does. Raises :class:`Rejected` for a lower one, another of
         the same number, or another network's."""
         top, network = self.highest, known.manifest.network
         if top is None and not self._names_us(known.manifest):
@@ -186,14 +184,13 @@ class State:
         return True
 
     def accept_order(self, ordered: Ordered[Any]) -> bool:
-        """Remembers an order above all earlier ones of its kind. False for the one that is known
-        already; :class:`Rejected` for a lower one, another of the same number, or another
-        network's."""
+        """Stores an order above all earlier ones of its kind. False for the known one. Raises
+        :class:`Rejected` for a lower one, another of the same number, or another network's."""
         kind, network = ordered.kind, ordered.order.network
         if self.highest is not None and network != self.highest.manifest.network:
             raise Rejected(_foreign(network, self.highest.manifest.network))
         top = self._orders.get(kind.key)
-        # One of another network came before we knew ours.
+        # The stored one may be of another network, received before our first manifest.
         if top is not None and top.order.network == ordered.order.network:
             if ordered.envelope.digest == top.envelope.digest:
                 return False
@@ -204,32 +201,32 @@ class State:
         return True
 
     def order(self, kind: Kind[T]) -> Ordered[T] | None:
-        """The order of a kind that counts: None where the one that is kept came before our first
-        generation, and is another network's."""
+        """The stored order of a kind; None if it is another network's, received before our first
+        manifest."""
         kept = self._orders.get(kind.key)
         if kept is None or self.highest is None:
             return kept
         return kept if kept.order.network == self.highest.manifest.network else None
 
     def obeyed_order(self, kind: Kind[T]) -> T | None:
-        """The order of a kind to follow: None where there is none of our network's yet."""
+        """The order of a kind to apply; None before our first manifest, or without one."""
         ordered = self.order(kind)
         return None if ordered is None or self.highest is None else ordered.order
 
     def confirm(self, applied: Applied) -> None:
-        """Remembers what is in force now."""
+        """Stores what is in force now."""
         self.applied = applied
         self._keep(APPLIED, dump(applied))
 
     @property
     def unsaved(self) -> dict[str, str]:
-        """Why something is not on the disk yet, by what it is a fault of (:mod:`disk`); empty where
+        """Why something is not on the disk yet, by the name of the fault (:mod:`disk`); empty if
         all is."""
         with self._saving:
             return self._why_unsaved
 
     def save(self) -> None:
-        """Writes what the disk has not taken before."""
+        """Writes what could not be written before."""
         with self._saving:
             self._save()
 

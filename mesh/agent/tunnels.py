@@ -1,4 +1,4 @@
-"""The WireGuard interfaces that this node should have: those that are missing, or hear nothing."""
+"""The WireGuard interfaces of this node that are missing, or have no handshake."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from mesh.trust.documents import MAX_ERROR, MAX_TUNNELS
 from mesh.trust.encoding import moment
 
 LOOK = 10.0
-"""Seconds between two looks: a process is started for each."""
+"""Seconds between two looks: each starts a process."""
 PATIENCE = 3.0
 """Seconds for one look."""
 STALE = 200
-"""Seconds without a handshake after which a tunnel carries nothing: keys are made anew every 120 s
-while packets go through, and end after 180 s (WireGuard's REKEY_AFTER_TIME, REJECT_AFTER_TIME). On
-a tunnel of ours BFD's packets always do."""
+"""Seconds without a handshake after which a tunnel is down: with traffic, as BFD's, keys are
+renewed every 120 s, and expire after 180 s (WireGuard's REKEY_AFTER_TIME, REJECT_AFTER_TIME)."""
 
 
 class Tunnels:
-    """Looks at one node's tunnels."""
+    """Watches one node's tunnels."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -31,11 +30,11 @@ class Tunnels:
         self._looked = -LOOK
 
     def watch(self, config: Config) -> None:
-        """These are the interfaces from now on."""
+        """Uses the interfaces of this configuration from now on."""
         self._wanted, self._looked = config.tunnels, -LOOK
 
     def problems(self) -> dict[str, str] | None:
-        """What is wrong with which interface; None where nobody can tell."""
+        """What is wrong, by interface; None if unknown."""
         now = time.monotonic()
         if self._wanted is not None and now - self._looked >= LOOK:
             self._looked = now
@@ -51,14 +50,14 @@ class Tunnels:
 
 def handshakes(text: str) -> dict[str, int]:
     """The latest handshake of each interface (seconds since the epoch, 0 for never) from
-    ``wg show all latest-handshakes``: interface, the peer's key, time, by tabs."""
+    ``wg show all latest-handshakes``: interface, peer's key and time, separated by tabs."""
     rows = [line.split("\t") for line in text.splitlines()]
     return {row[0]: int(row[2]) for row in rows if len(row) == 3 and row[2].isdigit()}
 
 
 def judged(wanted: Sequence[str], latest: Mapping[str, int], now: float) -> dict[str, str]:
-    """What is wrong with the interfaces that should be there; ``now`` is seconds since the epoch.
-    The words stay the same while it stays so."""
+    """What is wrong with the wanted interfaces; ``now`` is seconds since the epoch. The text does
+    not change while the problem lasts."""
     found: dict[str, str] = {}
     for name in wanted[:MAX_TUNNELS]:
         when = latest.get(name)
@@ -68,4 +67,4 @@ def judged(wanted: Sequence[str], latest: Mapping[str, int], now: float) -> dict
             found[name] = "no handshake yet"
         elif now - when > STALE:
             found[name] = f"no handshake since {moment(when)}"
-    return {printable(name): words[:MAX_ERROR] for name, words in found.items()}
+    return {printable(name): reason[:MAX_ERROR] for name, reason in found.items()}

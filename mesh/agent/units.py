@@ -1,4 +1,4 @@
-"""Units of a node, by systemd."""
+"""Units of a node, managed by systemd."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from mesh.agent.host import Host
 
 START = 90.0
-"""Seconds that units have to start."""
+"""Seconds within which units have to start."""
 
 
 class Units(Protocol):
@@ -20,12 +20,12 @@ class Units(Protocol):
         ...
 
     def active(self, units: Sequence[str]) -> frozenset[str]:
-        """Those of the units that run."""
+        """The units that run."""
         ...
 
     def start(self, units: Sequence[str], seconds: float = START) -> None:
-        """Enables and starts; returns when they run, raises CommandFailed where one does not within
-        so many seconds, or where what failed does not when it is started once more."""
+        """Enables and starts units, and waits until they run. A failed one is started once more.
+        Raises CommandFailed if one does not run in time."""
         ...
 
     def stop(self, units: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ class Units(Protocol):
         ...
 
     def reload_if_active(self, unit: str) -> None:
-        """Asks a running daemon to read its configuration again."""
+        """Makes a running daemon read its configuration again."""
         ...
 
 
@@ -52,19 +52,19 @@ class Systemd:
         self.host.must("systemctl", "daemon-reload")
 
     def active(self, units: Sequence[str]) -> frozenset[str]:
-        """Those of the units that are active."""
+        """The units that are active."""
         if not units:
             return frozenset()
-        # Exit code 3 says that one of them is not: the words say which.
+        # The exit code is 3 if one is not active; the output has the state of each.
         states = self.host.run("systemctl", "is-active", *units).out.split()
         return frozenset(u for u, state in zip(units, states, strict=False) if state == "active")
 
     def start(self, units: Sequence[str], seconds: float = START) -> None:
-        """``enable --now``. A unit that fails is started once more: a start of several units
-        ends with one line that names none of the reasons."""
+        """``enable --now``. A unit that fails is started once more on its own: the error of a start
+        of several units gives no reason."""
         if not units:
             return
-        # The unit files have been read; what is enabled matters at the next boot.
+        # Unit files are loaded already; enabling matters at the next boot.
         self.host.must("systemctl", "-q", "--no-reload", "enable", *units)
         if self.host.run("systemctl", "start", *units, timeout=seconds).code != 0:
             for unit in sorted(set(units) - self.active(units)):
@@ -80,6 +80,6 @@ class Systemd:
         self.host.must("systemctl", "restart", unit, timeout=90)
 
     def reload_if_active(self, unit: str) -> None:
-        """``reload``, where it runs."""
+        """``reload``, if it runs."""
         if self.active([unit]):
             self.host.must("systemctl", "reload", unit)

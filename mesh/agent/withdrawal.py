@@ -1,7 +1,7 @@
-"""What a node does whose agent has not come back: it announces and serves nothing.
+"""The withdrawal of a node without an agent: it announces and serves nothing.
 
-It must work where the agent does not, so it needs nothing but Python and BIRD's socket: neither
-Debian's packages for the agent nor a configuration that this version can read.
+It has to work when the agent does not, so it needs only Python and BIRD's socket: neither Debian's
+packages for the agent nor a configuration that this version can read.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from mesh.bird.client import Bird, BirdError, NotRunning
 from mesh.bird.questions import constant
 
 OUT_OF_SERVICE = b"define IN_SERVICE = false;\ndefine DRAINING = false;\n"
-"""BIRD's announce state then, as :mod:`announce` writes it."""
+"""BIRD's announce state, as :mod:`announce` writes it."""
 INTERFACE = "dummy0"
-"""That of a node whose configuration cannot be read."""
+"""The interface if the configuration cannot be read."""
 _UNIT = "/etc/systemd/system/anycast-mesh-dummy.service"
 _OWN = re.compile(r"^ExecStart=.* address replace ([0-9a-f.:]+)/[0-9]+ dev ", re.MULTILINE)
 
@@ -27,46 +27,46 @@ Step = Callable[[], None]
 
 
 def steps(host: Host, bird: Bird) -> list[Step]:
-    """All that there is to do, each worth another try where it fails (:func:`failures`)."""
+    """The steps of the withdrawal; a failed one may be tried again (:func:`failures`)."""
     return [
         lambda: host.write(file_paths.ANNOUNCE, OUT_OF_SERVICE, 0o644),
         lambda: _forget_orders(host),
-        lambda: _tell(bird),
+        lambda: _reconfigure(bird),
         lambda: _unbind(host),
     ]
 
 
 def failures(todo: list[Step]) -> list[tuple[Step, str]]:
-    """Does these; those that have failed, with the reason."""
+    """Takes these steps; those that have failed, with the reason."""
     failed: list[tuple[Step, str]] = []
     for step in todo:
         try:
             step()
         except Exception as error:
-            # Whatever it is: the rest is done all the same.
+            # The other steps are taken, whatever fails here.
             failed.append((step, f"{type(error).__name__}: {error}"))
     return failed
 
 
 def _forget_orders(host: Host) -> None:
-    """Nobody is left to see when a blackhole order ends. The firewall sees by itself."""
+    """Removes blackholes from BIRD: without an agent they would not end. The firewall's do."""
     for path in (*file_paths.ORDERS.values(), *file_paths.FORCED.values()):
         host.write(path, b"", 0o644)
 
 
-def _tell(bird: Bird) -> None:
+def _reconfigure(bird: Bird) -> None:
     try:
         bird.configure()
         with bird.asking() as ask:
             if constant(ask, "IN_SERVICE"):
-                raise BirdError("bird: runs as one in service still")
+                raise BirdError("bird: still runs as in service")
     except NotRunning:
         return  # It announces nothing, and starts out of service.
 
 
 def _unbind(host: Host) -> None:
-    """Whatever is on the interface and is not the node's own, as its unit brings it up: addresses
-    of services, of this generation or of one before."""
+    """Removes the addresses of services, of this or an earlier generation: those on the interface
+    that its unit does not set."""
     interface, services = _configured(host)
     found = addresses_on(host, interface)
     unit = host.read(_UNIT)
@@ -79,11 +79,11 @@ def _unbind(host: Host) -> None:
     lines = [line("del", address, interface) for address in sorted(going)]
     result = host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
     if left := addresses_on(host, interface) & going:
-        raise CommandFailed(f"ip: {', '.join(sorted(left))}: bound still: {result.why()}")
+        raise CommandFailed(f"ip: {', '.join(sorted(left))}: still bound: {result.why()}")
 
 
 def _configured(host: Host) -> tuple[str, frozenset[str] | None]:
-    """The interface, and the addresses of the services: None where they cannot be read."""
+    """The interface, and the addresses of the services: None if they cannot be read."""
     try:
         document = json.loads(host.read(file_paths.CONFIG) or b"")
         found = [address for each in document["services"] for address in each["addresses"]]

@@ -1,7 +1,6 @@
-"""The agent's threads, of which none ends unseen.
+"""The agent's threads. A failure is logged and reported, and the work is restarted.
 
-What fails is logged, told in the reports for a while, and begun again. A thread that has ended all
-the same is seen by the watchdog.
+If a thread ends all the same, the watchdog restarts the agent.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from mesh.agent import log
 from mesh.foreign import printable
 
 PAUSES = (0.5, 5.0)
-"""Seconds until failed work is begun again, first and last."""
-TOLD = 300.0
-"""Seconds for which a failure is told; who has worked for so long since begins with the first pause
+"""Seconds until failed work is restarted, first and last."""
+REPORTED = 300.0
+"""Seconds for which a failure is reported; after that time without one, the next pause is the first
 again."""
 
 
 class Workers:
-    """Threads that work until ``stop`` is set. ``changed`` is called when one has failed."""
+    """Threads that run until ``stop`` is set. ``changed`` is called when one has failed."""
 
     def __init__(self, stop: threading.Event, changed: Callable[[], None] = lambda: None) -> None:
         self._stop, self._changed = stop, changed
@@ -30,8 +29,8 @@ class Workers:
         self._failures: dict[str, tuple[str, float]] = {}
 
     def start(self, name: str, work: Callable[[], None], *, lasting: bool = True) -> None:
-        """Does this work in a thread of that name. ``lasting`` work returns when ``stop`` is set
-        and not before; other work may be over at any time."""
+        """Runs this work in a thread of that name. ``lasting`` work returns when ``stop`` is set
+        and not before; other work may end at any time."""
         thread = threading.Thread(target=self._keep, args=(name, work), name=name, daemon=True)
         if lasting:
             with self._lock:
@@ -40,14 +39,14 @@ class Workers:
 
     @property
     def alive(self) -> bool:
-        """Whether no thread that is to last has ended."""
+        """Whether all lasting threads run."""
         with self._lock:
             return all(thread.is_alive() for thread in self._lasting if thread.ident)
 
     @property
     def failures(self) -> dict[str, str]:
-        """What has failed lately, by the thread's name, and why."""
-        since = time.monotonic() - TOLD
+        """Recent failures by the thread's name, with the reason."""
+        since = time.monotonic() - REPORTED
         with self._lock:
             return {name: why for name, (why, when) in self._failures.items() if when >= since}
 
@@ -59,13 +58,13 @@ class Workers:
                 work()
                 return
             except Exception as error:
-                # Whatever it is: what else the node does has to go on, and this as well.
+                # The node's other work goes on, whatever fails here.
                 why = printable(f"{type(error).__name__}: {error}")
             log.warning("thread-failed", thread=name, reason=why)
             now = time.monotonic()
             with self._lock:
                 self._failures[name] = (why, now)
             self._changed()
-            pause = PAUSES[0] if now - began >= TOLD else pause
+            pause = PAUSES[0] if now - began >= REPORTED else pause
             self._stop.wait(pause)
             pause = min(pause * 2, PAUSES[1])

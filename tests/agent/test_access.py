@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import bundle
-from mesh.agent.access import Doors, lost
+from mesh.agent.access import LoginAccess, lost
 from mesh.agent.host import Host
 from mesh.agent.ruleset import Ruleset
 from mesh.agent.sshd import Effective, User, has_key, users
@@ -69,9 +69,9 @@ def read(text: str) -> Ruleset:
     return Ruleset(done.stdout)
 
 
-def doors(rules: Ruleset, *ports: int) -> Doors:
+def access_of(rules: Ruleset, *ports: int) -> LoginAccess:
     lines = "\n".join(f"listenaddress 0.0.0.0:{port}" for port in ports or (22,))
-    return Doors(rules, lambda _user, _place: Effective(lines))
+    return LoginAccess(rules, lambda _user, _place: Effective(lines))
 
 
 FIREWALLS: dict[str, tuple[Mapping[str, str], Mapping[str, str], tuple[str, ...]]] = {
@@ -141,14 +141,16 @@ FIREWALLS: dict[str, tuple[Mapping[str, str], Mapping[str, str], tuple[str, ...]
 @pytest.mark.parametrize("case", FIREWALLS)
 def test_a_firewall_narrows_where_it_shuts_somebody_out(case: str) -> None:
     before, after, expected = FIREWALLS[case]
-    assert tuple(lost(doors(ruleset(**before)), doors(ruleset(**after)), [], [])) == expected
+    assert (
+        tuple(lost(access_of(ruleset(**before)), access_of(ruleset(**after)), [], [])) == expected
+    )
 
 
 @pytest.mark.root
 def test_a_port_of_sshds_that_goes_is_a_loss() -> None:
     both = ruleset(ssh="ip saddr @admin4 tcp dport { 22, 2222 } accept", admin=HOME)
-    assert list(lost(doors(both, 22), doors(both, 22, 2222), [], [])) == []
-    assert list(lost(doors(both, 22, 2222), doors(both, 22), [], [])) == [
+    assert list(lost(access_of(both, 22), access_of(both, 22, 2222), [], [])) == []
+    assert list(lost(access_of(both, 22, 2222), access_of(both, 22), [], [])) == [
         f"{HOME} may log in no more (port 2222)"
     ]
 
@@ -254,22 +256,22 @@ DISABLED = (
     '"publickey,password"; AuthenticationMethods cannot be satisfied by enabled authentication '
     "methods"
 )
-UNHEARD = "sshd: with this LogLevel its log does not say who logs in"
+UNHEARD = "sshd: with this LogLevel its log does not show who logs in"
 SHUT = (
     "nobody could log in any more: no rule of the firewall lets in to a port that sshd listens at"
 )
 SSHDS: dict[str, tuple[str, list[str] | str]] = {
     "a comment": (OURS + "# of another version\n", []),
     "the same in another order": ("\n".join(reversed(OURS.splitlines())), []),
-    "fewer tries": (OURS.replace("3", "2"), ["sshd does otherwise: maxauthtries"]),
+    "fewer tries": (OURS.replace("3", "2"), ["settings of sshd change: maxauthtries"]),
     "a jump host that is none": (
-        OURS + "AllowTcpForwarding no\n", ["sshd does otherwise: allowtcpforwarding"],
+        OURS + "AllowTcpForwarding no\n", ["settings of sshd change: allowtcpforwarding"],
     ),
     "one of the networks": (
-        OURS + "AllowUsers root@192.0.2.0/24\n", ["sshd does otherwise: allowusers"],
+        OURS + "AllowUsers root@192.0.2.0/24\n", ["settings of sshd change: allowusers"],
     ),
     "all but one of them": (
-        OURS + f"Match Address {HOME}\n  DenyUsers root\n", ["sshd does otherwise: denyusers"],
+        OURS + f"Match Address {HOME}\n  DenyUsers root\n", ["settings of sshd change: denyusers"],
     ),
     "somebody else": (OURS + "AllowUsers nobody-here\n", NOBODY),
     "nobody from anywhere": (OURS + "Match Address *\n  DenyUsers root\n", NOBODY),

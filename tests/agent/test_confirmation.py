@@ -387,4 +387,4 @@ def test_sshd_that_does_otherwise_is_confirmed_and_other_words_are_not(
         until(machine.is_unconfirmed, LONG, "it waits")
         assert machine.log_in()
     assert ended == [None]
-    assert "sshd does otherwise: maxauthtries" in machine.said
+    assert "settings of sshd change: maxauthtries" in machine.said

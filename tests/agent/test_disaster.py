@@ -214,12 +214,12 @@ def test_nobody_elses_word_and_no_older_one_moves_a_nodes_number(node: Member) -
         until(node.report, 20, "it speaks")
         before = agent._sequence
         assert before > 1
-        agent._later(node.fleet.report(NODE, made, before - 1))
+        agent._newer_report(node.fleet.report(NODE, made, before - 1))
         node.fleet.identities[NODE] = stranger
-        agent._later(node.fleet.report(NODE, made, high))
+        agent._newer_report(node.fleet.report(NODE, made, high))
         node.fleet.identities[NODE] = own
         assert agent._sequence < before + 1000
-        agent._later(node.fleet.report(NODE, made, high))
+        agent._newer_report(node.fleet.report(NODE, made, high))
         until(lambda: (word := node.report()) and word.sequence > high, 20, "it goes on above it")
 
 

@@ -125,7 +125,7 @@ def test_ways_in_that_were_used_are_kept_over_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = (ip_network("198.51.100.0/24"), ip_network("198.51.100.250/32"))
-    monkeypatch.setattr(access, "ways_in", lambda _: (networks, (22,), "root"))
+    monkeypatch.setattr(access, "permitted", lambda _: (networks, (22,), "root"))
     accepted = "Accepted publickey for root from {} port 4 ssh2: ED25519 " + KEY
     said = [
         line(accepted.format("198.51.100.250"), 1, 1000),

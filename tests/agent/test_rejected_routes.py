@@ -146,7 +146,7 @@ def test_the_counts_change_once_in_a_while_only(monkeypatch: pytest.MonkeyPatch)
     assert ears.counts == {"a bogon": 1}
     ears.take(refused(1), 5)
     assert ears.counts == {"a bogon": 1}
-    monkeypatch.setattr(rejected_routes, "TELL", 0.0)
+    monkeypatch.setattr(rejected_routes, "COUNTS_EVERY", 0.0)
     assert ears.counts == {"a bogon": 2}
 
 

@@ -90,10 +90,8 @@ class Silent(Bird):
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     networks = (ip_network(f"{HOME}/32"),)
-    monkeypatch.setattr(access, "ways_in", lambda _: (networks, (22,), "root"))
-    monkeypatch.setattr(
-        access, "comes_by_a_way_in", lambda _, source: any(source in net for net in networks)
-    )
+    monkeypatch.setattr(access, "permitted", lambda _: (networks, (22,), "root"))
+    monkeypatch.setattr(access, "admits", lambda _, source: any(source in net for net in networks))
     monkeypatch.setattr(Applier, "_validate", lambda *_: LOST)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(Machine, "flush", lambda *_: None)

@@ -43,7 +43,7 @@ def test_what_fails_is_begun_again_and_told_for_a_while(
     assert news.is_set()
     assert workers.failures == {"work": r"KeyError: 'a\x1b[2Jb'"}
     assert [line.message.split()[0] for line in caplog.records] == ["thread-failed"] * 2
-    monkeypatch.setattr(module, "TOLD", 0.0)
+    monkeypatch.setattr(module, "REPORTED", 0.0)
     assert workers.failures == {}
 
 

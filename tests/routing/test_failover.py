@@ -177,7 +177,7 @@ class Mesh:
         prefix = f"{self.plan.node(target).tunnel.ipv4}/32"
         asked = self.bird(node).ask(f"show route primary {prefix} table master4 all")
         known = self.map(node)
-        return next((known.way(route.path) for route in parsed(asked) if route.path), None)
+        return next((known.nodes_of(route.path) for route in parsed(asked) if route.path), None)
 
     def used(self, node: str, at: str) -> bool:
         """Whether both addresses of the web service lead to a node, by its tunnel addresses."""

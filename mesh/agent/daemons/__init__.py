@@ -1,8 +1,8 @@
-"""What a part may change on a node, and who has a say in it.
+"""What a part may change on a node, by daemon.
 
-A path that matches no line of :data:`KINDS` is refused: a generation writes configuration of
-these daemons, and nothing else. A new daemon is one file here and one line in the table, which
-is in the order in which changes are applied.
+A path that matches no line of :data:`KINDS` is refused: a generation writes configuration of these
+daemons, and nothing else. A new daemon is one file here and one line in the table, which is in the
+order in which changes are applied.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KINDS: tuple[Kind, ...] = (
 
 
 def kind_of(path: str) -> Kind | None:
-    """Who reads this file; None where no daemon of ours does."""
+    """The kind of this file; None if no daemon of ours reads it."""
     for kind in KINDS:
         if any(fnmatchcase(path, pattern) for pattern in kind.patterns):
             return kind

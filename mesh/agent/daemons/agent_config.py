@@ -1,4 +1,4 @@
-"""The agent's own configuration: parsed before, read again by the agent once it is confirmed."""
+"""The agent's own configuration: parsed before, and read by the agent after the change."""
 
 from __future__ import annotations
 

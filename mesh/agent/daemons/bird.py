@@ -9,7 +9,7 @@ from mesh.agent.stage import Stage
 from mesh.bird.client import BirdError, NotRunning
 
 UNDO_SECONDS = 30
-"""BIRD goes back by itself after this, should the agent die between applying and confirming."""
+"""BIRD undoes the configuration after this, if the agent dies before it confirms."""
 
 
 def _validate(stage: Stage, _: Changes) -> None:
@@ -31,12 +31,12 @@ UNIT = "bird.service"
 
 
 def _differences(node: Node, _: Sequence[str]) -> Iterator[Difference]:
-    """A BIRD that hangs is not killed for it: its sessions end by themselves, and who has stopped
-    it may want to look at it."""
+    """Whether BIRD runs with the agent's configuration. A BIRD that hangs is not killed: its
+    sessions time out, and somebody may be debugging it."""
     if UNIT not in node.running:
         return  # One unit of several that do not run.
     if not node.bird.changing.acquire(blocking=False):
-        return  # Somebody of ours reconfigures it now.
+        return  # Another thread reconfigures it now.
     try:
         when = node.bird.read_by_others()
     except NotRunning as error:

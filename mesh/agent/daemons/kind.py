@@ -44,15 +44,15 @@ def nothing_to_apply(_: Node, __: Changes) -> None:
 
 
 def nothing_to_confirm(_: Node) -> None:
-    """For daemons without an undo of their own."""
+    """For daemons without an undo timer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that is not as the generation in force says. ``what`` names it, in the same words
-    each time; ``mend`` puts it right, and raises as ``apply`` does. ``patience`` is how long it has
-    to be so, in seconds: a daemon that is restarted comes back by itself. ``vital`` is never left
-    alone, however often it is changed."""
+    """An object that differs from the generation in force. ``what`` names it, always the same;
+    ``mend`` repairs it, and raises as ``apply`` does. ``patience`` is how long the difference has
+    to last, in seconds: a daemon that is restarted comes back by itself. ``vital``: always
+    repaired, without a limit."""
 
     what: str
     why: str
@@ -62,20 +62,20 @@ class Difference:
 
 
 def nothing_differs(_: Node, __: Sequence[str]) -> Iterable[Difference]:
-    """For files that are all that there is."""
+    """For files without a live state to compare."""
     return ()
 
 
 def nothing_to_reread(_: Node) -> None:
-    """For files whose effect is looked at, and for those that are read when they are needed."""
+    """For files whose live state is compared, and for those that are read when they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """``validate`` and ``apply`` raise :class:`mesh.agent.host.CommandFailed` or
     :class:`mesh.bird.client.BirdError` with the daemon's reason. ``apply_late`` runs once all
-    units are up. ``differences`` compares what is there now with what these files, which are as in
-    the generation in force, say; ``reread`` is for a daemon whose files were put back."""
+    units are up. ``differences`` compares the live state with these files, which are those of the
+    generation in force; ``reread`` makes a daemon read restored files."""
 
     name: str
     patterns: tuple[str, ...]

@@ -1,5 +1,5 @@
-"""systemd-networkd: read when it starts. It is not restarted for this: until it is, it leaves
-routes that appeared after its start alone."""
+"""systemd-networkd: reads its files when it starts, and is not restarted for them. Until then it
+leaves routes alone that were added after its start."""
 
 from __future__ import annotations
 

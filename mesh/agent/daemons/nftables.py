@@ -1,4 +1,4 @@
-"""nftables: the whole ruleset in one transaction, and never one that locks the operator out."""
+"""nftables: the whole ruleset in one transaction, which has to admit SSH."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mesh.trust.encoding import sha256
 
 RULESET = "/etc/nftables.conf"
 OPENED = "opened by the agent"
-"""The comment of rules that the agent adds to a generation's (:mod:`mesh.agent.registry_port`)."""
+"""The comment of rules that the agent adds (:mod:`mesh.agent.registry_port`)."""
 SSH_PORT = 22
 
 
@@ -37,7 +37,7 @@ def _apply(node: Node, changes: Changes) -> None:
 
 
 def lets_in_ssh(ruleset: str) -> bool:
-    """Whether a ruleset (nft's JSON) accepts TCP port 22 somewhere."""
+    """Whether a rule of the ruleset (nft's JSON) accepts TCP port 22."""
     rules = (entry.get("rule") for entry in json.loads(ruleset).get("nftables", []))
     return any(rule is not None and _accepts_ssh(rule.get("expr", [])) for rule in rules)
 
@@ -65,15 +65,15 @@ Table = tuple[str, str]
 _ALONE = 'nft -f "$1" && exec nft -j list ruleset'
 """For a shell in a network namespace without rules."""
 _RIGHT: dict[tuple[Host, str], tuple[str, int]] = {}
-"""Of a file: the digest and the kernel's number with which all was as it says. Nothing is listed
-again until one of both has changed."""
+"""By file: its digest and the kernel's ruleset number when both agreed. The ruleset is listed again
+when one of them has changed."""
 _MADE_ANEW = (("inet", "mesh"),)
 """Tables that the file deletes before it makes them."""
 _OF_THE_MOMENT = frozenset(("handle", "packets", "bytes", "used", "expires"))
 
 
 def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
-    """The whole ruleset is put right at once, as it is loaded."""
+    """The whole ruleset is repaired at once: the file is loaded again."""
     for path in paths:
         digest, number = sha256(node.host.read(path) or b""), _number(node.host)
         if number is not None and _RIGHT.get((node.host, path)) == (digest, number):
@@ -85,20 +85,19 @@ def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
             if (why := _why(wanted, _live(node.host, table, wanted), table in _MADE_ANEW))
         }
         if odd:
-            words = "; ".join(f"table {table} {why}" for table, why in sorted(odd.items()))
-            yield Difference("firewall", words, partial(_load, node.host, path), vital=True)
+            reason = "; ".join(f"table {table} {why}" for table, why in sorted(odd.items()))
+            yield Difference("firewall", reason, partial(_load, node.host, path), vital=True)
         elif number is not None:
             _RIGHT[node.host, path] = (digest, number)
 
 
 def _number(host: Host) -> int | None:
-    """The number of the ruleset that the host's commands see; None where that is another than
-    ours."""
+    """The number of the ruleset that the host's commands see; None if theirs is not ours."""
     return None if host.prefix else ruleset_id()
 
 
 def _nft(host: Host) -> str:
-    """Which nft it is: another version may list the same rules in other words."""
+    """Identifies the nft program: another version may list the same rules in another form."""
     try:
         status = host.path("/usr/sbin/nft").stat()
     except OSError:
@@ -111,15 +110,14 @@ def _load(host: Host, path: str) -> None:
 
 
 def alone(host: Host, path: str) -> str:
-    """What a ruleset's file makes of an empty firewall, in nft's JSON: loaded in a network
-    namespace where nobody else's rules are. CommandFailed where nft refuses it."""
+    """The ruleset of a file in nft's JSON, loaded in an empty network namespace. Raises
+    CommandFailed if nft refuses it."""
     return host.must("unshare", "--net", "--", "sh", "-ec", _ALONE, "sh", path)
 
 
 @lru_cache(maxsize=2)
 def _wanted(host: Host, path: str, _: str) -> Mapping[Table, tuple[str, ...]]:
-    """What a file of this digest makes of an empty firewall, by table: by the nft of this node, so
-    that it is in the words in which this node lists it."""
+    """The objects of a file of this digest by table, in the form of this node's nft."""
     tables: dict[Table, list[dict[str, Any]]] = {}
     for entry in _entries(alone(host, path)):
         (value,) = entry.values()
@@ -129,8 +127,9 @@ def _wanted(host: Host, path: str, _: str) -> Mapping[Table, tuple[str, ...]]:
 
 
 def _live(host: Host, table: Table, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """What a table holds now; nothing where it is not there. Where packets fill sets of it, those
-    are not listed, for they may hold tens of thousands, and each other set is listed alone."""
+    """The objects of a table in the kernel; none if it does not exist. Elements of sets that
+    packets fill are not listed, since there may be tens of thousands; other sets are listed one by
+    one then."""
     sets = [one["set"] for one in map(json.loads, wanted) if "set" in one]
     terse = ("-t",) if any(fills(one) for one in sets) else ()
     done = host.run("nft", *terse, "-j", "list", "table", *table)
@@ -149,18 +148,16 @@ def _live(host: Host, table: Table, wanted: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def fills(one: Mapping[str, Any]) -> bool:
-    """Whether a set (nft's JSON) is filled by packets, or by who keeps elements in it for a
-    while."""
+    """Whether a set (nft's JSON) has elements from packets, or with a timeout."""
     flags = one.get("flags", ())
-    # From nft 1.1.4 on one flag alone is no list.
+    # From nft 1.1.4 on a single flag is not a list.
     named = {flags} if isinstance(flags, str) else set(flags)
     return "timeout" in one or bool({"timeout", "dynamic"} & named)
 
 
 def compared(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """Objects of a table as texts that are equal where they do the same: without handles, counts,
-    elements that come and go, and rules of the agent's own. Rules are in their order, all else is
-    in one of its own."""
+    """Objects of a table as texts for comparison: without handles, counters, dynamic elements, and
+    the agent's own rules. Rules keep their order; all else is sorted."""
     found: list[str] = []
     rules: list[str] = []
     for entry in entries:
@@ -175,7 +172,7 @@ def compared(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _still(value: Any) -> Any:
-    """A value without what changes by itself; sets have no order."""
+    """A value without counters and the like; sets are sorted."""
     if isinstance(value, dict):
         return {
             key: sorted((_still(one) for one in inner), key=json.dumps)
@@ -190,8 +187,8 @@ def _still(value: Any) -> Any:
 
 
 def _why(wanted: tuple[str, ...], live: tuple[str, ...], made_anew: bool) -> str:
-    """What differs, empty where nothing does. In a table that is not ``made_anew`` with the file
-    more may stand than in it: loading it takes nothing away."""
+    """How a table differs; empty if it does not. A table that is not ``made_anew`` by the file may
+    have more objects: loading the file removes none."""
     if not made_anew:
         live = tuple(one for one in live if one in wanted)
     if wanted == live:

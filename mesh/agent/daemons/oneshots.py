@@ -1,6 +1,6 @@
-"""What units of ours set up and then do not look after: addresses of dummy0, and routing rules.
+"""What our oneshot units set up: addresses of dummy0, and routing rules.
 
-Their own lines say what there is to be. What others have beside it is left alone.
+The units' own commands give the wanted state. Other addresses and rules are left alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Line = tuple[str, ...]
 
 
 def differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
-    """What is missing of it, where the unit has run."""
+    """What is missing, if the unit has run."""
     for path in paths:
         unit = path.rpartition("/")[2]
         if unit in (DUMMY, REPLIES) and unit in node.running:
@@ -30,7 +30,7 @@ def differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
 
 
 def started(unit: bytes) -> tuple[Line, ...]:
-    """The commands that a unit starts, as words."""
+    """The commands that a unit starts, as arguments."""
     lines = (line.partition("=") for line in unit.decode("utf-8", "replace").splitlines())
     return tuple(
         tuple(shlex.split(value.removeprefix("-"))) for key, _, value in lines if key == "ExecStart"
@@ -42,7 +42,7 @@ def _run(host: Host, line: Line) -> None:
 
 
 def _addresses(node: Node, lines: Sequence[Line]) -> Iterator[Difference]:
-    """Each address alone; with the interface all are gone."""
+    """Missing addresses one by one, or the missing interface."""
     wanted = {line[3]: line for line in lines if line[1:3] == ("address", "replace")}
     shown = node.host.run("ip", "-json", "address", "show", "dev", "dummy0")
     found = json.loads(shown.out or "[]") if shown.code == 0 else []
@@ -62,7 +62,7 @@ def _addresses(node: Node, lines: Sequence[Line]) -> Iterator[Difference]:
 
 
 def _rules(node: Node, lines: Sequence[Line]) -> Iterator[Difference]:
-    """Each rule alone; a line says where it belongs by its priority."""
+    """Missing rules one by one, by their priority."""
     for family, wanted in _made(node.host, tuple(lines)).items():
         live = json.loads(node.host.must("ip", "-json", family, "rule") or "[]")
         for line, rule in wanted:
@@ -73,8 +73,8 @@ def _rules(node: Node, lines: Sequence[Line]) -> Iterator[Difference]:
 
 @lru_cache(maxsize=2)
 def _made(host: Host, lines: tuple[Line, ...]) -> dict[str, list[tuple[Line, dict[str, Any]]]]:
-    """By family, each line with the rule that it makes of a machine without any: by the ip of this
-    node, so that it is in the words in which this node lists it."""
+    """By family, each command with the rule that it makes, in a network namespace without rules: in
+    the JSON of this node's version of ip."""
     texts = [shlex.join(line) for line in lines]
     made: dict[str, list[tuple[Line, dict[str, Any]]]] = {}
     for family in sorted({line[1] for line in lines}):

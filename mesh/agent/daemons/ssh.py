@@ -1,4 +1,4 @@
-"""sshd: `sshd -t` before; a running one reads the change without dropping a session."""
+"""sshd: `sshd -t` before; a running one is reloaded, and keeps its sessions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mesh.agent.stage import Stage
 
 
 def _validate(stage: Stage, _: Changes) -> None:
-    # Its privilege separation folder is in /run, and made by its unit only.
+    # Its privilege separation folder in /run is made by its unit.
     stage.host.path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     stage.must("/usr/sbin/sshd", "-t", reads="/etc/ssh")
 

@@ -1,4 +1,4 @@
-"""Kernel settings: each line is of the right form, and each is set, or the change is undone."""
+"""Kernel settings: each line is checked before, and each is set, or the change is undone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mesh.agent.stage import Stage
 _LINE = re.compile(r"-?[a-z][A-Za-z0-9_./*-]*[ \t]*=[ \t]*[A-Za-z0-9_ .-]+")
 
 _OF_NETWORKD = "accept_ra"
-"""networkd takes advertisements itself, and with each start tells the kernel not to."""
+"""networkd handles router advertisements itself, and disables them in the kernel at each start."""
 
 
 def _validate(_: Stage, changes: Changes) -> None:
@@ -30,8 +30,8 @@ def _apply(node: Node, changes: Changes) -> None:
         if change.new is not None:
             node.host.must("sysctl", "-q", "-p", change.path)
         else:
-            # What the removed file had set falls back to what the others say. A line of theirs
-            # that this kernel or container refuses is no failure of ours.
+            # Applies the other files again. A line of theirs that this kernel or container refuses
+            # is not our failure.
             node.host.run("sysctl", "-q", "--system")
 
 
@@ -53,8 +53,8 @@ def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
 
 
 def settings(text: str) -> Iterator[tuple[str, str]]:
-    """The lines of a file of sysctl(8): a path below ``/proc/sys``, maybe with wildcards, and the
-    value. Whichever of dot and slash comes first in a name separates its parts (sysctl.d(5))."""
+    """The settings in a file of sysctl(8): a path below ``/proc/sys``, maybe with wildcards, and
+    the value. The first dot or slash in a name is its separator (sysctl.d(5))."""
     for raw in text.splitlines():
         line = raw.strip()
         if not line or line[0] in "#;":
@@ -71,7 +71,7 @@ def _read(file: Path) -> str | None:
     try:
         return file.read_text()
     except OSError:
-        return None  # An interface that has gone meanwhile.
+        return None  # Of an interface that was removed meanwhile.
 
 
 def _set(host: Host, where: str, value: str) -> None:

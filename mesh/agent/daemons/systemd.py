@@ -1,4 +1,4 @@
-"""Unit files: read again, and what runs by a changed one is restarted, except for BIRD."""
+"""Unit files: reloaded, and units of changed ones are restarted, except for BIRD and the agent."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 
 _FOLDER = "/etc/systemd/system"
-# A restart of BIRD would end every session; its drop-in matters at its next start only. The
-# agent restarts itself, once all is confirmed.
+# A restart of BIRD would end every session; its drop-in takes effect at its next start. The agent
+# restarts itself after the change.
 _LEFT_RUNNING = ("bird.service", "anycast-mesh-agent.service")
 
 
 def _validate(_: Stage, changes: Changes) -> None:
-    """Sections and assignments only; what systemd makes of them is seen when the unit starts,
-    and undone where it does not."""
+    """Checks sections and assignments only. A unit that then does not start undoes the change."""
     for change in changes:
         if change.new is None:
             continue
@@ -48,7 +47,7 @@ def _apply_late(node: Node, changes: Changes) -> None:
 
 
 def _is_of(change: Change, unit: str) -> bool:
-    """Whether a unit is made from this file: its own, its template's, or a drop-in's."""
+    """Whether a file configures a unit: as its unit file, its template or a drop-in."""
     path = PurePosixPath(change.path)
     name = path.name if str(path.parent) == _FOLDER else path.parent.name.removesuffix(".d")
     template = unit.split("@")[0] + "@.service" if "@" in unit else unit
@@ -56,12 +55,11 @@ def _is_of(change: Change, unit: str) -> bool:
 
 
 PATIENCE = 3.0
-"""Seconds: a unit that has ended is restarted by systemd after one, and a package's upgrade starts
-again what it stops."""
+"""Seconds: systemd restarts a failed unit after one, and a package upgrade restarts its units."""
 
 
 STARTS = 10.0
-"""Seconds. systemd goes on with a longer start, and no generation waits for it."""
+"""Seconds. systemd continues a longer start, and no generation waits for it."""
 
 
 def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
@@ -75,7 +73,7 @@ def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
 def _start(node: Node, unit: str) -> None:
     node.manager.start([unit], STARTS)
     if unit not in node.manager.active([unit]):
-        # A condition of it does not hold, for one: that is no error to systemd.
+        # For example, a condition of the unit does not hold: systemd reports no error for it.
         raise CommandFailed(f"{unit}: does not run after its start")
 
 

@@ -1,7 +1,7 @@
-"""WireGuard: parsed strictly (`wg-quick strip` passes anything), and changed without a pause.
+"""WireGuard: parsed strictly (`wg-quick strip` accepts anything), and changed without an outage.
 
-`wg syncconf` leaves peers that did not change alone. It wipes a private key that it is not given,
-so the key goes in with the configuration, in memory. The MTU is a property of the link.
+`wg syncconf` keeps unchanged peers. It deletes a private key that is not in its input, so the key
+is added to the configuration in memory. The MTU belongs to the link.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Section = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """A configuration of wg-quick: keys and values of the interface and of each peer."""
+    """A configuration of wg-quick: settings of the interface and of each peer."""
 
     interface: Section
     peers: tuple[Section, ...]
 
 
 def parsed(path: str, text: str) -> Tunnel:
-    """A tunnel's file, every key known and every value of its kind."""
+    """A tunnel's file. Raises CommandFailed for an unknown key or a wrong value."""
     sections: list[tuple[str, list[tuple[str, str]]]] = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.split("#", 1)[0].strip()
@@ -62,7 +62,7 @@ def _fits_kind(section: str, key: str, value: str) -> bool:
     if section == "[Interface]":
         if key == "Address":
             return all(ip_interface(one.strip()) for one in value.split(","))
-        # A tunnel runs no command but the one that reads its key; and BIRD routes, not wg-quick.
+        # The only command is the one that loads the key, and wg-quick sets no routes.
         fixed = {"Table": "off", "PostUp": _POST_UP}
         numbers = {"ListenPort": 65535, "MTU": 65535}
         if key in fixed:
@@ -89,7 +89,7 @@ def _validate(_: Stage, changes: Changes) -> None:
 
 
 def _apply(node: Node, changes: Changes) -> None:
-    """Tunnels that run get the difference; new ones come up with their unit."""
+    """Updates running tunnels; new ones come up with their unit."""
     for change in changes:
         unit = _unit(node, change.path)
         if change.new is None or unit is None or unit not in node.running:
@@ -115,7 +115,7 @@ def _private(node: Node) -> str:
     try:
         unb64(text, 32)
     except Malformed:
-        # wg would repeat it in its error, which is logged and reported.
+        # wg would print it in its error, which is logged and reported.
         raise CommandFailed(f"{file_paths.WIREGUARD_KEY}: is no WireGuard key") from None
     return text
 
@@ -126,7 +126,7 @@ def _unit(node: Node, path: str) -> str | None:
 
 
 def _fixed(tunnel: Tunnel) -> Section:
-    """What only wg-quick sets, when the interface comes up."""
+    """The settings that only wg-quick sets, when the interface comes up."""
     return tuple(row for row in tunnel.interface if row[0] not in ("ListenPort", "MTU"))
 
 
@@ -143,7 +143,7 @@ def _wg(tunnel: Tunnel, private: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface as the kernel has it."""
+    """A network interface in the kernel."""
 
     up: bool
     mtu: int
@@ -151,9 +151,9 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """A WireGuard interface as it is: keys, port, and each peer's allowed networks and keepalive
-    (``off`` or seconds). Where a peer is now is WireGuard's own to find out."""
+class LiveTunnel:
+    """A WireGuard interface in the kernel: key, port, and each peer's allowed networks and
+    keepalive (``off`` or seconds). Not its endpoint, which WireGuard updates."""
 
     private: str = field(repr=False)
     port: str
@@ -192,22 +192,22 @@ def _links(node: Node) -> Iterator[tuple[str, Link]]:
         yield one["ifname"], Link("UP" in one.get("flags", ()), int(one.get("mtu", 0)), addresses)
 
 
-def parsed_dump(text: str) -> dict[str, Live]:
-    """The interfaces in ``wg show all dump``: lines of fields by tabs, five for an interface, and
-    nine for a peer, both with the interface's name first."""
-    found: dict[str, Live] = {}
+def parsed_dump(text: str) -> dict[str, LiveTunnel]:
+    """The interfaces in ``wg show all dump``: lines of tab-separated fields, five for an interface
+    and nine for a peer, both with the interface's name first."""
+    found: dict[str, LiveTunnel] = {}
     peers: dict[str, dict[str, tuple[frozenset[str], str]]] = {}
     for row in (line.split("\t") for line in text.splitlines()):
         if len(row) == 5:
-            found[row[0]] = Live(row[1], row[3], peers.setdefault(row[0], {}))
+            found[row[0]] = LiveTunnel(row[1], row[3], peers.setdefault(row[0], {}))
         elif len(row) == 9:
             networks = frozenset(row[4].split(",")) - {"(none)"}
             peers.setdefault(row[0], {})[row[1]] = (networks, row[8])
     return found
 
 
-def _odd(live: Live, tunnel: Tunnel, private: str) -> list[str]:
-    """What WireGuard has in another way than its file says."""
+def _odd(live: LiveTunnel, tunnel: Tunnel, private: str) -> list[str]:
+    """How an interface differs from its file."""
     peers = {
         dict(peer)["PublicKey"]: (
             frozenset(str(ip_network(one.strip())) for one in _listed(peer, "AllowedIPs")),
@@ -235,8 +235,8 @@ def _listed(section: Section, key: str) -> list[str]:
 
 
 def _lines(name: str, link: Link, tunnel: Tunnel) -> Iterator[tuple[str, str]]:
-    """Why the interface is not as its file says, each with the line of ip that puts it right. A
-    link-local address goes when the interface is set down, so it comes after that."""
+    """How the link differs from its file, each with the line of ip that repairs it. Addresses come
+    last: a link-local one is removed when the interface goes down."""
     if not link.up:
         yield "is down", f"link set dev {name} up"
     mtu = dict(tunnel.interface).get("MTU")
