@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mesh import netns
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.plan import Plan
 from mesh.plan.model import Address
 
@@ -58,7 +58,7 @@ def show(plan: Plan, lab: str, console: Console) -> bool:
         for address in service.addresses.both()
         for region in regions
     ]
-    there = place(lab)
+    there = files_of(lab)
     with ThreadPoolExecutor(max_workers=8) as pool:
         answers = list(
             pool.map(lambda asked: ask(there.namespace(f"client-{asked[2]}"), asked[1]), questions)

@@ -30,7 +30,7 @@ from mesh.lab import bird, containers, faults
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
-from mesh.lab.lab_files import LabFiles, place
+from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import clear_world, load
 from mesh.plan.model import Address
@@ -107,7 +107,7 @@ def list_boxes(as_json: Json = False) -> None:
     Exit codes: 0 done; 1 there is no lab, or no right to look at it.
     """
     with _errors():
-        here = place()
+        here = files_of()
         listed = _boxes(here, load(here.lab))
     if as_json:
         typer.echo(json.dumps([asdict(box) for box in listed], indent=1))
@@ -137,7 +137,7 @@ def exec(  # the command's name is the interface
     no root.
     """
     with _errors():
-        words = inside(place(), box, command[1:] if command[:1] == ["--"] else command)
+        words = inside(files_of(), box, command[1:] if command[:1] == ["--"] else command)
         sys.stdout.flush()
         try:
             os.execvp(words[0], words)  # noqa: S606  (its streams and exit code become ours)
@@ -155,7 +155,7 @@ def fault(
     Exit codes: 0 done; 1 it cannot be done: no such fault or target, no root.
     """
     with _errors():
-        faults.fault(place().lab, verb, target)
+        faults.fault(files_of().lab, verb, target)
     typer.echo(f"{verb} {target}: applied; heal with `mesh lab heal {target}`")
 
 
@@ -169,7 +169,7 @@ def heal(
     such target, no root.
     """
     with _errors():
-        healed = faults.heal(place().lab, target)
+        healed = faults.heal(files_of().lab, target)
     typer.echo(f"{target}: {'healed ' + ', '.join(healed) if healed else 'nothing to heal'}")
 
 
@@ -191,7 +191,7 @@ def probe(
     with _errors(), ThreadPoolExecutor(max_workers=1) as pool:
         asking = pool.submit(
             probes.probe,
-            place().lab,
+            files_of().lab,
             client,
             _address(to),
             interval=probes.duration(interval),
@@ -218,7 +218,7 @@ def wipe() -> None:
     Exit codes: 0 done; 1 it cannot be done: no root.
     """
     with _errors():
-        clear_world(place().lab)
+        clear_world(files_of().lab)
 
 
 def _show(result: probes.Report) -> None:

@@ -13,7 +13,7 @@ from mesh.cli.environment import lab_name
 from mesh.cli.exits import ExitCode, failing
 from mesh.cli.on_demand import group
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 
 COMMANDS = {
     "check": "mesh.cli.offline:check",
@@ -74,7 +74,7 @@ def _main(
     if cwd is not None:
         os.chdir(cwd)
     with failing(LabError, code=ExitCode.UNUSABLE):
-        place(lab_name())
+        files_of(lab_name())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from mesh.cli.exits import fail, failing, interrupted
 from mesh.cli.working_copy import STACK, EngineFailed, make_known, write
 from mesh.lab.containers import stop_node
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.world import begin_world
 from mesh.plan import Plan, make
 from mesh.preview.state import Deployed, read_state
@@ -92,7 +92,7 @@ def _begin(plan: Plan, lab: str) -> None:
 def sweep(state: Path, console: Console) -> None:
     """Stop the boxes of nodes that the state does not know: a killed run started them before it
     could write them down, and the stack file has given them up since."""
-    here = place(lab_name())
+    here = files_of(lab_name())
     for node in sorted(set(here.boxes()) - set(here.world_boxes()) - set(_held(state))):
         console.print(f"{node}: no resource of the stack's, stopped")
         stop_node(here.lab, node)

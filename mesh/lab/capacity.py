@@ -1,4 +1,4 @@
-"""Room on this machine for one more node: limits that would otherwise fail it without a word."""
+"""Kernel limits of this machine that one more node could exceed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ _LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
 def check_inotify(needed: int = INSTANCES_PER_NODE) -> None:
-    """LabError where this user has not so many inotify instances left.
+    """LabError where this user has fewer inotify instances left.
 
-    The limit is one for all containers of a user, and 128 by default: where it is reached,
-    wireguard-go ends with "too many open files" and the tunnel is missing. The lab changes no
-    setting of its host, so it asks.
+    All containers of a user share the limit, which is 128 by default: beyond it wireguard-go ends
+    with "too many open files" and the tunnel is missing. The lab changes no setting of its host.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     held: list[int] = []

@@ -1,7 +1,7 @@
-"""The one error of the lab: what was asked, why it cannot be, and what to do."""
+"""The error of the lab: what failed, the reason, and the cure."""
 
 from __future__ import annotations
 
 
 class LabError(Exception):
-    """A sentence for the person at the keyboard; holds no secret."""
+    """A message for the user; holds no secret."""

@@ -1,4 +1,4 @@
-"""Names and directories of a lab: what belongs to it, and to nobody else."""
+"""Names and directories of a lab."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _FIXED_BOX = re.compile(r"operator|internet|(upstream|transit|client)-[a-z0-9-]+
 
 @dataclass(frozen=True, slots=True)
 class LabFiles:
-    """A lab by name. Box names never hold a slash, so every path below is the lab's own."""
+    """A lab by name. Box names have no slash, so every path below is the lab's own."""
 
     lab: str
 
     @property
     def runtime(self) -> Path:
-        """Runtime files: configurations, sockets, logs, state; gone with the lab."""
+        """Runtime files: configurations, sockets, logs, state; removed with the lab."""
         return RUNTIME / self.lab
 
     @property
@@ -38,8 +38,8 @@ class LabFiles:
         return STORAGE / self.lab
 
     def box(self, box: str) -> Path:
-        """Runtime directory of a box. It is made before the namespace and goes after it, so that
-        it says which namespaces are this lab's even when a run was killed."""
+        """Runtime directory of a box. It is made before the namespace and removed after it, so that
+        it shows which namespaces are this lab's even after a killed run."""
         return self.runtime / "boxes" / box
 
     def disk(self, node: str) -> Path:
@@ -60,8 +60,8 @@ class LabFiles:
         prefix = self.namespace("")
         for name in _names(netns.FOLDER):
             box = name.removeprefix(prefix)
-            # A node's box is known by its directory only: "mesh-a-b-x-1" may be node b-x-1 of
-            # lab a or node x-1 of lab a-b. The world's boxes cannot be mistaken (see place()).
+            # A node's box is found by its directory only: "mesh-a-b-x-1" may be node b-x-1 of lab a
+            # or node x-1 of lab a-b. Other boxes are not ambiguous (see files_of()).
             if name.startswith(prefix) and _FIXED_BOX.fullmatch(box):
                 found.add(box)
         return tuple(sorted(found))
@@ -71,7 +71,7 @@ class LabFiles:
         return tuple(box for box in self.boxes() if _FIXED_BOX.fullmatch(box))
 
     def state(self, node: str) -> Path:
-        """What is known of a node's instance, as JSON; it is there before anything of it is."""
+        """A node's instance as JSON, written before anything else of it is made."""
         return self.box(node) / "state.json"
 
     def faults(self, target: str) -> Path:
@@ -83,7 +83,7 @@ class LabFiles:
         return self.runtime / "locks" / node
 
     def image(self) -> Path:
-        """The Debian 13 tree: MESH_IMAGE, or the one that the set-up has built."""
+        """The Debian 13 tree: MESH_IMAGE, or the one built by the set-up."""
         cache = Path(os.environ.get("MESH_CACHE", DEFAULT_CACHE))
         image = Path(os.environ.get("MESH_IMAGE", cache / "image")).resolve()
         if not (image / "usr/sbin/bird").exists():
@@ -93,22 +93,22 @@ class LabFiles:
         return image
 
 
-def place(lab: str | None = None) -> LabFiles:
-    """The lab of that name, or of MESH_LAB, or ``lab``; LabError for a name that cannot be one."""
+def files_of(lab: str | None = None) -> LabFiles:
+    """The lab of that name, of MESH_LAB, or ``lab``; LabError for an invalid name."""
     name = os.environ.get("MESH_LAB", "lab") if lab is None else lab
     if not _NAME.fullmatch(name) or len(name) > 32 or set(name.split("-")) & set(KINDS):
         raise LabError(
             f"lab name {name!r} (MESH_LAB): use at most 32 lower-case letters, digits and single "
-            f"hyphens, and none of the words {', '.join(KINDS)}"
+            f"hyphens, and not {', '.join(KINDS[:-1])} or {KINDS[-1]} as a part"
         )
     return LabFiles(name)
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold a directory for this process; others wait. The lock goes with the process, however it
-    ends, and with the directory."""
-    import fcntl  # not on Windows, where the names above are asked for all the same
+    """Lock a directory for this process; others wait. The lock ends with the process, and with the
+    directory."""
+    import fcntl  # not on Windows, where this module is imported as well
 
     while True:
         directory.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _is_same(directory: Path, handle: int) -> bool:
-    """Whether the locked directory still has its name: the holder before us may have removed it."""
+    """Whether the locked directory still exists: its former holder may have removed it."""
     try:
         return os.path.samestat(directory.stat(), os.fstat(handle))
     except FileNotFoundError:

@@ -14,11 +14,11 @@ from mesh.lab.errors import LabError
 
 
 def run(command: Sequence[str | Path], stdin: str | None = None) -> str:
-    """Standard output of a command; LabError with its own words when it fails or is missing."""
-    words = [str(word) for word in command]
+    """Standard output of a command; LabError with its error output when it fails."""
+    arguments = [str(argument) for argument in command]
     try:
         done = subprocess.run(
-            words,
+            arguments,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -26,9 +26,9 @@ def run(command: Sequence[str | Path], stdin: str | None = None) -> str:
             check=False,
         )
     except FileNotFoundError:
-        raise LabError(f"{words[0]} is missing on this machine; `make up` installs it") from None
+        raise LabError(f"{arguments[0]} is not installed; `make up` installs it") from None
     if done.returncode:
-        raise LabError(f"{' '.join(words[:6])}: {done.stderr.strip() or done.returncode}")
+        raise LabError(f"{' '.join(arguments[:6])}: {done.stderr.strip() or done.returncode}")
     return done.stdout
 
 
@@ -49,13 +49,13 @@ def create(namespaces: Iterable[str]) -> None:
     """Make the namespaces that do not exist yet."""
     missing = [name for name in namespaces if not netns.exists(name)]
     for name in missing:
-        # What a killed `ip netns add` may leave: a file without a namespace.
+        # A killed `ip netns add` may leave a file without a namespace.
         (netns.FOLDER / name).unlink(missing_ok=True)
     ip([f"netns add {name}" for name in missing])
 
 
 def delete(namespaces: Iterable[str]) -> None:
-    """Remove namespaces with all that is in them but processes; missing ones are fine."""
+    """Remove namespaces, not their processes; no error for missing ones."""
     names = tuple(namespaces)
     ip([f"netns delete {name}" for name in names if netns.exists(name)])
     for name in names:
@@ -63,7 +63,7 @@ def delete(namespaces: Iterable[str]) -> None:
 
 
 def sysctl(namespace: str, values: Mapping[str, str]) -> None:
-    """Set network sysctls of a namespace; the host's own are out of reach from there."""
+    """Set network sysctls of a namespace."""
 
     def write() -> None:
         for key, value in values.items():
@@ -74,10 +74,10 @@ def sysctl(namespace: str, values: Mapping[str, str]) -> None:
 
 
 def spawn(command: Sequence[str | Path], log: Path, namespace: str | None = None) -> None:
-    """Start a process that outlives this one, in a session of its own, its streams in files.
+    """Start a process that outlives this one, in its own session, with its output in ``log``.
 
-    ``setsid --fork`` gives it to init at once, so that whoever calls this (the engine's provider
-    for instance) neither waits for it nor keeps a zombie of it.
+    ``setsid --fork`` makes it a child of init, so that the caller neither waits for it nor has a
+    zombie.
     """
     entered = netns.entering(namespace) if namespace else []
     with log.open("ab") as stream:
@@ -92,7 +92,7 @@ def spawn(command: Sequence[str | Path], log: Path, namespace: str | None = None
 
 
 def processes(namespaces: Iterable[str]) -> dict[str, list[int]]:
-    """Process ids by namespace, as the kernel knows them."""
+    """Process ids by namespace."""
     inodes: dict[int, str] = {}
     found: dict[str, list[int]] = {}
     for name in namespaces:
@@ -105,7 +105,7 @@ def processes(namespaces: Iterable[str]) -> dict[str, list[int]]:
         try:
             owner = inodes.get((entry / "ns/net").stat().st_ino)
         except OSError:
-            continue  # it has ended since
+            continue  # it has ended meanwhile
         if owner is not None and int(entry.name) != os.getpid():
             found[owner].append(int(entry.name))
     return found
@@ -114,14 +114,14 @@ def processes(namespaces: Iterable[str]) -> dict[str, list[int]]:
 def command_line(pid: int) -> list[str]:
     """A process's arguments; empty when it has ended."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return []
-    return [word.decode(errors="replace") for word in words[:-1]]
+    return [argument.decode(errors="replace") for argument in arguments[:-1]]
 
 
 def kill_inside(namespaces: Iterable[str], deadline: float = 10.0) -> None:
-    """End every process in the namespaces, at once, and wait until they are gone."""
+    """Kill every process in the namespaces, and wait until they are gone."""
     names = tuple(namespaces)
 
     def none_left() -> bool:
@@ -134,7 +134,7 @@ def kill_inside(namespaces: Iterable[str], deadline: float = 10.0) -> None:
 
 
 def kill(pid: int, number: signal.Signals) -> None:
-    """Send a signal; a process that has ended is fine."""
+    """Send a signal; no error where the process has ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:
@@ -146,5 +146,5 @@ def wait_until(holds: Callable[[], bool], deadline: float, what: str) -> None:
     end = time.monotonic() + deadline
     while not holds():
         if time.monotonic() > end:
-            raise LabError(f"waited {deadline:g} s for {what}, in vain")
+            raise LabError(f"timeout after {deadline:g} s while waiting for {what}")
         time.sleep(0.01)

@@ -1,8 +1,7 @@
-"""Probes: what a client lost, how long, and who answered.
+"""Probes: how many packets a client loses, for how long, and which node answers.
 
-One question per tick, each with a deadline of its own, sent from within the client's namespace.
-The gap is measured by the times of sending: from the last question that was answered to the first
-one that was answered again.
+A request is sent at every tick from the client's namespace, each with its own deadline. A gap is
+measured by the times of sending: from the last answered request before it to the first after it.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from ipaddress import ip_address
 
 from mesh import netns
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.plan.model import Address
 
 DEADLINE = 0.9
-"""Seconds for one answer: below a second, when TCP asks again (RFC 6298), so that no answer to a
-repeated question counts as one to the first."""
+"""Seconds for one answer: less than TCP's first retransmission after one second (RFC 6298), so that
+an answer to a retransmission does not count."""
 PAUSE = 0.1
-"""Seconds. The deadline is waited for in such pauses, each of which counts once however long it
-took: what has come while the prober itself had no processor was not lost on the way."""
+"""Seconds. The deadline consists of such pauses, and each counts once even if it took longer: an
+answer that arrives while the prober itself gets no CPU is not lost."""
 
 PORT = 80
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
@@ -38,7 +37,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 
 @dataclass(slots=True)
-class Question:
+class Request:
     """One probe: seconds since the first, and the answering node (None: no answer in time)."""
 
     sent: float
@@ -47,7 +46,8 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a client saw. Times are milliseconds; ``turns`` says from when on who answered."""
+    """The result at a client. Times are milliseconds; ``turns`` lists from when on which node
+    answered."""
 
     sent: int
     answered: int
@@ -66,12 +66,12 @@ def probe(
     ping: bool = False,
     stop: threading.Event | None = None,
 ) -> Report:
-    """Ask an address from a client for ``duration`` seconds, or until ``stop`` is set.
+    """Send requests to an address from a client for ``duration`` seconds, or until ``stop`` is set.
 
     Every ``interval`` seconds one ``GET /whoami`` (or ICMP echo with ``ping``).
     """
-    here = place(name)
-    namespace = here.namespace(client)
+    files = files_of(name)
+    namespace = files.namespace(client)
     if not netns.exists(namespace):
         raise LabError(f"lab {name!r} has no box {client!r}; see `mesh lab list`")
     until = stop or threading.Event()
@@ -79,37 +79,38 @@ def probe(
     return report(netns.inside(namespace, lambda: ask(address, interval, duration, until)))
 
 
-def report(questions: Sequence[Question]) -> Report:
-    """The arithmetic: counts, the longest gap, and who answered when."""
-    answered = [question for question in questions if question.by is not None]
+def report(requests: Sequence[Request]) -> Report:
+    """Counts, the longest gap, and which node answered when."""
+    answered = [request for request in requests if request.by is not None]
     return Report(
-        sent=len(questions),
+        sent=len(requests),
         answered=len(answered),
-        longest_gap_ms=round(_longest_gap(questions) * 1000, 1),
-        by=dict(Counter(question.by for question in answered if question.by is not None)),
+        longest_gap_ms=round(_longest_gap(requests) * 1000, 1),
+        by=dict(Counter(request.by for request in answered if request.by is not None)),
         turns=_turns(answered),
     )
 
 
-def _longest_gap(questions: Sequence[Question]) -> float:
-    """Seconds; 0 when nothing was lost. A gap at either end counts to the first or last probe."""
-    longest, last_answered, lost = 0.0, questions[0].sent if questions else 0.0, False
-    for question in questions:
-        if question.by is None:
+def _longest_gap(requests: Sequence[Request]) -> float:
+    """Seconds; 0 when nothing was lost. A gap at the start or end counts to the first or last
+    probe."""
+    longest, last_answered, lost = 0.0, requests[0].sent if requests else 0.0, False
+    for request in requests:
+        if request.by is None:
             lost = True
-            longest = max(longest, question.sent - last_answered)
+            longest = max(longest, request.sent - last_answered)
             continue
         if lost:
-            longest = max(longest, question.sent - last_answered)
-        last_answered, lost = question.sent, False
+            longest = max(longest, request.sent - last_answered)
+        last_answered, lost = request.sent, False
     return longest
 
 
-def _turns(answered: Sequence[Question]) -> tuple[tuple[float, str], ...]:
+def _turns(answered: Sequence[Request]) -> tuple[tuple[float, str], ...]:
     turns: list[tuple[float, str]] = []
-    for question in answered:
-        if question.by is not None and (not turns or turns[-1][1] != question.by):
-            turns.append((round(question.sent * 1000, 1), question.by))
+    for request in answered:
+        if request.by is not None and (not turns or turns[-1][1] != request.by):
+            turns.append((round(request.sent * 1000, 1), request.by))
     return tuple(turns)
 
 
@@ -123,29 +124,29 @@ def duration(text: str) -> float:
 
 def _requests(
     address: Address, interval: float, seconds: float, stop: threading.Event
-) -> list[Question]:
+) -> list[Request]:
     return asyncio.run(_ask_in_time(address, interval, seconds, stop))
 
 
 async def _ask_in_time(
     address: Address, interval: float, seconds: float, stop: threading.Event
-) -> list[Question]:
+) -> list[Request]:
     loop = asyncio.get_running_loop()
     begin = loop.time()
-    questions: list[Question] = []
+    requests: list[Request] = []
     tasks: list[asyncio.Task[None]] = []
     while not stop.is_set() and (now := loop.time() - begin) < seconds:
-        question = Question(sent=now)
-        questions.append(question)
-        tasks.append(loop.create_task(_request(address, question)))
-        # By the clock, not by pauses: a late tick does not delay those that follow.
+        request = Request(sent=now)
+        requests.append(request)
+        tasks.append(loop.create_task(_request(address, request)))
+        # By the clock, not by pauses: a late tick does not delay the next ones.
         await asyncio.sleep(max(0.0, (int(now / interval) + 1) * interval - (loop.time() - begin)))
     await asyncio.gather(*tasks)
-    return questions
+    return requests
 
 
-async def _request(address: Address, question: Question) -> None:
-    """Ask once and note the answer; any failure is no answer."""
+async def _request(address: Address, request: Request) -> None:
+    """Send one request and record the answer; any failure is no answer."""
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     host = f"[{address}]" if address.version == 6 else str(address)
@@ -158,7 +159,7 @@ async def _request(address: Address, question: Question) -> None:
             asking.cancel()
             await asyncio.wait({asking})
         elif loop.time() < end or not _has_repeated(connection):
-            question.by = asking.result()
+            request.by = asking.result()
 
 
 async def _wait_in_pauses(asking: asyncio.Task[str | None]) -> None:
@@ -168,9 +169,9 @@ async def _wait_in_pauses(asking: asyncio.Task[str | None]) -> None:
 
 
 def _has_repeated(connection: socket.socket) -> bool:
-    """Whether TCP has sent anything twice: ``tcpi_total_retrans`` of tcp(7)'s TCP_INFO."""
-    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-    (repeated,) = struct.unpack_from("I", told, 100)
+    """Whether TCP has retransmitted: ``tcpi_total_retrans`` of tcp(7)'s TCP_INFO."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    (repeated,) = struct.unpack_from("I", info, 100)
     return int(repeated) > 0
 
 
@@ -193,9 +194,9 @@ async def _whoami(connection: socket.socket, address: str, host: str) -> str | N
 
 def _pings(
     address: Address, interval: float, seconds: float, stop: threading.Event
-) -> list[Question]:
-    """ICMP echo; the answer's own address says by whom, as the protocol says no more."""
-    questions: list[Question] = []
+) -> list[Request]:
+    """ICMP echo; the answer identifies a node only by its source address."""
+    requests: list[Request] = []
     with _echo_socket(address) as echo:
         identifier = os.getpid() & 0xFFFF
         begin = time.monotonic()
@@ -203,22 +204,22 @@ def _pings(
         while time.monotonic() < end + DEADLINE:
             now = time.monotonic()
             sending = now < end and not stop.is_set()
-            due = begin + len(questions) * interval
+            due = begin + len(requests) * interval
             if sending and now >= due:
-                questions.append(Question(sent=now - begin))
-                _send_echo(echo, address, identifier, len(questions) - 1)
+                requests.append(Request(sent=now - begin))
+                _send_echo(echo, address, identifier, len(requests) - 1)
                 continue
-            if not sending and _settled(questions, now - begin):
+            if not sending and _settled(requests, now - begin):
                 break
             wait = max(0.0, due - now) if sending else 0.05
             if select.select([echo], [], [], wait)[0]:
-                _take_echo(echo, address, identifier, questions, time.monotonic() - begin)
-    return questions
+                _take_echo(echo, address, identifier, requests, time.monotonic() - begin)
+    return requests
 
 
-def _settled(questions: Sequence[Question], now: float) -> bool:
-    """Whether nothing can be answered any more."""
-    return all(question.by is not None or now - question.sent > DEADLINE for question in questions)
+def _settled(requests: Sequence[Request], now: float) -> bool:
+    """Whether every request is answered or past its deadline."""
+    return all(request.by is not None or now - request.sent > DEADLINE for request in requests)
 
 
 def _echo_socket(address: Address) -> socket.socket:
@@ -235,7 +236,7 @@ def _send_echo(echo: socket.socket, address: Address, identifier: int, number: i
     try:
         echo.sendto(packet, (str(address), 0))
     except OSError:
-        return  # no route at this moment: a lost probe like any other
+        return  # no route at this moment: the probe is lost
 
 
 def checksum(packet: bytes) -> int:
@@ -249,7 +250,7 @@ def _take_echo(
     echo: socket.socket,
     address: Address,
     identifier: int,
-    questions: Sequence[Question],
+    requests: Sequence[Request],
     now: float,
 ) -> None:
     packet, source = echo.recvfrom(2048)
@@ -259,7 +260,7 @@ def _take_echo(
     if len(packet) < 12 or packet[0] != reply or ip_address(source[0]) != address:
         return
     its_identifier, _, number = struct.unpack("!HHI", packet[4:12])
-    if its_identifier != identifier or number >= len(questions):
+    if its_identifier != identifier or number >= len(requests):
         return
-    if now - questions[number].sent <= DEADLINE:
-        questions[number].by = str(address)
+    if now - requests[number].sent <= DEADLINE:
+        requests[number].by = str(address)

@@ -1,4 +1,4 @@
-"""Configurations of the world's routers: what a provider and the transits are known to do."""
+"""BIRD configurations of the lab's providers, transits and VPC routers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST = {4: 24, 6: 48}
 INTERNET = tuple(
     map(ip_network, ("192.0.2.0/24", "198.18.0.0/15", "2001:db8:fffe::/48", "2001:2::/48"))
 )
-"""Stands for everybody else: documentation and benchmark prefixes (RFC 5737, 3849, 2544, 5180)."""
+"""The rest of the Internet: documentation and benchmark prefixes (RFC 5737, 3849, 2544, 5180)."""
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -43,9 +43,9 @@ def transit_config(world: Underlay, transit: Transit) -> str:
                 "asn": other.asn,
                 "address": other.exchange6,
                 "kilometres": kilometres,
-                # Hot potato: the nearest city that knows the way.
+                # Hot potato: the nearest city that has a route.
                 "preference": 50_000 - kilometres,
-                # One side calls, so that two calls never collide.
+                # One side connects, so that connections do not collide.
                 "passive": other.asn < transit.asn,
             }
         )
@@ -68,8 +68,8 @@ def transit_config(world: Underlay, transit: Transit) -> str:
 def upstream_config(
     world: Underlay, upstream: Upstream, passwords: Mapping[str, str] | None
 ) -> str:
-    """bird.conf of a provider's router; ``passwords`` by the names that the sessions use. None: the
-    router without its sessions with nodes."""
+    """bird.conf of a provider's router; ``passwords`` by the names in the sessions. Without
+    passwords it has no sessions with nodes."""
     nodes = [world.node(node) for node in upstream.nodes]
     bait = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", *map(str, world.tunnels.both())]
     for aggregate in world.prefixes.both():
@@ -105,8 +105,8 @@ def _actions(upstream: Upstream) -> Communities | None:
 def vpc_config(
     world: Underlay, upstream: Upstream, router: Router, passwords: Mapping[str, str] | None
 ) -> str:
-    """bird.conf of a BGP speaker of a VPC; ``passwords`` by the names that the sessions use. None:
-    the speaker without its sessions with nodes."""
+    """bird.conf of a BGP speaker of a VPC; ``passwords`` by the names in the sessions. Without
+    passwords it has no sessions with nodes."""
     sessions = []
     for uplink in map(world.node, upstream.nodes):
         for session, address in zip(uplink.vpc, uplink.routers, strict=True):
@@ -132,7 +132,7 @@ def vpc_config(
 
 
 def symbol(kind: str, name: str) -> str:
-    """A name as BIRD takes it."""
+    """A valid name in BIRD's language."""
     return f"{kind}_{name.replace('-', '_')}"
 
 
@@ -176,6 +176,6 @@ def _password(session: UpstreamSession | VpcSession, passwords: Mapping[str, str
 
 
 def _router_id(world: Underlay, upstream: Upstream) -> object:
-    """An id of the router's own, from the exchange's upper end: never any box's address there."""
+    """A router id from 240.0.0.0/4, which is no box's address."""
     number = int(upstream.network6.network_address) >> 64 & 0xFFFFFFFF
     return ip_address(0xF0000000 | number & 0x0FFFFFFF)

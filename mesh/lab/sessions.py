@@ -1,4 +1,4 @@
-"""A node's sessions at its upstream, shut down and taken again as a provider does."""
+"""Disable and enable a node's sessions at its upstream, as a provider does."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import Uplink
 
 SHUT = "withdraw"
-"""The fault's name. It outlives the node's machine, and the next one ends it."""
+"""The fault's name. It stays when the node's machine is removed; the next machine ends it."""
 
 
-def shut(place: LabFiles, uplink: Uplink) -> None:
-    """Shut every session with a node down, and take no new one."""
-    _each(place, uplink, "disable")
+def shut(files: LabFiles, uplink: Uplink) -> None:
+    """Disable every session with a node."""
+    _each(files, uplink, "disable")
 
 
-def admit(place: LabFiles, uplink: Uplink) -> None:
-    """Take a node's sessions again."""
-    _each(place, uplink, "enable")
+def admit(files: LabFiles, uplink: Uplink) -> None:
+    """Enable a node's sessions."""
+    _each(files, uplink, "enable")
 
 
-def _each(place: LabFiles, uplink: Uplink, verb: str) -> None:
+def _each(files: LabFiles, uplink: Uplink, verb: str) -> None:
     if not uplink.sessions:
-        raise LabError(
-            f"node {uplink.node}: it has no session with an upstream, and announces nothing"
-        )
+        raise LabError(f"node {uplink.node}: it has no upstream session, and announces nothing")
     for session in uplink.sessions:
         name = routers.session_name(uplink.node, session.family)
-        answer = bird.ask(place, uplink.upstream, f"{verb} {name}")
+        answer = bird.ask(files, uplink.upstream, f"{verb} {name}")
         if f"already {verb}d" not in answer and f": {verb}d" not in answer:
             raise LabError(f"{uplink.upstream}: {verb} {name}: {answer.strip()}")

@@ -1,7 +1,7 @@
-"""Every address of the world around the nodes, computed in one place from the plan.
+"""Every address of the world around the nodes, computed from the plan.
 
-Documentation prefixes only (RFC 5737, RFC 3849): even a packet that got out would go nowhere.
-Inside a VPC, and nowhere else, private ones (RFC 1918), the same in each.
+Documentation prefixes only (RFC 5737, RFC 3849), which are not routed on the Internet. Inside a
+VPC, and nowhere else, private ones (RFC 1918), the same in each.
 
 ====================================  =====================================================
 203.0.113.<slot>/32                   a node's main address; its gateway is 203.0.113.254
@@ -10,12 +10,12 @@ Inside a VPC, and nowhere else, private ones (RFC 1918), the same in each.
 2001:db8:<region>:ffff::/64           the same in IPv6
 198.51.100.128/25, 2001:db8:ffff::/64 the exchange where the transits meet
 198.51.100.250, 2001:db8:ffff::250    the operator
-172.31.0.<slot>                       what a node holds where its provider translates
+172.31.0.<slot>                       a node's own address where its provider translates
 172.31.1.1, .2 and .3, .10            a VPC's gateway, its BGP speakers, one of its instances
 ====================================  =====================================================
 
-Everything derives from numbers that the plan keeps for ever (slot, region index, tunnel number),
-so that adding or removing a region or a node renumbers nobody.
+Everything derives from numbers that never change in the plan (slot, region index, tunnel number),
+so that adding or removing a region or a node renumbers no other one.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ METADATA4 = IPv4Address("169.254.169.254")
 CLIENT_SUBNET = 0xFFFF
 VPC4 = IPv4Network("172.31.0.0/23")
 VPC_GATEWAY, VPC_ROUTERS, VPC_CLIENT = 257, 258, 266
-"""Numbers in the VPC's network above those of all slots; of its BGP speakers the first."""
+"""Host numbers in the VPC's network, above those of all slots; ``VPC_ROUTERS`` is the first of its
+BGP speakers."""
 
 REGION_LIMIT = 31
-"""Region indices 0-30: two rows of documentation ASNs (RFC 5398), the last one kept back."""
+"""Region indices 0-30: the documentation ASNs (RFC 5398) without the last one."""
 
 UNKNOWN_PROVIDER_ASN = 65551
 PRIVATE_ASNS = ((64512, 65534), (4200000000, 4294967294))
@@ -98,8 +99,8 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class Vpc:
-    """What is private at a provider that translates: its network, its BGP speakers, and a client
-    that has no address in the Internet."""
+    """A VPC at a provider that translates: its network, its BGP speakers, and a client without a
+    public address."""
 
     network4: IPv4Network
     mtu: int
@@ -155,7 +156,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Where the operator's own calls come from; ``transit`` is the box of the default route."""
+    """The operator's machine; ``transit`` is the box of its default route."""
 
     box: str
     ipv4: IPv4Address
@@ -218,8 +219,8 @@ def underlay(plan: Plan) -> Underlay:
 
 
 def keeping(world: Underlay, before: Underlay, nodes: Collection[str]) -> Underlay:
-    """The world with what these nodes of an earlier world stand on: their ports, upstreams,
-    transits and clients. A node that leaves the plan keeps its uplink until it is gone."""
+    """The world with the ports, upstreams, transits and clients of these nodes of an earlier world.
+    A node that leaves the plan keeps its uplink until it is removed."""
     staying = [uplink for uplink in before.nodes if uplink.node in nodes]
     boxes = {uplink.upstream for uplink in staying}
     regions = {upstream.region for upstream in before.upstreams if upstream.box in boxes}
@@ -269,7 +270,7 @@ def transit_asn(index: int) -> int:
 
 
 def provider_number(provider: str) -> int:
-    """A provider's number in IPv6 networks; made of its name where its facts have none."""
+    """A provider's number in IPv6 networks; derived from its name where its facts have none."""
     known = lab_number(provider)
     if known is not None:
         return known
@@ -278,7 +279,7 @@ def provider_number(provider: str) -> int:
 
 
 def mac(number: int) -> str:
-    """A node's MAC from its tunnel number: locally administered, known before the node is."""
+    """A node's locally administered MAC, from its tunnel number."""
     return f"02:6d:65:73:{number >> 8:02x}:{number & 0xFF:02x}"
 
 

@@ -1,7 +1,7 @@
-"""The boxes of the world and the wires between them, as tables, and how they are laid.
+"""The boxes of the world and the wires between them, as tables, and how they are made.
 
-Both ends of every wire are made inside namespaces: the host's own never holds one. Laying is
-repeatable: what exists stays, what is missing is made.
+Both ends of every wire are made inside namespaces, never in the host's own. Creation is repeatable:
+existing ones stay, missing ones are made.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ UPLINK = "uplink"
 CLIENT = "client"
 TRANSIT = "transit"
 FOREIGN = "foreign"
-"""The counter of what a node sent from the aggregates and its provider does not let out."""
+"""The counter of packets from the aggregates that a node's provider drops."""
 NODE_INTERFACE = "enp1s0"
-"""What Debian calls the first network card of a virtual server."""
+"""Debian's name of a virtual server's first network card."""
 
 TRANSIT_LINK_LOCAL = "fe80::1"
 UPSTREAM_LINK_LOCAL = "fe80::2"
@@ -48,8 +48,7 @@ ROUTER = {
     # The same for IPv4 as NO_REDIRECTS below.
     "ipv4/conf/all/send_redirects": "0",
     "ipv4/conf/default/send_redirects": "0",
-    # A router of the Internet answers for packets that it cannot carry, every time: path MTU
-    # discovery would otherwise fail by chance under load.
+    # Without the limit, path MTU discovery does not fail by chance under load.
     "ipv4/icmp_ratelimit": "0",
     "ipv6/icmp/ratelimit": "0",
 }
@@ -63,18 +62,18 @@ table inet router {
   }
 }
 """
-"""No router tells anybody of a shorter way (IPv6 has no sysctl for it). Nodes of one upstream are
-kept apart, as virtual servers are, and talk to each other by way of the router. And while a
-withdrawal spreads, a packet goes back and forth between a transit and an upstream. The transit
-would tell its client to ask the upstream, on a wire that the client is not on; Linux 6.18 takes
-that for a connection that is being made, and the client has no answer for eleven seconds."""
+"""Routers send no redirects (IPv6 has no sysctl for it). Nodes of one upstream are isolated, as
+virtual servers are, and reach each other through the router. And while a withdrawal spreads, a
+packet may loop between a transit and an upstream: the transit would redirect its client to the
+upstream, on a link that the client is not on, after which the client of Linux 6.18 gets no answer
+for eleven seconds."""
 QUIET = {
-    # Addresses of the world are known to be unique: no second of waiting for each (DAD).
+    # Addresses of the world are unique: no wait for duplicate address detection.
     "ipv6/conf/all/accept_dad": "0",
     "ipv6/conf/default/accept_dad": "0",
     "ipv6/conf/all/accept_ra": "0",
     "ipv6/conf/default/accept_ra": "0",
-    # What is at the ends has one gateway, and believes nobody who names another.
+    # Boxes at the edge have one gateway, and accept no redirects.
     "ipv4/conf/all/accept_redirects": "0",
     "ipv4/conf/default/accept_redirects": "0",
     "ipv6/conf/all/accept_redirects": "0",
@@ -108,14 +107,14 @@ class Box:
 
 
 def wires(world: Underlay) -> tuple[Wire, ...]:
-    """Every wire of the world but those of the nodes, which come and go with their instances."""
+    """Every wire of the world but those of the nodes, which are made with their instances."""
     found = [Wire("internet", "operator", "operator", EXCHANGE)]
     for transit in world.transits:
         found.append(Wire("internet", transit.port, transit.box, EXCHANGE))
     for upstream in world.upstreams:
         found.append(Wire(upstream.transit, upstream.port, upstream.box, TRANSIT))
         if upstream.vpc is not None:
-            for box, port in _inhabitants(upstream.vpc):
+            for box, port in _vpc_ports(upstream.vpc):
                 found.append(Wire(upstream.box, port, box, UPLINK))
     for client in world.clients:
         found.append(Wire(client.transit, CLIENT, client.box, UPLINK))
@@ -130,58 +129,58 @@ def boxes(world: Underlay) -> tuple[Box, ...]:
         *(_transit(world, transit) for transit in world.transits),
         *(_upstream(world, upstream) for upstream in world.upstreams),
         *(_client(client) for client in world.clients),
-        *(box for upstream in world.upstreams for box in _private(upstream)),
+        *(box for upstream in world.upstreams for box in _vpc_boxes(upstream)),
     )
 
 
-def lay(place: LabFiles, world: Underlay) -> None:
+def create(files: LabFiles, world: Underlay) -> None:
     """Make all namespaces, wires, addresses and static routes of the world that are missing."""
     tables = boxes(world)
     for box in tables:
-        place.box(box.name).mkdir(parents=True, exist_ok=True)
-    namespaces.create(place.namespace(box.name) for box in tables)
-    present = {box.name: interfaces(place, box.name) for box in tables}
+        files.box(box.name).mkdir(parents=True, exist_ok=True)
+    namespaces.create(files.namespace(box.name) for box in tables)
+    present = {box.name: interfaces(files, box.name) for box in tables}
     for box in tables:
-        namespaces.sysctl(place.namespace(box.name), QUIET | box.sysctl)
-        # Every wire is laid from its first end before anything is done with its second.
-        namespaces.ip(_links(place, world, box, present), place.namespace(box.name))
+        namespaces.sysctl(files.namespace(box.name), QUIET | box.sysctl)
+        # A wire is made at its first box; the lines of its second box come later.
+        namespaces.ip(_links(files, world, box, present), files.namespace(box.name))
     for box in tables:
-        namespaces.ip(box.lines, place.namespace(box.name))
+        namespaces.ip(box.lines, files.namespace(box.name))
     for box in tables:
         if box.sysctl == ROUTER:
-            namespaces.nft(NO_REDIRECTS, place.namespace(box.name))
+            namespaces.nft(NO_REDIRECTS, files.namespace(box.name))
     for upstream in world.upstreams:
         if upstream.vpc is not None:
-            namespaces.nft(translation(world, upstream), place.namespace(upstream.box))
+            namespaces.nft(translation(world, upstream), files.namespace(upstream.box))
 
 
 def _links(
-    place: LabFiles, world: Underlay, box: Box, present: dict[str, set[str]]
+    files: LabFiles, world: Underlay, box: Box, present: dict[str, set[str]]
 ) -> Iterable[str]:
     """iproute2 lines for the bridges and wires of a box that do not exist yet."""
     for bridge in box.bridges:
         if bridge not in present[box.name]:
-            # Snooping would hold back neighbor discovery until the first report.
+            # Snooping would delay neighbor discovery until the first report.
             yield f"link add name {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
     for wire in wires(world):
         if wire.box == box.name and wire.name not in present[box.name]:
-            far = place.namespace(wire.peer)
+            far = files.namespace(wire.peer)
             yield f"link add name {wire.name} type veth peer name {wire.peer_name} netns {far}"
 
 
-def interfaces(place: LabFiles, box: str) -> set[str]:
+def interfaces(files: LabFiles, box: str) -> set[str]:
     """Names of a box's interfaces."""
-    return netns.inside(place.namespace(box), lambda: {name for _, name in socket.if_nameindex()})
+    return netns.inside(files.namespace(box), lambda: {name for _, name in socket.if_nameindex()})
 
 
-def attach(place: LabFiles, world: Underlay, uplink: Uplink) -> None:
-    """Make a node's namespace with its network card, wired to a port of its upstream.
+def attach(files: LabFiles, world: Underlay, uplink: Uplink) -> None:
+    """Make a node's namespace with its network card, connected to a port of its upstream.
 
-    The port's filter stands before the port carries anything.
+    The port's filter is loaded before the port is up.
     """
-    namespace = place.namespace(uplink.node)
-    upstream = place.namespace(uplink.upstream)
-    if uplink.port in interfaces(place, uplink.upstream):
+    namespace = files.namespace(uplink.node)
+    upstream = files.namespace(uplink.upstream)
+    if uplink.port in interfaces(files, uplink.upstream):
         namespaces.ip([f"link delete {uplink.port}"], upstream)
     namespaces.create([namespace])
     namespaces.ip(
@@ -202,17 +201,17 @@ def attach(place: LabFiles, world: Underlay, uplink: Uplink) -> None:
     )
 
 
-def detach(place: LabFiles, node: str) -> None:
+def detach(files: LabFiles, node: str) -> None:
     """Remove a node's namespace with its network card and the port at the upstream."""
-    if netns.exists(place.namespace(node)) and NODE_INTERFACE in interfaces(place, node):
-        # With its namespace it would go too, but only when the kernel finds time: the port's
-        # name would still be taken when the node is wired again.
-        namespaces.ip([f"link delete {NODE_INTERFACE}"], place.namespace(node))
-    namespaces.delete([place.namespace(node)])
+    if netns.exists(files.namespace(node)) and NODE_INTERFACE in interfaces(files, node):
+        # The kernel removes it with the namespace, but later: the port's name could still be taken
+        # when the node is attached again.
+        namespaces.ip([f"link delete {NODE_INTERFACE}"], files.namespace(node))
+    namespaces.delete([files.namespace(node)])
 
 
-def silence(place: LabFiles, uplink: Uplink) -> None:
-    """Drop everything at a node's port, both ways, while the link stays up."""
+def silence(files: LabFiles, uplink: Uplink) -> None:
+    """Drop all packets at a node's port, in both directions, while the link stays up."""
     hooks = "".join(
         f'  chain {hook} {{ type filter hook {hook} device "{uplink.port}" priority -10; '
         "policy drop; }\n"
@@ -220,15 +219,15 @@ def silence(place: LabFiles, uplink: Uplink) -> None:
     )
     table = _silence_table(uplink)
     rules = f"add table {table}\ndelete table {table}\ntable {table} {{\n{hooks}}}\n"
-    namespaces.nft(rules, place.namespace(uplink.upstream))
+    namespaces.nft(rules, files.namespace(uplink.upstream))
 
 
-def end_silence(place: LabFiles, uplink: Uplink) -> None:
-    """Let a node's port carry packets again. New kernels (6.16) hook a chain to every interface
-    of its name, so that this must be said for a new instance as well."""
+def end_silence(files: LabFiles, uplink: Uplink) -> None:
+    """Let a node's port carry packets again; also needed for a new instance, since kernels from
+    6.16 on hook a chain to every new interface of its name."""
     table = _silence_table(uplink)
     rules = f"add table {table}\ndelete table {table}\n"
-    namespaces.nft(rules, place.namespace(uplink.upstream))
+    namespaces.nft(rules, files.namespace(uplink.upstream))
 
 
 def _silence_table(uplink: Uplink) -> str:
@@ -236,12 +235,12 @@ def _silence_table(uplink: Uplink) -> str:
 
 
 def source_filter(world: Underlay, uplink: Uplink) -> str:
-    """nftables rules at a node's port: what a provider drops of foreign sources (BCP 38).
+    """nftables rules at a node's port: a provider's source address filter (BCP 38).
 
-    A node may send from its own addresses and, at a provider that takes its announcements, from
-    the account's aggregates; where it does not, what comes from those is counted by a name of its
-    own. Within a VPC any source goes (its driver turns the source/destination check off). A node
-    without IPv6 has only what neighbor discovery needs.
+    A node may send from its own addresses and, at a provider that takes its announcements, from the
+    account's aggregates; elsewhere packets from the aggregates are dropped and counted by
+    ``FOREIGN``. Within a VPC any source may send (its driver turns the source/destination check
+    off). A node without IPv6 may only send what neighbor discovery needs.
     """
     own4: list[object] = [uplink.main]
     own6: list[object] = ["::", "fe80::/10", *([uplink.ipv6] if uplink.ipv6 else [])]
@@ -272,8 +271,8 @@ table {table} {{
 
 
 def translation(world: Underlay, upstream: Upstream) -> str:
-    """nftables rules of a provider that translates: each node's private address and its public
-    one, 1:1 and both ways; and no private source ever leaves for the Internet."""
+    """nftables rules of a provider that translates: 1:1 NAT between each node's private and public
+    address, in both directions; no packet from a private address leaves to the Internet."""
     assert upstream.vpc is not None, "only where there is a VPC"
     pairs = [(node.ipv4, node.inside) for node in map(world.node, upstream.nodes) if node.inside]
     inwards = ", ".join(f"{public} : {inside}" for public, inside in pairs)
@@ -358,12 +357,12 @@ def _transit(world: Underlay, transit: Transit) -> Box:
 def _upstream(world: Underlay, upstream: Upstream) -> Box:
     vpc = upstream.vpc
     length = 32 if vpc is None else vpc.network4.prefixlen
-    ports = [] if vpc is None else [port for _, port in _inhabitants(vpc)]
+    ports = [] if vpc is None else [port for _, port in _vpc_ports(vpc)]
     lines = [
         "link set lo up",
         f"link set {TRANSIT} up",
         f"address replace {UPSTREAM_LINK_LOCAL}/64 dev {TRANSIT} nodad",
-        # A bridge takes the lowest address of its ports: its own would change with the nodes.
+        # By default a bridge has the lowest MAC of its ports, which would change with the nodes.
         f"link set {NODES} address {_bridge_mac(upstream)} up",
         f"address replace {upstream.gateway4}/{length} dev {NODES}",
         f"address replace {upstream.gateway6}/{upstream.network6.prefixlen} dev {NODES} nodad",
@@ -376,7 +375,7 @@ def _upstream(world: Underlay, upstream: Upstream) -> Box:
 
 
 def own_addresses(world: Underlay, upstream: Upstream) -> tuple[object, ...]:
-    """Where an upstream listens: the metadata service and the neighbors of its sessions."""
+    """An upstream's own addresses: the metadata service and its ends of BGP sessions."""
     neighbors = {
         session.neighbor for node in upstream.nodes for session in world.node(node).sessions
     }
@@ -384,7 +383,7 @@ def own_addresses(world: Underlay, upstream: Upstream) -> tuple[object, ...]:
 
 
 def _exchange_mac(address: IPv4Address) -> str:
-    """A box that comes back must not have to wait until its neighbors forget its old address."""
+    """A fixed MAC, so that a new box need not wait until its neighbors forget the old one."""
     return f"02:6d:65:75:00:{address.packed[3]:02x}"
 
 
@@ -409,25 +408,25 @@ def _client(client: Client) -> Box:
     )
 
 
-def _inhabitants(vpc: Vpc) -> tuple[tuple[str, str], ...]:
-    """Boxes of a VPC that are no nodes, each with the name of its port at the upstream."""
+def _vpc_ports(vpc: Vpc) -> tuple[tuple[str, str], ...]:
+    """A VPC's routers and client, each with the name of its port at the upstream."""
     routers = [(router.box, f"r-{router.number}") for router in vpc.routers]
     return (*routers, (vpc.client, CLIENT))
 
 
-def _private(upstream: Upstream) -> tuple[Box, ...]:
-    """The boxes of an upstream's VPC that are no nodes."""
+def _vpc_boxes(upstream: Upstream) -> tuple[Box, ...]:
+    """The boxes of the routers and the client in an upstream's VPC."""
     vpc = upstream.vpc
     if vpc is None:
         return ()
     return (
-        *(_inhabitant(upstream, vpc, r.box, r.ipv4, r.length) for r in vpc.routers),
-        _inhabitant(upstream, vpc, vpc.client, vpc.client4, vpc.network4.prefixlen),
+        *(_vpc_box(upstream, vpc, r.box, r.ipv4, r.length) for r in vpc.routers),
+        _vpc_box(upstream, vpc, vpc.client, vpc.client4, vpc.network4.prefixlen),
     )
 
 
-def _inhabitant(upstream: Upstream, vpc: Vpc, box: str, address: IPv4Address, length: int) -> Box:
-    """A box with a private address and the VPC's gateway, which it reaches whatever its subnet."""
+def _vpc_box(upstream: Upstream, vpc: Vpc, box: str, address: IPv4Address, length: int) -> Box:
+    """A box with a private address and the VPC's gateway, which is on its link in any subnet."""
     return Box(
         name=box,
         sysctl={},

@@ -1,4 +1,4 @@
-"""The world around the nodes: raised, kept in step with the plan, and cleared without a trace."""
+"""The world around the nodes: raise it, update it to the plan, and remove it."""
 
 from __future__ import annotations
 
@@ -15,82 +15,82 @@ from pydantic import TypeAdapter
 from mesh import netns
 from mesh.lab import bird, cgroups, metadata, namespaces, note, routers, wiring
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles, locked, place
+from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles, files_of, locked
 from mesh.lab.underlay import METADATA4, Underlay, keeping, underlay
 from mesh.plan.model import Plan
 
 START = 2.0
-"""Seconds that a router's BIRD may take to be there at all."""
+"""Seconds until a router's BIRD must be running."""
 DEADLINE = 20.0
-"""Seconds until the routers of the world must have found each other."""
+"""Seconds until the sessions between routers must be up."""
 
 _UNDERLAY = TypeAdapter(Underlay)
 
 
-def raise_world(plan: Plan, name: str, passwords: Mapping[str, str], told: str = "") -> Underlay:
-    """Have the world of this plan stand: everything but the nodes.
+def raise_world(plan: Plan, name: str, passwords: Mapping[str, str], inputs: str = "") -> Underlay:
+    """Raise the world of this plan: everything but the nodes.
 
-    Repeatable: what stands stays, what the plan no longer has goes, what a killed run left half
-    done is completed; what a node that still lives stands on goes with that node, at the next
-    call. ``passwords`` are those of the upstream sessions by provider; they are
-    written to files of root only and never logged. ``told`` is noted (:func:`mesh.lab.note.told`).
-    Returns when every router has its sessions with the other routers. LabError says what is
-    missing.
+    Repeatable: existing parts stay, parts that are not in the plan are removed, and the work of a
+    killed run is completed. The uplink of a node that has left the plan stays until a call after
+    the node is removed. ``passwords`` are those of the upstream sessions by provider; they are
+    written to files of root only and never logged. ``inputs`` is recorded
+    (:func:`mesh.lab.note.digest`). Returns when every router has its sessions with the other
+    routers; LabError names what is missing.
     """
-    here, planned = place(name), underlay(plan)
-    with locked(here.runtime):
-        here.image()
-        world, noted = _with_leaving(here, planned), note.raised(here)
-        note.write(here, BEGUN)
-        if noted != _just_begun(planned):
-            _drop_unplanned(here, world)
-            wiring.lay(here, world)
-            _write(here, world)
-        _start_routers(here, planned, world, passwords)
-        _start_metadata(here, world)
-        _wait(here, world, _is_up)
-        note.write(here, _digest(planned, passwords), told)
+    files, planned = files_of(name), underlay(plan)
+    with locked(files.runtime):
+        files.image()
+        world, noted = _with_leaving(files, planned), note.raised(files)
+        note.write(files, BEGUN)
+        if noted != _begun(planned):
+            _drop_unplanned(files, world)
+            wiring.create(files, world)
+            _write(files, world)
+        _start_routers(files, planned, world, passwords)
+        _start_metadata(files, world)
+        _wait(files, world, _is_up)
+        note.write(files, _digest(planned, passwords), inputs)
     return planned
 
 
 def begin_world(plan: Plan, name: str) -> None:
-    """Have what needs no secret of a world stand, where nothing of the lab does: all of it but the
-    sessions with the nodes. ``raise_world`` goes on from there.
+    """Raise the parts of a world that need no secret, all but the sessions with nodes, unless some
+    part of the lab exists. ``raise_world`` completes it.
 
-    Routers take a second until they call each other; they may take it while somebody finds out the
-    passwords. Returns when every router's BIRD answers. LabError where one does not.
+    Routers need a second until they connect to each other, and the passwords can be read meanwhile.
+    Returns when every router's BIRD answers; LabError where one does not.
     """
-    here, world = place(name), underlay(plan)
-    with locked(here.runtime):
-        if here.boxes() or here.storage.exists():
+    files, world = files_of(name), underlay(plan)
+    with locked(files.runtime):
+        if files.boxes() or files.storage.exists():
             return
-        here.image()
-        note.write(here, BEGUN)
-        wiring.lay(here, world)
-        _write(here, world)
-        _start_routers(here, world, world, None)
-        _start_metadata(here, world)
-        _wait(here, world, lambda *_: True)
-        note.write(here, _just_begun(world))
+        files.image()
+        note.write(files, BEGUN)
+        wiring.create(files, world)
+        _write(files, world)
+        _start_routers(files, world, world, None)
+        _start_metadata(files, world)
+        _wait(files, world, lambda *_: True)
+        note.write(files, _begun(world))
 
 
 BEGUN = "begun"
-"""In the place of the digest while the world is raised: what a killed run has left is neither the
-world before nor the one to be."""
+"""Recorded in place of the digest while the world is raised: a killed run leaves neither the old
+world nor the new one."""
 
 
 def is_raised(name: str, plan: Plan, passwords: Mapping[str, str]) -> bool:
-    """Whether the world that was raised last is the one of this plan, as far as this machine knows.
+    """Whether the world that was raised last is the one of this plan, by this machine's record.
 
-    True where it knows nothing: the lab is on another machine, its machine was started again, or
-    an earlier version of this code raised it.
+    True without a record: the lab is on another machine, this machine was restarted, or an earlier
+    version of this code raised the world.
     """
-    noted = note.raised(place(name))
+    noted = note.raised(files_of(name))
     return noted is None or noted == _digest(underlay(plan), passwords)
 
 
-def _just_begun(world: Underlay) -> str:
-    """In the place of the digest, where this world has been begun and nothing done since."""
+def _begun(world: Underlay) -> str:
+    """Recorded in place of the digest after :func:`begin_world`."""
     return f"{BEGUN} {_digest(world, {})}"
 
 
@@ -99,106 +99,107 @@ def _digest(world: Underlay, passwords: Mapping[str, str]) -> str:
 
 
 def stands(name: str) -> bool:
-    """Whether anything of a lab is on this machine, whole or not."""
-    here = place(name)
-    return bool(here.runtime.exists() or here.boxes() or here.storage.exists())
+    """Whether any part of a lab is on this machine."""
+    files = files_of(name)
+    return bool(files.runtime.exists() or files.boxes() or files.storage.exists())
 
 
 def clear_world(name: str) -> None:
-    """Remove a lab: processes, namespaces, control groups, disks and files, whatever left them.
+    """Remove a lab: processes, namespaces, control groups, disks and files.
 
-    Repeatable, and never touches a lab of another name.
+    Repeatable; a lab of another name stays.
     """
-    here = place(name)
+    files = files_of(name)
     if not stands(name):
-        cgroups.remove(here)
+        cgroups.remove(files)
         return
-    with locked(here.runtime):
-        cgroups.kill(here)
-        boxes = [here.namespace(box) for box in here.boxes()]
+    with locked(files.runtime):
+        cgroups.kill(files)
+        boxes = [files.namespace(box) for box in files.boxes()]
         namespaces.kill_inside(boxes)
         namespaces.delete(boxes)
-        cgroups.remove(here)
-        if here.storage.exists():
-            shutil.rmtree(here.storage)
-        shutil.rmtree(here.runtime)
+        cgroups.remove(files)
+        if files.storage.exists():
+            shutil.rmtree(files.storage)
+        shutil.rmtree(files.runtime)
     for parent in (RUNTIME, STORAGE):
         _remove_empty(parent)
 
 
 def load(name: str) -> Underlay:
-    """The world that stands under this name; LabError where there is none (any more)."""
-    here = place(name)
-    world = _recorded(here)
+    """The world of the lab of this name; LabError where it is not up."""
+    files = files_of(name)
+    world = _recorded(files)
     if world is None or not all(
-        netns.exists(here.namespace(box.name)) for box in wiring.boxes(world)
+        netns.exists(files.namespace(box.name)) for box in wiring.boxes(world)
     ):
         raise LabError(f"lab {name!r} is not up; raise it with `mesh lab up`")
     return world
 
 
-def _recorded(here: LabFiles) -> Underlay | None:
+def _recorded(files: LabFiles) -> Underlay | None:
     try:
-        return _UNDERLAY.validate_json((here.runtime / "underlay.json").read_bytes())
+        return _UNDERLAY.validate_json((files.runtime / "underlay.json").read_bytes())
     except FileNotFoundError:
         return None
 
 
-def _with_leaving(here: LabFiles, planned: Underlay) -> Underlay:
-    """The planned world with what nodes stand on that left the plan and are still there."""
-    before = _recorded(here)
+def _with_leaving(files: LabFiles, planned: Underlay) -> Underlay:
+    """The planned world with the uplinks of nodes that left the plan and still exist."""
+    before = _recorded(files)
     if before is None:
         return planned
     known = {uplink.node for uplink in planned.nodes}
     leaving = {
         uplink.node
         for uplink in before.nodes
-        if uplink.node not in known and here.state(uplink.node).exists()
+        if uplink.node not in known and files.state(uplink.node).exists()
     }
     return keeping(planned, before, leaving)
 
 
-def _write(here: LabFiles, world: Underlay) -> None:
-    path = here.runtime / "underlay.json"
+def _write(files: LabFiles, world: Underlay) -> None:
+    path = files.runtime / "underlay.json"
     beside = path.with_suffix(".new")
     beside.write_bytes(_UNDERLAY.dump_json(world, indent=1))
     beside.replace(path)
 
 
-def _drop_unplanned(here: LabFiles, world: Underlay) -> None:
-    """Remove boxes of the world that this plan does not have; nodes are their drivers' concern."""
+def _drop_unplanned(files: LabFiles, world: Underlay) -> None:
+    """Remove boxes of the world that this plan does not have; drivers remove nodes."""
     planned = {box.name for box in wiring.boxes(world)}
-    stale = [box for box in here.world_boxes() if box not in planned]
-    names = [here.namespace(box) for box in stale]
+    stale = [box for box in files.world_boxes() if box not in planned]
+    names = [files.namespace(box) for box in stale]
     namespaces.kill_inside(names)
     namespaces.delete(names)
     for box in stale:
-        shutil.rmtree(here.box(box), ignore_errors=True)
+        shutil.rmtree(files.box(box), ignore_errors=True)
 
 
 def _start_routers(
-    here: LabFiles, planned: Underlay, world: Underlay, passwords: Mapping[str, str] | None
+    files: LabFiles, planned: Underlay, world: Underlay, passwords: Mapping[str, str] | None
 ) -> None:
-    """Without passwords they have no sessions with nodes. Routers that only nodes stand on that
-    have left the plan go on as they are: the stack may have forgotten their passwords already."""
+    """Start or reconfigure the routers; without passwords they have no sessions with nodes. Routers
+    whose nodes have all left the plan are not reconfigured: the stack may have no passwords of
+    theirs any more."""
     wanted = {upstream.box for upstream in planned.upstreams}
     for transit in world.transits:
-        bird.ensure(here, transit.box, routers.transit_config(world, transit))
+        bird.ensure(files, transit.box, routers.transit_config(world, transit))
     for upstream in world.upstreams:
-        if upstream.box not in wanted and bird.is_running(here, upstream.box):
+        if upstream.box not in wanted and bird.is_running(files, upstream.box):
             continue
-        bird.ensure(here, upstream.box, routers.upstream_config(world, upstream, passwords))
+        bird.ensure(files, upstream.box, routers.upstream_config(world, upstream, passwords))
         for router in upstream.vpc.routers if upstream.vpc else ():
             config = routers.vpc_config(world, upstream, router, passwords)
-            bird.ensure(here, router.box, config)
+            bird.ensure(files, router.box, config)
 
 
-def _start_metadata(here: LabFiles, world: Underlay) -> None:
-    """One process in each upstream; the same Python as ours, for its standard library only."""
-    running = namespaces.processes(here.namespace(upstream.box) for upstream in world.upstreams)
+def _start_metadata(files: LabFiles, world: Underlay) -> None:
+    """Start a metadata service in each upstream, with this Python's standard library only."""
+    running = namespaces.processes(files.namespace(upstream.box) for upstream in world.upstreams)
     script = str(Path(metadata.__file__).resolve())
     for upstream in world.upstreams:
-        namespace = here.namespace(upstream.box)
+        namespace = files.namespace(upstream.box)
         if not any(script in namespaces.command_line(pid) for pid in running[namespace]):
             command = [
                 sys.executable,
@@ -206,13 +207,13 @@ def _start_metadata(here: LabFiles, world: Underlay) -> None:
                 "-S",
                 script,
                 str(METADATA4),
-                str(here.runtime / "boxes"),
+                str(files.runtime / "boxes"),
             ]
-            namespaces.spawn(command, here.box(upstream.box) / "metadata.log", namespace)
+            namespaces.spawn(command, files.box(upstream.box) / "metadata.log", namespace)
 
 
-def _wait(here: LabFiles, world: Underlay, is_there: Callable[[LabFiles, str], bool]) -> None:
-    """Until that holds of every router's BIRD."""
+def _wait(files: LabFiles, world: Underlay, is_there: Callable[[LabFiles, str], bool]) -> None:
+    """Wait until the condition is true for every router's BIRD."""
     routers_of_the_world = [
         *(transit.box for transit in world.transits),
         *(upstream.box for upstream in world.upstreams),
@@ -221,10 +222,10 @@ def _wait(here: LabFiles, world: Underlay, is_there: Callable[[LabFiles, str], b
     began = time.monotonic()
 
     def holds(box: str) -> bool:
-        if bird.is_ready(here, box):
-            return is_there(here, box)
-        # One that has just been started may not be in its namespace yet.
-        if time.monotonic() - began > START and not bird.is_running(here, box):
+        if bird.is_ready(files, box):
+            return is_there(files, box)
+        # A process that was just started may not be in its namespace yet.
+        if time.monotonic() - began > START and not bird.is_running(files, box):
             raise LabError(f"BIRD of {box} has ended")
         return False
 
@@ -232,12 +233,12 @@ def _wait(here: LabFiles, world: Underlay, is_there: Callable[[LabFiles, str], b
         try:
             namespaces.wait_until(partial(holds, box), DEADLINE, f"BIRD of {box}")
         except LabError as error:
-            raise LabError(f"{error}: {bird.failure(here, box)}") from None
+            raise LabError(f"{error}: {bird.failure(files, box)}") from None
 
 
-def _is_up(here: LabFiles, box: str) -> bool:
-    """Whether a router has all its sessions with other routers; nodes may come later."""
-    states = bird.sessions(here, box)
+def _is_up(files: LabFiles, box: str) -> bool:
+    """Whether a router's sessions with other routers are Established; those with nodes may not."""
+    states = bird.sessions(files, box)
     return all(state == "Established" for name, state in states.items() if name[:2] != "n_")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mesh.lab.lab_files import LabFiles, place
+from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
@@ -38,6 +38,6 @@ def raised(plan: Plan) -> Iterator[Raised]:
     name = f"test-{os.getpid()}"
     clear_world(name)
     try:
-        yield Raised(name, plan, raise_world(plan, name, PASSWORDS), place(name))
+        yield Raised(name, plan, raise_world(plan, name, PASSWORDS), files_of(name))
     finally:
         clear_world(name)

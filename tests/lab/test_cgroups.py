@@ -11,7 +11,7 @@ import pytest
 
 from mesh.lab import cgroups, containers, namespaces
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import LabFiles, place
+from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.world import clear_world
 from tests.lab.ground import leftovers
 
@@ -89,7 +89,7 @@ def test_what_nspawn_leaves_in_this_machines_hierarchies_goes_when_the_lab_is_cl
 ) -> None:
     """The real one in the image, as a node is started but for the boot. On a machine that mounts
     version 1 beside version 2 it leaves folders in both."""
-    here = place(lab)
+    here = files_of(lab)
     group = cgroups.create(here, "lax-vultr-1")
     for made in ("upper", "work", "root"):
         (tmp_path / made).mkdir()

@@ -19,7 +19,7 @@ from mesh import netns
 from mesh.lab import bird, containers, faults, namespaces, probe
 from mesh.lab.containers import BoxState, node_alive, reboot_node, start_node, stop_node
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.routers import session_name
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world, raise_world
@@ -368,7 +368,7 @@ def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
         with Ear(underlay(plan)) as ear:
             world = raise_world(plan, name, PASSWORDS)
             state = start_node(name, "lax-vultr-1", world, USER_DATA)
-            here = Raised(name, plan, world, place(name))
+            here = Raised(name, plan, world, files_of(name))
             wait(lambda: answers(here, "lax-vultr-1"), "the node to answer")
             assert pings(here.place, "operator", state.ipv6)
             # What the ear must hear, to prove that it is not deaf.

@@ -9,7 +9,7 @@ import pytest
 from mesh import netns
 from mesh.lab import lab_files
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 
 
 @pytest.mark.parametrize(
@@ -18,14 +18,14 @@ from mesh.lab.lab_files import place
 )
 def test_names_that_could_be_mistaken_are_refused(name: str) -> None:
     with pytest.raises(LabError, match="MESH_LAB"):
-        place(name)
+        files_of(name)
 
 
 def test_the_environment_names_the_lab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESH_LAB", "mine")
-    assert place().namespace("client-lax") == "mesh-mine-client-lax"
+    assert files_of().namespace("client-lax") == "mesh-mine-client-lax"
     monkeypatch.delenv("MESH_LAB")
-    assert place().lab == "lab"
+    assert files_of().lab == "lab"
 
 
 def test_a_lab_takes_no_box_of_a_lab_with_a_longer_name(
@@ -37,11 +37,11 @@ def test_a_lab_takes_no_box_of_a_lab_with_a_longer_name(
         (tmp_path / "netns" / name).mkdir(parents=True)
     (tmp_path / "run/a/boxes/lax-vultr-1").mkdir(parents=True)
     (tmp_path / "run/a-b/boxes/lax-vultr-1").mkdir(parents=True)
-    assert place("a").boxes() == ("client-lax", "lax-vultr-1")
-    assert place("a-b").boxes() == ("client-lax", "lax-vultr-1")
+    assert files_of("a").boxes() == ("client-lax", "lax-vultr-1")
+    assert files_of("a-b").boxes() == ("client-lax", "lax-vultr-1")
 
 
 def test_a_tree_without_bird_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MESH_IMAGE", str(tmp_path))
     with pytest.raises(LabError, match=r"no Debian 13 tree with BIRD; build it"):
-        place("x").image()
+        files_of("x").image()

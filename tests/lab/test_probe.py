@@ -15,13 +15,13 @@ import pytest
 
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
-from mesh.lab.probe import Question, checksum, duration, report
+from mesh.lab.probe import Request, checksum, duration, report
 
 
-def asked(answers: str, interval: float = 0.01) -> list[Question]:
+def asked(answers: str, interval: float = 0.01) -> list[Request]:
     """One question per letter: who answered, or a dot for nobody."""
     return [
-        Question(number * interval, None if letter == "." else letter)
+        Request(number * interval, None if letter == "." else letter)
         for number, letter in enumerate(answers)
     ]
 

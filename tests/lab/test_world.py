@@ -14,7 +14,7 @@ import pytest
 from mesh import netns
 from mesh.lab import bird, namespaces, wiring
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.routers import session_name
 from mesh.lab.world import begin_world, clear_world, is_raised, load, raise_world
 from mesh.plan import Plan
@@ -75,7 +75,7 @@ def test_raising_it_again_changes_nothing(raised: Raised) -> None:
 def test_a_world_that_was_begun_is_gone_on_from(plan: Plan) -> None:
     """`mesh lab up` begins it while the engine gets ready, without any password."""
     name = f"test-begun-{os.getpid()}"
-    here, session = place(name), session_name("lax-vultr-1", "ipv4")
+    here, session = files_of(name), session_name("lax-vultr-1", "ipv4")
     clear_world(name)
     try:
         begin_world(plan, name)

@@ -25,7 +25,7 @@ from typing import Any
 from mesh.cli.environment import environment, state_folder
 from mesh.lab import faults
 from mesh.lab.errors import LabError
-from mesh.lab.lab_files import LabFiles, place
+from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import load as load_world
 from mesh.plan import Plan, make
@@ -247,7 +247,7 @@ class Soak:
 def soak(chosen: argparse.Namespace) -> Iterator[Soak]:
     """The running twin with clients that ask; at the end it is as it was."""
     try:
-        here, world = place(), load_world(place().lab)
+        here, world = files_of(), load_world(files_of().lab)
         plan = make(load_spec("lab", read_stack_file(ROOT / "Pulumi.lab.yaml"), ROOT).spec)
         nodes = frozenset(chosen.on.split(",") if chosen.on else (node.id for node in plan.nodes))
         for node in nodes:

@@ -16,7 +16,7 @@ import asyncssh
 
 from mesh import netns
 from mesh.lab import containers, namespaces
-from mesh.lab.lab_files import LabFiles, place
+from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.underlay import OPERATOR4, Underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Network, Plan, make
@@ -204,7 +204,7 @@ def host(lab: str) -> Iterator[Box]:
         for word, value in (("KEY", public), ("RULES", RULES), ("BIRD", BIRD)):
             text = text.replace(word, json.dumps(value))
         containers.start_node(lab, NODE, world, text)
-        box = Box(place(lab), world, "")
+        box = Box(files_of(lab), world, "")
         namespaces.wait_until(
             lambda: containers.is_running(box.place, NODE)
             and (box.root / "var/lib/has-booted").exists()

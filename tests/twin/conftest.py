@@ -22,7 +22,7 @@ import yaml
 from mesh.cli.environment import environment, state_folder
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world
 from mesh.plan import make
@@ -77,7 +77,7 @@ class Twin:
     def exec(self, box: str, *command: str, check: bool = True) -> str:
         """What a command in a box prints; nothing while the box is off."""
         try:
-            words = inside(place(NAME), box, command)
+            words = inside(files_of(NAME), box, command)
         except LabError:
             if check:
                 raise

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from mesh.lab import bird
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from tests.twin.conftest import CITIES, NAME, NODES, Twin
 from tests.twin.held import held
 from tests.twin.transfer import SIZE, download, server, upload
@@ -86,7 +86,7 @@ def seen_upstream(node: str) -> list[tuple[str, str]]:
     """Prefix and AS path of every route that a node's upstream has received from it."""
     city = node.partition("-")[0]
     command = 'show route all where proto ~ "n_*"'
-    text = bird.ask(place(NAME), f"upstream-vultr-{city}", command)
+    text = bird.ask(files_of(NAME), f"upstream-vultr-{city}", command)
     prefixes = re.findall(r"^(\S+/\d+) ", text, re.MULTILINE)
     return list(zip(prefixes, re.findall(r"BGP\.as_path: (.*)", text), strict=True))
 

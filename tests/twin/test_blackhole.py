@@ -10,7 +10,7 @@ import pytest
 from mesh.agent import file_paths
 from mesh.lab import bird
 from mesh.lab.containers import reboot_node
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.world import load as load_world
 from tests.twin.conftest import CITIES, NAME, NODES, Twin
 from tests.twin.test_answers import ANNOUNCED, SETTLED, answered_by
@@ -41,7 +41,7 @@ def afterwards(twin: Twin) -> Iterator[None]:
 def asked(city: str) -> list[str]:
     """The lines of what the city's upstream was asked to discard."""
     command = "show route all where (20473, 666) ~ bgp_community"
-    return bird.ask(place(NAME), f"upstream-vultr-{city}", command).splitlines()
+    return bird.ask(files_of(NAME), f"upstream-vultr-{city}", command).splitlines()
 
 
 def discards(twin: Twin, node: str) -> set[str]:
@@ -66,7 +66,7 @@ def test_an_address_is_discarded_everywhere_without_a_registry_until_it_ends(twi
         until(lambda c=city: any(f"{ADDRESS}/32" in line for line in asked(c)), 5, "it is asked")  # type: ignore[misc]
         communities = [line for line in asked(city) if "community" in line]
         assert communities and all(line.endswith("(20473,666)") for line in communities)
-    transit = bird.ask(place(NAME), "transit-mia", f"show route for {ADDRESS}")
+    transit = bird.ask(files_of(NAME), "transit-mia", f"show route for {ADDRESS}")
     assert f"{ADDRESS}/32" not in transit
     done = twin.mesh("blackhole", "add", ENDING, "--for", "20s")
     assert f"{NODE}: discards it, after" in done.stdout

@@ -18,7 +18,7 @@ import yaml
 
 from mesh.lab import bird
 from mesh.lab.containers import reboot_node
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.probe import Report, probe
 from mesh.lab.world import load as load_world
 from tests.spec.test_stack_file import ssh_key
@@ -55,7 +55,7 @@ class Watcher:
 def announcement(node: str) -> str:
     city = node.partition("-")[0]
     command = 'show route all where proto ~ "n_*"'
-    text = bird.ask(place(NAME), f"upstream-vultr-{city}", command)
+    text = bird.ask(files_of(NAME), f"upstream-vultr-{city}", command)
     routes = re.findall(r"^\S+/\d+ ", text, re.MULTILINE)
     if not routes:
         return "nothing"
@@ -227,11 +227,11 @@ def unheard(twin: Twin) -> Iterator[None]:
     """Miami's upstream has shut its sessions down; whatever happens, all is as before at the
     end."""
     upstream = "upstream-vultr-mia"
-    bird.ask(place(NAME), upstream, 'disable "n_*"')
+    bird.ask(files_of(NAME), upstream, 'disable "n_*"')
     try:
         yield
     finally:
-        bird.ask(place(NAME), upstream, 'enable "n_*"')
+        bird.ask(files_of(NAME), upstream, 'enable "n_*"')
         for node in OTHERS[:2]:
             twin.mesh("undrain", node, "--wait", "0")
         until(lambda: set(node_status(twin)["announces"].values()) == {"yes"}, 30, "it is heard")

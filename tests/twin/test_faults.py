@@ -21,7 +21,7 @@ import pytest
 from mesh import netns
 from mesh.cli.environment import environment
 from mesh.lab import bird, namespaces
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.world import load as load_world
 from tests.twin.conftest import NAME, Twin
 from tests.twin.test_answers import FAMILIES, SERVICE, SETTLED, answered_by, seen_upstream
@@ -149,7 +149,7 @@ def soaking(twin: Twin) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def advertised_at_length(node: str) -> Iterator[Callable[[], None]]:
     """Yields what makes a node's upstream advertise itself every 40 s, and not every 4 s."""
-    here, upstream = place(NAME), load_world(NAME).node(node).upstream
+    here, upstream = files_of(NAME), load_world(NAME).node(node).upstream
     path = here.box(upstream) / bird.CONFIG
     before = path.read_text()
 
@@ -173,7 +173,7 @@ def advertised_at_length(node: str) -> Iterator[Callable[[], None]]:
 
 def lifetime(node: str) -> int:
     """Seconds for which a node believes in its IPv6 gateway."""
-    command = ["ip", "-n", place(NAME).namespace(node), "-6", "route", "show", "default"]
+    command = ["ip", "-n", files_of(NAME).namespace(node), "-6", "route", "show", "default"]
     left = re.findall(r"expires (\d+)sec", namespaces.run(command))
     return max(map(int, left), default=0)
 
@@ -219,7 +219,7 @@ def from_port(family: str, port: int) -> str:
                 return ""
         return answer.partition(b"\r\n\r\n")[2].decode().strip()
 
-    return netns.inside(place(NAME).namespace(CLIENTS[0]), ask)
+    return netns.inside(files_of(NAME).namespace(CLIENTS[0]), ask)
 
 
 def is_noise(measured: Measured, family: str, besides: int = 0) -> None:

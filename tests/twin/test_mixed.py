@@ -24,7 +24,7 @@ from mesh import netns
 from mesh.cli.environment import engine_folder, environment, state_folder
 from mesh.lab import bird
 from mesh.lab.containers import entering
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import Underlay, Uplink
 from mesh.lab.wiring import FOREIGN
 from mesh.lab.world import clear_world
@@ -55,7 +55,7 @@ class Mixed(Twin):
 
     def exec(self, box: str, *command: str, check: bool = True) -> str:
         """What a command in a box prints."""
-        here = place(NAME)
+        here = files_of(NAME)
         network = netns.entering(here.namespace(box))
         enter = entering(here, box) if box in (*EDGES, *MEMBERS) else network
         return self._run([*enter, *command], check).stdout
@@ -140,7 +140,7 @@ def test_the_vpcs_speakers_have_learned_the_aggregate_with_the_liveness_that_the
     for member in MEMBERS:
         vpc = vpc_of(world, member)
         for router in vpc.routers:
-            routes = bird.ask(place(NAME), router.box, 'show route where proto ~ "n_*"')
+            routes = bird.ask(files_of(NAME), router.box, 'show route where proto ~ "n_*"')
             assert re.findall(r"^(\S+/\d+)", routes, re.MULTILINE) == [AGGREGATES["ipv4"]]
         bfd = mixed.exec(member, "birdc", "show", "bfd", "sessions")
         states = dict(re.findall(r"^(172\.31\.\S+)\s+enp1s0\s+(\S+)", bfd, re.MULTILINE))
@@ -166,17 +166,17 @@ def test_who_lives_in_a_members_vpc_reaches_what_it_serves_and_what_its_mates_se
 
 def test_a_hosts_own_provider_sees_the_two_aggregates_and_passes_them_on(world: Underlay) -> None:
     upstream = world.upstream(world.node("ewr-buyvm-1").upstream)
-    routes = bird.ask(place(NAME), upstream.box, 'show route where proto ~ "n_*"')
+    routes = bird.ask(files_of(NAME), upstream.box, 'show route where proto ~ "n_*"')
     assert set(re.findall(r"^(\S+/\d+)", routes, re.MULTILINE)) == set(AGGREGATES.values())
-    heard = bird.ask(place(NAME), upstream.transit, "show route all protocol u_buyvm")
+    heard = bird.ask(files_of(NAME), upstream.transit, "show route all protocol u_buyvm")
     assert set(re.findall(r"as_path: (53667 27218)\n", heard)) == {"53667 27218"}
 
 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_member_speaks_no_bgp_with_the_internet(world: Underlay, member: str) -> None:
     upstream = world.upstream(world.node(member).upstream)
-    assert not [name for name in bird.sessions(place(NAME), upstream.box) if name[:2] == "n_"]
-    heard = bird.ask(place(NAME), upstream.transit, f"show route protocol u_{upstream.provider}")
+    assert not [name for name in bird.sessions(files_of(NAME), upstream.box) if name[:2] == "n_"]
+    heard = bird.ask(files_of(NAME), upstream.transit, f"show route protocol u_{upstream.provider}")
     assert str(world.node(member).ipv4) in heard, "its provider announces its own addresses"
     assert not any(aggregate in heard for aggregate in AGGREGATES.values())
 

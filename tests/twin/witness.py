@@ -17,7 +17,7 @@ from mesh import netns
 from mesh.lab import bird, namespaces
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
-from mesh.lab.lab_files import LabFiles, place
+from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.world import load
 
 INTERVAL = 0.25
@@ -64,12 +64,12 @@ def _is_answered(lab: str, client: str, address: str) -> bool:
         except OSError:
             return False
 
-    return netns.inside(place(lab).namespace(client), connect)
+    return netns.inside(files_of(lab).namespace(client), connect)
 
 
 def way(lab: str, client: str, address: str) -> str:
     """Each box's own routes there and back, and which of its counters grow meanwhile."""
-    here, world = place(lab), load(lab)
+    here, world = files_of(lab), load(lab)
     one = world.client(client)
     back = str(one.ipv6 if ":" in address else one.ipv4)
     routers = [*(t.box for t in world.transits), *(u.box for u in world.upstreams)]

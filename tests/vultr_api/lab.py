@@ -8,7 +8,7 @@ from ipaddress import IPv6Network
 from typing import Any
 
 from mesh.lab import containers
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import load
 from mesh.plan import Node, Plan
@@ -74,14 +74,14 @@ class Containers:
         if on:
             self._working[node].submit(containers.reboot_node, self._lab, node, self._world)
         else:
-            self._working[node].submit(containers.power_off, place(self._lab), node)
+            self._working[node].submit(containers.power_off, files_of(self._lab), node)
 
     def gone(self, server: Server) -> None:
         self._working[self._node(server.main_ip).id].submit(self._stop, server)
 
     def _stop(self, server: Server) -> None:
         """Of a node that has another server by now, that one stays."""
-        node, here = self._node(server.main_ip).id, place(self._lab)
+        node, here = self._node(server.main_ip).id, files_of(self._lab)
         state = containers.read_state(here, node)
         if state is not None and state.instance_id == server.id:
             containers.stop_node(self._lab, node)

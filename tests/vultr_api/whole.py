@@ -20,7 +20,7 @@ from pathlib import Path
 from mesh import netns
 from mesh.cli.environment import environment
 from mesh.cli.working_copy import write_project
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan, make
 from mesh.spec import load_file
@@ -53,7 +53,7 @@ def whole(folder: Path, lab: str, knobs: Knobs | None = None) -> Iterator[Whole]
     own = environment(ROOT, folder)
     file = working_copy(folder, own)
     plan = make(load_file(STACK, ROOT, file).spec)
-    operator = place(lab)
+    operator = files_of(lab)
     try:
         raise_world(plan, lab, {"vultr": BGP_PASSWORD})
         ground = Containers(plan, lab)

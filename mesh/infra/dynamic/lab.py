@@ -65,17 +65,17 @@ def _raised(props: Properties) -> Properties:
             "the lab needs root, for its namespaces and containers: run `sudo make up` "
             "(a preview needs nothing)"
         )
-    told = note.told(props["plan"], props["passwords"])
-    raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]), told)
+    inputs = note.digest(props["plan"], props["passwords"])
+    raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]), inputs)
     return dict(props)
 
 
 def _is_raised(news: Properties) -> bool:
     from mesh.lab import note
-    from mesh.lab.lab_files import place
+    from mesh.lab.lab_files import files_of
 
     # Nearly always, and known without reading the plan.
-    if note.is_told(place(news["lab"]), note.told(news["plan"], news["passwords"])):
+    if note.has_inputs(files_of(news["lab"]), note.digest(news["plan"], news["passwords"])):
         return True
     from mesh.lab.world import is_raised
     from mesh.plan.document import read_plan
@@ -209,9 +209,9 @@ class InstanceProvider(Stub):
     def delete(self, id_: str, props: Properties) -> None:
         """Stop this instance and drop its disk; never a later one of the same node."""
         from mesh.lab.containers import read_state, stop_node
-        from mesh.lab.lab_files import place
+        from mesh.lab.lab_files import files_of
 
-        state = read_state(place(props["lab"]), props["node"])
+        state = read_state(files_of(props["lab"]), props["node"])
         if state is None or state.instance_id == id_:
             stop_node(props["lab"], props["node"])
 

@@ -14,7 +14,7 @@ from mesh.infra.dynamic.lab import (
     LabWorld,
 )
 from mesh.infra.providers.protocol import Machine, Reserved, Setting
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.plan import Node
 from mesh.plan.document import write_plan
 from mesh.spec import Problem
@@ -31,7 +31,7 @@ class Lab:
     def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
         self._plan = setting.plan
         self._addresses6: dict[str, Output[str | None]] = {}
-        here = place()
+        here = files_of()
         self._lab = here.lab
         self.namespace: str | None = here.namespace("operator")
         self._world = LabWorld(
