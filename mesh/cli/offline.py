@@ -288,7 +288,7 @@ def _steered(made: Plan) -> Table:
             if session.steering.rules:
                 steered.add_row(
                     f"{node.id}:{session.name}",
-                    "\n".join(session.steering.words()),
+                    "\n".join(session.steering.descriptions()),
                     "\n".join(session.steering.rules),
                 )
     return steered

@@ -15,7 +15,7 @@ from mesh.plan import make
 from mesh.rpki import Judgement, State, Vrp, judge, objects
 from mesh.spec import Problem, Spec
 from mesh.spec.problems import shown
-from mesh.spec.types import Refused
+from mesh.spec.types import InvalidValue
 from mesh.spec.vrps import vrp_source
 
 OPTION = "--roa"
@@ -29,7 +29,7 @@ def judged(spec: Spec, source: str) -> Judgement:
     """
     try:
         named = vrp_source(source)
-    except Refused as error:
+    except InvalidValue as error:
         return Judgement((), 0, (Problem(OPTION, shown(source), str(error), error.cure),))
     return judge(make(spec), named, Path(), OPTION, spec.rpki.demand is not None)
 

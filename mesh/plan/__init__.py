@@ -1,4 +1,4 @@
-"""From spec to plan: pure functions to frozen, serialisable values; one source of every address."""
+"""The plan of a network: pure functions from the spec to frozen, serialisable values."""
 
 from mesh.plan.make import make
 from mesh.plan.model import (

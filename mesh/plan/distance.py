@@ -1,4 +1,4 @@
-"""Cost of a link by the distance of its ends: light takes the same way for everybody."""
+"""Cost of a link by the distance of its ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan as text, which is how it travels through the engine to the resources of our own."""
+"""A plan as text, as the engine passes it to our own resources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_plan(plan: Plan, indent: int | None = None) -> str:
-    """A plan as JSON: the same plan gives the same text, so that a change is a real one."""
+    """A plan as JSON; the same plan gives the same text."""
     return to_json(plan, indent=indent).decode()
 
 
@@ -25,7 +25,8 @@ def read_plan(text: str) -> Plan:
 
 @cache
 def _reader() -> TypeAdapter[Plan]:
-    """What reads plans. A preview only writes them, and this costs it more than all of the plan."""
+    """The parser of plans: made only when needed, since a preview only writes them, and this takes
+    longer than the plan itself."""
     from pydantic import TypeAdapter
 
     from mesh.plan.model import Plan

@@ -1,5 +1,5 @@
-"""What every node lets in: one list, from which come the node's nftables ruleset, the provider's
-firewall group and the API's ``firewall/rules`` (values.md of the seeds: "Ports")."""
+"""The firewall rules of every node: one list for the node's nftables ruleset and the provider's
+firewall group."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from mesh.plan.model import PlannedService, Role, Rule
 from mesh.spec import Spec
 
 PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
-"""What those who live in a VPC have for addresses (RFC 1918, RFC 6598)."""
+"""Private addresses, as in VPCs (RFC 1918, RFC 6598)."""
 
 SSH, BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 22, 179, 3784, 4784
 RTR = 3323
-"""Of our own validators: IANA's 323 would take a privilege that they have no other use for."""
+"""Port of our own validators: IANA's 323 would need an additional privilege."""
 
 
 VPC = (
@@ -21,7 +21,7 @@ VPC = (
 
 
 def rules(spec: Spec, services: tuple[PlannedService, ...], has_vpc: bool) -> tuple[Rule, ...]:
-    """The rules of this network, the provider's address first."""
+    """The rules of this network, those of the provider's address first."""
     numbers = [node.number for node in spec.nodes.values()]
     last = spec.tunnels.port + max(numbers) - 1
     registry = (spec.registry.port, spec.registry.port)
@@ -41,7 +41,7 @@ def rules(spec: Spec, services: tuple[PlannedService, ...], has_vpc: bool) -> tu
 
 
 def _other_ssh(spec: Spec) -> tuple[Rule, ...]:
-    """Where existing hosts listen for SSH, if elsewhere: the delivery must not shut itself out."""
+    """Other SSH ports of existing hosts, which the operator must not lock out."""
     ports = {node.host.ssh.port for node in spec.nodes.values() if node.host is not None}
     return tuple(
         Rule(f"ssh-{port}", "uplink", "tcp", (port, port), "admin")
@@ -50,8 +50,8 @@ def _other_ssh(spec: Spec) -> tuple[Rule, ...]:
 
 
 def _announced(services: tuple[PlannedService, ...]) -> tuple[Rule, ...]:
-    """Ports of services on the aggregates' addresses: of all services, on all of them, since a
-    packet for any of them may land on any node."""
+    """Ports of all services on all addresses of the aggregates, since a packet for any of them may
+    arrive at any node."""
     tcp = sorted({port for service in services for port in service.ports.tcp})
     udp = sorted({port for service in services for port in service.ports.udp})
     return tuple(

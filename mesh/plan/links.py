@@ -1,7 +1,7 @@
-"""Who has a tunnel to whom, and the numbers of both ends.
+"""Which nodes have a tunnel to each other, and the numbers of both ends.
 
-Every number follows from the tunnel numbers of the two nodes, which are given in the stack file:
-adding a node changes nothing of the links that exist.
+Every number follows from the tunnel numbers of the two nodes in the stack file, so adding a node
+does not change existing links.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 
 from mesh.plan.distance import cost
 from mesh.plan.model import Bfd, Link
-from mesh.spec import Spec, abilities
+from mesh.spec import Spec, capabilities
 from mesh.spec.ids import split_id
 
 UNDERLAY_ASN_BASE = 4_200_000_000
@@ -24,7 +24,7 @@ _LINK_LOCAL = int(IPv6Address("fe80::"))
 
 
 def underlay_asn(number: int) -> int:
-    """The private ASN that a node speaks on its tunnels."""
+    """The private ASN of a node on its tunnels."""
     return UNDERLAY_ASN_BASE + number
 
 
@@ -41,8 +41,8 @@ def interface(peer: str) -> str:
 def neighbors(spec: Spec) -> dict[str, tuple[str, ...]]:
     """For each node the nodes that it has a tunnel to, sorted by tunnel number.
 
-    A full mesh up to ``tunnels.fullMesh`` nodes; above it hubs: every node to the nodes of its
-    region and to all reflectors.
+    A full mesh up to ``tunnels.fullMesh`` nodes; above it every node has tunnels to the nodes of
+    its region and to all reflectors.
     """
     ordered = sorted(spec.nodes, key=lambda node_id: spec.nodes[node_id].number)
     if len(ordered) <= spec.tunnels.full_mesh:
@@ -72,7 +72,7 @@ def is_full_mesh(spec: Spec) -> bool:
 
 
 def link(spec: Spec, node: str, peer: str, bfd: dict[frozenset[str], Bfd]) -> Link:
-    """The end of the tunnel between ``node`` and ``peer`` that lies at ``node``."""
+    """The end, at ``node``, of its tunnel to ``peer``."""
     here, there = spec.nodes[node].number, spec.nodes[peer].number
     return Link(
         peer=peer,
@@ -106,12 +106,12 @@ def _location(spec: Spec, node: str) -> tuple[float, float]:
 
 
 def _mtu(spec: Spec, node: str) -> int:
-    provider = abilities.provider(node, spec.nodes[node])
+    provider = capabilities.provider(node, spec.nodes[node])
     assert provider is not None, "the spec has been checked"
     return provider.mtu
 
 
 def _members(spec: Spec, *ends: str) -> int:
-    """What a link costs more for its ends that are members: where an edge and a member of one
-    place are as near, the edge answers, and nobody's way leads through a member by choice."""
-    return sum(abilities.upstream(end, spec.nodes[end]) is None for end in ends)
+    """The additional cost of a link for each end that is a member: of an edge and a member at the
+    same distance the edge is preferred, also as transit."""
+    return sum(capabilities.upstream(end, spec.nodes[end]) is None for end in ends)

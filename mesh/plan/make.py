@@ -19,20 +19,17 @@ from mesh.plan.model import (
     Validator,
 )
 from mesh.services.service import Ports
-from mesh.spec import Spec, abilities
+from mesh.spec import Spec, capabilities
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.mirrored import mirrored
 from mesh.spec.vrps import VrpServer
 
 EXIT = -2
-"""The last address but one of the tunnel ranges is no node's."""
+"""Index of the exit's address in the tunnel ranges: the last one but one."""
 
 
 def make(spec: Spec) -> Plan:
-    """Everything that can be known of the network before a server exists.
-
-    The spec has been checked (:func:`mesh.spec.load`), so nothing here can fail.
-    """
+    """The plan of a spec that has been checked (:func:`mesh.spec.load`), so that nothing fails."""
     tunnels = {node_id: _tunnel(spec, node_id) for node_id in spec.nodes}
     neighbors = links.neighbors(spec)
     bfd = links.own_bfd(spec)
@@ -45,8 +42,8 @@ def make(spec: Spec) -> Plan:
         prefixes=PrefixPair(spec.prefixes.ipv4, spec.prefixes.ipv6),
         tunnels=PrefixPair(spec.tunnels.ipv4, spec.tunnels.ipv6),
         port=spec.tunnels.port,
-        # Direct, or over one other node when a tunnel is cut; a hub adds one more. A short
-        # limit ends path hunting before it starts.
+        # Direct, or over one other node when a tunnel is cut; a hub adds one more. A short limit
+        # prevents path hunting.
         path_limit=3 if links.is_full_mesh(spec) else 4,
         ixp_lans=tuple(sorted(spec.routing.ixp_lans, key=lambda lan: (lan.version, lan))),
         rpki=tuple(_validator(server) for server in _validators(spec, tunnels)),
@@ -73,14 +70,14 @@ def make(spec: Spec) -> Plan:
 
 
 def _validators(spec: Spec, tunnels: dict[str, AddressPair]) -> list[VrpServer]:
-    """Those that the stack file names, then the network's own, each once."""
+    """The validators of the stack file, then the network's own, each once."""
     own = sorted(spec.reflectors, key=lambda node_id: spec.nodes[node_id].number)
     local = [VrpServer(str(tunnels[node_id].ipv4), firewall.RTR) for node_id in own]
     return list(dict.fromkeys([*spec.rpki.servers, *(local if spec.rpki.local else [])]))
 
 
 def _validator(server: VrpServer) -> Validator:
-    """Named by where it is, so that one more renames none."""
+    """A validator named by its address, so that adding one renames no other."""
     name = re.sub(r"[^0-9a-z]", "_", f"rtr_{server.host}_{server.port}".lower())
     return Validator(name, ip_address(server.host), server.port)
 
@@ -112,10 +109,10 @@ def _node(
 ) -> Node:
     region_id, slot_name = split_id(node_id)
     given = spec.nodes[node_id]
-    provider = abilities.provider(node_id, given)
+    provider = capabilities.provider(node_id, given)
     assert provider is not None, "the spec has been checked"
     existing = given.host is not None
-    place = abilities.place(region_id, spec.regions[region_id], provider)
+    place = capabilities.provider_region(region_id, spec.regions[region_id], provider)
     slot = spec.regions[region_id].slots[slot_name]
     host = int(slot) - int(spec.prefixes.ipv4.network_address)
     has_ipv6 = given.ipv6 and spec.prefixes.ipv6 is not None
@@ -147,7 +144,7 @@ def _node(
 
 
 def _roles(spec: Spec, node_id: str) -> tuple[Role, ...]:
-    announces = abilities.upstream(node_id, spec.nodes[node_id]) is not None
+    announces = capabilities.upstream(node_id, spec.nodes[node_id]) is not None
     roles = [Role.EDGE if announces else Role.MEMBER]
     if node_id in spec.reflectors:
         roles.append(Role.REFLECTOR)

@@ -1,7 +1,6 @@
-"""The plan: frozen, serialisable values that everything else reads.
+"""The plan: frozen, serialisable values, independent of Pulumi, HTTP and daemons.
 
-Nothing here knows Pulumi, HTTP or a daemon. A plan holds what can be known before any server
-exists; what is known only once a node runs are its facts (:mod:`mesh.facts`).
+It holds what is known before a server exists; a running node adds its facts (:mod:`mesh.facts`).
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ Community = tuple[int, int] | tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A community that an announcement carries: what it asks for, and the rule that says so."""
+    """A community on an announcement: its meaning, and the rule that adds it."""
 
     community: Community
     meaning: str
@@ -101,9 +100,9 @@ class Tag:
 class Steering:
     """How an upstream is asked to bring more or less traffic (``mesh:traffic``).
 
-    ``prepend`` is how many times more our own ASN stands in the path; ``med`` is what the upstream
-    itself compares; ``local_preference`` is of what the session imports. ``rules`` are the names of
-    those that had a say.
+    ``prepend`` is how many times our own ASN is prepended; ``med`` is what the upstream itself
+    compares; ``local_preference`` is of what the session imports. ``rules`` are the names of the
+    rules that apply.
     """
 
     rules: tuple[str, ...] = ()
@@ -114,18 +113,18 @@ class Steering:
 
     @property
     def asks(self) -> bool:
-        """Whether what the upstream hears is any different for it."""
+        """Whether it changes what is announced to the upstream."""
         return bool(self.prepend or self.tags) or self.med is not None
 
-    def words(self) -> tuple[str, ...]:
-        """The same, as an operator says it."""
-        said = [f"our ASN prepended {self.prepend}x"] if self.prepend else []
-        said += dict.fromkeys(tag.meaning for tag in self.tags)
+    def descriptions(self) -> tuple[str, ...]:
+        """Each action in a few terms, for a table."""
+        found = [f"our ASN prepended {self.prepend}x"] if self.prepend else []
+        found += dict.fromkeys(tag.meaning for tag in self.tags)
         if self.med is not None:
-            said.append(f"MED {self.med}")
+            found.append(f"MED {self.med}")
         if self.local_preference is not None:
-            said.append(f"local preference {self.local_preference} for what it imports")
-        return tuple(said)
+            found.append(f"local preference {self.local_preference} for what it imports")
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +145,14 @@ class UpstreamSession:
     imports: Imports
     steering: Steering = Steering()
     blackhole: Community | None = None
-    """With which a host route of ours is discarded there (RFC 7999); None where it is not."""
+    """The upstream's blackhole community (RFC 7999); None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class VpcSession:
     """One eBGP session with a router of the node's own VPC, IPv4, on the node's own address there.
 
-    Whom it speaks to is the provider's to say (:class:`mesh.facts.Placement`, in this order).
+    The provider gives the routers' addresses (:class:`mesh.facts.Placement`, in this order).
     ``password`` names the secret, never its value; ``bfd`` is offered where multihop is None.
     """
 
@@ -166,8 +165,8 @@ class VpcSession:
 
 @dataclass(frozen=True, slots=True)
 class ReflectorSession:
-    """One iBGP session between tunnel addresses, of one family; ``client`` is the view of the
-    reflector: the neighbor is a client of ours (RFC 4456)."""
+    """One iBGP session between tunnel addresses, of one family; with ``client`` this node is the
+    reflector and the neighbor its client (RFC 4456)."""
 
     name: str
     family: Family
@@ -179,7 +178,7 @@ class ReflectorSession:
 @dataclass(frozen=True, slots=True)
 class DirectSession:
     """One iBGP session between tunnel addresses of two nodes that are no reflectors, of one family:
-    each says what it serves itself, so that it is known while no reflector is there."""
+    each announces its own services, so that they are known without a reflector."""
 
     name: str
     family: Family
@@ -217,11 +216,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One server in one region; every number in it is looked up or given, never counted.
+    """One server in one region; its numbers do not depend on other nodes.
 
-    ``place`` is what the provider calls the region, ``size`` what it calls such a server; both are
-    empty for a host that exists already. ``translated`` says that the node holds a private address
-    and the world sees another (1:1 NAT).
+    ``place`` and ``size`` are the provider's names of the region and of the server's size; both are
+    empty for an existing host. ``translated`` is True where the node has a private address behind
+    1:1 NAT.
     """
 
     id: str
@@ -255,10 +254,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A place on the map with its /29 of host addresses.
+    """A city or data centre with its /29 of host addresses.
 
-    ``index`` is the block's place in the aggregate, so that it never moves when regions come
-    and go. ``location`` is latitude and longitude in degrees.
+    ``index`` is the block's number in the aggregate, so that other regions do not change it.
+    ``location`` is latitude and longitude in degrees.
     """
 
     id: str
@@ -279,8 +278,8 @@ class Access:
 
     @property
     def names_callers(self) -> bool:
-        """Whether not every IPv4 address may reach the registry: planned nodes, which call from
-        theirs, are let in one by one then."""
+        """Whether only some IPv4 addresses may reach the registry; each planned node's own is then
+        added."""
         return not any(n.version == 4 and n.prefixlen == 0 for n in self.registry)
 
 
@@ -290,9 +289,9 @@ Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "routers",
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that the firewall lets in; all else is dropped.
+    """Packets that the firewall accepts; all others are dropped.
 
-    ``zone`` is what the packet is for: the provider's address (``uplink``), a tunnel
+    ``zone`` is the packet's destination: the provider's address (``uplink``), a tunnel
     (``tunnel``), or an address of the aggregates (``announced``). ``ports`` is an inclusive range.
     ``source`` names a group: ``nodes`` are the provider addresses of the planned nodes,
     ``upstreams`` the providers' BGP speakers, ``routers`` those of the node's own VPC, ``mesh`` the
@@ -314,21 +313,21 @@ class Plan:
 
     stack: str
     twin: str | None
-    """The stack that this one is the lab's copy of."""
+    """The stack of which this one is a copy in the lab."""
     asn: int
     prefixes: PrefixPair
     tunnels: PrefixPair
     port: int
     path_limit: int
     ixp_lans: tuple[Network, ...]
-    """Peering LANs that no upstream has to announce to us."""
+    """Peering LANs that are refused from upstreams."""
     rpki: tuple[Validator, ...]
-    """Whose records edges judge origins and paths by; none where empty."""
+    """Validators from which edges get VRPs and ASPAs; no validation where empty."""
     validates: bool
     """Whether every reflector is a validator itself; these are among ``rpki``."""
     exits: AddressPair
-    """Held by every edge, and known in the underlay only: through the nearest one leave the replies
-    of members."""
+    """The anycast addresses of all edges in the underlay: replies of members leave at the nearest
+    edge."""
     regions: tuple[Region, ...]
     nodes: tuple[Node, ...]
     services: tuple[PlannedService, ...]

@@ -16,13 +16,13 @@ from mesh.plan.model import (
     UpstreamSession,
     VpcSession,
 )
-from mesh.spec import Spec, abilities
+from mesh.spec import Spec, capabilities
 from mesh.spec.ids import provider_of
 
 
 def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ...]:
     """The eBGP sessions that the provider prescribes: one per family that the node has."""
-    upstream = abilities.upstream(node_id, spec.nodes[node_id])
+    upstream = capabilities.upstream(node_id, spec.nodes[node_id])
     if upstream is None:
         return ()
     provider = provider_of(node_id)
@@ -40,7 +40,7 @@ def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ..
             role=upstream.role,
             imports=_imports(spec, node_id, family),
             steering=traffic.steering(spec, node_id, family),
-            blackhole=abilities.blackhole(node_id, spec.nodes[node_id]),
+            blackhole=capabilities.blackhole(node_id, spec.nodes[node_id]),
         )
         for family, neighbor in neighbors
         if neighbor is not None
@@ -55,7 +55,7 @@ def _imports(spec: Spec, node_id: str, family: Family) -> Imports:
 
 def vpc(spec: Spec, node_id: str) -> tuple[VpcSession, ...]:
     """The eBGP sessions of a node with the routers of its VPC."""
-    provider = abilities.provider(node_id, spec.nodes[node_id])
+    provider = capabilities.provider(node_id, spec.nodes[node_id])
     if provider is None or provider.vpc is None or spec.nodes[node_id].host is not None:
         return ()
     inside = provider.vpc
@@ -74,7 +74,7 @@ def vpc(spec: Spec, node_id: str) -> tuple[VpcSession, ...]:
 def reflectors(
     spec: Spec, node: str, tunnels: dict[str, AddressPair]
 ) -> tuple[ReflectorSession, ...]:
-    """iBGP: a client speaks with every reflector; a reflector with its clients and its peers."""
+    """iBGP: a client has sessions with all reflectors, a reflector with all nodes."""
     hubs = set(spec.reflectors)
     peers = [peer for peer in (spec.nodes if node in hubs else hubs) if peer != node]
     return tuple(
@@ -90,9 +90,9 @@ def reflectors(
 
 
 def direct(spec: Spec, node: str, tunnels: dict[str, AddressPair]) -> tuple[DirectSession, ...]:
-    """iBGP of a node that is no reflector with each other one, in networks of MOST_DIRECT nodes and
-    fewer. Without it, what is served elsewhere is known by the reflectors' word alone: while the
-    only one is away, a service that dies here would be dead for this node's clients."""
+    """iBGP sessions among nodes that are no reflectors, in networks of at most MOST_DIRECT nodes.
+    Without them only reflectors announce the services of other nodes: while the only reflector is
+    down, a service that fails here would have no other instance for this node's clients."""
     hubs = set(spec.reflectors)
     if node in hubs or len(spec.nodes) > MOST_DIRECT:
         return ()

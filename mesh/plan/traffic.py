@@ -1,4 +1,4 @@
-"""What the rules of ``mesh:traffic`` come to on one session."""
+"""The effect of the rules of ``mesh:traffic`` on one session."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SCOPES = {
     "ixpOnly": "to exchanges only",
     "providerOnly": "to nobody outside",
 }
-"""What a scope means, as it is told."""
+"""What a scope means, for tables and bird.conf."""
 
 
 def steering(spec: Spec, node_id: str, family: Family) -> Steering:
-    """All that holds for a session, in the order of the stack file.
+    """The rules of a session, in the order of the stack file.
 
-    The spec has been checked: no two rules differ here, and the upstream does all of it.
+    The spec has been checked: the rules do not conflict, and the upstream supports them.
     """
     own = edges({node_id: spec.nodes[node_id]}, spec.prefixes)
     edge = next((each for each in own if each.family == family), None)
@@ -45,15 +45,15 @@ def steering(spec: Spec, node_id: str, family: Family) -> Steering:
 
 
 def _in_path(rules: list[Rule], edge: Edge) -> int:
-    """How many times more our own ASN stands in the path: where the provider has no community that
-    makes it prepend its own, which every neighbor of its sees."""
+    """How many times our own ASN is prepended; 0 where the provider has a community with which it
+    prepends its own."""
     if edge.communities is not None:
         return 0
     return next((rule.prepend for rule in rules if rule.prepend is not None), 0)
 
 
 def _asked(rule: Rule, edge: Edge) -> Iterator[tuple[Community, str]]:
-    """The communities of a rule, with what each of them asks for."""
+    """The communities of a rule, each with its meaning."""
     if edge.communities is not None:
         yield from _actions(rule, edge.communities)
     for community in rule.communities:

@@ -79,7 +79,7 @@ def _upstream(plan: Plan, node: Node, up: UpstreamSession) -> dict[str, Any]:
     parts = asdict(up) | {
         "asn": plan.asn,
         "router id": str(node.router_id),
-        "steering": ", ".join(up.steering.words()) or None,
+        "steering": ", ".join(up.steering.descriptions()) or None,
         "import": up.imports.take,
         "limit": f"{up.imports.limit} prefixes, then {up.imports.action}",
         "validators": "some" if plan.rpki and up.imports.take == "full" else None,

@@ -1,4 +1,4 @@
-"""ASNs that are nobody's on the Internet."""
+"""Special-purpose ASNs, which may not be used on the Internet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPECIAL_ASNS: tuple[tuple[int, int, str], ...] = (
 
 
 def special(asn: int) -> str | None:
-    """Why the Internet knows nobody by this ASN; None where it may."""
+    """Why this ASN cannot be used on the Internet; None where it can."""
     for low, high, reason in SPECIAL_ASNS:
         if low <= asn <= high:
             return reason

@@ -1,4 +1,4 @@
-"""How far apart two places are."""
+"""Distances on the globe."""
 
 from __future__ import annotations
 

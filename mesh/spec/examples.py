@@ -1,7 +1,6 @@
-"""How a key of the stack file is written, for whoever lacks it.
+"""Examples of the stack file's keys, for error messages and the reference.
 
-The examples of the keys that have to be there make a stack file together, the smallest that can be
-used: one node with IPv4.
+The examples of the required keys together are the smallest stack file: one node with IPv4.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _SLOT = f"{EXAMPLE}-1"
 _NODE, _OTHER = f"lax-{_SLOT}", f"ord-{_SLOT}"
 
 LINK = f"{_NODE}:{_OTHER}"
-"""How a link is named."""
+"""A link's name."""
 
 _REGION = (
     "{name: Los Angeles, location: [33.94, -118.41], block: 192.30.120.0/29, "
@@ -69,8 +68,7 @@ _ALL: dict[tuple[str, ...], str] = {
     ("services", "*", "nodes"): f"[{_NODE}]",
     ("without",): f"[{_NODE}]",
 }
-"""Values by the path of their key; a star is a name that the operator gives, or a place in a
-list."""
+"""Values by the path of their key; a star is a name that the operator chooses, or a list index."""
 
 _FURTHER: dict[tuple[str, ...], str] = {
     ("tunnels", "bfd"): "{interval: 300, multiplier: 3}",
@@ -107,11 +105,11 @@ _FURTHER: dict[tuple[str, ...], str] = {
     ("traffic", "*", "localPreference"): "120",
     ("twin",): "prod",
 }
-"""The same of keys that no error shows: for the reference."""
+"""The same of keys that only the reference shows."""
 
 
 def _of_providers() -> Iterator[tuple[tuple[str, ...], str]]:
-    """The options of each provider, and those of all as a whole."""
+    """The options of each provider, and ``providers`` as a whole."""
     whole = {name: facts.examples[()] for name, facts in PROVIDERS.items() if () in facts.examples}
     yield ("providers",), f"{{{', '.join(f'{name}: {value}' for name, value in whole.items())}}}"
     for name, facts in PROVIDERS.items():
@@ -124,8 +122,8 @@ REQUIRED = ("asn", "prefixes", "tunnels", "admin", "regions", "nodes", "reflecto
 
 
 def written(*path: str) -> str | None:
-    """A key as it is written, with a value; None where there is no example. ``path`` is the key's,
-    without ``mesh:``, as an error names it."""
+    """A key with its example value in YAML; None where there is no example. ``path`` is without
+    ``mesh:``, as in an error."""
     value = _ALL.get(_general(path))
     if value is None:
         return None
@@ -134,7 +132,7 @@ def written(*path: str) -> str | None:
 
 
 def shown(*path: str) -> str | None:
-    """A key as the reference shows it, with a value; ``path`` has stars already."""
+    """The same for the reference; ``path`` has stars already."""
     value = _ALL.get(path) or _FURTHER.get(path)
     return None if value is None else f"{_name(path)}: {value}"
 
@@ -144,13 +142,13 @@ def _name(path: Sequence[str]) -> str:
 
 
 def for_example(cure: str, *path: str) -> str:
-    """A cure with the key as it is written behind it, where there is an example."""
+    """A cure with an example of the key appended, where there is one."""
     example = written(*path)
     return cure if example is None else f"{cure}, for example {example}"
 
 
 def _general(path: Sequence[str]) -> tuple[str, ...]:
-    """A path whose names and places are stars."""
+    """A path with stars in place of names and list indices."""
     is_map = path[0] in ("regions", "nodes", "services")
     return tuple(
         "*" if (is_map and place == 1) or part.isdecimal() else part

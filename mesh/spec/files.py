@@ -1,21 +1,29 @@
-"""Which files a stack's configuration lies in, and what they set."""
+"""The files of a stack's configuration, and the values that they set."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from mesh.spec.engine import NAMESPACE, Handed, Project, from_engine, nearest, read, stack_name
+from mesh.spec.engine import (
+    NAMESPACE,
+    EngineConfig,
+    Project,
+    from_engine,
+    nearest,
+    read,
+    stack_name,
+)
 from mesh.spec.engine.project import path_above
 from mesh.spec.problems import Problem, SpecError
 
 EXAMPLES = "examples"
-"""Folder beside the stack files in which a twin's original may lie as well."""
+"""Folder beside the stack files that may hold a twin's original as well."""
 
 
 def project_folder() -> Path:
-    """The folder of the project that the working directory is part of, as the engine finds it;
-    SpecError outside of any."""
+    """The folder of the working directory's project, as the engine finds it; SpecError where there
+    is none."""
     path = path_above(Path())
     if path is None:
         raise SpecError([
@@ -26,10 +34,10 @@ def project_folder() -> Path:
 
 
 def stack_file(stack: str, root: Path) -> tuple[Project | None, Path]:
-    """The project that a folder is part of, and where the file of a stack lies.
+    """The project of a folder, and the path of a stack's file.
 
-    That is beside the project file, or where that says; but in ``root`` itself where that is
-    another folder. SpecError where no stack can be called so, or where it is of another project.
+    That is the folder that the project file names, by default its own; but ``root`` where that is
+    another folder. SpecError for an invalid name, or a stack of another project.
     """
     name, project = stack_name(stack), nearest(root)
     if project is not None and project.path.parent == root:
@@ -41,13 +49,14 @@ def stack_file(stack: str, root: Path) -> tuple[Project | None, Path]:
 
 
 def read_stack_file(path: Path) -> dict[str, Any]:
-    """The ``mesh:`` keys of a stack file, without namespace; SpecError where it is not one."""
-    return from_engine(handed(nearest(path.parent), path).config)
+    """The ``mesh:`` keys of a stack file, without namespace; SpecError where it is no stack
+    file."""
+    return from_engine(engine_config(nearest(path.parent), path).config)
 
 
-def handed(project: Project | None, path: Path) -> Handed:
-    """What the engine hands over for a stack file; SpecError where that is not one, or sets no
-    ``mesh:`` key."""
+def engine_config(project: Project | None, path: Path) -> EngineConfig:
+    """The configuration that the engine passes for a stack file; SpecError where it is no stack
+    file, or sets no ``mesh:`` key."""
     try:
         found = read(project, path)
     except FileNotFoundError:
@@ -63,7 +72,7 @@ def handed(project: Project | None, path: Path) -> Handed:
 
 
 def _where_others_are(path: Path) -> str:
-    """What to do about a stack file that is not there."""
+    """The cure for a missing stack file."""
     if (path.parent / EXAMPLES / path.name).exists():
         examples = path.parent / EXAMPLES
         return f"copy {examples / path.name} beside Pulumi.yaml, or read it with --root {examples}"

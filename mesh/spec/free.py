@@ -1,4 +1,4 @@
-"""What is free in a stack file, for those who are told to give something else."""
+"""Free numbers, blocks and addresses of a stack file, for error messages that ask for another."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import chain, islice
 from mesh.spec.model import Node, Prefixes, Region
 
 LENGTH = 29
-"""Of a region's block."""
+"""Prefix length of a region's block."""
 SERVICES = 100
-"""Services are looked for from this host number on, above the blocks of the first regions."""
+"""The first host number that is suggested for services, above the first regions' blocks."""
 
 
 def number(nodes: Mapping[str, Node]) -> int:
-    """A node's number that none has."""
+    """A free node number."""
     return max((node.number for node in nodes.values()), default=0) + 1
 
 
@@ -35,8 +35,7 @@ def block(prefixes: Prefixes | None, taken: Iterable[Region]) -> IPv4Network | N
 
 
 def hosts(prefix: IPv4Network) -> Iterator[IPv4Address]:
-    """The host addresses of the aggregate in which services are looked for: those from SERVICES on
-    first."""
+    """Host addresses of the aggregate for services, from SERVICES on first."""
     first, last = int(prefix.network_address), int(prefix.broadcast_address)
     start = min(first + SERVICES, last)
     return map(IPv4Address, chain(range(start, last), range(first + 1, start)))
@@ -45,7 +44,7 @@ def hosts(prefix: IPv4Network) -> Iterator[IPv4Address]:
 def service4(
     prefixes: Prefixes, regions: Iterable[Region], taken: Collection[IPv4Address | IPv6Address]
 ) -> IPv4Address | None:
-    """An IPv4 address that a service may have; None where none was found nearby."""
+    """A free IPv4 address for a service; None where there is none among the first 512."""
     blocks = [region.block for region in regions]
     some = islice(hosts(prefixes.ipv4), 512)
     return next(

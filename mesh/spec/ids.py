@@ -1,4 +1,4 @@
-"""What a node's id says: ``<region>-<provider>-<n>``."""
+"""The parts of a node's id: ``<region>-<provider>-<n>``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a stack file, or from the engine's configuration, to a :class:`Spec`."""
+"""Read a :class:`Spec` from a stack file or from the engine's configuration."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mesh.spec import parser, unreadable, wording
+from mesh.spec import engine_only, messages, parser
 from mesh.spec.checks import CHECKS, OF_VALUES_ALONE, check_provider
 from mesh.spec.engine import Environment, Sealed, from_engine, sealed_paths, stack_name
 from mesh.spec.examples import for_example
-from mesh.spec.files import handed, stack_file
+from mesh.spec.files import engine_config, stack_file
 from mesh.spec.model import DEFAULTS, SECTIONS, Spec
 from mesh.spec.problems import Problem, SpecError, shown
 from mesh.spec.secrets import PREFIXES, check_secrets
@@ -23,21 +23,21 @@ from mesh.spec.twin import twin_of
 
 @cache
 def _adapter(key: str) -> TypeAdapter[Any]:
-    """What checks the value of a key."""
+    """The parser of a key's value."""
     return TypeAdapter(SECTIONS[key])
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A spec, with what does not stop it: warnings, and problems that only a preview refuses."""
+    """A spec with its warnings, and with problems that stop only a preview."""
 
     spec: Spec
     problems: tuple[Problem, ...]
 
 
 class Incomplete(SpecError):
-    """Nothing is wrong with what can be read here, and some of it only the engine can read:
-    ``unread``, as warnings; ``problems`` are those and all others that were found."""
+    """There is no error, but some required keys only the engine can read: ``unread``, as warnings.
+    ``problems`` are those and all others."""
 
     def __init__(self, unread: list[Problem], others: list[Problem]) -> None:
         self.unread = tuple(unread)
@@ -49,24 +49,24 @@ def load(
 ) -> Loaded:
     """Check every key, alone and together.
 
-    ``values`` are the stack's keys without namespace; ``root`` is where the stack files lie, for
-    a twin. ``environment`` is what Pulumi ESC would add that is not part of them yet. Raises
-    SpecError with every error at once, and :class:`Incomplete` where there is none, but not all
-    that is needed can be read.
+    ``values`` are the stack's keys without namespace; ``root`` is the folder of the stack files,
+    for a twin. ``environment`` is what Pulumi ESC would add to them. Raises SpecError with every
+    error at once, and :class:`Incomplete` where there is no error but keys only the engine can
+    read.
     """
     merged, problems = dict(values), list[Problem]()
     twin = merged.pop("twin", None)
     if twin is not None:
-        merged, overruled = twin_of(twin, merged, root)
-        problems.extend(overruled)
+        merged, warnings = twin_of(twin, merged, root)
+        problems.extend(warnings)
     secrets = {key: merged.pop(key) for key in list(merged) if key.startswith(PREFIXES)}
     sections, found, unread = _sections(merged, environment)
     problems.extend(found)
     for check in CHECKS:
-        told = check(sections)
+        yielded = check(sections)
         if environment is not None and check not in OF_VALUES_ALONE:
-            told = (unreadable.may_be_cured(problem, environment) for problem in told)
-        problems.extend(told)
+            yielded = (engine_only.may_be_cured(problem, environment) for problem in yielded)
+        problems.extend(yielded)
     _stop_at_errors(problems)
     if unread:
         raise Incomplete(unread, problems)
@@ -74,7 +74,7 @@ def load(
     problems.extend(check_secrets(spec, {k: _clear(v) for k, v in secrets.items()}))
     _stop_at_errors(problems)
     if environment is not None:
-        problems.insert(0, unreadable.unopened(environment))
+        problems.insert(0, engine_only.not_opened(environment))
     return Loaded(spec, tuple(problems))
 
 
@@ -84,14 +84,14 @@ def _stop_at_errors(problems: list[Problem]) -> None:
 
 
 def load_file(stack: str, root: Path, path: Path | None = None) -> Loaded:
-    """The spec of a stack as its file in ``root`` (or ``path``) has it: no engine, no secret."""
+    """The spec of a stack from its file in ``root`` (or ``path``), without engine and secrets."""
     project, beside = stack_file(stack, root)
-    found = handed(project, path or beside)
+    found = engine_config(project, path or beside)
     return load(stack_name(stack).name, from_engine(found.config), root, found.environment)
 
 
 def for_preview(loaded: Loaded) -> Spec:
-    """The spec, if nothing is missing that a preview needs; else SpecError."""
+    """The spec; SpecError where something is missing that a preview needs."""
     stopping = [problem for problem in loaded.problems if problem.severity == "preview"]
     if stopping:
         raise SpecError(stopping)
@@ -99,15 +99,15 @@ def for_preview(loaded: Loaded) -> Spec:
 
 
 def _clear(value: Any) -> str | None:
-    """A secret's value, or None where it is encrypted and this reader has no key."""
+    """A secret's value, or None where it is encrypted."""
     return None if isinstance(value, Sealed | dict) else str(value)
 
 
 def _sections(
     values: Mapping[str, Any], environment: Environment | None
 ) -> tuple[dict[str, Any], list[Problem], list[Problem]]:
-    """Each known key parsed by its own type; what is wrong with those that cannot be; and what
-    of them cannot be read here."""
+    """Each known key parsed by its type; the problems; and warnings of keys that only the engine
+    can read."""
     sections: dict[str, Any] = dict(DEFAULTS)
     problems: list[Problem] = []
     unread: list[Problem] = []
@@ -118,16 +118,16 @@ def _sections(
         )  # fmt: skip
     for key in SECTIONS:
         if key not in values:
-            if environment is not None and unreadable.is_left_to(environment, key):
+            if environment is not None and engine_only.is_left_to_environment(environment, key):
                 sections.pop(key, None)
-                unread.append(unreadable.left_to(environment, f"mesh:{key}"))
+                unread.append(engine_only.from_environment(environment, f"mesh:{key}"))
             elif key not in DEFAULTS:
                 problems.append(
                     Problem(f"mesh:{key}", "unset", "the key is missing",
                             for_example("add it", key))
                 )  # fmt: skip
             continue
-        hidden = [unreadable.sealed(path) for path in sealed_paths(values[key], f"mesh:{key}")]
+        hidden = [engine_only.encrypted(path) for path in sealed_paths(values[key], f"mesh:{key}")]
         if hidden:
             sections.pop(key, None)
             unread.extend(hidden)
@@ -137,7 +137,7 @@ def _sections(
             sections.pop(key, None)
             for problem, absent in _shape_problems(key, error):
                 if absent and environment is not None and environment.may_set(key):
-                    unread.append(unreadable.left_to(environment, problem.key))
+                    unread.append(engine_only.from_environment(environment, problem.key))
                 else:
                     problems.append(problem)
         else:
@@ -147,15 +147,14 @@ def _sections(
 
 
 def _shape_problems(key: str, error: ValidationError) -> Iterator[tuple[Problem, bool]]:
-    """What is wrong, and whether it is only that something is missing. What is encrypted is passed
-    over."""
+    """Each problem, and whether a value is just missing. Encrypted values are skipped."""
     for path, item in parser.errors(error):
         if item["type"] == "too_short" and item["input"]:
-            continue  # what it holds is of the wrong shape, and has been named
+            continue  # its entries have problems of their own
         if isinstance(item["input"], Sealed):
             continue
-        problem = wording.problem(key, path, item)
+        problem = messages.problem(key, path, item)
         yield problem, item["type"] in ("missing", "too_short")
-        if item["type"] == wording.LONG and wording.is_node_id(key, path):
+        if item["type"] == messages.LONG and messages.is_node_id(key, path):
             for further in check_provider(problem.key, item["input"]):
                 yield further, False

@@ -1,6 +1,6 @@
-"""The stack file as typed models: the shape of each key, and nothing about their meaning together.
+"""The stack file as typed models: the type of each key.
 
-What keys mean together (a slot inside its region, a node in a slot) is :mod:`mesh.spec.checks`.
+Checks across keys (a slot inside its region, a node in a slot) are in :mod:`mesh.spec.checks`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Prefixes(Section):
 
 
 class BfdTimers(Section):
-    """How fast BFD finds out that a tunnel is down (RFC 5880)."""
+    """How fast BFD detects that a tunnel is down (RFC 5880)."""
 
     interval: Annotated[int, Field(ge=50, le=5000)] = 150
     """Milliseconds between two BFD packets."""
     multiplier: Annotated[int, Field(ge=2, le=20)] = 3
-    """How many BFD packets in a row have to be missing until the tunnel is down."""
+    """The number of missing BFD packets in a row after which the tunnel is down."""
 
 
 class Tunnels(Section):
@@ -97,7 +97,7 @@ class Region(Section):
     """A city or data centre, with a /29 of host addresses for the nodes there."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    """Name of the place, for people to read."""
+    """Name of the place, for display."""
     block: Network4
     """The region's host addresses: a /29 inside ``mesh:prefixes.ipv4`` that overlaps no other
     region's."""
@@ -126,11 +126,11 @@ class Ssh(Section):
     needed."""
 
     user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "root"
-    """Who logs in: root, or a user with ``sudo`` without a password."""
+    """The user that logs in: root, or one with ``sudo`` without a password."""
     port: Port = 22
     """TCP port of the host's SSH server."""
     host_keys: Annotated[tuple[HostKey, ...], Field(alias="hostKeys")] = ()
-    """The host's public keys, by which it is told from others."""
+    """The host's public keys, by which it is identified."""
     trust_first: Annotated[bool, Field(alias="trustFirst")] = False
     """Takes the key that the host shows at the first connection, and no other one afterwards."""
 
@@ -255,16 +255,17 @@ class Service(Section):
 class Rpki(Section):
     """Validation by the RPKI: of our own announcements, and of what upstreams announce."""
 
-    # Of RTR and http:// nothing proves who says so: they are for a network that is trusted
-    # (RFC 8210, section 7), and http:// from another machine is warned of. A twin does not take
-    # over `demand`, since its prefixes go nowhere, nor `local`, since there is no world that it
-    # could fetch from.
+    # RTR and http:// do not authenticate the server: they are for a trusted network (RFC 8210,
+    # section 7), and http:// from another machine gives a warning. A twin does not take over
+    # `demand`, since its prefixes are not on the Internet, nor `local`, since it cannot fetch the
+    # RPKI.
     demand: VrpDemand | None = None
     """A list of VRPs by which every aggregate has to be Valid (RFC 6811), or a preview and an
     update stop; a twin demands only what its own file names, and ``mesh destroy`` demands
     nothing."""
     servers: tuple[RtrServer, ...] = ()
-    """Validators by whose records edges judge the routes of a full table (RFC 8210)."""
+    """Validators from which edges get the VRPs to validate the routes of a full table
+    (RFC 8210)."""
     local: bool = False
     """Makes every reflector a validator as well (rpki-client and stayrtr of Debian, ROAs only),
     which fetches the whole RPKI by rsync and HTTPS; a twin leaves it out."""
@@ -298,7 +299,7 @@ SECTIONS: dict[str, Any] = {
     "protect": bool,
     "without": tuple[NodeId, ...],
 }
-"""Every key of the stack file under ``mesh:`` and its type; secrets and ``twin`` stand apart."""
+"""Every key of the stack file under ``mesh:`` and its type, without secrets and ``twin``."""
 
 DEFAULTS: dict[str, Any] = {
     "registry": Registry.model_construct(),
@@ -311,7 +312,7 @@ DEFAULTS: dict[str, Any] = {
     "protect": True,
     "without": (),
 }
-"""Keys that may be left out."""
+"""Optional keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,8 +321,8 @@ class Spec:
 
     stack: str
     twin: str | None
-    """Makes this stack a copy of another one, whose name it gives, in the lab on one machine: what
-    stands beside it is merged into the original's maps and takes the place of its other values."""
+    """Makes this stack a copy, in the lab on one machine, of the stack that it names: the other
+    keys of this file are merged into the original's maps and replace its other values."""
     asn: int
     """The network's own ASN, a public one."""
     prefixes: Prefixes

@@ -1,5 +1,4 @@
-"""What pydantic finds wrong, in terms of the stack file: every part of it is a map, and none is of
-one of several classes."""
+"""pydantic's errors in terms of the stack file: without classes and unions."""
 
 from __future__ import annotations
 
@@ -9,21 +8,21 @@ from typing import Any
 from pydantic import ValidationError
 
 OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
-"""Beginnings of steps in an error's path that stand in no stack file."""
+"""Prefixes of steps in an error's path that are not in the stack file."""
 
 OF_A_SECTION = {
     "dataclass_type": "model_type",
     "model_attributes_type": "model_type",
     "unexpected_keyword_argument": "extra_forbidden",
 }
-"""Types of errors of dataclasses, and the same of sections."""
+"""Types of errors of dataclasses, and those of sections that mean the same."""
 
 Item = Mapping[str, Any]
 """An error as pydantic lists it."""
 
 
 def errors(error: ValidationError) -> Iterator[tuple[tuple[str, ...], Item]]:
-    """Each error, with the path of the key that it is about."""
+    """Each error with the path of its key."""
     for item in error.errors(include_url=False):
         path = _path(item["loc"])
         kind = item["type"]
@@ -39,8 +38,8 @@ def errors(error: ValidationError) -> Iterator[tuple[tuple[str, ...], Item]]:
 
 
 def _path(steps: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The keys and places of a path. A check's kind, by which pydantic has chosen its class, is
-    none of them."""
+    """The keys and list indices of a path, without a check's kind, by which pydantic has chosen its
+    class."""
     kept = [
         str(step)
         for place, step in enumerate(steps)

@@ -1,4 +1,4 @@
-"""What is wrong with a stack file, said so that it can be mended."""
+"""Problems of a stack file, each with its cure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mesh.foreign import printable
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: the key, its value, the reason and the cure.
+    """One problem: the key, its value, the reason and the cure.
 
-    A ``warning`` does not stop anything; a ``preview`` problem (a missing secret) is a warning
-    for the offline commands and an error for the engine.
+    A ``warning`` stops nothing; a ``preview`` problem (a missing secret) is a warning for the
+    offline commands and an error for the engine.
     """
 
     key: str
@@ -28,16 +28,16 @@ class Problem:
 
 
 NOTE = "note: "
-"""How a note begins in the engine's output, so that :mod:`mesh.preview` finds it there."""
+"""Prefix of a note in the engine's output, by which :mod:`mesh.preview` finds it."""
 
 
 KEEPS = "keeps its server, and cannot be replaced"
-"""What a warning says of a node whose server could not be made again today."""
+"""Text of the warning of a node whose server could not be made again today."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that a preview tells and that nothing is wrong with: what the servers cost."""
+    """Information that a preview shows, for example the cost of the servers."""
 
     text: str
 
@@ -46,7 +46,7 @@ class Note:
 
 
 class SpecError(ValueError):
-    """The configuration cannot be used; holds every problem that was found, not just the first."""
+    """The configuration cannot be used; holds every problem that was found."""
 
     def __init__(self, problems: list[Problem] | tuple[Problem, ...]) -> None:
         self.problems = tuple(problems)

@@ -1,11 +1,11 @@
-"""Secrets of a stack: which ones it needs, and whether a value can be one."""
+"""Secrets of a stack: which it needs, and whether their values are valid."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 
-from mesh.spec import abilities
+from mesh.spec import capabilities
 from mesh.spec.ids import provider_of
 from mesh.spec.model import Spec
 from mesh.spec.problems import Problem
@@ -33,7 +33,7 @@ _PLACEHOLDER = re.compile(
 
 def needed(spec: Spec) -> tuple[str, ...]:
     """Names of the providers whose BGP password the stack needs, sorted."""
-    return _providers(spec, {n for n, node in spec.nodes.items() if abilities.password(n, node)})
+    return _providers(spec, {n for n, node in spec.nodes.items() if capabilities.password(n, node)})
 
 
 def needed_ssh_keys(spec: Spec) -> tuple[str, ...]:
@@ -53,14 +53,14 @@ def check_secrets(spec: Spec, values: Mapping[str, str | None]) -> Iterator[Prob
     clear value, or to None where it is set but cannot be read here (offline)."""
     wanted = {PREFIX + name: _password_problem for name in needed(spec)}
     wanted |= {SSH_PREFIX + name: _ssh_key_problem for name in needed_ssh_keys(spec)}
-    for key, judge in sorted(wanted.items()):
+    for key, check in sorted(wanted.items()):
         file = " < KEYFILE" if key.startswith(SSH_PREFIX) else ""
-        cure = f"`pulumi config set --secret mesh:{key}{file}` ({_whence(key)})"
+        cure = f"`pulumi config set --secret mesh:{key}{file}` ({_origin(key)})"
         if key not in values:
             yield Problem(f"mesh:{key}", "unset", "the secret is missing", cure, "preview")
             continue
         value = values[key]
-        reason = None if value is None else judge(value)
+        reason = None if value is None else check(value)
         if reason is not None:
             yield Problem(f"mesh:{key}", "[secret]", reason, cure)
     for key in sorted(set(values) - set(wanted)):
@@ -70,18 +70,18 @@ def check_secrets(spec: Spec, values: Mapping[str, str | None]) -> Iterator[Prob
         )  # fmt: skip
 
 
-def _whence(key: str) -> str:
-    """Where a secret's value comes from, beside the command that sets it."""
+def _origin(key: str) -> str:
+    """Where the operator gets a secret's value."""
     if key.startswith(SSH_PREFIX):
         return "a private key without a passphrase, made for this"
     provider = PROVIDERS.get(key.removeprefix(PREFIX))
     if provider is not None and not provider.announces:
-        return "of your own choice: the routers of the VPC are told"
+        return "of your own choice: the routers of the VPC get it"
     return "the value is on the provider's BGP page"
 
 
 def _ssh_key_problem(value: str) -> str | None:
-    """Why this cannot be a private key; None where it can."""
+    """Why this is no valid private key; None where it is one."""
     if not value.strip():
         return "the secret is empty"
     if "PRIVATE KEY-----" not in value:
@@ -90,14 +90,14 @@ def _ssh_key_problem(value: str) -> str | None:
 
 
 def _password_problem(value: str) -> str | None:
-    """Why this cannot be a BGP password; None where it can."""
+    """Why this is no valid BGP password; None where it is one."""
     if not value.strip():
         return "the secret is empty"
     if _PLACEHOLDER.match(value.strip()):
         return "the secret is a placeholder"
     if len(value.encode()) > MD5_LIMIT:
         return f"TCP MD5 takes at most {MD5_LIMIT} bytes"
-    # BIRD's strings know no escape, so a quote or a line break could not be written.
+    # BIRD's strings have no escapes: a quote or a line break cannot be written.
     if not all("!" <= letter <= "~" for letter in value) or '"' in value:
-        return "it has a character that BIRD cannot be given (quote, space or not ASCII)"
+        return "it has a character that BIRD does not take (quote, space or not ASCII)"
     return None

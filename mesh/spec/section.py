@@ -1,4 +1,4 @@
-"""What every part of a stack file is: frozen, and strict about its keys."""
+"""The base class of a stack file's parts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which upstream sessions a rule of ``mesh:traffic`` holds for, and whether it can be obeyed there.
+"""Which upstream sessions a rule of ``mesh:traffic`` applies to, and whether it works there.
 
-Everything is judged before anything changes: a community that an upstream does not understand is
-passed over in silence out there, and the traffic stays where it was.
+Rules are checked before anything changes: an upstream ignores a community that it does not know,
+and the traffic would not move.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
-from mesh.spec import abilities
+from mesh.spec import capabilities
 from mesh.spec.asns import special
 from mesh.spec.ids import split_id
 from mesh.spec.model import Node, Prefixes
@@ -21,18 +21,18 @@ from mesh.spec.section import Sections
 from mesh.spec.traffic import WHERE, Rule, ToAs, options
 
 Family = Literal["ipv4", "ipv6"]
-WORD: dict[Family, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
+LABEL: dict[Family, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 MOST_IN_PATH = 5
-"""More of our own ASN in the path moves no traffic that five do not move (most paths are shorter
-than that), and the longer the true path is, the sooner a leak or a forged one wins over it."""
+"""Limit of prepends of our own ASN. More move no further traffic (most paths are shorter), and the
+longer our path is, the easier a leaked or forged one is preferred."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A session that can be steered: a node's with its upstream, of one family, which announces
-    ``prefix``. ``communities`` are the upstream's actions, where they are known; with ``blackhole``
-    it discards."""
+    """A node's session with its upstream, of one family, which announces ``prefix``.
+    ``communities`` are the upstream's actions where they are known, ``blackhole`` its blackhole
+    community."""
 
     node: str
     family: Family
@@ -42,18 +42,18 @@ class Edge:
     blackhole: Community | None
 
     def __str__(self) -> str:
-        return f"{self.node} {WORD[self.family]}"
+        return f"{self.node} {LABEL[self.family]}"
 
 
 def edges(nodes: Mapping[str, Node], prefixes: Prefixes) -> tuple[Edge, ...]:
     """Every session with an upstream, by node and family."""
     found: list[Edge] = []
     for node_id, node in sorted(nodes.items()):
-        upstream = abilities.upstream(node_id, node)
+        upstream = capabilities.upstream(node_id, node)
         if upstream is None:
             continue
         known = (
-            upstream, abilities.communities(node_id, node), abilities.blackhole(node_id, node)
+            upstream, capabilities.communities(node_id, node), capabilities.blackhole(node_id, node)
         )  # fmt: skip
         if upstream.ipv4 is not None:
             found.append(Edge(node_id, "ipv4", prefixes.ipv4, *known))
@@ -63,7 +63,7 @@ def edges(nodes: Mapping[str, Node], prefixes: Prefixes) -> tuple[Edge, ...]:
 
 
 def holds(rule: Rule, edge: Edge) -> bool:
-    """Whether a rule is for a session."""
+    """Whether a rule applies to a session."""
     return (
         (rule.nodes is None or edge.node in rule.nodes)
         and (rule.regions is None or split_id(edge.node)[0] in rule.regions)
@@ -72,7 +72,8 @@ def holds(rule: Rule, edge: Edge) -> bool:
 
 
 def check_traffic(sections: Sections) -> Iterator[Problem]:
-    """Every rule names what exists, asks for what its upstreams do, and contradicts no other."""
+    """Every rule names existing nodes and prefixes, its upstreams support its options, and no two
+    rules conflict."""
     rules: tuple[Rule, ...] = sections.get("traffic") or ()
     nodes: Mapping[str, Node] | None = sections.get("nodes")
     prefixes: Prefixes | None = sections.get("prefixes")
@@ -116,7 +117,7 @@ def _check_where(
         elif name not in able:
             yield Problem(
                 _key(rule, "nodes"), name,
-                "it has no upstream that hears us, so there is nothing to steer", those,
+                "it announces to no upstream, so there is nothing to steer", those,
             )  # fmt: skip
     with_edges = {split_id(name)[0] for name in able}
     for name in rule.regions or ():
@@ -140,7 +141,7 @@ def _check_prefix(rule: Rule, every: Sequence[Edge]) -> Iterator[Problem]:
     if str(rule.prefix) not in aggregates:
         yield Problem(
             _key(rule, "prefix"), str(rule.prefix),
-            "upstreams hear aggregates only, and this is none of them",
+            "only aggregates are announced to upstreams, and this is none of them",
             f"write {' or '.join(aggregates)}",
         )  # fmt: skip
         return
@@ -174,13 +175,13 @@ def _check_asked(rule: Rule, own: int | None) -> Iterator[Problem]:
             )
         if to.prepend is None and to.export is None and not to.zero_med:
             yield Problem(
-                key, str(to.asn), "nothing is asked towards this AS",
+                key, str(to.asn), "it asks for nothing towards this AS",
                 "add one of prepend, export, zeroMed",
             )  # fmt: skip
 
 
 def _check_able(rule: Rule, here: Iterable[Edge]) -> Iterator[Problem]:
-    """Each session's upstream can do what the rule asks."""
+    """Each session's upstream supports the rule's options."""
     for edge in here:
         if edge.communities is None:
             yield from _check_plain(rule, edge.upstream.peer_asn)
@@ -191,7 +192,7 @@ def _check_able(rule: Rule, here: Iterable[Edge]) -> Iterator[Problem]:
 
 
 def _check_plain(rule: Rule, peer: int) -> Iterator[Problem]:
-    """What can be asked of an upstream whose communities nobody has written down here."""
+    """Options at an upstream whose communities are not known here."""
     asked: list[tuple[str, str]] = []
     if rule.scope not in (None, "all"):
         asked.append(("scope", str(rule.scope)))
@@ -202,15 +203,15 @@ def _check_plain(rule: Rule, peer: int) -> Iterator[Problem]:
     for option, value in asked:
         yield Problem(
             _key(rule, option), value,
-            f"by which community AS{peer} does this is not known here",
-            "name in nodes those whose provider does it, and give this one a rule with the "
+            f"the community by which AS{peer} does this is not known here",
+            "list in nodes only those whose provider does it, and add a rule for this one with the "
             "communities that its provider documents",
         )  # fmt: skip
     if rule.prepend is not None and rule.prepend > MOST_IN_PATH:
         yield Problem(
             _key(rule, "prepend"), str(rule.prepend),
-            f"our own ASN more than {MOST_IN_PATH} times more in the path moves no more traffic, "
-            "and makes it easy to win over us by a leak",
+            f"more than {MOST_IN_PATH} prepends of our own ASN move no more traffic, and make "
+            "it easy for a leak to be preferred",
             f"prepend {MOST_IN_PATH} times at most, or withdraw there",
         )  # fmt: skip
 
@@ -231,33 +232,33 @@ def _check_actions(rule: Rule, actions: Communities) -> Iterator[Problem]:
         if to.asn == actions.asn:
             yield Problem(
                 _key(rule, "toAs", to.asn, "asn"), str(to.asn),
-                "it is the provider itself, which hears the aggregate from us",
+                "it is the provider itself, to which we announce the aggregate",
                 "give the ASN of one of its neighbors",
             )  # fmt: skip
 
 
 def _check_raw(key: str, raw: Community, edge: Edge) -> Iterator[Problem]:
-    """A community that is sent as it is means nothing else to the session's upstream."""
+    """A raw community is one that the session's upstream documents and that no option covers."""
     text, own = written(raw), edge.communities
     peer = edge.upstream.peer_asn if own is None else own.asn
     if raw == edge.blackhole:
         yield Problem(
-            key, text, f"AS{peer} would throw away all that is sent to the whole aggregate",
+            key, text, f"AS{peer} would discard all traffic to the whole aggregate",
             "for one address under attack, `mesh blackhole add`",
         )  # fmt: skip
     elif own is not None and (option := own.option(raw)) is not None:
         yield Problem(
-            key, text, "an option says the same, and is checked", f"write {option} instead"
+            key, text, "an option does the same, and is checked", f"write {option} instead"
         )
     elif own is not None and raw in own.tags:
         yield Problem(
-            key, text, f"with it AS{own.asn} itself marks a route ({own.tags[raw]}): sent, it asks "
-            "for nothing", "remove it",
+            key, text, f"AS{own.asn} itself marks routes with it ({own.tags[raw]}): when we send "
+            "it, nothing happens", "remove it",
         )  # fmt: skip
     elif own is not None and own.claims(raw) and not own.knows(raw):
         yield Problem(
             key, text, f"AS{own.asn} documents no such action",
-            f"write what its page on communities says, or an option: {', '.join(_ACTIONS)}",
+            f"write one that it documents, or an option: {', '.join(_ACTIONS)}",
         )  # fmt: skip
     for name, provider in PROVIDERS.items():
         other = provider.communities
@@ -266,16 +267,16 @@ def _check_raw(key: str, raw: Community, edge: Edge) -> Iterator[Problem]:
         if raw[0] == other.asn:
             yield Problem(
                 key, text,
-                f"it is for AS{other.asn} ({name}), and this rule holds for {edge.node}, whose "
+                f"it is for AS{other.asn} ({name}), and this rule applies to {edge.node}, whose "
                 f"upstream is AS{edge.upstream.peer_asn}",
-                f"name nodes at {name} in nodes, or write what AS{edge.upstream.peer_asn} "
-                "documents",
+                f"list nodes at {name} in nodes, or write a community that "
+                f"AS{edge.upstream.peer_asn} documents",
             )  # fmt: skip
         elif own is None:
             yield Problem(
                 key, text,
-                f"communities of {raw[0]} are {name}'s actions; what AS{edge.upstream.peer_asn} "
-                "does by them is not known here",
+                f"communities of {raw[0]} are {name}'s actions; their effect at "
+                f"AS{edge.upstream.peer_asn} is not known here",
                 f"make sure that AS{edge.upstream.peer_asn} documents it", severity="warning",
             )  # fmt: skip
 
@@ -284,7 +285,7 @@ _ACTIONS = ("prepend", "scope", "zeroMed", "toAs")
 
 
 def written(community: Community) -> str:
-    """A community as people write it."""
+    """A community as text."""
     return ":".join(map(str, community))
 
 
@@ -295,7 +296,7 @@ def _check_preference(rule: Rule, here: Sequence[Edge], sections: Sections) -> I
     if all((nodes[edge.node].take or routing.take) == "none" for edge in here):
         yield Problem(
             _key(rule, "localPreference"), str(rule.local_preference),
-            "nothing is imported there, so nothing is preferred",
+            "nothing is imported there, so there is no route to prefer",
             "set mesh:routing.import to default or full, or remove it", severity="warning",
         )  # fmt: skip
 
@@ -329,79 +330,79 @@ def _check_conflicts(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[P
         first: dict[str, tuple[Rule, Any]] = {}
         for rule in (rule for rule in rules if holds(rule, edge)):
             for option, value in _settings(rule):
-                before, said = first.setdefault(option, (rule, value))
-                if said != value:
-                    what = (_key(rule, option), _said(value), before.name, _said(said))
-                    found.setdefault(what, []).append(str(edge))
-    for (key, value, name, said), sessions in found.items():
+                before, other = first.setdefault(option, (rule, value))
+                if other != value:
+                    conflict = (_key(rule, option), _shown(value), before.name, _shown(other))
+                    found.setdefault(conflict, []).append(str(edge))
+    for (key, value, name, other), sessions in found.items():
         yield Problem(
-            key, value, f"{name} says {said}, and both hold for {', '.join(sessions)}",
-            "let one rule say it, or name in each the nodes or the prefix that it is for",
+            key, value, f"{name} sets {other}, and both apply to {', '.join(sessions)}",
+            "set it in one rule, or limit each rule by nodes or prefix",
         )  # fmt: skip
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_effect(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Problem]:
-    """What is asked towards somebody is asked of an announcement that reaches them."""
+    """An action towards an AS needs an announcement that reaches this AS."""
     for edge in every:
         actions = edge.communities
         if actions is None:
             continue
         here = [rule for rule in rules if holds(rule, edge)]
         scope: Scope = next((rule.scope for rule in here if rule.scope is not None), "all")
-        told = {to.asn: to.export for rule in here for to in rule.to_as if to.export is not None}
+        exports = {to.asn: to.export for rule in here for to in rule.to_as if to.export is not None}
         for rule in here:
             for to in rule.to_as:
-                yield from _check_told(_key(rule, "toAs", to.asn), to, told, scope, actions)
-            if scope == "providerOnly" and True not in told.values():
+                yield from _check_exported(_key(rule, "toAs", to.asn), to, exports, scope, actions)
+            if scope == "providerOnly" and True not in exports.values():
                 asked = [("prepend", rule.prepend), ("zeroMed", rule.zero_med)]
                 for option, value in asked:
                     if value:
                         yield Problem(
-                            _key(rule, option), _said(value),
-                            f"with scope: providerOnly AS{actions.asn} tells nobody",
+                            _key(rule, option), _shown(value),
+                            f"with scope: providerOnly AS{actions.asn} announces it to no other AS",
                             "remove one of the two",
                         )  # fmt: skip
 
 
-def _check_told(
-    key: str, to: ToAs, told: Mapping[int, bool], scope: Scope, actions: Communities
+def _check_exported(
+    key: str, to: ToAs, exports: Mapping[int, bool], scope: Scope, actions: Communities
 ) -> Iterator[Problem]:
     asked = [("prepend", to.prepend), ("zeroMed", to.zero_med)]
     for option, value in asked:
-        if value and told.get(to.asn) is False:
+        if value and exports.get(to.asn) is False:
             yield Problem(
-                f"{key}.{option}", _said(value),
-                f"AS{to.asn} is not told at all (export: false)", "remove one of the two",
+                f"{key}.{option}", _shown(value),
+                f"nothing is announced to AS{to.asn} (export: false)", "remove one of the two",
             )  # fmt: skip
-        elif value and scope == "providerOnly" and to.asn not in told:
+        elif value and scope == "providerOnly" and to.asn not in exports:
             yield Problem(
-                f"{key}.{option}", _said(value),
-                f"with scope: providerOnly AS{actions.asn} does not tell AS{to.asn}",
+                f"{key}.{option}", _shown(value),
+                f"with scope: providerOnly AS{actions.asn} announces nothing to AS{to.asn}",
                 "add export: true beside it, or remove it",
             )  # fmt: skip
     if to.export and not actions.restrains(scope):
         yield Problem(
             f"{key}.export", "true",
-            f"AS{actions.asn} tells everybody, unless a scope forbids it"
+            f"AS{actions.asn} announces to all ASes, unless a scope forbids it"
             if scope == "all"
-            else f"export: true lifts no scope: {scope}",
+            else f"export: true does not lift scope: {scope}",
             "remove it, or add scope: providerOnly, ixpOnly or routeServersOnly",
         )  # fmt: skip
 
 
 def _check_reach(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Problem]:
-    """Somebody tells the Internet of every aggregate."""
+    """At least one provider announces each aggregate to the Internet."""
     for prefix in dict.fromkeys(edge.prefix for edge in every):
         announcing = [edge for edge in every if edge.prefix == prefix]
         if all(_kept_inside(rules, edge) for edge in announcing):
             yield Problem(
                 "mesh:traffic", "scope: providerOnly",
-                f"no edge lets its provider tell others of {prefix}, so the Internet would not "
-                "reach it", "leave an edge out of it", severity="warning",
+                f"at every edge it keeps the provider from announcing {prefix} to others, so the "
+                "Internet would not reach it", "leave an edge out of it", severity="warning",
             )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""``mesh:traffic``: what is asked of upstreams, so that more or less traffic comes in somewhere."""
+"""``mesh:traffic``: traffic engineering by what upstreams are asked to do."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from mesh.spec.providers import Community, Scope
 from mesh.spec.section import Section
-from mesh.spec.types import NetworkAny, Refused
+from mesh.spec.types import InvalidValue, NetworkAny
 
 NO_PEER: Community = (65535, 65284)
-"""Not for peers, only for customers and providers (RFC 3765): hardly obeyed, and harmless."""
+"""Not for peers, only for customers and providers (RFC 3765): rarely supported, and harmless."""
 
 WELL_KNOWN: dict[Community, tuple[str, str, str]] = {
     (65535, 65281): (
         "no-export",
         "no provider would pass the aggregate on, and the Internet would not reach it there",
-        "to be seen by the provider's own customers only, write scope: providerOnly; to be gone, "
-        "`mesh drain`",
+        "to announce to the provider's own customers only, write scope: providerOnly; to "
+        "withdraw, `mesh drain`",
     ),
     (65535, 65282): (
         "no-advertise",
-        "the provider's router would tell nobody, not even its own network",
+        "the provider's router would announce it to no other router, not even in its own network",
         "remove it; to take a node out of service, `mesh drain`",
     ),
     (65535, 65283): (
@@ -32,43 +32,43 @@ WELL_KNOWN: dict[Community, tuple[str, str, str]] = {
     ),
     (65535, 666): (
         "blackhole",
-        "all that is sent to the whole aggregate would be thrown away",
+        "all traffic to the whole aggregate would be discarded",
         "for one address under attack, `mesh blackhole add`",
     ),
     (65535, 0): (
         "graceful-shutdown",
-        "it is for routes that are about to go, and a node that drains sends it by itself",
+        "it is for routes that are about to be withdrawn, and a draining node sends it by itself",
         "`mesh drain`",
     ),
 }
-"""Well-known communities that no rule may send: name, why not, and what is to be done instead."""
+"""Well-known communities that no rule may send: name, reason, and what to do instead."""
 
 NAMES: dict[str, Community] = {
     "no-peer": NO_PEER,
     **{name: community for community, (name, _, _) in WELL_KNOWN.items()},
 }
 RESERVED_LARGE = (0, 65535, 4294967295)
-"""Global administrators that no large community has (RFC 8092, section 5)."""
+"""Reserved global administrators of large communities (RFC 8092, section 5)."""
 
 
 def _community(value: Any) -> Any:
-    """The numbers of a community that is written as text: by name, or with colons between."""
+    """The numbers of a community from text: a name, or numbers with colons between them."""
     if isinstance(value, int):
-        raise Refused("YAML reads this as one number", 'put it between quotes, as "174:30"')
+        raise InvalidValue("YAML reads this as one number", 'put it between quotes, as "174:30"')
     if not isinstance(value, str):
         return value
     community = NAMES.get(value) or _numbers(value)
     if community in WELL_KNOWN:
         name, reason, cure = WELL_KNOWN[community]
-        raise Refused(f"{name}: {reason}" if value != name else reason, cure)
+        raise InvalidValue(f"{name}: {reason}" if value != name else reason, cure)
     if len(community) == 2 and community[0] == 65535 and community != NO_PEER:
-        raise Refused(
-            "communities of 65535 are well-known ones, and none is of that number (RFC 1997)",
-            "write no-peer, or what your provider documents",
+        raise InvalidValue(
+            "communities of 65535 are well-known ones, and none has that number (RFC 1997)",
+            "write no-peer, or a community that your provider documents",
         )
     if len(community) == 3 and community[0] in RESERVED_LARGE:
-        raise Refused(
-            "no AS of that number defines large communities (RFC 8092)",
+        raise InvalidValue(
+            "this ASN is reserved in large communities (RFC 8092)",
             "begin with the ASN whose documentation you follow",
         )
     return community
@@ -77,13 +77,13 @@ def _community(value: Any) -> Any:
 def _numbers(text: str) -> Community:
     parts = text.split(":")
     if not all(part.isascii() and part.isdigit() for part in parts) or len(parts) not in (2, 3):
-        raise Refused(
+        raise InvalidValue(
             "there is no community of that name",
             'write no-peer, or numbers: "174:3001" or, as a large one, "174:0:3001"',
         )
     limit = 65535 if len(parts) == 2 else 4294967295
     if any(len(part) > 10 or int(part) > limit for part in parts):
-        raise Refused(
+        raise InvalidValue(
             f"the numbers of such a community go to {limit}",
             "write a large community of three numbers for a 32-bit ASN"
             if len(parts) == 2
@@ -106,38 +106,39 @@ class ToAs(Section):
     """What the upstream is asked to do towards one AS; at Vultr only."""
 
     asn: Asn
-    """The AS that is meant: one that the upstream speaks BGP with."""
+    """The AS: a BGP neighbor of the upstream."""
     prepend: Times | None = None
     """How many times the upstream prepends its own ASN towards this AS: 1 to 3 at Vultr."""
     export: bool | None = None
-    """``false``: this AS is not told; ``true``: it is told in spite of a narrower ``scope``."""
+    """``false``: the upstream does not announce the aggregate to this AS; ``true``: it does, in
+    spite of a narrower ``scope``."""
     zero_med: Annotated[bool, Field(alias="zeroMed")] = False
-    """Whether the upstream tells this AS a MED of 0."""
+    """Whether the upstream announces it to this AS with a MED of 0."""
 
 
 class Rule(Section):
     """What is asked of upstreams, and at which nodes; without ``nodes`` and ``regions`` a rule
-    holds for every edge."""
+    applies to every edge."""
 
     name: RuleName
-    """The rule's own name, by which ``bird.conf`` and errors call it."""
+    """The rule's name, which ``bird.conf`` and errors use."""
     nodes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Edges that the rule holds for; not together with ``regions``."""
+    """Edges that the rule applies to; not together with ``regions``."""
     regions: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Regions whose edges the rule holds for."""
+    """Regions whose edges the rule applies to."""
     prefix: NetworkAny | None = None
-    """The aggregate that the rule holds for; without it, both."""
+    """The aggregate that the rule applies to; without it, both."""
     prepend: Times | None = None
-    """How many times more an ASN stands in the path, so that less traffic comes in: at Vultr its
+    """How many times an ASN is prepended to the path, so that less traffic comes in: at Vultr its
     own, 1 to 3 times, elsewhere ours, 1 to 5 times."""
     scope: Scope | None = None
-    """Whom the upstream tells of the aggregate: ``all``, all but peers at exchanges (``noIxp``),
-    only the route servers of exchanges (``routeServersOnly``), route servers and peers at exchanges
-    (``ixpOnly``), or nobody (``providerOnly``); at Vultr only."""
+    """To whom the upstream announces the aggregate: ``all``, all but peers at exchanges
+    (``noIxp``), only route servers of exchanges (``routeServersOnly``), route servers and peers at
+    exchanges (``ixpOnly``), or no other AS (``providerOnly``); at Vultr only."""
     med: Annotated[int, Field(ge=0, le=4294967295)] | None = None
-    """The MED that the upstream itself hears and compares."""
+    """The MED that the upstream receives and compares."""
     zero_med: Annotated[bool, Field(alias="zeroMed")] = False
-    """Whether the upstream tells others a MED of 0; at Vultr only."""
+    """Whether the upstream announces it to others with a MED of 0; at Vultr only."""
     to_as: Annotated[tuple[ToAs, ...], Field(alias="toAs")] = ()
     """What is asked towards single ASes; at Vultr only."""
     communities: tuple[RawCommunity, ...] = ()
@@ -149,9 +150,9 @@ class Rule(Section):
 
 
 WHERE = ("name", "nodes", "regions", "prefix")
-"""Options of a rule that ask for nothing."""
+"""Options of a rule that select sessions."""
 
 
 def options(section: type[Section]) -> tuple[str, ...]:
-    """What may stand in a part of the stack file, as it is written there."""
+    """The keys of a section, as written in the stack file."""
     return tuple(field.alias or name for name, field in section.model_fields.items())

@@ -1,4 +1,4 @@
-"""A twin: the configuration of another stack, with its own laid over it."""
+"""A twin: the configuration of another stack, with the twin's own keys merged into it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any
 
 from mesh.spec.engine import NAMESPACE, Project, defaults, from_engine, paths
 from mesh.spec.engine.stack import is_name
-from mesh.spec.files import EXAMPLES, handed, stack_file
+from mesh.spec.engine_only import not_taken_over
+from mesh.spec.files import EXAMPLES, engine_config, stack_file
 from mesh.spec.problems import Problem, SpecError, shown
 from mesh.spec.secrets import PREFIXES
-from mesh.spec.unreadable import not_taken_over
 
-OUT_OF_THE_WORLD = ("demand", "local")
-"""Keys of ``mesh:rpki`` that ask the Internet, where a twin asks only what it names itself."""
+NOT_TAKEN_OVER = ("demand", "local")
+"""Keys of ``mesh:rpki`` that need the Internet: a twin has them only from its own file."""
 
 
 def twin_of(
     original: Any, overrides: Mapping[str, Any], root: Path
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The original's keys with the twin's own laid over them, and warnings; the original's secrets
-    stay there."""
+    """The original's keys with the twin's own merged into them, and warnings; without the
+    original's secrets."""
     if not is_name(original):
         raise SpecError([
-            Problem("mesh:twin", shown(original), "a twin names the stack that it copies, and no "
-                    "stack can be called so", "write its name without organization and project, "
+            Problem("mesh:twin", shown(original), "a twin names the stack that it copies, and this "
+                    "is no valid stack name", "write its name without organization and project, "
                     "for example prod")
         ])  # fmt: skip
     project, beside = stack_file(original, root)
     among = root / EXAMPLES / beside.name
-    found = handed(project, among if among.exists() and not beside.exists() else beside)
+    found = engine_config(project, among if among.exists() and not beside.exists() else beside)
     taken = from_engine(found.config)
     if "twin" in taken:
         raise SpecError(
@@ -38,21 +38,21 @@ def twin_of(
         )
     own = {key: value for key, value in taken.items() if not key.startswith(PREFIXES)}
     if isinstance(own.get("rpki"), Mapping):
-        own["rpki"] = {k: v for k, v in own["rpki"].items() if k not in OUT_OF_THE_WORLD}
-    above, warnings = _beyond_the_project(project, own, overrides)
+        own["rpki"] = {k: v for k, v in own["rpki"].items() if k not in NOT_TAKEN_OVER}
+    above, warnings = _without_project_values(project, own, overrides)
     if found.environment is not None:
         warnings.append(not_taken_over(found.environment, original))
-    merged: dict[str, Any] = _over(own, above)
+    merged: dict[str, Any] = _merged(own, above)
     return merged, warnings
 
 
-def _beyond_the_project(
+def _without_project_values(
     project: Project | None, original: Mapping[str, Any], twin: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The twin's keys without what it has of the project file, where its original says otherwise.
+    """The twin's keys, with the original's value where the twin has the project file's.
 
-    The engine hands both over alike, so that a twin which sets the project's value itself cannot
-    be told from one that sets nothing: a warning says which was taken.
+    The engine adds the project's values to both, so a twin that sets such a value itself looks
+    like one that sets nothing: a warning names the value that was taken.
     """
     above, warnings = dict(twin), list[Problem]()
     for path, default in () if project is None else defaults(project):
@@ -61,19 +61,19 @@ def _beyond_the_project(
             above = paths.put(above, path, other, top=False)
             warnings.append(
                 Problem(f"{NAMESPACE}{'.'.join(map(str, path))}", shown(other),
-                        "so it is in the original, and otherwise in the project file",
-                        "to have another value in the twin, take it out of the project file",
+                        "the original has this value, and the project file another one",
+                        "to have another value in the twin, remove the key from the project file",
                         "warning")
             )  # fmt: skip
     return above, warnings
 
 
-def _over(below: Any, above: Any) -> Any:
-    """``above`` laid over ``below``: maps are merged key by key, all else is replaced."""
+def _merged(below: Any, above: Any) -> Any:
+    """``above`` merged into ``below``: maps key by key, all else is replaced."""
     if not isinstance(below, Mapping) or not isinstance(above, Mapping):
         return above
     return {
-        key: _over(below[key], above[key]) if key in below and key in above
+        key: _merged(below[key], above[key]) if key in below and key in above
         else above.get(key, below.get(key))
         for key in [*below, *(key for key in above if key not in below)]
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Types of single values in a stack file, and how a wrong one is refused."""
+"""Types of single values in a stack file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 
-class Refused(ValueError):
-    """A value that cannot be; ``cure`` is what to write instead."""
+class InvalidValue(ValueError):
+    """A value is not valid; ``cure`` is what to write instead."""
 
     def __init__(self, reason: str, cure: str) -> None:
         super().__init__(reason)
@@ -17,7 +17,7 @@ class Refused(ValueError):
 
 
 def _network(value: Any) -> Any:
-    """Refuse host bits with the network that was probably meant; the rest is the type's to say."""
+    """Refuse host bits, and suggest the network; pydantic checks the rest."""
     if isinstance(value, str):
         try:
             interface = IPv6Interface(value) if ":" in value else IPv4Interface(value)
@@ -25,7 +25,7 @@ def _network(value: Any) -> Any:
             return value
         network = interface.network
         if interface.ip != network.network_address:
-            raise Refused(
+            raise InvalidValue(
                 f"it is a host address with a length, not a network; the network is {network}",
                 f"write {network}",
             )
@@ -33,11 +33,11 @@ def _network(value: Any) -> Any:
 
 
 def _either(value: Any) -> Any:
-    """Refuse what is a network of neither family once, instead of once for each."""
+    """Refuse a value that is no network with one error instead of one for each family."""
     try:
         ip_network(value, strict=False)
     except ValueError:
-        raise Refused("this is not a network", "write it as 192.0.2.0/24") from None
+        raise InvalidValue("this is not a network", "write it as 192.0.2.0/24") from None
     return value
 
 

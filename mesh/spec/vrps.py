@@ -1,5 +1,5 @@
-"""Where validated ROA payloads (VRPs, RFC 6811) come from, as an operator writes it: a file, an
-address on the Web, or an RTR server. Here is only the form; :mod:`mesh.rpki` reads them."""
+"""Sources of validated ROA payloads (VRPs, RFC 6811) in the stack file: a file, a URL, or an RTR
+server. :mod:`mesh.rpki` reads them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import PlainValidator
 
-from mesh.spec.types import Refused
+from mesh.spec.types import InvalidValue
 
 RTR_PORT = 323
-"""Of RTR over TCP, by IANA (RFC 8210, section 9.1); most servers listen on one of their own."""
+"""IANA's port of RTR over TCP (RFC 8210, section 9.1); most servers listen on another one."""
 FORMS = "name a file, https://host/path or rtr://host:port"
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 @dataclass(frozen=True, slots=True)
 class VrpFile:
-    """A validator's list on disk; a relative path begins where the stack files lie."""
+    """A validator's list on disk; a relative path begins at the folder of the stack files."""
 
     path: Path
 
@@ -41,8 +41,8 @@ class VrpUrl:
 
     @property
     def forgeable(self) -> bool:
-        """Whether it comes without TLS from another machine, so that others on the way may write
-        it."""
+        """Whether it comes without TLS from another machine, so that it can be changed on the
+        path."""
         parts = urlsplit(self.url)
         if parts.scheme != "http" or parts.hostname == "localhost":
             return False
@@ -54,7 +54,7 @@ class VrpUrl:
 
 @dataclass(frozen=True, slots=True)
 class VrpServer:
-    """An RTR server, spoken to over plain TCP; ``host`` is a name or an address."""
+    """An RTR server over plain TCP; ``host`` is a name or an address."""
 
     host: str
     port: int
@@ -68,18 +68,19 @@ VrpSource = VrpFile | VrpUrl | VrpServer
 
 
 def vrp_source(value: Any) -> VrpSource:
-    """What a text names; :class:`mesh.spec.types.Refused` where it is of no known form."""
+    """The source that a text names; :class:`mesh.spec.types.InvalidValue` for an unknown form."""
     if isinstance(value, VrpFile | VrpUrl | VrpServer):
         return value
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise Refused("this names no list of VRPs", FORMS)
+        raise InvalidValue("this names no list of VRPs", FORMS)
     text = value.strip()
     if "://" not in text:
         return VrpFile(Path(text))
     parts = _parts(text)
     if parts.username is not None or parts.password is not None:
-        raise Refused(
-            "a password would lie here in the clear, and be shown", "give an address without one"
+        raise InvalidValue(
+            "a password would be stored and shown here in clear text",
+            "give an address without one",
         )
     match parts.scheme:
         case "http" | "https" if parts.hostname:
@@ -87,8 +88,8 @@ def vrp_source(value: Any) -> VrpSource:
         case "rtr":
             return _server(parts)
         case "http" | "https":
-            raise Refused("it names no host", FORMS)
-    raise Refused(f"VRPs are not read from {parts.scheme or 'nothing'}://", FORMS)
+            raise InvalidValue("it names no host", FORMS)
+    raise InvalidValue(f"VRPs are not read from {parts.scheme or 'nothing'}://", FORMS)
 
 
 def _parts(text: str) -> SplitResult:
@@ -96,38 +97,39 @@ def _parts(text: str) -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError as error:
-        raise Refused(f"this is no address: {error}", FORMS) from None
+        raise InvalidValue(f"this is no address: {error}", FORMS) from None
     return parts
 
 
 def _server(parts: SplitResult) -> VrpServer:
     if not parts.hostname or not HOST.fullmatch(parts.hostname):
-        raise Refused("it names no host", FORMS)
+        raise InvalidValue("it names no host", FORMS)
     if not parts.port:
-        raise Refused(
+        raise InvalidValue(
             "an RTR server's port is missing",
             f"add the one that it listens on; IANA's is {RTR_PORT}",
         )
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise Refused("an RTR server has a host and a port, and nothing behind", FORMS)
+        raise InvalidValue("an RTR server has a host and a port, and nothing behind", FORMS)
     return VrpServer(parts.hostname, parts.port)
 
 
 VrpDemand = Annotated[VrpSource, PlainValidator(vrp_source)]
-"""Where a list of VRPs is: a file (a relative path begins where the stack files lie), a page as
+"""A list of VRPs: a file (a relative path begins at the folder of the stack files), a page as
 ``https://host/path``, or an RTR server as ``rtr://host:port``."""
 
 
 def rtr_server(value: Any) -> VrpServer:
-    """A validator that routers ask themselves: by address, since they may be asked for no name
-    while the network is away."""
+    """A validator that routers connect to: by address, since they may have no DNS."""
     source = vrp_source(value)
     if not isinstance(source, VrpServer):
-        raise Refused("routers ask validators over RTR only", "write it as rtr://192.0.2.1:3323")
+        raise InvalidValue(
+            "routers ask validators over RTR only", "write it as rtr://192.0.2.1:3323"
+        )
     try:
         ip_address(source.host)
     except ValueError:
-        raise Refused(
+        raise InvalidValue(
             "a router would have to look this name up first", "give the validator's address"
         ) from None
     return source

@@ -243,4 +243,4 @@ def test_a_stack_that_cannot_be_is_refused_before_the_engine_is_asked(
     monkeypatch.setenv("PATH", "/nowhere")
     code, _, err = run(*command, "--stack", "acme/my stack")
     assert code in (1, 2)
-    assert "--stack = acme/my stack: no stack can be called so" in " ".join(err.split())
+    assert "--stack = acme/my stack: this is no valid stack name" in " ".join(err.split())

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from mesh.cli.environment import environment
 from mesh.cli.main import app
 from mesh.spec import SpecError, from_engine, load, load_file
-from mesh.spec.engine import Handed, Sealed, nearest, read
+from mesh.spec.engine import EngineConfig, Sealed, nearest, read
 from tests.stacks import ROOT
 from tests.waiting import patience
 
@@ -64,7 +64,7 @@ class Project:
         config: dict[str, str] = found["config"]
         return config
 
-    def read(self, stack: str) -> Handed:
+    def read(self, stack: str) -> EngineConfig:
         """The same without the engine."""
         project = nearest(self.folder)
         assert project is not None

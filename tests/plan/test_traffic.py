@@ -131,7 +131,7 @@ def test_what_is_asked_is_told_in_words() -> None:
         "med": 50,
         "toAs": [{"asn": 3356, "export": False}],
     }
-    words = steering(planned(rule), NODE).words()
+    words = steering(planned(rule), NODE).descriptions()
     assert words == ("AS20473 prepended 2x to all", "not to AS3356", "MED 50")
 
 

@@ -390,7 +390,7 @@ class TestRefusals:
         assert "some-secret" not in str(refusal.value)
 
     def test_a_map_may_come_as_text_and_is_as_strict(self) -> None:
-        with pytest.raises(pulumi.RunError, match="the key tcp stands twice"):
+        with pytest.raises(pulumi.RunError, match="the key tcp is set twice"):
             run(twin(services='{"web": {"ports": {"tcp": [80], "tcp": [443]}}}'))
 
 

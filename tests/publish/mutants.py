@@ -112,7 +112,7 @@ MUTANTS = (
         '"/etc/anycast-mesh/seed.json", json.dumps(document, indent=1)',
         '"/etc/anycast-mesh/seed.json", json.dumps(document, indent=2)',
     ),
-    Mutant("mesh/spec/abilities.py", "said.ipv6, said.multihop,", "said.ipv6, 7,"),
+    Mutant("mesh/spec/capabilities.py", "host.ipv6, host.multihop,", "host.ipv6, 7,"),
     Mutant("mesh/spec/distance.py", "EARTH_KM = 6371.0", "EARTH_KM = 5000.0"),
     Mutant("mesh/spec/mirrored.py", "int(str(host), 16)", "host"),
     Mutant("mesh/spec/model.py", '"whoami": True,', '"whoami": False,'),
@@ -145,7 +145,7 @@ MUTANTS = (
     _said("mesh/spec/files.py", 'EXAMPLES = "examples"', 'EXAMPLES = "more"'),
     _said("mesh/spec/load.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/twin.py", "", "\nMORE = 1\n"),
-    _said("mesh/spec/unreadable.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/engine_only.py", "", "\nMORE = 1\n"),
     *(
         _said(path.relative_to(ROOT).as_posix(), "", "\nMORE = 1\n")
         for path in sorted((ROOT / "mesh/spec/engine").rglob("*.py"))
@@ -162,7 +162,7 @@ MUTANTS = (
     _said("mesh/spec/traffic.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/types.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/vrps.py", "RTR_PORT = 323", "RTR_PORT = 324"),
-    _said("mesh/spec/wording.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/messages.py", "", "\nMORE = 1\n"),
     _said("mesh/publish/order.py", "settle: float = 15.0", "settle: float = 16.0"),
     _said("mesh/publish/rendered.py", "MOST = 12", "MOST = 13"),
     *(

@@ -37,8 +37,8 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("a user with a space", {"ssh": {"user": "a b"}}, [f"{HOST}.ssh.user"]),
     ("a private address", {"ipv4": "192.168.1.5"}, [f"{HOST}.ipv4 = 192.168.1.5", "panel"]),
-    ("no address at all", {"ipv4": "0.0.0.0"}, [f"{HOST}.ipv4 = 0.0.0.0", "nobody"]),
-    ("a link-local IPv6", {"ipv6": "fe80::1"}, [f"{HOST}.ipv6 = fe80::1", "nobody"]),
+    ("no address at all", {"ipv4": "0.0.0.0"}, [f"{HOST}.ipv4 = 0.0.0.0", "cannot be reached"]),
+    ("a link-local IPv6", {"ipv6": "fe80::1"}, [f"{HOST}.ipv6 = fe80::1", "cannot be reached"]),
     (
         "an address of our own",
         {"ipv4": "192.30.120.21"},
@@ -99,7 +99,7 @@ def test_two_nodes_on_one_host_are_refused() -> None:
     values = with_members()
     values["regions"]["lax"]["slots"]["buyvm-1"] = "192.30.120.5"
     values["nodes"]["lax-buyvm-1"] = {"number": 8, "host": EXISTING}
-    with pytest.raises(SpecError, match="ewr-buyvm-1's already"):
+    with pytest.raises(SpecError, match="ewr-buyvm-1 has it already"):
         load("prod", values, ROOT)
 
 

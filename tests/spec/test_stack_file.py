@@ -122,7 +122,7 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
         "nodes/lax-vultr-2",
         {"number": 9, "plan": "t3.small"},
         "mesh:nodes.lax-vultr-2.plan",
-        "no plan of vultr",
+        "vultr has no plan of this form",
     ),
     (
         "a size for a host that exists",

@@ -78,7 +78,10 @@ def test_what_comes_without_tls_from_another_machine_may_be_forged(
         ("rtr://rtr.example.net:99999", "Port out of range"),
         ("rtr://[2001:db8::1:323", "Invalid IPv6 URL"),
         ("rtr://192.0.2.1:323/vrps", "nothing behind"),
-        ("https://me:hunter2@rpki.example.net/", "a password would lie here in the clear"),
+        (
+            "https://me:hunter2@rpki.example.net/",
+            "a password would be stored and shown here in clear text",
+        ),
     ],
 )
 def test_what_is_no_source_is_refused_with_the_forms(written: object, reason: str) -> None:

@@ -1,7 +1,7 @@
-"""What the keys of a stack file mean together: each check is a function that yields problems.
+"""Checks of a stack file's keys together: each check is a function that yields problems.
 
-There is a file for each section. The checks run on whatever sections could be parsed, so that one
-typing error does not hide ten others. A check names the key that a person would edit.
+There is a file for each section. The checks run on all sections that could be parsed, so that one
+error does not hide others. A problem names the key to edit.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ CHECKS: tuple[Check, ...] = (
     check_traffic,
     check_protect,
 )
-"""Every check, in the order in which a person would read the stack file."""
+"""Every check, in the order of the stack file."""
 
 OF_VALUES_ALONE: tuple[Check, ...] = (check_asn, check_prefixes, check_overlaps)
-"""The checks whose verdict stays, whatever is added to a map or set beside what is there."""
+"""Checks whose result does not change when keys are added to the configuration."""
 
 __all__ = ["CHECKS", "OF_VALUES_ALONE", "Check", "check_provider"]

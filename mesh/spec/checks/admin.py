@@ -11,11 +11,11 @@ from mesh.spec.problems import Problem, shown
 from mesh.spec.section import Sections
 
 WORLD = {4: 8, 6: 16}
-"""A shorter prefix than this is nobody's own network, but a good part of the Internet."""
+"""A shorter prefix than this is a large part of the Internet, not an operator's network."""
 
 
 def check_admin(sections: Sections) -> Iterator[Problem]:
-    """Nobody is locked out by a single key, and the world is let in only when somebody said so."""
+    """At least two keys, and SSH open to the world only with ``world: true``."""
     admin: Admin | None = sections.get("admin")
     if admin is None:
         return
@@ -26,7 +26,7 @@ def check_admin(sections: Sections) -> Iterator[Problem]:
         if network.prefixlen < WORLD[network.version] and not admin.world:
             yield Problem(
                 "mesh:admin.ssh", str(network), "this opens SSH to the world",
-                "name your own network, or say `world: true` beside it if you mean it",
+                "name your own network, or set `world: true` beside it if you mean it",
             )  # fmt: skip
     yield from _check_keys(admin.keys)
 
@@ -42,7 +42,7 @@ def _check_keys(keys: tuple[str, ...]) -> Iterator[Problem]:
                 "paste one line of ~/.ssh/id_ed25519.pub",
             )  # fmt: skip
         elif body in seen:
-            yield Problem(where, shown(key), "the same key stands twice", "give a second key")
+            yield Problem(where, shown(key), "the same key is listed twice", "give a second key")
         else:
             seen.add(body)
     if len(seen) < 2:

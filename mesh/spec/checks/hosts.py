@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
-from mesh.spec import abilities
+from mesh.spec import capabilities
 from mesh.spec.checks.ssh_keys import key_body
 from mesh.spec.examples import for_example
 from mesh.spec.model import Host, HostUpstream, Node, Prefixes
 from mesh.spec.problems import Problem, shown
 from mesh.spec.section import Sections
 
-# IANA "Special-Purpose Address Registries": nobody out there can send to these. Documentation's are
-# taken: the lab lives in them.
-NOWHERE = tuple(
+# IANA "Special-Purpose Address Registries": not reachable from the Internet. The documentation
+# prefixes are accepted, since the lab uses them.
+UNREACHABLE = tuple(
     map(
         ip_network,
         (
@@ -29,8 +29,7 @@ GLOBAL6 = IPv6Network("2000::/3")
 
 
 def check_hosts(sections: Sections) -> Iterator[Problem]:
-    """An existing host is one that the world can reach, that we can tell from others, and whose
-    session can come up."""
+    """An existing host has a public address and a known SSH key, and its session can come up."""
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
     owners: dict[object, str] = {}
     for node_id, node in nodes.items():
@@ -44,8 +43,8 @@ def check_hosts(sections: Sections) -> Iterator[Problem]:
             yield from _check_host_address(f"{key}.{family}", address, sections)
             if address in owners:
                 yield Problem(
-                    f"{key}.{family}", str(address), f"it is {owners[address]}'s already",
-                    "a host is one node",
+                    f"{key}.{family}", str(address), f"node {owners[address]} has it already",
+                    "give each host its own address",
                 )  # fmt: skip
             owners.setdefault(address, node_id)
         yield from _check_host_keys(f"{key}.ssh", node.host)
@@ -59,19 +58,19 @@ def _check_host_address(
     reachable = (
         address in GLOBAL6
         if isinstance(address, IPv6Address)
-        else not any(address in network for network in NOWHERE)
+        else not any(address in network for network in UNREACHABLE)
     )
     if not reachable:
         yield Problem(
-            key, str(address), "nobody on the Internet can send to it",
+            key, str(address), "it cannot be reached from the Internet",
             "give the public address that the provider's panel shows",
         )  # fmt: skip
     prefixes: Prefixes | None = sections.get("prefixes")
     own = () if prefixes is None else (prefixes.ipv4, prefixes.ipv6)
     if any(network is not None and address in network for network in own):
         yield Problem(
-            key, str(address), "it lies inside the aggregate, which is there once the mesh is",
-            "give the address that its provider gave it",
+            key, str(address), "it is inside the aggregate, which works only once the mesh does",
+            "give the address that the provider assigned to the host",
         )  # fmt: skip
 
 
@@ -86,14 +85,14 @@ def _check_host_keys(key: str, host: Host) -> Iterator[Problem]:
     if not ssh.host_keys and not ssh.trust_first:
         yield Problem(
             f"{key}.hostKeys", "[]",
-            "whoever answers in the host's place would be believed, and given its node",
+            "without a key an attacker could answer in the host's place, and become the node",
             f"`{scan(host)}` shows its key: compare it with the provider's console, and write it, "
             f"for example ssh: {{hostKeys: [ssh-ed25519 AAAA…]}}; or set trustFirst: true, which "
-            "takes the first key that is shown and no other one ever after",
+            "accepts the key of the first connection and no other one afterwards",
         )  # fmt: skip
     if ssh.host_keys and ssh.trust_first:
         yield Problem(
-            f"{key}.trustFirst", "true", "hostKeys says already which key is believed",
+            f"{key}.trustFirst", "true", "hostKeys lists the accepted keys already",
             "remove one of the two",
         )  # fmt: skip
 
@@ -131,9 +130,10 @@ def _check_host_session(key: str, node: Node, sections: Sections) -> Iterator[Pr
 
 
 def _check_blackhole(key: str, session: HostUpstream) -> Iterator[Problem]:
-    """Sent to whom it means nothing, it would announce what is attacked instead of ending it."""
+    """An upstream that does not know the community would announce the attacked address instead of
+    discarding its traffic."""
     assert session.blackhole is not None, "the caller has looked"
-    numbers = abilities.community(session.blackhole)
+    numbers = capabilities.community(session.blackhole)
     own = f"{session.peer_asn}:666"
     largest = 0xFFFF if len(numbers) == 2 else 0xFFFFFFFF
     if max(numbers) > largest:
@@ -145,7 +145,7 @@ def _check_blackhole(key: str, session: HostUpstream) -> Iterator[Problem]:
     elif numbers != (65535, 666) and numbers[0] != session.peer_asn:
         yield Problem(
             key, session.blackhole,
-            f"is not of AS{session.peer_asn}, which would pass it on or ignore it, and carry the "
-            f"attack here all the same",
+            f"is not of AS{session.peer_asn}, which would pass it on or ignore it, and still carry "
+            "the attack",
             f"give the provider's own, {own} at most, or 65535:666 (RFC 7999)",
         )  # fmt: skip

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
 
-from mesh.spec import abilities, free
+from mesh.spec import capabilities, free
 from mesh.spec.checks.regions import check_names_there, free_hosts, nearest_regions
 from mesh.spec.examples import for_example
 from mesh.spec.ids import provider_of, split_id
@@ -33,8 +33,8 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
             )  # fmt: skip
         numbers.setdefault(node.number, node_id)
         yield from check_provider(key, node_id, node)
-        facts = abilities.provider(node_id, node)
-        # A slot of a provider that nobody knows would be no cure.
+        facts = capabilities.provider(node_id, node)
+        # With an unknown provider, adding a slot would not help.
         if regions is not None and facts is not None:
             yield from _check_place(key, node_id, facts, sections)
             region = regions.get(split_id(node_id)[0])
@@ -42,38 +42,38 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
                 yield from _check_region_there(node_id, region, facts)
     if regions is not None:
         yield from check_names_there(regions)
-    if nodes and not any(abilities.upstream(node_id, node) for node_id, node in nodes.items()):
+    if nodes and not any(capabilities.upstream(node_id, node) for node_id, node in nodes.items()):
         yield Problem(
             "mesh:nodes", ", ".join(sorted(nodes)),
-            "none of them announces, so nobody on the Internet would reach this network",
+            "none of them announces, so the Internet would not reach this network",
             f"add a node at a provider that takes announcements, for example "
             f"{split_id(min(nodes))[0]}-{EXAMPLE}-1: {{number: {free.number(nodes)}}}",
         )  # fmt: skip
 
 
 def check_exits(sections: Sections) -> Iterator[Problem]:
-    """Where nodes have no upstream, some edge takes out their replies of each family."""
+    """Where there are members, some edge has an upstream for each family of their replies."""
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
     prefixes: Prefixes | None = sections.get("prefixes")
-    ends = {node_id: abilities.upstream(node_id, node) for node_id, node in nodes.items()}
+    ends = {node_id: capabilities.upstream(node_id, node) for node_id, node in nodes.items()}
     if prefixes is None or not any(ends.values()):
-        return  # that nobody announces is said with the nodes
-    for family, word in (("ipv4", "IPv4"), ("ipv6", "IPv6")):
+        return  # check_nodes reports that no node announces
+    for family, label in (("ipv4", "IPv4"), ("ipv6", "IPv6")):
         able = {n for n, node in nodes.items() if family == "ipv4" or node.ipv6}
         members = sorted(n for n in able if ends[n] is None)
         edges = [n for n in able if getattr(ends[n], family, None) is not None]
         if getattr(prefixes, family) is not None and members and not edges:
             yield Problem(
                 "mesh:nodes", ", ".join(members),
-                f"no edge has an upstream for {word}, so no {word} reply of theirs would get out",
-                f"add an edge whose provider takes {word} announcements", severity="warning",
+                f"no edge has an upstream for {label}, so their {label} replies could not leave",
+                f"add an edge whose provider takes {label} announcements", severity="warning",
             )  # fmt: skip
 
 
 def check_provider(key: str, node_id: str, node: Node | None = None) -> Iterator[Problem]:
-    """The provider in a node's id is known, and can do what is asked of the node."""
+    """The provider in a node's id is known, and supports the node's keys."""
     name = provider_of(node_id)
-    if node is None or (facts := abilities.provider(node_id, node)) is None:
+    if node is None or (facts := capabilities.provider(node_id, node)) is None:
         if name not in PROVIDERS:
             yield Problem(
                 key, name, "the provider is unknown",
@@ -96,12 +96,12 @@ def _check_announce(key: str, node_id: str, node: Node, facts: Provider) -> Iter
             "remove the key: the node serves inside the mesh, and its replies leave at an edge; "
             "to announce there, add a node at a provider that takes announcements",
         )  # fmt: skip
-    elif abilities.upstream(node_id, node) is None:
+    elif capabilities.upstream(node_id, node) is None:
         yield Problem(
             key, "true", "its provider's session is not known",
             for_example(
-                "add host.upstream: peerAsn and the neighbors' addresses stand on the provider's "
-                "BGP page", "nodes", node_id, "host", "upstream",
+                "add host.upstream: the provider's BGP page has peerAsn and the neighbors' "
+                "addresses", "nodes", node_id, "host", "upstream",
             ),
         )  # fmt: skip
 
@@ -109,12 +109,12 @@ def _check_announce(key: str, node_id: str, node: Node, facts: Provider) -> Iter
 def _check_size(key: str, node: Node, facts: Provider) -> Iterator[Problem]:
     if node.plan is not None and node.host is not None:
         yield Problem(
-            f"{key}.plan", node.plan, "its server exists already, and has the size that it has",
+            f"{key}.plan", node.plan, "its server exists already, with a size of its own",
             "remove the key",
         )  # fmt: skip
     elif node.plan is not None and not re.match(facts.plan_form, node.plan):
         yield Problem(
-            f"{key}.plan", node.plan, f"no plan of {facts.name} is called so",
+            f"{key}.plan", node.plan, f"{facts.name} has no plan of this form",
             f"give one of {facts.name}'s own names, such as {facts.options().plan}",  # type: ignore[attr-defined]  # all but existing hosts' have it
         )  # fmt: skip
     if node.bare_metal and facts.bare_metal is None:
@@ -125,11 +125,11 @@ def _check_size(key: str, node: Node, facts: Provider) -> Iterator[Problem]:
 
 
 def _check_region_there(node_id: str, region: Region, facts: Provider) -> Iterator[Problem]:
-    """The provider has that place, and how it calls it is known."""
+    """The provider has the node's region, and its name for it is known."""
     region_id = split_id(node_id)[0]
     if facts.name in region.at:
-        return  # judged with the region itself
-    if abilities.place(region_id, region, facts) is None:
+        return  # checked with the region
+    if capabilities.provider_region(region_id, region, facts) is None:
         nearest = nearest_regions(region, facts)
         yield Problem(
             f"mesh:regions.{region_id}.at.{facts.name}", "unset",
@@ -164,7 +164,7 @@ def _check_place(key: str, node_id: str, facts: Provider, sections: Sections) ->
 
 
 def _new_region(region_id: str, slot: str, facts: Provider, sections: Sections) -> str:
-    """A region as it is written, with a slot; where it is, if the provider knows one of that
+    """A region in YAML, with a slot; with its location where the provider has a region of that
     name."""
     block = free.block(sections.get("prefixes"), sections["regions"].values())
     latitude, longitude = facts.regions.get(region_id, (33.94, -118.41))

@@ -16,7 +16,7 @@ LONGEST4, LONGEST6 = 24, 48
 
 
 def check_asn(sections: Sections) -> Iterator[Problem]:
-    """The network's own ASN has to be one that the Internet accepts."""
+    """The network's own ASN has to be a public one."""
     asn = sections.get("asn")
     if asn is None:
         return

@@ -41,7 +41,7 @@ def check_regions(sections: Sections) -> Iterator[Problem]:
 
 
 def _free_block(cure: str, prefixes: Prefixes | None, regions: Mapping[str, Region]) -> str:
-    """The cure with a /29 that no region has, where there is one."""
+    """The cure with a free /29 as an example, where there is one."""
     block = free.block(prefixes, regions.values())
     return cure if block is None else f"{cure}, for example block: {block}"
 
@@ -72,7 +72,7 @@ def free_hosts(region: Region) -> str:
 
 
 def check_names_there(regions: Mapping[str, Region]) -> Iterator[Problem]:
-    """What a stack file says of a provider's names for its regions is true."""
+    """Each ``at`` of a region names a provider and a region that this provider has."""
     for region_id, region in regions.items():
         for name, there in region.at.items():
             key = f"mesh:regions.{region_id}.at.{name}"
@@ -92,6 +92,6 @@ def check_names_there(regions: Mapping[str, Region]) -> Iterator[Problem]:
 
 
 def nearest_regions(region: Region, facts: Provider) -> list[str]:
-    """A provider's three regions that are nearest, for a cure."""
+    """A provider's three nearest regions, for a cure."""
     far = {name: kilometres(region.location, there) for name, there in facts.regions.items()}
     return sorted(far, key=lambda name: far[name])[:3]

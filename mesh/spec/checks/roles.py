@@ -1,4 +1,4 @@
-"""Reflectors, registries and absentees."""
+"""``reflectors``, ``registries`` and ``without``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mesh.spec.section import Sections
 
 
 def check_roles(sections: Sections) -> Iterator[Problem]:
-    """Reflectors, registries and absentees are nodes of this stack."""
+    """Reflectors, registries and nodes of ``without`` are in the stack."""
     nodes: Mapping[str, Node] | None = sections.get("nodes")
     if nodes is None:
         return
@@ -25,9 +25,9 @@ def check_roles(sections: Sections) -> Iterator[Problem]:
                     f"name one of {', '.join(sorted(nodes))}",
                 )  # fmt: skip
         for name in sorted({name for name in names if names.count(name) > 1}):
-            yield Problem(f"mesh:{key}", name, "it stands twice", "name it once")
+            yield Problem(f"mesh:{key}", name, "it is listed twice", "name it once")
     if len(sections.get("reflectors") or ()) == 1 and len(nodes) > 1:
-        lost = "a node that reaches no registry hears of no blackhole"
+        lost = "a node that reaches no registry learns of no blackhole"
         if len(nodes) > MOST_DIRECT:
             lost = "no service can move between nodes"
         yield Problem(
@@ -45,8 +45,8 @@ def check_roles(sections: Sections) -> Iterator[Problem]:
 
 
 def _second(cure: str, first: str, nodes: Mapping[str, Node]) -> str:
-    """The cure with a node in another region, where there is one: the first by its number, since
-    the engine hands nodes over in another order than the file's."""
+    """The cure with a node in another region, where there is one: the first by number, since the
+    engine does not keep the order of the file."""
     others = (node for node in nodes if split_id(node)[0] != split_id(first)[0])
     other = min(others, key=lambda node: nodes[node].number, default=None)
     return cure if other is None else f"{cure}, for example mesh:reflectors: [{first}, {other}]"

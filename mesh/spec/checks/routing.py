@@ -1,11 +1,11 @@
-"""What nodes may believe of upstreams: the keys of ``mesh:routing``, ``mesh:rpki`` and a node's
-``import`` taken together."""
+"""What nodes import from upstreams: the keys of ``mesh:routing``, ``mesh:rpki`` and a node's
+``import`` together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mesh.spec import abilities
+from mesh.spec import capabilities
 from mesh.spec.model import Node, Prefixes, Routing
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
@@ -16,11 +16,11 @@ part of the Internet."""
 
 
 def check_imports(sections: Sections) -> Iterator[Problem]:
-    """Import modes stand where there is an upstream, and lists say what they can mean."""
+    """``import`` is set on nodes with an upstream only, and the lists are plausible."""
     routing: Routing | None = sections.get("routing")
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
     for node_id, node in nodes.items():
-        if node.take is not None and abilities.upstream(node_id, node) is None:
+        if node.take is not None and capabilities.upstream(node_id, node) is None:
             yield Problem(
                 f"mesh:nodes.{node_id}.import", node.take,
                 "the node has no upstream session to take anything from",
@@ -42,7 +42,7 @@ def _check_lans(routing: Routing, prefixes: Prefixes | None) -> Iterator[Problem
             )  # fmt: skip
             continue
         for aggregate in own:
-            # Of two families, overlaps() says no.
+            # overlaps() is False for two families.
             if aggregate is not None and lan.overlaps(aggregate):
                 yield Problem(
                     key, str(lan), f"it overlaps the aggregate {aggregate}",
@@ -58,7 +58,7 @@ def _check_validators(
     if rpki is not None and rpki.servers and not full:
         yield Problem(
             "mesh:rpki.servers", ", ".join(map(str, rpki.servers)),
-            "no node takes a full table, so there is nothing to judge by it",
+            "no node takes a full table, so there are no routes to validate",
             "set mesh:routing.import to full, or a node's import; or remove the servers",
             severity="warning",
         )  # fmt: skip

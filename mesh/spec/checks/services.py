@@ -69,14 +69,14 @@ def _check_service_address(
         if _in_block(address, region.block, prefixes):
             yield Problem(
                 where, str(address),
-                f"it lies inside {region.block} of region {region_id}, whose addresses are nodes'",
+                f"it is inside {region.block} of region {region_id}, which is for nodes",
                 _free_service("give an address outside every region's /29", address, sections),
             )  # fmt: skip
 
 
 def _free_service(cure: str, address: IPv4Address | IPv6Address, sections: Sections) -> str:
-    """The cure with an address of that family that no service and no region has, where there is
-    one: in IPv6 the one that mirrors it."""
+    """The cure with a free service address of that family, where there is one: in IPv6 the one
+    with the same host number."""
     prefixes: Prefixes = sections["prefixes"]
     regions: Mapping[str, Region] = sections.get("regions") or {}
     services: Mapping[str, Service] = sections.get("services") or {}

@@ -29,7 +29,7 @@ def check_tunnels(sections: Sections) -> Iterator[Problem]:
                 (tunnels.ipv4, node.number),
                 (tunnels.ipv6, int(str(node.number), 16)),
             )
-            if host > network.num_addresses - 3  # the last but one is the exits'
+            if host > network.num_addresses - 3  # the last but one is for exits
         ]
         if narrow:
             yield Problem(

@@ -1,16 +1,17 @@
-"""What the Pulumi engine hands to the program, read from the project file and the stack file.
+"""The configuration as the Pulumi engine passes it to the program, from the project file and the
+stack file.
 
-The engine reads both with a YAML of its own kind, adds the project's values to the stack's, and
-hands over texts. :func:`read` does the same without the engine. :func:`from_engine` turns the
-texts of either into the values of ``mesh:``, so that the offline commands and the program see one
-configuration. What only the engine can know (secrets, an ESC environment) is marked as such.
+The engine reads both with its own YAML, adds the project's values to the stack's, and passes text.
+:func:`read` does the same without the engine. :func:`from_engine` turns the texts of either into
+the values of ``mesh:``, so that offline commands and the program see one configuration. What only
+the engine can read (secrets, an ESC environment) is marked as such.
 """
 
 from mesh.spec.engine import paths
 from mesh.spec.engine.configuration import (
     NAMESPACE,
+    EngineConfig,
     Environment,
-    Handed,
     defaults,
     from_engine,
     read,
@@ -21,8 +22,8 @@ from mesh.spec.engine.stack import StackName, stack_name
 
 __all__ = [
     "NAMESPACE",
+    "EngineConfig",
     "Environment",
-    "Handed",
     "Project",
     "Sealed",
     "StackName",

@@ -1,5 +1,5 @@
-"""A stack's whole configuration, as the engine puts it together from two files (pkg/workspace/
-config.go, sdk/go/common/resource/config), and the values that the texts of it stand for."""
+"""A stack's whole configuration, merged from two files as the engine does (pkg/workspace/
+config.go, sdk/go/common/resource/config), and the values of its texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mesh.spec.secrets import PREFIXES
 
 NAMESPACE = "mesh:"
 TEXTS = ("twin", *PREFIXES)
-"""Beginnings of keys whose values are texts, whatever they look like."""
+"""Prefixes of keys whose values are always text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Environment:
     """The ``environment:`` of a stack file: what Pulumi ESC adds when the engine opens it.
 
     ``imports`` are the environments that it names. ``keys`` are the ``mesh:`` keys that it sets
-    itself; None where only Pulumi ESC can tell.
+    itself; None where only Pulumi ESC knows them.
     """
 
     imports: tuple[str, ...]
@@ -40,17 +40,17 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
-    """What the engine hands over, by key with namespace. A scalar is a text, as there; a map or
-    list is itself, and :class:`Sealed` stands for what is encrypted."""
+class EngineConfig:
+    """The configuration by key with namespace, as the engine passes it. A scalar is text; a map or
+    list is itself, and :class:`Sealed` stands for an encrypted value."""
 
     config: Mapping[str, Any]
     environment: Environment | None = None
 
 
 def from_engine(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of ``mesh:`` by key without namespace: of :attr:`Handed.config`, or of what the
-    engine has handed over. SpecError where a text cannot be taken for a value."""
+    """The values of ``mesh:`` by key without namespace, from :attr:`EngineConfig.config` or from
+    the engine itself. SpecError where a text has a duplicate key."""
     found: dict[str, Any] = {}
     problems = []
     for key, value in config.items():
@@ -58,7 +58,7 @@ def from_engine(config: Mapping[str, Any]) -> dict[str, Any]:
             name = key.removeprefix(NAMESPACE)
             try:
                 found[name] = _value(name, value)
-            except documents.Twice as error:
+            except documents.DuplicateKey as error:
                 problems.append(
                     Problem(key, "JSON", f"in this text {error}", "remove one of the two")
                 )
@@ -76,17 +76,17 @@ def _value(name: str, value: Any) -> Any:
         return value
     try:
         return _numbers(_unsealed(documents.read_json(value)))
-    except documents.Twice:
+    except documents.DuplicateKey:
         raise
     except ValueError:
         return value
 
 
-def read(project: Project | None, path: Path) -> Handed:
-    """What the engine hands over for the stack file ``path`` of a project.
+def read(project: Project | None, path: Path) -> EngineConfig:
+    """The configuration that the engine passes for the stack file ``path`` of a project.
 
-    A file that is not there sets nothing, as for the engine: FileNotFoundError where the project
-    sets nothing either. Without a project only keys with a namespace are known.
+    A missing file sets nothing, as for the engine: FileNotFoundError where the project sets nothing
+    either. Without a project only keys with a namespace are known.
     """
     document = _document(project, path)
     config, problems = _stack_config(document.get("config"), project, path)
@@ -96,13 +96,13 @@ def read(project: Project | None, path: Path) -> Handed:
             problems.extend(problem)
     if problems:
         raise SpecError(problems)
-    return Handed(config, _environment(document.get("environment"), path))
+    return EngineConfig(config, _environment(document.get("environment"), path))
 
 
 def _with_declared(
     config: dict[str, Any], project: Project, key: str
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The configuration with what a project says of a key, and what the engine has against it."""
+    """The configuration with a project's declaration of a key applied, and its problems."""
     declared, (namespace, _, name) = project.config[key], key.partition(":")
     try:
         head, *rest = paths.parse(name)
@@ -112,26 +112,26 @@ def _with_declared(
             value = _given(declared.value, inside=bool(rest))
             config = {**config, full: paths.put(config.get(full), tuple(rest), value)}
             there = True
-    except paths.NoPath as error:
+    except paths.InvalidPath as error:
         return config, [Problem(str(project.path), key, str(error), "mend the key")]
     if not there:
         if not declared.required:
             return config, []
-        said = f"{project.path} says that every stack sets it"
-        return config, [Problem(key, "unset", said, f"pulumi config set {key}")]
+        reason = f"{project.path} requires it of every stack"
+        return config, [Problem(key, "unset", reason, f"pulumi config set {key}")]
     if declared.kind is None or isinstance(value, Sealed):
         return config, []
     if declared.secret:
-        said = f"{project.path} says that it is a secret"
-        return config, [Problem(key, "plain text", said, f"pulumi config set --secret {key}")]
+        reason = f"{project.path} declares it a secret"
+        return config, [Problem(key, "plain text", reason, f"pulumi config set --secret {key}")]
     if not has_type(_text(value), declared.kind, declared.items):
-        said = f"{project.path} says that it is of the type {declared.kind}"
-        return config, [Problem(key, type(value).__name__, said, "give a value of that type")]
+        reason = f"{project.path} declares it of the type {declared.kind}"
+        return config, [Problem(key, type(value).__name__, reason, "give a value of that type")]
     return config, []
 
 
 def defaults(project: Project) -> Iterator[tuple[paths.Path, Any]]:
-    """What a project sets of ``mesh:`` for all stacks: where, without namespace, and its value."""
+    """The ``mesh:`` values that a project sets for all stacks: path without namespace, value."""
     for key, declared in sorted(project.config.items()):
         if key.startswith(NAMESPACE) and declared.value is not None:
             path = paths.parse(key.removeprefix(NAMESPACE))
@@ -167,7 +167,7 @@ def _no_map(path: Path, value: Any) -> Problem:
 def _stack_config(
     config: Any, project: Project | None, path: Path
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The keys that a stack file sets, with namespace, and what the engine has against them."""
+    """The keys that a stack file sets, with namespace, and their problems."""
     if config is None:
         return {}, []
     if not isinstance(config, dict):
@@ -178,12 +178,12 @@ def _stack_config(
         full = config_key(key, None if project is None else project.name)
         if full is None:
             if project is None and ":" not in key:
-                continue  # of the project's own namespace, whichever that is
-            reason = "this is no key of a configuration"
+                continue  # in the project's own namespace, which is not known here
+            reason = "this is no configuration key"
             cure = "write a namespace, a colon and a name, as mesh:asn"
             problems.append(Problem(f"{path}: config", key, reason, cure))
         elif full in found:
-            reason = f"it stands twice, as {full} and as its old or short form"
+            reason = f"it is set twice, as {full} and in its old or short form"
             problems.append(Problem(f"{path}: config", key, reason, "remove one of the two"))
         else:
             found[full] = _top(value)
@@ -208,7 +208,7 @@ def _given(value: Any, *, inside: bool) -> Any:
 
 
 def _unsealed(value: Any) -> Any:
-    """The value with a mark for every secret in it."""
+    """The value with :class:`Sealed` in place of every secret."""
     if isinstance(value, dict):
         if len(value) == 1 and isinstance(value.get("secure"), str):
             return Sealed()
@@ -217,7 +217,7 @@ def _unsealed(value: Any) -> Any:
 
 
 def _numbers(value: Any) -> Any:
-    """The value with its numbers as JSON of the engine's has them: 64 bits, signed."""
+    """The value with its numbers as the engine's JSON has them: 64 bits, signed."""
     if isinstance(value, dict):
         return {key: _numbers(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -228,7 +228,7 @@ def _numbers(value: Any) -> Any:
 
 
 def _environment(written: Any, path: Path) -> Environment | None:
-    """What a stack file says of Pulumi ESC: a list of environments, or a definition in place."""
+    """The ``environment:`` of a stack file: a list of environments, or a definition in place."""
     if not written:
         return None
     if isinstance(written, list):

@@ -1,8 +1,8 @@
 """A YAML or JSON text, read as the engine reads it.
 
-The engine uses gopkg.in/yaml.v3, PyYAML follows YAML 1.1. They differ in what a plain word is:
-``no``, ``on`` and ``12:30`` are text to the engine, ``1e3`` is a number and ``010`` is eight. So
-PyYAML only parses here, and :func:`_scalar` decides (yaml.v3: resolve.go, decode.go).
+The engine uses gopkg.in/yaml.v3, PyYAML follows YAML 1.1. They differ in plain scalars: to the
+engine ``no``, ``on`` and ``12:30`` are text, ``1e3`` is a number and ``010`` is eight. So PyYAML
+only parses here, and :func:`_scalar` resolves values (yaml.v3: resolve.go, decode.go).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import yaml
 PLAIN = "!plain"
 """Tag of a scalar that has neither quotes nor a tag."""
 LONGEST = 200_000
-"""Values in one document, each use of an alias counted: more are a mistake or an attack."""
+"""Limit of values in one document, each use of an alias counted."""
 STANDARD = "tag:yaml.org,2002:"
 MERGE = "<<"
 
-WORDS: dict[str, Any] = {
+PLAIN_VALUES: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -47,11 +47,11 @@ TAGGED: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "null": (type(None),),
 }
-"""What a plain word has to be, or text in quotes to hold, under a standard tag."""
+"""Types of a scalar under a standard tag."""
 
 
-class Unreadable(ValueError):
-    """The text is no such document; says where, and why."""
+class ParseError(ValueError):
+    """The text is not valid YAML or JSON; the message has the place and the reason."""
 
 
 def read_yaml(text: bytes) -> Any:
@@ -64,44 +64,44 @@ def read_yaml(text: bytes) -> Any:
             loader.dispose()
         return None if node is None else _Values().of(node)
     except yaml.YAMLError as error:
-        raise Unreadable(_where(error)) from None
+        raise ParseError(_where(error)) from None
     except UnicodeDecodeError as error:
-        raise Unreadable(f"byte {error.start}: {error.reason}") from None
+        raise ParseError(f"byte {error.start}: {error.reason}") from None
     except RecursionError:
-        raise Unreadable("maps and lists are nested too deeply") from None
+        raise ParseError("maps and lists are nested too deeply") from None
 
 
 def read_json(text: str | bytes) -> Any:
-    """A JSON text; a key that stands twice is refused."""
+    """A JSON text; a duplicate key is an error."""
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except RecursionError:
-        raise Unreadable("maps and lists are nested too deeply") from None
+        raise ParseError("maps and lists are nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise Unreadable(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
+        raise ParseError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except UnicodeDecodeError as error:
-        raise Unreadable(f"byte {error.start}: {error.reason}") from None
+        raise ParseError(f"byte {error.start}: {error.reason}") from None
 
 
-class Twice(Unreadable):
-    """A key stands twice in one JSON map: the second would silently win."""
+class DuplicateKey(ParseError):
+    """A key occurs twice in one JSON map: json.loads would silently take the second."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise Twice(f"the key {key} stands twice")
+            raise DuplicateKey(f"the key {key} is set twice")
         found[key] = value
     return found
 
 
 def _no_constant(name: str) -> Any:
-    raise Unreadable(f"{name} is no number that JSON knows")
+    raise ParseError(f"{name} is no number that JSON knows")
 
 
 class _Composer(yaml.SafeLoader):
-    """Parses and composes, and takes no plain word for anything."""
+    """Parses and composes, and does not resolve plain scalars."""
 
     yaml_implicit_resolvers = {None: [(PLAIN, re.compile(""))]}  # noqa: RUF012  (PyYAML's name)
 
@@ -138,22 +138,22 @@ class _Values:
                 continue
             key = self._key(key_node)
             if key in found:
-                raise _wrong(key_node, f"the key {key} stands twice")
+                raise _wrong(key_node, f"the key {key} is set twice")
             found[key] = self.of(value_node)
         if len(merged) > 1:
-            raise _wrong(node, f"the key {MERGE} stands twice")
+            raise _wrong(node, f"the key {MERGE} is set twice")
         for value_node in merged:
             maps = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
             for each in maps:
                 if not isinstance(each, yaml.MappingNode):
                     raise _wrong(value_node, f"{MERGE} takes a map, or a list of maps")
-                # What stands in the map itself wins, then the earlier map.
+                # The map's own keys come first, then those of the earlier map.
                 found |= {k: v for k, v in self.of(each).items() if k not in found}
         return found
 
     def _key(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode):
-            raise _wrong(node, "a key is a word")
+            raise _wrong(node, "a key is text")
         value = _scalar(node)
         if value is None:
             return "<nil>"  # as Go prints it
@@ -161,14 +161,14 @@ class _Values:
 
 
 def text(value: bool | int | float | str) -> str:
-    """A scalar as the engine hands it over."""
+    """A scalar as the engine passes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return re.sub(r"e-0(?=[0-9]$)", "e-", str(value))
 
 
 def number(value: float) -> int | float:
-    """A number as JSON of the engine's has it: one without a fraction is an integer."""
+    """A number as the engine's JSON has it: one without a fraction is an integer."""
     if value.is_integer() and abs(value) < 1e21:
         return int(format(Decimal(repr(value)), "f").partition(".")[0])
     return value
@@ -191,29 +191,29 @@ def _scalar(node: yaml.ScalarNode) -> Any:
         return str(node.value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise _wrong(node, "the engine can hand over no infinite number")
+            raise _wrong(node, "the engine cannot pass an infinite number")
         return number(value)
     return value
 
 
-def _plain(word: str, *, dates: bool) -> Any:
-    """What a word without quotes is."""
-    if word in WORDS:
-        return WORDS[word]
-    if word[0] not in "+-.0123456789":
-        return word
-    if dates and (moment := _moment(word)) is not None:
+def _plain(scalar: str, *, dates: bool) -> Any:
+    """The value of a scalar without quotes."""
+    if scalar in PLAIN_VALUES:
+        return PLAIN_VALUES[scalar]
+    if scalar[0] not in "+-.0123456789":
+        return scalar
+    if dates and (moment := _moment(scalar)) is not None:
         return moment
-    digits = word if word[0] == "." else word.replace("_", "")
+    digits = scalar if scalar[0] == "." else scalar.replace("_", "")
     if (integer := _integer(digits)) is not None:
         return integer
     if FLOAT.fullmatch(digits) and math.isfinite(value := float(digits)):
         return value
-    return word
+    return scalar
 
 
 def _integer(digits: str) -> int | None:
-    """A number of 64 bits, signed or not; a larger one is none."""
+    """A number of 64 bits, signed or not; None for a larger one."""
     found = INTEGER.fullmatch(digits)
     if found is None:
         return None
@@ -224,9 +224,9 @@ def _integer(digits: str) -> int | None:
     return value if -(2**63) <= value < limit else None
 
 
-def _moment(word: str) -> str | None:
-    """A date as the engine writes it when it makes it text again; None where it is none."""
-    found = MOMENT.fullmatch(word)
+def _moment(scalar: str) -> str | None:
+    """A date as the engine writes it back as text; None where it is none."""
+    found = MOMENT.fullmatch(scalar)
     if found is None or ((found["t"] == " ") and found["zone"]) or (
         found["t"] in ("T", "t") and not found["zone"]
     ):  # fmt: skip
@@ -252,7 +252,7 @@ def _wrong(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
 
 
 def _where(error: yaml.YAMLError) -> str:
-    """Line, column and what is wrong there: the parser's own words begin with neither."""
+    """Line, column and the parser's error."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return str(error)

@@ -14,18 +14,18 @@ _STEP = re.compile(
 )
 
 
-class NoPath(ValueError):
-    """Text that is no path, or a path that a value has no place for."""
+class InvalidPath(ValueError):
+    """Text that is no path, or a path that does not fit a value."""
 
 
 def parse(text: str) -> Path:
-    """The steps of ``nodes["lax-vultr-1"].number``; NoPath where it is none."""
+    """The steps of ``nodes["lax-vultr-1"].number``; InvalidPath where it is none."""
     steps: list[str | int] = []
     at = 0
     while at < len(text):
         found = _STEP.match(text, at)
         if found is None or (not steps and text[at] == "."):
-            raise NoPath(f"this is no path from its character {at + 1} on")
+            raise InvalidPath(f"this is no path from its character {at + 1} on")
         if found["index"] is not None:
             steps.append(int(found["index"]))
         elif found["quoted"] is not None:
@@ -34,12 +34,12 @@ def parse(text: str) -> Path:
             steps.append(found["star"] or found["bare"])
         at = found.end()
     if not steps or not isinstance(steps[0], str) or not steps[0]:
-        raise NoPath("a path begins with the name of a key")
+        raise InvalidPath("a path begins with the name of a key")
     return tuple(steps)
 
 
 def find(value: Any, path: Path) -> tuple[bool, Any]:
-    """Whether something stands at a path, and what."""
+    """Whether there is a value at a path, and the value."""
     for step in path:
         if isinstance(value, dict) and step in value:
             value = value[step]
@@ -51,9 +51,9 @@ def find(value: Any, path: Path) -> tuple[bool, Any]:
 
 
 def put(below: Any, path: Path, value: Any, *, top: bool = True) -> Any:
-    """``below`` with ``value`` at a path. Maps and lists on the way are made where nothing is.
+    """``below`` with ``value`` at a path; missing maps and lists above it are made.
 
-    At the top anything that is neither a map nor a list gives way, as in the engine.
+    At the top a value that is neither a map nor a list is replaced, as in the engine.
     """
     if not path:
         return value
@@ -62,21 +62,21 @@ def put(below: Any, path: Path, value: Any, *, top: bool = True) -> Any:
         below = [None] * (step + 1) if isinstance(step, int) and step >= 0 else {}
     if isinstance(below, list):
         if not isinstance(step, int) or not 0 <= step <= len(below):
-            raise NoPath(f"a list has no place {step}")
+            raise InvalidPath(f"a list has no entry {step}")
         filled = below if step < len(below) else [*below, None]
         return [
             put(each, rest, value, top=False) if index == step else each
             for index, each in enumerate(filled)
         ]
     if not isinstance(below, dict):
-        raise NoPath(f"what stands before {step} is neither a map nor a list")
+        raise InvalidPath(f"the value before {step} is neither a map nor a list")
     if not isinstance(step, str):
-        raise NoPath(f"a map has no place {step}")
+        raise InvalidPath(f"a map has no key {step}")
     return {**below, step: put(below.get(step), rest, value, top=False)}
 
 
 def coerced(text: str) -> bool | int | str:
-    """What the engine makes of a text that it puts into a map or a list."""
+    """The value that the engine makes of a text within a map or a list."""
     if text in ("true", "false"):
         return text == "true"
     number = re.fullmatch(r"0|[-+]?[1-9][0-9]*|[-+]0[0-9]*", text)

@@ -1,4 +1,4 @@
-"""The project file: where it lies, where it keeps its stacks' files, and what it sets for all."""
+"""The project file: its path, the folder of its stack files, and the keys that it sets for all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mesh.spec.engine.documents import Unreadable, read_json, read_yaml
+from mesh.spec.engine.documents import ParseError, read_json, read_yaml
 from mesh.spec.engine.stack import StackName
 from mesh.spec.problems import Problem, SpecError, shown
 
@@ -20,8 +20,8 @@ KINDS = ("string", "integer", "boolean", "array", "object")
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a project file says of one key. ``value`` is what stacks have that do not set it; None
-    for nothing. ``required`` keys every stack has to set; ``kind`` and ``items`` are their type."""
+    """A project file's declaration of one key. ``value`` is its default, None for none. Every stack
+    has to set a ``required`` key; ``kind`` and ``items`` are the key's type."""
 
     value: Any = None
     required: bool = False
@@ -32,8 +32,8 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project file. ``stacks`` is the folder of its stacks' files, ``config`` what it says of
-    keys, by their names with namespace (``mesh:asn``, or a path: ``mesh:regions.lax.name``)."""
+    """A project file. ``stacks`` is the folder of its stack files, ``config`` its declarations by
+    key with namespace (``mesh:asn``, or a path: ``mesh:regions.lax.name``)."""
 
     path: Path
     name: str
@@ -41,11 +41,12 @@ class Project:
     config: Mapping[str, Declared] = field(default_factory=dict)
 
     def file(self, stack: str) -> Path:
-        """The file of the stack of that name; it need not be there."""
+        """The path of that stack's file, which may not exist."""
         return self.stacks / f"{BASE}.{stack}{self.path.suffix}"
 
     def file_of(self, stack: StackName) -> Path:
-        """The same, for a stack that may be named with its project; SpecError for another's."""
+        """The same for a stack that may be named with its project; SpecError for another
+        project's."""
         if stack.project not in (None, self.name):
             raise SpecError([
                 Problem("--stack", str(stack), f"{self.path} is the project {self.name}, and the "
@@ -57,15 +58,15 @@ class Project:
 
 
 def nearest(folder: Path) -> Project | None:
-    """The project that a folder is part of: its own file, or the next one above it. SpecError
-    where that cannot be used."""
+    """The project of a folder: the project file in it or in the nearest folder above. SpecError
+    where that file cannot be used."""
     path = path_above(folder)
     return None if path is None else _load(path)
 
 
 def path_above(folder: Path) -> Path | None:
-    """The project file of a folder or of the nearest one above it, in the words of ``folder``
-    where it lies in it."""
+    """The project file in a folder or in the nearest one above it; relative to ``folder`` where it
+    is in that."""
     for place in (folder, *folder.absolute().parents):
         for suffix in SUFFIXES:
             path = place / f"{BASE}{suffix}"
@@ -75,12 +76,12 @@ def path_above(folder: Path) -> Path | None:
 
 
 def read_document(path: Path) -> Any:
-    """A YAML or JSON file as the engine reads it; SpecError where it cannot. OSError is the
-    caller's to tell."""
+    """A YAML or JSON file as the engine reads it; SpecError where it is not valid. The caller
+    handles OSError."""
     try:
         text = path.read_bytes()
         return read_json(text) if path.suffix == ".json" else read_yaml(text)
-    except Unreadable as error:
+    except ParseError as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise SpecError([
             Problem(str(path), shown(str(error)), f"this is not {kind}", "mend that line")
@@ -88,14 +89,14 @@ def read_document(path: Path) -> Any:
 
 
 def config_key(key: str, project: str | None) -> str | None:
-    """A key with its namespace, which is the project's where none is written; None where the
-    engine takes no such key."""
+    """A key with its namespace, by default the project's; None where the engine takes no such
+    key."""
     match key.split(":"):
         case [name] if project is not None:
             return f"{project}:{name}"
         case [namespace, name]:
             return f"{namespace}:{name}"
-        case [namespace, "config", name]:  # as of old
+        case [namespace, "config", name]:  # the old form
             return f"{namespace}:{name}"
     return None
 
@@ -133,7 +134,7 @@ def _load(path: Path) -> Project:
         raise _unusable(path, shown(document), "there is no `name:` in it",
                         "add one, as name: anycast-mesh")  # fmt: skip
     config, folder = document.get("config"), document.get("stackConfigDir")
-    if isinstance(config, str):  # of old, this was the folder
+    if isinstance(config, str):  # in old project files this is the folder
         if folder is not None:
             raise _unusable(path, shown(config), "config and stackConfigDir both name a folder",
                             "remove the line config:")  # fmt: skip
@@ -149,7 +150,7 @@ def _load(path: Path) -> Project:
         try:
             full = config_key(key, name)
             if full is None:
-                raise ValueError("this is no key of a configuration; write it as mesh:asn")
+                raise ValueError("this is no configuration key; write it as mesh:asn")
             declared[full] = _declared(value, own=full.startswith(f"{name}:"))
         except ValueError as error:
             reason, _, cure = str(error).partition("; ")
@@ -160,8 +161,8 @@ def _load(path: Path) -> Project:
 
 
 def _declared(value: Any, *, own: bool) -> Declared:
-    """What a project file says of one key; ``own`` are those of the project's own namespace, which
-    alone have types and defaults. ValueError with reason and cure where the engine refuses it."""
+    """A project file's declaration of one key; only keys of the project's ``own`` namespace have
+    types and defaults. ValueError with reason and cure where the engine refuses it."""
     if isinstance(value, str | bool | int | list):
         return Declared(value)
     if not isinstance(value, dict):

@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """Stands where a stack file has ``secure: …``; never holds the ciphertext."""
+    """Replaces ``secure: …`` of a stack file; never holds the ciphertext."""
 
     def __repr__(self) -> str:
         return "[secret]"
 
 
 def sealed_paths(value: Any, path: str) -> Iterator[str]:
-    """Where in a value secrets are, each as a person would name the place."""
+    """The paths of the secrets in a value, as written in messages."""
     if isinstance(value, Sealed):
         yield path
     elif isinstance(value, dict):

@@ -17,8 +17,8 @@ CURE = (
 
 @dataclass(frozen=True, slots=True)
 class StackName:
-    """A stack as it was named. ``name`` is what the program is told and its file is called by;
-    organization and project are None where they were left out."""
+    """A stack's name and, where they are given, its project and organization. The program gets
+    ``name``, and the stack file is named after it."""
 
     name: str
     project: str | None = None
@@ -30,14 +30,14 @@ class StackName:
 
 
 def is_name(text: object) -> bool:
-    """Whether a stack can be called so."""
+    """Whether this is a valid stack name."""
     return isinstance(text, str) and NAME.fullmatch(text) is not None
 
 
 def stack_name(text: str, key: str = "--stack") -> StackName:
-    """The stack that a text names; SpecError where no stack can be called so."""
+    """The stack that a text names; SpecError where it is no valid name."""
     parts = text.split("/")
     if len(parts) > 3 or not all(map(is_name, parts)):
-        raise SpecError([Problem(key, shown(text), "no stack can be called so", CURE)])
+        raise SpecError([Problem(key, shown(text), "this is no valid stack name", CURE)])
     organization = parts[0] if len(parts) > 1 else None
     return StackName(parts[-1], parts[1] if len(parts) > 2 else None, organization)

@@ -1,4 +1,4 @@
-"""What each provider can do, as facts: a file and a line each."""
+"""The providers' facts: a file and a line for each."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EXAMPLE = next(name for name, facts in PROVIDERS.items() if facts.announces)
 
 
 def public_asn(provider: str) -> int | None:
-    """The AS that a provider shows to the Internet, where it is known."""
+    """The ASN that a provider uses on the Internet, where it is known."""
     facts = PROVIDERS.get(provider)
     return ASNS.get(provider) if facts is None else facts.asn
 

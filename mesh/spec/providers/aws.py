@@ -1,4 +1,4 @@
-"""AWS: members only. BGP exists inside a VPC (Route Server); the Internet hears AWS alone."""
+"""AWS: members only. There is BGP inside a VPC (Route Server), but none with the Internet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from mesh.spec.providers.provider import Provider, Vpc
 from mesh.spec.section import Section
-from mesh.spec.types import Network4, Refused
+from mesh.spec.types import InvalidValue, Network4
 
 WIDEST, NARROWEST = 16, 28
 """Lengths that a VPC and its subnets may have (docs.aws.amazon.com, "VPC CIDR blocks")."""
@@ -18,15 +18,15 @@ WIDEST, NARROWEST = 16, 28
 def _of_a_vpc(network: IPv4Network) -> IPv4Network:
     """Refuse what cannot be a VPC's network."""
     if not WIDEST <= network.prefixlen <= NARROWEST:
-        raise Refused(
+        raise InvalidValue(
             f"the network of a VPC is a /{WIDEST} to a /{NARROWEST}", "write it as 172.31.0.0/24"
         )
     if not network.is_private:
-        raise Refused("the network of a VPC has to be private", "use a range of RFC 1918")
+        raise InvalidValue("the network of a VPC has to be private", "use a range of RFC 1918")
     return network
 
 
-class Given(Section):
+class ExistingVpc(Section):
     """A VPC that exists already, by the ids that AWS gave to it and its parts."""
 
     vpc: Annotated[str, Field(pattern=r"^vpc-[0-9a-f]{8,17}$")]
@@ -49,7 +49,7 @@ class Options(Section):
     ``given``; the upper half is the nodes', each with the address of its number."""
     router_asn: Annotated[int, Field(ge=64512, le=65534, alias="routerAsn")] = 65010
     """The private ASN of the VPC's Route Server."""
-    given: dict[str, Given] = Field(default={})
+    given: dict[str, ExistingVpc] = Field(default={})
     """VPCs that exist already and are used, by AWS's name of their region."""
 
 

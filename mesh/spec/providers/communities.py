@@ -1,4 +1,4 @@
-"""What a provider does for whoever asks by a BGP community, as data."""
+"""A provider's BGP action communities, as data."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Community = tuple[int, int] | tuple[int, int, int]
 """A community as its numbers: two of a standard one (RFC 1997), three of a large one (RFC 8092)."""
 
 Scope = Literal["all", "noIxp", "routeServersOnly", "ixpOnly", "providerOnly"]
-"""Whom a provider tells of an aggregate: everybody; all but the peers at exchanges; the route
-servers of exchanges only; route servers and peers at exchanges only; nobody."""
+"""To whom a provider announces an aggregate: all ASes; all but peers at exchanges; only route
+servers of exchanges; only route servers and peers at exchanges; no other AS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Towards:
-    """An action towards one AS: ``standard`` with its ASN behind, or ``large`` with it behind where
-    the ASN has 32 bits and does not fit into a standard community."""
+    """An action towards one AS: ``standard`` followed by its ASN, or ``large`` followed by it where
+    the ASN does not fit into 16 bits."""
 
     standard: int
     large: tuple[int, int]
@@ -29,11 +29,11 @@ class Towards:
 
 @dataclass(frozen=True, slots=True)
 class Communities:
-    """What a provider does for whoever asks by a community: its action communities.
+    """A provider's action communities.
 
-    ``asn`` defines them, and ``peers`` are the ASNs with which its routers speak to customers. The
-    first of ``prepend`` and ``prepend_to`` stands for once, the second for twice, and so on; there
-    is no more than that. ``export_to`` lifts for one AS what ``scopes["providerOnly"]`` forbids.
+    ``asn`` defines them, and ``peers`` are the ASNs of its sessions with customers. The first of
+    ``prepend`` and ``prepend_to`` prepends once, the second twice, and so on. ``export_to`` allows
+    for one AS what ``scopes["providerOnly"]`` forbids.
     """
 
     asn: int
@@ -47,33 +47,32 @@ class Communities:
     export_to: Towards
     blackhole: Community
     tags: Mapping[Community, str]
-    """What the provider itself marks routes with, and what each mark says; sent, it asks for
-    nothing."""
+    """Informational communities that the provider itself sets, and their meaning."""
 
     def restrains(self, scope: Scope) -> bool:
-        """Whether a scope keeps from an AS what ``export_to`` would tell it."""
+        """Whether ``export_to`` has an effect with this scope."""
         return set(self.scopes["providerOnly"]) <= set(self.scopes[scope])
 
     def towards(self) -> dict[str, Towards]:
-        """The actions towards one AS, by how an option of ``toAs`` asks for them."""
+        """The actions towards one AS, by the options of ``toAs``."""
         times = {f"prepend: {n}": one for n, one in enumerate(self.prepend_to, start=1)}
         rest = {"export: false": self.withhold_from, "export: true": self.export_to}
         return times | rest | {"zeroMed: true": self.zero_med_to}
 
     def claims(self, community: Community) -> bool:
-        """Whether a community begins as this provider's actions do."""
+        """Whether a community begins with a number of this provider's actions."""
         if len(community) == 3:
             return community[0] == self.asn
         return community[0] in {self.asn, *(one.standard for one in self.towards().values())}
 
     def knows(self, community: Community) -> bool:
-        """Whether it is an action that the provider documents, in either form."""
+        """Whether it is a documented action of the provider, in either form."""
         forms = {form for one in self.towards().values() for form in ((one.standard,), one.large)}
         return community[:-1] in forms or self.option(community) is not None
 
     def option(self, community: Community) -> str | None:
-        """How a rule asks for a community, where one does; None where it has to be written raw, as
-        the large form for a 16-bit ASN (which Vultr's page asks for at route servers)."""
+        """The option of a rule that sends a community; None where it has to be written raw, as the
+        large form for a 16-bit ASN (which Vultr's page asks for at route servers)."""
         asn = community[-1]
         for option, action in self.towards().items():
             if action.of(asn) == community:
@@ -82,6 +81,6 @@ class Communities:
             return f"prepend: {self.prepend.index(community) + 1}"
         if community == self.zero_med:
             return "zeroMed: true"
-        # The last community of a scope is its own; those before it, others may have too.
+        # Only the last community of a scope is its own.
         lasts = {them[-1]: scope for scope, them in self.scopes.items() if them}
         return f"scope: {lasts[community]}" if community in lasts else None

@@ -1,7 +1,7 @@
-"""Hosts without an API: whatever provider's server exists already and is reached over SSH.
+"""Existing hosts, of any provider, which are reached over SSH and made by no API.
 
-Its provider's name is whatever the stack file says (``buyvm``); what it can do is in the host's
-own section, as the provider's panel shows it.
+The provider's name is the one in the node's id (``buyvm``); what the host can do is in its own
+section of the stack file.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from mesh.spec.providers.provider import Provider
 from mesh.spec.section import Section
 
 ASNS = {"azure": 8075, "buyvm": 53667, "hetzner": 24940}
-"""The AS that such a provider shows to the Internet, by the name that stack files use."""
+"""The ASNs of such providers on the Internet, by the name in stack files."""
 
 LAB_NUMBERS = {"azure": 4}
-"""The third group of IPv6 addresses in the lab, where it is not made of the name."""
+"""The third group of IPv6 addresses in the lab, where it is not derived from the name."""
 
 EXAMPLE = "buyvm"
 """The provider of existing hosts that examples name."""
 
 
 class Options(Section):
-    """Nothing that all existing hosts share."""
+    """There are no options of existing hosts."""
 
 
 EXISTING = Provider(

@@ -1,4 +1,4 @@
-"""GCP: members only. BGP exists inside a VPC (Cloud Router); the Internet hears Google alone."""
+"""GCP: members only. There is BGP inside a VPC (Cloud Router), but none with the Internet."""
 
 from __future__ import annotations
 

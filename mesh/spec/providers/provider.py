@@ -1,5 +1,5 @@
-"""What the plan must know of a provider, as values: how servers are made there is its driver's
-concern (``mesh/infra/providers``), so that a stack can be checked without any SDK."""
+"""A provider's facts for the plan. Its driver (``mesh/infra/providers``) makes servers there; the
+two are apart, so that a stack can be checked without an SDK."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NeighborRole = Literal["provider", "peer", "routeServer"]
 class Upstream:
     """The eBGP sessions that a provider prescribes: one per family, to these neighbors.
 
-    ``password`` says whether they take TCP MD5 (RFC 2385), from ``mesh:bgpPassword-<provider>``.
+    With ``password`` they use TCP MD5 (RFC 2385), from ``mesh:bgpPassword-<provider>``.
     ``role`` is what the neighbor is to us (RFC 9234).
     """
 
@@ -43,22 +43,22 @@ class Vpc:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider's abilities, each with its source where the table has it.
+    """A provider's facts; the modules give the source of each.
 
     ``announces`` is False, with the reason in ``refusal``, where it takes no customer's
     announcement from an instance. ``mtu`` is the path MTU between its instances and the Internet.
-    ``translates`` says that an instance holds a private address and the world sees another (1:1
-    NAT). ``user_data_limit`` is bytes as the provider counts them, before its base64.
-    ``regions`` maps the provider's own region names to (latitude, longitude); ``at`` maps region
-    ids of stack files (IATA codes) to them, for those that need no saying.
+    ``translates`` is True where an instance has a private address behind 1:1 NAT.
+    ``user_data_limit`` is in bytes as the provider counts them, before base64. ``regions`` maps the
+    provider's own region names to (latitude, longitude); ``at`` maps common region ids of stack
+    files (IATA codes) to them.
 
-    ``asn`` is the AS that the provider shows to the Internet, and ``lab_number`` the third group of
-    its nodes' IPv6 addresses in the lab: without them the lab takes an ASN of the documentation
-    and a number made of the name.
+    ``asn`` is the provider's ASN on the Internet, and ``lab_number`` the third group of its nodes'
+    IPv6 addresses in the lab: without them the lab takes a documentation ASN and a number derived
+    from the name.
 
     ``examples`` has values of keys for the reference, by their path below the provider's options;
     that of the empty path is the options as a whole. ``keys`` are sentences of the reference on
-    keys of other namespaces that are read.
+    keys of other namespaces.
     """
 
     name: str
@@ -79,4 +79,4 @@ class Provider:
     examples: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
     plan_form: str = field(default=r"^[a-z0-9][a-z0-9.-]{1,62}$")
-    """What the name of a server's size looks like there: a typing error is told without a cloud."""
+    """Pattern of the provider's names of server sizes, so that a typing error is found offline."""

@@ -13,7 +13,7 @@ from mesh.infra.providers.aws import firewall, sdk, user_data
 from mesh.infra.providers.protocol import Setting
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
-from mesh.spec.providers.aws import FACTS, Given, Options
+from mesh.spec.providers.aws import FACTS, ExistingVpc, Options
 
 DEBIAN = "136693071363"
 """The account that publishes Debian's own images (wiki.debian.org, "Cloud/AmazonEC2Image")."""
@@ -179,7 +179,7 @@ class _Inquiry:
         else:
             self._image, self._architecture = found.image_id, found.architecture
 
-    def _ask_subnet(self, given: Given) -> Iterator[Problem]:
+    def _ask_subnet(self, given: ExistingVpc) -> Iterator[Problem]:
         key = f"{OPTIONS}.given.{self._place}"
         try:
             found = sdk.get_subnet(id=given.subnet, region=self._place)

@@ -1,4 +1,4 @@
-"""What a node can do, of its provider's facts and its own keys together."""
+"""What a node can do, from its provider's facts and its own keys."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mesh.spec.providers.communities import Community
 
 
 def provider(node_id: str, node: Node) -> Provider | None:
-    """The facts that hold for a node: of its provider, or of existing hosts where the table does
-    not know its provider; None where it is neither."""
+    """A node's provider facts: from the table, or those of existing hosts where the provider is not
+    in it and the node is one; else None."""
     known = PROVIDERS.get(provider_of(node_id))
     return EXISTING if known is None and node.host is not None else known
 
@@ -25,25 +25,25 @@ def upstream(node_id: str, node: Node) -> Upstream | None:
     return facts.bare_metal if node.bare_metal else facts.upstream
 
 
-def _of_host(said: HostUpstream) -> Upstream:
-    return Upstream(said.peer_asn, said.ipv4, said.ipv6, said.multihop, said.password, said.role)
+def _of_host(host: HostUpstream) -> Upstream:
+    return Upstream(host.peer_asn, host.ipv4, host.ipv6, host.multihop, host.password, host.role)
 
 
 def communities(node_id: str, node: Node) -> Communities | None:
-    """The action communities that a node's upstream obeys, where they are known."""
+    """The action communities of a node's upstream; None where they are not known."""
     session, facts = upstream(node_id, node), provider(node_id, node)
     if session is None or facts is None:
         return None
     if facts.communities is not None and session.peer_asn in facts.communities.peers:
         return facts.communities
-    # A host of one's own may stand there too; a private ASN says nothing about whose it is.
+    # An existing host may be at such a provider too. A private ASN identifies no provider.
     known = (each.communities for each in PROVIDERS.values() if each.communities is not None)
     return next((each for each in known if each.asn == session.peer_asn), None)
 
 
 def blackhole(node_id: str, node: Node) -> Community | None:
-    """The community with which a node's upstream discards what is for a host route of ours: as its
-    host's section says, else by what is known of the provider; None where it is not known to."""
+    """The blackhole community of a node's upstream: from the host's section, else from the
+    provider's facts; None where neither has one."""
     if node.host is not None and node.host.upstream is not None and node.host.upstream.blackhole:
         return community(node.host.upstream.blackhole)
     known = communities(node_id, node)
@@ -51,13 +51,13 @@ def blackhole(node_id: str, node: Node) -> Community | None:
 
 
 def community(text: str) -> Community:
-    """A community out of its numbers with colons between: two or three."""
+    """A community from text: two or three numbers with colons between them."""
     high, low, *more = (int(part) for part in text.split(":"))
     return (high, low, more[0]) if more else (high, low)
 
 
 def password(node_id: str, node: Node) -> bool:
-    """Whether some BGP session of the node needs ``mesh:bgpPassword-<provider>``."""
+    """Whether a BGP session of the node needs ``mesh:bgpPassword-<provider>``."""
     session = upstream(node_id, node)
     if session is not None:
         return session.password
@@ -65,8 +65,8 @@ def password(node_id: str, node: Node) -> bool:
     return facts is not None and facts.vpc is not None and facts.vpc.password
 
 
-def place(region_id: str, region: Region, facts: Provider) -> str | None:
-    """What a provider calls a region: as the stack file says, else by the provider's table, else
-    the same name; None where the provider has no such place."""
+def provider_region(region_id: str, region: Region, facts: Provider) -> str | None:
+    """The provider's name for a region: from the stack file, else from the provider's table, else
+    the region's id; None where the provider has no such region."""
     name = region.at.get(facts.name) or facts.at.get(region_id, region_id)
     return name if name in facts.regions else None

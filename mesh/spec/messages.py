@@ -1,4 +1,4 @@
-"""What a value of the wrong shape is told: in words of the network's, not of the parser's."""
+"""Error messages for values of the wrong type or form, in place of the parser's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mesh.spec.examples import for_example
 from mesh.spec.problems import Problem, shown
 from mesh.spec.providers import EXAMPLE
 from mesh.spec.traffic import Rule, ToAs, options
-from mesh.spec.types import Refused
+from mesh.spec.types import InvalidValue
 
 ASN = (
     "an ASN is a whole number from 1 to 4294967295",
@@ -36,11 +36,11 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
     **{("asn", kind): ASN for kind in NUMERIC},
     **{("number", kind): NUMBER for kind in NUMERIC},
     ("node", FORM): (
-        "a node is called <region>-<provider>-<n>, in small letters",
+        "a node's id is <region>-<provider>-<n>, in small letters",
         f"write it so, for example lax-{EXAMPLE}-1",
     ),
     ("node", LONG): (
-        "a node id has at most 12 characters, since wg-<id> names an interface",
+        "a node's id has at most 12 characters, since wg-<id> is an interface name",
         "shorten it: a region's id has two to eight characters",
     ),
     ("region", FORM): (
@@ -48,7 +48,7 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "write it so, for example lax",
     ),
     ("slot", FORM): (
-        "a slot is called <provider>-<n>, in small letters",
+        "a slot's name is <provider>-<n>, in small letters",
         f"write it so, for example {EXAMPLE}-1",
     ),
     ("path", FORM): ("a path begins with / and has no space in it", "write it as /health"),
@@ -65,7 +65,7 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "write it so, for example keep-new-york-light",
     ),
     ("rule name", "missing"): (
-        "every rule has a name, which bird.conf and errors call it by",
+        "every rule has a name, which bird.conf and errors use",
         "add one, for example name: keep-new-york-light",
     ),
     ("rule", "model_type"): (
@@ -76,17 +76,17 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "this is not a list",
         "begin each rule with a hyphen: - name: less-here",
     ),
-    ("target", "greater_than_equal"): ("AS0 is reserved (RFC 7607)", "give the AS that is meant"),
+    ("target", "greater_than_equal"): ("AS0 is reserved (RFC 7607)", "give another ASN"),
     ("service", FORM): (
         "a service's name has small letters, digits and hyphens, a letter first",
         "write it so, for example web",
     ),
 }
-"""Reason and cure by what the key is (:func:`_what`) and the parser's type of error."""
+"""Reason and cure by the kind of key (:func:`_kind`) and the parser's type of error."""
 
 OF_TYPE: dict[str, tuple[str, str]] = {
     "missing": ("the key is missing", "add it"),
-    "extra_forbidden": ("the key is unknown here", "remove it, or mend its spelling"),
+    "extra_forbidden": ("the key is unknown here", "remove it, or correct its spelling"),
     "greater_than_equal": ("it is less than {ge}", "give a value from {ge} on"),
     "less_than_equal": ("it is more than {le}", "give a value of at most {le}"),
     FORM: ("it is not of the form {pattern}", "write it as its provider shows it"),
@@ -108,22 +108,22 @@ OF_TYPE: dict[str, tuple[str, str]] = {
     "ip_v4_address": ("this is not an IPv4 address", "write it as 192.0.2.1"),
     "ip_v6_address": ("this is not an IPv6 address", "write it as 2001:db8::1"),
 }
-"""Reason and cure for whatever key; names in braces are the limits that the type states."""
+"""Reason and cure for other keys; names in braces are limits of the key's type."""
 
 SHOWN_BY_EXAMPLE = ("missing", "too_short", "tuple_type", "dict_type", "model_type")
-"""Types of errors that say too little without an example of the key."""
+"""Types of errors whose cure has an example of the key."""
 
 LISTS_OF_NODES = ("reflectors", "registries", "without")
 
 
 def problem(key: str, path: tuple[str, ...], item: Mapping[str, Any]) -> Problem:
-    """What is wrong at ``path`` below ``mesh:KEY``; ``item`` is an error as pydantic lists it."""
+    """The problem at ``path`` below ``mesh:KEY``; ``item`` is an error as pydantic lists it."""
     kind, limits = item["type"], item.get("ctx", {})
     error = limits.get("error")
-    if isinstance(error, Refused):
+    if isinstance(error, InvalidValue):
         reason, cure = str(error), error.cure
-    elif words := OF_KEY.get((_what(key, path), kind)) or OF_TYPE.get(kind):
-        reason, cure = (text.format_map(limits) for text in words)
+    elif texts := OF_KEY.get((_kind(key, path), kind)) or OF_TYPE.get(kind):
+        reason, cure = (text.format_map(limits) for text in texts)
     else:
         reason, cure = item["msg"], "give a value of that form"
     if kind in SHOWN_BY_EXAMPLE:
@@ -133,12 +133,12 @@ def problem(key: str, path: tuple[str, ...], item: Mapping[str, Any]) -> Problem
 
 
 def is_node_id(key: str, path: tuple[str, ...]) -> bool:
-    """Whether a node's id stands there, as a key or in a list."""
-    return _what(key, path) == "node"
+    """Whether the value at that path is a node's id, as a key or in a list."""
+    return _kind(key, path) == "node"
 
 
-def _what(key: str, path: tuple[str, ...]) -> str:
-    """What a value is called, where its shape is known by a name of its own."""
+def _kind(key: str, path: tuple[str, ...]) -> str:
+    """The kind of a value that has messages of its own; empty for all others."""
     if key in LISTS_OF_NODES:
         return "node"
     if key == "services" and path[1:2] == ("nodes",):

@@ -1,4 +1,4 @@
-"""What of a configuration only the engine can read, told as warnings."""
+"""Warnings of configuration that only the engine can read."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from mesh.spec.engine import Environment
 from mesh.spec.model import DEFAULTS
 from mesh.spec.problems import Problem
 
-CURE = "`pulumi preview` opens it and judges the whole"
+CURE = "`pulumi preview` opens it and checks everything"
 
 
-def is_left_to(environment: Environment, key: str) -> bool:
-    """Whether a key that the stack file lacks has to come from the environment, or does."""
+def is_left_to_environment(environment: Environment, key: str) -> bool:
+    """Whether a key that is not in the stack file comes from the environment, or may."""
     if environment.keys is not None and key in environment.keys:
         return True
     return key not in DEFAULTS and environment.may_set(key)
 
 
-def left_to(environment: Environment, key: str) -> Problem:
-    """A key that is missing here."""
+def from_environment(environment: Environment, key: str) -> Problem:
+    """The warning of a key that the environment may set."""
     reason = f"it may come from {environment}, which only Pulumi ESC can open"
     return Problem(key, "unset", reason, CURE, "warning")
 
 
-def sealed(key: str) -> Problem:
-    """A key, or a part of one, that is encrypted."""
+def encrypted(key: str) -> Problem:
+    """The warning of a key that is encrypted, whole or in part."""
     reason = "it is encrypted, and only the engine has the stack's key to it"
-    cure = "`pulumi preview` judges it; a twin cannot take it over, and needs its own"
+    cure = "`pulumi preview` checks it; a twin cannot take it over, and needs its own"
     return Problem(key, "[secret]", reason, cure, "warning")
 
 
-def unopened(environment: Environment) -> Problem:
-    """What an environment may add to a configuration that is complete without it."""
+def not_opened(environment: Environment) -> Problem:
+    """The warning of an environment that may change a configuration complete without it."""
     if environment.imports or environment.keys is None:
-        what = "every mesh: key that the stack file lacks, and more in those that are maps"
+        what = "every mesh: key that the stack file does not have, and more in those that are maps"
     else:
         what = "more in " + ", ".join(f"mesh:{key}" for key in environment.keys)
-    reason = f"what it adds is not part of this: it may set {what}"
+    reason = f"its values are not included here: it may set {what}"
     return Problem("environment", str(environment), reason, CURE, "warning")
 
 
 def not_taken_over(environment: Environment, original: str) -> Problem:
-    """What an environment adds to the original of a twin."""
-    reason = f"what it adds to {original} is no part of the twin, which reads stack files only"
-    cure = "write in the twin's own stack file what it needs of that"
+    """The warning of an environment of a twin's original."""
+    reason = f"its values for {original} are not in the twin, which reads stack files only"
+    cure = "write the values that the twin needs into its own stack file"
     return Problem("mesh:twin", str(environment), reason, cure, "warning")
 
 
 def may_be_cured(problem: Problem, environment: Environment) -> Problem:
-    """The problem, as a warning where what is missing may come from an environment."""
+    """The problem, as a warning where the environment may solve it."""
     if problem.severity != "error":
         return problem
     reason = f"{problem.reason}, unless {environment} adds it"
