@@ -1,4 +1,4 @@
-"""From plan and facts to files: the same input gives the same bytes."""
+"""Files from plan and facts; the same input gives the same bytes."""
 
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu

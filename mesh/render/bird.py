@@ -1,4 +1,4 @@
-"""What a network goes without, of what it asks for, on nodes with a version of BIRD."""
+"""Features that a network uses and that a version of BIRD lacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _announces(plan: Plan) -> bool:
 
 
 def _imports(plan: Plan) -> Iterator[Imports]:
-    """What upstreams may bring, of those that may bring anything."""
+    """The import settings of upstream sessions that import anything."""
     imports = (session.imports for node in plan.nodes for session in node.upstreams)
     return (each for each in imports if each.take != "none")
 
@@ -27,11 +27,11 @@ ASKED: Mapping[str, Callable[[Plan], bool]] = {
     "aspa": lambda plan: bool(plan.rpki),
     "aspa_at_once": lambda plan: bool(plan.rpki),
 }
-"""Whether a network asks for a feature that a version may lack, by the feature's name."""
+"""Whether a network uses a feature that a version may lack, by the feature's name."""
 
 
 def lacks(plan: Plan, version: str) -> tuple[str, ...]:
-    """What a network goes without on nodes with that BIRD, of what it asks for."""
+    """What is missing on nodes with that BIRD, of the features that the network uses."""
     able = capabilities(version)
     return tuple(
         each.lack

@@ -1,4 +1,4 @@
-"""What rendering yields: files, each with the path that it has on the node."""
+"""Rendered files, each with its path on the node."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pydantic import Field
 class File:
     """One file of a node. ``mode`` is octal permission bits; the owner is root.
 
-    ``pieces`` are the content cut where a long piece of it is the same on other nodes; empty where
-    it is the same as a whole, or not at all.
+    ``pieces`` is the content, split so that long pieces are shared with other nodes; empty where
+    nothing or all of it is shared.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""The plan's firewall rules in the words of nftables."""
+"""The plan's firewall rules in nftables syntax."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Group:
 
 
 def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> Groups:
-    """The sets that the rules name, in both families: always all, so that a rule never dangles.
+    """The sets that the rules name, in both families, also empty ones.
 
-    ``nodes`` holds the peers that this node has a tunnel to: nobody else sends it WireGuard.
-    ``fleet`` are all nodes: a registry's callers.
+    ``nodes`` are the peers that this node has a tunnel to, the only sources of WireGuard packets.
+    ``fleet`` are all nodes, the clients of a registry.
     """
     nodes = [places[link.peer] for link in node.links if link.peer in places]
     members: dict[str, list[object]] = {
@@ -63,8 +63,8 @@ def _key(address: object) -> tuple[int, str]:
 
 
 def rules(plan: Plan, node: Node) -> dict[str, list[str]]:
-    """The rules of each zone that apply to this node, one line of nftables each. A member may have
-    no VPC, and so no routers that speak to it."""
+    """The rules of each zone that apply to this node, one line of nftables each. Those of
+    ``routers`` need a VPC, which a member may not have."""
     zones: dict[str, list[str]] = {"uplink": [], "tunnel": [], "announced": []}
     for rule in plan.firewall:
         applies = not rule.roles or set(rule.roles) & set(node.roles)
@@ -96,10 +96,10 @@ def _lines(rule: Rule, plan: Plan) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Callers:
-    """Who calls a registry, as matches of source addresses: ``known`` ones always pass, and
-    ``strangers`` (by family) as far as their limits go. ``planned``: so do those in a set that the
-    node's agent fills, for nodes that no generation knows yet and that are not among the
-    strangers. ``sites``: a /48 has a limit as well."""
+    """Clients of a registry, as matches of source addresses: ``known`` ones always pass,
+    ``strangers`` (by family) up to their rate limits. With ``planned`` there is a set that the
+    node's agent fills with planned nodes, which pass as well. With ``sites`` a /48 has a limit,
+    too."""
 
     known: tuple[str, ...]
     strangers: Mapping[int, str]
@@ -108,19 +108,20 @@ class Callers:
 
 
 def callers(plan: Plan) -> Callers:
-    """The callers of a generation's registry: nodes and whoever may log in are known."""
+    """The clients of a generation's registry: known are the nodes, and the networks of
+    ``mesh:admin.ssh`` unless they are a large part of the Internet."""
     known = ("fleet", "admin") if _knows_admins(plan) else ("fleet",)
     return Callers(
-        tuple(f"{word} saddr @{group}{v}" for group in known for v, word in _WORDS.items()),
-        {v: f"{word} saddr @registry{v}" for v, word in _WORDS.items()},
+        tuple(f"{ip} saddr @{group}{v}" for group in known for v, ip in _FAMILIES.items()),
+        {v: f"{ip} saddr @registry{v}" for v, ip in _FAMILIES.items()},
         planned=plan.access.names_callers,
         sites=True,
     )
 
 
 def first_callers(plan: Plan) -> Callers:
-    """The same before the first generation, when no node is known; in few words, for user data are
-    short."""
+    """The same before the first generation, when no node is known; short, since the size of user
+    data is limited."""
     admins = _sources(plan.access.admin) if _knows_admins(plan) else {}
     return Callers(
         tuple(admins.values()),
@@ -130,15 +131,17 @@ def first_callers(plan: Plan) -> Callers:
     )
 
 
-_WORDS = {4: "ip", 6: "ip6"}
+_FAMILIES = {4: "ip", 6: "ip6"}
 
 
 def _sources(networks: Iterable[object]) -> dict[int, str]:
-    """Matches of networks by family, of those that there are."""
-    elements = {version: _elements(networks, version) for version in _WORDS}
-    return {v: f"{_WORDS[v]} saddr {{ {', '.join(some)} }}" for v, some in elements.items() if some}
+    """Matches of networks by family, without empty families."""
+    elements = {version: _elements(networks, version) for version in _FAMILIES}
+    return {
+        v: f"{_FAMILIES[v]} saddr {{ {', '.join(some)} }}" for v, some in elements.items() if some
+    }
 
 
 def _knows_admins(plan: Plan) -> bool:
-    """Whether who may log in are some, and not the world."""
+    """Whether no network of ``mesh:admin.ssh`` is a large part of the Internet."""
     return all(network.prefixlen >= WORLD[network.version] for network in plan.access.admin)

@@ -1,4 +1,4 @@
-"""Plan plus facts in, files out: everything that a node's generation puts on its disk."""
+"""All files of a node's generation, from the plan and the nodes' facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mesh.render.templates import rendered
 from mesh.render.watched import Watched
 
 REPLIES_TABLE = 27218
-"""The kernel's table on a member whose default leads to the nearest edge: any free number."""
+"""The routing table of a member with the default route to the nearest edge: any free number."""
 
 
 def node_files(
@@ -27,11 +27,10 @@ def node_files(
     facts: Mapping[str, Facts],
     placements: Mapping[str, Placement] = MappingProxyType({}),
 ) -> Mapping[str, NodeFiles]:
-    """Files and units of every node that has facts; the others are absent from the network.
+    """Files and units of every node that has facts; the others are left out of the network.
 
-    A node without a placement is where its own facts say. A node's files are made when they are
-    asked for, each time anew: together they grow with the square of the network, and nobody needs
-    all of them at once.
+    Without a placement a node has the addresses of its own facts. A node's files are rendered at
+    each access, since all of them together grow with the square of the number of nodes.
 
     No file holds a secret: session passwords come from :func:`node_secrets`.
     """
@@ -39,7 +38,7 @@ def node_files(
 
 
 def node_secrets(plan: Plan, node_id: str, passwords: Mapping[str, str]) -> tuple[File, ...]:
-    """The files of a node that are sealed to its key. ``passwords`` is keyed by provider."""
+    """The files of a node that are sealed to its key. ``passwords`` is by provider."""
     node = plan.node(node_id)
     named = [s.password for s in node.upstreams] + [s.password for s in node.vpc]
     names = sorted({name for name in named if name})
@@ -48,7 +47,7 @@ def node_secrets(plan: Plan, node_id: str, passwords: Mapping[str, str]) -> tupl
 
 
 class _Rendered(Mapping[str, NodeFiles]):
-    """The files of each node. What is the same on several is made once, and held once."""
+    """The files of each node. Content that several nodes share is rendered and stored once."""
 
     def __init__(
         self, plan: Plan, facts: Mapping[str, Facts], placements: Mapping[str, Placement]
@@ -102,7 +101,7 @@ class _Rendered(Mapping[str, NodeFiles]):
         )
 
     def _own(self, node: Node, links: list[Link], concerns: Mapping[str, str]) -> dict[str, object]:
-        """What templates read of one node, beside what they read of the network."""
+        """The template variables of one node, beside those of the network."""
         facts, place = self._facts[node.id], self._places[node.id]
         return {
             "node": node,
@@ -145,7 +144,7 @@ class _Rendered(Mapping[str, NodeFiles]):
 
 
 def _narrowest(plan: Plan, facts: Mapping[str, Facts]) -> int:
-    """MTU of the narrowest tunnel of the network: a reply may be asked for through any of them."""
+    """The smallest MTU of all tunnels, since a request may arrive through any of them."""
     known = (
         tunnel_mtu(link, (facts[end].mtu,))
         for node in plan.nodes
@@ -157,8 +156,8 @@ def _narrowest(plan: Plan, facts: Mapping[str, Facts]) -> int:
 
 
 def _repliers(plan: Plan) -> dict[int, list[Address]]:
-    """What members answer as, by IP version: their own announced addresses, and those of the
-    services that they may serve."""
+    """Source addresses of members' replies, by IP version: their own announced addresses, and those
+    of the services that they may serve."""
     members = plan.with_role(Role.MEMBER)
     served = {name for node in members for name in node.services}
     pairs = [node.announced for node in members]

@@ -1,4 +1,4 @@
-"""Which files and units a node has, and from which templates its files are made."""
+"""The files and units of a node, and the templates of its files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mesh.render.templates import rendered
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A file that every node has: where it goes and what it is made from. A ``fixed`` one is made
-    from nothing else: the same bytes everywhere, rendered once."""
+    """A file's path, template, mode and group. A ``fixed`` one has no variables: it is the same on
+    all nodes, and rendered once."""
 
     path: str
     template: str
@@ -23,7 +23,7 @@ class Template:
     fixed: bool = False
 
 
-# The first value counts to sshd and the last to sysctl: both names sort past those of images.
+# sshd takes the first value and sysctl the last one: both names take precedence over an image's.
 _UNITS = "/etc/systemd/system"
 FILES: tuple[Template, ...] = (
     Template("/etc/bird/bird.conf", "bird/bird.conf.j2", 0o640, "bird"),
@@ -41,7 +41,7 @@ FILES: tuple[Template, ...] = (
         f"{_UNITS}/nftables.service.d/anycast-mesh.conf", "systemd/nftables.conf.j2", fixed=True
     ),
 )
-"""A new file is one line here and one template."""
+"""Templates of all nodes' files: a new file is a line here and a template."""
 
 REPLIES = Template(f"{_UNITS}/anycast-mesh-replies.service", "systemd/replies.service.j2")
 WHOAMI = Template(f"{_UNITS}/anycast-mesh-whoami.service", "systemd/whoami.service.j2", fixed=True)
@@ -63,7 +63,7 @@ VALIDATOR: tuple[Template, ...] = (
 
 @cache
 def fixed(template: Template) -> File:
-    """The file of a template that is the same everywhere."""
+    """The file of a ``fixed`` template."""
     return File(template.path, rendered(template.template), template.mode, template.group)
 
 
@@ -88,7 +88,7 @@ def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
     if plan.whoami:
         yield "anycast-mesh-whoami.service"
     if _validates(plan, node):
-        # Timers run whether the packages are there or not: a node may be older than the wish.
+        # Timers run without the packages as well: a node may be older than ``mesh:rpki.local``.
         yield from ("anycast-mesh-validator.timer", "anycast-mesh-rtr.timer")
 
 

@@ -1,4 +1,4 @@
-"""Facts for rendering before any node exists: documented stand-ins, never deployed."""
+"""Example facts for rendering before a node exists; never deployed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _FIRST4, _FIRST6 = int(IPv4Address("203.0.113.0")), int(IPv6Address("2001:db8::"
 
 
 def placeholder_facts(plan: Plan) -> dict[str, Facts]:
-    """Facts of every node from the documentation ranges (RFC 5737, RFC 3849), with keys that are
-    hashes of the node's name: nobody holds their private halves."""
+    """Facts of every node from the documentation ranges (RFC 5737, RFC 3849). Public keys are
+    hashes of the node's name, so that there is no private key."""
     return {
         node.id: Facts(
             instance_id=f"placeholder-{node.id}",
@@ -42,8 +42,8 @@ def _key(kind: str, node_id: str) -> str:
 
 
 def placeholder_placements(plan: Plan) -> dict[str, Placement]:
-    """Where every node would be, from the documentation ranges; a translated one holds an address
-    of RFC 1918, as its routers do."""
+    """Placements of every node from the documentation ranges; a translated node and its routers
+    have addresses of RFC 1918."""
     facts = placeholder_facts(plan)
     return {
         node.id: Placement(

@@ -1,5 +1,5 @@
-"""The parts of BIRD's configuration that say what is routed: prefixes and owners, blackholes, and
-the policy between our own nodes and towards upstreams."""
+"""BIRD's routing policy: prefixes and owners, blackholes, and the import and export policy between
+our own nodes and towards upstreams."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def files(plan: Plan, bird: Capabilities) -> dict[str, File]:
 
 
 def _tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
-    """What the edges' providers mark routes with, by provider."""
+    """The informational communities of the edges' providers, by provider."""
     known = {node.provider: PROVIDERS.get(node.provider) for node in plan.nodes if node.upstreams}
     return {
         name: provider.communities.tags
@@ -72,11 +72,11 @@ CONCERNS: dict[str, str] = {
     "import": "import policy for upstreams",
     "export": "export policy for upstreams",
 }
-"""The parts of BIRD's configuration, in the order in which each knows what it needs."""
+"""The parts of BIRD's configuration, in an order in which each needs only earlier ones."""
 
 
 def concerns(plan: Plan, node: Node) -> dict[str, str]:
-    """Those of them that a node includes: by what it has a session with."""
+    """The parts that a node includes, by its sessions."""
     left_out: set[str] = set()
     if not node.upstreams and not node.vpc:
         left_out.add("export")
@@ -119,8 +119,8 @@ def links(plan: Plan) -> list[tuple[Node, Node, int]]:
 
 
 def exits(plan: Plan) -> dict[str, tuple[Address, ...]]:
-    """The exit's addresses that each node holds where there are members: of the families of its
-    upstream, since replies of another family would not get out there."""
+    """The exit addresses of each node, where there are members: of the families of its upstream,
+    since replies of another family could not leave there."""
     if not plan.with_role(Role.MEMBER):
         return {node.id: () for node in plan.nodes}
     families = {node.id: {session.family for session in node.upstreams} for node in plan.nodes}
@@ -136,7 +136,7 @@ def _next_hops(
     version: int,
     able: set[str] | None = None,
 ) -> str:
-    """Tunnel addresses of the nodes that may serve this, as elements of a set of BIRD's."""
+    """Tunnel addresses of the nodes that may serve this, as elements of a BIRD set."""
     ids = [node_id for node_id in service.nodes if able is None or node_id in able]
     pairs = [tunnels[node_id] for node_id in ids]
     if version == 4:

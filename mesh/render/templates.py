@@ -1,4 +1,4 @@
-"""The templates: Jinja2, strict, with the few filters that BIRD's language asks for."""
+"""The templates: strict Jinja2 with a few filters for BIRD's language."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _password_name(provider: str) -> str:
 
 
 def _left_out(ranges: Iterable[str]) -> list[str]:
-    """The numbers of 32 bits that are in none of the ranges, as ranges: of ``0`` and ``3..9`` the
-    others are ``1..2`` and ``10..4294967295``."""
+    """The 32-bit numbers outside the ranges, as ranges: for ``0`` and ``3..9`` these are ``1..2``
+    and ``10..4294967295``."""
     first, left = 0, []
     for low, high in sorted(map(_ends, ranges)):
         if first < low:
@@ -58,7 +58,7 @@ def environment(system: str) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
-        auto_reload=False,  # which asks the disk at each rendering whether a template has changed
+        auto_reload=False,  # else the files are checked for changes at each rendering
     )
     made.filters.update(
         {"of": _of, "symbol": _symbol, "password_name": _password_name, "left_out": _left_out}
@@ -67,5 +67,5 @@ def environment(system: str) -> jinja2.Environment:
 
 
 def rendered(template: str, **values: object) -> str:
-    """One Debian template with its values; StrictUndefined makes a missing one an error."""
+    """One Debian template with its values; a missing value is an error."""
     return environment("debian").get_template(template).render(**values)

@@ -1,4 +1,4 @@
-"""User data: who a node is, whom it believes, and a bootstrap of a page."""
+"""User data: a node's seed (id, registries, operator's key, token) and the bootstrap script."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PACKAGES = (
     "python3-cryptography",
     "python3-pydantic",
 )
-"""What every node gets from Debian."""
+"""Debian packages of every node."""
 
 REGISTRY_PACKAGES = ("python3-fastapi", "python3-uvicorn", "python3-sqlalchemy")
-"""What a registry needs beside. Of the first it is Starlette, which comes with it, that is used:
-another name here would be another user data."""
+"""Additional packages of a registry. Only Starlette of the first one is used, but its own package
+here would change the user data of existing nodes."""
 
 VALIDATOR_PACKAGES = ("rpki-client", "stayrtr")
-"""What a validator needs beside; the trust anchors of all five RIRs come with them."""
+"""Additional packages of a validator, with the trust anchors of all five RIRs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What a node is born with. ``token`` is empty where the user data are shown to others."""
+    """The parameters of a node's user data. ``token`` is empty where they are only displayed."""
 
     registries: tuple[str, ...]
     """Base addresses: ``https://203.0.113.1:8443``."""
@@ -44,7 +44,7 @@ class Seed:
 
 
 def base_firewall(plan: Plan, node: Node) -> str:
-    """What a node's firewall lets in until its first generation."""
+    """A node's nftables ruleset until its first generation."""
     return rendered(
         "network/nftables-base.conf.j2",
         node=node,
@@ -93,7 +93,7 @@ def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
             rendered("cloud-init/start.sh.j2"),
             0o755,
         ),
-        # The last one: where it is, all others are.
+        # Last, so that all other files exist when it does.
         File("/etc/anycast-mesh/seed.json", json.dumps(document, indent=1) + "\n", 0o600),
     ]
     return rendered(

@@ -1,4 +1,4 @@
-"""What a node's agent has to watch, as JSON with sorted keys (``agent.json``)."""
+"""The agent's configuration (``agent.json``), as JSON with sorted keys."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mesh.plan import Address, Node, Plan, PlannedService
 class Watched:
     """The documents of all agents.
 
-    Most of each, where nodes are many, is what they hold their peers' words against: who owns what,
-    and every link's cost. It is the same for all of them, and written once; so are the services,
-    once for each set of them that some node has.
+    In a large network most of each is the plan of the underlay, by which agents audit their peers'
+    routes: the owners of addresses, and every link's cost. It is the same for all nodes and written
+    once; the services are written once for each set that a node has.
     """
 
     def __init__(
@@ -32,9 +32,8 @@ class Watched:
         self._services: dict[tuple[bool, tuple[str, ...]], str] = {}
 
     def by(self, node: Node) -> tuple[str, ...]:
-        """What a node's agent watches, in pieces: those that several nodes have are the same
-        objects. ``mates`` are at the far ends of its tunnels: a node that reaches none of them is
-        alone."""
+        """A node's document in pieces; pieces of several nodes are the same objects. ``mates`` are
+        its peers' tunnel addresses: a node that reaches none of them is isolated."""
         links = [link for link in node.links if link.peer in self._facts]
         document = {
             "node": node.id,
