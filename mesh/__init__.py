@@ -1,1 +1,1 @@
-"""Anycast Mesh: one page of configuration to a dual-stack BGP anycast network on rented servers."""
+"""Anycast Mesh: a dual-stack BGP anycast network on rented servers from one stack file."""

@@ -1,4 +1,4 @@
-"""How many nodes a network may have: as many as registries take a generation of."""
+"""Limit of a network's size: registries take generations up to a size."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from mesh.registry import paths
 from mesh.spec import Problem
 
 PER_NODE, PER_LINK = 100_000, 20_000
-"""Bytes of a generation, above what it has of any node and any link (some 30,000 and 5,000). What
-is small enough by these is not made to see."""
+"""Upper bounds of the bytes of a node and of a link in a generation (really about 30,000 and
+5,000). Where they suffice, the generation is not made."""
 MIB = 1 << 20
 
 
 def problems(plan: Plan) -> Iterator[Problem]:
-    """That no registry would take a generation of this plan."""
+    """A problem where a generation of this plan is too large for registries."""
     links = sum(len(node.links) for node in plan.nodes) // 2
     if len(plan.nodes) * PER_NODE + links * PER_LINK < paths.MAX_GENERATION:
         return
-    # Imported here: nearly no network is large.
+    # Imported here, since it is rarely needed.
     from mesh.publish.size import at_most
 
     size = at_most(plan, paths.MAX_GENERATION)

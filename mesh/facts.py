@@ -1,7 +1,7 @@
-"""Facts: what is known of a node only once it runs.
+"""Facts of a running node.
 
-One small schema: the agent reports it when it joins, the stack keeps it in its state, and
-rendering takes it as its second input beside the plan. It is parsed here whatever its origin.
+The agent sends them when it joins, the stack keeps them in its state, and rendering takes them as
+its second input beside the plan.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-# These texts are written into configuration files, so what they may hold is said here, and holds
-# wherever facts are parsed with a TypeAdapter: on the operator's side of every join.
+# These texts are written into configuration files, so their form is restricted here, and checked
+# when the operator parses a join request with a TypeAdapter.
 Interface = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$")]
 """32 bytes in base64."""
@@ -23,7 +23,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _unscoped(address: IPv6Address) -> IPv6Address:
-    """A zone may hold any text at all, and would be written into files with its address."""
+    """Refuse a zone, which may be any text and would be written into files."""
     if address.scope_id is not None:
         raise ValueError("an address with a zone")
     return address
@@ -34,12 +34,12 @@ Address6 = Annotated[IPv6Address, AfterValidator(_unscoped)]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a node says of itself, and what the operator needs to render and to seal for it."""
+    """What a node reports of itself when it joins."""
 
     instance_id: InstanceId
-    """The provider's id of this instance, as cloud-init knows it."""
+    """The provider's id of this instance, from cloud-init."""
     uplink: Interface
-    """The interface that holds the main address: found by address, never by name."""
+    """The interface that has the main address."""
     ipv4: IPv4Address
     """Main address, the source of the IPv4 upstream session."""
     ipv6: Address6 | None
@@ -64,11 +64,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a node is, by its provider's word, which comes before its own.
+    """A node's addresses as its provider gives them; they take precedence over its own facts.
 
-    ``ipv4`` and ``ipv6`` are what the world sends to. ``inside`` is the address that the node
-    itself holds where the provider translates (1:1 NAT), else None. ``routers`` are the BGP
-    speakers of its VPC, in the order of the plan's sessions with them.
+    ``ipv4`` and ``ipv6`` are the public ones. ``inside`` is the node's own address where the
+    provider translates (1:1 NAT), else None. ``routers`` are the BGP speakers of its VPC, in the
+    order of the plan's sessions with them.
     """
 
     ipv4: IPv4Address
@@ -77,7 +77,7 @@ class Placement:
     routers: tuple[IPv4Address, ...] = ()
 
     def both(self) -> tuple[IPv4Address | IPv6Address, ...]:
-        """The addresses that the world sees, IPv4 first."""
+        """The public addresses, IPv4 first."""
         return (self.ipv4,) if self.ipv6 is None else (self.ipv4, self.ipv6)
 
     @property

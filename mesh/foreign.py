@@ -1,7 +1,7 @@
-"""What others wrote, before anybody is shown it: providers, neighbors, the engine, other nodes.
+"""Make text of others (providers, neighbors, the engine, other nodes) safe to print.
 
-A terminal obeys escape sequences, letters that turn the line around deceive who reads it, and a
-runner of CI takes some lines as commands.
+It may contain escape sequences of terminals, characters that change the direction of writing, and
+commands of CI runners.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 
 SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
-"""Colours, cursors and titles (ECMA-48: CSI, OSC): taken out whole, or their ends would stay."""
+"""Colours, cursors and titles (ECMA-48: CSI, OSC), which are removed as a whole."""
 
 
 def printable(text: str) -> str:
-    """A text of others on one line: of printable characters, with one space between words, and
-    without the marks by which a runner knows its commands."""
+    """The text on one line: printable characters only, single spaces, and no commands of CI
+    runners."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in SEQUENCE.sub("", text))
     line = " ".join(text.split())
@@ -24,5 +24,5 @@ def printable(text: str) -> str:
 
 
 def lines(text: str) -> Iterator[str]:
-    """The lines of it that say something, each printable."""
+    """The lines of a text that are not empty, each printable."""
     return filter(None, map(printable, text.splitlines()))

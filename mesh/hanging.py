@@ -1,4 +1,4 @@
-"""Messages for a terminal: what does not fit on a line goes on below it, indented."""
+"""Messages wrapped for a terminal with a hanging indent."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.text import Text
 INDENT = 2
 COMMAND = re.compile("`[^`]{1,60}`")
 NO_BREAK = "\0"
-"""In place of a space at which a line is not broken; messages are printable."""
+"""Placeholder of a space at which a line is not broken; messages do not contain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hanging:
-    """A message as rich shows it. It is wrapped between words on a terminal, and stays on one line
-    in a file or a pipe, for whoever searches there. ``style`` is that of the label, or of all of it
-    where there is none. Print it with ``soft_wrap``."""
+    """A message for rich. It is wrapped on a terminal, and stays on one line in a file or pipe, so
+    that it can be searched. ``style`` applies to the label, or to all where there is no label.
+    Print it with ``soft_wrap``."""
 
     text: str
     style: str = ""
@@ -36,11 +36,11 @@ class Hanging:
 
 
 def wrapped(line: str, width: int) -> str:
-    """One line as several of that width. What goes on stands below the first word after a bullet,
-    or is indented by two more. A command between backticks is kept whole, to be copied."""
-    words = line.lstrip(" ")
-    start = len(line) - len(words)
-    hang = start + (len(words) - len(words.removeprefix("- ")) or INDENT)
+    """A line wrapped to that width. Further lines are aligned with the text after a bullet, or
+    indented by two more. A command between backticks is not broken, so that it can be copied."""
+    text = line.lstrip(" ")
+    start = len(line) - len(text)
+    hang = start + (len(text) - len(text.removeprefix("- ")) or INDENT)
     whole = COMMAND.sub(lambda command: command[0].replace(" ", NO_BREAK), line)
     return textwrap.fill(
         whole,

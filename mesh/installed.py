@@ -1,4 +1,4 @@
-"""Where what lies beside the code is: in a checkout, or where a wheel was installed."""
+"""The folder of the templates, in a checkout or in an installed wheel."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from pathlib import Path
 _PACKAGE = Path(__file__).resolve().parent
 _PACKAGED = _PACKAGE / "templates"
 TEMPLATES = _PACKAGED if _PACKAGED.is_dir() else _PACKAGE.with_name("templates")
-"""In the package where a wheel was installed (``setup/wheel.py``), else beside it in a checkout."""
+"""In the package of an installed wheel (``setup/wheel.py``), beside it in a checkout."""

@@ -12,12 +12,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 FOLDER = Path("/run/netns")
-"""Where namespaces that have a name are mounted (ip-netns(8))."""
+"""Where named namespaces are mounted (ip-netns(8))."""
 _CLONE_NEWNET = 0x40000000
 
 
-class NoWayIn(Exception):
-    """The namespace is not there, or not ours to enter."""
+class NamespaceError(Exception):
+    """The namespace does not exist, or cannot be entered."""
 
 
 def exists(name: str) -> bool:
@@ -29,15 +29,15 @@ def exists(name: str) -> bool:
 
 
 def entering(name: str) -> list[str]:
-    """The words before a command that is to run in the namespace of that name."""
+    """The prefix of a command that runs it in the namespace of that name."""
     return ["nsenter", f"--net={FOLDER / name}", "--"]
 
 
 def inside(name: str | None, work: Callable[[], T]) -> T:
-    """Runs ``work`` in the namespace of that name; None is where we are.
+    """Runs ``work`` in the namespace of that name; None is the present one.
 
-    In a thread of its own, which ends afterwards: a namespace belongs to a thread, and the
-    caller's stays what it is. Raises what ``work`` raises, :class:`NoWayIn` where there is none.
+    ``work`` runs in a thread of its own, since a namespace belongs to a thread. Raises what
+    ``work`` raises, and :class:`NamespaceError` where the namespace cannot be entered.
     """
     if name is None:
         return work()
@@ -60,7 +60,7 @@ def inside(name: str | None, work: Callable[[], T]) -> T:
 
 
 def leave() -> None:
-    """Takes this thread to a new namespace, which ends with its last thread and socket. OSError
+    """Moves this thread to a new namespace, which ends with its last thread and socket. OSError
     where that is not allowed."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET):
@@ -74,9 +74,9 @@ def _enter(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise NoWayIn(f"namespace {path.name}: {error.strerror}") from None
+        raise NamespaceError(f"namespace {path.name}: {error.strerror}") from None
     try:
         if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-            raise NoWayIn(f"namespace {path.name}: {os.strerror(ctypes.get_errno())}")
+            raise NamespaceError(f"namespace {path.name}: {os.strerror(ctypes.get_errno())}")
     finally:
         os.close(descriptor)

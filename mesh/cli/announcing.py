@@ -4,7 +4,7 @@ the registries are, and of them, what the nodes say."""
 from __future__ import annotations
 
 from mesh.cli.deployed import NoState, NothingPublished, published
-from mesh.netns import NoWayIn, inside
+from mesh.netns import NamespaceError, inside
 from mesh.preview.gate import Heard
 from mesh.publish.announcers import announcers, doubtful
 from mesh.publish.status import ask
@@ -21,7 +21,7 @@ def heard(stack: str) -> Heard:
         told = inside(own.namespace, lambda: ask(own.operator_key, own.registries, own.fleet))
     except NothingPublished:
         return Heard({})
-    except (NoState, NoWayIn) as error:
+    except (NoState, NamespaceError) as error:
         return Heard(None, why=" ".join(str(error).split()))
     if told.held is None:
         why = "; ".join(f"{url}: {word}" for url, word in told.registries.items() if word != "ok")

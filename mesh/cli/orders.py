@@ -15,7 +15,7 @@ from rich.console import Console
 from mesh.cli.deployed import NoState, Published, published
 from mesh.cli.exits import ExitCode, failing
 from mesh.hanging import Hanging
-from mesh.netns import NoWayIn, inside
+from mesh.netns import NamespaceError, inside
 from mesh.plan import Plan
 from mesh.publish.refused import words
 from mesh.publish.registry_pool import RegistryPool, top
@@ -95,7 +95,7 @@ def as_operator(stack: str, work: Callable[[OperatorSession], int]) -> None:
     """Does the work, and ends with its exit code, or with the one of what went wrong."""
     with (
         failing(Refusal, code=ExitCode.REFUSED),
-        failing(Unfit, NoState, NoWayIn, Unreachable, code=ExitCode.UNUSABLE),
+        failing(Unfit, NoState, NamespaceError, Unreachable, code=ExitCode.UNUSABLE),
     ):
         own = published(stack)
 

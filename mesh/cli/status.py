@@ -18,7 +18,7 @@ from mesh.cli.exits import ExitCode, failing
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.hanging import Hanging
-from mesh.netns import NoWayIn
+from mesh.netns import NamespaceError
 from mesh.publish.announcers import in_words
 from mesh.publish.problems import contested, problems
 from mesh.publish.status import MeshStatus, NodeStatus, look
@@ -48,7 +48,7 @@ def status(
     Exit codes: 0 all is well; 1 something is not, or is unknown; 2 the
     stack's state cannot be read.
     """
-    with failing(NoState, NoWayIn, code=ExitCode.UNUSABLE):
+    with failing(NoState, NamespaceError, code=ExitCode.UNUSABLE):
         own = published(stack)
         found = look(own.operator_key, own.registries, own.fleet, own.namespace, own.known_plan())
     wrong = problems(found)

@@ -67,11 +67,11 @@ def let_go(network: str, resource: str, way: Way, say: Progress) -> str:
     """Drains the node whose server that resource is, and waits for its word. Returns what the
     operator has to be warned of: nothing where all is well, or nobody is left to be told."""
     # Imported here: a preview never comes this far.
-    from mesh.netns import NoWayIn, inside
+    from mesh.netns import NamespaceError, inside
 
     try:
         return inside(way.namespace, lambda: _let_go(network, resource, way, say))
-    except NoWayIn as error:
+    except NamespaceError as error:
         say(f"{resource}: not drained: {error}")
         return ""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from mesh.netns import NoWayIn, inside
+from mesh.netns import NamespaceError, inside
 from mesh.plan import Plan
 from mesh.publish.announcers import Says, effect, missing, prefixes
 from mesh.publish.blackhole import Blackholes
@@ -55,7 +55,7 @@ def publish(order: Order, fleet: Fleet | None, progress: Progress) -> tuple[Flee
     """
     try:
         return inside(order.namespace, lambda: _with_desk(order, progress).publish(fleet))
-    except NoWayIn as error:
+    except NamespaceError as error:
         raise PublishError(f"{error}; the lab it belongs to is not up") from None
 
 
@@ -66,7 +66,7 @@ def retire(order: Order, fleet: Fleet, progress: Progress) -> None:
     """
     try:
         inside(order.namespace, lambda: _with_desk(order, progress).retire(fleet))
-    except (PublishError, NoWayIn) as error:
+    except (PublishError, NamespaceError) as error:
         progress(f"warning: {error}")
 
 
@@ -91,7 +91,7 @@ def published(order: Order, fleet: Fleet, progress: Progress = lambda _: None) -
 
     try:
         return inside(order.namespace, ask)
-    except NoWayIn:
+    except NamespaceError:
         return False
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mesh.netns import NoWayIn, inside
+from mesh.netns import NamespaceError, inside
 from mesh.publish import Fleet as State
 from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, published, retire
 from mesh.publish.generation import make
@@ -240,7 +240,7 @@ def test_published_is_said_of_what_all_answering_registries_hold_whole(registry:
 
 def test_a_namespace_that_is_not_there_is_said_and_nothing_is_sent() -> None:
     order = FLEET.order(namespace="no-such-namespace")
-    with pytest.raises(NoWayIn, match="no-such-namespace"):
+    with pytest.raises(NamespaceError, match="no-such-namespace"):
         inside(order.namespace, lambda: None)
     with pytest.raises(PublishError, match="no-such-namespace"):
         publish(order, None, lambda _: None)
