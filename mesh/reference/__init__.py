@@ -1,4 +1,4 @@
-"""The reference pages under ``docs/reference``, written from the code that they describe.
+"""The reference pages under ``docs/reference``, generated from the code that they describe.
 
 ``python -m mesh.reference`` writes them anew. Nothing else imports this package.
 """

@@ -15,8 +15,7 @@ from mesh.reference import docstrings
 from mesh.reference.markdown import begun, bullets, fenced, link, page, prose
 
 EXIT_CODES = "Exit codes:"
-"""How the last paragraph of a command's help begins: what follows are codes, with semicolons
-between them."""
+"""The beginning of the last paragraph of a command's help: a list of codes with semicolons."""
 
 INTRODUCTION = """\
 `mesh COMMAND --help` shows the same in a terminal. \
@@ -26,8 +25,8 @@ Without `--stack` a command uses the stack that is shown as its default. `check`
 
 
 CODES = """\
-What a code says of whatever command. Each command lists those that it ends with, and what they \
-say of it."""
+The general meaning of each code. Each command lists the codes that it uses, with their meaning \
+there."""
 
 
 def text() -> str:
@@ -46,15 +45,15 @@ def _blocks() -> Iterator[str]:
     yield bullets(_parameter(each) for each in _options(root))
     yield "## Exit codes"
     yield CODES
-    said = docstrings.of_attributes(ExitCode)
-    yield bullets(f"`{code}`: {prose(said[code.name])}" for code in ExitCode)
+    meanings = docstrings.of_attributes(ExitCode)
+    yield bullets(f"`{code}`: {prose(meanings[code.name])}" for code in ExitCode)
     for name, command in tree:
         yield f"## {name}"
         yield from _described(name, command)
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Every command by its full name, groups left out, in the order of ``mesh --help``."""
+    """Every command by its full name, without groups, in the order of ``mesh --help``."""
     yield from _below("mesh", get_command(app))
 
 
@@ -114,7 +113,7 @@ def _options(command: Any) -> Iterator[Any]:
 
 
 def _parameter(parameter: Any) -> str:
-    """An argument or an option: how it is written, what it does, and what holds without it."""
+    """An argument or an option: its name, its help, and its default."""
     if parameter.param_type_name == "argument":
         written, notes = [parameter.name.upper()], []
     else:
@@ -128,5 +127,5 @@ def _parameter(parameter: Any) -> str:
 
 
 def _metavar(parameter: Any) -> str:
-    """What stands for the value of an option."""
+    """The placeholder of an option's value."""
     return str(parameter.metavar or parameter.name.upper())

@@ -32,12 +32,12 @@ SPECIAL: tuple[tuple[str, Any, Any], ...] = (
     ("VRP list", vrps, "VrpDemand"),
     ("RTR server", vrps, "RtrServer"),
 )
-"""Kinds of values that are explained once, at the end: heading, module and name there."""
+"""Types of values that are explained once, at the end: heading, module and name there."""
 
 ENTRY = {
     "regions": "REGION", "nodes": "NODE", "services": "SERVICE", "links": "LINK", "given": "REGION",
 }  # fmt: skip
-"""What stands in a path for the name that an entry of a map has."""
+"""Placeholders in a path for the name of a map's entry."""
 
 PLAIN = {
     bool: "`true` or `false`",
@@ -51,23 +51,23 @@ PLAIN = {
 }
 
 LONGEST = 90
-"""Characters of an example that stands on one line."""
+"""Characters of an example on one line."""
 
 INTRODUCTION = """\
 A network is described by the file of its Pulumi stack, `Pulumi.<stack>.yaml`. Its keys stand \
-under `config:`, and each begins with `mesh:`. `mesh check --stack <stack>` says what is wrong \
-with them; an unknown key is an error. This is the smallest file that it takes:"""
+under `config:`, and each begins with `mesh:`. `mesh check --stack <stack>` lists the problems \
+of the file; an unknown key is an error. This is the smallest valid file:"""
 
 READING = """\
 In this page a dot means one level deeper: `mesh:tunnels.port` is the key `port` in the map \
-`mesh:tunnels`. A word in capitals is a name that you give: `NODE` is the id of a node. `[]` means \
-each entry of a list. A key is *required* where the map that it belongs to is there; every other \
+`mesh:tunnels`. A name in capitals is one that you choose: `NODE` is the id of a node. `[]` means \
+each entry of a list. A *required* key has to be in its map where that map is there; every other \
 key may be left out, and has its default then."""
 
 SECRETS = """\
 A secret is encrypted in the stack file. `pulumi config set --secret KEY` asks for its value and \
-writes it. `mesh check` lists the secrets that a stack needs, and warns of one that is missing; a \
-preview stops where one is."""
+writes it. `mesh check` lists the secrets that a stack needs, and warns of a missing one; a \
+preview stops there."""
 
 OTHERS = """\
 Keys that do not begin with `mesh:` are those of Pulumi's providers. These the mesh reads itself:"""
@@ -75,8 +75,8 @@ Keys that do not begin with `mesh:` are those of Pulumi's providers. These the m
 
 @dataclass(frozen=True)
 class Key:
-    """One key: its path from ``mesh:`` on as shown, and as the examples have it; the type of its
-    value, what it does, and its default, PydanticUndefined where it has to be there."""
+    """One key: its path from ``mesh:`` on as shown, and as in the examples; the type of its value,
+    its description, and its default, PydanticUndefined for a required key."""
 
     path: str
     example: tuple[str, ...]
@@ -98,9 +98,9 @@ def _blocks() -> Iterator[str]:
     yield READING
     yield "All keys at the top of the file:"
     keys = tuple(top())
-    told = [(key.path, prose(key.description)) for key in keys]
-    told += [(secret, prose(text)) for secret, text in SECRET_KEYS.items()]
-    yield bullets(f"{link(path, f'`{path}`')}: {text}" for path, text in told)
+    listed = [(key.path, prose(key.description)) for key in keys]
+    listed += [(secret, prose(text)) for secret, text in SECRET_KEYS.items()]
+    yield bullets(f"{link(path, f'`{path}`')}: {text}" for path, text in listed)
     for key in keys:
         yield f"## `{key.path}`"
         yield from _entry(key)
@@ -142,12 +142,12 @@ SETTING = {
 
 def top() -> Iterator[Key]:
     """The keys at the top of the file, secrets left out."""
-    said = docstrings.of_attributes(model.Spec)
+    descriptions = docstrings.of_attributes(model.Spec)
     for name, hint in model.SECTIONS.items():
-        about = said.get(name) or _inner(hint)[0].__doc__ or ""
+        about = descriptions.get(name) or _inner(hint)[0].__doc__ or ""
         default = model.DEFAULTS.get(name, PydanticUndefined)
         yield Key(f"mesh:{name}", (name,), hint, about, default)
-    yield Key("mesh:twin", ("twin",), str, said["twin"], None)
+    yield Key("mesh:twin", ("twin",), str, descriptions["twin"], None)
 
 
 def every() -> Iterator[Key]:
@@ -173,11 +173,11 @@ def _below(key: Key) -> Iterator[Key]:
 
 
 Part = tuple[str, Any, str, Any]
-"""A key within a map: its name, the type of its value, what it does, and its default."""
+"""A key within a map: its name, the type of its value, its description, and its default."""
 
 
 def _keys(hint: Any) -> Iterator[Part]:
-    """The keys of the map that such a value is, or consists of."""
+    """The keys of a map, or of each map in a list or map."""
     found = _inner(hint)[0]
     if issubclass(found, Section):
         yield from _of_section(found)
@@ -188,38 +188,39 @@ def _keys(hint: Any) -> Iterator[Part]:
 
 
 def _of_section(section: type[Section]) -> Iterator[Part]:
-    said = docstrings.of_attributes(section) if section is not model.Providers else {}
+    descriptions = docstrings.of_attributes(section) if section is not model.Providers else {}
     hints = _hints(section)
     for name, field in section.model_fields.items():
-        about = said.get(name) or _inner(hints[name])[0].__doc__ or ""
+        about = descriptions.get(name) or _inner(hints[name])[0].__doc__ or ""
         yield field.alias or name, hints[name], about, _default(field)
 
 
 def _of_dataclass(section: type[Any]) -> Iterator[Part]:
-    said, hints = docstrings.of_attributes(section), get_type_hints(section, include_extras=True)
+    descriptions = docstrings.of_attributes(section)
+    hints = get_type_hints(section, include_extras=True)
     for field in fields(section):
         default = PydanticUndefined if field.default is MISSING else field.default
-        yield field.name, hints[field.name], said.get(field.name, ""), default
+        yield field.name, hints[field.name], descriptions.get(field.name, ""), default
 
 
 def _of_kinds(kinds: Sequence[type[Any]]) -> Iterator[Part]:
-    """The keys of a map that is of one of several kinds: the kind, and then what each of them
-    has; a key that several have is told once."""
-    words, parts = list[str](), dict[str, Part]()
+    """The keys of a map of one of several kinds: the kind, then the keys of all kinds, each
+    once."""
+    descriptions, parts = list[str](), dict[str, Part]()
     names: tuple[str, ...] = ()
     for kind in kinds:
         for name, hint, about, default in _of_dataclass(kind):
             if name == "kind":
                 names += get_args(hint)
-                words += [f"``{default}`` is {about[0].lower()}{about[1:].rstrip('.')}"]
+                descriptions += [f"``{default}`` is {about[0].lower()}{about[1:].rstrip('.')}"]
             else:
                 parts.setdefault(name, (name, hint, about, default))
-    yield "kind", Literal[names], f"{'; '.join(words)}.", PydanticUndefined
+    yield "kind", Literal[names], f"{'; '.join(descriptions)}.", PydanticUndefined
     yield from parts.values()
 
 
 def _kinds(hint: Any) -> tuple[type[Any], ...]:
-    """The classes of which a value, or each part of it, is one."""
+    """The classes in the union that is a value's type, or its entries' type."""
     hint, _ = _bare(hint)
     if get_origin(hint) is tuple:
         hint, _ = _bare(get_args(hint)[0])
@@ -239,7 +240,7 @@ def _default(field: FieldInfo) -> Any:
 
 
 def _inner(hint: Any) -> tuple[type, str]:
-    """The type of which a value is, or consists, and whether that is as a ``map`` or a ``list``."""
+    """The type of a value or of its entries, and ``map`` or ``list`` where these are entries."""
     hint, _ = _bare(hint)
     arguments = get_args(hint)
     if get_origin(hint) is dict:
@@ -250,7 +251,7 @@ def _inner(hint: Any) -> tuple[type, str]:
 
 
 def _class(hint: Any) -> type:
-    """The section that a value is; of whatever is none, a text stands for it."""
+    """The section of a value's type; str where it is none."""
     bare, _ = _bare(hint)
     return bare if isinstance(bare, type) and _is_map(bare) else str
 
@@ -260,7 +261,7 @@ def _is_map(kind: type) -> bool:
 
 
 def _bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A type without what is noted beside it and without None, and those notes."""
+    """A type without annotations and without None, and the annotations."""
     notes: tuple[Any, ...] = ()
     while True:
         if get_origin(hint) is Annotated and not _special(hint):
@@ -278,7 +279,7 @@ def _special(hint: Any) -> str | None:
 
 
 def _limits(notes: tuple[Any, ...]) -> dict[str, Any]:
-    """What notes beside a type say of a value: ``ge``, ``le``, ``pattern`` and others."""
+    """The limits in a type's annotations: ``ge``, ``le``, ``pattern`` and others."""
     found: dict[str, Any] = {}
     for note in notes:
         parts = note.metadata if isinstance(note, FieldInfo) else (note,)
@@ -290,13 +291,13 @@ def _limits(notes: tuple[Any, ...]) -> dict[str, Any]:
     return found
 
 
-def words(hint: Any) -> str:
-    """A type in a reader's words."""
+def type_text(hint: Any) -> str:
+    """A type in plain English."""
     if heading := _special(hint):
         return link(heading, heading[0].lower() + heading[1:] if heading[1].islower() else heading)
     hint, notes = _bare(hint)
     if _special(hint):
-        return words(hint)
+        return type_text(hint)
     limits, arguments, origin = _limits(notes), get_args(hint), get_origin(hint)
     if origin is Literal:
         return "one of " + ", ".join(f"`{each}`" for each in arguments)
@@ -305,13 +306,13 @@ def words(hint: Any) -> str:
     if origin is dict:
         inner, _ = _inner(hint)
         if _is_map(inner):
-            name = words(arguments[0]) if _special(arguments[0]) else "entry"
+            name = type_text(arguments[0]) if _special(arguments[0]) else "entry"
             return f"map; each {name} has a map with the keys below" + _least(limits)
-        return f"map from {words(arguments[0])} to {words(arguments[1])}" + _least(limits)
+        return f"map from {type_text(arguments[0])} to {type_text(arguments[1])}" + _least(limits)
     if origin is tuple and arguments[-1] is ...:
-        return f"list; each entry: {words(arguments[0])}" + _least(limits)
+        return f"list; each entry: {type_text(arguments[0])}" + _least(limits)
     if origin is tuple:
-        return f"list of {len(arguments)}: " + ", ".join(words(each) for each in arguments)
+        return f"list of {len(arguments)}: " + ", ".join(type_text(each) for each in arguments)
     if _is_map(hint):
         return "map with the keys below"
     return PLAIN[hint] + _within(limits)
@@ -334,9 +335,9 @@ def _within(limits: Mapping[str, Any]) -> str:
 
 
 def _entry(key: Key) -> Iterator[str]:
-    """What is said of a key."""
+    """The description of a key."""
     yield prose(key.description)
-    facts = [f"type: {words(key.hint)}", _necessity(key)]
+    facts = [f"type: {type_text(key.hint)}", _necessity(key)]
     example = examples.shown(*key.example)
     if example is not None and len(example) <= LONGEST:
         facts.append(f"example: `{example}`")

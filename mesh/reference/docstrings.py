@@ -1,4 +1,4 @@
-"""The docstrings below attributes, which Python itself does not keep."""
+"""The docstrings of attributes, which Python itself does not keep."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pathlib import Path
 
 
 def of_attributes(cls: type) -> dict[str, str]:
-    """The docstrings of a class's attributes, those of the classes that it is made from included,
-    by name."""
+    """The docstrings of a class's attributes by name, also of inherited ones."""
     found: dict[str, str] = {}
     for one in reversed(cls.__mro__):
         if one.__module__.startswith("mesh."):

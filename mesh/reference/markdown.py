@@ -9,14 +9,14 @@ COMMAND = "python -m mesh.reference"
 
 _CODE = re.compile(r"(`[^`]+`)")
 _ROLE = re.compile(r":[a-z]+:(?=`)")
-"""What says in a docstring of what kind a name is."""
+"""The role before a name in a docstring."""
 _OPTION = re.compile(r"(?<![\w`-])(--[a-z][a-z-]*)")
 
 
 def begun(title: str, source: str) -> list[str]:
-    """The beginning of a page: its title, and how it is written anew."""
-    told = f"This page is written by `{COMMAND}` from {source}. Change it there, not here."
-    return [f"# {title}", told]
+    """The beginning of a page: its title, and how it is generated."""
+    note = f"This page is written by `{COMMAND}` from {source}. Change it there, not here."
+    return [f"# {title}", note]
 
 
 def page(blocks: Iterable[str]) -> str:
@@ -25,7 +25,7 @@ def page(blocks: Iterable[str]) -> str:
 
 
 def prose(text: str) -> str:
-    """The text of a docstring on one line: code is marked, and nothing else in it is markup."""
+    """The text of a docstring on one line: code is marked, all else is escaped."""
     line = " ".join(_ROLE.sub("", text).replace("``", "`").split())
     parts = _CODE.split(line)
     return "".join(part if part.startswith("`") else _plain(part) for part in parts)

@@ -1,5 +1,5 @@
-"""``outputs.md``: the stack's outputs and the keys of ``--json``, from the types of what is
-printed, or from what is printed of a small network."""
+"""``outputs.md``: the stack's outputs and the keys of ``--json``, from the types that are printed,
+or from the output for a small network."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ FIRST, SECOND, THIRD = (f"lax-{EXAMPLE}-{number}" for number in (1, 2, 3))
 """Ids of nodes."""
 
 INTRODUCTION = """\
-The outputs of the stack, and what commands print with `--json`. `null` stands for what is not \
-known or is not there."""
+The outputs of the stack, and what commands print with `--json`. `null` means not known or not \
+there."""
 
 TYPED: tuple[tuple[str, type, str, Mapping[str, str]], ...] = (
     ("mesh plan", Plan, "An object:", {}),
@@ -56,7 +56,7 @@ TYPED: tuple[tuple[str, type, str, Mapping[str, str]], ...] = (
     ("mesh lab list", Listed, "A list of objects, one for each box:", {}),
     ("mesh lab probe", probe.Report, "An object:", {}),
 )  # fmt: skip
-"""What prints a dataclass, how it does, and the keys that it adds to it."""
+"""Commands that print a dataclass: the class, its form, and additional keys."""
 
 PLAIN = {
     str: "text",
@@ -105,7 +105,7 @@ def _blocks() -> Iterator[str]:
 
 
 def _typed(root: type, more: Mapping[str, str]) -> Iterator[str]:
-    """A dataclass with its keys, and those that it consists of."""
+    """A dataclass with its keys, then the dataclasses of its values."""
     found = [root]
     for cls in found:
         found += [each for each in dict.fromkeys(_parts(cls)) if each not in found]
@@ -113,22 +113,22 @@ def _typed(root: type, more: Mapping[str, str]) -> Iterator[str]:
         if cls is not root:
             yield f"### {cls.__name__}"
         paragraphs = cleandoc(cls.__doc__ or "").split("\n\n")
-        yield from map(_said, paragraphs)
-        said, hints = docstrings.of_attributes(cls), _hints(cls)
-        keys = [_key(name, words(hints[name]), said.get(name, "")) for name in hints]
+        yield from map(_json_prose, paragraphs)
+        descriptions, hints = docstrings.of_attributes(cls), _hints(cls)
+        keys = [_key(name, type_text(hints[name]), descriptions.get(name, "")) for name in hints]
         if cls is root:
             keys += [_key(name, about, "") for name, about in more.items()]
         yield bullets(keys)
 
 
 def _key(name: str, kind: str, about: str) -> str:
-    return f"`{name}`: {kind}" + (f". {_said(about)}" if about else "")
+    return f"`{name}`: {kind}" + (f". {_json_prose(about)}" if about else "")
 
 
-def _said(docstring: str) -> str:
-    """A docstring with JSON's words for Python's."""
-    words = {"None": "`null`", "False": "`false`", "True": "`true`"}
-    return prose(re.sub(r"\b(None|False|True)\b", lambda found: words[found[0]], docstring))
+def _json_prose(docstring: str) -> str:
+    """A docstring with JSON's names of None, False and True."""
+    names = {"None": "`null`", "False": "`false`", "True": "`true`"}
+    return prose(re.sub(r"\b(None|False|True)\b", lambda found: names[found[0]], docstring))
 
 
 def _hints(cls: type) -> Mapping[str, Any]:
@@ -149,23 +149,23 @@ def _within(hint: Any) -> Iterator[type]:
         yield from _within(inner)
 
 
-def words(hint: Any) -> str:
-    """A type in a reader's words, as JSON has it."""
+def type_text(hint: Any) -> str:
+    """A type as JSON has it, in plain English."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return words(arguments[0])
+        return type_text(arguments[0])
     if origin is Literal:
         some = [f"`{each}`" for each in arguments]
         return some[0] if len(some) == 1 else "one of " + ", ".join(some)
     if origin in (Union, UnionType):
-        some = [words(each) for each in arguments if each is not NoneType]
+        some = [type_text(each) for each in arguments if each is not NoneType]
         return "; or ".join([*some, *(["`null`"] if NoneType in arguments else [])])
     if origin is dict:
-        return f"map by name; each value: {words(arguments[1])}"
+        return f"map by name; each value: {type_text(arguments[1])}"
     if origin is tuple and arguments[-1] is not ...:
-        return f"list of {len(arguments)}: " + ", ".join(map(words, arguments))
+        return f"list of {len(arguments)}: " + ", ".join(map(type_text, arguments))
     if origin in (tuple, list):
-        return f"list of {words(arguments[0])}"
+        return f"list of {type_text(arguments[0])}"
     if is_dataclass(hint):
         return link(cast("type", hint).__name__)
     if isinstance(hint, EnumType):
@@ -189,7 +189,7 @@ def _values() -> dict[str, Any]:
     return values
 
 
-class _Made:
+class ExampleNode:
     """A node whose provider has given it addresses."""
 
     def __init__(self, number: int) -> None:
@@ -203,10 +203,10 @@ class _Made:
 
 def _topology() -> Iterator[str]:
     plan = make(load("mine", _values(), Path()).spec)
-    nodes = {node.id: cast("Node", _Made(node.number)) for node in plan.nodes}
-    said = outputs.topology(plan, nodes, ["https://203.0.113.1:8443"])
+    nodes = {node.id: cast("Node", ExampleNode(node.number)) for node in plan.nodes}
+    topology = outputs.topology(plan, nodes, ["https://203.0.113.1:8443"])
     yield prose(outputs.topology.__doc__ or "")
-    yield fenced(json.dumps(said, indent=2), "json")
+    yield fenced(json.dumps(topology, indent=2), "json")
 
 
 def _access() -> Iterator[str]:
@@ -221,8 +221,8 @@ def _check() -> dict[str, Any]:
     with TemporaryDirectory() as name, chdir(name):
         Path("Pulumi.mine.yaml").write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
         Path("vrps.json").write_text(json.dumps(vrps), encoding="utf-8")
-        words = ["check", "--stack", "mine", "--root", ".", "--roa", "vrps.json", "--json"]
-        done = CliRunner().invoke(app, words)
+        arguments = ["check", "--stack", "mine", "--root", ".", "--roa", "vrps.json", "--json"]
+        done = CliRunner().invoke(app, arguments)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -231,9 +231,9 @@ def _blackholes() -> dict[str, Any]:
     address = ip_address("192.30.120.100")
     order = BlackholeOrder("mine", 7, (Blackhole(address, int(NOW) + 1800, "under attack"),))
     refused = {SECOND: Refusal("blackhole", 7, "0" * 64, "its signature is not valid")}
-    told = [Heard((ip_address("192.30.120.101"),), (SECOND,), (FIRST,))]
+    unsigned = [Heard((ip_address("192.30.120.101"),), (SECOND,), (FIRST,))]
     nodes = [FIRST, SECOND]
-    return blackhole.document(order, nodes, nodes[:1], refused, told, NOW)
+    return blackhole.document(order, nodes, nodes[:1], refused, unsigned, NOW)
 
 
 def _strays() -> dict[str, Any]:
@@ -254,4 +254,4 @@ SHOWN = {
     "mesh blackhole list": _blackholes,
     "mesh strays": _strays,
 }
-"""What prints an object that has no type of its own, by its heading."""
+"""Commands that print an object without a type of its own, by heading."""
