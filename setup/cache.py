@@ -1,4 +1,4 @@
-"""The cache outside the checkout: what takes minutes is built once and found by its recipe."""
+"""The cache outside the checkout: what takes minutes is built once, keyed by its recipe."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def root() -> Path:
     return Path(os.environ.get("MESH_CACHE") or DEFAULT)
 
 
-def recipe_key(files: Iterable[Path], *words: str) -> str:
-    """Return 16 hexadecimal digits that change with any file's name or content, or any word."""
+def recipe_key(files: Iterable[Path], *texts: str) -> str:
+    """Return 16 hexadecimal digits that change with any file's name or content, or any text."""
     digest = hashlib.sha256()
     for file in sorted(files):
         content = file.read_bytes()
         digest.update(f"{file.name}\0{len(content)}\0".encode() + content)
-    for word in words:
-        digest.update(f"{len(word)}\0{word}".encode())
+    for text in texts:
+        digest.update(f"{len(text)}\0{text}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -49,7 +49,7 @@ class Recipe:
 
     @property
     def path(self) -> Path:
-        """Where the finished thing lies."""
+        """The finished folder."""
         return root() / f"{self.name}-{self.key}"
 
 
@@ -63,11 +63,11 @@ def fetch(recipe: Recipe, step: Step) -> Path:
         return recipe.path
     make_folder(root())
     with (root() / f"{recipe.name}.lock").open("w") as lock:
-        hold(lock.fileno(), step.say)
+        hold(lock.fileno(), step.show)
         if recipe.path.is_dir():
             return recipe.path
         for leftover in root().glob(f"{recipe.name}-*.part"):
-            step.say(f"removing what a killed build left in {leftover}")
+            step.show(f"removing what a killed build left in {leftover}")
             remove(leftover)
         require_space(recipe.space)
         part = recipe.path.with_name(recipe.path.name + ".part")
@@ -151,10 +151,10 @@ def mounts_below(folder: Path, mountinfo: str) -> list[str]:
     return [mount for mount in points if Path(mount).is_relative_to(folder)]
 
 
-def hold(descriptor: int, say: Callable[[str], None]) -> None:
-    """Take the lock on an open file; say so when another set-up holds it."""
+def hold(descriptor: int, show: Callable[[str], None]) -> None:
+    """Take the lock on an open file; show a message when another set-up holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say("another set-up on this machine works on the same thing; waiting for it")
+        show("another set-up on this machine works on the same thing; waiting for it")
         fcntl.flock(descriptor, fcntl.LOCK_EX)

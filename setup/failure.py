@@ -1,7 +1,7 @@
-"""The one error that the set-up raises on purpose."""
+"""The set-up's error."""
 
 from __future__ import annotations
 
 
 class SetupFailure(Exception):
-    """Something on this machine is in the way. The text says what, why, and the cure."""
+    """The set-up cannot go on. The message has the problem, its reason and the cure."""

@@ -1,7 +1,7 @@
-"""What a moving archive had when something was made of it: recorded beside it as JSON, and printed.
+"""The package versions that something was built from: recorded beside it as JSON, and printed.
 
-Debian's mirrors carry one version of each package and replace it by the next. So nothing here
-demands a version: a record says which one it was.
+Debian's mirrors have one version of each package and replace it by the next one, so no version is
+demanded here; the record contains it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Found:
     release: bool = True
 
     def text(self, package: str) -> str:
-        """One package for people: ``bird3 3.1.8-0+deb13u1 (trixie)``."""
+        """One package for display: ``bird3 3.1.8-0+deb13u1 (trixie)``."""
         return f"{package} {self.packages[package]} ({self.suite})"
 
     def lack(self) -> str:
-        """What is missing, for people; empty where nothing is."""
+        """A sentence on what is missing; empty where nothing is."""
         if not self.missing:
             return ""
         if not self.release:
@@ -42,15 +42,15 @@ class Found:
 
 
 def moved_on(suite: str, package: str, version: str, series: str) -> str:
-    """Say that a release has another minor series of a package than was measured."""
+    """The message that a release has another minor series of a package than was measured."""
     return (
         f"{suite} has moved on to {package} {version}; templates and tests were measured on "
-        f"{series}: tests that fail with it say so"
+        f"{series}: tests that fail with it name it"
     )
 
 
 def write(path: Path, found: Mapping[str, Found]) -> None:
-    """Record what was found, by the name of what was made of it."""
+    """Write a record: what was found, by the name of what was built from it."""
     table = {name: asdict(each) for name, each in found.items()}
     beside = path.with_suffix(f".{os.getpid()}")
     beside.write_text(json.dumps(table, indent=2) + "\n")
@@ -72,6 +72,6 @@ def upstream(version: str) -> str:
 
 
 def of_series(version: str, series: str) -> bool:
-    """Tell whether a Debian version belongs to a minor series: ``3.1.8-0+deb13u1`` to ``3.1``."""
+    """Whether a Debian version belongs to a minor series: ``3.1.8-0+deb13u1`` to ``3.1``."""
     plain = upstream(version)
     return plain == series or re.match(re.escape(series) + r"[.~+]", plain) is not None

@@ -22,13 +22,13 @@ INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package, and what shows that it is there."""
+    """A package, and how to see that it is installed."""
 
     name: str
     probe: str
 
     def there(self) -> bool:
-        """Tell whether what the package is for can be had, wherever it comes from."""
+        """Whether the package's content is here, from whatever source."""
         if self.probe.startswith("python:"):
             return importlib.util.find_spec(self.probe.removeprefix("python:")) is not None
         if self.probe.startswith("/"):
@@ -37,8 +37,8 @@ class Package:
 
 
 def packages(*, tests: bool = False) -> list[Package]:
-    """Return the package list, with ``tests`` also what only they need; what follows ``#`` in a
-    list says why each is there."""
+    """Return the package list, with ``tests`` also what only they need; the reason for each is
+    after ``#``."""
     files = ("host-packages", "test-packages") if tests else ("host-packages",)
     text = "".join((HERE / name).read_text() for name in files)
     lines = (line.split("#", 1)[0].split() for line in text.splitlines())
@@ -60,7 +60,7 @@ def require_root(what: str, user: int | None = None) -> None:
 
 
 def install(step: Step, wanted: list[Package]) -> None:
-    """Install what is missing; ask for new package lists only when the known ones do not do.
+    """Install what is missing; fetch new package lists only when the present ones do not suffice.
 
     Whatever version apt's sources have is taken.
     """
@@ -74,7 +74,7 @@ def install(step: Step, wanted: list[Package]) -> None:
         )
     require_root(f"installing {', '.join(names)}")
     cache.require_space([(Path("/var/cache/apt"), SPACE)])
-    step.say(f"installing {', '.join(names)}")
+    step.show(f"installing {', '.join(names)}")
     if not (_has_lists() and _installed(names, step)):
         _update(step)
         step.doing("apt-get install")
@@ -85,27 +85,27 @@ def install(step: Step, wanted: list[Package]) -> None:
 
 
 def _installed(names: list[str], step: Step) -> bool:
-    """Install by the package lists that are here; False when they do not do."""
+    """Install with the present package lists; False when they do not suffice."""
     step.doing("apt-get install")
     try:
         step.run([*INSTALL, *names], env=QUIET)
     except SetupFailure:
-        # Lists grow old: what they name may have left the mirror.
-        step.say("apt's package lists are out of date")
+        # Lists become outdated: the mirror may have removed packages that they name.
+        step.show("apt's package lists are out of date")
         return False
     return True
 
 
 def _update(step: Step) -> None:
-    """Fetch apt's package lists. One source that fails is no reason to stop: Debian's own may have
-    been read, and if not, installing says what is missing."""
+    """Fetch apt's package lists. A source that fails is no error: Debian's own may have been read,
+    and if not, the installation names what is missing."""
     step.doing("apt-get update")
     try:
         step.run(["apt-get", "update"], env=QUIET)
     except SetupFailure as failure:
-        step.say(f"not every package list could be fetched; trying with the others. {failure}")
+        step.show(f"not every package list could be fetched; trying with the others. {failure}")
 
 
 def _has_lists() -> bool:
-    """Tell whether apt knows any packages."""
+    """Whether apt knows any packages."""
     return any(LISTS.glob("*_Packages*"))

@@ -14,12 +14,12 @@ from typing import TextIO
 
 from setup.failure import SetupFailure
 
-BEAT = 5.0  # seconds between two lines that say what is still running
+BEAT = 5.0  # seconds between two lines on what is still running
 TAIL = 15  # lines of a failed command's output that are shown
 
 
 def duration(seconds: float) -> str:
-    """Return seconds for people: ``42 s``, ``3 min 05 s``."""
+    """Return seconds for display: ``42 s``, ``3 min 05 s``."""
     whole = int(seconds)
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
 
@@ -41,7 +41,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
 
-    def say(self, step: str, text: str) -> None:
+    def show(self, step: str, text: str) -> None:
         """Print one line at once."""
         self._print(f"{step}: {text}")
 
@@ -69,10 +69,10 @@ class Progress:
 
 
 class Step:
-    """One step's voice: its name, its log file, and how it runs commands.
+    """One step: its name and log file; it prints progress and runs commands.
 
-    ``held`` are descriptors of locks that its commands inherit: if we are killed and a command
-    is not, the next set-up waits for it instead of working on the same files.
+    ``held`` are descriptors of locks that its commands inherit: if only this process is killed,
+    the next set-up waits for the command instead of working on the same files.
     """
 
     def __init__(self, name: str, progress: Progress, log: Path, held: Sequence[int] = ()) -> None:
@@ -81,16 +81,16 @@ class Step:
         self.log = log
         self._progress = progress
 
-    def say(self, text: str) -> None:
+    def show(self, text: str) -> None:
         """Print one line at once."""
-        self._progress.say(self.name, text)
+        self._progress.show(self.name, text)
 
     def doing(self, text: str) -> None:
-        """Say what goes on; shown with the next beat."""
+        """Set what the step is busy with; printed with the next beat."""
         self._progress.doing(self.name, text)
 
     def done(self) -> None:
-        """The step has ended, well or badly."""
+        """The step has ended, with or without success."""
         self._progress.done(self.name)
 
     def run(

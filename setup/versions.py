@@ -26,7 +26,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """What ``versions.toml`` says. Versions are strings as their projects write them.
+    """The content of ``versions.toml``. Versions are strings as their projects write them.
 
     ``series`` are minor series by package: those of the nodes' release that templates know.
     """
@@ -39,7 +39,7 @@ class Versions:
 
 
 def load(path: Path = HERE / "versions.toml") -> Versions:
-    """Return what the table says."""
+    """Read ``versions.toml``."""
     table = tomllib.loads(path.read_text())
     return Versions(
         pulumi=table["pulumi"]["version"],

@@ -26,7 +26,7 @@ DOCS = "requirements-docs.lock"
 
 
 def packages_key(checkout: Path, lock: str = PROGRAM) -> str:
-    """Return a hash of all that the packages of a lock file follow from.
+    """Return a hash of everything that determines the packages of a lock file.
 
     That is the lock file, the interpreter, and where the checkout lies: scripts in ``bin``
     name it.
@@ -42,7 +42,7 @@ def interpreter() -> str:
 
 
 def project_key(checkout: Path) -> str:
-    """Return a hash of what pyproject.toml says about the package ``mesh``, not about tools."""
+    """Return a hash of pyproject.toml's metadata of the package ``mesh``, without tools."""
     project = tomllib.loads((checkout / "pyproject.toml").read_text())
     package = {name: project[name] for name in ("build-system", "project")}
     package["setuptools"] = project["tool"]["setuptools"]
@@ -64,17 +64,17 @@ def virtualenv(checkout: Path, step: Step, *, tests: bool = False) -> Path:
     folder = checkout / ".venv"
     packages, project = folder / "packages.stamp", folder / "project.stamp"
     more = folder / "dev.stamp"
-    fits = _says(packages, packages_key(checkout))
+    fits = _has_key(packages, packages_key(checkout))
     # What another lock file put there would stay, and pytest loads every plugin that it finds.
-    if not fits or (tests and more.is_file() and not _says(more, packages_key(checkout, TESTS))):
+    if not fits or (tests and more.is_file() and not _has_key(more, packages_key(checkout, TESTS))):
         _make(checkout, folder, SPACE, step)
         _install(checkout, folder, PROGRAM, step)
         _write_last(packages, packages_key(checkout))
-    if not _says(project, project_key(checkout)):
+    if not _has_key(project, project_key(checkout)):
         step.doing("installing mesh itself")
         step.run([*_pip(folder), "--no-deps", "--no-build-isolation", "--editable", str(checkout)])
         _write_last(project, project_key(checkout))
-    if tests and not _says(more, packages_key(checkout, TESTS)):
+    if tests and not _has_key(more, packages_key(checkout, TESTS)):
         _install(checkout, folder, TESTS, step)
         _write_last(more, packages_key(checkout, TESTS))
     return folder
@@ -83,7 +83,7 @@ def virtualenv(checkout: Path, step: Step, *, tests: bool = False) -> Path:
 def documentation(checkout: Path, folder: Path, step: Step) -> Path:
     """Return the folder of the environment that makes the site of the documentation."""
     stamp, key = folder / "packages.stamp", packages_key(checkout, DOCS)
-    if not _says(stamp, key):
+    if not _has_key(stamp, key):
         _make(checkout, folder, DOCS_SPACE, step)
         _install(checkout, folder, DOCS, step)
         _write_last(stamp, key)
@@ -101,7 +101,7 @@ def _make(checkout: Path, folder: Path, space: int, step: Step) -> None:
 def _install(checkout: Path, folder: Path, lock: str, step: Step) -> None:
     """Install what a lock file names."""
     count = len(re.findall(r"^\S+==", (checkout / lock).read_text(), re.MULTILINE))
-    step.say(f"installing {count} packages from {lock}")
+    step.show(f"installing {count} packages from {lock}")
     collected = 0
 
     def seen(line: str) -> None:
@@ -112,16 +112,16 @@ def _install(checkout: Path, folder: Path, lock: str, step: Step) -> None:
         elif line.startswith("Installing collected"):
             step.doing(f"unpacking {collected} packages")
 
-    words = ["--require-hashes", "--no-deps", "--requirement", str(checkout / lock)]
+    options = ["--require-hashes", "--no-deps", "--requirement", str(checkout / lock)]
     # Compiled when first imported: of the clouds' half a gigabyte only a few modules ever are.
-    step.run([*_pip(folder), "--no-compile", *words], seen=seen)
+    step.run([*_pip(folder), "--no-compile", *options], seen=seen)
 
 
 def _pip(folder: Path) -> list[str]:
     return [str(folder / "bin" / "python"), "-m", "pip", "install", "--no-input"]
 
 
-def _says(stamp: Path, key: str) -> bool:
+def _has_key(stamp: Path, key: str) -> bool:
     return stamp.is_file() and stamp.read_text() == key
 
 

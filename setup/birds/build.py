@@ -29,9 +29,9 @@ RECORD = "found.json"
 
 def key() -> str:
     """Return the hash of everything that the layers are made from, but for the mirror."""
-    words = [f"{layer.name} {layer.suite} {layer.packages}" for layer in versions.load().layers]
+    texts = [f"{layer.name} {layer.suite} {layer.packages}" for layer in versions.load().layers]
     made_by = [HERE / "build.py", Path(found.__file__)]  # the layers, and their record
-    return cache.recipe_key(made_by, platform.machine(), *words)
+    return cache.recipe_key(made_by, platform.machine(), *texts)
 
 
 def recipe_path() -> Path:
@@ -42,13 +42,13 @@ def recipe_path() -> Path:
 def birds(step: Step) -> Path:
     """Return the folder of the layers, one by name each, made if they are not in the cache yet.
 
-    A layer whose packages its release does not have is left out, and ``found.json`` says so: the
+    A layer whose packages its release does not have is left out, and listed in ``found.json``: the
     tests that need it fail with that reason, and nothing else does.
     """
     layers = versions.load().layers
 
     def make(part: Path, lock: int) -> None:
-        step.say(f"fetching {', '.join(f'{each.packages[0]} of {each.suite}' for each in layers)}")
+        step.show(f"fetching {', '.join(f'{each.packages[0]} of {each.suite}' for each in layers)}")
         uri = mirror.debian_mirror(mirror.sources(), mirror.host_codename())
         record = {}
         with tempfile.TemporaryDirectory() as scratch:
@@ -63,12 +63,12 @@ def birds(step: Step) -> Path:
 
     folder = cache.fetch(cache.Recipe("birds", key(), ((cache.root(), SPACE),), make), step)
     for line in report(found.read(folder / RECORD), layers, folder):
-        step.say(line)
+        step.show(line)
     return folder
 
 
 def report(record: dict[str, Found], layers: tuple[Layer, ...], folder: Path) -> list[str]:
-    """Say for people what was found: all on one line, and a line for all that is unusual."""
+    """Lines on what was found: one for all versions, and one for each that is unusual."""
     firsts = {layer.name: layer.packages[0] for layer in layers}
     made = {name: each for name, each in record.items() if not each.missing}
     lines = [", ".join(each.text(firsts[name]) for name, each in made.items())]
@@ -118,21 +118,21 @@ class Apt:
         (self._folder / "sources.list").write_text(source)
         (self._folder / "status").touch()
         self._step.doing(f"reading the package lists of {self._suite}")
-        said: list[str] = []
+        output: list[str] = []
         try:
-            self._run("apt-get", "update", "--error-on=any", seen=said)
+            self._run("apt-get", "update", "--error-on=any", seen=output)
         except SetupFailure:
-            # apt's words where the mirror answers, and has neither InRelease nor Release.
-            if any("does not have a Release file" in line for line in said):
+            # apt's message where the mirror answers, and has neither InRelease nor Release.
+            if any("does not have a Release file" in line for line in output):
                 return False
             raise
         return True
 
     def versions(self, packages: tuple[str, ...]) -> dict[str, str]:
         """Return the version that the release has, by package, of those that it has."""
-        said: list[str] = []
-        self._run("apt-cache", "madison", *packages, seen=said)
-        rows = (line.split("|") for line in said if line.count("|") == 2)
+        output: list[str] = []
+        self._run("apt-cache", "madison", *packages, seen=output)
+        rows = (line.split("|") for line in output if line.count("|") == 2)
         return {row[0].strip(): row[1].strip() for row in rows}
 
     def download(self, layer: Layer) -> list[Path]:
@@ -142,7 +142,7 @@ class Apt:
         self._run("apt-get", "download", *layer.packages, cwd=folder)
         return [next(folder.glob(f"{package}_*.deb")) for package in layer.packages]
 
-    def _run(self, *words: str, cwd: Path | None = None, seen: list[str] | None = None) -> None:
+    def _run(self, *arguments: str, cwd: Path | None = None, seen: list[str] | None = None) -> None:
         options = {
             "Dir::Etc::sourcelist": self._folder / "sources.list",
             "Dir::Etc::sourceparts": "/dev/null",
@@ -160,19 +160,19 @@ class Apt:
             # A folder of ours is out of reach for the user that apt would become.
             "APT::Sandbox::User": "root",
         }
-        command, *rest = words
+        command, *rest = arguments
         settings = [f"--option={name}={value}" for name, value in options.items()]
         self._step.run(
             [command, *settings, *rest],
             cwd=cwd,
-            env={"LC_ALL": "C"},  # what apt says is read
+            env={"LC_ALL": "C"},  # apt's messages are parsed
             keep_open=[self._lock],
             seen=(seen if seen is not None else []).append,
         )
 
 
 def name_and_version(package: Path) -> tuple[str, str]:
-    """Return a package file's name and Debian version, as it says itself."""
+    """Return a package file's name and Debian version, from its own control data."""
     asked = ["dpkg-deb", "--show", "--showformat=${Package} ${Version}", str(package)]
     name, version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
     return name, version

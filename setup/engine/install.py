@@ -1,6 +1,6 @@
 """Finds, installs or builds the engine, in that order.
 
-Whatever way it comes, the result is one folder that holds the CLI and, beside it, the three
+The result is always one folder that holds the CLI and, beside it, the three
 programs that it starts for Python: the language host, its executor, and the host of dynamic
 providers. Nothing is written to ``~/.pulumi``.
 """
@@ -46,7 +46,7 @@ def go_program() -> str | None:
 
 
 def fits(version: str) -> bool:
-    """Tell whether an engine of this version runs the program: ``versions.toml`` says which."""
+    """Whether an engine of this version runs the program, by ``versions.toml``."""
     pinned = versions.load()
     try:
         found = versions.numbers(version)
@@ -56,7 +56,7 @@ def fits(version: str) -> bool:
 
 
 def version_of(pulumi: Path) -> str:
-    """Return what ``pulumi version`` says, or nothing if it cannot be run."""
+    """Return the output of ``pulumi version``, or nothing if it cannot be run."""
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "PULUMI_HOME": home, "PULUMI_SKIP_UPDATE_CHECK": "true"}
         try:
@@ -75,7 +75,7 @@ def version_of(pulumi: Path) -> str:
 
 
 def complete(folder: Path) -> bool:
-    """Tell whether ``folder`` holds the CLI and all that it starts for Python."""
+    """Whether ``folder`` holds the CLI and all that it starts for Python."""
     return all(os.access(folder / name, os.X_OK) for name in ("pulumi", *BESIDE))
 
 
@@ -147,7 +147,7 @@ class _Maker:
                     timeout=DOWNLOAD,
                 )
             except SetupFailure:
-                self.step.say("Pulumi's installer cannot be reached; building from Go modules")
+                self.step.show("Pulumi's installer cannot be reached; building from Go modules")
                 return False
             for program in Path(scratch, "bin").iterdir():
                 shutil.move(program, part / program.name)
@@ -164,7 +164,7 @@ class _Maker:
             )
         require_go(go)
         cache.require_space(build_space(go))
-        self.step.say("building Pulumi from Go modules (about 4 min the first time)")
+        self.step.show("building Pulumi from Go modules (about 4 min the first time)")
         self.step.doing("downloading modules")
         total = self._packages(go)
         compiled = 0

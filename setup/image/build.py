@@ -20,12 +20,12 @@ HERE = Path(__file__).resolve().parent
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SPACE = 3 * cache.GIB // 2  # packages, the tree, and room for the overlays of a few nodes
 
-# Documentation, manuals and translations: a third of the tree, and nobody reads them there.
+# Documentation, manuals and translations: a third of the tree, and not needed.
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
 def packages(path: Path = HERE / "packages") -> list[str]:
-    """Return the names in the package list; what follows ``#`` says why each is there."""
+    """Return the names in the package list; the reason for each is after ``#``."""
     lines = (line.split("#", 1)[0].strip() for line in path.read_text().splitlines())
     return [line for line in lines if line]
 
@@ -33,9 +33,9 @@ def packages(path: Path = HERE / "packages") -> list[str]:
 def key() -> str:
     """Return the hash of everything that the tree is made from, but for the mirror."""
     call = command(Path("TREE"), versions.load().debian_suite, "MIRROR")
-    # The finishing step counts by its content, not by where the checkout lies.
-    words = [word.replace(str(HERE), "") for word in call]
-    return cache.recipe_key([HERE / "finish"], platform.machine(), *words)
+    # The finishing step is hashed by its content, not by its path.
+    arguments = [argument.replace(str(HERE), "") for argument in call]
+    return cache.recipe_key([HERE / "finish"], platform.machine(), *arguments)
 
 
 def command(tree: Path, suite: str, mirror_uri: str) -> list[str]:
@@ -75,7 +75,7 @@ def image(step: Step) -> Path:
 
     def make(part: Path, lock: int) -> None:
         uri = mirror.debian_mirror(mirror.sources(), mirror.host_codename())
-        step.say(f"building Debian {suite} with {len(packages())} packages and theirs (1-2 min)")
+        step.show(f"building Debian {suite} with {len(packages())} packages and theirs (1-2 min)")
         step.doing("starting mmdebstrap")
         absent: list[str] = []
 
@@ -96,15 +96,15 @@ def image(step: Step) -> Path:
     tree = cache.fetch(cache.Recipe("image", key(), ((cache.root(), SPACE),), make), step)
     recorded = record_path().is_file()
     for line in report(found.read(record_path())["image"] if recorded else in_tree(tree)):
-        step.say(line)
+        step.show(line)
     return tree
 
 
 def lacking(suite: str, absent: list[str]) -> str:
-    """Say which packages of the list the release does not have, and the cure."""
+    """The message on packages of the list that the release does not have."""
     return (
         f"{Found(suite, {}, tuple(absent)).lack()}, and the nodes need it (setup/image/packages "
-        "says what for): use a mirror that has it in apt's sources, or take it off that list."
+        "gives the reason): use a mirror that has it in apt's sources, or take it off that list."
     )
 
 
@@ -119,7 +119,7 @@ def in_tree(tree: Path) -> Found:
 
 
 def report(there: Found) -> list[str]:
-    """Say for people what the templates are written for, and where it is of another series now."""
+    """Lines on the versions of what templates are written for, and on those of another series."""
     series = dict(versions.load().series)
     known = {name: there.packages[name] for name in series if name in there.packages}
     lines = [there.text(name) for name in known]
