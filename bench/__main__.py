@@ -35,7 +35,7 @@ EPILOG = (
 def main() -> None:
     """Run the benches that were named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG)
-    parser.add_argument("names", nargs="*", help=f"which of {', '.join(BENCHES)}; all if unsaid")
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join(BENCHES)}; default: all")
     chosen = parser.parse_args().names or list(BENCHES)
     table = Table("figure", "value", "unit")
     table.columns[1].justify = "right"

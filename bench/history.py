@@ -18,7 +18,7 @@ KEPT = 100
 """Runs in the file; older ones are left out."""
 
 COSTS = frozenset({"s", "ms", "MB", "MiB", "x"})
-"""Units of which less is better. A figure of another unit, as a count of files, tells how large a
+"""Units of which less is better. A figure of another unit, as a count of files, shows how large a
 case is, and is kept without being judged."""
 SLIP = 4 / 3
 """What a figure may be times the one before."""
@@ -70,7 +70,7 @@ def slips(before: Mapping[str, Figure], now: Mapping[str, Figure]) -> list[Slip]
 
 def last(runs: Iterable[Run], machine: str) -> dict[str, Figure]:
     """The last value of each figure on a machine: a run may have been of some benches only, and
-    figures of another machine tell nothing of this one."""
+    figures of different machines are not comparable."""
     known: dict[str, Figure] = {}
     for run in runs:
         if run.machine == machine:
@@ -101,12 +101,12 @@ def write(path: Path, runs: Sequence[Run]) -> None:
 
 def begun() -> Run:
     """A run that begins now, of this checkout on this machine, without figures."""
-    said = subprocess.run(
+    commit = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
         cwd=checkout(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    return Run(date, said.stdout.strip() or "unknown", machine())
+    return Run(date, commit.stdout.strip() or "unknown", machine())
 
 
 def machine() -> str:

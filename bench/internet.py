@@ -1,7 +1,7 @@
 """A full table, synthesised: as many routes as the Internet has, with paths and communities like
 its own. The same seed gives the same table.
 
-A thousandth of it is what nobody should say: bogons, more-specifics, private ASNs in the path.
+A thousandth of it is invalid: bogons, more-specifics, private ASNs in the path.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def groups(version: int, count: int, seed: int = 27218) -> Iterator[Group]:
         left -= size
 
 
-def said(version: int, count: int) -> list[bytes]:
+def updates(version: int, count: int) -> list[bytes]:
     """The same as UPDATEs, ready to be sent."""
     made: list[bytes] = []
     for group in groups(version, count):

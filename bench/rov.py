@@ -1,10 +1,10 @@
-"""Origin validation: half a million VRPs over RTR, and a table that is judged by them.
+"""Origin validation: half a million VRPs over RTR, and a full table validated by them.
 
-The rendered configuration of an edge with a validator, against the same without one, in turn in
-one run. Time for VRPs is from BIRD's start until all are in its tables; time for routes is from
-the first byte until BIRD has judged the last one; with a validator the session also keeps what it
-was told (``import table``). ``judged again`` is from one more VRP at the
-validator until the verdict on a route of the full table has changed.
+The rendered configuration of an edge with a validator and without one, in turns in one run. Time
+for VRPs is from BIRD's start until all are in its tables; time for routes is from the first byte
+until BIRD has filtered the last one; with a validator the session also keeps received routes
+(``import table``). ``judged again`` is from one more VRP at the validator until a route of the full
+table has another result.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class Cost:
 def figures() -> Iterator[tuple[str, float, str]]:
     """Name, value and unit of each figure."""
     groups = list(internet.groups(4, ROUTES))
-    said = internet.said(4, ROUTES)
+    updates = internet.updates(4, ROUTES)
     data = vrps(groups)
     bare = prod() | {"routing": {"import": "full"}}
     judged = bare | {"rpki": {"servers": [f"rtr://{VALIDATOR}:3323"]}}
     costs: dict[bool, list[Cost]] = {False: [], True: []}
     for _ in range(TURNS):
-        costs[False].append(_cost(bare, said, None))
-        costs[True].append(_cost(judged, said, data))
+        costs[False].append(_cost(bare, updates, None))
+        costs[True].append(_cost(judged, updates, data))
 
     def median(what: str, with_rov: bool) -> float:
         return float(statistics.median(getattr(cost, what) for cost in costs[with_rov]))
@@ -102,7 +102,7 @@ def vrps(groups: list[internet.Group]) -> bytes:
     return b"".join(pdus.values())
 
 
-def _cost(keys: dict[str, Any], said: list[bytes], data: bytes | None) -> Cost:
+def _cost(keys: dict[str, Any], updates: list[bytes], data: bytes | None) -> Cost:
     server = Server(VALIDATOR)
     server.raw = data or b""
     began = time.perf_counter()
@@ -113,7 +113,7 @@ def _cost(keys: dict[str, Any], said: list[bytes], data: bytes | None) -> Cost:
         speaker = made.upstream("ipv4")
         empty = made.resident()
         began, cpu = time.perf_counter(), bird.cpu()
-        speaker.send(*said)
+        speaker.send(*updates)
         bird.judged({4: ROUTES})
         seconds, cpu = time.perf_counter() - began, bird.cpu() - cpu
         full = made.resident()

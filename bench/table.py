@@ -40,12 +40,12 @@ class Cost:
 
 def figures() -> Iterator[tuple[str, float, str]]:
     """Name, value and unit of each figure."""
-    said = {version: internet.said(version, count) for version, count in COUNTS.items()}
+    updates = {version: internet.updates(version, count) for version, count in COUNTS.items()}
     keys = prod() | {"routing": {"import": "full"}}
     costs: dict[bool, list[Cost]] = {False: [], True: []}
     for _ in range(TURNS):
         for policy, found in costs.items():
-            found.append(_cost(keys, said, policy))
+            found.append(_cost(keys, updates, policy))
     for what, unit in (("seconds", "s"), ("cpu", "s"), ("memory", "MiB")):
         bare, judged = (statistics.median(getattr(c, what) for c in costs[p]) for p in costs)
         name = f"full table (1M IPv4, 200k IPv6), {what}"
@@ -54,15 +54,15 @@ def figures() -> Iterator[tuple[str, float, str]]:
         yield f"{name}: policy over all", judged / bare, "x"
 
 
-def _cost(keys: dict[str, Any], said: Mapping[int, list[bytes]], policy: bool) -> Cost:
+def _cost(keys: dict[str, Any], updates: Mapping[int, list[bytes]], policy: bool) -> Cost:
     def bend(text: str) -> str:
         return text if policy else POLICY.sub("\t\timport all;\n", text)
 
     with edge(keys, NODE, bend=bend) as made:
         bird = Running(made.pid)
-        speakers = {version: made.upstream(f"ipv{version}") for version in said}
+        speakers = {version: made.upstream(f"ipv{version}") for version in updates}
         began, cpu = time.perf_counter(), bird.cpu()
-        for version, messages in said.items():
+        for version, messages in updates.items():
             speakers[version].send(*messages)
         bird.judged(COUNTS)
         cost = Cost(time.perf_counter() - began, bird.cpu() - cpu, made.resident())

@@ -1,8 +1,8 @@
-"""From the agent's decision to withdraw until an upstream has read it, on a whole edge, beside a
-bare BIRD that is told to `disable` the route's own protocol: the floor of what can be had.
+"""Time from the agent's decision to withdraw until an upstream has read the withdrawal, on a whole
+edge, compared with a bare BIRD that gets `disable` for the route's protocol, the lower limit.
 
-Both sessions are held, signed and multihop, by the rendered configuration; the agent is the node's
-own code in this process. Each turn withdraws and comes back by each way.
+Both have the sessions of the rendered configuration, with MD5 and multihop; the agent is the node's
+own code in this process. Each turn withdraws and announces again by each method.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GOAL = 20  # milliseconds
 
 @dataclass(frozen=True, slots=True)
 class Noting(Host):
-    """The node, as one that notes when its agent begins to write BIRD's word."""
+    """The node; it records when its agent begins to write the announce state for BIRD."""
 
     times: list[float] = field(default_factory=list)
 
@@ -47,8 +47,8 @@ class Noting(Host):
 class Taken:
     """Milliseconds of each withdrawal, of both families.
 
-    ``decided``: since the agent began to write its word. ``ordered``: since it was told to, before
-    it let go of its service addresses. ``bare``: since BIRD was told to `disable`.
+    ``decided``: since the agent began to write the announce state. ``ordered``: since it got the
+    order, before it removed its service addresses. ``bare``: since `disable` was sent to BIRD.
     """
 
     decided: list[float] = field(default_factory=list)
@@ -106,7 +106,7 @@ def _edge(version: str) -> Iterator[tuple[Edge, Noting]]:
 
 
 def _turns(edge: Edge, host: Noting, turns: int) -> Taken:
-    """Withdraws and comes back so many times, by each way."""
+    """Withdraws and announces again so many times, by each method."""
     taken = Taken()
     agent, bird = edge.agent, edge.machine.bird
     assert agent is not None
