@@ -27,7 +27,7 @@ def adopt(
     stack: Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Let Vultr's API stand in for its plugin in a stack that the plugin made.
+    """Move a stack that Vultr's plugin made to Vultr's API.
 
     Each object is found in the account by the id in the state, and shown.
     Then the state is written anew (a copy of the old one is kept in this
@@ -56,9 +56,9 @@ def adopt(
 
 
 def adoption_class() -> type[StackAdoption]:
-    """What moves a stack, of the provider whose driver has another way behind it."""
-    ways = (each.former for each in providers.DESCRIPTIONS.values())
-    path = next(way.adoption for way in ways if way is not None)
+    """The class that moves a stack, from the provider whose driver once made other resources."""
+    formers = (each.former for each in providers.DESCRIPTIONS.values())
+    path = next(former.adoption for former in formers if former is not None)
     found: type[StackAdoption] = providers.named(path)
     return found
 
@@ -70,8 +70,8 @@ def _show(stack: str, adoption: StackAdoption, found: StateToBe) -> None:
         console.width = WIDE
     rows = table("resource", f"at {adoption.provider}", "id, its mark")
     for each in found.objects:
-        told = "\n".join(map(printable, (each.id, each.mark)))
-        rows.add_row(escape(printable(each.name)), escape(printable(each.what)), escape(told))
+        lines = "\n".join(map(printable, (each.id, each.mark)))
+        rows.add_row(escape(printable(each.name)), escape(printable(each.what)), escape(lines))
     console.print(f"stack {escape(stack)}: from {adoption.former} to {adoption.present}")
     console.print(rows)
     for note in found.notes:
@@ -109,7 +109,7 @@ def _keep(stack: Stack, document: dict[str, Any]) -> Path:
 
 
 def _mark(stack: str, adoption: StackAdoption) -> None:
-    """Write the marks. Where that fails the state is right all the same, and a refresh sees it."""
+    """Write the marks. Where that fails the state is still right, and a refresh finds the rest."""
     try:
         count = adoption.mark()
     except SpecError as error:

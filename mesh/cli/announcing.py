@@ -1,44 +1,48 @@
-"""Who announces in effect, asked for a command that judges a change: of the stack's state, where
-the registries are, and of them, what the nodes say."""
+"""Who announces in effect, for commands that judge a change: the stack's state holds the
+registries' addresses, and the registries hold the nodes' reports."""
 
 from __future__ import annotations
 
 from mesh.cli.deployed import NoState, NothingPublished, published
 from mesh.netns import NamespaceError, inside
-from mesh.preview.gate import Heard
+from mesh.preview.gate import LiveAnnouncers
 from mesh.publish.announcers import announcers, doubtful
 from mesh.publish.status import ask
 
 
-def heard(stack: str) -> Heard:
-    """Who announces in effect, of a deployed stack; nobody where nothing was published from it.
-    Where that cannot be asked the answer says why; nothing is raised."""
+def live_announcers(stack: str) -> LiveAnnouncers:
+    """Who announces in a deployed stack; nobody where nothing was published from it. Where it
+    cannot be asked, the result holds the reason; nothing is raised."""
     try:
         own = published(stack)
         plan = own.known_plan()
         if plan is None:
-            return Heard(None, why="the plan in the stack's state is of another version")
-        told = inside(own.namespace, lambda: ask(own.operator_key, own.registries, own.fleet))
+            return LiveAnnouncers(None, why="the plan in the stack's state is of another version")
+        found = inside(own.namespace, lambda: ask(own.operator_key, own.registries, own.fleet))
     except NothingPublished:
-        return Heard({})
+        return LiveAnnouncers({})
     except (NoState, NamespaceError) as error:
-        return Heard(None, why=" ".join(str(error).split()))
-    if told.held is None:
-        why = "; ".join(f"{url}: {word}" for url, word in told.registries.items() if word != "ok")
-        return Heard(None, why=f"no registry answers, or holds a generation: {why or 'none'}")
-    if told.held.retired:
-        return Heard({})
-    said = (plan, told.reports, told.now, told.drained)
-    logins = {node: one.health.logins for node, one in told.reports.items()}
-    return Heard(
-        announcers(*said),
-        doubtful(*said),
+        return LiveAnnouncers(None, why=" ".join(str(error).split()))
+    if found.held is None:
+        why = "; ".join(
+            f"{url}: {state}" for url, state in found.registries.items() if state != "ok"
+        )
+        return LiveAnnouncers(
+            None, why=f"no registry answers, or holds a generation: {why or 'none'}"
+        )
+    if found.held.retired:
+        return LiveAnnouncers({})
+    known = (plan, found.reports, found.now, found.drained)
+    logins = {node: one.health.logins for node, one in found.reports.items()}
+    return LiveAnnouncers(
+        announcers(*known),
+        doubtful(*known),
         logins={node: used for node, used in logins.items() if used is not None},
     )
 
 
-def last(found: Heard, node: str) -> list[str]:
-    """The prefixes that a node announces, or may, and of no other it is known that it does."""
+def last(found: LiveAnnouncers, node: str) -> list[str]:
+    """The prefixes that a node announces, or may, and no other node is known to announce."""
     return [
         str(prefix)
         for prefix, nodes in (found.announcing or {}).items()

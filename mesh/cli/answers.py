@@ -1,4 +1,5 @@
-"""Who answers whom: every client of the lab asks every anycast service, over both families."""
+"""Which node answers each client: every client of the lab asks every anycast service, over both
+families."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ NO_ANSWER = "no answer"
 
 
 def url(address: Address) -> str:
-    """Where a node says who it is."""
+    """The URL at which a node answers with its id."""
     host = f"[{address}]" if address.version == 6 else str(address)
     return f"http://{host}/whoami"
 

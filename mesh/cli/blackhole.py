@@ -1,4 +1,4 @@
-"""``mesh blackhole``: give an address that is attacked up for a while, so that the rest lives."""
+"""``mesh blackhole``: blackhole an address under attack for a limited time (RTBH)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mesh.cli.exits import ExitCode
-from mesh.cli.orders import Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
+from mesh.cli.orders import Chosen, InvalidOrder, NeedsForce, OperatorSession, Wait, as_operator
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.foreign import printable
@@ -25,15 +25,14 @@ from mesh.publish.blackhole import Blackholes, Heard, NotAllowed, heard, judged
 from mesh.publish.order_log import latest
 from mesh.publish.recent import is_recent
 from mesh.spec.problems import Problem, shown
-from mesh.trust.documents import MAX_REASON, Blackhole, BlackholeOrder
-from mesh.trust.documents import Refusal as Rejection
+from mesh.trust.documents import MAX_REASON, Blackhole, BlackholeOrder, Refusal
 from mesh.trust.encoding import moment
 
 WAIT = 15
-"""Seconds; nodes obey within two."""
+"""Seconds; nodes apply a blackhole within two."""
 DEFAULT = "30m"
 SHORTEST, LONGEST = 10, 7 * 86400
-"""Seconds. Nothing is discarded for ever because somebody forgot it."""
+"""Seconds. Every blackhole ends, also a forgotten one."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 app = typer.Typer(
@@ -56,13 +55,13 @@ def add(
     stack: Chosen = STACK,
     wait: Wait = WAIT,
 ) -> None:
-    """Discard all packets to an address: every node drops them, before anything else reads them,
-    and the upstreams that offer it drop them before they reach us (RFC 7999).
+    """Discard all packets to an address: every node drops them first of all, and the upstreams that
+    offer it drop them before they reach us (RFC 7999).
 
-    Given again, it sets another end and reason. It ends by itself, by the nodes' clocks, and needs
-    neither us nor a registry for that.
+    Given again, it sets another end and reason. It ends by itself, by the nodes' clocks, also where
+    no registry can be reached.
 
-    Exit codes: 0 done; 1 ordered, not every node's word yet; 2 nothing was
+    Exit codes: 0 done; 1 ordered, not every node has reported; 2 nothing was
     ordered: no state, no registry, or an address, time or reason that cannot
     be; 3 refused here, for a service has the address (--force); 4 ordered,
     and a node refuses the order.
@@ -74,10 +73,10 @@ def add(
 def remove(address: Where, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
     """Let packets to an address through again.
 
-    Exit codes: 0 done, or it is not discarded; 1 ordered, not every node's
-    word yet, or some discard it although nobody has ordered it, which no
-    order ends; 2 nothing was ordered: no state, no registry, or no address; 4
-    ordered, and a node refuses the order.
+    Exit codes: 0 done, or it is not discarded; 1 ordered, not every node has
+    reported, or some discard it without an order, which no order ends; 2
+    nothing was ordered: no state, no registry, or no address; 4 ordered, and
+    a node refuses the order.
     """
     as_operator(stack, lambda session: _remove(session, _address(address), wait))
 
@@ -87,8 +86,8 @@ def show(
     stack: Chosen = STACK,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Show what is discarded, until when, why, and which nodes say so; and what nodes discard that
-    nobody has ordered, because a peer of theirs says so.
+    """Show what is discarded, until when, why, and on which nodes by their reports; and what nodes
+    discard without an order, because a peer announces it as a blackhole.
 
     Exit codes: 0 it is shown; 2 neither state nor registry can be read.
     """
@@ -103,14 +102,14 @@ def _add(
     try:
         verdict = judged(session.plan, address, force=force)
         for warning in verdict.warnings:
-            session.say(f"warning: {warning}")
+            session.show(f"warning: {warning}")
         entry = Blackhole(address, int(time.time()) + seconds, why, verdict.forced)
         order = blackholes.add(entry)
     except NotAllowed as error:
         if error.forcible:
-            raise Refusal(str(error)) from None
-        raise Unfit(str(error)) from None
-    session.say(f"blackhole order {order.number}: {address} until {moment(entry.until)}")
+            raise NeedsForce(str(error)) from None
+        raise InvalidOrder(str(error)) from None
+    session.show(f"blackhole order {order.number}: {address} until {moment(entry.until)}")
     if not wait:
         return 0
     clock = session.stopwatch("discards it")
@@ -124,14 +123,14 @@ def _remove(session: OperatorSession, address: Address, wait: int) -> int:
     blackholes = _blackholes(session)
     before = blackholes.order()
     if address not in {entry.address for entry in _in_force(before)}:
-        told = [one for one in _told(session, before) if address in one.addresses]
-        session.say(f"{address}: is not {'ordered to be ' if told else ''}discarded")
-        for one in told:
-            session.say(_hearsay(one))
-        return ExitCode.FAILED if told else 0
+        unsigned = [one for one in _unsigned(session, before) if address in one.addresses]
+        session.show(f"{address}: is not {'ordered to be ' if unsigned else ''}discarded")
+        for one in unsigned:
+            session.show(_unsigned_text(one))
+        return ExitCode.FAILED if unsigned else 0
     order = blackholes.remove(address)
     number = 0 if order is None else order.number
-    session.say(f"blackhole order {number}: {address} no more")
+    session.show(f"blackhole order {number}: {address} no more")
     if not wait:
         return 0
     clock = session.stopwatch("lets it through")
@@ -148,15 +147,15 @@ def _show(session: OperatorSession, as_json: bool) -> int:
     obeyed = frozenset() if order is None else blackholes.obeyed(order, reports)
     refused = {} if order is None else blackholes.refused(order, reports.values())
     entries, now = _in_force(order), time.time()
-    hearsay = _told(session, order)
+    unsigned = _unsigned(session, order)
     if as_json:
-        said = document(order, sorted(session.identities), obeyed, refused, hearsay, now)
-        typer.echo(json.dumps(said, indent=2))
+        found = document(order, sorted(session.identities), obeyed, refused, unsigned, now)
+        typer.echo(json.dumps(found, indent=2))
         return 0
-    for one in hearsay:
-        session.say(_hearsay(one))
+    for one in unsigned:
+        session.show(_unsigned_text(one))
     if not entries:
-        session.say("nothing is ordered to be discarded" if hearsay else "nothing is discarded")
+        session.show("nothing is ordered to be discarded" if unsigned else "nothing is discarded")
         return 0
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -167,7 +166,7 @@ def _show(session: OperatorSession, as_json: bool) -> int:
         session.refuses(node, refusal)
     missing = sorted(session.identities.keys() - obeyed - refused.keys())
     if missing:
-        session.say(f"no word yet: {', '.join(missing)}")
+        session.show(f"no report yet: {', '.join(missing)}")
     return 0
 
 
@@ -175,11 +174,11 @@ def document(
     order: BlackholeOrder | None,
     nodes: Iterable[str],
     obeyed: Collection[str],
-    refused: Mapping[str, Rejection],
-    hearsay: Iterable[Heard],
+    refused: Mapping[str, Refusal],
+    unsigned: Iterable[Heard],
     now: float,
 ) -> dict[str, Any]:
-    """What a machine is told; ``now`` is seconds since the epoch."""
+    """The result as JSON; ``now`` is seconds since the epoch."""
     return {
         "number": 0 if order is None else order.number,
         "blackholes": [
@@ -200,14 +199,14 @@ def document(
                 "nodes": one.nodes,
                 "from": one.mates,
             }
-            for one in hearsay
+            for one in unsigned
         ],
     }
 
 
 def table_of(entries: Iterable[Blackhole], nodes: str, now: float) -> Table:
-    """What is discarded, for a person; ``nodes`` is how many obey, ``now`` seconds since the
-    epoch. A reason takes what room is left of 80 columns."""
+    """The blackholes as a table; ``nodes`` is how many have applied them, ``now`` seconds since the
+    epoch. A reason takes what is left of 80 columns."""
     rows = table("address", "until", "left", "nodes", "reason")
     for entry in entries:
         rows.add_row(
@@ -220,32 +219,33 @@ def table_of(entries: Iterable[Blackhole], nodes: str, now: float) -> Table:
     return rows
 
 
-def _told(session: OperatorSession, order: BlackholeOrder | None) -> tuple[Heard, ...]:
-    """What nodes discard now that nobody has ordered."""
+def _unsigned(session: OperatorSession, order: BlackholeOrder | None) -> tuple[Heard, ...]:
+    """What nodes discard now without an order."""
     reports, now = latest(session.pool.reports(session.identities)).values(), time.time()
     return heard((one for one in reports if is_recent(one, now)), order, now)
 
 
-def _hearsay(one: Heard) -> str:
-    """In an operator's words. A report is its node's word alone, and so is what it has heard."""
+def _unsigned_text(one: Heard) -> str:
+    """The warning about a blackhole without an order. A report is as trustworthy as its node, so a
+    single node that reports it may be the broken one."""
     addresses, nodes = ", ".join(map(str, one.addresses)), " and ".join(one.nodes)
-    mates = " or ".join(one.mates)
+    peers = " or ".join(one.mates)
     text = (
-        f"warning: heard, not ordered: {addresses}: discarded at {nodes}, on the word of {mates}. "
-        f"No order ends it: it ends with who tells it. "
+        f"warning: received, not ordered: {addresses}: discarded at {nodes}, as announced by "
+        f"{peers}. No order ends it: it ends when {peers} withdraws it or is replaced. "
     )
     if len(one.nodes) == 1:
-        mates = f"{mates} or {nodes}"
+        peers = f"{peers} or {nodes}"
     return text + (
-        f"Unless it was ordered or removed in the last seconds, {mates} is broken or in other "
-        f"hands: see `mesh status`, then `mesh replace` that one"
+        f"Unless it was ordered or removed in the last seconds, {peers} is broken or "
+        f"compromised: see `mesh status`, then `mesh replace` that one"
     )
 
 
 def _blackholes(session: OperatorSession) -> Blackholes:
     known, own = session.own.fleet.blackhole, session.own
     return Blackholes(
-        session.pool, own.operator_key, session.network, session.identities, known, session.say
+        session.pool, own.operator_key, session.network, session.identities, known, session.show
     )
 
 
@@ -254,15 +254,17 @@ def _in_force(order: BlackholeOrder | None) -> tuple[Blackhole, ...]:
 
 
 def _address(text: str) -> Address:
-    """One address, also where it is written as the prefix of one host."""
+    """One address; also read from the prefix of a single host."""
     try:
         if "%" in text:
-            raise ValueError("a zone is of one machine, and no address of the network's")
+            raise ValueError("a zone index is local to one machine")
         network = ip_network(text, strict=False) if "/" in text else ip_network(ip_address(text))
     except ValueError:
-        raise Unfit(_problem("address", text, "is no IP address", "name one address")) from None
+        raise InvalidOrder(
+            _problem("address", text, "is no IP address", "name one address")
+        ) from None
     if network.prefixlen != network.max_prefixlen:
-        raise Unfit(
+        raise InvalidOrder(
             _problem(
                 "address",
                 text,
@@ -278,7 +280,7 @@ def _seconds(text: str) -> int:
     match = re.fullmatch(r"(\d{1,6})([smhd])", text)
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
     if not SHORTEST <= seconds <= LONGEST:
-        raise Unfit(
+        raise InvalidOrder(
             _problem("--for", text, "is not between 10s and 7d", "write a number and s, m, h or d")
         )
     return seconds
@@ -286,8 +288,8 @@ def _seconds(text: str) -> int:
 
 def _reason(text: str) -> str:
     if len(text) > MAX_REASON:
-        raise Unfit(
-            _problem("--reason", text, f"is longer than {MAX_REASON} characters", "say it shorter")
+        raise InvalidOrder(
+            _problem("--reason", text, f"is longer than {MAX_REASON} characters", "shorten it")
         )
     return printable(text)
 

@@ -24,7 +24,7 @@ _SIGNATURE = "4dabf18193072939515e22adb298388d"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the stack's state says of its publication; ``plan`` is a plan as text."""
+    """The publication in a stack's state; ``plan`` is a plan as text."""
 
     operator_key: str = field(repr=False)
     registries: dict[str, str]

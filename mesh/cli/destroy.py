@@ -21,10 +21,11 @@ def destroy(
 ) -> None:
     """End a network: servers, addresses and the operator's key all go.
 
-    The fleet is told first and withdraws for good, then servers drain and
-    go, registries last. What is protected goes too. Neither the stack file
-    nor the state is changed beforehand: where nobody agrees nothing has
-    changed, and what an interrupted run left is as protected as it was.
+    First the fleet is ordered to withdraw for good, then servers drain and
+    are deleted, registries last. What is protected goes too. Neither the
+    stack file nor the state is changed beforehand: where nobody agrees
+    nothing has changed, and what an interrupted run left is as protected as
+    it was.
 
     Exit codes: 0 nothing is left; 1 it failed, or nobody agreed; 130
     interrupted.
@@ -36,7 +37,7 @@ def destroy(
             if not left:
                 typer.echo(f"stack {stack}: nothing is deployed")
                 return
-            # It asks the program, whose complaints are heard before anybody agrees.
+            # It runs the program, whose errors are shown before anybody agrees.
             target.destroy_preview()
             _show(stack, left)
             if not yes:
@@ -47,7 +48,7 @@ def destroy(
         then = f"`mesh destroy --stack {stack}` goes on from where it was"
         interrupted(then if begun else "nothing has changed")
     if status:
-        raise typer.Exit(ExitCode.FAILED)  # the engine has said why
+        raise typer.Exit(ExitCode.FAILED)  # the engine has shown why
     typer.echo(
         f"stack {stack}: nothing is left. Its file is as it was; `pulumi stack rm {stack} "
         "--preserve-config` forgets its history"

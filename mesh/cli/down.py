@@ -69,8 +69,8 @@ def holds_resources(root: Path, state: Path, env: dict[str, str]) -> bool:
 
 
 def _destroy(root: Path, state: Path, config: Path, env: dict[str, str]) -> bool:
-    """Let the engine destroy what it deployed, what it protects and what has left the program
-    included; the same way as `mesh destroy`."""
+    """Let the engine destroy what it deployed, also what it protects and what has left the
+    program, as `mesh destroy` does."""
     try:
         status = run_engine(
             [*DESTROY, *GIVEN_UP],
@@ -92,9 +92,9 @@ def _forget(root: Path, state: Path, env: dict[str, str]) -> None:
 def _stack(
     root: Path, state: Path, env: dict[str, str], *command: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the engine on the stack's state alone. Its complaints are shown, its output is not."""
+    """Run the engine on the stack's state alone. Its errors are shown, its output is not."""
     pulumi = engine_folder(root) / "pulumi"
-    words = [str(pulumi), "--non-interactive", "-C", str(state), *command]
+    argv = [str(pulumi), "--non-interactive", "-C", str(state), *command]
     if not pulumi.exists():
-        return subprocess.CompletedProcess(words, 127, "")
-    return subprocess.run(words, env=env, stdout=subprocess.PIPE, text=True, check=False)
+        return subprocess.CompletedProcess(argv, 127, "")
+    return subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=False)

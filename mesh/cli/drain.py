@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli.exits import ExitCode
-from mesh.cli.orders import Chosen, OperatorSession, Refusal, Unfit, Wait, as_operator
+from mesh.cli.orders import Chosen, InvalidOrder, NeedsForce, OperatorSession, Wait, as_operator
 from mesh.cli.working_copy import STACK
 from mesh.plan import Network, Plan
 from mesh.publish.announcers import (
@@ -44,9 +44,9 @@ def drain(
 
     Refused without --force: the last node that announces a prefix in effect,
     that is, in service, with an Established upstream session on which BIRD
-    exports the prefix. A node of which nobody can tell is not counted on.
+    exports the prefix. A node whose state is unknown is not counted.
 
-    Exit codes: 0 done; 1 ordered, no word yet; 2 nothing was ordered: no
+    Exit codes: 0 done; 1 ordered, no report yet; 2 nothing was ordered: no
     state, no registry or no such node; 3 refused here, see above; 4 ordered,
     and the node refuses the order.
     """
@@ -54,9 +54,9 @@ def drain(
 
 
 def undrain(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
-    """Bring a drained node back into service: its upstreams hear all its prefixes again.
+    """Bring a drained node back into service: it announces all its prefixes again.
 
-    Exit codes: 0 done; 1 ordered, and not back yet (it says which session is
+    Exit codes: 0 done; 1 ordered, and not back yet (it shows which session is
     down); 2 nothing was ordered: no state, no registry or no such node; 4
     ordered, and the node refuses the order.
     """
@@ -66,21 +66,23 @@ def undrain(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
 def _known(session: OperatorSession, stack: str, node: str) -> NodeDrain:
     members = session.own.fleet.members
     if node not in members:
-        raise Unfit(f"{node}: is no node of the stack {stack}; it has {', '.join(sorted(members))}")
+        raise InvalidOrder(
+            f"{node}: is no node of the stack {stack}; it has {', '.join(sorted(members))}"
+        )
     return drains(session)
 
 
 @dataclass(frozen=True)
 class NodeDrain:
-    """A drain by command: of one node, or of several in one order. ``plan`` is the one in force,
-    None where another version has written it: nobody knows then who is to announce what."""
+    """Drains one node, or several in one order. ``plan`` is the one in force, None where another
+    version wrote it: it is unknown then which node is to announce what."""
 
     session: OperatorSession
     orders: Drains
     plan: Plan | None
 
     def drain(self, nodes: Collection[str], force: bool, wait: int) -> int:
-        """Drains these nodes; the exit code."""
+        """Drain these nodes; returns the exit code."""
         reports = self._reports()
         ordered = self.orders.drained()
         fresh = set(nodes) - ordered
@@ -89,54 +91,54 @@ class NodeDrain:
         names = ", ".join(sorted(nodes))
         staying = {n: r for n, r in reports.items() if n not in ordered | fresh}
         for service in _only_here([r for n, r in reports.items() if n in nodes], staying):
-            self.session.say(f"warning: {service}: nobody else serves it; it goes with {names}")
+            self.session.show(f"warning: {service}: no other node serves it than {names}")
         order = self.orders.change(drain=nodes)
-        self._tell(order, sorted(set(nodes) & ordered), "drained", bool(fresh))
+        self._show_order(order, sorted(set(nodes) & ordered), "drained", bool(fresh))
         if not wait:
             return 0
-        heard = self.session.stopwatch("has withdrawn")
+        reported = self.session.stopwatch("has withdrawn")
         refuses = self.session.refuses
-        missing = self.orders.wait(nodes, wait, heard=heard, refuses=refuses)
+        missing = self.orders.wait(nodes, wait, heard=reported, refuses=refuses)
         return self.session.outcome(missing, wait)
 
     def undrain(self, nodes: Collection[str], wait: int) -> int:
-        """Brings these nodes back; the exit code."""
+        """Bring these nodes back; returns the exit code."""
         drained = set(nodes) & self.orders.drained()
         order = self.orders.change(undrain=nodes)
-        self._tell(order, sorted(set(nodes) - drained), "in service", bool(drained))
+        self._show_order(order, sorted(set(nodes) - drained), "in service", bool(drained))
         if not wait or order is None:
             return 0
-        heard = self.session.stopwatch("is back")
+        reported = self.session.stopwatch("is back")
         away = self.orders.wait(
             nodes,
             wait,
             drain=False,
             expected=self._is_back,
-            heard=heard,
+            heard=reported,
             refuses=self.session.refuses,
         )
         if not away:
             return 0
         reports = self._reports()
-        dark = [node for node in away if node in reports and back(reports[node], order)]
-        for node in dark:
-            words = missing(self._effects(reports[node])) or "is not in service yet"
-            self.session.say(f"{node}: drained no more, but {words} (mesh status)")
-        others = [node for node in away if node not in dark]
+        undrained = [node for node in away if node in reports and back(reports[node], order)]
+        for node in undrained:
+            why = missing(self._effects(reports[node])) or "is not in service yet"
+            self.session.show(f"{node}: no longer drained, but {why} (mesh status)")
+        others = [node for node in away if node not in undrained]
         return self.session.outcome(others, wait) or ExitCode.FAILED
 
     def _reports(self) -> dict[str, Report]:
         return latest(self.session.pool.reports(self.session.identities))
 
     def _is_back(self, report: Report, order: DrainOrder) -> bool:
-        """Whether a node is drained no more and its upstreams hear each prefix from it again."""
+        """Whether a node is no longer drained and announces each prefix again."""
         if self.plan is None:
             return back(report, order) and report.health.in_service
         found = self._effects(report)
         return back(report, order) and all(one.says is Says.YES for one in found.values())
 
     def _effects(self, report: Report) -> dict[Network, Effect]:
-        """What one node announces of what it is to announce."""
+        """By prefix that a node is to announce: whether it does."""
         nodes = () if self.plan is None else self.plan.nodes
         node = next((each for each in nodes if each.id == report.node), None)
         if self.plan is None or node is None:
@@ -147,26 +149,26 @@ class NodeDrain:
     def _refuse_last(
         self, going: Collection[str], drained: Collection[str], reports: Mapping[str, Report]
     ) -> None:
-        """Raises :class:`Refusal` where nobody else would announce some prefix, or nobody can
-        tell."""
+        """Raises :class:`NeedsForce` where no other node would announce some prefix, or that is
+        unknown."""
         if self.plan is None:
-            raise Refusal(
-                f"{', '.join(sorted(going))}: nobody can tell who else announces: the plan in the "
-                f"stack's state is of another version of this program; publish with this one first "
-                f"(pulumi up), or insist (--force)"
+            raise NeedsForce(
+                f"{', '.join(sorted(going))}: it is unknown which other node announces: the plan "
+                f"in the stack's state is of another version of this program; publish with this "
+                f"one first (pulumi up), or insist (--force)"
             )
         found = effects(self.plan, reports, time.time())
         lost = losses(found, going, drained)
         if lost:
-            raise Refusal(_last(lost))
+            raise NeedsForce(_last(lost))
 
-    def _tell(
+    def _show_order(
         self, order: DrainOrder | None, already: Collection[str], state: str, news: bool
     ) -> None:
         for node in already:
-            self.session.say(f"{node}: is to be {state} already")
+            self.session.show(f"{node}: is {state} by order already")
         if news and order is not None:
-            self.session.say(f"drain order {order.number}: {', '.join(order.nodes) or 'nobody'}")
+            self.session.show(f"drain order {order.number}: {', '.join(order.nodes) or 'nobody'}")
 
 
 def drains(session: OperatorSession) -> NodeDrain:
@@ -178,27 +180,28 @@ def drains(session: OperatorSession) -> NodeDrain:
         session.network,
         session.identities,
         known,
-        session.say,
+        session.show,
     )
     return NodeDrain(session, orders, session.own.known_plan())
 
 
 def _last(lost: Collection[Loss]) -> str:
-    """Why these nodes may not go: which prefixes go with them, and who is not counted on."""
+    """Why these nodes may not drain: the prefixes that only they announce, and the nodes that are
+    not counted."""
     going = sorted({node for loss in lost for node in loss.going})
     is_last = "is the last node that announces"
     if len(going) > 1:
         is_last = "are the last nodes that announce"
     unknown = dict(each for loss in lost for each in loss.unknown)
     doubts = [f"{node} ({why})" for node, why in sorted(unknown.items())]
-    said = [
+    parts = [
         f"{', '.join(going)}: {is_last} {' and '.join(str(loss.prefix) for loss in lost)}, which "
         f"would go off the Internet"
     ]
     if doubts:
-        said.append(f"not counted on, since nobody can tell what they do: {', '.join(doubts)}")
-    said.append("bring another one up first (mesh status), or insist (--force)")
-    return "; ".join(said)
+        parts.append(f"not counted, since their state is unknown: {', '.join(doubts)}")
+    parts.append("bring another one up first (mesh status), or insist (--force)")
+    return "; ".join(parts)
 
 
 def _only_here(going: Collection[Report], others: Mapping[str, Report]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs the engine on the lab stack: one run at a time, and past what a killed one left."""
+"""Runs the engine on the lab stack: one run at a time, after clearing what a killed one left."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mesh.cli.working_copy import STACK, EngineFailed
 PLUGINS = (b"pulumi-language-", b"pulumi-resource-", b"pulumi.dynamic", b"pulumi-analyzer-")
 
 POLL = 0.2  # seconds between two looks at an engine that still runs
-LAST_WORDS = 2.0  # seconds for what an engine has written before it ended
+LAST_OUTPUT = 2.0  # seconds to show what an engine wrote before it ended
 
 
 class EngineMissing(EngineFailed):
-    """The set-up has not been run, or its cache is gone."""
+    """The set-up was not run, or its cache is gone."""
 
 
 class Interrupted(Exception):
@@ -50,11 +50,11 @@ def run_engine(
 
 
 def attend(command: list[str], *, cwd: Path, environment: Mapping[str, str]) -> int:
-    """Run the engine with its output shown, and never leave it alone; returns its exit status.
+    """Run the engine with its output shown, and wait for it; returns its exit status.
 
-    On Linux it is interrupted even when this process is killed: an engine that nobody attends
-    would hold the stack's lock and surprise the next run. Raises :class:`Interrupted` where
-    somebody stopped it, FileNotFoundError where there is no such command.
+    On Linux it is interrupted even when this process is killed: an engine without its command
+    would keep the stack's lock from the next run. Raises :class:`Interrupted` where somebody
+    stopped it, FileNotFoundError where there is no such command.
     """
     found = shutil.which(command[0], path=environment.get("PATH"))
     if found is None:
@@ -64,7 +64,7 @@ def attend(command: list[str], *, cwd: Path, environment: Mapping[str, str]) -> 
         script = str(Path(__file__).with_name("tethered.py").resolve())
         command = [sys.executable, "-I", "-S", script, str(os.getpid()), *command]
     with _shown() as shown:
-        # Its dots are suppressed, which say nothing.
+        # Without its progress dots.
         engine = subprocess.Popen(
             [*command, "--suppress-progress"], cwd=cwd, env=environment, stdout=shown
         )
@@ -74,10 +74,10 @@ def attend(command: list[str], *, cwd: Path, environment: Mapping[str, str]) -> 
 
 @contextmanager
 def _shown() -> Iterator[IO[bytes]]:
-    """Where the engine writes to. Who reads there outlives this process, as the engine does when we
-    are killed: an engine that nobody listened to would die in the middle of its work."""
-    words = [sys.executable, "-m", engine_lines.__name__]
-    reader = subprocess.Popen(words, stdin=subprocess.PIPE, start_new_session=True)
+    """Where the engine writes to. The reader outlives this process when we are killed, as the
+    engine does, which would die of SIGPIPE without a reader."""
+    argv = [sys.executable, "-m", engine_lines.__name__]
+    reader = subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True)
     assert reader.stdin is not None, "it is a pipe"
     try:
         with reader.stdin:
@@ -85,14 +85,14 @@ def _shown() -> Iterator[IO[bytes]]:
     finally:
         # Plugins that outlive their engine may hold the pipe open, and are not waited for.
         with suppress(subprocess.TimeoutExpired):
-            reader.wait(LAST_WORDS)
+            reader.wait(LAST_OUTPUT)
 
 
 def recover(root: Path, state: Path, environment: Mapping[str, str]) -> None:
-    """Wait for an engine that still runs, and clear away what a killed one left, if one did:
-    orphans, the lock, half-done work."""
+    """Wait for an engine that still runs, and clear away what a killed one left: orphans, the lock,
+    half-done work."""
     if _holders(state / "state"):
-        # Its command is gone (we hold the lab's lock): it finishes what it is at, and saves it.
+        # Its command is gone (we hold the lab's lock); it finishes its operation and saves it.
         print("an engine still works on this lab; waiting for it to end", flush=True)
         while _holders(state / "state"):
             time.sleep(POLL)
@@ -110,9 +110,9 @@ def _unlock(pulumi: list[str], environment: Mapping[str, str]) -> None:
     takes all of it. The engine would warn of these operations for ever.
     """
 
-    def ask(*words: str, stdin: str = "") -> str:
+    def ask(*arguments: str, stdin: str = "") -> str:
         return subprocess.run(
-            [*pulumi, *words],
+            [*pulumi, *arguments],
             env=environment,
             input=stdin,
             capture_output=True,
@@ -127,10 +127,10 @@ def _unlock(pulumi: list[str], environment: Mapping[str, str]) -> None:
 
 
 def _attended(engine: subprocess.Popen[bytes]) -> int:
-    """Wait for the engine; an interruption is its to handle.
+    """Wait for the engine, which handles interruptions itself.
 
-    On Ctrl-C the terminal interrupts both of us: the engine finishes what it is at and saves its
-    state, while we must neither go nor kill it. SIGTERM reaches only us, so it is passed on.
+    On Ctrl-C the terminal interrupts both processes: the engine finishes its operation and saves
+    its state, and we wait for it. SIGTERM reaches only us, so it is passed on.
     """
     received: list[int] = []
 
@@ -154,7 +154,7 @@ def _attended(engine: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def one_at_a_time(state: Path) -> Iterator[None]:
-    """Hold the lab's state folder while the engine runs; a second run waits, saying so."""
+    """Lock the lab's state folder while the engine runs; a second run prints that it waits."""
     import fcntl  # not on Windows, which has no lab
 
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def one_at_a_time(state: Path) -> Iterator[None]:
 
 
 def is_busy(state: Path) -> bool:
-    """Whether somebody holds the lab's state folder (:func:`one_at_a_time`)."""
+    """Whether another process locks the lab's state folder (:func:`one_at_a_time`)."""
     import fcntl
 
     try:
@@ -182,9 +182,9 @@ def is_busy(state: Path) -> bool:
 
 
 def abandoned(backend: Path) -> bool:
-    """Tell whether the stack is locked by processes that are all gone.
+    """Whether the stack is locked by processes that are all gone.
 
-    The file backend notes host and process in ``.pulumi/locks`` (its own way of locking).
+    The file backend writes host and process into ``.pulumi/locks``.
     """
     locks = list((backend / ".pulumi" / "locks").rglob("*.json"))
     return bool(locks) and not any(_alive(lock) for lock in locks)
@@ -193,8 +193,8 @@ def abandoned(backend: Path) -> bool:
 def end_orphans(home: str) -> None:
     """Kill plugins that outlived their engine: those that were started with this ``PULUMI_HOME``.
 
-    A provider that goes on creating behind the next run's back would spoil it. What a provider
-    has started itself, the lab's boxes, is not touched. Call it only when no engine runs.
+    A provider that goes on creating would disturb the next run. What a provider has started
+    itself, the lab's boxes, is not touched. Call it only when no engine runs.
     """
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and _is_plugin(process, home):
@@ -213,7 +213,7 @@ def _is_plugin(process: Path, home: str) -> bool:
 
 
 def stack_exists(backend: Path) -> bool:
-    """Tell whether the file backend knows the stack (``.pulumi/stacks/<project>/<stack>.json``)."""
+    """Whether the file backend has the stack (``.pulumi/stacks/<project>/<stack>.json``)."""
     return any((backend / ".pulumi" / "stacks").rglob(f"{STACK}.json"))
 
 
@@ -223,7 +223,7 @@ def _holders(backend: Path) -> list[Path]:
 
 
 def _held(lock: Path) -> bool:
-    """Whether an engine that runs holds a lock; what cannot be read is nobody's to wait for."""
+    """Whether a running engine holds a lock; one that cannot be read is not waited for."""
     try:
         return _runs(int(json.loads(lock.read_text())["pid"]))
     except (OSError, ValueError, KeyError, TypeError):
@@ -240,7 +240,7 @@ def _alive(lock: Path) -> bool:
 
 
 def _runs(process: int) -> bool:
-    """Whether an engine runs under that id: neither a zombie, nor a stranger after a restart."""
+    """Whether that process is a running engine: no zombie, and no other program after a reboot."""
     try:
         # proc(5): `pid (name) state …`
         name, _, rest = Path(f"/proc/{process}/stat").read_text().partition("(")[2].rpartition(") ")

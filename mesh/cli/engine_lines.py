@@ -1,4 +1,4 @@
-"""The engine's output as people read it: each line once, and without its advice at the end."""
+"""The engine's output for people: each line once, and without its advice at the end."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ADVICE = (
     "The resources in the stack have been deleted, but the history and configuration",
     "If you want to remove the stack completely, run `pulumi stack rm",
 )
-"""How the engine ends a destroy. Our own commands say what is to be done then."""
+"""How the engine ends a destroy. Our own commands show the next step instead."""
 
 _ROW = re.compile(
     r"(?P<head> .. +\S+:\S+ \S+)"
-    r"(?P<state> \*\*[^*]+\*\*| [a-z]+(?: [a-z]+)* \([\d.]+m?s\)| running|) *(?P<words>.*)"
+    r"(?P<state> \*\*[^*]+\*\*| [a-z]+(?: [a-z]+)* \([\d.]+m?s\)| running|) *(?P<message>.*)"
 )
-"""A row of the engine's progress: operation, type, name, how far it is, and what was said."""
+"""A row of the engine's progress: operation, type, name, state, and message."""
 _COUNT = re.compile(r"\d+ (?:error|warning|message)s?\b")
 _LOOKED_AT = re.compile(r" (?:refreshing|refresh) \([\d.]+m?s\)")
 """The state of what a refresh looks at. What it finds is shown by what is done about it."""
@@ -31,11 +31,11 @@ _AT_THE_END = ("error: ", "warning: ")
 def once(lines: Iterable[str]) -> Iterator[str]:
     """The lines of an engine that writes into a pipe, as they come.
 
-    It shows a row again whenever anything is said under it, with the first line of what was said,
-    and at the end all that was said again. Here, what a resource says on its way is shown when it
-    says it, and errors and warnings at the end, where they are whole.
+    It repeats a row for each message of its resource, with the message's first line, and all
+    messages at the end. Here a message is shown once, when it comes; errors and warnings are shown
+    at the end, where they are complete.
     """
-    rows, said, held, among = set[str](), set[str](), list[str](), ""
+    rows, shown_before, waiting, among = set[str](), set[str](), list[str](), ""
     for line in map(str.rstrip, lines):
         if line.startswith(ADVICE):
             continue
@@ -45,32 +45,32 @@ def once(lines: Iterable[str]) -> Iterator[str]:
             if not line or line in rows:
                 continue
             rows.add(line)
-            if not row["words"].startswith(_AT_THE_END):
-                said.add(row["words"] or line)
-        elif among == _PARTS[0] and line.strip() in said:
+            if not row["message"].startswith(_AT_THE_END):
+                shown_before.add(row["message"] or line)
+        elif among == _PARTS[0] and line.strip() in shown_before:
             continue
         elif not line or line == _PARTS[0] or (among == _PARTS[0] and _is_heading(line)):
-            held = _held(held, line)
+            waiting = _waiting(waiting, line)
             continue
         if among != _PARTS[0]:
-            held = [""] if held else []
-        yield from held
-        held = []
+            waiting = [""] if waiting else []
+        yield from waiting
+        waiting = []
         yield line
 
 
 def _row(row: re.Match[str]) -> str:
-    """A row as it is shown; empty where it says nothing. What is said under the stack itself needs
-    no row around it."""
-    words = "" if row["words"].startswith(_AT_THE_END) else row["words"]
-    if not words and row["state"] in ("", " running"):
+    """A row as it is shown; empty where it has no news. A message of the stack itself is shown
+    without its row."""
+    message = "" if row["message"].startswith(_AT_THE_END) else row["message"]
+    if not message and row["state"] in ("", " running"):
         return ""
-    if not words and _LOOKED_AT.fullmatch(row["state"]):
-        # Dozens of rows for nothing: the stack's own says that there is a refresh.
+    if not message and _LOOKED_AT.fullmatch(row["state"]):
+        # The stack's own row shows that there is a refresh; dozens of others add nothing.
         return f"{row['head']} refreshing" if _STACK in row["head"] else ""
-    if words and _STACK in row["head"] and not _COUNT.match(words):
-        return f"    {words}"
-    return f"{row['head']}{row['state']} {words}".rstrip()
+    if message and _STACK in row["head"] and not _COUNT.match(message):
+        return f"    {message}"
+    return f"{row['head']}{row['state']} {message}".rstrip()
 
 
 def _is_heading(line: str) -> bool:
@@ -78,13 +78,17 @@ def _is_heading(line: str) -> bool:
     return line.startswith("  ") and not line.startswith("   ")
 
 
-def _held(held: list[str], line: str) -> list[str]:
-    """What waits for something to stand below it: one empty line, the title, one heading."""
+def _waiting(waiting: list[str], line: str) -> list[str]:
+    """The headings that are shown once a line follows them: an empty line, the title, a heading."""
     if not line:
-        return held if held and (not held[-1] or _is_heading(held[-1])) else [*held, line]
+        return (
+            waiting
+            if waiting and (not waiting[-1] or _is_heading(waiting[-1]))
+            else [*waiting, line]
+        )
     if _is_heading(line):
-        return [*(each for each in held if not _is_heading(each)), line]
-    return [*held, line]
+        return [*(each for each in waiting if not _is_heading(each)), line]
+    return [*waiting, line]
 
 
 def main() -> None:
@@ -93,7 +97,7 @@ def main() -> None:
         for line in once(sys.stdin):
             print(line, flush=True)
     for _ in sys.stdin:
-        pass  # an engine that nobody listened to would die in the middle of its work
+        pass  # an engine without a reader would die of SIGPIPE in the middle of its work
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The environment in which the engine runs for this checkout: one place, for all that start it.
+"""The environment in which the engine runs for this checkout.
 
 The engine, its state, its home and the passphrase are the checkout's own, under ``.mesh``. The
 user's Pulumi login, state and home are neither read nor written.
@@ -17,14 +17,14 @@ DEFAULT_LAB = "lab"
 WITHOUT_SIDECARS = "?metadata=skip"
 """Of the engine's file backend: keep no ``stack.json.attrs`` beside a state. It is written in place
 (gocloud.dev, blob/fileblob/attrs.go, 0.46): an engine that is killed just then leaves it empty, and
-every later one says "failed to load checkpoint: EOF" of a state that is whole."""
+every later one reports "failed to load checkpoint: EOF" for a complete state."""
 
 KEPT = ("PULUMI_DEBUG_", "PULUMI_POLICY_PACK_ATTACH")
 """Variables of the user's that still reach the engine: providers and tests are attached by them."""
 
 
 class NoCheckout(Exception):
-    """This mesh was installed as a package, and what was asked for lies in a checkout only."""
+    """This mesh was installed as a package, and the command needs a checkout."""
 
 
 def checkout() -> Path:

@@ -15,7 +15,7 @@ from mesh.hanging import Hanging
 
 
 class ExitCode(IntEnum):
-    """What each code says, of whatever command."""
+    """What each exit code means, for all commands."""
 
     DONE = 0
     """It is done, shown, or well."""
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
 
 
 def fail(reason: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
-    """Ends the command, and says why; each line of it may be in somebody else's words."""
+    """End the command with a reason; its lines may come from elsewhere, and are made printable."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for line in lines(reason):
         console.print(Hanging(line, "red", "error:"))
@@ -42,7 +42,7 @@ def fail(reason: str, code: ExitCode = ExitCode.FAILED) -> NoReturn:
 
 @contextmanager
 def failing(*kinds: type[Exception], code: ExitCode = ExitCode.FAILED) -> Iterator[None]:
-    """Ends the command where one of these errors is raised, with its reason."""
+    """End the command where one of these errors is raised, with its reason."""
     try:
         yield
     except kinds as error:
@@ -50,6 +50,6 @@ def failing(*kinds: type[Exception], code: ExitCode = ExitCode.FAILED) -> Iterat
 
 
 def interrupted(then: str) -> NoReturn:
-    """Ends a command that was interrupted, and says what is to be done ``then``."""
+    """End a command that was interrupted, and show the next step (``then``)."""
     typer.echo(f"interrupted; {then}", err=True)
     raise typer.Exit(ExitCode.INTERRUPTED)

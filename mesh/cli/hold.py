@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli.exits import ExitCode
-from mesh.cli.orders import Chosen, OperatorSession, Unfit, Wait, as_operator
+from mesh.cli.orders import Chosen, InvalidOrder, OperatorSession, Wait, as_operator, no_report
 from mesh.cli.working_copy import STACK
 from mesh.publish.hold import Holds, held_until
 from mesh.spec.problems import Problem, shown
@@ -17,7 +17,7 @@ from mesh.trust.documents import MAX_HOLD, HoldOrder
 from mesh.trust.encoding import moment
 
 WAIT = 15
-"""Seconds; nodes obey within one."""
+"""Seconds; nodes apply a hold within one."""
 DEFAULT = "30m"
 SHORTEST = 10
 """Seconds."""
@@ -34,23 +34,23 @@ def hold(
     stack: Chosen = STACK,
     wait: Wait = WAIT,
 ) -> None:
-    """Hold a node: it puts nothing right that is changed on it by hand, and applies no generation,
-    until then. Checks, drains and blackholes go on, and so does a change that takes itself back.
+    """Hold a node: until then it repairs nothing that is changed on it by hand, and applies no
+    generation. Checks, drains and blackholes go on, and an unconfirmed change is still undone.
 
     Given again, it sets another end. On the node itself the same is done by
     `python3 /var/lib/anycast-mesh/bundle.pyz hold 30m`, which asks no registry.
 
-    Exit codes: 0 done; 1 ordered, no word yet; 2 nothing was ordered: no
+    Exit codes: 0 done; 1 ordered, no report yet; 2 nothing was ordered: no
     state, no registry, no such node, or a time that cannot be.
     """
     as_operator(stack, lambda session: _hold(session, stack, node, duration, wait))
 
 
 def unhold(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
-    """End a hold that `mesh hold` has begun: the node puts right what differs, and applies what it
-    has not applied. One that was begun on the node itself is ended there.
+    """End a hold that `mesh hold` began: the node repairs what differs, and applies the current
+    generation. A hold that was begun on the node itself is ended there.
 
-    Exit codes: 0 done, or it is not held; 1 ordered, no word yet, or it is
+    Exit codes: 0 done, or it is not held; 1 ordered, no report yet, or it is
     held by a command on the node; 2 nothing was ordered: no state, no
     registry or no such node.
     """
@@ -62,7 +62,7 @@ def _hold(session: OperatorSession, stack: str, node: str, duration: str, wait: 
     until = int(time.time()) + _seconds(duration)
     holds = _holds(session)
     order = holds.change([node], until)
-    session.say(f"hold order {_number(order)}: {node} until {moment(until)}")
+    session.show(f"hold order {_number(order)}: {node} until {moment(until)}")
     return _wait(session, holds, order, node, "is held", wait)
 
 
@@ -74,27 +74,26 @@ def _unhold(session: OperatorSession, stack: str, node: str, wait: int) -> int:
         report = holds.reports().get(node)
         until = "" if report is None else held_until(report, time.time())
         if until:
-            session.say(
-                f"{node}: is held until {until} by a command on it, and such a one ends it "
+            session.show(
+                f"{node}: is held until {until} by a command on the node; end it there "
                 f"(python3 /var/lib/anycast-mesh/bundle.pyz unhold)"
             )
             return ExitCode.FAILED
-        session.say(f"{node}: is not held by order")
+        session.show(f"{node}: is not held by order")
         return 0
     order = holds.change([node], 0)
-    session.say(f"hold order {_number(order)}: {node} no more")
-    return _wait(session, holds, order, node, "is held no more by order", wait)
+    session.show(f"hold order {_number(order)}: {node} no more")
+    return _wait(session, holds, order, node, "is no longer held by order", wait)
 
 
 def _wait(
-    session: OperatorSession, holds: Holds, order: HoldOrder | None, node: str, said: str, wait: int
+    session: OperatorSession, holds: Holds, order: HoldOrder | None, node: str, done: str, wait: int
 ) -> int:
     if not wait or order is None:
         return 0
-    if holds.wait([node], order, wait, session.stopwatch(said)):
-        session.say(
-            f"{node}: no word within {wait} s; the order stands, and is obeyed as soon as it is "
-            f"read there (mesh status); an agent of a version before holds never reads it"
+    if holds.wait([node], order, wait, session.stopwatch(done)):
+        session.show(
+            f"{no_report(node, wait)}; an agent of a version without holds never fetches it"
         )
         return ExitCode.FAILED
     return 0
@@ -103,13 +102,15 @@ def _wait(
 def _known(session: OperatorSession, stack: str, node: str) -> None:
     members = session.own.fleet.members
     if node not in members:
-        raise Unfit(f"{node}: is no node of the stack {stack}; it has {', '.join(sorted(members))}")
+        raise InvalidOrder(
+            f"{node}: is no node of the stack {stack}; it has {', '.join(sorted(members))}"
+        )
 
 
 def _holds(session: OperatorSession) -> Holds:
     own = session.own
     return Holds(
-        session.pool, own.operator_key, session.network, session.identities, warn=session.say
+        session.pool, own.operator_key, session.network, session.identities, warn=session.show
     )
 
 
@@ -124,5 +125,5 @@ def _seconds(text: str) -> int:
         problem = Problem(
             "--for", shown(text), "is not between 10s and 4h", "write a number and s, m or h"
         )
-        raise Unfit(str(problem))
+        raise InvalidOrder(str(problem))
     return seconds

@@ -85,8 +85,8 @@ def env() -> None:
 
 
 def _ready(root: Path, state: Path, own: dict[str, str]) -> None:
-    """Make the working copy ready, unless somebody who works on the lab has just done so. What is
-    said on the way goes to standard error: a shell reads the rest."""
+    """Make the working copy ready, unless another run that works on the lab has just done so.
+    Messages go to standard error: a shell reads standard output."""
     if not os.access(engine_folder(root) / "pulumi", os.X_OK):
         raise LabError("the Pulumi engine is not set up in this checkout: run `make setup`")
     with redirect_stdout(sys.stderr):
@@ -137,12 +137,12 @@ def exec(  # the command's name is the interface
     no root.
     """
     with _errors():
-        words = inside(files_of(), box, command[1:] if command[:1] == ["--"] else command)
+        argv = inside(files_of(), box, command[1:] if command[:1] == ["--"] else command)
         sys.stdout.flush()
         try:
-            os.execvp(words[0], words)  # noqa: S606  (its streams and exit code become ours)
+            os.execvp(argv[0], argv)  # noqa: S606  (its streams and exit code become ours)
         except FileNotFoundError:
-            raise LabError(f"{words[0]} is missing here; `make up` installs it") from None
+            raise LabError(f"{argv[0]} is missing here; `make up` installs it") from None
 
 
 @app.command()
@@ -292,7 +292,7 @@ def _plain(here: LabFiles, box: str) -> str:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """What is wrong with the lab is for the person at the keyboard."""
+    """End the command with an error of the lab's as its reason."""
     with failing(LabError):
         try:
             yield

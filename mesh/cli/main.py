@@ -34,7 +34,7 @@ COMMANDS = {
     "region": "mesh.cli.region:app",
     "lab": "mesh.cli.lab:app",
 }
-"""Every command and where it lives: a new one is one line."""
+"""Every command and its place: a new one is one line."""
 
 app = typer.Typer(
     name="mesh",

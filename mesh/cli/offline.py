@@ -63,14 +63,14 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Say everything that is wrong with a stack's configuration.
+    """Show everything that is wrong with a stack's configuration.
 
     It is read as the engine reads it, with what Pulumi.yaml sets for all stacks. What only the
     engine can read is named in a warning: secrets inside maps and lists, and what the stack file
     takes from Pulumi ESC (environment:). Then the verdict is "valid as far as it can be read
     here", and "complete" is false in --json.
 
-    What a version of BIRD cannot do of what the stack asks for is listed with it.
+    What a version of BIRD does not support of the stack is listed with it.
 
     With --roa, an aggregate that is Invalid is an error, and one that is NotFound a warning.
 
@@ -101,7 +101,7 @@ def check(
         document: dict[str, Any] = {
             "stack": stack, "valid": valid, "complete": complete,
             "problems": [_as_json(p) for p in problems],
-            "birds": {version: list(words) for version, words in missing.items()},
+            "birds": {version: list(features) for version, features in missing.items()},
         }  # fmt: skip
         if judged is not None:
             document["roa"] = {"source": roa, **rpki.as_json(judged)}
@@ -123,13 +123,13 @@ def check(
 
 
 def _print_lacks(missing: Mapping[str, Iterable[str]], console: Console) -> None:
-    """What each version of BIRD cannot do of what is asked for, at the end: a node may have it."""
-    for version, words in missing.items():
-        for number, word in enumerate(words):
+    """By version of BIRD that a node may have: what of the stack it does not support."""
+    for version, features in missing.items():
+        for number, feature in enumerate(features):
             if not number:
                 where = f"{version} or later of its series ({DEBIAN[version]})"
                 console.print(f"On a node with BIRD {where}:")
-            console.print(Hanging(f"  - {word}"), soft_wrap=True)
+            console.print(Hanging(f"  - {feature}"), soft_wrap=True)
 
 
 def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = None) -> None:

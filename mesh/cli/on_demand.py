@@ -17,7 +17,7 @@ from mesh.cli.exits import failing
 def group(commands: Mapping[str, str]) -> type[TyperGroup]:
     """A class for ``typer.Typer(cls=…)`` with these commands beside the registered ones.
 
-    ``commands`` says where each one lives: ``module:name`` of a function or of a typer.Typer. A
+    ``commands`` gives each one's place: ``module:name`` of a function or of a typer.Typer. A
     call imports the module of its own command only; the list in ``--help`` imports all of them.
     """
 

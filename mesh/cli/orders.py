@@ -1,5 +1,5 @@
-"""What the commands have in common that sign an order: the stack's state, the way to its
-registries, and what an exit code says."""
+"""What all commands that sign an order share: the stack's state, the connections to its registries,
+and the exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mesh.plan import Plan
 from mesh.publish.refused import words
 from mesh.publish.registry_pool import RegistryPool, top
 from mesh.registry.client import Unreachable
-from mesh.trust.documents import Refusal as Rejection
+from mesh.trust.documents import Refusal
 
 Chosen = Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")]
 Wait = Annotated[
@@ -29,35 +29,35 @@ Wait = Annotated[
         "--wait",
         metavar="SECONDS",
         min=0,
-        help="How long to wait for the nodes' word; 0: order, and go.",
+        help="How long to wait for the nodes' reports; 0: do not wait.",
     ),
 ]
 
 
-class Refusal(Exception):
-    """What is not done unless it is forced, and why."""
+class NeedsForce(Exception):
+    """Why something is not done without ``--force``."""
 
 
-class Unfit(Exception):
-    """What cannot be done at all, and why."""
+class InvalidOrder(Exception):
+    """Why something cannot be ordered at all."""
 
 
 @dataclass(frozen=True)
 class OperatorSession:
     """The operator of a deployed stack, with connections to its registries. ``network`` is the name
-    that orders carry, ``identities`` are its members' keys by node."""
+    in the orders, ``identities`` are its members' keys by node. ``show`` prints one line."""
 
     own: Published
     pool: RegistryPool
     network: str
     identities: Mapping[str, str]
-    say: Callable[[str], None]
-    refused: dict[str, Rejection] = field(default_factory=dict)
-    """What nodes have refused by their own word."""
+    show: Callable[[str], None]
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    """By node: the orders that nodes report as refused."""
 
     @property
     def plan(self) -> Plan:
-        """What was published; :class:`NoState` where another version has written it."""
+        """The published plan; :class:`NoState` where another version wrote it."""
         known = self.own.known_plan()
         if known is None:
             raise NoState(
@@ -66,41 +66,44 @@ class OperatorSession:
             )
         return known
 
-    def refuses(self, node: str, refusal: Rejection) -> None:
-        """Says that a node refuses an order, and why."""
+    def refuses(self, node: str, refusal: Refusal) -> None:
+        """Show that a node refuses an order, and why."""
         self.refused[node] = refusal
-        self.say(words(node, refusal))
+        self.show(words(node, refusal))
 
     def outcome(self, missing: Collection[str], wait: int) -> int:
-        """The exit code of a wait that ended with these nodes missing; says who has not spoken."""
+        """The exit code of a wait that ended with these nodes missing; shows who did not report."""
         silent = [node for node in missing if node not in self.refused]
-        code = self.no_word(", ".join(silent), wait) if silent else 0
-        return ExitCode.NODE_REFUSES if len(silent) < len(missing) else code
+        if silent:
+            self.show(no_report(", ".join(silent), wait))
+        if len(silent) < len(missing):
+            return ExitCode.NODE_REFUSES
+        return ExitCode.FAILED if silent else ExitCode.DONE
 
-    def no_word(self, names: str, wait: int) -> int:
-        """Says that these nodes have not spoken in time; the exit code."""
-        self.say(
-            f"{names}: no word within {wait} s; the order stands, and is obeyed as soon as it is "
-            f"read there (mesh status)"
-        )
-        return ExitCode.FAILED
-
-    def stopwatch(self, said: str) -> Callable[[str], None]:
-        """Says of each node that it has obeyed, and after how long from now."""
+    def stopwatch(self, done: str) -> Callable[[str], None]:
+        """Shows of each node what it has ``done``, and how long after now."""
         began = time.monotonic()
-        return lambda node: self.say(f"{node}: {said}, after {time.monotonic() - began:.1f} s")
+        return lambda node: self.show(f"{node}: {done}, after {time.monotonic() - began:.1f} s")
+
+
+def no_report(names: str, wait: int) -> str:
+    """That these nodes did not report within ``wait`` seconds that they follow an order."""
+    return (
+        f"{names}: no report within {wait} s; the order stays active and is applied when the node "
+        f"fetches it (mesh status)"
+    )
 
 
 def as_operator(stack: str, work: Callable[[OperatorSession], int]) -> None:
-    """Does the work, and ends with its exit code, or with the one of what went wrong."""
+    """Do the work, and end with its exit code, or with the code of the error."""
     with (
-        failing(Refusal, code=ExitCode.REFUSED),
-        failing(Unfit, NoState, NamespaceError, Unreachable, code=ExitCode.UNUSABLE),
+        failing(NeedsForce, code=ExitCode.REFUSED),
+        failing(InvalidOrder, NoState, NamespaceError, Unreachable, code=ExitCode.UNUSABLE),
     ):
         own = published(stack)
 
         def inside_it() -> int:
-            with _office(own) as session:
+            with _session(own) as session:
                 return work(session)
 
         code = inside(own.namespace, inside_it)
@@ -109,7 +112,7 @@ def as_operator(stack: str, work: Callable[[OperatorSession], int]) -> None:
 
 
 @contextmanager
-def _office(own: Published) -> Iterator[OperatorSession]:
+def _session(own: Published) -> Iterator[OperatorSession]:
     pool = RegistryPool(own.operator_key, own.registries)
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -123,7 +126,7 @@ def _office(own: Published) -> Iterator[OperatorSession]:
                 f"(mesh replace <node>)"
             )
         if highest is None:
-            why = "; ".join(f"{n}: {words}" for n, words in sorted(pool.reasons.items()))
+            why = "; ".join(f"{node}: {reason}" for node, reason in sorted(pool.reasons.items()))
             raise NoState(f"no registry answers, or holds a generation: {why or 'none is known'}")
         if highest[1].retired:
             raise NoState("the network is taken down: every node has withdrawn for good")

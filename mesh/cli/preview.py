@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from mesh.cli.announcing import heard
+from mesh.cli.announcing import live_announcers
 from mesh.cli.exits import ExitCode, failing
 from mesh.cli.stacks import Stack, chosen
 from mesh.cli.tables import WIDE
 from mesh.cli.working_copy import STACK, EngineFailed
-from mesh.preview import words
-from mesh.preview.gate import Asked, Heard, Limit, wants_announcers
-from mesh.preview.gate import gate as judged_by
+from mesh.preview import display
+from mesh.preview.gate import Asked, Limit, LiveAnnouncers, wants_announcers
+from mesh.preview.gate import gate as evaluate
 from mesh.preview.kinds import Kind
 from mesh.preview.state import Deployed, read_state
 from mesh.preview.steps import Unreadable, read
@@ -35,14 +35,14 @@ RestartSessions = Annotated[
 ByPlan = Annotated[
     bool,
     typer.Option(
-        "--by-plan", help="Where the nodes cannot be asked who announces, believe the plan."
+        "--by-plan", help="Where the nodes cannot be asked who announces, go by the plan."
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A preview, what it touches, and what the gate has against it."""
+    """What a preview touches, and why the gate refuses it."""
 
     summary: Summary
     refused: tuple[Problem, ...]
@@ -117,14 +117,14 @@ def preview(
     - all reflectors in one update
 
     - more announcers of a prefix away at once than --most allows, or the
-    last one; those that are away already count, by what the nodes say
+    last one; those that are away already count, by the nodes' reports
 
     - upstream sessions that start anew at more announcers than --most
     allows, or at all of a prefix, without --restart-sessions; another ASN
     in any case
 
     - an admin's network or key that goes (mesh:admin), where whoever has
-    logged in to a node lately has done so by that alone, or nobody can tell
+    logged in to a node lately has done so by that alone, or it is unknown
 
     - what disturbs an announcer where the nodes cannot be asked, without
     --by-plan; the registries' addresses and the key to them are in the
@@ -143,7 +143,7 @@ def preview(
         judged = judge(text, asked, limit, stack, gate)
     refused = judged.refused if gate else ()
     if markdown:
-        markdown.write_text(words.markdown(judged.summary, refused), encoding="utf-8")
+        markdown.write_text(display.markdown(judged.summary, refused), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps(document(judged.summary, refused), indent=2))
     else:
@@ -161,17 +161,18 @@ def judge(
     stack: str | None,
     gate: bool = True,
 ) -> Judged:
-    """What the preview of that text touches, and what the gate has against it, if it is wanted. The
-    network is asked who announces where that matters; ``stack`` is the preview's own if None."""
+    """What a preview (its JSON text) touches and, with ``gate``, why the gate refuses it. The
+    registries are asked who announces where that matters; ``stack`` is the preview's own if None.
+    """
     found = read(text)
     summary = summarise(found)
     if not gate:
         return Judged(summary, ())
-    known = Heard({})
-    # A preview that failed goes nowhere.
+    live = LiveAnnouncers({})
+    # A preview that failed is not applied.
     if wants_announcers(found) and not summary.errors:
-        known = heard(stack or found.stack)
-    return Judged(summary, judged_by(found, asked, limit, known))
+        live = live_announcers(stack or found.stack)
+    return Judged(summary, evaluate(found, asked, limit, live))
 
 
 def server_of(stack: Stack, node: str) -> str:
@@ -197,17 +198,17 @@ def known(nodes: dict[str, tuple[Deployed, ...]], node: str) -> Sequence[Deploye
 
 
 def show(summary: Summary, refused: Sequence[Problem] = ()) -> None:
-    """Print it; as wide as it is where nobody looks at a screen."""
+    """Print it; at full width where the output is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    console.print(words.terminal(summary, refused))
+    console.print(display.terminal(summary, refused))
 
 
 def _asked(name: str, replace: Sequence[str]) -> str:
     with chosen(name) as stack:
         urns = [server_of(stack, node) for node in replace]
-        return stack.preview(*(word for urn in urns for word in ("--replace", urn)))
+        return stack.preview(*(option for urn in urns for option in ("--replace", urn)))
 
 
 def _read(path: Path) -> str:
@@ -218,7 +219,7 @@ def _read(path: Path) -> str:
 
 
 def document(summary: Summary, refused: Sequence[Problem]) -> dict[str, Any]:
-    """What a machine is told."""
+    """The result as JSON."""
     keys = ("key", "value", "reason", "cure")
     problems = [{key: getattr(problem, key) for key in keys} for problem in refused]
     return {**asdict(summary), "refused": problems}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mesh.cli.drain import WAIT, drains
-from mesh.cli.orders import Chosen, OperatorSession, Unfit, Wait, as_operator
+from mesh.cli.orders import Chosen, InvalidOrder, OperatorSession, Wait, as_operator
 from mesh.cli.working_copy import STACK
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ def withdraw(
     Nodes of the region without an upstream announce nothing, and go on serving through other
     regions' edges.
 
-    Exit codes: 0 done; 1 ordered, no word yet; 2 nothing was ordered: no
+    Exit codes: 0 done; 1 ordered, no report yet; 2 nothing was ordered: no
     state, no registry, or no region that announces; 3 refused here, for no
     other node announces some prefix in effect; 4 ordered, and a node refuses
     the order.
@@ -59,11 +59,11 @@ def _edges(session: OperatorSession, stack: str, region: str) -> list[str]:
     nodes = [node for node in session.plan.nodes if node.id in session.identities]
     regions = sorted({node.region for node in nodes})
     if region not in regions:
-        raise Unfit(
+        raise InvalidOrder(
             f"{region}: is no region of the stack {stack} with a node in it; it has "
             f"{', '.join(regions)}"
         )
     found = [node.id for node in nodes if node.region == region and node.upstreams]
     if not found:
-        raise Unfit(f"{region}: none of its nodes has an upstream, so it announces nothing")
+        raise InvalidOrder(f"{region}: none of its nodes has an upstream, so it announces nothing")
     return found

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mesh.cli.announcing import heard, last
+from mesh.cli.announcing import last, live_announcers
 from mesh.cli.exits import ExitCode, fail, failing
 from mesh.cli.preview import known
 from mesh.cli.stacks import chosen
@@ -27,8 +27,7 @@ def release(
     """Lift the protection of a node's addresses, so that they can go with it.
 
     Nothing is deleted: take the node out of the stack file, and `pulumi up` deletes it. While the
-    node stays in the stack file, the next `pulumi up` protects them again, and `mesh preview` says
-    so.
+    node stays in the stack file, the next `pulumi up` protects them again, as `mesh preview` shows.
 
     Exit codes: 0 done, or nothing was protected; 1 it failed; 3 refused, for
     nobody else announces a prefix in effect.
@@ -46,13 +45,13 @@ def release(
 
 
 def _refuse_the_last(stack: str, node: str) -> None:
-    """End with 3 where the node alone announces a prefix; say so where nobody can be asked. What
-    deletes the node asks again: `mesh preview --gate`."""
-    found = heard(stack)
+    """End with 3 where the node alone announces a prefix; warn where no registry can be asked.
+    `mesh preview --gate` checks it again before the node is deleted."""
+    found = live_announcers(stack)
     if found.announcing is None:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        words = f"it could not be asked whether others announce what {node} does: {found.why}"
-        console.print(Hanging(words, "yellow", "warning:"))
+        text = f"it could not be asked whether others announce what {node} does: {found.why}"
+        console.print(Hanging(text, "yellow", "warning:"))
         return
     alone = last(found, node)
     if alone:

@@ -1,4 +1,4 @@
-"""``mesh replace``: a new server for one node, asked for and judged."""
+"""``mesh replace``: a new server for one node, if the gate allows it."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ def replace(
     except (Interrupted, KeyboardInterrupt):
         interrupted("`pulumi up` goes on from where it was")
     if status:
-        raise typer.Exit(ExitCode.FAILED)  # the engine has said why
+        raise typer.Exit(ExitCode.FAILED)  # the engine has shown why

@@ -1,4 +1,5 @@
-"""``mesh check --roa``: what validators make of the aggregates, and what registries should hold."""
+"""``mesh check --roa``: the RPKI state of the aggregates, and the objects that registries should
+hold."""
 
 from __future__ import annotations
 
@@ -23,9 +24,10 @@ COLOURS = {State.VALID: "green", State.NOT_FOUND: "yellow", State.INVALID: "red"
 
 
 def judged(spec: Spec, source: str) -> Judgement:
-    """A stack's aggregates by the VRPs of a source, of which a relative file lies where we are.
+    """Validate a stack's aggregates by the VRPs of a source; a relative path is read from the
+    current folder.
 
-    NotFound is an error where the stack demands Valid ones: its preview would stop.
+    NotFound is an error where the stack has ``rpki.demand``: its preview would stop.
     """
     try:
         named = vrp_source(source)
@@ -35,8 +37,8 @@ def judged(spec: Spec, source: str) -> Judgement:
 
 
 def as_json(found: Judgement) -> dict[str, Any]:
-    """What a machine is told beside the problems."""
-    said = [finding.announcement for finding in found.findings]
+    """The result as JSON, beside the problems."""
+    announcements = [finding.announcement for finding in found.findings]
     errors = any(problem.severity == "error" for problem in found.problems)
     return {
         "valid": not errors,
@@ -54,7 +56,7 @@ def as_json(found: Judgement) -> dict[str, Any]:
             }
             for finding in found.findings
         ],
-        "objects": asdict(objects(said)),
+        "objects": asdict(objects(announcements)),
     }
 
 
@@ -63,7 +65,7 @@ def _vrp(vrp: Vrp) -> dict[str, Any]:
 
 
 def show(found: Judgement, console: Console) -> None:
-    """Print it; nothing where no list was read, which has been said."""
+    """Print it; nothing where no list was read, which is a problem already printed."""
     if not found.findings:
         return
     if not console.is_terminal:

@@ -24,9 +24,8 @@ NOT_SET = "not found for stack"
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack. ``folder`` is where its program lies, ``beside`` where what concerns its state
-    alone is run: the engine may write a stack file there. ``config`` is its stack file, where that
-    does not lie in ``folder``."""
+    """One stack. ``folder`` holds its program. Commands on its state alone run in ``beside``, where
+    the engine may write a stack file. ``config`` is its stack file if that is not in ``folder``."""
 
     name: str
     folder: Path
@@ -35,25 +34,25 @@ class Stack:
     config: Path | None = None
 
     def preview(self, *options: str) -> str:
-        """What `pulumi preview --json` prints, also where it fails: that is part of it."""
+        """What `pulumi preview --json` prints, which includes the errors of a failed preview."""
         done = self._run(self.folder, "preview", "--json", "--show-sames", *options, *self._file())
         if not done.stdout.lstrip().startswith("{"):
-            raise EngineFailed(self._words(done))
+            raise EngineFailed(self._failure(done))
         return done.stdout
 
     def state(self, *, in_clear: bool = False) -> dict[str, Any]:
         """The stack's state, its secrets encrypted, or ``in_clear``."""
         done = self._run(self.beside, "stack", "export", *(["--show-secrets"] if in_clear else []))
         if done.returncode:
-            raise EngineFailed(self._words(done))
+            raise EngineFailed(self._failure(done))
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
     def replace_state(self, document: Mapping[str, Any]) -> None:
-        """Write the stack's state anew. The engine refuses one that does not hold together."""
+        """Write the stack's state anew. The engine refuses an inconsistent one."""
         done = self._run(self.beside, "stack", "import", given=json.dumps(document))
         if done.returncode:
-            raise EngineFailed(self._words(done))
+            raise EngineFailed(self._failure(done))
 
     def setting(self, key: str) -> str | None:
         """A value of the stack's configuration, which the engine decrypts; None where it has
@@ -62,28 +61,28 @@ class Stack:
         if done.returncode:
             if NOT_SET in done.stderr:
                 return None
-            raise EngineFailed(self._words(done))
+            raise EngineFailed(self._failure(done))
         return done.stdout.removesuffix("\n")
 
     def unprotect(self, urn: str) -> None:
         """Take the protection off a resource in the state."""
         done = self._run(self.beside, "state", "unprotect", urn, "--yes")
         if done.returncode:
-            raise EngineFailed(self._words(done))
+            raise EngineFailed(self._failure(done))
 
     def up(self, *options: str) -> int:
         """Run `pulumi up` with its output shown; its exit status."""
-        words = ("pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs")
-        command = [*words, *options, "--stack", self.name, *self._file()]
+        command = ["pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs"]
+        command += [*options, "--stack", self.name, *self._file()]
         return attend(command, cwd=self.folder, environment=self.environment)
 
     def destroy_preview(self) -> None:
-        """Ask the engine whether a destroy would get anywhere; nothing changes by it."""
+        """Have the engine preview a destroy; nothing changes."""
         done = self._run(
             self.folder, "destroy", "--preview-only", *GIVEN_UP, *self._file(), ends=True
         )
         if done.returncode:
-            raise EngineFailed(self._words(done))
+            raise EngineFailed(self._failure(done))
 
     def destroy(self) -> int:
         """Run `pulumi destroy` with its output shown, protected or not; its exit status."""
@@ -94,9 +93,9 @@ class Stack:
         return () if self.config is None else ("--config-file", str(self.config))
 
     def _run(
-        self, folder: Path, *words: str, ends: bool = False, given: str | None = None
+        self, folder: Path, *arguments: str, ends: bool = False, given: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        command = ["pulumi", "--non-interactive", *words, "--stack", self.name]
+        command = ["pulumi", "--non-interactive", *arguments, "--stack", self.name]
         own = ending(self.environment) if ends else self.environment
         try:
             return subprocess.run(
@@ -113,14 +112,14 @@ class Stack:
         except OSError as error:
             raise EngineFailed(f"stack {self.name}: {error.strerror}: {error.filename}") from None
 
-    def _words(self, done: subprocess.CompletedProcess[str]) -> str:
-        words = (done.stderr.strip() or done.stdout.strip()).removeprefix("error: ")
-        return f"stack {self.name}: {words or f'pulumi ended with {done.returncode}'}"
+    def _failure(self, done: subprocess.CompletedProcess[str]) -> str:
+        error = (done.stderr.strip() or done.stdout.strip()).removeprefix("error: ")
+        return f"stack {self.name}: {error or f'pulumi ended with {done.returncode}'}"
 
 
 def readable(name: str) -> Stack:
-    """The stack of that name, for who only reads its state: nothing is made ready for it, and
-    nobody who works on it is waited for. SpecError where no stack can be called so."""
+    """The stack of that name, to read its state only: nothing is prepared, and no other run is
+    waited for. SpecError where the name is not valid."""
     stack_name(name)
     if name != STACK:
         return Stack(name, Path.cwd(), Path.cwd(), dict(os.environ))
@@ -131,10 +130,10 @@ def readable(name: str) -> Stack:
 
 @contextmanager
 def chosen(name: str) -> Iterator[Stack]:
-    """The stack of that name. The lab's is made ready as for `mesh lab up`, and nobody else works
-    on it meanwhile. Any other, and whichever is named with its organization, is the user's own.
+    """The stack of that name. The lab's is prepared as for `mesh lab up`, and locked meanwhile. Any
+    other, and one that is named with its organization, is the user's own.
 
-    SpecError where no stack can be called so.
+    SpecError where the name is not valid.
     """
     stack = readable(name)
     if name != STACK:
@@ -144,7 +143,7 @@ def chosen(name: str) -> Iterator[Stack]:
     if not os.access(engine_folder(root) / "pulumi", os.X_OK):
         raise EngineFailed(f"stack {name}: {no_engine(name)}")
     with ExitStack() as held:
-        # What these say is no answer to what was asked for.
+        # Standard output is for the command's result.
         with redirect_stdout(sys.stderr):
             held.enter_context(one_at_a_time(state))
             config = prepare(root, state, own)

@@ -1,4 +1,4 @@
-"""``mesh status``: how the running mesh is, by the nodes' own signed words."""
+"""``mesh status``: how the running mesh is, by the nodes' signed reports."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from mesh.publish.problems import contested, problems
 from mesh.publish.status import MeshStatus, NodeStatus, look
 
 WARNING = "warning: "
-"""How a problem begins that nodes hold against each other."""
+"""How a problem begins that a node reports of another one."""
 
 
 def status(
     stack: Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")] = STACK,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Show how every node is by its own signed word, and what is not well.
+    """Show how every node is by its own signed report, and what is not well.
 
     A node announces a prefix where it is in service, an upstream session of
     that family is Established, and BIRD exports the prefix on it. A node is
-    silent after 45 s without a word.
+    silent after 45 s without a report.
 
     Not well is: a node that is silent or not on the generation; a generation
     that the stack's state does not know; a BIRD that does not answer; a
     session or tunnel of the plan that is down; a prefix that an edge does not
     announce; a service that is down; an order that a node refuses, or has not
-    obeyed yet; a node whose disk takes nothing, whose clock is off, or a
-    thread of whose agent has failed; a registry that does not answer; a
-    warning. What was drained or given up by order is well.
+    applied yet; a node whose disk is not writable, whose clock is wrong, or
+    whose agent has a failed thread; a registry that does not answer; a
+    warning. What is drained or removed by order is well.
 
     Exit codes: 0 all is well; 1 something is not, or is unknown; 2 the
     stack's state cannot be read.
@@ -61,7 +61,7 @@ def status(
 
 
 def document(found: MeshStatus, wrong: Collection[str]) -> dict[str, Any]:
-    """What a machine is told."""
+    """The result as JSON."""
     return asdict(found) | {"problems": list(wrong)}
 
 
@@ -92,7 +92,7 @@ def table_of(found: MeshStatus) -> Table:
 
 
 def _prefixes(found: MeshStatus) -> Iterator[str]:
-    """Who announces each prefix, where not all do that are to."""
+    """Who announces each prefix that not all its planned nodes announce."""
     for prefix, one in found.prefixes.items():
         others = [
             f"{what} {', '.join(nodes)}"
@@ -104,7 +104,7 @@ def _prefixes(found: MeshStatus) -> Iterator[str]:
 
 
 def _orders(found: MeshStatus) -> Iterator[str]:
-    """What the operator has ordered, and stands."""
+    """The operator's orders in force."""
     if found.drained:
         yield f"drained by order {found.drain}: {', '.join(found.drained)}"
     for entry in found.blackholes:
@@ -113,35 +113,35 @@ def _orders(found: MeshStatus) -> Iterator[str]:
 
 
 def _repairs(found: MeshStatus) -> Iterator[str]:
-    """Who is held, and what was put right. What is put right no more is a problem."""
+    """The held nodes, and recent repairs. A repair that was given up is a problem instead."""
     for name, node in found.nodes.items():
         if node.held and node.is_known:
             yield f"{name}: held until {node.held}: it repairs and applies nothing (mesh unhold)"
         fine = [one for one in node.repairs if not contested(one)]
         if fine and node.is_known:
-            said = ", ".join(f"{one.what} ({one.why})" for one in fine)
-            yield f"{name}: put right in the last ten minutes: {said}"
+            repairs = ", ".join(f"{one.what} ({one.why})" for one in fine)
+            yield f"{name}: repaired in the last ten minutes: {repairs}"
 
 
 def _print_unanswered(console: Console, found: MeshStatus) -> None:
     console.print("[red]no registry answers[/]: the state of the nodes is unknown")
-    for url, word in found.registries.items():
-        console.print(Hanging(f"registry {url}: {word}"), soft_wrap=True)
+    for url, state in found.registries.items():
+        console.print(Hanging(f"registry {url}: {state}"), soft_wrap=True)
     last = f"the nodes go on with what they have; published last was generation {found.published}"
     console.print(Hanging(last), soft_wrap=True)
 
 
 def _cells(node: NodeStatus, planned: bool) -> tuple[str, ...]:
-    """A node's row. What nobody knows is called unknown; so is what a silent node said before."""
+    """A node's row. What is not known is ``unknown``; so is what a silent node reported before."""
     state = node.state if node.awaited else f"{node.state} (without)"
-    announces = node.drain or in_words({ip_network(p): says for p, says in node.announces.items()})
+    announces = node.drain or in_words({ip_network(p): one for p, one in node.announces.items()})
     if not node.is_known:
         return state, str(node.generation or "-"), "unknown", "unknown", "unknown"
     if not planned and not node.drain:
         announces = "unknown"
     up = len(node.expected) - len(node.down)
     sessions = f"{up} of {len(node.expected)}" if node.sessions and planned else "unknown"
-    # A drained node serves nothing, and nothing is down there for it.
+    # A drained node serves nothing, so none of its services is down.
     served = {} if node.drain == "drained" else node.services
     services = [f"{name}{'' if up_ else ' (down)'}" for name, up_ in served.items()]
     return state, str(node.generation or "-"), announces, ", ".join(services) or "-", sessions

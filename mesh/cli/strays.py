@@ -56,7 +56,7 @@ def strays(
                     _agree(finder, len(found.candidates))
                 found = finder.remove(found, lambda line: typer.echo(line, err=True))
                 if not as_json:
-                    _tell(found)
+                    _show_removed(found)
     except KeyboardInterrupt:
         interrupted("run it again for what is left")
     if as_json:
@@ -66,7 +66,7 @@ def strays(
 
 
 def finder_class() -> type[StrayFinder]:
-    """What lists the objects of an account, of the provider whose driver can."""
+    """The class that lists an account's objects, from the provider whose driver has one."""
     paths = (each.strays for each in providers.DESCRIPTIONS.values())
     found: type[StrayFinder] = providers.named(next(path for path in paths if path is not None))
     return found
@@ -110,12 +110,12 @@ def _table(provider: str, found: Compared) -> Table:
         note = "an update began it: `pulumi up` takes it on" if is_begun else ""
         what = f"{one.kind} {one.where}".rstrip()
         # One below the other: side by side, an id of 36 characters would be broken.
-        told = "\n".join(printable(each) for each in (one.id, one.label, note) if each)
-        rows.add_row(escape(printable(one.node or "")), escape(printable(what)), escape(told))
+        lines = "\n".join(printable(each) for each in (one.id, one.label, note) if each)
+        rows.add_row(escape(printable(one.node or "")), escape(printable(what)), escape(lines))
     return rows
 
 
-def _tell(found: Compared) -> None:
+def _show_removed(found: Compared) -> None:
     for one in found.candidates:
         if one.id in found.removed:
             typer.echo(f"removed {one.kind} {one.id}")
@@ -124,7 +124,7 @@ def _tell(found: Compared) -> None:
 
 
 def document(stack: str, found: Compared) -> dict[str, Any]:
-    """What a machine is told."""
+    """The result as JSON."""
     kept = dict(found.kept)
     return {
         "stack": stack,

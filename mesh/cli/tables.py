@@ -1,4 +1,4 @@
-"""Tables for a person, whole where nobody looks at a screen."""
+"""Tables for people, at full width where the output is no terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WIDE = 10_000
 
 
 def table(*headings: str) -> Table:
-    """A table in which what does not fit is folded: an address that is cut says nothing."""
+    """A table that folds what does not fit: a cut address is useless."""
     made = Table(box=None, padding=(0, 1, 0, 0))
     for heading in headings:
         made.add_column(heading, overflow="fold")

@@ -32,7 +32,7 @@ CHECKPOINT = f"state/.pulumi/stacks/anycast-mesh/{STACK}.json"
 
 
 def up() -> None:
-    """Deploy the lab and show who answers whom.
+    """Deploy the lab and show which node answers each client.
 
     Exit codes: 0 done, and every client gets an answer; 1 it cannot be
     deployed, or some client gets no answer; 130 interrupted; any other is the
@@ -51,7 +51,7 @@ def up() -> None:
             refuse_to_strand(plan, state)
             with begun(plan):
                 make_known(root, state, env)
-            # The engine's own preview would only say the same twice: the stack is the lab's.
+            # No preview: the stack is the lab's, and it would only repeat the update.
             # With a refresh first, because a restart of this machine takes every node with it.
             status = run_engine(
                 ["up", "--yes", "--skip-preview", "--refresh", "--suppress-outputs"],
@@ -65,7 +65,7 @@ def up() -> None:
     except (Interrupted, KeyboardInterrupt):
         interrupted("run `make up` again to go on")
     if status != 0:
-        raise typer.Exit(status)  # the engine has said why
+        raise typer.Exit(status)  # the engine has shown why
     console.print(f"deployed in {time.monotonic() - began:.1f} s")
     if not show(plan, lab_name(), console):
         fail("some clients get no answer: see `mesh status` and `mesh lab list`")
@@ -73,9 +73,8 @@ def up() -> None:
 
 @contextmanager
 def begun(plan: Plan) -> Iterator[None]:
-    """Begin the world of a lab that does not stand while the engine is made ready: it is there by
-    the time that the engine comes to it. What keeps it from that is the engine's to say, which
-    does the same again."""
+    """Begin the world of a lab that does not stand yet, while the engine is prepared. Errors are
+    left to the engine, which does the same again."""
     ahead = threading.Thread(target=_begin, args=[plan, lab_name()])
     ahead.start()
     try:
@@ -90,8 +89,8 @@ def _begin(plan: Plan, lab: str) -> None:
 
 
 def sweep(state: Path, console: Console) -> None:
-    """Stop the boxes of nodes that the state does not know: a killed run started them before it
-    could write them down, and the stack file has given them up since."""
+    """Stop the boxes of nodes that are not in the state: a killed run started them before it saved
+    its state, and the stack file no longer has them."""
     here = files_of(lab_name())
     for node in sorted(set(here.boxes()) - set(here.world_boxes()) - set(_held(state))):
         console.print(f"{node}: no resource of the stack's, stopped")
@@ -99,7 +98,7 @@ def sweep(state: Path, console: Console) -> None:
 
 
 class Stranded(Exception):
-    """An update would stop half-way: what leaves is protected still."""
+    """An update would stop half-way, since a node that leaves is still protected."""
 
 
 def refuse_to_strand(plan: Plan, state: Path) -> None:
@@ -107,7 +106,7 @@ def refuse_to_strand(plan: Plan, state: Path) -> None:
     try:
         held = _held(state)
     except (OSError, ValueError):
-        return  # nothing was deployed, or the engine will say what is wrong with its state
+        return  # nothing was deployed, or the engine will report what is wrong with its state
     staying = {node.id for node in plan.nodes}
     for node, resources in held.items():
         if node not in staying and any(each.protected for each in resources):

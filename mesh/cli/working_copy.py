@@ -31,7 +31,7 @@ KEYS = ("lab-1", "lab-2")  # two, as the spec asks of every stack
 
 
 class EngineFailed(Exception):
-    """The engine could not be run, or did not do what it was asked for; in its own words."""
+    """The engine could not be run, or failed; with its own message."""
 
 
 def prepare(root: Path, state: Path, environment: Mapping[str, str]) -> Path:
@@ -77,8 +77,8 @@ def is_prepared(state: Path) -> bool:
 
 
 def write_project(root: Path, working: Path) -> None:
-    """Write the checkout's project file as that of the working copy: the program stays where it
-    is, the stack file lies beside, and no other state than the lab's is meant."""
+    """Write the checkout's project file for the working copy: with the path of the program, the
+    stack file beside it, and no backend other than the lab's."""
     document = read_document(root / "Pulumi.yaml")
     runtime = document.get("runtime")
     runtime = dict(runtime) if isinstance(runtime, dict) else {"name": runtime}
@@ -114,7 +114,7 @@ def _write_copy(root: Path, working: Path, keys: list[str]) -> None:
 
 
 class _Quoting(yaml.SafeDumper):
-    """Writes every text between quotes, so that no reader takes one for anything else."""
+    """Quotes every text, so that none is read as a number or a boolean."""
 
 
 _Quoting.add_representer(
@@ -171,7 +171,7 @@ def _write_once(path: Path, text: str) -> None:
 
 
 def _quiet(command: list[str], environment: Mapping[str, str], stdin: str = "") -> None:
-    """Run the engine for a small matter; EngineFailed with its own words when it fails."""
+    """Run the engine without output; EngineFailed with its message where it fails."""
     done = subprocess.run(
         command, env=environment, input=stdin, capture_output=True, text=True, check=False
     )

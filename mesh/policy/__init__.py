@@ -1,5 +1,5 @@
 """Rules that every update has to keep, run by the engine: ``--policy-pack mesh/policy``.
 
-They see what resources are to be, and neither what is done to them nor what stands now: for that
+They see the resources' new inputs only, neither the operation nor the deployed resource: for those
 there is ``mesh preview --gate``.
 """

@@ -23,10 +23,10 @@ from mesh.policy.rules import NO_PLAIN_SECRET, RULES, STACK_RULES, Rule, StackRu
 
 
 def opened(value: Any) -> Any:
-    """A value out of the SDK's wrappings, which raise at what is not known yet.
+    """A value without the SDK's wrappings, which raise for a value that is not known yet.
 
-    A secret becomes None. Only a remediation is told which values are secret; a validation gets
-    them like all others.
+    A secret becomes None. Only a remediation sees which values are secret; a validation gets them
+    like all others.
     """
     if isinstance(value, Secret):
         return None
@@ -51,12 +51,12 @@ def policy(rule: Rule) -> Policy:
     """A rule about one resource."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
-        for words in rule.check(resource_of(args), args.get_config()):
-            report(words, None)
+        for problem in rule.check(resource_of(args), args.get_config()):
+            report(problem, None)
 
     return ResourceValidationPolicy(
         name=rule.name,
-        description=rule.says,
+        description=rule.description,
         validate=validate,
         enforcement_level=EnforcementLevel.MANDATORY,
         config_schema=PolicyConfigSchema(dict(rule.settings)) if rule.settings else None,
@@ -64,8 +64,8 @@ def policy(rule: Rule) -> Policy:
 
 
 def secrets_policy(rule: Rule) -> Policy:
-    """The rule about secrets. It looks while it could remedy, since only then is it told what is
-    secret, and reports when it validates, which comes next; a violation is mandatory then."""
+    """The rule about secrets. It checks in the remediation, since only that sees what is secret,
+    and reports in the validation that follows; a violation is mandatory."""
     seen: dict[str, list[str]] = {}
 
     def remediate(args: ResourceValidationArgs) -> None:
@@ -73,13 +73,13 @@ def secrets_policy(rule: Rule) -> Policy:
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         if args.urn not in seen:
-            args.not_applicable("which inputs are secret is told at the level remediate only")
-        for words in seen.pop(args.urn):
-            report(words, None)
+            args.not_applicable("which inputs are secret is known at the level remediate only")
+        for problem in seen.pop(args.urn):
+            report(problem, None)
 
     return ResourceValidationPolicy(
         name=rule.name,
-        description=rule.says,
+        description=rule.description,
         validate=validate,
         remediate=remediate,
         enforcement_level=EnforcementLevel.REMEDIATE,
@@ -90,12 +90,12 @@ def stack_policy(rule: StackRule) -> Policy:
     """A rule about all resources together."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
-        for urn, words in rule.check(list(map(resource_of, args.resources)), args.get_config()):
-            report(words, urn)
+        for urn, problem in rule.check(list(map(resource_of, args.resources)), args.get_config()):
+            report(problem, urn)
 
     return StackValidationPolicy(
         name=rule.name,
-        description=rule.says,
+        description=rule.description,
         validate=validate,
         enforcement_level=EnforcementLevel.MANDATORY,
         config_schema=PolicyConfigSchema(dict(rule.settings)) if rule.settings else None,

@@ -30,7 +30,7 @@ class Resource:
 
     @property
     def described(self) -> ResourceType:
-        """What its driver says of its type."""
+        """Its driver's description of its type."""
         return described(self.type)
 
     @property
@@ -61,8 +61,8 @@ class Resource:
 
 
 def worlds(networks: Iterable[str]) -> Iterator[Network]:
-    """What of these networks is everybody, or so large a part that it makes no difference; halves
-    of the world are the world again. What is no network is passed over."""
+    """The networks that are all addresses, or too large a part of them; adjacent ones are combined
+    first, so two halves count. What is no network is skipped."""
     known = [found for text in networks if (found := _network(text)) is not None]
     together: tuple[Network, ...] = (
         *collapse_addresses(each for each in known if isinstance(each, IPv4Network)),

@@ -14,19 +14,19 @@ from mesh.policy.resource import Resource, worlds
 
 SSH = 22
 KEYS = 2
-"""Keys that may log in, at least: with one, a lost key is a lost fleet."""
+"""Keys that may log in, at least: with a single one, a lost key locks everybody out."""
 
 Settings = Mapping[str, Any]
-"""What the policy's configuration file says for one rule."""
+"""One rule's settings in the policy's configuration file."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule about each resource alone. ``check`` yields what is wrong with it, with the cure;
-    ``settings`` is the JSON schema of what its configuration may say."""
+    """A rule about each resource alone. ``check`` yields what is wrong with it and what to do;
+    ``settings`` is the JSON schema of its configuration."""
 
     name: str
-    says: str
+    description: str
     check: Callable[[Resource, Settings], Iterator[str]]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -37,7 +37,7 @@ class StackRule:
     as for a :class:`Rule`."""
 
     name: str
-    says: str
+    description: str
     check: Callable[[Sequence[Resource], Settings], Iterator[tuple[str, str]]]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,11 +62,11 @@ def no_own_ssh_port_from_anywhere(
     plan = _plan(resources)
     if plan is None or settings.get("allowWorld"):
         return
-    # What a service has is everybody's; the node's own ruleset tells its addresses apart.
+    # A service's port is open to everybody; the node's own ruleset separates addresses.
     ports = _ports(plan, "admin") - _ports(plan, "anyone") - {SSH}
     for resource in resources:
-        for words in _open_to_all(resource, ports):
-            yield resource.urn, words
+        for problem in _open_to_all(resource, ports):
+            yield resource.urn, problem
 
 
 def _open_to_all(resource: Resource, ports: Collection[int]) -> Iterator[str]:
@@ -102,14 +102,14 @@ def two_ssh_keys(resource: Resource, _: Settings) -> Iterator[str]:
 
 
 def tagged_servers(resource: Resource, _: Settings) -> Iterator[str]:
-    """A bill, and a clean-up by hand, can tell whose server it is."""
+    """Tags show whose server it is, on a bill and in a clean-up by hand."""
     key = resource.described.tags
     if key is not None and not resource.props.get(key):
-        yield f"{resource.name} has no {key}; give it some, so that a bill says whose it is"
+        yield f"{resource.name} has no {key}; give it some, so that a bill shows whose it is"
 
 
 def protected_addresses(resource: Resource, _: Settings) -> Iterator[str]:
-    """An address that is given back is lost, and stands in every firewall and session."""
+    """An address that is given back is lost, and neighbors and firewalls are configured with it."""
     what = resource.described
     if what.reserved and not what.is_inside(resource.props) and not resource.protect:
         yield f"{resource.name} is not protected from deletion; leave mesh:protect at true"
@@ -120,8 +120,8 @@ SECRET = re.compile(
     r"|(private|priv|shared|operator|ssh|api|access|account|auth|encryption|signing)[-_]?keys?$",
     re.I,
 )
-"""Names of inputs that hold a secret, or user data with a join token in it. (``httpTokens`` says
-how AWS's metadata is asked for.)"""
+"""Names of inputs that hold a secret, or user data with a join token. (``httpTokens`` sets how
+AWS's metadata is asked for.)"""
 PRIVATE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
 """A private key in PEM (RFC 7468), OpenSSH's among them, whatever the input is called."""
 PUBLIC = re.compile(
@@ -134,9 +134,9 @@ HARMLESS = frozenset({"name"})
 
 
 def no_plain_secret(resource: Resource, settings: Settings) -> Iterator[str]:
-    """What is secret arrives as one: in the clear it would lie in the state and in every diff.
+    """A secret is marked as one: in the clear it would be in the state and in every diff.
 
-    The inputs come with every secret replaced by None (:mod:`mesh.policy.__main__`).
+    The inputs come with every marked secret replaced by None (:mod:`mesh.policy.__main__`).
     """
     for path in sorted(_plain(resource.props, "")):
         yield f"{resource.name} has {path} in the clear; make it a secret (pulumi.Output.secret)"
@@ -152,12 +152,12 @@ def _plain(value: Any, path: str, secret: bool = False) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _plain(inner, path, secret)
-    elif isinstance(value, str) and _tells(value, secret):
+    elif isinstance(value, str) and _reveals(value, secret):
         yield path
 
 
-def _tells(value: str, secret: bool) -> bool:
-    """Whether that gives a secret away, in an input that is called one or any other."""
+def _reveals(value: str, secret: bool) -> bool:
+    """Whether a value reveals a secret; ``secret`` is whether its input is named like one."""
     if PRIVATE.search(value):
         return True
     return secret and bool(value) and not is_unknown(value) and not PUBLIC.match(value)
@@ -202,6 +202,6 @@ STACK_RULES: tuple[StackRule, ...] = (
         no_own_ssh_port_from_anywhere,
         ALLOW_WORLD,
     ),
-    StackRule("ipv6-where-planned", "Nodes have IPv6 where the plan says so", ipv6_where_planned),
+    StackRule("ipv6-where-planned", "Nodes have IPv6 where it is planned", ipv6_where_planned),
 )
 """Rules about all of them."""

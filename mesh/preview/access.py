@@ -1,5 +1,5 @@
-"""Who may log in, before an update and after it: what the update takes away, and whether the ways
-that were used stay."""
+"""Who may log in before and after an update: what the update takes away, and whether recent logins
+stay possible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mesh.trust.documents import Used
 
 
 def removed_networks(before: Plan, after: Plan) -> tuple[Network, ...]:
-    """The networks of ``mesh:admin.ssh`` of which a part may log in no more."""
+    """The networks of ``mesh:admin.ssh`` that may no longer log in, or in part."""
     return tuple(one for one in before.access.admin if not _is_in(one, after.access.admin))
 
 
@@ -24,39 +24,41 @@ def removed_keys(before: Plan, after: Plan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for key in found if key not in kept))
 
 
-def told(before: Plan | None, after: Plan) -> Iterator[str]:
-    """What an update that takes something away asks of whoever runs it."""
+def notes(before: Plan | None, after: Plan) -> Iterator[str]:
+    """What the operator has to do in an update that takes a network away."""
     lost = removed_networks(before, after) if before else ()
     if lost:
         yield (
-            f"mesh:admin.ssh: {', '.join(map(str, lost))} may log in no more, or in part; each "
-            "node goes back by itself unless somebody logs in anew within two minutes, and `up` "
-            "says how"
+            f"mesh:admin.ssh: {', '.join(map(str, lost))} may no longer log in, or in part; each "
+            "node undoes it by itself unless somebody logs in anew within two minutes, and `up` "
+            "shows how"
         )
 
 
-def is_there(way: Used, before: Plan) -> bool:
-    """Whether a way in that was used is one still, before the update."""
-    return _is_in(way.network, before.access.admin)
+def is_there(login: Used, before: Plan) -> bool:
+    """Whether a recent login is still possible before the update."""
+    return _is_in(login.network, before.access.admin)
 
 
-def stays(way: Used, before: Plan, after: Plan) -> bool:
-    """Whether a way in that was used is there after the update too."""
-    return _is_in(way.network, after.access.admin) and way.key not in removed_keys(before, after)
+def stays(login: Used, before: Plan, after: Plan) -> bool:
+    """Whether a recent login is also possible after the update."""
+    return _is_in(login.network, after.access.admin) and login.key not in removed_keys(
+        before, after
+    )
 
 
 def fingerprint(key: str) -> str:
-    """A public key as sshd's log names it; empty for a text that is none."""
-    words = key.split()
+    """A public key's fingerprint as in sshd's log; empty where it is no key."""
+    fields = key.split()
     try:
-        blob = base64.b64decode(words[1], validate=True)
+        blob = base64.b64decode(fields[1], validate=True)
     except (IndexError, binascii.Error):
         return ""
     return "SHA256:" + base64.b64encode(sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
 def _is_in(network: Network, others: Iterable[Network]) -> bool:
-    """Whether all of a network is in the others together."""
+    """Whether the others together contain all of a network."""
     left = [network]
     for other in others:
         if other.version == network.version:

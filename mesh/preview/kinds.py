@@ -64,12 +64,12 @@ def described(type_: str) -> ResourceType:
 
 
 def may_restart(type_: str, changed: Collection[str], drift: Collection[str] = ()) -> bool:
-    """Whether an update may restart a server of that type: of these inputs, as its provider writes
-    them, and of what a refresh has found of it, in words. Where nobody can tell what is changed,
-    it may."""
+    """Whether an update may restart a server of that type. ``changed`` are inputs by the provider's
+    names, ``drift`` the texts of a refresh. Where neither is known, it may."""
     known = described(type_)
     if known.quiet is None:
         return False
-    told = bool(changed) or bool(drift)
-    loud = [each for each in drift if not each.startswith(known.quiet_drift)]
-    return not told or bool(loud) or not set(changed) <= known.quiet
+    if not changed and not drift:
+        return True
+    restarting = [each for each in drift if not each.startswith(known.quiet_drift)]
+    return bool(restarting) or not set(changed) <= known.quiet

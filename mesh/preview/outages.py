@@ -1,7 +1,7 @@
-"""What an update takes off the Internet while it runs: rules about those that announce.
+"""What an update takes off the Internet while it runs: rules about the announcers.
 
-Who announces is asked of the network (:mod:`mesh.publish.announcers`). Where it cannot be asked
-the plan is believed by request only.
+Who announces comes from the nodes' reports (:mod:`mesh.publish.announcers`). Where they cannot be
+asked for, the plan is used instead on request only.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from mesh.publish.announcers import Announcers
 from mesh.spec.problems import Problem
 from mesh.trust.documents import Used
 
-ALLOW = "--restart-sessions"
+RESTART_SESSIONS = "--restart-sessions"
 BY_PLAN = "--by-plan"
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What could be found out of who announces: ``unsure`` are nodes of which nobody can tell.
-    ``announcing`` is None where nobody could be asked, for the reason ``why``. ``logins`` are the
-    ways by which somebody has logged in to a node lately; it is not in it where it does not say."""
+class LiveAnnouncers:
+    """Who announces each prefix, by the nodes' reports; ``unsure`` are nodes that may announce it.
+    ``announcing`` is None where no registry could be asked, for the reason ``why``. ``logins`` are
+    the recent logins by node; a node that does not report them is missing."""
 
     announcing: Announcers | None
     unsure: Announcers = field(default_factory=dict)
-    why: str = "nobody was asked"
+    why: str = "no registry was asked"
     logins: Mapping[str, tuple[Used, ...]] = field(default_factory=dict)
 
 
-UNHEARD = Heard(None)
-"""Nobody was asked."""
+NOT_ASKED = LiveAnnouncers(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Limit:
 
     @classmethod
     def of(cls, text: str) -> Limit:
-        """The limit of a text as ``1/3`` or ``0.25``; ValueError where it is none."""
+        """Read ``1/3`` or ``0.25``; ValueError where the text is no part."""
         try:
             part = Fraction(text)
         except (ValueError, ZeroDivisionError):
@@ -59,16 +58,15 @@ class Limit:
         return cls(part)
 
     def nodes(self, all_of_them: int) -> int:
-        """How many of so many may be touched at once."""
+        """How many of ``all_of_them`` may be touched at once."""
         return max(1, int(all_of_them * self.part))
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the rules judge. ``before`` is the plan in force, ``after`` the one to be;
-    ``disturbed`` are nodes that lose their server, ``absent`` those that have none already;
-    ``anew`` are those whose upstream sessions start anew, by family. ``heard`` is who announces in
-    effect."""
+    """What the rules judge. ``before`` is the plan in force, ``after`` the new one; ``disturbed``
+    are nodes that lose their server, ``absent`` those that have none already; ``anew`` are those
+    whose upstream sessions start anew, by family. ``live`` is who announces in effect."""
 
     preview: Preview
     before: Plan
@@ -78,12 +76,14 @@ class Case:
     disturbed: frozenset[str]
     absent: frozenset[str]
     anew: Mapping[str, frozenset[str]]
-    heard: Heard
+    live: LiveAnnouncers
 
     @classmethod
-    def of(cls, preview: Preview, after: Plan, asked: Asked, limit: Limit, heard: Heard) -> Case:
-        """The case of a preview. Where another version of this code wrote the plan in force, the
-        new one is judged by."""
+    def of(
+        cls, preview: Preview, after: Plan, asked: Asked, limit: Limit, live: LiveAnnouncers
+    ) -> Case:
+        """The case of a preview. The new plan stands in for a plan in force that another version of
+        this code wrote."""
         before = preview.before or after
         known = {node.id for node in before.nodes}
         return cls(
@@ -97,11 +97,11 @@ class Case:
             anew=anew(sessions_in_place(preview, session_fates(preview)), after)
             if preview.before
             else {},
-            heard=heard,
+            live=live,
         )
 
     def reaches(self) -> Iterator[Reach]:
-        """Every prefix that stays."""
+        """The prefixes that are in both plans."""
         for prefix in self.before.prefixes.both():
             if prefix in self.after.prefixes.both():
                 yield self._reach(prefix)
@@ -110,9 +110,9 @@ class Case:
         planned = frozenset(announcers(self.before, prefix))
         there = planned - self.absent
         sure = may = there
-        if self.heard.announcing is not None:
-            sure = there & self.heard.announcing.get(prefix, frozenset())
-            may = sure | there & self.heard.unsure.get(prefix, frozenset())
+        if self.live.announcing is not None:
+            sure = there & self.live.announcing.get(prefix, frozenset())
+            may = sure | there & self.live.unsure.get(prefix, frozenset())
         going = planned & self.disturbed | planned - set(announcers(self.after, prefix))
         begun = planned & self.anew.get(f"ipv{prefix.version}", frozenset())
         return Reach(prefix, planned, sure, may, going, begun - going)
@@ -122,8 +122,8 @@ class Case:
 class Reach:
     """Who announces a prefix, and what an update does to it.
 
-    ``planned`` are to announce it by the plan in force. Of those, ``sure`` do so, and ``may`` do so
-    or may: nobody can tell. ``going`` lose their server, or are to announce it no more; the
+    ``planned`` are to announce it by the plan in force. Of those, ``sure`` do, and ``may`` also has
+    those of which it is unknown. ``going`` lose their server, or shall no longer announce it; the
     sessions of ``anew`` start anew.
     """
 
@@ -136,17 +136,17 @@ class Reach:
 
     @property
     def key(self) -> str:
-        """Where it stands in a stack file."""
+        """Its key in a stack file."""
         return f"mesh:prefixes.ipv{self.prefix.version}"
 
     @property
     def lost(self) -> frozenset[str]:
-        """Those that announce it, or may, and will go."""
+        """Those of ``going`` that announce it, or may."""
         return self.going & self.may
 
     @property
     def begun(self) -> frozenset[str]:
-        """Those that announce it, or may, and will do so anew."""
+        """Those of ``anew`` that announce it, or may."""
         return self.anew & self.may
 
     @property
@@ -156,7 +156,7 @@ class Reach:
 
     @property
     def away(self) -> frozenset[str]:
-        """Those that are to announce it, and do not for sure."""
+        """Those that are to announce it, and are not known to."""
         return self.planned - self.sure
 
 
@@ -164,11 +164,11 @@ Rule = Callable[[Case], Iterator[Problem]]
 
 
 def one_reflector_stays(case: Case) -> Iterator[Problem]:
-    """Some reflector of now is one afterwards too, and keeps its server."""
+    """At least one reflector stays a reflector and keeps its server."""
     before = {node.id for node in case.before.with_role(Role.REFLECTOR)}
     after = {node.id for node in case.after.with_role(Role.REFLECTOR)}
     known = {node.id for node in case.before.nodes}
-    # A server that is made for a node which had none disturbs nobody.
+    # A new server for a node that had none disturbs no session.
     fresh = frozenset(servers(case.preview, "create")) - known
     touched = (case.disturbed | fresh) & (before | after)
     stays = (before & after) - case.disturbed - case.absent
@@ -183,20 +183,20 @@ def one_reflector_stays(case: Case) -> Iterator[Problem]:
 
 
 def announcers_are_known(case: Case) -> Iterator[Problem]:
-    """Nobody that may announce is disturbed unless those that remain have been asked."""
+    """No possible announcer is disturbed unless the nodes' reports are known."""
     hit = sorted({node for reach in case.reaches() for node in reach.going | reach.anew})
-    if hit and case.heard.announcing is None and not case.asked.by_plan:
+    if hit and case.live.announcing is None and not case.asked.by_plan:
         yield Problem(
             "announcers", "unknown",
             f"the update disturbs {', '.join(hit)}, and it could not be asked who else announces "
-            f"in effect: {case.heard.why}",
-            f"judge it where the stack's state and a registry can be reached, or believe the plan: "
+            f"in effect: {case.live.why}",
+            f"judge it where the stack's state and a registry can be reached, or go by the plan: "
             f"{BY_PLAN}",
         )  # fmt: skip
 
 
 def an_announcer_stays(case: Case) -> Iterator[Problem]:
-    """Every prefix that stays is announced by somebody all the time."""
+    """Every prefix of both plans is announced by some node all the time."""
     for reach in case.reaches():
         if reach.lost and not reach.stays:
             yield Problem(
@@ -207,13 +207,12 @@ def an_announcer_stays(case: Case) -> Iterator[Problem]:
 
 
 def few_announcers_at_once(case: Case) -> Iterator[Problem]:
-    """No more than the stated part of those that announce a prefix go at once; those that are away
-    count."""
-    told = set()
+    """At most the given part of a prefix's announcers go at once, including those that are away."""
+    reported = set()
     for reach in case.reaches():
         touched, most = reach.going | reach.away, case.limit.nodes(len(reach.planned))
-        if reach.lost and len(touched) > most and touched not in told:
-            told.add(touched)
+        if reach.lost and len(touched) > most and touched not in reported:
+            reported.add(touched)
             yield Problem(
                 "mesh:nodes", _names(touched),
                 f"{len(touched)} of {len(reach.planned)} announcers would be away at once, and "
@@ -223,8 +222,8 @@ def few_announcers_at_once(case: Case) -> Iterator[Problem]:
 
 
 def few_sessions_at_once(case: Case) -> Iterator[Problem]:
-    """Upstream sessions start anew at no more than the stated part of those that announce a prefix,
-    and never at all that stay, unless that is asked for."""
+    """Upstream sessions start anew at most at the given part of a prefix's announcers, and never at
+    all of those that stay, except with ``--restart-sessions``."""
     if case.asked.restart_sessions:
         return
     if case.before.asn != case.after.asn:
@@ -232,10 +231,10 @@ def few_sessions_at_once(case: Case) -> Iterator[Problem]:
             "mesh:asn", f"{case.before.asn} -> {case.after.asn}",
             "every BGP session of the network would start anew at once, and each neighbor has to "
             "expect the new ASN by then",
-            f"take it back, or ask for it: {ALLOW}",
+            f"take it back, or ask for it: {RESTART_SESSIONS}",
         )  # fmt: skip
         return
-    told = set()
+    reported = set()
     for reach in case.reaches():
         touched = reach.begun | reach.going | reach.away
         most = case.limit.nodes(len(reach.planned))
@@ -244,60 +243,65 @@ def few_sessions_at_once(case: Case) -> Iterator[Problem]:
                 reach.key, str(reach.prefix),
                 f"the upstream sessions of all that announce it would start anew at once "
                 f"({_names(reach.begun)}){_already(reach)}",
-                f"change one node after the other, or ask for it: {ALLOW}",
+                f"change one node after the other, or ask for it: {RESTART_SESSIONS}",
             )  # fmt: skip
-        elif reach.begun and len(touched) > most and touched not in told:
-            told.add(touched)
+        elif reach.begun and len(touched) > most and touched not in reported:
+            reported.add(touched)
             yield Problem(
                 "upstream sessions", _names(reach.begun),
                 f"with them {len(touched)} of {len(reach.planned)} announcers would be away at "
                 f"once, and --most {case.limit.part} allows {most}{_already(reach)}",
-                f"change one node after the other, or ask for it: {ALLOW}",
+                f"change one node after the other, or ask for it: {RESTART_SESSIONS}",
             )  # fmt: skip
 
 
-def sessions_can_be_told(case: Case) -> Iterator[Problem]:
-    """The plan in force can be compared with the one to be."""
+def sessions_are_comparable(case: Case) -> Iterator[Problem]:
+    """The plan in force can be compared with the new one."""
     published = case.preview.generation
     compared = case.preview.before is not None or published is None or published.verb != "update"
     if not compared and not case.asked.restart_sessions:
         yield Problem(
             "the plan in force", "of another version",
-            "this code cannot read it, so nobody can tell which sessions start anew",
-            f"see what the new version says of upgrades, or let all of them: {ALLOW}",
+            "this code cannot read it, so it is unknown which sessions start anew",
+            f"see the new version's notes on upgrades, or allow all of them: {RESTART_SESSIONS}",
         )  # fmt: skip
 
 
 def a_used_way_in_stays(case: Case) -> Iterator[Problem]:
-    """Where somebody has logged in to a node by a way that goes, he has by one that stays as well:
-    nobody is there to log in when the update says so."""
+    """On a node with recent logins, one of them stays possible: in an unattended update nobody
+    confirms the change by a new login."""
     networks = removed_networks(case.before, case.after)
     keys = removed_keys(case.before, case.after)
     if not networks and not keys:
         return
     nodes = {node.id for node in case.before.nodes} & {node.id for node in case.after.nodes}
     nodes -= case.absent | set(case.after.without)
-    silent = frozenset(node for node in nodes if node not in case.heard.logins)
-    shut = frozenset(node for node in nodes - silent if _is_shut(case, case.heard.logins[node]))
+    silent = frozenset(node for node in nodes if node not in case.live.logins)
+    shut = frozenset(node for node in nodes - silent if _is_shut(case, case.live.logins[node]))
     key = "mesh:admin.ssh" if networks else "mesh:admin.keys"
     value = ", ".join([*map(str, networks), *keys])
     if shut:
         yield Problem(
             key, value,
             f"whoever has logged in to {_names(shut)} lately has done so by this alone",
-            "log in by a way that stays, and run the update then; or run `pulumi up` at a terminal",
+            "log in from a network and with a key that stay, then run the update; or run "
+            "`pulumi up` at a terminal",
         )  # fmt: skip
     if silent:
-        why = case.heard.why if case.heard.announcing is None else f"{_names(silent)} does not say"
+        why = case.live.why
+        if case.live.announcing is not None:
+            why = f"{_names(silent)} does not report it"
         yield Problem(
-            key, value, f"nobody can tell whether another way in is used: {why}",
-            "run `pulumi up` at a terminal, and log in when it says so",
+            key, value, f"it is unknown whether another network or key is used to log in: {why}",
+            "run `pulumi up` at a terminal, and log in when it asks for it",
         )  # fmt: skip
 
 
 def _is_shut(case: Case, used: Iterable[Used]) -> bool:
-    """Whether some way was used, and none of those stays."""
-    found = [stays(way, case.before, case.after) for way in used if is_there(way, case.before)]
+    """Whether there were logins, and none of them stays possible."""
+    found = [
+        stays(login, case.before, case.after) for login in used if is_there(login, case.before)
+    ]
     return bool(found) and not any(found)
 
 
@@ -307,10 +311,10 @@ RULES: tuple[Rule, ...] = (
     announcers_are_known,
     an_announcer_stays,
     few_announcers_at_once,
-    sessions_can_be_told,
+    sessions_are_comparable,
     few_sessions_at_once,
 )
-"""What is judged beside what was asked for: a new rule is one function and one line."""
+"""A new rule is one function and one line."""
 
 
 def _names(nodes: frozenset[str]) -> str:
@@ -318,6 +322,6 @@ def _names(nodes: frozenset[str]) -> str:
 
 
 def _already(reach: Reach) -> str:
-    """Who is away already, behind what is refused because of it."""
+    """The end of a reason: the announcers that are away already."""
     away = reach.away - reach.going
     return f"; not known to announce it now: {_names(away)}" if away else ""

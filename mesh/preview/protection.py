@@ -1,6 +1,6 @@
 """What is protected from deletion, as the engine has it: before an update, and afterwards.
 
-The stack file says what is meant (``mesh:protect``); the engine's own flags say what is so.
+The stack file states what is wanted (``mesh:protect``), the engine's flags what is in effect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WHY: dict[Fate, str] = {
 
 def protection(preview: Preview) -> Iterator[Change]:
     """The resources whose protection changes, or is missing where the program has it."""
-    # The one resource that every stack has, and that is protected like all others.
+    # Every stack has an operator's key, and it is protected like all others.
     off = any(s.type == OPERATOR and _stays(s) and not s.protected for s in preview.steps)
     for step in sorted(preview.steps, key=lambda each: (each.node or "", each.name)):
         fate = _fate(step, off) if step.custom and _stays(step) else None
@@ -52,5 +52,5 @@ def _stays(step: Step) -> bool:
 
 
 def _is_to_be(step: Step) -> bool:
-    """Whether the program protects it, unless the stack file says otherwise."""
+    """Whether the program protects it, unless ``mesh:protect`` is false."""
     return step.type in PROTECTED and (step.node is not None or step.type == OPERATOR)

@@ -16,7 +16,7 @@ Fate = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something of the plan that differs: what it is, what becomes of it, and how."""
+    """Something of the plan that changes: its name, what becomes of it, and why."""
 
     what: str
     fate: Fate
@@ -78,7 +78,7 @@ def node_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
 
 
 def address_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
-    """Announced addresses that come, go, or are somebody else's from now on."""
+    """Announced addresses that come, go, or get another holder."""
     olds = {} if before is None else _holders(before)
     news = _holders(after)
     for address in sorted({*olds, *news}, key=lambda each: (":" in each, each)):
@@ -98,15 +98,15 @@ def service_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
         old = olds.get(service.name)
         if old is None or old == service:
             continue
-        words = [
+        differences = [
             f"nodes {', '.join(old.nodes)} -> {', '.join(service.nodes)}"
             if old.nodes != service.nodes
             else "",
             f"ports {_ports(old)} -> {_ports(service)}" if old.ports != service.ports else "",
             "checks" if old.checks != service.checks else "",
         ]
-        if any(words):
-            yield Change(service.name, "changed", "; ".join(filter(None, words)))
+        if any(differences):
+            yield Change(service.name, "changed", "; ".join(filter(None, differences)))
 
 
 def firewall_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
@@ -126,8 +126,8 @@ def firewall_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
     for who in ("admin", "registry"):
         was, becomes = getattr(before.access, who), getattr(after.access, who)
         if was != becomes:
-            words = f"{', '.join(map(str, was))} -> {', '.join(map(str, becomes))}"
-            yield Change(f"networks of {who}", "changed", words)
+            difference = f"{', '.join(map(str, was))} -> {', '.join(map(str, becomes))}"
+            yield Change(f"networks of {who}", "changed", difference)
     if before.access.ssh_keys != after.access.ssh_keys:
         counts = f"{len(before.access.ssh_keys)} -> {len(after.access.ssh_keys)} keys"
         yield Change("keys that log in", "changed", counts)

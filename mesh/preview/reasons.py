@@ -1,4 +1,4 @@
-"""Why the next update publishes: in words, from the step of the publication alone."""
+"""Why the next update publishes, from the step of the publication alone."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EARLIER = "an earlier version of this code, which published last"
 
 
 def reasons(preview: Preview) -> tuple[str, ...]:
-    """What makes the publication publish; empty where it does not, or does for the first time."""
+    """The reasons of a publication; empty where there is none, and for the first one."""
     step = preview.generation
     if step is None or step.verb != "update":
         return ()
     found = [*_before(preview, step), *visible(step)]
-    known = passwords_told(step)
+    known = password_changes(step)
     found += [f"mesh:{PASSWORD_PREFIX}{name}" for name in sorted(known or ())]
     if found:
         return tuple(found)
@@ -31,18 +31,17 @@ def reasons(preview: Preview) -> tuple[str, ...]:
     names = _rendered_otherwise(preview, step)
     if names:
         return (f"rendered files: {names}",)
-    # Before there were candidates, what cannot be seen was all that was left.
+    # A state from before candidates: only the passwords cannot be seen.
     return (PASSWORDS,) if known is None else ("rendered files",)
 
 
 def visible(step: Step) -> tuple[str, ...]:
-    """The inputs of a publication whose change can be seen, without what the program counts by."""
+    """The inputs of a publication whose change can be seen, without its counters."""
     return tuple(key for key in step.differing if key in UPDATES)
 
 
-def passwords_told(step: Step) -> Collection[str] | None:
-    """The names of the passwords that change, by their digests; None where there are none to tell
-    it by."""
+def password_changes(step: Step) -> Collection[str] | None:
+    """The names of the passwords that change, by their digests; None where there are no digests."""
     old, new = step.old.get("wanted"), step.new.get("wanted")
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return None
@@ -70,7 +69,7 @@ def _rendered_otherwise(preview: Preview, step: Step) -> str:
     try:
         fleet = load_fleet(str(step.was.get("fleet")))
         return printable(differing(before, rendered(step.new, fleet)))
-    except Exception:  # templates raise anything; the update will say it
+    except Exception:  # templates raise anything; the update will report it
         return "they cannot be rendered"
 
 

@@ -43,11 +43,11 @@ class SessionChange:
 
 
 Details = dict[tuple[str, str], Any]
-"""What a session is made of, by end and field."""
+"""A session's settings, by end and field."""
 
 
 def sessions_of(plan: Plan) -> dict[Session, Details]:
-    """Every session of a plan with all that it is made of."""
+    """Every session of a plan with its settings."""
     found: dict[Session, Details] = {}
 
     def end(session: Session, node: str, parts: Mapping[str, Any]) -> None:
@@ -75,7 +75,7 @@ def sessions_of(plan: Plan) -> dict[Session, Details]:
 
 
 def _upstream(plan: Plan, node: Node, up: UpstreamSession) -> dict[str, Any]:
-    """All that an upstream session is made of, in an operator's words."""
+    """The settings of an upstream session, by the names that operators use."""
     parts = asdict(up) | {
         "asn": plan.asn,
         "router id": str(node.router_id),
@@ -100,7 +100,7 @@ STARTS_ANEW: dict[Kind, frozenset[str]] = {
     "direct": frozenset({"asn", "neighbor"}),
     "underlay": frozenset(),
 }  # fmt: skip
-"""What BIRD cannot change in a running session, by kind: both ends open it anew. The underlay has
+"""What BIRD cannot change in a running session, by kind: the session starts anew. The underlay has
 ASNs of its own. (Another router ID: measured with BIRD 2.0.12 and 2.17.6.)"""
 
 
@@ -112,8 +112,8 @@ def session_changes(
 ) -> tuple[SessionChange, ...]:
     """What becomes of the sessions.
 
-    ``servers`` says what happens to the server of a node (``replaced``), ``passwords`` names the
-    BGP passwords that change. Sessions that stay as they are do not appear: they do not flap.
+    ``servers`` is what happens to a node's server (``replaced``), ``passwords`` are the names of
+    the BGP passwords that change. Unchanged sessions do not appear: they do not flap.
     """
     olds = {} if before is None else sessions_of(before)
     news = sessions_of(after)
@@ -125,8 +125,8 @@ def session_changes(
 def anew(changes: Iterable[SessionChange], after: Plan) -> dict[str, frozenset[str]]:
     """The nodes whose upstream sessions start anew while their servers stay, by family.
 
-    A session that goes where another of the same family is planned counts: the neighbor hears a
-    withdrawal all the same.
+    A session that goes where another of the same family is planned counts: the prefix is withdrawn
+    there too.
     """
     planned = {(node.id, up.family) for node in after.nodes for up in node.upstreams}
     found: dict[str, set[str]] = {}
@@ -167,13 +167,13 @@ def _differing(old: Details, new: Details) -> set[str]:
 
 
 def _difference(old: Details, new: Details) -> str:
-    """The fields that differ; what both ends say alike is said once."""
-    words = {
+    """The fields that differ; a difference that is equal at both ends appears once."""
+    differences = {
         f"{field} {_shown(old.get((end, field)))} -> {_shown(new.get((end, field)))}": None
         for end, field in sorted({*old, *new})
         if old.get((end, field)) != new.get((end, field))
     }
-    return ", ".join(words)
+    return ", ".join(differences)
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A stack's state (``pulumi stack export``), as far as it says what belongs to which node."""
+"""A stack's state (``pulumi stack export``): which resource belongs to which node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mesh.preview.kinds import PROVIDERS, Kind, kind_of
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A resource that a node has: under its component, at whatever depth."""
+    """A resource of a node: under its component, at any depth."""
 
     urn: str
     type: str
@@ -34,7 +34,7 @@ def made(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def read_state(document: Mapping[str, Any]) -> dict[str, tuple[Deployed, ...]]:
-    """The nodes that the state knows, and the resources of each; no secret is looked at."""
+    """The nodes in the state, and the resources of each; no secret is read."""
     resources = (document.get("deployment") or {}).get("resources") or []
     parents = {each["urn"]: each.get("parent") for each in resources}
     nodes: dict[str, list[Deployed]] = {}

@@ -24,8 +24,8 @@ from mesh.spec.problems import NOTE
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """What the engine writes for a value that is not known yet (sdk: plugin.UnknownStringValue)."""
-SECRET = "[secret]"  # noqa: S105  (the engine's word for one)
-"""What it writes for every secret, ``--show-secrets`` or not: only their changes can be told."""
+SECRET = "[secret]"  # noqa: S105  (no secret)
+"""What it writes for every secret, with ``--show-secrets`` or without: two always look equal."""
 
 Verb = Literal["create", "update", "replace", "delete", "same", "noted", "other"]
 """``noted`` is what changes the state alone, ``other`` what this package does not know."""
@@ -39,16 +39,16 @@ VERBS: dict[str, Verb] = {
     # In place of `replace` with --show-replacement-steps.
     "create-replacement": "replace",
     "delete-replaced": "replace",
-    # Something that exists is taken over, as it is or in place of what stood there.
+    # An existing object is adopted, new or in place of another one.
     "import": "create",
     "import-replacement": "replace",
-    # Something that others manage is looked at; what was managed in its place is deleted.
+    # An object that others manage is read; a managed one in its place is deleted.
     "read": "noted",
     "read-replacement": "replace",
     # What was only looked at is forgotten.
     "discard": "noted",
     "discard-replaced": "noted",
-    # A refresh that finds a difference is told as an update or a deletion.
+    # A refresh that finds a difference comes as an update or a deletion.
     "refresh": "noted",
     # It was deleted by an update that ended half-way.
     "remove-pending-replace": "noted",
@@ -56,11 +56,11 @@ VERBS: dict[str, Verb] = {
     "diff": "noted",
     "extend-parameterize": "noted",
 }
-"""The engine's operations (pkg/resource/deploy: StepOps; sdk: apitype.OpType) in the words of this
+"""The engine's operations (pkg/resource/deploy: StepOps; sdk: apitype.OpType) as verbs of this
 package. One that is not here is ``other``."""
 
 WORST: tuple[Verb, ...] = ("same", "noted", "create", "update", "replace", "delete", "other")
-"""The verbs by what they may do: of several steps of one resource the worst is told."""
+"""The verbs by their effect: of several steps of one resource the worst is shown."""
 
 
 class Unreadable(ValueError):
@@ -71,12 +71,12 @@ class Unreadable(ValueError):
 class Step:
     """What happens to one resource.
 
-    ``op`` is the engine's own word for it. ``node`` is the id of the node that it belongs to, at
-    whatever depth, None for what several share. ``old`` and ``new`` are its inputs, empty where it
-    did not or will not exist; ``was_protected`` and ``protected`` are whether it is protected from
-    deletion before and afterwards. ``reasons`` names the inputs that make the provider replace or
-    update it, as far as the engine knows them. A resource of which the preview holds no state
-    counts as custom: one that a provider makes. ``was`` are its outputs in the state.
+    ``op`` is the engine's operation. ``node`` is the id of the node that it belongs to, at any
+    depth, None for what several share. ``old`` and ``new`` are its inputs, empty where it did not
+    or will not exist; ``was_protected`` and ``protected`` are whether it is protected from deletion
+    before and afterwards. ``reasons`` names the inputs that make the provider replace or update it,
+    as far as the engine knows them. ``custom`` is a resource that a provider makes, and one whose
+    state is not in the preview. ``was`` are its outputs in the state.
     """
 
     verb: Verb
@@ -104,12 +104,12 @@ class Step:
 
     @property
     def ends(self) -> bool:
-        """Whether the resource that stands is lost, for good or in favour of another."""
+        """Whether the deployed resource is lost, with or without a successor."""
         return self.verb in ("replace", "delete", "other")
 
     @property
     def restarts(self) -> bool:
-        """Whether a server is updated in place in a way that may restart it."""
+        """Whether a server is updated in place and may restart by it."""
         if self.verb != "update" or self.kind is not Kind.SERVER:
             return False
         inputs = {re.split(r"[.\[]", reason)[0] for reason in self.reasons}
@@ -117,8 +117,8 @@ class Step:
 
     @property
     def drift(self) -> tuple[str, ...]:
-        """What a refresh has found that the update repairs, in words; only resources of our own at
-        a provider say it."""
+        """The differences that a refresh found and the update repairs, as texts; only our own
+        resources at a provider report them."""
         found = self.was.get("drift")
         return tuple(printable(str(each)) for each in found) if isinstance(found, list) else ()
 
@@ -131,9 +131,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Preview:
-    """One preview: its steps, and what the engine and the program said (errors, warnings, and the
-    program's own notes), line by line. What others wrote is plain (:mod:`mesh.foreign`),
-    but for the inputs of steps."""
+    """One preview: its steps, and the messages of engine and program (errors, warnings, and the
+    program's own notes), line by line. Foreign text is made printable (:mod:`mesh.foreign`), except
+    the inputs of steps."""
 
     stack: str
     steps: tuple[Step, ...]
@@ -158,7 +158,7 @@ class Preview:
 
     @cached_property
     def after(self) -> Plan | None:
-        """The plan to be; None where the preview does not hold it."""
+        """The new plan; None where the preview does not contain it."""
         return None if self.generation is None else _plan(self.generation.new)
 
 
@@ -166,21 +166,23 @@ def read(text: str) -> Preview:
     """The preview that ``pulumi preview --json`` printed; :class:`Unreadable` where it is none."""
     try:
         document = json.loads(text)
-        said = document.get("diagnostics") or []
-        errors = tuple(_said(said, "error"))
-        # An engine that gets nowhere, for want of a plugin, says why and tells of no steps.
-        told = [] if errors and "steps" not in document else document["steps"]
-        parents = {each["urn"]: _state(each).get("parent") for each in told}
-        steps = tuple(_merged(_step(each, parents) for each in told))
+        diagnostics = document.get("diagnostics") or []
+        errors = tuple(_messages(diagnostics, "error"))
+        # An engine that fails early, for want of a plugin, prints errors and no steps.
+        found = [] if errors and "steps" not in document else document["steps"]
+        parents = {each["urn"]: _state(each).get("parent") for each in found}
+        steps = tuple(_merged(_step(each, parents) for each in found))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"this is not what `pulumi preview --json` prints: {error}") from None
     return Preview(
         stack=next((step.urn.split(":")[2] for step in steps), ""),
         steps=steps,
         errors=errors,
-        warnings=tuple(_said(said, "warning")),
+        warnings=tuple(_messages(diagnostics, "warning")),
         notes=tuple(
-            line.removeprefix(NOTE) for line in _said(said, "info") if line.startswith(NOTE)
+            line.removeprefix(NOTE)
+            for line in _messages(diagnostics, "info")
+            if line.startswith(NOTE)
         ),
     )
 
@@ -225,7 +227,7 @@ def _merged(steps: Iterator[Step]) -> Iterator[Step]:
 
 
 def _together(first: Step, second: Step) -> Step:
-    """Both steps of a resource as one: what the worse of them does, and all that is known."""
+    """Both steps of a resource as one, with the worse verb."""
     worse = max(first, second, key=lambda step: WORST.index(step.verb))
     return replace(
         worse,
@@ -239,7 +241,7 @@ def _together(first: Step, second: Step) -> Step:
     )
 
 
-def _said(diagnostics: list[Mapping[str, Any]], severity: str) -> Iterator[str]:
+def _messages(diagnostics: list[Mapping[str, Any]], severity: str) -> Iterator[str]:
     for each in diagnostics:
         if each.get("severity") == severity:
             yield from lines(str(each.get("message", "")).strip().removeprefix(f"{severity}: "))

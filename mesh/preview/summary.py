@@ -1,4 +1,4 @@
-"""One preview in the network's words: which servers, sessions and prefixes the change touches."""
+"""What a preview means for the network: the servers, sessions and prefixes that it touches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mesh.preview.reach import (
     prefix_changes,
     service_changes,
 )
-from mesh.preview.reasons import PASSWORDS, passwords_told, reasons, visible
+from mesh.preview.reasons import PASSWORDS, password_changes, reasons, visible
 from mesh.preview.sessions import SessionChange, anew, session_changes
 from mesh.preview.steps import Preview, Step, Verb
 
@@ -33,11 +33,11 @@ DONE: dict[Verb, str] = {
     "delete": "deleted",
     "other": "unknown",
 }
-"""What happens to a resource, as it is told."""
+"""What happens to a resource, as it is shown."""
 FORMER = tuple(each.former for each in DESCRIPTIONS.values() if each.former is not None)
-"""The ways in which resources of a provider were made once."""
+"""The providers' former resources."""
 OTHERS = (Kind.GROUND, Kind.ROOT, Kind.OTHER, Kind.UNKNOWN)
-"""The kinds that are told together, after those that a node has of its own."""
+"""The kinds that are shown together, after those that a node has of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,9 @@ class Touched:
 class Summary:
     """What a change touches. Empty where it touches nothing.
 
-    ``generation`` says what is published (``first``, ``next``) and ``because`` of what;
-    it is None where nothing is. ``protection`` names what is not protected from deletion, or is
-    again. ``notes`` says what the providers tell of it (the monthly cost), and what
-    cannot be told from this preview.
+    ``generation`` is what is published (``first``, ``next``, None for nothing) and ``because`` of
+    what. ``protection`` names what is not protected from deletion, or is again. ``notes`` are the
+    providers' (the monthly cost), and what cannot be seen in this preview.
     """
 
     stack: str
@@ -92,8 +91,8 @@ def summarise(preview: Preview) -> Summary:
     generation = preview.generation
     published = generation is not None and generation.verb in ("create", "update")
     before, after = preview.before, preview.after
-    told = after is not None and (before is not None or is_first(preview))
-    sessions = session_fates(preview) if told else ()
+    comparable = after is not None and (before is not None or is_first(preview))
+    sessions = session_fates(preview) if comparable else ()
     begun = anew(sessions_in_place(preview, sessions), after) if after else {}
     return Summary(
         stack=preview.stack,
@@ -104,23 +103,23 @@ def summarise(preview: Preview) -> Summary:
         others=tuple(each for kind in OTHERS for each in touched[kind]),
         generation=("first" if is_first(preview) else "next") if published else None,
         because=reasons(preview),
-        nodes=tuple(node_changes(before, after)) if told and after else (),
+        nodes=tuple(node_changes(before, after)) if comparable and after else (),
         sessions=sessions,
         prefixes=tuple(prefix_changes(before, after, disturbed(preview), begun))
-        if told and after
+        if comparable and after
         else (),
-        announced=tuple(address_changes(before, after)) if told and after else (),
-        services=tuple(service_changes(before, after)) if told and after else (),
-        ports=tuple(firewall_changes(before, after)) if told and after else (),
+        announced=tuple(address_changes(before, after)) if comparable and after else (),
+        services=tuple(service_changes(before, after)) if comparable and after else (),
+        ports=tuple(firewall_changes(before, after)) if comparable and after else (),
         protection=tuple(protection(preview)),
         notes=(
             *preview.notes,
-            *_ways(preview),
+            *_former_notes(preview),
             *_protected(preview),
             *_off(preview),
             *_restarted(preview, begun),
-            *(access.told(before, after) if after else ()),
-            *_untold(preview),
+            *(access.notes(before, after) if after else ()),
+            *_unknown_changes(preview),
         ),
         errors=preview.errors,
         warnings=preview.warnings,
@@ -158,14 +157,14 @@ def disturbed(preview: Preview) -> tuple[str, ...]:
 
 
 def changed_passwords(preview: Preview, plan: Plan) -> Collection[str]:
-    """The BGP passwords that change, all of them where it cannot be told which.
+    """The names of the BGP passwords that change, or all names where it is unknown which.
 
     The engine shows every secret alike, but the candidate has a digest of each. A resource of an
     earlier version that holds passwords, is updated, and whose visible inputs are all the same, is
     updated for a secret.
     """
     generation = preview.generation
-    known = None if generation is None else passwords_told(generation)
+    known = None if generation is None else password_changes(generation)
     if known is not None:
         return set(known) & passwords(plan)
     secret = [
@@ -188,7 +187,7 @@ def passwords(plan: Plan) -> set[str]:
 
 
 def session_fates(preview: Preview) -> tuple[SessionChange, ...]:
-    """What becomes of the sessions; nothing where the preview does not hold the plan to be."""
+    """What becomes of the sessions; empty where the preview does not contain the new plan."""
     if preview.after is None:
         return ()
     servers = _server_fates(preview)
@@ -221,7 +220,7 @@ def _counts(counted: Iterable[Step], preview: Preview) -> dict[str, int]:
 def _touched(steps: Iterable[Step], kind: Kind) -> Iterable[Touched]:
     # The engine's own order differs from run to run.
     for step in sorted(steps, key=lambda each: (each.node or "", each.name)):
-        # The publication is told apart.
+        # The publication is shown apart.
         if step.kind is kind and not _is_publication(step):
             seen = (*step.differing, *step.drift) if step.verb == "update" else ()
             reasons = step.reasons or seen
@@ -235,7 +234,7 @@ def _is_publication(step: Step) -> bool:
 
 
 def _off(preview: Preview) -> Iterator[str]:
-    """The cure where protection is off, or goes away."""
+    """What to do where protection is off, or goes away."""
     if any(each.fate in (LOST, MISSING) for each in protection(preview)):
         yield (
             "mesh:protect is false, so addresses and the operator's key can be deleted by mistake: "
@@ -245,35 +244,36 @@ def _off(preview: Preview) -> Iterator[str]:
 
 
 def _restarted(preview: Preview, begun: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """That the new generation takes a prefix off the Internet, by restarting every session."""
+    """The prefixes that the new generation withdraws for a while, by restarting every session."""
     before = preview.before
     for prefix in before.prefixes.both() if before else ():
         planned = announcers(before, prefix) if before else ()
         if planned and set(planned) <= set(begun.get(f"ipv{prefix.version}", ())):
             yield (
-                f"{prefix}: its upstream sessions start anew everywhere at once, so nobody "
-                "announces it meanwhile; --gate refuses that without --restart-sessions"
+                f"{prefix}: its upstream sessions start anew everywhere at once, so no "
+                "node announces it meanwhile; --gate refuses that without --restart-sessions"
             )
 
 
-def _ways(preview: Preview) -> Iterator[str]:
-    """That a stack was made in one way of a provider's, and the stack file chooses the other."""
-    for way in FORMER:
-        if any(way.command in error for error in preview.errors):
-            yield f"{way.offer}, by `{way.command} --stack {preview.stack}`"
-        if _goes_back(preview, way):
-            yield f"{way.no_way_back} --stack {preview.stack}`"
+def _former_notes(preview: Preview) -> Iterator[str]:
+    """Where a stack has a provider's former resources and its file asks for the present, or the
+    reverse."""
+    for former in FORMER:
+        if any(former.command in error for error in preview.errors):
+            yield f"{former.offer}, by `{former.command} --stack {preview.stack}`"
+        if _goes_back(preview, former):
+            yield f"{former.no_way_back} --stack {preview.stack}`"
 
 
-def _goes_back(preview: Preview, way: FormerWay) -> bool:
-    """Whether what was made in the present way is to be made in the former one instead."""
-    going = any(step.type.startswith(way.present_types) and step.ends for step in preview.steps)
-    return going and any(step.type.startswith(way.types) for step in preview.steps)
+def _goes_back(preview: Preview, former: FormerWay) -> bool:
+    """Whether present resources are to be replaced by former ones."""
+    going = any(step.type.startswith(former.present_types) and step.ends for step in preview.steps)
+    return going and any(step.type.startswith(former.types) for step in preview.steps)
 
 
 def _protected(preview: Preview) -> Iterator[str]:
-    """The cure where a node cannot go because its addresses are protected."""
-    if any(_goes_back(preview, way) for way in FORMER):
+    """What to do where a node cannot go because its addresses are protected."""
+    if any(_goes_back(preview, former) for former in FORMER):
         return  # they are meant to stay
     nodes = {step.node for step in preview.steps if step.verb == "delete" and step.node}
     if any("is protected" in error for error in preview.errors):
@@ -282,23 +282,23 @@ def _protected(preview: Preview) -> Iterator[str]:
             yield f"what {node} has is protected from deletion: `{release}` lifts that"
 
 
-def _untold(preview: Preview) -> tuple[str, ...]:
+def _unknown_changes(preview: Preview) -> tuple[str, ...]:
     generation = preview.generation
     if generation is None:
         if not any(step.verb in DONE and step.custom for step in preview.steps):
             return ()
         return (
-            "the publication is not in this preview, so sessions and prefixes cannot be told: "
-            "preview with --show-sames",
+            "the publication is not in this preview, so the changes of sessions and prefixes are "
+            "unknown: preview with --show-sames",
         )
     if preview.after is None:
-        return ("the plan is not known yet, so sessions and prefixes cannot be told",)
+        return ("the plan is not known yet, so the changes of sessions and prefixes are unknown",)
     if preview.before is None and not is_first(preview):
         return (
             "the plan in force was written by another version of this code, so sessions and "
             "prefixes cannot be compared: every node gets a new generation",
         )
-    untold = generation.verb == "update" and passwords_told(generation) is None
-    if untold and visible(generation) and passwords(preview.after):
+    hidden = generation.verb == "update" and password_changes(generation) is None
+    if hidden and visible(generation) and passwords(preview.after):
         return ("whether a BGP password changes too does not show: the engine hides secrets",)
     return ()

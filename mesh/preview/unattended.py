@@ -1,4 +1,4 @@
-"""What no update may do to single resources unless somebody asked for it, or has looked at it.
+"""What no unattended update may do to single resources unless it was asked for.
 
 What is not known is refused: a type, an operation, or whose resource it is.
 """
@@ -19,9 +19,9 @@ TABLE = f"{LOOK}; a type that your drivers make belongs into its driver's DESCRI
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked for: the nodes whose replacement, and whose removal; ``restart_sessions`` is
-    that more upstream sessions may start anew at once than the limit allows, ``by_plan`` that the
-    plan is believed where nobody can be asked who announces."""
+    """What was asked for: the nodes to replace and to remove; with ``restart_sessions`` more
+    upstream sessions may start anew at once than the limit allows, with ``by_plan`` the plan is
+    used where no registry can be asked who announces."""
 
     replace: frozenset[str] = frozenset()
     remove: frozenset[str] = frozenset()
@@ -66,16 +66,16 @@ ROOTS = {
     OPERATOR: "with another operator's key no node takes a generation from this stack any more",
     GENERATION: "the publication knows what is in force, and without it nothing is judged",
 }
-"""What a stack has one of for as long as it lives, and why."""
+"""What a stack has exactly one of, and why it must stay."""
 
 
 def _of_unknown_type(step: Step) -> Iterator[Problem]:
-    """What nobody has said about what it is: it may be the server."""
+    """A resource of an unknown type: it may be the server."""
     whose = f"{step.node} has it" if step.node else "it belongs to no node"
     if step.ends:
         yield Problem(
             step.name, step.verb,
-            f"the gate does not know {step.type}, and {whose}: nobody can tell what goes with it",
+            f"the gate does not know {step.type}, and {whose}: it is unknown what goes with it",
             TABLE,
         )  # fmt: skip
     elif step.verb == "update" and step.node is not None:
@@ -87,7 +87,7 @@ def _of_unknown_type(step: Step) -> Iterator[Problem]:
 
 
 def _unasked(step: Step, asked: Asked) -> Iterator[Problem]:
-    """A server or address that goes without anybody having asked."""
+    """A server or address that goes unasked."""
     if step.node is None:
         # What a cloud's routers have is inside its VPC, and goes with the last node there.
         is_inside = described(step.type).is_inside
@@ -111,12 +111,12 @@ def _unasked(step: Step, asked: Asked) -> Iterator[Problem]:
 
 
 def _without_another(preview: Preview, step: Step, node: str) -> Iterator[Problem]:
-    """A server whose provider has said that it does not sell another one, asked for or not."""
+    """A server that the provider does not sell now, asked for or not."""
     if any(f"{node} {KEEPS}" in warning for warning in preview.warnings):
         yield Problem(
             step.name, "replace",
-            "its provider does not sell such a server there now: the old one would go, and no "
-            "other one come",
+            "its provider does not sell such a server there now: the old one would go without a "
+            "successor",
             f"give {node} another plan, or wait until it is sold again",
         )  # fmt: skip
 

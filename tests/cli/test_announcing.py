@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from mesh.cli.announcing import heard
+from mesh.cli.announcing import live_announcers
 from mesh.cli.main import app
 from mesh.plan.document import write_plan
 from mesh.publish import Fleet as State
@@ -124,7 +124,7 @@ def test_what_is_heard_and_of_whom_nobody_can_tell(stack: Stack) -> None:
     stack.say(LAX, True, BOTH)
     stack.say(ORD, False, BOTH)
     stack.say(MIA, True, BOTH, age=3600)
-    found = heard("prod")
+    found = live_announcers("prod")
     assert found.announcing == dict.fromkeys((V4, V6), frozenset({LAX}))
     assert found.unsure == dict.fromkeys((V4, V6), frozenset({MIA, EWR}))
 
@@ -216,13 +216,13 @@ def test_a_saved_preview_is_judged_by_the_stack_that_is_named(stack: Stack) -> N
 
 def test_a_stack_of_which_nothing_was_published_announces_nothing(stack: Stack) -> None:
     (stack.folder / "state.json").write_text('{"version": 3, "deployment": {}}')
-    assert heard("prod").announcing == {}
+    assert live_announcers("prod").announcing == {}
 
 
 def test_an_engine_that_does_not_answer_is_the_reason(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(stack.folder / "nowhere"))
-    found = heard("prod")
+    found = live_announcers("prod")
     assert found.announcing is None
     assert "make setup" in found.why

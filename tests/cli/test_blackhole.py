@@ -93,7 +93,7 @@ def test_a_node_that_refuses_the_order_is_said_at_once_and_in_the_list(registry:
     assert added.exit_code == ExitCode.NODE_REFUSES
     line = f"{MIA} refuses blackhole order 1: of the network N, and this node is of M"
     assert line in added.stdout and line in table
-    assert "no word" not in added.stdout + table
+    assert "no report" not in added.stdout + table
     assert listed["refused"] == {MIA: "of the network N, and this node is of M"}
     assert listed["obeyed"][MIA] is False
 
@@ -108,20 +108,20 @@ def test_what_is_discarded_and_nobody_has_ordered_is_shown_with_from_whom(regist
         {"addresses": ["192.30.120.7", ADDRESS], "nodes": [MIA, ORD], "from": [LAX]}
     ]
     text = mesh("blackhole", "list").stdout
-    assert f"heard, not ordered: 192.30.120.7, {ADDRESS}: discarded at {MIA} and {ORD}" in text
-    assert f"on the word of {LAX}" in text and "mesh replace" in text
-    assert f"seconds, {LAX} is broken or in other hands" in text
+    assert f"received, not ordered: 192.30.120.7, {ADDRESS}: discarded at {MIA} and {ORD}" in text
+    assert f"as announced by {LAX}" in text and "mesh replace" in text
+    assert f"seconds, {LAX} is broken or compromised" in text
 
 
 def test_one_nodes_word_of_what_it_has_heard_names_both(registry: Live) -> None:
     hearing(registry, MIA, ADDRESS)
     text = mesh("blackhole", "list").stdout
-    assert f"seconds, {LAX} or {MIA} is broken or in other hands" in text
+    assert f"seconds, {LAX} or {MIA} is broken or compromised" in text
     assert text.endswith("nothing is ordered to be discarded\n")
     removed = mesh("blackhole", "remove", ADDRESS)
     assert removed.exit_code == ExitCode.FAILED
     assert f"{ADDRESS}: is not ordered to be discarded" in removed.stdout
-    assert f"on the word of {LAX}. No order ends it" in removed.stdout
+    assert f"as announced by {LAX}. No order ends it" in removed.stdout
 
 
 def test_a_node_that_does_not_hear_is_named(registry: Live) -> None:
@@ -129,9 +129,9 @@ def test_a_node_that_does_not_hear_is_named(registry: Live) -> None:
         done = mesh("blackhole", "add", ADDRESS, "--wait", "5")
         shown = mesh("blackhole", "list").stdout
     assert done.exit_code == ExitCode.FAILED
-    assert f"{MIA}: no word within 5 s; the order stands" in done.stdout
+    assert f"{MIA}: no report within 5 s; the order stays active" in done.stdout
     assert "3 of 4" in shown
-    assert f"no word yet: {MIA}" in shown
+    assert f"no report yet: {MIA}" in shown
 
 
 @pytest.mark.parametrize(

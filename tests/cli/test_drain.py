@@ -134,7 +134,7 @@ def test_who_announces_nothing_in_effect_is_not_counted_on(
         assert refused.exit_code == ExitCode.REFUSED
         assert f"{LAX}: is the last node that announces" in refused.output
         assert prefixes in refused.output
-        assert (f"nobody can tell what they do: {EWR} ({doubt}" in refused.output) == bool(doubt)
+        assert (f"their state is unknown: {EWR} ({doubt}" in refused.output) == bool(doubt)
         region = mesh("region", "withdraw", "lax")
         assert region.exit_code == ExitCode.REFUSED
         assert f"{LAX}: is the last node that announces" in region.output
@@ -151,7 +151,7 @@ def test_a_node_is_back_once_its_upstreams_hear_it_and_else_it_is_said_who_does_
         done = mesh("undrain", MIA, "--wait", "1")
         assert done.exit_code == ExitCode.FAILED
         assert (
-            f"{MIA}: drained no more, but announces IPv4 only: vultr6 is down (Active, Socket: "
+            f"{MIA}: no longer drained, but announces IPv4 only: vultr6 is down (Active, Socket: "
             f"Connection refused)"
         ) in done.stdout
         nodes.bend.clear()
@@ -166,7 +166,7 @@ def test_who_still_exports_has_not_withdrawn(registry: Live) -> None:
     with speaking(nodes):
         done = mesh("drain", MIA, "--wait", "1")
     assert done.exit_code == ExitCode.FAILED
-    assert f"{MIA}: no word within 1 s" in done.stdout
+    assert f"{MIA}: no report within 1 s" in done.stdout
 
 
 def test_without_a_plan_that_can_be_read_nobody_is_drained_unforced(
@@ -220,7 +220,7 @@ def test_who_has_not_spoken_is_told_apart_from_who_refuses(registry: Live) -> No
         ExitCode.NODE_REFUSES,
         ExitCode.NODE_REFUSES,
     ]
-    assert f"{EWR}: no word within 1 s; the order stands" in both[0].stdout
+    assert f"{EWR}: no report within 1 s; the order stays active" in both[0].stdout
     assert f"{MIA} refuses drain order 3" in back.stdout
 
 
@@ -272,7 +272,7 @@ def test_a_stolen_node_is_drained_whatever_number_it_invents(
 def test_a_service_that_goes_with_its_node_is_said(registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, alone={"east": MIA})):
         done = mesh("drain", MIA)
-    assert f"warning: east: nobody else serves it; it goes with {MIA}" in done.stdout
+    assert f"warning: east: no other node serves it than {MIA}" in done.stdout
     assert "warning: web" not in done.stdout
 
 
@@ -280,7 +280,7 @@ def test_a_node_that_does_not_hear_is_waited_for_no_longer_than_asked(registry: 
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
         done = mesh("drain", MIA, "--wait", "1")
         assert done.exit_code == ExitCode.FAILED
-        assert f"{MIA}: no word within 1 s; the order stands" in done.stdout
+        assert f"{MIA}: no report within 1 s; the order stays active" in done.stdout
         # Asked for once more: no second order.
         assert mesh("drain", MIA, "--wait", "0").exit_code == 0
     assert ordered(registry) == (1, (MIA,))
@@ -293,14 +293,14 @@ def test_a_node_that_is_back_and_announces_nothing_is_told_apart(registry: Live)
         nodes.dark.add(MIA)
         done = mesh("undrain", MIA, "--wait", "1")
     assert done.exit_code == ExitCode.FAILED
-    assert f"{MIA}: drained no more, but announces nothing: it is out of service" in done.stdout
+    assert f"{MIA}: no longer drained, but announces nothing: it is out of service" in done.stdout
 
 
 def test_an_undrain_of_who_is_not_drained_is_no_order(registry: Live) -> None:
     with speaking(Nodes(FLEET, registry)):
         done = mesh("undrain", MIA)
     assert done.exit_code == 0
-    assert f"{MIA}: is to be in service already" in done.stdout
+    assert f"{MIA}: is in service by order already" in done.stdout
     assert ordered(registry) == (0, ())
 
 

@@ -70,7 +70,7 @@ def test_a_node_that_is_none_is_not_held(registry: Live) -> None:
 def test_who_does_not_hear_the_order_is_said(registry: Live) -> None:
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
         done = mesh("hold", MIA, "--wait", "1")
-    assert done.exit_code == ExitCode.FAILED and f"{MIA}: no word within 1 s" in done.stdout
+    assert done.exit_code == ExitCode.FAILED and f"{MIA}: no report within 1 s" in done.stdout
 
 
 def test_a_hold_by_a_command_on_the_node_is_told_with_how_to_end_it(registry: Live) -> None:
@@ -98,7 +98,7 @@ def test_repairs_are_shown_and_a_fight_is_a_problem(registry: Live) -> None:
 
     quiet = repairing(once)
     assert (quiet["code"], quiet["problems"]) == (0, [])
-    assert f"{MIA}: put right in the last ten minutes: {once.what} (is missing)" in quiet["text"]
+    assert f"{MIA}: repaired in the last ten minutes: {once.what} (is missing)" in quiet["text"]
     loud = repairing(fought, left, once)
     assert loud["code"] == 1 and loud["problems"] == [
         f"{MIA}: firewall does not stay as the generation says, changed by dockerd (process 7) "

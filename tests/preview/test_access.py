@@ -12,7 +12,7 @@ import pytest
 
 from mesh.plan import Plan
 from mesh.preview.access import fingerprint
-from mesh.preview.gate import Asked, Heard, Limit, gate, wants_announcers
+from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate, wants_announcers
 from mesh.preview.steps import Preview
 from mesh.preview.summary import summarise
 from mesh.trust.documents import Used
@@ -45,8 +45,8 @@ def refusals(
 ) -> list[str]:
     """What the gate says, for ``logins`` at nodes; the others have seen none."""
     known = dict.fromkeys(NODES, ()) | dict(logins)
-    heard = Heard(None, why=why) if why else Heard(by_plan(before), logins=known)
-    found = gate(change(before, after), Asked(), Limit(), heard)
+    live = LiveAnnouncers(None, why=why) if why else LiveAnnouncers(by_plan(before), logins=known)
+    found = gate(change(before, after), Asked(), Limit(), live)
     assert all(problem.cure for problem in found)
     return [f"{p.key} = {p.value}: {p.reason}" for p in found if p.key.startswith("mesh:admin")]
 
@@ -101,24 +101,24 @@ def test_a_way_that_was_used_goes_unattended_only_where_another_was(case: str) -
 
 def test_where_nobody_can_tell_it_is_refused() -> None:
     known = {node: (used(HOME),) for node in NODES if node != LAX}
-    heard = Heard(by_plan(BOTH), logins=known)
-    found = gate(change(BOTH, admins(HOME)), Asked(), Limit(), heard)
+    live = LiveAnnouncers(by_plan(BOTH), logins=known)
+    found = gate(change(BOTH, admins(HOME)), Asked(), Limit(), live)
     assert [p.reason for p in found] == [
-        f"nobody can tell whether another way in is used: {LAX} does not say"
+        f"it is unknown whether another network or key is used to log in: {LAX} does not report it"
     ]
     assert refusals(BOTH, admins(HOME), {}, why="no registry answers") == [
-        f"mesh:admin.ssh = {OFFICE}: nobody can tell whether another way in is used: "
-        "no registry answers"
+        f"mesh:admin.ssh = {OFFICE}: it is unknown whether another network or key is used to log "
+        "in: no registry answers"
     ]
 
 
 def test_a_preview_says_that_the_nodes_will_wait() -> None:
     notes = summarise(change(BOTH, admins(HOME))).notes
-    assert [note for note in notes if f"mesh:admin.ssh: {OFFICE} may log in no more" in note]
+    assert [note for note in notes if f"mesh:admin.ssh: {OFFICE} may no longer log in" in note]
     assert not [n for n in summarise(change(BOTH, BOTH)).notes if "may log in" in n]
     # The update failed, or nobody logged in: what is published is still to be.
     left = preview(generation(BOTH, admins(HOME), unfinished=True))
-    assert [n for n in summarise(left).notes if "may log in no more" in n]
+    assert [n for n in summarise(left).notes if "may no longer log in" in n]
     assert [one for one in summarise(left).because if "did not finish" in one]
 
 

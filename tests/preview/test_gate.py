@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.plan import Plan
-from mesh.preview.gate import Asked, Heard, Limit, gate
+from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import OPERATOR
 from tests.preview.documents import (
     ADDRESS,
@@ -70,7 +70,9 @@ def refusals(
         by = {op: {s.node for s in seen.steps if s.verb == op and s.node} for op in
               ("replace", "delete")}  # fmt: skip
         asked = Asked(frozenset(by["replace"]), frozenset(by["delete"]))
-    found = gate(seen, asked, Limit.of(most), Heard(by_plan(before, *silent) if before else {}))
+    found = gate(
+        seen, asked, Limit.of(most), LiveAnnouncers(by_plan(before, *silent) if before else {})
+    )
     for problem in found:
         assert problem.value and problem.reason and problem.cure
     return {problem.key for problem in found}

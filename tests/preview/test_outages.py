@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from mesh.plan import Plan
-from mesh.preview.gate import Asked, Heard, Limit, gate, wants_announcers
+from mesh.preview.display import markdown
+from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate, wants_announcers
 from mesh.preview.summary import summarise
-from mesh.preview.words import markdown
 from tests.preview.documents import by_plan, generation, preview, step
 from tests.stacks import bent, plan_of, prod
 
@@ -34,11 +34,16 @@ def full_at(*nodes: str) -> Plan:
 
 
 def keys(
-    before: Plan, after: Plan, heard: Heard, *steps: Any, asked: Asked = GO, most: str = "1/3"
+    before: Plan,
+    after: Plan,
+    live: LiveAnnouncers,
+    *steps: Any,
+    asked: Asked = GO,
+    most: str = "1/3",
 ) -> set[str]:
     """The keys of what is refused."""
     seen = preview(*steps, generation(before, after, bundle="1"))
-    return {problem.key for problem in gate(seen, asked, Limit.of(most), heard)}
+    return {problem.key for problem in gate(seen, asked, Limit.of(most), live)}
 
 
 def replaced(*nodes: str) -> list[Any]:
@@ -70,23 +75,23 @@ def replaced(*nodes: str) -> list[Any]:
 def test_a_node_that_should_announce_and_does_not_counts_as_away(
     silent: tuple[str, ...], steps: list[Any], most: str, expected: set[str]
 ) -> None:
-    assert keys(PLAN, PLAN, Heard(by_plan(PLAN, *silent)), *steps, most=most) == expected
+    assert keys(PLAN, PLAN, LiveAnnouncers(by_plan(PLAN, *silent)), *steps, most=most) == expected
 
 
 def test_each_family_is_judged_by_itself() -> None:
-    """IPv6 is heard at one node alone, which is to be replaced; IPv4 everywhere."""
+    """IPv6 is live at one node alone, which is to be replaced; IPv4 everywhere."""
     once = {p: n if p.version == 4 else frozenset({MIA}) for p, n in by_plan(PLAN).items()}
-    heard = Heard(once)
-    assert keys(PLAN, PLAN, heard, *replaced(MIA), most="1") == {V6}
-    assert keys(PLAN, PLAN, heard, *replaced(ORD), most="1") == set()
+    live = LiveAnnouncers(once)
+    assert keys(PLAN, PLAN, live, *replaced(MIA), most="1") == {V6}
+    assert keys(PLAN, PLAN, live, *replaced(ORD), most="1") == set()
 
 
 def test_a_node_of_which_nobody_can_tell_is_not_counted_on_and_not_given_up() -> None:
     """Its agent is silent; its BIRD may announce all the same."""
     nobody = by_plan(PLAN, *NODES)
-    dark = Heard(nobody, by_plan(PLAN))
+    dark = LiveAnnouncers(nobody, by_plan(PLAN))
     assert keys(PLAN, PLAN, dark, *replaced(MIA), most="1") == {V4, V6}
-    others = Heard(by_plan(PLAN, MIA), by_plan(PLAN, EWR, LAX, ORD))
+    others = LiveAnnouncers(by_plan(PLAN, MIA), by_plan(PLAN, EWR, LAX, ORD))
     assert keys(PLAN, PLAN, others, *replaced(MIA)) == set()
 
 
@@ -106,7 +111,7 @@ def test_where_nobody_can_be_asked_no_announcer_is_disturbed_unless_the_plan_is_
     before: Plan, after: Plan, steps: list[Any], refused: bool
 ) -> None:
     seen = preview(*steps, generation(before, after, bundle="1"))
-    unheard = Heard(None, why="no registry answers")
+    unheard = LiveAnnouncers(None, why="no registry answers")
     found = gate(seen, GO, Limit(), unheard)
     assert [problem.key for problem in found] == (["announcers"] if refused else [])
     assert all("no registry answers" in p.reason and "--by-plan" in p.cure for p in found)
@@ -117,8 +122,11 @@ def test_where_nobody_can_be_asked_no_announcer_is_disturbed_unless_the_plan_is_
 
 def test_a_fleet_whose_publication_the_state_has_lost_is_no_first_deployment() -> None:
     seen = preview(*replaced(*NODES), generation(None, PLAN))
-    assert {problem.key for problem in gate(seen, GO, Limit(), Heard(by_plan(PLAN)))} >= {V4, V6}
-    assert gate(seen, GO, Limit(), Heard({})) == ()
+    assert {problem.key for problem in gate(seen, GO, Limit(), LiveAnnouncers(by_plan(PLAN)))} >= {
+        V4,
+        V6,
+    }
+    assert gate(seen, GO, Limit(), LiveAnnouncers({})) == ()
 
 
 @pytest.mark.parametrize(
@@ -148,30 +156,32 @@ def test_a_fleet_whose_publication_the_state_has_lost_is_no_first_deployment() -
 def test_upstream_sessions_start_anew_at_a_few_nodes_only_unless_that_is_asked_for(
     before: Plan, after: Plan, silent: tuple[str, ...], most: str, expected: set[str]
 ) -> None:
-    heard = Heard(by_plan(before, *silent))
-    assert keys(before, after, heard, most=most) == expected
-    assert keys(before, after, heard, most=most, asked=RESTART) == set()
+    live = LiveAnnouncers(by_plan(before, *silent))
+    assert keys(before, after, live, most=most) == expected
+    assert keys(before, after, live, most=most, asked=RESTART) == set()
 
 
 def test_a_password_starts_the_sessions_anew_that_use_it() -> None:
     seen = preview(generation(PLAN, PLAN))
-    assert {p.key for p in gate(seen, GO, Limit.of("1"), Heard(by_plan(PLAN)))} == {V4, V6}
-    assert gate(seen, RESTART, Limit(), Heard(by_plan(PLAN))) == ()
+    assert {p.key for p in gate(seen, GO, Limit.of("1"), LiveAnnouncers(by_plan(PLAN)))} == {V4, V6}
+    assert gate(seen, RESTART, Limit(), LiveAnnouncers(by_plan(PLAN))) == ()
 
 
 def test_servers_that_go_and_sessions_that_start_anew_are_added_up() -> None:
-    heard = Heard(by_plan(PLAN))
-    assert keys(PLAN, full_at(MIA), heard, *replaced(ORD)) == {SESSIONS}
-    assert keys(PLAN, full_at(MIA), heard, *replaced(MIA)) == set()
-    assert keys(PLAN, full_at(EWR, LAX, MIA), heard, *replaced(ORD), most="1") == {V4, V6}
+    live = LiveAnnouncers(by_plan(PLAN))
+    assert keys(PLAN, full_at(MIA), live, *replaced(ORD)) == {SESSIONS}
+    assert keys(PLAN, full_at(MIA), live, *replaced(MIA)) == set()
+    assert keys(PLAN, full_at(EWR, LAX, MIA), live, *replaced(ORD), most="1") == {V4, V6}
 
 
 def test_sessions_of_a_plan_that_cannot_be_read_are_not_let_go() -> None:
     seen = preview(generation("{}", PLAN))
-    assert [p.key for p in gate(seen, GO, Limit(), Heard(by_plan(PLAN)))] == ["the plan in force"]
-    assert gate(seen, RESTART, Limit(), Heard(by_plan(PLAN))) == ()
+    assert [p.key for p in gate(seen, GO, Limit(), LiveAnnouncers(by_plan(PLAN)))] == [
+        "the plan in force"
+    ]
+    assert gate(seen, RESTART, Limit(), LiveAnnouncers(by_plan(PLAN))) == ()
     unread = preview(generation(PLAN, "{}"))
-    assert [p.key for p in gate(unread, GO, Limit(), Heard(by_plan(PLAN)))] == ["preview"]
+    assert [p.key for p in gate(unread, GO, Limit(), LiveAnnouncers(by_plan(PLAN)))] == ["preview"]
 
 
 def test_another_number_of_a_node_is_another_router_id_and_starts_its_sessions_anew() -> None:
@@ -187,7 +197,7 @@ def test_another_number_of_a_node_is_another_router_id_and_starts_its_sessions_a
 
 def test_a_preview_says_plainly_that_nobody_announces_meanwhile() -> None:
     found = summarise(preview(generation(PLAN, OTHER_ASN, bundle="1")))
-    assert sum("nobody announces it meanwhile" in note for note in found.notes) == 2
+    assert sum("no node announces it meanwhile" in note for note in found.notes) == 2
     shown = markdown(found)
     assert "sessions start anew at ewr-vultr-1, lax-vultr-1, mia-vultr-1, ord-vultr-1" in shown
     assert "by the plan 0 of 4 announce it meanwhile" in shown

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mesh.preview.gate import Asked, Heard, Limit, gate
+from mesh.preview.display import markdown
+from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import OPERATOR
 from mesh.preview.summary import summarise
-from mesh.preview.words import markdown
 from tests.preview.documents import ADDRESS, SERVER, STACK, by_plan, generation, preview, step
 from tests.stacks import plan_of, prod
 
@@ -88,7 +88,9 @@ def test_what_is_said_and_what_is_refused(
         assert f"| {fate} |" in markdown(found)
         assert name in markdown(found)
     problems = [
-        p for p in gate(seen, ASKED, Limit(), Heard(by_plan(PLAN))) if p.key == "mesh:protect"
+        p
+        for p in gate(seen, ASKED, Limit(), LiveAnnouncers(by_plan(PLAN)))
+        if p.key == "mesh:protect"
     ]
     assert bool(problems) == refused
     assert all("pulumi config rm mesh:protect --stack lab" in p.cure for p in problems)

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from mesh.infra.dynamic.vultr import former
+from mesh.preview.display import markdown, terminal
 from mesh.preview.sessions import sessions_of
 from mesh.preview.steps import UNKNOWN, Unreadable, read
 from mesh.preview.summary import Summary, summarise
-from mesh.preview.words import markdown, terminal
 from mesh.publish import Fleet, Member, dump_fleet
 from mesh.publish.rendered import digests
 from mesh.render import placeholder_facts, placeholder_placements

@@ -11,7 +11,7 @@ from pulumi.automation import OpType
 from mesh.infra.providers.vultr.v2 import Mark
 from mesh.infra.providers.vultr.v2.answers import Address, Instance
 from mesh.infra.providers.vultr.v2.server import Wanted, drift
-from mesh.preview.gate import Asked, Heard, Limit, gate
+from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import KINDS, Kind
 from mesh.preview.steps import VERBS, read
 from mesh.preview.summary import summarise
@@ -38,7 +38,7 @@ PUBLISHED = generation(PLAN, PLAN, bundle="1")
 
 def refused(*steps: Any, asked: Asked = EVERYTHING, most: str = "1") -> list[tuple[str, str]]:
     """Key and value of each refusal."""
-    found = gate(preview(*steps, PUBLISHED), asked, Limit.of(most), Heard(by_plan(PLAN)))
+    found = gate(preview(*steps, PUBLISHED), asked, Limit.of(most), LiveAnnouncers(by_plan(PLAN)))
     assert all(problem.reason and problem.cure for problem in found)
     return [(problem.key, problem.value) for problem in found]
 
@@ -118,7 +118,9 @@ def test_every_operation_of_the_engine_is_known() -> None:
 @pytest.mark.parametrize("op", ["replace", "delete", "an-operation-to-come"])
 def test_a_step_without_any_state_is_refused_like_an_unknown_type(op: str) -> None:
     bare = {"op": op, "urn": f"{STACK}{NODE}${STRANGE}::mesh-mia-vultr-1-disk"}
-    found = gate(read(text(bare, PUBLISHED)), EVERYTHING, Limit.of("1"), Heard(by_plan(PLAN)))
+    found = gate(
+        read(text(bare, PUBLISHED)), EVERYTHING, Limit.of("1"), LiveAnnouncers(by_plan(PLAN))
+    )
     assert [problem.key for problem in found] == ["mesh-mia-vultr-1-disk"]
 
 
@@ -237,5 +239,7 @@ def test_a_server_that_could_not_be_made_again_is_not_replaced(node: str, stops:
     document["diagnostics"] = [
         {"severity": "warning", "message": f"warning: {warned}{KEEPS}; wait\n"}
     ]
-    found = gate(read(json.dumps(document)), EVERYTHING, Limit.of("1"), Heard(by_plan(PLAN)))
+    found = gate(
+        read(json.dumps(document)), EVERYTHING, Limit.of("1"), LiveAnnouncers(by_plan(PLAN))
+    )
     assert bool([each for each in found if "does not sell" in each.reason]) == stops

@@ -13,7 +13,7 @@ from mesh.plan import Plan
 from mesh.plan.document import write_plan
 from mesh.policy.resource import Resource
 from mesh.policy.rules import RULES
-from mesh.preview.gate import Asked, Heard, Limit, gate
+from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import kind_of
 from mesh.reference import configuration
 from mesh.render import node_files, placeholder_facts, placeholder_placements
@@ -56,7 +56,7 @@ def files(plan: Plan) -> dict[str, str]:
 def refused(plan: Plan, asked: Asked) -> list[str]:
     """What the gate has against another server for the first node."""
     change = preview(step("replace", "lax-toy-1", SERVER), generation(plan, plan, bundle="1"))
-    found = gate(change, asked, Limit.of("1"), Heard(by_plan(plan)))
+    found = gate(change, asked, Limit.of("1"), LiveAnnouncers(by_plan(plan)))
     return [f"{problem.key} {problem.value}" for problem in found]
 
 

@@ -118,7 +118,7 @@ def test_an_edge_that_reaches_no_registry_hears_it_from_its_reflector(twin: Twin
     try:
         done = twin.mesh("blackhole", "add", ADDRESS, "--wait", "6", check=False)
         assert done.returncode == 1
-        assert f"{deaf}: no word within 6 s" in done.stdout
+        assert f"{deaf}: no report within 6 s" in done.stdout
         until(lambda: ADDRESS in discards(twin, deaf), 10, "the reflector's word is enough")
         assert twin.whoami("client-ewr", ADDRESS) == ""
         twin.mesh("blackhole", "remove", ADDRESS, "--wait", "0")

@@ -1,4 +1,4 @@
-"""A summary as people read it: on a terminal, and as Markdown below a pull request."""
+"""A summary for people: on a terminal, and as Markdown below a pull request."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def headline(summary: Summary) -> str:
 
 
 def sections(summary: Summary) -> tuple[Section, ...]:
-    """All that there is to say, in the order of what hurts first."""
+    """All sections that have lines, the most serious changes first."""
     every = (
         Section("Protection from deletion", tuple(_plain(summary.protection))),
         Section("Servers", tuple(map(_resource, summary.servers))),
@@ -114,7 +114,7 @@ def markdown(summary: Summary, refused: Iterable[Problem] = ()) -> str:
     if refusals:
         lines += ["**The gate refuses this update:**", "", *refusals, ""]
     if summary.errors:
-        lines += ["**The engine says:**", "", "<pre>"]
+        lines += ["**The engine's errors:**", "", "<pre>"]
         lines += [*(html.escape(line) for line in summary.errors), "</pre>", ""]
     for section in sections(summary):
         lines += [f"**{section.title}**", "", "| | | |", "|---|---|---|"]
@@ -134,12 +134,12 @@ def _resource(touched: Touched) -> Row:
 
 
 def _reason(reason: str) -> str:
-    # The engine names the id where nothing but `--replace` makes it so.
+    # The engine names the id where `--replace` is the only reason.
     return "asked for" if reason == "id" else reason
 
 
 def _grouped(touched: Iterable[Touched]) -> Iterator[Row]:
-    """Resources that several nodes share come by the dozen: by fate and type."""
+    """Resources that several nodes share, one line for each fate and type."""
     ordered = sorted(touched, key=lambda each: (each.fate, each.type, each.name))
     for (fate, kind), group in groupby(ordered, key=lambda each: (each.fate, each.type)):
         yield Row(fate, _list(each.name for each in group), _short(kind))
@@ -172,7 +172,7 @@ def _prefixes(changes: Iterable[PrefixChange]) -> Iterator[Row]:
             new = [node for node in change.after if node not in change.before]
             away = [node for node in change.away if node in stays]
             anew = [node for node in change.anew if node in stays]
-            words = [
+            parts = [
                 f"no longer by {_list(gone)}" if gone else "",
                 f"also by {_list(new)}" if new else "",
                 f"withdrawn at {_list(away)} meanwhile" if away else "",
@@ -180,7 +180,7 @@ def _prefixes(changes: Iterable[PrefixChange]) -> Iterator[Row]:
                 f"by the plan {len(set(stays) - {*away, *anew})} of {len(change.before)} announce "
                 "it meanwhile",
             ]
-            yield Row("changed", change.prefix, "; ".join(filter(None, words)))
+            yield Row("changed", change.prefix, "; ".join(filter(None, parts)))
 
 
 def _generation(summary: Summary) -> Iterator[Row]:
@@ -202,19 +202,19 @@ def _short(kind: str) -> str:
     return f"{module.removeprefix('dynamic/') if package == 'pulumi-python' else package} {name}"
 
 
-LIVE = re.compile(r"[&<>\\`*_|\[\]~$]|[@#]|:(?=//)|www(?=\.)|GH-(?=\d)", re.I)
+MARKUP = re.compile(r"[&<>\\`*_|\[\]~$]|[@#]|:(?=//)|www(?=\.)|GH-(?=\d)", re.I)
 """What means something to GitHub's Markdown: signs, and what begins a mention, a reference or a
 link. Those are looked for after the entities are read, so an entity does not stop them."""
-APART = "\u200b"
-"""A zero-width space: it shows as nothing, and behind it nobody is called."""
+SEPARATOR = "\u200b"
+"""A zero-width space: it is invisible, and ends a mention, reference or link."""
 
 
 def _cell(text: str) -> str:
-    """Text that Markdown leaves alone: no table, no HTML, no link, nobody is called."""
-    return LIVE.sub(_dead, printable(text))
+    """Text without effect in Markdown: no table, no HTML, no link, no mention."""
+    return MARKUP.sub(_escaped, printable(text))
 
 
-def _dead(found: re.Match[str]) -> str:
+def _escaped(found: re.Match[str]) -> str:
     sign = found[0]
     opens = len(sign) > 1 or sign in "@#:"
-    return sign + APART if opens else f"&#{ord(sign)};"
+    return sign + SEPARATOR if opens else f"&#{ord(sign)};"
