@@ -34,7 +34,7 @@ def strays(
     An object is the network's by its mark, which holds the identity that
     the state keeps. What bears no mark, or another network's, is neither
     listed nor removed. What an update had begun to make when it was cut is
-    listed too: the next `pulumi up` takes it on.
+    listed too: the next `pulumi up` adopts it.
 
     What the state alone has is seen by `pulumi refresh`, and made again by
     `pulumi up`.
@@ -107,7 +107,7 @@ def _table(provider: str, found: Compared) -> Table:
     rows = table("node", f"at {provider}", "id, label, note")
     for one in found.candidates:
         is_begun = one in found.begun
-        note = "an update began it: `pulumi up` takes it on" if is_begun else ""
+        note = "an update began it: `pulumi up` adopts it" if is_begun else ""
         what = f"{one.kind} {one.where}".rstrip()
         # One below the other: side by side, an id of 36 characters would be broken.
         lines = "\n".join(printable(each) for each in (one.id, one.label, note) if each)

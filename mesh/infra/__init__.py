@@ -28,8 +28,7 @@ _WHERE = {
 }
 
 
-# None of pydantic's plugins is of use here, and to find out whether there is one it reads what
-# every installed package says of itself.
+# No plugin of pydantic is used, and to find them it reads the metadata of every installed package.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
@@ -42,7 +41,7 @@ def __getattr__(name: str) -> object:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """What is imported stays to the end: nobody looks for garbage in it, now or later."""
+    """Leave what is imported out of garbage collection: it stays until the process ends."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

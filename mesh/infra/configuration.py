@@ -1,4 +1,4 @@
-"""The stack's configuration as the engine hands it over, refused as a whole where it is wrong."""
+"""The stack's configuration as the engine passes it, refused with all its problems at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mesh import plan as planning
 from mesh.agent import bundle
 from mesh.infra import providers
 from mesh.infra.ending import VARIABLE, is_ending
-from mesh.infra.providers import Setting
+from mesh.infra.providers import StackConfiguration
 from mesh.spec import (
     PASSWORD_PREFIX,
     SSH_PREFIX,
@@ -32,24 +32,24 @@ from mesh.spec import (
 
 NAMESPACE = "mesh"
 
-SAID = 32
-"""The exit code by which Pulumi's language host knows that the program has said why it ends
-(PYTHON_PROCESS_EXITED_AFTER_SHOWING_USER_ACTIONABLE_MESSAGE_CODE). After any other, that of
-pulumi.RunError included, the engine adds an error of its own."""
+ALREADY_SHOWN = 32
+"""The exit code for a program that has shown its error
+(PYTHON_PROCESS_EXITED_AFTER_SHOWING_USER_ACTIONABLE_MESSAGE_CODE of Pulumi's language host). After
+any other, that of pulumi.RunError included, the engine adds an error of its own."""
 
 
 @contextmanager
 def said_once() -> Iterator[None]:
-    """Let a pulumi.RunError be the last word of the program, and the only one."""
+    """Show a pulumi.RunError as the program's only error, and end it."""
     try:
         yield
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
-        raise SystemExit(SAID) from error
+        raise SystemExit(ALREADY_SHOWN) from error
 
 
-def configured(root: Path) -> Setting:
-    """The configuration of the selected stack; ``root`` is where the stack files lie.
+def configured(root: Path) -> StackConfiguration:
+    """The configuration of the selected stack; ``root`` is the folder of the stack files.
 
     pulumi.RunError, which the engine shows without a traceback, with every problem of the stack
     file at once; warnings are shown beside the resources.
@@ -60,33 +60,35 @@ def configured(root: Path) -> Setting:
         passwords = _secrets(PASSWORD_PREFIX, needed_passwords(spec))
         ssh_keys = _secrets(SSH_PREFIX, needed_ssh_keys(spec))
         digest = bundle.digest(bundle.build())
-        setting = Setting(spec, planning.make(spec), passwords, ssh_keys, digest, root)
+        configuration = StackConfiguration(
+            spec, planning.make(spec), passwords, ssh_keys, digest, root
+        )
     for problem in loaded.problems:
         pulumi.log.warn(str(problem))
-    return setting
+    return configuration
 
 
-def asked(setting: Setting) -> None:
-    """Ask whether what the stack file says can be had: of the providers, and of the world.
+def asked(configuration: StackConfiguration) -> None:
+    """Check what only the providers, and the validator of the aggregates, can answer.
 
     pulumi.RunError with every problem at once; warnings and notes are shown beside the resources.
     """
     with _refusing():
-        said = list(providers.problems(setting))
-        found = [each for each in said if isinstance(each, Problem)]
-        problems = (*capacity.problems(setting.plan), *found, *_unproven(setting))
+        answers = list(providers.problems(configuration))
+        found = [each for each in answers if isinstance(each, Problem)]
+        problems = (*capacity.problems(configuration.plan), *found, *_unproven(configuration))
         if any(problem.severity != "warning" for problem in problems):
             raise SpecError(problems)
     for problem in problems:
         pulumi.log.warn(str(problem))
     if pulumi.runtime.is_dry_run():
-        for note in (each for each in said if isinstance(each, Note)):
+        for note in (each for each in answers if isinstance(each, Note)):
             pulumi.log.info(str(note))
 
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Let problems be told as the program's last word."""
+    """Raise problems as pulumi.RunError, which ends the program."""
     try:
         yield
     except SpecError as error:
@@ -101,25 +103,25 @@ def _covered(problem: Problem) -> Problem:
     return replace(problem, value="[secret]") if has_secret else problem
 
 
-def _unproven(setting: Setting) -> tuple[Problem, ...]:
-    """What is not Valid by the VRPs that the stack demands it by (``mesh:rpki.demand``); asked at
-    every run, for a ROA may expire while nothing here changes."""
-    demand, key = setting.spec.rpki.demand, f"{NAMESPACE}:rpki.demand"
+def _unproven(configuration: StackConfiguration) -> tuple[Problem, ...]:
+    """The aggregates that are not Valid by the VRPs of ``mesh:rpki.demand``; asked at every run,
+    since a ROA may expire while nothing here changes."""
+    demand, key = configuration.spec.rpki.demand, f"{NAMESPACE}:rpki.demand"
     if demand is None:
         return ()
     if is_ending():
         # `pulumi destroy --run-program` runs the program as an update does.
-        said = "it is not asked: this run ends the network, which proves nothing"
+        reason = "it is not checked, since this run ends the network"
         cure = f"unset {VARIABLE} unless it does"
-        return (Problem(key, str(demand), said, cure, "warning"),)
-    if not setting.spec.protect:
-        said = "it is not asked, since mesh:protect is false: a network that ends proves nothing"
+        return (Problem(key, str(demand), reason, cure, "warning"),)
+    if not configuration.spec.protect:
+        reason = "it is not checked, since mesh:protect is false, as for a network that ends"
         cure = "remove mesh:protect unless this network is to end"
-        return (Problem(key, str(demand), said, cure, "warning"),)
+        return (Problem(key, str(demand), reason, cure, "warning"),)
     # Imported here: most stacks demand nothing.
     from mesh.rpki import judge
 
-    return judge(setting.plan, demand, setting.root, key, demanded=True).problems
+    return judge(configuration.plan, demand, configuration.root, key, demanded=True).problems
 
 
 def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:
@@ -129,7 +131,7 @@ def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, st
         key = f"{NAMESPACE}:{prefix}{name}"
         if not engine.is_config_secret(key):
             pulumi.log.warn(
-                f"{key} lies in the stack file in the clear; "
+                f"{key} is in the stack file in the clear; "
                 f"encrypt it with `pulumi config set --secret {key}`"
             )
     values = {name: config.require_secret(prefix + name) for name in names}

@@ -1,4 +1,4 @@
-"""The hook that every server has: before it goes, its node has drained."""
+"""The hook of every server: its node drains before the server is deleted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Way:
-    """The way to the registries: the operator's key, their URLs by node id, and the network
-    namespace of every connection."""
+class RegistryAccess:
+    """What it takes to reach the registries: the operator's key, their URLs by node id, and the
+    network namespace of the connections."""
 
     operator_key: str = field(repr=False)
     registries: Mapping[str, str]
@@ -36,26 +36,28 @@ def hook(
 ) -> ResourceHook:
     """The one hook of the network ``name``, for ``before_delete`` of every server.
 
-    It has to be registered at every run: the engine refuses to go on when a resource of the state
-    names one that is not. It never fails a deletion: what could not be drained is warned about.
+    It has to be registered at every run: the engine stops where a resource of the state names one
+    that is not. It never fails a deletion; where a node could not be drained, it warns.
     """
     known = Output.all(key=operator_key, registries=dict(registries))
 
     async def before_delete(args: ResourceHookArgs) -> None:
         loop = asyncio.get_running_loop()
 
-        def say(line: str) -> None:
+        def progress(line: str) -> None:
             loop.call_soon_threadsafe(pulumi.log.info, printable(line))
 
         try:
             values: dict[str, Any] | None = await known.future()
             if values is None:
-                return  # nothing of the stack was ever up: there is nobody to tell
-            way = Way(values["key"], values["registries"], namespace)
-            # Beside the program's loop, which other hooks and the engine's questions need.
-            warning = await asyncio.to_thread(let_go, name, args.name, way, say)
+                return  # nothing of the stack was ever up
+            access = RegistryAccess(values["key"], values["registries"], namespace)
+            # In a thread: other hooks and the engine need the program's loop.
+            warning = await asyncio.to_thread(
+                drain_before_delete, name, args.name, access, progress
+            )
         except Exception as error:
-            # Whatever it is, the server goes. Its type is said, for its words may hold anything.
+            # The server is deleted all the same. The error's text may hold a secret.
             warning = f"{args.name}: not drained before it goes: {type(error).__name__}"
         if warning:
             pulumi.log.warn(printable(warning))
@@ -63,36 +65,38 @@ def hook(
     return ResourceHook(f"{name}-drain", before_delete)
 
 
-def let_go(network: str, resource: str, way: Way, say: Progress) -> str:
-    """Drains the node whose server that resource is, and waits for its word. Returns what the
-    operator has to be warned of: nothing where all is well, or nobody is left to be told."""
+def drain_before_delete(
+    network: str, resource: str, access: RegistryAccess, progress: Progress
+) -> str:
+    """Drain the node of a server's resource, and wait for its report. Returns a warning for the
+    operator; empty where all is well, or the network is down."""
     # Imported here: a preview never comes this far.
     from mesh.netns import NamespaceError, inside
 
     try:
-        return inside(way.namespace, lambda: _let_go(network, resource, way, say))
+        return inside(access.namespace, lambda: _drain(network, resource, access, progress))
     except NamespaceError as error:
-        say(f"{resource}: not drained: {error}")
+        progress(f"{resource}: not drained: {error}")
         return ""
 
 
-def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
+def _drain(network: str, resource: str, access: RegistryAccess, progress: Progress) -> str:
     from mesh.publish.drain import DRAIN_SECONDS, Drains
     from mesh.publish.refused import words
     from mesh.publish.registry_pool import RegistryPool, top
     from mesh.registry.client import Unreachable
 
-    pool = RegistryPool(way.operator_key, way.registries)
+    pool = RegistryPool(access.operator_key, access.registries)
     refused: dict[str, Refusal] = {}
     try:
-        # The key may sign for another network as well, whose nodes have the same names: an order
-        # for it would drain them. Its registries are elsewhere.
-        urls = set(way.registries.values())
+        # The key may also sign for another network with the same node names, which an order would
+        # drain. Its registries have other URLs.
+        urls = set(access.registries.values())
         manifests = pool.manifests().values()
         own = [m for m in manifests if urls & {entry.url for entry in m[1].registries}]
         highest = top(own, None)
         if highest is None:
-            say(
+            progress(
                 f"{resource}: not drained: no registry answers, or holds a generation of this "
                 f"network"
             )
@@ -101,19 +105,19 @@ def _let_go(network: str, resource: str, way: Way, say: Progress) -> str:
         node = node_of(network, resource, manifest.nodes)
         if manifest.retired or node is None:
             why = "the network is taken down" if manifest.retired else "its node has left already"
-            say(f"{resource}: {why}")
+            progress(f"{resource}: {why}")
             return ""
         identities = {one: entry.identity for one, entry in manifest.nodes.items()}
-        drains = Drains(pool, way.operator_key, manifest.network, identities, warn=say)
-        say(f"{node}: draining before its server goes")
+        drains = Drains(pool, access.operator_key, manifest.network, identities, warn=progress)
+        progress(f"{node}: draining before its server goes")
         if drains.wait([node], DRAIN_SECONDS, refuses=refused.__setitem__):
             if node in refused:
-                return f"{words(node, refused[node])}; its server goes without having drained"
+                return f"{words(node, refused[node])}; its server is deleted without a drain"
             return (
-                f"{node}: no word within {DRAIN_SECONDS:g} s that it has withdrawn; its server "
-                f"goes all the same, for a dead node drains no more"
+                f"{node}: no report within {DRAIN_SECONDS:g} s that it has withdrawn; its server "
+                f"is deleted all the same, since a dead node cannot drain"
             )
-        say(f"{node}: withdrawn")
+        progress(f"{node}: withdrawn")
     except Unreachable as error:
         return f"{resource}: not drained before its server goes: {error}"
     finally:

@@ -1,6 +1,5 @@
-"""How the program is told that its run ends the network (``mesh destroy``, ``mesh lab down``).
-
-By a variable of that run's own environment: a key of the stack file would stay there.
+"""How the program knows that its run ends the network (``mesh destroy``, ``mesh lab down``): by a
+variable in the run's environment, since a key of the stack file would stay there.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from collections.abc import Mapping
 VARIABLE = "MESH_ENDING"
 
 DESTROY = ("destroy", "--yes", "--skip-preview", "--suppress-outputs")
-"""The engine's command: what goes has been shown, and agreed to."""
+"""The engine's command. What is deleted was shown and agreed to before."""
 GIVEN_UP = ("--run-program", "--ignore-protect")
-"""Its options. The program runs, for its hooks: servers drain before they go. What is protected
-goes by this run, and stays protected in the state until it has gone."""
+"""Its options. The program runs for its hooks, by which servers drain before they are deleted.
+Protected resources are deleted too, and stay protected in the state until then."""
 
 
 def ending(environment: Mapping[str, str]) -> dict[str, str]:

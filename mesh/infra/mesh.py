@@ -15,7 +15,7 @@ from mesh.infra.dynamic.candidate import Candidate
 from mesh.infra.dynamic.operator import Operator
 from mesh.infra.dynamic.publish import Publish, PublishArgs
 from mesh.infra.node import Node
-from mesh.infra.providers import Driver, Machine, Setting
+from mesh.infra.providers import Driver, Machine, StackConfiguration
 from mesh.infra.region import Region, RegionArgs
 from mesh.infra.seed import SeedSource
 from mesh.plan.document import write_plan
@@ -25,11 +25,11 @@ from mesh.plan.document import write_plan
 class MeshArgs:
     """The stack's configuration."""
 
-    configuration: Setting
+    configuration: StackConfiguration
 
 
 class Mesh(ComponentResource):
-    """Regions with their nodes, the operator's key, and the generation that all of them run.
+    """Regions with their nodes, the operator's key, and the generation that all nodes run.
 
     pulumi.RunError where the providers would refuse it (:func:`mesh.infra.configuration.asked`).
     """
@@ -38,19 +38,21 @@ class Mesh(ComponentResource):
         given, child = args.configuration, ResourceOptions(parent=self)
         plan = given.plan
         if not is_dry_run():
-            asked(given)  # an update that is refused has made nothing, this component included
+            asked(given)  # a refused update makes nothing, not even this component
         super().__init__("mesh:index:Mesh", name, None, opts)
         self.operator = Operator(
             f"{name}-operator", ResourceOptions(parent=self, protect=given.spec.protect)
         )
         if is_dry_run():
-            # A preview makes nothing, and the process of our own resources starts meanwhile.
+            # A preview makes nothing, and the process of our own resources can start meanwhile.
             sdk.meanwhile(partial(asked, given))
         drivers = providers.make(name, given, child)
         self.regions = self._regions(name, given, drivers)
         self.nodes = {k: node for region in self.regions for k, node in region.nodes.items()}
         for driver in drivers.values():
-            driver.guard({node_id: node.reserved.ipv4 for node_id, node in self.nodes.items()})
+            driver.make_firewall(
+                {node_id: node.reserved.ipv4 for node_id, node in self.nodes.items()}
+            )
         urls = {
             node_id: Output.format("https://{0}:{1}", node.reserved.ipv4, plan.access.registry_port)
             for node_id, node in self.nodes.items()
@@ -75,20 +77,22 @@ class Mesh(ComponentResource):
             bundle=given.bundle,
             registries=urls,
             namespace=namespace,
-            deadline=max(driver.patience for driver in drivers.values()),
+            deadline=max(driver.publish_deadline for driver in drivers.values()),
         )
-        # In the state before anything is signed, so that what was begun is known afterwards.
+        # In the state before anything is signed, so that an unfinished update is known later.
         wanted = publication.candidate()
-        # Not before all else is known: a preview of a new stack has nothing to compare with.
+        # Once all else is known: a preview of a new stack has nothing to compare with.
         written = wanted.apply(lambda _: sources.written())
         self.candidate = Candidate(f"{name}-candidate", wanted, written, child)
         self.published = Publish(f"{name}-generation", publication, self.candidate, child)
         self.topology = outputs.topology(plan, self.nodes, list(urls.values()))
         self.access = outputs.access(self.nodes)
-        # The topology is the stack's output; said twice it would cost every preview twice.
+        # The topology is a stack output already; twice it would cost every preview twice.
         self.register_outputs({"nodes": list(self.nodes), "registries": urls})
 
-    def _regions(self, name: str, given: Setting, drivers: Mapping[str, Driver]) -> list[Region]:
+    def _regions(
+        self, name: str, given: StackConfiguration, drivers: Mapping[str, Driver]
+    ) -> list[Region]:
         used = {node.region for node in given.plan.nodes}
         return [
             Region(
@@ -102,8 +106,8 @@ class Mesh(ComponentResource):
 
 
 def boot(nodes: Mapping[str, Node], seed: SeedSource, drained: ResourceHook) -> dict[str, Machine]:
-    """Boot every node, the registries first: the others ask them for all that they need. Before a
-    server goes, ``drained`` sees to its node."""
+    """Boot every node, the registries first, which the others need. The hook ``drained`` drains a
+    node before its server is deleted."""
     machines: dict[str, Machine] = {}
     for node_id, node in nodes.items():
         if node.is_registry:

@@ -33,7 +33,7 @@ class NodeArgs:
 class Node(ComponentResource):
     """One server of one provider.
 
-    It comes in two steps, because every node's user data names the registries' addresses: the
+    It is made in two steps, because every node's user data has the registries' addresses: the
     constructor reserves the node's own, ``boot`` makes the server once all are reserved.
     """
 
@@ -41,19 +41,19 @@ class Node(ComponentResource):
         super().__init__("mesh:index:Node", name, None, opts)
         self._name = name
         self._args = args
-        # An address that is lost takes the node's place in every firewall and session with it.
+        # Neighbors and firewalls are configured with this address.
         self.reserved = args.driver.reserve(
             name, args.node, ResourceOptions(parent=self, protect=args.protect)
         )
 
     @property
     def is_registry(self) -> bool:
-        """Whether other nodes wait for this one."""
+        """Whether the node is a registry, which others wait for."""
         return Role.REGISTRY in self._args.node.roles
 
     def boot(self, seed: SeedSource, after: Sequence[Resource], drain: ResourceHook) -> Machine:
-        """Make the server, after these others. What it was born with is never changed by a later
-        run: a replacement has to be asked for. Before it goes, ``drain`` is called."""
+        """Make the server, after these others. A later run ignores a change of what is fixed at its
+        creation: a replacement has to be asked for. ``drain`` is called before its deletion."""
         node, driver = self._args.node, self._args.driver
         machine = driver.boot(
             self._name,
@@ -63,7 +63,7 @@ class Node(ComponentResource):
             ResourceOptions(
                 parent=self,
                 depends_on=list(after),
-                ignore_changes=list(driver.born_with),
+                ignore_changes=list(driver.fixed_at_creation),
                 # The address can be at one server only.
                 delete_before_replace=True,
                 hooks=ResourceHookBinding(before_delete=[drain]),
@@ -80,7 +80,7 @@ class Node(ComponentResource):
         return {"ipv4": self.reserved.ipv4, "ipv6": self._ipv6}
 
     def placement(self) -> dict[str, Any]:
-        """All that the provider says of where a booted node is; see mesh.facts.Placement."""
+        """The addresses of a booted node by its provider; see mesh.facts.Placement."""
         inside, routers = self.reserved.inside, list(self.reserved.routers)
         return {**self.addresses(), "inside": inside, "routers": routers}
 

@@ -1,4 +1,4 @@
-"""The stack's outputs: names and shapes that users and scripts rely on. Nothing secret."""
+"""The stack's outputs: names and shapes that users and scripts rely on. None is secret."""
 
 from __future__ import annotations
 

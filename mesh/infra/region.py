@@ -17,7 +17,7 @@ class RegionArgs:
     """The region as planned, the stack's configuration, and the drivers of its nodes by name."""
 
     region: PlannedRegion
-    configuration: providers.Setting
+    configuration: providers.StackConfiguration
     drivers: Mapping[str, providers.Driver]
 
 

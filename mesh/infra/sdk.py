@@ -1,4 +1,4 @@
-"""Habits of Pulumi's SDK that cost a preview most of its time, and their cure.
+"""What of Pulumi's SDK costs a preview most of its time, and how that is avoided.
 
 All are of the version that pyproject.toml pins.
 """
@@ -22,30 +22,29 @@ VARIABLE = "MESH_SDK_DEBUG"
 
 
 def without_debug_lines() -> None:
-    """From now on the SDK does not send its own debug lines, of which each resource has five.
+    """Stop the SDK's own debug lines, of which each resource has five.
 
     Each is a call to the engine that the whole program waits for, and the engine drops the line
-    unless it runs with ``--debug``, which it does not tell the program.
+    unless it runs with ``--debug``, which the program cannot see.
     """
     if os.environ.get(VARIABLE) != "1":
         log.debug = _drop
 
 
 def without_collection() -> None:
-    """From now on this process does not look for garbage that refers to itself, not even at its
-    end.
+    """Disable garbage collection in this process, also at its end.
 
-    What the SDK makes for each input and output is held until the program ends, and each search
-    goes through all of it again: a fifth of the program's time at 190 nodes, to find 4 MB of 150.
-    The last one, by which Python tidies up before it ends, takes a third of a second there.
+    What the SDK makes for each input and output is held until the program ends, and each collection
+    goes through all of it: a fifth of the program's time at 190 nodes, to free 4 MB of 150. The
+    last one, when Python ends, takes a third of a second there.
     """
     gc.disable()
-    # Python's last search is made although searching is disabled; what is frozen is left out of it.
+    # The last collection runs although it is disabled; frozen objects are left out.
     atexit.register(gc.freeze)
 
 
 def meanwhile(work: Callable[[], None]) -> None:
-    """Do this work in a thread while what has been registered so far goes to the engine.
+    """Do this work in a thread while the registrations so far go to the engine.
 
     A registration begins when the program gives up the event loop, else at its end; and at the
     first resource of our own the engine starts the process that runs them all.
@@ -57,7 +56,7 @@ def meanwhile(work: Callable[[], None]) -> None:
 
 
 def begin() -> None:
-    """At the end of the program: let every registration begin before any is waited for.
+    """At the end of the program: begin every registration before waiting for any.
 
     The SDK waits for registrations one by one, and then for any of the outputs that are left.
     Where none has begun it goes to the outputs at once, and looks at each of them again after

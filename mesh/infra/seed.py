@@ -17,7 +17,7 @@ from mesh.plan import Plan
 
 @dataclass(frozen=True)
 class SeedSource:
-    """What every node is born with: whom it believes and where it asks."""
+    """What every node's user data has: the operator's key, and the registries' URLs."""
 
     plan: Plan
     operator: Operator
@@ -25,9 +25,8 @@ class SeedSource:
     bundle: str
 
     def user_data(self, node_id: str) -> Output[str]:
-        """A node's user data. Secret, since they hold its join token. A preview does not know them:
-        a server that runs keeps those of its birth, and what they are made with costs a preview
-        more than the plan does."""
+        """A node's user data. Secret, since they hold its join token. In a preview they are
+        unknown: a running server keeps its own, and rendering them takes longer than the plan."""
         inputs = Output.all(
             private=self.operator.private, public=self.operator.public, urls=list(self.registries)
         )

@@ -1,9 +1,8 @@
 """What a node's files are made of beside the plan: the code that renders, and the templates.
 
-The digest tells candidates apart (:mod:`mesh.infra.dynamic.candidate`), so that a publication of
-changed code that did not finish is known as such after the change was taken back. Whether anything
-is published for a change of code is not told by it, but by what that code renders
-(:mod:`mesh.publish.rendered`).
+The digest distinguishes candidates (:mod:`mesh.infra.dynamic.candidate`), so that an unfinished
+publication of changed code is known as such after the change was taken back. Whether a change of
+code is published depends on what it renders (:mod:`mesh.publish.rendered`), not on the digest.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ CODE = (
     "mesh/render",
     "mesh/spec",
 )
-"""All that a generation is rendered by, but what the bundle holds as well: that has a digest of its
-own, which is published. A test asks Python what rendering loads."""
+"""All code that renders a generation, except what is in the bundle too, whose digest is published.
+A test compares it with the modules that rendering loads."""
 TEMPLATES = "templates/debian"
 
 
@@ -44,7 +43,7 @@ def written() -> str:
 
 
 def _digest(read: Callable[[Path], bytes]) -> str:
-    # By its metadata: importing it is what a preview of a new stack need not pay for.
+    # By its metadata: importing it would cost a preview of a new stack.
     seen = sha256(f"jinja2 {version('jinja2')}\n".encode())
     for name, path in _files():
         content = read(path)
@@ -70,35 +69,34 @@ def _files() -> Iterator[tuple[str, Path]]:
 
 def _meaning(source: str) -> str:
     """The syntax tree of a module as text, without docstrings and places."""
-    told: list[str] = []
-    _tell(ast.parse(source), told)
-    return " ".join(told)
+    parts: list[str] = []
+    _dump(ast.parse(source), parts)
+    return " ".join(parts)
 
 
-def _tell(part: object, told: list[str]) -> None:
-    """What `ast.dump` says, several times as fast, and the same by every version of Python that
-    reads the same tree."""
+def _dump(part: object, parts: list[str]) -> None:
+    """As `ast.dump`, several times as fast, and the same in every version of Python that reads the
+    same tree."""
     if isinstance(part, ast.AST):
-        told.append(type(part).__name__)
-        # Whether a name is read or written follows from where it stands.
+        parts.append(type(part).__name__)
+        # Whether a name is read or written follows from its place.
         for name in part._fields:
             if name != "ctx" and (value := getattr(part, name, None)) not in (None, []):
-                told.append(name)
-                _tell(value, told)
-        told.append(")")
+                parts.append(name)
+                _dump(value, parts)
+        parts.append(")")
     elif isinstance(part, list):
-        told.append("[")
+        parts.append("[")
         for each in part:
             if not _stands_alone(each):
-                _tell(each, told)
-        told.append("]")
+                _dump(each, parts)
+        parts.append("]")
     else:
-        told.append(repr(part))
+        parts.append(repr(part))
 
 
 def _stands_alone(part: object) -> bool:
-    """Whether it is a text as a statement, a docstring or one below an attribute: it does
-    nothing."""
+    """Whether it is a text as a statement: a docstring, or one below an attribute."""
     return (
         isinstance(part, ast.Expr)
         and isinstance(part.value, ast.Constant)

@@ -1,11 +1,11 @@
-"""URNs of the engine, as far as they say whose a resource is."""
+"""URNs of the engine: which node a resource belongs to."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 NODE = "mesh:index:Node"
-"""The component of a node; what a driver makes for the node alone stands under it."""
+"""The component of a node, and the parent of what a driver makes for the node alone."""
 PREFIX = "mesh-"
 """Of a node's component: ``mesh-<node id>`` (``__main__.py`` names the network ``mesh``)."""
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.infra.providers import DESCRIPTIONS
-from mesh.infra.providers.description import FormerWay
+from mesh.infra.providers.description import FormerResources
 from mesh.plan import Plan
 from mesh.preview import access
 from mesh.preview.kinds import CANDIDATE, GENERATION, Kind
@@ -36,7 +36,7 @@ DONE: dict[Verb, str] = {
 """What happens to a resource, as it is shown."""
 FORMER = tuple(each.former for each in DESCRIPTIONS.values() if each.former is not None)
 """The providers' former resources."""
-OTHERS = (Kind.GROUND, Kind.ROOT, Kind.OTHER, Kind.UNKNOWN)
+OTHERS = (Kind.NETWORK, Kind.ROOT, Kind.OTHER, Kind.UNKNOWN)
 """The kinds that are shown together, after those that a node has of its own."""
 
 
@@ -260,12 +260,12 @@ def _former_notes(preview: Preview) -> Iterator[str]:
     reverse."""
     for former in FORMER:
         if any(former.command in error for error in preview.errors):
-            yield f"{former.offer}, by `{former.command} --stack {preview.stack}`"
+            yield f"{former.hint}, by `{former.command} --stack {preview.stack}`"
         if _goes_back(preview, former):
-            yield f"{former.no_way_back} --stack {preview.stack}`"
+            yield f"{former.irreversible} --stack {preview.stack}`"
 
 
-def _goes_back(preview: Preview, former: FormerWay) -> bool:
+def _goes_back(preview: Preview, former: FormerResources) -> bool:
     """Whether present resources are to be replaced by former ones."""
     going = any(step.type.startswith(former.present_types) and step.ends for step in preview.steps)
     return going and any(step.type.startswith(former.types) for step in preview.steps)

@@ -52,7 +52,7 @@ def _refused(step: Step, asked: Asked, going: Collection[str]) -> Iterator[Probl
         return  # a component is its children
     elif step.kind is Kind.UNKNOWN:
         yield from _of_unknown_type(step)
-    elif step.kind is Kind.GROUND:
+    elif step.kind is Kind.NETWORK:
         if step.ends and _package(step) not in going:
             yield Problem(
                 step.name, step.verb, "nodes that stay reach others by it",

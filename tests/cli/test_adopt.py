@@ -140,7 +140,7 @@ STOPPED = {
     "an update runs": (_lock, "currently locked"),
     "no API key": (_forget_the_key, "vultr:apiKey = unset"),
     "a wrong API key": (_another_key, "vultr:apiKey = [secret]: Vultr does not know"),
-    "the API out of order": (_out_of_order, "Vultr's API is out of order"),
+    "the API out of order": (_out_of_order, "Vultr's API fails"),
 }  # fmt: skip
 
 

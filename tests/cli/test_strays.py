@@ -142,7 +142,7 @@ class TestAnUpdateThatWasCut:
 
     def test_what_it_was_making_is_the_next_updates(self) -> None:
         done = strays()
-        assert (done.exit_code, "`pulumi up` takes it on" in done.output) == (1, True)
+        assert (done.exit_code, "`pulumi up` adopts it" in done.output) == (1, True)
 
     def test_goes_when_asked_and_the_state_forgets_it(self, engine: Stub, vultr: Vultr) -> None:
         """An object of a node that is not wanted any more."""
@@ -163,7 +163,7 @@ def test_what_an_update_takes_on_meanwhile_stays(engine: Stub, vultr: Vultr) -> 
     engine.knows(state(), then=state(stray))
     done = strays("--remove", "--yes")
     assert done.exit_code == 1
-    assert "an update has taken it on meanwhile" in done.output
+    assert "an update has adopted it meanwhile" in done.output
     assert set(vultr.addresses) == {stray}
 
 
@@ -180,7 +180,7 @@ UNUSABLE = {
     "no API key": (lambda e, _v: (e.folder / "config" / "vultr:apiKey").unlink(), "unset"),
     "a wrong API key": (lambda _e, v: setattr(v, "key", "another"), "does not know this API key"),
     "no state": (lambda e, _v: (e.folder / "state.json").unlink(), "stack prod"),
-    "the API out of order": (lambda _e, v: v.fail(Fault("GET", ".*", times=9)), "out of order"),
+    "the API out of order": (lambda _e, v: v.fail(Fault("GET", ".*", times=9)), "API fails"),
 }
 
 

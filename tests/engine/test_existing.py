@@ -208,7 +208,7 @@ def test_a_host_that_does_not_answer_is_kept(engine: Inside, box: Box) -> None:
         said = engine.run("refresh", "--yes", "--skip-preview", "--target", f"**{SERVER}").told
     finally:
         faults.heal(box.place.lab, NODE)
-    assert "warning: kept as it was known" in said
+    assert "warning: kept as it is in the state" in said
     assert server(engine)["id"] == before["id"]
 
 

@@ -372,7 +372,7 @@ def test_what_drifted_is_the_reason_of_the_update_that_repairs_it() -> None:
 
 
 def test_a_stack_of_the_plugins_is_told_how_it_is_moved() -> None:
-    said = f"resource 'mesh-mia-vultr-1-address' has a problem: {former.SAID}"
+    said = f"resource 'mesh-mia-vultr-1-address' has a problem: {former.NEEDS_ADOPTION}"
     found = summarise(preview(step("same", "mia-vultr-1"), errors=(said,)))
     assert any("mesh adopt --stack lab" in note for note in found.notes)
 

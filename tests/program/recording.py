@@ -22,7 +22,7 @@ from pulumi.runtime import mocks, settings
 from pulumi.runtime.proto import source_pb2
 from pulumi.runtime.stack import Stack
 
-from mesh.infra.configuration import SAID
+from mesh.infra.configuration import ALREADY_SHOWN
 from tests.stacks import ROOT
 
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"  # sdk/python/lib/pulumi/runtime/rpc.py
@@ -226,7 +226,7 @@ def _run(config: Mapping[str, Any], secret: list[str], stack: str, answers: Answ
         try:
             runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
         except SystemExit as ended:
-            assert ended.code == SAID and ended.__cause__ is not None
+            assert ended.code == ALREADY_SHOWN and ended.__cause__ is not None
             raise ended.__cause__ from None
         root = pulumi.runtime.get_root_resource()
         assert isinstance(root, Stack)

@@ -521,7 +521,7 @@ class TestRefusals:
             ),
             (
                 'Post "https://ec2.us-east-1.amazonaws.com/": dial tcp: no such host',
-                'AWS says: Post "https://ec2.us-east-1.amazonaws.com/": dial tcp: no such host',
+                'AWS answers: Post "https://ec2.us-east-1.amazonaws.com/": dial tcp: no such host',
             ),
         ],
         ids=["wrong", "expired", "not allowed", "no network"],

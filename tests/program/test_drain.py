@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.infra.drain import Way, let_go, node_of
+from mesh.infra.drain import RegistryAccess, drain_before_delete, node_of
 from mesh.publish import drain as publishing
 from mesh.publish.generation import make_retired
 from mesh.trust import keys
@@ -54,7 +54,9 @@ def registry(tmp_path: Path) -> Iterator[Live]:
 def called(url: str, resource: str = SERVER, namespace: str | None = None) -> tuple[str, list[str]]:
     """The hook's warning, and what it says on the way."""
     said: list[str] = []
-    warning = let_go("mesh", resource, Way(FLEET.key, {"lax-vultr-1": url}, namespace), said.append)
+    warning = drain_before_delete(
+        "mesh", resource, RegistryAccess(FLEET.key, {"lax-vultr-1": url}, namespace), said.append
+    )
     assert FLEET.key not in warning + "".join(said)
     return warning, said
 
@@ -87,7 +89,7 @@ def test_a_node_that_refuses_the_order_is_not_waited_for(registry: Live) -> None
     with speaking(Nodes(FLEET, registry, refusing={MIA})):
         warning, _ = called(registry.url)
     assert warning.startswith(f"{MIA} refuses drain order 1: of the network N")
-    assert warning.endswith("its server goes without having drained")
+    assert warning.endswith("its server is deleted without a drain")
 
 
 def test_a_dead_node_is_let_go_with_a_warning(
@@ -96,7 +98,7 @@ def test_a_dead_node_is_let_go_with_a_warning(
     monkeypatch.setattr(publishing, "DRAIN_SECONDS", 1.0)
     with speaking(Nodes(FLEET, registry, deaf={MIA})):
         warning, _ = called(registry.url)
-    assert warning.startswith(f"{MIA}: no word within 1 s that it has withdrawn")
+    assert warning.startswith(f"{MIA}: no report within 1 s that it has withdrawn")
 
 
 def test_a_server_without_a_member_goes_at_once(registry: Live) -> None:

@@ -18,7 +18,7 @@ import pulumi
 import pytest
 from pulumi.runtime import mocks
 
-from mesh.infra.providers.protocol import Setting
+from mesh.infra.providers.protocol import StackConfiguration
 from mesh.plan import make
 from mesh.spec import Problem, load
 from mesh.spec.providers.gcp import FACTS
@@ -350,7 +350,7 @@ def problems(said: str | None = None, types: tuple[str, ...] = (), **changes: An
         nothing: pulumi.Output[Any] = pulumi.Output.from_input({})
         from mesh.infra.providers.gcp import account
 
-        setting = Setting(spec, make(spec), nothing, nothing, "0" * 64, ROOT)
+        setting = StackConfiguration(spec, make(spec), nothing, nothing, "0" * 64, ROOT)
         found.extend(account.problems(setting))
         return pulumi.Output.from_input(None)
 

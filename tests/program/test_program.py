@@ -400,8 +400,8 @@ class TestDrivers:
     def test_every_driver_can_be_loaded(self) -> None:
         for name in providers.DESCRIPTIONS:
             driver = providers.load(name)
-            assert driver.born_with
-            assert driver.patience > 0
+            assert driver.fixed_at_creation
+            assert driver.publish_deadline > 0
 
     def test_facts_have_the_name_of_their_file(self) -> None:
         assert {name: facts.name for name, facts in PROVIDERS.items()} == {

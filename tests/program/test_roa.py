@@ -106,5 +106,5 @@ def test_a_run_that_ends_the_network_asks_for_no_roa(
 
 def test_a_network_that_ends_needs_no_roa(tmp_path: Path) -> None:
     done = run(twin(protect=False, rpki={"demand": listed(tmp_path)}))
-    assert any("it is not asked, since mesh:protect is false" in line for line in done.log)
+    assert any("it is not checked, since mesh:protect is false" in line for line in done.log)
     assert done.of("Instance")

@@ -502,7 +502,7 @@ class TestRefusals:
         ("fault", "said"),
         [
             (refused("Unauthorized IP address: 192.0.2.1", 403), ["address 192.0.2.1"]),
-            (html(502), ["GET /os", "out of order"]),
+            (html(502), ["GET /os", "Vultr's API fails"]),
             (refused("Slow down.", 429), ["too many requests"]),
         ],
         ids=["source", "html", "rate"],
@@ -510,7 +510,7 @@ class TestRefusals:
     def test_an_api_that_does_not_answer_is_one_sentence(
         self, catalogue: Vultr, fault: Any, said: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("mesh.infra.providers.vultr.questions.PATIENCE", 0.2)
+        monkeypatch.setattr("mesh.infra.providers.vultr.queries.RETRY_SECONDS", 0.2)
         catalogue.fail(Fault("GET", "/os", fault, times=9))
         found = self.refusal()
         assert all(part in found for part in said), found
@@ -535,7 +535,7 @@ class TestQuestions:
     def test_bgp_that_may_not_be_asked_for_is_a_warning(self, vultr: Vultr) -> None:
         vultr.fail(Fault("GET", "/account/bgp", refused("Forbidden.", 403)))
         done = deploy(**options(checkAccount=True))
-        assert any("the account's BGP could not be looked at" in line for line in done.log)
+        assert any("the account's BGP could not be checked" in line for line in done.log)
 
 
 class TestCost:

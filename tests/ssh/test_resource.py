@@ -177,7 +177,7 @@ def test_a_refresh_tells_gone_from_silent(
     silent = made | {"ipv4": "198.51.100.250"}
     assert box.operator(lambda: PROVIDER.read(one, silent)).id == one
     said = capsys.readouterr().out
-    assert "warning: kept as it was known" in said
+    assert "warning: kept as it is in the state" in said
     assert "nothing listens there" in said
 
 

@@ -37,7 +37,7 @@ class TestLists:
         ("following", "reason"),
         [
             ("same", "has pages that go in a circle"),
-            (None, "does not say whether that is all"),
+            (None, "does not show whether there are more pages"),
         ],
         ids=["a circle", "no word of a next page"],
     )
@@ -95,7 +95,7 @@ ANSWERS: dict[str, tuple[Answer, str, tuple[str, ...]]] = {
     ),
     "a redirection": (
         Answer(302, "", {"Location": "https://example.net/"}), "answer",
-        ("HTTP 302", "a redirection, which the API key would go along with"),
+        ("HTTP 302", "a redirection, to which the API key is not sent"),
     ),
     "200 with a web page": (html(200), "answer", ("Vultr's answer to GET /account is not JSON",)),
     "another answer": (Answer(200, {"something": {}}), "answer", ("has no account",)),
@@ -105,7 +105,7 @@ ANSWERS: dict[str, tuple[Answer, str, tuple[str, ...]]] = {
         ("GET /account = pending_charges", "answer to GET /account lacks pending_charges"),
     ),
     "a field is not what it was": (
-        _account(balance={"eur": 3}), "answer", ("has a balance that is not what it should be",),
+        _account(balance={"eur": 3}), "answer", ("has an invalid balance",),
     ),
     "too many requests, without an end": (
         limited(1), "rate", ("GET /account = HTTP 429", "too many requests", "wait a minute"),
@@ -122,7 +122,7 @@ class TestBadAnswers:
     def test_each_is_one_sentence(self, served: Served, vultr: Vultr, case: str) -> None:
         answer, kind, words = ANSWERS[case]
         vultr.fail(Fault("GET", "/account", answer, times=9))
-        with connect(KEY, patience=0.5) as client:
+        with connect(KEY, retry_seconds=0.5) as client:
             error = error_of(client.account)
         assert error.kind == kind
         assert not [word for word in words if word not in str(error)], str(error)
@@ -168,7 +168,7 @@ class TestBadAnswers:
         said: list[str] = []
         vultr.fail(Fault("GET", "/account", limited(1)))
         begun = time.monotonic()
-        with connect(KEY, say=said.append) as client:
+        with connect(KEY, progress=said.append) as client:
             assert client.account()
         assert time.monotonic() - begun > 0.9
         assert said == [

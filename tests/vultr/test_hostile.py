@@ -43,7 +43,7 @@ ECHOES = {
 def test_an_answer_that_holds_the_key_does_not_show_it(vultr: Vultr, answer: Answer) -> None:
     """A proxy or an error page may repeat what it was asked with."""
     vultr.fail(Fault("GET", "/reserved-ips", answer, times=99))
-    with connect(KEY, patience=0.5) as client, pytest.raises(ApiError) as caught:
+    with connect(KEY, retry_seconds=0.5) as client, pytest.raises(ApiError) as caught:
         client.addresses()
     assert KEY not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
 

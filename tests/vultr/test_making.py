@@ -74,7 +74,7 @@ class TestLostAnswers:
         with pytest.raises(ApiError) as caught:
             objects.address()
         assert str(caught.value).startswith(
-            "mesh:nodes.lax-vultr-1 = a reserved address in lax: Vultr's API is out of order"
+            "mesh:nodes.lax-vultr-1 = a reserved address in lax: Vultr's API fails"
         )
         vultr.faults.clear()
         objects.address()
@@ -102,7 +102,7 @@ class TestLeftBehind:
         vultr.forget_calls()
         assert make()[0] == first
         assert vultr.changes() == []
-        assert "an earlier run has left it behind; it is taken on" in capsys.readouterr().out
+        assert "an earlier run has left it behind; it is adopted" in capsys.readouterr().out
 
     @pytest.mark.parametrize(
         ("make", "provider"),

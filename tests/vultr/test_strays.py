@@ -11,8 +11,8 @@ from mesh.infra.dynamic.vultr.address import AddressProvider
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.providers.vultr.v2 import ApiError, Client, Mark, marking, stated
-from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
-from mesh.infra.providers.vultr.v2.strays import Known, compared, held_fast, remove
+from mesh.infra.providers.vultr.v2.holdings import AccountObject, Holdings, Kind
+from mesh.infra.providers.vultr.v2.strays import StateObject, compared, in_use, remove
 from tests.engine.clouds import KEYS
 from tests.vultr_api import Fault, Knobs, Vultr, refused
 
@@ -33,11 +33,11 @@ def made(identity: str) -> dict[Kind, str]:
     return {Kind.ADDRESS: address.id, Kind.GROUP: group.id, Kind.KEY: key.id}
 
 
-def known(ids: dict[Kind, str]) -> list[Known]:
-    return [Known(kind, identity, f"mesh-{kind}") for kind, identity in ids.items()]
+def known(ids: dict[Kind, str]) -> list[StateObject]:
+    return [StateObject(kind, identity, f"mesh-{kind}") for kind, identity in ids.items()]
 
 
-def strays_of(client: Client, identity: str, ids: dict[Kind, str]) -> dict[str, Held]:
+def strays_of(client: Client, identity: str, ids: dict[Kind, str]) -> dict[str, AccountObject]:
     found = compared(Holdings.of(client), identity, known(ids))
     return {one.id: one for one in found.strays}
 
@@ -89,7 +89,7 @@ def test_what_is_in_the_state_alone_is_told(client: Client, vultr: Vultr) -> Non
     ids = made(OURS)
     vultr.lose(ids[Kind.GROUP])
     found = compared(Holdings.of(client), OURS, known(ids))
-    assert found.missing == (Known(Kind.GROUP, ids[Kind.GROUP], "mesh-firewall group"),)
+    assert found.missing == (StateObject(Kind.GROUP, ids[Kind.GROUP], "mesh-firewall group"),)
 
 
 def test_what_an_update_had_begun_is_told_apart(client: Client) -> None:
@@ -101,26 +101,28 @@ def test_what_an_update_had_begun_is_told_apart(client: Client) -> None:
 
 class TestRemoval:
     @pytest.fixture
-    def stray(self, client: Client) -> Held:
+    def stray(self, client: Client) -> AccountObject:
         ids = made(OURS)
         return strays_of(client, OURS, {})[ids[Kind.ADDRESS]]
 
     def test_what_lost_its_mark_meanwhile_stays(
-        self, client: Client, vultr: Vultr, stray: Held
+        self, client: Client, vultr: Vultr, stray: AccountObject
     ) -> None:
         """Somebody took it for himself between the list and the removal."""
         vultr.addresses[stray.id].label = "mail.example.net"
-        with pytest.raises(ApiError, match="does not bear the mark") as caught:
+        with pytest.raises(ApiError, match="no longer has the mark") as caught:
             remove(client, stray, quiet)
         assert caught.value.kind == "foreign"
         assert stray.id in vultr.addresses
 
-    def test_what_is_gone_is_no_error(self, client: Client, vultr: Vultr, stray: Held) -> None:
+    def test_what_is_gone_is_no_error(
+        self, client: Client, vultr: Vultr, stray: AccountObject
+    ) -> None:
         vultr.lose(stray.id)
         assert not remove(client, stray, quiet)
 
     def test_what_still_comes_off_its_server_is_waited_for(
-        self, client: Client, vultr: Vultr, stray: Held
+        self, client: Client, vultr: Vultr, stray: AccountObject
     ) -> None:
         said = "Unable to detach subnet, please restart your server from the control panel"
         vultr.fail(Fault("DELETE", f"/reserved-ips/{stray.id}", refused(said), times=2))
@@ -128,7 +130,7 @@ class TestRemoval:
         assert stray.id not in vultr.addresses
 
     def test_an_address_at_a_server_that_stays_is_held_fast(
-        self, client: Client, vultr: Vultr, stray: Held
+        self, client: Client, vultr: Vultr, stray: AccountObject
     ) -> None:
         """It was attached by hand, to somebody's server."""
         body = {"region": "lax", "plan": "vc2-1c-1gb", "os_id": 2625, "label": "shop",
@@ -136,9 +138,9 @@ class TestRemoval:
         client.send("POST", "/instances", body)
         holdings = Holdings.of(client)
         strays = compared(holdings, OURS, []).strays
-        assert held_fast(strays, holdings) == {stray.id: "shop"}
+        assert in_use(strays, holdings) == {stray.id: "shop"}
 
-    def test_servers_come_first(self, client: Client, vultr: Vultr, stray: Held) -> None:
+    def test_servers_come_first(self, client: Client, vultr: Vultr, stray: AccountObject) -> None:
         vultr.knobs = Knobs(detach=0.2)
         mark = Mark(OURS, "lax-vultr-1", "instance")
         body = {"region": "lax", "plan": "vc2-1c-1gb", "os_id": 2625, "label": "lax-vultr-1",
@@ -147,7 +149,7 @@ class TestRemoval:
         holdings = Holdings.of(client)
         strays = compared(holdings, OURS, []).strays
         assert [one.kind for one in strays][:2] == [Kind.INSTANCE, Kind.ADDRESS]
-        assert held_fast(strays, holdings) == {}
+        assert in_use(strays, holdings) == {}
         for one in strays:
             assert remove(client, one, quiet)
         assert set(vultr.holdings().values()) == {0}
@@ -168,7 +170,9 @@ class TestStated:
                  entry("pulumi-python:dynamic/mesh:Operator", "2", "mesh-operator")]  # fmt: skip
         state = {"deployment": {"resources": found}}
         assert stated.identity(state) == OURS
-        assert list(stated.known(state)) == [Known(Kind.ADDRESS, "1", "mesh-lax-vultr-1-address")]
+        assert list(stated.known(state)) == [
+            StateObject(Kind.ADDRESS, "1", "mesh-lax-vultr-1-address")
+        ]
 
     def test_a_state_without_an_identity_has_none(self) -> None:
         nothing: list[dict[str, Any]] = [{}, {"deployment": {}}, {"deployment": {"resources": []}}]

@@ -14,7 +14,7 @@ import pytest
 from mesh.infra.dynamic import cancellation
 from mesh.infra.dynamic.vultr.account import account
 from mesh.infra.providers.vultr.v2 import ApiError, connect, waiting
-from mesh.infra.providers.vultr.v2.waiting import Seen, until
+from mesh.infra.providers.vultr.v2.waiting import Observed, until
 from tests.vultr import objects
 from tests.vultr_api import KEY, Knobs, Vultr, limited
 from tests.vultr_api.faults import Fault
@@ -71,8 +71,8 @@ def test_what_is_waited_for_is_shown_with_its_time(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(waiting, "time", clock)
     monkeypatch.setattr(waiting, "pause", clock.pause)
 
-    def look() -> Seen[str]:
-        return Seen("active", "it") if clock.now > 2.9 * waiting.SHOWN else Seen("pending")
+    def look() -> Observed[str]:
+        return Observed("active", "it") if clock.now > 2.9 * waiting.SHOWN else Observed("pending")
 
     assert until(look, "lax-vultr-1", 60, said.append) == "it"
     assert said[0] == "lax-vultr-1: pending"
@@ -91,7 +91,7 @@ def test_looks_come_after_a_second_and_then_less_often(monkeypatch: pytest.Monke
 
 def test_what_never_comes_is_one_sentence() -> None:
     with pytest.raises(ApiError) as caught:
-        until(lambda: Seen("pending"), "lax-vultr-1", 0.3, lambda _: None)
+        until(lambda: Observed("pending"), "lax-vultr-1", 0.3, lambda _: None)
     assert "lax-vultr-1 = pending: it is not ready after 0 s (pending); run" in str(caught.value)
 
 

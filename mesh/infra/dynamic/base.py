@@ -1,4 +1,4 @@
-"""What the providers of this folder share: how a change is told from none."""
+"""What the providers of this folder share: their base class, progress, and diffs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pulumi.dynamic import ConfigureRequest, DiffResult, ReadResult, ResourcePro
 
 Properties = dict[str, Any]
 GONE = ""
-"""The id by which a provider says that a resource no longer exists."""
+"""The id of a resource that no longer exists."""
 
 
 class Stub(ResourceProvider):
-    """A provider without state of its own, so that its pickled form is a name."""
+    """A provider without state of its own, so that its pickled form is its name."""
 
-    # It is a reference to a class; encrypting it would only hide the resource's real changes.
+    # A reference to a class; encrypting it would hide the resource's real changes.
     serialize_as_secret_always = False
 
     def configure(self, _req: ConfigureRequest) -> None:
@@ -37,8 +37,8 @@ WATCH = 1.0
 def end_with_engine(address: str) -> None:
     """End this process once the engine, which listens at ``address`` (host:port), is gone.
 
-    A killed engine leaves its plugins behind: a publication that nobody waits for would go on,
-    and sign a generation beside the next run's.
+    A killed engine leaves its plugins behind: a publication would go on, and sign a generation
+    beside the next run's.
     """
     host, _, port = address.rpartition(":")
 
@@ -55,9 +55,9 @@ def end_with_engine(address: str) -> None:
     threading.Thread(target=watch, name="watch the engine", daemon=True).start()
 
 
-def say(line: str) -> None:
-    """Progress under the resource; without a flush the engine would show it at the end. In one
-    piece, since several resources speak at the same time."""
+def progress(line: str) -> None:
+    """Show a line under the resource. Flushed, or the engine would show it at the end; written at
+    once, since several resources write at the same time."""
     from mesh.foreign import printable
 
     sys.stdout.write(f"{printable(line)}\n")
@@ -65,7 +65,7 @@ def say(line: str) -> None:
 
 
 def gone() -> ReadResult:
-    """The answer to a refresh for what is no longer there; `up` will create it again."""
+    """The result of a refresh for what is no longer there; `up` creates it again."""
     return ReadResult(GONE, {})
 
 

@@ -1,4 +1,4 @@
-"""When a server was made, for a provider whose resource does not say it."""
+"""When a server was created, for a provider whose resource has no such output."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mesh.infra.dynamic.base import Properties, Stub, difference
 
 
 class BirthProvider(Stub):
-    """Notes the time when it first hears of an instance."""
+    """Records the time at which an instance is first known."""
 
     def create(self, props: Properties) -> CreateResult:
-        """The time now: the provider has just answered that the instance runs."""
+        """The current time: the provider has just reported that the instance runs."""
         created = datetime.now(UTC).isoformat(timespec="seconds")
         return CreateResult(props["instance_id"], {**props, "created": created})
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """Another instance is another birth."""
+        """Another instance has another time."""
         return difference(olds, news, replaces=["instance_id"])
 
 
 class Birth(Resource, module="mesh", name="Birth"):
-    """The birth of one instance, kept in the stack's state: ``created`` is RFC 3339."""
+    """The creation time of one instance, kept in the stack's state: ``created`` is RFC 3339."""
 
     created: Output[str]
 

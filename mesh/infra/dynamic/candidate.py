@@ -2,10 +2,9 @@
 
 The engine keeps the old state of a resource whose update fails or is killed. A publication has
 its effect before it ends: the registries hold the generation, and the nodes apply it. So its own
-state cannot tell that it was begun, and taking the change back would look like no change. This
-resource is updated before the publication, and its ``serial`` grows with everything that differs.
-The publication compares the serial with the one that it has seen last
-(:func:`is_unfinished`).
+state does not show that it was begun, and taking the change back would look like no change. This
+resource is updated before the publication, and its ``serial`` grows with every change. The
+publication compares the serial with the last one it has seen (:func:`is_unfinished`).
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from pulumi.dynamic import CheckResult, CreateResult, DiffResult, Resource, Upda
 from mesh.infra.dynamic.base import Properties, Stub, difference
 
 SESSIONS = "sessions-"
-"""Begins the name of the digest of a BGP password, before the name under which the stack file has
-it. It is no password, and the policy pack would take it for one by that name."""
+"""Prefix of the name of a BGP password's digest, before the password's name in the stack file. The
+policy pack takes an input with ``password`` in its name for a secret."""
 CODE = "code"
-"""Of what the files of nodes are made beside the plan (:func:`mesh.infra.sources.digest`)."""
+"""The digest of the code that renders nodes' files (:func:`mesh.infra.sources.digest`)."""
 
 
 class CandidateProvider(Stub):
     """Counts the candidates of one stack. Nothing outside the state is touched."""
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
-        """The serial is settled here, from the inputs in the state, so that a preview knows it."""
+        """Compute the serial here, from the inputs in the state, so that a preview knows it."""
         serial, wanted = int(olds.get("serial") or 0), _with_code(olds, news)
         another = not olds or olds.get("wanted") != wanted
         serial += 1 if another else 0
@@ -46,13 +45,13 @@ class CandidateProvider(Stub):
         return UpdateResult(dict(news))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """Whatever differs makes another candidate, a change that is taken back as well."""
+        """Every difference makes another candidate, also a change that is taken back."""
         return difference(olds, news, updates=("wanted", "serial"))
 
 
 def _with_code(olds: Properties, news: Properties) -> object:
-    """What is wanted, with the digest of the code. It is the one in the state where the files are
-    the same byte by byte, since making it anew takes a tenth of a second."""
+    """``wanted`` with the digest of the code: the one in the state where the files are the same
+    byte by byte, since computing it takes a tenth of a second."""
     wanted, before = news.get("wanted"), olds.get("wanted")
     if not isinstance(wanted, Mapping):
         return wanted  # not known yet
@@ -67,20 +66,21 @@ def _with_code(olds: Properties, news: Properties) -> object:
 def digests(
     operator_key: str, wanted: Mapping[str, Any], passwords: Mapping[str, str]
 ) -> dict[str, str]:
-    """What tells one candidate from another: a digest (hex) of each part, and of each password.
+    """What distinguishes candidates: a digest (hex) of each part, and of each password.
 
-    The digests are keyed with the operator's key, a secret: nobody can try out passwords.
+    The digests are keyed with the operator's key, so that passwords cannot be guessed by them.
     """
-    parts = {**wanted, **{f"{SESSIONS}{name}": word for name, word in passwords.items()}}
+    secrets = {f"{SESSIONS}{name}": password for name, password in passwords.items()}
+    parts = {**wanted, **secrets}
     return {name: _digest(operator_key, name, parts[name]) for name in sorted(parts)}
 
 
 def is_unfinished(seen: object, serial: object) -> bool:
-    """Whether a publication was begun, and never finished, of another candidate than this one.
+    """Whether a publication of another candidate was begun and not finished.
 
-    ``seen`` is the serial when the publication was last done or found to need nothing. A run lets
-    the serial grow by one at most, before the publication; so two or more are a run between that
-    did not get past it. One that is smaller comes from a candidate that was made anew.
+    ``seen`` is the serial when the publication last ended or was found to need nothing. A run
+    raises the serial by one at most, before the publication; a difference of two or more means that
+    a run in between did not finish it. A smaller serial is of a candidate that was made anew.
     """
     if not isinstance(seen, int | float) or not isinstance(serial, int | float):
         return False
@@ -94,7 +94,7 @@ def _digest(key: str, name: str, value: Any) -> str:
 
 
 def _settled(value: Any) -> Any:
-    """A value without what the engine may leave out on the way to a provider: nulls."""
+    """A value without nulls, which the engine may leave out when it passes it to a provider."""
     if isinstance(value, Mapping):
         return {key: _settled(each) for key, each in value.items() if each is not None}
     return [_settled(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""The key that a host showed first, as a resource: it outlives every node that stands there."""
+"""The key that a host showed first, as a resource that outlives the nodes on that host."""
 
 from __future__ import annotations
 
@@ -9,51 +9,49 @@ from typing import TYPE_CHECKING, Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 
-from mesh.infra.dynamic.base import Properties, Stub, difference, say
+from mesh.infra.dynamic.base import Properties, Stub, difference, progress
 
 if TYPE_CHECKING:
     from mesh.ssh import Target
 
 
 class HostKeyProvider(Stub):
-    """Trust at first sight, once for each host."""
+    """Trust on first use, once for each host."""
 
     def create(self, props: Properties) -> CreateResult:
-        """Record the key that the host shows, unless the stack file says which is its own."""
+        """Record the key that the host shows, unless the stack file has its keys."""
         key = "" if props["host_keys"] else _shown(props, ())
         return CreateResult(props["ipv4"], {**props, "key": key})
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
-        """Where the stack file gives keys no more, the one of them that is shown is recorded."""
+        """Where the stack file no longer has keys, record the one of them that the host shows."""
         key = "" if news["host_keys"] else _shown(news, olds["host_keys"])
         return UpdateResult({**news, "key": key})
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """A key belongs to a node and an address, however that is reached; once it is recorded,
-        nothing else changes it."""
+        """A key belongs to a node and an address; once it is recorded, nothing else changes it."""
         return difference(
             olds, news, updates=() if olds["key"] else ("host_keys",), replaces=("node", "ipv4")
         )
 
     def delete(self, _id: str, props: Properties) -> None:
-        """Nothing is on the host by now, unless a delivery was cut before the state knew of it:
-        then no other resource could say so. Its instance is not known here, so nothing is taken
-        from the host unasked."""
+        """Warn where a delivery that was interrupted before the state had it left something on the
+        host. Its instance is not known here, so nothing is removed unasked."""
         from mesh.ssh import REMOVE, DeliveryError, is_left
 
         node, known = props["node"], [*props["host_keys"], *filter(None, [props["key"]])]
         try:
             if is_left(_target(props, known, trust_first=False)):
-                say(
+                progress(
                     f"warning: {node}: {props['ipv4']} still holds what an update that did not "
                     f"finish delivered there; on the host, as root: {REMOVE}"
                 )
         except DeliveryError as error:
-            say(f"warning: {node}: whether something is left on its host is not known: {error}")
+            progress(f"warning: {node}: it is unknown whether its host still holds a node: {error}")
 
 
 def _shown(props: Properties, known: Sequence[str]) -> str:
-    """The key that the host shows: one of those that are known, or where none is, any."""
+    """The key that the host shows: one of the known ones, or any where none is known."""
     from mesh.ssh import shown_key
 
     return shown_key(_target(props, known, trust_first=not known))

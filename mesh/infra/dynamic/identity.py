@@ -1,7 +1,7 @@
 """The network's identity at a provider: made once, and in the state before anything else is made.
 
-It is the first part of every mark that an object of the network bears there. Only a stack that
-makes servers by Vultr's API has it.
+It is part of the mark of every object of the network there. Only a stack that makes servers by
+Vultr's API has it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BYTES = 4
 
 
 class IdentityProvider(Stub):
-    """Draws it; nothing ever changes it, and deleting it is forgetting it."""
+    """Makes it at random; it never changes, and exists in the state only."""
 
     def create(self, _props: Properties) -> CreateResult:
         """8 random hex digits."""
@@ -26,12 +26,12 @@ class IdentityProvider(Stub):
         return CreateResult(identity, {"identity": identity})
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> DiffResult:
-        """Never a change: under another one, all that exists would be somebody else's."""
+        """Never a change: with another identity all existing objects would be another network's."""
         return DiffResult(changes=False)
 
 
 class Identity(Resource, module="mesh", name="Identity"):
-    """Who the network is to a provider: ``identity`` is 8 hex digits, no secret."""
+    """The network's identity at a provider: ``identity`` is 8 hex digits, no secret."""
 
     identity: Output[str]
 

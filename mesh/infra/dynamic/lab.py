@@ -1,8 +1,8 @@
-"""The lab as a cloud: its world, the addresses it has to give, and its instances.
+"""The lab as a cloud: its world, its addresses, and its instances.
 
 An instance follows the rules of a real one (Vultr's, of its Terraform provider): user data,
-hostname, image, SSH keys and region are settled at its birth, and an address can only be in one
-place, so the old instance goes before the new one comes.
+hostname, image, SSH keys and region are fixed at its creation, and an address can be at one
+instance only, so the old instance is deleted before the new one is made.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ class WorldProvider(Stub):
     """Upstreams, transits, clients: everything around the nodes."""
 
     def create(self, props: Properties) -> CreateResult:
-        """Raise the world; what a killed run left of it is completed."""
+        """Make the world, or complete what a killed run left of it."""
         return CreateResult(props["lab"], _raised(props))
 
     def update(self, _id: str, _olds: Properties, news: Properties) -> UpdateResult:
-        """Bring the world in step with the plan; what stands stays."""
+        """Change the world to the plan; what is the same stays."""
         return UpdateResult(_raised(news))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """A plan that changes nothing around the nodes is no change of the world. One that an
-        update has begun to raise, and that the state does not know, is."""
+        """A plan that changes nothing around the nodes is no change of the world, unless an update
+        that did not finish has begun to make another one."""
         if changed(("lab", "passwords"), olds, news) or not _same_world(olds, news):
             return difference(olds, news, updates=("plan", "passwords"), replaces=("lab",))
         return DiffResult(changes=not _is_raised(news))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        """Whether the world stands; a machine that was started again has none."""
+        """Whether the world exists; after a reboot of the machine it does not."""
         from mesh.lab.errors import LabError
         from mesh.lab.world import load
 
@@ -48,7 +48,7 @@ class WorldProvider(Stub):
         return ReadResult(id_, props)
 
     def delete(self, _id: str, props: Properties) -> None:
-        """Remove everything of this lab, whatever left it."""
+        """Remove everything of this lab."""
         from mesh.lab.world import clear_world
 
         clear_world(props["lab"])
@@ -65,8 +65,8 @@ def _raised(props: Properties) -> Properties:
             "the lab needs root, for its namespaces and containers: run `sudo make up` "
             "(a preview needs nothing)"
         )
-    inputs = note.digest(props["plan"], props["passwords"])
-    raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]), inputs)
+    digest = note.digest(props["plan"], props["passwords"])
+    raise_world(read_plan(props["plan"]), props["lab"], dict(props["passwords"]), digest)
     return dict(props)
 
 
@@ -74,7 +74,7 @@ def _is_raised(news: Properties) -> bool:
     from mesh.lab import note
     from mesh.lab.lab_files import files_of
 
-    # Nearly always, and known without reading the plan.
+    # Nearly always true, and cheaper than reading the plan.
     if note.has_inputs(files_of(news["lab"]), note.digest(news["plan"], news["passwords"])):
         return True
     from mesh.lab.world import is_raised
@@ -97,7 +97,7 @@ def _same_world(olds: Properties, news: Properties) -> bool:
 
 
 class LabWorld(Resource, module="lab", name="World"):
-    """The world of one lab, by its name; what stands in it depends on it."""
+    """The world of one lab, by its name; all resources in it depend on it."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class AddressProvider(Stub):
         return UpdateResult(_reserved(news))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """An address belongs to its place; IPv6 comes and goes without moving IPv4."""
+        """An address belongs to its slot; IPv6 changes without moving IPv4."""
         return difference(olds, news, updates=("with_ipv6",), replaces=("lab", "node", "slot"))
 
 
@@ -177,15 +177,15 @@ class LabAddress(Resource, module="lab", name="Address"):
         super().__init__(AddressProvider(), name, props, opts)
 
 
-SETTLED_AT_BIRTH = ("user_data", "image", "ssh_keys", "hostname")
-"""Inputs that replace an instance, and that a running fleet therefore ignores."""
+FIXED_AT_CREATION = ("user_data", "image", "ssh_keys", "hostname")
+"""Inputs whose change would replace an instance, and is ignored on a running one."""
 
 
 class InstanceProvider(Stub):
     """Servers as system containers."""
 
     def create(self, props: Properties) -> CreateResult:
-        """Start an instance; one that a killed run has started with the same user data is taken."""
+        """Start an instance, or adopt one that a killed run started with the same user data."""
         from mesh.lab.containers import start_node
         from mesh.lab.world import load
 
@@ -195,12 +195,12 @@ class InstanceProvider(Stub):
         return CreateResult(state.instance_id, outs)
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """Every change replaces, and the old instance has to let go of the address first."""
-        replaces = ("lab", "node", "region", *SETTLED_AT_BIRTH, "ipv4", "ipv6")
+        """Every change replaces, and the old instance has to release the address first."""
+        replaces = ("lab", "node", "region", *FIXED_AT_CREATION, "ipv4", "ipv6")
         return difference(olds, news, replaces=replaces, delete_before_replace=True)
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        """Whether this very instance runs: one that died is gone, and `up` makes another."""
+        """Whether this very instance runs; if not, `up` makes another."""
         from mesh.lab.containers import node_alive
 
         alive = node_alive(props["lab"], props["node"], props["instance_id"])
@@ -218,7 +218,7 @@ class InstanceProvider(Stub):
 
 @dataclass(frozen=True)
 class LabInstanceArgs:
-    """A server to be: ``lab`` by name, the rest as a cloud would ask for it."""
+    """The inputs of a server: ``lab`` by name, the rest as in a cloud."""
 
     lab: str
     node: str

@@ -1,4 +1,4 @@
-"""The operator's key: made once per stack, and the root of all trust in it."""
+"""The operator's key: made once per stack, and the root of its trust."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mesh.infra.dynamic.base import Properties, Stub
 
 
 class OperatorProvider(Stub):
-    """Makes the key pair; nothing ever changes it, and deleting it is forgetting it."""
+    """Makes the key pair; it never changes, and exists in the state only."""
 
     def create(self, props: Properties) -> CreateResult:
         """A new Ed25519 key pair, base64."""
@@ -21,7 +21,7 @@ class OperatorProvider(Stub):
         return CreateResult(public, {"private": private, "public": public})
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> DiffResult:
-        """Never a change: another key would be another fleet."""
+        """Never a change: no node would follow another key."""
         return DiffResult(changes=False)
 
 

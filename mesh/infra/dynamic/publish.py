@@ -18,7 +18,7 @@ from pulumi.dynamic import (
 )
 from pulumi.output import contains_unknowns
 
-from mesh.infra.dynamic.base import Properties, Stub, changed, say
+from mesh.infra.dynamic.base import Properties, Stub, changed, progress
 from mesh.infra.dynamic.candidate import CODE, Candidate, digests, is_unfinished
 
 if TYPE_CHECKING:
@@ -36,23 +36,23 @@ UPDATES = (
 )
 """A change of any of these is a new generation; nothing ever replaces the publication."""
 
-LOOK, FAREWELL = 10.0, 60.0
-"""Seconds for a refresh to hear from the registries, and for a fleet to hear that it is retired:
-both meet dead fleets, and must not wait as long as a publication does."""
+READ_SECONDS, RETIRE_SECONDS = 10.0, 60.0
+"""Seconds for a refresh to reach the registries, and for a fleet to report that it is retired: the
+fleet may be dead, so neither waits as long as a publication."""
 
 
 class PublishProvider(Stub):
     """Pushes the bundle, waits for joins, signs, and waits for the fleet's signed reports."""
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
-        """Whether a publication was begun and not finished is told from the inputs in the state,
-        which the engine brings up to date whenever it gets past this resource."""
+        """Find out from the inputs in the state whether a publication was begun and not finished:
+        the engine updates them whenever it gets past this resource."""
         unfinished = is_unfinished(olds.get("candidate"), news.get("candidate"))
         failures = [] if _is_candidate(news) else [CheckFailure("candidate", NOT_CANDIDATE)]
         return CheckResult({**news, "unfinished": unfinished}, failures)
 
     def create(self, props: Properties) -> CreateResult:
-        """The first generation of this state; above whatever the registries hold already."""
+        """The first generation of this state; its number is above what the registries hold."""
         return CreateResult("generation", _published(props, None))
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
@@ -60,9 +60,9 @@ class PublishProvider(Stub):
         return UpdateResult(_published(news, _fleet(olds)))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """A change of what is published, a publication that was begun and did not finish,
-        registries that were seen without it, or files that this checkout renders otherwise."""
-        # A refresh compares with the inputs of the last update, which may have made up for one.
+        """A change of what is published, an unfinished publication, registries without it at the
+        last refresh, or files that this checkout renders differently."""
+        # A refresh compares with the inputs of the last update, which may have finished it.
         left = news.get("unfinished") and news.get("candidate") != olds.get("candidate")
         changes = bool(
             left
@@ -79,29 +79,29 @@ class PublishProvider(Stub):
 
         try:
             fleet = _fleet(props)
-            held = fleet is not None and published(_order(props, LOOK), fleet, say)
+            held = fleet is not None and published(_order(props, READ_SECONDS), fleet, progress)
         except ValueError:
             held = False  # what another version of this code published
         return ReadResult(id_, {**props, "held": held})
 
     def delete(self, _id: str, props: Properties) -> None:
-        """Tell the fleet that it is retired, so that nothing holds on to the last announcer."""
+        """Retire the fleet, so that the last announcer withdraws too."""
         from mesh.publish import retire
 
         try:
             fleet = _fleet(props)
             if fleet is not None:
-                retire(_order(props, FAREWELL), fleet, say)
+                retire(_order(props, RETIRE_SECONDS), fleet, progress)
         except ValueError as error:
-            # Another version of this code published it; the servers can go all the same.
-            say(f"warning: the fleet is not told that it is retired: {error}")
+            # Another version of this code published it; the servers can be deleted all the same.
+            progress(f"warning: the fleet is not retired: {error}")
 
 
 def _published(props: Properties, fleet: Fleet | None) -> Properties:
     from mesh.publish import dump_fleet, publish
 
     order = _order(props, float(props["deadline"]), _bundle(props))
-    done, digests_of_files = publish(order, fleet, say)
+    done, digests_of_files = publish(order, fleet, progress)
     return {
         **{key: props.get(key) for key in (*UPDATES, "deadline", "candidate", "wanted")},
         "held": True,
@@ -120,8 +120,7 @@ NOT_CANDIDATE = (
 
 
 def _is_candidate(news: Properties) -> bool:
-    """Whether these inputs are the ones that the candidate stands for; also where they are not
-    all known yet."""
+    """Whether these inputs match the candidate's digests; true where some are not known yet."""
     shown = news.get("wanted")
     if shown is None or contains_unknowns([news.get(key) for key in (*UPDATES, "wanted")]):
         return True
@@ -130,17 +129,17 @@ def _is_candidate(news: Properties) -> bool:
 
 
 def _parts(props: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of what is published that are told apart by name; passwords have their own."""
+    """The published parts by name, without the passwords, which have digests of their own."""
     return {key: props.get(key) for key in UPDATES if key not in ("operator_key", "passwords")}
 
 
 def _renders_otherwise(olds: Properties, news: Properties) -> bool:
-    """Whether this checkout renders other bytes for some node from the same inputs, and the facts
-    that the last publication ended with. Rendering takes seconds for hundreds of nodes, and the
-    same code renders the same."""
+    """Whether this checkout renders other bytes for some node from the same inputs and the facts
+    of the last publication. With the same code nothing is rendered, which takes seconds for
+    hundreds of nodes."""
     before = olds.get("rendered")
     if before is None:
-        say("published by an earlier version of this code: it is not known what was rendered")
+        progress("published by an earlier version of this code: it is not known what was rendered")
         return True
     code = _code(news)
     if code is not None and code == _code(olds):
@@ -149,24 +148,24 @@ def _renders_otherwise(olds: Properties, news: Properties) -> bool:
         fleet = _fleet(olds)
         now = {} if fleet is None else rendered(news, fleet)
     except Exception as error:
-        say(f"what nodes get cannot be rendered: {type(error).__name__}: {error}")
+        progress(f"what nodes get cannot be rendered: {type(error).__name__}: {error}")
         return True
     from mesh.publish.rendered import differing
 
     names = differing(before, now)
     if names:
-        say(f"this checkout renders other files: {names}")
+        progress(f"this checkout renders other files: {names}")
     return bool(names)
 
 
 def _code(props: Properties) -> object:
-    """The digest of the code that rendered, or would render."""
+    """The digest of the rendering code."""
     wanted = props.get("wanted")
     return wanted.get(CODE) if isinstance(wanted, Mapping) else None
 
 
 def rendered(props: Mapping[str, Any], fleet: Fleet) -> dict[str, str]:
-    """Digests of what the members of a fleet get by these inputs, as this checkout renders it."""
+    """Digests of what this checkout renders for the members of a fleet from these inputs."""
     from mesh.plan.document import read_plan
     from mesh.publish.rendered import digests as rendered_digests
 
@@ -178,7 +177,7 @@ def rendered(props: Mapping[str, Any], fleet: Fleet) -> dict[str, str]:
 def _fleet(props: Properties) -> Fleet | None:
     from mesh.publish import load_fleet, named
 
-    # Earlier versions kept no name of the network; the plan beside the fleet tells which it was.
+    # Earlier versions kept no name of the network; the plan beside the fleet has it.
     if not props.get("fleet"):
         return None
     return named(load_fleet(props["fleet"]), props.get("plan") or "")
@@ -198,8 +197,8 @@ def _bundle(props: Properties) -> bytes:
 
 
 def _order(props: Properties, deadline: float, bundle: bytes = b"") -> Order:
-    """The order of these properties. Looking and retiring need no bundle, and work from a newer
-    checkout than the one that was published."""
+    """The order of these properties. Reading and retiring need no bundle, and work from a newer
+    checkout than the published one."""
     from mesh.plan.document import read_plan
     from mesh.publish import Order
 
@@ -265,7 +264,7 @@ class PublishArgs:
     deadline: float
 
     def candidate(self) -> Output[dict[str, str]]:
-        """What tells this candidate from others (:func:`mesh.infra.dynamic.candidate.digests`)."""
+        """What distinguishes this candidate (:func:`mesh.infra.dynamic.candidate.digests`)."""
         return Output.unsecret(
             Output.all(**vars(self)).apply(
                 lambda given: digests(given["operator_key"], _parts(given), given["passwords"])
@@ -275,7 +274,7 @@ class PublishArgs:
 
 class Publish(Resource, module="mesh", name="Publish"):
     """The fleet on one signed generation. ``fleet`` holds the members' public facts as JSON,
-    ``rendered`` digests of what they get (:func:`mesh.publish.rendered.digests`)."""
+    ``rendered`` digests of their files (:func:`mesh.publish.rendered.digests`)."""
 
     generation: Output[int]
     manifest: Output[str]

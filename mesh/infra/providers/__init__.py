@@ -1,7 +1,7 @@
 """The drivers: a folder per provider, whose SDK is imported only when a node needs it.
 
 A folder ``mesh/infra/providers/<provider>`` has the driver's ``DESCRIPTION``. Nothing here imports
-Pulumi: previews and the policy pack read what the descriptions say of resources.
+Pulumi: previews and the policy pack read the descriptions of resources.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mesh.infra.providers import plugins
 from mesh.infra.providers.description import Description
-from mesh.infra.providers.protocol import Driver, Machine, Reserved, Setting
+from mesh.infra.providers.protocol import Driver, Machine, Reserved, StackConfiguration
 from mesh.infra.providers.resources import ResourceType
 from mesh.spec.providers import PROVIDERS
 
@@ -28,7 +28,7 @@ __all__ = [
     "Driver",
     "Machine",
     "Reserved",
-    "Setting",
+    "StackConfiguration",
     "driver_name",
     "load",
     "make",
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 LAB, EXISTING = "lab", "existing"
-"""The drivers that belong to no provider."""
+"""The drivers without a provider."""
 
 DESCRIPTIONS: Mapping[str, Description] = {
     name: import_module(f"{__name__}.{name}").DESCRIPTION for name in (*PROVIDERS, LAB, EXISTING)
@@ -58,12 +58,14 @@ def driver_name(plan: Plan, node: Node) -> str:
     return EXISTING if node.existing else node.provider
 
 
-def make(name: str, setting: Setting, opts: ResourceOptions) -> dict[str, Driver]:
-    """The drivers that a plan needs, by their names; ``problems`` was asked before.
+def make(name: str, configuration: StackConfiguration, opts: ResourceOptions) -> dict[str, Driver]:
+    """The drivers that a plan needs, by their names; call ``problems`` first.
 
     What a driver makes for all of its nodes is named after ``name``.
     """
-    return {each: load(each)(f"{name}-{each}", setting, opts) for each in used(setting.plan)}
+    return {
+        each: load(each)(f"{name}-{each}", configuration, opts) for each in used(configuration.plan)
+    }
 
 
 def used(plan: Plan) -> list[str]:
@@ -71,14 +73,14 @@ def used(plan: Plan) -> list[str]:
     return sorted({driver_name(plan, node) for node in plan.nodes})
 
 
-def problems(setting: Setting) -> Iterator[Problem | Note]:
-    """What the providers themselves would refuse of this stack, and what they tell of it. Of one
-    whose plugin is broken, nothing more is asked."""
-    for name in used(setting.plan):
-        unusable = list(plugins.problems(name, DESCRIPTIONS[name].plugin, setting.spec))
+def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
+    """What the providers would refuse of this stack, and their notes. A provider whose plugin is
+    broken is not asked."""
+    for name in used(configuration.plan):
+        unusable = list(plugins.problems(name, DESCRIPTIONS[name].plugin, configuration.spec))
         yield from unusable
         if all(problem.severity == "warning" for problem in unusable):
-            yield from load(name).problems(setting)
+            yield from load(name).problems(configuration)
 
 
 def load(name: str) -> type[Driver]:
@@ -88,6 +90,6 @@ def load(name: str) -> type[Driver]:
 
 
 def named(path: str) -> Any:
-    """What a description names as ``module:name``."""
+    """The object that a description names as ``module:name``."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)

@@ -1,7 +1,7 @@
-"""What a provider's account holds of a network, beside the state of the network's stack.
+"""What a provider's account holds of a network, compared with the state of its stack.
 
-A driver's description names the classes that can tell: :class:`StrayFinder` for `mesh strays`,
-:class:`StackAdoption` for `mesh adopt`. Whatever they refuse is a :class:`mesh.spec.SpecError`.
+A driver's description names its classes: a :class:`StrayFinder` for `mesh strays`, a
+:class:`StackAdoption` for `mesh adopt`. They raise :class:`mesh.spec.SpecError`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ Document = dict[str, Any]
 
 
 class StackState(Protocol):
-    """A stack as the command line has it."""
+    """The command line's stack."""
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables that hold for it."""
+        """Its environment variables."""
 
     def setting(self, key: str) -> str | None:
         """A key of the stack's configuration in the clear; None where it is not set."""
@@ -33,8 +33,8 @@ class StackState(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """One object that bears the network's mark: ``label`` is what the provider's console shows,
-    ``where`` its region and address, ``node`` and ``resource`` whose it is by its mark."""
+    """One object with the network's mark: ``label`` is what the provider's console shows,
+    ``where`` its region and address, ``node`` and ``resource`` are those of its mark."""
 
     kind: str
     id: str
@@ -55,12 +55,12 @@ class Missing:
 
 @dataclass(frozen=True)
 class Compared:
-    """Account and state of a network, which bears ``identity`` there, None where it has none yet.
+    """Account and state of the network with this ``identity``, None where it has none yet.
 
-    ``strays`` are in the account alone. ``begun`` are so too, and the state says that an update
-    began to make them: the next one takes them on. ``missing`` are in the state alone;
-    ``elsewhere`` says that nothing of the state is in the account. ``removed`` are ids that are
-    gone by now, ``kept`` the reasons why others were to go and stayed.
+    ``strays`` are in the account alone. ``begun`` too, and by the state an update began to make
+    them: the next one adopts them. ``missing`` are in the state alone; ``elsewhere`` is whether
+    nothing of the state is in the account. ``removed`` are deleted ids, ``kept`` are the reasons
+    why others were not deleted.
     """
 
     identity: str | None
@@ -84,10 +84,10 @@ class Compared:
 
 
 class StrayFinder(Protocol):
-    """The account at a provider that a stack lives in.
+    """The account at a provider with a stack's objects.
 
-    ``provider`` is what the provider calls itself. ``no_identity`` says what it means that a state
-    has no identity, ``elsewhere`` what to do where nothing of it is in the account.
+    ``provider`` is the provider's name for people. ``no_identity`` is the text for a state without
+    an identity, ``elsewhere`` the one for a state of which nothing is in the account.
     """
 
     provider: str
@@ -99,14 +99,14 @@ class StrayFinder(Protocol):
     def compare(self) -> Compared:
         """Account and state as they are now."""
 
-    def remove(self, found: Compared, say: Callable[[str], None]) -> Compared:
-        """Delete what may go of what was found, and tell what is gone and what stays."""
+    def remove(self, found: Compared, progress: Callable[[str], None]) -> Compared:
+        """Delete what may be deleted; the result has ``removed`` and ``kept``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """One object that another resource stands for from now on: the resource's name, what the object
-    is, its id at the provider, and the mark that it is to bear."""
+    """One object that gets another resource: the resource's name, what the object is, its id at the
+    provider, and its new mark."""
 
     name: str
     what: str
@@ -116,8 +116,8 @@ class Adopted:
 
 @dataclass(frozen=True)
 class StateToBe:
-    """``document`` is the state afterwards. ``notes`` are what else becomes of the old one's
-    resources, ``warnings`` what somebody has to look at."""
+    """``document`` is the new state. ``notes`` are about the old one's other resources,
+    ``warnings`` about what the operator has to look at."""
 
     document: Document
     objects: tuple[Adopted, ...]
@@ -126,9 +126,9 @@ class StateToBe:
 
 
 class StackAdoption(Protocol):
-    """What moves a stack to the present way of making a provider's resources.
+    """Moves a stack from a provider's former resources to the present ones.
 
-    ``provider`` is what the provider calls itself, ``former`` and ``present`` are the two ways.
+    ``provider`` is the provider's name for people, ``former`` and ``present`` are what makes them.
     """
 
     provider: str
@@ -139,10 +139,10 @@ class StackAdoption(Protocol):
 
     @staticmethod
     def is_left(document: Document) -> bool:
-        """Whether a state has something of the former way."""
+        """Whether a state has former resources."""
 
     def prepare(self, document: Document) -> StateToBe:
-        """The state to be; nothing is changed by that."""
+        """The new state; nothing is changed."""
 
     def mark(self) -> int:
-        """Write the marks into the objects, once the state is written; how many there are."""
+        """Write the marks into the objects, once the state is written; returns their number."""

@@ -1,4 +1,4 @@
-"""What the package of a driver says of it (``DESCRIPTION``), which is read without any SDK."""
+"""The description of a driver (``DESCRIPTION`` of its package), which needs no SDK."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Versions of a plugin that do not work: ``first`` and ``last`` of them, both broken.
+    """Versions of a plugin that do not work, from ``first`` to ``last``, both included.
 
-    ``last`` is None where no release works yet. ``key`` and ``value`` are what of the stack file
-    asks for the plugin.
+    ``last`` is None where no later release works. ``key`` and ``value`` of the stack file select
+    the plugin.
     """
 
     first: str
@@ -36,8 +36,8 @@ def _always(_spec: Spec) -> bool:
 class EnginePlugin:
     """The engine's plugin that makes a provider's resources.
 
-    ``package`` is the Python package that names it, ``is_used`` tells whether a stack file asks for
-    it, and ``broken`` are its versions that do not work, each with where that was reported.
+    ``package`` is its Python package, ``is_used`` whether a stack file selects it, and ``broken``
+    are its versions that do not work.
     """
 
     package: str
@@ -46,31 +46,31 @@ class EnginePlugin:
 
 
 @dataclass(frozen=True, slots=True)
-class FormerWay:
-    """The way in which a provider's resources were made once, where there is no way back to it.
+class FormerResources:
+    """A provider's resources of a former kind, from which a stack can move once, and not back.
 
-    ``types`` is how the types of its resources begin, ``present_types`` how those of today do.
+    ``types`` is the prefix of their types, ``present_types`` that of the present ones.
     ``adoption`` names the class that moves a stack (``StackAdoption`` in ``accounts.py``), and
-    ``command`` the command that does it: an error with the command in it is about a stack that is
-    to be moved, which ``offer`` says. ``no_way_back`` is said, with the stack behind it, where a
-    stack file chooses the former way again.
+    ``command`` the command that does it: an error that contains the command is about a stack that
+    has to move, for which ``hint`` is shown. ``irreversible``, with the stack behind it, is shown
+    where a stack file selects the former ones again.
     """
 
     types: str
     present_types: str
     adoption: str
     command: str
-    offer: str
-    no_way_back: str
+    hint: str
+    irreversible: str
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
     """A driver.
 
-    ``driver`` is where its class is, as ``module:class``: it is imported, with the SDK that it
-    needs, when a node needs it. ``resources`` has every type of resource that it makes; one that
-    is missing is unknown to the gate, which lets nobody replace or delete it unattended.
+    ``driver`` is its class as ``module:class``, imported with its SDK when a node needs it.
+    ``resources`` has every type of resource that it makes; a type that is missing is unknown to the
+    gate, which refuses to replace or delete it unattended.
     ``strays`` names the class that compares the provider's account with a stack, for `mesh strays`
     (``StrayFinder`` in ``accounts.py``).
     """
@@ -79,4 +79,4 @@ class Description:
     resources: Mapping[str, ResourceType]
     plugin: EnginePlugin | None = None
     strays: str | None = None
-    former: FormerWay | None = None
+    former: FormerResources | None = None

@@ -1,4 +1,4 @@
-"""The inputs of a resource as the engine hands them over, and how rules of firewalls are read."""
+"""The inputs of a resource as the engine passes them, and how rules of firewalls are read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ UNKNOWN = frozenset(
         "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
     }
 )
-"""What a value is that is not known yet: string, boolean, number, list, map
-(pulumi_policy.proxy)."""
+"""A value that is not known yet: string, boolean, number, list, map (pulumi_policy.proxy)."""
 
 ALL = (0, 65535)
 """All ports."""
@@ -26,7 +25,7 @@ TCP, EVERY = frozenset({"tcp", "6"}), frozenset({"-1", "all"})
 
 
 def is_unknown(value: object) -> bool:
-    """Whether that is the engine's sign for a value that is not known yet."""
+    """Whether a value is not known yet."""
     return isinstance(value, str) and value in UNKNOWN
 
 

@@ -1,7 +1,7 @@
-"""What a provider's own firewall has to let through, in no provider's words.
+"""What a provider's own firewall has to let through, independent of the provider.
 
-It stands in front of the node's nftables ruleset, which is exact: so what only some nodes need is
-opened to all nodes of the provider here, and a tunnel's inside is nobody's business but the node's.
+Behind it is the node's nftables ruleset, which is exact: so what only some nodes need is opened to
+all nodes of the provider here, and the inside of tunnels is left to the node.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ Protocol = Literal["tcp", "udp", "icmp"]
 class Opening:
     """Packets of one family and protocol that are let in; ``icmp`` of family 6 is ICMPv6.
 
-    ``ports`` is an inclusive range, None for ICMP. They come from ``networks``; or from the public
-    IPv4 address of ``node``, which only its provider knows; or, with ``routers``, from the BGP
-    speakers of the node's own VPC, which the driver knows. ``name`` is unique among the openings
-    of a plan.
+    ``ports`` is an inclusive range, None for ICMP. The sources are ``networks``; or the public IPv4
+    address of ``node``, which only its provider knows; or, with ``routers``, the BGP speakers of
+    the node's own VPC, which the driver knows. ``name`` is unique among a plan's openings.
     """
 
     name: str
@@ -41,7 +40,7 @@ class Opening:
 
 
 def openings(plan: Plan, nodes: Sequence[Node]) -> tuple[Opening, ...]:
-    """The openings that these nodes, all of one provider, need between them."""
+    """The openings that these nodes, all of one provider, need together."""
     roles = {role for node in nodes for role in node.roles}
     found = [*_of_protocol("icmp", "icmp", None, ANYONE)]
     for rule in plan.firewall:
@@ -53,19 +52,18 @@ def openings(plan: Plan, nodes: Sequence[Node]) -> tuple[Opening, ...]:
 def _of_rule(plan: Plan, nodes: Sequence[Node], rule: Rule) -> Iterator[Opening]:
     match rule.source:
         case "nodes":
-            # One each, so that a node takes its own along when it goes; to the one port that all
-            # others keep for it, so that a node that comes changes no other's. Tunnels run over
-            # IPv4.
+            # One for each peer, which goes with it; to the port that all others have for it, so
+            # that a new node changes no other opening. Tunnels run over IPv4.
             ports = {link.peer: link.port for node in nodes for link in node.links}
-            for mate, port in sorted(ports.items()):
-                yield Opening(f"{rule.name}-{mate}", 4, rule.protocol, (port, port), node=mate)
+            for peer, port in sorted(ports.items()):
+                yield Opening(f"{rule.name}-{peer}", 4, rule.protocol, (port, port), node=peer)
         case "routers":
-            # Not every VPC's routers speak BFD, which is what comes over UDP.
+            # UDP is BFD, which not every VPC's routers speak.
             if rule.protocol == "tcp" or any(s.bfd for node in nodes for s in node.vpc):
                 yield Opening(rule.name, 4, rule.protocol, rule.ports, routers=True)
         case "anyone":
-            # A packet for the aggregates comes from the Internet at edges only; at members from
-            # those who live in their VPC, whatever private range that has.
+            # Packets for the aggregates come from the Internet at edges only; at members from
+            # their VPC, which may have any private range.
             if any(node.upstreams for node in nodes):
                 yield from _of_protocol(rule.name, rule.protocol, rule.ports, ANYONE)
             elif any(node.vpc for node in nodes):
@@ -77,10 +75,11 @@ def _of_rule(plan: Plan, nodes: Sequence[Node], rule: Rule) -> Iterator[Opening]
         case "registry":
             yield from _of_protocol(rule.name, rule.protocol, rule.ports, plan.access.registry)
             if plan.access.names_callers:
-                # Their addresses are reserved before any server is made. One each, as above.
+                # Their addresses are reserved before any server is made. One for each, as above.
                 registries = {node.id for node in nodes if Role.REGISTRY in node.roles}
-                for mate in sorted(node.id for node in plan.nodes if registries != {node.id}):
-                    yield Opening(f"{rule.name}-{mate}", 4, rule.protocol, rule.ports, node=mate)
+                for caller in sorted(node.id for node in plan.nodes if registries != {node.id}):
+                    name = f"{rule.name}-{caller}"
+                    yield Opening(name, 4, rule.protocol, rule.ports, node=caller)
         case "upstreams":
             speakers = {s.neighbor for node in nodes for s in node.upstreams}
             networks = tuple(ip_network(each) for each in sorted(speakers, key=str))

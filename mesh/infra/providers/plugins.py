@@ -1,7 +1,7 @@
-"""Versions of the providers' plugins that are known to be broken, and what a preview says of them.
+"""Versions of the providers' plugins that are known to be broken, as problems of a preview.
 
-A plugin is the program that makes a provider's resources. Its version is that of the Python package
-that names it, so that the question costs no process and no network.
+A plugin is the program that makes a provider's resources. Its version is that of its Python
+package, which takes no process and no network to read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from mesh.infra.providers.description import Broken, EnginePlugin
 from mesh.spec import Problem, Spec
 
 TRY = "MESH_TRY_PLUGIN"
-"""Names one broken version, as ``vultr-2.27.1``, that is to be used all the same: where the
-provider has mended its API, and in tests against stand-ins."""
+"""Names one broken version, as ``vultr-2.27.1``, that is used all the same: where the provider has
+repaired its API, and in tests against stand-ins."""
 
 
 def problems(driver: str, plugin: EnginePlugin | None, spec: Spec) -> Iterator[Problem]:
@@ -49,14 +49,14 @@ def _problem(broken: Broken, named: str, tried: str) -> Problem:
     if os.environ.get(TRY) == tried:
         return Problem(
             broken.key, broken.value, f"{named} is used although {broken.reason}",
-            f"unset {TRY} unless the provider has mended it", "warning",
+            f"unset {TRY} unless the provider has repaired it", "warning",
         )  # fmt: skip
     return Problem(broken.key, broken.value, f"{named} does not work: {broken.reason}", broken.cure)
 
 
 def _number(text: str) -> tuple[int, ...]:
-    """A version's release number, of which more parts may differ than anybody compares; what
-    follows it (``rc1``, ``.dev2``) counts as the release itself."""
+    """A version's release number, with at least four parts; a suffix (``rc1``, ``.dev2``) is
+    ignored."""
     found = re.match(r"\d+(\.\d+)*", text)
     parts = tuple(map(int, found[0].split("."))) if found else ()
     return parts + (0,) * (4 - len(parts))

@@ -1,4 +1,4 @@
-"""What a provider's driver has to do, and the plan knows the rest."""
+"""What a provider's driver has to do."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reserved:
-    """What exists of a node before its server, and outlives it: the address that the world sends
-    to. ``inside`` is the address that the server itself holds where the provider translates, and
-    ``routers`` are the BGP speakers of its VPC, in the order of the plan's sessions with them."""
+    """What is made of a node before its server, and outlives it: its public IPv4 address.
+    ``inside`` is the server's own address where the provider translates, and ``routers`` are the
+    BGP speakers of its VPC, in the order of the plan's sessions with them."""
 
     ipv4: Output[str]
     inside: Output[str] | None = None
@@ -28,8 +28,8 @@ class Reserved:
 
 @dataclass(frozen=True)
 class Machine:
-    """A server: its resource, the instance id that cloud-init knows it by, its birth (RFC 3339),
-    and its main IPv6 address, None where it has none."""
+    """A server: its resource, its instance id in cloud-init, its creation time (RFC 3339), and its
+    main IPv6 address, None where it has none."""
 
     resource: pulumi.Resource
     instance_id: Output[str]
@@ -38,9 +38,9 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What all drivers are given: the checked stack file and the plan of it; the BGP passwords
-    and the private keys for existing hosts by provider, both secret."""
+class StackConfiguration:
+    """What all drivers get: the checked stack file and its plan; the BGP passwords and the private
+    keys for existing hosts by provider, both secret."""
 
     spec: Spec
     plan: Plan
@@ -49,35 +49,37 @@ class Setting:
     bundle: str
     """SHA-256 of the bundle that nodes run."""
     root: Path
-    """Where the stack files lie."""
+    """The folder of the stack files."""
 
 
 class Driver(Protocol):
     """One provider. Made once per stack; what all of its nodes share (a firewall group, the lab's
     world) is made then, named after ``name``.
 
-    ``born_with`` names the inputs of an instance that a provider settles at its birth: a change
-    of them would replace the server, and is ignored on one that runs. ``namespace`` is the
-    network namespace that the operator's connections enter, None for the machine's own.
-    ``patience`` is the seconds within which a fleet is created, joined and published, at worst.
+    ``fixed_at_creation`` names the inputs of an instance whose change would replace the server: it
+    is ignored on a running one. ``namespace`` is the network namespace of the operator's
+    connections, None for the machine's own. ``publish_deadline`` is how many seconds a new fleet
+    takes at most until all nodes have joined and applied the generation.
     """
 
-    born_with: Sequence[str]
+    fixed_at_creation: Sequence[str]
     namespace: str | None
-    patience: float
+    publish_deadline: float
 
-    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None: ...
+    def __init__(
+        self, name: str, configuration: StackConfiguration, opts: ResourceOptions
+    ) -> None: ...
 
     @staticmethod
-    def problems(setting: Setting) -> Iterator[Problem | Note]:
-        """What the provider itself would refuse (an unknown plan, image, key), asked before
-        anything is made, at every preview: few questions, each once. A note is what a preview
-        tells beside that, such as the monthly cost."""
+    def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
+        """What the provider would refuse (an unknown plan, image, key), before anything is made and
+        at every preview, with few queries. A note is shown in the preview, such as the monthly
+        cost."""
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """Reserve the node's addresses in resources named after ``name``."""
 
-    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
+    def make_firewall(self, addresses: Mapping[str, Output[str]]) -> None:
         """Make the provider's own firewall for this driver's nodes, once all addresses are
         reserved and before any server is made. ``addresses`` are the public IPv4 addresses of
         every node of the network, by id."""

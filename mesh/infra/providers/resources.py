@@ -1,4 +1,4 @@
-"""What a type of resource is to the network, as its driver says it.
+"""What a type of resource is to the network, as its driver describes it.
 
 Previews, the gate and the policy pack judge by it, without the SDK that makes the resources. Types
 are as the engine writes them (the last argument of ``Resource.__init__`` in an SDK), and so are
@@ -23,14 +23,15 @@ class Kind(StrEnum):
     SERVER = "server"
     ADDRESS = "address"
     FIREWALL = "firewall"
-    GROUND = "ground"
-    """What all nodes of a place reach others by, and what goes although they stand there."""
+    NETWORK = "ground"
+    """By which all nodes of a place reach others, and which a provider deletes although it is used.
+    Its value is a key of ``mesh preview --json``."""
     ROOT = "root"
-    """What a stack has one of for as long as it lives."""
+    """Of which a stack has exactly one, for its whole life."""
     OTHER = "other"
-    """Known, and no node is cut off by its loss."""
+    """Known; its loss cuts off no node."""
     UNKNOWN = "unknown"
-    """Of no type that is described."""
+    """Of a type without a description."""
 
 
 def _never(_inputs: Inputs) -> bool:
@@ -42,17 +43,17 @@ class ResourceType:
     """One type of resource.
 
     ``quiet`` are the inputs of a server that change while it runs: any other may restart it. None
-    where nothing does. ``quiet_drift`` is how the drift begins (the output of that name, of our own
-    resources) that is repaired while the server runs, or that it does not run for.
+    where no input does. ``quiet_drift`` are the beginnings of the drift texts (output ``drift`` of
+    our own resources) whose repair restarts no running server.
 
-    ``protected`` says that the program protects it from deletion (``mesh:protect``), where a node
-    or the stack has it; ``reserved`` that it is a reserved address, which has to be protected
-    wherever it is. ``is_inside`` tells by its inputs that an address is one of the provider's
-    private network.
+    ``protected`` is whether the program protects it from deletion (``mesh:protect``), where a node
+    or the stack has it; ``reserved`` whether it is a reserved address, which has to be protected
+    anywhere. ``is_inside`` is whether, by its inputs, an address is of the provider's private
+    network.
 
-    ``tags`` is the input of a server that holds its tags. ``has_ipv6`` tells by the inputs whether
-    the resource gives its node IPv6. ``lets_in`` reads a rule of the provider's firewall: the
-    networks and the TCP ports that they may reach.
+    ``tags`` is the input with a server's tags. ``has_ipv6`` is whether, by its inputs, the resource
+    gives its node IPv6. ``lets_in`` reads a rule of the provider's firewall: the networks, and the
+    TCP ports that they may reach.
     """
 
     kind: Kind
@@ -68,4 +69,4 @@ class ResourceType:
 
 UNKNOWN = ResourceType(Kind.UNKNOWN)
 OTHER = ResourceType(Kind.OTHER)
-GROUND = ResourceType(Kind.GROUND)
+NETWORK = ResourceType(Kind.NETWORK)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
-from mesh.infra.providers.narrow import narrowed
+from mesh.infra.providers.submodules import submodules_only
 from tests.engine.standins.cloud import REPLACES, UPDATES, Cloud, Kind, Made, Refused, Rule
 from tests.engine.standins.schema import Misfit, Values, inputs_of
 
-with narrowed("pulumi_aws.ec2"):
+with submodules_only("pulumi_aws.ec2"):
     from pulumi_aws.ec2.eip import Eip, EipArgs
     from pulumi_aws.ec2.eip_association import EipAssociation, EipAssociationArgs
     from pulumi_aws.ec2.instance import Instance, InstanceArgs
@@ -36,7 +36,7 @@ with narrowed("pulumi_aws.ec2"):
         SubnetCidrReservationArgs,
     )
     from pulumi_aws.ec2.vpc import Vpc, VpcArgs
-with narrowed("pulumi_aws.vpc"):
+with submodules_only("pulumi_aws.vpc"):
     from pulumi_aws.vpc.route_server import RouteServer, RouteServerArgs
     from pulumi_aws.vpc.route_server_endpoint import RouteServerEndpoint, RouteServerEndpointArgs
     from pulumi_aws.vpc.route_server_peer import RouteServerPeer, RouteServerPeerArgs

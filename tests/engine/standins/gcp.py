@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from mesh.infra.providers.narrow import narrowed
+from mesh.infra.providers.submodules import submodules_only
 from tests.engine.standins.cloud import REPLACES, UPDATES, Cloud, Kind, Made, Refused, Rule
 from tests.engine.standins.schema import Misfit, Values
 
-with narrowed("pulumi_gcp.compute"):
+with submodules_only("pulumi_gcp.compute"):
     from pulumi_gcp.compute.address import Address, AddressArgs
     from pulumi_gcp.compute.firewall import Firewall, FirewallArgs
     from pulumi_gcp.compute.instance import Instance, InstanceArgs
@@ -24,7 +24,7 @@ with narrowed("pulumi_gcp.compute"):
     from pulumi_gcp.compute.router_interface import RouterInterface, RouterInterfaceArgs
     from pulumi_gcp.compute.router_peer import RouterPeer, RouterPeerArgs
     from pulumi_gcp.compute.subnetwork import Subnetwork, SubnetworkArgs
-with narrowed("pulumi_gcp.networkconnectivity"):
+with submodules_only("pulumi_gcp.networkconnectivity"):
     from pulumi_gcp.networkconnectivity.hub import Hub, HubArgs
     from pulumi_gcp.networkconnectivity.spoke import Spoke, SpokeArgs
 

@@ -1,1 +1,1 @@
-"""Resources of our own on Vultr's v2 API. What ``mesh/infra/dynamic`` says of names holds here."""
+"""Resources of our own on Vultr's v2 API. As in ``mesh/infra/dynamic``, no name here may change."""

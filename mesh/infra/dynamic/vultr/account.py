@@ -1,4 +1,4 @@
-"""The account in which a stack's resources live: one client and its lists for all of them.
+"""The account of a stack's resources: one client and its lists for all of them.
 
 The engine runs every provider of this folder in one process, several at a time.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pulumi.dynamic import CheckResult, ConfigureRequest
 
 from mesh.infra.dynamic import cancellation
-from mesh.infra.dynamic.base import Properties, Stub, say
+from mesh.infra.dynamic.base import Properties, Stub, progress
 from mesh.infra.dynamic.vultr import former
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ A = TypeVar("A", bound="answers.Address | answers.Group | answers.Server | answe
 KEY, VARIABLE = "vultr:apiKey", "VULTR_API_KEY"
 
 AFTER_ANOTHER_KEY = (
-    f"a refresh asks with the key of the last update: after `pulumi config set --secret {KEY}` run "
+    f"a refresh uses the key of the last update: after `pulumi config set --secret {KEY}` run "
     "`pulumi up` without --refresh, or `pulumi refresh --run-program`"
 )
 """What to do where a refresh is refused. The engine configures a refresh by its state, which has
@@ -37,11 +37,11 @@ _lock = threading.Lock()
 _key = ""
 _opened: Account | None = None
 _taken: set[str] = set()
-"""Ids of what this run has made, or taken on."""
+"""Ids of what this run has made or adopted."""
 
 
 class VultrProvider(Stub):
-    """A kind of object at Vultr. The API key is the process's, and in no input or state."""
+    """A kind of object at Vultr. The API key is kept in the process, and in no input or state."""
 
     def configure(self, req: ConfigureRequest) -> None:
         """Called once for each kind."""
@@ -50,12 +50,12 @@ class VultrProvider(Stub):
         cancellation.attend()
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
-        """What the plugin has made is left alone."""
+        """Refuse what the plugin has made."""
         return CheckResult(news, former.failures(olds))
 
 
 class Account:
-    """What asks, and what it has asked for lately."""
+    """The client of the account, and its recent lists."""
 
     def __init__(self, client: Client, listings: Listings) -> None:
         self.client = client
@@ -64,8 +64,8 @@ class Account:
     def found(
         self, listing: Listing[A], identity: str, path: str, name: str, model: type[A]
     ) -> A | None:
-        """The object of this id; None where there is none. What a list lacks is asked for itself
-        before it counts as gone: a list may come short, and what is gone is made anew."""
+        """The object of this id; None where there is none. What is missing in a list is asked for
+        by its id too: a list may be incomplete, and what is gone is made anew."""
         from mesh.infra.providers.vultr.v2 import ApiError
 
         try:
@@ -87,7 +87,7 @@ class Account:
             raise
 
     def delete(self, path: str) -> bool:
-        """Delete an object; False where Vultr says that there is none."""
+        """Delete an object; False where Vultr has none."""
         from mesh.infra.providers.vultr.v2 import ApiError
 
         try:
@@ -100,19 +100,19 @@ class Account:
 
 
 def taken(identity: str) -> str:
-    """Note an object that this run has made or taken on: it is not deleted by this run.
+    """Record an object that this run has made or adopted, so that this run does not delete it.
 
-    In a replacement that was asked for (`--replace`) the engine tells nothing of the old object
-    before the new one is made. That is found by its mark, taken on, and then to be deleted.
+    In a replacement by `--replace` the engine calls ``create`` first: it finds the old object by
+    its mark and adopts it, and the engine then deletes the old resource.
     """
     _taken.add(identity)
     return identity
 
 
 def is_taken(identity: str, what: str) -> bool:
-    """Whether this run has made or taken on an object that it is to delete; if so, that is told."""
+    """Whether this run has made or adopted an object that it is to delete; if so, that is shown."""
     if identity in _taken:
-        say(f"{what}: it is still the same one (id {identity}), and stays")
+        progress(f"{what}: it is still the same one (id {identity}), and stays")
     return identity in _taken
 
 
@@ -134,14 +134,14 @@ def account() -> Account:
     with _lock:
         if _opened is None:
             waiting.ends_by(cancellation.interrupted)
-            client = connect(_key, say=say)
+            client = connect(_key, progress=progress)
             _opened = Account(client, Listings(client))
         return _opened
 
 
 @contextmanager
 def about(key: str, value: str) -> Iterator[None]:
-    """What goes wrong within, said of this key and value of the stack file."""
+    """Attribute an ApiError within to this key and value of the stack file."""
     from mesh.infra.providers.vultr.v2 import ApiError
 
     try:
@@ -151,28 +151,28 @@ def about(key: str, value: str) -> Iterator[None]:
 
 
 def delete(path: str, what: str, listing: Listing[Any]) -> None:
-    """Delete an object that is in this list. One that a server on its way out still uses is asked
-    for again, until it is free; one that is gone is believed to be when it is not listed."""
+    """Delete an object of this list. Where a server that is being deleted still uses it, that is
+    repeated until it is free; a 404 counts once the object is not listed either."""
     from mesh.infra.providers.vultr.v2 import ApiError
     from mesh.infra.providers.vultr.v2.server import FREED
-    from mesh.infra.providers.vultr.v2.waiting import Seen, until
+    from mesh.infra.providers.vultr.v2.waiting import Observed, until
 
     vultr, identity = account(), path.rpartition("/")[2]
     if is_taken(identity, what):
         return
 
-    def look() -> Seen[bool]:
+    def look() -> Observed[bool]:
         try:
             deleted = vultr.delete(path)
         except ApiError as error:
             if error.kind != "refused":
                 raise
-            return Seen(f"not deleted ({error.problem.reason})")
+            return Observed(f"not deleted ({error.problem.reason})")
         if deleted or identity not in {each.id for each in listing(fresh=True)}:
-            return Seen("deleted", True)
-        return Seen("not found, and still listed")
+            return Observed("deleted", True)
+        return Observed("not found, and still listed")
 
     try:
-        until(look, what, FREED, say, at_once=True)
+        until(look, what, FREED, progress, at_once=True)
     finally:
         listing.forget()

@@ -1,4 +1,4 @@
-"""A reserved IPv4 address, which outlives the server that it leads to."""
+"""A reserved IPv4 address, which outlives its server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from mesh.infra.dynamic.base import Properties, gone, say
+from mesh.infra.dynamic.base import Properties, gone, progress
 from mesh.infra.dynamic.vultr.account import VultrProvider, about, account, delete, taken
 from mesh.infra.dynamic.vultr.drift import NONE, difference, otherwise
 
@@ -21,7 +21,7 @@ class AddressProvider(VultrProvider):
     """Reserved addresses."""
 
     def create(self, props: Properties) -> CreateResult:
-        """Reserve one, or take on what an earlier run has reserved for this node."""
+        """Reserve one, or adopt one that an earlier run has reserved for this node."""
         from mesh.infra.providers.vultr.v2 import answers
         from mesh.infra.providers.vultr.v2.making import made
 
@@ -41,12 +41,12 @@ class AddressProvider(VultrProvider):
             return vultr.client.post("/reserved-ips", body, "reserved_ip", answers.Address)
 
         with _about(props):
-            found = made(find, post, _what(props), say).object
+            found = made(find, post, _what(props), progress).object
         vultr.listings.addresses.forget()
         return CreateResult(taken(found.id), {**props, **NONE, "ipv4": found.subnet})
 
     def update(self, id_: str, olds: Properties, news: Properties) -> UpdateResult:
-        """Write the mark; where the address leads stays."""
+        """Write the mark; the address stays at its server."""
         vultr = account()
         with _about(news):
             vultr.client.send("PATCH", f"/reserved-ips/{id_}", {"label": _mark(news).text()})
@@ -54,8 +54,8 @@ class AddressProvider(VultrProvider):
         return UpdateResult({**news, **NONE, "ipv4": olds["ipv4"]})
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """Another region is another address. It comes before the old one goes: of what goes first,
-        the engine replaces all that names it, and a registry's address is in the user data of
+        """Another region is another address, made before the old one is deleted: of what is deleted
+        first, the engine replaces all dependents, and a registry's address is in the user data of
         every server."""
         return difference(_what(olds), olds, news, ("identity", "node"), ("region",))
 
@@ -70,13 +70,13 @@ class AddressProvider(VultrProvider):
             )
         if found is None:
             return gone()
-        # One that was adopted has no identity before its first update.
+        # An adopted one has no identity before its first update.
         wanted = _mark(props).text() if props.get("identity") else found.label
         drift = otherwise("label", found.label, wanted)
         return ReadResult(id_, {**props, **NONE, "ipv4": found.subnet, "drift": drift})
 
     def delete(self, id_: str, props: Properties) -> None:
-        """Give it back, once the server that held it has let go."""
+        """Give it back, once its server has released it."""
         with _about(props):
             delete(f"/reserved-ips/{id_}", _what(props), account().listings.addresses)
 

@@ -1,4 +1,4 @@
-"""A bare metal server on a reserved address; the provider's firewall does not stand before it."""
+"""A bare metal server on a reserved address, without the provider's firewall."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pulumi import Output, ResourceOptions
 from pulumi.dynamic import Resource
 
 from mesh.infra.dynamic.vultr.account import Account
-from mesh.infra.dynamic.vultr.servers import SETTLED_AT_BIRTH, ServerArgs, ServerProvider
+from mesh.infra.dynamic.vultr.servers import FIXED_AT_CREATION, ServerArgs, ServerProvider
 
 if TYPE_CHECKING:
     from mesh.infra.providers.vultr.v2 import answers
@@ -21,7 +21,7 @@ class BareMetalProvider(ServerProvider):
 
     resource = "bare-metal"
     updates = ("identity", "node", "enable_ipv6", "tags")
-    replaces = ("region", "plan", "address_id", *SETTLED_AT_BIRTH)
+    replaces = ("region", "plan", "address_id", *FIXED_AT_CREATION)
 
     def kind(self) -> Kind[answers.BareMetal]:
         """``/bare-metals``."""

@@ -1,7 +1,7 @@
-"""What a refresh has found otherwise than it was left, and what the next update makes of it.
+"""What a refresh finds changed by hand, and what the next update does about it.
 
-A refresh notes it in two outputs, in words: ``drift`` for what an update repairs, ``unrepaired``
-for what it does not, with what to do. The other outputs stay what was asked for.
+A refresh writes it as texts into two outputs: ``drift`` for what an update repairs, ``unrepaired``
+for what it does not, with what to do. The other outputs stay as configured.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 from pulumi.dynamic import DiffResult
 
 from mesh.infra.dynamic import base
-from mesh.infra.dynamic.base import Properties, say
+from mesh.infra.dynamic.base import Properties, progress
 
 NONE: Properties = {"drift": [], "unrepaired": []}
-"""The two outputs of what has just been made, or brought in order."""
+"""The two outputs of what has just been made or repaired."""
 
 
 def otherwise(field: str, found: object, wanted: object) -> list[str]:
-    """That a field is not what it should be; nothing where it is."""
+    """The text for a field that is not what it should be; empty where it is."""
     if found == wanted:
         return []
     from mesh.spec.problems import shown
@@ -36,11 +36,11 @@ def difference(
     *,
     delete_before_replace: bool = False,
 ) -> DiffResult:
-    """A diff by two lists of keys, and by what the last refresh has found of ``what``."""
+    """A diff by two lists of keys, and by what the last refresh found of ``what``."""
     found = base.difference(olds, news, updates, replaces, delete_before_replace)
     for reason in olds.get("unrepaired") or ():
-        say(f"warning: {what}: {reason}")
+        progress(f"warning: {what}: {reason}")
     for reason in olds.get("drift") or ():
-        say(f"{what}: {reason}; `pulumi up` repairs it")
+        progress(f"{what}: {reason}; `pulumi up` repairs it")
         found.changes = True
     return found

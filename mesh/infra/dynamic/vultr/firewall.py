@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from mesh.infra.dynamic.base import Properties, gone, say
+from mesh.infra.dynamic.base import Properties, gone, progress
 from mesh.infra.dynamic.vultr.account import VultrProvider, about, account, delete, taken
 from mesh.infra.dynamic.vultr.drift import NONE, difference, otherwise
 
@@ -26,7 +26,7 @@ class FirewallProvider(VultrProvider):
     """Firewall groups."""
 
     def create(self, props: Properties) -> CreateResult:
-        """Make the group and its rules, or go on with what an earlier run has made of them."""
+        """Make the group and its rules, or complete what an earlier run has made of them."""
         from mesh.infra.providers.vultr.v2 import answers
         from mesh.infra.providers.vultr.v2.making import made
 
@@ -42,13 +42,13 @@ class FirewallProvider(VultrProvider):
             return vultr.client.post("/firewalls", body, "firewall_group", answers.Group)
 
         with _about(props):
-            found = made(find, post, WHAT, say).object
+            found = made(find, post, WHAT, progress).object
             _settle(found, props)
         vultr.listings.groups.forget()
         return CreateResult(taken(found.id), {**props, **NONE})
 
     def update(self, id_: str, olds: Properties, news: Properties) -> UpdateResult:
-        """Write the mark, and bring the rules in order."""
+        """Write the mark, and repair the rules."""
         from mesh.infra.providers.vultr.v2 import answers
 
         vultr, path = account(), f"/firewalls/{id_}"
@@ -88,7 +88,7 @@ class FirewallProvider(VultrProvider):
         return ReadResult(id_, {**props, **NONE, "drift": drift})
 
     def delete(self, id_: str, props: Properties) -> None:
-        """Delete it, once no server stands behind it any more."""
+        """Delete it, once no server uses it any more."""
         with _about(props):
             delete(f"/firewalls/{id_}", WHAT, account().listings.groups)
 
@@ -97,11 +97,11 @@ def _settle(group: answers.Group, props: Properties) -> None:
     from mesh.infra.providers.vultr.v2 import rules
 
     most = group.max_rule_count or rules.MOST
-    rules.settle(account().client, group.id, _wanted(props), most, say)
+    rules.settle(account().client, group.id, _wanted(props), most, progress)
 
 
 def _wanted(props: Properties) -> dict[Match, str]:
-    """The rules with their names. Two openings may come to the same rule, which is one."""
+    """The rules with their names. Two openings may give the same rule."""
     from mesh.infra.providers.vultr.v2.rules import match
 
     found: dict[Match, str] = {}
@@ -125,7 +125,7 @@ def _about(props: Properties) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class RuleArgs:
-    """Packets that are let in. ``family`` is 4 or 6, ``port`` empty for ICMP, else ``22`` or
+    """A rule that lets packets in. ``family`` is 4 or 6, ``port`` empty for ICMP, else ``22`` or
     ``51820:51840``; ``notes`` is its name."""
 
     notes: str
@@ -148,7 +148,7 @@ class Firewall(Resource, module="vultr", name="Firewall"):
     ) -> None:
         props: dict[str, Any] = {
             "identity": identity,
-            # By name: the order in which they are given is nothing.
+            # Sorted by name: their order has no meaning.
             "rules": [dict(vars(rule)) for rule in sorted(rules, key=lambda one: one.notes)],
             "drift": None,
             "unrepaired": None,

@@ -9,7 +9,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi.dynamic import Resource
 
 from mesh.infra.dynamic.vultr.account import Account
-from mesh.infra.dynamic.vultr.servers import SETTLED_AT_BIRTH, ServerArgs, ServerProvider
+from mesh.infra.dynamic.vultr.servers import FIXED_AT_CREATION, ServerArgs, ServerProvider
 
 if TYPE_CHECKING:
     from mesh.infra.providers.vultr.v2 import answers
@@ -30,7 +30,7 @@ class InstanceProvider(ServerProvider):
         "firewall_group_id",
         "tags",
     )
-    replaces = ("region", "address_id", *SETTLED_AT_BIRTH)
+    replaces = ("region", "address_id", *FIXED_AT_CREATION)
 
     def kind(self) -> Kind[answers.Instance]:
         """``/instances``."""
@@ -45,7 +45,7 @@ class InstanceProvider(ServerProvider):
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceArgs(ServerArgs):
-    """An instance to be. ``firewall_group_id`` is Vultr's."""
+    """The inputs of an instance. ``firewall_group_id`` is Vultr's."""
 
     firewall_group_id: Input[str]
     ddos_protection: bool

@@ -1,4 +1,4 @@
-"""An SSH key of the operator's, which servers get at their birth."""
+"""An SSH key of the operator's, which servers get at their creation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from mesh.infra.dynamic.base import Properties, gone, say
+from mesh.infra.dynamic.base import Properties, gone, progress
 from mesh.infra.dynamic.vultr.account import VultrProvider, about, account, delete, taken
 from mesh.infra.dynamic.vultr.drift import NONE, difference, otherwise
 
@@ -22,7 +22,7 @@ class KeyProvider(VultrProvider):
     """SSH keys."""
 
     def create(self, props: Properties) -> CreateResult:
-        """Hand the key over, or take on what an earlier run has."""
+        """Register the key, or adopt the one that an earlier run registered."""
         from mesh.infra.providers.vultr.v2 import answers
         from mesh.infra.providers.vultr.v2.making import made
 
@@ -41,12 +41,12 @@ class KeyProvider(VultrProvider):
             return vultr.client.post("/ssh-keys", body, "ssh_key", answers.SshKey)
 
         with _about(props):
-            found = made(find, post, _what(props), say).object
+            found = made(find, post, _what(props), progress).object
         vultr.listings.ssh_keys.forget()
         return CreateResult(taken(found.id), {**props, **NONE})
 
     def update(self, id_: str, _olds: Properties, news: Properties) -> UpdateResult:
-        """Write mark and key; servers that exist have theirs."""
+        """Write mark and key; existing servers keep theirs."""
         vultr = account()
         body = {"name": _mark(news).text(), "ssh_key": news["ssh_key"]}
         with _about(news):
@@ -55,7 +55,7 @@ class KeyProvider(VultrProvider):
         return UpdateResult({**news, **NONE})
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """Changed in place: servers that run name it by its id, and take no notice."""
+        """Changed in place, which running servers do not notice: they refer to its id."""
         return difference(_what(olds), olds, news, ("identity", "ssh_key"))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
@@ -76,7 +76,7 @@ class KeyProvider(VultrProvider):
         return ReadResult(id_, {**props, **NONE, "drift": drift})
 
     def delete(self, id_: str, props: Properties) -> None:
-        """Take it out of the account, not off any server."""
+        """Remove it from the account; servers keep it."""
         with _about(props):
             delete(f"/ssh-keys/{id_}", _what(props), account().listings.ssh_keys)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from mesh.infra.dynamic.base import Properties, gone, say
+from mesh.infra.dynamic.base import Properties, gone, progress
 from mesh.infra.dynamic.vultr.account import VultrProvider, about, account
 from mesh.infra.dynamic.vultr.drift import NONE, difference, otherwise
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class ReverseProvider(VultrProvider):
-    """Reverse names. They bear no mark: they belong to an instance, which has one, and go with
-    it."""
+    """Reverse names. They have no mark: they belong to an instance, which has one, and are deleted
+    with it."""
 
     def create(self, props: Properties) -> CreateResult:
-        """Set the name, whatever it was."""
+        """Set the name."""
         _set(props)
         return CreateResult(f"{props['instance_id']}/{props['ip']}", {**props, **NONE})
 
@@ -34,11 +34,11 @@ class ReverseProvider(VultrProvider):
         """A name belongs to an address of an instance."""
         replaces = ("instance_id", "ip")
         what = f"reverse name of {olds['ip']}"
-        # The old one would take the new one's name off.
+        # Deleting the old one later would remove the new one's name.
         return difference(what, olds, news, ("reverse",), replaces, delete_before_replace=True)
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        """Whether it is still set; with the instance it is gone."""
+        """Whether it is still set; it is gone with the instance."""
         from mesh.infra.providers.vultr.v2 import ApiError
 
         try:
@@ -54,7 +54,7 @@ class ReverseProvider(VultrProvider):
         return ReadResult(id_, {**props, **NONE, "drift": drift})
 
     def delete(self, _id: str, props: Properties) -> None:
-        """Take the name off; a server that is gone has none."""
+        """Remove the name; a server that is gone has none."""
         from mesh.infra.providers.vultr.v2 import ApiError
 
         client, path, ip = account().client, _path(props), props["ip"]
@@ -70,7 +70,7 @@ class ReverseProvider(VultrProvider):
 
 
 def _set(props: Properties) -> None:
-    """Sent again where the answer is lost, and the name is not there yet."""
+    """Set the name; sent again where the answer is lost and the name is not there yet."""
     from mesh.infra.providers.vultr.v2.making import made
 
     def find() -> str | None:
@@ -82,7 +82,7 @@ def _set(props: Properties) -> None:
         return str(props["reverse"])
 
     with _about(props):
-        made(find, post, f"reverse name of {props['ip']}", say, look_first=False)
+        made(find, post, f"reverse name of {props['ip']}", progress, look_first=False)
 
 
 def _found(props: Properties) -> str | None:
@@ -111,7 +111,7 @@ def _about(props: Properties) -> AbstractContextManager[None]:
 
 
 class Reverse(Resource, module="vultr", name="Reverse"):
-    """What the world is told when it asks for the name of ``ip``."""
+    """The name in the reverse DNS of ``ip``."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What instances and bare metal servers have in common as resources."""
+"""What instances and bare metal servers share as resources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pulumi import Input, Output
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, UpdateResult
 
-from mesh.infra.dynamic.base import Properties, gone, say
+from mesh.infra.dynamic.base import Properties, gone, progress
 from mesh.infra.dynamic.vultr.account import (
     Account,
     VultrProvider,
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from mesh.infra.providers.vultr.v2.listing import Listing
     from mesh.infra.providers.vultr.v2.server import Kind, Wanted
 
-SETTLED_AT_BIRTH = ("user_data", "os_id", "ssh_key_ids", "hostname")
-"""Inputs that replace a server, and that a running fleet therefore ignores."""
+FIXED_AT_CREATION = ("user_data", "os_id", "ssh_key_ids", "hostname")
+"""Inputs whose change would replace a server, and is ignored on a running one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerArgs:
-    """A server to be. ``region``, ``plan`` and the ids are Vultr's; ``address_id`` is a reserved
-    address; ``user_data`` is text, and a secret. ``tags`` are others than the mark's, which are
-    added. ``user_data``, ``os_id``, ``ssh_key_ids`` and ``hostname`` are settled at its birth."""
+    """The inputs of a server. ``region``, ``plan`` and the ids are Vultr's; ``address_id`` is a
+    reserved address; ``user_data`` is text, and a secret. ``tags`` are those beside the mark's,
+    which are added. ``user_data``, ``os_id``, ``ssh_key_ids`` and ``hostname`` are fixed at its
+    creation."""
 
     identity: Input[str]
     node: str
@@ -65,7 +66,7 @@ class ServerArgs:
 
 
 class ServerProvider(VultrProvider):
-    """Servers; ``resource`` is the word of their marks."""
+    """Servers; ``resource`` is the last part of their marks."""
 
     resource: str
     updates: Sequence[str]
@@ -80,7 +81,7 @@ class ServerProvider(VultrProvider):
         raise NotImplementedError
 
     def create(self, props: Properties) -> CreateResult:
-        """Start one and wait until it runs, or go on with what an earlier run has started."""
+        """Start one and wait until it runs, or continue with one that an earlier run started."""
         from mesh.infra.providers.vultr.v2 import server
         from mesh.infra.providers.vultr.v2.making import made
 
@@ -88,34 +89,34 @@ class ServerProvider(VultrProvider):
         node = wanted.mark.node
 
         def find() -> Server | None:
-            # One that is replaced has gone by now, so what bears the mark was left behind.
+            # A replaced server is deleted by now, so one with the mark was left behind.
             return server.left_behind(self.listing(vultr)(fresh=True), wanted.mark)
 
         def post() -> Server:
-            server.until_free(vultr.client, wanted.address, node, say)
+            server.until_free(vultr.client, wanted.address, node, progress)
             begun: Server = vultr.client.post(kind.path, wanted.body(), kind.name, kind.model)
             return begun
 
         with _about(props):
-            begun = made(find, post, node, say)
+            begun = made(find, post, node, progress)
             self._forget(vultr)
             if begun.found:
                 server.refuse_misfit(vultr.client, kind, begun.object, wanted)
                 found = self._settled(vultr, begun.object.id, wanted)
             else:
-                found = server.until_ready(vultr.client, kind, begun.object.id, wanted, say)
+                found = server.until_ready(vultr.client, kind, begun.object.id, wanted, progress)
         return CreateResult(taken(found.id), _outs(props, found))
 
     def update(self, id_: str, _olds: Properties, news: Properties) -> UpdateResult:
-        """Bring in order what can be while it stays the same server."""
+        """Change what can be changed on the same server."""
         vultr = account()
         with _about(news):
             found = self._settled(vultr, id_, self._wanted(news))
         return UpdateResult(_outs(news, found))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
-        """What a server is born with, and where, makes another one, which takes the address that
-        the old one has to let go of first."""
+        """Region, address and what is fixed at its creation replace a server; the old one has to
+        release the address first."""
         return difference(
             olds["node"], olds, news, self.updates, self.replaces, delete_before_replace=True
         )
@@ -132,16 +133,16 @@ class ServerProvider(VultrProvider):
             held = _held(vultr, props["address_id"])
         wanted = self._wanted(props)
         if not props.get("identity"):
-            # One that was adopted bears no mark before its first update.
+            # An adopted one has no mark before its first update.
             wanted = replace(wanted, label=found.label, tags=found.tags)
-        told = {
+        differences = {
             "drift": drift(found, wanted, held),
             "unrepaired": beyond_repair(found, wanted, held),
         }
-        return ReadResult(id_, _outs(props, found) | told)
+        return ReadResult(id_, _outs(props, found) | differences)
 
     def delete(self, id_: str, props: Properties) -> None:
-        """Delete it, and wait until it is listed no more."""
+        """Delete it, and wait until it is no longer listed."""
         from mesh.infra.providers.vultr.v2.server import until_unlisted
 
         vultr = account()
@@ -153,11 +154,11 @@ class ServerProvider(VultrProvider):
             finally:
                 self._forget(vultr)
             listing = self.listing(vultr)
-            until_unlisted(lambda: listing(fresh=True), id_, props["node"], say)
+            until_unlisted(lambda: listing(fresh=True), id_, props["node"], progress)
         self._forget(vultr)
 
     def _settled(self, vultr: Account, identity: str, wanted: Wanted) -> Server:
-        """Change what differs, and wait until it runs so."""
+        """Change what differs, and wait until it runs with it."""
         from mesh.infra.providers.vultr.v2 import server
 
         kind = self.kind()
@@ -166,18 +167,18 @@ class ServerProvider(VultrProvider):
         server.refuse_suspended(found, wanted.mark.node)
         body = server.changes(found, wanted)
         if body and found.status == server.PENDING:
-            born = replace(wanted, plan=found.plan, ipv6=False)
-            server.until_ready(vultr.client, kind, identity, born, say)
+            first = replace(wanted, plan=found.plan, ipv6=False)
+            server.until_ready(vultr.client, kind, identity, first, progress)
         if body:
             vultr.client.send("PATCH", path, body)
         server.start(vultr.client, found)
-        ready: Server = server.until_ready(vultr.client, kind, identity, wanted, say)
-        server.attach(vultr.client, identity, wanted, say)
+        ready: Server = server.until_ready(vultr.client, kind, identity, wanted, progress)
+        server.attach(vultr.client, identity, wanted, progress)
         self._forget(vultr)
         return ready
 
     def _forget(self, vultr: Account) -> None:
-        """A server has come, changed or gone, and with it what its address tells."""
+        """Drop the lists of servers and of addresses, which have changed."""
         self.listing(vultr).forget()
         vultr.listings.addresses.forget()
 
@@ -204,7 +205,7 @@ class ServerProvider(VultrProvider):
 
 
 def _outs(props: Properties, found: Server) -> Properties:
-    """The outputs; what Vultr answers of passwords and consoles is not among them."""
+    """The outputs, without the passwords and console addresses that Vultr answers."""
     return {
         **props,
         **NONE,

@@ -17,7 +17,7 @@ from mesh.infra.providers.inputs import (
     known,
     strings,
 )
-from mesh.infra.providers.resources import GROUND, OTHER, Kind, PortRange, ResourceType
+from mesh.infra.providers.resources import NETWORK, OTHER, Kind, PortRange, ResourceType
 
 
 def _rule(rule: Inputs) -> Iterator[tuple[str, PortRange]]:
@@ -88,8 +88,8 @@ _RESOURCES = {
     "aws:ec2/subnet:Subnet": OTHER,
     "aws:ec2/internetGateway:InternetGateway": OTHER,
     "aws:ec2/routeTable:RouteTable": OTHER,
-    "aws:ec2/routeTableAssociation:RouteTableAssociation": GROUND,
-    "aws:ec2/route:Route": GROUND,
+    "aws:ec2/routeTableAssociation:RouteTableAssociation": NETWORK,
+    "aws:ec2/route:Route": NETWORK,
     # It keeps AWS from handing out a node's address; nobody loses one with it.
     "aws:ec2/subnetCidrReservation:SubnetCidrReservation": OTHER,
     # The Route Server speaks BGP inside a VPC: members announce nothing to the Internet by it.

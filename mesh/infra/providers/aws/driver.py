@@ -1,4 +1,4 @@
-"""AWS's driver: members. BGP ends at the Route Server of their VPC; the Internet hears of none."""
+"""AWS's driver: members. Their BGP sessions are with the Route Server of their VPC only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pulumi import Input, Output, ResourceOptions
 
 from mesh.infra.dynamic.birth import Birth
-from mesh.infra.providers.aws import questions, sdk
-from mesh.infra.providers.aws.ground import Ground
-from mesh.infra.providers.aws.questions import by_place, inside, options_of
+from mesh.infra.providers.aws import queries, sdk
+from mesh.infra.providers.aws.network import RegionNetwork
+from mesh.infra.providers.aws.queries import by_place, inside, options_of
 from mesh.infra.providers.aws.site import Site
 from mesh.infra.providers.aws.user_data import packed
-from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.infra.providers.protocol import Machine, Reserved, StackConfiguration
 from mesh.plan import Node
 from mesh.spec import Problem
 
@@ -22,46 +22,46 @@ class Aws:
     network interface of its own, so that both survive the instance."""
 
     # Keys and hostname are in the user data.
-    born_with = ("ami", "user_data_base64")
+    fixed_at_creation = ("ami", "user_data_base64")
     namespace: str | None = None
-    # Endpoints of a Route Server take minutes, and Debian's packages their time.
-    patience = 1200.0
+    # Endpoints of a Route Server take minutes, and Debian's packages some time.
+    publish_deadline = 1200.0
 
-    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
-        self._plan = setting.plan
-        self._answers = questions.answers()
-        self._grounds = {
-            place: Ground(
-                Site(f"{name}-{place}", place, setting.plan, here, opts),
+    def __init__(self, name: str, configuration: StackConfiguration, opts: ResourceOptions) -> None:
+        self._plan = configuration.plan
+        self._answers = queries.answers()
+        self._networks = {
+            place: RegionNetwork(
+                Site(f"{name}-{place}", place, configuration.plan, here, opts),
                 self._answers[place],
-                options_of(setting),
+                options_of(configuration),
             )
-            for place, here in by_place(setting.plan).items()
+            for place, here in by_place(configuration.plan).items()
         }
         self._interfaces: dict[str, sdk.NetworkInterface] = {}
         self._associations: dict[str, sdk.EipAssociation] = {}
 
     @staticmethod
-    def problems(setting: Setting) -> Iterator[Problem]:
-        """What AWS would refuse: its own words for credentials, regions, images and sizes."""
-        yield from questions.problems(setting)
+    def problems(configuration: StackConfiguration) -> Iterator[Problem]:
+        """What AWS would refuse: credentials, regions, images and sizes."""
+        yield from queries.problems(configuration)
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """An Elastic IP on a network interface with the node's private address, and the node as a
         peer of both routers."""
-        ground = self._grounds[node.place]
-        site = ground.site
+        network = self._networks[node.place]
+        site = network.site
         address = inside(self._answers[node.place].network, node.number)
-        assert address is not None, "problems() has looked"
+        assert address is not None, "problems() has checked it"
         interface = sdk.NetworkInterface(
             f"{name}-interface",
             region=node.place,
-            subnet_id=ground.subnet,
+            subnet_id=network.subnet,
             private_ips=[str(address)],
-            # None would leave an address that is there (Optional and Computed).
+            # None would leave an existing address (Optional and Computed).
             ipv6_address_count=1 if node.ipv6 else 0,
-            security_groups=ground.firewall.groups,
-            # The node forwards, and answers for addresses that the VPC does not know.
+            security_groups=network.firewall.groups,
+            # The node forwards, and has addresses that the VPC does not know.
             source_dest_check=False,
             description=f"{node.id} of {self._plan.stack}",
             tags=site.tags(f"{name}-interface", node.id),
@@ -81,10 +81,10 @@ class Aws:
             region=node.place,
             allocation_id=public.allocation_id,
             network_interface_id=interface.id,
-            # A VPC cannot let go of its gateway while an address is mapped to it.
-            opts=ResourceOptions.merge(loose, ResourceOptions(depends_on=ground.gateway)),
+            # A gateway cannot be detached from its VPC while an address is mapped through it.
+            opts=ResourceOptions.merge(loose, ResourceOptions(depends_on=network.gateway)),
         )
-        for session, router in zip(node.vpc, ground.routers, strict=True):
+        for session, router in zip(node.vpc, network.routers, strict=True):
             sdk.RouteServerPeer(
                 f"{name}-{session.name}",
                 region=node.place,
@@ -100,13 +100,13 @@ class Aws:
         return Reserved(
             public.public_ip,
             Output.from_input(str(address)),
-            [router.eni_address for router in ground.routers],
+            [router.eni_address for router in network.routers],
         )
 
-    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
+    def make_firewall(self, addresses: Mapping[str, Output[str]]) -> None:
         """The rules of the security groups, in each region."""
-        for ground in self._grounds.values():
-            ground.firewall.guard(addresses, ground.routers)
+        for network in self._networks.values():
+            network.firewall.add_rules(addresses, network.routers)
 
     def boot(
         self,
@@ -117,9 +117,9 @@ class Aws:
         opts: ResourceOptions,
     ) -> Machine:
         """An instance from Debian's image on the node's own network interface."""
-        ground, interface = self._grounds[node.place], self._interfaces[node.id]
-        site = ground.site
-        first = [self._associations[node.id], *ground.ready]
+        network, interface = self._networks[node.place], self._interfaces[node.id]
+        site = network.site
+        first = [self._associations[node.id], *network.ready]
         instance = sdk.Instance(
             f"{name}-instance",
             region=node.place,
@@ -142,9 +142,9 @@ class Aws:
                 opts,
                 ResourceOptions(
                     depends_on=first,
-                    # It is the interface's to say. The provider compares the interface's false
-                    # with its own default of true, and the update would set it on the interface:
-                    # the member would forward nothing until the update after the next one
+                    # It is set on the interface. The provider compares the interface's false with
+                    # its own default of true, and the update would set it on the interface: the
+                    # member would forward nothing until the update after the next one
                     # (hashicorp/terraform-provider-aws, issue 44768, open in August 2026).
                     ignore_changes=["source_dest_check"],
                 ),

@@ -1,4 +1,4 @@
-"""The security groups of the nodes of one region of AWS: stateful, closed but for the openings."""
+"""The security groups of the nodes of one region of AWS: stateful, closed except the openings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mesh.spec import Problem
 RULES, GROUPS = 60, 5
 
 COMMON = "group"
-"""What the group is called that holds all rules but those of tunnels."""
+"""The name of the group with all rules but those of tunnels."""
 
 
 def problems(plan: Plan, nodes: tuple[Node, ...]) -> Iterator[Problem]:
     """More rules than the groups of these nodes, all of one region, would take."""
     found = openings(plan, nodes)
-    mates = {group_of(plan, opening) for opening in found} - {COMMON}
-    if len(mates) >= GROUPS:
+    of_peers = {group_of(plan, opening) for opening in found} - {COMMON}
+    if len(of_peers) >= GROUPS:
         yield Problem(
             "mesh:nodes", f"{len(plan.nodes)} nodes",
             f"an AWS node's firewall has room for {GROUPS - 1} groups of {RULES} tunnel numbers",
@@ -44,8 +44,8 @@ def problems(plan: Plan, nodes: tuple[Node, ...]) -> Iterator[Problem]:
 
 
 def group_of(plan: Plan, opening: Opening) -> str:
-    """The group of an opening. A peer's follows from its tunnel number, so that no rule ever moves
-    when nodes come and go; what is for the registry has one beside it."""
+    """The group of an opening. A peer's follows from its tunnel number, so that no rule moves when
+    nodes come and go; the registry's openings have groups of their own."""
     if opening.node is None:
         return COMMON
     kind = "mates" if opening.protocol == "udp" else "callers"
@@ -53,7 +53,7 @@ def group_of(plan: Plan, opening: Opening) -> str:
 
 
 class Firewall:
-    """The groups, which have to be there before any interface of a node is."""
+    """The groups, which are made before any interface of a node."""
 
     def __init__(self, site: Site, vpc_id: Input[str]) -> None:
         self._site = site
@@ -76,14 +76,14 @@ class Firewall:
             self._let_out("out-v4", cidr_ipv4="0.0.0.0/0"),
             self._let_out("out-v6", cidr_ipv6="::/0"),
         ]
-        """Without these rules a node reaches nobody."""
+        """The rules by which nodes reach the Internet."""
 
     @property
     def groups(self) -> list[Output[str]]:
         """The ids of the groups of every node here."""
         return [group.id for group in self._groups.values()]
 
-    def guard(
+    def add_rules(
         self, addresses: Mapping[str, Output[str]], routers: list[sdk.RouteServerEndpoint]
     ) -> None:
         """A rule for every source that may reach a node, named after it."""
@@ -135,8 +135,8 @@ class Firewall:
 
 
 def slug(network: Network) -> str:
-    """The end of a rule's name that says the network: nothing for the whole world. A name may hold
-    no double colon (it parts a URN)."""
+    """A network as the end of a rule's name: empty for the whole world. A name may contain no
+    double colon, which separates parts of a URN."""
     if network.prefixlen == 0:
         return ""
     return "-" + str(network).replace(":", ".").replace("/", "-")

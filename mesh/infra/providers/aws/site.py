@@ -1,4 +1,4 @@
-"""Where in AWS things are made, for whom, and what they are called."""
+"""A region of AWS with its nodes, and the names and tags of what is made there."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Site:
     opts: ResourceOptions
 
     def tags(self, name: str, node: str | None = None) -> dict[str, str]:
-        """The tags of a resource: its name, the stack, and the node where it is one's own."""
+        """The tags of a resource: its name, the stack, and the node if it belongs to one."""
         own = {} if node is None else {"node": node}
         return {"Name": name, "stack": self.plan.stack, **own}
 
     def own(self, **options: Any) -> ResourceOptions:
-        """The options of what all nodes share, and these beside."""
+        """The options of what all nodes share, merged with these."""
         return ResourceOptions.merge(self.opts, ResourceOptions(**options))

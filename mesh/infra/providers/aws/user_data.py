@@ -1,4 +1,4 @@
-"""User data as EC2 takes them, and those that it would not."""
+"""User data as EC2 takes them, and its limit."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import gzip
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from mesh.infra.providers.protocol import Setting
+from mesh.infra.providers.protocol import StackConfiguration
 from mesh.plan import Node, Role
 from mesh.spec import Problem
 from mesh.spec.providers.aws import FACTS
 
 ROOM = 64
-"""Bytes by which compressed user data may differ from one token and address to another."""
+"""Bytes by which the size of compressed user data may vary with tokens and addresses."""
 
 
 def packed(user_data: str) -> str:
@@ -21,22 +21,22 @@ def packed(user_data: str) -> str:
     return base64.b64encode(_compressed(user_data)).decode()
 
 
-def problems(setting: Setting, nodes: Sequence[Node]) -> Iterator[Problem]:
-    """User data above the limit, measured with keys, tokens and addresses of the real length: a
-    preview of a new stack knows none of them."""
+def problems(configuration: StackConfiguration, nodes: Sequence[Node]) -> Iterator[Problem]:
+    """User data above the limit, measured with keys, tokens and addresses of the real length, which
+    a preview of a new stack does not know yet."""
     from mesh.render import Seed, user_data
 
-    registries = setting.plan.with_role(Role.REGISTRY)
-    port = setting.plan.access.registry_port
+    registries = configuration.plan.with_role(Role.REGISTRY)
+    port = configuration.plan.access.registry_port
     urls = tuple(f"https://203.0.113.{100 + i}:{port}" for i, _ in enumerate(registries))
     for node in nodes:
-        seed = Seed(urls, _noise("operator"), setting.bundle, _noise(node.id))
-        size = len(_compressed(user_data(setting.plan, node.id, seed)))
+        seed = Seed(urls, _noise("operator"), configuration.bundle, _noise(node.id))
+        size = len(_compressed(user_data(configuration.plan, node.id, seed)))
         if size > FACTS.user_data_limit - ROOM:
             yield Problem(
                 f"mesh:nodes.{node.id}", f"{size} bytes of user data",
                 f"AWS takes {FACTS.user_data_limit} bytes, compressed",
-                "list fewer mesh:admin.keys or networks: they are what grows",
+                "list fewer mesh:admin.keys or networks",
             )  # fmt: skip
 
 

@@ -8,10 +8,9 @@ from mesh.infra.providers.resources import Kind, ResourceType
 DESCRIPTION = Description(
     driver="mesh.infra.providers.existing.driver:Existing",
     resources={
-        # A host is not touched by the way in which it is reached.
+        # No input restarts a host.
         "pulumi-python:dynamic/host:Host": ResourceType(Kind.SERVER, quiet=None),
-        # The key that a host showed first: where it is lost, whoever answers at that address next
-        # is trusted.
+        # The key that a host showed first: without it, the next key at that address is trusted.
         "pulumi-python:dynamic/host:HostKey": ResourceType(Kind.ADDRESS, protected=True),
     },
 )

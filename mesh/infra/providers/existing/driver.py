@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from pulumi import Input, Output, ResourceOptions
 
-from mesh.infra.dynamic.host import SETTLED_AT_BIRTH, Host, HostArgs
+from mesh.infra.dynamic.host import FIXED_AT_CREATION, Host, HostArgs
 from mesh.infra.dynamic.hostkey import HostKey, HostKeyArgs
-from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.infra.providers.protocol import Machine, Reserved, StackConfiguration
 from mesh.plan import Node
 from mesh.spec import Problem
 from mesh.spec.model import Host as Given
@@ -17,27 +17,28 @@ from mesh.spec.model import Host as Given
 class Existing:
     """Nodes on hosts without an API."""
 
-    born_with = SETTLED_AT_BIRTH
+    fixed_at_creation = FIXED_AT_CREATION
     namespace: str | None = None
-    # Debian's mirror is the slowest part of it.
-    patience = 600.0
+    # Debian's mirror takes most of it.
+    publish_deadline = 600.0
 
-    def __init__(self, _name: str, setting: Setting, _opts: ResourceOptions) -> None:
-        self._setting = setting
+    def __init__(
+        self, _name: str, configuration: StackConfiguration, _opts: ResourceOptions
+    ) -> None:
+        self._configuration = configuration
         self._keys: dict[str, HostKey] = {}
 
     @staticmethod
-    def problems(setting: Setting) -> Iterator[Problem]:
-        """None: a host that is to come is asked itself, when its resource is looked at."""
+    def problems(configuration: StackConfiguration) -> Iterator[Problem]:
+        """None: the resource of a new host runs the preflight."""
         yield from ()
 
-    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
-        """Nothing: a host has no firewall but its own."""
+    def make_firewall(self, addresses: Mapping[str, Output[str]]) -> None:
+        """Nothing: a host has its own firewall only."""
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
-        """The address that the host has, and the key by which it is known there: both outlive
-        what is delivered to it."""
-        given = _given(self._setting, node)
+        """The host's address and its host key, which outlive what is delivered to it."""
+        given = _given(self._configuration, node)
         args = HostKeyArgs(
             node=node.id,
             provider=node.provider,
@@ -59,7 +60,7 @@ class Existing:
         opts: ResourceOptions,
     ) -> Machine:
         """Deliver the node to its host."""
-        given = _given(self._setting, node)
+        given = _given(self._configuration, node)
         args = HostArgs(
             node=node.id,
             provider=node.provider,
@@ -69,7 +70,7 @@ class Existing:
             user=given.ssh.user,
             host_keys=given.ssh.host_keys,
             host_key=self._keys[node.id].key,
-            admin=[str(network) for network in self._setting.plan.access.admin],
+            admin=[str(network) for network in self._configuration.plan.access.admin],
             ssh_key=self._ssh_key(node),
             user_data=user_data,
         )
@@ -78,18 +79,18 @@ class Existing:
         return Machine(host, host.instance_id, host.created, Output.from_input(_ipv6(node, given)))
 
     def access(self, node: Node, reserved: Reserved) -> Mapping[str, Input[str]]:
-        """SSH, as the stack file says it."""
-        ssh = _given(self._setting, node).ssh
+        """SSH, as configured in the stack file."""
+        ssh = _given(self._configuration, node).ssh
         port = "" if ssh.port == 22 else f"-p {ssh.port} "
         return {"ssh": Output.concat(f"ssh {port}{ssh.user}@", reserved.ipv4)}
 
     def _ssh_key(self, node: Node) -> Output[str]:
-        return self._setting.ssh_keys.apply(lambda keys: keys[node.provider])
+        return self._configuration.ssh_keys.apply(lambda keys: keys[node.provider])
 
 
-def _given(setting: Setting, node: Node) -> Given:
-    host: Given | None = setting.spec.nodes[node.id].host
-    assert host is not None, "the table of drivers sends existing hosts here"
+def _given(configuration: StackConfiguration, node: Node) -> Given:
+    host: Given | None = configuration.spec.nodes[node.id].host
+    assert host is not None, "this driver makes existing hosts only"
     return host
 
 

@@ -46,7 +46,7 @@ def _is_internal(address: Inputs) -> bool:
 
 # pulumi_gcp.compute and pulumi_gcp.networkconnectivity.
 _RESOURCES = {
-    # cloud.google.com, "Edit the machine type": it is stopped for that, as for what is shielded.
+    # cloud.google.com, "Edit the machine type": it is stopped for that, as for shielded options.
     "gcp:compute/instance:Instance": ResourceType(
         Kind.SERVER,
         quiet=frozenset(

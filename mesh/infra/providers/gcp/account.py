@@ -1,6 +1,6 @@
-"""What GCP itself would refuse of a stack, asked before anything is made.
+"""What GCP would refuse of a stack, asked before anything is made.
 
-One question for the image and one for each zone, asked with the operator's own credentials.
+One query for the image and one for each zone, with the operator's own credentials.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import pulumi
 
-from mesh.infra.providers.narrow import narrowed
-from mesh.infra.providers.protocol import Setting
+from mesh.infra.providers.protocol import StackConfiguration
+from mesh.infra.providers.submodules import submodules_only
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
 from mesh.spec.providers.gcp import FACTS, IMAGES
 
-with narrowed("pulumi_gcp.compute"):
+with submodules_only("pulumi_gcp.compute"):
     from pulumi_gcp.compute.get_image import get_image
     from pulumi_gcp.compute.get_machine_types import get_machine_types
 
@@ -27,7 +27,7 @@ PROJECT_VARIABLES = (
     "GCLOUD_PROJECT",
     "CLOUDSDK_CORE_PROJECT",
 )
-"""Where the provider looks for the project that neither resource nor configuration names."""
+"""Where the provider finds the project if neither resource nor configuration names it."""
 
 OPTIONS = "mesh:providers.gcp"
 
@@ -37,11 +37,11 @@ def nodes_of(plan: Plan) -> tuple[Node, ...]:
     return tuple(node for node in plan.nodes if node.provider == FACTS.name and not node.existing)
 
 
-def problems(setting: Setting) -> Iterator[Problem]:
-    """The problems of a stack with nodes at GCP; the first that keeps GCP from answering is the
-    last."""
-    yield from _offline(setting)
-    project = setting.spec.providers.gcp.project or _project_elsewhere()
+def problems(configuration: StackConfiguration) -> Iterator[Problem]:
+    """The problems of a stack with nodes at GCP; after an error of a query GCP is not asked
+    further."""
+    yield from _offline(configuration)
+    project = configuration.spec.providers.gcp.project or _project_elsewhere()
     if project is None:
         yield Problem(
             f"{OPTIONS}.project", "unset", "GCP makes nothing outside a project",
@@ -49,16 +49,18 @@ def problems(setting: Setting) -> Iterator[Problem]:
         )  # fmt: skip
         return
     try:
-        _ask_image(setting)
-        found = [problem for zone in _zones(setting) for problem in _ask_zone(setting, zone)]
+        _ask_image(configuration)
+        found = [
+            problem for zone in _zones(configuration) for problem in _ask_zone(configuration, zone)
+        ]
     except _Refusal as refusal:
         found = [_problem(refusal, project)]
     yield from found
 
 
-def _offline(setting: Setting) -> Iterator[Problem]:
-    """What shows without a question."""
-    options, plan = setting.spec.providers.gcp, setting.plan
+def _offline(configuration: StackConfiguration) -> Iterator[Problem]:
+    """The problems that show without GCP."""
+    options, plan = configuration.spec.providers.gcp, configuration.plan
     ours = [plan.prefixes.ipv4, plan.tunnels.ipv4]
     for network in ours:
         if network.overlaps(options.network):
@@ -74,18 +76,18 @@ def _offline(setting: Setting) -> Iterator[Problem]:
                 f"it is too small for a /24 for {place}, which is number {regions.index(place)}",
                 "give a /16, of which each of GCP's regions has a /24 of its own",
             )  # fmt: skip
-    yield from _too_long(setting)
+    yield from _too_long(configuration)
 
 
-def _too_long(setting: Setting) -> Iterator[Problem]:
-    """User data that GCP would not take. What is not known yet has a known length."""
+def _too_long(configuration: StackConfiguration) -> Iterator[Problem]:
+    """User data above GCP's limit. What is not known yet has a known length."""
     from mesh.render import Seed, user_data
 
-    plan = setting.plan
+    plan = configuration.plan
     seed = Seed(
-        registries=("https://255.255.255.255:65535",) * len(setting.spec.registries),
+        registries=("https://255.255.255.255:65535",) * len(configuration.spec.registries),
         operator="=" * 44,
-        bundle=setting.bundle,
+        bundle=configuration.bundle,
         token="=" * 44,
     )
     for node in nodes_of(plan):
@@ -99,25 +101,26 @@ def _too_long(setting: Setting) -> Iterator[Problem]:
 
 
 def _project_elsewhere() -> str | None:
-    said = pulumi.Config("gcp").get("project")
-    return said or next((os.environ[v] for v in PROJECT_VARIABLES if os.environ.get(v)), None)
+    configured = pulumi.Config("gcp").get("project")
+    variables = (os.environ[name] for name in PROJECT_VARIABLES if os.environ.get(name))
+    return configured or next(variables, None)
 
 
-def _zones(setting: Setting) -> Sequence[str]:
-    letter = setting.spec.providers.gcp.zone
-    return sorted({f"{node.place}-{letter}" for node in nodes_of(setting.plan)})
+def _zones(configuration: StackConfiguration) -> Sequence[str]:
+    letter = configuration.spec.providers.gcp.zone
+    return sorted({f"{node.place}-{letter}" for node in nodes_of(configuration.plan)})
 
 
 class _Refusal(Exception):
-    """GCP's answer, with what was asked about: a key of the stack file and its value."""
+    """GCP's error, with the key of the stack file that was asked about, and its value."""
 
     def __init__(self, key: str, value: str, answer: Exception, cure: str) -> None:
         super().__init__(str(answer))
         self.key, self.value, self.cure = key, value, cure
 
 
-def _ask_image(setting: Setting) -> None:
-    family = setting.spec.providers.gcp.image
+def _ask_image(configuration: StackConfiguration) -> None:
+    family = configuration.spec.providers.gcp.image
     project = IMAGES.split("/")[1]
     try:
         get_image(family=family, project=project)
@@ -128,9 +131,11 @@ def _ask_image(setting: Setting) -> None:
         ) from None  # fmt: skip
 
 
-def _ask_zone(setting: Setting, zone: str) -> Iterator[Problem]:
-    options = setting.spec.providers.gcp
-    wanted = {n.size: n for n in nodes_of(setting.plan) if zone == f"{n.place}-{options.zone}"}
+def _ask_zone(configuration: StackConfiguration, zone: str) -> Iterator[Problem]:
+    options = configuration.spec.providers.gcp
+    wanted = {
+        n.size: n for n in nodes_of(configuration.plan) if zone == f"{n.place}-{options.zone}"
+    }
     names = " OR ".join(f"(name = {size})" for size in sorted(wanted))
     try:
         answer = get_machine_types(zone=zone, filter=names, project=options.project)
@@ -142,7 +147,7 @@ def _ask_zone(setting: Setting, zone: str) -> Iterator[Problem]:
     offered = {each.name for each in answer.machine_types}
     for size in sorted(set(wanted) - offered):
         node = wanted[size].id
-        own = setting.spec.nodes[node].plan
+        own = configuration.spec.nodes[node].plan
         yield Problem(
             f"mesh:nodes.{node}.plan" if own else f"{OPTIONS}.plan", size,
             f"{zone} has no such machine type",
@@ -150,8 +155,8 @@ def _ask_zone(setting: Setting, zone: str) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-# What GCP and its provider say, in this order of looking; the texts are those of pulumi-gcp
-# (provider/resources.go), golang.org/x/oauth2 and google.golang.org/api/googleapi.
+# Errors of GCP and its provider, in the order in which they are tried; the texts are those of
+# pulumi-gcp (provider/resources.go), golang.org/x/oauth2 and google.golang.org/api/googleapi.
 NO_CREDENTIALS = re.compile(
     r"failed to load application credentials|could not find default credentials", re.IGNORECASE
 )
@@ -199,7 +204,7 @@ def _problem(refusal: _Refusal, project: str) -> Problem:
 
 
 def _brief(answer: str) -> str:
-    """The provider's last words in one line, without what the engine put around them."""
-    words = " ".join(answer.split()).rpartition("error occurred: * ")[2]
-    words = words.rpartition("googleapi: ")[2]
-    return words if len(words) <= 160 else words[:157] + "..."
+    """The provider's error in one line, without what the engine put around it."""
+    text = " ".join(answer.split()).rpartition("error occurred: * ")[2]
+    text = text.rpartition("googleapi: ")[2]
+    return text if len(text) <= 160 else text[:157] + "..."

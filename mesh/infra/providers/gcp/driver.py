@@ -10,14 +10,14 @@ from typing import Any
 from pulumi import Input, Output, Resource, ResourceOptions
 
 from mesh.infra.providers.gcp import account
-from mesh.infra.providers.narrow import narrowed
 from mesh.infra.providers.openings import Opening, openings
-from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.infra.providers.protocol import Machine, Reserved, StackConfiguration
+from mesh.infra.providers.submodules import submodules_only
 from mesh.plan import Node
 from mesh.spec import Problem
 from mesh.spec.providers.gcp import FACTS, IMAGES
 
-with narrowed("pulumi_gcp.compute"):
+with submodules_only("pulumi_gcp.compute"):
     from pulumi_gcp.compute.address import Address
     from pulumi_gcp.compute.firewall import Firewall
     from pulumi_gcp.compute.instance import Instance
@@ -26,12 +26,12 @@ with narrowed("pulumi_gcp.compute"):
     from pulumi_gcp.compute.router_interface import RouterInterface
     from pulumi_gcp.compute.router_peer import RouterPeer
     from pulumi_gcp.compute.subnetwork import Subnetwork
-with narrowed("pulumi_gcp.networkconnectivity"):
+with submodules_only("pulumi_gcp.networkconnectivity"):
     from pulumi_gcp.networkconnectivity.hub import Hub
     from pulumi_gcp.networkconnectivity.spoke import Spoke
 
 TAG = "mesh"
-"""Network tag of our instances; it means nothing outside the stack's own network."""
+"""Network tag of our instances; it has no meaning outside the stack's own network."""
 
 # Google's Debian has no cloud-init (GoogleCloudPlatform/compute-image-tools, daisy_workflows/
 # image_build/debian/fai_config): its guest agent runs this script instead, at every boot; once
@@ -64,8 +64,8 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Held:
-    """The addresses of a node that its interface is given."""
+class NodeAddresses:
+    """The addresses of a node's interface."""
 
     outside: Address
     inside: Address
@@ -73,25 +73,25 @@ class Held:
 
 
 class Gcp:
-    """Nodes at GCP. What all share is named after the driver, what is a node's own after it."""
+    """Nodes at GCP. What all share is named after the driver, a node's own after the node."""
 
     # By their names in GCP's own schema. The keys to log in with are part of the user data, and
     # the host name is set from there too.
-    born_with = (
+    fixed_at_creation = (
         'metadata["user-data"]',
         'metadata["startup-script"]',
         "bootDisk.initializeParams.image",
     )
     namespace: str | None = None
-    patience = 1200.0  # an instance boots twice: see STARTUP
+    publish_deadline = 1200.0  # an instance boots twice: see STARTUP
 
-    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
-        self._name, self._plan, self._opts = name, setting.plan, opts
-        self._options = setting.spec.providers.gcp
+    def __init__(self, name: str, configuration: StackConfiguration, opts: ResourceOptions) -> None:
+        self._name, self._plan, self._opts = name, configuration.plan, opts
+        self._options = configuration.spec.providers.gcp
         self._project = {"project": self._options.project}
-        self._password = setting.passwords.apply(lambda known: known["gcp"])
-        self._nodes = account.nodes_of(setting.plan)
-        self._held: dict[str, Held] = {}
+        self._password = configuration.passwords.apply(lambda known: known["gcp"])
+        self._nodes = account.nodes_of(configuration.plan)
+        self._held: dict[str, NodeAddresses] = {}
         self._network = Network(
             f"{name}-network",
             auto_create_subnetworks=False,
@@ -106,12 +106,12 @@ class Gcp:
         }
 
     @staticmethod
-    def problems(setting: Setting) -> Iterator[Problem]:
+    def problems(configuration: StackConfiguration) -> Iterator[Problem]:
         """What GCP would refuse: its credentials, project, image, zones and machine types."""
-        return account.problems(setting)
+        return account.problems(configuration)
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
-        """The address that the world sends to, and the one that the instance holds."""
+        """The public addresses, and the one that the instance itself has."""
         place = self._places[node.place]
         region: dict[str, Any] = {"region": node.place, **self._project}
         subnet = {"subnetwork": place.subnet.self_link}
@@ -128,12 +128,12 @@ class Gcp:
                 **region,
                 **subnet,
             )
-        self._held[node.id] = Held(outside, inside, outside6)
+        self._held[node.id] = NodeAddresses(outside, inside, outside6)
         speakers = [speaker.address for speaker in place.speakers]
         return Reserved(outside.address, inside.address, speakers)
 
-    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
-        """A rule for each opening; a node's own go with it."""
+    def make_firewall(self, addresses: Mapping[str, Output[str]]) -> None:
+        """A rule for each opening; those for one node go with it."""
         for opening in openings(self._plan, self._nodes):
             Firewall(
                 f"{self._name}-{opening.name}",
@@ -178,7 +178,7 @@ class Gcp:
                 "enable_vtpm": True,
                 "enable_integrity_monitoring": True,
             },
-            # Another size is a stop and a start, with everything that the node has.
+            # For another size the instance is stopped and started, and keeps all that it has.
             allow_stopping_for_update=True,
             deletion_protection=False,
             opts=ResourceOptions.merge(
@@ -193,7 +193,7 @@ class Gcp:
         return Machine(instance, instance.instance_id, instance.creation_timestamp, ipv6)
 
     def access(self, node: Node, reserved: Reserved) -> Mapping[str, Input[str]]:
-        """SSH with the stack's own keys; a project's keys are not let in."""
+        """SSH with the stack's own keys; a project's keys cannot log in."""
         return {"ssh": Output.concat("ssh root@", reserved.ipv4)}
 
     def _place(self, name: str, place: str) -> Place:
@@ -234,8 +234,8 @@ class Gcp:
         ]
         interfaces: list[RouterInterface] = []
         for n, speaker in zip(numbers, speakers, strict=True):
-            # Router appliances want two interfaces, each other's stand-in.
-            mate = {"redundant_interface": interfaces[0].name} if interfaces else {}
+            # Router appliances need two redundant interfaces.
+            other = {"redundant_interface": interfaces[0].name} if interfaces else {}
             interfaces.append(
                 RouterInterface(
                     f"{name}-interface-{n}",
@@ -243,18 +243,23 @@ class Gcp:
                     subnetwork=subnet.self_link,
                     private_ip_address=speaker.address,
                     opts=opts,
-                    **mate,
+                    **other,
                     **region,
                 )
             )
         return Place(subnet, router, interfaces, speakers)
 
     def _sessions(
-        self, name: str, node: Node, held: Held, instance: Instance, parent: Resource | None
+        self,
+        name: str,
+        node: Node,
+        held: NodeAddresses,
+        instance: Instance,
+        parent: Resource | None,
     ) -> None:
         """Make the instance a router appliance, and peer the Cloud Router with it.
 
-        The spoke is the node's own: it goes and comes with the instance, which no peer notices.
+        The spoke is the node's own and is replaced with the instance, which no peer notices.
         """
         place = self._places[node.place]
         spoke = Spoke(
@@ -265,7 +270,7 @@ class Gcp:
                 "instances": [
                     {"virtual_machine": instance.self_link, "ip_address": held.inside.address}
                 ],
-                # What lies between sites is the mesh's to carry.
+                # Traffic between sites goes through the mesh.
                 "site_to_site_data_transfer": False,
             },
             opts=ResourceOptions(
@@ -275,8 +280,8 @@ class Gcp:
             ),
             **self._project,
         )
-        # GCP would change both in place, but what they name has to be there meanwhile: so the peers
-        # go before the spoke does, and the spoke before the instance.
+        # GCP would change both in place, but their targets have to exist meanwhile: so the peers
+        # are deleted before the spoke, and the spoke before the instance.
         appliance = Output.all(instance.self_link, spoke.id).apply(lambda both: both[0])
         peer_opts = ResourceOptions(
             parent=parent,
@@ -293,7 +298,7 @@ class Gcp:
                 peer_asn=self._plan.asn,
                 peer_ip_address=held.inside.address,
                 router_appliance_instance=appliance,
-                # A key's name is unique within its router, and each peer has one of its own.
+                # A key's name is unique within its router, so each peer has its own.
                 md5_authentication_key={
                     "name": f"{name}-{session.name}",
                     "key": self._password,
@@ -315,8 +320,8 @@ class Gcp:
 
 
 def subnet_of(network: IPv4Network, place: str) -> IPv4Network:
-    """The /24 of a region: by its place in the table of regions, so that no region's depends on
-    which others are used. ValueError where the network has none so far."""
+    """The /24 of a region: by its position in the table of regions, independent of which others are
+    used. ValueError where it would be outside the network."""
     first = int(network.network_address) + list(FACTS.regions).index(place) * 256
     subnet = IPv4Network((first, 24))
     if not subnet.subnet_of(network):
@@ -324,7 +329,7 @@ def subnet_of(network: IPv4Network, place: str) -> IPv4Network:
     return subnet
 
 
-def _interface(subnet: Subnetwork, held: Held) -> dict[str, Any]:
+def _interface(subnet: Subnetwork, held: NodeAddresses) -> dict[str, Any]:
     interface: dict[str, Any] = {
         "subnetwork": subnet.self_link,
         "network_ip": held.inside.address,

@@ -1,15 +1,15 @@
-"""The lab on this machine, in which every node of a twin is made."""
+"""The lab on this machine, with every node of a twin."""
 
 from __future__ import annotations
 
 from mesh.infra.providers.description import Description
 from mesh.infra.providers.inputs import given
-from mesh.infra.providers.resources import GROUND, Kind, ResourceType
+from mesh.infra.providers.resources import NETWORK, Kind, ResourceType
 
 DESCRIPTION = Description(
     driver="mesh.infra.providers.lab.driver:Lab",
     resources={
-        "pulumi-python:dynamic/lab:World": GROUND,
+        "pulumi-python:dynamic/lab:World": NETWORK,
         "pulumi-python:dynamic/lab:Instance": ResourceType(Kind.SERVER, quiet=None),
         "pulumi-python:dynamic/lab:Address": ResourceType(
             Kind.ADDRESS, protected=True, reserved=True, has_ipv6=given("with_ipv6")

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pulumi import Input, Output, ResourceOptions
 
 from mesh.infra.dynamic.lab import (
-    SETTLED_AT_BIRTH,
+    FIXED_AT_CREATION,
     LabAddress,
     LabInstance,
     LabInstanceArgs,
     LabWorld,
 )
-from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.infra.providers.protocol import Machine, Reserved, StackConfiguration
 from mesh.lab.lab_files import files_of
 from mesh.plan import Node
 from mesh.plan.document import write_plan
@@ -25,26 +25,26 @@ IMAGE = "debian-13"
 class Lab:
     """Nodes on this machine, in the lab that ``MESH_LAB`` names."""
 
-    born_with = SETTLED_AT_BIRTH
-    patience = 180.0
+    fixed_at_creation = FIXED_AT_CREATION
+    publish_deadline = 180.0
 
-    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
-        self._plan = setting.plan
+    def __init__(self, name: str, configuration: StackConfiguration, opts: ResourceOptions) -> None:
+        self._plan = configuration.plan
         self._addresses6: dict[str, Output[str | None]] = {}
         here = files_of()
         self._lab = here.lab
         self.namespace: str | None = here.namespace("operator")
         self._world = LabWorld(
-            f"{name}-world", here.lab, write_plan(setting.plan), setting.passwords, opts
+            f"{name}-world", here.lab, write_plan(configuration.plan), configuration.passwords, opts
         )
 
     @staticmethod
-    def problems(setting: Setting) -> Iterator[Problem]:
-        """None: this machine's abilities show when the world is raised."""
+    def problems(configuration: StackConfiguration) -> Iterator[Problem]:
+        """None: what this machine lacks shows when the world is made."""
         yield from ()
 
-    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
-        """Nothing: the lab has no firewall but the nodes' own."""
+    def make_firewall(self, addresses: Mapping[str, Output[str]]) -> None:
+        """Nothing: the lab has the nodes' own firewalls only."""
 
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """The addresses that the world has for the node."""
@@ -88,5 +88,5 @@ class Lab:
         }
 
     def _inside(self, opts: ResourceOptions) -> ResourceOptions:
-        """Nothing stands before the world does, and the world goes last."""
+        """The world is made first, and deleted last."""
         return ResourceOptions.merge(opts, ResourceOptions(depends_on=[self._world]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh.infra.providers.description import Broken, Description, EnginePlugin, FormerWay
+from mesh.infra.providers.description import Broken, Description, EnginePlugin, FormerResources
 from mesh.infra.providers.inputs import (
     TCP,
     Inputs,
@@ -18,7 +18,7 @@ from mesh.infra.providers.resources import OTHER, Kind, PortRange, ResourceType
 from mesh.spec import Spec
 
 BY_API, BY_PLUGIN = "pulumi-python:dynamic/vultr:", "vultr:"
-"""How the types of resources begin, by what makes them."""
+"""Prefixes of the types of resources, by what makes them."""
 
 
 def _group(group: Inputs) -> Iterator[tuple[str, PortRange]]:
@@ -52,7 +52,7 @@ _QUIET_DRIFT = (
 _ADDRESS = ResourceType(Kind.ADDRESS, protected=True, reserved=True)
 
 _OWN = {
-    # What is ours is found by its id as well.
+    # Our objects are also found by their ids.
     "pulumi-python:dynamic/mesh:Identity": OTHER,
     # api.vultr.com, "Update Instance": `plan` restarts the server, and `os_id` installs it anew.
     f"{BY_API}Instance": ResourceType(
@@ -96,9 +96,8 @@ _PLUGINS = {
     f"{BY_PLUGIN}index/reverseIpv6:ReverseIpv6": OTHER,
 }
 
-# vultr/terraform-provider-vultr: it came with 2.16.0 (issue 386), is reported in issue 753, and
-# removed in pull request 760; 2.32.0 still asks. ediri-vultr has the Terraform provider's version
-# numbers.
+# vultr/terraform-provider-vultr: the call came with 2.16.0 (issue 386), is reported in issue 753,
+# and removed in pull request 760; 2.32.0 still has it. ediri-vultr has the same version numbers.
 _VPC2 = Broken(
     "2.16.0", "2.32.0", "mesh:providers.vultr.through", "plugin",
     "it asks Vultr's VPC 2.0 endpoint for every server, which Vultr removed in July 2026: each "
@@ -112,13 +111,13 @@ DESCRIPTION = Description(
     resources=_OWN | _PLUGINS,
     plugin=EnginePlugin("ediri-vultr", _is_by_plugin, (_VPC2,)),
     strays="mesh.infra.providers.vultr.strays:VultrStrays",
-    former=FormerWay(
+    former=FormerResources(
         types=BY_PLUGIN,
         present_types=BY_API,
         adoption="mesh.infra.providers.vultr.adoption.resources:VultrAdoption",
         command="mesh adopt",
-        offer="the servers are moved to the API once",
-        no_way_back=(
+        hint="the servers are moved to the API once",
+        irreversible=(
             "the servers of this stack are made by Vultr's API, from which there is no way back "
             "to the plugin: `pulumi config rm --path mesh:providers.vultr.through"
         ),

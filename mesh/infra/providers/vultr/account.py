@@ -1,7 +1,7 @@
-"""The account at Vultr: its key, and the BGP that it is set up for.
+"""The account at Vultr: its key, and its BGP settings.
 
-No provider has a resource for the BGP of an account; Vultr's API tells its state, so that a
-preview can say what would leave every session down.
+No resource manages the BGP of an account, but Vultr's API shows it, so that a preview can name what
+would keep every session down.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ OFF = "or set mesh:providers.vultr.checkAccount to false"
 
 
 def api_key() -> str | None:
-    """The key of the account, as the plugin and our own resources find it."""
+    """The account's API key, found as by the plugin and our own resources."""
     return engine.get_config(KEY) or os.environ.get(VARIABLE) or None
 
 
 def password() -> str:
-    """The BGP password that the stack file has for Vultr; empty where it has none."""
+    """The stack file's BGP password for Vultr; empty where it has none."""
     return engine.get_config(f"mesh:{PASSWORD_PREFIX}vultr") or ""
 
 
 def unclear(reason: str) -> Problem:
-    """That the account's BGP could not be looked at, which stops nothing."""
+    """A warning that the account's BGP could not be checked."""
     return Problem(
         "mesh:providers.vultr.checkAccount", "true",
-        f"the account's BGP could not be looked at: {reason}", f"see {BGP_PAGE}", "warning",
+        f"the account's BGP could not be checked: {reason}", f"see {BGP_PAGE}", "warning",
     )  # fmt: skip
 
 
 def compared(spec: Spec, account: Bgp, password: str) -> Iterator[Problem]:
-    """What of the account's BGP is not what the stack file says; no password is shown."""
+    """Where the account's BGP differs from the stack file; no password is shown."""
     if not account.enabled:
         yield Problem(
             "mesh:asn", str(spec.asn), "BGP is not enabled for the account at Vultr",
@@ -74,7 +74,7 @@ def compared(spec: Spec, account: Bgp, password: str) -> Iterator[Problem]:
 
 
 def _networks(account: Bgp) -> Iterator[Network]:
-    """The prefixes that the account may announce; ValueError for one that is none."""
+    """The prefixes that the account may announce; ValueError for an invalid one."""
     for each in account.networks:
         if each.v4_subnet:
             yield ip_network(f"{each.v4_subnet}/{each.v4_subnet_len}", strict=False)

@@ -1,9 +1,8 @@
-"""The last step by resources of our own on Vultr's v2 API (:mod:`mesh.infra.dynamic.vultr`).
+"""Makes servers by resources of our own on Vultr's v2 API (:mod:`mesh.infra.dynamic.vultr`).
 
-Each names the type that the plugin has for it as an alias: in a stack that the plugin has made, the
-engine hands the plugin's resource to ours, which refuses to take its place
-(:mod:`mesh.infra.dynamic.vultr.former`). Without the alias it would be a new resource, and the
-engine would delete the old one.
+Each has the plugin's type as an alias: in a stack that the plugin has made, the engine passes the
+plugin's resource to ours, which refuses to replace it (:mod:`mesh.infra.dynamic.vultr.former`).
+Without the alias it would be a new resource, and the engine would delete the old one.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from mesh.infra.dynamic.vultr.instance import Instance, InstanceArgs
 from mesh.infra.dynamic.vultr.key import Key
 from mesh.infra.dynamic.vultr.reverse import Reverse
 from mesh.infra.dynamic.vultr.servers import ServerArgs
-from mesh.infra.providers.vultr.maker import Held, Made, Rule, Server
+from mesh.infra.providers.vultr.maker import CreatedServer, ReservedAddress, Rule, Server
 from mesh.plan import Node
 
 
@@ -28,18 +27,18 @@ class Api:
     """Resources of our own, each with the mark of the network's identity."""
 
     def __init__(self, name: str, opts: ResourceOptions) -> None:
-        # Not protected: it goes with the last node at Vultr, and not before.
+        # Not protected: it is deleted with the last node at Vultr.
         self._identity = Identity(f"{name}-identity", opts).identity
 
     def key(self, name: str, digest: str, line: str, opts: ResourceOptions) -> Output[str]:
         """A key, by its own digest."""
         return Key(name, self._identity, line, _formerly("sSHKey:SSHKey", opts)).id
 
-    def address(self, name: str, node: Node, opts: ResourceOptions) -> Held:
+    def address(self, name: str, node: Node, opts: ResourceOptions) -> ReservedAddress:
         """A reserved address."""
         own = _formerly("reservedIp:ReservedIp", opts)
         address = Address(name, self._identity, node.id, node.place, own)
-        return Held(address, address.id, address.ipv4)
+        return ReservedAddress(address, address.id, address.ipv4)
 
     def firewall(
         self,
@@ -57,7 +56,7 @@ class Api:
         own = _formerly("firewallGroup:FirewallGroup", waiting)
         return Firewall(f"{name}-firewall", self._identity, args, own).id
 
-    def instance(self, name: str, server: Server, opts: ResourceOptions) -> Made:
+    def instance(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
         """An instance."""
         assert server.group is not None, "instances have a firewall group"
         args = InstanceArgs(
@@ -66,16 +65,16 @@ class Api:
             ddos_protection=server.ddos_protection,
         )
         made = Instance(name, args, _formerly("instance:Instance", opts))
-        return Made(made, made.id, made.created, made.ipv6)
+        return CreatedServer(made, made.id, made.created, made.ipv6)
 
-    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> Made:
+    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
         """A bare metal server."""
         own = _formerly("bareMetalServer:BareMetalServer", opts)
         made = BareMetal(name, self._args(server), own)
-        return Made(made, made.id, made.created, made.ipv6)
+        return CreatedServer(made, made.id, made.created, made.ipv6)
 
     def _args(self, server: Server) -> ServerArgs:
-        """What servers of both kinds are asked for with."""
+        """The inputs of both kinds of servers."""
         node = server.node
         return ServerArgs(
             identity=self._identity,
@@ -91,7 +90,9 @@ class Api:
             user_data=server.user_data,
         )
 
-    def reverse(self, name: str, server: Made, ip: Input[str], to: str, family: int) -> None:
+    def reverse(
+        self, name: str, server: CreatedServer, ip: Input[str], to: str, family: int
+    ) -> None:
         """A reverse name."""
         former = f"reverseIpv{family}:ReverseIpv{family}"
         opts = ResourceOptions(parent=server.resource)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mesh.infra.providers.vultr.offer import DDOS, Offer
+from mesh.infra.providers.vultr.catalog import DDOS, Catalog
 from mesh.infra.providers.vultr.v2 import ApiError, Mark
 from mesh.infra.providers.vultr.v2.answers import BareMetal, Server
 from mesh.plan import Node
@@ -38,12 +38,16 @@ class Item:
 
 
 def note(
-    stack: str, spec: Spec, nodes: Sequence[Node], offer: Offer, own: Sequence[Server] | ApiError
+    stack: str,
+    spec: Spec,
+    nodes: Sequence[Node],
+    catalog: Catalog,
+    own: Sequence[Server] | ApiError,
 ) -> Note:
-    """The monthly cost before and after; ``own`` are the servers that this stack has, or why that
-    is not known."""
-    after = [_item(node.size, node.bare_metal, _is_protected(spec), offer) for node in nodes]
-    total, before = _total(after), _before(stack, own, offer)
+    """The monthly cost before and after; ``own`` are the stack's servers, or the error where they
+    are not known."""
+    after = [_item(node.size, node.bare_metal, _is_protected(spec), catalog) for node in nodes]
+    total, before = _total(after), _before(stack, own, catalog)
     return Note(
         f"Vultr costs {total} a month after this update, "
         f"{'the same' if before == total else before} now: {_bill(after)}; "
@@ -51,22 +55,22 @@ def note(
     )
 
 
-def _before(stack: str, own: Sequence[Server] | ApiError, offer: Offer) -> str:
-    """What the servers of the stack cost as they are."""
+def _before(stack: str, own: Sequence[Server] | ApiError, catalog: Catalog) -> str:
+    """What the stack's servers cost now."""
     if isinstance(own, ApiError):
         return f"{UNKNOWN} ({own.problem.reason})"
     marks = (Mark.read_tags(server.tags) for server in own)
     if len({mark.identity for mark in marks if mark is not None}) > 1:
         return f"{UNKNOWN} (the account has several networks named {stack})"
     items = [
-        _item(server.plan, isinstance(server, BareMetal), DDOS in server.features, offer)
+        _item(server.plan, isinstance(server, BareMetal), DDOS in server.features, catalog)
         for server in own
     ]
     return _total(items) if items else "nothing"
 
 
-def _item(plan: str, bare_metal: bool, protected: bool, offer: Offer) -> Item:
-    found = offer.plan(plan, bare_metal)
+def _item(plan: str, bare_metal: bool, protected: bool, catalog: Catalog) -> Item:
+    found = catalog.plan(plan, bare_metal)
     return Item(plan, None if found is None else found.monthly_cost, protected)
 
 
@@ -82,7 +86,7 @@ def _total(items: Sequence[Item]) -> str:
 
 
 def _bill(items: Sequence[Item]) -> str:
-    """How many of which plan, and what else is paid for."""
+    """The number of servers by plan, and other costs."""
     counts = Counter((item.plan, item.price) for item in items)
     parts = [
         f"{count} {plan}" if price is None else f"{count} {plan} at {price:.2f}"

@@ -1,8 +1,8 @@
 """Vultr's driver: instances and bare metal on reserved addresses, behind one firewall group.
 
-Its API knows no BGP session: it exists for every server of an account that has BGP (see
-:mod:`mesh.infra.providers.vultr.account`), with the parameters of the plan. What makes the
-resources is chosen by ``mesh:providers.vultr.through``: the API, or the plugin.
+Its API has no BGP sessions: every server of an account with BGP has them
+(:mod:`mesh.infra.providers.vultr.account`), with the parameters of the plan.
+``mesh:providers.vultr.through`` selects what makes the resources: the API, or the plugin.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from hashlib import sha256
 from pulumi import Input, Output, Resource, ResourceOptions
 
 from mesh.infra.providers.openings import ANYONE, Opening, openings
-from mesh.infra.providers.protocol import Machine, Reserved, Setting
-from mesh.infra.providers.vultr import questions
-from mesh.infra.providers.vultr.maker import Held, Made, Maker, Rule, Server
-from mesh.infra.providers.vultr.questions import nodes_of
+from mesh.infra.providers.protocol import Machine, Reserved, StackConfiguration
+from mesh.infra.providers.vultr import queries
+from mesh.infra.providers.vultr.maker import CreatedServer, Maker, ReservedAddress, Rule, Server
+from mesh.infra.providers.vultr.queries import nodes_of
 from mesh.infra.providers.vultr.tags import tags
 from mesh.plan import Node, Plan
 from mesh.spec import Note, Problem
@@ -28,36 +28,36 @@ RULES = 50
 class Vultr:
     """Nodes at Vultr, with the account of ``vultr:apiKey`` or ``VULTR_API_KEY``."""
 
-    born_with: Sequence[str] = ("user_data", "os_id", "ssh_key_ids", "hostname")
+    fixed_at_creation: Sequence[str] = ("user_data", "os_id", "ssh_key_ids", "hostname")
     namespace: str | None = None
-    patience = 900.0
+    publish_deadline = 900.0
 
-    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
+    def __init__(self, name: str, configuration: StackConfiguration, opts: ResourceOptions) -> None:
         self._name = name
         self._opts = opts
-        self._plan = setting.plan
-        self._options = setting.spec.providers.vultr
-        self._maker = _maker(name, setting, opts)
-        self._image = questions.image()
-        self._addresses: dict[str, Held] = {}
+        self._plan = configuration.plan
+        self._options = configuration.spec.providers.vultr
+        self._maker = _maker(name, configuration, opts)
+        self._image = queries.image()
+        self._addresses: dict[str, ReservedAddress] = {}
         self._group: Output[str] | None = None
-        self._keys = [self._key(line) for line in setting.plan.access.ssh_keys]
+        self._keys = [self._key(line) for line in configuration.plan.access.ssh_keys]
 
     @staticmethod
-    def problems(setting: Setting) -> Iterator[Problem | Note]:
+    def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
         """What Vultr would refuse of this stack, its BGP included, and what it will cost."""
-        yield from questions.problems(setting)
-        count = len(_rules(setting.plan))
+        yield from queries.problems(configuration)
+        count = len(_rules(configuration.plan))
         if count > RULES:
             yield Problem(
                 "mesh:admin.ssh",
-                f"{len(setting.plan.access.admin)} networks",
+                f"{len(configuration.plan.access.admin)} networks",
                 f"a firewall group of Vultr takes {RULES} rules, and this stack needs {count}",
                 "name fewer networks in mesh:admin.ssh and mesh:registry.sources",
             )
 
-    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
-        """One group for all instances; bare metal has no provider's firewall, only its own."""
+    def make_firewall(self, addresses: Mapping[str, Output[str]]) -> None:
+        """One group for all instances; bare metal has the node's own firewall only."""
         if all(node.bare_metal for node in nodes_of(self._plan)):
             return
         rules = [
@@ -76,9 +76,9 @@ class Vultr:
     def reserve(self, name: str, node: Node, opts: ResourceOptions) -> Reserved:
         """A reserved IPv4 address.
 
-        No reserved IPv6: Vultr attaches one beside the main address, as a further /64, and the
-        BGP session of that family is with the main address. Nothing needs an IPv6 address before
-        its server exists: tunnels run over IPv4.
+        No reserved IPv6: Vultr attaches one as a further /64, and the BGP session of that family is
+        with the server's main address. Nothing needs an IPv6 address before its server exists:
+        tunnels run over IPv4.
         """
         self._addresses[node.id] = self._maker.address(f"{name}-address", node, opts)
         return Reserved(self._addresses[node.id].ipv4)
@@ -102,8 +102,8 @@ class Vultr:
             ddos_protection=self._options.ddos_protection,
             user_data=user_data,
         )
-        # An account's limit of addresses is met before any server is made. Instances wait for the
-        # firewall group, and so for all addresses; naming these at each costs nodes squared.
+        # All addresses come first, so that the account's limit of addresses fails before any server
+        # is made. Instances wait for the firewall group, which waits for them.
         if node.bare_metal:
             own = ResourceOptions.merge(opts, ResourceOptions(depends_on=self._all_addresses()))
             made = self._maker.bare_metal(f"{name}-instance", server, own)
@@ -120,7 +120,7 @@ class Vultr:
         """SSH, from the operator's networks."""
         return {"ssh": Output.concat("ssh root@", reserved.ipv4)}
 
-    def _reverse(self, name: str, node: Node, reserved: Reserved, made: Made) -> None:
+    def _reverse(self, name: str, node: Node, reserved: Reserved, made: CreatedServer) -> None:
         """Reverse names, when asked for; bare metal has none at Vultr."""
         if self._options.reverse is None:
             return
@@ -133,17 +133,17 @@ class Vultr:
         return [held.resource for held in self._addresses.values()]
 
     def _key(self, line: str) -> Output[str]:
-        """A key of the operator's, named after itself: the order in the stack file is nothing."""
+        """A key of the operator's, named by its digest: its position may change."""
         digest = sha256(line.encode()).hexdigest()[:8]
         return self._maker.key(f"{self._name}-key-{digest}", digest, line, self._opts)
 
 
-def _maker(name: str, setting: Setting, opts: ResourceOptions) -> Maker:
-    """The way that the stack file chooses. Only the plugin's imports its package."""
-    if setting.spec.providers.vultr.through == "plugin":
+def _maker(name: str, configuration: StackConfiguration, opts: ResourceOptions) -> Maker:
+    """What the stack file selects. The plugin's package is imported only for the plugin."""
+    if configuration.spec.providers.vultr.through == "plugin":
         from mesh.infra.providers.vultr.plugin import Plugin
 
-        return Plugin(setting.plan)
+        return Plugin(configuration.plan)
     from mesh.infra.providers.vultr.api import Api
 
     return Api(name, opts)
@@ -160,8 +160,8 @@ def _ports(opening: Opening) -> str:
 def _rules(plan: Plan) -> list[tuple[str, Opening, str, int]]:
     """Name, opening, subnet and its size of each rule; the subnet is empty for a node's address.
 
-    Where a rule for each node would not fit, WireGuard is open to anyone: it answers nobody whose
-    key it does not know, and nftables on the node is exact. Then the registry is as well.
+    Where a rule for each node would exceed the limit, WireGuard is open to anyone, and the registry
+    too if necessary: WireGuard answers known keys only, and nftables on the node is exact.
     """
     found = openings(plan, nodes_of(plan))
     for source in ("nodes", "registry"):
@@ -181,7 +181,7 @@ def _rules(plan: Plan) -> list[tuple[str, Opening, str, int]]:
 
 
 def _rule_name(opening: Opening, network: str) -> str:
-    """Named after its source, so that another network more touches no other rule."""
+    """A name by the source, so that a new network changes no other rule."""
     if len(opening.networks) == 1 and opening.networks[0] in ANYONE:
         return opening.name
     return f"{opening.name}-{network.replace('/', '-').replace(':', '.')}"

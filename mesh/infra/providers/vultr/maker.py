@@ -1,4 +1,4 @@
-"""The last step, which two ways have: making the resources at Vultr."""
+"""What makes the resources at Vultr: the interface of the API and of the plugin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mesh.plan import Node
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ReservedAddress:
     """A reserved address: its resource, Vultr's id of it, and the address itself."""
 
     resource: pulumi.Resource
@@ -36,12 +36,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server to be. ``group`` is the id of its firewall group, None for bare metal; ``keys`` are
-    the ids of the keys that may log in; the user data are a secret."""
+    """The inputs of a server. ``group`` is the id of its firewall group, None for bare metal;
+    ``keys`` are the ids of the keys that may log in; the user data are a secret."""
 
     node: Node
     image: int
-    address: Held
+    address: ReservedAddress
     group: Output[str] | None
     keys: Sequence[Input[str]]
     tags: Sequence[str]
@@ -50,8 +50,8 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A server: its resource, Vultr's id, its birth (RFC 3339) and its main IPv6 address."""
+class CreatedServer:
+    """A server: its resource, Vultr's id, creation time (RFC 3339) and main IPv6 address."""
 
     resource: pulumi.Resource
     id: Output[str]
@@ -60,13 +60,13 @@ class Made:
 
 
 class Maker(Protocol):
-    """One way to make a stack's resources. Every resource is named ``name``, in both ways alike: a
-    stack that changes from one to the other keeps its names."""
+    """Makes a stack's resources. Both implementations name a resource ``name``: a stack that
+    changes from one to the other keeps its names."""
 
     def key(self, name: str, digest: str, line: str, opts: ResourceOptions) -> Output[str]:
-        """Hand over a public key, which the digest names; its id."""
+        """Register a public key with this digest; returns its id."""
 
-    def address(self, name: str, node: Node, opts: ResourceOptions) -> Held:
+    def address(self, name: str, node: Node, opts: ResourceOptions) -> ReservedAddress:
         """Reserve an IPv4 address in the node's region."""
 
     def firewall(
@@ -76,15 +76,16 @@ class Maker(Protocol):
         after: Sequence[Input[pulumi.Resource]],
         opts: ResourceOptions,
     ) -> Output[str]:
-        """Make a firewall group with these rules, once the resources of ``after`` are made; its
-        id. What a rule needs for itself is named ``<name>-<rule>``, the group
-        ``<name>-firewall``."""
+        """Make a firewall group with these rules, after the resources of ``after``; returns its id.
+        The group is named ``<name>-firewall``, a resource of a rule ``<name>-<rule>``."""
 
-    def instance(self, name: str, server: Server, opts: ResourceOptions) -> Made:
+    def instance(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
         """Start a virtual server."""
 
-    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> Made:
+    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
         """Start a bare metal server."""
 
-    def reverse(self, name: str, server: Made, ip: Input[str], to: str, family: int) -> None:
-        """Give an address of an instance its reverse name; it goes with the server."""
+    def reverse(
+        self, name: str, server: CreatedServer, ip: Input[str], to: str, family: int
+    ) -> None:
+        """Set the reverse name of an instance's address; it is deleted with the server."""

@@ -1,5 +1,5 @@
-"""The last step by the plugin that ``ediri_vultr`` names; which of its versions work is said in
-:mod:`mesh.infra.providers.plugins`."""
+"""Makes servers by the plugin of ``ediri_vultr``; :mod:`mesh.infra.providers.vultr` lists its
+broken versions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pulumi import Input, Output, Resource, ResourceOptions
 
 from mesh.infra.providers.vultr import sdk
-from mesh.infra.providers.vultr.maker import Held, Made, Rule, Server
+from mesh.infra.providers.vultr.maker import CreatedServer, ReservedAddress, Rule, Server
 from mesh.infra.providers.vultr.tags import TAG
 from mesh.plan import Node, Plan
 
@@ -20,10 +20,10 @@ class Plugin:
         self._stack = plan.stack
 
     def key(self, name: str, digest: str, line: str, opts: ResourceOptions) -> Output[str]:
-        """A key, named after itself."""
+        """A key, named by its digest."""
         return sdk.SSHKey(name, name=f"{TAG} {self._stack} {digest}", ssh_key=line, opts=opts).id
 
-    def address(self, name: str, node: Node, opts: ResourceOptions) -> Held:
+    def address(self, name: str, node: Node, opts: ResourceOptions) -> ReservedAddress:
         """A reserved address, labelled with its node."""
         address = sdk.ReservedIp(
             name,
@@ -38,7 +38,7 @@ class Plugin:
                 ResourceOptions(ignore_changes=["instance_id"]),
             ),
         )
-        return Held(address, address.id, address.subnet)
+        return ReservedAddress(address, address.id, address.subnet)
 
     def firewall(
         self,
@@ -67,8 +67,8 @@ class Plugin:
             )
         return group.id
 
-    def instance(self, name: str, server: Server, opts: ResourceOptions) -> Made:
-        """An instance. The address of its console holds a token, and is a secret of the state
+    def instance(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
+        """An instance. Its console address contains a token, and is a secret in the state
         (terraform-provider-vultr, issue 690)."""
         node = server.node
         made = sdk.Instance(
@@ -78,7 +78,7 @@ class Plugin:
             os_id=server.image,
             reserved_ip_id=server.address.id,
             enable_ipv6=node.ipv6,
-            # Left unsaid it stays what it is, and older states do not have it.
+            # None leaves it unchanged; older states do not have it.
             ddos_protection=True if server.ddos_protection else None,
             firewall_group_id=server.group,
             hostname=node.id,
@@ -90,9 +90,9 @@ class Plugin:
             activation_email=False,
             opts=ResourceOptions.merge(opts, ResourceOptions(additional_secret_outputs=["kvm"])),
         )
-        return Made(made, made.id, made.date_created, made.v6_main_ip)
+        return CreatedServer(made, made.id, made.date_created, made.v6_main_ip)
 
-    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> Made:
+    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
         """A bare metal server."""
         node = server.node
         made = sdk.BareMetalServer(
@@ -110,9 +110,11 @@ class Plugin:
             activation_email=False,
             opts=opts,
         )
-        return Made(made, made.id, made.date_created, made.v6_main_ip)
+        return CreatedServer(made, made.id, made.date_created, made.v6_main_ip)
 
-    def reverse(self, name: str, server: Made, ip: Input[str], to: str, family: int) -> None:
+    def reverse(
+        self, name: str, server: CreatedServer, ip: Input[str], to: str, family: int
+    ) -> None:
         """A reverse name."""
         kind = sdk.ReverseIpv4 if family == 4 else sdk.ReverseIpv6
         kind(

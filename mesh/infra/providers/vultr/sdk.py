@@ -1,11 +1,11 @@
-"""What this program uses of Vultr's SDK, and no more of it: the whole would cost every preview
-another tenth of a second."""
+"""The parts of Vultr's SDK that this program uses: all of it would cost every preview a tenth of a
+second."""
 
 from __future__ import annotations
 
-from mesh.infra.providers.narrow import narrowed
+from mesh.infra.providers.submodules import submodules_only
 
-with narrowed("ediri_vultr"):
+with submodules_only("ediri_vultr"):
     from ediri_vultr.bare_metal_server import BareMetalServer
     from ediri_vultr.firewall_group import FirewallGroup
     from ediri_vultr.firewall_rule import FirewallRule

@@ -1,4 +1,4 @@
-"""The account at Vultr that a stack lives in, as the command line compares it with the state."""
+"""The account of a stack at Vultr, compared with the state for the command line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dataclasses import replace
 from mesh.infra.providers.accounts import Compared, Document, Missing, StackState, Stray
 from mesh.infra.providers.vultr.account import VARIABLE
 from mesh.infra.providers.vultr.v2 import ApiError, Client, connect, errors, stated
-from mesh.infra.providers.vultr.v2.holdings import Held, Holdings
-from mesh.infra.providers.vultr.v2.strays import compared, held_fast, remove
+from mesh.infra.providers.vultr.v2.holdings import AccountObject, Holdings
+from mesh.infra.providers.vultr.v2.strays import compared, in_use, remove
 from mesh.spec import SpecError
 
 
 @contextmanager
 def account_of(stack: StackState) -> Iterator[Client]:
-    """The account of a stack's API key: of its configuration, or of ``VULTR_API_KEY``. The key
-    stays in this process. SpecError for whatever Vultr refuses, and where there is no key."""
+    """The account of the API key in the stack's configuration, or in ``VULTR_API_KEY``. The key
+    stays in this process. SpecError for errors of Vultr's, and where there is no key."""
     key = stack.setting(errors.KEY) or os.environ.get(VARIABLE)
     if not key:
         raise SpecError([errors.NO_KEY])
@@ -30,7 +30,7 @@ def account_of(stack: StackState) -> Iterator[Client]:
 
 
 class VultrStrays:
-    """What the account has of a network, and what of it is in no state."""
+    """A network's objects in the account, and those of them that are in no state."""
 
     provider = "Vultr"
     no_identity = (
@@ -47,7 +47,7 @@ class VultrStrays:
         self._holdings = Holdings()
 
     def compare(self) -> Compared:
-        """The account before the state: what an update makes in between is in the state by then."""
+        """Read the account before the state: what an update makes in between is in the state."""
         with account_of(self._stack) as client:
             self._holdings = Holdings.of(client)
         document = self._stack.state()
@@ -64,21 +64,21 @@ class VultrStrays:
             elsewhere=found.elsewhere,
         )
 
-    def remove(self, found: Compared, say: Callable[[str], None]) -> Compared:
-        """Delete what may go. The state is asked again before each: an update may have taken it
-        on."""
+    def remove(self, found: Compared, progress: Callable[[str], None]) -> Compared:
+        """Delete what may be deleted. The state is read again before each: an update may have
+        adopted it."""
         held = {one.id: one for one in self._holdings.all()}
         candidates = [held[one.id] for one in found.candidates]
         self._forget([held[one.id] for one in found.begun])
         removed: list[str] = []
         kept: list[tuple[str, str]] = []
-        used = held_fast(candidates, self._holdings)
+        used = in_use(candidates, self._holdings)
         with account_of(self._stack) as client:
             for one in candidates:
                 reason = self._reason(one, used.get(one.id))
                 if reason is None:
                     try:
-                        remove(client, one, say)
+                        remove(client, one, progress)
                     except ApiError as error:
                         reason = str(error.problem)
                 if reason is None:
@@ -87,15 +87,15 @@ class VultrStrays:
                     kept.append((one.id, reason))
         return replace(found, removed=tuple(removed), kept=tuple(kept))
 
-    def _reason(self, one: Held, server: str | None) -> str | None:
-        """Why an object has to stay; None where it may go."""
+    def _reason(self, one: AccountObject, server: str | None) -> str | None:
+        """Why an object has to stay; None where it may be deleted."""
         document = self._stack.state()
         if server is not None:
             return f"the server {server}, which stays, holds it; detach it in the console"
-        return "an update has taken it on meanwhile" if _is_known(document, one) else None
+        return "an update has adopted it meanwhile" if _is_known(document, one) else None
 
-    def _forget(self, begun: Collection[Held]) -> None:
-        """Take out of the state that an update had begun to make these. The engine refuses that
+    def _forget(self, begun: Collection[AccountObject]) -> None:
+        """Remove the unfinished creations of these objects from the state. The engine refuses that
         while an update runs."""
         if not begun:
             return
@@ -105,15 +105,15 @@ class VultrStrays:
         self._stack.replace_state(document)
 
 
-def _is_known(document: Document, one: Held) -> bool:
-    """Whether the state has it, or an update is about to."""
-    assert one.mark is not None, "only what bears a mark is removed"
+def _is_known(document: Document, one: AccountObject) -> bool:
+    """Whether the state has it, or an update is making it."""
+    assert one.mark is not None, "only objects with a mark are removed"
     ids = {(known.kind, known.id) for known in stated.known(document)}
     begun = set(stated.begun(document))
     return (one.kind, one.id) in ids or (one.mark.node, one.mark.resource) in begun
 
 
-def _stray(one: Held) -> Stray:
+def _stray(one: AccountObject) -> Stray:
     mark = one.mark
     node, resource = (None, None) if mark is None else (mark.node, mark.resource)
     return Stray(one.kind, one.id, one.label, one.where, node, resource)

@@ -1,4 +1,4 @@
-"""The tags of servers beside their mark: what people look for in Vultr's console and on a bill."""
+"""The tags of servers beside their mark, for people: in Vultr's console and on a bill."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Resources of a cloud's plugin become resources of our own, in the state alone."""
+"""Moves a stack from the plugin's resources to our own, in the state only."""

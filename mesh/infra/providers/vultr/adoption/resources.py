@@ -1,8 +1,8 @@
 """What Vultr's plugin (``ediri_vultr``) made, as resources of our own on Vultr's API.
 
-Every object is found in the account by the id that the state has. One that is gone is left out, so
-that the next update makes it anew, as after a refresh. What the plugin kept and nobody needs, a
-default password and a console address with a token, is left out as well.
+Every object is found in the account by its id in the state. One that is gone is left out, so that
+the next update makes it anew, as after a refresh. The plugin's outputs that are not needed, a
+default password and a console address with a token, are left out as well.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from mesh.infra.providers.vultr.adoption.state import (
 from mesh.infra.providers.vultr.strays import account_of
 from mesh.infra.providers.vultr.v2 import Mark, marking, stated
 from mesh.infra.providers.vultr.v2.answers import Address, Answer, Server
-from mesh.infra.providers.vultr.v2.holdings import SERVERS, Held, Holdings, Kind, held
+from mesh.infra.providers.vultr.v2.holdings import SERVERS, AccountObject, Holdings, Kind, held
 from mesh.infra.urns import owner
 from mesh.spec import Problem, SpecError
 
 THROUGH = "mesh:providers.vultr.through"
 PLUGIN = "vultr:"
-"""How the types of the plugin's resources begin."""
+"""Prefix of the types of the plugin's resources."""
 PROVIDERS = ("pulumi:providers:vultr",)
 DYNAMIC = "pulumi-python:dynamic/"
 MESH = "mesh:index:Mesh"
 IDENTITY_NAME = "mesh-vultr-identity"
-"""Of the identity's resource, as the program names it."""
+"""The name of the identity's resource in the program."""
 TAG = "anycast-mesh"
-"""How the plugin's way names what has no node."""
+"""Prefix of the plugin's labels for objects without a node."""
 RULE = "vultr:index/firewallRule:FirewallRule"
 
 _SERVER = {
@@ -66,7 +66,7 @@ _REVERSE = {"instanceId": "instance_id", "ip": "ip", "reverse": "reverse"}
 @dataclass(frozen=True)
 class Translation:
     """``ours`` is our type, ``kind`` what it is at Vultr, None where it is no object of its own;
-    ``keys`` says which input of the plugin's is which of ours."""
+    ``keys`` maps the plugin's inputs to ours."""
 
     ours: str
     kind: Kind | None
@@ -100,26 +100,25 @@ TRANSLATIONS = {
         f"{DYNAMIC}vultr:Reverse", None, ReverseProvider, _REVERSE
     ),
 }  # fmt: skip
-"""By the plugin's type. A firewall rule has none: it becomes part of its group."""
+"""By the plugin's type. A firewall rule becomes part of its group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One object that has another resource from now on, and the mark that it is to bear; a server
-    has ``tags`` beside it."""
+    """One object that gets another resource, and its new mark; a server has ``tags`` beside it."""
 
     name: str
-    held: Held
+    held: AccountObject
     mark: Mark
     tags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Adoption:
-    """``document`` is the state afterwards. ``gone`` are names of what is left out since the
-    account has it no more, ``rules`` counts those that become part of their group, ``forgotten``
-    are names of what an update had begun to make. ``alike`` are objects of the account that look
-    like this network's and are in no state."""
+    """``document`` is the new state. ``gone`` are names of what is left out since the account no
+    longer has it, ``rules`` is the number of those that become part of their group, ``forgotten``
+    are names of unfinished creations. ``alike`` are objects of the account that look like this
+    network's and are in no state."""
 
     document: dict[str, Any]
     identity: str
@@ -128,7 +127,7 @@ class Adoption:
     rules: int
     gone: tuple[str, ...]
     forgotten: tuple[str, ...]
-    alike: tuple[Held, ...]
+    alike: tuple[AccountObject, ...]
 
 
 class VultrAdoption:
@@ -143,12 +142,12 @@ class VultrAdoption:
 
     @staticmethod
     def is_left(document: Document) -> bool:
-        """Whether a state has something of the plugin's."""
+        """Whether a state has resources of the plugin."""
         return bool(held_by_plugin(document))
 
     def prepare(self, document: dict[str, Any]) -> StateToBe:
-        """The state to be. SpecError where the stack file asks for the plugin: its next update
-        would make it all again."""
+        """The new state. SpecError where the stack file selects the plugin: its next update would
+        make all objects again."""
         if _through(self._stack.setting("mesh:providers") or "{}") == "plugin":
             reason = "the stack file asks for the plugin, and adopting leaves it"
             cure = "take this key out of the stack file and adopt again"
@@ -158,13 +157,13 @@ class VultrAdoption:
         self._taken = found.taken
         return StateToBe(
             found.document,
-            tuple(map(_told_of, found.taken)),
+            tuple(map(_adopted, found.taken)),
             tuple(_notes(found)),
             tuple(_warnings(found)),
         )
 
     def mark(self) -> int:
-        """Write the mark into every object that was taken."""
+        """Write the mark into every adopted object."""
         with account_of(self._stack) as client:
             for each in self._taken:
                 marking.write(client, each.held, each.mark, each.tags)
@@ -172,14 +171,14 @@ class VultrAdoption:
 
 
 def _through(providers: str) -> object:
-    """The way that the stack file asks for; what is wrong with the file a preview says."""
+    """The value of ``through`` in the stack file; a preview shows what is wrong with the file."""
     try:
         return json.loads(providers)["vultr"]["through"]
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _told_of(each: Taken) -> Adopted:
+def _adopted(each: Taken) -> Adopted:
     mark = " ".join(each.mark.tags()) if each.held.kind in SERVERS else each.mark.text()
     return Adopted(each.name, f"{each.held.kind} {each.held.where}".rstrip(), each.held.id, mark)
 
@@ -209,8 +208,8 @@ def held_by_plugin(document: Document) -> list[Resource]:
 
 
 def adopt(document: Document, holdings: Holdings, identity: str) -> Adoption:
-    """The state in which our resources stand for the plugin's. ``identity`` is the network's from
-    now on, unless the state has one. SpecError where that can't be done."""
+    """The state with our resources instead of the plugin's. ``identity`` becomes the network's,
+    unless the state has one. SpecError where that is not possible."""
     _refuse(document)
     before = _Before(document, holdings, stated.identity(document) or identity)
     staying = [each for each in before.objects if reference(each) not in before.gone]
@@ -259,16 +258,16 @@ class _Before:
         self.gone = self._gone()
 
     def kind(self, resource: Resource) -> Kind | None:
-        """What a resource is at Vultr; None for what is no object of its own."""
+        """What a resource is at Vultr; None if it is no object of its own."""
         return TRANSLATIONS[resource["type"]].kind
 
     def answer(self, resource: Resource) -> Answer | None:
-        """The object of a resource, as the account has it."""
+        """A resource's object in the account."""
         kind = self.kind(resource)
         return None if kind is None else self.there.get((kind, resource["id"]))
 
     def _gone(self) -> set[Reference]:
-        """What the account does not have, and the names of servers that it does not have."""
+        """What the account does not have, and the reverse names of such servers."""
         gone = {
             reference(each)
             for each in self.objects
@@ -282,7 +281,7 @@ class _Before:
         }
 
     def _marker(self) -> dict[str, Any]:
-        """The resource that keeps the identity, where the program has it."""
+        """The identity's resource, at its place in the program."""
         mesh = next(each["urn"] for each in self.all if each["type"] == MESH)
         base, _, _ = mesh.rpartition(f"::{MESH}::")
         provider = {PROVIDER_KEY: serialize_provider(IdentityProvider())}
@@ -299,13 +298,13 @@ class _Before:
         }
 
     def identity_urn(self) -> str:
-        """Of the identity's resource, whether the state has it or gets it."""
+        """The URN of the identity's resource, in the old state or in the new one."""
         found = (each["urn"] for each in self.all if each["type"] == stated.IDENTITY)
         return str(next(found, self.marker["urn"]))
 
 
 def _refuse(document: Document) -> None:
-    """SpecError where the state is none that this program makes by the plugin."""
+    """SpecError for a state that this program does not make by the plugin."""
     types = {each["type"] for each in resources(document)}
     strange = sorted(
         type_ for type_ in types if type_.startswith(PLUGIN) and type_ not in (*TRANSLATIONS, RULE)
@@ -335,7 +334,7 @@ def _successor(before: _Before, resource: Resource) -> Successor:
         type=translation.ours,
         provider=before.provider,
         inputs=inputs,
-        outputs={**inputs, **NONE, **_told(before.answer(resource))},
+        outputs={**inputs, **NONE, **_outputs(before.answer(resource))},
         keys=translation.keys,
         needs=needs,
         id=named if translation.kind is None else None,
@@ -358,7 +357,7 @@ def _inputs(before: _Before, resource: Resource, translation: Translation) -> di
 
 
 def _rules_of(before: _Before, group: str) -> list[Resource]:
-    """The rules of a group by their names, as the program hands them over; not those that are yet
+    """The rules of a group sorted by name, as the program passes them, without those that are yet
     to be deleted."""
     found = [
         each
@@ -379,8 +378,8 @@ def _rule(inputs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(answer: Answer | None) -> dict[str, str]:
-    """The outputs that Vultr gives."""
+def _outputs(answer: Answer | None) -> dict[str, str]:
+    """The outputs that come from Vultr."""
     if isinstance(answer, Server):
         return {
             "ipv4": answer.ipv4,
@@ -391,7 +390,7 @@ def _told(answer: Answer | None) -> dict[str, str]:
 
 
 def _absorbed(before: _Before) -> dict[Reference, str | None]:
-    """What goes: the objects that are gone, and the rules, for each of which its group stands."""
+    """What is left out: the objects that are gone, and the rules, each with its group."""
     groups = {
         each["id"]: each["urn"]
         for each in before.objects
@@ -412,7 +411,7 @@ def _taken(before: _Before, staying: Iterable[Resource]) -> Iterator[Taken]:
 
 
 def _forget(document: dict[str, Any]) -> tuple[str, ...]:
-    """Drop what the plugin had begun to make and has not said to have made: nobody can ask it."""
+    """Drop the plugin's unfinished creations; returns their names."""
     pending = document["deployment"].get("pending_operations") or []
     begun = [each for each in pending if each["resource"]["type"].startswith(PLUGIN)]
     if begun:
@@ -422,8 +421,8 @@ def _forget(document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(_name(each["resource"]) for each in begun)
 
 
-def _alike(before: _Before) -> Iterator[Held]:
-    """What the plugin would have left: labelled as this network's, and in no state."""
+def _alike(before: _Before) -> Iterator[AccountObject]:
+    """Objects that the plugin may have left: labelled as this network's, and in no state."""
     stack = str(before.marker["urn"]).split(":")[2]
     nodes = {owner(each["urn"], before.parents) for each in before.all}
     ids = {each.get("id") for each in before.all}

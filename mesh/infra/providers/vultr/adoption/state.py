@@ -1,7 +1,7 @@
-"""A stack's state (``pulumi stack export``) in which other types stand for some resources.
+"""Changes the types of some resources in a stack's state (``pulumi stack export``).
 
-Nothing is decrypted: a secret stays the text that the engine encrypted, wherever it is moved to.
-Whatever of a resource is not named here stays as it is: its parent, protection, hooks, times.
+Nothing is decrypted: a secret stays the text that the engine encrypted. What is not named here
+stays as it is: a resource's parent, protection, hooks, times.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ Document = Mapping[str, Any]
 Resource = dict[str, Any]
 """One entry of ``deployment.resources``."""
 Reference = tuple[str, str]
-"""URN and id of a resource: a URN alone may stand twice, once for what is yet to be deleted."""
+"""URN and id of a resource: a URN may occur twice, once for one that is yet to be deleted."""
 
 STACK = "pulumi:pulumi:Stack"
 
 
 @dataclass(frozen=True)
 class Successor:
-    """What stands for a resource from now on; its name stays, and its id unless another is given.
+    """What replaces a resource; its name stays, and its id unless another is given.
 
-    ``keys`` says which input of the old type is which of the new one. ``needs`` are inputs that
-    the old type did not have, with the URNs (of the old state) that they come from.
+    ``keys`` maps the old type's inputs to the new one's. ``needs`` are inputs that the old type did
+    not have, with the URNs (of the old state) that they come from.
     """
 
     type: str
@@ -40,8 +40,8 @@ class Successor:
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of a state. ``absorbed`` are resources that go, with the URN of what stands for
-    them, or None where nothing does; ``added`` are entries that the state did not have."""
+    """A change of a state. ``absorbed`` are resources that are left out, with the URN of what they
+    become part of, or None; ``added`` are new entries."""
 
     successors: Mapping[Reference, Successor]
     absorbed: Mapping[Reference, str | None] = field(default_factory=dict)
@@ -55,12 +55,12 @@ def resources(document: Document) -> list[Resource]:
 
 
 def reference(resource: Mapping[str, Any]) -> Reference:
-    """By which a change names a resource."""
+    """The key of a resource in a change."""
     return str(resource["urn"]), str(resource.get("id", ""))
 
 
 def rewritten(document: Document, change: Change) -> dict[str, Any]:
-    """The state after the change; ``document`` itself stays as it is."""
+    """The state after the change; ``document`` itself is not changed."""
     kept = [each for each in resources(document) if reference(each) not in change.absorbed]
     named = _renamed([*change.added, *kept], change.successors)
     gone = {urn for urn, _ in change.absorbed} - {each["urn"] for each in kept}
@@ -75,7 +75,7 @@ def rewritten(document: Document, change: Change) -> dict[str, Any]:
 def _renamed(
     found: Iterable[Mapping[str, Any]], successors: Mapping[Reference, Successor]
 ) -> dict[str, str]:
-    """The new URN of each resource: a URN holds the types of all that a resource stands under."""
+    """The new URN of each resource: a URN contains the types of all its parents."""
     types: dict[str, str] = {}
     parents: dict[str, str | None] = {}
     for each in found:
@@ -98,11 +98,11 @@ def _renamed(
 
 
 def _successor(resource: Mapping[str, Any], successors: Mapping[Reference, Successor]) -> Resource:
-    """The entry in the form of its new type; references are still to what they were."""
+    """The entry with its new type; its references are still the old ones."""
     successor = successors.get(reference(resource))
     if successor is None:
         return deepcopy(dict(resource))
-    # What a creation left undone is seen at the provider: ``outputs`` say how it is now.
+    # ``outputs`` come from the provider, so errors of an earlier creation do not matter.
     dropped = ("additionalSecretOutputs", "initErrors")
     moved = {key: deepcopy(value) for key, value in resource.items() if key not in dropped}
     moved |= {
@@ -133,7 +133,7 @@ def _successor(resource: Mapping[str, Any], successors: Mapping[Reference, Succe
 def _pointed(
     resource: Resource, named: Mapping[str, str], instead: Mapping[str, str | None]
 ) -> Resource:
-    """The entry with every reference to where it leads now."""
+    """The entry with the new references."""
 
     def lead(urn: str) -> str | None:
         there = instead.get(urn, urn)
@@ -156,8 +156,7 @@ def _pointed(
 
 
 def _deep(value: Any, named: Mapping[str, str]) -> Any:
-    """The value, in which each text that is a URN is the new one: a component's outputs may hold
-    references as well."""
+    """The value with new URNs: a component's outputs may also contain references."""
     if isinstance(value, str):
         return named.get(value, value)
     if isinstance(value, Mapping):
@@ -168,10 +167,10 @@ def _deep(value: Any, named: Mapping[str, str]) -> Any:
 
 
 def ordered(found: Sequence[Resource]) -> list[Resource]:
-    """The entries in an order in which each comes after all that it refers to, as the engine
-    demands of a state, and otherwise in that of before.
+    """The entries sorted so that each comes after all that it refers to, as the engine demands, and
+    otherwise in the same order.
 
-    ValueError where they refer to each other in a circle, or to what is not there.
+    ValueError for a circle of references, or a reference to a missing entry.
     """
     by_urn: dict[str, list[Resource]] = {}
     for each in found:
@@ -188,7 +187,7 @@ def ordered(found: Sequence[Resource]) -> list[Resource]:
         for urn in _referred(each):
             if urn not in by_urn:
                 raise ValueError(f"{each['urn']} refers to {urn}, which the state does not have")
-            # What is yet to be deleted comes last of its name, and nothing new refers to it.
+            # A resource that is yet to be deleted comes last of its name; no new one refers to it.
             place(min(by_urn[urn], key=lambda one: bool(one.get("delete"))))
         open_.remove(id(each))
         done[id(each)] = each
@@ -211,8 +210,8 @@ def _referred(resource: Mapping[str, Any]) -> Iterator[str]:
 
 
 def unused(found: Sequence[Resource], providers: Collection[str]) -> list[Resource]:
-    """The entries without those provider resources of the engine's whose type is one of
-    ``providers`` and that no resource has any more."""
+    """The entries without the provider resources of these types (``providers``) that no resource
+    uses any more."""
     used = {str(each.get("provider", "")).rpartition("::")[0] for each in found}
     return [each for each in found if each["type"] not in providers or each["urn"] in used]
 

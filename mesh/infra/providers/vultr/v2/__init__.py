@@ -1,4 +1,4 @@
-"""Vultr's v2 API: what is asked, what is answered, what may go wrong. No Pulumi in here."""
+"""Vultr's v2 API: its client, its answers, its errors. It does not use Pulumi."""
 
 from mesh.infra.providers.vultr.v2.client import Client, connect
 from mesh.infra.providers.vultr.v2.errors import ApiError

@@ -1,7 +1,7 @@
-"""What Vultr answers, as types. Unknown fields are passed over, and unknown words of an
-enumeration kept as text, so that something new in the API breaks nothing; a missing field is an
-error (``errors.ApiError``). Passwords and console addresses have no field here, so that they can be
-kept nowhere.
+"""Vultr's answers as types. Unknown fields are ignored, and unknown values of an enumeration kept
+as text, so that an extension of the API breaks nothing; a missing field is an error
+(``errors.ApiError``). Passwords and console addresses have no field here, so that they are never
+kept.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-def _words(value: Any) -> Any:
-    """The API writes an empty list as null here and there."""
+def _list(value: Any) -> Any:
+    """The API sometimes writes an empty list as null."""
     return () if value is None else value
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_list)]
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
 
 
@@ -50,14 +50,14 @@ class Bgp(Answer):
     enabled: bool
     asn: int | None = None
     password: Text = Field(default="", repr=False)
-    networks: Annotated[tuple[BgpNetwork, ...], BeforeValidator(_words)] = ()
+    networks: Annotated[tuple[BgpNetwork, ...], BeforeValidator(_list)] = ()
 
 
 class Region(Answer):
-    """A place; ``options`` says what can be had there, ``ddos_protection`` for one."""
+    """A region; ``options`` are the features there, such as ``ddos_protection``."""
 
     id: str
-    options: Words = ()
+    options: Texts = ()
 
 
 class Image(Answer):
@@ -73,7 +73,7 @@ class Plan(Answer):
 
     id: str
     monthly_cost: float
-    locations: Words
+    locations: Texts
     type: Text = ""
 
 
@@ -82,7 +82,7 @@ class MetalPlan(Plan):
 
 
 class SshKey(Answer):
-    """A public key, which servers get at their birth."""
+    """A public key, which servers get at their creation."""
 
     id: str
     name: str
@@ -110,8 +110,8 @@ class Group(Answer):
 
 
 class Rule(Answer):
-    """A rule of a firewall group; ``id`` is its number. ``source`` is ``cloudflare``, or nothing
-    that counts: lately the subnet again."""
+    """A rule of a firewall group; ``id`` is its number. ``source`` is ``cloudflare``, or has no
+    meaning: empty, or the subnet again."""
 
     id: int
     ip_type: str
@@ -124,8 +124,8 @@ class Rule(Answer):
 
 
 class Server(Answer):
-    """What instances and bare metal servers have in common. ``v6_main_ip`` comes later than the
-    server; ``tags`` hold the mark. ``features`` has ``ipv6`` and ``ddos_protection``."""
+    """What instances and bare metal servers share. ``v6_main_ip`` is known later than the
+    server; ``tags`` contain the mark. ``features`` has ``ipv6`` and ``ddos_protection``."""
 
     id: str
     label: Text
@@ -136,12 +136,12 @@ class Server(Answer):
     v6_main_ip: Text = ""
     status: str
     date_created: str
-    tags: Words
-    features: Words = ()
+    tags: Texts
+    features: Texts = ()
 
     @property
     def ipv4(self) -> str:
-        """The main address; empty as long as there is none."""
+        """The main address; empty while there is none."""
         return "" if self.main_ip in ("", "0.0.0.0") else self.main_ip  # noqa: S104  none yet
 
 
@@ -156,11 +156,11 @@ class Instance(Server):
 
 
 class BareMetal(Server):
-    """A server of metal; it knows no power status and no firewall group."""
+    """A bare metal server; it has no power status and no firewall group."""
 
 
 class Name(Answer):
-    """An address of an instance with its reverse name. IPv6 is told short or expanded."""
+    """An address of an instance with its reverse name. IPv6 is written short or expanded."""
 
     ip: str
     reverse: Text

@@ -1,8 +1,8 @@
-"""A client of Vultr's v2 API: bounded in time and size, typed, and careful with the key.
+"""A client of Vultr's v2 API, with typed answers and limits of time and size.
 
-It follows no redirect, and sends the key over https or to this machine only. What may be repeated
-(everything but POST) is tried again while the API is busy or away. A POST is sent once, because a
-lost answer does not say whether it was done: ``making`` looks before it repeats one.
+It follows no redirect, and sends the key over https or to this machine only. Requests other than
+POST are repeated while the API is busy or does not answer. A POST is sent once, because after a
+lost answer it is unknown whether it was done: ``making`` looks before it repeats one.
 """
 
 from __future__ import annotations
@@ -44,56 +44,58 @@ from mesh.infra.providers.vultr.v2.answers import (
 )
 from mesh.infra.providers.vultr.v2.errors import ApiError
 from mesh.infra.providers.vultr.v2.http import httpx
-from mesh.infra.providers.vultr.v2.waiting import Say
+from mesh.infra.providers.vultr.v2.waiting import Progress
 from mesh.spec.problems import Problem, shown
 
 A = TypeVar("A", bound=Answer)
 
 API = "https://api.vultr.com/v2"
 ENDPOINT = "VULTR_API_ENDPOINT"
-"""Names another API than Vultr's own, as it does for Vultr's Ansible collection."""
+"""The URL of another API than Vultr's own, as for Vultr's Ansible collection."""
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 """Seconds; the first is for each read."""
 SLOWEST = 60.0
-"""Seconds that an answer may take to come in whole."""
+"""Seconds for a whole answer, at most."""
 LARGEST = 16 * 1024 * 1024
 """Bytes of an answer."""
 PER_PAGE = "500"
 """The API's own maximum."""
 PAGES = 200
 RATE = 20
-"""Requests of this process within any second; Vultr answers 429 above 30 from one address."""
+"""Requests of this process within one second; Vultr answers 429 above 30 from one address."""
 
-PATIENCE = 120.0
-"""Seconds that a request is repeated while Vultr answers 429."""
+RETRY_SECONDS = 120.0
+"""Seconds for which a request is repeated while Vultr answers 429."""
 AWAY = (0.5, 1.5, 4.0)
-"""Seconds before each repetition where it is out of order or out of reach."""
+"""Seconds before each repetition where the API fails or cannot be reached."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
-TOLD = 1.0
-"""Seconds of a pause that somebody is told about."""
+SHOWN = 1.0
+"""Seconds of a pause from which it is shown."""
 
 
 def connect(
     key: str,
     endpoint: str | None = None,
-    patience: float = PATIENCE,
-    say: Say = lambda _: None,
+    retry_seconds: float = RETRY_SECONDS,
+    progress: Progress = lambda _: None,
 ) -> Client:
-    """A client for the account of ``key``. ``endpoint`` is ``https://…/v2``; unsaid, what
-    ``VULTR_API_ENDPOINT`` names, or Vultr's own. Long pauses are told by ``say``. Nothing is sent
+    """A client for the account of ``key``. ``endpoint`` is ``https://…/v2``; by default that of
+    ``VULTR_API_ENDPOINT``, or Vultr's own. Long pauses are shown by ``progress``. Nothing is sent
     yet.
 
-    Raises :class:`ApiError` for a key that is none, and for an endpoint that must not have it.
+    Raises :class:`ApiError` for an invalid key, and for an endpoint that would get it in the clear.
     """
     key = key.strip()
     if not key:
         raise ApiError("unset", errors.NO_KEY)
     if not re.fullmatch(r"[!-~]+", key):
-        # httpx would show it in its own error.
+        # httpx would show the key in its own error.
         reason = "it has characters that no API key has"
         raise ApiError("key", Problem(errors.KEY, errors.SECRET, reason, errors.SET_KEY))
-    return Client(key, _checked(endpoint or os.environ.get(ENDPOINT) or API), patience, say)
+    return Client(
+        key, _checked(endpoint or os.environ.get(ENDPOINT) or API), retry_seconds, progress
+    )
 
 
 def _checked(endpoint: str) -> str:
@@ -107,7 +109,7 @@ def _checked(endpoint: str) -> str:
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody on the way reads what is sent there."""
+    """Whether what is sent there is encrypted, or stays on this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -127,28 +129,28 @@ def is_private(url: str) -> bool:
 class Client:
     """One account. Threads may share it. Every method raises :class:`ApiError`."""
 
-    def __init__(self, key: str, endpoint: str, patience: float, say: Say) -> None:
+    def __init__(self, key: str, endpoint: str, retry_seconds: float, progress: Progress) -> None:
         self._key = key
         self._endpoint = endpoint
-        self._patience = patience
-        self._say = say
+        self._retry_seconds = retry_seconds
+        self._progress = progress
         self._http = httpx.Client(
             headers={
                 "Authorization": f"Bearer {key}",
                 "Accept": "application/json",
-                # A small answer could not grow into a large one on its way through a decoder.
+                # No compression: a small answer must not expand into a large one.
                 "Accept-Encoding": "identity",
                 "User-Agent": "anycast-mesh",
             },
             timeout=TIMEOUT,
             follow_redirects=False,
-            # A proxy of the environment's would read the key of what is asked by plain HTTP.
+            # A proxy of the environment would see the key in plain HTTP.
             trust_env=endpoint.startswith("https:"),
         )
         self._turn = threading.Lock()
         self._turns = deque[float](maxlen=RATE)
 
-    # What there is. Lists are whole: every page of them.
+    # Objects and lists; a list has all pages.
 
     def account(self) -> Account:
         """The account itself."""
@@ -159,7 +161,7 @@ class Client:
         return self.get("/account/bgp", "bgp_info", Bgp)
 
     def regions(self) -> tuple[Region, ...]:
-        """Every place."""
+        """Every region."""
         return self.list("/regions", "regions", Region)
 
     def images(self) -> tuple[Image, ...]:
@@ -215,7 +217,7 @@ class Client:
         """The user data of the server at ``path`` (``/instances/ID``)."""
         return self.get(f"{path}/user-data", "user_data", UserData)
 
-    # How it is asked.
+    # Requests by method.
 
     def get(self, path: str, name: str, model: type[A]) -> A:
         """One object: the field ``name`` of the answer. Ids in a path are Vultr's own."""
@@ -239,8 +241,8 @@ class Client:
 
     def post(self, path: str, body: Mapping[str, Any], name: str, model: type[A]) -> A:
         """Make an object: the field ``name`` of the answer. Sent once; the error is of kind
-        ``unclear`` or ``rate`` where it may have been made all the same, and also where the
-        answer to it cannot be read."""
+        ``unclear`` or ``rate`` where it may have been made all the same, also where the answer
+        cannot be read."""
         asked = f"POST {path}"
         try:
             return _named(asked, self._ask("POST", path, body=body), name, model)
@@ -250,12 +252,12 @@ class Client:
             raise ApiError("unclear", error.problem) from None
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
-        """PATCH, PUT, DELETE, or a POST whose answer says nothing; a POST is sent once."""
+        """PATCH, PUT, DELETE, or a POST without an answer; a POST is sent once."""
         self._ask(method, path, body=body)
 
     def close(self) -> None:
-        """End its connections; in a process that is about to go they end with it. A request that
-        was left behind would read from a descriptor that is another connection's by then."""
+        """Close its connections, except in a process that is about to end: an abandoned request
+        could read from a descriptor that is another connection's by then."""
         if not waiting.is_interrupted():
             self._http.close()
 
@@ -265,7 +267,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # One request and its repetitions.
+    # A request and its repetitions.
 
     def _ask(
         self,
@@ -283,14 +285,14 @@ class Client:
             except ApiError as error:
                 if method == "POST" or error.kind not in ("rate", "unclear", "unreachable"):
                     raise
-                left = begun + self._patience - time.monotonic()
+                left = begun + self._retry_seconds - time.monotonic()
                 pause = error.retry_after or next(away, None)
                 if error.kind == "rate":
                     pause = pause or LONGEST_PAUSE / 4
                 if pause is None or pause > left:
                     raise
-                if pause >= TOLD:
-                    self._say(f"{asked}: {error.problem.reason}; asked again in {pause:.0f} s")
+                if pause >= SHOWN:
+                    self._progress(f"{asked}: {error.problem.reason}; asked again in {pause:.0f} s")
             waiting.pause(pause, asked)
 
     def _once(
@@ -314,7 +316,7 @@ class Client:
         if status >= 400:
             raise errors.refusal(asked, status, self._without_key(content))
         if not 200 <= status < 300:
-            what = "is a redirection, which the API key would go along with"
+            what = "is a redirection, to which the API key is not sent"
             raise errors.nonsense(asked, f"HTTP {status}", what)
         if status == 204 or not content.strip():
             return None
@@ -346,7 +348,7 @@ class Client:
 
     @contextmanager
     def _translated(self, asked: str) -> Iterator[None]:
-        """Errors of the connection as ours, which never hold a request with its key."""
+        """Errors of the connection as ApiError, which contains no request with its key."""
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -402,11 +404,11 @@ def _typed(asked: str, value: Any, model: type[A]) -> A:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        # The first of them; values stay out of it, since they may be anything.
+        # The first of them, without values, which may be secret.
         first = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(map(str, first["loc"])) or model.__name__
         lacks = first["type"] == "missing"
-        what = f"lacks {field}" if lacks else f"has a {field} that is not what it should be"
+        what = f"lacks {field}" if lacks else f"has an invalid {field}"
         raise errors.nonsense(asked, field, what) from None
 
 
@@ -415,6 +417,6 @@ def _next(asked: str, answer: Any) -> str:
     try:
         cursor = answer["meta"]["links"]["next"]
     except (KeyError, TypeError):
-        what = "does not say whether that is all"
+        what = "does not show whether there are more pages"
         raise errors.nonsense(asked, "meta.links.next", what) from None
     return str(cursor or "")

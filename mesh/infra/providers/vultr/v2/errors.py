@@ -1,4 +1,4 @@
-"""What goes wrong at Vultr's API, each in one sentence: key, value, reason, cure."""
+"""Errors of Vultr's API, each in one sentence: key, value, reason, cure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Kind = Literal[
     "unset",  # no API key, or an endpoint that nobody may send one to
     "key",  # 401: Vultr does not know the key
     "source",  # 403: the key may not be used from this machine's address, or not for this
-    "gone",  # 404, and what was answered instead of it before
+    "gone",  # 404, and other answers with the same meaning
     "limit",  # a quota of the account
-    "capacity",  # what is sold out, or not sold there
+    "capacity",  # sold out, or not sold there
     "refused",  # any other 4xx
-    "rate",  # 429, after all the waiting there is
+    "rate",  # 429, after all repetitions
     "unclear",  # sent, and it is not known whether it was done: 5xx, a connection that broke
     "unreachable",  # never sent
-    "answer",  # an answer that is none: a web page, a field that lacks, no last page
-    "waiting",  # it did not become what it should in time
+    "answer",  # an invalid answer: a web page, a missing field, no last page
+    "waiting",  # it did not become ready in time
     "stopped",  # SIGINT or SIGTERM came while it waited
-    "foreign",  # an object that bears our mark and is not what is wanted
+    "foreign",  # an object with our mark that is not as wanted
 ]
 
 KEY = "vultr:apiKey"
@@ -33,15 +33,15 @@ LIMITS = "ask Vultr's support to raise the account's limit, or make room, and ru
 LATER = "run `pulumi up` again; it goes on where this stopped"
 SECRET = "[secret]"  # noqa: S105  what stands for one
 LONGEST = 200
-"""Characters of Vultr's own words in a sentence of ours."""
+"""Characters of Vultr's own text in our messages."""
 
 NO_KEY = Problem(KEY, "unset", "Vultr wants the API key of an account", SET_KEY)
 WRONG_KEY = Problem(KEY, SECRET, "Vultr does not know this API key", SET_KEY)
 
 
 class ApiError(Exception):
-    """``kind`` tells what may be done about it, ``problem`` tells a reader; ``retry_after`` are
-    the seconds that Vultr asks to wait, None where it does not say."""
+    """``kind`` is for the program, ``problem`` for people; ``retry_after`` are the seconds that
+    Vultr asks to wait, None where it does not."""
 
     def __init__(self, kind: Kind, problem: Problem, retry_after: float | None = None) -> None:
         super().__init__(str(problem))
@@ -50,7 +50,7 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     def about(self, key: str, value: str) -> ApiError:
-        """The same, of a key of the stack file; what is wrong with the API key stays that."""
+        """The same error with this key of the stack file; an error about the API key stays."""
         if self.kind in ("unset", "key", "source"):
             return self
         return ApiError(self.kind, replace(self.problem, key=key, value=value), self.retry_after)
@@ -70,27 +70,35 @@ CAPACITY = re.compile(
 
 def refusal(asked: str, status: int, content: bytes) -> ApiError:
     """What an answer of status 400 to 499 means. ``asked`` is method and path."""
-    said = sentence(content)
+    answer = sentence(content)
     if status == 401:
         return ApiError("key", WRONG_KEY)
     if status == 403:
-        return _forbidden(asked, said)
-    if status == 404 or (status in (400, 410, 422) and GONE.search(said)):
+        return _forbidden(asked, answer)
+    if status == 404 or (status in (400, 410, 422) and GONE.search(answer)):
         cure = "run `pulumi refresh`, and `pulumi up` again"
-        return ApiError("gone", Problem(asked, f"HTTP {status}", f"Vultr says: {said}", cure))
-    if LIMIT.search(said):
-        return ApiError("limit", Problem(asked, f"HTTP {status}", f"Vultr says: {said}", LIMITS))
-    if CAPACITY.search(said):
+        return ApiError("gone", Problem(asked, f"HTTP {status}", f"Vultr answers: {answer}", cure))
+    if LIMIT.search(answer):
+        return ApiError(
+            "limit", Problem(asked, f"HTTP {status}", f"Vultr answers: {answer}", LIMITS)
+        )
+    if CAPACITY.search(answer):
         cure = "give it another plan or region, or try again later"
-        return ApiError("capacity", Problem(asked, f"HTTP {status}", f"Vultr says: {said}", cure))
+        return ApiError(
+            "capacity", Problem(asked, f"HTTP {status}", f"Vultr answers: {answer}", cure)
+        )
     cure = "change it in the stack file, and run `pulumi up` again; what was made stays"
-    if "os_id" in said:
+    if "os_id" in answer:
         cure = "name an image that Vultr has in mesh:providers.vultr.image, and run it again"
-    return ApiError("refused", Problem(asked, f"HTTP {status}", f"Vultr refuses it: {said}", cure))
+    return ApiError(
+        "refused", Problem(asked, f"HTTP {status}", f"Vultr refuses it: {answer}", cure)
+    )
 
 
-def _forbidden(asked: str, said: str) -> ApiError:
-    found = re.search(r"unauthorized ip address:?\s*([0-9a-f.:/]*[0-9a-f/])?", said, re.IGNORECASE)
+def _forbidden(asked: str, answer: str) -> ApiError:
+    found = re.search(
+        r"unauthorized ip address:?\s*([0-9a-f.:/]*[0-9a-f/])?", answer, re.IGNORECASE
+    )
     if found:
         source = f"this machine's address {found[1] or ''}".rstrip()
         problem = Problem(
@@ -99,7 +107,7 @@ def _forbidden(asked: str, said: str) -> ApiError:
         )  # fmt: skip
     else:
         problem = Problem(
-            KEY, SECRET, f"Vultr does not let this API key do {asked}: {said}",
+            KEY, SECRET, f"Vultr does not let this API key do {asked}: {answer}",
             "give its user the permission at my.vultr.com/settings/#settingsusers",
         )  # fmt: skip
     return ApiError("source", problem)
@@ -113,13 +121,13 @@ def busy(asked: str, retry_after: float | None) -> ApiError:
 
 
 def fault(asked: str, status: int, content: bytes, retry_after: float | None = None) -> ApiError:
-    """5xx: something in front of the API may have answered, so that it may have been done."""
-    reason = f"Vultr's API is out of order (HTTP {status}): {sentence(content)}"
+    """5xx: a proxy in front of the API may have answered, so the request may have been done."""
+    reason = f"Vultr's API fails (HTTP {status}): {sentence(content)}"
     return ApiError("unclear", Problem(asked, f"HTTP {status}", reason, LATER), retry_after)
 
 
 def broken(asked: str, why: str, *, sent: bool) -> ApiError:
-    """A connection that was not made, or that broke."""
+    """A connection that could not be made, or that broke."""
     reason = f"Vultr's API does not answer: {_short(why)}"
     cure = "see that this machine reaches it, and run it again"
     problem = Problem(asked, "no answer", reason, cure)
@@ -127,20 +135,20 @@ def broken(asked: str, why: str, *, sent: bool) -> ApiError:
 
 
 def nonsense(asked: str, value: str, what: str) -> ApiError:
-    """An answer that is not what the API documents: ``what`` of it, "lacks an id"."""
+    """An answer that is not as documented: ``what`` is wrong, such as "lacks an id"."""
     reason = f"Vultr's answer to {asked} {what}"
-    cure = "run it again; if that does not help, this version does not know Vultr's API of today"
+    cure = "run it again; if that does not help, Vultr's API has changed: use a newer version"
     return ApiError("answer", Problem(asked, _short(value), reason, cure))
 
 
 def stopped(what: str) -> ApiError:
-    """Interrupted while it waited."""
+    """An interruption while it waited."""
     reason = "the run was interrupted while it waited"
     return ApiError("stopped", Problem(what, "not done", reason, LATER))
 
 
 def sentence(content: bytes) -> str:
-    """What an answer says, in its own words: of the API's JSON, or a web page's title."""
+    """The text of an error: from the API's JSON, or a web page's title."""
     text = content[:10_000].decode("utf-8", "replace")
     try:
         found = json.loads(text)

@@ -1,4 +1,4 @@
-"""All that an account holds of the kinds that this program makes, each with the mark it bears."""
+"""All objects of an account of the kinds that this program makes, each with its mark."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ ROUTES: dict[Kind, tuple[str, str, type[Answer]]] = {
     Kind.GROUP: ("/firewalls", "firewall_group", Group),
     Kind.KEY: ("/ssh-keys", "ssh_key", SshKey),
 }
-"""Where the API has objects of a kind, and under which name and as what it answers one."""
+"""By kind: the path in the API, and the name and type of an object in the answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class AccountObject:
     """One object of the account. ``label`` is what the console shows, ``where`` its region and
-    address, empty where it has none, ``mark`` None where it bears none of this program's, ``at``
-    the id of the server that an address is attached to."""
+    address, empty where it has none, ``mark`` None where it has no mark of this program, ``at`` the
+    id of the server that an address is attached to."""
 
     kind: Kind
     id: str
@@ -58,26 +58,26 @@ class Held:
 
     @property
     def path(self) -> str:
-        """Its place in the API."""
+        """Its path in the API."""
         return f"{ROUTES[self.kind][0]}/{self.id}"
 
 
-def held(kind: Kind, answer: Answer) -> Held:
-    """An object by what the API answers of it."""
+def held(kind: Kind, answer: Answer) -> AccountObject:
+    """The object in an answer of the API."""
     if isinstance(answer, Server):
         where = f"{answer.region} {answer.ipv4}".rstrip()
-        return Held(kind, answer.id, answer.label, where, Mark.read_tags(answer.tags))
+        return AccountObject(kind, answer.id, answer.label, where, Mark.read_tags(answer.tags))
     if isinstance(answer, Address):
         where, mark = f"{answer.region} {answer.subnet}", Mark.read(answer.label)
-        return Held(kind, answer.id, answer.label, where, mark, answer.instance_id)
+        return AccountObject(kind, answer.id, answer.label, where, mark, answer.instance_id)
     if isinstance(answer, Group):
-        return Held(kind, answer.id, answer.description, "", Mark.read(answer.description))
+        return AccountObject(kind, answer.id, answer.description, "", Mark.read(answer.description))
     assert isinstance(answer, SshKey)
-    return Held(kind, answer.id, answer.name, "", Mark.read(answer.name))
+    return AccountObject(kind, answer.id, answer.name, "", Mark.read(answer.name))
 
 
-def look(client: Client, one: Held) -> Held | None:
-    """The same object as it is now; None where it is gone, ApiError where nobody can tell."""
+def look(client: Client, one: AccountObject) -> AccountObject | None:
+    """The same object as it is now; None where it is gone, ApiError where that is unknown."""
     _, name, model = ROUTES[one.kind]
     try:
         return held(one.kind, client.get(one.path, name, model))
@@ -89,7 +89,7 @@ def look(client: Client, one: Held) -> Held | None:
 
 @dataclass(frozen=True)
 class Holdings:
-    """The lists of one account, each asked for once."""
+    """The lists of one account."""
 
     instances: tuple[Instance, ...] = ()
     bare_metals: tuple[BareMetal, ...] = ()
@@ -99,7 +99,7 @@ class Holdings:
 
     @staticmethod
     def of(client: Client) -> Holdings:
-        """What the account holds now; ApiError where it can't be asked."""
+        """What the account holds now; ApiError where it cannot be asked."""
         return Holdings(
             client.instances(),
             client.bare_metals(),
@@ -109,7 +109,7 @@ class Holdings:
         )
 
     def answers(self) -> Iterator[tuple[Kind, Answer]]:
-        """Every object as it was answered, in the order of :class:`Kind`."""
+        """Every object as an answer, in the order of :class:`Kind`."""
         lists: dict[Kind, tuple[Answer, ...]] = {
             Kind.INSTANCE: self.instances,
             Kind.BARE_METAL: self.bare_metals,
@@ -119,6 +119,6 @@ class Holdings:
         }
         yield from ((kind, answer) for kind in Kind for answer in lists[kind])
 
-    def all(self) -> tuple[Held, ...]:
+    def all(self) -> tuple[AccountObject, ...]:
         """Every object, in the order of :class:`Kind`."""
         return tuple(held(kind, answer) for kind, answer in self.answers())

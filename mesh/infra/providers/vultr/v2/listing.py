@@ -1,5 +1,5 @@
-"""Lists that the threads of one run share for a moment, so that a hundred objects are looked at
-with a few requests."""
+"""Lists that the threads of one run share for a few seconds, so that a hundred objects take a few
+requests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from mesh.infra.providers.vultr.v2.errors import ApiError
 T = TypeVar("T")
 
 FRESH = 5.0
-"""Seconds for which a list is believed."""
+"""Seconds for which a list is used again."""
 
 
 class Listing(Generic[T]):
-    """One list of the account. Who writes says so by ``forget``, and the next who reads asks
-    anew."""
+    """One list of the account. After a change call ``forget``, and the next call asks anew."""
 
     def __init__(self, ask: Callable[[], tuple[T, ...]]) -> None:
         self._ask = ask
@@ -30,8 +29,8 @@ class Listing(Generic[T]):
         self._written = 0
 
     def __call__(self, *, fresh: bool = False) -> tuple[T, ...]:
-        """The list: the held one where it is new enough. One thread asks, the others wait for its
-        answer, also where that is an error. ``fresh`` wants one that was asked for after this call
+        """The list, or the last one where it is recent enough. One thread asks, the others wait for
+        its answer, also where that is an error. With ``fresh`` it is asked for after this call
         began."""
         called = time.monotonic()
         with self._lock:
@@ -53,7 +52,7 @@ class Listing(Generic[T]):
             return error
 
     def forget(self) -> None:
-        """Something of this list has been made, changed or deleted."""
+        """Drop the list: an object was made, changed or deleted."""
         self._written += 1
         self._held = None
 

@@ -1,17 +1,17 @@
-"""Writing the mark into an object that exists: nothing else of it changes."""
+"""Writes the mark into an existing object; nothing else of it changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from mesh.infra.providers.vultr.v2.client import Client
-from mesh.infra.providers.vultr.v2.holdings import SERVERS, Held, Kind
+from mesh.infra.providers.vultr.v2.holdings import SERVERS, AccountObject, Kind
 from mesh.infra.providers.vultr.v2.mark import Mark
 
 
-def write(client: Client, held: Held, mark: Mark, tags: Sequence[str] = ()) -> None:
-    """Let an object bear this mark; a server has ``tags`` beside it. ApiError where Vultr refuses
-    it. No server restarts by it."""
+def write(client: Client, held: AccountObject, mark: Mark, tags: Sequence[str] = ()) -> None:
+    """Write this mark; a server gets ``tags`` beside it. ApiError where Vultr refuses it. No server
+    restarts."""
     if held.kind in SERVERS:
         body = {"label": mark.node, "tags": [*tags, *mark.tags()]}
         client.send("PATCH", held.path, body)

@@ -1,8 +1,8 @@
-"""The rules of a firewall group as one set: what is there becomes what is wanted.
+"""The rules of a firewall group as one set.
 
-Vultr's rules have no PATCH, and a group takes no rule twice. So what is new is made first and what
-is not wanted goes afterwards: nothing is closed for a moment that is to stay open. Only in a group
-that is full does one have to go before another comes.
+Vultr's rules have no PATCH, and a group takes no rule twice. So new rules are made first and
+unwanted ones deleted afterwards: nothing that is to stay open is closed for a moment. Only in a
+full group an unwanted rule is deleted before a new one is made.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from mesh.infra.providers.vultr.v2 import answers
 from mesh.infra.providers.vultr.v2.client import Client
 from mesh.infra.providers.vultr.v2.errors import ApiError
 from mesh.infra.providers.vultr.v2.making import made
-from mesh.infra.providers.vultr.v2.waiting import Say
+from mesh.infra.providers.vultr.v2.waiting import Progress
 
 MOST = 50
-"""Rules of a group, unless the group itself says otherwise (``max_rule_count``)."""
+"""Rules of a group, unless it has its own limit (``max_rule_count``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a rule lets in, in one spelling; two that are equal are the same rule to Vultr.
-    ``special`` is a source of Vultr's own making (``cloudflare``), which is never wanted."""
+    """What a rule lets in, normalised; two that are equal are the same rule to Vultr. ``special``
+    is a source that Vultr defines (``cloudflare``), which is never wanted."""
 
     family: int
     protocol: str
@@ -38,14 +38,14 @@ class Match:
 
 
 def match(family: int, protocol: str, subnet: str, size: int, port: str) -> Match:
-    """A rule as it is asked for; raises ValueError where the subnet is none."""
+    """A wanted rule; raises ValueError for an invalid subnet."""
     return Match(
         family, protocol.lower(), str(ip_network(f"{subnet}/{size}", strict=False)), _port(port)
     )
 
 
 def of_answer(rule: answers.Rule) -> Match:
-    """A rule as Vultr tells of it; a spelling that nobody knows is a rule that nobody wants."""
+    """A rule in Vultr's answer; one that cannot be read is never wanted."""
     family = 6 if rule.ip_type == "v6" else 4
     special = "cloudflare" if rule.source == "cloudflare" else ""
     try:
@@ -61,7 +61,7 @@ def _port(text: str) -> str:
 
 
 def differences(there: Iterable[Match], wanted: Iterable[Match]) -> list[str]:
-    """What lacks and what is too much, in words."""
+    """The missing and the additional rules, as texts."""
     have, want = set(there), set(wanted)
     return [
         *(f"the rule {each} is gone" for each in sorted(want - have, key=str)),
@@ -69,9 +69,11 @@ def differences(there: Iterable[Match], wanted: Iterable[Match]) -> list[str]:
     ]
 
 
-def settle(client: Client, group: str, wanted: Mapping[Match, str], most: int, say: Say) -> None:
-    """Make these the group's rules; ``wanted`` maps them to their notes. Raises ApiError; what is
-    done by then stays, and another call goes on from there."""
+def settle(
+    client: Client, group: str, wanted: Mapping[Match, str], most: int, progress: Progress
+) -> None:
+    """Make these the group's rules; ``wanted`` maps them to their notes. After an ApiError another
+    call continues."""
     there = client.rules(group)
     kept, unwanted = set[Match](), list[answers.Rule]()
     for rule in there:
@@ -87,13 +89,13 @@ def settle(client: Client, group: str, wanted: Mapping[Match, str], most: int, s
         if count >= most and unwanted:
             _drop(client, group, unwanted.pop(0))
             count -= 1
-        _add(client, group, each, notes, say)
+        _add(client, group, each, notes, progress)
         count += 1
     for rule in unwanted:
         _drop(client, group, rule)
 
 
-def _add(client: Client, group: str, wanted: Match, notes: str, say: Say) -> None:
+def _add(client: Client, group: str, wanted: Match, notes: str, progress: Progress) -> None:
     network = ip_network(wanted.network)
     body = {
         "ip_type": f"v{wanted.family}",
@@ -111,7 +113,7 @@ def _add(client: Client, group: str, wanted: Match, notes: str, say: Say) -> Non
     def post() -> answers.Rule:
         return client.post(f"/firewalls/{group}/rules", body, "firewall_rule", answers.Rule)
 
-    made(find, post, f"rule {notes}", say, look_first=False)
+    made(find, post, f"rule {notes}", progress, look_first=False)
 
 
 def _drop(client: Client, group: str, rule: answers.Rule) -> None:

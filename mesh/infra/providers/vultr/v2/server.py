@@ -1,5 +1,5 @@
-"""Servers, of either kind: finding one that was left behind, what differs from what is wanted,
-and waiting until one is ready."""
+"""Servers of both kinds: finding one that was left behind, comparing it with what is wanted, and
+waiting until it is ready."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mesh.infra.providers.vultr.v2.answers import Address, BareMetal, Instance, 
 from mesh.infra.providers.vultr.v2.client import Client
 from mesh.infra.providers.vultr.v2.errors import ApiError
 from mesh.infra.providers.vultr.v2.mark import Mark
-from mesh.infra.providers.vultr.v2.waiting import Say, Seen, until
+from mesh.infra.providers.vultr.v2.waiting import Observed, Progress, until
 from mesh.spec.problems import Problem, shown
 
 S = TypeVar("S", bound=Server)
@@ -21,18 +21,18 @@ S = TypeVar("S", bound=Server)
 STRAYS = "`mesh strays --stack STACK --remove`"
 
 FREED = 180.0
-"""Seconds until a server that was deleted lets go of its address and firewall group, at worst."""
+"""Seconds until a deleted server releases its address and firewall group, at most."""
 DDOS, IPV6 = "ddos_protection", "ipv6"
-"""Words of ``features``."""
+"""Values of ``features``."""
 PENDING, ACTIVE, SUSPENDED = "pending", "active", "suspended"
-"""Words of ``status``; another one is waited for to pass."""
+"""Values of ``status``; any other is waited for to pass."""
 STOPPED = "stopped"
-"""A word of ``power_status``; another one is taken for running."""
+"""A value of ``power_status``; any other counts as running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[S]):
-    """How the API names a kind of server; ``bound`` is the seconds that one may take to be made."""
+    """A kind of server in the API; ``bound`` is how many seconds its creation may take."""
 
     path: str
     name: str
@@ -46,8 +46,8 @@ BARE_METAL = Kind("/bare-metals", "bare_metal", BareMetal, 1800.0)
 
 @dataclass(frozen=True)
 class Wanted:
-    """A server as it shall be, in Vultr's ids. ``tags`` include the mark's; ``group`` is None for
-    bare metal, which has no provider's firewall. ``user_data`` is text, and secret."""
+    """A wanted server, in Vultr's ids. ``tags`` include the mark's; ``group`` is None for bare
+    metal, which has no provider's firewall. ``user_data`` is text, and secret."""
 
     mark: Mark
     label: str
@@ -64,7 +64,7 @@ class Wanted:
     user_data: str
 
     def body(self) -> dict[str, Any]:
-        """What is posted to make it."""
+        """The body of the POST."""
         body: dict[str, Any] = {
             "region": self.region,
             "plan": self.plan,
@@ -94,8 +94,8 @@ def left_behind(listed: Iterable[S], mark: Mark) -> S | None:
 
 
 def refuse_misfit(client: Client, kind: Kind[S], found: S, wanted: Wanted) -> None:
-    """A server that an earlier run has left behind can be taken on where it was born as this one
-    would be; else ApiError. It is not deleted here: it may be one that works, of a state that is
+    """A server that an earlier run has left behind can be adopted if it was created as this one
+    would be; else ApiError. It is not deleted here: it may be in use, by a network whose state is
     lost."""
     differs = [
         name
@@ -117,7 +117,7 @@ def refuse_misfit(client: Client, kind: Kind[S], found: S, wanted: Wanted) -> No
 
 
 def _user_data(client: Client, kind: Kind[S], identity: str) -> str | None:
-    """The user data that a server was born with; None where Vultr does not tell."""
+    """The user data of a server; None where Vultr does not answer them."""
     try:
         encoded = client.user_data(f"{kind.path}/{identity}").data
     except ApiError as error:
@@ -130,22 +130,22 @@ def _user_data(client: Client, kind: Kind[S], identity: str) -> str | None:
         return None
 
 
-def until_free(client: Client, address: str, what: str, say: Say) -> None:
-    """Wait until no server holds a reserved address: one that was deleted lets go of it after a
-    while, one that lives never does."""
+def until_free(client: Client, address: str, what: str, progress: Progress) -> None:
+    """Wait until no server holds a reserved address: a deleted one releases it after a while, an
+    existing one is an ApiError."""
 
-    def look() -> Seen[bool]:
+    def look() -> Observed[bool]:
         held = client.get(f"/reserved-ips/{address}", "reserved_ip", Address)
         if not held.instance_id:
-            return Seen("free", True)
+            return Observed("free", True)
         _refuse_living(client, held)
-        return Seen(f"its address {held.subnet} is still at the server before")
+        return Observed(f"its address {held.subnet} is still at the server before")
 
-    until(look, what, FREED, say, at_once=True)
+    until(look, what, FREED, progress, at_once=True)
 
 
 def _refuse_living(client: Client, held: Address) -> None:
-    """An error where the server that holds an address has not been deleted: it is listed."""
+    """ApiError where the server that holds an address is still listed."""
     listed: tuple[Server, ...] = (*client.instances(), *client.bare_metals())
     holder = next((each for each in listed if each.id == held.instance_id), None)
     if holder is not None:
@@ -155,31 +155,33 @@ def _refuse_living(client: Client, held: Address) -> None:
 
 
 def refuse_suspended(found: Server, node: str) -> None:
-    """An error where Vultr has suspended a server: nothing that is asked of it would be done."""
+    """ApiError where Vultr has suspended a server, which cannot be changed then."""
     if found.status == SUSPENDED:
         cure = "see the account's billing and tickets, and run `pulumi up` again"
         problem = Problem(node, found.id, f"Vultr has suspended it (id {found.id})", cure)
         raise ApiError("refused", problem)
 
 
-def until_ready(client: Client, kind: Kind[S], identity: str, wanted: Wanted, say: Say) -> S:
-    """Wait until a server runs on the plan that is wanted, and its addresses are known."""
+def until_ready(
+    client: Client, kind: Kind[S], identity: str, wanted: Wanted, progress: Progress
+) -> S:
+    """Wait until a server runs on the wanted plan, and its addresses are known."""
 
-    def look() -> Seen[S]:
+    def look() -> Observed[S]:
         found = client.get(f"{kind.path}/{identity}", kind.name, kind.model)
         lacks = _lacks(found, wanted)
-        return Seen(lacks) if lacks else Seen("ready", found)
+        return Observed(lacks) if lacks else Observed("ready", found)
 
     node = wanted.mark.node
     cure = (
         "look at it in Vultr's console; `pulumi up` waits for it again, and after "
         f"{STRAYS} makes {node} anew"
     )
-    return until(look, node, kind.bound, say, cure=cure)
+    return until(look, node, kind.bound, progress, cure=cure)
 
 
 def _lacks(found: Server, wanted: Wanted) -> str:
-    """What a server is or lacks as long as it is not ready."""
+    """Why a server is not ready; empty where it is."""
     if found.status != ACTIVE:
         return found.status
     if isinstance(found, Instance) and found.power_status == STOPPED:
@@ -194,7 +196,7 @@ def _lacks(found: Server, wanted: Wanted) -> str:
 
 
 def changes(found: Server, wanted: Wanted) -> dict[str, Any]:
-    """What has to be patched; IPv6 is switched on only, since Vultr documents no way back."""
+    """The body of the PATCH; IPv6 is only switched on, since Vultr cannot switch it off."""
     body: dict[str, Any] = {}
     if found.label != wanted.label:
         body["label"] = wanted.label
@@ -213,9 +215,9 @@ def changes(found: Server, wanted: Wanted) -> dict[str, Any]:
 
 
 def drift(found: Server, wanted: Wanted, held: Address | None) -> list[str]:
-    """What differs and is put right by an update, in words; ``held`` is the server's reserved
-    address, None where that is not known."""
-    words = {
+    """The differences that an update repairs, as texts; ``held`` is the server's reserved address,
+    None where that is not known."""
+    texts = {
         "label": f"its label is {shown(found.label)}, not {wanted.label}",
         "tags": f"its tags are {shown(', '.join(found.tags))}, not {', '.join(wanted.tags)}",
         "plan": f"its plan is {shown(found.plan)}, not {wanted.plan}",
@@ -223,61 +225,71 @@ def drift(found: Server, wanted: Wanted, held: Address | None) -> list[str]:
         "firewall_group_id": "it is not behind its firewall group",
         "ddos_protection": f"its DDoS protection is {'off' if wanted.ddos else 'on'}",
     }
-    told = [words[key] for key in changes(found, wanted)]
+    differences = [texts[key] for key in changes(found, wanted)]
     if isinstance(found, Instance) and found.power_status == STOPPED:
-        told.append("it is powered off")
+        differences.append("it is powered off")
     if held is not None and held.instance_id != found.id:
-        told.append(f"its address {held.subnet} is not attached to it")
-    return told
+        differences.append(f"its address {held.subnet} is not attached to it")
+    return differences
 
 
 def beyond_repair(found: Server, wanted: Wanted, held: Address | None) -> list[str]:
-    """What differs and is left as it is, with what to do about it."""
-    told = []
+    """The differences that no update repairs, with what to do about them."""
+    differences = []
     if found.os_id != wanted.os_id:
-        told.append(
+        differences.append(
             f"it was reinstalled with another image ({found.os_id}, not {wanted.os_id}), and is "
             f"not the node that joined; `mesh replace {wanted.mark.node}` makes it anew"
         )
     if found.status == SUSPENDED:
-        told.append("Vultr has suspended it; see the account's billing and tickets")
+        differences.append("Vultr has suspended it; see the account's billing and tickets")
     attached = held is not None and held.instance_id == found.id
     if held is not None and attached and found.ipv4 and found.ipv4 != held.subnet:
-        told.append(
+        differences.append(
             f"its main address is {found.ipv4}, not {held.subnet}; "
             f"`mesh replace {wanted.mark.node}` makes it anew"
         )
-    return told
+    return differences
 
 
 def start(client: Client, found: Server) -> None:
-    """Switch an instance on that is off."""
+    """Switch on an instance that is off."""
     if isinstance(found, Instance) and found.power_status == STOPPED:
         client.send("POST", f"{INSTANCE.path}/{found.id}/start")
 
 
-def attach(client: Client, server: str, wanted: Wanted, say: Say) -> None:
-    """Attach its reserved address to a server that has lost it."""
+def attach(client: Client, server: str, wanted: Wanted, progress: Progress) -> None:
+    """Attach the reserved address to a server that has lost it."""
     path = f"/reserved-ips/{wanted.address}"
     held = client.get(path, "reserved_ip", Address)
     if held.instance_id == server:
         return
-    until_free(client, wanted.address, wanted.mark.node, say)
+    until_free(client, wanted.address, wanted.mark.node, progress)
     client.send("POST", f"{path}/attach", {"instance_id": server})
 
-    def look() -> Seen[bool]:
+    def look() -> Observed[bool]:
         at = client.get(path, "reserved_ip", Address).instance_id
-        return Seen("attached", True) if at == server else Seen("its address is not attached yet")
+        return (
+            Observed("attached", True)
+            if at == server
+            else Observed("its address is not attached yet")
+        )
 
-    until(look, wanted.mark.node, FREED, say, at_once=True)
+    until(look, wanted.mark.node, FREED, progress, at_once=True)
 
 
-def until_unlisted(listed: Callable[[], Iterable[S]], identity: str, what: str, say: Say) -> None:
-    """Wait until a server that was deleted is listed no more. One that still is would be taken for
-    one that an earlier run has left behind; and a 404 may be said of the route, not the server."""
+def until_unlisted(
+    listed: Callable[[], Iterable[S]], identity: str, what: str, progress: Progress
+) -> None:
+    """Wait until a deleted server is no longer listed. While it is listed it would be taken for one
+    that an earlier run has left behind; and a 404 may be about the path, not the server."""
 
-    def look() -> Seen[bool]:
+    def look() -> Observed[bool]:
         found = next((each for each in listed() if each.id == identity), None)
-        return Seen("gone", True) if found is None else Seen(f"deleted, and still {found.status}")
+        return (
+            Observed("gone", True)
+            if found is None
+            else Observed(f"deleted, and still {found.status}")
+        )
 
-    until(look, what, FREED, say, at_once=True)
+    until(look, what, FREED, progress, at_once=True)

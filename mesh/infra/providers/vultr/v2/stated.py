@@ -1,4 +1,4 @@
-"""What a stack's state (``pulumi stack export``) says of its objects at Vultr."""
+"""The objects at Vultr in a stack's state (``pulumi stack export``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from mesh.infra.providers.vultr.v2.holdings import Kind
 from mesh.infra.providers.vultr.v2.mark import NETWORK, Mark
-from mesh.infra.providers.vultr.v2.strays import Begun, Known
+from mesh.infra.providers.vultr.v2.strays import Begun, StateObject
 
 IDENTITY = "pulumi-python:dynamic/mesh:Identity"
 """The resource that keeps the network's identity."""
@@ -20,7 +20,7 @@ TYPES = {
     "pulumi-python:dynamic/vultr:Firewall": Kind.GROUP,
     "pulumi-python:dynamic/vultr:SSHKey": Kind.KEY,
 }
-"""The types of resources that stand for one object each (:mod:`mesh.infra.dynamic.vultr`)."""
+"""The types of resources that are one object each (:mod:`mesh.infra.dynamic.vultr`)."""
 
 RESOURCES = {
     Kind.INSTANCE: "instance",
@@ -39,18 +39,18 @@ def identity(document: Mapping[str, Any]) -> str | None:
     return None
 
 
-def known(document: Mapping[str, Any]) -> Iterator[Known]:
-    """The objects that the state has, those that are yet to be deleted too."""
+def known(document: Mapping[str, Any]) -> Iterator[StateObject]:
+    """The objects in the state, with those that are yet to be deleted."""
     for each in _resources(document):
         kind = TYPES.get(each["type"])
         if kind is not None and each.get("id"):
-            yield Known(kind, str(each["id"]), str(each["urn"]).rpartition("::")[2])
+            yield StateObject(kind, str(each["id"]), str(each["urn"]).rpartition("::")[2])
 
 
 def begun(document: Mapping[str, Any]) -> Iterator[Begun]:
-    """What an update has begun to make and has not noted as made: it runs now, or was killed.
+    """The creations that an update has begun and not finished: it runs now, or was killed.
 
-    The engine keeps the note of a killed one until a refresh clears it
+    The engine keeps those of a killed one until a refresh clears them
     (``--clear-pending-creates``), also when the next update has made the resource.
     """
     made = {each["urn"] for each in _resources(document)}
@@ -61,7 +61,7 @@ def begun(document: Mapping[str, Any]) -> Iterator[Begun]:
 
 
 def forget(document: dict[str, Any], begun: Collection[Begun]) -> None:
-    """Take out of a state that an update has begun to make these."""
+    """Remove the unfinished creations of these objects from a state."""
     deployment = document["deployment"]
     pending = deployment.pop("pending_operations", None) or ()
     left = [operation for operation in pending if _begun(operation) not in begun]

@@ -1,4 +1,4 @@
-"""What an account has of a network that the network's state does not know, and the reverse."""
+"""A network's objects in an account that are not in its state, and the reverse."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from mesh.infra.providers.vultr.v2 import waiting
 from mesh.infra.providers.vultr.v2.client import Client
 from mesh.infra.providers.vultr.v2.errors import ApiError
-from mesh.infra.providers.vultr.v2.holdings import SERVERS, Held, Holdings, Kind, look
-from mesh.infra.providers.vultr.v2.waiting import Say, Seen
+from mesh.infra.providers.vultr.v2.holdings import SERVERS, AccountObject, Holdings, Kind, look
+from mesh.infra.providers.vultr.v2.waiting import Observed, Progress
 from mesh.spec.problems import Problem
 
-PATIENCE = 120.0
-"""Seconds in which an address and a firewall group come off a server that was deleted."""
+DETACH_SECONDS = 120.0
+"""Seconds until a deleted server releases its address and firewall group."""
 
 Begun = tuple[str, str]
-"""Node and resource, as in a mark, of what an update has begun to make."""
+"""Node and resource, as in a mark, of an unfinished creation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """An object that the state has: its id at Vultr, and the name of its resource."""
+class StateObject:
+    """An object in the state: its id at Vultr, and the name of its resource."""
 
     kind: Kind
     id: str
@@ -30,26 +30,25 @@ class Known:
 
 @dataclass(frozen=True)
 class Findings:
-    """``strays`` bear the network's mark and are in no state. ``begun`` do so too, and the state
-    says that an update began to make them: the next one takes them on. ``missing`` are in the
-    state alone; ``elsewhere`` says that nothing of the state is in the account."""
+    """``strays`` have the network's mark and are not in the state. ``begun`` too, and by the state
+    an update began to make them: the next one adopts them. ``missing`` are in the state alone;
+    ``elsewhere`` is whether nothing of the state is in the account."""
 
-    strays: tuple[Held, ...]
-    begun: tuple[Held, ...]
-    missing: tuple[Known, ...]
+    strays: tuple[AccountObject, ...]
+    begun: tuple[AccountObject, ...]
+    missing: tuple[StateObject, ...]
     elsewhere: bool = False
 
 
 def compared(
-    holdings: Holdings, identity: str, known: Iterable[Known], begun: Collection[Begun] = ()
+    holdings: Holdings, identity: str, known: Iterable[StateObject], begun: Collection[Begun] = ()
 ) -> Findings:
-    """Account and state side by side. What bears another network's mark, or none, is nobody's
-    business here."""
+    """Compare account and state. Objects without this network's mark are ignored."""
     held, stated = holdings.all(), list(known)
     ids = {(one.kind, one.id) for one in stated}
     there = {(one.kind, one.id) for one in held}
-    strays: list[Held] = []
-    taken: list[Held] = []
+    strays: list[AccountObject] = []
+    taken: list[AccountObject] = []
     for one in held:
         if one.mark is None or one.mark.identity != identity or (one.kind, one.id) in ids:
             continue
@@ -60,8 +59,8 @@ def compared(
     return Findings(tuple(strays), tuple(taken), missing, elsewhere)
 
 
-def held_fast(strays: Collection[Held], holdings: Holdings) -> dict[str, str]:
-    """Strays that a server which stays still uses: the server's label by the id of the stray."""
+def in_use(strays: Collection[AccountObject], holdings: Holdings) -> dict[str, str]:
+    """Strays that are used by a server that stays: the server's label by the stray's id."""
     going = {one.id for one in strays}
     staying = {
         one.id: one.label for one in holdings.all() if one.kind in SERVERS and one.id not in going
@@ -69,29 +68,31 @@ def held_fast(strays: Collection[Held], holdings: Holdings) -> dict[str, str]:
     return {one.id: staying[one.at] for one in strays if one.at in staying}
 
 
-def remove(client: Client, stray: Held, say: Say) -> bool:
-    """Delete an object while it bears the mark that it was found with; whether it was there.
+def remove(client: Client, stray: AccountObject, progress: Progress) -> bool:
+    """Delete an object if it still has the same mark; returns whether it was there.
 
-    ApiError, of kind ``foreign`` where it bears another mark by now. An address or a firewall
-    group that still comes off its server is waited for.
+    ApiError, of kind ``foreign`` where it has another mark by now. Waits for an address or a
+    firewall group that its deleted server still holds.
     """
     now = look(client, stray)
     if now is None:
         return False
     if now.mark is None or now.mark != stray.mark:
-        reason = "it does not bear the mark of this network any more, and stays"
+        reason = "it no longer has the mark of this network, and stays"
         cure = "look at it in Vultr's console"
         raise ApiError("foreign", Problem(f"{stray.kind} {stray.id}", now.label, reason, cure))
 
-    def attempt() -> Seen[bool]:
+    def attempt() -> Observed[bool]:
         try:
             client.send("DELETE", stray.path)
         except ApiError as error:
             if error.kind == "gone":
-                return Seen("gone", True)
+                return Observed("gone", True)
             if error.kind == "refused" and stray.kind in (Kind.ADDRESS, Kind.GROUP):
-                return Seen("still in use")
+                return Observed("still in use")
             raise
-        return Seen("deleted", True)
+        return Observed("deleted", True)
 
-    return waiting.until(attempt, f"{stray.kind} {stray.id}", PATIENCE, say, at_once=True)
+    return waiting.until(
+        attempt, f"{stray.kind} {stray.id}", DETACH_SECONDS, progress, at_once=True
+    )

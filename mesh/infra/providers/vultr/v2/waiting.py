@@ -1,4 +1,4 @@
-"""Waiting: bounded, shown, and over within a second of SIGINT or SIGTERM."""
+"""Waiting: limited, shown, and ended within a second by SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from mesh.infra.providers.vultr.v2.errors import ApiError
 from mesh.spec.problems import Problem
 
 T = TypeVar("T")
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 FIRST, GROWTH, LONGEST = 1.0, 1.25, 10.0
 """Seconds before the first look and between later ones."""
 NOTICED = 0.5
 """Seconds until a request that hangs notices an interruption."""
 SHOWN = 10.0
-"""Seconds between two lines about the same state; a new state is told at once."""
+"""Seconds between two lines about the same state; a new state is shown at once."""
 
 _interrupted = threading.Event()
 
 
 def ends_by(interrupted: threading.Event) -> None:
-    """Let this event end whatever waits in this process: it is about to go."""
+    """Let this event end all waiting in this process."""
     global _interrupted
     _interrupted = interrupted
 
 
 def is_interrupted() -> bool:
-    """Whether this process is about to go."""
+    """Whether this process is about to end."""
     return _interrupted.is_set()
 
 
 def pause(seconds: float, what: str) -> None:
-    """Sleep; :class:`ApiError` of kind ``stopped`` where that is interrupted."""
+    """Sleep; :class:`ApiError` of kind ``stopped`` at an interruption."""
     if _interrupted.wait(seconds):
         raise errors.stopped(what)
 
 
 def interruptibly(work: Callable[[], T], what: str) -> T:
-    """Do the work in a thread of its own, which is left behind when this process is to go: a
-    request that hangs cannot be called back."""
+    """Do the work in its own thread, which is abandoned when this process is to end: a request that
+    hangs cannot be cancelled."""
     done: Future[T] = Future()
 
     def run() -> None:
@@ -63,8 +63,8 @@ def interruptibly(work: Callable[[], T], what: str) -> T:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen(Generic[T]):
-    """What a look has found: ``value`` once it is what is waited for, and its state in a word."""
+class Observed(Generic[T]):
+    """The result of a look: its state as a text, and ``value`` once it is what is waited for."""
 
     state: str
     value: T | None = None
@@ -79,17 +79,17 @@ def delays() -> Iterator[float]:
 
 
 def until(
-    look: Callable[[], Seen[T]],
+    look: Callable[[], Observed[T]],
     what: str,
     bound: float,
-    say: Say,
+    progress: Progress,
     *,
     at_once: bool = False,
     cure: str = errors.LATER,
 ) -> T:
-    """Look until the value is there, at most ``bound`` seconds. ``what`` is whose state is told:
+    """Look until the value is there, at most ``bound`` seconds. The state of ``what`` is shown:
     "lax-vultr-1: pending for 40 s". With ``at_once`` the first look comes before any waiting;
-    ``cure`` is for one whose time is over."""
+    ``cure`` is what to do after ``bound`` seconds."""
     begun = entered = shown = time.monotonic()
     state = ""
     for delay in delays():
@@ -104,9 +104,9 @@ def until(
             reason = f"it is not ready after {bound:.0f} s ({seen.state})"
             raise ApiError("waiting", Problem(what, seen.state, reason, cure))
         if seen.state != state:
-            say(f"{what}: {seen.state}")
+            progress(f"{what}: {seen.state}")
             state, entered, shown = seen.state, now, now
         elif now - shown >= SHOWN:
-            say(f"{what}: {state} for {now - entered:.0f} s")
+            progress(f"{what}: {state} for {now - entered:.0f} s")
             shown = now
     raise AssertionError("delays do not end")

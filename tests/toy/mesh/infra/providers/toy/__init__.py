@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mesh.infra.providers.description import Description, EnginePlugin
 from mesh.infra.providers.inputs import TCP, Inputs, given, is_one_of, known, port_range, strings
 from mesh.infra.providers.openings import openings
-from mesh.infra.providers.protocol import Machine, Reserved, Setting
+from mesh.infra.providers.protocol import Machine, Reserved, StackConfiguration
 from mesh.infra.providers.resources import Kind, PortRange, ResourceType
 
 if TYPE_CHECKING:
@@ -41,16 +41,16 @@ DESCRIPTION = Description(
 class Toy:
     """Nodes at Toy."""
 
-    born_with = ("user_data",)
+    fixed_at_creation = ("user_data",)
     namespace: str | None = None
-    patience = 600.0
+    publish_deadline = 600.0
 
-    def __init__(self, name: str, setting: Setting, opts: ResourceOptions) -> None:
-        self._name, self._plan, self._opts = name, setting.plan, opts
+    def __init__(self, name: str, configuration: StackConfiguration, opts: ResourceOptions) -> None:
+        self._name, self._plan, self._opts = name, configuration.plan, opts
         self._addresses: dict[str, Address] = {}
 
     @staticmethod
-    def problems(_setting: Setting) -> Iterator[Problem]:
+    def problems(_configuration: StackConfiguration) -> Iterator[Problem]:
         """Nothing: Toy has servers of every size, and no account."""
         yield from ()
 
@@ -62,7 +62,7 @@ class Toy:
         self._addresses[node.id] = address
         return Reserved(address.ipv4)
 
-    def guard(self, addresses: Mapping[str, Output[str]]) -> None:
+    def make_firewall(self, addresses: Mapping[str, Output[str]]) -> None:
         """A rule for each opening: from a node's address, or from networks."""
         from pulumi_toy import Rule
 

@@ -1,5 +1,5 @@
-"""What stands in one region of AWS for all nodes there: their VPC with its Route Server, and the
-security groups. In a VPC that was given, its own ways to the Internet are used."""
+"""What all nodes of one region of AWS share: their VPC with its Route Server, and the security
+groups. In a VPC that was given, its own routes to the Internet are used."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pulumi import Input, Resource
 
 from mesh.infra.providers.aws import sdk
 from mesh.infra.providers.aws.firewall import Firewall
-from mesh.infra.providers.aws.questions import Answers, nodes_side
+from mesh.infra.providers.aws.queries import Answers, nodes_side
 from mesh.infra.providers.aws.site import Site
 from mesh.spec.providers.aws import Options
 
 
-class Ground:
-    """One region. ``subnet`` is the id of the nodes' subnet, ``routers`` the endpoints of its Route
-    Server in the order of a node's sessions; ``ready`` is what a server needs to reach anybody, and
-    ``gateway`` what an address needs to be seen from outside."""
+class RegionNetwork:
+    """One region. ``subnet`` is the id of the nodes' subnet, ``routers`` are the endpoints of its
+    Route Server in the order of a node's sessions; ``ready`` is what a server needs to reach the
+    Internet, and ``gateway`` what an address needs to be reached from there."""
 
     def __init__(self, site: Site, answers: Answers, options: Options) -> None:
         self.site = site
@@ -34,7 +34,7 @@ class Ground:
             f"{site.name}-nodes",
             region=site.place,
             subnet_id=self.subnet,
-            # What AWS itself hands out (a Route Server's endpoints) may not be a node's address.
+            # Addresses that AWS assigns (a Route Server's endpoints) may not be a node's.
             reservation_type="explicit",
             cidr_block=str(nodes_side(answers.network)),
             description=f"Nodes of the network {site.plan.stack}",
@@ -64,7 +64,7 @@ class Ground:
             ipv6_cidr_block=net.ipv6_cidr_block.apply(first_subnet),
             availability_zone=answers.zone,
             tags=self.site.tags(f"{name}-subnet"),
-            # AWS opens zones, and a node may want another size; neither moves a fleet.
+            # A new zone, or another size of a node, must not move the subnet.
             opts=self.site.own(ignore_changes=["availability_zone"]),
         )
         gateway = sdk.InternetGateway(
@@ -78,7 +78,7 @@ class Ground:
         self._make_routes(gateway)
 
     def _make_routes(self, gateway: sdk.InternetGateway) -> None:
-        """Routes stand apart from their table: the Route Server writes its own into it."""
+        """Routes are resources beside their table: the Route Server writes its own into it."""
         name, place = self.site.name, self.site.place
         table = sdk.RouteTable(
             f"{name}-routes",
@@ -115,8 +115,7 @@ class Ground:
         ]
 
     def _make_routers(self, asn: int) -> list[sdk.RouteServerEndpoint]:
-        """The Route Server: BGP speakers in the subnet that write what they learn into its
-        routes."""
+        """The Route Server: BGP speakers in the subnet that install learned routes in its table."""
         name, place = self.site.name, self.site.place
         server = sdk.RouteServer(
             f"{name}-router",
@@ -146,7 +145,7 @@ class Ground:
                 route_server_id=associated.route_server_id,
                 subnet_id=self.subnet,
                 tags=self.site.tags(f"{name}-{session.name}"),
-                # Neither may take the address of a node.
+                # An endpoint may not take the address of a node.
                 opts=self.site.own(depends_on=[self._reserved]),
             )
             for session in self.site.nodes[0].vpc

@@ -1,5 +1,5 @@
-"""What Vultr is asked at every preview, before anything is made: one client, each list once, all of
-them side by side. Neither way of making resources needs a plugin for it."""
+"""The queries to Vultr at every preview, before anything is made: one client, each list once, all
+in parallel. They need no plugin."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from mesh.infra.providers.protocol import Setting
-from mesh.infra.providers.vultr import account, cost, offer
-from mesh.infra.providers.vultr.offer import Offer
+from mesh.infra.providers.protocol import StackConfiguration
+from mesh.infra.providers.vultr import account, catalog, cost
+from mesh.infra.providers.vultr.catalog import Catalog
 from mesh.infra.providers.vultr.tags import TAG
 from mesh.infra.providers.vultr.v2 import ApiError, Client, connect
 from mesh.infra.providers.vultr.v2.answers import Bgp, Server
@@ -21,57 +21,56 @@ from mesh.spec import Note, Problem, Spec
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
-"""Seconds that a question is repeated while Vultr answers that there are too many."""
+RETRY_SECONDS = 30.0
+"""Seconds for which a query is repeated while Vultr answers 429."""
 OF_THE_KEY = ("unset", "key", "source")
-"""Kinds of error that every question would meet: one is told."""
+"""Kinds of error that every query would get: one is shown."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What Vultr said: what it sells, the servers of the account, and the account's BGP, which is
-    None where it was not asked for. What a preview can do without is an error where it was not
-    answered."""
+    """Vultr's answers: what it sells, the servers of the account, and the account's BGP, None where
+    it was not asked for. The last two may be errors: a preview works without them."""
 
-    offer: Offer
+    catalog: Catalog
     servers: Sequence[Server] | ApiError
     bgp: Bgp | ApiError | None = field(repr=False)
 
 
-# The driver is made after the questions, in the same run: Vultr is asked once.
+# The driver is made after the queries, in the same run: Vultr is asked once.
 _image: ContextVar[int] = ContextVar("image")
 
 
 def image() -> int:
-    """The id of the image that nodes boot from: ids differ over time, names do not. LookupError
-    where nobody has asked."""
+    """The id of the image that nodes boot from: ids change over time, names do not. LookupError
+    where Vultr was not asked."""
     return _image.get()
 
 
-def problems(setting: Setting) -> Iterator[Problem | Note]:
+def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
     """What Vultr would refuse of this stack, its BGP included, and what it will cost."""
     key = account.api_key()
     if key is None:
         yield NO_KEY
         return
-    spec, nodes = setting.spec, nodes_of(setting.plan)
+    spec, nodes = configuration.spec, nodes_of(configuration.plan)
     try:
-        with connect(key, patience=PATIENCE) as client:
+        with connect(key, retry_seconds=RETRY_SECONDS) as client:
             answers = ask(client, spec, nodes)
     except ApiError as error:
         yield error.problem
         return
-    own = _own(setting.plan.stack, answers.servers)
+    own = _own(configuration.plan.stack, answers.servers)
     standing = {node.id for node in nodes if _stands(node, own)}
-    # Two nodes may have the same plan, and be told the same of it.
-    refused = dict.fromkeys(offer.problems(spec, nodes, answers.offer, standing))
+    # Two nodes with the same plan may have the same problem.
+    refused = dict.fromkeys(catalog.problems(spec, nodes, answers.catalog, standing))
     yield from refused
     yield from _bgp(spec, answers.bgp)
-    found = offer.image(spec, answers.offer)
+    found = catalog.image(spec, answers.catalog)
     if found is not None:
         _image.set(found)
     if all(problem.severity == "warning" for problem in refused):
-        yield cost.note(setting.plan.stack, spec, nodes, answers.offer, own)
+        yield cost.note(configuration.plan.stack, spec, nodes, answers.catalog, own)
 
 
 def _own(stack: str, servers: Sequence[Server] | ApiError) -> Sequence[Server] | ApiError:
@@ -82,7 +81,7 @@ def _own(stack: str, servers: Sequence[Server] | ApiError) -> Sequence[Server] |
 
 
 def _stands(node: Node, own: Sequence[Server] | ApiError) -> bool:
-    """Whether the node's server is there, where and as large as it is wanted."""
+    """Whether the node's server exists with the planned size and region."""
     wanted = (node.id, node.size, node.place)
     servers = () if isinstance(own, ApiError) else own
     return any((server.label, server.plan, server.region) == wanted for server in servers)
@@ -94,8 +93,8 @@ def nodes_of(plan: Plan) -> list[Node]:
 
 
 def ask(client: Client, spec: Spec, nodes: Sequence[Node]) -> Answers:
-    """Ask all that these nodes need; :class:`ApiError` where Vultr does not answer. What is wrong
-    with the key is told before anything else."""
+    """Ask all that these nodes need; :class:`ApiError` where Vultr does not answer. A problem with
+    the key comes before others."""
     metal = any(node.bare_metal for node in nodes)
     with ThreadPoolExecutor(max_workers=7) as together:
 
@@ -111,7 +110,7 @@ def ask(client: Client, spec: Spec, nodes: Sequence[Node]) -> Answers:
     errors = [each for each in needed if isinstance(each, ApiError)]
     if errors:
         raise min(errors, key=lambda each: each.kind not in OF_THE_KEY)
-    offer = Offer(
+    catalog = Catalog(
         _answered(regions), _answered(images),
         {plan.id: plan for plan in _answered(plans)},
         {plan.id: plan for plan in _answered(metal_plans)},
@@ -119,7 +118,7 @@ def ask(client: Client, spec: Spec, nodes: Sequence[Node]) -> Answers:
     running = [instances.result(), bare_metals.result(), metal_plans.result()]
     unknown = next((each for each in running if isinstance(each, ApiError)), None)
     servers = unknown or (*_answered(instances), *_answered(bare_metals))
-    return Answers(offer, servers, None if bgp is None else bgp.result())
+    return Answers(catalog, servers, None if bgp is None else bgp.result())
 
 
 def _answered(question: Future[tuple[T, ...] | ApiError]) -> tuple[T, ...]:
@@ -128,7 +127,7 @@ def _answered(question: Future[tuple[T, ...] | ApiError]) -> tuple[T, ...]:
 
 
 def _kept(question: Callable[[], T]) -> T | ApiError:
-    """The answer, or why there is none: the other questions are asked all the same."""
+    """The answer, or the error: the other queries go on."""
     try:
         return question()
     except ApiError as error:
@@ -139,10 +138,10 @@ def _bgp(spec: Spec, found: Bgp | ApiError | None) -> Iterator[Problem]:
     if found is None:
         return
     if isinstance(found, ApiError):
-        # A key may be let do all but this.
+        # A key may have all permissions but this.
         yield account.unclear(found.problem.reason)
         return
     try:
         yield from list(account.compared(spec, found, account.password()))
     except ValueError:
-        yield account.unclear("it lists a network that is none")
+        yield account.unclear("it lists an invalid network")

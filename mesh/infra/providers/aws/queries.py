@@ -1,5 +1,5 @@
-"""What AWS is asked at every preview, before anything is made: what it has on offer in each region
-of the stack, and whether it knows us."""
+"""The queries to AWS at every preview, before anything is made: what each region of the stack
+offers, and whether the credentials are valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from mesh.infra.providers.aws import firewall, sdk, user_data
-from mesh.infra.providers.protocol import Setting
+from mesh.infra.providers.protocol import StackConfiguration
 from mesh.plan import Node, Plan
 from mesh.spec import Problem
 from mesh.spec.providers.aws import FACTS, ExistingVpc, Options
@@ -23,7 +23,7 @@ OPTIONS = "mesh:providers.aws"
 
 @dataclass(frozen=True)
 class Answers:
-    """What AWS said of one region: the id of the image, a zone that has every size that is asked
+    """The answers for one region: the id of the image, a zone that has every size that is asked
     for (None in a VPC that was given), and the IPv4 network of the nodes' subnet."""
 
     place: str
@@ -32,23 +32,23 @@ class Answers:
     network: IPv4Network
 
 
-# The driver is made after the questions, in the same run: AWS is asked once.
+# The driver is made after the queries, in the same run: AWS is asked once.
 _answers: ContextVar[Mapping[str, Answers]] = ContextVar("answers")
 
 
 def answers() -> Mapping[str, Answers]:
-    """What AWS answered in this run, by region; LookupError where nobody has asked."""
+    """The answers of this run by region; LookupError where AWS was not asked."""
     return _answers.get()
 
 
-def problems(setting: Setting) -> Iterator[Problem]:
-    """What AWS would refuse of this stack. What it answers otherwise is kept for the driver."""
-    found = [*_of_the_stack(setting)]
+def problems(configuration: StackConfiguration) -> Iterator[Problem]:
+    """What AWS would refuse of this stack. Its answers are kept for the driver."""
+    found = [*_of_the_stack(configuration)]
     yield from found
     if not found:
         known: dict[str, Answers] = {}
         _answers.set(known)
-        yield from _of_the_cloud(setting, known)
+        yield from _of_the_cloud(configuration, known)
 
 
 def by_place(plan: Plan) -> dict[str, tuple[Node, ...]]:
@@ -58,29 +58,29 @@ def by_place(plan: Plan) -> dict[str, tuple[Node, ...]]:
     return {place: tuple(n for n in nodes if n.place == place) for place in places}
 
 
-def options_of(setting: Setting) -> Options:
+def options_of(configuration: StackConfiguration) -> Options:
     """``mesh:providers.aws``."""
-    options: Options = setting.spec.providers.aws
+    options: Options = configuration.spec.providers.aws
     return options
 
 
 def nodes_side(network: IPv4Network) -> IPv4Network:
-    """The half of a subnet whose addresses are the nodes': AWS gives none of it to others."""
+    """The half of a subnet that is reserved for the nodes' addresses."""
     return list(network.subnets(prefixlen_diff=1))[1]
 
 
 def inside(network: IPv4Network, number: int) -> IPv4Address | None:
-    """The private address of a node by its tunnel number; None where the subnet has none. The last
-    address of a subnet is AWS's own."""
+    """The private address of a node by its tunnel number; None where the subnet has none. AWS
+    reserves the last address of a subnet."""
     side = nodes_side(network)
     return side[number] if number < side.num_addresses - 1 else None
 
 
-def _of_the_stack(setting: Setting) -> Iterator[Problem]:
-    """What can be seen without AWS."""
-    plan, options = setting.plan, options_of(setting)
+def _of_the_stack(configuration: StackConfiguration) -> Iterator[Problem]:
+    """The problems that show without AWS."""
+    plan, options = configuration.plan, options_of(configuration)
     nodes = [node for here in by_place(plan).values() for node in here]
-    yield from user_data.problems(setting, nodes)
+    yield from user_data.problems(configuration, nodes)
     yield from overlap(f"{OPTIONS}.network", options.network, plan)
     for node in nodes:
         if node.place not in options.given:
@@ -95,7 +95,7 @@ def _of_the_stack(setting: Setting) -> Iterator[Problem]:
 
 
 def overlap(key: str, network: IPv4Network, plan: Plan) -> Iterator[Problem]:
-    """A subnet whose addresses are the mesh's too."""
+    """A subnet that overlaps the mesh's own networks."""
     for range_ in (plan.tunnels.ipv4, plan.prefixes.ipv4):
         if network.overlaps(range_):
             yield Problem(
@@ -116,11 +116,13 @@ def address(node: Node, network: IPv4Network) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-def _of_the_cloud(setting: Setting, known: dict[str, Answers]) -> Iterator[Problem]:
-    """What only AWS can say: one question for all regions, and a few for each."""
+def _of_the_cloud(
+    configuration: StackConfiguration, known: dict[str, Answers]
+) -> Iterator[Problem]:
+    """The problems that only AWS knows: one query for all regions, and a few for each."""
     try:
         enabled = sdk.get_regions().names
-        for place, here in by_place(setting.plan).items():
+        for place, here in by_place(configuration.plan).items():
             if place not in enabled:
                 yield Problem(
                     f"mesh:regions.{here[0].region}.at.aws", place,
@@ -128,26 +130,28 @@ def _of_the_cloud(setting: Setting, known: dict[str, Answers]) -> Iterator[Probl
                     "enable it on the account's page of regions, or name another",
                 )  # fmt: skip
                 continue
-            inquiry = _Inquiry(place, here, setting)
-            yield from dict.fromkeys(inquiry.problems())  # a size is said once, not by each node
-            known[place] = inquiry.answers()
+            query = _RegionQuery(place, here, configuration)
+            yield from dict.fromkeys(query.problems())  # a size once, not for each node
+            known[place] = query.answers()
     except Exception as error:  # the SDK raises nothing narrower
         yield refusal(error)
 
 
-class _Inquiry:
-    """The questions about one region."""
+class _RegionQuery:
+    """The queries about one region."""
 
-    def __init__(self, place: str, nodes: Sequence[Node], setting: Setting) -> None:
-        self._place, self._nodes, self._setting = place, nodes, setting
-        self._options = options_of(setting)
+    def __init__(
+        self, place: str, nodes: Sequence[Node], configuration: StackConfiguration
+    ) -> None:
+        self._place, self._nodes, self._configuration = place, nodes, configuration
+        self._options = options_of(configuration)
         self._given = self._options.given.get(place)
         self._image, self._architecture = "", ""
         self._zone: str | None = None
         self._network = self._options.network
 
     def problems(self) -> Iterator[Problem]:
-        """What is not there. Exception where AWS does not answer at all."""
+        """What the region lacks. Exception where AWS does not answer."""
         yield from self._ask_image()
         if self._given is not None:
             yield from self._ask_subnet(self._given)
@@ -157,7 +161,7 @@ class _Inquiry:
             yield from self._ask_processors()
 
     def answers(self) -> Answers:
-        """What is there, once there is no problem."""
+        """The answers, once there is no problem."""
         return Answers(self._place, self._image, self._zone, self._network)
 
     def _ask_image(self) -> Iterator[Problem]:
@@ -203,12 +207,12 @@ class _Inquiry:
                     "give the subnet one, or write `ipv6: false`",
                 )  # fmt: skip
         self._network, self._zone = IPv4Network(found.cidr_block), found.availability_zone
-        yield from overlap(f"{key}.subnet", self._network, self._setting.plan)
+        yield from overlap(f"{key}.subnet", self._network, self._configuration.plan)
         for node in self._nodes:
             yield from address(node, self._network)
 
     def _ask_zones(self) -> Iterator[Problem]:
-        """A subnet lies in one zone, and not every zone has every size."""
+        """A subnet is in one zone, and not every zone has every size."""
         found = sdk.get_instance_type_offerings(
             location_type="availability-zone",
             filters=[{"name": "instance-type", "values": self._sizes()}],
@@ -255,8 +259,8 @@ class _Inquiry:
         return sorted({node.size for node in self._nodes})
 
     def _size(self, node: Node, reason: str, cure: str) -> Problem:
-        """A problem with a node's size, by the key that says it."""
-        own = self._setting.spec.nodes[node.id].plan is not None
+        """A problem with a node's size, with the key that sets it."""
+        own = self._configuration.spec.nodes[node.id].plan is not None
         key = f"mesh:nodes.{node.id}.plan" if own else f"{OPTIONS}.plan"
         return Problem(key, node.size, reason, cure)
 
@@ -277,8 +281,8 @@ REFUSALS: tuple[tuple[str, str, str, str, str], ...] = (
         "allow them ec2:* on the network's resources",
     ),
 )  # fmt: skip
-"""What AWS says, then key, value, reason and cure. Without any credentials, or a region to begin
-with, the provider does not start, and says so itself."""
+"""A pattern for AWS's error, then key, value, reason and cure. Without any credentials or region
+the provider does not start, and shows its own error."""
 
 
 def refusal(error: Exception) -> Problem:
@@ -287,7 +291,7 @@ def refusal(error: Exception) -> Problem:
     for pattern, key, value, reason, cure in REFUSALS:
         if re.search(pattern, text):
             return Problem(key, value, reason, cure)
-    said = re.sub(r"^.*(?:api error|occurred:|failed:) ", "", text)
+    answer = re.sub(r"^.*(?:api error|occurred:|failed:) ", "", text)
     return Problem(
-        OPTIONS, "refused", f"AWS says: {said[:300]}", "mend what it names, and try again"
+        OPTIONS, "refused", f"AWS answers: {answer[:300]}", "correct what it names, and try again"
     )

@@ -1,4 +1,4 @@
-"""What Vultr has to offer, against what the stack file asks for: regions, images and plans."""
+"""What Vultr has to catalog, against what the stack file asks for: regions, images and plans."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SWITCH = "mesh:providers.vultr.ddosProtection"
 
 
 @dataclass(frozen=True)
-class Offer:
+class Catalog:
     """What is sold: plans of instances and of bare metal by their ids."""
 
     regions: Sequence[Region]
@@ -29,43 +29,43 @@ class Offer:
         return (self.metal_plans if bare_metal else self.plans).get(size)
 
 
-def image(spec: Spec, offer: Offer) -> int | None:
-    """The id of the image that the stack file names; None where Vultr has none of that name."""
+def image(spec: Spec, catalog: Catalog) -> int | None:
+    """The id of the stack file's image; None where Vultr has none of that name."""
     wanted = spec.providers.vultr.image
-    return next((each.id for each in offer.images if each.name == wanted), None)
+    return next((each.id for each in catalog.images if each.name == wanted), None)
 
 
 def problems(
-    spec: Spec, nodes: Sequence[Node], offer: Offer, running: Collection[str] = ()
+    spec: Spec, nodes: Sequence[Node], catalog: Catalog, running: Collection[str] = ()
 ) -> Iterator[Problem]:
     """An unknown image, region or plan; a plan that is not sold in a region; DDoS protection where
-    there is none. ``running`` are nodes whose server stands as the stack file wants it: it stays,
-    whatever is sold now."""
-    if image(spec, offer) is None:
+    there is none. ``running`` are nodes whose server exists as configured: it stays, whatever is
+    sold now."""
+    if image(spec, catalog) is None:
         yield Problem(
             "mesh:providers.vultr.image",
             spec.providers.vultr.image,
             "Vultr has no image of this name",
-            f"write it as Vultr does, for example {_alike(spec, offer)}",
+            f"write it as Vultr does, for example {_alike(spec, catalog)}",
         )
-    for problem, node in _places(spec, nodes, offer):
+    for problem, node in _places(spec, nodes, catalog):
         yield _kept(problem, node) if node in running else problem
     if spec.providers.vultr.ddos_protection:
-        yield from _protected(nodes, offer)
+        yield from _protected(nodes, catalog)
 
 
-def _alike(spec: Spec, offer: Offer) -> str:
-    """An image that there is, of the family that was meant."""
+def _alike(spec: Spec, catalog: Catalog) -> str:
+    """An existing image of the same family, as an example."""
     family = tuple(spec.providers.vultr.image.lower().split()[:1]) or ("debian",)
-    names = [each.name for each in offer.images if each.name.lower().startswith(family)]
+    names = [each.name for each in catalog.images if each.name.lower().startswith(family)]
     return f'"{max(names, default="Debian 13 x64 (trixie)")}"'
 
 
-def _places(spec: Spec, nodes: Sequence[Node], offer: Offer) -> Iterator[tuple[Problem, str]]:
-    """What of each node's region and plan Vultr does not have, with the node."""
-    known = {region.id for region in offer.regions}
+def _places(spec: Spec, nodes: Sequence[Node], catalog: Catalog) -> Iterator[tuple[Problem, str]]:
+    """The problems with each node's region and plan, with the node."""
+    known = {region.id for region in catalog.regions}
     for node in nodes:
-        plan = offer.plan(node.size, node.bare_metal)
+        plan = catalog.plan(node.size, node.bare_metal)
         if plan is None:
             yield _no_plan(spec, node), node.id
         elif node.place not in known:
@@ -75,7 +75,7 @@ def _places(spec: Spec, nodes: Sequence[Node], offer: Offer) -> Iterator[tuple[P
 
 
 def _kept(problem: Problem, node: str) -> Problem:
-    """Of a server that runs: nothing is to be made, but it cannot be made again."""
+    """The problem as a warning: the server runs, but could not be made again."""
     reason = f"{problem.reason}; {node} {KEEPS}"
     return replace(problem, reason=reason, severity="warning")
 
@@ -106,10 +106,10 @@ def _not_there(spec: Spec, node: Node, plan: Plan) -> Problem:
     )
 
 
-def _protected(nodes: Sequence[Node], offer: Offer) -> Iterator[Problem]:
-    """What cannot be protected. The API lists the regions that can; bare metal has no such option
-    in it."""
-    able = {region.id for region in offer.regions if DDOS in region.options}
+def _protected(nodes: Sequence[Node], catalog: Catalog) -> Iterator[Problem]:
+    """The nodes that cannot have DDoS protection: bare metal, and those in regions that the API
+    lists without it."""
+    able = {region.id for region in catalog.regions if DDOS in region.options}
     for node in nodes:
         if node.bare_metal:
             reason = f"Vultr has no DDoS protection for bare metal, which {node.id} is"
@@ -121,6 +121,6 @@ def _protected(nodes: Sequence[Node], offer: Offer) -> Iterator[Problem]:
 
 
 def _plan_key(spec: Spec, node: Node) -> str:
-    """Where the stack file says how large a node is."""
+    """The key of the stack file that sets a node's plan."""
     own = spec.nodes[node.id].plan is not None
     return f"mesh:nodes.{node.id}.plan" if own else "mesh:providers.vultr.plan"

@@ -14,15 +14,14 @@ from types import ModuleType
 
 
 @contextmanager
-def narrowed(name: str) -> Iterator[None]:
+def submodules_only(name: str) -> Iterator[None]:
     """Within the block, modules of the package ``name`` are imported without its ``__init__``.
 
-    Afterwards the package is what it was: who imports it as a whole gets it as a whole, with the
-    same classes.
+    Afterwards an import of the package gets all of it, with the same classes.
     """
     found = find_spec(name)
     assert found is not None and found.submodule_search_locations is not None, name
-    # What the parent has put there is a promise of the whole, kept at the first use.
+    # The parent package may have put a lazy module there, which loads at its first use.
     whole = sys.modules.get(name)
     stub = ModuleType(name)
     stub.__path__ = list(found.submodule_search_locations)
