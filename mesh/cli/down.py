@@ -1,4 +1,4 @@
-"""``mesh lab down``: destroy the lab by the engine, and clear away whatever still stands."""
+"""``mesh lab down``: destroy the lab by the engine, and remove what is left."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def down() -> None:
 def holds_resources(root: Path, state: Path, env: dict[str, str]) -> bool:
     """Whether the stack's state holds anything to destroy; if in doubt, it does.
 
-    A destroy that runs the program first creates what is missing: it is for what stands.
+    A destroy runs the program, which first creates what is missing; so an empty stack has none.
     """
     if not (engine_folder(root) / "pulumi").exists():
         return True

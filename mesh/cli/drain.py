@@ -168,7 +168,7 @@ class NodeDrain:
         for node in already:
             self.session.show(f"{node}: is {state} by order already")
         if news and order is not None:
-            self.session.show(f"drain order {order.number}: {', '.join(order.nodes) or 'nobody'}")
+            self.session.show(f"drain order {order.number}: {', '.join(order.nodes) or 'no node'}")
 
 
 def drains(session: OperatorSession) -> NodeDrain:

@@ -106,8 +106,8 @@ def recover(root: Path, state: Path, environment: Mapping[str, str]) -> None:
 def _unlock(pulumi: list[str], environment: Mapping[str, str]) -> None:
     """Unlock the stack, and drop from its state what was begun when the engine was killed.
 
-    Nothing is lost by that: making a box that stands already takes it over, and clearing the lab
-    takes all of it. The engine would warn of these operations for ever.
+    Nothing is lost: an existing box is adopted, and clearing the lab removes all of it. The engine
+    would warn of these operations for ever.
     """
 
     def ask(*arguments: str, stdin: str = "") -> str:

@@ -123,8 +123,8 @@ def preview(
     allows, or at all of a prefix, without --restart-sessions; another ASN
     in any case
 
-    - an admin's network or key that goes (mesh:admin), where whoever has
-    logged in to a node lately has done so by that alone, or it is unknown
+    - an admin's network or key that goes (mesh:admin), where all recent
+    logins to a node used it, or that is unknown
 
     - what disturbs an announcer where the nodes cannot be asked, without
     --by-plan; the registries' addresses and the key to them are in the

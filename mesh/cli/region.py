@@ -23,7 +23,9 @@ Region = Annotated[str, typer.Argument(help="Id of the region, as in the stack f
 def withdraw(
     region: Region,
     stack: Chosen = STACK,
-    force: Annotated[bool, typer.Option("--force", help="Even if nobody else announces.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if no other node announces.")
+    ] = False,
     wait: Wait = WAIT,
 ) -> None:
     """Withdraw a region: all its edges drain, by one order, until `mesh region announce`.

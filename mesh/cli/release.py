@@ -29,8 +29,8 @@ def release(
     Nothing is deleted: take the node out of the stack file, and `pulumi up` deletes it. While the
     node stays in the stack file, the next `pulumi up` protects them again, as `mesh preview` shows.
 
-    Exit codes: 0 done, or nothing was protected; 1 it failed; 3 refused, for
-    nobody else announces a prefix in effect.
+    Exit codes: 0 done, or nothing was protected; 1 it failed; 3 refused,
+    since no other node announces a prefix in effect.
     """
     with failing(SpecError, EngineFailed), chosen(stack) as target:
         held = known(read_state(target.state()), node)
@@ -56,7 +56,7 @@ def _refuse_the_last(stack: str, node: str) -> None:
     alone = last(found, node)
     if alone:
         fail(
-            f"{node}: nobody else is known to announce {', '.join(alone)}; bring another node up "
+            f"{node}: no other node is known to announce {', '.join(alone)}; bring another node up "
             "first (mesh status), or insist (--force)",
             ExitCode.REFUSED,
         )

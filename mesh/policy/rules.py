@@ -130,7 +130,7 @@ PUBLIC = re.compile(
 """What an input called a key may well hold: a public key (GCP has the user before it), or yes or
 no (GCP's ``block-project-ssh-keys``)."""
 HARMLESS = frozenset({"name"})
-"""What stands beside a secret in the same input: GCP's MD5 keys have names."""
+"""Fields beside a secret in the same input: GCP's MD5 keys have names."""
 
 
 def no_plain_secret(resource: Resource, settings: Settings) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """What each type of resource is to the network, and what an update does to a server.
 
 The drivers describe the types that they make (``mesh/infra/providers``); this program's own are
-here. A type that neither has is :attr:`Kind.UNKNOWN`: it may be a server, and the gate lets nobody
-replace or delete it unattended.
+here. Any other type is :attr:`Kind.UNKNOWN`: it may be a server, and the gate refuses to replace or
+delete it unattended.
 """
 
 from __future__ import annotations

@@ -283,7 +283,7 @@ def a_used_way_in_stays(case: Case) -> Iterator[Problem]:
     if shut:
         yield Problem(
             key, value,
-            f"whoever has logged in to {_names(shut)} lately has done so by this alone",
+            f"all recent logins to {_names(shut)} used this",
             "log in from a network and with a key that stay, then run the update; or run "
             "`pulumi up` at a terminal",
         )  # fmt: skip

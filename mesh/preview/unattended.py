@@ -92,7 +92,7 @@ def _unasked(step: Step, asked: Asked) -> Iterator[Problem]:
         # What a cloud's routers have is inside its VPC, and goes with the last node there.
         is_inside = described(step.type).is_inside
         if step.ends and not (is_inside(step.old) or is_inside(step.new)):
-            why = "it belongs to no node, so nobody can have asked for it"
+            why = "it belongs to no node, so it cannot have been asked for"
             yield Problem(step.name, step.verb, why, LOOK)
         return
     # The engine names the id where `--replace` alone makes it so.

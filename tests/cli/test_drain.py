@@ -70,7 +70,7 @@ def test_a_node_is_drained_and_brought_back(registry: Live) -> None:
     assert (drained.exit_code, back.exit_code) == (0, 0)
     assert f"drain order 1: {MIA}" in drained.stdout
     assert f"{MIA}: has withdrawn, after" in drained.stdout
-    assert "drain order 2: nobody" in back.stdout
+    assert "drain order 2: no node" in back.stdout
     assert f"{MIA}: is back, after" in back.stdout
     assert ordered(registry) == (2, ())
 

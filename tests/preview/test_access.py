@@ -52,7 +52,7 @@ def refusals(
 
 
 BOTH = admins(HOME, OFFICE)
-ALONE = f"whoever has logged in to {LAX} lately has done so by this alone"
+ALONE = f"all recent logins to {LAX} used this"
 CASES: dict[str, tuple[Plan, Plan, tuple[Used, ...], list[str]]] = {
     "nothing goes": (BOTH, BOTH, (used(HOME),), []),
     "one comes": (BOTH, admins(HOME, OFFICE, "203.0.113.0/24"), (used(HOME),), []),

@@ -203,4 +203,4 @@ def test_a_preview_says_plainly_that_nobody_announces_meanwhile() -> None:
     assert "by the plan 0 of 4 announce it meanwhile" in shown
     one = summarise(preview(generation(PLAN, full_at(MIA), bundle="1")))
     assert "by the plan 3 of 4 announce it meanwhile" in markdown(one)
-    assert not any("nobody announces" in note for note in one.notes)
+    assert not any("no node announces" in note for note in one.notes)

@@ -60,7 +60,7 @@ class AddressProvider(VultrProvider):
         return difference(_what(olds), olds, news, ("identity", "node"), ("region",))
 
     def read(self, id_: str, props: Properties) -> ReadResult:
-        """Whether it is still reserved, and bears its mark."""
+        """Whether it is still reserved, with its mark."""
         from mesh.infra.providers.vultr.v2 import answers
 
         vultr = account()

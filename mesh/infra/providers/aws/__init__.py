@@ -90,7 +90,7 @@ _RESOURCES = {
     "aws:ec2/routeTable:RouteTable": OTHER,
     "aws:ec2/routeTableAssociation:RouteTableAssociation": NETWORK,
     "aws:ec2/route:Route": NETWORK,
-    # It keeps AWS from handing out a node's address; nobody loses one with it.
+    # It keeps AWS from assigning a node's address; no node loses its address with it.
     "aws:ec2/subnetCidrReservation:SubnetCidrReservation": OTHER,
     # The Route Server speaks BGP inside a VPC: members announce nothing to the Internet by it.
     "aws:vpc/routeServer:RouteServer": OTHER,

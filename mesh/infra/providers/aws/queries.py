@@ -105,7 +105,7 @@ def overlap(key: str, network: IPv4Network, plan: Plan) -> Iterator[Problem]:
 
 
 def address(node: Node, network: IPv4Network) -> Iterator[Problem]:
-    """A node whose number the subnet has no private address for."""
+    """A node without a private address, since its number is too high for the subnet."""
     if inside(network, node.number) is None:
         last = nodes_side(network).num_addresses - 2
         yield Problem(

@@ -34,7 +34,7 @@ class VultrStrays:
 
     provider = "Vultr"
     no_identity = (
-        "its state has no identity at Vultr, so that nothing there bears its mark: nothing was "
+        "its state has no identity at Vultr, so that nothing there has its mark: nothing was "
         "made by the API yet (what the plugin has made, `mesh adopt` marks)"
     )
     elsewhere = (

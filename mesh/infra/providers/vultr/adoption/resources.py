@@ -310,7 +310,7 @@ def _refuse(document: Document) -> None:
         type_ for type_ in types if type_.startswith(PLUGIN) and type_ not in (*TRANSLATIONS, RULE)
     )
     if strange:
-        reason = "this program never made one by Vultr's plugin, and has nothing that stands for it"
+        reason = "this program never made one by Vultr's plugin, and has no resource for it"
         cure = "take it out of the stack (`pulumi state delete`) and adopt again"
         raise SpecError([Problem("type", type_, reason, cure) for type_ in strange])
     if MESH not in types or not any(type_.startswith(DYNAMIC) for type_ in types):

@@ -11,7 +11,7 @@ from mesh.foreign import printable
 from mesh.spec.problems import Problem
 
 Kind = Literal[
-    "unset",  # no API key, or an endpoint that nobody may send one to
+    "unset",  # no API key, or an endpoint that must not get one
     "key",  # 401: Vultr does not know the key
     "source",  # 403: the key may not be used from this machine's address, or not for this
     "gone",  # 404, and other answers with the same meaning
@@ -31,7 +31,7 @@ KEY = "vultr:apiKey"
 SET_KEY = f"pulumi config set --secret {KEY} (from my.vultr.com/settings/#settingsapi)"
 LIMITS = "ask Vultr's support to raise the account's limit, or make room, and run `pulumi up` again"
 LATER = "run `pulumi up` again; it goes on where this stopped"
-SECRET = "[secret]"  # noqa: S105  what stands for one
+SECRET = "[secret]"  # noqa: S105  shown instead of one
 LONGEST = 200
 """Characters of Vultr's own text in our messages."""
 
