@@ -13,7 +13,7 @@ from rich.markup import escape
 from mesh.cli.tables import WIDE, table
 from mesh.hanging import Hanging
 from mesh.plan import make
-from mesh.rpki import Judgement, State, Vrp, judge, objects
+from mesh.rpki import PlanValidity, State, Vrp, objects, validate_plan
 from mesh.spec import Problem, Spec
 from mesh.spec.problems import shown
 from mesh.spec.types import InvalidValue
@@ -23,7 +23,7 @@ OPTION = "--roa"
 COLOURS = {State.VALID: "green", State.NOT_FOUND: "yellow", State.INVALID: "red"}
 
 
-def judged(spec: Spec, source: str) -> Judgement:
+def judged(spec: Spec, source: str) -> PlanValidity:
     """Validate a stack's aggregates by the VRPs of a source; a relative path is read from the
     current folder.
 
@@ -32,11 +32,11 @@ def judged(spec: Spec, source: str) -> Judgement:
     try:
         named = vrp_source(source)
     except InvalidValue as error:
-        return Judgement((), 0, (Problem(OPTION, shown(source), str(error), error.cure),))
-    return judge(make(spec), named, Path(), OPTION, spec.rpki.demand is not None)
+        return PlanValidity((), 0, (Problem(OPTION, shown(source), str(error), error.cure),))
+    return validate_plan(make(spec), named, Path(), OPTION, spec.rpki.demand is not None)
 
 
-def as_json(found: Judgement) -> dict[str, Any]:
+def as_json(found: PlanValidity) -> dict[str, Any]:
     """The result as JSON, beside the problems."""
     announcements = [finding.announcement for finding in found.findings]
     errors = any(problem.severity == "error" for problem in found.problems)
@@ -64,7 +64,7 @@ def _vrp(vrp: Vrp) -> dict[str, Any]:
     return {"prefix": str(vrp.prefix), "maxLength": vrp.max_length, "asn": vrp.asn}
 
 
-def show(found: Judgement, console: Console) -> None:
+def show(found: PlanValidity, console: Console) -> None:
     """Print it; nothing where no list was read, which is a problem already printed."""
     if not found.findings:
         return

@@ -119,9 +119,9 @@ def _unproven(configuration: StackConfiguration) -> tuple[Problem, ...]:
         cure = "remove mesh:protect unless this network is to end"
         return (Problem(key, str(demand), reason, cure, "warning"),)
     # Imported here: most stacks demand nothing.
-    from mesh.rpki import judge
+    from mesh.rpki import validate_plan
 
-    return judge(configuration.plan, demand, configuration.root, key, demanded=True).problems
+    return validate_plan(configuration.plan, demand, configuration.root, key, demanded=True).problems
 
 
 def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:

@@ -1,13 +1,13 @@
 """The RPKI preflight: whether the announcements of a plan are Valid by given VRPs.
 
-Pure are the verdict (:mod:`mesh.rpki.validity`) and what a plan makes of it
-(:mod:`mesh.rpki.preflight`, :mod:`mesh.rpki.objects`); the readers (a file, the Web, RTR) stand at
-the edge of it, and are imported when they are asked.
+The validation (:mod:`mesh.rpki.validity`) and its application to a plan
+(:mod:`mesh.rpki.preflight`, :mod:`mesh.rpki.objects`) are pure. The readers (file, HTTP, RTR) are
+imported when they are used.
 """
 
-from mesh.rpki.errors import Unread
+from mesh.rpki.errors import SourceError
 from mesh.rpki.objects import Objects, objects
-from mesh.rpki.plan_validity import Judgement, judge
+from mesh.rpki.plan_validity import PlanValidity, validate_plan
 from mesh.rpki.preflight import Announcement, Finding, announcements, preflight
 from mesh.rpki.sources import VrpList, read
 from mesh.rpki.validity import Reason, State, Verdict, Vrp, validate
@@ -15,18 +15,18 @@ from mesh.rpki.validity import Reason, State, Verdict, Vrp, validate
 __all__ = [
     "Announcement",
     "Finding",
-    "Judgement",
     "Objects",
+    "PlanValidity",
     "Reason",
+    "SourceError",
     "State",
-    "Unread",
     "Verdict",
     "Vrp",
     "VrpList",
     "announcements",
-    "judge",
     "objects",
     "preflight",
     "read",
     "validate",
+    "validate_plan",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-class Unread(Exception):
-    """A source gave no list that can be judged by; ``cure`` is what to do about it."""
+class SourceError(Exception):
+    """A source gave no usable list of VRPs; ``cure`` is what to do about it."""
 
     def __init__(self, reason: str, cure: str) -> None:
         super().__init__(reason)

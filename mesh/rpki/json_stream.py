@@ -1,7 +1,7 @@
-"""A way through a JSON document of any size, of which a window stands in memory.
+"""Reads a JSON document of any size with one window of it in memory.
 
-Whole, a document takes up to thirty times its size: a list with nothing in it is two bytes there,
-and sixty-four here.
+Parsed as a whole, a document may take thirty times its size: an empty list has two bytes as text
+and sixty-four in memory.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ import time
 from collections.abc import Iterator
 from typing import Final, TextIO
 
-from mesh.rpki.errors import Unread
+from mesh.rpki.errors import SourceError
 
 WINDOW = 1 << 18
-"""Characters that are read at once; an entry of a list of VRPs has a few hundred."""
+"""Characters that are read at once; a VRP has a few hundred."""
 SPACE = re.compile(r"[ \t\n\r]*")
 LONG: Final = object()
-"""Stands for a value of more than ``WINDOW`` characters, which is nowhere as a whole."""
+"""Stands for a value of more than ``WINDOW`` characters, which is not kept."""
 
 _decoder = json.JSONDecoder()
 
 
 class NotJson(ValueError):
-    """The text is no JSON; says where."""
+    """The text is not JSON; the message gives the position."""
 
 
 class _Cut(Exception):
-    """The window ends before the value does, or the value is none: ``why``."""
+    """The window ends before the value does, or the value is malformed: ``why``."""
 
     def __init__(self, why: NotJson) -> None:
         self.why = why
 
 
-class Walk:
-    """Stands at a place in ``text``, and goes forward as it is asked; Unread from ``end`` of the
-    monotonic clock on, NotJson where the text is none. RecursionError is the caller's."""
+class JsonReader:
+    """Reads ``text`` forward. Raises SourceError after ``end`` of the monotonic clock, NotJson, and
+    RecursionError for too many layers."""
 
     def __init__(self, text: TextIO, end: float) -> None:
         self._text = text
@@ -47,7 +47,7 @@ class Walk:
         self._whole = False
 
     def peek(self) -> str:
-        """The next character that is no space; none at the end of the text."""
+        """The next character that is not a space; empty at the end of the text."""
         while True:
             match = SPACE.match(self._window, self._at)
             assert match is not None
@@ -57,8 +57,8 @@ class Walk:
             self._fill()
 
     def members(self) -> Iterator[str]:
-        """The keys of the object that begins here, each before its value, which the caller takes
-        in whatever way."""
+        """The keys of the object that begins here; the caller reads each value before the next
+        key."""
         self._step("{")
         if self.peek() == "}":
             self._step("}")
@@ -73,8 +73,7 @@ class Walk:
             more = self._step(",", "}") == ","
 
     def entries(self) -> Iterator[int]:
-        """The places of the list that begins here, each before its value, which the caller takes
-        in whatever way."""
+        """The indexes of the list that begins here; the caller reads each value before the next."""
         self._step("[")
         if self.peek() == "]":
             self._step("]")
@@ -86,7 +85,7 @@ class Walk:
             more = self._step(",", "]") == ","
 
     def value(self) -> object:
-        """The value that begins here, ``LONG`` where it is."""
+        """The value that begins here, ``LONG`` where it is too long."""
         self.peek()
         try:
             return self._scanned()
@@ -99,12 +98,12 @@ class Walk:
         return LONG
 
     def finish(self) -> None:
-        """Nothing may stand behind the document."""
+        """Raises NotJson where anything follows the document."""
         if self.peek():
             raise self._wrong("Extra data", self._at)
 
     def _pass_over(self, why: NotJson) -> None:
-        """Leave a long value behind; ``why`` is what a scan said of it."""
+        """Skips a long value; ``why`` is the scanner's error for it."""
         match self.peek():
             case "[":
                 for _ in self.entries():
@@ -142,11 +141,11 @@ class Walk:
         return NotJson(f"{what} at character {self._before + at}")
 
     def _fill(self) -> None:
-        """Have the window begin where we stand, and be full, or hold the end of the text."""
+        """Moves the window to the current position and fills it, up to the end of the text."""
         if time.monotonic() > self._end:
-            raise Unread(
+            raise SourceError(
                 f"there was no time to read all of it ({self._before} characters were)",
-                "look whether it is a list of VRPs",
+                "check that it is a list of VRPs",
             )
         kept = self._window[self._at :]
         self._before += self._at

@@ -1,5 +1,5 @@
-"""What the registries of the Internet should hold for a plan: ROAs at the RIR, and route objects
-and an AS-SET at an IRR, for providers that build their filters from it."""
+"""The objects that a plan needs at the Internet's registries: ROAs at the RIR, and route objects
+and an AS-SET at an IRR, from which providers build their filters."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Objects:
     irr: tuple[str, ...]
 
 
-def objects(said: Sequence[Announcement]) -> Objects:
-    """The objects that say exactly what these announcements do."""
-    return Objects(tuple(each.roa() for each in said), tuple(_irr(said)))
+def objects(announced: Sequence[Announcement]) -> Objects:
+    """The objects that authorise exactly these announcements."""
+    return Objects(tuple(each.roa() for each in announced), tuple(_irr(announced)))
 
 
-def _irr(said: Sequence[Announcement]) -> Iterator[str]:
-    for each in said:
+def _irr(announced: Sequence[Announcement]) -> Iterator[str]:
+    for each in announced:
         kind = "route:" if each.prefix.version == 4 else "route6:"
         yield f"{kind:<9}{each.prefix}\norigin:  AS{each.origin}"
-    for origin in sorted({each.origin for each in said}):
-        # Named after the ASN, a set is its holder's alone (RFC 2622, section 5): a flat AS-NAME
-        # may stand in another registry as somebody else's.
+    for origin in sorted({each.origin for each in announced}):
+        # Only the ASN's holder can create a set with the ASN in its name (RFC 2622, section 5). A
+        # plain AS-NAME may exist at another registry with another holder.
         yield f"as-set:  AS{origin}:AS-MESH\nmembers: AS{origin}"

@@ -1,4 +1,4 @@
-"""What validators everywhere make of the announcements of a plan, before they are made."""
+"""Origin validation of a plan's announcements, before they are made."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from mesh.rpki.validity import AS0, Reason, State, Verdict, Vrp, in_order, insid
 from mesh.spec import Problem
 
 SHOWN = 4
-"""VRPs that a sentence names; the others are counted."""
+"""VRPs that a message lists; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a plan's edges say to the Internet; ``key`` is where the stack file has it.
-
-    ``hosts`` says that some upstream is sent single addresses of it as well: blackhole orders.
-    """
+    """A prefix that a plan's edges announce; ``key`` is its key in the stack file. With ``hosts``
+    some upstream also gets blackholes, which are single addresses of it."""
 
     key: str
     prefix: Network
@@ -26,14 +24,14 @@ class Announcement:
     hosts: bool
 
     def roa(self) -> str:
-        """The ROA that makes exactly this Valid, and nothing else (RFC 9319, section 5)."""
+        """The ROA that makes only this announcement Valid (RFC 9319, section 5)."""
         return f"AS{self.origin}, {self.prefix}, maxLength {self.prefix.prefixlen}"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One announcement and its verdict: why, what to do about it (empty where it is Valid), and
-    what else these VRPs would let happen."""
+    """One announcement and its state: why, what to do (empty where it is Valid), and what else
+    these VRPs permit."""
 
     announcement: Announcement
     verdict: Verdict
@@ -45,9 +43,8 @@ class Finding:
     def problem(self, demanded: bool) -> Problem | None:
         """What is wrong with it, None where it is Valid.
 
-        NotFound is a warning unless it is ``demanded``: RFC 7115, section 5 has such a route
-        accepted, and so do networks that drop what is Invalid; a prefix without a ROA works,
-        and nothing protects it.
+        NotFound is a warning unless Valid is ``demanded``: networks accept such routes (RFC 7115,
+        section 5), but nothing protects the prefix.
         """
         state = self.verdict.state
         if state is State.VALID:
@@ -63,8 +60,8 @@ class Finding:
 
 
 def announcements(plan: Plan) -> tuple[Announcement, ...]:
-    """The aggregates that some edge has an upstream session for, with the origin that the Internet
-    sees: the network's own ASN, since a provider takes its private one off the path."""
+    """The aggregates with an upstream session of their family, with the origin that the Internet
+    sees: the network's own ASN, since providers remove private ones."""
     sessions = [session for node in plan.nodes for session in node.upstreams]
     families = {session.family for session in sessions}
     discarding = {session.family for session in sessions if session.blackhole is not None}
@@ -79,14 +76,14 @@ def announcements(plan: Plan) -> tuple[Announcement, ...]:
     )
 
 
-def preflight(said: Sequence[Announcement], vrps: Collection[Vrp]) -> tuple[Finding, ...]:
-    """What these VRPs say of each announcement. ``vrps`` need be no more than those that cover one
-    of them or lie in it."""
-    return tuple(_finding(each, vrps) for each in said)
+def preflight(announced: Sequence[Announcement], vrps: Collection[Vrp]) -> tuple[Finding, ...]:
+    """The result for each announcement. Only VRPs that cover one of them or are inside it
+    matter."""
+    return tuple(_finding(each, vrps) for each in announced)
 
 
 def problems(findings: Sequence[Finding], demanded: bool) -> Iterator[Problem]:
-    """What is wrong, and what is worth a warning."""
+    """The errors and warnings of all findings."""
     for finding in findings:
         wrong = finding.problem(demanded)
         if wrong is not None:
@@ -94,104 +91,109 @@ def problems(findings: Sequence[Finding], demanded: bool) -> Iterator[Problem]:
         yield from finding.warnings
 
 
-def _finding(said: Announcement, vrps: Collection[Vrp]) -> Finding:
-    verdict = validate(said.prefix, said.origin, vrps)
+def _finding(announcement: Announcement, vrps: Collection[Vrp]) -> Finding:
+    verdict = validate(announcement.prefix, announcement.origin, vrps)
     parts = sorted(
-        (v for v in vrps if v.prefix != said.prefix and inside(v.prefix, said.prefix)),
+        (
+            v
+            for v in vrps
+            if v.prefix != announcement.prefix and inside(v.prefix, announcement.prefix)
+        ),
         key=in_order,
     )
     return Finding(
-        said,
+        announcement,
         verdict,
-        _why(said, verdict, parts),
-        _cure(said, verdict),
+        _why(announcement, verdict, parts),
+        _cure(announcement, verdict),
         (
-            *_too_wide(said, [*verdict.covering, *parts]),
-            *_of_others(said, parts),
+            *_too_wide(announcement, [*verdict.covering, *parts]),
+            *_of_others(announcement, parts),
         ),
-        tuple(_notes(said, verdict, parts)),
+        tuple(_notes(announcement, verdict, parts)),
     )
 
 
-def _why(said: Announcement, verdict: Verdict, parts: Sequence[Vrp]) -> str:
-    prefix, covering = said.prefix, verdict.covering
+def _why(announcement: Announcement, verdict: Verdict, parts: Sequence[Vrp]) -> str:
+    prefix, covering = announcement.prefix, verdict.covering
     match verdict.reason:
         case Reason.AUTHORISED:
             return f"authorised by the ROA {covering[0]}"
         case Reason.NO_ROA if parts:
             return f"no ROA covers it, only parts of it: {_listed(parts)}"
         case Reason.NO_ROA:
-            return "no ROA covers it, so nothing tells it from a hijack"
+            return "no ROA covers it, so validation cannot detect a hijack"
         case Reason.TOO_LONG:
-            own = [vrp for vrp in covering if vrp.asn == said.origin]
+            own = [vrp for vrp in covering if vrp.asn == announcement.origin]
             return f"a /{prefix.prefixlen} is beyond the maxLength of {_listed(own)}"
         case Reason.WRONG_ORIGIN:
             others = [vrp for vrp in covering if vrp.asn != AS0]
-            return f"the ROAs that cover it name other origins than AS{said.origin}: " + (
+            return f"the ROAs that cover it have other origins than AS{announcement.origin}: " + (
                 _listed(others)
             )
         case Reason.NOBODY:
-            return f"AS0 says that nobody may announce it: {_listed(covering)}"
+            return f"AS0 forbids anybody to announce it: {_listed(covering)}"
 
 
-def _cure(said: Announcement, verdict: Verdict) -> str:
-    make = f"make a ROA at the RIR that holds the prefix: {said.roa()}"
+def _cure(announcement: Announcement, verdict: Verdict) -> str:
+    make = f"make a ROA at the RIR that holds the prefix: {announcement.roa()}"
     match verdict.reason:
         case Reason.AUTHORISED:
             return ""
         case Reason.TOO_LONG:
             return f"{make} (one that matches is enough; the shorter one may stay)"
         case Reason.WRONG_ORIGIN:
-            return f"{make}, beside the others; or mend mesh:asn, if theirs is yours"
+            return f"{make}, beside the others; or correct mesh:asn, if theirs is yours"
         case Reason.NOBODY:
             return (
-                f"{make}; where the AS0 is not your own, the RIR holds the prefix for unassigned: "
-                "ask there first"
+                f"{make}; where the AS0 is not your own, the RIR regards the prefix as unassigned: "
+                "ask it first"
             )
         case Reason.NO_ROA:
             return make
 
 
-def _too_wide(said: Announcement, vrps: Sequence[Vrp]) -> Iterator[Problem]:
-    """What lets more than the plan announces pass as ours (RFC 9319, section 5): a more-specific
-    with a forged origin is Valid, and wins."""
-    prefix = said.prefix
+def _too_wide(announcement: Announcement, vrps: Sequence[Vrp]) -> Iterator[Problem]:
+    """ROAs that permit more than the plan announces (RFC 9319, section 5): a more-specific with a
+    forged origin is Valid and preferred."""
+    prefix = announcement.prefix
     for vrp in vrps:
-        if vrp.asn != said.origin or vrp.max_length <= prefix.prefixlen:
+        if vrp.asn != announcement.origin or vrp.max_length <= prefix.prefixlen:
             continue
         first = max(vrp.prefix.prefixlen, prefix.prefixlen + 1)
         lengths = f"/{first}" if vrp.max_length == first else f"/{first} to /{vrp.max_length}"
         yield Problem(
-            said.key, str(vrp),
-            f"this ROA also authorises {lengths} in {prefix}, which no node announces: whoever "
-            f"forges AS{said.origin} as the origin of one would be Valid, and draw its traffic "
+            announcement.key, str(vrp),
+            f"this ROA also authorises {lengths} in {prefix}, which no node announces: with a "
+            f"forged origin AS{announcement.origin} one would be Valid, and attract its traffic "
             "(RFC 9319)",
-            f"have no more than {said.roa()}", "warning",
+            f"have no more than {announcement.roa()}", "warning",
         )  # fmt: skip
 
 
-def _of_others(said: Announcement, parts: Sequence[Vrp]) -> Iterator[Problem]:
-    """More-specifics that another network may announce: they would win against the aggregate."""
+def _of_others(announcement: Announcement, parts: Sequence[Vrp]) -> Iterator[Problem]:
+    """More-specifics that another network may announce, and that are preferred to the aggregate."""
     for vrp in parts:
-        if vrp.asn not in (said.origin, AS0):
+        if vrp.asn not in (announcement.origin, AS0):
             yield Problem(
-                said.key, str(vrp),
-                f"AS{vrp.asn} may announce a part of {said.prefix}, and would draw its traffic",
-                "remove that ROA at the RIR, unless it is meant so", "warning",
+                announcement.key, str(vrp),
+                f"AS{vrp.asn} may announce a part of {announcement.prefix}, and would attract its "
+                "traffic",
+                "remove that ROA at the RIR, unless it is intended", "warning",
             )  # fmt: skip
 
 
-def _notes(said: Announcement, verdict: Verdict, parts: Sequence[Vrp]) -> Iterator[str]:
-    """What is Invalid although the aggregate is Valid, and has to be so."""
-    host = said.prefix.max_prefixlen
-    own = [vrp for vrp in (*verdict.covering, *parts) if vrp.asn == said.origin]
+def _notes(announcement: Announcement, verdict: Verdict, parts: Sequence[Vrp]) -> Iterator[str]:
+    """Blackholes that are Invalid although the aggregate is Valid, as they should be."""
+    host = announcement.prefix.max_prefixlen
+    own = [vrp for vrp in (*verdict.covering, *parts) if vrp.asn == announcement.origin]
     reach = max((vrp.max_length for vrp in own), default=host)
-    if said.hosts and verdict.state is State.VALID and reach < host:
+    if announcement.hosts and verdict.state is State.VALID and reach < host:
         yield (
-            f"in {said.prefix} what is longer than /{reach} is Invalid by these ROAs, so the "
-            f"/{host} of a blackhole order too: a provider that takes such orders exempts them; "
-            "make no ROA for them, or anybody who forges your origin could announce them "
-            "(RFC 9319, section 6)"
+            f"in {announcement.prefix} what is longer than /{reach} is Invalid by these ROAs, so "
+            f"the /{host} of a blackhole too: providers that accept blackholes exempt them; make "
+            "no ROA for them, or anybody could announce them with your origin (RFC 9319, "
+            "section 6)"
         )
 
 

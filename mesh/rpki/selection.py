@@ -1,4 +1,4 @@
-"""Which of half a million VRPs concern us: picked out while they are read, the others forgotten."""
+"""Selects the VRPs that concern some prefixes while half a million are read."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Literal
 
 from mesh.plan import Network
-from mesh.rpki.errors import Unread
+from mesh.rpki.errors import SourceError
 from mesh.rpki.validity import Vrp
 
 BITS = {4: 32, 6: 128}
 HIGHEST_ASN = 0xFFFFFFFF
 MOST = 10_000
-"""VRPs that may concern us; a network has a few, and each takes twenty times its text here."""
+"""VRPs that are kept; a network has a few."""
 
 
 class Malformed(ValueError):
-    """An entry that is no VRP; its text says why."""
+    """An entry is not a VRP; the message gives the reason."""
 
 
 @dataclass
 class Selection:
-    """Takes VRPs one by one and keeps those that cover one of ``prefixes`` or lie in it; Unread
-    where they are more than ``MOST``.
+    """Takes VRPs one by one and keeps those that cover one of ``prefixes`` or are inside it; raises
+    SourceError where these are more than ``MOST``.
 
-    ``seen`` counts all that were taken, ``expired`` those of ours whose time had passed at ``now``
-    (seconds since 1970).
+    ``seen`` counts all VRPs, ``expired`` the selected ones that had expired at ``now`` (seconds
+    since the epoch).
     """
 
     prefixes: Iterable[Network]
@@ -38,7 +38,7 @@ class Selection:
     expired: int = 0
 
     def __post_init__(self) -> None:
-        # Numbers, since half a million networks of the standard library would take ten seconds.
+        # As numbers: half a million ip_network objects would take ten seconds.
         self._ours: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
         for each in self.prefixes:
             self._ours[each.version].append((int(each.network_address), each.prefixlen))
@@ -52,14 +52,14 @@ class Selection:
         asn: int,
         expires: float | None = None,
     ) -> None:
-        """Take a VRP whose address is the number of its bits; Malformed where there is no such."""
+        """Takes a VRP with its address as a number; raises Malformed."""
         bits = BITS[version]
         if not 0 <= length <= max_length <= bits:
-            raise Malformed(f"maxLength {max_length} does not lie between /{length} and /{bits}")
+            raise Malformed(f"maxLength {max_length} is not between /{length} and /{bits}")
         if address & ((1 << (bits - length)) - 1):
-            raise Malformed(f"the prefix has bits behind its length of {length}")
+            raise Malformed(f"the prefix has bits set beyond its length of {length}")
         if not 0 <= asn <= HIGHEST_ASN:
-            raise Malformed(f"{asn} is no ASN")
+            raise Malformed(f"{asn} is not an ASN")
         self.seen += 1
         for ours, our_length in self._ours[version]:
             rest = bits - min(length, our_length)
@@ -68,8 +68,8 @@ class Selection:
                 break
 
     def take_text(self, prefix: Any, max_length: Any, asn: Any, expires: Any = None) -> None:
-        """Take a VRP as validators write it: ``192.0.2.0/24``, ``24`` (the prefix's own length
-        where it is None), ``AS64496`` or ``64496``; Malformed where it is not."""
+        """Takes a VRP as validators write it: ``192.0.2.0/24``, ``24`` (None: the prefix's length),
+        ``AS64496`` or ``64496``; raises Malformed."""
         if not isinstance(prefix, str):
             raise Malformed("it has no prefix")
         address, _, digits = prefix.partition("/")
@@ -77,7 +77,7 @@ class Selection:
         try:
             packed = inet_pton(AF_INET6 if family == 6 else AF_INET, address)
         except (OSError, ValueError):
-            raise Malformed("its prefix is none") from None
+            raise Malformed("its prefix is invalid") from None
         length = _number(digits, "the prefix's length")
         self.take(
             family,
@@ -103,8 +103,8 @@ class Selection:
         kind = IPv6Network if version == 6 else IPv4Network
         self.kept.add(Vrp(kind((address, length)), max_length, asn))
         if len(self.kept) > MOST:
-            raise Unread(
-                f"more than {MOST} of its VRPs concern these prefixes", "look who wrote that list"
+            raise SourceError(
+                f"more than {MOST} of its VRPs concern these prefixes", "check who wrote that list"
             )
 
 
@@ -113,7 +113,7 @@ def _number(value: Any, what: str) -> int:
         return value
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)
-    raise Malformed(f"{what} is no number")
+    raise Malformed(f"{what} is not a number")
 
 
 def _asn(value: Any) -> int:

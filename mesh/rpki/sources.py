@@ -1,4 +1,4 @@
-"""From a source to the VRPs that concern a plan."""
+"""Reads the VRPs that concern a plan from a source."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.plan import Network
-from mesh.rpki.errors import Unread
+from mesh.rpki.errors import SourceError
 from mesh.rpki.selection import Selection
 from mesh.rpki.validity import Vrp
 from mesh.rpki.vrp_lists import take_list
 from mesh.spec.vrps import VrpFile, VrpServer, VrpSource, VrpUrl
 
 LARGEST = 128 << 20
-"""Bytes of a list: the whole RPKI's was about 60 MB of JSON in 2025."""
+"""Bytes of a list: that of the whole RPKI had about 60 MB of JSON in 2025."""
 DEADLINE = 120.0
-"""Seconds until a list has come and been read."""
-SMALLER = "name a list of VRPs, in a short form (Routinator's json, not jsonext)"
+"""Seconds to download and read a list."""
+SMALLER = "give a list of VRPs, in a short form (Routinator's json, not jsonext)"
 
 
 @dataclass(frozen=True, slots=True)
 class VrpList:
-    """What a source held: ``vrps`` that cover one of the prefixes asked for or lie in it, how many
-    it held in all, and how many of ours had expired and are left out."""
+    """A source's ``vrps`` that cover one of the given prefixes or are inside it, how many it has in
+    all, and how many of the selected ones had expired and are left out."""
 
     vrps: frozenset[Vrp]
     seen: int
@@ -32,19 +32,19 @@ class VrpList:
 
 
 def read(source: VrpSource, prefixes: Sequence[Network], root: Path) -> VrpList:
-    """Read a source; Unread where that fails, or where it holds nothing.
+    """Reads a source; raises SourceError, also where it is empty.
 
-    A relative file lies in ``root``. Nothing is kept of what does not concern ``prefixes``.
+    A relative file is looked up in ``root``. Only what concerns ``prefixes`` is kept.
     """
     selection = Selection(prefixes, time.time())
     try:
         _take(source, selection, root)
     except MemoryError:
-        raise Unread("there is not enough memory to read it", SMALLER) from None
+        raise SourceError("there is not enough memory to read it", SMALLER) from None
     if not selection.seen:
-        # By an empty list all the world is NotFound, which says nothing of ours.
-        raise Unread(
-            "it holds no VRP at all", "look whether the validator has finished its first run"
+        # With an empty list every prefix is NotFound.
+        raise SourceError(
+            "it holds no VRP at all", "check that the validator has finished its first run"
         )
     return VrpList(frozenset(selection.kept), selection.seen, selection.expired)
 
@@ -55,7 +55,7 @@ def _take(source: VrpSource, selection: Selection, root: Path) -> None:
         case VrpFile(path):
             take_list(_content(root / path.expanduser()), selection, end)
         case VrpUrl(url):
-            from mesh.rpki.download import fetch  # an HTTP client takes its time to be imported
+            from mesh.rpki.download import fetch  # importing the HTTP client is slow
 
             take_list(fetch(url, LARGEST, DEADLINE), selection, end)
         case VrpServer():
@@ -69,9 +69,9 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
-        raise Unread(
-            f"{path} cannot be read ({error.strerror})", "name a list of VRPs that can be read"
+        raise SourceError(
+            f"{path} cannot be read ({error.strerror})", "give a list of VRPs that can be read"
         ) from None
     if len(content) > LARGEST:
-        raise Unread(f"it is larger than {LARGEST >> 20} MB", SMALLER)
+        raise SourceError(f"it is larger than {LARGEST >> 20} MB", SMALLER)
     return content

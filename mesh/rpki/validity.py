@@ -1,4 +1,4 @@
-"""Origin validation of one announcement (RFC 6811), with the reason of its verdict."""
+"""Origin validation of one announcement (RFC 6811), with the reason."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from enum import StrEnum
 from mesh.plan.model import Network
 
 AS0 = 0
-"""In a ROA it says that nobody may originate the prefix (RFC 6483, section 4)."""
+"""In a ROA: nobody may originate the prefix (RFC 6483, section 4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vrp:
-    """A validated ROA payload: ``asn`` may originate ``prefix`` and what lies in it, down to
-    ``max_length`` bits."""
+    """A validated ROA payload: ``asn`` may originate ``prefix`` and its more-specifics up to
+    ``max_length``."""
 
     prefix: Network
     max_length: int
@@ -25,18 +25,18 @@ class Vrp:
         return f"{self.prefix} maxLength {self.max_length} AS{self.asn}"
 
     def covers(self, prefix: Network) -> bool:
-        """Whether ``prefix`` lies in this one's, whatever the lengths allow."""
+        """Whether ``prefix`` is inside this one's, whatever its length."""
         return inside(prefix, self.prefix)
 
     def matches(self, prefix: Network, origin: int) -> bool:
         """Whether it authorises ``origin`` to announce ``prefix``."""
-        # No route has the origin AS0 (RFC 7607), but for one that is made up.
+        # Only a forged route has the origin AS0 (RFC 7607).
         allowed = origin == self.asn and self.asn != AS0
         return allowed and prefix.prefixlen <= self.max_length and self.covers(prefix)
 
 
 class State(StrEnum):
-    """What a router that validates finds."""
+    """The validation state of RFC 6811."""
 
     VALID = "Valid"
     NOT_FOUND = "NotFound"
@@ -44,7 +44,7 @@ class State(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why: of an Invalid announcement the one whose cure is the smallest."""
+    """Why; of several reasons for Invalid the one that is easiest to correct."""
 
     AUTHORISED = "authorised"
     NO_ROA = "no ROA"
@@ -55,8 +55,8 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """State and reason, with the VRPs that cover the prefix (those that speak for the reason
-    first), in a fixed order."""
+    """State and reason, with the VRPs that cover the prefix in a fixed order, those of the reason
+    first."""
 
     state: State
     reason: Reason
@@ -64,12 +64,12 @@ class Verdict:
 
 
 def inside(small: Network, large: Network) -> bool:
-    """Whether a prefix is another one or lies in it; never across families."""
+    """Whether a prefix equals another one or is inside it; never across families."""
     return small.version == large.version and small.subnet_of(large)  # type: ignore[arg-type]
 
 
 def validate(prefix: Network, origin: int, vrps: Iterable[Vrp]) -> Verdict:
-    """The verdict of RFC 6811, section 2: Valid where one VRP matches, Invalid where some cover
+    """Validation by RFC 6811, section 2: Valid where one VRP matches, Invalid where some cover
     the prefix and none matches, NotFound where none covers it."""
     covering = sorted({vrp for vrp in vrps if vrp.covers(prefix)}, key=in_order)
     if not covering:

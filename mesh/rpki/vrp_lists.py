@@ -4,7 +4,7 @@ JSON of rpki-client, Routinator, OctoRPKI and StayRTR: ``{"roas": [{"prefix": "1
 "maxLength": 24, "asn": "AS64496"}, ...]}``, where an ASN may be a number and ``expires`` seconds
 since 1970. CSV of the same with a heading: ``ASN,IP Prefix,Max Length,Trust Anchor[,Expires]``.
 
-Both are read piece by piece, so that they take no more memory than they are long.
+Both are read piece by piece, to take no more memory than their length.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TextIO
 
-from mesh.rpki.errors import Unread
-from mesh.rpki.json_stream import LONG, NotJson, Walk
+from mesh.rpki.errors import SourceError
+from mesh.rpki.json_stream import LONG, JsonReader, NotJson
 from mesh.rpki.selection import Malformed, Selection
 from mesh.spec.problems import shown
 
 SHOWN = 5
-"""Malformed entries that an error names, and after which nothing more is read."""
+"""Malformed entries that an error lists; after them, reading stops."""
 LONGEST = 1 << 16
-"""Characters of a row of CSV; the URI of a ROA in it has about a hundred."""
+"""Characters of a CSV row; a ROA's URI in it has about a hundred."""
 ROAS = "roas"
 COLUMNS = ("ip prefix", "max length", "asn")
 EXPIRY = "expires"
-CURE = "have the validator write it anew, as JSON or CSV"
+CURE = "have the validator write it again, as JSON or CSV"
 
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[{\[]")
 
 
 def take_list(content: bytes, selection: Selection, end: float) -> None:
-    """Put what a list holds into a selection; Unread with the places of what is no VRP, and from
-    ``end`` of the monotonic clock on."""
+    """Puts a list's VRPs into a selection; raises SourceError with the positions of malformed
+    entries, and after ``end`` of the monotonic clock."""
     lines = io.BytesIO(content)
     text = io.TextIOWrapper(lines, encoding="utf-8-sig")
     take = _take_json if _JSON.match(content) else _take_csv
@@ -45,36 +45,36 @@ def take_list(content: bytes, selection: Selection, end: float) -> None:
         wrong = list(islice(take(text, selection, end), SHOWN))
     except UnicodeDecodeError as error:
         byte = lines.tell() - len(error.object) + error.start
-        raise Unread(f"it is not text (byte {byte})", CURE) from None
+        raise SourceError(f"it is not text (byte {byte})", CURE) from None
     if wrong:
-        more = ", and whatever follows" if len(wrong) == SHOWN else ""
-        raise Unread(f"malformed: {'; '.join(wrong)}{more}", CURE)
+        more = ", and possibly more" if len(wrong) == SHOWN else ""
+        raise SourceError(f"malformed: {'; '.join(wrong)}{more}", CURE)
 
 
 def _take_json(text: TextIO, selection: Selection, end: float) -> Iterator[str]:
-    """Take what is in ``roas``; what is wrong there, as far as it is asked for."""
-    walk, found = Walk(text, end), 0
+    """Takes the entries of ``roas``; yields what is wrong with them."""
+    reader, found = JsonReader(text, end), 0
     try:
-        for key in walk.members() if walk.peek() == "{" else ():
-            if key == ROAS and walk.peek() == "[":
+        for key in reader.members() if reader.peek() == "{" else ():
+            if key == ROAS and reader.peek() == "[":
                 found += 1
-                yield from _take_entries(walk, selection)
+                yield from _take_entries(reader, selection)
             else:
-                walk.value()
+                reader.value()
         if found:
-            walk.finish()
+            reader.finish()
     except NotJson as error:
-        raise Unread(f"it is not JSON ({error})", CURE) from None
+        raise SourceError(f"it is not JSON ({error})", CURE) from None
     except RecursionError:
-        raise Unread("it is JSON in too many layers", CURE) from None
+        raise SourceError("its JSON has too many layers", CURE) from None
     if found != 1:
         count = "more than one list" if found else "no list"
-        raise Unread(f"there is {count} `{ROAS}` in it", CURE)
+        raise SourceError(f"there is {count} `{ROAS}` in it", CURE)
 
 
-def _take_entries(walk: Walk, selection: Selection) -> Iterator[str]:
-    for index in walk.entries():
-        entry = walk.value()
+def _take_entries(reader: JsonReader, selection: Selection) -> Iterator[str]:
+    for index in reader.entries():
+        entry = reader.value()
         if isinstance(entry, dict) and "prefix" in entry:
             try:
                 selection.take_text(
@@ -89,14 +89,14 @@ def _take_entries(walk: Walk, selection: Selection) -> Iterator[str]:
 
 
 class _Lines:
-    """The lines of a text for a CSV reader, as long as no row of them is longer than ``LONGEST``
-    (a quoted newline goes on with it) and the time is not up."""
+    """The lines of a text for a CSV reader. Raises on a row longer than ``LONGEST`` (a quoted
+    newline continues it) and after ``end``."""
 
     def __init__(self, text: TextIO, end: float) -> None:
         self._text = text
         self._end = end
         self.of_row = 0
-        """Characters since the caller had a row."""
+        """Characters of the current row; the caller resets it."""
 
     def __iter__(self) -> _Lines:
         return self
@@ -109,18 +109,20 @@ class _Lines:
         if self.of_row > LONGEST:
             raise csv.Error(f"a row of more than {LONGEST} characters")
         if time.monotonic() > self._end:
-            raise Unread("there was no time to read all of it", "look whether it is a list of VRPs")
+            raise SourceError(
+                "there was no time to read all of it", "check that it is a list of VRPs"
+            )
         return line
 
 
 def _take_csv(text: TextIO, selection: Selection, end: float) -> Iterator[str]:
-    """Take every row; what is wrong with them, as far as it is asked for."""
+    """Takes every row; yields what is wrong with them."""
     lines = _Lines(text, end)
     rows = csv.reader(lines)
     try:
         heading = [name.strip().lower() for name in next(rows, [])]
         if any(name not in heading for name in COLUMNS):
-            raise Unread(
+            raise SourceError(
                 "it is neither JSON nor CSV with the columns ASN, IP Prefix and Max Length", CURE
             )
         places = [heading.index(name) for name in COLUMNS]

@@ -48,7 +48,7 @@ def test_valid_aggregates_pass_with_the_objects_to_make(tmp_path: Path) -> None:
 def test_an_invalid_aggregate_is_an_error(tmp_path: Path) -> None:
     code, out, err = check(listed(tmp_path, OURS4 | {"asn": 64496}, OURS6))
     assert code == 1
-    assert "192.30.120.0/23 AS27218 Invalid the ROAs that cover it name other origins" in words(out)
+    assert "192.30.120.0/23 AS27218 Invalid the ROAs that cover it have other origins" in words(out)
     assert "error: mesh:prefixes.ipv4 = 192.30.120.0/23 from AS27218: Invalid" in err
     assert "make a ROA at the RIR that holds the prefix: AS27218, 192.30.120.0/23" in err
     assert "Pulumi.prod.yaml: valid" in out  # which is not at fault

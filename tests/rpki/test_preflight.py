@@ -47,7 +47,7 @@ def test_minimal_roas_leave_nothing_to_say() -> None:
     [
         (
             ["192.30.120.0/23 64496"],
-            "Invalid: the ROAs that cover it name other origins than AS27218: "
+            "Invalid: the ROAs that cover it have other origins than AS27218: "
             "192.30.120.0/23 maxLength 23 AS64496",
             "make a ROA at the RIR that holds the prefix: AS27218, 192.30.120.0/23, maxLength 23",
         ),
@@ -58,8 +58,8 @@ def test_minimal_roas_leave_nothing_to_say() -> None:
         ),
         (
             ["192.30.0.0/16-24 0"],
-            "Invalid: AS0 says that nobody may announce it: 192.30.0.0/16 maxLength 24 AS0",
-            "ask there first",
+            "Invalid: AS0 forbids anybody to announce it: 192.30.0.0/16 maxLength 24 AS0",
+            "ask it first",
         ),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.rpki import Unread, Vrp, VrpList, read
+from mesh.rpki import SourceError, Vrp, VrpList, read
 from mesh.spec.vrps import VrpFile
 from tests.rpki.memory import measured
 from tests.rpki.vrps import vrp, vrps
@@ -163,15 +163,15 @@ def test_what_has_expired_is_not_used(read_text: Reader, kind: str) -> None:
         ('{"roas": 5}', "there is no list `roas`"),
         ('{"vrps": []}', "there is no list `roas`"),
         ("[]", "there is no list `roas`"),
-        ('{"roas": ' + "[" * 100_000, "JSON in too many layers"),
-        ('{"x": ' + '{"x":' * 1_000_000, "JSON in too many layers"),
+        ('{"roas": ' + "[" * 100_000, "JSON has too many layers"),
+        ('{"x": ' + '{"x":' * 1_000_000, "JSON has too many layers"),
         (b"ASN,IP Prefix,Max Length" + b"\n" * 200_000 + b"\xff", "it is not text (byte 200024)"),
         ('{"roas": []}', "holds no VRP at all"),
         ("ASN,IP Prefix,Max Length,Trust Anchor\n", "holds no VRP at all"),
     ],
 )
 def test_what_is_no_list_is_refused(read_text: Reader, text: str | bytes, reason: str) -> None:
-    with pytest.raises(Unread) as refused:
+    with pytest.raises(SourceError) as refused:
         read_text(text)
     assert reason in str(refused.value)
     assert refused.value.cure
@@ -182,35 +182,35 @@ def test_what_is_no_list_is_refused(read_text: Reader, text: str | bytes, reason
     [
         ({"prefix": None}, "it has no prefix"),
         ({"prefix": 7}, "it has no prefix"),
-        ({"prefix": "192.30.120.0"}, "the prefix's length is no number"),
-        ({"prefix": "192.30.120.0/x"}, "the prefix's length is no number"),
-        ({"prefix": "192.30.120.0/-1"}, "the prefix's length is no number"),
-        ({"prefix": "192.30.120.0/33", "maxLength": 33}, "does not lie between"),
-        ({"prefix": "192.30.120.1/23"}, "bits behind its length"),
-        ({"prefix": "192.30.120/23"}, "its prefix is none"),
-        ({"prefix": "2620:71:4000:/48"}, "its prefix is none"),
-        ({"prefix": "nowhere/8"}, "its prefix is none"),
-        ({"prefix": "\x00/8"}, "its prefix is none"),
-        ({"maxLength": 22}, "maxLength 22 does not lie between /23 and /32"),
-        ({"maxLength": 33}, "maxLength 33 does not lie between /23 and /32"),
-        ({"maxLength": "long"}, "maxLength is no number"),
-        ({"maxLength": True}, "maxLength is no number"),
-        ({"maxLength": 23.0}, "maxLength is no number"),
-        ({"asn": None}, "the ASN is no number"),
-        ({"asn": "ASx"}, "the ASN is no number"),
-        ({"asn": "AS-1"}, "the ASN is no number"),
-        ({"asn": 4294967296}, "4294967296 is no ASN"),
-        ({"asn": -1}, "-1 is no ASN"),
-        ({"asn": 10**4000}, "the ASN is no number"),
-        ({"maxLength": 10**4000}, "maxLength is no number"),
-        ({"prefix": "\ud800::/8"}, "its prefix is none"),
-        ({"expires": "tomorrow"}, "the time of expiry is no number"),
+        ({"prefix": "192.30.120.0"}, "the prefix's length is not a number"),
+        ({"prefix": "192.30.120.0/x"}, "the prefix's length is not a number"),
+        ({"prefix": "192.30.120.0/-1"}, "the prefix's length is not a number"),
+        ({"prefix": "192.30.120.0/33", "maxLength": 33}, "is not between"),
+        ({"prefix": "192.30.120.1/23"}, "bits set beyond its length"),
+        ({"prefix": "192.30.120/23"}, "its prefix is invalid"),
+        ({"prefix": "2620:71:4000:/48"}, "its prefix is invalid"),
+        ({"prefix": "nowhere/8"}, "its prefix is invalid"),
+        ({"prefix": "\x00/8"}, "its prefix is invalid"),
+        ({"maxLength": 22}, "maxLength 22 is not between /23 and /32"),
+        ({"maxLength": 33}, "maxLength 33 is not between /23 and /32"),
+        ({"maxLength": "long"}, "maxLength is not a number"),
+        ({"maxLength": True}, "maxLength is not a number"),
+        ({"maxLength": 23.0}, "maxLength is not a number"),
+        ({"asn": None}, "the ASN is not a number"),
+        ({"asn": "ASx"}, "the ASN is not a number"),
+        ({"asn": "AS-1"}, "the ASN is not a number"),
+        ({"asn": 4294967296}, "4294967296 is not an ASN"),
+        ({"asn": -1}, "-1 is not an ASN"),
+        ({"asn": 10**4000}, "the ASN is not a number"),
+        ({"maxLength": 10**4000}, "maxLength is not a number"),
+        ({"prefix": "\ud800::/8"}, "its prefix is invalid"),
+        ({"expires": "tomorrow"}, "the time of expiry is not a number"),
     ],
 )
 def test_a_malformed_entry_is_refused_with_its_place(
     read_text: Reader, change: dict[str, object], reason: str
 ) -> None:
-    with pytest.raises(Unread) as refused:
+    with pytest.raises(SourceError) as refused:
         read_text(json.dumps({"roas": [ENTRY, ENTRY | change, ENTRY]}))
     assert str(refused.value).startswith("malformed: roas[1]: ")
     assert reason in str(refused.value)
@@ -218,7 +218,7 @@ def test_a_malformed_entry_is_refused_with_its_place(
 
 @pytest.mark.parametrize("entry", [{}, {"asn": 1}, "192.30.120.0/23", None, 5, []])
 def test_what_is_no_entry_is_refused_with_its_place(read_text: Reader, entry: object) -> None:
-    with pytest.raises(Unread, match=r"roas\[1\]: it has no prefix"):
+    with pytest.raises(SourceError, match=r"roas\[1\]: it has no prefix"):
         read_text(json.dumps({"roas": [ENTRY, entry]}))
 
 
@@ -227,7 +227,7 @@ def test_what_is_no_entry_is_refused_with_its_place(read_text: Reader, entry: ob
     [
         ("AS27218,192.30.120.0/23", "line 3: columns are missing"),
         ("AS27218,192.30.120.0/23,33,x", "line 3: maxLength 33"),
-        ("AS,192.30.120.0/23,23,x", "line 3: the ASN is no number"),
+        ("AS,192.30.120.0/23,23,x", "line 3: the ASN is not a number"),
         ("# a remark", "line 3: columns are missing"),
         ("AS1,192.30.120.0/23,23,x" + "," * (1 << 16), "line 2: a row of more than 65536"),
         ('AS1,192.30.120.0/23,23,"' + "\n" * (1 << 16), "a row of more than 65536"),
@@ -235,7 +235,7 @@ def test_what_is_no_entry_is_refused_with_its_place(read_text: Reader, entry: ob
 )
 def test_a_malformed_row_is_refused_with_its_line(read_text: Reader, row: str, reason: str) -> None:
     heading, first, *_ = CSV.splitlines()
-    with pytest.raises(Unread) as refused:
+    with pytest.raises(SourceError) as refused:
         read_text("\n".join([heading, first, row, first]))
     assert reason in str(refused.value)
 
@@ -254,7 +254,7 @@ def test_whatever_lies_there_is_read_or_refused(content: bytes | str) -> None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         try:
             listed = read(VrpFile(path), OURS, Path())
-        except Unread as refused:
+        except SourceError as refused:
             assert str(refused)
             assert len(str(refused)) < 1000
         else:
@@ -262,7 +262,7 @@ def test_whatever_lies_there_is_read_or_refused(content: bytes | str) -> None:
 
 
 def test_nothing_is_read_after_a_few_malformed_entries(read_text: Reader) -> None:
-    with pytest.raises(Unread, match=r"roas\[4\].*, and whatever follows$") as refused:
+    with pytest.raises(SourceError, match=r"roas\[4\].*, and possibly more$") as refused:
         read_text(json.dumps({"roas": [ENTRY | {"maxLength": 99}] * 1000}))
     assert "roas[5]" not in str(refused.value)
     assert len(str(refused.value)) < 1000
@@ -321,7 +321,7 @@ def memory(read_text: Reader, content: bytes, reason: str) -> int:
     with measured() as most:
         try:
             read_text(content)
-        except Unread as refused:
+        except SourceError as refused:
             assert reason in str(refused)
         else:
             assert not reason
@@ -333,7 +333,7 @@ def test_what_is_too_much_for_the_memory_is_refused(monkeypatch: pytest.MonkeyPa
         raise MemoryError
 
     monkeypatch.setattr(Path, "open", none_left)
-    with pytest.raises(Unread, match="there is not enough memory") as refused:
+    with pytest.raises(SourceError, match="there is not enough memory") as refused:
         read(VrpFile(Path("vrps")), OURS, Path())
     assert refused.value.cure
 
@@ -352,7 +352,7 @@ def test_the_time_for_a_list_ends_while_it_is_read(
 ) -> None:
     monkeypatch.setattr("mesh.rpki.sources.DEADLINE", 0.05)
     began = time.process_time()  # a busy machine takes none of it
-    with pytest.raises(Unread, match="there was no time to read all of it"):
+    with pytest.raises(SourceError, match="there was no time to read all of it"):
         read_text(text)
     assert time.process_time() - began < 4
 
@@ -366,7 +366,7 @@ def test_only_what_stands_in_roas_is_a_vrp(read_text: Reader) -> None:
 
 def test_a_file_that_is_not_there_or_no_file_is_named(tmp_path: Path) -> None:
     for name, why in (("vrps.json", "No such file"), ("", "Is a directory")):
-        with pytest.raises(Unread) as refused:
+        with pytest.raises(SourceError) as refused:
             read(VrpFile(Path(name)), OURS, tmp_path)
         assert f"{tmp_path / name} cannot be read ({why}" in str(refused.value)
 
@@ -375,7 +375,7 @@ def test_a_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("mesh.rpki.sources.LARGEST", 1 << 20)
     with (tmp_path / "vrps").open("wb") as file:
         file.truncate((1 << 20) + 1)
-    with pytest.raises(Unread, match="larger than 1 MB"):
+    with pytest.raises(SourceError, match="larger than 1 MB"):
         read(VrpFile(Path("vrps")), OURS, tmp_path)
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mesh.rpki import Unread, Vrp, VrpList, read
+from mesh.rpki import SourceError, Vrp, VrpList, read
 from mesh.rpki.rtr import ask
 from mesh.rpki.selection import Selection
 from mesh.spec.vrps import VrpServer
@@ -217,7 +217,7 @@ WRONG = vrp("192.30.120.0/23-24 27218")
         pytest.param(data(1)[:30], "closed amid a PDU", id="truncated in a prefix"),
         pytest.param(data(1)[:-24] + end(1, 8), "session 8 ends where 7 began", id="session"),
         pytest.param(data(1)[8:], "type 4 before the cache response", id="no cache response"),
-        pytest.param(data(1)[:-24] + end(0), "version 0 where it spoke 1", id="two versions"),
+        pytest.param(data(1)[:-24] + end(0), "version 0 where it began with 1", id="two versions"),
         pytest.param(begin(1) + notify(1), "type 0 amid the data", id="notified amid the data"),
         pytest.param(begin(1) + begin(1), "type 3 amid the data", id="two beginnings"),
         pytest.param(
@@ -228,7 +228,7 @@ WRONG = vrp("192.30.120.0/23-24 27218")
         ),
         pytest.param(
             begin(1) + prefix(1, WRONG)[:9] + b"\x21" + prefix(1, WRONG)[10:],
-            "VRP 1: maxLength 24 does not lie between /33 and /32",
+            "VRP 1: maxLength 24 is not between /33 and /32",
             id="length",
         ),
         pytest.param(
@@ -236,10 +236,10 @@ WRONG = vrp("192.30.120.0/23-24 27218")
             "VRP 1: the prefix has bits behind",
             id="host bits",
         ),
-        pytest.param(begin(1) + header(1, 4, 0, 7), "speaks no RTR", id="no length"),
-        pytest.param(begin(1) + header(1, 9, 0, 1 << 20), "speaks no RTR", id="endless PDU"),
-        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks no RTR", id="a Web server"),
-        pytest.param(b"SSH-2.0-OpenSSH_9.2p1\r\n", "speaks no RTR", id="sshd"),
+        pytest.param(begin(1) + header(1, 4, 0, 7), "does not speak RTR", id="no length"),
+        pytest.param(begin(1) + header(1, 9, 0, 1 << 20), "does not speak RTR", id="endless PDU"),
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak RTR", id="a Web server"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2p1\r\n", "does not speak RTR", id="sshd"),
         pytest.param(b"", "neither version 1 nor version 0", id="closes always"),
         pytest.param(begin(1) + end(1), "holds no VRP at all", id="nothing in it"),
     ],
@@ -247,7 +247,7 @@ WRONG = vrp("192.30.120.0/23-24 27218")
 def test_what_is_no_answer_is_refused_with_the_reason(
     serve: Serve, answer: bytes, reason: str
 ) -> None:
-    with pytest.raises(Unread) as refused:
+    with pytest.raises(SourceError) as refused:
         read(serve(says(answer)).source, OURS, Path())
     assert reason in str(refused.value)
     assert '""' not in str(refused.value)
@@ -262,14 +262,14 @@ def test_whatever_a_server_says_is_read_or_refused(
     server = serve_once(data(1)[:at] + bent + data(1)[at + len(bent) :][cut:])
     try:
         assert read(server.source, OURS, Path()).seen > 0
-    except Unread as refused:
+    except SourceError as refused:
         assert str(refused)
         assert len(str(refused)) < 1000
 
 
 def told(server: Server, deadline: float = PATIENCE, silence: float = PATIENCE) -> str:
     """Why a server could not be read."""
-    with pytest.raises(Unread) as refused:
+    with pytest.raises(SourceError) as refused:
         ask(server.source, Selection(OURS, 0), deadline, silence)
     return str(refused.value)
 
@@ -294,7 +294,7 @@ def test_no_end_is_not_waited_for(serve: Serve) -> None:
             connection.sendall(prefix(1, KNOWN[0]))
 
     server = serve(talk)
-    assert "takes too long: the time was up after" in told(server, deadline=1)
+    assert "takes too long: the time was over after" in told(server, deadline=1)
 
 
 def test_a_flood_is_not_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,12 +322,12 @@ def test_nobody_there_is_told() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
         port = bound.getsockname()[1]
-        with pytest.raises(Unread, match=r"cannot be reached .*refused"):
+        with pytest.raises(SourceError, match=r"cannot be reached .*refused"):
             read(VrpServer("127.0.0.1", port), OURS, Path())
 
 
 def test_a_name_that_nobody_has_is_told() -> None:
-    with pytest.raises(Unread, match="cannot be reached"):
+    with pytest.raises(SourceError, match="cannot be reached"):
         read(VrpServer("rtr.invalid", 323), OURS, Path())
 
 

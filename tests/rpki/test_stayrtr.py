@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mesh.rpki import Unread, VrpList, read
+from mesh.rpki import SourceError, VrpList, read
 from mesh.spec.vrps import VrpServer, VrpSource, VrpUrl
 from tests.debian import layer
 from tests.rpki.vrps import vrps
@@ -85,7 +85,7 @@ def once_it_is_up(source: VrpSource) -> VrpList:
     while True:
         try:
             return read(source, OURS, Path())
-        except Unread:
+        except SourceError:
             if time.monotonic() > end:
                 raise
             time.sleep(0.05)
@@ -105,7 +105,7 @@ def test_an_empty_one_is_no_answer(tmp_path: Path) -> None:
         said = ""
         while "no VRP at all" not in said and "no data yet" not in said:
             assert time.monotonic() < end, said
-            with pytest.raises(Unread) as refused:
+            with pytest.raises(SourceError) as refused:
                 read(empty.server(), OURS, Path())
             said = str(refused.value)
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A walk through JSON finds what `json.loads` finds, wherever its window ends."""
+"""A reader through JSON finds what `json.loads` finds, wherever its window ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.rpki.json_stream import LONG, NotJson, Walk
+from mesh.rpki.json_stream import LONG, JsonReader, NotJson
 
 SPACES = st.text(" \n\t\r", max_size=3)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -24,9 +24,9 @@ WINDOWS = st.integers(30, 60)
 
 
 def walked(document: str) -> list[object]:
-    walk = Walk(io.StringIO(document), math.inf)
-    found = [walk.value() for _ in walk.entries()]
-    walk.finish()
+    reader = JsonReader(io.StringIO(document), math.inf)
+    found = [reader.value() for _ in reader.entries()]
+    reader.finish()
     return found
 
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mesh.rpki import Unread, VrpList, read
+from mesh.rpki import SourceError, VrpList, read
 from mesh.rpki.download import fetch
 from mesh.spec.vrps import VrpUrl
 from tests.rpki.memory import measured
@@ -180,24 +180,24 @@ def test_a_list_is_read(port: int, path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("nothing", "the server says 404"),
-        ("round", "leads on and on, 5 times and more"),
+        ("nothing", "the server answers 404"),
+        ("round", "redirects more than 5 times"),
         ("silent", "no answer within 0.5 s"),
-        ("drip", "was not there within 1 s"),
-        ("drip-headers", "was not there within 1 s"),
+        ("drip", "was not downloaded within 1 s"),
+        ("drip-headers", "was not downloaded within 1 s"),
         ("cut", "cannot be fetched"),
         ("bomb", "larger than 4 MB"),
         ("ends-early", "its gzip ends too early"),
-        ("goes-on", "something stands behind the end of its gzip"),
+        ("goes-on", "there is data after the end of its gzip"),
         ("no-gzip", "its gzip is broken"),
-        ("layers/deflate", "sent as deflate, which nobody asked for"),
-        ("layers/gzip/gzip", "sent as gzip, gzip, which nobody asked for"),
-        ("layers/br", "sent as br, which nobody asked for"),
+        ("layers/deflate", "sent as deflate, which was not requested"),
+        ("layers/gzip/gzip", "sent as gzip, gzip, which was not requested"),
+        ("layers/br", "sent as br, which was not requested"),
     ],
 )
 def test_what_cannot_be_had_is_told_in_time(port: int, path: str, reason: str) -> None:
     def told() -> str:
-        with pytest.raises(Unread) as refused:
+        with pytest.raises(SourceError) as refused:
             fetch(f"http://127.0.0.1:{port}/{path}", 4 << 20, deadline=1, silence=0.5)
         assert refused.value.cure
         return str(refused.value)
@@ -211,14 +211,14 @@ def test_what_cannot_be_had_is_told_in_time(port: int, path: str, reason: str) -
 )
 def test_what_is_packed_takes_no_more_memory_than_a_list_may(port: int, path: str) -> None:
     """Whatever a server packs, names as packed, or sends along with a redirection."""
-    with measured() as most, contextlib.suppress(Unread):
+    with measured() as most, contextlib.suppress(SourceError):
         fetch(f"http://127.0.0.1:{port}/{path}", 4 << 20, deadline=PATIENCE)
         assert path in ("hop", "layers/gzip")
     assert most() < 16 << 20
 
 
 def test_nobody_there_is_told() -> None:
-    with pytest.raises(Unread, match=r"cannot be fetched .*refused"):
+    with pytest.raises(SourceError, match=r"cannot be fetched .*refused"):
         fetch("http://127.0.0.1:1/", 1, 10)
 
 
@@ -226,7 +226,7 @@ def test_https_is_believed_by_its_certificate_only(
     tls_port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"https://127.0.0.1:{tls_port}/list"
-    with pytest.raises(Unread, match=r"cannot be fetched .*certificate"):
+    with pytest.raises(SourceError, match=r"cannot be fetched .*certificate"):
         fetch(url, 1 << 20, 10)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert fetch(url, 1 << 20, 10) == LIST
@@ -236,5 +236,5 @@ def test_https_that_leads_to_http_is_not_followed_with_trust(
     port: int, tls_port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with pytest.raises(Unread, match="which is not https"):
+    with pytest.raises(SourceError, match="which is not https"):
         fetch(f"https://127.0.0.1:{tls_port}/to/{port}/list", 1 << 20, 10)
