@@ -6,7 +6,7 @@ from __future__ import annotations
 from mesh.cli.deployed import NoState, NothingPublished, published
 from mesh.netns import NamespaceError, inside
 from mesh.preview.gate import LiveAnnouncers
-from mesh.publish.announcers import announcers, doubtful
+from mesh.publish.announcers import announcers, uncertain
 from mesh.publish.status import ask
 
 
@@ -36,7 +36,7 @@ def live_announcers(stack: str) -> LiveAnnouncers:
     logins = {node: one.health.logins for node, one in found.reports.items()}
     return LiveAnnouncers(
         announcers(*known),
-        doubtful(*known),
+        uncertain(*known),
         logins={node: used for node, used in logins.items() if used is not None},
     )
 

@@ -21,7 +21,13 @@ from mesh.cli.working_copy import STACK
 from mesh.foreign import printable
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address
-from mesh.publish.blackhole import Blackholes, Heard, NotAllowed, heard, judged
+from mesh.publish.blackhole import (
+    Blackholes,
+    NotAllowed,
+    UnsignedBlackhole,
+    judged,
+    unsigned_blackholes,
+)
 from mesh.publish.order_log import latest
 from mesh.publish.recent import is_recent
 from mesh.spec.problems import Problem, shown
@@ -175,7 +181,7 @@ def document(
     nodes: Iterable[str],
     obeyed: Collection[str],
     refused: Mapping[str, Refusal],
-    unsigned: Iterable[Heard],
+    unsigned: Iterable[UnsignedBlackhole],
     now: float,
 ) -> dict[str, Any]:
     """The result as JSON; ``now`` is seconds since the epoch."""
@@ -219,13 +225,13 @@ def table_of(entries: Iterable[Blackhole], nodes: str, now: float) -> Table:
     return rows
 
 
-def _unsigned(session: OperatorSession, order: BlackholeOrder | None) -> tuple[Heard, ...]:
+def _unsigned(session: OperatorSession, order: BlackholeOrder | None) -> tuple[UnsignedBlackhole, ...]:
     """What nodes discard now without an order."""
     reports, now = latest(session.pool.reports(session.identities)).values(), time.time()
-    return heard((one for one in reports if is_recent(one, now)), order, now)
+    return unsigned_blackholes((one for one in reports if is_recent(one, now)), order, now)
 
 
-def _unsigned_text(one: Heard) -> str:
+def _unsigned_text(one: UnsignedBlackhole) -> str:
     """The warning about a blackhole without an order. A report is as trustworthy as its node, so a
     single node that reports it may be the broken one."""
     addresses, nodes = ", ".join(map(str, one.addresses)), " and ".join(one.nodes)

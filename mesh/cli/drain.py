@@ -14,11 +14,11 @@ from mesh.cli.orders import Chosen, InvalidOrder, NeedsForce, OperatorSession, W
 from mesh.cli.working_copy import STACK
 from mesh.plan import Network, Plan
 from mesh.publish.announcers import (
-    Effect,
+    Announces,
+    AnnounceState,
     Loss,
-    Says,
-    effect,
-    effects,
+    announce_state,
+    announce_states,
     losses,
     missing,
     prefixes,
@@ -98,7 +98,7 @@ class NodeDrain:
             return 0
         reported = self.session.stopwatch("has withdrawn")
         refuses = self.session.refuses
-        missing = self.orders.wait(nodes, wait, heard=reported, refuses=refuses)
+        missing = self.orders.wait(nodes, wait, on_obeyed=reported, on_refused=refuses)
         return self.session.outcome(missing, wait)
 
     def undrain(self, nodes: Collection[str], wait: int) -> int:
@@ -114,8 +114,8 @@ class NodeDrain:
             wait,
             drain=False,
             expected=self._is_back,
-            heard=reported,
-            refuses=self.session.refuses,
+            on_obeyed=reported,
+            on_refused=self.session.refuses,
         )
         if not away:
             return 0
@@ -135,16 +135,16 @@ class NodeDrain:
         if self.plan is None:
             return back(report, order) and report.health.in_service
         found = self._effects(report)
-        return back(report, order) and all(one.says is Says.YES for one in found.values())
+        return back(report, order) and all(one.announces is Announces.YES for one in found.values())
 
-    def _effects(self, report: Report) -> dict[Network, Effect]:
+    def _effects(self, report: Report) -> dict[Network, AnnounceState]:
         """By prefix that a node is to announce: whether it does."""
         nodes = () if self.plan is None else self.plan.nodes
         node = next((each for each in nodes if each.id == report.node), None)
         if self.plan is None or node is None:
             return {}
         now = time.time()
-        return {each: effect(node, each, report, now) for each in prefixes(self.plan, node)}
+        return {each: announce_state(node, each, report, now) for each in prefixes(self.plan, node)}
 
     def _refuse_last(
         self, going: Collection[str], drained: Collection[str], reports: Mapping[str, Report]
@@ -157,7 +157,7 @@ class NodeDrain:
                 f"in the stack's state is of another version of this program; publish with this "
                 f"one first (pulumi up), or insist (--force)"
             )
-        found = effects(self.plan, reports, time.time())
+        found = announce_states(self.plan, reports, time.time())
         lost = losses(found, going, drained)
         if lost:
             raise NeedsForce(_last(lost))

@@ -17,7 +17,7 @@ from mesh.cli.exits import ExitCode, failing
 from mesh.hanging import Hanging
 from mesh.netns import NamespaceError, inside
 from mesh.plan import Plan
-from mesh.publish.refused import words
+from mesh.publish.refused import refusal_text
 from mesh.publish.registry_pool import RegistryPool, top
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import Refusal
@@ -69,7 +69,7 @@ class OperatorSession:
     def refuses(self, node: str, refusal: Refusal) -> None:
         """Show that a node refuses an order, and why."""
         self.refused[node] = refusal
-        self.show(words(node, refusal))
+        self.show(refusal_text(node, refusal))
 
     def outcome(self, missing: Collection[str], wait: int) -> int:
         """The exit code of a wait that ended with these nodes missing; shows who did not report."""

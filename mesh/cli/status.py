@@ -19,7 +19,7 @@ from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.hanging import Hanging
 from mesh.netns import NamespaceError
-from mesh.publish.announcers import in_words
+from mesh.publish.announcers import announced_families
 from mesh.publish.problems import contested, problems
 from mesh.publish.status import MeshStatus, NodeStatus, look
 
@@ -134,7 +134,7 @@ def _print_unanswered(console: Console, found: MeshStatus) -> None:
 def _cells(node: NodeStatus, planned: bool) -> tuple[str, ...]:
     """A node's row. What is not known is ``unknown``; so is what a silent node reported before."""
     state = node.state if node.awaited else f"{node.state} (without)"
-    announces = node.drain or in_words({ip_network(p): one for p, one in node.announces.items()})
+    announces = node.drain or announced_families({ip_network(p): one for p, one in node.announces.items()})
     if not node.is_known:
         return state, str(node.generation or "-"), "unknown", "unknown", "unknown"
     if not planned and not node.drain:

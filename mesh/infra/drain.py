@@ -82,7 +82,7 @@ def drain_before_delete(
 
 def _drain(network: str, resource: str, access: RegistryAccess, progress: Progress) -> str:
     from mesh.publish.drain import DRAIN_SECONDS, Drains
-    from mesh.publish.refused import words
+    from mesh.publish.refused import refusal_text
     from mesh.publish.registry_pool import RegistryPool, top
     from mesh.registry.client import Unreachable
 
@@ -110,9 +110,9 @@ def _drain(network: str, resource: str, access: RegistryAccess, progress: Progre
         identities = {one: entry.identity for one, entry in manifest.nodes.items()}
         drains = Drains(pool, access.operator_key, manifest.network, identities, warn=progress)
         progress(f"{node}: draining before its server goes")
-        if drains.wait([node], DRAIN_SECONDS, refuses=refused.__setitem__):
+        if drains.wait([node], DRAIN_SECONDS, on_refused=refused.__setitem__):
             if node in refused:
-                return f"{words(node, refused[node])}; its server is deleted without a drain"
+                return f"{refusal_text(node, refused[node])}; its server is deleted without a drain"
             return (
                 f"{node}: no report within {DRAIN_SECONDS:g} s that it has withdrawn; its server "
                 f"is deleted all the same, since a dead node cannot drain"

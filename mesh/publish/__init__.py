@@ -1,5 +1,5 @@
-"""The operator's side: pushes the bundle, verifies who joins, signs generations, waits for the
-nodes' word. What ``pulumi up`` waits for last."""
+"""The operator's side: pushes the bundle, verifies joins, signs generations and waits for the
+nodes' reports. The last step of ``pulumi up``."""
 
 from mesh.publish.identity import named
 from mesh.publish.order import Fleet, Instance, Member, Order, PublishError, dump_fleet, load_fleet

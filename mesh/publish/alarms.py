@@ -1,8 +1,8 @@
-"""What the nodes hold against each other, in an operator's words.
+"""Which nodes are reported as broken by other nodes, as warnings for the operator.
 
-A report is one node's word, and whoever holds a node writes its reports. So one node's word alone
-is no verdict: it says that one of two is broken, the one that it accuses or itself. Where two say
-the same, and neither of them accuses half the mesh, it is the one that they accuse.
+Whoever controls a node controls its reports. So an alarm of one node alone leaves open which of
+the two is broken: the reporter or its peer. Where two nodes report the same of a peer, and neither
+of them reports half the mesh, the peer is the broken one.
 """
 
 from __future__ import annotations
@@ -16,32 +16,31 @@ from mesh.publish.recent import is_recent
 from mesh.trust.documents import Alarm, Report
 
 CONFIRMED = 2
-"""So many nodes say the same of a peer."""
+"""Nodes that have to report the same of a peer."""
 SEVERAL = 2
-"""Who accuses so many peers, and nobody says the same, is the likelier one."""
+"""A node that reports so many peers, unconfirmed, is itself the suspect."""
 SHOWN = 3
-"""So many warnings of one node's word alone are shown where it accuses several peers."""
+"""Unconfirmed warnings that are shown of a node that reports several peers."""
 
-_SAID = {
-    "prefix": "says that it leads to {what}, which nobody in the mesh owns",
-    "owner": "says that an address is at a node that does not own it: {what}",
-    "link": "says that it has a way over a tunnel that the plan does not have: {what}",
-    "service": "says that a service is where it may not be: {what}",
-    "flood": "says more than the whole plan has, and is not listened to any further: {what}",
-    "detour": "does not tell {by} its own address although their session is up; packets go by "
-    "another way: {what}",
-    "order": "says that the operator has ordered to discard {what}, which the signed order does "
-    "not name",
+_MESSAGES = {
+    "prefix": "announces a route to {what}, which no node owns",
+    "owner": "announces an address for a node that does not own it: {what}",
+    "link": "announces a path over a tunnel that is not in the plan: {what}",
+    "service": "announces a service at a node that does not serve it: {what}",
+    "flood": "announces more routes than the plan has, and its further routes are ignored: {what}",
+    "detour": "does not announce its own address to {by} although their session is up; packets "
+    "take another path: {what}",
+    "order": "announces a blackhole for {what}, which is not in the signed order",
 }
-_TAKEN = ("detour", "flood", "order")
-"""Kinds of which it is not said that none of it is taken."""
+_IN_USE = ("detour", "flood", "order")
+"""Kinds for which it is not stated that the routes are rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeWarning:
-    """One warning: those of ``by`` hold it against ``mate``; ``kind`` as in :class:`Alarm`, or
-    ``vouched`` where two reports contradict each other, or ``accuser`` where ``mate`` itself
-    accuses several and nobody else does; ``text`` says what, and what to do."""
+    """Nodes ``by`` warn of the peer ``mate``; ``kind`` as in :class:`Alarm`, or ``vouched`` where
+    two reports contradict each other, or ``accuser`` where ``mate`` reports several peers and no
+    other node confirms it; ``text`` states what is wrong and what to do."""
 
     by: tuple[str, ...]
     mate: str
@@ -52,121 +51,121 @@ class NodeWarning:
 def warnings(
     reports: Mapping[str, Report], held: int, now: float, ordered: int = 0
 ) -> tuple[NodeWarning, ...]:
-    """What the recent reports, by node, hold against nodes: what several say comes first. ``held``
-    is the generation that the registries hold, ``ordered`` the number of the blackhole order that
-    counts, ``now`` seconds since the epoch."""
-    return (*_Correlator(reports, held, ordered).warned(), *_vouched(reports, now))
+    """Warnings from the recent reports, by node; confirmed ones first. ``held`` is the generation
+    at the registries, ``ordered`` the number of the blackhole order in force, ``now`` seconds
+    since the epoch."""
+    return (*_Correlator(reports, held, ordered).warnings(), *_contradictions(reports, now))
 
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What one node holds against a peer."""
+    """What one node reports of a peer."""
 
     by: str
     alarm: Alarm
     late: tuple[str, ...]
-    """Who of the two is behind, so that their words need not fit yet."""
+    """Which of the two is behind: the alarm may only come from that."""
 
     @property
-    def mate(self) -> str:
+    def peer(self) -> str:
         return self.alarm.mate
 
     @property
-    def what(self) -> tuple[str, str]:
-        """What has to be the same for two to say the same."""
+    def subject(self) -> tuple[str, str]:
+        """What is equal in two findings that confirm each other."""
         return self.alarm.mate, self.kind
 
     @property
     def kind(self) -> str:
-        return self.alarm.kind if self.alarm.kind in _SAID else "other"
+        return self.alarm.kind if self.alarm.kind in _MESSAGES else "other"
 
 
 class _Correlator:
-    """Who says what of whom."""
+    """Finds which alarms confirm each other."""
 
     def __init__(self, reports: Mapping[str, Report], held: int, ordered: int) -> None:
         self._reports, self._held, self._ordered = reports, held, ordered
-        found = {
-            (by, alarm.mate, alarm.kind if alarm.kind in _SAID else "other"): alarm
+        alarms = {
+            (by, alarm.mate, alarm.kind if alarm.kind in _MESSAGES else "other"): alarm
             for by, report in sorted(reports.items())
             for alarm in sorted(report.health.alarms, key=lambda one: (one.mate, one.kind))
             if alarm.mate != by
         }
-        self._charges = [
-            _Finding(by, alarm, self._late(by, alarm)) for (by, _, _), alarm in found.items()
+        self._findings = [
+            _Finding(by, alarm, self._late(by, alarm)) for (by, _, _), alarm in alarms.items()
         ]
-        prompt = [charge for charge in self._charges if not charge.late]
-        said = [charge.what for charge in prompt]
-        alone: dict[str, set[str]] = {}
-        for charge in prompt:
-            if said.count(charge.what) < CONFIRMED:
-                alone.setdefault(charge.by, set()).add(charge.mate)
-        # Nor does the word of one that accuses everybody make another's the word of two.
-        self._accusers = {by for by, mates in alone.items() if len(mates) >= SEVERAL}
-        self._agreed: dict[tuple[str, str], list[_Finding]] = {}
-        for charge in prompt:
-            if charge.by not in self._accusers:
-                self._agreed.setdefault(charge.what, []).append(charge)
-        self._agreed = {w: c for w, c in self._agreed.items() if len(c) >= CONFIRMED}
+        current = [finding for finding in self._findings if not finding.late]
+        subjects = [finding.subject for finding in current]
+        unconfirmed: dict[str, set[str]] = {}
+        for finding in current:
+            if subjects.count(finding.subject) < CONFIRMED:
+                unconfirmed.setdefault(finding.by, set()).add(finding.peer)
+        # A suspect does not confirm the finding of another node either.
+        self._suspects = {by for by, peers in unconfirmed.items() if len(peers) >= SEVERAL}
+        agreed: dict[tuple[str, str], list[_Finding]] = {}
+        for finding in current:
+            if finding.by not in self._suspects:
+                agreed.setdefault(finding.subject, []).append(finding)
+        self._agreed = {s: found for s, found in agreed.items() if len(found) >= CONFIRMED}
 
-    def warned(self) -> Iterator[NodeWarning]:
-        """What several say; then who accuses several alone; then each one's word alone."""
-        for (mate, kind), charges in sorted(self._agreed.items()):
-            names = tuple(charge.by for charge in charges)
-            text = _told(names, charges[0]) + self._verdict(mate, kind)
-            yield NodeWarning(names, mate, charges[0].alarm.kind, text)
-        for by in sorted(self._reports, key=lambda one: (one not in self._accusers, one)):
-            yield from self._alone(by)
+    def warnings(self) -> Iterator[NodeWarning]:
+        """Confirmed findings; then suspects; then unconfirmed findings of each node."""
+        for (peer, kind), findings in sorted(self._agreed.items()):
+            names = tuple(finding.by for finding in findings)
+            text = _text(names, findings[0]) + self._verdict(peer, kind)
+            yield NodeWarning(names, peer, findings[0].alarm.kind, text)
+        for by in sorted(self._reports, key=lambda one: (one not in self._suspects, one)):
+            yield from self._unconfirmed(by)
 
-    def _alone(self, by: str) -> Iterator[NodeWarning]:
+    def _unconfirmed(self, by: str) -> Iterator[NodeWarning]:
         left = [
-            charge
-            for charge in self._charges
-            if charge.by == by and charge.what not in self._agreed
+            finding
+            for finding in self._findings
+            if finding.by == by and finding.subject not in self._agreed
         ]
-        several = len({charge.mate for charge in left}) >= SEVERAL
+        several = len({finding.peer for finding in left}) >= SEVERAL
         if several:
-            yield NodeWarning((), by, "accuser", self._of_accuser(by, left))
-        for charge in left[: SHOWN if several else None]:
-            text = _told((by,), charge) + self._doubt(charge)
-            yield NodeWarning((by,), charge.mate, charge.alarm.kind, text)
+            yield NodeWarning((), by, "accuser", self._of_suspect(by, left))
+        for finding in left[: SHOWN if several else None]:
+            text = _text((by,), finding) + self._doubt(finding)
+            yield NodeWarning((by,), finding.peer, finding.alarm.kind, text)
 
-    def _of_accuser(self, by: str, charges: Sequence[_Finding]) -> str:
-        mates = sorted({charge.mate for charge in charges})
-        names = ", ".join(mates[:SHOWN]) + (
-            f" and {len(mates) - SHOWN} more" if len(mates) > SHOWN else ""
+    def _of_suspect(self, by: str, findings: Sequence[_Finding]) -> str:
+        peers = sorted({finding.peer for finding in findings})
+        names = ", ".join(peers[:SHOWN]) + (
+            f" and {len(peers) - SHOWN} more" if len(peers) > SHOWN else ""
         )
-        text = f"{by} alone holds {len(charges)} things against {len(mates)} nodes ({names}). "
-        if by not in self._accusers:
-            return text + "Not all of them are on the same orders and generation: look again then."
+        text = f"{by} alone reports {len(findings)} alarms on {len(peers)} nodes ({names}). "
+        if by not in self._suspects:
+            return text + "Not all of them have the same orders and generation: look again then."
         return text + (
-            f"No other node says the same of them, so {by} itself is the likelier one to be broken "
-            f"or in other hands: look at it first (`mesh drain {by}`, then `mesh replace {by}`)."
+            f"No other node confirms them, so {by} itself is probably broken or compromised: "
+            f"check it first (`mesh drain {by}`, then `mesh replace {by}`)."
         )
 
-    def _doubt(self, charge: _Finding) -> str:
-        if charge.late:
+    def _doubt(self, finding: _Finding) -> str:
+        if finding.late:
             which = f"generation {self._held}"
-            if charge.kind == "order":
+            if finding.kind == "order":
                 which += f" and blackhole order {self._ordered}" if self._ordered else ""
-            return f"{' and '.join(charge.late)} not on {which} yet: look again then."
-        if charge.by in self._accusers:
-            return f"Nobody else says so; {charge.by} is the likelier one to be broken."
+            return f"{' and '.join(finding.late)} not on {which} yet: look again then."
+        if finding.by in self._suspects:
+            return f"No other node confirms it; {finding.by} is probably the broken one."
         return (
-            f"Nobody else says so: {charge.mate} or {charge.by} is broken or in other hands. Find "
-            f"out which, `mesh drain` it and `mesh replace` it."
+            f"No other node confirms it: {finding.peer} or {finding.by} is broken or compromised. "
+            f"Find out which, `mesh drain` it and `mesh replace` it."
         )
 
-    def _verdict(self, mate: str, kind: str) -> str:
-        others = sorted(m for m, k in self._agreed if k == kind == "order" and m != mate)
+    def _verdict(self, peer: str, kind: str) -> str:
+        others = sorted(p for p, k in self._agreed if k == kind == "order" and p != peer)
         if others:
-            # Reflectors pass on what another reflector says.
+            # Reflectors pass on the routes of another reflector.
             return (
-                f"One of {', '.join(sorted((mate, *others)))} invents it, and the others pass it "
-                f"on: find out which, and `mesh replace` it."
+                f"One of {', '.join(sorted((peer, *others)))} originates it, and the others pass "
+                f"it on: find out which, and `mesh replace` it."
             )
-        drain = "" if kind == "order" else f"`mesh drain {mate}`, then "
-        return f"{mate} is broken or in other hands: {drain}`mesh replace {mate}`."
+        drain = "" if kind == "order" else f"`mesh drain {peer}`, then "
+        return f"{peer} is broken or compromised: {drain}`mesh replace {peer}`."
 
     def _late(self, by: str, alarm: Alarm) -> tuple[str, ...]:
         late: list[str] = []
@@ -174,43 +173,44 @@ class _Correlator:
             report = self._reports.get(node)
             behind = report is not None and report.applied not in (0, self._held)
             if alarm.kind == "order":
-                # Who has said nothing lately may know the last order as little.
+                # A node without a recent report may not have the last order either.
                 behind |= report is None or report.health.blackhole < self._ordered
             if behind:
                 late.append(node)
         return tuple(late)
 
 
-def _told(by: Collection[str], charge: _Finding) -> str:
-    # A node's words: whoever holds it writes them, and a terminal reads them.
-    what, names = printable(charge.alarm.what), " and ".join(by)
-    said = _SAID.get(charge.kind, "is not believed: {what}").format(by=names, what=what)
-    text = f"{', '.join(by)}: {charge.mate} {said}. "
-    if charge.kind not in _TAKEN:
-        text += f"{names} {'takes' if len(by) == 1 else 'take'} none of it. "
+def _text(by: Collection[str], finding: _Finding) -> str:
+    # The alarm's text comes from a node, and goes to a terminal.
+    what, names = printable(finding.alarm.what), " and ".join(by)
+    message = _MESSAGES.get(finding.kind, "announces what is rejected: {what}")
+    text = f"{', '.join(by)}: {finding.peer} {message.format(by=names, what=what)}. "
+    if finding.kind not in _IN_USE:
+        text += f"{names} {'rejects' if len(by) == 1 else 'reject'} it. "
     return text
 
 
-def _vouched(reports: Mapping[str, Report], now: float) -> Iterator[NodeWarning]:
-    """Ways over a tunnel that its far end calls down. No filter sees that: the near end alone
-    vouches for it."""
+def _contradictions(reports: Mapping[str, Report], now: float) -> Iterator[NodeWarning]:
+    """Paths over a tunnel that its far end reports as down. No filter catches these: only the near
+    end announces such a path."""
     for by, report in sorted(reports.items()):
         if not is_recent(report, now):
             continue
-        vouched = {
-            (mate, far): way[-1] for way in report.health.ways for mate, far in pairwise(way)
+        announced = {
+            (near, far): path[-1] for path in report.health.ways for near, far in pairwise(path)
         }
-        for (mate, far), target in sorted(vouched.items()):
-            if far in reports and _is_cut(reports[far], mate):
+        for (near, far), target in sorted(announced.items()):
+            if far in reports and _is_cut(reports[far], near):
                 yield NodeWarning(
-                        (by,), mate, "vouched",
-                        f"{by}: what is for {target} goes through {mate}, which says that its "
-                        f"tunnel to {far} is up; {far} says that it is down. One of the two is "
-                        f"broken or lies: find out which, `mesh drain` it and `mesh replace` it.",
+                        (by,), near, "vouched",
+                        f"{by}: traffic to {target} goes through {near}, which announces its "
+                        f"tunnel to {far} as up; {far} reports it as down. One of the two is "
+                        f"broken or compromised: find out which, `mesh drain` it and "
+                        f"`mesh replace` it.",
                     )  # fmt: skip
 
 
-def _is_cut(report: Report, mate: str) -> bool:
-    """Whether a node has had no tunnel to a peer for a while: it goes around."""
-    state = report.health.sessions.get("u_" + mate.replace("-", "_"), "")
-    return state != "Established" and any(way[-1:] == (mate,) for way in report.health.ways)
+def _is_cut(report: Report, peer: str) -> bool:
+    """Whether a node's tunnel to a peer has been down for a while: it routes around it."""
+    state = report.health.sessions.get("u_" + peer.replace("-", "_"), "")
+    return state != "Established" and any(path[-1:] == (peer,) for path in report.health.ways)

@@ -1,13 +1,11 @@
-"""Who announces a prefix in effect, by the nodes' own signed words.
+"""Which nodes announce a prefix, by their signed reports.
 
-A node announces a prefix when it is in service, its last word is recent, and an upstream session
-of the prefix's family is Established on which BIRD exports the prefix. That a node was told to
-announce is not enough: where its upstream does not hear it, no client reaches it.
+A node announces a prefix when it is in service, its last report is recent, and BIRD exports the
+prefix on an Established upstream session of its family. The reports of older agents, without
+``Health.announced``, do not contain the exports: there the session has to be Established, and the
+node in service.
 
-The report of an agent from before there was ``Health.announced`` does not say what is exported:
-there the session has to be Established, and the node in service.
-
-Everything that asks who announces asks here: drains, regions, the gate, the status, publications.
+Drains, regions, the gate, the status and publications all use this.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mesh.plan import Network, Node, Plan
-from mesh.publish.expected import UP, state_in_words
+from mesh.publish.expected import UP, state_text
 from mesh.publish.recent import is_recent, seconds_since
 from mesh.trust.documents import Health, Report
 
@@ -25,7 +23,7 @@ Announcers = Mapping[Network, frozenset[str]]
 """The ids of the nodes that announce each prefix of the plan."""
 
 
-class Says(StrEnum):
+class Announces(StrEnum):
     """Whether a node announces a prefix."""
 
     YES = "yes"
@@ -34,14 +32,14 @@ class Says(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
-    """Whether a node announces a prefix, and ``why`` it does not, or why nobody can tell."""
+class AnnounceState:
+    """Whether a node announces a prefix, and ``why`` it does not, or why that is unknown."""
 
-    says: Says
+    announces: Announces
     why: str = ""
 
 
-Effects = Mapping[Network, Mapping[str, Effect]]
+AnnounceStates = Mapping[Network, Mapping[str, AnnounceState]]
 """By prefix, then by node: of every node that has an upstream of the prefix's family."""
 
 
@@ -51,31 +49,35 @@ def prefixes(plan: Plan, node: Node) -> tuple[Network, ...]:
     return tuple(each for each in plan.prefixes.both() if f"ipv{each.version}" in families)
 
 
-def effect(node: Node, prefix: Network, report: Report | None, now: float) -> Effect:
+def announce_state(node: Node, prefix: Network, report: Report | None, now: float) -> AnnounceState:
     """Whether a node announces a prefix, by its last report; ``now`` is seconds since the epoch."""
     names = [each.name for each in node.upstreams if each.family == f"ipv{prefix.version}"]
     if not names:
-        return Effect(Says.NO, f"it has no IPv{prefix.version} upstream")
+        return AnnounceState(Announces.NO, f"it has no IPv{prefix.version} upstream")
     if report is None:
-        return Effect(Says.UNKNOWN, "it has said nothing yet")
+        return AnnounceState(Announces.UNKNOWN, "no report yet")
     if not is_recent(report, now):
-        return Effect(Says.UNKNOWN, _silent(report, now))
+        return AnnounceState(Announces.UNKNOWN, _outdated(report, now))
     health = report.health
     if health.bird:
-        return Effect(Says.UNKNOWN, f"its BIRD {health.bird}")
+        return AnnounceState(Announces.UNKNOWN, f"its BIRD {health.bird}")
     if not health.in_service:
-        return Effect(Says.NO, "it is drained" if health.drained else "it is out of service")
+        return AnnounceState(
+            Announces.NO, "it is drained" if health.drained else "it is out of service"
+        )
     if not health.sessions:
-        return Effect(Says.UNKNOWN, "its BIRD tells of no session")
+        return AnnounceState(Announces.UNKNOWN, "its BIRD reports no session")
     found = [_by_session(health, name, prefix) for name in names]
-    return min(found, key=lambda one: (Says.YES, Says.UNKNOWN, Says.NO).index(one.says))
+    return min(
+        found, key=lambda one: (Announces.YES, Announces.UNKNOWN, Announces.NO).index(one.announces)
+    )
 
 
-def effects(plan: Plan, reports: Mapping[str, Report], now: float) -> Effects:
-    """What the last report of each node says of each prefix that it is to announce."""
+def announce_states(plan: Plan, reports: Mapping[str, Report], now: float) -> AnnounceStates:
+    """The state of each prefix at each node that is to announce it, by the nodes' last reports."""
     return {
         prefix: {
-            node.id: effect(node, prefix, reports.get(node.id), now)
+            node.id: announce_state(node, prefix, reports.get(node.id), now)
             for node in plan.nodes
             if prefix in prefixes(plan, node)
         }
@@ -87,36 +89,38 @@ def announcers(
     plan: Plan, reports: Mapping[str, Report], now: float, leaving: Collection[str] = ()
 ) -> Announcers:
     """The nodes that announce each prefix, by their last reports; ``now`` is seconds since the
-    epoch. ``leaving`` are nodes that an order drains, whether they have obeyed yet or not: they do
-    not count, and neither does a node of which nobody can tell."""
-    return {
-        prefix: frozenset(
-            node for node, one in found.items() if one.says is Says.YES and node not in leaving
-        )
-        for prefix, found in effects(plan, reports, now).items()
-    }
-
-
-def doubtful(
-    plan: Plan, reports: Mapping[str, Report], now: float, leaving: Collection[str] = ()
-) -> Announcers:
-    """The nodes that may announce each prefix, and are not to be counted on: nobody can tell, or an
-    order drains them and they announce still. In neither :func:`announcers` nor here are those that
-    do not announce."""
+    epoch. ``leaving`` are nodes that an order drains, applied or not: they do not count, and
+    neither does a node whose state is unknown."""
     return {
         prefix: frozenset(
             node
             for node, one in found.items()
-            if one.says is Says.UNKNOWN or (one.says is Says.YES and node in leaving)
+            if one.announces is Announces.YES and node not in leaving
         )
-        for prefix, found in effects(plan, reports, now).items()
+        for prefix, found in announce_states(plan, reports, now).items()
+    }
+
+
+def uncertain(
+    plan: Plan, reports: Mapping[str, Report], now: float, leaving: Collection[str] = ()
+) -> Announcers:
+    """The nodes that may announce each prefix: their state is unknown, or an order drains them and
+    they still announce."""
+    return {
+        prefix: frozenset(
+            node
+            for node, one in found.items()
+            if one.announces is Announces.UNKNOWN
+            or (one.announces is Announces.YES and node in leaving)
+        )
+        for prefix, found in announce_states(plan, reports, now).items()
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A prefix that nobody would announce: ``going`` are those of the nodes that go which announce
-    it, or may; ``unknown`` are others of which nobody can tell, and which are not counted on."""
+    """A prefix that no node would announce: ``going`` are the nodes to be removed that announce it,
+    or may; ``unknown`` are others whose state is unknown."""
 
     prefix: Network
     going: tuple[str, ...]
@@ -124,74 +128,78 @@ class Loss:
     """Node and reason."""
 
 
-def losses(found: Effects, going: Collection[str], drained: Collection[str]) -> tuple[Loss, ...]:
-    """The prefixes that are announced, or may be, by nodes that go, and by no other for sure.
-    ``drained`` are nodes that an order drains already."""
+def losses(
+    found: AnnounceStates, going: Collection[str], drained: Collection[str]
+) -> tuple[Loss, ...]:
+    """The prefixes that only the nodes in ``going`` announce, or may announce. ``drained`` are
+    nodes that an order drains already."""
     lost: list[Loss] = []
     for prefix, nodes in found.items():
         others = {n: one for n, one in nodes.items() if n not in going and n not in drained}
-        may = [n for n in nodes if n in going and nodes[n].says is not Says.NO]
-        if may and all(one.says is not Says.YES for one in others.values()):
-            unknown = [(n, one.why) for n, one in others.items() if one.says is Says.UNKNOWN]
+        may = [n for n in nodes if n in going and nodes[n].announces is not Announces.NO]
+        if may and all(one.announces is not Announces.YES for one in others.values()):
+            unknown = [
+                (n, one.why) for n, one in others.items() if one.announces is Announces.UNKNOWN
+            ]
             lost.append(Loss(prefix, tuple(sorted(may)), tuple(sorted(unknown))))
     return tuple(lost)
 
 
-def in_words(found: Mapping[Network, str]) -> str:
+def announced_families(found: Mapping[Network, str]) -> str:
     """What one node announces, for a table: ``v4 v6``, ``v4 only``, ``no``, ``unknown``; ``-`` for
-    a node without upstreams. ``found`` has what it says (:class:`Says`) of each prefix that it is
-    to announce."""
-    of = {says: _versions(p for p, one in found.items() if one == says) for says in Says}
-    yes, unknown = of[Says.YES], of[Says.UNKNOWN]
+    a node without upstreams. ``found`` has :class:`Announces` by prefix."""
+    of = {value: _versions(p for p, one in found.items() if one == value) for value in Announces}
+    yes, unknown = of[Announces.YES], of[Announces.UNKNOWN]
     if not found:
         return "-"
     if not yes:
         return "unknown" if unknown else "no"
     if unknown:
         return f"{yes}, {unknown} unknown"
-    return f"{yes} only" if of[Says.NO] else yes
+    return f"{yes} only" if of[Announces.NO] else yes
 
 
-def missing(found: Mapping[Network, Effect]) -> str:
-    """What one node does not announce although it is to, in an operator's words; empty where it
-    announces all."""
-    lacks = {prefix: one for prefix, one in found.items() if one.says is not Says.YES}
+def missing(found: Mapping[Network, AnnounceState]) -> str:
+    """What one node does not announce although it should, as text; empty where it announces all."""
+    lacks = {prefix: one for prefix, one in found.items() if one.announces is not Announces.YES}
     if not lacks:
         return ""
     reasons = "; ".join(dict.fromkeys(one.why for one in lacks.values()))
-    if all(one.says is Says.UNKNOWN for one in lacks.values()):
+    if all(one.announces is Announces.UNKNOWN for one in lacks.values()):
         families = "" if len(lacks) == len(found) else f" {_families(lacks)}"
-        return f"nobody knows whether it announces{families}: {reasons}"
+        return f"unknown whether it announces{families}: {reasons}"
     if len(lacks) == len(found):
         return f"announces nothing: {reasons}"
     return f"announces {_families(set(found) - set(lacks))} only: {reasons}"
 
 
-def _by_session(health: Health, name: str, prefix: Network) -> Effect:
+def _by_session(health: Health, name: str, prefix: Network) -> AnnounceState:
     state = health.sessions.get(name)
     if state is None:
-        return Effect(Says.NO, f"it has no session {name}")
+        return AnnounceState(Announces.NO, f"it has no session {name}")
     if state != UP:
-        return Effect(Says.NO, f"{name} is down ({_state(health, name, state)})")
+        return AnnounceState(Announces.NO, f"{name} is down ({_state(health, name, state)})")
     if health.announced is None:
-        return Effect(Says.YES)
+        return AnnounceState(Announces.YES)
     if name not in health.announced:
-        return Effect(Says.UNKNOWN, f"its BIRD does not say what it exports on {name}")
+        return AnnounceState(
+            Announces.UNKNOWN, f"its BIRD does not report what it exports on {name}"
+        )
     if prefix in health.announced[name]:
-        return Effect(Says.YES)
-    return Effect(Says.NO, f"{name} is up, and BIRD does not export {prefix} on it")
+        return AnnounceState(Announces.YES)
+    return AnnounceState(Announces.NO, f"{name} is up, and BIRD does not export {prefix} on it")
 
 
 def _state(health: Health, name: str, state: str) -> str:
     error = health.down[name].error if name in health.down else ""
-    return f"{state_in_words(state)}, {error}" if error else state_in_words(state)
+    return f"{state_text(state)}, {error}" if error else state_text(state)
 
 
-def _silent(report: Report, now: float) -> str:
+def _outdated(report: Report, now: float) -> str:
     seconds = seconds_since(report, now)
     if seconds < 0:
-        return "its clock is wrong, or somebody else speaks for it"
-    return f"its last word is {seconds:.0f} s old"
+        return "its clock is wrong, or its report is forged"
+    return f"its last report is {seconds:.0f} s old"
 
 
 def _versions(found: Iterable[Network]) -> str:

@@ -1,5 +1,5 @@
-"""Blackholes: the operator's signed order of which addresses are given up for a while, what may be
-given up at all, and the nodes' word that they discard them."""
+"""Blackholes (RTBH): the operator's signed order, which addresses it may contain, and which nodes
+have applied it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Address, Plan
 from mesh.publish.order_log import POLL, OrderLog
-from mesh.publish.registry_pool import Clock
+from mesh.publish.registry_pool import Deadline
 from mesh.registry.client import Unreachable
 from mesh.spec.problems import Problem
 from mesh.trust.documents import Blackhole, BlackholeOrder, Refusal, Report
@@ -20,7 +20,7 @@ KEY = "address"
 
 
 class NotAllowed(Exception):
-    """An address that is not discarded, and why. ``forcible`` where the operator may insist."""
+    """An address that may not be blackholed, and why. ``forcible`` where ``--force`` permits it."""
 
     def __init__(self, problem: Problem, *, forcible: bool = False) -> None:
         super().__init__(str(problem))
@@ -29,24 +29,24 @@ class NotAllowed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an address that may be discarded takes with it, in words for the operator, and whether
-    the nodes have to be told that the operator insists."""
+    """What else goes down with a blackholed address, as warnings, and whether the order has to
+    state that it is forced."""
 
     warnings: tuple[str, ...]
     forced: bool
 
 
 def judged(plan: Plan, address: Address, *, force: bool) -> Verdict:
-    """What discarding this address means; :class:`NotAllowed` where it cannot be, or not without
-    force."""
+    """What a blackhole of this address means; :class:`NotAllowed` where it may not be, or only with
+    ``force``."""
     if any(net.version == address.version and address in net for net in plan.tunnels.both()):
         raise NotAllowed(
             Problem(
                 KEY,
                 str(address),
-                "lies in the tunnels' own prefix: the mesh itself would go, and nothing out there "
-                "is sent to it",
-                "name the address that is attacked",
+                "is in the tunnels' prefix: the mesh itself would go down, and it gets no traffic "
+                "from the Internet",
+                "give the address under attack",
             )
         )
     owned = plan.prefixes.both()
@@ -55,8 +55,8 @@ def judged(plan: Plan, address: Address, *, force: bool) -> Verdict:
             Problem(
                 KEY,
                 str(address),
-                "is not this network's, and nobody discards for others",
-                f"name an address of {' or '.join(map(str, owned))}",
+                "is not an address of this network",
+                f"give an address of {' or '.join(map(str, owned))}",
             )
         )
     services = [one.name for one in plan.services if address in one.addresses.both()]
@@ -65,19 +65,19 @@ def judged(plan: Plan, address: Address, *, force: bool) -> Verdict:
             Problem(
                 KEY,
                 str(address),
-                f"is the address of the service {', '.join(services)}, which would be gone over "
-                f"IPv{address.version} for everybody and everywhere",
-                "withdraw the region under attack (mesh region withdraw), or insist (--force)",
+                f"is the address of the service {', '.join(services)}, which would be down over "
+                f"IPv{address.version} everywhere",
+                "withdraw the region under attack (mesh region withdraw), or use --force",
             ),
             forcible=True,
         )
     warnings = [
-        f"{address}: takes the service {name} off over IPv{address.version}, everywhere"
+        f"{address}: takes the service {name} down over IPv{address.version}, everywhere"
         for name in services
     ]
     warnings += [
-        f"{address}: is the address of {node.id}, which nobody reaches by it meanwhile; its SSH, "
-        f"tunnels and sessions have others, and stay"
+        f"{address}: is the address of {node.id}, unreachable by it meanwhile; its SSH, tunnels "
+        f"and sessions use others, and stay up"
         for node in plan.nodes
         if address in node.announced.both()
     ]
@@ -85,44 +85,47 @@ def judged(plan: Plan, address: Address, *, force: bool) -> Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """Addresses that these nodes discard, by their own word, because ``mates`` told them so over
-    iBGP, and no signed order."""
+class UnsignedBlackhole:
+    """Addresses that these nodes report as discarded because their iBGP neighbors ``mates``
+    announce it, without a signed order."""
 
     addresses: tuple[Address, ...]
     nodes: tuple[str, ...]
     mates: tuple[str, ...]
 
 
-def heard(reports: Iterable[Report], order: BlackholeOrder | None, now: float) -> tuple[Heard, ...]:
-    """What these nodes discard that the order that counts does not name; those that the same nodes
-    have from the same peers together. ``now`` is seconds since the epoch."""
+def unsigned_blackholes(
+    reports: Iterable[Report], order: BlackholeOrder | None, now: float
+) -> tuple[UnsignedBlackhole, ...]:
+    """Addresses that nodes discard and that are not in the order in force, grouped by nodes and
+    neighbors. ``now`` is seconds since the epoch."""
     named = set() if order is None else {entry.address for entry in order.in_force(now)}
     by: dict[Address, set[str]] = {}
-    told: dict[Address, set[str]] = {}
+    sources: dict[Address, set[str]] = {}
     for report in reports:
         for one in report.health.hearsay:
             if one.address not in named:
                 by.setdefault(one.address, set()).add(report.node)
-                told.setdefault(one.address, set()).add(one.mate)
+                sources.setdefault(one.address, set()).add(one.mate)
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Address]] = {}
     for address in sorted(by, key=lambda one: (one.version, int(one))):
-        who = tuple(sorted(by[address])), tuple(sorted(told[address]))
-        found.setdefault(who, []).append(address)
+        group = tuple(sorted(by[address])), tuple(sorted(sources[address]))
+        found.setdefault(group, []).append(address)
     return tuple(
-        Heard(tuple(addresses), nodes, mates) for (nodes, mates), addresses in sorted(found.items())
+        UnsignedBlackhole(tuple(addresses), nodes, mates)
+        for (nodes, mates), addresses in sorted(found.items())
     )
 
 
 class Blackholes(OrderLog[BlackholeOrder]):
-    """What is discarded in one network, at the registries."""
+    """The blackhole orders of one network at the registries."""
 
     kind = BLACKHOLE
 
     def add(self, entry: Blackhole) -> BlackholeOrder:
-        """Orders one more address, or another end and reason for one; all others stay. The order
-        that counts then. Raises :class:`NotAllowed` where there are too many already, and
-        :class:`mesh.registry.client.Unreachable` as :meth:`Standing.follow` does."""
+        """Adds an address, or changes the end and reason of one; returns the order then in force.
+        Raises :class:`NotAllowed` where there are too many, and
+        :class:`mesh.registry.client.Unreachable` as :meth:`OrderLog.follow` does."""
 
         def following(held: BlackholeOrder | None, number: int) -> BlackholeOrder | None:
             if held is not None and entry in held.entries:
@@ -137,8 +140,7 @@ class Blackholes(OrderLog[BlackholeOrder]):
         return order
 
     def remove(self, address: Address) -> BlackholeOrder | None:
-        """Orders that this address is discarded no more; all others stay. The order that counts
-        then, None where there never was one."""
+        """Removes an address; returns the order then in force, None where there never was one."""
 
         def following(held: BlackholeOrder | None, number: int) -> BlackholeOrder | None:
             if held is None or all(entry.address != address for entry in held.entries):
@@ -150,8 +152,8 @@ class Blackholes(OrderLog[BlackholeOrder]):
     def obeyed(
         self, order: BlackholeOrder, reports: Mapping[str, Report] | None = None
     ) -> frozenset[str]:
-        """The nodes that say (in these reports, or in their last ones) that this order, or a later
-        one, is in force there."""
+        """The nodes that report (in ``reports``, or else in their last ones) that they have applied
+        this order or a later one."""
         reports = self.reports() if reports is None else reports
         return frozenset(n for n, one in reports.items() if one.health.blackhole >= order.number)
 
@@ -160,16 +162,15 @@ class Blackholes(OrderLog[BlackholeOrder]):
         ordered: Callable[[], BlackholeOrder | None],
         nodes: Collection[str],
         seconds: float,
-        heard: Callable[[str], None],
-        refuses: Callable[[str, Refusal], None] = lambda *_: None,
+        on_obeyed: Callable[[str], None],
+        on_refused: Callable[[str, Refusal], None] = lambda *_: None,
     ) -> list[str]:
-        """Waits until these nodes have obeyed; those that have not said so in time. ``ordered``
-        orders it, and does so again where a registry that had lost its memory is brought a higher
-        order that says otherwise; ``heard`` is told of each node once, ``refuses`` of each that
-        refuses the order and is not waited for. Raises
-        :class:`mesh.registry.client.Unreachable` where no registry takes the order all the
-        while."""
-        clock, missing = Clock(seconds), sorted(nodes)
+        """Waits until these nodes have applied the order; returns those that have not reported it
+        in time. ``ordered`` signs it, at every turn: a registry that had lost its data may get back
+        a higher order that undoes it. ``on_obeyed`` is called once for each node, ``on_refused``
+        for each that refuses the order; those are not waited for. Raises
+        :class:`mesh.registry.client.Unreachable` where no registry takes the order in time."""
+        clock, missing = Deadline(seconds), sorted(nodes)
         refused: dict[str, Refusal] = {}
         while True:
             try:
@@ -183,10 +184,10 @@ class Blackholes(OrderLog[BlackholeOrder]):
                 obeyed = self.obeyed(order, reports)
                 for node in [node for node in missing if node in obeyed]:
                     missing.remove(node)
-                    heard(node)
+                    on_obeyed(node)
                 before, refused = refused.keys(), self.refused(order, reports.values())
                 for node in (n for n in missing if n in refused and n not in before):
-                    refuses(node, refused[node])
+                    on_refused(node, refused[node])
             if set(missing) <= refused.keys() or clock.over:
                 return missing
             time.sleep(POLL)
@@ -197,7 +198,7 @@ class Blackholes(OrderLog[BlackholeOrder]):
 
 
 def _others(held: BlackholeOrder | None, address: Address) -> tuple[Blackhole, ...]:
-    """What stays in force beside an address: what has ended is left out of the next order."""
+    """The other entries in force; the next order leaves expired ones out."""
     entries = () if held is None else held.in_force(time.time())
     return tuple(entry for entry in entries if entry.address != address)
 

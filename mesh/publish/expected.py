@@ -14,9 +14,9 @@ MISSING = "missing"
 """The state of a session that the plan has and BIRD does not."""
 
 
-def state_in_words(state: str) -> str:
-    """BIRD's word for a session's state, for an operator: ``down`` is of one that BIRD itself has
-    shut down, by ``birdc disable`` or at a limit."""
+def state_text(state: str) -> str:
+    """A session's state in BIRD, for an operator. ``down``: BIRD itself has shut it down, by
+    ``birdc disable`` or at a limit."""
     return "shut down by its own BIRD" if state == "down" else state
 
 
@@ -29,23 +29,22 @@ class Expected:
     tunnels: Mapping[str, str]
 
     def states(self, health: Health) -> dict[str, str]:
-        """Their states by a node's word, in BIRD's words or MISSING. None are known where BIRD
-        does not answer."""
+        """The sessions' states in BIRD as a node reports them, or MISSING; empty where BIRD does
+        not answer."""
         if health.bird or not health.sessions:
             return {}
         return {name: health.sessions.get(name, MISSING) for name in sorted(self.sessions)}
 
     def down(self, health: Health) -> dict[str, str]:
-        """Those that are not up, with their state."""
+        """The sessions that are not up, with their state."""
         return {name: state for name, state in self.states(health).items() if state != UP}
 
 
 def expected(plan: Plan, node: Node, health: Health, members: Collection[str]) -> Expected:
-    """What is to be up at a node, among ``members``: those that have joined.
+    """What should be up at a node, among ``members``: the nodes that have joined.
 
-    Nothing is expected of a session with a node that is gone on without (``mesh:without``). A
-    session with a router of the VPC, whose number only the provider knows, is to be up where the
-    node has it.
+    Sessions with a node of ``mesh:without`` are not expected. Of the sessions with a VPC's routers,
+    whose number only the provider knows, those that the node has are expected.
     """
     here = frozenset(members) - frozenset(plan.without)
     links = {link.interface: link.peer for link in node.links if link.peer in here}

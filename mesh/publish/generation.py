@@ -1,4 +1,4 @@
-"""From plan and members to a signed generation: rendered, sealed, hashed. Opens no connection."""
+"""Makes a signed generation of plan and members: rendered, sealed, hashed. No I/O."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from mesh.trust.sealing import seal
 from mesh.trust.signing import Purpose, Signed
 
 _CUT = "\0"
-"""Stands for a file's content while the JSON around it is made: nothing else there can hold it."""
+"""Placeholder for a file's content while the JSON around it is made; occurs nowhere else."""
 _CUT_IN_JSON = canonical(_CUT).decode("ascii")[1:-1]
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A generation ready to be sent, its manifest in clear, and the files of each node with facts
-    that its parts were made of."""
+class SignedGeneration:
+    """A generation ready to be sent, its manifest in clear, and the files that its parts contain,
+    by node."""
 
     generation: PackedGeneration
     manifest: Manifest
@@ -52,12 +52,14 @@ class Made:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the manifest, as reports name it."""
+        """SHA-256 of the manifest, as in reports."""
         return self.generation.manifest.digest
 
 
-def make(order: Order, members: Mapping[str, Member], number: int, network: str) -> Made:
-    """The generation of that number for these members of that network."""
+def make(
+    order: Order, members: Mapping[str, Member], number: int, network: str
+) -> SignedGeneration:
+    """The generation with this number for these members."""
     facts = {node: member.facts for node, member in members.items()}
     rendered = node_files(order.plan, facts, placements(order))
     packing = Packing()
@@ -71,7 +73,7 @@ def make(order: Order, members: Mapping[str, Member], number: int, network: str)
         bundle=sha256(order.bundle),
         token="",
     )
-    shown = dump(views(order.plan, seed, seen(facts, placements(order)))).decode("ascii")
+    shown = dump(views(order.plan, seed, public_facts(facts, placements(order)))).decode("ascii")
     manifest = Manifest(
         network=network,
         generation=number,
@@ -86,7 +88,7 @@ def make(order: Order, members: Mapping[str, Member], number: int, network: str)
         },
         views_sha256=sha256(shown.encode()),
     )
-    return Made(packing.packed(_signed(order, manifest), shown), manifest, rendered)
+    return SignedGeneration(packing.packed(_signed(order, manifest), shown), manifest, rendered)
 
 
 def placements(order: Order) -> dict[str, Placement]:
@@ -94,14 +96,13 @@ def placements(order: Order) -> dict[str, Placement]:
     return {node: instance.placement for node, instance in order.instances.items()}
 
 
-def seen(facts: Mapping[str, Facts], places: Mapping[str, Placement]) -> dict[str, Facts]:
-    """Facts with the addresses that the world sees: what a node behind a translation knows of
-    itself is of no use to others."""
+def public_facts(facts: Mapping[str, Facts], places: Mapping[str, Placement]) -> dict[str, Facts]:
+    """Facts with public IPv4 addresses: a node behind NAT only knows its inside one."""
     return {node: replace(one, ipv4=places[node].ipv4) for node, one in facts.items()}
 
 
 def make_retired(order: Order, last: Manifest, number: int) -> tuple[Signed, Manifest]:
-    """The word that the network is taken down: the last manifest, numbered above it."""
+    """The manifest that retires the network: the last one, with a higher number."""
     manifest = replace(last, generation=number, nonce=_nonce(), retired=True)
     return _signed(order, manifest), manifest
 
@@ -115,12 +116,12 @@ def _nonce() -> str:
 
 
 class Packing:
-    """The parts of a generation as they are added, each text of theirs once."""
+    """The parts of a generation, with each text stored once."""
 
     def __init__(self) -> None:
         self.parts: dict[str, tuple[int, ...]] = {}
         self.texts: list[str] = []
-        """Those that ``parts`` names by their places."""
+        """Texts; ``parts`` has indexes of them."""
         self._places: dict[str, int] = {}
         self._encoded: dict[str, str] = {}
 
@@ -141,13 +142,13 @@ class Packing:
         return place
 
     def _as_json(self, content: str) -> str:
-        """What stands for it between the quotes of a string."""
+        """The content as JSON, without the quotes."""
         if content not in self._encoded:
             self._encoded[content] = canonical(content).decode("ascii")[1:-1]
         return self._encoded[content]
 
     def digest(self, node: str) -> str:
-        """SHA-256 of a node's part, as the manifest names it."""
+        """SHA-256 of a node's part, as in the manifest."""
         return sha256("".join([self.texts[place] for place in self.parts[node]]).encode())
 
     def packed(self, manifest: Signed, views: str) -> PackedGeneration:
@@ -169,7 +170,7 @@ def _sealed(file: File, node: str, number: int, facts: Facts) -> SealedFile:
     try:
         box = seal(facts.sealing, node, number, file.path, file.content.encode())
     except ValueError:
-        # A point of small order, which no honest node has for a key.
+        # A point of small order: no key that an agent has made.
         raise PublishError(
             f"{node}: nothing can be sealed to the key that it reported; replace its server "
             f"(pulumi up --replace '**{node}-instance')"
@@ -181,7 +182,7 @@ def _sealed(file: File, node: str, number: int, facts: Facts) -> SealedFile:
 
 
 def views(plan: Plan, seed: Seed, facts: Mapping[str, Facts]) -> Views:
-    """What the API shows of a network, by the facts of its nodes (:func:`seen`)."""
+    """What the API shows of a network; ``facts`` as :func:`public_facts` returns them."""
     return Views(
         firewall=_firewall(plan, facts),
         nodes={

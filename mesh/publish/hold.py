@@ -1,5 +1,5 @@
-"""Holds: the operator's signed order who repairs and applies nothing for a while, and the nodes'
-word that they don't."""
+"""Holds: the operator's signed order of which nodes repair and apply nothing for a while, and which
+nodes have applied it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 from mesh.publish.order_log import POLL, OrderLog
-from mesh.publish.registry_pool import Clock
+from mesh.publish.registry_pool import Deadline
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import MAX_HELD, MAX_HOLD, Hold, HoldOrder, Report
 from mesh.trust.encoding import moment
@@ -15,9 +15,9 @@ from mesh.trust.orders import HOLD
 
 
 def held_until(report: Report, now: float) -> str:
-    """When a node's hold ends by its own word (RFC 3339), empty where it is not held; ``now`` is
+    """When a node's hold ends by its report (RFC 3339), empty where it is not held; ``now`` is
     seconds since the epoch."""
-    # A node that says more than any hold can be does not get more.
+    # No hold is longer, whatever a node reports.
     until = min(report.health.held or 0, int(now) + MAX_HOLD)
     if until <= now:
         return ""
@@ -25,13 +25,13 @@ def held_until(report: Report, now: float) -> str:
 
 
 class Holds(OrderLog[HoldOrder]):
-    """Who is held in one network, at the registries."""
+    """The hold orders of one network at the registries."""
 
     kind = HOLD
 
     def change(self, nodes: Collection[str], until: int) -> HoldOrder | None:
-        """Orders that these nodes are held until then (seconds since the epoch), 0 for no longer;
-        the order that counts then. What has ended is left out."""
+        """Holds these nodes until then (seconds since the epoch), or ends their hold with 0;
+        returns the order then in force. Expired holds are left out."""
 
         def following(held: HoldOrder | None, number: int) -> HoldOrder | None:
             others = [
@@ -49,10 +49,14 @@ class Holds(OrderLog[HoldOrder]):
         return self.follow(following)
 
     def wait(
-        self, nodes: Iterable[str], order: HoldOrder, seconds: float, heard: Callable[[str], None]
+        self,
+        nodes: Iterable[str],
+        order: HoldOrder,
+        seconds: float,
+        on_obeyed: Callable[[str], None],
     ) -> list[str]:
-        """Until these nodes have obeyed the order, at most so long; those that have not."""
-        missing, clock = list(nodes), Clock(seconds)
+        """Waits until these nodes have applied the order; returns those that have not in time."""
+        missing, clock = list(nodes), Deadline(seconds)
         while True:
             try:
                 reports = self.reports()
@@ -62,7 +66,7 @@ class Holds(OrderLog[HoldOrder]):
                 report = reports.get(node)
                 if report is not None and report.health.hold >= order.number:
                     missing.remove(node)
-                    heard(node)
+                    on_obeyed(node)
             if not missing or clock.over:
                 return missing
             time.sleep(POLL)

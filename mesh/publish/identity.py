@@ -1,7 +1,7 @@
-"""Which network a stack's nodes follow: a name that is made once and kept in the stack's state.
+"""A network's name: made once and kept in the stack's state.
 
-It tells two networks of one operator key apart. Nothing of the configuration goes into it later:
-renaming the stack or changing the ASN leaves it as it is.
+It distinguishes networks with the same operator key. Renaming the stack or changing the ASN does
+not change it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _RANDOM_BYTES = 8
 
 
 def new_network(plan: Plan) -> str:
-    """The name of a network that is published for the first time. The random part makes it
-    unique: a stack's name may be used again, by another stack with the same operator key."""
+    """The name of a network that is published for the first time. Its random part distinguishes it
+    from a later stack with the same name and operator key."""
     tail = "-" + secrets.token_hex(_RANDOM_BYTES)
     return former_name(plan.asn, plan.stack)[: MAX_NETWORK - len(tail)] + tail
 
@@ -33,9 +33,9 @@ def former_name(asn: int, stack: str) -> str:
 def named(fleet: Fleet, plan: str) -> Fleet:
     """A fleet of the state with its network's name.
 
-    Earlier versions kept none. They wrote ``plan`` (a plan as text) into the state together with
-    the fleet, and had computed the name from that plan. Only two keys are read: the text may be of
-    a version whose plans this one cannot read. Without them the fleet stays as it is.
+    Earlier versions did not keep it, and computed it from ``plan``, the plan as JSON in the state.
+    Only two keys of it are read, since this version may not be able to read the whole. Without
+    them the fleet stays as it is.
     """
     if fleet.network is not None:
         return fleet
@@ -50,8 +50,8 @@ def named(fleet: Fleet, plan: str) -> Fleet:
 
 
 def adopted(manifests: Iterable[Manifest], identities: Collection[str]) -> str | None:
-    """The network that nodes with these identity keys follow already, by the manifests that
-    registries hold: that of the highest one which names one of them. None where none does."""
+    """The network that nodes with these identity keys belong to: that of the highest manifest at
+    the registries that contains one of them. None where none does."""
     own = [
         manifest
         for manifest in manifests

@@ -1,7 +1,7 @@
-"""Who joins: the operator's own judgement, since a registry may say anything.
+"""Which nodes are admitted: checked here again, since registries are not trusted.
 
-A node is believed where its HMAC shows its token, its instance is the one that the provider made
-for it, and no other identity has been seen for that instance.
+A node is admitted where its HMAC is made with its token, its instance is the one that the provider
+made for it, and that instance has one identity only.
 """
 
 from __future__ import annotations
@@ -19,46 +19,48 @@ from mesh.trust.documents import JoinRequest, RefusedJoin
 from mesh.trust.encoding import Malformed
 
 TOKEN_LIFETIME = timedelta(hours=24)
-"""How long after its instance was made a token lets a node in."""
+"""How long a token is valid after its instance was made."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """Members by node id, and what stands in the way of others, in words."""
+class Admissions:
+    """Members by node id, and why other nodes are not admitted."""
 
     members: dict[str, Member]
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def judge(
+def admit(
     instances: Mapping[str, Instance],
     fleet: Fleet | None,
     requests: Iterable[JoinRequest],
     now: datetime,
-) -> Judgement:
+) -> Admissions:
     """The members of the network, from those of the state and from requests to join."""
     known = {} if fleet is None else fleet.members
     by_node: dict[str, list[Facts]] = {node: [] for node in instances}
     for request in requests:
-        # Without a valid HMAC it is anybody's word, and not worth a line either: whoever wants to
-        # be heard could fill the screen.
+        # Without a valid HMAC anybody may have sent it: ignored without a message, which could
+        # fill the screen.
         instance = instances.get(request.node)
         if instance is not None and joining.is_authentic(instance.token, request):
-            with suppress(Malformed):  # facts of another version: its next words will fit
+            with suppress(
+                Malformed
+            ):  # facts of another version: the node sends new ones after its update
                 by_node[request.node].append(joining.stated_facts(request))
     members: dict[str, Member] = {}
     problems: dict[str, str] = {}
     for node, instance in instances.items():
         before = known.get(node)
         if before is not None and before.instance_id != instance.instance_id:
-            before = None  # made anew: its token is good once more
+            before = None  # a new instance: its token is valid again
         own = [facts for facts in by_node[node] if facts.instance_id == instance.instance_id]
         member, problem = _member(node, instance, before, own, now)
         if member is not None:
             members[node] = member
         if problem:
             problems[node] = problem
-    return Judgement(members, problems)
+    return Admissions(members, problems)
 
 
 def _member(
@@ -86,8 +88,8 @@ def _member(
             )
     planned = instance.placement
     if before is not None and not _is_there(facts, planned) and _is_there(before.facts, planned):
-        # It has shown where it is once; a word from the middle of a boot, or of somebody who holds
-        # the node, keeps nobody from publishing.
+        # Its addresses were right before: a request from the middle of a boot, or from a
+        # compromised node, must not block publications.
         return before, ""
     if facts.ipv4 != planned.main:
         return before, f"{node}: its main address is {facts.ipv4}, planned is {planned.main}"
@@ -97,14 +99,14 @@ def _member(
             f"planned is {planned.ipv6}"
         )
     if planned.ipv6 is None:
-        # Nobody has said which it should be, and every peer's firewall would let it in.
+        # Not planned, and every peer's firewall would accept it.
         facts = replace(facts, ipv6=None, gateway6=None)
     return Member(instance.instance_id, facts.identity, facts), ""
 
 
 def elsewhere(instances: Mapping[str, Instance], refused: Iterable[RefusedJoin]) -> dict[str, str]:
-    """What stands in the way of nodes whose requests come from other addresses than planned, in
-    words. Without a valid HMAC it is anybody's word here, too."""
+    """Problems of nodes whose requests come from other addresses than planned. Requests without a
+    valid HMAC are ignored."""
     problems: dict[str, str] = {}
     for one in refused:
         node, instance = one.request.node, instances.get(one.request.node)
@@ -119,7 +121,7 @@ def elsewhere(instances: Mapping[str, Instance], refused: Iterable[RefusedJoin])
 
 
 def _is_of(instance: Instance, request: JoinRequest) -> bool:
-    """Whether it is that instance that asks."""
+    """Whether that instance has sent the request."""
     if not joining.is_authentic(instance.token, request):
         return False
     try:
@@ -129,7 +131,7 @@ def _is_of(instance: Instance, request: JoinRequest) -> bool:
 
 
 def _is_there(facts: Facts, planned: Placement) -> bool:
-    """Whether a node has the addresses that its provider gave it."""
+    """Whether a node has its planned addresses."""
     return facts.ipv4 == planned.main and planned.ipv6 in (None, facts.ipv6)
 
 

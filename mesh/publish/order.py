@@ -1,4 +1,4 @@
-"""What publishing takes and gives: values only, and their form in the stack's state."""
+"""Input and result of a publication, and the form in the stack's state."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mesh.trust.encoding import dump, parse
 
 
 class PublishError(Exception):
-    """A publication that did not come about. Says which node, why, and what to do."""
+    """A publication failed. The message gives the node, the reason and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One server as its provider knows it. ``created`` is RFC 3339."""
+    """One server as the provider reports it. ``created`` is RFC 3339."""
 
     instance_id: str
     created: str
@@ -32,9 +32,9 @@ class Order:
     ``operator_key`` is the raw Ed25519 private key, base64. ``passwords`` is keyed by provider.
     ``registries`` maps the node ids of registries to ``https://<address>:<port>``. ``namespace``
     is a name under ``/run/netns`` that every connection is made in. ``deadline`` is seconds from
-    the call. A node of ``plan.without`` is not waited for. ``settle`` is how long, in seconds,
-    sessions and services get to come up once all nodes have applied; what is not up then is
-    said, and is no failure: an upstream may wait for its provider.
+    the call. A node of ``plan.without`` is not waited for. ``settle`` is how many seconds sessions
+    and services get to come up once all nodes have applied; what is not up then is a warning, not
+    a failure: an upstream may wait for its provider.
     """
 
     plan: Plan
@@ -50,7 +50,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A node that has joined: which instance of it, and what it said of itself."""
+    """A node that has joined: its instance and the facts that it reported."""
 
     instance_id: str
     identity: str
@@ -61,11 +61,10 @@ class Member:
 class Fleet:
     """The state of the last publication. Nothing in it is secret.
 
-    ``drain`` is the drain order that counted then, so that a registry that shows an older one
-    later is not believed; None where there was none, and in states from before there was any.
-    ``blackhole`` is the same for what is discarded. ``network`` is the name that generations and
-    orders carry, made at the first publication (:mod:`mesh.publish.identity`); None in states from
-    before it was kept.
+    ``drain`` and ``blackhole`` are the orders in force then, so that a registry cannot present an
+    older one later; None where there was none, and in states of earlier versions. ``network`` is
+    the name in generations and orders (:mod:`mesh.publish.identity`); None in states of earlier
+    versions.
     """
 
     generation: int
@@ -77,10 +76,10 @@ class Fleet:
 
 
 def dump_fleet(fleet: Fleet) -> str:
-    """A fleet as JSON for the stack's state: the same fleet gives the same text."""
+    """A fleet as canonical JSON for the stack's state."""
     return dump(fleet).decode("ascii")
 
 
 def load_fleet(text: str) -> Fleet:
-    """The fleet of that text; :class:`mesh.trust.encoding.Malformed` where it is none."""
+    """The fleet of that text; raises :class:`mesh.trust.encoding.Malformed`."""
     return parse(Fleet, text)

@@ -1,4 +1,4 @@
-"""The operator's orders at the registries: what counts now, and the next one after it."""
+"""The operator's orders at the registries: the one in force, and the next one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from mesh.publish.refused import refusing
-from mesh.publish.registry_pool import Clock, RegistryPool, highest
+from mesh.publish.registry_pool import Deadline, RegistryPool, highest
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import Refusal, Report
 from mesh.trust.orders import Kind, Order
@@ -15,21 +15,21 @@ from mesh.trust.orders import Kind, Order
 T = TypeVar("T", bound=Order)
 
 POLL = 0.2
-"""Seconds between two looks at the registries."""
+"""Seconds between requests to the registries."""
 TRIES = 5
-"""Orders may cross: the registries take one of each number."""
+"""Attempts: two operators may sign at once, and registries take one order of each number."""
 PATIENCE = 8.0
-"""Seconds until a node that says alone that it has obeyed a higher order is not believed: an honest
-one hands that order on to a registry that has lost it, within the five of its line's pause."""
+"""Seconds after which a single node's report of a higher order is ignored. A working node returns
+that order to a registry that has lost it, within five seconds."""
 
 
 class OrderLog(Generic[T]):
     """The orders of one ``kind`` in one network, at the registries.
 
-    A registry may show an old order. So ``known`` is the last one that the operator remembers, and
-    what the nodes of ``identities`` say that they have obeyed is not gone below either, unless only
-    one of them says so against every registry that answers: nobody vetoes all orders by a number
-    that it has invented. ``warn`` is told of such a node, once.
+    A registry may present an old order. So a new one is numbered above ``known``, the last one in
+    the stack's state, and above what the nodes of ``identities`` report as applied. A number that
+    one node alone reports, against every registry that answers, is ignored: one node must not
+    block all orders. ``warn`` is called once for such a node.
     """
 
     kind: Kind[T]
@@ -49,39 +49,37 @@ class OrderLog(Generic[T]):
         self._known = None if known is None or known.network != network else known
 
     def order(self) -> T | None:
-        """The order that counts: the highest that any registry holds, or that we remember; None
-        where there is none."""
+        """The order in force: the highest at any registry or in the state; None where there is
+        none."""
         return self._remembered(self._pool.order(self.kind, self.network))
 
     def reports(self) -> dict[str, Report]:
-        """The last word of each node."""
+        """The last report of each node."""
         return latest(self._pool.reports(self._identities))
 
     def refused(self, order: T, reports: Iterable[Report]) -> dict[str, Refusal]:
-        """The nodes that refuse an order of ours, by their last word."""
+        """The nodes that refuse this order, by their last reports."""
         return refusing(reports, self.kind.digest(order))
 
     def follow(self, following: Callable[[T | None, int], T | None]) -> T | None:
-        """Signs the order that is to follow the one that counts, and brings it to the registries.
+        """Signs the next order and sends it to the registries; returns the order then in force.
 
-        ``following`` gets the order that counts and the next number; it gives None where nothing
-        has to change. The order that counts then. Raises
-        :class:`mesh.registry.client.Unreachable` where no registry takes it, or none that can be
-        reached shows an order as high as the nodes have obeyed: built on an older one, ours would
-        undo what has been ordered since, and the nodes would not follow it. (One node's word alone
-        is waited on for a while, and then passed over.)
+        ``following`` gets the order in force and the next number, and returns None where nothing
+        changes. Raises :class:`mesh.registry.client.Unreachable` where no registry takes the order,
+        or no reachable one has an order as high as the nodes have applied: based on an older one,
+        the new order would undo later ones, and the nodes would refuse it.
         """
         for _ in range(TRIES):
-            held, shown = self._counts()
+            held, shown = self._in_force()
             order = following(held, 1 if held is None else held.number + 1)
             if order is None:
-                # What we remember and no registry shows is brought back to them.
+                # Registries that have lost the known order get it back.
                 if held is None or held == shown or self._put(held):
                     return held
             elif self._put(order):
                 return order
         raise Unreachable(
-            f"no registry takes the {self.kind.name}: others are signed at the same time"
+            f"no registry takes the {self.kind.name}: another one is signed at the same time"
         )
 
     def _put(self, order: T) -> bool:
@@ -92,11 +90,11 @@ class OrderLog(Generic[T]):
             self._known = shown
         return self._known
 
-    def _counts(self) -> tuple[T | None, T | None]:
-        """The order to build on, and the highest that a registry shows."""
-        clock = Clock(PATIENCE)
+    def _in_force(self) -> tuple[T | None, T | None]:
+        """The order in force, and the highest one at a registry."""
+        clock = Deadline(PATIENCE)
         while True:
-            # Asked first: what is obeyed by now, an honest registry shows by then.
+            # Reports first: the orders that they name are at the registries by then.
             reports = self.reports()
             shown = self._pool.orders(self.kind, self.network)
             top = highest(shown.values())
@@ -117,16 +115,16 @@ class OrderLog(Generic[T]):
         if node not in self._doubted:
             self._doubted.add(node)
             self._warn(
-                f"warning: {node} says that it has obeyed {self.kind.name} {claimed}, but every "
-                f"registry that answers holds {number or 'none'} and no other node is above: not "
-                f"believed, and gone on without; {node} is likely broken or in other hands (`mesh "
-                f"status`, then `mesh replace {node}`)"
+                f"warning: {node} reports that it has applied {self.kind.name} {claimed}, but "
+                f"every registry that answers holds {number or 'none'} and no other node reports "
+                f"more: ignored; {node} is probably broken or compromised (`mesh status`, then "
+                f"`mesh replace {node}`)"
             )
 
 
 def _agree(shown: Mapping[str, Order | None], number: int, node: str) -> bool:
-    """Whether every registry that answers holds the order of that number, whatever the one on the
-    node itself says; that one where there is no other."""
+    """Whether every registry that answers holds the order of that number. The registry on that node
+    counts only where there is no other."""
     others = {one: order for one, order in shown.items() if one != node} or shown
     numbers = {0 if order is None else order.number for order in others.values()}
     return numbers == {number}
@@ -134,13 +132,13 @@ def _agree(shown: Mapping[str, Order | None], number: int, node: str) -> bool:
 
 def _old(name: str, number: int, above: Mapping[str, int]) -> str:
     return (
-        f"a registry shows an old {name}: the highest is {number}, but "
-        f"{', '.join(f'{node} has obeyed {one}' for node, one in above.items())}; bring back the "
-        f"other registries (mesh status), or replace the node that is not to be believed (mesh "
-        f"replace <node>)"
+        f"the registries hold an old {name}: the highest is {number}, but "
+        f"{', '.join(f'{node} has applied {one}' for node, one in above.items())}; bring back the "
+        f"other registries (mesh status), or replace the node with the wrong report (mesh replace "
+        f"<node>)"
     )
 
 
 def latest(reports: Iterable[Report]) -> dict[str, Report]:
-    """The last word of each node: registries may hold different ones."""
+    """The last report of each node: registries may hold different ones."""
     return {report.node: report for report in sorted(reports, key=lambda one: one.sequence)}

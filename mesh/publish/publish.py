@@ -1,4 +1,4 @@
-"""Publishing: bundle, joins, generation, and the nodes' own word that it is in force."""
+"""Publishing: bundle, joins, generation, and the nodes' reports that it is in force."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from datetime import UTC, datetime
 
 from mesh.netns import NamespaceError, inside
 from mesh.plan import Plan
-from mesh.publish.announcers import Says, effect, missing, prefixes
+from mesh.publish.announcers import Announces, announce_state, missing, prefixes
 from mesh.publish.blackhole import Blackholes
 from mesh.publish.drain import DRAIN_SECONDS, Drains
 from mesh.publish.expected import MISSING, UP, expected
-from mesh.publish.generation import Made, make, make_retired, placements
+from mesh.publish.generation import SignedGeneration, make, make_retired, placements
 from mesh.publish.hold import held_until
 from mesh.publish.identity import adopted, new_network
-from mesh.publish.joins import elsewhere, judge
+from mesh.publish.joins import admit, elsewhere
 from mesh.publish.order import Fleet, Member, Order, PublishError
 from mesh.publish.order_log import latest
-from mesh.publish.recent import is_recent, said_at
-from mesh.publish.refused import refusing, words
-from mesh.publish.registry_pool import Clock, RegistryPool
+from mesh.publish.recent import is_recent, reported_at
+from mesh.publish.refused import refusal_text, refusing
+from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rendered import digests
-from mesh.publish.unconfirmed import Waiting, Waits
-from mesh.publish.uplinks import narrow
+from mesh.publish.unconfirmed import AwaitedLogin, AwaitedLogins
+from mesh.publish.uplinks import narrow_uplinks
 from mesh.registry.client import Unreachable
 from mesh.trust import joining
 from mesh.trust.documents import (
@@ -39,40 +39,40 @@ from mesh.trust.documents import (
 Progress = Callable[[str], None]
 
 POLL = 0.2
-"""Seconds between two looks at the registries."""
+"""Seconds between requests to the registries."""
 AFTERMATH = 5.0
-"""Seconds that the others get to report once a node has said that it failed."""
-AGAIN = 10.0
-"""Seconds after which a wait that goes on is said again."""
+"""Seconds that the other nodes get to report after one has failed."""
+REPEAT = 10.0
+"""Seconds after which the line of a wait is repeated."""
 
 
 def publish(order: Order, fleet: Fleet | None, progress: Progress) -> tuple[Fleet, dict[str, str]]:
-    """Brings the plan into force on all nodes; what the stack has to remember of it: the fleet, and
+    """Brings the plan into force on all nodes; returns what the stack's state keeps: the fleet, and
     digests of what its members got (:func:`mesh.publish.rendered.digests`).
 
-    ``fleet`` is what it remembers from the last time. Raises :class:`PublishError` that names
-    nodes and reasons; the network then goes on with what it has.
+    ``fleet`` is the one in the state. Raises :class:`PublishError` with nodes and reasons; the
+    network then keeps the generation that it has.
     """
     try:
-        return inside(order.namespace, lambda: _with_desk(order, progress).publish(fleet))
+        return inside(order.namespace, lambda: _publication(order, progress).publish(fleet))
     except NamespaceError as error:
-        raise PublishError(f"{error}; the lab it belongs to is not up") from None
+        raise PublishError(f"{error}; its lab is not up") from None
 
 
 def retire(order: Order, fleet: Fleet, progress: Progress) -> None:
-    """Tells all nodes to withdraw for good, whatever their floor, and waits for their word.
+    """Orders all nodes to withdraw for good, without a floor, and waits for their reports.
 
-    Who is gone already is warned about, and keeps nobody from taking the rest down.
+    Nodes that do not report are a warning only.
     """
     try:
-        inside(order.namespace, lambda: _with_desk(order, progress).retire(fleet))
+        inside(order.namespace, lambda: _publication(order, progress).retire(fleet))
     except (PublishError, NamespaceError) as error:
         progress(f"warning: {error}")
 
 
 def published(order: Order, fleet: Fleet, progress: Progress = lambda _: None) -> bool:
-    """Whether every registry that answers still holds this generation whole, one does, and none
-    holds another of its number or above."""
+    """Whether at least one registry answers, every one that does holds this generation complete,
+    and none holds a higher one."""
 
     def ask() -> bool:
         pool = RegistryPool(order.operator_key, order.registries)
@@ -95,23 +95,23 @@ def published(order: Order, fleet: Fleet, progress: Progress = lambda _: None) -
         return False
 
 
-def _with_desk(order: Order, progress: Progress) -> _Publication:
+def _publication(order: Order, progress: Progress) -> _Publication:
     return _Publication(order, RegistryPool(order.operator_key, order.registries), progress)
 
 
 class _Publication:
-    """One run of it."""
+    """One run of a publication."""
 
     def __init__(self, order: Order, pool: RegistryPool, progress: Progress) -> None:
         self._order, self._pool = order, pool
-        self._say = _Progress(progress)
-        self._clock = Clock(order.deadline)
+        self._progress = _Progress(progress)
+        self._clock = Deadline(order.deadline)
         self._network: str | None = None
-        """The network's name; None until it is known which one the nodes follow."""
+        """The network's name; None until it is known."""
         self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
-        self._drainage: Drains
-        self._anew: frozenset[str] = frozenset()
-        """Nodes that are here for the first time, or as another instance than before."""
+        self._drains: Drains
+        self._new: frozenset[str] = frozenset()
+        """Nodes that are new, or another instance than before."""
 
     def publish(self, fleet: Fleet | None) -> tuple[Fleet, dict[str, str]]:
         self._network = None if fleet is None else fleet.network
@@ -119,26 +119,26 @@ class _Publication:
             self._prepare()
             members = self._wait_for_joins(fleet)
             network = self._identify(members)
-            self._drainage = self._drains(members, fleet, network)
+            self._drains = self._drain_orders(members, fleet, network)
             if fleet is not None:
-                self._anew = frozenset(_anew(fleet, members))
+                self._new = frozenset(_new_instances(fleet, members))
                 self._bring_back()
                 self._drain_leaving(fleet)
             floor = 0 if fleet is None else fleet.generation
             while True:
                 made = self._put(members, floor, network)
-                self._mind_certificates(made)
+                self._compare_certificates(made)
                 if self._wait_for_reports(made, members):
                     self._wait_for_health(made, members)
                     break
-                # Nodes brought back another that we signed once, and that the state never knew:
-                # the registries had lost it, or those that have it did not answer before.
+                # The registries hold a higher generation of this operator that the state does not
+                # know: they had lost it, or those that have it did not answer before.
                 floor = made.manifest.generation
             published = Fleet(
                 made.manifest.generation,
                 made.digest,
                 members,
-                self._drainage.order(),
+                self._drains.order(),
                 self._blackholed(members, fleet, network),
                 network,
             )
@@ -152,13 +152,15 @@ class _Publication:
         try:
             highest = self._pool.highest(fleet.network)
             if highest is None:
-                raise PublishError("retire: no registry holds a generation; nothing was told")
+                raise PublishError(
+                    "retire: no registry holds a generation; no node was ordered to withdraw"
+                )
             last = highest[1]
             number = max(last.generation, fleet.generation) + 1
             envelope, manifest = make_retired(self._order, last, number)
             if not self._pool.put_manifest(envelope):
                 raise PublishError("retire: no registry takes the order to withdraw")
-            self._say(f"generation {number}: the network is taken down")
+            self._progress(f"generation {number}: the network is taken down")
             self._wait_for_withdrawals(manifest, envelope.digest, fleet.members)
         finally:
             self._pool.close()
@@ -166,8 +168,8 @@ class _Publication:
     # --- before ------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Waits until one registry is ready; the others get their things while we wait for
-        joins, since their own nodes cannot join before."""
+        """Waits until one registry is ready. The others are prepared while we wait for joins, since
+        their own nodes cannot join before."""
         while not self._try_prepare():
             if len(self._pool.refusing) == len(self._pool):
                 raise PublishError(
@@ -175,7 +177,7 @@ class _Publication:
                     f"{self._reasons()}; publish with the stack of that network, or replace the "
                     f"registries' servers (mesh replace <node>)"
                 )
-            self._say.waiting(f"waiting for a registry: {self._reasons()}")
+            self._progress.waiting(f"waiting for a registry: {self._reasons()}")
             if self._clock.over:
                 raise PublishError(
                     f"no registry came up within {self._order.deadline:g} s: {self._reasons()}"
@@ -187,7 +189,7 @@ class _Publication:
             before = len(self._pool.ready)
             self._pool.prepare(self._order.bundle, _planned(self._order, self._network))
             if len(self._pool.ready) > before:
-                self._say(f"{len(self._pool.ready)} of {len(self._pool)} registries ready")
+                self._progress(f"{len(self._pool.ready)} of {len(self._pool)} registries ready")
         return bool(self._pool.ready)
 
     def _reasons(self) -> str:
@@ -197,25 +199,25 @@ class _Publication:
         known = {} if fleet is None else fleet.members
         while True:
             self._try_prepare()
-            found = judge(self._order.instances, fleet, self._pool.joins(), datetime.now(UTC))
+            found = admit(self._order.instances, fleet, self._pool.joins(), datetime.now(UTC))
             missing = [node for node in self._awaited if node not in found.members]
-            problems = found.problems | self._elsewhere(missing)
+            problems = found.problems | self._from_elsewhere(missing)
             for problem in problems.values():
-                self._say(problem)
+                self._progress(problem)
             doubted = [node for node in self._awaited if node in problems]
-            self._say.waiting(
+            self._progress.waiting(
                 f"{len(self._awaited) - len(missing)} of {len(self._awaited)} joined"
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
             if not missing and not doubted:
-                for remark in narrow(self._order.plan, found.members, known):
-                    self._say(remark)
+                for remark in narrow_uplinks(self._order.plan, found.members, known):
+                    self._progress(remark)
                 return found.members
             if self._clock.over:
                 raise PublishError(self._why_not_joined(missing, doubted, problems))
             time.sleep(POLL)
 
-    def _elsewhere(self, missing: Collection[str]) -> dict[str, str]:
+    def _from_elsewhere(self, missing: Collection[str]) -> dict[str, str]:
         if not missing:
             return {}
         found = elsewhere(self._order.instances, self._pool.refused_joins())
@@ -230,27 +232,29 @@ class _Publication:
             lines.append(
                 f"{', '.join(silent)}: did not join within {self._order.deadline:g} s; look at "
                 f"its console (journalctl -u anycast-mesh-bootstrap -u anycast-mesh-agent), or "
-                f"go on without it (mesh:without)"
+                f"continue without it (mesh:without)"
             )
         return "; ".join(lines)
 
     def _identify(self, members: Mapping[str, Member]) -> str:
-        """The name of the network. A state that has none is new or lost: nodes that follow a
-        network already have brought its manifest to the registries by the time that they have
-        joined, and it stays the one that they follow."""
+        """The name of the network. A state without one is new or lost: nodes that already belong to
+        a network have returned its manifest to the registries before they join, and keep it."""
         if self._network is None:
             held = [manifest for _, manifest in self._pool.manifests().values()]
             identities = {member.identity for member in members.values()}
             self._network = adopted(held, identities) or new_network(self._order.plan)
-            # The registries are told as well.
+            # The registries get the name as well.
             self._pool.ready.clear()
             self._prepare()
         return self._network
 
-    # --- who comes, and who goes -------------------------------------------------------------
+    # --- nodes that are added and removed
+    # -------------------------------------------------------------
 
-    def _drains(self, members: Mapping[str, Member], fleet: Fleet | None, network: str) -> Drains:
-        """Who is drained, by the word of the members and of those that leave."""
+    def _drain_orders(
+        self, members: Mapping[str, Member], fleet: Fleet | None, network: str
+    ) -> Drains:
+        """The drain orders, with the reports of members and of leaving nodes."""
         known = ({} if fleet is None else fleet.members) | dict(members)
         return Drains(
             self._pool,
@@ -258,13 +262,13 @@ class _Publication:
             network,
             {node: member.identity for node, member in known.items()},
             None if fleet is None else fleet.drain,
-            self._say,
+            self._progress,
         )
 
     def _blackholed(
         self, members: Mapping[str, Member], fleet: Fleet | None, network: str
     ) -> BlackholeOrder | None:
-        """What is discarded, for the next publication to remember."""
+        """The blackhole order in force, for the state."""
         return Blackholes(
             self._pool,
             self._order.operator_key,
@@ -274,74 +278,76 @@ class _Publication:
         ).order()
 
     def _bring_back(self) -> None:
-        """A node that was drained for its server to be replaced is not any more with the new one.
-        Asked again while we wait: an order that a registry had lost may be brought back to it."""
-        drained = self._drainage.drained() & self._anew
+        """Undrains nodes that were drained for a new server and have it. Repeated while we wait: a
+        registry may get back an order that it had lost."""
+        drained = self._drains.drained() & self._new
         if not drained:
             return
         names = ", ".join(sorted(drained))
         try:
-            self._drainage.change(undrain=drained)
+            self._drains.change(undrain=drained)
         except Unreachable as error:
-            self._say(f"warning: {names}: made anew, and still drained (mesh undrain): {error}")
+            self._progress(
+                f"warning: {names}: has a new server and is still drained (mesh undrain): {error}"
+            )
             return
-        self._say(f"{names}: made anew, and drained no more")
+        self._progress(f"{names}: has a new server, no longer drained")
 
     def _drain_leaving(self, fleet: Fleet) -> None:
-        """Who is in no plan any more withdraws before the others stop to know it."""
+        """Nodes that are no longer planned withdraw before the others remove them."""
         leaving = sorted(set(fleet.members) - set(self._order.instances))
         if not leaving:
             return
         names = ", ".join(leaving)
-        self._say(f"{names}: leaving, and drained first")
+        self._progress(f"{names}: leaving, drained first")
         refused: dict[str, Refusal] = {}
         try:
-            missing = self._drainage.wait(leaving, DRAIN_SECONDS, refuses=refused.__setitem__)
+            missing = self._drains.wait(leaving, DRAIN_SECONDS, on_refused=refused.__setitem__)
         except Unreachable as error:
-            self._say(f"warning: {names}: not drained: {error}")
+            self._progress(f"warning: {names}: not drained: {error}")
             return
         for node in (node for node in missing if node in refused):
-            self._say(f"warning: {words(node, refused[node])}")
+            self._progress(f"warning: {refusal_text(node, refused[node])}")
         silent = [node for node in missing if node not in refused]
         if silent:
-            self._say(
-                f"warning: {', '.join(silent)}: no word within {DRAIN_SECONDS:g} s that it has "
-                f"withdrawn; going on, for a dead node drains no more"
+            self._progress(
+                f"warning: {', '.join(silent)}: no report within {DRAIN_SECONDS:g} s that it has "
+                f"withdrawn; continuing without it"
             )
         elif not missing:
-            self._say(f"{names}: withdrawn")
+            self._progress(f"{names}: withdrawn")
 
     # --- the generation ----------------------------------------------------------------------
 
-    def _put(self, members: dict[str, Member], floor: int, network: str) -> Made:
-        # Above what is there of any network: a registry asks for higher numbers, and so do nodes.
+    def _put(self, members: dict[str, Member], floor: int, network: str) -> SignedGeneration:
+        # Above every network's generations: registries and nodes require higher numbers.
         highest = self._pool.highest()
         top = max(floor, 0 if highest is None else highest[1].generation)
         made = make(self._order, members, top + 1, network)
         for failure in self._pool.put_generation(made.generation):
-            self._say(f"not held by {failure}")
-        self._say(f"generation {top + 1} signed for {len(members)} nodes")
+            self._progress(f"not stored at {failure}")
+        self._progress(f"generation {top + 1} signed for {len(members)} nodes")
         return made
 
-    def _rendered(self, made: Made, members: Mapping[str, Member]) -> dict[str, str]:
+    def _rendered(self, made: SignedGeneration, members: Mapping[str, Member]) -> dict[str, str]:
         order, facts = self._order, {node: member.facts for node, member in members.items()}
         return digests(order.plan, facts, placements(order), order.registries, made.files)
 
-    def _mind_certificates(self, made: Made) -> None:
-        """A certificate that is not the one that the registry's node reported: said, no more."""
+    def _compare_certificates(self, made: SignedGeneration) -> None:
+        """Reports registries whose certificate is not the one that their node reported."""
         shown = self._pool.certificates()
         for entry in made.manifest.registries:
             seen = shown.get(entry.url)
             if entry.tls_sha256 is not None and seen not in (None, entry.tls_sha256):
-                self._say(f"{entry.url}: shows another certificate than its node reported")
+                self._progress(f"{entry.url}: presents another certificate than its node reported")
 
-    def _wait_for_reports(self, made: Made, members: Mapping[str, Member]) -> bool:
-        """True once all have applied it; False where another generation of ours turns up that is
-        not below it: one that was signed while the state, or a registry, did not know."""
+    def _wait_for_reports(self, made: SignedGeneration, members: Mapping[str, Member]) -> bool:
+        """True once all have applied it; False where the registries hold another generation of this
+        operator that is not below it."""
         identities = {node: member.identity for node, member in members.items()}
         awaited = [node for node in self._awaited if node in members]
-        aftermath: Clock | None = None
-        waits = Waits(made.manifest.generation)
+        aftermath: Deadline | None = None
+        waits = AwaitedLogins(made.manifest.generation)
         while True:
             reports = self._pool.reports(identities)
             outcome = _outcomes(reports, made.manifest, made.digest)
@@ -355,9 +361,9 @@ class _Publication:
                 f"{len(applied)} of {len(awaited)} applied generation {made.manifest.generation}"
                 + (f", waiting for {', '.join(waiting)}" if waiting else "")
             )
-            (self._say if unconfirmed else self._say.waiting)(progress)
+            (self._progress if unconfirmed else self._progress.waiting)(progress)
             for node, until in held.items():
-                self._say(
+                self._progress(
                     f"{node}: is held until {until}, and applies generation "
                     f"{made.manifest.generation} then (mesh unhold {node})"
                 )
@@ -365,15 +371,15 @@ class _Publication:
                 return True
             refused = {n: r for n, r in refusing(reports, made.digest).items() if n in missing}
             for node, refusal in refused.items():
-                self._say(words(node, refusal))
+                self._progress(refusal_text(node, refusal))
             if unconfirmed:
-                # Whoever is to log in gets the time for it, whatever else is over.
-                self._tell_who_waits(unconfirmed)
+                # The operator gets the time to log in, whatever else has timed out.
+                self._ask_for_logins(unconfirmed)
                 aftermath = None
                 time.sleep(POLL)
                 continue
             if (failed or refused) and aftermath is None:
-                aftermath = Clock(AFTERMATH)
+                aftermath = Deadline(AFTERMATH)
             over = aftermath is not None and aftermath.over
             if (not waiting and (failed or held)) or over:
                 raise PublishError(_not_applied(made.manifest, failed, held, [], refused))
@@ -383,19 +389,19 @@ class _Publication:
                 return False
             time.sleep(POLL)
 
-    def _tell_who_waits(self, waiting: Sequence[Waiting]) -> None:
-        """What has to be done so that a change stays, and how long there is time for it."""
+    def _ask_for_logins(self, waiting: Sequence[AwaitedLogin]) -> None:
+        """Shows how to confirm a change, and the time left."""
         for one in waiting:
             instance = self._order.instances.get(one.node)
-            self._say(one.words)
-            self._say(f"  {one.command(None if instance is None else instance.placement)}")
+            self._progress(one.text)
+            self._progress(f"  {one.command(None if instance is None else instance.placement)}")
         least = max(0.0, min(one.left for one in waiting))
         nodes = ", ".join(one.node for one in waiting)
-        self._say.counting(f"waiting for a log-in to {nodes}", f"{least:.0f} s left")
+        self._progress.counting(f"waiting for a log-in to {nodes}", f"{least:.0f} s left")
 
     def _held(self, reports: Iterable[Report], missing: Collection[str]) -> dict[str, str]:
-        """Those of the nodes that say that they are held, and until when: they are not waited for,
-        since a hold ends by itself and they apply the generation then."""
+        """The nodes that report that they are held, and until when. They are not waited for, since
+        they apply the generation when the hold ends."""
         now = time.time()
         return {
             node: until
@@ -403,22 +409,22 @@ class _Publication:
             if node in missing and is_recent(report, now) and (until := held_until(report, now))
         }
 
-    def _wait_for_health(self, made: Made, members: Mapping[str, Member]) -> None:
-        """Sessions and announcements come a moment after the configuration."""
+    def _wait_for_health(self, made: SignedGeneration, members: Mapping[str, Member]) -> None:
+        """Waits for sessions and announcements, which come up after the configuration."""
         identities = {node: member.identity for node, member in members.items()}
-        settled = Clock(self._order.settle)
+        settled = Deadline(self._order.settle)
         while True:
             self._bring_back()
             latest = _latest(self._pool.reports(identities), made.manifest, made.digest)
-            mesh = health(self._order.plan, latest, self._drainage.drained())
-            self._say.waiting(
+            mesh = health(self._order.plan, latest, self._drains.drained())
+            self._progress.waiting(
                 f"{mesh.up} of {mesh.sessions} sessions up, "
                 f"{mesh.announcing} of {mesh.edges} edges announce"
             )
             if not mesh.down:
                 return
             if settled.over or self._clock.over:
-                self._say(f"warning: not up yet: {'; '.join(mesh.down)}")
+                self._progress(f"warning: not up yet: {'; '.join(mesh.down)}")
                 return
             time.sleep(POLL)
 
@@ -432,56 +438,56 @@ class _Publication:
             outcome = _outcomes(reports, manifest, digest)
             missing = [n for n in awaited if outcome.get(n, ("", ""))[0] != "withdrawn"]
             refused = {n: r for n, r in refusing(reports, digest).items() if n in missing}
-            self._say.waiting(
+            self._progress.waiting(
                 f"{len(awaited) - len(missing)} of {len(awaited)} withdrawn"
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
             if not missing:
                 return
             if len(refused) == len(missing):
-                raise PublishError("; ".join(words(n, one) for n, one in refused.items()))
+                raise PublishError("; ".join(refusal_text(n, one) for n, one in refused.items()))
             if self._clock.over:
                 raise PublishError(
-                    f"retire: no word from {', '.join(missing)} within {self._order.deadline:g} s"
+                    f"retire: no report from {', '.join(missing)} within {self._order.deadline:g} s"
                 )
             time.sleep(POLL)
 
 
-def _anew(fleet: Fleet, members: Mapping[str, Member]) -> list[str]:
+def _new_instances(fleet: Fleet, members: Mapping[str, Member]) -> list[str]:
     before = {node: member.instance_id for node, member in fleet.members.items()}
     return [node for node, one in members.items() if before.get(node) != one.instance_id]
 
 
 class _Progress:
-    """Says each thing when it is news; a wait that goes on, again and again with its time."""
+    """Shows each line once, and repeats the line of a wait with its time."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._began = progress, time.monotonic()
-        self._spoke = self._began
-        self._said: set[str] = set()
+        self._last = self._began
+        self._shown: set[str] = set()
 
     def __call__(self, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
-            self._speak(line)
+        if line not in self._shown:
+            self._shown.add(line)
+            self._show(line)
 
     def waiting(self, line: str) -> None:
-        """Says what is waited for; where nothing else was said for a while, with the seconds."""
-        if line not in self._said:
+        """Shows what is waited for; again with the seconds after some time without a line."""
+        if line not in self._shown:
             self(line)
-        elif time.monotonic() - self._spoke >= AGAIN:
-            self._speak(f"{line} ({time.monotonic() - self._began:.0f} s)")
+        elif time.monotonic() - self._last >= REPEAT:
+            self._show(f"{line} ({time.monotonic() - self._began:.0f} s)")
 
     def counting(self, line: str, left: str) -> None:
-        """Says what is waited for, and what is left of the time, once in a while."""
-        if line not in self._said:
-            self._said.add(line)
-            self._speak(f"{line}: {left}")
-        elif time.monotonic() - self._spoke >= AGAIN:
-            self._speak(f"{line}: {left}")
+        """Shows what is waited for and the time left, from time to time."""
+        if line not in self._shown:
+            self._shown.add(line)
+            self._show(f"{line}: {left}")
+        elif time.monotonic() - self._last >= REPEAT:
+            self._show(f"{line}: {left}")
 
-    def _speak(self, line: str) -> None:
-        self._spoke = time.monotonic()
+    def _show(self, line: str) -> None:
+        self._last = time.monotonic()
         self._progress(line)
 
 
@@ -501,8 +507,8 @@ def _planned(order: Order, network: str | None) -> Planned:
 
 @dataclass(frozen=True, slots=True)
 class MeshHealth:
-    """Sessions and edges of the nodes that are waited for; ``down`` names what is missing. An edge
-    announces where all prefixes of its upstreams' families are heard there (announcers.py)."""
+    """Sessions and edges of the nodes that are waited for; ``down`` lists what is missing. An edge
+    counts as announcing when it announces all prefixes of its upstreams' families."""
 
     sessions: int
     up: int
@@ -512,8 +518,8 @@ class MeshHealth:
 
 
 def health(plan: Plan, reports: Mapping[str, Report], drained: Collection[str] = ()) -> MeshHealth:
-    """How the mesh is by its nodes' last words. Sessions with a node that is gone on without
-    (``mesh:without``) are not expected to be up, and a drained node is not expected to announce."""
+    """The mesh by its nodes' last reports. Sessions with nodes of ``mesh:without`` are not expected
+    to be up, and drained nodes are not expected to announce."""
     sessions = up = edges = announcing = 0
     down: list[str] = []
     for node in plan.nodes:
@@ -528,12 +534,12 @@ def health(plan: Plan, reports: Mapping[str, Report], drained: Collection[str] =
         ]
         sessions += len(due.sessions)
         up += sum(state == UP for state in states.values())
-        # Reports on this generation carry its nonce: they are recent, whatever a node's clock says.
-        now = said_at(report)
-        found = {each: effect(node, each, report, now) for each in prefixes(plan, node)}
+        # Reports on this generation contain its nonce: they are recent, even if the clock is wrong.
+        now = reported_at(report)
+        found = {each: announce_state(node, each, report, now) for each in prefixes(plan, node)}
         if found and node.id not in drained:
             edges += 1
-            announcing += all(one.says is Says.YES for one in found.values())
+            announcing += all(one.announces is Announces.YES for one in found.values())
             lacks += [lack] if (lack := missing(found)) else []
         if not states:
             lacks.append("its sessions are unknown")
@@ -543,13 +549,13 @@ def health(plan: Plan, reports: Mapping[str, Report], drained: Collection[str] =
 
 
 def _outcomes(reports: list[Report], manifest: Manifest, digest: str) -> dict[str, tuple[str, str]]:
-    """Each node's word on exactly this manifest."""
+    """Each node's outcome and reason for exactly this manifest."""
     latest = _latest(reports, manifest, digest)
     return {node: (report.outcome, report.reason) for node, report in latest.items()}
 
 
 def _latest(reports: list[Report], manifest: Manifest, digest: str) -> dict[str, Report]:
-    """The last report of each node on exactly this manifest: number, hash and nonce fit."""
+    """The last report of each node on exactly this manifest: number, hash and nonce are equal."""
     latest: dict[str, Report] = {}
     for report in reports:
         fits = (report.generation, report.manifest_sha256, report.nonce) == (
@@ -578,11 +584,11 @@ def _not_applied(
         f"{node} is held until {until}, and does not apply generation {manifest.generation} before"
         for node, until in held.items()
     ]
-    lines += [words(node, refusal) for node, refusal in sorted(refused.items())]
+    lines += [refusal_text(node, refusal) for node, refusal in sorted(refused.items())]
     silent = [node for node in missing if node not in refused]
     if silent:
         lines.append(
-            f"{', '.join(silent)}: no word on generation {manifest.generation} in time; see "
-            f"journalctl -u anycast-mesh-agent there, or go on without it (mesh:without)"
+            f"{', '.join(silent)}: no report on generation {manifest.generation} in time; see "
+            f"journalctl -u anycast-mesh-agent there, or continue without it (mesh:without)"
         )
     return "; ".join(lines)

@@ -1,27 +1,27 @@
-"""When a node's last word is a sign of life."""
+"""Whether a node's last report is recent."""
 
 from __future__ import annotations
 
 from mesh.trust.documents import Report
 
 SILENT_SECONDS = 45.0
-"""A node that has said nothing for so long, a heartbeat of 30 s and a half, is called silent."""
+"""Without a report for so long, one and a half heartbeats of 30 s, a node is *silent*."""
 
 AHEAD_SECONDS = 300.0
-"""How far a node's clock may be ahead of ours. What is said of a later time is no sign of life:
-whoever holds a node may have it speak once for all times."""
+"""Seconds by which a node's clock may be ahead of ours. A report with a later time does not count:
+a compromised node could sign it in advance."""
 
 
 def is_recent(report: Report, now: float) -> bool:
-    """Whether a report is a sign of life; ``now`` is seconds since the epoch."""
+    """Whether a report is recent; ``now`` is seconds since the epoch."""
     return -AHEAD_SECONDS <= seconds_since(report, now) <= SILENT_SECONDS
 
 
 def seconds_since(report: Report, now: float) -> float:
-    """How long ago a node has said this, by its own clock; negative where that is ahead."""
-    return now - said_at(report)
+    """The age of a report by the node's clock; negative where that is ahead."""
+    return now - reported_at(report)
 
 
-def said_at(report: Report) -> float:
-    """When a node has said this, by its own clock (seconds since the epoch)."""
+def reported_at(report: Report) -> float:
+    """When a report was made, by the node's clock (seconds since the epoch)."""
     return (report.sequence if report.clock is None else report.clock) / 1e6

@@ -1,4 +1,4 @@
-"""What nodes refuse, by their own signed word."""
+"""Manifests and orders that nodes refuse, by their reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES = {
 
 
 def refusing(reports: Iterable[Report], digest: str) -> dict[str, Refusal]:
-    """The nodes that refuse the envelope of that digest, each by its last report."""
+    """The nodes that refuse the envelope with that digest, by their last reports."""
     latest = {report.node: report for report in sorted(reports, key=lambda one: one.sequence)}
     return {
         node: refusal
@@ -25,8 +25,8 @@ def refusing(reports: Iterable[Report], digest: str) -> dict[str, Refusal]:
     }
 
 
-def words(node: str, refusal: Refusal) -> str:
-    """A refusal for the operator: who, what, why, and what to do."""
+def refusal_text(node: str, refusal: Refusal) -> str:
+    """A refusal as text: node, what it refuses, why, and what to do."""
     what = f"{_NAMES[refusal.what]} {refusal.number}" if refusal.number else f"a {refusal.what}"
     return (
         f"{node} refuses {what}: {refusal.reason}; if this is the right stack, give the node a "

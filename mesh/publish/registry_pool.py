@@ -1,4 +1,4 @@
-"""All registries of a network as their operator reaches them: one connection each."""
+"""The operator's connections to all registries of a network, one each."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ OrderT = TypeVar("OrderT", bound=Order)
 
 CONNECT_SECONDS = 1.5
 HURRIED = (CONNECT_SECONDS, *11 * (0.3,))
-"""Seconds to connect to a registry that is not ready, by turns. The firewall of a machine that
-boots drops what comes before its registry: it is asked again soon, instead of being waited for.
-The first try is a patient one, for a publication that waits for no node makes no other."""
+"""Timeouts in turn for connecting to a registry that is not ready. The firewall of a booting
+machine drops packets, so short attempts are repeated. The first one is long: a publication that
+waits for no node makes no other."""
 WORK_SECONDS = 20.0
 
 
 class RegistryPool:
-    """Speaks to every registry of the network as its operator."""
+    """The registries of a network, for its operator."""
 
     def __init__(self, operator_key: str, registries: Mapping[str, str]) -> None:
         self._public = signing_public(operator_key)
@@ -56,14 +56,14 @@ class RegistryPool:
         self.ready: set[str] = set()
         """Registries that have the bundle and the list of planned nodes."""
         self.reasons: dict[str, str] = {}
-        """Why a registry is not ready, in its own or the connection's words."""
+        """Why a registry is not ready: its answer or the connection's error."""
         self.ahead: dict[str, float] = {}
         """Seconds by which our clock is ahead of a registry's that has answered, by its URL."""
         self.refusing: set[str] = set()
-        """Registries that serve another network, and refuse ours."""
+        """Registries that refuse this network, since they serve another one."""
 
     def close(self) -> None:
-        """Hangs up."""
+        """Closes the connections."""
         for client in self._clients.values():
             client.close()
 
@@ -71,7 +71,7 @@ class RegistryPool:
         return len(self._clients)
 
     def prepare(self, bundle: bytes, planned: Planned) -> None:
-        """Brings bundle and planned nodes to the registries that do not have them yet."""
+        """Sends bundle and planned nodes to the registries that do not have them yet."""
         for node, client in self._clients.items():
             if node in self.ready:
                 continue
@@ -92,12 +92,12 @@ class RegistryPool:
                 self.reasons[node] = refusal
 
     def joins(self) -> list[JoinRequest]:
-        """All requests to join that any registry holds; malformed ones are left out."""
+        """The join requests at all registries; malformed ones are left out."""
         return self._all(paths.JOINS, JoinRequest)
 
     def refused_joins(self) -> list[RefusedJoin]:
-        """Requests to join that a registry has refused because of where they came from; malformed
-        ones are left out, and a registry of an earlier version shows none."""
+        """The join requests that registries have refused because of their source address; malformed
+        ones are left out, and registries of earlier versions have none."""
         return self._all(paths.REFUSED_JOINS, RefusedJoin)
 
     def _all(self, target: str, kind: type[T]) -> list[T]:
@@ -109,8 +109,8 @@ class RegistryPool:
         return found
 
     def manifests(self) -> dict[str, tuple[Signed, Manifest]]:
-        """The manifest that each registry holds, validly signed by us. It may be another network's
-        of the same key."""
+        """The manifest at each registry, with its signature verified. It may be of another network
+        with the same key."""
         found: dict[str, tuple[Signed, Manifest]] = {}
         for node, answer in self._ask("GET", paths.MANIFEST, signed=False):
             if answer.status == 200:
@@ -121,13 +121,13 @@ class RegistryPool:
         return found
 
     def highest(self, network: str | None = None) -> tuple[Signed, Manifest] | None:
-        """The manifest with the highest number that any registry holds, validly signed by us: of
-        that network, or of any where none is named."""
+        """The manifest with the highest number at any registry: of that network, or of any where
+        none is given."""
         return top(self.manifests().values(), network)
 
     def holds_another(self, manifest: Manifest, digest: str) -> bool:
-        """Whether some registry holds another manifest of that network than this one, whose digest
-        is given, of its number or above."""
+        """Whether a registry holds another manifest of that network, with its number or above.
+        ``digest`` is that of ``manifest``."""
         return any(
             held.network == manifest.network
             and held.generation >= manifest.generation
@@ -136,37 +136,35 @@ class RegistryPool:
         )
 
     def put_generation(self, generation: PackedGeneration) -> list[str]:
-        """Brings a generation to every registry that can be reached; why others do not have it."""
+        """Sends a generation to every reachable registry; returns why others do not have it."""
         body = _fitting(generation, "leave nodes out, or make two networks of them")
-        asked = list(self._each(lambda client: _brought(client, generation, body)))
+        asked = list(self._each(lambda client: _sent(client, generation, body)))
         failures = [f"{node}: {answer.why()}" for node, answer in asked if not answer.ok]
         if len(failures) == len(asked):
             raise Unreachable("; ".join(failures + sorted(self.reasons.values())) or "no registry")
         return failures
 
     def put_manifest(self, envelope: Signed) -> bool:
-        """Brings a manifest alone; whether some registry has it now."""
+        """Sends a manifest alone; returns whether a registry has it now."""
         asked = list(self._ask("PUT", paths.MANIFEST, dump(envelope), signed=False))
         return any(answer.ok for _, answer in asked)
 
     def order(self, kind: Kind[OrderT], network: str) -> OrderT | None:
-        """The order of a kind and that network with the highest number that any registry holds,
-        validly signed by us."""
+        """The network's order of a kind with the highest number at any registry."""
         return highest(self.orders(kind, network).values())
 
     def orders(self, kind: Kind[OrderT], network: str) -> dict[str, OrderT | None]:
-        """The order of a kind and that network that each registry that answers holds, validly
-        signed by us; None where it shows none."""
+        """The network's order of a kind at each registry that answers, with its signature verified;
+        None where it has none."""
         asked = self._ask("GET", paths.order(kind.key), signed=kind.members_only)
         return {node: self._order(kind, answer, network) for node, answer in asked}
 
     def put_order(self, kind: Kind[OrderT], order: OrderT, operator_key: str) -> bool:
-        """Signs an order, and brings it to every registry that can be reached. False where
-        one holds another of that number or above, which counts; :class:`Unreachable` where none
-        takes it.
+        """Signs an order and sends it to every reachable registry. False where one holds another
+        order with that number or above; raises :class:`Unreachable` where none takes it.
 
-        A registry that refuses it has to show the order that it holds instead: its word alone
-        would let it veto every order.
+        A registry that refuses an order has to present the one that it holds: otherwise it could
+        block every order.
         """
         body, place = dump(kind.signed(operator_key, order)), paths.order(kind.key)
         taken, crossed = 0, False
@@ -200,8 +198,7 @@ class RegistryPool:
         return None
 
     def reports(self, identities: Mapping[str, str]) -> list[Report]:
-        """Reports that carry the signature of the node that they speak of; a relay's inventions
-        are left out, and so is what a terminal would obey in a node's words."""
+        """The reports with a valid signature of their node, without control characters."""
         found: list[Report] = []
         for _, answer in self._ask("GET", paths.REPORTS):
             for text in _entries(answer):
@@ -212,11 +209,11 @@ class RegistryPool:
                     if key is not None:
                         report = signing.opened(key, Purpose.REPORT, envelope, Report)
                         if report.node == node:
-                            found.append(_shown(report))
+                            found.append(_made_printable(report))
         return found
 
     def holders(self, digest: str) -> tuple[int, int]:
-        """How many registries answer, and how many of them hold that manifest with all parts."""
+        """How many registries answer, and how many of these hold that manifest with all parts."""
         answered = held = 0
         for _, answer in self._ask("GET", f"{paths.API}/status"):
             answered += 1
@@ -226,7 +223,7 @@ class RegistryPool:
         return answered, held
 
     def certificates(self) -> dict[str, str | None]:
-        """SHA-256 of the certificate that each registry showed last, by URL."""
+        """SHA-256 of the certificate that each registry presented last, by URL."""
         return {client.url: client.tls_sha256 for client in self._clients.values()}
 
     def _ask(
@@ -237,7 +234,7 @@ class RegistryPool:
         )
 
     def _each(self, ask: Callable[[Client], Answer]) -> Iterator[tuple[str, Answer]]:
-        """The answer of each registry that can be reached."""
+        """The answer of each reachable registry."""
         for node, client in self._clients.items():
             try:
                 answer = ask(client)
@@ -249,9 +246,9 @@ class RegistryPool:
             yield node, answer
 
 
-def _brought(client: Client, generation: PackedGeneration, body: bytes) -> Answer:
+def _sent(client: Client, generation: PackedGeneration, body: bytes) -> Answer:
     """A registry's answer to a generation; ``body`` is the generation as bytes."""
-    # Asked before: who takes no packed one hangs up before it has heard it all.
+    # Asked first: a registry that does not take packed ones closes the connection early.
     status = client.ask("GET", f"{paths.API}/status", signed=True, timeout=WORK_SECONDS)
     if not status.ok:
         return status
@@ -273,8 +270,8 @@ def _takes(status: Answer, path: str) -> bool:
 
 
 def _fitting(generation: PackedGeneration | Generation, cure: str) -> bytes:
-    """A generation as bytes, if a registry takes as many. It would hang up before it has heard
-    more, and could not say why."""
+    """A generation as bytes. Checked here whether registries take it: they close the connection on
+    more bytes, without a reason."""
     body = dump(generation)
     if len(body) > paths.MAX_GENERATION:
         raise PublishError(
@@ -285,12 +282,12 @@ def _fitting(generation: PackedGeneration | Generation, cure: str) -> bytes:
 
 
 def _prepared(client: Client, bundle: bytes, planned: Planned) -> str | None:
-    """None where a registry has all that it needs; else why not."""
+    """None where a registry has all that it needs, or why not."""
     digest = sha256(bundle)
     held = client.ask("HEAD", f"{paths.BUNDLE}/{digest}", timeout=WORK_SECONDS)
     if held.status != 200:
-        # A registry takes it from its operator; a bootstrap, which knows nothing but the hash,
-        # takes it from anybody, and ends then for the registry to start.
+        # A registry takes it from its operator. A bootstrap, which only knows the hash, takes it
+        # from anybody, and then ends so that the registry starts.
         is_registry = held.status == 404
         target = f"{paths.BUNDLE}/{digest}"
         put = client.ask("PUT", target, bundle, signed=is_registry, timeout=WORK_SECONDS)
@@ -312,11 +309,11 @@ def _prepared(client: Client, bundle: bytes, planned: Planned) -> str | None:
 
 
 class _AnotherNetwork(Exception):
-    """A registry refuses its operator: it serves another network of the same key."""
+    """A registry serves another network with the same key."""
 
 
 def _entries(answer: Answer) -> list[str]:
-    """The documents of a list, each as text again for its own parser."""
+    """The documents of a JSON list, each as text for its own parser."""
     if not answer.ok:
         return []
     try:
@@ -326,21 +323,21 @@ def _entries(answer: Answer) -> list[str]:
 
 
 def _decoded(kind: type[T], text: str | bytes) -> T:
-    """JSON of that outermost form, whatever a registry sends; :class:`Malformed` where it is not.
+    """JSON with that outermost type; raises :class:`Malformed`.
 
-    One that lies must not end the operator's run: the others are asked all the same.
+    A registry with a wrong answer must not end the operator's run: the others are still asked.
     """
     try:
         value: Any = json.loads(text)
     except (ValueError, RecursionError):
         raise Malformed("not JSON") from None
     if not isinstance(value, kind):
-        raise Malformed("not of the form that was asked for")
+        raise Malformed("not of the expected type")
     return value
 
 
-def _shown(report: Report) -> Report:
-    """A report with nothing in it but what prints: it ends on the operator's terminal."""
+def _made_printable(report: Report) -> Report:
+    """A report with printable characters only: it is shown on the operator's terminal."""
     health = report.health
     return replace(
         report,
@@ -389,7 +386,7 @@ def _clean(named: Mapping[str, T]) -> dict[str, T]:
 
 
 def highest(orders: Iterable[OrderT | None]) -> OrderT | None:
-    """The one of the highest number; None where there is none."""
+    """The order with the highest number; None where there is none."""
     found = [order for order in orders if order is not None]
     return max(found, key=lambda order: order.number, default=None)
 
@@ -403,13 +400,13 @@ def top(
     return max(found, key=lambda one: one[1].generation, default=None)
 
 
-class Clock:
-    """One deadline for all that a publication waits for."""
+class Deadline:
+    """A deadline for several waits."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     @property
     def over(self) -> bool:
-        """Whether the time is up."""
+        """Whether it has passed."""
         return time.monotonic() >= self._end

@@ -1,4 +1,4 @@
-"""How large a generation is on its way to a registry, before there is any server."""
+"""An upper limit for a generation's size, computed from the plan."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from mesh.trust.sealing import Box
 from mesh.trust.signing import SIGNATURE_BYTES, Signed
 
 TAG_BYTES = 16
-"""By which a sealed text is longer than its own (RFC 8439, section 2.8)."""
+"""Bytes that sealing adds to a text (RFC 8439, section 2.8)."""
 HASH, KEY = "0" * 64, b64(bytes(KEY_BYTES))
 PASSWORD = "x" * 80
-"""As long as Linux takes one for a session (TCP_MD5SIG_MAXKEYLEN)."""
+"""The longest that Linux takes (TCP_MD5SIG_MAXKEYLEN)."""
 
 
 def at_most(plan: Plan, limit: int) -> int:
-    """Bytes of a generation's body; that of real nodes is smaller by some bytes each. Once
-    ``limit`` is passed, the nodes that are left count as much as the one that passed it."""
+    """Bytes of a generation's body, at most. Once ``limit`` is passed, each node that is left
+    counts as much as the last one."""
     facts = _longest_facts(plan)
     total = len(dump(_frame(plan, facts)))
     for count, weight in enumerate(_parts(plan, facts), start=1):
@@ -95,8 +95,8 @@ def _frame(plan: Plan, facts: Mapping[str, Facts]) -> PackedGeneration:
 
 
 def _longest_facts(plan: Plan) -> dict[str, Facts]:
-    """Facts that are written no shorter than any that a node reports: of addresses, 15 and 39
-    characters, and of an interface, 15."""
+    """Facts with the longest texts that a node reports: 15 and 39 characters for addresses, 15 for
+    an interface."""
     return {
         node.id: replace(
             facts,

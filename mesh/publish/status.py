@@ -1,4 +1,4 @@
-"""How the mesh is: the nodes' own signed words, as the registries relay them."""
+"""The status of a mesh, from the nodes' signed reports at the registries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mesh.plan import Network, Plan
 from mesh.publish import clocks, expected
 from mesh.publish.alarms import NodeWarning, warnings
 from mesh.publish.announcers import (
-    Effect,
-    Says,
-    effects,
+    Announces,
+    AnnounceState,
+    announce_states,
 )
 from mesh.publish.blackhole import Blackholes
 from mesh.publish.drain import Drains
@@ -35,14 +35,14 @@ from mesh.trust.documents import (
 )
 from mesh.trust.encoding import moment
 
-AHEAD = "its last word is of a time to come: its clock is wrong, or somebody else speaks for it"
+AHEAD = "its last report is dated in the future: its clock is wrong, or the report is forged"
 
 
 @dataclass(frozen=True, slots=True)
 class SessionDown:
-    """A session that the plan expects and that is not Established: BIRD's word for its state, or
-    ``missing``, and BIRD's last error. ``age`` is seconds since it went down, None where that is
-    not known."""
+    """A session that the plan expects and that is not Established: its state in BIRD or
+    ``missing``, and BIRD's last error. ``age`` is seconds since it went down, None where
+    unknown."""
 
     state: str
     error: str = ""
@@ -51,12 +51,11 @@ class SessionDown:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One node. ``state`` is ``applied``, ``failed``, ``withdrawn``, ``behind`` (its last word is
-    about an earlier generation), ``unreachable`` (all its peers have lost their tunnels to it since
-    its last word), ``silent``, or ``unknown`` where no registry answers; ``age`` is seconds since
-    its last word, by the node's clock. ``drain`` is empty, ``draining`` while it has
-    not said yet that it obeys the order to drain, or ``drained``: it has withdrawn and serves
-    nothing."""
+    """One node. ``state`` is ``applied``, ``failed``, ``withdrawn``, ``behind`` (its last report is
+    on an earlier generation), ``unreachable`` (all its peers have lost their tunnels to it since
+    its last report), ``silent``, or ``unknown`` where no registry answers; ``age`` is seconds since
+    its last report, by the node's clock. ``drain`` is empty, ``draining`` until it reports that it
+    has applied the order, or ``drained``: it has withdrawn and serves nothing."""
 
     state: str
     generation: int
@@ -68,58 +67,57 @@ class NodeStatus:
     tls_mismatches: tuple[str, ...] = ()
     drain: str = ""
     refused: dict[str, int] = field(default_factory=dict)
-    """Routes that it has refused since its agent started, by reason."""
+    """Routes that it has rejected since its agent started, by reason."""
     stale: bool = False
-    """Whether all of this is its last word of a while ago, and not how it is now."""
+    """Whether this is from an old report, and its current state is unknown."""
     awaited: bool = True
-    """False where the network goes on without it (``mesh:without``)."""
+    """False for nodes of ``mesh:without``."""
     announces: dict[str, str] = field(default_factory=dict)
-    """``yes``, ``no`` or ``unknown`` for each prefix that it is to announce: in effect, by the
-    upstream sessions that are Established and what BIRD exports on them."""
+    """``yes``, ``no`` or ``unknown`` for each prefix that it is to announce, by its Established
+    upstream sessions and what BIRD exports on them."""
     why_not: dict[str, str] = field(default_factory=dict)
-    """Why not, or why nobody can tell, by prefix."""
+    """Why not, or why it is unknown, by prefix."""
     bird: str | None = None
-    """Empty where its BIRD answers, else why it does not; None where an older agent does not
-    say."""
+    """Empty where its BIRD answers, else why it does not; None for older agents."""
     expected: tuple[str, ...] = ()
-    """The sessions that are to be up by the plan."""
+    """The sessions that the plan expects."""
     down: dict[str, SessionDown] = field(default_factory=dict)
     """Those of them that are not."""
     failures: dict[str, str] = field(default_factory=dict)
-    """Why a service is down there."""
+    """Why a service is down, by service."""
     tunnels: dict[str, str] = field(default_factory=dict)
     """What is wrong with a tunnel, by its interface."""
     refusals: tuple[Refusal, ...] = ()
-    """Generations and orders of ours that it does not follow."""
+    """Generations and orders that it refuses."""
     faults: dict[str, str] = field(default_factory=dict)
-    """What is wrong with the node itself or its agent: ``disk``, ``registry`` where its port
-    was shut to other nodes, a thread that has failed, or ``unconfirmed``, a generation that is
-    undone unless somebody logs in anew."""
+    """Faults of the node or its agent: ``disk``, ``registry`` where its port was closed to other
+    nodes, a thread that has failed, or ``unconfirmed``, a generation that is undone without a new
+    log-in."""
     held: str = ""
     """When its hold ends (RFC 3339): it repairs and applies nothing until then. Empty where it is
     not held."""
     repaired: int | None = None
-    """How much it has put right since its agent started; None where an older agent does not."""
+    """How many repairs it has made since its agent started; None for older agents."""
     repairs: tuple[Repair, ...] = ()
-    """What that was in the last ten minutes, and what it puts right no more."""
+    """The repairs of the last ten minutes, and what it no longer repairs."""
     clock: float | None = None
-    """Seconds by which its clock is ahead of this machine's, 0 where they agree; None where nobody
-    can tell."""
+    """Seconds by which its clock is ahead of this machine's, 0 where they agree; None where
+    unknown."""
 
     @property
     def is_known(self) -> bool:
-        """Whether it says how it is now."""
+        """Whether its current state is known."""
         return not self.stale and self.state not in ("unreachable", "silent", "unknown")
 
 
 UNKNOWN = NodeStatus("unknown", 0, None)
-"""What is known of a node while no registry answers."""
+"""A node while no registry answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixStatus:
-    """Who announces a prefix in effect, and who is to and does not; of ``unknown`` nobody can
-    tell. Drained nodes are in none of the three."""
+    """Which nodes announce a prefix, which should and do not, and which may. Drained nodes are in
+    none of the three."""
 
     announcers: tuple[str, ...]
     not_announcing: tuple[str, ...]
@@ -128,8 +126,7 @@ class PrefixStatus:
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """An address that the operator has given up ``until`` then (RFC 3339), and the nodes that have
-    not said that they obey."""
+    """A blackhole ``until`` then (RFC 3339), and the nodes that have not reported it as applied."""
 
     address: str
     until: str
@@ -141,7 +138,7 @@ class Discarded:
 
 @dataclass(frozen=True, slots=True)
 class MeshStatus:
-    """The whole mesh: what was published last, what the registries hold, how each node is.
+    """The whole mesh: what was published last, what the registries hold, and each node's status.
 
     ``registries`` maps URLs to ``ok`` or the reason why they do not answer. ``answered`` is
     whether any of them does; where none does, ``generation`` is None and every node ``unknown``.
@@ -154,27 +151,27 @@ class MeshStatus:
     registries: dict[str, str]
     nodes: dict[str, NodeStatus]
     warnings: tuple[NodeWarning, ...] = ()
-    """What nodes hold against each other."""
+    """What nodes report of their peers."""
     unrecorded: int | None = None
     """The generation that the registries hold where it is above the one that the state knows: an
     update did not finish, or the state is an older copy."""
     planned: bool = True
-    """Whether the plan could be read, by which it is known what is to be up."""
+    """Whether the plan, which states what should be up, could be read."""
     prefixes: dict[str, PrefixStatus] = field(default_factory=dict)
     drain: int = 0
-    """The number of the drain order that counts, 0 where there is none."""
+    """The number of the drain order in force, 0 where there is none."""
     drained: tuple[str, ...] = ()
     """The nodes that it drains."""
     blackhole: int = 0
-    """The number of the blackhole order that counts, 0 where there is none."""
+    """The number of the blackhole order in force, 0 where there is none."""
     blackholes: tuple[Discarded, ...] = ()
     hold: int = 0
-    """The number of the hold order that counts, 0 where there is none."""
+    """The number of the hold order in force, 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What the registries tell at one moment: ``now``, seconds since the epoch."""
+    """The registries' answers at one moment: ``now``, seconds since the epoch."""
 
     held: Manifest | None
     drain: DrainOrder | None
@@ -200,14 +197,14 @@ def look(
     namespace: str | None,
     plan: Plan | None = None,
 ) -> MeshStatus:
-    """Asks the registries. Only signed words count; an invented report is not even shown. ``plan``
-    is the one in force; without it nobody knows what is to be up."""
-    told = inside(namespace, lambda: ask(operator_key, registries, fleet))
-    return status(told, fleet, plan)
+    """Asks the registries; only signed reports count. ``plan`` is the one in force; without it,
+    what should be up is unknown."""
+    reported = inside(namespace, lambda: ask(operator_key, registries, fleet))
+    return status(reported, fleet, plan)
 
 
 def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Reported:
-    """What the registries tell now, from here."""
+    """What the registries answer now. Runs in the current network namespace."""
     pool = RegistryPool(operator_key, registries)
     try:
         manifests = pool.manifests()
@@ -245,61 +242,63 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Repor
     )
 
 
-def status(told: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
-    """How the mesh is by what the registries tell; nothing is claimed where none answers."""
-    held = 0 if told.held is None else told.held.generation
-    found = {} if plan is None else effects(plan, told.reports, told.now)
-    gone = {} if plan is None else unreachable(plan, told.reports, fleet.members, told.now)
-    found = {prefix: _doubted(nodes, gone) for prefix, nodes in found.items()}
+def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
+    """The status of the mesh by the registries' answers; all unknown where none answers."""
+    held = 0 if reported.held is None else reported.held.generation
+    found = {} if plan is None else announce_states(plan, reported.reports, reported.now)
+    gone = {} if plan is None else unreachable(plan, reported.reports, fleet.members, reported.now)
+    found = {prefix: _without_unreachable(nodes, gone) for prefix, nodes in found.items()}
     of = {
         node: {prefix: nodes[node] for prefix, nodes in found.items() if node in nodes}
         for node in fleet.members
     }
     return MeshStatus(
-        answered=told.answered,
-        generation=held if told.answered else None,
+        answered=reported.answered,
+        generation=held if reported.answered else None,
         published=fleet.generation,
-        retired=told.held is not None and told.held.retired,
-        registries=dict(told.registries),
+        retired=reported.held is not None and reported.held.retired,
+        registries=dict(reported.registries),
         nodes={
             node: _but_unreachable(
-                _node(told, node, held, plan, of[node], fleet.members), gone.get(node)
+                _node(reported, node, held, plan, of[node], fleet.members), gone.get(node)
             )
-            if told.answered
+            if reported.answered
             else UNKNOWN
             for node in sorted(fleet.members)
         },
         warnings=warnings(
-            {node: one for node, one in told.reports.items() if is_recent(one, told.now)},
+            {node: one for node, one in reported.reports.items() if is_recent(one, reported.now)},
             held,
-            told.now,
-            0 if told.blackhole is None else told.blackhole.number,
+            reported.now,
+            0 if reported.blackhole is None else reported.blackhole.number,
         ),
         unrecorded=held if held > fleet.generation else None,
         planned=plan is not None,
-        prefixes=_prefixes(found, told, plan) if told.answered else {},
-        drain=0 if told.drain is None else told.drain.number,
-        drained=tuple(sorted(told.drained & fleet.members.keys())),
-        blackhole=0 if told.blackhole is None else told.blackhole.number,
-        blackholes=_discarded(told, plan, fleet.members) if told.answered else (),
-        hold=0 if told.hold is None else told.hold.number,
+        prefixes=_prefixes(found, reported, plan) if reported.answered else {},
+        drain=0 if reported.drain is None else reported.drain.number,
+        drained=tuple(sorted(reported.drained & fleet.members.keys())),
+        blackhole=0 if reported.blackhole is None else reported.blackhole.number,
+        blackholes=_discarded(reported, plan, fleet.members) if reported.answered else (),
+        hold=0 if reported.hold is None else reported.hold.number,
     )
 
 
-def _doubted(nodes: Mapping[str, Effect], gone: Mapping[str, Unreachable]) -> dict[str, Effect]:
-    """What nodes say of a prefix, but for those that may say it no more."""
+def _without_unreachable(
+    nodes: Mapping[str, AnnounceState], gone: Mapping[str, Unreachable]
+) -> dict[str, AnnounceState]:
+    """The states of a prefix, unknown for unreachable nodes."""
     return {
-        node: Effect(Says.UNKNOWN, "it is unreachable") if node in gone else one
+        node: AnnounceState(Announces.UNKNOWN, "it is unreachable") if node in gone else one
         for node, one in nodes.items()
     }
 
 
 def _but_unreachable(node: NodeStatus, gone: Unreachable | None) -> NodeStatus:
-    """A node whose last word was good, and which is off or cut off by now."""
+    """The status of a node, corrected where its peers have lost it since its last report."""
     if gone is None:
         return node
     when = "" if gone.seconds is None else f", {gone.seconds:.0f} s ago"
-    reason = f"all tunnels to it went down since, by the word of {', '.join(gone.by)}{when}"
+    reason = f"all tunnels to it have gone down since, as {', '.join(gone.by)} report{when}"
     return replace(node, state="unreachable", reason=reason, stale=True)
 
 
@@ -308,17 +307,17 @@ def node_status(
     held: int,
     now: float,
     ordered: bool = False,
-    announces: Mapping[Network, Effect] | None = None,
+    announces: Mapping[Network, AnnounceState] | None = None,
     due: expected.Expected | None = None,
     awaited: bool = True,
     ahead: Mapping[str, float] | None = None,
 ) -> NodeStatus:
     """A node's status from its last report; ``now`` is seconds since the epoch, ``ordered`` whether
-    the operator has ordered it to drain, ``announces`` what it announces in effect, ``due`` what is
-    to be up by the plan, and ``ahead`` what registries' clocks say of ours (:class:`Reported`)."""
-    told = {str(prefix): one for prefix, one in (announces or {}).items()}
-    says = {prefix: str(one.says) for prefix, one in told.items()}
-    why_not = {prefix: one.why for prefix, one in told.items() if one.why}
+    the drain order contains it, ``announces`` what it announces, ``due`` what should be up by the
+    plan, and ``ahead`` as in :class:`Reported`."""
+    states = {str(prefix): one for prefix, one in (announces or {}).items()}
+    announced = {prefix: str(one.announces) for prefix, one in states.items()}
+    why_not = {prefix: one.why for prefix, one in states.items() if one.why}
     if report is None:
         return NodeStatus(
             state="silent",
@@ -327,7 +326,7 @@ def node_status(
             drain="draining" if ordered else "",
             stale=True,
             awaited=awaited,
-            announces=says,
+            announces=announced,
             why_not=why_not,
         )
     health = report.health
@@ -355,7 +354,7 @@ def node_status(
         down={} if due is None else _down(report, due, now),
         failures=health.failures,
         tunnels=_tunnels(report, due),
-        announces=says,
+        announces=announced,
         why_not=why_not,
         refusals=health.refusals,
         faults=_faults(health),
@@ -367,80 +366,80 @@ def node_status(
 
 
 def _faults(health: Health) -> dict[str, str]:
-    waits, found = health.unconfirmed, dict(health.faults or {})
-    if waits is not None:
+    change, found = health.unconfirmed, dict(health.faults or {})
+    if change is not None:
         found["unconfirmed"] = (
-            f"generation {waits.generation} is undone unless somebody logs in anew "
-            f"({'; '.join(waits.lost)})"
+            f"generation {change.generation} is undone unless somebody logs in anew "
+            f"({'; '.join(change.lost)})"
         )
     return found
 
 
 def _node(
-    told: Reported,
+    reported: Reported,
     node: str,
     held: int,
     plan: Plan | None,
-    announces: Mapping[Network, Effect],
+    announces: Mapping[Network, AnnounceState],
     members: Collection[str],
 ) -> NodeStatus:
-    report = told.reports.get(node)
+    report = reported.reports.get(node)
     due = None
     planned = next((each for each in plan.nodes if each.id == node), None) if plan else None
     if plan is not None and planned is not None and report is not None:
         due = expected.expected(plan, planned, report.health, members)
     awaited = plan is None or node not in plan.without
-    ordered = node in told.drained
-    return node_status(report, held, told.now, ordered, announces, due, awaited, told.ahead)
+    ordered = node in reported.drained
+    return node_status(report, held, reported.now, ordered, announces, due, awaited, reported.ahead)
 
 
 def _down(report: Report, due: expected.Expected, now: float) -> dict[str, SessionDown]:
     found: dict[str, SessionDown] = {}
     for name, state in due.down(report.health).items():
-        told = report.health.down.get(name)
-        since = 0 if told is None else told.since
+        detail = report.health.down.get(name)
+        since = 0 if detail is None else detail.since
         age = max(0.0, round(now - since, 1)) if since else None
-        found[name] = SessionDown(state, "" if told is None else told.error, age)
+        found[name] = SessionDown(state, "" if detail is None else detail.error, age)
     return found
 
 
 def _tunnels(report: Report, due: expected.Expected | None) -> dict[str, str]:
-    """What is wrong with the tunnels of the plan, by the node's word on its interfaces. A tunnel
-    whose session is Established works: agents look at interfaces every ten seconds only."""
-    told = report.health.tunnels or {}
+    """What is wrong with the planned tunnels, by the node's report. A tunnel whose session is
+    Established works: agents check interfaces every ten seconds only."""
+    faults = report.health.tunnels or {}
     if due is None:
-        return dict(told)
+        return dict(faults)
     states = report.health.sessions
     return {
-        name: words
-        for name, words in told.items()
+        name: why
+        for name, why in faults.items()
         if name in due.tunnels
         and states.get(expected.tunnel_session(due.tunnels[name])) != expected.UP
     }
 
 
 def _prefixes(
-    found: Mapping[Network, Mapping[str, Effect]], told: Reported, plan: Plan | None
+    found: Mapping[Network, Mapping[str, AnnounceState]], reported: Reported, plan: Plan | None
 ) -> dict[str, PrefixStatus]:
-    apart = told.drained | (frozenset() if plan is None else frozenset(plan.without))
+    apart = reported.drained | (frozenset() if plan is None else frozenset(plan.without))
 
-    def those(nodes: Mapping[str, Effect], says: Says) -> tuple[str, ...]:
-        return tuple(n for n, one in nodes.items() if one.says is says and n not in apart)
+    def those(nodes: Mapping[str, AnnounceState], value: Announces) -> tuple[str, ...]:
+        return tuple(n for n, one in nodes.items() if one.announces is value and n not in apart)
 
     return {
         str(prefix): PrefixStatus(
-            tuple(node for node, one in nodes.items() if one.says is Says.YES),
-            those(nodes, Says.NO),
-            those(nodes, Says.UNKNOWN),
+            tuple(node for node, one in nodes.items() if one.announces is Announces.YES),
+            those(nodes, Announces.NO),
+            those(nodes, Announces.UNKNOWN),
         )
         for prefix, nodes in found.items()
     }
 
 
 def _discarded(
-    told: Reported, plan: Plan | None, members: Collection[str]
+    reported: Reported, plan: Plan | None, members: Collection[str]
 ) -> tuple[Discarded, ...]:
-    order = told.blackhole
+    order = reported.blackhole
     if order is None:
         return ()
     without = () if plan is None else plan.without
@@ -448,16 +447,16 @@ def _discarded(
         node
         for node in sorted(members)
         if node not in without
-        and (node not in told.reports or told.reports[node].health.blackhole < order.number)
+        and (node not in reported.reports or reported.reports[node].health.blackhole < order.number)
     )
     return tuple(
         Discarded(
             str(entry.address),
             moment(entry.until),
-            max(0, round(entry.until - told.now)),
+            max(0, round(entry.until - reported.now)),
             entry.reason,
             entry.forced,
             not_obeyed,
         )
-        for entry in order.in_force(told.now)
+        for entry in order.in_force(reported.now)
     )

@@ -1,4 +1,4 @@
-"""Nodes that are off, or cut off, before their silence shows it: by the word of all their peers."""
+"""Nodes that are off or cut off, found by the reports of their peers before they are silent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mesh.plan import Plan
 from mesh.publish.expected import UP, expected, tunnel_session
-from mesh.publish.recent import is_recent, said_at
+from mesh.publish.recent import is_recent, reported_at
 from mesh.trust.documents import Report
 
 SKEW = 2.0
@@ -16,8 +16,8 @@ SKEW = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A node to which no tunnel is up by the word of ``by``, and ``seconds`` ago the last of them
-    went down; None where they do not say when."""
+    """A node to which no tunnel is up, as the peers ``by`` report; the last one went down
+    ``seconds`` ago, None where unknown."""
 
     by: tuple[str, ...]
     seconds: float | None
@@ -26,10 +26,10 @@ class Unreachable:
 def unreachable(
     plan: Plan, reports: Mapping[str, Report], members: Collection[str], now: float
 ) -> dict[str, Unreachable]:
-    """The nodes whose peers have all lost the tunnel to them since their own last word, in which
-    it was up still. ``now`` is seconds since the epoch.
+    """The nodes whose peers have all lost the tunnel to them since their own last report, in which
+    it was up. ``now`` is seconds since the epoch.
 
-    A node that is well and has lost its tunnels says so itself, and is none of them.
+    A running node that has lost its tunnels reports that itself, and is not one of them.
     """
     recent = {node: report for node, report in reports.items() if is_recent(report, now)}
     found: dict[str, Unreachable] = {}
@@ -46,8 +46,8 @@ def unreachable(
 def _witnesses(
     plan: Plan, recent: Mapping[str, Report], node: str, members: Collection[str]
 ) -> Iterator[tuple[str, int | None]]:
-    """Who has a tunnel to a node that is up by the node's own last word, and since when that peer
-    calls it down (seconds since the epoch, 0 where it does not say); None where it does not."""
+    """Peers with a tunnel to a node that is up by its own last report, and since when the peer
+    reports it down (seconds since the epoch, 0 where unknown); None where it does not."""
     own, mine = recent[node], tunnel_session(node)
     for peer in plan.nodes:
         report = recent.get(peer.id)
@@ -60,5 +60,5 @@ def _witnesses(
         down = report.health.down.get(mine)
         since = 0 if down is None else down.since
         is_down = report.health.sessions.get(mine, UP) != UP
-        is_newer = (since or said_at(report)) + SKEW > said_at(own)
+        is_newer = (since or reported_at(report)) + SKEW > reported_at(own)
         yield peer.id, since if is_down and is_newer else None

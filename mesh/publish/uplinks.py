@@ -1,4 +1,4 @@
-"""Uplinks that carry less than planned: the network takes them, and the operator is told."""
+"""Uplinks with a smaller MTU than planned: they work, and the operator gets a message."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from mesh.publish.order import Member
 from mesh.render import tunnel_mtu
 
 
-def narrow(plan: Plan, members: Mapping[str, Member], known: Mapping[str, Member]) -> Iterator[str]:
-    """A sentence for each member whose tunnels carry less than planned because its own uplink
-    does. What was so at the last publication, by ``known``, is no news."""
+def narrow_uplinks(
+    plan: Plan, members: Mapping[str, Member], known: Mapping[str, Member]
+) -> Iterator[str]:
+    """A message for each member whose tunnels have a smaller MTU than planned because of its
+    uplink, unless ``known``, the members of the last publication, has the same MTU."""
     for node in plan.nodes:
         member, before = members.get(node.id), known.get(node.id)
         if member is None or not node.links:
@@ -23,10 +25,10 @@ def narrow(plan: Plan, members: Mapping[str, Member], known: Mapping[str, Member
             continue
         fragments = fits > uplink - WIREGUARD_OVERHEAD
         yield (
-            f"{node.id}: its uplink's MTU is {uplink}, so its tunnels take {fits} instead of "
+            f"{node.id}: its uplink's MTU is {uplink}, so its tunnels carry {fits} instead of "
             f"{planned}"
             + (
-                ", the least that IPv6 needs, and what fills them goes in fragments; give the "
+                ", the minimum of IPv6, and full packets are fragmented; give the "
                 f"uplink an MTU of {fits + WIREGUARD_OVERHEAD} or more"
                 if fragments
                 else ""

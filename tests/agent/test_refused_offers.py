@@ -19,7 +19,7 @@ from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
 from mesh.agent.seed import Seed
 from mesh.agent.units import Systemd
-from mesh.publish.refused import refusing, words
+from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import RegistryPool
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder, Report
@@ -94,7 +94,7 @@ def test_both_are_refused_reported_signed_and_read_by_the_operator(scene: Scene)
     word = scene.report()
     assert word is not None and word.applied == 0
     found = refusing([word], DRAIN.digest(DrainOrder(OTHER, 900, (NODE,))))
-    line = words(NODE, found[NODE])
+    line = refusal_text(NODE, found[NODE])
     assert f"of the network {OTHER}, and this node is of {scene.fleet.network}" in line
     assert f"offered by {scene.stray.url}" in line
     highest = scene.agent._state.highest

@@ -253,7 +253,7 @@ def test_two_programs_that_fight_end_it_but_for_the_firewall(mesh: Running) -> N
     assert holds(box, f"grep 0 {IGNORE}")
     found = reported(mesh)
     assert found["firewall"].by.startswith("nft (process ") and not found["firewall"].stopped
-    words = f"{FOUGHT} does not stay as the generation says (is 0, not 1): is left alone now"
+    words = f"{FOUGHT} does not stay as in the generation (is 0, not 1): is left alone now"
     assert words in "\n".join(problems(mesh.status()))
     mesh.publish()
     until(partial(holds, box, f"grep 1 {IGNORE}"), PATIENCE, "a generation begins anew")

@@ -140,8 +140,8 @@ def test_a_node_that_does_not_hear_is_named(registry: Live) -> None:
         ((ADDRESS + "/24",), 2, "is a prefix, and orders are for single addresses"),
         (("somewhere",), 2, "address = somewhere: is no IP address"),
         (("2620:71:4000::bad%eth0",), 2, "is no IP address"),
-        (("198.51.100.7",), 2, "is not this network's"),
-        (("10.10.10.1", "--force"), 2, "tunnels' own prefix"),
+        (("198.51.100.7",), 2, "is not an address of this network"),
+        (("10.10.10.1", "--force"), 2, "in the tunnels' prefix"),
         (("192.30.120.100",), 3, "is the address of the service web"),
         ((ADDRESS, "--for", "9d"), 2, "--for = 9d: is not between 10s and 7d"),
         ((ADDRESS, "--for", "1s"), 2, "--for = 1s: is not between"),
@@ -165,7 +165,7 @@ def test_a_services_address_is_discarded_by_force_and_a_nodes_with_a_warning(
 ) -> None:
     done = mesh("blackhole", "add", "192.30.120.100", "--force", "--wait", "0")
     assert done.exit_code == 0
-    assert "warning: 192.30.120.100: takes the service web off over IPv4" in done.stdout
+    assert "warning: 192.30.120.100: takes the service web down over IPv4" in done.stdout
     own = str(FLEET.plan.node(MIA).announced.ipv4)
     done = mesh("blackhole", "add", own, "--wait", "0")
     assert done.exit_code == 0

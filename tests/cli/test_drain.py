@@ -245,7 +245,7 @@ def test_a_registry_that_shows_an_old_order_is_said(registry: Live, verb: str) -
     obeying(registry, 3, EWR, ORD)
     done = mesh(verb, MIA)
     assert done.exit_code == 2
-    assert f"the highest is 0, but {EWR} has obeyed 3, {ORD} has obeyed 3" in done.output
+    assert f"the highest is 0, but {EWR} has applied 3, {ORD} has applied 3" in done.output
     assert ordered(registry) == (0, ())
 
 
@@ -265,7 +265,7 @@ def test_a_stolen_node_is_drained_whatever_number_it_invents(
     obeying(registry, 2**53 - 1, MIA)
     done = mesh("drain", MIA, "--force", "--wait", "0")
     assert done.exit_code == 0, done.output
-    assert f"warning: {MIA} says that it has obeyed drain order {2**53 - 1}" in done.stdout
+    assert f"warning: {MIA} reports that it has applied drain order {2**53 - 1}" in done.stdout
     assert ordered(registry) == (1, (MIA,))
 
 
@@ -345,7 +345,7 @@ def test_a_drained_node_is_shown_by_the_status(registry: Live) -> None:
     shown = {name: node["drain"] for name, node in document["nodes"].items()}
     assert shown == {LAX: "", EWR: "", MIA: "drained", ORD: "draining"}
     assert document["drained"] == [MIA, ORD]
-    assert document["problems"] == [f"{ORD}: no word yet that it obeys drain order 2"]
+    assert document["problems"] == [f"{ORD}: has not applied drain order 2 yet"]
     cells = {line.split()[0]: line.split()[3] for line in table.stdout.splitlines()[2:6]}
     assert cells == {LAX: "v4", EWR: "v4", MIA: "drained", ORD: "draining"}
     assert f"drained by order 2: {MIA}, {ORD}" in table.stdout
@@ -389,4 +389,4 @@ def test_a_silent_nodes_old_words_are_not_shown_as_if_they_were_of_now(registry:
     assert shown.exit_code == ExitCode.FAILED
     (row,) = [line.split() for line in shown.stdout.splitlines() if line.startswith(f"{ORD} ")]
     assert row == [ORD, "silent", "5", "unknown", "unknown", "unknown"]
-    assert re.search(rf"^{ORD}: silent: last word 6\d s ago; ", shown.stdout, re.MULTILINE)
+    assert re.search(rf"^{ORD}: silent: last report 6\d s ago; ", shown.stdout, re.MULTILINE)

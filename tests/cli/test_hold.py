@@ -101,8 +101,8 @@ def test_repairs_are_shown_and_a_fight_is_a_problem(registry: Live) -> None:
     assert f"{MIA}: repaired in the last ten minutes: {once.what} (is missing)" in quiet["text"]
     loud = repairing(fought, left, once)
     assert loud["code"] == 1 and loud["problems"] == [
-        f"{MIA}: firewall does not stay as the generation says, changed by dockerd (process 7) "
+        f"{MIA}: firewall does not stay as in the generation, changed by dockerd (process 7) "
         f"(table inet mesh is missing): was put right 9 times in 10 min",
-        f"{MIA}: unit bird.service does not stay as the generation says (does not run): is left "
+        f"{MIA}: unit bird.service does not stay as in the generation (does not run): is left "
         f"alone now",
     ]

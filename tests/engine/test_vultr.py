@@ -172,7 +172,7 @@ class TestEdits:
         vultr.forget_calls()
         done = engine.run(*UP, "--replace", urn)
         assert "ord-vultr-1: draining before its server goes" in done.told
-        assert "ord-vultr-1: made anew, and drained no more" in done.told
+        assert "ord-vultr-1: has a new server, no longer drained" in done.told
         after = vultr.server("ord-vultr-1")
         assert after.id != before.id
         assert after.main_ip == before.main_ip
@@ -204,7 +204,7 @@ class TestRegionLess:
         lost = vultr.server("mia-vultr-1")
         vultr.forget_calls()
         done = without.run(*UP)
-        assert "mia-vultr-1: leaving, and drained first" in done.told
+        assert "mia-vultr-1: leaving, drained first" in done.told
         assert "mia-vultr-1: withdrawn" in done.told
         assert not [one for one in vultr.addresses.values() if "mia-vultr-1" in one.label]
         assert lost.main_ip not in {rule.subnet for rule in vultr.rules}

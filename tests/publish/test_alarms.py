@@ -44,14 +44,14 @@ def by(*reports: Report) -> dict[str, Report]:
 
 
 KINDS = [
-    ("prefix", "nobody in the mesh owns"),
+    ("prefix", "which no node owns"),
     ("owner", "does not own it"),
-    ("link", "a tunnel that the plan does not have"),
-    ("service", "where it may not be"),
-    ("flood", "more than the whole plan has"),
-    ("detour", "does not tell lax-vultr-1 its own address although their session is up"),
-    ("order", "which the signed order does not name"),
-    ("of-a-later-version", "is not believed"),
+    ("link", "a tunnel that is not in the plan"),
+    ("service", "at a node that does not serve it"),
+    ("flood", "more routes than the plan has"),
+    ("detour", "does not announce its own address to lax-vultr-1 although their session is up"),
+    ("order", "which is not in the signed order"),
+    ("of-a-later-version", "is rejected"),
 ]
 
 
@@ -60,7 +60,7 @@ def test_one_nodes_word_is_no_verdict(kind: str, words: str) -> None:
     (warned,) = warnings(by(report(LAX, Alarm(MIA, kind, "8.8.8.8/32")), report(MIA)), 7, NOW)
     assert (warned.by, warned.mate, warned.kind) == ((LAX,), MIA, kind)
     assert words in warned.text and "8.8.8.8/32" in warned.text
-    assert f"{MIA} or {LAX} is broken or in other hands" in warned.text
+    assert f"{MIA} or {LAX} is broken or compromised" in warned.text
     assert "mesh drain" in warned.text and f"mesh drain {MIA}" not in warned.text
 
 
@@ -77,7 +77,7 @@ def test_two_who_say_something_else_do_not_say_the_same() -> None:
         by(report(LAX, Alarm(MIA, "prefix", "x")), report(ORD, Alarm(MIA, "link", "y"))), 7, NOW
     )
     assert [(each.by, each.kind) for each in found] == [((LAX,), "prefix"), ((ORD,), "link")]
-    assert all("Nobody else says so" in each.text for each in found)
+    assert all("No other node confirms it" in each.text for each in found)
 
 
 OTHERS = [f"n{number}" for number in range(20)]
@@ -96,7 +96,7 @@ def test_who_alone_accuses_everybody_is_named_itself_and_drowns_nothing() -> Non
     first, accuser, *alone = found
     assert (first.by, first.mate, first.kind) == ((LAX, ORD), MIA, "prefix")
     assert (accuser.by, accuser.mate, accuser.kind) == ((), MIA, "accuser")
-    assert f"{MIA} itself is the likelier one" in accuser.text
+    assert f"{MIA} itself is probably broken" in accuser.text
     assert "22 nodes" in accuser.text and "and 19 more" in accuser.text
     assert len(alone) == 3
     assert not [each for each in found if f"mesh drain {LAX}" in each.text]
@@ -119,9 +119,9 @@ def test_one_of_several_who_tell_of_an_order_invents_it() -> None:
     found = warnings(by(report(LAX, *said), report(ORD, *said), report(MIA), report(EWR)), 7, NOW)
     assert [each.mate for each in found] == [EWR, MIA]
     for each in found:
-        assert f"One of {EWR}, {MIA} invents it" in each.text
+        assert f"One of {EWR}, {MIA} originates it" in each.text
     (one,) = warnings(by(report(LAX, said[0]), report(ORD, said[0]), report(MIA)), 7, NOW)
-    assert f"{MIA} is broken or in other hands: `mesh replace {MIA}`" in one.text
+    assert f"{MIA} is broken or compromised: `mesh replace {MIA}`" in one.text
 
 
 @pytest.mark.parametrize("late", [LAX, MIA])
@@ -160,7 +160,7 @@ def test_a_tunnel_that_one_end_vouches_for_and_the_other_calls_down_is_a_warning
     reports = by(report(LAX, ways=THROUGH), report(ORD, ways=AROUND, down=MIA), report(MIA))
     (warned,) = warnings(reports, 7, NOW)
     assert (warned.by, warned.mate, warned.kind) == ((LAX,), MIA, "vouched")
-    assert "says that it is down" in warned.text and "mesh drain" in warned.text
+    assert "reports it as down" in warned.text and "mesh drain" in warned.text
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_status_shows_them_for_people_and_for_machines(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "look", lambda *_: found)
     shown = CliRunner().invoke(app, ["status"])
     assert shown.exit_code == 1, "somebody is broken, or lies"
-    assert "warning: lax-vultr-1: mia-vultr-1 says" in shown.stdout
+    assert "warning: lax-vultr-1: mia-vultr-1 announces" in shown.stdout
     assert "\x1b" not in shown.stdout and "[red]" in shown.stdout
     (told,) = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["warnings"]
     assert (told["by"], told["mate"], told["kind"]) == ([LAX], MIA, "prefix")

@@ -10,16 +10,16 @@ import pytest
 
 from mesh.plan import Network
 from mesh.publish.announcers import (
+    Announces,
     Loss,
-    Says,
+    announce_state,
+    announce_states,
+    announced_families,
     announcers,
-    doubtful,
-    effect,
-    effects,
-    in_words,
     losses,
     missing,
     prefixes,
+    uncertain,
 )
 from mesh.publish.recent import AHEAD_SECONDS, SILENT_SECONDS
 from mesh.trust.documents import Down, Health, Report
@@ -73,7 +73,7 @@ HEARD: dict[str, tuple[Report | None, str, str, str]] = {
     ),
     "up, and BIRD does not say": (
         report(LAX, announced={"vultr4": (NET4,)}),
-        "yes", "unknown", "its BIRD does not say what it exports on vultr6",
+        "yes", "unknown", "its BIRD does not report what it exports on vultr6",
     ),
     "BIRD has no such session": (
         report(LAX, sessions={"u_ord_vultr_1": "Established"}, announced={}),
@@ -83,11 +83,13 @@ HEARD: dict[str, tuple[Report | None, str, str, str]] = {
         report(LAX, bird="does not run", sessions={}, announced=None),
         "unknown", "unknown", "its BIRD does not run",
     ),
-    "never spoke": (None, "unknown", "unknown", "it has said nothing yet"),
-    "silent": (report(LAX, SILENT_SECONDS + 5), "unknown", "unknown", "its last word is 50 s old"),
+    "never spoke": (None, "unknown", "unknown", "no report yet"),
+    "silent": (
+        report(LAX, SILENT_SECONDS + 5), "unknown", "unknown", "its last report is 50 s old",
+    ),
     "of a time to come": (
         report(LAX, -AHEAD_SECONDS - 1), "unknown", "unknown",
-        "its clock is wrong, or somebody else speaks for it",
+        "its clock is wrong, or its report is forged",
     ),
     "an older agent": (report(LAX, **OLD), "yes", "yes", ""),
     "an older agent, IPv4 down": (
@@ -95,7 +97,7 @@ HEARD: dict[str, tuple[Report | None, str, str, str]] = {
         "no", "yes", "vultr4 is down (Active)",
     ),
     "an older agent, BIRD killed": (
-        report(LAX, **OLD, sessions={}), "unknown", "unknown", "its BIRD tells of no session",
+        report(LAX, **OLD, sessions={}), "unknown", "unknown", "its BIRD reports no session",
     ),
     "a new agent on an older generation": (report(LAX, announced=None), "yes", "yes", ""),
 }  # fmt: skip
@@ -105,8 +107,8 @@ HEARD: dict[str, tuple[Report | None, str, str, str]] = {
 def test_a_node_announces_what_its_upstreams_hear(
     said: Report | None, four: str, six: str, why: str
 ) -> None:
-    found = {prefix: effect(PLAN.node(LAX), prefix, said, NOW) for prefix in (NET4, NET6)}
-    assert (found[NET4].says, found[NET6].says) == (four, six)
+    found = {prefix: announce_state(PLAN.node(LAX), prefix, said, NOW) for prefix in (NET4, NET6)}
+    assert (found[NET4].announces, found[NET6].announces) == (four, six)
     reasons = [one.why for one in found.values() if one.why]
     assert "; ".join(dict.fromkeys(reasons)) == why
 
@@ -119,7 +121,7 @@ def test_of_each_prefix_those_count_that_announce_it_and_are_not_drained() -> No
     reports[EWR] = report(EWR, sessions=sessions(vultr6="Active"), announced=four)
     found = announcers(PLAN, reports, NOW, leaving={MIA})
     assert found == {NET4: frozenset({LAX, EWR}), NET6: frozenset({LAX})}
-    either = doubtful(PLAN, reports, NOW, leaving={MIA})
+    either = uncertain(PLAN, reports, NOW, leaving={MIA})
     assert either == {NET4: frozenset({ORD, MIA}), NET6: frozenset({ORD, MIA})}
 
 
@@ -153,7 +155,7 @@ def test_a_prefix_is_lost_with_the_last_that_announces_it(
         EWR: report(EWR, sessions=no6, announced={"vultr4": (NET4,)}),
         ORD: report(ORD, sessions=no6, announced={}),
     }
-    found = losses(effects(PLAN, reports, NOW), going, drained)
+    found = losses(announce_states(PLAN, reports, NOW), going, drained)
     assert tuple((one.prefix, one.going, tuple(n for n, _ in one.unknown)) for one in found) == lost
     assert all(isinstance(one, Loss) for one in found)
 
@@ -171,17 +173,21 @@ def test_a_prefix_is_lost_with_the_last_that_announces_it(
     ],
 )
 def test_what_a_node_announces_fits_into_a_cell(four: str, six: str, words: str) -> None:
-    assert in_words({NET4: four, NET6: six}) == words
+    assert announced_families({NET4: four, NET6: six}) == words
 
 
 def test_a_node_of_one_family_and_one_without_upstreams() -> None:
     node = PLAN.node(LAX)
     one = replace(node, upstreams=tuple(up for up in node.upstreams if up.family == "ipv4"))
     assert prefixes(PLAN, one) == (NET4,)
-    found: dict[Network, Any] = {p: effect(one, p, report(LAX), NOW) for p in prefixes(PLAN, one)}
-    assert in_words({p: e.says for p, e in found.items()}) == "v4" and not missing(found)
-    assert prefixes(PLAN, replace(node, upstreams=())) == () and in_words({}) == "-"
-    assert effect(one, NET6, report(LAX), NOW).says is Says.NO
+    found: dict[Network, Any] = {
+        p: announce_state(one, p, report(LAX), NOW) for p in prefixes(PLAN, one)
+    }
+    assert announced_families({p: e.announces for p, e in found.items()}) == "v4" and not missing(
+        found
+    )
+    assert prefixes(PLAN, replace(node, upstreams=())) == () and announced_families({}) == "-"
+    assert announce_state(one, NET6, report(LAX), NOW).announces is Announces.NO
 
 
 def test_a_report_of_an_agent_from_before_there_was_any_of_this_is_read() -> None:

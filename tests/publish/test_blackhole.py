@@ -108,7 +108,9 @@ def test_an_order_below_what_nodes_have_obeyed_is_not_built_on(
         said = FLEET.report(node, FLEET.generation(5), health=Health(True, {}, {}, blackhole=7))
         with registry.client(FLEET.node(node)) as client:
             assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
-    with pytest.raises(Unreachable, match=rf"old blackhole order: .* is 0, but {MIA} has obeyed 7"):
+    with pytest.raises(
+        Unreachable, match=rf"old blackhole order: .* is 0, but {MIA} has applied 7"
+    ):
         blackholes.add(entry(ONE))
     assert held(registry) == (0, ())
 
@@ -153,12 +155,15 @@ def test_the_operators_memory_stands_above_what_a_registry_shows(
 @pytest.mark.parametrize(
     ("address", "why"),
     [
-        ("198.51.100.7", "is not this network's"),
-        ("192.30.122.1", "is not this network's, .* an address of 192.30.120.0/23 or 2620:71:4000"),
-        ("2620:71:4001::1", "is not this network's"),
-        ("10.10.10.1", "tunnels' own prefix"),
-        (str(FLEET.plan.node(LAX).tunnel.ipv6), "tunnels' own prefix"),
-        (str(FLEET.plan.exits.ipv4), "tunnels' own prefix"),
+        ("198.51.100.7", "is not an address of this network"),
+        (
+            "192.30.122.1",
+            "is not an address of this network; .* 192.30.120.0/23 or 2620:71:4000",
+        ),
+        ("2620:71:4001::1", "is not an address of this network"),
+        ("10.10.10.1", "in the tunnels' prefix"),
+        (str(FLEET.plan.node(LAX).tunnel.ipv6), "in the tunnels' prefix"),
+        (str(FLEET.plan.exits.ipv4), "in the tunnels' prefix"),
     ],
 )
 def test_what_is_not_ours_or_holds_the_mesh_is_discarded_by_no_force(
@@ -172,12 +177,12 @@ def test_what_is_not_ours_or_holds_the_mesh_is_discarded_by_no_force(
 
 @pytest.mark.parametrize("address", ["192.30.120.100", "2620:71:4000::100"])
 def test_a_service_is_taken_off_by_force_only_and_that_is_said(address: str) -> None:
-    with pytest.raises(NotAllowed, match=r"the service web, .* insist \(--force\)") as caught:
+    with pytest.raises(NotAllowed, match=r"the service web, .* use --force") as caught:
         judged(FLEET.plan, ip_address(address), force=False)
     assert caught.value.forcible
     verdict = judged(FLEET.plan, ip_address(address), force=True)
     assert verdict.forced
-    assert [line for line in verdict.warnings if "takes the service web off" in line]
+    assert [line for line in verdict.warnings if "takes the service web down" in line]
 
 
 def test_what_a_nodes_own_address_carries_is_said() -> None:

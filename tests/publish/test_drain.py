@@ -184,7 +184,7 @@ def test_an_order_below_what_two_nodes_have_obeyed_is_not_built_on(
         drainage.change(drain=[EWR])
     obeying(registry, MIA, 7)
     obeying(registry, ORD, 7)
-    both = f"{MIA} has obeyed 7, {ORD} has obeyed 7"
+    both = f"{MIA} has applied 7, {ORD} has applied 7"
     old = rf"old drain order: the highest is {shown}, but {both}; bring back"
     for change in ({"drain": [LAX]}, {"undrain": [EWR]}):
         with pytest.raises(Unreachable, match=old):
@@ -215,7 +215,7 @@ def test_one_node_vetoes_no_order_by_a_number_that_it_has_invented(
     order = drainage.change(drain=[MIA])
     assert order == held(registry) == DrainOrder(NETWORK, shown + 1, (EWR, MIA)[1 - shown :])
     (line,) = lines
-    assert line.startswith(f"warning: {MIA} says that it has obeyed drain order {HIGHEST}")
+    assert line.startswith(f"warning: {MIA} reports that it has applied drain order {HIGHEST}")
     assert f"mesh replace {MIA}" in line
     # It is not waited for again, and not spoken of.
     with monkeypatch.context() as patient:
@@ -301,7 +301,10 @@ def test_an_old_order_ends_no_publication(registry: Live) -> None:
     done, _ = publish(order, State(5, "0" * 64, before), say)
     speaker.join(PATIENCE)
     assert done.generation == 6
-    start = f"warning: {MIA}: made anew, and still drained (mesh undrain): a registry shows an old"
+    start = (
+        f"warning: {MIA}: has a new server and is still drained (mesh undrain): the registries "
+        f"hold an old"
+    )
     assert [line for line in lines if line.startswith(start)]
 
 
@@ -394,7 +397,7 @@ def test_a_dead_node_that_leaves_is_warned_about_and_holds_up_nobody(
 ) -> None:
     monkeypatch.setattr(import_module("mesh.publish.publish"), "DRAIN_SECONDS", 1.0)
     lines = leave(registry, Nodes(FLEET, registry, deaf={MIA}))
-    assert [line for line in lines if line.startswith(f"warning: {MIA}: no word within 1 s")]
+    assert [line for line in lines if line.startswith(f"warning: {MIA}: no report within 1 s")]
     assert "generation 6 signed for 3 nodes" in lines
 
 
@@ -411,7 +414,7 @@ def test_a_node_made_anew_is_drained_no_more_and_all_others_stay_what_they_are(
     with speaking(Nodes(FLEET, registry)):
         done, _ = publish(order, State(5, "0" * 64, before), lines.append)
     assert held(registry) == done.drain == DrainOrder(NETWORK, 2, (ORD,))
-    assert f"{MIA}: made anew, and drained no more" in lines
+    assert f"{MIA}: has a new server, no longer drained" in lines
     # Chicago stays drained, and is not waited for.
     assert "44 of 44 sessions up, 3 of 3 edges announce" in lines
     assert not [line for line in lines if "not up yet" in line]

@@ -195,7 +195,7 @@ def test_a_silent_fleet_is_named_and_the_number_goes_on_from_what_registries_hol
         registry.registry.store.put_join(
             node, FLEET.facts[node].identity, FLEET.join(node).decode()
         )
-    with pytest.raises(PublishError, match="no word on generation 42 in time"):
+    with pytest.raises(PublishError, match="no report on generation 42 in time"):
         publishing(registry, [])
     current = registry.registry.current()
     assert current is not None
@@ -309,7 +309,7 @@ def test_a_mesh_is_up_when_all_sessions_are_and_all_edges_announce() -> None:
         ),
         (
             FLEET.well("lax-vultr-1", bird="does not run", sessions={}, announced=None),
-            "nobody knows whether it announces: its BIRD does not run, its sessions are unknown",
+            "unknown whether it announces: its BIRD does not run, its sessions are unknown",
             33,
             3,
         ),

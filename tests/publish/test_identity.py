@@ -190,4 +190,6 @@ def test_no_farewell_is_signed_for_another_network(registry: Live) -> None:
     state = State(5, "0" * 64, FLEET.members(), network="as1-first")
     retire(FLEET.order(registries={LAX: registry.url}, deadline=2.0), state, lines.append)
     assert registry.memory() == before
-    assert lines == ["warning: retire: no registry holds a generation; nothing was told"]
+    assert lines == [
+        "warning: retire: no registry holds a generation; no node was ordered to withdraw"
+    ]

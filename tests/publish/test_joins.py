@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from mesh.publish.joins import elsewhere, judge
+from mesh.publish.joins import admit, elsewhere
 from mesh.publish.order import Fleet as State
 from mesh.publish.order import Member
 from mesh.trust import joining, keys
@@ -72,7 +72,7 @@ TWIN = request(identity=OTHER.identity)
 def test_who_is_believed(
     requests: list[JoinRequest], known: State | None, identity: str | None, problem: str
 ) -> None:
-    found = judge(ONE, known, requests, SOON)
+    found = admit(ONE, known, requests, SOON)
     member = found.members.get(NODE)
     assert (None if member is None else member.identity) == identity
     assert problem in found.problems.get(NODE, "")
@@ -91,7 +91,7 @@ def test_who_is_believed(
 def test_a_token_is_good_for_a_day_of_its_instance(
     age: timedelta, known: State | None, in_: bool
 ) -> None:
-    found = judge(ONE, known, [request()], BORN + age)
+    found = admit(ONE, known, [request()], BORN + age)
     assert (NODE in found.members) is in_
     assert ("expired" in found.problems.get(NODE, "")) is not in_
 
@@ -116,7 +116,7 @@ def test_a_registry_writes_nothing_of_its_own_into_that() -> None:
 
 
 def test_facts_of_a_member_follow_its_latest_word() -> None:
-    found = judge(ONE, state(), [request(bird="2.17.1"), request(bird="2.18")], SOON)
+    found = admit(ONE, state(), [request(bird="2.17.1"), request(bird="2.18")], SOON)
     assert found.members[NODE].facts.bird == "2.18"
 
 
@@ -124,12 +124,12 @@ def test_times_of_any_zone_are_understood() -> None:
     """RFC 3339 leaves the zone to the provider."""
     for created in ("2026-11-21T06:00:00Z", "2026-11-20T22:00:00-08:00", "2026-11-21T06:00:00.5Z"):
         one = {NODE: replace(ONE[NODE], created=created)}
-        assert NODE in judge(one, None, [request()], BORN + timedelta(hours=23)).members
-        assert NODE not in judge(one, None, [request()], BORN + timedelta(hours=25)).members
+        assert NODE in admit(one, None, [request()], BORN + timedelta(hours=23)).members
+        assert NODE not in admit(one, None, [request()], BORN + timedelta(hours=25)).members
 
 
 def test_an_ipv6_address_that_nobody_planned_opens_no_firewall() -> None:
     """It would go into every peer's list of known nodes."""
     without = replace(ONE[NODE], placement=replace(ONE[NODE].placement, ipv6=None))
-    found = judge({NODE: without}, None, [request(ipv6=IPv6Address("2001:db8:bad::1"))], SOON)
+    found = admit({NODE: without}, None, [request(ipv6=IPv6Address("2001:db8:bad::1"))], SOON)
     assert found.members[NODE].facts.ipv6 is None

@@ -48,7 +48,7 @@ from mesh.agent import bundle
 from mesh.infra import sources
 from mesh.plan.document import write_plan
 from mesh.publish.rendered import digests
-from mesh.publish.generation import seen, views
+from mesh.publish.generation import public_facts, views
 from mesh.render import Seed, node_files, node_secrets, placeholder_facts, placeholder_placements
 from mesh.plan import make
 from mesh.spec import load
@@ -69,7 +69,7 @@ for name, keys in json.load(sys.stdin).items():
         disk += [(f.path, f.content, f.mode, f.group) for f in node_secrets(plan, node, names)]
         text = repr((disk, files.units)).encode()
         found["bytes of " + name + " " + node] = sha256(text).hexdigest()
-    shown = views(plan, Seed((), "", "", ""), seen(facts, places))
+    shown = views(plan, Seed((), "", "", ""), public_facts(facts, places))
     found["bytes of " + name + " what the API shows"] = sha256(repr(shown).encode()).hexdigest()
 print(json.dumps(found))
 """

@@ -129,7 +129,7 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
     "one does not": (seen(registries={URL: "timed out"}), (f"registry {URL}: timed out",)),
     "the plan cannot be read": (
         seen(plan=None),
-        ("the plan in the stack's state cannot be read",),
+        ("the plan in the stack's state was written by another version",),
     ),
     "a disk that takes nothing": (
         seen(report(LAX, faults={"disk": "/var/lib/x cannot be written: No space left on device"})),
@@ -147,7 +147,7 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
         seen(report(LAX, age=601, clocks={URL: -600}), *TIMED, ahead={URL: 0.0}),
         (
             f"{LAX}: its clock is 10 min behind this machine's",
-            f"{LAX}: silent: last word 10 min ago; how it is now is unknown",
+            f"{LAX}: silent: last report 10 min ago; its state is unknown",
         ),
     ),
     "the registry's clock is ahead, and its node's": (
@@ -160,18 +160,18 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
     ),
     "this machine's clock is ahead": (
         seen(report(LAX, clocks={}), *TIMED, ahead={URL: 30.0}),
-        ("this machine's clock is 30 s ahead of all nodes': how long ago anything was is unknown",),
+        ("this machine's clock is 30 s ahead of all nodes': ages are unknown",),
     ),
-    "a node never spoke": (seen(None), (f"{LAX}: silent: has said nothing yet",)),
+    "a node never spoke": (seen(None), (f"{LAX}: silent: no report yet",)),
     "a node is silent": (
         seen(report(LAX, SILENT_SECONDS + 1)),
-        (f"{LAX}: silent: last word 46 s ago; how it is now is unknown",),
+        (f"{LAX}: silent: last report 46 s ago; its state is unknown",),
     ),
     "a node has just lost its power": (
         seen(*DEAD),
         (
-            f"{ORD}: unreachable: last word 9 s ago; all tunnels to it went down since, by the "
-            f"word of {EWR}, {LAX}, {MIA}, 4 s ago: it is off or cut off",
+            f"{ORD}: unreachable: last report 9 s ago; all tunnels to it have gone down since, "
+            f"as {EWR}, {LAX}, {MIA} report, 4 s ago: it is off or cut off",
             *(f"{node}: u_ord_vultr_1 is down for 4 s (Idle)" for node in (EWR, LAX, MIA)),
         ),
     ),
@@ -209,7 +209,7 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
     ),
     "BIRD killed, an older agent": (
         seen(report(LAX, bird=None, announced=None, sessions={})),
-        (f"{LAX}: its BIRD tells of no session: what it announces is unknown",),
+        (f"{LAX}: its BIRD reports no session: what it announces is unknown",),
     ),
     "an upstream session down": (
         seen(
@@ -275,27 +275,27 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
     ),
     "a service down everywhere": (
         seen(*(report(node, services={"web": False}) for node in NODES)),
-        ("service web: nobody serves it", *(f"{n}: service web is down" for n in sorted(NODES))),
+        ("service web: no node serves it", *(f"{n}: service web is down" for n in sorted(NODES))),
     ),
     "nobody announces": (
         seen(*(gone(node) for node in NODES), drain=drained(*NODES)),
-        (f"{NET4}: nobody announces it", f"{NET6}: nobody announces it", "service web: nobody"),
+        (f"{NET4}: no node announces it", f"{NET6}: no node announces it", "service web: no node"),
     ),
     "a drain not obeyed": (
         seen(drain=drained(MIA)),
-        (f"{MIA}: no word yet that it obeys drain order 3",),
+        (f"{MIA}: has not applied drain order 3 yet",),
     ),
     "drained, and not ordered": (
         seen(gone(MIA)),
-        (f"{MIA}: is drained, and drain order none does not name it",),
+        (f"{MIA}: is drained, and drain order none does not contain it",),
     ),
     "a blackhole not obeyed": (
         seen(*OBEYED[1:], blackhole=BLACKHOLE),
-        (f"blackhole 192.30.120.9: no word yet of {LAX}",),
+        (f"blackhole 192.30.120.9: not applied yet by {LAX}",),
     ),
     "another certificate": (
         seen(report(LAX, tls_mismatches=(URL,))),
-        (f"{LAX}: {URL} shows another certificate",),
+        (f"{LAX}: {URL} presents another certificate",),
     ),
 }
 

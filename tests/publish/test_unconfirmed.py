@@ -10,7 +10,7 @@ import pytest
 
 from mesh.facts import Placement
 from mesh.publish.publish import _Progress
-from mesh.publish.unconfirmed import Waits
+from mesh.publish.unconfirmed import AwaitedLogins
 from mesh.trust.documents import Report, Unconfirmed
 from mesh.trust.encoding import Malformed, dump, parse
 from tests.publish.test_status import LAX, NODES, ORD, report
@@ -40,8 +40,8 @@ def waiting(node: str, change: Unconfirmed | None = CHANGE, after: float = 0.0) 
 
 
 def test_a_node_that_waits_is_told_with_what_confirms_it(now: list[float]) -> None:
-    found = Waits(8).of([waiting(LAX), report(ORD)], NODES)
-    assert [one.words for one in found] == [
+    found = AwaitedLogins(8).of([waiting(LAX), report(ORD)], NODES)
+    assert [one.text for one in found] == [
         f"{LAX}: generation 8 narrows who may log in (192.0.2.0/24 may log in no more); it is "
         "undone unless somebody logs in anew, from 198.51.100.250/32, 2001:db8::/64"
     ]
@@ -61,12 +61,12 @@ def test_the_command_has_the_port_and_a_user(
     now: list[float], ports: tuple[int, ...], user: str, expected: str
 ) -> None:
     change = replace(CHANGE, ports=ports, user=user)
-    (one,) = Waits(8).of([waiting(LAX, change)], NODES)
+    (one,) = AwaitedLogins(8).of([waiting(LAX, change)], NODES)
     assert one.command(Placement(IPv4Address("203.0.113.1"), None)) == expected
 
 
 def test_the_time_that_is_left_goes_on_by_our_own_clock(now: list[float]) -> None:
-    waits = Waits(8)
+    waits = AwaitedLogins(8)
     assert waits.of([waiting(LAX, after=20)], NODES)[0].left == 100
     now[0] += 30
     # A later report of the same change, of a node whose clock has been put right by an hour.
@@ -78,7 +78,7 @@ def test_the_time_that_is_left_goes_on_by_our_own_clock(now: list[float]) -> Non
 
 def test_no_node_makes_up_wait_for_longer_than_there_is(now: list[float]) -> None:
     """Neither by an end in a thousand years, nor by another end in each report."""
-    waits = Waits(8)
+    waits = AwaitedLogins(8)
     for number in range(3):
         change = replace(CHANGE, ends=2**53 - 1 - number)
         assert waits.of([waiting(LAX, change)], NODES)[0].left == 120
@@ -87,9 +87,9 @@ def test_no_node_makes_up_wait_for_longer_than_there_is(now: list[float]) -> Non
 
 
 def test_what_waits_for_another_generation_is_not_told(now: list[float]) -> None:
-    assert Waits(9).of([waiting(LAX)], NODES) == []
-    assert Waits(8).of([waiting(LAX, None)], NODES) == []
-    assert Waits(8).of([waiting(LAX)], [ORD]) == []
+    assert AwaitedLogins(9).of([waiting(LAX)], NODES) == []
+    assert AwaitedLogins(8).of([waiting(LAX, None)], NODES) == []
+    assert AwaitedLogins(8).of([waiting(LAX)], [ORD]) == []
 
 
 def test_the_countdown_is_said_once_in_a_while() -> None:
@@ -97,7 +97,7 @@ def test_the_countdown_is_said_once_in_a_while() -> None:
     say = _Progress(lines.append)
     say.counting("waiting for a log-in to x", "119 s left")
     say.counting("waiting for a log-in to x", "118 s left")
-    say._spoke -= 11
+    say._last -= 11
     say.counting("waiting for a log-in to x", "107 s left")
     assert lines == [
         "waiting for a log-in to x: 119 s left",

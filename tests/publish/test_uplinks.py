@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from mesh.publish.uplinks import narrow
+from mesh.publish.uplinks import narrow_uplinks
 from tests.registry.live import Fleet
 
 FLEET = Fleet()
 NODE = "mia-vultr-1"
-NARROW = f"{NODE}: its uplink's MTU is 1400, so its tunnels take 1320 instead of 1420"
+NARROW = f"{NODE}: its uplink's MTU is 1400, so its tunnels carry 1320 instead of 1420"
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,9 @@ NARROW = f"{NODE}: its uplink's MTU is 1400, so its tunnels take 1320 instead of
         (1500, 1400, []),
         (
             1300, None,
-            [f"{NODE}: its uplink's MTU is 1300, so its tunnels take 1280 instead of 1420, the "
-             "least that IPv6 needs, and what fills them goes in fragments; give the uplink an "
-             "MTU of 1360 or more"],
+            [f"{NODE}: its uplink's MTU is 1300, so its tunnels carry 1280 instead of 1420, the "
+             "minimum of IPv6, and full packets are fragmented; give the uplink an MTU of "
+             "1360 or more"],
         ),
     ],
 )  # fmt: skip
@@ -38,4 +38,4 @@ def test_an_uplink_that_carries_less_is_said_when_it_is_news(
     one = members[NODE]
     members[NODE] = replace(one, facts=replace(one.facts, mtu=mtu))
     known = {} if before is None else {NODE: replace(one, facts=replace(one.facts, mtu=before))}
-    assert list(narrow(FLEET.plan, members, known)) == said
+    assert list(narrow_uplinks(FLEET.plan, members, known)) == said

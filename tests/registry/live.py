@@ -25,7 +25,7 @@ from mesh.facts import Facts, Placement
 from mesh.plan import Plan
 from mesh.publish import Instance, Member, Order
 from mesh.publish.expected import tunnel_session
-from mesh.publish.generation import Made, make
+from mesh.publish.generation import SignedGeneration, make
 from mesh.publish.identity import former_name
 from mesh.registry import serve
 from mesh.registry.client import Client
@@ -128,11 +128,13 @@ class Fleet:
     def network(self) -> str:
         return former_name(self.plan.asn, self.plan.stack)
 
-    def generation(self, number: int, network: str | None = None, **changed: Any) -> Made:
+    def generation(
+        self, number: int, network: str | None = None, **changed: Any
+    ) -> SignedGeneration:
         return make(self.order(**changed), self.members(), number, network or self.network)
 
     @cached_property
-    def fifth(self) -> Made:
+    def fifth(self) -> SignedGeneration:
         """Generation 5, which most registries of tests begin with: rendered once."""
         return self.generation(5)
 
@@ -155,7 +157,9 @@ class Fleet:
     def join(self, node: str) -> bytes:
         return dump(joining.join_request(self.token(node), node, self.facts[node]))
 
-    def report(self, node: str, made: Made, sequence: int = 1, **changed: Any) -> Signed:
+    def report(
+        self, node: str, made: SignedGeneration, sequence: int = 1, **changed: Any
+    ) -> Signed:
         values: dict[str, Any] = {
             "node": node,
             "generation": made.manifest.generation,
