@@ -1,4 +1,4 @@
-"""Delivery over SSH: what a cloud does with user data, for a host that has no cloud around it."""
+"""Delivery of user data over SSH, for hosts without cloud-init."""
 
 from __future__ import annotations
 

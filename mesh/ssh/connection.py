@@ -1,4 +1,4 @@
-"""SSH to an existing host: whom we believe it is, how we log in, and what may go wrong."""
+"""SSH to an existing host: host key check, log-in and errors."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from mesh.spec.problems import Problem
 from mesh.ssh.problems import DeliveryError, Unreachable
 
 MISSED = 3
-"""How many questions whether the host is still there may go unanswered, one each half of the
-target's patience: a link that was cut is told after 15 to 20 s."""
+"""Keepalives without an answer until the connection is lost, one each half of the target's
+``patience``: a cut link is noticed after 15 to 20 s."""
 
 MOST = 64 << 10
-"""Bytes that are read of an answer, and that may wait to be read: no host says more."""
+"""Bytes that are read and buffered of an answer."""
 
 ASKED, SESSION = 60.0, 900.0
-"""Seconds for the end of a script, and for a whole connection, whatever is done over it: a host
-that keeps a connection up without ever answering must not hold the run for ever."""
+"""Seconds for a script, and for a whole connection: a host that never answers must not block the
+run for ever."""
 
 T = TypeVar("T")
 
 _TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
-"""How a host shows a key of this type, where not by its own name (RFC 8332)."""
+"""Signature algorithms of a key type, where not its own name (RFC 8332)."""
 
 _SOURCE = "receiver.py"
 _LOADER = (
@@ -39,14 +39,14 @@ _LOADER = (
     "exec(compile(sys.stdin.buffer.read(int(sys.argv[1])), 'receiver', 'exec'), "
     "{'__name__': '__main__'})"
 )
-"""The receiver comes over standard input, so that nothing has to be on the host before. Python
-reads ahead there, and the rest of what it read is not lost: text and bytes share one buffer."""
+"""The receiver comes over standard input, so the host needs nothing before. What Python reads ahead
+is not lost: text and bytes share one buffer."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A host, and how it is reached. ``host_keys`` are the public keys that it may show (type and
-    base64); without any, ``trust_first`` takes the one that it shows. ``ssh_key`` is secret."""
+    """A host, and how it is reached. ``host_keys`` are the public keys that it may present (type
+    and base64); without any, ``trust_first`` accepts the first one. ``ssh_key`` is secret."""
 
     node: str
     provider: str
@@ -65,7 +65,7 @@ class Target:
 
 
 class Link:
-    """A connection that stands. ``shown`` is the host key, as ``ssh-keyscan`` prints it."""
+    """An open connection. ``shown`` is the host key, as ``ssh-keyscan`` prints it."""
 
     def __init__(
         self, target: Target, connection: asyncssh.SSHClientConnection, shown: str
@@ -74,7 +74,7 @@ class Link:
         self._connection = connection
 
     async def sh(self, script: str) -> str:
-        """What a script of ``sh`` prints, whatever its end."""
+        """The output of a shell script, whatever its exit code."""
         try:
             async with (
                 asyncio.timeout(ASKED),
@@ -82,12 +82,12 @@ class Link:
                     script, stderr=asyncssh.DEVNULL, encoding=None, window=MOST
                 ) as process,
             ):
-                said = await _all(process.stdout)
+                output = await _all(process.stdout)
         except TimeoutError:
             raise asyncssh.ConnectionLost(f"no answer within {ASKED:g} s") from None
-        if len(said) >= MOST:
-            raise nonsense(self.target, "the first questions")
-        return said.decode("utf-8", "replace")
+        if len(output) >= MOST:
+            raise invalid_answer(self.target, "the first questions")
+        return output.decode("utf-8", "replace")
 
     @asynccontextmanager
     async def receiver(self) -> AsyncIterator[Receiver]:
@@ -102,57 +102,59 @@ class Link:
 
 
 class Receiver:
-    """Requests to the host's side."""
+    """Requests to the receiver on the host."""
 
     def __init__(self, target: Target, process: asyncssh.SSHClientProcess[bytes]) -> None:
         self._target, self._process = target, process
 
     async def ask(self, do: str, shape: type[T], **request: Any) -> T:
-        """The answer to a request, of that shape; DeliveryError with the host's own words where it
-        refuses, or where it answers anything else."""
+        """The answer to a request, of that shape; raises DeliveryError where the host refuses, or
+        its answer has another shape."""
         self._process.stdin.write(json.dumps({"do": do, **request}).encode() + b"\n")
         await self._process.stdin.drain()
         line = await self._process.stdout.readline()
         if not line.endswith(b"\n") and len(line) < MOST:
-            words = (await _all(self._process.stderr)).decode("utf-8", "replace").split()
-            raise asyncssh.ConnectionLost(" ".join(words[-30:]) or "the host's side ended")
+            errors = (await _all(self._process.stderr)).decode("utf-8", "replace").split()
+            raise asyncssh.ConnectionLost(
+                " ".join(errors[-30:]) or "the receiver on the host ended"
+            )
         try:
-            said = json.loads(line)
-            refused = said.get("refused")
+            answer = json.loads(line)
+            refused = answer.get("refused")
             if refused is None:
-                return TypeAdapter(shape).validate_python(said["answer"])
+                return TypeAdapter(shape).validate_python(answer["answer"])
         except (ValueError, AttributeError, KeyError, RecursionError):
-            raise nonsense(self._target, repr(do)) from None
+            raise invalid_answer(self._target, repr(do)) from None
         raise DeliveryError(
             Problem(
                 self._target.key("ipv4"), self._target.address,
-                f"the host said no at {do!r}: {_short(refused)}",
-                "mend that on the host, then run `pulumi up` again: it goes on from there",
+                f"the host refuses {do!r}: {_short(refused)}",
+                "correct that on the host, then run `pulumi up` again: it continues from there",
             )
         )  # fmt: skip
 
 
 async def _all(reader: asyncssh.SSHReader[bytes]) -> bytes:
-    """What comes until the end, or until it is more than anybody has to say."""
-    said = b""
-    while len(said) < MOST and (more := await reader.read(MOST - len(said))):
-        said += more
-    return said
+    """All output, up to ``MOST`` bytes."""
+    output = b""
+    while len(output) < MOST and (more := await reader.read(MOST - len(output))):
+        output += more
+    return output
 
 
-def _short(words: object) -> str:
-    """The host's own words, as many as a person reads."""
-    return " ".join(str(words).split())[:400]
+def _short(text: object) -> str:
+    """A text of the host in one line, short enough to read."""
+    return " ".join(str(text).split())[:400]
 
 
-def nonsense(target: Target, asked: str) -> DeliveryError:
-    """The host's answer to that is not one that a node's would be."""
+def invalid_answer(target: Target, asked: str) -> DeliveryError:
+    """The error for an answer that a node cannot give."""
     return DeliveryError(
         Problem(
             target.key("ipv4"), target.address,
-            f"the host's answer to {asked} makes no sense",
-            f"see that the shell of {target.user} prints nothing of its own there "
-            f"(`ssh {target.address} true`), and that it is still your host that answers",
+            f"the host's answer to {asked} is invalid",
+            f"check that the shell of {target.user} prints nothing by itself there "
+            f"(`ssh {target.address} true`), and that it is still your host",
         )
     )  # fmt: skip
 
@@ -164,20 +166,20 @@ def receiver_source() -> str:
 
 @asynccontextmanager
 async def connected(target: Target) -> AsyncIterator[Link]:
-    """A connection to the host, whose key has been checked. Every failure is one sentence."""
+    """A connection to the host, with its key checked; raises DeliveryError."""
     client = _login_key(target)
     expected = [_public(target, text) for text in target.host_keys]
-    judge = _Judge(expected, target.trust_first)
+    check = _HostKeyCheck(expected, target.trust_first)
     try:
         connection = await asyncssh.connect(
             target.address,
             target.port,
             username=target.user,
             client_keys=[client],
-            client_factory=lambda: judge,
+            client_factory=lambda: check,
             known_hosts=([], [], []),
             server_host_key_algs=_algorithms(expected),
-            # Nothing of the operator's own set-up: what is not in the stack does not count.
+            # Nothing of the operator's own configuration: only the stack counts.
             config=None,
             agent_path=None,
             gss_host=None,
@@ -188,21 +190,21 @@ async def connected(target: Target) -> AsyncIterator[Link]:
             keepalive_count_max=MISSED,
         )
     except (OSError, asyncssh.Error, TimeoutError) as error:
-        raise _refused(target, error, judge, expected, client) from None
+        raise _refused(target, error, check, expected, client) from None
     async with connection:
-        assert judge.shown is not None, "nobody logs in at a host that showed no key"
+        assert check.shown is not None, "a log-in needs a host key"
         try:
             async with asyncio.timeout(SESSION) as limit:
-                yield Link(target, connection, _text(judge.shown))
+                yield Link(target, connection, _text(check.shown))
         except (OSError, asyncssh.Error) as error:
             late = f"it did not end within {SESSION:g} s"
-            raise _lost(target, late if limit.expired() else _words(target, error)) from None
+            raise _lost(target, late if limit.expired() else _reason(target, error)) from None
         finally:
             connection.abort()
 
 
-class _Judge(asyncssh.SSHClient):
-    """Says whether the key that a host shows is its own."""
+class _HostKeyCheck(asyncssh.SSHClient):
+    """Checks the key that a host presents."""
 
     def __init__(self, expected: Sequence[asyncssh.SSHKey], trust_first: bool) -> None:
         self._expected, self._trust_first = expected, trust_first
@@ -211,7 +213,7 @@ class _Judge(asyncssh.SSHClient):
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        """Whether it is one that was given; or any, where none was and the first is trusted."""
+        """Whether the key is configured; any, where none is and the first is trusted."""
         self.shown = key
         return key in self._expected if self._expected else self._trust_first
 
@@ -225,10 +227,10 @@ def _login_key(target: Target) -> asyncssh.SSHKey:
         raise DeliveryError(
             Problem(
                 key, "[secret]",
-                "the key is locked with a passphrase, and nobody is there to type it"
-                if locked else "it is no private key that can be read",
-                f"make one for this purpose with `ssh-keygen -t ed25519 -N '' -f KEYFILE`, let it "
-                f"in on the host, and `pulumi config set --secret {key} < KEYFILE`",
+                "the key has a passphrase, which cannot be entered here"
+                if locked else "it is not a readable private key",
+                f"make one for this purpose with `ssh-keygen -t ed25519 -N '' -f KEYFILE`, allow "
+                f"it on the host, and `pulumi config set --secret {key} < KEYFILE`",
             )
         ) from None  # fmt: skip
 
@@ -239,7 +241,7 @@ def _public(target: Target, text: str) -> asyncssh.SSHKey:
     except asyncssh.KeyImportError:
         raise DeliveryError(
             Problem(
-                target.key("ssh.hostKeys"), text[:40], "it is no public key of a host",
+                target.key("ssh.hostKeys"), text[:40], "it is not a public host key",
                 f"copy a line of `{scan(target.address, target.port)}`, without the address",
             )
         ) from None  # fmt: skip
@@ -251,8 +253,8 @@ def scan(address: str, port: int) -> str:
 
 
 def _algorithms(expected: Sequence[asyncssh.SSHKey]) -> list[str]:
-    """Those of the keys that were given come first: a host shows the first that it has, and a
-    wrong one can be named if any other type is taken as well."""
+    """Algorithms of the configured keys first, since a host presents the first that it has. All
+    others follow, so that an error can show a wrong key of another type."""
     kinds = dict.fromkeys((*(key.get_algorithm() for key in expected), *_TYPES))
     return [name for kind in kinds for name in _ALGORITHMS.get(kind, (kind,))]
 
@@ -264,37 +266,37 @@ def _text(key: asyncssh.SSHKey) -> str:
 def _refused(
     target: Target,
     error: Exception,
-    judge: _Judge,
+    check: _HostKeyCheck,
     expected: Sequence[asyncssh.SSHKey],
     client: asyncssh.SSHKey,
 ) -> DeliveryError:
     """Why there is no connection."""
     where = f"{target.address} port {target.port}"
     known = " or ".join(key.get_fingerprint() for key in expected)
-    if isinstance(error, asyncssh.HostKeyNotVerifiable) and judge.shown is not None:
+    if isinstance(error, asyncssh.HostKeyNotVerifiable) and check.shown is not None:
         return DeliveryError(
             Problem(
                 target.key("ssh.hostKeys"), known or "[]",
-                f"the host at {where} shows another key, {judge.shown.get_fingerprint()}: it was "
-                "installed anew, or somebody else answers in its place",
+                f"the host at {where} presents another key, {check.shown.get_fingerprint()}: it "
+                "was reinstalled, or another machine answers in its place",
                 "compare with the provider's console, and only if it is the host's own set "
-                f"hostKeys to [\"{_text(judge.shown)}\"]",
+                f"hostKeys to [\"{_text(check.shown)}\"]",
             )
         )  # fmt: skip
     if isinstance(error, asyncssh.PermissionDenied):
         return DeliveryError(
             Problem(
                 target.key("ssh.user"), target.user,
-                f"the host at {where} lets nobody in by the key of mesh:sshKey-{target.provider} "
+                f"the host at {where} does not accept the key of mesh:sshKey-{target.provider} "
                 f"({client.get_fingerprint()})",
                 f"put its public half into ~{target.user}/.ssh/authorized_keys there, or set "
-                "mesh:sshKey or host.ssh.user to what the host knows",
+                "mesh:sshKey or host.ssh.user to what the host accepts",
             )
         )  # fmt: skip
     return Unreachable(
         Problem(
-            target.key("ipv4"), target.address, f"no SSH at {where}: {_words(target, error)}",
-            "see that it runs, that host.ssh.port is right, and that its firewall and its "
+            target.key("ipv4"), target.address, f"no SSH at {where}: {_reason(target, error)}",
+            "check that it runs, that host.ssh.port is right, and that its firewall and its "
             f"provider's let this machine in; or take {target.node} out of mesh:nodes for now",
         )
     )  # fmt: skip
@@ -304,13 +306,13 @@ def _lost(target: Target, why: str) -> Unreachable:
     return Unreachable(
         Problem(
             target.key("ipv4"), target.address,
-            f"the connection was cut in the middle: {why}",
-            "run `pulumi up` again: what has arrived stays, and the rest follows",
+            f"the connection was lost: {why}",
+            "run `pulumi up` again: it continues with what is missing",
         )
     )  # fmt: skip
 
 
-def _words(target: Target, error: Exception) -> str:
+def _reason(target: Target, error: Exception) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return f"no answer within {target.patience:g} s"
     if isinstance(error, ConnectionRefusedError):

@@ -1,4 +1,4 @@
-"""Delivering a node to a host that exists, seeing that it is there, and taking it back."""
+"""Delivers a node to an existing host, checks that it is there, and removes it."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from mesh.ssh.payload import Item, Payload, payload
 from mesh.ssh.problems import DeliveryError
 
 CHUNK = 48 << 10
-"""Bytes that go out before the host says that it has them: what a cut connection may cost."""
+"""Bytes per request: what a cut connection may lose."""
 
 HOME = "/var/lib/anycast-mesh"
 BY_GENERATIONS = (
     *(template.path for template in (*FILES, REPLIES, WHOAMI)),
     *(f"/etc/bird/mesh/{name}.conf" for name in (*CONCERNS, "secrets")),
 )
-"""What generations put in place beside tunnels: kept aside at delivery, put back at removal."""
+"""Files of generations, without tunnels: saved at delivery, restored at removal."""
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 REMOVE = f"python3 {HOME}/state/delivery/receiver.py remove"
-"""The command on a host that takes a delivery back, by what was delivered."""
+"""The command on a host that removes a delivery."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is delivered: the node's user data (secret), the bundle that nodes run, and what has
-    to be true of the host: its IPv6 address, and the networks that its firewall lets log in."""
+    """What is delivered: the node's user data (secret) and the bundle; and what preflight needs:
+    the host's IPv6 address, and the networks that its firewall lets log in."""
 
     user_data: str = field(repr=False)
     bundle: bytes = field(repr=False)
@@ -60,15 +60,15 @@ class Delivered:
 
 
 def examine(target: Target, ipv6: str | None, admin: Sequence[Network]) -> tuple[Problem, ...]:
-    """What would keep a delivery from success; nothing is changed. A host that is a node already
-    has shown it: only the log-in is asked of it."""
+    """Problems that a delivery would have; changes nothing. Of a host that is already a node only
+    the log-in is checked."""
 
     async def ask() -> tuple[Problem, ...]:
         async with connected(target) as link:
-            words = await preflight.said(link)
-            if preflight.instance(words):
+            answers = await preflight.ask(link)
+            if preflight.instance(answers):
                 return ()
-            return preflight.problems(target, words, ipv6, admin)
+            return preflight.problems(target, answers, ipv6, admin)
 
     try:
         return asyncio.run(ask())
@@ -76,14 +76,14 @@ def examine(target: Target, ipv6: str | None, admin: Sequence[Network]) -> tuple
         return error.problems
 
 
-def deliver(target: Target, load: Load, say: Say) -> Delivered:
-    """Bring a node to its host; a delivery that was cut is gone on with, and one that is done is
-    left alone. DeliveryError where it cannot be, before anything has changed if that is known."""
-    return asyncio.run(_deliver(target, load, say))
+def deliver(target: Target, load: Load, progress: Progress) -> Delivered:
+    """Delivers a node to its host; continues an interrupted delivery, and does nothing after a
+    complete one. Raises DeliveryError, if possible before anything has changed."""
+    return asyncio.run(_deliver(target, load, progress))
 
 
 def shown_key(target: Target) -> str:
-    """The host key that is shown to who logs in there (type and base64)."""
+    """The host key that the host presents (type and base64)."""
 
     async def ask() -> str:
         async with connected(target) as link:
@@ -93,39 +93,38 @@ def shown_key(target: Target) -> str:
 
 
 def is_there(target: Target, instance_id: str) -> bool:
-    """Whether the host is still that instance. DeliveryError where it cannot be asked."""
+    """Whether the host is still that instance; raises DeliveryError."""
 
     async def ask() -> bool:
         async with connected(target) as link:
-            return preflight.instance(await preflight.said(link)) == instance_id
+            return preflight.instance(await preflight.ask(link)) == instance_id
 
     return asyncio.run(ask())
 
 
 def is_left(target: Target) -> bool:
-    """Whether the host holds a delivery of this node, whole or cut. DeliveryError where it cannot
-    be asked."""
+    """Whether the host has a delivery of this node, complete or not; raises DeliveryError."""
 
     async def ask() -> bool:
-        async with connected(target) as link, _rooted(link) as far:
-            record = (await far.ask("look", _Looked)).record
+        async with connected(target) as link, _as_root(link) as receiver:
+            record = (await receiver.ask("look", _HostRecord)).record
             return record is not None and record.node == target.node
 
     return asyncio.run(ask())
 
 
-def withdraw(target: Target, instance_id: str, say: Say) -> None:
-    """Take that instance from its host, and put back what was there before; another instance is
-    left alone. DeliveryError where the host cannot be reached: it would go on announcing."""
-    asyncio.run(_withdraw(target, instance_id, say))
+def withdraw(target: Target, instance_id: str, progress: Progress) -> None:
+    """Removes that instance from its host and restores what was there before; leaves another
+    instance alone. Raises DeliveryError where the host cannot be reached: it may still announce."""
+    asyncio.run(_withdraw(target, instance_id, progress))
 
 
-# The receiver's answers, of which nothing is believed but the shape: a host may say anything.
+# The receiver's answers. The host is not trusted: their shape is checked.
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What an earlier delivery has written down."""
+    """The record of an earlier delivery."""
 
     node: str
     operator: str
@@ -135,7 +134,7 @@ class _Record:
 
 
 @dataclass(frozen=True)
-class _Looked:
+class _HostRecord:
     born: bool
     record: _Record | None
 
@@ -157,69 +156,71 @@ class _Closed:
 
 @dataclass(frozen=True)
 class _Done:
-    """Nothing more is to be known of it."""
+    """An empty answer."""
 
 
-async def _withdraw(target: Target, instance_id: str, say: Say) -> None:
-    async with connected(target) as link, _rooted(link) as far:
-        record = (await far.ask("look", _Looked)).record
+async def _withdraw(target: Target, instance_id: str, progress: Progress) -> None:
+    async with connected(target) as link, _as_root(link) as receiver:
+        record = (await receiver.ask("look", _HostRecord)).record
         if record is not None and record.instance != instance_id:
-            say(f"{target.node}: the host is {record.instance} by now, which is left alone")
+            progress(f"{target.node}: the host is now {record.instance}, which is left alone")
             return
-        say(f"{target.node}: stopping its units, putting back what was there")
-        await far.ask("remove", _Done, paths=list(BY_GENERATIONS))
+        progress(f"{target.node}: stopping its units, restoring what was there")
+        await receiver.ask("remove", _Done, paths=list(BY_GENERATIONS))
 
 
-async def _deliver(target: Target, load: Load, say: Say) -> Delivered:
+async def _deliver(target: Target, load: Load, progress: Progress) -> Delivered:
     parts = payload(load.user_data)
     async with connected(target) as link:
-        say(f"{target.node}: logged in as {target.user} at {target.address}")
-        async with _rooted(link) as far:
-            record = await _own_record(link, far, parts)
+        progress(f"{target.node}: logged in as {target.user} at {target.address}")
+        async with _as_root(link) as receiver:
+            record = await _own_record(link, receiver, parts)
             if record is None or not record.done:
                 await _examined(link, load)
             elif record.digest == parts.digest:
-                say(f"{target.node}: it is there already")
+                progress(f"{target.node}: it is already there")
                 return Delivered(record.instance, _now(), ())
             else:
-                say(f"{target.node}: what an earlier delivery has left goes first")
-                await far.ask("remove", _Done, paths=list(BY_GENERATIONS))
+                progress(f"{target.node}: removing an earlier delivery first")
+                await receiver.ask("remove", _Done, paths=list(BY_GENERATIONS))
                 record = None
             if record is not None:
-                say(f"{target.node}: going on with a delivery that was cut")
+                progress(f"{target.node}: continuing an interrupted delivery")
             bundle = _bundle(parts, load.bundle)
             items = (*bundle, *parts.items)
-            instance = await _begin(far, parts, items)
-            written = await _send(target, far, items, say)
+            instance = await _begin(receiver, parts, items)
+            written = await _send(target, receiver, items, progress)
             if bundle:
-                await far.ask(
+                await receiver.ask(
                     "link", _Done, path=f"{HOME}/bundle.pyz", to=f"bundles/{parts.bundle}.pyz"
                 )
-            await far.ask("keys", _Done, user=target.user, keys=list(parts.keys))
-            closed = await far.ask("close", _Closed)
-            say(f"{target.node}: firewall closed; undone in {closed.seconds} s unless we get in")
-    # Another connection, by the same key: the firewall lets the operator in.
+            await receiver.ask("keys", _Done, user=target.user, keys=list(parts.keys))
+            closed = await receiver.ask("close", _Closed)
+            progress(
+                f"{target.node}: firewall closed; undone in {closed.seconds} s without a log-in"
+            )
+    # A new connection with the same host key shows that the firewall lets the operator in.
     same = replace(target, host_keys=(link.shown,))
-    async with connected(same) as again, again.receiver() as far:
-        await far.ask("settle", _Done)
-        await far.ask("start", _Done)
-    say(f"{target.node}: {len(written)} files delivered, its bootstrap runs")
+    async with connected(same) as again, again.receiver() as receiver:
+        await receiver.ask("settle", _Done)
+        await receiver.ask("start", _Done)
+    progress(f"{target.node}: {len(written)} files delivered, its bootstrap runs")
     return Delivered(instance, _now(), tuple(written))
 
 
 @asynccontextmanager
-async def _rooted(link: Link) -> AsyncIterator[Receiver]:
-    """The host's side, once it is known that it can be root there."""
-    refused = tuple(preflight.root(link.target, await preflight.said(link)))
+async def _as_root(link: Link) -> AsyncIterator[Receiver]:
+    """The receiver, after checking that it can be root."""
+    refused = tuple(preflight.root(link.target, await preflight.ask(link)))
     if refused:
         raise DeliveryError(*refused)
-    async with link.receiver() as far:
-        yield far
+    async with link.receiver() as receiver:
+        yield receiver
 
 
-async def _own_record(link: Link, far: Receiver, parts: Payload) -> _Record | None:
-    """What an earlier delivery of this very node has written down; None on a fresh host."""
-    target, found = link.target, await far.ask("look", _Looked)
+async def _own_record(link: Link, receiver: Receiver, parts: Payload) -> _Record | None:
+    """The record of an earlier delivery of this node; None on a fresh host."""
+    target, found = link.target, await receiver.ask("look", _HostRecord)
     record = found.record
     if record is None and not found.born:
         return None
@@ -229,22 +230,22 @@ async def _own_record(link: Link, far: Receiver, parts: Payload) -> _Record | No
     raise DeliveryError(
         Problem(
             target.key("ipv4"), target.address,
-            f"the host is {who} of another network already",
+            f"the host is already {who} of another network",
             f"remove it there first; or, if that network is no more, on the host, as root: {REMOVE}"
-            if record is not None else "install it anew from the provider's panel",
+            if record is not None else "reinstall it from the provider's panel",
         )
     )  # fmt: skip
 
 
 async def _examined(link: Link, load: Load) -> None:
-    words = await preflight.said(link)
-    unfit = preflight.problems(link.target, words, load.ipv6, load.admin)
+    answers = await preflight.ask(link)
+    unfit = preflight.problems(link.target, answers, load.ipv6, load.admin)
     if unfit:
         raise DeliveryError(*unfit)
 
 
-async def _begin(far: Receiver, parts: Payload, items: Sequence[Item]) -> str:
-    begun = await far.ask(
+async def _begin(receiver: Receiver, parts: Payload, items: Sequence[Item]) -> str:
+    begun = await receiver.ask(
         "begin",
         _Begun,
         node=parts.node,
@@ -257,26 +258,28 @@ async def _begin(far: Receiver, parts: Payload, items: Sequence[Item]) -> str:
     return begun.instance
 
 
-async def _send(target: Target, far: Receiver, items: Sequence[Item], say: Say) -> list[str]:
-    """Send what is not there; a file that has come in part goes on where it was cut."""
-    have = await far.ask("have", _Have, files={item.path: item.sha256 for item in items})
+async def _send(
+    target: Target, receiver: Receiver, items: Sequence[Item], progress: Progress
+) -> list[str]:
+    """Sends missing files; continues those that were interrupted."""
+    have = await receiver.ask("have", _Have, files={item.path: item.sha256 for item in items})
     missing = [item for item in items if item.path in have.offsets]
     for item in missing:
         size = len(item.content)
         for offset in range(have.offsets[item.path], size, CHUNK):
             piece = base64.b64encode(item.content[offset : offset + CHUNK]).decode()
-            await far.ask("take", _Done, sha256=item.sha256, offset=offset, data=piece)
+            await receiver.ask("take", _Done, sha256=item.sha256, offset=offset, data=piece)
             if size > CHUNK:
                 sent = min(offset + CHUNK, size)
                 name = item.path.rpartition("/")[2]
-                say(f"{target.node}: {name}: {sent >> 10} of {size >> 10} kB")
-        await far.ask("put", _Done, path=item.path, mode=item.mode, sha256=item.sha256)
+                progress(f"{target.node}: {name}: {sent >> 10} of {size >> 10} kB")
+        await receiver.ask("put", _Done, path=item.path, mode=item.mode, sha256=item.sha256)
     return [item.path for item in missing]
 
 
 def _bundle(parts: Payload, bundle: bytes) -> tuple[Item, ...]:
-    """The bundle, where it is the one that the user data name; else a registry will have it. A
-    registry waits for a push: its bootstrap makes its certificate meanwhile."""
+    """The bundle, where the user data has its hash; other nodes get it from a registry, and
+    registries from the operator."""
     item = Item(_bundle_path(parts), bundle, 0o644)
     return (item,) if item.sha256 == parts.bundle and not parts.registry else ()
 
@@ -286,5 +289,5 @@ def _bundle_path(parts: Payload) -> str:
 
 
 def _now() -> str:
-    """RFC 3339: a join token counts from here."""
+    """Now, as RFC 3339: the join token's lifetime starts here."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

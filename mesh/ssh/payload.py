@@ -1,4 +1,4 @@
-"""User data as a host without cloud-init needs them: read from the same text that a cloud gets."""
+"""User data for a host without cloud-init, from the same text that a cloud gets."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SEED = "/etc/anycast-mesh/seed.json"
 BOOT_ONLY = frozenset(
     ("hostname", "preserve_hostname", "manage_etc_hosts", "updates", "bootcmd")
 )  # fmt: skip
-"""Keys for a machine that is being born. A host that exists keeps its name and network, and its
-firewall is loaded by the delivery itself, which must not be cut off by it as a boot may be."""
+"""Keys for a first boot only. An existing host keeps its name and network, and the delivery loads
+its firewall without cutting itself off."""
 
 AT_GENERATION = frozenset(("ssh_pwauth", "disable_root"))
-"""What the node's first generation says of sshd."""
+"""Settings of sshd, which the node's first generation contains."""
 
 
 class NotOurs(ValueError):
-    """A text that is no user data of ours, or that says more than a delivery knows to do."""
+    """The text is not our user data, or has keys that a delivery does not support."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What is delivered. ``operator`` is the public key that tells our network from another's,
-    ``bundle`` the SHA-256 of what the node runs, ``digest`` that of the whole text; ``registry``
-    says that the operator pushes the bundle there."""
+    """What is delivered. ``operator`` is the public key that distinguishes networks, ``bundle`` the
+    SHA-256 of the bundle, ``digest`` that of the whole text; with ``registry`` the operator sends
+    the bundle."""
 
     node: str
     operator: str
@@ -56,13 +56,13 @@ class Payload:
 
 
 def payload(user_data: str) -> Payload:
-    """The parcel of a cloud-config; NotOurs where a key of it would be lost on the way."""
+    """The payload of a cloud-config; raises NotOurs, also for unknown keys."""
     if not user_data.startswith("#cloud-config\n"):
-        raise NotOurs("it is no cloud-config")
+        raise NotOurs("it is not a cloud-config")
     document: Mapping[str, Any] = yaml.safe_load(user_data)
     unknown = set(document) - BOOT_ONLY - AT_GENERATION - {"write_files", "ssh_authorized_keys"}
     if unknown:
-        raise NotOurs(f"nothing here knows what to do with {', '.join(sorted(unknown))}")
+        raise NotOurs(f"unknown keys: {', '.join(sorted(unknown))}")
     items = tuple(
         Item(file["path"], file["content"].encode(), int(file["permissions"], 8))
         for file in document["write_files"]

@@ -1,4 +1,4 @@
-"""Whether a host can become a node: asked before anything on it is changed."""
+"""Checks whether a host can become a node, before anything on it is changed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from pydantic import StringConstraints
 
 from mesh.plan import Network
 from mesh.spec.problems import Problem
-from mesh.ssh.connection import Link, Target, nonsense
+from mesh.ssh.connection import Link, Target, invalid_answer
 
 INSTANCE = r"^host-[0-9a-f]{16}$"
 InstanceId = Annotated[str, StringConstraints(pattern=INSTANCE)]
-"""What a delivery calls a node on its host."""
+"""The id of a node on an existing host."""
 
 DEBIAN = "13"
 MACHINES = ("x86_64", "aarch64")
 SPACE = 512
-"""MiB that have to be free: Debian's packages, bundles and generations take about 200."""
+"""MiB that have to be free: packages, bundles and generations take about 200."""
 
 TOOLS = {"python3": "python3", "nft": "nftables", "ip": "iproute2", "apt-get": "apt"}
-"""What has to be there before anything of ours runs, and the package that it comes in."""
+"""The commands that a delivery needs, and their packages."""
 
-# Each line is a word that `said` knows. `ip` and `nft` are outside an ordinary user's PATH. Nothing
-# is sent to 192.0.2.1 (RFC 5737): it stands for the Internet, in a question to the kernel.
+# Each line begins with a key of `Answers`. `ip` and `nft` are outside an ordinary user's PATH.
+# Nothing is sent to 192.0.2.1 (RFC 5737): the kernel is asked for its route, in place of the
+# Internet's.
 QUESTIONS = r"""
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 echo "connection $SSH_CONNECTION"
@@ -41,54 +42,54 @@ ip -o address show 2>/dev/null | sed -n 's/.* inet6\{0,1\} \([^ /]*\).*/address 
 ip -o -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \([^ ]*\).*/sends \1/p'
 """
 
-Said = Mapping[str, Sequence[str]]
+Answers = Mapping[str, Sequence[str]]
 
 
-async def said(link: Link) -> Said:
-    """A host's answers: by word, every value that it gave."""
+async def ask(link: Link) -> Answers:
+    """The host's answers: all values by key."""
     found: dict[str, list[str]] = {}
     for line in (await link.sh(QUESTIONS)).splitlines():
-        word, _, value = line.partition(" ")
-        found.setdefault(word, []).append(value.strip())
+        key, _, value = line.partition(" ")
+        found.setdefault(key, []).append(value.strip())
     return found
 
 
-def instance(words: Said) -> str:
-    """The instance id that a delivery gave the host; empty where none did."""
-    told = _first(words, "instance")
-    return told if re.fullmatch(INSTANCE, told) else ""
+def instance(answers: Answers) -> str:
+    """The host's instance id from a delivery; empty where there was none."""
+    found = _first(answers, "instance")
+    return found if re.fullmatch(INSTANCE, found) else ""
 
 
 def problems(
-    target: Target, words: Said, ipv6: str | None, admin: Sequence[Network]
+    target: Target, answers: Answers, ipv6: str | None, admin: Sequence[Network]
 ) -> tuple[Problem, ...]:
-    """What keeps this host from becoming a node; DeliveryError where its answers are none."""
+    """Why this host cannot become a node; raises DeliveryError on invalid answers."""
     try:
         return (
-            *root(target, words),
-            *_system(target, words),
-            *_addresses(target, words, ipv6),
-            *_sends(target, words),
-            *_source(target, words, admin),
+            *root(target, answers),
+            *_system(target, answers),
+            *_addresses(target, answers, ipv6),
+            *_sends(target, answers),
+            *_source(target, answers, admin),
         )
-    except ValueError:  # what should be an address or a number is none
-        raise nonsense(target, "the first questions") from None
+    except ValueError:  # not an address or a number
+        raise invalid_answer(target, "the first questions") from None
 
 
-def root(target: Target, words: Said) -> Iterator[Problem]:
-    """What keeps the user from becoming root there."""
-    if not words.get("root"):
+def root(target: Target, answers: Answers) -> Iterator[Problem]:
+    """Why the user cannot become root."""
+    if not answers.get("root"):
         yield Problem(
             target.key("ssh.user"), target.user,
-            f"{target.address} does not make it root: `sudo -n true` fails",
+            f"it cannot become root at {target.address}: `sudo -n true` fails",
             "log in as root, or let the user run sudo without a password (on the host, as root: "
             f"echo '{target.user} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{target.user})",
         )  # fmt: skip
 
 
-def _system(target: Target, words: Said) -> Iterator[Problem]:
+def _system(target: Target, answers: Answers) -> Iterator[Problem]:
     key = target.key("ipv4")
-    system, machine = _first(words, "system"), _first(words, "machine")
+    system, machine = _first(answers, "system"), _first(answers, "machine")
     if system != f"debian {DEBIAN}":
         yield Problem(
             key, target.address, f"it runs {system or 'an unknown system'}, and a node runs Debian "
@@ -100,18 +101,18 @@ def _system(target: Target, words: Said) -> Iterator[Problem]:
             key, target.address, f"its processor is {machine}",
             f"use a host with {' or '.join(MACHINES)}",
         )  # fmt: skip
-    if not words.get("systemd"):
+    if not answers.get("systemd"):
         yield Problem(
             key, target.address, "its init is not systemd", "install systemd-sysv and reboot it"
         )
-    missing = [package for tool, package in TOOLS.items() if tool not in words.get("tool", ())]
+    missing = [package for tool, package in TOOLS.items() if tool not in answers.get("tool", ())]
     if missing:
         yield Problem(
             key, target.address, f"it has no {', '.join(missing)}",
             f"on the host, as root: apt-get install --no-install-recommends {' '.join(missing)}",
         )  # fmt: skip
     # df's line in POSIX form: device, blocks, used, available, capacity, mount point.
-    fields = _first(words, "space").split()
+    fields = _first(answers, "space").split()
     free = int(fields[3]) // 1024 if len(fields) > 3 and fields[3].isdigit() else 0
     if free < SPACE:
         yield Problem(
@@ -120,34 +121,34 @@ def _system(target: Target, words: Said) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-def _addresses(target: Target, words: Said, ipv6: str | None) -> Iterator[Problem]:
-    held = {ip_address(text.partition("%")[0]) for text in words.get("address", ())}
+def _addresses(target: Target, answers: Answers, ipv6: str | None) -> Iterator[Problem]:
+    held = {ip_address(text.partition("%")[0]) for text in answers.get("address", ())}
     for name, address in (("ipv4", target.address), ("ipv6", ipv6)):
         if address is not None and ip_address(address) not in held:
             yield Problem(
                 target.key(name), address,
-                "no interface of the host holds it, so its tunnels and sessions would not be "
-                "believed", "give the address that `ip address` shows there, or put it there",
+                "no interface of the host has it, so other nodes would refuse its tunnels and "
+                "sessions", "give the address that `ip address` shows there, or add it there",
             )  # fmt: skip
 
 
-def _sends(target: Target, words: Said) -> Iterator[Problem]:
-    """A host with several addresses may send from another one than is planned."""
-    held = {ip_address(text.partition("%")[0]) for text in words.get("address", ())}
+def _sends(target: Target, answers: Answers) -> Iterator[Problem]:
+    """A host with several addresses may send from another one than planned."""
+    held = {ip_address(text.partition("%")[0]) for text in answers.get("address", ())}
     planned = IPv4Address(target.address)
-    source = IPv4Address(_first(words, "sends") or target.address)
+    source = IPv4Address(_first(answers, "sends") or target.address)
     if planned in held and source != planned:
         yield Problem(
             target.key("ipv4"), target.address,
-            f"the host sends to the Internet from {source}, and neither a registry nor the other "
-            "nodes would believe it",
+            f"the host sends to the Internet from {source}, which the registries and other "
+            "nodes would refuse",
             f"give {source} here, or make {planned} the source of the host's default route: in "
             f"its network configuration, and now by `ip route change default … src {planned}`",
         )  # fmt: skip
 
 
-def _source(target: Target, words: Said, admin: Sequence[Network]) -> Iterator[Problem]:
-    source = _first(words, "connection").partition(" ")[0]
+def _source(target: Target, answers: Answers, admin: Sequence[Network]) -> Iterator[Problem]:
+    source = _first(answers, "connection").partition(" ")[0]
     if not source:
         return
     address = ip_address(source.partition("%")[0])
@@ -156,11 +157,11 @@ def _source(target: Target, words: Said, admin: Sequence[Network]) -> Iterator[P
     if not any(address in network for network in admin):
         yield Problem(
             "mesh:admin.ssh", ", ".join(map(str, admin)) or "[]",
-            f"you reach {target.node} from {address}, which its firewall would not let in: this "
-            "very connection would be its last",
+            f"you reach {target.node} from {address}, which its firewall would not let in: "
+            "this connection would be the last one",
             f"add {ip_network(address)}, or run this from one of these networks",
         )  # fmt: skip
 
 
-def _first(words: Said, word: str) -> str:
-    return next(iter(words.get(word, ())), "")[:300]
+def _first(answers: Answers, key: str) -> str:
+    return next(iter(answers.get(key, ())), "")[:300]

@@ -1,4 +1,4 @@
-"""What may go wrong between here and a host, each in one sentence with its cure."""
+"""Errors of a delivery, each with what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mesh.spec.problems import Problem
 
 
 class DeliveryError(Exception):
-    """It cannot be delivered; each problem names key, value, reason and cure."""
+    """A delivery failed; each problem gives key, value, reason and cure."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -16,18 +16,18 @@ class DeliveryError(Exception):
 
 
 class Unreachable(DeliveryError):
-    """The host does not answer, or no longer: it says nothing about what is on it."""
+    """The host does not answer (any more): what is on it is unknown."""
 
 
 def beyond_reach(error: Unreachable, node: str) -> Unreachable:
-    """The same of a host that has to go: what to do where it never comes back."""
+    """The same error for a host to be removed: also what to do where it is gone for good."""
     (problem,) = error.problems
     return Unreachable(
         replace(
             problem,
-            cure=f"bring it back and run this again; a host that is gone for good is forgotten "
-            f"with `pulumi state delete` on the urn that ends in {node}-instance, and one that "
-            "still runs somewhere is cleared by hand, as root: python3 "
+            cure=f"bring it back and run this again; remove a host that is gone for good with "
+            f"`pulumi state delete` on the urn that ends in {node}-instance, and clear one that "
+            "still runs somewhere by hand, as root: python3 "
             "/var/lib/anycast-mesh/state/delivery/receiver.py remove",
         )
     )

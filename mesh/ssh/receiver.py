@@ -1,10 +1,10 @@
-"""What a delivery runs on the host, as root: it takes requests on standard input, a line of JSON
-each, and answers each with a line. Python's own library only, since the host has nothing else.
+"""The program that a delivery runs on the host, as root: it reads requests from standard input, one
+line of JSON each, and answers each with a line. Standard library only: the host has nothing else.
 
-Run by hand, ``python3 receiver.py remove`` takes everything of the mesh from the host.
+Run by hand, ``python3 receiver.py remove`` removes everything of the mesh from the host.
 
-The record says what a delivery has done so far and how the host was before: it comes to the disk
-before the first thing is changed, and goes last.
+The record contains the state of a delivery, and of the host before it. It is written before the
+first change, and removed last.
 """
 
 import base64
@@ -27,18 +27,18 @@ Record = dict[str, Any]
 
 HOME = Path("/var/lib/anycast-mesh")
 ETC = Path("/etc/anycast-mesh")
-# Inside a folder that the registry cannot see: what is kept aside may hold others' passwords.
+# In a folder that the registry cannot read: saved files may contain passwords.
 STATE = HOME / "state"
 DELIVERY = STATE / "delivery"
 RECORD = DELIVERY / "record.json"
 ASIDE = DELIVERY / "aside"
 PARTS = DELIVERY / "parts"
 INSTANCE = ETC / "instance-id"
-# Not in /run/lock, where everybody may write: who makes the file first could hold it for ever.
+# Not in the world-writable /run/lock: whoever makes the file first could lock it for ever.
 TURN = Path("/run/anycast-mesh-delivery")
 RULESET = "/etc/nftables.conf"
 OURS = (("inet", "mesh"), ("inet", "mesh_discard"))
-"""Tables of the ruleset that generations write: the firewall, and what the operator discards."""
+"""Tables of the mesh: the firewall, and the blackholes."""
 START = "/var/lib/cloud/scripts/per-boot/anycast-mesh"
 OWN = (ETC, HOME, Path("/run/anycast-mesh"), Path("/usr/local/lib/anycast-mesh"))
 UNITS = Path("/etc/systemd/system")
@@ -54,11 +54,11 @@ ENVIRONMENT = {
 
 
 class Refused(Exception):
-    """What cannot be done, in a sentence."""
+    """A request cannot be done; the message gives the reason."""
 
 
 def run(*command: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-    """A command's end: its code and its words."""
+    """Runs a command; returns exit code and output."""
     try:
         return subprocess.run(
             command, input=given, capture_output=True, text=True, env=ENVIRONMENT, timeout=120,
@@ -69,11 +69,11 @@ def run(*command: str, given: str | None = None) -> subprocess.CompletedProcess[
 
 
 def must(*command: str, given: str | None = None) -> str:
-    """What a command that has to succeed has printed."""
+    """Runs a command that has to succeed; returns its output."""
     done = run(*command, given=given)
     if done.returncode:
-        words = " ".join((done.stderr or done.stdout).split())[:300]
-        raise Refused(f"{' '.join(command[:4])}: {words or done.returncode}")
+        output = " ".join((done.stderr or done.stdout).split())[:300]
+        raise Refused(f"{' '.join(command[:4])}: {output or done.returncode}")
     return done.stdout
 
 
@@ -97,7 +97,7 @@ def write(path: Path, content: bytes, mode: int, owner: tuple[int, int] = (0, 0)
 
 
 def sync(folder: Path) -> None:
-    """Bring a folder's names to the disk."""
+    """Write a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -106,7 +106,7 @@ def sync(folder: Path) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """The folders of a path."""
+    """Make a folder and its parents."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     for one in reversed(missing):
         one.mkdir(mode=0o700 if STATE in (one, *one.parents) else 0o755)
@@ -121,7 +121,7 @@ def digest(path: Path) -> str | None:
 
 
 def read_record() -> Record | None:
-    """What a delivery has written down; None where there was none."""
+    """The record of a delivery; None where there was none."""
     try:
         record: Record = json.loads(RECORD.read_text())
     except (OSError, ValueError):
@@ -130,15 +130,15 @@ def read_record() -> Record | None:
 
 
 def write_record(record: Record) -> None:
-    """Keep the record."""
+    """Write the record."""
     write(RECORD, json.dumps(record, indent=1).encode(), 0o600)
 
 
 def must_record() -> Record:
-    """The record of the delivery that goes on."""
+    """The record of the delivery in progress."""
     record = read_record()
     if record is None:
-        raise Refused("there is no delivery on this host that could go on")
+        raise Refused("there is no delivery on this host to continue")
     return record
 
 
@@ -146,7 +146,7 @@ def must_record() -> Record:
 
 
 def look(_request: Record) -> Answer:
-    """Who this host is to the mesh."""
+    """Which node this host is, if any."""
     record = read_record()
     kept = ("node", "operator", "instance", "digest", "done")
     return {
@@ -156,7 +156,7 @@ def look(_request: Record) -> Answer:
 
 
 def begin(request: Record) -> Answer:
-    """Write down how the host is, before the first thing changes; a second time, go on."""
+    """Record the host's state before the first change; a second time, continue."""
     record = read_record()
     if record is None:
         record = {
@@ -177,7 +177,7 @@ def begin(request: Record) -> Answer:
 
 
 def before(paths: Sequence[str]) -> Record:
-    """The host as it is: files that will be replaced, folders, units, settings, addresses."""
+    """The host's state: files that will be replaced, folders, units, settings, addresses."""
     files = {}
     for index, name in enumerate(paths):
         path = Path(name)
@@ -201,12 +201,12 @@ def before(paths: Sequence[str]) -> Record:
 
 
 def state(verb: str, unit: str) -> str:
-    """systemd's one word for a unit."""
+    """A unit's state in systemd, such as ``active``."""
     return (run("systemctl", verb, unit).stdout.split() or [""])[0]
 
 
 def settings() -> dict[str, str]:
-    """Kernel settings of the network, as they are: what a generation sets is put back."""
+    """The kernel's network settings, to restore what a generation changes."""
     found = {}
     for pattern in ("ipv4/*", "ipv4/conf/*/*", "ipv6/conf/*/*"):
         for path in Path("/proc/sys/net").glob(pattern):
@@ -227,8 +227,7 @@ def dummy_addresses() -> list[str] | None:
 
 
 def have(request: Record) -> Answer:
-    """Of these files (path: SHA-256), those that are there already; of the others, how many bytes
-    have come."""
+    """For each of these files (path: SHA-256) that is missing, how many bytes have arrived."""
     offsets = {}
     for name, wanted in request["files"].items():
         if digest(Path(name)) != wanted:
@@ -238,29 +237,29 @@ def have(request: Record) -> Answer:
 
 
 def take(request: Record) -> Answer:
-    """The next bytes of a file."""
+    """Append the next bytes of a file."""
     make_folders(PARTS)
     with (PARTS / request["sha256"]).open("ab") as part:
         if part.tell() != request["offset"]:
-            raise Refused("a part of a file came out of order")
+            raise Refused("a part of a file arrived out of order")
         part.write(base64.b64decode(request["data"]))
     return {}
 
 
 def put(request: Record) -> Answer:
-    """Move a file that has come whole to its place."""
+    """Move a complete file to its place."""
     part = PARTS / request["sha256"]
     content = part.read_bytes() if part.exists() else b""
     if hashlib.sha256(content).hexdigest() != request["sha256"]:
         part.unlink(missing_ok=True)
-        raise Refused(f"{request['path']}: what came is not what was sent")
+        raise Refused(f"{request['path']}: what arrived is not what was sent")
     write(Path(request["path"]), content, request["mode"])
     part.unlink(missing_ok=True)
     return {}
 
 
 def link(request: Record) -> Answer:
-    """A link, in one step."""
+    """Make a symbolic link in one step."""
     path = Path(request["path"])
     beside = path.with_name(f".{path.name}.mesh-new")
     beside.unlink(missing_ok=True)
@@ -270,7 +269,7 @@ def link(request: Record) -> Answer:
 
 
 def keys(request: Record) -> Answer:
-    """Let these public keys in as that user. What was added is remembered."""
+    """Add these public keys to that user's authorized keys, and record what was added."""
     record, user = must_record(), pwd.getpwnam(request["user"])
     path = Path(user.pw_dir, ".ssh/authorized_keys")
     content = path.read_bytes() if path.exists() else b""
@@ -296,13 +295,13 @@ def keys(request: Record) -> Answer:
 
 
 def body(line: str) -> str:
-    """What tells one public key from another: its base64."""
+    """A public key's base64, which identifies it."""
     match = re.search(r"(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ ([A-Za-z0-9+/=]+)", line)
     return match[1] if match else line.strip()
 
 
 def close(_request: Record) -> Answer:
-    """Load the base firewall, with an undo that runs by itself unless ``settle`` comes."""
+    """Load the base firewall, and undo it after a while unless ``settle`` is requested."""
     record = must_record()
     must("nft", "-c", "-f", RULESET)
     former = record["before"]["files"].get(RULESET)
@@ -319,7 +318,7 @@ def close(_request: Record) -> Answer:
 
 
 def tables(text: str) -> list[dict[str, Any]]:
-    """The loaded tables that a ruleset file made, each as nft lists it."""
+    """The loaded tables of a ruleset file, as nft lists them."""
     found = []
     for family, name in re.findall(r"^\s*(?:add\s+)?table\s+(?:(\w+)\s+)?(\w+)\s*\{", text, re.M):
         listed = run("nft", "list", "table", family or "ip", name)
@@ -329,8 +328,8 @@ def tables(text: str) -> list[dict[str, Any]]:
 
 
 def settle(_request: Record) -> Answer:
-    """We got in: the undo is off, and the tables of the former ruleset file go. What they drop,
-    ours could not let in."""
+    """The new firewall works: cancel the undo, and delete the tables of the former ruleset file,
+    which could drop what the new one accepts."""
     must("systemctl", "stop", f"{UNDO}.timer")
     for table in must_record()["tables"]:
         run("nft", "delete", "table", *table["name"])
@@ -338,7 +337,7 @@ def settle(_request: Record) -> Answer:
 
 
 def start(_request: Record) -> Answer:
-    """Enable and start, as cloud-init would at every boot."""
+    """Enable and start the node, as cloud-init would at every boot."""
     record = must_record()
     must("sh", START)
     write_record(record | {"done": True})
@@ -350,8 +349,8 @@ def start(_request: Record) -> Answer:
 
 
 def remove(request: Record) -> Answer:
-    """Stop our units, take our files, tunnels and addresses, and put back what was there before.
-    Goes on where an earlier removal was cut."""
+    """Stop the mesh's units, remove its files, tunnels and addresses, and restore what was there
+    before. Continues an interrupted removal."""
     record = read_record()
     if record is None and not ETC.exists():
         return {"removed": False}
@@ -375,7 +374,7 @@ def remove(request: Record) -> Answer:
         run("systemctl", "reload", "ssh.service")
     if before:
         start_others(before["units"])
-    # The record goes last of all: a removal that is cut before finds it again.
+    # The record is removed last, so that an interrupted removal can continue.
     for folder in OWN:
         if folder != HOME:
             shutil.rmtree(folder, ignore_errors=True)
@@ -391,20 +390,20 @@ def remove(request: Record) -> Answer:
 
 
 def our_tunnels() -> list[Path]:
-    """The tunnels' files, told by the key that they read: others' are left alone."""
+    """Files of the mesh's tunnels, recognised by their key; others are left alone."""
     mark = f"{HOME}/keys/wireguard.key"
     found = Path("/etc/wireguard").glob("wg-*.conf")
     return [path for path in found if mark in path.read_text(errors="replace")]
 
 
 def stop_units() -> None:
-    """Our units, and what their stopping has put off."""
+    """Stop the mesh's units, and the withdrawal that stopping the agent starts."""
     names = {path.name for path in UNITS.glob("anycast-mesh-*.service")}
     names |= {path.name for path in UNITS.glob("*.wants/anycast-mesh-*.service")}
     listed = run("systemctl", "list-units", "--all", "--plain", "--no-legend", "anycast-mesh-*")
     names |= {line.split()[0] for line in listed.stdout.splitlines() if line.split()}
     own = sorted(name for name in names if "@." not in name)
-    # The agent first: it would start again what is stopped here.
+    # The agent first: it would restart the others.
     for name in sorted(own, key=lambda name: "agent" not in name):
         run("systemctl", "disable", "--now", name)
     run("systemctl", "stop", "anycast-mesh-withdraw.timer", "anycast-mesh-withdraw.service")
@@ -413,7 +412,7 @@ def stop_units() -> None:
 
 
 def take_network(tunnels: Sequence[Path], before: Record | None) -> None:
-    """Interfaces, addresses and rules of ours that outlive their units."""
+    """Delete the mesh's interfaces, addresses and rules that outlive their units."""
     for tunnel in tunnels:
         run("ip", "link", "delete", tunnel.stem)
     for priority in ("1000", "1001", "1002"):
@@ -430,11 +429,11 @@ def take_network(tunnels: Sequence[Path], before: Record | None) -> None:
 
 
 def forget_firewall(record: Record | None) -> None:
-    """Our tables go; nobody else's does."""
+    """Delete the mesh's tables, and no others."""
     run("systemctl", "stop", f"{UNDO}.timer")
     was = record["before"]["units"]["nftables.service"] if record else ["disabled", "inactive"]
     if was[1] != "active":
-        # Debian's stop flushes every table, those of others too.
+        # Debian's ExecStop flushes all tables.
         drop_in = Path("/run/systemd/system/nftables.service.d/anycast-mesh.conf")
         make_folders(drop_in.parent)
         drop_in.write_text("[Service]\nExecStop=\n")
@@ -449,7 +448,7 @@ def forget_firewall(record: Record | None) -> None:
 
 
 def put_back(before: Record) -> None:
-    """Files that were there."""
+    """Restore replaced files."""
     for name, saved in before["files"].items():
         kept, path = ASIDE / saved["aside"], Path(name)
         write(path, kept.read_bytes(), saved["mode"], tuple(saved["owner"]))
@@ -457,15 +456,15 @@ def put_back(before: Record) -> None:
 
 
 def sysctl_keys(path: Path) -> list[str]:
-    """The settings that a file of sysctl.d names, as paths below /proc/sys, in its order."""
+    """The settings in a file of sysctl.d, as paths below /proc/sys, in its order."""
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.partition("=")[0].strip() for line in lines if "=" in line and line[0] != "#"]
     return [name if "/" in name else name.replace(".", "/") for name in names]
 
 
 def put_settings_back(settings: dict[str, str], ours: Sequence[str]) -> None:
-    """Kernel settings of ours go back to what they were."""
-    # First what resets others when it is written (ip_forward in the kernel's ip-sysctl).
+    """Restore kernel settings."""
+    # First those that reset others when written (ip_forward in the kernel's ip-sysctl).
     for name in sorted(ours, key=lambda name: "forward" not in name):
         path, was = Path("/proc/sys", name), settings.get(name)
         with contextlib.suppress(OSError):
@@ -480,7 +479,7 @@ def put_settings_back(settings: dict[str, str], ours: Sequence[str]) -> None:
 
 
 def take_keys(added: dict[str, Any]) -> None:
-    """The log-in keys that were added, and nothing else of those files."""
+    """Remove the log-in keys that were added, and nothing else."""
     for user, known in added.items():
         try:
             path = Path(pwd.getpwnam(user).pw_dir, ".ssh/authorized_keys")
@@ -500,12 +499,12 @@ def take_keys(added: dict[str, Any]) -> None:
 
 
 def start_others(units: dict[str, Sequence[str]]) -> None:
-    """What ran before runs again, and what did not, does not."""
+    """Restore whether units are enabled and run."""
     for unit, (enabled, active) in units.items():
         if enabled in ("enabled", "disabled"):
             run("systemctl", "--quiet", "enable" if enabled == "enabled" else "disable", unit)
         elif unit == "bird.service":
-            run("systemctl", "--quiet", "disable", unit)  # it came with us
+            run("systemctl", "--quiet", "disable", unit)  # the mesh installed it
         if active == "active":
             run("systemctl", "start", unit)
 
@@ -517,7 +516,7 @@ OPERATIONS: dict[str, Callable[[Record], Answer]] = {
 
 
 def answer(line: str, whose: str) -> Answer:
-    """The answer to one request, if it is still this session's turn."""
+    """The answer to one request, unless another session has begun."""
     try:
         request = json.loads(line)
         with TURN.open("r+") as turn:
@@ -532,8 +531,7 @@ def answer(line: str, whose: str) -> Answer:
 
 
 def take_turn() -> str:
-    """From here on requests of older sessions are refused: what a cut connection still has in
-    flight may come at any time."""
+    """Begin a session: requests of older ones, which may still arrive, are refused from now on."""
     whose = os.urandom(16).hex()
     descriptor = os.open(TURN, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "r+") as turn:
@@ -544,7 +542,7 @@ def take_turn() -> str:
 
 
 def main() -> None:
-    """Serve requests until standard input ends; or remove, by hand."""
+    """Serve requests until standard input ends, or remove the mesh by hand."""
     os.umask(0o022)
     whose = take_turn()
     if sys.argv[1:] == ["remove"]:

@@ -114,7 +114,7 @@ STRANGERS = " ".join(STRANGER.export_public_key("openssh").decode().split()[:2])
     ("ssh", "host", "said"),
     [
         ({}, {}, ["host.ssh.hostKeys = []", "ssh-keyscan"]),
-        ({"hostKeys": [STRANGERS]}, {}, ["shows another key", "SHA256:"]),
+        ({"hostKeys": [STRANGERS]}, {}, ["presents another key", "SHA256:"]),
         ({"trustFirst": True, "port": 2222}, {}, ["no SSH at", "port 2222", "mesh:nodes"]),
         ({"trustFirst": True, "user": "dave"}, {}, ["host.ssh.user = dave", "sudo -n true"]),
         (
@@ -144,7 +144,7 @@ def test_who_cannot_reach_the_host_learns_it_at_preview(engine: Inside) -> None:
     text = done.text
     assert done.returncode
     assert "mesh:admin.ssh = 198.51.100.250/32" in text
-    assert "this very connection would be its last" in text
+    assert "this connection would be the last one" in text
 
 
 def test_a_delivery_that_fails_half_way_is_picked_up_by_the_next_up(
@@ -156,11 +156,11 @@ def test_a_delivery_that_fails_half_way_is_picked_up_by_the_next_up(
     failed = engine.run(*UP, check=False)
     text = failed.text
     assert failed.returncode and "Traceback" not in text, text
-    assert "the host said no at 'put'" in text and "goes on from there" in text, text
+    assert "the host refuses 'put'" in text and "continues from there" in text, text
     begun = (box.root / "etc/anycast-mesh/instance-id").read_text().strip()
     blocked.unlink()
     done = engine.run(*UP)
-    assert "going on with a delivery that was cut" in done.told
+    assert "continuing an interrupted delivery" in done.told
     found = server(engine)
     assert found["type"] == "pulumi-python:dynamic/host:Host"
     assert found["id"] == found["outputs"]["instance_id"] == begun
@@ -222,7 +222,7 @@ def test_a_host_that_was_installed_anew_is_delivered_to_again(engine: Inside, bo
         for command in (("preview",), UP):
             said = engine.run(*command, check=False)
             assert said.returncode
-            assert "shows another key" in said.text
+            assert "presents another key" in said.text
     assert key_on_record(engine) == box.host_key
     engine.run(*UP)
     assert server(engine)["id"] != before
@@ -230,7 +230,7 @@ def test_a_host_that_was_installed_anew_is_delivered_to_again(engine: Inside, bo
 
 @contextmanager
 def another_key(box: Box) -> Iterator[None]:
-    """The host, or who answers in its place, shows another key for a while."""
+    """The host, or who answers in its place, presents another key for a while."""
     path = box.root / "etc/ssh/ssh_host_ed25519_key"
     own = path.read_bytes()
     path.write_text(key_text(STRANGER))

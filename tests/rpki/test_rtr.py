@@ -233,7 +233,7 @@ WRONG = vrp("192.30.120.0/23-24 27218")
         ),
         pytest.param(
             begin(1) + prefix(1, WRONG)[:12] + b"\xff\xff\xff\xff" + prefix(1, WRONG)[16:],
-            "VRP 1: the prefix has bits behind",
+            "VRP 1: the prefix has bits set beyond",
             id="host bits",
         ),
         pytest.param(begin(1) + header(1, 4, 0, 7), "does not speak RTR", id="no length"),

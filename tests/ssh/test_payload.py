@@ -37,7 +37,7 @@ def test_who_it_is_for_is_read_from_the_seed() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("#!/bin/sh\ntrue\n", "no cloud-config"),
+        ("#!/bin/sh\ntrue\n", "not a cloud-config"),
         ("#cloud-config\nruncmd: [reboot]\nwrite_files: []\n", "runcmd"),
         ("#cloud-config\nwrite_files: []\n", "seed.json"),
     ],

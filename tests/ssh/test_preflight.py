@@ -11,7 +11,7 @@ import pytest
 
 from mesh.ssh import Target
 from mesh.ssh.connection import Link
-from mesh.ssh.preflight import QUESTIONS, Said, problems, said
+from mesh.ssh.preflight import QUESTIONS, Answers, ask, problems
 from tests.ssh.ground import NODE
 from tests.ssh.test_hostile import GOOD
 
@@ -44,7 +44,7 @@ def test_a_host_that_sends_from_another_address_is_refused_before_anything_chang
 
 def test_an_address_that_the_host_does_not_hold_is_one_problem() -> None:
     (text,) = found("203.0.113.22", sends="203.0.113.22")
-    assert "no interface of the host holds it" in text
+    assert "no interface of the host has it" in text
 
 
 class Shell:
@@ -63,8 +63,8 @@ class Shell:
         return done.stdout
 
 
-def _said(*before: str) -> Said:
-    return asyncio.run(said(cast(Link, Shell(*before))))
+def _said(*before: str) -> Answers:
+    return asyncio.run(ask(cast(Link, Shell(*before))))
 
 
 @pytest.mark.root
