@@ -23,7 +23,7 @@ from mesh.registry.cached_answers import Answers
 from mesh.registry.connections import Connections
 from mesh.registry.gate import Gate
 from mesh.registry.known_networks import Priority
-from mesh.registry.limits import Waiting
+from mesh.registry.limits import ConcurrencyLimit
 from mesh.registry.registry import Address, Caller, Current, Refused, Registry
 from mesh.trust.documents import NodeView, Part
 from mesh.trust.encoding import Malformed, dump, parse
@@ -31,9 +31,9 @@ from mesh.trust.orders import BLACKHOLE, DRAIN, HOLD, KINDS, Kind
 from mesh.trust.requests import Nonces
 
 TAKES = (paths.PACKED,)
-"""Where a registry takes generations that those of earlier versions do not take."""
+"""Paths for generations that earlier versions do not have."""
 PIECE = 64 << 10
-"""Bytes of an answer that are sent at once."""
+"""Bytes of an answer per write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ class Bell:
         self._event = asyncio.Event()
 
     def ring(self) -> None:
-        """Wakes all who wait now."""
+        """Wakes all waiting requests."""
         self._event.set()
         self._event = asyncio.Event()
 
     async def wait(self, seconds: float) -> None:
-        """Until the next ring, or so many seconds."""
+        """Waits until the next ring, or so many seconds."""
         try:
             await asyncio.wait_for(self._event.wait(), seconds)
         except TimeoutError:
@@ -99,7 +99,7 @@ def application(registry: Registry, connections: Connections) -> Starlette:
     """The registry's ASGI application, gate included."""
     answers = Answers()
     bell, born = Bell(), time.monotonic()
-    waiting_of = {standing: Waiting(16, 3000, standing.sources) for standing in Priority}
+    waiting_of = {standing: ConcurrencyLimit(16, 3000, standing.sources) for standing in Priority}
 
     async def made(
         current: Current | None, kind: str, name: str, make: Callable[[], bytes]
@@ -134,8 +134,8 @@ def application(registry: Registry, connections: Connections) -> Starlette:
         return Response(status_code=204)
 
     async def manifest(request: Request) -> Response:
-        """Who waits for one is answered with nothing as soon as there is an order above those that
-        it names: the same line tells of all."""
+        """A long-poll ends without content when an order is higher than the request's: one
+        connection waits for both."""
         asked = _news(request)
         orders = ((DRAIN, asked.drain), (BLACKHOLE, asked.blackhole), (HOLD, asked.hold))
         address = _caller(request).address
@@ -231,8 +231,8 @@ def application(registry: Registry, connections: Connections) -> Starlette:
         return await made(registry.current(), "part", node, lambda: registry.part(node).encode())
 
     async def report(request: Request) -> Response:
-        """A node that is shown a later report of its own goes on above it: one with a clock that
-        was ahead is not unheard until time has caught up."""
+        """Answers with the node's later report, if there is one. The node then numbers above it,
+        which matters after its clock was ahead."""
         body = await request.body()
         later = await run_in_threadpool(registry.accept_report, _caller(request), body)
         return Response(status_code=204) if later is None else _json(later)
@@ -255,8 +255,8 @@ def application(registry: Registry, connections: Connections) -> Starlette:
         return JSONResponse({"generation": _number(registry), **views.firewall})
 
     async def planned(request: Request) -> Response:
-        """The addresses of planned nodes, for the firewall of a registry's node: that one has but
-        its token at first, and asks over lo. To others a token says no more than who they are."""
+        """The addresses of planned nodes, for the firewall of a registry's node, which at first
+        only has a token and asks over lo. Elsewhere a token does not permit this."""
         caller = _caller(request)
         if caller.kind == "token" and not caller.address.is_loopback:
             raise Refused(401, "a member's identity is needed")

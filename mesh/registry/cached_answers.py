@@ -1,15 +1,15 @@
-"""Answers that are the same until the next generation, made once."""
+"""A cache of answers that stay the same until the next generation."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
 HELD = 8 << 20
-"""Bytes of answers that are held."""
+"""Bytes of cached answers."""
 
 
 class Answers:
-    """The bodies that were asked for last, of one generation, up to so many bytes."""
+    """The last requested bodies of one generation, up to ``held`` bytes."""
 
     def __init__(self, held: int = HELD) -> None:
         self._held = held
@@ -27,7 +27,7 @@ class Answers:
         return body
 
     def put(self, generation: str, kind: str, name: str, body: bytes) -> None:
-        """Holds a body; those of another generation go."""
+        """Caches a body, and drops those of another generation."""
         if generation != self._generation:
             self._bodies.clear()
             self._generation, self._size = generation, 0

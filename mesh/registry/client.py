@@ -1,7 +1,7 @@
-"""One registry as its callers see it: the standard library's HTTP over TLS, signed where asked.
+"""A client of one registry: HTTP over TLS with the standard library, signed where asked.
 
-The certificate is never a reason to refuse: what is fetched is signed, sealed or hashed. Its hash
-is remembered, so that a mismatch can be reported.
+Certificates are not verified, since everything fetched is signed, sealed or hashed. Their hash is
+kept to report a mismatch.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from mesh.trust.encoding import sha256
 from mesh.trust.requests import Signer
 
 SLOWEST = 30.0
-"""Seconds that an answer may take to come in whole, beyond the time that it may be silent."""
+"""Seconds that a whole answer may take, beyond the time that it may be silent."""
 
-MAX_WORDS = 200
-"""Characters of a registry's own words: short enough for a log line."""
+MAX_TEXT = 200
+"""Characters of a registry's answer in a log line."""
 
 
 class Unreachable(OSError):
-    """The registry could not be asked. Why is one line of what prints: it may be in the registry's
-    own words (its status line), and ends on a terminal."""
+    """The registry cannot be reached. The reason is one printable line: it may contain the
+    registry's status line, and goes to a terminal."""
 
     def __init__(self, why: str) -> None:
         super().__init__(printable(why))
@@ -49,9 +49,9 @@ class Answer:
         return 200 <= self.status < 300
 
     def why(self) -> str:
-        """Status and the registry's own words, short enough for a log line."""
-        words = printable(self.body[:MAX_WORDS].decode("utf-8", "replace"))
-        return f"HTTP {self.status} {words}".rstrip()
+        """Status and the registry's answer, short enough for a log line."""
+        text = printable(self.body[:MAX_TEXT].decode("utf-8", "replace"))
+        return f"HTTP {self.status} {text}".rstrip()
 
 
 class Client:
@@ -67,7 +67,7 @@ class Client:
         """SHA-256 (hex) of the certificate that the registry showed last."""
         self.ahead: float | None = None
         """Seconds by which our clock is ahead of the registry's, by the Date of its last answer,
-        to a second or so; None where it says none."""
+        to about a second; None without one."""
         self._host, self._port = parts.hostname, parts.port or 443
         self._timeout = timeout
         self.connect_seconds = timeout
@@ -85,8 +85,8 @@ class Client:
         timeout: float | None = None,
         limit: int = paths.MAX_ANSWER,
     ) -> Answer:
-        """One request and its answer. A signed one is tried again with the nonce that a refusal
-        brings; a kept connection that the server has closed is opened again once."""
+        """One request and its answer. A signed one is repeated with the nonce of a refusal; a kept
+        connection that the server has closed is opened again once."""
         answer = self._once(method, target, body, signed, timeout, limit)
         if signed and answer.status == 401 and self._nonce is not None:
             answer = self._once(method, target, body, signed, timeout, limit)
@@ -151,7 +151,7 @@ class Client:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        return Unreachable(f"{self.url}: {str(error)[:MAX_WORDS] or type(error).__name__}")
+        return Unreachable(f"{self.url}: {str(error)[:MAX_TEXT] or type(error).__name__}")
 
     def _exchange(
         self,
@@ -204,10 +204,10 @@ def _ahead(date: str | None, asked: float, answered: float) -> float | None:
     what that explains is no difference."""
     try:
         # It is cut to whole seconds.
-        told = None if date is None else parsedate_to_datetime(date).timestamp() + 0.5
+        stated = None if date is None else parsedate_to_datetime(date).timestamp() + 0.5
     except (ValueError, TypeError, OverflowError):
         return None
-    return None if told is None else max(0.0, asked - told) or min(0.0, answered - told)
+    return None if stated is None else max(0.0, asked - stated) or min(0.0, answered - stated)
 
 
 def _notice_silence(connection: socket.socket) -> None:

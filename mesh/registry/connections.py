@@ -1,4 +1,4 @@
-"""Who may hold how many connections to a registry: decided at the first packet, before TLS.
+"""Limits of connections to a registry, applied at the first packet, before TLS.
 
 Planned nodes, known networks and strangers have places apart, so that however many strangers come,
 nodes and operator find theirs. Where a source's own places are all taken, or all that there are,
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh.registry.known_networks import KnownNetworks, Priority, Signer
-from mesh.registry.limits import Bucket, Rate, Source, Sources, Waiting
+from mesh.registry.limits import Bucket, ConcurrencyLimit, Rate, Source, Sources
 from mesh.registry.registry import Address
 
 STRANGERS = 512
@@ -33,13 +33,13 @@ MEMBERS = 4096
 PER_MEMBER = 128
 """Connections of one planned address, or known network."""
 KEPT = 64
-"""Connections that one signer keeps, whoever comes."""
+"""Connections reserved for one signer."""
 
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """One connection's place. ``cut`` ends the connection at once; ``pool`` is None once the place
-    is somebody else's. ``signer`` is whom it is kept for."""
+    """One connection's place. ``cut`` ends the connection at once; ``pool`` is None once another
+    connection has the place. ``signer`` is the one that it is reserved for."""
 
     address: Address
     port: int
@@ -72,7 +72,7 @@ class Connections:
         self._kept: dict[Signer, dict[Slot, None]] = {}
 
     def enter(self, address: Address, port: int, cut: Callable[[], None]) -> Slot | None:
-        """A place for a new connection, or None where it has to end now."""
+        """A place for a new connection, or None where it is refused."""
         standing = self.known.standing(address)
         place = Slot(address, port, cut)
         if not self._may_begin(standing, address) or not self._pools[standing].enter(place):
@@ -89,8 +89,7 @@ class Connections:
             del self._places[place.address, place.port]
 
     def signed(self, signer: Signer, address: Address, port: int) -> None:
-        """A request with a valid signature came over that connection: it is no stranger's any more,
-        and nobody takes its place."""
+        """Records a validly signed request on a connection, whose place is reserved from now on."""
         self.known.signed(signer, address)
         place = self._places.get((address, port))
         if place is None or place.pool is None:
@@ -108,7 +107,7 @@ class Connections:
         return True
 
     def _keep(self, place: Slot, pool: Pool, signer: Signer) -> None:
-        """For strangers none is kept: who has stolen some tokens would keep them all."""
+        """None is reserved for strangers: stolen tokens could reserve all of them."""
         self._keep_no_more(place)
         if pool is self._pools[Priority.STRANGER]:
             return
@@ -120,7 +119,7 @@ class Connections:
         pool.keep(place)
 
     def _keep_no_more(self, place: Slot) -> None:
-        """It may be taken as any other."""
+        """Ends a place's reservation."""
         if place.signer is not None:
             own = self._kept[place.signer]
             del own[place]
@@ -146,16 +145,16 @@ class Connections:
 
 
 class Pool:
-    """The places of those of one standing."""
+    """The places of one class of clients."""
 
     def __init__(self, per_source: int, total: int, of: Sources) -> None:
-        self._taken, self._of = Waiting(per_source, total, of), of
+        self._taken, self._of = ConcurrencyLimit(per_source, total, of), of
         # Those on which nothing was signed, the oldest first, by every source that they count for.
         self._loose: dict[Source, dict[Slot, None]] = {}
         self._crowds = Crowds()
 
     def enter(self, place: Slot) -> bool:
-        """Gives it a place, if need be somebody's. False where none is to be had."""
+        """Gives it a place, if needed one of another connection; False where none is left."""
         while (source := self._taken.crowded(place.address)) is not None:
             if not self._take_from(source):
                 return False
@@ -176,7 +175,7 @@ class Pool:
         self._crowds.add(sources[-1])
 
     def keep(self, place: Slot) -> None:
-        """Nobody takes it."""
+        """Reserves it."""
         sources = self._of(place.address)
         if place not in self._loose.get(sources[0], ()):
             return
@@ -187,7 +186,7 @@ class Pool:
         self._crowds.remove(sources[-1])
 
     def leave(self, place: Slot) -> None:
-        """It is free again."""
+        """Frees it."""
         self.keep(place)
         self._taken.leave(place.address)
         place.pool = None
@@ -212,15 +211,15 @@ class Crowds:
 
     @property
     def largest(self) -> Source | None:
-        """One that holds as many as any; None where nobody holds one."""
+        """A source with the most places; None without any."""
         return next(iter(self._of_size[self._most])) if self._most else None
 
     def add(self, source: Source) -> None:
-        """It holds one more."""
+        """Counts one more for a source."""
         self._resize(source, 1)
 
     def remove(self, source: Source) -> None:
-        """It holds one less."""
+        """Counts one less for a source."""
         self._resize(source, -1)
 
     def _resize(self, source: Source, by: int) -> None:

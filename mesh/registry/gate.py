@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mesh.registry import paths
 from mesh.registry.connections import Connections
 from mesh.registry.known_networks import Priority
-from mesh.registry.limits import Rate, Sources, Waiting
+from mesh.registry.limits import ConcurrencyLimit, Rate, Sources
 from mesh.registry.registry import Address, Caller, Refused, Registry, parsed_address
 from mesh.trust.encoding import sha256
 from mesh.trust.requests import Claim, Nonces
@@ -53,7 +53,7 @@ DOORS = (
     _door("PUT", paths.MANIFEST, "anyone", paths.MAX_MANIFEST),
     _door("GET", paths.DRAIN, "anyone"),
     _door("PUT", paths.DRAIN, "anyone", paths.MAX_SMALL),
-    # Its reasons are free text, and who is attacked is nobody else's business.
+    # Reasons are free text, and not for others.
     _door("GET", paths.BLACKHOLE, "member"),
     _door("PUT", paths.BLACKHOLE, "anyone", paths.MAX_SMALL),
     _door("GET", paths.HOLD, "member"),
@@ -85,14 +85,14 @@ _ADMITTED: dict[Who, frozenset[str]] = {
 
 
 class _Bounds:
-    """What requests without a signature may take, by where they come from."""
+    """Limits of requests without a signature, by source address."""
 
     def __init__(self, of: Sources) -> None:
         # Per source: a node polls, fetches and reports a few times a second when it is new.
         self.requests = Rate(rate=30, burst=120, of=of)
         self.joins = Rate(rate=2, burst=20, of=of)
-        # Bodies that they may make us hold, a megabyte each.
-        self.large = Waiting(per_source=2, total=32, of=of)
+        # Bodies held for them, a megabyte each.
+        self.large = ConcurrencyLimit(per_source=2, total=32, of=of)
 
 
 class Gate:
@@ -114,7 +114,7 @@ class Gate:
         try:
             caller, body = await self._admitted(scope, receive)
         except Refused as refused:
-            # The rest of a body that was not read would be taken for the next request.
+            # Otherwise the unread rest of the body would be parsed as the next request.
             headers = {"connection": "close"}
             if refused.status == 401:
                 headers["www-authenticate"] = "Mesh"
@@ -145,7 +145,7 @@ class Gate:
         if door is None:
             raise Refused(404, "nothing is here")
         if claim.kind not in _ADMITTED[door.who]:
-            # A token says no more than who may ask which node it is.
+            # A token only permits to ask which node it is of.
             raise Refused(
                 *(
                     (401, "a member's identity is needed")
@@ -159,7 +159,7 @@ class Gate:
         return Caller(claim.kind, claim.id, address), body
 
     def _claim(self, headers: Headers, scope: Scope) -> Claim | None:
-        """The caller's claim where everything about it holds; its nonce is spent then."""
+        """The verified claim of the caller; its nonce is used up."""
         stated = headers.getlist("authorization")
         claim = Claim.parsed(stated[0]) if len(stated) == 1 else None
         if claim is None or not self._nonces.valid(claim.nonce):
@@ -183,9 +183,9 @@ class Gate:
 
 
 async def _unsigned(
-    door: Door, large: Waiting, address: Address, headers: Headers, receive: Receive
+    door: Door, large: ConcurrencyLimit, address: Address, headers: Headers, receive: Receive
 ) -> bytes:
-    """The body of a request that nobody has signed."""
+    """The body of an unsigned request."""
     if door.body <= paths.MAX_SMALL:
         return await _read(headers, receive, door.body)
     if not large.enter(address):

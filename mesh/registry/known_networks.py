@@ -1,5 +1,4 @@
-"""Whose connections and requests are bounded by what: decided here, and nowhere else, by where a
-caller comes from."""
+"""Which limits apply to a client, decided by its address."""
 
 from __future__ import annotations
 
@@ -15,34 +14,33 @@ from mesh.registry.registry import Address
 LIFETIME = 600.0
 """Seconds for which a network is known after a signed request from it."""
 PER_SIGNER = 4
-"""Networks of one signer's that become known within that time: who has stolen a node's key or a
-token is one signer, from however many addresses."""
+"""Networks of one signer that become known within that time: a stolen key or token is one signer,
+from any number of addresses."""
 NETWORKS = 1024
-"""Networks of all signers that are known at once."""
+"""Networks of all signers that are known at the same time."""
 
 Signer = tuple[str, str]
-"""Kind and id of who has signed."""
+"""Kind and id of a signer."""
 
 
 class Priority(Enum):
-    """What an address is to a registry. It says nothing about who may do what; it only has places
-    that others can't take."""
+    """The class of a client's address. It grants no rights, only reserved capacity."""
 
     PLANNED = "planned"
-    """A planned node's, and bounded by itself, whoever its neighbors are."""
+    """The address of a planned node, limited by itself."""
     KNOWN = "known"
-    """Of a network that may log in to nodes, or that a signed request came from lately: the
-    operator may be anywhere, and a node behind other addresses than its planned ones."""
+    """In a network that may log in to nodes, or that a signed request came from recently: the
+    operator may be anywhere, and a node may use other addresses than its planned ones."""
     STRANGER = "stranger"
 
     @property
     def sources(self) -> Sources:
-        """What the addresses of that standing count for."""
+        """How addresses of this class are counted."""
         return alone if self is Priority.PLANNED else networks
 
 
 class KnownNetworks:
-    """The standing of every address."""
+    """Knows the class of every address."""
 
     def __init__(
         self,
@@ -51,12 +49,12 @@ class KnownNetworks:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._planned, self._admins, self._clock = planned, admins, clock
-        # When somebody signed there last, and who did first; the longest ago comes first.
+        # The time of the last signed request and the first signer; the oldest comes first.
         self._signed: OrderedDict[Source, tuple[float, Signer]] = OrderedDict()
         self._of: dict[Signer, set[Source]] = {}
 
     def standing(self, address: Address) -> Priority:
-        """What this address is now."""
+        """The class of this address now."""
         if address in self._planned():
             return Priority.PLANNED
         seen = self._signed.get(networks(address)[0])
@@ -67,7 +65,7 @@ class KnownNetworks:
         return Priority.STRANGER
 
     def signed(self, signer: Signer, address: Address) -> None:
-        """A request with a valid signature of this signer's came from there."""
+        """Records a request with a valid signature from that address."""
         if address in self._planned():
             return
         network, now = networks(address)[0], self._clock()
@@ -78,7 +76,7 @@ class KnownNetworks:
             self._forget(network)
             held = (now, signer)
             self._of.setdefault(signer, set()).add(network)
-        # It stays his who has signed first: another who signs there uses up nothing of his own.
+        # It counts for its first signer only.
         self._signed[network] = (now, held[1])
         self._signed.move_to_end(network)
         if len(self._signed) > NETWORKS:

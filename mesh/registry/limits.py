@@ -1,7 +1,7 @@
-"""Bounds on what strangers may ask for.
+"""Rate and concurrency limits for unknown clients.
 
-A stranger with an IPv6 address has a whole /64 of them, and many a customer has a /48: both are
-bounded, the /48 at ``WIDER`` times what one source may have.
+A client with IPv6 has a whole /64, and many customers have a /48: both are limited, the /48 at
+``WIDER`` times the limit of one source.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Sources = Callable[[Address], tuple[Source, ...]]
 
 
 def networks(address: Address) -> tuple[Source, ...]:
-    """What a stranger's address counts for, the narrowest first: an IPv4 address for itself, an
-    IPv6 address for its /64 and its /48."""
+    """The sources of an unknown client, the narrowest first: an IPv4 address, or an IPv6 address's
+    /64 and /48."""
     bits = int(address)
     if isinstance(address, IPv4Address):
         return ((32, bits),)
@@ -29,7 +29,7 @@ def networks(address: Address) -> tuple[Source, ...]:
 
 
 def alone(address: Address) -> tuple[Source, ...]:
-    """What the address of a planned node counts for: itself, whoever its neighbors are."""
+    """The source of a planned node: its own address only."""
     return ((address.max_prefixlen, int(address)),)
 
 
@@ -54,7 +54,7 @@ class Bucket:
 
 
 class Rate:
-    """Token buckets per source. The table is bounded; who was seen longest ago goes."""
+    """Token buckets per source, in a bounded table from which the least recent are dropped."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Rate:
         self._buckets: OrderedDict[Source, Bucket] = OrderedDict()
 
     def allows(self, address: Address) -> bool:
-        """Takes one token of each source that the address counts for, if all have one."""
+        """Takes one token of each source of the address, if all have one."""
         now = self._clock()
         buckets = [self._bucket(one, wide, now) for wide, one in enumerate(self._of(address))]
         while len(self._buckets) > self._sources:
@@ -89,8 +89,8 @@ class Rate:
         return bucket
 
 
-class Waiting:
-    """How many of one source, and of all, may be here at the same time."""
+class ConcurrencyLimit:
+    """Limits how many of one source, and in all, are active at the same time."""
 
     def __init__(self, per_source: int, total: int, of: Sources = networks) -> None:
         self._per_source, self._total, self._of = per_source, total, of
@@ -99,18 +99,18 @@ class Waiting:
 
     @property
     def full(self) -> bool:
-        """Whether there is no place left for anybody."""
+        """Whether the total is reached."""
         return self._all >= self._total
 
     def crowded(self, address: Address) -> Source | None:
-        """The narrowest source of this address that has no place left; None where all have."""
+        """The narrowest source of this address that has reached its limit, or None."""
         for wide, source in enumerate(self._of(address)):
             if self._now.get(source, 0) >= self._per_source * (WIDER if wide else 1):
                 return source
         return None
 
     def enter(self, address: Address) -> bool:
-        """Takes a place; the caller leaves it again."""
+        """Counts one more, unless a limit is reached; the caller calls ``leave`` later."""
         if self.full or self.crowded(address) is not None:
             return False
         for source in self._of(address):
@@ -119,7 +119,7 @@ class Waiting:
         return True
 
     def leave(self, address: Address) -> None:
-        """Gives the place back."""
+        """Counts one less."""
         for source in self._of(address):
             left = self._now[source] - 1
             if left:

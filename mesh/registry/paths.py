@@ -1,4 +1,4 @@
-"""The API's paths and limits: known to the server, the agent and the operator alike."""
+"""The API's paths and limits, for server, agent and operator."""
 
 from __future__ import annotations
 

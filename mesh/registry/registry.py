@@ -56,7 +56,7 @@ to the firewall either)."""
 
 
 class Refused(Exception):
-    """A request that is not granted: an HTTP status, and a reason that gives nothing away."""
+    """A refused request: HTTP status, and a reason without secrets."""
 
     def __init__(self, status: int, reason: str, nodes: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -74,7 +74,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """The highest generation of our network that is known here."""
+    """The highest generation of this network at this registry."""
 
     held: Held
     manifest: Manifest
@@ -89,7 +89,7 @@ class Current:
 
 @dataclass(frozen=True)
 class StoredOrder(Generic[OrderT]):
-    """The highest order of a kind that is known here, and the envelope that it came in."""
+    """The highest order of a kind at this registry, with its envelope."""
 
     order: OrderT
     envelope: str
@@ -119,8 +119,8 @@ class Registry:
             store.put_bundle(sha256(bundle), bundle)
 
     def _load(self) -> None:
-        """Reads back what the store holds; verified again, for a disk is not trusted either. What
-        does not hold is forgotten, so that it stands in nobody's way."""
+        """Reads the store and verifies it again, since the disk is not trusted either. Invalid
+        entries are dropped."""
         text = self.store.planned()
         planned = None if text is None else parse(Planned, text)
         current = self._read_current(None if planned is None else planned.network)
@@ -138,7 +138,7 @@ class Registry:
         self._admins = () if current is None or current.views is None else _admins(current.views)
 
     def _read_current(self, pinned: str | None) -> Current | None:
-        """The highest generation of our network; those of another one are forgotten. ``pinned`` is
+        """The highest generation of this network; those of others are dropped. ``pinned`` is
         the network that the operator has named. Without it, a whole generation counts before a
         manifest that anybody may have brought."""
         read: list[Current] = []
@@ -150,7 +150,7 @@ class Registry:
                 self.store.forget(held.number)
                 continue
             if not read and held.complete and pinned in (None, one.network):
-                return one  # nearly always: no other one is looked at
+                return one  # nearly always the first
             read.append(one)
         if pinned is None and read:
             pinned = max(read, key=lambda one: (one.held.complete, one.held.number)).network
@@ -191,7 +191,7 @@ class Registry:
             return self._current
 
     def planned(self) -> Planned | None:
-        """The planned nodes, where the operator has named them."""
+        """The planned nodes, where the operator has sent them."""
         with self._lock:
             return self._planned
 
@@ -206,7 +206,7 @@ class Registry:
         return self._addresses
 
     def admins(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """The networks from which the operator logs in, where those are some and not the world."""
+        """The networks from which the operator logs in, unless that is everywhere."""
         return self._admins
 
     def standing(self, kind: OrderKind[OrderT]) -> StoredOrder[OrderT] | None:
@@ -268,7 +268,7 @@ class Registry:
         self._mind_network("manifest", manifest.network)
         current = self.current()
         if current is not None and current.manifest.generation >= manifest.generation:
-            return False  # anybody may bring it again, and nothing is read anew for that
+            return False  # sent again by anybody: nothing to do
         with self._changing:
             fresh = self.store.put_manifest(manifest.generation, _text(envelope))
             if fresh:
@@ -283,7 +283,7 @@ class Registry:
         self._mind_network(kind.name, order.network)
         held = self.standing(kind)
         if held is not None and held.envelope == _text(envelope):
-            return False  # anybody may bring it again, and nothing is read anew for that
+            return False  # sent again by anybody: nothing to do
         with self._changing:
             held = self.standing(kind)
             if not self.store.put_order(kind.key, order.number, _text(envelope)):
@@ -344,7 +344,7 @@ class Registry:
         except (BadSignature, Malformed):
             raise Refused(400, "report: not signed by who sends it, or malformed") from None
         if report.node != caller.id:
-            raise Refused(400, "report: speaks of another node")
+            raise Refused(400, "report: is of another node")
 
         def counts(text: str) -> bool:
             """Whether a report is of the same identity. One from before the node was made anew
@@ -437,7 +437,7 @@ class Registry:
         return None if planned is None else planned.network
 
     def _mind_network(self, what: str, network: str) -> None:
-        """Refuses what is of another network of the same operator key."""
+        """Refuses documents of another network with the same operator key."""
         ours = self.network
         if ours is not None and network != ours:
             raise Refused(403, f"{what}: of the network {network}; this registry serves {ours}")

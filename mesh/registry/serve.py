@@ -26,7 +26,7 @@ from mesh.registry.tls import IDLE, Accepted
 from mesh.registry.watchdog import EVERY, Watchdog
 
 TIDY = 30.0
-"""Seconds between times at which memory that nobody uses goes back to the system."""
+"""Seconds between returns of unused memory to the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Settings:
     operator: str
     port: int
     database: str
-    addresses: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104  the firewall says from where
+    addresses: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104  the firewall limits sources
 
 
 def settings(seed: Path, folder: Path) -> Settings:
@@ -52,7 +52,7 @@ def settings(seed: Path, folder: Path) -> Settings:
 
 
 def serve(where: Settings, bundle: bytes | None) -> None:
-    """Serves until it is told to stop. ``bundle`` is the one that we run from, for other nodes."""
+    """Serves until it is stopped. ``bundle`` is the one that we run from, for other nodes."""
     os.umask(0o077)
     where.folder.mkdir(parents=True, exist_ok=True)
     registry = Registry(Store(where.database), where.operator, bundle)
@@ -61,8 +61,8 @@ def serve(where: Settings, bundle: bytes | None) -> None:
     watchdog = Watchdog()
     watchdog.watch()
     made = server(where, registry, watchdog)
-    # What is here now stays for good: looking through it again and again is for nothing, and takes
-    # a tenth of a second each time.
+    # What is allocated now stays: collecting it again would only take a tenth of a second each
+    # time.
     gc.collect()
     gc.freeze()
     made.run(sockets=sockets(where))
@@ -78,7 +78,7 @@ def server(where: Settings, registry: Registry, watchdog: Watchdog | None = None
             application(registry, connections),
             proxy_headers=False,
             server_header=False,
-            date_header=True,  # nodes and operator tell by it whose clock is off
+            date_header=True,  # nodes and operator compare clocks by it
             access_log=False,
             log_level="warning",
             lifespan="off",
@@ -93,7 +93,7 @@ def server(where: Settings, registry: Registry, watchdog: Watchdog | None = None
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that beats for a watchdog, and gives memory back after a flood."""
+    """Uvicorn with a watchdog's beats, which returns memory after a flood."""
 
     def __init__(self, watchdog: Watchdog | None, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -126,13 +126,13 @@ async def _tidy() -> None:
 def _context(where: Settings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(where.folder / "tls.crt", where.folder / "tls.key")
-    # Nobody resumes a session here.
+    # No client resumes sessions.
     context.num_tickets = 0
     return context
 
 
 def sockets(where: Settings) -> list[socket.socket]:
-    """A listening socket of each family that this machine has."""
+    """A listening socket for each address family of this machine."""
     listening: list[socket.socket] = []
     for address in where.addresses:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -1,4 +1,4 @@
-"""What a registry remembers: bounded tables, in SQLite by default.
+"""The registry's database: bounded tables, in SQLite by default.
 
 Every write is one transaction after everything has been verified: a request that is refused
 changes nothing.
@@ -108,7 +108,7 @@ _bundles = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
-# Put together once: that takes as long as the asking.
+# Built once: that takes as long as the query.
 _PLACES = select(_packed.c.places).where(
     _packed.c.number == bindparam("number"), _packed.c.node == bindparam("node")
 )
@@ -132,7 +132,7 @@ class Held:
 
 
 class Store:
-    """The registry's memory, by SQLAlchemy's URL. One process writes."""
+    """The database at SQLAlchemy's URL. One process writes."""
 
     def __init__(self, url: str) -> None:
         self._engine: Engine = create_engine(url)
@@ -153,7 +153,7 @@ class Store:
         return next(iter(self.generations()), None)
 
     def generations(self) -> list[Held]:
-        """The manifests that are here, the highest number first."""
+        """All manifests, the highest number first."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(_manifests).order_by(_manifests.c.number.desc()))
             return [Held(row.number, row.envelope, row.views, row.complete) for row in rows]
@@ -306,7 +306,7 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Rows of each table."""
-        # Nobody writes meanwhile: what is counted is what ``counted`` says until the next write.
+        # No writes meanwhile: ``counted`` stays right until the next one.
         with self._writing, self._engine.connect() as connection:
             self.counted = {
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -331,8 +331,8 @@ class Store:
 
 
 def _durable(connection: Any, _: Any) -> None:
-    """What the operator was told is held has to survive a power cut: in WAL mode that takes a
-    sync with each commit. A writer waits for another instead of failing."""
+    """What was acknowledged has to survive a power cut: in WAL mode that takes a sync with each
+    commit. A writer waits for another instead of failing."""
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
         cursor.execute(f"PRAGMA {pragma}")

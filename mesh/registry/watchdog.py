@@ -1,5 +1,4 @@
-"""The registry's own watchdog: a process that listens and answers nobody ends, for systemd to start
-it again."""
+"""The registry's watchdog: ends a process that no longer answers, so that systemd restarts it."""
 
 from __future__ import annotations
 
@@ -19,20 +18,20 @@ PATIENCE = 30.0
 
 
 def end() -> None:
-    """Ends this process at once: whatever hangs would keep any other way from its end."""
+    """Ends this process at once; an orderly exit could hang."""
     print("<3>registry-stuck", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 class Watchdog:
-    """Beats while the event loop turns and a thread of its pool is to be had."""
+    """Beats while the event loop runs and its pool has a free thread."""
 
     def __init__(self, patience: float = PATIENCE, end: Callable[[], None] = end) -> None:
         self._patience, self._end = patience, end
         self._last = time.monotonic()
 
     async def beat(self) -> None:
-        """One beat, for the event loop to call again and again."""
+        """One beat, called periodically in the event loop."""
         try:
             await asyncio.wait_for(run_in_threadpool(lambda: None), EVERY)
         except TimeoutError:
@@ -40,7 +39,7 @@ class Watchdog:
         self._last = time.monotonic()
 
     def watch(self) -> None:
-        """Watches from now on, in a thread."""
+        """Starts to watch, in a thread."""
         self._last = time.monotonic()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""What is written in one turn of the loop, sent at once."""
+"""Sends all writes of one turn of the event loop together."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from typing import Any
 
 LARGE = 32 << 10
-"""Bytes that are sent without waiting for more, so that whoever writes hears in time that the
-other end does not read."""
+"""Bytes that are sent without waiting for more, so that the writer notices in time when the other
+end does not read."""
 
 
 class Joined(asyncio.Transport):
-    """A transport over another. Uvicorn writes the head of an answer and its body apart: two TLS
-    records, two packets, and a reader who is woken twice."""
+    """Wraps a transport. Uvicorn writes head and body of an answer separately: two TLS records in
+    two packets, which wake the reader twice."""
 
     def __init__(self, below: asyncio.Transport) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Joined(asyncio.Transport):
         self._size = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends it with what else is written now."""
+        """Queues data until the end of this turn."""
         if not self._written:
             asyncio.get_running_loop().call_soon(self._send)
         self._written.append(bytes(data))

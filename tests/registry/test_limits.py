@@ -20,7 +20,7 @@ from mesh.registry.connections import (
     Slot,
 )
 from mesh.registry.known_networks import PER_SIGNER, KnownNetworks, Priority, Signer
-from mesh.registry.limits import WIDER, Rate, Waiting
+from mesh.registry.limits import WIDER, ConcurrencyLimit, Rate
 from mesh.registry.registry import Address
 from mesh.spec.checks.admin import WORLD
 
@@ -313,7 +313,7 @@ def test_requests_of_a_48_are_counted_together_as_well() -> None:
 
 
 def test_a_48_does_not_hold_all_places_of_those_who_wait() -> None:
-    waiting = Waiting(per_source=2, total=32)
+    waiting = ConcurrencyLimit(per_source=2, total=32)
     granted = sum(waiting.enter(ip_address(f"2001:db8:7:{n:x}::1")) for n in range(100))
     assert granted == 2 * WIDER
     assert waiting.enter(ip_address("2001:db8:8::1"))
