@@ -225,7 +225,9 @@ def table_of(entries: Iterable[Blackhole], nodes: str, now: float) -> Table:
     return rows
 
 
-def _unsigned(session: OperatorSession, order: BlackholeOrder | None) -> tuple[UnsignedBlackhole, ...]:
+def _unsigned(
+    session: OperatorSession, order: BlackholeOrder | None
+) -> tuple[UnsignedBlackhole, ...]:
     """What nodes discard now without an order."""
     reports, now = latest(session.pool.reports(session.identities)).values(), time.time()
     return unsigned_blackholes((one for one in reports if is_recent(one, now)), order, now)

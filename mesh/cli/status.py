@@ -134,7 +134,9 @@ def _print_unanswered(console: Console, found: MeshStatus) -> None:
 def _cells(node: NodeStatus, planned: bool) -> tuple[str, ...]:
     """A node's row. What is not known is ``unknown``; so is what a silent node reported before."""
     state = node.state if node.awaited else f"{node.state} (without)"
-    announces = node.drain or announced_families({ip_network(p): one for p, one in node.announces.items()})
+    announces = node.drain or announced_families(
+        {ip_network(p): one for p, one in node.announces.items()}
+    )
     if not node.is_known:
         return state, str(node.generation or "-"), "unknown", "unknown", "unknown"
     if not planned and not node.drain:

@@ -121,7 +121,9 @@ def _unproven(configuration: StackConfiguration) -> tuple[Problem, ...]:
     # Imported here: most stacks demand nothing.
     from mesh.rpki import validate_plan
 
-    return validate_plan(configuration.plan, demand, configuration.root, key, demanded=True).problems
+    return validate_plan(
+        configuration.plan, demand, configuration.root, key, demanded=True
+    ).problems
 
 
 def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:
