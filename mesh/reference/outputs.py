@@ -230,10 +230,10 @@ def _check() -> dict[str, Any]:
 def _blackholes() -> dict[str, Any]:
     address = ip_address("192.30.120.100")
     order = BlackholeOrder("mine", 7, (Blackhole(address, int(NOW) + 1800, "under attack"),))
-    refused = {"lax-vultr-2": Refusal("blackhole", 7, "0" * 64, "its signature is not valid")}
-    told = [UnsignedBlackhole((ip_address("192.30.120.101"),), ("lax-vultr-2",), ("lax-vultr-1",))]
-    nodes = ["lax-vultr-1", "lax-vultr-2"]
-    return blackhole.document(order, nodes, nodes[:1], refused, told, NOW)
+    refused = {SECOND: Refusal("blackhole", 7, "0" * 64, "its signature is not valid")}
+    unsigned = [UnsignedBlackhole((ip_address("192.30.120.101"),), (SECOND,), (FIRST,))]
+    nodes = [FIRST, SECOND]
+    return blackhole.document(order, nodes, nodes[:1], refused, unsigned, NOW)
 
 
 def _strays() -> dict[str, Any]:
