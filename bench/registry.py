@@ -23,8 +23,8 @@ from mesh.trust.encoding import dump
 from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
 from tests.debian import Debian
+from tests.kit.namespaces import spaces
 from tests.registry.live import Fleet, certify
-from tests.spaces import spaces
 
 NODE, PORT = "lax-vultr-1", 8443
 READS = (f"{paths.PARTS}/{NODE}", f"{paths.API}/status")

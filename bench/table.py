@@ -18,8 +18,8 @@ from typing import Any
 
 from bench import internet
 from tests.debian import bird_of
+from tests.kit.stacks import prod
 from tests.routing.uplink import edge
-from tests.stacks import prod
 
 NODE = "lax-vultr-1"
 COUNTS = {4: 1_000_000, 6: 200_000}

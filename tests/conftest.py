@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import markers, needs
+from tests import markers
+from tests.kit import needs
 
 # A few cases of each in every run, many with `pytest --hypothesis-profile=large`. How long a case
 # takes is another program's doing on a busy machine.

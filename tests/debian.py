@@ -16,8 +16,8 @@ from mesh.bird.client import Bird
 from mesh.render import File
 from setup import found, versions
 from setup.birds.build import RECORD
-from tests import needs
-from tests.waiting import patience
+from tests.kit import needs
+from tests.kit.wait import patience
 
 IMAGE = needs.image()
 LAYERS = Path(__file__).parent.parent / ".mesh" / "birds"  # made by `setup/all birds`

@@ -49,8 +49,8 @@ from mesh.render import Seed as UserData
 from mesh.rpki.objects import Objects
 from mesh.trust import orders
 from mesh.trust.signing import Purpose
+from tests.kit.stacks import plan_of, with_members
 from tests.program import recording, test_aws, test_gcp, test_vultr
-from tests.stacks import plan_of, with_members
 from tests.vultr_api import Vultr, answering
 
 Names = Mapping[str, frozenset[str]]

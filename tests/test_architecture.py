@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from mesh.agent.bundle import PACKAGES, SINGLE
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 PAGE = ROOT / "docs" / "architecture.md"
 MESH = ROOT / "mesh"

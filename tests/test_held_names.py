@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.held_names import Names, held, line
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 PAGE = ROOT / "docs" / "architecture.md"
 SECTION = "What a running network holds"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import markers
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 ANYWHERE = "not (root or image or engine or lab or network or slow)"
 SMALL = "lab and not twin and not slow"

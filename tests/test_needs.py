@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import needs
-from tests.stacks import ROOT
-from tests.waiting import patience
+from tests.kit import needs
+from tests.kit.stacks import ROOT
+from tests.kit.wait import patience
 
 OF_THE_IMAGE = "tests/render/test_traffic.py"
 CURES = ("`make setup`, or set MESH_IMAGE", "run as root", "needs Linux")

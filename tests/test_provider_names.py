@@ -11,7 +11,7 @@ import pytest
 
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.providers.existing import ASNS
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 MESH = ROOT / "mesh"
 NAMES = {*PROVIDERS, *ASNS}

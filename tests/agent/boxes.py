@@ -27,7 +27,7 @@ from mesh.publish import Instance, Order
 from mesh.render.user_data import base_firewall
 from mesh.trust import keys
 from tests.debian import IMAGE, bird_of
-from tests.waiting import patience
+from tests.kit.wait import patience
 
 T = TypeVar("T")
 

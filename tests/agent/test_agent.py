@@ -16,7 +16,7 @@ from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.seed import Seed
 from mesh.agent.units import Systemd
 from mesh.trust import keys
-from tests.waiting import until
+from tests.kit.wait import until
 
 
 def test_a_thread_that_has_ended_on_its_own_ends_the_agents_life(

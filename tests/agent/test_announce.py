@@ -27,7 +27,7 @@ from mesh.render import node_files, placeholder_facts
 from mesh.services.checks.http import HttpCheck
 from mesh.services.service import Ports
 from mesh.trust.encoding import parse
-from tests.stacks import plan_of, prod
+from tests.kit.stacks import plan_of, prod
 
 
 def check(rise: int = 2, fall: int = 3) -> HttpCheck:

@@ -36,8 +36,8 @@ from mesh.publish.registry_pool import RegistryPool
 from mesh.render import NodeFiles, Seed, node_files, user_data
 from mesh.trust import keys
 from mesh.trust.documents import Report
-from tests.stacks import plan_of, prod
-from tests.waiting import until
+from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import until
 
 pytestmark = pytest.mark.lab
 

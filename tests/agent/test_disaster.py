@@ -21,7 +21,7 @@ from mesh.trust import keys
 from mesh.trust.documents import Report
 from mesh.trust.orders import DRAIN
 from tests.agent.member import NODE, Member, member
-from tests.waiting import until
+from tests.kit.wait import until
 
 
 @pytest.fixture

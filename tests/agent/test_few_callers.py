@@ -9,7 +9,7 @@ import pytest
 
 from tests.agent.boxes import Network, Wire
 from tests.agent.test_node import LAX, ORD, Running
-from tests.stacks import plan_of, prod
+from tests.kit.stacks import plan_of, prod
 
 pytestmark = pytest.mark.lab
 MIA = "mia-vultr-1"

@@ -29,8 +29,8 @@ from mesh.render import node_files, placeholder_facts
 from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.tcp import TcpCheck
 from mesh.trust.encoding import b64
-from tests.stacks import plan_of, prod
-from tests.waiting import PATIENCE
+from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import PATIENCE
 
 # --- checks --------------------------------------------------------------------------------------
 

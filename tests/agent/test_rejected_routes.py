@@ -25,8 +25,8 @@ from mesh.netns import inside
 from mesh.render import File, node_files, placeholder_facts
 from mesh.trust.documents import MAX_REFUSED
 from tests.debian import BIRDS, Debian, bird_of
-from tests.stacks import plan_of, prod
-from tests.waiting import PATIENCE, patience, until
+from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import PATIENCE, patience, until
 
 ROUTES = 60_000
 

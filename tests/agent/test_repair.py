@@ -21,7 +21,7 @@ from mesh.publish.registry_pool import RegistryPool
 from mesh.trust.documents import Repair
 from tests.agent.boxes import Box
 from tests.agent.test_node import LAX, ORD, Running, rendering, two_nodes
-from tests.waiting import until
+from tests.kit.wait import until
 
 pytestmark = pytest.mark.lab
 

@@ -20,7 +20,7 @@ from mesh.bird.reply import Reply
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Alarm
 from mesh.trust.encoding import parse
-from tests.stacks import plan_of, prod, with_members
+from tests.kit.stacks import plan_of, prod, with_members
 
 LAX, ORD, MIA, EWR, NOBODY = (4200000000 + number for number in (1, 2, 3, 4, 9))
 HOST = "10.10.10.2/32"

@@ -19,8 +19,8 @@ from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Down
 from mesh.trust.encoding import parse
 from tests.bird.stand_in import control
-from tests.stacks import plan_of, prod
-from tests.waiting import PATIENCE
+from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import PATIENCE
 
 LAX = "lax-vultr-1"
 

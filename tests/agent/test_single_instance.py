@@ -12,7 +12,7 @@ import pytest
 from mesh.agent import bundle
 from mesh.agent.host import Host
 from mesh.agent.single_instance import LOCK, alone
-from tests.waiting import until
+from tests.kit.wait import until
 
 HOLD = """
 import sys, threading, time

@@ -9,7 +9,7 @@ import pytest
 
 from mesh.agent import workers as module
 from mesh.agent.workers import Workers
-from tests.waiting import until
+from tests.kit.wait import until
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ from mesh.services.checks.tcp import TcpCheck
 from mesh.services.service import Ports
 from mesh.trust import keys
 from tests.bird.stand_in import control
-from tests.stacks import plan_of, prod
-from tests.waiting import PATIENCE, until
+from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import PATIENCE, until
 
 ADDRESS = "192.30.120.100"
 STOP = "systemctl stop anycast-mesh-withdraw.timer anycast-mesh-withdraw.service"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mesh.bird.client import Bird
-from tests.waiting import PATIENCE
+from tests.kit.wait import PATIENCE
 
 
 @contextmanager

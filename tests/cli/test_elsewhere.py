@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mesh.cli.main import app
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 CALL = "from mesh.cli.main import app; app(prog_name='mesh')"
 COMMANDS = ("check", "plan", "--help")

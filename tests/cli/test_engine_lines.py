@@ -10,7 +10,7 @@ import pytest
 
 from mesh.cli import engine_lines
 from mesh.cli.engine_lines import once
-from tests.waiting import patience
+from tests.kit.wait import patience
 
 
 def shown(text: str) -> str:

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from mesh.cli.main import app
 from mesh.cli.working_copy import is_prepared
-from tests.stacks import ROOT
-from tests.waiting import patience
+from tests.kit.stacks import ROOT
+from tests.kit.wait import patience
 
 NAME = "env-of-tests"
 

@@ -16,7 +16,7 @@ from mesh.facts import Facts
 from mesh.plan import Plan
 from mesh.registry import paths
 from mesh.render import placeholder_facts
-from tests.stacks import ROOT, plan_of, prod
+from tests.kit.stacks import ROOT, plan_of, prod
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 import mesh.lab.lab_files
 from mesh.cli import up as module
 from mesh.cli.up import CHECKPOINT, Stranded, refuse_to_strand
-from tests.stacks import bent, plan_of, prod
+from tests.kit.stacks import bent, plan_of, prod
 
 NODE = "urn:pulumi:lab::anycast-mesh::mesh:index:Mesh$mesh:index:Region$mesh:index:Node::mesh-{}"
 ADDRESS = NODE.partition("::mesh-{}")[0] + "$pulumi-python:dynamic/lab:Address::mesh-{}-address"

@@ -15,7 +15,7 @@ from mesh.hanging import Hanging, wrapped
 from mesh.infra.providers.accounts import Compared, Stray
 from mesh.publish.status import MeshStatus, NodeStatus, SessionDown
 from mesh.trust.documents import Blackhole
-from tests.stacks import plan_of, prod
+from tests.kit.stacks import plan_of, prod
 
 WIDTH = 80
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.docs.pages import dead, read
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")])

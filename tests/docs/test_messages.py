@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.docs.said import texts
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
 ROW = re.compile(r"^\| (`+)(.+?) ?\1 \|", re.MULTILINE)

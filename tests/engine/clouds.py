@@ -29,7 +29,7 @@ from mesh.cli.environment import environment
 from tests.engine.conftest import Engine
 from tests.engine.standins.cloud import Cloud
 from tests.engine.standins.servicer import serving
-from tests.stacks import ROOT, prod
+from tests.kit.stacks import ROOT, prod
 
 STACK = "prod"
 PASSWORD = "bgp-password-of-the-account-in-tests"

@@ -19,8 +19,8 @@ import yaml
 from mesh.cli.environment import environment
 from mesh.cli.working_copy import prepare
 from mesh.lab.world import clear_world
-from tests.stacks import ROOT
-from tests.waiting import patience
+from tests.kit.stacks import ROOT
+from tests.kit.wait import patience
 
 LAB = "engine"
 OPERATIONS = ("preview", "up", "refresh", "destroy")

@@ -26,7 +26,7 @@ from tests.engine.conftest import Engine, changed
 from tests.engine.inhabitants import inhabited, vultr_servers
 from tests.engine.standins.vultr import TODAY
 from tests.engine.standins.vultr import vultr as plugin
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.offers import DEBIAN_ID
 from tests.vultr_api.stack import PROJECT, SECRETS, UP, servers

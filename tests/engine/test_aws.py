@@ -26,7 +26,7 @@ from tests.engine.standins.aws import (
 )
 from tests.engine.standins.cloud import Cloud, Failure, Kind
 from tests.engine.standins.schema import inputs_of
-from tests.stacks import prod
+from tests.kit.stacks import prod
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.stack import stack
 

@@ -19,9 +19,9 @@ from mesh.cli.environment import environment
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab import faults, namespaces
 from tests.engine.conftest import Engine, secrets_of
+from tests.kit.stacks import ROOT
 from tests.ssh import ground
 from tests.ssh.ground import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text
-from tests.stacks import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 

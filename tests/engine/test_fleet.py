@@ -27,9 +27,9 @@ from tests.engine.standins import gcp as google
 from tests.engine.standins.cloud import Cloud
 from tests.engine.standins.servicer import SECRET
 from tests.engine.test_existing import Inside
+from tests.kit.stacks import example
 from tests.ssh import ground
 from tests.ssh.ground import LOGIN, Box, key_text
-from tests.stacks import example
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.stack import stack
 

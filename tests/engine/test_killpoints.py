@@ -28,8 +28,8 @@ from tests.engine.killpoints import (
     settled,
     standing,
 )
+from tests.kit.stacks import ROOT
 from tests.publish import mutants
-from tests.stacks import ROOT
 from tests.vultr_api.stack import UP
 
 pytestmark = pytest.mark.engine

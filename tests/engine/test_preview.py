@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.engine.conftest import Done, Engine, changed
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
 

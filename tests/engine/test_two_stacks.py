@@ -10,7 +10,7 @@ import pytest
 
 from mesh.infra.ending import GIVEN_UP
 from tests.engine.conftest import Engine
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 from tests.vultr_api import Vultr, answering
 from tests.vultr_api.objects import Address
 from tests.vultr_api.stack import UP, stack

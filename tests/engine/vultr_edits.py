@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.engine.clouds import KEYS
-from tests.stacks import prod
+from tests.kit.stacks import prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
 PUBLISHED = {"mesh-candidate": "update", "mesh-generation": "update"}

@@ -12,8 +12,8 @@ from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
+from tests.kit.stacks import example, plan_of
 from tests.lab.ground import PASSWORDS
-from tests.stacks import example, plan_of
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ import pytest
 
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
+from tests.kit.stacks import ROOT
 from tests.lab.conftest import Raised
 from tests.lab.ground import PASSWORDS, leftovers, pings
-from tests.stacks import ROOT
 
 pytestmark = pytest.mark.lab
 
 RAISE = """
 import sys
 from mesh.lab.world import raise_world
-from tests.stacks import plan_of, prod
+from tests.kit.stacks import plan_of, prod
 from mesh.lab.containers import start_node
 world = raise_world(plan_of(prod()), sys.argv[1], {"vultr": "a-session-key"})
 while True:

@@ -24,10 +24,10 @@ from mesh.lab.routers import session_name
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
+from tests.kit.wait import patience
 from tests.lab.conftest import Raised
 from tests.lab.ear import Ear
 from tests.lab.ground import PASSWORDS, leftovers, pings, run_in
-from tests.waiting import patience
 
 pytestmark = pytest.mark.lab
 

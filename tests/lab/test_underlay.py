@@ -13,7 +13,7 @@ from mesh.lab.errors import LabError
 from mesh.lab.underlay import Underlay, underlay
 from mesh.plan import Plan, Region
 from mesh.plan.model import Address
-from tests.stacks import example, plan_of, prod
+from tests.kit.stacks import example, plan_of, prod
 
 DOCUMENTATION = (
     IPv4Network("192.0.2.0/24"),

@@ -18,9 +18,9 @@ from mesh.lab.underlay import Uplink, underlay
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
 from mesh.render import File
 from tests.debian import Debian
+from tests.kit.stacks import plan_of, prod
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
-from tests.stacks import plan_of, prod
 
 pytestmark = pytest.mark.image
 NET = "192.30.120.0/23"

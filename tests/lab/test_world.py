@@ -18,9 +18,9 @@ from mesh.lab.lab_files import files_of
 from mesh.lab.routers import session_name
 from mesh.lab.world import begin_world, clear_world, is_raised, load, raise_world
 from mesh.plan import Plan
+from tests.kit.wait import patience
 from tests.lab.conftest import Raised
 from tests.lab.ground import PASSWORDS, pings, run_in, speaker
-from tests.waiting import patience
 
 pytestmark = pytest.mark.lab
 

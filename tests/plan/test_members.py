@@ -10,7 +10,7 @@ import pytest
 from mesh.plan import Plan, Role
 from mesh.render import node_files, placeholder_facts, placeholder_placements
 from mesh.spec import load
-from tests.stacks import EXISTING, ROOT, bent, example, plan_of, prod, with_members
+from tests.kit.stacks import EXISTING, ROOT, bent, example, plan_of, prod, with_members
 
 MEMBERS = ("lax-aws-1", "ord-gcp-1")
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from mesh.limits import MOST_DIRECT
 from mesh.plan import Plan, Role
-from tests.stacks import bent, one_node_without_ipv6, plan_of, prod, without_ipv6
+from tests.kit.stacks import bent, one_node_without_ipv6, plan_of, prod, without_ipv6
 
 # values.md: announced, tunnel
 SEED = {

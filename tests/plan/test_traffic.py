@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh.plan import Plan, Steering, UpstreamSession
 from mesh.spec import SpecError
-from tests.stacks import plan_of, prod, with_members
+from tests.kit.stacks import plan_of, prod, with_members
 
 Rule = dict[str, Any]
 NODE, HOST = "ewr-vultr-1", "ewr-buyvm-1"

@@ -18,7 +18,7 @@ from tests.engine.clouds import PASSWORD, production
 from tests.engine.conftest import Engine, changed
 from tests.engine.standins.aws import ACCESS_KEY, SECRET_KEY, aws
 from tests.engine.standins.gcp import CREDENTIALS, PROJECT, gcp
-from tests.stacks import ROOT, prod
+from tests.kit.stacks import ROOT, prod
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.stack import stack
 

@@ -12,9 +12,9 @@ import pytest
 
 from mesh.plan.document import write_plan
 from tests.engine.conftest import Engine, changed, engine_of
+from tests.kit.stacks import ROOT, bent, plan_of
+from tests.kit.wait import patience
 from tests.program.recording import KEYS
-from tests.stacks import ROOT, bent, plan_of
-from tests.waiting import patience
 
 pytestmark = pytest.mark.engine
 

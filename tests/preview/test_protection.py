@@ -10,8 +10,9 @@ from mesh.preview.display import markdown
 from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import OPERATOR
 from mesh.preview.summary import summarise
+from mesh.preview.words import markdown
+from tests.kit.stacks import plan_of, prod
 from tests.preview.documents import ADDRESS, SERVER, STACK, by_plan, generation, preview, step
-from tests.stacks import plan_of, prod
 
 PLAN = plan_of(prod())
 NAME = "mesh-mia-vultr-1-address"

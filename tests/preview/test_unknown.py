@@ -16,6 +16,7 @@ from mesh.preview.kinds import KINDS, Kind
 from mesh.preview.steps import VERBS, read
 from mesh.preview.summary import summarise
 from mesh.spec.problems import KEEPS
+from tests.kit.stacks import plan_of, prod
 from tests.preview.documents import (
     NODE,
     SERVER,
@@ -27,7 +28,6 @@ from tests.preview.documents import (
     step,
     text,
 )
-from tests.stacks import plan_of, prod
 
 PLAN = plan_of(prod())
 NODES = tuple(node.id for node in PLAN.nodes)

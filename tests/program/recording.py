@@ -24,6 +24,8 @@ from pulumi.runtime.stack import Stack
 
 from mesh.infra.configuration import ALREADY_SHOWN
 from tests.stacks import ROOT
+from mesh.infra.configuration import SAID
+from tests.kit.stacks import ROOT
 
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"  # sdk/python/lib/pulumi/runtime/rpc.py
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"

@@ -14,8 +14,8 @@ import pytest
 from pulumi.runtime import mocks
 
 from mesh.infra.providers.aws.user_data import packed
+from tests.kit.stacks import prod
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
-from tests.stacks import prod
 from tests.vultr_api import KEY
 
 RULES = 60

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 SDKS = ("ediri_vultr", "pulumi_aws", "pulumi_gcp", "asyncssh", "pulumi_policy", "httpx", "rich")
 SAY = f"import sys, json; print(json.dumps([m for m in {SDKS!r} if m in sys.modules]))"
@@ -27,7 +27,7 @@ def test_the_twin_of_a_mixed_network_needs_no_cloud() -> None:
 
 
 def test_checking_and_planning_need_no_cloud() -> None:
-    program = "from tests.stacks import example, plan_of; plan_of(example('mixed'), 'mixed')"
+    program = "from tests.kit.stacks import example, plan_of; plan_of(example('mixed'), 'mixed')"
     assert imported_by(program) == []
 
 

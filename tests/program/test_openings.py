@@ -8,7 +8,7 @@ import pytest
 
 from mesh.infra.providers.openings import PRIVATE, Opening, openings
 from mesh.plan import Plan
-from tests.stacks import bent, plan_of, prod
+from tests.kit.stacks import bent, plan_of, prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
 

@@ -9,7 +9,7 @@ import pytest
 
 from mesh.infra.providers import DESCRIPTIONS, plugins
 from mesh.spec import Problem, Spec, load
-from tests.stacks import ROOT, prod
+from tests.kit.stacks import ROOT, prod
 
 
 def spec(through: str) -> Spec:

@@ -10,7 +10,7 @@ from dataclasses import fields
 
 import mesh.infra
 from mesh.infra import Mesh, MeshArgs
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 PAGE = (ROOT / "docs" / "python.md").read_text()
 

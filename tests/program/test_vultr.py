@@ -23,8 +23,8 @@ from mesh.infra.providers.vultr.v2.answers import Bgp, Instance
 from mesh.infra.providers.vultr.v2.mark import tag_of
 from mesh.preview.kinds import Kind, kind_of
 from mesh.spec import Problem, load
+from tests.kit.stacks import ROOT, prod
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
-from tests.stacks import ROOT, prod
 from tests.vultr_api import BGP_PASSWORD, KEY, Fault, Vultr, html, refused
 from tests.vultr_api.objects import Server
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.stacks import ROOT, example, prod
+from tests.kit.stacks import ROOT, example, prod
 
 
 def _mixed() -> dict[str, Any]:

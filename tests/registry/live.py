@@ -38,8 +38,8 @@ from mesh.trust.documents import Health, Planned, PlannedNode, Report
 from mesh.trust.encoding import dump
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose, Signed
-from tests.stacks import plan_of, prod
-from tests.waiting import PATIENCE
+from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import PATIENCE
 
 PLACES = {
     "lax-vultr-1": "127.0.0.1",

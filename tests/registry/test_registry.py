@@ -19,8 +19,8 @@ from mesh.trust.encoding import dump, parse, sha256
 from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose, Signed
+from tests.kit.wait import PATIENCE
 from tests.registry.live import Fleet, Live, live
-from tests.waiting import PATIENCE
 
 Put = Generation | PackedGeneration
 
@@ -482,7 +482,7 @@ def test_a_node_is_named_by_its_id_or_by_a_region_with_one_node(
 
 
 def test_a_region_with_two_nodes_is_no_name_for_either(tmp_path: Path) -> None:
-    from tests.stacks import plan_of, prod
+    from tests.kit.stacks import plan_of, prod
 
     values = prod()
     values["nodes"]["lax-vultr-2"] = {"number": 5}

@@ -20,7 +20,7 @@ from mesh.render import (
     user_data,
 )
 from tests.debian import Debian
-from tests.stacks import (
+from tests.kit.stacks import (
     bent,
     one_family,
     one_node_without_ipv6,

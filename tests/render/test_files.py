@@ -24,7 +24,7 @@ from mesh.render import (
     user_data,
 )
 from mesh.render.user_data import PACKAGES, REGISTRY_PACKAGES
-from tests.stacks import (
+from tests.kit.stacks import (
     ROOT,
     bent,
     one_family,

@@ -14,8 +14,8 @@ from mesh import netns
 from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
 from tests.debian import Debian
-from tests.spaces import settle, spaces
-from tests.stacks import example, plan_of
+from tests.kit.namespaces import settle, spaces
+from tests.kit.stacks import example, plan_of
 
 pytestmark = pytest.mark.image
 MEMBER, EDGE = "ord-gcp-1", "ord-vultr-1"

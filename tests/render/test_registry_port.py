@@ -18,8 +18,8 @@ from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
 from mesh.render.user_data import base_firewall
 from tests.debian import Debian
-from tests.spaces import settle, spaces
-from tests.stacks import plan_of, prod
+from tests.kit.namespaces import settle, spaces
+from tests.kit.stacks import plan_of, prod
 
 pytestmark = pytest.mark.image
 REGISTRY, PORT = "lax-vultr-1", 8443

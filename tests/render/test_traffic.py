@@ -18,7 +18,7 @@ from mesh.render import (
     placeholder_placements,
 )
 from tests.debian import BIRDS, Debian
-from tests.stacks import plan_of, with_members
+from tests.kit.stacks import plan_of, with_members
 
 NODE, HOST = "ewr-vultr-1", "ewr-buyvm-1"
 EVERYTHING: list[dict[str, Any]] = [

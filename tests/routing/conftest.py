@@ -19,9 +19,9 @@ from mesh.lab import namespaces
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import BIRDS, Debian, bird_of
+from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import until
 from tests.routing.bgp.speaker import Speaker
-from tests.stacks import plan_of, prod
-from tests.waiting import until
 
 T = TypeVar("T")
 NODE, ROGUE = "lax-vultr-1", "mia-vultr-1"

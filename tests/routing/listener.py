@@ -21,8 +21,8 @@ from mesh.lab import namespaces
 from mesh.plan import Address, Family, Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.debian import IMAGES, Debian, bird_of
+from tests.kit.wait import until
 from tests.routing.bgp.speaker import Speaker
-from tests.waiting import until
 
 ANNOUNCE = "run/anycast-mesh/bird/announce.conf"
 ORDERS = "run/anycast-mesh/bird/orders4.conf"

@@ -17,9 +17,9 @@ from mesh.agent.config import Config
 from mesh.agent.sessions import Sessions
 from mesh.trust.encoding import parse
 from tests.debian import BIRDS, IMAGES
+from tests.kit.stacks import prod
+from tests.kit.wait import until
 from tests.routing.uplink import Edge, edge
-from tests.stacks import prod
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 NODE = "lax-vultr-1"

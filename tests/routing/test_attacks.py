@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.wait import until
 from tests.routing.bgp.attributes import (
     OPTIONAL,
     TRANSITIVE,
@@ -32,7 +33,6 @@ from tests.routing.bgp.attributes import (
 from tests.routing.bgp.messages import Capability, capabilities, raw_update
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import NODE, ROGUE, Bench
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))

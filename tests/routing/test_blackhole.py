@@ -32,13 +32,13 @@ from mesh.plan import Family, Node, Plan
 from mesh.trust.documents import Alarm, Blackhole, BlackholeOrder, Hearsay
 from mesh.trust.encoding import parse
 from tests.debian import BIRDS
+from tests.kit.stacks import EXISTING, plan_of, with_members
+from tests.kit.wait import until
 from tests.routing.bgp.attributes import OPTIONAL, Raw, Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import network
 from tests.routing.listener import Edge, edge
 from tests.routing.test_limits import asked
-from tests.stacks import EXISTING, plan_of, with_members
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 REFLECTOR, EDGE = "lax-vultr-1", "mia-vultr-1"

@@ -27,9 +27,9 @@ from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import parse
 from tests.debian import BIRDS, Debian, bird_of
+from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import patience, until
 from tests.routing.conftest import _run
-from tests.stacks import plan_of, prod
-from tests.waiting import patience, until
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"

@@ -14,11 +14,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
+from tests.kit.wait import until
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import NODE, Bench
 from tests.routing.test_limits import asked
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))

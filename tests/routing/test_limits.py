@@ -12,12 +12,12 @@ import pytest
 
 from mesh.bird.features import capabilities
 from tests.debian import BIRDS
+from tests.kit.wait import until
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.messages import CEASE, RouteRefresh
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.corpus import OWN, valid
 from tests.routing.trial import FULL, Trial, network, trial
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 LIMIT = 5

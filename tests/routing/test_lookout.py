@@ -12,10 +12,10 @@ from mesh.agent.routing_monitor import ALARM, GAP, WAY, RoutingMonitor
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Alarm
 from mesh.trust.encoding import parse
+from tests.kit.wait import until
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import NODE, ROGUE, Bench
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))

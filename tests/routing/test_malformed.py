@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.debian import BIRDS
+from tests.kit.wait import until
 from tests.routing.bgp import attributes
 from tests.routing.bgp.attributes import Raw, Route, Segment
 from tests.routing.corpus import valid
 from tests.routing.trial import BUYVM, PEERED, Trial, trial
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 WELL_KNOWN, OPTIONAL = 0x40, 0xC0

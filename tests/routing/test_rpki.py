@@ -24,6 +24,8 @@ from mesh.bird.features import capabilities
 from mesh.render import File
 from mesh.render.bird import lacks
 from tests.debian import BIRDS, IMAGES, NEWEST, OLDEST, Debian
+from tests.kit.stacks import EXISTING, plan_of, prod
+from tests.kit.wait import until
 from tests.routing import aspa, rtr
 from tests.routing.bgp import messages
 from tests.routing.bgp.attributes import Path as AsPath
@@ -31,8 +33,6 @@ from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.rtr import Intervals, Providers, Server, Vrp
 from tests.routing.uplink import Edge, edge
-from tests.stacks import EXISTING, plan_of, prod
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 NODE, PEERED = "lax-vultr-1", "ewr-buyvm-1"

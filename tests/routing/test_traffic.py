@@ -14,11 +14,11 @@ import pytest
 
 from mesh.plan import Family, Plan
 from tests.debian import BIRDS
+from tests.kit.stacks import plan_of, with_members
+from tests.kit.wait import until
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.listener import Edge, edge
-from tests.stacks import plan_of, with_members
-from tests.waiting import until
 
 pytestmark = pytest.mark.image
 NODE, HOST = "ewr-vultr-1", "ewr-buyvm-1"

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tests.kit.stacks import HOST_KEY, prod
+from tests.kit.wait import patience, until
 from tests.routing import oracle
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.log import Log
@@ -20,8 +22,6 @@ from tests.routing.bgp.messages import PEER, PROVIDER, ROUTE_SERVER, capabilitie
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.control import Control, Held
 from tests.routing.uplink import PASSWORD, Edge, edge
-from tests.stacks import HOST_KEY, prod
-from tests.waiting import patience, until
 
 FULL, DEFAULT, NONE = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"
 PROVIDED, PEERED, SERVED = "ewr-buyvm-1", "ewr-buyvm-2", "ewr-ovh-1"

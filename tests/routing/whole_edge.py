@@ -32,6 +32,8 @@ from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.render.templates import rendered
 from mesh.trust.encoding import parse
 from tests.debian import Debian
+from tests.kit.stacks import plan_of
+from tests.kit.wait import patience, until
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.log import Closed, Opened
 from tests.routing.bgp.messages import (
@@ -43,8 +45,6 @@ from tests.routing.bgp.messages import (
 )
 from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import network
-from tests.stacks import plan_of
-from tests.waiting import patience, until
 
 T = TypeVar("T")
 Event = Message | Opened | Closed

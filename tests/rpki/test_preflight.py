@@ -6,8 +6,8 @@ import pytest
 
 from mesh.rpki import Finding, State, announcements, objects, preflight
 from mesh.spec import Problem
+from tests.kit.stacks import bent, plan_of, prod, with_members, without_ipv6
 from tests.rpki.vrps import vrps
-from tests.stacks import bent, plan_of, prod, with_members, without_ipv6
 
 BOTH = ("192.30.120.0/23 27218", "2620:71:4000::/48 27218")
 

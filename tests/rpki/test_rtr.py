@@ -18,8 +18,8 @@ from mesh.rpki import SourceError, Vrp, VrpList, read
 from mesh.rpki.rtr import ask
 from mesh.rpki.selection import Selection
 from mesh.spec.vrps import VrpServer
+from tests.kit.wait import PATIENCE, until
 from tests.rpki.vrps import vrp, vrps
-from tests.waiting import PATIENCE, until
 
 OURS = (ip_network("192.30.120.0/23"), ip_network("2620:71:4000::/48"))
 KNOWN = vrps("192.30.120.0/23-24 27218", "2620:71:4000::/48 27218", "203.0.113.0/24 4294967295")

@@ -18,8 +18,8 @@ import pytest
 from mesh.rpki import SourceError, VrpList, read
 from mesh.spec.vrps import VrpServer, VrpSource, VrpUrl
 from tests.debian import layer
+from tests.kit.wait import PATIENCE
 from tests.rpki.vrps import vrps
-from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.image
 OURS = (ip_network("192.30.120.0/23"), ip_network("2620:71:4000::/48"))

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from mesh.rpki import SourceError, VrpList, read
 from mesh.rpki.download import fetch
 from mesh.spec.vrps import VrpUrl
+from tests.kit.wait import PATIENCE, until
 from tests.rpki.memory import measured
 from tests.rpki.vrps import vrps
-from tests.waiting import PATIENCE, until
 
 OURS = (ip_network("192.30.120.0/23"),)
 LIST = json.dumps(

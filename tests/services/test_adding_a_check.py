@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.kit.stacks import ROOT, prod
 from tests.publish import mutants
-from tests.stacks import ROOT, prod
 
 CHECKS = "mesh/services/checks"
 IS = "Check = Annotated[HttpCheck | TcpCheck, Field"

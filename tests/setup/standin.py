@@ -21,8 +21,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from setup.image import mirror
-from tests import needs
-from tests.stacks import ROOT
+from tests.kit import needs
+from tests.kit.stacks import ROOT
 
 # Positional parameters only: nothing is interpolated into it.
 _ENTER = """

@@ -11,7 +11,7 @@ import pytest
 from setup import cache
 from setup.failure import SetupFailure
 from setup.progress import Progress, Step
-from tests.waiting import PATIENCE
+from tests.kit.wait import PATIENCE
 
 
 @pytest.fixture

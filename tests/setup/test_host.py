@@ -15,7 +15,7 @@ import pytest
 from setup import host, versions
 from setup.failure import SetupFailure
 from setup.progress import Progress, Step
-from tests.waiting import patience
+from tests.kit.wait import patience
 
 ALL = versions.CHECKOUT / "setup" / "all"
 

@@ -14,7 +14,7 @@ import pytest
 
 from mesh.cli.environment import checkout, engine_folder, environment
 from setup.engine import dynamic_host
-from tests.waiting import PATIENCE, patience
+from tests.kit.wait import PATIENCE, patience
 
 pytestmark = pytest.mark.engine
 

@@ -12,7 +12,7 @@ import pytest
 
 from setup import virtualenv
 from setup.progress import Progress, Step
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 ASK = "from setup.virtualenv import interpreter; print(interpreter())"
 

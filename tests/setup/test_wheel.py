@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from mesh.agent import bundle
 from mesh.cli.main import app
 from mesh.infra import sources
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 pytest.importorskip("setuptools", reason="setuptools, which builds the wheel, is not installed")
 

@@ -31,11 +31,11 @@ from mesh.lab.world import load as load_world
 from mesh.plan import Plan, make
 from mesh.spec import load as load_spec
 from mesh.spec import read_stack_file
+from tests.kit.stacks import ROOT
 from tests.soak import invariants
 from tests.soak.clients import Asker, asking
 from tests.soak.network import owed
 from tests.soak.steps import Scope, Step, draw
-from tests.stacks import ROOT
 
 USUAL = 3.0
 """Seconds without an answer that need no step: BFD on a machine that is busy."""

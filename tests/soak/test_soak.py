@@ -10,10 +10,10 @@ import pytest
 from mesh.lab.faults import FAULTS
 from mesh.plan import Plan
 from mesh.spec import read_stack_file
+from tests.kit.stacks import ROOT, plan_of
 from tests.soak.invariants import untruths
 from tests.soak.network import BOUNDS, Active, announcers, is_clean, owed
 from tests.soak.steps import MOST, Scope, Step, draw
-from tests.stacks import ROOT, plan_of
 
 LAX, ORD, MIA, EWR = (f"{city}-vultr-1" for city in ("lax", "ord", "mia", "ewr"))
 AGGREGATES = {"192.30.120.0/23", "2620:71:4000::/48"}

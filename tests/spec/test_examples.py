@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mesh.cli.main import app
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 EXAMPLES = ROOT / "examples"
 ROWS = dict(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.spec import SpecError, load
-from tests.stacks import EXISTING, HOST_KEY, ROOT, with_members
+from tests.kit.stacks import EXISTING, HOST_KEY, ROOT, with_members
 
 HOST = "mesh:nodes.ewr-buyvm-1.host"
 SCAN = "ssh-keyscan -t ed25519 203.0.113.77"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mesh.cli.main import app
 from mesh.spec import Problem, SpecError, load
 from mesh.spec.examples import REQUIRED, written
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 Values = dict[str, Any]
 SHOWN = "for example "

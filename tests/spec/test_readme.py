@@ -12,7 +12,7 @@ import yaml
 
 from mesh.plan import make
 from mesh.spec import load_file
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 Values = dict[str, Any]
 

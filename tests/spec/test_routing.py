@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mesh.spec import Problem, SpecError, load
-from tests.stacks import ROOT, with_members
+from tests.kit.stacks import ROOT, with_members
 
 
 def told(**sections: Any) -> dict[str, Problem]:

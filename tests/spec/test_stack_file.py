@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mesh.spec import SpecError, for_preview, from_engine, load, load_file, read_stack_file
-from tests.stacks import EXISTING, ROOT, bent, one_family, prod, with_members
+from tests.kit.stacks import EXISTING, ROOT, bent, one_family, prod, with_members
 
 
 def ssh_key(letter: str) -> str:

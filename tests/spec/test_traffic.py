@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mesh.spec import Problem, SpecError, load
-from tests.stacks import ROOT, prod, with_members
+from tests.kit.stacks import ROOT, prod, with_members
 
 Rule = dict[str, Any]
 HOST = "ewr-buyvm-1"

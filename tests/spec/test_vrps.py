@@ -9,7 +9,7 @@ import yaml
 
 from mesh.spec import Problem, SpecError, load, load_file
 from mesh.spec.vrps import VrpFile, VrpServer, VrpSource, VrpUrl
-from tests.stacks import ROOT, prod
+from tests.kit.stacks import ROOT, prod
 
 
 def demanding(demand: object) -> VrpSource | None:

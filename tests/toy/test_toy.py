@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 TOY = ROOT / "tests" / "toy"
 FACTS = "mesh/spec/providers/toy.py"

@@ -14,7 +14,7 @@ from mesh.trust.documents import JoinRequest
 from mesh.trust.encoding import b64, dump, unb64
 from mesh.trust.sealing import NotForUs, seal, unseal
 from mesh.trust.signing import BadSignature, Purpose, Signed
-from tests.stacks import plan_of, prod
+from tests.kit.stacks import plan_of, prod
 
 PRIVATE, PUBLIC = keys.new_operator_key()
 FACTS = placeholder_facts(plan_of(prod()))["lax-vultr-1"]

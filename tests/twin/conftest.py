@@ -27,8 +27,8 @@ from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world
 from mesh.plan import make
 from mesh.spec import load, read_stack_file
+from tests.kit.stacks import ROOT
 from tests.lab.ear import Ear
-from tests.stacks import ROOT
 
 T = TypeVar("T")
 # One for each checkout: a killed run's is cleared by the next, and two checkouts do not collide.

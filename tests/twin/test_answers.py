@@ -14,11 +14,12 @@ import pytest
 
 from mesh.lab import bird
 from mesh.lab.lab_files import files_of
+from mesh.lab.lab_files import place
+from tests.kit.wait import patience, until
 from tests.twin.conftest import CITIES, NAME, NODES, Twin
 from tests.twin.held import held
 from tests.twin.transfer import SIZE, download, server, upload
 from tests.twin.witness import way
-from tests.waiting import patience, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 

@@ -12,9 +12,9 @@ from mesh.lab import bird
 from mesh.lab.containers import reboot_node
 from mesh.lab.lab_files import files_of
 from mesh.lab.world import load as load_world
+from tests.kit.wait import until
 from tests.twin.conftest import CITIES, NAME, NODES, Twin
 from tests.twin.test_answers import ANNOUNCED, SETTLED, answered_by
-from tests.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 

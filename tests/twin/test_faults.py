@@ -23,11 +23,11 @@ from mesh.cli.environment import environment
 from mesh.lab import bird, namespaces
 from mesh.lab.lab_files import files_of
 from mesh.lab.world import load as load_world
+from tests.kit.wait import until
 from tests.twin.conftest import NAME, Twin
 from tests.twin.test_answers import FAMILIES, SERVICE, SETTLED, answered_by, seen_upstream
 from tests.twin.test_drain import Measured, probing
 from tests.twin.test_operations import passed
-from tests.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mesh.publish import load_fleet
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 from tests.twin.conftest import NODES, Twin
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]

@@ -29,12 +29,12 @@ from mesh.lab.underlay import Underlay, Uplink
 from mesh.lab.wiring import FOREIGN
 from mesh.lab.world import clear_world
 from mesh.lab.world import load as load_world
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
+from tests.kit.wait import patience, until
 from tests.twin.conftest import CITIES, Twin
 from tests.twin.held import held
 from tests.twin.test_answers import SETTLED
 from tests.twin.transfer import SIZE, download, seen, server, upload
-from tests.waiting import patience, until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 

@@ -16,11 +16,11 @@ from mesh import netns
 from mesh.cli.environment import lab_name
 from mesh.lab.containers import reboot_node
 from mesh.lab.world import load as load_world
+from tests.kit.stacks import ROOT
+from tests.kit.wait import until
 from tests.lab.ear import Ear
-from tests.stacks import ROOT
 from tests.twin.conftest import NAME, NODES, Twin
 from tests.twin.test_answers import SERVICE, answered_by
-from tests.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 

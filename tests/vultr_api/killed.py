@@ -23,7 +23,7 @@ from typing import get_args
 from mesh.cli.engine import end_orphans
 from mesh.infra.providers.openings import openings
 from tests.engine.conftest import Engine, until_none
-from tests.stacks import plan_of, prod
+from tests.kit.stacks import plan_of, prod
 from tests.vultr_api.account import How, Knobs, Vultr
 from tests.vultr_api.serving import Served, answering
 from tests.vultr_api.stack import UP, stack

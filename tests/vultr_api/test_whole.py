@@ -15,7 +15,7 @@ from mesh.infra.ending import DESTROY, GIVEN_UP, ending
 from mesh.lab.probe import probe
 from tests.engine.clouds import KEYS
 from tests.engine.conftest import Engine
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 from tests.vultr_api.account import Knobs
 from tests.vultr_api.whole import STACK, Whole, whole
 

@@ -26,7 +26,7 @@ from mesh.plan import Plan, make
 from mesh.spec import load_file
 from tests.engine.clouds import KEYS
 from tests.engine.conftest import Engine
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 from tests.vultr_api.account import BGP_PASSWORD, KEY, Knobs, Vultr
 from tests.vultr_api.lab import Containers
 from tests.vultr_api.serving import answering

@@ -18,6 +18,7 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from mesh.netns import inside
+from tests.kit.wait import patience
 from tests.routing.bgp import messages
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.log import Closed, Log, Opened
@@ -29,7 +30,6 @@ from tests.routing.bgp.messages import (
     RouteRefresh,
     capabilities,
 )
-from tests.waiting import patience
 
 PORT = 179
 TCP_MD5SIG = 14  # linux/tcp.h

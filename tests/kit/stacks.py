@@ -10,7 +10,7 @@ from typing import Any
 from mesh.plan import Plan, make
 from mesh.spec import load, read_stack_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def prod() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from mesh.cli.environment import engine_folder, environment
-from tests.stacks import ROOT
+from tests.kit.stacks import ROOT
 
 IMPLIED = {"image": ("root",), "lab": ("image", "root")}
 """What a marker says beside itself: whoever enters the image makes namespaces for that."""
