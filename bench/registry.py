@@ -22,7 +22,7 @@ from mesh.registry.client import Client
 from mesh.trust.encoding import dump
 from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
-from tests.debian import Debian
+from tests.kit.machine import Debian
 from tests.kit.namespaces import spaces
 from tests.registry.live import Fleet, certify
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import internet
-from tests.debian import bird_of
+from tests.kit.machine import bird_of
 from tests.kit.stacks import prod
 from tests.routing.uplink import edge
 

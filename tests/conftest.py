@@ -98,9 +98,9 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         # Asked for here only: it takes a second, and most runs fail nowhere.
-        from tests import debian
+        from tests.kit import machine
 
-        report.sections.append(("BIRDs here", debian.text()))
+        report.sections.append(("BIRDs here", machine.text()))
     return report
 
 

@@ -26,7 +26,7 @@ from mesh.plan import Plan, Role
 from mesh.publish import Instance, Order
 from mesh.render.user_data import base_firewall
 from mesh.trust import keys
-from tests.debian import IMAGE, bird_of
+from tests.kit.machine import IMAGE, bird_of
 from tests.kit.wait import patience
 
 T = TypeVar("T")

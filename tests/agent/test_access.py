@@ -16,7 +16,7 @@ from mesh.agent.host import Host
 from mesh.agent.ruleset import Ruleset
 from mesh.agent.sshd import Effective, User, has_key, users
 from mesh.render import File, node_files, placeholder_facts
-from tests.debian import Debian
+from tests.kit.machine import Debian
 from tests.kit.stacks import plan_of, prod
 
 HOME, OFFICE = "198.51.100.250/32", "192.0.2.0/24"

@@ -40,7 +40,7 @@ from mesh.trust.keys import signing_public
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Signed
 from tests.agent.boxes import Box, Network, Wire
-from tests.debian import IMAGES
+from tests.kit.machine import IMAGES
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, patience, until
 from tests.registry.live import certify

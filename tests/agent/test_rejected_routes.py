@@ -24,7 +24,7 @@ from mesh.limits import BIRD_LOG_PORT
 from mesh.netns import inside
 from mesh.render import File, node_files, placeholder_facts
 from mesh.trust.documents import MAX_REFUSED
-from tests.debian import BIRDS, Debian, bird_of
+from tests.kit.machine import BIRDS, Debian, bird_of
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, patience, until
 

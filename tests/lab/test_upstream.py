@@ -17,7 +17,7 @@ from mesh.lab.routers import upstream_config
 from mesh.lab.underlay import Uplink, underlay
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
 from mesh.render import File
-from tests.debian import Debian
+from tests.kit.machine import Debian
 from tests.kit.stacks import plan_of, prod
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.speaker import Speaker

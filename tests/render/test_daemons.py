@@ -19,7 +19,7 @@ from mesh.render import (
     placeholder_placements,
     user_data,
 )
-from tests.debian import Debian
+from tests.kit.machine import Debian
 from tests.kit.stacks import (
     bent,
     one_family,

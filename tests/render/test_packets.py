@@ -13,7 +13,7 @@ import pytest
 from mesh import netns
 from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
-from tests.debian import Debian
+from tests.kit.machine import Debian
 from tests.kit.namespaces import settle, spaces
 from tests.kit.stacks import example, plan_of
 

@@ -17,7 +17,7 @@ from mesh import netns
 from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
 from mesh.render.user_data import base_firewall
-from tests.debian import Debian
+from tests.kit.machine import Debian
 from tests.kit.namespaces import settle, spaces
 from tests.kit.stacks import plan_of, prod
 

@@ -17,7 +17,7 @@ from mesh.render import (
     placeholder_facts,
     placeholder_placements,
 )
-from tests.debian import BIRDS, Debian
+from tests.kit.machine import BIRDS, Debian
 from tests.kit.stacks import plan_of, with_members
 
 NODE, HOST = "ewr-vultr-1", "ewr-buyvm-1"

@@ -10,7 +10,7 @@ from mesh.agent.daemons import kind_of
 from mesh.plan import Role
 from mesh.render import Seed, node_files, placeholder_facts, user_data
 from mesh.spec import load
-from tests.debian import Debian
+from tests.kit.machine import Debian
 from tests.kit.stacks import ROOT, plan_of, prod
 
 SEED = Seed(("https://203.0.113.1:8443",), "operator", "0" * 64, "token")

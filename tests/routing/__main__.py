@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.debian import BIRDS
+from tests.kit.machine import BIRDS
 from tests.routing.bgp.attributes import Path, Segment
 from tests.routing.corpus import CASES, Case, valid
 from tests.routing.ground import judged

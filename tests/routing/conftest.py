@@ -18,7 +18,7 @@ from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
-from tests.debian import BIRDS, Debian, bird_of
+from tests.kit.machine import BIRDS, Debian, bird_of
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import until
 from tests.routing.bgp.speaker import Speaker

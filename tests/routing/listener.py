@@ -20,7 +20,7 @@ from mesh.facts import Facts
 from mesh.lab import namespaces
 from mesh.plan import Address, Family, Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
-from tests.debian import IMAGES, Debian, bird_of
+from tests.kit.machine import IMAGES, Debian, bird_of
 from tests.kit.wait import until
 from tests.routing.bgp.speaker import Speaker
 

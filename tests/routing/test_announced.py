@@ -16,7 +16,7 @@ from mesh.agent.announce import AnnounceState, running_state
 from mesh.agent.config import Config
 from mesh.agent.sessions import Sessions
 from mesh.trust.encoding import parse
-from tests.debian import BIRDS, IMAGES
+from tests.kit.machine import BIRDS, IMAGES
 from tests.kit.stacks import prod
 from tests.kit.wait import until
 from tests.routing.uplink import Edge, edge

@@ -31,7 +31,7 @@ from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Family, Node, Plan
 from mesh.trust.documents import Alarm, Blackhole, BlackholeOrder, Hearsay
 from mesh.trust.encoding import parse
-from tests.debian import BIRDS
+from tests.kit.machine import BIRDS
 from tests.kit.stacks import EXISTING, plan_of, with_members
 from tests.kit.wait import until
 from tests.routing.bgp.attributes import OPTIONAL, Raw, Route

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from mesh.bird.features import capabilities
-from tests.debian import BIRDS
+from tests.kit.machine import BIRDS
 from tests.kit.wait import until
 from tests.routing import oracle
 from tests.routing.bgp.messages import CUSTOMER

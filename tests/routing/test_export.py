@@ -21,7 +21,7 @@ from mesh.agent import announce, blackholes, entry
 from mesh.bird.features import capabilities
 from mesh.limits import MAX_BLACKHOLES
 from mesh.trust.documents import Blackhole, BlackholeOrder
-from tests.debian import BIRDS, IMAGES
+from tests.kit.machine import BIRDS, IMAGES
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.log import Closed, Opened
 from tests.routing.bgp.messages import (

@@ -26,7 +26,7 @@ from mesh.publish.alarms import NodeWarning, warnings
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import parse
-from tests.debian import BIRDS, Debian, bird_of
+from tests.kit.machine import BIRDS, Debian, bird_of
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import patience, until
 from tests.routing.conftest import _run

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from mesh.bird.features import capabilities
-from tests.debian import BIRDS
+from tests.kit.machine import BIRDS
 from tests.kit.wait import until
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.messages import CEASE, RouteRefresh

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.debian import BIRDS
+from tests.kit.machine import BIRDS
 from tests.kit.wait import until
 from tests.routing.bgp import attributes
 from tests.routing.bgp.attributes import Raw, Route, Segment

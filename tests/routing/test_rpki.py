@@ -23,7 +23,7 @@ import pytest
 from mesh.bird.features import capabilities
 from mesh.render import File
 from mesh.render.bird import lacks
-from tests.debian import BIRDS, IMAGES, NEWEST, OLDEST, Debian
+from tests.kit.machine import BIRDS, IMAGES, NEWEST, OLDEST, Debian
 from tests.kit.stacks import EXISTING, plan_of, prod
 from tests.kit.wait import until
 from tests.routing import aspa, rtr

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mesh.plan import Family, Plan
-from tests.debian import BIRDS
+from tests.kit.machine import BIRDS
 from tests.kit.stacks import plan_of, with_members
 from tests.kit.wait import until
 from tests.routing.bgp.attributes import Route

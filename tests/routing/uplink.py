@@ -23,7 +23,7 @@ from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.plan import Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
-from tests.debian import IMAGES, Debian, bird_of
+from tests.kit.machine import IMAGES, Debian, bird_of
 from tests.kit.stacks import plan_of
 from tests.kit.wait import until
 from tests.routing.bgp.messages import capabilities

@@ -31,7 +31,7 @@ from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.render.templates import rendered
 from mesh.trust.encoding import parse
-from tests.debian import Debian
+from tests.kit.machine import Debian
 from tests.kit.stacks import plan_of
 from tests.kit.wait import patience, until
 from tests.routing.bgp.attributes import Route

@@ -17,7 +17,7 @@ import pytest
 
 from mesh.rpki import SourceError, VrpList, read
 from mesh.spec.vrps import VrpServer, VrpSource, VrpUrl
-from tests.debian import layer
+from tests.kit.machine import layer
 from tests.kit.wait import PATIENCE
 from tests.rpki.vrps import vrps
 

@@ -15,7 +15,7 @@ from setup import found, versions
 from setup.birds import build
 from setup.failure import SetupFailure
 from setup.progress import Progress, Step
-from tests.debian import BIRDS, NEWEST, OLDEST, Debian, layer
+from tests.kit.machine import BIRDS, NEWEST, OLDEST, Debian, layer
 
 CONFIG = File("/etc/bird/bird.conf", "router id 192.0.2.1;\nprotocol device {}\n")
 

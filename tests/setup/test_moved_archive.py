@@ -18,7 +18,7 @@ import pytest
 
 from setup import versions
 from setup.image import mirror
-from tests.debian import IMAGES
+from tests.kit.machine import IMAGES
 from tests.setup.standin import Archive, Handler, Machine, archive, machine, served
 
 pytestmark = pytest.mark.image

@@ -13,7 +13,7 @@ import pytest
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.render import File
-from tests.debian import Debian, bird_of
+from tests.kit.machine import Debian, bird_of
 from tests.kit.wait import until
 from tests.routing.bgp import messages
 from tests.routing.bgp.attributes import NextHop, Raw, Route

@@ -17,10 +17,11 @@ from mesh.render import File
 from setup import found, versions
 from setup.birds.build import RECORD
 from tests.kit import needs
+from tests.kit.stacks import ROOT
 from tests.kit.wait import patience
 
 IMAGE = needs.image()
-LAYERS = Path(__file__).parent.parent / ".mesh" / "birds"  # made by `setup/all birds`
+LAYERS = ROOT / ".mesh" / "birds"  # made by `setup/all birds`
 
 _LAYERS_OF: dict[str, tuple[str, ...]] = {"": ()}
 """By version of BIRD, the layers over the image that have it; filled below. "" is the image's."""
