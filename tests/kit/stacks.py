@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,13 @@ def _read(path: Path) -> dict[str, Any]:
     return read_stack_file(path)
 
 
+def ssh_key(letter: str) -> str:
+    """A well-formed public key that nobody holds."""
+    kind = b"ssh-ed25519"
+    blob = len(kind).to_bytes(4, "big") + kind + (32).to_bytes(4, "big") + letter.encode() * 32
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()} {letter}@example"
+
+
 def with_members() -> dict[str, Any]:
     """The seed's network with a member at AWS and one at GCP, and an existing host that
     announces."""
@@ -37,6 +45,18 @@ def with_members() -> dict[str, Any]:
         "lax-aws-1": {"number": 5},
         "ord-gcp-1": {"number": 6},
         "ewr-buyvm-1": {"number": 7, "host": EXISTING},
+    }
+    return values
+
+
+def two_services() -> dict[str, Any]:
+    """The seed's network with a second service, which Chicago and Los Angeles may not serve."""
+    values = prod()
+    values["services"]["east"] = {
+        "addresses": {"ipv4": "192.30.120.101", "ipv6": "2620:71:4000::101"},
+        "ports": {"tcp": [80]},
+        "nodes": ["mia-vultr-1", "ewr-vultr-1"],
+        "checks": [{"kind": "http", "port": 80}],
     }
     return values
 

@@ -19,24 +19,12 @@ from mesh.lab import namespaces
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from tests.kit.machine import BIRDS, Debian, bird_of
-from tests.kit.stacks import plan_of, prod
+from tests.kit.stacks import plan_of, two_services
 from tests.kit.wait import until
 from tests.routing.bgp.speaker import Speaker
 
 T = TypeVar("T")
 NODE, ROGUE = "lax-vultr-1", "mia-vultr-1"
-
-
-def network() -> dict[str, Any]:
-    """The seed's network with a service that Chicago and Los Angeles may not serve."""
-    values = prod()
-    values["services"]["east"] = {
-        "addresses": {"ipv4": "192.30.120.101", "ipv6": "2620:71:4000::101"},
-        "ports": {"tcp": [80]},
-        "nodes": ["mia-vultr-1", "ewr-vultr-1"],
-        "checks": [{"kind": "http", "port": 80}],
-    }
-    return values
 
 
 @dataclass(frozen=True)
@@ -93,7 +81,7 @@ def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
     """A node's BIRD, running, with a wire in place of each tunnel; one version after another."""
-    plan = plan_of(network())
+    plan = plan_of(two_services())
     node, rogue = plan.node(NODE), plan.node(ROGUE)
     spaces = {name: f"routing-{os.getpid()}-{name}" for name in (NODE, ROGUE)}
     machine = Debian(tmp_path_factory.mktemp("node"), request.param)

@@ -32,11 +32,10 @@ from mesh.plan import Family, Node, Plan
 from mesh.trust.documents import Alarm, Blackhole, BlackholeOrder, Hearsay
 from mesh.trust.encoding import parse
 from tests.kit.machine import BIRDS
-from tests.kit.stacks import EXISTING, plan_of, with_members
+from tests.kit.stacks import EXISTING, plan_of, two_services, with_members
 from tests.kit.wait import until
 from tests.routing.bgp.attributes import OPTIONAL, Raw, Route
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import network
 from tests.routing.listener import Edge, edge
 from tests.routing.test_limits import asked
 
@@ -182,7 +181,7 @@ def miami(
 ) -> Iterator[Trial]:
     """An edge with each BIRD that a node may report, and its reflector."""
     with trial(
-        plan_of(network()), EDGE, REFLECTOR, tmp_path_factory.mktemp("edge"), request.param
+        plan_of(two_services()), EDGE, REFLECTOR, tmp_path_factory.mktemp("edge"), request.param
     ) as made:
         yield made
 
@@ -504,7 +503,7 @@ def test_a_provider_that_does_not_discard_is_told_of_nothing(tmp_path: Path) -> 
 def reflector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
     """Los Angeles, and its client in Miami."""
     with trial(
-        plan_of(network()), REFLECTOR, EDGE, tmp_path_factory.mktemp("lax"), BIRDS[1]
+        plan_of(two_services()), REFLECTOR, EDGE, tmp_path_factory.mktemp("lax"), BIRDS[1]
     ) as made:
         yield made
 

@@ -32,7 +32,7 @@ from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.render.templates import rendered
 from mesh.trust.encoding import parse
 from tests.kit.machine import Debian
-from tests.kit.stacks import plan_of
+from tests.kit.stacks import plan_of, two_services
 from tests.kit.wait import patience, until
 from tests.routing.bgp.attributes import Route
 from tests.routing.bgp.log import Closed, Opened
@@ -44,7 +44,6 @@ from tests.routing.bgp.messages import (
     capabilities,
 )
 from tests.routing.bgp.speaker import Speaker
-from tests.routing.conftest import network
 
 T = TypeVar("T")
 Event = Message | Opened | Closed
@@ -95,7 +94,7 @@ SERVED = {
 
 def values() -> dict[str, Any]:
     """The tests' network, its service checked often and upstreams believed in full."""
-    found = network()
+    found = two_services()
     quick = {"kind": "http", "port": 80, "path": "/", "interval": 0.1, "rise": 1, "fall": 1}
     for service in found["services"].values():
         service["checks"] = [quick]

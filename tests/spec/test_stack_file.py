@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh.spec import SpecError, for_preview, from_engine, load, load_file, read_stack_file
-from tests.kit.stacks import EXISTING, ROOT, bent, one_family, prod, with_members
-
-
-def ssh_key(letter: str) -> str:
-    """A well-formed public key that nobody holds."""
-    kind = b"ssh-ed25519"
-    blob = len(kind).to_bytes(4, "big") + kind + (32).to_bytes(4, "big") + letter.encode() * 32
-    return f"ssh-ed25519 {base64.b64encode(blob).decode()} {letter}@example"
-
+from tests.kit.stacks import EXISTING, ROOT, bent, one_family, prod, ssh_key, with_members
 
 WEB = {
     "ports": {"tcp": [80]},

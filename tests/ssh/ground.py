@@ -23,9 +23,8 @@ from mesh.plan import Network, Plan, make
 from mesh.render import Seed, user_data
 from mesh.spec import load
 from mesh.ssh import Load, Target
-from tests.kit.stacks import ROOT, prod
+from tests.kit.stacks import ROOT, prod, ssh_key
 from tests.kit.wait import patience
-from tests.spec.test_stack_file import ssh_key
 
 T = TypeVar("T")
 

@@ -21,8 +21,8 @@ from mesh.lab.containers import reboot_node
 from mesh.lab.lab_files import files_of
 from mesh.lab.probe import Report, probe
 from mesh.lab.world import load as load_world
+from tests.kit.stacks import ssh_key
 from tests.kit.wait import PATIENCE, until
-from tests.spec.test_stack_file import ssh_key
 from tests.twin.conftest import NAME, Twin
 from tests.twin.test_answers import ANNOUNCED, FAMILIES, SERVICE, SETTLED, answered_by
 from tests.twin.witness import Witness, witness
