@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from tests.routing.bgp import messages
-from tests.routing.bgp.attributes import Route
+from tests.kit.bgp import messages
+from tests.kit.bgp.attributes import Route
 
 PEER = 64515
 TOGETHER = 8

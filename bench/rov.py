@@ -20,10 +20,10 @@ from typing import Any
 
 from bench import internet
 from bench.table import Running
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.speaker import Speaker
+from tests.kit.rtr import ANNOUNCE, Server, Vrp, prefix_pdu
 from tests.kit.stacks import prod
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.speaker import Speaker
-from tests.routing.rtr import ANNOUNCE, Server, Vrp, prefix_pdu
 from tests.routing.uplink import Edge, edge
 
 NODE, VALIDATOR = "lax-vultr-1", "198.51.100.1"

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from mesh.agent import file_paths
 from mesh.agent.host import Host
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.messages import Update
 from tests.kit.machine import BIRDS, IMAGES
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.messages import Update
 from tests.routing.whole_edge import UPSTREAM_ASN, UPSTREAMS, Edge, Upstream
 
 TURNS = 200

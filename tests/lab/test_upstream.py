@@ -17,10 +17,10 @@ from mesh.lab.routers import upstream_config
 from mesh.lab.underlay import Uplink, underlay
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
 from mesh.render import File
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import Debian
 from tests.kit.stacks import plan_of, prod
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.speaker import Speaker
 
 pytestmark = pytest.mark.image
 NET = "192.30.120.0/23"

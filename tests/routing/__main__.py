@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from tests.kit.bgp.attributes import Path, Segment
 from tests.kit.machine import BIRDS
-from tests.routing.bgp.attributes import Path, Segment
 from tests.routing.corpus import CASES, Case, valid
 from tests.routing.ground import judged
 from tests.routing.trial import FULL, PEERED, PROVIDED, SERVED

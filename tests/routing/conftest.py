@@ -18,10 +18,10 @@ from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import BIRDS, Debian, bird_of
 from tests.kit.stacks import plan_of, two_services
 from tests.kit.wait import until
-from tests.routing.bgp.speaker import Speaker
 
 T = TypeVar("T")
 NODE, ROGUE = "lax-vultr-1", "mia-vultr-1"

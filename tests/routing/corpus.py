@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from tests.routing.bgp.attributes import Path, Route, Segment
+from tests.kit.bgp.attributes import Path, Route, Segment
 from tests.routing.oracle import BOGON_ASNS, BOGONS4
 from tests.routing.trial import BUYVM, FULL, ON_LINK, OWN_ASN, PEERED, PROVIDED, SERVED, VULTR
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from tests.routing.bgp.attributes import Route
+from tests.kit.bgp.attributes import Route
 from tests.routing.oracle import BOGON_ASNS, BOGONS4, BOGONS6, GLOBAL_UNICAST, TEREDO, Session
 
 T = TypeVar("T")

@@ -20,9 +20,9 @@ from mesh.facts import Facts
 from mesh.lab import namespaces
 from mesh.plan import Address, Family, Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import IMAGES, Debian, bird_of
 from tests.kit.wait import until
-from tests.routing.bgp.speaker import Speaker
 
 ANNOUNCE = "run/anycast-mesh/bird/announce.conf"
 ORDERS = "run/anycast-mesh/bird/orders4.conf"

@@ -13,7 +13,7 @@ from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
-from tests.routing.bgp.attributes import Path, Route, Segment
+from tests.kit.bgp.attributes import Path, Route, Segment
 
 Network = IPv4Network | IPv6Network
 

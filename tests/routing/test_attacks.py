@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.wait import until
-from tests.routing.bgp.attributes import (
+from tests.kit.bgp.attributes import (
     OPTIONAL,
     TRANSITIVE,
     NextHop,
@@ -30,8 +29,9 @@ from tests.routing.bgp.attributes import (
     encode,
     nlri,
 )
-from tests.routing.bgp.messages import Capability, capabilities, raw_update
-from tests.routing.bgp.speaker import Speaker
+from tests.kit.bgp.messages import Capability, capabilities, raw_update
+from tests.kit.bgp.speaker import Speaker
+from tests.kit.wait import until
 from tests.routing.conftest import NODE, ROGUE, Bench
 
 pytestmark = pytest.mark.image

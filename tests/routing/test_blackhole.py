@@ -31,11 +31,11 @@ from mesh.limits import MAX_BLACKHOLES
 from mesh.plan import Family, Node, Plan
 from mesh.trust.documents import Alarm, Blackhole, BlackholeOrder, Hearsay
 from mesh.trust.encoding import parse
+from tests.kit.bgp.attributes import OPTIONAL, Raw, Route
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import BIRDS
 from tests.kit.stacks import EXISTING, plan_of, two_services, with_members
 from tests.kit.wait import until
-from tests.routing.bgp.attributes import OPTIONAL, Raw, Route
-from tests.routing.bgp.speaker import Speaker
 from tests.routing.listener import Edge, edge
 from tests.routing.test_limits import asked
 

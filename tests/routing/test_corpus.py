@@ -15,10 +15,10 @@ from collections.abc import Iterator
 import pytest
 
 from mesh.bird.features import capabilities
+from tests.kit.bgp.messages import CUSTOMER
 from tests.kit.machine import BIRDS
 from tests.kit.wait import until
 from tests.routing import oracle
-from tests.routing.bgp.messages import CUSTOMER
 from tests.routing.corpus import CASES, OWN, Case
 from tests.routing.ground import FAMILIES, NODES, TAKEN, Ground, judged
 from tests.routing.trial import DEFAULT, FULL, NONE, PEERED, Trial, network, trial

@@ -21,10 +21,9 @@ from mesh.agent import announce, blackholes, entry
 from mesh.bird.features import capabilities
 from mesh.limits import MAX_BLACKHOLES
 from mesh.trust.documents import Blackhole, BlackholeOrder
-from tests.kit.machine import BIRDS, IMAGES
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.log import Closed, Opened
-from tests.routing.bgp.messages import (
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.log import Closed, Opened
+from tests.kit.bgp.messages import (
     CEASE,
     CUSTOMER,
     PEER,
@@ -36,6 +35,7 @@ from tests.routing.bgp.messages import (
     Open,
     Update,
 )
+from tests.kit.machine import BIRDS, IMAGES
 from tests.routing.whole_edge import (
     ENHANCED_REFRESH,
     FAMILIES,

@@ -10,9 +10,9 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from tests.kit.bgp.attributes import Route
 from tests.kit.machine import BIRDS
 from tests.routing import drawn, oracle
-from tests.routing.bgp.attributes import Route
 from tests.routing.trial import DEFAULT, FULL, PROVIDED, SERVED, Trial, Verdict, trial
 
 pytestmark = pytest.mark.image

@@ -14,9 +14,9 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.wait import until
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import NODE, Bench
 from tests.routing.test_limits import asked
 

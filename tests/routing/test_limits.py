@@ -11,11 +11,11 @@ from functools import partial
 import pytest
 
 from mesh.bird.features import capabilities
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.messages import CEASE, RouteRefresh
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import BIRDS
 from tests.kit.wait import until
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.messages import CEASE, RouteRefresh
-from tests.routing.bgp.speaker import Speaker
 from tests.routing.corpus import OWN, valid
 from tests.routing.trial import FULL, Trial, network, trial
 

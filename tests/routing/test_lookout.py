@@ -12,9 +12,9 @@ from mesh.agent.routing_monitor import ALARM, GAP, WAY, RoutingMonitor
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Alarm
 from mesh.trust.encoding import parse
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.wait import until
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.speaker import Speaker
 from tests.routing.conftest import NODE, ROGUE, Bench
 
 pytestmark = pytest.mark.image

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.kit.bgp import attributes
+from tests.kit.bgp.attributes import Raw, Route, Segment
 from tests.kit.machine import BIRDS
 from tests.kit.wait import until
-from tests.routing.bgp import attributes
-from tests.routing.bgp.attributes import Raw, Route, Segment
 from tests.routing.corpus import valid
 from tests.routing.trial import BUYVM, PEERED, Trial, trial
 

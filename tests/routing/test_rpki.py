@@ -23,15 +23,16 @@ import pytest
 from mesh.bird.features import capabilities
 from mesh.render import File
 from mesh.render.bird import lacks
+from tests.kit import rtr
+from tests.kit.bgp import messages
+from tests.kit.bgp.attributes import Path as AsPath
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import BIRDS, IMAGES, NEWEST, OLDEST, Debian
+from tests.kit.rtr import Intervals, Providers, Server, Vrp
 from tests.kit.stacks import EXISTING, plan_of, prod
 from tests.kit.wait import until
-from tests.routing import aspa, rtr
-from tests.routing.bgp import messages
-from tests.routing.bgp.attributes import Path as AsPath
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.speaker import Speaker
-from tests.routing.rtr import Intervals, Providers, Server, Vrp
+from tests.routing import aspa
 from tests.routing.uplink import Edge, edge
 
 pytestmark = pytest.mark.image

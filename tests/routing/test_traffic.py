@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from mesh.plan import Family, Plan
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import BIRDS
 from tests.kit.stacks import plan_of, with_members
 from tests.kit.wait import until
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.speaker import Speaker
 from tests.routing.listener import Edge, edge
 
 pytestmark = pytest.mark.image

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.log import Log
+from tests.kit.bgp.messages import PEER, PROVIDER, ROUTE_SERVER, capabilities
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.stacks import HOST_KEY, prod
 from tests.kit.wait import patience, until
 from tests.routing import oracle
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.log import Log
-from tests.routing.bgp.messages import PEER, PROVIDER, ROUTE_SERVER, capabilities
-from tests.routing.bgp.speaker import Speaker
 from tests.routing.control import Control, Held
 from tests.routing.uplink import PASSWORD, Edge, edge
 

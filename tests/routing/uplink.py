@@ -23,11 +23,11 @@ from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.plan import Node, Plan, UpstreamSession
 from mesh.render import File, node_files, node_secrets, placeholder_facts
+from tests.kit.bgp.messages import capabilities
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import IMAGES, Debian, bird_of
 from tests.kit.stacks import plan_of
 from tests.kit.wait import until
-from tests.routing.bgp.messages import capabilities
-from tests.routing.bgp.speaker import Speaker
 
 PASSWORD = "s3cret-of-25-characters.."  # of nobody's session
 

@@ -31,19 +31,19 @@ from mesh.plan import Node, Plan
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.render.templates import rendered
 from mesh.trust.encoding import parse
-from tests.kit.machine import Debian
-from tests.kit.stacks import plan_of, two_services
-from tests.kit.wait import patience, until
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.log import Closed, Opened
-from tests.routing.bgp.messages import (
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.log import Closed, Opened
+from tests.kit.bgp.messages import (
     Capability,
     Message,
     RouteRefresh,
     Update,
     capabilities,
 )
-from tests.routing.bgp.speaker import Speaker
+from tests.kit.bgp.speaker import Speaker
+from tests.kit.machine import Debian
+from tests.kit.stacks import plan_of, two_services
+from tests.kit.wait import patience, until
 
 T = TypeVar("T")
 Event = Message | Opened | Closed

@@ -13,13 +13,13 @@ import pytest
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.render import File
+from tests.kit.bgp import messages
+from tests.kit.bgp.attributes import NextHop, Raw, Route
+from tests.kit.bgp.log import Log
+from tests.kit.bgp.messages import capabilities
+from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import Debian, bird_of
 from tests.kit.wait import until
-from tests.routing.bgp import messages
-from tests.routing.bgp.attributes import NextHop, Raw, Route
-from tests.routing.bgp.log import Log
-from tests.routing.bgp.messages import capabilities
-from tests.routing.bgp.speaker import Speaker
 
 pytestmark = pytest.mark.image
 BIRD, OURS = 4200000100, 64500

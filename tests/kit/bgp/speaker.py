@@ -18,11 +18,10 @@ from ipaddress import IPv4Address
 from typing import TypeVar
 
 from mesh.netns import inside
-from tests.kit.wait import patience
-from tests.routing.bgp import messages
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.log import Closed, Log, Opened
-from tests.routing.bgp.messages import (
+from tests.kit.bgp import messages
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.log import Closed, Log, Opened
+from tests.kit.bgp.messages import (
     Capability,
     Keepalive,
     Notification,
@@ -30,6 +29,7 @@ from tests.routing.bgp.messages import (
     RouteRefresh,
     capabilities,
 )
+from tests.kit.wait import patience
 
 PORT = 179
 TCP_MD5SIG = 14  # linux/tcp.h

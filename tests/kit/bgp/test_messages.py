@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.routing.bgp import messages
-from tests.routing.bgp.attributes import FLAGS, READERS, Raw, Route, Segment
-from tests.routing.bgp.messages import (
+from tests.kit.bgp import messages
+from tests.kit.bgp.attributes import FLAGS, READERS, Raw, Route, Segment
+from tests.kit.bgp.messages import (
     Capability,
     Message,
     Notification,

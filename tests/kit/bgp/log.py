@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tests.kit.bgp.attributes import Route
+from tests.kit.bgp.messages import Keepalive, Message, Notification, Open, Update
 from tests.kit.wait import patience
-from tests.routing.bgp.attributes import Route
-from tests.routing.bgp.messages import Keepalive, Message, Notification, Open, Update
 
 T = TypeVar("T")
 SHOWN = 20  # entries in a failure's text

@@ -9,8 +9,8 @@ from ipaddress import IPv4Address
 from itertools import groupby
 from typing import Any
 
-from tests.routing.bgp import attributes
-from tests.routing.bgp.attributes import AFI, FAMILY, Route, attribute, nlri
+from tests.kit.bgp import attributes
+from tests.kit.bgp.attributes import AFI, FAMILY, Route, attribute, nlri
 
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
