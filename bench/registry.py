@@ -24,7 +24,7 @@ from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
 from tests.kit.machine import Debian
 from tests.kit.namespaces import spaces
-from tests.registry.live import Fleet, certify
+from tests.kit.registry import Fleet, certify
 
 NODE, PORT = "lax-vultr-1", 8443
 READS = (f"{paths.PARTS}/{NODE}", f"{paths.API}/status")

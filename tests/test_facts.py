@@ -8,7 +8,7 @@ import pytest
 
 from mesh.facts import Facts
 from mesh.trust.encoding import Malformed, dump, parse
-from tests.registry.live import Fleet
+from tests.kit.registry import Fleet
 
 FACTS = json.loads(dump(Fleet().facts["lax-vultr-1"]))
 

@@ -25,7 +25,7 @@ from mesh.trust import keys
 from mesh.trust.documents import DrainOrder, Report
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
-from tests.registry.live import Fleet, Live, live
+from tests.kit.registry import Fleet, Live, live
 
 NODE = "lax-vultr-1"
 

@@ -28,8 +28,8 @@ from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder
 from mesh.trust.encoding import parse
 from mesh.trust.orders import BLACKHOLE, DRAIN
+from tests.kit.registry import Fleet
 from tests.kit.stacks import plan_of, prod
-from tests.registry.live import Fleet
 
 NETWORK, NOW = "as27218-prod", 1_800_000_000
 ONE, SIX, WEB = "192.30.120.200", "2620:71:4000::bad", "192.30.120.100"

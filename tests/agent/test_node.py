@@ -41,9 +41,9 @@ from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Signed
 from tests.agent.boxes import Box, Network, Wire
 from tests.kit.machine import IMAGES
+from tests.kit.registry import certify
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, patience, until
-from tests.registry.live import certify
 
 pytestmark = pytest.mark.lab
 LAX, ORD = "lax-vultr-1", "ord-vultr-1"

@@ -12,7 +12,7 @@ from mesh.agent.host import Host
 from mesh.agent.planned import PlannedNodes
 from mesh.trust.encoding import dump
 from mesh.trust.keys import signing_public
-from tests.registry.live import PLACES, Fleet, live
+from tests.kit.registry import PLACES, Fleet, live
 
 NODE = "lax-vultr-1"
 

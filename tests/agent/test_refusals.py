@@ -13,7 +13,7 @@ from mesh.trust import keys, signing
 from mesh.trust.documents import MAX_REFUSALS, DrainOrder, Manifest, Refusal
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.registry.live import Fleet
+from tests.kit.registry import Fleet
 
 FLEET = Fleet()
 FOREIGN = Fleet(FLEET.plan, FLEET.key)

@@ -26,8 +26,8 @@ from mesh.trust.documents import DrainOrder, Report
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
+from tests.kit.registry import Fleet, Live, live
 from tests.kit.wait import until
-from tests.registry.live import Fleet, Live, live
 
 NODE, OTHER = "lax-vultr-1", "as27218-another"
 

@@ -27,8 +27,8 @@ from mesh.trust.documents import DrainOrder, RefusedJoin
 from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN, Kind
 from mesh.trust.signing import Purpose, Signed
+from tests.kit.registry import Fleet, certify, live
 from tests.kit.wait import until
-from tests.registry.live import Fleet, certify, live
 
 FLEET = Fleet()
 OPERATOR = keys.signing_public(FLEET.key)

@@ -12,7 +12,7 @@ from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder, Manifest
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.registry.live import Fleet
+from tests.kit.registry import Fleet
 
 FLEET = Fleet()
 OPERATOR = keys.signing_public(FLEET.key)

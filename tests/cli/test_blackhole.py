@@ -32,9 +32,9 @@ from tests.cli.test_drain import (  # noqa: F401
     registry,
 )
 from tests.cli.test_status import secret, state
+from tests.kit.nodes import Nodes, speaking
+from tests.kit.registry import Fleet, Live, live
 from tests.kit.stacks import plan_of, prod
-from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import Fleet, Live, live
 
 ADDRESS, SIX = "192.30.120.200", "2620:71:4000::bad"
 

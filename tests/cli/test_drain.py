@@ -23,9 +23,9 @@ from mesh.trust.documents import Down, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from tests.cli.test_status import secret, state
+from tests.kit.nodes import Nodes, speaking
+from tests.kit.registry import Fleet, Live, holding
 from tests.kit.wait import PATIENCE
-from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import Fleet, Live, holding
 
 FLEET = Fleet()
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"

@@ -21,8 +21,8 @@ from tests.cli.test_drain import (  # noqa: F401
     mesh,
     registry,
 )
-from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import Live
+from tests.kit.nodes import Nodes, speaking
+from tests.kit.registry import Live
 
 
 def ordered(live: Live) -> tuple[Hold, ...]:

@@ -15,7 +15,7 @@ from mesh.cli.main import app
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
 from mesh.publish.status import MeshStatus, NodeStatus
-from tests.registry.live import Fleet
+from tests.kit.registry import Fleet
 
 FLEET = Fleet()
 SIGNATURE = "4dabf18193072939515e22adb298388d"

@@ -39,8 +39,8 @@ from mesh.trust.orders import DRAIN
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose
 from tests.engine.standins.cloud import Cloud
+from tests.kit.registry import certify
 from tests.kit.wait import PATIENCE
-from tests.registry.live import certify
 
 TICK = 0.1
 

@@ -13,9 +13,9 @@ from mesh.publish.generation import make_retired
 from mesh.trust import keys
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
+from tests.kit.nodes import Nodes, speaking
+from tests.kit.registry import Fleet, Live, live
 from tests.program.recording import run
-from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import Fleet, Live, live
 
 FLEET = Fleet()
 MIA, SERVER = "mia-vultr-1", "mesh-mia-vultr-1-instance"

@@ -24,7 +24,7 @@ from mesh.publish.announcers import (
 from mesh.publish.recent import AHEAD_SECONDS, SILENT_SECONDS
 from mesh.trust.documents import Down, Health, Report
 from mesh.trust.encoding import parse
-from tests.registry.live import Fleet
+from tests.kit.registry import Fleet
 
 FLEET = Fleet()
 PLAN, MADE = FLEET.plan, FLEET.generation(7)

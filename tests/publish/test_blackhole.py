@@ -20,9 +20,9 @@ from mesh.registry.client import Unreachable
 from mesh.trust.documents import Blackhole, BlackholeOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
+from tests.kit.nodes import Nodes, speaking
+from tests.kit.registry import Fleet, Live, holding
 from tests.kit.wait import until
-from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import Fleet, Live, holding
 
 FLEET = Fleet()
 NETWORK = FLEET.network

@@ -25,10 +25,10 @@ from mesh.trust.documents import DrainOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
+from tests.kit.nodes import Nodes, speaking
+from tests.kit.registry import PLACES, Fleet, Live, holding
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, until
-from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import PLACES, Fleet, Live, holding
 
 FLEET = Fleet()
 NETWORK = FLEET.network

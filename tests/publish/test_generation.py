@@ -25,7 +25,7 @@ from mesh.trust.documents import Down, Health, Manifest, Part, Report
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.sealing import unseal
 from mesh.trust.signing import Purpose
-from tests.registry.live import Fleet, Live, live
+from tests.kit.registry import Fleet, Live, live
 
 FLEET = Fleet()
 NET6 = (IPv6Network("2620:71:4000::/48"),)

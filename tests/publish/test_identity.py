@@ -20,8 +20,8 @@ from mesh.trust import keys
 from mesh.trust.documents import MAX_NETWORK, DrainOrder, Planned
 from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN
-from tests.publish.nodes import Nodes, speaking
-from tests.registry.live import PLACES, Fleet, Live, live
+from tests.kit.nodes import Nodes, speaking
+from tests.kit.registry import PLACES, Fleet, Live, live
 
 FLEET = Fleet()
 LAX, MIA = "lax-vultr-1", "mia-vultr-1"

@@ -14,7 +14,7 @@ from mesh.publish.order import Fleet as State
 from mesh.publish.order import Member
 from mesh.trust import joining, keys
 from mesh.trust.documents import JoinRequest, RefusedJoin
-from tests.registry.live import Fleet
+from tests.kit.registry import Fleet
 
 FLEET = Fleet()
 NODE = "lax-vultr-1"

@@ -13,7 +13,7 @@ from mesh.registry.client import Answer
 from mesh.trust import keys
 from mesh.trust.documents import Health
 from mesh.trust.encoding import dump
-from tests.registry.live import Fleet
+from tests.kit.registry import Fleet
 
 FLEET = Fleet()
 NODE = "lax-vultr-1"

@@ -19,8 +19,8 @@ from mesh.render import placeholder_placements
 from mesh.spec import load
 from mesh.trust import keys
 from mesh.trust.encoding import dump
+from tests.kit.registry import Fleet, Live, live
 from tests.kit.stacks import plan_of, prod, with_members
-from tests.registry.live import Fleet, Live, live
 
 FLEET = Fleet()
 ENDLESS = 1 << 40

@@ -17,7 +17,7 @@ from mesh.publish.recent import SILENT_SECONDS
 from mesh.publish.status import MeshStatus, Reported, SessionDown, status
 from mesh.trust.documents import Blackhole, BlackholeOrder, Down, DrainOrder, Report, Unconfirmed
 from mesh.trust.encoding import parse
-from tests.registry.live import Fleet
+from tests.kit.registry import Fleet
 
 FLEET = Fleet()
 PLAN, MADE = FLEET.plan, FLEET.generation(7)

@@ -8,6 +8,8 @@ import pytest
 
 from mesh.publish.uplinks import narrow_uplinks
 from tests.registry.live import Fleet
+from mesh.publish.uplinks import narrow
+from tests.kit.registry import Fleet
 
 FLEET = Fleet()
 NODE = "mia-vultr-1"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mesh.trust.keys import signing_public
-from tests.registry.live import BUNDLE, Fleet, Live, holding, live
+from tests.kit.registry import BUNDLE, Fleet, Live, holding, live
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import pytest
 
 from mesh.registry import client as client_module
 from mesh.registry.client import Answer, Client, Unreachable
+from tests.kit.registry import Live, certify
 from tests.kit.wait import PATIENCE
-from tests.registry.live import Live, certify
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 

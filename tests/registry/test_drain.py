@@ -15,8 +15,8 @@ from mesh.trust.documents import DrainOrder
 from mesh.trust.encoding import dump, parse
 from mesh.trust.keys import signing_public
 from mesh.trust.signing import Purpose, Signed
+from tests.kit.registry import Fleet, Live, live
 from tests.kit.wait import PATIENCE
-from tests.registry.live import Fleet, Live, live
 
 PATH = "/api/v1/drain"
 

@@ -11,7 +11,7 @@ import pytest
 from mesh.trust import keys
 from mesh.trust.encoding import dump
 from mesh.trust.requests import Nonces, Signer
-from tests.registry.live import Fleet, Live
+from tests.kit.registry import Fleet, Live
 
 HASH = "0" * 64
 CLOSED = [

@@ -14,7 +14,7 @@ from mesh.trust.encoding import dump, parse
 from mesh.trust.keys import signing_public
 from mesh.trust.orders import BLACKHOLE, DRAIN
 from mesh.trust.signing import Purpose, signed_document
-from tests.registry.live import Fleet, Live, live
+from tests.kit.registry import Fleet, Live, live
 
 OTHER = "as27218-another"
 GENERATION, MANIFEST, PLANNED = "/api/v1/generation/packed", "/api/v1/manifest", "/api/v1/planned"

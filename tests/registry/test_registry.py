@@ -19,8 +19,8 @@ from mesh.trust.encoding import dump, parse, sha256
 from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose, Signed
+from tests.kit.registry import Fleet, Live, live
 from tests.kit.wait import PATIENCE
-from tests.registry.live import Fleet, Live, live
 
 Put = Generation | PackedGeneration
 

@@ -23,8 +23,8 @@ from mesh.registry.known_networks import PER_SIGNER
 from mesh.trust.encoding import dump, sha256
 from mesh.trust.keys import signing_public
 from mesh.trust.requests import Signer
+from tests.kit.registry import PLACES, Fleet, Live, live
 from tests.kit.wait import PATIENCE, until
-from tests.registry.live import PLACES, Fleet, Live, live
 
 STATUS = f"{paths.API}/status"
 HEALTH = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"

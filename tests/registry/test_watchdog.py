@@ -15,9 +15,9 @@ from mesh.registry.registry import Registry
 from mesh.registry.store import Store
 from mesh.registry.watchdog import Watchdog
 from mesh.trust import keys
+from tests.kit.registry import certify
 from tests.kit.stacks import ROOT
 from tests.kit.wait import PATIENCE, patience, until
-from tests.registry.live import certify
 
 REGISTRY = """
 import asyncio, sys, threading, time

@@ -15,8 +15,8 @@ from mesh.trust.documents import Health, Refusal, Report
 from mesh.trust.encoding import b64, dump
 from mesh.trust.orders import DRAIN, HOLD, KINDS
 from mesh.trust.signing import Purpose
+from tests.kit.registry import Fleet, Live
 from tests.kit.wait import PATIENCE
-from tests.registry.live import Fleet, Live
 
 
 @dataclass
