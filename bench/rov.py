@@ -22,9 +22,9 @@ from bench import internet
 from bench.table import Running
 from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.speaker import Speaker
+from tests.kit.edge.uplink import Edge, edge
 from tests.kit.rtr import ANNOUNCE, Server, Vrp, prefix_pdu
 from tests.kit.stacks import prod
-from tests.routing.uplink import Edge, edge
 
 NODE, VALIDATOR = "lax-vultr-1", "198.51.100.1"
 VRPS, ROUTES = 500_000, 200_000

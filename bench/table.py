@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import internet
+from tests.kit.edge.uplink import edge
 from tests.kit.machine import bird_of
 from tests.kit.stacks import prod
-from tests.routing.uplink import edge
 
 NODE = "lax-vultr-1"
 COUNTS = {4: 1_000_000, 6: 200_000}

@@ -20,8 +20,8 @@ from mesh.agent import file_paths
 from mesh.agent.host import Host
 from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.messages import Update
+from tests.kit.edge.whole import UPSTREAM_ASN, UPSTREAMS, Upstream, WholeEdge
 from tests.kit.machine import BIRDS, IMAGES
-from tests.routing.whole_edge import UPSTREAM_ASN, UPSTREAMS, Edge, Upstream
 
 TURNS = 200
 TABLE = 100_000
@@ -88,10 +88,10 @@ def _p99(values: list[float]) -> float:
 
 
 @contextmanager
-def _edge(version: str) -> Iterator[tuple[Edge, Noting]]:
+def _edge(version: str) -> Iterator[tuple[WholeEdge, Noting]]:
     """An edge in service, its upstreams called."""
     with tempfile.TemporaryDirectory() as folder:
-        edge = Edge(Path(folder), version)
+        edge = WholeEdge(Path(folder), version)
         try:
             machine = edge.machine
             machine.host = host = Noting(machine.host.root, machine.host.prefix)
@@ -134,7 +134,7 @@ def _turns(edge: Edge, host: Noting, turns: int) -> Taken:
     return taken
 
 
-def _back(edge: Edge) -> None:
+def _back(edge: WholeEdge) -> None:
     """Waits until each upstream has a route."""
     for upstream in edge.upstreams.values():
         upstream.wait_for(upstream.speaker.log.routes, "announced")

@@ -16,10 +16,10 @@ from mesh.agent.announce import AnnounceState, running_state
 from mesh.agent.config import Config
 from mesh.agent.sessions import Sessions
 from mesh.trust.encoding import parse
+from tests.kit.edge.uplink import Edge, edge
 from tests.kit.machine import BIRDS, IMAGES
 from tests.kit.stacks import prod
 from tests.kit.wait import until
-from tests.routing.uplink import Edge, edge
 
 pytestmark = pytest.mark.image
 NODE = "lax-vultr-1"

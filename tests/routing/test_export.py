@@ -35,18 +35,18 @@ from tests.kit.bgp.messages import (
     Open,
     Update,
 )
-from tests.kit.machine import BIRDS, IMAGES
-from tests.routing.whole_edge import (
+from tests.kit.edge.whole import (
     ENHANCED_REFRESH,
     FAMILIES,
     LINK,
     MIA,
     UPSTREAM_ASN,
     UPSTREAMS,
-    Edge,
     Event,
     Upstream,
+    WholeEdge,
 )
+from tests.kit.machine import BIRDS, IMAGES
 
 pytestmark = pytest.mark.image
 OPEN_ERROR, ROLE_MISMATCH = 2, 11  # RFC 9234, section 4.2
@@ -127,10 +127,10 @@ ENDED: dict[int, list[Event]] = {4: [Closed()], 6: [Closed()]}
 @pytest.fixture(scope="module", params=BIRDS)
 def booted(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Edge]:
+) -> Iterator[WholeEdge]:
     """An edge that has booted among peers and upstreams, and has no agent yet. When all is over,
     no upstream has ever heard of anything but an aggregate, and what it was asked to discard."""
-    edge = Edge(tmp_path_factory.mktemp("edge"), request.param)
+    edge = WholeEdge(tmp_path_factory.mktemp("edge"), request.param)
     try:
         edge.machine.start_bird()
         edge.join()
@@ -144,7 +144,7 @@ def booted(
 
 
 @pytest.fixture
-def edge(booted: Edge, monkeypatch: pytest.MonkeyPatch) -> Edge:
+def edge(booted: WholeEdge, monkeypatch: pytest.MonkeyPatch) -> WholeEdge:
     """The edge, in service; all that it has said so far is another test's."""
     monkeypatch.setattr(announce, "SHUTDOWN", 0.2)
     monkeypatch.setattr(announce, "LINGER", 0.1)
@@ -168,7 +168,7 @@ def has(upstream: Upstream, route: Route) -> bool:
     return upstream.speaker.log.routes().get(route.prefix) == route
 
 
-def agent(edge: Edge) -> announce.Announcer:
+def agent(edge: WholeEdge) -> announce.Announcer:
     """The edge's agent, which runs."""
     assert edge.agent is not None
     return edge.agent
@@ -177,17 +177,19 @@ def agent(edge: Edge) -> announce.Announcer:
 # --- what the agent sees -------------------------------------------------------------------------
 
 
-def test_a_fresh_node_says_nothing_but_that_it_has_said_all(booted: Edge) -> None:
+def test_a_fresh_node_says_nothing_but_that_it_has_said_all(booted: WholeEdge) -> None:
     assert booted.heard() == session()
 
 
-def test_in_service_each_upstream_hears_one_aggregate_as_the_stack_file_asks(booted: Edge) -> None:
+def test_in_service_each_upstream_hears_one_aggregate_as_the_stack_file_asks(
+    booted: WholeEdge,
+) -> None:
     booted.serve()
     booted.start_agent()
     booted.hears(announced())
 
 
-def test_out_of_service_is_who_serves_nothing_and_reaches_nobody_who_does(edge: Edge) -> None:
+def test_out_of_service_is_who_serves_nothing_and_reaches_nobody_who_does(edge: WholeEdge) -> None:
     edge.fail()
     edge.until(lambda: not any(agent(edge).services().values()), "the checks fail")
     # A peer serves: the edge leads there.
@@ -198,7 +200,7 @@ def test_out_of_service_is_who_serves_nothing_and_reaches_nobody_who_does(edge: 
     edge.hears(announced())
 
 
-def leaves(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+def leaves(edge: WholeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
     """The edge drains, and each upstream hears that it is about to go: it stays until then, however
     long that takes here. It withdraws now."""
     with monkeypatch.context() as patched:
@@ -212,7 +214,7 @@ def leaves(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_who_drains_says_so_first_and_withdraws_then(
-    edge: Edge, monkeypatch: pytest.MonkeyPatch
+    edge: WholeEdge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaves(edge, monkeypatch)
     edge.hears(withdrawn())
@@ -221,7 +223,7 @@ def test_who_drains_says_so_first_and_withdraws_then(
 
 
 def test_who_is_called_back_before_it_has_gone_is_there_as_before(
-    edge: Edge, monkeypatch: pytest.MonkeyPatch
+    edge: WholeEdge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(announce, "SHUTDOWN", 60.0)
     agent(edge).drain(True)
@@ -230,7 +232,7 @@ def test_who_is_called_back_before_it_has_gone_is_there_as_before(
     edge.hears(announced())
 
 
-def test_a_network_that_is_taken_down_is_withdrawn(edge: Edge) -> None:
+def test_a_network_that_is_taken_down_is_withdrawn(edge: WholeEdge) -> None:
     agent(edge).retire()
     edge.hears(withdrawn())
     edge.watch()
@@ -240,7 +242,7 @@ def test_a_network_that_is_taken_down_is_withdrawn(edge: Edge) -> None:
 # --- what becomes of the agent and of BIRD -------------------------------------------------------
 
 
-def test_an_agent_that_stops_has_half_a_minute_and_then_the_node_withdraws(edge: Edge) -> None:
+def test_an_agent_that_stops_has_half_a_minute_and_then_the_node_withdraws(edge: WholeEdge) -> None:
     edge.stop_agent()
     timer = edge.after_stop()
     assert f"--on-active={entry.GRACE}" in timer
@@ -251,7 +253,7 @@ def test_an_agent_that_stops_has_half_a_minute_and_then_the_node_withdraws(edge:
     edge.hears(announced())
 
 
-def test_an_agent_that_is_back_in_time_changes_nothing(edge: Edge) -> None:
+def test_an_agent_that_is_back_in_time_changes_nothing(edge: WholeEdge) -> None:
     edge.stop_agent()
     edge.start_agent()
     edge.until(lambda: agent(edge).services() == {"web": True}, "it looks")
@@ -260,7 +262,7 @@ def test_an_agent_that_is_back_in_time_changes_nothing(edge: Edge) -> None:
 
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "killed"])
 def test_a_bird_that_starts_again_says_nothing_until_the_agent_has_looked(
-    edge: Edge, kill: bool
+    edge: WholeEdge, kill: bool
 ) -> None:
     edge.stop_agent()
     edge.machine.stop_bird(kill=kill)
@@ -275,7 +277,7 @@ def test_a_bird_that_starts_again_says_nothing_until_the_agent_has_looked(
     edge.hears(announced())
 
 
-def test_a_bird_that_starts_again_is_told_by_the_agent_that_runs(edge: Edge) -> None:
+def test_a_bird_that_starts_again_is_told_by_the_agent_that_runs(edge: WholeEdge) -> None:
     edge.machine.stop_bird(kill=True)
     edge.machine.start_bird()
     edge.leave()
@@ -304,7 +306,7 @@ HARMLESS = {
 }
 
 
-def test_a_configuration_that_is_read_again_says_nothing(edge: Edge) -> None:
+def test_a_configuration_that_is_read_again_says_nothing(edge: WholeEdge) -> None:
     for change in HARMLESS.values():
         with edge.edited(change):
             assert edge.heard() == NOTHING, change
@@ -314,7 +316,9 @@ def test_a_configuration_that_is_read_again_says_nothing(edge: Edge) -> None:
 # --- what others say -----------------------------------------------------------------------------
 
 
-def test_routes_inside_that_come_and_go_a_hundred_times_are_nobodys_business(edge: Edge) -> None:
+def test_routes_inside_that_come_and_go_a_hundred_times_are_nobodys_business(
+    edge: WholeEdge,
+) -> None:
     own, served = Route("192.30.120.25/32", (MIA,), LINK), edge.served(4)[0]
     for _ in range(100):
         edge.tunnel.withdraw(own.prefix)
@@ -328,7 +332,9 @@ def test_routes_inside_that_come_and_go_a_hundred_times_are_nobodys_business(edg
     assert edge.heard() == NOTHING
 
 
-def test_what_upstreams_say_is_told_to_nobody(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_upstreams_say_is_told_to_nobody(
+    edge: WholeEdge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A table of thousands, while the edge drains and comes back, and while the table goes."""
     tables = {
         4: [f"{IPv4Address((1 << 24) * 11 + 256 * n)}/24" for n in range(5000)],
@@ -353,7 +359,7 @@ def test_what_upstreams_say_is_told_to_nobody(edge: Edge, monkeypatch: pytest.Mo
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-def test_a_default_route_that_was_asked_for_goes_no_further(edge: Edge) -> None:
+def test_a_default_route_that_was_asked_for_goes_no_further(edge: WholeEdge) -> None:
     edge.take(routing={"import": "default"})
     edge.heard()  # what it imports is judged in another way: that may take a new session
     for version, prefix in DEFAULTS.items():
@@ -368,7 +374,7 @@ def test_a_default_route_that_was_asked_for_goes_no_further(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("cease", [False, True], ids=["cut", "ceased"])
-def test_each_new_session_hears_the_aggregate_once(edge: Edge, cease: bool) -> None:
+def test_each_new_session_hears_the_aggregate_once(edge: WholeEdge, cease: bool) -> None:
     for upstream in edge.upstreams.values():
         if cease:
             upstream.speaker.cease()
@@ -376,7 +382,7 @@ def test_each_new_session_hears_the_aggregate_once(edge: Edge, cease: bool) -> N
     assert edge.heard() == after(ENDED, session(announced()))
 
 
-def test_what_a_mate_that_obeys_nobody_says_never_comes_out(edge: Edge) -> None:
+def test_what_a_mate_that_obeys_nobody_says_never_comes_out(edge: WholeEdge) -> None:
     """Rows 91 to 94 of the routing reference, over the tunnel and over iBGP."""
     prefixes = (
         "10.0.0.0/8", "192.168.0.0/16", "0.0.0.0/0", "0.0.0.0/1", "8.8.8.0/24", "8.8.8.8/32",
@@ -413,7 +419,7 @@ def test_what_a_mate_that_obeys_nobody_says_never_comes_out(edge: Edge) -> None:
 
 
 def test_an_address_under_attack_is_told_while_its_order_holds_and_the_node_is_in_service(
-    edge: Edge, monkeypatch: pytest.MonkeyPatch
+    edge: WholeEdge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     obey = Orders(edge)
     obey(*ORDERED.values())
@@ -435,7 +441,7 @@ def test_an_address_under_attack_is_told_while_its_order_holds_and_the_node_is_i
 class Orders:
     """The part of the agent that obeys the operator's orders; called with all that is discarded."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: WholeEdge) -> None:
         self._part = blackholes.Blackholes(edge.machine.host, edge.machine.bird, lambda: None)
         self._part.watch(edge.config)
         self._number = 0
@@ -454,13 +460,13 @@ class Orders:
 @pytest.fixture(params=BIRDS)
 def bent(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Edge]]:
+) -> Iterator[Callable[..., WholeEdge]]:
     """Makes an edge whose bird.conf was edited: regular expressions, and what takes their place.
     Its agent has put it in service, and nobody has called it."""
     with ExitStack() as stack:
 
-        def make(*changes: tuple[str, str]) -> Edge:
-            edge = Edge(tmp_path_factory.mktemp("edge"), request.param)
+        def make(*changes: tuple[str, str]) -> WholeEdge:
+            edge = WholeEdge(tmp_path_factory.mktemp("edge"), request.param)
             stack.callback(edge.close)
             edge.edit(*changes)
             edge.machine.start_bird()
@@ -488,7 +494,7 @@ LEAK = (
 
 @pytest.mark.parametrize("door", [SESSION, PIPE], ids=["session", "pipe"])
 def test_one_edit_that_lets_everything_out_lets_nothing_out(
-    bent: Callable[..., Edge], door: tuple[str, str]
+    bent: Callable[..., WholeEdge], door: tuple[str, str]
 ) -> None:
     """The way out has two doors: into the upstreams' tables, and out of them."""
     edge = bent(door, LEAK)
@@ -502,7 +508,7 @@ def test_one_edit_that_lets_everything_out_lets_nothing_out(
         assert ever(upstream) == {IN_SERVICE[version].prefix}
 
 
-def test_where_both_doors_stand_open_the_limit_ends_it(bent: Callable[..., Edge]) -> None:
+def test_where_both_doors_stand_open_the_limit_ends_it(bent: Callable[..., WholeEdge]) -> None:
     """Who comes first goes out, up to the limit: the aggregate and as many as orders may be. A BIRD
     that cannot stop there says the same again and again, and is shut up."""
     edge = bent(SESSION, PIPE, LEAK)
@@ -543,7 +549,7 @@ def test_a_session_without_a_policy_is_no_configuration(
     tmp_path: Path, version: str, change: tuple[str, str], word: str
 ) -> None:
     """RFC 8212: BIRD starts with neither, and goes on with what it has when told to read it."""
-    edge = Edge(tmp_path, version)
+    edge = WholeEdge(tmp_path, version)
     try:
         edge.edit(change)
         with pytest.raises(AssertionError, match=f"EBGP requires explicit {word} policy"):
@@ -563,7 +569,7 @@ def roles(*pair: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_who_hears_our_own_hears_whose_it_is(bent: Callable[..., Edge]) -> None:
+def test_who_hears_our_own_hears_whose_it_is(bent: Callable[..., WholeEdge]) -> None:
     """RFC 9234, section 5: what goes to a peer goes on to its customers only."""
     edge = bent(*roles("peer", "rs_client"))
     for upstream in edge.upstreams.values():
@@ -574,7 +580,7 @@ def test_who_hears_our_own_hears_whose_it_is(bent: Callable[..., Edge]) -> None:
     assert heard[6] == session(announced(), role=ROUTE_SERVER_CLIENT)[6]
 
 
-def test_what_is_for_customers_only_is_told_to_no_upstream(bent: Callable[..., Edge]) -> None:
+def test_what_is_for_customers_only_is_told_to_no_upstream(bent: Callable[..., WholeEdge]) -> None:
     """Row 76 of the routing reference: where all doors stand open, the mark still holds."""
     edge = bent(*roles("customer", "peer"), SESSION, PIPE)
     edge.call()
@@ -590,7 +596,7 @@ def test_what_is_for_customers_only_is_told_to_no_upstream(bent: Callable[..., E
 
 
 @pytest.mark.parametrize("bent", [IMAGES], indirect=True)
-def test_an_upstream_that_waits_for_a_call_is_called(bent: Callable[..., Edge]) -> None:
+def test_an_upstream_that_waits_for_a_call_is_called(bent: Callable[..., WholeEdge]) -> None:
     edge = bent()
     for upstream in edge.upstreams.values():
         upstream.listen()
@@ -600,7 +606,7 @@ def test_an_upstream_that_waits_for_a_call_is_called(bent: Callable[..., Edge]) 
 
 
 def test_an_upstream_that_takes_itself_for_another_is_told_so_and_comes_back(
-    bent: Callable[..., Edge],
+    bent: Callable[..., WholeEdge],
 ) -> None:
     edge = bent()
     for version, upstream in edge.upstreams.items():
@@ -616,7 +622,7 @@ def test_an_upstream_that_takes_itself_for_another_is_told_so_and_comes_back(
     assert edge.heard() == session(announced())
 
 
-def test_who_has_another_password_hears_nothing_at_all(bent: Callable[..., Edge]) -> None:
+def test_who_has_another_password_hears_nothing_at_all(bent: Callable[..., WholeEdge]) -> None:
     edge = bent()
     for version, upstream in edge.upstreams.items():
         wrong = edge.speaker(password="another")

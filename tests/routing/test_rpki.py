@@ -28,12 +28,12 @@ from tests.kit.bgp import messages
 from tests.kit.bgp.attributes import Path as AsPath
 from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.speaker import Speaker
+from tests.kit.edge.uplink import Edge, edge
 from tests.kit.machine import BIRDS, IMAGES, NEWEST, OLDEST, Debian
 from tests.kit.rtr import Intervals, Providers, Server, Vrp
 from tests.kit.stacks import EXISTING, plan_of, prod
 from tests.kit.wait import until
 from tests.routing import aspa
-from tests.routing.uplink import Edge, edge
 
 pytestmark = pytest.mark.image
 NODE, PEERED = "lax-vultr-1", "ewr-buyvm-1"

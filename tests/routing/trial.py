@@ -17,11 +17,11 @@ from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.log import Log
 from tests.kit.bgp.messages import PEER, PROVIDER, ROUTE_SERVER, capabilities
 from tests.kit.bgp.speaker import Speaker
+from tests.kit.edge.uplink import PASSWORD, Edge, edge
 from tests.kit.stacks import HOST_KEY, prod
 from tests.kit.wait import patience, until
 from tests.routing import oracle
 from tests.routing.control import Control, Held
-from tests.routing.uplink import PASSWORD, Edge, edge
 
 FULL, DEFAULT, NONE = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"
 PROVIDED, PEERED, SERVED = "ewr-buyvm-1", "ewr-buyvm-2", "ewr-ovh-1"

@@ -247,7 +247,7 @@ class Upstream:
         return value
 
 
-class Edge:
+class WholeEdge:
     """The edge and all around it. ``agent`` looks after it while it runs."""
 
     def __init__(
