@@ -26,9 +26,9 @@ from typing import Any
 import yaml
 
 from mesh.cli.environment import environment
-from tests.engine.conftest import Engine
 from tests.engine.standins.cloud import Cloud
 from tests.engine.standins.servicer import serving
+from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT, prod
 
 STACK = "prod"

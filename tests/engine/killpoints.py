@@ -26,8 +26,8 @@ from mesh.preview.steps import read
 from mesh.preview.summary import Summary, summarise
 from mesh.registry.registry import Refused
 from tests.engine.clouds import production
-from tests.engine.conftest import Engine, changed, until_none
 from tests.engine.inhabitants import Mood, Town, inhabited
+from tests.kit.engine import Engine, changed, until_none
 from tests.vultr_api import Vultr, answering
 from tests.vultr_api.stack import UP, servers
 from tests.vultr_api.stack import stack as deployed

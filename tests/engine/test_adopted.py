@@ -22,10 +22,10 @@ import yaml
 
 from tests.adoption.same import account_of
 from tests.engine.clouds import deployment, production, steps
-from tests.engine.conftest import Engine, changed
 from tests.engine.inhabitants import inhabited, vultr_servers
 from tests.engine.standins.vultr import TODAY
 from tests.engine.standins.vultr import vultr as plugin
+from tests.kit.engine import Engine, changed
 from tests.kit.stacks import ROOT
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.offers import DEBIAN_ID

@@ -15,7 +15,6 @@ import pytest
 
 from mesh.infra.ending import GIVEN_UP
 from tests.engine.clouds import KEYS, PASSWORD, production, steps
-from tests.engine.conftest import Engine, changed, secrets_of
 from tests.engine.standins.aws import (
     ACCESS_KEY,
     KINDS,
@@ -26,6 +25,7 @@ from tests.engine.standins.aws import (
 )
 from tests.engine.standins.cloud import Cloud, Failure, Kind
 from tests.engine.standins.schema import inputs_of
+from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import prod
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.stack import stack

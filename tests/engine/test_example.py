@@ -10,7 +10,7 @@ import yaml
 
 from mesh.cli.environment import engine_folder, environment
 from tests.engine.clouds import KEYS
-from tests.engine.conftest import Engine
+from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.vultr_api import Vultr, answering
 from tests.vultr_api.stack import SECRETS

@@ -18,7 +18,7 @@ from mesh import netns
 from mesh.cli.environment import environment
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab import faults, namespaces
-from tests.engine.conftest import Engine, secrets_of
+from tests.kit.engine import Engine, secrets_of
 from tests.kit.stacks import ROOT
 from tests.ssh import ground
 from tests.ssh.ground import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text

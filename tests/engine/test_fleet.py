@@ -21,12 +21,12 @@ from mesh.infra.ending import GIVEN_UP
 from mesh.lab import namespaces
 from mesh.plan.firewall import PRIVATE4
 from tests.engine.clouds import KEYS, PASSWORD, steps
-from tests.engine.conftest import Engine, changed, secrets_of
 from tests.engine.standins import aws as amazon
 from tests.engine.standins import gcp as google
 from tests.engine.standins.cloud import Cloud
 from tests.engine.standins.servicer import SECRET
 from tests.engine.test_existing import Inside
+from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import example
 from tests.ssh import ground
 from tests.ssh.ground import LOGIN, Box, key_text

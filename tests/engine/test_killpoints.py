@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Engine
 from tests.engine.killpoints import (
     AFTERWARDS,
     NODE,
@@ -28,6 +27,7 @@ from tests.engine.killpoints import (
     settled,
     standing,
 )
+from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.publish import mutants
 from tests.vultr_api.stack import UP

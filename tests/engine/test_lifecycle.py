@@ -13,7 +13,8 @@ import pytest
 from mesh import netns
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab.world import clear_world
-from tests.engine.conftest import LAB, Engine, changed, secrets_of, until_none
+from tests.engine.conftest import LAB
+from tests.kit.engine import Engine, changed, secrets_of, until_none
 from tests.program.recording import KEYS
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine.conftest import Done, Engine, changed
+from tests.kit.engine import Done, Engine, changed
 from tests.kit.stacks import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from mesh.infra.ending import GIVEN_UP
-from tests.engine.conftest import Engine
+from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.vultr_api import Vultr, answering
 from tests.vultr_api.objects import Address

@@ -15,9 +15,9 @@ import pytest
 
 from mesh.infra.ending import GIVEN_UP
 from tests.engine.clouds import steps
-from tests.engine.conftest import Engine, changed, secrets_of
 from tests.engine.inhabitants import inhabited
 from tests.engine.vultr_edits import EDITS, FIREWALL, NODES, PUBLISHED, Edit, keyed
+from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import prod
 from tests.vultr_api import BGP_PASSWORD, KEY, Fault, Knobs, Vultr, answering
 from tests.vultr_api.offers import DEBIAN

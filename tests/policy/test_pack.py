@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mesh.plan.document import write_plan
-from tests.engine.conftest import Engine, changed, engine_of
+from tests.kit.engine import Engine, changed, engine_of
 from tests.kit.stacks import ROOT, bent, plan_of
 from tests.kit.wait import patience
 from tests.program.recording import KEYS

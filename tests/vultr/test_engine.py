@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tests.engine.clouds import deployment
-from tests.engine.conftest import Engine, until_none
 from tests.engine.killpoints import Run
+from tests.kit.engine import Engine, until_none
 from tests.kit.stacks import ROOT
 from tests.vultr_api import Knobs, Served, Vultr, answering
 from tests.vultr_api.stack import PROJECT, SECRETS, UP

@@ -22,7 +22,7 @@ from typing import get_args
 
 from mesh.cli.engine import end_orphans
 from mesh.infra.providers.openings import openings
-from tests.engine.conftest import Engine, until_none
+from tests.kit.engine import Engine, until_none
 from tests.kit.stacks import plan_of, prod
 from tests.vultr_api.account import How, Knobs, Vultr
 from tests.vultr_api.serving import Served, answering

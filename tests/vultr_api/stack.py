@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from tests.engine.clouds import deployment, production
-from tests.engine.conftest import Engine
 from tests.engine.inhabitants import Server
 from tests.engine.standins.cloud import Cloud
+from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.vultr_api.account import BGP_PASSWORD, KEY, Vultr
 from tests.vultr_api.serving import Served

@@ -14,7 +14,7 @@ import yaml
 from mesh.infra.ending import DESTROY, GIVEN_UP, ending
 from mesh.lab.probe import probe
 from tests.engine.clouds import KEYS
-from tests.engine.conftest import Engine
+from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.vultr_api.account import Knobs
 from tests.vultr_api.whole import STACK, Whole, whole

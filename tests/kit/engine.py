@@ -1,0 +1,185 @@
+"""The real engine on a program, with a state and a home of the tests' own."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mesh.cli.environment import environment
+from mesh.cli.working_copy import prepare
+from tests.kit.stacks import ROOT
+from tests.kit.wait import patience
+
+OPERATIONS = ("preview", "up", "refresh", "destroy")
+WITH_CONFIG = (*OPERATIONS, "config")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a `pulumi …`. ``told`` is every message of the operation, from the engine's
+    own log of events: on a busy machine its output may end without them."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    told: str
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self.stdout + self.stderr + self.told
+
+
+@dataclass
+class Engine:
+    """`pulumi` on one stack. Whatever it printed is kept in ``said``."""
+
+    state: Path
+    stack: str
+    config: Path
+    environment: Mapping[str, str]
+    said: list[str] = field(default_factory=list)
+    program: Path = ROOT
+    """Where the program lies."""
+    inside: tuple[str, ...] = ()
+    """Words before the command: how it enters another namespace."""
+
+    def run(self, *arguments: str, check: bool = True) -> Done:
+        """Run `pulumi …` to its end."""
+        events = self.state / "events"
+        events.unlink(missing_ok=True)
+        log = ("--event-log", str(events)) if arguments[0] in OPERATIONS else ()
+        ran = subprocess.run(
+            self._command(*arguments, *log), cwd=self._folder(arguments[0]),
+            # Without the variable the engine does not know the option.
+            env={**self.environment, "PULUMI_DEBUG_COMMANDS": "true"},
+            capture_output=True, text=True, check=False, timeout=1200,
+        )  # fmt: skip
+        done = Done(ran.returncode, ran.stdout, ran.stderr, _messages(events))
+        self.said.append(done.text)
+        if check and done.returncode:
+            pytest.fail(f"pulumi {' '.join(arguments)}\n{done.text}")
+        return done
+
+    def killed(self, *arguments: str, at: str) -> None:
+        """Run `pulumi …` and kill the engine, and nothing else, when it has said ``at``."""
+        engine = subprocess.Popen(
+            self._command(*arguments), cwd=self._folder(arguments[0]), env=self.environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert engine.stdout is not None
+        seen = ""
+        for line in engine.stdout:
+            seen += line
+            if at in line:
+                break
+        engine.send_signal(signal.SIGKILL)
+        engine.wait()
+        engine.stdout.close()
+        self.said.append(seen)
+        assert at in seen, seen
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+        outputs: dict[str, Any] = json.loads(self.run("stack", "output", "--json").stdout)
+        return outputs
+
+    def resources(self, *options: str) -> list[dict[str, Any]]:
+        """What the state holds, but the stack itself."""
+        exported = json.loads(self.run("stack", "export", *options).stdout)
+        resources: list[dict[str, Any]] = exported["deployment"].get("resources", [])
+        return [r for r in resources if r["type"] != "pulumi:pulumi:Stack"]
+
+    def _command(self, *arguments: str) -> list[str]:
+        file = ["--config-file", str(self.config)] if arguments[0] in WITH_CONFIG else []
+        return [
+            *self.inside,
+            "pulumi",
+            "--non-interactive",
+            *arguments,
+            "--stack",
+            self.stack,
+            *file,
+        ]
+
+    def _folder(self, command: str) -> Path:
+        """The engine may write a stack file where it runs: never into the checkout."""
+        return self.program if command in WITH_CONFIG else self.state
+
+
+def engine_of(state: Path) -> Engine:
+    """The lab's stack in that folder, with all that its first deployment needs."""
+    own = environment(ROOT, state)
+    return Engine(state, "lab", prepare(ROOT, state, own), own)
+
+
+def changed(engine: Engine, folder: Path, keys: Mapping[str, Any]) -> Engine:
+    """The same stack with other keys in its stack file; None removes a key."""
+    document = yaml.safe_load(engine.config.read_text())
+    for key, value in keys.items():
+        document["config"].pop(f"mesh:{key}", None)
+        if value is not None:
+            document["config"][f"mesh:{key}"] = value
+    path = folder / engine.config.name
+    path.write_text(yaml.safe_dump(document))
+    return replace(engine, config=path, said=[])
+
+
+def secrets_of(resources: object) -> set[str]:
+    """Every secret text of an export with ``--show-secrets`` that cannot occur by chance."""
+    if isinstance(resources, dict):
+        if "plaintext" in resources:
+            return _texts(json.loads(resources["plaintext"]))
+        return {text for value in resources.values() for text in secrets_of(value)}
+    if isinstance(resources, list):
+        return {text for value in resources for text in secrets_of(value)}
+    return set()
+
+
+def _texts(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return {text for each in value.values() for text in _texts(each)}
+    return {value} if isinstance(value, str) and len(value) >= 16 else set()
+
+
+def orphans(engine: Engine) -> list[str]:
+    """Plugins and programs of this engine that still run."""
+    mark = f"PULUMI_HOME={engine.environment['PULUMI_HOME']}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (process / "environ").read_bytes().split(b"\0")
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if mark in variables and "pulumi.dynamic" in line:
+            found.append(line)
+    return found
+
+
+def _messages(events: Path) -> str:
+    """The messages in a log of events, with the engine's output without a resource among them."""
+    if not events.exists():
+        return ""
+    each = (json.loads(line) for line in events.read_text().splitlines())
+    found = (event.get("diagnosticEvent") or event.get("stdoutEvent") or {} for event in each)
+    said = "".join(event.get("prefix", "") + event.get("message", "") for event in found)
+    return re.sub(r"<\{%.*?%\}>", "", said)
+
+
+def until_none(engine: Engine, seconds: float) -> None:
+    """Wait until no provider of the engine runs any more."""
+    end = time.monotonic() + patience(seconds)
+    while left := orphans(engine):
+        assert time.monotonic() < end, left
+        time.sleep(0.2)
