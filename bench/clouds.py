@@ -17,8 +17,8 @@ from bench.cost import Cost, measured, median, over
 from bench.preview import EMPTY
 from bench.thousand import fleet
 from mesh.cli.environment import checkout
-from tests.engine.clouds import KEYS, PASSWORD, production
-from tests.engine.inhabitants import inhabited
+from tests.kit.clouds.deployment import KEYS, PASSWORD, production
+from tests.kit.clouds.inhabitants import inhabited
 from tests.kit.engine import Engine
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.stack import UP, servers, stack

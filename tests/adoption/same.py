@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 from ipaddress import IPv6Address
 
-from tests.engine.standins.cloud import Cloud, Made
+from tests.kit.clouds.cloud import Cloud, Made
 from tests.vultr_api import Vultr
 from tests.vultr_api.objects import Address, Group, Key, Rule, Server
 

@@ -2,8 +2,8 @@
 
 ``python -m tests.engine.killpoints [WORD …]`` prints the table: every point, followed by a change
 that is taken back and by one that is repeated. Real engine, real registry over TLS, nodes that join
-and report (:mod:`tests.engine.inhabitants`) at a fake of Vultr's API. The change is a service more
-or less (``mesh:whoami``), which the files of every node show.
+and report (:mod:`tests.kit.clouds.inhabitants`) at a fake of Vultr's API. The change is a service
+more or less (``mesh:whoami``), which the files of every node show.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Literal
 from mesh.preview.steps import read
 from mesh.preview.summary import Summary, summarise
 from mesh.registry.registry import Refused
-from tests.engine.clouds import production
-from tests.engine.inhabitants import Mood, Town, inhabited
+from tests.kit.clouds.deployment import production
+from tests.kit.clouds.inhabitants import Mood, Town, inhabited
 from tests.kit.engine import Engine, changed, until_none
 from tests.vultr_api import Vultr, answering
 from tests.vultr_api.stack import UP, servers

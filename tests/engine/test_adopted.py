@@ -21,10 +21,10 @@ import pytest
 import yaml
 
 from tests.adoption.same import account_of
-from tests.engine.clouds import deployment, production, steps
-from tests.engine.inhabitants import inhabited, vultr_servers
-from tests.engine.standins.vultr import TODAY
-from tests.engine.standins.vultr import vultr as plugin
+from tests.kit.clouds.deployment import deployment, production, steps
+from tests.kit.clouds.inhabitants import inhabited, vultr_servers
+from tests.kit.clouds.vultr import TODAY
+from tests.kit.clouds.vultr import vultr as plugin
 from tests.kit.engine import Engine, changed
 from tests.kit.stacks import ROOT
 from tests.vultr_api import KEY, Vultr, answering

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from mesh.infra.ending import GIVEN_UP
-from tests.engine.clouds import KEYS, PASSWORD, production, steps
-from tests.engine.standins.aws import (
+from tests.kit.clouds.aws import (
     ACCESS_KEY,
     KINDS,
     SECRET_KEY,
@@ -23,8 +22,9 @@ from tests.engine.standins.aws import (
     aws,
     refused,
 )
-from tests.engine.standins.cloud import Cloud, Failure, Kind
-from tests.engine.standins.schema import inputs_of
+from tests.kit.clouds.cloud import Cloud, Failure, Kind
+from tests.kit.clouds.deployment import KEYS, PASSWORD, production, steps
+from tests.kit.clouds.schema import inputs_of
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import prod
 from tests.vultr_api import KEY, Vultr, answering

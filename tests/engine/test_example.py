@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mesh.cli.environment import engine_folder, environment
-from tests.engine.clouds import KEYS
+from tests.kit.clouds.deployment import KEYS
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.vultr_api import Vultr, answering

@@ -20,12 +20,12 @@ from mesh import netns
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab import namespaces
 from mesh.plan.firewall import PRIVATE4
-from tests.engine.clouds import KEYS, PASSWORD, steps
-from tests.engine.standins import aws as amazon
-from tests.engine.standins import gcp as google
-from tests.engine.standins.cloud import Cloud
-from tests.engine.standins.servicer import SECRET
 from tests.engine.test_existing import Inside
+from tests.kit.clouds import aws as amazon
+from tests.kit.clouds import gcp as google
+from tests.kit.clouds.cloud import Cloud
+from tests.kit.clouds.deployment import KEYS, PASSWORD, steps
+from tests.kit.clouds.servicer import SECRET
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import example
 from tests.ssh import ground

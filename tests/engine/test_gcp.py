@@ -16,10 +16,10 @@ import yaml
 
 from mesh.infra.ending import GIVEN_UP
 from mesh.infra.providers.gcp.driver import STARTUP
-from tests.engine.clouds import KEYS, PASSWORD, production, steps
-from tests.engine.standins.cloud import Cloud, Failure
-from tests.engine.standins.gcp import CREDENTIALS, KINDS, PROJECT, gcp
-from tests.engine.standins.servicer import SECRET
+from tests.kit.clouds.cloud import Cloud, Failure
+from tests.kit.clouds.deployment import KEYS, PASSWORD, production, steps
+from tests.kit.clouds.gcp import CREDENTIALS, KINDS, PROJECT, gcp
+from tests.kit.clouds.servicer import SECRET
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.vultr_api import KEY, Vultr, answering
 from tests.vultr_api.stack import stack

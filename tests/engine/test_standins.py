@@ -7,9 +7,9 @@ from typing import Any
 import ediri_vultr as sdk
 import pytest
 
-from tests.engine.standins.cloud import Cloud, Failure, Refused
-from tests.engine.standins.schema import UNKNOWN, inputs_of, misfits
-from tests.engine.standins.vultr import (
+from tests.kit.clouds.cloud import Cloud, Failure, Refused
+from tests.kit.clouds.schema import UNKNOWN, inputs_of, misfits
+from tests.kit.clouds.vultr import (
     BARE_METAL,
     FIREWALL_GROUP,
     FIREWALL_RULE,

@@ -2,7 +2,7 @@
 life (:mod:`tests.vultr_api`).
 
 Behind it boot nodes that join, report and drain by the user data that the API was given
-(:mod:`tests.engine.inhabitants`), so that every update goes through to its generation.
+(:mod:`tests.kit.clouds.inhabitants`), so that every update goes through to its generation.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mesh.infra.ending import GIVEN_UP
-from tests.engine.clouds import steps
-from tests.engine.inhabitants import inhabited
 from tests.engine.vultr_edits import EDITS, FIREWALL, NODES, PUBLISHED, Edit, keyed
+from tests.kit.clouds.deployment import steps
+from tests.kit.clouds.inhabitants import inhabited
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import prod
 from tests.vultr_api import BGP_PASSWORD, KEY, Fault, Knobs, Vultr, answering

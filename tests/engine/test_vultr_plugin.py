@@ -17,12 +17,12 @@ import pytest
 
 from mesh.infra.ending import GIVEN_UP
 from mesh.infra.providers.plugins import TRY
-from tests.engine.clouds import production, steps
-from tests.engine.inhabitants import inhabited, vultr_servers
-from tests.engine.standins.cloud import Cloud, Failure, Kind
-from tests.engine.standins.schema import inputs_of
-from tests.engine.standins.vultr import KINDS, THEN, TODAY, vultr
 from tests.engine.vultr_edits import BY_PLUGIN, EDITS, NODES, Edit, keyed
+from tests.kit.clouds.cloud import Cloud, Failure, Kind
+from tests.kit.clouds.deployment import production, steps
+from tests.kit.clouds.inhabitants import inhabited, vultr_servers
+from tests.kit.clouds.schema import inputs_of
+from tests.kit.clouds.vultr import KINDS, THEN, TODAY, vultr
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.vultr_api import BGP_PASSWORD, KEY, Vultr, answering
 from tests.vultr_api.stack import UP, stack

@@ -14,9 +14,9 @@ from mesh.preview.kinds import Kind, kind_of
 from mesh.preview.state import read_state
 from mesh.preview.steps import Preview, read
 from mesh.preview.summary import Summary, summarise
-from tests.engine.clouds import PASSWORD, production
-from tests.engine.standins.aws import ACCESS_KEY, SECRET_KEY, aws
-from tests.engine.standins.gcp import CREDENTIALS, PROJECT, gcp
+from tests.kit.clouds.aws import ACCESS_KEY, SECRET_KEY, aws
+from tests.kit.clouds.deployment import PASSWORD, production
+from tests.kit.clouds.gcp import CREDENTIALS, PROJECT, gcp
 from tests.kit.engine import Engine, changed
 from tests.kit.stacks import ROOT, prod
 from tests.vultr_api import KEY, Vultr, answering

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine.clouds import deployment
 from tests.engine.killpoints import Run
+from tests.kit.clouds.deployment import deployment
 from tests.kit.engine import Engine, until_none
 from tests.kit.stacks import ROOT
 from tests.vultr_api import Knobs, Served, Vultr, answering

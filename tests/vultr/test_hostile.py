@@ -16,7 +16,7 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.instance import InstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.providers.vultr.v2 import ApiError, Mark, connect
-from tests.engine.clouds import KEYS
+from tests.kit.clouds.deployment import KEYS
 from tests.kit.wait import PATIENCE
 from tests.vultr_api import KEY, Fault, Vultr
 from tests.vultr_api.faults import Answer

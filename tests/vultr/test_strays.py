@@ -14,6 +14,9 @@ from mesh.infra.providers.vultr.v2 import ApiError, Client, Mark, marking, state
 from mesh.infra.providers.vultr.v2.holdings import AccountObject, Holdings, Kind
 from mesh.infra.providers.vultr.v2.strays import StateObject, compared, in_use, remove
 from tests.engine.clouds import KEYS
+from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
+from mesh.infra.providers.vultr.v2.strays import Known, compared, held_fast, remove
+from tests.kit.clouds.deployment import KEYS
 from tests.vultr_api import Fault, Knobs, Vultr, refused
 
 OURS, THEIRS = "ab12cd34", "ffff0000"

@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from tests.engine.clouds import deployment, production
-from tests.engine.inhabitants import Server
-from tests.engine.standins.cloud import Cloud
+from tests.kit.clouds.cloud import Cloud
+from tests.kit.clouds.deployment import deployment, production
+from tests.kit.clouds.inhabitants import Server
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.vultr_api.account import BGP_PASSWORD, KEY, Vultr
@@ -54,7 +54,7 @@ def stack(
 
 
 def servers(vultr: Vultr) -> list[Server]:
-    """The servers of an account that are up, for :func:`tests.engine.inhabitants.inhabited`."""
+    """The servers of an account that are up, for :func:`tests.kit.clouds.inhabitants.inhabited`."""
     with vultr.lock:
         return [
             Server(one.id, one.main_ip, one.v6_main_ip if one.enable_ipv6 else None,

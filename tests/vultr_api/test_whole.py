@@ -13,7 +13,7 @@ import yaml
 
 from mesh.infra.ending import DESTROY, GIVEN_UP, ending
 from mesh.lab.probe import probe
-from tests.engine.clouds import KEYS
+from tests.kit.clouds.deployment import KEYS
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.vultr_api.account import Knobs

@@ -24,7 +24,7 @@ from mesh.lab.lab_files import files_of
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan, make
 from mesh.spec import load_file
-from tests.engine.clouds import KEYS
+from tests.kit.clouds.deployment import KEYS
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.vultr_api.account import BGP_PASSWORD, KEY, Knobs, Vultr

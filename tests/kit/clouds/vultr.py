@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import ediri_vultr as sdk
 
-from tests.engine.standins.cloud import (
+from tests.kit.clouds.cloud import (
     REPLACES,
     UPDATES,
     Cloud,
@@ -23,7 +23,7 @@ from tests.engine.standins.cloud import (
     Made,
     Refused,
 )
-from tests.engine.standins.schema import Misfit, Values
+from tests.kit.clouds.schema import Misfit, Values
 from tests.vultr_api.ground import OURS
 
 KEY = "THE-API-KEY-OF-THE-TESTS-0123456789"

@@ -21,8 +21,8 @@ from pulumi.runtime.proto import (
     status_pb2,
 )
 
-from tests.engine.standins.cloud import Cloud, Kind, Made, Refused
-from tests.engine.standins.schema import UNKNOWN, Values, outputs_of
+from tests.kit.clouds.cloud import Cloud, Kind, Made, Refused
+from tests.kit.clouds.schema import UNKNOWN, Values, outputs_of
 
 # The sentinels of sdk/go/common/resource/plugin/rpc.go, by the type of what is not known yet.
 UNKNOWNS = {

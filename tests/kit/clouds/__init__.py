@@ -3,5 +3,5 @@
 ``schema`` reads what a resource takes from the installed SDK's own classes, ``cloud`` holds what
 was made and how a cloud misbehaves, ``servicer`` speaks the engine's protocol. Each cloud is one
 file (``vultr``): the table of its resource types with the real replace rules, and its functions.
-``tests/engine/clouds.py`` starts them for a test.
+``tests/kit/clouds/deployment.py`` starts them for a test.
 """

@@ -38,7 +38,7 @@ from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose
-from tests.engine.standins.cloud import Cloud
+from tests.kit.clouds.cloud import Cloud
 from tests.kit.registry import certify
 from tests.kit.wait import PATIENCE
 

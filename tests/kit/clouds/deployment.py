@@ -26,8 +26,8 @@ from typing import Any
 import yaml
 
 from mesh.cli.environment import environment
-from tests.engine.standins.cloud import Cloud
-from tests.engine.standins.servicer import serving
+from tests.kit.clouds.cloud import Cloud
+from tests.kit.clouds.servicer import serving
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT, prod
 

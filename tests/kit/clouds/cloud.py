@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.engine.standins.schema import Misfit, Values, inputs_of, misfits, outputs_of
+from tests.kit.clouds.schema import Misfit, Values, inputs_of, misfits, outputs_of
 
 Rule = Literal["replaces", "updates"]
 REPLACES: Rule = "replaces"
