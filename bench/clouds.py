@@ -20,8 +20,8 @@ from mesh.cli.environment import checkout
 from tests.kit.clouds.deployment import KEYS, PASSWORD, production
 from tests.kit.clouds.inhabitants import inhabited
 from tests.kit.engine import Engine
-from tests.vultr_api import KEY, Vultr, answering
-from tests.vultr_api.stack import UP, servers, stack
+from tests.kit.vultr_api import KEY, Vultr, answering
+from tests.kit.vultr_api.stack import UP, servers, stack
 
 TURNS = 5
 SIZES = (50, 100, 190)

@@ -50,8 +50,8 @@ from mesh.rpki.objects import Objects
 from mesh.trust import orders
 from mesh.trust.signing import Purpose
 from tests.kit.stacks import plan_of, with_members
+from tests.kit.vultr_api import Vultr, answering
 from tests.program import recording, test_aws, test_gcp, test_vultr
-from tests.vultr_api import Vultr, answering
 
 Names = Mapping[str, frozenset[str]]
 """By name what belongs to it: the fields of a document, say, or nothing."""

@@ -7,8 +7,8 @@ import base64
 from ipaddress import IPv6Address
 
 from tests.kit.clouds.cloud import Cloud, Made
-from tests.vultr_api import Vultr
-from tests.vultr_api.objects import Address, Group, Key, Rule, Server
+from tests.kit.vultr_api import Vultr
+from tests.kit.vultr_api.objects import Address, Group, Key, Rule, Server
 
 
 def account_of(cloud: Cloud, vultr: Vultr) -> None:

@@ -17,8 +17,8 @@ from mesh.infra.providers.vultr.adoption.resources import held_by_plugin
 from mesh.infra.providers.vultr.v2 import client as client_module
 from tests.adoption.test_vultr import EXPORTED, of
 from tests.cli.engine import Stub, stub
-from tests.vultr_api import KEY, Fault, Served, Vultr, answering, refused
-from tests.vultr_api.objects import Address, Group, Key, Server
+from tests.kit.vultr_api import KEY, Fault, Served, Vultr, answering, refused
+from tests.kit.vultr_api.objects import Address, Group, Key, Server
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from mesh.cli.main import app
 from mesh.infra.providers.vultr.v2 import Mark, connect, stated, waiting
 from mesh.infra.providers.vultr.v2 import client as client_module
 from tests.cli.engine import Stub, stub
-from tests.vultr_api import KEY, Fault, Served, Vultr, answering, refused
+from tests.kit.vultr_api import KEY, Fault, Served, Vultr, answering, refused
 
 OURS, THEIRS = "ab12cd34", "ffff0000"
 NODE = "lax-vultr-1"

@@ -28,9 +28,9 @@ from mesh.registry.registry import Refused
 from tests.kit.clouds.deployment import production
 from tests.kit.clouds.inhabitants import Mood, Town, inhabited
 from tests.kit.engine import Engine, changed, until_none
-from tests.vultr_api import Vultr, answering
-from tests.vultr_api.stack import UP, servers
-from tests.vultr_api.stack import stack as deployed
+from tests.kit.vultr_api import Vultr, answering
+from tests.kit.vultr_api.stack import UP, servers
+from tests.kit.vultr_api.stack import stack as deployed
 
 NODE = "mia-vultr-1"
 NODES = {"lax-vultr-1": {"number": 1}, NODE: {"number": 3}}

@@ -27,9 +27,9 @@ from tests.kit.clouds.vultr import TODAY
 from tests.kit.clouds.vultr import vultr as plugin
 from tests.kit.engine import Engine, changed
 from tests.kit.stacks import ROOT
-from tests.vultr_api import KEY, Vultr, answering
-from tests.vultr_api.offers import DEBIAN_ID
-from tests.vultr_api.stack import PROJECT, SECRETS, UP, servers
+from tests.kit.vultr_api import KEY, Vultr, answering
+from tests.kit.vultr_api.offers import DEBIAN_ID
+from tests.kit.vultr_api.stack import PROJECT, SECRETS, UP, servers
 
 pytestmark = pytest.mark.engine
 

@@ -27,8 +27,8 @@ from tests.kit.clouds.deployment import KEYS, PASSWORD, production, steps
 from tests.kit.clouds.schema import inputs_of
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import prod
-from tests.vultr_api import KEY, Vultr, answering
-from tests.vultr_api.stack import stack
+from tests.kit.vultr_api import KEY, Vultr, answering
+from tests.kit.vultr_api.stack import stack
 
 pytestmark = pytest.mark.engine
 

@@ -12,8 +12,8 @@ from mesh.cli.environment import engine_folder, environment
 from tests.kit.clouds.deployment import KEYS
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
-from tests.vultr_api import Vultr, answering
-from tests.vultr_api.stack import SECRETS
+from tests.kit.vultr_api import Vultr, answering
+from tests.kit.vultr_api.stack import SECRETS
 
 pytestmark = [
     pytest.mark.engine,

@@ -28,10 +28,10 @@ from tests.kit.clouds.deployment import KEYS, PASSWORD, steps
 from tests.kit.clouds.servicer import SECRET
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import example
+from tests.kit.vultr_api import KEY, Vultr, answering
+from tests.kit.vultr_api.stack import stack
 from tests.ssh import ground
 from tests.ssh.ground import LOGIN, Box, key_text
-from tests.vultr_api import KEY, Vultr, answering
-from tests.vultr_api.stack import stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab, pytest.mark.after_twins]
 

@@ -29,8 +29,8 @@ from tests.engine.killpoints import (
 )
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
+from tests.kit.vultr_api.stack import UP
 from tests.publish import mutants
-from tests.vultr_api.stack import UP
 
 pytestmark = pytest.mark.engine
 

@@ -11,9 +11,9 @@ import pytest
 from mesh.infra.ending import GIVEN_UP
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
-from tests.vultr_api import Vultr, answering
-from tests.vultr_api.objects import Address
-from tests.vultr_api.stack import UP, stack
+from tests.kit.vultr_api import Vultr, answering
+from tests.kit.vultr_api.objects import Address
+from tests.kit.vultr_api.stack import UP, stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

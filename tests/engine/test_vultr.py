@@ -1,5 +1,5 @@
 """The production network at Vultr, by the real engine against Vultr's API: in order, one stack's
-life (:mod:`tests.vultr_api`).
+life (:mod:`tests.kit.vultr_api`).
 
 Behind it boot nodes that join, report and drain by the user data that the API was given
 (:mod:`tests.kit.clouds.inhabitants`), so that every update goes through to its generation.
@@ -19,9 +19,9 @@ from tests.kit.clouds.deployment import steps
 from tests.kit.clouds.inhabitants import inhabited
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.stacks import prod
-from tests.vultr_api import BGP_PASSWORD, KEY, Fault, Knobs, Vultr, answering
-from tests.vultr_api.offers import DEBIAN
-from tests.vultr_api.stack import UP, servers, stack
+from tests.kit.vultr_api import BGP_PASSWORD, KEY, Fault, Knobs, Vultr, answering
+from tests.kit.vultr_api.offers import DEBIAN
+from tests.kit.vultr_api.stack import UP, servers, stack
 
 pytestmark = pytest.mark.engine
 

@@ -24,8 +24,8 @@ from tests.kit.clouds.inhabitants import inhabited, vultr_servers
 from tests.kit.clouds.schema import inputs_of
 from tests.kit.clouds.vultr import KINDS, THEN, TODAY, vultr
 from tests.kit.engine import Engine, changed, secrets_of
-from tests.vultr_api import BGP_PASSWORD, KEY, Vultr, answering
-from tests.vultr_api.stack import UP, stack
+from tests.kit.vultr_api import BGP_PASSWORD, KEY, Vultr, answering
+from tests.kit.vultr_api.stack import UP, stack
 
 pytestmark = pytest.mark.engine
 

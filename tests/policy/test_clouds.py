@@ -19,8 +19,8 @@ from tests.kit.clouds.deployment import PASSWORD, production
 from tests.kit.clouds.gcp import CREDENTIALS, PROJECT, gcp
 from tests.kit.engine import Engine, changed
 from tests.kit.stacks import ROOT, prod
-from tests.vultr_api import KEY, Vultr, answering
-from tests.vultr_api.stack import stack
+from tests.kit.vultr_api import KEY, Vultr, answering
+from tests.kit.vultr_api.stack import stack
 
 pytestmark = pytest.mark.engine
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from mesh.infra import sources
-from tests.vultr_api import Vultr, answering
+from tests.kit.vultr_api import Vultr, answering
 
 
 @pytest.fixture(scope="module", autouse=True)

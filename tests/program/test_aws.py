@@ -15,8 +15,8 @@ from pulumi.runtime import mocks
 
 from mesh.infra.providers.aws.user_data import packed
 from tests.kit.stacks import prod
+from tests.kit.vultr_api import KEY
 from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
-from tests.vultr_api import KEY
 
 RULES = 60
 """What AWS lets a group have in each direction and family, unless asked for more."""

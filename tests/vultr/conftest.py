@@ -10,7 +10,7 @@ import pytest
 from mesh.infra.dynamic.vultr import account
 from mesh.infra.providers.vultr.v2 import Client, connect, making, waiting
 from mesh.infra.providers.vultr.v2 import client as client_module
-from tests.vultr_api import KEY, Served, Vultr, answering
+from tests.kit.vultr_api import KEY, Served, Vultr, answering
 
 
 @pytest.fixture(scope="session")

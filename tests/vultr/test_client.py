@@ -10,8 +10,8 @@ import pytest
 
 from mesh.infra.providers.vultr.v2 import ApiError, Client, connect
 from mesh.infra.providers.vultr.v2.client import is_private
-from tests.vultr_api import KEY, Fault, Knobs, Served, Vultr, html, limited, refused
-from tests.vultr_api.faults import Answer
+from tests.kit.vultr_api import KEY, Fault, Knobs, Served, Vultr, html, limited, refused
+from tests.kit.vultr_api.faults import Answer
 
 ADDRESS = {"region": "lax", "ip_type": "v4", "label": "somebody's"}
 

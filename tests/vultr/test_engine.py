@@ -17,8 +17,8 @@ from tests.engine.killpoints import Run
 from tests.kit.clouds.deployment import deployment
 from tests.kit.engine import Engine, until_none
 from tests.kit.stacks import ROOT
-from tests.vultr_api import Knobs, Served, Vultr, answering
-from tests.vultr_api.stack import PROJECT, SECRETS, UP
+from tests.kit.vultr_api import Knobs, Served, Vultr, answering
+from tests.kit.vultr_api.stack import PROJECT, SECRETS, UP
 
 pytestmark = pytest.mark.engine
 

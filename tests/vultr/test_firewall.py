@@ -8,10 +8,10 @@ import pytest
 
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.providers.vultr.v2.rules import Match, match
+from tests.kit.vultr_api import Knobs, Vultr
+from tests.kit.vultr_api.account import MAX_RULES
+from tests.kit.vultr_api.objects import Rule
 from tests.vultr.objects import FIREWALL, firewall, rule
-from tests.vultr_api import Knobs, Vultr
-from tests.vultr_api.account import MAX_RULES
-from tests.vultr_api.objects import Rule
 
 SSH, SSH6 = FIREWALL["rules"]
 

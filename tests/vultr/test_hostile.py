@@ -17,9 +17,9 @@ from mesh.infra.dynamic.vultr.instance import InstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.providers.vultr.v2 import ApiError, Mark, connect
 from tests.kit.clouds.deployment import KEYS
+from tests.kit.vultr_api import KEY, Fault, Vultr
+from tests.kit.vultr_api.faults import Answer
 from tests.kit.wait import PATIENCE
-from tests.vultr_api import KEY, Fault, Vultr
-from tests.vultr_api.faults import Answer
 
 OURS = "ab12cd34"
 NODE = {"identity": OURS, "node": "lax-vultr-1", "region": "lax"}

@@ -13,9 +13,9 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.providers.vultr.v2 import ApiError, Mark
 from mesh.infra.providers.vultr.v2.server import left_behind
+from tests.kit.vultr_api import KEY, Fault, Knobs, Vultr, html, limited, refused
+from tests.kit.vultr_api.faults import Answer
 from tests.vultr import objects
-from tests.vultr_api import KEY, Fault, Knobs, Vultr, html, limited, refused
-from tests.vultr_api.faults import Answer
 
 KINDS: dict[str, tuple[Callable[..., tuple[str, Any]], str, str]] = {
     "address": (objects.address, "/reserved-ips", "addresses"),

@@ -17,7 +17,7 @@ from tests.engine.clouds import KEYS
 from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
 from mesh.infra.providers.vultr.v2.strays import Known, compared, held_fast, remove
 from tests.kit.clouds.deployment import KEYS
-from tests.vultr_api import Fault, Knobs, Vultr, refused
+from tests.kit.vultr_api import Fault, Knobs, Vultr, refused
 
 OURS, THEIRS = "ab12cd34", "ffff0000"
 GROUP: dict[str, Any] = {"rules": []}

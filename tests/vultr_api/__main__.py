@@ -23,7 +23,7 @@ from mesh.cli.engine import Interrupted, attend
 from mesh.cli.exits import ExitCode
 from mesh.infra.ending import DESTROY, GIVEN_UP, ending
 from mesh.lab.errors import LabError
-from tests.vultr_api.account import Knobs
+from tests.kit.vultr_api.account import Knobs
 from tests.vultr_api.whole import Whole, lab_name, whole
 
 UP = ("up", "--yes", "--skip-preview", "--suppress-outputs")

@@ -24,9 +24,9 @@ from mesh.cli.engine import end_orphans
 from mesh.infra.providers.openings import openings
 from tests.kit.engine import Engine, until_none
 from tests.kit.stacks import plan_of, prod
-from tests.vultr_api.account import How, Knobs, Vultr
-from tests.vultr_api.serving import Served, answering
-from tests.vultr_api.stack import UP, stack
+from tests.kit.vultr_api.account import How, Knobs, Vultr
+from tests.kit.vultr_api.serving import Served, answering
+from tests.kit.vultr_api.stack import UP, stack
 
 SECONDS = 600.0
 """Within which an `up` ends."""

@@ -12,12 +12,12 @@ from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import Underlay
 from mesh.lab.world import load
 from mesh.plan import Node, Plan
-from tests.vultr_api.faults import Refused
-from tests.vultr_api.objects import Server
+from tests.kit.vultr_api.faults import Refused
+from tests.kit.vultr_api.objects import Server
 
 
 class Containers:
-    """The lab of that name as the ground of an account; its world stands.
+    """The lab of that name as the machines of an account; its world stands.
 
     The lab has one address for each node of the plan: a region's addresses are handed out to the
     nodes that are planned there, by the node that a label names, else in order.

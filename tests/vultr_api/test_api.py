@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.vultr_api import KEY, Fault, Knobs, Vultr, answering, html, limited
-from tests.vultr_api.offers import DEBIAN_ID
-from tests.vultr_api.serving import Served
+from tests.kit.vultr_api import KEY, Fault, Knobs, Vultr, answering, html, limited
+from tests.kit.vultr_api.offers import DEBIAN_ID
+from tests.kit.vultr_api.serving import Served
 
 SERVER: dict[str, Any] = {"region": "lax", "plan": "vc2-1c-1gb", "os_id": DEBIAN_ID,
                           "label": "one", "user_data": base64.b64encode(b"#cloud-config").decode(),

@@ -10,10 +10,10 @@ from typing import get_args
 
 import pytest
 
-from tests.vultr_api import Knobs, Vultr, answering
-from tests.vultr_api.account import How
+from tests.kit.vultr_api import Knobs, Vultr, answering
+from tests.kit.vultr_api.account import How
+from tests.kit.vultr_api.stack import UP, stack
 from tests.vultr_api.killed import judged, outcomes, up_killed
-from tests.vultr_api.stack import UP, stack
 
 pytestmark = pytest.mark.engine
 

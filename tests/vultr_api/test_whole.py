@@ -16,7 +16,7 @@ from mesh.lab.probe import probe
 from tests.kit.clouds.deployment import KEYS
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
-from tests.vultr_api.account import Knobs
+from tests.kit.vultr_api.account import Knobs
 from tests.vultr_api.whole import STACK, Whole, whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.lab, pytest.mark.engine]

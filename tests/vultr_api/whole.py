@@ -27,9 +27,9 @@ from mesh.spec import load_file
 from tests.kit.clouds.deployment import KEYS
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
-from tests.vultr_api.account import BGP_PASSWORD, KEY, Knobs, Vultr
+from tests.kit.vultr_api.account import BGP_PASSWORD, KEY, Knobs, Vultr
+from tests.kit.vultr_api.serving import answering
 from tests.vultr_api.lab import Containers
-from tests.vultr_api.serving import answering
 
 STACK = "prod"
 COMMITTED = f"Pulumi.{STACK}.yaml"
@@ -56,8 +56,8 @@ def whole(folder: Path, lab: str, knobs: Knobs | None = None) -> Iterator[Whole]
     operator = files_of(lab)
     try:
         raise_world(plan, lab, {"vultr": BGP_PASSWORD})
-        ground = Containers(plan, lab)
-        vultr = Vultr(knobs=knobs or Knobs(), ground=ground)
+        machines = Containers(plan, lab)
+        vultr = Vultr(knobs=knobs or Knobs(), machines=machines)
         try:
             with answering(vultr, folder / "tls", namespace=operator.namespace("operator")) as api:
                 inside = tuple(netns.entering(operator.namespace("operator")))
@@ -66,7 +66,7 @@ def whole(folder: Path, lab: str, knobs: Knobs | None = None) -> Iterator[Whole]
                 )
                 yield Whole(engine, vultr, plan, lab)
         finally:
-            ground.close()
+            machines.close()
     finally:
         clear_world(lab)
 

@@ -24,7 +24,7 @@ from tests.kit.clouds.cloud import (
     Refused,
 )
 from tests.kit.clouds.schema import Misfit, Values
-from tests.vultr_api.ground import OURS
+from tests.kit.vultr_api.machines import OURS
 
 KEY = "THE-API-KEY-OF-THE-TESTS-0123456789"
 MAX_RULES = 50

@@ -20,8 +20,8 @@ from tests.kit.clouds.deployment import deployment, production
 from tests.kit.clouds.inhabitants import Server
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
-from tests.vultr_api.account import BGP_PASSWORD, KEY, Vultr
-from tests.vultr_api.serving import Served
+from tests.kit.vultr_api.account import BGP_PASSWORD, KEY, Vultr
+from tests.kit.vultr_api.serving import Served
 
 UP = ("up", "--yes", "--skip-preview")
 PROJECT = {
@@ -43,7 +43,7 @@ def stack(
 ) -> Iterator[Engine]:
     """The engine on a stack of its own in ``folder``, of the production network unless another
     ``document`` is given. ``clouds`` stand in for plugins; no other plugin is there, and none can
-    be fetched. With ``servers_only`` the program is :mod:`tests.vultr_api.servers`."""
+    be fetched. With ``servers_only`` the program is :mod:`tests.kit.vultr_api.servers`."""
     with deployment(folder, document or production(), clouds, secret) as engine:
         program = engine.program
         if servers_only:

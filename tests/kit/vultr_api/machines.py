@@ -1,18 +1,18 @@
-"""What an account's servers stand on: the addresses that it hands out, and machines behind them."""
+"""Addresses that an account hands out, and the machines behind its servers."""
 
 from __future__ import annotations
 
 import os
 from typing import Protocol
 
-from tests.vultr_api.objects import Server
+from tests.kit.vultr_api.objects import Server
 
 OURS = f"127.{20 + os.getpid() % 200}"
 """How the loopback addresses of this process's servers begin: registries listen on them, and the
 tests of another process have servers of the same numbers."""
 
 
-class Ground(Protocol):
+class Machines(Protocol):
     """The addresses and machines of an account. What it does returns at once."""
 
     def address(self, number: int, region: str, label: str) -> str:

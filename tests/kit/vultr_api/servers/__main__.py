@@ -22,6 +22,6 @@ def nothing(*_arguments: Any) -> None:
 for name in ("Candidate", "Publish"):
     setattr(program, name, nothing)
 
-configuration = replace(configured(Path(__file__).parents[3]), bundle="0" * 64)
+configuration = replace(configured(Path(__file__).parents[4]), bundle="0" * 64)
 
 program.Mesh("mesh", program.MeshArgs(configuration), ResourceOptions())

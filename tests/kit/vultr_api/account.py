@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from tests.vultr_api import offers
-from tests.vultr_api.faults import Fault
-from tests.vultr_api.ground import Ground, Loopback
-from tests.vultr_api.objects import Address, Group, Key, Record, Rule, Server
+from tests.kit.vultr_api import offers
+from tests.kit.vultr_api.faults import Fault
+from tests.kit.vultr_api.machines import Loopback, Machines
+from tests.kit.vultr_api.objects import Address, Group, Key, Record, Rule, Server
 
 KEY = "THE-API-KEY-OF-THE-TESTS-0123456789"
 BGP_PASSWORD = "bgp-password-of-the-account-in-tests"
@@ -97,7 +97,7 @@ class Vultr:
 
     ``bgp`` is its ``bgp_info``; ``quotas`` is how many there may be of ``addresses``,
     ``instances``, ``bare metal``, ``keys``, ``groups``; ``sold_out`` are regions and plans that
-    are listed and can't be had now. ``ground`` is what its servers stand on.
+    are listed and can't be had now. ``machines`` are those behind its servers.
     """
 
     key: str = KEY
@@ -114,7 +114,7 @@ class Vultr:
     quotas: dict[str, int] = field(default_factory=dict)
     sold_out: set[tuple[str, str]] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
-    ground: Ground = field(default_factory=Loopback)
+    machines: Machines = field(default_factory=Loopback)
 
     keys: dict[str, Key] = field(default_factory=dict)
     addresses: dict[str, Address] = field(default_factory=dict)
@@ -193,7 +193,7 @@ class Vultr:
             for address in self.addresses.values():
                 if address.instance == server.id:
                     self.detach(address, at_once)
-        self.ground.gone(server)
+        self.machines.gone(server)
 
     def detach(self, address: Address, at_once: bool = False) -> None:
         """An address comes off its server, after a while."""
@@ -240,7 +240,7 @@ class Vultr:
 
     def state(self, server: Server) -> tuple[str, str, str]:
         """Its ``status``, ``power_status`` and ``server_status``."""
-        up = self.clock() >= server.born + self.knobs.boot and self.ground.ready(server)
+        up = self.clock() >= server.born + self.knobs.boot and self.machines.ready(server)
         if not up:
             return "pending", "running" if server.running else "stopped", "none"
         return "active", "running" if server.running else "stopped", "ok"

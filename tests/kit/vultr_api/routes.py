@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
 
-from tests.vultr_api.account import MAX_RULES, Vultr
-from tests.vultr_api.faults import Answer, Refused
-from tests.vultr_api.objects import Address, Group, Key, Record, Rule, Server, is_base64
+from tests.kit.vultr_api.account import MAX_RULES, Vultr
+from tests.kit.vultr_api.faults import Answer, Refused
+from tests.kit.vultr_api.objects import Address, Group, Key, Record, Rule, Server, is_base64
 
 NOT_FOUND = Refused("Not found.", 404)
 PER_PAGE = 100
@@ -201,8 +201,8 @@ def _create_address(request: Request) -> Answer:
     _within(vultr, "addresses", len(vultr.addresses), "Reserved IP limit reached")
     number, identity = vultr.count(), vultr.new_id()
     v4 = request.text("ip_type") == "v4"
-    label, ground = request.text("label"), vultr.ground
-    subnet = ground.address(number, region, label) if v4 else ground.ipv6(number, region, "")[0]
+    label, machines = request.text("label"), vultr.machines
+    subnet = machines.address(number, region, label) if v4 else machines.ipv6(number, region, "")[0]
     one = Address(identity, region, request.text("ip_type"), subnet, 32 if v4 else 64, label)
     vultr.addresses[identity] = one
     return Answer(201, {"reserved_ip": one.shown()})
@@ -226,7 +226,7 @@ def _delete_address(request: Request) -> Answer:
     if one.instance:
         raise Refused("Unable to detach subnet, please restart your server from the control panel")
     del request.vultr.addresses[one.id]
-    request.vultr.ground.released(one.subnet)
+    request.vultr.machines.released(one.subnet)
     return Answer(204)
 
 
@@ -397,8 +397,8 @@ def _create_server(request: Request, metal: bool) -> Answer:
     address = vultr.addresses.get(request.text("reserved_ipv4"))
     number, identity = vultr.count(), vultr.new_id()
     region, group = request.text("region"), "" if metal else request.text("firewall_group_id")
-    main_ip = address.subnet if address else vultr.ground.address(number, region, "")
-    network6, main6 = vultr.ground.ipv6(number, region, main_ip)
+    main_ip = address.subnet if address else vultr.machines.address(number, region, "")
+    network6, main6 = vultr.machines.ipv6(number, region, main_ip)
     server = Server(
         id=identity, metal=metal, created=vultr.now(), born=vultr.clock(),
         region=region, plan=request.text("plan"), os_id=int(body["os_id"]),
@@ -416,7 +416,7 @@ def _create_server(request: Request, metal: bool) -> Answer:
     if address:
         address.instance = server.id
     vultr.servers[server.id] = server
-    vultr.ground.boot(server)
+    vultr.machines.boot(server)
     shown = vultr.shown(server) | {"default_password": server.password}
     return Answer(202, {"bare_metal" if metal else "instance": shown})
 
@@ -499,7 +499,7 @@ def _check_patch(request: Request, one: Server) -> None:
 def _power(request: Request, metal: bool, on: bool) -> Answer:
     one = _server(request, metal)
     one.running = on
-    request.vultr.ground.power(one, on)
+    request.vultr.machines.power(one, on)
     return Answer(204)
 
 

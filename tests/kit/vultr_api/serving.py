@@ -20,11 +20,11 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from mesh import netns
-from tests.vultr_api import routes
-from tests.vultr_api.account import Call, Stop, Vultr
-from tests.vultr_api.authority import certify
-from tests.vultr_api.faults import Answer, Fault, Refused, limited, refused
-from tests.vultr_api.objects import Record
+from tests.kit.vultr_api import routes
+from tests.kit.vultr_api.account import Call, Stop, Vultr
+from tests.kit.vultr_api.authority import certify
+from tests.kit.vultr_api.faults import Answer, Fault, Refused, limited, refused
+from tests.kit.vultr_api.objects import Record
 
 BASE = "/v2"
 

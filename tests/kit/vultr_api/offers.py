@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.vultr_api.objects import Record
+from tests.kit.vultr_api.objects import Record
 
 DEBIAN = "Debian 13 x64 (trixie)"
 DEBIAN_ID = 2625
