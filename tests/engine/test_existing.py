@@ -18,10 +18,10 @@ from mesh import netns
 from mesh.cli.environment import environment
 from mesh.infra.ending import GIVEN_UP
 from mesh.lab import faults, namespaces
+from tests.kit import existing_host
 from tests.kit.engine import Engine, secrets_of
+from tests.kit.existing_host import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text
 from tests.kit.stacks import ROOT
-from tests.ssh import ground
-from tests.ssh.ground import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
@@ -49,7 +49,7 @@ class Inside(Engine):
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
     """The host, in a lab of these tests' own."""
-    with ground.host(LAB) as found:
+    with existing_host.host(LAB) as found:
         namespace = found.place.namespace("operator")
         namespaces.ip(["link set lo up"], namespace)
         yield found
@@ -75,7 +75,7 @@ def engine(
     path = state / "Pulumi.prod.yaml"
     made = Inside(state, "prod", path, own, namespace=box.place.namespace("operator"))
     made.run("stack", "init")
-    values = ground.stack(ssh={"trustFirst": True}, ipv4=box.address, ipv6=box.ipv6)
+    values = existing_host.stack(ssh={"trustFirst": True}, ipv4=box.address, ipv6=box.ipv6)
     keys = {f"mesh:{key}": value for key, value in values.items()}
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "config": keys}))
     for key, value in (("bgpPassword-buyvm", PASSWORD), ("sshKey-buyvm", key_text(LOGIN))):

@@ -21,17 +21,17 @@ from mesh.infra.ending import GIVEN_UP
 from mesh.lab import namespaces
 from mesh.plan.firewall import PRIVATE4
 from tests.engine.test_existing import Inside
+from tests.kit import existing_host
 from tests.kit.clouds import aws as amazon
 from tests.kit.clouds import gcp as google
 from tests.kit.clouds.cloud import Cloud
 from tests.kit.clouds.deployment import KEYS, PASSWORD, steps
 from tests.kit.clouds.servicer import SECRET
 from tests.kit.engine import Engine, changed, secrets_of
+from tests.kit.existing_host import LOGIN, Box, key_text
 from tests.kit.stacks import example
 from tests.kit.vultr_api import KEY, Vultr, answering
 from tests.kit.vultr_api.stack import stack
-from tests.ssh import ground
-from tests.ssh.ground import LOGIN, Box, key_text
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab, pytest.mark.after_twins]
 
@@ -75,7 +75,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     vultr, clouds, folder = Vultr(), (amazon.aws(), google.gcp()), tmp_path_factory.mktemp("fleet")
-    with ground.host("fleet") as host, ExitStack() as running:
+    with existing_host.host("fleet") as host, ExitStack() as running:
         namespace = host.place.namespace("operator")
         namespaces.ip(["link set lo up"], namespace)
         served = running.enter_context(answering(vultr, folder / "tls", namespace=namespace))
@@ -91,7 +91,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def document(host: Box) -> dict[str, Any]:
     """The example with what it leaves to its reader."""
     keys = example("mixed")
-    keys["admin"] = {"ssh": [ground.ADMIN, "207.231.1.46/32"], "keys": KEYS}
+    keys["admin"] = {"ssh": [existing_host.ADMIN, "207.231.1.46/32"], "keys": KEYS}
     keys["providers"]["vultr"] = {"checkAccount": False}
     keys["nodes"]["ewr-buyvm-1"]["host"] |= {
         "ipv4": host.address, "ipv6": host.ipv6, "ssh": {"hostKeys": [host.host_key]},

@@ -13,7 +13,7 @@ from mesh.lab.underlay import Underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from tests.kit.stacks import example, plan_of
-from tests.lab.ground import PASSWORDS
+from tests.lab.speaker import PASSWORDS
 
 
 @dataclass(frozen=True)

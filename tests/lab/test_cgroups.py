@@ -13,7 +13,7 @@ from mesh.lab import cgroups, containers, namespaces
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.world import clear_world
-from tests.lab.ground import leftovers
+from tests.lab.inspection import leftovers
 
 LINE = "30 1 0:26 / {at} rw,relatime shared:9 - {kind} {kind} rw\n"
 LEFT_BY_NSPAWN = ("payload", "supervisor")

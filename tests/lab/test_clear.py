@@ -14,7 +14,8 @@ from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from tests.kit.stacks import ROOT
 from tests.lab.conftest import Raised
-from tests.lab.ground import PASSWORDS, leftovers, pings
+from tests.lab.inspection import leftovers, pings
+from tests.lab.speaker import PASSWORDS
 
 pytestmark = pytest.mark.lab
 

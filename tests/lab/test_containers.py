@@ -24,10 +24,11 @@ from mesh.lab.routers import session_name
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
+from tests.kit.sniffer import Sniffer
 from tests.kit.wait import patience
 from tests.lab.conftest import Raised
-from tests.lab.ear import Ear
-from tests.lab.ground import PASSWORDS, leftovers, pings, run_in
+from tests.lab.inspection import leftovers, pings, run_in
+from tests.lab.speaker import PASSWORDS
 
 pytestmark = pytest.mark.lab
 
@@ -365,7 +366,7 @@ def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
     name = f"test-ear-{os.getpid()}"
     clear_world(name)
     try:
-        with Ear(underlay(plan)) as ear:
+        with Sniffer(underlay(plan)) as ear:
             world = raise_world(plan, name, PASSWORDS)
             state = start_node(name, "lax-vultr-1", world, USER_DATA)
             here = Raised(name, plan, world, files_of(name))

@@ -20,7 +20,8 @@ from mesh.lab.world import begin_world, clear_world, is_raised, load, raise_worl
 from mesh.plan import Plan
 from tests.kit.wait import patience
 from tests.lab.conftest import Raised
-from tests.lab.ground import PASSWORDS, pings, run_in, speaker
+from tests.lab.inspection import pings, run_in
+from tests.lab.speaker import PASSWORDS, speaker
 
 pytestmark = pytest.mark.lab
 

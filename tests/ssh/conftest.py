@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ssh import ground
+from tests.kit import existing_host
 
 
 @pytest.fixture(scope="session")
-def box() -> Iterator[ground.Box]:
+def box() -> Iterator[existing_host.Box]:
     """A host that exists already."""
-    with ground.host("deliver") as found:
+    with existing_host.host("deliver") as found:
         yield found

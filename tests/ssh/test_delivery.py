@@ -25,8 +25,8 @@ from mesh.ssh import (
     withdraw,
 )
 from mesh.ssh.receiver import TURN
+from tests.kit.existing_host import LOGIN, NODE, STRANGER, Box, key_text
 from tests.kit.wait import PATIENCE, until
-from tests.ssh.ground import LOGIN, NODE, STRANGER, Box, key_text
 
 pytestmark = pytest.mark.lab
 

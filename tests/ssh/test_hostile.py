@@ -17,8 +17,8 @@ import asyncssh
 import pytest
 
 from mesh.ssh import DeliveryError, Target, connection, examine, is_there, withdraw
+from tests.kit.existing_host import LOGIN, NODE, key_text
 from tests.kit.wait import PATIENCE
-from tests.ssh.ground import LOGIN, NODE, key_text
 
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
 ADMIN = [ip_network("127.0.0.0/8")]

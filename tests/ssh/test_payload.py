@@ -7,7 +7,7 @@ import yaml
 
 from mesh.render import Seed, user_data
 from mesh.ssh.payload import NotOurs, payload
-from tests.ssh.ground import NODE, planned
+from tests.kit.existing_host import NODE, planned
 
 SEED = Seed(("https://203.0.113.1:8443",), "b3BlcmF0b3I=", "ab" * 32, "dG9rZW4=")
 

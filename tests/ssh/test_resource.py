@@ -12,7 +12,7 @@ from pulumi.output import UNKNOWN
 from mesh.infra.dynamic.host import HostProvider
 from mesh.infra.dynamic.hostkey import HostKeyProvider
 from mesh.ssh import DeliveryError, Unreachable
-from tests.ssh.ground import ADMIN, LOGIN, NODE, STRANGER, Box, key_text
+from tests.kit.existing_host import ADMIN, LOGIN, NODE, STRANGER, Box, key_text
 
 pytestmark = pytest.mark.lab
 

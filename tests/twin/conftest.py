@@ -27,8 +27,8 @@ from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world
 from mesh.plan import make
 from mesh.spec import load, read_stack_file
+from tests.kit.sniffer import Sniffer
 from tests.kit.stacks import ROOT
-from tests.lab.ear import Ear
 
 T = TypeVar("T")
 # One for each checkout: a killed run's is cleared by the next, and two checkouts do not collide.
@@ -113,15 +113,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ear() -> Iterator[Ear]:
+def ear() -> Iterator[Sniffer]:
     """Listens on the machine's own interfaces from before the lab is up until after its end."""
     plan = make(load("lab", read_stack_file(ROOT / "Pulumi.lab.yaml"), ROOT).spec)
-    with Ear(underlay(plan)) as heard:
+    with Sniffer(underlay(plan)) as heard:
         yield heard
 
 
 @pytest.fixture(scope="session")
-def twin(ear: Ear) -> Iterator[Twin]:
+def twin(ear: Sniffer) -> Iterator[Twin]:
     """The lab, up; whatever happens, nothing of it stays."""
     os.environ["MESH_LAB"] = NAME
     state = state_folder(ROOT)

@@ -16,9 +16,9 @@ from mesh import netns
 from mesh.cli.environment import lab_name
 from mesh.lab.containers import reboot_node
 from mesh.lab.world import load as load_world
+from tests.kit.sniffer import Sniffer
 from tests.kit.stacks import ROOT
 from tests.kit.wait import until
-from tests.lab.ear import Ear
 from tests.twin.conftest import NAME, NODES, Twin
 from tests.twin.test_answers import SERVICE, answered_by
 
@@ -151,7 +151,9 @@ def answers(twin: Twin, node: str) -> bool:
     return all(twin.whoami("client-ord", address) == node for address in addresses)
 
 
-def test_no_packet_of_the_lab_was_seen_on_the_machines_own_interfaces(twin: Twin, ear: Ear) -> None:
+def test_no_packet_of_the_lab_was_seen_on_the_machines_own_interfaces(
+    twin: Twin, ear: Sniffer
+) -> None:
     until(lambda: twin.whoami("client-lax", SERVICE["ipv4"]), 5, "the lab's own traffic")
     # Traffic of the machine's own shows that the ear is not deaf.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -1,4 +1,4 @@
-"""An ear on every interface of the host, for packets to or from an address of a lab."""
+"""Listens on every interface of the host for packets to or from an address of a lab."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mesh.plan.model import Address, Network
 ETH_P_ALL = 0x0003
 
 
-class Ear:
+class Sniffer:
     """Listens while it is open. ``heard`` counts all frames: a deaf ear proves nothing.
 
     It knows the lab's very addresses: the host itself may live on a documentation prefix, and speak
@@ -36,7 +36,7 @@ class Ear:
         self._socket.settimeout(0.05)
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
-    def __enter__(self) -> Ear:
+    def __enter__(self) -> Sniffer:
         self._thread.start()
         return self
 
