@@ -10,12 +10,10 @@ import asyncio
 import json
 import re
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncssh
@@ -28,6 +26,8 @@ from mesh.facts import Placement
 from mesh.lab import containers
 from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.underlay import OPERATOR4, Underlay
+from mesh.lab.lab_files import place
+from mesh.lab.underlay import OPERATOR4
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from mesh.publish import Fleet, Instance, Order, PublishError, publish
@@ -36,6 +36,7 @@ from mesh.publish.registry_pool import RegistryPool
 from mesh.render import NodeFiles, Seed, node_files, user_data
 from mesh.trust import keys
 from mesh.trust.documents import Report
+from tests.kit.lab_node import LabNode
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import until
 
@@ -57,32 +58,14 @@ LONG = 120.0
 
 
 @dataclass
-class Machine:
+class PublishedNode(LabNode):
     """The node, and its operator."""
 
-    place: LabFiles
-    world: Underlay
     key: str
     instance: Instance
     bundle: bytes
     fleet: Fleet | None = None
     lines: list[str] = field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return str(self.world.node(NODE).ipv4)
-
-    @property
-    def root(self) -> Path:
-        return Path("/proc", str(containers.leader(self.place, NODE)), "root")
-
-    def run(self, *command: str) -> str:
-        """What a command prints at the machine's console."""
-        done = subprocess.run(
-            [*containers.entering(self.place, NODE), *command], capture_output=True, text=True,
-            check=False, timeout=60,
-        )  # fmt: skip
-        return done.stdout
 
     def publish(self, *admin: str) -> None:
         """Brings a generation into force whose admins are these networks."""
@@ -249,7 +232,7 @@ def planned(*admin: str) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+def machine() -> Iterator[PublishedNode]:
     clear_world(LAB)
     try:
         key, plan = keys.new_operator_key()[0], planned(OPERATOR, ELSEWHERE)
@@ -282,14 +265,14 @@ def rendering(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]) -> 
     monkeypatch.setattr("mesh.publish.generation.node_files", bent)
 
 
-def test_a_first_generation_and_one_that_adds_wait_for_nobody(machine: Machine) -> None:
+def test_a_first_generation_and_one_that_adds_wait_for_nobody(machine: PublishedNode) -> None:
     machine.publish(OPERATOR, ELSEWHERE)
     assert machine.log_in()
     machine.publish(OPERATOR, ELSEWHERE, ANOTHER)
     assert machine.reason() == ""
 
 
-def test_a_log_in_that_is_new_confirms(machine: Machine) -> None:
+def test_a_log_in_that_is_new_confirms(machine: PublishedNode) -> None:
     with machine.publishing(OPERATOR, ANOTHER) as ended:
         until(machine.is_unconfirmed, LONG, "it waits")
         until(
@@ -306,7 +289,7 @@ def test_a_log_in_that_is_new_confirms(machine: Machine) -> None:
     assert machine.leftovers() == []
 
 
-def test_what_nobody_confirms_is_undone_by_the_agent(machine: Machine) -> None:
+def test_what_nobody_confirms_is_undone_by_the_agent(machine: PublishedNode) -> None:
     before = machine.firewall()
     knocked = machine.knock()
     with machine.operator_is_connected() as held, machine.publishing(ELSEWHERE) as ended:
@@ -331,7 +314,7 @@ def test_what_nobody_confirms_is_undone_by_the_agent(machine: Machine) -> None:
     until(lambda: machine.used() == {(OPERATOR, FINGERPRINT)}, LONG, "it says who has logged in")
 
 
-def test_systemd_undoes_it_when_there_is_no_agent(machine: Machine) -> None:
+def test_systemd_undoes_it_when_there_is_no_agent(machine: PublishedNode) -> None:
     before = machine.firewall()
     with machine.publishing(ELSEWHERE) as ended:
         until(machine.is_unconfirmed, LONG, "it waits")
@@ -350,7 +333,7 @@ def test_systemd_undoes_it_when_there_is_no_agent(machine: Machine) -> None:
     assert machine.leftovers() == []
 
 
-def test_a_machine_that_starts_anew_starts_with_what_was_before(machine: Machine) -> None:
+def test_a_machine_that_starts_anew_starts_with_what_was_before(machine: PublishedNode) -> None:
     before = machine.firewall()
     with machine.publishing(ELSEWHERE) as ended:
         until(machine.is_unconfirmed, LONG, "it waits")
@@ -367,7 +350,7 @@ def test_a_machine_that_starts_anew_starts_with_what_was_before(machine: Machine
 
 
 def test_an_sshd_file_that_lets_nobody_in_is_refused_at_once(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PublishedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = machine.sshd()
     rendering(monkeypatch, lambda text: text + "AllowUsers nobody-here\n")
@@ -378,7 +361,7 @@ def test_an_sshd_file_that_lets_nobody_in_is_refused_at_once(
 
 
 def test_sshd_that_does_otherwise_is_confirmed_and_other_words_are_not(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: PublishedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendering(monkeypatch, lambda text: text + "# no word of it is another setting\n")
     machine.publish(OPERATOR, ANOTHER)

@@ -20,7 +20,7 @@ from mesh.infra.ending import GIVEN_UP
 from mesh.lab import faults, namespaces
 from tests.kit import existing_host
 from tests.kit.engine import Engine, secrets_of
-from tests.kit.existing_host import LOGIN, NODE, PASSWORD, STRANGER, Box, key_text
+from tests.kit.existing_host import LOGIN, NODE, PASSWORD, STRANGER, ExistingHost, key_text
 from tests.kit.stacks import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
@@ -47,7 +47,7 @@ class Inside(Engine):
 
 
 @pytest.fixture(scope="module")
-def box() -> Iterator[Box]:
+def box() -> Iterator[ExistingHost]:
     """The host, in a lab of these tests' own."""
     with existing_host.host(LAB) as found:
         namespace = found.place.namespace("operator")
@@ -56,14 +56,14 @@ def box() -> Iterator[Box]:
 
 
 @pytest.fixture(scope="module")
-def pristine(box: Box) -> dict[str, object]:
+def pristine(box: ExistingHost) -> dict[str, object]:
     """How the host is without us."""
     return box.as_it_is()
 
 
 @pytest.fixture(scope="module")
 def engine(
-    box: Box, pristine: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+    box: ExistingHost, pristine: dict[str, object], tmp_path_factory: pytest.TempPathFactory
 ) -> Inside:
     """A fresh stack of which nothing exists."""
     state = tmp_path_factory.mktemp("state")
@@ -148,7 +148,7 @@ def test_who_cannot_reach_the_host_learns_it_at_preview(engine: Inside) -> None:
 
 
 def test_a_delivery_that_fails_half_way_is_picked_up_by_the_next_up(
-    engine: Inside, box: Box
+    engine: Inside, box: ExistingHost
 ) -> None:
     """Something is in the way on the host; then it is not, and the whole stack comes up on it."""
     blocked = box.root / "usr/local/lib/anycast-mesh"
@@ -169,7 +169,7 @@ def test_a_delivery_that_fails_half_way_is_picked_up_by_the_next_up(
     assert engine.outputs()["access"][NODE] == {"ssh": f"ssh root@{box.address}"}
 
 
-def test_the_host_is_a_node_as_any_other(box: Box) -> None:
+def test_the_host_is_a_node_as_any_other(box: ExistingHost) -> None:
     """The generation is in force, and the upstream hears the aggregates."""
     sessions = box.run("birdc", "show", "protocols")
     assert sessions.count("Established") == 2, sessions
@@ -177,7 +177,7 @@ def test_the_host_is_a_node_as_any_other(box: Box) -> None:
     assert "192.30.120.0/23" in exported, exported
 
 
-def test_a_second_up_changes_nothing(engine: Inside, box: Box) -> None:
+def test_a_second_up_changes_nothing(engine: Inside, box: ExistingHost) -> None:
     before = box.as_it_is()
     engine.run(*UP, "--expect-no-changes")
     assert {k: v for k, v in box.as_it_is().items() if not k.startswith("var/")} == {
@@ -201,7 +201,7 @@ def test_a_change_of_user_data_touches_no_host_that_runs(engine: Inside, tmp_pat
     assert "mesh-generation update" in shown
 
 
-def test_a_host_that_does_not_answer_is_kept(engine: Inside, box: Box) -> None:
+def test_a_host_that_does_not_answer_is_kept(engine: Inside, box: ExistingHost) -> None:
     before = server(engine)
     faults.fault(box.place.lab, "link-down", NODE)
     try:
@@ -212,7 +212,9 @@ def test_a_host_that_does_not_answer_is_kept(engine: Inside, box: Box) -> None:
     assert server(engine)["id"] == before["id"]
 
 
-def test_a_host_that_was_installed_anew_is_delivered_to_again(engine: Inside, box: Box) -> None:
+def test_a_host_that_was_installed_anew_is_delivered_to_again(
+    engine: Inside, box: ExistingHost
+) -> None:
     before = server(engine)["id"]
     box.run("python3", "/var/lib/anycast-mesh/state/delivery/receiver.py", "remove")
     engine.run("refresh", "--yes", "--skip-preview")
@@ -242,7 +244,7 @@ def another_key(box: Box) -> Iterator[None]:
         box.run("systemctl", "restart", "ssh")
 
 
-def test_a_replacement_is_another_instance(engine: Inside, box: Box) -> None:
+def test_a_replacement_is_another_instance(engine: Inside, box: ExistingHost) -> None:
     before = server(engine)["id"]
     engine.run(*UP, "--replace", f"**{SERVER}")
     assert server(engine)["id"] != before
@@ -260,7 +262,7 @@ def test_no_secret_was_ever_shown(engine: Inside) -> None:
 
 
 def test_destroy_leaves_the_host_as_it_was(
-    engine: Inside, box: Box, pristine: dict[str, object]
+    engine: Inside, box: ExistingHost, pristine: dict[str, object]
 ) -> None:
     engine.run("destroy", "--yes", "--skip-preview", *GIVEN_UP)
     assert engine.resources() == []

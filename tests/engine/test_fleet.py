@@ -28,7 +28,7 @@ from tests.kit.clouds.cloud import Cloud
 from tests.kit.clouds.deployment import KEYS, PASSWORD, steps
 from tests.kit.clouds.servicer import SECRET
 from tests.kit.engine import Engine, changed, secrets_of
-from tests.kit.existing_host import LOGIN, Box, key_text
+from tests.kit.existing_host import LOGIN, ExistingHost, key_text
 from tests.kit.stacks import example
 from tests.kit.vultr_api import KEY, Vultr, answering
 from tests.kit.vultr_api.stack import stack
@@ -60,7 +60,7 @@ class Fleet:
     vultr: Vultr
     aws: Cloud
     gcp: Cloud
-    host: Box
+    host: ExistingHost
 
     def clouds(self) -> tuple[Cloud, ...]:
         return (self.aws, self.gcp)
@@ -88,7 +88,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield Fleet(engine, vultr, *clouds, host)
 
 
-def document(host: Box) -> dict[str, Any]:
+def document(host: ExistingHost) -> dict[str, Any]:
     """The example with what it leaves to its reader."""
     keys = example("mixed")
     keys["admin"] = {"ssh": [existing_host.ADMIN, "207.231.1.46/32"], "keys": KEYS}

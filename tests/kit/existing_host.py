@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,11 +17,14 @@ from mesh import netns
 from mesh.lab import containers, namespaces
 from mesh.lab.lab_files import LabFiles, files_of
 from mesh.lab.underlay import OPERATOR4, Underlay
+from mesh.lab.lab_files import place
+from mesh.lab.underlay import OPERATOR4
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Network, Plan, make
 from mesh.render import Seed, user_data
 from mesh.spec import load
 from mesh.ssh import Load, Target
+from tests.kit.lab_node import LabNode
 from tests.kit.stacks import ROOT, prod, ssh_key
 from tests.kit.wait import patience
 
@@ -111,34 +113,16 @@ def planned(**host: Any) -> Plan:
     return make(load("prod", stack(**host), ROOT).spec)
 
 
-@dataclass(frozen=True)
-class Box:
-    """The host, as a person sees it who sits at its console."""
+@dataclass
+class ExistingHost(LabNode):
+    """The host, and who reaches it."""
 
-    place: LabFiles
-    world: Underlay
     host_key: str
 
     @property
-    def address(self) -> str:
-        return str(self.world.node(NODE).ipv4)
-
-    @property
     def ipv6(self) -> str:
+        """Its main IPv6 address."""
         return str(self.world.node(NODE).ipv6)
-
-    @property
-    def root(self) -> Path:
-        """Its root directory."""
-        return Path("/proc", str(containers.leader(self.place, NODE)), "root")
-
-    def run(self, *command: str) -> str:
-        """What a command prints on the host's console, as root."""
-        done = subprocess.run(
-            [*containers.entering(self.place, NODE), *command], capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        return done.stdout
 
     def operator(self, work: Callable[[], T]) -> T:
         """What a call gives when it is made from the operator's network."""
@@ -192,7 +176,7 @@ def _kind(path: Path) -> object:
 
 
 @contextmanager
-def host(lab: str) -> Iterator[Box]:
+def host(lab: str) -> Iterator[ExistingHost]:
     """A host that has booted, in a lab of that name; nothing of it stays."""
     clear_world(lab)
     try:

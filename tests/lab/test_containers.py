@@ -24,6 +24,7 @@ from mesh.lab.routers import session_name
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
+from tests.kit.lab_node import LabNode
 from tests.kit.sniffer import Sniffer
 from tests.kit.wait import patience
 from tests.lab.conftest import Raised
@@ -76,7 +77,7 @@ class Machines:
 
 def root_of(raised: Raised, node: str) -> Path:
     """A running node's root directory."""
-    return Path("/proc", str(containers.leader(raised.place, node)), "root")
+    return LabNode(raised.place, raised.world, node).root
 
 
 def wait(holds: Callable[[], bool], what: str, seconds: float = BOOT) -> None:

@@ -10,7 +10,7 @@ from tests.kit import existing_host
 
 
 @pytest.fixture(scope="session")
-def box() -> Iterator[existing_host.Box]:
+def box() -> Iterator[existing_host.ExistingHost]:
     """A host that exists already."""
     with existing_host.host("deliver") as found:
         yield found

@@ -25,7 +25,7 @@ from mesh.ssh import (
     withdraw,
 )
 from mesh.ssh.receiver import TURN
-from tests.kit.existing_host import LOGIN, NODE, STRANGER, Box, key_text
+from tests.kit.existing_host import LOGIN, NODE, STRANGER, ExistingHost, key_text
 from tests.kit.wait import PATIENCE, until
 
 pytestmark = pytest.mark.lab
@@ -43,12 +43,12 @@ def fingerprint(key: asyncssh.SSHKey) -> str:
     return str(key.get_fingerprint())
 
 
-def delivered(box: Box, **changes: Any) -> Delivered:
+def delivered(box: ExistingHost, **changes: Any) -> Delivered:
     """The node brought to the host, from the operator's network."""
     return box.operator(lambda: deliver(box.target(**changes), box.given(BUNDLE), silent))
 
 
-def clear(box: Box, **changes: Any) -> None:
+def clear(box: ExistingHost, **changes: Any) -> None:
     """Take whatever instance is there."""
     told = box.root / "etc/anycast-mesh/instance-id"
     if told.exists():
@@ -57,13 +57,13 @@ def clear(box: Box, **changes: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def pristine(box: Box) -> dict[str, object]:
+def pristine(box: ExistingHost) -> dict[str, object]:
     """How the host is without us."""
     return box.as_it_is()
 
 
 @pytest.fixture
-def untouched(box: Box, pristine: dict[str, object]) -> Iterator[dict[str, object]]:
+def untouched(box: ExistingHost, pristine: dict[str, object]) -> Iterator[dict[str, object]]:
     """How the host is without us; after each test it is so again."""
     yield pristine
     clear(box)
@@ -147,7 +147,11 @@ REFUSED: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("changes", "key", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED]
 )
 def test_refused_with_key_value_reason_and_cure_and_nothing_changed(
-    box: Box, untouched: dict[str, object], changes: dict[str, Any], key: str, said: list[str]
+    box: ExistingHost,
+    untouched: dict[str, object],
+    changes: dict[str, Any],
+    key: str,
+    said: list[str],
 ) -> None:
     changes = {"patience": 3.0} | changes
     with pytest.raises(DeliveryError) as error:
@@ -163,7 +167,9 @@ def test_refused_with_key_value_reason_and_cure_and_nothing_changed(
     assert not (box.root / "etc/anycast-mesh").exists()
 
 
-def test_who_would_lock_himself_out_is_told_before(box: Box, untouched: dict[str, object]) -> None:
+def test_who_would_lock_himself_out_is_told_before(
+    box: ExistingHost, untouched: dict[str, object]
+) -> None:
     """A client's address is not in mesh:admin.ssh: the base firewall would not let him in again."""
     address = next(one for one in box.world.clients if one.box == "client-ewr").ipv4
     with pytest.raises(DeliveryError) as error:
@@ -180,7 +186,7 @@ def test_who_would_lock_himself_out_is_told_before(box: Box, untouched: dict[str
     ],
 )
 def test_a_system_that_is_not_debian_13_is_refused(
-    box: Box, untouched: dict[str, object], path: str, content: str, said: str
+    box: ExistingHost, untouched: dict[str, object], path: str, content: str, said: str
 ) -> None:
     target = box.root / path
     link = target.readlink()
@@ -195,7 +201,7 @@ def test_a_system_that_is_not_debian_13_is_refused(
 
 
 def test_an_address_that_the_host_does_not_hold_is_refused(
-    box: Box, untouched: dict[str, object]
+    box: ExistingHost, untouched: dict[str, object]
 ) -> None:
     wrong = replace(box.given(BUNDLE), ipv6="2001:db8:ffff::77")
     with pytest.raises(DeliveryError, match="no interface of the host has it") as error:
@@ -208,7 +214,7 @@ def test_an_address_that_the_host_does_not_hold_is_refused(
 
 @pytest.mark.parametrize("user", ["root", "carol"])
 def test_a_host_gets_what_a_cloud_would_give_and_gives_it_back(
-    box: Box, untouched: dict[str, object], user: str
+    box: ExistingHost, untouched: dict[str, object], user: str
 ) -> None:
     done = delivered(box, user=user)
     assert done.instance_id.startswith("host-")
@@ -238,12 +244,12 @@ def test_a_host_gets_what_a_cloud_would_give_and_gives_it_back(
     assert not box.operator(lambda: is_there(box.target(), done.instance_id))
 
 
-def is_enabled(box: Box, unit: str) -> bool:
+def is_enabled(box: ExistingHost, unit: str) -> bool:
     """Whether a unit starts at boot."""
     return box.run("systemctl", "is-enabled", unit).strip() == "enabled"
 
 
-def test_a_second_delivery_does_nothing(box: Box, untouched: dict[str, object]) -> None:
+def test_a_second_delivery_does_nothing(box: ExistingHost, untouched: dict[str, object]) -> None:
     first = delivered(box)
     enabled = box.root / "etc/systemd/system/multi-user.target.wants/anycast-mesh-agent.service"
     until(enabled.is_symlink, 20, "the host has enabled the agent, after all was delivered")
@@ -255,13 +261,13 @@ def test_a_second_delivery_does_nothing(box: Box, untouched: dict[str, object]) 
     assert (after, later) == (before, times)
 
 
-def written_at(box: Box) -> dict[str, int]:
+def written_at(box: ExistingHost) -> dict[str, int]:
     """When each of our files was written."""
     return {name: (box.root / name).lstat().st_mtime_ns for name in box.delivered_files()}
 
 
 def test_a_host_that_is_delivered_to_anew_is_another_instance(
-    box: Box, untouched: dict[str, object]
+    box: ExistingHost, untouched: dict[str, object]
 ) -> None:
     """As after a state that was lost: other user data, and nothing of the old keys stays."""
     first = delivered(box)
@@ -277,7 +283,9 @@ def test_a_host_that_is_delivered_to_anew_is_another_instance(
     assert box.operator(lambda: is_there(box.target(), second.instance_id))
 
 
-def test_the_node_of_another_network_is_left_alone(box: Box, untouched: dict[str, object]) -> None:
+def test_the_node_of_another_network_is_left_alone(
+    box: ExistingHost, untouched: dict[str, object]
+) -> None:
     done = delivered(box)
     mine = box.given(BUNDLE)
     theirs = replace(mine, user_data=mine.user_data.replace('"operator": "b3B', '"operator": "c3B'))
@@ -291,7 +299,7 @@ def test_the_node_of_another_network_is_left_alone(box: Box, untouched: dict[str
 
 
 def test_the_first_key_that_is_shown_is_the_only_one_ever_after(
-    box: Box, untouched: dict[str, object]
+    box: ExistingHost, untouched: dict[str, object]
 ) -> None:
     assert box.operator(lambda: shown_key(box.target(**SHOWN))) == box.host_key
     done = delivered(box)
@@ -302,7 +310,9 @@ def test_the_first_key_that_is_shown_is_the_only_one_ever_after(
     assert str(asyncssh.import_public_key(box.host_key).get_fingerprint()) in str(error.value)
 
 
-def test_no_user_of_the_host_can_hold_the_turn(box: Box, untouched: dict[str, object]) -> None:
+def test_no_user_of_the_host_can_hold_the_turn(
+    box: ExistingHost, untouched: dict[str, object]
+) -> None:
     """Neither by making its file first, wherever files of that kind go, nor by locking it."""
     for folder in ("/run", "/run/lock", "/tmp"):
         box.run("runuser", "-u", "dave", "--", "touch", f"{folder}/{TURN.name}")
@@ -322,7 +332,7 @@ def test_no_user_of_the_host_can_hold_the_turn(box: Box, untouched: dict[str, ob
 # --- cut in the middle ----------------------------------------------------------------------------
 
 
-def kill_session(box: Box) -> None:
+def kill_session(box: ExistingHost) -> None:
     """End every process of the SSH session, as a reboot of a middlebox would not even do."""
     for line in box.run("ps", "-eo", "pid,args").splitlines():
         pid, _, command = line.strip().partition(" ")
@@ -330,7 +340,7 @@ def kill_session(box: Box) -> None:
             box.run("kill", "-9", pid)
 
 
-def cut_link(box: Box) -> None:
+def cut_link(box: ExistingHost) -> None:
     """From here on nothing reaches the host any more, and nobody is told."""
     namespaces.nft(
         "table inet cut {\n chain everything {\n"
@@ -339,7 +349,7 @@ def cut_link(box: Box) -> None:
     )
 
 
-def mend_link(box: Box) -> None:
+def mend_link(box: ExistingHost) -> None:
     """It is as if nothing had been."""
     namespaces.nft("delete table inet cut\n", box.place.namespace("transit-ewr"))
 
@@ -353,7 +363,7 @@ def mend_link(box: Box) -> None:
     ],
 )
 def test_a_delivery_that_is_cut_goes_on_where_it_was(
-    box: Box, untouched: dict[str, object], at: str, cut: Callable[[Box], None]
+    box: ExistingHost, untouched: dict[str, object], at: str, cut: Callable[[ExistingHost], None]
 ) -> None:
     said: list[str] = []
 
@@ -384,7 +394,7 @@ def test_a_delivery_that_is_cut_goes_on_where_it_was(
 
 
 def test_a_firewall_that_shuts_the_operator_out_opens_again_by_itself(
-    box: Box, untouched: dict[str, object]
+    box: ExistingHost, untouched: dict[str, object]
 ) -> None:
     """The base rules of a stack file that names another network than the one we come from; the
     check before is told otherwise, so that only the undo is left."""
@@ -410,7 +420,9 @@ def test_a_firewall_that_shuts_the_operator_out_opens_again_by_itself(
         short.unlink()
 
 
-def test_nothing_is_left_of_a_removal_that_was_cut(box: Box, untouched: dict[str, object]) -> None:
+def test_nothing_is_left_of_a_removal_that_was_cut(
+    box: ExistingHost, untouched: dict[str, object]
+) -> None:
     done = delivered(box)
 
     def cut_at(line: str) -> None:
@@ -424,7 +436,7 @@ def test_nothing_is_left_of_a_removal_that_was_cut(box: Box, untouched: dict[str
     assert box.as_it_is() == untouched
 
 
-def test_a_host_that_is_gone_cannot_be_cleared_and_says_how_to_go_on(box: Box) -> None:
+def test_a_host_that_is_gone_cannot_be_cleared_and_says_how_to_go_on(box: ExistingHost) -> None:
     nobody = box.target(address="203.0.113.200", patience=1.0)
     with pytest.raises(Unreachable, match=r"203\.0\.113\.200"):
         box.operator(lambda: withdraw(nobody, "host-0123456789abcdef", silent))

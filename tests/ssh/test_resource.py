@@ -12,7 +12,7 @@ from pulumi.output import UNKNOWN
 from mesh.infra.dynamic.host import HostProvider
 from mesh.infra.dynamic.hostkey import HostKeyProvider
 from mesh.ssh import DeliveryError, Unreachable
-from tests.kit.existing_host import ADMIN, LOGIN, NODE, STRANGER, Box, key_text
+from tests.kit.existing_host import ADMIN, LOGIN, NODE, STRANGER, ExistingHost, key_text
 
 pytestmark = pytest.mark.lab
 
@@ -21,7 +21,7 @@ KEYS = HostKeyProvider()
 OTHERS_KEY = " ".join(STRANGER.export_public_key("openssh").decode().split()[:2])
 
 
-def inputs(box: Box, **changes: Any) -> dict[str, Any]:
+def inputs(box: ExistingHost, **changes: Any) -> dict[str, Any]:
     """The host as the stack file has it."""
     return {
         "node": NODE,
@@ -39,7 +39,7 @@ def inputs(box: Box, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def made(box: Box) -> Iterator[dict[str, Any]]:
+def made(box: ExistingHost) -> Iterator[dict[str, Any]]:
     """The resource's outputs, once it is made."""
     outs: dict[str, Any] = box.operator(lambda: PROVIDER.create(inputs(box))).outs or {}
     yield outs
@@ -47,7 +47,7 @@ def made(box: Box) -> Iterator[dict[str, Any]]:
 
 
 def test_another_key_than_the_one_on_record_is_never_believed(
-    box: Box, made: dict[str, Any]
+    box: ExistingHost, made: dict[str, Any]
 ) -> None:
     """Whoever shows it sits in between, or the host was reinstalled: not asked, not delivered
     to, not cleared, and at a preview of its re-creation not logged in to."""
@@ -68,7 +68,7 @@ def test_another_key_than_the_one_on_record_is_never_believed(
 
 @pytest.mark.parametrize("unrecorded", [UNKNOWN, "", None])
 def test_without_a_key_on_record_a_host_is_looked_at_and_nothing_more(
-    box: Box, unrecorded: object
+    box: ExistingHost, unrecorded: object
 ) -> None:
     news = inputs(box, host_key=unrecorded)
     assert box.operator(lambda: PROVIDER.check({}, news)).failures == []
@@ -79,7 +79,7 @@ def test_without_a_key_on_record_a_host_is_looked_at_and_nothing_more(
 class TestFirstKey:
     """``trustFirst``: the key that is shown first, and no other one ever after."""
 
-    def test_it_is_recorded_once(self, box: Box) -> None:
+    def test_it_is_recorded_once(self, box: ExistingHost) -> None:
         outs = recorded(box)
         assert outs["key"] == box.host_key
         others: list[dict[str, Any]] = [
@@ -88,7 +88,7 @@ class TestFirstKey:
         for changes in others:
             assert not KEYS.diff("", outs, keyed(box, **changes)).changes
 
-    def test_nothing_is_recorded_where_the_stack_file_says_which(self, box: Box) -> None:
+    def test_nothing_is_recorded_where_the_stack_file_says_which(self, box: ExistingHost) -> None:
         """Nor is the host asked: there may be no way to it from here."""
         outs = KEYS.create(keyed(box, host_keys=[OTHERS_KEY])).outs or {}
         assert outs["key"] == ""
@@ -96,7 +96,9 @@ class TestFirstKey:
         assert KEYS.diff("", outs, news).changes, "these are known from here on"
         assert KEYS.update("", outs, news).outs == {**news, "key": ""}
 
-    def test_who_takes_the_given_keys_away_gets_one_of_them_recorded(self, box: Box) -> None:
+    def test_who_takes_the_given_keys_away_gets_one_of_them_recorded(
+        self, box: ExistingHost
+    ) -> None:
         news = keyed(box)
         for given in (box.host_key, OTHERS_KEY):
             olds = KEYS.create(keyed(box, host_keys=[given])).outs or {}
@@ -110,7 +112,7 @@ class TestFirstKey:
                     box.operator(partial(KEYS.update, "", olds, news))
 
     @pytest.mark.parametrize("key", ["ipv4", "node"])
-    def test_another_address_is_another_host(self, box: Box, key: str) -> None:
+    def test_another_address_is_another_host(self, box: ExistingHost, key: str) -> None:
         diff = KEYS.diff("", recorded(box), keyed(box, **{key: "other"}))
         assert diff.replaces == [key]
 
@@ -119,19 +121,19 @@ class TestFirstKey:
             box.operator(lambda: KEYS.create(keyed(box, user="erin")))
 
 
-def keyed(box: Box, **changes: Any) -> dict[str, Any]:
+def keyed(box: ExistingHost, **changes: Any) -> dict[str, Any]:
     """The host as its key's resource has it."""
     names = ("node", "provider", "ipv4", "port", "user", "host_keys", "ssh_key")
     return {name: inputs(box)[name] for name in names} | changes
 
 
-def recorded(box: Box) -> dict[str, Any]:
+def recorded(box: ExistingHost) -> dict[str, Any]:
     """The outputs once its key is on record."""
     return box.operator(lambda: KEYS.create(keyed(box))).outs or {}
 
 
 def test_what_a_cut_delivery_left_is_said_when_the_host_is_given_up(
-    box: Box, made: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    box: ExistingHost, made: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The state never heard of it, so no other resource can say so."""
     key = box.operator(lambda: KEYS.create(inputs(box, host_keys=[box.host_key]))).outs or {}
@@ -145,7 +147,7 @@ def test_what_a_cut_delivery_left_is_said_when_the_host_is_given_up(
     assert "is not known" in capsys.readouterr().out
 
 
-def test_another_way_to_the_same_host_is_an_update(box: Box, made: dict[str, Any]) -> None:
+def test_another_way_to_the_same_host_is_an_update(box: ExistingHost, made: dict[str, Any]) -> None:
     news = inputs(box, user="carol", host_keys=[box.host_key])
     diff = PROVIDER.diff(made["instance_id"], made, news)
     assert (diff.changes, diff.replaces) == (True, [])
@@ -153,7 +155,7 @@ def test_another_way_to_the_same_host_is_an_update(box: Box, made: dict[str, Any
     assert (outs["user"], outs["instance_id"]) == ("carol", made["instance_id"])
 
 
-def test_a_way_that_does_not_lead_there_is_refused(box: Box, made: dict[str, Any]) -> None:
+def test_a_way_that_does_not_lead_there_is_refused(box: ExistingHost, made: dict[str, Any]) -> None:
     news = inputs(box, host_keys=[OTHERS_KEY])
     with pytest.raises(DeliveryError, match="presents another key"):
         box.operator(lambda: PROVIDER.update(made["instance_id"], made, news))
@@ -162,14 +164,14 @@ def test_a_way_that_does_not_lead_there_is_refused(box: Box, made: dict[str, Any
 
 
 @pytest.mark.parametrize("key", ["ipv4", "node"])
-def test_another_address_is_another_host(box: Box, made: dict[str, Any], key: str) -> None:
+def test_another_address_is_another_host(box: ExistingHost, made: dict[str, Any], key: str) -> None:
     diff = PROVIDER.diff(made["instance_id"], made, inputs(box, **{key: "other"}))
     assert diff.replaces == [key]
     assert diff.delete_before_replace
 
 
 def test_a_refresh_tells_gone_from_silent(
-    box: Box, made: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    box: ExistingHost, made: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = made["instance_id"]
     assert box.operator(lambda: PROVIDER.read(one, made)).id == one
@@ -181,7 +183,7 @@ def test_a_refresh_tells_gone_from_silent(
     assert "nothing listens there" in said
 
 
-def test_a_host_out_of_reach_is_not_forgotten(box: Box, made: dict[str, Any]) -> None:
+def test_a_host_out_of_reach_is_not_forgotten(box: ExistingHost, made: dict[str, Any]) -> None:
     """It may go on announcing: the state keeps it, and the error says both ways out."""
     with pytest.raises(Unreachable) as error:
         box.operator(

@@ -1,0 +1,39 @@
+"""A node of a lab, as a person sees it who sits at its console."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.lab import containers
+from mesh.lab.lab_files import LabFiles
+from mesh.lab.underlay import Underlay
+from tests.kit.wait import patience
+
+
+@dataclass
+class LabNode:
+    """A system container in a lab's world."""
+
+    place: LabFiles
+    world: Underlay
+    node: str
+
+    @property
+    def address(self) -> str:
+        """Its main IPv4 address."""
+        return str(self.world.node(self.node).ipv4)
+
+    @property
+    def root(self) -> Path:
+        """Its root directory, while it runs."""
+        return Path("/proc", str(containers.leader(self.place, self.node)), "root")
+
+    def run(self, *command: str) -> str:
+        """What a command prints on its console, as root."""
+        done = subprocess.run(
+            [*containers.entering(self.place, self.node), *command], capture_output=True,
+            text=True, check=False, timeout=patience(60),
+        )  # fmt: skip
+        return done.stdout
