@@ -49,9 +49,10 @@ from mesh.render import Seed as UserData
 from mesh.rpki.objects import Objects
 from mesh.trust import orders
 from mesh.trust.signing import Purpose
+from tests.kit import program
 from tests.kit.stacks import plan_of, with_members
 from tests.kit.vultr_api import Vultr, answering
-from tests.program import recording, test_aws, test_gcp, test_vultr
+from tests.program import test_aws, test_gcp, test_vultr
 
 Names = Mapping[str, frozenset[str]]
 """By name what belongs to it: the fields of a document, say, or nothing."""
@@ -168,8 +169,8 @@ def _tables() -> Names:
 
 
 @cache
-def _program() -> recording.Run:
-    return recording.run()
+def _program() -> program.Run:
+    return program.run()
 
 
 @cache

@@ -27,7 +27,7 @@ from mesh.lab import namespaces
 from mesh.registry.api import News
 from mesh.trust.documents import MAX_HOLD, MAX_REPAIRS, Health, Hold, HoldOrder
 from mesh.trust.encoding import dump, parse
-from tests.bird.stand_in import control
+from tests.kit.bird_control import control
 
 
 @dataclass

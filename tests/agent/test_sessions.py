@@ -18,7 +18,7 @@ from mesh.bird.client import Bird, BirdError
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Down
 from mesh.trust.encoding import parse
-from tests.bird.stand_in import control
+from tests.kit.bird_control import control
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE
 

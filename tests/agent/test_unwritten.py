@@ -19,7 +19,7 @@ from mesh.agent.apply import JOURNAL, Applier, NotApplied, NotWritten
 from mesh.agent.host import Host
 from mesh.agent.state import Applied
 from mesh.trust.documents import Part, PublicFile
-from tests.bird.stand_in import control
+from tests.kit.bird_control import control
 
 FIRST, SECOND = "/etc/sysctl.d/90-anycast-mesh.conf", "/etc/sysctl.d/95-anycast-mesh.conf"
 APPLIED = Applied(1, "0" * 64, "{}")

@@ -36,7 +36,7 @@ from mesh.render import node_files, placeholder_facts
 from mesh.services.checks.tcp import TcpCheck
 from mesh.services.service import Ports
 from mesh.trust import keys
-from tests.bird.stand_in import control
+from tests.kit.bird_control import control
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesh.bird.client import Bird, BirdError
-from tests.bird.stand_in import control
+from tests.kit.bird_control import control
 
 
 def test_a_reply_is_read_as_birdc_prints_it(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from mesh.trust import keys
 from mesh.trust.documents import Health
 from mesh.trust.encoding import dump
 from tests.cli.test_status import secret, state
+from tests.kit.previews import ADDRESS, NODE, SERVER, STACK, generation, step, text
 from tests.kit.registry import Fleet, Live, live
-from tests.preview.documents import ADDRESS, NODE, SERVER, STACK, generation, step, text
 
 FLEET = Fleet()
 MADE = FLEET.generation(5)

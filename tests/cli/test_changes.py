@@ -18,9 +18,9 @@ import yaml
 
 from mesh.cli.environment import environment
 from mesh.lab.world import clear_world
+from tests.kit.program import KEYS
 from tests.kit.stacks import ROOT, prod
 from tests.kit.wait import patience
-from tests.program.recording import KEYS
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 

@@ -70,7 +70,7 @@ def test_rendering_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_program_runs() -> None:
-    done = without_unix("from tests.program.recording import run; print(len(run().resources))")
+    done = without_unix("from tests.kit.program import run; print(len(run().resources))")
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > len(("nodes", "addresses"))
 

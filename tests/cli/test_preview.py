@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mesh.cli.main import app
+from tests.kit.previews import generation, step, text
 from tests.kit.stacks import plan_of, prod
-from tests.preview.documents import generation, step, text
 
 PLAN = plan_of(prod())
 REPLACED = (

@@ -12,8 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from mesh.cli.main import app
+from tests.kit.proxy import answering
 from tests.kit.stacks import ROOT, prod
-from tests.rpki.proxy import answering
 
 OURS4 = {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}
 OURS6 = {"asn": "AS27218", "prefix": "2620:71:4000::/48", "maxLength": 48}

@@ -27,10 +27,10 @@ from tests.engine.killpoints import (
     settled,
     standing,
 )
+from tests.kit import mutants
 from tests.kit.engine import Engine
 from tests.kit.stacks import ROOT
 from tests.kit.vultr_api.stack import UP
-from tests.publish import mutants
 
 pytestmark = pytest.mark.engine
 

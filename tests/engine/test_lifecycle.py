@@ -15,7 +15,7 @@ from mesh.infra.ending import GIVEN_UP
 from mesh.lab.world import clear_world
 from tests.engine.conftest import LAB
 from tests.kit.engine import Engine, changed, secrets_of, until_none
-from tests.program.recording import KEYS
+from tests.kit.program import KEYS
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 

@@ -12,9 +12,9 @@ import pytest
 
 from mesh.plan.document import write_plan
 from tests.kit.engine import Engine, changed, engine_of
+from tests.kit.program import KEYS
 from tests.kit.stacks import ROOT, bent, plan_of
 from tests.kit.wait import patience
-from tests.program.recording import KEYS
 
 pytestmark = pytest.mark.engine
 

@@ -21,9 +21,9 @@ from mesh.policy.rules import (
     tagged_servers,
     two_ssh_keys,
 )
+from tests.kit.previews import NODE, PUBLISH, STACK
+from tests.kit.program import KEYS
 from tests.kit.stacks import bent, one_node_without_ipv6, plan_of, prod
-from tests.preview.documents import NODE, PUBLISH, STACK
-from tests.program.recording import KEYS
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 UNKNOWN_LIST = "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2"

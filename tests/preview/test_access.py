@@ -16,8 +16,8 @@ from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate, wants_announce
 from mesh.preview.steps import Preview
 from mesh.preview.summary import summarise
 from mesh.trust.documents import Used
+from tests.kit.previews import by_plan, generation, preview
 from tests.kit.stacks import plan_of, prod, ssh_key
-from tests.preview.documents import by_plan, generation, preview
 
 HOME, OFFICE, HALF = "198.51.100.250/32", "192.0.2.0/24", "192.0.2.0/25"
 DESK, LAPTOP = ssh_key("a"), ssh_key("b")

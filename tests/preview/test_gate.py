@@ -10,8 +10,7 @@ import pytest
 from mesh.plan import Plan
 from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import OPERATOR
-from tests.kit.stacks import bent, plan_of, prod
-from tests.preview.documents import (
+from tests.kit.previews import (
     ADDRESS,
     PUBLISH,
     SERVER,
@@ -21,6 +20,7 @@ from tests.preview.documents import (
     preview,
     step,
 )
+from tests.kit.stacks import bent, plan_of, prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
 ONE = plan_of(prod())

@@ -11,8 +11,8 @@ from mesh.preview.display import markdown
 from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate, wants_announcers
 from mesh.preview.summary import summarise
 from mesh.preview.words import markdown
+from tests.kit.previews import by_plan, generation, preview, step
 from tests.kit.stacks import bent, plan_of, prod
-from tests.preview.documents import by_plan, generation, preview, step
 
 PLAN = plan_of(prod())
 EWR, LAX, MIA, ORD = NODES = tuple(sorted(node.id for node in PLAN.nodes))

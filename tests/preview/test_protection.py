@@ -11,8 +11,8 @@ from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import OPERATOR
 from mesh.preview.summary import summarise
 from mesh.preview.words import markdown
+from tests.kit.previews import ADDRESS, SERVER, STACK, by_plan, generation, preview, step
 from tests.kit.stacks import plan_of, prod
-from tests.preview.documents import ADDRESS, SERVER, STACK, by_plan, generation, preview, step
 
 PLAN = plan_of(prod())
 NAME = "mesh-mia-vultr-1-address"

@@ -18,8 +18,7 @@ from mesh.publish import Fleet, Member, dump_fleet
 from mesh.publish.rendered import digests
 from mesh.render import placeholder_facts, placeholder_placements
 from mesh.spec.problems import Problem
-from tests.kit.stacks import bent, one_node_without_ipv6, plan_of, prod
-from tests.preview.documents import (
+from tests.kit.previews import (
     ADDRESS,
     RENDERED,
     STACK,
@@ -29,6 +28,7 @@ from tests.preview.documents import (
     step,
     text,
 )
+from tests.kit.stacks import bent, one_node_without_ipv6, plan_of, prod
 
 BEFORE = plan_of(prod())
 FIVE = plan_of(bent("nodes/lax-vultr-2", {"number": 9}))

@@ -16,8 +16,7 @@ from mesh.preview.kinds import KINDS, Kind
 from mesh.preview.steps import VERBS, read
 from mesh.preview.summary import summarise
 from mesh.spec.problems import KEEPS
-from tests.kit.stacks import plan_of, prod
-from tests.preview.documents import (
+from tests.kit.previews import (
     NODE,
     SERVER,
     STACK,
@@ -28,6 +27,7 @@ from tests.preview.documents import (
     step,
     text,
 )
+from tests.kit.stacks import plan_of, prod
 
 PLAN = plan_of(prod())
 NODES = tuple(node.id for node in PLAN.nodes)

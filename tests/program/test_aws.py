@@ -14,9 +14,9 @@ import pytest
 from pulumi.runtime import mocks
 
 from mesh.infra.providers.aws.user_data import packed
+from tests.kit.program import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.kit.stacks import prod
 from tests.kit.vultr_api import KEY
-from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 
 RULES = 60
 """What AWS lets a group have in each direction and family, unless asked for more."""

@@ -14,8 +14,8 @@ from mesh.trust import keys
 from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from tests.kit.nodes import Nodes, speaking
+from tests.kit.program import run
 from tests.kit.registry import Fleet, Live, live
-from tests.program.recording import run
 
 FLEET = Fleet()
 MIA, SERVER = "mia-vultr-1", "mesh-mia-vultr-1-instance"

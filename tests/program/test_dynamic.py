@@ -52,9 +52,9 @@ from mesh.plan import Plan
 from mesh.plan.document import read_plan, write_plan
 from mesh.publish import Fleet, Order, PublishError
 from mesh.trust.keys import join_token
+from tests.kit.program import OPERATOR, PASSWORD, UNKNOWN
 from tests.kit.stacks import example, plan_of, prod
 from tests.kit.wait import PATIENCE
-from tests.program.recording import OPERATOR, PASSWORD, UNKNOWN
 
 PLAN = plan_of({"twin": "prod"}, "lab")
 MORE = plan_of({"twin": "prod", "nodes": {"lax-vultr-2": {"number": 9}}}, "lab")

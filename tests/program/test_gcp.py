@@ -22,10 +22,10 @@ from mesh.infra.providers.protocol import StackConfiguration
 from mesh.plan import make
 from mesh.spec import Problem, load
 from mesh.spec.providers.gcp import FACTS
+from tests.kit.program import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.kit.stacks import ROOT, prod
 from tests.kit.vultr_api import KEY
 from tests.kit.wait import PATIENCE
-from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 
 NODE = "mesh-ord-gcp-1"
 PROJECT = "anycast-mesh-example"

@@ -23,7 +23,7 @@ def imported_by(program: str) -> list[str]:
 
 
 def test_the_twin_of_a_mixed_network_needs_no_cloud() -> None:
-    assert imported_by("from tests.program.recording import run; run()") == []
+    assert imported_by("from tests.kit.program import run; run()") == []
 
 
 def test_checking_and_planning_need_no_cloud() -> None:

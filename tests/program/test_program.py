@@ -15,8 +15,7 @@ from mesh.plan.document import read_plan
 from mesh.preview.kinds import PROTECTED, Kind, kind_of
 from mesh.registry import paths
 from mesh.spec.providers import PROVIDERS
-from tests.kit.stacks import plan_of, prod
-from tests.program.recording import (
+from tests.kit.program import (
     KEYS,
     OPERATOR,
     PASSWORD,
@@ -26,6 +25,7 @@ from tests.program.recording import (
     run,
     twin,
 )
+from tests.kit.stacks import plan_of, prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
 REGISTRY, OTHERS = "lax-vultr-1", ("ewr-vultr-1", "mia-vultr-1", "ord-vultr-1")

@@ -13,9 +13,9 @@ import pytest
 from pulumi.runtime import mocks
 
 from mesh.infra.ending import ending
+from tests.kit.program import Answers, run, twin
+from tests.kit.proxy import answering
 from tests.kit.stacks import ROOT
-from tests.program.recording import Answers, run, twin
-from tests.rpki.proxy import answering
 
 OURS4 = {"asn": "AS27218", "prefix": "192.30.120.0/23", "maxLength": 23}
 OURS6 = {"asn": "AS27218", "prefix": "2620:71:4000::/48", "maxLength": 48}

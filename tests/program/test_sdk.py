@@ -16,8 +16,8 @@ import pytest
 from pulumi.runtime import mocks
 
 from mesh.infra import providers, sdk
+from tests.kit.program import Answers, run
 from tests.kit.stacks import ROOT
-from tests.program.recording import Answers, run
 
 
 @pytest.fixture

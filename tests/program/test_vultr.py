@@ -23,10 +23,10 @@ from mesh.infra.providers.vultr.v2.answers import Bgp, Instance
 from mesh.infra.providers.vultr.v2.mark import tag_of
 from mesh.preview.kinds import Kind, kind_of
 from mesh.spec import Problem, load
+from tests.kit.program import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.kit.stacks import ROOT, prod
 from tests.kit.vultr_api import BGP_PASSWORD, KEY, Fault, Vultr, html, refused
 from tests.kit.vultr_api.objects import Server
-from tests.program.recording import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
 IMAGE = "Debian 13 x64 (trixie)"

@@ -15,8 +15,8 @@ from mesh.agent import bundle
 from mesh.infra import sources
 from mesh.publish.rendered import MOST, VIEWS, differing, digests
 from mesh.render import placeholder_facts, placeholder_placements
+from tests.kit import mutants
 from tests.kit.stacks import ROOT, plan_of, prod
-from tests.publish import mutants
 
 PLAN = plan_of(prod())
 FACTS, PLACES = placeholder_facts(PLAN), placeholder_placements(PLAN)

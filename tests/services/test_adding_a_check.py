@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.kit import mutants
 from tests.kit.stacks import ROOT, prod
-from tests.publish import mutants
 
 CHECKS = "mesh/services/checks"
 IS = "Check = Annotated[HttpCheck | TcpCheck, Field"

@@ -17,9 +17,9 @@ from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import kind_of
 from mesh.reference import configuration
 from mesh.render import node_files, placeholder_facts, placeholder_placements
+from tests.kit.previews import by_plan, generation, preview, step
+from tests.kit.program import KEYS, PASSWORD, Answers, Run, run
 from tests.kit.stacks import plan_of, prod
-from tests.preview.documents import by_plan, generation, preview, step
-from tests.program.recording import KEYS, PASSWORD, Answers, Run, run
 
 SERVER, RULE = "toy:index:Server", "toy:index:Rule"
 

@@ -19,9 +19,9 @@ from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.reverse import ReverseProvider
 from mesh.infra.providers.vultr.v2 import ApiError
 from mesh.infra.providers.vultr.v2.server import INSTANCE
+from tests.kit.program import UNKNOWN
 from tests.kit.vultr_api import KEY, Fault, Knobs, Vultr, html, refused
 from tests.kit.vultr_api.faults import Answer
-from tests.program.recording import UNKNOWN
 from tests.vultr import objects
 
 Outs = dict[str, Any]
