@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,23 +23,12 @@ from mesh.facts import Placement
 from mesh.lab import namespaces
 from mesh.plan import Plan, Role
 from mesh.publish import Instance, Order
+from mesh.render import File
 from mesh.render.user_data import base_firewall
 from mesh.trust import keys
-from tests.kit.machine import IMAGE, bird_of
-from tests.kit.wait import patience
+from tests.kit.machine import Machine, bird_of
 
 T = TypeVar("T")
-
-_START = """
-set -eu
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
-mount -t proc proc "$2/root/proc"
-mount -t tmpfs -o mode=0755 tmpfs "$2/root/run"
-mount --rbind /dev "$2/root/dev"
-ip link set lo up
-ip link add dummy0 type bridge
-exec chroot "$2/root" sh -c 'echo up; exec sleep infinity'
-"""
 
 
 @dataclass
@@ -48,34 +36,23 @@ class Box:
     """One machine. ``address`` is its main address of each family."""
 
     name: str
-    folder: Path
-    namespace: str
+    machine: Machine
     address: Placement
-    process: subprocess.Popen[str]
     running: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     def path(self, absolute: str) -> Path:
         """A file of the box as the host sees it."""
-        return Path(f"/proc/{self._pid()}/root") / absolute.lstrip("/")
+        return self.machine.path(absolute)
 
     def run(self, *command: str, check: bool = True) -> str:
         """Runs a command in the box; what it printed."""
-        done = subprocess.run(
-            [*self._enter(), *command],
-            capture_output=True,
-            text=True,
-            timeout=patience(60),
-            check=False,
-        )
-        if check:
-            assert done.returncode == 0, f"{self.name}: {' '.join(command)}: {done.stderr}"
-        return done.stdout
+        return self.machine.output(*command, check=check)
 
     def start(self, command: str) -> None:
         """Starts a command of the bundle."""
-        log = (self.folder / f"{command}.log").open("a")
+        log = self._log(command).open("a")
         self.running[command] = subprocess.Popen(
-            [*self._enter(), "python3", "/var/lib/anycast-mesh/bundle.pyz", command],
+            [*self.machine.enter, "python3", "/var/lib/anycast-mesh/bundle.pyz", command],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True,
         )  # fmt: skip
 
@@ -89,7 +66,7 @@ class Box:
 
     def log(self, command: str) -> str:
         """What it wrote."""
-        file = self.folder / f"{command}.log"
+        file = self._log(command)
         return file.read_text() if file.exists() else ""
 
     def bound(self) -> set[str]:
@@ -100,26 +77,20 @@ class Box:
     def sessions(self) -> dict[str, str]:
         """BIRD's protocols and their state."""
         try:
-            lines = bird_of(self._pid()).ask("show protocols").lines
+            lines = bird_of(self.machine.pid).ask("show protocols").lines
         except BirdError:
             return {}
         return {text.split()[0]: text for code, text in lines if code == 1002}
 
     def stop(self) -> None:
         """Ends the box and all in it."""
-        self.process.kill()
-        self.process.wait()
+        self.machine.close()
         for process in self.running.values():
             process.kill()
             process.wait()
 
-    def _pid(self) -> int:
-        """The first process inside (the child of unshare)."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(children.read_text().split()[0])
-
-    def _enter(self) -> list[str]:
-        return ["nsenter", f"--target={self._pid()}", "--mount", "--pid", "--net", "--root", "--wd"]
+    def _log(self, command: str) -> Path:
+        return self.machine.folder / f"{command}.log"
 
 
 @dataclass
@@ -143,19 +114,11 @@ class Wire:
         namespace = f"{self.prefix}-{host}"
         namespaces.create([namespace])
         self._plug(namespace, host)
-        folder = self.folder / f"{name}-{host}"
-        for part in ("upper/usr/bin", "work", "root"):
-            (folder / part).mkdir(parents=True)
-        shutil.copy(Path(__file__).with_name("systemctl"), folder / "upper/usr/bin/systemctl")
-        (folder / "upper/usr/bin/systemctl").chmod(0o755)
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, "unshare", "--mount", "--pid", "--fork",
-             "--kill-child", "sh", "-c", _START, "sh", str(IMAGE.resolve()), str(folder)],
-            stdout=subprocess.PIPE, stderr=(folder / "box.log").open("w"), text=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n", (folder / "box.log").read_text()
-        box = Box(name, folder, namespace, _pair(host), process)
+        namespaces.ip(["link add dummy0 type bridge"], namespace)
+        machine = Machine(self.folder / f"{name}-{host}", namespace)
+        systemctl = Path(__file__).with_name("systemctl").read_text()
+        machine.put([File("/usr/bin/systemctl", systemctl, 0o755)])
+        box = Box(name, machine, _pair(host))
         self.boxes[name] = box
         return box
 

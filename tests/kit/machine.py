@@ -18,7 +18,7 @@ from setup import found, versions
 from setup.birds.build import RECORD
 from tests.kit import needs
 from tests.kit.stacks import ROOT
-from tests.kit.wait import patience
+from tests.kit.wait import patience, until
 
 IMAGE = needs.image()
 LAYERS = ROOT / ".mesh" / "birds"  # made by `setup/all birds`
@@ -35,6 +35,17 @@ mount --rbind /dev "$2/root/dev"
 root=$2/root
 shift 2
 exec chroot "$root" "$@"
+"""
+
+
+# The first process of a machine that stays: when it ends, so does all that runs there.
+_STAY = """
+set -eu
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
+mount -t proc proc "$2/root/proc"
+mount -t tmpfs -o mode=0755 tmpfs "$2/root/run"
+mount --rbind /dev "$2/root/dev"
+exec chroot "$2/root" sh -c 'echo up; exec sleep infinity'
 """
 
 
@@ -56,10 +67,7 @@ class Debian:
     def put(self, files: Iterable[File]) -> None:
         """Lay files on the disk."""
         for file in files:
-            path = self.folder / "upper" / file.path.lstrip("/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.content)
-            path.chmod(file.mode | 0o444)
+            _write(self.folder / "upper" / file.path.lstrip("/"), file)
 
     def start(self, *command: str, namespace: str) -> subprocess.Popen[str]:
         """Start a daemon on it, in a network namespace by name; the process is the daemon's own."""
@@ -80,6 +88,62 @@ class Debian:
             [*namespaces, "sh", "-c", _ENTER, "sh", self._tree, str(self.folder), *command],
             input=stdin, capture_output=True, text=True, timeout=patience(120), check=False,
         )  # fmt: skip
+
+
+class Machine(Debian):
+    """A Debian that stays up in a network namespace, by name: one process tree, and when its first
+    process ends, all of it ends, and its mounts with it."""
+
+    def __init__(self, folder: Path, namespace: str, bird: str = "") -> None:
+        super().__init__(folder, bird)
+        self._process = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, "unshare", "--mount", "--pid", "--fork",
+             "--kill-child", "sh", "-c", _STAY, "sh", self._tree, str(folder)],
+            stdout=subprocess.PIPE, stderr=(folder / "log").open("w"), text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "up\n", (folder / "log").read_text()
+        self.pid = child(self._process.pid)
+        self.root = Path(f"/proc/{self.pid}/root")
+        self.enter = (
+            "nsenter", f"--target={self.pid}", "--mount", "--pid", "--net", "--root", "--wd",
+        )  # fmt: skip
+
+    def path(self, absolute: str) -> Path:
+        """A file of the machine as the host sees it."""
+        return self.root / absolute.lstrip("/")
+
+    def put(self, files: Iterable[File]) -> None:
+        """Lay files on the disk while it runs."""
+        for file in files:
+            _write(self.path(file.path), file)
+
+    def output(self, *command: str, check: bool = True) -> str:
+        """What a command prints there; AssertionError where it fails, unless ``check`` is false."""
+        done = subprocess.run(
+            [*self.enter, *command],
+            capture_output=True, text=True, timeout=patience(60), check=False,
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def close(self) -> None:
+        """All that runs there ends."""
+        self._process.kill()
+        self._process.wait()
+
+
+def child(pid: int) -> int:
+    """The only child of a process, once it has one."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return int(until(lambda: children.read_text().split(), 5, "a child")[0])
+
+
+def _write(path: Path, file: File) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(file.content)
+    path.chmod(file.mode | 0o444)
 
 
 def bird_of(pid: int) -> Bird:

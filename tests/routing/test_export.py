@@ -247,7 +247,7 @@ def test_an_agent_that_stops_has_half_a_minute_and_then_the_node_withdraws(edge:
     timer = edge.after_stop()
     assert f"--on-active={entry.GRACE}" in timer
     assert edge.heard() == NOTHING
-    edge.machine.does(*timer[-3:])
+    edge.machine.output(*timer[-3:])
     edge.hears(withdrawn())
     edge.start_agent()
     edge.hears(announced())

@@ -41,7 +41,7 @@ from tests.kit.bgp.messages import (
     capabilities,
 )
 from tests.kit.bgp.speaker import Speaker
-from tests.kit.machine import Debian
+from tests.kit.machine import Machine, child
 from tests.kit.stacks import plan_of, two_services
 from tests.kit.wait import patience, until
 
@@ -57,17 +57,6 @@ FAMILIES = (4, 6)
 ENHANCED_REFRESH = 70  # RFC 7313: says where the routes that were asked for begin and end
 BEGIN, END = 1, 2
 NAP = 0.03  # seconds
-
-# Positional parameters only: nothing is interpolated into it.
-_START = """
-set -eu
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
-mount -t proc proc "$2/root/proc"
-mount -t tmpfs -o mode=0755 tmpfs "$2/root/run"
-mount --rbind /dev "$2/root/dev"
-exec chroot "$2/root" sh -c 'echo up; exec sleep infinity'
-"""
-
 
 RULES = [
     {"name": "light", "nodes": [EDGE], "prefix": "192.30.120.0/23", "prepend": 2, "med": 50,
@@ -101,46 +90,14 @@ def values() -> dict[str, Any]:
     return found | {"routing": {"import": "full"}, "traffic": RULES}
 
 
-class Machine(Debian):
-    """A Debian with a BIRD of some version that stays, in a network namespace of its own."""
+class BirdMachine(Machine):
+    """A machine whose BIRD is started and stopped as its units say."""
 
     def __init__(self, folder: Path, namespace: str, version: str) -> None:
-        super().__init__(folder, version)
-        self._process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, "unshare", "--mount", "--pid", "--fork",
-             "--kill-child", "sh", "-c", _START, "sh", self._tree, str(folder)],
-            stdout=subprocess.PIPE, stderr=(folder / "log").open("w"), text=True,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "up\n", (folder / "log").read_text()
-        pid = _child(self._process.pid)
+        super().__init__(folder, namespace, version)
         self._bird: subprocess.Popen[bytes] | None = None
-        self.root = Path(f"/proc/{pid}/root")
-        self.enter = (
-            "nsenter", f"--target={pid}", "--mount", "--pid", "--net", "--root", "--wd",
-        )  # fmt: skip
         self.host = Host(self.root, self.enter)
-        self.bird = Bird(self.host.path("/run/bird/bird.ctl"))
-
-    def put(self, files: Iterable[File]) -> None:
-        """Lays files on the disk."""
-        for file in files:
-            path = self.host.path(file.path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.content)
-            path.chmod(file.mode | 0o444)
-
-    def does(self, *command: str) -> str:
-        """What a command prints here; AssertionError where it fails."""
-        done = subprocess.run(
-            [*self.enter, *command],
-            capture_output=True,
-            text=True,
-            timeout=patience(60),
-            check=False,
-        )
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
-        return done.stdout
+        self.bird = Bird(self.path("/run/bird/bird.ctl"))
 
     def unit(self, key: str) -> list[list[str]]:
         """Commands of bird.service: Debian's, then its drop-in's; an empty one begins anew."""
@@ -157,7 +114,7 @@ class Machine(Debian):
     def start_bird(self) -> None:
         """What systemd does: all that stands before, then the daemon."""
         for command in self.unit("ExecStartPre"):
-            self.does(*command)
+            self.output(*command)
         pairs = re.findall(
             r"^(\w+)=(.*)$", self.host.path("/etc/bird/envvars").read_text(), re.MULTILINE
         )
@@ -170,7 +127,7 @@ class Machine(Debian):
     def stop_bird(self, *, kill: bool = False) -> None:
         """As systemd stops it (SIGTERM), or as a crash does."""
         assert self._bird is not None
-        os.kill(_child(self._bird.pid), 9 if kill else 15)
+        os.kill(child(self._bird.pid), 9 if kill else 15)
         self._bird.wait()
 
     def birdc(self, command: str) -> str:
@@ -178,9 +135,8 @@ class Machine(Debian):
         return "\n".join(text for _, text in self.bird.ask(command).lines)
 
     def close(self) -> None:
-        """All that runs here ends."""
-        self._process.kill()
-        self._process.wait()
+        """All that runs there ends."""
+        super().close()
         if self._bird is not None:
             self._bird.wait()
 
@@ -265,7 +221,7 @@ class WholeEdge:
         files = self.files(self.plan)
         self._wire()
         self._folder = folder / "edge"
-        self.machine = Machine(self._folder, self.spaces["node"], version)
+        self.machine = BirdMachine(self._folder, self.spaces["node"], version)
         self.machine.put(files)
         self.machine.put(node_secrets(self.plan, EDGE, {"vultr": PASSWORD}))
         self.upstreams = {
@@ -390,7 +346,7 @@ class WholeEdge:
         (home / "bundle.pyz").write_bytes(bundle.build())
         for line in rendered("systemd/agent.service.j2").splitlines():
             if line.startswith("ExecStopPost="):
-                self.machine.does(*line.removeprefix("ExecStopPost=").split())
+                self.machine.output(*line.removeprefix("ExecStopPost=").split())
         return self.machine.host.path("/run/timer").read_text().split()
 
     # --- its neighbors --------------------------------------------------------------------------
@@ -579,13 +535,3 @@ def _own(node: Node) -> Iterator[str]:
     for own in (*node.tunnel.both(), *node.announced.both()):
         quiet = " nodad" if own.version == 6 else ""
         yield f"address add {own}/{own.max_prefixlen} dev dummy0{quiet}"
-
-
-def _child(pid: int) -> int:
-    """The only child of a process, once it has one."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    end = time.monotonic() + patience(5)
-    while not (found := children.read_text().split()):
-        assert time.monotonic() < end, "no child"
-        time.sleep(0.005)
-    return int(found[0])
