@@ -20,10 +20,15 @@ def spaces(what: str, *ends: str) -> Iterator[tuple[str, ...]]:
         namespaces.delete(names)
 
 
+def address_line(address: object, link: str) -> str:
+    """The line of iproute2 that gives a link an address, alone and at once."""
+    length, rest = (128, " nodad") if ":" in str(address) else (32, "")
+    return f"address add {address}/{length} dev {link}{rest}"
+
+
 def settle(space: str, link: str, addresses: Iterable[str], routes: Iterable[str]) -> None:
     """Who has these addresses alone is at the end of a link; ``routes`` lead through it."""
     lines = ["link set lo up", f"link set {link} up"]
     for address in addresses:
-        length, rest = (128, " nodad") if ":" in address else (32, "")
-        lines.append(f"address add {address}/{length} dev {link}{rest}")
+        lines.append(address_line(address, link))
     namespaces.ip([*lines, *(f"route replace {route} dev {link}" for route in routes)], space)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +16,9 @@ from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
 from mesh.render import File
 from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.speaker import Speaker
+from tests.kit.bird import running
 from tests.kit.machine import Debian
+from tests.kit.namespaces import spaces
 from tests.kit.stacks import plan_of, prod
 
 pytestmark = pytest.mark.image
@@ -29,7 +28,7 @@ ASN, VULTR = 27218, 20473
 
 
 @dataclass(frozen=True)
-class Ground:
+class ProviderRouter:
     """Vultr's router in New York between two speakers: a node, and the city's transit."""
 
     uplink: Uplink
@@ -53,7 +52,7 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderRouter]:
     """The router, running, and both sessions up."""
     world = underlay(plan_of(prod()))
     upstream = next(each for each in world.upstreams if each.region == "ewr")
@@ -61,11 +60,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     machine = Debian(tmp_path_factory.mktemp("router"))
     config = upstream_config(world, upstream, {"vultr": "s3cret"})
     machine.put([File("/etc/bird/bird.conf", config)])
-    here, there = (f"router-{os.getpid()}-{each}" for each in "rw")
-    with ExitStack() as stack:
-        for space in (here, there):
-            namespaces.create([space])
-            stack.callback(namespaces.delete, [space])
+    with spaces("router", "r", "w") as (here, there), ExitStack() as stack:
         _wire(here, there, uplink)
         node = Speaker(ASN, IPv4Address("10.10.10.4"), password="s3cret", namespace=there)
         asn = world.transit(upstream.transit).asn
@@ -73,31 +68,26 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         transit.listen(TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL, "transit")
         for speaker in (node, transit):
             stack.callback(speaker.close)
-        Path(machine.folder / "upper/run/bird").mkdir(parents=True)
-        process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=here)
-        stack.callback(process.wait)
-        stack.callback(process.kill)
+        stack.enter_context(running(machine, here))
         node.establish(str(uplink.ipv4), PEER)
         assert transit.established.wait(20), transit.log
-        yield Ground(uplink, node, transit)
+        yield ProviderRouter(uplink, node, transit)
 
 
 def _wire(here: str, there: str, uplink: Uplink) -> None:
-    for name in ("nodes", "transit"):
-        _ip("-n", here, "link", "add", name, "type", "veth", "peer", "name", name, "netns", there)
-        for space in (here, there):
-            _ip("-n", space, "link", "set", name, "addrgenmode", "none")
-            _ip("-n", space, "link", "set", name, "up")
-    for space, own, other in ((here, PEER, uplink.ipv4), (there, uplink.ipv4, PEER)):
-        _ip("-n", space, "addr", "add", f"{own}/32", "dev", "nodes")
-        _ip("-n", space, "route", "add", f"{other}/32", "dev", "nodes")
-    for space, own in ((here, UPSTREAM_LINK_LOCAL), (there, TRANSIT_LINK_LOCAL)):
-        _ip("-n", space, "addr", "add", f"{own}/64", "dev", "transit", "nodad")
-
-
-def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
+    links = ("nodes", "transit")
+    namespaces.ip((f"link add {n} type veth peer name {n} netns {there}" for n in links), here)
+    for space, own, other, link_local in (
+        (here, PEER, uplink.ipv4, UPSTREAM_LINK_LOCAL),
+        (there, uplink.ipv4, PEER, TRANSIT_LINK_LOCAL),
+    ):
+        namespaces.ip([
+            *(f"link set {name} addrgenmode none" for name in links),
+            *(f"link set {name} up" for name in links),
+            f"address add {own}/32 dev nodes",
+            f"route add {other}/32 dev nodes",
+            f"address add {link_local}/64 dev transit nodad",
+        ], space)  # fmt: skip
 
 
 ASKED: list[tuple[str, tuple[tuple[int, int], ...], int, int | None]] = [
@@ -114,15 +104,15 @@ ASKED: list[tuple[str, tuple[tuple[int, int], ...], int, int | None]] = [
     ("communities", "times", "med"), [row[1:] for row in ASKED], ids=[row[0] for row in ASKED]
 )
 def test_the_transit_hears_what_was_asked(
-    ground: Ground, communities: tuple[tuple[int, int], ...], times: int, med: int | None
+    router: ProviderRouter, communities: tuple[tuple[int, int], ...], times: int, med: int | None
 ) -> None:
-    heard = ground.told(*communities)
+    heard = router.told(*communities)
     assert heard is not None
     assert (heard.path, heard.med) == ((VULTR,) * times + (ASN,), med)
 
 
 @pytest.mark.parametrize("more", [(), ((VULTR, 6602),), ((VULTR, 6603),)])
 def test_nobody_hears_what_is_for_the_provider_or_for_exchanges_only(
-    ground: Ground, more: tuple[tuple[int, int], ...]
+    router: ProviderRouter, more: tuple[tuple[int, int], ...]
 ) -> None:
-    assert ground.told((VULTR, 6000), *more) is None
+    assert router.told((VULTR, 6000), *more) is None

@@ -7,7 +7,6 @@ says its neighbor has, and its sessions are signed as the provider's are.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -19,10 +18,11 @@ from mesh.bird.client import Bird
 from mesh.facts import Facts
 from mesh.lab import namespaces
 from mesh.plan import Address, Family, Node, Plan, UpstreamSession
-from mesh.render import File, node_files, node_secrets, placeholder_facts
+from mesh.render import node_files, node_secrets, placeholder_facts
 from tests.kit.bgp.speaker import Speaker
+from tests.kit.bird import in_service, running
 from tests.kit.machine import IMAGES, Debian, bird_of
-from tests.kit.wait import until
+from tests.kit.namespaces import settle
 
 ANNOUNCE = "run/anycast-mesh/bird/announce.conf"
 ORDERS = "run/anycast-mesh/bird/orders4.conf"
@@ -94,40 +94,23 @@ def edge(plan: Plan, node_id: str, folder: Path, name: str, bird: str = IMAGES) 
         speakers = {s.family: _listening(s, node, facts, there) for s in node.upstreams}
         for speaker in speakers.values():
             stack.callback(speaker.close)
-        process = machine.start("bird", "-f", "-s", "/run/bird/bird.ctl", namespace=here)
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-        made = Edge(node, facts, process.pid, speakers)
-        until(made.bird.answers, 20, "BIRD is up")
+        pid = stack.enter_context(running(machine, here))
+        made = Edge(node, facts, pid, speakers)
         for family, speaker in speakers.items():
             assert speaker.established.wait(30), f"no {family} session: {speaker.log}"
         yield made
 
 
 def _wire(node: Node, facts: Facts, here: str, there: str) -> None:
-    for space in (here, there):
-        _run("ip", "-n", space, "link", "set", "lo", "up")
-    _run("ip", "-n", here, "link", "add", "dummy0", "type", "bridge")
-    _run("ip", "-n", here, "link", "set", "dummy0", "up")
-    ends = ("type", "veth", "peer", "name", "node", "netns", there)
-    _run("ip", "-n", here, "link", "add", facts.uplink, *ends)
-    _run("ip", "-n", here, "link", "set", facts.uplink, "up")
-    _run("ip", "-n", there, "link", "set", "node", "up")
     own: list[Address] = [facts.ipv4] if facts.ipv6 is None else [facts.ipv4, facts.ipv6]
     other: list[Address] = [session.neighbor for session in node.upstreams]
-    for space, device, mine, theirs in (
-        (here, facts.uplink, own, other),
-        (there, "node", other, own),
-    ):
-        for address in mine:
-            _address(space, device, address)
-        for address in theirs:
-            _run("ip", "-n", space, "route", "add", _host(address), "dev", device)
-
-
-def _address(space: str, device: str, address: Address) -> None:
-    quiet = ("nodad",) if address.version == 6 else ()
-    _run("ip", "-n", space, "addr", "add", _host(address), "dev", device, *quiet)
+    namespaces.ip([
+        "link add dummy0 type bridge",
+        "link set dummy0 up",
+        f"link add {facts.uplink} type veth peer name node netns {there}",
+    ], here)  # fmt: skip
+    settle(here, facts.uplink, map(str, own), map(_host, other))
+    settle(there, "node", map(str, other), map(_host, own))
 
 
 def _host(address: Address) -> str:
@@ -137,8 +120,7 @@ def _host(address: Address) -> str:
 def _fill(machine: Debian, plan: Plan, facts: Facts, node: Node) -> None:
     machine.put(node_files(plan, placeholder_facts(plan) | {node.id: facts})[node.id].files)
     machine.put(node_secrets(plan, node.id, {node.provider: PASSWORD}))
-    machine.put([File(f"/{ANNOUNCE}", AnnounceState(in_service=True).file().decode())])
-    (machine.folder / "upper/run/bird").mkdir(parents=True)
+    machine.put([in_service()])
 
 
 def _listening(session: UpstreamSession, node: Node, facts: Facts, space: str) -> Speaker:
@@ -149,8 +131,3 @@ def _listening(session: UpstreamSession, node: Node, facts: Facts, space: str) -
     )
     speaker.listen(str(session.neighbor), str(own))
     return speaker
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"

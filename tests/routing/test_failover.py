@@ -27,9 +27,9 @@ from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import parse
 from tests.kit.machine import BIRDS, Debian, bird_of
+from tests.kit.namespaces import address_line
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import patience, until
-from tests.routing.conftest import _run
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
@@ -58,13 +58,13 @@ class Mesh:
         for node in self.plan.nodes:
             space = self.space(node.id)
             namespaces.create([space])
-            _run("ip", "-n", space, "link", "set", "lo", "up")
-            _run("ip", "-n", space, "link", "add", "dummy0", "type", "bridge")
-            _run("ip", "-n", space, "link", "set", "dummy0", "up")
-            for own in (*node.tunnel.both(), *node.announced.both()):
-                quiet = ("nodad",) if own.version == 6 else ()
-                address = ("addr", "add", f"{own}/{own.max_prefixlen}", "dev", "dummy0", *quiet)
-                _run("ip", "-n", space, *address)
+            own = (*node.tunnel.both(), *node.announced.both())
+            namespaces.ip([
+                "link set lo up",
+                "link add dummy0 type bridge",
+                "link set dummy0 up",
+                *(address_line(address, "dummy0") for address in own),
+            ], space)  # fmt: skip
         for node in self.plan.nodes:
             self._wire(node)
         for node in self.plan.nodes:
@@ -76,17 +76,14 @@ class Mesh:
             peer = self.plan.node(link.peer)
             if node.number < peer.number:
                 (back,) = [each for each in peer.links if each.peer == node.id]
-                ends = ("type", "veth", "peer", "name", back.interface)
-                there = ("netns", self.space(peer.id))
-                add = ("link", "add", link.interface, *ends, *there)
-                _run("ip", "-n", self.space(node.id), *add)
+                ends = f"type veth peer name {back.interface} netns {self.space(peer.id)}"
+                namespaces.ip([f"link add {link.interface} {ends}"], self.space(node.id))
                 for each, end in ((node, link), (peer, back)):
-                    space = self.space(each.id)
-                    mode = ("link", "set", end.interface, "addrgenmode", "none")
-                    _run("ip", "-n", space, *mode)
-                    address = ("addr", "add", f"{end.local}/64", "dev", end.interface, "nodad")
-                    _run("ip", "-n", space, *address)
-                    _run("ip", "-n", space, "link", "set", end.interface, "up")
+                    namespaces.ip([
+                        f"link set {end.interface} addrgenmode none",
+                        f"address add {end.local}/64 dev {end.interface} nodad",
+                        f"link set {end.interface} up",
+                    ], self.space(each.id))  # fmt: skip
 
     def _start(self, node: Node) -> None:
         machine = self._machines[node.id]
@@ -151,8 +148,9 @@ class Mesh:
         """Has nodes bind the web service's addresses (``add``), or no longer (``del``)."""
         for node in nodes:
             for address in self._served:
-                quiet = ("nodad",) if ":" in address and verb == "add" else ()
-                _run("ip", "-n", self.space(node), "addr", verb, address, "dev", "dummy0", *quiet)
+                quiet = " nodad" if ":" in address and verb == "add" else ""
+                line = f"address {verb} {address} dev dummy0{quiet}"
+                namespaces.ip([line], self.space(node))
 
     def stop(self, node: str) -> None:
         """Kills a node's BIRD."""

@@ -55,7 +55,7 @@ def keys(*validators: str) -> dict[str, Any]:
 
 
 @dataclass
-class Ground:
+class ValidatedEdge:
     """An edge, its upstream's two sessions, and its validators."""
 
     version: str
@@ -101,9 +101,9 @@ def heard(edge: Edge, address: str) -> bool:
     return "Established" in edge.birdc(f"show protocols {protocol(address)}")
 
 
-def lost(ground: Ground, address: str) -> bool:
+def lost(validated: ValidatedEdge, address: str) -> bool:
     """Whether a validator is known to be away."""
-    return not ground.heard(address)
+    return not validated.heard(address)
 
 
 def announce(edge: Edge, speakers: dict[int, Speaker], prefix: str, path: AsPath) -> None:
@@ -153,7 +153,7 @@ def session_pair(edge: Edge) -> Iterator[dict[int, Speaker]]:
 
 
 @pytest.fixture(scope="module", params=BIRDS)
-def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+def validated(request: pytest.FixtureRequest) -> Iterator[ValidatedEdge]:
     """An edge with two validators that are well, one that never answers and one that is not."""
     version = request.param
     one, two = (Server(address, records=RECORDS) for address in (ONE, TWO))
@@ -171,7 +171,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
         ) as made,
         session_pair(made) as speakers,
     ):
-        found = Ground(version, made, speakers, one, two, silent)
+        found = ValidatedEdge(version, made, speakers, one, two, silent)
         for address in (ONE, TWO):
             until(partial(found.heard, address), 10, f"{address} is heard")
         yield found
@@ -179,7 +179,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
             each.go()
 
 
-only_the_images = pytest.mark.parametrize("ground", [IMAGES], indirect=True)
+only_the_images = pytest.mark.parametrize("validated", [IMAGES], indirect=True)
 """Of what has nothing to do with the version: every change takes BIRD a second."""
 
 
@@ -210,101 +210,105 @@ ORIGINS: Rows = [
 ]
 
 
-def test_what_the_owner_signed(ground: Ground) -> None:
+def test_what_the_owner_signed(validated: ValidatedEdge) -> None:
     for _, prefix, path, _ in ORIGINS:
-        ground.announce(prefix, *path)
-    until(lambda: -1 not in [ground.reason(row[1]) for row in ORIGINS], SOON, "all are judged")
-    found = {row[0]: ground.reason(row[1]) for row in ORIGINS}
+        validated.announce(prefix, *path)
+    until(lambda: -1 not in [validated.reason(row[1]) for row in ORIGINS], SOON, "all are judged")
+    found = {row[0]: validated.reason(row[1]) for row in ORIGINS}
     assert found == {row[0]: row[3] for row in ORIGINS}
     line = "rejected: invalid by a ROA, net 1.1.2.0/24, session vultr4, "
-    assert (line in ground.edge.log()) == capabilities(ground.version).can("log_udp")
+    assert (line in validated.edge.log()) == capabilities(validated.version).can("log_udp")
 
 
 def test_a_record_that_comes_or_goes_judges_what_is_here_and_no_session_notices(
-    ground: Ground,
+    validated: ValidatedEdge,
 ) -> None:
     """Row 70, at its end. The upstream hears nothing at all: no NOTIFICATION, no refresh."""
     prefixes = ("5.5.5.0/24", "2a01:5::/32")
     for prefix in prefixes:
-        ground.announce(prefix, OWNER)
-        ground.turns(prefix, ACCEPTED)
+        validated.announce(prefix, OWNER)
+        validated.turns(prefix, ACCEPTED)
     since = time.monotonic()
     records = tuple(Vrp(prefix, OTHER) for prefix in prefixes)
-    for server in (ground.one, ground.two):
+    for server in (validated.one, validated.two):
         server.tell(*records)
     for prefix in prefixes:
-        ground.turns(prefix, ROV)
-    for server in (ground.one, ground.two):
+        validated.turns(prefix, ROV)
+    for server in (validated.one, validated.two):
         server.tell(without=records)
     for prefix in prefixes:
-        ground.turns(prefix, ACCEPTED)
-    for speaker in ground.speakers.values():
+        validated.turns(prefix, ACCEPTED)
+    for speaker in validated.speakers.values():
         assert speaker.log.entries(since) == ()
 
 
 @only_the_images
-def test_what_one_validator_knows_is_enough(ground: Ground) -> None:
+def test_what_one_validator_knows_is_enough(validated: ValidatedEdge) -> None:
     """Either's word counts, and only when both have taken it back it is gone."""
-    ground.announce("5.6.0.0/24", OWNER)
+    validated.announce("5.6.0.0/24", OWNER)
     record = Vrp("5.6.0.0/24", OTHER)
-    ground.one.tell(record)
-    ground.turns("5.6.0.0/24", ROV)
-    ground.two.tell(record)
-    ground.one.tell(without=[record])
-    ground.two.tell(Vrp("5.6.1.0/24", OTHER))  # a later update, to see that those before are read
-    ground.announce("5.6.1.0/24", OWNER)
-    ground.turns("5.6.1.0/24", ROV)
-    assert ground.reason("5.6.0.0/24") == ROV
-    ground.two.tell(without=[record])
-    ground.turns("5.6.0.0/24", ACCEPTED)
+    validated.one.tell(record)
+    validated.turns("5.6.0.0/24", ROV)
+    validated.two.tell(record)
+    validated.one.tell(without=[record])
+    validated.two.tell(
+        Vrp("5.6.1.0/24", OTHER)
+    )  # a later update, to see that those before are read
+    validated.announce("5.6.1.0/24", OWNER)
+    validated.turns("5.6.1.0/24", ROV)
+    assert validated.reason("5.6.0.0/24") == ROV
+    validated.two.tell(without=[record])
+    validated.turns("5.6.0.0/24", ACCEPTED)
 
 
 # --- Validators that are away, silent or wrong ---------------------------------------------------
 
 
-def test_validators_that_are_away_keep_their_word_and_are_used_again(ground: Ground) -> None:
+def test_validators_that_are_away_keep_their_word_and_are_used_again(
+    validated: ValidatedEdge,
+) -> None:
     """Row 70: what they said holds (until it expires); what they say anew is taken: by one in an
     older version of RTR, by the other in a new session without the history of the last."""
     stolen, freed = "5.7.0.0/24", "5.7.1.0/24"
     kept, old = Vrp(stolen, OTHER), Vrp(freed, OTHER)
-    servers = ground.one, ground.two
+    servers = validated.one, validated.two
     for server in servers:
         server.tell(kept, old)
     for prefix in (stolen, freed):
-        ground.announce(prefix, OWNER)
-        ground.turns(prefix, ROV)
+        validated.announce(prefix, OWNER)
+        validated.turns(prefix, ROV)
     since = time.monotonic()
     for server in servers:
         server.go()
     for address in (ONE, TWO):
-        until(partial(lost, ground, address), SOON, "the loss is seen")
+        until(partial(lost, validated, address), SOON, "the loss is seen")
     # What comes now is judged by it as well.
     late = "5.7.2.0/24"
-    ground.announce(late, OTHER, OWNER)
-    ground.announce("1.1.7.0/24", OTHER)
-    ground.turns("1.1.7.0/24", ROV)
-    ground.turns(late, ACCEPTED)
-    assert ground.reason(stolen) == ground.reason(freed) == ROV
-    ground.one.version = 0
-    ground.two.forget()
+    validated.announce(late, OTHER, OWNER)
+    validated.announce("1.1.7.0/24", OTHER)
+    validated.turns("1.1.7.0/24", ROV)
+    validated.turns(late, ACCEPTED)
+    assert validated.reason(stolen) == validated.reason(freed) == ROV
+    validated.one.version = 0
+    validated.two.forget()
     for server in servers:
         server.tell(without=[old])
         server.come()
-    ground.turns(freed, ACCEPTED, 2 * SOON)
-    assert ground.reason(stolen) == ROV
-    assert "Protocol version: 0" in ground.status(ONE)
-    for speaker in ground.speakers.values():
+    validated.turns(freed, ACCEPTED, 2 * SOON)
+    assert validated.reason(stolen) == ROV
+    assert "Protocol version: 0" in validated.status(ONE)
+    for speaker in validated.speakers.values():
         assert speaker.log.entries(since) == ()
 
 
 @only_the_images
-def test_a_validator_without_the_history_is_asked_for_everything(ground: Ground) -> None:
+def test_a_validator_without_the_history_is_asked_for_everything(validated: ValidatedEdge) -> None:
     """Cache Reset (RFC 8210, section 5.9), within a session that stands."""
-    ground.announce("5.9.0.0/24", OWNER)
-    ground.turns("5.9.0.0/24", ACCEPTED)
-    ground.two.forget()
-    ground.two.tell(Vrp("5.9.0.0/24", OTHER))
-    ground.turns("5.9.0.0/24", ROV)
+    validated.announce("5.9.0.0/24", OWNER)
+    validated.turns("5.9.0.0/24", ACCEPTED)
+    validated.two.forget()
+    validated.two.tell(Vrp("5.9.0.0/24", OTHER))
+    validated.turns("5.9.0.0/24", ROV)
 
 
 @pytest.mark.slow
@@ -333,36 +337,40 @@ WEIRD = [Intervals(0, 0, 0), Intervals(86401, 7201, 172801), Intervals(1, 1, 599
 @only_the_images
 @pytest.mark.parametrize("intervals", WEIRD, ids=str)
 def test_intervals_that_nobody_may_ask_for_are_not_followed(
-    ground: Ground, intervals: Intervals
+    validated: ValidatedEdge, intervals: Intervals
 ) -> None:
     """RFC 8210, section 6. Records would be gone at once, or never."""
-    ground.two.intervals = intervals
-    before = ground.two.asked()
-    ground.two.tell(Vrp(f"5.10.{intervals.expire % 256}.0/24", OTHER))
-    until(lambda: ground.two.asked() > before, SOON, "the update is fetched")
-    until(lambda: ground.heard(TWO), SOON, "and heard")
-    assert "/7200\n" in ground.status(TWO).partition("Expire timer")[2]
+    validated.two.intervals = intervals
+    before = validated.two.asked()
+    validated.two.tell(Vrp(f"5.10.{intervals.expire % 256}.0/24", OTHER))
+    until(lambda: validated.two.asked() > before, SOON, "the update is fetched")
+    until(lambda: validated.heard(TWO), SOON, "and heard")
+    assert "/7200\n" in validated.status(TWO).partition("Expire timer")[2]
 
 
-def test_a_validator_that_is_wrong_takes_its_own_word_with_it_only(ground: Ground) -> None:
+def test_a_validator_that_is_wrong_takes_its_own_word_with_it_only(
+    validated: ValidatedEdge,
+) -> None:
     """BIRD forgets at once what was said by one that breaks the protocol; the others' stays."""
-    ground.announce("5.8.0.0/24", OWNER)
-    ground.one.tell(Vrp("5.8.0.0/24", OTHER))
-    ground.two.tell(Vrp("5.8.0.0/24", OTHER))
-    ground.turns("5.8.0.0/24", ROV)
-    resets = ground.one.asked(rtr.RESET_QUERY)
-    ground.one.say(rtr.HEADER.pack(1, 99, 0, 8))
-    until(lambda: ground.one.asked(rtr.RESET_QUERY) > resets, 15, "it is asked from the beginning")
-    until(lambda: ground.heard(ONE), SOON, "and heard again")
-    assert ground.reason("5.8.0.0/24") == ROV
-    assert "5.8.0.0/24" in ground.edge.birdc(f"show route table roas4 protocol {protocol(ONE)}")
+    validated.announce("5.8.0.0/24", OWNER)
+    validated.one.tell(Vrp("5.8.0.0/24", OTHER))
+    validated.two.tell(Vrp("5.8.0.0/24", OTHER))
+    validated.turns("5.8.0.0/24", ROV)
+    resets = validated.one.asked(rtr.RESET_QUERY)
+    validated.one.say(rtr.HEADER.pack(1, 99, 0, 8))
+    until(
+        lambda: validated.one.asked(rtr.RESET_QUERY) > resets, 15, "it is asked from the beginning"
+    )
+    until(lambda: validated.heard(ONE), SOON, "and heard again")
+    assert validated.reason("5.8.0.0/24") == ROV
+    assert "5.8.0.0/24" in validated.edge.birdc(f"show route table roas4 protocol {protocol(ONE)}")
 
 
-def test_validators_that_never_answer_have_hurt_nobody(ground: Ground) -> None:
+def test_validators_that_never_answer_have_hurt_nobody(validated: ValidatedEdge) -> None:
     """All above was done with these two on the list."""
-    assert ground.silent.asked() > 0
+    assert validated.silent.asked() > 0
     for address in (SILENT, NOBODY):
-        assert not ground.heard(address)
+        assert not validated.heard(address)
 
 
 # --- Time ----------------------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -18,7 +16,9 @@ from tests.kit.bgp.attributes import NextHop, Raw, Route
 from tests.kit.bgp.log import Log
 from tests.kit.bgp.messages import capabilities
 from tests.kit.bgp.speaker import Speaker
+from tests.kit.bird import running
 from tests.kit.machine import Debian, bird_of
+from tests.kit.namespaces import spaces
 from tests.kit.wait import until
 
 pytestmark = pytest.mark.image
@@ -64,7 +64,7 @@ protocol bgp calling6 from session { neighbor 2001:db8::3 port 1179 as 64501; }
 
 
 @dataclass(frozen=True)
-class Ground:
+class BirdAndNeighbor:
     """A BIRD, and the namespace of its neighbor."""
 
     pid: int
@@ -85,37 +85,19 @@ class Ground:
         return Speaker(asn, IPv4Address(HERE[4]), namespace=self.namespace, **given)  # type: ignore[arg-type]
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BirdAndNeighbor]:
     """Two namespaces and a wire, BIRD in one."""
-    spaces = bird, ours = tuple(f"speaker-{os.getpid()}-{name}" for name in ("bird", "ours"))
     machine = Debian(tmp_path_factory.mktemp("bird"))
     machine.put([File("/etc/bird/plain.conf", CONFIG.replace("PASSWORD", PASSWORD))])
-    (machine.folder / "upper/run/bird").mkdir(parents=True)
-    try:
-        for space in spaces:
-            namespaces.create([space])
-            ip("-n", space, "link", "set", "lo", "up")
-        ends = ("type", "veth", "peer", "name", "wire", "netns", ours)
-        ip("-n", bird, "link", "add", "wire", *ends)
-        for space in spaces:
-            ip("-n", space, "link", "set", "wire", "up")
-        for space, addresses in ((bird, THERE), (ours, HERE), (ours, CALLED)):
-            ip("-n", space, "addr", "add", f"{addresses[4]}/24", "dev", "wire")
-            ip("-n", space, "addr", "add", f"{addresses[6]}/64", "dev", "wire", "nodad")
-        process = machine.start("bird", "-f", "-c", "/etc/bird/plain.conf", namespace=bird)
-        try:
-            yield Ground(process.pid, ours)
-        finally:
-            process.kill()
-            process.wait()
-    finally:
-        for space in spaces:
-            namespaces.delete([space])
+    with spaces("speaker", "bird", "ours") as (bird, ours):
+        namespaces.ip([f"link add wire type veth peer name wire netns {ours}"], bird)
+        for space, neighbors in ((bird, (THERE,)), (ours, (HERE, CALLED))):
+            addresses = [f"address add {each[4]}/24 dev wire" for each in neighbors]
+            addresses += [f"address add {each[6]}/64 dev wire nodad" for each in neighbors]
+            namespaces.ip(["link set lo up", "link set wire up", *addresses], space)
+        with running(machine, bird, "-c", "/etc/bird/plain.conf") as pid:
+            yield BirdAndNeighbor(pid, ours)
 
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
@@ -123,10 +105,10 @@ STATICS = {"203.0.113.0/24", "2001:db8:cafe::/48"}
 
 
 @pytest.fixture
-def calling(ground: Ground, request: pytest.FixtureRequest) -> Iterator[Speaker]:
+def calling(pair: BirdAndNeighbor, request: pytest.FixtureRequest) -> Iterator[Speaker]:
     """A session that the speaker has opened, over the family that the test is about."""
     family = request.getfixturevalue("family")
-    speaker = ground.speaker()
+    speaker = pair.speaker()
     speaker.establish(HERE[family], THERE[family])
     yield speaker
     speaker.close()
@@ -154,7 +136,7 @@ def test_what_bird_says_is_logged_with_its_attributes(calling: Speaker, family: 
 
 @FAMILIES
 def test_what_the_speaker_says_bird_understands(
-    ground: Ground, calling: Speaker, family: int
+    pair: BirdAndNeighbor, calling: Speaker, family: int
 ) -> None:
     route = Route(
         OTHER[family],
@@ -170,7 +152,7 @@ def test_what_the_speaker_says_bird_understands(
     )
     calling.announce(route)
     calling.end_of_rib()
-    text = holds(calling, ground, route.prefix, "unicast")
+    text = holds(calling, pair, route.prefix, "unicast")
     for value in (
         "path: 64500 4200000001 {64510 64511}",
         "med: 42",
@@ -184,10 +166,10 @@ def test_what_the_speaker_says_bird_understands(
         assert value in text
     assert "ab cd" in text, "an attribute that BIRD does not know"
     calling.withdraw(route.prefix)
-    holds(calling, ground, route.prefix, "Network not found")
+    holds(calling, pair, route.prefix, "Network not found")
 
 
-def holds(speaker: Speaker, ground: Ground, prefix: str, expected: str) -> str:
+def holds(speaker: Speaker, pair: BirdAndNeighbor, prefix: str, expected: str) -> str:
     """BIRD's word on a prefix, once it is as expected.
 
     What was sent before has been read when a refresh, asked after it, is answered.
@@ -195,34 +177,38 @@ def holds(speaker: Speaker, ground: Ground, prefix: str, expected: str) -> str:
     seen = len(speaker.log.updates())
     speaker.refresh()
     speaker.log.wait(lambda log: len(log.updates()) >= seen + 2, 5, "the refresh is answered")
-    text = ground.birdc(f"show route {prefix} all")
+    text = pair.birdc(f"show route {prefix} all")
     assert expected in text
     return text
 
 
 @FAMILIES
-def test_thousands_of_routes_go_in_and_out(ground: Ground, calling: Speaker, family: int) -> None:
+def test_thousands_of_routes_go_in_and_out(
+    pair: BirdAndNeighbor, calling: Speaker, family: int
+) -> None:
     names = [
         f"10.{n >> 8}.{n & 255}.0/24" if family == 4 else f"2001:db8:{n:x}::/48"
         for n in range(5000)
     ]
     calling.announce_all(Route(names[0], (OURS,), HOP[family]), names)
-    holds(calling, ground, names[-1], "unicast")
+    holds(calling, pair, names[-1], "unicast")
     # The static route of that family is there as well, or among them.
-    count = ground.birdc(f"show route where source = RTS_BGP table master{family} count")
+    count = pair.birdc(f"show route where source = RTS_BGP table master{family} count")
     assert count.startswith("5000 of "), count
     calling.withdraw(*names)
-    holds(calling, ground, names[-1], "Network not found")
+    holds(calling, pair, names[-1], "Network not found")
 
 
 @FAMILIES
-def test_bird_calls_a_speaker_that_listens_and_calls_again(ground: Ground, family: int) -> None:
-    speaker = ground.speaker(64501, port=1179)
+def test_bird_calls_a_speaker_that_listens_and_calls_again(
+    pair: BirdAndNeighbor, family: int
+) -> None:
+    speaker = pair.speaker(64501, port=1179)
     speaker.listen(CALLED[family], THERE[family])
     try:
         speaker.log.wait(all_told, 10, "a session, all told")
         speaker.announce(Route(OTHER[family], (64501,), HOP[family]))
-        text = holds(speaker, ground, OTHER[family], "unicast")
+        text = holds(speaker, pair, OTHER[family], "unicast")
         assert f"calling{family}" in text
         speaker.cease()
         assert speaker.log.routes() == {}
@@ -233,16 +219,20 @@ def test_bird_calls_a_speaker_that_listens_and_calls_again(ground: Ground, famil
 
 
 @FAMILIES
-def test_an_unsigned_or_wrongly_signed_call_is_not_answered(ground: Ground, family: int) -> None:
+def test_an_unsigned_or_wrongly_signed_call_is_not_answered(
+    pair: BirdAndNeighbor, family: int
+) -> None:
     for password in (None, "another"):
-        speaker = ground.speaker(password=password)
+        speaker = pair.speaker(password=password)
         with pytest.raises(TimeoutError):
             speaker.connect(HERE[family], THERE[family], seconds=0.5)
         assert speaker.log.entries() == ()
 
 
 @FAMILIES
-def test_why_bird_ends_a_session_is_logged(ground: Ground, calling: Speaker, family: int) -> None:
+def test_why_bird_ends_a_session_is_logged(
+    pair: BirdAndNeighbor, calling: Speaker, family: int
+) -> None:
     calling.send(messages.message(messages.UPDATE, b"\xff" * 4))
     calling.log.wait(lambda log: log.notifications(), 5, "a NOTIFICATION")
     calling.log.wait(Log.ends, 5, "the end")
@@ -252,7 +242,7 @@ def test_why_bird_ends_a_session_is_logged(ground: Ground, calling: Speaker, fam
 
 
 @FAMILIES
-def test_the_same_speaker_comes_back(ground: Ground, calling: Speaker, family: int) -> None:
+def test_the_same_speaker_comes_back(pair: BirdAndNeighbor, calling: Speaker, family: int) -> None:
     calling.log.wait(all_told, 5, "all is told")
     calling.cease(subcode=4, data=b"")
     calling.establish(HERE[family], THERE[family])
@@ -262,9 +252,9 @@ def test_the_same_speaker_comes_back(ground: Ground, calling: Speaker, family: i
     assert len(calling.log.opens()) == 2
 
 
-def test_roles_that_do_not_fit_are_refused(ground: Ground) -> None:
+def test_roles_that_do_not_fit_are_refused(pair: BirdAndNeighbor) -> None:
     """RFC 9234 section 4.2: NOTIFICATION 2/11."""
-    speaker = ground.speaker(said=capabilities(OURS, role=messages.PEER))
+    speaker = pair.speaker(said=capabilities(OURS, role=messages.PEER))
 
     def refused() -> bool:
         ends = len(speaker.log.ends())
@@ -281,8 +271,8 @@ def test_roles_that_do_not_fit_are_refused(ground: Ground) -> None:
         speaker.close()
 
 
-def test_a_session_outlives_its_hold_time(ground: Ground) -> None:
-    speaker = ground.speaker(hold=3)
+def test_a_session_outlives_its_hold_time(pair: BirdAndNeighbor) -> None:
+    speaker = pair.speaker(hold=3)
     speaker.establish(HERE[4], THERE[4])
     try:
         before = len(speaker.log.ends())

@@ -9,25 +9,23 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from mesh.agent.announce import AnnounceState
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.plan import Node, Plan, UpstreamSession
-from mesh.render import File, node_files, node_secrets, placeholder_facts
+from mesh.render import node_files, node_secrets, placeholder_facts
+from tests.kit import bird
 from tests.kit.bgp.messages import capabilities
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import IMAGES, Debian, bird_of
+from tests.kit.namespaces import address_line
 from tests.kit.stacks import plan_of
-from tests.kit.wait import until
 
 PASSWORD = "s3cret-of-25-characters.."  # of nobody's session
 
@@ -114,23 +112,13 @@ def edge(
         )
         passwords = {name: PASSWORD for name in [s.password for s in node.upstreams] if name}
         machine.put(node_secrets(plan, node_id, passwords))
-        word = AnnounceState(in_service=True).file().decode()
-        machine.put([File("/run/anycast-mesh/bird/announce.conf", word)])
-        (folder / "upper/run/bird").mkdir(parents=True)
+        machine.put([bird.in_service()])
         ready(world)
-        before = ("env", f"LD_PRELOAD={preload(folder / 'upper')}") if preload else ()
-        command = (*before, "bird", "-f", "-s", "/run/bird/bird.ctl")
-        process = machine.start(*command, namespace=here)
-        made = Edge(plan, node, process.pid, world, own, folder)
-        try:
-            until(made.bird.answers, 20, "BIRD is up")
-            yield made
-        finally:
-            process.kill()
-            process.wait()
+        library = preload(folder / "upper") if preload else None
+        with bird.running(machine, here, preload=library) as pid:
+            yield Edge(plan, node, pid, world, own, folder)
     finally:
-        for space in (here, world):
-            namespaces.delete([space])
+        namespaces.delete([here, world])
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -142,30 +130,30 @@ def _logging(text: str) -> str:
 
 
 def _wire(here: str, world: str, own: Mapping[str, str], others: Iterable[str]) -> None:
-    for space in (here, world):
-        namespaces.create([space])
-        _ip("-n", space, "link", "set", "lo", "up")
-    ends = ("type", "veth", "peer", "name", "uplink", "netns", world)
-    _ip("-n", here, "link", "add", "enp1s0", *ends)
-    _ip("-n", here, "link", "add", "dummy0", "type", "bridge")
-    for space, name, last in ((here, "enp1s0", own), (world, "uplink", GATEWAYS)):
-        _ip("-n", space, "link", "set", name, "up")
-        _ip("-n", space, "addr", "add", f"{last['ipv4']}/24", "dev", name)
-        _ip("-n", space, "addr", "add", f"{last['ipv6']}/64", "dev", name, "nodad")
-    for gateway in GATEWAYS.values():
-        _ip("-n", here, "route", "add", "default", "via", gateway)
-    for other in sorted(set(others)):
-        address = ip_address(other)
-        quiet = ("nodad",) if address.version == 6 else ()
-        length = address.max_prefixlen
-        _ip("-n", world, "addr", "add", f"{other}/{length}", "dev", "uplink", *quiet)
+    namespaces.create([here, world])
+    namespaces.ip([
+        "link set lo up",
+        f"link add enp1s0 type veth peer name uplink netns {world}",
+        "link add dummy0 type bridge",
+        *_end("enp1s0", own),
+    ], here)  # fmt: skip
+    neighbors = (address_line(other, "uplink") for other in sorted(set(others)))
+    namespaces.ip(["link set lo up", *_end("uplink", GATEWAYS), *neighbors], world)
+    # A batch sees the family of a default route by the address that it leads to.
+    namespaces.ip(
+        [f"route add default via {GATEWAYS['ipv4']}", f"route add ::/0 via {GATEWAYS['ipv6']}"],
+        here,
+    )
+
+
+def _end(link: str, addresses: Mapping[str, str]) -> tuple[str, ...]:
+    return (
+        f"link set {link} up",
+        f"address add {addresses['ipv4']}/24 dev {link}",
+        f"address add {addresses['ipv6']}/64 dev {link} nodad",
+    )
 
 
 LOG = "run/bird.log"
 BENT = ("/etc/bird/bird.conf", "/etc/bird/mesh/rpki.conf")
 GATEWAYS = {"ipv4": "203.0.113.254", "ipv6": "2001:db8::ffff"}
-
-
-def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"

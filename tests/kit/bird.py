@@ -1,0 +1,38 @@
+"""A node's BIRD on a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mesh.agent import file_paths
+from mesh.agent.announce import AnnounceState
+from mesh.render import File
+from tests.kit.machine import Debian, bird_of
+from tests.kit.wait import until
+
+
+def in_service() -> File:
+    """The file by which an agent has its BIRD announce."""
+    return File(file_paths.ANNOUNCE, AnnounceState(in_service=True).file().decode())
+
+
+@contextmanager
+def running(
+    machine: Debian, namespace: str, *options: str, preload: str | None = None
+) -> Iterator[int]:
+    """BIRD with what is on the machine's disk; its process id, once it answers.
+
+    ``options`` are more of its command line; ``preload`` is a library on the disk.
+    """
+    (machine.folder / "upper/run/bird").mkdir(parents=True)
+    before = ("env", f"LD_PRELOAD={preload}") if preload else ()
+    process = machine.start(
+        *before, "bird", "-f", "-s", "/run/bird/bird.ctl", *options, namespace=namespace
+    )
+    try:
+        until(bird_of(process.pid).answers, 20, "BIRD is up")
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
