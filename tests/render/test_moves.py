@@ -11,7 +11,7 @@ import pytest
 
 from mesh import netns
 from mesh.lab import namespaces
-from tests.render.test_packets import MEMBER, PORT, TUNNEL, Bench, at_the_edge
+from tests.render.test_packets import MEMBER, PORT, TUNNEL, NodeBetweenLinks, at_the_edge
 from tests.render.test_packets import bench as bench
 
 pytestmark = pytest.mark.image
@@ -23,7 +23,7 @@ both_families = pytest.mark.parametrize("version", [4, 6])
 
 
 @pytest.fixture
-def node(bench: Bench) -> Bench:
+def node(bench: NodeBetweenLinks) -> NodeBetweenLinks:
     """An edge whose peer serves at the service's addresses; it serves there itself as well."""
     tunnel = f"wg-{MEMBER}"
     namespaces.ip(
@@ -54,7 +54,7 @@ def node(bench: Bench) -> Bench:
     return bench
 
 
-def serves(bench: Bench, here: bool) -> None:
+def serves(bench: NodeBetweenLinks, here: bool) -> None:
     """Whether the node itself serves at the service's addresses, or forwards what is for them."""
     for address in (f"{SERVICE[4]}/32", f"{SERVICE[6]}/128 nodad" if here else f"{SERVICE[6]}/128"):
         text, _, quiet = address.partition(" ")
@@ -76,7 +76,7 @@ def listening(space: str, version: int) -> socket.socket:
     return netns.inside(space, make)
 
 
-def calling(bench: Bench, version: int, port: int = 0) -> socket.socket:
+def calling(bench: NodeBetweenLinks, version: int, port: int = 0) -> socket.socket:
     """A client that has connected to the service, from that port where one is named."""
 
     def make() -> socket.socket:
@@ -92,7 +92,9 @@ def calling(bench: Bench, version: int, port: int = 0) -> socket.socket:
 
 @at_the_edge
 @both_families
-def test_a_connection_that_is_held_open_is_reset_at_once(node: Bench, version: int) -> None:
+def test_a_connection_that_is_held_open_is_reset_at_once(
+    node: NodeBetweenLinks, version: int
+) -> None:
     """Its daemon lives on, and its socket is no reason to keep what is forwarded now."""
     with ExitStack() as stack:
         here = stack.enter_context(listening(node.node, version))
@@ -110,7 +112,7 @@ def test_a_connection_that_is_held_open_is_reset_at_once(node: Bench, version: i
 @both_families
 @pytest.mark.parametrize("dead", [False, True], ids=["daemon lives", "daemon died"])
 def test_a_port_that_was_used_before_the_move_is_answered_after_it(
-    node: Bench, version: int, dead: bool
+    node: NodeBetweenLinks, version: int, dead: bool
 ) -> None:
     """The node still remembers the connection (TIME_WAIT, RFC 9293, section 3.6.1)."""
     with ExitStack() as stack:
@@ -145,7 +147,7 @@ def arrives(client: socket.socket, daemon: socket.socket) -> bool:
 @at_the_edge
 @both_families
 def test_a_datagram_for_a_socket_that_knows_its_client_is_forwarded_as_well(
-    node: Bench, version: int
+    node: NodeBetweenLinks, version: int
 ) -> None:
     def bound(space: str, address: str, port: int) -> socket.socket:
         def make() -> socket.socket:

@@ -29,7 +29,7 @@ PORT = 443
 
 
 @dataclass(frozen=True)
-class Bench:
+class NodeBetweenLinks:
     """A node between its uplink and its tunnel to a peer that serves the application, each a
     namespace of its own."""
 
@@ -40,11 +40,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NodeBetweenLinks]:
     """A node's bench. Its tunnel is older than the settings, as one that runs already is."""
     node: str = request.param
     with spaces("packets", "node", "uplink", "mate") as names:
-        made = Bench(Debian(tmp_path), *names)
+        made = NodeBetweenLinks(Debian(tmp_path), *names)
         _wire(made, node)
         _configure(made, node)
         yield made
@@ -54,7 +54,7 @@ at_the_member = pytest.mark.parametrize("bench", [MEMBER], indirect=True)
 at_the_edge = pytest.mark.parametrize("bench", [EDGE], indirect=True)
 
 
-def _wire(bench: Bench, node: str) -> None:
+def _wire(bench: NodeBetweenLinks, node: str) -> None:
     (mate,) = {MEMBER, EDGE} - {node}
     tunnel = f"wg-{mate}"
     namespaces.ip(
@@ -79,7 +79,7 @@ def _wire(bench: Bench, node: str) -> None:
         namespaces.ip([f"route add default via {gateway} dev {link} onlink"], space)
 
 
-def _configure(bench: Bench, node: str) -> None:
+def _configure(bench: NodeBetweenLinks, node: str) -> None:
     plan = plan_of(example("mixed"), "mixed")
     files = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
     bench.machine.put(files[node].files)
@@ -90,7 +90,7 @@ def _configure(bench: Bench, node: str) -> None:
         bench.machine.must(*command, namespace=bench.node)
 
 
-def bind(bench: Bench, address: str, verb: str = "add") -> None:
+def bind(bench: NodeBetweenLinks, address: str, verb: str = "add") -> None:
     """The node serves at this address from now on, or no longer (``del``)."""
     namespaces.ip([f"address {verb} {address}/32 dev dummy0"], bench.node)
 
@@ -120,7 +120,7 @@ def heard_as(sender: socket.socket, receiver: socket.socket) -> str:
 @at_the_edge
 @pytest.mark.parametrize("source", [WEB, MEMBERS], ids=["bound here", "discarded here"])
 def test_a_members_replies_leave_at_an_edge_whatever_it_knows_of_their_source(
-    bench: Bench, source: str
+    bench: NodeBetweenLinks, source: str
 ) -> None:
     bind(bench, WEB)
     with opened(bench.mate, source) as member, opened(bench.uplink, CLIENT, PORT) as client:
@@ -128,7 +128,7 @@ def test_a_members_replies_leave_at_an_edge_whatever_it_knows_of_their_source(
 
 
 @at_the_edge
-def test_nobody_sends_through_an_edge_as_who_is_no_member(bench: Bench) -> None:
+def test_nobody_sends_through_an_edge_as_who_is_no_member(bench: NodeBetweenLinks) -> None:
     with opened(bench.mate, NOBODYS) as mate, opened(bench.uplink, CLIENT, PORT) as client:
         assert heard_as(mate, client) == ""
 
@@ -139,7 +139,7 @@ def test_nobody_sends_through_an_edge_as_who_is_no_member(bench: Bench) -> None:
     [(CLIENT, CLIENT), ("172.31.0.99", ""), ("100.64.0.1", ""), (WEB, ""), ("10.10.10.7", "")],
 )
 def test_only_who_can_be_answered_comes_in_from_the_internet(
-    bench: Bench, source: str, heard: str
+    bench: NodeBetweenLinks, source: str, heard: str
 ) -> None:
     with opened(bench.uplink, source) as client, opened(bench.mate, APP, PORT) as server:
         assert heard_as(client, server) == heard
@@ -150,7 +150,7 @@ def test_only_who_can_be_answered_comes_in_from_the_internet(
     ("source", "heard"), [(CLIENT, CLIENT), (TUNNEL[EDGE], TUNNEL[EDGE]), (NEIGHBOUR, "")]
 )
 def test_a_private_source_out_of_the_mesh_is_a_mates_or_nobodys(
-    bench: Bench, source: str, heard: str
+    bench: NodeBetweenLinks, source: str, heard: str
 ) -> None:
     bind(bench, WEB)
     with opened(bench.mate, source) as edge, opened(bench.node, WEB, PORT) as server:
@@ -159,7 +159,7 @@ def test_a_private_source_out_of_the_mesh_is_a_mates_or_nobodys(
 
 @at_the_member
 def test_who_lives_in_the_vpc_is_translated_once_his_service_has_moved_to_a_mate(
-    bench: Bench,
+    bench: NodeBetweenLinks,
 ) -> None:
     with opened(bench.uplink, NEIGHBOUR) as neighbor:
         bind(bench, APP)
@@ -171,7 +171,7 @@ def test_who_lives_in_the_vpc_is_translated_once_his_service_has_moved_to_a_mate
 
 
 @at_the_member
-def test_who_lives_in_the_vpc_hears_why_a_mate_does_not_answer(bench: Bench) -> None:
+def test_who_lives_in_the_vpc_hears_why_a_mate_does_not_answer(bench: NodeBetweenLinks) -> None:
     with opened(bench.uplink, NEIGHBOUR) as neighbor:
         neighbor.connect((APP, PORT))
         neighbor.send(b"?")
@@ -182,7 +182,7 @@ def test_who_lives_in_the_vpc_hears_why_a_mate_does_not_answer(bench: Bench) -> 
 # --- what is discarded ---------------------------------------------------------------------------
 
 
-def discard(bench: Bench, address: str, timeout: str = "10m") -> None:
+def discard(bench: NodeBetweenLinks, address: str, timeout: str = "10m") -> None:
     """The agent's word to the firewall."""
     element = f"{{ {address} timeout {timeout} }}"
     command = ("nft", "add", "element", "inet", "mesh_discard", "addresses4", element)
@@ -192,7 +192,9 @@ def discard(bench: Bench, address: str, timeout: str = "10m") -> None:
 @pytest.mark.parametrize(
     ("bench", "far"), [(EDGE, CLIENT), (MEMBER, NEIGHBOUR)], indirect=["bench"], ids=[EDGE, MEMBER]
 )
-def test_what_is_for_an_address_that_is_given_up_ends_at_the_door(bench: Bench, far: str) -> None:
+def test_what_is_for_an_address_that_is_given_up_ends_at_the_door(
+    bench: NodeBetweenLinks, far: str
+) -> None:
     """Bound here or at a peer, wherever it came in; others pass."""
     bind(bench, WEB)
     with (
@@ -212,7 +214,9 @@ def test_what_is_for_an_address_that_is_given_up_ends_at_the_door(bench: Bench, 
 
 
 @at_the_edge
-def test_what_is_discarded_ends_by_itself_and_outlives_a_new_ruleset(bench: Bench) -> None:
+def test_what_is_discarded_ends_by_itself_and_outlives_a_new_ruleset(
+    bench: NodeBetweenLinks,
+) -> None:
     bind(bench, WEB)
     with opened(bench.node, WEB, PORT) as here, opened(bench.uplink, CLIENT) as client:
         discard(bench, WEB, "4s")
@@ -224,7 +228,7 @@ def test_what_is_discarded_ends_by_itself_and_outlives_a_new_ruleset(bench: Benc
 
 
 @at_the_edge
-def test_a_node_goes_on_checking_a_service_that_is_given_up(bench: Bench) -> None:
+def test_a_node_goes_on_checking_a_service_that_is_given_up(bench: NodeBetweenLinks) -> None:
     """Else it would withdraw for it."""
     bind(bench, WEB)
     discard(bench, WEB)

@@ -33,7 +33,7 @@ BURST, SHARED = 100, 50
 
 
 @dataclass(frozen=True)
-class Bench:
+class RegistryAndCallers:
     """A registry and those who call it, each a namespace."""
 
     machine: Debian
@@ -47,10 +47,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path) -> Iterator[RegistryAndCallers]:
     """The registry listens, without a firewall."""
     with spaces("port", "node", "callers") as names, ExitStack() as open_:
-        made = Bench(Debian(tmp_path), *names)
+        made = RegistryAndCallers(Debian(tmp_path), *names)
         _wire(made)
         for family, address in ((socket.AF_INET, OWN[4]), (socket.AF_INET6, OWN[6])):
             listening = open_.enter_context(_socket(made.node, family))
@@ -63,7 +63,7 @@ def _socket(space: str, family: socket.AddressFamily) -> socket.socket:
     return netns.inside(space, lambda: socket.socket(family, socket.SOCK_STREAM))
 
 
-def _wire(bench: Bench) -> None:
+def _wire(bench: RegistryAndCallers) -> None:
     namespaces.ip([f"link add enp1s0 type veth peer name enp1s0 netns {bench.callers}"], bench.node)
     around = ("198.51.100.0/24", "207.231.1.0/24", "203.0.113.0/24", "2001:db8::/32")
     settle(bench.node, "enp1s0", OWN.values(), around)
@@ -71,7 +71,7 @@ def _wire(bench: Bench) -> None:
     settle(bench.callers, "enp1s0", callers, (f"{OWN[4]}/32", f"{OWN[6]}/128"))
 
 
-def generation(bench: Bench, **changes: Any) -> None:
+def generation(bench: RegistryAndCallers, **changes: Any) -> None:
     """The firewall of a generation."""
     plan = plan_of(prod() | changes)
     files = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
@@ -79,13 +79,13 @@ def generation(bench: Bench, **changes: Any) -> None:
     bench.load(rules)
 
 
-def before_the_first(bench: Bench, **changes: Any) -> None:
+def before_the_first(bench: RegistryAndCallers, **changes: Any) -> None:
     """The firewall of the first boot."""
     plan = plan_of(prod() | changes)
     bench.load(base_firewall(plan, plan.node(REGISTRY)))
 
 
-def fill(bench: Bench, sets: Iterable[tuple[str, int, int]]) -> None:
+def fill(bench: RegistryAndCallers, sets: Iterable[tuple[str, int, int]]) -> None:
     """The sets are full of forged sources."""
     for name, first, step in sets:
         size = 32768 if "seen" in name else 65535
@@ -101,12 +101,12 @@ FULL6 = (
 """Sets, by what they are filled with: from which address on, and in steps of how many bits."""
 
 
-def connected(bench: Bench, source: str, attempts: int) -> int:
+def connected(bench: RegistryAndCallers, source: str, attempts: int) -> int:
     """How many connections of so many are made within half a second."""
     return all_connected(bench, [source] * attempts)
 
 
-def all_connected(bench: Bench, sources: Sequence[str]) -> int:
+def all_connected(bench: RegistryAndCallers, sources: Sequence[str]) -> int:
     """The same from several sources."""
     with ExitStack() as open_:
         lines = []
@@ -131,7 +131,9 @@ def _is_up(line: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_stranger_has_a_limit_and_nodes_and_admins_have_none(bench: Bench, family: int) -> None:
+def test_a_stranger_has_a_limit_and_nodes_and_admins_have_none(
+    bench: RegistryAndCallers, family: int
+) -> None:
     generation(bench)
     assert BURST <= connected(bench, STRANGER[family], 3 * BURST) < 2 * BURST
     assert connected(bench, LATE[family], 30) == 30
@@ -141,7 +143,7 @@ def test_a_stranger_has_a_limit_and_nodes_and_admins_have_none(bench: Bench, fam
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_when_the_sets_are_full_strangers_share_and_nodes_and_admins_pass(
-    bench: Bench, family: int
+    bench: RegistryAndCallers, family: int
 ) -> None:
     generation(bench)
     fill(bench, FULL4 + FULL6)
@@ -152,7 +154,7 @@ def test_when_the_sets_are_full_strangers_share_and_nodes_and_admins_pass(
     assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
 
 
-def test_a_site_has_a_limit_however_many_networks_it_has(bench: Bench) -> None:
+def test_a_site_has_a_limit_however_many_networks_it_has(bench: RegistryAndCallers) -> None:
     """Sixteen of a /48's networks, each within its own limit."""
     generation(bench)
     networks = [f"2001:db8:cccc:{n:x}::7" for n in range(16)]
@@ -160,7 +162,9 @@ def test_a_site_has_a_limit_however_many_networks_it_has(bench: Bench) -> None:
     assert 4 * BURST <= all_connected(bench, networks * 60) < 8 * BURST
 
 
-def test_before_the_first_generation_admins_pass_and_strangers_have_limits(bench: Bench) -> None:
+def test_before_the_first_generation_admins_pass_and_strangers_have_limits(
+    bench: RegistryAndCallers,
+) -> None:
     before_the_first(bench)
     assert BURST <= connected(bench, STRANGER[4], 3 * BURST) < 2 * BURST
     before_the_first(bench)
@@ -171,7 +175,7 @@ def test_before_the_first_generation_admins_pass_and_strangers_have_limits(bench
 
 @pytest.mark.parametrize("firewall", [generation, before_the_first])
 def test_a_planned_node_that_no_generation_knows_is_let_in_whatever_the_sources_are(
-    bench: Bench, firewall: Callable[..., None]
+    bench: RegistryAndCallers, firewall: Callable[..., None]
 ) -> None:
     """Its agent knows of it from the registry on its own node, and names it to the firewall."""
     firewall(bench, registry={"sources": ["192.0.2.0/24"]})

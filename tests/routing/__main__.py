@@ -10,7 +10,7 @@ import sys
 from tests.kit.bgp.attributes import Path, Segment
 from tests.kit.machine import BIRDS
 from tests.routing.corpus import CASES, Case, valid
-from tests.routing.ground import judged
+from tests.routing.judged_corpus import judged
 from tests.routing.trial import FULL, PEERED, PROVIDED, SERVED
 
 KINDS = {
@@ -25,8 +25,8 @@ def main() -> int:
     """The exit code: 0 where every BIRD's verdict on every case is the expected one."""
     found: list[list[str]] = []
     for version in BIRDS:
-        with judged(version) as ground:
-            found.append([ground.verdict(case.at, case) for case in CASES])
+        with judged(version) as corpus:
+            found.append([corpus.verdict(case.at, case) for case in CASES])
     print(f"| row | case | announcement | from | verdict | {' | '.join(BIRDS)} |")
     print("|" + "---|" * (5 + len(BIRDS)))
     wrong = 0

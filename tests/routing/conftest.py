@@ -27,7 +27,7 @@ NODE, ROGUE = "lax-vultr-1", "mia-vultr-1"
 
 
 @dataclass(frozen=True)
-class Bench:
+class NodeAndRogue:
     """The node under test and the namespace of its rogue peer."""
 
     plan: Plan
@@ -72,7 +72,7 @@ class Bench:
 @pytest.fixture(scope="module", params=BIRDS)
 def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Bench]:
+) -> Iterator[NodeAndRogue]:
     """A node's BIRD, running, with a wire in place of each tunnel; one version after another."""
     plan = plan_of(two_services())
     node, rogue = plan.node(NODE), plan.node(ROGUE)
@@ -82,7 +82,7 @@ def bench(
         _wire(node, rogue, spaces)
         _fill(machine, plan, request.param)
         with bird.running(machine, spaces[NODE]) as pid:
-            yield Bench(plan, node, rogue, spaces, bird_of(pid), Path(f"/proc/{pid}/root"))
+            yield NodeAndRogue(plan, node, rogue, spaces, bird_of(pid), Path(f"/proc/{pid}/root"))
     finally:
         namespaces.delete(spaces.values())
         shutil.rmtree(machine.folder, ignore_errors=True)

@@ -32,7 +32,7 @@ from tests.kit.bgp.attributes import (
 from tests.kit.bgp.messages import Capability, capabilities, raw_update
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.wait import until
-from tests.routing.conftest import NODE, ROGUE, Bench
+from tests.routing.conftest import NODE, ROGUE, NodeAndRogue
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
@@ -186,7 +186,7 @@ IBGP = (
 # --- What the kernel holds -----------------------------------------------------------------------
 
 
-def kernel(bench: Bench) -> frozenset[str]:
+def kernel(bench: NodeAndRogue) -> frozenset[str]:
     """Every route of every table of the node's kernel, both families."""
     return frozenset(
         json.dumps(each, sort_keys=True)
@@ -197,11 +197,11 @@ def kernel(bench: Bench) -> frozenset[str]:
     )
 
 
-def rules(bench: Bench) -> list[dict[str, Any]]:
+def rules(bench: NodeAndRogue) -> list[dict[str, Any]]:
     return [rule for family in ("-4", "-6") for rule in said(bench, family, "rule", "show")]
 
 
-def said(bench: Bench, *command: str) -> list[dict[str, Any]]:
+def said(bench: NodeAndRogue, *command: str) -> list[dict[str, Any]]:
     whole = ["ip", "-n", bench.namespaces[NODE], "-j", *command]
     done = subprocess.run(whole, capture_output=True, text=True, check=True)
     found: list[dict[str, Any]] = json.loads(done.stdout)
@@ -232,7 +232,7 @@ def check(before: frozenset[str], after: frozenset[str], attack: Attack) -> None
 
 
 @pytest.fixture(scope="module")
-def tunnel(bench: Bench) -> Iterator[Speaker]:
+def tunnel(bench: NodeAndRogue) -> Iterator[Speaker]:
     """The rogue's session on the tunnel, with its own addresses said."""
     speaker = bench.speak("fe80::3", "fe80::1", MIA, "wg-lax-vultr-1")
     say_own(bench, speaker)
@@ -240,7 +240,7 @@ def tunnel(bench: Bench) -> Iterator[Speaker]:
     speaker.close()
 
 
-def say_own(bench: Bench, speaker: Speaker) -> None:
+def say_own(bench: NodeAndRogue, speaker: Speaker) -> None:
     speaker.announce(*(Route(prefix, (MIA,), LINK) for prefix in OWN))
     until(lambda: set(OWN) <= set(hosts(kernel(bench))), 5, "its own are taken")
 
@@ -249,7 +249,7 @@ Mates = dict[int, Speaker]
 
 
 @pytest.fixture(scope="module")
-def mates(bench: Bench, tunnel: Speaker) -> Iterator[Mates]:
+def mates(bench: NodeAndRogue, tunnel: Speaker) -> Iterator[Mates]:
     """The rogue's iBGP sessions by IP version: it is our client."""
     speakers = {
         4: bench.speak("10.10.10.3", "10.10.10.1", NETWORK, None),
@@ -260,7 +260,7 @@ def mates(bench: Bench, tunnel: Speaker) -> Iterator[Mates]:
         speaker.close()
 
 
-def settled(bench: Bench, speaker: Speaker, mark: Route) -> frozenset[str]:
+def settled(bench: NodeAndRogue, speaker: Speaker, mark: Route) -> frozenset[str]:
     """The kernel's routes once BIRD has read all that was said: a mark has come and gone."""
     speaker.announce(mark)
     until(lambda: mark.prefix in hosts(kernel(bench)), 15, "the mark has come")
@@ -269,7 +269,7 @@ def settled(bench: Bench, speaker: Speaker, mark: Route) -> frozenset[str]:
     return kernel(bench)
 
 
-def held(bench: Bench, protocol: str) -> set[str]:
+def held(bench: NodeAndRogue, protocol: str) -> set[str]:
     """What BIRD has taken from a session."""
     text = bench.birdc(f"show route protocol {protocol}")
     return set(re.findall(rf"^(\S+) +\w+ \[{protocol} ", text, re.MULTILINE))
@@ -280,7 +280,7 @@ WEB6 = Route("2620:71:4000::100/128", (), SERVED6)
 
 
 @pytest.mark.parametrize("attack", UNDERLAY, ids=lambda attack: attack.name)
-def test_over_the_tunnel(bench: Bench, tunnel: Speaker, attack: Attack) -> None:
+def test_over_the_tunnel(bench: NodeAndRogue, tunnel: Speaker, attack: Attack) -> None:
     before, ruled = settled(bench, tunnel, MARK), rules(bench)
     tunnel.announce(*attack.routes)
     check(before, settled(bench, tunnel, MARK), attack)
@@ -295,7 +295,7 @@ def test_over_the_tunnel(bench: Bench, tunnel: Speaker, attack: Attack) -> None:
 
 
 @pytest.mark.parametrize("attack", IBGP, ids=lambda attack: attack.name)
-def test_over_ibgp(bench: Bench, mates: Mates, attack: Attack) -> None:
+def test_over_ibgp(bench: NodeAndRogue, mates: Mates, attack: Attack) -> None:
     marks = {
         4: WEB if EAST.prefix in {r.prefix for r in attack.routes} else EAST,
         6: WEB6 if EAST6.prefix in {r.prefix for r in attack.routes} else EAST6,
@@ -319,7 +319,7 @@ def test_over_ibgp(bench: Bench, mates: Mates, attack: Attack) -> None:
     assert all(speaker.established.is_set() for speaker in mates.values())
 
 
-def test_what_a_way_costs_is_not_for_a_mate_to_say(bench: Bench, tunnel: Speaker) -> None:
+def test_what_a_way_costs_is_not_for_a_mate_to_say(bench: NodeAndRogue, tunnel: Speaker) -> None:
     """By the plan Miami is 38 from here, and Chicago 19 from there."""
     tunnel.announce(replace(ORDS, raw=(AIGP_ZERO,), med=0, local_pref=4_294_967_295))
     settled(bench, tunnel, MARK)
@@ -330,7 +330,7 @@ def test_what_a_way_costs_is_not_for_a_mate_to_say(bench: Bench, tunnel: Speaker
 
 
 def test_a_mate_takes_back_only_what_it_has_said(
-    bench: Bench, tunnel: Speaker, mates: Mates
+    bench: NodeAndRogue, tunnel: Speaker, mates: Mates
 ) -> None:
     before = settled(bench, tunnel, MARK)
     tunnel.withdraw("0.0.0.0/0", "192.30.120.0/23", "192.30.120.1/32", "10.10.10.1/32", "::/0")
@@ -341,7 +341,7 @@ def test_a_mate_takes_back_only_what_it_has_said(
 
 
 def test_a_route_that_comes_and_goes_a_hundred_times_leaves_nothing(
-    bench: Bench, tunnel: Speaker
+    bench: NodeAndRogue, tunnel: Speaker
 ) -> None:
     before = settled(bench, tunnel, MARK)
     for _ in range(100):
@@ -354,7 +354,7 @@ def test_a_route_that_comes_and_goes_a_hundred_times_leaves_nothing(
 JUNK = [f"8.{n >> 16}.{n >> 8 & 255}.{n & 255}/32" for n in range(10_000)]
 
 
-def routing_memory(bench: Bench) -> float:
+def routing_memory(bench: NodeAndRogue) -> float:
     """Kilobytes that BIRD's tables and attributes take."""
     units = {"B": 1e-3, "kB": 1.0, "MB": 1e3}
     found = re.findall(
@@ -366,7 +366,7 @@ def routing_memory(bench: Bench) -> float:
 
 
 def test_ten_thousand_routes_cost_no_memory_and_their_session_only(
-    bench: Bench, tunnel: Speaker
+    bench: NodeAndRogue, tunnel: Speaker
 ) -> None:
     """What is above the limit is passed over until the session is a new one."""
     before, memory = settled(bench, tunnel, MARK), routing_memory(bench)
@@ -390,7 +390,9 @@ def test_ten_thousand_routes_cost_no_memory_and_their_session_only(
     assert tunnel.established.is_set()
 
 
-def test_a_new_session_after_a_flood_is_as_good_as_any(bench: Bench, tunnel: Speaker) -> None:
+def test_a_new_session_after_a_flood_is_as_good_as_any(
+    bench: NodeAndRogue, tunnel: Speaker
+) -> None:
     tunnel.close()
     until(lambda: not set(OWN) & set(hosts(kernel(bench))), 15, "what it said is gone")
     tunnel.establish("fe80::3", "fe80::1", "wg-lax-vultr-1")
@@ -399,7 +401,9 @@ def test_a_new_session_after_a_flood_is_as_good_as_any(bench: Bench, tunnel: Spe
     assert set(OWN) <= set(hosts(before))
 
 
-def test_ten_thousand_paths_to_one_service_cost_no_memory(bench: Bench, mates: Mates) -> None:
+def test_ten_thousand_paths_to_one_service_cost_no_memory(
+    bench: NodeAndRogue, mates: Mates
+) -> None:
     """Additional paths (RFC 7911) of a service that it may serve: each of them is a valid route."""
     mates[4].close()
     memory = routing_memory(bench)

@@ -20,14 +20,14 @@ from tests.kit.machine import BIRDS
 from tests.kit.wait import until
 from tests.routing import oracle
 from tests.routing.corpus import CASES, OWN, Case
-from tests.routing.ground import FAMILIES, NODES, TAKEN, Ground, judged
+from tests.routing.judged_corpus import FAMILIES, NODES, TAKEN, JudgedCorpus, judged
 from tests.routing.trial import DEFAULT, FULL, NONE, PEERED, Trial, network, trial
 
 pytestmark = pytest.mark.image
 
 
 @pytest.fixture(scope="module", params=BIRDS)
-def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+def corpus(request: pytest.FixtureRequest) -> Iterator[JudgedCorpus]:
     """Everything is said, in one session for each family and edge."""
     with judged(request.param) as found:
         yield found
@@ -38,32 +38,32 @@ def named(case: Case) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
-def test_a_case_gets_its_verdict_for_its_reason(ground: Ground, case: Case) -> None:
-    assert ground.verdict(case.at, case) == case.expected
-    found = ground.verdicts[case.at, case.family].get(case.route.prefix)
+def test_a_case_gets_its_verdict_for_its_reason(corpus: JudgedCorpus, case: Case) -> None:
+    assert corpus.verdict(case.at, case) == case.expected
+    found = corpus.verdicts[case.at, case.family].get(case.route.prefix)
     for name, value in case.has.items():
         assert found is not None and found.held is not None
         assert found.held.attributes.get(name, "") == value
 
 
-def test_where_a_default_route_is_asked_for_nothing_else_is_taken(ground: Ground) -> None:
+def test_where_a_default_route_is_asked_for_nothing_else_is_taken(corpus: JudgedCorpus) -> None:
     for case in CASES:
         if case.at == FULL:
-            assert ground.verdict(DEFAULT, case) == str(case.by_default or TAKEN), case
+            assert corpus.verdict(DEFAULT, case) == str(case.by_default or TAKEN), case
 
 
-def test_where_nothing_is_asked_for_nothing_is_taken(ground: Ground) -> None:
-    each = ground.trials[NONE]
+def test_where_nothing_is_asked_for_nothing_is_taken(corpus: JudgedCorpus) -> None:
+    each = corpus.trials[NONE]
     for family in FAMILIES:
-        assert ground.verdicts[NONE, family] == {}
+        assert corpus.verdicts[NONE, family] == {}
         assert each.control.count(f"internet{family}") == 1, "our aggregate"
     assert "rejected" not in each.log()
 
 
-def test_every_refusal_is_counted_by_its_reason(ground: Ground) -> None:
+def test_every_refusal_is_counted_by_its_reason(corpus: JudgedCorpus) -> None:
     """As an operator counts on the node: `birdc show route filtered where refused_for(...)`."""
     for name in NODES:
-        each = ground.trials[name]
+        each = corpus.trials[name]
         for family in FAMILIES:
             cases = [case for case in CASES if (case.at, case.family) == (name, family)]
             verdicts = Counter(case.expected for case in cases)
@@ -81,13 +81,13 @@ LINE = re.compile(
 )
 
 
-def test_every_refusal_is_logged_with_what_an_operator_asks_for(ground: Ground) -> None:
+def test_every_refusal_is_logged_with_what_an_operator_asks_for(corpus: JudgedCorpus) -> None:
     """Where BIRD can say so without waiting for anybody."""
-    if not capabilities(ground.version).can("log_udp"):
-        assert not any("rejected" in ground.trials[name].log() for name in NODES)
+    if not capabilities(corpus.version).can("log_udp"):
+        assert not any("rejected" in corpus.trials[name].log() for name in NODES)
         return
     for name in NODES:
-        each = ground.trials[name]
+        each = corpus.trials[name]
         lines = {found["net"]: found for found in LINE.finditer(each.log())}
         for case in CASES:
             if case.at != name or case.expected not in each.reasons().values():
@@ -105,9 +105,9 @@ def test_every_refusal_is_logged_with_what_an_operator_asks_for(ground: Ground) 
             assert int(line["origin"]) == last
 
 
-def test_what_is_taken_goes_nowhere(ground: Ground) -> None:
+def test_what_is_taken_goes_nowhere(corpus: JudgedCorpus) -> None:
     """Rows 76 and 91: not into the other tables, not into the kernel, and to no neighbor."""
-    for each in ground.trials.values():
+    for each in corpus.trials.values():
         assert_nothing_left(each)
 
 
@@ -173,9 +173,9 @@ def test_with_validators_the_other_rules_say_the_same(version: str) -> None:
             assert not each.verdicts(family)
 
 
-def test_the_oracle_and_the_corpus_agree(ground: Ground) -> None:
+def test_the_oracle_and_the_corpus_agree(corpus: JudgedCorpus) -> None:
     for case in CASES:
-        reasons = oracle.reasons(case.route, ground.trials[case.at].session(case.family))
+        reasons = oracle.reasons(case.route, corpus.trials[case.at].session(case.family))
         if case.refused is None:
             assert not reasons, case
         elif case.refused.by:

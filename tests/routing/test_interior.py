@@ -17,7 +17,7 @@ import pytest
 from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.wait import until
-from tests.routing.conftest import NODE, Bench
+from tests.routing.conftest import NODE, NodeAndRogue
 from tests.routing.test_limits import asked
 
 pytestmark = pytest.mark.image
@@ -26,7 +26,7 @@ LINK = IPv6Address("fe80::3")
 
 
 @pytest.fixture(scope="module")
-def underlay(bench: Bench) -> Iterator[Speaker]:
+def underlay(bench: NodeAndRogue) -> Iterator[Speaker]:
     """The rogue's session on the tunnel."""
     speaker = bench.speak("fe80::3", "fe80::1", MIA, "wg-lax-vultr-1")
     # Its own addresses, as an honest peer would; the sessions between tunnel addresses need them.
@@ -74,13 +74,13 @@ UNDERLAY: list[tuple[str, str, tuple[int, ...], bool]] = [
     ("prefix", "path", "accepted"), [row[1:] for row in UNDERLAY], ids=[r[0] for r in UNDERLAY]
 )
 def test_a_mate_on_the_tunnel(
-    bench: Bench, underlay: Speaker, prefix: str, path: tuple[int, ...], accepted: bool
+    bench: NodeAndRogue, underlay: Speaker, prefix: str, path: tuple[int, ...], accepted: bool
 ) -> None:
     underlay.announce(Route(prefix, path, LINK))
     assert taken(bench, prefix, "u_mia_vultr_1", underlay) == accepted
 
 
-def taken(bench: Bench, prefix: str, protocol: str, speaker: Speaker) -> bool:
+def taken(bench: NodeAndRogue, prefix: str, protocol: str, speaker: Speaker) -> bool:
     """Whether the node holds a route from that session, once it has read all that was sent.
 
     What is sent next over the same session has been judged after it: its arrival is waited for.
@@ -94,7 +94,7 @@ def taken(bench: Bench, prefix: str, protocol: str, speaker: Speaker) -> bool:
     return f"[{protocol} " in bench.routes(prefix)
 
 
-def holds(bench: Bench, prefix: str, text: str) -> bool:
+def holds(bench: NodeAndRogue, prefix: str, text: str) -> bool:
     """Whether what BIRD says of a prefix has this text in it."""
     return text in bench.routes(prefix)
 
@@ -126,7 +126,9 @@ MATES: list[tuple[str, Route, bool]] = [
 @pytest.mark.parametrize(
     ("route", "accepted"), [row[1:] for row in MATES], ids=[row[0] for row in MATES]
 )
-def test_a_mate_over_ibgp(bench: Bench, underlay: Speaker, route: Route, accepted: bool) -> None:
+def test_a_mate_over_ibgp(
+    bench: NodeAndRogue, underlay: Speaker, route: Route, accepted: bool
+) -> None:
     """One session each, so that its own answer is known: the end of what it says is a mark."""
     speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
     try:
@@ -143,7 +145,7 @@ def test_a_mate_over_ibgp(bench: Bench, underlay: Speaker, route: Route, accepte
 
 
 def test_after_all_that_the_kernel_holds_owned_routes_through_tunnels_only(
-    bench: Bench, underlay: Speaker
+    bench: NodeAndRogue, underlay: Speaker
 ) -> None:
     for _, prefix, path, _ in UNDERLAY:
         underlay.announce(Route(prefix, path, LINK))
@@ -166,7 +168,7 @@ AGGREGATES = {4: "192.30.120.0/23", 6: "2620:71:4000::/48"}
 
 @pytest.mark.parametrize("family", AGGREGATES)
 def test_of_all_that_the_node_knows_an_upstream_hears_the_aggregate_only(
-    bench: Bench, underlay: Speaker, family: int
+    bench: NodeAndRogue, underlay: Speaker, family: int
 ) -> None:
     """Tunnel, announced and others' addresses are all in the table at this moment."""
     table, aggregate = f"master{family}", AGGREGATES[family]
@@ -191,7 +193,7 @@ WHY: list[tuple[str, Route, int]] = [
 
 @pytest.mark.parametrize(("route", "reason"), [row[1:] for row in WHY], ids=[r[0] for r in WHY])
 def test_what_a_mate_may_not_say_is_kept_with_its_reason(
-    bench: Bench, underlay: Speaker, route: Route, reason: int
+    bench: NodeAndRogue, underlay: Speaker, route: Route, reason: int
 ) -> None:
     underlay.announce(route)
     mark = f"(27218, 65666, {reason})"
@@ -214,7 +216,7 @@ BESIDE: list[tuple[str, Route, int]] = [
 
 @pytest.mark.parametrize(("route", "reason"), [r[1:] for r in BESIDE], ids=[r[0] for r in BESIDE])
 def test_what_a_client_may_not_say_is_kept_with_its_reason(
-    bench: Bench, underlay: Speaker, route: Route, reason: int
+    bench: NodeAndRogue, underlay: Speaker, route: Route, reason: int
 ) -> None:
     speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
     try:
@@ -227,7 +229,7 @@ def test_what_a_client_may_not_say_is_kept_with_its_reason(
 
 
 def test_an_instance_is_reached_by_the_nearest_way_also_when_filters_have_changed(
-    bench: Bench, underlay: Speaker
+    bench: NodeAndRogue, underlay: Speaker
 ) -> None:
     """BIRD 2 puts what it reloads from an import table in with the way of the moment when it came
     (2.17.6: for as long as the session lasted, services were served from farther away)."""
@@ -259,13 +261,15 @@ def test_an_instance_is_reached_by_the_nearest_way_also_when_filters_have_change
         bench.birdc("configure")
 
 
-def metric(bench: Bench, route: Route) -> int:
+def metric(bench: NodeAndRogue, route: Route) -> int:
     """What the way to a route's next hop costs, as BIRD has it; 0 where there is no such route."""
     found = re.search(r"\(100/(\d+)\)", bench.routes(route.prefix))
     return int(found.group(1)) if found else 0
 
 
-def test_a_next_hop_on_the_cloud_s_own_network_is_refused(bench: Bench, underlay: Speaker) -> None:
+def test_a_next_hop_on_the_cloud_s_own_network_is_refused(
+    bench: NodeAndRogue, underlay: Speaker
+) -> None:
     """It would lead replies, and the packets of peers, out there without a tunnel around them."""
     space = bench.namespaces[NODE]
     for words in (

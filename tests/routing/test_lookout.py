@@ -15,7 +15,7 @@ from mesh.trust.encoding import parse
 from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.wait import until
-from tests.routing.conftest import NODE, ROGUE, Bench
+from tests.routing.conftest import NODE, ROGUE, NodeAndRogue
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
@@ -25,7 +25,7 @@ HONEST = (OWN, Route("10.10.10.2/32", (MIA, ORD), LINK), Route("fd00:10:10::3/12
 
 
 @pytest.fixture(scope="module")
-def tunnel(bench: Bench) -> Iterator[Speaker]:
+def tunnel(bench: NodeAndRogue) -> Iterator[Speaker]:
     speaker = bench.speak("fe80::3", "fe80::1", MIA, "wg-lax-vultr-1")
     speaker.announce(*HONEST)
     until(lambda: "unicast" in bench.routes(HONEST[-1].prefix), 5, "its own are taken")
@@ -33,7 +33,7 @@ def tunnel(bench: Bench) -> Iterator[Speaker]:
     speaker.close()
 
 
-def config(bench: Bench) -> Config:
+def config(bench: NodeAndRogue) -> Config:
     files = node_files(bench.plan, placeholder_facts(bench.plan))[NODE].files
     (text,) = [file.content for file in files if file.path.endswith("agent.json")]
     return parse(Config, text.encode())
@@ -42,7 +42,7 @@ def config(bench: Bench) -> Config:
 class Watched:
     """A lookout, and how often it had something to report."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: NodeAndRogue) -> None:
         self.news = 0
         self.lookout = RoutingMonitor(bench.bird, self._count)
         self.lookout.watch(config(bench))
@@ -66,7 +66,7 @@ LIES = [
 
 @pytest.mark.parametrize(("kind", "lie"), LIES, ids=[f"{kind} {lie.prefix}" for kind, lie in LIES])
 def test_a_mate_that_lies_for_a_while_is_an_alarm_until_it_has_stopped_for_a_while(
-    bench: Bench, tunnel: Speaker, kind: str, lie: Route
+    bench: NodeAndRogue, tunnel: Speaker, kind: str, lie: Route
 ) -> None:
     watched = Watched(bench)
     tunnel.announce(lie)
@@ -83,13 +83,13 @@ def test_a_mate_that_lies_for_a_while_is_an_alarm_until_it_has_stopped_for_a_whi
     assert watched.look(ALARM + 16 + GAP) == ()
 
 
-def refused(bench: Bench, prefix: str) -> bool:
+def refused(bench: NodeAndRogue, prefix: str) -> bool:
     table = "master6" if ":" in prefix else "master4"
     return prefix in bench.birdc(f"show route filtered table {table}")
 
 
 def test_what_no_generation_refuses_any_more_is_forgotten_and_what_it_does_is_not(
-    bench: Bench, tunnel: Speaker
+    bench: NodeAndRogue, tunnel: Speaker
 ) -> None:
     """A member that has become a reflector tells of others, which is a lie by the plan before."""
     watched = Watched(bench)
@@ -104,7 +104,7 @@ def test_what_no_generation_refuses_any_more_is_forgotten_and_what_it_does_is_no
     assert watched.look(ALARM + 15) == ()
 
 
-def test_a_lie_over_ibgp_is_one_too(bench: Bench, tunnel: Speaker) -> None:
+def test_a_lie_over_ibgp_is_one_too(bench: NodeAndRogue, tunnel: Speaker) -> None:
     watched = Watched(bench)
     speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
     speaker.announce(Route("192.30.120.101/32", (), IPv4Address("10.10.10.2")))
@@ -115,7 +115,9 @@ def test_a_lie_over_ibgp_is_one_too(bench: Bench, tunnel: Speaker) -> None:
     until(lambda: not refused(bench, "192.30.120.101/32"), 10, "it is gone")
 
 
-def test_an_order_of_a_client_is_one_whatever_is_ordered(bench: Bench, tunnel: Speaker) -> None:
+def test_an_order_of_a_client_is_one_whatever_is_ordered(
+    bench: NodeAndRogue, tunnel: Speaker
+) -> None:
     watched = Watched(bench)
     speaker = bench.speak("10.10.10.3", "10.10.10.1", 27218, None)
     tagged = Route("192.30.120.9/32", (), IPv4Address("10.10.10.3"), communities=((65535, 666),))
@@ -128,7 +130,7 @@ def test_an_order_of_a_client_is_one_whatever_is_ordered(bench: Bench, tunnel: S
     until(lambda: not refused(bench, tagged.prefix), 10, "it is gone")
 
 
-def test_an_honest_way_around_is_told_and_is_no_alarm(bench: Bench, tunnel: Speaker) -> None:
+def test_an_honest_way_around_is_told_and_is_no_alarm(bench: NodeAndRogue, tunnel: Speaker) -> None:
     """The tunnel to Chicago is cut: no session with it stands here."""
     watched = Watched(bench)
     assert watched.look(0, WAY - 1) == ()
@@ -137,7 +139,7 @@ def test_an_honest_way_around_is_told_and_is_no_alarm(bench: Bench, tunnel: Spea
     assert watched.lookout.ways == ((ROGUE, "ord-vultr-1"),)
 
 
-def test_an_honest_path_that_is_too_long_is_no_alarm(bench: Bench, tunnel: Speaker) -> None:
+def test_an_honest_path_that_is_too_long_is_no_alarm(bench: NodeAndRogue, tunnel: Speaker) -> None:
     watched = Watched(bench)
     long = Route("192.30.120.9/32", (MIA, EWR, MIA, ORD), LINK)
     tunnel.announce(long)
@@ -146,7 +148,7 @@ def test_an_honest_path_that_is_too_long_is_no_alarm(bench: Bench, tunnel: Speak
     tunnel.withdraw(long.prefix)
 
 
-def test_a_new_plan_starts_the_clock_again(bench: Bench, tunnel: Speaker) -> None:
+def test_a_new_plan_starts_the_clock_again(bench: NodeAndRogue, tunnel: Speaker) -> None:
     """Nodes take it up one after the other, and for a while their words do not fit."""
     watched = Watched(bench)
     tunnel.announce(LIES[0][1])
@@ -162,7 +164,7 @@ def test_a_new_plan_starts_the_clock_again(bench: Bench, tunnel: Speaker) -> Non
     tunnel.withdraw("0.0.0.0/0")
 
 
-def test_a_generation_from_before_there_was_a_lookout_is_not_judged(bench: Bench) -> None:
+def test_a_generation_from_before_there_was_a_lookout_is_not_judged(bench: NodeAndRogue) -> None:
     watched = Watched(bench)
     old = config(bench)
     fields = {name: getattr(old, name) for name in type(old).__slots__}
@@ -171,7 +173,7 @@ def test_a_generation_from_before_there_was_a_lookout_is_not_judged(bench: Bench
 
 
 def test_a_mate_that_says_more_than_it_is_listened_to_is_one_too(
-    bench: Bench, tunnel: Speaker
+    bench: NodeAndRogue, tunnel: Speaker
 ) -> None:
     """Until it has a new session: what it says is passed over till then."""
     watched = Watched(bench)

@@ -26,7 +26,7 @@ TAKEN, NOTHING = "taken", "nothing is held or said of it"
 
 
 @dataclass(frozen=True)
-class Ground:
+class JudgedCorpus:
     """The edges of one version of BIRD, and their verdicts by edge, family and prefix."""
 
     version: str
@@ -45,7 +45,7 @@ class Ground:
 
 
 @contextmanager
-def judged(version: str) -> Iterator[Ground]:
+def judged(version: str) -> Iterator[JudgedCorpus]:
     """Say every case in one session for each edge and family, and read what is made of it."""
     with ExitStack() as stack:
         names = (*NODES, DEFAULT, NONE)
@@ -56,4 +56,4 @@ def judged(version: str) -> Iterator[Ground]:
             for family in FAMILIES:
                 each.say(family, [c.route for c in CASES if (c.at, c.family) == (at, family)])
                 verdicts[name, family] = each.verdicts(family)
-        yield Ground(version, trials, verdicts)
+        yield JudgedCorpus(version, trials, verdicts)
