@@ -8,9 +8,9 @@ import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from mesh.trust.requests import Signer
 from tests.kit.machine import Debian
 from tests.kit.namespaces import spaces
 from tests.kit.registry import Fleet, certify
+from tests.kit.wait import until
 
 NODE, PORT = "lax-vultr-1", 8443
 READS = (f"{paths.PARTS}/{NODE}", f"{paths.API}/status")
@@ -49,6 +50,13 @@ class Served:
         return netns.inside(
             self.namespace, lambda: socket.create_connection(where, 10, source_address=own)
         )
+
+    def listens(self) -> bool:
+        """Whether somebody who calls is let in."""
+        with suppress(OSError):
+            self.line().close()
+            return True
+        return False
 
     def cpu(self) -> float:
         """Seconds of CPU that it has used."""
@@ -175,23 +183,12 @@ def served(scratch: Path) -> Iterator[Served]:
         process = machine.start("python3", file_paths.BUNDLE, "registry", namespace=name)
         try:
             one = Served(name, process.pid, fleet)
-            _until(lambda: one.line().close())
+            until(one.listens, 10, "the registry listens")
             netns.inside(name, lambda: _filled(fleet))
             yield one
         finally:
             process.kill()
             process.wait()
-
-
-def _until(works: Callable[[], None], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return works()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def _filled(fleet: Fleet) -> None:

@@ -13,7 +13,7 @@ import random
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -25,13 +25,14 @@ from tests.kit.bgp.speaker import Speaker
 from tests.kit.edge.uplink import Edge, edge
 from tests.kit.rtr import ANNOUNCE, Server, Vrp, prefix_pdu
 from tests.kit.stacks import prod
+from tests.kit.wait import until
 
 NODE, VALIDATOR = "lax-vultr-1", "198.51.100.1"
 VRPS, ROUTES = 500_000, 200_000
 COVERED = 0.5
 """Of routes; the share of the world's in 2025. Some in a hundred of all are Invalid."""
 TURNS = 3
-DEADLINE = 300.0  # seconds
+LONGEST, NAP = 50.0, 0.02  # seconds
 MARK = "203.1.0.0/24"  # in no block that routes are drawn from
 
 
@@ -125,7 +126,9 @@ def _cost(keys: dict[str, Any], updates: list[bytes], data: bytes | None) -> Cos
 
 def _loaded(made: Edge, began: float) -> float:
     """Seconds until all VRPs are in BIRD's tables."""
-    _wait(lambda: "Established" in made.birdc("show protocols"))
+    until(
+        lambda: "Established" in made.birdc("show protocols"), LONGEST, "its VRPs are in", nap=NAP
+    )
     took = time.perf_counter() - began
     text = made.birdc("show route table roas4 count") + made.birdc("show route table roas6 count")
     found = sum(int(number) for number in re.findall(r"^(\d+) of", text, re.M))
@@ -138,18 +141,10 @@ def _again(made: Edge, speaker: Speaker, server: Server) -> float:
     """Seconds from one more VRP until a route that it makes Invalid is refused."""
     speaker.announce(Route(MARK, (internet.PEER, 20473, 15169), internet.HOPS4))
     show = f"show route {MARK} table internet4"
-    _wait(lambda: MARK in made.birdc(show))
+    until(lambda: MARK in made.birdc(show), LONGEST, f"{MARK} is taken", nap=NAP)
     began = server.tell(Vrp(MARK, 1))
-    _wait(lambda: MARK not in made.birdc(show))
+    until(lambda: MARK not in made.birdc(show), LONGEST, f"{MARK} is refused", nap=NAP)
     return time.monotonic() - began
-
-
-def _wait(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not holds():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {DEADLINE:.0f} s")
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

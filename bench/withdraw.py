@@ -22,6 +22,7 @@ from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.messages import Update
 from tests.kit.edge.whole import UPSTREAM_ASN, UPSTREAMS, Upstream, WholeEdge
 from tests.kit.machine import BIRDS, IMAGES
+from tests.kit.wait import until
 
 TURNS = 200
 TABLE = 100_000
@@ -68,7 +69,7 @@ def figures() -> Iterator[tuple[str, float, str]]:
         hop = IPv4Address(UPSTREAMS[4])
         like = Route(prefixes[0], (UPSTREAM_ASN, 3356, 15169), hop)
         edge.upstreams[4].speaker.announce_all(like, prefixes)
-        edge.until(lambda: edge.imports(prefixes[-1]), "the table is there", 60)
+        until(lambda: edge.imports(prefixes[-1]), 60, "the table is there")
         yield from _named(f"{TABLE:,} routes imported", _turns(edge, host, TURNS // 4))
 
 

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -16,6 +15,7 @@ import pytest
 from mesh.cli import engine
 from mesh.cli.environment import checkout, engine_folder, environment
 from mesh.cli.working_copy import STACK
+from tests.kit.wait import until
 
 pytestmark = pytest.mark.engine
 
@@ -38,14 +38,6 @@ PROGRAM = """
 
     Thing("slow")
 """
-
-
-def until(holds: Callable[[], bool], seconds: float = 300) -> None:
-    """Wait until something holds; fail after the deadline."""
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "it did not come to hold in time"
-        time.sleep(0.05)
 
 
 def plugins(home: Path) -> list[str]:
@@ -107,7 +99,7 @@ def test_the_next_run_goes_on_from_where_a_killed_engine_was(
         env=here.environment,
         stdout=subprocess.DEVNULL,
     )
-    until((here.root / "begun").exists)
+    until((here.root / "begun").exists, 50, "the program has begun")
     killed.kill()
     killed.wait()
     assert engine.abandoned(here.state / "state")
@@ -116,7 +108,7 @@ def test_the_next_run_goes_on_from_where_a_killed_engine_was(
     began = time.monotonic()
     assert here.run("up", "--yes", "--skip-preview") == 0
     assert time.monotonic() - began < 500, "the killed one's ten minutes were waited for"
-    until(lambda: not plugins(here.state / "pulumi"))
+    until(lambda: not plugins(here.state / "pulumi"), 50, "no plugin runs")
     assert here.run("up", "--yes", "--skip-preview", "--expect-no-changes") == 0
     assert here.run("destroy", "--yes", "--skip-preview", "--run-program") == 0
     assert "pending operations" not in capfd.readouterr().out
@@ -144,7 +136,7 @@ def command(here: Laid) -> subprocess.Popen[bytes]:
         began = subprocess.Popen(
             words, cwd=checkout(), env=here.environment, stdout=subprocess.DEVNULL, stderr=said
         )
-    until((here.root / "begun").exists)
+    until((here.root / "begun").exists, 50, "the program has begun")
     return began
 
 

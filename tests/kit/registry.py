@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -39,7 +38,7 @@ from mesh.trust.encoding import dump
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose, Signed
 from tests.kit.stacks import plan_of, prod
-from tests.kit.wait import PATIENCE
+from tests.kit.wait import PATIENCE, until
 
 PLACES = {
     "lax-vultr-1": "127.0.0.1",
@@ -263,10 +262,7 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
         target=asyncio.run, args=[_serve(server, sockets, ended)], daemon=True
     )
     thread.start()
-    deadline = time.monotonic() + 60
-    while not server.started:
-        assert time.monotonic() < deadline, "the registry does not start"
-        time.sleep(0.01)
+    until(lambda: server.started, 10, "the registry has started", nap=0.01)
     try:
         yield Live(f"https://127.0.0.1:{port}", port, registry)
     finally:

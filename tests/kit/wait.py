@@ -1,12 +1,10 @@
-"""How tests wait. All that is waited for comes on a busy machine as well, and late."""
+"""How tests and benches wait. All that is waited for comes on a busy machine as well, and late."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
-
-import pytest
 
 BUSY = 6
 """How many times longer it takes at a load of twenty on two processors."""
@@ -22,14 +20,15 @@ def patience(seconds: float) -> float:
     return max(PATIENCE, BUSY * seconds)
 
 
-def until(holds: Callable[[], T | None], seconds: float, what: str) -> T:
-    """What ``holds`` yields, once it is true; fails with ``what`` where it never is.
+def until(holds: Callable[[], T | None], seconds: float, what: str, *, nap: float = NAP) -> T:
+    """What ``holds`` yields, once it is true; AssertionError with ``what`` where it never is.
 
     ``seconds`` are what it takes at most where nothing else runs; it is waited for longer.
+    ``nap`` are seconds between two looks.
     """
     end = time.monotonic() + (longest := patience(seconds))
     while not (value := holds()):
         if time.monotonic() > end:
-            pytest.fail(f"not within {longest:g} s: {what} (last: {value!r})")
-        time.sleep(NAP)
+            raise AssertionError(f"not within {longest:g} s: {what} (last: {value!r})")
+        time.sleep(nap)
     return value

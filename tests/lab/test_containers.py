@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +26,7 @@ from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from tests.kit.lab_node import LabNode
 from tests.kit.sniffer import Sniffer
-from tests.kit.wait import patience
+from tests.kit.wait import until
 from tests.lab.conftest import Raised
 from tests.lab.inspection import leftovers, pings, run_in
 from tests.lab.speaker import PASSWORDS
@@ -80,11 +80,6 @@ def root_of(raised: Raised, node: str) -> Path:
     return LabNode(raised.place, raised.world, node).root
 
 
-def wait(holds: Callable[[], bool], what: str, seconds: float = BOOT) -> None:
-    """Fail with a sentence unless it holds in time."""
-    namespaces.wait_until(holds, patience(seconds), what)
-
-
 def has_run(raised: Raised, node: str, mark: str = "user-data-has-run") -> bool:
     """Whether a node has run its user data."""
     if not containers.is_running(raised.place, node):
@@ -113,7 +108,7 @@ def machines(raised: Raised) -> Iterator[Machines]:
         )
         states = dict(zip(NODES, started, strict=True))
     for node in NODES:
-        wait(partial(is_up, raised, node), f"{node} to run user data")
+        until(partial(is_up, raised, node), BOOT, f"{node} to run user data")
     yield Machines(raised, states)
     for node in NODES:
         stop_node(raised.name, node)
@@ -126,7 +121,7 @@ def healed(machines: Machines) -> Iterator[Machines]:
     for target in faults.active(machines.raised.name):
         faults.heal(machines.raised.name, target)
     for node in NODES:
-        wait(partial(answers, machines.raised, node), f"{node} to answer again")
+        until(partial(answers, machines.raised, node), BOOT, f"{node} to answer again")
 
 
 def test_a_node_boots_from_its_user_data_with_the_addresses_known_ahead(
@@ -206,7 +201,7 @@ def test_power_loss_is_silent_and_healing_boots_the_same_disk(healed: Machines) 
     link = run_in(raised.place, upstream, "ip", "link", "show", port).stdout
     assert "LOWER_UP" in link, "the link must stay up: nobody is told"
     assert faults.heal(raised.name, node) == ("power-loss",)
-    wait(lambda: answers(raised, node), f"{node} to boot again")
+    until(lambda: answers(raised, node), BOOT, f"{node} to boot again")
     assert node_alive(raised.name, node, state.instance_id)
     assert (root_of(raised, node) / "var/lib/kept").read_text() == "on disk"
 
@@ -225,7 +220,7 @@ def test_a_cut_off_node_is_lost_for_as_long_as_the_fault(healed: Machines, verb:
         faults.fault(raised.name, verb, node)
         time.sleep(2)  # the length of the fault
         faults.heal(raised.name, node)
-        wait(lambda: answers(raised, node), f"{node} to answer again")
+        until(lambda: answers(raised, node), BOOT, f"{node} to answer again")
         ended = time.monotonic()
         stop.set()
         report = seen.result()
@@ -248,36 +243,36 @@ def test_a_probe_without_a_fault_loses_nothing(healed: Machines) -> None:
                 return report.answered == report.sent > 80
 
             # A machine that is busy may hold a packet up, or the prober: not again and again.
-            wait(whole, "a second without a loss")
+            until(whole, BOOT, "a second without a loss")
 
 
 def test_a_cut_tunnel_loses_udp_both_ways_and_nothing_else(healed: Machines) -> None:
     raised = healed.raised
     one, other = NODES
-    wait(lambda: udp_passes(raised, one, other), "a datagram to pass")
-    wait(lambda: udp_passes(raised, other, one), "a datagram to pass back")
+    until(lambda: udp_passes(raised, one, other), BOOT, "a datagram to pass")
+    until(lambda: udp_passes(raised, other, one), BOOT, "a datagram to pass back")
     faults.fault(raised.name, "tunnel-cut", f"{other}:{one}")
     assert not udp_passes(raised, one, other)
     assert not udp_passes(raised, other, one)
     assert pings(raised.place, one, raised.world.node(other).ipv4)
     assert faults.heal(raised.name, f"{one}:{other}") == ("tunnel-cut",)
-    wait(lambda: udp_passes(raised, one, other), "a datagram to pass again")
+    until(lambda: udp_passes(raised, one, other), BOOT, "a datagram to pass again")
 
 
 def test_a_killed_daemon_stays_down_whoever_starts_it(healed: Machines) -> None:
     raised, node = healed.raised, NODES[0]
     inside = containers.entering(raised.place, node)
-    wait(lambda: bird_runs(raised, node), "BIRD to run")
+    until(lambda: bird_runs(raised, node), BOOT, "BIRD to run")
     faults.fault(raised.name, "kill-daemon", node)
     namespaces.run([*inside, "systemctl", "start", "bird"])
     assert not bird_runs(raised, node)
     faults.heal(raised.name, node)
-    wait(lambda: bird_runs(raised, node), "BIRD to run again")
+    until(lambda: bird_runs(raised, node), BOOT, "BIRD to run again")
 
 
 def test_a_hanging_daemon_goes_on_when_healed(healed: Machines) -> None:
     raised, node = healed.raised, NODES[0]
-    wait(lambda: bird_runs(raised, node), "BIRD to run")
+    until(lambda: bird_runs(raised, node), BOOT, "BIRD to run")
     faults.fault(raised.name, "hang", node)
     assert bird_state(raised, node) == "T"
     faults.heal(raised.name, node)
@@ -338,7 +333,9 @@ def test_a_node_may_be_rebooted_at_any_moment_of_its_first_boot(
         time.sleep(seconds)  # the moment is what is tested
         reboot_node(raised.name, node, raised.world)
         assert node_alive(raised.name, node, state.instance_id)
-        wait(lambda: has_run(raised, node, mark), f"{node}, cut off after {seconds} s, to boot")
+        until(
+            lambda: has_run(raised, node, mark), BOOT, f"{node}, cut off after {seconds} s, to boot"
+        )
         address = raised.world.node(node).ipv4
         assert pings(raised.place, "operator", address, wait=BOOT), f"{node} does not answer"
         stop_node(raised.name, node)
@@ -358,7 +355,7 @@ def test_a_replaced_node_is_a_new_machine_without_the_old_ones_faults(
     assert fresh.instance_id != healed.states[node].instance_id
     assert faults.active(raised.name) == {}
     assert states_at_upstream(raised, node) == {"start"}
-    wait(lambda: answers(raised, node), f"the new {node} to answer")
+    until(lambda: answers(raised, node), BOOT, f"the new {node} to answer")
     assert not (root_of(raised, node) / "var/lib/kept").exists()
     assert not node_alive(raised.name, node, healed.states[node].instance_id)
 
@@ -376,7 +373,7 @@ def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
             # What the ear must hear, to prove that it is not deaf.
             with socket.create_server(("127.0.0.1", 0)) as server:
                 socket.create_connection(server.getsockname()).close()
-            wait(lambda: ear.heard > 0, "the ear to hear the host's own frames", 5)
+            until(lambda: ear.heard > 0, 5, "the ear to hear the host's own frames")
             clear_world(name)
         assert ear.lab == []
         assert leftovers(name) == []

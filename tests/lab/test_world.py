@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -18,7 +17,7 @@ from mesh.lab.lab_files import files_of
 from mesh.lab.routers import session_name
 from mesh.lab.world import begin_world, clear_world, is_raised, load, raise_world
 from mesh.plan import Plan
-from tests.kit.wait import patience
+from tests.kit.wait import until
 from tests.lab.conftest import Raised
 from tests.lab.inspection import pings, run_in
 from tests.lab.speaker import PASSWORDS, speaker
@@ -26,11 +25,6 @@ from tests.lab.speaker import PASSWORDS, speaker
 pytestmark = pytest.mark.lab
 
 AGGREGATES = ("192.30.120.0/23", "2620:71:4000::/48")
-
-
-def until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
-    """Fail with a sentence unless it holds in time."""
-    namespaces.wait_until(holds, patience(seconds), what)
 
 
 def established(raised: Raised, node: str, family: str = "ipv4") -> bool:
@@ -152,13 +146,13 @@ def test_an_upstream_accepts_what_the_account_may_announce_and_nothing_else(
     with speaker(raised.place, raised.world, node, routes, via={"192.30.121.0/24": 64999}):
         for family in ("ipv4", "ipv6"):
             if family == "ipv6":
-                until(lambda: _has_ipv6(raised, node), "the speaker's SLAAC address")
-            until(partial(established, raised, node, family), f"the {family} session of {node}")
+                until(lambda: _has_ipv6(raised, node), 10, "the speaker's SLAAC address")
+            until(partial(established, raised, node, family), 10, f"the {family} session of {node}")
         for net, verdict in VERDICTS.items():
             if verdict:
-                until(partial(accepted, raised, node, net), f"{net} to be accepted")
+                until(partial(accepted, raised, node, net), 10, f"{net} to be accepted")
             else:
-                until(partial(filtered, raised, node, net), f"{net} to be refused")
+                until(partial(filtered, raised, node, net), 10, f"{net} to be refused")
                 assert not accepted(raised, node, net)
         seen = bird.ask(raised.place, "transit-ord", "show route all protocol u_vultr")
         assert "192.30.120.0/23" in seen
@@ -169,7 +163,7 @@ def test_an_upstream_accepts_what_the_account_may_announce_and_nothing_else(
 def test_a_node_is_offered_a_default_and_traps_over_its_session(raised: Raised) -> None:
     node = "ord-vultr-1"
     with speaker(raised.place, raised.world, node, []):
-        until(lambda: established(raised, node), f"the session of {node}")
+        until(lambda: established(raised, node), 10, f"the session of {node}")
         for net in (
             "0.0.0.0/0",
             "0.0.0.0/1",
@@ -177,10 +171,7 @@ def test_a_node_is_offered_a_default_and_traps_over_its_session(raised: Raised) 
             "192.30.120.0/24",
             "198.51.100.0/30",
         ):
-            until(
-                partial(offered, raised, node, net),
-                f"{net} to be offered to the node",
-            )
+            until(partial(offered, raised, node, net), 10, f"{net} to be offered to the node")
 
 
 @pytest.mark.parametrize("password", [None, "another-key"])
@@ -190,9 +181,10 @@ def test_without_the_right_key_there_is_no_session(raised: Raised, password: str
         speaker(raised.place, raised.world, node, [], password=password),
         speaker(raised.place, raised.world, right, []),
     ):
-        until(lambda: established(raised, right), "the session with the right key")
+        until(lambda: established(raised, right), 10, "the session with the right key")
         until(
             lambda: _md5_failures(raised, "upstream-vultr-ord") > 0,
+            10,
             "the upstream's kernel to refuse a segment",
         )
         assert not established(raised, node)
@@ -210,6 +202,7 @@ def test_a_packet_for_an_anycast_address_goes_to_the_nearest_city(raised: Raised
         for city, node in expected.items():
             until(
                 partial(answered_by, raised, f"client-{city}", service, node),
+                10,
                 f"client-{city} to be answered by {node}",
             )
 
@@ -283,9 +276,10 @@ def test_the_speakers_of_a_vpc_accept_the_aggregate_and_nothing_else(
                     bird.sessions(raised.place, box)[name]  # type: ignore[misc]
                     == "Established"
                 ),
+                10,
                 f"the session with {router.box}",
             )
-            until(partial(_learned, raised, router.box, AGGREGATES[0]), "the aggregate")
+            until(partial(_learned, raised, router.box, AGGREGATES[0]), 10, "the aggregate")
             refused = bird.ask(raised.place, router.box, f"show route filtered protocol {name}")
             assert all(net in refused for net in offers if net != AGGREGATES[0])
             assert not any(
@@ -294,7 +288,7 @@ def test_the_speakers_of_a_vpc_accept_the_aggregate_and_nothing_else(
             heard = bird.ask(raised.place, node, f"show route protocol to_vpc{number}")
             assert "0.0.0.0/0" in heard, "a bait that no node may take"
         upstream = raised.world.node(node).upstream
-        until(partial(_in_kernel, raised, upstream, AGGREGATES[0]), "the VPC's own route")
+        until(partial(_in_kernel, raised, upstream, AGGREGATES[0]), 10, "the VPC's own route")
         transit = raised.world.upstream(upstream).transit
         assert AGGREGATES[0] not in bird.ask(raised.place, transit, "show route")
 
@@ -321,9 +315,9 @@ def test_a_source_that_is_nobodys_is_dropped_at_the_port(raised: Raised) -> None
 def test_the_default_route_by_advertisement_is_short_lived(raised: Raised) -> None:
     node = "mia-vultr-1"
     with speaker(raised.place, raised.world, node, ()):
-        until(lambda: _default6(raised, node) is not None, "a default route by advertisement")
+        until(lambda: _default6(raised, node) is not None, 10, "a default route by advertisement")
         assert 0 < (_default6(raised, node) or 0) <= 12
-        until(lambda: _has_ipv6(raised, node), "the address that was known ahead")
+        until(lambda: _has_ipv6(raised, node), 10, "the address that was known ahead")
 
 
 def test_the_metadata_service_answers_only_who_is_an_instance(raised: Raised) -> None:

@@ -47,6 +47,7 @@ from tests.kit.edge.whole import (
     WholeEdge,
 )
 from tests.kit.machine import BIRDS, IMAGES
+from tests.kit.wait import until
 
 pytestmark = pytest.mark.image
 OPEN_ERROR, ROLE_MISMATCH = 2, 11  # RFC 9234, section 4.2
@@ -191,7 +192,7 @@ def test_in_service_each_upstream_hears_one_aggregate_as_the_stack_file_asks(
 
 def test_out_of_service_is_who_serves_nothing_and_reaches_nobody_who_does(edge: WholeEdge) -> None:
     edge.fail()
-    edge.until(lambda: not any(agent(edge).services().values()), "the checks fail")
+    until(lambda: not any(agent(edge).services().values()), 10, "the checks fail")
     # A peer serves: the edge leads there.
     assert edge.heard() == NOTHING
     edge.leave()
@@ -256,7 +257,7 @@ def test_an_agent_that_stops_has_half_a_minute_and_then_the_node_withdraws(edge:
 def test_an_agent_that_is_back_in_time_changes_nothing(edge: WholeEdge) -> None:
     edge.stop_agent()
     edge.start_agent()
-    edge.until(lambda: agent(edge).services() == {"web": True}, "it looks")
+    until(lambda: agent(edge).services() == {"web": True}, 10, "it looks")
     assert edge.heard() == NOTHING
 
 
@@ -326,9 +327,9 @@ def test_routes_inside_that_come_and_go_a_hundred_times_are_nobodys_business(
         edge.tunnel.announce(own)
         edge.mates[4].announce(served)
     edge.tunnel.withdraw(own.prefix)
-    edge.until(partial(edge.lacks, own.prefix), "all is read")
+    until(partial(edge.lacks, own.prefix), 10, "all is read")
     edge.tunnel.announce(own)
-    edge.until(partial(edge.knows, own.prefix), "all is read")
+    until(partial(edge.knows, own.prefix), 10, "all is read")
     assert edge.heard() == NOTHING
 
 
@@ -344,7 +345,7 @@ def test_what_upstreams_say_is_told_to_nobody(
         hop = ip_address(UPSTREAMS[version])
         like = Route(prefixes[0], (UPSTREAM_ASN, 3356, 15169), hop)
         edge.upstreams[version].speaker.announce_all(like, prefixes)
-        edge.until(partial(edge.imports, prefixes[-1]), "all is read")
+        until(partial(edge.imports, prefixes[-1]), 10, "all is read")
     assert edge.heard() == NOTHING
     leaves(edge, monkeypatch)
     edge.hears(withdrawn())
@@ -352,7 +353,7 @@ def test_what_upstreams_say_is_told_to_nobody(
     edge.hears(announced())
     for version, prefixes in tables.items():
         edge.upstreams[version].speaker.withdraw(*prefixes)
-        edge.until(partial(edge.forgot, prefixes[-1]), "all is gone")
+        until(partial(edge.forgot, prefixes[-1]), 10, "all is gone")
     assert edge.heard() == NOTHING
 
 
@@ -364,12 +365,12 @@ def test_a_default_route_that_was_asked_for_goes_no_further(edge: WholeEdge) -> 
     edge.heard()  # what it imports is judged in another way: that may take a new session
     for version, prefix in DEFAULTS.items():
         edge.upstreams[version].say(prefix)
-        edge.until(partial(edge.imports, prefix), "it is read")
+        until(partial(edge.imports, prefix), 10, "it is read")
     assert edge.heard() == NOTHING
     edge.take()
     for version, prefix in DEFAULTS.items():
         edge.upstreams[version].say(prefix)  # an upstream answers when it is asked to say all again
-        edge.until(partial(edge.forgot, prefix), "it is refused")
+        until(partial(edge.forgot, prefix), 10, "it is refused")
     edge.heard()
 
 
@@ -405,7 +406,7 @@ def test_what_a_mate_that_obeys_nobody_says_never_comes_out(edge: WholeEdge) -> 
     for version, mate in edge.mates.items():
         mate.withdraw(edge.served(version)[1].prefix)
     for mark in ("10.10.10.4/32", *(edge.served(version)[1].prefix for version in FAMILIES)):
-        edge.until(partial(edge.lacks, mark), "all is read")
+        until(partial(edge.lacks, mark), 10, "all is read")
     assert edge.heard() == NOTHING
     edge.tunnel.withdraw(*prefixes)
     for version, mate in edge.mates.items():
@@ -425,7 +426,7 @@ def test_an_address_under_attack_is_told_while_its_order_holds_and_the_node_is_i
     obey(*ORDERED.values())
     edge.hears(announced(ORDERS))
     leaves(edge, monkeypatch)
-    edge.until(lambda: agent(edge).drained, "it has drained")
+    until(lambda: agent(edge).drained, 10, "it has drained")
     for version, events in edge.heard().items():
         updates = [event for event in events if isinstance(event, Update)]
         assert events == updates
@@ -472,7 +473,7 @@ def bent(
             edge.machine.start_bird()
             edge.serve()
             edge.start_agent()
-            edge.until(lambda: agent(edge).announcing, "in service")
+            until(lambda: agent(edge).announcing, 10, "in service")
             return edge
 
         yield make
@@ -503,7 +504,7 @@ def test_one_edit_that_lets_everything_out_lets_nothing_out(
         assert ever(upstream) == {IN_SERVICE[version].prefix}
         prefix = "11.1.1.0/24" if version == 4 else "2a00:1::/48"
         upstream.say(prefix, 3356)
-        edge.until(partial(edge.imports, prefix), "it is read")
+        until(partial(edge.imports, prefix), 10, "it is read")
         upstream.heard()
         assert ever(upstream) == {IN_SERVICE[version].prefix}
 
@@ -587,7 +588,7 @@ def test_what_is_for_customers_only_is_told_to_no_upstream(bent: Callable[..., W
     for version, upstream in edge.upstreams.items():
         plain, marked = edge.served(version)  # the first one is served here as well
         edge.mates[version].announce(replace(marked, otc=64496))
-        edge.until(partial(edge.imports, marked.prefix, "otc: 64496"), "it is at the door")
+        until(partial(edge.imports, marked.prefix, "otc: 64496"), 10, "it is at the door")
         upstream.call()
         upstream.heard()
         told = ever(upstream)

@@ -377,7 +377,7 @@ class WholeEdge:
         """The peer calls, and says all that it knows."""
         self.tunnels = [self._call_tunnel()]
         self.tell()
-        self.until(lambda: self.knows("2620:71:4000::25/128"), "the tunnel's routes")
+        until(lambda: self.knows("2620:71:4000::25/128"), 10, "the tunnel's routes")
         self.mates = {family: self._call_mate(family) for family in FAMILIES}
         self.tell()
 
@@ -391,7 +391,7 @@ class WholeEdge:
     def joined(self) -> None:
         """Waits until all of that is there: BIRD 3 takes a second for it."""
         for prefix in (*(a for told in TOLD.values() for a in told), *SERVED[4], *SERVED[6]):
-            self.until(partial(self.knows, prefix), f"the mate's {prefix}")
+            until(partial(self.knows, prefix), 10, f"the mate's {prefix}")
 
     def join(self) -> None:
         """The peer calls, and all is there."""
@@ -440,10 +440,6 @@ class WholeEdge:
                 partial(_as_many, one, count), f"{count} events: {wanted[family]}", seconds
             )
         assert self.heard() == wanted
-
-    def until(self, holds: Callable[[], T], what: str, seconds: float = 10) -> T:
-        """What ``holds`` yields, once it is true."""
-        return until(holds, seconds, what)
 
     # --- wires -----------------------------------------------------------------------------------
 
