@@ -1,4 +1,5 @@
-"""The page shows the imports that there are between the folders of mesh/, and no others."""
+"""The page shows the imports that there are between the folders of mesh/, and no others; benches
+and the kit of the tests import no tests."""
 
 from __future__ import annotations
 
@@ -88,3 +89,11 @@ def test_a_bundle_has_all_that_it_imports() -> None:
     wanted = {module.split(".")[1] for path in files for module in imported(path)
               if module.startswith("mesh.")}  # fmt: skip
     assert wanted <= packed | {Path(name).stem for name in SINGLE}
+
+
+def test_benches_and_the_kit_import_no_tests() -> None:
+    files = [*(ROOT / "bench").rglob("*.py"), *(ROOT / "tests" / "kit").rglob("*.py")]
+    found = {(str(path.relative_to(ROOT)), module) for path in files for module in imported(path)}
+    tests = {each for each in found if re.match(r"tests(\.|$)", each[1])}
+    assert {each for each in tests if not re.match(r"tests\.kit(\.|$)", each[1])} == set()
+    assert {path for path, _ in tests if path.startswith("bench/")}, "benches use the kit"
