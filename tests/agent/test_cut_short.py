@@ -20,7 +20,7 @@ from tests.agent.test_unwritten import (
     OLD,
     SECOND,
     TUNNEL,
-    Box,
+    ConfiguredNode,
     Manager,
     box_on,
     part,
@@ -62,17 +62,17 @@ def killed(moment: int) -> Iterator[Callable[[], int]]:
         yield lambda: last
 
 
-def change(box: Box) -> None:
+def change(box: ConfiguredNode) -> None:
     """One file changes, one goes, one comes, and so do tunnels."""
     after = part({FIRST: NEW, THIRD: NEW}, OTHER)
     box.applier.apply(after, {}, box.before, APPLIED)
 
 
-def state(box: Box) -> tuple[tuple[str, ...], set[str]]:
+def state(box: ConfiguredNode) -> tuple[tuple[str, ...], set[str]]:
     return tuple(box.file(path) for path in (FIRST, SECOND, THIRD)), box.manager.runs
 
 
-def recovers(box: Box, *, after: bool) -> None:
+def recovers(box: ConfiguredNode, *, after: bool) -> None:
     """The next agent finds what the last one has left."""
     undone = box.applier.recover()
     assert state(box) == (BEFORE if undone or not after else AFTER)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.boxes import Network, Wire
+from tests.agent.machines import Network, Wire
 from tests.agent.test_node import LAX, ORD, Running
 from tests.kit.stacks import plan_of, prod
 

@@ -39,7 +39,7 @@ from mesh.trust.joining import stated_facts
 from mesh.trust.keys import signing_public
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Signed
-from tests.agent.boxes import Box, Network, Wire
+from tests.agent.machines import AgentMachine, Network, Wire
 from tests.kit.machine import IMAGES
 from tests.kit.registry import certify
 from tests.kit.stacks import plan_of, prod
@@ -62,7 +62,7 @@ class Running:
         self.lines: list[str] = []
 
     @property
-    def boxes(self) -> tuple[Box, Box]:
+    def boxes(self) -> tuple[AgentMachine, AgentMachine]:
         return self.lax, self.ord
 
     def publish(self, **changed: Any) -> Fleet:
@@ -105,30 +105,30 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield running
 
 
-def serves(box: Box) -> bool:
+def serves(box: AgentMachine) -> bool:
     return box.bound() >= SERVICE
 
 
-def serves_nothing(box: Box) -> bool:
+def serves_nothing(box: AgentMachine) -> bool:
     return not box.bound() & SERVICE
 
 
-def announces(box: Box) -> bool:
+def announces(box: AgentMachine) -> bool:
     word = box.path("/run/anycast-mesh/bird/announce.conf").read_bytes()
     return word == AnnounceState(in_service=True).file()
 
 
-def mate_session(box: Box) -> str:
+def mate_session(box: AgentMachine) -> str:
     return next((line for name, line in box.sessions().items() if name.startswith("mate4")), "")
 
 
-def session_since(box: Box) -> list[str]:
+def session_since(box: AgentMachine) -> list[str]:
     """Since when which session is up, in seconds: BIRD's milliseconds are not always the same."""
     lines = [re.sub(r"(:\d\d)\.\d+", r"\1", line) for line in box.sessions().values()]
     return sorted(" ".join(line.split()[:5]) for line in lines if "Established" in line)
 
 
-def fingerprint(box: Box) -> dict[str, tuple[bytes, int]]:
+def fingerprint(box: AgentMachine) -> dict[str, tuple[bytes, int]]:
     """All files that a generation writes: content and mode."""
     folders = ("bird", "wireguard", "sysctl.d", "ssh/sshd_config.d", "systemd/system")
     root = box.path("/etc")
@@ -288,7 +288,7 @@ def test_what_a_daemon_refuses_is_rolled_back_and_reported(
     mesh.publish()
 
 
-def ruleset(box: Box) -> str:
+def ruleset(box: AgentMachine) -> str:
     """The rules in force, without the counters of sets that fill by themselves."""
     document = json.loads(box.run("nft", "-j", "list", "ruleset"))
     rules = [entry["rule"] for entry in document["nftables"] if "rule" in entry]

@@ -19,7 +19,7 @@ from mesh.publish.hold import Holds
 from mesh.publish.problems import problems
 from mesh.publish.registry_pool import RegistryPool
 from mesh.trust.documents import Repair
-from tests.agent.boxes import Box
+from tests.agent.machines import AgentMachine
 from tests.agent.test_node import LAX, ORD, Running, rendering, two_nodes
 from tests.kit.wait import until
 
@@ -146,17 +146,17 @@ BY_HAND: tuple[dict[str, tuple[str, str, str]], ...] = (
 it has put right. What is broken at the same time is put right with the same look."""
 
 
-def said(box: Box, what: str) -> int:
+def said(box: AgentMachine, what: str) -> int:
     """How often its log says that this was put right."""
     end = '"' if what else ""
     return box.log("agent").count(f'>repaired what="{what}{end}')
 
 
-def is_said(box: Box, what: str, before: int) -> bool:
+def is_said(box: AgentMachine, what: str, before: int) -> bool:
     return said(box, what) > before
 
 
-def holds(box: Box, shell: str) -> bool:
+def holds(box: AgentMachine, shell: str) -> bool:
     return box.run("sh", "-c", f"({shell}) >/dev/null 2>&1 && echo yes", check=False) == "yes\n"
 
 
@@ -319,7 +319,7 @@ def test_a_hold_by_order_is_obeyed_told_and_ended_early_or_by_itself(mesh: Runni
 
 
 @contextmanager
-def running(box: Box, shell: str) -> Iterator[None]:
+def running(box: AgentMachine, shell: str) -> Iterator[None]:
     """A program on the node, until the block ends."""
     box.run("sh", "-c", f"sh -c '{shell}' >/dev/null 2>&1 </dev/null & echo $! >/run/program")
     try:

@@ -50,7 +50,7 @@ class Manager:
 
 
 @dataclass
-class Box:
+class ConfiguredNode:
     """A node on which two files and a tunnel are in force."""
 
     host: Host
@@ -72,29 +72,29 @@ def part(contents: Mapping[str, str], *units: str) -> Part:
 
 
 @contextmanager
-def box_on(folder: Path) -> Iterator[Box]:
+def box_on(folder: Path) -> Iterator[ConfiguredNode]:
     host, manager = Host(folder, ("true",)), Manager()
     host.write("/etc/group", b"root:x:0:\n", 0o644)
     with control(folder, {"show protocols": "0000 \n"}) as bird:
         applier = Applier(host, manager, bird, lambda: True)
         before = part({FIRST: OLD, SECOND: OLD}, TUNNEL)
         assert applier.apply(before, {}, None, APPLIED) == [FIRST, SECOND]
-        yield Box(host, manager, applier, before)
+        yield ConfiguredNode(host, manager, applier, before)
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
+def box(tmp_path: Path) -> Iterator[ConfiguredNode]:
     with box_on(tmp_path) as one:
         yield one
 
 
-def as_before(box: Box) -> bool:
+def as_before(box: ConfiguredNode) -> bool:
     return (box.file(FIRST), box.file(SECOND), box.manager.runs) == (OLD, OLD, {TUNNEL})
 
 
 @pytest.mark.root
 def test_a_disk_that_fills_in_the_middle_is_as_before_and_worth_another_try(
-    box: Box, tmp_path: Path
+    box: ConfiguredNode, tmp_path: Path
 ) -> None:
     held = {path: box.host.read(path) for path in (FIRST, SECOND, "/etc/group")}
     etc = tmp_path / "etc"
@@ -128,7 +128,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, code: int, *paths: str) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO])
 def test_what_the_disk_does_not_take_is_worth_another_try(
-    box: Box, monkeypatch: pytest.MonkeyPatch, code: int
+    box: ConfiguredNode, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     with monkeypatch.context() as broken:
         failing(broken, code, JOURNAL)
@@ -140,7 +140,7 @@ def test_what_the_disk_does_not_take_is_worth_another_try(
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG])
 def test_any_other_error_of_a_file_is_no_fault_of_the_disk(
-    box: Box, monkeypatch: pytest.MonkeyPatch, code: int
+    box: ConfiguredNode, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     with monkeypatch.context() as broken:
         failing(broken, code, JOURNAL)
@@ -151,7 +151,7 @@ def test_any_other_error_of_a_file_is_no_fault_of_the_disk(
 
 
 def test_what_one_file_keeps_from_going_back_keeps_nothing_else_from_it(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: ConfiguredNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The journal stays, and the next try begins with it."""
     with monkeypatch.context() as broken:
@@ -169,7 +169,7 @@ def test_what_one_file_keeps_from_going_back_keeps_nothing_else_from_it(
 
 
 def test_a_full_disk_is_seen_before_anything_is_stopped(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+    box: ConfiguredNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: Host, folder: str = file_paths.STATE) -> str:
         return f"{folder} is on a disk that is full" if folder == "/etc" else ""
@@ -182,7 +182,7 @@ def test_a_full_disk_is_seen_before_anything_is_stopped(
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"saved":[],"of_tomorrow":1}'])
-def test_a_journal_that_cannot_be_read_ends_no_agent(box: Box, text: bytes) -> None:
+def test_a_journal_that_cannot_be_read_ends_no_agent(box: ConfiguredNode, text: bytes) -> None:
     box.host.write(JOURNAL, text, 0o600)
     assert not box.applier.recover()
     assert box.host.read(JOURNAL) is None

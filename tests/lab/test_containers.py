@@ -364,18 +364,18 @@ def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
     name = f"test-ear-{os.getpid()}"
     clear_world(name)
     try:
-        with Sniffer(underlay(plan)) as ear:
+        with Sniffer(underlay(plan)) as sniffer:
             world = raise_world(plan, name, PASSWORDS)
             state = start_node(name, "lax-vultr-1", world, USER_DATA)
             here = Raised(name, plan, world, files_of(name))
             wait(lambda: answers(here, "lax-vultr-1"), "the node to answer")
             assert pings(here.place, "operator", state.ipv6)
-            # What the ear must hear, to prove that it is not deaf.
+            # What the sniffer must hear, to prove that it is not deaf.
             with socket.create_server(("127.0.0.1", 0)) as server:
                 socket.create_connection(server.getsockname()).close()
-            until(lambda: ear.heard > 0, 5, "the ear to hear the host's own frames")
+            until(lambda: sniffer.heard > 0, 5, "the sniffer to hear the host's own frames")
             clear_world(name)
-        assert ear.lab == []
+        assert sniffer.lab == []
         assert leftovers(name) == []
     finally:
         clear_world(name)

@@ -113,7 +113,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ear() -> Iterator[Sniffer]:
+def sniffer() -> Iterator[Sniffer]:
     """Listens on the machine's own interfaces from before the lab is up until after its end."""
     plan = make(load("lab", read_stack_file(ROOT / "Pulumi.lab.yaml"), ROOT).spec)
     with Sniffer(underlay(plan)) as heard:
@@ -121,7 +121,7 @@ def ear() -> Iterator[Sniffer]:
 
 
 @pytest.fixture(scope="session")
-def twin(ear: Sniffer) -> Iterator[Twin]:
+def twin(sniffer: Sniffer) -> Iterator[Twin]:
     """The lab, up; whatever happens, nothing of it stays."""
     os.environ["MESH_LAB"] = NAME
     state = state_folder(ROOT)

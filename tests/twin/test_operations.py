@@ -152,14 +152,14 @@ def answers(twin: Twin, node: str) -> bool:
 
 
 def test_no_packet_of_the_lab_was_seen_on_the_machines_own_interfaces(
-    twin: Twin, ear: Sniffer
+    twin: Twin, sniffer: Sniffer
 ) -> None:
     until(lambda: twin.whoami("client-lax", SERVICE["ipv4"]), 5, "the lab's own traffic")
-    # Traffic of the machine's own shows that the ear is not deaf.
+    # Traffic of the machine's own shows that the sniffer is not deaf.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.sendto(b"heard", ("127.0.0.1", 9))
-    until(lambda: ear.heard, 5, "the ear hears the loopback interface")
-    assert ear.lab == []
+    until(lambda: sniffer.heard, 5, "the sniffer hears the loopback interface")
+    assert sniffer.lab == []
 
 
 def test_destroy_leaves_nothing(twin: Twin) -> None:

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Box:
+class AgentMachine:
     """One machine. ``address`` is its main address of each family."""
 
     name: str
@@ -98,7 +98,7 @@ class Wire:
     """A bridge in a namespace of its own, the boxes on it, and one namespace for the operator."""
 
     folder: Path
-    boxes: dict[str, Box] = field(default_factory=dict)
+    boxes: dict[str, AgentMachine] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.prefix = f"trust{os.getpid()}"
@@ -109,7 +109,7 @@ class Wire:
         _run("ip", "-n", self.switch, "link", "set", "br0", "up")
         self._plug(self.operator, 250)
 
-    def box(self, name: str, host: int) -> Box:
+    def box(self, name: str, host: int) -> AgentMachine:
         """A fresh machine on the wire, at 203.0.113.<host> and 2001:db8::<host>."""
         namespace = f"{self.prefix}-{host}"
         namespaces.create([namespace])
@@ -118,7 +118,7 @@ class Wire:
         machine = Machine(self.folder / f"{name}-{host}", namespace)
         systemctl = Path(__file__).with_name("systemctl").read_text()
         machine.put([File("/usr/bin/systemctl", systemctl, 0o755)])
-        box = Box(name, machine, _pair(host))
+        box = AgentMachine(name, machine, _pair(host))
         self.boxes[name] = box
         return box
 
@@ -154,7 +154,7 @@ class Network:
     bundle: bytes = field(default_factory=bundle.build)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
 
-    def boot(self, node: str, host: int, instance: str | None = None) -> Box:
+    def boot(self, node: str, host: int, instance: str | None = None) -> AgentMachine:
         """A box as cloud-init and bootstrap leave it: seed, bundle, certificate on a registry."""
         box = self.wire.box(node, host)
         registry = Role.REGISTRY in self.plan.node(node).roles
