@@ -106,7 +106,7 @@ def _edge(version: str) -> Iterator[tuple[WholeEdge, Noting]]:
             edge.close()
 
 
-def _turns(edge: Edge, host: Noting, turns: int) -> Taken:
+def _turns(edge: WholeEdge, host: Noting, turns: int) -> Taken:
     """Withdraws and announces again so many times, by each method."""
     taken = Taken()
     agent, bird = edge.agent, edge.machine.bird

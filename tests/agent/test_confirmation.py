@@ -24,9 +24,7 @@ from mesh.agent import bundle
 from mesh.agent.confirmation import PATIENCE
 from mesh.facts import Placement
 from mesh.lab import containers
-from mesh.lab.lab_files import LabFiles, files_of
-from mesh.lab.underlay import OPERATOR4, Underlay
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import OPERATOR4
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
@@ -244,7 +242,7 @@ def machine() -> Iterator[PublishedNode]:
         state = containers.start_node(LAB, NODE, world, user_data(plan, NODE, seed))
         at = Placement(state.ipv4, state.ipv6)
         instance = Instance(state.instance_id, state.created, token, at)
-        yield Machine(files_of(LAB), world, key, instance, built)
+        yield PublishedNode(files_of(LAB), world, NODE, key, instance, built)
     finally:
         clear_world(LAB)
 

@@ -24,9 +24,6 @@ from mesh.cli.environment import environment
 from mesh.cli.main import app
 from mesh.spec import SpecError, from_engine, load, load_file
 from mesh.spec.engine import EngineConfig, Sealed, nearest, read
-from tests.stacks import ROOT
-from tests.waiting import patience
-from mesh.spec.engine import Handed, Sealed, nearest, read
 from tests.kit.stacks import ROOT
 from tests.kit.wait import patience
 

@@ -231,7 +231,7 @@ def test_a_host_that_was_installed_anew_is_delivered_to_again(
 
 
 @contextmanager
-def another_key(box: Box) -> Iterator[None]:
+def another_key(box: ExistingHost) -> Iterator[None]:
     """The host, or who answers in its place, presents another key for a while."""
     path = box.root / "etc/ssh/ssh_host_ed25519_key"
     own = path.read_bytes()

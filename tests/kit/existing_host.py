@@ -15,9 +15,7 @@ import asyncssh
 
 from mesh import netns
 from mesh.lab import containers, namespaces
-from mesh.lab.lab_files import LabFiles, files_of
-from mesh.lab.underlay import OPERATOR4, Underlay
-from mesh.lab.lab_files import place
+from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import OPERATOR4
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Network, Plan, make
@@ -187,7 +185,7 @@ def host(lab: str) -> Iterator[ExistingHost]:
         for word, value in (("KEY", public), ("RULES", RULES), ("BIRD", BIRD)):
             text = text.replace(word, json.dumps(value))
         containers.start_node(lab, NODE, world, text)
-        box = Box(files_of(lab), world, "")
+        box = ExistingHost(files_of(lab), world, NODE, "")
         namespaces.wait_until(
             lambda: containers.is_running(box.place, NODE)
             and (box.root / "var/lib/has-booted").exists()

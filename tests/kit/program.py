@@ -23,8 +23,6 @@ from pulumi.runtime.proto import source_pb2
 from pulumi.runtime.stack import Stack
 
 from mesh.infra.configuration import ALREADY_SHOWN
-from tests.stacks import ROOT
-from mesh.infra.configuration import SAID
 from tests.kit.stacks import ROOT
 
 SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d"  # sdk/python/lib/pulumi/runtime/rpc.py

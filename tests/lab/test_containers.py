@@ -368,7 +368,7 @@ def test_no_packet_is_heard_on_the_host_and_nothing_stays(plan: Plan) -> None:
             world = raise_world(plan, name, PASSWORDS)
             state = start_node(name, "lax-vultr-1", world, USER_DATA)
             here = Raised(name, plan, world, files_of(name))
-            wait(lambda: answers(here, "lax-vultr-1"), "the node to answer")
+            until(lambda: answers(here, "lax-vultr-1"), BOOT, "the node to answer")
             assert pings(here.place, "operator", state.ipv6)
             # What the sniffer must hear, to prove that it is not deaf.
             with socket.create_server(("127.0.0.1", 0)) as server:

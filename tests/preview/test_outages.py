@@ -10,7 +10,6 @@ from mesh.plan import Plan
 from mesh.preview.display import markdown
 from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate, wants_announcers
 from mesh.preview.summary import summarise
-from mesh.preview.words import markdown
 from tests.kit.previews import by_plan, generation, preview, step
 from tests.kit.stacks import bent, plan_of, prod
 

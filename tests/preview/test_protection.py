@@ -10,7 +10,6 @@ from mesh.preview.display import markdown
 from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
 from mesh.preview.kinds import OPERATOR
 from mesh.preview.summary import summarise
-from mesh.preview.words import markdown
 from tests.kit.previews import ADDRESS, SERVER, STACK, by_plan, generation, preview, step
 from tests.kit.stacks import plan_of, prod
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 import pytest
 
 from mesh.publish.uplinks import narrow_uplinks
-from tests.registry.live import Fleet
-from mesh.publish.uplinks import narrow
 from tests.kit.registry import Fleet
 
 FLEET = Fleet()

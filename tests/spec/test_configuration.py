@@ -12,8 +12,6 @@ import yaml
 from mesh.spec import Incomplete, SpecError, from_engine, load, load_file, read_stack_file
 from mesh.spec.engine import Environment, Sealed, nearest, paths, read, stack_name
 from mesh.spec.engine.documents import ParseError, read_yaml
-from tests.stacks import ROOT, prod
-from mesh.spec.engine.documents import Unreadable, read_yaml
 from tests.kit.stacks import ROOT, prod
 
 PROJECT = "name: anycast-mesh\nruntime: python\n"

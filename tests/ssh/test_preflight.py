@@ -12,8 +12,6 @@ import pytest
 from mesh.ssh import Target
 from mesh.ssh.connection import Link
 from mesh.ssh.preflight import QUESTIONS, Answers, ask, problems
-from tests.ssh.ground import NODE
-from mesh.ssh.preflight import QUESTIONS, Said, problems, said
 from tests.kit.existing_host import NODE
 from tests.ssh.test_hostile import GOOD
 

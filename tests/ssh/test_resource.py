@@ -116,7 +116,7 @@ class TestFirstKey:
         diff = KEYS.diff("", recorded(box), keyed(box, **{key: "other"}))
         assert diff.replaces == [key]
 
-    def test_nothing_is_recorded_where_nobody_gets_in(self, box: Box) -> None:
+    def test_nothing_is_recorded_where_nobody_gets_in(self, box: ExistingHost) -> None:
         with pytest.raises(DeliveryError, match="does not accept"):
             box.operator(lambda: KEYS.create(keyed(box, user="erin")))
 

@@ -14,7 +14,6 @@ import pytest
 
 from mesh.lab import bird
 from mesh.lab.lab_files import files_of
-from mesh.lab.lab_files import place
 from tests.kit.wait import patience, until
 from tests.twin.conftest import CITIES, NAME, NODES, Twin
 from tests.twin.held import held

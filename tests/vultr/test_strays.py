@@ -12,10 +12,12 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.providers.vultr.v2 import ApiError, Client, Mark, marking, stated
 from mesh.infra.providers.vultr.v2.holdings import AccountObject, Holdings, Kind
-from mesh.infra.providers.vultr.v2.strays import StateObject, compared, in_use, remove
-from tests.engine.clouds import KEYS
-from mesh.infra.providers.vultr.v2.holdings import Held, Holdings, Kind
-from mesh.infra.providers.vultr.v2.strays import Known, compared, held_fast, remove
+from mesh.infra.providers.vultr.v2.strays import (
+    StateObject,
+    compared,
+    in_use,
+    remove,
+)
 from tests.kit.clouds.deployment import KEYS
 from tests.kit.vultr_api import Fault, Knobs, Vultr, refused
 

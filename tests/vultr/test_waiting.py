@@ -15,7 +15,6 @@ from mesh.infra.dynamic import cancellation
 from mesh.infra.dynamic.vultr.account import account
 from mesh.infra.providers.vultr.v2 import ApiError, connect, waiting
 from mesh.infra.providers.vultr.v2.waiting import Observed, until
-from mesh.infra.providers.vultr.v2.waiting import Seen, until
 from tests.kit.vultr_api import KEY, Knobs, Vultr, limited
 from tests.kit.vultr_api.faults import Fault
 from tests.kit.wait import PATIENCE

@@ -14,9 +14,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from mesh.infra.providers.submodules import submodules_only
-from tests.engine.standins.cloud import REPLACES, UPDATES, Cloud, Kind, Made, Refused, Rule
-from tests.engine.standins.schema import Misfit, Values, inputs_of
-from mesh.infra.providers.narrow import narrowed
 from tests.kit.clouds.cloud import REPLACES, UPDATES, Cloud, Kind, Made, Refused, Rule
 from tests.kit.clouds.schema import Misfit, Values, inputs_of
 

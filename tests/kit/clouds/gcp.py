@@ -12,9 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from mesh.infra.providers.submodules import submodules_only
-from tests.engine.standins.cloud import REPLACES, UPDATES, Cloud, Kind, Made, Refused, Rule
-from tests.engine.standins.schema import Misfit, Values
-from mesh.infra.providers.narrow import narrowed
 from tests.kit.clouds.cloud import REPLACES, UPDATES, Cloud, Kind, Made, Refused, Rule
 from tests.kit.clouds.schema import Misfit, Values
 
