@@ -33,7 +33,7 @@ requests that wait for us."""
 
 class Accepted(asyncio.Protocol):
     """A connection that has just been accepted. ``given`` is what uvicorn gives its protocols,
-    which hears of no certificate: it would begin a handshake with whoever comes, and wait a minute
+    which learns of no certificate: it would begin a handshake with whoever comes, and wait a minute
     for its end."""
 
     def __init__(self, connections: Connections, context: ssl.SSLContext, **given: Any) -> None:
