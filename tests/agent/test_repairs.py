@@ -24,7 +24,7 @@ from mesh.agent.repairs import OFTEN, STOPPED, WINDOW, Repairs
 from mesh.agent.units import Systemd
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
-from mesh.registry.api import News
+from mesh.registry.routes.news import News
 from mesh.trust.documents import MAX_HOLD, MAX_REPAIRS, Health, Hold, HoldOrder
 from mesh.trust.encoding import dump, parse
 from tests.kit.bird_control import control

@@ -14,7 +14,8 @@ from mesh.plan import Plan, make
 from mesh.publish import Instance, PublishError
 from mesh.publish.registry_pool import RegistryPool
 from mesh.publish.size import at_most
-from mesh.registry import api, gate, paths
+from mesh.registry import gate, paths
+from mesh.registry.routes import status
 from mesh.render import placeholder_placements
 from mesh.spec import load
 from mesh.trust import keys
@@ -129,7 +130,7 @@ def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registries that take generations whole only."""
     doors = tuple(door for door in gate.DOORS if not door.path.fullmatch(paths.PACKED))
     monkeypatch.setattr(gate, "DOORS", doors)
-    monkeypatch.setattr(api, "TAKES", ())
+    monkeypatch.setattr(status, "TAKES", ())
 
 
 @pytest.mark.usefixtures("earlier")
