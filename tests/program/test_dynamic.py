@@ -164,7 +164,7 @@ def raised_at_no_cost(monkeypatch: pytest.MonkeyPatch, folder: Path, *, ends: bo
 
     for name in ("_drop_unplanned", "_start_routers", "_start_metadata"):
         monkeypatch.setattr(mesh.lab.world, name, lambda *_: None)
-    monkeypatch.setattr(mesh.lab.wiring, "lay", lambda *_: None)
+    monkeypatch.setattr(mesh.lab.wiring, "create", lambda *_: None)
     monkeypatch.setattr(mesh.lab.world, "_wait", wait)
     monkeypatch.setattr(mesh.lab.lab_files.LabFiles, "image", lambda _: folder)
     monkeypatch.setattr(mesh.lab.lab_files, "RUNTIME", folder)
