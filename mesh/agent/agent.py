@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from mesh.agent import disk, file_paths, log
 from mesh.agent import facts as own_facts
-from mesh.agent.announce import Announcer, written_state
+from mesh.agent.announce import Announcer
+from mesh.agent.announce_state import written_state
 from mesh.agent.apply import Applier, Content, NotApplied, NotWritten
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.bundle_update import BundleUpdate

@@ -11,18 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.agent.announce import (
+from mesh.agent.announce_state import (
     LINGER,
     SHUTDOWN,
     AnnounceState,
-    CheckState,
     DrainSequence,
-    Routes,
-    in_service,
     written_state,
 )
 from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host
+from mesh.agent.reachability import Routes, in_service
+from mesh.agent.service_state import CheckState
 from mesh.render import node_files, placeholder_facts
 from mesh.services.checks.http import HttpCheck
 from mesh.services.service import Ports

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.announce import AnnounceState
+from mesh.agent.announce_state import AnnounceState
 from mesh.netns import inside
 from mesh.publish import Fleet, PublishError, publish, published, retire
 from mesh.publish.generation import make

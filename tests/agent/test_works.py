@@ -21,7 +21,8 @@ from pydantic import TypeAdapter
 
 from mesh.agent import bundle, entry, file_paths, withdrawal
 from mesh.agent.agent import Agent
-from mesh.agent.announce import Announcer, AnnounceState, written_state
+from mesh.agent.announce import Announcer
+from mesh.agent.announce_state import AnnounceState, written_state
 from mesh.agent.apply import Applier
 from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host
@@ -113,8 +114,13 @@ def served(port: int, fall: int = 2, interval: float = 0.1) -> Config:
 def soon() -> Iterator[None]:
     """What takes a node seconds takes less here."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, seconds in (("RECONCILE", 0.5), ("SHUTDOWN", 1.5), ("LINGER", 0.5)):
-            patch.setattr(f"mesh.agent.announce.{name}", seconds)
+        for name, seconds in (
+            ("service_addresses.RETRY", 0.5),
+            ("bird_state.RECONCILE", 0.5),
+            ("announce_state.SHUTDOWN", 1.5),
+            ("announce_state.LINGER", 0.5),
+        ):
+            patch.setattr(f"mesh.agent.{name}", seconds)
         yield
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.announce import AnnounceState
+from mesh.agent.announce_state import AnnounceState
 from mesh.plan import Plan
 from mesh.render import (
     File,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from mesh.agent.announce import AnnounceState
+from mesh.agent.announce_state import AnnounceState
 from mesh.bird.client import Bird
 from mesh.facts import Facts
 from mesh.lab import namespaces

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import sessions as module
-from mesh.agent.announce import AnnounceState, running_state
+from mesh.agent.announce_state import AnnounceState, running_state
 from mesh.agent.config import Config
 from mesh.agent.sessions import Sessions
 from mesh.trust.encoding import parse

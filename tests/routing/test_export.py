@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.agent import announce, blackholes, entry
+from mesh.agent import announce_state, blackholes, entry
+from mesh.agent.announce import Announcer
 from mesh.bird.features import capabilities
 from mesh.limits import MAX_BLACKHOLES
 from mesh.trust.documents import Blackhole, BlackholeOrder
@@ -147,8 +148,8 @@ def booted(
 @pytest.fixture
 def edge(booted: WholeEdge, monkeypatch: pytest.MonkeyPatch) -> WholeEdge:
     """The edge, in service; all that it has said so far is another test's."""
-    monkeypatch.setattr(announce, "SHUTDOWN", 0.2)
-    monkeypatch.setattr(announce, "LINGER", 0.1)
+    monkeypatch.setattr(announce_state, "SHUTDOWN", 0.2)
+    monkeypatch.setattr(announce_state, "LINGER", 0.1)
     booted.serve()
     if booted.agent is None:
         booted.start_agent()
@@ -205,7 +206,7 @@ def leaves(edge: WholeEdge, monkeypatch: pytest.MonkeyPatch) -> None:
     """The edge drains, and each upstream hears that it is about to go: it stays until then, however
     long that takes here. It withdraws now."""
     with monkeypatch.context() as patched:
-        patched.setattr(announce, "SHUTDOWN", 600.0)
+        patched.setattr(announce_state, "SHUTDOWN", 600.0)
         agent(edge).drain(True)
         for version, upstream in edge.upstreams.items():
             upstream.wait_for(partial(has, upstream, LEAVING[version]), "it is about to go")
@@ -226,7 +227,7 @@ def test_who_drains_says_so_first_and_withdraws_then(
 def test_who_is_called_back_before_it_has_gone_is_there_as_before(
     edge: WholeEdge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(announce, "SHUTDOWN", 60.0)
+    monkeypatch.setattr(announce_state, "SHUTDOWN", 60.0)
     agent(edge).drain(True)
     edge.hears(announced(LEAVING))
     agent(edge).drain(False)

@@ -1,0 +1,110 @@
+"""The service addresses on the node's interface: bound, unbound, and restored after changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh.agent import log
+from mesh.agent.config import Config
+from mesh.agent.host import CommandFailed, Host
+from mesh.agent.interface import addresses_on, line, shown_on
+from mesh.agent.repairs import Repairs
+
+INTERFACE = 10.0
+"""Seconds between two looks at the interface itself, unless the kernel notifies of a change."""
+RETRY = 2.0
+"""Seconds until a failed binding is tried again."""
+
+
+class ServiceAddresses:
+    """The service addresses that the agent has bound. ``changed`` is called when they change, or
+    why they cannot. One thread at a time may change them."""
+
+    def __init__(self, host: Host, repairs: Repairs, changed: Callable[[], None]) -> None:
+        self._host, self._repairs, self._changed = host, repairs, changed
+        self._config: Config | None = None
+        self.bound: frozenset[str] = frozenset()
+        self.missing: frozenset[str] = frozenset()
+        """Addresses that somebody else has unbound during a hold."""
+        self.failure = ""
+        """Why the last change of the interface failed."""
+
+    @property
+    def present(self) -> frozenset[str]:
+        """Bound addresses that are on the interface."""
+        return self.bound - self.missing
+
+    @property
+    def look_every(self) -> float:
+        """Seconds between two looks at the interface."""
+        return RETRY if self.failure else INTERFACE
+
+    def watch(self, config: Config) -> frozenset[str]:
+        """Uses this configuration from now on. Returns the addresses on the interface."""
+        found = self._seen(config.interface)
+        earlier = frozenset() if self._config is None else _addresses(self._config)
+        self._config = config
+        self.bound = found & (_addresses(config) | earlier)
+        return found
+
+    def bind(self, wanted: frozenset[str]) -> None:
+        """Binds these addresses and unbinds all others, in one go."""
+        if self._config is None:
+            return
+        interface = self._config.interface
+        lines = [line("replace", a, interface) for a in sorted(wanted - self.bound)]
+        lines += [line("del", a, interface) for a in sorted(self.bound - wanted)]
+        if not lines:
+            return
+        result = self._host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
+        before, self.bound = self.bound, wanted
+        refusal = "" if result.code == 0 else result.why()
+        if refusal:
+            # Some lines may have succeeded.
+            self.bound = before
+            self.bound = self._seen(interface) & _addresses(self._config)
+        if refusal and refusal != self.failure:
+            log.warning("bind", reason=refusal)
+        if (self.bound, refusal) != (before, self.failure):
+            self._changed()
+        self.failure = refusal
+
+    def look(self, wanted: frozenset[str]) -> bool:
+        """Compares the interface with the bound addresses: those that others have changed are bound
+        or unbound by the next :meth:`bind`, if :mod:`mesh.agent.repairs` allows it. False if there
+        is no interface, or no configuration."""
+        if self._config is None:
+            return False
+        interface = self._config.interface
+        read = shown_on(self._host, interface)
+        if read is None:
+            # Its unit brings it back; the addresses are bound again then.
+            if self.bound:
+                self.bound = frozenset()
+                self._changed()
+            return False
+        actual = read & _addresses(self._config)
+        # An address in the wanted state counts as ours, whoever changed it.
+        self.bound = (self.bound | (actual & wanted)) - (self.bound - actual - wanted)
+        found = [(address, "is missing") for address in self.bound - actual]
+        found += [(address, "is bound, and not by the agent") for address in actual - self.bound]
+        for address, why in sorted(found):
+            what = f"address {address} on {interface}"
+            # Always, except on hold: traffic to an announced address would be lost.
+            if self._repairs.allows(what, why, always=True):
+                self._repairs.record(what, why)
+                self.bound ^= {address}
+        self.missing = self.bound - actual
+        return True
+
+    def _seen(self, interface: str) -> frozenset[str]:
+        """The bound addresses; those of the last look if they cannot be listed."""
+        try:
+            return addresses_on(self._host, interface)
+        except CommandFailed as error:
+            log.warning("presence", reason=error)
+            return self.bound
+
+
+def _addresses(config: Config) -> frozenset[str]:
+    return frozenset(str(a) for service in config.services for a in service.addresses)
