@@ -157,6 +157,11 @@ class State:
                     ordered = verified_order(operator, kind, parse(Signed, kept))
                     self._orders[kind.key] = ordered
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the highest manifest names this node with its own key."""
+        return self.highest is not None and self._names_us(self.highest.manifest)
+
     def read_applied(self) -> None:
         """Reads what is in force from the disk, which the undo timer may have written. A damaged
         file is ignored."""

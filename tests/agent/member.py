@@ -15,7 +15,6 @@ from mesh.agent.agent import Agent
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
-from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.seed import Seed
 from mesh.agent.state import APPLIED, Applied
 from mesh.agent.units import Systemd
@@ -46,7 +45,7 @@ class Member:
         bundle = self.fleet.fifth.manifest.bundle
         seed = Seed(NODE, (self.registry.url,), operator, bundle, token, False, 8443)
         one = Agent(self.host, seed, Systemd(self.host))
-        one._rejected_routes = RejectedRoutes(port=0)
+        one._rejected_routes._port = 0
         threading.Thread(target=one.run, daemon=True).start()
         return one
 

@@ -11,7 +11,6 @@ import pytest
 
 from mesh.agent.agent import Agent
 from mesh.agent.host import Host
-from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.seed import Seed
 from mesh.agent.units import Systemd
@@ -33,7 +32,7 @@ def test_a_thread_that_has_ended_on_its_own_ends_the_agents_life(
     host = Host(tmp_path)
     seed = Seed("lax-vultr-1", (), operator, "0" * 64, keys.join_token(key, "lax"), False, 8443)
     one = Agent(host, seed, Systemd(host))
-    one._rejected_routes = RejectedRoutes(port=0)
+    one._rejected_routes._port = 0
     threading.Thread(target=one.run, daemon=True).start()
     try:
         begun = {"presence", "lookout", "log-ins", "repair"}

@@ -17,6 +17,7 @@ import pytest
 
 from mesh.agent import file_paths
 from mesh.agent.agent import Agent
+from mesh.agent.offers import Offers
 from mesh.trust import keys
 from mesh.trust.documents import Report
 from mesh.trust.orders import DRAIN
@@ -129,7 +130,7 @@ def test_a_generation_that_the_disk_does_not_take_is_refused_and_tried_again(
         return []
 
     monkeypatch.setattr("mesh.agent.apply.Applier._apply", apply)
-    monkeypatch.setattr("mesh.agent.agent.FULL_DISK", 2.0)
+    monkeypatch.setattr("mesh.agent.generations.FULL_DISK", 2.0)
     with running(node):
         word = until(partial(outcome, node, "failed"), 20, "it says so")
         assert word is not None
@@ -162,15 +163,15 @@ def test_a_thread_that_fails_is_begun_again_and_told(
     node: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing: list[object] = []
-    honest = Agent._offer_order
+    honest = Offers.order
 
-    def offered(self: Agent, kind: Any, *given: Any) -> int | None:
+    def offered(self: Offers, kind: Any, *given: Any) -> int | None:
         if kind is DRAIN and not failing:
             failing.append(given)
             raise RuntimeError("what nobody has thought of")
         return honest(self, kind, *given)
 
-    monkeypatch.setattr(Agent, "_offer_order", offered)
+    monkeypatch.setattr(Offers, "order", offered)
     with running(node) as agent:
         node.order(1, NODE)
         until(partial(node.obeyed, 1, drained=True), 20, "the next try obeys")
@@ -212,14 +213,14 @@ def test_nobody_elses_word_and_no_older_one_moves_a_nodes_number(node: Member) -
     made, high = node.fleet.fifth, 2**52
     with running(node) as agent:
         until(node.report, 20, "it speaks")
-        before = agent._sequence
+        before = agent._reports._sequence
         assert before > 1
-        agent._newer_report(node.fleet.report(NODE, made, before - 1))
+        agent._reports.newer(node.fleet.report(NODE, made, before - 1))
         node.fleet.identities[NODE] = stranger
-        agent._newer_report(node.fleet.report(NODE, made, high))
+        agent._reports.newer(node.fleet.report(NODE, made, high))
         node.fleet.identities[NODE] = own
-        assert agent._sequence < before + 1000
-        agent._newer_report(node.fleet.report(NODE, made, high))
+        assert agent._reports._sequence < before + 1000
+        agent._reports.newer(node.fleet.report(NODE, made, high))
         until(lambda: (word := node.report()) and word.sequence > high, 20, "it goes on above it")
 
 

@@ -68,8 +68,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         one = Scene(tmp_path, ours, stray, fleet)
         ours.registry.accept_planned(dump(replace(fleet.planned(), network=fleet.network)))
         ours.registry.accept_packed(dump(fleet.generation(5).generation))
-        threading.Thread(target=one.agent._report_health, daemon=True).start()
-        one.agent._connect(ours.url)
+        threading.Thread(target=one.agent._reports.run, args=(one.agent.stop,), daemon=True).start()
+        one.agent._links.connect(ours.url)
         until(lambda: one.agent._state.highest is not None, 10, "it follows its network")
         try:
             yield one
@@ -84,7 +84,7 @@ def offered(scene: Scene) -> Iterator[None]:
     order = DRAIN.signed(scene.fleet.key, DrainOrder(OTHER, 900, (NODE,)))
     assert scene.stray.registry.accept_manifest(dump(scene.foreign(900)))
     assert scene.stray.registry.accept_order(DRAIN, dump(order))
-    scene.agent._connect(scene.stray.url)
+    scene.agent._links.connect(scene.stray.url)
     yield
 
 
@@ -118,12 +118,12 @@ def test_what_strangers_sign_fills_no_report(scene: Scene) -> None:
     stranger = Fleet(scene.fleet.plan).generation(900, OTHER).generation.manifest
     for number in range(50):
         forged = replace(stranger, payload=stranger.payload.replace("900", str(901 + number)))
-        assert scene.agent._offer(forged, scene.stray.url) is None
+        assert scene.agent._offers.manifest(forged, scene.stray.url) is None
     assert not scene.agent._refusals.standing
 
 
 def test_what_is_ours_and_cannot_be_read_is_reported_with_its_number(scene: Scene) -> None:
     """A generation of a version that this agent does not understand."""
     later = signing.signed_document(scene.fleet.key, Purpose.MANIFEST, {"generation": 6, "v": 2})
-    assert scene.agent._offer(later, scene.stray.url) is None
+    assert scene.agent._offers.manifest(later, scene.stray.url) is None
     until(lambda: scene.refused() == {("manifest", 6)}, 10, "it is reported")

@@ -26,7 +26,6 @@ from mesh.agent.announce_state import AnnounceState, written_state
 from mesh.agent.apply import Applier
 from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host
-from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.repairs import Repairs
 from mesh.agent.seed import read_seed
 from mesh.agent.state import APPLIED, Applied
@@ -562,7 +561,7 @@ def test_an_agent_that_undoes_a_change_for_long_shows_meanwhile_that_it_works(
     place.parent.mkdir(parents=True)
     with control(place.parent, Runs(tmp_path, AnnounceState(in_service=True))):
         one = Agent(host, read_seed(host), Systemd(host))
-        one._rejected_routes = RejectedRoutes(port=0)
+        one._rejected_routes._port = 0
         threading.Thread(target=one.run, daemon=True).start()
         try:
             until(begun.is_set, 20, "it undoes a change")
