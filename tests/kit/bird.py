@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mesh.agent import file_paths
-from mesh.agent.announce import AnnounceState
+from mesh.agent.announce_state import AnnounceState
 from mesh.render import File
 from tests.kit.machine import Debian, bird_of
 from tests.kit.wait import until

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import pytest
 
-from mesh.agent.announce_state import AnnounceState
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.plan import Node, Plan

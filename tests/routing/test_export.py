@@ -170,7 +170,7 @@ def has(upstream: Upstream, route: Route) -> bool:
     return upstream.speaker.log.routes().get(route.prefix) == route
 
 
-def agent(edge: WholeEdge) -> announce.Announcer:
+def agent(edge: WholeEdge) -> Announcer:
     """The edge's agent, which runs."""
     assert edge.agent is not None
     return edge.agent

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mesh.agent.announce_state import AnnounceState
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.plan import Node, Plan, UpstreamSession
