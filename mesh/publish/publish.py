@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mesh.netns import NamespaceError, inside
-from mesh.plan import Plan
-from mesh.publish.announcers import Announces, announce_state, missing, prefixes
 from mesh.publish.blackhole import Blackholes
 from mesh.publish.drain import DRAIN_SECONDS, Drains
-from mesh.publish.expected import MISSING, UP, expected
 from mesh.publish.generation import SignedGeneration, make, make_retired, placements
 from mesh.publish.hold import held_until
-from mesh.publish.identity import adopted, new_network
-from mesh.publish.joins import admit, elsewhere
+from mesh.publish.mesh_health import health
 from mesh.publish.order import Fleet, Member, Order, PublishError
 from mesh.publish.order_log import latest
-from mesh.publish.recent import is_recent, reported_at
+from mesh.publish.outcomes import latest_on, not_applied, outcomes
+from mesh.publish.preparation import POLL, Preparation
+from mesh.publish.progress import Progress, ProgressLines
+from mesh.publish.recent import is_recent
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rendered import digests
 from mesh.publish.unconfirmed import AwaitedLogin, AwaitedLogins
-from mesh.publish.uplinks import narrow_uplinks
 from mesh.registry.client import Unreachable
-from mesh.trust import joining
-from mesh.trust.documents import (
-    BlackholeOrder,
-    Manifest,
-    Planned,
-    PlannedNode,
-    Refusal,
-    Report,
-)
+from mesh.trust.documents import BlackholeOrder, Manifest, Refusal, Report
 
-Progress = Callable[[str], None]
-
-POLL = 0.2
-"""Seconds between requests to the registries."""
 AFTERMATH = 5.0
 """Seconds that the other nodes get to report after one has failed."""
-REPEAT = 10.0
-"""Seconds after which the line of a wait is repeated."""
 
 
 def publish(order: Order, fleet: Fleet | None, progress: Progress) -> tuple[Fleet, dict[str, str]]:
@@ -104,21 +86,20 @@ class _Publication:
 
     def __init__(self, order: Order, pool: RegistryPool, progress: Progress) -> None:
         self._order, self._pool = order, pool
-        self._progress = _Progress(progress)
-        self._clock = Deadline(order.deadline)
-        self._network: str | None = None
-        """The network's name; None until it is known."""
+        self._progress = ProgressLines(progress)
+        self._deadline = Deadline(order.deadline)
         self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
         self._drains: Drains
         self._new: frozenset[str] = frozenset()
         """Nodes that are new, or another instance than before."""
 
     def publish(self, fleet: Fleet | None) -> tuple[Fleet, dict[str, str]]:
-        self._network = None if fleet is None else fleet.network
+        known = None if fleet is None else fleet.network
+        before = Preparation(self._order, self._pool, known, self._progress, self._deadline)
         try:
-            self._prepare()
-            members = self._wait_for_joins(fleet)
-            network = self._identify(members)
+            before.prepare()
+            members = before.wait_for_joins(fleet)
+            network = before.identify(members)
             self._drains = self._drain_orders(members, fleet, network)
             if fleet is not None:
                 self._new = frozenset(_new_instances(fleet, members))
@@ -164,89 +145,6 @@ class _Publication:
             self._wait_for_withdrawals(manifest, envelope.digest, fleet.members)
         finally:
             self._pool.close()
-
-    # --- before ------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        """Waits until one registry is ready. The others are prepared while we wait for joins, since
-        their own nodes cannot join before."""
-        while not self._try_prepare():
-            if len(self._pool.refusing) == len(self._pool):
-                raise PublishError(
-                    f"every registry serves another network than this stack's, {self._network}: "
-                    f"{self._reasons()}; publish with the stack of that network, or replace the "
-                    f"registries' servers (mesh replace <node>)"
-                )
-            self._progress.waiting(f"waiting for a registry: {self._reasons()}")
-            if self._clock.over:
-                raise PublishError(
-                    f"no registry came up within {self._order.deadline:g} s: {self._reasons()}"
-                )
-            time.sleep(POLL)
-
-    def _try_prepare(self) -> bool:
-        if len(self._pool.ready) < len(self._pool):
-            before = len(self._pool.ready)
-            self._pool.prepare(self._order.bundle, _planned(self._order, self._network))
-            if len(self._pool.ready) > before:
-                self._progress(f"{len(self._pool.ready)} of {len(self._pool)} registries ready")
-        return bool(self._pool.ready)
-
-    def _reasons(self) -> str:
-        return "; ".join(f"{node}: {why}" for node, why in sorted(self._pool.reasons.items()))
-
-    def _wait_for_joins(self, fleet: Fleet | None) -> dict[str, Member]:
-        known = {} if fleet is None else fleet.members
-        while True:
-            self._try_prepare()
-            found = admit(self._order.instances, fleet, self._pool.joins(), datetime.now(UTC))
-            missing = [node for node in self._awaited if node not in found.members]
-            problems = found.problems | self._from_elsewhere(missing)
-            for problem in problems.values():
-                self._progress(problem)
-            doubted = [node for node in self._awaited if node in problems]
-            self._progress.waiting(
-                f"{len(self._awaited) - len(missing)} of {len(self._awaited)} joined"
-                + (f", waiting for {', '.join(missing)}" if missing else "")
-            )
-            if not missing and not doubted:
-                for remark in narrow_uplinks(self._order.plan, found.members, known):
-                    self._progress(remark)
-                return found.members
-            if self._clock.over:
-                raise PublishError(self._why_not_joined(missing, doubted, problems))
-            time.sleep(POLL)
-
-    def _from_elsewhere(self, missing: Collection[str]) -> dict[str, str]:
-        if not missing:
-            return {}
-        found = elsewhere(self._order.instances, self._pool.refused_joins())
-        return {node: problem for node, problem in found.items() if node in missing}
-
-    def _why_not_joined(
-        self, missing: list[str], doubted: list[str], problems: Mapping[str, str]
-    ) -> str:
-        lines = [problems[node] for node in doubted]
-        silent = [node for node in missing if node not in problems]
-        if silent:
-            lines.append(
-                f"{', '.join(silent)}: did not join within {self._order.deadline:g} s; look at "
-                f"its console (journalctl -u anycast-mesh-bootstrap -u anycast-mesh-agent), or "
-                f"continue without it (mesh:without)"
-            )
-        return "; ".join(lines)
-
-    def _identify(self, members: Mapping[str, Member]) -> str:
-        """The name of the network. A state without one is new or lost: nodes that already belong to
-        a network have returned its manifest to the registries before they join, and keep it."""
-        if self._network is None:
-            held = [manifest for _, manifest in self._pool.manifests().values()]
-            identities = {member.identity for member in members.values()}
-            self._network = adopted(held, identities) or new_network(self._order.plan)
-            # The registries get the name as well.
-            self._pool.ready.clear()
-            self._prepare()
-        return self._network
 
     # --- nodes that are added and removed
     # -------------------------------------------------------------
@@ -350,7 +248,7 @@ class _Publication:
         waits = AwaitedLogins(made.manifest.generation)
         while True:
             reports = self._pool.reports(identities)
-            outcome = _outcomes(reports, made.manifest, made.digest)
+            outcome = outcomes(reports, made.manifest, made.digest)
             applied = [node for node in awaited if outcome.get(node, ("", ""))[0] == "applied"]
             failed = {n: outcome[n][1] for n in awaited if outcome.get(n, ("", ""))[0] == "failed"}
             missing = [node for node in awaited if node not in applied and node not in failed]
@@ -382,9 +280,9 @@ class _Publication:
                 aftermath = Deadline(AFTERMATH)
             over = aftermath is not None and aftermath.over
             if (not waiting and (failed or held)) or over:
-                raise PublishError(_not_applied(made.manifest, failed, held, [], refused))
-            if self._clock.over:
-                raise PublishError(_not_applied(made.manifest, failed, held, waiting, refused))
+                raise PublishError(not_applied(made.manifest, failed, held, [], refused))
+            if self._deadline.over:
+                raise PublishError(not_applied(made.manifest, failed, held, waiting, refused))
             if self._pool.holds_another(made.manifest, made.digest):
                 return False
             time.sleep(POLL)
@@ -415,15 +313,15 @@ class _Publication:
         settled = Deadline(self._order.settle)
         while True:
             self._bring_back()
-            latest = _latest(self._pool.reports(identities), made.manifest, made.digest)
-            mesh = health(self._order.plan, latest, self._drains.drained())
+            last = latest_on(self._pool.reports(identities), made.manifest, made.digest)
+            mesh = health(self._order.plan, last, self._drains.drained())
             self._progress.waiting(
                 f"{mesh.up} of {mesh.sessions} sessions up, "
                 f"{mesh.announcing} of {mesh.edges} edges announce"
             )
             if not mesh.down:
                 return
-            if settled.over or self._clock.over:
+            if settled.over or self._deadline.over:
                 self._progress(f"warning: not up yet: {'; '.join(mesh.down)}")
                 return
             time.sleep(POLL)
@@ -435,7 +333,7 @@ class _Publication:
         identities = {node: manifest.nodes[node].identity for node in awaited}
         while True:
             reports = self._pool.reports(identities)
-            outcome = _outcomes(reports, manifest, digest)
+            outcome = outcomes(reports, manifest, digest)
             missing = [n for n in awaited if outcome.get(n, ("", ""))[0] != "withdrawn"]
             refused = {n: r for n, r in refusing(reports, digest).items() if n in missing}
             self._progress.waiting(
@@ -446,7 +344,7 @@ class _Publication:
                 return
             if len(refused) == len(missing):
                 raise PublishError("; ".join(refusal_text(n, one) for n, one in refused.items()))
-            if self._clock.over:
+            if self._deadline.over:
                 raise PublishError(
                     f"retire: no report from {', '.join(missing)} within {self._order.deadline:g} s"
                 )
@@ -456,139 +354,3 @@ class _Publication:
 def _new_instances(fleet: Fleet, members: Mapping[str, Member]) -> list[str]:
     before = {node: member.instance_id for node, member in fleet.members.items()}
     return [node for node, one in members.items() if before.get(node) != one.instance_id]
-
-
-class _Progress:
-    """Shows each line once, and repeats the line of a wait with its time."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._began = progress, time.monotonic()
-        self._last = self._began
-        self._shown: set[str] = set()
-
-    def __call__(self, line: str) -> None:
-        if line not in self._shown:
-            self._shown.add(line)
-            self._show(line)
-
-    def waiting(self, line: str) -> None:
-        """Shows what is waited for; again with the seconds after some time without a line."""
-        if line not in self._shown:
-            self(line)
-        elif time.monotonic() - self._last >= REPEAT:
-            self._show(f"{line} ({time.monotonic() - self._began:.0f} s)")
-
-    def counting(self, line: str, left: str) -> None:
-        """Shows what is waited for and the time left, from time to time."""
-        if line not in self._shown:
-            self._shown.add(line)
-            self._show(f"{line}: {left}")
-        elif time.monotonic() - self._last >= REPEAT:
-            self._show(f"{line}: {left}")
-
-    def _show(self, line: str) -> None:
-        self._last = time.monotonic()
-        self._progress(line)
-
-
-def _planned(order: Order, network: str | None) -> Planned:
-    regions = {node.id: node.region for node in order.plan.nodes}
-    return Planned(
-        {
-            node: PlannedNode(
-                regions[node], instance.placement.both(), joining.proof_public(instance.token)
-            )
-            for node, instance in sorted(order.instances.items())
-            if node in regions
-        },
-        network,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class MeshHealth:
-    """Sessions and edges of the nodes that are waited for; ``down`` lists what is missing. An edge
-    counts as announcing when it announces all prefixes of its upstreams' families."""
-
-    sessions: int
-    up: int
-    edges: int
-    announcing: int
-    down: tuple[str, ...]
-
-
-def health(plan: Plan, reports: Mapping[str, Report], drained: Collection[str] = ()) -> MeshHealth:
-    """The mesh by its nodes' last reports. Sessions with nodes of ``mesh:without`` are not expected
-    to be up, and drained nodes are not expected to announce."""
-    sessions = up = edges = announcing = 0
-    down: list[str] = []
-    for node in plan.nodes:
-        if node.id in plan.without or node.id not in reports:
-            continue
-        report = reports[node.id]
-        own = report.health
-        due = expected(plan, node, own, reports.keys())
-        states = due.states(own)
-        lacks = [
-            f"{name} is missing" if s == MISSING else name for name, s in due.down(own).items()
-        ]
-        sessions += len(due.sessions)
-        up += sum(state == UP for state in states.values())
-        # Reports on this generation contain its nonce: they are recent, even if the clock is wrong.
-        now = reported_at(report)
-        found = {each: announce_state(node, each, report, now) for each in prefixes(plan, node)}
-        if found and node.id not in drained:
-            edges += 1
-            announcing += all(one.announces is Announces.YES for one in found.values())
-            lacks += [lack] if (lack := missing(found)) else []
-        if not states:
-            lacks.append("its sessions are unknown")
-        if lacks:
-            down.append(f"{node.id}: {', '.join(lacks)}")
-    return MeshHealth(sessions, up, edges, announcing, tuple(down))
-
-
-def _outcomes(reports: list[Report], manifest: Manifest, digest: str) -> dict[str, tuple[str, str]]:
-    """Each node's outcome and reason for exactly this manifest."""
-    latest = _latest(reports, manifest, digest)
-    return {node: (report.outcome, report.reason) for node, report in latest.items()}
-
-
-def _latest(reports: list[Report], manifest: Manifest, digest: str) -> dict[str, Report]:
-    """The last report of each node on exactly this manifest: number, hash and nonce are equal."""
-    latest: dict[str, Report] = {}
-    for report in reports:
-        fits = (report.generation, report.manifest_sha256, report.nonce) == (
-            manifest.generation,
-            digest,
-            manifest.nonce,
-        )
-        held = latest.get(report.node)
-        if fits and (held is None or held.sequence < report.sequence):
-            latest[report.node] = report
-    return latest
-
-
-def _not_applied(
-    manifest: Manifest,
-    failed: Mapping[str, str],
-    held: Mapping[str, str],
-    missing: list[str],
-    refused: Mapping[str, Refusal],
-) -> str:
-    lines = [
-        f"{node} rolled back generation {manifest.generation}: {why}"
-        for node, why in sorted(failed.items())
-    ]
-    lines += [
-        f"{node} is held until {until}, and does not apply generation {manifest.generation} before"
-        for node, until in held.items()
-    ]
-    lines += [refusal_text(node, refusal) for node, refusal in sorted(refused.items())]
-    silent = [node for node in missing if node not in refused]
-    if silent:
-        lines.append(
-            f"{', '.join(silent)}: no report on generation {manifest.generation} in time; see "
-            f"journalctl -u anycast-mesh-agent there, or continue without it (mesh:without)"
-        )
-    return "; ".join(lines)

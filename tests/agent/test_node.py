@@ -599,9 +599,9 @@ def forget_everything(mesh: Running) -> None:
 
 
 def try_prepare(desk: RegistryPool, mesh: Running) -> bool:
-    from mesh.publish.publish import _planned
+    from mesh.publish.preparation import planned
 
-    desk.prepare(mesh.network.bundle, _planned(mesh.network.order(), None))
+    desk.prepare(mesh.network.bundle, planned(mesh.network.order(), None))
     return bool(desk.ready)
 
 

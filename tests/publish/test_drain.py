@@ -16,7 +16,7 @@ import pytest
 from mesh.publish import Fleet as State
 from mesh.publish import Member, PublishError, dump_fleet, load_fleet, order_log, publish
 from mesh.publish.drain import Drains
-from mesh.publish.publish import health
+from mesh.publish.mesh_health import health
 from mesh.publish.registry_pool import RegistryPool
 from mesh.registry import paths
 from mesh.registry.client import Answer, Unreachable

@@ -16,7 +16,8 @@ from mesh.netns import NamespaceError, inside
 from mesh.publish import Fleet as State
 from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, published, retire
 from mesh.publish.generation import make
-from mesh.publish.publish import _outcomes, health
+from mesh.publish.mesh_health import health
+from mesh.publish.outcomes import outcomes
 from mesh.publish.recent import AHEAD_SECONDS, SILENT_SECONDS
 from mesh.publish.registry_pool import RegistryPool
 from mesh.publish.status import node_status
@@ -143,11 +144,11 @@ def test_only_a_word_on_exactly_this_manifest_counts() -> None:
         report(now, manifest_sha256=before.digest),
         report(now, generation=6),
     ):
-        assert _outcomes([old], now.manifest, now.digest) == {}
+        assert outcomes([old], now.manifest, now.digest) == {}
     first = report(now, sequence=1, outcome="failed", reason="bird refuses")
     later = report(now, sequence=2)
     for order in ([first, later], [later, first]):
-        assert _outcomes(order, now.manifest, now.digest) == {"lax-vultr-1": ("applied", "")}
+        assert outcomes(order, now.manifest, now.digest) == {"lax-vultr-1": ("applied", "")}
 
 
 # --- publishing to registries --------------------------------------------------------------------

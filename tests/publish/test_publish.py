@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.publish.publish import _Progress
+from mesh.publish.progress import ProgressLines
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_a_wait_that_goes_on_is_said_again_with_its_seconds(now: list[float]) -> None:
     said: list[str] = []
-    say = _Progress(said.append)
+    say = ProgressLines(said.append)
     for second in range(26):
         now[0] = 100.0 + second
         say.waiting("waiting for a registry: timed out")
@@ -30,7 +30,7 @@ def test_a_wait_that_goes_on_is_said_again_with_its_seconds(now: list[float]) ->
 
 def test_news_puts_the_repetition_off_and_a_warning_is_said_once(now: list[float]) -> None:
     said: list[str] = []
-    say = _Progress(said.append)
+    say = ProgressLines(said.append)
     for second in range(18):
         now[0] = 100.0 + second
         say("mia-vultr-1: another certificate")

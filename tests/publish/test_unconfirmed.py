@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 import pytest
 
 from mesh.facts import Placement
-from mesh.publish.publish import _Progress
+from mesh.publish.progress import ProgressLines
 from mesh.publish.unconfirmed import AwaitedLogins
 from mesh.trust.documents import Report, Unconfirmed
 from mesh.trust.encoding import Malformed, dump, parse
@@ -94,7 +94,7 @@ def test_what_waits_for_another_generation_is_not_told(now: list[float]) -> None
 
 def test_the_countdown_is_said_once_in_a_while() -> None:
     lines: list[str] = []
-    say = _Progress(lines.append)
+    say = ProgressLines(lines.append)
     say.counting("waiting for a log-in to x", "119 s left")
     say.counting("waiting for a log-in to x", "118 s left")
     say._last -= 11
