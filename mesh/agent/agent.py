@@ -196,13 +196,16 @@ class Agent:
 
     def _resume(self) -> None:
         """Continues with the state on disk, before any registry is asked."""
-        if self._state.highest is not None:
-            self._links.connect_all(self._state.highest.manifest)
+        # Once the registries are connected there may be a higher one.
+        highest = self._state.highest
+        if highest is not None:
+            self._links.connect_all(highest.manifest)
         # First: a drained node must not serve again.
         self._offers.obey()
         if self._state.applied is not None:
             self._watch()
-        self._generations.resume()
+        if highest is not None:
+            self._generations.resume(highest)
 
     def _watch(self) -> None:
         """Uses the configuration in force."""

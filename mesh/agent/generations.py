@@ -56,11 +56,9 @@ class Generations:
         """Looks at the highest manifest soon."""
         self._news.set()
 
-    def resume(self) -> None:
-        """Continues with the generation on disk."""
-        highest, applied = self._state.highest, self._state.applied
-        if highest is None:
-            return
+    def resume(self, highest: HighestManifest) -> None:
+        """Continues with the generation that was on disk at the start."""
+        applied = self._state.applied
         self._registry_port.watch(highest.manifest)
         if highest.manifest.retired:
             self._announcer.retire()
