@@ -1,4 +1,4 @@
-"""``mesh release``: what a node has may be deleted, once it has left the stack file."""
+"""``mesh release``: lifts the deletion protection of a node's addresses."""
 
 from __future__ import annotations
 

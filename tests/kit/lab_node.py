@@ -1,4 +1,4 @@
-"""A node of a lab, as a person sees it who sits at its console."""
+"""Runs commands on a node of a lab."""
 
 from __future__ import annotations
 

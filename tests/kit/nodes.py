@@ -1,4 +1,4 @@
-"""Nodes as their registry hears them: they obey and report at once, unless they are deaf."""
+"""Simulated nodes: they follow orders and report to a registry at once, unless they are deaf."""
 
 from __future__ import annotations
 

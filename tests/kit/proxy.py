@@ -1,4 +1,4 @@
-"""A Web without names: a proxy that gives the same list for every address."""
+"""An HTTP proxy that returns the same list for every URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that answers over HTTP."""
+"""Health check: an HTTP request to a local port."""
 
 from __future__ import annotations
 

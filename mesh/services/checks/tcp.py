@@ -1,4 +1,4 @@
-"""A service that accepts connections."""
+"""Health check: a TCP connection to a local port."""
 
 from __future__ import annotations
 

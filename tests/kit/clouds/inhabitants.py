@@ -1,4 +1,4 @@
-"""Who boots behind a stand-in: nodes that know nothing but the user data that the cloud was given.
+"""Simulated nodes of a fake cloud, which know only the user data that the cloud was given.
 
 They are as real as the operator can tell: a registry listens (uvicorn, TLS, SQLite) on the address
 of its server, nodes join with the token of their seed from their own addresses, report every

@@ -1,4 +1,4 @@
-"""What Vultr has to catalog, against what the stack file asks for: regions, images and plans."""
+"""Compares Vultr's regions, images and plans with those that the stack file asks for."""
 
 from __future__ import annotations
 
