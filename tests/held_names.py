@@ -30,7 +30,7 @@ from mesh.agent.seed import Seed
 from mesh.cli import blackhole, lab, offline, preview, roa, status, strays
 from mesh.facts import Facts, Placement
 from mesh.infra.dynamic.base import Stub
-from mesh.lab.probe import Report as ProbeReport
+from mesh.lab.probe import ProbeReport
 from mesh.plan import Plan
 from mesh.preview.summary import Summary
 from mesh.publish.order import Fleet

@@ -31,7 +31,7 @@ from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
 from mesh.lab.lab_files import LabFiles, files_of
-from mesh.lab.underlay import Underlay
+from mesh.lab.underlay import World
 from mesh.lab.world import clear_world, load
 from mesh.plan.model import Address
 from mesh.spec import SpecError
@@ -221,7 +221,7 @@ def wipe() -> None:
         clear_world(files_of().lab)
 
 
-def _show(result: probes.Report) -> None:
+def _show(result: probes.ProbeReport) -> None:
     typer.echo(
         f"sent {result.sent}, answered {result.answered}, longest gap {result.longest_gap_ms:g} ms"
     )
@@ -238,7 +238,7 @@ def _address(text: str) -> Address:
         raise LabError(f"--to {text!r} is no IP address") from None
 
 
-def _boxes(here: LabFiles, world: Underlay) -> list[Listed]:
+def _boxes(here: LabFiles, world: World) -> list[Listed]:
     broken = faults.active(here.lab)
     found = [_node(here, uplink.node, world, broken) for uplink in world.nodes]
     for upstream in world.upstreams:
@@ -263,7 +263,7 @@ def _boxes(here: LabFiles, world: Underlay) -> list[Listed]:
     return found
 
 
-def _node(here: LabFiles, node: str, world: Underlay, broken: dict[str, tuple[str, ...]]) -> Listed:
+def _node(here: LabFiles, node: str, world: World, broken: dict[str, tuple[str, ...]]) -> Listed:
     uplink, state = world.node(node), containers.read_state(here, node)
     verbs = [
         verb for target, found in broken.items() if node in target.split(":") for verb in found

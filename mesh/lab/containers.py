@@ -22,7 +22,7 @@ from mesh import netns
 from mesh.lab import capacity, cgroups, namespaces, sessions, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles, files_of, locked
-from mesh.lab.underlay import Underlay, Uplink
+from mesh.lab.underlay import Uplink, World
 from mesh.lab.wiring import NODE_INTERFACE
 
 MACHINE_DEADLINE = 20.0
@@ -75,7 +75,7 @@ _STATE = TypeAdapter(BoxState)
 
 
 def start_node(
-    name: str, node: str, world: Underlay, user_data: str, instance_id: str | None = None
+    name: str, node: str, world: World, user_data: str, instance_id: str | None = None
 ) -> BoxState:
     """Start a new instance of a node from user data; returns when its systemd runs.
 
@@ -122,7 +122,7 @@ def stop_node(name: str, node: str) -> None:
         _scrap(files, node)
 
 
-def reboot_node(name: str, node: str, world: Underlay) -> None:
+def reboot_node(name: str, node: str, world: World) -> None:
     """Power-cycle a node: the same disk, the same instance."""
     files = files_of(name)
     with locked(files.lock(node)):
@@ -251,7 +251,7 @@ def network_config(uplink: Uplink) -> dict[str, object]:
     return {"version": 2, "ethernets": {NODE_INTERFACE: interface}}
 
 
-def _boot(files: LabFiles, world: Underlay, uplink: Uplink) -> None:
+def _boot(files: LabFiles, world: World, uplink: Uplink) -> None:
     """Boot a node from its disk, with a new network card."""
     node = uplink.node
     wiring.detach(files, node)

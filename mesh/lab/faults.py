@@ -15,7 +15,7 @@ from pathlib import Path
 from mesh.lab import cgroups, containers, namespaces, sessions, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles, files_of
-from mesh.lab.underlay import Underlay
+from mesh.lab.underlay import World
 from mesh.lab.world import load
 
 BIRD_UNIT = "bird.service"
@@ -39,8 +39,8 @@ class Fault:
 
     target: str
     description: str
-    apply: Callable[[LabFiles, Underlay, str], None]
-    heal: Callable[[LabFiles, Underlay, str], None]
+    apply: Callable[[LabFiles, World, str], None]
+    heal: Callable[[LabFiles, World, str], None]
 
 
 def fault(name: str, verb: str, target: str) -> None:
@@ -95,7 +95,7 @@ def _normal(target: str) -> str:
     return ":".join(sorted(target.split(":")))
 
 
-def _checked(world: Underlay, entry: Fault, verb: str, target: str) -> str:
+def _checked(world: World, entry: Fault, verb: str, target: str) -> str:
     ends = target.split(":")
     wanted = 2 if ":" in entry.target else 1
     if len(ends) != wanted or len(set(ends)) != wanted:
@@ -105,7 +105,7 @@ def _checked(world: Underlay, entry: Fault, verb: str, target: str) -> str:
     return _normal(target)
 
 
-def _known(world: Underlay, target: str) -> None:
+def _known(world: World, target: str) -> None:
     nodes = [uplink.node for uplink in world.nodes]
     ends = target.split(":")
     if len(ends) > 2 or len(set(ends)) != len(ends) or not set(ends) <= set(nodes):
@@ -121,38 +121,38 @@ def _forget(files: LabFiles, target: str, verb: str) -> None:
         shutil.rmtree(files.faults(target))
 
 
-def _withdraw(files: LabFiles, world: Underlay, node: str) -> None:
+def _withdraw(files: LabFiles, world: World, node: str) -> None:
     """The upstream ends the node's sessions, which withdraws its aggregates from the Internet."""
     sessions.shut(files, world.node(node))
 
 
-def _announce(files: LabFiles, world: Underlay, node: str) -> None:
+def _announce(files: LabFiles, world: World, node: str) -> None:
     sessions.admit(files, world.node(node))
 
 
-def _kill_daemon(files: LabFiles, world: Underlay, node: str) -> None:
+def _kill_daemon(files: LabFiles, world: World, node: str) -> None:
     """SIGKILL, as by the kernel out of memory: only the kernel closes the sessions' connections."""
     _kill_for_good(files, node, BIRD_UNIT)
 
 
-def _revive_daemon(files: LabFiles, world: Underlay, node: str) -> None:
+def _revive_daemon(files: LabFiles, world: World, node: str) -> None:
     _revive(files, node, BIRD_UNIT)
 
 
-def _end_service(files: LabFiles, world: Underlay, node: str) -> None:
+def _end_service(files: LabFiles, world: World, node: str) -> None:
     """Kill the lab's service; the agent keeps the service addresses as its checks decide."""
     _kill_for_good(files, node, SERVICE_UNIT)
 
 
-def _begin_service(files: LabFiles, world: Underlay, node: str) -> None:
+def _begin_service(files: LabFiles, world: World, node: str) -> None:
     _revive(files, node, SERVICE_UNIT)
 
 
-def _end_registry(files: LabFiles, world: Underlay, node: str) -> None:
+def _end_registry(files: LabFiles, world: World, node: str) -> None:
     _kill_for_good(files, node, REGISTRY_UNIT)
 
 
-def _begin_registry(files: LabFiles, world: Underlay, node: str) -> None:
+def _begin_registry(files: LabFiles, world: World, node: str) -> None:
     _revive(files, node, REGISTRY_UNIT)
 
 
@@ -185,11 +185,11 @@ def _keep_down(files: LabFiles, node: str, unit: str) -> Path:
     )
 
 
-def _hang(files: LabFiles, world: Underlay, node: str) -> None:
+def _hang(files: LabFiles, world: World, node: str) -> None:
     _signal_bird(files, node, signal.SIGSTOP)
 
 
-def _go_on(files: LabFiles, world: Underlay, node: str) -> None:
+def _go_on(files: LabFiles, world: World, node: str) -> None:
     if containers.is_running(files, node):
         _signal_bird(files, node, signal.SIGCONT)
 
@@ -211,7 +211,7 @@ def _group(files: LabFiles, node: str, unit: str) -> Path:
     return cgroups.path(files, node) / "payload/system.slice" / unit
 
 
-def _cut_tunnel(files: LabFiles, world: Underlay, tunnel: str) -> None:
+def _cut_tunnel(files: LabFiles, world: World, tunnel: str) -> None:
     """Drop UDP between the two main addresses, in both directions, at the first node's upstream:
     silently, and also for a new instance of a node."""
     one, other = (world.node(end) for end in tunnel.split(":"))
@@ -223,7 +223,7 @@ def _cut_tunnel(files: LabFiles, world: Underlay, tunnel: str) -> None:
     namespaces.nft(_forwarding(tunnel, rules), files.namespace(one.upstream))
 
 
-def _join_tunnel(files: LabFiles, world: Underlay, tunnel: str) -> None:
+def _join_tunnel(files: LabFiles, world: World, tunnel: str) -> None:
     upstream = world.node(tunnel.split(":")[0]).upstream
     table = f"inet {_cut_name(tunnel)}"
     namespaces.nft(f"add table {table}\ndelete table {table}\n", files.namespace(upstream))
@@ -249,28 +249,28 @@ def _forwarding(tunnel: str, rules: str) -> str:
     )
 
 
-def _blackhole(files: LabFiles, world: Underlay, node: str) -> None:
+def _blackhole(files: LabFiles, world: World, node: str) -> None:
     wiring.silence(files, world.node(node))
 
 
-def _end_blackhole(files: LabFiles, world: Underlay, node: str) -> None:
+def _end_blackhole(files: LabFiles, world: World, node: str) -> None:
     wiring.end_silence(files, world.node(node))
 
 
-def _link_down(files: LabFiles, world: Underlay, node: str) -> None:
+def _link_down(files: LabFiles, world: World, node: str) -> None:
     _set_port(files, world, node, "down")
 
 
-def _link_up(files: LabFiles, world: Underlay, node: str) -> None:
+def _link_up(files: LabFiles, world: World, node: str) -> None:
     _set_port(files, world, node, "up")
 
 
-def _set_port(files: LabFiles, world: Underlay, node: str, state: str) -> None:
+def _set_port(files: LabFiles, world: World, node: str, state: str) -> None:
     uplink = world.node(node)
     namespaces.ip([f"link set {uplink.port} {state}"], files.namespace(uplink.upstream))
 
 
-def _power_loss(files: LabFiles, world: Underlay, node: str) -> None:
+def _power_loss(files: LabFiles, world: World, node: str) -> None:
     """Drop all packets, then kill: a killed process's connections are closed by the kernel, which a
     machine without power cannot do."""
     containers.leader(files, node)
@@ -278,7 +278,7 @@ def _power_loss(files: LabFiles, world: Underlay, node: str) -> None:
     containers.power_off(files, node)
 
 
-def _power_back(files: LabFiles, world: Underlay, node: str) -> None:
+def _power_back(files: LabFiles, world: World, node: str) -> None:
     if not containers.is_running(files, node) and containers.read_state(files, node):
         containers.reboot_node(files.lab, node, world)
     _end_blackhole(files, world, node)

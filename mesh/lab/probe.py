@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ProbeReport:
     """The result at a client. Times are milliseconds; ``turns`` lists from when on which node
     answered."""
 
@@ -65,7 +65,7 @@ def probe(
     duration: float = 10.0,
     ping: bool = False,
     stop: threading.Event | None = None,
-) -> Report:
+) -> ProbeReport:
     """Send requests to an address from a client for ``duration`` seconds, or until ``stop`` is set.
 
     Every ``interval`` seconds one ``GET /whoami`` (or ICMP echo with ``ping``).
@@ -79,10 +79,10 @@ def probe(
     return report(netns.inside(namespace, lambda: ask(address, interval, duration, until)))
 
 
-def report(requests: Sequence[Request]) -> Report:
+def report(requests: Sequence[Request]) -> ProbeReport:
     """Counts, the longest gap, and which node answered when."""
     answered = [request for request in requests if request.by is not None]
-    return Report(
+    return ProbeReport(
         sent=len(requests),
         answered=len(answered),
         longest_gap_ms=round(_longest_gap(requests) * 1000, 1),

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mesh.lab.errors import LabError
-from mesh.lab.underlay import PRIVATE_ASNS, Router, Transit, Underlay, Uplink, Upstream
+from mesh.lab.underlay import PRIVATE_ASNS, Router, Transit, Uplink, Upstream, World
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
 from mesh.plan.model import UpstreamSession, VpcSession
 from mesh.spec.providers import PROVIDERS, Communities
@@ -32,7 +32,7 @@ _templates = Environment(
 )
 
 
-def transit_config(world: Underlay, transit: Transit) -> str:
+def transit_config(world: World, transit: Transit) -> str:
     """bird.conf of a region's transit AS."""
     peers = []
     for box, kilometres in transit.distances:
@@ -65,9 +65,7 @@ def transit_config(world: Underlay, transit: Transit) -> str:
     )
 
 
-def upstream_config(
-    world: Underlay, upstream: Upstream, passwords: Mapping[str, str] | None
-) -> str:
+def upstream_config(world: World, upstream: Upstream, passwords: Mapping[str, str] | None) -> str:
     """bird.conf of a provider's router; ``passwords`` by the names in the sessions. Without
     passwords it has no sessions with nodes."""
     nodes = [world.node(node) for node in upstream.nodes]
@@ -103,7 +101,7 @@ def _actions(upstream: Upstream) -> Communities | None:
 
 
 def vpc_config(
-    world: Underlay, upstream: Upstream, router: Router, passwords: Mapping[str, str] | None
+    world: World, upstream: Upstream, router: Router, passwords: Mapping[str, str] | None
 ) -> str:
     """bird.conf of a BGP speaker of a VPC; ``passwords`` by the names in the sessions. Without
     passwords it has no sessions with nodes."""
@@ -175,7 +173,7 @@ def _password(session: UpstreamSession | VpcSession, passwords: Mapping[str, str
     return password
 
 
-def _router_id(world: Underlay, upstream: Upstream) -> object:
+def _router_id(world: World, upstream: Upstream) -> object:
     """A router id from 240.0.0.0/4, which is no box's address."""
     number = int(upstream.network6.network_address) >> 64 & 0xFFFFFFFF
     return ip_address(0xF0000000 | number & 0x0FFFFFFF)

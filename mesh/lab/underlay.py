@@ -165,7 +165,7 @@ class Operator:
 
 
 @dataclass(frozen=True, slots=True)
-class Underlay:
+class World:
     """The world around the nodes; every tuple is sorted by box or node id."""
 
     asn: int
@@ -194,7 +194,7 @@ class Underlay:
         return _named({client.box: client for client in self.clients}, box, "client")
 
 
-def underlay(plan: Plan) -> Underlay:
+def underlay(plan: Plan) -> World:
     """The world of a plan: pure, and stable under adding and removing nodes and regions.
 
     Regions without a node have no box. LabError where a number does not fit the prefixes.
@@ -206,7 +206,7 @@ def underlay(plan: Plan) -> Underlay:
     nodes = tuple(_uplink(plan, node, regions[node.region]) for node in plan.nodes)
     transits = tuple(_transit(region, regions) for _, region in sorted(regions.items()))
     first = min(regions.values(), key=lambda region: region.index)
-    return Underlay(
+    return World(
         asn=plan.asn,
         prefixes=plan.prefixes,
         tunnels=plan.tunnels,
@@ -218,7 +218,7 @@ def underlay(plan: Plan) -> Underlay:
     )
 
 
-def keeping(world: Underlay, before: Underlay, nodes: Collection[str]) -> Underlay:
+def keeping(world: World, before: World, nodes: Collection[str]) -> World:
     """The world with the ports, upstreams, transits and clients of these nodes of an earlier world.
     A node that leaves the plan keeps its uplink until it is removed."""
     staying = [uplink for uplink in before.nodes if uplink.node in nodes]

@@ -20,10 +20,10 @@ from mesh.lab.underlay import (
     METADATA4,
     Client,
     Transit,
-    Underlay,
     Uplink,
     Upstream,
     Vpc,
+    World,
 )
 
 NODES = "nodes"
@@ -106,7 +106,7 @@ class Box:
     lines: tuple[str, ...]
 
 
-def wires(world: Underlay) -> tuple[Wire, ...]:
+def wires(world: World) -> tuple[Wire, ...]:
     """Every wire of the world but those of the nodes, which are made with their instances."""
     found = [Wire("internet", "operator", "operator", EXCHANGE)]
     for transit in world.transits:
@@ -121,7 +121,7 @@ def wires(world: Underlay) -> tuple[Wire, ...]:
     return tuple(found)
 
 
-def boxes(world: Underlay) -> tuple[Box, ...]:
+def boxes(world: World) -> tuple[Box, ...]:
     """Every box of the world but the nodes."""
     return (
         _internet(world),
@@ -133,7 +133,7 @@ def boxes(world: Underlay) -> tuple[Box, ...]:
     )
 
 
-def create(files: LabFiles, world: Underlay) -> None:
+def create(files: LabFiles, world: World) -> None:
     """Make all namespaces, wires, addresses and static routes of the world that are missing."""
     tables = boxes(world)
     for box in tables:
@@ -154,9 +154,7 @@ def create(files: LabFiles, world: Underlay) -> None:
             namespaces.nft(translation(world, upstream), files.namespace(upstream.box))
 
 
-def _links(
-    files: LabFiles, world: Underlay, box: Box, present: dict[str, set[str]]
-) -> Iterable[str]:
+def _links(files: LabFiles, world: World, box: Box, present: dict[str, set[str]]) -> Iterable[str]:
     """iproute2 lines for the bridges and wires of a box that do not exist yet."""
     for bridge in box.bridges:
         if bridge not in present[box.name]:
@@ -173,7 +171,7 @@ def interfaces(files: LabFiles, box: str) -> set[str]:
     return netns.inside(files.namespace(box), lambda: {name for _, name in socket.if_nameindex()})
 
 
-def attach(files: LabFiles, world: Underlay, uplink: Uplink) -> None:
+def attach(files: LabFiles, world: World, uplink: Uplink) -> None:
     """Make a node's namespace with its network card, connected to a port of its upstream.
 
     The port's filter is loaded before the port is up.
@@ -234,7 +232,7 @@ def _silence_table(uplink: Uplink) -> str:
     return f"netdev silence-{uplink.node}"
 
 
-def source_filter(world: Underlay, uplink: Uplink) -> str:
+def source_filter(world: World, uplink: Uplink) -> str:
     """nftables rules at a node's port: a provider's source address filter (BCP 38).
 
     A node may send from its own addresses and, at a provider that takes its announcements, from the
@@ -270,7 +268,7 @@ table {table} {{
 """
 
 
-def translation(world: Underlay, upstream: Upstream) -> str:
+def translation(world: World, upstream: Upstream) -> str:
     """nftables rules of a provider that translates: 1:1 NAT between each node's private and public
     address, in both directions; no packet from a private address leaves to the Internet."""
     assert upstream.vpc is not None, "only where there is a VPC"
@@ -300,7 +298,7 @@ table ip translation {{
 """
 
 
-def _internet(world: Underlay) -> Box:
+def _internet(world: World) -> Box:
     ports = ["operator", *(transit.port for transit in world.transits)]
     return Box(
         name="internet",
@@ -314,7 +312,7 @@ def _internet(world: Underlay) -> Box:
     )
 
 
-def _operator(world: Underlay) -> Box:
+def _operator(world: World) -> Box:
     gateway = world.transit(world.operator.transit)
     return Box(
         name=world.operator.box,
@@ -331,7 +329,7 @@ def _operator(world: Underlay) -> Box:
     )
 
 
-def _transit(world: Underlay, transit: Transit) -> Box:
+def _transit(world: World, transit: Transit) -> Box:
     lines = [
         "link set lo up",
         f"link set {EXCHANGE} address {_exchange_mac(transit.exchange4)} up",
@@ -354,7 +352,7 @@ def _transit(world: Underlay, transit: Transit) -> Box:
     return Box(transit.box, ROUTER, (), tuple(lines))
 
 
-def _upstream(world: Underlay, upstream: Upstream) -> Box:
+def _upstream(world: World, upstream: Upstream) -> Box:
     vpc = upstream.vpc
     length = 32 if vpc is None else vpc.network4.prefixlen
     ports = [] if vpc is None else [port for _, port in _vpc_ports(vpc)]
@@ -374,7 +372,7 @@ def _upstream(world: Underlay, upstream: Upstream) -> Box:
     return Box(upstream.box, ROUTER, (NODES,), tuple(lines))
 
 
-def own_addresses(world: Underlay, upstream: Upstream) -> tuple[object, ...]:
+def own_addresses(world: World, upstream: Upstream) -> tuple[object, ...]:
     """An upstream's own addresses: the metadata service and its ends of BGP sessions."""
     neighbors = {
         session.neighbor for node in upstream.nodes for session in world.node(node).sessions

@@ -16,7 +16,7 @@ from mesh import netns
 from mesh.lab import bird, cgroups, metadata, namespaces, note, routers, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles, files_of, locked
-from mesh.lab.underlay import METADATA4, Underlay, keeping, underlay
+from mesh.lab.underlay import METADATA4, World, keeping, underlay
 from mesh.plan.model import Plan
 
 START = 2.0
@@ -24,10 +24,10 @@ START = 2.0
 DEADLINE = 20.0
 """Seconds until the sessions between routers must be up."""
 
-_UNDERLAY = TypeAdapter(Underlay)
+_WORLD = TypeAdapter(World)
 
 
-def raise_world(plan: Plan, name: str, passwords: Mapping[str, str], inputs: str = "") -> Underlay:
+def raise_world(plan: Plan, name: str, passwords: Mapping[str, str], inputs: str = "") -> World:
     """Raise the world of this plan: everything but the nodes.
 
     Repeatable: existing parts stay, parts that are not in the plan are removed, and the work of a
@@ -89,13 +89,13 @@ def is_raised(name: str, plan: Plan, passwords: Mapping[str, str]) -> bool:
     return noted is None or noted == _digest(underlay(plan), passwords)
 
 
-def _begun(world: Underlay) -> str:
+def _begun(world: World) -> str:
     """Recorded in place of the digest after :func:`begin_world`."""
     return f"{BEGUN} {_digest(world, {})}"
 
 
-def _digest(world: Underlay, passwords: Mapping[str, str]) -> str:
-    return sha256(_UNDERLAY.dump_json(world) + repr(sorted(passwords.items())).encode()).hexdigest()
+def _digest(world: World, passwords: Mapping[str, str]) -> str:
+    return sha256(_WORLD.dump_json(world) + repr(sorted(passwords.items())).encode()).hexdigest()
 
 
 def stands(name: str) -> bool:
@@ -126,7 +126,7 @@ def clear_world(name: str) -> None:
         _remove_empty(parent)
 
 
-def load(name: str) -> Underlay:
+def load(name: str) -> World:
     """The world of the lab of this name; LabError where it is not up."""
     files = files_of(name)
     world = _recorded(files)
@@ -137,14 +137,14 @@ def load(name: str) -> Underlay:
     return world
 
 
-def _recorded(files: LabFiles) -> Underlay | None:
+def _recorded(files: LabFiles) -> World | None:
     try:
-        return _UNDERLAY.validate_json((files.runtime / "underlay.json").read_bytes())
+        return _WORLD.validate_json((files.runtime / "underlay.json").read_bytes())
     except FileNotFoundError:
         return None
 
 
-def _with_leaving(files: LabFiles, planned: Underlay) -> Underlay:
+def _with_leaving(files: LabFiles, planned: World) -> World:
     """The planned world with the uplinks of nodes that left the plan and still exist."""
     before = _recorded(files)
     if before is None:
@@ -158,14 +158,14 @@ def _with_leaving(files: LabFiles, planned: Underlay) -> Underlay:
     return keeping(planned, before, leaving)
 
 
-def _write(files: LabFiles, world: Underlay) -> None:
+def _write(files: LabFiles, world: World) -> None:
     path = files.runtime / "underlay.json"
     beside = path.with_suffix(".new")
-    beside.write_bytes(_UNDERLAY.dump_json(world, indent=1))
+    beside.write_bytes(_WORLD.dump_json(world, indent=1))
     beside.replace(path)
 
 
-def _drop_unplanned(files: LabFiles, world: Underlay) -> None:
+def _drop_unplanned(files: LabFiles, world: World) -> None:
     """Remove boxes of the world that this plan does not have; drivers remove nodes."""
     planned = {box.name for box in wiring.boxes(world)}
     stale = [box for box in files.world_boxes() if box not in planned]
@@ -177,7 +177,7 @@ def _drop_unplanned(files: LabFiles, world: Underlay) -> None:
 
 
 def _start_routers(
-    files: LabFiles, planned: Underlay, world: Underlay, passwords: Mapping[str, str] | None
+    files: LabFiles, planned: World, world: World, passwords: Mapping[str, str] | None
 ) -> None:
     """Start or reconfigure the routers; without passwords they have no sessions with nodes. Routers
     whose nodes have all left the plan are not reconfigured: the stack may have no passwords of
@@ -194,7 +194,7 @@ def _start_routers(
             bird.ensure(files, router.box, config)
 
 
-def _start_metadata(files: LabFiles, world: Underlay) -> None:
+def _start_metadata(files: LabFiles, world: World) -> None:
     """Start a metadata service in each upstream, with this Python's standard library only."""
     running = namespaces.processes(files.namespace(upstream.box) for upstream in world.upstreams)
     script = str(Path(metadata.__file__).resolve())
@@ -212,7 +212,7 @@ def _start_metadata(files: LabFiles, world: Underlay) -> None:
             namespaces.spawn(command, files.box(upstream.box) / "metadata.log", namespace)
 
 
-def _wait(files: LabFiles, world: Underlay, is_there: Callable[[LabFiles, str], bool]) -> None:
+def _wait(files: LabFiles, world: World, is_there: Callable[[LabFiles, str], bool]) -> None:
     """Wait until the condition is true for every router's BIRD."""
     routers_of_the_world = [
         *(transit.box for transit in world.transits),

@@ -3,7 +3,7 @@ firewall group."""
 
 from __future__ import annotations
 
-from mesh.plan.model import PlannedService, Role, Rule
+from mesh.plan.model import FirewallRule, PlannedService, Role
 from mesh.spec import Spec
 
 PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
@@ -15,46 +15,53 @@ RTR = 3323
 
 
 VPC = (
-    Rule("bgp-vpc", "uplink", "tcp", (BGP, BGP), "routers", (Role.MEMBER,)),
-    Rule("bfd-vpc", "uplink", "udp", (BFD_SINGLE_HOP, BFD_SINGLE_HOP), "routers", (Role.MEMBER,)),
+    FirewallRule("bgp-vpc", "uplink", "tcp", (BGP, BGP), "routers", (Role.MEMBER,)),
+    FirewallRule(
+        "bfd-vpc", "uplink", "udp", (BFD_SINGLE_HOP, BFD_SINGLE_HOP), "routers", (Role.MEMBER,)
+    ),
 )
 
 
-def rules(spec: Spec, services: tuple[PlannedService, ...], has_vpc: bool) -> tuple[Rule, ...]:
+def rules(
+    spec: Spec, services: tuple[PlannedService, ...], has_vpc: bool
+) -> tuple[FirewallRule, ...]:
     """The rules of this network, those of the provider's address first."""
     numbers = [node.number for node in spec.nodes.values()]
     last = spec.tunnels.port + max(numbers) - 1
     registry = (spec.registry.port, spec.registry.port)
     return (
-        Rule("ssh", "uplink", "tcp", (SSH, SSH), "admin"),
+        FirewallRule("ssh", "uplink", "tcp", (SSH, SSH), "admin"),
         *_other_ssh(spec),
-        Rule("bgp-upstream", "uplink", "tcp", (BGP, BGP), "upstreams", (Role.EDGE,)),
-        Rule("wireguard", "uplink", "udp", (spec.tunnels.port, last), "nodes"),
-        Rule("registry", "uplink", "tcp", registry, "registry", (Role.REGISTRY,)),
-        Rule("bgp-mesh", "tunnel", "tcp", (BGP, BGP), "mesh"),
-        Rule("bfd", "tunnel", "udp", (BFD_SINGLE_HOP, BFD_SINGLE_HOP), "mesh"),
-        Rule("bfd-multihop", "tunnel", "udp", (BFD_MULTIHOP, BFD_MULTIHOP), "mesh"),
-        *([Rule("rtr", "tunnel", "tcp", (RTR, RTR), "mesh", (Role.REFLECTOR,))] * spec.rpki.local),
+        FirewallRule("bgp-upstream", "uplink", "tcp", (BGP, BGP), "upstreams", (Role.EDGE,)),
+        FirewallRule("wireguard", "uplink", "udp", (spec.tunnels.port, last), "nodes"),
+        FirewallRule("registry", "uplink", "tcp", registry, "registry", (Role.REGISTRY,)),
+        FirewallRule("bgp-mesh", "tunnel", "tcp", (BGP, BGP), "mesh"),
+        FirewallRule("bfd", "tunnel", "udp", (BFD_SINGLE_HOP, BFD_SINGLE_HOP), "mesh"),
+        FirewallRule("bfd-multihop", "tunnel", "udp", (BFD_MULTIHOP, BFD_MULTIHOP), "mesh"),
+        *(
+            [FirewallRule("rtr", "tunnel", "tcp", (RTR, RTR), "mesh", (Role.REFLECTOR,))]
+            * spec.rpki.local
+        ),
         *(rule for rule in VPC if has_vpc),
         *_announced(services),
     )
 
 
-def _other_ssh(spec: Spec) -> tuple[Rule, ...]:
+def _other_ssh(spec: Spec) -> tuple[FirewallRule, ...]:
     """Other SSH ports of existing hosts, which the operator must not lock out."""
     ports = {node.host.ssh.port for node in spec.nodes.values() if node.host is not None}
     return tuple(
-        Rule(f"ssh-{port}", "uplink", "tcp", (port, port), "admin")
+        FirewallRule(f"ssh-{port}", "uplink", "tcp", (port, port), "admin")
         for port in sorted(ports - {SSH})
     )
 
 
-def _announced(services: tuple[PlannedService, ...]) -> tuple[Rule, ...]:
+def _announced(services: tuple[PlannedService, ...]) -> tuple[FirewallRule, ...]:
     """Ports of all services on all addresses of the aggregates, since a packet for any of them may
     arrive at any node."""
     tcp = sorted({port for service in services for port in service.ports.tcp})
     udp = sorted({port for service in services for port in service.ports.udp})
     return tuple(
-        [Rule(f"service-tcp-{p}", "announced", "tcp", (p, p), "anyone") for p in tcp]
-        + [Rule(f"service-udp-{p}", "announced", "udp", (p, p), "anyone") for p in udp]
+        [FirewallRule(f"service-tcp-{p}", "announced", "tcp", (p, p), "anyone") for p in tcp]
+        + [FirewallRule(f"service-udp-{p}", "announced", "udp", (p, p), "anyone") for p in udp]
     )

@@ -288,7 +288,7 @@ Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "routers",
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FirewallRule:
     """Packets that the firewall accepts; all others are dropped.
 
     ``zone`` is the packet's destination: the provider's address (``uplink``), a tunnel
@@ -332,7 +332,7 @@ class Plan:
     nodes: tuple[Node, ...]
     services: tuple[PlannedService, ...]
     access: Access
-    firewall: tuple[Rule, ...]
+    firewall: tuple[FirewallRule, ...]
     whoami: bool
     without: tuple[str, ...]
     """Nodes that a generation may be published without (``mesh:without``)."""

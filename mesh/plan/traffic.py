@@ -8,7 +8,7 @@ from mesh.plan.model import Community, Family, Steering, Tag
 from mesh.spec import Spec
 from mesh.spec.providers import Communities
 from mesh.spec.steering import Edge, edges, holds, written
-from mesh.spec.traffic import Rule
+from mesh.spec.traffic import TrafficRule
 
 SCOPES = {
     "noIxp": "to nobody at exchanges",
@@ -44,7 +44,7 @@ def steering(spec: Spec, node_id: str, family: Family) -> Steering:
     )
 
 
-def _in_path(rules: list[Rule], edge: Edge) -> int:
+def _in_path(rules: list[TrafficRule], edge: Edge) -> int:
     """How many times our own ASN is prepended; 0 where the provider has a community with which it
     prepends its own."""
     if edge.communities is not None:
@@ -52,7 +52,7 @@ def _in_path(rules: list[Rule], edge: Edge) -> int:
     return next((rule.prepend for rule in rules if rule.prepend is not None), 0)
 
 
-def _asked(rule: Rule, edge: Edge) -> Iterator[tuple[Community, str]]:
+def _asked(rule: TrafficRule, edge: Edge) -> Iterator[tuple[Community, str]]:
     """The communities of a rule, each with its meaning."""
     if edge.communities is not None:
         yield from _actions(rule, edge.communities)
@@ -60,7 +60,7 @@ def _asked(rule: Rule, edge: Edge) -> Iterator[tuple[Community, str]]:
         yield community, f"community {written(community)}"
 
 
-def _actions(rule: Rule, actions: Communities) -> Iterator[tuple[Community, str]]:
+def _actions(rule: TrafficRule, actions: Communities) -> Iterator[tuple[Community, str]]:
     owner = f"AS{actions.asn}"
     if rule.prepend is not None:
         yield actions.prepend[rule.prepend - 1], f"{owner} prepended {rule.prepend}x to all"

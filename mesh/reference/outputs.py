@@ -54,7 +54,7 @@ TYPED: tuple[tuple[str, type, str, Mapping[str, str]], ...] = (
         "against the change",
     }),
     ("mesh lab list", Listed, "A list of objects, one for each box:", {}),
-    ("mesh lab probe", probe.Report, "An object:", {}),
+    ("mesh lab probe", probe.ProbeReport, "An object:", {}),
 )  # fmt: skip
 """Commands that print a dataclass: the class, its form, and additional keys."""
 

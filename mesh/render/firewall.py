@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mesh.facts import Placement
-from mesh.plan import Node, Plan, Role, Rule
+from mesh.plan import FirewallRule, Node, Plan, Role
 from mesh.spec.checks.admin import WORLD
 
-Groups = tuple["Group", ...]
+AddressSets = tuple["AddressSet", ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class AddressSet:
     """A named set of addresses of one family."""
 
     name: str
@@ -21,7 +21,7 @@ class Group:
     elements: tuple[str, ...]
 
 
-def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> Groups:
+def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> AddressSets:
     """The sets that the rules name, in both families, also empty ones.
 
     ``nodes`` are the peers that this node has a tunnel to, the only sources of WireGuard packets.
@@ -37,7 +37,7 @@ def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> Groups:
         **({"fleet": _both(places.values())} if Role.REGISTRY in node.roles else {}),
     }
     return tuple(
-        Group(f"{name}{version}", f"ipv{version}_addr", _elements(addresses, version))
+        AddressSet(f"{name}{version}", f"ipv{version}_addr", _elements(addresses, version))
         for name, addresses in members.items()
         for version in (4, 6)
     )
@@ -73,7 +73,7 @@ def rules(plan: Plan, node: Node) -> dict[str, list[str]]:
     return zones
 
 
-def _lines(rule: Rule, plan: Plan) -> list[str]:
+def _lines(rule: FirewallRule, plan: Plan) -> list[str]:
     low, high = rule.ports
     ports = str(low) if low == high else f"{low}-{high}"
     match = f"{rule.protocol} dport {ports}"

@@ -8,7 +8,7 @@ from typing import Any
 from mesh.spec.examples import for_example
 from mesh.spec.problems import Problem, shown
 from mesh.spec.providers import EXAMPLE
-from mesh.spec.traffic import Rule, ToAs, options
+from mesh.spec.traffic import ToAs, TrafficRule, options
 from mesh.spec.types import InvalidValue
 
 ASN = (
@@ -54,7 +54,7 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
     ("path", FORM): ("a path begins with / and has no space in it", "write it as /health"),
     ("rule", UNKNOWN): (
         "a rule has no option of that name",
-        f"use one of {', '.join(options(Rule))}",
+        f"use one of {', '.join(options(TrafficRule))}",
     ),
     ("toAs", UNKNOWN): (
         "there is no such action towards an AS",

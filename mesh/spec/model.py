@@ -16,7 +16,7 @@ from mesh.services.checks.check import Port
 from mesh.services.service import Ports
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
-from mesh.spec.traffic import Rule
+from mesh.spec.traffic import TrafficRule
 from mesh.spec.types import Network4, Network6, NetworkAny
 from mesh.spec.vrps import RtrServer, VrpDemand
 
@@ -294,7 +294,7 @@ SECTIONS: dict[str, Any] = {
     "services": dict[Name, Service],
     "routing": Routing,
     "rpki": Rpki,
-    "traffic": tuple[Rule, ...],
+    "traffic": tuple[TrafficRule, ...],
     "whoami": bool,
     "protect": bool,
     "without": tuple[NodeId, ...],
@@ -345,7 +345,7 @@ class Spec:
     """The anycast services by their names."""
     routing: Routing
     rpki: Rpki
-    traffic: tuple[Rule, ...]
+    traffic: tuple[TrafficRule, ...]
     """Rules that ask upstreams to bring more or less traffic at some nodes."""
     whoami: bool
     """Whether every node answers ``GET /whoami`` on port 80 with its name."""

@@ -18,7 +18,7 @@ from mesh.spec.model import Node, Prefixes
 from mesh.spec.problems import Problem
 from mesh.spec.providers import PROVIDERS, Communities, Community, Scope, Upstream
 from mesh.spec.section import Sections
-from mesh.spec.traffic import WHERE, Rule, ToAs, options
+from mesh.spec.traffic import WHERE, ToAs, TrafficRule, options
 
 Family = Literal["ipv4", "ipv6"]
 LABEL: dict[Family, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
@@ -62,7 +62,7 @@ def edges(nodes: Mapping[str, Node], prefixes: Prefixes) -> tuple[Edge, ...]:
     return tuple(found)
 
 
-def holds(rule: Rule, edge: Edge) -> bool:
+def holds(rule: TrafficRule, edge: Edge) -> bool:
     """Whether a rule applies to a session."""
     return (
         (rule.nodes is None or edge.node in rule.nodes)
@@ -74,7 +74,7 @@ def holds(rule: Rule, edge: Edge) -> bool:
 def check_traffic(sections: Sections) -> Iterator[Problem]:
     """Every rule names existing nodes and prefixes, its upstreams support its options, and no two
     rules conflict."""
-    rules: tuple[Rule, ...] = sections.get("traffic") or ()
+    rules: tuple[TrafficRule, ...] = sections.get("traffic") or ()
     nodes: Mapping[str, Node] | None = sections.get("nodes")
     prefixes: Prefixes | None = sections.get("prefixes")
     if not rules or nodes is None or prefixes is None:
@@ -94,7 +94,7 @@ def check_traffic(sections: Sections) -> Iterator[Problem]:
     yield from _check_reach(rules, every)
 
 
-def _key(rule: Rule, *parts: object) -> str:
+def _key(rule: TrafficRule, *parts: object) -> str:
     return ".".join(["mesh:traffic", rule.name, *map(str, parts)])
 
 
@@ -102,7 +102,10 @@ def _key(rule: Rule, *parts: object) -> str:
 
 
 def _check_where(
-    rule: Rule, every: Sequence[Edge], nodes: Mapping[str, Node], regions: Mapping[str, Any] | None
+    rule: TrafficRule,
+    every: Sequence[Edge],
+    nodes: Mapping[str, Node],
+    regions: Mapping[str, Any] | None,
 ) -> Iterator[Problem]:
     able = sorted({edge.node for edge in every})
     those = f"name one of {', '.join(able)}"
@@ -134,7 +137,7 @@ def _check_where(
     yield from _check_prefix(rule, every)
 
 
-def _check_prefix(rule: Rule, every: Sequence[Edge]) -> Iterator[Problem]:
+def _check_prefix(rule: TrafficRule, every: Sequence[Edge]) -> Iterator[Problem]:
     if rule.prefix is None:
         return
     aggregates = sorted({str(edge.prefix) for edge in every})
@@ -158,8 +161,8 @@ def _check_prefix(rule: Rule, every: Sequence[Edge]) -> Iterator[Problem]:
 # --- What a rule asks for --------------------------------------------------------------------
 
 
-def _check_asked(rule: Rule, own: int | None) -> Iterator[Problem]:
-    asks = [name for name in options(Rule) if name not in WHERE]
+def _check_asked(rule: TrafficRule, own: int | None) -> Iterator[Problem]:
+    asks = [name for name in options(TrafficRule) if name not in WHERE]
     if not any([rule.prepend, rule.scope, rule.zero_med, rule.to_as, rule.communities]) and (
         rule.med is None and rule.local_preference is None
     ):
@@ -180,7 +183,7 @@ def _check_asked(rule: Rule, own: int | None) -> Iterator[Problem]:
             )  # fmt: skip
 
 
-def _check_able(rule: Rule, here: Iterable[Edge]) -> Iterator[Problem]:
+def _check_able(rule: TrafficRule, here: Iterable[Edge]) -> Iterator[Problem]:
     """Each session's upstream supports the rule's options."""
     for edge in here:
         if edge.communities is None:
@@ -191,7 +194,7 @@ def _check_able(rule: Rule, here: Iterable[Edge]) -> Iterator[Problem]:
             yield from _check_raw(_key(rule, "communities"), raw, edge)
 
 
-def _check_plain(rule: Rule, peer: int) -> Iterator[Problem]:
+def _check_plain(rule: TrafficRule, peer: int) -> Iterator[Problem]:
     """Options at an upstream whose communities are not known here."""
     asked: list[tuple[str, str]] = []
     if rule.scope not in (None, "all"):
@@ -216,7 +219,7 @@ def _check_plain(rule: Rule, peer: int) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-def _check_actions(rule: Rule, actions: Communities) -> Iterator[Problem]:
+def _check_actions(rule: TrafficRule, actions: Communities) -> Iterator[Problem]:
     most = [(_key(rule, "prepend"), rule.prepend, len(actions.prepend))]
     most += [
         (_key(rule, "toAs", to.asn, "prepend"), to.prepend, len(actions.prepend_to))
@@ -289,7 +292,9 @@ def written(community: Community) -> str:
     return ":".join(map(str, community))
 
 
-def _check_preference(rule: Rule, here: Sequence[Edge], sections: Sections) -> Iterator[Problem]:
+def _check_preference(
+    rule: TrafficRule, here: Sequence[Edge], sections: Sections
+) -> Iterator[Problem]:
     routing, nodes = sections.get("routing"), sections["nodes"]
     if rule.local_preference is None or routing is None or not here:
         return
@@ -304,7 +309,7 @@ def _check_preference(rule: Rule, here: Sequence[Edge], sections: Sections) -> I
 # --- What rules ask for together -------------------------------------------------------------
 
 
-def _settings(rule: Rule) -> Iterator[tuple[str, Any]]:
+def _settings(rule: TrafficRule) -> Iterator[tuple[str, Any]]:
     """The options of a rule that can have one value only on a session."""
     yield from (
         (option, value)
@@ -323,11 +328,11 @@ def _settings(rule: Rule) -> Iterator[tuple[str, Any]]:
             yield f"toAs.{to.asn}.export", to.export
 
 
-def _check_conflicts(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Problem]:
+def _check_conflicts(rules: Sequence[TrafficRule], every: Sequence[Edge]) -> Iterator[Problem]:
     """No two rules give one option two values on one session."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for edge in every:
-        first: dict[str, tuple[Rule, Any]] = {}
+        first: dict[str, tuple[TrafficRule, Any]] = {}
         for rule in (rule for rule in rules if holds(rule, edge)):
             for option, value in _settings(rule):
                 before, other = first.setdefault(option, (rule, value))
@@ -345,7 +350,7 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check_effect(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Problem]:
+def _check_effect(rules: Sequence[TrafficRule], every: Sequence[Edge]) -> Iterator[Problem]:
     """An action towards an AS needs an announcement that reaches this AS."""
     for edge in every:
         actions = edge.communities
@@ -394,7 +399,7 @@ def _check_exported(
         )  # fmt: skip
 
 
-def _check_reach(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Problem]:
+def _check_reach(rules: Sequence[TrafficRule], every: Sequence[Edge]) -> Iterator[Problem]:
     """At least one provider announces each aggregate to the Internet."""
     for prefix in dict.fromkeys(edge.prefix for edge in every):
         announcing = [edge for edge in every if edge.prefix == prefix]
@@ -406,7 +411,7 @@ def _check_reach(rules: Sequence[Rule], every: Sequence[Edge]) -> Iterator[Probl
             )  # fmt: skip
 
 
-def _kept_inside(rules: Sequence[Rule], edge: Edge) -> bool:
+def _kept_inside(rules: Sequence[TrafficRule], edge: Edge) -> bool:
     here = [rule for rule in rules if holds(rule, edge)]
     lifted = any(to.export for rule in here for to in rule.to_as)
     return (

@@ -116,7 +116,7 @@ class ToAs(Section):
     """Whether the upstream announces it to this AS with a MED of 0."""
 
 
-class Rule(Section):
+class TrafficRule(Section):
     """What is asked of upstreams, and at which nodes; without ``nodes`` and ``regions`` a rule
     applies to every edge."""
 

@@ -126,9 +126,9 @@ MUTANTS = (
     ),
     Mutant(
         "mesh/spec/steering.py",
-        "def holds(rule: Rule, edge: Edge) -> bool:",
-        "def holds(rule: Rule, edge: Edge) -> bool:\n    return False\n\n\n"
-        "def _held(rule: Rule, edge: Edge) -> bool:",
+        "def holds(rule: TrafficRule, edge: Edge) -> bool:",
+        "def holds(rule: TrafficRule, edge: Edge) -> bool:\n    return False\n\n\n"
+        "def _held(rule: TrafficRule, edge: Edge) -> bool:",
     ),
     Mutant("mesh/render/watched.py", '"interface": "dummy0"', '"interface": "dummy1"'),
     # What is checked or said only: other code, and no other byte.

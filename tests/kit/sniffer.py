@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import zip_longest
 from types import TracebackType
 
-from mesh.lab.underlay import Underlay
+from mesh.lab.underlay import World
 from mesh.plan.model import Address, Network
 
 ETH_P_ALL = 0x0003
@@ -25,7 +25,7 @@ class Sniffer:
     host sends to such an address in its own name is another program's.
     """
 
-    def __init__(self, world: Underlay) -> None:
+    def __init__(self, world: World) -> None:
         self.heard = 0
         self.lab: list[str] = []
         self._own = frozenset(own_addresses(world))
@@ -66,7 +66,7 @@ class Sniffer:
         return any(end in self._own or any(end in net for net in self._networks) for end in ends)
 
 
-def own_addresses(world: Underlay) -> Iterable[Address]:
+def own_addresses(world: World) -> Iterable[Address]:
     """Every address that a box of the world has, but for the clients'."""
     for uplink in world.nodes:
         yield from (uplink.ipv4, uplink.gateway4, *((uplink.ipv6,) if uplink.ipv6 else ()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from mesh.lab.lab_files import LabFiles, files_of
-from mesh.lab.underlay import Underlay
+from mesh.lab.underlay import World
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from tests.kit.stacks import example, plan_of
@@ -22,7 +22,7 @@ class Raised:
 
     name: str
     plan: Plan
-    world: Underlay
+    world: World
     place: LabFiles
 
 

@@ -11,6 +11,11 @@ from mesh.lab import bird, namespaces, wiring
 from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import Underlay
 from tests.kit.wait import PATIENCE
+from mesh import netns
+from mesh.lab import bird, cgroups, namespaces, wiring
+from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles
+from mesh.lab.underlay import World
+from tests.waiting import PATIENCE
 
 PASSWORDS = {"vultr": "a-session-key", "gcp": "a-cloud-routers-key", "buyvm": "a-hosts-key"}
 
@@ -41,7 +46,7 @@ protocol bgp to_{name} {{
 @contextmanager
 def speaker(
     place: LabFiles,
-    world: Underlay,
+    world: World,
     node: str,
     announces: Sequence[str],
     *,
@@ -83,7 +88,7 @@ def speaker(
 
 
 def _config(
-    world: Underlay, node: str, announces: Sequence[str], password: str | None, via: dict[str, int]
+    world: World, node: str, announces: Sequence[str], password: str | None, via: dict[str, int]
 ) -> str:
     uplink = world.node(node)
     paths = "".join(f"if net = {net} then bgp_path.prepend({asn});\n" for net, asn in via.items())

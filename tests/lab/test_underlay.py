@@ -10,7 +10,7 @@ import pytest
 
 from mesh.lab import underlay as lab
 from mesh.lab.errors import LabError
-from mesh.lab.underlay import Underlay, underlay
+from mesh.lab.underlay import World, underlay
 from mesh.plan import Plan, Region
 from mesh.plan.model import Address
 from tests.kit.stacks import example, plan_of, prod
@@ -23,7 +23,7 @@ DOCUMENTATION = (
 )
 
 
-def every_address(world: Underlay) -> Iterator[Address]:
+def every_address(world: World) -> Iterator[Address]:
     """Each box's own address; gateways of nodes are the same at each provider, as in a cloud."""
     for uplink in world.nodes:
         yield from filter(None, (uplink.ipv4, uplink.ipv6))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mesh.plan.document import write_plan
-from mesh.plan.model import Rule
+from mesh.plan.model import FirewallRule
 from mesh.policy.resource import Resource
 from mesh.policy.rules import (
     Settings,
@@ -159,8 +159,8 @@ def test_the_plan_lets_nobody_log_in_from_anywhere_even_where_the_stack_file_doe
 
 
 # As mesh.plan.firewall makes them of a host's ssh.port; 443 is a service's too.
-SSH_2222 = Rule("ssh-2222", "uplink", "tcp", (2222, 2222), "admin")
-SSH_443 = Rule("ssh-443", "uplink", "tcp", (443, 443), "admin")
+SSH_2222 = FirewallRule("ssh-2222", "uplink", "tcp", (2222, 2222), "admin")
+SSH_443 = FirewallRule("ssh-443", "uplink", "tcp", (443, 443), "admin")
 
 
 @pytest.mark.parametrize(

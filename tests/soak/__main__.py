@@ -26,7 +26,7 @@ from mesh.cli.environment import environment, state_folder
 from mesh.lab import faults
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles, files_of
-from mesh.lab.underlay import Underlay
+from mesh.lab.underlay import World
 from mesh.lab.world import load as load_world
 from mesh.plan import Plan, make
 from mesh.spec import load as load_spec
@@ -66,7 +66,7 @@ class Soak:
     machine that is busy with other things as well."""
 
     here: LabFiles
-    world: Underlay
+    world: World
     plan: Plan
     seed: int
     patience: float

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from mesh import netns
 from mesh.lab.lab_files import LabFiles
-from mesh.lab.underlay import Underlay
+from mesh.lab.underlay import World
 from mesh.plan import Plan
 from mesh.plan.model import Address
 
@@ -77,7 +77,7 @@ def whoami(address: Address) -> str:
 
 
 @contextmanager
-def asking(here: LabFiles, world: Underlay, plan: Plan) -> Iterator[tuple[Asker, ...]]:
+def asking(here: LabFiles, world: World, plan: Plan) -> Iterator[tuple[Asker, ...]]:
     """Every client asks every service over each family, until the end."""
     askers = tuple(
         Asker(client.box, service.name, address)

@@ -11,7 +11,7 @@ from typing import Any
 from mesh.lab import bird, namespaces
 from mesh.lab.lab_files import LabFiles
 from mesh.lab.routers import session_name
-from mesh.lab.underlay import Underlay, Uplink
+from mesh.lab.underlay import Uplink, World
 from mesh.plan import Plan
 from mesh.publish.announcers import prefixes
 from mesh.render.node import REPLIES_TABLE
@@ -49,7 +49,7 @@ def _is_tunnel(route: dict[str, Any]) -> bool:
     return all(str(way.get("dev", "")).startswith("wg-") for way in ways)
 
 
-def heard(here: LabFiles, world: Underlay, node: str) -> dict[str, str]:
+def heard(here: LabFiles, world: World, node: str) -> dict[str, str]:
     """Prefixes that a node's upstream has of it, with their AS paths."""
     uplink = world.node(node)
     found: dict[str, str] = {}
@@ -60,7 +60,7 @@ def heard(here: LabFiles, world: Underlay, node: str) -> dict[str, str]:
     return found
 
 
-def upstreams(here: LabFiles, world: Underlay, plan: Plan) -> Iterator[str]:
+def upstreams(here: LabFiles, world: World, plan: Plan) -> Iterator[str]:
     """Upstreams hear of each node the prefixes that the plan lists, by our ASN alone, and refuse
     nothing of what it says."""
     for node in plan.nodes:
@@ -126,7 +126,7 @@ def _names(problem: str, node: str) -> bool:
     return node in problem or node.replace("-", "_") in problem
 
 
-def registry_words(said: dict[str, Any], world: Underlay, plan: Plan, active: Active) -> list[str]:
+def registry_words(said: dict[str, Any], world: World, plan: Plan, active: Active) -> list[str]:
     """Registries that are down, and of which status says nothing."""
     found = []
     for node in registries(plan):

@@ -19,7 +19,7 @@ import yaml
 from mesh.lab import bird
 from mesh.lab.containers import reboot_node
 from mesh.lab.lab_files import files_of
-from mesh.lab.probe import Report, probe
+from mesh.lab.probe import ProbeReport, probe
 from mesh.lab.world import load as load_world
 from tests.kit.stacks import ssh_key
 from tests.kit.wait import PATIENCE, until
@@ -84,7 +84,7 @@ def watching(node: str) -> Iterator[Watcher]:
 class Measured:
     """By family: what came of the probes, and what was found where nobody answered them."""
 
-    reports: dict[str, Report] = field(default_factory=dict)
+    reports: dict[str, ProbeReport] = field(default_factory=dict)
     witnesses: dict[str, Witness] = field(default_factory=dict)
 
 

@@ -25,7 +25,7 @@ from mesh.cli.environment import engine_folder, environment, state_folder
 from mesh.lab import bird
 from mesh.lab.containers import entering
 from mesh.lab.lab_files import files_of
-from mesh.lab.underlay import Underlay, Uplink
+from mesh.lab.underlay import Uplink, World
 from mesh.lab.wiring import FOREIGN
 from mesh.lab.world import clear_world
 from mesh.lab.world import load as load_world
@@ -95,7 +95,7 @@ def mixed(root: Path) -> Iterator[Mixed]:
 
 
 @pytest.fixture(scope="module")
-def world(mixed: Mixed) -> Underlay:
+def world(mixed: Mixed) -> World:
     """The world around its nodes."""
     return load_world(NAME)
 
@@ -123,7 +123,7 @@ def test_all_seven_nodes_are_one_network_with_all_their_sessions(mixed: Mixed) -
 
 
 def test_a_member_stands_behind_its_providers_translation_and_limits(
-    mixed: Mixed, world: Underlay
+    mixed: Mixed, world: World
 ) -> None:
     for member, mtu in (("lax-aws-1", 1500), ("ord-gcp-1", 1460)):
         uplink = world.node(member)
@@ -135,7 +135,7 @@ def test_a_member_stands_behind_its_providers_translation_and_limits(
 
 
 def test_the_vpcs_speakers_have_learned_the_aggregate_with_the_liveness_that_they_offer(
-    mixed: Mixed, world: Underlay
+    mixed: Mixed, world: World
 ) -> None:
     for member in MEMBERS:
         vpc = vpc_of(world, member)
@@ -148,7 +148,7 @@ def test_the_vpcs_speakers_have_learned_the_aggregate_with_the_liveness_that_the
         assert states == (offered if member == "lax-aws-1" else {})
 
 
-def vpc_of(world: Underlay, member: str) -> Any:
+def vpc_of(world: World, member: str) -> Any:
     """The VPC that a member is in."""
     vpc = world.upstream(world.node(member).upstream).vpc
     assert vpc is not None
@@ -157,14 +157,14 @@ def vpc_of(world: Underlay, member: str) -> Any:
 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_who_lives_in_a_members_vpc_reaches_what_it_serves_and_what_its_mates_serve(
-    mixed: Mixed, world: Underlay, member: str
+    mixed: Mixed, world: World, member: str
 ) -> None:
     inhabitant = vpc_of(world, member).client
     answers(mixed, inhabitant, APP["ipv4"], member)
     answers(mixed, inhabitant, EAST, "ewr-vultr-1", "mia-vultr-1")
 
 
-def test_a_hosts_own_provider_sees_the_two_aggregates_and_passes_them_on(world: Underlay) -> None:
+def test_a_hosts_own_provider_sees_the_two_aggregates_and_passes_them_on(world: World) -> None:
     upstream = world.upstream(world.node("ewr-buyvm-1").upstream)
     routes = bird.ask(files_of(NAME), upstream.box, 'show route where proto ~ "n_*"')
     assert set(re.findall(r"^(\S+/\d+)", routes, re.MULTILINE)) == set(AGGREGATES.values())
@@ -173,7 +173,7 @@ def test_a_hosts_own_provider_sees_the_two_aggregates_and_passes_them_on(world: 
 
 
 @pytest.mark.parametrize("member", MEMBERS)
-def test_a_member_speaks_no_bgp_with_the_internet(world: Underlay, member: str) -> None:
+def test_a_member_speaks_no_bgp_with_the_internet(world: World, member: str) -> None:
     upstream = world.upstream(world.node(member).upstream)
     assert not [name for name in bird.sessions(files_of(NAME), upstream.box) if name[:2] == "n_"]
     heard = bird.ask(files_of(NAME), upstream.transit, f"show route protocol u_{upstream.provider}")
@@ -184,7 +184,7 @@ def test_a_member_speaks_no_bgp_with_the_internet(world: Underlay, member: str) 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("city", CITIES)
 def test_a_client_of_any_city_is_served_by_the_nearest_member_and_seen_as_itself(
-    mixed: Mixed, world: Underlay, serving: None, city: str, family: str
+    mixed: Mixed, world: World, serving: None, city: str, family: str
 ) -> None:
     box, address = f"client-{city}", APP[family]
     answers(mixed, box, address, SERVED_BY[city])
@@ -248,7 +248,7 @@ def counted(mixed: Mixed) -> Iterator[Any]:
 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_a_members_cloud_drops_our_sources_and_none_was_ever_sent(
-    mixed: Mixed, world: Underlay, member: str
+    mixed: Mixed, world: World, member: str
 ) -> None:
     """After all of the tests above; then what is sent on purpose, past the member's own rules."""
     uplink = world.node(member)
@@ -423,7 +423,7 @@ def entered_at(mixed: Mixed, box: str) -> str:
 
 
 def test_a_service_without_any_member_is_withdrawn_and_comes_back_with_them(
-    mixed: Mixed, world: Underlay
+    mixed: Mixed, world: World
 ) -> None:
     assert known(mixed), "to begin with"
     for member in MEMBERS:

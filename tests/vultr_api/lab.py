@@ -9,7 +9,7 @@ from typing import Any
 
 from mesh.lab import containers
 from mesh.lab.lab_files import files_of
-from mesh.lab.underlay import Underlay
+from mesh.lab.underlay import World
 from mesh.lab.world import load
 from mesh.plan import Node, Plan
 from tests.kit.vultr_api.faults import Refused
@@ -33,7 +33,7 @@ class Containers:
         self._started: dict[str, Future[Any]] = {}
 
     @property
-    def world(self) -> Underlay:
+    def world(self) -> World:
         """What stands around the nodes."""
         return self._world
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Literal
 
-from mesh.plan import Network, Node, Plan, Role, Rule
+from mesh.plan import FirewallRule, Network, Node, Plan, Role
 from mesh.plan.firewall import PRIVATE4
 
 ANYONE: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -49,7 +49,7 @@ def openings(plan: Plan, nodes: Sequence[Node]) -> tuple[Opening, ...]:
     return tuple(found)
 
 
-def _of_rule(plan: Plan, nodes: Sequence[Node], rule: Rule) -> Iterator[Opening]:
+def _of_rule(plan: Plan, nodes: Sequence[Node], rule: FirewallRule) -> Iterator[Opening]:
     match rule.source:
         case "nodes":
             # One for each peer, which goes with it; to the port that all others have for it, so

@@ -22,9 +22,9 @@ from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
 from mesh.spec.steering import check_traffic
 
-Check = Callable[[Sections], Iterator[Problem]]
+SpecCheck = Callable[[Sections], Iterator[Problem]]
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[SpecCheck, ...] = (
     check_asn,
     check_prefixes,
     check_tunnels,
@@ -42,7 +42,7 @@ CHECKS: tuple[Check, ...] = (
 )
 """Every check, in the order of the stack file."""
 
-OF_VALUES_ALONE: tuple[Check, ...] = (check_asn, check_prefixes, check_overlaps)
+OF_VALUES_ALONE: tuple[SpecCheck, ...] = (check_asn, check_prefixes, check_overlaps)
 """Checks whose result does not change when keys are added to the configuration."""
 
-__all__ = ["CHECKS", "OF_VALUES_ALONE", "Check", "check_provider"]
+__all__ = ["CHECKS", "OF_VALUES_ALONE", "SpecCheck", "check_provider"]
