@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from mesh.agent import log
 from mesh.agent.daemons import nftables
-from mesh.agent.daemons.kind import Change
+from mesh.agent.daemons.kind import FileChange
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.ruleset import Address, Network, Ruleset
 from mesh.agent.sshd import MAX_USERS, QUIET, Effective, User, asking, has_key, users
@@ -50,7 +50,7 @@ def loaded(host: Host, path: str) -> Ruleset:
         raise CommandFailed(f"{path}: {error}") from None
 
 
-def narrowed(host: Host, stage: Stage, changes: Sequence[Change]) -> tuple[str, ...]:
+def narrowed(host: Host, stage: Stage, changes: Sequence[FileChange]) -> tuple[str, ...]:
     """The access that the staged changes take away, as text for the operator. Raises
     :class:`CommandFailed` if nobody could log in any more."""
     firewall = next((c for c in changes if c.path == nftables.RULESET), None)

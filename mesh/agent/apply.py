@@ -21,7 +21,7 @@ from pydantic import ConfigDict
 from mesh.agent import disk, file_paths, log
 from mesh.agent.access import narrowed
 from mesh.agent.confirmation import Confirmation, Unconfirmed, Undone
-from mesh.agent.daemons import KINDS, Change, Kind, Node, kind_of
+from mesh.agent.daemons import KINDS, ChangedNode, DaemonKind, FileChange, kind_of
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.sshd import UNIT
 from mesh.agent.stage import Stage
@@ -242,9 +242,11 @@ class Applier:
         old_units = () if before is None else before.units
         gone = set() if before is None else _paths(before) - set(wanted)
         changed = {p: c for p, c in wanted.items() if not self._is_in_place(p, c)}
-        changes = [Change(path, self._host.read(path), changed[path].data) for path in changed]
+        changes = [FileChange(path, self._host.read(path), changed[path].data) for path in changed]
         changes += [
-            Change(path, old, None) for path in gone if (old := self._host.read(path)) is not None
+            FileChange(path, old, None)
+            for path in gone
+            if (old := self._host.read(path)) is not None
         ]
         changes.sort(key=lambda change: change.path)
         lost = self._validate(changes, before)
@@ -285,7 +287,7 @@ class Applier:
         status = self._host.path(path).lstat()
         return (status.st_mode & 0o7777, status.st_gid) == (content.mode, content.gid)
 
-    def _validate(self, changes: Sequence[Change], before: Part | None) -> tuple[str, ...]:
+    def _validate(self, changes: Sequence[FileChange], before: Part | None) -> tuple[str, ...]:
         """The access that the changes take away. Raises CommandFailed if a daemon refuses one."""
         stage = Stage(self._host)
         try:
@@ -309,7 +311,7 @@ class Applier:
     # --- the change --------------------------------------------------------------------------
 
     def _save(
-        self, changes: Sequence[Change], before: tuple[str, ...], after: tuple[str, ...]
+        self, changes: Sequence[FileChange], before: tuple[str, ...], after: tuple[str, ...]
     ) -> Journal:
         self._host.path(_BACKUP).mkdir(parents=True, exist_ok=True, mode=0o700)
         saved: list[Saved] = []
@@ -329,9 +331,9 @@ class Applier:
 
     def _change(
         self,
-        changes: Sequence[Change],
+        changes: Sequence[FileChange],
         changed: Mapping[str, Content],
-        node: Node,
+        node: ChangedNode,
         before: tuple[str, ...],
         begin: Callable[[], None] | None,
     ) -> None:
@@ -361,7 +363,7 @@ class Applier:
         self._host.flush("/etc", file_paths.STATE)
         self._forget()
 
-    def _swap(self, changes: Sequence[Change], changed: Mapping[str, Content]) -> None:
+    def _swap(self, changes: Sequence[FileChange], changed: Mapping[str, Content]) -> None:
         for change in changes:
             if change.new is None:
                 self._host.remove(change.path)
@@ -369,7 +371,9 @@ class Applier:
                 content = changed[change.path]
                 self._host.write(change.path, content.data, content.mode, content.gid, flush=False)
 
-    def _bring_up(self, changes: Sequence[Change], node: Node, before: tuple[str, ...]) -> None:
+    def _bring_up(
+        self, changes: Sequence[FileChange], node: ChangedNode, before: tuple[str, ...]
+    ) -> None:
         _each(KINDS, changes, lambda kind, own: kind.apply(node, own))
         new = [unit for unit in node.units if unit not in node.running or unit not in before]
         self._manager.start(new)
@@ -417,8 +421,8 @@ class Applier:
             raise failed
         self._forget()
 
-    def _restore(self, journal: Journal) -> tuple[list[Change], OSError | None]:
-        changes: list[Change] = []
+    def _restore(self, journal: Journal) -> tuple[list[FileChange], OSError | None]:
+        changes: list[FileChange] = []
         failed: OSError | None = None
         for saved in journal.saved:
             try:
@@ -428,33 +432,33 @@ class Applier:
                 failed = failed or error
         return changes, failed
 
-    def _put_back(self, saved: Saved) -> Change:
+    def _put_back(self, saved: Saved) -> FileChange:
         now = self._host.read(saved.path)
         target = self._host.path(saved.path)
         target.with_name(f".{target.name}.mesh-new").unlink(missing_ok=True)
         if saved.backup is None:
             self._host.remove(saved.path)
-            return Change(saved.path, now, None)
+            return FileChange(saved.path, now, None)
         old = self._host.read(saved.backup)
         if old is None:
             # The journal is written after the backups, so the disk has lost a file.
             log.warning("backup-lost", path=saved.path)
-            return Change(saved.path, now, now)
+            return FileChange(saved.path, now, now)
         self._host.write(saved.path, old, saved.mode, saved.gid)
-        return Change(saved.path, now, old)
+        return FileChange(saved.path, now, old)
 
     def _forget(self) -> None:
         self._host.remove(JOURNAL)
         shutil.rmtree(self._host.path(_BACKUP), ignore_errors=True)
 
-    def _node(self, units: tuple[str, ...], running: frozenset[str]) -> Node:
-        return Node(self._host, self._manager, self._bird, units, running)
+    def _node(self, units: tuple[str, ...], running: frozenset[str]) -> ChangedNode:
+        return ChangedNode(self._host, self._manager, self._bird, units, running)
 
 
 def _each(
-    kinds: Sequence[Kind],
-    changes: Sequence[Change],
-    step: Callable[[Kind, list[Change]], None],
+    kinds: Sequence[DaemonKind],
+    changes: Sequence[FileChange],
+    step: Callable[[DaemonKind, list[FileChange]], None],
 ) -> None:
     """Calls ``step`` for each kind that has changes, in the table's order."""
     for kind in kinds:

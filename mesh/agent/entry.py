@@ -177,7 +177,7 @@ def hold(text: str = "30m") -> None:
 
     try:
         until = holds.hold(Host(), text)
-    except holds.NoTime as error:
+    except holds.InvalidDuration as error:
         sys.exit(f"{text}: {error}")
     print(f"nothing is repaired or applied here until {moment(until)} (unhold ends it)")
 

@@ -27,17 +27,17 @@ ORDER = f"{file_paths.STATE}/hold.json"
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-class NoTime(ValueError):
+class InvalidDuration(ValueError):
     """The text is no duration of a hold."""
 
 
 def seconds(text: str) -> int:
     """The seconds of a text such as ``30m``, from one second to four hours. Raises
-    :class:`NoTime`."""
+    :class:`InvalidDuration`."""
     match = re.fullmatch(r"(\d{1,5})([smh])", text)
     found = int(match[1]) * _UNITS[match[2]] if match else 0
     if not 1 <= found <= MAX_HOLD:
-        raise NoTime("is not between 1s and 4h: a number and s, m or h")
+        raise InvalidDuration("is not between 1s and 4h: a number and s, m or h")
     return found
 
 
@@ -92,7 +92,7 @@ class Holds:
 
 
 def hold(host: Host, text: str) -> int:
-    """Holds this node for that time; when the hold ends. Raises :class:`NoTime`."""
+    """Holds this node for that time; when the hold ends. Raises :class:`InvalidDuration`."""
     until = int(time.time()) + seconds(text)
     _write(host, Command(until, _last_command(host).ended))
     return until

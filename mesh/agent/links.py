@@ -14,7 +14,7 @@ from mesh.agent.workers import Workers
 from mesh.registry import paths
 from mesh.registry.client import Client, Unreachable
 from mesh.trust.documents import CLOCKS_DIFFER, MAX_CLOCKS, Manifest
-from mesh.trust.orders import Kind
+from mesh.trust.orders import OrderKind
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Signed
 
@@ -73,7 +73,7 @@ class RegistryLinks:
                 continue
         return False
 
-    def asked(self, kind: Kind[Any]) -> float:
+    def asked(self, kind: OrderKind[Any]) -> float:
         """When a registry last answered a request for an order of that kind (monotonic seconds);
         minus infinity if none did."""
         return max((link.asked(kind) for link in self._open()), default=-math.inf)

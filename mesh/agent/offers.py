@@ -17,7 +17,7 @@ from mesh.agent.refusals import Refusals, What
 from mesh.agent.seed import Seed
 from mesh.agent.state import Forged, Rejected, State, stated_number, verified, verified_order
 from mesh.trust.documents import MAX_REFUSAL_REASON, Refusal
-from mesh.trust.orders import BLACKHOLE, DRAIN, Kind
+from mesh.trust.orders import BLACKHOLE, DRAIN, OrderKind
 from mesh.trust.signing import Signed
 
 COMPLAINTS = 60.0
@@ -65,7 +65,7 @@ class Offers:
                 self._refuse("manifest", envelope, url, error)
         return known.number
 
-    def order(self, kind: Kind[Any], envelope: Signed, url: str) -> int | None:
+    def order(self, kind: OrderKind[Any], envelope: Signed, url: str) -> int | None:
         """An order from a registry. Returns its number; None if our operator has not signed it."""
         try:
             ordered = verified_order(self._seed.operator, kind, envelope)

@@ -24,7 +24,7 @@ from mesh.registry import paths
 from mesh.registry.client import Answer, Client, Unreachable
 from mesh.trust.documents import JoinRequest
 from mesh.trust.encoding import Malformed, dump, parse
-from mesh.trust.orders import KINDS, Kind
+from mesh.trust.orders import KINDS, OrderKind
 from mesh.trust.requests import Signer
 from mesh.trust.signing import Signed
 
@@ -51,11 +51,11 @@ class Callbacks:
     envelope that the operator signed, None for any other."""
 
     held: Callable[[], HighestManifest | None]
-    ordered: Callable[[Kind[Any]], Ordered[Any] | None]
+    ordered: Callable[[OrderKind[Any]], Ordered[Any] | None]
     is_member: Callable[[], bool]
     request: Callable[[], JoinRequest | None]
     offer: Callable[[Signed, str], int | None]
-    offer_order: Callable[[Kind[Any], Signed, str], int | None]
+    offer_order: Callable[[OrderKind[Any], Signed, str], int | None]
     certificate: Callable[[str, str | None], None]
     superseded: Callable[[What], None] = lambda _: None
     """Called when the registry has stored our manifest or order of that kind."""
@@ -97,7 +97,7 @@ class RegistryLink:
             self._report = report
             self._news.notify()
 
-    def asked(self, kind: Kind[Any]) -> float:
+    def asked(self, kind: OrderKind[Any]) -> float:
         """When the registry last answered a request for an order of that kind (monotonic seconds);
         minus infinity if never."""
         return self._asked.get(kind.key, -math.inf)
@@ -172,7 +172,7 @@ class RegistryLink:
         answer = client.ask("GET", paths.MANIFEST, limit=paths.MAX_MANIFEST)
         return (self._offer(answer, self._callbacks.offer) or 0) if answer.status == 200 else 0
 
-    def _take_order(self, client: Client, kind: Kind[Any], fresh: bool) -> int:
+    def _take_order(self, client: Client, kind: OrderKind[Any], fresh: bool) -> int:
         """Fetches a higher order of a kind, and passes ours on if the registry has lost it. Returns
         the number of our order. A registry of an earlier version may not know the kind."""
         number, began = self._ordered(kind), time.monotonic()
@@ -205,7 +205,7 @@ class RegistryLink:
     def _orders(self) -> tuple[int, ...]:
         return tuple(self._ordered(kind) for kind in KINDS)
 
-    def _ordered(self, kind: Kind[Any]) -> int:
+    def _ordered(self, kind: OrderKind[Any]) -> int:
         held = self._callbacks.ordered(kind)
         return 0 if held is None else held.number
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from mesh.agent import log
 from mesh.agent.apply import Applier, Content
-from mesh.agent.daemons import KINDS, Difference, Kind, Node, kind_of
+from mesh.agent.daemons import KINDS, ChangedNode, DaemonKind, Difference, kind_of
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.kernel_events import KernelEvents
 from mesh.agent.repairs import OFTEN, Repairs
@@ -176,13 +176,13 @@ class Repair:
     def _differences(self, force: InForce) -> Iterator[Difference]:
         yield from self._files(force)
         running = self._manager.active(force.units)
-        node = Node(self._host, self._manager, self._bird, force.units, running)
+        node = ChangedNode(self._host, self._manager, self._bird, force.units, running)
         for kind in sorted(KINDS, key=lambda kind: kind.name != "nftables"):
             # A file that was changed does not show the wanted state.
             paths = [path for path in force.files if path in self._right]
             yield from self._of(kind, node, [path for path in paths if kind_of(path) is kind])
 
-    def _of(self, kind: Kind, node: Node, paths: list[str]) -> Iterator[Difference]:
+    def _of(self, kind: DaemonKind, node: ChangedNode, paths: list[str]) -> Iterator[Difference]:
         try:
             yield from kind.differences(node, paths)
         except (CommandFailed, BirdError, OSError, ValueError, KeyError) as error:
@@ -233,6 +233,8 @@ class Repair:
                 self._right[path] = seen
             kind = kind_of(path)
             if kind is not None:
-                kind.reread(Node(self._host, self._manager, self._bird, force.units, frozenset()))
+                kind.reread(
+                    ChangedNode(self._host, self._manager, self._bird, force.units, frozenset())
+                )
 
         return mend

@@ -37,7 +37,7 @@ _Place = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class NftRule:
     """One rule: its expressions in nft's JSON."""
 
     expressions: tuple[Mapping[str, Any], ...]
@@ -68,7 +68,7 @@ class Rule:
 @dataclass(slots=True)
 class _Chain:
     family: str
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[NftRule] = field(default_factory=list)
     hook: str = ""
     priority: int = 0
     policy: str = "accept"
@@ -101,7 +101,7 @@ class Ruleset:
             self._sets[named["family"], named["table"], named["name"]] = named.get("elem", [])
         elif (rule := entry.get("rule")) is not None:
             place = (rule["family"], rule["table"], rule["chain"])
-            self._chains[place].rules.append(Rule(tuple(rule["expr"])))
+            self._chains[place].rules.append(NftRule(tuple(rule["expr"])))
 
     @property
     def rules(self) -> frozenset[str]:
@@ -155,13 +155,13 @@ class Ruleset:
                     found.append(leads)
         return found
 
-    def _concerns(self, rule: Rule, place: _Place, port: int) -> bool:
+    def _concerns(self, rule: NftRule, place: _Place, port: int) -> bool:
         """Whether a rule matches packets for that port, from some source."""
         conditions = [one for one in rule.matches if _field(one.get("left")) not in _SOURCES]
         packets = [_Packet(self._sets, place[:2], network[0], port) for network in WORLD]
         return any(all(packet.match(one) for one in conditions) for packet in packets)
 
-    def _sources(self, rule: Rule, place: _Place, *, spared: bool = False) -> Iterator[Network]:
+    def _sources(self, rule: NftRule, place: _Place, *, spared: bool = False) -> Iterator[Network]:
         # A source with "!=" is excluded from the rule.
         sources = [
             match
@@ -208,7 +208,7 @@ class _Packet:
     port: int
     familiar: frozenset[str] = frozenset()
 
-    def matches(self, rule: Rule) -> bool:
+    def matches(self, rule: NftRule) -> bool:
         """Whether the rule's verdict holds for this packet."""
         results = [self.match(match) for match in rule.matches]
         if False in results:

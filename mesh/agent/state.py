@@ -22,7 +22,7 @@ from mesh.agent.host import Host
 from mesh.trust import signing
 from mesh.trust.documents import Manifest, Part
 from mesh.trust.encoding import Malformed, dump, parse, sha256
-from mesh.trust.orders import KINDS, Kind, Order
+from mesh.trust.orders import KINDS, Order, OrderKind
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
 HIGHEST = f"{file_paths.STATE}/highest.json"
@@ -47,7 +47,7 @@ class HighestManifest:
 class Ordered(Generic[T]):
     """A verified order, its kind, and its envelope."""
 
-    kind: Kind[T]
+    kind: OrderKind[T]
     envelope: Signed
     order: T
 
@@ -91,7 +91,7 @@ def verified(operator: str, envelope: Signed) -> HighestManifest:
         raise Rejected(f"manifest: {error}") from None
 
 
-def verified_order(operator: str, kind: Kind[T], envelope: Signed) -> Ordered[T]:
+def verified_order(operator: str, kind: OrderKind[T], envelope: Signed) -> Ordered[T]:
     """The order of an envelope with the operator's signature. Raises :class:`Rejected`."""
     try:
         return Ordered(kind, envelope, kind.opened(operator, envelope))
@@ -205,7 +205,7 @@ class State:
         self._keep(_place(kind), dump(ordered.envelope))
         return True
 
-    def order(self, kind: Kind[T]) -> Ordered[T] | None:
+    def order(self, kind: OrderKind[T]) -> Ordered[T] | None:
         """The stored order of a kind; None if it is another network's, received before our first
         manifest."""
         kept = self._orders.get(kind.key)
@@ -213,7 +213,7 @@ class State:
             return kept
         return kept if kept.order.network == self.highest.manifest.network else None
 
-    def obeyed_order(self, kind: Kind[T]) -> T | None:
+    def obeyed_order(self, kind: OrderKind[T]) -> T | None:
         """The order of a kind to apply; None before our first manifest, or without one."""
         ordered = self.order(kind)
         return None if ordered is None or self.highest is None else ordered.order
@@ -259,5 +259,5 @@ def _foreign(theirs: str, ours: str) -> str:
     return f"of the network {theirs}, and this node is of {ours}"
 
 
-def _place(kind: Kind[Any]) -> str:
+def _place(kind: OrderKind[Any]) -> str:
     return f"{file_paths.STATE}/{kind.key}.json"

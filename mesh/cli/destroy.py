@@ -11,7 +11,7 @@ from mesh.cli.engine import Interrupted
 from mesh.cli.exits import ExitCode, failing, interrupted
 from mesh.cli.stacks import chosen
 from mesh.cli.working_copy import EngineFailed
-from mesh.preview.kinds import OPERATOR, Kind, kind_of
+from mesh.preview.kinds import OPERATOR, ResourceKind, kind_of
 from mesh.preview.state import made
 
 
@@ -56,18 +56,18 @@ def destroy(
 
 
 def _show(stack: str, left: list[Mapping[str, Any]]) -> None:
-    kinds = {kind: _names(left, kind) for kind in (Kind.SERVER, Kind.ADDRESS)}
+    kinds = {kind: _names(left, kind) for kind in (ResourceKind.SERVER, ResourceKind.ADDRESS)}
     shown = sum(map(len, kinds.values()))
     typer.echo(f"stack {stack}: this ends the network for good")
-    typer.echo(f"  servers deleted:      {', '.join(kinds[Kind.SERVER]) or 'none'}")
-    typer.echo(f"  addresses given back: {', '.join(kinds[Kind.ADDRESS]) or 'none'}")
+    typer.echo(f"  servers deleted:      {', '.join(kinds[ResourceKind.SERVER]) or 'none'}")
+    typer.echo(f"  addresses given back: {', '.join(kinds[ResourceKind.ADDRESS]) or 'none'}")
     if any(each["type"] == OPERATOR for each in left):
         shown += 1
         typer.echo("  the operator's key:   no node takes anything from this stack any more")
     typer.echo(f"  and {len(left) - shown} other resources")
 
 
-def _names(left: list[Mapping[str, Any]], kind: Kind) -> list[str]:
+def _names(left: list[Mapping[str, Any]], kind: ResourceKind) -> list[str]:
     return sorted(
         str(each["urn"]).rpartition("::")[2] for each in left if kind_of(each["type"]) is kind
     )

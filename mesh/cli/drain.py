@@ -15,8 +15,8 @@ from mesh.cli.working_copy import STACK
 from mesh.plan import Network, Plan
 from mesh.publish.announcers import (
     Announces,
-    AnnounceState,
     Loss,
+    PrefixAnnouncement,
     announce_state,
     announce_states,
     losses,
@@ -137,7 +137,7 @@ class NodeDrain:
         found = self._effects(report)
         return back(report, order) and all(one.announces is Announces.YES for one in found.values())
 
-    def _effects(self, report: Report) -> dict[Network, AnnounceState]:
+    def _effects(self, report: Report) -> dict[Network, PrefixAnnouncement]:
         """By prefix that a node is to announce: whether it does."""
         nodes = () if self.plan is None else self.plan.nodes
         node = next((each for each in nodes if each.id == report.node), None)

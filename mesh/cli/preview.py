@@ -19,7 +19,7 @@ from mesh.cli.working_copy import STACK, EngineFailed
 from mesh.preview import display
 from mesh.preview.gate import Asked, Limit, LiveAnnouncers, wants_announcers
 from mesh.preview.gate import gate as evaluate
-from mesh.preview.kinds import Kind
+from mesh.preview.kinds import ResourceKind
 from mesh.preview.state import Deployed, read_state
 from mesh.preview.steps import Unreadable, read
 from mesh.preview.summary import Summary, summarise
@@ -178,7 +178,7 @@ def judge(
 def server_of(stack: Stack, node: str) -> str:
     """The URN of a node's server; SpecError where the state knows none."""
     nodes = read_state(stack.state())
-    found = [each.urn for each in known(nodes, node) if each.kind is Kind.SERVER]
+    found = [each.urn for each in known(nodes, node) if each.kind is ResourceKind.SERVER]
     if not found:
         raise SpecError([
             Problem("node", node, "it has no server in the state of this stack",

@@ -19,7 +19,7 @@ from pulumi_policy import (
 from pulumi_policy.secret import Secret
 
 from mesh.policy.resource import Resource
-from mesh.policy.rules import NO_PLAIN_SECRET, RULES, STACK_RULES, Rule, StackRule
+from mesh.policy.rules import NO_PLAIN_SECRET, RULES, STACK_RULES, PolicyRule, StackRule
 
 
 def opened(value: Any) -> Any:
@@ -47,7 +47,7 @@ def resource_of(args: Any) -> Resource:
     )
 
 
-def policy(rule: Rule) -> Policy:
+def policy(rule: PolicyRule) -> Policy:
     """A rule about one resource."""
 
     def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
@@ -63,7 +63,7 @@ def policy(rule: Rule) -> Policy:
     )
 
 
-def secrets_policy(rule: Rule) -> Policy:
+def secrets_policy(rule: PolicyRule) -> Policy:
     """The rule about secrets. It checks in the remediation, since only that sees what is secret,
     and reports in the validation that follows; a violation is mandatory."""
     seen: dict[str, list[str]] = {}

@@ -21,7 +21,7 @@ Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyRule:
     """A rule about each resource alone. ``check`` yields what is wrong with it and what to do;
     ``settings`` is the JSON schema of its configuration."""
 
@@ -34,7 +34,7 @@ class Rule:
 @dataclass(frozen=True)
 class StackRule:
     """A rule about all resources together; ``check`` yields URN and what is wrong. ``settings`` is
-    as for a :class:`Rule`."""
+    as for a :class:`PolicyRule`."""
 
     name: str
     description: str
@@ -181,17 +181,17 @@ ALLOW_WORLD: Mapping[str, Any] = {"allowWorld": {"type": "boolean", "default": F
 
 NO_PLAIN_SECRET = "no-plain-secret"  # noqa: S105  (the name of a rule)
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+RULES: tuple[PolicyRule, ...] = (
+    PolicyRule(
         "no-ssh-from-anywhere",
         "SSH is open to the admin's networks only",
         no_ssh_from_anywhere,
         ALLOW_WORLD,
     ),
-    Rule("two-ssh-keys", "At least two keys may log in", two_ssh_keys),
-    Rule("tagged-servers", "Every server carries tags", tagged_servers),
-    Rule("protected-addresses", "Addresses are protected from deletion", protected_addresses),
-    Rule(NO_PLAIN_SECRET, "Secrets arrive as secrets", no_plain_secret),
+    PolicyRule("two-ssh-keys", "At least two keys may log in", two_ssh_keys),
+    PolicyRule("tagged-servers", "Every server carries tags", tagged_servers),
+    PolicyRule("protected-addresses", "Addresses are protected from deletion", protected_addresses),
+    PolicyRule(NO_PLAIN_SECRET, "Secrets arrive as secrets", no_plain_secret),
 )
 """Rules about one resource."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from mesh.infra.providers import RESOURCES
-from mesh.infra.providers.resources import OTHER, UNKNOWN, Kind, ResourceType
+from mesh.infra.providers.resources import OTHER, UNKNOWN, ResourceKind, ResourceType
 
 __all__ = [
     "CANDIDATE",
@@ -20,7 +20,7 @@ __all__ = [
     "PROTECTED",
     "PROVIDERS",
     "TYPES",
-    "Kind",
+    "ResourceKind",
     "described",
     "kind_of",
     "may_restart",
@@ -37,25 +37,25 @@ PROVIDERS = "pulumi:providers:"
 what a change of them does to a resource is a step of that resource."""
 
 TYPES: Mapping[str, ResourceType] = {
-    GENERATION: ResourceType(Kind.ROOT),
-    OPERATOR: ResourceType(Kind.ROOT, protected=True),
+    GENERATION: ResourceType(ResourceKind.ROOT),
+    OPERATOR: ResourceType(ResourceKind.ROOT, protected=True),
     CANDIDATE: OTHER,
     "pulumi-python:dynamic/mesh:Birth": OTHER,  # a note of when an instance was made
     **RESOURCES,
 }
 """Every type that is known."""
 
-KINDS: Mapping[str, Kind] = {type_: what.kind for type_, what in TYPES.items()}
+KINDS: Mapping[str, ResourceKind] = {type_: what.kind for type_, what in TYPES.items()}
 
 PROTECTED = frozenset(type_ for type_, what in TYPES.items() if what.protected)
 """What the program protects from deletion (``mesh:protect``), where a node has it or the stack."""
 
 
-def kind_of(type_: str) -> Kind:
+def kind_of(type_: str) -> ResourceKind:
     """What resources of that type are."""
     if type_.startswith(PROVIDERS):
-        return Kind.OTHER
-    return KINDS.get(type_, Kind.UNKNOWN)
+        return ResourceKind.OTHER
+    return KINDS.get(type_, ResourceKind.UNKNOWN)
 
 
 def described(type_: str) -> ResourceType:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.infra.urns import owner
-from mesh.preview.kinds import PROVIDERS, Kind, kind_of
+from mesh.preview.kinds import PROVIDERS, ResourceKind, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Deployed:
     protected: bool
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ResourceKind:
         """What it is to the network."""
         return kind_of(self.type)
 

@@ -16,7 +16,7 @@ from mesh.plan.document import read_plan
 from mesh.preview.kinds import (
     CANDIDATE,
     GENERATION,
-    Kind,
+    ResourceKind,
     kind_of,
     may_restart,
 )
@@ -98,7 +98,7 @@ class Step:
         return self.urn.rpartition("::")[2]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ResourceKind:
         """What it is to the network."""
         return kind_of(self.type)
 
@@ -110,7 +110,7 @@ class Step:
     @property
     def restarts(self) -> bool:
         """Whether a server is updated in place and may restart by it."""
-        if self.verb != "update" or self.kind is not Kind.SERVER:
+        if self.verb != "update" or self.kind is not ResourceKind.SERVER:
             return False
         inputs = {re.split(r"[.\[]", reason)[0] for reason in self.reasons}
         return may_restart(self.type, {*self.differing, *inputs}, self.drift)

@@ -10,7 +10,7 @@ from mesh.infra.providers import DESCRIPTIONS
 from mesh.infra.providers.description import FormerResources
 from mesh.plan import Plan
 from mesh.preview import access
-from mesh.preview.kinds import CANDIDATE, GENERATION, Kind
+from mesh.preview.kinds import CANDIDATE, GENERATION, ResourceKind
 from mesh.preview.protection import LOST, MISSING, protection
 from mesh.preview.reach import (
     Change,
@@ -36,7 +36,7 @@ DONE: dict[Verb, str] = {
 """What happens to a resource, as it is shown."""
 FORMER = tuple(each.former for each in DESCRIPTIONS.values() if each.former is not None)
 """The providers' former resources."""
-OTHERS = (Kind.NETWORK, Kind.ROOT, Kind.OTHER, Kind.UNKNOWN)
+OTHERS = (ResourceKind.NETWORK, ResourceKind.ROOT, ResourceKind.OTHER, ResourceKind.UNKNOWN)
 """The kinds that are shown together, after those that a node has of its own."""
 
 
@@ -45,7 +45,7 @@ class Touched:
     """A resource that the change touches. ``restarts`` is whether a server that is updated in place
     may be restarted by it."""
 
-    kind: Kind
+    kind: ResourceKind
     fate: str
     node: str | None
     type: str
@@ -87,7 +87,7 @@ def summarise(preview: Preview) -> Summary:
     """What this preview's change touches."""
     changed = [step for step in preview.steps if step.verb in DONE]
     counted = [step for step in changed if step.custom and step.type != CANDIDATE]
-    touched = {kind: tuple(_touched(counted, kind)) for kind in Kind}
+    touched = {kind: tuple(_touched(counted, kind)) for kind in ResourceKind}
     generation = preview.generation
     published = generation is not None and generation.verb in ("create", "update")
     before, after = preview.before, preview.after
@@ -97,9 +97,9 @@ def summarise(preview: Preview) -> Summary:
     return Summary(
         stack=preview.stack,
         counts=_counts(counted, preview),
-        servers=touched[Kind.SERVER],
-        addresses=touched[Kind.ADDRESS],
-        firewalls=touched[Kind.FIREWALL],
+        servers=touched[ResourceKind.SERVER],
+        addresses=touched[ResourceKind.ADDRESS],
+        firewalls=touched[ResourceKind.FIREWALL],
         others=tuple(each for kind in OTHERS for each in touched[kind]),
         generation=("first" if is_first(preview) else "next") if published else None,
         because=reasons(preview),
@@ -136,7 +136,7 @@ def servers(preview: Preview, *verbs: Verb) -> dict[str, Step]:
     return {
         step.node: step
         for step in preview.steps
-        if step.kind is Kind.SERVER and step.verb in verbs and step.node is not None
+        if step.kind is ResourceKind.SERVER and step.verb in verbs and step.node is not None
     }
 
 
@@ -150,7 +150,10 @@ def disturbed(preview: Preview) -> tuple[str, ...]:
                 for step in preview.steps
                 if step.node is not None
                 and step.custom
-                and ((step.kind in (Kind.SERVER, Kind.UNKNOWN) and step.ends) or step.restarts)
+                and (
+                    (step.kind in (ResourceKind.SERVER, ResourceKind.UNKNOWN) and step.ends)
+                    or step.restarts
+                )
             }
         )
     )
@@ -217,7 +220,7 @@ def _counts(counted: Iterable[Step], preview: Preview) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _touched(steps: Iterable[Step], kind: Kind) -> Iterable[Touched]:
+def _touched(steps: Iterable[Step], kind: ResourceKind) -> Iterable[Touched]:
     # The engine's own order differs from run to run.
     for step in sorted(steps, key=lambda each: (each.node or "", each.name)):
         # The publication is shown apart.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from mesh.preview.kinds import GENERATION, OPERATOR, Kind, described
+from mesh.preview.kinds import GENERATION, OPERATOR, ResourceKind, described
 from mesh.preview.protection import LOST, MISSING, protection
 from mesh.preview.steps import Preview, Step
 from mesh.spec.problems import KEEPS, Problem
@@ -35,7 +35,7 @@ def unattended(preview: Preview, asked: Asked) -> Iterator[Problem]:
     going = _packages_that_lose_a_server(preview, asked)
     for step in preview.steps:
         yield from _refused(step, asked, going)
-        if step.kind is Kind.SERVER and step.verb == "replace" and step.node is not None:
+        if step.kind is ResourceKind.SERVER and step.verb == "replace" and step.node is not None:
             yield from _without_another(preview, step, step.node)
 
 
@@ -44,21 +44,21 @@ def _refused(step: Step, asked: Asked, going: Collection[str]) -> Iterator[Probl
         yield Problem(
             step.name, step.op, "the gate does not know this operation of the engine's", LOOK
         )
-    elif step.kind is Kind.ROOT:
+    elif step.kind is ResourceKind.ROOT:
         if step.ends:
             cure = "take the change back; a new fleet is a new stack"
             yield Problem(step.name, step.verb, ROOTS[step.type], cure)
     elif not step.custom:
         return  # a component is its children
-    elif step.kind is Kind.UNKNOWN:
+    elif step.kind is ResourceKind.UNKNOWN:
         yield from _of_unknown_type(step)
-    elif step.kind is Kind.NETWORK:
+    elif step.kind is ResourceKind.NETWORK:
         if step.ends and _package(step) not in going:
             yield Problem(
                 step.name, step.verb, "nodes that stay reach others by it",
                 "take the change back; with the last node there it goes by --remove NODE",
             )  # fmt: skip
-    elif step.kind in (Kind.SERVER, Kind.ADDRESS):
+    elif step.kind in (ResourceKind.SERVER, ResourceKind.ADDRESS):
         yield from _unasked(step, asked)
 
 
@@ -127,7 +127,7 @@ def _packages_that_lose_a_server(preview: Preview, asked: Asked) -> frozenset[st
     return frozenset(
         _package(step)
         for step in preview.steps
-        if step.kind is Kind.SERVER and step.node in gone.get(step.verb, ())
+        if step.kind is ResourceKind.SERVER and step.node in gone.get(step.verb, ())
     )
 
 

@@ -32,14 +32,14 @@ class Announces(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AnnounceState:
+class PrefixAnnouncement:
     """Whether a node announces a prefix, and ``why`` it does not, or why that is unknown."""
 
     announces: Announces
     why: str = ""
 
 
-AnnounceStates = Mapping[Network, Mapping[str, AnnounceState]]
+AnnounceStates = Mapping[Network, Mapping[str, PrefixAnnouncement]]
 """By prefix, then by node: of every node that has an upstream of the prefix's family."""
 
 
@@ -49,24 +49,26 @@ def prefixes(plan: Plan, node: Node) -> tuple[Network, ...]:
     return tuple(each for each in plan.prefixes.both() if f"ipv{each.version}" in families)
 
 
-def announce_state(node: Node, prefix: Network, report: Report | None, now: float) -> AnnounceState:
+def announce_state(
+    node: Node, prefix: Network, report: Report | None, now: float
+) -> PrefixAnnouncement:
     """Whether a node announces a prefix, by its last report; ``now`` is seconds since the epoch."""
     names = [each.name for each in node.upstreams if each.family == f"ipv{prefix.version}"]
     if not names:
-        return AnnounceState(Announces.NO, f"it has no IPv{prefix.version} upstream")
+        return PrefixAnnouncement(Announces.NO, f"it has no IPv{prefix.version} upstream")
     if report is None:
-        return AnnounceState(Announces.UNKNOWN, "no report yet")
+        return PrefixAnnouncement(Announces.UNKNOWN, "no report yet")
     if not is_recent(report, now):
-        return AnnounceState(Announces.UNKNOWN, _outdated(report, now))
+        return PrefixAnnouncement(Announces.UNKNOWN, _outdated(report, now))
     health = report.health
     if health.bird:
-        return AnnounceState(Announces.UNKNOWN, f"its BIRD {health.bird}")
+        return PrefixAnnouncement(Announces.UNKNOWN, f"its BIRD {health.bird}")
     if not health.in_service:
-        return AnnounceState(
+        return PrefixAnnouncement(
             Announces.NO, "it is drained" if health.drained else "it is out of service"
         )
     if not health.sessions:
-        return AnnounceState(Announces.UNKNOWN, "its BIRD reports no session")
+        return PrefixAnnouncement(Announces.UNKNOWN, "its BIRD reports no session")
     found = [_by_session(health, name, prefix) for name in names]
     return min(
         found, key=lambda one: (Announces.YES, Announces.UNKNOWN, Announces.NO).index(one.announces)
@@ -159,7 +161,7 @@ def announced_families(found: Mapping[Network, str]) -> str:
     return f"{yes} only" if of[Announces.NO] else yes
 
 
-def missing(found: Mapping[Network, AnnounceState]) -> str:
+def missing(found: Mapping[Network, PrefixAnnouncement]) -> str:
     """What one node does not announce although it should, as text; empty where it announces all."""
     lacks = {prefix: one for prefix, one in found.items() if one.announces is not Announces.YES}
     if not lacks:
@@ -173,21 +175,23 @@ def missing(found: Mapping[Network, AnnounceState]) -> str:
     return f"announces {_families(set(found) - set(lacks))} only: {reasons}"
 
 
-def _by_session(health: Health, name: str, prefix: Network) -> AnnounceState:
+def _by_session(health: Health, name: str, prefix: Network) -> PrefixAnnouncement:
     state = health.sessions.get(name)
     if state is None:
-        return AnnounceState(Announces.NO, f"it has no session {name}")
+        return PrefixAnnouncement(Announces.NO, f"it has no session {name}")
     if state != UP:
-        return AnnounceState(Announces.NO, f"{name} is down ({_state(health, name, state)})")
+        return PrefixAnnouncement(Announces.NO, f"{name} is down ({_state(health, name, state)})")
     if health.announced is None:
-        return AnnounceState(Announces.YES)
+        return PrefixAnnouncement(Announces.YES)
     if name not in health.announced:
-        return AnnounceState(
+        return PrefixAnnouncement(
             Announces.UNKNOWN, f"its BIRD does not report what it exports on {name}"
         )
     if prefix in health.announced[name]:
-        return AnnounceState(Announces.YES)
-    return AnnounceState(Announces.NO, f"{name} is up, and BIRD does not export {prefix} on it")
+        return PrefixAnnouncement(Announces.YES)
+    return PrefixAnnouncement(
+        Announces.NO, f"{name} is up, and BIRD does not export {prefix} on it"
+    )
 
 
 def _state(health: Health, name: str, state: str) -> str:

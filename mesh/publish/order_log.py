@@ -10,7 +10,7 @@ from mesh.publish.refused import refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool, highest
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import Refusal, Report
-from mesh.trust.orders import Kind, Order
+from mesh.trust.orders import Order, OrderKind
 
 T = TypeVar("T", bound=Order)
 
@@ -32,7 +32,7 @@ class OrderLog(Generic[T]):
     block all orders. ``warn`` is called once for such a node.
     """
 
-    kind: Kind[T]
+    kind: OrderKind[T]
 
     def __init__(
         self,

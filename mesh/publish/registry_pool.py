@@ -27,7 +27,7 @@ from mesh.trust.documents import (
 )
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.keys import signing_public
-from mesh.trust.orders import Kind, Order
+from mesh.trust.orders import Order, OrderKind
 from mesh.trust.requests import Signer
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
@@ -149,17 +149,17 @@ class RegistryPool:
         asked = list(self._ask("PUT", paths.MANIFEST, dump(envelope), signed=False))
         return any(answer.ok for _, answer in asked)
 
-    def order(self, kind: Kind[OrderT], network: str) -> OrderT | None:
+    def order(self, kind: OrderKind[OrderT], network: str) -> OrderT | None:
         """The network's order of a kind with the highest number at any registry."""
         return highest(self.orders(kind, network).values())
 
-    def orders(self, kind: Kind[OrderT], network: str) -> dict[str, OrderT | None]:
+    def orders(self, kind: OrderKind[OrderT], network: str) -> dict[str, OrderT | None]:
         """The network's order of a kind at each registry that answers, with its signature verified;
         None where it has none."""
         asked = self._ask("GET", paths.order(kind.key), signed=kind.members_only)
         return {node: self._order(kind, answer, network) for node, answer in asked}
 
-    def put_order(self, kind: Kind[OrderT], order: OrderT, operator_key: str) -> bool:
+    def put_order(self, kind: OrderKind[OrderT], order: OrderT, operator_key: str) -> bool:
         """Signs an order and sends it to every reachable registry. False where one holds another
         order with that number or above; raises :class:`Unreachable` where none takes it.
 
@@ -190,7 +190,7 @@ class RegistryPool:
             raise Unreachable("; ".join(refusals + sorted(self.reasons.values())) or "no registry")
         return not crossed
 
-    def _order(self, kind: Kind[OrderT], answer: Answer, network: str) -> OrderT | None:
+    def _order(self, kind: OrderKind[OrderT], answer: Answer, network: str) -> OrderT | None:
         if answer.status == 200:
             with contextlib.suppress(Malformed, BadSignature):
                 order = kind.opened(self._public, parse(Signed, answer.body))

@@ -12,7 +12,7 @@ from mesh.publish import clocks, expected
 from mesh.publish.alarms import NodeWarning, warnings
 from mesh.publish.announcers import (
     Announces,
-    AnnounceState,
+    PrefixAnnouncement,
     announce_states,
 )
 from mesh.publish.blackhole import Blackholes
@@ -22,7 +22,7 @@ from mesh.publish.order import Fleet
 from mesh.publish.order_log import latest
 from mesh.publish.recent import AHEAD_SECONDS, is_recent, seconds_since
 from mesh.publish.registry_pool import RegistryPool, top
-from mesh.publish.unreachable import Unreachable, unreachable
+from mesh.publish.unreachable import UnreachableNode, unreachable
 from mesh.trust.documents import (
     BlackholeOrder,
     DrainOrder,
@@ -284,16 +284,16 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
 
 
 def _without_unreachable(
-    nodes: Mapping[str, AnnounceState], gone: Mapping[str, Unreachable]
-) -> dict[str, AnnounceState]:
+    nodes: Mapping[str, PrefixAnnouncement], gone: Mapping[str, UnreachableNode]
+) -> dict[str, PrefixAnnouncement]:
     """The states of a prefix, unknown for unreachable nodes."""
     return {
-        node: AnnounceState(Announces.UNKNOWN, "it is unreachable") if node in gone else one
+        node: PrefixAnnouncement(Announces.UNKNOWN, "it is unreachable") if node in gone else one
         for node, one in nodes.items()
     }
 
 
-def _but_unreachable(node: NodeStatus, gone: Unreachable | None) -> NodeStatus:
+def _but_unreachable(node: NodeStatus, gone: UnreachableNode | None) -> NodeStatus:
     """The status of a node, corrected where its peers have lost it since its last report."""
     if gone is None:
         return node
@@ -307,7 +307,7 @@ def node_status(
     held: int,
     now: float,
     ordered: bool = False,
-    announces: Mapping[Network, AnnounceState] | None = None,
+    announces: Mapping[Network, PrefixAnnouncement] | None = None,
     due: expected.Expected | None = None,
     awaited: bool = True,
     ahead: Mapping[str, float] | None = None,
@@ -380,7 +380,7 @@ def _node(
     node: str,
     held: int,
     plan: Plan | None,
-    announces: Mapping[Network, AnnounceState],
+    announces: Mapping[Network, PrefixAnnouncement],
     members: Collection[str],
 ) -> NodeStatus:
     report = reported.reports.get(node)
@@ -419,11 +419,11 @@ def _tunnels(report: Report, due: expected.Expected | None) -> dict[str, str]:
 
 
 def _prefixes(
-    found: Mapping[Network, Mapping[str, AnnounceState]], reported: Reported, plan: Plan | None
+    found: Mapping[Network, Mapping[str, PrefixAnnouncement]], reported: Reported, plan: Plan | None
 ) -> dict[str, PrefixStatus]:
     apart = reported.drained | (frozenset() if plan is None else frozenset(plan.without))
 
-    def those(nodes: Mapping[str, AnnounceState], value: Announces) -> tuple[str, ...]:
+    def those(nodes: Mapping[str, PrefixAnnouncement], value: Announces) -> tuple[str, ...]:
         return tuple(n for n, one in nodes.items() if one.announces is value and n not in apart)
 
     return {

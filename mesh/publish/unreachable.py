@@ -15,7 +15,7 @@ SKEW = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Unreachable:
+class UnreachableNode:
     """A node to which no tunnel is up, as the peers ``by`` report; the last one went down
     ``seconds`` ago, None where unknown."""
 
@@ -25,19 +25,19 @@ class Unreachable:
 
 def unreachable(
     plan: Plan, reports: Mapping[str, Report], members: Collection[str], now: float
-) -> dict[str, Unreachable]:
+) -> dict[str, UnreachableNode]:
     """The nodes whose peers have all lost the tunnel to them since their own last report, in which
     it was up. ``now`` is seconds since the epoch.
 
     A running node that has lost its tunnels reports that itself, and is not one of them.
     """
     recent = {node: report for node, report in reports.items() if is_recent(report, now)}
-    found: dict[str, Unreachable] = {}
+    found: dict[str, UnreachableNode] = {}
     for node in sorted(recent):
         since = dict(_witnesses(plan, recent, node, members))
         if since and all(when is not None for when in since.values()):
             last = max(when for when in since.values() if when is not None)
-            found[node] = Unreachable(
+            found[node] = UnreachableNode(
                 tuple(sorted(since)), round(max(0.0, now - last), 1) if last else None
             )
     return found

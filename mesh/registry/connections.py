@@ -151,7 +151,7 @@ class Pool:
         self._taken, self._of = ConcurrencyLimit(per_source, total, of), of
         # Those on which nothing was signed, the oldest first, by every source that they count for.
         self._loose: dict[Source, dict[Slot, None]] = {}
-        self._crowds = Crowds()
+        self._crowds = SourceCounts()
 
     def enter(self, place: Slot) -> bool:
         """Gives it a place, if needed one of another connection; False where none is left."""
@@ -201,7 +201,7 @@ class Pool:
         return True
 
 
-class Crowds:
+class SourceCounts:
     """Sources by how many places they hold, so that the largest is found without a search."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ BODY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class RouteRule:
     """One kind of request: who may make it, and how large its body may be.
 
     ``member`` includes the operator; ``candidate`` includes both and a node with its token.
@@ -41,8 +41,8 @@ class Door:
     body: int = 0
 
 
-def _door(method: str, path: str, who: Who, body: int = 0) -> Door:
-    return Door(method, re.compile(path), who, body)
+def _door(method: str, path: str, who: Who, body: int = 0) -> RouteRule:
+    return RouteRule(method, re.compile(path), who, body)
 
 
 _HASH, _ID = r"[0-9a-f]{64}", r"[a-z0-9-]{1,32}"
@@ -183,7 +183,7 @@ class Gate:
 
 
 async def _unsigned(
-    door: Door, large: ConcurrencyLimit, address: Address, headers: Headers, receive: Receive
+    door: RouteRule, large: ConcurrencyLimit, address: Address, headers: Headers, receive: Receive
 ) -> bytes:
     """The body of an unsigned request."""
     if door.body <= paths.MAX_SMALL:
@@ -196,7 +196,7 @@ async def _unsigned(
         large.leave(address)
 
 
-def _found(method: str, path: str) -> Door | None:
+def _found(method: str, path: str) -> RouteRule | None:
     return next((d for d in DOORS if d.method == method and d.path.fullmatch(path)), None)
 
 

@@ -23,7 +23,7 @@ REPORTS = f"{API}/reports"
 
 
 def order(key: str) -> str:
-    """Where orders of that kind (:class:`mesh.trust.orders.Kind`) are."""
+    """Where orders of that kind (:class:`mesh.trust.orders.OrderKind`) are."""
     return f"{API}/{key}"
 
 

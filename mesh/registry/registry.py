@@ -42,7 +42,7 @@ from mesh.trust.documents import (
 )
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.orders import KINDS, Order
-from mesh.trust.orders import Kind as OrderKind
+from mesh.trust.orders import OrderKind as OrderKind
 from mesh.trust.requests import Kind
 from mesh.trust.signing import BadSignature, Purpose, Signed
 

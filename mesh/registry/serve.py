@@ -68,11 +68,11 @@ def serve(where: Settings, bundle: bytes | None) -> None:
     made.run(sockets=sockets(where))
 
 
-def server(where: Settings, registry: Registry, watchdog: Watchdog | None = None) -> Server:
+def server(where: Settings, registry: Registry, watchdog: Watchdog | None = None) -> RegistryServer:
     """Uvicorn with what strangers may do to it bounded. No forwarded header is ever believed."""
     connections = Connections(KnownNetworks(registry.addresses, registry.admins))
     accepted = partial(Accepted, connections, _context(where))
-    return Server(
+    return RegistryServer(
         watchdog,
         uvicorn.Config(
             application(registry, connections),
@@ -92,7 +92,7 @@ def server(where: Settings, registry: Registry, watchdog: Watchdog | None = None
     )
 
 
-class Server(uvicorn.Server):
+class RegistryServer(uvicorn.Server):
     """Uvicorn with a watchdog's beats, which returns memory after a flood."""
 
     def __init__(self, watchdog: Watchdog | None, config: uvicorn.Config) -> None:

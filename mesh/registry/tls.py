@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mesh.registry.connections import Connections, Slot
 from mesh.registry.registry import parsed_address
-from mesh.registry.write_batching import Joined
+from mesh.registry.write_batching import BatchingTransport
 
 HANDSHAKE = 5.0
 """Seconds for the handshake, and for the farewell at a connection's end."""
@@ -93,7 +93,7 @@ class Guarded(H11Protocol):
         if self._place is None:
             return
         self._begun = True
-        self.connection_made(Joined(transport))
+        self.connection_made(BatchingTransport(transport))
         self._within(HEAD)
         if self.client is None:
             # Who has gone already is asked for by uvicorn in vain.

@@ -10,7 +10,7 @@ LARGE = 32 << 10
 end does not read."""
 
 
-class Joined(asyncio.Transport):
+class BatchingTransport(asyncio.Transport):
     """Wraps a transport. Uvicorn writes head and body of an answer separately: two TLS records in
     two packets, which wake the reader twice."""
 

@@ -14,15 +14,15 @@ from mesh.ssh.deliver import (
     shown_key,
     withdraw,
 )
-from mesh.ssh.problems import DeliveryError, Unreachable
+from mesh.ssh.problems import DeliveryError, HostUnreachable
 
 __all__ = [
     "REMOVE",
     "Delivered",
     "DeliveryError",
+    "HostUnreachable",
     "Load",
     "Target",
-    "Unreachable",
     "deliver",
     "examine",
     "is_left",

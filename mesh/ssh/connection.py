@@ -14,7 +14,7 @@ import asyncssh
 from pydantic import TypeAdapter
 
 from mesh.spec.problems import Problem
-from mesh.ssh.problems import DeliveryError, Unreachable
+from mesh.ssh.problems import DeliveryError, HostUnreachable
 
 MISSED = 3
 """Keepalives without an answer until the connection is lost, one each half of the target's
@@ -64,7 +64,7 @@ class Target:
         return f"mesh:nodes.{self.node}.host.{name}"
 
 
-class Link:
+class HostConnection:
     """An open connection. ``shown`` is the host key, as ``ssh-keyscan`` prints it."""
 
     def __init__(
@@ -165,7 +165,7 @@ def receiver_source() -> str:
 
 
 @asynccontextmanager
-async def connected(target: Target) -> AsyncIterator[Link]:
+async def connected(target: Target) -> AsyncIterator[HostConnection]:
     """A connection to the host, with its key checked; raises DeliveryError."""
     client = _login_key(target)
     expected = [_public(target, text) for text in target.host_keys]
@@ -195,7 +195,7 @@ async def connected(target: Target) -> AsyncIterator[Link]:
         assert check.shown is not None, "a log-in needs a host key"
         try:
             async with asyncio.timeout(SESSION) as limit:
-                yield Link(target, connection, _text(check.shown))
+                yield HostConnection(target, connection, _text(check.shown))
         except (OSError, asyncssh.Error) as error:
             late = f"it did not end within {SESSION:g} s"
             raise _lost(target, late if limit.expired() else _reason(target, error)) from None
@@ -293,7 +293,7 @@ def _refused(
                 "mesh:sshKey or host.ssh.user to what the host accepts",
             )
         )  # fmt: skip
-    return Unreachable(
+    return HostUnreachable(
         Problem(
             target.key("ipv4"), target.address, f"no SSH at {where}: {_reason(target, error)}",
             "check that it runs, that host.ssh.port is right, and that its firewall and its "
@@ -302,8 +302,8 @@ def _refused(
     )  # fmt: skip
 
 
-def _lost(target: Target, why: str) -> Unreachable:
-    return Unreachable(
+def _lost(target: Target, why: str) -> HostUnreachable:
+    return HostUnreachable(
         Problem(
             target.key("ipv4"), target.address,
             f"the connection was lost: {why}",

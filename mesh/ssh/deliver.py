@@ -17,7 +17,7 @@ from mesh.render.node_templates import FILES, REPLIES, WHOAMI
 from mesh.render.policy import CONCERNS
 from mesh.spec.problems import Problem
 from mesh.ssh import preflight
-from mesh.ssh.connection import Link, Receiver, Target, connected, receiver_source
+from mesh.ssh.connection import HostConnection, Receiver, Target, connected, receiver_source
 from mesh.ssh.payload import Item, Payload, payload
 from mesh.ssh.problems import DeliveryError
 
@@ -209,7 +209,7 @@ async def _deliver(target: Target, load: Load, progress: Progress) -> Delivered:
 
 
 @asynccontextmanager
-async def _as_root(link: Link) -> AsyncIterator[Receiver]:
+async def _as_root(link: HostConnection) -> AsyncIterator[Receiver]:
     """The receiver, after checking that it can be root."""
     refused = tuple(preflight.root(link.target, await preflight.ask(link)))
     if refused:
@@ -218,7 +218,7 @@ async def _as_root(link: Link) -> AsyncIterator[Receiver]:
         yield receiver
 
 
-async def _own_record(link: Link, receiver: Receiver, parts: Payload) -> _Record | None:
+async def _own_record(link: HostConnection, receiver: Receiver, parts: Payload) -> _Record | None:
     """The record of an earlier delivery of this node; None on a fresh host."""
     target, found = link.target, await receiver.ask("look", _HostRecord)
     record = found.record
@@ -237,7 +237,7 @@ async def _own_record(link: Link, receiver: Receiver, parts: Payload) -> _Record
     )  # fmt: skip
 
 
-async def _examined(link: Link, load: Load) -> None:
+async def _examined(link: HostConnection, load: Load) -> None:
     answers = await preflight.ask(link)
     unfit = preflight.problems(link.target, answers, load.ipv6, load.admin)
     if unfit:

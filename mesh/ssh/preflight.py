@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 
 from mesh.plan import Network
 from mesh.spec.problems import Problem
-from mesh.ssh.connection import Link, Target, invalid_answer
+from mesh.ssh.connection import HostConnection, Target, invalid_answer
 
 INSTANCE = r"^host-[0-9a-f]{16}$"
 InstanceId = Annotated[str, StringConstraints(pattern=INSTANCE)]
@@ -45,7 +45,7 @@ ip -o -4 route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \([^ ]*\).*/sends \1
 Answers = Mapping[str, Sequence[str]]
 
 
-async def ask(link: Link) -> Answers:
+async def ask(link: HostConnection) -> Answers:
     """The host's answers: all values by key."""
     found: dict[str, list[str]] = {}
     for line in (await link.sh(QUESTIONS)).splitlines():

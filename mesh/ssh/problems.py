@@ -15,14 +15,14 @@ class DeliveryError(Exception):
         self.problems = problems
 
 
-class Unreachable(DeliveryError):
+class HostUnreachable(DeliveryError):
     """The host does not answer (any more): what is on it is unknown."""
 
 
-def beyond_reach(error: Unreachable, node: str) -> Unreachable:
+def beyond_reach(error: HostUnreachable, node: str) -> HostUnreachable:
     """The same error for a host to be removed: also what to do where it is gone for good."""
     (problem,) = error.problems
-    return Unreachable(
+    return HostUnreachable(
         replace(
             problem,
             cure=f"bring it back and run this again; remove a host that is gone for good with "

@@ -31,7 +31,7 @@ T = TypeVar("T", bound=Order)
 
 
 @dataclass(frozen=True)
-class Kind(Generic[T]):
+class OrderKind(Generic[T]):
     """One kind of order. ``key`` is its name in the API's paths and in the nodes' files, ``name``
     its name in messages. ``members_only``: only members may read it at a registry."""
 
@@ -59,9 +59,9 @@ class Kind(Generic[T]):
         return signing.signed_document(operator_key, self.purpose, order)
 
 
-DRAIN = Kind("drain", "drain order", Purpose.DRAIN, DrainOrder)
-BLACKHOLE = Kind(
+DRAIN = OrderKind("drain", "drain order", Purpose.DRAIN, DrainOrder)
+BLACKHOLE = OrderKind(
     "blackhole", "blackhole order", Purpose.BLACKHOLE, BlackholeOrder, members_only=True
 )
-HOLD = Kind("hold", "hold order", Purpose.HOLD, HoldOrder, members_only=True)
-KINDS: tuple[Kind[Any], ...] = (DRAIN, BLACKHOLE, HOLD)
+HOLD = OrderKind("hold", "hold order", Purpose.HOLD, HoldOrder, members_only=True)
+KINDS: tuple[OrderKind[Any], ...] = (DRAIN, BLACKHOLE, HOLD)

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from mesh.infra.providers.vultr.adoption.state import Change, Successor, ordered, rewritten, unused
+from mesh.infra.providers.vultr.adoption.state import (
+    StateChange,
+    Successor,
+    ordered,
+    rewritten,
+    unused,
+)
 
 BASE = "urn:pulumi:prod::anycast-mesh::"
 CIPHER = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "x"}
@@ -64,10 +70,10 @@ SUCCESSORS = {
     (GROUP, "g"): Successor("pulumi-python:dynamic/own:Group", f"{OURS}::2", {"rules": []}, {}),
     (NAME, "n"): Successor("pulumi-python:dynamic/own:Name", f"{OURS}::2", {}, {}),
 }  # fmt: skip
-CHANGE = Change(SUCCESSORS, absorbed={(RULE, "4"): GROUP})
+CHANGE = StateChange(SUCCESSORS, absorbed={(RULE, "4"): GROUP})
 
 
-def after(change: Change = CHANGE) -> dict[str, dict[str, Any]]:
+def after(change: StateChange = CHANGE) -> dict[str, dict[str, Any]]:
     return {each["urn"]: each for each in rewritten(document(), change)["deployment"]["resources"]}
 
 
@@ -116,7 +122,7 @@ def test_each_stands_after_what_it_refers_to() -> None:
 def test_what_is_gone_leaves_no_reference() -> None:
     gone = {(SERVER, "s"): None, (NAME, "n"): None, (RULE, "4"): GROUP}
     kept = {key: each for key, each in SUCCESSORS.items() if key not in gone}
-    found = after(Change(kept, gone))
+    found = after(StateChange(kept, gone))
     assert found[NOTE]["dependencies"] == [NEW_GROUP]
     assert found[NOTE]["propertyDependencies"] == {"of": []}
 
@@ -130,7 +136,7 @@ def test_what_is_added_comes_before_what_needs_it() -> None:
         for key, each in SUCCESSORS.items()
     }
     added = [entry(new, "ab12cd34", parent=MESH, provider=f"{OURS}::2")]
-    found = after(Change(needing, CHANGE.absorbed, added))
+    found = after(StateChange(needing, CHANGE.absorbed, added))
     order = list(found)
     assert order.index(MESH) < order.index(new) < order.index(NEW_GROUP)
     assert found[NEW_SERVER]["dependencies"] == [NEW_GROUP, new]
@@ -143,7 +149,7 @@ def test_what_is_yet_to_be_deleted_is_moved_beside_what_lives() -> None:
     old = copy.deepcopy(state["deployment"]["resources"][5]) | {"id": "old", "delete": True}
     state["deployment"]["resources"].append(old)
     both = SUCCESSORS | {(SERVER, "old"): SUCCESSORS[SERVER, "s"]}
-    found = rewritten(state, Change(both, CHANGE.absorbed))["deployment"]["resources"]
+    found = rewritten(state, StateChange(both, CHANGE.absorbed))["deployment"]["resources"]
     servers = [
         (each["id"], each.get("delete", False)) for each in found if each["urn"] == NEW_SERVER
     ]

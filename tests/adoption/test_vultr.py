@@ -29,7 +29,7 @@ from mesh.infra.providers.vultr.adoption.resources import (
 )
 from mesh.infra.providers.vultr.adoption.state import ordered
 from mesh.infra.providers.vultr.v2 import answers, stated
-from mesh.infra.providers.vultr.v2.holdings import Holdings, Kind
+from mesh.infra.providers.vultr.v2.holdings import Holdings, ObjectKind
 from mesh.spec import SpecError
 
 EXPORTED = json.loads((Path(__file__).parent / "made_by_the_plugin.json").read_text())
@@ -306,8 +306,8 @@ def test_marks_name_the_node_of_each_object(adopted: Adoption) -> None:
     )  # fmt: skip
     assert marks["mesh-vultr-firewall"].text() == f"network firewall anycast-mesh-{OURS}"
     assert {each.held.kind for each in adopted.taken} == {
-        Kind.INSTANCE, Kind.ADDRESS, Kind.GROUP, Kind.KEY,
+        ObjectKind.INSTANCE, ObjectKind.ADDRESS, ObjectKind.GROUP, ObjectKind.KEY,
     }  # fmt: skip
-    assert {each.tags for each in adopted.taken if each.held.kind is Kind.INSTANCE} == {
+    assert {each.tags for each in adopted.taken if each.held.kind is ObjectKind.INSTANCE} == {
         ("anycast-mesh", "prod")
     }

@@ -26,8 +26,6 @@ from mesh.facts import Placement
 from mesh.lab import containers
 from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import OPERATOR4
-from mesh.lab.lab_files import LabFiles, files_of
-from mesh.lab.underlay import OPERATOR4, World
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
 from mesh.publish import Fleet, Instance, Order, PublishError, publish

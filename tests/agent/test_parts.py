@@ -19,7 +19,7 @@ import pytest
 
 from mesh.agent import bundle, file_paths
 from mesh.agent.daemons import kind_of, nftables, wireguard
-from mesh.agent.daemons.kind import Change, Node
+from mesh.agent.daemons.kind import ChangedNode, FileChange
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.keys import own_keys
 from mesh.agent.units import Systemd
@@ -301,11 +301,13 @@ def test_a_tunnel_that_gets_another_mtu_is_not_restarted(tmp_path: Path) -> None
         (tmp_path / tool).chmod(0o755)
     host = Host(tmp_path, ("env", f"PATH={tmp_path}:/usr/bin:/bin"))
     unit = "anycast-mesh-tunnel@wg-ord-vultr-1.service"
-    node = Node(host, Systemd(host), Bird(host.path("/bird.ctl")), (unit,), frozenset({unit}))
+    node = ChangedNode(
+        host, Systemd(host), Bird(host.path("/bird.ctl")), (unit,), frozenset({unit})
+    )
     host.write(file_paths.WIREGUARD_KEY, b64(bytes(32)).encode(), 0o600)
     path = "/etc/wireguard/wg-ord-vultr-1.conf"
     narrower = GOOD.replace("1420", "1320")
-    wireguard.KIND.apply(node, [Change(path, GOOD.encode(), narrower.encode())])
+    wireguard.KIND.apply(node, [FileChange(path, GOOD.encode(), narrower.encode())])
     assert (tmp_path / "ran").read_text().splitlines() == [
         "wg syncconf wg-ord-vultr-1 /dev/stdin",
         "ip link set dev wg-ord-vultr-1 mtu 1320",

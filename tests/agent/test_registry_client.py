@@ -25,7 +25,7 @@ from mesh.registry.client import Unreachable
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import DrainOrder, RefusedJoin
 from mesh.trust.encoding import dump, parse
-from mesh.trust.orders import DRAIN, Kind
+from mesh.trust.orders import DRAIN, OrderKind
 from mesh.trust.signing import Purpose, Signed
 from tests.kit.registry import Fleet, certify, live
 from tests.kit.wait import until
@@ -36,7 +36,7 @@ NODE = "lax-vultr-1"
 
 
 def listening(url: str, state: State, stop: threading.Event | None = None) -> RegistryLink:
-    def offered(_: Kind[Any], envelope: Signed, __: str) -> int:
+    def offered(_: OrderKind[Any], envelope: Signed, __: str) -> int:
         ordered = verified_order(OPERATOR, DRAIN, envelope)
         with contextlib.suppress(Rejected):
             state.accept_order(ordered)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from mesh.agent import file_paths, holds
-from mesh.agent.daemons import Node, oneshots
+from mesh.agent.daemons import ChangedNode, oneshots
 from mesh.agent.daemons.nftables import _why, compared, fills
 from mesh.agent.daemons.sysctl import settings
 from mesh.agent.daemons.wireguard import parsed_dump
@@ -161,7 +161,7 @@ def test_a_command_on_the_node_ends_every_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "0s", "5h", "241m", "1d", "-1s", "30", "1e9s", "m"])
 def test_what_is_no_time_of_a_hold_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(holds.NoTime):
+    with pytest.raises(holds.InvalidDuration):
         holds.hold(Host(tmp_path), text)
     assert not (tmp_path / file_paths.STATE.lstrip("/")).exists()
 
@@ -294,7 +294,7 @@ def test_a_members_rules_come_back_and_those_of_others_stay(namespace: str, tmp_
     host.write(path, unit.encode(), 0o644)
     running = frozenset((oneshots.REPLIES,))
     units = (oneshots.REPLIES,)
-    node = Node(host, Systemd(host), cast(Bird, None), units, running)
+    node = ChangedNode(host, Systemd(host), cast(Bird, None), units, running)
 
     def listed() -> list[str]:
         return [host.must("ip", family, "rule") for family in ("-4", "-6")]

@@ -17,8 +17,6 @@ from mesh import netns
 from mesh.lab import containers, namespaces
 from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import OPERATOR4
-from mesh.lab.lab_files import LabFiles, files_of
-from mesh.lab.underlay import OPERATOR4, World
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Network, Plan, make
 from mesh.render import Seed, user_data

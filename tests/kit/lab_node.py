@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mesh.lab import containers
 from mesh.lab.lab_files import LabFiles
-from mesh.lab.underlay import Underlay
+from mesh.lab.underlay import World
 from tests.kit.wait import patience
 
 
@@ -17,7 +17,7 @@ class LabNode:
     """A system container in a lab's world."""
 
     place: LabFiles
-    world: Underlay
+    world: World
     node: str
 
     @property

@@ -271,7 +271,9 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
         registry.store.close()
 
 
-async def _serve(server: serve.Server, sockets: list[socket.socket], ended: Future[None]) -> None:
+async def _serve(
+    server: serve.RegistryServer, sockets: list[socket.socket], ended: Future[None]
+) -> None:
     """As uvicorn does, which looks every tenth of a second whether it is to end, and then waits for
     another: many tests have a registry each."""
     server.config.load()

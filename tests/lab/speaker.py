@@ -9,13 +9,8 @@ from pathlib import Path
 
 from mesh.lab import bird, namespaces, wiring
 from mesh.lab.lab_files import LabFiles
-from mesh.lab.underlay import Underlay
-from tests.kit.wait import PATIENCE
-from mesh import netns
-from mesh.lab import bird, cgroups, namespaces, wiring
-from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles
 from mesh.lab.underlay import World
-from tests.waiting import PATIENCE
+from tests.kit.wait import PATIENCE
 
 PASSWORDS = {"vultr": "a-session-key", "gcp": "a-cloud-routers-key", "buyvm": "a-hosts-key"}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mesh.preview.gate import Asked, Limit, gate
-from mesh.preview.kinds import Kind, kind_of
+from mesh.preview.kinds import ResourceKind, kind_of
 from mesh.preview.state import read_state
 from mesh.preview.steps import Preview, read
 from mesh.preview.summary import Summary, summarise
@@ -74,7 +74,7 @@ def test_the_drivers_keep_every_rule_also_where_everything_is_known(engine: Engi
 
 def test_the_gate_knows_every_type_of_resource_that_the_drivers_make(engine: Engine) -> None:
     made = {each["type"] for each in engine.resources() if each.get("custom")}
-    assert {each for each in made if kind_of(each) is Kind.UNKNOWN} == set()
+    assert {each for each in made if kind_of(each) is ResourceKind.UNKNOWN} == set()
     assert len(made) > 20
 
 
@@ -84,8 +84,8 @@ def test_the_state_knows_the_server_and_the_protected_addresses_of_a_node(
 ) -> None:
     resources = engine.resources()
     held = read_state({"deployment": {"resources": resources}})[node]
-    assert [each.kind for each in held].count(Kind.SERVER) == 1
-    assert any(each.protected and each.kind is Kind.ADDRESS for each in held)
+    assert [each.kind for each in held].count(ResourceKind.SERVER) == 1
+    assert any(each.protected and each.kind is ResourceKind.ADDRESS for each in held)
 
 
 def test_a_change_that_a_cloud_answers_with_another_server_is_refused_by_the_gate(

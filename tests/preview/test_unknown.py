@@ -12,7 +12,7 @@ from mesh.infra.providers.vultr.v2 import Mark
 from mesh.infra.providers.vultr.v2.answers import Address, Instance
 from mesh.infra.providers.vultr.v2.server import Wanted, drift
 from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate
-from mesh.preview.kinds import KINDS, Kind
+from mesh.preview.kinds import KINDS, ResourceKind
 from mesh.preview.steps import VERBS, read
 from mesh.preview.summary import summarise
 from mesh.spec.problems import KEEPS
@@ -152,7 +152,7 @@ def test_what_all_nodes_of_a_place_share(type_: str, op: str, asked: Asked, stop
 
 
 def test_a_type_is_known_as_what_it_is() -> None:
-    assert Kind.UNKNOWN not in KINDS.values()
+    assert ResourceKind.UNKNOWN not in KINDS.values()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from mesh.agent import bundle
 from mesh.infra import providers, sources
 from mesh.plan import Role
 from mesh.plan.document import read_plan
-from mesh.preview.kinds import PROTECTED, Kind, kind_of
+from mesh.preview.kinds import PROTECTED, ResourceKind, kind_of
 from mesh.registry import paths
 from mesh.spec.providers import PROVIDERS
 from tests.kit.program import (
@@ -100,7 +100,7 @@ class TestWhatMustSurvive:
 
     def test_the_gate_knows_every_type_of_resource(self, deployed: Run) -> None:
         made = {r.type for r in deployed.resources.values() if r.custom}
-        assert {each for each in made if kind_of(each) is Kind.UNKNOWN} == set()
+        assert {each for each in made if kind_of(each) is ResourceKind.UNKNOWN} == set()
         protected = {r.type for r in deployed.resources.values() if r.protect}
         assert protected <= PROTECTED
 

@@ -21,7 +21,7 @@ from mesh.infra.providers.vultr.driver import RULES
 from mesh.infra.providers.vultr.v2 import Mark, connect
 from mesh.infra.providers.vultr.v2.answers import Bgp, Instance
 from mesh.infra.providers.vultr.v2.mark import tag_of
-from mesh.preview.kinds import Kind, kind_of
+from mesh.preview.kinds import ResourceKind, kind_of
 from mesh.spec import Problem, load
 from tests.kit.program import KEYS, OPERATOR, PASSWORD, UNKNOWN, Answers, Registered, Run, run
 from tests.kit.stacks import ROOT, prod
@@ -292,8 +292,8 @@ class TestGate:
     def test_knows_every_type(self) -> None:
         done = deploy(**options(reverse="example.net"), **nodes(**{"ewr-vultr-1": METAL}))
         custom = [each for each in done.resources.values() if each.custom]
-        assert {each.type for each in custom if kind_of(each.type) is Kind.UNKNOWN} == set()
-        assert {each.name for each in custom if kind_of(each.type) is Kind.SERVER} == {
+        assert {each.type for each in custom if kind_of(each.type) is ResourceKind.UNKNOWN} == set()
+        assert {each.name for each in custom if kind_of(each.type) is ResourceKind.SERVER} == {
             f"mesh-{node}-instance" for node in NODES
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from mesh.registry.cached_answers import Answers
-from mesh.registry.write_batching import LARGE, Joined
+from mesh.registry.write_batching import LARGE, BatchingTransport
 
 
 def test_an_answer_is_held_until_the_next_generation() -> None:
@@ -48,7 +48,7 @@ class Wire(asyncio.Transport):
 def test_head_and_body_are_one_write() -> None:
     async def written() -> list[bytes]:
         wire = Wire()
-        joined = Joined(wire)
+        joined = BatchingTransport(wire)
         joined.write(b"head")
         joined.write(b"body")
         await asyncio.sleep(0)
@@ -62,7 +62,7 @@ def test_head_and_body_are_one_write() -> None:
 def test_what_is_large_does_not_wait_and_a_close_loses_nothing() -> None:
     async def written() -> Wire:
         wire = Wire()
-        joined = Joined(wire)
+        joined = BatchingTransport(wire)
         joined.write(b"head")
         joined.write(bytes(LARGE))
         assert wire.sent == [b"head" + bytes(LARGE)]

@@ -16,8 +16,8 @@ from mesh.registry.connections import (
     PER_MEMBER,
     PER_STRANGER,
     Connections,
-    Crowds,
     Slot,
+    SourceCounts,
 )
 from mesh.registry.known_networks import PER_SIGNER, KnownNetworks, Priority, Signer
 from mesh.registry.limits import WIDER, ConcurrencyLimit, Rate
@@ -275,7 +275,7 @@ def test_a_place_is_found_without_a_search(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_largest_crowd_is_the_largest() -> None:
-    crowds, sizes, chance = Crowds(), dict.fromkeys(range(6), 0), random.Random(7)
+    crowds, sizes, chance = SourceCounts(), dict.fromkeys(range(6), 0), random.Random(7)
     for _ in range(3000):
         n = chance.randrange(6)
         if sizes[n] and chance.random() < 0.5:

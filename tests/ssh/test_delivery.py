@@ -17,7 +17,7 @@ from mesh.lab import namespaces
 from mesh.ssh import (
     Delivered,
     DeliveryError,
-    Unreachable,
+    HostUnreachable,
     deliver,
     examine,
     is_there,
@@ -236,7 +236,7 @@ def test_a_host_gets_what_a_cloud_would_give_and_gives_it_back(
     assert "table ip elsewhere" in rules, "nobody else's is touched"
     # The operator's networks get in; others do not, and the undo is off.
     assert box.operator(lambda: is_there(box.target(user=user), done.instance_id))
-    with pytest.raises(Unreachable):
+    with pytest.raises(HostUnreachable):
         box.client(lambda: is_there(box.target(user=user, patience=1.0), done.instance_id))
     assert "anycast-mesh-undo" not in box.run("systemctl", "list-timers", "--all")
     box.operator(lambda: withdraw(box.target(user=user), done.instance_id, silent))
@@ -372,7 +372,7 @@ def test_a_delivery_that_is_cut_goes_on_where_it_was(
         if at in line:
             cut(box)
 
-    with pytest.raises(Unreachable) as error:
+    with pytest.raises(HostUnreachable) as error:
         box.operator(lambda: deliver(box.target(patience=3.0), box.given(BUNDLE), cut_at))
     assert "mesh:nodes.ewr-buyvm-1.host.ipv4 = 203.0.113.21" in str(error.value)
     if cut is cut_link:
@@ -410,7 +410,7 @@ def test_a_firewall_that_shuts_the_operator_out_opens_again_by_itself(
     )
     short.chmod(0o755)
     try:
-        with pytest.raises(Unreachable, match="no SSH at"):
+        with pytest.raises(HostUnreachable, match="no SSH at"):
             box.operator(lambda: deliver(box.target(patience=1.0), wrong, silent))
         namespaces.wait_until(
             lambda: "inet mesh" not in box.run("nft", "list", "tables"), PATIENCE, "the undo"
@@ -429,7 +429,7 @@ def test_nothing_is_left_of_a_removal_that_was_cut(
         if "putting back" in line:
             cut_link(box)
 
-    with pytest.raises(Unreachable):
+    with pytest.raises(HostUnreachable):
         box.operator(lambda: withdraw(box.target(patience=3.0), done.instance_id, cut_at))
     mend_link(box)
     box.operator(lambda: withdraw(box.target(), done.instance_id, silent))
@@ -438,5 +438,5 @@ def test_nothing_is_left_of_a_removal_that_was_cut(
 
 def test_a_host_that_is_gone_cannot_be_cleared_and_says_how_to_go_on(box: ExistingHost) -> None:
     nobody = box.target(address="203.0.113.200", patience=1.0)
-    with pytest.raises(Unreachable, match=r"203\.0\.113\.200"):
+    with pytest.raises(HostUnreachable, match=r"203\.0\.113\.200"):
         box.operator(lambda: withdraw(nobody, "host-0123456789abcdef", silent))

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from mesh.ssh import Target
-from mesh.ssh.connection import Link
+from mesh.ssh.connection import HostConnection
 from mesh.ssh.preflight import QUESTIONS, Answers, ask, problems
 from tests.kit.existing_host import NODE
 from tests.ssh.test_hostile import GOOD
@@ -64,7 +64,7 @@ class Shell:
 
 
 def _said(*before: str) -> Answers:
-    return asyncio.run(ask(cast(Link, Shell(*before))))
+    return asyncio.run(ask(cast(HostConnection, Shell(*before))))
 
 
 @pytest.mark.root

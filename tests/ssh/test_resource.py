@@ -11,7 +11,7 @@ from pulumi.output import UNKNOWN
 
 from mesh.infra.dynamic.host import HostProvider
 from mesh.infra.dynamic.hostkey import HostKeyProvider
-from mesh.ssh import DeliveryError, Unreachable
+from mesh.ssh import DeliveryError, HostUnreachable
 from tests.kit.existing_host import ADMIN, LOGIN, NODE, STRANGER, ExistingHost, key_text
 
 pytestmark = pytest.mark.lab
@@ -185,7 +185,7 @@ def test_a_refresh_tells_gone_from_silent(
 
 def test_a_host_out_of_reach_is_not_forgotten(box: ExistingHost, made: dict[str, Any]) -> None:
     """It may go on announcing: the state keeps it, and the error says both ways out."""
-    with pytest.raises(Unreachable) as error:
+    with pytest.raises(HostUnreachable) as error:
         box.operator(
             lambda: PROVIDER.delete(made["instance_id"], made | {"ipv4": "198.51.100.250"})
         )

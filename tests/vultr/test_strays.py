@@ -11,7 +11,7 @@ from mesh.infra.dynamic.vultr.address import AddressProvider
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.providers.vultr.v2 import ApiError, Client, Mark, marking, stated
-from mesh.infra.providers.vultr.v2.holdings import AccountObject, Holdings, Kind
+from mesh.infra.providers.vultr.v2.holdings import AccountObject, Holdings, ObjectKind
 from mesh.infra.providers.vultr.v2.strays import (
     StateObject,
     compared,
@@ -29,20 +29,22 @@ def quiet(_line: str) -> None:
     """What waiting says is of no interest here."""
 
 
-def made(identity: str) -> dict[Kind, str]:
+def made(identity: str) -> dict[ObjectKind, str]:
     """One object of each kind that costs no waiting, as an update makes it; ids by kind."""
     address = AddressProvider().create({"identity": identity, "node": "lax-vultr-1",
                                         "region": "lax"})  # fmt: skip
     group = FirewallProvider().create({"identity": identity, **GROUP})
     key = KeyProvider().create({"identity": identity, "ssh_key": KEYS[0]})
-    return {Kind.ADDRESS: address.id, Kind.GROUP: group.id, Kind.KEY: key.id}
+    return {ObjectKind.ADDRESS: address.id, ObjectKind.GROUP: group.id, ObjectKind.KEY: key.id}
 
 
-def known(ids: dict[Kind, str]) -> list[StateObject]:
+def known(ids: dict[ObjectKind, str]) -> list[StateObject]:
     return [StateObject(kind, identity, f"mesh-{kind}") for kind, identity in ids.items()]
 
 
-def strays_of(client: Client, identity: str, ids: dict[Kind, str]) -> dict[str, AccountObject]:
+def strays_of(
+    client: Client, identity: str, ids: dict[ObjectKind, str]
+) -> dict[str, AccountObject]:
     found = compared(Holdings.of(client), identity, known(ids))
     return {one.id: one for one in found.strays}
 
@@ -55,7 +57,7 @@ def test_account_and_state_of_one_run_are_the_same(client: Client) -> None:
 
 def test_what_no_state_knows_is_a_stray_of_its_node(client: Client) -> None:
     ids = made(OURS)
-    lost = ids.pop(Kind.ADDRESS)
+    lost = ids.pop(ObjectKind.ADDRESS)
     found = strays_of(client, OURS, ids)
     assert {one.id: one.mark for one in found.values()} == {
         lost: Mark(OURS, "lax-vultr-1", "address")
@@ -86,29 +88,31 @@ def test_what_bears_another_mark_is_nobodys_business_here(
     client: Client, vultr: Vultr, label: str
 ) -> None:
     ids = made(OURS)
-    vultr.addresses[ids.pop(Kind.ADDRESS)].label = label
+    vultr.addresses[ids.pop(ObjectKind.ADDRESS)].label = label
     assert strays_of(client, OURS, ids) == {}
 
 
 def test_what_is_in_the_state_alone_is_told(client: Client, vultr: Vultr) -> None:
     ids = made(OURS)
-    vultr.lose(ids[Kind.GROUP])
+    vultr.lose(ids[ObjectKind.GROUP])
     found = compared(Holdings.of(client), OURS, known(ids))
-    assert found.missing == (StateObject(Kind.GROUP, ids[Kind.GROUP], "mesh-firewall group"),)
+    assert found.missing == (
+        StateObject(ObjectKind.GROUP, ids[ObjectKind.GROUP], "mesh-firewall group"),
+    )
 
 
 def test_what_an_update_had_begun_is_told_apart(client: Client) -> None:
     ids = made(OURS)
     held = compared(Holdings.of(client), OURS, [], [("lax-vultr-1", "address")])
-    assert [one.id for one in held.begun] == [ids[Kind.ADDRESS]]
-    assert ids[Kind.ADDRESS] not in {one.id for one in held.strays}
+    assert [one.id for one in held.begun] == [ids[ObjectKind.ADDRESS]]
+    assert ids[ObjectKind.ADDRESS] not in {one.id for one in held.strays}
 
 
 class TestRemoval:
     @pytest.fixture
     def stray(self, client: Client) -> AccountObject:
         ids = made(OURS)
-        return strays_of(client, OURS, {})[ids[Kind.ADDRESS]]
+        return strays_of(client, OURS, {})[ids[ObjectKind.ADDRESS]]
 
     def test_what_lost_its_mark_meanwhile_stays(
         self, client: Client, vultr: Vultr, stray: AccountObject
@@ -153,7 +157,7 @@ class TestRemoval:
         client.send("POST", "/instances", body)
         holdings = Holdings.of(client)
         strays = compared(holdings, OURS, []).strays
-        assert [one.kind for one in strays][:2] == [Kind.INSTANCE, Kind.ADDRESS]
+        assert [one.kind for one in strays][:2] == [ObjectKind.INSTANCE, ObjectKind.ADDRESS]
         assert in_use(strays, holdings) == {}
         for one in strays:
             assert remove(client, one, quiet)
@@ -176,7 +180,7 @@ class TestStated:
         state = {"deployment": {"resources": found}}
         assert stated.identity(state) == OURS
         assert list(stated.known(state)) == [
-            StateObject(Kind.ADDRESS, "1", "mesh-lax-vultr-1-address")
+            StateObject(ObjectKind.ADDRESS, "1", "mesh-lax-vultr-1-address")
         ]
 
     def test_a_state_without_an_identity_has_none(self) -> None:
@@ -200,10 +204,10 @@ class TestStated:
 def test_marks_are_those_that_an_update_writes(client: Client, vultr: Vultr) -> None:
     """What is adopted by `mesh adopt` bears the mark by which a later update would find it."""
     ids = made(OURS)
-    inputs: dict[Kind, dict[str, Any]] = {
-        Kind.ADDRESS: {"node": "lax-vultr-1"},
-        Kind.GROUP: GROUP,
-        Kind.KEY: {"ssh_key": KEYS[0]},
+    inputs: dict[ObjectKind, dict[str, Any]] = {
+        ObjectKind.ADDRESS: {"node": "lax-vultr-1"},
+        ObjectKind.GROUP: GROUP,
+        ObjectKind.KEY: {"ssh_key": KEYS[0]},
     }
     for one in Holdings.of(client).all():
         assert one.mark == stated.mark(OURS, one.kind, inputs[one.kind])

@@ -19,9 +19,9 @@ from mesh.agent.daemons import (
     systemd,
     wireguard,
 )
-from mesh.agent.daemons.kind import Change, Difference, Kind, Node
+from mesh.agent.daemons.kind import ChangedNode, DaemonKind, Difference, FileChange
 
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[DaemonKind, ...] = (
     systemd.KIND,
     sysctl.KIND,
     networkd.KIND,
@@ -33,7 +33,7 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def kind_of(path: str) -> Kind | None:
+def kind_of(path: str) -> DaemonKind | None:
     """The kind of this file; None if no daemon of ours reads it."""
     for kind in KINDS:
         if any(fnmatchcase(path, pattern) for pattern in kind.patterns):
@@ -41,4 +41,4 @@ def kind_of(path: str) -> Kind | None:
     return None
 
 
-__all__ = ["KINDS", "Change", "Difference", "Kind", "Node", "kind_of"]
+__all__ = ["KINDS", "ChangedNode", "DaemonKind", "Difference", "FileChange", "kind_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.agent import file_paths
 from mesh.agent.config import Config
-from mesh.agent.daemons.kind import Changes, Kind
+from mesh.agent.daemons.kind import Changes, DaemonKind
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 from mesh.trust.encoding import Malformed, parse
@@ -18,4 +18,4 @@ def _validate(_: Stage, changes: Changes) -> None:
             raise CommandFailed(f"{change.path}: {error}") from None
 
 
-KIND = Kind(name="agent", patterns=(file_paths.CONFIG,), validate=_validate)
+KIND = DaemonKind(name="agent", patterns=(file_paths.CONFIG,), validate=_validate)

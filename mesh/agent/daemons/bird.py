@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mesh.agent.daemons.kind import Changes, Difference, Kind, Node
+from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
 from mesh.agent.stage import Stage
 from mesh.bird.client import BirdError, NotRunning
 
@@ -16,12 +16,12 @@ def _validate(stage: Stage, _: Changes) -> None:
     stage.must("bird", "-p", "-c", "/etc/bird/bird.conf", reads="/etc/bird")
 
 
-def _apply_late(node: Node, _: Changes) -> None:
+def _apply_late(node: ChangedNode, _: Changes) -> None:
     node.bird.wait()
     node.bird.configure(undo_after=UNDO_SECONDS)
 
 
-def _confirm(node: Node) -> None:
+def _confirm(node: ChangedNode) -> None:
     node.bird.confirm()
 
 
@@ -30,7 +30,7 @@ PATIENCE = 3.0
 UNIT = "bird.service"
 
 
-def _differences(node: Node, _: Sequence[str]) -> Iterator[Difference]:
+def _differences(node: ChangedNode, _: Sequence[str]) -> Iterator[Difference]:
     """Whether BIRD runs with the agent's configuration. A BIRD that hangs is not killed: its
     sessions time out, and somebody may be debugging it."""
     if UNIT not in node.running:
@@ -51,12 +51,12 @@ def _differences(node: Node, _: Sequence[str]) -> Iterator[Difference]:
         yield Difference("bird's configuration", why, lambda: _reread(node))
 
 
-def _reread(node: Node) -> None:
+def _reread(node: ChangedNode) -> None:
     with node.bird.changing:
         node.bird.configure()
 
 
-KIND = Kind(
+KIND = DaemonKind(
     name="bird",
     patterns=("/etc/bird/bird.conf", "/etc/bird/mesh/*.conf"),
     validate=_validate,

@@ -12,7 +12,7 @@ from mesh.bird.client import Bird
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """One file, before and after; None where it does not exist."""
 
     path: str
@@ -21,7 +21,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class ChangedNode:
     """The node that changes are applied to. ``units`` are those of the generation that is applied,
     ``running`` those that ran before."""
 
@@ -32,18 +32,18 @@ class Node:
     running: frozenset[str]
 
 
-Changes = Sequence[Change]
+Changes = Sequence[FileChange]
 
 
 def nothing_to_validate(_: Stage, __: Changes) -> None:
     """For files that no validator reads."""
 
 
-def nothing_to_apply(_: Node, __: Changes) -> None:
+def nothing_to_apply(_: ChangedNode, __: Changes) -> None:
     """For files that are read when they are needed."""
 
 
-def nothing_to_confirm(_: Node) -> None:
+def nothing_to_confirm(_: ChangedNode) -> None:
     """For daemons without an undo timer."""
 
 
@@ -61,17 +61,17 @@ class Difference:
     vital: bool = False
 
 
-def nothing_differs(_: Node, __: Sequence[str]) -> Iterable[Difference]:
+def nothing_differs(_: ChangedNode, __: Sequence[str]) -> Iterable[Difference]:
     """For files without a live state to compare."""
     return ()
 
 
-def nothing_to_reread(_: Node) -> None:
+def nothing_to_reread(_: ChangedNode) -> None:
     """For files whose live state is compared, and for those that are read when they are needed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class DaemonKind:
     """``validate`` and ``apply`` raise :class:`mesh.agent.host.CommandFailed` or
     :class:`mesh.bird.client.BirdError` with the daemon's reason. ``apply_late`` runs once all
     units are up. ``differences`` compares the live state with these files, which are those of the
@@ -80,8 +80,8 @@ class Kind:
     name: str
     patterns: tuple[str, ...]
     validate: Callable[[Stage, Changes], None] = nothing_to_validate
-    apply: Callable[[Node, Changes], None] = nothing_to_apply
-    apply_late: Callable[[Node, Changes], None] = nothing_to_apply
-    confirm: Callable[[Node], None] = nothing_to_confirm
-    differences: Callable[[Node, Sequence[str]], Iterable[Difference]] = nothing_differs
-    reread: Callable[[Node], None] = nothing_to_reread
+    apply: Callable[[ChangedNode, Changes], None] = nothing_to_apply
+    apply_late: Callable[[ChangedNode, Changes], None] = nothing_to_apply
+    confirm: Callable[[ChangedNode], None] = nothing_to_confirm
+    differences: Callable[[ChangedNode, Sequence[str]], Iterable[Difference]] = nothing_differs
+    reread: Callable[[ChangedNode], None] = nothing_to_reread

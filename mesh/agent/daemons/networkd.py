@@ -3,6 +3,6 @@ leaves routes alone that were added after its start."""
 
 from __future__ import annotations
 
-from mesh.agent.daemons.kind import Kind
+from mesh.agent.daemons.kind import DaemonKind
 
-KIND = Kind(name="networkd", patterns=("/etc/systemd/networkd.conf.d/*.conf",))
+KIND = DaemonKind(name="networkd", patterns=("/etc/systemd/networkd.conf.d/*.conf",))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from mesh.agent.daemons.kind import Changes, Difference, Kind, Node
+from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.ruleset_id import ruleset_id
 from mesh.agent.stage import Stage
@@ -26,7 +26,7 @@ def _validate(stage: Stage, changes: Changes) -> None:
         stage.must("nft", "-c", "-f", stage.path(change.path), reads="/etc/nftables.conf")
 
 
-def _apply(node: Node, changes: Changes) -> None:
+def _apply(node: ChangedNode, changes: Changes) -> None:
     for change in changes:
         if change.new is not None:
             node.host.must("nft", "-f", change.path)
@@ -72,7 +72,7 @@ _MADE_ANEW = (("inet", "mesh"),)
 _OF_THE_MOMENT = frozenset(("handle", "packets", "bytes", "used", "expires"))
 
 
-def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
+def _differences(node: ChangedNode, paths: Sequence[str]) -> Iterator[Difference]:
     """The whole ruleset is repaired at once: the file is loaded again."""
     for path in paths:
         digest, number = sha256(node.host.read(path) or b""), _number(node.host)
@@ -214,7 +214,7 @@ def _entries(text: str) -> list[dict[str, Any]]:
     return [one for one in found if "metainfo" not in one]
 
 
-KIND = Kind(
+KIND = DaemonKind(
     name="nftables",
     patterns=(RULESET,),
     validate=_validate,

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from ipaddress import ip_interface
 from typing import Any
 
-from mesh.agent.daemons.kind import Difference, Node
+from mesh.agent.daemons.kind import ChangedNode, Difference
 from mesh.agent.host import Host
 
 DUMMY, REPLIES = "anycast-mesh-dummy.service", "anycast-mesh-replies.service"
@@ -20,7 +20,7 @@ _ALONE = 'family=$1; shift; for line; do $line; done; exec ip -json "$family" ru
 Line = tuple[str, ...]
 
 
-def differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
+def differences(node: ChangedNode, paths: Sequence[str]) -> Iterator[Difference]:
     """What is missing, if the unit has run."""
     for path in paths:
         unit = path.rpartition("/")[2]
@@ -41,7 +41,7 @@ def _run(host: Host, line: Line) -> None:
     host.must(*line)
 
 
-def _addresses(node: Node, lines: Sequence[Line]) -> Iterator[Difference]:
+def _addresses(node: ChangedNode, lines: Sequence[Line]) -> Iterator[Difference]:
     """Missing addresses one by one, or the missing interface."""
     wanted = {line[3]: line for line in lines if line[1:3] == ("address", "replace")}
     shown = node.host.run("ip", "-json", "address", "show", "dev", "dummy0")
@@ -61,7 +61,7 @@ def _addresses(node: Node, lines: Sequence[Line]) -> Iterator[Difference]:
             yield Difference(what, "is missing", partial(_run, node.host, line))
 
 
-def _rules(node: Node, lines: Sequence[Line]) -> Iterator[Difference]:
+def _rules(node: ChangedNode, lines: Sequence[Line]) -> Iterator[Difference]:
     """Missing rules one by one, by their priority."""
     for family, wanted in _made(node.host, tuple(lines)).items():
         live = json.loads(node.host.must("ip", "-json", family, "rule") or "[]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.agent.daemons.kind import Changes, Kind, Node
+from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind
 from mesh.agent.stage import Stage
 
 
@@ -12,15 +12,15 @@ def _validate(stage: Stage, _: Changes) -> None:
     stage.must("/usr/sbin/sshd", "-t", reads="/etc/ssh")
 
 
-def _apply(node: Node, _: Changes) -> None:
+def _apply(node: ChangedNode, _: Changes) -> None:
     _reread(node)
 
 
-def _reread(node: Node) -> None:
+def _reread(node: ChangedNode) -> None:
     node.manager.reload_if_active("ssh.service")
 
 
-KIND = Kind(
+KIND = DaemonKind(
     name="sshd",
     patterns=("/etc/ssh/sshd_config.d/*.conf",),
     validate=_validate,

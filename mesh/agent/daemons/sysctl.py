@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from mesh.agent.daemons.kind import Changes, Difference, Kind, Node
+from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.stage import Stage
 
@@ -25,7 +25,7 @@ def _validate(_: Stage, changes: Changes) -> None:
                 raise CommandFailed(f"{change.path}:{number}: not a kernel setting")
 
 
-def _apply(node: Node, changes: Changes) -> None:
+def _apply(node: ChangedNode, changes: Changes) -> None:
     for change in changes:
         if change.new is not None:
             node.host.must("sysctl", "-q", "-p", change.path)
@@ -35,7 +35,7 @@ def _apply(node: Node, changes: Changes) -> None:
             node.host.run("sysctl", "-q", "--system")
 
 
-def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
+def _differences(node: ChangedNode, paths: Sequence[str]) -> Iterator[Difference]:
     root = node.host.path("/proc/sys")
     for path in paths:
         for key, wanted in settings((node.host.read(path) or b"").decode("utf-8", "replace")):
@@ -78,7 +78,7 @@ def _set(host: Host, where: str, value: str) -> None:
     host.must("sysctl", "-q", "-w", f"{where}={value}")
 
 
-KIND = Kind(
+KIND = DaemonKind(
     name="sysctl",
     patterns=("/etc/sysctl.d/*anycast-mesh.conf",),
     validate=_validate,

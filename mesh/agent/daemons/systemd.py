@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from mesh.agent.daemons import oneshots
-from mesh.agent.daemons.kind import Change, Changes, Difference, Kind, Node
+from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference, FileChange
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 
@@ -35,18 +35,18 @@ def _validate(_: Stage, changes: Changes) -> None:
             raise CommandFailed(f"{change.path}: not a unit file of a service or a timer")
 
 
-def _apply(node: Node, _: Changes) -> None:
+def _apply(node: ChangedNode, _: Changes) -> None:
     node.manager.reload()
 
 
-def _apply_late(node: Node, changes: Changes) -> None:
+def _apply_late(node: ChangedNode, changes: Changes) -> None:
     for unit in node.units:
         changed = any(_is_of(change, unit) for change in changes)
         if changed and unit in node.running and unit not in _LEFT_RUNNING:
             node.manager.restart(unit)
 
 
-def _is_of(change: Change, unit: str) -> bool:
+def _is_of(change: FileChange, unit: str) -> bool:
     """Whether a file configures a unit: as its unit file, its template or a drop-in."""
     path = PurePosixPath(change.path)
     name = path.name if str(path.parent) == _FOLDER else path.parent.name.removesuffix(".d")
@@ -62,7 +62,7 @@ STARTS = 10.0
 """Seconds. systemd continues a longer start, and no generation waits for it."""
 
 
-def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
+def _differences(node: ChangedNode, paths: Sequence[str]) -> Iterator[Difference]:
     for unit in node.units:
         if unit not in node.running:
             start = partial(_start, node, unit)
@@ -70,18 +70,18 @@ def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
     yield from oneshots.differences(node, paths)
 
 
-def _start(node: Node, unit: str) -> None:
+def _start(node: ChangedNode, unit: str) -> None:
     node.manager.start([unit], STARTS)
     if unit not in node.manager.active([unit]):
         # For example, a condition of the unit does not hold: systemd reports no error for it.
         raise CommandFailed(f"{unit}: does not run after its start")
 
 
-def _reread(node: Node) -> None:
+def _reread(node: ChangedNode) -> None:
     node.manager.reload()
 
 
-KIND = Kind(
+KIND = DaemonKind(
     name="systemd",
     patterns=(
         f"{_FOLDER}/anycast-mesh-*.service",

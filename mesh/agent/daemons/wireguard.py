@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
 
 from mesh.agent import file_paths
-from mesh.agent.daemons.kind import Changes, Difference, Kind, Node
+from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 from mesh.trust.encoding import Malformed, unb64
@@ -88,7 +88,7 @@ def _validate(_: Stage, changes: Changes) -> None:
             parsed(change.path, change.new.decode("utf-8", "replace"))
 
 
-def _apply(node: Node, changes: Changes) -> None:
+def _apply(node: ChangedNode, changes: Changes) -> None:
     """Updates running tunnels; new ones come up with their unit."""
     for change in changes:
         unit = _unit(node, change.path)
@@ -106,11 +106,11 @@ def _apply(node: Node, changes: Changes) -> None:
             node.host.must("ip", "link", "set", "dev", name, "mtu", mtu)
 
 
-def _sync(node: Node, name: str, tunnel: Tunnel) -> None:
+def _sync(node: ChangedNode, name: str, tunnel: Tunnel) -> None:
     node.host.must("wg", "syncconf", name, "/dev/stdin", given=_wg(tunnel, _private(node)))
 
 
-def _private(node: Node) -> str:
+def _private(node: ChangedNode) -> str:
     text = (node.host.read(file_paths.WIREGUARD_KEY) or b"").decode("utf-8", "replace").strip()
     try:
         unb64(text, 32)
@@ -120,7 +120,7 @@ def _private(node: Node) -> str:
     return text
 
 
-def _unit(node: Node, path: str) -> str | None:
+def _unit(node: ChangedNode, path: str) -> str | None:
     name = PurePosixPath(path).stem
     return next((unit for unit in node.units if unit.endswith(f"@{name}.service")), None)
 
@@ -142,7 +142,7 @@ def _wg(tunnel: Tunnel, private: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class KernelInterface:
     """A network interface in the kernel."""
 
     up: bool
@@ -160,7 +160,7 @@ class LiveTunnel:
     peers: Mapping[str, tuple[frozenset[str], str]]
 
 
-def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
+def _differences(node: ChangedNode, paths: Sequence[str]) -> Iterator[Difference]:
     if not paths:
         return
     links = dict(_links(node))
@@ -182,14 +182,17 @@ def _differences(node: Node, paths: Sequence[str]) -> Iterator[Difference]:
             yield Difference(what, why, partial(_mend, node, name, tunnel if odd else None, lines))
 
 
-def _links(node: Node) -> Iterator[tuple[str, Link]]:
+def _links(node: ChangedNode) -> Iterator[tuple[str, KernelInterface]]:
     for one in json.loads(node.host.must("ip", "-json", "address", "show") or "[]"):
         addresses = frozenset(
             f"{each['local']}/{each['prefixlen']}"
             for each in one.get("addr_info", ())
             if "local" in each
         )
-        yield one["ifname"], Link("UP" in one.get("flags", ()), int(one.get("mtu", 0)), addresses)
+        yield (
+            one["ifname"],
+            KernelInterface("UP" in one.get("flags", ()), int(one.get("mtu", 0)), addresses),
+        )
 
 
 def parsed_dump(text: str) -> dict[str, LiveTunnel]:
@@ -234,7 +237,7 @@ def _listed(section: Section, key: str) -> list[str]:
     return [one for name, value in section if name == key for one in value.split(",")]
 
 
-def _lines(name: str, link: Link, tunnel: Tunnel) -> Iterator[tuple[str, str]]:
+def _lines(name: str, link: KernelInterface, tunnel: Tunnel) -> Iterator[tuple[str, str]]:
     """How the link differs from its file, each with the line of ip that repairs it. Addresses come
     last: a link-local one is removed when the interface goes down."""
     if not link.up:
@@ -248,7 +251,9 @@ def _lines(name: str, link: Link, tunnel: Tunnel) -> Iterator[tuple[str, str]]:
             yield f"lacks {address}", f"address replace {address} dev {name}"
 
 
-def _mend(node: Node, name: str, tunnel: Tunnel | None, lines: Sequence[tuple[str, str]]) -> None:
+def _mend(
+    node: ChangedNode, name: str, tunnel: Tunnel | None, lines: Sequence[tuple[str, str]]
+) -> None:
     if tunnel is not None:
         _sync(node, name, tunnel)
     if lines:
@@ -256,7 +261,7 @@ def _mend(node: Node, name: str, tunnel: Tunnel | None, lines: Sequence[tuple[st
         node.host.must("ip", "-batch", "-", given=given)
 
 
-KIND = Kind(
+KIND = DaemonKind(
     name="wireguard",
     patterns=("/etc/wireguard/wg-*.conf",),
     validate=_validate,

@@ -82,11 +82,11 @@ class HostProvider(Stub):
     def read(self, id_: str, props: Properties) -> ReadResult:
         """Whether the host still is this instance. One that does not answer is kept: an outage
         must not replace it."""
-        from mesh.ssh import Unreachable, is_there
+        from mesh.ssh import HostUnreachable, is_there
 
         try:
             there = is_there(_target(props), id_)
-        except Unreachable as error:
+        except HostUnreachable as error:
             progress(f"warning: kept as it is in the state: {error}")
             return ReadResult(id_, props)
         if not there:
@@ -97,12 +97,12 @@ class HostProvider(Stub):
     def delete(self, id_: str, props: Properties) -> None:
         """Remove this instance from its host. One that cannot be reached is an error: it would keep
         our keys and announcements."""
-        from mesh.ssh import Unreachable, withdraw
+        from mesh.ssh import HostUnreachable, withdraw
         from mesh.ssh.problems import beyond_reach
 
         try:
             withdraw(_target(props), id_, progress)
-        except Unreachable as error:
+        except HostUnreachable as error:
             raise beyond_reach(error, props["node"]) from None
 
 

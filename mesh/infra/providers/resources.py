@@ -17,7 +17,7 @@ PortRange = tuple[int, int]
 """The first and the last of a range of ports."""
 
 
-class Kind(StrEnum):
+class ResourceKind(StrEnum):
     """What a resource is to the network."""
 
     SERVER = "server"
@@ -56,7 +56,7 @@ class ResourceType:
     TCP ports that they may reach.
     """
 
-    kind: Kind
+    kind: ResourceKind
     quiet: frozenset[str] | None = frozenset()
     quiet_drift: tuple[str, ...] = ()
     protected: bool = False
@@ -67,6 +67,6 @@ class ResourceType:
     lets_in: Callable[[Inputs], Iterator[tuple[str, PortRange]]] | None = None
 
 
-UNKNOWN = ResourceType(Kind.UNKNOWN)
-OTHER = ResourceType(Kind.OTHER)
-NETWORK = ResourceType(Kind.NETWORK)
+UNKNOWN = ResourceType(ResourceKind.UNKNOWN)
+OTHER = ResourceType(ResourceKind.OTHER)
+NETWORK = ResourceType(ResourceKind.NETWORK)

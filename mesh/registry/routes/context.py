@@ -14,7 +14,7 @@ from mesh.registry.cached_answers import Answers
 from mesh.registry.connections import Connections
 from mesh.registry.registry import Caller, Current, Registry
 from mesh.registry.routes.responses import Pieced
-from mesh.trust.orders import Kind
+from mesh.trust.orders import OrderKind
 
 
 class Bell:
@@ -50,7 +50,7 @@ class Context:
         current = self.registry.current()
         return 0 if current is None else current.manifest.generation
 
-    def ordered(self, kind: Kind[Any]) -> int:
+    def ordered(self, kind: OrderKind[Any]) -> int:
         """The number of the order of that kind; 0 before there is one."""
         standing = self.registry.standing(kind)
         return 0 if standing is None else standing.order.number

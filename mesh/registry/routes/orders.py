@@ -13,14 +13,14 @@ from mesh.registry import paths
 from mesh.registry.routes.context import Context
 from mesh.registry.routes.news import news_of
 from mesh.registry.routes.responses import json_text
-from mesh.trust.orders import KINDS, Kind
+from mesh.trust.orders import KINDS, OrderKind
 
 
 def routes(context: Context) -> list[Route]:
     """The orders of all kinds."""
     registry = context.registry
 
-    def relay(kind: Kind[Any]) -> list[Route]:
+    def relay(kind: OrderKind[Any]) -> list[Route]:
         async def order(request: Request) -> Response:
             standing = registry.standing(kind)
             if standing is None or standing.order.number <= news_of(request).after:

@@ -13,7 +13,7 @@ from mesh.infra.dynamic.vultr.servers import FIXED_AT_CREATION, ServerArgs, Serv
 if TYPE_CHECKING:
     from mesh.infra.providers.vultr.v2 import answers
     from mesh.infra.providers.vultr.v2.listing import Listing
-    from mesh.infra.providers.vultr.v2.server import Kind
+    from mesh.infra.providers.vultr.v2.server import ServerApi
 
 
 class BareMetalProvider(ServerProvider):
@@ -23,7 +23,7 @@ class BareMetalProvider(ServerProvider):
     updates = ("identity", "node", "enable_ipv6", "tags")
     replaces = ("region", "plan", "address_id", *FIXED_AT_CREATION)
 
-    def kind(self) -> Kind[answers.BareMetal]:
+    def kind(self) -> ServerApi[answers.BareMetal]:
         """``/bare-metals``."""
         from mesh.infra.providers.vultr.v2.server import BARE_METAL
 

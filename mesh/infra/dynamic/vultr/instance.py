@@ -14,7 +14,7 @@ from mesh.infra.dynamic.vultr.servers import FIXED_AT_CREATION, ServerArgs, Serv
 if TYPE_CHECKING:
     from mesh.infra.providers.vultr.v2 import answers
     from mesh.infra.providers.vultr.v2.listing import Listing
-    from mesh.infra.providers.vultr.v2.server import Kind
+    from mesh.infra.providers.vultr.v2.server import ServerApi
 
 
 class InstanceProvider(ServerProvider):
@@ -32,7 +32,7 @@ class InstanceProvider(ServerProvider):
     )
     replaces = ("region", "address_id", *FIXED_AT_CREATION)
 
-    def kind(self) -> Kind[answers.Instance]:
+    def kind(self) -> ServerApi[answers.Instance]:
         """``/instances``."""
         from mesh.infra.providers.vultr.v2.server import INSTANCE
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mesh.infra.providers.vultr.v2.answers import Address, Server
     from mesh.infra.providers.vultr.v2.listing import Listing
-    from mesh.infra.providers.vultr.v2.server import Kind, Wanted
+    from mesh.infra.providers.vultr.v2.server import ServerApi, Wanted
 
 FIXED_AT_CREATION = ("user_data", "os_id", "ssh_key_ids", "hostname")
 """Inputs whose change would replace a server, and is ignored on a running one."""
@@ -72,7 +72,7 @@ class ServerProvider(VultrProvider):
     updates: Sequence[str]
     replaces: Sequence[str]
 
-    def kind(self) -> Kind[Any]:
+    def kind(self) -> ServerApi[Any]:
         """How the API names them."""
         raise NotImplementedError
 

@@ -17,7 +17,7 @@ from mesh.infra.providers.inputs import (
     known,
     strings,
 )
-from mesh.infra.providers.resources import NETWORK, OTHER, Kind, PortRange, ResourceType
+from mesh.infra.providers.resources import NETWORK, OTHER, PortRange, ResourceKind, ResourceType
 
 
 def _rule(rule: Inputs) -> Iterator[tuple[str, PortRange]]:
@@ -54,13 +54,13 @@ def _between(rule: Inputs, protocol: Any) -> PortRange:
     return (int(first), int(first if last is None else last))
 
 
-_GROUP = ResourceType(Kind.FIREWALL, lets_in=_group)
+_GROUP = ResourceType(ResourceKind.FIREWALL, lets_in=_group)
 
 # pulumi_aws.ec2 and pulumi_aws.vpc.
 _RESOURCES = {
     # docs.aws.amazon.com, "Change the instance type": it has to be stopped for that.
     "aws:ec2/instance:Instance": ResourceType(
-        Kind.SERVER,
+        ResourceKind.SERVER,
         quiet=frozenset({"tags", "tagsAll", "metadataOptions"}),
         tags="tags",
         # An interface that is made apart has its own addresses.
@@ -68,20 +68,22 @@ _RESOURCES = {
             "ipv6AddressCount", "ipv6Addresses", "networkInterfaces", "primaryNetworkInterface"
         ),
     ),
-    "aws:ec2/eip:Eip": ResourceType(Kind.ADDRESS, protected=True, reserved=True),
-    "aws:ec2/eipAssociation:EipAssociation": ResourceType(Kind.ADDRESS),
+    "aws:ec2/eip:Eip": ResourceType(ResourceKind.ADDRESS, protected=True, reserved=True),
+    "aws:ec2/eipAssociation:EipAssociation": ResourceType(ResourceKind.ADDRESS),
     # It outlives the instance, and has the node's addresses: another one has others.
     "aws:ec2/networkInterface:NetworkInterface": ResourceType(
-        Kind.ADDRESS, protected=True, has_ipv6=given("ipv6AddressCount", "ipv6Addresses")
+        ResourceKind.ADDRESS, protected=True, has_ipv6=given("ipv6AddressCount", "ipv6Addresses")
     ),
     "aws:ec2/securityGroup:SecurityGroup": _GROUP,
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": _GROUP,
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": ResourceType(
-        Kind.FIREWALL, lets_in=_rule
+        ResourceKind.FIREWALL, lets_in=_rule
     ),
     # The older form of both, which this program does not make.
-    "aws:ec2/securityGroupRule:SecurityGroupRule": ResourceType(Kind.FIREWALL, lets_in=_group_rule),
-    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": ResourceType(Kind.FIREWALL),
+    "aws:ec2/securityGroupRule:SecurityGroupRule": ResourceType(
+        ResourceKind.FIREWALL, lets_in=_group_rule
+    ),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": ResourceType(ResourceKind.FIREWALL),
     # docs.aws.amazon.com, "Delete your VPC" and DependencyViolation: AWS deletes none of these four
     # while an interface is in it, an address is mapped through it, or a subnet goes by it.
     "aws:ec2/vpc:Vpc": OTHER,

@@ -15,7 +15,7 @@ from mesh.infra.providers.inputs import (
     port_range,
     strings,
 )
-from mesh.infra.providers.resources import OTHER, Kind, PortRange, ResourceType
+from mesh.infra.providers.resources import OTHER, PortRange, ResourceKind, ResourceType
 
 
 def _rule(rule: Inputs) -> Iterator[tuple[str, PortRange]]:
@@ -48,7 +48,7 @@ def _is_internal(address: Inputs) -> bool:
 _RESOURCES = {
     # cloud.google.com, "Edit the machine type": it is stopped for that, as for shielded options.
     "gcp:compute/instance:Instance": ResourceType(
-        Kind.SERVER,
+        ResourceKind.SERVER,
         quiet=frozenset(
             {"labels", "tags", "metadata", "deletionProtection", "allowStoppingForUpdate"}
         ),
@@ -56,9 +56,9 @@ _RESOURCES = {
         has_ipv6=_on_an_interface,
     ),
     "gcp:compute/address:Address": ResourceType(
-        Kind.ADDRESS, protected=True, reserved=True, is_inside=_is_internal
+        ResourceKind.ADDRESS, protected=True, reserved=True, is_inside=_is_internal
     ),
-    "gcp:compute/firewall:Firewall": ResourceType(Kind.FIREWALL, lets_in=_rule),
+    "gcp:compute/firewall:Firewall": ResourceType(ResourceKind.FIREWALL, lets_in=_rule),
     # GCP deletes neither while it is used (resourceInUseByAnotherResource).
     "gcp:compute/network:Network": OTHER,
     "gcp:compute/subnetwork:Subnetwork": OTHER,

@@ -14,7 +14,7 @@ from mesh.infra.providers.inputs import (
     known,
     port_range,
 )
-from mesh.infra.providers.resources import OTHER, Kind, PortRange, ResourceType
+from mesh.infra.providers.resources import OTHER, PortRange, ResourceKind, ResourceType
 from mesh.spec import Spec
 
 BY_API, BY_PLUGIN = "pulumi-python:dynamic/vultr:", "vultr:"
@@ -49,48 +49,50 @@ _QUIET_DRIFT = (
     "it is powered off",
     "its address ",
 )
-_ADDRESS = ResourceType(Kind.ADDRESS, protected=True, reserved=True)
+_ADDRESS = ResourceType(ResourceKind.ADDRESS, protected=True, reserved=True)
 
 _OWN = {
     # Our objects are also found by their ids.
     "pulumi-python:dynamic/mesh:Identity": OTHER,
     # api.vultr.com, "Update Instance": `plan` restarts the server, and `os_id` installs it anew.
     f"{BY_API}Instance": ResourceType(
-        Kind.SERVER,
+        ResourceKind.SERVER,
         quiet=frozenset({"identity", "tags", "firewall_group_id"}),
         quiet_drift=_QUIET_DRIFT,
         tags="tags",
         has_ipv6=given("enable_ipv6"),
     ),
     f"{BY_API}BareMetal": ResourceType(
-        Kind.SERVER,
+        ResourceKind.SERVER,
         quiet=frozenset({"identity", "tags"}),
         quiet_drift=_QUIET_DRIFT,
         tags="tags",
         has_ipv6=given("enable_ipv6"),
     ),
     f"{BY_API}Address": _ADDRESS,
-    f"{BY_API}Firewall": ResourceType(Kind.FIREWALL, lets_in=_group),
+    f"{BY_API}Firewall": ResourceType(ResourceKind.FIREWALL, lets_in=_group),
     f"{BY_API}SSHKey": OTHER,  # for servers to come
     f"{BY_API}Reverse": OTHER,  # names of addresses
 }
 
 _PLUGINS = {
     f"{BY_PLUGIN}index/instance:Instance": ResourceType(
-        Kind.SERVER,
+        ResourceKind.SERVER,
         quiet=frozenset({"label", "tags", "firewallGroupId", "activationEmail"}),
         tags="tags",
         has_ipv6=given("enableIpv6"),
     ),
     f"{BY_PLUGIN}index/bareMetalServer:BareMetalServer": ResourceType(
-        Kind.SERVER,
+        ResourceKind.SERVER,
         quiet=frozenset({"label", "tags"}),
         tags="tags",
         has_ipv6=given("enableIpv6"),
     ),
     f"{BY_PLUGIN}index/reservedIp:ReservedIp": _ADDRESS,
-    f"{BY_PLUGIN}index/firewallGroup:FirewallGroup": ResourceType(Kind.FIREWALL),
-    f"{BY_PLUGIN}index/firewallRule:FirewallRule": ResourceType(Kind.FIREWALL, lets_in=_rule),
+    f"{BY_PLUGIN}index/firewallGroup:FirewallGroup": ResourceType(ResourceKind.FIREWALL),
+    f"{BY_PLUGIN}index/firewallRule:FirewallRule": ResourceType(
+        ResourceKind.FIREWALL, lets_in=_rule
+    ),
     f"{BY_PLUGIN}index/sSHKey:SSHKey": OTHER,  # for servers to come
     f"{BY_PLUGIN}index/reverseIpv4:ReverseIpv4": OTHER,  # names of addresses
     f"{BY_PLUGIN}index/reverseIpv6:ReverseIpv6": OTHER,

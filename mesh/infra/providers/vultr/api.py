@@ -19,7 +19,12 @@ from mesh.infra.dynamic.vultr.instance import Instance, InstanceArgs
 from mesh.infra.dynamic.vultr.key import Key
 from mesh.infra.dynamic.vultr.reverse import Reverse
 from mesh.infra.dynamic.vultr.servers import ServerArgs
-from mesh.infra.providers.vultr.maker import CreatedServer, ReservedAddress, Rule, Server
+from mesh.infra.providers.vultr.maker import (
+    CreatedServer,
+    FirewallInput,
+    ReservedAddress,
+    ServerInput,
+)
 from mesh.plan import Node
 
 
@@ -43,7 +48,7 @@ class Api:
     def firewall(
         self,
         name: str,
-        rules: Sequence[Rule],
+        rules: Sequence[FirewallInput],
         after: Sequence[Input[Resource]],
         opts: ResourceOptions,
     ) -> Output[str]:
@@ -56,7 +61,7 @@ class Api:
         own = _formerly("firewallGroup:FirewallGroup", waiting)
         return Firewall(f"{name}-firewall", self._identity, args, own).id
 
-    def instance(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
+    def instance(self, name: str, server: ServerInput, opts: ResourceOptions) -> CreatedServer:
         """An instance."""
         assert server.group is not None, "instances have a firewall group"
         args = InstanceArgs(
@@ -67,13 +72,13 @@ class Api:
         made = Instance(name, args, _formerly("instance:Instance", opts))
         return CreatedServer(made, made.id, made.created, made.ipv6)
 
-    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
+    def bare_metal(self, name: str, server: ServerInput, opts: ResourceOptions) -> CreatedServer:
         """A bare metal server."""
         own = _formerly("bareMetalServer:BareMetalServer", opts)
         made = BareMetal(name, self._args(server), own)
         return CreatedServer(made, made.id, made.created, made.ipv6)
 
-    def _args(self, server: Server) -> ServerArgs:
+    def _args(self, server: ServerInput) -> ServerArgs:
         """The inputs of both kinds of servers."""
         node = server.node
         return ServerArgs(

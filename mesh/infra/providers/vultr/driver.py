@@ -15,7 +15,13 @@ from pulumi import Input, Output, Resource, ResourceOptions
 from mesh.infra.providers.openings import ANYONE, Opening, openings
 from mesh.infra.providers.protocol import Machine, Reserved, StackConfiguration
 from mesh.infra.providers.vultr import queries
-from mesh.infra.providers.vultr.maker import CreatedServer, Maker, ReservedAddress, Rule, Server
+from mesh.infra.providers.vultr.maker import (
+    CreatedServer,
+    FirewallInput,
+    Maker,
+    ReservedAddress,
+    ServerInput,
+)
 from mesh.infra.providers.vultr.queries import nodes_of
 from mesh.infra.providers.vultr.tags import tags
 from mesh.plan import Node, Plan
@@ -61,7 +67,7 @@ class Vultr:
         if all(node.bare_metal for node in nodes_of(self._plan)):
             return
         rules = [
-            Rule(
+            FirewallInput(
                 name,
                 opening.family,
                 opening.protocol,
@@ -92,7 +98,7 @@ class Vultr:
         opts: ResourceOptions,
     ) -> Machine:
         """An instance or a bare metal server."""
-        server = Server(
+        server = ServerInput(
             node=node,
             image=self._image,
             address=self._addresses[node.id],

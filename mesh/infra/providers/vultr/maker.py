@@ -22,7 +22,7 @@ class ReservedAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FirewallInput:
     """What the firewall group lets in: a family (4 or 6), a protocol, and a port as Vultr writes
     it, empty for ICMP. ``name`` is unique in the group."""
 
@@ -35,7 +35,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerInput:
     """The inputs of a server. ``group`` is the id of its firewall group, None for bare metal;
     ``keys`` are the ids of the keys that may log in; the user data are a secret."""
 
@@ -72,17 +72,17 @@ class Maker(Protocol):
     def firewall(
         self,
         name: str,
-        rules: Sequence[Rule],
+        rules: Sequence[FirewallInput],
         after: Sequence[Input[pulumi.Resource]],
         opts: ResourceOptions,
     ) -> Output[str]:
         """Make a firewall group with these rules, after the resources of ``after``; returns its id.
         The group is named ``<name>-firewall``, a resource of a rule ``<name>-<rule>``."""
 
-    def instance(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
+    def instance(self, name: str, server: ServerInput, opts: ResourceOptions) -> CreatedServer:
         """Start a virtual server."""
 
-    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
+    def bare_metal(self, name: str, server: ServerInput, opts: ResourceOptions) -> CreatedServer:
         """Start a bare metal server."""
 
     def reverse(

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pulumi import Input, Output, Resource, ResourceOptions
 
 from mesh.infra.providers.vultr import sdk
-from mesh.infra.providers.vultr.maker import CreatedServer, ReservedAddress, Rule, Server
+from mesh.infra.providers.vultr.maker import (
+    CreatedServer,
+    FirewallInput,
+    ReservedAddress,
+    ServerInput,
+)
 from mesh.infra.providers.vultr.tags import TAG
 from mesh.plan import Node, Plan
 
@@ -43,7 +48,7 @@ class Plugin:
     def firewall(
         self,
         name: str,
-        rules: Sequence[Rule],
+        rules: Sequence[FirewallInput],
         after: Sequence[Input[Resource]],
         opts: ResourceOptions,
     ) -> Output[str]:
@@ -67,7 +72,7 @@ class Plugin:
             )
         return group.id
 
-    def instance(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
+    def instance(self, name: str, server: ServerInput, opts: ResourceOptions) -> CreatedServer:
         """An instance. Its console address contains a token, and is a secret in the state
         (terraform-provider-vultr, issue 690)."""
         node = server.node
@@ -92,7 +97,7 @@ class Plugin:
         )
         return CreatedServer(made, made.id, made.date_created, made.v6_main_ip)
 
-    def bare_metal(self, name: str, server: Server, opts: ResourceOptions) -> CreatedServer:
+    def bare_metal(self, name: str, server: ServerInput, opts: ResourceOptions) -> CreatedServer:
         """A bare metal server."""
         node = server.node
         made = sdk.BareMetalServer(

@@ -27,10 +27,10 @@ from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.reverse import ReverseProvider
 from mesh.infra.providers.accounts import Adopted, StackState, StateToBe
 from mesh.infra.providers.vultr.adoption.state import (
-    Change,
     Document,
     Reference,
     Resource,
+    StateChange,
     Successor,
     reference,
     resources,
@@ -40,7 +40,13 @@ from mesh.infra.providers.vultr.adoption.state import (
 from mesh.infra.providers.vultr.strays import account_of
 from mesh.infra.providers.vultr.v2 import Mark, marking, stated
 from mesh.infra.providers.vultr.v2.answers import Address, Answer, Server
-from mesh.infra.providers.vultr.v2.holdings import SERVERS, AccountObject, Holdings, Kind, held
+from mesh.infra.providers.vultr.v2.holdings import (
+    SERVERS,
+    AccountObject,
+    Holdings,
+    ObjectKind,
+    held,
+)
 from mesh.infra.urns import owner
 from mesh.spec import Problem, SpecError
 
@@ -69,29 +75,29 @@ class Translation:
     ``keys`` maps the plugin's inputs to ours."""
 
     ours: str
-    kind: Kind | None
+    kind: ObjectKind | None
     provider: type[Stub]
     keys: Mapping[str, str]
 
 
 TRANSLATIONS = {
     "vultr:index/instance:Instance": Translation(
-        f"{DYNAMIC}vultr:Instance", Kind.INSTANCE, InstanceProvider,
+        f"{DYNAMIC}vultr:Instance", ObjectKind.INSTANCE, InstanceProvider,
         _SERVER | {"reservedIpId": "address_id", "firewallGroupId": "firewall_group_id",
                    "ddosProtection": "ddos_protection"},
     ),
     "vultr:index/bareMetalServer:BareMetalServer": Translation(
-        f"{DYNAMIC}vultr:BareMetal", Kind.BARE_METAL, BareMetalProvider,
+        f"{DYNAMIC}vultr:BareMetal", ObjectKind.BARE_METAL, BareMetalProvider,
         _SERVER | {"reservedIpv4": "address_id"},
     ),
     "vultr:index/reservedIp:ReservedIp": Translation(
-        f"{DYNAMIC}vultr:Address", Kind.ADDRESS, AddressProvider, {"region": "region"}
+        f"{DYNAMIC}vultr:Address", ObjectKind.ADDRESS, AddressProvider, {"region": "region"}
     ),
     "vultr:index/firewallGroup:FirewallGroup": Translation(
-        f"{DYNAMIC}vultr:Firewall", Kind.GROUP, FirewallProvider, {}
+        f"{DYNAMIC}vultr:Firewall", ObjectKind.GROUP, FirewallProvider, {}
     ),
     "vultr:index/sSHKey:SSHKey": Translation(
-        f"{DYNAMIC}vultr:SSHKey", Kind.KEY, KeyProvider, {"sshKey": "ssh_key"}
+        f"{DYNAMIC}vultr:SSHKey", ObjectKind.KEY, KeyProvider, {"sshKey": "ssh_key"}
     ),
     "vultr:index/reverseIpv4:ReverseIpv4": Translation(
         f"{DYNAMIC}vultr:Reverse", None, ReverseProvider, _REVERSE
@@ -218,7 +224,7 @@ def adopt(document: Document, holdings: Holdings, identity: str) -> Adoption:
         raise SpecError(
             [Problem("vultr:apiKey", "[secret]", reason, "give the key of their account")]
         )
-    change = Change(
+    change = StateChange(
         successors={reference(each): _successor(before, each) for each in staying},
         absorbed=_absorbed(before),
         added=() if stated.identity(document) else (before.marker,),
@@ -247,7 +253,7 @@ class _Before:
         mine = held_by_plugin(document)
         self.rules = [each for each in mine if each["type"] == RULE]
         self.objects = [each for each in mine if each["type"] != RULE]
-        self.there: dict[tuple[Kind, str], Answer] = {
+        self.there: dict[tuple[ObjectKind, str], Answer] = {
             (kind, held(kind, answer).id): answer for kind, answer in holdings.answers()
         }
         self.parents = {each["urn"]: each.get("parent") for each in self.all}
@@ -257,7 +263,7 @@ class _Before:
         self.marker = self._marker()
         self.gone = self._gone()
 
-    def kind(self, resource: Resource) -> Kind | None:
+    def kind(self, resource: Resource) -> ObjectKind | None:
         """What a resource is at Vultr; None if it is no object of its own."""
         return TRANSLATIONS[resource["type"]].kind
 
@@ -324,7 +330,7 @@ def _successor(before: _Before, resource: Resource) -> Successor:
     inputs, needs = _inputs(before, resource, translation), {}
     if "identity" in inputs:
         needs["identity"] = [before.identity_urn()]
-    if translation.kind is Kind.GROUP:
+    if translation.kind is ObjectKind.GROUP:
         needs["rules"] = [
             urn for rule in _rules_of(before, resource["id"])
             for urn in (rule.get("propertyDependencies") or {}).get("subnet", ())
@@ -347,11 +353,11 @@ def _inputs(before: _Before, resource: Resource, translation: Translation) -> di
     inputs[PROVIDER_KEY] = serialize_provider(translation.provider())
     if translation.kind is not None:
         inputs["identity"] = before.identity
-    if translation.kind in (*SERVERS, Kind.ADDRESS):
+    if translation.kind in (*SERVERS, ObjectKind.ADDRESS):
         inputs["node"] = owner(resource["urn"], before.parents)
     if translation.kind in SERVERS:
         inputs["tags"] = list(old.get("tags") or ())
-    if translation.kind is Kind.GROUP:
+    if translation.kind is ObjectKind.GROUP:
         inputs["rules"] = [_rule(each["inputs"]) for each in _rules_of(before, resource["id"])]
     return inputs
 
@@ -394,7 +400,7 @@ def _absorbed(before: _Before) -> dict[Reference, str | None]:
     groups = {
         each["id"]: each["urn"]
         for each in before.objects
-        if before.kind(each) is Kind.GROUP and reference(each) not in before.gone
+        if before.kind(each) is ObjectKind.GROUP and reference(each) not in before.gone
     }
     return dict.fromkeys(before.gone) | {
         reference(rule): groups.get(rule["inputs"].get("firewallGroupId")) for rule in before.rules

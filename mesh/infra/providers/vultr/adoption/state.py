@@ -39,7 +39,7 @@ class Successor:
 
 
 @dataclass(frozen=True)
-class Change:
+class StateChange:
     """A change of a state. ``absorbed`` are resources that are left out, with the URN of what they
     become part of, or None; ``added`` are new entries."""
 
@@ -59,7 +59,7 @@ def reference(resource: Mapping[str, Any]) -> Reference:
     return str(resource["urn"]), str(resource.get("id", ""))
 
 
-def rewritten(document: Document, change: Change) -> dict[str, Any]:
+def rewritten(document: Document, change: StateChange) -> dict[str, Any]:
     """The state after the change; ``document`` itself is not changed."""
     kept = [each for each in resources(document) if reference(each) not in change.absorbed]
     named = _renamed([*change.added, *kept], change.successors)

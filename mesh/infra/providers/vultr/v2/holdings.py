@@ -20,7 +20,7 @@ from mesh.infra.providers.vultr.v2.errors import ApiError
 from mesh.infra.providers.vultr.v2.mark import Mark
 
 
-class Kind(StrEnum):
+class ObjectKind(StrEnum):
     """What an object is, in the order in which they can be deleted: a server holds its address and
     its firewall group."""
 
@@ -31,14 +31,14 @@ class Kind(StrEnum):
     KEY = "SSH key"
 
 
-SERVERS = (Kind.INSTANCE, Kind.BARE_METAL)
+SERVERS = (ObjectKind.INSTANCE, ObjectKind.BARE_METAL)
 
-ROUTES: dict[Kind, tuple[str, str, type[Answer]]] = {
-    Kind.INSTANCE: ("/instances", "instance", Instance),
-    Kind.BARE_METAL: ("/bare-metals", "bare_metal", BareMetal),
-    Kind.ADDRESS: ("/reserved-ips", "reserved_ip", Address),
-    Kind.GROUP: ("/firewalls", "firewall_group", Group),
-    Kind.KEY: ("/ssh-keys", "ssh_key", SshKey),
+ROUTES: dict[ObjectKind, tuple[str, str, type[Answer]]] = {
+    ObjectKind.INSTANCE: ("/instances", "instance", Instance),
+    ObjectKind.BARE_METAL: ("/bare-metals", "bare_metal", BareMetal),
+    ObjectKind.ADDRESS: ("/reserved-ips", "reserved_ip", Address),
+    ObjectKind.GROUP: ("/firewalls", "firewall_group", Group),
+    ObjectKind.KEY: ("/ssh-keys", "ssh_key", SshKey),
 }
 """By kind: the path in the API, and the name and type of an object in the answer."""
 
@@ -49,7 +49,7 @@ class AccountObject:
     address, empty where it has none, ``mark`` None where it has no mark of this program, ``at`` the
     id of the server that an address is attached to."""
 
-    kind: Kind
+    kind: ObjectKind
     id: str
     label: str
     where: str
@@ -62,7 +62,7 @@ class AccountObject:
         return f"{ROUTES[self.kind][0]}/{self.id}"
 
 
-def held(kind: Kind, answer: Answer) -> AccountObject:
+def held(kind: ObjectKind, answer: Answer) -> AccountObject:
     """The object in an answer of the API."""
     if isinstance(answer, Server):
         where = f"{answer.region} {answer.ipv4}".rstrip()
@@ -108,17 +108,17 @@ class Holdings:
             client.ssh_keys(),
         )
 
-    def answers(self) -> Iterator[tuple[Kind, Answer]]:
-        """Every object as an answer, in the order of :class:`Kind`."""
-        lists: dict[Kind, tuple[Answer, ...]] = {
-            Kind.INSTANCE: self.instances,
-            Kind.BARE_METAL: self.bare_metals,
-            Kind.ADDRESS: self.addresses,
-            Kind.GROUP: self.groups,
-            Kind.KEY: self.keys,
+    def answers(self) -> Iterator[tuple[ObjectKind, Answer]]:
+        """Every object as an answer, in the order of :class:`ObjectKind`."""
+        lists: dict[ObjectKind, tuple[Answer, ...]] = {
+            ObjectKind.INSTANCE: self.instances,
+            ObjectKind.BARE_METAL: self.bare_metals,
+            ObjectKind.ADDRESS: self.addresses,
+            ObjectKind.GROUP: self.groups,
+            ObjectKind.KEY: self.keys,
         }
-        yield from ((kind, answer) for kind in Kind for answer in lists[kind])
+        yield from ((kind, answer) for kind in ObjectKind for answer in lists[kind])
 
     def all(self) -> tuple[AccountObject, ...]:
-        """Every object, in the order of :class:`Kind`."""
+        """Every object, in the order of :class:`ObjectKind`."""
         return tuple(held(kind, answer) for kind, answer in self.answers())

@@ -31,7 +31,7 @@ STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[S]):
+class ServerApi(Generic[S]):
     """A kind of server in the API; ``bound`` is how many seconds its creation may take."""
 
     path: str
@@ -40,8 +40,8 @@ class Kind(Generic[S]):
     bound: float
 
 
-INSTANCE = Kind("/instances", "instance", Instance, 600.0)
-BARE_METAL = Kind("/bare-metals", "bare_metal", BareMetal, 1800.0)
+INSTANCE = ServerApi("/instances", "instance", Instance, 600.0)
+BARE_METAL = ServerApi("/bare-metals", "bare_metal", BareMetal, 1800.0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def left_behind(listed: Iterable[S], mark: Mark) -> S | None:
     return min(own, key=lambda each: (each.date_created, each.id), default=None)
 
 
-def refuse_misfit(client: Client, kind: Kind[S], found: S, wanted: Wanted) -> None:
+def refuse_misfit(client: Client, kind: ServerApi[S], found: S, wanted: Wanted) -> None:
     """A server that an earlier run has left behind can be adopted if it was created as this one
     would be; else ApiError. It is not deleted here: it may be in use, by a network whose state is
     lost."""
@@ -116,7 +116,7 @@ def refuse_misfit(client: Client, kind: Kind[S], found: S, wanted: Wanted) -> No
         raise ApiError("foreign", Problem(f"mesh:nodes.{wanted.mark.node}", found.id, reason, cure))
 
 
-def _user_data(client: Client, kind: Kind[S], identity: str) -> str | None:
+def _user_data(client: Client, kind: ServerApi[S], identity: str) -> str | None:
     """The user data of a server; None where Vultr does not answer them."""
     try:
         encoded = client.user_data(f"{kind.path}/{identity}").data
@@ -163,7 +163,7 @@ def refuse_suspended(found: Server, node: str) -> None:
 
 
 def until_ready(
-    client: Client, kind: Kind[S], identity: str, wanted: Wanted, progress: Progress
+    client: Client, kind: ServerApi[S], identity: str, wanted: Wanted, progress: Progress
 ) -> S:
     """Wait until a server runs on the wanted plan, and its addresses are known."""
 

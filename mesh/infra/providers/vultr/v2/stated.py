@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
-from mesh.infra.providers.vultr.v2.holdings import Kind
+from mesh.infra.providers.vultr.v2.holdings import ObjectKind
 from mesh.infra.providers.vultr.v2.mark import NETWORK, Mark
 from mesh.infra.providers.vultr.v2.strays import Begun, StateObject
 
@@ -14,19 +14,19 @@ IDENTITY = "pulumi-python:dynamic/mesh:Identity"
 """The resource that keeps the network's identity."""
 
 TYPES = {
-    "pulumi-python:dynamic/vultr:Instance": Kind.INSTANCE,
-    "pulumi-python:dynamic/vultr:BareMetal": Kind.BARE_METAL,
-    "pulumi-python:dynamic/vultr:Address": Kind.ADDRESS,
-    "pulumi-python:dynamic/vultr:Firewall": Kind.GROUP,
-    "pulumi-python:dynamic/vultr:SSHKey": Kind.KEY,
+    "pulumi-python:dynamic/vultr:Instance": ObjectKind.INSTANCE,
+    "pulumi-python:dynamic/vultr:BareMetal": ObjectKind.BARE_METAL,
+    "pulumi-python:dynamic/vultr:Address": ObjectKind.ADDRESS,
+    "pulumi-python:dynamic/vultr:Firewall": ObjectKind.GROUP,
+    "pulumi-python:dynamic/vultr:SSHKey": ObjectKind.KEY,
 }
 """The types of resources that are one object each (:mod:`mesh.infra.dynamic.vultr`)."""
 
 RESOURCES = {
-    Kind.INSTANCE: "instance",
-    Kind.BARE_METAL: "bare-metal",
-    Kind.ADDRESS: "address",
-    Kind.GROUP: "firewall",
+    ObjectKind.INSTANCE: "instance",
+    ObjectKind.BARE_METAL: "bare-metal",
+    ObjectKind.ADDRESS: "address",
+    ObjectKind.GROUP: "firewall",
 }
 """The last part of the marks of a kind."""
 
@@ -78,9 +78,9 @@ def _begun(operation: Mapping[str, Any]) -> Begun | None:
     return found.node, found.resource
 
 
-def mark(identity: str, kind: Kind, inputs: Mapping[str, Any]) -> Mark:
+def mark(identity: str, kind: ObjectKind, inputs: Mapping[str, Any]) -> Mark:
     """The mark of an object whose resource has these inputs."""
-    if kind is Kind.KEY:
+    if kind is ObjectKind.KEY:
         digest = sha256(str(inputs.get("ssh_key")).encode()).hexdigest()[:8]
         return Mark(identity, NETWORK, f"key-{digest}")
     return Mark(identity, str(inputs.get("node", NETWORK)), RESOURCES[kind])

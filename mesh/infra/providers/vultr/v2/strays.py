@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from mesh.infra.providers.vultr.v2 import waiting
 from mesh.infra.providers.vultr.v2.client import Client
 from mesh.infra.providers.vultr.v2.errors import ApiError
-from mesh.infra.providers.vultr.v2.holdings import SERVERS, AccountObject, Holdings, Kind, look
+from mesh.infra.providers.vultr.v2.holdings import (
+    SERVERS,
+    AccountObject,
+    Holdings,
+    ObjectKind,
+    look,
+)
 from mesh.infra.providers.vultr.v2.waiting import Observed, Progress
 from mesh.spec.problems import Problem
 
@@ -23,7 +29,7 @@ Begun = tuple[str, str]
 class StateObject:
     """An object in the state: its id at Vultr, and the name of its resource."""
 
-    kind: Kind
+    kind: ObjectKind
     id: str
     name: str
 
@@ -88,7 +94,7 @@ def remove(client: Client, stray: AccountObject, progress: Progress) -> bool:
         except ApiError as error:
             if error.kind == "gone":
                 return Observed("gone", True)
-            if error.kind == "refused" and stray.kind in (Kind.ADDRESS, Kind.GROUP):
+            if error.kind == "refused" and stray.kind in (ObjectKind.ADDRESS, ObjectKind.GROUP):
                 return Observed("still in use")
             raise
         return Observed("deleted", True)

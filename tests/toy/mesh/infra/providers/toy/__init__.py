@@ -9,7 +9,7 @@ from mesh.infra.providers.description import Description, EnginePlugin
 from mesh.infra.providers.inputs import TCP, Inputs, given, is_one_of, known, port_range, strings
 from mesh.infra.providers.openings import openings
 from mesh.infra.providers.protocol import Machine, Reserved, StackConfiguration
-from mesh.infra.providers.resources import Kind, PortRange, ResourceType
+from mesh.infra.providers.resources import PortRange, ResourceKind, ResourceType
 
 if TYPE_CHECKING:
     from pulumi import Input, Output, ResourceOptions
@@ -28,10 +28,10 @@ def _lets_in(rule: Inputs) -> Iterator[tuple[str, PortRange]]:
 DESCRIPTION = Description(
     driver="mesh.infra.providers.toy:Toy",
     resources={
-        "toy:index:Address": ResourceType(Kind.ADDRESS, protected=True, reserved=True),
-        "toy:index:Rule": ResourceType(Kind.FIREWALL, lets_in=_lets_in),
+        "toy:index:Address": ResourceType(ResourceKind.ADDRESS, protected=True, reserved=True),
+        "toy:index:Rule": ResourceType(ResourceKind.FIREWALL, lets_in=_lets_in),
         "toy:index:Server": ResourceType(
-            Kind.SERVER, quiet=frozenset({"labels"}), tags="labels", has_ipv6=given("ipv6")
+            ResourceKind.SERVER, quiet=frozenset({"labels"}), tags="labels", has_ipv6=given("ipv6")
         ),
     },
     plugin=EnginePlugin("pulumi-toy"),
