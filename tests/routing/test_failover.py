@@ -366,7 +366,7 @@ def test_who_does_not_tell_his_own_address_is_accused_and_not_who_hands_it_on(fu
         # For a moment another family may not be there yet, or others go around as well.
         warned = until(lambda: told_by(full, (LAX,)), 10, "Los Angeles alone is told")
         assert (warned.mate, warned.kind) == (ORD, "detour")
-        assert f"{ORD} does not tell {LAX} its own address" in warned.text
+        assert f"{ORD} does not announce its own address to {LAX}" in warned.text
         assert f"{ORD} or {LAX} is broken" in warned.text
     finally:
         full.write(ORD, full.plan)

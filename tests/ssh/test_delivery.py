@@ -426,7 +426,7 @@ def test_nothing_is_left_of_a_removal_that_was_cut(
     done = delivered(box)
 
     def cut_at(line: str) -> None:
-        if "putting back" in line:
+        if "restoring" in line:
             cut_link(box)
 
     with pytest.raises(HostUnreachable):
