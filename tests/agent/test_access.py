@@ -229,7 +229,7 @@ JUDGE = """
 import json, sys
 from pathlib import Path
 from mesh.agent.access import narrowed
-from mesh.agent.daemons.kind import Change
+from mesh.agent.daemons.kind import FileChange
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.stage import Stage
 
@@ -239,7 +239,7 @@ for name, (path, new) in json.load(sys.stdin).items():
     old = host.read(path)
     stage.fill({path: new.encode()})
     try:
-        found[name] = list(narrowed(host, stage, [Change(path, old, new.encode())]))
+        found[name] = list(narrowed(host, stage, [FileChange(path, old, new.encode())]))
     except CommandFailed as error:
         found[name] = str(error)
     finally:

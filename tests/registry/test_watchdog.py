@@ -34,7 +34,7 @@ async def threads():
     await asyncio.gather(*(run_sync(time.sleep, 100) for _ in range(40)))
 
 
-class Server(serve.Server):
+class Server(serve.RegistryServer):
     async def main_loop(self):
         print("serves", flush=True)
         loop = asyncio.get_running_loop()
@@ -45,7 +45,7 @@ class Server(serve.Server):
         await super().main_loop()
 
 
-serve.Server = Server
+serve.RegistryServer = Server
 database = f"sqlite:///{folder / 'registry.sqlite3'}"
 serve.serve(serve.Settings(folder, operator, 0, database, ("127.0.0.1",)), None)
 """
