@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from mesh.publish.identity import adopted, new_network
@@ -20,21 +20,22 @@ POLL = 0.2
 
 
 class Preparation:
-    """Registries and members of one publication. ``network`` is the network's name, None until it
-    is known; ``awaited`` are the nodes that are waited for."""
+    """Registries and members of one publication. ``awaited`` are the nodes that have to join;
+    ``network`` is the network's name, None until it is known."""
 
     def __init__(
         self,
         order: Order,
         pool: RegistryPool,
+        awaited: Sequence[str],
         network: str | None,
         progress: ProgressLines,
         deadline: Deadline,
     ) -> None:
         self._order, self._pool = order, pool
         self._progress, self._deadline = progress, deadline
-        self.network = network
-        self.awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
+        self._awaited = awaited
+        self._network = network
 
     def prepare(self) -> None:
         """Waits until one registry is ready. The others are prepared while we wait for joins, since
@@ -42,7 +43,7 @@ class Preparation:
         while not self._try_prepare():
             if len(self._pool.refusing) == len(self._pool):
                 raise PublishError(
-                    f"every registry serves another network than this stack's, {self.network}: "
+                    f"every registry serves another network than this stack's, {self._network}: "
                     f"{self._reasons()}; publish with the stack of that network, or replace the "
                     f"registries' servers (mesh replace <node>)"
                 )
@@ -56,7 +57,7 @@ class Preparation:
     def _try_prepare(self) -> bool:
         if len(self._pool.ready) < len(self._pool):
             before = len(self._pool.ready)
-            self._pool.prepare(self._order.bundle, planned(self._order, self.network))
+            self._pool.prepare(self._order.bundle, planned(self._order, self._network))
             if len(self._pool.ready) > before:
                 self._progress(f"{len(self._pool.ready)} of {len(self._pool)} registries ready")
         return bool(self._pool.ready)
@@ -70,13 +71,13 @@ class Preparation:
         while True:
             self._try_prepare()
             found = admit(self._order.instances, fleet, self._pool.joins(), datetime.now(UTC))
-            missing = [node for node in self.awaited if node not in found.members]
+            missing = [node for node in self._awaited if node not in found.members]
             problems = found.problems | self._from_elsewhere(missing)
             for problem in problems.values():
                 self._progress(problem)
-            doubted = [node for node in self.awaited if node in problems]
+            doubted = [node for node in self._awaited if node in problems]
             self._progress.waiting(
-                f"{len(self.awaited) - len(missing)} of {len(self.awaited)} joined"
+                f"{len(self._awaited) - len(missing)} of {len(self._awaited)} joined"
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
             if not missing and not doubted:
@@ -109,14 +110,14 @@ class Preparation:
     def identify(self, members: Mapping[str, Member]) -> str:
         """The name of the network. A state without one is new or lost: nodes that already belong to
         a network have returned its manifest to the registries before they join, and keep it."""
-        if self.network is None:
+        if self._network is None:
             held = [manifest for _, manifest in self._pool.manifests().values()]
             identities = {member.identity for member in members.values()}
-            self.network = adopted(held, identities) or new_network(self._order.plan)
+            self._network = adopted(held, identities) or new_network(self._order.plan)
             # The registries get the name as well.
             self._pool.ready.clear()
             self.prepare()
-        return self.network
+        return self._network
 
 
 def planned(order: Order, network: str | None) -> Planned:

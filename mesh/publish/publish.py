@@ -95,7 +95,9 @@ class _Publication:
 
     def publish(self, fleet: Fleet | None) -> tuple[Fleet, dict[str, str]]:
         known = None if fleet is None else fleet.network
-        before = Preparation(self._order, self._pool, known, self._progress, self._deadline)
+        before = Preparation(
+            self._order, self._pool, self._awaited, known, self._progress, self._deadline
+        )
         try:
             before.prepare()
             members = before.wait_for_joins(fleet)
