@@ -33,14 +33,18 @@ Restart=no
 """Both are needed: systemd does not check conditions at the restart that a unit waits for."""
 
 
+Action = Callable[[LabFiles, World, str], None]
+"""What is done to a target, which is a node or two of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A fault: how it is applied and healed. ``target`` is NODE or A:B (a tunnel's two ends)."""
 
     target: str
     description: str
-    apply: Callable[[LabFiles, World, str], None]
-    heal: Callable[[LabFiles, World, str], None]
+    apply: Action
+    heal: Action
 
 
 def fault(name: str, verb: str, target: str) -> None:
@@ -130,30 +134,13 @@ def _announce(files: LabFiles, world: World, node: str) -> None:
     sessions.admit(files, world.node(node))
 
 
-def _kill_daemon(files: LabFiles, world: World, node: str) -> None:
-    """SIGKILL, as by the kernel out of memory: only the kernel closes the sessions' connections."""
-    _kill_for_good(files, node, BIRD_UNIT)
+def _killed(unit: str) -> Action:
+    """SIGKILL, as by the kernel out of memory: only the kernel closes the unit's connections."""
+    return lambda files, _world, node: _kill_for_good(files, node, unit)
 
 
-def _revive_daemon(files: LabFiles, world: World, node: str) -> None:
-    _revive(files, node, BIRD_UNIT)
-
-
-def _end_service(files: LabFiles, world: World, node: str) -> None:
-    """Kill the lab's service; the agent keeps the service addresses as its checks decide."""
-    _kill_for_good(files, node, SERVICE_UNIT)
-
-
-def _begin_service(files: LabFiles, world: World, node: str) -> None:
-    _revive(files, node, SERVICE_UNIT)
-
-
-def _end_registry(files: LabFiles, world: World, node: str) -> None:
-    _kill_for_good(files, node, REGISTRY_UNIT)
-
-
-def _begin_registry(files: LabFiles, world: World, node: str) -> None:
-    _revive(files, node, REGISTRY_UNIT)
+def _revived(unit: str) -> Action:
+    return lambda files, _world, node: _revive(files, node, unit)
 
 
 def _kill_for_good(files: LabFiles, node: str, unit: str) -> None:
@@ -286,13 +273,19 @@ def _power_back(files: LabFiles, world: World, node: str) -> None:
 
 FAULTS: dict[str, Fault] = {
     sessions.SHUT: Fault("NODE", "its upstream ends its sessions", _withdraw, _announce),
-    "kill-daemon": Fault("NODE", "BIRD is killed and stays down", _kill_daemon, _revive_daemon),
+    "kill-daemon": Fault(
+        "NODE", "BIRD is killed and stays down", _killed(BIRD_UNIT), _revived(BIRD_UNIT)
+    ),
     "hang": Fault("NODE", "BIRD stops, the kernel goes on", _hang, _go_on),
     "link-down": Fault("NODE", "the link of the uplink goes down", _link_down, _link_up),
     "tunnel-cut": Fault("A:B", "UDP between two nodes is lost", _cut_tunnel, _join_tunnel),
     "blackhole": Fault("NODE", "all packets are lost, the link is up", _blackhole, _end_blackhole),
     "power-loss": Fault("NODE", "the machine goes off at once", _power_loss, _power_back),
-    "service-down": Fault("NODE", "its services are killed", _end_service, _begin_service),
-    "registry-down": Fault("NODE", "its registry is killed", _end_registry, _begin_registry),
+    "service-down": Fault(
+        "NODE", "its services are killed", _killed(SERVICE_UNIT), _revived(SERVICE_UNIT)
+    ),
+    "registry-down": Fault(
+        "NODE", "its registry is killed", _killed(REGISTRY_UNIT), _revived(REGISTRY_UNIT)
+    ),
 }
 """The table: a new fault is one entry."""
