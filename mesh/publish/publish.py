@@ -148,8 +148,7 @@ class _Publication:
         finally:
             self._pool.close()
 
-    # --- nodes that are added and removed
-    # -------------------------------------------------------------
+    # --- nodes that are added and removed ----------------------------------------------------
 
     def _drain_orders(
         self, members: Mapping[str, Member], fleet: Fleet | None, network: str
