@@ -266,6 +266,9 @@ class Announcer:
         # A start of BIRD resets the file, so the file shows whether BIRD has the state.
         written, now = written_state(self._host), time.monotonic()
         if sequence is not None and not retired:
+            if not sequence.has_begun:
+                # The last answer may be older than an announcement that BIRD had queued.
+                self._bird.ask(now)
             wanted = sequence.state(now, self._bird.running.in_service and written.in_service)
         else:
             # With a local instance, or a retired network, routes do not matter.

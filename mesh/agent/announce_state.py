@@ -54,6 +54,11 @@ class DrainSequence:
     gone: float | None = None
     done: bool = False
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether BIRD has run with the first step."""
+        return self.leaving is not None or self.gone is not None
+
     def state(self, now: float, announcing: bool) -> AnnounceState:
         """The state for BIRD now. A node that does not announce skips graceful shutdown."""
         warned = self.leaving is not None and now - self.leaving >= SHUTDOWN

@@ -44,6 +44,21 @@ class BirdState:
         written = written_state(self._host)
         return written == self.wanted == self.running and self._bird_is == "here"
 
+    def ask(self, now: float) -> None:
+        """Asks BIRD which state it runs with."""
+        before = self.running
+        try:
+            with self._bird.asking(ANSWER) as ask:
+                self.running = running_state(ask)
+            self._bird_is = "here"
+        except NotRunning:
+            self.running, self._bird_is = AnnounceState(), "away"
+        except BirdError:
+            self._bird_is = "silent"
+        self._asked = now
+        if self.running != before:
+            self._changed()
+
     def is_in_force(self, state: AnnounceState) -> bool:
         """Whether BIRD runs with this state, by its last answer. A BIRD that does not run announces
         nothing."""
@@ -58,25 +73,11 @@ class BirdState:
 
     def _is_known(self, state: AnnounceState, now: float) -> bool:
         """Whether BIRD runs with this state. BIRD is queried every RECONCILE: it may have undone a
-        configuration, or refused one of an earlier agent."""
-        if now - self._asked >= RECONCILE:
-            self._ask(now)
+        configuration, or refused one of an earlier agent. It is queried at once while it does not
+        run with the state: a reconfiguration that BIRD has queued takes force later."""
+        if now - self._asked >= RECONCILE or not self.is_in_force(state):
+            self.ask(now)
         return self.is_in_force(state)
-
-    def _ask(self, now: float) -> None:
-        """Asks BIRD which state it runs with."""
-        before = self.running
-        try:
-            with self._bird.asking(ANSWER) as ask:
-                self.running = running_state(ask)
-            self._bird_is = "here"
-        except NotRunning:
-            self.running, self._bird_is = AnnounceState(), "away"
-        except BirdError:
-            self._bird_is = "silent"
-        self._asked = now
-        if self.running != before:
-            self._changed()
 
     def _configure(self, state: AnnounceState, written: AnnounceState, now: float) -> None:
         """Writes the state, reconfigures BIRD, and queries the result. If BIRD does not run with
@@ -97,7 +98,7 @@ class BirdState:
             refusal = str(error)
         finally:
             self._bird.changing.release()
-        self._ask(time.monotonic())
+        self.ask(time.monotonic())
         self._log(state, refusal)
 
     def _log(self, state: AnnounceState, refusal: str) -> None:

@@ -77,18 +77,28 @@ class Runs:
     """So often it was asked to."""
     states: list[AnnounceState] = field(default_factory=list)
     """All that it has run by since."""
+    queues: bool = False
+    """Whether it queues a reconfiguration, and answers by the one before until a moment later."""
 
     def __call__(self, command: str) -> str:
         if command == "configure":
             self.configured += 1
             if self.refusal:
                 return f"8002 {self.refusal}\n"
-            self.state = written_state(Host(self.folder / "node"))
-            self.states.append(self.state)
+            state = written_state(Host(self.folder / "node"))
+            self.states.append(state)
+            if self.queues:
+                threading.Timer(0.1, self.takes, (state,)).start()
+                return "0004 Reconfiguration in progress\n"
+            self.takes(state)
             return "0003 Reconfigured\n"
         values = {"IN_SERVICE": self.state.in_service, "DRAINING": self.state.draining}
         value = values.get(command.removeprefix("eval "))
         return "9001 unknown here\n" if value is None else f"0023 {str(value).upper()}\n"
+
+    def takes(self, state: AnnounceState) -> None:
+        """It runs by this from now on."""
+        self.state = state
 
 
 def asked(folder: Path) -> list[str]:
@@ -219,6 +229,21 @@ def test_a_node_whose_bird_does_not_take_it_has_not_drained(tmp_path: Path, port
         bird.refusal = ""
         until(lambda: one.drained, 30, "it drains")
         assert bird.state == AnnounceState(draining=True)
+
+
+def test_a_node_drains_gracefully_right_after_a_queued_announcement(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer after the reconfiguration is still that of the one before (BIRD 2.17.6, a table of
+    thousands, two busy processors)."""
+    monkeypatch.setattr("mesh.agent.bird_state.RECONCILE", 600.0)
+    bird = Runs(tmp_path, queues=True)
+    with control(tmp_path, bird) as there, presence(tmp_path, there) as one:
+        one.watch(served(port))
+        until(lambda: bird.state.in_service, 20, "it announces")
+        one.drain(True)
+        until(lambda: bird.state.draining, 20, "it drains")
+        assert bird.states == [AnnounceState(True), AnnounceState(True, draining=True)]
 
 
 def test_a_node_drains_although_its_bird_does_not_run(tmp_path: Path, port: int) -> None:
