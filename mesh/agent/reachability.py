@@ -36,12 +36,13 @@ def in_service(config: Config, up: frozenset[str], routes: Routes, before: bool)
     """Whether a node announces the aggregates.
 
     Yes while a healthy instance of some service is reachable: here, or over a tunnel. A plan
-    without services counts reachable peers instead. The floor: if peers are reachable and no
-    instance is, the service is down everywhere, and a node that announces continues.
+    without services counts reachable peers instead, and a node that has no peers is in service
+    there. The floor: if peers are reachable and no instance is, the service is down everywhere, and
+    a node that announces continues.
     """
     peers = any(str(peer) in routes.addresses for peer in config.mates)
     if not config.services:
-        return peers or (before and not config.mates)
+        return peers or not config.mates
     reachable = bool(up) or any(
         str(address) in routes.addresses
         for service in config.services

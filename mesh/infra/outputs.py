@@ -8,7 +8,7 @@ from typing import Any
 from pulumi import Input
 
 from mesh.infra.node import Node
-from mesh.plan import AddressPair, Plan
+from mesh.plan import AddressPair, Plan, PrefixPair
 from mesh.plan import Node as PlannedNode
 
 
@@ -18,10 +18,7 @@ def topology(
     """The network as planned, with the public addresses that the providers gave."""
     return {
         "asn": plan.asn,
-        "prefixes": {
-            "ipv4": str(plan.prefixes.ipv4),
-            "ipv6": None if plan.prefixes.ipv6 is None else str(plan.prefixes.ipv6),
-        },
+        "prefixes": _pair(plan.prefixes),
         "nodes": {node.id: _node(plan, node, nodes[node.id]) for node in plan.nodes},
         "services": {
             service.name: {
@@ -75,5 +72,6 @@ def _sessions(plan: Plan, node: PlannedNode) -> Iterator[dict[str, str | int]]:
             }
 
 
-def _pair(pair: AddressPair) -> dict[str, str | None]:
-    return {"ipv4": str(pair.ipv4), "ipv6": None if pair.ipv6 is None else str(pair.ipv6)}
+def _pair(pair: AddressPair | PrefixPair) -> dict[str, str | None]:
+    found = {"ipv4": pair.ipv4, "ipv6": pair.ipv6}
+    return {family: None if one is None else str(one) for family, one in found.items()}

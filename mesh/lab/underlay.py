@@ -298,12 +298,11 @@ def network6(region: Region, subnet: int) -> IPv6Network:
 
 
 def _uplink(plan: Plan, node: Node, region: Region) -> Uplink:
-    offset = int(node.announced.ipv4) - int(plan.prefixes.ipv4.network_address)
-    if not 1 <= offset <= 253:
+    if not 1 <= node.slot <= 253:
         raise LabError(
-            f"node {node.id}: its slot {node.announced.ipv4} is number {offset} of "
-            f"{plan.prefixes.ipv4}, and the lab has main addresses for 1 to 253 ({NODES4}); "
-            "give the node a slot in the first /24"
+            f"node {node.id}: its slot {node.announced.both()[0]} is number {node.slot} of "
+            f"{plan.prefixes.both()[0]}, and the lab has main addresses for 1 to 253 ({NODES4}); "
+            "give the node a slot with a lower number"
         )
     address = mac(node.number)
     network = network6(region, provider_number(node.provider))
@@ -314,12 +313,12 @@ def _uplink(plan: Plan, node: Node, region: Region) -> Uplink:
         port=f"n-{node.id}",
         mac=address,
         mtu=_mtu(node.provider),
-        ipv4=NODES4[offset],
+        ipv4=NODES4[node.slot],
         gateway4=VPC4[VPC_GATEWAY] if node.translated else GATEWAY4,
         ipv6=eui64(network, address) if node.ipv6 else None,
         announces=bool(node.upstreams),
         sessions=node.upstreams,
-        inside=VPC4[offset] if node.translated else None,
+        inside=VPC4[node.slot] if node.translated else None,
         length=VPC4.prefixlen if single_hop else 32,
         routers=tuple(VPC4[VPC_ROUTERS + n] for n in range(len(node.vpc))),
         vpc=node.vpc,
@@ -406,10 +405,10 @@ def _public_asn(plan: Plan, provider: str) -> int:
 
 def _transit(region: Region, regions: dict[str, Region]) -> Transit:
     if region.index >= REGION_LIMIT:
+        own = "lowest slot" if region.block is None else f"block {region.block}"
         raise LabError(
-            f"region {region.id}: its block {region.block} is number {region.index} of the "
-            f"aggregate, and the lab has transits for 0 to {REGION_LIMIT - 1}; "
-            "give the region an earlier block"
+            f"region {region.id}: its {own} makes it number {region.index}, and the lab has "
+            f"transits for 0 to {REGION_LIMIT - 1}; give the region an earlier one"
         )
     return Transit(
         box=transit_box(region.id),

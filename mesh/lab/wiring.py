@@ -244,11 +244,11 @@ def source_filter(world: World, uplink: Uplink) -> str:
     own6: list[object] = ["::", "fe80::/10", *([uplink.ipv6] if uplink.ipv6 else [])]
     foreign = ""
     if uplink.announces:
-        own4.append(world.prefixes.ipv4)
+        own4.extend([world.prefixes.ipv4] if world.prefixes.ipv4 else [])
         own6.extend([world.prefixes.ipv6] if world.prefixes.ipv6 else [])
     else:
         vpc = world.upstream(uplink.upstream).vpc
-        if vpc is not None:
+        if vpc is not None and world.prefixes.ipv4 is not None:
             foreign += f"    ip saddr {world.prefixes.ipv4} ip daddr {vpc.network4} accept\n"
         for prefix in world.prefixes.both():
             family = "ip" if prefix.version == 4 else "ip6"

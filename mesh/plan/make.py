@@ -16,12 +16,16 @@ from mesh.plan.model import (
     PrefixPair,
     Region,
     Role,
+    TunnelAddresses,
+    TunnelRanges,
     Validator,
 )
 from mesh.services.service import Ports
 from mesh.spec import Spec, capabilities
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.mirrored import mirrored
+from mesh.spec.model import Region as GivenRegion
+from mesh.spec.slots import host_number
 from mesh.spec.vrps import VrpServer
 
 EXIT = -2
@@ -40,7 +44,7 @@ def make(spec: Spec) -> Plan:
         twin=spec.twin,
         asn=spec.asn,
         prefixes=PrefixPair(spec.prefixes.ipv4, spec.prefixes.ipv6),
-        tunnels=PrefixPair(spec.tunnels.ipv4, spec.tunnels.ipv6),
+        tunnels=TunnelRanges(spec.tunnels.ipv4, spec.tunnels.ipv6),
         port=spec.tunnels.port,
         # Direct, or over one other node when a tunnel is cut; a hub adds one more. A short limit
         # prevents path hunting.
@@ -48,7 +52,7 @@ def make(spec: Spec) -> Plan:
         ixp_lans=tuple(sorted(spec.routing.ixp_lans, key=lambda lan: (lan.version, lan))),
         rpki=tuple(_validator(server) for server in _validators(spec, tunnels)),
         validates=spec.rpki.local,
-        exits=AddressPair(spec.tunnels.ipv4[EXIT], spec.tunnels.ipv6[EXIT]),
+        exits=TunnelAddresses(spec.tunnels.ipv4[EXIT], spec.tunnels.ipv6[EXIT]),
         regions=tuple(_region(spec, region_id) for region_id in sorted(spec.regions)),
         nodes=tuple(
             _node(spec, node_id, tunnels, neighbors[node_id], bfd, serves[node_id])
@@ -69,7 +73,7 @@ def make(spec: Spec) -> Plan:
     )
 
 
-def _validators(spec: Spec, tunnels: dict[str, AddressPair]) -> list[VrpServer]:
+def _validators(spec: Spec, tunnels: dict[str, TunnelAddresses]) -> list[VrpServer]:
     """The validators of the stack file, then the network's own, each once."""
     own = sorted(spec.reflectors, key=lambda node_id: spec.nodes[node_id].number)
     local = [VrpServer(str(tunnels[node_id].ipv4), firewall.RTR) for node_id in own]
@@ -82,27 +86,32 @@ def _validator(server: VrpServer) -> Validator:
     return Validator(name, ip_address(server.host), server.port)
 
 
-def _tunnel(spec: Spec, node_id: str) -> AddressPair:
+def _tunnel(spec: Spec, node_id: str) -> TunnelAddresses:
     number = spec.nodes[node_id].number
-    return AddressPair(spec.tunnels.ipv4[number], spec.tunnels.ipv6[int(str(number), 16)])
+    return TunnelAddresses(spec.tunnels.ipv4[number], spec.tunnels.ipv6[int(str(number), 16)])
 
 
 def _region(spec: Spec, region_id: str) -> Region:
     region = spec.regions[region_id]
-    offset = int(region.block.network_address) - int(spec.prefixes.ipv4.network_address)
     return Region(
         id=region_id,
         name=region.name,
-        index=offset // region.block.num_addresses,
+        index=_index(spec, region),
         block=region.block,
         location=region.location,
     )
 
 
+def _index(spec: Spec, region: GivenRegion) -> int:
+    if region.block is None:
+        return min(host_number(slot, spec.prefixes) for slot in region.slots.values()) - 1
+    return host_number(region.block[0], spec.prefixes) // region.block.num_addresses
+
+
 def _node(
     spec: Spec,
     node_id: str,
-    tunnels: dict[str, AddressPair],
+    tunnels: dict[str, TunnelAddresses],
     neighbors: tuple[str, ...],
     bfd: dict[frozenset[str], Bfd],
     services: tuple[str, ...],
@@ -114,7 +123,7 @@ def _node(
     existing = given.host is not None
     place = capabilities.provider_region(region_id, spec.regions[region_id], provider)
     slot = spec.regions[region_id].slots[slot_name]
-    host = int(slot) - int(spec.prefixes.ipv4.network_address)
+    host = host_number(slot, spec.prefixes)
     has_ipv6 = given.ipv6 and spec.prefixes.ipv6 is not None
     announced6 = mirrored(host, spec.prefixes.ipv6) if has_ipv6 and spec.prefixes.ipv6 else None
     return Node(
@@ -130,7 +139,7 @@ def _node(
         number=given.number,
         roles=_roles(spec, node_id),
         ipv6=has_ipv6,
-        announced=AddressPair(slot, announced6),
+        announced=AddressPair(None if isinstance(slot, int) else slot, announced6),
         tunnel=tunnels[node_id],
         router_id=tunnels[node_id].ipv4,
         underlay_asn=links.underlay_asn(given.number),
@@ -155,12 +164,13 @@ def _roles(spec: Spec, node_id: str) -> tuple[Role, ...]:
 
 def _service(spec: Spec, name: str) -> PlannedService:
     service = spec.services[name]
+    able = [n for n, node in spec.nodes.items() if service.addresses.ipv4 or node.ipv6]
     return PlannedService(
         name=name,
         addresses=AddressPair(service.addresses.ipv4, service.addresses.ipv6),
         ports=Ports(tuple(sorted(service.ports.tcp)), tuple(sorted(service.ports.udp))),
         checks=service.checks,
-        nodes=tuple(sorted(spec.nodes if service.nodes is None else service.nodes)),
+        nodes=tuple(sorted(n for n in able if service.nodes is None or n in service.nodes)),
     )
 
 

@@ -33,26 +33,42 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AddressPair:
-    """One host address of each family; IPv6 is None where the network or the node has none."""
+    """One host address of each family; None where the network, the node or the service has none."""
 
-    ipv4: IPv4Address
+    ipv4: IPv4Address | None
     ipv6: IPv6Address | None
 
     def both(self) -> tuple[Address, ...]:
         """The addresses that exist, IPv4 first."""
-        return (self.ipv4,) if self.ipv6 is None else (self.ipv4, self.ipv6)
+        return tuple(each for each in (self.ipv4, self.ipv6) if each is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelAddresses(AddressPair):
+    """Addresses in the tunnel ranges, which have both families in every network."""
+
+    ipv4: IPv4Address
+    ipv6: IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
 class PrefixPair:
-    """One prefix of each family; IPv6 is None in a network without it."""
+    """One prefix of each family; None in a network without that family."""
 
-    ipv4: IPv4Network
+    ipv4: IPv4Network | None
     ipv6: IPv6Network | None
 
     def both(self) -> tuple[Network, ...]:
         """The prefixes that exist, IPv4 first."""
-        return (self.ipv4,) if self.ipv6 is None else (self.ipv4, self.ipv6)
+        return tuple(each for each in (self.ipv4, self.ipv6) if each is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRanges(PrefixPair):
+    """The ranges of the tunnel addresses, of both families in every network."""
+
+    ipv4: IPv4Network
+    ipv6: IPv6Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +252,7 @@ class Node:
     roles: tuple[Role, ...]
     ipv6: bool
     announced: AddressPair
-    tunnel: AddressPair
+    tunnel: TunnelAddresses
     router_id: IPv4Address
     underlay_asn: int
     links: tuple[Link, ...]
@@ -254,16 +270,18 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A city or data centre with its /29 of host addresses.
+    """A city or data centre with its /29 of host addresses; ``block`` is None in a network with
+    IPv6 only.
 
-    ``index`` is the block's number in the aggregate, so that other regions do not change it.
-    ``location`` is latitude and longitude in degrees.
+    ``index`` is the block's number in the aggregate, or follows from the region's lowest host
+    number, so that other regions do not change it. ``location`` is latitude and longitude in
+    degrees.
     """
 
     id: str
     name: str
     index: int
-    block: IPv4Network
+    block: IPv4Network | None
     location: tuple[float, float]
 
 
@@ -316,7 +334,7 @@ class Plan:
     """The stack of which this one is a copy in the lab."""
     asn: int
     prefixes: PrefixPair
-    tunnels: PrefixPair
+    tunnels: TunnelRanges
     port: int
     path_limit: int
     ixp_lans: tuple[Network, ...]
@@ -325,7 +343,7 @@ class Plan:
     """Validators from which edges get VRPs and ASPAs; no validation where empty."""
     validates: bool
     """Whether every reflector is a validator itself; these are among ``rpki``."""
-    exits: AddressPair
+    exits: TunnelAddresses
     """The anycast addresses of all edges in the underlay: replies of members leave at the nearest
     edge."""
     regions: tuple[Region, ...]

@@ -8,11 +8,11 @@ from mesh.limits import MOST_DIRECT
 from mesh.plan import traffic
 from mesh.plan.model import (
     Address,
-    AddressPair,
     DirectSession,
     Family,
     Imports,
     ReflectorSession,
+    TunnelAddresses,
     UpstreamSession,
     VpcSession,
 )
@@ -26,7 +26,9 @@ def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ..
     if upstream is None:
         return ()
     provider = provider_of(node_id)
-    neighbors: list[tuple[Family, Address | None]] = [("ipv4", upstream.ipv4)]
+    neighbors: list[tuple[Family, Address | None]] = []
+    if spec.prefixes.ipv4 is not None:
+        neighbors.append(("ipv4", upstream.ipv4))
     if ipv6 and spec.prefixes.ipv6 is not None:
         neighbors.append(("ipv6", upstream.ipv6))
     return tuple(
@@ -72,7 +74,7 @@ def vpc(spec: Spec, node_id: str) -> tuple[VpcSession, ...]:
 
 
 def reflectors(
-    spec: Spec, node: str, tunnels: dict[str, AddressPair]
+    spec: Spec, node: str, tunnels: dict[str, TunnelAddresses]
 ) -> tuple[ReflectorSession, ...]:
     """iBGP: a client has sessions with all reflectors, a reflector with all nodes."""
     hubs = set(spec.reflectors)
@@ -89,7 +91,7 @@ def reflectors(
     )
 
 
-def direct(spec: Spec, node: str, tunnels: dict[str, AddressPair]) -> tuple[DirectSession, ...]:
+def direct(spec: Spec, node: str, tunnels: dict[str, TunnelAddresses]) -> tuple[DirectSession, ...]:
     """iBGP sessions among nodes that are no reflectors, in networks of at most MOST_DIRECT nodes.
     Without them only reflectors announce the services of other nodes: while the only reflector is
     down, a service that fails here would have no other instance for this node's clients."""
@@ -104,8 +106,9 @@ def direct(spec: Spec, node: str, tunnels: dict[str, AddressPair]) -> tuple[Dire
 
 
 def _by_number(spec: Spec, peers: list[str]) -> Iterator[tuple[str, Family]]:
-    """Peers by their tunnel numbers, each in every family of the tunnels."""
-    families: tuple[Family, ...] = ("ipv4", "ipv6") if spec.prefixes.ipv6 else ("ipv4",)
+    """Peers by their tunnel numbers, each in every family of the aggregates."""
+    every: tuple[Family, ...] = ("ipv4", "ipv6")
+    families = [family for family in every if getattr(spec.prefixes, family) is not None]
     for peer in sorted(peers, key=lambda peer: spec.nodes[peer].number):
         for family in families:
             yield peer, family

@@ -70,7 +70,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             "callers": firewall.callers(plan),
             "replies_table": REPLIES_TABLE,
             "private4": PRIVATE4,
-            "v6": plan.prefixes.ipv6 is not None,
+            **policy.families(plan),
             "mtu": _narrowest(plan, facts),
             "max_blackholes": MAX_BLACKHOLES,
             "log_port": BIRD_LOG_PORT,

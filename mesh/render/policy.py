@@ -43,13 +43,19 @@ def ibgp(node: Node) -> Iterator[Ibgp]:
 
 def files(plan: Plan, bird: Capabilities) -> dict[str, File]:
     """The parts of BIRD's configuration that are the same on every node with that BIRD."""
-    context = {"plan": plan, "bird": bird, "v6": plan.prefixes.ipv6 is not None}
+    context = {"plan": plan, "bird": bird, **families(plan)}
     policy = {
         name: rendered(f"bird/{name}.conf.j2", **context, tags=_tags(plan))
         for name in ("reasons", "lists", "rpki", "import", "export")
     }
     policy |= _interior(plan, bird)
     return {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
+
+
+def families(plan: Plan) -> dict[str, object]:
+    """The families of the aggregates, as templates ask for them."""
+    found = tuple(prefix.version for prefix in plan.prefixes.both())
+    return {"families": found, "v4": 4 in found, "v6": 6 in found}
 
 
 def _tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
@@ -94,11 +100,14 @@ def _interior(plan: Plan, bird: Capabilities) -> dict[str, str]:
     context = {
         "plan": plan,
         "bird": bird,
-        "v6": plan.prefixes.ipv6 is not None,
+        **families(plan),
         "exits": exits(plan),
         "asn_base": UNDERLAY_ASN_BASE,
         "plan_links": links(plan),
-        "service_set4": ", ".join(f"{s.addresses.ipv4}/32" for s in plan.services) or "0.0.0.0/32",
+        "service_set4": ", ".join(
+            f"{s.addresses.ipv4}/32" for s in plan.services if s.addresses.ipv4
+        )
+        or "0.0.0.0/32",
         "service_set6": ", ".join(
             f"{s.addresses.ipv6}/128" for s in plan.services if s.addresses.ipv6
         )

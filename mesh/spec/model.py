@@ -17,7 +17,7 @@ from mesh.services.service import Ports
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
 from mesh.spec.traffic import TrafficRule
-from mesh.spec.types import Network4, Network6, NetworkAny
+from mesh.spec.types import Network4, Network6, NetworkAny, Slot
 from mesh.spec.vrps import RtrServer, VrpDemand
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
@@ -35,8 +35,8 @@ NodeId = Annotated[
 class Prefixes(Section):
     """The aggregates that are announced to the Internet."""
 
-    ipv4: Network4
-    """The IPv4 prefix that is announced, a /24 or shorter."""
+    ipv4: Network4 | None = None
+    """The IPv4 prefix that is announced, a /24 or shorter; without it the network has IPv6 only."""
     ipv6: Network6 | None = None
     """The IPv6 prefix that is announced, a /48 or shorter; without it the network has IPv4 only."""
 
@@ -94,21 +94,23 @@ class Registry(Section):
 
 
 class Region(Section):
-    """A city or data centre, with a /29 of host addresses for the nodes there."""
+    """A city or data centre, with a /29 of host addresses for the nodes there; in a network with
+    IPv6 only, with a host number for each."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     """Name of the place, for display."""
-    block: Network4
+    block: Network4 | None = None
     """The region's host addresses: a /29 inside ``mesh:prefixes.ipv4`` that overlaps no other
-    region's."""
+    region's; there is none in a network with IPv6 only."""
     location: tuple[
         Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]
     ]
     """Latitude and longitude in degrees; what a tunnel costs grows with the distance between two
     regions."""
-    slots: dict[SlotName, IPv4Address] = Field(default={})
+    slots: dict[SlotName, Slot] = Field(default={})
     """Host address of each node in the region, out of ``block``; the node ``lax-vultr-1`` has the
-    slot ``vultr-1`` of the region ``lax``."""
+    slot ``vultr-1`` of the region ``lax``. In a network with IPv6 only it is a host number that no
+    other slot has: number 17 is the address ``::17`` of ``mesh:prefixes.ipv6``."""
     at: dict[Name, str] = Field(default={})
     """What a provider calls this place, by the provider's name; needed where that is not the
     region's id and the provider's table in ``mesh/spec/providers`` does not have it."""
@@ -229,9 +231,9 @@ class Node(Section):
 
 
 class Addresses(Section):
-    """The addresses of a service."""
+    """The addresses of a service, of one family or both."""
 
-    ipv4: IPv4Address
+    ipv4: IPv4Address | None = None
     """The service's IPv4 address: inside ``mesh:prefixes.ipv4``, and outside every region's
     ``block``."""
     ipv6: IPv6Address | None = None
@@ -248,7 +250,7 @@ class Service(Section):
     """The ports that the firewall opens for it."""
     checks: Annotated[tuple[Check, ...], Field(min_length=1)]
     """Health checks, all of which have to be good before a node serves the addresses."""
-    nodes: tuple[NodeId, ...] | None = None
+    nodes: Annotated[tuple[NodeId, ...], Field(min_length=1)] | None = None
     """The nodes that may serve it; without it, all of them."""
 
 
@@ -330,7 +332,7 @@ class Spec:
     admin: Admin
     registry: Registry
     regions: dict[str, Region]
-    """Cities or data centres by their ids, each with a /29 of host addresses for its nodes."""
+    """Cities or data centres by their ids, each with the host addresses of its nodes."""
     providers: Any
     """The options of each provider, by its name."""
     nodes: dict[str, Node]

@@ -55,7 +55,7 @@ def edges(nodes: Mapping[str, Node], prefixes: Prefixes) -> tuple[Edge, ...]:
         known = (
             upstream, capabilities.communities(node_id, node), capabilities.blackhole(node_id, node)
         )  # fmt: skip
-        if upstream.ipv4 is not None:
+        if upstream.ipv4 is not None and prefixes.ipv4 is not None:
             found.append(Edge(node_id, "ipv4", prefixes.ipv4, *known))
         if upstream.ipv6 is not None and node.ipv6 and prefixes.ipv6 is not None:
             found.append(Edge(node_id, "ipv6", prefixes.ipv6, *known))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Interface,
+    IPv6Network,
+    ip_network,
+)
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -41,8 +48,29 @@ def _either(value: Any) -> Any:
     return value
 
 
+HOSTS = 9999
+"""The highest host number of a slot."""
+
+
+def _slot(value: Any) -> Any:
+    """A host address or host number; refuse all else with one error instead of one for each
+    type."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 1 <= value <= HOSTS:
+            return value
+        raise InvalidValue(
+            f"a slot's host number is a whole number from 1 to {HOSTS}", "give a free one"
+        )
+    try:
+        return IPv4Address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise InvalidValue("this is not an IPv4 address", "write it as 192.0.2.1") from None
+
+
 Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
 Network6 = Annotated[IPv6Network, BeforeValidator(_network)]
 NetworkAny = Annotated[
     IPv4Network | IPv6Network, BeforeValidator(_network), BeforeValidator(_either)
 ]
+Slot = Annotated[IPv4Address | int, BeforeValidator(_slot)]
+"""The host address of a node, or its host number where there is no IPv4."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 from mesh.spec.checks.admin import check_admin
 from mesh.spec.checks.hosts import check_hosts
-from mesh.spec.checks.nodes import check_exits, check_nodes, check_provider
-from mesh.spec.checks.prefixes import check_asn, check_overlaps, check_prefixes
+from mesh.spec.checks.nodes import check_exits, check_ipv6_alone, check_nodes, check_provider
+from mesh.spec.checks.prefixes import check_asn, check_families, check_overlaps, check_prefixes
 from mesh.spec.checks.protect import check_protect
 from mesh.spec.checks.regions import check_regions
 from mesh.spec.checks.roles import check_roles
@@ -26,12 +26,14 @@ SpecCheck = Callable[[Sections], Iterator[Problem]]
 
 CHECKS: tuple[SpecCheck, ...] = (
     check_asn,
+    check_families,
     check_prefixes,
     check_tunnels,
     check_overlaps,
     check_admin,
     check_regions,
     check_nodes,
+    check_ipv6_alone,
     check_exits,
     check_hosts,
     check_roles,

@@ -14,6 +14,8 @@ from mesh.spec.model import Node, Prefixes, Region
 from mesh.spec.problems import Problem
 from mesh.spec.providers import EXAMPLE, PROVIDERS, Provider
 from mesh.spec.section import Sections
+from mesh.spec.slots import are_numbers
+from mesh.spec.steering import edges
 
 
 def check_nodes(sections: Sections) -> Iterator[Problem]:
@@ -49,6 +51,28 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
             f"add a node at a provider that takes announcements, for example "
             f"{split_id(min(nodes))[0]}-{EXAMPLE}-1: {{number: {free.number(nodes)}}}",
         )  # fmt: skip
+
+
+def check_ipv6_alone(sections: Sections) -> Iterator[Problem]:
+    """In a network with IPv6 only, every node has IPv6, and every edge a session for it."""
+    nodes: Mapping[str, Node] = sections.get("nodes") or {}
+    prefixes: Prefixes | None = sections.get("prefixes")
+    if prefixes is None or not are_numbers(prefixes):
+        return
+    able = {edge.node for edge in edges(nodes, prefixes)}
+    for node_id, node in nodes.items():
+        key = f"mesh:nodes.{node_id}"
+        if not node.ipv6:
+            yield Problem(
+                f"{key}.ipv6", "false", "the network has IPv6 only, and the node would serve "
+                "nothing", "remove the key",
+            )  # fmt: skip
+        elif node_id not in able and capabilities.upstream(node_id, node) is not None:
+            yield Problem(
+                f"{key}.host.upstream.ipv6", "unset",
+                "the network has IPv6 only, and the session is for IPv4",
+                "add the neighbor's IPv6 address, or set the node's announce: false",
+            )  # fmt: skip
 
 
 def check_exits(sections: Sections) -> Iterator[Problem]:
@@ -149,6 +173,12 @@ def _check_place(key: str, node_id: str, facts: Provider, sections: Sections) ->
             f"use one of {', '.join(sorted(regions))}, or add it to mesh:regions, for example "
             f"{_new_region(region_id, slot, facts, sections)}",
         )  # fmt: skip
+    elif slot not in region.slots and are_numbers(sections.get("prefixes")):
+        number = free.host_number(regions.values())
+        yield Problem(
+            key, node_id, f"region {region_id} has no slot {slot}",
+            f"add it to mesh:regions.{region_id}.slots, for example {slot}: {number}",
+        )  # fmt: skip
     elif slot not in region.slots:
         full = len(set(region.slots.values())) >= 6
         reason = f"region {region_id} has no slot {slot}"
@@ -166,11 +196,13 @@ def _check_place(key: str, node_id: str, facts: Provider, sections: Sections) ->
 def _new_region(region_id: str, slot: str, facts: Provider, sections: Sections) -> str:
     """A region in YAML, with a slot; with its location where the provider has a region of that
     name."""
-    block = free.block(sections.get("prefixes"), sections["regions"].values())
+    prefixes, regions = sections.get("prefixes"), sections["regions"].values()
     latitude, longitude = facts.regions.get(region_id, (33.94, -118.41))
-    if block is None:
-        block = IPv4Network("192.30.120.0/29")
+    block = free.block(prefixes, regions) or IPv4Network("192.30.120.0/29")
+    place = f"block: {block}, slots: {{{slot}: {block[1]}}}"
+    if are_numbers(prefixes):
+        place = f"slots: {{{slot}: {free.host_number(regions)}}}"
     return (
         f"{region_id}: {{name: {region_id.capitalize()}, location: [{latitude}, {longitude}], "
-        f"block: {block}, slots: {{{slot}: {block[1]}}}}}"
+        f"{place}}}"
     )

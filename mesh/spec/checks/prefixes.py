@@ -25,6 +25,16 @@ def check_asn(sections: Sections) -> Iterator[Problem]:
         yield Problem("mesh:asn", str(asn), reason, "give the ASN that your RIR assigned to you")
 
 
+def check_families(sections: Sections) -> Iterator[Problem]:
+    """The network has an aggregate of one family at least."""
+    prefixes: Prefixes | None = sections.get("prefixes")
+    if prefixes is not None and prefixes.ipv4 is None and prefixes.ipv6 is None:
+        yield Problem(
+            "mesh:prefixes", "{}", "there is no prefix that could be announced",
+            for_example("add ipv4, ipv6 or both", "prefixes", "ipv4"),
+        )  # fmt: skip
+
+
 def check_prefixes(sections: Sections) -> Iterator[Problem]:
     """Aggregates are global and short enough to be accepted."""
     prefixes: Prefixes | None = sections.get("prefixes")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from mesh.spec import free
 from mesh.spec.examples import for_example
@@ -11,6 +11,7 @@ from mesh.spec.mirrored import mirrored
 from mesh.spec.model import Prefixes, Region, Service
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
+from mesh.spec.slots import are_numbers
 
 
 def check_services(sections: Sections) -> Iterator[Problem]:
@@ -31,6 +32,9 @@ def check_services(sections: Sections) -> Iterator[Problem]:
                 )  # fmt: skip
             owners.setdefault(address, name)
             yield from _check_service_address(where, address, sections)
+        if service.addresses.ipv4 is None and service.addresses.ipv6 is None:
+            cure = for_example("add ipv4, ipv6 or both", "services", name, "addresses", "ipv4")
+            yield Problem(f"{key}.addresses", "{}", "the service has no address", cure)
         if not service.ports.tcp and not service.ports.udp:
             cure = for_example("list tcp or udp ports", "services", name, "ports")
             yield Problem(f"{key}.ports", "{}", "no port is open", cure)
@@ -40,6 +44,11 @@ def check_services(sections: Sections) -> Iterator[Problem]:
                 yield Problem(
                     f"{key}.nodes", node_id, "there is no such node",
                     f"name one of {', '.join(sorted(nodes))}",
+                )  # fmt: skip
+            elif nodes is not None and not (service.addresses.ipv4 or nodes[node_id].ipv6):
+                yield Problem(
+                    f"{key}.nodes", node_id, "the service has IPv6 only, and the node has none",
+                    f"remove it, or mesh:nodes.{node_id}.ipv6",
                 )  # fmt: skip
 
 
@@ -51,8 +60,9 @@ def _check_service_address(
         return
     aggregate = prefixes.ipv4 if isinstance(address, IPv4Address) else prefixes.ipv6
     if aggregate is None:
-        cure = for_example("add the prefix of yours to mesh:prefixes", "prefixes", "ipv6")
-        yield Problem(where, str(address), "the network has no IPv6", cure)
+        family = f"ipv{address.version}"
+        cure = for_example("add the prefix of yours to mesh:prefixes", "prefixes", family)
+        yield Problem(where, str(address), f"the network has no IPv{address.version}", cure)
         return
     if address not in aggregate:
         yield Problem(
@@ -66,12 +76,23 @@ def _check_service_address(
             _free_service("give another address", address, sections),
         )  # fmt: skip
     for region_id, region in (sections.get("regions") or {}).items():
-        if _in_block(address, region.block, prefixes):
+        if region.block is not None and _in_block(address, region.block, prefixes):
             yield Problem(
                 where, str(address),
                 f"it is inside {region.block} of region {region_id}, which is for nodes",
                 _free_service("give an address outside every region's /29", address, sections),
             )  # fmt: skip
+        if are_numbers(prefixes) and address in _of_nodes(region, aggregate):
+            yield Problem(
+                where, str(address), f"it is the address of a node in region {region_id}",
+                _free_service("give an address that no slot has", address, sections),
+            )  # fmt: skip
+
+
+def _of_nodes(region: Region, aggregate: object) -> set[IPv6Address]:
+    """The addresses of a region's host numbers."""
+    assert isinstance(aggregate, IPv6Network), "slots are numbers where there is IPv6 only"
+    return {mirrored(slot, aggregate) for slot in region.slots.values() if isinstance(slot, int)}
 
 
 def _free_service(cure: str, address: IPv4Address | IPv6Address, sections: Sections) -> str:
@@ -80,9 +101,13 @@ def _free_service(cure: str, address: IPv4Address | IPv6Address, sections: Secti
     prefixes: Prefixes = sections["prefixes"]
     regions: Mapping[str, Region] = sections.get("regions") or {}
     services: Mapping[str, Service] = sections.get("services") or {}
+    if prefixes.ipv4 is None and prefixes.ipv6 is not None:
+        taken6 = {service.addresses.ipv6 for service in services.values()}
+        free6 = free.service6(prefixes.ipv6, regions.values(), taken6)
+        return f'{cure}, for example ipv6: "{free6}"'
     taken = {service.addresses.ipv4 for service in services.values()}
     found = free.service4(prefixes, regions.values(), taken)
-    if found is None:
+    if found is None or prefixes.ipv4 is None:
         return cure
     if address.version == 4 or prefixes.ipv6 is None:
         return f"{cure}, for example ipv4: {found}"
@@ -93,7 +118,7 @@ def _free_service(cure: str, address: IPv4Address | IPv6Address, sections: Secti
 def _in_block(address: IPv4Address | IPv6Address, block: IPv4Network, prefixes: Prefixes) -> bool:
     if isinstance(address, IPv4Address):
         return address in block
-    if prefixes.ipv6 is None or not block.subnet_of(prefixes.ipv4):
+    if prefixes.ipv4 is None or prefixes.ipv6 is None or not block.subnet_of(prefixes.ipv4):
         return False
     first = int(prefixes.ipv4.network_address)
     return any(address == mirrored(int(host) - first, prefixes.ipv6) for host in block)

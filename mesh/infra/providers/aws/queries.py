@@ -97,7 +97,7 @@ def _of_the_stack(configuration: StackConfiguration) -> Iterator[Problem]:
 def overlap(key: str, network: IPv4Network, plan: Plan) -> Iterator[Problem]:
     """A subnet that overlaps the mesh's own networks."""
     for range_ in (plan.tunnels.ipv4, plan.prefixes.ipv4):
-        if network.overlaps(range_):
+        if range_ is not None and network.overlaps(range_):
             yield Problem(
                 key, str(network), f"it overlaps {range_} of the mesh",
                 "give a private network of its own, as 172.31.0.0/24",

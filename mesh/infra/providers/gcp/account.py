@@ -63,7 +63,7 @@ def _offline(configuration: StackConfiguration) -> Iterator[Problem]:
     options, plan = configuration.spec.providers.gcp, configuration.plan
     ours = [plan.prefixes.ipv4, plan.tunnels.ipv4]
     for network in ours:
-        if network.overlaps(options.network):
+        if network is not None and network.overlaps(options.network):
             yield Problem(
                 f"{OPTIONS}.network", str(options.network), f"it overlaps the network's {network}",
                 "give a private range of its own",
