@@ -17,13 +17,14 @@ from pydantic_core import PydanticUndefined
 
 from mesh.reference import docstrings
 from mesh.reference.markdown import anchor, begun, bullets, fenced, link, page, prose
-from mesh.spec import examples, model, secrets, traffic, vrps
+from mesh.spec import examples, model, secrets, traffic, types, vrps
 from mesh.spec.providers import EXAMPLE, PROVIDERS, existing
 from mesh.spec.section import Section
 
 SPECIAL: tuple[tuple[str, Any, Any], ...] = (
     ("Region id", model, "RegionId"),
     ("Slot name", model, "SlotName"),
+    ("Slot", types, "Slot"),
     ("Node id", model, "NodeId"),
     ("Name", model, "Name"),
     ("Rule name", traffic, "RuleName"),

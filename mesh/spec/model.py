@@ -109,8 +109,8 @@ class Region(Section):
     regions."""
     slots: dict[SlotName, Slot] = Field(default={})
     """Host address of each node in the region, out of ``block``; the node ``lax-vultr-1`` has the
-    slot ``vultr-1`` of the region ``lax``. In a network with IPv6 only it is a host number that no
-    other slot has: number 17 is the address ``::17`` of ``mesh:prefixes.ipv6``."""
+    slot ``vultr-1`` of the region ``lax``; with IPv6 only, a host number of the node's own: 17 is
+    the address ``::17`` in ``mesh:prefixes.ipv6``."""
     at: dict[Name, str] = Field(default={})
     """What a provider calls this place, by the provider's name; needed where that is not the
     region's id and the provider's table in ``mesh/spec/providers`` does not have it."""

@@ -73,4 +73,5 @@ NetworkAny = Annotated[
     IPv4Network | IPv6Network, BeforeValidator(_network), BeforeValidator(_either)
 ]
 Slot = Annotated[IPv4Address | int, BeforeValidator(_slot)]
-"""The host address of a node, or its host number where there is no IPv4."""
+"""The address of a node in its region's ``block``; with IPv6 only, a whole number from 1 to 9999:
+the last digits of its address."""

@@ -88,7 +88,7 @@ def hosted(**host: Any) -> Values:
 
 REFUSED: dict[str, tuple[Values, str, str]] = {
     # name: (what stands at these paths, the key that is refused, the map that takes what is shown)
-    "a prefix without a family": ({"prefixes": {}}, "prefixes.ipv4", "prefixes"),
+    "a prefix without a family": ({"prefixes": {}}, "prefixes", "prefixes"),
     "a prefix that is no map": ({"prefixes": "192.30.120.0/23"}, "prefixes", ""),
     "a private prefix": ({"prefixes/ipv4": "10.0.0.0/16"}, "prefixes.ipv4", "prefixes"),
     "a private IPv6 prefix": ({"prefixes/ipv6": "fd00::/48"}, "prefixes.ipv6", "prefixes"),
@@ -100,7 +100,9 @@ REFUSED: dict[str, tuple[Values, str, str]] = {
     "an empty region": ({"regions/lax": None}, "regions.lax", "regions"),
     "a region without a name": ({"regions/lax": {}}, "regions.lax.name", "regions/lax"),
     "a region without a place": ({"regions/lax": {}}, "regions.lax.location", "regions/lax"),
-    "a region without a block": ({"regions/lax": {}}, "regions.lax.block", "regions/lax"),
+    "a region without a block": (
+        {"regions/lax": {"name": "Los Angeles", "location": [33.94, -118.41]}},
+        "regions.lax.block", "regions/lax"),
     "a block elsewhere": (
         {"regions/fra": region("192.0.2.0/29")}, "regions.fra.block", "regions/fra"),
     "a block twice": (
