@@ -64,9 +64,7 @@ def announce_state(
     if health.bird:
         return PrefixAnnouncement(Announces.UNKNOWN, f"its BIRD {health.bird}")
     if not health.in_service:
-        return PrefixAnnouncement(
-            Announces.NO, "it is drained" if health.drained else "it is out of service"
-        )
+        return PrefixAnnouncement(Announces.NO, _out_of_service(health))
     if not health.sessions:
         return PrefixAnnouncement(Announces.UNKNOWN, "its BIRD reports no session")
     found = [_by_session(health, name, prefix) for name in names]
@@ -173,6 +171,18 @@ def missing(found: Mapping[Network, PrefixAnnouncement]) -> str:
     if len(lacks) == len(found):
         return f"announces nothing: {reasons}"
     return f"announces {_families(set(found) - set(lacks))} only: {reasons}"
+
+
+def _out_of_service(health: Health) -> str:
+    """Why a node has withdrawn every prefix (:func:`mesh.agent.reachability.in_service`)."""
+    if health.drained:
+        return "it is drained"
+    why = (health.faults or {}).get("announce", "")
+    if not why and not any(health.services.values()):
+        why = "it reaches no peer, or none that serves"
+        if health.services:
+            why = "no service is healthy here or at a node that it reaches"
+    return f"it is out of service: {why}" if why else "it is out of service"
 
 
 def _by_session(health: Health, name: str, prefix: Network) -> PrefixAnnouncement:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,18 @@ def test_without_services_a_node_announces_once_it_has_mates(
 ) -> None:
     found = in_service(config(False), frozenset(), Routes(frozenset(reachable)), before)
     assert found is announces
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_node_alone_without_services_announces(before: bool) -> None:
+    alone = replace(config(False), mates=())
+    assert in_service(alone, frozenset(), Routes(frozenset()), before)
+
+
+def test_a_node_alone_announces_while_its_service_is_healthy() -> None:
+    alone = replace(config(), mates=())
+    assert in_service(alone, frozenset({"web"}), Routes(frozenset()), False)
+    assert not in_service(alone, frozenset(), Routes(frozenset()), True)
 
 
 def route(dst: str, **more: Any) -> dict[str, Any]:

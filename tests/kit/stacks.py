@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 from functools import cache
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,31 @@ def without_ipv6() -> dict[str, Any]:
 def one_node_without_ipv6() -> dict[str, Any]:
     """The seed's network with Miami at a place that has no IPv6."""
     return bent("nodes/mia-vultr-1", {"number": 3, "ipv6": False})
+
+
+def ipv6_alone(values: dict[str, Any]) -> dict[str, Any]:
+    """A network as it would be without any IPv4 prefix: slots are host numbers."""
+    first = int(ip_network(values["prefixes"].pop("ipv4")).network_address)
+    values["regions"] = {
+        name: {key: value for key, value in region.items() if key != "block"}
+        | {"slots": {slot: int(ip_address(at)) - first for slot, at in region["slots"].items()}}
+        for name, region in values["regions"].items()
+        if region.get("slots")
+    }
+    for service in values["services"].values():
+        del service["addresses"]["ipv4"]
+    return values
+
+
+def without_ipv4() -> dict[str, Any]:
+    """The seed's network as it would be without any IPv4 prefix."""
+    return ipv6_alone(prod())
+
+
+def one_node() -> dict[str, Any]:
+    """One server that announces one IPv6 prefix, and serves nothing yet."""
+    values = without_ipv4()
+    values["nodes"] = {"lax-vultr-1": {"number": 1}}
+    return values | {
+        "registries": ["lax-vultr-1"], "reflectors": ["lax-vultr-1"], "services": {},
+    }  # fmt: skip

@@ -14,7 +14,15 @@ from pydantic import TypeAdapter
 
 from mesh.limits import MOST_DIRECT
 from mesh.plan import Plan, Role
-from tests.kit.stacks import bent, one_node_without_ipv6, plan_of, prod, without_ipv6
+from tests.kit.stacks import (
+    bent,
+    ipv6_alone,
+    one_node_without_ipv6,
+    plan_of,
+    prod,
+    without_ipv4,
+    without_ipv6,
+)
 
 # values.md: announced, tunnel
 SEED = {
@@ -23,6 +31,9 @@ SEED = {
     "mia-vultr-1": ("192.30.120.25", "2620:71:4000::25", "10.10.10.3", "fd00:10:10::3"),
     "ewr-vultr-1": ("192.30.120.17", "2620:71:4000::17", "10.10.10.4", "fd00:10:10::4"),
 }
+
+REGIONS = ("lax", "ord", "mia", "ewr")
+MIAMI = "mia-vultr-1"
 
 
 @pytest.mark.parametrize("node_id", SEED)
@@ -85,6 +96,38 @@ def test_without_an_ipv6_prefix_nothing_announced_has_ipv6() -> None:
     assert {s.family for node in plan.nodes for s in node.reflectors} == {"ipv4"}
 
 
+def test_without_an_ipv4_prefix_nothing_announced_has_ipv4() -> None:
+    plan = plan_of(without_ipv4())
+    assert [(r.id, r.block) for r in plan.regions] == [(r, None) for r in sorted(REGIONS)]
+    for node in plan.nodes:
+        assert [str(a) for a in node.announced.both()] == [SEED[node.id][1]]
+        assert tuple(str(address) for address in node.tunnel.both()) == SEED[node.id][2:]
+        assert {s.family for s in (*node.upstreams, *node.ibgp)} == {"ipv6"}
+
+
+def test_a_service_of_ipv6_is_not_at_a_node_without_it() -> None:
+    values = one_node_without_ipv6()
+    del values["services"]["web"]["addresses"]["ipv4"]
+    plan = plan_of(values)
+    assert [service.nodes for service in plan.services] == [tuple(sorted(set(SEED) - {MIAMI}))]
+
+
+def test_a_region_more_renumbers_nobody() -> None:
+    values = without_ipv4()
+    before = plan_of(values)
+    values["regions"]["ams"] = {
+        "name": "Amsterdam", "location": [52.3, 4.76], "slots": {"vultr-1": 31},
+    }  # fmt: skip
+    values["nodes"]["ams-vultr-1"] = {"number": 9}
+    after = plan_of(values)
+    for node in before.nodes:
+        now = after.node(node.id)
+        assert (now.announced, now.tunnel, now.slot) == (node.announced, node.tunnel, node.slot)
+    assert {r.id: r.index for r in before.regions}.items() < {
+        r.id: r.index for r in after.regions
+    }.items()
+
+
 def test_a_node_without_ipv6_still_carries_it_for_its_mates() -> None:
     node = plan_of(one_node_without_ipv6()).node("mia-vultr-1")
     assert node.announced.ipv6 is None and node.tunnel.ipv6 is not None
@@ -114,7 +157,8 @@ SOMEWHERE = {"vultr": "lax", "aws": "us-west-1", "gcp": "us-west2"}
 
 @st.composite
 def fleets(draw: st.DrawFn) -> dict[str, Any]:
-    """Stack files of edges and members over up to eight regions, in any order."""
+    """Stack files of edges and members over up to eight regions, in any order, with both families
+    or with IPv6 alone."""
     count = draw(st.integers(1, 8))
     blocks = draw(st.permutations([f"192.30.121.{8 * i}/29" for i in range(count)]))
     numbers = draw(st.permutations(range(1, 6 * count + 1)))
@@ -148,7 +192,11 @@ def fleets(draw: st.DrawFn) -> dict[str, Any]:
     values["reflectors"] = list(names[: draw(st.integers(1, 2))])
     values["registries"] = [names[0]]
     values["tunnels"]["fullMesh"] = draw(st.sampled_from([2, 4, 32]))
-    return values
+    if draw(st.booleans()):
+        return values
+    for node in nodes.values():
+        node["ipv6"] = True
+    return ipv6_alone(values)
 
 
 def shuffled(values: dict[str, Any], seed: int) -> dict[str, Any]:
@@ -173,7 +221,7 @@ def test_no_two_nodes_share_anything(values: dict[str, Any]) -> None:
         lambda node: node.router_id,
         lambda node: node.underlay_asn,
         lambda node: node.number,
-        lambda node: node.announced.ipv4,
+        lambda node: node.announced.both()[0],
         lambda node: node.tunnel.ipv4,
         lambda node: node.tunnel.ipv6,
     ):

@@ -52,6 +52,18 @@ HEARD: dict[str, tuple[Report | None, str, str, str]] = {
         report(LAX, in_service=False, announced={"vultr4": (), "vultr6": ()}),
         "no", "no", "it is out of service",
     ),
+    "not in service, with its only service down": (
+        report(LAX, in_service=False, services={"web": False}),
+        "no", "no", "it is out of service: no service is healthy here or at a node that it reaches",
+    ),
+    "not in service, and it may serve nothing": (
+        report(LAX, in_service=False, services={}),
+        "no", "no", "it is out of service: it reaches no peer, or none that serves",
+    ),
+    "not in service, and its BIRD refuses": (
+        report(LAX, in_service=False, services={}, faults={"announce": "BIRD: syntax error"}),
+        "no", "no", "it is out of service: BIRD: syntax error",
+    ),
     "drained": (report(LAX, in_service=False, drained=True), "no", "no", "it is drained"),
     "both sessions down": (
         report(LAX, sessions=sessions(vultr4="Active", vultr6="Idle"), announced={}),

@@ -186,7 +186,7 @@ def test_a_service_is_taken_off_by_force_only_and_that_is_said(address: str) -> 
 
 
 def test_what_a_nodes_own_address_carries_is_said() -> None:
-    verdict: Any = judged(FLEET.plan, FLEET.plan.node(MIA).announced.ipv4, force=False)
+    verdict: Any = judged(FLEET.plan, FLEET.plan.node(MIA).announced.both()[0], force=False)
     assert not verdict.forced
     assert len(verdict.warnings) == 1
     assert f"is the address of {MIA}" in verdict.warnings[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from mesh.render import (
     placeholder_placements,
     user_data,
 )
-from tests.kit.machine import Debian
+from tests.kit.machine import NEWEST, OLDEST, Debian
 from tests.kit.stacks import (
     bent,
+    ipv6_alone,
     one_family,
+    one_node,
     one_node_without_ipv6,
     plan_of,
     prod,
@@ -39,6 +42,11 @@ def many_nodes() -> dict[str, Any]:
     values["nodes"]["lax-vultr-2"] = {"number": 5}
     values["reflectors"] = ["lax-vultr-1", "ewr-vultr-1"]
     return values
+
+
+def members_of_ipv6() -> dict[str, Any]:
+    """Members and an existing host in a network with IPv6 alone."""
+    return ipv6_alone(with_members())
 
 
 def no_services() -> dict[str, Any]:
@@ -60,6 +68,8 @@ STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "one node without IPv6": one_node_without_ipv6,
     "hubs": many_nodes,
     "no services": no_services,
+    "IPv6 alone": members_of_ipv6,
+    "one node": one_node,
     "members and an existing host": with_members,
     "members without a VPC, an edge of one family": members_without_a_vpc,
 }
@@ -80,12 +90,16 @@ def nodes(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deb
     machines = {}
     for node_id, each in files.items():
         machine = Debian(tmp_path_factory.mktemp(node_id))
-        machine.put(each.files)
-        machine.put(node_secrets(plan, node_id, PASSWORDS))
-        reset = next(f for f in each.files if f.path.endswith("out-of-service.conf"))
-        machine.put([File("/run/anycast-mesh/bird/announce.conf", reset.content)])
+        machine.put(bird_files(plan, node_id, each.files))
         machines[node_id] = machine
     return machines
+
+
+def bird_files(plan: Plan, node_id: str, files: Iterable[File]) -> list[File]:
+    """The files of a node with what is added on it: secrets, and the announce state at a start."""
+    reset = next(f for f in files if f.path.endswith("out-of-service.conf"))
+    state = File("/run/anycast-mesh/bird/announce.conf", reset.content)
+    return [*files, *node_secrets(plan, node_id, PASSWORDS), state]
 
 
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -114,6 +128,20 @@ def test_the_daemon_accepts_every_nodes_files(
         answer = machine.run(*command)
         assert answer.returncode == 0, f"{node_id}: {answer.stdout}{answer.stderr}"
         assert "rror" not in answer.stderr, f"{node_id}: {answer.stderr}"
+
+
+@pytest.mark.parametrize("bird", [OLDEST, NEWEST])
+@pytest.mark.parametrize("stack", [members_of_ipv6, one_node])
+def test_other_birds_accept_one_family(
+    stack: Callable[[], dict[str, Any]], bird: str, tmp_path: Path
+) -> None:
+    plan = plan_of(stack())
+    facts = {n: replace(one, bird=bird) for n, one in placeholder_facts(plan).items()}
+    for node_id, each in node_files(plan, facts, placeholder_placements(plan)).items():
+        machine = Debian(tmp_path / node_id, bird)
+        machine.put(bird_files(plan, node_id, each.files))
+        answer = machine.run(*COMMANDS["BIRD"])
+        assert answer.returncode == 0, f"{node_id}: {answer.stdout}{answer.stderr}"
 
 
 SCHEMA = """

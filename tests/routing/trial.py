@@ -92,7 +92,7 @@ class Trial:
         prefixes = self.edge.plan.prefixes
         return oracle.Session(
             asn=self.edge.plan.asn,
-            own=(prefixes.ipv4,) if prefixes.ipv6 is None else (prefixes.ipv4, prefixes.ipv6),
+            own=prefixes.both(),
             lans=self.edge.plan.ixp_lans,
             peer=planned.peer_asn,
             address=str(planned.neighbor),

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from mesh.spec import SpecError, for_preview, from_engine, load, load_file, read_stack_file
-from tests.kit.stacks import EXISTING, ROOT, bent, one_family, prod, ssh_key, with_members
+from tests.kit.stacks import (
+    EXISTING,
+    ROOT,
+    bent,
+    one_family,
+    prod,
+    ssh_key,
+    with_members,
+    without_ipv4,
+)
 
 WEB = {
     "ports": {"tcp": [80]},
@@ -277,8 +286,73 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
     ("a placeholder", "bgpPassword-vultr", "changeme", "mesh:bgpPassword-vultr", "placeholder"),
     ("a placeholder in <>", "bgpPassword-vultr", "<md5>", "mesh:bgpPassword-vultr", "placeholder"),
     ("a quote in a secret", "bgpPassword-vultr", 'ab"c', "mesh:bgpPassword-vultr", "BIRD"),
+    ("a number as a slot", "regions/lax/slots/vultr-1", 1, "slots.vultr-1", "not a host address"),
+    ("nobody serves", "services/web/nodes", [], "mesh:services.web.nodes", "at least 1 is needed"),
     ("too long a secret", "bgpPassword-vultr", "a" * 81, "mesh:bgpPassword-vultr", "80 bytes"),
 ]
+
+IPV6_ALONE: list[tuple[str, str, Any, str, str]] = [
+    # the same of a network with IPv6 alone
+    ("no prefix", "prefixes", {}, "mesh:prefixes", "no prefix that could be announced"),
+    ("a block", "regions/lax/block", "192.30.120.0/29", "mesh:regions.lax.block", "no IPv4 prefix"),
+    ("no slots", "regions/lax/slots", {}, "mesh:regions.lax.slots", "no slot"),
+    (
+        "an address",
+        "regions/lax/slots/vultr-1",
+        "192.30.120.1",
+        "mesh:regions.lax.slots.vultr-1",
+        "a slot is a host number",
+    ),
+    ("host 0", "regions/lax/slots/vultr-1", 0, "mesh:regions.lax.slots.vultr-1", "1 to 9999"),
+    ("another's", "regions/lax/slots/vultr-1", 9, "slots.vultr-1", "belongs to lax-vultr-1"),
+    ("no slot", "nodes/lax-vultr-3", {"number": 9}, "mesh:nodes.lax-vultr-3", "has no slot"),
+    ("no IPv6", "nodes/lax-vultr-1/ipv6", False, "mesh:nodes.lax-vultr-1.ipv6", "IPv6 only"),
+    (
+        "IPv4 of a service",
+        "services/web/addresses/ipv4",
+        "192.30.120.100",
+        "mesh:services.web.addresses.ipv4",
+        "no IPv4",
+    ),
+    (
+        "a node's address",
+        "services/web/addresses/ipv6",
+        "2620:71:4000::9",
+        "mesh:services.web.addresses.ipv6",
+        "address of a node in region ord",
+    ),
+    ("no address", "services/web/addresses", {}, "mesh:services.web.addresses", "no address"),
+    (
+        "a session for IPv4",
+        "nodes/ewr-buyvm-1",
+        {"number": 7, "host": one_family()},
+        "mesh:nodes.ewr-buyvm-1.host.upstream.ipv6",
+        "the session is for IPv4",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "reason"), [row[1:] for row in IPV6_ALONE],
+    ids=[row[0] for row in IPV6_ALONE],
+)  # fmt: skip
+def test_each_mistake_in_a_network_with_ipv6_alone(
+    path: str, value: Any, key: str, reason: str
+) -> None:
+    values = without_ipv4()
+    values["regions"]["ewr"]["slots"]["buyvm-1"] = 21
+    assert not [p for p in load("prod", values, ROOT).problems if p.severity == "error"]
+    *parents, last = path.split("/")
+    place = values
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    with pytest.raises(SpecError) as refused:
+        load("prod", values, ROOT)
+    named = [p for p in refused.value.problems if key in p.key and reason in p.reason]
+    assert named, refused.value
+    assert all(problem.cure for problem in refused.value.problems)
+
 
 PARSERS_OWN = ("Input should", "String should", "Tuple should", "Field required", "^[a-z]")
 """Words that mean nothing to who writes a stack file."""
