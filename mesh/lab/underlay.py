@@ -27,7 +27,15 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeVar
 
 from mesh.lab.errors import LabError
-from mesh.plan.model import Node, Plan, PrefixPair, Region, UpstreamSession, VpcSession
+from mesh.plan.model import (
+    Node,
+    Plan,
+    PrefixPair,
+    Region,
+    TunnelRanges,
+    UpstreamSession,
+    VpcSession,
+)
 from mesh.spec.distance import kilometres
 from mesh.spec.providers import PROVIDERS, lab_number, public_asn
 
@@ -170,7 +178,7 @@ class World:
 
     asn: int
     prefixes: PrefixPair
-    tunnels: PrefixPair
+    tunnels: TunnelRanges
     nodes: tuple[Uplink, ...]
     upstreams: tuple[Upstream, ...]
     transits: tuple[Transit, ...]

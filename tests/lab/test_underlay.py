@@ -13,7 +13,7 @@ from mesh.lab.errors import LabError
 from mesh.lab.underlay import World, underlay
 from mesh.plan import Plan, Region
 from mesh.plan.model import Address
-from tests.kit.stacks import example, plan_of, prod
+from tests.kit.stacks import example, plan_of, prod, without_ipv4
 
 DOCUMENTATION = (
     IPv4Network("192.0.2.0/24"),
@@ -50,6 +50,7 @@ def with_regions(count: int) -> Plan:
             id=f"r{i}-vultr-1",
             region=f"r{i}",
             number=i + 1,
+            slot=8 * i + 1,
             announced=replace(node.announced, ipv4=IPv4Address("192.30.120.0") + 8 * i + 1),
         )
         for i in range(count)
@@ -148,6 +149,14 @@ def test_a_node_without_ipv6_has_no_ipv6_in_the_lab() -> None:
     assert {u.ipv6 for u in underlay(replace(plan, nodes=nodes)).nodes} == {None}
 
 
+def test_with_ipv6_alone_everybody_has_the_same_place() -> None:
+    """Boxes reach each other over both families, whatever is announced."""
+    before, now = underlay(plan_of(prod())), underlay(plan_of(without_ipv4()))
+    assert [uplink.ipv4 for uplink in now.nodes] == [uplink.ipv4 for uplink in before.nodes]
+    assert {s.family for uplink in now.nodes for s in uplink.sessions} == {"ipv6"}
+    assert [client.ipv6 is None for client in now.clients] == [False] * len(before.clients)
+
+
 def test_two_unknown_providers_of_a_region_have_networks_of_their_own() -> None:
     numbers = {lab.provider_number(name) for name in ("vultr", "buyvm", "hetzner", "ovh", "linode")}
     assert len(numbers) == 5
@@ -164,6 +173,7 @@ def test_what_does_not_fit_is_refused_with_the_reason() -> None:
     plan = with_regions(1)
     node = replace(
         plan.nodes[0],
+        slot=456,
         announced=replace(plan.nodes[0].announced, ipv4=IPv4Address("192.30.121.200")),
     )
     with pytest.raises(LabError, match=r"192\.30\.121\.200 is number 456.*1 to 253"):
