@@ -32,6 +32,7 @@ from mesh.render import (
 )
 from mesh.render.bird import lacks
 from mesh.spec import Incomplete, Loaded, Problem, SpecError, load_file, project_folder
+from mesh.spec.ids import interface
 
 Stack = Annotated[
     str,
@@ -247,6 +248,13 @@ def _upstreams(node: Node) -> Iterator[str]:
         yield from (str(session.neighbor) for session in sessions)
 
 
+def _named(node: Node) -> Iterator[str]:
+    """A node's id, and the name of the tunnels to it where that does not have the whole id."""
+    yield f"[bold]{node.id}[/]"
+    if not (named := interface(node.id)).endswith(node.id):
+        yield named
+
+
 def _print_plan(made: Plan) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -255,7 +263,7 @@ def _print_plan(made: Plan) -> None:
     nodes = table("node, roles", "announced", "tunnel", "tunnels to (cost)", "upstream")
     for node in made.nodes:
         nodes.add_row(
-            "\n".join([f"[bold]{node.id}[/]", *node.roles]),
+            "\n".join([*_named(node), *node.roles]),
             "\n".join(map(str, node.announced.both())),
             "\n".join(map(str, node.tunnel.both())),
             "\n".join(f"{link.peer} ({link.cost})" for link in node.links),

@@ -37,6 +37,7 @@ from mesh.plan.model import (
     VpcSession,
 )
 from mesh.spec.distance import kilometres
+from mesh.spec.ids import short
 from mesh.spec.providers import PROVIDERS, lab_number, public_asn
 
 T = TypeVar("T")
@@ -318,7 +319,7 @@ def _uplink(plan: Plan, node: Node, region: Region) -> Uplink:
     return Uplink(
         node=node.id,
         upstream=upstream_box(node.provider, node.region),
-        port=f"n-{node.id}",
+        port=f"n-{short(node.id)}",
         mac=address,
         mtu=_mtu(node.provider),
         ipv4=NODES4[node.slot],
@@ -386,7 +387,7 @@ def _upstreams(plan: Plan, regions: dict[str, Region]) -> tuple[Upstream, ...]:
             gateway6=networks[provider, region][1],
             network6=networks[provider, region],
             transit=transit_box(region),
-            port=f"u-{provider}",
+            port=f"u-{short(provider)}",
             nodes=tuple(node.id for node in there[provider, region]),
             vpc=vpc,
         )

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 from mesh.plan.distance import cost
 from mesh.plan.model import Bfd, Link
 from mesh.spec import Spec, capabilities
-from mesh.spec.ids import split_id
+from mesh.spec.ids import interface, split_id
 
 UNDERLAY_ASN_BASE = 4_200_000_000
 """Private 32-bit ASNs start here (RFC 6996); a node's is this plus its tunnel number."""
@@ -31,11 +31,6 @@ def underlay_asn(number: int) -> int:
 def link_local(number: int) -> IPv6Address:
     """A node's link-local address, the same on each of its tunnels."""
     return IPv6Address(_LINK_LOCAL + number)
-
-
-def interface(peer: str) -> str:
-    """Name of the tunnel interface to a peer: at most 15 characters, since ids have at most 12."""
-    return f"wg-{peer}"
 
 
 def neighbors(spec: Spec) -> dict[str, tuple[str, ...]]:

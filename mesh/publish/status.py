@@ -411,7 +411,7 @@ def _tunnels(report: Report, due: expected.Expected | None) -> dict[str, str]:
         return dict(faults)
     states = report.health.sessions
     return {
-        name: why
+        name: why if name.endswith(due.tunnels[name]) else f"{why} (to {due.tunnels[name]})"
         for name, why in faults.items()
         if name in due.tunnels
         and states.get(expected.tunnel_session(due.tunnels[name])) != expected.UP

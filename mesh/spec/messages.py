@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh.spec.examples import for_example
+from mesh.spec.ids import LONGEST
 from mesh.spec.problems import Problem, shown
 from mesh.spec.providers import EXAMPLE
 from mesh.spec.traffic import ToAs, TrafficRule, options
@@ -40,8 +41,8 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         f"write it so, for example lax-{EXAMPLE}-1",
     ),
     ("node", LONG): (
-        "a node's id has at most 12 characters, since wg-<id> is an interface name",
-        "shorten it: a region's id has two to eight characters",
+        f"a node's id has at most {LONGEST} characters",
+        "shorten its region's id or its provider's name",
     ),
     ("region", FORM): (
         "a region's id has two to eight small letters and digits, a letter first",

@@ -14,6 +14,7 @@ from pydantic import Field, StringConstraints, create_model
 from mesh.services.checks import Check
 from mesh.services.checks.check import Port
 from mesh.services.service import Ports
+from mesh.spec.ids import LONGEST
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
 from mesh.spec.traffic import TrafficRule
@@ -27,9 +28,10 @@ RegionId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,7}$")]
 SlotName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*-[1-9][0-9]?$")]
 """A slot's name: ``<provider>-<n>``, with n from 1 to 99."""
 NodeId = Annotated[
-    str, StringConstraints(pattern=r"^[a-z][a-z0-9]*-[a-z][a-z0-9]*-[1-9][0-9]?$", max_length=12)
+    str,
+    StringConstraints(pattern=r"^[a-z][a-z0-9]*-[a-z][a-z0-9]*-[1-9][0-9]?$", max_length=LONGEST),
 ]
-"""A node's id: ``<region>-<provider>-<n>``, at most 12 characters, with n from 1 to 99."""
+"""A node's id: ``<region>-<provider>-<n>``, at most 24 characters, with n from 1 to 99."""
 
 
 class Prefixes(Section):

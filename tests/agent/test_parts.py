@@ -275,6 +275,8 @@ def test_a_tunnel_as_it_is_rendered_is_understood() -> None:
         ("MTU = 1420", "MTU 1420"),
         ("Table = off", "Table = auto"),
         ("wireguard.key\n", "wireguard.key; id\n"),
+        ("MTU = 1420", "PostUp = ip link set dev %i alias a;id"),
+        ("MTU = 1420", "PostUp = ip link set dev eth0 alias nyc-hetzner-1"),
         ("51821\nMTU", "65536\nMTU"),
         ("AAA=", "AAA"),
         ("AAA=", "AA=="),

@@ -16,7 +16,7 @@ from mesh.facts import Facts
 from mesh.plan import Plan
 from mesh.registry import paths
 from mesh.render import placeholder_facts
-from tests.kit.stacks import ROOT, plan_of, prod
+from tests.kit.stacks import ROOT, long_ids, plan_of, prod
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -99,6 +99,13 @@ def test_plan_cuts_no_address(monkeypatch: pytest.MonkeyPatch, columns: int) -> 
         _, out, _ = run("plan", "--stack", "prod", "--root", str(ROOT))
         assert not [address for address in addresses if address not in out]
         assert "…" not in out
+
+
+def test_plan_shows_the_interface_of_a_peer_whose_id_does_not_fit(tmp_path: Path) -> None:
+    written(tmp_path, **long_ids())
+    code, out, err = run("plan", "--stack", "bad", "--root", str(tmp_path))
+    assert code == 0, err
+    assert "wg-ewr-3fbaa60" in out and "wg-lax" not in out
 
 
 def test_plan_shows_what_upstreams_are_asked_for(tmp_path: Path) -> None:

@@ -50,6 +50,19 @@ def with_members() -> dict[str, Any]:
     return values
 
 
+def long_ids() -> dict[str, Any]:
+    """The seed's network, and hosts at providers with long names: one of 13 characters, and one
+    of as many as an id may have."""
+    values = prod()
+    values["regions"]["ewr"]["slots"] |= {
+        "hetzner-1": "192.30.120.21", "hetznerserverbank-10": "192.30.120.22",
+    }  # fmt: skip
+    for number, (node_id, last) in enumerate({"hetzner-1": 77, "hetznerserverbank-10": 78}.items()):
+        host = EXISTING | {"ipv4": f"203.0.113.{last}", "ipv6": f"2001:db8::{last}"}
+        values["nodes"][f"ewr-{node_id}"] = {"number": 7 + number, "host": host}
+    return values
+
+
 def two_services() -> dict[str, Any]:
     """The seed's network with a second service, which Chicago and Los Angeles may not serve."""
     values = prod()

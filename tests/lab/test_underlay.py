@@ -13,7 +13,7 @@ from mesh.lab.errors import LabError
 from mesh.lab.underlay import World, underlay
 from mesh.plan import Plan, Region
 from mesh.plan.model import Address
-from tests.kit.stacks import example, plan_of, prod, without_ipv4
+from tests.kit.stacks import example, long_ids, plan_of, prod, without_ipv4
 
 DOCUMENTATION = (
     IPv4Network("192.0.2.0/24"),
@@ -161,6 +161,14 @@ def test_two_unknown_providers_of_a_region_have_networks_of_their_own() -> None:
     numbers = {lab.provider_number(name) for name in ("vultr", "buyvm", "hetzner", "ovh", "linode")}
     assert len(numbers) == 5
     assert all(1 <= number < lab.CLIENT_SUBNET for number in numbers)
+
+
+def test_ports_have_names_that_the_kernel_takes() -> None:
+    world = underlay(plan_of(long_ids()))
+    ports = {u.node: u.port for u in world.nodes} | {u.box: u.port for u in world.upstreams}
+    assert ports["ewr-vultr-1"] == "n-ewr-vultr-1" and ports["upstream-vultr-ewr"] == "u-vultr"
+    assert len(set(ports.values())) == len(ports) - len({u.region for u in world.upstreams}) + 1
+    assert all(len(port) <= 15 for port in ports.values())
 
 
 def test_slaac_addresses_are_known_ahead() -> None:

@@ -14,9 +14,11 @@ from pydantic import TypeAdapter
 
 from mesh.limits import MOST_DIRECT
 from mesh.plan import Plan, Role
+from mesh.spec.ids import interface
 from tests.kit.stacks import (
     bent,
     ipv6_alone,
+    long_ids,
     one_node_without_ipv6,
     plan_of,
     prod,
@@ -34,6 +36,7 @@ SEED = {
 
 REGIONS = ("lax", "ord", "mia", "ewr")
 MIAMI = "mia-vultr-1"
+LAX = "lax-vultr-1"
 
 
 @pytest.mark.parametrize("node_id", SEED)
@@ -147,6 +150,30 @@ def test_the_firewall_lets_the_world_in_at_services_only() -> None:
     plan = plan_of(prod())
     worldly = {(r.zone, r.protocol, r.ports[0]) for r in plan.firewall if r.source == "anyone"}
     assert worldly == {("announced", "tcp", 80), ("announced", "tcp", 443)}
+
+
+def test_a_tunnel_is_named_after_its_peer_as_far_as_the_kernel_takes_it() -> None:
+    """Changed names would end every session over the tunnel."""
+    interfaces = {link.peer: link.interface for link in plan_of(long_ids()).node(LAX).links}
+    assert interfaces == {
+        "ord-vultr-1": "wg-ord-vultr-1",
+        "mia-vultr-1": "wg-mia-vultr-1",
+        "ewr-vultr-1": "wg-ewr-vultr-1",
+        "ewr-hetzner-1": "wg-ewr-3fbaa60",
+        "ewr-hetznerserverbank-10": "wg-ewr-77c60bd",
+    }
+
+
+IDS = st.from_regex(r"\A[a-z][a-z0-9]{1,7}-[a-z][a-z0-9]{0,12}-[1-9]\Z").filter(
+    lambda i: len(i) <= 24
+)
+
+
+@given(st.sets(IDS, min_size=2, max_size=40))
+def test_no_two_tunnels_have_one_name(ids: set[str]) -> None:
+    names = {interface(node_id) for node_id in ids}
+    assert len(names) == len(ids)
+    assert all(len(name) <= 15 for name in names)
 
 
 # --- For every network -----------------------------------------------------------------------

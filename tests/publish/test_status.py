@@ -57,6 +57,23 @@ def sessions(**changed: str) -> dict[str, str]:
     return FLEET.well(LAX).sessions | changed
 
 
+def renamed(old: str, new: str) -> Plan:
+    """The plan with another name for a tunnel's interface."""
+    return replace(
+        PLAN,
+        nodes=tuple(
+            replace(
+                node,
+                links=tuple(
+                    replace(link, interface=new) if link.interface == old else link
+                    for link in node.links
+                ),
+            )
+            for node in PLAN.nodes
+        ),
+    )
+
+
 def drained(*nodes: str) -> DrainOrder:
     return DrainOrder("mesh-27218", 3, nodes)
 
@@ -258,6 +275,20 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
         (
             f"{LAX}: u_mia_vultr_1 is down",
             f"{LAX}: tunnel wg-mia-vultr-1: the interface is missing",
+        ),
+    ),
+    "a tunnel's interface gone, whose name has not the whole peer in it": (
+        seen(
+            report(
+                LAX,
+                sessions=sessions(u_mia_vultr_1="Idle"),
+                tunnels={"wg-mia-0123456": "the interface is missing"},
+            ),
+            plan=renamed("wg-mia-vultr-1", "wg-mia-0123456"),
+        ),
+        (
+            f"{LAX}: u_mia_vultr_1 is down",
+            f"{LAX}: tunnel wg-mia-0123456: the interface is missing (to {MIA})",
         ),
     ),
     "up, and nothing exported": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.kit.machine import NEWEST, OLDEST, Debian
 from tests.kit.stacks import (
     bent,
     ipv6_alone,
+    long_ids,
     one_family,
     one_node,
     one_node_without_ipv6,
@@ -71,9 +73,10 @@ STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "IPv6 alone": members_of_ipv6,
     "one node": one_node,
     "members and an existing host": with_members,
+    "long ids": long_ids,
     "members without a VPC, an edge of one family": members_without_a_vpc,
 }
-PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm"), "s3cret")
+PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm", "hetzner", "hetznerserverbank"), "s3cret")
 SEED = Seed(("https://203.0.113.1:8443",), "A" * 43 + "=", "0" * 64, "token")
 
 
@@ -177,6 +180,33 @@ done
         assert answer.returncode == 0, f"{node_id}: {answer.stderr}"
         tunnels = list((machine.folder / "upper/etc/wireguard").iterdir())
         assert len(answer.stdout.split()) == len(tunnels), f"{node_id}: one peer each"
+
+
+def test_a_tunnel_whose_name_is_too_short_for_its_peer_has_the_peer_as_its_alias(
+    tmp_path: Path,
+) -> None:
+    plan = plan_of(long_ids())
+    machine = Debian(tmp_path)
+    machine.put(node_files(plan, placeholder_facts(plan))["lax-vultr-1"].files)
+    script = """
+set -e
+mkdir -p /var/lib/anycast-mesh/keys
+wg genkey >/var/lib/anycast-mesh/keys/wireguard.key
+export WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go
+for name in $(cd /etc/wireguard && ls wg-ewr-*.conf); do
+    wg-quick up "${name%.conf}" >&2
+done
+ip -json link show
+"""
+    answer = machine.run("bash", "-c", script)
+    assert answer.returncode == 0, answer.stderr
+    links = {link["ifname"]: link.get("ifalias") for link in json.loads(answer.stdout)}
+    expected = {
+        "wg-ewr-vultr-1": None,
+        "wg-ewr-3fbaa60": "ewr-hetzner-1",
+        "wg-ewr-77c60bd": "ewr-hetznerserverbank-10",
+    }
+    assert {name: links[name] for name in expected} == expected
 
 
 # What a person could get wrong in a template has to be seen by these checks: each breaks a file.

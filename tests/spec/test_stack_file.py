@@ -168,10 +168,10 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
     ),
     (
         "too long an id",
-        "nodes/lax-hetzner-1",
+        "nodes/lax-hetznerrobotauction-1",
         {"number": 9},
-        "mesh:nodes.lax-hetzner-1",
-        "at most 12",
+        "mesh:nodes.lax-hetznerrobotauction-1",
+        "at most 24",
     ),
     (
         "an id of another form",
@@ -399,10 +399,29 @@ def test_a_cure_is_what_to_write(path: str, value: Any, cure: str) -> None:
 
 def test_an_id_that_an_unknown_provider_makes_too_long_names_the_provider() -> None:
     with pytest.raises(SpecError) as refused:
-        load("prod", bent("nodes/lax-hetzner-1", {"number": 9}), ROOT)
+        load("prod", bent("nodes/lax-hetznerrobotauction-1", {"number": 9}), ROOT)
     reasons = {problem.value: problem.reason for problem in refused.value.problems}
-    assert reasons["hetzner"] == "the provider is unknown"
-    assert "at most 12" in reasons["lax-hetzner-1"]
+    assert reasons["hetznerrobotauction"] == "the provider is unknown"
+    assert "at most 24" in reasons["lax-hetznerrobotauction-1"]
+
+
+def test_two_nodes_whose_tunnels_would_have_one_name_are_refused() -> None:
+    """Twenty-eight bits of a digest: found by a search, and unlikely otherwise."""
+    values = prod()
+    hosts = {"nyc-hetznerarte-1": "192.30.120.41", "nyc-hetznerayyx-1": "192.30.120.42"}
+    values["regions"]["nyc"] = {
+        "name": "New York", "location": [40.7, -74.0], "block": "192.30.120.40/29",
+        "slots": {node.removeprefix("nyc-"): slot for node, slot in hosts.items()},
+    }  # fmt: skip
+    del values["regions"]["apac"]
+    for number, node in enumerate(hosts, 8):
+        host = one_family() | {"ipv4": f"203.0.113.{number}", "ipv6": f"2001:db8::{number}"}
+        values["nodes"][node] = {"number": number, "host": host}
+    with pytest.raises(SpecError) as refused:
+        load("prod", values, ROOT)
+    (problem,) = [each for each in refused.value.problems if each.severity == "error"]
+    assert (problem.key, problem.value) == ("mesh:nodes.nyc-hetznerayyx-1", "nyc-hetznerayyx-1")
+    assert "wg-nyc-f4474e2, as those of nyc-hetznerarte-1" in problem.reason
 
 
 def test_your_own_large_network_may_log_in() -> None:

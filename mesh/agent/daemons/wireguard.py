@@ -20,7 +20,8 @@ from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 from mesh.trust.encoding import Malformed, unb64
 
-_POST_UP = f"wg set %i private-key {file_paths.WIREGUARD_KEY}"
+_LOAD_KEY = f"wg set %i private-key {file_paths.WIREGUARD_KEY}"
+_NAME_PEER = re.compile(r"ip link set dev %i alias [a-z0-9-]{1,32}")
 Section = tuple[tuple[str, str], ...]
 
 
@@ -62,11 +63,12 @@ def _fits_kind(section: str, key: str, value: str) -> bool:
     if section == "[Interface]":
         if key == "Address":
             return all(ip_interface(one.strip()) for one in value.split(","))
-        # The only command is the one that loads the key, and wg-quick sets no routes.
-        fixed = {"Table": "off", "PostUp": _POST_UP}
+        # The only commands load the key and name the peer, and wg-quick sets no routes.
+        if key == "PostUp":
+            return value == _LOAD_KEY or _NAME_PEER.fullmatch(value) is not None
         numbers = {"ListenPort": 65535, "MTU": 65535}
-        if key in fixed:
-            return value == fixed[key]
+        if key == "Table":
+            return value == "off"
         return key in numbers and value.isdigit() and 1 <= int(value) <= numbers[key]
     if key == "PublicKey":
         return len(unb64(value, 32)) == 32

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from mesh.spec import capabilities, free
 from mesh.spec.checks.regions import check_names_there, free_hosts, nearest_regions
 from mesh.spec.examples import for_example
-from mesh.spec.ids import provider_of, split_id
+from mesh.spec.ids import interface, provider_of, split_id
 from mesh.spec.model import Node, Prefixes, Region
 from mesh.spec.problems import Problem
 from mesh.spec.providers import EXAMPLE, PROVIDERS, Provider
@@ -25,6 +25,7 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
     if nodes is None:
         return
     numbers: dict[int, str] = {}
+    interfaces: dict[str, str] = {}
     for node_id, node in nodes.items():
         key = f"mesh:nodes.{node_id}"
         if node.number in numbers:
@@ -34,6 +35,12 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
                 f"give a number that was never used, for example number: {free.number(nodes)}",
             )  # fmt: skip
         numbers.setdefault(node.number, node_id)
+        if (named := interface(node_id)) in interfaces:
+            yield Problem(
+                key, node_id, f"its tunnels would be {named}, as those of {interfaces[named]} are",
+                "give one of the two another number at its end",
+            )  # fmt: skip
+        interfaces.setdefault(named, node_id)
         yield from check_provider(key, node_id, node)
         facts = capabilities.provider(node_id, node)
         # With an unknown provider, adding a slot would not help.
