@@ -23,6 +23,7 @@ def topology(
         "services": {
             service.name: {
                 "addresses": _pair(service.addresses),
+                "more_addresses": [str(each) for each in service.addresses.more],
                 "ports": {"tcp": list(service.ports.tcp), "udp": list(service.ports.udp)},
             }
             for service in plan.services

@@ -5,14 +5,10 @@ from __future__ import annotations
 
 from mesh.plan.model import FirewallRule, PlannedService, Role
 from mesh.spec import Spec
+from mesh.spec.ports import BFD_MULTIHOP, BFD_SINGLE_HOP, BGP, RTR, SSH
 
 PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
 """Private addresses, as in VPCs (RFC 1918, RFC 6598)."""
-
-SSH, BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 22, 179, 3784, 4784
-RTR = 3323
-"""Port of our own validators: IANA's 323 would need an additional privilege."""
-
 
 VPC = (
     FirewallRule("bgp-vpc", "uplink", "tcp", (BGP, BGP), "routers", (Role.MEMBER,)),

@@ -16,6 +16,7 @@ from mesh.plan.model import (
     PrefixPair,
     Region,
     Role,
+    ServiceAddresses,
     TunnelAddresses,
     TunnelRanges,
     Validator,
@@ -25,6 +26,7 @@ from mesh.spec import Spec, capabilities
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.mirrored import mirrored
 from mesh.spec.model import Region as GivenRegion
+from mesh.spec.ports import RTR
 from mesh.spec.slots import host_number
 from mesh.spec.vrps import VrpServer
 
@@ -76,7 +78,7 @@ def make(spec: Spec) -> Plan:
 def _validators(spec: Spec, tunnels: dict[str, TunnelAddresses]) -> list[VrpServer]:
     """The validators of the stack file, then the network's own, each once."""
     own = sorted(spec.reflectors, key=lambda node_id: spec.nodes[node_id].number)
-    local = [VrpServer(str(tunnels[node_id].ipv4), firewall.RTR) for node_id in own]
+    local = [VrpServer(str(tunnels[node_id].ipv4), RTR) for node_id in own]
     return list(dict.fromkeys([*spec.rpki.servers, *(local if spec.rpki.local else [])]))
 
 
@@ -164,10 +166,10 @@ def _roles(spec: Spec, node_id: str) -> tuple[Role, ...]:
 
 def _service(spec: Spec, name: str) -> PlannedService:
     service = spec.services[name]
-    able = [n for n, node in spec.nodes.items() if service.addresses.ipv4 or node.ipv6]
+    able = [n for n, node in spec.nodes.items() if service.addresses.every4 or node.ipv6]
     return PlannedService(
         name=name,
-        addresses=AddressPair(service.addresses.ipv4, service.addresses.ipv6),
+        addresses=ServiceAddresses.of(service.addresses.all()),
         ports=Ports(tuple(sorted(service.ports.tcp)), tuple(sorted(service.ports.udp))),
         checks=service.checks,
         nodes=tuple(sorted(n for n in able if service.nodes is None or n in service.nodes)),

@@ -5,6 +5,7 @@ It holds what is known before a server exists; a running node adds its facts (:m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -44,6 +45,33 @@ class AddressPair:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceAddresses(AddressPair):
+    """The addresses of a service: the first of each family, and ``more`` beside them."""
+
+    more: tuple[Address, ...] = ()
+
+    @staticmethod
+    def of(addresses: Iterable[Address]) -> ServiceAddresses:
+        """These addresses, of which the first ones of each family are the service's first."""
+        ipv4 = [each for each in addresses if isinstance(each, IPv4Address)]
+        ipv6 = [each for each in addresses if isinstance(each, IPv6Address)]
+        return ServiceAddresses(
+            next(iter(ipv4), None), next(iter(ipv6), None), (*ipv4[1:], *ipv6[1:])
+        )
+
+    def both(self) -> tuple[Address, ...]:
+        """All of them, IPv4 first."""
+        return tuple(sorted((*AddressPair.both(self), *self.more), key=lambda each: each.version))
+
+    @property
+    def most(self) -> int:
+        """How many there are of the family that has more: a node has as many routes of a service in
+        one session."""
+        ipv6 = sum(each.version == 6 for each in self.both())
+        return max(ipv6, len(self.both()) - ipv6)
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelAddresses(AddressPair):
     """Addresses in the tunnel ranges, which have both families in every network."""
 
@@ -76,7 +104,7 @@ class PlannedService(Service):
     """A service, whose addresses every node of ``nodes`` may bind while its checks pass; its ports
     are in ascending order."""
 
-    addresses: AddressPair
+    addresses: ServiceAddresses
     nodes: tuple[str, ...]
 
 

@@ -28,6 +28,8 @@ SPECIAL: tuple[tuple[str, Any, Any], ...] = (
     ("Node id", model, "NodeId"),
     ("Name", model, "Name"),
     ("Rule name", traffic, "RuleName"),
+    ("Addresses of IPv4", types, "Addresses4"),
+    ("Addresses of IPv6", types, "Addresses6"),
     ("SSH host key", model, "HostKey"),
     ("Community", traffic, "RawCommunity"),
     ("VRP list", vrps, "VrpDemand"),

@@ -10,13 +10,14 @@ from mesh.bird.features import capabilities
 from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
 from mesh.plan import Address, Link, Node, Plan, Role
-from mesh.plan.firewall import PRIVATE4, RTR
+from mesh.plan.firewall import PRIVATE4
 from mesh.render import firewall, policy
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node_templates import Template, fixed, templates, units
 from mesh.render.templates import rendered
 from mesh.render.watched import Watched
+from mesh.spec.ports import RTR
 
 REPLIES_TABLE = 27218
 """The routing table of a member with the default route to the nearest edge: any free number."""

@@ -104,14 +104,8 @@ def _interior(plan: Plan, bird: Capabilities) -> dict[str, str]:
         "exits": exits(plan),
         "asn_base": UNDERLAY_ASN_BASE,
         "plan_links": links(plan),
-        "service_set4": ", ".join(
-            f"{s.addresses.ipv4}/32" for s in plan.services if s.addresses.ipv4
-        )
-        or "0.0.0.0/32",
-        "service_set6": ", ".join(
-            f"{s.addresses.ipv6}/128" for s in plan.services if s.addresses.ipv6
-        )
-        or "::/128",
+        "service_set4": _services(plan, 4) or "0.0.0.0/32",
+        "service_set6": _services(plan, 6) or "::/128",
         "servers4": {s.name: _next_hops(s, tunnels, 4) for s in plan.services},
         "servers6": {s.name: _next_hops(s, tunnels, 6, able6) for s in plan.services},
     }
@@ -137,6 +131,12 @@ def exits(plan: Plan) -> dict[str, tuple[Address, ...]]:
         node_id: tuple(exit for exit in plan.exits.both() if f"ipv{exit.version}" in own)
         for node_id, own in families.items()
     }
+
+
+def _services(plan: Plan, version: int) -> str:
+    """The services' addresses of one family, as elements of a BIRD set."""
+    found = (each for service in plan.services for each in service.addresses.both())
+    return ", ".join(f"{each}/{each.max_prefixlen}" for each in found if each.version == version)
 
 
 def _next_hops(

@@ -18,7 +18,7 @@ from mesh.spec.ids import LONGEST
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
 from mesh.spec.traffic import TrafficRule
-from mesh.spec.types import Network4, Network6, NetworkAny, Slot
+from mesh.spec.types import Addresses4, Addresses6, Network4, Network6, NetworkAny, Slot
 from mesh.spec.vrps import RtrServer, VrpDemand
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
@@ -235,12 +235,16 @@ class Node(Section):
 class Addresses(Section):
     """The addresses of a service, of one family or both."""
 
-    ipv4: IPv4Address | None = None
-    """The service's IPv4 address: inside ``mesh:prefixes.ipv4``, and outside every region's
-    ``block``."""
-    ipv6: IPv6Address | None = None
-    """The service's IPv6 address: inside ``mesh:prefixes.ipv6``, and none that belongs to a
-    region."""
+    every4: Addresses4 = Field(default=(), alias="ipv4")
+    """The service's IPv4 addresses, one or several: inside ``mesh:prefixes.ipv4``, and outside
+    every region's ``block``."""
+    every6: Addresses6 = Field(default=(), alias="ipv6")
+    """The service's IPv6 addresses, one or several: inside ``mesh:prefixes.ipv6``, and none that
+    belongs to a region."""
+
+    def all(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """All of them, IPv4 first."""
+        return (*self.every4, *self.every6)
 
 
 class Service(Section):
@@ -249,7 +253,8 @@ class Service(Section):
     addresses: Addresses
     """The addresses at which clients reach the service."""
     ports: Ports
-    """The ports that the firewall opens for it."""
+    """The ports that the firewall opens for it, to everybody and at every announced address: none
+    at which nodes listen themselves, as 22 and 179."""
     checks: Annotated[tuple[Check, ...], Field(min_length=1)]
     """Health checks, all of which have to be good before a node serves the addresses."""
     nodes: Annotated[tuple[NodeId, ...], Field(min_length=1)] | None = None

@@ -6,13 +6,14 @@ from ipaddress import (
     IPv4Address,
     IPv4Interface,
     IPv4Network,
+    IPv6Address,
     IPv6Interface,
     IPv6Network,
     ip_network,
 )
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 
 class InvalidValue(ValueError):
@@ -67,6 +68,30 @@ def _slot(value: Any) -> Any:
         raise InvalidValue("this is not an IPv4 address", "write it as 192.0.2.1") from None
 
 
+def _listed(kind: type[IPv4Address | IPv6Address], example: str) -> BeforeValidator:
+    """A list of addresses as it is, and a single one as a list."""
+
+    def listed(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return value
+        try:
+            return (kind(value if isinstance(value, str) else ""),)
+        except ValueError:
+            family = "IPv4" if kind is IPv4Address else "IPv6"
+            reason, cure = f"this is not an {family} address", f"write it as {example}"
+            raise InvalidValue(reason, cure) from None
+
+    return BeforeValidator(listed)
+
+
+Addresses4 = Annotated[
+    tuple[IPv4Address, ...], Field(min_length=1), _listed(IPv4Address, "192.0.2.1")
+]
+"""An IPv4 address, or a list of them: ``192.0.2.1`` or ``[192.0.2.1, 192.0.2.2]``."""
+Addresses6 = Annotated[
+    tuple[IPv6Address, ...], Field(min_length=1), _listed(IPv6Address, "2001:db8::1")
+]
+"""An IPv6 address, or a list of them: ``"2001:db8::1"`` or ``["2001:db8::1", "2001:db8::2"]``."""
 Network4 = Annotated[IPv4Network, BeforeValidator(_network)]
 Network6 = Annotated[IPv6Network, BeforeValidator(_network)]
 NetworkAny = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from ipaddress import ip_address
 from itertools import combinations
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 
 from mesh.limits import MOST_DIRECT
 from mesh.plan import Plan, Role
+from mesh.plan.document import read_plan, write_plan
 from mesh.spec.ids import interface
 from tests.kit.stacks import (
     bent,
@@ -357,3 +359,12 @@ def test_a_plan_survives_being_written_down(values: dict[str, Any]) -> None:
     plan = plan_of(values)
     adapter = TypeAdapter(Plan)
     assert adapter.validate_json(adapter.dump_json(plan)) == plan
+
+
+def test_a_plan_that_an_earlier_version_has_written_is_read() -> None:
+    """The state of a stack holds the plan as text."""
+    plan = plan_of(prod())
+    document = json.loads(write_plan(plan))
+    for service in document["services"]:
+        del service["addresses"]["more"]
+    assert read_plan(json.dumps(document)) == plan

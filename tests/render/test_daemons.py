@@ -73,10 +73,9 @@ STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "IPv6 alone": members_of_ipv6,
     "one node": one_node,
     "members and an existing host": with_members,
-    "long ids": long_ids,
     "members without a VPC, an edge of one family": members_without_a_vpc,
 }
-PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm", "hetzner", "hetznerserverbank"), "s3cret")
+PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm"), "s3cret")
 SEED = Seed(("https://203.0.113.1:8443",), "A" * 43 + "=", "0" * 64, "token")
 
 

@@ -292,3 +292,30 @@ def test_a_lab_node_has_every_package_that_a_bootstrap_would_install() -> None:
     lines = (ROOT / "setup/image/packages").read_text().splitlines()
     carried = {line.split("#")[0].strip() for line in lines}
     assert {*PACKAGES, *REGISTRY_PACKAGES} <= carried
+
+
+def test_each_address_of_a_service_is_taken_from_its_nodes_and_bound_by_them() -> None:
+    values = bent(
+        "services/web",
+        {
+            "addresses": {
+                "ipv4": "192.30.120.100",
+                "ipv6": ["2620:71:4000::100", "2620:71:4000::101"],
+            },
+            "ports": {"tcp": [80]},
+            "checks": [{"kind": "tcp", "port": 80}],
+            "nodes": ["mia-vultr-1"],
+        },
+    )
+    files = files_of(plan_of(values), "lax-vultr-1")
+    network = files["/etc/bird/mesh/network.conf"].content
+    assert "net ~ [ 2620:71:4000::100/128, 2620:71:4000::101/128 ]" in network
+    for address, server in (
+        ("192.30.120.100/32", "10.10.10.3"),
+        ("2620:71:4000::100/128", "fd00:10:10::3"),
+        ("2620:71:4000::101/128", "fd00:10:10::3"),
+    ):
+        judged = rf"if net = {address} then\s+# web\n\s+return bgp_next_hop ~ \[ {server} \];"
+        assert re.search(judged, network), address
+    (service,) = json.loads(files["/etc/anycast-mesh/agent.json"].content)["services"]
+    assert service["addresses"] == ["192.30.120.100", "2620:71:4000::100", "2620:71:4000::101"]

@@ -9,6 +9,7 @@ from mesh.spec import free
 from mesh.spec.examples import for_example
 from mesh.spec.mirrored import mirrored
 from mesh.spec.model import Prefixes, Region, Service
+from mesh.spec.ports import listeners
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
 from mesh.spec.slots import are_numbers
@@ -20,11 +21,8 @@ def check_services(sections: Sections) -> Iterator[Problem]:
     owners: dict[object, str] = {}
     for name, service in services.items():
         key = f"mesh:services.{name}"
-        for family in ("ipv4", "ipv6"):
-            address = getattr(service.addresses, family)
-            if address is None:
-                continue
-            where = f"{key}.addresses.{family}"
+        for address in service.addresses.all():
+            where = f"{key}.addresses.ipv{address.version}"
             if address in owners:
                 yield Problem(
                     where, str(address), f"service {owners[address]} has it already",
@@ -32,12 +30,13 @@ def check_services(sections: Sections) -> Iterator[Problem]:
                 )  # fmt: skip
             owners.setdefault(address, name)
             yield from _check_service_address(where, address, sections)
-        if service.addresses.ipv4 is None and service.addresses.ipv6 is None:
+        if not service.addresses.all():
             cure = for_example("add ipv4, ipv6 or both", "services", name, "addresses", "ipv4")
             yield Problem(f"{key}.addresses", "{}", "the service has no address", cure)
         if not service.ports.tcp and not service.ports.udp:
             cure = for_example("list tcp or udp ports", "services", name, "ports")
             yield Problem(f"{key}.ports", "{}", "no port is open", cure)
+        yield from _check_ports(f"{key}.ports", service, sections)
         nodes = sections.get("nodes")
         for node_id in service.nodes or ():
             if nodes is not None and node_id not in nodes:
@@ -45,10 +44,23 @@ def check_services(sections: Sections) -> Iterator[Problem]:
                     f"{key}.nodes", node_id, "there is no such node",
                     f"name one of {', '.join(sorted(nodes))}",
                 )  # fmt: skip
-            elif nodes is not None and not (service.addresses.ipv4 or nodes[node_id].ipv6):
+            elif nodes is not None and not (service.addresses.every4 or nodes[node_id].ipv6):
                 yield Problem(
                     f"{key}.nodes", node_id, "the service has IPv6 only, and the node has none",
                     f"remove it, or mesh:nodes.{node_id}.ipv6",
+                )  # fmt: skip
+
+
+def _check_ports(key: str, service: Service, sections: Sections) -> Iterator[Problem]:
+    """None is a port of the nodes themselves."""
+    for own in listeners(sections):
+        for port in getattr(service.ports, own.protocol):
+            if own.first <= port <= own.last:
+                yield Problem(
+                    f"{key}.{own.protocol}", str(port),
+                    f"{own.what} listens there at nodes, and a service's ports are open to "
+                    "everybody at every announced address",
+                    "have the service listen at another port",
                 )  # fmt: skip
 
 
@@ -102,10 +114,10 @@ def _free_service(cure: str, address: IPv4Address | IPv6Address, sections: Secti
     regions: Mapping[str, Region] = sections.get("regions") or {}
     services: Mapping[str, Service] = sections.get("services") or {}
     if prefixes.ipv4 is None and prefixes.ipv6 is not None:
-        taken6 = {service.addresses.ipv6 for service in services.values()}
+        taken6 = {each for service in services.values() for each in service.addresses.every6}
         free6 = free.service6(prefixes.ipv6, regions.values(), taken6)
         return f'{cure}, for example ipv6: "{free6}"'
-    taken = {service.addresses.ipv4 for service in services.values()}
+    taken = {each for service in services.values() for each in service.addresses.every4}
     found = free.service4(prefixes, regions.values(), taken)
     if found is None or prefixes.ipv4 is None:
         return cure
