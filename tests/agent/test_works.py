@@ -275,14 +275,23 @@ def test_an_agent_that_is_killed_while_its_node_drains_goes_on_draining(
 
 
 def test_a_service_that_was_taken_over_is_no_sign_while_its_answers_are_bad(
-    tmp_path: Path, closed: int
+    tmp_path: Path, closed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agent before may have died with it: the address is bound until the checks have fallen."""
+    honest, seen = TcpCheck.problem, threading.Event()
+
+    def slow(check: TcpCheck) -> str:
+        if one._locals["web"].watches[0].streak == 3:
+            seen.wait(PATIENCE)
+        return honest(check)
+
+    monkeypatch.setattr(TcpCheck, "problem", slow)
     with control(tmp_path, Runs(tmp_path)) as bird, presence(tmp_path, bird) as one:
         one.watch(served(closed, fall=15))
-        until(lambda: one._locals["web"].watches[0].streak > 2, 10, "its checks fail")
+        until(lambda: one._locals["web"].watches[0].streak == 3, 10, "its checks fail")
         assert one.services() == {"web": True}
         assert not one.works
+        seen.set()
         until(lambda: one.works, 10, "it works")
         assert one.services() == {"web": False}, "not before the service is down"
 
@@ -321,7 +330,7 @@ def test_a_presence_that_fails_in_every_round_shows_no_life(
     with control(tmp_path, Runs(tmp_path)) as bird, presence(tmp_path, bird) as one:
         one.watch(served(port))
         until(lambda: one.works, 20, "it works")
-        assert beats(one)
+        until(lambda: beats(one), 10, "it shows life")
 
         def fails() -> None:
             raise error
@@ -337,7 +346,7 @@ def test_a_presence_that_fails_in_every_round_shows_no_life(
         monkeypatch.undo()
         one.look_soon()
         until(lambda: one.works, 20, "it works again")
-        assert beats(one)
+        until(lambda: beats(one), 10, "it shows life again")
         assert one.faults == {}
 
 
@@ -591,7 +600,7 @@ def test_an_agent_that_undoes_a_change_for_long_shows_meanwhile_that_it_works(
         try:
             until(begun.is_set, 20, "it undoes a change")
             until(lambda: one.works, 20, "it works meanwhile")
-            assert beats(one._announcer)
+            until(lambda: beats(one._announcer), 10, "it shows life")
         finally:
             one.stop.set()
             undone.set()
