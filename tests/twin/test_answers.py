@@ -216,5 +216,5 @@ def answered_by(twin: Twin, box: str, address: str, node: str, seconds: float) -
 
     try:
         until(answers, seconds, f"{node} answers {box} at {address}")
-    except pytest.fail.Exception as failure:
+    except AssertionError as failure:
         pytest.fail(f"{failure}; {last or 'nobody'} answers\n{way(NAME, box, address)}")
