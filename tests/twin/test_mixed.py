@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -111,12 +112,17 @@ def serving(mixed: Mixed) -> Iterator[None]:
 
 
 def test_all_seven_nodes_are_one_network_with_all_their_sessions(mixed: Mixed) -> None:
-    nodes = json.loads(mixed.mesh("status", "--json").stdout)["nodes"]
-    assert set(nodes) == {*EDGES, *MEMBERS}
-    assert {node["state"] for node in nodes.values()} == {"applied"}
-    assert all(node["in_service"] for node in nodes.values())
+    def all_well() -> dict[str, Any] | None:
+        done = mixed.mesh("status", "--json", check=False)
+        nodes: dict[str, Any] = json.loads(done.stdout)["nodes"]
+        states = {(node["state"], node["in_service"]) for node in nodes.values()}
+        sessions = {state for node in nodes.values() for state in node["sessions"].values()}
+        well = (states, sessions) == ({("applied", True)}, {"Established"})
+        return nodes if well and done.returncode == 0 else None
+
+    nodes = until(all_well, SETTLED, "all are in service, with all their sessions")
+    assert nodes is not None and set(nodes) == {*EDGES, *MEMBERS}
     for name, node in nodes.items():
-        assert set(node["sessions"].values()) == {"Established"}, name
         own = {session for session in node["sessions"] if session[:2] not in ("u_", "ma")}
         wanted = {"vpc1", "vpc2"} if name in MEMBERS else {f"{name.split('-')[1]}{f}" for f in "46"}
         assert own == wanted
@@ -140,12 +146,22 @@ def test_the_vpcs_speakers_have_learned_the_aggregate_with_the_liveness_that_the
     for member in MEMBERS:
         vpc = vpc_of(world, member)
         for router in vpc.routers:
-            routes = bird.ask(files_of(NAME), router.box, 'show route where proto ~ "n_*"')
-            assert re.findall(r"^(\S+/\d+)", routes, re.MULTILINE) == [AGGREGATES["ipv4"]]
-        bfd = mixed.exec(member, "birdc", "show", "bfd", "sessions")
-        states = dict(re.findall(r"^(172\.31\.\S+)\s+enp1s0\s+(\S+)", bfd, re.MULTILINE))
-        offered = {str(router.ipv4): "Up" for router in vpc.routers}
-        assert states == (offered if member == "lax-aws-1" else {})
+            until(partial(hears, router.box, {AGGREGATES["ipv4"]}), SETTLED, "the aggregate alone")
+        offered = {str(router.ipv4) for router in vpc.routers} if member == "lax-aws-1" else set()
+        until(partial(is_live, mixed, member, offered), SETTLED, f"BFD with {offered} alone")
+
+
+def hears(box: str, prefixes: set[str]) -> bool:
+    """Whether a router has heard just these from nodes."""
+    routes = bird.ask(files_of(NAME), box, 'show route where proto ~ "n_*"')
+    return set(re.findall(r"^(\S+/\d+)", routes, re.MULTILINE)) == prefixes
+
+
+def is_live(mixed: Mixed, member: str, routers: set[str]) -> bool:
+    """Whether a member has BFD sessions with just these of its VPC, and all are up."""
+    bfd = mixed.exec(member, "birdc", "show", "bfd", "sessions")
+    states = dict(re.findall(r"^(172\.31\.\S+)\s+enp1s0\s+(\S+)", bfd, re.MULTILINE))
+    return states == dict.fromkeys(routers, "Up")
 
 
 def vpc_of(world: World, member: str) -> Any:
@@ -166,8 +182,7 @@ def test_who_lives_in_a_members_vpc_reaches_what_it_serves_and_what_its_mates_se
 
 def test_a_hosts_own_provider_sees_the_two_aggregates_and_passes_them_on(world: World) -> None:
     upstream = world.upstream(world.node("ewr-buyvm-1").upstream)
-    routes = bird.ask(files_of(NAME), upstream.box, 'show route where proto ~ "n_*"')
-    assert set(re.findall(r"^(\S+/\d+)", routes, re.MULTILINE)) == set(AGGREGATES.values())
+    until(partial(hears, upstream.box, set(AGGREGATES.values())), SETTLED, "both aggregates")
     heard = bird.ask(files_of(NAME), upstream.transit, "show route all protocol u_buyvm")
     assert set(re.findall(r"as_path: (53667 27218)\n", heard)) == {"53667 27218"}
 
@@ -202,13 +217,18 @@ WAYS = {"lax": ("lax-vultr-1", "lax-vultr-1"), "mia": ("mia-vultr-1", "ord-vultr
 def test_replies_leave_at_the_edge_that_is_nearest_to_the_member(mixed: Mixed, city: str) -> None:
     for address in APP.values():
         answers(mixed, f"client-{city}", address, SERVED_BY[city])
-    with counted(mixed) as packets:
-        for address in APP.values():
-            assert mixed.whoami(f"client-{city}", address) == SERVED_BY[city]
-        entered, left = WAYS[city]
-        found = packets()
-    assert {edge for edge, (inwards, _) in found.items() if inwards} == {entered}
-    assert {edge for edge, (_, outwards) in found.items() if outwards} == {left}
+
+    def ways() -> tuple[set[str], set[str]]:
+        """The edges where questions came in, and those where replies left."""
+        with counted(mixed) as packets:
+            for address in APP.values():
+                mixed.whoami(f"client-{city}", address)
+            found = packets()
+        entered = {edge for edge, (inwards, _) in found.items() if inwards}
+        return entered, {edge for edge, (_, outwards) in found.items() if outwards}
+
+    entered, left = WAYS[city]
+    until(lambda: ways() == ({entered}, {left}), SETTLED, f"in at {entered}, out at {left}")
 
 
 COUNTING = """
@@ -283,7 +303,7 @@ def test_replies_move_to_the_next_edge_when_the_tunnel_to_the_nearest_is_cut(
     """Los Angeles's member at its own address, asked by a client in Los Angeles every 10 ms."""
     # Its services would be taken over by Chicago's.
     own = {"ipv4": "192.30.120.3", "ipv6": "2620:71:4000::3"}[family]
-    assert way_out(mixed, "lax-aws-1", own) == "wg-lax-vultr-1"
+    until(lambda: way_out(mixed, "lax-aws-1", own) == "wg-lax-vultr-1", SETTLED, "the nearest")
     with probing(mixed, "client-lax", own, 6) as measured:
         mixed.mesh("lab", "fault", "tunnel-cut", "lax-aws-1:lax-vultr-1")
     try:
@@ -337,7 +357,11 @@ def test_a_members_replies_leave_at_an_edge_that_serves_the_same(mixed: Mixed) -
                 20,
                 f"Chicago's member answers Los Angeles at {address}",
             )
-            assert way_out(mixed, "ord-gcp-1", address) == "wg-ord-vultr-1"
+            until(
+                lambda source=address: way_out(mixed, "ord-gcp-1", source) == "wg-ord-vultr-1",  # type: ignore[misc]
+                SETTLED,
+                "its replies leave at its nearest edge",
+            )
             assert address in mixed.exec("ord-vultr-1", "ip", "address", "show", "dummy0")
     until(lambda: entered_at(mixed, "client-lax") == "lax-vultr-1", 20, "Los Angeles is back")
     until(lambda: mixed.whoami("client-lax", APP["ipv4"]) == "lax-aws-1", 20, "so is its member")
@@ -425,7 +449,7 @@ def entered_at(mixed: Mixed, box: str) -> str:
 def test_a_service_without_any_member_is_withdrawn_and_comes_back_with_them(
     mixed: Mixed, world: World
 ) -> None:
-    assert known(mixed), "to begin with"
+    until(lambda: known(mixed), SETTLED, "to begin with")
     for member in MEMBERS:
         mixed.mesh("lab", "fault", "power-loss", member)
     try:
