@@ -263,6 +263,19 @@ class TestOutputs:
             "ports": {"tcp": [80, 443], "udp": []},
         }
 
+    def test_without_a_family_its_values_are_null(self) -> None:
+        """The twin of examples/Pulumi.blog.yaml, which has IPv6 alone."""
+        secrets = ("bgpPassword-vultr", "bgpPassword-buyvm")
+        keys = twin(twin="blog") | dict.fromkeys(secrets, PASSWORD)
+        topology = run(keys, secret_keys=secrets).stack["topology"]
+        assert topology["prefixes"] == {"ipv4": None, "ipv6": "2a14:67c1:a020::/48"}
+        web = {"ipv4": None, "ipv6": "2a14:67c1:a020::100"}
+        assert topology["services"]["web"]["addresses"] == web
+        node = topology["nodes"]["fra-vultr-1"]
+        assert node["addresses"]["announced"] == {"ipv4": None, "ipv6": "2a14:67c1:a020::1"}
+        assert node["addresses"]["tunnel"] == {"ipv4": "10.10.10.1", "ipv6": "fd00:10:10::1"}
+        assert {session["family"] for session in node["sessions"]} == {"ipv6"}
+
     def test_a_node_of_the_topology(self, deployed: Run) -> None:
         node = dict(deployed.stack["topology"]["nodes"]["mia-vultr-1"])
         sessions = {session["name"]: session for session in node.pop("sessions")}

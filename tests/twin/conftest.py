@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from zlib import crc32
 import pytest
 import yaml
 
-from mesh.cli.environment import environment, state_folder
+from mesh.cli.environment import engine_folder, environment, state_folder
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
 from mesh.lab.lab_files import files_of
@@ -43,6 +44,7 @@ class Twin:
 
     state: Path
     root: Path = ROOT
+    name: str = NAME
 
     def mesh(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `mesh …`."""
@@ -77,7 +79,7 @@ class Twin:
     def exec(self, box: str, *command: str, check: bool = True) -> str:
         """What a command in a box prints; nothing while the box is off."""
         try:
-            words = inside(files_of(NAME), box, command)
+            words = inside(files_of(self.name), box, command)
         except LabError:
             if check:
                 raise
@@ -107,9 +109,42 @@ class Twin:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The mixed network goes first: the production network's twin stands from its first test to the
-    end of the run, and the nodes of both leave no other lab any room."""
-    items.sort(key=lambda item: item.path.name != "test_mixed.py")
+    """The mixed network goes first, and the blog's: the production network's twin stands from its
+    first test to the end of the run, and the nodes of both leave no other lab any room."""
+    items.sort(key=lambda item: item.path.name not in ("test_mixed.py", "test_blog.py"))
+
+
+def checkout_of(folder: Path, example: str, *, services: bool) -> Path:
+    """A checkout whose ``Pulumi.lab.yaml`` names another original, with the services that stand
+    there or without."""
+    for name in ("mesh", "templates", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__main__.py", "Pulumi.yaml", "Pulumi.prod.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    document = yaml.safe_load((ROOT / "Pulumi.lab.yaml").read_text())
+    document["config"]["mesh:twin"] = example
+    if not services:
+        del document["config"]["mesh:services"]
+    (folder / "Pulumi.lab.yaml").write_text(yaml.safe_dump(document))
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    (folder / ".mesh").mkdir()
+    (folder / ".mesh" / "engine").symlink_to(engine_folder(ROOT))
+    return folder
+
+
+@contextmanager
+def another(name: str, root: Path) -> Iterator[Path]:
+    """The state folder of a lab of another name; whatever happens, nothing of the lab stays."""
+    before = os.environ.get("MESH_LAB")
+    os.environ["MESH_LAB"] = name
+    clear_world(name)
+    try:
+        yield state_folder(root)
+    finally:
+        clear_world(name)
+        os.environ.pop("MESH_LAB")
+        if before is not None:
+            os.environ["MESH_LAB"] = before
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,7 @@ It comes up when one word of the lab's stack file is changed; so the checkout is
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,17 +20,16 @@ from zlib import crc32
 import pytest
 
 from mesh import netns
-from mesh.cli.environment import engine_folder, environment, state_folder
+from mesh.cli.environment import environment
 from mesh.lab import bird
 from mesh.lab.containers import entering
 from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import Uplink, World
 from mesh.lab.wiring import FOREIGN
-from mesh.lab.world import clear_world
 from mesh.lab.world import load as load_world
 from tests.kit.stacks import ROOT
 from tests.kit.wait import patience, until
-from tests.twin.conftest import CITIES, Twin
+from tests.twin.conftest import CITIES, Twin, another, checkout_of
 from tests.twin.held import held
 from tests.twin.test_answers import SETTLED
 from tests.twin.transfer import SIZE, download, seen, server, upload
@@ -65,34 +62,16 @@ class Mixed(Twin):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkout with one word of ``Pulumi.lab.yaml`` changed."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("mesh", "templates", "examples"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("__main__.py", "Pulumi.yaml", "Pulumi.prod.yaml", "Pulumi.lab.yaml"):
-        shutil.copy(ROOT / name, folder / name)
-    file = folder / "Pulumi.lab.yaml"
-    file.write_text(file.read_text().replace("mesh:twin: prod", "mesh:twin: mixed"))
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    (folder / ".mesh").mkdir()
-    (folder / ".mesh" / "engine").symlink_to(engine_folder(ROOT))
-    return folder
+    return checkout_of(tmp_path_factory.mktemp("checkout"), "mixed", services=True)
 
 
 @pytest.fixture(scope="module")
 def mixed(root: Path) -> Iterator[Mixed]:
     """The lab, up; whatever happens, nothing of it stays."""
-    before = os.environ.get("MESH_LAB")
-    os.environ["MESH_LAB"] = NAME
-    clear_world(NAME)
-    lab = Mixed(state_folder(root), root)
-    try:
+    with another(NAME, root) as state:
+        lab = Mixed(state, root, NAME)
         lab.mesh("lab", "up")
         yield lab
-    finally:
-        clear_world(NAME)
-        os.environ.pop("MESH_LAB")
-        if before is not None:
-            os.environ["MESH_LAB"] = before
 
 
 @pytest.fixture(scope="module")
