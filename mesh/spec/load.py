@@ -63,10 +63,11 @@ def load(
     sections, found, unread = _sections(merged, environment)
     problems.extend(found)
     for check in CHECKS:
-        yielded = check(sections)
-        if environment is not None and check not in OF_VALUES_ALONE:
-            yielded = (engine_only.may_be_cured(problem, environment) for problem in yielded)
-        problems.extend(yielded)
+        for problem in check(sections):
+            if environment is None or check in OF_VALUES_ALONE or problem.severity != "error":
+                problems.append(problem)
+            else:
+                unread.append(engine_only.may_be_cured(problem, environment))
     _stop_at_errors(problems)
     if unread:
         raise Incomplete(unread, problems)

@@ -157,13 +157,34 @@ def test_a_missing_key_may_come_from_an_environment(folder: Path) -> None:
     assert "the environment acme/prod" in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("gone", "key"),
+    [
+        (("prefixes", "ipv4"), "mesh:regions.lax.block"),
+        (("regions", "lax", "slots"), "mesh:nodes.lax-vultr-1"),
+    ],
+)
+def test_what_an_environment_may_cure_is_not_planned_without_it(
+    folder: Path, gone: tuple[str, ...], key: str
+) -> None:
+    values = prod()
+    place = values
+    for name in gone[:-1]:
+        place = place[name]
+    del place[gone[-1]]
+    write(folder, "prod", values, environment=OPENED)
+    with pytest.raises(Incomplete) as told:
+        load_file("prod", folder)
+    assert key in [problem.key for problem in told.value.unread]
+
+
 def test_so_may_a_part_of_a_map_and_what_others_refer_to(folder: Path) -> None:
     values = prod() | {"reflectors": ["ord-vultr-2"]}
     del values["tunnels"]["ipv6"]
     write(folder, "prod", values, environment=OPENED)
     with pytest.raises(Incomplete) as told:
         load_file("prod", folder)
-    assert [p.key for p in told.value.unread] == ["mesh:tunnels.ipv6"]
+    assert [p.key for p in told.value.unread] == ["mesh:tunnels.ipv6", "mesh:reflectors"]
     assert "mesh:reflectors" in {p.key for p in told.value.problems if p.severity == "warning"}
 
 
