@@ -414,10 +414,12 @@ def _public_asn(plan: Plan, provider: str) -> int:
 
 def _transit(region: Region, regions: dict[str, Region]) -> Transit:
     if region.index >= REGION_LIMIT:
-        own = "lowest slot" if region.block is None else f"block {region.block}"
+        own, cure = f"block {region.block}", "an earlier block"
+        if region.block is None:
+            own, cure = "lowest slot", f"a slot from 1 to {REGION_LIMIT}"
         raise LabError(
             f"region {region.id}: its {own} makes it number {region.index}, and the lab has "
-            f"transits for 0 to {REGION_LIMIT - 1}; give the region an earlier one"
+            f"transits for 0 to {REGION_LIMIT - 1}; give the region {cure}"
         )
     return Transit(
         box=transit_box(region.id),

@@ -49,8 +49,6 @@ def not_taken_over(environment: Environment, original: str) -> Problem:
 
 
 def may_be_cured(problem: Problem, environment: Environment) -> Problem:
-    """The problem, as a warning where the environment may solve it."""
-    if problem.severity != "error":
-        return problem
+    """The warning of an error that the environment may solve."""
     reason = f"{problem.reason}, unless {environment} adds it"
     return replace(problem, reason=reason, severity="warning")
