@@ -446,7 +446,8 @@ def test_a_drained_edge_is_not_expected_to_announce(registry: Live) -> None:
     pool = RegistryPool(FLEET.key, {LAX: registry.url})
     reports = {report.node: report for report in pool.reports(IDENTITIES)}
     pool.close()
-    assert health(FLEET.plan, reports).down == (f"{ORD}: announces nothing: it is out of service",)
+    why = "it is out of service: no service is healthy here or at a node that it reaches"
+    assert health(FLEET.plan, reports).down == (f"{ORD}: announces nothing: {why}",)
     drained = health(FLEET.plan, reports, {ORD})
     assert (drained.edges, drained.announcing, drained.down) == (3, 3, ())
 
