@@ -136,7 +136,7 @@ def _sections(
             parsed = _adapter(key).validate_python(values[key])
         except ValidationError as error:
             sections.pop(key, None)
-            for problem, absent in _shape_problems(key, error):
+            for problem, absent in _shape_problems(key, values[key], error):
                 if absent and environment is not None and environment.may_set(key):
                     unread.append(engine_only.from_environment(environment, problem.key))
                 else:
@@ -147,7 +147,9 @@ def _sections(
     return sections, problems, unread
 
 
-def _shape_problems(key: str, error: ValidationError) -> Iterator[tuple[Problem, bool]]:
+def _shape_problems(
+    key: str, value: Any, error: ValidationError
+) -> Iterator[tuple[Problem, bool]]:
     """Each problem, and whether a value is just missing. Encrypted values are skipped."""
     for path, item in parser.errors(error):
         if item["type"] == "too_short" and item["input"]:
@@ -157,5 +159,7 @@ def _shape_problems(key: str, error: ValidationError) -> Iterator[tuple[Problem,
         problem = messages.problem(key, path, item)
         yield problem, item["type"] in ("missing", "too_short")
         if item["type"] == messages.LONG and messages.is_node_id(key, path):
+            if isinstance(value, dict) and "host" in (value.get(path[0]) or {}):
+                continue  # of a provider that needs not be known
             for further in check_provider(problem.key, item["input"]):
                 yield further, False

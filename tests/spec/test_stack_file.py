@@ -405,6 +405,14 @@ def test_an_id_that_an_unknown_provider_makes_too_long_names_the_provider() -> N
     assert "at most 24" in reasons["lax-hetznerrobotauction-1"]
 
 
+def test_an_id_of_an_existing_host_that_is_too_long_is_that_only() -> None:
+    values = bent("nodes/lax-hetznerrobotauction-1", {"number": 9, "host": EXISTING})
+    with pytest.raises(SpecError) as refused:
+        load("prod", values, ROOT)
+    (problem,) = refused.value.problems
+    assert "at most 24" in problem.reason
+
+
 def test_two_nodes_whose_tunnels_would_have_one_name_are_refused() -> None:
     """Twenty-eight bits of a digest: found by a search, and unlikely otherwise."""
     values = prod()
