@@ -147,9 +147,7 @@ def _sections(
     return sections, problems, unread
 
 
-def _shape_problems(
-    key: str, value: Any, error: ValidationError
-) -> Iterator[tuple[Problem, bool]]:
+def _shape_problems(key: str, value: Any, error: ValidationError) -> Iterator[tuple[Problem, bool]]:
     """Each problem, and whether a value is just missing. Encrypted values are skipped."""
     for path, item in parser.errors(error):
         if item["type"] == "too_short" and item["input"]:
