@@ -45,11 +45,15 @@ class PublishProvider(Stub):
     """Pushes the bundle, waits for joins, signs, and waits for the fleet's signed reports."""
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
-        """Find out from the inputs in the state whether a publication was begun and not finished:
-        the engine updates them whenever it gets past this resource."""
-        unfinished = is_unfinished(olds.get("candidate"), news.get("candidate"))
+        """Find out from the inputs in the state whether a publication was begun and not finished,
+        and which code's files are those that nodes have: the engine updates them whenever it gets
+        past this resource."""
+        seen = {
+            "unfinished": is_unfinished(olds.get("candidate"), news.get("candidate")),
+            "compared": _code(olds),
+        }
         failures = [] if _is_candidate(news) else [CheckFailure("candidate", NOT_CANDIDATE)]
-        return CheckResult({**news, "unfinished": unfinished}, failures)
+        return CheckResult({**news, **seen}, failures)
 
     def create(self, props: Properties) -> CreateResult:
         """The first generation of this state; its number is above what the registries hold."""
@@ -135,14 +139,14 @@ def _parts(props: Mapping[str, Any]) -> dict[str, Any]:
 
 def _renders_otherwise(olds: Properties, news: Properties) -> bool:
     """Whether this checkout renders other bytes for some node from the same inputs and the facts
-    of the last publication. With the same code nothing is rendered, which takes seconds for
-    hundreds of nodes."""
+    of the last publication. With the code that published them, or that was compared in the last
+    update, nothing is rendered, which takes seconds for hundreds of nodes."""
     before = olds.get("rendered")
     if before is None:
         progress("published by an earlier version of this code: it is not known what was rendered")
         return True
     code = _code(news)
-    if code is not None and code == _code(olds):
+    if code is not None and code in (_code(olds), news.get("compared")):
         return False
     try:
         fleet = _fleet(olds)
