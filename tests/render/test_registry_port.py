@@ -170,7 +170,7 @@ def test_a_site_has_a_limit_however_many_networks_it_has(bench: RegistryAndCalle
     """Sixteen of a /48's networks, each within its own limit."""
     generation(bench)
     networks = [f"2001:db8:cccc:{n:x}::7" for n in range(16)]
-    namespaces.ip([f"address add {a} dev enp1s0 nodad" for a in networks], bench.callers)
+    settle(bench.callers, "enp1s0", networks, ())
     assert limited(bench, networks * 60, SITE_BURST, SITE_RATE) >= SITE_BURST
 
 
