@@ -115,6 +115,12 @@ MUTANTS = (
     Mutant("mesh/spec/capabilities.py", "host.ipv6, host.multihop,", "host.ipv6, 7,"),
     Mutant("mesh/spec/distance.py", "EARTH_KM = 6371.0", "EARTH_KM = 5000.0"),
     Mutant("mesh/spec/mirrored.py", "int(str(host), 16)", "host"),
+    Mutant(
+        "mesh/spec/slots.py",
+        "int(prefixes.ipv4.network_address)",
+        "int(prefixes.ipv4.network_address) + 1",
+    ),
+    Mutant("mesh/spec/ports.py", "RTR = 3323", "RTR = 3324"),
     Mutant("mesh/spec/model.py", '"whoami": True,', '"whoami": False,'),
     Mutant("mesh/spec/providers/aws.py", "] = 65010", "] = 65011"),
     Mutant("mesh/spec/providers/gcp.py", "Vpc(routers=2, multihop=2", "Vpc(routers=2, multihop=3"),
