@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
+from itertools import count
 
 import pytest
 
@@ -243,8 +244,15 @@ def test_an_instance_is_reached_by_the_nearest_way_also_when_filters_have_change
     try:
         speaker.announce(served)
         until(lambda: metric(bench, served) > 38, 5, "the instance is taken")
-        underlay.announce(own)
-        until(lambda: metric(bench, served) == 38, 5, "the short way is found")
+        meds = count()
+
+        def found() -> bool:
+            """BIRD 3.1.8 misses a way that changes within the moment in which the instance comes,
+            until it changes again (9 of 40 tries on a busy machine; none when it comes later)."""
+            underlay.announce(replace(own, med=next(meds)))
+            return metric(bench, served) == 38
+
+        until(found, 5, "the short way is found")
         mates.write_text(before.replace("bgp_local_pref = 100;", "bgp_local_pref = 101;"))
         assert "Reconfigur" in bench.birdc("configure")
 
