@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -58,29 +57,28 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wheel]:
             shutil.copytree(ROOT / name, copy / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, copy / name)
-    make = f"from setuptools import build_meta; build_meta.build_sdist({str(folder)!r})"
-    run(copy, "-c", make)
+    build(copy, "sdist", folder)
     (archive,) = folder.glob("*.tar.gz")
     shutil.unpack_archive(archive, folder)
     source = folder / archive.name.removesuffix(".tar.gz")
     left = source / "build" / "lib" / "mesh" / "agent" / "left_by_an_earlier_build.py"
     left.parent.mkdir(parents=True)
     left.write_text("")
-    # By a wheel, which pip makes first. Few of its modules are imported, and compiled then.
-    words = ("--no-build-isolation", "--no-deps", "--no-compile", "--target", str(site))
-    run(source, "-m", "pip", "install", *words, ".")
+    # What pip does with it is this, and a second of its own.
+    build(source, "wheel", folder)
+    (archive,) = folder.glob("*.whl")
+    shutil.unpack_archive(archive, site, "zip")
     shutil.rmtree(copy)
     yield Wheel(site)
     shutil.rmtree(folder)
 
 
-def run(folder: Path, *words: str) -> None:
-    """Run this Python; nothing is asked of a network."""
-    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+def build(source: Path, kind: str, folder: Path) -> None:
+    """Have the build backend make a ``kind`` of distribution into a folder."""
+    make = f"from setuptools import build_meta; build_meta.build_{kind}({str(folder)!r})"
     done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", make], cwd=source, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
