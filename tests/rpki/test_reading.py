@@ -379,16 +379,18 @@ def test_a_file_of_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
         read(VrpFile(Path("vrps")), OURS, tmp_path)
 
 
-def test_half_a_million_are_read_in_seconds(read_text: Reader) -> None:
+@pytest.mark.parametrize("blocks", [51, pytest.param(256, marks=pytest.mark.slow)])
+def test_half_a_million_are_read_in_seconds(read_text: Reader, blocks: int) -> None:
+    """A fifth of them with every run, in a fifth of the time."""
     every = ",".join(
         f'{{"asn":64496,"prefix":"{first}.%d.{third}.0/20","maxLength":24,"ta":"x"}}'
         for first in range(100, 223)
         for third in range(0, 256, 16)
     )
-    rows = ",".join(every.replace("%d", str(second)) for second in range(256))
+    rows = ",".join(every.replace("%d", str(second)) for second in range(blocks))
     began = time.process_time()  # a busy machine takes none of it
     listed = read_text(f'{{"roas":[{rows},{json.dumps(ENTRY)}]}}')
-    assert time.process_time() - began < 20  # about one
-    assert listed.seen == 123 * 16 * 256 + 1 > 500_000
+    assert time.process_time() - began < blocks / 12  # about a fifteenth of it
+    assert listed.seen == 123 * 16 * blocks + 1 > 100_000
     covering = OURS[0].supernet(new_prefix=20)
     assert listed.vrps == {vrp("192.30.120.0/23 27218"), Vrp(covering, 24, 64496)}

@@ -331,14 +331,16 @@ def test_a_name_that_nobody_has_is_told() -> None:
         read(VrpServer("rtr.invalid", 323), OURS, Path())
 
 
+@pytest.mark.parametrize("times", [200, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("version", [1, 0])
-def test_half_a_million_are_read_in_seconds(serve: Serve, version: int) -> None:
+def test_half_a_million_are_read_in_seconds(serve: Serve, version: int, times: int) -> None:
+    """A fifth of them with every run, in a fifth of the time."""
     many = b"".join(
         prefix(version, Vrp(ip_network(f"{IPv4Address(i << 12)}/20"), 24, 64496))
         for i in range(1 << 19, (1 << 19) + 500)
     )
-    answer = begin(version) + many * 1000 + data(version)[8:]
+    answer = begin(version) + many * times + data(version)[8:]
     began = time.process_time()  # a busy machine takes none of it
     listed = read(serve(says(answer)).source, OURS, Path())
-    assert time.process_time() - began < 20  # about one
-    assert listed == VrpList(READ.vrps, seen=500_003, expired=0)
+    assert time.process_time() - began < times / 50  # about a twentieth of it
+    assert listed == VrpList(READ.vrps, seen=500 * times + 3, expired=0)
