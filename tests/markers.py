@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set
+from functools import cache
 from itertools import chain, combinations
 
 from _pytest.mark.expression import Expression
@@ -26,4 +27,9 @@ def leave_out(expression: str, text: str) -> bool:
 
 
 def _holds(expression: str, names: Set[str]) -> bool:
-    return Expression.compile(expression).evaluate(lambda name, /, **_: name in names)
+    return _compiled(expression).evaluate(lambda name, /, **_: name in names)
+
+
+@cache
+def _compiled(expression: str) -> Expression:
+    return Expression.compile(expression)

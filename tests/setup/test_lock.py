@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def test_set_up_imports_nothing_but_pythons_own() -> None:
             assert imported(file) <= {*sys.stdlib_module_names, "setup"}, file
 
 
+@cache
 def imported(file: Path) -> set[str]:
     """The packages that a file imports, wherever it does."""
     found = set()
