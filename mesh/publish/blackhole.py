@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from mesh.limits import MAX_BLACKHOLES
-from mesh.plan import Address, Plan
+from mesh.plan import Address, Plan, PlannedService
 from mesh.publish.order_log import POLL, OrderLog
 from mesh.publish.registry_pool import Deadline
 from mesh.registry.client import Unreachable
@@ -59,29 +59,36 @@ def judged(plan: Plan, address: Address, *, force: bool) -> Verdict:
                 f"give an address of {' or '.join(map(str, owned))}",
             )
         )
-    services = [one.name for one in plan.services if address in one.addresses.both()]
-    if services and not force:
+    service = next((one for one in plan.services if address in one.addresses.both()), None)
+    warnings = []
+    if service is not None:
+        lost = _lost(service, address)
+        warnings.append(f"{address}: takes the service {service.name} down {lost}, everywhere")
+    if service is not None and not force:
         raise NotAllowed(
             Problem(
                 KEY,
                 str(address),
-                f"is the address of the service {', '.join(services)}, which would be down over "
-                f"IPv{address.version} everywhere",
+                f"is the address of the service {service.name}, which would be down {lost} "
+                "everywhere",
                 "withdraw the region under attack (mesh region withdraw), or use --force",
             ),
             forcible=True,
         )
-    warnings = [
-        f"{address}: takes the service {name} down over IPv{address.version}, everywhere"
-        for name in services
-    ]
     warnings += [
         f"{address}: is the address of {node.id}, unreachable by it meanwhile; its SSH, tunnels "
         f"and sessions use others, and stay up"
         for node in plan.nodes
         if address in node.announced.both()
     ]
-    return Verdict(tuple(warnings), bool(services))
+    return Verdict(tuple(warnings), service is not None)
+
+
+def _lost(service: PlannedService, address: Address) -> str:
+    """Where a service is down that lacks one of its addresses."""
+    versions = [each.version for each in service.addresses.both()]
+    alone = versions.count(address.version) == 1
+    return f"over IPv{address.version}" if alone else "at this address"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
 from tests.kit.nodes import Nodes, speaking
 from tests.kit.registry import Fleet, Live, holding
+from tests.kit.stacks import bent, plan_of
 from tests.kit.wait import until
 
 FLEET = Fleet()
@@ -183,6 +184,17 @@ def test_a_service_is_taken_off_by_force_only_and_that_is_said(address: str) -> 
     verdict = judged(FLEET.plan, ip_address(address), force=True)
     assert verdict.forced
     assert [line for line in verdict.warnings if "takes the service web down" in line]
+
+
+@pytest.mark.parametrize(
+    ("address", "lost"),
+    [("192.30.120.100", "over IPv4"), ("2620:71:4000::101", "at this address")],
+)
+def test_what_is_left_of_a_service_with_several_addresses_is_said(address: str, lost: str) -> None:
+    addresses = {"ipv4": "192.30.120.100", "ipv6": ["2620:71:4000::100", "2620:71:4000::101"]}
+    plan = plan_of(bent("services/web/addresses", addresses))
+    (warning,) = judged(plan, ip_address(address), force=True).warnings
+    assert warning == f"{address}: takes the service web down {lost}, everywhere"
 
 
 def test_what_a_nodes_own_address_carries_is_said() -> None:
