@@ -1,0 +1,48 @@
+"""What operators got wrong in their stack files, or could: each is named by its key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mesh.spec import SpecError, load, read_stack_file
+from tests.networks.table import FOLDER
+
+MISTAKES: dict[str, tuple[str, str, Any, str, str]] = {
+    "SSH as a service": (
+        "seed", "services/web/ports/tcp", [22], "mesh:services.web.ports.tcp", "SSH listens",
+    ),
+    "the registry as a service": (
+        "blog", "services/blog/ports/tcp", [8443], "mesh:services.blog.ports.tcp", "registry",
+    ),
+    "a service at no node": (
+        "seed", "services/web/nodes", [], "mesh:services.web.nodes", "at least 1",
+    ),
+    "a service without an address": (
+        "blog", "services/dns/addresses", {}, "mesh:services.dns.addresses", "no address",
+    ),
+    "a service address that is no address of ours": (
+        "several-addresses", "services/dns/addresses/ipv6", ["2620:71:4000::53", "2001:db8::53"],
+        "mesh:services.dns.addresses.ipv6", "outside the aggregate",
+    ),
+}  # fmt: skip
+"""A network, one of its keys and another value for it, the key that is refused, and why."""
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "key", "reason"), MISTAKES.values(), ids=MISTAKES.keys()
+)
+def test_a_mistake_is_refused_by_its_key(
+    name: str, path: str, value: Any, key: str, reason: str
+) -> None:
+    values = read_stack_file(FOLDER / f"Pulumi.{name}.yaml")
+    *parents, last = path.split("/")
+    place: Any = values
+    for parent in parents:
+        place = place[int(parent) if isinstance(place, list) else parent]
+    place[int(last) if isinstance(place, list) else last] = value
+    with pytest.raises(SpecError) as refused:
+        load(name, values, FOLDER)
+    errors = {each.key: each.reason for each in refused.value.problems if each.severity == "error"}
+    assert reason in errors[key], errors
