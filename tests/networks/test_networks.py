@@ -54,7 +54,7 @@ def test_nftables_accepts_the_ruleset_of_every_node(tmp_path: Path) -> None:
 
 @pytest.mark.image
 def test_a_mistake_in_one_of_all_files_is_seen(tmp_path: Path) -> None:
-    at = machine(tmp_path, NETWORKS)
+    at = machine(tmp_path, (Network("blog"), Network("hubs")))
     for node, path in (
         ("blog/lux-buyvm-1", "etc/bird/bird.conf"),
         ("hubs/sgp-vultr-1", "etc/nftables.conf"),
