@@ -174,7 +174,7 @@ def test_what_is_changed_by_hand_is_put_right_said_in_the_log_and_reported(mesh:
         mesh.in_operation()
     objects = {what for _, _, what in all_cases.values()}
     until(lambda: reported(mesh).keys() >= objects, PATIENCE, "all of it is reported")
-    assert mesh.status().nodes[ORD].repaired == said(box, "")
+    until(lambda: mesh.status().nodes[ORD].repaired == said(box, ""), PATIENCE, "and counted")
     assert mesh.status().nodes[LAX].repairs == ()
 
 
