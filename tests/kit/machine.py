@@ -79,7 +79,7 @@ class Debian:
 
     def must(self, *command: str, namespace: str) -> None:
         """Run a command to its end, which has to be a good one, in a network namespace by name."""
-        assert self.start(*command, namespace=namespace).wait(60) == 0, command
+        assert self.start(*command, namespace=namespace).wait(patience(60)) == 0, command
 
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command on it, without any network but its own."""

@@ -23,6 +23,7 @@ from tests.kit.bgp.speaker import Speaker
 from tests.kit.bird import in_service, running
 from tests.kit.machine import IMAGES, Debian, bird_of
 from tests.kit.namespaces import settle
+from tests.kit.wait import patience
 
 ANNOUNCE = "run/anycast-mesh/bird/announce.conf"
 ORDERS = "run/anycast-mesh/bird/orders4.conf"
@@ -97,7 +98,7 @@ def edge(plan: Plan, node_id: str, folder: Path, name: str, bird: str = IMAGES) 
         pid = stack.enter_context(running(machine, here))
         made = Edge(node, facts, pid, speakers)
         for family, speaker in speakers.items():
-            assert speaker.established.wait(30), f"no {family} session: {speaker.log}"
+            assert speaker.established.wait(patience(30)), f"no {family} session: {speaker.log}"
         yield made
 
 

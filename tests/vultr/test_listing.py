@@ -10,6 +10,7 @@ import pytest
 from mesh.infra.providers.vultr.v2 import ApiError
 from mesh.infra.providers.vultr.v2.listing import Listing
 from mesh.spec import Problem
+from tests.kit.wait import PATIENCE
 
 
 class Source:
@@ -22,7 +23,7 @@ class Source:
 
     def __call__(self) -> tuple[int, ...]:
         self.asked += 1
-        self.free.wait(10)
+        self.free.wait(PATIENCE)
         if self.error:
             raise ApiError("unclear", Problem("GET /x", "HTTP 500", "away", "try again"))
         return (self.asked,)

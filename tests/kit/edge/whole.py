@@ -122,7 +122,7 @@ class BirdMachine(Machine):
         (command,) = self.unit("ExecStart")
         given = [words.get(word, word) for word in command]
         self._bird = subprocess.Popen([*self.enter, *(word for word in given if word)])
-        self.bird.wait()
+        self.bird.wait(patience(10))
 
     def stop_bird(self, *, kill: bool = False) -> None:
         """As systemd stops it (SIGTERM), or as a crash does."""
