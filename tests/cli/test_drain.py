@@ -367,7 +367,7 @@ def test_a_bird_that_is_gone_is_unknown_to_the_status_and_not_well(registry: Liv
     assert f"2620:71:4000::/48: announced by {LAX}; not by {ORD}; unknown of {EWR}, {MIA}" in (
         shown.stdout
     )
-    line = rf"^{ORD}: vultr6 is down for (7|8)\d s \(Active\): Socket: Connection refused$"
+    line = rf"^{ORD}: vultr6 is down for \d+ s \(Active\): Socket: Connection refused$"
     assert re.search(line, shown.stdout, re.MULTILINE)
     assert f"{EWR}: its BIRD runs, and does not answer: " in shown.stdout
     document = json.loads(told.stdout)
@@ -375,7 +375,7 @@ def test_a_bird_that_is_gone_is_unknown_to_the_status_and_not_well(registry: Liv
     assert document["nodes"][EWR]["bird"] == "runs, and does not answer"
     down = document["nodes"][ORD]["down"]["vultr6"]
     assert (down["state"], down["error"]) == ("Active", "Socket: Connection refused")
-    assert 70 < down["age"] < 90
+    assert 75 <= down["age"] < 75 + PATIENCE
     assert set(document["prefixes"]["192.30.120.0/23"]["announcers"]) == {LAX, ORD}
 
 
