@@ -94,16 +94,17 @@ class Bird:
         """When BIRD last read its configuration, as BIRD prints the time, if that was not at our
         request. Empty if it was, or if BIRD has started since: at its start it reads the files in
         place."""
+        # The answer may come late; BIRD's time in it is no earlier than this.
+        asked = time.monotonic()
         with self.asking(timeout=3.0) as ask:
             status = ask("show status")
-        now = time.monotonic()
         ages = _ages(status)
         if ages is None:
             return ""
         started, read, printed = ages
         if self._read is None:
-            self._read = now
-        return printed if now - read > max(self._read, now - started) + SAME_TIME else ""
+            self._read = time.monotonic()
+        return printed if asked - read > max(self._read, asked - started) + SAME_TIME else ""
 
     def confirm(self) -> None:
         """Keeps the configuration of ``configure(undo_after)``."""

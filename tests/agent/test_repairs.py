@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -195,6 +196,15 @@ def bird_says(now: float, started: float, read: float) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The agent's clock for BIRD's times."""
+    made = Clock()
+    monkeypatch.setattr("mesh.bird.client.time", SimpleNamespace(monotonic=made))
+    return made
+
+
+@pytest.mark.usefixtures("clock")
 def test_a_configuration_that_bird_has_read_for_others_is_found_whatever_the_clock_does(
     tmp_path: Path,
 ) -> None:
@@ -210,6 +220,22 @@ def test_a_configuration_that_bird_has_read_for_others_is_found_whatever_the_clo
         assert bird.read_by_others().startswith("1970-01-11")
         answers |= bird_says(900000.0, 900059.9, 900060.0)
         assert bird.read_by_others() == "", "it was started anew, and has read what is in its place"
+
+
+def test_what_bird_has_read_for_us_is_not_another_s_when_its_answer_comes_late(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """It answers in time, and the agent has no processor for two seconds."""
+
+    def late(command: str) -> str:
+        if command == "show status":
+            clock.now += 2
+        return bird_says(1000.0, 100.0, 990.0)[command]
+
+    with control(tmp_path, late) as bird:
+        bird.configure()
+        clock.now += 10
+        assert bird.read_by_others() == ""
 
 
 # --- what is compared ----------------------------------------------------------------------------
