@@ -32,7 +32,7 @@ test: setup-tests ## check everything: types, style, units, the real engine, the
 	 MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m tests || status=1; \
 	 exit $$status
 
-# Some of these tests wait, and so there are more workers than processors; each worker takes four
+# Some of these tests wait, and so there are more workers than processors; each worker takes two
 # seconds of a processor to begin with.
 unit:           ## check what needs no root, no engine, no image and no network; anywhere, in parallel
 	@setup/all dev
