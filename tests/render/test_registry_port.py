@@ -104,34 +104,46 @@ FULL6 = (
 """Sets, by what they are filled with: from which address on, and in steps of how many bits."""
 
 
-def connected(bench: RegistryAndCallers, source: str, attempts: int) -> int:
-    """How many connections of so many are made within half a second."""
-    return all_connected(bench, [source] * attempts)
+WINDOW, LONGEST = 0.5, 3.0
+"""Seconds in which connections are made, and on a busy machine, whose kernel is late. In neither
+come as many as attempt it where there is a limit."""
 
 
-def all_connected(bench: RegistryAndCallers, sources: Sequence[str]) -> int:
+def connected(
+    bench: RegistryAndCallers, source: str, attempts: int, *, enough: int | None = None
+) -> int:
+    """How many connections of so many are made, with the time of a busy machine for as many as are
+    ``enough``: all, unless said."""
+    return all_connected(bench, [source] * attempts, attempts if enough is None else enough)
+
+
+def all_connected(bench: RegistryAndCallers, sources: Sequence[str], enough: int) -> int:
     """The same from several sources."""
+    versions = [6 if ":" in source else 4 for source in sources]
+    families = [socket.AF_INET6 if version == 6 else socket.AF_INET for version in versions]
     with ExitStack() as open_:
-        lines = []
-        for source in sources:
-            version = 6 if ":" in source else 4
-            family = socket.AF_INET6 if version == 6 else socket.AF_INET
-            line = open_.enter_context(_socket(bench.callers, family))
+        # All in one thread: the budget fills again meanwhile.
+        made = netns.inside(bench.callers, lambda: [socket.socket(each) for each in families])
+        lines = [open_.enter_context(each) for each in made]
+        for line, source, version in zip(lines, sources, versions, strict=True):
             line.setblocking(False)
             line.bind((source, 0))
             line.connect_ex((OWN[version], PORT))
-            lines.append(line)
-        time.sleep(0.5)
+        end = time.monotonic() + LONGEST
+        time.sleep(WINDOW)
+        while sum(map(_is_up, lines)) < enough and time.monotonic() < end:
+            time.sleep(WINDOW)
         return sum(map(_is_up, lines))
 
 
-def limited(bench: RegistryAndCallers, sources: Sequence[str], burst: int, rate: int) -> int:
-    """How many connections are made, no more than the budget: it fills again meanwhile, which is
-    for long on a busy machine."""
+def limited(
+    bench: RegistryAndCallers, sources: Sequence[str], burst: int, rate: int, *, least: int
+) -> None:
+    """At least so many connections are made, and no more than the budget: it fills again meanwhile,
+    which is for long on a busy machine."""
     began = time.monotonic()
-    made = all_connected(bench, sources)
-    assert made <= burst + rate * (time.monotonic() - began) < len(sources)
-    return made
+    made = all_connected(bench, sources, least)
+    assert least <= made <= burst + rate * (time.monotonic() - began) < len(sources)
 
 
 def _is_up(line: socket.socket) -> bool:
@@ -147,7 +159,7 @@ def test_a_stranger_has_a_limit_and_nodes_and_admins_have_none(
     bench: RegistryAndCallers, family: int
 ) -> None:
     generation(bench)
-    assert limited(bench, [STRANGER[family]] * 3 * BURST, BURST, RATE) >= BURST
+    limited(bench, [STRANGER[family]] * 3 * BURST, BURST, RATE, least=BURST)
     assert connected(bench, LATE[family], 30) == 30
     assert connected(bench, NODE[family], 3 * BURST) == 3 * BURST
     assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
@@ -159,9 +171,9 @@ def test_when_the_sets_are_full_strangers_share_and_nodes_and_admins_pass(
 ) -> None:
     generation(bench)
     fill(bench, FULL4 + FULL6)
-    assert limited(bench, [STRANGER[family]] * 3 * BURST, BURST, SHARED) >= 1
-    # The other family's strangers have the same budget, which is spent.
-    assert connected(bench, LATE[10 - family], BURST) < BURST
+    # The other family's strangers have the same budget.
+    strangers = [*[STRANGER[family]] * 3 * BURST, *[LATE[10 - family]] * BURST]
+    limited(bench, strangers, BURST, SHARED, least=1)
     assert connected(bench, NODE[family], 3 * BURST) == 3 * BURST
     assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
 
@@ -171,17 +183,17 @@ def test_a_site_has_a_limit_however_many_networks_it_has(bench: RegistryAndCalle
     generation(bench)
     networks = [f"2001:db8:cccc:{n:x}::7" for n in range(16)]
     settle(bench.callers, "enp1s0", networks, ())
-    assert limited(bench, networks * 60, SITE_BURST, SITE_RATE) >= SITE_BURST
+    limited(bench, networks * 60, SITE_BURST, SITE_RATE, least=SITE_BURST)
 
 
 def test_before_the_first_generation_admins_pass_and_strangers_have_limits(
     bench: RegistryAndCallers,
 ) -> None:
     before_the_first(bench)
-    assert limited(bench, [STRANGER[4]] * 3 * BURST, BURST, RATE) >= BURST
+    limited(bench, [STRANGER[4]] * 3 * BURST, BURST, RATE, least=BURST)
     before_the_first(bench)
     fill(bench, FULL4)
-    limited(bench, [LATE[4]] * 3 * BURST, BURST, SHARED)
+    limited(bench, [LATE[4]] * 3 * BURST, BURST, SHARED, least=0)
     assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
 
 
@@ -191,7 +203,7 @@ def test_a_planned_node_that_no_generation_knows_is_let_in_whatever_the_sources_
 ) -> None:
     """Its agent knows of it from the registry on its own node, and names it to the firewall."""
     firewall(bench, registry={"sources": ["192.0.2.0/24"]})
-    assert connected(bench, STRANGER[4], 3) == 0
+    assert connected(bench, STRANGER[4], 3, enough=0) == 0
     bench.load(f"add element inet mesh planned4 {{ {STRANGER[4]} }}\n")
     assert connected(bench, STRANGER[4], 3 * BURST) == 3 * BURST
-    assert connected(bench, LATE[4], 3) == 0
+    assert connected(bench, LATE[4], 3, enough=0) == 0
