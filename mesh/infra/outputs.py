@@ -19,6 +19,9 @@ def topology(
     return {
         "asn": plan.asn,
         "prefixes": _pair(plan.prefixes),
+        "announcements": [
+            {"prefix": str(each.prefix), "nodes": list(each.nodes)} for each in plan.aggregates
+        ],
         "nodes": {node.id: _node(plan, node, nodes[node.id]) for node in plan.nodes},
         "services": {
             service.name: {

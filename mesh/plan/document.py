@@ -20,7 +20,9 @@ def write_plan(plan: Plan, indent: int | None = None) -> str:
 
 def read_plan(text: str) -> Plan:
     """The plan of that text; pydantic's ValidationError where it is none."""
-    return _reader().validate_json(text)
+    from mesh.plan.aggregates import completed
+
+    return completed(_reader().validate_json(text))
 
 
 @cache

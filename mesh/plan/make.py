@@ -6,6 +6,7 @@ import re
 from ipaddress import ip_address
 
 from mesh.plan import firewall, links, sessions
+from mesh.plan.aggregates import EXIT, aggregates
 from mesh.plan.model import (
     Access,
     AddressPair,
@@ -29,9 +30,6 @@ from mesh.spec.model import Region as GivenRegion
 from mesh.spec.ports import RTR
 from mesh.spec.slots import host_number
 from mesh.spec.vrps import VrpServer
-
-EXIT = -2
-"""Index of the exit's address in the tunnel ranges: the last one but one."""
 
 
 def make(spec: Spec) -> Plan:
@@ -72,6 +70,7 @@ def make(spec: Spec) -> Plan:
         ),
         whoami=spec.whoami,
         without=tuple(sorted(spec.without)),
+        aggregates=aggregates(spec),
     )
 
 

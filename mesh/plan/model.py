@@ -329,6 +329,22 @@ class Access:
         return not any(n.version == 4 and n.prefixlen == 0 for n in self.registry)
 
 
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A prefix that is announced, and the ids of the nodes that announce it.
+
+    ``covering`` is the aggregate of which it is a more-specific. ``exit`` is the anycast address of
+    ``nodes`` in the underlay, where the other nodes' replies from the prefix leave: None for a
+    more-specific, whose replies leave with its aggregate's, and where every edge announces it
+    (:attr:`Plan.exits`).
+    """
+
+    prefix: Network
+    nodes: tuple[str, ...]
+    covering: Network | None = None
+    exit: Address | None = None
+
+
 Zone = Literal["uplink", "tunnel", "announced"]
 Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "routers", "mesh"]
 
@@ -382,6 +398,29 @@ class Plan:
     whoami: bool
     without: tuple[str, ...]
     """Nodes that a generation may be published without (``mesh:without``)."""
+    aggregates: tuple[Aggregate, ...] = ()
+    """Everything that is announced: IPv4 first, aggregates before their more-specifics."""
+
+    @property
+    def owned(self) -> tuple[Network, ...]:
+        """The aggregates without their more-specifics, IPv4 first."""
+        return tuple(each.prefix for each in self.aggregates if each.covering is None)
+
+    @property
+    def announces_apart(self) -> bool:
+        """Whether prefixes come and go each by itself: there are several of a family, or some edge
+        does not announce one. Otherwise a node announces all or nothing."""
+        owned = self.owned
+        several = len(self.aggregates) > len({each.version for each in owned})
+        return several or any(each.exit is not None for each in self.aggregates)
+
+    def announced_by(self, node_id: str) -> tuple[Network, ...]:
+        """The prefixes that a node announces, IPv4 first."""
+        return tuple(each.prefix for each in self.aggregates if node_id in each.nodes)
+
+    def announcers(self, prefix: Network) -> tuple[str, ...]:
+        """The nodes that announce a prefix; none where it is not announced."""
+        return next((each.nodes for each in self.aggregates if each.prefix == prefix), ())
 
     def node(self, node_id: str) -> Node:
         """The node of that id; KeyError where the plan has none."""

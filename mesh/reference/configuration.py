@@ -27,6 +27,8 @@ SPECIAL: tuple[tuple[str, Any, Any], ...] = (
     ("Slot", types, "Slot"),
     ("Node id", model, "NodeId"),
     ("Name", model, "Name"),
+    ("IPv4 prefixes", model, "Aggregates4"),
+    ("IPv6 prefixes", model, "Aggregates6"),
     ("Rule name", traffic, "RuleName"),
     ("Addresses of IPv4", types, "Addresses4"),
     ("Addresses of IPv6", types, "Addresses6"),

@@ -71,6 +71,9 @@ _ALL: dict[tuple[str, ...], str] = {
 """Values by the path of their key; a star is a name that the operator chooses, or a list index."""
 
 _FURTHER: dict[tuple[str, ...], str] = {
+    ("prefixes", "moreSpecifics"): "[{prefix: 192.30.121.0/24, announcedBy: [ord]}]",
+    ("prefixes", "moreSpecifics", "*", "prefix"): "192.30.121.0/24",
+    ("prefixes", "moreSpecifics", "*", "announcedBy"): f"[ord, ewr-{_SLOT}]",
     ("tunnels", "bfd"): "{interval: 300, multiplier: 3}",
     ("tunnels", "links"): f'{{"{LINK}": {{interval: 300}}}}',
     ("registry",): "{port: 8443, sources: [203.0.113.0/24]}",

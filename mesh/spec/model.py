@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, create_model
+from pydantic import Discriminator, Field, StringConstraints, Tag, create_model
 
 from mesh.services.checks import Check
 from mesh.services.checks.check import Port
@@ -34,13 +34,100 @@ NodeId = Annotated[
 """A node's id: ``<region>-<provider>-<n>``, at most 24 characters, with n from 1 to 99."""
 
 
+Where = Annotated[tuple[Annotated[str, StringConstraints(max_length=64)], ...], Field(min_length=1)]
+"""Regions and nodes, by their ids."""
+
+
+class AnnouncedPrefix4(Section):
+    """An IPv4 prefix, and where it is announced."""
+
+    prefix: Network4
+    announced_by: Annotated[Where | None, Field(alias="announcedBy")] = None
+
+
+class AnnouncedPrefix6(Section):
+    """The same in IPv6."""
+
+    prefix: Network6
+    announced_by: Annotated[Where | None, Field(alias="announcedBy")] = None
+
+
+def _form(value: Any) -> str:
+    """Whether a value of ``mesh:prefixes`` is a list, a map or a prefix."""
+    if isinstance(value, list | tuple):
+        return "(list)"
+    return "(map)" if isinstance(value, dict | Section) else "(prefix)"
+
+
+_Entry4 = Annotated[
+    Annotated[Network4, Tag("(prefix)")] | Annotated[AnnouncedPrefix4, Tag("(map)")],
+    Discriminator(_form),
+]
+_Entry6 = Annotated[
+    Annotated[Network6, Tag("(prefix)")] | Annotated[AnnouncedPrefix6, Tag("(map)")],
+    Discriminator(_form),
+]
+Aggregates4 = Annotated[
+    Annotated[Network4, Tag("(prefix)")]
+    | Annotated[AnnouncedPrefix4, Tag("(map)")]
+    | Annotated[tuple[_Entry4, ...], Field(min_length=1), Tag("(list)")],
+    Discriminator(_form),
+]
+"""An IPv4 prefix, or a list of them. An entry is a prefix, or a map of ``prefix`` and
+``announcedBy``, which lists the regions and nodes that announce it:
+``{prefix: 192.30.124.0/24, announcedBy: [lax, ewr-vultr-1]}``. Without ``announcedBy`` every edge
+announces it. Nodes have addresses of the first prefix of each family."""
+Aggregates6 = Annotated[
+    Annotated[Network6, Tag("(prefix)")]
+    | Annotated[AnnouncedPrefix6, Tag("(map)")]
+    | Annotated[tuple[_Entry6, ...], Field(min_length=1), Tag("(list)")],
+    Discriminator(_form),
+]
+"""An IPv6 prefix, or a list of them, as for IPv4."""
+
+
+class MoreSpecific(Section):
+    """A part of an aggregate that is also announced by itself, at some places."""
+
+    prefix: NetworkAny
+    """A longer prefix inside one of the aggregates, at most a /24 or /48."""
+    announced_by: Annotated[Where, Field(alias="announcedBy")]
+    """The regions and nodes that announce it; while none of them does, its packets follow the
+    aggregate."""
+
+
 class Prefixes(Section):
     """The aggregates that are announced to the Internet."""
 
-    ipv4: Network4 | None = None
-    """The IPv4 prefix that is announced, a /24 or shorter; without it the network has IPv6 only."""
-    ipv6: Network6 | None = None
-    """The IPv6 prefix that is announced, a /48 or shorter; without it the network has IPv4 only."""
+    every4: Annotated[Aggregates4 | None, Field(alias="ipv4")] = None
+    """The IPv4 prefixes that are announced, each a /24 or shorter; without any the network has IPv6
+    only."""
+    every6: Annotated[Aggregates6 | None, Field(alias="ipv6")] = None
+    """The IPv6 prefixes that are announced, each a /48 or shorter; without any the network has IPv4
+    only."""
+    more_specifics: Annotated[tuple[MoreSpecific, ...], Field(alias="moreSpecifics")] = ()
+    """Parts of these aggregates that are announced beside them at some places only."""
+
+    @property
+    def ipv4(self) -> IPv4Network | None:
+        """The first IPv4 prefix, of which the nodes have addresses."""
+        if self.every4 is None:
+            return None
+        first = _entries(self.every4)[0]
+        return first.prefix if isinstance(first, AnnouncedPrefix4) else first
+
+    @property
+    def ipv6(self) -> IPv6Network | None:
+        """The first IPv6 prefix."""
+        if self.every6 is None:
+            return None
+        first = _entries(self.every6)[0]
+        return first.prefix if isinstance(first, AnnouncedPrefix6) else first
+
+
+def _entries(value: Any) -> tuple[Any, ...]:
+    """The entries of a family's list, or its only one."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 class BfdTimers(Section):

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-OF_THE_PARSER = ("function-", "IPv4N", "IPv6N")
+OF_THE_PARSER = ("function-", "IPv4N", "IPv6N", "(")
 """Prefixes of steps in an error's path that are not in the stack file."""
 
 OF_A_SECTION = {

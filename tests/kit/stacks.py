@@ -152,3 +152,39 @@ def one_node() -> dict[str, Any]:
     return values | {
         "registries": ["lax-vultr-1"], "reflectors": ["lax-vultr-1"], "services": {},
     }  # fmt: skip
+
+
+UNICAST = {"lax": "2620:71:4001::/48", "ord": "2620:71:4002::/48"}
+"""The prefixes that one region of :func:`several_prefixes` announces by itself."""
+
+
+def several_prefixes() -> dict[str, Any]:
+    """The seed's network with a /48 more for each of two cities, a second IPv4 aggregate that two
+    edges announce, and a /24 of the first one at Miami."""
+    values = prod()
+    values["prefixes"] = {
+        "ipv4": [
+            "192.30.120.0/23",
+            {"prefix": "192.30.124.0/23", "announcedBy": ["lax", "ewr-vultr-1"]},
+        ],
+        "ipv6": [
+            "2620:71:4000::/48",
+            *({"prefix": prefix, "announcedBy": [region]} for region, prefix in UNICAST.items()),
+        ],
+        "moreSpecifics": [{"prefix": "192.30.121.0/24", "announcedBy": ["mia-vultr-1"]}],
+    }
+    values["services"] |= {
+        "two": _service("192.30.124.100", "2620:71:4000::124"),
+        "here": _service("192.30.121.100", "2620:71:4000::121"),
+        "laxonly": _service("192.30.120.101", "2620:71:4001::100", ["lax-vultr-1"]),
+    }
+    return values
+
+
+def _service(ipv4: str, ipv6: str, nodes: list[str] | None = None) -> dict[str, Any]:
+    service: dict[str, Any] = {
+        "addresses": {"ipv4": ipv4, "ipv6": ipv6},
+        "ports": {"tcp": [80]},
+        "checks": [{"kind": "http", "port": 80}],
+    }
+    return service if nodes is None else service | {"nodes": nodes}

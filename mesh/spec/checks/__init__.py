@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterator
 from mesh.spec.checks.admin import check_admin
 from mesh.spec.checks.hosts import check_hosts
 from mesh.spec.checks.nodes import check_exits, check_ipv6_alone, check_nodes, check_provider
-from mesh.spec.checks.prefixes import check_asn, check_families, check_overlaps, check_prefixes
+from mesh.spec.checks.prefixes import (
+    check_announcers,
+    check_asn,
+    check_families,
+    check_overlaps,
+    check_prefixes,
+    check_rules,
+)
 from mesh.spec.checks.protect import check_protect
 from mesh.spec.checks.regions import check_regions
 from mesh.spec.checks.roles import check_roles
@@ -35,11 +42,13 @@ CHECKS: tuple[SpecCheck, ...] = (
     check_nodes,
     check_ipv6_alone,
     check_exits,
+    check_announcers,
     check_hosts,
     check_roles,
     check_services,
     check_imports,
     check_traffic,
+    check_rules,
     check_protect,
 )
 """Every check, in the order of the stack file."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
 from mesh.spec import capabilities
+from mesh.spec.aggregates import aggregates
 from mesh.spec.checks.ssh_keys import key_body
 from mesh.spec.examples import for_example
 from mesh.spec.model import Host, HostUpstream, Node, Prefixes
@@ -66,8 +67,8 @@ def _check_host_address(
             "give the public address that the provider's panel shows",
         )  # fmt: skip
     prefixes: Prefixes | None = sections.get("prefixes")
-    own = () if prefixes is None else (prefixes.ipv4, prefixes.ipv6)
-    if any(network is not None and address in network for network in own):
+    own = () if prefixes is None else aggregates(prefixes)
+    if any(address in network for network in own):
         yield Problem(
             key, str(address), "it is inside the aggregate, which works only once the mesh does",
             "give the address that the provider assigned to the host",

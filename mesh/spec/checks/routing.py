@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mesh.spec import capabilities
+from mesh.spec.aggregates import aggregates
 from mesh.spec.model import Node, Prefixes, Routing
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
@@ -32,7 +33,7 @@ def check_imports(sections: Sections) -> Iterator[Problem]:
 
 
 def _check_lans(routing: Routing, prefixes: Prefixes | None) -> Iterator[Problem]:
-    own = () if prefixes is None else (prefixes.ipv4, prefixes.ipv6)
+    own = () if prefixes is None else aggregates(prefixes)
     for number, lan in enumerate(routing.ixp_lans):
         key = f"mesh:routing.ixpLans.{number}"
         if lan.prefixlen < SHORTEST[lan.version]:
@@ -43,7 +44,7 @@ def _check_lans(routing: Routing, prefixes: Prefixes | None) -> Iterator[Problem
             continue
         for aggregate in own:
             # overlaps() is False for two families.
-            if aggregate is not None and lan.overlaps(aggregate):
+            if lan.overlaps(aggregate):
                 yield Problem(
                     key, str(lan), f"it overlaps the aggregate {aggregate}",
                     "remove it: what is ours is refused from upstreams anyway",

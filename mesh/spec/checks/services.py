@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from mesh.spec import free
+from mesh.spec.aggregates import Announced, able, aggregates, announced, prefix_of
 from mesh.spec.examples import for_example
 from mesh.spec.mirrored import mirrored
-from mesh.spec.model import Prefixes, Region, Service
+from mesh.spec.model import Node, Prefixes, Region, Service
 from mesh.spec.ports import listeners
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
@@ -29,7 +30,7 @@ def check_services(sections: Sections) -> Iterator[Problem]:
                     _free_service("give an address of its own", address, sections),
                 )  # fmt: skip
             owners.setdefault(address, name)
-            yield from _check_service_address(where, address, sections)
+            yield from _check_service_address(where, address, service.nodes, sections)
         if not service.addresses.all():
             cure = for_example("add ipv4, ipv6 or both", "services", name, "addresses", "ipv4")
             yield Problem(f"{key}.addresses", "{}", "the service has no address", cure)
@@ -65,28 +66,36 @@ def _check_ports(key: str, service: Service, sections: Sections) -> Iterator[Pro
 
 
 def _check_service_address(
-    where: str, address: IPv4Address | IPv6Address, sections: Sections
+    where: str,
+    address: IPv4Address | IPv6Address,
+    serving: Collection[str] | None,
+    sections: Sections,
 ) -> Iterator[Problem]:
     prefixes: Prefixes | None = sections.get("prefixes")
     if prefixes is None:
         return
-    aggregate = prefixes.ipv4 if isinstance(address, IPv4Address) else prefixes.ipv6
-    if aggregate is None:
+    own = [each for each in aggregates(prefixes) if each.version == address.version]
+    if not own:
         family = f"ipv{address.version}"
         cure = for_example("add the prefix of yours to mesh:prefixes", "prefixes", family)
         yield Problem(where, str(address), f"the network has no IPv{address.version}", cure)
         return
-    if address not in aggregate:
+    holding = prefix_of(address, announced(prefixes))
+    if holding is None:
+        which = f"the aggregate {own[0]}"
+        if len(own) > 1:
+            which = f"all aggregates ({', '.join(map(str, own))})"
         yield Problem(
-            where, str(address), f"it lies outside the aggregate {aggregate}",
+            where, str(address), f"it lies outside {which}",
             _free_service("give an address inside it", address, sections),
         )  # fmt: skip
         return
-    if address == aggregate.network_address:
+    if any(address == aggregate.network_address for aggregate in own):
         yield Problem(
             where, str(address), "it is the aggregate's first address (subnet-router anycast)",
             _free_service("give another address", address, sections),
         )  # fmt: skip
+    yield from _check_announced(where, address, holding, serving, sections)
     for region_id, region in (sections.get("regions") or {}).items():
         if region.block is not None and _in_block(address, region.block, prefixes):
             yield Problem(
@@ -94,17 +103,46 @@ def _check_service_address(
                 f"it is inside {region.block} of region {region_id}, which is for nodes",
                 _free_service("give an address outside every region's /29", address, sections),
             )  # fmt: skip
-        if are_numbers(prefixes) and address in _of_nodes(region, aggregate):
+        if are_numbers(prefixes) and address in _of_nodes(region, prefixes):
             yield Problem(
                 where, str(address), f"it is the address of a node in region {region_id}",
                 _free_service("give an address that no slot has", address, sections),
             )  # fmt: skip
 
 
-def _of_nodes(region: Region, aggregate: object) -> set[IPv6Address]:
+def _of_nodes(region: Region, prefixes: Prefixes) -> set[IPv6Address]:
     """The addresses of a region's host numbers."""
-    assert isinstance(aggregate, IPv6Network), "slots are numbers where there is IPv6 only"
-    return {mirrored(slot, aggregate) for slot in region.slots.values() if isinstance(slot, int)}
+    assert prefixes.ipv6 is not None, "slots are numbers where there is IPv6 only"
+    numbers = (slot for slot in region.slots.values() if isinstance(slot, int))
+    return {mirrored(number, prefixes.ipv6) for number in numbers}
+
+
+def _check_announced(
+    where: str,
+    address: IPv4Address | IPv6Address,
+    holding: Announced,
+    serving: Collection[str] | None,
+    sections: Sections,
+) -> Iterator[Problem]:
+    """Where edges serve an address, one of them announces its prefix: otherwise no client would
+    come in where the service runs. Members announce nothing, and serve behind edges."""
+    nodes: Mapping[str, Node] | None = sections.get("nodes")
+    if nodes is None or holding.by is None:
+        return
+    edges = set(able(nodes, sections["prefixes"])[holding.family])
+    here = edges & set(nodes if serving is None else serving)
+    if here and not any(holding.is_at(node_id) for node_id in here):
+        yield Problem(
+            where, str(address),
+            f"{holding.prefix} is announced by {', '.join(holding.by)}, and {_listed(here)} would "
+            "serve the address",
+            f"give an address of a prefix that is announced there, or add {_listed(here)} to "
+            f"{holding.key}.announcedBy",
+        )  # fmt: skip
+
+
+def _listed(nodes: Collection[str]) -> str:
+    return ", ".join(sorted(nodes))
 
 
 def _free_service(cure: str, address: IPv4Address | IPv6Address, sections: Sections) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from mesh.spec.aggregates import limited
 from mesh.spec.examples import LINK, for_example
-from mesh.spec.model import Node, Tunnels
+from mesh.spec.model import Node, Prefixes, Tunnels
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
 
@@ -22,6 +23,9 @@ def check_tunnels(sections: Sections) -> Iterator[Problem]:
                 for_example("use a range of RFC 1918 or RFC 4193", "tunnels", family),
             )  # fmt: skip
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
+    prefixes: Prefixes | None = sections.get("prefixes")
+    # The last but one is for exits, and one more for those of each other set of announcers.
+    taken = 3 + (0 if prefixes is None else len(limited(prefixes, nodes)))
     for node_id, node in nodes.items():
         narrow = [
             str(network)
@@ -29,7 +33,7 @@ def check_tunnels(sections: Sections) -> Iterator[Problem]:
                 (tunnels.ipv4, node.number),
                 (tunnels.ipv6, int(str(node.number), 16)),
             )
-            if host > network.num_addresses - 3  # the last but one is for exits
+            if host > network.num_addresses - taken
         ]
         if narrow:
             yield Problem(
