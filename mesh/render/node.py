@@ -9,18 +9,15 @@ from types import MappingProxyType
 from mesh.bird.features import capabilities
 from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
-from mesh.plan import Address, Link, Node, Plan, Role
+from mesh.plan import Link, Node, Plan, Role
 from mesh.plan.firewall import PRIVATE4
-from mesh.render import firewall, policy
+from mesh.render import firewall, policy, replies
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node_templates import Template, fixed, templates, units
 from mesh.render.templates import rendered
 from mesh.render.watched import Watched
 from mesh.spec.ports import RTR
-
-REPLIES_TABLE = 27218
-"""The routing table of a member with the default route to the nearest edge: any free number."""
 
 
 def node_files(
@@ -64,12 +61,11 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._shared = {version: policy.files(plan, each) for version, each in self._birds.items()}
         self._regions = {region.id: region for region in plan.regions}
         self._exits = policy.exits(plan)
+        self._sources = replies.sources(plan)
         self._watched = Watched(plan, facts, self._exits, policy.links(plan))
         self._network: dict[str, object] = {
             "plan": plan,
-            "repliers": _repliers(plan),
             "callers": firewall.callers(plan),
-            "replies_table": REPLIES_TABLE,
             "private4": PRIVATE4,
             **policy.families(plan),
             "mtu": _narrowest(plan, facts),
@@ -104,12 +100,33 @@ class _Rendered(Mapping[str, NodeFiles]):
     def _own(self, node: Node, links: list[Link], concerns: Mapping[str, str]) -> dict[str, object]:
         """The template variables of one node, beside those of the network."""
         facts, place = self._facts[node.id], self._places[node.id]
+        here = policy.by_version(self._plan.announced_by(node.id))
+        parts = [each.prefix for each in self._plan.aggregates if each.covering is not None]
+        vpc = list(zip(node.vpc, place.routers, strict=False))
         return {
+            "here": here,
+            "announced_here": (*here[4], *here[6]),
+            "discards": policy.by_version(
+                [*self._plan.owned, *(part for part in parts if part in here[part.version])]
+            ),
+            "most": {version: max(1, len(prefixes)) for version, prefixes in here.items()},
+            "replies": replies.tables(self._plan, node),
+            "reply_rules": [
+                (each.version, each.priority, each.text)
+                for each in replies.rules(self._plan, node, bool(vpc))
+            ],
+            "cleared_rules": replies.cleared(self._plan, node, bool(vpc)),
+            "repliers": {
+                version: [
+                    address for prefix in prefixes for address in self._sources.get(prefix, ())
+                ]
+                for version, prefixes in here.items()
+            },
             "node": node,
             "facts": facts,
             "bird": self._birds[facts.bird],
             "concerns": concerns,
-            "vpc": list(zip(node.vpc, place.routers, strict=False)),
+            "vpc": vpc,
             "is_member": Role.MEMBER in node.roles,
             "is_registry": Role.REGISTRY in node.roles,
             "exits": self._exits[node.id],
@@ -154,14 +171,3 @@ def _narrowest(plan: Plan, facts: Mapping[str, Facts]) -> int:
         if end in facts
     )
     return min(known, default=1420)
-
-
-def _repliers(plan: Plan) -> dict[int, list[Address]]:
-    """Source addresses of members' replies, by IP version: their own announced addresses, and those
-    of the services that they may serve."""
-    members = plan.with_role(Role.MEMBER)
-    served = {name for node in members for name in node.services}
-    pairs = [node.announced for node in members]
-    pairs += [service.addresses for service in plan.services if service.name in served]
-    found = [address for pair in pairs for address in pair.both()]
-    return {v: sorted((a for a in found if a.version == v), key=int) for v in (4, 6)}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from mesh.plan import Link, Node, Plan, Role
+from mesh.render import replies
 from mesh.render.files import File
 from mesh.render.templates import rendered
 
@@ -27,7 +28,6 @@ class Template:
 _UNITS = "/etc/systemd/system"
 FILES: tuple[Template, ...] = (
     Template("/etc/bird/bird.conf", "bird/bird.conf.j2", 0o640, "bird"),
-    Template("/etc/bird/mesh/out-of-service.conf", "bird/out-of-service.conf.j2", fixed=True),
     Template("/etc/nftables.conf", "network/nftables.conf.j2", 0o755),
     Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2", fixed=True),
     Template("/etc/sysctl.d/99-anycast-mesh.conf", "network/sysctl.conf.j2"),
@@ -43,6 +43,9 @@ FILES: tuple[Template, ...] = (
 )
 """Templates of all nodes' files: a new file is a line here and a template."""
 
+OUT_OF_SERVICE = Template(
+    "/etc/bird/mesh/out-of-service.conf", "bird/out-of-service.conf.j2", fixed=True
+)
 REPLIES = Template(f"{_UNITS}/anycast-mesh-replies.service", "systemd/replies.service.j2")
 WHOAMI = Template(f"{_UNITS}/anycast-mesh-whoami.service", "systemd/whoami.service.j2", fixed=True)
 
@@ -70,9 +73,10 @@ def fixed(template: Template) -> File:
 def templates(plan: Plan, node: Node) -> Iterator[Template]:
     """The templates of a node's files."""
     yield from FILES
+    yield replace(OUT_OF_SERVICE, fixed=not plan.announces_apart)
     if plan.whoami:
         yield WHOAMI
-    if Role.MEMBER in node.roles:
+    if replies.tables(plan, node):
         yield REPLIES
     if _validates(plan, node):
         yield from VALIDATOR
@@ -82,7 +86,7 @@ def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
     """The units that run on a node, in the order of their start."""
     yield from ("nftables.service", "anycast-mesh-dummy.service")
     yield from (f"anycast-mesh-tunnel@{link.interface}.service" for link in links)
-    if Role.MEMBER in node.roles:
+    if replies.tables(plan, node):
         yield "anycast-mesh-replies.service"
     yield "bird.service"
     if plan.whoami:

@@ -3,7 +3,7 @@ our own nodes and towards upstreams."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.bird.features import Capabilities
@@ -11,6 +11,7 @@ from mesh.plan import (
     Address,
     AddressPair,
     DirectSession,
+    Network,
     Node,
     Plan,
     PlannedService,
@@ -53,9 +54,16 @@ def files(plan: Plan, bird: Capabilities) -> dict[str, File]:
 
 
 def families(plan: Plan) -> dict[str, object]:
-    """The families of the aggregates, as templates ask for them."""
-    found = tuple(prefix.version for prefix in plan.prefixes.both())
-    return {"families": found, "v4": 4 in found, "v6": 6 in found}
+    """The families of the aggregates, and these by their family, as templates ask for them."""
+    owned = by_version(plan.owned)
+    found = tuple(version for version in (4, 6) if owned[version])
+    return {
+        "families": found,
+        "v4": 4 in found,
+        "v6": 6 in found,
+        "owned": owned,
+        "apart": plan.announces_apart,
+    }
 
 
 def _tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
@@ -101,6 +109,7 @@ def _interior(plan: Plan, bird: Capabilities) -> dict[str, str]:
         "plan": plan,
         "bird": bird,
         **families(plan),
+        "aggregates": by_version(each.prefix for each in plan.aggregates),
         "exits": exits(plan),
         "asn_base": UNDERLAY_ASN_BASE,
         "plan_links": links(plan),
@@ -122,15 +131,24 @@ def links(plan: Plan) -> list[tuple[Node, Node, int]]:
 
 
 def exits(plan: Plan) -> dict[str, tuple[Address, ...]]:
-    """The exit addresses of each node, where there are members: of the families of its upstream,
-    since replies of another family could not leave there."""
-    if not plan.with_role(Role.MEMBER):
-        return {node.id: () for node in plan.nodes}
-    families = {node.id: {session.family for session in node.upstreams} for node in plan.nodes}
-    return {
-        node_id: tuple(exit for exit in plan.exits.both() if f"ipv{exit.version}" in own)
-        for node_id, own in families.items()
-    }
+    """The exit addresses of each node: where there are members, that of all edges, of the families
+    of its upstream, since replies of another family could not leave there; and those of aggregates
+    that only some edges announce, where it is one of these."""
+    found: dict[str, tuple[Address, ...]] = {}
+    for node in plan.nodes:
+        families = {session.family for session in node.upstreams}
+        own = {exit for exit in plan.exits.both() if f"ipv{exit.version}" in families}
+        if not plan.with_role(Role.MEMBER):
+            own = set()
+        own |= {each.exit for each in plan.aggregates if each.exit and node.id in each.nodes}
+        found[node.id] = tuple(sorted(own, key=lambda exit: (exit.version, -int(exit))))
+    return found
+
+
+def by_version(prefixes: Iterable[Network]) -> dict[int, list[Network]]:
+    """Prefixes by IP version, each in their order."""
+    every = list(prefixes)
+    return {version: [each for each in every if each.version == version] for version in (4, 6)}
 
 
 def _services(plan: Plan, version: int) -> str:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import jinja2
 
+from mesh.bird import constants
 from mesh.facts import Facts
 from mesh.installed import TEMPLATES
 from mesh.plan import AddressPair, Family
@@ -63,6 +64,7 @@ def environment(system: str) -> jinja2.Environment:
     made.filters.update(
         {"of": _of, "symbol": _symbol, "password_name": _password_name, "left_out": _left_out}
     )
+    made.filters["in_service"] = constants.in_service
     return made
 
 

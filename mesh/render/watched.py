@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from mesh.facts import Facts
-from mesh.plan import Address, Node, Plan, PlannedService
+from mesh.plan import Address, Network, Node, Plan, PlannedService
 
 
 class Watched:
@@ -27,7 +27,8 @@ class Watched:
     ) -> None:
         self._plan, self._facts = plan, facts
         self._mates = {node.id: str(node.tunnel.ipv4) for node in plan.nodes}
-        self._aggregates = [str(prefix) for prefix in plan.prefixes.both()]
+        self._aggregates = [str(prefix) for prefix in plan.owned]
+        self._served_in = _served_in(plan) if plan.announces_apart else {}
         self._underlay = _inner(_underlay(plan, exits, links))
         self._services: dict[tuple[bool, tuple[str, ...]], str] = {}
 
@@ -35,7 +36,7 @@ class Watched:
         """A node's document in pieces; pieces of several nodes are the same objects. ``mates`` are
         its peers' tunnel addresses: a node that reaches none of them is isolated."""
         links = [link for link in node.links if link.peer in self._facts]
-        document = {
+        document: dict[str, object] = {
             "node": node.id,
             "region": node.region,
             "interface": "dummy0",
@@ -47,6 +48,11 @@ class Watched:
             "upstreams": [{"name": each.name, "family": each.family} for each in node.upstreams],
             "tunnels": [link.interface for link in links],
         }
+        if self._plan.announces_apart:
+            document["announced"] = [
+                {"prefix": str(prefix), "services": self._served_in[prefix]}
+                for prefix in self._plan.announced_by(node.id)
+            ]
         before, services, rest = _json(document).partition('"services": null')
         between, underlay, after = rest.partition('"underlay": null')
         assert services and underlay
@@ -63,6 +69,21 @@ class Watched:
         if key not in self._services:
             self._services[key] = _inner([_service(each, node) for each in self._plan.services])
         return self._services[key]
+
+
+def _served_in(plan: Plan) -> dict[Network, dict[str, list[str]]]:
+    """By prefix, the services with addresses in it and in no more-specific of it."""
+    found: dict[Network, dict[str, list[str]]] = {each.prefix: {} for each in plan.aggregates}
+    for service in plan.services:
+        for address in service.addresses.both():
+            holding = [
+                prefix
+                for prefix in found
+                if prefix.version == address.version and address in prefix
+            ]
+            longest = max(holding, key=lambda prefix: prefix.prefixlen)
+            found[longest].setdefault(service.name, []).append(str(address))
+    return found
 
 
 def _service(service: PlannedService, node: Node) -> dict[str, object]:

@@ -19,8 +19,11 @@ from tests.kit.stacks import ROOT, example, prod
 
 
 def _mixed() -> dict[str, Any]:
-    """Members, an existing host, validators of one's own, and a wish for every provider."""
+    """Members, an existing host, validators of one's own, a wish for every provider, and a prefix
+    that some edges announce."""
     keys = example("mixed")
+    unicast = {"prefix": "2620:71:4001::/48", "announcedBy": ["lax"]}
+    keys["prefixes"]["ipv6"] = [keys["prefixes"]["ipv6"], unicast]
     keys["nodes"]["ewr-buyvm-1"]["host"] |= {"ipv4": "203.0.113.77", "ipv6": "2001:db8::77"}
     wish = {"name": "light", "prepend": 2, "med": 50, "nodes": ["ewr-buyvm-1"]}
     towards = [{"asn": 174, "prepend": 2}]
@@ -77,14 +80,18 @@ MUTANTS = (
     Mutant(
         "mesh/render/node_templates.py", "# Timers run", "# They run", False, code=False, short=True
     ),
-    Mutant("mesh/render/node.py", "REPLIES_TABLE = 27218", "REPLIES_TABLE = 27219"),
+    Mutant("mesh/render/replies.py", "REPLIES_TABLE = 27218", "REPLIES_TABLE = 27219"),
+    Mutant("mesh/render/node.py", 'conf", content, 0o600', 'conf", content, 0o640'),
+    Mutant("mesh/bird/constants.py", 'f"IN_SERVICE_', 'f"SERVES_', code=False),
+    Mutant("mesh/spec/aggregates.py", "return self.by is None or", "return True or"),
     Mutant("mesh/cli/answers.py", "", "\nNEW = 1\n", bytes_=False, code=False, short=True),
     # Every module that rendering loads.
     Mutant("mesh/limits.py", "MAX_BLACKHOLES = 20", "MAX_BLACKHOLES = 21", code=False),
     Mutant("mesh/services/checks/check.py", "] = 0.5", "] = 0.6", code=False),
     Mutant("mesh/plan/distance.py", "KM_PER_COST = 100", "KM_PER_COST = 90"),
     Mutant("mesh/plan/links.py", "WIREGUARD_OVERHEAD = 80", "WIREGUARD_OVERHEAD = 81"),
-    Mutant("mesh/plan/make.py", "EXIT = -2", "EXIT = -3"),
+    Mutant("mesh/plan/aggregates.py", "EXIT = -2", "EXIT = -3"),
+    Mutant("mesh/plan/make.py", "path_limit=3 if", "path_limit=5 if"),
     Mutant("mesh/plan/model.py", "(self.ipv4, self.ipv6)", "(self.ipv6, self.ipv4)"),
     Mutant("mesh/plan/sessions.py", 'name=f"{provider}{family[-1]}"', 'name=f"up{family[-1]}"'),
     Mutant("mesh/plan/traffic.py", "return next((rule.prepend", "return 1 + next((rule.prepend"),

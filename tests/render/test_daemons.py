@@ -31,6 +31,7 @@ from tests.kit.stacks import (
     one_node_without_ipv6,
     plan_of,
     prod,
+    several_prefixes,
     with_members,
     without_ipv6,
 )
@@ -64,6 +65,12 @@ def members_without_a_vpc() -> dict[str, Any]:
     return values
 
 
+def several_with_members() -> dict[str, Any]:
+    """Several prefixes, announced at some edges each, and members."""
+    values, several = with_members(), several_prefixes()
+    return values | {"prefixes": several["prefixes"], "services": several["services"]}
+
+
 STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "the seed": prod,
     "no IPv6 anywhere": without_ipv6,
@@ -73,6 +80,8 @@ STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "IPv6 alone": members_of_ipv6,
     "one node": one_node,
     "members and an existing host": with_members,
+    "several prefixes": several_prefixes,
+    "several prefixes and members": several_with_members,
     "members without a VPC, an edge of one family": members_without_a_vpc,
 }
 PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm"), "s3cret")

@@ -14,7 +14,7 @@ from mesh.lab.routers import session_name
 from mesh.lab.underlay import Uplink, World
 from mesh.plan import Plan
 from mesh.publish.announcers import prefixes
-from mesh.render.node import REPLIES_TABLE
+from mesh.render.replies import REPLIES_TABLE
 from tests.soak.network import SILENT, Active, can_tell, is_clean, registries, verbs_of
 
 DEFAULT = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
