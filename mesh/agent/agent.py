@@ -14,7 +14,7 @@ from functools import partial
 
 from mesh.agent import file_paths, log
 from mesh.agent.announce import Announcer
-from mesh.agent.announce_state import written_state
+from mesh.agent.announce_state import write_state, written_state
 from mesh.agent.apply import Applier
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.bundle_update import BundleUpdate
@@ -169,10 +169,8 @@ class Agent:
 
     def run(self) -> None:
         """Runs until :attr:`stop` is set."""
-        content = written_state(self._host).file()
         # No file before the first generation, and a shorter one from bundles before draining.
-        if self._host.read(file_paths.ANNOUNCE) != content:
-            self._host.write(file_paths.ANNOUNCE, content, 0o644)
+        write_state(self._host, written_state(self._host))
         self._resume()
         for url in self._seed.registries:
             self._links.connect(url)

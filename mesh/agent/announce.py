@@ -19,18 +19,18 @@ import time
 from collections.abc import Callable
 
 from mesh.agent import log
-from mesh.agent.announce_state import AnnounceState, DrainSequence, written_state
+from mesh.agent.announce_state import AnnounceState, DrainSequence, Network
 from mesh.agent.bird_state import BirdState
 from mesh.agent.config import Config
 from mesh.agent.host import Host
-from mesh.agent.reachability import Routes, in_service
+from mesh.agent.reachability import Routes, in_service, withheld
 from mesh.agent.repairs import Repairs
 from mesh.agent.service_addresses import ServiceAddresses
 from mesh.agent.service_state import CheckState, LocalService, problem
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.foreign import printable
-from mesh.trust.documents import MAX_ERROR, MAX_FAILURES
+from mesh.trust.documents import MAX_ERROR, MAX_FAILURES, MAX_WITHHELD
 
 TICK = 0.25
 """Seconds between two looks at routes and at BIRD's file."""
@@ -62,6 +62,7 @@ class Announcer:
         self._drain_sequence: DrainSequence | None = None
         self._born = time.monotonic()
         self._looked = -math.inf
+        self._withheld: dict[Network, str] = {}
         self._failing: dict[str, str] = {}
         """Steps of the loop that fail, with reasons."""
         self.works = False
@@ -79,6 +80,8 @@ class Announcer:
             bound = self._addresses.watch(config)
             self._retired = False
             self._config = config
+            self._bird.watch(config.apart)
+            self._withheld = {}
             self._generation += 1
             self._locals = {
                 service.name: LocalService.adopted(service, bound)
@@ -151,6 +154,12 @@ class Announcer:
         if failing := "; ".join(self._failing.copy().values()):
             found["presence"] = failing
         return found
+
+    def withheld(self) -> dict[str, str]:
+        """The prefixes, of those that come and go each by itself, for which the node is not in
+        service, with reasons."""
+        found = sorted(self._withheld.items(), key=lambda item: str(item[0]))
+        return {str(prefix): why[:MAX_ERROR] for prefix, why in found[:MAX_WITHHELD]}
 
     @property
     def announcing(self) -> bool:
@@ -264,20 +273,40 @@ class Announcer:
         if config is None:
             return
         # A start of BIRD resets the file, so the file shows whether BIRD has the state.
-        written, now = written_state(self._host), time.monotonic()
+        written, now = self._bird.written(), time.monotonic()
         if sequence is not None and not retired:
             if not sequence.has_begun:
                 # The last answer may be older than an announcement that BIRD had queued.
                 self._bird.ask(now)
-            wanted = sequence.state(now, self._bird.running.in_service and written.in_service)
+            announcing = self._bird.running.in_service and written.in_service
+            wanted = sequence.state(now, announcing, written.prefixes)
+        elif config.announced and not retired:
+            wanted = self._by_prefix(config, now)
         else:
             # With a local instance, or a retired network, routes do not matter.
             routes = Routes(frozenset()) if up or retired else Routes.shown(self._host)
             before = self._bird.wanted.in_service
-            wanted = AnnounceState(not retired and in_service(config, up, routes, before))
+            serves = not retired and in_service(config, up, routes, before)
+            wanted = AnnounceState(serves, prefixes=tuple((p, False) for p in config.apart))
         self._bird.set(wanted, written, now)
         if sequence is not None and self._bird.is_in_force(wanted):
             self._finish_drain(sequence, wanted, now)
+
+    def _by_prefix(self, config: Config, now: float) -> AnnounceState:
+        """The state of a node whose prefixes come and go each by itself: in service while it is for
+        any of them."""
+        with self._lock:
+            up = [local.addresses for local in self._locals.values() if local.up]
+            here = frozenset[str]().union(*up) & self._addresses.present
+        before, settled = self._bird.wanted.serving, now - self._born >= STEADY
+        found = withheld(config, here, Routes(frozenset()), before, settled)
+        if found:
+            found = withheld(config, here, Routes.shown(self._host), before, settled)
+        if found != self._withheld:
+            self._withheld = found
+            self._changed()
+        prefixes = tuple((prefix, prefix not in found) for prefix in config.apart)
+        return AnnounceState(any(serves for _, serves in prefixes), prefixes=prefixes)
 
     def _is_here(self, local: LocalService) -> bool:
         """Whether a service is up here, and its address is bound."""

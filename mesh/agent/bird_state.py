@@ -7,8 +7,14 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from mesh.agent import file_paths, log
-from mesh.agent.announce_state import AnnounceState, running_state, written_state
+from mesh.agent import log
+from mesh.agent.announce_state import (
+    AnnounceState,
+    Network,
+    running_state,
+    write_state,
+    written_state,
+)
 from mesh.agent.host import Host
 from mesh.bird.client import Bird, BirdError, NotRunning
 
@@ -25,6 +31,7 @@ class BirdState:
 
     def __init__(self, host: Host, bird: Bird, changed: Callable[[], None]) -> None:
         self._host, self._bird, self._changed = host, bird, changed
+        self._prefixes: tuple[Network, ...] = ()
         self.wanted = written_state(host)
         """The state configured last."""
         self.running = self.wanted
@@ -32,6 +39,12 @@ class BirdState:
         self._bird_is: Literal["here", "silent", "away"] = "silent"
         self._asked = self._tried = -math.inf
         self._refusal = ""
+
+    def watch(self, prefixes: tuple[Network, ...]) -> None:
+        """Asks for the states of these prefixes from now on."""
+        if prefixes != self._prefixes:
+            self._prefixes = prefixes
+            self.wanted = written_state(self._host, prefixes)
 
     @property
     def fault(self) -> str:
@@ -41,18 +54,22 @@ class BirdState:
     @property
     def is_shown(self) -> bool:
         """Whether BIRD has answered that it runs with the state in its file."""
-        written = written_state(self._host)
+        written = self.written()
         return written == self.wanted == self.running and self._bird_is == "here"
+
+    def written(self) -> AnnounceState:
+        """The state in BIRD's file."""
+        return written_state(self._host, self._prefixes)
 
     def ask(self, now: float) -> None:
         """Asks BIRD which state it runs with."""
         before = self.running
         try:
             with self._bird.asking(ANSWER) as ask:
-                self.running = running_state(ask)
+                self.running = running_state(ask, self._prefixes)
             self._bird_is = "here"
         except NotRunning:
-            self.running, self._bird_is = AnnounceState(), "away"
+            self.running, self._bird_is = _nothing(self._prefixes), "away"
         except BirdError:
             self._bird_is = "silent"
         self._asked = now
@@ -89,7 +106,7 @@ class BirdState:
             return
         refusal = ""
         try:
-            self._host.write(file_paths.ANNOUNCE, state.file(), 0o644)
+            write_state(self._host, state)
             self.wanted, self._tried = state, now
             self._bird.configure()
         except NotRunning:
@@ -103,7 +120,9 @@ class BirdState:
 
     def _log(self, state: AnnounceState, refusal: str) -> None:
         """Logs, and reports, whether BIRD runs with a state."""
-        values = {"in_service": state.in_service, "draining": state.draining}
+        values: dict[str, object] = {"in_service": state.in_service, "draining": state.draining}
+        if state.prefixes:
+            values["prefixes"] = ", ".join(sorted(map(str, state.serving))) or "none"
         if self.is_in_force(state):
             refusal = ""
             log.info("announce", **values)
@@ -114,3 +133,7 @@ class BirdState:
         if refusal != self._refusal:
             self._refusal = refusal
             self._changed()
+
+
+def _nothing(prefixes: tuple[Network, ...]) -> AnnounceState:
+    return AnnounceState(prefixes=tuple((prefix, False) for prefix in prefixes))

@@ -59,10 +59,20 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnouncedPrefix:
+    """A prefix that this node announces, and the services with addresses in it, by name."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    prefix: IPv4Network | IPv6Network
+    services: dict[str, tuple[IPv4Address | IPv6Address, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The agent's configuration. ``mates`` are the tunnel addresses of the other nodes, ``tunnels``
     this node's WireGuard interfaces. ``underlay``, ``upstreams`` and ``tunnels`` are None in the
-    file of a generation from an earlier version."""
+    file of a generation from an earlier version. ``announced`` is None where the node announces all
+    its aggregates or nothing."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     node: str
@@ -75,3 +85,16 @@ class Config:
     underlay: Underlay | None = None
     upstreams: tuple[Upstream, ...] | None = None
     tunnels: tuple[str, ...] | None = None
+    announced: tuple[AnnouncedPrefix, ...] | None = None
+
+    @property
+    def exports(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The prefixes that this node may announce."""
+        if self.announced is None:
+            return self.aggregates
+        return tuple(each.prefix for each in self.announced)
+
+    @property
+    def apart(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The prefixes that come and go each by itself."""
+        return () if self.announced is None else self.exports

@@ -13,6 +13,8 @@ BUNDLE = f"{HOME}/bundle.pyz"
 REGISTRY = f"{HOME}/registry"
 CERTIFICATE = f"{REGISTRY}/tls.crt"
 ANNOUNCE = "/run/anycast-mesh/bird/announce.conf"
+OUT_OF_SERVICE = "/etc/bird/mesh/out-of-service.conf"
+"""What BIRD starts with in place of ANNOUNCE."""
 ORDERS = {4: "/run/anycast-mesh/bird/orders4.conf", 6: "/run/anycast-mesh/bird/orders6.conf"}
 FORCED = {4: "/run/anycast-mesh/bird/forced4.conf", 6: "/run/anycast-mesh/bird/forced6.conf"}
 """The verified blackhole entries, which BIRD includes if the files exist."""

@@ -81,6 +81,7 @@ class NodeHealth:
             announced=seen.announced,
             down=seen.down,
             failures=self.announcer.failures(),
+            withheld=self.announcer.withheld(),
             tunnels=self.tunnels.problems(),
             refusals=self.refusals.standing,
             faults=self._faults(),

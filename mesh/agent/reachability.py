@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 from mesh.agent.config import Config
 from mesh.agent.host import Host
@@ -49,6 +51,36 @@ def in_service(config: Config, up: frozenset[str], routes: Routes, before: bool)
         for address in service.addresses
     )
     return reachable or (before and peers)
+
+
+def withheld(
+    config: Config,
+    here: frozenset[str],
+    routes: Routes,
+    before: Collection[IPv4Network | IPv6Network],
+    settled: bool,
+) -> dict[IPv4Network | IPv6Network, str]:
+    """The prefixes, of those that come and go each by itself, for which a node is not in service,
+    with reasons.
+
+    A node is in service for a prefix while every service in it has an instance: here, or over a
+    tunnel. ``here`` are the service addresses that it holds. The floor: a service without any
+    instance, while peers are reachable, is down everywhere, and withholds nothing that is announced
+    (``before``); nor does it, once a node has ``settled``, where another service of the prefix has
+    one. A prefix without services waits for nothing.
+    """
+    peers = any(str(peer) in routes.addresses for peer in config.mates)
+    found: dict[IPv4Network | IPv6Network, str] = {}
+    for each in config.announced or ():
+        missing = [
+            name
+            for name, addresses in each.services.items()
+            if not any(str(a) in here or str(a) in routes.addresses for a in addresses)
+        ]
+        some = settled and len(missing) < len(each.services)
+        if missing and not (peers and (each.prefix in before or some)):
+            found[each.prefix] = f"service {', '.join(missing)}: no instance here or reachable"
+    return found
 
 
 def _by_tunnel(route: dict[str, object]) -> bool:

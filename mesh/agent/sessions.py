@@ -89,7 +89,7 @@ def _announced(ask: Ask, config: Config, found: Mapping[str, Session]) -> Announ
         if upstream.name not in found or found[upstream.name].state != UP:
             continue
         version = int(upstream.family[-1])
-        prefixes = [prefix for prefix in config.aggregates if prefix.version == version]
+        prefixes = [prefix for prefix in config.exports if prefix.version == version]
         exported = {prefix: is_exported(ask, upstream.name, prefix) for prefix in prefixes}
         if None not in exported.values():
             announced[upstream.name] = tuple(prefix for prefix, yes in exported.items() if yes)

@@ -11,13 +11,12 @@ import re
 from collections.abc import Callable
 
 from mesh.agent import file_paths
+from mesh.agent.announce_state import AnnounceState, write_state, written_names
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.interface import addresses_on, line
 from mesh.bird.client import Bird, BirdError, NotRunning
 from mesh.bird.questions import constant
 
-OUT_OF_SERVICE = b"define IN_SERVICE = false;\ndefine DRAINING = false;\n"
-"""BIRD's announce state, as :mod:`announce` writes it."""
 INTERFACE = "dummy0"
 """The interface if the configuration cannot be read."""
 _UNIT = "/etc/systemd/system/anycast-mesh-dummy.service"
@@ -29,9 +28,9 @@ Step = Callable[[], None]
 def steps(host: Host, bird: Bird) -> list[Step]:
     """The steps of the withdrawal; a failed one may be tried again (:func:`failures`)."""
     return [
-        lambda: host.write(file_paths.ANNOUNCE, OUT_OF_SERVICE, 0o644),
+        lambda: write_state(host, AnnounceState()),
         lambda: _forget_orders(host),
-        lambda: _reconfigure(bird),
+        lambda: _reconfigure(host, bird),
         lambda: _unbind(host),
     ]
 
@@ -54,11 +53,11 @@ def _forget_orders(host: Host) -> None:
         host.write(path, b"", 0o644)
 
 
-def _reconfigure(bird: Bird) -> None:
+def _reconfigure(host: Host, bird: Bird) -> None:
     try:
         bird.configure()
         with bird.asking() as ask:
-            if constant(ask, "IN_SERVICE"):
+            if any(constant(ask, name) for name in written_names(host)):
                 raise BirdError("bird: still runs as in service")
     except NotRunning:
         return  # It announces nothing, and starts out of service.

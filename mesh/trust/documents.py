@@ -176,6 +176,7 @@ MAX_REASON, MAX_REFUSAL_REASON = 200, 400
 MAX_ALARMS, MAX_WAYS, MAX_HEARSAY, MAX_REFUSED, MAX_REFUSALS = 64, 256, 40, 48, 8
 MAX_UPSTREAMS, MAX_DOWN, MAX_FAILURES, MAX_TUNNELS = 16, 48, 64, 64
 MAX_FAULTS, MAX_CLOCKS, MAX_REPAIRS = 8, 16, 16
+MAX_WITHHELD = 2 * MAX_UPSTREAMS
 MAX_ACCESS, MAX_LOGINS = 8, 16
 """How many of them a report contains at most."""
 MAX_ERROR = 120
@@ -375,7 +376,8 @@ class Health:
     networks and keys of recent log-ins, the last one first. ``repairs``: changes of others that the
     node has undone. ``hold`` is the number of the hold order applied last, and ``held`` when the
     hold ends, by that order or by a command on the node (seconds since the epoch by the node's
-    clock); 0 if the node is not on hold.
+    clock); 0 if the node is not on hold. ``withheld`` is why the node is not in service for a
+    prefix, where prefixes come and go each by itself; at most MAX_WITHHELD.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
@@ -432,6 +434,10 @@ class Health:
     repairs: Repairs | None = None
     hold: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
     held: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
+    withheld: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=64)], ErrorText],
+        Field(max_length=MAX_WITHHELD),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from mesh.agent import file_paths
-from mesh.agent.announce_state import AnnounceState
+from mesh.agent.announce_state import AnnounceState, Network
 from mesh.render import File
 from tests.kit.machine import Debian, bird_of
 from tests.kit.wait import until
 
 
-def in_service() -> File:
-    """The file by which an agent has its BIRD announce."""
-    return File(file_paths.ANNOUNCE, AnnounceState(in_service=True).file().decode())
+def in_service(prefixes: Iterable[Network] = ()) -> File:
+    """The file by which an agent has its BIRD announce; ``prefixes`` are those that come and go
+    each by itself."""
+    state = AnnounceState(in_service=True, prefixes=tuple((each, True) for each in prefixes))
+    return File(file_paths.ANNOUNCE, state.file().decode())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ says its neighbor has, and its sessions are signed as the provider's are.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
@@ -17,7 +17,7 @@ from mesh.agent.announce_state import AnnounceState
 from mesh.bird.client import Bird
 from mesh.facts import Facts
 from mesh.lab import namespaces
-from mesh.plan import Address, Family, Node, Plan, UpstreamSession
+from mesh.plan import Address, Family, Network, Node, Plan, UpstreamSession
 from mesh.render import node_files, node_secrets, placeholder_facts
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.bird import in_service, running
@@ -49,9 +49,11 @@ class Edge:
         """Ask the node's BIRD."""
         return self.bird.ask(command, 30).text
 
-    def tell(self, *, in_service: bool, draining: bool = False) -> None:
-        """What the agent tells BIRD."""
-        text = AnnounceState(in_service=in_service, draining=draining).file()
+    def tell(
+        self, *, in_service: bool, draining: bool = False, prefixes: Mapping[Network, bool] = {}
+    ) -> None:
+        """What the agent tells BIRD; ``prefixes`` are those that come and go each by itself."""
+        text = AnnounceState(in_service, draining, tuple(prefixes.items())).file()
         (Path(f"/proc/{self.pid}/root") / ANNOUNCE).write_bytes(text)
         self.configure()
 
@@ -121,7 +123,8 @@ def _host(address: Address) -> str:
 def _fill(machine: Debian, plan: Plan, facts: Facts, node: Node) -> None:
     machine.put(node_files(plan, placeholder_facts(plan) | {node.id: facts})[node.id].files)
     machine.put(node_secrets(plan, node.id, {node.provider: PASSWORD}))
-    machine.put([in_service()])
+    apart = plan.announced_by(node.id) if plan.announces_apart else ()
+    machine.put([in_service(apart)])
 
 
 def _listening(session: UpstreamSession, node: Node, facts: Facts, space: str) -> Speaker:

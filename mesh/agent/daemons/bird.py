@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mesh.agent import file_paths
+from mesh.agent.announce_state import Network, declare
+from mesh.agent.config import Config
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
+from mesh.agent.host import Host
 from mesh.agent.stage import Stage
 from mesh.bird.client import BirdError, NotRunning
+from mesh.trust.encoding import Malformed, parse
 
 UNDO_SECONDS = 30
 """BIRD undoes the configuration after this, if the agent dies before it confirms."""
 
 
-def _validate(stage: Stage, _: Changes) -> None:
+def _validate(stage: Stage, changes: Changes) -> None:
+    for change in changes:
+        if change.path == file_paths.OUT_OF_SERVICE and change.new is not None:
+            declare(stage.host, change.new, _announced(stage.host))
     stage.must("bird", "-p", "-c", "/etc/bird/bird.conf", reads="/etc/bird")
+
+
+def _announced(host: Host) -> tuple[Network, ...]:
+    """The prefixes of the generation in force, if they are announced as one."""
+    try:
+        config = parse(Config, host.read(file_paths.CONFIG) or b"")
+    except Malformed:
+        return ()  # There is none, or it is of an earlier version.
+    return config.aggregates if config.announced is None else ()
 
 
 def _apply_late(node: ChangedNode, _: Changes) -> None:
