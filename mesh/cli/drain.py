@@ -31,12 +31,16 @@ WAIT = 30
 """Seconds; draining takes about eight."""
 
 Node = Annotated[str, typer.Argument(help="Id of the node.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask before a prefix goes off the Internet.")
+]
 
 
 def drain(
     node: Node,
     stack: Chosen = STACK,
     force: Annotated[bool, typer.Option("--force", help="Even the last that announces.")] = False,
+    yes: Yes = False,
     wait: Wait = WAIT,
 ) -> None:
     """Drain a node: it warns its upstreams, withdraws, and serves nothing until
@@ -44,13 +48,15 @@ def drain(
 
     Refused without --force: the last node that announces a prefix in effect,
     that is, in service, with an Established upstream session on which BIRD
-    exports the prefix. A node whose state is unknown is not counted.
+    exports the prefix. A node whose state is unknown is not counted. A prefix
+    that only this node is planned to announce goes off the Internet with it:
+    the command names it, and asks once (--yes: does not ask).
 
-    Exit codes: 0 done; 1 ordered, no report yet; 2 nothing was ordered: no
+    Exit codes: 0 done; 1 ordered, no report yet, or nobody agreed; 2 nothing was ordered: no
     state, no registry or no such node; 3 refused here, see above; 4 ordered,
     and the node refuses the order.
     """
-    as_operator(stack, lambda session: _known(session, stack, node).drain([node], force, wait))
+    as_operator(stack, lambda session: _known(session, stack, node).drain([node], force, wait, yes))
 
 
 def undrain(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
@@ -81,13 +87,13 @@ class NodeDrain:
     orders: Drains
     plan: Plan | None
 
-    def drain(self, nodes: Collection[str], force: bool, wait: int) -> int:
-        """Drain these nodes; returns the exit code."""
+    def drain(self, nodes: Collection[str], force: bool, wait: int, yes: bool = False) -> int:
+        """Drain these nodes; returns the exit code. With ``yes`` it does not ask."""
         reports = self._reports()
         ordered = self.orders.drained()
         fresh = set(nodes) - ordered
         if fresh and not force:
-            self._refuse_last(fresh, ordered, reports)
+            self._refuse_last(fresh, ordered, reports, yes)
         names = ", ".join(sorted(nodes))
         staying = {n: r for n, r in reports.items() if n not in ordered | fresh}
         for service in _only_here([r for n, r in reports.items() if n in nodes], staying):
@@ -147,10 +153,14 @@ class NodeDrain:
         return {each: announce_state(node, each, report, now) for each in prefixes(self.plan, node)}
 
     def _refuse_last(
-        self, going: Collection[str], drained: Collection[str], reports: Mapping[str, Report]
+        self,
+        going: Collection[str],
+        drained: Collection[str],
+        reports: Mapping[str, Report],
+        yes: bool,
     ) -> None:
         """Raises :class:`NeedsForce` where no other node would announce some prefix, or that is
-        unknown."""
+        unknown. Asks where no other node is planned to announce it."""
         if self.plan is None:
             raise NeedsForce(
                 f"{', '.join(sorted(going))}: it is unknown which other node announces: the plan "
@@ -159,8 +169,12 @@ class NodeDrain:
             )
         found = announce_states(self.plan, reports, time.time())
         lost = losses(found, going, drained)
+        if others := [loss for loss in lost if not loss.only]:
+            raise NeedsForce(_last(others))
         if lost:
-            raise NeedsForce(_last(lost))
+            self.session.show(_dark(lost))
+            if not yes:
+                typer.confirm("Drain all the same?", abort=True)
 
     def _show_order(
         self, order: DrainOrder | None, already: Collection[str], state: str, news: bool
@@ -202,6 +216,15 @@ def _last(lost: Collection[Loss]) -> str:
         parts.append(f"not counted, since their state is unknown: {', '.join(doubts)}")
     parts.append("bring another one up first (mesh status), or insist (--force)")
     return "; ".join(parts)
+
+
+def _dark(lost: Collection[Loss]) -> str:
+    """The prefixes that go off the Internet because no other node is planned to announce them."""
+    going = ", ".join(sorted({node for loss in lost for node in loss.going}))
+    return (
+        f"{going}: no other node announces {' and '.join(str(loss.prefix) for loss in lost)} by "
+        f"the plan: off the Internet until it is undrained"
+    )
 
 
 def _only_here(going: Collection[Report], others: Mapping[str, Report]) -> list[str]:

@@ -259,7 +259,7 @@ def _print_plan(made: Plan) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE
-    console.print(f"AS{made.asn}  {'  '.join(str(p) for p in made.prefixes.both())}")
+    console.print(f"AS{made.asn}  {'  '.join(map(str, made.owned))}")
     nodes = table("node, roles", "announced", "tunnel", "tunnels to (cost)", "upstream")
     for node in made.nodes:
         nodes.add_row(
@@ -281,6 +281,13 @@ def _print_plan(made: Plan) -> None:
         )
     console.print(nodes)
     console.print()
+    if made.announces_apart:
+        announced = table("prefix", "announced by")
+        for each in made.aggregates:
+            part = f"\npart of {each.covering}" if each.covering else ""
+            announced.add_row(f"{each.prefix}{part}", "\n".join(each.nodes))
+        console.print(announced)
+        console.print()
     console.print(services)
     steered = _steered(made)
     if steered.row_count:

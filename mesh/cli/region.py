@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.drain import WAIT, drains
+from mesh.cli.drain import WAIT, Yes, drains
 from mesh.cli.orders import Chosen, InvalidOrder, OperatorSession, Wait, as_operator
 from mesh.cli.working_copy import STACK
 
@@ -26,6 +26,7 @@ def withdraw(
     force: Annotated[
         bool, typer.Option("--force", help="Even if no other node announces.")
     ] = False,
+    yes: Yes = False,
     wait: Wait = WAIT,
 ) -> None:
     """Withdraw a region: all its edges drain, by one order, until `mesh region announce`.
@@ -33,13 +34,17 @@ def withdraw(
     Nodes of the region without an upstream announce nothing, and go on serving through other
     regions' edges.
 
-    Exit codes: 0 done; 1 ordered, no report yet; 2 nothing was ordered: no
-    state, no registry, or no region that announces; 3 refused here, for no
+    A prefix that only these nodes are planned to announce goes off the Internet
+    with them: the command names it, and asks once.
+
+    Exit codes: 0 done; 1 ordered, no report yet, or nobody agreed; 2 nothing
+    was ordered: no state, no registry, or no region that announces; 3 refused here, for no
     other node announces some prefix in effect; 4 ordered, and a node refuses
     the order.
     """
     as_operator(
-        stack, lambda session: drains(session).drain(_edges(session, stack, region), force, wait)
+        stack,
+        lambda session: drains(session).drain(_edges(session, stack, region), force, wait, yes),
     )
 
 

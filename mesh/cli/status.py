@@ -99,6 +99,8 @@ def _prefixes(found: MeshStatus) -> Iterator[str]:
             for what, nodes in (("not by", one.not_announcing), ("unknown of", one.unknown))
             if nodes
         ]
+        if one.dark and not one.announcers:
+            yield f"{prefix}: off the Internet while the only node that announces it is out"
         if others and one.announcers:
             yield f"{prefix}: announced by {', '.join(one.announcers)}; {'; '.join(others)}"
 

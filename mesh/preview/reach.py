@@ -37,11 +37,8 @@ class PrefixChange:
 
 
 def announcers(plan: Plan, prefix: Network) -> tuple[str, ...]:
-    """The nodes that may announce a prefix: those with an upstream session of its family."""
-    family = f"ipv{prefix.version}"
-    return tuple(
-        node.id for node in plan.nodes if any(up.family == family for up in node.upstreams)
-    )
+    """The nodes that announce a prefix by the plan."""
+    return plan.announcers(prefix)
 
 
 def prefix_changes(
@@ -52,8 +49,8 @@ def prefix_changes(
 ) -> Iterator[PrefixChange]:
     """The prefixes whose announcers change, or lose their servers or sessions for a while; ``anew``
     are the nodes whose upstream sessions start anew, by family."""
-    olds = {} if before is None else {p: announcers(before, p) for p in before.prefixes.both()}
-    news = {p: announcers(after, p) for p in after.prefixes.both()}
+    olds = {} if before is None else {each.prefix: each.nodes for each in before.aggregates}
+    news = {each.prefix: each.nodes for each in after.aggregates}
     for prefix in sorted({*olds, *news}, key=lambda each: (each.version, each)):
         old, new = olds.get(prefix, ()), news.get(prefix, ())
         away = tuple(node for node in old if node in disturbed)

@@ -16,7 +16,6 @@ from mesh.preview.reach import (
     Change,
     PrefixChange,
     address_changes,
-    announcers,
     firewall_changes,
     node_changes,
     prefix_changes,
@@ -249,8 +248,8 @@ def _off(preview: Preview) -> Iterator[str]:
 def _restarted(preview: Preview, begun: Mapping[str, Collection[str]]) -> Iterator[str]:
     """The prefixes that the new generation withdraws for a while, by restarting every session."""
     before = preview.before
-    for prefix in before.prefixes.both() if before else ():
-        planned = announcers(before, prefix) if before else ()
+    for each in before.aggregates if before else ():
+        prefix, planned = each.prefix, each.nodes
         if planned and set(planned) <= set(begun.get(f"ipv{prefix.version}", ())):
             yield (
                 f"{prefix}: its upstream sessions start anew everywhere at once, so no "

@@ -44,9 +44,9 @@ AnnounceStates = Mapping[Network, Mapping[str, PrefixAnnouncement]]
 
 
 def prefixes(plan: Plan, node: Node) -> tuple[Network, ...]:
-    """The prefixes that a node is to announce: those of its upstreams' families."""
+    """The prefixes that a node is to announce: of its upstreams' families."""
     families = {session.family for session in node.upstreams}
-    return tuple(each for each in plan.prefixes.both() if f"ipv{each.version}" in families)
+    return tuple(p for p in plan.announced_by(node.id) if f"ipv{p.version}" in families)
 
 
 def announce_state(
@@ -65,6 +65,8 @@ def announce_state(
         return PrefixAnnouncement(Announces.UNKNOWN, f"its BIRD {health.bird}")
     if not health.in_service:
         return PrefixAnnouncement(Announces.NO, _out_of_service(health))
+    if str(prefix) in health.withheld:
+        return PrefixAnnouncement(Announces.NO, health.withheld[str(prefix)])
     if not health.sessions:
         return PrefixAnnouncement(Announces.UNKNOWN, "its BIRD reports no session")
     found = [_by_session(health, name, prefix) for name in names]
@@ -76,12 +78,12 @@ def announce_state(
 def announce_states(plan: Plan, reports: Mapping[str, Report], now: float) -> AnnounceStates:
     """The state of each prefix at each node that is to announce it, by the nodes' last reports."""
     return {
-        prefix: {
-            node.id: announce_state(node, prefix, reports.get(node.id), now)
+        each.prefix: {
+            node.id: announce_state(node, each.prefix, reports.get(node.id), now)
             for node in plan.nodes
-            if prefix in prefixes(plan, node)
+            if node.id in each.nodes
         }
-        for prefix in plan.prefixes.both()
+        for each in plan.aggregates
     }
 
 
@@ -120,12 +122,14 @@ def uncertain(
 @dataclass(frozen=True, slots=True)
 class Loss:
     """A prefix that no node would announce: ``going`` are the nodes to be removed that announce it,
-    or may; ``unknown`` are others whose state is unknown."""
+    or may; ``unknown`` are others whose state is unknown. ``only`` is whether no other node is
+    planned to announce it."""
 
     prefix: Network
     going: tuple[str, ...]
     unknown: tuple[tuple[str, str], ...]
     """Node and reason."""
+    only: bool = False
 
 
 def losses(
@@ -141,19 +145,23 @@ def losses(
             unknown = [
                 (n, one.why) for n, one in others.items() if one.announces is Announces.UNKNOWN
             ]
-            lost.append(Loss(prefix, tuple(sorted(may)), tuple(sorted(unknown))))
+            only = nodes.keys() <= set(going)
+            lost.append(Loss(prefix, tuple(sorted(may)), tuple(sorted(unknown)), only))
     return tuple(lost)
 
 
 def announced_families(found: Mapping[Network, str]) -> str:
     """What one node announces, for a table: ``v4 v6``, ``v4 only``, ``no``, ``unknown``; ``-`` for
-    a node without upstreams. ``found`` has :class:`Announces` by prefix."""
+    a node that announces nothing by the plan, and ``2 of 3`` prefixes where those of one family
+    differ. ``found`` has :class:`Announces` by prefix."""
     of = {value: _versions(p for p, one in found.items() if one == value) for value in Announces}
     yes, unknown = of[Announces.YES], of[Announces.UNKNOWN]
     if not found:
         return "-"
     if not yes:
         return "unknown" if unknown else "no"
+    if _differ(found):
+        return f"{sum(one == Announces.YES for one in found.values())} of {len(found)}"
     if unknown:
         return f"{yes}, {unknown} unknown"
     return f"{yes} only" if of[Announces.NO] else yes
@@ -170,6 +178,8 @@ def missing(found: Mapping[Network, PrefixAnnouncement]) -> str:
         return f"unknown whether it announces{families}: {reasons}"
     if len(lacks) == len(found):
         return f"announces nothing: {reasons}"
+    if _differ({prefix: one.announces for prefix, one in found.items()}):
+        return f"does not announce {', '.join(map(str, lacks))}: {reasons}"
     return f"announces {_families(set(found) - set(lacks))} only: {reasons}"
 
 
@@ -183,6 +193,13 @@ def _out_of_service(health: Health) -> str:
         if health.services:
             why = "no service is healthy here or at a node that it reaches"
     return f"it is out of service: {why}" if why else "it is out of service"
+
+
+def _differ(found: Mapping[Network, str]) -> bool:
+    """Whether prefixes of one family differ."""
+    return len({(prefix.version, one) for prefix, one in found.items()}) > len(
+        {prefix.version for prefix in found}
+    )
 
 
 def _by_session(health: Health, name: str, prefix: Network) -> PrefixAnnouncement:

@@ -49,7 +49,7 @@ def judged(plan: Plan, address: Address, *, force: bool) -> Verdict:
                 "give the address under attack",
             )
         )
-    owned = plan.prefixes.both()
+    owned = plan.owned
     if not any(net.version == address.version and address in net for net in owned):
         raise NotAllowed(
             Problem(

@@ -48,7 +48,7 @@ def _problems(found: MeshStatus) -> Iterator[str]:
         side = "behind" if ours > 0 else "ahead of"
         yield f"this machine's clock is {_age(abs(ours))} {side} all nodes': ages are unknown"
     for prefix, one in found.prefixes.items():
-        if not one.announcers and not found.retired:
+        if not one.announcers and not one.dark and not found.retired:
             unknown = f"; unknown for {', '.join(one.unknown)}" if one.unknown else ""
             yield f"{prefix}: no node announces it{unknown}"
     for service in _down_everywhere(found):

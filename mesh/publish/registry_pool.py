@@ -351,6 +351,7 @@ def _made_printable(report: Report) -> Report:
             bird=None if health.bird is None else printable(health.bird),
             announced=None if health.announced is None else _clean(health.announced),
             down=_clean({n: replace(d, error=printable(d.error)) for n, d in health.down.items()}),
+            withheld=_clean({name: printable(why) for name, why in health.withheld.items()}),
             failures=_clean({name: printable(why) for name, why in health.failures.items()}),
             tunnels=None
             if health.tunnels is None

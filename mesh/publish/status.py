@@ -117,11 +117,13 @@ UNKNOWN = NodeStatus("unknown", 0, None)
 @dataclass(frozen=True, slots=True)
 class PrefixStatus:
     """Which nodes announce a prefix, which should and do not, and which may. Drained nodes are in
-    none of the three."""
+    none of the three. ``dark`` is whether the only node that is planned to announce it is
+    drained, or one of ``mesh:without``."""
 
     announcers: tuple[str, ...]
     not_announcing: tuple[str, ...]
     unknown: tuple[str, ...]
+    dark: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +433,7 @@ def _prefixes(
             tuple(node for node, one in nodes.items() if one.announces is Announces.YES),
             those(nodes, Announces.NO),
             those(nodes, Announces.UNKNOWN),
+            dark=len(nodes) == 1 and nodes.keys() <= apart,
         )
         for prefix, nodes in found.items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from mesh.plan import Family, Network, Plan
+from mesh.plan import Aggregate, Network, Plan
 from mesh.rpki.validity import AS0, Reason, State, Verdict, Vrp, in_order, inside, validate
 from mesh.spec import Problem
 
@@ -60,26 +60,42 @@ class Finding:
 
 
 def announcements(plan: Plan) -> tuple[Announcement, ...]:
-    """The aggregates with an upstream session of their family, with the origin that the Internet
-    sees: the network's own ASN, since providers remove private ones."""
-    sessions = [session for node in plan.nodes for session in node.upstreams]
-    families = {session.family for session in sessions}
-    discarding = {session.family for session in sessions if session.blackhole is not None}
-    pairs: tuple[tuple[Family, Network | None], ...] = (
-        ("ipv4", plan.prefixes.ipv4),
-        ("ipv6", plan.prefixes.ipv6),
-    )
+    """What some node announces, with the origin that the Internet sees: the network's own ASN,
+    since providers remove private ones."""
     return tuple(
-        Announcement(f"mesh:prefixes.{family}", prefix, plan.asn, family in discarding)
-        for family, prefix in pairs
-        if prefix is not None and family in families
+        Announcement(_key(each), each.prefix, plan.asn, _discards(plan, each))
+        for each in plan.aggregates
+        if each.nodes
+    )
+
+
+def _key(each: Aggregate) -> str:
+    part = f"ipv{each.prefix.version}" if each.covering is None else "moreSpecifics"
+    return f"mesh:prefixes.{part}"
+
+
+def _discards(plan: Plan, each: Aggregate) -> bool:
+    """Whether some upstream discards single addresses of it."""
+    family = f"ipv{each.prefix.version}"
+    return any(
+        session.family == family and session.blackhole is not None
+        for node in plan.nodes
+        if node.id in each.nodes
+        for session in node.upstreams
     )
 
 
 def preflight(announced: Sequence[Announcement], vrps: Collection[Vrp]) -> tuple[Finding, ...]:
     """The result for each announcement. Only VRPs that cover one of them or are inside it
     matter."""
-    return tuple(_finding(each, vrps) for each in announced)
+    own = {(each.prefix, each.prefix.prefixlen, each.origin) for each in announced}
+    found: list[Finding] = []
+    for each in announced:
+        # The ROA of a more-specific that is announced as well is no mistake of its aggregate's.
+        others = own - {(each.prefix, each.prefix.prefixlen, each.origin)}
+        mine = [vrp for vrp in vrps if (vrp.prefix, vrp.max_length, vrp.asn) not in others]
+        found.append(_finding(each, mine))
+    return tuple(found)
 
 
 def problems(findings: Sequence[Finding], demanded: bool) -> Iterator[Problem]:

@@ -96,8 +96,9 @@ def _of_the_stack(configuration: StackConfiguration) -> Iterator[Problem]:
 
 def overlap(key: str, network: IPv4Network, plan: Plan) -> Iterator[Problem]:
     """A subnet that overlaps the mesh's own networks."""
-    for range_ in (plan.tunnels.ipv4, plan.prefixes.ipv4):
-        if range_ is not None and network.overlaps(range_):
+    owned = (prefix for prefix in plan.owned if isinstance(prefix, IPv4Network))
+    for range_ in (plan.tunnels.ipv4, *owned):
+        if network.overlaps(range_):
             yield Problem(
                 key, str(network), f"it overlaps {range_} of the mesh",
                 "give a private network of its own, as 172.31.0.0/24",

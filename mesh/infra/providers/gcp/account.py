@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Network
 
 import pulumi
 
@@ -61,7 +62,7 @@ def problems(configuration: StackConfiguration) -> Iterator[Problem]:
 def _offline(configuration: StackConfiguration) -> Iterator[Problem]:
     """The problems that show without GCP."""
     options, plan = configuration.spec.providers.gcp, configuration.plan
-    ours = [plan.prefixes.ipv4, plan.tunnels.ipv4]
+    ours = [*(p for p in plan.owned if isinstance(p, IPv4Network)), plan.tunnels.ipv4]
     for network in ours:
         if network is not None and network.overlaps(options.network):
             yield Problem(

@@ -17,6 +17,8 @@ from mesh.infra.providers.vultr.v2.answers import Bgp
 from mesh.infra.providers.vultr.v2.errors import KEY
 from mesh.plan import Network
 from mesh.spec import PASSWORD_PREFIX, Problem, Spec
+from mesh.spec.aggregates import announced
+from mesh.spec.ids import provider_of
 
 VARIABLE = "VULTR_API_KEY"
 BGP_PAGE = "the account's BGP page (my.vultr.com/bgp)"
@@ -56,11 +58,12 @@ def compared(spec: Spec, account: Bgp, password: str) -> Iterator[Problem]:
             f"have it changed on {BGP_PAGE}, {OFF}",
         )  # fmt: skip
     listed = list(_networks(account))
-    for family, prefix in (("ipv4", spec.prefixes.ipv4), ("ipv6", spec.prefixes.ipv6)):
-        if prefix is not None and not any(_covers(network, prefix) for network in listed):
+    for each in announced(spec.prefixes):
+        here = each.by is None or any(each.is_at(node_id) for node_id in _nodes(spec))
+        if here and not any(_covers(network, each.prefix) for network in listed):
             known = ", ".join(str(network) for network in listed) or "none"
             yield Problem(
-                f"mesh:prefixes.{family}", str(prefix),
+                each.key, str(each.prefix),
                 f"the account at Vultr may not announce it (it lists {known})",
                 f"add it on {BGP_PAGE}, {OFF}",
             )  # fmt: skip
@@ -71,6 +74,11 @@ def compared(spec: Spec, account: Bgp, password: str) -> Iterator[Problem]:
             "it is not the BGP password of the account at Vultr",
             f"pulumi config set --secret mesh:{PASSWORD_PREFIX}vultr (from {BGP_PAGE}), {OFF}",
         )  # fmt: skip
+
+
+def _nodes(spec: Spec) -> list[str]:
+    """The nodes at Vultr."""
+    return [node_id for node_id in spec.nodes if provider_of(node_id) == "vultr"]
 
 
 def _networks(account: Bgp) -> Iterator[Network]:
