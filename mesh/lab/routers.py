@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mesh.lab.errors import LabError
 from mesh.lab.underlay import PRIVATE_ASNS, Router, Transit, Uplink, Upstream, World
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
-from mesh.plan.model import UpstreamSession, VpcSession
+from mesh.plan.model import Network, UpstreamSession, VpcSession
 from mesh.spec.providers import PROVIDERS, Communities
 
 LONGEST = {4: 24, 6: 48}
@@ -70,7 +70,7 @@ def upstream_config(world: World, upstream: Upstream, passwords: Mapping[str, st
     passwords it has no sessions with nodes."""
     nodes = [world.node(node) for node in upstream.nodes]
     bait = ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", *map(str, world.tunnels.both())]
-    for aggregate in world.prefixes.both():
+    for aggregate in world.owned:
         bait += map(str, aggregate.subnets(prefixlen_diff=1))
     return _templates.get_template("upstream.conf.j2").render(
         upstream=upstream,
@@ -85,13 +85,18 @@ def upstream_config(world: World, upstream: Upstream, passwords: Mapping[str, st
             for session in uplink.sessions
             if passwords is not None
         ],
-        account=[(prefix, LONGEST[prefix.version]) for prefix in world.prefixes.both()],
+        account=[(prefix, LONGEST[prefix.version]) for prefix in _account(world, nodes)],
         bait4=[net for net in bait if ":" not in net],
         bait6=[net for net in bait if ":" in net],
         private_asns=PRIVATE_ASNS,
         transit_link_local=TRANSIT_LINK_LOCAL,
         upstream_link_local=UPSTREAM_LINK_LOCAL,
     )
+
+
+def _account(world: World, nodes: Iterable[Uplink]) -> list[Network]:
+    """What the nodes of a provider's router announce."""
+    return list(dict.fromkeys(prefix for node in nodes for prefix in world.taken(node)))
 
 
 def _actions(upstream: Upstream) -> Communities | None:
@@ -123,7 +128,7 @@ def vpc_config(
         upstream=upstream,
         vpc=upstream.vpc,
         asn=world.asn,
-        aggregate=world.prefixes.ipv4,
+        aggregates=[prefix for prefix in world.owned if prefix.version == 4],
         sessions=sessions,
         bfd=any(session["bfd"] for session in sessions),
     )

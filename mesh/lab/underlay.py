@@ -28,6 +28,8 @@ from typing import TypeVar
 
 from mesh.lab.errors import LabError
 from mesh.plan.model import (
+    Aggregate,
+    Network,
     Node,
     Plan,
     PrefixPair,
@@ -185,6 +187,20 @@ class World:
     transits: tuple[Transit, ...]
     clients: tuple[Client, ...]
     operator: Operator
+    aggregates: tuple[Aggregate, ...] = ()
+    """Empty in the world of an earlier version, which announces ``prefixes``."""
+
+    @property
+    def owned(self) -> tuple[Network, ...]:
+        """The network's own prefixes."""
+        found = tuple(each.prefix for each in self.aggregates if each.covering is None)
+        return found or self.prefixes.both()
+
+    def taken(self, uplink: Uplink) -> tuple[Network, ...]:
+        """The prefixes that a node's provider takes from it, as routes and as sources."""
+        if self.aggregates:
+            return tuple(each.prefix for each in self.aggregates if uplink.node in each.nodes)
+        return self.prefixes.both() if uplink.announces else ()
 
     def node(self, node_id: str) -> Uplink:
         """The uplink of a node; LabError where the plan has no such node."""
@@ -224,6 +240,7 @@ def underlay(plan: Plan) -> World:
         transits=transits,
         clients=tuple(_client(region) for _, region in sorted(regions.items())),
         operator=Operator("operator", OPERATOR4, OPERATOR6, transit_box(first.id)),
+        aggregates=plan.aggregates,
     )
 
 

@@ -25,6 +25,7 @@ from mesh.lab.underlay import (
     Vpc,
     World,
 )
+from mesh.spec.aggregates import is_inside
 
 NODES = "nodes"
 """The bridge of an upstream towards its nodes."""
@@ -235,24 +236,27 @@ def _silence_table(uplink: Uplink) -> str:
 def source_filter(world: World, uplink: Uplink) -> str:
     """nftables rules at a node's port: a provider's source address filter (BCP 38).
 
-    A node may send from its own addresses and, at a provider that takes its announcements, from the
-    account's aggregates; elsewhere packets from the aggregates are dropped and counted by
-    ``FOREIGN``. Within a VPC any source may send (its driver turns the source/destination check
-    off). A node without IPv6 may only send what neighbor discovery needs.
+    A node may send from its own addresses and from the prefixes that its provider takes from it;
+    packets from the network's other prefixes are dropped and counted by ``FOREIGN``. Within a VPC
+    any source may send (its driver turns the source/destination check off). A node without IPv6 may
+    only send what neighbor discovery needs.
     """
     own4: list[object] = [uplink.main]
     own6: list[object] = ["::", "fe80::/10", *([uplink.ipv6] if uplink.ipv6 else [])]
     foreign = ""
-    if uplink.announces:
-        own4.extend([world.prefixes.ipv4] if world.prefixes.ipv4 else [])
-        own6.extend([world.prefixes.ipv6] if world.prefixes.ipv6 else [])
-    else:
-        vpc = world.upstream(uplink.upstream).vpc
-        if vpc is not None and world.prefixes.ipv4 is not None:
-            foreign += f"    ip saddr {world.prefixes.ipv4} ip daddr {vpc.network4} accept\n"
-        for prefix in world.prefixes.both():
-            family = "ip" if prefix.version == 4 else "ip6"
-            foreign += f"    {family} saddr {prefix} counter name {FOREIGN} drop\n"
+    taken = world.taken(uplink)
+    own4.extend(prefix for prefix in taken if prefix.version == 4)
+    own6.extend(prefix for prefix in taken if prefix.version == 6)
+    vpc = world.upstream(uplink.upstream).vpc
+    for prefix in world.owned:
+        if prefix in taken:
+            continue
+        family = "ip" if prefix.version == 4 else "ip6"
+        if vpc is not None and prefix.version == 4 and not uplink.announces:
+            foreign += f"    ip saddr {prefix} ip daddr {vpc.network4} accept\n"
+        parts = ", ".join(str(part) for part in taken if is_inside(part, prefix))
+        but = f" {family} saddr != {{ {parts} }}" if parts else ""
+        foreign += f"    {family} saddr {prefix}{but} counter name {FOREIGN} drop\n"
     table = f"netdev source-{uplink.node}"
     return f"""
 add table {table}

@@ -30,7 +30,7 @@ class Sniffer:
         self.lab: list[str] = []
         self._own = frozenset(own_addresses(world))
         self._clients = frozenset(a for one in world.clients for a in (one.ipv4, one.ipv6))
-        self._networks: tuple[Network, ...] = (*world.prefixes.both(), *world.tunnels.both())
+        self._networks: tuple[Network, ...] = (*world.owned, *world.tunnels.both())
         self._stop = threading.Event()
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self._socket.settimeout(0.05)
