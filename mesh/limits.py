@@ -14,3 +14,6 @@ BIRD 2.17.6)."""
 BIRD_LOG_PORT = 717
 """UDP port of 127.0.0.1 where the agent receives BIRD's log of messages that neighbors can cause:
 unassigned at IANA, and below 1024, so that only root can bind it."""
+
+MOST_PREFIXES = 16
+"""How many prefixes of a family a node announces at most: a report names them all."""

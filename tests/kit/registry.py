@@ -188,7 +188,7 @@ class Fleet:
             "announced": {
                 session.name: tuple(
                     prefix
-                    for prefix in self.plan.prefixes.both()
+                    for prefix in self.plan.announced_by(node)
                     if f"ipv{prefix.version}" == session.family
                 )
                 for session in planned.upstreams

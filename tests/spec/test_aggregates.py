@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from mesh.limits import MOST_PREFIXES
 from mesh.spec import SpecError, load
+from mesh.trust.documents import MAX_UPSTREAMS
 from tests.kit.stacks import ROOT, several_prefixes, with_members
 
 ANYCAST4, SECOND4 = "192.30.120.0/23", "192.30.124.0/23"
@@ -182,3 +184,11 @@ def test_a_rule_for_one_of_several_prefixes_is_refused() -> None:
     values = several_prefixes()
     values["traffic"] = [{"name": "less", "prefix": ANYCAST6, "prepend": 1}]
     assert "several" in problems(values)["mesh:traffic.less.prefix"]
+
+
+def test_a_node_announces_no_more_than_its_report_names() -> None:
+    assert MOST_PREFIXES == MAX_UPSTREAMS
+    many = [f"2620:71:{4000 + number}::/48" for number in range(MOST_PREFIXES + 1)]
+    assert problems(bent(ipv4=ANYCAST4, ipv6=many[:-1])) == {}
+    found = problems(bent(ipv4=ANYCAST4, ipv6=many))
+    assert "more than 16 prefixes of IPv6" in found[f"mesh:prefixes.ipv6.{MOST_PREFIXES}"]

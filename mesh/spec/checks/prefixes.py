@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
-from mesh.spec.aggregates import Announced, able, aggregates, announced
+from mesh.limits import MOST_PREFIXES
+from mesh.spec.aggregates import Announced, able, aggregates, announced, announcers
 from mesh.spec.asns import special
 from mesh.spec.examples import for_example
 from mesh.spec.ids import split_id
@@ -116,6 +118,29 @@ def check_announcers(sections: Sections) -> Iterator[Problem]:
                 "would announce it",
                 f"add a node whose provider takes IPv{each.prefix.version} announcements, or "
                 "remove the prefix",
+            )  # fmt: skip
+
+
+def check_numbers(sections: Sections) -> Iterator[Problem]:
+    """No node announces more prefixes than its report names."""
+    prefixes: Prefixes | None = sections.get("prefixes")
+    nodes: Mapping[str, Node] | None = sections.get("nodes")
+    if prefixes is None or nodes is None:
+        return
+    of_family = able(nodes, prefixes)
+    counts: Counter[tuple[str, str]] = Counter()
+    for each in announced(prefixes):
+        places = [(each.family, node_id) for node_id in announcers(each, of_family)]
+        counts.update(places)
+        full = sorted(
+            node_id for family, node_id in places if counts[family, node_id] > MOST_PREFIXES
+        )
+        if full:
+            yield Problem(
+                each.key, str(each.prefix),
+                f"{', '.join(full)} would announce more than {MOST_PREFIXES} prefixes of IPv"
+                f"{each.prefix.version}", "announce a shorter prefix that covers several, or name "
+                "other nodes in announcedBy",
             )  # fmt: skip
 
 
