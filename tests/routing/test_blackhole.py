@@ -81,11 +81,11 @@ class Trial:
         self.mates["ipv6" if ":" in prefix else "ipv4"].announce(Route(prefix, **values | changed))
 
     def answer_refresh(self, prefix: str) -> None:
-        """What a peer does that is asked again for what it says (RFC 2918)."""
-        speaker = self.mates["ipv6" if ":" in prefix else "ipv4"]
-        until(lambda: asked(speaker) > self.answered, 5, "the mate is asked again")
-        self.answered = asked(speaker)
-        self.say(prefix)
+        """What a peer does that has been asked again for what it says (RFC 2918)."""
+        times = asked(self.mates["ipv6" if ":" in prefix else "ipv4"])
+        if times > self.answered:
+            self.answered = times
+            self.say(prefix)
 
     def unsay(self, *prefixes: str) -> None:
         for prefix in prefixes:
@@ -249,12 +249,16 @@ def test_a_services_address_is_taken_once_the_operator_insists_here_too(clean: T
     assert not clean.order_held(SERVICE, "orders"), "signed, and not forced"
     clean.order(SERVICE, forced=True)
     until(lambda: clean.order_held(SERVICE, "orders"), 5, "signed, and forced")
-    clean.answer_refresh(SERVICE)
-    until(lambda: clean.order_held(SERVICE), 5, "what was refused is judged again")
+
+    def is_held() -> bool:
+        """The peer is asked once for each order, and late on a busy machine."""
+        clean.answer_refresh(SERVICE)
+        return clean.order_held(SERVICE)
+
+    until(is_held, 5, "what was refused is judged again")
     assert clean.discarded() == {SERVICE.split("/")[0]}
     clean.order()
-    clean.answer_refresh(SERVICE)
-    until(lambda: not clean.order_held(SERVICE), 5, "and again")
+    until(lambda: not is_held(), 5, "and again")
 
 
 def test_an_order_never_wins_against_a_route(clean: Trial) -> None:
