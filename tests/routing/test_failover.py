@@ -274,6 +274,14 @@ def reports(made: Mesh) -> dict[str, Report]:
     return found
 
 
+def as_reported(
+    made: Mesh, node: str, ways: tuple[tuple[str, ...], ...]
+) -> dict[str, Report] | None:
+    """What the agents would say, where these are a node's ways around."""
+    found = reports(made)
+    return found if found[node].health.ways == ways else None
+
+
 def told_by(made: Mesh, nodes: tuple[str, ...]) -> NodeWarning | None:
     """The warning that just these nodes give cause for, where there is one and no other."""
     found = warnings(reports(made), 1, 0)
@@ -285,7 +293,7 @@ def test_a_cut_tunnel_is_gone_around_by_the_nearest_way_and_nobody_is_accused(fu
     full.watched(
         lambda: all(full.way(a, b) == (b,) for a, b in pairs), 30, "everybody is reached directly"
     )
-    assert full.odd() == []
+    full.watched(lambda: full.odd() == [], 10, "and nobody goes around")
     known = full.map(MIA)
     best = min((ORD, LAX), key=lambda via: known.cost((via, EWR)) or 0)
     full.cut(MIA, EWR)
@@ -319,9 +327,9 @@ def test_nodes_that_take_up_new_costs_one_after_the_other_accuse_nobody(full: Me
 def test_through_a_hub_is_the_way_where_there_is_no_tunnel(hubs: Mesh) -> None:
     hubs.watched(lambda: hubs.way(MIA, EWR) == (LAX, EWR), 30, "through the hub")
     hubs.watched(lambda: hubs.way(ORD, MIA) == (LAX, MIA), 10, "and others")
-    assert hubs.odd() == []
-    said = reports(hubs)
-    assert said[MIA].health.ways == ((LAX, EWR), (LAX, ORD))
+    hubs.watched(lambda: hubs.odd() == [], 10, "which is nobody's fault")
+    ways = ((LAX, EWR), (LAX, ORD))
+    said = until(lambda: as_reported(hubs, MIA, ways), 10, f"Miami reports {ways}")
     assert warnings(said, 1, 0) == ()
 
 
@@ -334,7 +342,7 @@ def test_a_mate_that_vouches_for_a_cut_tunnel_attracts_packets_and_is_told_of(fu
     try:
         full.watched(lambda: full.way(LAX, ORD) == (MIA, ORD), 10, "an honest way around")
         full.watched(lambda: full.way(ORD, EWR) == (MIA, EWR), 10, "and another")
-        assert warnings(reports(full), 1, 0) == (), "an ordinary failure is no warning"
+        until(lambda: warnings(reports(full), 1, 0) == (), 10, "an ordinary failure is no warning")
         lie = f"""
             filter underlay_out4 {{
                 if source = RTS_STATIC && net = {full.plan.node(ORD).tunnel.ipv4}/32 then {{
@@ -346,8 +354,9 @@ def test_a_mate_that_vouches_for_a_cut_tunnel_attracts_packets_and_is_told_of(fu
         forged = f"protocol static forged {{ ipv4; {route} }}\n"
         full.bend(EWR, "/etc/bird/bird.conf", "filter underlay_out4 {", forged + lie)
         full.watched(lambda: full.way(LAX, ORD) == (EWR, ORD), 10, "it attracts what it may")
-        (warned,) = warnings(reports(full), 1, 0)
-        assert (warned.by, warned.mate, warned.kind) == ((LAX,), EWR, "vouched")
+        # For a moment BFD may end a session on a busy machine.
+        warned = until(lambda: told_by(full, (LAX,)), 10, "Los Angeles alone is told")
+        assert (warned.mate, warned.kind) == (EWR, "vouched")
     finally:
         full.heal(LAX, ORD)
         full.heal(EWR, ORD)
@@ -382,7 +391,7 @@ def test_the_nearest_instance_of_a_service_is_the_one_whose_node_is_nearest(full
     )
     full.cut(MIA, EWR)
     full.watched(lambda: full.way(EWR, MIA) == (ORD, MIA), 10, "and is so around a cut tunnel")
-    assert full.used(EWR, MIA)
+    full.watched(lambda: full.used(EWR, MIA), 10, "and is used")
     full.heal(MIA, EWR)
     full.serve("del", MIA)
     full.watched(lambda: full.used(EWR, LAX) and full.used(ORD, LAX), 10, "then Los Angeles is")
@@ -407,7 +416,7 @@ def test_a_network_that_outgrows_direct_sessions_knows_its_services_as_before(
             full.bird(node).configure()
         for node in (EWR, ORD):
             full.watched(partial(full.is_told_by, node, LAX), 20, "by the reflector alone")
-            assert full.used(node, MIA)
+            full.watched(partial(full.used, node, MIA), 10, "and used")
     finally:
         for node in (EWR, MIA, ORD, LAX):
             full.write(node, full.plan)
