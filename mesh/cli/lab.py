@@ -250,6 +250,9 @@ def _boxes(here: LabFiles, world: World) -> list[Listed]:
                 found.append(Listed(router.box, "router", own, _router(here, router.box)))
             own = (str(vpc.client4),)
             found.append(Listed(vpc.client, "client", own, _plain(here, vpc.client)))
+    for neighbor in world.neighbors:
+        theirs = tuple(str(address.ip) for address in neighbor.addresses)
+        found.append(Listed(neighbor.box, "upstream", theirs, _router(here, neighbor.box)))
     for transit in world.transits:
         addresses = (str(transit.exchange4), str(transit.exchange6))
         found.append(Listed(transit.box, "transit", addresses, _router(here, transit.box)))

@@ -242,9 +242,12 @@ def _write(path: Path, content: str) -> None:
 
 def _upstreams(node: Node) -> Iterator[str]:
     """The upstreams' addresses below their ASN: together they would be too wide for 80 columns."""
-    for asn, sessions in groupby(node.upstreams, key=lambda session: session.peer_asn):
-        yield f"AS{asn}"
-        yield from sorted({f"import {each.imports.take}" for each in node.upstreams})
+    for (asn, label), group in groupby(
+        node.upstreams, key=lambda each: (each.peer_asn, each.label)
+    ):
+        sessions = tuple(group)
+        yield f"AS{asn} {label}".rstrip()
+        yield from sorted({f"import {each.imports.take}" for each in sessions})
         yield from (str(session.neighbor) for session in sessions)
 
 

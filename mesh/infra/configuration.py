@@ -25,6 +25,7 @@ from mesh.spec import (
     SpecError,
     for_preview,
     from_engine,
+    given_secret,
     load,
     needed_passwords,
     needed_ssh_keys,
@@ -127,14 +128,16 @@ def _unproven(configuration: StackConfiguration) -> tuple[Problem, ...]:
 
 
 def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:
-    """The secrets of that kind by provider."""
+    """The secrets of that kind by name."""
     config = pulumi.Config(NAMESPACE)
-    for name in names:
-        key = f"{NAMESPACE}:{prefix}{name}"
+    known = {key.removeprefix(f"{NAMESPACE}:") for key in engine.CONFIG.get()}
+    counts = {name: prefix + given_secret(name, known, prefix) for name in names}
+    for setting in dict.fromkeys(counts.values()):
+        key = f"{NAMESPACE}:{setting}"
         if not engine.is_config_secret(key):
             pulumi.log.warn(
                 f"{key} is in the stack file in the clear; "
                 f"encrypt it with `pulumi config set --secret {key}`"
             )
-    values = {name: config.require_secret(prefix + name) for name in names}
+    values = {name: config.require_secret(setting) for name, setting in counts.items()}
     return pulumi.Output.secret(pulumi.Output.all(**values))

@@ -64,6 +64,7 @@ def _sessions(plan: Plan, node: PlannedNode) -> Iterator[dict[str, str | int]]:
             "family": upstream.family,
             "peer_asn": upstream.peer_asn,
             "neighbor": str(upstream.neighbor),
+            **({"interface": upstream.interface} if upstream.interface else {}),
         }
     for kind, ibgp in (("reflector", node.reflectors), ("direct", node.direct)):
         for session in ibgp:

@@ -96,7 +96,7 @@ def start_node(
         capacity.check_inotify()
         wiring.end_silence(files, uplink)
         if files.faults(node).exists():
-            sessions.admit(files, uplink)
+            sessions.admit(files, world, uplink)
             shutil.rmtree(files.faults(node))
         state = BoxState(
             instance_id=instance_id or f"i-{secrets.token_hex(8)}",
@@ -238,17 +238,29 @@ def _write_disk(files: LabFiles, uplink: Uplink, state: BoxState, user_data: str
 
 
 def network_config(uplink: Uplink) -> dict[str, object]:
-    """NoCloud network configuration (version 2): static IPv4, IPv6 by router advertisement."""
+    """NoCloud network configuration (version 2): static IPv4, IPv6 by router advertisement; the
+    addresses of further interfaces as an operator would give them."""
+    further = [f"{address}/{address.max_prefixlen}" for address in uplink.sources]
     interface = {
         "match": {"macaddress": uplink.mac},
-        "addresses": [f"{uplink.main}/{uplink.length}"],
+        "addresses": [f"{uplink.main}/{uplink.length}", *further],
         # Not `routes` with `on-link`: cloud-init's networkd renderer adds GatewayOnLink only for
         # this key.
         "gateway4": str(uplink.gateway4),
         "dhcp4": False,
         "accept-ra": uplink.ipv6 is not None,
     }
-    return {"version": 2, "ethernets": {NODE_INTERFACE: interface}}
+    lans = {
+        lan.name: {
+            "match": {"macaddress": lan.mac},
+            "addresses": [str(address) for address in lan.addresses],
+            "dhcp4": False,
+            "accept-ra": False,
+            "optional": True,
+        }
+        for lan in uplink.lans
+    }
+    return {"version": 2, "ethernets": {NODE_INTERFACE: interface, **lans}}
 
 
 def _boot(files: LabFiles, world: World, uplink: Uplink) -> None:

@@ -127,11 +127,11 @@ def _forget(files: LabFiles, target: str, verb: str) -> None:
 
 def _withdraw(files: LabFiles, world: World, node: str) -> None:
     """The upstream ends the node's sessions, which withdraws its aggregates from the Internet."""
-    sessions.shut(files, world.node(node))
+    sessions.shut(files, world, world.node(node))
 
 
 def _announce(files: LabFiles, world: World, node: str) -> None:
-    sessions.admit(files, world.node(node))
+    sessions.admit(files, world, world.node(node))
 
 
 def _killed(unit: str) -> Action:

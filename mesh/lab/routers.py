@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mesh.lab.errors import LabError
-from mesh.lab.underlay import PRIVATE_ASNS, Router, Transit, Uplink, Upstream, World
+from mesh.lab.underlay import (
+    PRIVATE_ASNS,
+    Neighbor,
+    Router,
+    Transit,
+    Uplink,
+    Upstream,
+    World,
+    ends,
+    eui64,
+)
 from mesh.lab.wiring import TRANSIT_LINK_LOCAL, UPSTREAM_LINK_LOCAL
 from mesh.plan.model import Network, UpstreamSession, VpcSession
 from mesh.spec.providers import PROVIDERS, Communities
@@ -54,6 +64,11 @@ def transit_config(world: World, transit: Transit) -> str:
         for upstream in world.upstreams
         if upstream.transit == transit.box
     ]
+    customers += [
+        {"name": symbol("u", each.box), "asn": each.asn, "port": each.port}
+        for each in world.neighbors
+        if each.transit == transit.box
+    ]
     return _templates.get_template("transit.conf.j2").render(
         transit=transit,
         peers=peers,
@@ -88,6 +103,7 @@ def upstream_config(world: World, upstream: Upstream, passwords: Mapping[str, st
         account=[(prefix, LONGEST[prefix.version]) for prefix in _account(world, nodes)],
         bait4=[net for net in bait if ":" not in net],
         bait6=[net for net in bait if ":" in net],
+        sources=[source for node in nodes for source in node.sources],
         private_asns=PRIVATE_ASNS,
         transit_link_local=TRANSIT_LINK_LOCAL,
         upstream_link_local=UPSTREAM_LINK_LOCAL,
@@ -134,29 +150,68 @@ def vpc_config(
     )
 
 
+LINK_LOCAL = IPv6Network("fe80::/64")
+
+
+def neighbor_config(world: World, neighbor: Neighbor, passwords: Mapping[str, str] | None) -> str:
+    """bird.conf of the router of a session of ``upstreams``; ``passwords`` by the names in the
+    sessions. Without passwords it has no sessions with the node."""
+    sessions = [
+        {
+            "name": session_name(neighbor.node, session.family, session.label),
+            "family": session.family,
+            "local": session.neighbor,
+            "neighbor": eui64(LINK_LOCAL, neighbor.node_mac) if own is None else own.ip,
+            "gtsm": session.gtsm,
+            "bfd": session.bfd,
+            "route_server": session.role == "routeServer",
+            "blackhole": session.blackhole,
+            "password": _password(session, passwords),
+        }
+        for session in neighbor.sessions
+        for own, _ in [ends(session)]
+        if passwords is not None
+    ]
+    return _templates.get_template("neighbor.conf.j2").render(
+        neighbor=neighbor,
+        asn=world.asn,
+        router_id=ip_address(0xF0000000 | int(neighbor.port[2:], 16) & 0x0FFFFFFF),
+        sessions=sessions,
+        bfd=any(session["bfd"] for session in sessions),
+        account=[(prefix, LONGEST[prefix.version]) for prefix in world.prefixes.both()],
+        transit=world.transit(neighbor.transit),
+        private_asns=PRIVATE_ASNS,
+        transit_link_local=TRANSIT_LINK_LOCAL,
+        upstream_link_local=UPSTREAM_LINK_LOCAL,
+    )
+
+
 def symbol(kind: str, name: str) -> str:
     """A valid name in BIRD's language."""
     return f"{kind}_{name.replace('-', '_')}"
 
 
-def session_name(node: str, family: str) -> str:
-    """Name of a node's session at its upstream."""
-    return symbol("n", f"{node}_{family}")
+def session_name(node: str, family: str, label: str = "") -> str:
+    """Name of a node's session at its upstream; ``label`` is its name in ``upstreams``."""
+    return symbol("n", f"{node}_{label}_{family}" if label else f"{node}_{family}")
 
 
 def _session(
     uplink: Uplink, session: UpstreamSession, passwords: Mapping[str, str]
 ) -> dict[str, object]:
-    neighbor = uplink.ipv4 if session.family == "ipv4" else uplink.ipv6
+    main = uplink.ipv4 if session.family == "ipv4" else uplink.ipv6
+    neighbor = session.source or main
     if neighbor is None:
         raise LabError(f"node {uplink.node} has an IPv6 session ({session.name}) and no IPv6")
     return {
-        "name": session_name(uplink.node, session.family),
+        "name": session_name(uplink.node, session.family, session.label),
         "family": session.family,
         "local": session.neighbor,
         "local_asn": session.peer_asn,
         "neighbor": neighbor,
         "multihop": session.multihop or 1,
+        "gtsm": session.gtsm,
+        "bfd": session.bfd,
         "password": _password(session, passwords),
     }
 

@@ -5,27 +5,31 @@ from __future__ import annotations
 from mesh.lab import bird, routers
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles
-from mesh.lab.underlay import Uplink
+from mesh.lab.underlay import Uplink, World
 
 SHUT = "withdraw"
 """The fault's name. It stays when the node's machine is removed; the next machine ends it."""
 
 
-def shut(files: LabFiles, uplink: Uplink) -> None:
+def shut(files: LabFiles, world: World, uplink: Uplink) -> None:
     """Disable every session with a node."""
-    _each(files, uplink, "disable")
+    _each(files, world, uplink, "disable")
 
 
-def admit(files: LabFiles, uplink: Uplink) -> None:
+def admit(files: LabFiles, world: World, uplink: Uplink) -> None:
     """Enable a node's sessions."""
-    _each(files, uplink, "enable")
+    _each(files, world, uplink, "enable")
 
 
-def _each(files: LabFiles, uplink: Uplink, verb: str) -> None:
-    if not uplink.sessions:
+def _each(files: LabFiles, world: World, uplink: Uplink, verb: str) -> None:
+    ends = [(uplink.upstream, session) for session in uplink.sessions]
+    for neighbor in world.neighbors:
+        if neighbor.node == uplink.node:
+            ends += [(neighbor.box, session) for session in neighbor.sessions]
+    if not ends:
         raise LabError(f"node {uplink.node}: it has no upstream session, and announces nothing")
-    for session in uplink.sessions:
-        name = routers.session_name(uplink.node, session.family)
-        answer = bird.ask(files, uplink.upstream, f"{verb} {name}")
+    for box, session in ends:
+        name = routers.session_name(uplink.node, session.family, session.label)
+        answer = bird.ask(files, box, f"{verb} {name}")
         if f"already {verb}d" not in answer and f": {verb}d" not in answer:
-            raise LabError(f"{uplink.upstream}: {verb} {name}: {answer.strip()}")
+            raise LabError(f"{box}: {verb} {name}: {answer.strip()}")

@@ -20,10 +20,19 @@ so that adding or removing a region or a node renumbers no other one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+)
+from itertools import groupby
 from typing import TypeVar
 
 from mesh.lab.errors import LabError
@@ -43,6 +52,7 @@ from mesh.spec.ids import short
 from mesh.spec.providers import PROVIDERS, lab_number, public_asn
 
 T = TypeVar("T")
+Interface = IPv4Interface | IPv6Interface
 
 NODES4 = IPv4Network("203.0.113.0/24")
 GATEWAY4 = IPv4Address("203.0.113.254")
@@ -67,8 +77,21 @@ PRIVATE_ASNS = ((64512, 65534), (4200000000, 4294967294))
 
 
 @dataclass(frozen=True, slots=True)
+class Lan:
+    """A further interface of a node: its own addresses there, and the box that has the bridge to
+    which it and the neighbors there are connected."""
+
+    name: str
+    mac: str
+    addresses: tuple[Interface, ...]
+    bridge: str
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     """A node's place in the world: its port at the upstream and its main addresses.
+
+    ``sessions`` are with routers behind the uplink; ``lans`` are the node's further interfaces.
 
     ``inside`` is the address that the node itself holds where its provider translates (1:1 NAT),
     with ``length`` as its prefix length; ``routers`` are the BGP speakers of its VPC, in the order
@@ -89,6 +112,12 @@ class Uplink:
     length: int = 32
     routers: tuple[IPv4Address, ...] = ()
     vpc: tuple[VpcSession, ...] = ()
+    lans: tuple[Lan, ...] = ()
+
+    @property
+    def sources(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Further addresses on the uplink, from which sessions start."""
+        return tuple({each.source: None for each in self.sessions if each.source is not None})
 
     @property
     def main(self) -> IPv4Address:
@@ -135,6 +164,23 @@ class Upstream:
     port: str
     nodes: tuple[str, ...]
     vpc: Vpc | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """The router at the other end of the sessions of one entry of ``upstreams``, on an interface of
+    the node's own; ``bridge`` is the box that has the bridge of that interface, and ``port`` its
+    port at its transit."""
+
+    box: str
+    node: str
+    asn: int
+    addresses: tuple[Interface, ...]
+    bridge: str
+    node_mac: str
+    transit: str
+    port: str
+    sessions: tuple[UpstreamSession, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +233,7 @@ class World:
     transits: tuple[Transit, ...]
     clients: tuple[Client, ...]
     operator: Operator
+    neighbors: tuple[Neighbor, ...] = ()
     aggregates: tuple[Aggregate, ...] = ()
     """Empty in the world of an earlier version, which announces ``prefixes``."""
 
@@ -240,6 +287,7 @@ def underlay(plan: Plan) -> World:
         transits=transits,
         clients=tuple(_client(region) for _, region in sorted(regions.items())),
         operator=Operator("operator", OPERATOR4, OPERATOR6, transit_box(first.id)),
+        neighbors=tuple(each for node in plan.nodes for each in _neighbors(node)),
         aggregates=plan.aggregates,
     )
 
@@ -268,6 +316,10 @@ def keeping(world: World, before: World, nodes: Collection[str]) -> World:
         upstreams=_sorted(kept),
         transits=tuple(_among(transit, transits) for transit in _sorted(transits)),
         clients=_sorted(clients),
+        neighbors=(
+            *(each for each in before.neighbors if each.node in nodes),
+            *world.neighbors,
+        ),
     )
 
 
@@ -343,11 +395,72 @@ def _uplink(plan: Plan, node: Node, region: Region) -> Uplink:
         gateway4=VPC4[VPC_GATEWAY] if node.translated else GATEWAY4,
         ipv6=eui64(network, address) if node.ipv6 else None,
         announces=bool(node.upstreams),
-        sessions=node.upstreams,
+        sessions=tuple(each for each in node.upstreams if each.interface is None),
         inside=VPC4[node.slot] if node.translated else None,
         length=VPC4.prefixlen if single_hop else 32,
         routers=tuple(VPC4[VPC_ROUTERS + n] for n in range(len(node.vpc))),
         vpc=node.vpc,
+        lans=_lans(node),
+    )
+
+
+def neighbor_box(node_id: str, label: str) -> str:
+    """Name of the router of a session of ``upstreams``."""
+    return f"upstream-{node_id}-{label}"
+
+
+def _lans(node: Node) -> tuple[Lan, ...]:
+    """The interfaces of a node's sessions, each with its own addresses there, without
+    repetition."""
+    found: dict[str, list[UpstreamSession]] = {}
+    for session in node.upstreams:
+        if session.interface is not None:
+            found.setdefault(session.interface, []).append(session)
+    return tuple(
+        Lan(
+            name=name,
+            mac=f"02:6d:65:{0x80 + number:02x}:{node.number >> 8:02x}:{node.number & 0xFF:02x}",
+            addresses=tuple({own: None for own, _ in map(ends, sessions) if own is not None}),
+            bridge=neighbor_box(node.id, sessions[0].label),
+        )
+        for number, (name, sessions) in enumerate(found.items())
+    )
+
+
+def ends(session: UpstreamSession) -> tuple[Interface | None, Interface]:
+    """The addresses of a session on its link, the node's first: None where it has a link-local one
+    by itself. Where the stack file gives no address, one in the neighbor's /25 (or /121); where it
+    gives no length, the smallest subnet with both."""
+    neighbor, local = session.neighbor, session.local
+    if neighbor.version == 6 and neighbor.is_link_local:
+        own = None if local is None else ip_interface(f"{local.ip}/64")
+        return own, ip_interface(f"{neighbor}/64")
+    if local is not None and local.network.prefixlen < local.max_prefixlen:
+        return local, ip_interface(f"{neighbor}/{local.network.prefixlen}")
+    address = type(neighbor)(int(neighbor) ^ 0x40) if local is None else local.ip
+    length = neighbor.max_prefixlen - (int(neighbor) ^ int(address)).bit_length()
+    return ip_interface(f"{address}/{length}"), ip_interface(f"{neighbor}/{length}")
+
+
+def _neighbors(node: Node) -> Iterator[Neighbor]:
+    """The routers of a node's sessions on interfaces of its own, one for each entry."""
+    for lan in _lans(node):
+        there = [each for each in node.upstreams if each.interface == lan.name]
+        for label, sessions in groupby(there, lambda each: each.label):
+            yield _neighbor(node, lan, neighbor_box(node.id, label), tuple(sessions))
+
+
+def _neighbor(node: Node, lan: Lan, box: str, sessions: tuple[UpstreamSession, ...]) -> Neighbor:
+    return Neighbor(
+        box=box,
+        node=node.id,
+        asn=sessions[0].peer_asn,
+        addresses=tuple(far for _, far in map(ends, sessions)),
+        bridge=lan.bridge,
+        node_mac=lan.mac,
+        transit=transit_box(node.region),
+        port=f"x-{sha256(box.encode()).hexdigest()[:8]}",
+        sessions=sessions,
     )
 
 

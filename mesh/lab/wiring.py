@@ -6,6 +6,7 @@ existing ones stay, missing ones are made.
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mesh.lab.underlay import (
     EXCHANGE6,
     METADATA4,
     Client,
+    Neighbor,
     Transit,
     Uplink,
     Upstream,
@@ -34,8 +36,12 @@ EXCHANGE = "exchange"
 UPLINK = "uplink"
 CLIENT = "client"
 TRANSIT = "transit"
+LAN = "lan"
+"""A neighbor's interface towards a node: the bridge in one box, an interface in the others."""
 FOREIGN = "foreign"
 """The counter of packets from the aggregates that a node's provider drops."""
+NODE = "node"
+"""The port of a node in the bridge of a further interface."""
 NODE_INTERFACE = "enp1s0"
 """Debian's name of a virtual server's first network card."""
 
@@ -119,6 +125,10 @@ def wires(world: World) -> tuple[Wire, ...]:
                 found.append(Wire(upstream.box, port, box, UPLINK))
     for client in world.clients:
         found.append(Wire(client.transit, CLIENT, client.box, UPLINK))
+    for neighbor in world.neighbors:
+        found.append(Wire(neighbor.transit, neighbor.port, neighbor.box, TRANSIT))
+        if neighbor.box != neighbor.bridge:
+            found.append(Wire(neighbor.bridge, neighbor.port, neighbor.box, LAN))
     return tuple(found)
 
 
@@ -130,6 +140,7 @@ def boxes(world: World) -> tuple[Box, ...]:
         *(_transit(world, transit) for transit in world.transits),
         *(_upstream(world, upstream) for upstream in world.upstreams),
         *(_client(client) for client in world.clients),
+        *(_neighbor(world, neighbor) for neighbor in world.neighbors),
         *(box for upstream in world.upstreams for box in _vpc_boxes(upstream)),
     )
 
@@ -198,14 +209,23 @@ def attach(files: LabFiles, world: World, uplink: Uplink) -> None:
         ],
         upstream,
     )
+    for lan in uplink.lans:
+        bridge = files.namespace(lan.bridge)
+        if NODE in interfaces(files, lan.bridge):
+            namespaces.ip([f"link delete {NODE}"], bridge)
+        wire = f"link add name {lan.name} address {lan.mac} type veth peer name {NODE}"
+        namespaces.ip([f"{wire} netns {bridge}"], namespace)
+        namespaces.ip([f"link set {NODE} master {LAN} up"], bridge)
 
 
 def detach(files: LabFiles, node: str) -> None:
     """Remove a node's namespace with its network card and the port at the upstream."""
-    if netns.exists(files.namespace(node)) and NODE_INTERFACE in interfaces(files, node):
-        # The kernel removes it with the namespace, but later: the port's name could still be taken
-        # when the node is attached again.
-        namespaces.ip([f"link delete {NODE_INTERFACE}"], files.namespace(node))
+    if netns.exists(files.namespace(node)):
+        # The kernel removes them with the namespace, but later: the ports' names could still be
+        # taken when the node is attached again.
+        listed = ["ip", "-n", files.namespace(node), "-j", "link", "show", "type", "veth"]
+        cards = [each["ifname"] for each in json.loads(namespaces.run(listed) or "[]") if each]
+        namespaces.ip([f"link delete {card}" for card in cards], files.namespace(node))
     namespaces.delete([files.namespace(node)])
 
 
@@ -243,6 +263,8 @@ def source_filter(world: World, uplink: Uplink) -> str:
     """
     own4: list[object] = [uplink.main]
     own6: list[object] = ["::", "fe80::/10", *([uplink.ipv6] if uplink.ipv6 else [])]
+    own4 += [address for address in uplink.sources if address.version == 4]
+    own6 += [address for address in uplink.sources if address.version == 6]
     foreign = ""
     taken = world.taken(uplink)
     own4.extend(prefix for prefix in taken if prefix.version == 4)
@@ -347,11 +369,12 @@ def _transit(world: World, transit: Transit) -> Box:
                 f"address replace {client.gateway4}/{client.network4.prefixlen} dev {CLIENT}",
                 f"address replace {client.gateway6}/{client.network6.prefixlen} dev {CLIENT} nodad",
             ]
-    for upstream in world.upstreams:
-        if upstream.transit == transit.box:
+    customers: list[Upstream | Neighbor] = [*world.upstreams, *world.neighbors]
+    for customer in customers:
+        if customer.transit == transit.box:
             lines += [
-                f"link set {upstream.port} up",
-                f"address replace {TRANSIT_LINK_LOCAL}/64 dev {upstream.port} nodad",
+                f"link set {customer.port} up",
+                f"address replace {TRANSIT_LINK_LOCAL}/64 dev {customer.port} nodad",
             ]
     return Box(transit.box, ROUTER, (), tuple(lines))
 
@@ -374,6 +397,27 @@ def _upstream(world: World, upstream: Upstream) -> Box:
         length = 32 if isinstance(address, IPv4Address) else 128
         lines.append(f"address replace {address}/{length} dev lo")
     return Box(upstream.box, ROUTER, (NODES,), tuple(lines))
+
+
+def _neighbor(world: World, neighbor: Neighbor) -> Box:
+    """A neighbor's router; the first one on an interface of a node has the bridge there."""
+    has_bridge = neighbor.box == neighbor.bridge
+    beside = [
+        each.port
+        for each in world.neighbors
+        if has_bridge and each.bridge == neighbor.box and each.box != neighbor.box
+    ]
+    lines = [
+        "link set lo up",
+        f"link set {TRANSIT} up",
+        f"address replace {UPSTREAM_LINK_LOCAL}/64 dev {TRANSIT} nodad",
+        f"link set {LAN} up",
+        *(f"link set {port} master {LAN} up" for port in beside),
+    ]
+    for address in neighbor.addresses:
+        dad = " nodad" if address.version == 6 else ""
+        lines.append(f"address replace {address} dev {LAN}{dad}")
+    return Box(neighbor.box, ROUTER, (LAN,) if has_bridge else (), tuple(lines))
 
 
 def own_addresses(world: World, upstream: Upstream) -> tuple[object, ...]:

@@ -192,6 +192,10 @@ def _start_routers(
         for router in upstream.vpc.routers if upstream.vpc else ():
             config = routers.vpc_config(world, upstream, router, passwords)
             bird.ensure(files, router.box, config)
+    for neighbor in world.neighbors:
+        if neighbor in planned.neighbors or not bird.is_running(files, neighbor.box):
+            config = routers.neighbor_config(world, neighbor, passwords)
+            bird.ensure(files, neighbor.box, config)
 
 
 def _start_metadata(files: LabFiles, world: World) -> None:
@@ -217,6 +221,7 @@ def _wait(files: LabFiles, world: World, is_there: Callable[[LabFiles, str], boo
     routers_of_the_world = [
         *(transit.box for transit in world.transits),
         *(upstream.box for upstream in world.upstreams),
+        *(neighbor.box for neighbor in world.neighbors),
         *(r.box for upstream in world.upstreams if upstream.vpc for r in upstream.vpc.routers),
     ]
     began = time.monotonic()

@@ -3,6 +3,8 @@ firewall group."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mesh.plan.model import FirewallRule, PlannedService, Role
 from mesh.spec import Spec
 from mesh.spec.ports import BFD_MULTIHOP, BFD_SINGLE_HOP, BGP, RTR, SSH
@@ -29,6 +31,7 @@ def rules(
         FirewallRule("ssh", "uplink", "tcp", (SSH, SSH), "admin"),
         *_other_ssh(spec),
         FirewallRule("bgp-upstream", "uplink", "tcp", (BGP, BGP), "upstreams", (Role.EDGE,)),
+        *_bfd_upstream(spec),
         FirewallRule("wireguard", "uplink", "udp", (spec.tunnels.port, last), "nodes"),
         FirewallRule("registry", "uplink", "tcp", registry, "registry", (Role.REGISTRY,)),
         FirewallRule("bgp-mesh", "tunnel", "tcp", (BGP, BGP), "mesh"),
@@ -41,6 +44,17 @@ def rules(
         *(rule for rule in VPC if has_vpc),
         *_announced(services),
     )
+
+
+def _bfd_upstream(spec: Spec) -> Iterator[FirewallRule]:
+    """BFD of upstreams: of neighbors on our link, and of those farther away."""
+    given = [each for node in spec.nodes.values() for each in node.upstreams if each.bfd]
+    for name, port, used in (
+        ("bfd-upstream", BFD_SINGLE_HOP, any(each.multihop is None for each in given)),
+        ("bfd-upstream-multihop", BFD_MULTIHOP, any(each.multihop for each in given)),
+    ):
+        if used:
+            yield FirewallRule(name, "uplink", "udp", (port, port), "upstreams", (Role.EDGE,))
 
 
 def _other_ssh(spec: Spec) -> tuple[FirewallRule, ...]:

@@ -109,4 +109,4 @@ def _mtu(spec: Spec, node: str) -> int:
 def _members(spec: Spec, *ends: str) -> int:
     """The additional cost of a link for each end that is a member: of an edge and a member at the
     same distance the edge is preferred, also as transit."""
-    return sum(capabilities.upstream(end, spec.nodes[end]) is None for end in ends)
+    return sum(not capabilities.upstreams(end, spec.nodes[end]) for end in ends)

@@ -154,7 +154,7 @@ def _node(
 
 
 def _roles(spec: Spec, node_id: str) -> tuple[Role, ...]:
-    announces = capabilities.upstream(node_id, spec.nodes[node_id]) is not None
+    announces = capabilities.upstreams(node_id, spec.nodes[node_id])
     roles = [Role.EDGE if announces else Role.MEMBER]
     if node_id in spec.reflectors:
         roles.append(Role.REFLECTOR)

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Literal
 
 from mesh.services.service import Service
@@ -173,10 +180,11 @@ class Steering:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSession:
-    """One eBGP session with a provider, of one family, on the node's main address of that family.
+    """One eBGP session with an upstream, of one family.
 
     ``password`` names the secret (``vultr`` for ``mesh:bgpPassword-vultr``), never its value.
-    ``role`` is what the neighbor is to us (RFC 9234).
+    ``role`` is what the neighbor is to us (RFC 9234). ``local`` is the node's own address, with the
+    length of its subnet; without one it is that of ``interface``, or the node's main address.
     """
 
     name: str
@@ -190,6 +198,19 @@ class UpstreamSession:
     steering: Steering = Steering()
     blackhole: Community | None = None
     """The upstream's blackhole community (RFC 7999); None where it has none."""
+    label: str = ""
+    """The session's name in ``upstreams``; empty for the one of the node's provider."""
+    local: IPv4Interface | IPv6Interface | None = None
+    interface: str | None = None
+    """The interface on whose link the neighbor is."""
+    hold_time: int = 9
+    gtsm: bool = False
+    bfd: bool = False
+
+    @property
+    def source(self) -> Address | None:
+        """The node's own address, where the stack file gives it."""
+        return None if self.local is None else self.local.ip
 
 
 @dataclass(frozen=True, slots=True)

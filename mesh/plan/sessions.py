@@ -18,41 +18,54 @@ from mesh.plan.model import (
 )
 from mesh.spec import Spec, capabilities
 from mesh.spec.ids import provider_of
+from mesh.spec.providers import Upstream
 
 
 def upstreams(spec: Spec, node_id: str, ipv6: bool) -> tuple[UpstreamSession, ...]:
-    """The eBGP sessions that the provider prescribes: one per family that the node has."""
-    upstream = capabilities.upstream(node_id, spec.nodes[node_id])
-    if upstream is None:
-        return ()
-    provider = provider_of(node_id)
-    neighbors: list[tuple[Family, Address | None]] = []
+    """The eBGP sessions with each upstream: one per family that the node has."""
+    families: list[Family] = []
     if spec.prefixes.ipv4 is not None:
-        neighbors.append(("ipv4", upstream.ipv4))
+        families.append("ipv4")
     if ipv6 and spec.prefixes.ipv6 is not None:
-        neighbors.append(("ipv6", upstream.ipv6))
+        families.append("ipv6")
     return tuple(
-        UpstreamSession(
-            name=f"{provider}{family[-1]}",
-            family=family,
-            peer_asn=upstream.peer_asn,
-            neighbor=neighbor,
-            multihop=upstream.multihop,
-            password=provider if upstream.password else None,
-            role=upstream.role,
-            imports=_imports(spec, node_id, family),
-            steering=traffic.steering(spec, node_id, family),
-            blackhole=capabilities.blackhole(node_id, spec.nodes[node_id]),
-        )
-        for family, neighbor in neighbors
-        if neighbor is not None
+        _upstream(spec, node_id, upstream, family, neighbor)
+        for upstream in capabilities.upstreams(node_id, spec.nodes[node_id])
+        for family in families
+        if (neighbor := getattr(upstream, family)) is not None
     )
 
 
-def _imports(spec: Spec, node_id: str, family: Family) -> Imports:
+def _upstream(
+    spec: Spec, node_id: str, upstream: Upstream, family: Family, neighbor: Address
+) -> UpstreamSession:
+    name = f"{provider_of(node_id)}{family[-1]}"
+    if upstream.name:
+        name = f"up{family[-1]}_{upstream.name.replace('-', '_')}"
+    return UpstreamSession(
+        name=name,
+        family=family,
+        peer_asn=upstream.peer_asn,
+        neighbor=neighbor,
+        multihop=upstream.multihop,
+        password=capabilities.password_name(node_id, upstream) if upstream.password else None,
+        role=upstream.role,
+        imports=_imports(spec, node_id, upstream, family),
+        steering=traffic.steering(spec, node_id, upstream, family),
+        blackhole=capabilities.blackhole(node_id, spec.nodes[node_id], upstream),
+        label=upstream.name,
+        local=upstream.local4 if family == "ipv4" else upstream.local6,
+        interface=upstream.interface,
+        hold_time=upstream.hold_time,
+        gtsm=upstream.gtsm,
+        bfd=upstream.bfd,
+    )
+
+
+def _imports(spec: Spec, node_id: str, upstream: Upstream, family: Family) -> Imports:
     limits = spec.routing.max_prefixes
-    take = spec.nodes[node_id].take or spec.routing.take
-    return Imports(take, getattr(limits, family), limits.action)
+    take = upstream.take or spec.nodes[node_id].take or spec.routing.take
+    return Imports(take, upstream.limit or getattr(limits, family), limits.action)
 
 
 def vpc(spec: Spec, node_id: str) -> tuple[VpcSession, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mesh.plan.model import Community, Family, Steering, Tag
 from mesh.spec import Spec
-from mesh.spec.providers import Communities
+from mesh.spec.providers import Communities, Upstream
 from mesh.spec.steering import Edge, edges, holds, written
 from mesh.spec.traffic import TrafficRule
 
@@ -19,27 +19,32 @@ SCOPES = {
 """What a scope means, for tables and bird.conf."""
 
 
-def steering(spec: Spec, node_id: str, family: Family) -> Steering:
-    """The rules of a session, in the order of the stack file.
+def steering(spec: Spec, node_id: str, upstream: Upstream, family: Family) -> Steering:
+    """The rules of a session, in the order of the stack file, and the communities that the session
+    itself has there.
 
     The spec has been checked: the rules do not conflict, and the upstream supports them.
     """
     own = edges({node_id: spec.nodes[node_id]}, spec.prefixes)
-    edge = next((each for each in own if each.family == family), None)
-    if edge is None:
-        return Steering()
+    edge = next(each for each in own if (each.family, each.upstream) == (family, upstream))
     rules = [rule for rule in spec.traffic if holds(rule, edge)]
     tags: dict[Community, Tag] = {}
     for rule in rules:
         for community, meaning in _asked(rule, edge):
             tags.setdefault(community, Tag(community, meaning, rule.name))
+    for community in upstream.communities:
+        tags.setdefault(community, Tag(community, f"community {written(community)}", upstream.name))
+    names = [rule.name for rule in rules]
+    if upstream.communities or upstream.local_preference is not None:
+        names.append(upstream.name)
     return Steering(
-        rules=tuple(rule.name for rule in rules),
+        rules=tuple(names),
         prepend=_in_path(rules, edge),
         med=next((rule.med for rule in rules if rule.med is not None), None),
         tags=tuple(tags.values()),
         local_preference=next(
-            (rule.local_preference for rule in rules if rule.local_preference is not None), None
+            (rule.local_preference for rule in rules if rule.local_preference is not None),
+            upstream.local_preference,
         ),
     )
 

@@ -6,7 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import reduce
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from operator import or_
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -51,6 +58,8 @@ PLAIN = {
     str: "text",
     IPv4Address: "IPv4 address",
     IPv6Address: "IPv6 address",
+    IPv4Interface: "IPv4 address, with the length of its subnet or without",
+    IPv6Interface: "IPv6 address, with the length of its subnet or without",
     IPv4Network: "IPv4 network",
     IPv6Network: "IPv6 network",
 }

@@ -10,7 +10,15 @@ from contextlib import chdir
 from dataclasses import fields, is_dataclass
 from enum import EnumType
 from inspect import cleandoc
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+)
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
@@ -65,6 +73,8 @@ PLAIN = {
     bool: "`true` or `false`",
     IPv4Address: "IPv4 address",
     IPv6Address: "IPv6 address",
+    IPv4Interface: "IPv4 address with the length of its subnet",
+    IPv6Interface: "IPv6 address with the length of its subnet",
     IPv4Network: "IPv4 network",
     IPv6Network: "IPv6 network",
 }

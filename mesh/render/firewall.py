@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.facts import Placement
 from mesh.plan import FirewallRule, Node, Plan, Role
 from mesh.spec.checks.admin import WORLD
+from mesh.spec.ports import BFD_SINGLE_HOP, BGP
 
 AddressSets = tuple["AddressSet", ...]
 
@@ -25,14 +26,15 @@ def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> AddressSe
     """The sets that the rules name, in both families, also empty ones.
 
     ``nodes`` are the peers that this node has a tunnel to, the only sources of WireGuard packets.
-    ``fleet`` are all nodes, the clients of a registry.
+    ``fleet`` are all nodes, the clients of a registry. ``upstreams`` are the neighbors that may
+    come in by any interface.
     """
     nodes = [places[link.peer] for link in node.links if link.peer in places]
     members: dict[str, list[object]] = {
         "admin": list(plan.access.admin),
         "registry": list(plan.access.registry),
         "nodes": _both(nodes),
-        "upstreams": [session.neighbor for session in node.upstreams],
+        "upstreams": [each.neighbor for each in node.upstreams if each.interface is None],
         **({"routers": list(places[node.id].routers)} if node.vpc else {}),
         **({"fleet": _both(places.values())} if Role.REGISTRY in node.roles else {}),
     }
@@ -70,7 +72,21 @@ def rules(plan: Plan, node: Node) -> dict[str, list[str]]:
         applies = not rule.roles or set(rule.roles) & set(node.roles)
         if applies and (node.vpc or rule.source != "routers"):
             zones[rule.zone].extend(_lines(rule, plan))
+        if applies and rule.source == "upstreams":
+            zones[rule.zone].extend(_on_link(rule, node))
     return zones
+
+
+def _on_link(rule: FirewallRule, node: Node) -> Iterator[str]:
+    """A rule for neighbors on the link of an interface: from there only."""
+    for session in node.upstreams:
+        asked = rule.ports[0] == BGP or (session.bfd and rule.ports[0] == BFD_SINGLE_HOP)
+        if session.interface is not None and asked:
+            ip = _FAMILIES[session.neighbor.version]
+            yield (
+                f'iifname "{session.interface}" {ip} saddr {session.neighbor} '
+                f'{rule.protocol} dport {rule.ports[0]} accept comment "{rule.name}"'
+            )
 
 
 def _lines(rule: FirewallRule, plan: Plan) -> list[str]:

@@ -36,7 +36,7 @@ def node_files(
 
 
 def node_secrets(plan: Plan, node_id: str, passwords: Mapping[str, str]) -> tuple[File, ...]:
-    """The files of a node that are sealed to its key. ``passwords`` is by provider."""
+    """The files of a node that are sealed to its key. ``passwords`` by their names."""
     node = plan.node(node_id)
     named = [s.password for s in node.upstreams] + [s.password for s in node.vpc]
     names = sorted({name for name in named if name})
@@ -127,6 +127,13 @@ class _Rendered(Mapping[str, NodeFiles]):
             "bird": self._birds[facts.bird],
             "concerns": concerns,
             "vpc": vpc,
+            "bfd_uplinks": sorted(
+                {
+                    session.interface or facts.uplink
+                    for session in node.upstreams
+                    if session.bfd and session.multihop is None
+                }
+            ),
             "is_member": Role.MEMBER in node.roles,
             "is_registry": Role.REGISTRY in node.roles,
             "exits": self._exits[node.id],

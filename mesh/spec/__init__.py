@@ -7,6 +7,7 @@ from mesh.spec.model import Spec
 from mesh.spec.problems import Note, Problem, SpecError
 from mesh.spec.secrets import PREFIX as PASSWORD_PREFIX
 from mesh.spec.secrets import SSH_PREFIX, needed_ssh_keys
+from mesh.spec.secrets import given as given_secret
 from mesh.spec.secrets import needed as needed_passwords
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "SpecError",
     "for_preview",
     "from_engine",
+    "given_secret",
     "load",
     "load_file",
     "needed_passwords",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mesh.spec.ids import provider_of
-from mesh.spec.model import HostUpstream, Node, Region
+from mesh.spec.model import HostUpstream, Node, NodeUpstream, Region
 from mesh.spec.providers import EXISTING, PROVIDERS, Communities, Provider, Upstream
 from mesh.spec.providers.communities import Community
 
@@ -15,39 +15,58 @@ def provider(node_id: str, node: Node) -> Provider | None:
     return EXISTING if known is None and node.host is not None else known
 
 
-def upstream(node_id: str, node: Node) -> Upstream | None:
-    """The upstream sessions of a node; None where it has none."""
+def upstreams(node_id: str, node: Node) -> tuple[Upstream, ...]:
+    """The upstreams of a node: its provider's first, then those of ``upstreams``."""
     facts = provider(node_id, node)
     if node.announce is False or facts is None or not facts.announces:
-        return None
+        return ()
+    own = facts.bare_metal if node.bare_metal else facts.upstream
     if node.host is not None and node.host.upstream is not None:
-        return _of_host(node.host.upstream)
-    return facts.bare_metal if node.bare_metal else facts.upstream
+        own = _of_host(node.host.upstream)
+    return (*([] if own is None else [own]), *map(_listed, node.upstreams))
 
 
 def _of_host(host: HostUpstream) -> Upstream:
-    return Upstream(host.peer_asn, host.ipv4, host.ipv6, host.multihop, host.password, host.role)
+    return Upstream(
+        host.peer_asn, host.ipv4, host.ipv6, host.multihop, host.password, host.role,
+        blackhole=None if host.blackhole is None else community(host.blackhole),
+    )  # fmt: skip
 
 
-def communities(node_id: str, node: Node) -> Communities | None:
-    """The action communities of a node's upstream; None where they are not known."""
-    session, facts = upstream(node_id, node), provider(node_id, node)
-    if session is None or facts is None:
-        return None
-    if facts.communities is not None and session.peer_asn in facts.communities.peers:
-        return facts.communities
+def _listed(given: NodeUpstream) -> Upstream:
+    return Upstream(
+        given.asn, given.ipv4, given.ipv6, given.multihop, given.password, given.role,
+        blackhole=None if given.blackhole is None else community(given.blackhole),
+        name=given.name,
+        local4=given.local.ipv4,
+        local6=given.local.ipv6,
+        interface=given.interface,
+        hold_time=given.hold_time,
+        gtsm=given.ttl_security,
+        bfd=given.bfd,
+        take=given.take,
+        limit=given.limit,
+        local_preference=given.local_preference,
+        communities=given.communities,
+    )  # fmt: skip
+
+
+def communities(node_id: str, node: Node, session: Upstream) -> Communities | None:
+    """The action communities of an upstream; None where they are not known."""
+    facts = provider(node_id, node)
+    own = None if facts is None else facts.communities
+    if own is not None and session.peer_asn in own.peers:
+        return own
     # An existing host may be at such a provider too. A private ASN identifies no provider.
     known = (each.communities for each in PROVIDERS.values() if each.communities is not None)
     return next((each for each in known if each.asn == session.peer_asn), None)
 
 
-def blackhole(node_id: str, node: Node) -> Community | None:
-    """The blackhole community of a node's upstream: from the host's section, else from the
-    provider's facts; None where neither has one."""
-    if node.host is not None and node.host.upstream is not None and node.host.upstream.blackhole:
-        return community(node.host.upstream.blackhole)
-    known = communities(node_id, node)
-    return None if known is None else known.blackhole
+def blackhole(node_id: str, node: Node, session: Upstream) -> Community | None:
+    """The blackhole community of an upstream: from the stack file, else from the provider's facts;
+    None where neither has one."""
+    known = communities(node_id, node, session)
+    return session.blackhole or (None if known is None else known.blackhole)
 
 
 def community(text: str) -> Community:
@@ -56,13 +75,20 @@ def community(text: str) -> Community:
     return (high, low, more[0]) if more else (high, low)
 
 
-def password(node_id: str, node: Node) -> bool:
-    """Whether a BGP session of the node needs ``mesh:bgpPassword-<provider>``."""
-    session = upstream(node_id, node)
-    if session is not None:
-        return session.password
+def passwords(node_id: str, node: Node) -> tuple[str, ...]:
+    """Names of the secrets that the BGP sessions of a node use."""
+    sessions = upstreams(node_id, node)
+    named = [password_name(node_id, each) for each in sessions if each.password]
     facts = provider(node_id, node)
-    return facts is not None and facts.vpc is not None and facts.vpc.password
+    if not sessions and facts is not None and facts.vpc is not None and facts.vpc.password:
+        named.append(facts.name)
+    return tuple(named)
+
+
+def password_name(node_id: str, session: Upstream) -> str:
+    """The name of a session's secret: the provider's for the session that it prescribes, and a
+    name of its own for one of ``upstreams``."""
+    return f"{node_id}-{session.name}" if session.name else provider_of(node_id)
 
 
 def provider_region(region_id: str, region: Region, facts: Provider) -> str | None:

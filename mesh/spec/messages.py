@@ -107,6 +107,8 @@ OF_TYPE: dict[str, tuple[str, str]] = {
     "ip_v4_network": ("this is not an IPv4 network", "write it as 192.0.2.0/24"),
     "ip_v6_network": ("this is not an IPv6 network", "write it as 2001:db8::/32"),
     "ip_v4_address": ("this is not an IPv4 address", "write it as 192.0.2.1"),
+    "ip_v4_interface": ("this is not an IPv4 address", "write it as 192.0.2.2 or 192.0.2.2/30"),
+    "ip_v6_interface": ("this is not an IPv6 address", "write it as 2001:db8::2/64"),
     "ip_v6_address": ("this is not an IPv6 address", "write it as 2001:db8::1"),
 }
 """Reason and cure for other keys; names in braces are limits of the key's type."""

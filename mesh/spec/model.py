@@ -6,7 +6,14 @@ Checks across keys (a slot inside its region, a node in a slot) are in :mod:`mes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, create_model
@@ -17,7 +24,7 @@ from mesh.services.service import Ports
 from mesh.spec.ids import LONGEST
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
-from mesh.spec.traffic import TrafficRule
+from mesh.spec.traffic import RawCommunity, TrafficRule
 from mesh.spec.types import Addresses4, Addresses6, Network4, Network6, NetworkAny, Slot
 from mesh.spec.vrps import RtrServer, VrpDemand
 
@@ -256,6 +263,12 @@ class Routing(Section):
     """Limits of what an upstream session may bring."""
 
 
+BlackholeCommunity = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]{1,10}:[0-9]{1,10}(:[0-9]{1,10})?$")
+]
+"""A community as text: two or three numbers with colons between them."""
+
+
 class HostUpstream(Section):
     """The eBGP session of an existing host with its provider, as the provider's panel shows it."""
 
@@ -274,10 +287,72 @@ class HostUpstream(Section):
     role: Literal["provider", "peer", "routeServer"] = "provider"
     """What the neighbor is to us (RFC 9234): a provider of transit, a peer, or the route server of
     an exchange."""
-    blackhole: (
-        Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}:[0-9]{1,10}(:[0-9]{1,10})?$")]
-        | None
-    ) = None
+    blackhole: BlackholeCommunity | None = None
+    """The community by which the neighbor discards packets to one address of ours: its ASN and 666
+    at most providers, or 65535:666 (RFC 7999)."""
+
+
+class LocalAddresses(Section):
+    """The node's own addresses of a session; with their length, as ``198.51.100.2/30``, a neighbor
+    outside that subnet is refused."""
+
+    ipv4: IPv4Interface | None = None
+    """The node's address of the IPv4 session."""
+    ipv6: IPv6Interface | None = None
+    """The node's address of the IPv6 session."""
+
+
+InterfaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")]
+"""An interface's name: at most 15 letters, digits, dots, hyphens and underscores."""
+
+
+class NodeUpstream(Section):
+    """The eBGP sessions of a node with one neighbor: a transit, a peer, or a route server of an
+    exchange."""
+
+    name: Name
+    """The session's name, which no other one of the node has."""
+    asn: Annotated[int, Field(ge=1, le=4294967295)]
+    """The neighbor's ASN."""
+    ipv4: IPv4Address | None = None
+    """The neighbor's address for the IPv4 session; at least one of ``ipv4`` and ``ipv6`` is
+    needed."""
+    ipv6: IPv6Address | None = None
+    """The neighbor's address for the IPv6 session; a link-local one needs ``interface``."""
+    local: LocalAddresses = LocalAddresses.model_construct()
+    """The node's own addresses of the sessions; without them a session with ``interface`` has the
+    one of that interface, any other one the node's main address."""
+    interface: InterfaceName | None = None
+    """The interface on whose link the neighbor is: of a transit's /30, a VLAN, an exchange's LAN;
+    you configure it and its addresses on the server yourself."""
+    password: bool = False
+    """Whether the sessions use TCP MD5 (RFC 2385) with the secret
+    ``mesh:bgpPassword-<node>-<name>``, or without that one with ``mesh:bgpPassword-<provider>``."""
+    hold_time: Annotated[int, Field(ge=3, le=65535, alias="holdTime")] = 30
+    """The hold time that we propose, in seconds; the smaller one of both sides is used."""
+    ttl_security: Annotated[bool, Field(alias="ttlSecurity")] = False
+    """Whether both sides send with a TTL of 255 and accept no packet that has come farther (GTSM,
+    RFC 5082)."""
+    bfd: bool = False
+    """Whether BFD (RFC 5880) detects that the neighbor is gone: 300 ms, three missing packets."""
+    multihop: Annotated[int, Field(ge=1, le=255)] | None = None
+    """How many hops away the neighbor may be; without it, it has to be on the same link."""
+    role: Literal["provider", "peer", "routeServer"] = "provider"
+    """What the neighbor is to us (RFC 9234): a provider of transit, a peer, or the route server of
+    an exchange."""
+    take: Annotated[Import | None, Field(alias="import")] = None
+    """Which routes are taken from the neighbor; without it, the node's ``import`` counts."""
+    local_preference: Annotated[
+        Annotated[int, Field(ge=1, le=4294967295)] | None, Field(alias="localPreference")
+    ] = None
+    """Local preference of the routes that the sessions import, unless a rule of ``mesh:traffic``
+    sets it."""
+    limit: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """The most prefixes that each session may bring; without it, ``mesh:routing.maxPrefixes``
+    counts."""
+    communities: tuple[RawCommunity, ...] = ()
+    """Communities that are sent with our prefixes, as the neighbor documents them."""
+    blackhole: BlackholeCommunity | None = None
     """The community by which the neighbor discards packets to one address of ours: its ASN and 666
     at most providers, or 65535:666 (RFC 7999)."""
 
@@ -317,6 +392,9 @@ class Node(Section):
     take: Annotated[Import | None, Field(alias="import")] = None
     """Which routes this node takes from its upstream; without it, ``mesh:routing.import``
     counts."""
+    upstreams: tuple[NodeUpstream, ...] = ()
+    """The node's sessions beside the one of its provider or of ``host.upstream``: with transits,
+    with peers, and with route servers of exchanges."""
 
 
 class Addresses(Section):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
-from mesh.spec import capabilities
+from mesh.spec.capabilities import passwords
 from mesh.spec.ids import provider_of
 from mesh.spec.model import Spec
 from mesh.spec.problems import Problem
@@ -32,8 +32,23 @@ _PLACEHOLDER = re.compile(
 
 
 def needed(spec: Spec) -> tuple[str, ...]:
-    """Names of the providers whose BGP password the stack needs, sorted."""
-    return _providers(spec, {n for n, node in spec.nodes.items() if capabilities.password(n, node)})
+    """Names of the BGP passwords that the stack needs, sorted: ``<provider>``, or
+    ``<node>-<session>`` for a session of ``upstreams``."""
+    return tuple(sorted({name for n, node in spec.nodes.items() for name in passwords(n, node)}))
+
+
+def instead(name: str) -> str | None:
+    """The name of the password that a session has without one of its own: the provider's."""
+    return name.split("-")[1] if "-" in name else None
+
+
+def given(name: str, keys: Container[str], prefix: str = PREFIX) -> str:
+    """The name of the password that counts among those set: a session's own, else the
+    provider's."""
+    other = instead(name)
+    if other is None or prefix + name in keys or prefix + other not in keys:
+        return name
+    return other
 
 
 def needed_ssh_keys(spec: Spec) -> tuple[str, ...]:
@@ -51,7 +66,7 @@ def _providers(spec: Spec, nodes: set[str]) -> tuple[str, ...]:
 def check_secrets(spec: Spec, values: Mapping[str, str | None]) -> Iterator[Problem]:
     """Problems of the stack's secrets. ``values`` maps the key (``bgpPassword-vultr``) to its
     clear value, or to None where it is set but cannot be read here (offline)."""
-    wanted = {PREFIX + name: _password_problem for name in needed(spec)}
+    wanted = {PREFIX + given(name, values): _password_problem for name in needed(spec)}
     wanted |= {SSH_PREFIX + name: _ssh_key_problem for name in needed_ssh_keys(spec)}
     for key, check in sorted(wanted.items()):
         file = " < KEYFILE" if key.startswith(SSH_PREFIX) else ""
@@ -77,6 +92,8 @@ def _origin(key: str) -> str:
     provider = PROVIDERS.get(key.removeprefix(PREFIX))
     if provider is not None and not provider.announces:
         return "of your own choice: the routers of the VPC get it"
+    if (name := instead(key.removeprefix(PREFIX))) is not None:
+        return f"of this session, or mesh:{PREFIX}{name} for all sessions of the nodes there"
     return "the value is on the provider's BGP page"
 
 

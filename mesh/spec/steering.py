@@ -42,23 +42,24 @@ class Edge:
     blackhole: Community | None
 
     def __str__(self) -> str:
-        return f"{self.node} {LABEL[self.family]}"
+        where = f"{self.node} {LABEL[self.family]}"
+        return f"{where} ({self.upstream.name})" if self.upstream.name else where
 
 
 def edges(nodes: Mapping[str, Node], prefixes: Prefixes) -> tuple[Edge, ...]:
     """Every session with an upstream, by node and family."""
     found: list[Edge] = []
     for node_id, node in sorted(nodes.items()):
-        upstream = capabilities.upstream(node_id, node)
-        if upstream is None:
-            continue
-        known = (
-            upstream, capabilities.communities(node_id, node), capabilities.blackhole(node_id, node)
-        )  # fmt: skip
-        if upstream.ipv4 is not None and prefixes.ipv4 is not None:
-            found.append(Edge(node_id, "ipv4", prefixes.ipv4, *known))
-        if upstream.ipv6 is not None and node.ipv6 and prefixes.ipv6 is not None:
-            found.append(Edge(node_id, "ipv6", prefixes.ipv6, *known))
+        for upstream in capabilities.upstreams(node_id, node):
+            known = (
+                upstream,
+                capabilities.communities(node_id, node, upstream),
+                capabilities.blackhole(node_id, node, upstream),
+            )
+            if upstream.ipv4 is not None and prefixes.ipv4 is not None:
+                found.append(Edge(node_id, "ipv4", prefixes.ipv4, *known))
+            if upstream.ipv6 is not None and node.ipv6 and prefixes.ipv6 is not None:
+                found.append(Edge(node_id, "ipv6", prefixes.ipv6, *known))
     return tuple(found)
 
 
@@ -68,6 +69,7 @@ def holds(rule: TrafficRule, edge: Edge) -> bool:
         (rule.nodes is None or edge.node in rule.nodes)
         and (rule.regions is None or split_id(edge.node)[0] in rule.regions)
         and (rule.prefix is None or rule.prefix == edge.prefix)
+        and (rule.sessions is None or edge.upstream.name in rule.sessions)
     )
 
 
@@ -133,6 +135,13 @@ def _check_where(
             yield Problem(
                 _key(rule, "regions"), name, "no node there has an upstream",
                 f"name one of {', '.join(sorted(with_edges))}",
+            )  # fmt: skip
+    sessions = sorted({edge.upstream.name for edge in every} - {""})
+    for name in rule.sessions or ():
+        if name not in sessions:
+            yield Problem(
+                _key(rule, "sessions"), name, "no node has a session of that name in upstreams",
+                f"name one of {', '.join(sessions)}" if sessions else "remove the key",
             )  # fmt: skip
     yield from _check_prefix(rule, every)
 
@@ -240,6 +249,16 @@ def _check_actions(rule: TrafficRule, actions: Communities) -> Iterator[Problem]
             )  # fmt: skip
 
 
+def check_own(sections: Sections) -> Iterator[Problem]:
+    """Every session's own ``communities`` are ones that its upstream documents."""
+    nodes: Mapping[str, Node] = sections.get("nodes") or {}
+    prefixes: Prefixes | None = sections.get("prefixes")
+    for edge in () if prefixes is None else edges(nodes, prefixes):
+        key = f"mesh:nodes.{edge.node}.upstreams.{edge.upstream.name}.communities"
+        for raw in edge.upstream.communities:
+            yield from _check_raw(key, raw, edge)
+
+
 def _check_raw(key: str, raw: Community, edge: Edge) -> Iterator[Problem]:
     """A raw community is one that the session's upstream documents and that no option covers."""
     text, own = written(raw), edge.communities
@@ -298,7 +317,8 @@ def _check_preference(
     routing, nodes = sections.get("routing"), sections["nodes"]
     if rule.local_preference is None or routing is None or not here:
         return
-    if all((nodes[edge.node].take or routing.take) == "none" for edge in here):
+    takes = {edge.upstream.take or nodes[edge.node].take or routing.take for edge in here}
+    if takes == {"none"}:
         yield Problem(
             _key(rule, "localPreference"), str(rule.local_preference),
             "nothing is imported there, so there is no route to prefer",

@@ -128,6 +128,9 @@ class TrafficRule(Section):
     """Regions whose edges the rule applies to."""
     prefix: NetworkAny | None = None
     """The aggregate that the rule applies to; without it, both."""
+    sessions: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of sessions in ``upstreams`` of nodes that the rule applies to; without it, all
+    sessions."""
     prepend: Times | None = None
     """How many times an ASN is prepended to the path, so that less traffic comes in: at Vultr its
     own, 1 to 3 times, elsewhere ours, 1 to 5 times."""
@@ -149,7 +152,7 @@ class TrafficRule(Section):
     """Local preference of the routes that the session imports."""
 
 
-WHERE = ("name", "nodes", "regions", "prefix")
+WHERE = ("name", "nodes", "regions", "prefix", "sessions")
 """Options of a rule that select sessions."""
 
 

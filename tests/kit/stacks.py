@@ -89,6 +89,44 @@ EXISTING: dict[str, Any] = {
 }  # fmt: skip
 
 
+def sessions() -> list[dict[str, Any]]:
+    """Entries of ``upstreams``: a transit's /30 with all options, the two route servers of an
+    exchange, and a peer by its link-local address."""
+    lan = {"ipv4": "192.0.2.130/25", "ipv6": "2001:db8:a::130/64"}
+    servers = [
+        {
+            "name": f"rs{n}", "asn": 64500 + n, "ipv4": f"192.0.2.{252 + n}",
+            "ipv6": f"2001:db8:a::{n}", "local": lan, "interface": "ix0", "role": "routeServer",
+            "import": "full", "limit": 200_000, "localPreference": 120,
+        }
+        for n in (1, 2)
+    ]  # fmt: skip
+    return [
+        {
+            "name": "transit-b", "asn": 64510, "ipv4": "192.0.2.9",
+            "local": {"ipv4": "192.0.2.10/30"},
+            "interface": "eth1", "password": True, "holdTime": 60, "ttlSecurity": True, "bfd": True,
+            "import": "default", "communities": ["64510:100"], "blackhole": "64510:666",
+        },
+        *servers,
+        {
+            "name": "neighbor", "asn": 64520, "ipv6": "fe80::1", "interface": "eth1.20",
+            "role": "peer",
+        },
+        {
+            "name": "far", "asn": 64530, "ipv6": "2001:db8:b::1", "multihop": 3, "bfd": True,
+            "ttlSecurity": True,
+        },
+    ]  # fmt: skip
+
+
+def with_sessions() -> dict[str, Any]:
+    """The seed's network with an existing host that has several sessions."""
+    values = with_members()
+    values["nodes"]["ewr-buyvm-1"] = {"number": 7, "host": EXISTING, "upstreams": sessions()}
+    return values
+
+
 def one_family() -> dict[str, Any]:
     """The existing host with an upstream that has IPv4 only."""
     upstream = {key: value for key, value in EXISTING["upstream"].items() if key != "ipv6"}

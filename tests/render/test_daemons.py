@@ -33,6 +33,7 @@ from tests.kit.stacks import (
     prod,
     several_prefixes,
     with_members,
+    with_sessions,
     without_ipv6,
 )
 
@@ -82,9 +83,10 @@ STACKS: dict[str, Callable[[], dict[str, Any]]] = {
     "members and an existing host": with_members,
     "several prefixes": several_prefixes,
     "several prefixes and members": several_with_members,
+    "several sessions": with_sessions,
     "members without a VPC, an edge of one family": members_without_a_vpc,
 }
-PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm"), "s3cret")
+PASSWORDS = dict.fromkeys(("vultr", "gcp", "buyvm", "ewr-buyvm-1-transit-b"), "s3cret")
 SEED = Seed(("https://203.0.113.1:8443",), "A" * 43 + "=", "0" * 64, "token")
 
 

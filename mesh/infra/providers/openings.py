@@ -81,7 +81,9 @@ def _of_rule(plan: Plan, nodes: Sequence[Node], rule: FirewallRule) -> Iterator[
                     name = f"{rule.name}-{caller}"
                     yield Opening(name, 4, rule.protocol, rule.ports, node=caller)
         case "upstreams":
-            speakers = {s.neighbor for node in nodes for s in node.upstreams}
+            # A neighbor on the link of an interface of its own passes no firewall of the provider.
+            sessions = [s for node in nodes for s in node.upstreams if s.interface is None]
+            speakers = {s.neighbor for s in sessions}
             networks = tuple(ip_network(each) for each in sorted(speakers, key=str))
             yield from _of_protocol(rule.name, rule.protocol, rule.ports, networks)
 

@@ -26,9 +26,10 @@ from mesh.spec.checks.roles import check_roles
 from mesh.spec.checks.routing import check_imports
 from mesh.spec.checks.services import check_services
 from mesh.spec.checks.tunnels import check_tunnels
+from mesh.spec.checks.upstreams import check_neighbors, check_upstreams
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
-from mesh.spec.steering import check_traffic
+from mesh.spec.steering import check_own, check_traffic
 
 SpecCheck = Callable[[Sections], Iterator[Problem]]
 
@@ -46,6 +47,9 @@ CHECKS: tuple[SpecCheck, ...] = (
     check_announcers,
     check_numbers,
     check_hosts,
+    check_upstreams,
+    check_neighbors,
+    check_own,
     check_roles,
     check_services,
     check_imports,

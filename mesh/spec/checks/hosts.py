@@ -9,7 +9,7 @@ from mesh.spec import capabilities
 from mesh.spec.aggregates import aggregates
 from mesh.spec.checks.ssh_keys import key_body
 from mesh.spec.examples import for_example
-from mesh.spec.model import Host, HostUpstream, Node, Prefixes
+from mesh.spec.model import Host, Node, Prefixes
 from mesh.spec.problems import Problem, shown
 from mesh.spec.section import Sections
 
@@ -127,26 +127,27 @@ def _check_host_session(key: str, node: Node, sections: Sections) -> Iterator[Pr
             "add host.ipv6, or remove this neighbor",
         )  # fmt: skip
     if host.upstream.blackhole is not None:
-        yield from _check_blackhole(f"{key}.blackhole", host.upstream)
+        yield from check_blackhole(
+            f"{key}.blackhole", host.upstream.peer_asn, host.upstream.blackhole
+        )
 
 
-def _check_blackhole(key: str, session: HostUpstream) -> Iterator[Problem]:
+def check_blackhole(key: str, peer_asn: int, blackhole: str) -> Iterator[Problem]:
     """An upstream that does not know the community would announce the attacked address instead of
     discarding its traffic."""
-    assert session.blackhole is not None, "the caller has looked"
-    numbers = capabilities.community(session.blackhole)
-    own = f"{session.peer_asn}:666"
+    numbers = capabilities.community(blackhole)
+    own = f"{peer_asn}:666"
     largest = 0xFFFF if len(numbers) == 2 else 0xFFFFFFFF
     if max(numbers) > largest:
         yield Problem(
-            key, session.blackhole,
+            key, blackhole,
             f"is no community: its numbers go up to {largest}",
             f"the provider's BGP page names it, {own} or 65535:666 at most",
         )  # fmt: skip
-    elif numbers != (65535, 666) and numbers[0] != session.peer_asn:
+    elif numbers != (65535, 666) and numbers[0] != peer_asn:
         yield Problem(
-            key, session.blackhole,
-            f"is not of AS{session.peer_asn}, which would pass it on or ignore it, and still carry "
+            key, blackhole,
+            f"is not of AS{peer_asn}, which would pass it on or ignore it, and still carry "
             "the attack",
             f"give the provider's own, {own} at most, or 65535:666 (RFC 7999)",
         )  # fmt: skip

@@ -51,7 +51,7 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
                 yield from _check_region_there(node_id, region, facts)
     if regions is not None:
         yield from check_names_there(regions)
-    if nodes and not any(capabilities.upstream(node_id, node) for node_id, node in nodes.items()):
+    if nodes and not any(capabilities.upstreams(node_id, node) for node_id, node in nodes.items()):
         yield Problem(
             "mesh:nodes", ", ".join(sorted(nodes)),
             "none of them announces, so the Internet would not reach this network",
@@ -74,9 +74,10 @@ def check_ipv6_alone(sections: Sections) -> Iterator[Problem]:
                 f"{key}.ipv6", "false", "the network has IPv6 only, and the node would serve "
                 "nothing", "remove the key",
             )  # fmt: skip
-        elif node_id not in able and capabilities.upstream(node_id, node) is not None:
+        elif node_id not in able and capabilities.upstreams(node_id, node):
+            short_form = node.host is not None and node.host.upstream is not None
             yield Problem(
-                f"{key}.host.upstream.ipv6", "unset",
+                f"{key}.host.upstream.ipv6" if short_form else f"{key}.upstreams", "unset",
                 "the network has IPv6 only, and the session is for IPv4",
                 "add the neighbor's IPv6 address, or set the node's announce: false",
             )  # fmt: skip
@@ -86,13 +87,13 @@ def check_exits(sections: Sections) -> Iterator[Problem]:
     """Where there are members, some edge has an upstream for each family of their replies."""
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
     prefixes: Prefixes | None = sections.get("prefixes")
-    ends = {node_id: capabilities.upstream(node_id, node) for node_id, node in nodes.items()}
+    ends = {node_id: capabilities.upstreams(node_id, node) for node_id, node in nodes.items()}
     if prefixes is None or not any(ends.values()):
         return  # check_nodes reports that no node announces
     for family, label in (("ipv4", "IPv4"), ("ipv6", "IPv6")):
         able = {n for n, node in nodes.items() if family == "ipv4" or node.ipv6}
-        members = sorted(n for n in able if ends[n] is None)
-        edges = [n for n in able if getattr(ends[n], family, None) is not None]
+        members = sorted(n for n in able if not ends[n])
+        edges = [n for n in able if any(getattr(end, family) is not None for end in ends[n])]
         if getattr(prefixes, family) is not None and members and not edges:
             yield Problem(
                 "mesh:nodes", ", ".join(members),
@@ -127,7 +128,7 @@ def _check_announce(key: str, node_id: str, node: Node, facts: Provider) -> Iter
             "remove the key: the node serves inside the mesh, and its replies leave at an edge; "
             "to announce there, add a node at a provider that takes announcements",
         )  # fmt: skip
-    elif capabilities.upstream(node_id, node) is None:
+    elif not capabilities.upstreams(node_id, node):
         yield Problem(
             key, "true", "its provider's session is not known",
             for_example(

@@ -21,7 +21,7 @@ def check_imports(sections: Sections) -> Iterator[Problem]:
     routing: Routing | None = sections.get("routing")
     nodes: Mapping[str, Node] = sections.get("nodes") or {}
     for node_id, node in nodes.items():
-        if node.take is not None and capabilities.upstream(node_id, node) is None:
+        if node.take is not None and not capabilities.upstreams(node_id, node):
             yield Problem(
                 f"mesh:nodes.{node_id}.import", node.take,
                 "the node has no upstream session to take anything from",

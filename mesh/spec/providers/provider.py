@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal
 
-from mesh.spec.providers.communities import Communities
+from mesh.spec.providers.communities import Communities, Community
 from mesh.spec.section import Section
 
 NeighborRole = Literal["provider", "peer", "routeServer"]
@@ -16,10 +16,13 @@ NeighborRole = Literal["provider", "peer", "routeServer"]
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The eBGP sessions that a provider prescribes: one per family, to these neighbors.
+    """The eBGP sessions with one upstream: one per family, to these neighbors.
 
     With ``password`` they use TCP MD5 (RFC 2385), from ``mesh:bgpPassword-<provider>``.
-    ``role`` is what the neighbor is to us (RFC 9234).
+    ``role`` is what the neighbor is to us (RFC 9234). ``name`` is the one in a node's
+    ``upstreams``, and empty for the session that a provider prescribes, or ``host.upstream``.
+    What follows it is of ``upstreams`` only; ``blackhole`` is the community that the stack file
+    gives.
     """
 
     peer_asn: int
@@ -28,6 +31,18 @@ class Upstream:
     multihop: int | None
     password: bool
     role: NeighborRole = "provider"
+    blackhole: Community | None = None
+    name: str = ""
+    local4: IPv4Interface | None = None
+    local6: IPv6Interface | None = None
+    interface: str | None = None
+    hold_time: int = 9
+    gtsm: bool = False
+    bfd: bool = False
+    take: Literal["none", "default", "full"] | None = None
+    limit: int | None = None
+    local_preference: int | None = None
+    communities: tuple[Community, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
