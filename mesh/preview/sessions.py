@@ -82,6 +82,7 @@ def _upstream(plan: Plan, node: Node, up: UpstreamSession) -> dict[str, Any]:
         "steering": ", ".join(up.steering.descriptions()) or None,
         "import": up.imports.take,
         "limit": f"{up.imports.limit} prefixes, then {up.imports.action}",
+        "local": up.source,
         "validators": "some" if plan.rpki and up.imports.take == "full" else None,
     }
     del parts["imports"]
@@ -92,7 +93,7 @@ STARTS_ANEW: dict[Kind, frozenset[str]] = {
     "upstream": frozenset(
         {
             "asn", "peer_asn", "neighbor", "multihop", "password", "role", "import", "validators",
-            "router id",
+            "router id", "local", "interface", "hold_time", "gtsm",
         }
     ),
     "vpc": frozenset({"asn", "peer_asn", "multihop", "password"}),
@@ -123,18 +124,26 @@ def session_changes(
 
 
 def anew(changes: Iterable[SessionChange], after: Plan) -> dict[str, frozenset[str]]:
-    """The nodes whose upstream sessions start anew while their servers stay, by family.
+    """The nodes all of whose upstream sessions start anew while their servers stay, by family.
 
-    A session that goes where another of the same family is planned counts: the prefix is withdrawn
-    there too.
+    A session that goes where another of the same family comes counts: the prefix is withdrawn there
+    too. Where another session stays, the node goes on announcing.
     """
-    planned = {(node.id, up.family) for node in after.nodes for up in node.upstreams}
-    found: dict[str, set[str]] = {}
+    begun: dict[tuple[str, str], set[str]] = {}
+    ended: set[tuple[str, str]] = set()
     for change in changes:
         session = change.session
-        replaced = change.fate == "removed" and (session.node, session.family) in planned
-        if session.kind == "upstream" and (change.fate == "restarted" or replaced):
-            found.setdefault(session.family, set()).add(session.node)
+        if session.kind == "upstream" and change.fate != "changed":
+            place = (session.node, session.family)
+            begun.setdefault(place, set()).add(session.peer)
+            if change.fate != "added":
+                ended.add(place)
+    found: dict[str, set[str]] = {}
+    for node in after.nodes:
+        for family in {up.family for up in node.upstreams}:
+            names = {up.name for up in node.upstreams if up.family == family}
+            if (node.id, family) in ended and names <= begun[node.id, family]:
+                found.setdefault(family, set()).add(node.id)
     return {family: frozenset(nodes) for family, nodes in found.items()}
 
 
