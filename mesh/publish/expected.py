@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from mesh.plan import Node, Plan
+from mesh.plan import Node, Plan, UpstreamSession
 from mesh.trust.documents import Health
 
 UP = "Established"
@@ -22,11 +22,12 @@ def state_text(state: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The names of the sessions that should be up, and the tunnels' interfaces with the node at
-    the far end."""
+    """The names of the sessions that should be up, the tunnels' interfaces with the node at the
+    far end, and the sessions with upstreams by name."""
 
     sessions: frozenset[str]
     tunnels: Mapping[str, str]
+    upstreams: Mapping[str, UpstreamSession]
 
     def states(self, health: Health) -> dict[str, str]:
         """The sessions' states in BIRD as a node reports them, or MISSING; empty where BIRD does
@@ -52,7 +53,8 @@ def expected(plan: Plan, node: Node, health: Health, members: Collection[str]) -
     names |= {session.name for session in node.ibgp if session.peer in here}
     names |= {session.name for session in node.upstreams}
     names |= {session.name for session in node.vpc if session.name in health.sessions}
-    return Expected(frozenset(names), links)
+    upstreams = {session.name: session for session in node.upstreams}
+    return Expected(frozenset(names), links, upstreams)
 
 
 def tunnel_session(peer: str) -> str:

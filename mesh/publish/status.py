@@ -22,6 +22,7 @@ from mesh.publish.order import Fleet
 from mesh.publish.order_log import latest
 from mesh.publish.recent import AHEAD_SECONDS, is_recent, seconds_since
 from mesh.publish.registry_pool import RegistryPool, top
+from mesh.publish.session_errors import explained
 from mesh.publish.unreachable import UnreachableNode, unreachable
 from mesh.trust.documents import (
     BlackholeOrder,
@@ -41,8 +42,8 @@ AHEAD = "its last report is dated in the future: its clock is wrong, or the repo
 @dataclass(frozen=True, slots=True)
 class SessionDown:
     """A session that the plan expects and that is not Established: its state in BIRD or
-    ``missing``, and BIRD's last error. ``age`` is seconds since it went down, None where
-    unknown."""
+    ``missing``, and BIRD's last error, with its cure where that is known. ``age`` is seconds since
+    it went down, None where unknown."""
 
     state: str
     error: str = ""
@@ -401,7 +402,8 @@ def _down(report: Report, due: expected.Expected, now: float) -> dict[str, Sessi
         detail = report.health.down.get(name)
         since = 0 if detail is None else detail.since
         age = max(0.0, round(now - since, 1)) if since else None
-        found[name] = SessionDown(state, "" if detail is None else detail.error, age)
+        error = "" if detail is None else detail.error
+        found[name] = SessionDown(state, explained(due.upstreams.get(name), state, error), age)
     return found
 
 
