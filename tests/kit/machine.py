@@ -52,7 +52,7 @@ exec chroot "$2/root" sh -c 'echo up; exec sleep infinity'
 class Debian:
     """One machine's disk, kept between commands; ``folder`` is scratch space of the test's.
 
-    ``bird`` is one of BIRDS, and the image's unless said; ``also`` are further layers: ``stayrtr``.
+    ``bird`` is one of BIRDS, and the image's unless said; ``also`` are further layers.
     """
 
     def __init__(self, folder: Path, bird: str = "", also: Iterable[str] = ()) -> None:

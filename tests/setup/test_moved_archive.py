@@ -98,7 +98,8 @@ def test_a_release_that_the_mirror_has_no_more_leaves_the_others(tmp_path: Path)
     further = "trixie has moved on to bird3 3.2.0-1; templates and tests were measured on 3.1"
     assert further in done.stdout
     (layers,) = here.cache.glob("birds-*")
-    assert {path.name for path in layers.iterdir()} == {"trixie-bird3", "stayrtr", "found.json"}
+    names = {"trixie-bird3", "stayrtr", "openbgpd", "found.json"}
+    assert {path.name for path in layers.iterdir()} == names
 
 
 # --- The node image: Debian's own mirror, signed anew after a package was changed -----------------

@@ -59,6 +59,7 @@ class Speaker:
 
     ``said``: the capabilities of its OPEN, those of ``capabilities(asn)`` when None. ``password``:
     TCP MD5. ``namespace``: the network namespace of its sockets, by name (its caller's when None).
+    ``ttl``: of its packets, the kernel's when None.
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class Speaker:
         password: str | None = None,
         namespace: str | None = None,
         port: int = PORT,
+        ttl: int | None = None,
     ) -> None:
         chosen = capabilities(asn) if said is None else tuple(said)
         self._open = Open(asn, hold, router_id, chosen)
         self._password, self._namespace, self._port = password, namespace, port
+        self._ttl = ttl
         self._socket: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._reader: threading.Thread | None = None
@@ -201,6 +204,10 @@ class Speaker:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND, 0))
+        if self._ttl is not None and version == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, self._ttl)
+        elif self._ttl is not None:
+            made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self._ttl)
         if self._password is not None:
             sign(made, peer, self._password)
         made.bind(_name(source, port, interface))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mesh.bird.client import Bird
@@ -90,10 +91,12 @@ def edge(
     ready: Callable[[str], object] = lambda world: None,
     bend: Callable[[str], str] = lambda text: text,
     preload: Callable[[Path], str] | None = None,
+    secrets: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Edge]:
     """An edge in service. ``also``: more addresses of the world. ``ready`` is called with the
     world's namespace before BIRD starts. ``bend`` changes bird.conf and rpki.conf, for what no
-    stack file can say. ``preload`` lays a library on the disk and tells where."""
+    stack file can say. ``preload`` lays a library on the disk and tells where. ``secrets`` are
+    sessions' passwords in place of PASSWORD."""
     plan = plan_of(values)
     node = plan.node(node_id)
     facts = placeholder_facts(plan)
@@ -104,13 +107,14 @@ def edge(
     machine = Debian(folder, version)
     own = {"ipv4": str(facts[node_id].ipv4), "ipv6": str(facts[node_id].ipv6)}
     try:
-        neighbors = [str(each.neighbor) for each in node.upstreams]
+        neighbors = [str(each.neighbor) for each in node.upstreams if each.interface is None]
         _wire(here, world, own, [*neighbors, *also])
         machine.put(
             replace(file, content=bend(_logging(file.content))) if file.path in BENT else file
             for file in node_files(plan, facts)[node_id].files
         )
         passwords = {name: PASSWORD for name in [s.password for s in node.upstreams] if name}
+        passwords |= secrets
         machine.put(node_secrets(plan, node_id, passwords))
         machine.put([bird.in_service()])
         ready(world)
