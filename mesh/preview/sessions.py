@@ -102,7 +102,8 @@ STARTS_ANEW: dict[Kind, frozenset[str]] = {
     "underlay": frozenset(),
 }  # fmt: skip
 """What BIRD cannot change in a running session, by kind: the session starts anew. The underlay has
-ASNs of its own. (Another router ID: measured with BIRD 2.0.12 and 2.17.6.)"""
+ASNs of its own. (Another router ID: measured with BIRD 2.0.12 and 2.17.6; local address, interface,
+hold time and GTSM, and that BFD is not among them, with 3.1.8 as well.)"""
 
 
 def session_changes(
