@@ -20,6 +20,7 @@ from tests.kit.bird import running
 from tests.kit.machine import Debian
 from tests.kit.namespaces import spaces
 from tests.kit.stacks import plan_of, prod
+from tests.kit.wait import patience
 
 pytestmark = pytest.mark.image
 NET = "192.30.120.0/23"
@@ -70,7 +71,7 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderRouter]
             stack.callback(speaker.close)
         stack.enter_context(running(machine, here))
         node.establish(str(uplink.ipv4), PEER)
-        assert transit.established.wait(20), transit.log
+        assert transit.established.wait(patience(20)), transit.log
         yield ProviderRouter(uplink, node, transit)
 
 
