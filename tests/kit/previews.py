@@ -10,7 +10,6 @@ from typing import Any
 from mesh.plan import Plan
 from mesh.plan.document import write_plan
 from mesh.preview.kinds import PROTECTED
-from mesh.preview.reach import announcers
 from mesh.preview.steps import Preview, read
 from mesh.publish.announcers import Announcers
 
@@ -76,9 +75,7 @@ def generation(
 
 def by_plan(plan: Plan, *silent: str) -> Announcers:
     """Everybody announces in effect that is to by the plan, but for these nodes."""
-    return {
-        prefix: frozenset(announcers(plan, prefix)) - set(silent) for prefix in plan.prefixes.both()
-    }
+    return {each.prefix: frozenset(each.nodes) - set(silent) for each in plan.aggregates}
 
 
 def preview(*steps: Mapping[str, Any], errors: tuple[str, ...] = ()) -> Preview:

@@ -8,6 +8,8 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh.plan.document import read_plan, write_plan
 from tests.kit.stacks import bent, plan_of, prod, several_prefixes, with_members
@@ -88,3 +90,35 @@ def test_no_node_has_the_address_of_an_exit() -> None:
     values["prefixes"]["ipv6"].append({"prefix": "2620:71:4002::/48", "announcedBy": ["ord"]})
     with pytest.raises(ValueError, match="has no address of that number"):
         plan_of(values)
+
+
+PLACES = st.lists(st.sets(st.sampled_from(ALL), min_size=1).map(sorted), min_size=1, max_size=4)
+
+
+@given(PLACES)
+def test_whoever_announces_what_renumbers_nobody(places: list[list[str]]) -> None:
+    values = prod()
+    values["prefixes"]["ipv6"] = [
+        "2620:71:4000::/48",
+        *(
+            {"prefix": f"2620:71:400{number}::/48", "announcedBy": by}
+            for number, by in enumerate(places, 1)
+        ),
+    ]
+    plan, seed = plan_of(values), plan_of(prod())
+    assert plan.nodes == seed.nodes
+    found = {str(each.prefix): each for each in plan.aggregates}
+    by_set: dict[tuple[str, ...], set[object]] = {}
+    for number, by in enumerate(places, 1):
+        each = found[f"2620:71:400{number}::/48"]
+        assert list(each.nodes) == by
+        by_set.setdefault(each.nodes, set()).add(each.exit)
+    exits = [exit for (exit,) in by_set.values()]
+    assert len(set(exits)) == len(exits), "an exit for each set of announcers, and one for each"
+    assert (None in exits) == (ALL in by_set), "that of all edges, where all announce"
+    taken = {address for node in plan.nodes for address in node.tunnel.both()}
+    assert not taken & {*exits, *plan.exits.both()}
+    for node in plan.nodes:
+        assert set(plan.announced_by(node.id)) == {
+            each.prefix for each in plan.aggregates if node.id in each.nodes
+        }

@@ -11,11 +11,12 @@ from mesh.preview.display import markdown
 from mesh.preview.gate import Asked, Limit, LiveAnnouncers, gate, wants_announcers
 from mesh.preview.summary import summarise
 from tests.kit.previews import by_plan, generation, preview, step
-from tests.kit.stacks import bent, plan_of, prod
+from tests.kit.stacks import bent, plan_of, prod, several_prefixes
 
 PLAN = plan_of(prod())
 EWR, LAX, MIA, ORD = NODES = tuple(sorted(node.id for node in PLAN.nodes))
 OTHER_ASN = plan_of(prod() | {"asn": 13335})
+SEVERAL = plan_of(several_prefixes())
 FULL = plan_of(prod() | {"routing": {"import": "full"}})
 ALONE = plan_of(bent("nodes", {LAX: {"number": 1}}))
 PAIR = plan_of(bent("nodes", {LAX: {"number": 1}, EWR: {"number": 4}}))
@@ -84,6 +85,31 @@ def test_each_family_is_judged_by_itself() -> None:
     live = LiveAnnouncers(once)
     assert keys(PLAN, PLAN, live, *replaced(MIA), most="1") == {V6}
     assert keys(PLAN, PLAN, live, *replaced(ORD), most="1") == set()
+
+
+@pytest.mark.parametrize(
+    ("going", "expected"),
+    [((LAX,), set()), ((MIA,), set()), ((EWR, MIA), set()), ((LAX, EWR), {V4})],
+    ids=["with one of its own", "with a part of its own", "two", "both places of a prefix"],
+)
+def test_each_prefix_is_judged_by_its_own_announcers(
+    going: tuple[str, ...], expected: set[str]
+) -> None:
+    """The second IPv4 aggregate has two places; what only one node announces goes with its server,
+    where somebody asks for that."""
+    live = LiveAnnouncers(by_plan(SEVERAL))
+    assert keys(SEVERAL, SEVERAL, live, *replaced(*going), most="1") == expected
+    unasked = keys(SEVERAL, SEVERAL, live, *replaced(LAX), asked=Asked(), most="1")
+    assert V6 in unasked
+
+
+def test_a_preview_names_each_prefix_whose_announcers_change() -> None:
+    values = several_prefixes()
+    values["prefixes"]["ipv6"][1]["announcedBy"] = ["lax", "mia"]
+    summary = summarise(preview(generation(SEVERAL, plan_of(values), bundle="1")))
+    assert [(each.prefix, each.before, each.after) for each in summary.prefixes] == [
+        ("2620:71:4001::/48", (LAX,), (LAX, MIA))
+    ]
 
 
 def test_a_node_of_which_nobody_can_tell_is_not_counted_on_and_not_given_up() -> None:
