@@ -71,15 +71,8 @@ NETWORKS = tuple(
 
 
 def announced(plan: Plan) -> Announced:
-    """Who announces what by the plan: a prefix at each edge with a session of its family."""
-    return {
-        str(prefix): tuple(
-            node.id
-            for node in plan.nodes
-            if any(session.family == f"ipv{prefix.version}" for session in node.upstreams)
-        )
-        for prefix in plan.prefixes.both()
-    }
+    """Who announces what by the plan."""
+    return {str(each.prefix): each.nodes for each in plan.aggregates}
 
 
 # One process reads the files of all nodes: to start a machine for each would take longer than they.

@@ -26,6 +26,26 @@ MISTAKES: dict[str, tuple[str, str, Any, str, str]] = {
         "several-addresses", "services/dns/addresses/ipv6", ["2620:71:4000::53", "2001:db8::53"],
         "mesh:services.dns.addresses.ipv6", "outside the aggregate",
     ),
+    "a prefix twice": (
+        "two-blocks", "prefixes/ipv4", ["192.30.120.0/24", "192.30.120.0/24"],
+        "mesh:prefixes.ipv4.1", "has it already",
+    ),
+    "a part of nothing": (
+        "halves", "prefixes/moreSpecifics/1/prefix", "192.30.122.0/24",
+        "mesh:prefixes.moreSpecifics.1.prefix", "inside none",
+    ),
+    "a part too long": (
+        "halves", "prefixes/moreSpecifics/1/prefix", "192.30.121.0/25",
+        "mesh:prefixes.moreSpecifics.1", "nothing longer than /24",
+    ),
+    "a place that is none": (
+        "unicast", "prefixes/ipv6/1/announcedBy", ["lhr"],
+        "mesh:prefixes.ipv6.1.announcedBy", "no such region or node",
+    ),
+    "a service away from its prefix": (
+        "unicast", "services/here/nodes", ["fra-vultr-1"],
+        "mesh:services.here.addresses.ipv6", "is announced by ams",
+    ),
 }  # fmt: skip
 """A network, one of its keys and another value for it, the key that is refused, and why."""
 
