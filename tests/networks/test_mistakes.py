@@ -10,6 +10,36 @@ from mesh.spec import SpecError, load, read_stack_file
 from tests.networks.table import FOLDER
 
 MISTAKES: dict[str, tuple[str, str, Any, str, str]] = {
+    "a link-local neighbor without its link": (
+        "link-local", "nodes/fra-hoster-1/upstreams/0",
+        {"name": "neighbor", "asn": 64520, "ipv6": "fe80::1"},
+        "mesh:nodes.fra-hoster-1.upstreams.neighbor.ipv6", "one of every link",
+    ),
+    "a neighbor with a zone": (
+        "link-local", "nodes/fra-hoster-1/upstreams/0/ipv6", "fe80::1%eth1",
+        "mesh:nodes.fra-hoster-1.upstreams.neighbor.ipv6", "zone",
+    ),
+    **{
+        f"a neighbor that is {what}": (
+            "handed-out-30", "nodes/fra-rack-1/upstreams/0/ipv4", address,
+            "mesh:nodes.fra-rack-1.upstreams.transit.ipv4", reason,
+        )
+        for what, address, reason in (
+            ("the node itself", "203.0.113.77", "a node of ours"),
+            ("multicast", "224.0.0.5", "multicast"),
+            ("loopback", "127.0.0.1", "loopback"),
+            ("inside the aggregate", "192.30.120.9", "inside the aggregate"),
+            ("a tunnel's", "10.10.10.2", "the range of the tunnels"),
+        )
+    },
+    "one neighbor of two sessions": (
+        "gtsm", "nodes/fra-rack-1/upstreams/1/ipv4", "192.0.2.1",
+        "mesh:nodes.fra-rack-1.upstreams.far.ipv4", "has this neighbor already",
+    ),
+    "a neighbor outside the session's subnet": (
+        "handed-out-30", "nodes/fra-rack-1/upstreams/0/ipv4", "192.0.2.33",
+        "mesh:nodes.fra-rack-1.upstreams.transit.ipv4", "outside 192.0.2.8/30",
+    ),
     "SSH as a service": (
         "seed", "services/web/ports/tcp", [22], "mesh:services.web.ports.tcp", "SSH listens",
     ),
