@@ -60,6 +60,13 @@ MISTAKES: dict[str, tuple[str, str, Any, str, str]] = {
         "two-blocks", "prefixes/ipv4", ["192.30.120.0/24", "192.30.120.0/24"],
         "mesh:prefixes.ipv4.1", "has it already",
     ),
+    "two prefixes that overlap": (
+        "two-prefixes", "prefixes/ipv4/1", "192.30.121.0/24", "mesh:prefixes.ipv4.1", "overlaps",
+    ),
+    "a prefix that is announced nowhere": (
+        "unicast", "prefixes/ipv6/1", {"prefix": "2620:71:4001::/48", "announcedBy": []},
+        "mesh:prefixes.ipv6.1.announcedBy", "at least 1",
+    ),
     "a part of nothing": (
         "halves", "prefixes/moreSpecifics/1/prefix", "192.30.122.0/24",
         "mesh:prefixes.moreSpecifics.1.prefix", "inside none",
