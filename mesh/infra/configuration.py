@@ -140,4 +140,5 @@ def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, st
                 f"encrypt it with `pulumi config set --secret {key}`"
             )
     values = {name: config.require_secret(setting) for name, setting in counts.items()}
-    return pulumi.Output.secret(pulumi.Output.all(**values))
+    # Without any, Output.all() would be a list.
+    return pulumi.Output.secret(pulumi.Output.all(**values) if values else {})
