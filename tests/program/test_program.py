@@ -255,11 +255,18 @@ class TestOutputs:
 
     def test_topology(self, deployed: Run) -> None:
         topology = deployed.stack["topology"]
-        assert set(topology) == {"asn", "prefixes", "nodes", "services", "registries"}
+        assert set(topology) == {
+            "asn", "prefixes", "announcements", "nodes", "services", "registries"
+        }  # fmt: skip
+        edges = sorted(topology["nodes"])
+        assert topology["announcements"] == [
+            {"prefix": prefix, "nodes": edges} for prefix in topology["prefixes"].values()
+        ]
         assert topology["prefixes"] == {"ipv4": "192.30.120.0/23", "ipv6": "2620:71:4000::/48"}
         assert topology["registries"] == ["https://203.0.113.1:8443"]
         assert topology["services"]["web"] == {
             "addresses": {"ipv4": "192.30.120.100", "ipv6": "2620:71:4000::100"},
+            "more_addresses": [],
             "ports": {"tcp": [80, 443], "udp": []},
         }
 

@@ -192,3 +192,13 @@ def test_a_node_announces_no_more_than_its_report_names() -> None:
     assert problems(bent(ipv4=ANYCAST4, ipv6=many[:-1])) == {}
     found = problems(bent(ipv4=ANYCAST4, ipv6=many))
     assert "more than 16 prefixes of IPv6" in found[f"mesh:prefixes.ipv6.{MOST_PREFIXES}"]
+
+
+def test_a_neighbor_in_any_of_the_aggregates_is_refused() -> None:
+    values = with_members()
+    values["prefixes"]["ipv4"] = [ANYCAST4, SECOND4]
+    host = copy.deepcopy(values["nodes"]["ewr-buyvm-1"])
+    host["host"]["upstream"]["ipv4"] = "192.30.124.9"
+    values["nodes"]["ewr-buyvm-1"] = host
+    (reason,) = problems(values).values()
+    assert f"inside the aggregate {SECOND4}" in reason

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal
 
 from mesh.spec import capabilities
+from mesh.spec.aggregates import aggregates
 from mesh.spec.checks.hosts import check_blackhole
 from mesh.spec.examples import for_example
 from mesh.spec.model import Node, NodeUpstream, Prefixes, Tunnels
@@ -200,11 +201,17 @@ def _unlikely(
     prefixes: Prefixes | None = sections.get("prefixes")
     tunnels: Tunnels | None = sections.get("tunnels")
     for ranges, reason in (
-        (prefixes, "it is inside the aggregate {}, which is ours"),
-        (tunnels, "it is inside {}, the range of the tunnels"),
+        (
+            () if prefixes is None else aggregates(prefixes),
+            "it is inside the aggregate {}, which is ours",
+        ),
+        (
+            () if tunnels is None else (tunnels.ipv4, tunnels.ipv6),
+            "it is inside {}, the range of the tunnels",
+        ),
     ):
-        for network in () if ranges is None else (ranges.ipv4, ranges.ipv6):
-            if network is not None and address in network:
+        for network in ranges:
+            if address in network:
                 return reason.format(network), theirs
     return None
 
