@@ -6,13 +6,18 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 
+from mesh.agent.announce_state import declare, written_state
+from mesh.agent.file_paths import OUT_OF_SERVICE
+from mesh.agent.host import Host
 from mesh.plan import Family, Network
+from mesh.render import node_files, placeholder_facts
 from tests.kit.bgp.log import Log
 from tests.kit.machine import BIRDS
-from tests.kit.stacks import plan_of, several_prefixes
+from tests.kit.stacks import plan_of, prod, several_prefixes
 from tests.routing.listener import Edge, edge
 
 pytestmark = [pytest.mark.image, pytest.mark.root]
@@ -108,3 +113,25 @@ def test_an_address_is_discarded_while_its_longest_prefix_is_in_service(miami: E
     miami.order()
     miami.tell(in_service=True, prefixes=ALL)
     waits(miami, "ipv4", ALL)
+
+
+@pytest.mark.parametrize("version", BIRDS)
+def test_a_network_gets_further_prefixes_without_a_flap(tmp_path: Path, version: str) -> None:
+    """The agent adds the constants that the next generation reads, then BIRD is configured."""
+    one, several = plan_of(prod()), plan_of(several_prefixes())
+    both: dict[Network, bool] = dict.fromkeys(one.owned, True)
+    with edge(one, NODE, tmp_path, "further", version) as made:
+        for family in made.upstreams:
+            waits(made, family, both)
+        begin, host = time.monotonic(), Host(Path(f"/proc/{made.pid}/root"))
+        files = node_files(several, placeholder_facts(several) | {NODE: made.facts})[NODE].files
+        reset = next(file.content for file in files if file.path == OUT_OF_SERVICE)
+        declare(host, reset.encode(), one.owned)
+        made.take(several)
+        assert written_state(host, ALL).serving == set(one.owned)
+        made.tell(in_service=True, prefixes=ALL)
+        for family in made.upstreams:
+            waits(made, family, ALL)
+        # The changed export policy has BIRD repeat what is announced.
+        assert set(heard(made, begin)) == {("+", str(prefix)) for prefix in ALL}
+        assert all(len(each.log.opens()) == 1 for each in made.upstreams.values())
