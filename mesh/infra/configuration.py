@@ -1,37 +1,28 @@
-"""The stack's configuration as the engine passes it, refused with all its problems at once."""
+"""The configuration of the selected stack as the engine passes it, and how it is refused.
+
+A preview registers its first resources before the stack file is read, so that the engine starts
+the process of our own resources while this one imports what reads the file: half of the program's
+time each.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pulumi
 from pulumi.runtime import config as engine
+from pulumi.runtime import is_dry_run
 
-from mesh import capacity
-from mesh import plan as planning
-from mesh.agent import bundle
-from mesh.infra import providers
-from mesh.infra.ending import VARIABLE, is_ending
-from mesh.infra.providers import StackConfiguration
-from mesh.spec import (
-    PASSWORD_PREFIX,
-    SSH_PREFIX,
-    Note,
-    Problem,
-    SpecError,
-    for_preview,
-    from_engine,
-    given_secret,
-    load,
-    needed_passwords,
-    needed_ssh_keys,
-)
+from mesh.infra import sdk
 
-NAMESPACE = "mesh"
+if TYPE_CHECKING:
+    from mesh.infra.providers import StackConfiguration
+    from mesh.infra.reading import StackFile
 
 ALREADY_SHOWN = 32
 """The exit code for a program that has shown its error
@@ -49,96 +40,54 @@ def said_once() -> Iterator[None]:
         raise SystemExit(ALREADY_SHOWN) from error
 
 
-def configured(root: Path) -> StackConfiguration:
+def configured(root: Path) -> Configuration:
     """The configuration of the selected stack; ``root`` is the folder of the stack files.
 
     pulumi.RunError, which the engine shows without a traceback, with every problem of the stack
-    file at once; warnings are shown beside the resources.
+    file at once; a preview raises it in ``Mesh``, and an update here. Warnings are shown beside the
+    resources.
     """
-    with _refusing():
-        loaded = load(pulumi.get_stack(), from_engine(engine.CONFIG.get()), root)
-        spec = for_preview(loaded)
-        passwords = _secrets(PASSWORD_PREFIX, needed_passwords(spec))
-        ssh_keys = _secrets(SSH_PREFIX, needed_ssh_keys(spec))
-        digest = bundle.digest(bundle.build())
-        configuration = StackConfiguration(
-            spec, planning.make(spec), passwords, ssh_keys, digest, root
-        )
-    for problem in loaded.problems:
-        pulumi.log.warn(str(problem))
-    return configuration
+    found = Configuration(root)
+    if not is_dry_run():
+        _ = found.stack
+    return found
 
 
-def asked(configuration: StackConfiguration) -> None:
-    """Check what only the providers, and the validator of the aggregates, can answer.
+class Configuration:
+    """The configuration of the selected stack, read when it is first used."""
 
-    pulumi.RunError with every problem at once; warnings and notes are shown beside the resources.
-    """
-    with _refusing():
-        answers = list(providers.problems(configuration))
-        found = [each for each in answers if isinstance(each, Problem)]
-        problems = (*capacity.problems(configuration.plan), *found, *_unproven(configuration))
-        if any(problem.severity != "warning" for problem in problems):
-            raise SpecError(problems)
-    for problem in problems:
-        pulumi.log.warn(str(problem))
-    if pulumi.runtime.is_dry_run():
-        for note in (each for each in answers if isinstance(each, Note)):
-            pulumi.log.info(str(note))
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
+    @property
+    def protect(self) -> bool:
+        """``mesh:protect``, known before the stack file is read, which refuses what is neither true
+        nor false."""
+        try:
+            return json.loads(engine.CONFIG.get().get("mesh:protect", "true")) is not False
+        except ValueError:
+            return True
 
-@contextmanager
-def _refusing() -> Iterator[None]:
-    """Raise problems as pulumi.RunError, which ends the program."""
-    try:
-        yield
-    except SpecError as error:
-        lines = "\n".join(f"  {_covered(problem)}" for problem in error.problems)
-        raise pulumi.RunError(f"the configuration cannot be used:\n{lines}") from None
+    @cached_property
+    def stack(self) -> StackConfiguration:
+        """All of it, read while the registrations so far go to the engine."""
+        file = sdk.meanwhile(self._read)
+        from mesh.infra.reading import with_secrets
 
+        return with_secrets(file, self._root)
 
-def _covered(problem: Problem) -> Problem:
-    """The problem without the value of a key that is a secret of the stack, whole or in part."""
-    key = re.split(r"[.\[]", problem.key, maxsplit=1)[0]
-    has_secret = engine.is_config_secret(key) and key in engine.CONFIG.get()
-    return replace(problem, value="[secret]") if has_secret else problem
+    def ask(self) -> None:
+        """Check what only the providers, and the validator of the aggregates, can answer.
 
+        pulumi.RunError with every problem at once; warnings and notes are shown beside the
+        resources.
+        """
+        from mesh.infra.reading import ask
 
-def _unproven(configuration: StackConfiguration) -> tuple[Problem, ...]:
-    """The aggregates that are not Valid by the VRPs of ``mesh:rpki.demand``; asked at every run,
-    since a ROA may expire while nothing here changes."""
-    demand, key = configuration.spec.rpki.demand, f"{NAMESPACE}:rpki.demand"
-    if demand is None:
-        return ()
-    if is_ending():
-        # `pulumi destroy --run-program` runs the program as an update does.
-        reason = "it is not checked, since this run ends the network"
-        cure = f"unset {VARIABLE} unless it does"
-        return (Problem(key, str(demand), reason, cure, "warning"),)
-    if not configuration.spec.protect:
-        reason = "it is not checked, since mesh:protect is false, as for a network that ends"
-        cure = "remove mesh:protect unless this network is to end"
-        return (Problem(key, str(demand), reason, cure, "warning"),)
-    # Imported here: most stacks demand nothing.
-    from mesh.rpki import validate_plan
+        ask(self.stack)
 
-    return validate_plan(
-        configuration.plan, demand, configuration.root, key, demanded=True
-    ).problems
+    def _read(self) -> StackFile:
+        # The network is what the program needs next.
+        from mesh.infra import network, reading  # noqa: F401
 
-
-def _secrets(prefix: str, names: Sequence[str]) -> pulumi.Output[Mapping[str, str]]:
-    """The secrets of that kind by name."""
-    config = pulumi.Config(NAMESPACE)
-    known = {key.removeprefix(f"{NAMESPACE}:") for key in engine.CONFIG.get()}
-    counts = {name: prefix + given_secret(name, known, prefix) for name in names}
-    for setting in dict.fromkeys(counts.values()):
-        key = f"{NAMESPACE}:{setting}"
-        if not engine.is_config_secret(key):
-            pulumi.log.warn(
-                f"{key} is in the stack file in the clear; "
-                f"encrypt it with `pulumi config set --secret {key}`"
-            )
-    values = {name: config.require_secret(setting) for name, setting in counts.items()}
-    # Without any, Output.all() would be a list.
-    return pulumi.Output.secret(pulumi.Output.all(**values) if values else {})
+        return reading.read(self._root)

@@ -12,10 +12,13 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
+from typing import TypeVar
 
 import pulumi
 from pulumi import log
 from pulumi.runtime.sync_await import _sync_await
+
+T = TypeVar("T")
 
 VARIABLE = "MESH_SDK_DEBUG"
 """Set to 1, it has the SDK send its debug lines, for `pulumi preview --debug`."""
@@ -43,16 +46,17 @@ def without_collection() -> None:
     atexit.register(gc.freeze)
 
 
-def meanwhile(work: Callable[[], None]) -> None:
+def meanwhile(work: Callable[[], T]) -> T:
     """Do this work in a thread while the registrations so far go to the engine.
 
     A registration begins when the program gives up the event loop, else at its end; and at the
     first resource of our own the engine starts the process that runs them all.
     """
     context = copy_context()
-    _sync_await(asyncio.get_event_loop().run_in_executor(None, context.run, work))
+    done = _sync_await(asyncio.get_event_loop().run_in_executor(None, context.run, work))
     for variable, value in context.items():
         variable.set(value)
+    return done
 
 
 def begin() -> None:

@@ -525,6 +525,6 @@ class Spec:
     """Whether every node answers ``GET /whoami`` on port 80 with its name."""
     protect: bool
     """Whether addresses and the operator's key are protected from deletion; ``mesh destroy`` ends a
-    network without changing this."""
+    network without changing this, and a twin has it from its own file alone."""
     without: tuple[str, ...]
     """Nodes that an update does not wait for, because they cannot join now."""

@@ -15,6 +15,8 @@ from mesh.spec.secrets import PREFIXES
 
 NOT_TAKEN_OVER = ("demand", "local")
 """Keys of ``mesh:rpki`` that need the Internet: a twin has them only from its own file."""
+PROTECT = "protect"
+"""The original ends, or does not; that is nothing to the twin, which has this from its own file."""
 
 
 def twin_of(
@@ -36,7 +38,7 @@ def twin_of(
         raise SpecError(
             [Problem("mesh:twin", original, "that stack is a twin itself", "name its original")]
         )
-    own = {key: value for key, value in taken.items() if not key.startswith(PREFIXES)}
+    own = {k: v for k, v in taken.items() if k != PROTECT and not k.startswith(PREFIXES)}
     if isinstance(own.get("rpki"), Mapping):
         own["rpki"] = {k: v for k, v in own["rpki"].items() if k not in NOT_TAKEN_OVER}
     above, warnings = _without_project_values(project, own, overrides)

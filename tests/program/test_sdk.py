@@ -7,15 +7,18 @@ import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pytest
 from pulumi.runtime import mocks
+from pulumi.runtime.config import CONFIG
 
-from mesh.infra import providers, sdk
+from mesh.infra import providers, reading, sdk
+from mesh.infra.configuration import Configuration
 from tests.kit.program import Answers, run
 from tests.kit.stacks import ROOT
 
@@ -87,10 +90,11 @@ def loop() -> Iterator[None]:
 
 
 def test_what_is_done_meanwhile_is_known_afterwards(loop: None) -> None:
-    def say() -> None:
+    def say() -> str:
         WORD.set("said")
+        return "done"
 
-    sdk.meanwhile(say)
+    assert sdk.meanwhile(say) == "done"
     assert WORD.get() == "said"
 
 
@@ -103,10 +107,10 @@ def test_what_goes_wrong_meanwhile_goes_wrong(loop: None) -> None:
 
 
 @pytest.mark.parametrize("preview", [True, False])
-def test_the_process_of_our_resources_starts_while_a_preview_asks_the_providers(
+def test_the_process_of_our_resources_starts_while_a_preview_reads_and_asks(
     monkeypatch: pytest.MonkeyPatch, preview: bool
 ) -> None:
-    """The first of them has it started. An update asks before anything is made."""
+    """The first of them has it started. An update reads and asks before anything is made."""
     registered, seen = threading.Event(), []
 
     class Watched(Answers):
@@ -115,10 +119,38 @@ def test_the_process_of_our_resources_starts_while_a_preview_asks_the_providers(
                 registered.set()
             return super().new_resource(args)
 
-    def problems(_setting: object) -> Iterator[Any]:
+    def look() -> None:
         seen.append(registered.wait(20) if preview else registered.is_set())
+
+    def read(root: Path, read: Callable[[Path], reading.StackFile] = reading.read) -> Any:
+        look()
+        return read(root)
+
+    def problems(_setting: object) -> Iterator[Any]:
+        look()
         return iter(())
 
+    monkeypatch.setattr(reading, "read", read)
     monkeypatch.setattr(providers, "problems", problems)
     run(nothing_exists=preview, answers=Watched)
-    assert seen == [preview]
+    assert seen == [preview, preview]
+
+
+@pytest.mark.parametrize(
+    ("config", "protect"),
+    [
+        ({}, True),
+        ({"mesh:protect": "true"}, True),
+        ({"mesh:protect": "false"}, False),
+        ({"mesh:protect": " false"}, False),
+        ({"mesh:protect": "maybe"}, True),
+    ],
+)
+def test_what_is_protected_is_known_before_the_stack_file_is_read(
+    config: dict[str, str], protect: bool
+) -> None:
+    before = CONFIG.set(config)
+    try:
+        assert Configuration(ROOT).protect is protect
+    finally:
+        CONFIG.reset(before)

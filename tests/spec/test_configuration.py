@@ -97,6 +97,14 @@ def test_what_a_twins_original_says_otherwise_than_the_project_stays(folder: Pat
     assert load_file("lab", folder).spec.asn == 680
 
 
+def test_a_twin_is_protected_whether_its_original_is_or_not(folder: Path) -> None:
+    write(folder, "prod", prod() | {"protect": False})
+    write(folder, "lab", {"twin": "prod"})
+    assert load_file("lab", folder).spec.protect
+    write(folder, "lab", {"twin": "prod", "protect": False})
+    assert not load_file("lab", folder).spec.protect
+
+
 @pytest.mark.parametrize("name", ["my-prod", "prod.eu", "prod_2", "2024", "no", "true"])
 def test_a_twin_may_be_of_any_stack(folder: Path, name: str) -> None:
     write(folder, name, prod())

@@ -11,8 +11,7 @@ from typing import Any
 
 from pulumi import ResourceOptions
 
-from mesh.infra import configured
-from mesh.infra import mesh as program
+from mesh.infra import Mesh, MeshArgs, configured, network
 
 
 def nothing(*_arguments: Any) -> None:
@@ -20,8 +19,9 @@ def nothing(*_arguments: Any) -> None:
 
 
 for name in ("Candidate", "Publish"):
-    setattr(program, name, nothing)
+    setattr(network, name, nothing)
 
-configuration = replace(configured(Path(__file__).parents[4]), bundle="0" * 64)
+configuration = configured(Path(__file__).parents[4])
+configuration.stack = replace(configuration.stack, bundle="0" * 64)
 
-program.Mesh("mesh", program.MeshArgs(configuration), ResourceOptions())
+Mesh("mesh", MeshArgs(configuration), ResourceOptions())
