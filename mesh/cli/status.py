@@ -92,7 +92,10 @@ def table_of(found: MeshStatus) -> Table:
 
 
 def _prefixes(found: MeshStatus) -> Iterator[str]:
-    """Who announces each prefix that not all its planned nodes announce."""
+    """Who announces each prefix that not all its planned nodes announce; each prefix in a network
+    with several of a family."""
+    families = [ip_network(prefix).version for prefix in found.prefixes]
+    several = len(families) > len(set(families))
     for prefix, one in found.prefixes.items():
         others = [
             f"{what} {', '.join(nodes)}"
@@ -101,8 +104,9 @@ def _prefixes(found: MeshStatus) -> Iterator[str]:
         ]
         if one.dark and not one.announcers:
             yield f"{prefix}: off the Internet while the only node that announces it is out"
-        if others and one.announcers:
-            yield f"{prefix}: announced by {', '.join(one.announcers)}; {'; '.join(others)}"
+        if one.announcers and (others or several):
+            announced = f"announced by {', '.join(one.announcers)}"
+            yield f"{prefix}: {'; '.join([announced, *others])}"
 
 
 def _orders(found: MeshStatus) -> Iterator[str]:

@@ -14,7 +14,7 @@ from mesh.cli import status as module
 from mesh.cli.main import app
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
-from mesh.publish.status import MeshStatus, NodeStatus
+from mesh.publish.status import MeshStatus, NodeStatus, PrefixStatus
 from tests.kit.registry import Fleet
 
 FLEET = Fleet()
@@ -155,3 +155,25 @@ def test_a_generation_that_the_state_does_not_know_is_said(
     assert shown.exit_code == 1
     document = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
     assert document["unrecorded"] == 9
+
+
+LAX, EWR = "lax-vultr-1", "ewr-vultr-1"
+ANYWHERE = {
+    "192.30.120.0/23": PrefixStatus((EWR, LAX), (), ()),
+    "2620:71:4000::/48": PrefixStatus((EWR, LAX), (), ()),
+}
+AT_ONE = {"2620:71:4001::/48": PrefixStatus((EWR,), (), ())}
+
+
+@pytest.mark.parametrize("prefixes", [ANYWHERE, ANYWHERE | AT_ONE], ids=["one each", "several"])
+def test_with_several_prefixes_of_a_family_each_has_a_line(
+    monkeypatch: pytest.MonkeyPatch, prefixes: dict[str, PrefixStatus]
+) -> None:
+    found = MeshStatus(True, 7, 7, False, {}, {LAX: WELL, EWR: WELL}, prefixes=prefixes)
+    monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: GOOD)
+    monkeypatch.setattr(module, "look", lambda *_: found)
+    shown = CliRunner().invoke(app, ["status"]).stdout.splitlines()
+    lines = [f"{prefix}: announced by {', '.join(p.announcers)}" for prefix, p in prefixes.items()]
+    assert [line for line in shown if "announced by" in line] == (
+        lines if len(prefixes) > 2 else []
+    )
