@@ -27,7 +27,6 @@ from mesh.lab.underlay import (
     Vpc,
     World,
 )
-from mesh.spec.aggregates import is_inside
 
 NODES = "nodes"
 """The bridge of an upstream towards its nodes."""
@@ -276,7 +275,11 @@ def source_filter(world: World, uplink: Uplink) -> str:
         family = "ip" if prefix.version == 4 else "ip6"
         if vpc is not None and prefix.version == 4 and not uplink.announces:
             foreign += f"    ip saddr {prefix} ip daddr {vpc.network4} accept\n"
-        parts = ", ".join(str(part) for part in taken if is_inside(part, prefix))
+        parts = ", ".join(
+            str(each.prefix)
+            for each in world.aggregates
+            if each.covering == prefix and each.prefix in taken
+        )
         but = f" {family} saddr != {{ {parts} }}" if parts else ""
         foreign += f"    {family} saddr {prefix}{but} counter name {FOREIGN} drop\n"
     table = f"netdev source-{uplink.node}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from mesh.plan.model import Address, Aggregate, Network, Plan
+from mesh.plan.model import Address, Aggregate
 from mesh.spec import Spec
 from mesh.spec.aggregates import Announced, able, announced, announcers, limited
 
@@ -29,21 +27,3 @@ def aggregates(spec: Spec) -> tuple[Aggregate, ...]:
         for each in announced(spec.prefixes)
         for nodes in [announcers(each, of_family)]
     )
-
-
-def completed(plan: Plan) -> Plan:
-    """The plan of an earlier version, which had one prefix of each family and announced it at every
-    edge, with its aggregates."""
-    if plan.aggregates:
-        return plan
-    return replace(
-        plan,
-        aggregates=tuple(
-            Aggregate(prefix, _edges(plan, prefix)) for prefix in plan.prefixes.both()
-        ),
-    )
-
-
-def _edges(plan: Plan, prefix: Network) -> tuple[str, ...]:
-    family = f"ipv{prefix.version}"
-    return tuple(n.id for n in plan.nodes if any(up.family == family for up in n.upstreams))

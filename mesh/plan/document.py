@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,20 @@ def write_plan(plan: Plan, indent: int | None = None) -> str:
 
 def read_plan(text: str) -> Plan:
     """The plan of that text; pydantic's ValidationError where it is none."""
-    from mesh.plan.aggregates import completed
+    plan = _reader().validate_json(text)
+    return plan if plan.aggregates else _completed(plan)
 
-    return completed(_reader().validate_json(text))
+
+def _completed(plan: Plan) -> Plan:
+    """The plan of an earlier version, which had one prefix of each family and announced it at every
+    edge, with its aggregates."""
+    from mesh.plan.model import Aggregate
+
+    def edges(family: str) -> tuple[str, ...]:
+        return tuple(n.id for n in plan.nodes if any(up.family == family for up in n.upstreams))
+
+    found = (Aggregate(each, edges(f"ipv{each.version}")) for each in plan.prefixes.both())
+    return replace(plan, aggregates=tuple(found))
 
 
 @cache
