@@ -254,8 +254,8 @@ def test_sixty_thousand_refusals_keep_bird_from_nothing(
             said = lines(caplog)
             told = [int(line.split('"')[1]) for line in said if "a bogon by many" in line]
             kept = sum("rejected:" in line for line in said)
-            # One summary where BIRD is through in time; a busy machine has begun the next one.
-            assert kept in (20 * len(told), 20 * len(told) + 20)
+            # One summary where BIRD is through in time; a busy machine is at the lines of the next.
+            assert 20 * len(told) <= kept <= 20 * len(told) + 20
             # The last of those that the kernel had no room for are known with the next line only.
             assert 0 < sum(told) <= ROUTES
     finally:
