@@ -28,6 +28,10 @@ _ALL: dict[tuple[str, ...], str] = {
     ("prefixes",): "{ipv4: 192.30.120.0/23}",
     ("prefixes", "ipv4"): "192.30.120.0/23",
     ("prefixes", "ipv6"): '"2620:71:4000::/48"',
+    ("prefixes", "moreSpecifics"): "[{prefix: 192.30.121.0/24, announcedBy: [ord]}]",
+    ("prefixes", "moreSpecifics", "*"): "{prefix: 192.30.121.0/24, announcedBy: [ord]}",
+    ("prefixes", "moreSpecifics", "*", "prefix"): "192.30.121.0/24",
+    ("prefixes", "moreSpecifics", "*", "announcedBy"): f"[ord, ewr-{_SLOT}]",
     ("tunnels",): '{ipv4: 10.10.10.0/24, ipv6: "fd00:10:10::/48"}',
     ("tunnels", "ipv4"): "10.10.10.0/24",
     ("tunnels", "ipv6"): '"fd00:10:10::/48"',
@@ -51,7 +55,18 @@ _ALL: dict[tuple[str, ...], str] = {
     ("nodes", "*", "host", "upstream"): "{peerAsn: 53667, ipv4: 203.0.113.1}",
     ("nodes", "*", "host", "upstream", "peerAsn"): "53667",
     ("nodes", "*", "host", "upstream", "ipv4"): "203.0.113.1",
+    ("nodes", "*", "host", "upstream", "blackhole"): '"53667:666"',
+    ("nodes", "*", "upstreams"): (
+        "[{name: transit, asn: 64510, ipv4: 198.51.100.1, local: {ipv4: 198.51.100.2/30}, "
+        "interface: eth1}]"
+    ),
+    ("nodes", "*", "upstreams", "*"): "{name: transit, asn: 64510, ipv4: 198.51.100.1}",
+    ("nodes", "*", "upstreams", "*", "name"): "transit",
+    ("nodes", "*", "upstreams", "*", "asn"): "64510",
     ("nodes", "*", "upstreams", "*", "ipv4"): "198.51.100.1",
+    ("nodes", "*", "upstreams", "*", "local"): '{ipv4: 198.51.100.2/30, ipv6: "2001:db8:a::2/64"}',
+    ("nodes", "*", "upstreams", "*", "interface"): "eth1",
+    ("nodes", "*", "upstreams", "*", "blackhole"): '"64510:666"',
     ("reflectors",): f"[{_NODE}]",
     ("registries",): f"[{_NODE}]",
     ("services",): f"{{web: {_SERVICE}}}",
@@ -72,9 +87,6 @@ _ALL: dict[tuple[str, ...], str] = {
 """Values by the path of their key; a star is a name that the operator chooses, or a list index."""
 
 _FURTHER: dict[tuple[str, ...], str] = {
-    ("prefixes", "moreSpecifics"): "[{prefix: 192.30.121.0/24, announcedBy: [ord]}]",
-    ("prefixes", "moreSpecifics", "*", "prefix"): "192.30.121.0/24",
-    ("prefixes", "moreSpecifics", "*", "announcedBy"): f"[ord, ewr-{_SLOT}]",
     ("tunnels", "bfd"): "{interval: 300, multiplier: 3}",
     ("tunnels", "links"): f'{{"{LINK}": {{interval: 300}}}}',
     ("registry",): "{port: 8443, sources: [203.0.113.0/24]}",
@@ -85,24 +97,14 @@ _FURTHER: dict[tuple[str, ...], str] = {
     ("nodes", "*", "host", "ipv6"): '"2001:db8::10"',
     ("nodes", "*", "host", "upstream", "ipv6"): '"2001:db8::1"',
     ("nodes", "*", "host", "upstream", "multihop"): "2",
-    ("nodes", "*", "host", "upstream", "blackhole"): '"53667:666"',
-    ("nodes", "*", "upstreams"): (
-        "[{name: transit, asn: 64510, ipv4: 198.51.100.1, local: {ipv4: 198.51.100.2/30}, "
-        "interface: eth1}]"
-    ),
-    ("nodes", "*", "upstreams", "*", "name"): "transit",
-    ("nodes", "*", "upstreams", "*", "asn"): "64510",
     ("nodes", "*", "upstreams", "*", "ipv6"): '"2001:db8:a::1"',
-    ("nodes", "*", "upstreams", "*", "local"): '{ipv4: 198.51.100.2/30, ipv6: "2001:db8:a::2/64"}',
     ("nodes", "*", "upstreams", "*", "local", "ipv4"): "198.51.100.2/30",
     ("nodes", "*", "upstreams", "*", "local", "ipv6"): '"2001:db8:a::2/64"',
-    ("nodes", "*", "upstreams", "*", "interface"): "eth1",
     ("nodes", "*", "upstreams", "*", "multihop"): "2",
     ("nodes", "*", "upstreams", "*", "import"): "default",
     ("nodes", "*", "upstreams", "*", "localPreference"): "120",
     ("nodes", "*", "upstreams", "*", "limit"): "200000",
     ("nodes", "*", "upstreams", "*", "communities"): '["64510:100"]',
-    ("nodes", "*", "upstreams", "*", "blackhole"): '"64510:666"',
     ("services", "*", "checks", "*", "path"): "/health",
     ("routing",): "{import: full, maxPrefixes: {action: restart}}",
     ("routing", "ixpLans"): '[193.0.22.0/24, "2001:7f8::/32"]',

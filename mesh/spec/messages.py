@@ -78,6 +78,27 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "begin each rule with a hyphen: - name: less-here",
     ),
     ("target", "greater_than_equal"): ("AS0 is reserved (RFC 7607)", "give another ASN"),
+    ("session", FORM): (
+        "a session's name has small letters, digits and hyphens, a letter first",
+        "write it so, for example name: transit",
+    ),
+    ("session", LONG): ("a session's name has at most 32 characters", "shorten it"),
+    ("interface", FORM): (
+        "an interface's name has at most 15 letters, digits, dots and hyphens",
+        "write it as `ip link` shows it on the server, for example interface: eth1",
+    ),
+    ("blackhole", FORM): (
+        "a community is two or three numbers with colons between them",
+        'write it between quotes as the neighbor documents it, for example blackhole: "64510:666"',
+    ),
+    ("password", "bool_parsing"): (
+        "this is neither true nor false, and a password has no place in the stack file",
+        "write true; `mesh check` shows the command that sets it as a secret",
+    ),
+    ("host's session", "model_type"): (
+        "this is not a map",
+        "write one session here as a map, and further ones in upstreams of the node",
+    ),
     ("service", FORM): (
         "a service's name has small letters, digits and hyphens, a letter first",
         "write it so, for example web",
@@ -132,6 +153,8 @@ def problem(key: str, path: tuple[str, ...], item: Mapping[str, Any]) -> Problem
     if kind in SHOWN_BY_EXAMPLE:
         cure = for_example(cure, key, *path)
     value = "unset" if kind == "missing" else shown(item["input"])
+    if _kind(key, path) == "password":
+        value = "[secret]"
     return Problem(".".join([f"mesh:{key}", *path]), value, reason, cure)
 
 
@@ -156,8 +179,24 @@ def _kind(key: str, path: tuple[str, ...]) -> str:
         return {"nodes": "node", "regions": "region", "services": "service"}.get(key, "")
     if key == "regions" and path[1:2] == ("slots",):
         return "slot"
-    if key == "nodes" and path[1:2] == ("number",):
-        return "number"
+    if key == "nodes":
+        return _of_a_node(path[1:])
+    return ""
+
+
+def _of_a_node(path: tuple[str, ...]) -> str:
+    """The same within a node."""
+    match path:
+        case ("number", *_):
+            return "number"
+        case ("host", "upstream"):
+            return "host's session"
+        case ("upstreams", _, "name"):
+            return "session"
+        case ("upstreams", _, "interface" | "blackhole" | "password" as last):
+            return last
+        case ("host", "upstream", "blackhole" | "password" as last):
+            return last
     return ""
 
 

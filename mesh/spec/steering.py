@@ -88,6 +88,8 @@ def check_traffic(sections: Sections) -> Iterator[Problem]:
     for rule in rules:
         here = [edge for edge in every if holds(rule, edge)]
         yield from _check_where(rule, every, nodes, sections.get("regions"))
+        if not _is_of_several(rule, prefixes):  # check_rules refuses its prefix
+            yield from _check_prefix(rule, every)
         yield from _check_asked(rule, sections.get("asn"))
         yield from dict.fromkeys(_check_able(rule, here))
         yield from _check_preference(rule, here, sections)
@@ -143,7 +145,15 @@ def _check_where(
                 _key(rule, "sessions"), name, "no node has a session of that name in upstreams",
                 f"name one of {', '.join(sessions)}" if sessions else "remove the key",
             )  # fmt: skip
-    yield from _check_prefix(rule, every)
+
+
+def _is_of_several(rule: TrafficRule, prefixes: Prefixes) -> bool:
+    """Whether a rule names one of several prefixes of its family."""
+    if rule.prefix is None:
+        return False
+    every = prefixes.every4 if rule.prefix.version == 4 else prefixes.every6
+    parts = [each for each in prefixes.more_specifics if each.prefix.version == rule.prefix.version]
+    return bool(parts) or (isinstance(every, tuple) and len(every) > 1)
 
 
 def _check_prefix(rule: TrafficRule, every: Sequence[Edge]) -> Iterator[Problem]:

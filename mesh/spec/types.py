@@ -65,7 +65,11 @@ def _slot(value: Any) -> Any:
     try:
         return IPv4Address(value if isinstance(value, str) else "")
     except ValueError:
-        raise InvalidValue("this is not an IPv4 address", "write it as 192.0.2.1") from None
+        raise InvalidValue(
+            "this is neither an IPv4 address nor a host number",
+            "write an address of the region's block, or with IPv6 only a number from 1 to "
+            f"{HOSTS}, for example 1",
+        ) from None
 
 
 def _listed(kind: type[IPv4Address | IPv6Address], example: str) -> BeforeValidator:

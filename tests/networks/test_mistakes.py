@@ -30,6 +30,8 @@ MISTAKES: dict[str, tuple[str, str, Any, str, str]] = {
             ("loopback", "127.0.0.1", "loopback"),
             ("inside the aggregate", "192.30.120.9", "inside the aggregate"),
             ("a tunnel's", "10.10.10.2", "the range of the tunnels"),
+            ("the subnet", "192.0.2.8", "which is the subnet itself"),
+            ("the subnet's broadcast address", "192.0.2.11", "its broadcast address"),
         )
     },
     "one neighbor of two sessions": (
@@ -39,6 +41,38 @@ MISTAKES: dict[str, tuple[str, str, Any, str, str]] = {
     "a neighbor outside the session's subnet": (
         "handed-out-30", "nodes/fra-rack-1/upstreams/0/ipv4", "192.0.2.33",
         "mesh:nodes.fra-rack-1.upstreams.transit.ipv4", "outside 192.0.2.8/30",
+    ),
+    "a subnet in place of an own address": (
+        "handed-out-30", "nodes/fra-rack-1/upstreams/0/local/ipv4", "192.0.2.8/30",
+        "mesh:nodes.fra-rack-1.upstreams.transit.local.ipv4", "no interface of a host has it",
+    ),
+    "a session's name in capitals": (
+        "handed-out-30", "nodes/fra-rack-1/upstreams/0/name", "RS1",
+        "mesh:nodes.fra-rack-1.upstreams.0.name", "small letters",
+    ),
+    "a session's name without end": (
+        "handed-out-30", "nodes/fra-rack-1/upstreams/0/name", "a" * 33,
+        "mesh:nodes.fra-rack-1.upstreams.0.name", "at most 32 characters",
+    ),
+    "an interface's name without end": (
+        "handed-out-30", "nodes/fra-rack-1/upstreams/0/interface", "enp0s31f6.12345678",
+        "mesh:nodes.fra-rack-1.upstreams.0.interface", "at most 15",
+    ),
+    "several sessions in the short form": (
+        "blog", "nodes/lux-buyvm-1/host/upstream", [{"peerAsn": 53667, "ipv6": "2001:db8::1"}],
+        "mesh:nodes.lux-buyvm-1.host.upstream", "not a map",
+    ),
+    "an address as a host number": (
+        "blog", "regions/fra/slots/vultr-1", "2a14:67c1:a020::1",
+        "mesh:regions.fra.slots.vultr-1", "nor a host number",
+    ),
+    "an IPv4 service without a prefix": (
+        "blog", "services/dns/addresses", {"ipv4": "192.0.2.53"},
+        "mesh:services.dns.addresses.ipv4", "the network has no IPv4",
+    ),
+    "a service at a node's IPv6 address": (
+        "seed", "services/web/addresses/ipv6", "2620:71:4000::1",
+        "mesh:services.web.addresses.ipv6", "the IPv6 addresses that belong to 192.30.120.0/29",
     ),
     "SSH as a service": (
         "seed", "services/web/ports/tcp", [22], "mesh:services.web.ports.tcp", "SSH listens",
@@ -103,3 +137,31 @@ def test_a_mistake_is_refused_by_its_key(
         load(name, values, FOLDER)
     errors = {each.key: each.reason for each in refused.value.problems if each.severity == "error"}
     assert reason in errors[key], errors
+
+
+def test_a_password_in_the_stack_file_is_not_shown() -> None:
+    values = read_stack_file(FOLDER / "Pulumi.handed-out-30.yaml")
+    values["nodes"]["fra-rack-1"]["upstreams"][0]["password"] = "correct horse"
+    with pytest.raises(SpecError) as refused:
+        load("handed-out-30", values, FOLDER)
+    assert "as a secret" in str(refused.value)
+    assert "horse" not in str(refused.value)
+
+
+def test_a_family_that_no_session_has_is_a_warning() -> None:
+    """Not an error: the prefix may wait for its edge."""
+    values = read_stack_file(FOLDER / "Pulumi.handed-out-30.yaml")
+    values["prefixes"]["ipv6"] = "2620:71:4000::/48"
+    found = {each.key: each for each in load("handed-out-30", values, FOLDER).problems}
+    assert found["mesh:prefixes.ipv6"].severity == "warning"
+    assert "no node has an IPv6 session" in found["mesh:prefixes.ipv6"].reason
+
+
+def test_a_rule_for_one_of_several_prefixes_has_one_error() -> None:
+    values = read_stack_file(FOLDER / "Pulumi.two-prefixes.yaml")
+    second = values["prefixes"]["ipv4"][1]["prefix"]
+    values["traffic"] = [{"name": "less", "prefix": second, "prepend": 2}]
+    with pytest.raises(SpecError) as refused:
+        load("two-prefixes", values, FOLDER)
+    (error,) = refused.value.problems
+    assert "several IPv4 prefixes" in error.reason

@@ -147,6 +147,13 @@ REFUSED: dict[str, tuple[Values, str, str]] = {
     "a host that is to announce": (
         {"nodes": hosted(), "nodes/lax-buyvm-1/announce": True}, "nodes.lax-buyvm-1.announce",
         "nodes/lax-buyvm-1/host"),
+    "one host without a session": (
+        {"nodes": {"lax-buyvm-1": {"number": 1, "host": HOSTED}}}, "nodes",
+        "nodes/lax-buyvm-1/host"),
+    "one host without a session, and IPv6 alone": (
+        {"nodes": {"lax-buyvm-1": {"number": 1, "host": HOSTED | {"ipv6": "2001:db8::7"}}},
+         "prefixes": {"ipv6": "2620:71:4000::/48"}},
+        "nodes", "nodes/lax-buyvm-1/host"),
     "an empty service": ({"services": {"web": None}}, "services.web", "services"),
     "a service without addresses": (
         {"services": {"web": {}}}, "services.web.addresses", "services/web"),

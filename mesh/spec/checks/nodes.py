@@ -55,9 +55,28 @@ def check_nodes(sections: Sections) -> Iterator[Problem]:
         yield Problem(
             "mesh:nodes", ", ".join(sorted(nodes)),
             "none of them announces, so the Internet would not reach this network",
-            f"add a node at a provider that takes announcements, for example "
-            f"{split_id(min(nodes))[0]}-{EXAMPLE}-1: {{number: {free.number(nodes)}}}",
+            _new_edge(nodes, sections.get("prefixes")),
         )  # fmt: skip
+
+
+def _new_edge(nodes: Mapping[str, Node], prefixes: Prefixes | None) -> str:
+    """How a network whose nodes have no upstream gets one: by the session of a host, where there is
+    a host."""
+    hosts = [
+        node_id
+        for node_id, node in nodes.items()
+        if node.host is not None and node.announce is not False
+    ]
+    if hosts:
+        neighbor = 'ipv6: "2001:db8::1"' if are_numbers(prefixes) else "ipv4: 203.0.113.1"
+        return (
+            f"add the session of {min(hosts)} as its provider's panel shows it to "
+            f"mesh:nodes.{min(hosts)}.host, for example upstream: {{peerAsn: 53667, {neighbor}}}"
+        )
+    return (
+        f"add a node at a provider that takes announcements, for example "
+        f"{split_id(min(nodes))[0]}-{EXAMPLE}-1: {{number: {free.number(nodes)}}}"
+    )
 
 
 def check_ipv6_alone(sections: Sections) -> Iterator[Problem]:

@@ -110,14 +110,16 @@ def check_announcers(sections: Sections) -> Iterator[Problem]:
         some = of_family[each.family]
         for place in each.by or ():
             yield from _check_place(each, place, nodes, regions, some)
-        # A family's only prefix may wait for its edge: check_nodes and check_exits judge that.
-        if each.by is None and not some and each.key.rpartition(".")[2].isdecimal():
+        if each.by is None and not some and any(of_family.values()):
+            family = f"IPv{each.prefix.version}"
+            # A family's only prefix may wait for its edge.
+            may_wait = not each.key.rpartition(".")[2].isdecimal()
             yield Problem(
                 each.key, str(each.prefix),
-                f"no node has an IPv{each.prefix.version} session with an upstream, so nobody "
-                "would announce it",
-                f"add a node whose provider takes IPv{each.prefix.version} announcements, or "
-                "remove the prefix",
+                f"no node has an {family} session with an upstream, so nobody would announce it",
+                f"add the {family} neighbor of an upstream, or a node whose provider takes "
+                f"{family} announcements, or remove the prefix",
+                severity="warning" if may_wait else "error",
             )  # fmt: skip
 
 

@@ -77,17 +77,21 @@ def _check_service_address(
     own = [each for each in aggregates(prefixes) if each.version == address.version]
     if not own:
         family = f"ipv{address.version}"
-        cure = for_example("add the prefix of yours to mesh:prefixes", "prefixes", family)
-        yield Problem(where, str(address), f"the network has no IPv{address.version}", cure)
+        cure = "remove it, or add a prefix of yours to mesh:prefixes"
+        yield Problem(
+            where, str(address), f"the network has no IPv{address.version}",
+            for_example(cure, "prefixes", family),
+        )  # fmt: skip
         return
     holding = prefix_of(address, announced(prefixes))
     if holding is None:
-        which = f"the aggregate {own[0]}"
+        which, cure = f"the aggregate {own[0]}", "give an address inside it"
         if len(own) > 1:
             which = f"all aggregates ({', '.join(map(str, own))})"
+            cure = "give an address inside one of them"
         yield Problem(
             where, str(address), f"it lies outside {which}",
-            _free_service("give an address inside it", address, sections),
+            _free_service(cure, address, sections),
         )  # fmt: skip
         return
     if any(address == aggregate.network_address for aggregate in own):
@@ -100,7 +104,8 @@ def _check_service_address(
         if region.block is not None and _in_block(address, region.block, prefixes):
             yield Problem(
                 where, str(address),
-                f"it is inside {region.block} of region {region_id}, which is for nodes",
+                f"it is inside {_nodes_block(address, region.block)} of region {region_id}, which "
+                "is for nodes",
                 _free_service("give an address outside every region's /29", address, sections),
             )  # fmt: skip
         if are_numbers(prefixes) and address in _of_nodes(region, prefixes):
@@ -163,6 +168,10 @@ def _free_service(cure: str, address: IPv4Address | IPv6Address, sections: Secti
         return f"{cure}, for example ipv4: {found}"
     host = int(found) - int(prefixes.ipv4.network_address)
     return f'{cure}, for example ipv6: "{mirrored(host, prefixes.ipv6)}"'
+
+
+def _nodes_block(address: IPv4Address | IPv6Address, block: IPv4Network) -> str:
+    return str(block) if address.version == 4 else f"the IPv6 addresses that belong to {block}"
 
 
 def _in_block(address: IPv4Address | IPv6Address, block: IPv4Network, prefixes: Prefixes) -> bool:

@@ -102,7 +102,7 @@ def _check_families(key: str, node: Node, given: NodeUpstream) -> Iterator[Probl
                 f"{key}.local.{family}", str(local.ip), f"the session has no {family} neighbor",
                 f"add {family}, or remove it",
             )  # fmt: skip
-        if local is not None and not _is_of_one_host(local.ip):
+        if local is not None and not _is_of_one_host(local):
             yield Problem(
                 f"{key}.local.{family}", str(local.ip), "no interface of a host has it",
                 "give the address that the node has on the neighbor's link",
@@ -121,8 +121,22 @@ def _check_families(key: str, node: Node, given: NodeUpstream) -> Iterator[Probl
         )  # fmt: skip
 
 
-def _is_of_one_host(address: Address) -> bool:
-    return not (address.is_unspecified or address.is_multicast or address.is_loopback)
+def _is_of_one_host(local: IPv4Interface | IPv6Interface) -> bool:
+    address = local.ip
+    nowhere = address.is_unspecified or address.is_multicast or address.is_loopback
+    return not nowhere and _of_the_subnet(address, local) is None
+
+
+def _of_the_subnet(address: Address, local: IPv4Interface | IPv6Interface) -> str | None:
+    """What of the IPv4 subnet the address is, if no host may have it: a /31 has none such."""
+    network = local.network
+    if network.version == 6 or network.prefixlen >= 31:
+        return None
+    if address == network.network_address:
+        return f"the first address of {network}, which is the subnet itself"
+    if address == network.broadcast_address:
+        return f"the last address of {network}, which is its broadcast address"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +204,15 @@ def _unlikely(
         return "it is the session's own address", theirs
     if address in hosts:
         return f"it is the address of {hosts[address]}, a node of ours", theirs
-    for what, reason in (
+    if neighbor.local is not None and (what := _of_the_subnet(address, neighbor.local)):
+        return f"it is {what}", theirs
+    for is_so, reason in (
         (address.is_unspecified, "it is no address of any router"),
         (address.is_multicast, "it is a multicast address"),
         (address.is_loopback, "it is a loopback address, which is the node itself"),
         (str(address) == "255.255.255.255", "it is the broadcast address"),
     ):
-        if what:
+        if is_so:
             return reason, theirs
     prefixes: Prefixes | None = sections.get("prefixes")
     tunnels: Tunnels | None = sections.get("tunnels")
