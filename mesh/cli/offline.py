@@ -263,15 +263,18 @@ def _print_plan(made: Plan) -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(f"AS{made.asn}  {'  '.join(map(str, made.owned))}")
-    nodes = table("node, roles", "announced", "tunnel", "tunnels to (cost)", "upstream")
+    nodes = table("node, roles", "addresses", "tunnels to (cost)", "upstream")
     for node in made.nodes:
         nodes.add_row(
             "\n".join([*_named(node), *node.roles]),
-            "\n".join(map(str, node.announced.both())),
-            "\n".join(map(str, node.tunnel.both())),
+            "\n".join(map(str, (*node.announced.both(), *node.tunnel.both()))),
             "\n".join(f"{link.peer} ({link.cost})" for link in node.links),
             "\n".join(_upstreams(node)),
         )
+    announced = table("prefix", "announced by")
+    for each in made.aggregates:
+        part = f"\npart of {each.covering}" if each.covering else ""
+        announced.add_row(f"{each.prefix}{part}", "\n".join(each.nodes) or "[yellow]no node[/]")
     services = table("service", "addresses", "ports", "nodes")
     for service in made.services:
         ports = [f"{port}/tcp" for port in service.ports.tcp]
@@ -284,14 +287,10 @@ def _print_plan(made: Plan) -> None:
         )
     console.print(nodes)
     console.print()
-    if made.announces_apart:
-        announced = table("prefix", "announced by")
-        for each in made.aggregates:
-            part = f"\npart of {each.covering}" if each.covering else ""
-            announced.add_row(f"{each.prefix}{part}", "\n".join(each.nodes))
-        console.print(announced)
+    console.print(announced)
+    if services.row_count:
         console.print()
-    console.print(services)
+        console.print(services)
     steered = _steered(made)
     if steered.row_count:
         console.print()

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from mesh.cli.main import app
 from mesh.facts import Facts
-from mesh.plan import Plan
+from mesh.plan import Plan, make
 from mesh.registry import paths
 from mesh.render import placeholder_facts
+from mesh.spec import load_file
 from tests.kit.stacks import ROOT, long_ids, plan_of, prod
 
 
@@ -86,17 +87,32 @@ def test_plan_shows_a_person_every_node() -> None:
         assert node in out
 
 
+def test_plan_shows_who_announces_each_prefix(tmp_path: Path) -> None:
+    written(tmp_path, prefixes={"ipv4": "192.30.120.0/23"}, services={})
+    _, out, _ = run("plan", "--stack", "bad", "--root", str(tmp_path))
+    (row,) = (each.split() for each in out.splitlines() if each.startswith("192.30.120.0/23"))
+    assert row == ["192.30.120.0/23", "ewr-vultr-1"], "the first of four"
+    assert "service" not in out, "there is none"
+
+
 @pytest.mark.parametrize("columns", [80, 100])
-def test_plan_cuts_no_address(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+@pytest.mark.parametrize(
+    ("stack", "root"), [("prod", ROOT), ("blog", ROOT / "examples"), ("ixp", ROOT / "examples")]
+)
+def test_plan_cuts_no_address(
+    monkeypatch: pytest.MonkeyPatch, stack: str, root: Path, columns: int
+) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     addresses = [
         str(address)
-        for node in plan_of(prod()).nodes
-        for address in (*node.announced.both(), *node.tunnel.both())
-    ]
+        for node in make(load_file(stack, root).spec).nodes
+        for address in (
+            *node.announced.both(), *node.tunnel.both(), *(s.neighbor for s in node.upstreams)
+        )
+    ]  # fmt: skip
     for terminal in (True, False):
         monkeypatch.setattr(Console, "is_terminal", terminal)
-        _, out, _ = run("plan", "--stack", "prod", "--root", str(ROOT))
+        _, out, _ = run("plan", "--stack", stack, "--root", str(root))
         assert not [address for address in addresses if address not in out]
         assert "…" not in out
 
