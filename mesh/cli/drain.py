@@ -92,12 +92,15 @@ class NodeDrain:
         reports = self._reports()
         ordered = self.orders.drained()
         fresh = set(nodes) - ordered
-        if fresh and not force:
-            self._refuse_last(fresh, ordered, reports, yes)
+        lost = self._refuse_last(fresh, ordered, reports) if fresh and not force else ()
         names = ", ".join(sorted(nodes))
         staying = {n: r for n, r in reports.items() if n not in ordered | fresh}
         for service in _only_here([r for n, r in reports.items() if n in nodes], staying):
             self.session.show(f"warning: {service}: no other node serves it than {names}")
+        if lost:
+            self.session.show(_dark(lost))
+            if not yes:
+                typer.confirm("Drain all the same (--yes does not ask)?", abort=True)
         order = self.orders.change(drain=nodes)
         self._show_order(order, sorted(set(nodes) & ordered), "drained", bool(fresh))
         if not wait:
@@ -157,10 +160,9 @@ class NodeDrain:
         going: Collection[str],
         drained: Collection[str],
         reports: Mapping[str, Report],
-        yes: bool,
-    ) -> None:
-        """Raises :class:`NeedsForce` where no other node would announce some prefix, or that is
-        unknown. Asks where no other node is planned to announce it."""
+    ) -> Collection[Loss]:
+        """What no other node is planned to announce. Raises :class:`NeedsForce` where one that is
+        planned would not announce a prefix, or that is unknown."""
         if self.plan is None:
             raise NeedsForce(
                 f"{', '.join(sorted(going))}: it is unknown which other node announces: the plan "
@@ -171,10 +173,7 @@ class NodeDrain:
         lost = losses(found, going, drained)
         if others := [loss for loss in lost if not loss.only]:
             raise NeedsForce(_last(others))
-        if lost:
-            self.session.show(_dark(lost))
-            if not yes:
-                typer.confirm("Drain all the same?", abort=True)
+        return lost
 
     def _show_order(
         self, order: DrainOrder | None, already: Collection[str], state: str, news: bool

@@ -52,6 +52,7 @@ def test_a_prefix_that_goes_dark_is_named_and_asked_for_once(registry: Live) -> 
     assert no.exit_code == 1
     assert f"{LAX}: no other node announces 2620:71:4001::/48" in no.output
     assert "192.30.12" not in no.output, "what others announce stays"
+    assert "(--yes does not ask)" in no.output, "who has no terminal reads what to write"
     assert drained(registry) == ()
     yes = mesh("drain", LAX, given="y\n")
     assert (yes.exit_code, drained(registry)) == (0, (LAX,))
