@@ -22,6 +22,7 @@ from mesh.cli.working_copy import STACK, EngineFailed, make_known, write
 from mesh.lab.containers import stop_node
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import files_of
+from mesh.lab.underlay import underlay
 from mesh.lab.world import begin_world
 from mesh.plan import Plan, make
 from mesh.preview.state import Deployed, read_state
@@ -45,9 +46,10 @@ def up() -> None:
     state, began = state_folder(root), time.monotonic()
     env = environment(root, state)
     try:
-        with failing(SpecError, EngineFailed, Stranded), one_at_a_time(state):
+        with failing(SpecError, EngineFailed, Stranded, LabError), one_at_a_time(state):
             config = write(root, state)
             plan = make(load_file(STACK, root, config).spec)
+            underlay(plan)  # refuses what the lab has no place for, before anything starts
             refuse_to_strand(plan, state)
             with begun(plan):
                 make_known(root, state, env)

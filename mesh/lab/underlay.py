@@ -31,6 +31,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
     ip_interface,
+    ip_network,
 )
 from itertools import groupby
 from typing import TypeVar
@@ -62,6 +63,8 @@ WORLD6 = IPv6Network("2001:db8::/32")
 EXCHANGE6 = IPv6Network("2001:db8:ffff::/64")
 OPERATOR4 = IPv4Address("198.51.100.250")
 OPERATOR6 = EXCHANGE6[0x250]
+FREE = (IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8:100::/40"))
+"""Documentation prefixes of which the world has no address."""
 METADATA4 = IPv4Address("169.254.169.254")
 CLIENT_SUBNET = 0xFFFF
 VPC4 = IPv4Network("172.31.0.0/23")
@@ -269,7 +272,8 @@ class World:
 def underlay(plan: Plan) -> World:
     """The world of a plan: pure, and stable under adding and removing nodes and regions.
 
-    Regions without a node have no box. LabError where a number does not fit the prefixes.
+    Regions without a node have no box. LabError where a number does not fit the prefixes, or a
+    session's address is one of the world's own.
     """
     used = {node.region for node in plan.nodes}
     regions = {region.id: region for region in plan.regions if region.id in used}
@@ -278,7 +282,7 @@ def underlay(plan: Plan) -> World:
     nodes = tuple(_uplink(plan, node, regions[node.region]) for node in plan.nodes)
     transits = tuple(_transit(region, regions) for _, region in sorted(regions.items()))
     first = min(regions.values(), key=lambda region: region.index)
-    return World(
+    world = World(
         asn=plan.asn,
         prefixes=plan.prefixes,
         tunnels=plan.tunnels,
@@ -290,6 +294,42 @@ def underlay(plan: Plan) -> World:
         neighbors=tuple(each for node in plan.nodes for each in _neighbors(node)),
         aggregates=plan.aggregates,
     )
+    for node in plan.nodes:
+        for session in node.upstreams:
+            _refuse_collision(world, node, session)
+    return world
+
+
+def _refuse_collision(world: World, node: Node, session: UpstreamSession) -> None:
+    """LabError where packets to a part of the world would end at a session's neighbor instead: its
+    address, or the subnet of its interface, holds an address of that part."""
+    place: Network = ip_network(session.neighbor)
+    if session.interface is not None:
+        place = ends(session)[1].network
+    for address, part in _own_addresses(world):
+        if address in place:
+            entry = f"upstreams: {session.label}" if session.label else "host.upstream"
+            raise LabError(
+                f"mesh:nodes.{node.id}.{entry}, neighbor {session.neighbor}: in the lab, {address} "
+                f"is {part}, and packets to it would end at this neighbor; give the twin's "
+                f"neighbor an address of {' or '.join(map(str, FREE))}"
+            )
+
+
+def _own_addresses(world: World) -> Iterator[tuple[IPv4Address | IPv6Address, str]]:
+    """The addresses of nodes, clients, transits and the operator, and whose they are."""
+    for uplink in world.nodes:
+        yield uplink.ipv4, f"the main address of {uplink.node}"
+        if uplink.ipv6 is not None:
+            yield uplink.ipv6, f"the main address of {uplink.node}"
+    for client in world.clients:
+        for address in (client.ipv4, client.ipv6, client.gateway4, client.gateway6):
+            yield address, f"an address of {client.box} or its gateway"
+    for transit in world.transits:
+        yield transit.exchange4, f"an address of {transit.box}"
+        yield transit.exchange6, f"an address of {transit.box}"
+    yield world.operator.ipv4, "the operator's address"
+    yield world.operator.ipv6, "the operator's address"
 
 
 def keeping(world: World, before: World, nodes: Collection[str]) -> World:

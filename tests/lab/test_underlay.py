@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+)
 
 import pytest
 
@@ -193,3 +200,60 @@ def test_what_does_not_fit_is_refused_with_the_reason() -> None:
         underlay(replace(plan, nodes=()))
     with pytest.raises(LabError, match="no node 'nowhere'; it has r0-vultr-1"):
         underlay(plan).node("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("neighbor", "local", "interface", "reason"),
+    [
+        ("203.0.113.1", None, None, r"203\.0\.113\.1 is the main address of lax-vultr-1"),
+        ("203.0.113.250", "203.0.113.249/24", "eth1", "the main address of "),
+        ("198.51.100.1", None, None, "an address of client-lax or its gateway"),
+        ("198.51.100.97", "198.51.100.98/24", "eth1", "an address of client-"),
+        ("198.51.100.129", None, None, "an address of transit-lax"),
+        ("198.51.100.250", None, None, "the operator's address"),
+        ("2001:db8:0:ffff::1", None, None, "an address of client-lax or its gateway"),
+        ("2001:db8:ffff::1", "2001:db8:ffff::2/64", "eth1", "an address of transit-"),
+    ],
+)
+def test_a_neighbor_at_an_address_of_the_lab_is_refused(
+    neighbor: str, local: str | None, interface: str | None, reason: str
+) -> None:
+    plan = with_neighbor(neighbor, local, interface)
+    where = rf"mesh:nodes\.lax-vultr-1\.upstreams: transit, neighbor {neighbor}: in the lab, "
+    with pytest.raises(LabError, match=f"{where}.*{reason}.*192.0.2.0/24 or 2001:db8:100::/40"):
+        underlay(plan)
+
+
+@pytest.mark.parametrize(
+    ("neighbor", "local", "interface"),
+    [
+        ("203.0.113.254", None, None),
+        ("203.0.113.250", None, None),
+        ("203.0.113.250", "203.0.113.249/30", "eth1"),
+        ("192.0.2.1", None, None),
+        ("2001:db8:100::1", "2001:db8:100::2/64", "eth1"),
+        ("fe80::1", None, "eth1"),
+    ],
+)
+def test_a_neighbor_at_another_address_has_its_place(
+    neighbor: str, local: str | None, interface: str | None
+) -> None:
+    assert underlay(with_neighbor(neighbor, local, interface)).nodes
+
+
+def with_neighbor(neighbor: str, local: str | None, interface: str | None) -> Plan:
+    """The seed's plan, whose node in Los Angeles has one session, with this neighbor."""
+    plan = plan_of(prod())
+    node = plan.node("lax-vultr-1")
+    session = replace(
+        node.upstreams[0],
+        label="transit",
+        neighbor=ip_address(neighbor),
+        family="ipv6" if ":" in neighbor else "ipv4",
+        local=None if local is None else ip_interface(local),
+        interface=interface,
+    )
+    nodes = tuple(
+        replace(each, upstreams=(session,)) if each is node else each for each in plan.nodes
+    )
+    return replace(plan, nodes=nodes)

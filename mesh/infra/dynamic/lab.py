@@ -86,13 +86,14 @@ def _is_raised(news: Properties) -> bool:
 def _same_world(olds: Properties, news: Properties) -> bool:
     if olds["plan"] == news["plan"]:
         return True
+    from mesh.lab.errors import LabError
     from mesh.lab.underlay import underlay
     from mesh.plan.document import read_plan
 
     try:
         before = underlay(read_plan(olds["plan"]))
-    except ValueError:
-        return False  # the plan of another version of this code
+    except (ValueError, LabError):
+        return False  # the plan of another version of this code, or one that is refused now
     return before == underlay(read_plan(news["plan"]))
 
 
