@@ -156,6 +156,7 @@ LINK_LOCAL = IPv6Network("fe80::/64")
 def neighbor_config(world: World, neighbor: Neighbor, passwords: Mapping[str, str] | None) -> str:
     """bird.conf of the router of a session of ``upstreams``; ``passwords`` by the names in the
     sessions. Without passwords it has no sessions with the node."""
+    taken = world.taken(world.node(neighbor.node))
     sessions = [
         {
             "name": session_name(neighbor.node, session.family, session.label),
@@ -178,7 +179,7 @@ def neighbor_config(world: World, neighbor: Neighbor, passwords: Mapping[str, st
         router_id=ip_address(0xF0000000 | int(neighbor.port[2:], 16) & 0x0FFFFFFF),
         sessions=sessions,
         bfd=any(session["bfd"] for session in sessions),
-        account=[(prefix, LONGEST[prefix.version]) for prefix in world.prefixes.both()],
+        account=[(prefix, LONGEST[prefix.version]) for prefix in taken],
         transit=world.transit(neighbor.transit),
         private_asns=PRIVATE_ASNS,
         transit_link_local=TRANSIT_LINK_LOCAL,

@@ -81,3 +81,12 @@ def test_a_router_of_the_lab_speaks_as_the_stack_file_says() -> None:
         assert said in transit
         assert said not in server
     assert server.count("rs client;") == 2
+
+
+def test_a_router_of_the_lab_takes_every_prefix_that_its_node_announces() -> None:
+    keys = example("ixp")
+    keys["prefixes"]["ipv6"] = [keys["prefixes"]["ipv6"], "2620:71:4001::/48"]
+    world = underlay(plan_of(keys, "ixp"))
+    config = neighbor_config(world, world.neighbors[0], {"fra-hoster-1-transit": "s3cret"})
+    for taken in ("192.30.120.0/23{23,24}", "2620:71:4000::/48{48,48}", "2620:71:4001::/48{48,48}"):
+        assert config.count(f"net ~ [ {taken} ]") == 1
