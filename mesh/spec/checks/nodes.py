@@ -68,7 +68,7 @@ def _new_edge(nodes: Mapping[str, Node], prefixes: Prefixes | None) -> str:
         if node.host is not None and node.announce is not False
     ]
     if hosts:
-        neighbor = 'ipv6: "2001:db8::1"' if are_numbers(prefixes) else "ipv4: 203.0.113.1"
+        neighbor = 'ipv6: "2001:db8::1"' if are_numbers(prefixes) else "ipv4: 192.0.2.1"
         return (
             f"add the session of {min(hosts)} as its provider's panel shows it to "
             f"mesh:nodes.{min(hosts)}.host, for example upstream: {{peerAsn: 53667, {neighbor}}}"
