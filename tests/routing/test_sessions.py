@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mesh.agent.config import Config
 from mesh.agent.sessions import Sessions
 from mesh.lab import namespaces
 from mesh.trust.encoding import parse
+from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.messages import (
     Capability,
     Notification,
@@ -55,7 +57,10 @@ def wire(world: str) -> None:
 def host(request: pytest.FixtureRequest) -> Iterator[Edge]:
     """The host with its sessions, one version of BIRD after another."""
     secrets = {"ewr-buyvm-1-transit-b": SECRET}
-    with edge(with_sessions(), NODE, version=request.param, ready=wire, secrets=secrets) as made:
+    values = with_sessions()
+    given = values["nodes"][NODE]["upstreams"]
+    next(each for each in given if each["name"] == "neighbor")["import"] = "full"
+    with edge(values, NODE, version=request.param, ready=wire, secrets=secrets) as made:
         yield made
 
 
@@ -100,6 +105,16 @@ def test_a_link_local_neighbor_hears_our_prefix(host: Edge) -> None:
     peer = _speaker(host, 64520, 6)
     peer.establish("fe80::1", "fe80::2", "eth1.20")
     peer.log.wait(lambda log: NET6 in log.routes(), 10, "our prefix")
+    peer.close()
+
+
+def test_a_link_local_neighbor_s_routes_are_taken(host: Edge) -> None:
+    peer = _speaker(host, 64520, 6)
+    peer.establish("fe80::1", "fe80::2", "eth1.20")
+    hop = IPv6Address("fe80::1")
+    peer.announce(Route("2606:4700::/32", path=(64520, 13335), next_hop=hop))
+    asked = "show route table internet6 protocol up6_neighbor"
+    until(lambda: "2606:4700::/32" in host.birdc(asked), 10, "its route")
     peer.close()
 
 

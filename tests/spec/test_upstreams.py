@@ -229,3 +229,12 @@ def test_a_password_that_no_session_needs_is_refused() -> None:
     values = with_members() | {f"bgpPassword-{OWN}": "s3cret-of-nobody"}
     with pytest.raises(SpecError, match=rf"bgpPassword-{OWN} = \[secret\]: no node"):
         load("prod", values, ROOT)
+
+
+def test_no_neighbor_is_inside_any_aggregate() -> None:
+    values = with_members()
+    values["prefixes"]["ipv4"] = ["192.30.120.0/23", "192.30.124.0/23"]
+    entry = GOOD | {"ipv4": "192.30.125.1"}
+    values["nodes"]["ewr-buyvm-1"] = {"number": 7, "host": EXISTING, "upstreams": [entry]}
+    with pytest.raises(SpecError, match="inside the aggregate 192.30.124.0/23, which is ours"):
+        load("prod", values, ROOT)
