@@ -89,15 +89,19 @@ def written_names(host: Host) -> tuple[str, ...]:
 def declare(host: Host, out_of_service: bytes, known: Iterable[Network]) -> None:
     """Adds to BIRD's file the constants that a generation reads, before BIRD is asked about that
     generation: those in its ``out_of_service`` file. For a ``known`` prefix, which the one before
-    announces with all others, the node stays in service."""
+    announces with all others, the node stays in service. What only an earlier generation has read
+    counts for nothing."""
     with _WRITING:
-        found = _written(host)
+        written = _written(host)
+        in_force = _read(host.read(file_paths.OUT_OF_SERVICE) or b"")
+        stale = _read(out_of_service).keys() - in_force.keys() - AnnounceState().constants().keys()
+        found = {name: value for name, value in written.items() if name not in stale}
         serves = found.get("IN_SERVICE", False)
         stays = {in_service(prefix) for prefix in known}
         new = {name: serves and name in stays for name in _read(out_of_service)}
-        if not new.keys() <= found.keys():
-            base = AnnounceState(serves, found.get("DRAINING", False)).constants()
-            host.write(file_paths.ANNOUNCE, _lines(base | new | found), 0o644)
+        base = AnnounceState(serves, found.get("DRAINING", False)).constants()
+        if (wanted := base | new | found) != written:
+            host.write(file_paths.ANNOUNCE, _lines(wanted), 0o644)
 
 
 _WRITING = threading.Lock()

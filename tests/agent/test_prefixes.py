@@ -152,6 +152,19 @@ def test_what_only_another_generation_reads_stays_until_the_node_withdraws(tmp_p
     assert b"true" not in (host.read(file_paths.ANNOUNCE) or b"")
 
 
+def test_a_prefix_that_returns_to_the_node_is_announced_once_the_agent_says_so(
+    tmp_path: Path,
+) -> None:
+    host = Host(tmp_path)
+    both = AnnounceState(True, prefixes=((ANYCAST, True), (UNICAST, True)))
+    write_state(host, both)
+    without = AnnounceState(prefixes=((ANYCAST, False),)).file()
+    host.write(file_paths.OUT_OF_SERVICE, without, 0o644)
+    write_state(host, AnnounceState(True, prefixes=((ANYCAST, True),)))
+    declare(host, both.file(), ())
+    assert written_state(host, (ANYCAST, UNICAST)).serving == {ANYCAST}
+
+
 def test_a_drain_marks_what_is_announced_and_withdraws_it_all() -> None:
     sequence = DrainSequence()
     first = sequence.state(0.0, True, STATE.prefixes)

@@ -236,5 +236,5 @@ def test_no_neighbor_is_inside_any_aggregate() -> None:
     values["prefixes"]["ipv4"] = ["192.30.120.0/23", "192.30.124.0/23"]
     entry = GOOD | {"ipv4": "192.30.125.1"}
     values["nodes"]["ewr-buyvm-1"] = {"number": 7, "host": EXISTING, "upstreams": [entry]}
-    with pytest.raises(SpecError, match="inside the aggregate 192.30.124.0/23, which is ours"):
+    with pytest.raises(SpecError, match=r"inside the aggregate 192\.30\.124\.0/23"):
         load("prod", values, ROOT)
