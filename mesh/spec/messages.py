@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mesh.spec import known
 from mesh.spec.examples import for_example
 from mesh.spec.ids import LONGEST
 from mesh.spec.problems import Problem, shown
@@ -108,7 +109,7 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
 
 OF_TYPE: dict[str, tuple[str, str]] = {
     "missing": ("the key is missing", "add it"),
-    "extra_forbidden": ("the key is unknown here", "remove it, or correct its spelling"),
+    UNKNOWN: ("the key is unknown here", "remove it, or correct its spelling"),
     "greater_than_equal": ("it is less than {ge}", "give a value from {ge} on"),
     "less_than_equal": ("it is more than {le}", "give a value of at most {le}"),
     FORM: ("it is not of the form {pattern}", "write it as its provider shows it"),
@@ -148,6 +149,8 @@ def problem(key: str, path: tuple[str, ...], item: Mapping[str, Any]) -> Problem
         reason, cure = str(error), error.cure
     elif texts := OF_KEY.get((_kind(key, path), kind)) or OF_TYPE.get(kind):
         reason, cure = (text.format_map(limits) for text in texts)
+        if texts is OF_TYPE[UNKNOWN]:
+            cure = known.cure(key, path) or cure
     else:
         reason, cure = item["msg"], "give a value of that form"
     if kind in SHOWN_BY_EXAMPLE:

@@ -218,6 +218,29 @@ def test_what_is_shown_to_be_written_is_the_cure(
     assert not [e for e in problems(values) if (e.key, e.reason) == (refused.key, refused.reason)]
 
 
+@pytest.mark.parametrize(
+    ("given", "key", "cure"),
+    [
+        ({"prefixes/anouncedBy": ["lax"]}, "prefixes.anouncedBy", "remove it, or use one of ipv4"),
+        ({"prefixes/ipv4": [{"prefix": "192.30.120.0/23", "announced": ["lax"]}]},
+         "prefixes.ipv4.0.announced", "write announcedBy, or remove it"),
+        ({"nodes/lax-vultr-1/upstreams": [{"peerAsn": 64510}]},
+         "nodes.lax-vultr-1.upstreams.0.peerAsn", "write asn, or remove it"),
+        ({"nodes/lax-vultr-1/upstreams": [{"holdtime": 90}]},
+         "nodes.lax-vultr-1.upstreams.0.holdtime", "write holdTime, or remove it"),
+        ({"providers/vultr": {"size": "large"}}, "providers.vultr.size",
+         "remove it, or use one of plan, image"),
+        ({"services": {"web": service(checks=[{"kind": "tcp", "port": 80, "url": "/"}])}},
+         "services.web.checks.0.url", "remove it, or correct its spelling"),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_is_answered_with_those_that_there_are(
+    given: Values, key: str, cure: str
+) -> None:
+    (refused,) = (each for each in problems(mistaken(given)) if each.key == f"mesh:{key}")
+    assert refused.cure.startswith(cure)
+
+
 def test_two_keys_are_asked_for_with_a_line_to_begin_from() -> None:
     (refused,) = (each for each in problems(smallest()) if each.key == "mesh:admin.keys")
     assert len(example(refused)["keys"]) == 2
