@@ -165,3 +165,12 @@ def test_a_rule_for_one_of_several_prefixes_has_one_error() -> None:
         load("two-prefixes", values, FOLDER)
     (error,) = refused.value.problems
     assert "several IPv4 prefixes" in error.reason
+
+
+def test_a_place_that_is_none_is_the_only_error() -> None:
+    values = read_stack_file(FOLDER / "Pulumi.unicast.yaml")
+    values["prefixes"]["ipv6"][1]["announcedBy"] = ["lhr"]
+    with pytest.raises(SpecError) as refused:
+        load("unicast", values, FOLDER)
+    errors = [each for each in refused.value.problems if each.severity == "error"]
+    assert [each.key for each in errors] == ["mesh:prefixes.ipv6.1.announcedBy"]

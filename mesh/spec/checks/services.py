@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from mesh.spec import free
 from mesh.spec.aggregates import Announced, able, aggregates, announced, prefix_of
 from mesh.spec.examples import for_example
+from mesh.spec.ids import split_id
 from mesh.spec.mirrored import mirrored
 from mesh.spec.model import Node, Prefixes, Region, Service
 from mesh.spec.ports import listeners
@@ -134,6 +135,9 @@ def _check_announced(
     nodes: Mapping[str, Node] | None = sections.get("nodes")
     if nodes is None or holding.by is None:
         return
+    places = {*nodes, *(split_id(node_id)[0] for node_id in nodes)}
+    if not places.issuperset(holding.by):
+        return  # check_announcers names those that there are
     edges = set(able(nodes, sections["prefixes"])[holding.family])
     here = edges & set(nodes if serving is None else serving)
     if here and not any(holding.is_at(node_id) for node_id in here):
