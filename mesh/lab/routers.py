@@ -100,6 +100,7 @@ def upstream_config(world: World, upstream: Upstream, passwords: Mapping[str, st
             for session in uplink.sessions
             if passwords is not None
         ],
+        strict_bind=any(session.label for uplink in nodes for session in uplink.sessions),
         account=[(prefix, LONGEST[prefix.version]) for prefix in _account(world, nodes)],
         bait4=[net for net in bait if ":" not in net],
         bait6=[net for net in bait if ":" in net],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -25,13 +25,16 @@ from tests.kit.wait import patience
 pytestmark = pytest.mark.image
 NET = "192.30.120.0/23"
 PEER = "169.254.169.254"
+COLLECTOR = "192.0.2.65"
 ASN, VULTR = 27218, 20473
 
 
 @dataclass(frozen=True)
 class ProviderRouter:
-    """Vultr's router in New York between two speakers: a node, and the city's transit."""
+    """Vultr's router in New York between two speakers: a node, and the city's transit. It plays the
+    node's peer as well, at ``COLLECTOR``."""
 
+    namespace: str
     uplink: Uplink
     node: Speaker
     transit: Speaker
@@ -55,7 +58,11 @@ class ProviderRouter:
 @pytest.fixture(scope="module")
 def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderRouter]:
     """The router, running, and both sessions up."""
-    world = underlay(plan_of(prod()))
+    keys = prod()
+    keys["nodes"]["ewr-vultr-1"]["upstreams"] = [
+        {"name": "collector", "asn": 64530, "ipv4": COLLECTOR, "multihop": 8}
+    ]
+    world = underlay(plan_of(keys))
     upstream = next(each for each in world.upstreams if each.region == "ewr")
     (uplink,) = [world.node(each) for each in upstream.nodes]
     machine = Debian(tmp_path_factory.mktemp("router"))
@@ -72,7 +79,7 @@ def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProviderRouter]
         stack.enter_context(running(machine, here))
         node.establish(str(uplink.ipv4), PEER)
         assert transit.established.wait(patience(20)), transit.log
-        yield ProviderRouter(uplink, node, transit)
+        yield ProviderRouter(there, uplink, node, transit)
 
 
 def _wire(here: str, there: str, uplink: Uplink) -> None:
@@ -89,6 +96,8 @@ def _wire(here: str, there: str, uplink: Uplink) -> None:
             f"route add {other}/32 dev nodes",
             f"address add {link_local}/64 dev transit nodad",
         ], space)  # fmt: skip
+    namespaces.ip([f"address add {COLLECTOR}/32 dev nodes"], here)
+    namespaces.ip([f"route add {COLLECTOR}/32 dev nodes"], there)
 
 
 ASKED: list[tuple[str, tuple[tuple[int, int], ...], int, int | None]] = [
@@ -117,3 +126,8 @@ def test_nobody_hears_what_is_for_the_provider_or_for_exchanges_only(
     router: ProviderRouter, more: tuple[tuple[int, int], ...]
 ) -> None:
     assert router.told((VULTR, 6000), *more) is None
+
+
+def test_a_peer_without_a_password_is_reached_beside_the_provider(router: ProviderRouter) -> None:
+    with closing(Speaker(ASN, IPv4Address("10.10.10.4"), namespace=router.namespace)) as node:
+        node.establish(str(router.uplink.ipv4), COLLECTOR)
