@@ -26,7 +26,7 @@ from mesh.cli.exits import ExitCode, fail, failing
 from mesh.cli.on_demand import group
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import EngineFailed, is_prepared, prepare
-from mesh.lab import bird, containers, faults
+from mesh.lab import bgpd, bird, containers, faults
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
@@ -286,7 +286,9 @@ def _node(here: LabFiles, node: str, world: World, broken: dict[str, tuple[str, 
 
 
 def _router(here: LabFiles, box: str) -> str:
-    return "running" if bird.is_running(here, box) else "no BIRD"
+    if not bird.is_running(here, box):
+        return "no BIRD"
+    return "no OpenBGPD" if bgpd.speaks(here, box) and not bgpd.is_running(here, box) else "running"
 
 
 def _plain(here: LabFiles, box: str) -> str:

@@ -27,7 +27,7 @@ def ensure(files: LabFiles, box: str, config: str) -> None:
     running = is_running(files, box)
     if running and unchanged:
         return
-    _write_private(path, config)
+    write_private(path, config)
     if running:
         answer = ask(files, box, "configure")
         if "Reconfigured" not in answer and "Reconfiguration in progress" not in answer:
@@ -49,8 +49,9 @@ def is_running(files: LabFiles, box: str) -> bool:
     return any(config in namespaces.command_line(pid) for pid in pids)
 
 
-def program(files: LabFiles, path: str) -> list[str | Path]:
-    """The command that runs a program of the Debian 13 tree with that tree's libraries."""
+def program(files: LabFiles, path: str | Path) -> list[str | Path]:
+    """The command that runs a program of the Debian 13 tree with that tree's libraries; one of a
+    layer over it has an absolute path."""
     image = files.image()
     machine = os.uname().machine
     libraries = image / f"usr/lib/{machine}-linux-gnu"
@@ -94,7 +95,7 @@ def failure(files: LabFiles, box: str) -> str:
     return " | ".join(lines[-3:])
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Replace a file that only root may read, from its first byte on."""
     beside = path.with_suffix(".new")
     beside.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 
 from mesh import netns
-from mesh.lab import bird, containers
+from mesh.lab import bgpd, bird, containers
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles
 from mesh.lab.world import load
@@ -30,12 +30,15 @@ def inside(files: LabFiles, box: str, command: Sequence[str]) -> list[str]:
 
 
 def _tool(files: LabFiles, box: str, command: Sequence[str]) -> list[str]:
-    """The host's tool, else the Debian 13 tree's; birdc with the socket of the box's BIRD."""
+    """The host's tool, else the Debian 13 tree's; birdc and bgpctl with the sockets of the box's
+    own daemons."""
     name, *arguments = command
     control = files.box(box) / bird.SOCKET
     if name == "birdc" and control.exists():
         birdc = bird.program(files, "usr/sbin/birdc")
         return [*map(str, birdc), "-s", str(control), *arguments]
+    if name == "bgpctl" and bgpd.speaks(files, box):
+        return [*map(str, bgpd.control(files, box, *arguments))]
     if shutil.which(name):
         return list(command)
     for folder in ("usr/bin", "usr/sbin"):

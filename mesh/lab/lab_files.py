@@ -92,6 +92,12 @@ class LabFiles:
             )
         return image
 
+    def openbgpd(self) -> Path | None:
+        """The layer over that tree with OpenBGPD; None where the set-up has not made it."""
+        cache = Path(os.environ.get("MESH_CACHE", DEFAULT_CACHE))
+        layer = (cache / "birds" / "openbgpd").resolve()
+        return layer if (layer / "usr/sbin/bgpd").exists() else None
+
 
 def files_of(lab: str | None = None) -> LabFiles:
     """The lab of that name, of MESH_LAB, or ``lab``; LabError for an invalid name."""

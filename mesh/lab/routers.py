@@ -1,4 +1,4 @@
-"""BIRD configurations of the lab's providers, transits and VPC routers."""
+"""Configurations of the lab's providers, transits and VPC routers: BIRD's, and OpenBGPD's."""
 
 from __future__ import annotations
 
@@ -154,9 +154,62 @@ def vpc_config(
 LINK_LOCAL = IPv6Network("fe80::/64")
 
 
-def neighbor_config(world: World, neighbor: Neighbor, passwords: Mapping[str, str] | None) -> str:
+SPEAKER, SPEAKERS_BIRD, SPEAKER_PORT = "127.0.0.1", "127.0.0.2", 1179
+"""Where OpenBGPD and BIRD of one router have their session."""
+
+
+def speaks_openbgpd(neighbor: Neighbor) -> bool:
+    """Whether OpenBGPD can have all sessions of a router: it has no BFD outside OpenBSD."""
+    return not any(session.bfd for session in neighbor.sessions)
+
+
+def neighbor_config(
+    world: World,
+    neighbor: Neighbor,
+    passwords: Mapping[str, str] | None,
+    *,
+    openbgpd: bool = False,
+) -> str:
     """bird.conf of the router of a session of ``upstreams``; ``passwords`` by the names in the
-    sessions. Without passwords it has no sessions with the node."""
+    sessions. Without passwords it has no sessions with the node, and with ``openbgpd`` its OpenBGPD
+    has them."""
+    return _neighbor_config(
+        "neighbor.conf.j2",
+        world,
+        neighbor,
+        passwords,
+        openbgpd=openbgpd,
+        from_node="openbgpd" if openbgpd else "n_*",
+        router_id=_neighbor_id(0xF0000000, neighbor),
+    )
+
+
+def bgpd_config(
+    world: World, neighbor: Neighbor, passwords: Mapping[str, str] | None, socket: Path
+) -> str:
+    """bgpd.conf of the router of a session of ``upstreams``, as :func:`neighbor_config`."""
+    return _neighbor_config(
+        "bgpd.conf.j2",
+        world,
+        neighbor,
+        passwords,
+        socket=socket,
+        router_id=_neighbor_id(0xE0000000, neighbor),
+    )
+
+
+def _neighbor_id(network: int, neighbor: Neighbor) -> object:
+    """A router id from a /4 that has no box's address."""
+    return ip_address(network | int(neighbor.port[2:], 16) & 0x0FFFFFFF)
+
+
+def _neighbor_config(
+    template: str,
+    world: World,
+    neighbor: Neighbor,
+    passwords: Mapping[str, str] | None,
+    **values: object,
+) -> str:
     taken = world.taken(world.node(neighbor.node))
     sessions = [
         {
@@ -174,10 +227,9 @@ def neighbor_config(world: World, neighbor: Neighbor, passwords: Mapping[str, st
         for own, _ in [ends(session)]
         if passwords is not None
     ]
-    return _templates.get_template("neighbor.conf.j2").render(
+    return _templates.get_template(template).render(
         neighbor=neighbor,
         asn=world.asn,
-        router_id=ip_address(0xF0000000 | int(neighbor.port[2:], 16) & 0x0FFFFFFF),
         sessions=sessions,
         bfd=any(session["bfd"] for session in sessions),
         account=[(prefix, LONGEST[prefix.version]) for prefix in taken],
@@ -185,6 +237,10 @@ def neighbor_config(world: World, neighbor: Neighbor, passwords: Mapping[str, st
         private_asns=PRIVATE_ASNS,
         transit_link_local=TRANSIT_LINK_LOCAL,
         upstream_link_local=UPSTREAM_LINK_LOCAL,
+        speaker=SPEAKER,
+        bird=SPEAKERS_BIRD,
+        port=SPEAKER_PORT,
+        **values,
     )
 
 

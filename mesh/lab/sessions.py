@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mesh.lab import bird, routers
+from mesh.lab import bgpd, bird, routers
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import Uplink, World
+from mesh.plan.model import UpstreamSession
 
 SHUT = "withdraw"
 """The fault's name. It stays when the node's machine is removed; the next machine ends it."""
@@ -29,7 +30,15 @@ def _each(files: LabFiles, world: World, uplink: Uplink, verb: str) -> None:
     if not ends:
         raise LabError(f"node {uplink.node}: it has no upstream session, and announces nothing")
     for box, session in ends:
+        if bgpd.speaks(files, box):
+            _at_openbgpd(files, box, uplink.node, session, verb)
+            continue
         name = routers.session_name(uplink.node, session.family, session.label)
         answer = bird.ask(files, box, f"{verb} {name}")
         if f"already {verb}d" not in answer and f": {verb}d" not in answer:
             raise LabError(f"{box}: {verb} {name}: {answer.strip()}")
+
+
+def _at_openbgpd(files: LabFiles, box: str, node: str, session: UpstreamSession, verb: str) -> None:
+    name = routers.session_name(node, session.family, session.label)
+    bgpd.ask(files, box, "neighbor", name, "down" if verb == "disable" else "up")

@@ -13,10 +13,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from mesh import netns
-from mesh.lab import bird, cgroups, metadata, namespaces, note, routers, wiring
+from mesh.lab import bgpd, bird, cgroups, metadata, namespaces, note, routers, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles, files_of, locked
-from mesh.lab.underlay import METADATA4, World, keeping, underlay
+from mesh.lab.underlay import METADATA4, Neighbor, World, keeping, underlay
 from mesh.plan.model import Plan
 
 START = 2.0
@@ -194,8 +194,22 @@ def _start_routers(
             bird.ensure(files, router.box, config)
     for neighbor in world.neighbors:
         if neighbor in planned.neighbors or not bird.is_running(files, neighbor.box):
-            config = routers.neighbor_config(world, neighbor, passwords)
-            bird.ensure(files, neighbor.box, config)
+            _start_neighbor(files, world, neighbor, passwords)
+
+
+def _start_neighbor(
+    files: LabFiles, world: World, neighbor: Neighbor, passwords: Mapping[str, str] | None
+) -> None:
+    """Start or reconfigure a neighbor's router: OpenBGPD and BIRD, or BIRD alone."""
+    openbgpd = files.openbgpd() is not None and routers.speaks_openbgpd(neighbor)
+    if not openbgpd:
+        bgpd.stop(files, neighbor.box)
+    config = routers.neighbor_config(world, neighbor, passwords, openbgpd=openbgpd)
+    bird.ensure(files, neighbor.box, config)
+    if openbgpd:
+        socket = files.box(neighbor.box) / bgpd.SOCKET
+        config = routers.bgpd_config(world, neighbor, passwords, socket)
+        bgpd.ensure(files, neighbor.box, config)
 
 
 def _start_metadata(files: LabFiles, world: World) -> None:
