@@ -297,7 +297,21 @@ def underlay(plan: Plan) -> World:
     for node in plan.nodes:
         for session in node.upstreams:
             _refuse_collision(world, node, session)
+            _refuse_off_link(world, node, session)
     return world
+
+
+def _refuse_off_link(world: World, node: Node, session: UpstreamSession) -> None:
+    """LabError for a session without ``multihop`` that would wait for ever: a node's main IPv4
+    address has no subnet, and its IPv6 one that of its provider."""
+    if session.interface is not None or session.multihop is not None:
+        return
+    if session.neighbor not in world.upstream(world.node(node.id).upstream).network6:
+        raise LabError(
+            f"{_key(node, session)}, neighbor {session.neighbor}: in the lab it is not on the link "
+            "of the node's main address, and without `multihop` the session would stay down; give "
+            "the twin's session `multihop: 2`, or an `interface`"
+        )
 
 
 def _refuse_collision(world: World, node: Node, session: UpstreamSession) -> None:
@@ -308,12 +322,17 @@ def _refuse_collision(world: World, node: Node, session: UpstreamSession) -> Non
         place = ends(session)[1].network
     for address, part in _own_addresses(world):
         if address in place:
-            entry = f"upstreams: {session.label}" if session.label else "host.upstream"
             raise LabError(
-                f"mesh:nodes.{node.id}.{entry}, neighbor {session.neighbor}: in the lab, {address} "
-                f"is {part}, and packets to it would end at this neighbor; give the twin's "
-                f"neighbor an address of {' or '.join(map(str, FREE))}"
+                f"{_key(node, session)}, neighbor {session.neighbor}: in the lab, {address} is "
+                f"{part}, and packets to it would end at this neighbor; give the twin's neighbor "
+                f"an address of {' or '.join(map(str, FREE))}"
             )
+
+
+def _key(node: Node, session: UpstreamSession) -> str:
+    """Where the stack file has a session."""
+    entry = f"upstreams: {session.label}" if session.label else "host.upstream"
+    return f"mesh:nodes.{node.id}.{entry}"
 
 
 def _own_addresses(world: World) -> Iterator[tuple[IPv4Address | IPv6Address, str]]:

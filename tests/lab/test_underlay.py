@@ -257,3 +257,12 @@ def with_neighbor(neighbor: str, local: str | None, interface: str | None) -> Pl
         replace(each, upstreams=(session,)) if each is node else each for each in plan.nodes
     )
     return replace(plan, nodes=nodes)
+
+
+def test_a_neighbor_that_no_link_of_the_lab_has_needs_multihop() -> None:
+    plan = with_neighbor("192.0.2.1", None, None)
+    node = plan.node("lax-vultr-1")
+    direct = replace(node, upstreams=(replace(node.upstreams[0], multihop=None),))
+    nodes = tuple(direct if each is node else each for each in plan.nodes)
+    with pytest.raises(LabError, match=r"upstreams: transit, neighbor 192\.0\.2\.1.*multihop: 2"):
+        underlay(replace(plan, nodes=nodes))
