@@ -49,6 +49,9 @@ ENVIRONMENT = {
 
 CAPABILITIES = "CAP_NET_ADMIN,CAP_NET_RAW,CAP_SYS_NICE"
 
+FURTHER = f"etc/systemd/network/10-cloud-init-{NODE_INTERFACE}.network.d"
+"""Beside the file of cloud-init, which has the main address."""
+
 CLOUD_CONFIG = """
 # Looking for other clouds takes seconds and asks addresses that answer in the lab only.
 datasource_list: [NoCloud, None]
@@ -235,15 +238,20 @@ def _write_disk(files: LabFiles, uplink: Uplink, state: BoxState, user_data: str
     sources = upper / "etc/cloud/cloud.cfg.d/95-lab.cfg"
     sources.parent.mkdir(parents=True)
     sources.write_text(CLOUD_CONFIG)
+    for number, address in enumerate(uplink.sources):
+        further = upper / FURTHER / f"further-{number}.conf"
+        further.parent.mkdir(parents=True, exist_ok=True)
+        # Of two addresses without a subnet, either could be the main one; a deprecated one is not.
+        text = f"[Address]\nAddress={address}/{address.max_prefixlen}\nPreferredLifetime=0\n"
+        further.write_text(text)
 
 
 def network_config(uplink: Uplink) -> dict[str, object]:
     """NoCloud network configuration (version 2): static IPv4, IPv6 by router advertisement; the
     addresses of further interfaces as an operator would give them."""
-    further = [f"{address}/{address.max_prefixlen}" for address in uplink.sources]
     interface = {
         "match": {"macaddress": uplink.mac},
-        "addresses": [f"{uplink.main}/{uplink.length}", *further],
+        "addresses": [f"{uplink.main}/{uplink.length}"],
         # Not `routes` with `on-link`: cloud-init's networkd renderer adds GatewayOnLink only for
         # this key.
         "gateway4": str(uplink.gateway4),

@@ -16,8 +16,10 @@ from ipaddress import (
 import pytest
 
 from mesh.lab import underlay as lab
+from mesh.lab.containers import network_config
 from mesh.lab.errors import LabError
 from mesh.lab.underlay import World, underlay
+from mesh.lab.wiring import NODE_INTERFACE
 from mesh.plan import Plan, Region
 from mesh.plan.model import Address
 from tests.kit.stacks import example, long_ids, plan_of, prod, without_ipv4
@@ -266,3 +268,12 @@ def test_a_neighbor_that_no_link_of_the_lab_has_needs_multihop() -> None:
     nodes = tuple(direct if each is node else each for each in plan.nodes)
     with pytest.raises(LabError, match=r"upstreams: transit, neighbor 192\.0\.2\.1.*multihop: 2"):
         underlay(replace(plan, nodes=nodes))
+
+
+def test_the_main_address_of_a_node_is_the_only_one_that_is_preferred() -> None:
+    plan = with_neighbor("192.0.2.1", "192.0.2.33/32", None)
+    uplink = underlay(plan).node("lax-vultr-1")
+    assert [str(address) for address in uplink.sources] == ["192.0.2.33"]
+    ethernets = network_config(uplink)["ethernets"]
+    assert isinstance(ethernets, dict)
+    assert ethernets[NODE_INTERFACE]["addresses"] == ["203.0.113.1/32"]
