@@ -109,8 +109,9 @@ class Twin:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The mixed network goes first, the blog's and the exchange's: the production network's twin stands from its
-    first test to the end of the run, and the nodes of both leave no other lab any room."""
+    """The mixed network goes first, then the blog's and the exchange's: the production network's
+    twin stands from its first test to the end of the run, and the nodes of both leave no other lab
+    any room."""
     first = ("test_mixed.py", "test_blog.py", "test_exchange.py")
     items.sort(key=lambda item: item.path.name not in first)
 
