@@ -90,6 +90,11 @@ class Bird:
         if self.ask(f'reload in "{names}"').error is not None:
             self.ask(f'reload filters in "{names}"')
 
+    def reload_out(self, names: str) -> None:
+        """Applies the export policy to each route again, on protocols whose names match. BIRD 3
+        does so by itself, and has no such command."""
+        self.ask(f'reload out "{names}"')
+
     def read_by_others(self) -> str:
         """When BIRD last read its configuration, as BIRD prints the time, if that was not at our
         request. Empty if it was, or if BIRD has started since: at its start it reads the files in

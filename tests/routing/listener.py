@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from mesh.agent.announce_state import AnnounceState
+from mesh.agent.daemons.kind import FileChange
 from mesh.bird.client import Bird
 from mesh.facts import Facts
 from mesh.lab import namespaces
@@ -59,11 +60,20 @@ class Edge:
 
     def take(self, plan: Plan) -> None:
         """Another generation: BIRD's files of another plan."""
+        self.written(plan)
+        self.configure()
+
+    def written(self, plan: Plan) -> list[FileChange]:
+        """BIRD's files of another plan, which it has not read so far."""
         facts = placeholder_facts(plan) | {self.node.id: self.facts}
+        changes: list[FileChange] = []
         for each in node_files(plan, facts)[self.node.id].files:
             if each.path.startswith("/etc/bird/"):
-                (Path(f"/proc/{self.pid}/root") / each.path[1:]).write_text(each.content)
-        self.configure()
+                place = Path(f"/proc/{self.pid}/root") / each.path[1:]
+                old = place.read_bytes() if place.exists() else None
+                place.write_text(each.content)
+                changes.append(FileChange(each.path, old, each.content.encode()))
+        return changes
 
     def order(self, *addresses: str) -> None:
         """The IPv4 addresses that are given up, in place of those before."""

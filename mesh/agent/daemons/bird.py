@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from mesh.agent import file_paths
@@ -10,7 +11,7 @@ from mesh.agent.config import Config
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
 from mesh.agent.host import Host
 from mesh.agent.stage import Stage
-from mesh.bird.client import BirdError, NotRunning
+from mesh.bird.client import Bird, BirdError, NotRunning
 from mesh.trust.encoding import Malformed, parse
 
 UNDO_SECONDS = 30
@@ -33,9 +34,26 @@ def _announced(host: Host) -> tuple[Network, ...]:
     return config.aggregates if config.announced is None else ()
 
 
-def _apply_late(node: ChangedNode, _: Changes) -> None:
+def _apply_late(node: ChangedNode, changes: Changes) -> None:
     node.bird.wait()
     node.bird.configure(undo_after=UNDO_SECONDS)
+    if any(_aggregates(change.old) != _aggregates(change.new) for change in changes):
+        _judge_again(node.bird)
+
+
+def _aggregates(content: bytes | None) -> list[bytes]:
+    """The lines of a file that list aggregates."""
+    return re.findall(rb"^define (?:AGGREGATES|OWNED)[46] = .*$", content or b"", re.MULTILINE)
+
+
+def _judge_again(bird: Bird) -> None:
+    """BIRD 2 takes some sets of prefixes for the same although they differ, as that of
+    192.30.120.0/23 and that of 192.30.120.0/22, and then applies no policy to its routes again:
+    the new aggregate was announced to nobody (measured with 2.0.12 and 2.17.6)."""
+    for names in ("to_internet*", "kernel*"):
+        bird.reload_out(names)
+    for names in ("u_*", "mate*"):
+        bird.reload_in(names)
 
 
 def _confirm(node: ChangedNode) -> None:
