@@ -158,9 +158,10 @@ SPEAKER, SPEAKERS_BIRD, SPEAKER_PORT = "127.0.0.1", "127.0.0.2", 1179
 """Where OpenBGPD and BIRD of one router have their session."""
 
 
-def speaks_openbgpd(neighbor: Neighbor) -> bool:
-    """Whether OpenBGPD can have all sessions of a router: it has no BFD outside OpenBSD."""
-    return not any(session.bfd for session in neighbor.sessions)
+def speaks_openbgpd(session: UpstreamSession) -> bool:
+    """Whether OpenBGPD can have a session of a router: it has no BFD outside OpenBSD, and takes no
+    routes with BIRD's next hop on a session of link-local addresses."""
+    return not session.bfd and not session.neighbor.is_link_local
 
 
 def neighbor_config(
@@ -171,15 +172,18 @@ def neighbor_config(
     openbgpd: bool = False,
 ) -> str:
     """bird.conf of the router of a session of ``upstreams``; ``passwords`` by the names in the
-    sessions. Without passwords it has no sessions with the node, and with ``openbgpd`` its OpenBGPD
-    has them."""
+    sessions. Without passwords it has no sessions with the node; with ``openbgpd`` the router's
+    OpenBGPD has those that it can have."""
+    theirs = [each for each in neighbor.sessions if openbgpd and speaks_openbgpd(each)]
+    own = [each for each in neighbor.sessions if each not in theirs]
     return _neighbor_config(
         "neighbor.conf.j2",
         world,
         neighbor,
-        passwords,
-        openbgpd=openbgpd,
-        from_node="openbgpd" if openbgpd else "n_*",
+        sessions=_neighbor_sessions(neighbor, own, passwords),
+        at_openbgpd=_neighbor_sessions(neighbor, theirs, passwords),
+        openbgpd=bool(theirs),
+        from_node='proto ~ "n_*"' + (' || proto = "openbgpd"' if theirs else ""),
         router_id=_neighbor_id(0xF0000000, neighbor),
     )
 
@@ -192,7 +196,9 @@ def bgpd_config(
         "bgpd.conf.j2",
         world,
         neighbor,
-        passwords,
+        sessions=_neighbor_sessions(
+            neighbor, filter(speaks_openbgpd, neighbor.sessions), passwords
+        ),
         socket=socket,
         router_id=_neighbor_id(0xE0000000, neighbor),
     )
@@ -203,15 +209,10 @@ def _neighbor_id(network: int, neighbor: Neighbor) -> object:
     return ip_address(network | int(neighbor.port[2:], 16) & 0x0FFFFFFF)
 
 
-def _neighbor_config(
-    template: str,
-    world: World,
-    neighbor: Neighbor,
-    passwords: Mapping[str, str] | None,
-    **values: object,
-) -> str:
-    taken = world.taken(world.node(neighbor.node))
-    sessions = [
+def _neighbor_sessions(
+    neighbor: Neighbor, sessions: Iterable[UpstreamSession], passwords: Mapping[str, str] | None
+) -> list[dict[str, object]]:
+    return [
         {
             "name": session_name(neighbor.node, session.family, session.label),
             "family": session.family,
@@ -223,16 +224,27 @@ def _neighbor_config(
             "blackhole": session.blackhole,
             "password": _password(session, passwords),
         }
-        for session in neighbor.sessions
+        for session in sessions
         for own, _ in [ends(session)]
         if passwords is not None
     ]
+
+
+def _neighbor_config(
+    template: str,
+    world: World,
+    neighbor: Neighbor,
+    sessions: list[dict[str, object]],
+    **values: object,
+) -> str:
     return _templates.get_template(template).render(
         neighbor=neighbor,
         asn=world.asn,
         sessions=sessions,
         bfd=any(session["bfd"] for session in sessions),
-        account=[(prefix, LONGEST[prefix.version]) for prefix in taken],
+        account=[
+            (prefix, LONGEST[prefix.version]) for prefix in world.taken(world.node(neighbor.node))
+        ],
         transit=world.transit(neighbor.transit),
         private_asns=PRIVATE_ASNS,
         transit_link_local=TRANSIT_LINK_LOCAL,

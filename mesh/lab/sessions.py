@@ -30,7 +30,7 @@ def _each(files: LabFiles, world: World, uplink: Uplink, verb: str) -> None:
     if not ends:
         raise LabError(f"node {uplink.node}: it has no upstream session, and announces nothing")
     for box, session in ends:
-        if bgpd.speaks(files, box):
+        if routers.speaks_openbgpd(session) and bgpd.speaks(files, box):
             _at_openbgpd(files, box, uplink.node, session, verb)
             continue
         name = routers.session_name(uplink.node, session.family, session.label)

@@ -201,7 +201,8 @@ def _start_neighbor(
     files: LabFiles, world: World, neighbor: Neighbor, passwords: Mapping[str, str] | None
 ) -> None:
     """Start or reconfigure a neighbor's router: OpenBGPD and BIRD, or BIRD alone."""
-    openbgpd = files.openbgpd() is not None and routers.speaks_openbgpd(neighbor)
+    able = any(map(routers.speaks_openbgpd, neighbor.sessions))
+    openbgpd = able and files.openbgpd() is not None
     if not openbgpd:
         bgpd.stop(files, neighbor.box)
     config = routers.neighbor_config(world, neighbor, passwords, openbgpd=openbgpd)

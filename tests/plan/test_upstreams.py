@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import ip_interface
+from pathlib import Path
 
-from mesh.lab.routers import neighbor_config
+import pytest
+
+from mesh.lab.routers import bgpd_config, neighbor_config, speaks_openbgpd
 from mesh.lab.underlay import underlay
-from mesh.render import firewall
+from mesh.render import File, firewall
+from tests.kit.machine import Debian
 from tests.kit.stacks import example, plan_of, with_members, with_sessions
 
 NODE = "ewr-buyvm-1"
@@ -90,3 +94,28 @@ def test_a_router_of_the_lab_takes_every_prefix_that_its_node_announces() -> Non
     config = neighbor_config(world, world.neighbors[0], {"fra-hoster-1-transit": "s3cret"})
     for taken in ("192.30.120.0/23{23,24}", "2620:71:4000::/48{48,48}", "2620:71:4001::/48{48,48}"):
         assert config.count(f"net ~ [ {taken} ]") == 1
+
+
+def test_openbgpd_has_the_sessions_without_bfd() -> None:
+    world = underlay(plan_of(example("ixp"), "ixp"))
+    sessions = [session for each in world.neighbors for session in each.sessions]
+    assert [speaks_openbgpd(each) for each in sessions] == [False] * 2 + [True] * 4
+    for each in world.neighbors[1:]:
+        router = neighbor_config(world, each, {}, openbgpd=True)
+        assert "192.0.2.130 as 27218" not in router
+        assert "neighbor 127.0.0.1 port 1179 as 64509;" in router
+
+
+@pytest.mark.image
+def test_openbgpd_takes_each_configuration(tmp_path: Path) -> None:
+    passwords = {"fra-hoster-1-transit": "a \\ key", "ams-hoster-1-second": "s3cret"}
+    machine = Debian(tmp_path, also=("openbgpd",))
+    for name in ("ixp", "transits"):
+        world = underlay(plan_of(example(name), name))
+        for each in world.neighbors:
+            for known in (None, passwords):
+                config = bgpd_config(world, each, known, Path("/run/bgpd.sock"))
+                machine.put([File("/etc/bgpd.conf", config, 0o600)])
+                ready = "systemd-sysusers openbgpd.conf && bgpd -n"
+                done = machine.run("sh", "-c", ready)
+                assert done.returncode == 0, f"{done.stderr}{config}"

@@ -65,6 +65,9 @@ def test_both_route_servers_are_openbgpd_and_hear_our_prefixes_alone(exchange: T
     for box in (FIRST, SECOND):
         until(lambda b=box: heard(b) == HEARD, SETTLED, f"our prefixes at {box}")  # type: ignore[misc]
         assert states[box] == "running"
+        given = exchange.exec(box, "bgpctl", "show", "rib", "out")
+        assert "0.0.0.0/0" in given
+        assert "::/0" in given
         assert "64509" in exchange.exec(box, "bgpctl", "show", "neighbor")
     assert not bgpd.speaks(files_of(NAME), TRANSIT)
 
