@@ -196,11 +196,11 @@ def test_another_asn_is_stopped_until_it_is_asked_for(project: Project, tmp_path
 
 
 def test_protection_that_goes_away_is_said_and_stopped(project: Project) -> None:
-    project.write(protect=False)
+    project.run("pulumi", "config", "set", "mesh:protect", "false")
     try:
         found = project.preview("--gate")
     finally:
-        project.write()
+        project.run("pulumi", "config", "rm", "mesh:protect")
     assert found["code"] == 3
     assert [each["key"] for each in found["refused"]] == ["mesh:protect"]
     assert {(each["what"], each["fate"]) for each in found["protection"]} == {
