@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from mesh.bird.protocols import sessions
+from mesh.bird.protocols import export_has_begun, sessions
 from mesh.bird.reply import Reply, read
 
 SAME_TIME = 1.5
@@ -124,6 +124,16 @@ class Bird:
         while not self.answers():
             if time.monotonic() > end:
                 raise BirdError(f"bird: started, and does not answer within {seconds:g} s")
+            time.sleep(0.05)
+
+    def wait_for_kernel(self, seconds: float = 5.0) -> None:
+        """Waits until the kernel protocols export, or until the time is over. Those of BIRD 3 begin
+        once they have scanned the kernel's table, a second after they start. BIRD 3.1.8 ends with
+        SIGSEGV where a reconfiguration changes their export policy before that."""
+        end = time.monotonic() + seconds
+        while not export_has_begun(self.ask('show protocols all "kernel*"')):
+            if time.monotonic() > end:
+                return
             time.sleep(0.05)
 
     def answers(self, timeout: float = 10.0) -> bool:

@@ -1,4 +1,4 @@
-"""BGP sessions, parsed from BIRD's list of protocols."""
+"""BGP sessions, and what waits for the kernel, parsed from BIRD's list of protocols."""
 
 from __future__ import annotations
 
@@ -49,3 +49,16 @@ def sessions(reply: Reply) -> dict[str, Session]:
             fields[3] if at is None else rest[at], fields[4] if fields[4:] else "", " ".join(error)
         )
     return found
+
+
+def export_has_begun(reply: Reply) -> bool:
+    """Whether every channel that is up exports, in the reply to ``show protocols all``. BIRD 2 does
+    not print it, and exports from the start."""
+    state = ""
+    for _, text in reply.lines:
+        label, _, value = text.strip().partition(":")
+        if label == "State":
+            state = value.strip()
+        if label == "Export state" and state == "UP" and value.strip() == "DOWN":
+            return False
+    return True

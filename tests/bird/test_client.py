@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,3 +51,43 @@ def test_a_reply_that_breaks_off_is_an_error(tmp_path: Path, answer: str) -> Non
             with pytest.raises(BirdError, match="is cut off"):
                 ours.ask("show status")
             served.result()
+
+
+KERNEL = """1002-kernel4    Kernel     master4    up     14:20:42.297
+1006-  Channel ipv4
+     State:          {state}
+     Import state:   {state}
+     Export state:   {export}
+"""
+
+
+@pytest.mark.parametrize(
+    ("shown", "waits"),
+    [
+        (KERNEL.format(state="UP", export="DOWN"), True),
+        (KERNEL.format(state="UP", export="READY"), False),
+        (KERNEL.format(state="DOWN", export="DOWN"), False),
+        ("1006-  Channel ipv4\n     State:          UP\n", False),  # BIRD 2
+    ],
+    ids=["before the scan", "after the scan", "disabled", "BIRD 2"],
+)
+def test_the_kernel_is_waited_for_until_its_first_scan(
+    tmp_path: Path, shown: str, waits: bool
+) -> None:
+    asked: list[str] = []
+
+    def answer(command: str) -> str:
+        asked.append(command)
+        return (shown if len(asked) < 3 else KERNEL.format(state="UP", export="READY")) + "0000 \n"
+
+    with control(tmp_path, answer) as bird:
+        bird.wait_for_kernel()
+    assert len(asked) == (3 if waits else 1)
+
+
+def test_a_scan_that_never_ends_is_not_waited_for_any_longer(tmp_path: Path) -> None:
+    shown = KERNEL.format(state="UP", export="DOWN") + "0000 \n"
+    with control(tmp_path, lambda _: shown) as bird:
+        begin = time.monotonic()
+        bird.wait_for_kernel(0.2)
+        assert time.monotonic() - begin >= 0.2

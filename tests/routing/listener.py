@@ -15,6 +15,10 @@ from pathlib import Path
 
 from mesh.agent.announce_state import AnnounceState
 from mesh.agent.daemons.kind import FileChange
+from mesh.agent.daemons.bird import KIND
+from mesh.agent.daemons.kind import ChangedNode
+from mesh.agent.host import Host
+from mesh.agent.units import Systemd
 from mesh.bird.client import Bird
 from mesh.facts import Facts
 from mesh.lab import namespaces
@@ -65,6 +69,7 @@ class Edge:
 
     def written(self, plan: Plan) -> list[FileChange]:
         """BIRD's files of another plan, which it has not read so far."""
+        """Another generation: BIRD's files of another plan, as the agent applies them."""
         facts = placeholder_facts(plan) | {self.node.id: self.facts}
         changes: list[FileChange] = []
         for each in node_files(plan, facts)[self.node.id].files:
@@ -74,6 +79,11 @@ class Edge:
                 place.write_text(each.content)
                 changes.append(FileChange(each.path, old, each.content.encode()))
         return changes
+                (Path(f"/proc/{self.pid}/root") / each.path[1:]).write_text(each.content)
+        host = Host(Path(f"/proc/{self.pid}/root"))
+        node = ChangedNode(host, Systemd(host), self.bird, (), frozenset())
+        KIND.apply_late(node, ())
+        KIND.confirm(node)
 
     def order(self, *addresses: str) -> None:
         """The IPv4 addresses that are given up, in place of those before."""

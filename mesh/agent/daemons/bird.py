@@ -36,6 +36,7 @@ def _announced(host: Host) -> tuple[Network, ...]:
 
 def _apply_late(node: ChangedNode, changes: Changes) -> None:
     node.bird.wait()
+    node.bird.wait_for_kernel()
     node.bird.configure(undo_after=UNDO_SECONDS)
     if any(_aggregates(change.old) != _aggregates(change.new) for change in changes):
         _judge_again(node.bird)
@@ -88,6 +89,7 @@ def _differences(node: ChangedNode, _: Sequence[str]) -> Iterator[Difference]:
 
 def _reread(node: ChangedNode) -> None:
     with node.bird.changing:
+        node.bird.wait_for_kernel()
         node.bird.configure()
 
 
