@@ -14,9 +14,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from mesh.agent.announce_state import AnnounceState
-from mesh.agent.daemons.kind import FileChange
 from mesh.agent.daemons.bird import KIND
-from mesh.agent.daemons.kind import ChangedNode
+from mesh.agent.daemons.kind import ChangedNode, FileChange
 from mesh.agent.host import Host
 from mesh.agent.units import Systemd
 from mesh.bird.client import Bird
@@ -63,13 +62,14 @@ class Edge:
         self.configure()
 
     def take(self, plan: Plan) -> None:
-        """Another generation: BIRD's files of another plan."""
-        self.written(plan)
-        self.configure()
-
-    def written(self, plan: Plan) -> list[FileChange]:
-        """BIRD's files of another plan, which it has not read so far."""
         """Another generation: BIRD's files of another plan, as the agent applies them."""
+        host = Host(Path(f"/proc/{self.pid}/root"))
+        node = ChangedNode(host, Systemd(host), self.bird, (), frozenset())
+        KIND.apply_late(node, self._written(plan))
+        KIND.confirm(node)
+
+    def _written(self, plan: Plan) -> list[FileChange]:
+        """BIRD's files of another plan, which it has not read so far."""
         facts = placeholder_facts(plan) | {self.node.id: self.facts}
         changes: list[FileChange] = []
         for each in node_files(plan, facts)[self.node.id].files:
@@ -79,11 +79,6 @@ class Edge:
                 place.write_text(each.content)
                 changes.append(FileChange(each.path, old, each.content.encode()))
         return changes
-                (Path(f"/proc/{self.pid}/root") / each.path[1:]).write_text(each.content)
-        host = Host(Path(f"/proc/{self.pid}/root"))
-        node = ChangedNode(host, Systemd(host), self.bird, (), frozenset())
-        KIND.apply_late(node, ())
-        KIND.confirm(node)
 
     def order(self, *addresses: str) -> None:
         """The IPv4 addresses that are given up, in place of those before."""

@@ -11,11 +11,8 @@ from pathlib import Path
 import pytest
 
 from mesh.agent.announce_state import declare, written_state
-from mesh.agent.daemons.bird import KIND
-from mesh.agent.daemons.kind import ChangedNode
 from mesh.agent.file_paths import OUT_OF_SERVICE
 from mesh.agent.host import Host
-from mesh.agent.units import Systemd
 from mesh.plan import Family, Network
 from mesh.render import node_files, placeholder_facts
 from tests.kit.bgp.log import Log
@@ -156,14 +153,8 @@ def test_a_replaced_aggregate_is_announced_and_goes_back(tmp_path: Path, version
     large["prefixes"]["ipv4"] = "192.30.120.0/22"
     plans = [plan_of(small), plan_of(large)]
     with edge(plans[0], NODE, tmp_path, "replaced", version) as made:
-        time.sleep(1)
-        node = ChangedNode(
-            Host(Path(f"/proc/{made.pid}/root")), Systemd(Host()), made.bird, (), frozenset()
-        )
         for before, after in (plans, plans[::-1]):
             waits(made, "ipv4", dict.fromkeys(before.owned, True))
-            changes = made.written(after)
-            KIND.apply_late(node, changes)
-            KIND.confirm(node)
+            made.take(after)
             waits(made, "ipv4", dict.fromkeys(after.owned, True))
         assert len(made.upstreams["ipv4"].log.opens()) == 1, "the session stood all the time"
