@@ -11,7 +11,7 @@ THREADS = """
 import importlib, sys, threading
 sys.setswitchinterval(1e-6)
 names = ["mesh.lab.routers", "mesh.lab.world", "mesh.publish.publish", "mesh.render",
-         "mesh.plan.document", "mesh.infra.dynamic.lab", "mesh.spec"]
+         "mesh.plan.document", "mesh.infra.dynamic.lab", "mesh.spec", "mesh.ssh"]
 begin, errors = threading.Barrier(len(names)), []
 
 def load(name):

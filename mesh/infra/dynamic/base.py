@@ -7,9 +7,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, wraps
+from importlib import import_module
+from typing import Any, ParamSpec, TypeVar
 
 from pulumi.dynamic import ConfigureRequest, DiffResult, ReadResult, ResourceProvider
 
@@ -24,9 +25,36 @@ class Stub(ResourceProvider):
     # A reference to a class; encrypting it would hide the resource's real changes.
     serialize_as_secret_always = False
 
+    def __init_subclass__(cls) -> None:
+        """Operations import what they need when they need it, each in a thread of its own."""
+        super().__init_subclass__()
+        for name in ("create", "read", "update", "delete"):
+            if name in cls.__dict__:
+                setattr(cls, name, _after_loading(cls.__dict__[name]))
+
     def configure(self, _req: ConfigureRequest) -> None:
         """Called once, in the process that the engine started for us."""
         end_with_engine(*sys.argv[1:2])
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_LOADING = threading.Lock()
+
+
+def _after_loading(operation: Callable[P, T]) -> Callable[P, T]:
+    """The operation, once the packages that import their own modules are loaded. Where one thread
+    loads such a package while another one loads a module of it, each waits for the other, and
+    Python breaks the circle with a module that is not complete."""
+
+    @wraps(operation)
+    def loaded(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _LOADING:
+            for package in ("mesh.spec", "mesh.plan", "mesh.render"):
+                import_module(package)
+        return operation(*args, **kwargs)
+
+    return loaded
 
 
 WATCH = 1.0
