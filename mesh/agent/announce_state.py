@@ -78,7 +78,7 @@ def write_state(host: Host, state: AnnounceState) -> None:
             for name, value in _written(host).items()
             if name not in state.constants()
         }
-        host.write(file_paths.ANNOUNCE, _lines(state.constants() | others), 0o644)
+        _write(host, state.constants() | others)
 
 
 def written_names(host: Host) -> tuple[str, ...]:
@@ -100,8 +100,7 @@ def declare(host: Host, out_of_service: bytes, known: Iterable[Network]) -> None
         stays = {in_service(prefix) for prefix in known}
         new = {name: serves and name in stays for name in _read(out_of_service)}
         base = AnnounceState(serves, found.get("DRAINING", False)).constants()
-        if (wanted := base | new | found) != written:
-            host.write(file_paths.ANNOUNCE, _lines(wanted), 0o644)
+        _write(host, base | new | found)
 
 
 _WRITING = threading.Lock()
@@ -110,6 +109,13 @@ _CONSTANT = re.compile(rb"^define (\w+) = (true|false);$", re.MULTILINE)
 
 def _written(host: Host) -> dict[str, bool]:
     return _read(host.read(file_paths.ANNOUNCE) or b"")
+
+
+def _write(host: Host, constants: Mapping[str, bool]) -> None:
+    """Writes BIRD's file where it differs: at a start of the agent it mostly does not."""
+    content = _lines(constants)
+    if host.read(file_paths.ANNOUNCE) != content:
+        host.write(file_paths.ANNOUNCE, content, 0o644)
 
 
 def _read(text: bytes) -> dict[str, bool]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from mesh.agent import file_paths
 from mesh.agent.announce_state import Network, declare
+from mesh.agent.blackholes import IBGP
 from mesh.agent.config import Config
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
 from mesh.agent.host import Host
@@ -53,7 +54,7 @@ def _judge_again(bird: Bird) -> None:
     the new aggregate was announced to nobody (measured with 2.0.12 and 2.17.6)."""
     for names in ("to_internet*", "kernel*"):
         bird.reload_out(names)
-    for names in ("u_*", "mate*"):
+    for names in ("u_*", IBGP):
         bird.reload_in(names)
 
 
