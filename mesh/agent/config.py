@@ -15,10 +15,12 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeService(Service):
-    """A service of the network; ``local``: this node may serve it."""
+    """A service of the network; ``local``: this node may serve it. ``content`` is the SHA-256 of
+    what it serves."""
 
     addresses: tuple[IPv4Address | IPv6Address, ...]
     local: bool
+    content: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class AnnouncedPrefix:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The agent's configuration. ``mates`` are the tunnel addresses of the other nodes, ``tunnels``
+    """The agent's configuration. ``whoami_at`` are the addresses at which whoami answers, None for
+    all that the node has. ``mates`` are the tunnel addresses of the other nodes, ``tunnels``
     this node's WireGuard interfaces. ``underlay``, ``upstreams`` and ``tunnels`` are None in the
     file of a generation from an earlier version. ``announced`` is None where the node announces all
     its aggregates or nothing."""
@@ -86,6 +89,7 @@ class Config:
     upstreams: tuple[Upstream, ...] | None = None
     tunnels: tuple[str, ...] | None = None
     announced: tuple[AnnouncedPrefix, ...] | None = None
+    whoami_at: tuple[IPv4Address | IPv6Address, ...] | None = None
 
     @property
     def exports(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -18,6 +18,7 @@ from ipaddress import (
 )
 from typing import Literal
 
+from mesh.services.content import Content
 from mesh.services.service import Service
 
 Address = IPv4Address | IPv6Address
@@ -109,10 +110,13 @@ class TunnelRanges(PrefixPair):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedService(Service):
     """A service, whose addresses every node of ``nodes`` may bind while its checks pass; its ports
-    are in ascending order."""
+    are in ascending order. ``names`` are the host names that a ``web`` service answers to, all
+    where it is empty."""
 
     addresses: ServiceAddresses
     nodes: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
 from mesh.services.checks import Check
 from mesh.services.checks.check import Port
+
+Kind = Literal["external", "web", "dns", "whoami"]
+"""What answers at a service's addresses: the operator's own daemon, nginx or NSD as we set them up,
+or our whoami."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,13 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """An anycast service; a node serves it while all its checks pass."""
+    """An anycast service; a node serves it while all its checks pass. ``kind`` is None where the
+    stack file says none: whoami answers port 80, whatever is at others. ``unit`` is the systemd
+    unit of an external service, whose state is shown."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     name: str
     ports: Ports
     checks: tuple[Check, ...]
+    kind: Kind | None = None
+    unit: str | None = None

@@ -106,12 +106,29 @@ class RegistryEntry:
     tls_sha256: Hash | None
 
 
+MAX_CONTENTS = 64
+"""Contents in one manifest."""
+MAX_CONTENT_BYTES = 64 * 2**20
+MAX_CONTENT_FILES = 20_000
+"""Of one content."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentEntry:
+    """An artefact in the manifest: its bytes, and how many files are in it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
+    size: Annotated[int, Field(ge=1, le=MAX_CONTENT_BYTES)]
+    files: Annotated[int, Field(ge=0, le=MAX_CONTENT_FILES)]
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A generation, numbered and signed by the operator.
 
     ``nonce`` is fresh for each generation; the nodes' reports contain it. ``retired``: the network
     is being taken down, and every node withdraws, the last announcer of a prefix included.
+    ``contents`` are what the services serve, by the SHA-256 of the artefact.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
@@ -123,6 +140,9 @@ class Manifest:
     nodes: dict[NodeId, NodeEntry]
     views_sha256: Hash
     retired: bool = False
+    contents: Annotated[dict[Hash, ContentEntry], Field(max_length=MAX_CONTENTS)] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +397,10 @@ class Health:
     node has undone. ``hold`` is the number of the hold order applied last, and ``held`` when the
     hold ends, by that order or by a command on the node (seconds since the epoch by the node's
     clock); 0 if the node is not on hold. ``withheld`` is why the node is not in service for a
-    prefix, where prefixes come and go each by itself; at most MAX_WITHHELD.
+    prefix, where prefixes come and go each by itself; at most MAX_WITHHELD. By service:
+    ``families`` is whether the node serves it in each family, ``warnings`` what an operator should
+    see to although the service works, ``contents`` the SHA-256 of what it serves, and ``units`` the
+    state of an external service's unit.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
@@ -438,6 +461,16 @@ class Health:
         dict[Annotated[str, StringConstraints(max_length=64)], ErrorText],
         Field(max_length=MAX_WITHHELD),
     ] = field(default_factory=dict)
+    families: Annotated[
+        dict[Name, dict[Literal["ipv4", "ipv6"], bool]], Field(max_length=MAX_FAILURES)
+    ] = field(default_factory=dict)
+    warnings: Annotated[dict[Name, ErrorText], Field(max_length=MAX_FAILURES)] = field(
+        default_factory=dict
+    )
+    contents: Annotated[dict[Name, Hash], Field(max_length=MAX_FAILURES)] = field(
+        default_factory=dict
+    )
+    units: Annotated[dict[Name, Name], Field(max_length=MAX_FAILURES)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 """A port number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whose answer is asked for: the service's ``address`` of one family, at ``node``.
+
+    Packets leave by ``device``: ``lo`` for the node's own instance, whether it is in service or
+    not; another node's tunnel for the instance there, with ``mark`` for the table that leads by it.
+    """
+
+    address: IPv4Address | IPv6Address
+    node: str
+    device: str = "lo"
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
