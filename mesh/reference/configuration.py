@@ -90,13 +90,15 @@ Keys that do not begin with `mesh:` are those of Pulumi's providers. These the m
 @dataclass(frozen=True)
 class Key:
     """One key: its path from ``mesh:`` on as shown, and as in the examples; the type of its value,
-    its description, and its default, PydanticUndefined for a required key."""
+    its description, its default (PydanticUndefined for a required key), and what else there is to
+    say."""
 
     path: str
     example: tuple[str, ...]
     hint: Any
     description: str
     default: Any
+    notes: tuple[str, ...] = ()
 
 
 def text() -> str:
@@ -180,14 +182,15 @@ def _below(key: Key) -> Iterator[Key]:
     shown = ""
     if step:
         shown = "[]" if step == "list" else f".{ENTRY[key.example[-1]]}"
-    for name, hint, about, default in keys:
-        inner = Key(f"{key.path}{shown}.{name}", (*key.example, *entry, name), hint, about, default)
+    for name, *of in keys:
+        inner = Key(f"{key.path}{shown}.{name}", (*key.example, *entry, name), *of)
         yield inner
         yield from _below(inner)
 
 
-Part = tuple[str, Any, str, Any]
-"""A key within a map: its name, the type of its value, its description, and its default."""
+Part = tuple[str, Any, str, Any, tuple[str, ...]]
+"""A key within a map: its name, the type of its value, its description, its default, and what else
+there is to say."""
 
 
 def _keys(hint: Any) -> Iterator[Part]:
@@ -206,7 +209,7 @@ def _of_section(section: type[Section]) -> Iterator[Part]:
     hints = _hints(section)
     for name, field in section.model_fields.items():
         about = descriptions.get(name) or _inner(hints[name])[0].__doc__ or ""
-        yield field.alias or name, hints[name], about, _default(field)
+        yield field.alias or name, hints[name], about, _default(field), ()
 
 
 def _of_dataclass(section: type[Any]) -> Iterator[Part]:
@@ -214,23 +217,35 @@ def _of_dataclass(section: type[Any]) -> Iterator[Part]:
     hints = get_type_hints(section, include_extras=True)
     for field in fields(section):
         default = PydanticUndefined if field.default is MISSING else field.default
-        yield field.name, hints[field.name], descriptions.get(field.name, ""), default
+        yield field.name, hints[field.name], descriptions.get(field.name, ""), default, ()
 
 
 def _of_kinds(kinds: Sequence[type[Any]]) -> Iterator[Part]:
     """The keys of a map of one of several kinds: the kind, then the keys of all kinds, each
-    once."""
-    descriptions, parts = list[str](), dict[str, Part]()
-    names: tuple[str, ...] = ()
+    once, with what differs between kinds in its description."""
+    descriptions, parts = list[str](), dict[str, dict[str, Part]]()
     for kind in kinds:
-        for name, hint, about, default in _of_dataclass(kind):
-            if name == "kind":
-                names += get_args(hint)
-                descriptions += [f"``{default}`` is {about[0].lower()}{about[1:].rstrip('.')}"]
-            else:
-                parts.setdefault(name, (name, hint, about, default))
-    yield "kind", Literal[names], f"{'; '.join(descriptions)}.", PydanticUndefined
-    yield from parts.values()
+        keys = list(_of_dataclass(kind))
+        name, about = next((str(key[3]), key[2]) for key in keys if key[0] == "kind")
+        descriptions += [f"``{name}`` is {about[0].lower()}{about[1:].rstrip('.')}"]
+        for key in keys:
+            parts.setdefault(key[0], {})[name] = key
+    names = tuple(parts.pop("kind"))
+    yield "kind", Literal[names], f"{'; '.join(descriptions)}.", PydanticUndefined, ()
+    for name, of in parts.items():
+        _, hint, about, default, _ = next(iter(of.values()))
+        yield name, hint, about, default, tuple(_by_kind(of, len(of) < len(names)))
+
+
+def _by_kind(of: Mapping[str, Part], some: bool) -> Iterator[str]:
+    """Which kinds have a key, where only some do, and with which it is required or has a default
+    other than with the first."""
+    if some:
+        yield f"for {', '.join(f'`{name}`' for name in of)}"
+    first = next(iter(of.values()))[3]
+    for name, (*_, default, _) in of.items():
+        if default != first:
+            yield f"with `{name}`: {_necessity(default)}"
 
 
 def _kinds(hint: Any) -> tuple[type[Any], ...]:
@@ -351,7 +366,7 @@ def _within(limits: Mapping[str, Any]) -> str:
 def _entry(key: Key) -> Iterator[str]:
     """The description of a key."""
     yield prose(key.description)
-    facts = [f"type: {type_text(key.hint)}", _necessity(key)]
+    facts = [f"type: {type_text(key.hint)}", _necessity(key.default), *key.notes]
     example = examples.shown(*key.example)
     if example is not None and len(example) <= LONGEST:
         facts.append(f"example: `{example}`")
@@ -366,14 +381,14 @@ def _block(value: Any) -> str:
     return text
 
 
-def _necessity(key: Key) -> str:
-    if key.default is PydanticUndefined:
+def _necessity(default: Any) -> str:
+    if default is PydanticUndefined:
         return "required"
-    if isinstance(key.default, Section):
+    if isinstance(default, Section):
         return "default: the defaults of its keys"
-    if key.default is None:
+    if default is None:
         return "default: not set"
-    return f"default: `{_written(key.default)}`"
+    return f"default: `{_written(default)}`"
 
 
 def _written(value: Any) -> str:

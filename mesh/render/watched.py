@@ -95,7 +95,7 @@ def _service(service: PlannedService, node: Node) -> dict[str, object]:
             if address.version == 4 or node.ipv6
         ],
         "ports": asdict(service.ports),
-        "checks": [asdict(check) for check in service.checks],
+        "checks": [check.written() for check in service.checks],
         "local": service.name in node.services,
     }
 

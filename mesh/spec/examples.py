@@ -23,6 +23,7 @@ _REGION = (
 _SERVICE = (
     "{addresses: {ipv4: 192.30.120.100}, ports: {tcp: [80]}, checks: [{kind: http, port: 80}]}"
 )
+_CA = '"-----BEGIN CERTIFICATE-----\\nMIIB…\\n-----END CERTIFICATE-----"'
 _ALL: dict[tuple[str, ...], str] = {
     ("asn",): "27218",
     ("prefixes",): "{ipv4: 192.30.120.0/23}",
@@ -81,6 +82,10 @@ _ALL: dict[tuple[str, ...], str] = {
     ("services", "*", "checks", "*"): "{kind: http, port: 80}",
     ("services", "*", "checks", "*", "kind"): "http",
     ("services", "*", "checks", "*", "port"): "80",
+    ("services", "*", "checks", "*", "host"): "www.example.net",
+    ("services", "*", "checks", "*", "name"): "example.net",
+    ("services", "*", "checks", "*", "send"): "ping",
+    ("services", "*", "checks", "*", "command"): "mail-queue",
     ("services", "*", "nodes"): f"[{_NODE}]",
     ("without",): f"[{_NODE}]",
 }
@@ -106,6 +111,14 @@ _FURTHER: dict[tuple[str, ...], str] = {
     ("nodes", "*", "upstreams", "*", "limit"): "200000",
     ("nodes", "*", "upstreams", "*", "communities"): '["64510:100"]',
     ("services", "*", "checks", "*", "path"): "/health",
+    ("services", "*", "checks", "*", "timeout"): "0.5",
+    ("services", "*", "checks", "*", "status"): "[200, 401]",
+    ("services", "*", "checks", "*", "contains"): "Welcome",
+    ("services", "*", "checks", "*", "ca"): _CA,
+    ("services", "*", "checks", "*", "serial"): "2026112901",
+    ("services", "*", "checks", "*", "nsid"): "true",
+    ("services", "*", "checks", "*", "expect"): '"0x706f6e67"',
+    ("services", "*", "checks", "*", "arguments"): '["--most", "200"]',
     ("routing",): "{import: full, maxPrefixes: {action: restart}}",
     ("routing", "ixpLans"): '[193.0.22.0/24, "2001:7f8::/32"]',
     ("routing", "maxPrefixes"): "{ipv4: 1200000, ipv6: 300000}",

@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,14 @@ from mesh.agent.units import Systemd
 from mesh.agent.whoami import WhoamiServer
 from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
+from mesh.services.checks.check import Target
 from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.tcp import TcpCheck
 from mesh.trust.encoding import b64
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE
+
+HERE = Target(IPv4Address("127.0.0.1"), "lax-vultr-1")
 
 # --- checks --------------------------------------------------------------------------------------
 
@@ -68,9 +72,9 @@ def answering(reply: bytes, pause: float = 0.0, end: bool = True) -> Iterator[in
     [
         (b"HTTP/1.0 200 OK\r\n\r\nfine", ""),
         (b"HTTP/1.1 204 No Content\r\n\r\n", ""),
-        (b"HTTP/1.1 301 Moved\r\n\r\n", "answers 301 Moved"),
-        (b"HTTP/1.1 404 Not Found\r\n\r\n", "answers 404 Not Found"),
-        (b"HTTP/1.1 503 Unavailable\r\n\r\n", "answers 503 Unavailable"),
+        (b"HTTP/1.1 301 Moved\r\n\r\n", "status 301"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "status 404"),
+        (b"HTTP/1.1 503 Unavailable\r\n\r\n", "status 503"),
         (b"SSH-2.0-OpenSSH_10\r\n", "the answer is not HTTP"),
         (b"", "closed without an answer"),
         (b"200 OK\r\n", "the answer is not HTTP"),
@@ -79,21 +83,21 @@ def answering(reply: bytes, pause: float = 0.0, end: bool = True) -> Iterator[in
 def test_http_works_with_a_2xx_status_and_else_says_why_not(reply: bytes, problem: str) -> None:
     with answering(reply) as port:
         made = HttpCheck(port=port, path="/whoami", timeout=PATIENCE)
-        assert made.problem() == problem
+        assert made.problem(HERE) == problem
 
 
 def test_a_server_that_dribbles_is_not_healthy_and_does_not_hold_the_check() -> None:
     with answering(b"HTTP/1.0 200 OK" * 200, pause=0.05) as port:
         began = time.monotonic()
-        problem = HttpCheck(port=port, path="/", timeout=0.3).problem()
+        problem = HttpCheck(port=port, path="/", timeout=0.3).problem(HERE)
         assert problem == "no answer within 0.3 s"
         assert time.monotonic() - began < PATIENCE  # it would dribble for 150
 
 
 def test_tcp_is_healthy_where_somebody_listens() -> None:
     with answering(b"") as port:
-        assert TcpCheck(port=port, timeout=PATIENCE).problem() == ""
-    gone = TcpCheck(port=port, timeout=PATIENCE).problem()
+        assert TcpCheck(port=port, timeout=PATIENCE).problem(HERE) == ""
+    gone = TcpCheck(port=port, timeout=PATIENCE).problem(HERE)
     assert gone == "connection refused"
 
 
@@ -152,7 +156,7 @@ def test_whoami_answers_its_check_while_dribblers_hold_connections(whoami: int, 
             except OSError:
                 connection.close()
                 dribblers[number] = socket.create_connection(("127.0.0.1", whoami), PATIENCE)
-        assert check.problem() == ""
+        assert check.problem(HERE) == ""
     for connection in dribblers:
         connection.close()
 

@@ -33,6 +33,7 @@ from mesh.agent.units import Systemd
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
+from mesh.services.checks.check import Target
 from mesh.services.checks.tcp import TcpCheck
 from mesh.services.service import Ports
 from mesh.trust import keys
@@ -280,10 +281,10 @@ def test_a_service_that_was_taken_over_is_no_sign_while_its_answers_are_bad(
     """The agent before may have died with it: the address is bound until the checks have fallen."""
     honest, seen = TcpCheck.problem, threading.Event()
 
-    def slow(check: TcpCheck) -> str:
+    def slow(check: TcpCheck, target: Target) -> str:
         if one._locals["web"].watches[0].streak == 3:
             seen.wait(PATIENCE)
-        return honest(check)
+        return honest(check, target)
 
     monkeypatch.setattr(TcpCheck, "problem", slow)
     with control(tmp_path, Runs(tmp_path)) as bird, presence(tmp_path, bird) as one:
@@ -301,7 +302,7 @@ def test_a_check_that_cannot_even_ask_takes_its_service_down(
 ) -> None:
     """Else the service would stay what it was for ever."""
 
-    def broken(_: TcpCheck) -> str:
+    def broken(_: TcpCheck, target: Target) -> str:
         raise MemoryError("no more of it")
 
     monkeypatch.setattr(TcpCheck, "problem", broken)

@@ -20,24 +20,32 @@ from tests.kit import mutants
 from tests.kit.stacks import ROOT, prod
 
 CHECKS = "mesh/services/checks"
-IS = "Check = Annotated[HttpCheck | TcpCheck, Field"
+IS = """
+Check = Annotated[
+    HttpCheck | HttpsCheck | TcpCheck | DnsCheck | UdpCheck | ExecCheck,
+    Field(discriminator="kind"),
+]
+"""
 
 ASK = """
 import json, sys
+from ipaddress import IPv4Address
 from pathlib import Path
 from mesh.agent.config import Config
+from mesh.services.checks.check import Target
 from mesh.plan import make
 from mesh.reference import configuration
 from mesh.render import node_files, placeholder_facts
 from mesh.spec import SpecError, load
 from mesh.trust.encoding import parse
 
+HERE = Target(IPv4Address("127.0.0.1"), "lax-vultr-1")
 keys, wrong = json.load(sys.stdin)
 plan = make(load("prod", keys, Path()).spec)
 files = node_files(plan, placeholder_facts(plan))["lax-vultr-1"].files
 agent = next(file.content for file in files if file.path.endswith("agent.json"))
 (check,) = parse(Config, agent).services[0].checks
-found = {"subject": check.subject, "problem": check.problem(), "errors": []}
+found = {"subject": check.subject, "problem": check.problem(HERE), "errors": []}
 found["agent.json"] = json.loads(agent)["services"][0]["checks"]
 for each in wrong:
     keys["services"]["web"]["checks"] = [each]
@@ -61,8 +69,8 @@ def checkout(tmp_path: Path) -> Path:
     union = root / CHECKS / "__init__.py"
     before = union.read_text()
     added, becomes = entry.strip().split("\n\n")
-    assert IS in before, "the page shows what this line becomes"
-    after = before.replace(before[before.index(IS) :].partition("\n")[0], becomes)
+    assert IS in before, "the page shows what this becomes"
+    after = before.replace(IS, f"\n{becomes}\n")
     union.write_text(after.replace("from mesh.services", f"{added}\nfrom mesh.services", 1))
     return root
 
@@ -108,13 +116,13 @@ def test_a_new_check_goes_from_the_stack_file_to_the_node(checkout: Path) -> Non
         found = asked(checkout, check, wrong)
     assert found["subject"] == f"banner port {port}"
     assert found["problem"] == ""
-    assert found["agent.json"] == [{**check, "interval": 0.5, "timeout": 1.0, "rise": 2, "fall": 2}]
+    assert found["agent.json"] == [{**check, "interval": 0.2, "rise": 2, "fall": 2}]
     where = "mesh:services.web.checks.0"
     empty, missing, unknown, kind = found["errors"]
     assert empty.startswith(f'{where}.begin = ""')
     assert missing.startswith(f"{where}.port = unset: the key is missing; add it")
     assert unknown.startswith(f"{where}.path = /: the key is unknown here")
-    assert kind.startswith(f"{where}.kind = ftp: it is none of 'banner', 'http' or 'tcp'")
+    assert kind.startswith(f"{where}.kind = ftp: it is none of 'banner', 'http', ")
     assert "mesh:services.SERVICE.checks[].begin" in found["keys"]
 
 

@@ -245,7 +245,7 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
         "services/web/checks",
         [{"kind": "ftp", "port": 80}],
         "mesh:services.web.checks.0.kind",
-        "it is none of 'http' or 'tcp'",
+        "it is none of 'http', 'https', 'tcp', 'dns', 'udp' or 'exec'",
     ),
     (
         "a check without its kind",

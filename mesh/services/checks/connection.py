@@ -1,0 +1,111 @@
+"""Sockets of health checks: they ask one instance of a service, and never another one's."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+
+from mesh.services.checks.check import Target
+
+OWN = "lo"
+"""The device of questions to this node's own instance."""
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+# Not in Python's socket module (linux/in.h, linux/in6.h).
+_IP_BIND_ADDRESS_NO_PORT = 24
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+
+
+class Deadline:
+    """When a question has to be answered."""
+
+    __slots__ = ("_end", "seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until then; TimeoutError when it has passed."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def connected(target: Target, port: int, deadline: Deadline) -> socket.socket:
+    """A TCP connection to the instance."""
+    made = _opened(target, socket.SOCK_STREAM)
+    try:
+        made.settimeout(deadline.left())
+        made.connect((str(target.address), port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def datagrams(target: Target) -> socket.socket:
+    """A UDP socket for questions to the instance. It is not connected, so that it gets an answer
+    from a wrong source as well."""
+    made = _opened(target, socket.SOCK_DGRAM)
+    # A port that nobody listens on is an error then, as with a connected socket.
+    if target.address.version == 4:
+        made.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+    else:
+        made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+    return made
+
+
+def datagram(asking: socket.socket, target: Target, port: int, deadline: Deadline) -> bytes:
+    """The next datagram from where the instance's answers have to come from; WrongSource where one
+    comes from elsewhere."""
+    asking.settimeout(deadline.left())
+    data, source = asking.recvfrom(65535)
+    if source[:2] != (str(target.address), port):
+        raise WrongSource(f"the answer came from {_source(source[0], source[1], target, port)}")
+    return data
+
+
+class WrongSource(Exception):
+    """An answer came from another address or port than the one that was asked."""
+
+
+def _source(address: str, port: int, target: Target, asked: int) -> str:
+    return address if address != str(target.address) else f"port {port} in place of {asked}"
+
+
+def ended(idle: socket.socket) -> bool:
+    """Whether the other end of a connection has ended it; what it has sent is dropped."""
+    idle.setblocking(False)
+    with suppress(BlockingIOError):
+        try:
+            while idle.recv(4096):
+                pass
+        except ConnectionError:
+            return True
+        return True
+    return False
+
+
+def _opened(target: Target, kind: socket.SocketKind) -> socket.socket:
+    made = socket.socket(_FAMILY[target.address.version], kind)
+    try:
+        # By this device alone: where the address is not on `lo`, the question fails, and is not
+        # answered by another node.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, target.device.encode())
+        if target.mark:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
+        if target.device == OWN:
+            if kind == socket.SOCK_STREAM:
+                # Ports are shared between destinations: connections in TIME_WAIT take none away.
+                made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            # Without it the source would be the service's address, and an answer from a wrong
+            # address would not be seen.
+            made.bind((_LOOPBACK[target.address.version], 0))
+    except BaseException:
+        made.close()
+        raise
+    return made
