@@ -11,7 +11,7 @@ from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
 from mesh.plan import Link, Node, Plan, Role
 from mesh.plan.firewall import PRIVATE4
-from mesh.render import firewall, policy, replies
+from mesh.render import firewall, policy, replies, services
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node_templates import Template, fixed, templates, units
@@ -73,6 +73,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             "log_port": BIRD_LOG_PORT,
             "reflectors": len(plan.with_role(Role.REFLECTOR)),
             "rtr_port": RTR,
+            "services_table": services.SERVICES_TABLE,
         }
 
     def __len__(self) -> int:
@@ -122,6 +123,7 @@ class _Rendered(Mapping[str, NodeFiles]):
                 ]
                 for version, prefixes in here.items()
             },
+            "answers": services.answers(self._plan, node),
             "node": node,
             "facts": facts,
             "bird": self._birds[facts.bird],

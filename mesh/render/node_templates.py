@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from mesh.plan import Link, Node, Plan, Role
-from mesh.render import replies
+from mesh.render import replies, services
 from mesh.render.files import File
 from mesh.render.templates import rendered
 
@@ -47,6 +47,7 @@ OUT_OF_SERVICE = Template(
     "/etc/bird/mesh/out-of-service.conf", "bird/out-of-service.conf.j2", fixed=True
 )
 REPLIES = Template(f"{_UNITS}/anycast-mesh-replies.service", "systemd/replies.service.j2")
+SERVICES = Template(f"{_UNITS}/anycast-mesh-services.service", "systemd/services.service.j2")
 WHOAMI = Template(f"{_UNITS}/anycast-mesh-whoami.service", "systemd/whoami.service.j2", fixed=True)
 
 
@@ -74,6 +75,8 @@ def templates(plan: Plan, node: Node) -> Iterator[Template]:
     """The templates of a node's files."""
     yield from FILES
     yield replace(OUT_OF_SERVICE, fixed=not plan.announces_apart)
+    if services.served(plan, node):
+        yield SERVICES
     if plan.whoami:
         yield WHOAMI
     if replies.tables(plan, node):
@@ -85,6 +88,8 @@ def templates(plan: Plan, node: Node) -> Iterator[Template]:
 def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
     """The units that run on a node, in the order of their start."""
     yield from ("nftables.service", "anycast-mesh-dummy.service")
+    if services.served(plan, node):
+        yield "anycast-mesh-services.service"
     yield from (f"anycast-mesh-tunnel@{link.interface}.service" for link in links)
     if replies.tables(plan, node):
         yield "anycast-mesh-replies.service"

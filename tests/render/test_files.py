@@ -107,7 +107,10 @@ def test_what_is_the_same_on_all_nodes_is_made_once() -> None:
     made = node_files(plan, placeholder_facts(plan))
     first, *others = ({file.path: file for file in own.files} for own in made.values())
     common = {p for p, f in first.items() if all(f == other.get(p) for other in others)}
-    of_host = {"/etc/sysctl.d/99-anycast-mesh.conf"}
+    of_host = {
+        "/etc/sysctl.d/99-anycast-mesh.conf",
+        "/etc/systemd/system/anycast-mesh-services.service",
+    }
     assert common >= {f"/etc/bird/mesh/{name}.conf" for name in ("network", "mates", "reasons")}
     for other in others:
         assert {path for path in common if first[path] is not other[path]} <= of_host

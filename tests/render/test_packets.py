@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from mesh import netns
+from mesh.agent.daemons.oneshots import started
+from mesh.agent.host import Host
 from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
+from mesh.render.services import SERVICES_TABLE
 from tests.kit.machine import Debian
 from tests.kit.namespaces import settle, spaces
 from tests.kit.stacks import example, plan_of
@@ -34,6 +37,7 @@ class NodeBetweenLinks:
     namespace of its own."""
 
     machine: Debian
+    own: str
     node: str
     uplink: str
     mate: str
@@ -44,7 +48,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NodeBetwee
     """A node's bench. Its tunnel is older than the settings, as one that runs already is."""
     node: str = request.param
     with spaces("packets", "node", "uplink", "mate") as names:
-        made = NodeBetweenLinks(Debian(tmp_path), *names)
+        made = NodeBetweenLinks(Debian(tmp_path), node, *names)
         _wire(made, node)
         _configure(made, node)
         yield made
@@ -88,11 +92,25 @@ def _configure(bench: NodeBetweenLinks, node: str) -> None:
         ("nft", "-f", "/etc/nftables.conf"),
     ):
         bench.machine.must(*command, namespace=bench.node)
+    host = Host(prefix=("ip", "netns", "exec", bench.node))
+    unit = next(f for f in files[node].files if f.path.endswith("-services.service"))
+    for line in started(unit.content.encode()):
+        host.run(*line)
+    (mate,) = {MEMBER, EDGE} - {node}
+    elsewhere = f"{APP} via {TUNNEL[mate]} dev wg-{mate} onlink table {SERVICES_TABLE}"
+    namespaces.ip([f"route replace {elsewhere}"], bench.node)
 
 
 def bind(bench: NodeBetweenLinks, address: str, verb: str = "add") -> None:
-    """The node serves at this address from now on, or no longer (``del``)."""
-    namespaces.ip([f"address {verb} {address}/32 dev dummy0"], bench.node)
+    """The node serves at this address from now on, or no longer (``del``): BIRD's next choice is
+    the peer's instance then."""
+    lines = [f"address {verb} {address}/32 dev dummy0"]
+    if address == APP:
+        (mate,) = {MEMBER, EDGE} - {bench.own}
+        other = {"add": "del", "del": "add"}[verb]
+        way = f"{APP} via {TUNNEL[mate]} dev wg-{mate} onlink"
+        lines.append(f"route {other} {way} table {SERVICES_TABLE}")
+    namespaces.ip(lines, bench.node)
 
 
 def opened(space: str, source: str, port: int = 0) -> socket.socket:
