@@ -26,6 +26,7 @@ from mesh.agent.units import Systemd
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.registry.routes.news import News
+from mesh.render.templates import rendered
 from mesh.trust.documents import MAX_HOLD, MAX_REPAIRS, Health, Hold, HoldOrder
 from mesh.trust.encoding import dump, parse
 from tests.kit.bird_control import control
@@ -338,6 +339,99 @@ def test_a_members_rules_come_back_and_those_of_others_stay(namespace: str, tmp_
     for one in found:
         one.mend()
     assert [sorted(text.splitlines()) for text in listed()] == before
+
+
+# --- the addresses of services -------------------------------------------------------------------
+
+
+def services_unit(**answers: tuple[str, ...]) -> bytes:
+    """The unit of a node that may serve these addresses, by family."""
+    found = {4: answers.get("ipv4", ()), 6: answers.get("ipv6", ())}
+    return rendered("systemd/services.service.j2", answers=found, services_table=4242).encode()
+
+
+BOTH = services_unit(ipv4=("192.30.120.100", "192.30.120.53"), ipv6=("2620:71:4000::100",))
+RIGHT = ["4242", "local"]
+
+
+def serving(namespace: str, tmp_path: Path, unit: bytes = BOTH) -> ChangedNode:
+    """A node in a namespace whose unit of services has run."""
+    host = Host(tmp_path, ("ip", "netns", "exec", namespace))
+    host.write(f"/etc/systemd/system/{oneshots.SERVICES}", unit, 0o644)
+    for line in oneshots.started(unit):
+        host.run(*line)
+    running = frozenset((oneshots.SERVICES,))
+    return ChangedNode(host, Systemd(host), cast(Bird, None), tuple(running), running)
+
+
+def tables(node: ChangedNode, family: str = "-4") -> list[str]:
+    """The tables that packets are looked up in first."""
+    rules = json.loads(node.host.must("ip", "-json", family, "rule"))
+    return [rule["table"] for rule in rules if rule["priority"] == 0]
+
+
+def on_lo(node: ChangedNode) -> set[str]:
+    (link,) = json.loads(node.host.must("ip", "-json", "address", "show", "dev", "lo"))
+    return {each["local"] for each in link["addr_info"]} - {"127.0.0.1", "::1"}
+
+
+def differing(node: ChangedNode) -> dict[str, Any]:
+    path = f"/etc/systemd/system/{oneshots.SERVICES}"
+    return {one.what: one for one in oneshots.differences(node, [path])}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("family", ["-4", "-6"])
+def test_a_node_answers_at_its_own_addresses_while_its_rules_are_made(
+    namespace: str, tmp_path: Path, family: str
+) -> None:
+    """From whatever an interrupted start has left, and in each moment of the next one."""
+    lines = [line for line in oneshots.started(BOTH) if line[1] == family]
+    for stop in range(len(lines) + 1):
+        node = serving(namespace, tmp_path)
+        assert tables(node, family) == RIGHT
+        for line in lines[:stop]:
+            node.host.run(*line)
+            assert "local" in tables(node, family)
+    node.host.run("ip", family, "rule", "flush")
+    assert tables(node, family) == RIGHT
+
+
+@pytest.mark.root
+def test_addresses_and_rules_of_services_come_back(namespace: str, tmp_path: Path) -> None:
+    node = serving(namespace, tmp_path)
+    assert not differing(node)
+    for command in (
+        "address del 192.30.120.53/32 dev lo",
+        "-6 address del 2620:71:4000::100/128 dev lo",
+        "-4 rule del preference 0 lookup 4242",
+        "-4 rule add preference 0 lookup 4242 protocol kernel",
+        "-6 rule del preference 0 lookup local",
+    ):
+        node.host.must("ip", *command.split())
+    found = differing(node)
+    assert set(found) == {
+        "address 192.30.120.53 on lo",
+        "address 2620:71:4000::100 on lo",
+        "IPv4 rules of preference 0",
+        "IPv6 rules of preference 0",
+    }
+    for one in found.values():
+        one.mend()
+    assert not differing(node)
+
+
+@pytest.mark.root
+def test_what_a_generation_leaves_out_goes_and_what_is_in_use_stays(
+    namespace: str, tmp_path: Path
+) -> None:
+    node = serving(namespace, tmp_path)
+    less = services_unit(ipv4=("192.30.120.100",))
+    oneshots.clear(node.host, BOTH, less)
+    assert on_lo(node) == {"192.30.120.100"}
+    assert (tables(node), tables(node, "-6")) == (RIGHT, ["local"])
+    oneshots.clear(node.host, less, None)
+    assert (on_lo(node), tables(node)) == (set(), ["local"])
 
 
 @pytest.mark.parametrize(

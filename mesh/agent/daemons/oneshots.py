@@ -1,4 +1,4 @@
-"""What our oneshot units set up: addresses of dummy0, and routing rules.
+"""What our oneshot units set up: addresses of dummy0 and lo, and routing rules.
 
 The units' own commands give the wanted state. Other addresses and rules are left alone.
 """
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from ipaddress import ip_interface
 from typing import Any
 
 from mesh.agent.daemons.kind import ChangedNode, Difference
-from mesh.agent.host import Host
+from mesh.agent.host import CommandFailed, Host
 
 DUMMY, REPLIES = "anycast-mesh-dummy.service", "anycast-mesh-replies.service"
+SERVICES = "anycast-mesh-services.service"
 _ALONE = 'family=$1; shift; for line; do $line; done; exec ip -json "$family" rule'
 Line = tuple[str, ...]
 
@@ -24,9 +25,24 @@ def differences(node: ChangedNode, paths: Sequence[str]) -> Iterator[Difference]
     """What is missing, if the unit has run."""
     for path in paths:
         unit = path.rpartition("/")[2]
-        if unit in (DUMMY, REPLIES) and unit in node.running:
-            lines = started(node.host.read(path) or b"")
-            yield from (_addresses if unit == DUMMY else _rules)(node, lines)
+        if unit in _LOOKS and unit in node.running:
+            yield from _LOOKS[unit](node, started(node.host.read(path) or b""))
+
+
+def clear(host: Host, old: bytes | None, new: bytes | None) -> None:
+    """Removes what the unit of services has set up by its old file and not by its new one."""
+    kept, left = started(new or b""), started(old or b"")
+    gone = [
+        ("address", "del", address, "dev", device)
+        for device, address in sorted(_wanted(left).keys() - _wanted(kept).keys())
+    ]
+    if gone:
+        lines = "".join(f"{shlex.join(line)}\n" for line in gone)
+        host.run("ip", "-force", "-batch", "-", given=lines)
+    for family, (first, *_) in _tables(left).items():
+        if family not in _tables(kept):
+            rule = ("preference", "0", "lookup", first, "protocol", "kernel")
+            host.run("ip", family, "rule", "del", *rule)
 
 
 def started(unit: bytes) -> tuple[Line, ...]:
@@ -41,24 +57,84 @@ def _run(host: Host, line: Line) -> None:
     host.must(*line)
 
 
-def _addresses(node: ChangedNode, lines: Sequence[Line]) -> Iterator[Difference]:
+def _wanted(lines: Sequence[Line]) -> Mapping[tuple[str, str], Line]:
+    """By interface and address, the commands that bind addresses."""
+    return {
+        (line[5], str(ip_interface(line[3]))): line
+        for line in lines
+        if line[1:3] == ("address", "replace")
+    }
+
+
+def _dummy(node: ChangedNode, lines: Sequence[Line]) -> Iterator[Difference]:
     """Missing addresses one by one, or the missing interface."""
-    wanted = {line[3]: line for line in lines if line[1:3] == ("address", "replace")}
-    shown = node.host.run("ip", "-json", "address", "show", "dev", "dummy0")
-    found = json.loads(shown.out or "[]") if shown.code == 0 else []
+    found = _shown(node.host, "dummy0")
     if not found or "UP" not in found[0].get("flags", ()):
         why = "is down" if found else "is missing"
         yield Difference("interface dummy0", why, partial(node.manager.restart, DUMMY))
         return
+    yield from _addresses(node, lines, found)
+
+
+def _services(node: ChangedNode, lines: Sequence[Line]) -> Iterator[Difference]:
+    """Missing addresses one by one, and rules that are not all there or not in order."""
+    yield from _addresses(node, lines, _shown(node.host, "lo"))
+    for family, wanted in _tables(lines).items():
+        live = _looked_up(node.host, family, wanted)
+        if live != wanted:
+            why = f"look up {', '.join(live) or 'none'} instead of {', '.join(wanted)}"
+            own = [line for line in lines if line[1] == family]
+            mend = partial(_put_in_order, node.host, family, own, wanted)
+            yield Difference(f"IPv{family[1:]} rules of preference 0", why, mend)
+
+
+def _shown(host: Host, device: str) -> list[dict[str, Any]]:
+    shown = host.run("ip", "-json", "address", "show", "dev", device)
+    found: list[dict[str, Any]] = json.loads(shown.out or "[]") if shown.code == 0 else []
+    return found
+
+
+def _addresses(
+    node: ChangedNode, lines: Sequence[Line], found: list[dict[str, Any]]
+) -> Iterator[Difference]:
     live = {
         f"{one['local']}/{one['prefixlen']}"
-        for one in found[0].get("addr_info", ())
+        for link in found
+        for one in link.get("addr_info", ())
         if "local" in one and not one.get("tentative") and not one.get("dadfailed")
     }
-    for address, line in wanted.items():
-        if str(ip_interface(address)) not in live:
-            what = f"address {address.partition('/')[0]} on dummy0"
+    for (device, address), line in _wanted(lines).items():
+        if address not in live:
+            what = f"address {address.partition('/')[0]} on {device}"
             yield Difference(what, "is missing", partial(_run, node.host, line))
+
+
+def _tables(lines: Sequence[Line]) -> dict[str, list[str]]:
+    """By family, the tables of the rules of preference 0 in their order."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line[2:6] == ("rule", "add", "preference", "0") and line[-1] == "kernel":
+            found.setdefault(line[1], []).append(line[line.index("lookup") + 1])
+    return found
+
+
+def _looked_up(host: Host, family: str, wanted: Sequence[str]) -> list[str]:
+    """The tables of the rules of preference 0 that match every packet, of those that are wanted."""
+    rules = json.loads(host.must("ip", "-json", family, "rule") or "[]")
+    return [
+        rule["table"]
+        for rule in rules
+        if rule["priority"] == 0
+        and rule.keys() <= {"priority", "src", "table", "protocol"}
+        and rule.get("table") in wanted
+    ]
+
+
+def _put_in_order(host: Host, family: str, lines: Sequence[Line], wanted: list[str]) -> None:
+    # Of these commands some fail where a rule is there already, or is not.
+    reasons = [done.why() for line in lines if (done := host.run(*line)).code]
+    if _looked_up(host, family, wanted) != wanted:
+        raise CommandFailed(f"ip rule: {'; '.join(reasons) or 'still not in order'}")
 
 
 def _rules(node: ChangedNode, lines: Sequence[Line]) -> Iterator[Difference]:
@@ -84,3 +160,11 @@ def _made(host: Host, lines: tuple[Line, ...]) -> dict[str, list[tuple[Line, dic
         by_priority = {str(rule["priority"]): rule for rule in shown}
         made[family] = [(line, by_priority[line[line.index("priority") + 1]]) for line, _ in own]
     return made
+
+
+_LOOKS: Mapping[str, Callable[[ChangedNode, Sequence[Line]], Iterator[Difference]]] = {
+    DUMMY: _dummy,
+    REPLIES: _rules,
+    SERVICES: _services,
+}
+"""How the live state is compared, by unit."""

@@ -44,6 +44,9 @@ def _apply_late(node: ChangedNode, changes: Changes) -> None:
         changed = any(_is_of(change, unit) for change in changes)
         if changed and unit in node.running and unit not in _LEFT_RUNNING:
             node.manager.restart(unit)
+    for change in changes:
+        if PurePosixPath(change.path).name == oneshots.SERVICES:
+            oneshots.clear(node.host, change.old, change.new)
 
 
 def _is_of(change: FileChange, unit: str) -> bool:
