@@ -3,9 +3,12 @@
 BIRD originates a bound address into iBGP. It announces the aggregates to the upstreams by the state
 in a file that it includes.
 
-    checks ──► up? ──► bound on dummy0 ──► iBGP
-                          │
-              reachable instance? ──► IN_SERVICE ──► upstreams
+    checks ──► up, by family? ──► bound on dummy0 ──► iBGP
+                                     │
+                         reachable instance? ──► IN_SERVICE ──► upstreams
+
+The addresses are on ``lo`` as well, always: while one is not on dummy0, packets for it go to
+another node's instance, or to the daemon here where BIRD knows of none.
 
 A node drains in steps, so that traffic moves to other paths before this one ends: it marks its
 routes for graceful shutdown, withdraws, and unbinds its service addresses last.
@@ -17,16 +20,18 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from mesh.agent import log
 from mesh.agent.announce_state import AnnounceState, DrainSequence, Network
 from mesh.agent.bird_state import BirdState
+from mesh.agent.check_runner import CheckRunner
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.reachability import Routes, in_service, withheld
 from mesh.agent.repairs import Repairs
 from mesh.agent.service_addresses import ServiceAddresses
-from mesh.agent.service_state import CheckState, LocalService, problem
+from mesh.agent.service_state import CheckState, LocalService
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.foreign import printable
@@ -37,6 +42,9 @@ TICK = 0.25
 STEADY = 20.0
 """Seconds after which the agent counts as working although not all checks have a verdict: some take
 minutes. A broken agent does not run for that long."""
+
+
+_FAMILY: dict[int, Literal["ipv4", "ipv6"]] = {4: "ipv4", 6: "ipv6"}
 
 
 class Announcer:
@@ -84,7 +92,7 @@ class Announcer:
             self._withheld = {}
             self._generation += 1
             self._locals = {
-                service.name: LocalService.adopted(service, bound)
+                service.name: LocalService.adopted(service, config.node, bound)
                 for service in config.services
                 if service.local
             }
@@ -128,6 +136,22 @@ class Announcer:
             serving = not self._retired and not self.drained
             return {name: serving and local.up for name, local in self._locals.items()}
 
+    def families(self) -> dict[str, dict[Literal["ipv4", "ipv6"], bool]]:
+        """The same by address family."""
+        with self._lock:
+            serving = not self._retired and not self.drained
+            found = {name: self._locals[name].families for name in sorted(self._locals)}
+        return {
+            name: {_FAMILY[version]: serving and up for version, up in families.items()}
+            for name, families in list(found.items())[:MAX_FAILURES]
+        }
+
+    def warnings(self) -> dict[str, str]:
+        """What the checks of services warn of."""
+        with self._lock:
+            found = {name: local.warning for name, local in sorted(self._locals.items())}
+        return _short(found)
+
     def failures(self) -> dict[str, str]:
         """Why services that this node may serve are down."""
         with self._lock:
@@ -135,11 +159,7 @@ class Announcer:
                 name: local.failure or self._not_bound(local)
                 for name, local in self._locals.items()
             }
-        return {
-            name: printable(failure)[:MAX_ERROR]
-            for name, failure in sorted(found.items())[:MAX_FAILURES]
-            if failure
-        }
+        return _short(found)
 
     def _not_bound(self, local: LocalService) -> str:
         if missing := sorted(local.addresses & self._addresses.missing):
@@ -218,37 +238,52 @@ class Announcer:
     def _start(self, local: LocalService, watch: CheckState) -> None:
         generation = self._generation
 
-        def loop() -> None:
-            while True:
-                began = time.monotonic()
-                found = problem(watch.check)
-                with self._lock:
-                    if self._generation != generation:
-                        return
-                    was = local.up
-                    watch.record(not found)
-                    watch.reason = found or watch.reason
-                    if local.up != was:
-                        log.info(
-                            "service", name=local.service.name, up=local.up, reason=local.failure
-                        )
-                        self._reconcile()
-                        self._wake.set()
-                time.sleep(max(0.0, watch.check.interval - (time.monotonic() - began)))
+        def gone() -> bool:
+            return self._generation != generation
 
-        self._workers.start(f"check {local.service.name}", loop, lasting=False)
+        def answered(problem: str) -> bool:
+            with self._lock:
+                return not gone() and self._record(local, watch, problem)
+
+        def warned(warning: str) -> None:
+            if warning != watch.warning:
+                watch.warning = warning
+                self._changed()
+
+        runner = CheckRunner(watch.check, watch.target, answered, gone, warned)
+        self._workers.start(f"check {local.service.name}", runner.run, lasting=False)
+
+    def _record(self, local: LocalService, watch: CheckState, problem: str) -> bool:
+        """Records an answer, and binds or unbinds by it; whether another is needed for that."""
+        was = local.families
+        watch.record(not problem)
+        watch.reason = problem or watch.reason
+        changed = [version for version, up in local.families.items() if up != was[version]]
+        if changed:
+            # First of all: clients wait for it.
+            self._reconcile()
+            self._wake.set()
+            self._changed()
+        for version in changed:
+            log.info(
+                "service",
+                name=local.service.name,
+                family=_FAMILY[version],
+                up=local.serves(version),
+                reason=local.why_down(version),
+            )
+        return watch.streak > 0
 
     def _wanted(self) -> frozenset[str]:
         if self._retired or self._is_off:
             return frozenset()
-        up = frozenset(
-            str(address)
-            for local in self._locals.values()
-            if local.up
-            for address in local.service.addresses
-        )
+        up = self._up()
         # A draining node binds no new address.
         return up if self._drain_sequence is None else up & self._addresses.bound
+
+    def _up(self) -> frozenset[str]:
+        """The addresses of the services and families that are up."""
+        return frozenset[str]().union(*(local.addresses for local in self._locals.values()))
 
     def _reconcile(self) -> None:
         self._addresses.bind(self._wanted())
@@ -269,7 +304,7 @@ class Announcer:
     def _announce(self) -> None:
         with self._lock:
             config, retired, sequence = self._config, self._retired, self._drain_sequence
-            up = frozenset(name for name, local in self._locals.items() if self._is_here(local))
+            here = self._up() & self._addresses.present
         if config is None:
             return
         # A start of BIRD resets the file, so the file shows whether BIRD has the state.
@@ -280,24 +315,31 @@ class Announcer:
                 self._bird.ask(now)
             announcing = self._bird.running.in_service and written.in_service
             wanted = sequence.state(now, announcing, written.prefixes)
-        elif config.announced and not retired:
-            wanted = self._by_prefix(config, now)
+        elif retired:
+            wanted = self._at_once(config, False)
+        elif config.announced:
+            wanted = self._by_prefix(config, here, now)
         else:
-            # With a local instance, or a retired network, routes do not matter.
-            routes = Routes(frozenset()) if up or retired else Routes.shown(self._host)
-            before = self._bird.wanted.in_service
-            serves = not retired and in_service(config, up, routes, before)
-            wanted = AnnounceState(serves, prefixes=tuple((p, False) for p in config.apart))
+            wanted = self._at_once(config, self._serves(config, here, now))
         self._bird.set(wanted, written, now)
         if sequence is not None and self._bird.is_in_force(wanted):
             self._finish_drain(sequence, wanted, now)
 
-    def _by_prefix(self, config: Config, now: float) -> AnnounceState:
+    def _at_once(self, config: Config, serves: bool) -> AnnounceState:
+        """The state of a node that announces all its prefixes or nothing."""
+        return AnnounceState(serves, prefixes=tuple((prefix, False) for prefix in config.apart))
+
+    def _serves(self, config: Config, here: frozenset[str], now: float) -> bool:
+        """Whether a node that announces all or nothing is in service. Where all is here, routes do
+        not matter."""
+        before, settled = self._bird.wanted.in_service, now - self._born >= STEADY
+        return in_service(config, here, Routes(frozenset()), before, settled) or in_service(
+            config, here, Routes.shown(self._host), before, settled
+        )
+
+    def _by_prefix(self, config: Config, here: frozenset[str], now: float) -> AnnounceState:
         """The state of a node whose prefixes come and go each by itself: in service while it is for
         any of them."""
-        with self._lock:
-            up = [local.addresses for local in self._locals.values() if local.up]
-            here = frozenset[str]().union(*up) & self._addresses.present
         before, settled = self._bird.wanted.serving, now - self._born >= STEADY
         found = withheld(config, here, Routes(frozenset()), before, settled)
         if found:
@@ -307,11 +349,6 @@ class Announcer:
             self._changed()
         prefixes = tuple((prefix, prefix not in found) for prefix in config.apart)
         return AnnounceState(any(serves for _, serves in prefixes), prefixes=prefixes)
-
-    def _is_here(self, local: LocalService) -> bool:
-        """Whether a service is up here, and its address is bound."""
-        addresses = local.addresses
-        return local.up and (not addresses or bool(addresses & self._addresses.present))
 
     def _shows(self) -> bool:
         """Whether all checks have a verdict, and BIRD runs with the state in its file."""
@@ -334,3 +371,12 @@ class Announcer:
             self._reconcile()
         log.info("drained")
         self._changed()
+
+
+def _short(texts: dict[str, str]) -> dict[str, str]:
+    """Texts for a report, by name: those that are not empty."""
+    return {
+        name: printable(text)[:MAX_ERROR]
+        for name, text in sorted(texts.items())[:MAX_FAILURES]
+        if text
+    }

@@ -68,6 +68,7 @@ class NodeHealth:
         return Health(
             in_service=self.announcer.announcing,
             services=self.announcer.services(),
+            families=self.announcer.families(),
             sessions=seen.states,
             tls_mismatches=self.links.mismatches(),
             drain=drain,
@@ -81,6 +82,7 @@ class NodeHealth:
             announced=seen.announced,
             down=seen.down,
             failures=self.announcer.failures(),
+            warnings=self.announcer.warnings(),
             withheld=self.announcer.withheld(),
             tunnels=self.tunnels.problems(),
             refusals=self.refusals.standing,

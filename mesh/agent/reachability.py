@@ -34,23 +34,36 @@ class Routes:
         return Routes(frozenset(found))
 
 
-def in_service(config: Config, up: frozenset[str], routes: Routes, before: bool) -> bool:
-    """Whether a node announces the aggregates.
+def in_service(
+    config: Config, here: frozenset[str], routes: Routes, before: bool, settled: bool
+) -> bool:
+    """Whether a node announces the aggregates. ``here`` are the service addresses that it holds.
 
-    Yes while a healthy instance of some service is reachable: here, or over a tunnel. A plan
-    without services counts reachable peers instead, and a node that has no peers is in service
-    there. The floor: if peers are reachable and no instance is, the service is down everywhere, and
-    a node that announces continues.
+    Yes while in each address family a healthy instance of some service is reachable: here, or over
+    a tunnel. A plan without services counts reachable peers instead, and a node that has no peers
+    is in service there. The floor: if peers are reachable and no instance is, the service is down
+    everywhere, and a node that announces continues. It does so as well, and others begin once they
+    have ``settled``, where one family has an instance and the other has none: the aggregates of
+    both come and go together, and to withdraw both would take away the one that works.
     """
     peers = any(str(peer) in routes.addresses for peer in config.mates)
-    if not config.services:
+    served = _served(config, here | routes.addresses)
+    if not served:
         return peers or not config.mates
-    reachable = bool(up) or any(
-        str(address) in routes.addresses
-        for service in config.services
-        for address in service.addresses
-    )
-    return reachable or (before and peers)
+    if all(served.values()):
+        return True
+    if not any(served.values()):
+        return before and peers
+    return (before or settled) and (peers or not config.mates)
+
+
+def _served(config: Config, reachable: frozenset[str]) -> dict[int, bool]:
+    """By IP version, whether some service's address is reachable."""
+    addresses = [address for service in config.services for address in service.addresses]
+    return {
+        version: any(str(a) in reachable for a in addresses if a.version == version)
+        for version in {address.version for address in addresses}
+    }
 
 
 def withheld(

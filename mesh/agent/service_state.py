@@ -1,11 +1,10 @@
-"""The states of the services that this node may serve, by their checks."""
+"""The states of the services that this node may serve, by their checks and address families."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
-from mesh.agent.check_runner import asked
 from mesh.agent.config import NodeService
 from mesh.services.checks import Check
 from mesh.services.checks.check import Target
@@ -13,13 +12,18 @@ from mesh.services.checks.check import Target
 
 @dataclass(slots=True)
 class CheckState:
-    """Rise and fall of one check."""
+    """Rise and fall of one check at one target. ``versions`` are the address families whose state
+    it decides: that of the target, or all of the service."""
 
     check: Check
+    target: Target
+    versions: tuple[int, ...]
     up: bool = False
     streak: int = 0
     reason: str = "was not asked yet"
     """Why the last bad answer was bad."""
+    warning: str = ""
+    """What an operator should see to although the answers are good."""
     asked: bool = False
 
     @property
@@ -39,35 +43,73 @@ class CheckState:
 
 @dataclass(slots=True)
 class LocalService:
-    """A service that this node may serve, with its checks' states."""
+    """A service that this node may serve, with its checks' states. It is up or down in each address
+    family by itself."""
 
     service: NodeService
     watches: list[CheckState] = field(default_factory=list)
 
     @property
+    def versions(self) -> tuple[int, ...]:
+        """The IP versions of its addresses."""
+        return tuple(sorted({address.version for address in self.service.addresses}))
+
+    def serves(self, version: int) -> bool:
+        """Whether all checks of an address family pass; without checks it is up."""
+        return all(watch.up for watch in self.watches if version in watch.versions)
+
+    @property
+    def families(self) -> dict[int, bool]:
+        """Whether it is up, by IP version."""
+        return {version: self.serves(version) for version in self.versions}
+
+    @property
     def up(self) -> bool:
-        """Whether all checks pass; a service without checks is up."""
-        return all(watch.up for watch in self.watches)
+        """Whether it is up in all its families."""
+        return all(self.families.values())
 
     @property
     def addresses(self) -> frozenset[str]:
-        """Its addresses."""
-        return frozenset(str(address) for address in self.service.addresses)
+        """The addresses of the families in which it is up."""
+        up = self.families
+        return frozenset(str(a) for a in self.service.addresses if up[a.version])
 
     @property
     def failure(self) -> str:
-        """Why it is down: the checks that do not pass, with reasons. Empty if it is up."""
+        """Why it is down, by family where that differs. Empty if it is up."""
+        reasons = {version: self.why_down(version) for version in self.versions}
+        if len(set(reasons.values())) == 1:
+            return next(iter(reasons.values()))
+        return "; ".join(f"IPv{version}: {why}" for version, why in reasons.items() if why)
+
+    def why_down(self, version: int) -> str:
+        """The checks of one family that do not pass, with reasons."""
         return "; ".join(
-            f"{watch.check.subject}: {watch.reason}" for watch in self.watches if not watch.up
+            dict.fromkeys(
+                f"{watch.check.subject}: {watch.reason}"
+                for watch in self.watches
+                if version in watch.versions and not watch.up
+            )
         )
 
+    @property
+    def warning(self) -> str:
+        """What its checks warn of."""
+        return "; ".join(dict.fromkeys(each.warning for each in self.watches if each.warning))
+
     @staticmethod
-    def adopted(service: NodeService, bound: frozenset[str]) -> LocalService:
-        """A service whose checks count as up if all its addresses are bound."""
-        up = bool(service.addresses) and all(str(a) in bound for a in service.addresses)
-        return LocalService(service, [CheckState(check, up) for check in service.checks])
+    def adopted(service: NodeService, node: str, bound: frozenset[str]) -> LocalService:
+        """A service whose checks count as up in each family whose addresses are all bound."""
+        missing = {a.version for a in service.addresses if str(a) not in bound}
+        here = {int(a.version) for a in service.addresses} - missing
+        return LocalService(service, list(_watches(service, node, here)))
 
 
-def problem(check: Check) -> str:
-    """A check's problem; an error in the check itself is one too."""
-    return asked(check, Target(IPv4Address("127.0.0.1"), ""))
+def _watches(service: NodeService, node: str, up: set[int]) -> Iterator[CheckState]:
+    """A check's state for each address, and one for all where it asks at none."""
+    versions = tuple(sorted({address.version for address in service.addresses}))
+    for check in service.checks:
+        targets = service.addresses if check.per_family else service.addresses[:1]
+        for address in targets:
+            decides = (address.version,) if check.per_family else versions
+            yield CheckState(check, Target(address, node), decides, any(v in up for v in decides))

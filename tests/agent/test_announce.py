@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ from mesh.agent.host import Host
 from mesh.agent.reachability import Routes, in_service
 from mesh.agent.service_state import CheckState
 from mesh.render import node_files, placeholder_facts
+from mesh.services.checks.check import Target
 from mesh.services.checks.http import HttpCheck
 from mesh.services.service import Ports
 from mesh.trust.encoding import parse
 from tests.kit.stacks import plan_of, prod
+
+TARGET = Target(IPv4Address("192.30.120.100"), "lax-vultr-1")
 
 
 def check(rise: int = 2, fall: int = 3) -> HttpCheck:
@@ -48,7 +51,7 @@ def check(rise: int = 2, fall: int = 3) -> HttpCheck:
 def test_up_after_two_good_answers_in_a_row_and_down_after_three_bad_ones(
     answers: str, states: str
 ) -> None:
-    watch = CheckState(check())
+    watch = CheckState(check(), TARGET, (4,))
     seen = "".join("+" if watch.record(answer == "+") else "-" for answer in answers)
     assert seen == states
 
@@ -57,7 +60,7 @@ def test_up_after_two_good_answers_in_a_row_and_down_after_three_bad_ones(
 def test_a_change_takes_exactly_as_many_equal_answers_as_it_says(
     rise: int, fall: int, answers: list[bool]
 ) -> None:
-    watch = CheckState(check(rise, fall))
+    watch = CheckState(check(rise, fall), TARGET, (4,))
     for at, answer in enumerate(answers):
         before = watch.up
         after = watch.record(answer)
@@ -66,10 +69,10 @@ def test_a_change_takes_exactly_as_many_equal_answers_as_it_says(
             assert answers[at + 1 - needed : at + 1] == [after] * needed
 
 
-def config(services: bool = True) -> Config:
+def config(services: bool = True, *more: IPv6Address) -> Config:
     web = NodeService(
         name="web",
-        addresses=(IPv4Address("192.30.120.100"),),
+        addresses=(IPv4Address("192.30.120.100"), *more),
         ports=Ports((80,)),
         checks=(check(),),
         local=True,
@@ -78,14 +81,14 @@ def config(services: bool = True) -> Config:
     return Config("lax-vultr-1", "lax", "dummy0", (), mates, (web,) if services else (), True)
 
 
-MATE, SERVED = "10.10.10.3", "192.30.120.100"
+MATE, SERVED, SERVED6 = "10.10.10.3", "192.30.120.100", "2620:71:4000::100"
 
 
 @pytest.mark.parametrize(
     ("up", "reachable", "before", "announces", "why"),
     [
-        ({"web"}, set(), False, True, "served here"),
-        ({"web"}, set(), True, True, "served here, and cut off"),
+        ({SERVED}, set(), False, True, "served here"),
+        ({SERVED}, set(), True, True, "served here, and cut off"),
         (set(), {SERVED, MATE}, False, True, "served by a mate"),
         (set(), {SERVED, MATE}, True, True, "served by a mate"),
         (set(), set(), False, False, "freshly booted"),
@@ -97,8 +100,35 @@ MATE, SERVED = "10.10.10.3", "192.30.120.100"
 def test_a_node_announces_while_an_instance_can_be_reached(
     up: set[str], reachable: set[str], before: bool, announces: bool, why: str
 ) -> None:
-    found = in_service(config(), frozenset(up), Routes(frozenset(reachable)), before)
+    found = in_service(config(), frozenset(up), Routes(frozenset(reachable)), before, False)
     assert found is announces, why
+
+
+@pytest.mark.parametrize(
+    ("up", "reachable", "before", "settled", "announces", "why"),
+    [
+        ({SERVED, SERVED6}, set(), False, False, True, "both here"),
+        ({SERVED}, {SERVED6}, False, False, True, "one here, one at a peer"),
+        ({SERVED}, {MATE}, False, False, False, "freshly booted, and the other may come up yet"),
+        ({SERVED}, {MATE}, False, True, True, "the other is down everywhere"),
+        ({SERVED}, {MATE}, True, False, True, "the other is down everywhere"),
+        (set(), {SERVED6, MATE}, True, False, True, "served by a peer, and the other by nobody"),
+        ({SERVED}, set(), True, True, False, "cut off, and nothing here of the other"),
+    ],
+)
+def test_a_family_without_an_instance_takes_the_other_one_away_only_from_who_is_cut_off(
+    up: set[str], reachable: set[str], before: bool, settled: bool, announces: bool, why: str
+) -> None:
+    both = config(True, IPv6Address(SERVED6))
+    found = in_service(both, frozenset(up), Routes(frozenset(reachable)), before, settled)
+    assert found is announces, why
+
+
+def test_a_node_alone_announces_what_works_once_the_rest_has_had_its_time() -> None:
+    alone = replace(config(True, IPv6Address(SERVED6)), mates=())
+    here, nothing = frozenset({SERVED}), Routes(frozenset())
+    assert not in_service(alone, here, nothing, False, False)
+    assert in_service(alone, here, nothing, False, True)
 
 
 @pytest.mark.parametrize(
@@ -108,20 +138,20 @@ def test_a_node_announces_while_an_instance_can_be_reached(
 def test_without_services_a_node_announces_once_it_has_mates(
     reachable: set[str], before: bool, announces: bool
 ) -> None:
-    found = in_service(config(False), frozenset(), Routes(frozenset(reachable)), before)
+    found = in_service(config(False), frozenset(), Routes(frozenset(reachable)), before, False)
     assert found is announces
 
 
 @pytest.mark.parametrize("before", [False, True])
 def test_a_node_alone_without_services_announces(before: bool) -> None:
     alone = replace(config(False), mates=())
-    assert in_service(alone, frozenset(), Routes(frozenset()), before)
+    assert in_service(alone, frozenset(), Routes(frozenset()), before, False)
 
 
 def test_a_node_alone_announces_while_its_service_is_healthy() -> None:
     alone = replace(config(), mates=())
-    assert in_service(alone, frozenset({"web"}), Routes(frozenset()), False)
-    assert not in_service(alone, frozenset(), Routes(frozenset()), True)
+    assert in_service(alone, frozenset({SERVED}), Routes(frozenset()), False, False)
+    assert not in_service(alone, frozenset(), Routes(frozenset()), True, False)
 
 
 def route(dst: str, **more: Any) -> dict[str, Any]:

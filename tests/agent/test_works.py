@@ -41,7 +41,8 @@ from tests.kit.bird_control import control
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, until
 
-ADDRESS = "192.30.120.100"
+ADDRESS = "127.30.120.100"
+"""The service's: it is on lo, as a service's address is on a node."""
 STOP = "systemctl stop anycast-mesh-withdraw.timer anycast-mesh-withdraw.service"
 
 
@@ -137,14 +138,14 @@ def soon() -> Iterator[None]:
 @pytest.fixture
 def port() -> Iterator[int]:
     """A port that is listened on."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
+    with socket.create_server((ADDRESS, 0)) as one:
         yield one.getsockname()[1]
 
 
 @pytest.fixture
 def closed() -> int:
     """One that is not."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
+    with socket.create_server((ADDRESS, 0)) as one:
         number: int = one.getsockname()[1]
     return number
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -22,6 +23,7 @@ from typing import Any, TypeVar
 from mesh.agent import bundle
 from mesh.agent.announce import Announcer
 from mesh.agent.config import Config
+from mesh.agent.daemons.oneshots import started
 from mesh.agent.host import Host
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
@@ -224,6 +226,9 @@ class WholeEdge:
         self.machine = BirdMachine(self._folder, self.spaces["node"], version)
         self.machine.put(files)
         self.machine.put(node_secrets(self.plan, EDGE, {"vultr": PASSWORD}))
+        unit = next(f.content for f in files if f.path.endswith("/anycast-mesh-services.service"))
+        for line in started(unit.encode()):
+            self.machine.host.run(*line)
         self.upstreams = {
             family: Upstream(family, self.speaker(), str(address), self.machine.bird)
             for family, address in ((4, own.ipv4), (6, own.ipv6))
@@ -288,7 +293,7 @@ class WholeEdge:
     def serve(self) -> None:
         """A web server answers the service's checks."""
         if self._server is None:
-            self._server = self.inside(lambda: ThreadingHTTPServer(("127.0.0.1", 80), _Answers))
+            self._server = self.inside(lambda: _Server(("::", 80), _Answers))
             # Its threads listen where their socket was made.
             threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -497,6 +502,12 @@ class WholeEdge:
         self.machine.close()
         delete(self.spaces.values())
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Server(ThreadingHTTPServer):
+    """At all addresses of both families."""
+
+    address_family = socket.AF_INET6
 
 
 class _Answers(BaseHTTPRequestHandler):
