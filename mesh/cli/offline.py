@@ -31,7 +31,7 @@ from mesh.render import (
     user_data,
 )
 from mesh.render.bird import lacks
-from mesh.spec import Incomplete, Loaded, Problem, SpecError, load_file, project_folder
+from mesh.spec import Incomplete, Loaded, Problem, SpecError, advice, load_file, project_folder
 from mesh.spec.ids import interface
 
 Stack = Annotated[
@@ -71,7 +71,8 @@ def check(
     takes from Pulumi ESC (environment:). Then the verdict is "valid as far as it can be read
     here", and "complete" is false in --json.
 
-    What a version of BIRD does not support of the stack is listed with it.
+    What a version of BIRD does not support of the stack is listed with it, and so is advice on what
+    is valid and better written in another way.
 
     With --roa, an aggregate that is Invalid is an error, and one that is NotFound a warning.
 
@@ -79,11 +80,12 @@ def check(
 
     Exit codes: 0 nothing is wrong with what can be read here; 1 something is.
     """
-    judged, missing, complete = None, {}, True
+    judged, missing, complete, advised = None, {}, True, tuple[str, ...]()
     try:
         loaded = load_file(stack, root or project_folder())
         problems, valid = loaded.problems, True
         complete = all(problem.key != "environment" for problem in problems)
+        advised = tuple(advice(loaded.spec))
         made = make(loaded.spec)
         too_large = tuple(capacity.problems(made))
         problems, valid = (*problems, *too_large), not too_large
@@ -103,6 +105,7 @@ def check(
             "stack": stack, "valid": valid, "complete": complete,
             "problems": [_as_json(p) for p in problems],
             "birds": {version: list(features) for version, features in missing.items()},
+            "advice": list(advised),
         }  # fmt: skip
         if judged is not None:
             document["roa"] = {"source": roa, **rpki.as_json(judged)}
@@ -118,6 +121,8 @@ def check(
         console.print(f"Pulumi.{escape(stack.rpartition('/')[2])}.yaml: {verdict}")
         if judged is not None:
             rpki.show(judged, console)
+        for text in advised:
+            console.print(Hanging(f"advice: {text}"), soft_wrap=True)
         _print_lacks(missing, console)
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(ExitCode.FAILED)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from mesh.plan import firewall, links, sessions
 from mesh.plan.aggregates import EXIT, aggregates
@@ -22,22 +24,28 @@ from mesh.plan.model import (
     TunnelRanges,
     Validator,
 )
+from mesh.services.checks import Check
+from mesh.services.checks.http import HttpCheck
+from mesh.services.checks.tcp import TcpCheck
+from mesh.services.content import Content
 from mesh.services.service import Ports
 from mesh.spec import Spec, capabilities
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.mirrored import mirrored
 from mesh.spec.model import Region as GivenRegion
+from mesh.spec.model import Service
 from mesh.spec.ports import RTR
 from mesh.spec.slots import host_number
 from mesh.spec.vrps import VrpServer
 
 
-def make(spec: Spec) -> Plan:
-    """The plan of a spec that has been checked (:func:`mesh.spec.load`), so that nothing fails."""
+def make(spec: Spec, contents: Mapping[str, Content] = MappingProxyType({})) -> Plan:
+    """The plan of a spec that has been checked (:func:`mesh.spec.load`), so that nothing fails.
+    ``contents`` are what services serve, by the service's name."""
     tunnels = {node_id: _tunnel(spec, node_id) for node_id in spec.nodes}
     neighbors = links.neighbors(spec)
     bfd = links.own_bfd(spec)
-    services = tuple(_service(spec, name) for name in sorted(spec.services))
+    services = tuple(_service(spec, name, contents.get(name)) for name in sorted(spec.services))
     serves = _serves(spec, services)
     return Plan(
         stack=spec.stack,
@@ -163,16 +171,28 @@ def _roles(spec: Spec, node_id: str) -> tuple[Role, ...]:
     return tuple(roles)
 
 
-def _service(spec: Spec, name: str) -> PlannedService:
+def _service(spec: Spec, name: str, content: Content | None) -> PlannedService:
     service = spec.services[name]
     able = [n for n, node in spec.nodes.items() if service.addresses.every4 or node.ipv6]
+    ports = service.open_ports
     return PlannedService(
         name=name,
+        kind=service.kind,
+        unit=service.unit,
         addresses=ServiceAddresses.of(service.addresses.all()),
-        ports=Ports(tuple(sorted(service.ports.tcp)), tuple(sorted(service.ports.udp))),
-        checks=service.checks,
+        ports=Ports(tuple(sorted(ports.tcp)), tuple(sorted(ports.udp))),
+        checks=service.checks or _checks(service, content),
         nodes=tuple(sorted(n for n in able if service.nodes is None or n in service.nodes)),
+        names=tuple(sorted(set(service.names or ()))),
+        content=content,
     )
+
+
+def _checks(service: Service, content: Content | None) -> tuple[Check, ...]:
+    """The checks of a kind that nodes set up by themselves."""
+    if service.kind == "dns":
+        return (TcpCheck(port=53),)
+    return (HttpCheck(port=80, path="/whoami"),)
 
 
 def _serves(spec: Spec, services: tuple[PlannedService, ...]) -> dict[str, tuple[str, ...]]:

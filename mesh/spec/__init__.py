@@ -1,5 +1,6 @@
 """What the operator writes: the stack file as typed values, and errors that can be acted on."""
 
+from mesh.spec.advice import advice
 from mesh.spec.engine import from_engine
 from mesh.spec.files import project_folder, read_stack_file
 from mesh.spec.load import Incomplete, Loaded, for_preview, load, load_file
@@ -19,6 +20,7 @@ __all__ = [
     "Problem",
     "Spec",
     "SpecError",
+    "advice",
     "for_preview",
     "from_engine",
     "given_secret",

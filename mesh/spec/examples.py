@@ -87,6 +87,10 @@ _ALL: dict[tuple[str, ...], str] = {
     ("services", "*", "checks", "*", "send"): "ping",
     ("services", "*", "checks", "*", "command"): "mail-queue",
     ("services", "*", "nodes"): f"[{_NODE}]",
+    ("services", "*", "kind"): "web",
+    ("services", "*", "content"): "site",
+    ("services", "*", "names"): "[www.example.net]",
+    ("services", "*", "unit"): "caddy.service",
     ("without",): f"[{_NODE}]",
 }
 """Values by the path of their key; a star is a name that the operator chooses, or a list index."""

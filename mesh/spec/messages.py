@@ -100,6 +100,18 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "this is not a map",
         "write one session here as a map, and further ones in upstreams of the node",
     ),
+    ("content", FORM): (
+        "this is not the path of a directory beside the stack file",
+        "write it without .. and without / at the beginning, for example site",
+    ),
+    ("unit", FORM): (
+        "this is not the name of a systemd service",
+        "write it as `systemctl` shows it, for example caddy.service",
+    ),
+    ("host name", FORM): (
+        "this is not a host name in small letters",
+        "write it so, for example www.example.net",
+    ),
     ("service", FORM): (
         "a service's name has small letters, digits and hyphens, a letter first",
         "write it so, for example web",
@@ -176,6 +188,8 @@ def _kind(key: str, path: tuple[str, ...]) -> str:
         return "asn"
     if path[-1:] == ("path",):
         return "path"
+    if key == "services" and len(path) > 1:
+        return {"content": "content", "unit": "unit", "names": "host name"}.get(path[1], "")
     if key == "traffic":
         return _of_a_rule(path)
     if len(path) == 1:

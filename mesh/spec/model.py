@@ -20,7 +20,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, create_model
 
 from mesh.services.checks import Check
 from mesh.services.checks.check import Port
-from mesh.services.service import Ports
+from mesh.services.service import Kind, Ports
 from mesh.spec.ids import LONGEST
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section
@@ -412,18 +412,68 @@ class Addresses(Section):
         return (*self.every4, *self.every6)
 
 
+UnitName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9:_.@-]*\.service$", max_length=64)
+]
+"""The name of a systemd unit, as ``caddy.service``."""
+HostName = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        max_length=253,
+    ),
+]
+"""A host name in small letters, as ``www.example.net``; letters of other alphabets as in DNS,
+``xn--…``."""
+Folder = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"),
+]
+"""A directory beside the stack file, as ``site`` or ``services/site``: no ``..``, no name that
+begins with a dot, no ``/`` at its beginning."""
+
+
 class Service(Section):
     """An anycast service."""
 
+    kind: Kind | None = None
+    """What answers at its addresses: ``web`` is nginx and ``dns`` is NSD, which the nodes set up by
+    themselves; ``external`` is a daemon or container of your own; ``whoami`` says the node's name;
+    without a kind whoami has port 80 of every address of the nodes."""
     addresses: Addresses
     """The addresses at which clients reach the service."""
-    ports: Ports
+    ports: Ports | None = None
     """The ports that the firewall opens for it, to everybody and at every announced address: none
-    at which nodes listen themselves, as 22 and 179."""
-    checks: Annotated[tuple[Check, ...], Field(min_length=1)]
-    """Health checks, all of which have to be good before a node serves the addresses."""
+    at which nodes listen themselves, as 22 and 179; needed for ``external`` and without a kind, TCP
+    80 for ``web`` and ``whoami``, TCP and UDP 53 for ``dns``."""
+    checks: Annotated[tuple[Check, ...], Field(min_length=1)] | None = None
+    """Health checks, all of which have to be good before a node serves the addresses; needed for
+    ``external`` and without a kind, else ``http`` on ``/whoami`` for ``web`` and ``whoami``, the
+    SOA record of the first zone for ``dns``."""
     nodes: Annotated[tuple[NodeId, ...], Field(min_length=1)] | None = None
     """The nodes that may serve it; without it, all of them."""
+    content: Folder | None = None
+    """A directory beside the stack file, with the pages of a ``web`` service or the zones of a
+    ``dns`` service, each as ``<zone>.zone``; needed for both."""
+    names: Annotated[tuple[HostName, ...], Field(min_length=1)] | None = None
+    """The host names of a ``web`` service, any other one gets 404 (but for ``/whoami``); without
+    it, it answers to every name."""
+    unit: UnitName | None = None
+    """The systemd unit of an ``external`` service, whose state the node's reports show; it is never
+    started, stopped or restarted."""
+
+    @property
+    def open_ports(self) -> Ports:
+        """The ports that the firewall opens."""
+        return self.ports or PORTS.get(self.kind, Ports())
+
+
+PORTS: dict[Kind | None, Ports] = {
+    "web": Ports(tcp=(80,)),
+    "whoami": Ports(tcp=(80,)),
+    "dns": Ports(tcp=(53,), udp=(53,)),
+}
+"""The ports of the kinds that nodes set up by themselves."""
 
 
 class Rpki(Section):

@@ -78,6 +78,7 @@ def service(ipv4: str = "192.30.120.100", **more: Any) -> Values:
     }  # fmt: skip
 
 
+BARE: Values = {"addresses": {"ipv4": "192.30.120.100"}}
 SECOND = {"lax-vultr-1": {"number": 1}, "fra-vultr-1": {"number": 2}}
 HOSTED = {"ipv4": "198.51.100.7", "ssh": {"trustFirst": True}}
 
@@ -157,8 +158,11 @@ REFUSED: dict[str, tuple[Values, str, str]] = {
     "an empty service": ({"services": {"web": None}}, "services.web", "services"),
     "a service without addresses": (
         {"services": {"web": {}}}, "services.web.addresses", "services/web"),
-    "a service without ports": ({"services": {"web": {}}}, "services.web.ports", "services/web"),
-    "a service without checks": ({"services": {"web": {}}}, "services.web.checks", "services/web"),
+    "a service without ports": ({"services": {"web": BARE}}, "services.web.ports", "services/web"),
+    "a service without checks": (
+        {"services": {"web": BARE}}, "services.web.checks", "services/web"),
+    "a web service without content": (
+        {"services": {"web": BARE | {"kind": "web"}}}, "services.web.content", "services/web"),
     "a service with an empty list of checks": (
         {"services": {"web": service(checks=[])}}, "services.web.checks", "services/web"),
     "a service without an open port": (

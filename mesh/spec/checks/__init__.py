@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from mesh.spec.checks.admin import check_admin
 from mesh.spec.checks.hosts import check_hosts
+from mesh.spec.checks.kinds import check_kinds
 from mesh.spec.checks.nodes import check_exits, check_ipv6_alone, check_nodes, check_provider
 from mesh.spec.checks.prefixes import (
     check_announcers,
@@ -52,6 +53,7 @@ CHECKS: tuple[SpecCheck, ...] = (
     check_own,
     check_roles,
     check_services,
+    check_kinds,
     check_imports,
     check_traffic,
     check_rules,

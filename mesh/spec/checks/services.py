@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
+from mesh.services.service import Ports
 from mesh.spec import free
 from mesh.spec.aggregates import Announced, able, aggregates, announced, prefix_of
 from mesh.spec.examples import for_example
@@ -35,7 +36,7 @@ def check_services(sections: Sections) -> Iterator[Problem]:
         if not service.addresses.all():
             cure = for_example("add ipv4, ipv6 or both", "services", name, "addresses", "ipv4")
             yield Problem(f"{key}.addresses", "{}", "the service has no address", cure)
-        if not service.ports.tcp and not service.ports.udp:
+        if service.ports == Ports():
             cure = for_example("list tcp or udp ports", "services", name, "ports")
             yield Problem(f"{key}.ports", "{}", "no port is open", cure)
         yield from _check_ports(f"{key}.ports", service, sections)
@@ -56,7 +57,7 @@ def check_services(sections: Sections) -> Iterator[Problem]:
 def _check_ports(key: str, service: Service, sections: Sections) -> Iterator[Problem]:
     """None is a port of the nodes themselves."""
     for own in listeners(sections):
-        for port in getattr(service.ports, own.protocol):
+        for port in getattr(service.open_ports, own.protocol):
             if own.first <= port <= own.last:
                 yield Problem(
                     f"{key}.{own.protocol}", str(port),
