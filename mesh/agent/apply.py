@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import disk, file_paths, log
+from mesh.agent import disk, file_paths, log, packages
 from mesh.agent.access import narrowed
 from mesh.agent.confirmation import Confirmation, Unconfirmed, Undone
 from mesh.agent.daemons import KINDS, ChangedNode, DaemonKind, FileChange, kind_of
@@ -101,6 +101,14 @@ class Applier:
     def undone(self) -> Undone | None:
         """The generation that was undone last because nobody had logged in."""
         return self._confirmation.undone
+
+    def prepare(self, part: Part) -> None:
+        """Installs the packages that a part's units need; nothing runs of them yet. Raises
+        :class:`NotApplied`."""
+        try:
+            packages.install(self._host, part.units)
+        except CommandFailed as error:
+            raise NotApplied(str(error)) from None
 
     def apply(
         self,

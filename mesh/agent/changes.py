@@ -84,6 +84,7 @@ class Changes:
         """Brings a part into force; the paths that changed, or None if it waits for a log-in.
         Raises :class:`mesh.agent.apply.NotApplied`, and NotForUs for secrets of another node."""
         secrets, before = self._parts.secrets(part, known.number), self._before()
+        self._applier.prepare(part)
         applied = Applied(known.number, known.envelope.digest, text)
         # No repair of the generation before, until this one is stored as applied.
         with self._applier.changing:

@@ -59,11 +59,12 @@ class Stage:
         private = ("unshare", "--mount", "--propagation", "private", "--")
         return execute((*private, "sh", "-ec", _BIND, "sh", *pairs, "--", *own), None, timeout)
 
-    def must(self, *command: str, reads: str, timeout: float = 30.0) -> None:
-        """Runs a validator. Raises CommandFailed if it refuses."""
+    def must(self, *command: str, reads: str, timeout: float = 30.0, called: str = "") -> None:
+        """Runs a validator, ``called`` so where that is not its first word. Raises CommandFailed if
+        it refuses."""
         result = self.run(*command, reads=reads, timeout=timeout)
         if result.code != 0:
-            raise CommandFailed(f"{command[0]} refuses: {result.why()}")
+            raise CommandFailed(f"{called or command[0]} refuses: {result.why()}")
 
     def clear(self) -> None:
         """Removes all staged files."""

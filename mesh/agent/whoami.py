@@ -2,86 +2,67 @@
 
 Open to the Internet: limited to a fixed number of threads and a few seconds for a request. A new
 connection replaces the oldest one, so that slow clients do not block the service's health check.
+
+It listens at the addresses that agent.json names, or at all where that names none. SIGHUP makes it
+read the file again; sockets of addresses that stay are kept.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 PORT = 80
 AT_ONCE = 256
+"""Connections of all addresses together."""
 SECONDS = 5.0
 """From the connection to the end of its request."""
+AGAIN = 1.0
+"""Seconds until an address that could not be had is tried again."""
+EVERYWHERE = "::"
+"""The address that stands for all, of both families."""
+_FREEBIND4, _FREEBIND6 = (socket.SOL_IP, 15), (socket.IPPROTO_IPV6, 78)
+"""IP_FREEBIND and IPV6_FREEBIND (ip(7), linux/in6.h): the address may come later."""
 
 
-class WhoamiServer(ThreadingHTTPServer):
-    """HTTP on both families; above :data:`AT_ONCE` connections the oldest is closed."""
+class Connections:
+    """The open connections of all servers; above :data:`AT_ONCE` the oldest is closed."""
 
-    daemon_threads = True
-    # A burst waits some tenths of a second for threads; with a full queue a client retries after a
-    # second, too late for a health check.
-    request_queue_size = 1024
-
-    def __init__(self, node: str, port: int = PORT) -> None:
-        self.node = node
+    def __init__(self) -> None:
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._deadlines: dict[socket.socket, float] = {}  # monotonic seconds, oldest first
         self._lock = threading.Lock()
-        self.address_family = socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET
-        try:
-            super().__init__(("::", port), Whoami)
-        except OSError:
-            # No IPv6.
-            self.address_family = socket.AF_INET
-            super().__init__(("", port), Whoami)
 
-    def server_bind(self) -> None:
-        """Accepts IPv4 on the same socket."""
-        if self.address_family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        # Not HTTPServer's, which looks our own name up.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = self.node, self.server_address[1]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Handles a request in a thread; closes the oldest connection if all slots are in use."""
+    def add(self, connection: socket.socket) -> None:
+        """Makes room for a connection, and waits for it."""
         if not self._slots.acquire(blocking=False):
             self._close_oldest()
             # Its thread sees the end of the connection at once.
             self._slots.acquire()
         with self._lock:
-            self._deadlines[request] = time.monotonic() + SECONDS
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # no thread to be had
-            self._slots.release()
-            raise
+            self._deadlines[connection] = time.monotonic() + SECONDS
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Releases the slot in any case."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
+    def release(self) -> None:
+        """A connection's thread has ended."""
+        self._slots.release()
 
-    def shutdown_request(self, request: Any) -> None:
-        """Closes a connection; no other thread closes it from here on."""
+    def closing(self, connection: socket.socket) -> None:
+        """No other thread closes this connection from here on."""
         with self._lock:
-            self._deadlines.pop(request, None)
-        super().shutdown_request(request)
+            self._deadlines.pop(connection, None)
 
-    def service_actions(self) -> None:
-        """Closes connections past their deadline; called twice a second."""
+    def close_late(self) -> None:
+        """Closes connections past their deadline."""
         while self._close_oldest(until=time.monotonic()):
             pass
 
@@ -95,6 +76,74 @@ class WhoamiServer(ThreadingHTTPServer):
             with suppress(OSError):  # the client was quicker
                 oldest.shutdown(socket.SHUT_RDWR)
         return True
+
+
+class WhoamiServer(ThreadingHTTPServer):
+    """HTTP at one address, or at all of both families."""
+
+    daemon_threads = True
+    # A burst waits some tenths of a second for threads; with a full queue a client retries after a
+    # second, too late for a health check.
+    request_queue_size = 1024
+
+    def __init__(
+        self,
+        node: str,
+        port: int = PORT,
+        address: str = EVERYWHERE,
+        connections: Connections | None = None,
+    ) -> None:
+        self.node, self.address = node, address
+        self.connections = connections or Connections()
+        has_ipv6 = socket.has_ipv6 and ip_address(address).version == 6
+        self.address_family = socket.AF_INET6 if has_ipv6 else socket.AF_INET
+        try:
+            super().__init__((address, port), Whoami)
+        except OSError:
+            if address != EVERYWHERE:
+                raise
+            # No IPv6.
+            self.address_family = socket.AF_INET
+            super().__init__(("", port), Whoami)
+
+    def server_bind(self) -> None:
+        """Accepts IPv4 on the socket of all addresses; one address need not be there yet."""
+        if self.address == EVERYWHERE:
+            if self.address_family == socket.AF_INET6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        else:
+            is_6 = self.address_family == socket.AF_INET6
+            self.socket.setsockopt(*(_FREEBIND6 if is_6 else _FREEBIND4), 1)
+        # Not HTTPServer's, which looks our own name up.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = self.node, self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Handles a request in a thread; closes the oldest connection if all slots are in use."""
+        self.connections.add(request)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had
+            self.connections.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Releases the slot in any case."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.connections.release()
+
+    def shutdown_request(self, request: Any) -> None:
+        """Closes a connection; no other thread closes it from here on."""
+        self.connections.closing(request)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Closes connections past their deadline; called twice a second."""
+        self.connections.close_late()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Logs nothing when a client disconnects."""
@@ -120,6 +169,58 @@ class Whoami(BaseHTTPRequestHandler):
         """Logs no requests."""
 
 
+class WhoamiServers:
+    """The servers of all addresses that the agent's configuration names, each in a thread."""
+
+    def __init__(self, config: Path, port: int = PORT) -> None:
+        self._config, self._port = config, port
+        self._connections = Connections()
+        self._servers: dict[str, WhoamiServer] = {}
+        self._refused: dict[str, str] = {}
+
+    def follow(self) -> bool:
+        """Listens as the configuration says; whether all its addresses could be had. What is not
+        wanted any more is closed before the rest is opened, and what stays is kept."""
+        document = json.loads(self._config.read_text())
+        named = document.get("whoami_at")
+        wanted = (EVERYWHERE,) if named is None else tuple(map(str, named))
+        for address in set(self._servers) - set(wanted):
+            self._close(self._servers.pop(address))
+        for address in wanted:
+            if address not in self._servers:
+                self._listen(str(document["node"]), address)
+        return all(address in self._servers for address in wanted)
+
+    def close(self) -> None:
+        """Closes all."""
+        while self._servers:
+            self._close(self._servers.popitem()[1])
+
+    def _listen(self, node: str, address: str) -> None:
+        try:
+            server = WhoamiServer(node, self._port, address, self._connections)
+        except OSError as error:
+            why = error.strerror or str(error)
+            if self._refused.get(address) != why:  # It is tried again each second, and said once.
+                print(f"[{address}]:{self._port}: {why}", file=sys.stderr, flush=True)
+            self._refused[address] = why
+            return
+        self._refused.pop(address, None)
+        self._servers[address] = server
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def _close(self, server: WhoamiServer) -> None:
+        server.shutdown()
+        server.server_close()
+
+
 def serve(config: Path) -> None:
-    """Serves for ever; the name comes from the agent's configuration."""
-    WhoamiServer(str(json.loads(config.read_text())["node"])).serve_forever()
+    """Serves for ever; name and addresses come from the agent's configuration."""
+    # Waited for, not handled: a handler would run in the middle of something else.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    servers = WhoamiServers(config)
+    while True:
+        if servers.follow():
+            signal.sigwait({signal.SIGHUP})
+        else:
+            signal.sigtimedwait({signal.SIGHUP}, AGAIN)

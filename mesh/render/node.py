@@ -11,7 +11,7 @@ from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
 from mesh.plan import Link, Node, Plan, Role
 from mesh.plan.firewall import PRIVATE4
-from mesh.render import firewall, policy, replies, services
+from mesh.render import firewall, kinds, policy, replies, services
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node_templates import Template, fixed, templates, units
@@ -92,6 +92,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             *(self._file(each, context) for each in templates(self._plan, node)),
             *(self._tunnel(node, link) for link in links),
             *(shared[name] for name in concerns),
+            *kinds.files(self._plan, node),
             self._agent(node),
         ]
         return NodeFiles(

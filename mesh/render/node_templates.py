@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from mesh.plan import Link, Node, Plan, Role
-from mesh.render import replies, services
+from mesh.render import kinds, replies, services
 from mesh.render.files import File
 from mesh.render.templates import rendered
 
@@ -50,6 +50,14 @@ REPLIES = Template(f"{_UNITS}/anycast-mesh-replies.service", "systemd/replies.se
 SERVICES = Template(f"{_UNITS}/anycast-mesh-services.service", "systemd/services.service.j2")
 WHOAMI = Template(f"{_UNITS}/anycast-mesh-whoami.service", "systemd/whoami.service.j2", fixed=True)
 
+DAEMONS = {
+    kind: Template(
+        f"{_UNITS}/anycast-mesh-{kind}@.service", f"systemd/{kind}.service.j2", fixed=True
+    )
+    for kind in kinds.SET_UP
+}
+"""The units of services' daemons, by kind."""
+
 
 def _validator(unit: str, template: str) -> Template:
     return Template(f"{_UNITS}/{unit}", f"systemd/{template}.j2", fixed=True)
@@ -77,8 +85,9 @@ def templates(plan: Plan, node: Node) -> Iterator[Template]:
     yield replace(OUT_OF_SERVICE, fixed=not plan.announces_apart)
     if services.served(plan, node):
         yield SERVICES
-    if plan.whoami:
+    if kinds.has_whoami(plan, node):
         yield WHOAMI
+    yield from (DAEMONS[kind] for kind in kinds.used(plan, node))
     if replies.tables(plan, node):
         yield REPLIES
     if _validates(plan, node):
@@ -94,8 +103,9 @@ def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
     if replies.tables(plan, node):
         yield "anycast-mesh-replies.service"
     yield "bird.service"
-    if plan.whoami:
+    if kinds.has_whoami(plan, node):
         yield "anycast-mesh-whoami.service"
+    yield from kinds.units(plan, node)
     if _validates(plan, node):
         # Timers run without the packages as well: a node may be older than ``mesh:rpki.local``.
         yield from ("anycast-mesh-validator.timer", "anycast-mesh-rtr.timer")

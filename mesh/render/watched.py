@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from mesh.facts import Facts
 from mesh.plan import Address, Network, Node, Plan, PlannedService
+from mesh.render.kinds import whoami_at
 
 
 class Watched:
@@ -53,6 +54,9 @@ class Watched:
                 {"prefix": str(prefix), "services": self._served_in[prefix]}
                 for prefix in self._plan.announced_by(node.id)
             ]
+        answering = whoami_at(self._plan, node)
+        if self._plan.whoami and answering is not None:
+            document["whoami_at"] = [str(address) for address in answering]
         before, services, rest = _json(document).partition('"services": null')
         between, underlay, after = rest.partition('"underlay": null')
         assert services and underlay
@@ -87,6 +91,10 @@ def _served_in(plan: Plan) -> dict[Network, dict[str, list[str]]]:
 
 
 def _service(service: PlannedService, node: Node) -> dict[str, object]:
+    """What the agent has to know of a service; keys that an earlier version does not know are
+    written only where they say something."""
+    content = None if service.content is None else service.content.sha256
+    further = {"kind": service.kind, "unit": service.unit, "content": content}
     return {
         "name": service.name,
         "addresses": [
@@ -97,6 +105,7 @@ def _service(service: PlannedService, node: Node) -> dict[str, object]:
         "ports": asdict(service.ports),
         "checks": [check.written() for check in service.checks],
         "local": service.name in node.services,
+        **{key: value for key, value in further.items() if value is not None},
     }
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pydantic import NonNegativeInt
 
 from mesh.plan import Network
-from mesh.render.node_templates import FILES, OUT_OF_SERVICE, REPLIES, WHOAMI
+from mesh.render.node_templates import DAEMONS, FILES, OUT_OF_SERVICE, REPLIES, WHOAMI
 from mesh.render.policy import CONCERNS
 from mesh.spec.problems import Problem
 from mesh.ssh import preflight
@@ -26,7 +26,7 @@ CHUNK = 48 << 10
 
 HOME = "/var/lib/anycast-mesh"
 BY_GENERATIONS = (
-    *(template.path for template in (*FILES, OUT_OF_SERVICE, REPLIES, WHOAMI)),
+    *(each.path for each in (*FILES, OUT_OF_SERVICE, REPLIES, WHOAMI, *DAEMONS.values())),
     *(f"/etc/bird/mesh/{name}.conf" for name in (*CONCERNS, "secrets")),
 )
 """Files of generations, without tunnels: saved at delivery, restored at removal."""

@@ -12,11 +12,13 @@ from fnmatch import fnmatchcase
 from mesh.agent.daemons import (
     agent_config,
     bird,
+    dns,
     networkd,
     nftables,
     ssh,
     sysctl,
     systemd,
+    web,
     wireguard,
 )
 from mesh.agent.daemons.kind import ChangedNode, DaemonKind, Difference, FileChange
@@ -29,6 +31,8 @@ KINDS: tuple[DaemonKind, ...] = (
     wireguard.KIND,
     ssh.KIND,
     bird.KIND,
+    web.KIND,
+    dns.KIND,
     agent_config.KIND,
 )
 

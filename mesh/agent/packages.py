@@ -1,0 +1,74 @@
+"""Debian packages of the daemons that a generation's units run.
+
+Only what is missing is installed. Debian's own unit of a daemon is masked before: it would listen
+at every address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mesh.agent import log
+from mesh.agent.host import CommandFailed, Host
+
+DEADLINE = 600.0
+"""Seconds for each of apt's commands."""
+_APT = (
+    "env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", "apt-get", "-q", "-y",
+    "-o", "Dpkg::Options::=--force-confold",
+    "-o", "DPkg::Lock::Timeout=120",
+    "-o", "Acquire::http::Timeout=20",
+    "-o", "Acquire::Retries=2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package: the program by which it is known to be there, and Debian's unit of it."""
+
+    name: str
+    program: str
+    unit: str
+
+
+PACKAGES: dict[str, Package] = {
+    "anycast-mesh-web@": Package("nginx", "/usr/sbin/nginx", "nginx.service"),
+    "anycast-mesh-dns@": Package("nsd", "/usr/sbin/nsd", "nsd.service"),
+}
+"""What our units need, by how their names begin."""
+
+
+def missing(host: Host, units: Iterable[str]) -> tuple[Package, ...]:
+    """The packages that these units need, and the node does not have."""
+    names = tuple(units)
+    return tuple(
+        package
+        for begin, package in PACKAGES.items()
+        if any(unit.startswith(begin) for unit in names) and not _is_there(host, package)
+    )
+
+
+def install(host: Host, units: Iterable[str]) -> None:
+    """Installs what is missing, and starts nothing of it. Raises CommandFailed, in words, where the
+    packages cannot be had."""
+    wanted = missing(host, units)
+    if not wanted:
+        return
+    names = [package.name for package in wanted]
+    log.info("packages", install=", ".join(names))
+    for package in wanted:
+        host.must("systemctl", "-q", "mask", package.unit)
+    # What an installation that was cut short has left.
+    host.run("dpkg", "--configure", "-a", "--force-confold", timeout=DEADLINE)
+    host.run(*_APT, "update", timeout=DEADLINE)
+    done = host.run(*_APT, "--no-install-recommends", "install", *names, timeout=DEADLINE)
+    if done.code != 0 or missing(host, units):
+        raise CommandFailed(
+            f"packages {', '.join(names)}: apt-get does not install them: {done.why()}; see that "
+            "the node reaches its Debian mirror, or install them there by hand"
+        )
+
+
+def _is_there(host: Host, package: Package) -> bool:
+    return host.path(package.program).exists()
