@@ -20,7 +20,8 @@ for family in 4 6; do
 done
 exec /usr/sbin/nginx -e stderr -t -q -c "$2"
 """
-_ALONE = ("unshare", "--net", "--mount", "--", "sh", "-ec", _TEST, "sh")
+ALONE = ("unshare", "--net", "--mount", "--", "sh", "-ec", _TEST, "sh")
+"""Tests the configuration of a service, by its name and its file."""
 
 
 def unit(path: str) -> str:
@@ -32,7 +33,7 @@ def _validate(stage: Stage, changes: Changes) -> None:
     for change in changes:
         if change.new is not None:
             service = PurePosixPath(change.path).stem
-            stage.must(*_ALONE, service, change.path, reads="/etc/anycast-mesh", called="nginx")
+            stage.must(*ALONE, service, change.path, reads="/etc/anycast-mesh", called="nginx")
 
 
 def _apply_late(node: ChangedNode, changes: Changes) -> None:
