@@ -30,9 +30,8 @@ def twin_of(
                     "is no valid stack name", "write its name without organization and project, "
                     "for example prod")
         ])  # fmt: skip
-    project, beside = stack_file(original, root)
-    among = root / EXAMPLES / beside.name
-    found = engine_config(project, among if among.exists() and not beside.exists() else beside)
+    project, path = original_file(original, root)
+    found = engine_config(project, path)
     taken = from_engine(found.config)
     if "twin" in taken:
         raise SpecError(
@@ -46,6 +45,14 @@ def twin_of(
         warnings.append(not_taken_over(found.environment, original))
     merged: dict[str, Any] = _merged(own, above)
     return merged, warnings
+
+
+def original_file(original: str, root: Path) -> tuple[Project | None, Path]:
+    """The project of a folder, and the path of the file that a twin copies: beside the stack files,
+    else among the examples."""
+    project, beside = stack_file(original, root)
+    among = root / EXAMPLES / beside.name
+    return project, among if among.exists() and not beside.exists() else beside
 
 
 def _without_project_values(

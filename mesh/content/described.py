@@ -1,0 +1,120 @@
+"""The contents of a stack: each service's directory, listed, read and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mesh.content.artefact import Artefact, NotPacked, artefact
+from mesh.content.zones import SUFFIX, BadZone, read
+from mesh.services.content import Content, Zone
+from mesh.spec import Problem, Spec, SpecError
+from mesh.spec.twin import original_file
+
+SHOWN = 3
+"""Names that a warning lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The contents by service, without those that cannot be packed, and what is wrong."""
+
+    contents: Mapping[str, Content]
+    problems: tuple[Problem, ...]
+
+
+def described(root: Path, spec: Spec) -> Mapping[str, Content]:
+    """The contents of a stack's services, by service. ``root`` is the folder of the stack files.
+    Raises SpecError with every problem at once."""
+    found = survey(root, spec)
+    if any(problem.severity == "error" for problem in found.problems):
+        raise SpecError(found.problems)
+    return found.contents
+
+
+def survey(root: Path, spec: Spec) -> Survey:
+    """The same, with the problems beside."""
+    contents: dict[str, Content] = {}
+    problems: list[Problem] = []
+    top = _beside(root, spec)
+    for name, stated in _stated(spec).items():
+        key = f"mesh:services.{name}.content"
+        try:
+            packed = artefact(_folder(top, stated))
+            zones, wrong = _zones(key, packed) if spec.services[name].kind == "dns" else ((), [])
+            contents[name] = Content(packed.sha256, packed.size, len(packed.entries), zones)
+        except NotPacked as error:
+            problems.append(Problem(key, error.path, error.reason, error.cure))
+            continue
+        problems += [*wrong, *_left_out(key, packed)]
+    return Survey(contents, tuple(problems))
+
+
+def folders(root: Path, spec: Spec) -> dict[str, Path]:
+    """The directory of each service that has content."""
+    top = _beside(root, spec)
+    return {name: top / stated for name, stated in _stated(spec).items()}
+
+
+def _stated(spec: Spec) -> dict[str, str]:
+    named = ((name, service.content) for name, service in sorted(spec.services.items()))
+    return {name: stated for name, stated in named if stated is not None}
+
+
+def _beside(root: Path, spec: Spec) -> Path:
+    """The folder of the stack file that the services are in: a twin has those of its original."""
+    return original_file(spec.twin or spec.stack, root)[1].parent.resolve()
+
+
+def _folder(top: Path, stated: str) -> Path:
+    """The directory beside the stack file, not reached through a link. Raises
+    :class:`NotPacked`."""
+    folder = top / stated
+    for step in reversed([folder, *folder.parents]):
+        if step.is_relative_to(top) and step != top and step.is_symlink():
+            cure = "name a directory that is beside the stack file itself"
+            raise NotPacked(str(step), "it is a link", cure)
+    if not folder.exists():
+        raise NotPacked(str(folder), "there is no such directory", "make it, or name another one")
+    if not folder.is_dir():
+        raise NotPacked(str(folder), "it is no directory", "name the directory that the file is in")
+    return folder
+
+
+def _left_out(key: str, packed: Artefact) -> Iterator[Problem]:
+    """A warning of what is not published: a file that is missing there is found late otherwise."""
+    names = packed.left_out
+    if names:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        yield Problem(
+            key, str(packed.folder),
+            f"{', '.join(names[:SHOWN])}{more}: not published, as every name that begins with a "
+            "dot, except .well-known",
+            "remove it, or rename what is to be served", "warning",
+        )  # fmt: skip
+
+
+def _zones(key: str, packed: Artefact) -> tuple[tuple[Zone, ...], list[Problem]]:
+    """The zones at the top of a directory, and what is wrong with them."""
+    zones: list[Zone] = []
+    problems: list[Problem] = []
+    for name in (entry.name for entry in packed.entries):
+        path = packed.folder / name
+        if "/" in name or not name.endswith(SUFFIX):
+            cure = f"name a zone's file <zone>{SUFFIX}, at the top of the directory"
+            problems.append(
+                Problem(key, str(path), "it is no zone, and is not served", cure, "warning")
+            )
+            continue
+        try:
+            zones.append(read(path))
+        except BadZone as error:
+            problems.append(Problem(key, str(path), error.reason, error.cure))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            problems.append(Problem(key, str(path), reason, "give a file that can be read"))
+    if not zones and not any(problem.severity == "error" for problem in problems):
+        reason, cure = "there is no zone in it", f"put <zone>{SUFFIX} at its top"
+        problems.append(Problem(key, str(packed.folder), reason, cure))
+    return tuple(zones), problems
