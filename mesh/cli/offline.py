@@ -19,6 +19,7 @@ from mesh.bird.features import DEBIAN
 from mesh.cli import roa as rpki
 from mesh.cli.exits import ExitCode, fail
 from mesh.cli.tables import WIDE, table
+from mesh.content import survey
 from mesh.facts import Facts
 from mesh.hanging import Hanging
 from mesh.plan import Node, Plan, make
@@ -31,7 +32,7 @@ from mesh.render import (
     user_data,
 )
 from mesh.render.bird import lacks
-from mesh.spec import Incomplete, Loaded, Problem, SpecError, advice, load_file, project_folder
+from mesh.spec import Incomplete, Problem, SpecError, advice, load_file, project_folder
 from mesh.spec.ids import interface
 
 Stack = Annotated[
@@ -86,7 +87,11 @@ def check(
         problems, valid = loaded.problems, True
         complete = all(problem.key != "environment" for problem in problems)
         advised = tuple(advice(loaded.spec))
-        made = make(loaded.spec)
+        found = survey(root or project_folder(), loaded.spec)
+        problems = (*problems, *found.problems)
+        if any(problem.severity == "error" for problem in found.problems):
+            raise SpecError(problems)
+        made = make(loaded.spec, found.contents)
         too_large = tuple(capacity.problems(made))
         problems, valid = (*problems, *too_large), not too_large
         missing = {version: lacks(made, version) for version in DEBIAN}
@@ -144,7 +149,7 @@ def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = None) -> N
     Exit codes: 0 it is shown; 1 the stack file describes none, or only the
     engine can read it whole (see `mesh check`).
     """
-    made = make(_loaded(stack, root).spec)
+    made = _planned(stack, root)
     if as_json:
         typer.echo(write_plan(made, indent=2))
     else:
@@ -175,7 +180,7 @@ def render(
     Exit codes: 0 they are written; 1 as of `mesh plan`, or a node that is not
     there, or facts that cannot be read.
     """
-    made = make(_loaded(stack, root).spec)
+    made = _planned(stack, root)
     planned = [each.id for each in made.nodes]
     wanted = node or planned
     for unknown in sorted(set(wanted).difference(planned)):
@@ -194,15 +199,19 @@ def render(
         typer.echo(f"{out / node_id}: {len(own) + 1} files")
 
 
-def _loaded(stack: str, root: Path | None) -> Loaded:
+def _planned(stack: str, root: Path | None) -> Plan:
+    folder = root or project_folder()
     try:
-        loaded = load_file(stack, root or project_folder())
+        loaded = load_file(stack, folder)
+        found = survey(folder, loaded.spec)
     except Incomplete as error:
         _fail(error.unread)
     except SpecError as error:
         _fail(error.problems)
-    _print_problems(loaded.problems)
-    return loaded
+    _print_problems((*loaded.problems, *found.problems))
+    if any(problem.severity == "error" for problem in found.problems):
+        raise typer.Exit(ExitCode.FAILED)
+    return make(loaded.spec, found.contents)
 
 
 def _fail(problems: Iterable[Problem]) -> NoReturn:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.content.artefact import Artefact, NotPacked, artefact
-from mesh.content.zones import SUFFIX, BadZone, read
 from mesh.services.content import Content, Zone
 from mesh.spec import Problem, Spec, SpecError
 from mesh.spec.twin import original_file
+from mesh.trust.documents import MAX_CONTENTS
 
 SHOWN = 3
 """Names that a warning lists."""
@@ -37,8 +37,15 @@ def survey(root: Path, spec: Spec) -> Survey:
     """The same, with the problems beside."""
     contents: dict[str, Content] = {}
     problems: list[Problem] = []
+    directories = _stated(spec)
+    if not directories:
+        return Survey({}, ())
+    if len(directories) > MAX_CONTENTS:
+        cure = "put several sites into one directory"
+        reason = f"more than {MAX_CONTENTS} services have content"
+        problems.append(Problem("mesh:services", str(len(directories)), reason, cure))
     top = _beside(root, spec)
-    for name, stated in _stated(spec).items():
+    for name, stated in directories.items():
         key = f"mesh:services.{name}.content"
         try:
             packed = artefact(_folder(top, stated))
@@ -53,8 +60,9 @@ def survey(root: Path, spec: Spec) -> Survey:
 
 def folders(root: Path, spec: Spec) -> dict[str, Path]:
     """The directory of each service that has content."""
-    top = _beside(root, spec)
-    return {name: top / stated for name, stated in _stated(spec).items()}
+    directories = _stated(spec)
+    top = _beside(root, spec) if directories else root
+    return {name: top / stated for name, stated in directories.items()}
 
 
 def _stated(spec: Spec) -> dict[str, str]:
@@ -97,6 +105,9 @@ def _left_out(key: str, packed: Artefact) -> Iterator[Problem]:
 
 def _zones(key: str, packed: Artefact) -> tuple[tuple[Zone, ...], list[Problem]]:
     """The zones at the top of a directory, and what is wrong with them."""
+    # Imported here: most stacks have no zones.
+    from mesh.content.zones import SUFFIX, BadZone, read
+
     zones: list[Zone] = []
     problems: list[Problem] = []
     for name in (entry.name for entry in packed.entries):

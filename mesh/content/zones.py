@@ -115,8 +115,3 @@ class _OneSoa:
         if self._seen:
             raise ValueError("a second SOA record")
         self._seen = True
-
-
-def is_above(serial: int, before: int) -> bool:
-    """Whether a serial is above another one (RFC 1982, section 3.2)."""
-    return 0 < (serial - before) % 2**32 < 2**31

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceHook, ResourceOptions
 
+from mesh.content import folders
 from mesh.infra import drain, outputs, providers, sources
 from mesh.infra.dynamic.candidate import Candidate
 from mesh.infra.dynamic.operator import Operator
@@ -66,6 +67,13 @@ def make(
         registries=urls,
         namespace=namespace,
         deadline=max(driver.publish_deadline for driver in drivers.values()),
+        contents={
+            service.name: asdict(service.content)
+            for service in plan.services
+            if service.content is not None
+        }
+        or None,
+        folders={name: str(path) for name, path in folders(given.root, given.spec).items()} or None,
     )
     # In the state before anything is signed, so that an unfinished update is known later.
     wanted = publication.candidate()

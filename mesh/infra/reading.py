@@ -14,7 +14,7 @@ from pathlib import Path
 import pulumi
 from pulumi.runtime import config as engine
 
-from mesh import capacity
+from mesh import capacity, content
 from mesh import plan as planning
 from mesh.agent import bundle
 from mesh.infra import providers
@@ -55,7 +55,11 @@ def read(root: Path) -> StackFile:
         loaded = load(pulumi.get_stack(), from_engine(engine.CONFIG.get()), root)
         spec = for_preview(loaded)
         digest = bundle.digest(bundle.build())
-        return StackFile(spec, planning.make(spec), digest, loaded.problems)
+        found = content.survey(root, spec)
+        if any(problem.severity == "error" for problem in found.problems):
+            raise SpecError(found.problems)
+        plan = planning.make(spec, found.contents)
+        return StackFile(spec, plan, digest, (*loaded.problems, *found.problems))
 
 
 def with_secrets(file: StackFile, root: Path) -> StackConfiguration:

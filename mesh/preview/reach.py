@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from mesh.plan import Network, Plan
+from mesh.services.content import Content
 
 Fate = Literal[
     "added", "removed", "changed", "moved", "unprotected", "not protected", "protected"
@@ -101,9 +102,24 @@ def service_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
             else "",
             f"ports {_ports(old)} -> {_ports(service)}" if old.ports != service.ports else "",
             "checks" if old.checks != service.checks else "",
+            _content(old.content, service.content),
         ]
         if any(differences):
             yield Change(service.name, "changed", "; ".join(filter(None, differences)))
+
+
+def _content(old: Content | None, new: Content | None) -> str:
+    """What becomes of a service's content; empty where it stays."""
+    if old == new:
+        return ""
+    return f"content {_artefact(old)} -> {_artefact(new)}"
+
+
+def _artefact(content: Content | None) -> str:
+    if content is None:
+        return "none"
+    serials = "".join(f", {zone.name} serial {zone.serial}" for zone in content.zones)
+    return f"{content.sha256[:12]} ({content.files} files, {content.size:,} bytes{serials})"
 
 
 def firewall_changes(before: Plan | None, after: Plan) -> Iterator[Change]:

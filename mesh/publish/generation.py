@@ -21,6 +21,7 @@ from mesh.render import (
 )
 from mesh.trust import signing
 from mesh.trust.documents import (
+    ContentEntry,
     Manifest,
     NodeEntry,
     NodeView,
@@ -87,8 +88,18 @@ def make(
             node: NodeEntry(packing.digest(node), members[node].identity) for node in packing.parts
         },
         views_sha256=sha256(shown.encode()),
+        contents=contents(order.plan),
     )
     return SignedGeneration(packing.packed(_signed(order, manifest), shown), manifest, rendered)
+
+
+def contents(plan: Plan) -> dict[str, ContentEntry]:
+    """The contents of a plan, by the SHA-256 of the artefact."""
+    return {
+        service.content.sha256: ContentEntry(service.content.size, service.content.files)
+        for service in plan.services
+        if service.content is not None
+    }
 
 
 def placements(order: Order) -> dict[str, Placement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mesh.facts import Facts, Placement
 from mesh.plan import Plan
@@ -34,7 +35,8 @@ class Order:
     is a name under ``/run/netns`` that every connection is made in. ``deadline`` is seconds from
     the call. A node of ``plan.without`` is not waited for. ``settle`` is how many seconds sessions
     and services get to come up once all nodes have applied; what is not up then is a warning, not
-    a failure: an upstream may wait for its provider.
+    a failure: an upstream may wait for its provider. ``contents`` are the directories of the
+    services whose contents the plan names.
     """
 
     plan: Plan
@@ -45,6 +47,7 @@ class Order:
     registries: Mapping[str, str]
     namespace: str | None = None
     deadline: float = 300.0
+    contents: Mapping[str, Path] = field(default_factory=dict)
     settle: float = 15.0
 
 

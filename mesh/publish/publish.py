@@ -6,7 +6,9 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mesh.netns import NamespaceError, inside
+from mesh.publish import contents
 from mesh.publish.blackhole import Blackholes
+from mesh.publish.contents import ContentDelivery
 from mesh.publish.drain import DRAIN_SECONDS, Drains
 from mesh.publish.generation import SignedGeneration, make, make_retired, placements
 from mesh.publish.hold import held_until
@@ -90,6 +92,7 @@ class _Publication:
         self._deadline = Deadline(order.deadline)
         self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
         self._drains: Drains
+        self._contents: ContentDelivery
         self._new: frozenset[str] = frozenset()
         """Nodes that are new, or another instance than before."""
 
@@ -99,9 +102,12 @@ class _Publication:
             self._order, self._pool, self._awaited, known, self._progress, self._deadline
         )
         try:
+            packed = contents.packed(self._order.plan, self._order.contents)
+            self._contents = ContentDelivery(packed, self._pool.clients, self._progress)
             before.prepare()
             members = before.wait_for_joins(fleet)
             network = before.identify(members)
+            self._deliver_contents()
             self._drains = self._drain_orders(members, fleet, network)
             if fleet is not None:
                 self._new = frozenset(_new_instances(fleet, members))
@@ -112,6 +118,7 @@ class _Publication:
                 made = self._put(members, floor, network)
                 self._compare_certificates(made)
                 if self._wait_for_reports(made, members):
+                    self._wait_for_contents(made, members)
                     self._wait_for_health(made, members)
                     break
                 # The registries hold a higher generation of this operator that the state does not
@@ -228,6 +235,40 @@ class _Publication:
         self._progress(f"generation {top + 1} signed for {len(members)} nodes")
         return made
 
+    def _deliver_contents(self) -> None:
+        """Before the generation. Registries of an earlier version, of which there may be no other,
+        get the contents once they run from the new bundle."""
+        self._contents.deliver()
+        for node, why in self._contents.reasons.items():
+            self._progress(f"{node}: does not have all contents: {why}")
+        if self._contents.refused:
+            raise PublishError(f"no registry takes the contents: {self._lacking()}")
+
+    def _lacking(self) -> str:
+        return "; ".join(f"{node}: {why}" for node, why in self._contents.reasons.items())
+
+    def _wait_for_contents(self, made: SignedGeneration, members: Mapping[str, Member]) -> None:
+        """Waits until the nodes serve what the generation names. One that does not goes on with
+        what it has, so after a while it is a warning only."""
+        identities = {node: member.identity for node, member in members.items()}
+        settled = Deadline(self._order.settle)
+        while True:
+            self._contents.deliver()
+            last = latest_on(self._pool.reports(identities), made.manifest, made.digest)
+            behind = contents.lagging(self._order.plan, last) if self._contents.held else {}
+            if self._contents.held and not behind:
+                return
+            self._progress.waiting(
+                f"waiting for the contents at {', '.join(sorted(behind)) or 'the registries'}"
+            )
+            if self._deadline.over or (self._contents.held and settled.over):
+                break
+            time.sleep(POLL)
+        if not self._contents.held:
+            raise PublishError(f"no registry takes the contents: {self._lacking()}")
+        for node, why in sorted(behind.items()):
+            self._progress(f"warning: {node}: {why}")
+
     def _rendered(self, made: SignedGeneration, members: Mapping[str, Member]) -> dict[str, str]:
         order, facts = self._order, {node: member.facts for node, member in members.items()}
         return digests(order.plan, facts, placements(order), order.registries, made.files)
@@ -248,6 +289,7 @@ class _Publication:
         aftermath: Deadline | None = None
         waits = AwaitedLogins(made.manifest.generation)
         while True:
+            self._contents.deliver()
             reports = self._pool.reports(identities)
             outcome = outcomes(reports, made.manifest, made.digest)
             applied = [node for node in awaited if outcome.get(node, ("", ""))[0] == "applied"]

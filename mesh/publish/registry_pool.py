@@ -70,6 +70,11 @@ class RegistryPool:
     def __len__(self) -> int:
         return len(self._clients)
 
+    @property
+    def clients(self) -> Mapping[str, Client]:
+        """The connections by the ids of the registries' nodes."""
+        return self._clients
+
     def prepare(self, bundle: bytes, planned: Planned) -> None:
         """Sends bundle and planned nodes to the registries that do not have them yet."""
         for node, client in self._clients.items():
@@ -204,7 +209,7 @@ class RegistryPool:
             for text in _entries(answer):
                 with contextlib.suppress(Malformed, BadSignature):
                     envelope = parse(Signed, text)
-                    node = _decoded(dict, envelope.payload).get("node")
+                    node = decoded(dict, envelope.payload).get("node")
                     key = identities.get(node) if isinstance(node, str) else None
                     if key is not None:
                         report = signing.opened(key, Purpose.REPORT, envelope, Report)
@@ -218,7 +223,7 @@ class RegistryPool:
         for _, answer in self._ask("GET", f"{paths.API}/status"):
             answered += 1
             with contextlib.suppress(Malformed):
-                status = _decoded(dict, answer.body)
+                status = decoded(dict, answer.body)
                 held += bool(status.get("complete") and status.get("manifest_sha256") == digest)
         return answered, held
 
@@ -252,7 +257,7 @@ def _sent(client: Client, generation: PackedGeneration, body: bytes) -> Answer:
     status = client.ask("GET", f"{paths.API}/status", signed=True, timeout=WORK_SECONDS)
     if not status.ok:
         return status
-    if _takes(status, paths.PACKED):
+    if takes(status, paths.PACKED):
         return client.ask("PUT", paths.PACKED, body, signed=True, timeout=WORK_SECONDS)
     whole = _fitting(
         generation.unpacked(),
@@ -262,9 +267,10 @@ def _sent(client: Client, generation: PackedGeneration, body: bytes) -> Answer:
     return client.ask("PUT", paths.GENERATION, whole, signed=True, timeout=WORK_SECONDS)
 
 
-def _takes(status: Answer, path: str) -> bool:
+def takes(status: Answer, path: str) -> bool:
+    """Whether a registry with that state has this path of the operator's."""
     try:
-        return path in _decoded(dict, status.body).get("takes", ())
+        return path in decoded(dict, status.body).get("takes", ())
     except (Malformed, TypeError):
         return False
 
@@ -317,12 +323,12 @@ def _entries(answer: Answer) -> list[str]:
     if not answer.ok:
         return []
     try:
-        return [json.dumps(entry) for entry in _decoded(list, answer.body)]
+        return [json.dumps(entry) for entry in decoded(list, answer.body)]
     except Malformed:
         return []
 
 
-def _decoded(kind: type[T], text: str | bytes) -> T:
+def decoded(kind: type[T], text: str | bytes) -> T:
     """JSON with that outermost type; raises :class:`Malformed`.
 
     A registry with a wrong answer must not end the operator's run: the others are still asked.

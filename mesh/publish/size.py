@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mesh.facts import Facts
 from mesh.plan import Plan, Role
-from mesh.publish.generation import Packing, views
+from mesh.publish.generation import Packing, contents, views
 from mesh.render import (
     File,
     Seed,
@@ -89,6 +89,7 @@ def _frame(plan: Plan, facts: Mapping[str, Facts]) -> PackedGeneration:
         registries=tuple(RegistryEntry(url, HASH) for url in registries),
         nodes={node_id: NodeEntry(HASH, KEY) for node_id in facts},
         views_sha256=HASH,
+        contents=contents(plan),
     )
     signed = Signed(dump(manifest).decode("ascii"), b64(bytes(SIGNATURE_BYTES)))
     return PackedGeneration(signed, (), {}, dump(shown).decode("ascii"))

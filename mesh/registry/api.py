@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from mesh.registry.connections import Connections
 from mesh.registry.gate import Gate
 from mesh.registry.registry import Refused, Registry
-from mesh.registry.routes import generations, joining, nodes, orders, reports, status
+from mesh.registry.routes import contents, generations, joining, nodes, orders, reports, status
 from mesh.registry.routes.context import Context
 from mesh.registry.routes.responses import not_found, refused
 from mesh.trust.requests import Nonces
@@ -18,6 +18,7 @@ ROUTES = (
     status.routes,
     generations.routes,
     generations.bundle_routes,
+    contents.routes,
     orders.routes,
     joining.routes,
     reports.routes,

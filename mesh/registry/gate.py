@@ -45,7 +45,7 @@ def _door(method: str, path: str, who: Who, body: int = 0) -> RouteRule:
     return RouteRule(method, re.compile(path), who, body)
 
 
-_HASH, _ID = r"[0-9a-f]{64}", r"[a-z0-9-]{1,32}"
+_HASH, _ID, _PLACE = r"[0-9a-f]{64}", r"[a-z0-9-]{1,32}", r"[0-9]{1,2}"
 DOORS = (
     _door("GET", paths.HEALTH, "anyone"),
     _door("GET", paths.NONCE, "anyone"),
@@ -71,6 +71,10 @@ DOORS = (
     _door("POST", paths.REFUSED_JOINS, "candidate", paths.MAX_SMALL),
     _door("GET", paths.REPORTS, "operator"),
     _door("GET", f"{paths.PARTS}/{_ID}", "member"),
+    _door("GET", f"{paths.CONTENT}/{_HASH}", "member"),
+    _door("PUT", f"{paths.CONTENT}/{_HASH}", "operator"),
+    _door("GET", f"{paths.CONTENT}/{_HASH}/{_PLACE}", "member"),
+    _door("PUT", f"{paths.CONTENT}/{_HASH}/{_PLACE}", "operator", paths.CHUNK),
     _door("POST", paths.REPORT, "member", paths.MAX_SMALL),
     _door("GET", f"{paths.API}/nodes/{_ID}/(config|wireguard|cloud-init)", "member"),
     _door("GET", f"{paths.API}/firewall/rules", "member"),

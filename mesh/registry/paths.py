@@ -20,6 +20,7 @@ PACKED = f"{API}/generation/packed"
 PARTS = f"{API}/parts"
 REPORT = f"{API}/report"
 REPORTS = f"{API}/reports"
+CONTENT = f"{API}/content"
 
 
 def order(key: str) -> str:
@@ -30,6 +31,8 @@ def order(key: str) -> str:
 NONCE_HEADER = "replay-nonce"
 """Every answer carries a fresh nonce (the idea of RFC 8555, section 6.5)."""
 
+CHUNK = 1 << 20
+"""Bytes of a content that travel in one request: few enough for a slow line."""
 MAX_BUNDLE = 16 << 20
 MAX_GENERATION = 64 << 20
 MAX_MANIFEST = 1 << 20

@@ -11,8 +11,11 @@ never decides against those two.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import (
     IPv4Address,
@@ -24,10 +27,13 @@ from ipaddress import (
 )
 from typing import Any, Generic, TypeVar
 
-from mesh.registry.paths import MAX_ANSWER
+from sqlalchemy.exc import OperationalError
+
+from mesh.registry.paths import CHUNK, MAX_ANSWER
 from mesh.registry.store import Held, Store
 from mesh.trust import signing
 from mesh.trust.documents import (
+    MAX_CONTENT_BYTES,
     Generation,
     JoinRequest,
     Manifest,
@@ -258,6 +264,7 @@ class Registry:
             if not self.store.put_generation(manifest.generation, envelope, generation):
                 raise Refused(409, f"generation {manifest.generation} is not above what is held")
             self._load()
+            self.store.keep_contents(self._named_contents())
         return manifest.generation
 
     def accept_manifest(self, body: bytes) -> bool:
@@ -368,6 +375,46 @@ class Registry:
         self._bundles.clear()
         return actual
 
+    def accept_chunk(self, digest: str, place: int, body: bytes) -> None:
+        """The next chunk of a content, from the operator. It counts once all are there
+        (:meth:`accept_content`)."""
+        if not 0 < len(body) <= CHUNK or place >= MAX_CONTENT_BYTES // CHUNK:
+            raise Refused(400, f"content: at most {MAX_CONTENT_BYTES} bytes in chunks of {CHUNK}")
+        with _storing():
+            if digest not in self.store.contents() and not self.store.put_chunk(
+                digest, place, body
+            ):
+                raise Refused(409, f"content: the chunks before {place} are not here")
+
+    def accept_content(self, digest: str) -> None:
+        """All chunks of a content are here; they are forgotten where they have another hash."""
+        if digest in self.store.contents():
+            return
+        held, seen = self.store.held_chunks(digest), hashlib.sha256()
+        for place in range(held):
+            chunk = self.store.chunk(digest, place) or b""
+            seen.update(chunk)
+            if len(chunk) != CHUNK and place + 1 < held:
+                seen.update(b"a chunk that is no whole one, before the last")
+        if seen.hexdigest() != digest:
+            self.store.forget_content(digest)
+            raise Refused(400, "the content has another hash than its name")
+        with _storing():
+            self.store.complete_content(digest)
+
+    def lacking(self) -> tuple[str, ...]:
+        """The contents of the current generation that are not here, by their hashes."""
+        current = self.current()
+        named = {} if current is None else current.manifest.contents
+        return tuple(sorted(set(named) - self.store.contents())) if named else ()
+
+    def _named_contents(self) -> frozenset[str]:
+        """The contents of all generations that are held."""
+        named: set[str] = set()
+        for held in self.store.generations():
+            named |= set(self._verified(held).manifest.contents)
+        return frozenset(named)
+
     # --- what goes out -----------------------------------------------------------------------
 
     def check_part(self, caller: Caller, node: str) -> None:
@@ -392,6 +439,20 @@ class Registry:
         content = self.store.bundle(digest)
         if content is not None:
             self._bundles[digest] = content
+        return content
+
+    def content(self, digest: str) -> tuple[int, bool]:
+        """How many chunks of a content are here, and whether these are all."""
+        held = self.store.held_chunks(digest)
+        if not held:
+            raise Refused(404, "no such content")
+        return held, digest in self.store.contents()
+
+    def chunk(self, digest: str, place: int) -> bytes:
+        """A chunk of a content that is here whole."""
+        content = self.store.chunk(digest, place) if digest in self.store.contents() else None
+        if content is None:
+            raise Refused(404, "no such content")
         return content
 
     def views(self) -> Views:
@@ -452,6 +513,15 @@ class Registry:
             raise Refused(403, f"{name}: not signed by this network's operator") from None
         except Malformed as error:
             raise Refused(400, str(error)) from None
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    """A disk that is full refuses the request, in words that the operator is shown."""
+    try:
+        yield
+    except OperationalError as error:
+        raise Refused(507, f"cannot be stored: {error.orig}") from None
 
 
 def _network(planned: Planned | None, current: Current | None) -> str | None:

@@ -7,7 +7,7 @@ changes nothing.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    update,
 )
 
 from mesh.trust.documents import Generation, PackedGeneration
@@ -106,6 +107,19 @@ _bundles = Table(
     Column("id", Integer, primary_key=True),
     Column("sha256", String(64), nullable=False, unique=True),
     Column("content", LargeBinary, nullable=False),
+)
+_contents = Table(
+    "content",
+    _metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("complete", Boolean, nullable=False),
+)
+_chunks = Table(
+    "content_chunk",
+    _metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("bytes", LargeBinary, nullable=False),
 )
 
 # Built once: that takes as long as the query.
@@ -304,6 +318,55 @@ class Store:
             newest = select(_bundles.c.id).order_by(_bundles.c.id.desc()).limit(KEPT_BUNDLES)
             connection.execute(delete(_bundles).where(_bundles.c.id.not_in(newest)))
 
+    def contents(self) -> frozenset[str]:
+        """The contents that are here whole, by their hashes."""
+        query = select(_contents.c.sha256).where(_contents.c.complete)
+        return frozenset(self._texts(query))
+
+    def held_chunks(self, sha256: str) -> int:
+        """How many chunks of a content are here, from its beginning."""
+        with self._engine.connect() as connection:
+            return _held(connection, sha256)
+
+    def put_chunk(self, sha256: str, place: int, content: bytes) -> bool:
+        """Keeps the next chunk of a content; one that is here already stays. False where one
+        before it is missing."""
+        with self._write() as connection:
+            held = _held(connection, sha256)
+            if place == 0 == held:
+                connection.execute(insert(_contents).values(sha256=sha256, complete=False))
+            if place == held:
+                connection.execute(
+                    insert(_chunks).values(sha256=sha256, place=place, bytes=content)
+                )
+            return place <= held
+
+    def chunk(self, sha256: str, place: int) -> bytes | None:
+        """A chunk of a content."""
+        query = select(_chunks.c.bytes).where(_chunks.c.sha256 == sha256, _chunks.c.place == place)
+        with self._engine.connect() as connection:
+            content = connection.execute(query).scalar()
+        return None if content is None else bytes(content)
+
+    def complete_content(self, sha256: str) -> None:
+        """Records that a content is here whole."""
+        with self._write() as connection:
+            connection.execute(
+                update(_contents).where(_contents.c.sha256 == sha256).values(complete=True)
+            )
+
+    def keep_contents(self, named: Collection[str]) -> None:
+        """Removes all other contents."""
+        with self._write() as connection:
+            for table in (_chunks, _contents):
+                connection.execute(delete(table).where(table.c.sha256.not_in(named)))
+
+    def forget_content(self, sha256: str) -> None:
+        """Removes a content."""
+        with self._write() as connection:
+            for table in (_chunks, _contents):
+                connection.execute(delete(table).where(table.c.sha256 == sha256))
+
     def counts(self) -> dict[str, int]:
         """Rows of each table."""
         # No writes meanwhile: ``counted`` stays right until the next one.
@@ -337,6 +400,11 @@ def _durable(connection: Any, _: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _held(connection: Connection, sha256: str) -> int:
+    query = select(func.count()).select_from(_chunks).where(_chunks.c.sha256 == sha256)
+    return int(connection.execute(query).scalar_one())
 
 
 def _forget_old(connection: Connection) -> None:

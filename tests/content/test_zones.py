@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mesh.content.zones import BadZone, is_above, read
+from mesh.content.serials import is_above
+from mesh.content.zones import BadZone, read
 
 ZONE = """\
 $TTL 300

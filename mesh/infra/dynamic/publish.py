@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pulumi import Input, Output, ResourceOptions
@@ -33,6 +34,7 @@ UPDATES = (
     "bundle",
     "registries",
     "namespace",
+    "contents",
 )
 """A change of any of these is a new generation; nothing ever replaces the publication."""
 
@@ -53,6 +55,7 @@ class PublishProvider(Stub):
             "compared": _code(olds),
         }
         failures = [] if _is_candidate(news) else [CheckFailure("candidate", NOT_CANDIDATE)]
+        failures += [CheckFailure("contents", why) for why in _serials(olds, news)]
         return CheckResult({**news, **seen}, failures)
 
     def create(self, props: Properties) -> CreateResult:
@@ -107,7 +110,7 @@ def _published(props: Properties, fleet: Fleet | None) -> Properties:
     order = _order(props, float(props["deadline"]), _bundle(props))
     done, digests_of_files = publish(order, fleet, progress)
     return {
-        **{key: props.get(key) for key in (*UPDATES, "deadline", "candidate", "wanted")},
+        **{key: props.get(key) for key in (*UPDATES, "deadline", "candidate", "wanted", "folders")},
         "held": True,
         "unfinished": False,
         "generation": done.generation,
@@ -134,7 +137,20 @@ def _is_candidate(news: Properties) -> bool:
 
 def _parts(props: Mapping[str, Any]) -> dict[str, Any]:
     """The published parts by name, without the passwords, which have digests of their own."""
-    return {key: props.get(key) for key in UPDATES if key not in ("operator_key", "passwords")}
+    parts = {key: props.get(key) for key in UPDATES if key not in ("operator_key", "passwords")}
+    if parts["contents"] is None:
+        del parts["contents"]  # as in states of earlier versions, which had none
+    return parts
+
+
+def _serials(olds: Properties, news: Properties) -> list[str]:
+    """The zones that would change without a higher serial."""
+    before, after = olds.get("contents"), news.get("contents")
+    if before is None or after is None:
+        return []
+    from mesh.content import serials
+
+    return list(serials.problems(before, after))
 
 
 def _renders_otherwise(olds: Properties, news: Properties) -> bool:
@@ -218,6 +234,7 @@ def _order(props: Properties, deadline: float, bundle: bytes = b"") -> Order:
         registries=dict(props["registries"]),
         namespace=props.get("namespace"),
         deadline=deadline,
+        contents={name: Path(path) for name, path in (props.get("folders") or {}).items()},
     )
 
 
@@ -255,7 +272,8 @@ class PublishArgs:
     SHA-256 of the bundle. ``passwords`` is keyed by provider, ``instances`` by node id with
     ``id``, ``created`` and where it is (:class:`mesh.facts.Placement`), ``registries`` maps node
     ids to URLs, ``namespace`` is the network namespace of every connection, ``deadline`` is
-    seconds.
+    seconds. ``contents`` are those of the plan by service, ``folders`` their directories on this
+    machine; None where there are none.
     """
 
     plan: str
@@ -266,6 +284,8 @@ class PublishArgs:
     registries: Mapping[str, Input[str]]
     namespace: str | None
     deadline: float
+    contents: Mapping[str, Mapping[str, Any]] | None = None
+    folders: Mapping[str, str] | None = None
 
     def candidate(self) -> Output[dict[str, str]]:
         """What distinguishes this candidate (:func:`mesh.infra.dynamic.candidate.digests`)."""

@@ -13,8 +13,8 @@ from mesh.registry import paths
 from mesh.registry.routes.context import Context
 from mesh.trust.orders import KINDS
 
-TAKES = (paths.PACKED,)
-"""Paths for generations that earlier versions do not have."""
+TAKES = (paths.PACKED, paths.CONTENT)
+"""Paths of the operator that earlier versions do not have."""
 
 
 def routes(context: Context) -> list[Route]:
@@ -30,13 +30,14 @@ def routes(context: Context) -> list[Route]:
 
     async def status(_: Request) -> Response:
         current, planned = registry.current(), registry.planned()
+        lacking = await run_in_threadpool(registry.lacking)
         return JSONResponse(
             {
                 "status": "ok",
                 "network": registry.network,
                 "takes": list(TAKES),
                 "generation": context.number,
-                "complete": current is not None and current.held.complete,
+                "complete": current is not None and current.held.complete and not lacking,
                 "manifest_sha256": None if current is None else current.manifest_sha256,
                 "retired": current is not None and current.manifest.retired,
                 **{kind.key: context.ordered(kind) for kind in KINDS},

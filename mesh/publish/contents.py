@@ -1,0 +1,159 @@
+"""Contents of services, sent to the registries before the generation that names them.
+
+They go in chunks: what a registry has of a content already is not sent again. A registry of an
+earlier version takes them once it runs from the new bundle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from mesh.content import Artefact, NotPacked, artefact, chunks
+from mesh.plan import Plan
+from mesh.publish.order import PublishError
+from mesh.publish.progress import ProgressLines
+from mesh.publish.registry_pool import decoded, takes
+from mesh.registry import paths
+from mesh.registry.client import Answer, Client, Unreachable
+from mesh.trust.documents import Report
+from mesh.trust.encoding import Malformed
+
+SECONDS = 30.0
+"""For one chunk, beyond what an answer may take anyway."""
+AGAIN = 1.0
+"""Seconds between two tries at a registry."""
+
+
+class NotTaken(Exception):
+    """A registry does not have a content, and why. ``earlier``: since it is of a version without
+    contents."""
+
+    def __init__(self, reason: str, earlier: bool = False) -> None:
+        super().__init__(reason)
+        self.earlier = earlier
+
+
+def packed(plan: Plan, folders: Mapping[str, Path]) -> dict[str, Artefact]:
+    """The artefacts of a plan by their hashes. Raises PublishError where a directory is not what
+    the plan was made of."""
+    found: dict[str, Artefact] = {}
+    for service in plan.services:
+        if service.content is None:
+            continue
+        key = f"mesh:services.{service.name}.content"
+        try:
+            if service.name not in folders:
+                raise NotPacked(service.name, "its directory is not known", "run `pulumi up` again")
+            one = artefact(folders[service.name])
+            digest = one.sha256
+        except NotPacked as error:
+            raise PublishError(f"{key}: {error}") from None
+        if digest != service.content.sha256:
+            raise PublishError(
+                f"{key}: {one.folder} changed while this update ran, so it is not what was "
+                "planned; run `pulumi up` again"
+            )
+        found[digest] = one
+    return found
+
+
+class ContentDelivery:
+    """Brings the contents of one publication to the registries."""
+
+    def __init__(
+        self,
+        contents: Mapping[str, Artefact],
+        clients: Mapping[str, Client],
+        progress: ProgressLines,
+    ) -> None:
+        self._contents, self._clients, self._progress = contents, clients, progress
+        self._missing = set(clients) if contents else set[str]()
+        self._reasons: dict[str, NotTaken] = {}
+        self._next = 0.0
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why a registry does not have all contents."""
+        return {node: str(why) for node, why in sorted(self._reasons.items())}
+
+    @property
+    def held(self) -> bool:
+        """Whether some registry has all of them."""
+        return not self._contents or len(self._missing) < len(self._clients)
+
+    @property
+    def refused(self) -> bool:
+        """Whether none has them, although one might: not all are of an earlier version."""
+        return not self.held and not any(why.earlier for why in self._reasons.values())
+
+    def deliver(self) -> None:
+        """Tries each registry that does not have all of them, at most once in a while."""
+        if not self._missing or time.monotonic() < self._next:
+            return
+        for node in sorted(self._missing):
+            try:
+                for digest, one in self._contents.items():
+                    self._send(node, self._clients[node], digest, one)
+            except Unreachable as error:
+                self._reasons[node] = NotTaken(str(error))
+            except NotTaken as error:
+                self._reasons[node] = error
+            except NotPacked as error:
+                raise PublishError(str(error)) from None
+            else:
+                self._missing.discard(node)
+                self._reasons.pop(node, None)
+        self._next = time.monotonic() + AGAIN
+
+    def _send(self, node: str, client: Client, digest: str, one: Artefact) -> None:
+        place = f"{paths.CONTENT}/{digest}"
+        status = client.ask("GET", f"{paths.API}/status", signed=True, timeout=SECONDS)
+        if status.ok and not takes(status, paths.CONTENT):
+            raise NotTaken("it is of an earlier version, which takes no contents", earlier=True)
+        held = _held(client.ask("GET", place, signed=True, timeout=SECONDS))
+        if held is None:
+            return
+        total = -(-one.size // paths.CHUNK)
+        for number, chunk in enumerate(chunks(one, paths.CHUNK)):
+            if number < held:
+                continue
+            self._progress.waiting(f"{node}: gets content {digest[:12]}, {_mib(one.size)}")
+            put = client.ask("PUT", f"{place}/{number}", chunk, signed=True, timeout=SECONDS)
+            if not put.ok:
+                raise NotTaken(f"content {digest[:12]}, chunk {number + 1} of {total}: {put.why()}")
+        done = client.ask("PUT", place, signed=True, timeout=SECONDS)
+        if not done.ok:
+            raise NotTaken(f"content {digest[:12]}: {done.why()}")
+        self._progress(f"{node}: has content {digest[:12]}, {_mib(one.size)}")
+
+
+def _held(answer: Answer) -> int | None:
+    """How many chunks of a content a registry has; None where it has it whole."""
+    if not answer.ok:
+        return 0
+    with suppress(Malformed, TypeError, ValueError):
+        state = decoded(dict, answer.body)
+        return None if state.get("complete") is True else int(state.get("chunks", 0))
+    return 0
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def lagging(plan: Plan, reports: Mapping[str, Report]) -> dict[str, str]:
+    """The nodes whose last report says that they serve another content than the plan's, each with
+    why; ``reports`` by node."""
+    found: dict[str, str] = {}
+    for service in plan.services:
+        if service.content is None:
+            continue
+        for node in service.nodes:
+            health = None if node not in reports else reports[node].health
+            if health is not None and health.contents.get(service.name) != service.content.sha256:
+                why = health.warnings.get(service.name) or "it does not have the new content yet"
+                found[node] = f"{service.name}: {why}"
+    return found
