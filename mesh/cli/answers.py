@@ -1,9 +1,8 @@
 """Which node answers each client: every client of the lab asks every anycast service, over both
-families."""
+families, in the way of the service's kind."""
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,40 +10,29 @@ from concurrent.futures import ThreadPoolExecutor
 from rich.console import Console
 from rich.table import Table
 
-from mesh import netns
 from mesh.lab.lab_files import files_of
+from mesh.lab.probe import WHOAMI, asked_once
+from mesh.lab.questions import Question, of_service
+from mesh.lab.services import services_of
 from mesh.plan import Plan
-from mesh.plan.model import Address
+from mesh.plan.model import Address, PlannedService
 
 DEADLINE = 10.0  # seconds; the deployment has waited for the fleet, this is for stragglers
 WIDE = 200  # columns of a file or a pipe: the table is not cut there
-TRY = 2  # seconds for one answer
 HEADINGS = ("service", "address")
 NO_ANSWER = "no answer"
 
 
-def url(address: Address) -> str:
-    """The URL at which a node answers with its id."""
-    host = f"[{address}]" if address.version == 6 else str(address)
-    return f"http://{host}/whoami"
-
-
-def ask(namespace: str, address: Address, deadline: float = DEADLINE) -> str | None:
-    """The id of the node that answers for ``address`` in ``namespace``; None if none does."""
-    curl = ["curl", "--silent", "--fail", "--globoff", "--noproxy", "*", "--max-time", str(TRY)]
+def ask(
+    namespace: str, address: Address, question: Question, deadline: float = DEADLINE
+) -> str | None:
+    """Who answers for ``address`` in ``namespace``, by the id of a node; None if nobody does."""
     end = time.monotonic() + deadline
-    while True:
-        done = subprocess.run(
-            [*netns.entering(namespace), *curl, url(address)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 0:
-            return done.stdout.strip()
+    while (answer := asked_once(namespace, address, question)) is None:
         if time.monotonic() > end:
             return None
         time.sleep(0.2)
+    return answer
 
 
 def show(plan: Plan, lab: str, console: Console) -> bool:
@@ -53,24 +41,29 @@ def show(plan: Plan, lab: str, console: Console) -> bool:
         console.print("no service is planned yet, which a client could ask: see mesh:services")
         return True
     regions = sorted({node.region for node in plan.nodes})
+    how = {service.name: of_service(service) for service in services_of(plan)}
     questions = [
-        (service, address, region)
+        (service, address, region, question)
         for service in plan.services
+        if (question := how.get(service.name, WHOAMI)) is not None
         for address in service.addresses.both()
         for region in regions
     ]
     there = files_of(lab)
+
+    def answer(asked: tuple[PlannedService, Address, str, Question]) -> str | None:
+        _, address, region, question = asked
+        return ask(there.namespace(f"client-{region}"), address, question)
+
     with ThreadPoolExecutor(max_workers=8) as pool:
-        answers = list(
-            pool.map(lambda asked: ask(there.namespace(f"client-{asked[2]}"), asked[1]), questions)
-        )
+        answers = list(pool.map(answer, questions))
     if not console.is_terminal:
         console.width = WIDE
     rows = {
         (service.name, str(address)): dict(
             zip(regions, answers[first : first + len(regions)], strict=True)
         )
-        for first, (service, address, region) in enumerate(questions)
+        for first, (service, address, region, _) in enumerate(questions)
         if region == regions[0]
     }
     console.print("Who answers the client in")

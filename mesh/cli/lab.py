@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -31,6 +31,7 @@ from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
 from mesh.lab.lab_files import LabFiles, files_of
+from mesh.lab.questions import Question, question
 from mesh.lab.underlay import World
 from mesh.lab.world import clear_world, load
 from mesh.plan.model import Address
@@ -59,6 +60,9 @@ class Listed:
     faults: tuple[str, ...] = ()
     instance_id: str | None = None
 
+
+Kind = Literal["http", "dns", "tcp", "ping"]
+"""What `mesh lab probe` asks."""
 
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
@@ -177,26 +181,42 @@ def heal(
 def probe(
     client: Annotated[str, typer.Option("--from", help="A client box.")],
     to: Annotated[str, typer.Option("--to", help="The address to ask.")],
+    kind: Annotated[
+        Kind, typer.Option(help="What is asked: /whoami, a query, a connection, ICMP echo.")
+    ] = "http",
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="The service's own unless said."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With dns; the service's first zone unless said.")
+    ] = None,
+    type: Annotated[str | None, typer.Option(help="With dns; SOA unless said.")] = None,
     interval: Annotated[str, typer.Option(help="One question per…")] = "10ms",
     seconds: Annotated[str, typer.Option("--for", help="How long.")] = "10s",
-    ping: Annotated[bool, typer.Option("--ping", help="ICMP echo, for what has no web.")] = False,
+    ping: Annotated[bool, typer.Option("--ping", help="As --kind ping.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ask an address again and again: sent, answered, longest gap, by whom; Ctrl-C ends it.
+
+    `http` asks for /whoami. `dns` asks over UDP; NSID says who answers. `tcp`
+    connects; only the lab's stand-ins say who they are, others are `-`. `ping`
+    knows the address alone.
 
     Exit codes: 0 there was an answer; 1 there was none, or it cannot be
     asked.
     """
     stop = threading.Event()
     with _errors(), ThreadPoolExecutor(max_workers=1) as pool:
+        here, address = files_of(), _address(to)
         asking = pool.submit(
             probes.probe,
-            files_of().lab,
+            here.lab,
             client,
-            _address(to),
+            address,
+            _question(here, address, "ping" if ping else kind, port, name, type),
             interval=probes.duration(interval),
             duration=probes.duration(seconds),
-            ping=ping,
             stop=stop,
         )
         try:
@@ -209,6 +229,25 @@ def probe(
     else:
         _show(result)
     raise typer.Exit(ExitCode.DONE if result.answered else ExitCode.FAILED)
+
+
+def _question(
+    here: LabFiles,
+    address: Address,
+    kind: Kind,
+    port: int | None,
+    name: str | None,
+    type: str | None,
+) -> Question | None:
+    """The question of these options; None for ICMP echo."""
+    if kind != "dns" and (name or type):
+        raise LabError(f"--name and --type are for --kind dns, not for {kind}")
+    if kind == "ping":
+        if port is not None:
+            raise LabError("--port is for --kind http, dns and tcp: an ICMP echo has none")
+        return None
+    services = load(here.lab).services
+    return question(services, address, kind, port=port, name=name, type=type)
 
 
 @app.command()

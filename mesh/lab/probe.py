@@ -22,6 +22,7 @@ from ipaddress import ip_address
 from mesh import netns
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import files_of
+from mesh.lab.questions import Http, Question
 from mesh.plan.model import Address
 
 DEADLINE = 0.9
@@ -31,7 +32,7 @@ PAUSE = 0.1
 """Seconds. The deadline consists of such pauses, and each counts once even if it took longer: an
 answer that arrives while the prober itself gets no CPU is not lost."""
 
-PORT = 80
+WHOAMI = Http(80)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
@@ -47,7 +48,7 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
     """The result at a client. Times are milliseconds; ``turns`` lists from when on which node
-    answered."""
+    answered, ``-`` where an answer does not say."""
 
     sent: int
     answered: int
@@ -60,23 +61,34 @@ def probe(
     name: str,
     client: str,
     address: Address,
+    question: Question | None = WHOAMI,
     *,
     interval: float = 0.01,
     duration: float = 10.0,
-    ping: bool = False,
     stop: threading.Event | None = None,
 ) -> ProbeReport:
-    """Send requests to an address from a client for ``duration`` seconds, or until ``stop`` is set.
-
-    Every ``interval`` seconds one ``GET /whoami`` (or ICMP echo with ``ping``).
+    """Ask an address from a client every ``interval`` seconds, for ``duration`` seconds or until
+    ``stop`` is set. Where the question is None, each is an ICMP echo.
     """
     files = files_of(name)
     namespace = files.namespace(client)
     if not netns.exists(namespace):
         raise LabError(f"lab {name!r} has no box {client!r}; see `mesh lab list`")
     until = stop or threading.Event()
-    ask = _pings if ping else _requests
-    return report(netns.inside(namespace, lambda: ask(address, interval, duration, until)))
+
+    def ask() -> list[Request]:
+        if question is None:
+            return _pings(address, interval, duration, until)
+        return _requests(address, question, interval, duration, until)
+
+    return report(netns.inside(namespace, ask))
+
+
+def asked_once(namespace: str, address: Address, question: Question) -> str | None:
+    """Who answers one question that is asked in a namespace; None where nobody does in time."""
+    request = Request(sent=0.0)
+    netns.inside(namespace, lambda: asyncio.run(_request(address, question, request)))
+    return request.by
 
 
 def report(requests: Sequence[Request]) -> ProbeReport:
@@ -123,13 +135,13 @@ def duration(text: str) -> float:
 
 
 def _requests(
-    address: Address, interval: float, seconds: float, stop: threading.Event
+    address: Address, question: Question, interval: float, seconds: float, stop: threading.Event
 ) -> list[Request]:
-    return asyncio.run(_ask_in_time(address, interval, seconds, stop))
+    return asyncio.run(_ask_in_time(address, question, interval, seconds, stop))
 
 
 async def _ask_in_time(
-    address: Address, interval: float, seconds: float, stop: threading.Event
+    address: Address, question: Question, interval: float, seconds: float, stop: threading.Event
 ) -> list[Request]:
     loop = asyncio.get_running_loop()
     begin = loop.time()
@@ -138,21 +150,20 @@ async def _ask_in_time(
     while not stop.is_set() and (now := loop.time() - begin) < seconds:
         request = Request(sent=now)
         requests.append(request)
-        tasks.append(loop.create_task(_request(address, request)))
+        tasks.append(loop.create_task(_request(address, question, request)))
         # By the clock, not by pauses: a late tick does not delay the next ones.
         await asyncio.sleep(max(0.0, (int(now / interval) + 1) * interval - (loop.time() - begin)))
     await asyncio.gather(*tasks)
     return requests
 
 
-async def _request(address: Address, request: Request) -> None:
+async def _request(address: Address, question: Question, request: Request) -> None:
     """Send one request and record the answer; any failure is no answer."""
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    host = f"[{address}]" if address.version == 6 else str(address)
-    with socket.socket(family, socket.SOCK_STREAM) as connection:
+    with socket.socket(family, question.transport) as connection:
         connection.setblocking(False)
-        asking = loop.create_task(_whoami(connection, str(address), host))
+        asking = loop.create_task(question.ask(connection, address))
         end = loop.time() + DEADLINE
         await _wait_in_pauses(asking)
         if not asking.done():
@@ -169,27 +180,13 @@ async def _wait_in_pauses(asking: asyncio.Task[str | None]) -> None:
 
 
 def _has_repeated(connection: socket.socket) -> bool:
-    """Whether TCP has retransmitted: ``tcpi_total_retrans`` of tcp(7)'s TCP_INFO."""
+    """Whether TCP has retransmitted: ``tcpi_total_retrans`` of tcp(7)'s TCP_INFO. UDP never
+    does."""
+    if connection.type != socket.SOCK_STREAM:
+        return False
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     (repeated,) = struct.unpack_from("I", info, 100)
     return int(repeated) > 0
-
-
-async def _whoami(connection: socket.socket, address: str, host: str) -> str | None:
-    loop = asyncio.get_running_loop()
-    request = f"GET /whoami HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    answer = b""
-    try:
-        await loop.sock_connect(connection, (address, PORT))
-        await loop.sock_sendall(connection, request.encode())
-        while part := await loop.sock_recv(connection, 4096):
-            answer += part
-    except OSError:
-        return None
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if b" 200 " not in head.split(b"\r\n")[0]:
-        return None
-    return body.decode(errors="replace").strip() or None
 
 
 def _pings(

@@ -37,6 +37,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from mesh.lab.errors import LabError
+from mesh.lab.services import LabService, services_of
 from mesh.plan.model import (
     Aggregate,
     Network,
@@ -239,6 +240,8 @@ class World:
     neighbors: tuple[Neighbor, ...] = ()
     aggregates: tuple[Aggregate, ...] = ()
     """Empty in the world of an earlier version, which announces ``prefixes``."""
+    services: tuple[LabService, ...] = ()
+    """What is asked, or played, in another way than whoami."""
 
     @property
     def owned(self) -> tuple[Network, ...]:
@@ -293,6 +296,7 @@ def underlay(plan: Plan) -> World:
         operator=Operator("operator", OPERATOR4, OPERATOR6, transit_box(first.id)),
         neighbors=tuple(each for node in plan.nodes for each in _neighbors(node)),
         aggregates=plan.aggregates,
+        services=services_of(plan),
     )
     for node in plan.nodes:
         for session in node.upstreams:

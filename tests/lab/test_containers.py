@@ -20,6 +20,7 @@ from mesh.lab import bird, containers, faults, namespaces, probe
 from mesh.lab.containers import BoxState, node_alive, reboot_node, start_node, stop_node
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import files_of
+from mesh.lab.questions import Question
 from mesh.lab.routers import session_name
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world, raise_world
@@ -238,10 +239,12 @@ def test_a_probe_without_a_fault_loses_nothing(healed: Machines) -> None:
     raised, node = healed.raised, NODES[0]
     for address in (raised.world.node(node).ipv4, raised.world.node(node).ipv6):
         assert address is not None
-        for ping in (False, True):
+        for asked in (probe.WHOAMI, None):
 
-            def whole(to: IPv4Address | IPv6Address = address, ping: bool = ping) -> bool:
-                report = probe.probe(raised.name, "client-ewr", to, duration=1, ping=ping)
+            def whole(
+                to: IPv4Address | IPv6Address = address, asked: Question | None = asked
+            ) -> bool:
+                report = probe.probe(raised.name, "client-ewr", to, asked, duration=1)
                 assert report.longest_gap_ms == 0 or report.answered < report.sent
                 # Ten milliseconds apart.
                 return report.answered == report.sent > 80

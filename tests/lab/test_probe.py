@@ -16,6 +16,7 @@ import pytest
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.probe import Request, checksum, duration, report
+from mesh.lab.questions import Http
 
 
 def asked(answers: str, interval: float = 0.01) -> list[Request]:
@@ -77,8 +78,8 @@ def late() -> int:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, late: int) -> Iterator[None]:
-    """Answers whoever asks, at once but for one."""
+def server(late: int) -> Iterator[Http]:
+    """Answers whoever asks, at once but for one; the question to it."""
     asked: list[str] = []
 
     class Whoami(BaseHTTPRequestHandler):
@@ -93,10 +94,9 @@ def server(monkeypatch: pytest.MonkeyPatch, late: int) -> Iterator[None]:
             """Nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Whoami) as serving:
-        monkeypatch.setattr(probes, "PORT", serving.server_address[1])
         thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
         thread.start()
-        yield
+        yield Http(serving.server_address[1])
         serving.shutdown()
         thread.join()
 
@@ -117,29 +117,29 @@ class Stop(threading.Event):
 
 
 @pytest.mark.parametrize("late", [3])
-def test_an_answer_after_the_deadline_is_a_lost_one(server: None) -> None:
-    assert unanswered(Stop()) != [], "on a busy machine another may be late as well"
+def test_an_answer_after_the_deadline_is_a_lost_one(server: Http) -> None:
+    assert unanswered(server, Stop()) != [], "on a busy machine another may be late as well"
 
 
 @pytest.mark.parametrize("share", [0.9, 0.97, 1.0, 1.03, 1.2])
 def test_what_came_while_the_prober_had_no_processor_is_not_lost(
-    server: None, monkeypatch: pytest.MonkeyPatch, share: float
+    server: Http, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     """Also where it stands still for about as long as an answer may take, and some questions have
     not left yet."""
-    whoami = probes._whoami
+    ask = Http.ask
 
     async def in_a_moment(*arguments: Any) -> str | None:
         await asyncio.sleep(0.05)
-        return await whoami(*arguments)
+        return await ask(*arguments)
 
-    monkeypatch.setattr(probes, "_whoami", in_a_moment)
+    monkeypatch.setattr(Http, "ask", in_a_moment)
     # On a busy machine an answer may be late by itself: hardly in each of ten runs.
-    assert any(unanswered(Stop(held_up=share * probes.DEADLINE)) == [] for _ in range(10))
+    assert any(unanswered(server, Stop(held_up=share * probes.DEADLINE)) == [] for _ in range(10))
 
 
-def unanswered(stop: Stop) -> list[int]:
+def unanswered(question: Http, stop: Stop) -> list[int]:
     """Which of the questions, one in 20 ms, nobody answered."""
-    questions = probes._requests(ip_address("127.0.0.1"), 0.02, 600.0, stop)
+    questions = probes._requests(ip_address("127.0.0.1"), question, 0.02, 600.0, stop)
     assert len(questions) == stop.questions
     return [number for number, question in enumerate(questions) if question.by is None]
