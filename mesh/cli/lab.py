@@ -152,7 +152,9 @@ def exec(  # the command's name is the interface
 @app.command()
 def fault(
     verb: Annotated[str, typer.Argument(help=", ".join(faults.FAULTS))],
-    target: Annotated[str, typer.Argument(help="NODE, or A:B for a tunnel.")],
+    target: Annotated[
+        str, typer.Argument(help="NODE; A:B for a tunnel; NODE:SERVICE with service-down.")
+    ],
 ) -> None:
     """Break something, until it is healed.
 

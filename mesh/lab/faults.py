@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
-from mesh.lab import cgroups, containers, namespaces, sessions, wiring
+from mesh.lab import cgroups, containers, namespaces, services, sessions, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles, files_of
+from mesh.lab.services import LabService
 from mesh.lab.underlay import World
 from mesh.lab.world import load
 
 BIRD_UNIT = "bird.service"
-SERVICE_UNIT = "anycast-mesh-whoami.service"
+WHOAMI_UNIT = "anycast-mesh-whoami.service"
 REGISTRY_UNIT = "anycast-mesh-registry.service"
-NAMES = {BIRD_UNIT: "BIRD", SERVICE_UNIT: "service", REGISTRY_UNIT: "registry"}
+NAMES = {BIRD_UNIT: "BIRD", REGISTRY_UNIT: "registry"}
+TUNNEL, SERVICE = "A:B", "NODE[:SERVICE]"
 UNITS = Path("run/systemd/system")
 KEEP_DOWN = "lab-fault.conf"
 """A condition that is never true, so that the daemon stays down until the fault is healed."""
@@ -34,12 +37,13 @@ Restart=no
 
 
 Action = Callable[[LabFiles, World, str], None]
-"""What is done to a target, which is a node or two of them."""
+"""What is done to a target: a node, two of them, or a node's service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault: how it is applied and healed. ``target`` is NODE or A:B (a tunnel's two ends)."""
+    """A fault: how it is applied and healed. ``target`` is NODE, NODE[:SERVICE], or A:B (a tunnel's
+    two ends)."""
 
     target: str
     description: str
@@ -67,7 +71,7 @@ def heal(name: str, target: str) -> tuple[str, ...]:
     LabError for a target without faults that names no node or tunnel.
     """
     files, world = files_of(name), load(name)
-    where = _normal(target)
+    where = _normal(world, target)
     verbs = active(name).get(where, ())
     if not verbs:
         _known(world, target)
@@ -94,28 +98,48 @@ def _entry(verb: str) -> Fault:
     return FAULTS[verb]
 
 
-def _normal(target: str) -> str:
-    """The target with its ends sorted: A:B and B:A are one tunnel."""
-    return ":".join(sorted(target.split(":")))
+def _normal(world: World, target: str) -> str:
+    """The target, a tunnel's with its ends sorted: A:B and B:A are one tunnel."""
+    ends = target.split(":")
+    nodes = {uplink.node for uplink in world.nodes}
+    return ":".join(sorted(ends)) if set(ends) <= nodes else target
 
 
 def _checked(world: World, entry: Fault, verb: str, target: str) -> str:
     ends = target.split(":")
-    wanted = 2 if ":" in entry.target else 1
+    if entry.target == SERVICE and len(ends) == 2:
+        _service(world, *ends)
+        return target
+    wanted = 2 if entry.target == TUNNEL else 1
     if len(ends) != wanted or len(set(ends)) != wanted:
         raise LabError(f"target {target!r}: {verb} takes {entry.target}")
     for end in ends:
         world.node(end)
-    return _normal(target)
+    return _normal(world, target)
+
+
+def _service(world: World, node: str, name: str) -> LabService:
+    """A service with a daemon of its own at a node; LabError where there is none."""
+    world.node(node)
+    there = {each.name: each for each in world.services if node in each.nodes}
+    if name not in there:
+        raise LabError(
+            f"node {node} has no service {name!r} with a daemon of its own; name one of "
+            f"{', '.join(there) or 'none'}, or the node alone for all of its services"
+        )
+    return there[name]
 
 
 def _known(world: World, target: str) -> None:
     nodes = [uplink.node for uplink in world.nodes]
     ends = target.split(":")
+    names = {each.name for each in world.services}
+    if len(ends) == 2 and ends[0] in nodes and ends[1] in names:
+        return
     if len(ends) > 2 or len(set(ends)) != len(ends) or not set(ends) <= set(nodes):
         raise LabError(
-            f"there is no {target!r} to heal; name a node ({', '.join(nodes)}) or a tunnel, as "
-            f"{':'.join(nodes[:2])}"
+            f"there is no {target!r} to heal; name a node ({', '.join(nodes)}), a tunnel, as "
+            f"{':'.join(nodes[:2])}, or a node's service"
         )
 
 
@@ -146,30 +170,71 @@ def _revived(unit: str) -> Action:
 def _kill_for_good(files: LabFiles, node: str, unit: str) -> None:
     """SIGKILL to a unit's processes, and a drop-in that keeps it down."""
     _pids(files, node, unit)
-    path = _keep_down(files, node, unit)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(KEEP_DOWN_TEXT)
+    _kill_all(files, node, [unit])
+
+
+def _kill_all(files: LabFiles, node: str, units: Iterable[str]) -> None:
+    names = tuple(units)
+    for unit in names:
+        path = _keep_down(files, node, unit)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(KEEP_DOWN_TEXT)
     namespaces.run([*containers.entering(files, node), "systemctl", "daemon-reload"])
-    for pid in cgroups.pids_in(_group(files, node, unit)):
+    for pid in [pid for unit in names for pid in _processes(files, node, unit)]:
         namespaces.kill(pid, signal.SIGKILL)
 
 
 def _revive(files: LabFiles, node: str, unit: str) -> None:
+    _revive_all(files, node, [unit])
+
+
+def _revive_all(files: LabFiles, node: str, units: Iterable[str]) -> None:
     if not containers.is_running(files, node):
-        return  # the drop-in, in /run, is gone with the machine
-    inside = containers.entering(files, node)
-    _keep_down(files, node, unit).unlink(missing_ok=True)
+        return  # the drop-ins, in /run, are gone with the machine
+    inside, names = containers.entering(files, node), tuple(units)
+    if not names:
+        return
+    for unit in names:
+        _keep_down(files, node, unit).unlink(missing_ok=True)
     namespaces.run([*inside, "systemctl", "daemon-reload"])
     # Otherwise systemd's start limit could refuse a daemon that was killed several times.
-    namespaces.run([*inside, "systemctl", "reset-failed", unit])
-    namespaces.run([*inside, "systemctl", "restart", unit])
+    namespaces.run([*inside, "systemctl", "reset-failed", *names])
+    namespaces.run([*inside, "systemctl", "restart", *names])
 
 
 def _keep_down(files: LabFiles, node: str, unit: str) -> Path:
     """The drop-in that keeps a unit down, below the root of the node's mount namespace."""
-    return (
-        Path("/proc", str(containers.leader(files, node)), "root") / UNITS / f"{unit}.d" / KEEP_DOWN
-    )
+    return _root(files, node) / UNITS / f"{unit}.d" / KEEP_DOWN
+
+
+def _root(files: LabFiles, node: str) -> Path:
+    return Path("/proc", str(containers.leader(files, node)), "root")
+
+
+def _stop_service(files: LabFiles, world: World, target: str) -> None:
+    """SIGKILL to what answers at the services' addresses, or at those of one."""
+    node = target.partition(":")[0]
+    running = [each for each in _service_units(world, target) if _processes(files, node, each)]
+    if not running:
+        what = "its service is not" if ":" in target else "none of its services is"
+        raise LabError(f"node {node}: {what} running")
+    _kill_all(files, node, running)
+
+
+def _start_service(files: LabFiles, world: World, target: str) -> None:
+    node = target.partition(":")[0]
+    if containers.is_running(files, node):
+        units = _service_units(world, target)
+        _revive_all(files, node, [u for u in units if _keep_down(files, node, u).exists()])
+
+
+def _service_units(world: World, target: str) -> tuple[str, ...]:
+    """The units that may answer for the services of a node, or for one service of it."""
+    node, _, name = target.partition(":")
+    if name:
+        return (_service(world, node, name).daemon,)
+    own = {each.daemon: None for each in world.services if node in each.nodes}
+    return (WHOAMI_UNIT, *own)
 
 
 def _hang(files: LabFiles, world: World, node: str) -> None:
@@ -188,14 +253,18 @@ def _signal_bird(files: LabFiles, node: str, number: signal.Signals) -> None:
 
 def _pids(files: LabFiles, node: str, unit: str) -> list[int]:
     """Processes of a unit of a node; LabError where there is none."""
-    pids = cgroups.pids_in(_group(files, node, unit))
+    pids = _processes(files, node, unit)
     if not pids:
         raise LabError(f"node {node}: its {NAMES[unit]} is not running")
     return pids
 
 
-def _group(files: LabFiles, node: str, unit: str) -> Path:
-    return cgroups.path(files, node) / "payload/system.slice" / unit
+def _processes(files: LabFiles, node: str, unit: str) -> list[int]:
+    """Processes of a unit, which is in a slice of its own where it is made of a template."""
+    containers.leader(files, node)
+    slices = cgroups.path(files, node) / "payload/system.slice"
+    groups = (slices / unit, *slices.glob(f"*.slice/{escape(unit)}"))
+    return [pid for group in groups for pid in cgroups.pids_in(group)]
 
 
 def _cut_tunnel(files: LabFiles, world: World, tunnel: str) -> None:
@@ -278,11 +347,11 @@ FAULTS: dict[str, Fault] = {
     ),
     "hang": Fault("NODE", "BIRD stops, the kernel goes on", _hang, _go_on),
     "link-down": Fault("NODE", "the link of the uplink goes down", _link_down, _link_up),
-    "tunnel-cut": Fault("A:B", "UDP between two nodes is lost", _cut_tunnel, _join_tunnel),
+    "tunnel-cut": Fault(TUNNEL, "UDP between two nodes is lost", _cut_tunnel, _join_tunnel),
     "blackhole": Fault("NODE", "all packets are lost, the link is up", _blackhole, _end_blackhole),
     "power-loss": Fault("NODE", "the machine goes off at once", _power_loss, _power_back),
-    "service-down": Fault(
-        "NODE", "its services are killed", _killed(SERVICE_UNIT), _revived(SERVICE_UNIT)
+    services.DOWN: Fault(
+        SERVICE, "its services are killed, or the one", _stop_service, _start_service
     ),
     "registry-down": Fault(
         "NODE", "its registry is killed", _killed(REGISTRY_UNIT), _revived(REGISTRY_UNIT)

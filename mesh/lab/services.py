@@ -11,7 +11,12 @@ from typing import Literal
 from mesh.lab import dns
 from mesh.plan.model import Address, Plan, PlannedService
 from mesh.services.checks import Check
+from mesh.services.checks.dns import DnsCheck
+from mesh.services.checks.exec import ExecCheck
 from mesh.services.service import Kind, Ports
+
+DOWN = "service-down"
+"""The fault by which services end."""
 
 Protocol = Literal["http", "dns", "tcp"]
 
@@ -31,6 +36,15 @@ class LabService:
     zones: tuple[str, ...] = ()
 
     @property
+    def daemon(self) -> str:
+        """The unit that answers at its addresses: an external one's stand-in, by the name of its
+        own unit where it has one."""
+        if self.unit is not None:
+            return self.unit
+        part = "lab-standin" if self.kind == "external" else self.kind
+        return f"anycast-mesh-{part}@{self.name}.service"
+
+    @property
     def speaks(self) -> Protocol | None:
         """The protocol in which it is asked who answers; None where it has only its own over
         UDP."""
@@ -47,14 +61,20 @@ class LabService:
         return self._checked(protocol)
 
     def dns_question(self) -> dns.Question | None:
-        """What its first zone, or the first check, asks a server; None where it has neither."""
+        """What its first zone is asked for, or what its first check by DNS asks; None where it has
+        neither."""
         if self.zones:
             return dns.Question(self.zones[0], dns.TYPES["SOA"])
+        for check in self.checks:
+            if isinstance(check, DnsCheck):
+                return dns.Question(check.name.rstrip(".").lower(), dns.TYPES[check.type])
         return None
 
     def _checked(self, kind: str) -> int | None:
-        ports = (check.port for check in self.checks if check.kind == kind)
-        return next(ports, None)
+        for check in self.checks:
+            if not isinstance(check, ExecCheck) and check.kind == kind:
+                return check.port
+        return None
 
 
 def services_of(plan: Plan) -> tuple[LabService, ...]:

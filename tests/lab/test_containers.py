@@ -319,7 +319,8 @@ def states_at_upstream(raised: Raised, node: str) -> set[str]:
         ("power-loss", "lax-vultr-1:ord-vultr-1", "takes NODE"),
         ("power-loss", "mia-vultr-1", "is not running"),
         ("withdraw", "lax-aws-1", "announces nothing"),
-        ("service-down", "lax-vultr-1", "its service is not running"),
+        ("service-down", "lax-vultr-1", "none of its services is running"),
+        ("service-down", "lax-vultr-1:web", "has no service 'web' with a daemon of its own"),
         ("registry-down", "lax-vultr-1", "its registry is not running"),
     ],
 )
