@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.machines import Network, Wire
 from tests.agent.test_node import LAX, ORD, Running
+from tests.kit.machines import Network, Wire
 from tests.kit.stacks import plan_of, prod
 
 pytestmark = pytest.mark.lab

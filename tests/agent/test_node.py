@@ -38,8 +38,8 @@ from mesh.trust.joining import stated_facts
 from mesh.trust.keys import signing_public
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Signed
-from tests.agent.machines import AgentMachine, Network, Wire
 from tests.kit.machine import IMAGES
+from tests.kit.machines import AgentMachine, Network, Wire
 from tests.kit.registry import certify
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, patience, until

@@ -19,8 +19,8 @@ from mesh.publish.hold import Holds
 from mesh.publish.problems import problems
 from mesh.publish.registry_pool import RegistryPool
 from mesh.trust.documents import Repair
-from tests.agent.machines import AgentMachine
 from tests.agent.test_node import LAX, ORD, Running, rendering, two_nodes
+from tests.kit.machines import AgentMachine
 from tests.kit.wait import until
 
 pytestmark = pytest.mark.lab

@@ -107,13 +107,13 @@ class Wire:
             namespaces.create([namespace])
         _run("ip", "-n", self.switch, "link", "add", "br0", "type", "bridge")
         _run("ip", "-n", self.switch, "link", "set", "br0", "up")
-        self._plug(self.operator, 250)
+        self.plug(self.operator, 250)
 
     def box(self, name: str, host: int) -> AgentMachine:
         """A fresh machine on the wire, at 203.0.113.<host> and 2001:db8::<host>."""
         namespace = f"{self.prefix}-{host}"
         namespaces.create([namespace])
-        self._plug(namespace, host)
+        self.plug(namespace, host)
         namespaces.ip(["link add dummy0 type bridge"], namespace)
         machine = Machine(self.folder / f"{name}-{host}", namespace)
         systemctl = Path(__file__).with_name("systemctl").read_text()
@@ -130,7 +130,8 @@ class Wire:
             path.name for path in netns.FOLDER.iterdir() if path.name.startswith(f"{self.prefix}-")
         )
 
-    def _plug(self, namespace: str, host: int) -> None:
+    def plug(self, namespace: str, host: int) -> None:
+        """Connects a namespace to the wire, as 203.0.113.<host> and 2001:db8::<host>."""
         here = ["ip", "-n", namespace]
         _run("ip", "-n", self.switch, "link", "add", f"p{host}", "type", "veth", "peer", "name",
              "enp9s0", "netns", namespace)  # fmt: skip
