@@ -1,0 +1,159 @@
+"""From the death of a daemon until another place answers: this product beside ExaBGP's healthcheck
+and anycast-healthchecker, each as shipped and as fast as it gets, in one run.
+
+Real daemons in network namespaces, and a client that asks every four milliseconds in both
+families. The rivals come from PyPI into a folder of their own.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.failover.cpu import seconds_of
+from bench.failover.rivals import AnycastHealthchecker, ExaBgp, NotHere, installed
+from bench.failover.sites import ADDRESSES, FASTEST, Ours, Site
+from tests.kit.machines import Wire
+
+TRIALS = 15
+IDLE = 30.0
+"""Seconds for which CPU is counted."""
+AFTER = 60.0
+"""Seconds after a move in which losses are counted."""
+PORTS = range(40_000, 40_400)
+"""Source ports that are used before a move and after it."""
+HELD = 20
+"""Connections of each family that are open over a move."""
+SILENT = 10.0
+
+Makes = Callable[[Wire], Site]
+
+OURS: dict[str, Makes] = {
+    "this product, as shipped": lambda wire: Ours(wire, {}),
+    "this product, fastest": lambda wire: Ours(wire, FASTEST),
+}
+RIVALS: dict[str, Makes] = {
+    "ExaBGP, as shipped": lambda wire: ExaBgp(wire, fastest=False),
+    "ExaBGP, fastest": lambda wire: ExaBgp(wire, fastest=True),
+    "anycast-healthchecker, as shipped": lambda wire: AnycastHealthchecker(wire, fastest=False),
+    "anycast-healthchecker, fastest": lambda wire: AnycastHealthchecker(wire, fastest=True),
+}
+
+
+def short() -> Iterator[tuple[str, float, str]]:
+    """This product as shipped alone: three minutes."""
+    name = "this product, as shipped"
+    return _figures(name, OURS[name])
+
+
+def figures() -> Iterator[tuple[str, float, str]]:
+    """All of them: an hour, most of which the rivals' intervals take."""
+    for name, makes in OURS.items():
+        yield from _figures(name, makes)
+    try:
+        installed()
+    except NotHere as error:
+        print(f"not compared: {error}", file=sys.stderr)
+        return
+    for name, makes in RIVALS.items():
+        yield from _figures(name, makes)
+
+
+@contextmanager
+def _site(makes: Makes) -> Iterator[Site]:
+    """Both places, in operation."""
+    with tempfile.TemporaryDirectory() as folder:
+        wire = Wire(Path(folder))
+        try:
+            site = makes(wire)
+            try:
+                yield site
+            finally:
+                site.close()
+        finally:
+            wire.close()
+
+
+def _figures(name: str, makes: Makes) -> Iterator[tuple[str, float, str]]:
+    with _site(makes) as site:
+        yield f"{name}: idle CPU of the checking", _idle(site), "% of a core"
+        for what, act in (("killed", site.kill), ("hung", site.freeze)):
+            taken = [_trial(site, act, turn) for turn in range(TRIALS)]
+            for family in ADDRESSES:
+                found = sorted(1000 * each[family] for each in taken)
+                yield (
+                    f"{name}: {what} → elsewhere, {family}, median",
+                    statistics.median(found),
+                    "ms",
+                )
+                yield f"{name}: {what} → elsewhere, {family}, p95", _p95(found), "ms"
+        moves = sum(_moves(site, turn) for turn in range(TRIALS))
+        yield f"{name}: moves by {TRIALS} single lost checks", moves, "count"
+        for what, act in (("killed", site.kill), ("hung", site.freeze)):
+            new, used = _minute(site, act)
+            yield f"{name}: {what}, lost in the minute after, new source ports", new, "count"
+            yield f"{name}: {what}, lost in the minute after, used source ports", used, "count"
+        yield f"{name}: hung, open connections silent at most", 1000 * _silence(site), "ms"
+
+
+def _trial(site: Site, act: Callable[[], None], turn: int) -> dict[str, float]:
+    """One move and the way back; each turn at another time between two checks."""
+    time.sleep(1 + turn / TRIALS * site.interval)
+    taken = site.client.moved(site.home, act, site.longest)
+    _back(site)
+    return taken
+
+
+def _back(site: Site) -> None:
+    site.serve(site.home)
+    site.client.served_by(site.home)
+
+
+def _moves(site: Site, turn: int) -> bool:
+    """Whether one lost check moves anything."""
+    time.sleep(0.5 + turn / TRIALS * site.interval)
+    seconds = max(1.0, 2.5 * site.interval)
+    taken = site.client.moved(site.home, site.lose_one, seconds)
+    if site.is_to_lose:
+        raise SystemExit("no check was lost")
+    moved = min(taken.values()) < seconds
+    _back(site)
+    return moved
+
+
+def _minute(site: Site, act: Callable[[], None]) -> tuple[int, int]:
+    """What is lost after a move, from new source ports and from those used before it."""
+    site.client.lost(len(PORTS) / 50, PORTS)
+    site.client.moved(site.home, act, site.longest)
+    lost = site.client.lost(AFTER, PORTS)
+    _back(site)
+    return lost
+
+
+def _silence(site: Site) -> float:
+    """The longest silence of a connection after the move: until it is reset."""
+
+    def move() -> None:
+        site.client.moved(site.home, site.freeze, site.longest)
+
+    found = site.client.reset(HELD, move, SILENT)
+    _back(site)
+    return max(found)
+
+
+def _idle(site: Site) -> float:
+    """Percent of a core that checking takes."""
+    time.sleep(2)
+    before, began = seconds_of(site.checker), time.monotonic()
+    time.sleep(IDLE)
+    return 100 * (seconds_of(site.checker) - before) / (time.monotonic() - began)
+
+
+def _p95(values: list[float]) -> float:
+    return values[math.ceil(0.95 * len(values)) - 1]

@@ -1,0 +1,28 @@
+"""CPU of a process and of all that it has started."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def seconds_of(pid: int) -> float:
+    """Seconds of CPU so far, those of its descendants included, ended or not."""
+    families: dict[int, list[int]] = {}
+    used: dict[int, float] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        families.setdefault(int(fields[1]), []).append(int(folder.name))
+        # Its own, and those of its children that have ended.
+        used[int(folder.name)] = sum(map(int, fields[11:15])) / TICKS
+    return _sum(pid, families, used)
+
+
+def _sum(pid: int, families: dict[int, list[int]], used: dict[int, float]) -> float:
+    children = families.get(pid, [])
+    return used[pid] + sum(_sum(child, families, used) for child in children)
