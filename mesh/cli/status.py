@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from ipaddress import ip_network
 from typing import Annotated, Any
@@ -20,7 +20,8 @@ from mesh.cli.working_copy import STACK
 from mesh.hanging import Hanging
 from mesh.netns import NamespaceError
 from mesh.publish.announcers import announced_families
-from mesh.publish.problems import contested, problems
+from mesh.publish.problems import ACTIVE, contested, family_name, problems, short
+from mesh.publish.served import ServiceStatus
 from mesh.publish.status import MeshStatus, NodeStatus, look
 
 WARNING = "warning: "
@@ -40,7 +41,8 @@ def status(
     Not well is: a node that is silent or not on the generation; a generation
     that the stack's state does not know; a BIRD that does not answer; a
     session or tunnel of the plan that is down; a prefix that an edge does not
-    announce; a service that is down; an order that a node refuses, or has not
+    announce; a service that is down, or down in one family; content that is
+    older than the generation's; an order that a node refuses, or has not
     applied yet; a node whose disk is not writable, whose clock is wrong, or
     whose agent has a failed thread; a registry that does not answer; a
     warning. What is drained or removed by order is well.
@@ -74,7 +76,7 @@ def _print(found: MeshStatus, wrong: Collection[str]) -> None:
         return
     console.print(f"generation {found.generation}" + (" (taken down)" if found.retired else ""))
     console.print(table_of(found))
-    for line in (*_prefixes(found), *_orders(found), *_repairs(found)):
+    for line in (*_prefixes(found), *_served(found), *_orders(found), *_repairs(found)):
         console.print(Hanging(line), soft_wrap=True)
     for line in wrong:
         shown = Hanging(line)
@@ -107,6 +109,40 @@ def _prefixes(found: MeshStatus) -> Iterator[str]:
         if one.announcers and (others or several):
             announced = f"announced by {', '.join(one.announcers)}"
             yield f"{prefix}: {'; '.join([announced, *others])}"
+
+
+def _served(found: MeshStatus) -> Iterator[str]:
+    """Who serves each service where not all do that may, and with what; nothing of older agents,
+    which do not report it by family."""
+    told = {name for node in found.nodes.values() for name in node.families}
+    for name, one in found.services.items():
+        if name not in told:
+            continue
+        served = _by_family(one)
+        if one.content:
+            served += f"; content {short(one.content)}"
+        if one.older:
+            served += f", older at {', '.join(one.older)}"
+        yield f"service {name}: {served}"
+    for name, node in found.nodes.items():
+        units = [f"{unit} for {service}" for service, unit in node.units.items() if unit != ACTIVE]
+        if units and node.is_known:
+            yield f"{name}: unit is {', '.join(units)}"
+
+
+def _by_family(one: ServiceStatus) -> str:
+    """``served by all of 4 nodes``, or by which in each family."""
+    if not any(one.not_by.values()):
+        count = max(map(len, one.served_by.values()), default=0)
+        return f"served by {'all ' if count > 1 else ''}{count} node{'s' if count > 1 else ''}"
+    if len(set(one.served_by.values())) == 1:
+        nodes = next(iter(one.served_by.values()))
+        return f"served by {', '.join(nodes) or 'nobody'}"
+    parts = [
+        f"{family_name(family)} by {', '.join(nodes) or 'nobody'}"
+        for family, nodes in one.served_by.items()
+    ]
+    return f"served in {', in '.join(parts)}"
 
 
 def _orders(found: MeshStatus) -> Iterator[str]:
@@ -151,5 +187,13 @@ def _cells(node: NodeStatus, planned: bool) -> tuple[str, ...]:
     sessions = f"{up} of {len(node.expected)}" if node.sessions and planned else "unknown"
     # A drained node serves nothing, so none of its services is down.
     served = {} if node.drain == "drained" else node.services
-    services = [f"{name}{'' if up_ else ' (down)'}" for name, up_ in served.items()]
+    services = [name + _state(up_, node.families.get(name, {})) for name, up_ in served.items()]
     return state, str(node.generation or "-"), announces, ", ".join(services) or "-", sessions
+
+
+def _state(up: bool, families: Mapping[str, bool]) -> str:
+    """What is written behind a service's name."""
+    down = [family_name(family) for family, here in families.items() if not here]
+    if not up or (down and len(down) == len(families)):
+        return " (down)"
+    return f" ({', '.join(down)} down)" if down else ""

@@ -15,6 +15,8 @@ from mesh.trust.documents import CLOCKS_DIFFER, Repair
 
 OFTEN = 3
 """Repairs of one object in ten minutes; more show that somebody keeps changing it."""
+ACTIVE = "active"
+"""The state of a unit that runs."""
 MANY = 3
 """Sessions of one node, down for the same reason, that are listed one by one."""
 
@@ -53,6 +55,7 @@ def _problems(found: MeshStatus) -> Iterator[str]:
             yield f"{prefix}: no node announces it{unknown}"
     for service in _down_everywhere(found):
         yield f"service {service}: no node serves it"
+    yield from _families_down_everywhere(found)
     # Nodes that are away first: they explain what others have lost.
     for name, node in sorted(found.nodes.items(), key=lambda item: item[1].is_known):
         if node.awaited:
@@ -66,6 +69,9 @@ def _problems(found: MeshStatus) -> Iterator[str]:
         if state != "ok":
             yield f"registry {url}: {state}"
     yield from (f"warning: {warned.text}" for warned in found.warnings)
+    for name, node in found.nodes.items():
+        if node.is_known and node.awaited:
+            yield from (f"warning: {name}: {what}: {why}" for what, why in node.warnings.items())
 
 
 def _node(node: NodeStatus, found: MeshStatus, ordered: bool) -> Iterator[str]:
@@ -101,6 +107,7 @@ def _node(node: NodeStatus, found: MeshStatus, ordered: bool) -> Iterator[str]:
         yield f"tunnel {name}: {why}"
     if not node.drain and not found.retired:
         yield from _services(node)
+        yield from _contents(node, found)
         yield from _exports(node)
     if node.drain == "draining":
         yield f"has not applied drain order {found.drain} yet"
@@ -150,10 +157,39 @@ def _since(one: SessionDown) -> str:
 
 
 def _services(node: NodeStatus) -> Iterator[str]:
+    """Services that are down, in both families or in one."""
     for name, up in node.services.items():
-        if not up:
-            why = node.failures.get(name, "")
-            yield f"service {name} is down" + (f": {why}" if why else "")
+        down = [family for family, here in node.families.get(name, {}).items() if not here]
+        if up and not down:
+            continue
+        why = node.failures.get(name, "")
+        unit = node.units.get(name, ACTIVE)
+        reasons = [why] * bool(why) + [f"its unit is {unit}"] * (unit != ACTIVE)
+        where = f" in {', '.join(map(family_name, down))}" if up else ""
+        yield f"service {name} is down{where}" + (f": {'; '.join(reasons)}" if reasons else "")
+
+
+def family_name(family: str) -> str:
+    """A family as people write it: ``IPv6``."""
+    return family.replace("ip", "IP")
+
+
+def _contents(node: NodeStatus, found: MeshStatus) -> Iterator[str]:
+    """Services whose content here is not the generation's, unless the node is behind anyway."""
+    if node.state == "behind":
+        return
+    for name, service in found.services.items():
+        held = node.contents.get(name, "")
+        if service.content and held not in ("", service.content):
+            yield (
+                f"service {name} has older content ({short(held)}), and the generation has "
+                f"{short(service.content)}"
+            )
+
+
+def short(sha256: str) -> str:
+    """The beginning of a content's hash, which is enough to tell two apart."""
+    return sha256[:12]
 
 
 def _exports(node: NodeStatus) -> Iterator[str]:
@@ -171,6 +207,14 @@ def _down_everywhere(found: MeshStatus) -> list[str]:
     known = [node.services for node in found.nodes.values() if node.is_known]
     names = {name for services in known for name in services}
     return sorted(name for name in names if not any(one.get(name) for one in known))
+
+
+def _families_down_everywhere(found: MeshStatus) -> Iterator[str]:
+    """Families of a service that no node serves, where some node serves the other one."""
+    for name, service in found.services.items():
+        for family, nodes in service.not_by.items():
+            if nodes and not service.served_by[family] and any(service.served_by.values()):
+                yield f"service {name}: no node serves it in {family_name(family)}"
 
 
 def _age(seconds: float) -> str:

@@ -22,6 +22,7 @@ from mesh.publish.order import Fleet
 from mesh.publish.order_log import latest
 from mesh.publish.recent import AHEAD_SECONDS, is_recent, seconds_since
 from mesh.publish.registry_pool import RegistryPool, top
+from mesh.publish.served import ServiceStatus, by_family, services
 from mesh.publish.session_errors import explained
 from mesh.publish.unreachable import UnreachableNode, unreachable
 from mesh.trust.documents import (
@@ -104,6 +105,15 @@ class NodeStatus:
     clock: float | None = None
     """Seconds by which its clock is ahead of this machine's, 0 where they agree; None where
     unknown."""
+    families: dict[str, dict[str, bool]] = field(default_factory=dict)
+    """Whether it serves a service, by family; nothing for older agents."""
+    warnings: dict[str, str] = field(default_factory=dict)
+    """What is to be seen to although the service works, by service, or by service and the node
+    whose instance does not answer from outside."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """The SHA-256 of what it serves, by service."""
+    units: dict[str, str] = field(default_factory=dict)
+    """The state of the unit of an external service."""
 
     @property
     def is_known(self) -> bool:
@@ -161,6 +171,7 @@ class MeshStatus:
     planned: bool = True
     """Whether the plan, which states what should be up, could be read."""
     prefixes: dict[str, PrefixStatus] = field(default_factory=dict)
+    services: dict[str, ServiceStatus] = field(default_factory=dict)
     drain: int = 0
     """The number of the drain order in force, 0 where there is none."""
     drained: tuple[str, ...] = ()
@@ -278,6 +289,9 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
         unrecorded=held if held > fleet.generation else None,
         planned=plan is not None,
         prefixes=_prefixes(found, reported, plan) if reported.answered else {},
+        services={}
+        if plan is None or not reported.answered
+        else services(plan, reported.reports, reported.drained | gone.keys(), reported.now),
         drain=0 if reported.drain is None else reported.drain.number,
         drained=tuple(sorted(reported.drained & fleet.members.keys())),
         blackhole=0 if reported.blackhole is None else reported.blackhole.number,
@@ -365,6 +379,10 @@ def node_status(
         repaired=None if health.repairs is None else health.repairs.count,
         repairs=() if health.repairs is None else health.repairs.objects,
         clock=clocks.ahead_of_ours(health, ahead or {}),
+        families=by_family(health),
+        warnings=health.warnings,
+        contents=health.contents,
+        units=health.units,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mesh.cli import status as module
 from mesh.cli.main import app
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
+from mesh.publish.served import ServiceStatus
 from mesh.publish.status import MeshStatus, NodeStatus, PrefixStatus
 from tests.kit.registry import Fleet
 
@@ -177,3 +179,50 @@ def test_with_several_prefixes_of_a_family_each_has_a_line(
     assert [line for line in shown if "announced by" in line] == (
         lines if len(prefixes) > 2 else []
     )
+
+
+BOTH = {"web": {"ipv4": True, "ipv6": True}}
+FOUR = {"web": {"ipv4": True, "ipv6": False}}
+NOWHERE: dict[str, tuple[str, ...]] = {"ipv4": (), "ipv6": ()}
+EVERYWHERE: dict[str, tuple[str, ...]] = {"ipv4": (EWR, LAX), "ipv6": (EWR, LAX)}
+SERVED: dict[str, tuple[ServiceStatus, dict[str, dict[str, bool]], str, str]] = {
+    "everywhere": (
+        ServiceStatus(EVERYWHERE, NOWHERE, "a" * 64), BOTH,
+        "web", "service web: served by all 2 nodes; content aaaaaaaaaaaa",
+    ),
+    "not everywhere": (
+        ServiceStatus({"ipv4": (EWR,), "ipv6": (EWR,)}, {"ipv4": (LAX,), "ipv6": (LAX,)}),
+        {"web": {"ipv4": False, "ipv6": False}},
+        "web (down)", f"service web: served by {EWR}",
+    ),
+    "in one family": (
+        ServiceStatus({"ipv4": (EWR, LAX), "ipv6": (EWR,)}, {"ipv4": (), "ipv6": (LAX,)}), FOUR,
+        "web (IPv6 down)", f"service web: served in IPv4 by {EWR}, {LAX}, in IPv6 by {EWR}",
+    ),
+    "with older content": (
+        ServiceStatus(EVERYWHERE, NOWHERE, "a" * 64, {LAX: "b" * 64}), BOTH,
+        "web", f"service web: served by all 2 nodes; content aaaaaaaaaaaa, older at {LAX}",
+    ),
+    "by older agents": (ServiceStatus(EVERYWHERE, NOWHERE), {}, "web", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("served", "families", "cell", "line"), SERVED.values(), ids=SERVED)
+def test_who_serves_each_service_is_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+    served: ServiceStatus,
+    families: dict[str, dict[str, bool]],
+    cell: str,
+    line: str,
+) -> None:
+    nodes = {EWR: WELL, LAX: replace(WELL, families=families, units={"web": "failed"})}
+    found = MeshStatus(True, 7, 7, False, {}, nodes, services={"web": served})
+    monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: GOOD)
+    monkeypatch.setattr(module, "look", lambda *_: found)
+    shown = CliRunner().invoke(app, ["status"]).stdout.splitlines()
+    assert [text for text in shown if text.startswith("service web: served")] == [line] * bool(line)
+    assert f"{LAX}: unit is failed for web" in shown
+    assert any(cell in text for text in shown if text.startswith(f"{LAX} "))
+    document = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    assert document["services"]["web"]["older"] == served.older
+    assert document["nodes"][LAX]["families"] == families

@@ -14,7 +14,9 @@ from mesh.publish import Fleet as State
 from mesh.publish.expected import tunnel_session
 from mesh.publish.problems import problems
 from mesh.publish.recent import SILENT_SECONDS
+from mesh.publish.served import ServiceStatus
 from mesh.publish.status import MeshStatus, Reported, SessionDown, status
+from mesh.services.content import Content
 from mesh.trust.documents import Blackhole, BlackholeOrder, Down, DrainOrder, Report, Unconfirmed
 from mesh.trust.encoding import parse
 from tests.kit.registry import Fleet
@@ -133,6 +135,15 @@ def lost(node: str, *of: str, since: int = 4, age: float = 1.0) -> Report:
         sessions=FLEET.well(node).sessions | dict.fromkeys(names, "Idle"),
         down={name: Down("", NOW - since) for name in names},
     )
+
+
+def with_content(sha256: str) -> Plan:
+    """The plan with content for the web service."""
+    services = [
+        replace(each, content=Content(sha256, 1000, 3)) if each.name == "web" else each
+        for each in PLAN.services
+    ]
+    return replace(PLAN, services=tuple(services))
 
 
 DEAD = (report(ORD, 9.0), *(lost(node, ORD) for node in NODES if node != ORD))
@@ -304,6 +315,49 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
         ),
         (f"{LAX}: service web is down: http port 80: answers 503 No",),
     ),
+    "a service down in one family": (
+        seen(
+            report(
+                LAX,
+                families={"web": {"ipv4": True, "ipv6": False}},
+                failures={"web": "IPv6: http port 80: connection refused"},
+            )
+        ),
+        (f"{LAX}: service web is down in IPv6: IPv6: http port 80: connection refused",),
+    ),
+    "a family of a service down everywhere": (
+        seen(*(report(n, families={"web": {"ipv4": True, "ipv6": False}}) for n in NODES)),
+        (
+            "service web: no node serves it in IPv6",
+            *(f"{n}: service web is down in IPv6" for n in sorted(NODES)),
+        ),
+    ),
+    "an external service whose unit does not run": (
+        seen(report(LAX, services={"web": False}, units={"web": "failed"})),
+        (f"{LAX}: service web is down: its unit is failed",),
+    ),
+    "a warning of a service": (
+        seen(report(LAX, warnings={"web at ord-vultr-1": "http port 80: no answer within 1 s"})),
+        (f"warning: {LAX}: web at ord-vultr-1: http port 80: no answer within 1 s",),
+    ),
+    "older content": (
+        seen(
+            report(LAX, contents={"web": "b" * 64}),
+            report(ORD, contents={"web": "a" * 64}),
+            plan=with_content("a" * 64),
+        ),
+        (
+            f"{LAX}: service web has older content (bbbbbbbbbbbb), and the generation has "
+            "aaaaaaaaaaaa",
+        ),
+    ),
+    "older content of a node that is behind": (
+        seen(
+            report(LAX, of={"generation": 6, "applied": 6}, contents={"web": "b" * 64}),
+            plan=with_content("a" * 64),
+        ),
+        (f"{LAX}: on generation 6, not on 7 yet",),
+    ),
     "a service down everywhere": (
         seen(*(report(node, services={"web": False}) for node in NODES)),
         ("service web: no node serves it", *(f"{n}: service web is down" for n in sorted(NODES))),
@@ -371,6 +425,28 @@ def test_who_announces_each_prefix_is_told_and_who_does_not() -> None:
     assert found.nodes[LAX].why_not == {NET6: "vultr6 is down (Active)"}
     assert found.nodes[ORD].announces == {NET4: "unknown", NET6: "unknown"}
     assert (found.nodes[ORD].stale, found.nodes[ORD].is_known) == (True, False)
+
+
+def test_who_serves_each_family_is_told_and_with_which_content() -> None:
+    half: dict[str, Any] = {
+        "families": {"web": {"ipv4": True, "ipv6": False}},
+        "contents": {"web": "b" * 64},
+    }
+    found = seen(
+        gone(MIA),
+        report(LAX, **half),
+        report(EWR, SILENT_SECONDS + 9),
+        drain=drained(MIA),
+        plan=with_content("a" * 64),
+    )
+    # Chicago's agent is an older one.
+    assert found.services["web"] == ServiceStatus(
+        {"ipv4": (LAX, ORD), "ipv6": (ORD,)},
+        {"ipv4": (), "ipv6": (LAX,)},
+        "a" * 64,
+        {LAX: "b" * 64},
+    )
+    assert (found.nodes[LAX].families, found.nodes[ORD].families) == (half["families"], {})
 
 
 def test_what_is_discarded_is_told_with_its_end_and_who_has_not_obeyed() -> None:
