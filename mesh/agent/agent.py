@@ -29,6 +29,7 @@ from mesh.agent.keys import own_keys
 from mesh.agent.links import RegistryLinks
 from mesh.agent.logins import LoginUse
 from mesh.agent.offers import Offers
+from mesh.agent.outside import Outside
 from mesh.agent.parts import Parts
 from mesh.agent.planned import PlannedNodes
 from mesh.agent.refusals import Refusals
@@ -85,6 +86,9 @@ class Agent:
             lambda: self._state.obeyed_order(BLACKHOLE),
             lambda: self._links.asked(BLACKHOLE),
         )
+        self._outside = Outside(
+            host, self._bird, changed, lambda: self._state.obeyed_order(BLACKHOLE)
+        )
         self._rejected_routes = RejectedRoutes()
         self._sessions, self._tunnels = Sessions(self._bird), Tunnels(host)
         self._login_use = LoginUse(host, changed)
@@ -118,6 +122,7 @@ class Agent:
             registry_port=self._registry_port,
             rejected_routes=self._rejected_routes,
             repairs=repairs,
+            outside=self._outside,
             routing=self._routing,
             sessions=self._sessions,
             tunnels=self._tunnels,
@@ -182,6 +187,7 @@ class Agent:
                 ("blackholes", self._blackholes.run),
                 ("health", self._reports.run),
                 ("lookout", self._routing.run),
+                ("outside", self._outside.run),
                 ("rejected routes", self._rejected_routes.run),
                 ("repair", self._repair.run),
                 ("log-ins", self._login_use.run),
@@ -215,6 +221,7 @@ class Agent:
             self._blackholes.watch(config)
             self._announcer.watch(config)
             self._routing.watch(config)
+            self._outside.watch(config)
             self._sessions.watch(config)
             self._tunnels.watch(config)
             self._changed()

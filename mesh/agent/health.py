@@ -14,6 +14,7 @@ from mesh.agent.holds import Holds
 from mesh.agent.host import Host
 from mesh.agent.links import RegistryLinks
 from mesh.agent.logins import LoginUse
+from mesh.agent.outside import Outside
 from mesh.agent.refusals import Refusals
 from mesh.agent.registry_port import RegistryPort
 from mesh.agent.rejected_routes import RejectedRoutes
@@ -49,6 +50,7 @@ class NodeHealth:
     holds: Holds
     links: RegistryLinks
     login_use: LoginUse
+    outside: Outside
     refusals: Refusals
     registry_port: RegistryPort
     rejected_routes: RejectedRoutes
@@ -82,7 +84,7 @@ class NodeHealth:
             announced=seen.announced,
             down=seen.down,
             failures=self.announcer.failures(),
-            warnings=self.announcer.warnings(),
+            warnings=self.announcer.warnings() | self.outside.warnings,
             withheld=self.announcer.withheld(),
             tunnels=self.tunnels.problems(),
             refusals=self.refusals.standing,
