@@ -224,7 +224,7 @@ def _announced(
     routes = parsed(ask(f"{command} where source = RTS_BGP all"))
     hops = {route.next_hop for route in routes}
     for node, interface in _neighbors(config):
-        if hops & set(map(str, node.addresses)) and _asks(config, service.name, node.id):
+        if hops & set(map(str, node.addresses)) and asks(config, service.name, node.id):
             yield Instance(service.name, address, node.id, interface)
 
 
@@ -240,7 +240,7 @@ def _nodes(config: Config) -> tuple[UnderlayNode, ...]:
     return () if config.underlay is None else config.underlay.nodes
 
 
-def _asks(config: Config, service: str, node: str) -> bool:
+def asks(config: Config, service: str, node: str) -> bool:
     """Whether this node is one of those that ask this instance: some of its neighbors, chosen by a
     digest, so that every node chooses alike and the work is spread."""
     links = () if config.underlay is None else config.underlay.links
