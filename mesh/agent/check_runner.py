@@ -37,7 +37,8 @@ class CheckRunner:
     """A check of one target, in a thread of its own.
 
     ``answered`` gets each problem, empty for a good answer, and says whether a second look should
-    follow at once. ``gone`` says that nobody wants to know any more. ``warned`` gets each warning,
+    follow at once; one does where answers change, and not for each of several that ``rise`` and
+    ``fall`` want. ``gone`` says that nobody wants to know any more. ``warned`` gets each warning,
     empty where there is none.
     """
 
@@ -52,30 +53,37 @@ class CheckRunner:
         self._check, self._target = check, target
         self._answered, self._gone, self._warned = answered, gone, warned
         self._watch = _Watch(check, target)
+        self._good: bool | None = None
+        """The last answer."""
         self._warning_at = -math.inf
 
     def run(self) -> None:
         """Asks until it is gone."""
+        ended = False
         try:
             while not self._gone():
                 began = time.monotonic()
                 problem = _in_time(self._check, self._target)
                 if self._gone():
                     return
-                hurry = self._answered(problem)
                 self._watch.saw(problem)
-                if not problem:
+                changed = self._good is not (not problem)
+                self._good = not problem
+                # What closed the connection may be the first of several processes that end.
+                hurry = (self._answered(problem) and changed) or ended
+                if self._good:
                     self._ask_for_warning()
                 pause = self._check.interval
-                self._wait(began + (min(pause, self._check.again) if hurry else pause))
+                ended = self._wait(began + (min(pause, self._check.again) if hurry else pause))
         finally:
             self._watch.drop()
 
-    def _wait(self, until: float) -> None:
-        """Until that time, or until the daemon ends."""
+    def _wait(self, until: float) -> bool:
+        """Until that time, or until the daemon ends; whether it did."""
         while (left := until - time.monotonic()) > 0 and not self._gone():
             if self._watch.ends_within(min(left, NAP)):
-                return
+                return True
+        return False
 
     def _ask_for_warning(self) -> None:
         if time.monotonic() - self._warning_at < WARNINGS:
