@@ -19,7 +19,7 @@ from mesh.services.checks import Check
 from mesh.services.checks.check import Target
 from mesh.services.checks.connection import OWN, Deadline, connected, ended
 
-LATE = 0.02
+LATE = 0.05
 """Seconds after the end of its time at which a look was late: this machine was too busy for it."""
 LATE_LOOKS = 3
 """How many late looks there are in a row before one counts."""
