@@ -41,6 +41,7 @@ from mesh.agent.repairs import Repairs
 from mesh.agent.reporting import Reports
 from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.seed import Seed
+from mesh.agent.service_units import ServiceUnits
 from mesh.agent.sessions import Sessions
 from mesh.agent.state import State
 from mesh.agent.tunnels import Tunnels
@@ -91,6 +92,7 @@ class Agent:
         )
         self._rejected_routes = RejectedRoutes()
         self._sessions, self._tunnels = Sessions(self._bird), Tunnels(host)
+        self._service_units = ServiceUnits(host)
         self._login_use = LoginUse(host, changed)
         planned = PlannedNodes(host, seed.registry_port, self._candidate)
         self._registry_port = RegistryPort(host, planned, changed, lambda: holds.active)
@@ -124,6 +126,7 @@ class Agent:
             repairs=repairs,
             outside=self._outside,
             routing=self._routing,
+            service_units=self._service_units,
             sessions=self._sessions,
             tunnels=self._tunnels,
             workers=self._workers,
@@ -224,6 +227,7 @@ class Agent:
             self._outside.watch(config)
             self._sessions.watch(config)
             self._tunnels.watch(config)
+            self._service_units.watch(config)
             self._changed()
         except Malformed as error:
             # Of an earlier version: addresses stay bound until the next generation is applied.

@@ -20,6 +20,7 @@ from mesh.agent.registry_port import RegistryPort
 from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.repairs import Repairs
 from mesh.agent.routing_monitor import RoutingMonitor
+from mesh.agent.service_units import ServiceUnits
 from mesh.agent.sessions import Sessions
 from mesh.agent.state import State
 from mesh.agent.tunnels import Tunnels
@@ -56,6 +57,7 @@ class NodeHealth:
     rejected_routes: RejectedRoutes
     repairs: Repairs
     routing: RoutingMonitor
+    service_units: ServiceUnits
     sessions: Sessions
     tunnels: Tunnels
     workers: Workers
@@ -95,6 +97,7 @@ class NodeHealth:
             held=self.holds.until,
             unconfirmed=self._unconfirmed(),
             logins=self.login_use.used,
+            units=dict(self.service_units.states()),
         )
 
     def _drain(self) -> tuple[int, bool]:

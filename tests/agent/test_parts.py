@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from mesh.agent import bundle, file_paths
+from mesh.agent import bundle, file_paths, service_units
 from mesh.agent.daemons import kind_of, nftables, wireguard
 from mesh.agent.daemons.kind import ChangedNode, FileChange
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.keys import own_keys
 from mesh.agent.units import Systemd
-from mesh.agent.whoami import WhoamiServer
+from mesh.agent.whoami import WhoamiServer, WhoamiServers
 from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
 from mesh.services.checks.check import Target
@@ -171,6 +171,61 @@ def test_whoami_has_a_deadline_for_a_request_that_comes_byte_by_byte(
             assert time.monotonic() < gives_up
             with suppress(OSError):
                 dribbler.send(b"G")
+
+
+def test_whoami_follows_the_addresses_of_its_configuration(tmp_path: Path) -> None:
+    """One address need not be there yet, one is another daemon's until that ends, and an address
+    that stays keeps its socket, with the connections that wait there."""
+    config = tmp_path / "agent.json"
+
+    def named(*addresses: str) -> None:
+        config.write_text(json.dumps({"node": "lax-vultr-1", "whoami_at": addresses}))
+
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        port = other.getsockname()[1]
+        named("127.0.0.1", "127.0.0.2", "192.0.2.7", "2001:db8::7")
+        servers = WhoamiServers(config, port)
+        try:
+            assert not servers.follow()
+            assert says(port, "127.0.0.1") == "lax-vultr-1"
+            other.close()
+            assert servers.follow()
+            assert says(port, "127.0.0.2") == "lax-vultr-1"
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as early:
+                named("127.0.0.1")
+                assert servers.follow()
+                early.sendall(b"GET /whoami HTTP/1.0\r\n\r\n")
+                assert early.recv(4096).startswith(b"HTTP/1.0 200")
+            with socket.create_server(("127.0.0.2", port)):
+                assert says(port, "127.0.0.1") == "lax-vultr-1"
+            config.write_text(json.dumps({"node": "lax-vultr-1"}))
+            assert servers.follow()
+            assert says(port, "127.0.0.3") == says(port, "::1") == "lax-vultr-1"
+        finally:
+            servers.close()
+
+
+def says(port: int, address: str) -> str:
+    """Who answers there."""
+    connection = http.client.HTTPConnection(address, port, timeout=PATIENCE)
+    connection.request("GET", "/whoami")
+    found = connection.getresponse().read().decode().strip()
+    connection.close()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("shown", "wanted"),
+    [
+        ("LoadState=loaded\nActiveState=active\n", "active"),
+        ("LoadState=loaded\nActiveState=failed\n", "failed"),
+        ("LoadState=not-found\nActiveState=inactive\n", "not-found"),
+        ("LoadState=masked\nActiveState=inactive\n", "masked"),
+        ("", "unknown"),
+    ],
+)
+def test_the_state_of_an_external_unit_is_what_systemd_says(shown: str, wanted: str) -> None:
+    assert service_units.state(shown) == wanted
 
 
 def hung_up(connection: socket.socket, patience: float) -> bool:
