@@ -41,9 +41,8 @@ def _sharing(spec: Spec) -> Iterator[str]:
         ]
         if beside:
             yield (
-                f"mesh:services.{name}: {_keys(beside)} use a port of it on the same nodes; its "
-                "daemon has to listen at the service's own addresses, since one that listens at "
-                "all addresses takes the port of both"
+                f"mesh:services.{name}: its daemon has to listen at its own addresses, since one "
+                f"that listens at all addresses takes a port of {_keys(beside)} on the same nodes"
             )
 
 

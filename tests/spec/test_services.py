@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.spec import Problem, SpecError, load
+from mesh.spec import Problem, SpecError, advice, load
 from tests.kit.stacks import EXISTING, ROOT, bent, plan_of, prod
 
 PORTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -126,3 +126,134 @@ def test_a_service_without_nodes_is_refused() -> None:
     (problem,) = errors(bent("services/web/nodes", []))
     assert problem.key == "mesh:services.web.nodes"
     assert "nodes: [lax-vultr-1]" in problem.cure
+
+
+# --- kinds ---------------------------------------------------------------------------------------
+
+AT = {"addresses": {"ipv4": "192.30.120.100", "ipv6": "2620:71:4000::100"}}
+CHECKED = {"checks": [{"kind": "tcp", "port": 443}]}
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "web without content": ({"kind": "web"}, "content = unset: a service of kind web needs it"),
+    "dns without content": ({"kind": "dns"}, "content = unset: a service of kind dns needs it"),
+    "external without ports": (
+        {"kind": "external", **CHECKED}, "ports = unset: a service of kind external needs it",
+    ),
+    "external without checks": (
+        {"kind": "external", "ports": {"tcp": [443]}},
+        "checks = unset: a service of kind external needs it",
+    ),
+    "no kind and no checks": (
+        {"ports": {"tcp": [443]}}, "checks = unset: a service without a kind needs it",
+    ),
+    "content of whoami": (
+        {"kind": "whoami", "content": "site"},
+        "content = site: it is for services of kind web and dns, and this one's kind is whoami",
+    ),
+    "content without a kind": (
+        {"ports": {"tcp": [443]}, **CHECKED, "content": "site"},
+        "content = site: it is for services of kind web and dns, and this one's kind is unset",
+    ),
+    "names of a zone": (
+        {"kind": "dns", "content": "zones", "names": ["example.net"]},
+        "names = example.net: it is for services of kind web",
+    ),
+    "a unit of ours": (
+        {"kind": "web", "content": "site", "unit": "caddy.service"},
+        "unit = caddy.service: it is for services of kind external",
+    ),
+    "HTTPS by nginx": (
+        {"kind": "web", "content": "site", "ports": {"tcp": [80, 443]}},
+        "ports.tcp = [80, 443]: nginx, as nodes set it up, serves HTTP at TCP 80 alone",
+    ),
+    "HTTP/3 by nginx": (
+        {"kind": "web", "content": "site", "ports": {"tcp": [80], "udp": [443]}},
+        "ports.udp = [443]: nginx",
+    ),
+    "DNS by UDP alone": (
+        {"kind": "dns", "content": "zones", "ports": {"udp": [53]}},
+        "ports.tcp = []: NSD, as nodes set it up, answers at TCP and UDP 53",
+    ),
+    "whoami at another port": (
+        {"kind": "whoami", "ports": {"tcp": [8080]}}, "ports.tcp = [8080]: whoami answers at",
+    ),
+    "a kind that there is none of": ({"kind": "mail"}, "kind = mail: it is none of"),
+    "content outside": (
+        {"kind": "web", "content": "../site"},
+        "content = ../site: this is not the path of a directory beside the stack file",
+    ),
+    "content anywhere": ({"kind": "web", "content": "/srv/site"}, "content = /srv/site: this is"),
+    "hidden content": ({"kind": "web", "content": "a/.git"}, "content = a/.git: this is not"),
+    "a name that is none": (
+        {"kind": "web", "content": "site", "names": ["WWW.example.net"]},
+        "names.0 = WWW.example.net: this is not a host name in small letters",
+    ),
+    "a name that is text of nginx": (
+        {"kind": "web", "content": "site", "names": ["a; } include /etc/shadow"]},
+        "names.0 = a; } include /etc/shadow: this is not a host name",
+    ),
+    "a unit that is none": (
+        {"kind": "external", "ports": {"tcp": [443]}, **CHECKED, "unit": "caddy; reboot"},
+        "unit = caddy; reboot: this is not the name of a systemd service",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("service", "begin"), MISTAKES.values(), ids=MISTAKES)
+def test_a_service_has_what_its_kind_needs_and_nothing_else(
+    service: dict[str, Any], begin: str
+) -> None:
+    (problem,) = errors(bent("services/web", AT | service))
+    assert str(problem).startswith(f"mesh:services.web.{begin}")
+    assert problem.cure
+
+
+def test_a_whoami_service_needs_whoami() -> None:
+    (problem,) = errors(bent("services/web", AT | {"kind": "whoami"}) | {"whoami": False})
+    assert str(problem).startswith("mesh:services.web.kind = whoami: mesh:whoami is false")
+
+
+@pytest.mark.parametrize(
+    ("service", "tcp", "udp", "check"),
+    [
+        ({"kind": "web", "content": "site"}, (80,), (), "port 80"),
+        ({"kind": "whoami"}, (80,), (), "port 80"),
+        ({"kind": "dns", "content": "zones"}, (53,), (53,), "port 53"),
+        ({"kind": "web", "content": "site", **CHECKED}, (80,), (), "tcp port 443"),
+    ],
+)
+def test_ports_and_checks_follow_from_the_kind(
+    service: dict[str, Any], tcp: tuple[int, ...], udp: tuple[int, ...], check: str
+) -> None:
+    plan = plan_of(bent("services/web", AT | service))
+    (made,) = plan.services
+    assert (made.ports.tcp, made.ports.udp) == (tcp, udp)
+    assert check in made.checks[0].subject
+    opened = {(r.protocol, r.ports[0]) for r in plan.firewall if r.zone == "announced"}
+    assert opened == {("tcp", port) for port in tcp} | {("udp", port) for port in udp}
+
+
+def test_check_advises_in_one_line_to_name_kinds_and_nothing_where_they_are_named() -> None:
+    old = prod()
+    old["services"]["dns"] = {**AT, **CHECKED, "ports": {"tcp": [443]}}
+    old["services"]["dns"]["addresses"] = {"ipv4": "192.30.120.101"}
+    (line,) = advice(load("prod", old, ROOT).spec)
+    assert line.startswith(
+        "mesh:services.web, mesh:services.dns: without a kind whoami has port 80"
+    )
+    named = bent("services/web", AT | {"kind": "web", "content": "site"})
+    assert list(advice(load("prod", named, ROOT).spec)) == []
+
+
+def test_check_advises_an_external_daemon_not_to_take_the_port_of_all_addresses() -> None:
+    values = bent("services/web", AT | {"kind": "web", "content": "site"})
+    values["services"]["caddy"] = {
+        "kind": "external", "addresses": {"ipv4": "192.30.120.101"},
+        "ports": {"tcp": [80, 443]}, **CHECKED,
+    }  # fmt: skip
+    (line,) = advice(load("prod", values, ROOT).spec)
+    assert line.startswith("mesh:services.caddy: its daemon has to listen at its own addresses")
+    assert "takes a port of mesh:services.web" in line
+    elsewhere = values["services"]
+    elsewhere["caddy"]["nodes"], elsewhere["web"]["nodes"] = ["lax-vultr-1"], ["ord-vultr-1"]
+    assert list(advice(load("prod", values, ROOT).spec)) == []
