@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from types import MappingProxyType
 
@@ -25,8 +26,8 @@ from mesh.plan.model import (
     Validator,
 )
 from mesh.services.checks import Check
+from mesh.services.checks.dns import DnsCheck
 from mesh.services.checks.http import HttpCheck
-from mesh.services.checks.tcp import TcpCheck
 from mesh.services.content import Content
 from mesh.services.service import Ports
 from mesh.spec import Spec, capabilities
@@ -181,7 +182,7 @@ def _service(spec: Spec, name: str, content: Content | None) -> PlannedService:
         unit=service.unit,
         addresses=ServiceAddresses.of(service.addresses.all()),
         ports=Ports(tuple(sorted(ports.tcp)), tuple(sorted(ports.udp))),
-        checks=service.checks or _checks(service, content),
+        checks=_checks(service, content),
         nodes=tuple(sorted(n for n in able if service.nodes is None or n in service.nodes)),
         names=tuple(sorted(set(service.names or ()))),
         content=content,
@@ -189,10 +190,15 @@ def _service(spec: Spec, name: str, content: Content | None) -> PlannedService:
 
 
 def _checks(service: Service, content: Content | None) -> tuple[Check, ...]:
-    """The checks of a kind that nodes set up by themselves."""
+    """The checks of a service, or those of its kind; NSD as nodes set it up says its node."""
     if service.kind == "dns":
-        return (TcpCheck(port=53),)
-    return (HttpCheck(port=80, path="/whoami"),)
+        zones = () if content is None else content.zones
+        first = DnsCheck(name=zones[0].name if zones else ".")
+        return tuple(
+            replace(each, nsid=True) if isinstance(each, DnsCheck) and each.nsid is None else each
+            for each in service.checks or (first,)
+        )
+    return service.checks or (HttpCheck(port=80, path="/whoami"),)
 
 
 def _serves(spec: Spec, services: tuple[PlannedService, ...]) -> dict[str, tuple[str, ...]]:

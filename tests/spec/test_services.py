@@ -216,9 +216,9 @@ def test_a_whoami_service_needs_whoami() -> None:
 @pytest.mark.parametrize(
     ("service", "tcp", "udp", "check"),
     [
-        ({"kind": "web", "content": "site"}, (80,), (), "port 80"),
-        ({"kind": "whoami"}, (80,), (), "port 80"),
-        ({"kind": "dns", "content": "zones"}, (53,), (53,), "port 53"),
+        ({"kind": "web", "content": "site"}, (80,), (), "http port 80"),
+        ({"kind": "whoami"}, (80,), (), "http port 80"),
+        ({"kind": "dns", "content": "zones"}, (53,), (53,), "dns port 53 . SOA"),
         ({"kind": "web", "content": "site", **CHECKED}, (80,), (), "tcp port 443"),
     ],
 )

@@ -17,6 +17,8 @@ _FOLDER = "/etc/systemd/system"
 # A restart of BIRD would end every session; its drop-in takes effect at its next start. The agent
 # restarts itself after the change.
 _LEFT_RUNNING = ("bird.service", "anycast-mesh-agent.service")
+_EARLY = (oneshots.SERVICES,)
+"""Restarted before new units start: nginx binds addresses of services."""
 
 
 def _validate(_: Stage, changes: Changes) -> None:
@@ -35,18 +37,27 @@ def _validate(_: Stage, changes: Changes) -> None:
             raise CommandFailed(f"{change.path}: not a unit file of a service or a timer")
 
 
-def _apply(node: ChangedNode, _: Changes) -> None:
+def _apply(node: ChangedNode, changes: Changes) -> None:
     node.manager.reload()
+    for unit in _changed(node, changes):
+        if unit in _EARLY:
+            node.manager.restart(unit)
 
 
 def _apply_late(node: ChangedNode, changes: Changes) -> None:
-    for unit in node.units:
-        changed = any(_is_of(change, unit) for change in changes)
-        if changed and unit in node.running and unit not in _LEFT_RUNNING:
+    for unit in _changed(node, changes):
+        if unit not in (*_EARLY, *_LEFT_RUNNING):
             node.manager.restart(unit)
     for change in changes:
         if PurePosixPath(change.path).name == oneshots.SERVICES:
             oneshots.clear(node.host, change.old, change.new)
+
+
+def _changed(node: ChangedNode, changes: Changes) -> Iterator[str]:
+    """The units that ran before, go on, and have another file."""
+    for unit in node.units:
+        if unit in node.running and any(_is_of(change, unit) for change in changes):
+            yield unit
 
 
 def _is_of(change: FileChange, unit: str) -> bool:
