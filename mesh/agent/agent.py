@@ -2,8 +2,8 @@
 
 Threads: one that applies (:mod:`generations`), one that reports (:mod:`reporting`), two per
 registry (:mod:`registry_client`), one for the announcement and one per check (:mod:`announce`), one
-each for blackholes, the routing monitor, BIRD's log, repairs, log-ins, the registry's port and the
-watchdog. A thread that fails is restarted (:mod:`workers`).
+each for blackholes, the routing monitor, BIRD's log, repairs, log-ins, contents, the registry's
+port and the watchdog. A thread that fails is restarted (:mod:`workers`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mesh.agent.blackholes import Blackholes
 from mesh.agent.bundle_update import BundleUpdate
 from mesh.agent.changes import Changes
 from mesh.agent.config import Config
+from mesh.agent.contents import Contents
 from mesh.agent.generations import Generations
 from mesh.agent.health import NodeHealth
 from mesh.agent.holds import Holds
@@ -100,6 +101,17 @@ class Agent:
         applier = Applier(host, manager, self._bird, self._links.reachable)
         parts = Parts(signer, seed.node, own, lambda: self._links.urls)
         self._changes = Changes(applier, parts, self._state, self._watch, changed)
+        self._contents = Contents(
+            host,
+            manager,
+            self._bird,
+            signer,
+            self._state,
+            applier,
+            lambda: self._links.urls,
+            lambda: holds.active,
+            changed,
+        )
         self._repair = Repair(
             host,
             manager,
@@ -117,6 +129,7 @@ class Agent:
             announcer=self._announcer,
             blackholes=self._blackholes,
             changes=self._changes,
+            contents=self._contents,
             holds=holds,
             links=self._links,
             login_use=self._login_use,
@@ -151,6 +164,7 @@ class Agent:
             self._announcer,
             holds,
             self._reports,
+            self._contents,
             self._watch,
             self.stop,
         )
@@ -194,6 +208,7 @@ class Agent:
                 ("rejected routes", self._rejected_routes.run),
                 ("repair", self._repair.run),
                 ("log-ins", self._login_use.run),
+                ("contents", self._contents.run),
             ):
                 self._workers.start(name, partial(work, self.stop))
             if self._seed.registry:

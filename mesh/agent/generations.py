@@ -11,6 +11,7 @@ from mesh.agent.announce import Announcer
 from mesh.agent.apply import NotApplied, NotWritten
 from mesh.agent.bundle_update import BundleUpdate
 from mesh.agent.changes import Changes
+from mesh.agent.contents import Contents
 from mesh.agent.holds import Holds
 from mesh.agent.links import RegistryLinks
 from mesh.agent.parts import Parts
@@ -41,12 +42,14 @@ class Generations:
         announcer: Announcer,
         holds: Holds,
         reports: Reports,
+        contents: Contents,
         watch: Callable[[], None],
         stop: threading.Event,
     ) -> None:
         self._state, self._links, self._parts, self._changes = state, links, parts, changes
         self._bundle_update, self._registry_port = bundle_update, registry_port
         self._announcer, self._holds, self._reports = announcer, holds, reports
+        self._contents = contents
         self._watch, self._stop = watch, stop
         self._news = threading.Event()
         self._held_from = 0
@@ -136,8 +139,10 @@ class Generations:
             return
         text, part = self._parts.fetched(known)
         self._registry_port.judge(known.manifest, part)
+        self._contents.prepare(known, part)
         began = time.monotonic()
         changed = self._changes.apply(known, text, part)
+        self._contents.look()
         if changed is None:
             self._watch()
             return

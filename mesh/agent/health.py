@@ -10,6 +10,7 @@ from mesh.agent import disk
 from mesh.agent.announce import Announcer
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.changes import Changes
+from mesh.agent.contents import Contents
 from mesh.agent.holds import Holds
 from mesh.agent.host import Host
 from mesh.agent.links import RegistryLinks
@@ -48,6 +49,7 @@ class NodeHealth:
     announcer: Announcer
     blackholes: Blackholes
     changes: Changes
+    contents: Contents
     holds: Holds
     links: RegistryLinks
     login_use: LoginUse
@@ -86,7 +88,8 @@ class NodeHealth:
             announced=seen.announced,
             down=seen.down,
             failures=self.announcer.failures(),
-            warnings=self.announcer.warnings() | self.outside.warnings,
+            warnings=(self.announcer.warnings() | self.outside.warnings | self.contents.warnings()),
+            contents=self.contents.served(),
             withheld=self.announcer.withheld(),
             tunnels=self.tunnels.problems(),
             refusals=self.refusals.standing,

@@ -10,19 +10,9 @@ import pytest
 
 from mesh.content import described, folders, survey
 from mesh.services.content import Zone
-from mesh.spec import Spec, SpecError, load
+from mesh.spec import SpecError
 from tests.content.test_zones import ZONE
-from tests.kit.stacks import prod
-
-
-def stack(root: Path, services: dict[str, dict[str, Any]], name: str = "prod") -> Spec:
-    values = prod()
-    (web,) = values["services"].values()
-    values["services"] = {
-        each: {**web, "addresses": {"ipv4": f"192.30.120.{101 + number}"}, **keys}
-        for number, (each, keys) in enumerate(services.items())
-    }
-    return load(name, values, root).spec
+from tests.kit.contents import stack
 
 
 def made(root: Path) -> Path:
@@ -36,7 +26,7 @@ def made(root: Path) -> Path:
 BOTH: dict[str, dict[str, Any]] = {
     "blog": {"kind": "web", "content": "site"},
     "dns": {"kind": "dns", "content": "zones"},
-    "web": {},
+    "name": {"kind": "whoami"},
 }
 
 

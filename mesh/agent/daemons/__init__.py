@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from mesh.agent.daemons import (
     agent_config,
     bird,
+    content,
     dns,
     networkd,
     nftables,
@@ -31,6 +32,7 @@ KINDS: tuple[DaemonKind, ...] = (
     wireguard.KIND,
     ssh.KIND,
     bird.KIND,
+    content.KIND,
     web.KIND,
     dns.KIND,
     agent_config.KIND,
