@@ -1,0 +1,124 @@
+"""Contents at a registry: in chunks, verified, given to members, dropped when nobody names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mesh.registry import paths
+from mesh.registry.client import Answer
+from mesh.trust import keys
+from mesh.trust.encoding import dump, sha256
+from mesh.trust.requests import Signer
+from tests.kit.contents import Site
+from tests.kit.registry import Live, live
+
+BODY = os.urandom(2 * paths.CHUNK + 5000)
+DIGEST = sha256(BODY)
+PLACE = f"{paths.CONTENT}/{DIGEST}"
+CHUNKS = [BODY[at : at + paths.CHUNK] for at in range(0, len(BODY), paths.CHUNK)]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "operator")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, site: Site) -> Iterator[Live]:
+    with live(tmp_path / "registry", keys.signing_public(site.fleet.key), b"a bundle") as one:
+        yield one
+
+
+def ask(desk: Live, signer: Signer | None, method: str, place: str, body: bytes = b"") -> Answer:
+    with desk.client(signer) as client:
+        return client.ask(method, place, body, signed=signer is not None)
+
+
+def put(desk: Live, signer: Signer, *chunks: bytes) -> list[int]:
+    """The statuses of the answers to these chunks and to the end."""
+    found = [
+        ask(desk, signer, "PUT", f"{PLACE}/{number}", chunk).status
+        for number, chunk in enumerate(chunks)
+    ]
+    return [*found, ask(desk, signer, "PUT", PLACE).status]
+
+
+def test_members_get_what_the_operator_has_brought(desk: Live, site: Site) -> None:
+    site.publish(5, desk)
+    assert put(desk, site.fleet.operator, *CHUNKS) == [204, 204, 204, 201]
+    node = site.fleet.node("mia-vultr-1")
+    found = [ask(desk, node, "GET", f"{PLACE}/{number}").body for number in range(3)]
+    assert b"".join(found) == BODY
+    assert ask(desk, node, "GET", f"{PLACE}/3").status == 404
+
+
+def test_only_the_operator_brings_contents_and_only_members_get_them(
+    desk: Live, site: Site
+) -> None:
+    site.publish(5, desk)
+    node = site.fleet.node("mia-vultr-1")
+    assert ask(desk, None, "PUT", f"{PLACE}/0", b"x").status == 401
+    assert ask(desk, node, "PUT", f"{PLACE}/0", b"x").status == 403
+    assert ask(desk, None, "GET", f"{PLACE}/0").status == 401
+    assert ask(desk, node, "PUT", PLACE).status == 403
+
+
+def test_other_bytes_than_the_name_says_are_forgotten(desk: Live, site: Site) -> None:
+    operator = site.fleet.operator
+    assert put(desk, operator, CHUNKS[0], CHUNKS[1], b"x")[-1] == 400
+    assert ask(desk, operator, "GET", PLACE).status == 404
+    assert put(desk, operator, *CHUNKS)[-1] == 201
+
+
+def test_a_content_that_is_not_whole_is_given_to_nobody(desk: Live, site: Site) -> None:
+    operator = site.fleet.operator
+    assert ask(desk, operator, "PUT", f"{PLACE}/0", CHUNKS[0]).status == 204
+    assert ask(desk, operator, "GET", f"{PLACE}/0").status == 404
+    assert ask(desk, operator, "GET", PLACE).body == b'{"chunks":1,"complete":false}'
+    assert ask(desk, operator, "PUT", f"{PLACE}/2", CHUNKS[2]).status == 409
+    assert ask(desk, operator, "PUT", f"{PLACE}/0", CHUNKS[0]).status == 204, "sent again"
+
+
+def test_no_more_than_a_content_may_have(desk: Live, site: Site) -> None:
+    operator = site.fleet.operator
+    assert ask(desk, operator, "PUT", f"{PLACE}/0", CHUNKS[0] + b"x").status == 413
+    assert ask(desk, operator, "PUT", f"{PLACE}/64", b"x").status == 400
+    assert ask(desk, operator, "PUT", f"{PLACE}/0", b"").status == 400
+
+
+def test_chunks_that_are_no_whole_ones_are_refused_at_the_end(desk: Live, site: Site) -> None:
+    """Else a node would ask for a chunk that begins elsewhere."""
+    assert put(desk, site.fleet.operator, BODY[:1000], BODY[1000 : 1000 + paths.CHUNK])[-1] == 400
+
+
+def test_what_no_generation_names_any_more_is_dropped(desk: Live, site: Site) -> None:
+    held = []
+    for number, page in enumerate(("one", "two", "three", "four"), start=5):
+        site.page(page)
+        site.publish(number, desk)
+        held.append(site.digests()["blog"])
+    kept = desk.registry.store.contents()
+    assert kept == {held[2], held[3], site.digests()["dns"]}
+    assert desk.registry.store.held_chunks(held[0]) == 0
+
+
+def test_a_registry_without_the_contents_of_its_generation_says_so(desk: Live, site: Site) -> None:
+    made = site.generation(5)
+    desk.registry.accept_planned(dump(site.fleet.planned()))
+    desk.registry.accept_packed(dump(made.generation))
+    status = f"{paths.API}/status"
+    assert b'"complete":false' in ask(desk, site.fleet.operator, "GET", status).body
+    site.delivery(desk).deliver()
+    assert b'"complete":true' in ask(desk, site.fleet.operator, "GET", status).body
+
+
+def test_a_registry_goes_on_with_its_contents_after_a_restart(
+    tmp_path: Path, desk: Live, site: Site
+) -> None:
+    site.publish(5, desk)
+    with live(tmp_path / "registry", keys.signing_public(site.fleet.key)) as again:
+        assert again.registry.lacking() == ()
