@@ -84,7 +84,7 @@ def test_a_registry_that_is_away_does_not_keep_the_other_waiting(
     site: Site, registries: tuple[Live, Live]
 ) -> None:
     gone = delivery(site, [], *registries)
-    gone._clients["node-1"]._port = 1  # type: ignore[index]
+    gone._clients["node-1"]._port = 1
     gone.deliver()
     assert gone.held and not gone.refused
     assert "node-1" in gone.reasons and "node-2" not in gone.reasons
