@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from mesh import netns
-from mesh.lab import capacity, cgroups, namespaces, sessions, wiring
+from mesh.lab import capacity, cgroups, namespaces, services, sessions, standins, wiring
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles, files_of, locked
 from mesh.lab.underlay import Uplink, World
@@ -112,8 +112,32 @@ def start_node(
         files.box(node).mkdir(parents=True, exist_ok=True)
         write_state(files, node, state)
         _write_disk(files, uplink, state, user_data)
+        standins.install(files, world, node, files.disk(node) / "upper")
         _boot(files, world, uplink)
     return state
+
+
+def update_standins(files: LabFiles, world: World) -> None:
+    """Bring the stand-ins of the nodes that exist to those of the world."""
+    standins.prepare(files, world)
+    for uplink in world.nodes:
+        with locked(files.lock(uplink.node)):
+            if _leader(files, uplink.node):
+                _update_running(files, world, uplink.node)
+            elif files.disk(uplink.node).exists():
+                standins.install(files, world, uplink.node, files.disk(uplink.node) / "upper")
+
+
+def _update_running(files: LabFiles, world: World, node: str) -> None:
+    root = Path("/proc", str(leader(files, node)), "root")
+    changed, gone = standins.install(files, world, node, root)
+    systemctl = [*entering(files, node), "systemctl", "--no-block"]
+    if gone:
+        namespaces.run([*systemctl, "stop", *gone])
+    if changed or gone:
+        namespaces.run([*systemctl, "daemon-reload"])
+    if changed:
+        namespaces.run([*systemctl, "restart", *changed])
 
 
 def stop_node(name: str, node: str) -> None:
@@ -210,7 +234,12 @@ def _scrap(files: LabFiles, node: str) -> None:
 
 
 def _forget_faults(files: LabFiles, node: str) -> None:
-    """Forget a removed machine's faults, except the one at its upstream."""
+    """Forget a removed machine's faults and those of its services, except the one at its
+    upstream."""
+    for service in files.faults(node).parent.glob(f"{node}:*"):
+        (service / services.DOWN).unlink(missing_ok=True)
+        if not any(service.iterdir()):
+            service.rmdir()
     folder = files.faults(node)
     if not folder.exists():
         return

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 TYPES = {
     "A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33,
-    "DS": 43, "DNSKEY": 48, "CAA": 257,
+    "DS": 43, "DNSKEY": 48, "TLSA": 52, "SVCB": 64, "HTTPS": 65, "CAA": 257,
 }  # fmt: skip
 """Types of records, by name."""
 INTERNET, CHAOS = 1, 3

@@ -20,11 +20,14 @@ from mesh.lab import bird, containers, faults, namespaces, probe
 from mesh.lab.containers import BoxState, node_alive, reboot_node, start_node, stop_node
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import files_of
-from mesh.lab.questions import Question
+from mesh.lab.questions import Question, Tcp, question
 from mesh.lab.routers import session_name
 from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
+from mesh.plan.model import PlannedService, ServiceAddresses
+from mesh.services.checks.tcp import TcpCheck
+from mesh.services.service import Ports
 from tests.kit.lab_node import LabNode
 from tests.kit.sniffer import Sniffer
 from tests.kit.wait import until
@@ -425,3 +428,28 @@ def bird_state(raised: Raised, node: str) -> str:
     pid = namespaces.run([*inside, "systemctl", "show", "-P", "MainPID", "bird"]).strip()
     stat = (root_of(raised, node) / "proc" / pid / "stat").read_text()
     return stat.rpartition(")")[2].split()[0]
+
+
+def test_an_external_service_is_played_as_long_as_the_plan_has_it(healed: Machines) -> None:
+    """Also by a node that runs already; one of its services can be taken down by itself."""
+    raised, node = healed.raised, NODES[0]
+    at = raised.world.node(node).ipv4
+    planned = PlannedService(
+        name="mail", kind="external", addresses=ServiceAddresses.of([at]), nodes=(node,),
+        ports=Ports((2525,), ()), checks=(TcpCheck(port=2525),),
+    )  # fmt: skip
+    greets = Tcp(2525)
+
+    def greeted() -> str | None:
+        return probe.asked_once(raised.place.namespace("client-ewr"), at, greets)
+
+    world = raise_world(replace(raised.plan, services=(planned,)), raised.name, PASSWORDS)
+    assert question(world.services, at, "tcp") == greets
+    until(lambda: greeted() == node, BOOT, "the stand-in greets")
+    faults.fault(raised.name, "service-down", f"{node}:mail")
+    until(lambda: greeted() is None, 10, "the stand-in is gone")
+    answers_in_time(raised, node)
+    assert faults.heal(raised.name, f"{node}:mail") == ("service-down",)
+    until(lambda: greeted() == node, 10, "the stand-in greets again")
+    raise_world(raised.plan, raised.name, PASSWORDS)
+    until(lambda: greeted() is None, 10, "the plan has no such service any more")
