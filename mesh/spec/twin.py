@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from mesh.spec.secrets import PREFIXES
 
 NOT_TAKEN_OVER = ("demand", "local")
 """Keys of ``mesh:rpki`` that need the Internet: a twin has them only from its own file."""
+CA = "ca"
+"""Key of a check: a twin does not take it over either."""
 PROTECT = "protect"
 """The original ends, or does not; that is nothing to the twin, which has this from its own file."""
 
@@ -40,6 +42,8 @@ def twin_of(
     own = {k: v for k, v in taken.items() if k != PROTECT and not k.startswith(PREFIXES)}
     if isinstance(own.get("rpki"), Mapping):
         own["rpki"] = {k: v for k, v in own["rpki"].items() if k not in NOT_TAKEN_OVER}
+    if isinstance(own.get("services"), Mapping):
+        own["services"] = {name: _played(service) for name, service in own["services"].items()}
     above, warnings = _without_project_values(project, own, overrides)
     if found.environment is not None:
         warnings.append(not_taken_over(found.environment, original))
@@ -53,6 +57,19 @@ def original_file(original: str, root: Path) -> tuple[Project | None, Path]:
     project, beside = stack_file(original, root)
     among = root / EXAMPLES / beside.name
     return project, among if among.exists() and not beside.exists() else beside
+
+
+def _played(service: Any) -> Any:
+    """A service whose checks by HTTPS trust what the node trusts: its stand-in has a certificate of
+    the lab's authority, which no other authority has signed."""
+    if not isinstance(service, Mapping) or not isinstance(service.get("checks"), Sequence):
+        return service
+    checks = [
+        {key: value for key, value in check.items() if key != CA}
+        if isinstance(check, Mapping) else check
+        for check in service["checks"]
+    ]  # fmt: skip
+    return {**service, "checks": checks}
 
 
 def _without_project_values(

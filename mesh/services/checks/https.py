@@ -48,7 +48,8 @@ class HttpsCheck(RequestCheck):
     to be."""
     ca: Certificates | None = None
     """Certificates of the authorities that are trusted, as PEM; not set, those of the node's
-    system (``ca-certificates``)."""
+    system (``ca-certificates``); a twin does not take it over, since a stand-in of the lab has a
+    certificate of the lab's own authority."""
     daysLeft: Annotated[int, Field(ge=0, le=365)] = 21  # noqa: N815
     """A certificate that ends in fewer days gives a warning."""
 
