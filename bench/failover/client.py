@@ -16,6 +16,8 @@ from mesh.netns import inside
 EVERY = 0.004
 """Seconds between two probes of a family."""
 TIMEOUT = 1.0
+UNUSED = 20_000
+"""Source ports from here on are in no TIME_WAIT anywhere: a segment to one would not be reset."""
 RATE = 50
 """Probes a second where losses are counted."""
 STEADY = 10
@@ -111,9 +113,9 @@ class Client:
     async def _reset(self, count: int, move: Callable[[], None], longest: float) -> list[float]:
         loop = asyncio.get_running_loop()
         opened = [
-            await _connected(address, "/hold")
+            await _connected(address, "/hold", source)
             for address in self.addresses.values()
-            for _ in range(count)
+            for source in range(UNUSED, UNUSED + count)
         ]
         for one in opened:
             await loop.sock_recv(one, 1000)
