@@ -94,7 +94,10 @@ def _digest(key: str, name: str, value: Any) -> str:
 
 
 def _settled(value: Any) -> Any:
-    """A value without nulls, which the engine may leave out when it passes it to a provider."""
+    """A value as a provider gets it, too: the engine may leave nulls out, and all its numbers are
+    floats."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, Mapping):
         return {key: _settled(each) for key, each in value.items() if each is not None}
     return [_settled(each) for each in value] if isinstance(value, list | tuple) else value
