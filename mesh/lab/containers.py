@@ -369,5 +369,9 @@ def _stand_in() -> str | None:
 
 
 def _has(kind: str) -> bool:
-    """Whether the kernel has this type: as a loaded module, or built in with its interface."""
-    return Path("/sys/module", kind).exists() or Path("/sys/class/net", f"{kind}0").exists()
+    """Whether the kernel has this type: as a loaded module, or built in with an interface of it. The
+    name of an interface says nothing about its type."""
+    if Path("/sys/module", kind).exists():
+        return True
+    links = json.loads(namespaces.run(["ip", "-json", "-details", "link", "show"]))
+    return any(link.get("linkinfo", {}).get("info_kind") == kind for link in links)
