@@ -42,8 +42,9 @@ OURS = (("inet", "mesh"), ("inet", "mesh_discard"))
 START = "/var/lib/cloud/scripts/per-boot/anycast-mesh"
 OWN = (ETC, HOME, Path("/run/anycast-mesh"), Path("/usr/local/lib/anycast-mesh"))
 UNITS = Path("/etc/systemd/system")
+SERVICES = UNITS / "anycast-mesh-services.service"
 OTHERS = ("nftables.service", "bird.service", "ufw.service", "firewalld.service")
-DUMMY = "dummy0"
+DUMMY, LOOPBACK = "dummy0", "lo"
 UNDO = "anycast-mesh-undo"
 UNDO_SECONDS = 60
 ENVIRONMENT = {
@@ -196,7 +197,8 @@ def before(paths: Sequence[str]) -> Record:
         "folders": sorted(folder for folder in folders if not Path(folder).exists()),
         "units": {unit: [state("is-enabled", unit), state("is-active", unit)] for unit in OTHERS},
         "settings": settings(),
-        "dummy": dummy_addresses(),
+        "dummy": addresses(DUMMY),
+        "loopback": addresses(LOOPBACK),
     }
 
 
@@ -215,11 +217,11 @@ def settings() -> dict[str, str]:
     return found
 
 
-def dummy_addresses() -> list[str] | None:
-    """The addresses of the dummy interface; None where there is no such interface."""
-    if not Path("/sys/class/net", DUMMY).exists():
+def addresses(interface: str) -> list[str] | None:
+    """The addresses of an interface; None where there is no such interface."""
+    if not Path("/sys/class/net", interface).exists():
         return None
-    links = json.loads(must("ip", "-json", "address", "show", "dev", DUMMY))
+    links = json.loads(must("ip", "-json", "address", "show", "dev", interface))
     return [f"{a['local']}/{a['prefixlen']}" for link in links for a in link.get("addr_info", [])]
 
 
@@ -419,13 +421,27 @@ def take_network(tunnels: Sequence[Path], before: Record | None) -> None:
         if (UNITS / "anycast-mesh-replies.service").exists():
             run("ip", "-4", "rule", "delete", "priority", priority)
             run("ip", "-6", "rule", "delete", "priority", priority)
+    take_services(before)
     if before is None:
         return
     if before["dummy"] is None:
         run("ip", "link", "delete", DUMMY)
         return
-    for address in set(dummy_addresses() or []) - set(before["dummy"]):
+    for address in set(addresses(DUMMY) or []) - set(before["dummy"]):
         run("ip", "address", "delete", address, "dev", DUMMY)
+
+
+def take_services(before: Record | None) -> None:
+    """Delete the services' addresses that the host did not have, and the rule that comes before
+    those of the host's own addresses."""
+    if not SERVICES.exists():
+        return
+    own = (before or {}).get("loopback") or []
+    unit = SERVICES.read_text()
+    for address in set(re.findall(r" address replace (\S+) dev lo\b", unit)) - set(own):
+        run("ip", "address", "delete", address, "dev", LOOPBACK)
+    for family, table in re.findall(r" (-[46]) rule add preference 0 lookup (\d+)", unit):
+        run("ip", family, "rule", "delete", "preference", "0", "lookup", table)
 
 
 def forget_firewall(record: Record | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from mesh import netns
 from mesh.agent.daemons.oneshots import started
 from mesh.agent.host import Host
 from mesh.lab import namespaces
-from mesh.render import node_files, placeholder_facts, placeholder_placements
+from mesh.render import File, node_files, placeholder_facts, placeholder_placements
 from mesh.render.services import SERVICES_TABLE
+from mesh.services.checks.check import Target
+from mesh.services.checks.tcp import TcpCheck
 from tests.kit.machine import Debian
 from tests.kit.namespaces import settle, spaces
 from tests.kit.stacks import example, plan_of
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, until
 
 pytestmark = pytest.mark.image
 MEMBER, EDGE = "ord-gcp-1", "ord-vultr-1"
@@ -195,6 +198,28 @@ def test_who_lives_in_the_vpc_hears_why_a_mate_does_not_answer(bench: NodeBetwee
         neighbor.send(b"?")
         with pytest.raises(ConnectionRefusedError):
             neighbor.recv(10)
+
+
+@at_the_edge
+def test_a_check_meets_the_daemon_that_clients_meet_and_no_container_behind_nat(
+    bench: NodeBetweenLinks,
+) -> None:
+    """Packets of clients are not tracked, so no NAT leads them to a published container."""
+    bind(bench, WEB)
+    published = f"ip daddr {WEB} tcp dport {PORT} dnat to 127.0.0.1:8080"
+    hooks = (("prerouting", -100), ("output", -100))
+    chains = "".join(
+        f"chain {hook} {{\n type nat hook {hook} priority {order};\n {published}\n}}\n"
+        for hook, order in hooks
+    )
+    bench.machine.put([File("/etc/docker.nft", f"table ip docker {{\n{chains}}}\n")])
+    bench.machine.must("nft", "-f", "/etc/docker.nft", namespace=bench.node)
+    target = Target(ip_address(WEB), EDGE)
+    check = TcpCheck(port=PORT, timeout=PATIENCE)
+    with netns.inside(bench.node, lambda: socket.create_server(("127.0.0.1", 8080))):
+        assert netns.inside(bench.node, lambda: check.problem(target)) == "connection refused"
+    with netns.inside(bench.node, lambda: socket.create_server((WEB, PORT))):
+        assert netns.inside(bench.node, lambda: check.problem(target)) == ""
 
 
 # --- what is discarded ---------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import asyncssh
 import pytest
 
 from mesh.lab import namespaces
+from mesh.render.templates import rendered
 from mesh.ssh import (
     Delivered,
     DeliveryError,
@@ -243,9 +244,22 @@ def test_a_host_gets_what_a_cloud_would_give_and_gives_it_back(
     with pytest.raises(HostUnreachable):
         box.client(lambda: is_there(box.target(user=user, patience=1.0), done.instance_id))
     assert "anycast-mesh-undo" not in box.run("systemctl", "list-timers", "--all")
+    serve(box)
     box.operator(lambda: withdraw(box.target(user=user), done.instance_id, silent))
     assert box.as_it_is() == untouched
     assert not box.operator(lambda: is_there(box.target(), done.instance_id))
+
+
+def serve(box: ExistingHost) -> None:
+    """The host answers at a service's addresses, as with a generation."""
+    answers = {4: ("192.30.120.100",), 6: ("2620:71:4000::100",)}
+    unit = rendered("systemd/services.service.j2", answers=answers, services_table=4242)
+    (box.root / "etc/systemd/system/anycast-mesh-services.service").write_text(unit)
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "start", "anycast-mesh-services.service")
+    bound, rules = box.run("ip", "address", "show", "dev", "lo"), box.run("ip", "rule")
+    assert "192.30.120.100/32 scope host lo" in bound and "2620:71:4000::100/128" in bound
+    assert rules.splitlines()[:2] == ["0:\tfrom all lookup 4242", "0:\tfrom all lookup local"]
 
 
 def is_enabled(box: ExistingHost, unit: str) -> bool:
