@@ -112,6 +112,22 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "this is not a host name in small letters",
         "write it so, for example www.example.net",
     ),
+    ("host", FORM): (
+        "this is no host name",
+        "write it without scheme, port and path, for example www.example.net",
+    ),
+    ("ca", FORM): (
+        "this is no certificate as PEM",
+        "write `ca: |`, and below it the file of the authority, with its BEGIN and END lines",
+    ),
+    ("name", FORM): (
+        "this is no name in DNS",
+        "write it as in a zone, for example example.net",
+    ),
+    ("command", FORM): (
+        "this is not the name of a file in /etc/anycast-mesh/checks of a node",
+        "write the name alone, and what the program is called with as arguments",
+    ),
     ("service", FORM): (
         "a service's name has small letters, digits and hyphens, a letter first",
         "write it so, for example web",
@@ -188,6 +204,8 @@ def _kind(key: str, path: tuple[str, ...]) -> str:
         return "asn"
     if path[-1:] == ("path",):
         return "path"
+    if key == "services" and path[1:2] == ("checks",):
+        return path[-1]
     if key == "services" and len(path) > 1:
         return {"content": "content", "unit": "unit", "names": "host name"}.get(path[1], "")
     if key == "traffic":

@@ -91,7 +91,7 @@ class HttpsCheck(RequestCheck):
         connection = connected(target, self.port, deadline)
         try:
             connection.settimeout(deadline.left())
-            return _context(self.ca, named).wrap_socket(connection, server_hostname=self.host)
+            return trusting(self.ca, named).wrap_socket(connection, server_hostname=self.host)
         except BaseException:
             connection.close()
             raise
@@ -114,7 +114,9 @@ class HttpsCheck(RequestCheck):
 
 
 @lru_cache(maxsize=64)
-def _context(ca: str | None, named: bool) -> ssl.SSLContext:
+def trusting(ca: str | None, named: bool = True) -> ssl.SSLContext:
+    """What trusts these authorities, and with ``named`` only certificates for the host; SSLError
+    where they cannot be read."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = named
     made.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)

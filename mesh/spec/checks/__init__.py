@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mesh.spec.checks.admin import check_admin
+from mesh.spec.checks.health import check_health
 from mesh.spec.checks.hosts import check_hosts
 from mesh.spec.checks.kinds import check_kinds
 from mesh.spec.checks.nodes import check_exits, check_ipv6_alone, check_nodes, check_provider
@@ -54,6 +55,7 @@ CHECKS: tuple[SpecCheck, ...] = (
     check_roles,
     check_services,
     check_kinds,
+    check_health,
     check_imports,
     check_traffic,
     check_rules,
