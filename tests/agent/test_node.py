@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from mesh.agent.announce_state import AnnounceState
+from mesh.content import artefact
 from mesh.netns import inside
 from mesh.publish import Fleet, PublishError, publish, published, retire
 from mesh.publish.generation import make
@@ -32,6 +33,7 @@ from mesh.registry.registry import Registry
 from mesh.registry.serve import Settings
 from mesh.registry.store import Store
 from mesh.render import File, NodeFiles, node_files
+from mesh.services.content import Content
 from mesh.trust.documents import DrainOrder
 from mesh.trust.encoding import dump, sha256
 from mesh.trust.joining import stated_facts
@@ -228,6 +230,56 @@ def test_a_generation_without_news_touches_nothing(mesh: Running) -> None:
     assert {b.name: (fingerprint(b), connections(b)) for b in mesh.boxes} == before
     assert mesh.fleet is not None
     assert published(mesh.network.order(), mesh.fleet)
+
+
+# --- content -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(mesh: Running, folder: Path) -> Iterator[Callable[[str], Fleet]]:
+    """The service has this directory as its content; what is yielded publishes another page."""
+    plan = mesh.network.plan
+
+    def publish_page(text: str) -> Fleet:
+        (folder / "index.html").write_text(text)
+        found = artefact(folder)
+        content = Content(found.sha256, found.size, len(found.entries))
+        services = tuple(replace(one, content=content) for one in plan.services)
+        mesh.network.plan = replace(plan, services=services)
+        return mesh.publish(contents={one.name: folder for one in services})
+
+    yield publish_page
+    mesh.network.plan = plan
+    mesh.publish()
+
+
+def page(box: AgentMachine) -> str:
+    return box.path("/var/lib/anycast-mesh/content/web/current/index.html").read_text()
+
+
+def test_a_change_of_content_reaches_all_nodes_and_touches_no_session_and_no_rule(
+    mesh: Running, tmp_path: Path
+) -> None:
+    until(lambda: all(map(stands, mesh.boxes)), 30, "sessions are up")
+    with serving(mesh, tmp_path) as publish_page:
+        publish_page("one")
+        assert [page(box) for box in mesh.boxes] == ["one", "one"]
+
+        def touched() -> list[object]:
+            last = [box.run("birdc", "show", "status").splitlines()[-2] for box in mesh.boxes]
+            return [*last, *map(ruleset, mesh.boxes), *map(connections, mesh.boxes)]
+
+        before = touched()
+        publish_page("two")
+        assert [page(box) for box in mesh.boxes] == ["two", "two"]
+        publish_page("one")
+        assert [page(box) for box in mesh.boxes] == ["one", "one"]
+        assert touched() == before
+        assert not [line for line in mesh.lines if "warning" in line and "content" in line]
+        contents = mesh.status().nodes[ORD]
+        assert contents.state == "applied"
+    gone = [box.path("/var/lib/anycast-mesh/content/web") for box in mesh.boxes]
+    until(lambda: not any(map(Path.exists, gone)), 30, "what no service has is removed")
 
 
 # --- roll-back -----------------------------------------------------------------------------------
