@@ -277,7 +277,7 @@ class TestOutputs:
         topology = run(keys, secret_keys=secrets).stack["topology"]
         assert topology["prefixes"] == {"ipv4": None, "ipv6": "2a14:67c1:a020::/48"}
         web = {"ipv4": None, "ipv6": "2a14:67c1:a020::100"}
-        assert topology["services"]["web"]["addresses"] == web
+        assert topology["services"]["blog"]["addresses"] == web
         node = topology["nodes"]["fra-vultr-1"]
         assert node["addresses"]["announced"] == {"ipv4": None, "ipv6": "2a14:67c1:a020::1"}
         assert node["addresses"]["tunnel"] == {"ipv4": "10.10.10.1", "ipv6": "fd00:10:10::1"}
