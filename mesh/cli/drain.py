@@ -25,6 +25,7 @@ from mesh.publish.announcers import (
 )
 from mesh.publish.drain import Drains, back
 from mesh.publish.order_log import latest
+from mesh.publish.served import serving
 from mesh.trust.documents import DrainOrder, Report
 
 WAIT = 30
@@ -227,7 +228,7 @@ def _dark(lost: Collection[Loss]) -> str:
 
 
 def _only_here(going: Collection[Report], others: Mapping[str, Report]) -> list[str]:
-    """Services that these nodes serve and no other."""
-    elsewhere = {name for one in others.values() for name, up in one.health.services.items() if up}
-    here = {name for one in going for name, up in one.health.services.items() if up}
-    return sorted(here - elsewhere)
+    """Services that these nodes serve and no other, in one family at least."""
+    elsewhere = {each for one in others.values() for each in serving(one.health)}
+    here = {each for one in going for each in serving(one.health)}
+    return sorted({name for name, _ in here - elsewhere})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from ipaddress import ip_network
 from typing import Annotated, Any
@@ -187,13 +187,13 @@ def _cells(node: NodeStatus, planned: bool) -> tuple[str, ...]:
     sessions = f"{up} of {len(node.expected)}" if node.sessions and planned else "unknown"
     # A drained node serves nothing, so none of its services is down.
     served = {} if node.drain == "drained" else node.services
-    services = [name + _state(up_, node.families.get(name, {})) for name, up_ in served.items()]
+    services = [name + _state(node, name) for name in served]
     return state, str(node.generation or "-"), announces, ", ".join(services) or "-", sessions
 
 
-def _state(up: bool, families: Mapping[str, bool]) -> str:
+def _state(node: NodeStatus, service: str) -> str:
     """What is written behind a service's name."""
-    down = [family_name(family) for family, here in families.items() if not here]
-    if not up or (down and len(down) == len(families)):
+    if not node.serves(service):
         return " (down)"
-    return f" ({', '.join(down)} down)" if down else ""
+    down = ", ".join(map(family_name, node.down_in(service)))
+    return f" ({down} down)" if down else ""

@@ -17,6 +17,7 @@ from enum import StrEnum
 from mesh.plan import Network, Node, Plan
 from mesh.publish.expected import UP, state_text
 from mesh.publish.recent import is_recent, seconds_since
+from mesh.publish.served import serving
 from mesh.trust.documents import Health, Report
 
 Announcers = Mapping[Network, frozenset[str]]
@@ -188,7 +189,7 @@ def _out_of_service(health: Health) -> str:
     if health.drained:
         return "it is drained"
     why = (health.faults or {}).get("announce", "")
-    if not why and not any(health.services.values()):
+    if not why and not serving(health):
         why = "it reaches no peer, or none that serves"
         if health.services:
             why = "no service is healthy here or at a node that it reaches"

@@ -159,13 +159,13 @@ def _since(one: SessionDown) -> str:
 def _services(node: NodeStatus) -> Iterator[str]:
     """Services that are down, in both families or in one."""
     for name, up in node.services.items():
-        down = [family for family, here in node.families.get(name, {}).items() if not here]
+        down = node.down_in(name)
         if up and not down:
             continue
         why = node.failures.get(name, "")
         unit = node.units.get(name, ACTIVE)
         reasons = [why] * bool(why) + [f"its unit is {unit}"] * (unit != ACTIVE)
-        where = f" in {', '.join(map(family_name, down))}" if up else ""
+        where = f" in {', '.join(map(family_name, down))}" if node.serves(name) else ""
         yield f"service {name} is down{where}" + (f": {'; '.join(reasons)}" if reasons else "")
 
 
@@ -204,9 +204,9 @@ def _exports(node: NodeStatus) -> Iterator[str]:
 
 
 def _down_everywhere(found: MeshStatus) -> list[str]:
-    known = [node.services for node in found.nodes.values() if node.is_known]
-    names = {name for services in known for name in services}
-    return sorted(name for name in names if not any(one.get(name) for one in known))
+    known = [node for node in found.nodes.values() if node.is_known]
+    names = {name for node in known for name in node.services}
+    return sorted(name for name in names if not any(node.serves(name) for node in known))
 
 
 def _families_down_everywhere(found: MeshStatus) -> Iterator[str]:

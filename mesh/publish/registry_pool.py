@@ -374,6 +374,10 @@ def _made_printable(report: Report) -> Report:
             if health.unconfirmed is None
             else replace(health.unconfirmed, lost=tuple(map(printable, health.unconfirmed.lost))),
             repairs=None if health.repairs is None else _repairs(health.repairs),
+            families=_clean(health.families),
+            warnings=_clean({name: printable(why) for name, why in health.warnings.items()}),
+            contents=_clean(health.contents),
+            units=_clean({name: printable(state) for name, state in health.units.items()}),
         ),
     )
 

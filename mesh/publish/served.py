@@ -60,8 +60,17 @@ def _service(service: PlannedService, known: Mapping[str, Health]) -> ServiceSta
 def families_of(health: Health, service: PlannedService) -> dict[str, bool]:
     """Whether a node serves a service, by family."""
     up = health.services[service.name]
-    reported = by_family(health).get(service.name)
-    return reported or dict.fromkeys(_families(service), up)
+    return by_family(health).get(service.name) or dict.fromkeys(_families(service), up)
+
+
+def serving(health: Health) -> set[tuple[str, str]]:
+    """What a node serves, by service and family."""
+    return {
+        (name, family)
+        for name, up in health.services.items()
+        for family, here in (by_family(health).get(name) or dict.fromkeys(FAMILIES, up)).items()
+        if here
+    }
 
 
 def by_family(health: Health) -> dict[str, dict[str, bool]]:

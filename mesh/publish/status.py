@@ -65,6 +65,7 @@ class NodeStatus:
     reason: str = ""
     in_service: bool = False
     services: dict[str, bool] = field(default_factory=dict)
+    """Whether it serves a service, in all families."""
     sessions: dict[str, str] = field(default_factory=dict)
     tls_mismatches: tuple[str, ...] = ()
     drain: str = ""
@@ -106,7 +107,7 @@ class NodeStatus:
     """Seconds by which its clock is ahead of this machine's, 0 where they agree; None where
     unknown."""
     families: dict[str, dict[str, bool]] = field(default_factory=dict)
-    """Whether it serves a service, by family; nothing for older agents."""
+    """The same by family; nothing for older agents."""
     warnings: dict[str, str] = field(default_factory=dict)
     """What is to be seen to although the service works, by service, or by service and the node
     whose instance does not answer from outside."""
@@ -119,6 +120,15 @@ class NodeStatus:
     def is_known(self) -> bool:
         """Whether its current state is known."""
         return not self.stale and self.state not in ("unreachable", "silent", "unknown")
+
+    def down_in(self, service: str) -> list[str]:
+        """The families in which a service is down; none where families are unknown."""
+        return [family for family, up in self.families.get(service, {}).items() if not up]
+
+    def serves(self, service: str) -> bool:
+        """Whether it serves a service in some family."""
+        families = self.families.get(service)
+        return any(families.values()) if families else self.services.get(service, False)
 
 
 UNKNOWN = NodeStatus("unknown", 0, None)

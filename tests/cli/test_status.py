@@ -215,7 +215,8 @@ def test_who_serves_each_service_is_a_line(
     cell: str,
     line: str,
 ) -> None:
-    nodes = {EWR: WELL, LAX: replace(WELL, families=families, units={"web": "failed"})}
+    up = {"web": all(families.get("web", {"ipv4": True}).values())}
+    nodes = {EWR: WELL, LAX: replace(WELL, services=up, families=families, units={"web": "failed"})}
     found = MeshStatus(True, 7, 7, False, {}, nodes, services={"web": served})
     monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: GOOD)
     monkeypatch.setattr(module, "look", lambda *_: found)

@@ -70,7 +70,8 @@ def test_a_registry_that_lies_does_not_keep_the_operator_from_the_others(
 def test_a_node_does_not_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     health = Health(
         True, {"web\x1b[2J": True}, {"up\x07stream": "Down\x1b]0;x"}, ("https://\u202ehost",),
-        refused={"a bog\x1bon": 3},
+        refused={"a bog\x1bon": 3}, warnings={"web at\x07 ord": "no\x1b[2J"},
+        units={"web": "fai\x1bled"}, contents={"we\x1bb": "0" * 64},
     )  # fmt: skip
     envelope = FLEET.report(NODE, MADE, reason="rolled\x1b[2J\r\nback", health=health)
     body = b"[" + dump(envelope) + b"]"
@@ -80,3 +81,6 @@ def test_a_node_does_not_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch) 
     assert report.health.sessions == {"up stream": "Down"}
     assert report.health.tls_mismatches == ("https:// host",)
     assert report.health.refused == {"a bog on": 3}
+    assert report.health.warnings == {"web at ord": "no"}
+    assert report.health.units == {"web": "fai led"}
+    assert report.health.contents == {"we b": "0" * 64}

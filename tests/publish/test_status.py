@@ -149,6 +149,11 @@ def with_content(sha256: str) -> Plan:
 DEAD = (report(ORD, 9.0), *(lost(node, ORD) for node in NODES if node != ORD))
 """Right after Chicago has lost its power."""
 
+HALF: dict[str, Any] = {
+    "services": {"web": False},
+    "families": {"web": {"ipv4": True, "ipv6": False}},
+}
+"""Of a node that serves IPv4 and not IPv6."""
 ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
     "no registry answers": (
         seen(answered=False, registries={URL: "timed out"}),
@@ -319,6 +324,7 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
         seen(
             report(
                 LAX,
+                services={"web": False},
                 families={"web": {"ipv4": True, "ipv6": False}},
                 failures={"web": "IPv6: http port 80: connection refused"},
             )
@@ -326,7 +332,7 @@ ILL: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
         (f"{LAX}: service web is down in IPv6: IPv6: http port 80: connection refused",),
     ),
     "a family of a service down everywhere": (
-        seen(*(report(n, families={"web": {"ipv4": True, "ipv6": False}}) for n in NODES)),
+        seen(*(report(n, **HALF) for n in NODES)),
         (
             "service web: no node serves it in IPv6",
             *(f"{n}: service web is down in IPv6" for n in sorted(NODES)),
@@ -428,10 +434,7 @@ def test_who_announces_each_prefix_is_told_and_who_does_not() -> None:
 
 
 def test_who_serves_each_family_is_told_and_with_which_content() -> None:
-    half: dict[str, Any] = {
-        "families": {"web": {"ipv4": True, "ipv6": False}},
-        "contents": {"web": "b" * 64},
-    }
+    half = HALF | {"contents": {"web": "b" * 64}}
     found = seen(
         gone(MIA),
         report(LAX, **half),
