@@ -369,8 +369,8 @@ def _stand_in() -> str | None:
 
 
 def _has(kind: str) -> bool:
-    """Whether the kernel has this type: as a loaded module, or built in with an interface of it. The
-    name of an interface says nothing about its type."""
+    """Whether the kernel has this type: as a loaded module, or built in with an interface of it.
+    The name of an interface says nothing about its type."""
     if Path("/sys/module", kind).exists():
         return True
     links = json.loads(namespaces.run(["ip", "-json", "-details", "link", "show"]))
