@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import (
+    checks,
     clouds,
     failover,
     history,
@@ -33,6 +34,7 @@ BENCHES: dict[str, Figures] = {
     "table": table.figures,
     "rov": rov.figures,
     "withdraw": withdraw.figures,
+    "checks": checks.figures,
     "failover": failover.short,
     "failover-all": failover.figures,
 }

@@ -18,8 +18,8 @@ from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.https import HttpsCheck
 from mesh.services.checks.tcp import TcpCheck
 from mesh.services.checks.udp import UdpCheck
+from tests.kit.daemons import NAME, Setup, authority, running, setups
 from tests.kit.serving import Place, place
-from tests.services.daemons import NAME, Setup, authority, setups
 
 PATIENT = 2.0
 QUERY = "0x" + question(0x1234, "example.net", "SOA").hex()
@@ -52,18 +52,12 @@ def program(setup: Setup) -> str:
 
 
 def _rows(where: Place, name: str, way: str, setup: Setup) -> Iterator[tuple[str, ...]]:
-    for path, content in setup.files.items():
-        where.put(path, content)
-    daemon = where.start(*setup.command)
-    where.listens(setup.port)
-    try:
+    with running(where, setup):
         checks = DNS if setup.port == 53 else WEB
         for kind, check in checks.items():
             seen = [_ask(where.node, check, where.target(v)) or "good" for v in (4, 6)]
             outside = [_ask(where.client, check, where.from_outside(v)) or "good" for v in (4, 6)]
             yield name, way, kind, *seen, *outside
-    finally:
-        daemon.kill()
 
 
 def _ask(space: str, check: Check, target: object) -> str:

@@ -25,8 +25,8 @@ from mesh.services.checks.exec import ExecCheck, unsafe
 from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.https import HttpsCheck
 from mesh.services.checks.udp import UdpCheck
+from tests.kit.daemons import authority, certificate
 from tests.kit.wait import PATIENCE
-from tests.services.daemons import authority, certificate
 
 NODE = "lax-vultr-1"
 HERE = Target(IPv4Address("127.0.0.1"), NODE)

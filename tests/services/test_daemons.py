@@ -20,9 +20,9 @@ from mesh.services.checks.dns import DnsCheck
 from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.https import HttpsCheck
 from mesh.services.checks.tcp import TcpCheck
-from tests.kit.serving import SERVICE, Daemon, Place, place
+from tests.kit.daemons import NAME, WAYS, Setup, authority, nginx, nsd, running
+from tests.kit.serving import SERVICE, Place, place
 from tests.kit.wait import PATIENCE, until
-from tests.services.daemons import NAME, WAYS, Setup, authority, nginx, nsd
 
 pytestmark = [pytest.mark.image]
 
@@ -37,19 +37,6 @@ LONG = DnsCheck(name="long.example.net", type="TXT", timeout=PATIENCE)
 def where() -> Iterator[Place]:
     with tempfile.TemporaryDirectory() as scratch, place(Path(scratch)) as made:
         yield made
-
-
-@contextmanager
-def running(where: Place, setup: Setup) -> Iterator[Daemon]:
-    for path, content in setup.files.items():
-        where.put(path, content)
-    daemon = where.start(*setup.command)
-    where.listens(setup.port)
-    try:
-        yield daemon
-    finally:
-        daemon.kill()
-        where.is_silent(setup.port)
 
 
 def here(where: Place, check: Check, version: int) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from mesh.spec import SpecError, load
+from tests.kit.daemons import authority
 from tests.kit.stacks import ROOT, bent, plan_of, prod
-from tests.services.daemons import authority
 
 SERVICE = {
     "addresses": {"ipv4": "192.30.120.100"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.kit.serving import LOOPBACK, NODE, SERVICE
+from tests.kit.serving import LOOPBACK, NODE, SERVICE, Daemon, Place
 
 NAME = "www.example.net"
 WAYS: Mapping[str, tuple[str, str]] = {
@@ -31,6 +32,20 @@ class Setup:
     command: tuple[str, ...]
     port: int
     folders: tuple[str, ...] = field(default=())
+
+
+@contextmanager
+def running(where: Place, setup: Setup) -> Iterator[Daemon]:
+    """Runs a daemon, which serves from here on."""
+    for path, content in setup.files.items():
+        where.put(path, content)
+    daemon = where.start(*setup.command)
+    where.listens(setup.port)
+    try:
+        yield daemon
+    finally:
+        daemon.kill()
+        where.is_silent(setup.port)
 
 
 def nginx(at: tuple[str, str], site: str = NAME, certificate_of: str = NAME) -> Setup:
