@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 
 from mesh.services.checks.check import Target
 
@@ -40,7 +42,7 @@ def connected(target: Target, port: int, deadline: Deadline) -> socket.socket:
     made = _opened(target, socket.SOCK_STREAM)
     try:
         made.settimeout(deadline.left())
-        made.connect((str(target.address), port))
+        made.connect((written(target.address), port))
     except BaseException:
         made.close()
         raise
@@ -64,9 +66,15 @@ def datagram(asking: socket.socket, target: Target, port: int, deadline: Deadlin
     comes from elsewhere."""
     asking.settimeout(deadline.left())
     data, source = asking.recvfrom(65535)
-    if source[:2] != (str(target.address), port):
+    if source[:2] != (written(target.address), port):
         raise WrongSource(f"the answer came from {_source(source[0], source[1], target, port)}")
     return data
+
+
+@lru_cache(maxsize=1024)
+def written(address: IPv4Address | IPv6Address) -> str:
+    """An address as text; for IPv6 that takes Python as long as all else of a question."""
+    return str(address)
 
 
 class WrongSource(Exception):
@@ -74,7 +82,7 @@ class WrongSource(Exception):
 
 
 def _source(address: str, port: int, target: Target, asked: int) -> str:
-    return address if address != str(target.address) else f"port {port} in place of {asked}"
+    return address if address != written(target.address) else f"port {port} in place of {asked}"
 
 
 def ended(idle: socket.socket) -> bool:

@@ -18,6 +18,7 @@ from mesh.services.checks.connection import (
     connected,
     datagram,
     datagrams,
+    written,
 )
 from mesh.services.checks.dns_message import (
     TYPES,
@@ -120,7 +121,7 @@ class DnsCheck(HealthCheck):
     def _by_udp(self, target: Target, deadline: Deadline) -> Answer:
         query = self._query()
         with datagrams(target) as asking:
-            asking.sendto(query, (str(target.address), self.port))
+            asking.sendto(query, (written(target.address), self.port))
             while True:
                 data = datagram(asking, target, self.port, deadline)
                 # Anything else is no answer, and the answer may still come.

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from mesh.services.checks.check import HealthCheck, Port, Target
-from mesh.services.checks.connection import Deadline
+from mesh.services.checks.connection import Deadline, written
 
 HostName = Annotated[
     str,
@@ -71,7 +71,7 @@ class RequestCheck(HealthCheck):
         return f"the answer does not contain {self.contains!r}"
 
     def _request(self, target: Target, usual: int) -> bytes:
-        address = str(target.address)
+        address = written(target.address)
         host = self.host or (address if target.address.version == 4 else f"[{address}]")
         if self.port != usual:
             host = f"{host}:{self.port}"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import StringConstraints
 
 from mesh.services.checks.check import HealthCheck, Port, Target, why
-from mesh.services.checks.connection import Deadline, WrongSource, datagram, datagrams
+from mesh.services.checks.connection import Deadline, WrongSource, datagram, datagrams, written
 
 Bytes = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 """Text, or bytes as ``0x`` and pairs of hexadecimal digits."""
@@ -40,7 +40,7 @@ class UdpCheck(HealthCheck):
         deadline = Deadline(self.within)
         try:
             with datagrams(target) as asking:
-                asking.sendto(octets(self.send), (str(target.address), self.port))
+                asking.sendto(octets(self.send), (written(target.address), self.port))
                 answer = datagram(asking, target, self.port, deadline)
         except OSError as error:
             return why(error, self.within)
