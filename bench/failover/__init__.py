@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.failover.cpu import seconds_of
+from bench.failover.cpu import seconds_of, thread_seconds
 from bench.failover.rivals import AnycastHealthchecker, ExaBgp, NotHere, installed
 from bench.failover.sites import ADDRESSES, FASTEST, Ours, Site
 from tests.kit.machines import Wire
@@ -82,7 +82,10 @@ def _site(makes: Makes) -> Iterator[Site]:
 
 def _figures(name: str, makes: Makes) -> Iterator[tuple[str, float, str]]:
     with _site(makes) as site:
-        yield f"{name}: idle CPU of the checking", _idle(site), "% of a core"
+        whole, checking = _idle(site)
+        yield f"{name}: idle CPU", whole, "% of a core"
+        if site.threads:
+            yield f"{name}: idle CPU of checks and announcement alone", checking, "% of a core"
         for what, act in (("killed", site.kill), ("hung", site.freeze)):
             taken = [_trial(site, act, turn) for turn in range(TRIALS)]
             for family in ADDRESSES:
@@ -147,12 +150,19 @@ def _silence(site: Site) -> float:
     return max(found)
 
 
-def _idle(site: Site) -> float:
-    """Percent of a core that checking takes."""
+def _idle(site: Site) -> tuple[float, float]:
+    """Percent of a core that the checking process takes with its children, and those of its threads
+    that check."""
     time.sleep(2)
-    before, began = seconds_of(site.checker), time.monotonic()
+    began = time.monotonic()
+    whole, checking = _cpu(site)
     time.sleep(IDLE)
-    return 100 * (seconds_of(site.checker) - before) / (time.monotonic() - began)
+    now, seconds = _cpu(site), time.monotonic() - began
+    return 100 * (now[0] - whole) / seconds, 100 * (now[1] - checking) / seconds
+
+
+def _cpu(site: Site) -> tuple[float, float]:
+    return seconds_of(site.checker), thread_seconds(site.checker, site.threads)
 
 
 def _p95(values: list[float]) -> float:

@@ -18,7 +18,6 @@ from bench.failover.sites import ADDRESSES, DAEMON, Site
 from mesh.cli.environment import checkout
 from mesh.lab import namespaces
 from mesh.netns import entering
-from tests.kit.machine import Machine, bird_of
 from tests.kit.machines import Wire
 
 PACKAGES = ("exabgp", "anycast-healthchecker")
@@ -56,14 +55,10 @@ class Rival(Site):
 
     def __init__(self, wire: Wire) -> None:
         super().__init__(wire)
-        self._running: list[subprocess.Popen[bytes]] = []
-        self._machines: list[Machine] = []
         self._checkers: dict[str, subprocess.Popen[bytes]] = {}
         self._put_router()
         for place, host in HOSTS.items():
-            namespaces.create([self._space(host)])
-            wire.plug(self._space(host), host)
-            namespaces.ip([f"address add {a} dev lo" for a in LOCAL], self._space(host))
+            namespaces.ip([f"address add {a} dev lo" for a in LOCAL], self.put_host(host))
             self.serve(place)
         for place, host in HOSTS.items():
             self._checkers[place] = self.start_checker(place, host)
@@ -94,16 +89,11 @@ class Rival(Site):
 
     def close(self) -> None:
         """All that runs ends."""
-        super().close()
         for one in self._checkers.values():
             # Its children too: it has a process group of its own.
             os.killpg(one.pid, 9)
             one.wait()
-        for machine in self._machines:
-            machine.close()
-
-    def _space(self, host: int) -> str:
-        return f"{self.wire.prefix}-{host}"
+        super().close()
 
     def spawn(
         self, host: int, command: list[str], env: Mapping[str, str] | None = None
@@ -111,29 +101,12 @@ class Rival(Site):
         """Starts a command in a place's network, its output in a file."""
         with (self.folder / f"{Path(command[0]).name}-{host}.log").open("ab") as log:
             return subprocess.Popen(
-                [*entering(self._space(host)), *command], stdin=subprocess.DEVNULL, stdout=log,
+                [*entering(self.space(host)), *command], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True, env={**os.environ, **(env or {})},
             )  # fmt: skip
 
-    def put_bird(self, host: int, conf: str, others: Mapping[str, str] | None = None) -> Machine:
-        """A BIRD of the node image with this configuration, and other files beside it."""
-        machine = Machine(self.folder / f"bird-{host}", self._space(host))
-        self._machines.append(machine)
-        machine.path("/etc/bird/bird.conf").write_text(
-            f"router id 203.0.113.{host};\nprotocol device {{ scan time 5; }}\n{conf}"
-        )
-        for name, text in (others or {}).items():
-            machine.path(f"/etc/bird/{name}").write_text(text)
-        machine.path("/run/bird").mkdir(exist_ok=True)
-        machine.output("bird", "-s", "/run/bird/bird.ctl")
-        bird_of(machine.pid).wait(20)
-        return machine
-
     def _put_router(self) -> None:
-        space = self._space(ROUTER)
-        namespaces.create([space])
-        self.wire.plug(space, ROUTER)
-        namespaces.sysctl(space, {
+        namespaces.sysctl(self.put_host(ROUTER), {
             "ipv4/ip_forward": "1", "ipv4/conf/all/send_redirects": "0",
             "ipv4/conf/enp9s0/send_redirects": "0", "ipv6/conf/all/forwarding": "1",
         })  # fmt: skip

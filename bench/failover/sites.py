@@ -14,9 +14,10 @@ from typing import Any
 
 from bench.failover.client import Client
 from mesh.lab import namespaces
+from mesh.plan import Plan
 from mesh.publish import publish
-from tests.kit.machine import child
-from tests.kit.machines import AgentMachine, Network, Wire
+from tests.kit.machine import Machine, bird_of, child
+from tests.kit.machines import GATEWAY, AgentMachine, Network, Wire
 from tests.kit.stacks import plan_of, prod
 
 DAEMON = Path(__file__).with_name("daemon.py")
@@ -33,15 +34,18 @@ class Site(ABC):
     """Seconds between two checks at home."""
     longest: float
     """Seconds until it has surely moved."""
+    threads: tuple[str, ...] = ()
+    """How the names of the threads begin that check and announce, in a process with others."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire, self.folder = wire, wire.folder
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._machines: list[Machine] = []
 
     @property
     def client(self) -> Client:
         """The client."""
-        return Client(f"{self.wire.prefix}-{CLIENT}", ADDRESSES)
+        return Client(self.space(CLIENT), ADDRESSES)
 
     @property
     @abstractmethod
@@ -86,11 +90,33 @@ class Site(ABC):
         """The daemon at home hangs."""
         os.kill(self.pid(self.home), signal.SIGSTOP)
 
+    def space(self, host: int) -> str:
+        """The namespace of a host of the wire."""
+        return f"{self.wire.prefix}-{host}"
+
+    def put_host(self, host: int) -> str:
+        """Connects a new host; its namespace."""
+        namespaces.create([self.space(host)])
+        self.wire.plug(self.space(host), host)
+        return self.space(host)
+
+    def put_bird(self, host: int, conf: str, others: Mapping[str, str] | None = None) -> Machine:
+        """A BIRD of the node image with this configuration, and other files beside it."""
+        machine = Machine(self.folder / f"bird-{host}", self.space(host))
+        self._machines.append(machine)
+        machine.path("/etc/bird/bird.conf").write_text(
+            f"router id 203.0.113.{host};\nprotocol device {{ scan time 5; }}\n{conf}"
+        )
+        for name, text in (others or {}).items():
+            machine.path(f"/etc/bird/{name}").write_text(text)
+        machine.path("/run/bird").mkdir(exist_ok=True)
+        machine.output("bird", "-s", "/run/bird/bird.ctl")
+        bird_of(machine.pid).wait(20)
+        return machine
+
     def attach(self, gateway: int) -> None:
         """Connects the client; the service is behind this host of the wire."""
-        space = f"{self.wire.prefix}-{CLIENT}"
-        namespaces.create([space])
-        self.wire.plug(space, CLIENT)
+        space = self.put_host(CLIENT)
         namespaces.sysctl(space, {"ipv4/conf/all/accept_redirects": "0"})
         namespaces.ip([
             f"route add {ADDRESSES['IPv4']} via 203.0.113.{gateway}",
@@ -102,6 +128,8 @@ class Site(ABC):
         for one in self._daemons.values():
             one.kill()
             one.wait()
+        for machine in self._machines:
+            machine.close()
 
 
 class Ours(Site):
@@ -110,6 +138,7 @@ class Ours(Site):
 
     home, other = "ord-vultr-1", "lax-vultr-1"
     longest = 10.0
+    threads = ("presence", "check ")
 
     def __init__(self, wire: Wire, check: Mapping[str, Any]) -> None:
         super().__init__(wire)
@@ -121,6 +150,7 @@ class Ours(Site):
         ]}}  # fmt: skip
         plan = plan_of(values)
         self.interval = plan.services[0].checks[0].interval
+        self._put_upstream(plan)
         network = Network(wire, plan)
         self._boxes: dict[str, AgentMachine] = {
             node: network.boot(node, host) for node, host in ((self.other, 11), (self.home, 12))
@@ -130,6 +160,28 @@ class Ours(Site):
         publish(network.order(), None, lambda _: None)
         self.attach(12)
         self.client.served_by(self.home)
+
+    def _put_upstream(self, plan: Plan) -> None:
+        """What the nodes announce to: without it they would look at their sessions more often."""
+        conf = ""
+        for node, host in ((self.other, 11), (self.home, 12)):
+            for session in plan.node(node).upstreams:
+                n, far = (
+                    (4, f"203.0.113.{host}")
+                    if session.family == "ipv4"
+                    else (6, f"2001:db8::{host:x}")
+                )
+                conf += f"""
+protocol bgp {{
+    local {session.neighbor} as {session.peer_asn}; neighbor {far} as {plan.asn};
+    multihop; passive; password "s3cret-of-the-session";
+    ipv{n} {{ import all; export none; }};
+}}
+"""
+        space = self.put_host(GATEWAY)
+        addresses = {str(session.neighbor) for session in plan.node(self.home).upstreams}
+        namespaces.ip([f"address add {each} dev lo" for each in sorted(addresses)], space)
+        self.put_bird(GATEWAY, conf)
 
     @property
     def checker(self) -> int:

@@ -5,6 +5,7 @@ If a thread ends all the same, the watchdog restarts the agent.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ PAUSES = (0.5, 5.0)
 REPORTED = 300.0
 """Seconds for which a failure is reported; after that time without one, the next pause is the first
 again."""
+_SET_NAME = 15  # PR_SET_NAME, prctl(2)
 
 
 class Workers:
@@ -51,6 +53,8 @@ class Workers:
             return {name: why for name, (why, when) in self._failures.items() if when >= since}
 
     def _keep(self, name: str, work: Callable[[], None]) -> None:
+        # For `top -H` and /proc; the kernel takes fifteen characters.
+        ctypes.CDLL(None).prctl(_SET_NAME, name.encode()[:15], 0, 0, 0)
         pause = PAUSES[0]
         while not self._stop.is_set():
             began = time.monotonic()
