@@ -80,7 +80,9 @@ class Site(ABC):
         if running is None or running.poll() is not None:
             self._daemons[place] = self.start_daemon(place)
         else:
+            # The command that entered the namespaces stops with what it has started.
             os.kill(self.pid(place), signal.SIGCONT)
+            os.kill(running.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """The daemon at home dies."""
