@@ -11,6 +11,7 @@ from rich.table import Table
 from bench import (
     checks,
     clouds,
+    contents,
     failover,
     history,
     preview,
@@ -28,6 +29,7 @@ Figures = Callable[[], Iterator[tuple[str, float, str]]]
 BENCHES: dict[str, Figures] = {
     "thousand": thousand.figures,
     "registry": registry.figures,
+    "contents": contents.figures,
     "startup": startup.figures,
     "preview": preview.figures,
     "clouds": clouds.figures,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -244,13 +244,13 @@ async def _all(receive: Receive, limit: int) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that has been read once more, then waits for the client to go."""
-    given: list[Any] = []
+    """Gives the body that has been read once more, then waits for the client to go. It is not kept:
+    what the framework leaves of a request is freed with the next garbage collection only."""
+    held = [body]
 
     async def replaying() -> Message:
-        if given:
+        if not held:
             return await receive()
-        given.append(True)
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": held.pop(), "more_body": False}
 
     return replaying

@@ -336,9 +336,9 @@ class Store:
             if place == 0 == held:
                 connection.execute(insert(_contents).values(sha256=sha256, complete=False))
             if place == held:
-                connection.execute(
-                    insert(_chunks).values(sha256=sha256, place=place, bytes=content)
-                )
+                # Not values(): what is given there is kept with the compiled statement.
+                row = {"sha256": sha256, "place": place, "bytes": content}
+                connection.execute(insert(_chunks), row)
             return place <= held
 
     def chunk(self, sha256: str, place: int) -> bytes | None:

@@ -59,7 +59,8 @@ def routes(context: Context) -> list[Route]:
 
     async def put_chunk(request: Request) -> Response:
         digest, number = request.path_params["digest"], request.path_params["place"]
-        body = await request.body()
+        # Not request.body(), which keeps it.
+        body = b"".join([piece async for piece in request.stream()])
         await run_in_threadpool(registry.accept_chunk, digest, int(number), body)
         return Response(status_code=204)
 
