@@ -19,6 +19,7 @@ from mesh.cli.engine import Interrupted, one_at_a_time, run_engine
 from mesh.cli.environment import checkout, environment, lab_name, state_folder
 from mesh.cli.exits import fail, failing, interrupted
 from mesh.cli.working_copy import STACK, EngineFailed, make_known, write
+from mesh.content import described
 from mesh.lab.containers import stop_node
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import files_of
@@ -48,7 +49,8 @@ def up() -> None:
     try:
         with failing(SpecError, EngineFailed, Stranded, LabError), one_at_a_time(state):
             config = write(root, state)
-            plan = make(load_file(STACK, root, config).spec)
+            spec = load_file(STACK, root, config).spec
+            plan = make(spec, described(root, spec))
             underlay(plan)  # refuses what the lab has no place for, before anything starts
             refuse_to_strand(plan, state)
             with begun(plan):

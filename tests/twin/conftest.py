@@ -131,6 +131,7 @@ def checkout_of(folder: Path, example: str, *, services: bool) -> Path:
     (folder / ".venv").symlink_to(ROOT / ".venv")
     (folder / ".mesh").mkdir()
     (folder / ".mesh" / "engine").symlink_to(engine_folder(ROOT))
+    (folder / ".mesh" / "image").symlink_to(environment(ROOT)["MESH_IMAGE"])
     return folder
 
 
