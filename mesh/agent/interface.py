@@ -33,8 +33,9 @@ def shown_on(host: Host, interface: str) -> frozenset[str] | None:
 
 
 def line(verb: Literal["replace", "del"], address: str, interface: str) -> str:
-    """A line for ``ip -batch``."""
+    """A line for ``ip -batch``. An IPv6 address of a service is deprecated, so that it is not the
+    source of what the node sends by itself (RFC 6724, rule 3)."""
     if ":" in address:
-        flags = " nodad" if verb == "replace" else ""
+        flags = " nodad preferred_lft 0" if verb == "replace" else ""
         return f"address {verb} {address}/128 dev {interface}{flags}"
     return f"address {verb} {address}/32 dev {interface}"
