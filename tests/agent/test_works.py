@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import cast
 
@@ -296,6 +296,31 @@ def test_a_service_that_was_taken_over_is_no_sign_while_its_answers_are_bad(
         seen.set()
         until(lambda: one.works, 10, "it works")
         assert one.services() == {"web": False}, "not before the service is down"
+
+
+def test_a_family_that_is_dead_is_unbound_alone_and_the_journal_says_so_once(
+    tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here IPv6 has no listener, and an agent before has bound it."""
+    caplog.set_level(logging.INFO, "anycast-mesh")
+    config = served(port)
+    (web,) = config.services
+    both = (*web.addresses, IPv6Address("::1"))
+    config = replace(config, services=(replace(web, addresses=both),))
+    host = tmp_path / "command"
+    with presence(tmp_path, Bird(tmp_path / "nobody")) as one:
+        host.write_text(host.read_text().replace('"}]', '"}, {"local": "::1"}]'))
+        one.watch(config)
+        until(lambda: one.families() == {"web": {"ipv4": True, "ipv6": False}}, 10, "IPv6 is down")
+        assert one.services() == {"web": False}
+        assert one.failures() == {"web": f"IPv6: tcp port {port}: connection refused"}
+        asked_again = time.monotonic() + 0.5
+        until(lambda: time.monotonic() > asked_again, 5, "it is asked again and again")
+    assert (tmp_path / "batch").read_text().splitlines() == ["address del ::1/128 dev dummy0"]
+    said = [record.getMessage() for record in caplog.records if "service " in record.getMessage()]
+    assert said == [
+        f'service name="web" family="ipv6" up="False" reason="tcp port {port}: connection refused"'
+    ]
 
 
 def test_a_check_that_cannot_even_ask_takes_its_service_down(
