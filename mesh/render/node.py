@@ -73,6 +73,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             "log_port": BIRD_LOG_PORT,
             "reflectors": len(plan.with_role(Role.REFLECTOR)),
             "rtr_port": RTR,
+            "service_versions": services.versions(plan),
             "services_table": services.SERVICES_TABLE,
         }
 

@@ -12,9 +12,9 @@ def answers(plan: Plan, node: Node) -> dict[int, tuple[Address, ...]]:
     """By IP version, the addresses of the services that a node may serve."""
     own = (service for service in plan.services if service.name in node.services)
     addresses = [address for service in own for address in service.addresses.both()]
-    versions = {4, 6} if node.ipv6 else {4}
+    able = (4, 6) if node.ipv6 else (4,)
     return {
-        version: tuple(a for a in addresses if a.version == version and version in versions)
+        version: tuple(a for a in addresses if a.version == version and version in able)
         for version in (4, 6)
     }
 
@@ -22,3 +22,9 @@ def answers(plan: Plan, node: Node) -> dict[int, tuple[Address, ...]]:
 def served(plan: Plan, node: Node) -> bool:
     """Whether a node may serve anything."""
     return any(answers(plan, node).values())
+
+
+def versions(plan: Plan) -> tuple[int, ...]:
+    """The IP versions of which the network's services have addresses."""
+    every = {address.version for each in plan.services for address in each.addresses.both()}
+    return tuple(sorted(every))
