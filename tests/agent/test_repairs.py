@@ -15,7 +15,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from mesh.agent import file_paths, holds
-from mesh.agent.daemons import ChangedNode, oneshots
+from mesh.agent.daemons import ChangedNode, FileChange, oneshots, systemd
 from mesh.agent.daemons.nftables import _why, compared, fills
 from mesh.agent.daemons.sysctl import settings
 from mesh.agent.daemons.wireguard import parsed_dump
@@ -427,10 +427,13 @@ def test_what_a_generation_leaves_out_goes_and_what_is_in_use_stays(
 ) -> None:
     node = serving(namespace, tmp_path)
     less = services_unit(ipv4=("192.30.120.100",))
-    oneshots.clear(node.host, BOTH, less)
+    path = f"/etc/systemd/system/{oneshots.SERVICES}"
+    # Its unit is restarted, or was stopped, by systemd, which is not here.
+    node = replace(node, units=(), running=frozenset())
+    systemd.KIND.apply_late(node, [FileChange(path, BOTH, less)])
     assert on_lo(node) == {"192.30.120.100"}
     assert (tables(node), tables(node, "-6")) == (RIGHT, ["local"])
-    oneshots.clear(node.host, less, None)
+    systemd.KIND.apply_late(node, [FileChange(path, less, None)])
     assert (on_lo(node), tables(node)) == (set(), ["local"])
 
 

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from mesh.agent import announce_state
 from mesh.lab.namespaces import ip
 from mesh.netns import inside
 from mesh.render.services import SERVICES_TABLE
@@ -265,6 +266,32 @@ def _held(version: int) -> socket.socket:
     made.connect((ADDRESS[version], PORT))
     assert made.recv(10) == HERE
     return made
+
+
+def test_a_drain_and_its_end_lose_no_answer(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announce_state, "SHUTDOWN", 0.2)
+    monkeypatch.setattr(announce_state, "LINGER", 0.2)
+    agent = served.edge.agent
+    assert agent is not None
+    answers: list[bytes] = []
+
+    def moved(who: bytes) -> bool:
+        """Asks in between as well, while nobody has moved yet."""
+        found = [
+            served.asked(served.client, version, kind) for version in (4, 6) for kind in (TCP, UDP)
+        ]
+        answers.extend(found)
+        return found == [who] * 4
+
+    with daemon(served.node, HERE, LISTENING["the service's addresses"]), healthy(served):
+        served.becomes(ipv4=True, ipv6=True)
+        for wanted, who in ((True, THERE), (False, HERE)):
+            agent.drain(wanted)
+            until(partial(moved, who), 15, f"drain {wanted}", nap=0.005)
+    assert set(answers) == {HERE, THERE}
+    served.becomes(ipv4=False, ipv6=False)
 
 
 def test_where_no_instance_is_known_the_nodes_own_daemon_answers(served: Served) -> None:

@@ -257,8 +257,10 @@ def serve(box: ExistingHost) -> None:
     (box.root / "etc/systemd/system/anycast-mesh-services.service").write_text(unit)
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "start", "anycast-mesh-services.service")
-    # With its defaults it removes others' rules.
+    # With its defaults it removes others' rules, and not these.
+    box.run("ip", "rule", "add", "preference", "500", "lookup", "7")
     box.run("systemctl", "restart", "systemd-networkd.service")
+    until(lambda: "lookup 7" not in box.run("ip", "rule"), 10, "networkd has begun")
     bound, rules = box.run("ip", "address", "show", "dev", "lo"), box.run("ip", "rule")
     assert "192.30.120.100/32 scope host lo" in bound and "2620:71:4000::100/128" in bound
     assert rules.splitlines()[:2] == ["0:\tfrom all lookup 4242", "0:\tfrom all lookup local"]

@@ -85,7 +85,8 @@ def _services(node: ChangedNode, lines: Sequence[Line]) -> Iterator[Difference]:
             why = f"look up {', '.join(live) or 'none'} instead of {', '.join(wanted)}"
             own = [line for line in lines if line[1] == family]
             mend = partial(_put_in_order, node.host, family, own, wanted)
-            yield Difference(f"IPv{family[1:]} rules of preference 0", why, mend)
+            # Always: a host without its rule for bound addresses hears nobody.
+            yield Difference(f"IPv{family[1:]} rules of preference 0", why, mend, vital=True)
 
 
 def _shown(host: Host, device: str) -> list[dict[str, Any]]:
