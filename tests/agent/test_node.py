@@ -433,6 +433,73 @@ def put_right(mesh: Running, node: str) -> set[str]:
     return {one.what for one in mesh.status().nodes[node].repairs}
 
 
+def with_kinds() -> dict[str, Any]:
+    """The same two nodes with a web server, a name server, and whoami at another address."""
+    values = prod()
+    values["nodes"] = {node: values["nodes"][node] for node in (LAX, ORD)}
+    at = values["services"]["web"]["addresses"]
+    values["services"] = {
+        "web": {"kind": "web", "content": "site", "addresses": at},
+        "zone": {"kind": "dns", "content": "zones", "addresses": {"ipv4": "192.30.120.101"}},
+        "who": {"kind": "whoami", "addresses": {"ipv4": "192.30.120.102"}},
+    }  # fmt: skip
+    return values
+
+
+APT = """#!/bin/sh
+# Stands in for apt, and has the package only where the file says so.
+case "$*" in *install*) ;; *) exit 0 ;; esac
+if [ -e /run/mirror ]; then mv /usr/sbin/nginx.away /usr/sbin/nginx; exit; fi
+echo "E: Unable to locate package nginx" >&2; exit 100
+"""
+
+
+def test_a_generation_brings_daemons_with_their_packages_and_takes_them_back(
+    mesh: Running,
+) -> None:
+    plan, mesh.network.plan = mesh.network.plan, plan_of(with_kinds())
+    mesh.ord.run("mv", "/usr/sbin/nginx", "/usr/sbin/nginx.away")
+    mesh.ord.machine.put([File("/usr/local/bin/apt-get", APT, 0o755)])
+    before = fingerprint(mesh.ord)
+    with pytest.raises(PublishError, match=f"{ORD}.*packages nginx: .*Unable to locate package"):
+        mesh.publish()
+    assert fingerprint(mesh.ord) == before
+    assert answered(mesh.ord, "192.30.120.102") == ""
+    mesh.ord.path("/run/mirror").touch()
+    began = {box.name: connections(box) for box in mesh.boxes}
+    mesh.publish()
+    assert mesh.ord.path("/run/stand-in/nginx.service.masked").exists()
+    assert not mesh.ord.path("/run/stand-in/nsd.service.masked").exists()
+    for box in mesh.boxes:
+        assert answered(box, "192.30.120.102") == f"200 {box.name}"
+        for address in SERVICE:
+            assert answered(box, address).startswith("503")
+        assert ":53" in box.run("ss", "-Hltn", "src", "192.30.120.101")
+        assert connections(box) == began[box.name]
+    until(lambda: mesh.status().nodes[ORD].services == {"web": False, "zone": False, "who": True},
+          20, "what has no content is not up")  # fmt: skip
+    mesh.network.plan = plan
+    mesh.publish()
+    mesh.in_operation()
+    for box in mesh.boxes:
+        for address in SERVICE:
+            assert answered(box, address) == f"200 {box.name}"
+        assert not box.path("/etc/anycast-mesh/web/web.conf").exists()
+        assert not box.run("ss", "-Hltn", "sport", "=", ":53").strip()
+
+
+def answered(box: AgentMachine, address: str) -> str:
+    """What the box's own daemon says: the status, and the node's name."""
+    host = f"[{address}]" if ":" in address else address
+    source = "::1" if ":" in address else "127.0.0.1"
+    text = box.run(
+        "curl", "-gsi", "--max-time", "5", "--interface", f"ifhost!lo!{source}", f"http://{host}/whoami",
+        check=False,
+    )  # fmt: skip
+    code = text.split(" ", 2)[1] if text else ""
+    return f"{code} {text.splitlines()[-1]}" if text else ""
+
+
 def test_a_part_may_not_write_what_no_daemon_of_ours_reads(
     mesh: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
