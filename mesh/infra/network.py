@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pulumi import Input, Output, ResourceHook, ResourceOptions
 
 from mesh.content import folders
+from mesh.content.serials import write_contents
 from mesh.infra import drain, outputs, providers, sources
 from mesh.infra.dynamic.candidate import Candidate
 from mesh.infra.dynamic.operator import Operator
@@ -67,12 +68,9 @@ def make(
         registries=urls,
         namespace=namespace,
         deadline=max(driver.publish_deadline for driver in drivers.values()),
-        contents={
-            service.name: asdict(service.content)
-            for service in plan.services
-            if service.content is not None
-        }
-        or None,
+        contents=write_contents(
+            {each.name: each.content for each in plan.services if each.content is not None}
+        ),
         folders={name: str(path) for name, path in folders(given.root, given.spec).items()} or None,
     )
     # In the state before anything is signed, so that an unfinished update is known later.

@@ -272,8 +272,9 @@ class PublishArgs:
     SHA-256 of the bundle. ``passwords`` is keyed by provider, ``instances`` by node id with
     ``id``, ``created`` and where it is (:class:`mesh.facts.Placement`), ``registries`` maps node
     ids to URLs, ``namespace`` is the network namespace of every connection, ``deadline`` is
-    seconds. ``contents`` are those of the plan by service, ``folders`` their directories on this
-    machine; None where there are none.
+    seconds. ``contents`` are those of the plan by service, as text
+    (:func:`mesh.content.serials.write_contents`), ``folders`` their directories on this machine;
+    None where there are none.
     """
 
     plan: str
@@ -284,7 +285,7 @@ class PublishArgs:
     registries: Mapping[str, Input[str]]
     namespace: str | None
     deadline: float
-    contents: Mapping[str, Mapping[str, Any]] | None = None
+    contents: str | None = None
     folders: Mapping[str, str] | None = None
 
     def candidate(self) -> Output[dict[str, str]]:
