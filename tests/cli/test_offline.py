@@ -47,6 +47,25 @@ def test_check_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
     assert "mesh:asn = 64512: this ASN is private (RFC 6996); give the ASN" in err
 
 
+def test_check_reads_the_contents_of_services(tmp_path: Path) -> None:
+    zone = {"kind": "dns", "content": "zones", "addresses": {"ipv4": "192.30.120.101"}}
+    written(tmp_path, services={"dns": zone})
+    code, _, err = run("check", "--stack", "bad", "--root", str(tmp_path))
+    assert code == 1
+    assert f"mesh:services.dns.content = {tmp_path}/zones: there is no such directory" in err
+    (tmp_path / "zones").mkdir()
+    path = tmp_path / "zones" / "example.com.zone"
+    path.write_text("@ 300 IN SOA ns1 host 7 2 3 4 5\n@ 300 IN NS ns1\nwww 300 IN A 192.0.2.400\n")
+    code, _, err = run("plan", "--stack", "bad", "--root", str(tmp_path))
+    assert code == 1
+    assert "example.com.zone: line 3: " in err
+    path.write_text(path.read_text().replace("400", "40"))
+    code, out, _ = run("plan", "--json", "--stack", "bad", "--root", str(tmp_path))
+    assert code == 0
+    (service,) = json.loads(out)["services"]
+    assert [(z["name"], z["serial"]) for z in service["content"]["zones"]] == [("example.com", 7)]
+
+
 def test_check_can_be_read_by_a_machine(tmp_path: Path) -> None:
     written(tmp_path, asn=64512, typo=1)
     code, out, _ = run("check", "--stack", "bad", "--root", str(tmp_path), "--json")

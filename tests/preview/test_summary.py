@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from mesh.infra.dynamic.vultr import former
+from mesh.plan import Plan
 from mesh.preview.display import markdown, terminal
 from mesh.preview.sessions import sessions_of
 from mesh.preview.steps import UNKNOWN, Unreadable, read
@@ -17,6 +19,7 @@ from mesh.preview.summary import Summary, summarise
 from mesh.publish import Fleet, Member, dump_fleet
 from mesh.publish.rendered import digests
 from mesh.render import placeholder_facts, placeholder_placements
+from mesh.services.content import Content, Zone
 from mesh.spec.problems import Problem
 from tests.kit.previews import (
     ADDRESS,
@@ -278,6 +281,24 @@ def test_a_node_without_ipv6_takes_that_prefix_off_one_place() -> None:
 def test_addresses_that_come_and_go(path: str, value: Any, expected: dict[str, str]) -> None:
     found = summarise(preview(generation(BEFORE, plan_of(bent(path, value)))))
     assert {change.what: change.fate for change in found.announced} == expected
+
+
+def test_a_content_that_changes_is_named_with_its_size_and_its_serials() -> None:
+    def serving(letter: str, serial: int) -> Plan:
+        content = Content(letter * 64, 20480, 2, (Zone("example.com", serial),))
+        (web,) = BEFORE.services
+        return replace(BEFORE, services=(replace(web, content=content),))
+
+    found = summarise(preview(generation(serving("a", 41), serving("b", 42))))
+    assert [(each.what, each.fate, each.why) for each in found.services] == [
+        (
+            "web",
+            "changed",
+            "content aaaaaaaaaaaa (2 files, 20,480 bytes, example.com serial 41) -> "
+            "bbbbbbbbbbbb (2 files, 20,480 bytes, example.com serial 42)",
+        )
+    ]
+    assert found.sessions == () and found.prefixes == ()
 
 
 def test_an_address_that_another_service_takes_over_has_moved() -> None:

@@ -9,6 +9,7 @@ import pulumi
 import pytest
 
 from mesh.agent import bundle
+from mesh.content import artefact
 from mesh.infra import providers, sources
 from mesh.plan import Role
 from mesh.plan.document import read_plan
@@ -25,7 +26,7 @@ from tests.kit.program import (
     run,
     twin,
 )
-from tests.kit.stacks import plan_of, prod
+from tests.kit.stacks import ROOT, plan_of, prod
 
 NODES = ("ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1")
 REGISTRY, OTHERS = "lax-vultr-1", ("ewr-vultr-1", "mia-vultr-1", "ord-vultr-1")
@@ -241,6 +242,23 @@ class TestGeneration:
         assert not candidate.secrets, "digests keyed with a secret are none"
         assert PASSWORD not in str(candidate.inputs)
         assert "mesh-candidate" in deployed.resources["mesh-generation"].depends_on
+
+    def test_names_the_contents_of_services_and_where_they_are(self) -> None:
+        blog = {"kind": "web", "content": "docs", "addresses": {"ipv4": "192.30.120.101"}}
+        done = run(twin(services={"blog": blog}))
+        inputs = done.resources["mesh-generation"].inputs
+        found = artefact(ROOT / "docs")
+        assert json.loads(inputs["contents"])["blog"]["sha256"] == found.sha256
+        assert inputs["folders"] == {"blog": str(ROOT / "docs")}
+        assert found.sha256 in inputs["plan"]
+        assert "contents" in done.resources["mesh-candidate"].inputs["wanted"]
+
+    def test_is_refused_with_a_directory_that_is_not_there(self) -> None:
+        blog = {"kind": "web", "content": "nowhere", "addresses": {"ipv4": "192.30.120.101"}}
+        with pytest.raises(
+            pulumi.RunError, match=r"mesh:services\.blog\.content = .*/nowhere: ther"
+        ):
+            run(twin(services={"blog": blog}))
 
     def test_enters_the_lab_by_the_operators_own_door(
         self, monkeypatch: pytest.MonkeyPatch
