@@ -26,8 +26,8 @@ IDLE = 30.0
 """Seconds for which CPU is counted."""
 AFTER = 60.0
 """Seconds after a move in which losses are counted."""
-PORTS = range(40_000, 40_400)
-"""Source ports that are used before a move and after it."""
+PORTS = range(10_000, 10_400)
+"""Source ports that are used before a move and after it; none that the kernel gives to others."""
 HELD = 20
 """Connections of each family that are open over a move."""
 SILENT = 10.0
