@@ -5,25 +5,28 @@ a daemon that answers other machines from a wrong address. So each instance is a
 nodes that have a tunnel to it, with its own checks. That warns, and never withdraws: the word of
 one node must not take another one down.
 
-An instance is one that BIRD has a route to: an instance out of service is not asked. The packets go
-by its node's own tunnel, wherever the service's best route leads: they have a mark, and the routing
-table for it has a default route through each tunnel.
+An instance is one that BIRD has a route to, at a node whose tunnel is up: one out of service is not
+asked. The packets go by its node's own tunnel, wherever the service's best route leads: they have a
+mark, and the routing table for it has a default route through each tunnel.
 """
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 
 from mesh.agent import log
-from mesh.agent.config import Config, NodeService, UnderlayNode
+from mesh.agent.config import Config, UnderlayNode
 from mesh.agent.host import Host
-from mesh.agent.routing_audit import parsed
+from mesh.agent.routing_audit import PlannedRouting, parsed
+from mesh.agent.sessions import UP
 from mesh.bird.client import Ask, Bird, BirdError
+from mesh.bird.protocols import sessions
 from mesh.foreign import printable
 from mesh.services.checks import Check
 from mesh.services.checks.check import Target
@@ -33,10 +36,12 @@ ROUND = 30.0
 """Seconds in which every instance is asked once."""
 ASKERS = 4
 """How many nodes ask one instance."""
+AGAIN = 10.0
+"""Seconds until an instance is asked again that has failed."""
 PATIENCE = 3.0
 """Seconds that a question may take at most: the other node may be on another continent."""
 FAILURES = 2
-"""How many rounds in a row an instance has to fail for a warning."""
+"""How many times in a row an instance has to fail for a warning."""
 TABLE = PREFERENCE = 4243
 MARK = 0x4243
 """The routing table of what is asked, the preference of its rule, and the mark that leads there."""
@@ -115,14 +120,18 @@ class Outside:
     def run(self, stop: threading.Event) -> None:
         """Runs until ``stop`` is set."""
         while not stop.is_set():
-            begun = time.monotonic()
+            end = time.monotonic() + ROUND
             questions = self.questions()
-            for number, question in enumerate(questions, 1):
-                stop.wait(begun + ROUND * number / (len(questions) + 1) - time.monotonic())
-                if stop.is_set():
+            pause = ROUND / (len(questions) + 1)
+            due = [(end - pause * (len(questions) - n), n) for n in range(len(questions))]
+            while due:
+                at, number = heapq.heappop(due)
+                if stop.wait(max(0.0, at - time.monotonic())):
                     return
-                self.ask(question)
-            stop.wait(begun + ROUND - time.monotonic())
+                again = time.monotonic() + AGAIN
+                if not self.ask(questions[number]) and again < end:
+                    heapq.heappush(due, (again, number))
+            stop.wait(max(0.0, end - time.monotonic()))
 
     def questions(self) -> list[Question]:
         """What to ask in this round; forgets what is not asked any more."""
@@ -143,11 +152,11 @@ class Outside:
         self._show({q: why for q, why in self._reasons.items() if q in found})
         return found
 
-    def ask(self, question: Question) -> None:
-        """Asks one question, and counts."""
+    def ask(self, question: Question) -> bool:
+        """Asks one question, and counts; whether there was a good answer."""
         why = question.problem()
         if why and not self._is_announced(question.instance):
-            return
+            return True
         with self._lock:
             misses = self._misses[question] = self._misses.get(question, 0) + 1 if why else 0
         reasons = {q: each for q, each in self._reasons.items() if q != question}
@@ -155,6 +164,7 @@ class Outside:
             # The first reason stays while it fails: each new one would be reported.
             reasons[question] = self._reasons.get(question, why)
         self._show(reasons)
+        return not why
 
     def _show(self, reasons: dict[Question, str]) -> None:
         before = self._reasons
@@ -172,12 +182,14 @@ class Outside:
         """The instances that this node asks, in an order that is the same each time."""
         try:
             with self._bird.asking(ANSWER) as ask:
+                neighbors = list(_neighbors(ask, config))
                 found = [
-                    instance
+                    Instance(service.name, address, node.id, interface)
                     for service in config.services
                     for address in service.addresses
                     if address not in self._discarded()
-                    for instance in _announced(ask, config, service, address)
+                    for node, interface in _servers(ask, address, neighbors)
+                    if asks(config, service.name, node.id)
                 ]
         except BirdError:
             return []
@@ -216,23 +228,27 @@ class Outside:
             self._host.run("ip", f"-{version}", "-force", "-batch", "-", given=given)
 
 
-def _announced(
-    ask: Ask, config: Config, service: NodeService, address: Address
-) -> Iterator[Instance]:
-    """The instances of one address that neighbors announce, of those that this node asks."""
+Neighbor = tuple[UnderlayNode, str]
+"""A node at the other end of a tunnel, and the tunnel's interface here."""
+
+
+def _servers(ask: Ask, address: Address, neighbors: Iterable[Neighbor]) -> Iterator[Neighbor]:
+    """The neighbors that announce an instance at this address."""
     command = f"show route {address}/{address.max_prefixlen} table master{address.version}"
     routes = parsed(ask(f"{command} where source = RTS_BGP all"))
     hops = {route.next_hop for route in routes}
-    for node, interface in _neighbors(config):
-        if hops & set(map(str, node.addresses)) and asks(config, service.name, node.id):
-            yield Instance(service.name, address, node.id, interface)
+    return (each for each in neighbors if not hops.isdisjoint(map(str, each[0].addresses)))
 
 
-def _neighbors(config: Config) -> Iterator[tuple[UnderlayNode, str]]:
-    """The nodes at the other ends of this node's tunnels, with the interfaces."""
-    owners = {address: node for node in _nodes(config) for address in node.addresses}
+def _neighbors(ask: Ask, config: Config) -> Iterator[Neighbor]:
+    """The neighbors to which the tunnel is up."""
+    if config.underlay is None:
+        return
+    known = PlannedRouting(config.node, config.underlay)
+    up = {name for name, one in sessions(ask("show protocols")).items() if one.state == UP}
+    owners = {address: node for node in config.underlay.nodes for address in node.addresses}
     for mate, interface in zip(config.mates, config.tunnels or (), strict=False):
-        if mate in owners:
+        if mate in owners and known.session(owners[mate].id) in up:
             yield owners[mate], interface
 
 

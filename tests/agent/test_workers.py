@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,15 @@ def test_not_even_the_end_of_an_interpreter_in_a_thread_goes_unseen(stop: thread
 
     workers.start("exits", work)
     until(lambda: not workers.alive, 5, "it is seen")
+
+
+def test_threads_have_their_names_in_the_kernel(stop: threading.Event) -> None:
+    names: list[str] = []
+
+    def work() -> None:
+        task = Path(f"/proc/self/task/{threading.get_native_id()}")
+        names.append((task / "comm").read_text())
+
+    Workers(stop).start("check of a service", work, lasting=False)
+    until(lambda: names, 5, "the thread has run")
+    assert names == ["check of a serv\n"]
