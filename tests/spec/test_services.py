@@ -219,7 +219,12 @@ def test_a_whoami_service_needs_whoami() -> None:
         ({"kind": "web", "content": "site"}, (80,), (), "http port 80"),
         ({"kind": "whoami"}, (80,), (), "http port 80"),
         ({"kind": "dns", "content": "zones"}, (53,), (53,), "dns port 53 . SOA"),
-        ({"kind": "web", "content": "site", **CHECKED}, (80,), (), "tcp port 443"),
+        (
+            {"kind": "web", "content": "site", "checks": [{"kind": "tcp", "port": 80}]},
+            (80,),
+            (),
+            "tcp port 80",
+        ),
     ],
 )
 def test_ports_and_checks_follow_from_the_kind(
