@@ -63,7 +63,7 @@ class CheckRunner:
         try:
             while not self._gone():
                 began = time.monotonic()
-                problem = _in_time(self._check, self._target)
+                problem = self._look()
                 if self._gone():
                     return
                 self._watch.saw(problem)
@@ -77,6 +77,15 @@ class CheckRunner:
                 ended = self._wait(began + (min(pause, self._check.again) if hurry else pause))
         finally:
             self._watch.drop()
+
+    def _look(self) -> str:
+        problem = _in_time(self._check, self._target)
+        if problem and self._watch.is_new:
+            # It may come from the connection: some daemons serve one at a time.
+            self._watch.drop()
+            problem = _in_time(self._check, self._target)
+            self._watch.strike(not problem)
+        return problem
 
     def _wait(self, until: float) -> bool:
         """Until that time, or until the daemon ends; whether it did."""
@@ -108,23 +117,25 @@ class _Watch:
         self._port = check.watched_port if own else None
         self._idle: socket.socket | None = None
         self._opened = -math.inf
-        self._looks = 0
-        self._suspected = False
+        self._proven = False
         self._strikes = 0
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there is a connection, and no good answer since it was opened."""
+        return self._idle is not None and not self._proven
+
+    def strike(self, is_one: bool) -> None:
+        """Counts a connection that the daemon has not borne."""
+        self._strikes += is_one
+
     def saw(self, problem: str) -> None:
-        """Opens a connection after a good answer; ends it after a miss, which may come from it."""
-        if problem:
-            # The first look beside it: a daemon that serves one connection at a time.
-            self._suspected = self._idle is not None and self._looks == 0
-            self.drop()
-            return
-        if self._suspected:
-            self._suspected = False
-            self._strikes += 1
-        self._looks += 1
+        """Opens a connection after a good answer, where there is none; ends it after a miss."""
         now = time.monotonic()
-        if self._idle is not None:
+        if problem:
+            self.drop()
+        elif self._idle is not None:
+            self._proven = True
             if now - self._opened >= SHORT:
                 self._strikes = 0
         elif now - self._opened >= self._check.interval and self._strikes < STRIKES:
@@ -153,7 +164,7 @@ class _Watch:
     def _open(self, now: float) -> None:
         if self._port is None:
             return
-        self._opened, self._looks = now, 0
+        self._opened, self._proven = now, False
         try:
             self._idle = connected(self._target, self._port, Deadline(self._check.within))
         except OSError:

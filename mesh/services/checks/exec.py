@@ -121,8 +121,10 @@ class ExecCheck(HealthCheck):
         properties = [f"--property={each}" for each in CONFINED]
         limit = f"--property=RuntimeMaxSec={self.within:g}"
         own = ("systemd-run", "--wait", "--pipe", "--collect", "--quiet", f"--unit={unit}")
-        # systemd gives a unit some variables, which `env -i` takes away.
-        program = ("/usr/bin/env", "-i", str(FOLDER / self.command), *self.arguments)
+        # systemd puts variables into arguments, but for a doubled dollar sign (systemd.service(5)).
+        arguments = (each.replace("$", "$$") for each in self.arguments)
+        # It gives a unit some variables, which `env -i` takes away.
+        program = ("/usr/bin/env", "-i", str(FOLDER / self.command), *arguments)
         return [*own, *properties, limit, "--", *program]
 
 
