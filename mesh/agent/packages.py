@@ -6,7 +6,7 @@ at every address.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mesh.agent import log
@@ -15,11 +15,12 @@ from mesh.agent.host import CommandFailed, Host
 DEADLINE = 600.0
 """Seconds for each of apt's commands."""
 _APT = (
-    "env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", "apt-get", "-q", "-y",
+    "env", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C", "apt-get", "-qq",
     "-o", "Dpkg::Options::=--force-confold",
     "-o", "DPkg::Lock::Timeout=120",
     "-o", "Acquire::http::Timeout=20",
     "-o", "Acquire::Retries=2",
+    "-o", "APT::Update::Error-Mode=any",
 )  # fmt: skip
 
 
@@ -33,23 +34,23 @@ class Package:
 
 
 PACKAGES: dict[str, Package] = {
-    "anycast-mesh-web@": Package("nginx", "/usr/sbin/nginx", "nginx.service"),
-    "anycast-mesh-dns@": Package("nsd", "/usr/sbin/nsd", "nsd.service"),
+    "anycast-mesh-web": Package("nginx", "/usr/sbin/nginx", "nginx.service"),
+    "anycast-mesh-dns": Package("nsd", "/usr/sbin/nsd", "nsd.service"),
 }
-"""What our units need, by how their names begin."""
+"""What our units need, by the names of their templates."""
 
 
 def missing(host: Host, units: Iterable[str]) -> tuple[Package, ...]:
     """The packages that these units need, and the node does not have."""
-    names = tuple(units)
+    begun = {unit.partition("@")[0] for unit in units}
     return tuple(
         package
-        for begin, package in PACKAGES.items()
-        if any(unit.startswith(begin) for unit in names) and not _is_there(host, package)
+        for template, package in PACKAGES.items()
+        if template in begun and not host.path(package.program).exists()
     )
 
 
-def install(host: Host, units: Iterable[str]) -> None:
+def install(host: Host, units: Sequence[str]) -> None:
     """Installs what is missing, and starts nothing of it. Raises CommandFailed, in words, where the
     packages cannot be had."""
     wanted = missing(host, units)
@@ -61,14 +62,12 @@ def install(host: Host, units: Iterable[str]) -> None:
         host.must("systemctl", "-q", "mask", package.unit)
     # What an installation that was cut short has left.
     host.run("dpkg", "--configure", "-a", "--force-confold", timeout=DEADLINE)
-    host.run(*_APT, "update", timeout=DEADLINE)
+    updated = host.run(*_APT, "update", timeout=DEADLINE)
     done = host.run(*_APT, "--no-install-recommends", "install", *names, timeout=DEADLINE)
     if done.code != 0 or missing(host, units):
+        # Without a mirror the second one only says that it knows no such package.
+        why = (updated if updated.code else done).why()
         raise CommandFailed(
-            f"packages {', '.join(names)}: apt-get does not install them: {done.why()}; see that "
-            "the node reaches its Debian mirror, or install them there by hand"
+            f"packages {', '.join(names)}: apt-get does not install them: {why}; see that the node "
+            "reaches its Debian mirror, or install them there by hand"
         )
-
-
-def _is_there(host: Host, package: Package) -> bool:
-    return host.path(package.program).exists()

@@ -223,7 +223,7 @@ def test_a_whoami_service_needs_whoami() -> None:
             {"kind": "web", "content": "site", "checks": [{"kind": "tcp", "port": 80}]},
             (80,),
             (),
-            "tcp port 80",
+            "tcp",
         ),
     ],
 )
