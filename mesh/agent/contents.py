@@ -119,13 +119,16 @@ class Contents:
 
     def run(self, stop: threading.Event) -> None:
         """Fetches what is missing and brings it into service, until ``stop`` is set."""
+        complete = True
         while not stop.is_set():
-            self._news.wait(min(LOOK, max(0.1, self._next - time.monotonic())))
+            again = LOOK if complete else max(0.1, self._next - time.monotonic())
+            self._news.wait(min(again, LOOK))
             self._news.clear()
             if not self._held():
-                self._catch_up(stop)
+                complete = self._catch_up(stop)
 
-    def _catch_up(self, stop: threading.Event) -> None:
+    def _catch_up(self, stop: threading.Event) -> bool:
+        """Whether all contents are here."""
         known, pointers = self._state.highest, self._store.pointers()
         missing = {s: d for s, d in pointers.items() if not self._store.has(s, d)}
         if missing and known is not None and time.monotonic() >= self._next:
@@ -140,6 +143,7 @@ class Contents:
             self._bring_into_service()
         if not missing:
             self._prune()
+        return not missing
 
     def _prune(self) -> None:
         """Only where the newest generation is in force for good: what it replaces may be needed

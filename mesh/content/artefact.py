@@ -55,17 +55,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Artefact:
-    """A directory that can be packed: its files by name, and the names that are left out."""
+    """A directory that can be packed: its files by name, the bytes of its archive, and the names
+    that are left out."""
 
     folder: Path
     entries: tuple[Entry, ...]
+    size: int
     left_out: tuple[str, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the archive."""
-        files = sum(len(one.header) + one.size + len(one.padding) for one in self.entries)
-        return files + END
 
     @property
     def sha256(self) -> str:
@@ -144,10 +140,10 @@ def artefact(folder: Path) -> Artefact:
     if not entries:
         raise NotPacked(str(folder), "there is no file in it", "put there what is to be served")
     entries.sort(key=lambda one: one.name.encode())
-    found = Artefact(folder, tuple(entries), tuple(sorted(left_out)))
-    if found.size > MAX_CONTENT_BYTES:
+    size = sum(len(one.header) + one.size + len(one.padding) for one in entries) + END
+    if size > MAX_CONTENT_BYTES:
         raise _too_large(folder)
-    return found
+    return Artefact(folder, tuple(entries), size, tuple(sorted(left_out)))
 
 
 def _too_large(folder: Path) -> NotPacked:

@@ -240,7 +240,7 @@ class _Publication:
         get the contents once they run from the new bundle."""
         self._contents.deliver()
         for node, why in self._contents.reasons.items():
-            self._progress(f"{node}: does not have all contents: {why}")
+            self._progress(f"{node}: does not have all contents yet: {why}")
         if self._contents.refused:
             raise PublishError(f"no registry takes the contents: {self._lacking()}")
 
@@ -251,13 +251,14 @@ class _Publication:
         """Waits until the nodes serve what the generation names. One that does not goes on with
         what it has, so after a while it is a warning only."""
         identities = {node: member.identity for node, member in members.items()}
-        settled = Deadline(self._order.settle)
+        # Nodes try again after half a minute at the latest.
+        settled = Deadline(3 * self._order.settle)
         while True:
             self._contents.deliver()
             last = latest_on(self._pool.reports(identities), made.manifest, made.digest)
             behind = contents.lagging(self._order.plan, last) if self._contents.held else {}
             if self._contents.held and not behind:
-                return
+                break
             self._progress.waiting(
                 f"waiting for the contents at {', '.join(sorted(behind)) or 'the registries'}"
             )
@@ -266,7 +267,7 @@ class _Publication:
             time.sleep(POLL)
         if not self._contents.held:
             raise PublishError(f"no registry takes the contents: {self._lacking()}")
-        for node, why in sorted(behind.items()):
+        for node, why in sorted((behind | self._contents.reasons).items()):
             self._progress(f"warning: {node}: {why}")
 
     def _rendered(self, made: SignedGeneration, members: Mapping[str, Member]) -> dict[str, str]:

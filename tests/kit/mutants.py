@@ -147,7 +147,7 @@ MUTANTS = (
     # What is checked or said only: other code, and no other byte.
     *(
         Mutant(f"mesh/services/{name}.py", "", "\nMORE = 1\n", bytes_=False, code=False)
-        for name in ("service", "checks/http", "checks/tcp")
+        for name in ("service", "content", "checks/http", "checks/tcp")
     ),
     Mutant("mesh/foreign.py", "", "\nMORE = 1\n", bytes_=False, code=False),
     _said("mesh/spec/parser.py", "", "\nMORE = 1\n"),

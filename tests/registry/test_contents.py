@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from mesh.registry import paths
 from mesh.registry.client import Answer
@@ -122,3 +124,22 @@ def test_a_registry_goes_on_with_its_contents_after_a_restart(
     site.publish(5, desk)
     with live(tmp_path / "registry", keys.signing_public(site.fleet.key)) as again:
         assert again.registry.lacking() == ()
+
+
+def test_a_registry_whose_disk_is_full_says_so_and_keeps_what_it_has(
+    desk: Live, site: Site
+) -> None:
+    site.publish(5, desk)
+    before = desk.registry.store.contents()
+    engine = desk.registry.store._engine
+
+    @event.listens_for(engine, "connect")
+    def is_full(connection: Any, _: object) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count={pages + 20}")
+
+    engine.dispose()
+    answer = ask(desk, site.fleet.operator, "PUT", f"{PLACE}/0", CHUNKS[0])
+    assert answer.why() == 'HTTP 507 {"error":"cannot be stored: database or disk is full"}'
+    assert desk.registry.store.contents() == before
+    assert ask(desk, site.fleet.operator, "GET", f"{paths.API}/status").ok
