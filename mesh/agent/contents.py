@@ -70,6 +70,8 @@ class Contents:
         self._fetching = threading.Lock()
         self._news = threading.Event()
         self._reasons: dict[str, str] = {}
+        """Why a content is not here, by its hash, or not served, by its service."""
+        self._refused: dict[str, str] = {}
         self._pause, self._next = SOON, 0.0
 
     # --- the report --------------------------------------------------------------------------
@@ -107,12 +109,14 @@ class Contents:
             for file in part.files
             if (service := service_of(file.path)) and (digest := pointed(file.content.encode()))
         }
+        for service in wanted:
+            self._reasons.pop(service, None)
         self._fetch(wanted, known.manifest.contents, enough)
 
     def look(self) -> None:
         """Looks soon whether all contents are in service."""
-        self._pause = SOON
-        self._next = 0.0
+        self._pause, self._next = SOON, 0.0
+        self._refused.clear()
         self._news.set()
 
     # --- afterwards --------------------------------------------------------------------------
@@ -121,7 +125,7 @@ class Contents:
         """Fetches what is missing and brings it into service, until ``stop`` is set."""
         complete = True
         while not stop.is_set():
-            again = LOOK if complete else max(0.1, self._next - time.monotonic())
+            again = LOOK if complete else max(SOON, self._next - time.monotonic())
             self._news.wait(min(again, LOOK))
             self._news.clear()
             if not self._held():
@@ -139,7 +143,7 @@ class Contents:
             )
             self._next = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, RARELY)
-        if any(self._store.current(s) != d and self._store.has(s, d) for s, d in pointers.items()):
+        if any(self._waits(service, digest) for service, digest in pointers.items()):
             self._bring_into_service()
         if not missing:
             self._prune()
@@ -156,17 +160,25 @@ class Contents:
             if applied.manifest_sha256 == known.envelope.digest:
                 self._store.prune()
 
+    def _waits(self, service: str, digest: str) -> bool:
+        """Whether a content that is here is to be served and is not. One that was refused is not
+        tried again."""
+        served = self._store.current(service) == digest
+        refused = self._refused.get(service) == digest
+        return not served and not refused and self._store.has(service, digest)
+
     def _bring_into_service(self) -> None:
         """The contents that have come after their generation."""
         with self._applier.changing:
             if self._applier.unfinished:
                 return
             for service, digest in self._store.pointers().items():
-                if not self._store.has(service, digest) or self._store.current(service) == digest:
+                if not self._waits(service, digest):
                     continue
                 try:
                     self._bring(service, digest)
                 except (CommandFailed, OSError) as error:
+                    self._refused[service] = digest
                     self._note(service, str(error))
                 else:
                     self._reasons.pop(service, None)
