@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from mesh.cli.main import app
+from mesh.content import described
 from mesh.facts import Facts
 from mesh.plan import Plan, make
 from mesh.registry import paths
@@ -96,7 +97,8 @@ def test_a_stack_that_does_not_exist_is_named(tmp_path: Path, command: str) -> N
 def test_plan_can_be_read_back() -> None:
     code, out, _ = run("plan", "--stack", "prod", "--root", str(ROOT), "--json")
     assert code == 0
-    assert TypeAdapter(Plan).validate_json(out) == plan_of(prod())
+    spec = load_file("prod", ROOT).spec
+    assert TypeAdapter(Plan).validate_json(out) == make(spec, described(ROOT, spec))
 
 
 def test_plan_shows_a_person_every_node() -> None:

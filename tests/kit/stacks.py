@@ -15,9 +15,20 @@ from mesh.spec import load, read_stack_file
 ROOT = Path(__file__).parents[2]
 
 
+WEB: dict[str, Any] = {
+    "addresses": {"ipv4": "192.30.120.100", "ipv6": "2620:71:4000::100"},
+    "ports": {"tcp": [80, 443]},
+    "checks": [{"kind": "http", "port": 80, "path": "/whoami"}],
+}
+"""A service without a kind, as stack files had them before there were kinds: whoami answers at 80,
+and other ports may be open."""
+
+
 def prod() -> dict[str, Any]:
-    """The keys of Pulumi.prod.yaml, fresh for each caller."""
-    return copy.deepcopy(_read(ROOT / "Pulumi.prod.yaml"))
+    """The keys of Pulumi.prod.yaml, fresh for each caller; but its service is :data:`WEB`, for
+    which no content has to be there."""
+    values = copy.deepcopy(_read(ROOT / "Pulumi.prod.yaml"))
+    return values | {"services": {"web": copy.deepcopy(WEB)}}
 
 
 def example(name: str) -> dict[str, Any]:

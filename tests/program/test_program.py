@@ -236,7 +236,8 @@ class TestGeneration:
         candidate = deployed.resources["mesh-candidate"]
         told = set(candidate.inputs["wanted"])
         assert told == {
-            "plan", "instances", "bundle", "registries", "namespace", "sessions-vultr",
+            "plan", "instances", "bundle", "contents", "registries", "namespace",
+            "sessions-vultr",
         }  # fmt: skip
         assert candidate.inputs["written"] == sources.written()
         assert not candidate.secrets, "digests keyed with a secret are none"
@@ -285,7 +286,7 @@ class TestOutputs:
         assert topology["services"]["web"] == {
             "addresses": {"ipv4": "192.30.120.100", "ipv6": "2620:71:4000::100"},
             "more_addresses": [],
-            "ports": {"tcp": [80, 443], "udp": []},
+            "ports": {"tcp": [80], "udp": []},
         }
 
     def test_without_a_family_its_values_are_null(self) -> None:

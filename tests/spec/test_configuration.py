@@ -13,8 +13,8 @@ from mesh.services.checks.https import HttpsCheck
 from mesh.spec import Incomplete, SpecError, from_engine, load, load_file, read_stack_file
 from mesh.spec.engine import Environment, Sealed, nearest, paths, read, stack_name
 from mesh.spec.engine.documents import ParseError, read_yaml
-from tests.kit.daemons import authority
 from tests.kit.stacks import ROOT, prod
+from tests.kit.vultr_api.authority import certify
 
 PROJECT = "name: anycast-mesh\nruntime: python\n"
 
@@ -101,7 +101,8 @@ def test_what_a_twins_original_says_otherwise_than_the_project_stays(folder: Pat
 
 def test_a_twin_trusts_the_labs_authority_in_place_of_the_originals(folder: Path) -> None:
     """In the twin a stand-in answers, whose certificate the original's authority has not signed."""
-    check = {"kind": "https", "host": "www.example.net", "ca": authority()}
+    own = certify(folder / "authority")[0].read_text().strip()
+    check = {"kind": "https", "host": "www.example.net", "ca": own}
     values = prod()
     values["services"]["shop"] = {
         "kind": "external", "addresses": {"ipv4": "192.30.120.102"}, "ports": {"tcp": [443]},
@@ -109,7 +110,7 @@ def test_a_twin_trusts_the_labs_authority_in_place_of_the_originals(folder: Path
     }  # fmt: skip
     write(folder, "prod", values)
     write(folder, "lab", {"twin": "prod"})
-    for stack, expected in (("prod", authority()), ("lab", None)):
+    for stack, expected in (("prod", own), ("lab", None)):
         (found,) = load_file(stack, folder).spec.services["shop"].checks or ()
         assert isinstance(found, HttpsCheck)
         assert found.ca == expected
