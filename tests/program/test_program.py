@@ -250,7 +250,7 @@ class TestGeneration:
         inputs = done.resources["mesh-generation"].inputs
         found = artefact(ROOT / "docs")
         assert json.loads(inputs["contents"])["blog"]["sha256"] == found.sha256
-        assert inputs["folders"] == {"blog": str(ROOT / "docs")}
+        assert inputs["folders"] == {"blog": str(ROOT / "docs"), "web": str(ROOT / "site")}
         assert found.sha256 in inputs["plan"]
         assert "contents" in done.resources["mesh-candidate"].inputs["wanted"]
 

@@ -11,6 +11,7 @@ import pytest
 
 from mesh import netns
 from mesh.lab import namespaces
+from mesh.render.services import SERVICES_TABLE
 from tests.render.test_packets import MEMBER, PORT, TUNNEL, NodeBetweenLinks, at_the_edge
 from tests.render.test_packets import bench as bench
 
@@ -50,16 +51,19 @@ def node(bench: NodeBetweenLinks) -> NodeBetweenLinks:
         ],
         bench.uplink,
     )
-    serves(bench, True)
     return bench
 
 
 def serves(bench: NodeBetweenLinks, here: bool) -> None:
-    """Whether the node itself serves at the service's addresses, or forwards what is for them."""
-    for address in (f"{SERVICE[4]}/32", f"{SERVICE[6]}/128 nodad" if here else f"{SERVICE[6]}/128"):
-        text, _, quiet = address.partition(" ")
-        verb = "add" if here else "delete"
-        namespaces.ip([f"address {verb} {text} dev dummy0 {quiet}"], bench.node)
+    """Whether the node itself serves at the service's addresses, or forwards what is for them: BIRD
+    has the way to another instance in the table before the addresses that are bound."""
+    ways = (
+        f"{SERVICE[4]} via {TUNNEL[MEMBER]} dev wg-{MEMBER} onlink",
+        f"{SERVICE[6]}/128 via fe80::2 dev wg-{MEMBER}",
+    )
+    for way in ways:
+        line = f"route {'delete' if here else 'replace'} {way} table {SERVICES_TABLE}"
+        namespaces.ip([line], bench.node)
 
 
 def listening(space: str, version: int) -> socket.socket:
