@@ -217,7 +217,7 @@ Reply = Callable[[bytes], bytes]
 
 
 @contextmanager
-def names(by_udp: Reply, by_tcp: Reply | None = None) -> Iterator[int]:
+def names(by_udp: Reply, by_tcp: Reply | None = None, source: str = "") -> Iterator[int]:
     """A DNS server that makes its answers so; its port."""
 
     def tcp(connection: socket.socket) -> None:
@@ -225,7 +225,7 @@ def names(by_udp: Reply, by_tcp: Reply | None = None) -> Iterator[int]:
         reply = (by_tcp or by_udp)(query)
         connection.sendall(struct.pack("!H", len(reply)) + reply)
 
-    with serving(tcp) as port, datagrams_at(port, by_udp):
+    with serving(tcp) as port, datagrams_at(port, by_udp, source):
         yield port
 
 
@@ -283,9 +283,9 @@ def test_a_dns_server_is_healthy_by_its_answer(
     reply: Reply, keys: dict[str, Any], problem: str
 ) -> None:
     with names(reply) as port:
-        assert zone(port, **keys).problem(HERE) == (problem and f"UDP: {problem}")
-    with names(answer, reply) as port:
         assert zone(port, **keys).problem(HERE) == (problem and f"TCP: {problem}")
+    with names(reply, answer) as port:
+        assert zone(port, **keys).problem(HERE) == (problem and f"UDP: {problem}")
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_dns_server_is_healthy_by_its_answer(
     ids=["another id", "another question", "a query", "nothing", "rubbish"],
 )
 def test_what_is_no_answer_is_waited_out_by_udp_and_ends_tcp(other: Reply) -> None:
-    with names(other) as port:
+    with names(other, answer) as port:
         assert zone(port, timeout=QUICK).problem(HERE) == f"UDP: no answer within {QUICK:g} s"
     with names(answer, other) as port:
         assert zone(port).problem(HERE) == "TCP: the answer is to another question"
@@ -368,8 +368,9 @@ def test_an_answer_from_another_address_or_port_is_no_answer() -> None:
     with datagrams_at(0, answer, source="127.0.0.7") as port:
         check = UdpCheck(port=port, send=f"0x{QUERY.hex()}", timeout=PATIENCE)
         assert check.problem(HERE) == "the answer came from 127.0.0.7"
+    with names(answer, source="127.0.0.7") as port:
         assert zone(port).problem(HERE) == "UDP: the answer came from 127.0.0.7"
-    with datagrams_at(0, answer, source="127.0.0.1") as port:
+    with names(answer, source="127.0.0.1") as port:
         problem = zone(port).problem(HERE)
         assert problem.startswith("UDP: the answer came from port ")
         assert problem.endswith(f" in place of {port}")

@@ -70,7 +70,7 @@ def test_a_dns_server_is_healthy_where_clients_take_its_answers(where: Place, wa
             if way == "wildcard":
                 assert all("the answer came from" in each for each in seen), seen
             else:
-                refused = "UDP: connection refused" if way == "loopback only" else ""
+                refused = "TCP: connection refused" if way == "loopback only" else ""
                 assert seen == [refused] * 4
 
 
@@ -82,7 +82,7 @@ def test_a_site_that_is_not_there_is_seen_although_the_port_is_open(where: Place
 
 def test_a_dns_server_that_says_another_nodes_name_is_seen(where: Place) -> None:
     with running(where, nsd(WAYS["the service's address"], "ord-vultr-1")):
-        assert here(where, ZONE, 4) == "UDP: NSID ord-vultr-1, expected lax-vultr-1"
+        assert here(where, ZONE, 4) == "TCP: NSID ord-vultr-1, expected lax-vultr-1"
 
 
 def test_without_its_address_a_check_fails_and_asks_nobody_else(where: Place) -> None:

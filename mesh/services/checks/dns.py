@@ -1,4 +1,4 @@
-"""Health check: a question of DNS, by UDP and by TCP."""
+"""Health check: a question of DNS, by TCP and by UDP."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ RecordType = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsCheck(HealthCheck):
-    """Healthy if the server answers with authority, by UDP and by TCP, from the address that was
+    """Healthy if the server answers with authority, by TCP and by UDP, from the address that was
     asked."""
 
     kind: Literal["dns"] = "dns"
-    """Good where the name is answered by UDP and by TCP, with authority, without an error and with
+    """Good where the name is answered by TCP and by UDP, with authority, without an error and with
     a record of ``type``."""
     port: Port = 53
     """The port that is asked."""
@@ -76,12 +76,13 @@ class DnsCheck(HealthCheck):
         return self.port
 
     def problem(self, target: Target) -> str:
-        """Asks by UDP, then by TCP; why an answer is not good."""
+        """Asks by TCP, then by UDP; why an answer is not good. By TCP the end of a daemon is seen
+        at once, while a datagram to one that is ending is lost."""
         deadline = Deadline(self.within)
-        if by_udp := self._wrong(self._by_udp, target, deadline):
-            return f"UDP: {by_udp}"
-        by_tcp = self._wrong(self._by_tcp, target, deadline)
-        return f"TCP: {by_tcp}" if by_tcp else ""
+        if by_tcp := self._wrong(self._by_tcp, target, deadline):
+            return f"TCP: {by_tcp}"
+        by_udp = self._wrong(self._by_udp, target, deadline)
+        return f"UDP: {by_udp}" if by_udp else ""
 
     def warning(self, target: Target) -> str:
         """That the zone is older than it should be."""
