@@ -289,12 +289,13 @@ def _print_plan(made: Plan) -> None:
     for each in made.aggregates:
         part = f"\npart of {each.covering}" if each.covering else ""
         announced.add_row(f"{each.prefix}{part}", "\n".join(each.nodes) or "[yellow]no node[/]")
-    services = table("service", "addresses", "ports", "nodes")
+    services = table("service", "kind", "addresses", "ports", "nodes")
     for service in made.services:
         ports = [f"{port}/tcp" for port in service.ports.tcp]
         ports += [f"{port}/udp" for port in service.ports.udp]
         services.add_row(
             service.name,
+            service.kind or "-",
             "\n".join(map(str, service.addresses.both())),
             " ".join(ports),
             "\n".join(service.nodes),

@@ -90,17 +90,25 @@ def address_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
 
 
 def service_changes(before: Plan | None, after: Plan) -> Iterator[Change]:
-    """Services that are served elsewhere, on other ports, or checked otherwise."""
+    """Services that are served elsewhere, by another daemon, on other ports, or checked
+    otherwise."""
     olds = {} if before is None else {service.name: service for service in before.services}
     for service in after.services:
         old = olds.get(service.name)
         if old is None or old == service:
             continue
         differences = [
+            f"kind {old.kind or 'unset'} -> {service.kind or 'unset'}"
+            if old.kind != service.kind
+            else "",
             f"nodes {', '.join(old.nodes)} -> {', '.join(service.nodes)}"
             if old.nodes != service.nodes
             else "",
             f"ports {_ports(old)} -> {_ports(service)}" if old.ports != service.ports else "",
+            f"names {', '.join(old.names) or 'any'} -> {', '.join(service.names) or 'any'}"
+            if old.names != service.names
+            else "",
+            "unit" if old.unit != service.unit else "",
             "checks" if old.checks != service.checks else "",
             _content(old.content, service.content),
         ]

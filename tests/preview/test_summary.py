@@ -311,6 +311,18 @@ def test_an_address_that_another_service_takes_over_has_moved() -> None:
     }
 
 
+def test_a_service_that_another_daemon_answers_is_told() -> None:
+    values = prod()
+    values["services"]["web"] = {
+        "kind": "web", "content": "site", "names": ["example.net"],
+        "addresses": values["services"]["web"]["addresses"],
+    }  # fmt: skip
+    (change,) = summarise(preview(generation(BEFORE, plan_of(values)))).services
+    assert (change.what, change.fate) == ("web", "changed")
+    assert change.why.startswith("kind unset -> web; ports 80/tcp 443/tcp -> 80/tcp")
+    assert "names any -> example.net" in change.why
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
