@@ -14,18 +14,27 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from bench.failover.client import RATE
 from bench.failover.cpu import seconds_of, thread_seconds
 from bench.failover.rivals import AnycastHealthchecker, ExaBgp, NotHere, installed
 from bench.failover.sites import ADDRESSES, FASTEST, Ours, Site
 from tests.kit.machines import Wire
 
-TRIALS = 15
-IDLE = 30.0
-"""Seconds for which CPU is counted."""
-AFTER = 60.0
-"""Seconds after a move in which losses are counted."""
+
+@dataclass(frozen=True)
+class Length:
+    """How many trials there are of each kind, for how many seconds idle CPU is counted, and for how
+    many losses after a move."""
+
+    trials: int
+    idle: float
+    after: float
+
+
+SHORT, WHOLE = Length(5, 20.0, 10.0), Length(15, 30.0, 60.0)
 PORTS = range(10_000, 10_400)
 """Source ports that are used before a move and after it; none that the kernel gives to others."""
 HELD = 20
@@ -47,22 +56,22 @@ RIVALS: dict[str, Makes] = {
 
 
 def short() -> Iterator[tuple[str, float, str]]:
-    """This product as shipped alone: three minutes."""
+    """This product as shipped alone: two minutes."""
     name = "this product, as shipped"
-    return _figures(name, OURS[name])
+    return _figures(name, OURS[name], SHORT)
 
 
 def figures() -> Iterator[tuple[str, float, str]]:
     """All of them: an hour, most of which the rivals' intervals take."""
     for name, makes in OURS.items():
-        yield from _figures(name, makes)
+        yield from _figures(name, makes, WHOLE)
     try:
         installed()
     except NotHere as error:
         print(f"not compared: {error}", file=sys.stderr)
         return
     for name, makes in RIVALS.items():
-        yield from _figures(name, makes)
+        yield from _figures(name, makes, WHOLE)
 
 
 @contextmanager
@@ -80,14 +89,15 @@ def _site(makes: Makes) -> Iterator[Site]:
             wire.close()
 
 
-def _figures(name: str, makes: Makes) -> Iterator[tuple[str, float, str]]:
+def _figures(name: str, makes: Makes, length: Length) -> Iterator[tuple[str, float, str]]:
+    trials = length.trials
     with _site(makes) as site:
-        whole, checking = _idle(site)
+        whole, checking = _idle(site, length.idle)
         yield f"{name}: idle CPU", whole, "% of a core"
         if site.threads:
             yield f"{name}: idle CPU of checks and announcement alone", checking, "% of a core"
         for what, act in (("killed", site.kill), ("hung", site.freeze)):
-            taken = [_trial(site, act, turn) for turn in range(TRIALS)]
+            taken = [_trial(site, act, turn / trials) for turn in range(trials)]
             for family in ADDRESSES:
                 found = sorted(1000 * each[family] for each in taken)
                 yield (
@@ -96,18 +106,19 @@ def _figures(name: str, makes: Makes) -> Iterator[tuple[str, float, str]]:
                     "ms",
                 )
                 yield f"{name}: {what} → elsewhere, {family}, p95", _p95(found), "ms"
-        moves = sum(_moves(site, turn) for turn in range(TRIALS))
-        yield f"{name}: moves by {TRIALS} single lost checks", moves, "count"
+        moves = sum(_moves(site, turn / trials) for turn in range(trials))
+        yield f"{name}: moves by single lost checks, of {trials}", moves, "count"
         for what, act in (("killed", site.kill), ("hung", site.freeze)):
-            new, used = _minute(site, act)
-            yield f"{name}: {what}, lost in the minute after, new source ports", new, "count"
-            yield f"{name}: {what}, lost in the minute after, used source ports", used, "count"
+            new, used = _after(site, act, length.after)
+            since = f"{what}, lost in the {length.after:g} s after"
+            yield f"{name}: {since}, new source ports", new, "count"
+            yield f"{name}: {since}, used source ports", used, "count"
         yield f"{name}: hung, open connections silent at most", 1000 * _silence(site), "ms"
 
 
-def _trial(site: Site, act: Callable[[], None], turn: int) -> dict[str, float]:
-    """One move and the way back; each turn at another time between two checks."""
-    time.sleep(1 + turn / TRIALS * site.interval)
+def _trial(site: Site, act: Callable[[], None], phase: float) -> dict[str, float]:
+    """One move and the way back, at this part of the time between two checks."""
+    time.sleep(1 + phase * site.interval)
     taken = site.client.moved(site.home, act, site.longest)
     _back(site)
     return taken
@@ -118,9 +129,9 @@ def _back(site: Site) -> None:
     site.client.served_by(site.home)
 
 
-def _moves(site: Site, turn: int) -> bool:
+def _moves(site: Site, phase: float) -> bool:
     """Whether one lost check moves anything."""
-    time.sleep(0.5 + turn / TRIALS * site.interval)
+    time.sleep(0.5 + phase * site.interval)
     seconds = max(1.0, 2.5 * site.interval)
     taken = site.client.moved(site.home, site.lose_one, seconds)
     if site.is_to_lose:
@@ -130,11 +141,11 @@ def _moves(site: Site, turn: int) -> bool:
     return moved
 
 
-def _minute(site: Site, act: Callable[[], None]) -> tuple[int, int]:
+def _after(site: Site, act: Callable[[], None], seconds: float) -> tuple[int, int]:
     """What is lost after a move, from new source ports and from those used before it."""
-    site.client.lost(len(PORTS) / 50, PORTS)
+    site.client.lost(len(PORTS) / RATE, PORTS)
     site.client.moved(site.home, act, site.longest)
-    lost = site.client.lost(AFTER, PORTS)
+    lost = site.client.lost(seconds, PORTS)
     _back(site)
     return lost
 
@@ -150,15 +161,15 @@ def _silence(site: Site) -> float:
     return max(found)
 
 
-def _idle(site: Site) -> tuple[float, float]:
+def _idle(site: Site, seconds: float) -> tuple[float, float]:
     """Percent of a core that the checking process takes with its children, and those of its threads
     that check."""
     time.sleep(2)
     began = time.monotonic()
     whole, checking = _cpu(site)
-    time.sleep(IDLE)
-    now, seconds = _cpu(site), time.monotonic() - began
-    return 100 * (now[0] - whole) / seconds, 100 * (now[1] - checking) / seconds
+    time.sleep(seconds)
+    now, passed = _cpu(site), time.monotonic() - began
+    return 100 * (now[0] - whole) / passed, 100 * (now[1] - checking) / passed
 
 
 def _cpu(site: Site) -> tuple[float, float]:
