@@ -5,9 +5,9 @@ a daemon that answers other machines from a wrong address. So each instance is a
 nodes that have a tunnel to it, with its own checks. That warns, and never withdraws: the word of
 one node must not take another one down.
 
-An instance is one that BIRD has a route to, at a node whose tunnel is up: one out of service is not
-asked. The packets go by its node's own tunnel, wherever the service's best route leads: they have a
-mark, and the routing table for it has a default route through each tunnel.
+An instance is one that BIRD has a route to, at a node that is reached by its own tunnel: one out of
+service is not asked. The packets go by that tunnel, wherever the service's best route leads: they
+have a mark, and the routing table for it has a default route through each tunnel.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from mesh.agent import log
 from mesh.agent.config import Config, UnderlayNode
 from mesh.agent.host import Host
 from mesh.agent.routing_audit import PlannedRouting, parsed
-from mesh.agent.sessions import UP
 from mesh.bird.client import Ask, Bird, BirdError
-from mesh.bird.protocols import sessions
+from mesh.bird.reply import Reply
 from mesh.foreign import printable
 from mesh.services.checks import Check
 from mesh.services.checks.check import Target
@@ -45,6 +44,7 @@ FAILURES = 2
 TABLE = PREFERENCE = 4243
 MARK = 0x4243
 """The routing table of what is asked, the preference of its rule, and the mark that leads there."""
+_NEAREST = "show route table master{} primary where source = RTS_BGP"
 ANSWER = 5.0
 """Seconds for BIRD's answers."""
 
@@ -182,13 +182,16 @@ class Outside:
         """The instances that this node asks, in an order that is the same each time."""
         try:
             with self._bird.asking(ANSWER) as ask:
-                neighbors = list(_neighbors(ask, config))
+                neighbors = {
+                    version: list(direct(ask(_NEAREST.format(version)), config, version))
+                    for version in (4, 6)
+                }
                 found = [
                     Instance(service.name, address, node.id, interface)
                     for service in config.services
                     for address in service.addresses
                     if address not in self._discarded()
-                    for node, interface in _servers(ask, address, neighbors)
+                    for node, interface in _servers(ask, address, neighbors[address.version])
                     if asks(config, service.name, node.id)
                 ]
         except BirdError:
@@ -240,16 +243,22 @@ def _servers(ask: Ask, address: Address, neighbors: Iterable[Neighbor]) -> Itera
     return (each for each in neighbors if not hops.isdisjoint(map(str, each[0].addresses)))
 
 
-def _neighbors(ask: Ask, config: Config) -> Iterator[Neighbor]:
-    """The neighbors to which the tunnel is up."""
+def direct(nearest: Reply, config: Config, version: int) -> Iterator[Neighbor]:
+    """The neighbors that are nearest by their own tunnels, by BIRD's best routes of a family. What
+    another one answers comes back through a third node, by a tunnel that its socket is not bound
+    to: that is so where the tunnel is cut, and where the sum of two links costs less."""
     if config.underlay is None:
         return
     known = PlannedRouting(config.node, config.underlay)
-    up = {name for name, one in sessions(ask("show protocols")).items() if one.state == UP}
+    sessions = {route.prefix: route.session for route in parsed(nearest)}
     owners = {address: node for node in config.underlay.nodes for address in node.addresses}
     for mate, interface in zip(config.mates, config.tunnels or (), strict=False):
-        if mate in owners and known.session(owners[mate].id) in up:
-            yield owners[mate], interface
+        if (node := owners.get(mate)) is None:
+            continue
+        address = next((each for each in node.addresses if each.version == version), None)
+        way = sessions.get(f"{address}/{address.max_prefixlen}") if address else None
+        if way == known.session(node.id):
+            yield node, interface
 
 
 def _nodes(config: Config) -> tuple[UnderlayNode, ...]:

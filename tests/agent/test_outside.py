@@ -7,13 +7,15 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
 
 from mesh.agent.config import Config, NodeService, Underlay, UnderlayLink, UnderlayNode
 from mesh.agent.host import Host
-from mesh.agent.outside import ASKERS, Outside, asks
+from mesh.agent.outside import ASKERS, Outside, asks, direct
+from mesh.bird.reply import Reply
 from mesh.netns import inside
 from mesh.services.checks import Check
 from mesh.services.checks.dns import DnsCheck
@@ -31,6 +33,7 @@ table inet hidden {
     chain input { type filter hook input priority -10; iifname "wg-*" tcp dport 80 drop; }
 }
 """
+MIA = "mia-vultr-1"
 DNS = Path(__file__).with_name("careless_dns.py")
 
 
@@ -148,6 +151,34 @@ def test_what_is_out_of_service_is_not_asked(mesh: Running) -> None:
     finally:
         mesh.ord.start("agent")
         until(lambda: mesh.ord.bound() >= SERVICE, 20, "it serves again")
+
+
+NEAREST = """\
+BIRD 2.17.6 ready.
+Table master4:
+10.10.10.2/32        unicast [u_mia_vultr_1 20:04:51.444] * (100) [AS4200000002i]
+	via fe80::3 on wg-mia-vultr-1
+10.10.10.3/32        unicast [u_mia_vultr_1 20:04:51.444] * (100) [AS4200000003i]
+	via fe80::3 on wg-mia-vultr-1
+192.30.120.100/32    unicast [mate4_ord_vultr_1 20:04:52.812 from 10.10.10.2] * (100/69) [i]
+	via fe80::3 on wg-mia-vultr-1
+"""
+
+
+def test_a_node_is_not_asked_that_is_nearest_through_a_third_one() -> None:
+    """Its answers would come back by another tunnel, and be a warning for ever. Costs are rounded:
+    from Frankfurt to Chicago it is 70, and 8 + 61 through Manchester."""
+    nodes = tuple(
+        UnderlayNode(node, 4200000000 + n, (ip_address(f"10.10.10.{n}"), ip_address(f"fd00::{n}")))
+        for n, node in enumerate((LAX, ORD, MIA), 1)
+    )
+    config = Config(
+        LAX, "lax", "dummy0", (), (IPv4Address("10.10.10.2"), IPv4Address("10.10.10.3")), (),
+        whoami=True, underlay=Underlay(nodes, ()), tunnels=("wg-ord-vultr-1", "wg-mia-vultr-1"),
+    )  # fmt: skip
+    reply = Reply(tuple((1007, line) for line in NEAREST.splitlines()))
+    assert list(direct(reply, config, 4)) == [(nodes[2], "wg-mia-vultr-1")]
+    assert list(direct(reply, config, 6)) == []
 
 
 def test_each_instance_is_asked_by_a_few_and_the_work_is_spread() -> None:
