@@ -22,7 +22,7 @@ from mesh.agent.daemons.wireguard import parsed_dump
 from mesh.agent.holds import Holds
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.repairs import OFTEN, STOPPED, WINDOW, Repairs
-from mesh.agent.units import Systemd
+from mesh.agent.units import Systemd, Units
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.registry.routes.news import News
@@ -419,6 +419,28 @@ def test_addresses_and_rules_of_services_come_back(namespace: str, tmp_path: Pat
     for one in found.values():
         one.mend()
     assert not differing(node)
+
+
+@pytest.mark.root
+def test_a_generation_leaves_bound_addresses_before_the_rules_of_others(
+    namespace: str, tmp_path: Path
+) -> None:
+    """One without a preference has preference 0 beside ours, and may match any packet."""
+    node = serving(namespace, tmp_path, services_unit(ipv4=("192.30.120.100",)))
+    node.host.must("ip", "rule", "add", "lookup", "200")
+    assert tables(node) == [*RIGHT, "200"]
+    path = f"/etc/systemd/system/{oneshots.SERVICES}"
+    node.host.write(path, BOTH, 0o644)
+
+    def restart(unit: str) -> None:
+        for line in oneshots.started(node.host.read(f"/etc/systemd/system/{unit}") or b""):
+            node.host.run(*line)
+
+    manager = cast(Units, SimpleNamespace(reload=lambda: None, restart=restart))
+    change = FileChange(path, services_unit(ipv4=("192.30.120.100",)), BOTH)
+    systemd.KIND.apply(replace(node, manager=manager), [change])
+    assert not differing(node)
+    assert (tables(node), tables(node, "-6")) == ([*RIGHT, "200"], RIGHT)
 
 
 @pytest.mark.root

@@ -18,7 +18,9 @@ _FOLDER = "/etc/systemd/system"
 # restarts itself after the change.
 _LEFT_RUNNING = ("bird.service", "anycast-mesh-agent.service")
 _EARLY = (oneshots.SERVICES,)
-"""Restarted before new units start: nginx binds addresses of services."""
+"""Brought up to date before new units start: nginx binds addresses of services. A restart would
+move the rule for bound addresses behind all others of preference 0, which those have beside ours
+that somebody adds without a preference."""
 
 
 def _validate(_: Stage, changes: Changes) -> None:
@@ -41,7 +43,8 @@ def _apply(node: ChangedNode, changes: Changes) -> None:
     node.manager.reload()
     for unit in _changed(node, changes):
         if unit in _EARLY:
-            node.manager.restart(unit)
+            for missing in oneshots.differences(node, [f"{_FOLDER}/{unit}"]):
+                missing.mend()
 
 
 def _apply_late(node: ChangedNode, changes: Changes) -> None:
