@@ -37,6 +37,8 @@ LOOK = 5.0
 """Seconds between two looks whether all contents are in service."""
 BUSY = 0.5
 """Seconds to wait where a registry sends enough chunks already."""
+TURN = 15.0
+"""Seconds that a registry may take for a chunk; after that another one is asked."""
 SPARE = 16 << 20
 """Bytes that stay free on the disk, beside what an artefact needs."""
 BLOCK = 4096
@@ -256,7 +258,8 @@ class Contents:
         """The artefact with this hash, from any registry. What has come of it is kept for the next
         try, unless it is wrong."""
         reasons: list[str] = []
-        for url in self._urls():
+        urls = self._urls()
+        for url in urls:
             # What another registry began may be the wrong part.
             for whole in (False, True):
                 if whole:
@@ -264,7 +267,7 @@ class Contents:
                 begun = archive.exists() and archive.stat().st_size > 0
                 try:
                     with Client(url, self._signer, timeout=10.0) as client:
-                        _complete(client, archive, digest, entry, enough)
+                        _complete(client, archive, digest, entry, enough, len(urls) > 1)
                 except (Unreachable, NotFetched) as error:
                     reasons.append(str(error))
                     break
@@ -278,17 +281,27 @@ class Contents:
 
 
 def _complete(
-    client: Client, archive: Path, digest: str, entry: ContentEntry, enough: Callable[[], bool]
+    client: Client,
+    archive: Path,
+    digest: str,
+    entry: ContentEntry,
+    enough: Callable[[], bool],
+    others: bool,
 ) -> None:
-    """Appends the chunks that are missing, never more than the manifest says."""
+    """Appends the chunks that are missing, never more than the manifest says. A registry that is
+    busy, or slow where there are others, does not keep the node from them."""
     with archive.open("ab") as file:
         file.truncate(min(file.tell(), entry.size) // paths.CHUNK * paths.CHUNK)
+        last, slow = time.monotonic(), False
         while (held := file.seek(0, os.SEEK_END)) < entry.size:
+            if slow and others:
+                raise NotFetched(f"{client.url}: took more than {TURN:g} s for a chunk")
             if enough():
                 raise NotFetched(f"{held >> 20} of {entry.size >> 20} MiB have come so far")
             target = f"{paths.CONTENT}/{digest}/{held // paths.CHUNK}"
             answer = client.ask("GET", target, signed=True, limit=paths.CHUNK)
-            if answer.status == 429:
+            slow = time.monotonic() - last > TURN
+            if answer.status == 429 and not slow:
                 time.sleep(BUSY)
                 continue
             if not answer.ok:
@@ -297,6 +310,7 @@ def _complete(
                 raise NotFetched(f"{client.url}: gives a chunk of another size; refused")
             file.write(answer.body)
             file.flush()
+            last = time.monotonic()
 
 
 def _digest(archive: Path) -> str:

@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from mesh.agent.units import Systemd
 from mesh.bird.client import Bird
 from mesh.content import artefact
 from mesh.publish.generation import SignedGeneration
+from mesh.registry.registry import Refused
 from mesh.trust import keys
 from mesh.trust.documents import ContentEntry, Part
 from mesh.trust.encoding import parse
@@ -211,6 +213,45 @@ def test_a_chunk_of_another_size_ends_the_fetch_at_once(node: Node) -> None:
     node.follow(made)
     assert "gives a chunk of another size; refused" in node.contents._reasons[digest]
     assert node.contents.warnings()["blog"].startswith("has no content yet")
+
+
+def busy(monkeypatch: pytest.MonkeyPatch, one: Live) -> None:
+    """The registry answers for ever that it sends enough chunks already."""
+
+    def refuse(digest: str, place: int) -> bytes:
+        raise Refused(429, "too many chunks are being sent")
+
+    monkeypatch.setattr(one.registry, "chunk", refuse)
+
+
+def test_a_registry_that_is_always_busy_does_not_keep_the_node_from_the_other(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_contents, "TURN", 0.6)
+    made = node.site.publish(5, *node.registries)
+    busy(monkeypatch, node.registries[0])
+    node.follow(made)
+    assert node.page() == "<h1>Hello</h1>"
+
+
+def test_a_registry_that_sends_slowly_does_not_keep_the_node_from_the_other(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_contents, "TURN", 0.4)
+    (node.site.root / "site" / "film").write_bytes(os.urandom(3 << 20))
+    made = node.site.publish(5, *node.registries)
+    slow, asked = node.registries[0].registry, list[int]()
+    whole = slow.chunk
+
+    def dribble(digest: str, place: int) -> bytes:
+        asked.append(place)
+        time.sleep(0.6)
+        return whole(digest, place)
+
+    monkeypatch.setattr(slow, "chunk", dribble)
+    node.follow(made)
+    assert node.page() == "<h1>Hello</h1>"
+    assert asked == [0, 0], "one chunk of each content"
 
 
 def test_what_has_come_is_not_asked_for_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
