@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from mesh.trust.encoding import dump, sha256
 from mesh.trust.requests import Signer
 from tests.kit.contents import Site
 from tests.kit.registry import Live, live
+from tests.kit.wait import until
 
 BODY = os.urandom(2 * paths.CHUNK + 5000)
 DIGEST = sha256(BODY)
@@ -95,6 +98,37 @@ def test_no_more_than_a_content_may_have(desk: Live, site: Site) -> None:
 def test_chunks_that_are_no_whole_ones_are_refused_at_the_end(desk: Live, site: Site) -> None:
     """Else a node would ask for a chunk that begins elsewhere."""
     assert put(desk, site.fleet.operator, BODY[:1000], BODY[1000 : 1000 + paths.CHUNK])[-1] == 400
+
+
+def test_a_member_with_many_addresses_gets_no_more_chunks_at_once(
+    desk: Live, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host has a whole /64: counted by address, one stolen node would take all places."""
+    site.publish(5, desk)
+    assert put(desk, site.fleet.operator, *CHUNKS)[-1] == 201
+    node, other = (site.fleet.node(each) for each in ("mia-vultr-1", "lax-vultr-1"))
+    go_on, whole = threading.Event(), desk.registry.chunk
+
+    def held(digest: str, place: int) -> bytes:
+        assert go_on.wait(20)
+        return whole(digest, place)
+
+    def fetch(number: int) -> int:
+        source = f"127.0.0.{number}"
+        nonce = desk.raw("GET", paths.NONCE, source=source)[2][paths.NONCE_HEADER]
+        signed = node.header("GET", f"{PLACE}/0", b"", nonce)
+        return desk.raw("GET", f"{PLACE}/0", {"Authorization": signed}, source=source)[0]
+
+    monkeypatch.setattr(desk.registry, "chunk", held)
+    with ThreadPoolExecutor(4) as pool:
+        first = [pool.submit(fetch, number) for number in (1, 2, 3, 4)]
+        try:
+            until(lambda: sum(one.done() for one in first) == 2, 15, "two are refused")
+            monkeypatch.setattr(desk.registry, "chunk", whole)
+            assert ask(desk, other, "GET", f"{PLACE}/0").status == 200
+        finally:
+            go_on.set()
+        assert sorted(one.result(20) for one in first) == [200, 200, 429, 429]
 
 
 def test_what_no_generation_names_any_more_is_dropped(desk: Live, site: Site) -> None:
