@@ -134,7 +134,8 @@ def _held(answer: Answer) -> int | None:
     """How many chunks of a content a registry has; None where it has it whole."""
     if not answer.ok:
         return 0
-    with suppress(Malformed, TypeError, ValueError):
+    # OverflowError: JSON's Infinity.
+    with suppress(Malformed, TypeError, ValueError, OverflowError):
         state = decoded(dict, answer.body)
         return None if state.get("complete") is True else int(state.get("chunks", 0))
     return 0

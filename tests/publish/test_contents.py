@@ -11,8 +11,9 @@ import pytest
 
 from mesh.content import folders
 from mesh.publish import PublishError
-from mesh.publish.contents import ContentDelivery, lagging, packed
+from mesh.publish.contents import ContentDelivery, _held, lagging, packed
 from mesh.publish.progress import ProgressLines
+from mesh.registry.client import Answer
 from mesh.registry.routes import status
 from mesh.trust import keys
 from tests.kit.contents import Site
@@ -78,6 +79,11 @@ def test_a_delivery_that_was_cut_goes_on_where_it_ended(
     delivery(site, [], registries[0]).deliver()
     assert places == [0, 1, 2, 2, 3]
     assert blog in store.contents()
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "[]", '"x"', "1e999"])
+def test_no_answer_of_a_registry_ends_the_update(number: str) -> None:
+    assert _held(Answer(200, f'{{"chunks": {number}}}'.encode())) == 0
 
 
 def test_a_registry_that_is_away_does_not_keep_the_other_waiting(
