@@ -6,8 +6,9 @@ earlier version takes them once it runs from the new bundle.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,15 +26,18 @@ SECONDS = 30.0
 """For one chunk, beyond what an answer may take anyway."""
 AGAIN = 1.0
 """Seconds between two tries at a registry."""
+TURN = 30.0
+"""Seconds that a registry takes chunks for while another one lacks some; then it is the other's
+turn."""
 
 
 class NotTaken(Exception):
     """A registry does not have a content, and why. ``earlier``: since it is of a version without
-    contents."""
+    contents; ``slow``: since its turn was over."""
 
-    def __init__(self, reason: str, earlier: bool = False) -> None:
+    def __init__(self, reason: str, *, earlier: bool = False, slow: bool = False) -> None:
         super().__init__(reason)
-        self.earlier = earlier
+        self.earlier, self.slow = earlier, slow
 
 
 def packed(plan: Plan, folders: Mapping[str, Path]) -> dict[str, Artefact]:
@@ -61,15 +65,18 @@ def packed(plan: Plan, folders: Mapping[str, Path]) -> dict[str, Artefact]:
 
 
 class ContentDelivery:
-    """Brings the contents of one publication to the registries."""
+    """Brings the contents of one publication to the registries. ``over`` is whether its time is
+    up."""
 
     def __init__(
         self,
         contents: Mapping[str, Artefact],
         clients: Mapping[str, Client],
         progress: ProgressLines,
+        over: Callable[[], bool] = lambda: False,
     ) -> None:
         self._contents, self._clients, self._progress = contents, clients, progress
+        self._over = over
         self._missing = set(clients) if contents else set[str]()
         self._reasons: dict[str, NotTaken] = {}
         self._next = 0.0
@@ -90,13 +97,23 @@ class ContentDelivery:
         return not self.held and not any(why.earlier for why in self._reasons.values())
 
     def deliver(self) -> None:
-        """Tries each registry that does not have all of them, at most once in a while."""
+        """Tries each registry that does not have all of them, at most once in a while; again those
+        that are slow, until some registry has all."""
         if not self._missing or time.monotonic() < self._next:
             return
+        self._pass()
+        while not self.held and any(why.slow for why in self._reasons.values()):
+            if self._over():
+                break
+            self._pass()
+        self._next = time.monotonic() + AGAIN
+
+    def _pass(self) -> None:
         for node in sorted(self._missing):
+            end = time.monotonic() + (TURN if len(self._missing) > 1 else math.inf)
             try:
                 for digest, one in self._contents.items():
-                    self._send(node, self._clients[node], digest, one)
+                    self._send(node, self._clients[node], digest, one, end)
             except Unreachable as error:
                 self._reasons[node] = NotTaken(str(error))
             except NotTaken as error:
@@ -106,9 +123,8 @@ class ContentDelivery:
             else:
                 self._missing.discard(node)
                 self._reasons.pop(node, None)
-        self._next = time.monotonic() + AGAIN
 
-    def _send(self, node: str, client: Client, digest: str, one: Artefact) -> None:
+    def _send(self, node: str, client: Client, digest: str, one: Artefact, end: float) -> None:
         place = f"{paths.CONTENT}/{digest}"
         status = client.ask("GET", f"{paths.API}/status", signed=True, timeout=SECONDS)
         if status.ok and not takes(status, paths.CONTENT):
@@ -120,6 +136,9 @@ class ContentDelivery:
         for number, chunk in enumerate(chunks(one, paths.CHUNK)):
             if number < held:
                 continue
+            if time.monotonic() >= end:
+                why = f"content {digest[:12]}: it has taken {number} of {total} chunks so far"
+                raise NotTaken(why, slow=True)
             self._progress.waiting(f"{node}: gets content {digest[:12]}, {_mib(one.size)}")
             put = client.ask("PUT", f"{place}/{number}", chunk, signed=True, timeout=SECONDS)
             if not put.ok:

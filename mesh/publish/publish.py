@@ -103,7 +103,9 @@ class _Publication:
         )
         try:
             packed = contents.packed(self._order.plan, self._order.contents)
-            self._contents = ContentDelivery(packed, self._pool.clients, self._progress)
+            self._contents = ContentDelivery(
+                packed, self._pool.clients, self._progress, lambda: self._deadline.over
+            )
             before.prepare()
             members = before.wait_for_joins(fleet)
             network = before.identify(members)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -94,6 +95,38 @@ def test_a_registry_that_is_away_does_not_keep_the_other_waiting(
     gone.deliver()
     assert gone.held and not gone.refused
     assert "node-1" in gone.reasons and "node-2" not in gone.reasons
+
+
+def test_a_slow_registry_does_not_keep_the_other_waiting(
+    site: Site, registries: tuple[Live, Live], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in other hands may take half a minute for each chunk."""
+    monkeypatch.setattr("mesh.publish.contents.TURN", 1.0)
+    store, places = registries[0].registry.store, list[int]()
+    put = store.put_chunk
+
+    def slow(digest: str, place: int, content: bytes) -> bool:
+        places.append(place)
+        time.sleep(1.1)
+        return put(digest, place, content)
+
+    monkeypatch.setattr(store, "put_chunk", slow)
+    one = delivery(site, [], *registries)
+    one.deliver()
+    assert one.held and not one.refused
+    assert "of 4 chunks so far" in one.reasons["node-1"]
+    assert 3 not in places, "the rest follows later"
+
+
+def test_registries_that_are_all_slow_have_the_time_of_the_publication(
+    site: Site, registries: tuple[Live, Live], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.publish.contents.TURN", 0.0)
+    one, turns = delivery(site, [], *registries), iter((False, False, True))
+    one._over = lambda: next(turns)
+    one.deliver()
+    assert next(turns, None) is None, "they had some turns"
+    assert one.refused and "it has taken 0 of 4 chunks so far" in one.reasons["node-1"]
 
 
 def test_a_registry_of_an_earlier_version_gets_them_once_it_is_of_this_one(
