@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
@@ -31,6 +32,7 @@ from mesh.trust.documents import (
     LOGIN,
     MAX_ACCESS,
     MAX_ERROR,
+    MAX_FAILURES,
     MAX_FAULTS,
     MAX_NAME,
     Health,
@@ -88,7 +90,9 @@ class NodeHealth:
             announced=seen.announced,
             down=seen.down,
             failures=self.announcer.failures(),
-            warnings=(self.announcer.warnings() | self.outside.warnings | self.contents.warnings()),
+            warnings=merged(
+                self.contents.warnings(), self.announcer.warnings(), self.outside.warnings
+            ),
             contents=self.contents.served(),
             withheld=self.announcer.withheld(),
             tunnels=self.tunnels.problems(),
@@ -100,7 +104,7 @@ class NodeHealth:
             held=self.holds.until,
             unconfirmed=self._unconfirmed(),
             logins=self.login_use.used,
-            units=dict(self.service_units.states()),
+            units=dict(list(self.service_units.states().items())[:MAX_FAILURES]),
         )
 
     def _drain(self) -> tuple[int, bool]:
@@ -135,3 +139,12 @@ class NodeHealth:
         found += self.announcer.faults.items()
         found += [(f"thread {name}", why) for name, why in sorted(self.workers.failures.items())]
         return {name[:MAX_NAME]: printable(why)[:MAX_ERROR] for name, why in found[:MAX_FAULTS]}
+
+
+def merged(*warnings: Mapping[str, str]) -> dict[str, str]:
+    """Warnings as a report takes them, the first ones first: registries refuse one with more."""
+    found: dict[str, str] = {}
+    for each in warnings:
+        for name, why in each.items():
+            found[name] = f"{found[name]}; {why}" if name in found else why
+    return {name: why[:MAX_ERROR] for name, why in list(found.items())[:MAX_FAILURES]}

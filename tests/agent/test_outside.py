@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mesh.agent.config import Config, NodeService, Underlay, UnderlayLink, UnderlayNode
+from mesh.agent.health import merged
 from mesh.agent.host import Host
 from mesh.agent.outside import ASKERS, Outside, asks, direct
 from mesh.bird.reply import Reply
@@ -21,6 +22,7 @@ from mesh.services.checks import Check
 from mesh.services.checks.dns import DnsCheck
 from mesh.services.checks.tcp import TcpCheck
 from mesh.services.service import Ports
+from mesh.trust.documents import MAX_FAILURES
 from mesh.trust.encoding import parse
 from tests.agent.test_node import LAX, ORD, SERVICE, Running
 from tests.kit.machine import bird_of
@@ -207,3 +209,15 @@ def test_each_instance_is_asked_by_a_few_and_the_work_is_spread() -> None:
     assert len(set(every)) == len(services) * len(ids)
     assert max(map(len, asked.values())) <= 3 * ASKERS * len(services)
     assert all((service.name, node) not in asked[node] for service in services for node in ids)
+
+
+def test_a_report_has_no_more_warnings_than_registries_take() -> None:
+    """One with more is refused whole, and the node counts as silent."""
+    outside = {f"web-{n} at ord-vultr-1": "no answer" for n in range(MAX_FAILURES)}
+    own = {"mail": "the certificate ends in 3 days", "web": "the certificate ends in 2 days"}
+    found = merged({"web": "serves older content"}, own, outside)
+    assert len(found) == MAX_FAILURES
+    assert list(found.items())[:2] == [
+        ("web", "serves older content; the certificate ends in 2 days"),
+        ("mail", "the certificate ends in 3 days"),
+    ]
