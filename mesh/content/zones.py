@@ -5,6 +5,7 @@ They are read as strictly as a name server reads them, before anything is publis
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from dns.zonefile import CNAMEAndOtherData, Reader
 from mesh.services.content import Zone
 
 SUFFIX = ".zone"
+_WRITTEN = re.compile(r"[a-z0-9_][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 DIRECTIVES = ("$TTL", "$ORIGIN")
 """Those that a zone file may contain: $INCLUDE reads files of the node, and NSD has no
 $GENERATE."""
@@ -75,7 +77,8 @@ def _origin(path: Path) -> Name:
         origin = from_text(name)
     except DNSException:
         raise BadZone("its name is no zone's", cure) from None
-    if not name.isascii() or f"{name}." != origin.to_text() or name != name.lower():
+    # No escapes, and no name that begins as an option does: NSD's programs get it as a word.
+    if not _WRITTEN.fullmatch(name) or f"{name}." != origin.to_text():
         raise BadZone("its name is not as zones are written", cure)
     return origin
 

@@ -70,6 +70,8 @@ def test_the_file_is_named_for_its_zone(tmp_path: Path) -> None:
     )
     for name in ("Example.com.zone", "example.com..zone", "a..b.zone", "größe.de.zone"):
         assert "name it <zone>.zone, in lower case" in refused(tmp_path, ZONE, name)
+    for name in ("-p.zone", 'a\\".org.zone', "*.org.zone", "a{b.org.zone"):
+        assert "its name is not as zones are written" in refused(tmp_path, ZONE, name)
 
 
 def test_serials_are_compared_as_name_servers_compare_them() -> None:
