@@ -63,7 +63,9 @@ def install(host: Host, units: Sequence[str]) -> None:
     # What an installation that was cut short has left.
     host.run("dpkg", "--configure", "-a", "--force-confold", timeout=DEADLINE)
     updated = host.run(*_APT, "update", timeout=DEADLINE)
-    done = host.run(*_APT, "--no-install-recommends", "install", *names, timeout=DEADLINE)
+    # What else is on the node stays: on a host that existed before it may be the operator's.
+    how = ("--no-install-recommends", "--no-remove", "install")
+    done = host.run(*_APT, *how, *names, timeout=DEADLINE)
     if done.code != 0 or missing(host, units):
         # Without a mirror the second one only says that it knows no such package.
         why = (updated if updated.code else done).why()
