@@ -442,6 +442,10 @@ def with_kinds() -> dict[str, Any]:
         "web": {"kind": "web", "content": "site", "addresses": at},
         "zone": {"kind": "dns", "content": "zones", "addresses": {"ipv4": "192.30.120.101"}},
         "who": {"kind": "whoami", "addresses": {"ipv4": "192.30.120.102"}},
+        "shop": {
+            "kind": "external", "unit": "shop.service", "addresses": {"ipv4": "192.30.120.103"},
+            "ports": {"tcp": [8081]}, "checks": [{"kind": "tcp", "port": 8081}],
+        },
     }  # fmt: skip
     return values
 
@@ -476,8 +480,9 @@ def test_a_generation_brings_daemons_with_their_packages_and_takes_them_back(
             assert answered(box, address).startswith("503")
         assert ":53" in box.run("ss", "-Hltn", "src", "192.30.120.101")
         assert connections(box) == began[box.name]
-    until(lambda: mesh.status().nodes[ORD].services == {"web": False, "zone": False, "who": True},
-          20, "what has no content is not up")  # fmt: skip
+    up = {"shop": False, "web": False, "zone": False, "who": True}
+    until(lambda: mesh.status().nodes[ORD].services == up, 20, "what has no content is not up")
+    until(lambda: mesh.status().nodes[ORD].units == {"shop": "not-found"}, 20, "a unit's state")
     mesh.network.plan = plan
     mesh.publish()
     mesh.in_operation()

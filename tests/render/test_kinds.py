@@ -37,9 +37,10 @@ pytestmark = pytest.mark.image
 NODE = "lax-vultr-1"
 BLOG, PAGES, ZONE = "192.30.120.100", "192.30.120.101", "192.30.120.102"
 BLOG6, ZONE6 = "2620:71:4000::100", "2620:71:4000::102"
+LONGEST = ".".join(["x" * 63] * 3 + ["y" * 61])
 SERVICES: dict[str, Any] = {
     "blog": {
-        "kind": "web", "content": "site", "names": ["example.net", "www.example.net"],
+        "kind": "web", "content": "site", "names": ["example.net", "www.example.net", LONGEST],
         "addresses": {"ipv4": BLOG, "ipv6": BLOG6},
     },
     "pages": {"kind": "web", "content": "site", "addresses": {"ipv4": PAGES}},
@@ -207,6 +208,7 @@ def _rcode(node: Served) -> object:
 WEB: dict[str, tuple[str, str, str, int, str]] = {
     "a page": (BLOG, "www.example.net", "/", 200, "<h1>a blog</h1>\n" + MANY),
     "the other name": (BLOG6, "example.net", "/about.txt", 200, "é\n"),
+    "the longest of names": (BLOG, LONGEST, "/about.txt", 200, "é\n"),
     "a folder": (BLOG, "example.net", "/feed/", 200, "feed\n"),
     "no page": (BLOG, "example.net", "/nothing", 404, "not here\n"),
     "no list of files": (BLOG, "example.net", "/empty/", 404, "not here\n"),
