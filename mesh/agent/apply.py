@@ -418,7 +418,8 @@ class Applier:
         restored, the journal stays and OSError is raised."""
         before, after = journal.units_before, journal.units_after
         running = self._manager.active(sorted({*before, *after}))
-        _try(lambda: self._manager.stop([u for u in after if u not in before and u in running]))
+        new = [unit for unit in after if unit not in before]
+        _try(lambda: self._manager.stop([u for u in new if u in running or self._has_file(u)]))
         changes, failed = self._restore(journal)
         node = self._node(before, running)
         _each(KINDS, changes, lambda kind, own: _try(lambda: kind.apply(node, own)))
@@ -428,6 +429,11 @@ class Applier:
         if failed is not None:
             raise failed
         self._forget()
+
+    def _has_file(self, unit: str) -> bool:
+        """Whether a unit of ours is in place: systemd may go on starting one that does not run."""
+        name = f"{unit.partition('@')[0]}@.service" if "@" in unit else unit
+        return self._host.path(f"/etc/systemd/system/{name}").exists()
 
     def _restore(self, journal: Journal) -> tuple[list[FileChange], OSError | None]:
         changes: list[FileChange] = []

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mesh.agent.host import Host
+from mesh.agent.host import CommandFailed, Host
 
 START = 90.0
 """Seconds within which units have to start."""
+_LINES, _LONGEST = 3, 400
+"""How much is reported of what a unit that does not start says."""
 
 
 class Units(Protocol):
@@ -68,7 +70,16 @@ class Systemd:
         self.host.must("systemctl", "-q", "--no-reload", "enable", *units)
         if self.host.run("systemctl", "start", *units, timeout=seconds).code != 0:
             for unit in sorted(set(units) - self.active(units)):
-                self.host.must("systemctl", "start", unit, timeout=seconds)
+                again = self.host.run("systemctl", "start", unit, timeout=seconds)
+                if again.code != 0:
+                    raise CommandFailed(f"{unit}: {self._said(unit) or again.why()}")
+
+    def _said(self, unit: str) -> str:
+        """The last lines of a unit's own processes in the journal; empty for none."""
+        asked = ("journalctl", "-q", "--no-pager", "-b", "-o", "cat", "-n", str(_LINES))
+        done = self.host.run(*asked, f"_SYSTEMD_UNIT={unit}", timeout=10)
+        lines = [line.strip() for line in done.out.splitlines() if line.strip()]
+        return "" if done.code else "; ".join(dict.fromkeys(lines))[-_LONGEST:]
 
     def stop(self, units: Sequence[str]) -> None:
         """``disable --now``."""
