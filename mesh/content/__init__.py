@@ -1,7 +1,7 @@
 """Content of services: directories of the operator's repository as artefacts that nodes fetch."""
 
-from mesh.content.artefact import Artefact, NotPacked, artefact, chunks
 from mesh.content.described import Survey, described, folders, survey
+from mesh.content.packing import Artefact, NotPacked, artefact, chunks
 
 __all__ = [
     "Artefact",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mesh.content.artefact import Artefact, NotPacked, artefact
+from mesh.content.packing import Artefact, NotPacked, artefact
 from mesh.services.content import Content, Zone
 from mesh.spec import Problem, Spec, SpecError
 from mesh.spec.twin import original_file

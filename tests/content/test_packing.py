@@ -161,7 +161,7 @@ def test_more_files_than_a_content_may_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty of them here: to make twenty thousand takes seconds."""
-    monkeypatch.setattr(sys.modules["mesh.content.artefact"], "MAX_CONTENT_FILES", 20)
+    monkeypatch.setattr(sys.modules["mesh.content.packing"], "MAX_CONTENT_FILES", 20)
     for number in range(20):
         (tmp_path / str(number)).write_text("")
     assert len(artefact(tmp_path).entries) == 20
