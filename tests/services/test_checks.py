@@ -416,6 +416,16 @@ def test_a_program_that_others_could_have_put_there_is_not_run(
     assert unsafe(folder, "a") == reason.format(file=file, folder=folder)
 
 
+def test_a_program_gets_its_arguments_as_they_are_written() -> None:
+    """systemd puts values in place of $NAME; $$ stands for a dollar sign (systemd.service(5))."""
+    check = ExecCheck(command="mail", arguments=("$HOME", "-x", "--property=User=root", "a b"))
+    command = check._command()
+    assert command[command.index("--") + 1 :] == [
+        "/usr/bin/env", "-i", "/etc/anycast-mesh/checks/mail",
+        "$$HOME", "-x", "--property=User=root", "a b",
+    ]  # fmt: skip
+
+
 def test_a_program_that_is_not_there_is_named() -> None:
     problem = ExecCheck(command="no-such-check").problem(HERE)
     assert "no such file or directory" in problem
