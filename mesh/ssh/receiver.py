@@ -43,6 +43,8 @@ START = "/var/lib/cloud/scripts/per-boot/anycast-mesh"
 OWN = (ETC, HOME, Path("/run/anycast-mesh"), Path("/usr/local/lib/anycast-mesh"))
 UNITS = Path("/etc/systemd/system")
 SERVICES = UNITS / "anycast-mesh-services.service"
+OUTSIDE = ("preference", "4243", "fwmark", "0x4243", "lookup", "4243")
+"""The agent's rule for questions to other nodes' instances (mesh.agent.outside)."""
 OTHERS = ("nftables.service", "bird.service", "ufw.service", "firewalld.service")
 DUMMY, LOOPBACK = "dummy0", "lo"
 UNDO = "anycast-mesh-undo"
@@ -421,6 +423,8 @@ def take_network(tunnels: Sequence[Path], before: Record | None) -> None:
         if (UNITS / "anycast-mesh-replies.service").exists():
             run("ip", "-4", "rule", "delete", "priority", priority)
             run("ip", "-6", "rule", "delete", "priority", priority)
+    for family in ("-4", "-6"):
+        run("ip", family, "rule", "delete", *OUTSIDE)
     take_services(before)
     if before is None:
         return

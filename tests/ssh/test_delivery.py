@@ -25,7 +25,7 @@ from mesh.ssh import (
     shown_key,
     withdraw,
 )
-from mesh.ssh.receiver import TURN
+from mesh.ssh.receiver import OUTSIDE, TURN
 from tests.kit.existing_host import LOGIN, NODE, STRANGER, ExistingHost, key_text
 from tests.kit.wait import PATIENCE, until
 
@@ -257,6 +257,9 @@ def serve(box: ExistingHost) -> None:
     (box.root / "etc/systemd/system/anycast-mesh-services.service").write_text(unit)
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "start", "anycast-mesh-services.service")
+    # As the agent does to ask other nodes.
+    for family in ("-4", "-6"):
+        box.run("ip", family, "rule", "add", *OUTSIDE, "protocol", "kernel")
     # With its defaults it removes others' rules, and not these.
     box.run("ip", "rule", "add", "preference", "500", "lookup", "7")
     box.run("systemctl", "restart", "systemd-networkd.service")
