@@ -17,7 +17,7 @@ from collections.abc import Callable
 from mesh.foreign import printable
 from mesh.services.checks import Check
 from mesh.services.checks.check import Target
-from mesh.services.checks.connection import OWN, Deadline, connected, ended
+from mesh.services.checks.connection import OWN, Deadline, connected, said
 
 LATE = 0.05
 """Seconds after the end of its time at which a look was late: this machine was too busy for it."""
@@ -29,6 +29,8 @@ WARNINGS = 60.0
 """Seconds between two questions for a warning."""
 SHORT = 1.0
 """Seconds that an idle connection lives at least with a daemon that bears it."""
+GREETING = 4096
+"""Bytes that a daemon may send on an idle connection; reading more takes the time for questions."""
 STRIKES = 2
 """After how many idle connections in a row that it does not bear a daemon gets none any more."""
 
@@ -107,8 +109,8 @@ class CheckRunner:
 class _Watch:
     """An idle connection to the daemon of a check, which its kernel closes when it ends.
 
-    Some daemons do not bear one: they close it at once, or serve nobody else meanwhile. They get
-    none any more.
+    Some daemons do not bear one: they close it at once, serve nobody else meanwhile, or send
+    without end. They get none any more.
     """
 
     def __init__(self, check: Check, target: Target) -> None:
@@ -117,6 +119,7 @@ class _Watch:
         self._port = check.watched_port if own else None
         self._idle: socket.socket | None = None
         self._opened = -math.inf
+        self._heard = 0
         self._proven = False
         self._strikes = 0
 
@@ -148,7 +151,13 @@ class _Watch:
             return False
         poll = select.poll()
         poll.register(self._idle, select.POLLIN)
-        if not poll.poll(seconds * 1000) or not ended(self._idle):
+        if not poll.poll(seconds * 1000):
+            return False
+        if (count := said(self._idle)) is not None:
+            self._heard += count
+            if self._heard > GREETING:
+                self._strikes = STRIKES
+                self.drop()
             return False
         if time.monotonic() - self._opened < SHORT:
             self._strikes += 1
@@ -164,7 +173,7 @@ class _Watch:
     def _open(self, now: float) -> None:
         if self._port is None:
             return
-        self._opened, self._proven = now, False
+        self._opened, self._heard, self._proven = now, 0, False
         try:
             self._idle = connected(self._target, self._port, Deadline(self._check.within))
         except OSError:

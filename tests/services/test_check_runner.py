@@ -18,6 +18,7 @@ from mesh.agent import check_runner
 from mesh.agent.check_runner import CheckRunner
 from mesh.services.checks.check import HealthCheck, Target
 from mesh.services.checks.http import HttpCheck
+from mesh.services.checks.tcp import TcpCheck
 from tests.kit.wait import PATIENCE, until
 
 HERE = Target(IPv4Address("127.0.0.1"), "lax-vultr-1")
@@ -125,6 +126,30 @@ def test_a_daemon_that_bears_no_idle_connection_gets_none_after_some(
             assert len(times) - connections <= asked + 1, "one connection for each question"
         problems = made.problems
     assert set(problems) == {""}
+
+
+def test_a_daemon_that_sends_without_end_gets_no_idle_connection() -> None:
+    """Reading what it sends would take the time for questions."""
+    flooded: list[int] = []
+
+    def flood(line: socket.socket) -> None:
+        with line, suppress(OSError):
+            while True:
+                line.sendall(bytes(1 << 20))
+                flooded.append(1 << 20)
+
+    def talkative(connection: socket.socket) -> None:
+        threading.Thread(target=flood, args=[connection.dup()], daemon=True).start()
+
+    check = TcpCheck(port=0, interval=0.1, timeout=1.0)
+    with server(talkative) as (port, _):
+        object.__setattr__(check, "port", port)
+        with runs(check, hurry=False) as made:
+            until(lambda: len(made.answers) > SEVERAL, 10, "it is asked")
+            before = len(flooded)
+            until(lambda: len(made.answers) > 2 * SEVERAL, 10, "it is asked again")
+        assert set(made.problems) == {""}
+        assert len(flooded) - before < 2 * SEVERAL, "nobody reads that"
 
 
 def test_a_second_look_follows_a_change_and_no_third() -> None:

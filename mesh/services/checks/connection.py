@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
@@ -85,17 +84,16 @@ def _source(address: str, port: int, target: Target, asked: int) -> str:
     return address if address != written(target.address) else f"port {port} in place of {asked}"
 
 
-def ended(idle: socket.socket) -> bool:
-    """Whether the other end of a connection has ended it; what it has sent is dropped."""
+def said(idle: socket.socket) -> int | None:
+    """How many bytes the other end of a connection has sent, of which some are dropped now; None
+    where it has ended it."""
     idle.setblocking(False)
-    with suppress(BlockingIOError):
-        try:
-            while idle.recv(4096):
-                pass
-        except ConnectionError:
-            return True
-        return True
-    return False
+    try:
+        return len(idle.recv(4096)) or None
+    except BlockingIOError:
+        return 0
+    except OSError:
+        return None
 
 
 def _opened(target: Target, kind: socket.SocketKind) -> socket.socket:
