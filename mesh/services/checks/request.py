@@ -128,15 +128,16 @@ def _body(received: bytes) -> tuple[bytes, bool]:
 def _unchunked(body: bytes) -> tuple[bytes, bool]:
     """The chunks that have come, joined, and whether the last one has."""
     parts: list[bytes] = []
-    while True:
-        size, end, rest = body.partition(b"\r\n")
-        digits = size.partition(b";")[0].strip()
-        if not end:
-            return b"".join(parts), False
+    at = 0
+    # By places: slices of what is left would copy it for each chunk, which may be of one byte.
+    while (end := body.find(b"\r\n", at)) >= 0:
+        digits = body[at:end].partition(b";")[0].strip()
         if not digits.isalnum() or len(digits) > 8 or digits.strip(b"0123456789abcdefABCDEF"):
             return b"".join(parts), True
         length = int(digits, 16)
         if not length:
             return b"".join(parts), True
-        parts.append(rest[:length])
-        body = rest[length + 2 :]
+        at = end + 2
+        parts.append(body[at : at + length])
+        at += length + 2
+    return b"".join(parts), False
