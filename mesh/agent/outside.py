@@ -74,7 +74,7 @@ class Question:
     check: Check
 
     def problem(self) -> str:
-        """Asks once; why there is no good answer, with family and check."""
+        """Asks once; why there is no good answer."""
         one = self.instance
         target = Target(one.address, one.node, one.interface, MARK)
         patient = replace(self.check, timeout=max(self.check.within, PATIENCE))
@@ -82,7 +82,7 @@ class Question:
             why = patient.problem(target)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-        return why and printable(f"IPv{one.address.version} {self.check.subject}: {why}")
+        return why and printable(f"{self.check.subject}: {why}")
 
 
 class Outside:
@@ -111,11 +111,18 @@ class Outside:
     def warnings(self) -> dict[str, str]:
         """What did not answer well, by service and node."""
         with self._lock:
-            reasons = sorted((q.instance.name, why) for q, why in self._reasons.items())
-        found: dict[str, str] = {}
-        for name, why in reasons:
-            found[name] = f"{found[name]}; {why}" if name in found else why
-        return {name: why[:MAX_ERROR] for name, why in list(found.items())[:MAX_FAILURES]}
+            reasons = sorted(
+                (q.instance.name, why, f"IPv{q.instance.address.version}")
+                for q, why in self._reasons.items()
+            )
+        found: dict[str, dict[str, list[str]]] = {}
+        for name, why, family in reasons:
+            families = found.setdefault(name, {}).setdefault(why, [])
+            families += [family] * (family not in families)
+        return {
+            name: "; ".join(f"{', '.join(f)}: {why}" for why, f in each.items())[:MAX_ERROR]
+            for name, each in list(found.items())[:MAX_FAILURES]
+        }
 
     def run(self, stop: threading.Event) -> None:
         """Runs until ``stop`` is set."""
