@@ -255,6 +255,7 @@ config:
 
 def test_what_config_set_and_the_project_say_is_what_check_reads(project: Project) -> None:
     shutil.copy(ROOT / "Pulumi.prod.yaml", project.folder / "Pulumi.t.yaml")
+    shutil.copytree(ROOT / "site", project.folder / "site", dirs_exist_ok=True)
     words = [word for key, value in SET.items() for word in ("--plaintext", f"{key}={value}")]
     words += ["--secret", "mesh:bgpPassword-vultr=k7Qz0nW2"]
     project.pulumi("config", "set-all", "--stack", "t", "--path", *words)
@@ -277,6 +278,7 @@ def test_what_config_set_and_the_project_say_is_what_check_reads(project: Projec
 @pytest.mark.slow
 def test_a_secret_inside_a_map_is_told_of_and_read_by_the_engine_only(project: Project) -> None:
     shutil.copy(ROOT / "Pulumi.prod.yaml", project.folder / "Pulumi.t.yaml")
+    shutil.copytree(ROOT / "site", project.folder / "site", dirs_exist_ok=True)
     project.pulumi(
         "config", "set", "--stack", "t", "--secret", "--path", "mesh:admin.ssh[0]", "192.0.2.0/24"
     )

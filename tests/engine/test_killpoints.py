@@ -127,6 +127,7 @@ def copied(root: Path) -> Path:
     mutants.copied(root)
     for name in ("__main__.py", "Pulumi.yaml", "Pulumi.prod.yaml"):
         shutil.copy(ROOT / name, root / name)
+    shutil.copytree(ROOT / "site", root / "site")
     (root / ".venv").symlink_to(ROOT / ".venv")
     return root
 

@@ -97,10 +97,10 @@ table inet lost {
 
 
 @contextmanager
-def server(twin: Twin, node: str, address: str) -> Iterator[None]:
+def server(twin: Twin, node: str, address: str, port: int = PORT) -> Iterator[None]:
     """A server on the node, until the end of the block."""
     command = [sys.executable, "-m", "mesh.cli.main", "lab", "exec", node, "--"]
-    inner = ["timeout", str(LIFE), "python3", "-c", _SERVER, address, str(PORT), str(SIZE)]
+    inner = ["timeout", str(LIFE), "python3", "-c", _SERVER, address, str(port), str(SIZE)]
     with subprocess.Popen(
         [*command, *inner], cwd=twin.root, env=environment(twin.root, twin.state),
         stdout=subprocess.PIPE, text=True,
@@ -110,19 +110,19 @@ def server(twin: Twin, node: str, address: str) -> Iterator[None]:
         try:
             yield
         finally:
-            pattern = f"sys.argv.*{address}|{address} {PORT}"
+            pattern = f"sys.argv.*{address}|{address} {port}"
             twin.exec(node, "pkill", "-f", pattern, check=False)
             process.wait(timeout=LIFE)
 
 
-def upload(twin: Twin, box: str, address: str) -> int:
+def upload(twin: Twin, box: str, address: str, port: int = PORT) -> int:
     """How many of SIZE bytes arrived at the server."""
-    return _transfer(twin, box, address, "upload")
+    return _transfer(twin, box, address, port, "upload")
 
 
-def download(twin: Twin, box: str, address: str) -> int:
+def download(twin: Twin, box: str, address: str, port: int = PORT) -> int:
     """How many of SIZE bytes arrived at the client."""
-    return _transfer(twin, box, address, "download")
+    return _transfer(twin, box, address, port, "download")
 
 
 def seen(twin: Twin, box: str, address: str) -> list[str]:
@@ -130,12 +130,12 @@ def seen(twin: Twin, box: str, address: str) -> list[str]:
     return twin.exec(box, "python3", "-c", _SEEN, address, str(PORT)).split()
 
 
-def _transfer(twin: Twin, box: str, address: str, way: str) -> int:
+def _transfer(twin: Twin, box: str, address: str, port: int, way: str) -> int:
     lose = ("sh", "-c", 'echo "$0" | nft -f -', _LOSE_ICMP)
     twin.exec(box, *lose)
     try:
         started = time.monotonic()
-        answer = twin.exec(box, "python3", "-c", _CLIENT, address, str(PORT), str(SIZE), way)
+        answer = twin.exec(box, "python3", "-c", _CLIENT, address, str(port), str(SIZE), way)
         # With a wrong segment size it never ends.
         assert time.monotonic() - started < patience(60)
         return int(answer)

@@ -20,6 +20,7 @@ from pathlib import Path
 from mesh import netns
 from mesh.cli.environment import environment
 from mesh.cli.working_copy import write_project
+from mesh.content import described
 from mesh.lab.lab_files import files_of
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan, make
@@ -52,7 +53,8 @@ def whole(folder: Path, lab: str, knobs: Knobs | None = None) -> Iterator[Whole]
     clear_world(lab)
     own = environment(ROOT, folder)
     file = working_copy(folder, own)
-    plan = make(load_file(STACK, ROOT, file).spec)
+    spec = load_file(STACK, ROOT, file).spec
+    plan = make(spec, described(ROOT, spec))
     operator = files_of(lab)
     try:
         raise_world(plan, lab, {"vultr": BGP_PASSWORD})
@@ -81,6 +83,7 @@ def working_copy(folder: Path, own: Mapping[str, str]) -> Path:
     write_project(ROOT, folder / "Pulumi.yaml")
     file = folder / COMMITTED
     shutil.copyfile(ROOT / COMMITTED, file)
+    shutil.copytree(ROOT / "site", folder / "site")
 
     def pulumi(*words: str, stdin: str = "") -> None:
         command = ["pulumi", "--non-interactive", "-C", str(folder), *words]
