@@ -19,8 +19,8 @@ from tests.kit.stacks import ROOT, example, prod
 
 
 def _mixed() -> dict[str, Any]:
-    """Members, an existing host, validators of one's own, a wish for every provider, and a prefix
-    that some edges announce."""
+    """Members, an existing host, validators of one's own, a wish for every provider, a prefix that
+    some edges announce, and a service of each kind that nodes set up."""
     keys = example("mixed")
     unicast = {"prefix": "2620:71:4001::/48", "announcedBy": ["lax"]}
     keys["prefixes"]["ipv6"] = [keys["prefixes"]["ipv6"], unicast]
@@ -29,6 +29,10 @@ def _mixed() -> dict[str, Any]:
     towards = [{"asn": 174, "prepend": 2}]
     scope = {"name": "quiet", "scope": "noIxp", "toAs": towards, "nodes": ["mia-vultr-1"]}
     routing = {"import": "full"}
+    keys["services"] |= {
+        "page": {"kind": "web", "content": "site", "addresses": {"ipv4": "192.30.120.110"}},
+        "zone": {"kind": "dns", "content": "zones", "addresses": {"ipv4": "192.30.120.111"}},
+    }
     return keys | {"traffic": [wish, scope], "routing": routing, "rpki": {"local": True}}
 
 
@@ -81,19 +85,21 @@ MUTANTS = (
         "mesh/render/node_templates.py", "# Timers run", "# They run", False, code=False, short=True
     ),
     Mutant("mesh/render/replies.py", "REPLIES_TABLE = 27218", "REPLIES_TABLE = 27219"),
+    Mutant("mesh/render/kinds.py", "HTTP = 80", "HTTP = 81"),
+    Mutant("mesh/render/services.py", "SERVICES_TABLE = 4242", "SERVICES_TABLE = 4241"),
     Mutant("mesh/render/node.py", 'conf", content, 0o600', 'conf", content, 0o640'),
     Mutant("mesh/bird/constants.py", 'f"IN_SERVICE_', 'f"SERVES_', code=False),
     Mutant("mesh/spec/aggregates.py", "return self.by is None or", "return True or"),
     Mutant("mesh/cli/answers.py", "", "\nNEW = 1\n", bytes_=False, code=False, short=True),
     # Every module that rendering loads.
     Mutant("mesh/limits.py", "MAX_BLACKHOLES = 20", "MAX_BLACKHOLES = 21", code=False),
-    Mutant("mesh/services/checks/check.py", "] = 0.5", "] = 0.6", code=False),
+    Mutant("mesh/services/checks/check.py", "] = 0.2", "] = 0.3", code=False),
     Mutant("mesh/plan/distance.py", "KM_PER_COST = 100", "KM_PER_COST = 90"),
     Mutant("mesh/plan/links.py", "WIREGUARD_OVERHEAD = 80", "WIREGUARD_OVERHEAD = 81"),
     Mutant("mesh/plan/aggregates.py", "EXIT = -2", "EXIT = -3"),
     Mutant("mesh/plan/make.py", "path_limit=3 if", "path_limit=5 if"),
     Mutant("mesh/plan/model.py", "(self.ipv4, self.ipv6)", "(self.ipv6, self.ipv4)"),
-    Mutant("mesh/plan/sessions.py", 'name=f"{provider}{family[-1]}"', 'name=f"up{family[-1]}"'),
+    Mutant("mesh/plan/sessions.py", '{provider_of(node_id)}{family[-1]}"', 'up{family[-1]}"'),
     Mutant("mesh/plan/traffic.py", "return next((rule.prepend", "return 1 + next((rule.prepend"),
     Mutant(
         "mesh/publish/generation.py", '"peer_asn": session.peer_asn', '"peer": session.peer_asn'
@@ -146,10 +152,13 @@ MUTANTS = (
     Mutant("mesh/render/watched.py", '"interface": "dummy0"', '"interface": "dummy1"'),
     # What is checked or said only: other code, and no other byte.
     *(
-        Mutant(f"mesh/services/{name}.py", "", "\nMORE = 1\n", bytes_=False, code=False)
-        for name in ("service", "content", "checks/http", "checks/tcp")
+        Mutant(path.relative_to(ROOT).as_posix(), "", "\nMORE = 1\n", bytes_=False, code=False)
+        for path in sorted((ROOT / "mesh/services").rglob("*.py"))
+        if path.name not in ("__init__.py", "check.py")
     ),
     Mutant("mesh/foreign.py", "", "\nMORE = 1\n", bytes_=False, code=False),
+    _said("mesh/spec/advice.py", "", "\nMORE = 1\n"),
+    _said("mesh/spec/known.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/parser.py", "", "\nMORE = 1\n"),
     _said("mesh/installed.py", "_PACKAGED.is_dir()", "_PACKAGED.exists()"),
     _said("mesh/spec/asns.py", "AS0 is reserved", "AS0 is nobody's"),
