@@ -10,11 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-TYPES = {
-    "A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33,
-    "DS": 43, "DNSKEY": 48, "TLSA": 52, "SVCB": 64, "HTTPS": 65, "CAA": 257,
-}  # fmt: skip
-"""Types of records, by name."""
+TXT, LABEL = 16, 63
 INTERNET, CHAOS = 1, 3
 IDENTITY = "id.server"
 """Name of a server's own name, in class CHAOS (RFC 4892)."""
@@ -41,7 +37,7 @@ class Question:
         return encoded(self.name) + struct.pack("!HH", self.type, self.cls)
 
 
-WHO = Question(IDENTITY, TYPES["TXT"], CHAOS)
+WHO = Question(IDENTITY, TXT, CHAOS)
 """Asks a server for its own name."""
 
 
@@ -55,8 +51,10 @@ class Query:
 
 
 def encoded(name: str) -> bytes:
-    """A name on the wire, without compression."""
+    """A name on the wire, without compression. ValueError for what is none."""
     labels = [label.encode("ascii") for label in name.strip(".").split(".") if label]
+    if any(len(label) > LABEL for label in labels):
+        raise ValueError(f"a label of a name has at most {LABEL} characters")
     return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
 
 
@@ -154,7 +152,7 @@ def _name(message: bytes, place: int) -> tuple[str, int]:
     """A name without compression, in lower case, and the place after it."""
     labels = []
     while length := message[place]:
-        if length > 63:
+        if length > LABEL:
             raise IndexError
         labels.append(message[place + 1 : place + 1 + length].decode("ascii").lower())
         place += 1 + length

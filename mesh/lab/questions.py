@@ -14,6 +14,7 @@ from mesh.lab import dns
 from mesh.lab.errors import LabError
 from mesh.lab.services import LabService
 from mesh.plan.model import Address
+from mesh.services.checks.dns_message import TYPES
 
 Kind = Literal["http", "dns", "tcp"]
 """Kinds of questions; ICMP echo is not among them, since a kernel answers it."""
@@ -125,10 +126,10 @@ def of_service(service: LabService) -> Question | None:
 def _dns_question(default: dns.Question, name: str | None, type: str | None) -> dns.Question:
     if name is None and type is None:
         return default
-    number = dns.TYPES.get((type or "SOA").upper())
+    wanted = (name or default.name).rstrip(".").lower()
+    number = TYPES.get(type.upper() if type else "TXT" if wanted == dns.IDENTITY else "SOA")
     if number is None:
-        raise LabError(f"--type {type!r}: use {', '.join(dns.TYPES)}")
-    wanted = (name or default.name).rstrip(".")
+        raise LabError(f"--type {type!r}: use {', '.join(TYPES)}")
     try:
         dns.encoded(wanted)
     except (UnicodeEncodeError, ValueError):

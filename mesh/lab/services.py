@@ -12,6 +12,7 @@ from mesh.lab import dns
 from mesh.plan.model import Address, Plan, PlannedService
 from mesh.services.checks import Check
 from mesh.services.checks.dns import DnsCheck
+from mesh.services.checks.dns_message import TYPES
 from mesh.services.checks.exec import ExecCheck
 from mesh.services.service import Kind, Ports
 
@@ -64,10 +65,10 @@ class LabService:
         """What its first zone is asked for, or what its first check by DNS asks; None where it has
         neither."""
         if self.zones:
-            return dns.Question(self.zones[0], dns.TYPES["SOA"])
+            return dns.Question(self.zones[0], TYPES["SOA"])
         for check in self.checks:
             if isinstance(check, DnsCheck):
-                return dns.Question(check.name.rstrip(".").lower(), dns.TYPES[check.type])
+                return dns.Question(check.name.rstrip(".").lower(), TYPES[check.type])
         return None
 
     def _checked(self, kind: str) -> int | None:

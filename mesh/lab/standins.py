@@ -18,6 +18,7 @@ from mesh.lab.lab_files import LabFiles
 from mesh.lab.services import LabService
 from mesh.lab.underlay import World
 from mesh.services.checks.dns import DnsCheck
+from mesh.services.checks.dns_message import TYPES
 from mesh.services.checks.exec import ExecCheck
 from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.https import HttpsCheck
@@ -176,7 +177,7 @@ def _http(check: HttpCheck | HttpsCheck) -> standin.HttpAnswer:
 
 def _dns(check: DnsCheck) -> standin.DnsAnswer:
     name = check.name.rstrip(".").lower()
-    return standin.DnsAnswer(name, dns.TYPES[check.type], check.serial or 1)
+    return standin.DnsAnswer(name, TYPES[check.type], check.serial or 1)
 
 
 def _datagram(check: UdpCheck) -> standin.UdpAnswer:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from mesh import netns
 from mesh.lab import authority, dns, standins
+from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles
 from mesh.lab.probe import asked_once
 from mesh.lab.questions import Http, Tcp, question
@@ -130,6 +131,8 @@ def test_a_probe_of_each_kind_hears_which_node_answers(stage: Stage, address: st
         question(services, at, "dns", name="www.example.net", type="aaaa"),
     ):
         assert asked_once(stage.space, at, asked) == NODE
+    by_name = question(services, at, "dns", name="ID.server")
+    assert asked_once(stage.space, at, by_name) == NODE
     assert asked_once(stage.space, at, Tcp(443)) == "-", "it does not greet"
     assert asked_once(stage.space, at, Tcp(1)) is None, "there is nobody"
     elsewhere = question(services, at, "dns", name="example.org")
@@ -179,3 +182,13 @@ def test_what_is_no_query_is_left(message: bytes) -> None:
     with pytest.raises(ValueError, match="no "):
         dns.read(message)
     assert dns.answerer(message, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"type": "ANY"}, "--type 'ANY': use A, NS"), ({"name": "x" * 64}, "is no name"),
+     ({"name": "größe.example"}, "is no name")],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused(options: dict[str, str], says: str) -> None:
+    with pytest.raises(LabError, match=says):
+        question((), ip_address(ADDRESSES[0]), "dns", **options)  # type: ignore[arg-type]

@@ -19,11 +19,11 @@ import yaml
 
 from mesh import netns
 from mesh.lab import bird, faults
-from mesh.lab.dns import TYPES
 from mesh.lab.dns import Question as Name
 from mesh.lab.lab_files import files_of
 from mesh.lab.probe import asked_once
 from mesh.lab.questions import Dns, Http, Question, Tcp
+from mesh.services.checks.dns_message import TYPES
 from tests.kit.stacks import ROOT
 from tests.kit.wait import patience, until
 from tests.twin.conftest import Twin, another, checkout_of
