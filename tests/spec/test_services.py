@@ -196,6 +196,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"kind": "external", "ports": {"tcp": [443]}, **CHECKED, "unit": "caddy; reboot"},
         "unit = caddy; reboot: this is not the name of a systemd service",
     ),
+    "a unit of the node": (
+        {"kind": "external", "ports": {"tcp": [443]}, **CHECKED, "unit": "bird.service"},
+        "unit = bird.service: it is a unit of the node itself",
+    ),
 }  # fmt: skip
 
 

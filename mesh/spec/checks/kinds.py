@@ -17,6 +17,8 @@ FIXED = {
     "whoami": "whoami answers at TCP 80 alone",
 }
 """Why the ports of a kind are given."""
+NODES_OWN = ("anycast-mesh-", "bird.", "nftables.", "ssh.", "ssh@", "systemd-", "wg-quick@")
+"""Beginnings of units that are the node's own."""
 
 
 def check_kinds(sections: Sections) -> Iterator[Problem]:
@@ -27,6 +29,11 @@ def check_kinds(sections: Sections) -> Iterator[Problem]:
         yield from _missing(key, name, service)
         yield from _unused(key, service)
         yield from _other_ports(key, service)
+        if service.unit is not None and service.unit.startswith(NODES_OWN):
+            yield Problem(
+                f"{key}.unit", service.unit, "it is a unit of the node itself",
+                "name the unit of the service's own daemon, or remove it",
+            )  # fmt: skip
         if service.kind == "whoami" and not sections.get("whoami", True):
             yield Problem(
                 f"{key}.kind", "whoami", "mesh:whoami is false, so that no whoami runs",
