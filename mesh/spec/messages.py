@@ -109,8 +109,8 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "write it as `systemctl` shows it, for example caddy.service",
     ),
     ("host name", FORM): (
-        "this is not a host name in small letters",
-        "write it so, for example www.example.net",
+        "this is not a host name in small letters, without wildcards, scheme and port",
+        "write it so, for example www.example.net; a name with other letters as xn--…",
     ),
     ("host", FORM): (
         "this is no host name",
@@ -141,6 +141,7 @@ OF_TYPE: dict[str, tuple[str, str]] = {
     "greater_than_equal": ("it is less than {ge}", "give a value from {ge} on"),
     "less_than_equal": ("it is more than {le}", "give a value of at most {le}"),
     FORM: ("it is not of the form {pattern}", "write it as its provider shows it"),
+    "string_too_short": ("it is empty", "write a text"),
     "too_short": ("at least {min_length} is needed", "add one"),
     "int_parsing": ("this is not a whole number", "give a whole number"),
     "int_from_float": ("this is not a whole number", "give a whole number"),

@@ -57,6 +57,6 @@ def shown(value: object) -> str:
     """A value as an error shows it: short, on one line, never a secret."""
     if isinstance(value, dict) and "secure" in value:
         return "[secret]"
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else "null" if value is None else repr(value)
     text = re.sub(r"://[^/\s]*@", "://[secret]@", " ".join(text.split())) or '""'
     return text if len(text) <= 60 else text[:57] + "..."

@@ -71,6 +71,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"kind": "udp", "port": 53, "send": "x", "timeout": 1},
         f"{HEALTH}.timeout = 1: it is longer than interval times fall (0.4 s)",
     ),
+    "a text that is empty": (
+        {"kind": "http", "port": 80, "contains": ""},
+        f'{HEALTH}.contains = "": it is empty; write a text',
+    ),
     "an interval that is too short": (
         {"kind": "tcp", "port": 80, "interval": 0.05},
         f"{HEALTH}.interval = 0.05: it is less than 0.1",
@@ -111,6 +115,24 @@ def test_a_port_at_which_no_daemon_of_ours_listens_can_never_pass(
     assert all(problem.severity == "error" for problem in found)
     assert says in str(found[0])
     assert "can never pass" in found[0].reason
+
+
+@pytest.mark.parametrize(
+    ("check", "refused"),
+    [
+        ({"path": "/"}, True),
+        ({"path": "/", "host": "example.org"}, True),
+        ({"path": "/", "host": "example.net"}, False),
+        ({"path": "/whoami"}, False),
+        ({"path": "/", "host": "example.org", "status": [404]}, False),
+    ],
+)
+def test_a_page_of_a_web_service_is_asked_for_by_one_of_its_names(
+    check: dict[str, Any], refused: bool
+) -> None:
+    web = {"kind": "web", "content": "site", "names": ["example.net"], "ports": {"tcp": [80]}}
+    found = problems({"kind": "http", "port": 80, **check}, **web)
+    assert [problem.key for problem in found] == [f"{HEALTH}.host"] * refused
 
 
 def test_a_port_for_checks_that_clients_do_not_reach_is_warned_of() -> None:

@@ -48,6 +48,8 @@ def _missing(key: str, name: str, service: Service) -> Iterator[Problem]:
     for option in needed:
         if getattr(service, option) is None:
             cure = for_example("add it", "services", name, option)
+            if option == "content" and service.kind == "dns":
+                cure = "add it, for example content: zones"
             yield Problem(f"{key}.{option}", "unset", f"{kind} needs it", cure)
 
 
@@ -74,6 +76,6 @@ def _other_ports(key: str, service: Service) -> Iterator[Problem]:
         if set(given) != set(wanted):
             yield Problem(
                 f"{key}.ports.{protocol}", str(list(given)), FIXED[service.kind],
-                f"remove {key}.ports, or write kind: external and run a daemon of your own "
-                "(for HTTPS as well)",
+                f"remove {key}.ports, or write kind: external and run a daemon of your own"
+                + (" (for HTTPS as well)" if service.kind == "web" else ""),
             )  # fmt: skip
