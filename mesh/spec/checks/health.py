@@ -16,6 +16,8 @@ from mesh.spec.model import Service
 from mesh.spec.problems import Problem, shown
 from mesh.spec.section import Sections
 
+WHOAMI = "/whoami"
+"""What a web service answers for every name."""
 EXEC_FALL = 2
 """How many bad answers of a program it takes at least."""
 
@@ -29,6 +31,7 @@ def check_health(sections: Sections) -> Iterator[Problem]:
             yield from _port(key, service, check)
             yield from _timeout(key, check)
             yield from _of_kind(key, check)
+            yield from _page(key, service, check)
 
 
 def _port(key: str, service: Service, check: Check) -> Iterator[Problem]:
@@ -58,6 +61,20 @@ def _port(key: str, service: Service, check: Check) -> Iterator[Problem]:
                 "can never pass",
                 f"give {protocol} port {at}" if at else "give a check of another kind",
             )  # fmt: skip
+
+
+def _page(key: str, service: Service, check: Check) -> Iterator[Problem]:
+    """nginx answers a page for the service's names alone, and /whoami for every name."""
+    if service.kind != "web" or service.names is None or not isinstance(check, HttpCheck):
+        return
+    if check.path == WHOAMI or check.host in service.names or check.status:
+        return
+    yield Problem(
+        f"{key}.host", shown(check.host or "unset"),
+        f"pages are for the service's names, and every other name gets 404, but for {WHOAMI}, so "
+        "that the check can never pass",
+        f"write one of the names, for example host: {service.names[0]}",
+    )  # fmt: skip
 
 
 def _timeout(key: str, check: Check) -> Iterator[Problem]:
