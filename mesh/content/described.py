@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.content.packing import Artefact, NotPacked, artefact
+from mesh.services.checks.dns import DnsCheck
 from mesh.services.content import Content, Zone
 from mesh.spec import Problem, Spec, SpecError
+from mesh.spec.model import Service
 from mesh.spec.twin import original_file
 from mesh.trust.documents import MAX_CONTENTS
 
@@ -50,6 +52,7 @@ def survey(root: Path, spec: Spec) -> Survey:
         try:
             packed = artefact(_folder(top, stated))
             zones, wrong = _zones(key, packed) if spec.services[name].kind == "dns" else ((), [])
+            wrong += _elsewhere(name, spec.services[name], zones)
             contents[name] = Content(packed.sha256, packed.size, len(packed.entries), zones)
         except NotPacked as error:
             problems.append(Problem(key, error.path, error.reason, error.cure))
@@ -101,6 +104,23 @@ def _left_out(key: str, packed: Artefact) -> Iterator[Problem]:
             "dot, except .well-known",
             "remove it, or rename what is to be served", "warning",
         )  # fmt: skip
+
+
+def _elsewhere(name: str, service: Service, zones: tuple[Zone, ...]) -> Iterator[Problem]:
+    """Checks that ask for a name of no zone of the service, which NSD refuses."""
+    if not zones:
+        return
+    held = [zone.name for zone in zones]
+    for number, check in enumerate(service.checks or ()):
+        if not isinstance(check, DnsCheck):
+            continue
+        asked = check.name.lower().rstrip(".")
+        if not any(asked == zone or asked.endswith(f".{zone}") for zone in held):
+            yield Problem(
+                f"mesh:services.{name}.checks.{number}.name", check.name,
+                "it is in no zone of the service, so that the check can never pass",
+                f"write a name of its zones, for example name: {held[0]}",
+            )  # fmt: skip
 
 
 def _zones(key: str, packed: Artefact) -> tuple[tuple[Zone, ...], list[Problem]]:

@@ -103,3 +103,16 @@ def test_a_twin_has_the_directories_of_its_original(tmp_path: Path) -> None:
     spec = stack(tmp_path, BOTH)
     twin = replace(spec, stack="lab", twin="blog")
     assert folders(tmp_path, twin)["blog"] == root / "site"
+
+
+def test_a_check_asks_for_a_name_of_the_zones(tmp_path: Path) -> None:
+    asked = ("www.example.com", "EXAMPLE.com.", "example.org", "notexample.com")
+    checks = [{"kind": "dns", "name": name} for name in asked]
+    assert errors(
+        made(tmp_path), {"dns": {"kind": "dns", "content": "zones", "checks": checks}}
+    ) == [
+        f"mesh:services.dns.checks.{number}.name = {asked[number]}: it is in no zone of the "
+        "service, so that the check can never pass; write a name of its zones, for example name: "
+        "example.com"
+        for number in (2, 3)
+    ]
