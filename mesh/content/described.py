@@ -123,10 +123,20 @@ def _elsewhere(name: str, service: Service, zones: tuple[Zone, ...]) -> Iterator
             )  # fmt: skip
 
 
+def _unaddressed(key: str, path: Path, server: str) -> Problem:
+    """Resolvers reach no such server, but the zone may have others, and NSD serves it."""
+    return Problem(
+        key, str(path),
+        f"its name server {server} is in the zone and has no address there",
+        "add its A or AAAA record, or end its name with a dot where it is in another zone",
+        "warning",
+    )  # fmt: skip
+
+
 def _zones(key: str, packed: Artefact) -> tuple[tuple[Zone, ...], list[Problem]]:
     """The zones at the top of a directory, and what is wrong with them."""
     # Imported here: most stacks have no zones.
-    from mesh.content.zones import SUFFIX, BadZone, read
+    from mesh.content.zones import SUFFIX, BadZone, parsed
 
     zones: list[Zone] = []
     problems: list[Problem] = []
@@ -139,7 +149,9 @@ def _zones(key: str, packed: Artefact) -> tuple[tuple[Zone, ...], list[Problem]]
             )
             continue
         try:
-            zones.append(read(path))
+            zone, unaddressed = parsed(path)
+            zones.append(zone)
+            problems += [_unaddressed(key, path, server) for server in unaddressed]
         except BadZone as error:
             problems.append(Problem(key, str(path), error.reason, error.cure))
         except OSError as error:

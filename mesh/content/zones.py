@@ -6,6 +6,7 @@ They are read as strictly as a name server reads them, before anything is publis
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dns.exception import DNSException
 from dns.name import Name, from_text, root
 from dns.rdataclass import IN
 from dns.rdataset import Rdataset
-from dns.rdatatype import SOA
+from dns.rdatatype import AAAA, NS, SOA, A
 from dns.tokenizer import Token, Tokenizer
 from dns.transaction import Transaction
 from dns.zone import NoNS, NoSOA
@@ -51,6 +52,12 @@ class _Lines(Tokenizer):
 
 def read(path: Path) -> Zone:
     """The zone of a file. Raises :class:`BadZone`, and OSError where it cannot be read."""
+    return parsed(path)[0]
+
+
+def parsed(path: Path) -> tuple[Zone, tuple[str, ...]]:
+    """The zone of a file, and its name servers that are names in it without an address, as where
+    the dot at the end of a name is missing. Raises as :func:`read`."""
     origin = _origin(path)
     content = path.read_bytes()
     try:
@@ -66,7 +73,16 @@ def read(path: Path) -> Zone:
     except NoNS:
         raise BadZone(f"it has no NS record for {origin}") from None
     name = path.name.removesuffix(SUFFIX)
-    return Zone(name, int(records.get_soa().serial), sha256(content).hexdigest())
+    zone = Zone(name, int(records.get_soa().serial), sha256(content).hexdigest())
+    return zone, tuple(_without_address(records, origin))
+
+
+def _without_address(records: Records, origin: Name) -> Iterator[str]:
+    for server in sorted(record.target for record in records.find_rdataset(origin, NS)):
+        if server.is_subdomain(origin) and not any(
+            records.get_rdataset(server, kind) for kind in (A, AAAA)
+        ):
+            yield server.to_text()
 
 
 def _origin(path: Path) -> Name:

@@ -116,3 +116,14 @@ def test_a_check_asks_for_a_name_of_the_zones(tmp_path: Path) -> None:
         "example.com"
         for number in (2, 3)
     ]
+
+
+def test_a_name_server_without_its_dot_is_warned_of(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    zone = root / "zones" / "example.com.zone"
+    zone.write_text(f"{ZONE}@ NS ns.example.net\n@ NS ns.example.net.\n")
+    found = survey(root, stack(root, {"dns": {"kind": "dns", "content": "zones"}}))
+    assert set(found.contents) == {"dns"}
+    (problem,) = found.problems
+    assert problem.severity == "warning"
+    assert "ns.example.net.example.com. is in the zone and has no address there" in str(problem)
