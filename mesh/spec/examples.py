@@ -20,9 +20,7 @@ _REGION = (
     "{name: Los Angeles, location: [33.94, -118.41], block: 192.30.120.0/29, "
     f"slots: {{{_SLOT}: 192.30.120.1}}}}"
 )
-_SERVICE = (
-    "{addresses: {ipv4: 192.30.120.100}, ports: {tcp: [80]}, checks: [{kind: http, port: 80}]}"
-)
+_SERVICE = "{kind: whoami, addresses: {ipv4: 192.30.120.100}}"
 _CA = '"-----BEGIN CERTIFICATE-----\\nMIIB…\\n-----END CERTIFICATE-----"'
 _ALL: dict[tuple[str, ...], str] = {
     ("asn",): "27218",
