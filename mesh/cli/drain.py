@@ -44,8 +44,9 @@ def drain(
     yes: Yes = False,
     wait: Wait = WAIT,
 ) -> None:
-    """Drain a node: it warns its upstreams, withdraws, and serves nothing until
-    `mesh undrain`. It stays so over restarts and reboots.
+    """Drain a node: it withdraws, and serves nothing until `mesh undrain`.
+
+    It warns its upstreams first, and stays so over restarts and reboots.
 
     Refused without --force: the last node that announces a prefix in effect,
     that is, in service, with an Established upstream session on which BIRD

@@ -34,8 +34,10 @@ def hold(
     stack: Chosen = STACK,
     wait: Wait = WAIT,
 ) -> None:
-    """Hold a node: until then it repairs nothing that is changed on it by hand, and applies no
-    generation. Checks, drains and blackholes go on, and an unconfirmed change is still undone.
+    """Hold a node for a while: it repairs nothing and applies no generation.
+
+    What is changed on it by hand stays. Checks, drains and blackholes go on, and an unconfirmed
+    change is still undone.
 
     Given again, it sets another end. On the node itself the same is done by
     `python3 /var/lib/anycast-mesh/bundle.pyz hold 30m`, which asks no registry.
@@ -47,8 +49,10 @@ def hold(
 
 
 def unhold(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
-    """End a hold that `mesh hold` began: the node repairs what differs, and applies the current
-    generation. A hold that was begun on the node itself is ended there.
+    """End a hold that `mesh hold` began.
+
+    The node repairs what differs, and applies the current generation. A hold that was begun on the
+    node itself is ended there.
 
     Exit codes: 0 done, or it is not held; 1 ordered, no report yet, or it is
     held by a command on the node; 2 nothing was ordered: no state, no
