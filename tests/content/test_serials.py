@@ -44,5 +44,5 @@ def test_a_zone_that_moves_to_another_service_is_the_same_zone() -> None:
 def test_the_publication_refuses_it_before_anything_happens() -> None:
     olds, news = {"contents": contents("dns", 41, "a")}, {"contents": contents("dns", 40, "b")}
     found = PublishProvider().check(olds, news).failures
-    assert [(one.property, one.reason.partition(":")[0]) for one in found] == [("contents", "mesh")]
+    assert [(one.property, one.reason.partition(":")[0]) for one in found] == [("", "mesh")]
     assert not PublishProvider().check({}, news).failures

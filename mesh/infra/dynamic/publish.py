@@ -55,7 +55,7 @@ class PublishProvider(Stub):
             "compared": _code(olds),
         }
         failures = [] if _is_candidate(news) else [CheckFailure("candidate", NOT_CANDIDATE)]
-        failures += [CheckFailure("contents", why) for why in _serials(olds, news)]
+        failures += [CheckFailure("", why) for why in _serials(olds, news)]
         return CheckResult({**news, **seen}, failures)
 
     def create(self, props: Properties) -> CreateResult:
