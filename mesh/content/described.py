@@ -51,7 +51,8 @@ def survey(root: Path, spec: Spec) -> Survey:
         key = f"mesh:services.{name}.content"
         try:
             packed = artefact(_folder(top, stated))
-            zones, wrong = _zones(key, packed) if spec.services[name].kind == "dns" else ((), [])
+            is_dns = spec.services[name].kind == "dns"
+            zones, wrong = _zones(key, packed) if is_dns else ((), [*_without_page(key, packed)])
             wrong += _elsewhere(name, spec.services[name], zones)
             contents[name] = Content(packed.sha256, packed.size, len(packed.entries), zones)
         except NotPacked as error:
@@ -91,6 +92,15 @@ def _folder(top: Path, stated: str) -> Path:
     if not folder.is_dir():
         raise NotPacked(str(folder), "it is no directory", "name the directory that the file is in")
     return folder
+
+
+def _without_page(key: str, packed: Artefact) -> Iterator[Problem]:
+    """A warning of a site that has no first page."""
+    if not any(entry.name == "index.html" for entry in packed.entries):
+        yield Problem(
+            key, str(packed.folder), "it has no index.html, so that / is answered with 404",
+            "add one, if clients are to see a page there", "warning",
+        )  # fmt: skip
 
 
 def _left_out(key: str, packed: Artefact) -> Iterator[Problem]:

@@ -287,7 +287,8 @@ def _protected(preview: Preview) -> Iterator[str]:
 def _unknown_changes(preview: Preview) -> tuple[str, ...]:
     generation = preview.generation
     if generation is None:
-        if not any(step.verb in DONE and step.custom for step in preview.steps):
+        done = any(step.verb in DONE and step.custom for step in preview.steps)
+        if preview.errors or not done:
             return ()
         return (
             "the publication is not in this preview, so the changes of sessions and prefixes are "

@@ -139,14 +139,14 @@ class ContentDelivery:
             if time.monotonic() >= end:
                 why = f"content {digest[:12]}: it has taken {number} of {total} chunks so far"
                 raise NotTaken(why, slow=True)
-            self._progress.waiting(f"{node}: gets content {digest[:12]}, {_mib(one.size)}")
+            self._progress.waiting(f"{node}: gets content {digest[:12]}, {_size(one.size)}")
             put = client.ask("PUT", f"{place}/{number}", chunk, signed=True, timeout=SECONDS)
             if not put.ok:
                 raise NotTaken(f"content {digest[:12]}, chunk {number + 1} of {total}: {put.why()}")
         done = client.ask("PUT", place, signed=True, timeout=SECONDS)
         if not done.ok:
             raise NotTaken(f"content {digest[:12]}: {done.why()}")
-        self._progress(f"{node}: has content {digest[:12]}, {_mib(one.size)}")
+        self._progress(f"{node}: has content {digest[:12]}, {_size(one.size)}")
 
 
 def _held(answer: Answer) -> int | None:
@@ -160,8 +160,8 @@ def _held(answer: Answer) -> int | None:
     return 0
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
+def _size(octets: int) -> str:
+    return f"{octets / 2**20:.1f} MiB" if octets >= 2**20 else f"{-(-octets // 2**10)} KiB"
 
 
 def lagging(plan: Plan, reports: Mapping[str, Report]) -> dict[str, str]:

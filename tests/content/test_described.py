@@ -88,6 +88,14 @@ def test_what_is_left_out_and_what_is_no_zone_are_warnings(tmp_path: Path) -> No
     assert set(found.contents) == {"blog", "dns"}
 
 
+def test_a_site_without_a_first_page_is_warned_of(tmp_path: Path) -> None:
+    root = made(tmp_path)
+    (root / "site" / "index.html").rename(root / "site" / "start.html")
+    (problem,) = survey(root, stack(root, BOTH)).problems
+    assert problem.severity == "warning"
+    assert "it has no index.html, so that / is answered with 404" in str(problem)
+
+
 def test_a_dns_service_without_a_zone(tmp_path: Path) -> None:
     (tmp_path / "zones").mkdir()
     (tmp_path / "zones" / "README").write_text("")
