@@ -69,7 +69,7 @@ NEW_NODE = {f"mesh-lax-vultr-2{part}" for part in ("", "-address", "-instance")}
 @pytest.mark.parametrize(
     ("keys", "created", "updated"),
     [
-        ({"whoami": False}, set(), PUBLISHED),
+        ({"without": ["mia-vultr-1"]}, set(), PUBLISHED),
         ({"admin": {"ssh": ["198.51.100.250/32"], "keys": KEYS}}, set(), PUBLISHED),
         (
             {"nodes": {"lax-vultr-2": {"number": 9}}},

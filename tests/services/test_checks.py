@@ -225,7 +225,17 @@ def names(by_udp: Reply, by_tcp: Reply | None = None, source: str = "") -> Itera
         reply = (by_tcp or by_udp)(query)
         connection.sendall(struct.pack("!H", len(reply)) + reply)
 
-    with serving(tcp) as port, datagrams_at(port, by_udp, source):
+    with ExitStack() as stack:
+        while True:
+            attempt = ExitStack()
+            port = attempt.enter_context(serving(tcp))
+            try:
+                attempt.enter_context(datagrams_at(port, by_udp, source))
+            except OSError:
+                attempt.close()  # somebody else has the port for UDP
+                continue
+            stack.push(attempt)
+            break
         yield port
 
 
