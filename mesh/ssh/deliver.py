@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from pydantic import NonNegativeInt
 
 from mesh.plan import Network
-from mesh.render.node_templates import DAEMONS, FILES, OUT_OF_SERVICE, REPLIES, WHOAMI
-from mesh.render.policy import CONCERNS
+from mesh.render import CONCERNS, DAEMONS, FILES, OUT_OF_SERVICE, REPLIES, WHOAMI
 from mesh.spec.problems import Problem
 from mesh.ssh import preflight
 from mesh.ssh.connection import HostConnection, Receiver, Target, connected, receiver_source
