@@ -85,21 +85,11 @@ class Announcer:
         """Uses this configuration from now on. A bound address counts as up until its checks fail:
         a restart of the agent moves no traffic."""
         with self._lock:
-            bound = self._addresses.watch(config)
             self._retired = False
             self._config = config
             self._bird.watch(config.apart)
             self._withheld = {}
-            self._generation += 1
-            self._locals = {
-                service.name: LocalService.adopted(service, config.node, bound)
-                for service in config.services
-                if service.local
-            }
-            self._reconcile()
-            for local in self._locals.values():
-                for watch in local.watches:
-                    self._start(local, watch)
+            self._begin(config)
         self._wake.set()
 
     def look_soon(self) -> None:
@@ -235,6 +225,20 @@ class Announcer:
 
     # --- checks and bindings -----------------------------------------------------------------
 
+    def _begin(self, config: Config) -> None:
+        """Starts the checks; those that run end."""
+        bound, askable = self._addresses.watch(config), self._addresses.askable()
+        self._generation += 1
+        self._locals = {
+            service.name: LocalService.adopted(service, config.node, bound, askable)
+            for service in config.services
+            if service.local
+        }
+        self._reconcile()
+        for local in self._locals.values():
+            for watch in local.watches:
+                self._start(local, watch)
+
     def _start(self, local: LocalService, watch: CheckState) -> None:
         generation = self._generation
 
@@ -298,6 +302,8 @@ class Announcer:
             if self._addresses.look(self._wanted()):
                 # A draining node wants no address that it has lost.
                 self._reconcile()
+            if self._config is not None and self._addresses.has_more_askable():
+                self._begin(self._config)
 
     # --- the announcement --------------------------------------------------------------------
 

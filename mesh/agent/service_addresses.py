@@ -10,6 +10,8 @@ from mesh.agent.host import CommandFailed, Host
 from mesh.agent.interface import addresses_on, line, shown_on
 from mesh.agent.repairs import Repairs
 
+ALWAYS = "lo"
+"""The interface that has the addresses of this node's services whether they are served or not."""
 INTERFACE = 10.0
 """Seconds between two looks at the interface itself, unless the kernel notifies of a change."""
 RETRY = 2.0
@@ -26,6 +28,7 @@ class ServiceAddresses:
         self.bound: frozenset[str] = frozenset()
         self.missing: frozenset[str] = frozenset()
         """Addresses that somebody else has unbound during a hold."""
+        self._askable: frozenset[str] = frozenset()
         self.failure = ""
         """Why the last change of the interface failed."""
 
@@ -46,6 +49,21 @@ class ServiceAddresses:
         self._config = config
         self.bound = found & (_addresses(config) | earlier)
         return found
+
+    def askable(self) -> frozenset[str]:
+        """The addresses at which this node's own instances can be asked. A generation of an earlier
+        version has them nowhere while they are not served."""
+        try:
+            self._askable = addresses_on(self._host, ALWAYS)
+        except CommandFailed as error:
+            log.warning("presence", reason=error)
+        return self._askable
+
+    def has_more_askable(self) -> bool:
+        """Whether some have become so since :meth:`askable`."""
+        own = frozenset() if self._config is None else _local(self._config)
+        before = self._askable
+        return not own <= before and bool((self.askable() - before) & own)
 
     def bind(self, wanted: frozenset[str]) -> None:
         """Binds these addresses and unbinds all others, in one go."""
@@ -108,3 +126,7 @@ class ServiceAddresses:
 
 def _addresses(config: Config) -> frozenset[str]:
     return frozenset(str(a) for service in config.services for a in service.addresses)
+
+
+def _local(config: Config) -> frozenset[str]:
+    return frozenset(str(a) for each in config.services if each.local for a in each.addresses)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 
 from mesh.agent.config import NodeService
 from mesh.services.checks import Check
 from mesh.services.checks.check import Target
+
+LOOPBACK: dict[int, IPv4Address | IPv6Address] = {
+    4: IPv4Address("127.0.0.1"),
+    6: IPv6Address("::1"),
+}
 
 
 @dataclass(slots=True)
@@ -98,18 +104,24 @@ class LocalService:
         return "; ".join(dict.fromkeys(each.warning for each in self.watches if each.warning))
 
     @staticmethod
-    def adopted(service: NodeService, node: str, bound: frozenset[str]) -> LocalService:
-        """A service whose checks count as up in each family whose addresses are all bound."""
+    def adopted(
+        service: NodeService, node: str, bound: frozenset[str], askable: frozenset[str]
+    ) -> LocalService:
+        """A service whose checks count as up in each family whose addresses are all bound. They ask
+        at the addresses that are ``askable``, and at loopback in place of others."""
         missing = {a.version for a in service.addresses if str(a) not in bound}
         here = {int(a.version) for a in service.addresses} - missing
-        return LocalService(service, list(_watches(service, node, here)))
+        return LocalService(service, list(_watches(service, node, here, askable)))
 
 
-def _watches(service: NodeService, node: str, up: set[int]) -> Iterator[CheckState]:
+def _watches(
+    service: NodeService, node: str, up: set[int], askable: frozenset[str]
+) -> Iterator[CheckState]:
     """A check's state for each address, and one for all where it asks at none."""
     versions = tuple(sorted({address.version for address in service.addresses}))
     for check in service.checks:
         targets = service.addresses if check.per_family else service.addresses[:1]
         for address in targets:
             decides = (address.version,) if check.per_family else versions
-            yield CheckState(check, Target(address, node), decides, any(v in up for v in decides))
+            asked = address if str(address) in askable else LOOPBACK[address.version]
+            yield CheckState(check, Target(asked, node), decides, any(v in up for v in decides))

@@ -333,3 +333,18 @@ def test_a_check_of_a_node_that_is_down_reaches_its_own_daemon_and_no_other(
     with daemon(served.node, HERE, LISTENING["loopback"]):
         assert [asked(4), asked(6)] == [b"", b""]
     assert [asked(4), asked(6)] == [b"", b""]
+
+
+@pytest.mark.parametrize("served", [IMAGES], indirect=True)
+def test_checks_ask_at_loopback_until_a_generation_binds_the_addresses(served: Served) -> None:
+    """A generation of an earlier version, under which a new bundle runs for a while, has them
+    nowhere but where they are served."""
+    bound = {f"{ADDRESS[4]}/32": "scope host", f"{ADDRESS[6]}/128": "nodad preferred_lft 0"}
+    ip([f"address del {address} dev lo" for address in bound], served.node)
+    served.edge.watch()
+    with healthy(served, *LISTENING["loopback"]):
+        until(lambda: served.serving() == {4: True, 6: True}, 10, "it serves")
+        ip([f"address add {address} dev lo {how}" for address, how in bound.items()], served.node)
+        assert served.edge.agent is not None
+        served.edge.agent.look_soon()
+        served.becomes(ipv4=False, ipv6=False)
