@@ -18,12 +18,12 @@ from bench.registry import PORT, Served, served
 from mesh import netns
 from mesh.agent.content_store import FOLDER
 from mesh.content import artefact, folders
+from mesh.limits import MAX_CONTENT_BYTES
 from mesh.publish.contents import ContentDelivery, packed
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.progress import ProgressLines
 from mesh.registry import paths
 from mesh.registry.client import Client
-from mesh.trust.documents import MAX_CONTENT_BYTES
 from mesh.trust.encoding import dump
 from mesh.trust.keys import signing_public
 from tests.kit.contents import Site

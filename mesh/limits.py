@@ -17,3 +17,9 @@ unassigned at IANA, and below 1024, so that only root can bind it."""
 
 MOST_PREFIXES = 16
 """How many prefixes of a family a node announces at most: a report names them all."""
+
+MAX_CONTENTS = 64
+"""Contents in one manifest."""
+MAX_CONTENT_BYTES = 64 * 2**20
+MAX_CONTENT_FILES = 20_000
+"""Of one content."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.content.packing import Artefact, NotPacked, artefact
+from mesh.limits import MAX_CONTENTS
 from mesh.services.checks.dns import DnsCheck
 from mesh.services.content import Content, Zone
 from mesh.spec import Problem, Spec, SpecError
 from mesh.spec.model import Service
 from mesh.spec.twin import original_file
-from mesh.trust.documents import MAX_CONTENTS
 
 SHOWN = 3
 """Names that a warning lists."""

@@ -15,8 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from tarfile import BLOCKSIZE, PAX_FORMAT, TarInfo
 
+from mesh.limits import MAX_CONTENT_BYTES, MAX_CONTENT_FILES
 from mesh.services.content import is_hidden, name_problem
-from mesh.trust.documents import MAX_CONTENT_BYTES, MAX_CONTENT_FILES
 
 PIECE = 256 << 10
 """Bytes that are read at once."""

@@ -29,11 +29,11 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.exc import OperationalError
 
+from mesh.limits import MAX_CONTENT_BYTES
 from mesh.registry.paths import CHUNK, MAX_ANSWER
 from mesh.registry.store import Held, Store
 from mesh.trust import signing
 from mesh.trust.documents import (
-    MAX_CONTENT_BYTES,
     Generation,
     JoinRequest,
     Manifest,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-from mesh.limits import MAX_BLACKHOLES
+from mesh.limits import MAX_BLACKHOLES, MAX_CONTENT_BYTES, MAX_CONTENT_FILES, MAX_CONTENTS
 from mesh.trust.sealing import Box
 from mesh.trust.signing import Signed
 
@@ -104,13 +104,6 @@ class RegistryEntry:
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     url: Annotated[str, StringConstraints(pattern=r"^https://[0-9A-Za-z.:\[\]-]+$", max_length=128)]
     tls_sha256: Hash | None
-
-
-MAX_CONTENTS = 64
-"""Contents in one manifest."""
-MAX_CONTENT_BYTES = 64 * 2**20
-MAX_CONTENT_FILES = 20_000
-"""Of one content."""
 
 
 @dataclass(frozen=True, slots=True)

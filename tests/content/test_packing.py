@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.content import NotPacked, artefact, chunks
+from mesh.limits import MAX_CONTENT_BYTES
 from mesh.services.content import name_problem
-from mesh.trust.documents import MAX_CONTENT_BYTES
 
 
 def bytes_of(folder: Path) -> bytes:
