@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh.plan import Address, Node, Plan, PlannedService
+from mesh.plan import Address, Node, Plan
 from mesh.render.files import File
+from mesh.render.services import addresses, local
 from mesh.render.templates import rendered
 
 SET_UP = ("web", "dns")
@@ -15,7 +16,7 @@ HTTP = 80
 
 def files(plan: Plan, node: Node) -> Iterator[File]:
     """The configuration of each daemon, and the pointer to each content."""
-    for service in _local(plan, node):
+    for service in local(plan, node):
         if service.kind in SET_UP:
             yield File(
                 f"/etc/anycast-mesh/{service.kind}/{service.name}.conf",
@@ -23,7 +24,7 @@ def files(plan: Plan, node: Node) -> Iterator[File]:
                     f"services/{service.kind}.conf.j2",
                     service=service,
                     node=node,
-                    addresses=_addresses(service, node),
+                    addresses=addresses(service, node),
                     zones=() if service.content is None else service.content.zones,
                 ),
             )
@@ -34,13 +35,13 @@ def files(plan: Plan, node: Node) -> Iterator[File]:
 
 def used(plan: Plan, node: Node) -> tuple[str, ...]:
     """The kinds that a node sets up."""
-    found = {service.kind for service in _local(plan, node)}
+    found = {service.kind for service in local(plan, node)}
     return tuple(kind for kind in SET_UP if kind in found)
 
 
 def units(plan: Plan, node: Node) -> Iterator[str]:
     """The units of the daemons."""
-    for service in _local(plan, node):
+    for service in local(plan, node):
         if service.kind in SET_UP:
             yield f"anycast-mesh-{service.kind}@{service.name}.service"
 
@@ -60,19 +61,10 @@ def whoami_at(plan: Plan, node: Node) -> tuple[Address, ...] | None:
     if all(service.kind is None for service in plan.services):
         return None
     found: list[Address] = []
-    local = _local(plan, node)
-    if not any(one.kind == "external" and HTTP in one.ports.tcp for one in local):
+    own = local(plan, node)
+    if not any(one.kind == "external" and HTTP in one.ports.tcp for one in own):
         found += node.announced.both()
-    for service in local:
+    for service in own:
         if service.kind in (None, "whoami") and HTTP in service.ports.tcp:
-            found += _addresses(service, node)
+            found += addresses(service, node)
     return tuple(found)
-
-
-def _local(plan: Plan, node: Node) -> list[PlannedService]:
-    return [service for service in plan.services if service.name in node.services]
-
-
-def _addresses(service: PlannedService, node: Node) -> tuple[Address, ...]:
-    """The addresses of a service that the node may serve."""
-    return tuple(each for each in service.addresses.both() if each.version == 4 or node.ipv6)

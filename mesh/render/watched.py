@@ -9,6 +9,7 @@ from dataclasses import asdict
 from mesh.facts import Facts
 from mesh.plan import Address, Network, Node, Plan, PlannedService
 from mesh.render.kinds import whoami_at
+from mesh.render.services import addresses
 
 
 class Watched:
@@ -97,11 +98,7 @@ def _service(service: PlannedService, node: Node) -> dict[str, object]:
     further = {"kind": service.kind, "unit": service.unit, "content": content}
     return {
         "name": service.name,
-        "addresses": [
-            str(address)
-            for address in service.addresses.both()
-            if address.version == 4 or node.ipv6
-        ],
+        "addresses": [str(address) for address in addresses(service, node)],
         "ports": asdict(service.ports),
         "checks": [check.written() for check in service.checks],
         "local": service.name in node.services,
