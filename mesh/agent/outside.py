@@ -187,6 +187,7 @@ class Outside:
 
     def _instances(self, config: Config) -> list[Instance]:
         """The instances that this node asks, in an order that is the same each time."""
+        discarded = self._discarded()
         try:
             with self._bird.asking(ANSWER) as ask:
                 neighbors = {
@@ -197,7 +198,7 @@ class Outside:
                     Instance(service.name, address, node.id, interface)
                     for service in config.services
                     for address in service.addresses
-                    if address not in self._discarded()
+                    if address not in discarded
                     for node, interface in _servers(ask, address, neighbors[address.version])
                     if asks(config, service.name, node.id)
                 ]
