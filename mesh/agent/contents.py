@@ -19,6 +19,7 @@ from mesh.agent.apply import Applier
 from mesh.agent.content_store import FOLDER, BadArtefact, ContentStore, pointed, service_of
 from mesh.agent.daemons import ChangedNode, dns
 from mesh.agent.daemons.content import bring_into_service, check_zones
+from mesh.agent.daemons.service_units import unit
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.state import HighestManifest, State
 from mesh.agent.units import Units
@@ -190,9 +191,9 @@ class Contents:
     def _bring(self, service: str, digest: str) -> None:
         configuration = f"{dns.FOLDER}/{service}.conf"
         check_zones(self._host, service, digest, self._host.path(configuration))
-        unit = dns.unit(configuration)
+        reader = unit(configuration)
         node = ChangedNode(
-            self._host, self._manager, self._bird, (unit,), self._manager.active([unit])
+            self._host, self._manager, self._bird, (reader,), self._manager.active([reader])
         )
         bring_into_service(node, service, digest)
 

@@ -22,6 +22,7 @@ from mesh.agent.contents import Contents
 from mesh.agent.daemons import content as kind
 from mesh.agent.daemons import dns as dns_kind
 from mesh.agent.daemons.kind import ChangedNode, FileChange
+from mesh.agent.daemons.service_units import unit as reader
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.stage import Stage
 from mesh.agent.state import State
@@ -60,7 +61,7 @@ class Units:
     def stop(self, units: Sequence[str]) -> None: ...
     def restart(self, unit: str) -> None: ...
     def reload_if_active(self, unit: str) -> None:
-        assert unit == dns_kind.unit(f"{dns_kind.FOLDER}/dns.conf")
+        assert unit == reader(f"{dns_kind.FOLDER}/dns.conf")
         self.served.reload("dns", "dns")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from mesh.agent.content_store import POINTERS, ContentStore, pointed, service_of
 from mesh.agent.daemons import dns
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
+from mesh.agent.daemons.service_units import unit
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.stage import Stage
 
@@ -36,9 +37,9 @@ def check_zones(host: Host, service: str, digest: str, configuration: Path) -> N
 def bring_into_service(node: ChangedNode, service: str, digest: str) -> None:
     """Serves a content that is here. Raises CommandFailed if the daemon refuses it."""
     ContentStore(node.host).swap(service, digest)
-    unit = dns.unit(f"{dns.FOLDER}/{service}.conf")
-    if unit in node.running:
-        node.manager.reload_if_active(unit)
+    reader = unit(f"{dns.FOLDER}/{service}.conf")
+    if reader in node.running:
+        node.manager.reload_if_active(reader)
 
 
 def _parsed(path: str, content: bytes) -> tuple[str, str]:

@@ -3,18 +3,14 @@ it answers, and is restarted for all else."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from functools import partial
 
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind
+from mesh.agent.daemons.service_units import folder, reload_all, unit
 from mesh.agent.stage import Stage
 
-FOLDER = "/etc/anycast-mesh/dns"
+FOLDER = folder("dns")
 _CHECK = "/usr/sbin/nsd-checkconf"
-
-
-def unit(path: str) -> str:
-    """The unit that reads a configuration."""
-    return f"anycast-mesh-dns@{PurePosixPath(path).stem}.service"
 
 
 def _validate(stage: Stage, changes: Changes) -> None:
@@ -40,16 +36,10 @@ def _server(content: bytes | None) -> bytes:
     return (content or b"").partition(b"\nzone:")[0]
 
 
-def _reread(node: ChangedNode) -> None:
-    for each in node.units:
-        if each.startswith("anycast-mesh-dns@"):
-            node.manager.reload_if_active(each)
-
-
 KIND = DaemonKind(
     name="dns",
     patterns=(f"{FOLDER}/*.conf",),
     validate=_validate,
     apply_late=_apply_late,
-    reread=_reread,
+    reread=partial(reload_all, kind="dns"),
 )

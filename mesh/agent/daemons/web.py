@@ -3,12 +3,14 @@ with the requests that it has."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import PurePosixPath
 
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind
+from mesh.agent.daemons.service_units import folder, reload_all, unit
 from mesh.agent.stage import Stage
 
-FOLDER = "/etc/anycast-mesh/web"
+FOLDER = folder("web")
 # nginx binds the addresses and makes its folders for this as well: in a network and a /run of its
 # own, where every address can be bound and nothing is left behind.
 _TEST = """
@@ -22,11 +24,6 @@ exec /usr/sbin/nginx -e stderr -t -q -c "$2"
 """
 ALONE = ("unshare", "--net", "--mount", "--", "sh", "-ec", _TEST, "sh")
 """Tests the configuration of a service, by its name and its file."""
-
-
-def unit(path: str) -> str:
-    """The unit that reads a configuration."""
-    return f"anycast-mesh-web@{PurePosixPath(path).stem}.service"
 
 
 def _validate(stage: Stage, changes: Changes) -> None:
@@ -43,16 +40,10 @@ def _apply_late(node: ChangedNode, changes: Changes) -> None:
             node.manager.reload_if_active(unit(change.path))
 
 
-def _reread(node: ChangedNode) -> None:
-    for each in node.units:
-        if each.startswith("anycast-mesh-web@"):
-            node.manager.reload_if_active(each)
-
-
 KIND = DaemonKind(
     name="web",
     patterns=(f"{FOLDER}/*.conf",),
     validate=_validate,
     apply_late=_apply_late,
-    reread=_reread,
+    reread=partial(reload_all, kind="web"),
 )
