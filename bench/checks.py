@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from mesh import netns
@@ -51,7 +52,7 @@ def figures() -> Iterator[tuple[str, float, str]]:
         for check in KINDS:
             for version in (4, 6):
                 target = where.target(version)
-                cost = netns.inside(where.node, lambda c=check, t=target: _look(c, t))  # type: ignore[misc]
+                cost = netns.inside(where.node, partial(_look, check, target))
                 yield f"a look by {_name(check)}, IPv{version} (CPU)", cost, "ms"
         for check in (KINDS[1], KINDS[3], KINDS[5]):
             name = f"{CHECKS} checks by {_name(check)} at {check.interval:g} s, both families"

@@ -158,7 +158,7 @@ def _unpack(packed: tarfile.TarFile, into: Path, entry: ContentEntry) -> None:
     made = {PurePosixPath()}
     files = size = 0
     while (member := packed.next()) is not None:
-        # Else all headers so far stay in memory.
+        # Else all headers so far stay in memory. (The attribute is in no type stub.)
         packed.members = []  # type: ignore[attr-defined]
         if member.type != tarfile.REGTYPE or member.sparse is not None:
             raise BadArtefact(f"{member.name!r} is no plain file")

@@ -175,10 +175,14 @@ def test_a_page_changes_under_load_and_every_client_gets_the_old_or_the_new(node
     node.apply(changes[-1])
     found: list[object] = []
     turns = cycle(changes)
+
+    def are_asked(swaps: int) -> bool:
+        return len(found) > 5 * swaps
+
     with asked(lambda: page(node), found):
         for number in range(SWAPS):
             node.apply(next(turns))
-            until(lambda n=number: len(found) > 5 * n, PATIENCE, "clients have asked")  # type: ignore[misc]
+            until(partial(are_asked, number), PATIENCE, "clients have asked")
     assert set(found) == set(pages)
 
 
@@ -189,10 +193,14 @@ def test_a_zone_changes_under_load_and_every_query_is_answered(node: Node) -> No
         changes[number] = node.content("dns", "zones")
     by_udp: list[object] = []
     by_tcp: list[object] = []
+
+    def is_served(number: int) -> bool:
+        return by_udp[-1:] == [number]
+
     with asked(lambda: serial(node), by_udp), asked(lambda: serial(node, tcp=True), by_tcp):
         for number, change in changes.items():
             node.apply(change)
-            until(lambda n=number: by_udp[-1:] == [n], PATIENCE, "the new serial")  # type: ignore[misc]
+            until(partial(is_served, number), PATIENCE, "the new serial")
     assert set(by_udp) == {1, *changes}
     assert set(by_tcp) <= {1, *changes} and by_tcp
     first = changes[2]

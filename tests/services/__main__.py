@@ -12,6 +12,7 @@ from pathlib import Path
 from mesh import netns
 from mesh.agent.check_runner import asked
 from mesh.services.checks import Check
+from mesh.services.checks.check import Target
 from mesh.services.checks.dns import DnsCheck
 from mesh.services.checks.dns_message import question
 from mesh.services.checks.http import HttpCheck
@@ -60,8 +61,8 @@ def _rows(where: Place, name: str, way: str, setup: Setup) -> Iterator[tuple[str
             yield name, way, kind, *seen, *outside
 
 
-def _ask(space: str, check: Check, target: object) -> str:
-    return netns.inside(space, lambda: asked(check, target))  # type: ignore[arg-type]
+def _ask(space: str, check: Check, target: Target) -> str:
+    return netns.inside(space, lambda: asked(check, target))
 
 
 def main() -> None:

@@ -50,6 +50,7 @@ class HttpsCheck(RequestCheck):
     """Certificates of the authorities that are trusted, as PEM; not set, those of the node's
     system (``ca-certificates``); a twin does not take it over, since a stand-in of the lab has a
     certificate of the lab's own authority."""
+    # As the stack file writes it: a dataclass has one name for both.
     daysLeft: Annotated[int, Field(ge=0, le=365)] = 21  # noqa: N815
     """A certificate that ends in fewer days gives a warning."""
 
