@@ -1,9 +1,10 @@
 """The agent: joins, applies what the operator signed, repairs changes, and reports.
 
-Threads: one that applies (:mod:`generations`), one that reports (:mod:`reporting`), two per
-registry (:mod:`registry_client`), one for the announcement and one per check (:mod:`announce`), one
-each for blackholes, the routing monitor, BIRD's log, repairs, log-ins, contents, the registry's
-port and the watchdog. A thread that fails is restarted (:mod:`workers`).
+Threads: one that applies (:mod:`generations`), one that reports (:mod:`reporting`), one that writes
+the state for the looking glass (:mod:`snapshot`), two per registry (:mod:`registry_client`), one
+for the announcement and one per check (:mod:`announce`), one each for blackholes, the routing
+monitor, BIRD's log, repairs, log-ins, contents, the registry's port and the watchdog. A thread that
+fails is restarted (:mod:`workers`).
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ from mesh.agent.reporting import Reports
 from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.seed import Seed
 from mesh.agent.service_units import ServiceUnits
+from mesh.agent.session_details import SessionDetails
 from mesh.agent.sessions import Sessions
+from mesh.agent.snapshot import Snapshots
 from mesh.agent.state import State
 from mesh.agent.tunnels import Tunnels
 from mesh.agent.units import Units
@@ -144,6 +147,19 @@ class Agent:
             tunnels=self._tunnels,
             workers=self._workers,
         )
+        self._snapshots = Snapshots(
+            host=host,
+            node=seed.node,
+            state=self._state,
+            announcer=self._announcer,
+            applier=applier,
+            blackholes=self._blackholes,
+            bundle_update=bundle_update,
+            links=self._links,
+            tunnels=self._tunnels,
+            details=SessionDetails(self._bird),
+            outcome=lambda known: self._reports.outcome(known),
+        )
         self._reports = Reports(
             seed.node,
             own.identity,
@@ -153,6 +169,7 @@ class Agent:
             self._links,
             health.read,
             news,
+            self._snapshots.seen,
         )
         self._generations = Generations(
             self._state,
@@ -203,6 +220,7 @@ class Agent:
                 ("presence", self._announcer.run),
                 ("blackholes", self._blackholes.run),
                 ("health", self._reports.run),
+                ("snapshot", self._snapshots.run),
                 ("lookout", self._routing.run),
                 ("outside", self._outside.run),
                 ("rejected routes", self._rejected_routes.run),
@@ -243,6 +261,7 @@ class Agent:
             self._sessions.watch(config)
             self._tunnels.watch(config)
             self._service_units.watch(config)
+            self._snapshots.watch(config)
             self._changed()
         except Malformed as error:
             # Of an earlier version: addresses stay bound until the next generation is applied.

@@ -136,6 +136,16 @@ class Announcer:
             for name, families in list(found.items())[:MAX_FAILURES]
         }
 
+    def checks(self) -> tuple[tuple[str, CheckState], ...]:
+        """The checks that have been asked, each with the name of its service."""
+        with self._lock:
+            return tuple(
+                (name, watch)
+                for name, local in sorted(self._locals.items())
+                for watch in local.watches
+                if watch.asked
+            )
+
     def warnings(self) -> dict[str, str]:
         """What the checks of services warn of."""
         with self._lock:
@@ -246,6 +256,7 @@ class Announcer:
             return self._generation != generation
 
         def answered(problem: str) -> bool:
+            watch.problem, watch.seconds = problem, runner.seconds
             with self._lock:
                 return not gone() and self._record(local, watch, problem)
 

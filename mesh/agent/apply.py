@@ -91,6 +91,8 @@ class Applier:
         self._confirmation = Confirmation(host)
         self.changing = threading.RLock()
         """Held while the configuration of the node is changed."""
+        self.rollbacks = 0
+        """Changes undone since the start."""
 
     @property
     def unconfirmed(self) -> Unconfirmed | None:
@@ -416,6 +418,7 @@ class Applier:
     def _roll_back(self, journal: Journal) -> None:
         """Restores everything; one failure does not prevent the rest. If a file could not be
         restored, the journal stays and OSError is raised."""
+        self.rollbacks += 1
         before, after = journal.units_before, journal.units_after
         running = self._manager.active(sorted({*before, *after}))
         new = [unit for unit in after if unit not in before]

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
 
 from mesh.agent import file_paths, log
 from mesh.agent.config import Config
@@ -110,6 +111,8 @@ class Blackholes:
         self._complaints: dict[str, tuple[str, float]] = {}
         self.obeyed = 0
         """The number of the order that is in force here."""
+        self.discarded_packets = 0
+        """Packets discarded since the ruleset was loaded, as last seen."""
 
     # --- called by the agent -----------------------------------------------------------------
 
@@ -124,6 +127,16 @@ class Blackholes:
         with self._lock:
             self._order = order
         self._wake.set()
+
+    @property
+    def active(self) -> tuple[tuple[Address, Blackhole | None], ...]:
+        """The addresses that the firewall discards, each with the operator's entry; None where only
+        a peer announces it."""
+        with self._lock:
+            order = self._order
+        entries = {} if order is None else {entry.address: entry for entry in order.entries}
+        found = (self._in_firewall or {}).items()
+        return tuple((address, entries.get(address) if until else None) for address, until in found)
 
     def run(self, stop: threading.Event) -> None:
         """Runs until ``stop`` is set."""
@@ -238,7 +251,9 @@ class Blackholes:
             self._warn("firewall", done.why())
             return None
         found: dict[Address, int] = {}
-        for entry in json.loads(done.out).get("nftables", []):
+        entries = json.loads(done.out).get("nftables", [])
+        self.discarded_packets = _packets(entries)
+        for entry in entries:
             for element in entry.get("set", {}).get("elem", []):
                 address, seconds = _held(element)
                 if address is not None:
@@ -294,6 +309,13 @@ def _hosts(bird: Bird, table: str) -> list[Address]:
         if network.prefixlen == network.max_prefixlen:
             found.append(network.network_address)
     return found
+
+
+def _packets(entries: Iterable[dict[str, Any]]) -> int:
+    """The packets that the rules of a table have counted, without named counters of others."""
+    statements = (each for entry in entries for each in entry.get("rule", {}).get("expr", []))
+    counters = (each.get("counter") for each in statements if isinstance(each, dict))
+    return sum(int(each.get("packets", 0)) for each in counters if isinstance(each, dict))
 
 
 def _held(element: object) -> tuple[Address | None, int]:

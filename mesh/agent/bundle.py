@@ -13,7 +13,9 @@ from pathlib import Path
 from mesh.trust.encoding import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("mesh/trust", "mesh/bird", "mesh/services", "mesh/registry", "mesh/agent")
+PACKAGES = (
+    "mesh/trust", "mesh/bird", "mesh/services", "mesh/registry", "mesh/glass", "mesh/agent",
+)  # fmt: skip
 SINGLE = ("mesh/__init__.py", "mesh/facts.py", "mesh/foreign.py", "mesh/limits.py", "mesh/netns.py")
 # The earliest time stamp of a zip.
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -58,6 +58,8 @@ class CheckRunner:
         self._good: bool | None = None
         """The last answer."""
         self._warning_at = -math.inf
+        self.seconds = 0.0
+        """How long the last look took."""
 
     def run(self) -> None:
         """Asks until it is gone."""
@@ -66,6 +68,7 @@ class CheckRunner:
             while not self._gone():
                 began = time.monotonic()
                 problem = self._look()
+                self.seconds = time.monotonic() - began
                 if self._gone():
                     return
                 self._watch.saw(problem)

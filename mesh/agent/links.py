@@ -73,6 +73,11 @@ class RegistryLinks:
                 continue
         return False
 
+    def answering(self) -> dict[str, bool]:
+        """Whether each registry answered the last request, by URL; one that was asked nothing yet
+        is left out."""
+        return {link.url: link.answers for link in self._open() if link.answers is not None}
+
     def asked(self, kind: OrderKind[Any]) -> float:
         """When a registry last answered a request for an order of that kind (monotonic seconds);
         minus infinity if none did."""

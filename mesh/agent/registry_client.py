@@ -83,6 +83,8 @@ class RegistryLink:
         self._early: tuple[int, ...] | None = None
         self._shown = 0
         """The registry's highest generation without this node, before we are a member."""
+        self.answers: bool | None = None
+        """Whether the registry answered the last request as it should; None before the first."""
         self._warned = -COMPLAINTS
         self._refused_join_sent = -REJOIN
 
@@ -114,6 +116,7 @@ class RegistryLink:
                     pause.reset()
                 fresh = False
             except Unreachable as error:
+                self.answers = False
                 now = time.monotonic()
                 if pause.first and now - self._warned >= COMPLAINTS:
                     self._warned = now
@@ -138,6 +141,7 @@ class RegistryLink:
         # Before we are a member, orders for members only are not readable.
         kinds = [kind for kind in KINDS if member or not kind.members_only]
         orders = "".join(f"&{k.key}={self._take_order(client, k, fresh)}" for k in kinds)
+        self.answers = True
         if early == self._orders() and not fresh:
             # Without a pause we would ask hundreds of times a second.
             raise Unreachable(f"{self.url}: answers at once, without news")
@@ -264,6 +268,7 @@ class RegistryLink:
                 if not answer.ok:
                     raise Unreachable(f"{self.url}: report: {answer.why()}")
                 pause.reset()
+                self.answers = True
                 with self._news:
                     if self._report is report:
                         self._report = None
@@ -271,6 +276,7 @@ class RegistryLink:
                     with contextlib.suppress(Malformed):
                         self._callbacks.later(parse(Signed, answer.body))
             except Unreachable:
+                self.answers = False
                 self._stop.wait(pause.next())
 
 

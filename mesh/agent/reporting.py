@@ -40,7 +40,7 @@ class GenerationOutcome:
 
 class Reports:
     """Reports every change that ``news`` announces, signed with the node's ``identity`` key.
-    ``health`` returns the current health."""
+    ``health`` returns the current health, and ``seen`` is called with what it returned."""
 
     def __init__(
         self,
@@ -52,8 +52,9 @@ class Reports:
         links: RegistryLinks,
         health: Callable[[], Health],
         news: threading.Event,
+        seen: Callable[[Health], None] = lambda health: None,
     ) -> None:
-        self._node, self._identity = node, identity
+        self._node, self._identity, self._seen = node, identity, seen
         self._public = keys.signing_public(identity)
         self._state, self._refusals, self._bundle_update = state, refusals, bundle_update
         self._links, self._health, self._news = links, health, news
@@ -67,6 +68,14 @@ class Reports:
         with self._lock:
             self._outcome = (known, outcome, reason[:4096])
         self._news.set()
+
+    def outcome(self, known: HighestManifest | None) -> tuple[Outcome | None, str]:
+        """The outcome of that generation with its reason; None while it has none."""
+        with self._lock:
+            settled = self._outcome
+        if known is None or settled is None or settled[0].envelope.digest != known.envelope.digest:
+            return None, ""
+        return settled[1], settled[2]
 
     def run(self, stop: threading.Event) -> None:
         """Reports every change, and every HEARTBEAT without one, until ``stop`` is set."""
@@ -82,10 +91,11 @@ class Reports:
             if outcome is None and last is not None:
                 # The end of a reported refusal is reported too.
                 outcome = replace(last[0], reason="no generation is applied yet")
+            health = self._health()
+            self._seen(health)
+            well = not health.bird and not health.down
             if outcome is None:
                 continue
-            health = self._health()
-            well = not health.bird and not health.down
             now = (outcome, health)
             if now != last or self._resend.is_set() or time.monotonic() - sent >= HEARTBEAT:
                 self._resend.clear()

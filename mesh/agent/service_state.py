@@ -31,6 +31,10 @@ class CheckState:
     warning: str = ""
     """What an operator should see to although the answers are good."""
     asked: bool = False
+    problem: str = ""
+    """The last answer: why it was bad, empty for a good one."""
+    seconds: float = 0.0
+    """How long it took."""
 
     @property
     def judged(self) -> bool:

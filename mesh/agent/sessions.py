@@ -97,9 +97,9 @@ def _announced(ask: Ask, config: Config, found: Mapping[str, Session]) -> Announ
 
 
 def epoch(since: str, now: datetime) -> int:
-    """BIRD's time (``iso short``: 14:03:07.123, or 2026-11-27 after some 20 hours) as seconds since
-    the epoch; a date is its first second. 0 for anything else. ``now`` is local time, as BIRD's
-    is."""
+    """BIRD's time (``iso short``: 14:03:07.123, or 2026-11-27 after some 20 hours; both together
+    in ``show status``) as seconds since the epoch; a date is its first second. 0 for anything else.
+    ``now`` is local time, as BIRD's is."""
     if match := re.fullmatch(r"(\d{2}):(\d{2}):(\d{2})(?:\.\d+)?", since):
         hour, minute, second = (int(part) for part in match.groups())
         when = now.replace(hour=hour, minute=minute, second=min(second, 59), microsecond=0)
@@ -107,6 +107,9 @@ def epoch(since: str, now: datetime) -> int:
             when -= timedelta(days=1)
         return int(when.timestamp())
     try:
-        return int(datetime.strptime(since, "%Y-%m-%d").astimezone().timestamp())
-    except ValueError:
+        return int(datetime.strptime(since[:19], _FORMS[" " in since]).astimezone().timestamp())
+    except (ValueError, OverflowError):
         return 0
+
+
+_FORMS = ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S")

@@ -1,9 +1,10 @@
-"""The WireGuard interfaces of this node that are missing, or have no handshake."""
+"""The WireGuard interfaces of this node: those that are missing or have no handshake, and bytes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from mesh.agent.config import Config
 from mesh.agent.host import Host
@@ -20,6 +21,16 @@ STALE = 200
 renewed every 120 s, and expire after 180 s (WireGuard's REKEY_AFTER_TIME, REJECT_AFTER_TIME)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The latest handshake on an interface (seconds since the epoch, 0 for never), and bytes since
+    it is there."""
+
+    handshake: int
+    received: int
+    sent: int
+
+
 class Tunnels:
     """Watches one node's tunnels."""
 
@@ -27,6 +38,8 @@ class Tunnels:
         self._host = host
         self._wanted: tuple[str, ...] | None = None
         self._problems: dict[str, str] | None = None
+        self.traffic: Mapping[str, Traffic] = {}
+        """By interface, as last seen; empty if unknown."""
         self._looked = -LOOK
 
     def watch(self, config: Config) -> None:
@@ -42,10 +55,15 @@ class Tunnels:
         return self._problems
 
     def _look(self, wanted: Sequence[str]) -> dict[str, str] | None:
+        # Each by itself: `dump` has both, and the private keys.
         done = self._host.run("wg", "show", "all", "latest-handshakes", timeout=PATIENCE)
-        if done.code != 0:
-            return None
-        return judged(wanted, handshakes(done.out), time.time())
+        bytes_ = self._host.run("wg", "show", "all", "transfer", timeout=PATIENCE)
+        latest = handshakes(done.out) if done.code == 0 else {}
+        moved = transfers(bytes_.out) if bytes_.code == 0 else {}
+        self.traffic = {
+            name: Traffic(when, *moved.get(name, (0, 0))) for name, when in latest.items()
+        }
+        return judged(wanted, latest, time.time()) if done.code == 0 else None
 
 
 def handshakes(text: str) -> dict[str, int]:
@@ -53,6 +71,17 @@ def handshakes(text: str) -> dict[str, int]:
     ``wg show all latest-handshakes``: interface, peer's key and time, separated by tabs."""
     rows = [line.split("\t") for line in text.splitlines()]
     return {row[0]: int(row[2]) for row in rows if len(row) == 3 and row[2].isdigit()}
+
+
+def transfers(text: str) -> dict[str, tuple[int, int]]:
+    """Bytes received and sent on each interface, from ``wg show all transfer``: interface, peer's
+    key and both numbers, separated by tabs."""
+    rows = [line.split("\t") for line in text.splitlines()]
+    return {
+        row[0]: (int(row[2]), int(row[3]))
+        for row in rows
+        if len(row) == 4 and row[2].isdigit() and row[3].isdigit()
+    }
 
 
 def judged(wanted: Sequence[str], latest: Mapping[str, int], now: float) -> dict[str, str]:

@@ -20,7 +20,7 @@ PATH = "/run/anycast-mesh/snapshot/snapshot.json"
 """In a folder of its own, which the glass's unit can bind: the file is replaced each time."""
 
 _LENIENT = ConfigDict(extra="ignore")
-MAX_SESSIONS, MAX_TUNNELS, MAX_CHECKS = 4096, 1024, 256
+MAX_SESSIONS, MAX_TUNNELS, MAX_CHECKS, MAX_CACHES = 4096, 1024, 256, 64
 Text = Annotated[str, StringConstraints(max_length=MAX_ERROR)]
 Name = Annotated[str, StringConstraints(max_length=64)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -160,7 +160,7 @@ class Snapshot:
     sessions: Annotated[tuple[Session, ...], Field(max_length=MAX_SESSIONS)]
     tunnels: Annotated[tuple[Tunnel, ...], Field(max_length=MAX_TUNNELS)]
     checks: Annotated[tuple[CheckResult, ...], Field(max_length=MAX_CHECKS)] = ()
-    caches: Annotated[tuple[Cache, ...], Field(max_length=64)] = ()
+    caches: Annotated[tuple[Cache, ...], Field(max_length=MAX_CACHES)] = ()
     records: dict[Name, Count] = field(default_factory=dict)
     blackholes: Annotated[tuple[Discarded, ...], Field(max_length=4 * MAX_BLACKHOLES)] = ()
     discarded_packets: Count = 0
