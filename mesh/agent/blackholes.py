@@ -252,7 +252,7 @@ class Blackholes:
             return None
         found: dict[Address, int] = {}
         entries = json.loads(done.out).get("nftables", [])
-        self.discarded_packets = _packets(entries)
+        self.discarded_packets = counted(entries)
         for entry in entries:
             for element in entry.get("set", {}).get("elem", []):
                 address, seconds = _held(element)
@@ -311,7 +311,7 @@ def _hosts(bird: Bird, table: str) -> list[Address]:
     return found
 
 
-def _packets(entries: Iterable[dict[str, Any]]) -> int:
+def counted(entries: Iterable[dict[str, Any]]) -> int:
     """The packets that the rules of a table have counted, without named counters of others."""
     statements = (each for entry in entries for each in entry.get("rule", {}).get("expr", []))
     counters = (each.get("counter") for each in statements if isinstance(each, dict))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -143,12 +143,12 @@ class Snapshots:
             health=health,
             sessions=found.sessions,
             tunnels=self._tunnels(),
-            checks=_checks(self.announcer.checks()),
+            checks=results(self.announcer.checks()),
             caches=found.caches,
             records=dict(found.records),
             blackholes=self._blackholes(),
             discarded_packets=self.blackholes.discarded_packets,
-            prefixes=_prefixes(self._config, health),
+            prefixes=exported(self._config, health),
             registries={url[:MAX_URL]: well for url, well in self.links.answering().items()},
             certificate=self._certificate_end(),
         )
@@ -215,7 +215,7 @@ def _end(pem: bytes) -> float:
         return 0.0
 
 
-def _checks(asked: tuple[tuple[str, CheckState], ...]) -> tuple[CheckResult, ...]:
+def results(asked: Iterable[tuple[str, CheckState]]) -> tuple[CheckResult, ...]:
     """One result for each service, subject and family: of several, as at each address of a service,
     a bad one, or the one that took longest."""
     found: dict[tuple[str, str, int], CheckResult] = {}
@@ -240,12 +240,12 @@ def _badness(result: CheckResult) -> tuple[bool, float]:
     return not result.good, result.seconds
 
 
-def _prefixes(config: Config | None, health: Health) -> dict[str, bool]:
+def exported(config: Config | None, health: Health) -> dict[str, bool]:
     """The prefixes that this node may announce, and whether BIRD exports each to an upstream."""
     upstreams = () if config is None else config.upstreams or ()
     if config is None or not upstreams:
         return {}
     families = {int(each.family[-1]) for each in upstreams}
-    exported = {prefix for each in (health.announced or {}).values() for prefix in each}
+    there = {prefix for each in (health.announced or {}).values() for prefix in each}
     own = [prefix for prefix in config.exports if prefix.version in families]
-    return {str(prefix): prefix in exported for prefix in own}
+    return {str(prefix): prefix in there for prefix in own}

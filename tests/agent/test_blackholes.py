@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.blackholes import TABLE, BlackholeFiles, Blackholes, in_force
+from mesh.agent.blackholes import TABLE, BlackholeFiles, Blackholes, counted, in_force
 from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host, Result
 from mesh.agent.state import HighestManifest, Rejected, State, verified, verified_order
@@ -173,6 +173,33 @@ def test_an_order_that_ends_in_years_by_a_wrong_clock_holds_up_no_other(firewall
     found = discarded(firewall)
     assert found.keys() == {ONE, SIX}
     assert 6 * 86400 < (found[ONE] or 0) <= 7 * 86400
+
+
+@pytest.mark.root
+def test_what_is_discarded_is_said_with_its_entry_and_its_packets(firewall: Host) -> None:
+    rule = "ip daddr @addresses4 counter packets 7 bytes 588 drop"
+    chain = f"chain discard {{\ntype filter hook prerouting priority raw - 10\n{rule}\n}}"
+    firewall.must("nft", "-f", "-", given=f"table {TABLE} {{\n{chain}\n}}\n")
+    mine = replace(entry(ONE), until=int(time.time()) + 600, reason="an attack")
+    blackholes = ordered(firewall, mine)
+    assert (blackholes.active, blackholes.discarded_packets) == ((), 0)
+    blackholes.look()
+    assert blackholes.active == ((mine.address, mine),)
+    assert blackholes.discarded_packets == 7
+
+
+@pytest.mark.parametrize(
+    ("rules", "packets"),
+    [
+        ([{"rule": {"expr": [{"counter": {"packets": 3}}, {"drop": None}]}}] * 2, 6),
+        ([{"rule": {"expr": [{"counter": "a name"}]}}, {"rule": {"expr": ["x"]}}], 0),
+        ([{"rule": {}}, {"set": {"elem": []}}], 0),
+    ],
+)
+def test_packets_are_those_of_the_rules_own_counters(
+    rules: list[dict[str, Any]], packets: int
+) -> None:
+    assert counted(rules) == packets
 
 
 @pytest.mark.root

@@ -22,6 +22,7 @@ import pytest
 
 from mesh.agent.announce_state import AnnounceState
 from mesh.content import artefact
+from mesh.glass.snapshot import PATH, Generation, Snapshot
 from mesh.netns import inside
 from mesh.publish import Fleet, PublishError, publish, published, retire
 from mesh.publish.generation import make
@@ -35,7 +36,7 @@ from mesh.registry.store import Store
 from mesh.render import File, NodeFiles, node_files
 from mesh.services.content import Content
 from mesh.trust.documents import DrainOrder
-from mesh.trust.encoding import dump, sha256
+from mesh.trust.encoding import dump, parse, sha256
 from mesh.trust.joining import stated_facts
 from mesh.trust.keys import signing_public
 from mesh.trust.orders import DRAIN
@@ -345,6 +346,11 @@ def test_what_a_daemon_refuses_is_rolled_back_and_reported(
     mesh.publish()
 
 
+def generations(box: AgentMachine) -> Generation:
+    """What its snapshot says of generations."""
+    return parse(Snapshot, box.path(PATH).read_bytes()).generation
+
+
 def ruleset(box: AgentMachine) -> str:
     """The rules in force, without the counters of sets that fill by themselves."""
     document = json.loads(box.run("nft", "-j", "list", "ruleset"))
@@ -374,11 +380,15 @@ def test_what_is_valid_but_cuts_the_node_off_is_undone_by_itself(
     mesh: Running, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     path, change, reason = BREAKING[case]
-    before = fingerprint(mesh.ord), ruleset(mesh.ord)
+    before, then = (fingerprint(mesh.ord), ruleset(mesh.ord)), generations(mesh.ord)
     rendering(monkeypatch, ORD, {path: change})
     with pytest.raises(PublishError, match=ORD) as caught:
         mesh.publish()
     assert reason in str(caught.value)
+    until(lambda: generations(mesh.ord).outcome == "failed", 10, "its snapshot says so")
+    now = generations(mesh.ord)
+    assert reason in now.reason and now.rollbacks == then.rollbacks + 1
+    assert now.applied < now.published
     assert (fingerprint(mesh.ord), ruleset(mesh.ord)) == before
     until(lambda: "Established" in mate_session(mesh.ord), 20, "the session is back")
     monkeypatch.undo()

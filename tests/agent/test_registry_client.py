@@ -211,3 +211,18 @@ def test_who_is_answered_early_because_of_an_order_takes_it_at_once(
                 until(partial(obeyed, state, number), 1, "it is taken")
         finally:
             stop.set()
+
+
+def test_whether_a_registry_answers_is_known_before_a_long_wait_ends(tmp_path: Path) -> None:
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
+    state.accept(verified(OPERATOR, FLEET.generation(1).generation.manifest))
+    stop = threading.Event()
+    with live(tmp_path / "registry", OPERATOR) as registry:
+        line = listening(registry.url, state, stop)
+        assert line.answers is None
+        threading.Thread(target=line._listen, daemon=True).start()
+        until(lambda: line.answers is True, 10, "it answers")
+    try:
+        until(lambda: line.answers is False, 30, "it is gone")
+    finally:
+        stop.set()

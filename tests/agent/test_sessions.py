@@ -13,7 +13,7 @@ import pytest
 from mesh.agent import sessions as module
 from mesh.agent.config import Config
 from mesh.agent.sessions import Sessions, epoch
-from mesh.agent.tunnels import STALE, handshakes, judged
+from mesh.agent.tunnels import STALE, handshakes, judged, transfers
 from mesh.bird.client import Bird, BirdError
 from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Down
@@ -49,7 +49,11 @@ def test_birds_time_is_of_today_or_yesterday_and_its_date_is_a_day(
     assert epoch(since, NOON) == int((NOON - ago).timestamp())
 
 
-@pytest.mark.parametrize("since", ["", "tomorrow", "2026-13-01"])
+def test_birds_start_is_a_date_with_a_time() -> None:
+    assert epoch("2026-11-28 11:59:30.123", NOON) == int(NOON.timestamp()) - 30
+
+
+@pytest.mark.parametrize("since", ["", "tomorrow", "2026-13-01", "2026-11-28 25:00:00", "9" * 40])
 def test_a_time_that_cannot_be_read_is_unknown(since: str) -> None:
     assert epoch(since, NOON) == 0
 
@@ -133,6 +137,11 @@ def test_a_tunnel_is_well_while_its_keys_are_made_anew() -> None:
         "wg-c": "no handshake since 2001-09-09T01:43:19Z",
         "wg-d": "the interface is missing",
     }
+
+
+def test_the_bytes_of_a_tunnel_are_those_that_wg_prints() -> None:
+    text = "wg-a\tkey=\t15044\t15280\nwg-b\tkey=\t0\t0\nwg-c\tkey=\t-1\t2\nwg-d\tkey=\nnonsense\n"
+    assert transfers(text) == {"wg-a": (15044, 15280), "wg-b": (0, 0)}
 
 
 def test_an_earlier_generations_file_has_neither_upstreams_nor_tunnels() -> None:

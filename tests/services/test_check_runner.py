@@ -31,15 +31,18 @@ class Runs:
 
     def __init__(self, check: HealthCheck, hurry: bool = True) -> None:
         self.answers: list[tuple[float, str]] = []
+        self.seconds: list[float] = []
         self.warnings: list[str] = []
         self.hurry = hurry
         self._gone = threading.Event()
-        runner = CheckRunner(check, HERE, self._answered, self._gone.is_set, self.warnings.append)  # type: ignore[arg-type]
-        self._thread = threading.Thread(target=runner.run, daemon=True)
+        gone, warned = self._gone.is_set, self.warnings.append
+        self.runner = CheckRunner(check, HERE, self._answered, gone, warned)  # type: ignore[arg-type]
+        self._thread = threading.Thread(target=self.runner.run, daemon=True)
         self._thread.start()
 
     def _answered(self, problem: str) -> bool:
         self.answers.append((time.monotonic(), problem))
+        self.seconds.append(self.runner.seconds)
         return self.hurry
 
     @property
@@ -203,3 +206,13 @@ def test_a_warning_is_asked_for_seldom_and_fails_nothing() -> None:
         until(lambda: len(made.answers) > SEVERAL, 10, "it is asked")
     assert made.warnings == ["the check itself fails: ValueError: no clock"]
     assert set(made.problems) == {""}
+
+
+def test_a_runner_says_how_long_the_last_look_took() -> None:
+    def slow() -> str:
+        time.sleep(0.1)
+        return ""
+
+    with runs(Scripted(answer=slow)) as made:
+        until(lambda: len(made.answers) > 1, 10, "it is asked")
+    assert all(0.1 <= seconds < PATIENCE for seconds in made.seconds)
