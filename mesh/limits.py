@@ -18,6 +18,9 @@ unassigned at IANA, and below 1024, so that only root can bind it."""
 MOST_PREFIXES = 16
 """How many prefixes of a family a node announces at most: a report names them all."""
 
+GLASS_PORT = 8080
+"""TCP port of the looking glass, unless ``mesh:glass.port`` names another one."""
+
 MAX_CONTENTS = 64
 """Contents in one manifest."""
 MAX_CONTENT_BYTES = 64 * 2**20

@@ -13,10 +13,10 @@ from pathlib import Path
 from mesh.trust.encoding import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = (
-    "mesh/trust", "mesh/bird", "mesh/services", "mesh/registry", "mesh/glass", "mesh/agent",
-)  # fmt: skip
+PACKAGES = ("mesh/trust", "mesh/bird", "mesh/services", "mesh/registry", "mesh/glass", "mesh/agent")
 SINGLE = ("mesh/__init__.py", "mesh/facts.py", "mesh/foreign.py", "mesh/limits.py", "mesh/netns.py")
+SUFFIXES = (".py", ".html", ".css", ".svg")
+"""What of the packages is in the bundle."""
 # The earliest time stamp of a zip.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAIN = b'"""Entry of the bundle."""\n\nfrom mesh.agent.entry import main\n\nmain()\n'
@@ -26,7 +26,11 @@ def build() -> bytes:
     """The bundle of this checkout: sorted names, fixed times and modes."""
     names = [*SINGLE]
     for package in PACKAGES:
-        names += [path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")]
+        names += [
+            path.relative_to(ROOT).as_posix()
+            for path in (ROOT / package).rglob("*")
+            if path.suffix in SUFFIXES
+        ]
     sources = {name: _source(ROOT / name) for name in names}
     sources["__main__.py"] = _MAIN
     buffer = io.BytesIO()

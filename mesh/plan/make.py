@@ -14,6 +14,7 @@ from mesh.plan.model import (
     Access,
     AddressPair,
     Bfd,
+    Glass,
     Node,
     Plan,
     PlannedService,
@@ -31,6 +32,7 @@ from mesh.services.checks.http import HttpCheck
 from mesh.services.content import Content
 from mesh.services.service import Ports
 from mesh.spec import Spec, capabilities
+from mesh.spec.glass import glass_of
 from mesh.spec.ids import provider_of, split_id
 from mesh.spec.mirrored import mirrored
 from mesh.spec.model import Region as GivenRegion
@@ -80,7 +82,13 @@ def make(spec: Spec, contents: Mapping[str, Content] = MappingProxyType({})) -> 
         whoami=spec.whoami,
         without=tuple(sorted(spec.without)),
         aggregates=aggregates(spec),
+        glass=_glass(spec),
     )
+
+
+def _glass(spec: Spec) -> Glass | None:
+    given = glass_of(spec.sections)
+    return None if given is None else Glass(given.port, given.public)
 
 
 def _validators(spec: Spec, tunnels: dict[str, TunnelAddresses]) -> list[VrpServer]:

@@ -370,6 +370,15 @@ class Aggregate:
     exit: Address | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Glass:
+    """The looking glass of every node: its TCP port, and whether everybody may read a reduced one
+    at the announced addresses."""
+
+    port: int
+    public: bool
+
+
 Zone = Literal["uplink", "tunnel", "announced"]
 Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "routers", "mesh"]
 
@@ -425,6 +434,8 @@ class Plan:
     """Nodes that a generation may be published without (``mesh:without``)."""
     aggregates: tuple[Aggregate, ...] = ()
     """Everything that is announced: IPv4 first, aggregates before their more-specifics."""
+    glass: Glass | None = None
+    """The looking glass; None where there is none."""
 
     @property
     def owned(self) -> tuple[Network, ...]:

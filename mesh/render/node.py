@@ -11,7 +11,7 @@ from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
 from mesh.plan import Link, Node, Plan, Role
 from mesh.plan.firewall import PRIVATE4
-from mesh.render import firewall, kinds, policy, replies, services
+from mesh.render import firewall, glass, kinds, policy, replies, services
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node_templates import Template, fixed, templates, units
@@ -63,6 +63,7 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._exits = policy.exits(plan)
         self._sources = replies.sources(plan)
         self._watched = Watched(plan, facts, self._exits, policy.links(plan))
+        self._glass = () if plan.glass is None else (glass.file(plan),)
         self._network: dict[str, object] = {
             "plan": plan,
             "callers": firewall.callers(plan),
@@ -95,6 +96,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             *(shared[name] for name in concerns),
             *kinds.files(self._plan, node),
             self._agent(node),
+            *self._glass,
         ]
         return NodeFiles(
             tuple(sorted(files, key=lambda file: file.path)), tuple(units(self._plan, node, links))

@@ -46,7 +46,7 @@ def files(plan: Plan, bird: Capabilities) -> dict[str, File]:
     """The parts of BIRD's configuration that are the same on every node with that BIRD."""
     context = {"plan": plan, "bird": bird, **families(plan)}
     policy = {
-        name: rendered(f"bird/{name}.conf.j2", **context, tags=_tags(plan))
+        name: rendered(f"bird/{name}.conf.j2", **context, tags=tags(plan))
         for name in ("reasons", "lists", "rpki", "import", "export")
     }
     policy |= _interior(plan, bird)
@@ -66,7 +66,7 @@ def families(plan: Plan) -> dict[str, object]:
     }
 
 
-def _tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
+def tags(plan: Plan) -> dict[str, Mapping[Community, str]]:
     """The informational communities of the edges' providers, by provider."""
     known = {node.provider: PROVIDERS.get(node.provider) for node in plan.nodes if node.upstreams}
     return {

@@ -127,6 +127,7 @@ _FURTHER: dict[tuple[str, ...], str] = {
     ("rpki",): '{servers: ["rtr://192.0.2.10:3323"]}',
     ("rpki", "demand"): "https://rpki.example.net/vrps.json",
     ("rpki", "servers"): '["rtr://192.0.2.10:3323"]',
+    ("glass",): "{port: 8081}",
     ("traffic",): "[{name: keep-new-york-light, regions: [ewr], prepend: 2}]",
     ("traffic", "*", "name"): "keep-new-york-light",
     ("traffic", "*", "nodes"): f"[ewr-{_SLOT}]",

@@ -18,12 +18,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, create_model
 
+from mesh.limits import GLASS_PORT
 from mesh.services.checks import Check
 from mesh.services.checks.check import Port
 from mesh.services.service import Kind, Ports
 from mesh.spec.ids import LONGEST
 from mesh.spec.providers import PROVIDERS
-from mesh.spec.section import Section
+from mesh.spec.section import Section, Sections
 from mesh.spec.traffic import RawCommunity, TrafficRule
 from mesh.spec.types import Addresses4, Addresses6, Network4, Network6, NetworkAny, Slot
 from mesh.spec.vrps import RtrServer, VrpDemand
@@ -495,6 +496,21 @@ class Rpki(Section):
     which fetches the whole RPKI by rsync and HTTPS; a twin leaves it out."""
 
 
+class Glass(Section):
+    """The looking glass of every node: pages and JSON that show sessions, routes and services."""
+
+    enabled: bool = True
+    """Whether the nodes run it."""
+    port: Annotated[int, Field(ge=1024, le=65535)] = GLASS_PORT
+    """TCP port of the looking glass at each node, 1024 or higher, since it runs without privileges;
+    where this key is not written and a service or a
+    listener of the nodes has 8080, there is no looking glass, with a warning."""
+    public: bool = False
+    """Whether everybody may read a reduced looking glass at the announced addresses, at most 20 new
+    connections a second from each IPv4 address or IPv6 /64; without it, only the nodes themselves
+    and the operator through SSH."""
+
+
 _Options: dict[str, Any] = {
     name: (provider.options, provider.options.model_construct())
     for name, provider in PROVIDERS.items()
@@ -518,6 +534,7 @@ SECTIONS: dict[str, Any] = {
     "services": dict[Name, Service],
     "routing": Routing,
     "rpki": Rpki,
+    "glass": Glass,
     "traffic": tuple[TrafficRule, ...],
     "whoami": bool,
     "protect": bool,
@@ -531,6 +548,7 @@ DEFAULTS: dict[str, Any] = {
     "services": {},
     "routing": Routing.model_construct(),
     "rpki": Rpki.model_construct(),
+    "glass": Glass.model_construct(),
     "traffic": (),
     "whoami": True,
     "protect": True,
@@ -569,6 +587,7 @@ class Spec:
     """The anycast services by their names."""
     routing: Routing
     rpki: Rpki
+    glass: Glass
     traffic: tuple[TrafficRule, ...]
     """Rules that ask upstreams to bring more or less traffic at some nodes."""
     whoami: bool
@@ -578,3 +597,8 @@ class Spec:
     network without changing this, and a twin has it from its own file alone."""
     without: tuple[str, ...]
     """Nodes that an update does not wait for, because they cannot join now."""
+
+    @property
+    def sections(self) -> Sections:
+        """The keys under ``mesh:`` with their values, as checks take them."""
+        return {key: getattr(self, key) for key in SECTIONS}

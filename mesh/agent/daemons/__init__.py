@@ -14,6 +14,7 @@ from mesh.agent.daemons import (
     bird,
     content,
     dns,
+    glass,
     networkd,
     nftables,
     ssh,
@@ -36,6 +37,7 @@ KINDS: tuple[DaemonKind, ...] = (
     web.KIND,
     dns.KIND,
     agent_config.KIND,
+    glass.KIND,
 )
 
 

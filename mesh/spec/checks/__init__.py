@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mesh.spec.checks.admin import check_admin
+from mesh.spec.checks.glass import check_glass
 from mesh.spec.checks.health import check_health
 from mesh.spec.checks.hosts import check_hosts
 from mesh.spec.checks.kinds import check_kinds
@@ -57,6 +58,7 @@ CHECKS: tuple[SpecCheck, ...] = (
     check_kinds,
     check_health,
     check_imports,
+    check_glass,
     check_traffic,
     check_rules,
     check_protect,
