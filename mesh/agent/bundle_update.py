@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mesh.agent import file_paths, log
 from mesh.agent.apply import NotApplied
+from mesh.agent.daemons import agent_config, glass
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.seed import Seed
 from mesh.agent.units import Units
@@ -75,7 +76,7 @@ class BundleUpdate:
 
     def _restart(self, stop: threading.Event) -> None:
         """Restarts the other units, then ends this agent: systemd starts the new one."""
-        units = ["anycast-mesh-whoami.service"]
+        units = [agent_config.WHOAMI, glass.UNIT]
         if self._seed.registry:
             units.append("anycast-mesh-registry.service")
         try:

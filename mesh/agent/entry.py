@@ -109,6 +109,19 @@ def whoami() -> None:
     serve(Path(file_paths.CONFIG))
 
 
+def glass() -> None:
+    """Runs the looking glass."""
+    from mesh.glass import network, snapshot
+    from mesh.glass.serve import serve
+
+    serve(
+        Path(network.PATH),
+        Path(file_paths.CONFIG),
+        Path(snapshot.PATH),
+        Path(file_paths.GLASS_SOCKET),
+    )
+
+
 def stopped() -> None:
     """Called when the agent has stopped: the node withdraws unless an agent works again within
     GRACE. A timer that already runs is not restarted."""
@@ -200,6 +213,7 @@ _COMMANDS = {
     "agent": agent,
     "registry": registry,
     "whoami": whoami,
+    "glass": glass,
     "stopped": stopped,
     "withdraw": withdraw,
     "undo": undo,

@@ -19,6 +19,8 @@ ORDERS = {4: "/run/anycast-mesh/bird/orders4.conf", 6: "/run/anycast-mesh/bird/o
 FORCED = {4: "/run/anycast-mesh/bird/forced4.conf", 6: "/run/anycast-mesh/bird/forced6.conf"}
 """The verified blackhole entries, which BIRD includes if the files exist."""
 BIRD_SOCKET = "/run/bird/bird.ctl"
+GLASS_SOCKET = "/run/anycast-mesh/glass/bird.ctl"
+"""BIRD's restricted socket, for the looking glass."""
 INSTANCE_ID = "/var/lib/cloud/data/instance-id"
 GIVEN_INSTANCE_ID = "/etc/anycast-mesh/instance-id"
 """On an existing host without cloud-init: written over SSH."""

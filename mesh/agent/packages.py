@@ -1,4 +1,4 @@
-"""Debian packages of the daemons that a generation's units run.
+"""Debian packages that a generation's units need: daemons, and modules of Python.
 
 Only what is missing is installed. Debian's own unit of a daemon is masked before: it would listen
 at every address.
@@ -26,16 +26,20 @@ _APT = (
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package: the program by which it is known to be there, and Debian's unit of it."""
+    """A package: a file of it by which it is known to be there, and Debian's unit of it, where it
+    has one."""
 
     name: str
-    program: str
-    unit: str
+    file: str
+    unit: str | None = None
 
 
 PACKAGES: dict[str, Package] = {
     "anycast-mesh-web": Package("nginx", "/usr/sbin/nginx", "nginx.service"),
     "anycast-mesh-dns": Package("nsd", "/usr/sbin/nsd", "nsd.service"),
+    "anycast-mesh-glass.service": Package(
+        "python3-jinja2", "/usr/lib/python3/dist-packages/jinja2/__init__.py"
+    ),
 }
 """What our units need, by the names of their templates."""
 
@@ -46,7 +50,7 @@ def missing(host: Host, units: Iterable[str]) -> tuple[Package, ...]:
     return tuple(
         package
         for template, package in PACKAGES.items()
-        if template in begun and not host.path(package.program).exists()
+        if template in begun and not host.path(package.file).exists()
     )
 
 
@@ -59,7 +63,8 @@ def install(host: Host, units: Sequence[str]) -> None:
     names = [package.name for package in wanted]
     log.info("packages", install=", ".join(names))
     for package in wanted:
-        host.must("systemctl", "-q", "mask", package.unit)
+        if package.unit is not None:
+            host.must("systemctl", "-q", "mask", package.unit)
     # What an installation that was cut short has left.
     host.run("dpkg", "--configure", "-a", "--force-confold", timeout=DEADLINE)
     updated = host.run(*_APT, "update", timeout=DEADLINE)

@@ -1,4 +1,5 @@
-"""What the looking glass knows of the plan (``glass.json``): the same on all nodes."""
+"""The looking glass's files: what it knows of the plan (``glass.json``), and its unit. Both are the
+same on all nodes."""
 
 from __future__ import annotations
 
@@ -6,18 +7,31 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from mesh.plan import Node, Plan, PlannedService, UpstreamSession
+from mesh.plan import Glass, Node, Plan, PlannedService, UpstreamSession
 from mesh.render import policy
 from mesh.render.files import File
+from mesh.render.node_templates import GLASS_UNIT
+from mesh.render.templates import rendered
 from mesh.spec.providers import Community
 
 PATH = "/etc/anycast-mesh/glass.json"
 
 
-def file(plan: Plan) -> File:
+def files(plan: Plan) -> tuple[File, ...]:
+    """The looking glass's view of the plan, and its unit; nothing where there is no looking
+    glass."""
+    if plan.glass is None:
+        return ()
+    unit = rendered("systemd/glass.service.j2", plan=plan)
+    return (
+        File(PATH, _document(plan, plan.glass)),
+        File(f"/etc/systemd/system/{GLASS_UNIT}", unit),
+    )
+
+
+def _document(plan: Plan, glass: Glass) -> str:
     """The document of :class:`mesh.glass.network.Network`, on a line for each entry: it has as many
     as the network has nodes and tunnels."""
-    assert plan.glass is not None
     document = {
         "aggregates": [
             {"prefix": str(each.prefix), "nodes": each.nodes} for each in plan.aggregates
@@ -28,15 +42,15 @@ def file(plan: Plan) -> File:
             {"ends": [one.id, other.id], "cost": cost} for one, other, cost in policy.links(plan)
         ],
         "nodes": [_node(node) for node in plan.nodes],
-        "port": plan.glass.port,
-        "public": plan.glass.public,
+        "port": glass.port,
+        "public": glass.public,
         "regions": [
             {"id": each.id, "name": each.name, "location": each.location} for each in plan.regions
         ],
         "services": [_service(each) for each in plan.services],
         "validators": {each.name: str(each.address) for each in plan.rpki},
     }
-    return File(PATH, "{\n" + ",\n".join(_entries(document)) + "\n}\n")
+    return "{\n" + ",\n".join(_entries(document)) + "\n}\n"
 
 
 def _entries(document: Mapping[str, object]) -> Iterator[str]:

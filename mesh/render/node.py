@@ -63,7 +63,7 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._exits = policy.exits(plan)
         self._sources = replies.sources(plan)
         self._watched = Watched(plan, facts, self._exits, policy.links(plan))
-        self._glass = () if plan.glass is None else (glass.file(plan),)
+        self._glass = glass.files(plan)
         self._network: dict[str, object] = {
             "plan": plan,
             "callers": firewall.callers(plan),

@@ -49,6 +49,12 @@ OUT_OF_SERVICE = Template(
 REPLIES = Template(f"{_UNITS}/anycast-mesh-replies.service", "systemd/replies.service.j2")
 SERVICES = Template(f"{_UNITS}/anycast-mesh-services.service", "systemd/services.service.j2")
 WHOAMI = Template(f"{_UNITS}/anycast-mesh-whoami.service", "systemd/whoami.service.j2", fixed=True)
+GLASS: tuple[Template, ...] = (
+    Template("/etc/sysusers.d/anycast-mesh.conf", "accounts/sysusers.conf.j2", fixed=True),
+    Template("/etc/tmpfiles.d/anycast-mesh.conf", "accounts/tmpfiles.conf.j2", fixed=True),
+)
+"""The looking glass's user, and its folders."""
+GLASS_UNIT = "anycast-mesh-glass.service"
 
 DAEMONS = {
     kind: Template(
@@ -87,6 +93,8 @@ def templates(plan: Plan, node: Node) -> Iterator[Template]:
         yield SERVICES
     if kinds.has_whoami(plan, node):
         yield WHOAMI
+    if plan.glass is not None:
+        yield from GLASS
     yield from (DAEMONS[kind] for kind in kinds.used(plan, node))
     if replies.tables(plan, node):
         yield REPLIES
@@ -105,6 +113,8 @@ def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
     yield "bird.service"
     if kinds.has_whoami(plan, node):
         yield "anycast-mesh-whoami.service"
+    if plan.glass is not None:
+        yield GLASS_UNIT
     yield from kinds.units(plan, node)
     if _validates(plan, node):
         # Timers run without the packages as well: a node may be older than ``mesh:rpki.local``.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from mesh.agent.daemons import (
+    accounts,
     agent_config,
     bird,
     content,
@@ -26,6 +27,7 @@ from mesh.agent.daemons import (
 from mesh.agent.daemons.kind import ChangedNode, DaemonKind, Difference, FileChange
 
 KINDS: tuple[DaemonKind, ...] = (
+    accounts.KIND,
     systemd.KIND,
     sysctl.KIND,
     networkd.KIND,
