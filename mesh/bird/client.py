@@ -53,7 +53,7 @@ class Bird:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(timeout)
-                _connect(connection, self._control)
+                connect(connection, self._control)
                 with connection.makefile("rb") as replies:
                     read(replies)
 
@@ -148,8 +148,9 @@ class Bird:
         return {name: one.state for name, one in sessions(self.ask("show protocols")).items()}
 
 
-def _connect(connection: socket.socket, control: Path) -> None:
-    """Through the open folder: a socket's address has at most 107 characters (unix(7))."""
+def connect(connection: socket.socket, control: Path) -> None:
+    """Connects to a control socket, through its open folder: a socket's address has at most 107
+    characters (unix(7))."""
     folder = os.open(control.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         connection.connect(f"/proc/self/fd/{folder}/{control.name}")
