@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mesh.rates import Bucket, Rate, Source, Sources
 from mesh.registry.known_networks import KnownNetworks, Priority, Signer
-from mesh.registry.limits import Bucket, ConcurrencyLimit, Rate, Source, Sources
+from mesh.registry.limits import ConcurrencyLimit
 from mesh.registry.registry import Address
 
 STRANGERS = 512

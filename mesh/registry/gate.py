@@ -16,10 +16,11 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mesh.rates import Rate, Sources
 from mesh.registry import paths
 from mesh.registry.connections import Connections
 from mesh.registry.known_networks import Priority
-from mesh.registry.limits import ConcurrencyLimit, Rate, Sources
+from mesh.registry.limits import ConcurrencyLimit
 from mesh.registry.registry import Address, Caller, Refused, Registry, parsed_address
 from mesh.trust.encoding import sha256
 from mesh.trust.requests import Claim, Nonces

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
-from mesh.registry.limits import Source, Sources, alone, networks
+from mesh.rates import Source, Sources, alone, networks
 from mesh.registry.registry import Address
 
 LIFETIME = 600.0

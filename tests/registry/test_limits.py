@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import pytest
 
+from mesh.rates import WIDER, Rate
 from mesh.registry import known_networks, registry
 from mesh.registry.connections import (
     HANDSHAKES,
@@ -20,7 +21,7 @@ from mesh.registry.connections import (
     SourceCounts,
 )
 from mesh.registry.known_networks import PER_SIGNER, KnownNetworks, Priority, Signer
-from mesh.registry.limits import WIDER, ConcurrencyLimit, Rate
+from mesh.registry.limits import ConcurrencyLimit
 from mesh.registry.registry import Address
 from mesh.spec.checks.admin import WORLD
 
