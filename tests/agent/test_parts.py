@@ -164,7 +164,7 @@ def test_whoami_answers_its_check_while_dribblers_hold_connections(whoami: int, 
 def test_whoami_has_a_deadline_for_a_request_that_comes_byte_by_byte(
     whoami: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mesh.agent.whoami.SECONDS", 0.3)
+    monkeypatch.setattr("mesh.glass.connections.SECONDS", 0.3)
     with socket.create_connection(("127.0.0.1", whoami), PATIENCE) as dribbler:
         gives_up = time.monotonic() + PATIENCE
         while not hung_up(dribbler, 0.05):
