@@ -14,7 +14,14 @@ from mesh.trust.encoding import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("mesh/trust", "mesh/bird", "mesh/services", "mesh/registry", "mesh/glass", "mesh/agent")
-SINGLE = ("mesh/__init__.py", "mesh/facts.py", "mesh/foreign.py", "mesh/limits.py", "mesh/netns.py")
+SINGLE = (
+    "mesh/__init__.py",
+    "mesh/facts.py",
+    "mesh/foreign.py",
+    "mesh/limits.py",
+    "mesh/netns.py",
+    "mesh/rates.py",
+)
 SUFFIXES = (".py", ".html", ".css", ".svg")
 """What of the packages is in the bundle."""
 # The earliest time stamp of a zip.

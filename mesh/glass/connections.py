@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from ipaddress import ip_address
+from socketserver import BaseRequestHandler
 from typing import Any
 
 AT_ONCE = 256
@@ -81,7 +82,7 @@ class BoundedServer(ThreadingHTTPServer):
         name: str,
         address: str,
         port: int,
-        handler: type[BaseHTTPRequestHandler],
+        handler: type[BaseRequestHandler],
         connections: Connections | None = None,
     ) -> None:
         self.name, self.address = name, address

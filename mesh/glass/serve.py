@@ -1,46 +1,141 @@
-"""The looking glass's server."""
+"""Serves the looking glass of a node (``bundle.pyz glass``).
+
+It listens at loopback, at the node's tunnel addresses and at its own announced ones; a public one
+at those of its services as well. SIGHUP makes it read its files again; sockets of addresses that
+stay are kept.
+"""
 
 from __future__ import annotations
 
 import json
-import socket
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import signal
+import socketserver
+import sys
+from ipaddress import ip_address
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from mesh.glass import exchange
+from mesh.glass.access import Access
+from mesh.glass.answering import Answering
+from mesh.glass.bird import Control
+from mesh.glass.connections import BoundedServer, Connections, Servers
+from mesh.glass.lookup import Lookup
 from mesh.glass.network import Network
-from mesh.trust.encoding import parse
+from mesh.glass.site import Site
+from mesh.glass.snapshots import SnapshotFile
 
-_FREEBIND = 15
-"""``IP_FREEBIND`` of Linux, which IPv6 sockets have as well."""
-
-
-class _Server(HTTPServer):
-    def __init__(self, address: str, port: int) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        super().__init__((address, port), _Handler, bind_and_activate=False)
-        self.socket.setsockopt(socket.SOL_IP, _FREEBIND, 1)
-        self.server_bind()
-        self.server_activate()
-
-    def server_bind(self) -> None:
-        """Without a look-up of the host's name."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address[:2])
+AT_ONCE = 128
+"""Connections of all addresses together."""
+AGAIN = 1.0
+"""Seconds until an address that could not be had is tried again."""
+_NETWORK = TypeAdapter(Network)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        """Answers ``/health`` alone."""
-        self.send_response(200 if self.path == "/health" else 404)
-        self.end_headers()
-        self.wfile.write(b"ok\n")
+class Unreadable(Exception):
+    """Why the glass does not know its network."""
+
+
+class GlassServer(BoundedServer):
+    """The glass at one address; what it answers may change while it listens."""
+
+    def __init__(self, glass: Glass, address: str) -> None:
+        self.glass = glass
+        super().__init__("", address, glass.port, Visit, glass.connections)
+
+
+class Visit(socketserver.StreamRequestHandler):
+    """Answers one request."""
+
+    server: GlassServer
+
+    def handle(self) -> None:
+        """Reads a request, and writes its response."""
+        site = self.server.glass.site
+        local, source = ip_address(self.server.address), ip_address(self.client_address[0])
+        with_body = True
+        try:
+            request = exchange.read(self.rfile)
+            with_body = request.method != "HEAD"
+            response = site.answer(request, source, local)
+        except exchange.Malformed as error:
+            response = site.malformed(error)
+        except exchange.Hangup:
+            return
+        except OSError:
+            raise  # the client
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            response = site.failed()
+        self.wfile.write(response.written(with_body))
+
+
+class Glass:
+    """The glass of the node that the agent's configuration names, with all its servers."""
+
+    def __init__(self, network: Path, agent: Path, snapshot: Path, control: Path) -> None:
+        self._network, self._agent = network, agent
+        self._snapshot, self._control = snapshot, control
+        self.connections = Connections(AT_ONCE)
+        self._wanted: tuple[str, ...] = ()
+        self.read()
+        self._servers = Servers(self._made, self.port)
+
+    def read(self) -> None:
+        """Reads the files; raises :class:`Unreadable`."""
+        try:
+            network = _NETWORK.validate_json(self._network.read_bytes())
+            here = network.by_id[json.loads(self._agent.read_bytes())["node"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Unreadable(f"{self._network}, {self._agent}: {_line(error)}") from None
+        access = Access(network, here)
+        lookup = Lookup(network, here, Control(self._control))
+        answering = Answering(network, here, SnapshotFile(self._snapshot, here.id), lookup)
+        self.port, self.site, self._wanted = network.port, Site(access, answering), access.listens()
+
+    def listen(self) -> bool:
+        """Listens as the files say; whether all addresses could be had."""
+        return self._servers.listen(self._wanted)
+
+    def again(self) -> None:
+        """Reads the files again; those that cannot be read change nothing."""
+        before = self.port
+        try:
+            self.read()
+        except Unreadable as error:
+            print(error, file=sys.stderr, flush=True)
+        if self.port != before:
+            self._servers.close()
+            self._servers = Servers(self._made, self.port)
+
+    def close(self) -> None:
+        """Listens no more."""
+        self._servers.close()
+
+    def _made(self, address: str) -> GlassServer:
+        return GlassServer(self, address)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return f"{type(error).__name__}: {error}"
 
 
 def serve(network: Path, agent: Path, snapshot: Path, control: Path) -> None:
-    """Serves until the process ends."""
-    plan = parse(Network, network.read_bytes())
-    node = plan.by_id[json.loads(agent.read_bytes())["node"]]
-    addresses = ["127.0.0.1", "::1", *map(str, (*node.tunnel, *node.announced))]
-    for server in [_Server(address, plan.port) for address in addresses]:
-        threading.Thread(target=server.serve_forever).start()
+    """Serves for ever. ``network`` is glass.json and ``agent`` the agent's configuration, which
+    names this node; ``snapshot`` is the agent's file, ``control`` BIRD's restricted socket."""
+    # Waited for, not handled: a handler would run in the middle of something else.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        glass = Glass(network, agent, snapshot, control)
+    except Unreadable as error:
+        sys.exit(str(error))
+    while True:
+        if glass.listen():
+            signal.sigwait({signal.SIGHUP})
+        elif signal.sigtimedwait({signal.SIGHUP}, AGAIN) is None:
+            continue
+        glass.again()
