@@ -3,7 +3,7 @@ SHELL := /bin/bash
 # What is imported again and again is compiled once, also where the machine's settings forbid that.
 unexport PYTHONDONTWRITEBYTECODE
 MESH  := .venv/bin/mesh
-ANYWHERE := not (root or image or engine or lab or network or slow)
+ANYWHERE := not (root or image or engine or lab or network or browser or slow)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv setup setup-tests up down test unit lint bench docs

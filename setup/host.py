@@ -14,7 +14,7 @@ from setup.progress import Step
 
 HERE = Path(__file__).resolve().parent
 LISTS = Path("/var/lib/apt/lists")
-SPACE = cache.GIB // 4  # packages of a bare machine, unpacked
+SPACE = cache.GIB  # packages of a bare machine, unpacked; the browser of tests is half of it
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # a plain user's PATH lacks them
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")

@@ -7,7 +7,7 @@ import pytest
 from tests import markers
 from tests.kit.stacks import ROOT
 
-ANYWHERE = "not (root or image or engine or lab or network or slow)"
+ANYWHERE = "not (root or image or engine or lab or network or browser or slow)"
 SMALL = "lab and not twin and not slow"
 
 

@@ -1,7 +1,7 @@
 """What tests need of a machine, by marker, and what of it is missing here.
 
-A test says by a marker that it needs `root`, the node `image`, the `engine`, or a `lab`; where that
-is missing it is skipped with the cure (tests/conftest.py).
+A test says by a marker that it needs `root`, the node `image`, the `engine`, a `browser`, or a
+`lab`; where that is missing it is skipped with the cure (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from tests.kit.stacks import ROOT
 
 IMPLIED = {"image": ("root",), "lab": ("image", "root")}
 """What a marker says beside itself: whoever enters the image makes namespaces for that."""
+
+CHROMIUM = Path("/usr/bin/chromium-headless-shell")
 
 _running: Collection[str] | None = None
 """What the running test says that it needs; None while none runs."""
@@ -91,11 +93,18 @@ def _engine() -> str:
     return "" if os.access(pulumi, os.X_OK) else f"needs the engine {pulumi}: `make setup`"
 
 
+@cache
+def _browser() -> str:
+    if CHROMIUM.exists():
+        return ""
+    return f"needs Debian's chromium-headless-shell, and there is no {CHROMIUM}: `make setup-tests`"
+
+
 def _lab() -> str:
     return ""
 
 
 PROBES: dict[str, Callable[[], str]] = {
-    "root": _root, "image": _image, "engine": _engine, "lab": _lab,
+    "root": _root, "image": _image, "engine": _engine, "browser": _browser, "lab": _lab,
 }  # fmt: skip
 """By marker, what is missing for it alone."""
