@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from math import cos, radians
+from math import cos, hypot, radians
 from typing import Literal
 
 from mesh.glass import land
@@ -27,7 +27,7 @@ _SOUTH, _NORTH = -60.0, 80.0
 _DOT = 9
 _LARGE, _SMALL = 34, 17
 """Sizes of labels, in units of the map: on a narrow screen and on a wide one (style.css)."""
-_CHARACTER = 0.56
+_CHARACTER = 0.6
 """How wide one is on average, in sizes."""
 
 LineState = Literal["up", "down", "unknown"]
@@ -104,12 +104,13 @@ def drawn(
         return None
     crop = _crop(tuple(sorted({each.location for each in regions})))
     places = {each.id: _place(crop, each) for each in regions}
-    labels = _labels(regions, places, crop.height)
+    lines = tuple(_lines(network, places, links))
+    labels = _labels(regions, places, lines, crop.height)
     return Map(
         WIDTH,
         crop.height,
         _land(crop),
-        tuple(_lines(network, places, links)),
+        lines,
         tuple(
             Dot(*_rounded(places[each.id]), states[each.id], labels.get(each.id))
             for each in regions
@@ -196,12 +197,25 @@ class _Box:
             and other.top < self.bottom
         )
 
+    def is_passed_by(self, line: Line) -> bool:
+        """Whether a line goes through it, looked at every few units."""
+        steps = max(2, round(hypot(line.x2 - line.x1, line.y2 - line.y1) / 8))
+        for n in range(steps + 1):
+            x = line.x1 + (line.x2 - line.x1) * n / steps
+            y = line.y1 + (line.y2 - line.y1) * n / steps
+            if self.left < x < self.right and self.top < y < self.bottom:
+                return True
+        return False
+
     def within(self, height: int) -> bool:
         return self.left >= 0 and self.right <= WIDTH and self.top >= 0 and self.bottom <= height
 
 
 def _labels(
-    regions: Sequence[Region], places: Mapping[str, land.Point], height: int
+    regions: Sequence[Region],
+    places: Mapping[str, land.Point],
+    lines: Collection[Line],
+    height: int,
 ) -> dict[str, Label]:
     """The labels that have room: first those that have it on narrow screens, whose labels are
     larger, then the others on wide ones."""
@@ -213,7 +227,7 @@ def _labels(
             if region.id in found:
                 continue
             others = [box for name, box in dots.items() if name != region.id]
-            room = _room(region.name, places[region.id], size, [*others, *taken], height)
+            room = _room(region.name, places[region.id], size, [*others, *taken], lines, height)
             if room is not None:
                 found[region.id], box = room
                 taken.append(box)
@@ -221,9 +235,14 @@ def _labels(
 
 
 def _room(
-    text: str, place: land.Point, size: int, taken: Collection[_Box], height: int
+    text: str,
+    place: land.Point,
+    size: int,
+    taken: Collection[_Box],
+    lines: Collection[Line],
+    height: int,
 ) -> tuple[Label, _Box] | None:
-    """A label at the first side of a dot where there is room, and its box."""
+    """A label at the side of a dot where there is room and the fewest lines pass, and its box."""
     x, y = place
     width, beside = len(text) * size * _CHARACTER, _DOT + 5
     sides: tuple[tuple[float, float, Anchor, float], ...] = (
@@ -232,9 +251,10 @@ def _room(
         (x, y - beside - size / 2, "middle", x - width / 2),
         (x, y + beside + size / 2, "middle", x - width / 2),
     )
+    free = []
     for at, middle, anchor, left in sides:
         box = _Box(left, middle - size / 2, left + width, middle + size / 2)
         if box.within(height) and not any(box.meets(other) for other in taken):
-            # The baseline is below a line's middle; style.css says for which size.
-            return Label(text, round(at, 1), round(middle, 1), anchor, size == _SMALL), box
-    return None
+            label = Label(text, round(at, 1), round(middle, 1), anchor, size == _SMALL)
+            free.append((sum(box.is_passed_by(line) for line in lines), label, box))
+    return min(free, key=lambda each: each[0])[1:] if free else None

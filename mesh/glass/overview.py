@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mesh.glass.answers import Answer, NodeAnswer
 from mesh.glass.condition import FAMILIES, LEVELS, Condition, Notice, notices, of_node
 from mesh.glass.map import LineState
 from mesh.glass.network import Network
+from mesh.glass.phrases import few
 from mesh.glass.snapshot import Snapshot
 
 YES, NO = Condition("good", "yes"), Condition("bad", "no")
@@ -142,15 +144,33 @@ _RANK: dict[str, int] = {level: rank for rank, level in enumerate(LEVELS)}
 
 
 def all_notices(network: Network, answer: Answer[Snapshot], now: float) -> list[Notice]:
-    """What needs a look at any node, the worst first."""
-    found = [
-        Notice("bad", "No answer:", each.why, node=name)
-        for name, each in answer.nodes.items()
-        if not each.ok
-    ]
+    """What needs a look at any node, the worst first. What others say of a node that does not
+    answer is one notice."""
+    away = {name for name, each in answer.nodes.items() if not each.ok}
+    lost: Counter[str] = Counter()
+    found = []
     for name, snapshot in heard(answer).items():
-        found += [replace(each, node=name) for each in notices(network, snapshot, now)]
+        gone = {each.peer for each in snapshot.sessions if each.peer in away and not each.up}
+        lost.update(gone)
+        kept = _without(snapshot, gone)
+        found += [replace(each, node=name) for each in notices(network, kept, now)]
+    for name in away:
+        by = few(lost[name], "node has", "nodes have")
+        said = f"No answer, and {by} lost sessions with it:" if lost[name] else "No answer:"
+        found.append(Notice("bad", said, answer.nodes[name].why, node=name))
     return sorted(found, key=lambda each: -_RANK[each.level])
+
+
+def _without(snapshot: Snapshot, peers: Collection[str]) -> Snapshot:
+    """A snapshot without the sessions and tunnels with these peers."""
+    interfaces = {each.interface for each in snapshot.tunnels if each.peer in peers}
+    tunnels = (snapshot.health.tunnels or {}).items()
+    kept = {name: what for name, what in tunnels if name not in interfaces}
+    return replace(
+        snapshot,
+        sessions=tuple(each for each in snapshot.sessions if each.peer not in peers or each.up),
+        health=replace(snapshot.health, tunnels=kept),
+    )
 
 
 def orders(snapshots: Mapping[str, Snapshot], now: float) -> Orders:

@@ -355,7 +355,7 @@ def routes(network: Network, node_id: str) -> Routes:
         communities=(), next_hop="192.0.2.9", since=NOW - 2 * MINUTE,
     )  # fmt: skip
     refused = replace(
-        best, used=False, why="refused by the import policy", refused="invalid by a ROA",
+        best, used=False, why="", refused="invalid by a ROA",
         session="rs1v4", peer="rs1", path=(64501, 64666), nodes=("", ""), origin=64666,
         rov="invalid", aspa="not checked", since=NOW - 20, communities=(),
     )  # fmt: skip
@@ -378,9 +378,7 @@ def routes_everywhere(network: Network) -> Answer[Routes]:
 
 def refused(network: Network, node_id: str) -> Answer[Refused]:
     """The refused routes of a node."""
-    bad = replace(
-        routes(network, node_id).routes[2], prefix="203.0.113.0/24", why="", used=False
-    )  # fmt: skip
+    bad = replace(routes(network, node_id).routes[2], prefix="203.0.113.0/24")
     more = tuple(
         replace(bad, prefix=f"198.51.{n}.0/24", refused="a bogon prefix") for n in range(100, 130)
     )
