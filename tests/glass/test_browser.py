@@ -85,7 +85,7 @@ def serving(site: dict[str, str], policy: str) -> Iterator[str]:
             if self.path == "/style.css":
                 self._send(200, "text/css", pages.STYLE)
             else:
-                page = site.get(self.path)
+                page = site.get(self.path.removesuffix("&table="))
                 self._send(404 if page is None else 200, "text/html; charset=utf-8",
                            (page or "nothing").encode())  # fmt: skip
 

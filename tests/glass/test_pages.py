@@ -237,6 +237,14 @@ def test_the_state_of_a_node_is_said_in_words(data: Snapshot | str, said: str) -
     assert f"{ORD} Chicago {said}" in mesh_page(ord=data).text
 
 
+def test_a_node_with_an_old_snapshot_has_answered() -> None:
+    old = samples.answer({ORD: samples.snapshot(NET, ORD, at=NOW - 43)})
+    doubted = replace(old.nodes[ORD], why="its snapshot is 43 s old")
+    page = Read(pages.node(VIEW, ORD, replace(old, nodes={ORD: doubted}))).text
+    assert "did not answer" not in page
+    assert "Its snapshot is of 2026-09-21 14:12:37 UTC: 43 s old." in page
+
+
 def test_a_drained_node_does_not_seem_broken() -> None:
     page = mesh_page(ord=samples.drained(NET, ORD))
     assert "Drained by order 7" in page.text
@@ -385,8 +393,8 @@ def test_a_way_says_both_and_whether_they_differ() -> None:
     answer = samples.way(NET)
     data = answer.nodes[LAX].data
     assert data is not None
-    none = samples.answer({LAX: Way(planned=data.planned, in_use=None)})
-    assert "no route leads there" in Read(pages.way(VIEW, question, none)).text
+    none = samples.answer({LAX: Way(planned=data.planned, in_use=None, why="no route leads there")})
+    assert "none no route leads there" in Read(pages.way(VIEW, question, none)).text
 
 
 def test_orders_say_who_follows_them_until_when_and_by_whose_word() -> None:
