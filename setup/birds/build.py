@@ -22,7 +22,7 @@ from setup.progress import Step
 from setup.versions import Layer
 
 HERE = Path(__file__).resolve().parent
-SPACE = cache.GIB // 2  # package lists of two releases, and the layers
+SPACE = cache.GIB  # package lists of two releases, and the layers
 MERGED = ("bin", "sbin", "lib", "lib64")  # links into /usr: file-hierarchy(7)
 RECORD = "found.json"
 
