@@ -27,7 +27,7 @@ import mesh.ssh
 import mesh.trust
 from mesh.agent import entry, file_paths, keys
 from mesh.agent.seed import Seed
-from mesh.cli import blackhole, lab, offline, preview, roa, status, strays
+from mesh.cli import blackhole, lab, node_details, offline, preview, roa, status, strays
 from mesh.facts import Facts, Placement
 from mesh.infra.dynamic.base import Stub
 from mesh.lab.probe import ProbeReport
@@ -269,6 +269,7 @@ _WRITTEN: dict[str, tuple[Callable[..., object], ...]] = {
     "check --roa": (roa.as_json, roa._vrp),
     "preview": (preview.document,),
     "status": (status.document,),
+    "status NODE": (node_details.document,),
     "strays": (strays.document,),
 }
 """Commands that write a document key by key, and where."""

@@ -48,7 +48,7 @@ def _problems(found: MeshStatus) -> Iterator[str]:
         yield "the network is taken down: every node withdraws for good"
     if (ours := _own_clock(found)) is not None:
         side = "behind" if ours > 0 else "ahead of"
-        yield f"this machine's clock is {_age(abs(ours))} {side} all nodes': ages are unknown"
+        yield f"this machine's clock is {age_text(abs(ours))} {side} all nodes': ages are unknown"
     for prefix, one in found.prefixes.items():
         if not one.announcers and not one.dark and not found.retired:
             unknown = f"; unknown for {', '.join(one.unknown)}" if one.unknown else ""
@@ -57,11 +57,8 @@ def _problems(found: MeshStatus) -> Iterator[str]:
         yield f"service {service}: no node serves it"
     yield from _families_down_everywhere(found)
     # Nodes that are away first: they explain what others have lost.
-    for name, node in sorted(found.nodes.items(), key=lambda item: item[1].is_known):
-        if node.awaited:
-            ordered = name in found.drained
-            yield from (f"{name}: {problem}" for problem in _node(node, found, ordered))
-        yield from (refused.refusal_text(name, refusal) for refusal in node.refusals)
+    for name, _ in sorted(found.nodes.items(), key=lambda item: item[1].is_known):
+        yield from _of_one(name, found)
     for entry in found.blackholes:
         if entry.not_obeyed:
             yield f"blackhole {entry.address}: not applied yet by {', '.join(entry.not_obeyed)}"
@@ -69,23 +66,45 @@ def _problems(found: MeshStatus) -> Iterator[str]:
         if state != "ok":
             yield f"registry {url}: {state}"
     yield from (f"warning: {warned.text}" for warned in found.warnings)
-    for name, node in found.nodes.items():
-        if node.is_known and node.awaited:
-            yield from (f"warning: {name}: {what}: {why}" for what, why in node.warnings.items())
+    for name in found.nodes:
+        yield from _warnings(name, found)
+
+
+def problems_of(name: str, found: MeshStatus) -> tuple[str, ...]:
+    """The problems of one node: its own, and the warnings by it and of it."""
+    if not found.answered:
+        return problems(found)
+    warned = (f"warning: {one.text}" for one in found.warnings if name in (*one.by, one.mate))
+    return (*_of_one(name, found), *warned, *_warnings(name, found))
+
+
+def _of_one(name: str, found: MeshStatus) -> Iterator[str]:
+    node = found.nodes[name]
+    if node.awaited:
+        ordered = name in found.drained
+        yield from (f"{name}: {problem}" for problem in _node(node, found, ordered))
+    yield from (refused.refusal_text(name, refusal) for refusal in node.refusals)
+
+
+def _warnings(name: str, found: MeshStatus) -> Iterator[str]:
+    """What checks warn of at a node."""
+    node = found.nodes[name]
+    if node.is_known and node.awaited:
+        yield from (f"warning: {name}: {what}: {why}" for what, why in node.warnings.items())
 
 
 def _node(node: NodeStatus, found: MeshStatus, ordered: bool) -> Iterator[str]:
     if node.clock and _own_clock(found) is None:
         side = "ahead of" if node.clock > 0 else "behind"
-        yield f"its clock is {_age(abs(node.clock))} {side} this machine's"
+        yield f"its clock is {age_text(abs(node.clock))} {side} this machine's"
     if node.state == "silent":
-        last = "no report yet" if node.age is None else f"last report {_age(node.age)} ago"
+        last = "no report yet" if node.age is None else f"last report {age_text(node.age)} ago"
         yield f"silent: {last}; its state is unknown"
         if node.reason:
             yield node.reason if node.reason == AHEAD else f"last reported: {node.reason}"
         return
     if node.state == "unreachable":
-        last = "" if node.age is None else f"last report {_age(node.age)} ago; "
+        last = "" if node.age is None else f"last report {age_text(node.age)} ago; "
         yield f"unreachable: {last}{node.reason}: it is off or cut off"
         return
     if node.state == "behind":
@@ -151,7 +170,7 @@ def _sessions(node: NodeStatus) -> Iterator[str]:
 
 
 def _since(one: SessionDown) -> str:
-    when = "" if one.age is None else f" for {_age(one.age)}"
+    when = "" if one.age is None else f" for {age_text(one.age)}"
     state = state_text(one.state)
     return f"{when} ({state}): {one.error}" if one.error else f"{when} ({state})"
 
@@ -217,7 +236,7 @@ def _families_down_everywhere(found: MeshStatus) -> Iterator[str]:
                 yield f"service {name}: no node serves it in {family_name(family)}"
 
 
-def _age(seconds: float) -> str:
+def age_text(seconds: float) -> str:
     """Seconds in the largest unit that fits."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:

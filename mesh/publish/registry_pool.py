@@ -204,8 +204,12 @@ class RegistryPool:
 
     def reports(self, identities: Mapping[str, str]) -> list[Report]:
         """The reports with a valid signature of their node, without control characters."""
-        found: list[Report] = []
-        for _, answer in self._ask("GET", paths.REPORTS):
+        return [report for _, report in self.reports_held(identities)]
+
+    def reports_held(self, identities: Mapping[str, str]) -> list[tuple[str, Report]]:
+        """The same, each with the registry that holds it."""
+        found: list[tuple[str, Report]] = []
+        for registry, answer in self._ask("GET", paths.REPORTS):
             for text in _entries(answer):
                 with contextlib.suppress(Malformed, BadSignature):
                     envelope = parse(Signed, text)
@@ -214,7 +218,7 @@ class RegistryPool:
                     if key is not None:
                         report = signing.opened(key, Purpose.REPORT, envelope, Report)
                         if report.node == node:
-                            found.append(_made_printable(report))
+                            found.append((registry, _made_printable(report)))
         return found
 
     def holders(self, digest: str) -> tuple[int, int]:

@@ -21,27 +21,38 @@ FAMILIES = ("ipv4", "ipv6")
 class ServiceStatus:
     """Who serves a service, by family: of the nodes that may, that are not drained and whose last
     report is recent. ``content`` is the SHA-256 of what the plan has it serve, empty where it has
-    none; ``older`` are the nodes that serve another content."""
+    none; ``older`` are the nodes that serve another content. ``blackholed`` are those of its
+    addresses that the blackhole order has discarded, ``blackholed_in`` the families in which these
+    are all that it has."""
 
     served_by: dict[str, tuple[str, ...]]
     not_by: dict[str, tuple[str, ...]]
     content: str = ""
     older: dict[str, str] = field(default_factory=dict)
+    blackholed: tuple[str, ...] = ()
+    blackholed_in: tuple[str, ...] = ()
 
 
 def services(
-    plan: Plan, reports: Mapping[str, Report], apart: Collection[str], now: float
+    plan: Plan,
+    reports: Mapping[str, Report],
+    apart: Collection[str],
+    now: float,
+    discarded: Collection[str] = (),
 ) -> dict[str, ServiceStatus]:
-    """The status of each service of the plan; nodes ``apart`` are drained or unreachable."""
+    """The status of each service of the plan; nodes ``apart`` are drained or unreachable, and
+    ``discarded`` are the blackholed addresses."""
     known = {
         node: one.health
         for node, one in reports.items()
         if node not in apart and is_recent(one, now) and not one.health.drained
     }
-    return {service.name: _service(service, known) for service in plan.services}
+    return {service.name: _service(service, known, discarded) for service in plan.services}
 
 
-def _service(service: PlannedService, known: Mapping[str, Health]) -> ServiceStatus:
+def _service(
+    service: PlannedService, known: Mapping[str, Health], discarded: Collection[str]
+) -> ServiceStatus:
     told = {
         node: families_of(known[node], service)
         for node in service.nodes
@@ -54,6 +65,8 @@ def _service(service: PlannedService, known: Mapping[str, Health]) -> ServiceSta
         {family: _nodes(told, family, up=False) for family in _families(service)},
         content,
         {node: sha256 for node, sha256 in held.items() if content and sha256 not in ("", content)},
+        tuple(str(one) for one in service.addresses.both() if str(one) in discarded),
+        tuple(one for one in _families(service) if _addresses(service, one) <= set(discarded)),
     )
 
 
@@ -79,6 +92,10 @@ def by_family(health: Health) -> dict[str, dict[str, bool]]:
         name: {str(family): here for family, here in each.items()}
         for name, each in health.families.items()
     }
+
+
+def _addresses(service: PlannedService, family: str) -> set[str]:
+    return {str(one) for one in service.addresses.both() if f"ipv{one.version}" == family}
 
 
 def _families(service: PlannedService) -> list[str]:

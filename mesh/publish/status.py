@@ -115,6 +115,13 @@ class NodeStatus:
     """The SHA-256 of what it serves, by service."""
     units: dict[str, str] = field(default_factory=dict)
     """The state of the unit of an external service."""
+    orders: dict[str, int] = field(default_factory=dict)
+    """The numbers of the orders that it has applied last, by their kind (``drain``, ``blackhole``,
+    ``hold``), 0 for none."""
+    bundle: str = ""
+    """The SHA-256 of the bundle that it runs."""
+    reported_to: tuple[str, ...] = ()
+    """The registries that hold its last report, by their URLs."""
 
     @property
     def is_known(self) -> bool:
@@ -207,6 +214,8 @@ class Reported:
     hold: HoldOrder | None = None
     ahead: Mapping[str, float] = field(default_factory=dict)
     """Seconds by which this machine's clock is ahead of a registry's, by its URL."""
+    holders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The registries that hold a node's last report, by the node; they are URLs."""
 
     @property
     def drained(self) -> frozenset[str]:
@@ -245,9 +254,10 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Repor
             drain = Drains(*of, fleet.drain).order()
             blackhole = Blackholes(*of, fleet.blackhole).order()
             hold = Holds(*of).order()
-        reports = latest(pool.reports(identities))
+        held = pool.reports_held(identities)
     finally:
         pool.close()
+    reports = latest(report for _, report in held)
     return Reported(
         held=None if highest is None else highest[1],
         drain=drain,
@@ -263,6 +273,10 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Repor
         answered=any(node not in pool.reasons for node in registries),
         now=time.time(),
         ahead=dict(pool.ahead),
+        holders={
+            node: tuple(sorted({registries[at] for at, one in held if one == report}))
+            for node, report in reports.items()
+        },
     )
 
 
@@ -270,6 +284,7 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
     """The status of the mesh by the registries' answers; all unknown where none answers."""
     held = 0 if reported.held is None else reported.held.generation
     found = {} if plan is None else announce_states(plan, reported.reports, reported.now)
+    discarded = _discarded(reported, plan, fleet.members) if reported.answered else ()
     gone = {} if plan is None else unreachable(plan, reported.reports, fleet.members, reported.now)
     found = {prefix: _without_unreachable(nodes, gone) for prefix, nodes in found.items()}
     of = {
@@ -301,11 +316,17 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
         prefixes=_prefixes(found, reported, plan) if reported.answered else {},
         services={}
         if plan is None or not reported.answered
-        else services(plan, reported.reports, reported.drained | gone.keys(), reported.now),
+        else services(
+            plan,
+            reported.reports,
+            reported.drained | gone.keys(),
+            reported.now,
+            {one.address for one in discarded},
+        ),
         drain=0 if reported.drain is None else reported.drain.number,
         drained=tuple(sorted(reported.drained & fleet.members.keys())),
         blackhole=0 if reported.blackhole is None else reported.blackhole.number,
-        blackholes=_discarded(reported, plan, fleet.members) if reported.answered else (),
+        blackholes=discarded,
         hold=0 if reported.hold is None else reported.hold.number,
     )
 
@@ -393,6 +414,8 @@ def node_status(
         warnings=health.warnings,
         contents=health.contents,
         units=health.units,
+        orders={"drain": health.drain, "blackhole": health.blackhole, "hold": health.hold},
+        bundle=report.bundle,
     )
 
 
@@ -421,7 +444,10 @@ def _node(
         due = expected.expected(plan, planned, report.health, members)
     awaited = plan is None or node not in plan.without
     ordered = node in reported.drained
-    return node_status(report, held, reported.now, ordered, announces, due, awaited, reported.ahead)
+    found = node_status(
+        report, held, reported.now, ordered, announces, due, awaited, reported.ahead
+    )
+    return replace(found, reported_to=reported.holders.get(node, ()))
 
 
 def _down(report: Report, due: expected.Expected, now: float) -> dict[str, SessionDown]:

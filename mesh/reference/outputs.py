@@ -54,7 +54,8 @@ there."""
 
 TYPED: tuple[tuple[str, type, str, Mapping[str, str]], ...] = (
     ("mesh plan", Plan, "An object:", {}),
-    ("mesh status", MeshStatus, "An object:", {
+    ("mesh status", MeshStatus, "An object; with NODE one of its `nodes`, with `node` (its id) and "
+     "`problems` (those of that node):", {
         "problems": "list of text: what is not well, as it is printed without `--json`",
     }),
     ("mesh preview", Summary, "An object:", {

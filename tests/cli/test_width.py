@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from mesh.cli import answers, blackhole, lab, status, strays
+from mesh.cli import answers, blackhole, lab, mesh_table, strays
 from mesh.hanging import Hanging, wrapped
 from mesh.infra.providers.accounts import Compared, Stray
 from mesh.publish.status import MeshStatus, NodeStatus, SessionDown
@@ -44,7 +44,7 @@ BOXES = lab.table_of([
     lab.Listed("vpc-client-lax-aws-1", "client", ("10.255.250.254",), "absent"),
 ])  # fmt: skip
 DOWN = {f"u_{n}": SessionDown("Idle") for n in ("ord_vultr_1", "mia_vultr_1")}
-NODES = status.table_of(
+NODES = mesh_table.table_of(
     MeshStatus(
         True, 1234, 1234, False, {}, {
             "ewr-vultr-1": NodeStatus(
