@@ -29,6 +29,8 @@ from mesh.agent import entry, file_paths, keys
 from mesh.agent.seed import Seed
 from mesh.cli import blackhole, lab, node_details, offline, preview, roa, status, strays
 from mesh.facts import Facts, Placement
+from mesh.glass.answers import Answer, NodeAnswer, Refused, Routes, Served, Way
+from mesh.glass.snapshot import Snapshot
 from mesh.infra.dynamic.base import Stub
 from mesh.lab.probe import ProbeReport
 from mesh.plan import Plan
@@ -285,12 +287,21 @@ _DATACLASSES: dict[str, type] = {
 }
 """Commands that write dataclasses."""
 
+_ANSWERS = (Answer, NodeAnswer, Routes, Refused, Way, Served, Snapshot)
+"""What the looking glass answers, and ``mesh glass`` writes. What a report has as well is among the
+documents."""
+
 
 def _json() -> Names:
     found = {
         f"{command}: {kind.__name__}": _fields(kind)
         for command, root in _DATACLASSES.items()
         for kind in _reached(root)
+    }
+    found |= {
+        f"glass: {kind.__name__}": _fields(kind)
+        for kind in _reached(*_ANSWERS)
+        if kind.__module__.startswith("mesh.glass.")
     }
     for command, functions in _WRITTEN.items():
         found[command] = frozenset(key for one in functions for key in _keys(one))

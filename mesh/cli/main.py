@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "mesh.cli.offline:plan",
     "render": "mesh.cli.offline:render",
     "status": "mesh.cli.status:status",
+    "glass": "mesh.cli.glass:app",
     "drain": "mesh.cli.drain:drain",
     "undrain": "mesh.cli.drain:undrain",
     "hold": "mesh.cli.hold:hold",

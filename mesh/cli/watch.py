@@ -57,7 +57,7 @@ def watch(take: Callable[[], Shown], title: str, interval: float, as_json: bool)
     """Show what ``take`` returns, every ``interval`` seconds, until somebody presses Ctrl-C."""
     console = Console(highlight=False)
     try:
-        with _ended_by_sigterm():
+        with ended_by_sigterm():
             if console.is_terminal and not as_json:
                 _redraw(console, take, title, interval)
             _print_changes(console, take, interval, as_json)
@@ -113,8 +113,8 @@ class Page:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does, so that the terminal is restored."""
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that what it holds is given back."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

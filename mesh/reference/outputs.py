@@ -27,9 +27,10 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 import yaml
 from typer.testing import CliRunner
 
-from mesh.cli import blackhole, strays
+from mesh.cli import blackhole, glass, strays
 from mesh.cli.lab import Listed
 from mesh.cli.main import app
+from mesh.glass.answers import Answer, NodeAnswer, Route, Routes
 from mesh.infra import outputs
 from mesh.infra.node import Node
 from mesh.infra.providers import Driver
@@ -260,7 +261,27 @@ def _strays() -> dict[str, Any]:
 STACK = {"Stack output topology": _topology, "Stack output access": _access}
 """The outputs of the stack, by their headings."""
 
+
+def _routes() -> Any:
+    """The answer of two nodes, of which one was away."""
+    route = Route(
+        prefix="192.30.120.0/23", table="master4", session="u_lax_2", kind="tunnel", peer=SECOND,
+        used=True, why="the only one", since=NOW - 60, path=(4200000002,), nodes=(SECOND,),
+        next_hop="fe80::2", node=SECOND, interface=f"wg-{SECOND}",
+    )  # fmt: skip
+    found: Answer[Routes] = Answer(
+        asked={"for": "192.30.120.9", "node": "all"},
+        at=NOW,
+        nodes={
+            FIRST: NodeAnswer(ok=True, took_ms=1.2, data=Routes(routes=(route,))),
+            THIRD: NodeAnswer(ok=False, why="no answer within 2 s"),
+        },
+    )
+    return glass.document(found)
+
+
 SHOWN = {
+    "mesh glass route": _routes,
     "mesh check": _check,
     "mesh blackhole list": _blackholes,
     "mesh strays": _strays,
