@@ -50,6 +50,7 @@ def parts(
     for node, one in sorted(answer.nodes.items()):
         if one.ok and one.data is not None:
             yield Hanging(_node_line(node, one), "bold")
+            yield from _notes([one.why])
             yield from of_node(one.data, answer.at)
     yield from _missing(answer)
 
@@ -203,6 +204,8 @@ def nodes(answer: Answer[Snapshot]) -> Iterator[RenderableType]:
         yield rows
     for node, one in sorted(answer.nodes.items()):
         if one.ok and one.data is not None:
+            if one.why:
+                yield Hanging(printable(one.why), "yellow", f"{printable(node)}:")
             yield from _troubles(printable(node), one.data, answer.at)
     yield from _blackholes(answer)
     yield from _missing(answer)

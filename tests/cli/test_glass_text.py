@@ -208,6 +208,14 @@ def test_a_node_is_a_row_and_its_troubles_are_lines(
     assert tuple(lines[2:]) == further
 
 
+def test_a_doubt_about_an_answer_stands_beside_it() -> None:
+    old = answer(lax_vultr_1=SNAPSHOT)
+    doubted = replace(old.nodes[LAX], why="its snapshot is 30 s old")
+    lines = shown(text.nodes(replace(old, nodes={LAX: doubted})))
+    assert lines[-1] == f"{LAX}: its snapshot is 30 s old"
+    assert text.unanswered(replace(old, nodes={LAX: doubted})) == {}
+
+
 HOSTILE = "\x1b[31mred\x1b[0m\n[bold]x[/]\u202e::error::"
 
 
