@@ -33,11 +33,12 @@ PASSWORD = "s3cret-of-25-characters.."  # of nobody's session
 
 @dataclass(frozen=True)
 class Edge:
-    """The edge under test; ``world`` is the namespace behind its uplink."""
+    """The edge under test; ``space`` is its namespace, ``world`` the one behind its uplink."""
 
     plan: Plan
     node: Node
     pid: int
+    space: str
     world: str
     addresses: Mapping[str, str]
     """The edge's own, by family."""
@@ -120,7 +121,7 @@ def edge(
         ready(world)
         library = preload(folder / "upper") if preload else None
         with bird.running(machine, here, preload=library) as pid:
-            yield Edge(plan, node, pid, world, own, folder)
+            yield Edge(plan, node, pid, here, world, own, folder)
     finally:
         namespaces.delete([here, world])
         shutil.rmtree(folder, ignore_errors=True)
