@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 
 from mesh.reference import docstrings
 from mesh.reference.markdown import anchor, begun, bullets, fenced, link, page, prose
-from mesh.spec import examples, model, secrets, traffic, types, vrps
+from mesh.spec import alerting, examples, model, secrets, traffic, types, vrps
 from mesh.spec.providers import EXAMPLE, PROVIDERS, existing
 from mesh.spec.section import Section
 
@@ -44,6 +44,10 @@ SPECIAL: tuple[tuple[str, Any, Any], ...] = (
     ("Host name", model, "HostName"),
     ("Unit name", model, "UnitName"),
     ("Community", traffic, "RawCommunity"),
+    ("Mail address", alerting, "MailAddress"),
+    ("Mail server", alerting, "MailServer"),
+    ("Mail account", alerting, "MailUser"),
+    ("Slack channel", alerting, "Channel"),
     ("VRP list", vrps, "VrpDemand"),
     ("RTR server", vrps, "RtrServer"),
 )
@@ -51,6 +55,7 @@ SPECIAL: tuple[tuple[str, Any, Any], ...] = (
 
 ENTRY = {
     "regions": "REGION", "nodes": "NODE", "services": "SERVICE", "links": "LINK", "given": "REGION",
+    "receivers": "RECEIVER",
 }  # fmt: skip
 """Placeholders in a path for the name of a map's entry."""
 
@@ -151,11 +156,14 @@ _SECRETS = docstrings.of_names(secrets.__name__)
 SECRET_KEYS = {
     f"mesh:{secrets.PREFIX}PROVIDER": _SECRETS["PREFIX"],
     f"mesh:{secrets.SSH_PREFIX}PROVIDER": _SECRETS["SSH_PREFIX"],
+    f"mesh:{secrets.RECEIVER_PREFIX}RECEIVER": _SECRETS["RECEIVER_PREFIX"],
 }
 SETTING = {
     f"mesh:{secrets.PREFIX}PROVIDER": f"pulumi config set --secret mesh:{secrets.PREFIX}{EXAMPLE}",
     f"mesh:{secrets.SSH_PREFIX}PROVIDER":
         f"pulumi config set --secret mesh:{secrets.SSH_PREFIX}{existing.EXAMPLE} < KEYFILE",
+    f"mesh:{secrets.RECEIVER_PREFIX}RECEIVER":
+        f"pulumi config set --secret mesh:{secrets.RECEIVER_PREFIX}pager",
 }  # fmt: skip
 
 

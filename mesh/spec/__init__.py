@@ -7,12 +7,13 @@ from mesh.spec.load import Incomplete, Loaded, for_preview, load, load_file
 from mesh.spec.model import Spec
 from mesh.spec.problems import Note, Problem, SpecError
 from mesh.spec.secrets import PREFIX as PASSWORD_PREFIX
-from mesh.spec.secrets import SSH_PREFIX, needed_ssh_keys
+from mesh.spec.secrets import RECEIVER_PREFIX, SSH_PREFIX, needed_receivers, needed_ssh_keys
 from mesh.spec.secrets import given as given_secret
 from mesh.spec.secrets import needed as needed_passwords
 
 __all__ = [
     "PASSWORD_PREFIX",
+    "RECEIVER_PREFIX",
     "SSH_PREFIX",
     "Incomplete",
     "Loaded",
@@ -27,6 +28,7 @@ __all__ = [
     "load",
     "load_file",
     "needed_passwords",
+    "needed_receivers",
     "needed_ssh_keys",
     "project_folder",
     "read_stack_file",

@@ -89,6 +89,15 @@ _ALL: dict[tuple[str, ...], str] = {
     ("services", "*", "content"): "site",
     ("services", "*", "names"): "[www.example.net]",
     ("services", "*", "unit"): "caddy.service",
+    ("monitoring",): f"{{nodes: [{_NODE}], receivers: {{pager: {{kind: pagerduty}}}}}}",
+    ("monitoring", "nodes"): f"[{_NODE}]",
+    ("monitoring", "receivers"): "{pager: {kind: pagerduty}}",
+    ("monitoring", "receivers", "*"): "{kind: pagerduty}",
+    ("monitoring", "receivers", "*", "kind"): "pagerduty",
+    ("monitoring", "receivers", "*", "severities"): "[critical]",
+    ("monitoring", "receivers", "*", "to"): "noc@example.net",
+    ("monitoring", "receivers", "*", "from"): "mesh@example.net",
+    ("monitoring", "receivers", "*", "server"): "smtp.example.net:587",
     ("without",): f"[{_NODE}]",
 }
 """Values by the path of their key; a star is a name that the operator chooses, or a list index."""
@@ -143,6 +152,10 @@ _FURTHER: dict[tuple[str, ...], str] = {
     ("traffic", "*", "toAs", "*", "export"): "false",
     ("traffic", "*", "communities"): '["174:3001"]',
     ("traffic", "*", "localPreference"): "120",
+    ("monitoring", "watchdog"): "deadman",
+    ("monitoring", "retention"): "30",
+    ("monitoring", "receivers", "*", "user"): "mesh@example.net",
+    ("monitoring", "receivers", "*", "channel"): '"#noc"',
     ("twin",): "prod",
 }
 """The same of keys that only the reference shows."""
@@ -189,8 +202,7 @@ def for_example(cure: str, *path: str) -> str:
 
 def _general(path: Sequence[str]) -> tuple[str, ...]:
     """A path with stars in place of names and list indices."""
-    is_map = path[0] in ("regions", "nodes", "services")
+    named = {"regions": 1, "nodes": 1, "services": 1, "monitoring": 2}.get(path[0])
     return tuple(
-        "*" if (is_map and place == 1) or part.isdecimal() else part
-        for place, part in enumerate(path)
+        "*" if place == named or part.isdecimal() else part for place, part in enumerate(path)
     )

@@ -128,6 +128,16 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "this is not the name of a file in /etc/anycast-mesh/checks of a node",
         "write the name alone, and what the program is called with as arguments",
     ),
+    ("receiver", FORM): (
+        "a receiver's name has small letters, digits and hyphens, a letter first",
+        "write it so, for example pager",
+    ),
+    ("mail", FORM): ("this is no address for mail", "write it as noc@example.net"),
+    ("mail server", FORM): (
+        "this is no mail server with its port",
+        "write it as smtp.example.net:587",
+    ),
+    ("channel", FORM): ("this is no channel of Slack", 'write it between quotes, as "#noc"'),
     ("service", FORM): (
         "a service's name has small letters, digits and hyphens, a letter first",
         "write it so, for example web",
@@ -201,6 +211,8 @@ def _kind(key: str, path: tuple[str, ...]) -> str:
         return "node"
     if key == "services" and path[1:2] == ("nodes",):
         return "node"
+    if key == "monitoring":
+        return _of_monitoring(path)
     if key == "asn":
         return "asn"
     if path[-1:] == ("path",):
@@ -233,6 +245,22 @@ def _of_a_node(path: tuple[str, ...]) -> str:
             return last
         case ("host", "upstream", "blackhole" | "password" as last):
             return last
+    return ""
+
+
+def _of_monitoring(path: tuple[str, ...]) -> str:
+    """The same within ``mesh:monitoring``."""
+    match path:
+        case ("nodes", _):
+            return "node"
+        case ("receivers", _) | ("watchdog",):
+            return "receiver"
+        case ("receivers", _, "to" | "from"):
+            return "mail"
+        case ("receivers", _, "server"):
+            return "mail server"
+        case ("receivers", _, "channel"):
+            return "channel"
     return ""
 
 

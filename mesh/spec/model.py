@@ -22,6 +22,7 @@ from mesh.limits import GLASS_PORT
 from mesh.services.checks import Check
 from mesh.services.checks.check import Port
 from mesh.services.service import Kind, Ports
+from mesh.spec.alerting import Receiver
 from mesh.spec.ids import LONGEST
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section, Sections
@@ -511,6 +512,22 @@ class Glass(Section):
     and the operator through SSH."""
 
 
+class Monitoring(Section):
+    """Prometheus and Alertmanager of Debian on nodes, which ask the looking glass of every node."""
+
+    nodes: Annotated[tuple[NodeId, ...], Field(min_length=1, max_length=4)]
+    """The nodes that run them, one to four; where there are several, each of them asks all nodes,
+    and a receiver hears of an alert once."""
+    receivers: dict[Name, Receiver] = Field(default={})
+    """Whom alerts reach, by names of your choice; without any, alerts show in Prometheus and
+    Alertmanager alone."""
+    watchdog: Name | None = None
+    """The receiver that is a dead man's switch outside the network: it gets the alert that always
+    fires, every minute, and no other one, and has to raise an alarm when that stops."""
+    retention: Annotated[int, Field(ge=1, le=3650)] = 15
+    """Days for which Prometheus keeps what nodes have told it, of which it keeps at most 1 GB."""
+
+
 _Options: dict[str, Any] = {
     name: (provider.options, provider.options.model_construct())
     for name, provider in PROVIDERS.items()
@@ -536,6 +553,7 @@ SECTIONS: dict[str, Any] = {
     "rpki": Rpki,
     "glass": Glass,
     "traffic": tuple[TrafficRule, ...],
+    "monitoring": Monitoring,
     "whoami": bool,
     "protect": bool,
     "without": tuple[NodeId, ...],
@@ -550,6 +568,7 @@ DEFAULTS: dict[str, Any] = {
     "rpki": Rpki.model_construct(),
     "glass": Glass.model_construct(),
     "traffic": (),
+    "monitoring": None,
     "whoami": True,
     "protect": True,
     "without": (),
@@ -590,6 +609,7 @@ class Spec:
     glass: Glass
     traffic: tuple[TrafficRule, ...]
     """Rules that ask upstreams to bring more or less traffic at some nodes."""
+    monitoring: Monitoring | None
     whoami: bool
     """Whether every node answers ``GET /whoami`` on port 80 with its name."""
     protect: bool

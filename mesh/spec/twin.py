@@ -17,8 +17,9 @@ NOT_TAKEN_OVER = ("demand", "local")
 """Keys of ``mesh:rpki`` that need the Internet: a twin has them only from its own file."""
 CA = "ca"
 """Key of a check: a twin does not take it over either."""
-PROTECT = "protect"
-"""The original ends, or does not; that is nothing to the twin, which has this from its own file."""
+OF_THE_ORIGINAL = ("protect", "monitoring")
+"""A twin has these from its own file: that the original ends is nothing to it, and the original's
+receivers would call people."""
 
 
 def twin_of(
@@ -39,7 +40,9 @@ def twin_of(
         raise SpecError(
             [Problem("mesh:twin", original, "that stack is a twin itself", "name its original")]
         )
-    own = {k: v for k, v in taken.items() if k != PROTECT and not k.startswith(PREFIXES)}
+    own = {
+        k: v for k, v in taken.items() if k not in OF_THE_ORIGINAL and not k.startswith(PREFIXES)
+    }
     if isinstance(own.get("rpki"), Mapping):
         own["rpki"] = {k: v for k, v in own["rpki"].items() if k not in NOT_TAKEN_OVER}
     if isinstance(own.get("services"), Mapping):

@@ -13,6 +13,7 @@ from mesh.spec.checks.glass import check_glass
 from mesh.spec.checks.health import check_health
 from mesh.spec.checks.hosts import check_hosts
 from mesh.spec.checks.kinds import check_kinds
+from mesh.spec.checks.monitoring import check_monitoring
 from mesh.spec.checks.nodes import check_exits, check_ipv6_alone, check_nodes, check_provider
 from mesh.spec.checks.prefixes import (
     check_announcers,
@@ -61,6 +62,7 @@ CHECKS: tuple[SpecCheck, ...] = (
     check_glass,
     check_traffic,
     check_rules,
+    check_monitoring,
     check_protect,
 )
 """Every check, in the order of the stack file."""
