@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from mesh.plan.model import FirewallRule, PlannedService, Role
 from mesh.spec import Spec
-from mesh.spec.ports import BFD_MULTIHOP, BFD_SINGLE_HOP, BGP, RTR, SSH
+from mesh.spec.ports import ALERTMANAGERS, BFD_MULTIHOP, BFD_SINGLE_HOP, BGP, RTR, SSH
 
 PRIVATE4 = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
 """Private addresses, as in VPCs (RFC 1918, RFC 6598)."""
@@ -41,6 +41,7 @@ def rules(
             [FirewallRule("rtr", "tunnel", "tcp", (RTR, RTR), "mesh", (Role.REFLECTOR,))]
             * spec.rpki.local
         ),
+        *_alertmanagers(spec),
         *(rule for rule in VPC if has_vpc),
         *_announced(services),
     )
@@ -55,6 +56,14 @@ def _bfd_upstream(spec: Spec) -> Iterator[FirewallRule]:
     ):
         if used:
             yield FirewallRule(name, "uplink", "udp", (port, port), "upstreams", (Role.EDGE,))
+
+
+def _alertmanagers(spec: Spec) -> Iterator[FirewallRule]:
+    """What several Alertmanagers tell each other."""
+    if spec.monitoring is not None and len(spec.monitoring.nodes) > 1:
+        ports, roles = (ALERTMANAGERS, ALERTMANAGERS), (Role.MONITOR,)
+        yield FirewallRule("alertmanager-tcp", "tunnel", "tcp", ports, "mesh", roles)
+        yield FirewallRule("alertmanager-udp", "tunnel", "udp", ports, "mesh", roles)
 
 
 def _other_ssh(spec: Spec) -> tuple[FirewallRule, ...]:

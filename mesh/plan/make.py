@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from mesh.plan import firewall, links, sessions
 from mesh.plan.aggregates import EXIT, aggregates
+from mesh.plan.alerting import monitoring
 from mesh.plan.model import (
     Access,
     AddressPair,
@@ -83,6 +84,7 @@ def make(spec: Spec, contents: Mapping[str, Content] = MappingProxyType({})) -> 
         without=tuple(sorted(spec.without)),
         aggregates=aggregates(spec),
         glass=_glass(spec),
+        monitoring=None if spec.monitoring is None else monitoring(spec.monitoring),
     )
 
 
@@ -177,6 +179,8 @@ def _roles(spec: Spec, node_id: str) -> tuple[Role, ...]:
         roles.append(Role.REFLECTOR)
     if node_id in spec.registries:
         roles.append(Role.REGISTRY)
+    if spec.monitoring is not None and node_id in spec.monitoring.nodes:
+        roles.append(Role.MONITOR)
     return tuple(roles)
 
 

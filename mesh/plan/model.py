@@ -20,6 +20,7 @@ from typing import Literal
 
 from mesh.services.content import Content
 from mesh.services.service import Service
+from mesh.spec.alerting import ReceiverKind, Severity
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -38,6 +39,8 @@ class Role(StrEnum):
     """Reflects service routes between the nodes (RFC 4456)."""
     REGISTRY = "registry"
     """Relays the operator's signed generations."""
+    MONITOR = "monitor"
+    """Asks the looking glass of every node, and tells people of alerts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +382,34 @@ class Glass:
     public: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Somebody whom alerts of these ``severities`` reach. ``sender``, ``to``, ``server`` and
+    ``user`` are for mail, ``channel`` for Slack. ``secret`` says whether there is one of that name
+    (``mesh:alertReceiver-<name>``)."""
+
+    name: str
+    kind: ReceiverKind
+    severities: tuple[Severity, ...]
+    secret: bool
+    to: str | None = None
+    sender: str | None = None
+    server: str | None = None
+    user: str | None = None
+    channel: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """Prometheus and Alertmanager at the nodes of these ids; ``watchdog`` is the receiver of the
+    alert that always fires, ``retention`` is days."""
+
+    nodes: tuple[str, ...]
+    receivers: tuple[Receiver, ...]
+    watchdog: str | None
+    retention: int
+
+
 Zone = Literal["uplink", "tunnel", "announced"]
 Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "routers", "mesh"]
 
@@ -436,6 +467,8 @@ class Plan:
     """Everything that is announced: IPv4 first, aggregates before their more-specifics."""
     glass: Glass | None = None
     """The looking glass; None where there is none."""
+    monitoring: Monitoring | None = None
+    """None where no node monitors, and in plans of earlier versions."""
 
     @property
     def owned(self) -> tuple[Network, ...]:

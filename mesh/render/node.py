@@ -11,13 +11,13 @@ from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
 from mesh.plan import Link, Node, Plan, Role
 from mesh.plan.firewall import PRIVATE4
-from mesh.render import firewall, glass, kinds, policy, replies, services
+from mesh.render import firewall, glass, kinds, monitors, policy, replies, services
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node_templates import Template, fixed, templates, units
 from mesh.render.templates import rendered
 from mesh.render.watched import Watched
-from mesh.spec.ports import RTR
+from mesh.spec.ports import ALERTMANAGER, ALERTMANAGERS, PROMETHEUS, RTR
 
 
 def node_files(
@@ -35,13 +35,22 @@ def node_files(
     return _Rendered(plan, facts, placements)
 
 
-def node_secrets(plan: Plan, node_id: str, passwords: Mapping[str, str]) -> tuple[File, ...]:
-    """The files of a node that are sealed to its key. ``passwords`` by their names."""
+def node_secrets(
+    plan: Plan,
+    node_id: str,
+    passwords: Mapping[str, str],
+    receivers: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[File, ...]:
+    """The files of a node that are sealed to its key: ``passwords`` by their names, and what
+    receivers of alerts keep to themselves by theirs."""
     node = plan.node(node_id)
     named = [s.password for s in node.upstreams] + [s.password for s in node.vpc]
     names = sorted({name for name in named if name})
     content = rendered("bird/secrets.conf.j2", passwords=[(n, passwords[n]) for n in names])
-    return (File("/etc/bird/mesh/secrets.conf", content, 0o640, group="bird"),)
+    return (
+        File("/etc/bird/mesh/secrets.conf", content, 0o640, group="bird"),
+        *monitors.secrets(plan, node, receivers),
+    )
 
 
 class _Rendered(Mapping[str, NodeFiles]):
@@ -76,6 +85,9 @@ class _Rendered(Mapping[str, NodeFiles]):
             "rtr_port": RTR,
             "service_versions": services.versions(plan),
             "services_table": services.SERVICES_TABLE,
+            "prometheus_port": PROMETHEUS,
+            "alertmanager_port": ALERTMANAGER,
+            "cluster_port": ALERTMANAGERS,
         }
 
     def __len__(self) -> int:
@@ -95,6 +107,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             *(self._tunnel(node, link) for link in links),
             *(shared[name] for name in concerns),
             *kinds.files(self._plan, node),
+            *monitors.files(self._plan, node, self._nodes.values()),
             self._agent(node),
             *self._glass,
         ]
@@ -141,6 +154,7 @@ class _Rendered(Mapping[str, NodeFiles]):
                 }
             ),
             "is_member": Role.MEMBER in node.roles,
+            "peers": monitors.peers(self._plan, node),
             "is_registry": Role.REGISTRY in node.roles,
             "exits": self._exits[node.id],
             "region": self._regions[node.region],

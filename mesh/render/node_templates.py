@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from mesh.plan import Link, Node, Plan, Role
-from mesh.render import kinds, replies, services
+from mesh.render import kinds, monitors, replies, services
 from mesh.render.files import File
 from mesh.render.templates import rendered
 
@@ -79,6 +79,13 @@ VALIDATOR: tuple[Template, ...] = (
 )
 
 
+MONITORING = tuple(
+    Template(f"{_UNITS}/{unit}", f"systemd/{unit.removeprefix('anycast-mesh-')}.j2")
+    for unit in monitors.UNITS
+)
+"""The units of Prometheus and Alertmanager."""
+
+
 @cache
 def fixed(template: Template) -> File:
     """The file of a ``fixed`` template."""
@@ -100,6 +107,8 @@ def templates(plan: Plan, node: Node) -> Iterator[Template]:
         yield REPLIES
     if _validates(plan, node):
         yield from VALIDATOR
+    if monitors.does(plan, node):
+        yield from MONITORING
 
 
 def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
@@ -119,6 +128,8 @@ def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
     if _validates(plan, node):
         # Timers run without the packages as well: a node may be older than ``mesh:rpki.local``.
         yield from ("anycast-mesh-validator.timer", "anycast-mesh-rtr.timer")
+    if monitors.does(plan, node):
+        yield from monitors.UNITS
 
 
 def _validates(plan: Plan, node: Node) -> bool:

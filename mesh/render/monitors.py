@@ -1,0 +1,123 @@
+"""Prometheus and Alertmanager of ``mesh:monitoring``: their configuration, units and secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from mesh.installed import TEMPLATES
+from mesh.plan import Node, Plan, Receiver, Role
+from mesh.render.files import File
+from mesh.render.templates import environment
+from mesh.spec.ports import ALERTMANAGER, PROMETHEUS
+
+FOLDER = "/etc/anycast-mesh/monitoring"
+RECEIVERS = f"{FOLDER}/receivers"
+"""Where what receivers keep to themselves lies, a file for each."""
+UNITS = ("anycast-mesh-prometheus.service", "anycast-mesh-alertmanager.service")
+GROUP = "prometheus"
+"""The group of both daemons, as Debian's packages make it."""
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node's looking glass: the node's id, and address and port."""
+
+    node: str
+    address: str
+
+
+def does(plan: Plan, node: Node) -> bool:
+    """Whether Prometheus and Alertmanager run on a node."""
+    return plan.monitoring is not None and Role.MONITOR in node.roles
+
+
+def files(plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
+    """The configuration of both on a node that monitors; ``present`` are the nodes to ask."""
+    if not does(plan, node):
+        return
+    here = (("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER))
+    own = [(job, f"{_LOOPBACK}:{port}") for job, port in here]
+    targets = tuple(target(plan, each) for each in present)
+    yield File(
+        f"{FOLDER}/prometheus.yml",
+        prometheus(plan, targets, (f"{_LOOPBACK}:{ALERTMANAGER}",), node.id, own),
+    )
+    yield File(f"{FOLDER}/rules.yml", _rules())
+    yield File(f"{FOLDER}/alertmanager.yml", alertmanager(plan))
+
+
+def secrets(plan: Plan, node: Node, given: Mapping[str, str]) -> Iterator[File]:
+    """What the receivers keep to themselves, by their names in ``given``, on a node that monitors.
+    KeyError for one that is missing."""
+    if plan.monitoring is None or not does(plan, node):
+        return
+    for receiver in plan.monitoring.receivers:
+        if receiver.secret:
+            path = f"{RECEIVERS}/{receiver.name}"
+            yield File(path, given[receiver.name], 0o640, group=GROUP)
+
+
+def peers(plan: Plan, node: Node) -> tuple[object, ...]:
+    """The tunnel addresses of the other nodes that monitor, to which Alertmanager speaks."""
+    others = plan.with_role(Role.MONITOR)
+    return tuple(other.tunnel.ipv6 for other in others if other.id != node.id)
+
+
+def target(plan: Plan, node: Node) -> Target:
+    """The looking glass of a node, at its tunnel address."""
+    return Target(node.id, f"[{node.tunnel.ipv6}]:{_glass_port(plan)}")
+
+
+def prometheus(
+    plan: Plan,
+    targets: Iterable[Target],
+    alertmanagers: Iterable[str],
+    node: str = "",
+    here: Iterable[tuple[str, str]] = (),
+) -> str:
+    """prometheus.yml: it asks ``targets``, and tells ``alertmanagers``; ``here`` are jobs, each
+    with its address, at the node itself."""
+    return _rendered(
+        "prometheus.yml.j2",
+        plan=plan,
+        targets=tuple(targets),
+        alertmanagers=tuple(alertmanagers),
+        node=node,
+        here=tuple(here),
+    )
+
+
+def alertmanager(plan: Plan) -> str:
+    """alertmanager.yml: whom it tells of what."""
+    monitoring = plan.monitoring
+    receivers = () if monitoring is None else monitoring.receivers
+    return _rendered(
+        "alertmanager.yml.j2",
+        watchdog=None if monitoring is None else monitoring.watchdog,
+        receivers=tuple(map(_with_file, receivers)),
+        nodes=tuple(node.id for node in plan.nodes),
+    )
+
+
+@cache
+def _rules() -> str:
+    """rules.yml: the alerts, the same in every network."""
+    return (TEMPLATES / "monitoring" / "rules.yml").read_text(encoding="utf-8")
+
+
+def _with_file(receiver: Receiver) -> dict[str, object]:
+    keys = {name: getattr(receiver, name) for name in Receiver.__dataclass_fields__}
+    return {**keys, "file": f"{RECEIVERS}/{receiver.name}"}
+
+
+def _glass_port(plan: Plan) -> int:
+    glass = getattr(plan, "glass", None)
+    port: int = 8080 if glass is None else glass.port
+    return port
+
+
+def _rendered(template: str, **values: object) -> str:
+    return environment("monitoring").get_template(template).render(**values)
