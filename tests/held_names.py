@@ -175,10 +175,15 @@ def _program() -> program.Run:
     return program.run()
 
 
+RECEIVER = "pager"
+
+
 @cache
 def _rendered() -> tuple[Plan, dict[str, NodeFiles]]:
-    """A network that has all that there is: members, an existing host, validators, imports."""
+    """A network that has all that there is: members, an existing host, validators, imports, and a
+    receiver of alerts."""
     values = with_members() | {"rpki": {"local": True}, "routing": {"import": "full"}}
+    values["monitoring"] = {"nodes": ["lax-vultr-1"], "receivers": {RECEIVER: {"kind": "webhook"}}}
     plan = plan_of(values)
     made = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
     return plan, {node.id: made[node.id] for node in plan.nodes}
@@ -199,7 +204,7 @@ def _on_nodes() -> Iterator[File]:
     passwords = dict.fromkeys(("vultr", "buyvm", "aws", "gcp"), "password")
     for node_id, files in made.items():
         yield from files.files
-        yield from node_secrets(plan, node_id, passwords)
+        yield from node_secrets(plan, node_id, passwords, {RECEIVER: "https://example.net/"})
     yield from _first()
 
 
@@ -210,6 +215,7 @@ def _common(name: str) -> str:
         name = name.replace(node.id, "<peer>").replace(node.id.replace("-", "_"), "<peer>")
     for provider in {session.name[:-1] for node in plan.nodes for session in node.upstreams}:
         name = re.sub(rf"^{provider}(?=[46]$)", "<provider>", name)
+    name = re.sub(rf"/{RECEIVER}$", "/<receiver>", name)
     return re.sub(r"^rtr_[0-9_]+$", "rtr_<address>_<port>", name)
 
 

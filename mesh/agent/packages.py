@@ -40,8 +40,16 @@ PACKAGES: dict[str, Package] = {
     "anycast-mesh-glass.service": Package(
         "python3-jinja2", "/usr/lib/python3/dist-packages/jinja2/__init__.py"
     ),
+    "anycast-mesh-prometheus.service": Package(
+        "prometheus", "/usr/bin/prometheus", "prometheus.service"
+    ),
+    "anycast-mesh-alertmanager.service": Package(
+        "prometheus-alertmanager",
+        "/usr/bin/prometheus-alertmanager",
+        "prometheus-alertmanager.service",
+    ),
 }
-"""What our units need, by the names of their templates."""
+"""What our units need, by their names, or by those of their templates."""
 
 
 def missing(host: Host, units: Iterable[str]) -> tuple[Package, ...]:

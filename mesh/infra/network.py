@@ -72,6 +72,7 @@ def make(
             {each.name: each.content for each in plan.services if each.content is not None}
         ),
         folders={name: str(path) for name, path in folders(given.root, given.spec).items()} or None,
+        receivers=given.receivers,
     )
     # In the state before anything is signed, so that an unfinished update is known later.
     wanted = publication.candidate()

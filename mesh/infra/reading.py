@@ -23,6 +23,7 @@ from mesh.infra.providers import StackConfiguration
 from mesh.plan import Plan
 from mesh.spec import (
     PASSWORD_PREFIX,
+    RECEIVER_PREFIX,
     SSH_PREFIX,
     Note,
     Problem,
@@ -33,6 +34,7 @@ from mesh.spec import (
     given_secret,
     load,
     needed_passwords,
+    needed_receivers,
     needed_ssh_keys,
 )
 
@@ -68,7 +70,9 @@ def with_secrets(file: StackFile, root: Path) -> StackConfiguration:
     ssh_keys = _secrets(SSH_PREFIX, needed_ssh_keys(file.spec))
     for problem in file.warnings:
         pulumi.log.warn(str(problem))
-    return StackConfiguration(file.spec, file.plan, passwords, ssh_keys, file.bundle, root)
+    return StackConfiguration(
+        file.spec, file.plan, passwords, ssh_keys, file.bundle, root, _receivers(file.spec)
+    )
 
 
 def ask(configuration: StackConfiguration) -> None:
@@ -87,6 +91,13 @@ def ask(configuration: StackConfiguration) -> None:
     if pulumi.runtime.is_dry_run():
         for note in (each for each in answers if isinstance(each, Note)):
             pulumi.log.info(str(note))
+
+
+def _receivers(spec: Spec) -> pulumi.Output[Mapping[str, str]] | None:
+    """What the receivers of alerts keep to themselves; None where there is nothing, as in the
+    state of an earlier version."""
+    names = needed_receivers(spec)
+    return _secrets(RECEIVER_PREFIX, names) if names else None
 
 
 @contextmanager

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from mesh.foreign import printable
-from mesh.infra.dynamic.candidate import SESSIONS
+from mesh.infra.dynamic.candidate import RECEIVERS, SESSIONS
 from mesh.infra.dynamic.publish import UPDATES, rendered
 from mesh.preview.steps import Preview, Step
 from mesh.publish.order import load_fleet
 from mesh.publish.rendered import differing
-from mesh.spec import PASSWORD_PREFIX
+from mesh.spec import PASSWORD_PREFIX, RECEIVER_PREFIX
 
 PASSWORDS = "passwords"
 EARLIER = "an earlier version of this code, which published last"
@@ -24,6 +24,8 @@ def reasons(preview: Preview) -> tuple[str, ...]:
     found = [*_before(preview, step), *visible(step)]
     known = password_changes(step)
     found += [f"mesh:{PASSWORD_PREFIX}{name}" for name in sorted(known or ())]
+    others = _changes(step, RECEIVERS)
+    found += [f"mesh:{RECEIVER_PREFIX}{name}" for name in sorted(others or ())]
     if found:
         return tuple(found)
     if "rendered" not in step.was:
@@ -42,11 +44,16 @@ def visible(step: Step) -> tuple[str, ...]:
 
 def password_changes(step: Step) -> Collection[str] | None:
     """The names of the passwords that change, by their digests; None where there are no digests."""
+    return _changes(step, SESSIONS)
+
+
+def _changes(step: Step, kind: str) -> Collection[str] | None:
+    """The names of the secrets of a kind that change."""
     old, new = step.old.get("wanted"), step.new.get("wanted")
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return None
-    names = {name for name in {*old, *new} if name.startswith(SESSIONS)}
-    return {name.removeprefix(SESSIONS) for name in names if old.get(name) != new.get(name)}
+    names = {name for name in {*old, *new} if name.startswith(kind)}
+    return {name.removeprefix(kind) for name in names if old.get(name) != new.get(name)}
 
 
 def _before(preview: Preview, step: Step) -> Iterator[str]:

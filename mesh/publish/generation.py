@@ -19,6 +19,7 @@ from mesh.render import (
     tunnel_mtu,
     user_data,
 )
+from mesh.spec import PASSWORD_PREFIX, RECEIVER_PREFIX
 from mesh.trust import signing
 from mesh.trust.documents import (
     ContentEntry,
@@ -169,11 +170,15 @@ class Packing:
 
 def _secrets(order: Order, node: str) -> tuple[File, ...]:
     try:
-        return node_secrets(order.plan, node, order.passwords)
+        return node_secrets(order.plan, node, order.passwords, order.receivers)
     except KeyError as error:
+        name: str = error.args[0]
+        key, whose = f"mesh:{PASSWORD_PREFIX}{name}", "its upstream session"
+        if name.startswith(RECEIVER_PREFIX):
+            key, whose = f"mesh:{name}", "a receiver of alerts"
         raise PublishError(
-            f"mesh:bgpPassword-{error.args[0]}: {node} needs it for its upstream session and it "
-            f"is not set; pulumi config set --secret mesh:bgpPassword-{error.args[0]}"
+            f"{key}: {node} needs it for {whose} and it is not set; "
+            f"pulumi config set --secret {key}"
         ) from None
 
 

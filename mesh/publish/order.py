@@ -36,7 +36,8 @@ class Order:
     the call. A node of ``plan.without`` is not waited for. ``settle`` is how many seconds sessions
     and services get to come up once all nodes have applied; what is not up then is a warning, not
     a failure: an upstream may wait for its provider. ``contents`` are the directories of the
-    services whose contents the plan names.
+    services whose contents the plan names. ``receivers`` is what receivers of alerts keep to
+    themselves, by their names.
     """
 
     plan: Plan
@@ -49,6 +50,7 @@ class Order:
     deadline: float = 300.0
     contents: Mapping[str, Path] = field(default_factory=dict)
     settle: float = 15.0
+    receivers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

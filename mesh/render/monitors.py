@@ -10,6 +10,7 @@ from mesh.installed import TEMPLATES
 from mesh.plan import Node, Plan, Receiver, Role
 from mesh.render.files import File
 from mesh.render.templates import environment
+from mesh.spec import RECEIVER_PREFIX
 from mesh.spec.ports import ALERTMANAGER, PROMETHEUS
 
 FOLDER = "/etc/anycast-mesh/monitoring"
@@ -51,13 +52,15 @@ def files(plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
 
 def secrets(plan: Plan, node: Node, given: Mapping[str, str]) -> Iterator[File]:
     """What the receivers keep to themselves, by their names in ``given``, on a node that monitors.
-    KeyError for one that is missing."""
+    KeyError with the name of the secret for one that is missing."""
     if plan.monitoring is None or not does(plan, node):
         return
     for receiver in plan.monitoring.receivers:
         if receiver.secret:
-            path = f"{RECEIVERS}/{receiver.name}"
-            yield File(path, given[receiver.name], 0o640, group=GROUP)
+            secret = given.get(receiver.name)
+            if secret is None:
+                raise KeyError(f"{RECEIVER_PREFIX}{receiver.name}")
+            yield File(f"{RECEIVERS}/{receiver.name}", secret, 0o640, group=GROUP)
 
 
 def peers(plan: Plan, node: Node) -> tuple[object, ...]:

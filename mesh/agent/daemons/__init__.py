@@ -16,6 +16,7 @@ from mesh.agent.daemons import (
     content,
     dns,
     glass,
+    monitoring,
     networkd,
     nftables,
     ssh,
@@ -38,6 +39,7 @@ KINDS: tuple[DaemonKind, ...] = (
     content.KIND,
     web.KIND,
     dns.KIND,
+    monitoring.KIND,
     agent_config.KIND,
     glass.KIND,
 )

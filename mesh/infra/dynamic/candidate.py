@@ -22,6 +22,8 @@ from mesh.infra.dynamic.base import Properties, Stub, difference
 SESSIONS = "sessions-"
 """Prefix of the name of a BGP password's digest, before the password's name in the stack file. The
 policy pack takes an input with ``password`` in its name for a secret."""
+RECEIVERS = "receivers-"
+"""The same for what a receiver of alerts keeps to itself, before the receiver's name."""
 CODE = "code"
 """The digest of the code that renders nodes' files (:func:`mesh.infra.sources.digest`)."""
 
@@ -64,13 +66,18 @@ def _with_code(olds: Properties, news: Properties) -> object:
 
 
 def digests(
-    operator_key: str, wanted: Mapping[str, Any], passwords: Mapping[str, str]
+    operator_key: str,
+    wanted: Mapping[str, Any],
+    passwords: Mapping[str, str],
+    receivers: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """What distinguishes candidates: a digest (hex) of each part, and of each password.
+    """What distinguishes candidates: a digest (hex) of each part, and of each password and
+    receiver's secret.
 
-    The digests are keyed with the operator's key, so that passwords cannot be guessed by them.
+    The digests are keyed with the operator's key, so that secrets cannot be guessed by them.
     """
     secrets = {f"{SESSIONS}{name}": password for name, password in passwords.items()}
+    secrets |= {f"{RECEIVERS}{name}": secret for name, secret in (receivers or {}).items()}
     parts = {**wanted, **secrets}
     return {name: _digest(operator_key, name, parts[name]) for name in sorted(parts)}
 

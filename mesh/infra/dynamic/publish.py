@@ -35,6 +35,7 @@ UPDATES = (
     "registries",
     "namespace",
     "contents",
+    "receivers",
 )
 """A change of any of these is a new generation; nothing ever replaces the publication."""
 
@@ -131,13 +132,14 @@ def _is_candidate(news: Properties) -> bool:
     shown = news.get("wanted")
     if shown is None or contains_unknowns([news.get(key) for key in (*UPDATES, "wanted")]):
         return True
-    own = digests(news["operator_key"], _parts(news), news["passwords"])
+    own = digests(news["operator_key"], _parts(news), news["passwords"], news.get("receivers"))
     return all(shown.get(part) == digest for part, digest in own.items())
 
 
 def _parts(props: Mapping[str, Any]) -> dict[str, Any]:
-    """The published parts by name, without the passwords, which have digests of their own."""
-    parts = {key: props.get(key) for key in UPDATES if key not in ("operator_key", "passwords")}
+    """The published parts by name, without the secrets, which have digests of their own."""
+    hidden = ("operator_key", "passwords", "receivers")
+    parts = {key: props.get(key) for key in UPDATES if key not in hidden}
     if parts["contents"] is None:
         del parts["contents"]  # as in states of earlier versions, which had none
     return parts
@@ -235,6 +237,7 @@ def _order(props: Properties, deadline: float, bundle: bytes = b"") -> Order:
         namespace=props.get("namespace"),
         deadline=deadline,
         contents={name: Path(path) for name, path in (props.get("folders") or {}).items()},
+        receivers=dict(props.get("receivers") or {}),
     )
 
 
@@ -274,7 +277,8 @@ class PublishArgs:
     ids to URLs, ``namespace`` is the network namespace of every connection, ``deadline`` is
     seconds. ``contents`` are those of the plan by service, as text
     (:func:`mesh.content.serials.write_contents`), ``folders`` their directories on this machine;
-    None where there are none.
+    None where there are none. ``receivers`` is what receivers of alerts keep to themselves, by
+    their names; None without any.
     """
 
     plan: str
@@ -287,12 +291,15 @@ class PublishArgs:
     deadline: float
     contents: str | None = None
     folders: Mapping[str, str] | None = None
+    receivers: Input[Mapping[str, str]] | None = None
 
     def candidate(self) -> Output[dict[str, str]]:
         """What distinguishes this candidate (:func:`mesh.infra.dynamic.candidate.digests`)."""
         return Output.unsecret(
             Output.all(**vars(self)).apply(
-                lambda given: digests(given["operator_key"], _parts(given), given["passwords"])
+                lambda given: digests(
+                    given["operator_key"], _parts(given), given["passwords"], given["receivers"]
+                )
             )
         )
 
@@ -316,6 +323,7 @@ class Publish(Resource, module="mesh", name="Publish"):
             **vars(args),
             "operator_key": Output.secret(args.operator_key),
             "passwords": Output.secret(args.passwords),
+            "receivers": None if args.receivers is None else Output.secret(args.receivers),
             "candidate": candidate.serial,
             "wanted": candidate.wanted,
             "generation": None,

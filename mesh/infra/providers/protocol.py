@@ -40,7 +40,8 @@ class Machine:
 @dataclass(frozen=True)
 class StackConfiguration:
     """What all drivers get: the checked stack file and its plan; the BGP passwords and the private
-    keys for existing hosts by provider, both secret."""
+    keys for existing hosts by provider, both secret; and what receivers of alerts keep to
+    themselves by receiver, None without any."""
 
     spec: Spec
     plan: Plan
@@ -50,6 +51,7 @@ class StackConfiguration:
     """SHA-256 of the bundle that nodes run."""
     root: Path
     """The folder of the stack files."""
+    receivers: Output[Mapping[str, str]] | None = None
 
 
 class Driver(Protocol):
