@@ -27,7 +27,12 @@ CODE = (
 )
 """All code that renders a generation, except what is in the bundle too, whose digest is published.
 A test compares it with the modules that rendering loads."""
-TEMPLATES = "templates/debian"
+TEMPLATES = (
+    "templates/debian/**/*.j2",
+    "templates/monitoring/*.j2",
+    "templates/monitoring/rules.yml",
+)
+"""The templates, as patterns of their names in a checkout."""
 
 
 def digest() -> str:
@@ -63,8 +68,9 @@ def _files() -> Iterator[tuple[str, Path]]:
         path = _ROOT / name
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
             yield file.relative_to(_ROOT).as_posix(), file
-    for file in sorted((top / TEMPLATES).rglob("*.j2")):
-        yield file.relative_to(top).as_posix(), file
+    for pattern in TEMPLATES:
+        for file in sorted(top.glob(pattern)):
+            yield file.relative_to(top).as_posix(), file
 
 
 def _meaning(source: str) -> str:

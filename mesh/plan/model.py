@@ -471,6 +471,12 @@ class Plan:
     """None where no node monitors, and in plans of earlier versions."""
 
     @property
+    def receiver_secrets(self) -> tuple[str, ...]:
+        """The names of the receivers of alerts that keep something to themselves."""
+        receivers = () if self.monitoring is None else self.monitoring.receivers
+        return tuple(each.name for each in receivers if each.secret)
+
+    @property
     def owned(self) -> tuple[Network, ...]:
         """The aggregates without their more-specifics, IPv4 first."""
         return tuple(each.prefix for each in self.aggregates if each.covering is None)

@@ -1,8 +1,8 @@
 """Digests of what nodes get: they show whether another checkout renders other bytes.
 
 They cover all of a generation that is the same each time it is made: no number, nonce or
-randomness of sealing. A sealed file counts with its path, mode and template, and the password's
-name in place of the password, which is an input of its own. The views count as registries show
+randomness of sealing. A sealed file counts with its path, mode and template, and the name of
+a secret in its place, which is an input of its own. The views count as registries show
 them, with each node's cloud-init, but without token, operator key and bundle hash, which are
 inputs as well.
 """
@@ -33,9 +33,10 @@ def digests(
     """A digest (hex) of what each node with facts gets, and of what the API shows. ``files`` is
     the rendered files, where they exist already."""
     found: dict[str, str] = {}
+    receivers = {name: name for name in plan.receiver_secrets}
     rendered = node_files(plan, facts, placements) if files is None else files
     for node_id, own in rendered.items():
-        secret = node_secrets(plan, node_id, _names(plan.node(node_id)))
+        secret = node_secrets(plan, node_id, _names(plan.node(node_id)), receivers)
         # As the generation has them: content, mode, group; units in the order of their start.
         found[node_id] = _short(b"\n".join(map(dump, (own, *secret))))
     seed = Seed(tuple(url for _, url in sorted(registries.items())), "", "", "")

@@ -17,6 +17,7 @@ from mesh.render import (
     placeholder_facts,
     placeholder_placements,
 )
+from mesh.spec.secrets import RECEIVER_LIMIT
 from mesh.trust.documents import (
     MAX_NETWORK,
     Manifest,
@@ -66,7 +67,9 @@ def _parts(plan: Plan, facts: Mapping[str, Facts]) -> Iterator[int]:
 def _sealed(plan: Plan, node_id: str) -> Iterator[SealedFile]:
     node = plan.node(node_id)
     named = [each.password for each in node.upstreams] + [each.password for each in node.vpc]
-    for file in node_secrets(plan, node_id, {name: PASSWORD for name in named if name}):
+    passwords = {name: PASSWORD for name in named if name}
+    receivers = dict.fromkeys(plan.receiver_secrets, "x" * RECEIVER_LIMIT)
+    for file in node_secrets(plan, node_id, passwords, receivers):
         yield SealedFile(file.path, _box(file), file.mode, file.group)
 
 

@@ -28,6 +28,8 @@ the integration key of ``pagerduty``, the password of ``email``."""
 
 PREFIXES = (PREFIX, SSH_PREFIX, RECEIVER_PREFIX)
 
+RECEIVER_LIMIT = 2048
+"""Characters of a receiver's secret: no URL that is in use has more."""
 MD5_LIMIT = 80
 """Linux takes TCP MD5 keys of up to 80 bytes (TCP_MD5SIG_MAXKEYLEN; RFC 2385)."""
 
@@ -124,7 +126,6 @@ _SECRET: dict[ReceiverKind, str] = {
 }
 """What the secret of a receiver is, by its kind."""
 _ROUTING_KEY = re.compile(r"[A-Za-z0-9]{32}")
-_LONGEST = 2048
 
 
 def _receiver(spec: Spec, name: str) -> Receiver:
@@ -143,8 +144,8 @@ def _receiver_problem(kind: ReceiverKind, value: str) -> str | None:
         return "the secret is empty"
     if _PLACEHOLDER.match(value.strip()):
         return "the secret is a placeholder"
-    if len(value) > _LONGEST or not all("!" <= letter <= "~" for letter in value):
-        return f"it has more than {_LONGEST} characters, or one that is a blank or not ASCII"
+    if len(value) > RECEIVER_LIMIT or not all("!" <= letter <= "~" for letter in value):
+        return f"it has more than {RECEIVER_LIMIT} characters, or one that is a blank or not ASCII"
     if kind in ("webhook", "slack"):
         return _url_problem(value)
     if kind == "pagerduty" and not _ROUTING_KEY.fullmatch(value):

@@ -20,7 +20,7 @@ from tests.kit.stacks import ROOT, example, prod
 
 def _mixed() -> dict[str, Any]:
     """Members, an existing host, validators of one's own, a wish for every provider, a prefix that
-    some edges announce, and a service of each kind that nodes set up."""
+    some edges announce, a service of each kind that nodes set up, and two nodes that monitor."""
     keys = example("mixed")
     unicast = {"prefix": "2620:71:4001::/48", "announcedBy": ["lax"]}
     keys["prefixes"]["ipv6"] = [keys["prefixes"]["ipv6"], unicast]
@@ -33,7 +33,13 @@ def _mixed() -> dict[str, Any]:
         "page": {"kind": "web", "content": "site", "addresses": {"ipv4": "192.30.120.110"}},
         "zone": {"kind": "dns", "content": "zones", "addresses": {"ipv4": "192.30.120.111"}},
     }
-    return keys | {"traffic": [wish, scope], "routing": routing, "rpki": {"local": True}}
+    monitoring = {
+        "nodes": ["lax-vultr-1", "mia-vultr-1"],
+        "receivers": {"mail": {"kind": "email", "to": "noc@example.net", "user": "mesh",
+                               "from": "mesh@example.net", "server": "smtp.example.net:587"}},
+    }  # fmt: skip
+    keys |= {"traffic": [wish, scope], "routing": routing, "rpki": {"local": True}}
+    return keys | {"monitoring": monitoring}
 
 
 STACKS = {"prod": prod() | {"routing": {"import": "full"}}, "mixed": _mixed()}
@@ -149,6 +155,8 @@ MUTANTS = (
         "def holds(rule: TrafficRule, edge: Edge) -> bool:\n    return False\n\n\n"
         "def _held(rule: TrafficRule, edge: Edge) -> bool:",
     ),
+    Mutant("mesh/plan/alerting.py", '("critical", "warning")', '("critical",)'),
+    Mutant("mesh/render/monitors.py", '_LOOPBACK = "127.0.0.1"', '_LOOPBACK = "127.0.0.2"'),
     Mutant("mesh/render/watched.py", '"interface": "dummy0"', '"interface": "dummy1"'),
     # What is checked or said only: other code, and no other byte.
     *(
@@ -157,6 +165,7 @@ MUTANTS = (
         if path.name not in ("__init__.py", "check.py")
     ),
     Mutant("mesh/foreign.py", "", "\nMORE = 1\n", bytes_=False, code=False),
+    _said("mesh/spec/alerting.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/advice.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/known.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/parser.py", "", "\nMORE = 1\n"),
@@ -191,6 +200,10 @@ MUTANTS = (
         Mutant(path.relative_to(ROOT).as_posix(), "", "# more\n")
         for path in sorted((ROOT / "templates/debian").rglob("*.j2"))
         if path.name != "dummy.service.j2"
+    ),
+    *(
+        Mutant(path.relative_to(ROOT).as_posix(), "", "# more\n")
+        for path in sorted((ROOT / "templates/monitoring").glob("*.*"))
     ),
 )
 
