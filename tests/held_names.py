@@ -33,6 +33,7 @@ from mesh.glass.answers import Answer, NodeAnswer, Refused, Routes, Served, Way
 from mesh.glass.snapshot import Snapshot
 from mesh.infra.dynamic.base import Stub
 from mesh.lab.probe import ProbeReport
+from mesh.lab.receivers import Delivery
 from mesh.plan import Plan
 from mesh.preview.summary import Summary
 from mesh.publish.order import Fleet
@@ -285,6 +286,7 @@ _WRITTEN: dict[str, tuple[Callable[..., object], ...]] = {
 
 _DATACLASSES: dict[str, type] = {
     "check --roa": Objects,
+    "lab alerts": Delivery,
     "lab list": lab.Listed,
     "lab probe": ProbeReport,
     "plan": Plan,

@@ -7,10 +7,12 @@ import os
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,7 +28,7 @@ from mesh.cli.exits import ExitCode, fail, failing
 from mesh.cli.on_demand import group
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import EngineFailed, is_prepared, prepare
-from mesh.lab import bgpd, bird, containers, faults
+from mesh.lab import bgpd, bird, containers, faults, receivers
 from mesh.lab import probe as probes
 from mesh.lab.errors import LabError
 from mesh.lab.inside import inside
@@ -250,6 +252,40 @@ def _question(
         return None
     services = load(here.lab).services
     return question(services, address, kind, port=port, name=name, type=type)
+
+
+@app.command()
+def alerts(
+    seconds: Annotated[
+        str, typer.Option("--for", help="Only what came within so much time.")
+    ] = "1h",
+    as_json: Json = False,
+) -> None:
+    """Show what Alertmanager has told the lab's receivers, the oldest first.
+
+    A twin has `mesh:monitoring` from its own file alone, and there the secret
+    of a receiver of kind webhook or slack is an address of the lab.
+
+    Exit codes: 0 done, also where nothing came; 1 there is no lab, or no right
+    to look at it.
+    """
+    with _errors():
+        here = files_of()
+        load(here.lab)
+        since = time.time() - probes.duration(seconds)
+        found = receivers.deliveries(here, since)
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in found], indent=1))
+        return
+    rows = table("came", "receiver", "alert", "node", "peer", "state")
+    for each in found:
+        came = datetime.fromtimestamp(each.at).astimezone().strftime("%H:%M:%S")
+        for alert in each.alerts:
+            rows.add_row(came, each.receiver, alert.name, *alert.of("node", "peer"), alert.status)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(rows)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The lab stack's working copy: ``Pulumi.lab.yaml`` with secrets of its own, made once.
 
-The committed file stays as it is; what is generated (passphrase, log-in keys, BGP passwords)
-lies under ``.mesh``, for root only.
+The committed file stays as it is; what is generated (passphrase, log-in keys, BGP passwords,
+secrets of receivers) lies under ``.mesh``, for root only.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from mesh.lab import receivers
 from mesh.spec import load_file, read_stack_file
 from mesh.spec.engine.project import read_document
-from mesh.spec.secrets import PREFIX, needed
+from mesh.spec.secrets import PREFIX, RECEIVER_PREFIX, needed, needed_receivers
 
 STACK = "lab"
 KEYS = ("lab-1", "lab-2")  # two, as the spec asks of every stack
@@ -59,14 +60,15 @@ def write(root: Path, state: Path) -> Path:
 
 
 def make_known(root: Path, state: Path, environment: Mapping[str, str]) -> None:
-    """Let the engine make the stack of the working copy, and passwords in it that are missing."""
+    """Let the engine make the stack of the working copy, and secrets in it that are missing."""
     working = state / f"Pulumi.{STACK}.yaml"
     pulumi = ["pulumi", "--non-interactive", "-C", str(state)]
     _quiet([*pulumi, "stack", "select", "--create", STACK], environment)
-    for key in sorted(_passwords(root, working) - set(_config(working))):
-        password = secrets.token_urlsafe(24)
-        setting = [*pulumi, "config", "set", "--secret", "--stack", STACK, key]
-        _quiet(setting, environment, stdin=password)
+    there = _config(working)
+    for key, value in sorted(_secrets(root, working).items()):
+        if key not in there:
+            setting = [*pulumi, "config", "set", "--secret", "--stack", STACK, key]
+            _quiet(setting, environment, stdin=value)
 
 
 def is_prepared(state: Path) -> bool:
@@ -101,8 +103,8 @@ def _write_copy(root: Path, working: Path, keys: list[str]) -> None:
     document: dict[str, Any] = read_document(committed)
     known: dict[str, Any] = read_document(working) if working.exists() else {}
     config = document.setdefault("config", {})
-    # A twin of another stack now: a password that no provider of this one asks for is refused.
-    wanted = _passwords(root, committed)
+    # A twin of another stack now: a secret that nothing in this one asks for is refused.
+    wanted = _secrets(root, committed)
     for name, value in known.get("config", {}).items():
         if name in wanted:
             config[name] = value
@@ -133,9 +135,17 @@ def _replace(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def _passwords(root: Path, file: Path) -> set[str]:
-    """Keys of the BGP passwords that a stack file needs, whether it has them or not."""
-    return {f"mesh:{PREFIX}{name}" for name in needed(load_file(STACK, root, file).spec)}
+def _secrets(root: Path, file: Path) -> dict[str, str]:
+    """Keys of the secrets that a stack file needs, whether it has them or not, each with a value
+    that is as good as any: alerts reach the lab's receiver."""
+    spec = load_file(STACK, root, file).spec
+    found = {f"mesh:{PREFIX}{name}": secrets.token_urlsafe(24) for name in needed(spec)}
+    for name in needed_receivers(spec):
+        assert spec.monitoring is not None, "it has receivers"
+        by_url = spec.monitoring.receivers[name].kind in ("webhook", "slack")
+        value = receivers.url(name) if by_url else secrets.token_hex(16)
+        found[f"mesh:{RECEIVER_PREFIX}{name}"] = value
+    return found
 
 
 def _config(file: Path) -> dict[str, Any]:

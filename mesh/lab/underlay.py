@@ -242,6 +242,8 @@ class World:
     """Empty in the world of an earlier version, which announces ``prefixes``."""
     services: tuple[LabService, ...] = ()
     """What is asked, or played, in another way than whoami."""
+    receives: bool = False
+    """Whether the operator's machine takes the alerts of this network."""
 
     @property
     def owned(self) -> tuple[Network, ...]:
@@ -297,6 +299,7 @@ def underlay(plan: Plan) -> World:
         neighbors=tuple(each for node in plan.nodes for each in _neighbors(node)),
         aggregates=plan.aggregates,
         services=services_of(plan),
+        receives=plan.monitoring is not None,
     )
     for node in plan.nodes:
         for session in node.upstreams:

@@ -13,7 +13,18 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from mesh import netns
-from mesh.lab import bgpd, bird, cgroups, containers, metadata, namespaces, note, routers, wiring
+from mesh.lab import (
+    bgpd,
+    bird,
+    cgroups,
+    containers,
+    metadata,
+    namespaces,
+    note,
+    receivers,
+    routers,
+    wiring,
+)
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import RUNTIME, STORAGE, LabFiles, files_of, locked
 from mesh.lab.underlay import METADATA4, Neighbor, World, keeping, underlay
@@ -48,6 +59,8 @@ def raise_world(plan: Plan, name: str, passwords: Mapping[str, str], inputs: str
             _write(files, world)
         _start_routers(files, planned, world, passwords)
         _start_metadata(files, world)
+        if world.receives:
+            receivers.ensure(files)
         containers.update_standins(files, world)
         _wait(files, world, _is_up)
         note.write(files, _digest(planned, passwords), inputs)

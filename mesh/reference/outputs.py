@@ -36,6 +36,7 @@ from mesh.infra.node import Node
 from mesh.infra.providers import Driver
 from mesh.infra.providers.accounts import Compared, Missing, Stray
 from mesh.lab import probe
+from mesh.lab.receivers import Delivery
 from mesh.plan import Plan, make
 from mesh.preview.summary import Summary
 from mesh.publish.blackhole import UnsignedBlackhole
@@ -63,6 +64,7 @@ TYPED: tuple[tuple[str, type, str, Mapping[str, str]], ...] = (
         "refused": "list of maps with `key`, `value`, `reason` and `cure`: what the gate has "
         "against the change",
     }),
+    ("mesh lab alerts", Delivery, "A list of objects, one for each notification:", {}),
     ("mesh lab list", Listed, "A list of objects, one for each box:", {}),
     ("mesh lab probe", probe.ProbeReport, "An object:", {}),
 )  # fmt: skip
