@@ -77,6 +77,7 @@ class Snapshots:
     outcome: Callable[[HighestManifest | None], tuple[Outcome | None, str]]
     _config: Config | None = field(default=None, init=False)
     _health: Health | None = field(default=None, init=False)
+    _seen: Generation | None = field(default=None, init=False)
     _wake: threading.Event = field(default_factory=threading.Event, init=False)
     _started: float = field(default_factory=time.time, init=False)
     _found: BirdDetails = field(default_factory=BirdDetails, init=False)
@@ -92,9 +93,11 @@ class Snapshots:
         self.details.watch(config)
 
     def seen(self, health: Health) -> None:
-        """Takes the health that was just read; another one than before is written at once."""
-        before, self._health = self._health, health
-        if health != before:
+        """Takes the health that was just read. Another one than before is written at once, and so
+        is another outcome of a generation."""
+        before, self._health = (self._health, self._seen), health
+        self._seen = self._generation()
+        if (health, self._seen) != before:
             self._wake.set()
 
     def run(self, stop: threading.Event) -> None:

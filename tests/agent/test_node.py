@@ -351,6 +351,14 @@ def generations(box: AgentMachine) -> Generation:
     return parse(Snapshot, box.path(PATH).read_bytes()).generation
 
 
+def settled(mesh: Running) -> Generation:
+    """The same, of the second node, once it says the last one."""
+    assert mesh.fleet is not None
+    number = mesh.fleet.generation
+    until(lambda: generations(mesh.ord).applied == number, 10, "its snapshot has the last one")
+    return generations(mesh.ord)
+
+
 def ruleset(box: AgentMachine) -> str:
     """The rules in force, without the counters of sets that fill by themselves."""
     document = json.loads(box.run("nft", "-j", "list", "ruleset"))
@@ -380,7 +388,7 @@ def test_what_is_valid_but_cuts_the_node_off_is_undone_by_itself(
     mesh: Running, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     path, change, reason = BREAKING[case]
-    before, then = (fingerprint(mesh.ord), ruleset(mesh.ord)), generations(mesh.ord)
+    before, then = (fingerprint(mesh.ord), ruleset(mesh.ord)), settled(mesh)
     rendering(monkeypatch, ORD, {path: change})
     with pytest.raises(PublishError, match=ORD) as caught:
         mesh.publish()
