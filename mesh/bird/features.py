@@ -63,6 +63,11 @@ FEATURES: tuple[Feature, ...] = (
         "a session that has brought more prefixes than mesh:routing.maxPrefixes takes no new ones, "
         "even when it has room again, until it restarts or somebody runs `birdc reload in`",
     ),
+    Feature(
+        "restricted_socket", (2, 16), (3, 0),
+        "the looking glass shows what the agent sees, and no routes",
+    ),
+    Feature("restrict_ends", (2, 18), (3, 1)),
     # 2.16 and 3.1 had it first; from these versions on it follows the draft, as measured.
     Feature(
         "aspa", (2, 17, 4), (3, 1, 7),

@@ -24,6 +24,7 @@ ASKED: Mapping[str, Callable[[Plan], bool]] = {
     "export_block": _announces,
     "restart_at_limit": lambda plan: any(each.action == "restart" for each in _imports(plan)),
     "room_again": lambda plan: any(each.action == "block" for each in _imports(plan)),
+    "restricted_socket": lambda plan: plan.glass is not None,
     "aspa": lambda plan: bool(plan.rpki),
     "aspa_at_once": lambda plan: bool(plan.rpki),
 }
