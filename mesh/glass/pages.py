@@ -7,7 +7,7 @@ escaped, and what cannot be printed in it is shown as a sign. A page for the pub
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -30,6 +30,9 @@ _API = "/api/v1/"
 _REFRESH = range(5, 601)
 _FEW_TUNNELS = 12
 """Up to so many are listed at once; of more only those that are not up, and all when unfolded."""
+MAX_ROUTES, FEWEST = 400, 20
+"""Routes on one page, of all nodes together; but so many of each node at least."""
+MAX_NOTICES = 100
 _NO_SIGN = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -60,6 +63,7 @@ def mesh(view: View, answer: Answer[Snapshot], refresh: int = 0) -> str:
         tunnels=tunnels,
         few_tunnels=len(tunnels) <= _FEW_TUNNELS,
         notices=[] if view.public else overview.all_notices(view.network, answer, view.now),
+        max_notices=MAX_NOTICES,
         orders=overview.orders(snapshots, view.now),
         announcers={
             str(each.prefix): tuple(
@@ -108,7 +112,8 @@ def route(view: View, question: RouteQuestion | None, answer: Answer[Routes] | N
         api="route" if question is None else f"route?{query(asked)}",
         asked=asked,
         answer=answer,
-        listed=_by_node(answer, _routes),
+        listed=_listed(answer),
+        most=_most(answer),
         tables=[f"{name}{n}" for name in words.TABLES for n in (4, 6)],
     )
 
@@ -122,6 +127,7 @@ def refused(view: View, question: RefusedQuestion | None, answer: Answer[Refused
         api="refused" if question is None else f"refused?{query(asked)}",
         asked=asked,
         answer=answer,
+        most=_most(answer),
         reasons=words.REASONS,
     )
 
@@ -215,19 +221,29 @@ def _session_rows(session: Session) -> Iterator[SessionRow]:
         yield SessionRow(session, state, FAMILIES.get(family, family), channel)
 
 
-def _by_node(answer: Answer[Routes] | None, of: Any) -> dict[str, Any]:
+def _most(answer: Answer[Any] | None) -> int:
+    """How many routes of one node are on a page."""
+    return max(FEWEST, MAX_ROUTES // max(1, len(answer.nodes))) if answer is not None else 0
+
+
+def _listed(answer: Answer[Routes] | None) -> dict[str, dict[tuple[str, str], list[Route]]]:
+    """By node its routes, grouped."""
     nodes = {} if answer is None else answer.nodes
-    return {name: of(each.data) for name, each in nodes.items() if each.ok and each.data}
+    return {
+        name: _grouped(each.data.routes[: _most(answer)])
+        for name, each in nodes.items()
+        if each.ok and each.data is not None
+    }
 
 
-def _routes(data: Routes) -> dict[tuple[str, str], list[Route]]:
+def _grouped(routes: Iterable[Route]) -> dict[tuple[str, str], list[Route]]:
     """Routes by prefix and table, the longest prefix first; in each the one in use first, and the
     refused ones last."""
     found: dict[tuple[str, str], list[Route]] = {}
-    for each in data.routes:
+    for each in routes:
         found.setdefault((each.prefix, each.table), []).append(each)
-    for routes in found.values():
-        routes.sort(key=lambda each: (not each.used, each.refused is not None))
+    for group in found.values():
+        group.sort(key=lambda each: (not each.used, each.refused is not None))
     return dict(sorted(found.items(), key=lambda each: (-_length(each[0][0]), each[0])))
 
 

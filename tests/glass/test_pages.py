@@ -282,6 +282,19 @@ def test_what_needs_a_look_is_said(said: str) -> None:
     assert said.split(":")[0] in mesh_page(ord=samples.troubled(NET, ORD)).text
 
 
+def test_many_notices_are_counted() -> None:
+    faults = {f"fault {n}": "why" for n in range(130)}
+    page = mesh_page(ord=samples.changed(samples.snapshot(NET, ORD), faults=faults))
+    assert "130 things need a look" in page.text
+    assert "And 30 things more" in page.text
+
+
+def test_an_address_of_a_service_that_is_blackholed_is_shown_as_such() -> None:
+    value = samples.snapshot(NET, ORD)
+    value = replace(value, blackholes=(Discarded(ip_address("192.30.120.100"), NOW + 60),))
+    assert "192.30.120.100 blackholed 2620:71:4000::100" in mesh_page(ord=value).text
+
+
 def test_the_table_says_what_the_map_shows() -> None:
     page = mesh_page(ord=samples.troubled(NET, ORD))
     assert "New York ewr-vultr-1 Chicago ord-vultr-1 12 down" in page.text
@@ -321,6 +334,18 @@ def test_a_limit_that_is_reached_is_said() -> None:
 
 def route_page(data: Routes, view: pages.View = VIEW) -> Read:
     return Read(pages.route(view, QUESTION, samples.answer({LAX: data})))
+
+
+def test_a_long_list_of_routes_is_shared_by_the_nodes_and_says_so() -> None:
+    many = tuple(
+        replace(samples.routes(NET, LAX).routes[0], prefix=f"192.0.2.{n}/32") for n in range(256)
+    )
+    page = Read(
+        pages.route(VIEW, QUESTION, samples.answer(dict.fromkeys(NET.by_id, Routes(routes=many))))
+    )
+    assert page.text.count("in use from vultr") == pages.MAX_ROUTES
+    assert page.text.count("The first 100 of 256 routes are here") == 4
+    assert f"/route?for=8.8.8.8&node={ORD}" in page.values("a", "href")
 
 
 def test_each_path_says_whether_it_is_used_and_why() -> None:
