@@ -25,10 +25,10 @@ def duration(seconds: float) -> str:
 
 
 def ago(moment: float, now: float) -> str:
-    """How long ago a moment is; ``unknown`` for 0."""
+    """How long ago a moment is, ``unknown`` for 0. Clocks differ: one that is to come is now."""
     if not moment:
         return UNKNOWN
-    return duration(now - moment) if moment <= now else f"in {duration(moment - now)}"
+    return duration(max(0.0, now - moment))
 
 
 def left(moment: float, now: float) -> str:
