@@ -462,7 +462,7 @@ SECRET = {
              "u_ewr", "mate4", "handshake", "6.12.57", "no answer within 2 s", "8443"],
     "orders": ["ticket 4711", "Ordered by"],
     "rpki": ["192.0.2.53"],
-    "route": ["169.254.169.254", "enp1s0"],
+    "route": ["169.254.169.254", "enp1s0", "no answer within 2 s"],
 }  # fmt: skip
 
 
