@@ -204,9 +204,11 @@ def _families(seen: Seen) -> Iterator[Sample]:
 
 
 def _warnings(seen: Seen) -> Iterator[Sample]:
+    """By service; about another node's instance as well, which is named ``web at ord-vultr-1``."""
     health = seen.snapshot.health
-    names = dict.fromkeys([*health.services, *health.warnings])
-    return (((name,), name in health.warnings) for name in names)
+    for name in dict.fromkeys([*health.services, *health.warnings]):
+        service, _, peer = name.partition(" at ")
+        yield (service, peer), name in health.warnings
 
 
 def _check_results(seen: Seen) -> Iterator[Sample]:
@@ -313,8 +315,9 @@ OF_SNAPSHOT: tuple[Metric[Seen], ...] = (
            _map(lambda it: it.health.services)),
     Metric("mesh_service_family_up", "gauge", ("service", "family"),
            "The same by family.", _families),
-    Metric("mesh_service_warning", "gauge", ("service",),
-           "Whether there is something to see to although it works.", _warnings),
+    Metric("mesh_service_warning", "gauge", ("service", "peer"),
+           "Whether there is something to see to although it works, here or at a peer.",
+           _warnings),
     Metric("mesh_check_up", "gauge", _OF_A_CHECK,
            "Whether the last answer to a health check was good.", _check_results),
     Metric("mesh_check_duration_seconds", "gauge", _OF_A_CHECK,

@@ -98,6 +98,7 @@ UPSTREAM = 'session="vultr6",kind="upstream",peer="vultr",family="ipv6"'
         ('mesh_blackholes_active{family="ipv6"}', 0),
         ('mesh_refused_routes_total{reason="a bogon prefix"}', 7),
         ('mesh_service_warning{service="dns"}', 0),
+        ('mesh_service_warning{service="web",peer="n02-vultr-1"}', 1),
         ("mesh_repairs_stopped{}", 1),
         ('mesh_clock_offset_seconds{registry="https://203.0.113.2:8443"}', -3),
     ],

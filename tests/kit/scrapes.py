@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from mesh.glass.network import Aggregate, Network, Node, Service, Upstream
@@ -67,7 +68,7 @@ def health() -> Health:
         held=0,
         withheld={"192.30.120.0/23": "no healthy instance"},
         families={"web": {"ipv4": True, "ipv6": False}},
-        warnings={"web": "its certificate ends in 9 days"},
+        warnings={"web": "its certificate ends in 9 days", "web at n02-vultr-1": "no answer"},
     )  # fmt: skip
 
 
@@ -118,4 +119,39 @@ def snapshot(size: int = 4, *, at: float = NOW) -> Snapshot:
         prefixes={"192.30.120.0/23": True, "2620:71:4000::/48": False},
         registries={"https://203.0.113.1:8443": True, "https://203.0.113.2:8443": False},
         certificate=NOW + 86400 * 300,
+    )
+
+
+def healthy(node: str = FIRST, size: int = 4) -> Snapshot:
+    """A node of :func:`network` where all is well."""
+    full = snapshot(size)
+    peers = [each.id for each in network(size).nodes if each.id != node]
+    few = Channel(40, 40, 0, 20, limit=112)
+    sessions = [
+        Session(f"u_{peer}", "tunnel", peer, 4_200_000_002, "Established", 1, bfd=True,
+                channels={"ipv4": few, "ipv6": few})
+        for peer in peers
+    ]  # fmt: skip
+    sessions += [Session(f"mate6_{peer}", "ibgp", peer, 27218, "Established", 1) for peer in peers]
+    table = Channel(500_000, 490_000, 10_000, 1, limit=1_000_000)
+    sessions += [
+        Session("vultr4", "upstream", "vultr", 64515, "Established", 1, channels={"ipv4": table}),
+        Session("vultr6", "upstream", "vultr", 64515, "Established", 1, channels={"ipv6": table}),
+    ]
+    well = Health(
+        in_service=True, services={"web": True, "dns": True}, sessions={}, drain=3, blackhole=5,
+        hold=1, bird="", tunnels={}, faults={}, clocks={}, repairs=Repairs(0), held=0,
+        refused={"a bogon prefix": 7},
+    )  # fmt: skip
+    return replace(
+        full,
+        node=node,
+        generation=Generation(8, 8, "applied"),
+        health=well,
+        sessions=tuple(sessions),
+        checks=tuple(replace(check, good=True, why="") for check in full.checks),
+        caches=tuple(replace(each, up=True) for each in full.caches),
+        blackholes=(),
+        prefixes=dict.fromkeys(full.prefixes, True),
+        registries=dict.fromkeys(full.registries, True),
     )
