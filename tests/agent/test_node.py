@@ -24,6 +24,7 @@ from mesh.agent.announce_state import AnnounceState
 from mesh.content import artefact
 from mesh.glass.snapshot import PATH, Generation, Snapshot
 from mesh.netns import inside
+from mesh.plan import Plan
 from mesh.publish import Fleet, PublishError, publish, published, retire
 from mesh.publish.generation import make
 from mesh.publish.registry_pool import RegistryPool
@@ -509,6 +510,49 @@ def test_a_generation_brings_daemons_with_their_packages_and_takes_them_back(
             assert answered(box, address) == f"200 {box.name}"
         assert not box.path("/etc/anycast-mesh/web/web.conf").exists()
         assert not box.run("ss", "-Hltn", "sport", "=", ":53").strip()
+
+
+def with_receivers(*names: str) -> Plan:
+    """The same two nodes, of which Chicago monitors."""
+    values = prod()
+    values["nodes"] = {node: values["nodes"][node] for node in (LAX, ORD)}
+    receivers = {name: {"kind": "webhook"} for name in names}
+    return plan_of(values | {"monitoring": {"nodes": [ORD], "receivers": receivers}})
+
+
+def test_monitoring_comes_with_its_secrets_reads_another_configuration_and_goes(
+    mesh: Running,
+) -> None:
+    plan, folder = mesh.network.plan, "/etc/anycast-mesh/monitoring"
+    units = ("anycast-mesh-prometheus.service", "anycast-mesh-alertmanager.service")
+    url = "https://192.0.2.1/of-the-receiver"
+
+    def told(path: str, port: int = 9093) -> str:
+        return mesh.ord.run("curl", "-s", f"http://127.0.0.1:{port}{path}", check=False)
+
+    def pids() -> list[str]:
+        return [mesh.ord.path(f"/run/stand-in/{unit}.pid").read_text() for unit in units]
+
+    try:
+        mesh.network.plan = with_receivers("noc")
+        mesh.publish(receivers={"noc": url})
+        secret = mesh.ord.path(f"{folder}/receivers/noc")
+        assert secret.read_text() == url
+        shown = mesh.ord.run("stat", "-c", "%a %U %G", f"{folder}/receivers/noc")
+        assert shown.split() == ["640", "root", "prometheus"]
+        assert not mesh.lax.path(folder).exists()
+        until(lambda: "Ready" in told("/-/ready", 9090), 30, "Prometheus is ready")
+        until(lambda: "name: noc" in told("/api/v2/status"), 30, "Alertmanager has its receiver")
+        began = pids()
+        mesh.network.plan = with_receivers("noc", "second")
+        mesh.publish(receivers={"noc": url, "second": url})
+        until(lambda: "name: second" in told("/api/v2/status"), 10, "and the second one")
+        assert pids() == began, "it was reloaded"
+    finally:
+        mesh.network.plan = plan
+        mesh.publish()
+    assert not mesh.ord.path(f"{folder}/receivers/noc").exists()
+    assert not mesh.ord.run("ss", "-Hltn", "sport", "=", ":9093").strip()
 
 
 def answered(box: AgentMachine, address: str) -> str:
