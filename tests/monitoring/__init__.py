@@ -1,0 +1,1 @@
+"""Alerts of a twin: what is broken, and who rings."""

@@ -1,0 +1,59 @@
+"""What rings for each fault of the lab, and within which time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MONITOR = "mia-vultr-1"
+"""The node that runs Prometheus and Alertmanager; no fault is here."""
+FAILED = "failed generation"
+"""Beside the lab's faults: a generation that a node cannot apply."""
+
+SCRAPE, EVALUATE, GROUP = 15, 15, 15
+"""Seconds of prometheus.yml and alertmanager.yml."""
+SLACK = 20
+"""Seconds that the mesh itself takes to notice, and a busy machine to deliver."""
+Ring = tuple[str, str]
+"""An alert: its name, and the node that it is about, empty for the whole network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A fault: the alerts that ring for it and no other ones, and how long the slowest of them
+    has to be true (``for`` of its rule), in seconds."""
+
+    verb: str
+    target: str
+    rings: frozenset[Ring]
+    true_for: int
+
+    @property
+    def within(self) -> int:
+        """Seconds after the fault within which all of them have rung."""
+        return self.true_for + SCRAPE + 2 * EVALUATE + GROUP + SLACK
+
+
+def _case(verb: str, target: str, true_for: int, *rings: Ring) -> Case:
+    return Case(verb, target, frozenset(rings), true_for)
+
+
+CASES = (
+    _case("kill-daemon", "ord-vultr-1", 15, ("MeshBirdDown", "ord-vultr-1")),
+    _case("service-down", "ord-vultr-1", 120, ("MeshServiceDownAtNode", "ord-vultr-1")),
+    _case("hang", "ewr-vultr-1", 15, ("MeshBirdDown", "ewr-vultr-1")),
+    _case(
+        "tunnel-cut", "lax-vultr-1:ord-vultr-1", 60,
+        ("MeshTunnelDown", "lax-vultr-1"), ("MeshTunnelDown", "ord-vultr-1"),
+    ),
+    _case("registry-down", "lax-vultr-1", 300, ("MeshRegistryDown", "")),
+    _case("withdraw", "ord-vultr-1", 60, ("MeshUpstreamDown", "ord-vultr-1")),
+    _case(FAILED, "ord-vultr-1", 0, ("MeshGenerationFailed", "ord-vultr-1")),
+    _case("link-down", "ewr-vultr-1", 120, ("MeshNodeDown", "ewr-vultr-1")),
+    _case("blackhole", "ord-vultr-1", 120, ("MeshNodeDown", "ord-vultr-1")),
+    _case("power-loss", "ewr-vultr-1", 120, ("MeshNodeDown", "ewr-vultr-1")),
+)  # fmt: skip
+"""One after the other; the same node's sessions are not broken four times in a quarter of an hour,
+which would be another alert (MeshSessionFlapping)."""
+
+QUICK = ("kill-daemon", "hang")
+"""Faults that are tried with the ordinary tests: their alerts come soonest, and both at once."""
