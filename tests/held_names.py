@@ -30,7 +30,6 @@ from mesh.agent.seed import Seed
 from mesh.cli import blackhole, lab, node_details, offline, preview, roa, status, strays
 from mesh.facts import Facts, Placement
 from mesh.glass.answers import Answer, NodeAnswer, Refused, Routes, Served, Way
-from mesh.glass.snapshot import Snapshot
 from mesh.infra.dynamic.base import Stub
 from mesh.lab.probe import ProbeReport
 from mesh.lab.receivers import Delivery
@@ -295,8 +294,8 @@ _DATACLASSES: dict[str, type] = {
 }
 """Commands that write dataclasses."""
 
-_ANSWERS = (Answer, NodeAnswer, Routes, Refused, Way, Served, Snapshot)
-"""What the looking glass answers, and ``mesh glass`` writes. What a report has as well is among the
+_ANSWERS = (Answer, NodeAnswer, Routes, Refused, Way, Served)
+"""What the looking glass answers, and ``mesh glass`` writes; ``nodes`` has snapshots, which are
 documents."""
 
 
@@ -306,11 +305,7 @@ def _json() -> Names:
         for command, root in _DATACLASSES.items()
         for kind in _reached(root)
     }
-    found |= {
-        f"glass: {kind.__name__}": _fields(kind)
-        for kind in _reached(*_ANSWERS)
-        if kind.__module__.startswith("mesh.glass.")
-    }
+    found |= {f"glass: {kind.__name__}": _fields(kind) for kind in _reached(*_ANSWERS)}
     for command, functions in _WRITTEN.items():
         found[command] = frozenset(key for one in functions for key in _keys(one))
     return found
