@@ -58,7 +58,7 @@ def watch(take: Callable[[], Shown], title: str, interval: float, as_json: bool)
     console = Console(highlight=False)
     try:
         with ended_by_sigterm():
-            if console.is_terminal and not as_json:
+            if console.is_terminal and not console.is_dumb_terminal and not as_json:
                 _redraw(console, take, title, interval)
             _print_changes(console, take, interval, as_json)
     except KeyboardInterrupt:

@@ -16,12 +16,17 @@ from mesh.cli import mesh_table, node_details
 from mesh.cli import status as module
 from mesh.cli.main import app
 from mesh.cli.watch import print_parts
+from mesh.netns import NamespaceError
+from mesh.publish import Fleet as State
+from mesh.publish import dump_fleet
 from mesh.publish.problems import problems_of
 from mesh.publish.served import ServiceStatus
 from mesh.publish.status import Discarded, MeshStatus, NodeStatus, SessionDown
 from mesh.trust.documents import Repair
-from tests.cli.test_status import GOOD
+from tests.cli.test_status import FLEET, GOOD, state
 
+MEMBERS = FLEET.members()
+PUBLISH = GOOD["deployment"]["resources"][1]["outputs"]
 LAX, EWR = "lax-vultr-1", "ewr-vultr-1"
 URL = "https://203.0.113.1:8443"
 V4, V6 = "192.30.120.0/23", "2620:71:4000::/48"
@@ -193,3 +198,31 @@ def test_an_unknown_node_is_refused_with_the_names(asked: Callable[..., Any]) ->
     assert done.exit_code == 2
     assert "nowhere-1: is no node of the stack lab; it has " in done.output
     assert LAX in done.output
+
+
+def test_what_was_published_meanwhile_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch outlives an update: the generation that it finds is not unknown for ever."""
+    states = iter([GOOD, state(**PUBLISH | {"fleet": dump_fleet(State(9, "0" * 64, MEMBERS))})])
+    monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: next(states))
+
+    def found(_key: str, _registries: object, fleet: State, *_: object) -> MeshStatus:
+        known = fleet.generation
+        return mesh(WELL, published=known, unrecorded=9 if known < 9 else None)
+
+    monkeypatch.setattr(module, "look", found)
+    monkeypatch.setattr(module, "READ_AGAIN", 0.0)
+    source = module.Source("lab")
+    assert source.look().unrecorded == 9
+    assert source.look_again().unrecorded is None
+    assert source.look_again().published == 9
+
+
+def test_a_watch_goes_on_where_the_lab_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> MeshStatus:
+        raise NamespaceError("namespace mesh-lab-operator: No such file or directory")
+
+    monkeypatch.setattr("mesh.cli.deployed.exported", lambda _: GOOD)
+    monkeypatch.setattr(module, "look", gone)
+    shown = module._still(module.Source("lab"), None)
+    assert shown.text() == "error: namespace mesh-lab-operator: No such file or directory\n"
+    assert shown.document == {"error": "namespace mesh-lab-operator: No such file or directory"}
