@@ -67,11 +67,16 @@ class SessionDetails:
             ask(details.EPOCH)
             status = details.status(ask("show status"))
             found = details.protocols(ask("show protocols all"))
-            bfd = details.bfd_sessions(ask("show bfd sessions"))
+            bfd = _by_neighbor(details.bfd_sessions(ask("show bfd sessions")))
         now = datetime.now().astimezone()
         before, self._since = self._since, {}
         sessions = [
-            self._session(name, one, _bfd(one, bfd), self._when(name, one.session, before, now))
+            self._session(
+                name,
+                one,
+                bfd.get((one.neighbor, one.interface)),
+                self._when(name, one.session, before, now),
+            )
             for name, one in list(found.bgp.items())[:MAX_SESSIONS]
         ]
         return BirdDetails(
@@ -150,11 +155,12 @@ def _seconds(text: str, now: datetime) -> int:
     return max(0, epoch(text, now))
 
 
-def _bfd(one: details.BgpSession, found: Iterable[details.BfdSession]) -> bool | None:
-    """Whether the BFD session with this neighbor is up; None where there is none. A neighbor with a
-    global address is found on whichever interface it is."""
-    same = (each for each in found if each.address == one.neighbor)
-    return next((each.up for each in same if one.interface in ("", each.interface)), None)
+def _by_neighbor(found: Iterable[details.BfdSession]) -> dict[tuple[str, str], bool]:
+    """Whether each BFD session is up, by address and interface, and by the address alone: BIRD
+    names the interface of a neighbor only where its address is link-local."""
+    sessions = tuple(found)
+    alone = {(each.address, ""): each.up for each in sessions}
+    return alone | {(each.address, each.interface): each.up for each in sessions}
 
 
 def _channel(one: details.Channel) -> Channel | None:

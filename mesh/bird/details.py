@@ -125,8 +125,7 @@ def _blocks(reply: Reply) -> dict[str, _Block]:
     wanted = _LABELS
     for code, text in reply.lines:
         if code == _ROW:
-            words = text.split(maxsplit=5)
-            block = None
+            block, words = None, text.split(maxsplit=5)
             if len(words) >= 4 and words[1] in ("BGP", "RPKI"):
                 words += [""] * (6 - len(words))
                 block = found[words[0]] = _Block(words[1], words[3], words[4], words[5])

@@ -44,6 +44,10 @@ def read(file: Lines) -> Reply:
         size += len(raw)
         if not raw.endswith(b"\n") or size > MOST:
             raise ValueError("its reply is cut off")
+        if raw.startswith(b" "):
+            # Nearly all lines of a long reply.
+            lines.append((code, raw[1:-1].decode("utf-8", "replace")))
+            continue
         text = raw.decode("utf-8", "replace").rstrip("\n")
         if text[:4].isdigit() and text[4:5] in ("-", " "):
             code = int(text[:4])
