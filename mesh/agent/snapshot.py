@@ -55,6 +55,9 @@ EVERY, LEAST = 2.0, 0.25
 """Seconds between two snapshots: while nothing changes, and at least."""
 DETAILS = 5.0
 """Seconds between two looks at BIRD's details, unless a session comes up or goes down."""
+STALE = 30.0
+"""Seconds after which a health is too old to be written under a new time: a reader has to see that
+nobody reads it any more."""
 MAX_URL = 128
 _JSON = TypeAdapter(Snapshot)
 
@@ -78,6 +81,8 @@ class Snapshots:
     _config: Config | None = field(default=None, init=False)
     _health: Health | None = field(default=None, init=False)
     _seen: Generation | None = field(default=None, init=False)
+    _read: float = field(default=0.0, init=False)
+    """When the health was read (monotonic seconds)."""
     _wake: threading.Event = field(default_factory=threading.Event, init=False)
     _started: float = field(default_factory=time.time, init=False)
     _found: BirdDetails = field(default_factory=BirdDetails, init=False)
@@ -96,7 +101,7 @@ class Snapshots:
         """Takes the health that was just read. Another one than before is written at once, and so
         is another outcome of a generation."""
         before, self._health = (self._health, self._seen), health
-        self._seen = self._generation()
+        self._seen, self._read = self._generation(), time.monotonic()
         if (health, self._seen) != before:
             self._wake.set()
 
@@ -113,9 +118,9 @@ class Snapshots:
                 self._complain(printable(f"{type(error).__name__}: {error}"))
 
     def write(self) -> None:
-        """Writes a snapshot, once there is a health."""
+        """Writes a snapshot, while there is a health that is not too old."""
         health = self._health
-        if health is not None:
+        if health is not None and time.monotonic() - self._read < STALE:
             content = _JSON.dump_json(self._snapshot(health))
             self._make_folder()
             self.host.write(PATH, content, 0o644, flush=False)

@@ -199,6 +199,29 @@ def test_another_health_is_written_at_once(tmp_path: Path, monkeypatch: pytest.M
             agent.stop.set()
 
 
+def test_an_old_health_is_not_written_under_a_new_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a reporting thread that hangs: the age of the snapshot is what shows it."""
+    with member(tmp_path) as one:
+        agent, path = one.agent(), one.host.path(PATH)
+        try:
+            until(lambda: read(path), 20, "it is written")
+            monkeypatch.setattr(module, "STALE", 0.0)
+            until(lambda: _stays_away(path), 20, "it is not written any more")
+            agent._snapshots.write()
+            assert not path.exists()
+        finally:
+            agent.stop.set()
+
+
+def _stays_away(path: Path) -> bool:
+    """Whether it is gone; removes it."""
+    there = path.exists()
+    path.unlink(missing_ok=True)
+    return not there
+
+
 # --- its parts -----------------------------------------------------------------------------------
 
 
