@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh.plan.model import FirewallRule, PlannedService, Role
+from mesh.plan.model import FirewallRule, Glass, PlannedService, Role, Source
 from mesh.spec import Spec
 from mesh.spec.ports import ALERTMANAGERS, BFD_MULTIHOP, BFD_SINGLE_HOP, BGP, RTR, SSH
 
@@ -21,7 +21,7 @@ VPC = (
 
 
 def rules(
-    spec: Spec, services: tuple[PlannedService, ...], has_vpc: bool
+    spec: Spec, services: tuple[PlannedService, ...], glass: Glass | None, has_vpc: bool
 ) -> tuple[FirewallRule, ...]:
     """The rules of this network, those of the provider's address first."""
     numbers = [node.number for node in spec.nodes.values()]
@@ -43,8 +43,19 @@ def rules(
         ),
         *_alertmanagers(spec),
         *(rule for rule in VPC if has_vpc),
+        *_glass(glass),
         *_announced(services),
     )
+
+
+def _glass(glass: Glass | None) -> Iterator[FirewallRule]:
+    """The looking glass at tunnel addresses and at announced ones, which are everybody's only where
+    it is public."""
+    if glass is not None:
+        ports = (glass.port, glass.port)
+        yield FirewallRule("glass-mesh", "tunnel", "tcp", ports, "mesh")
+        source: Source = "limited" if glass.public else "mesh"
+        yield FirewallRule("glass", "announced", "tcp", ports, source)
 
 
 def _bfd_upstream(spec: Spec) -> Iterator[FirewallRule]:

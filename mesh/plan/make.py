@@ -51,6 +51,7 @@ def make(spec: Spec, contents: Mapping[str, Content] = MappingProxyType({})) -> 
     bfd = links.own_bfd(spec)
     services = tuple(_service(spec, name, contents.get(name)) for name in sorted(spec.services))
     serves = _serves(spec, services)
+    glass = _glass(spec)
     return Plan(
         stack=spec.stack,
         twin=spec.twin,
@@ -78,12 +79,15 @@ def make(spec: Spec, contents: Mapping[str, Content] = MappingProxyType({})) -> 
             ssh_keys=spec.admin.keys,
         ),
         firewall=firewall.rules(
-            spec, services, has_vpc=any(sessions.vpc(spec, node_id) for node_id in spec.nodes)
+            spec,
+            services,
+            glass,
+            has_vpc=any(sessions.vpc(spec, node_id) for node_id in spec.nodes),
         ),
         whoami=spec.whoami,
         without=tuple(sorted(spec.without)),
         aggregates=aggregates(spec),
-        glass=_glass(spec),
+        glass=glass,
         monitoring=None if spec.monitoring is None else monitoring(spec.monitoring),
     )
 

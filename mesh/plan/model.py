@@ -411,7 +411,7 @@ class Monitoring:
 
 
 Zone = Literal["uplink", "tunnel", "announced"]
-Source = Literal["anyone", "admin", "registry", "nodes", "upstreams", "routers", "mesh"]
+Source = Literal["anyone", "limited", "admin", "registry", "nodes", "upstreams", "routers", "mesh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,7 +420,8 @@ class FirewallRule:
 
     ``zone`` is the packet's destination: the provider's address (``uplink``), a tunnel
     (``tunnel``), or an address of the aggregates (``announced``). ``ports`` is an inclusive range.
-    ``source`` names a group: ``nodes`` are the provider addresses of the planned nodes,
+    ``source`` names a group: ``limited`` is anyone, with a limit of new connections for each
+    source, ``nodes`` are the provider addresses of the planned nodes,
     ``upstreams`` the providers' BGP speakers, ``routers`` those of the node's own VPC, ``mesh`` the
     tunnel addresses.
     """

@@ -3,7 +3,15 @@
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node import node_files, node_secrets
-from mesh.render.node_templates import DAEMONS, FILES, OUT_OF_SERVICE, REPLIES, WHOAMI
+from mesh.render.node_templates import (
+    DAEMONS,
+    FILES,
+    GLASS,
+    GLASS_UNIT,
+    OUT_OF_SERVICE,
+    REPLIES,
+    WHOAMI,
+)
 from mesh.render.placeholders import placeholder_facts, placeholder_placements
 from mesh.render.policy import CONCERNS
 from mesh.render.user_data import Seed, user_data
@@ -12,6 +20,8 @@ __all__ = [
     "CONCERNS",
     "DAEMONS",
     "FILES",
+    "GLASS",
+    "GLASS_UNIT",
     "OUT_OF_SERVICE",
     "REPLIES",
     "WHOAMI",

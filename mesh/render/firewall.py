@@ -96,6 +96,15 @@ def _lines(rule: FirewallRule, plan: Plan) -> list[str]:
     comment = f'comment "{rule.name}"'
     if rule.source == "anyone":
         return [f"{match} accept {comment}"]
+    if rule.source == "limited":
+        return [f"{match} goto {rule.name} {comment}"]
+    if rule.source == "mesh" and rule.zone == "announced":
+        # Out of a tunnel and from a node: a client's packet for another edge comes in there too,
+        # and a link-local source is a neighbor's at the uplink.
+        return [
+            f'iifname "wg-*" ip saddr $tunnels4 {match} accept {comment}',
+            f'iifname "wg-*" ip6 saddr $tunnels6 {match} accept {comment}',
+        ]
     if rule.source == "mesh":
         # Link-local for the underlay and its BFD, tunnel addresses for iBGP.
         return [

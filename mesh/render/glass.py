@@ -22,10 +22,9 @@ def files(plan: Plan) -> tuple[File, ...]:
     glass."""
     if plan.glass is None:
         return ()
-    unit = rendered("systemd/glass.service.j2", plan=plan)
     return (
         File(PATH, _document(plan, plan.glass)),
-        File(f"/etc/systemd/system/{GLASS_UNIT}", unit),
+        File(GLASS_UNIT.path, rendered(GLASS_UNIT.template, plan=plan)),
     )
 
 

@@ -54,7 +54,8 @@ GLASS: tuple[Template, ...] = (
     Template("/etc/tmpfiles.d/anycast-mesh.conf", "accounts/tmpfiles.conf.j2", fixed=True),
 )
 """The looking glass's user, and its folders."""
-GLASS_UNIT = "anycast-mesh-glass.service"
+GLASS_UNIT = Template(f"{_UNITS}/anycast-mesh-glass.service", "systemd/glass.service.j2")
+"""Rendered once for all nodes."""
 
 DAEMONS = {
     kind: Template(
@@ -123,7 +124,7 @@ def units(plan: Plan, node: Node, links: Iterable[Link]) -> Iterator[str]:
     if kinds.has_whoami(plan, node):
         yield "anycast-mesh-whoami.service"
     if plan.glass is not None:
-        yield GLASS_UNIT
+        yield "anycast-mesh-glass.service"
     yield from kinds.units(plan, node)
     if _validates(plan, node):
         # Timers run without the packages as well: a node may be older than ``mesh:rpki.local``.

@@ -13,7 +13,16 @@ from datetime import UTC, datetime
 from pydantic import NonNegativeInt
 
 from mesh.plan import Network
-from mesh.render import CONCERNS, DAEMONS, FILES, OUT_OF_SERVICE, REPLIES, WHOAMI
+from mesh.render import (
+    CONCERNS,
+    DAEMONS,
+    FILES,
+    GLASS,
+    GLASS_UNIT,
+    OUT_OF_SERVICE,
+    REPLIES,
+    WHOAMI,
+)
 from mesh.spec.problems import Problem
 from mesh.ssh import preflight
 from mesh.ssh.connection import HostConnection, Receiver, Target, connected, receiver_source
@@ -26,6 +35,7 @@ CHUNK = 48 << 10
 HOME = "/var/lib/anycast-mesh"
 BY_GENERATIONS = (
     *(each.path for each in (*FILES, OUT_OF_SERVICE, REPLIES, WHOAMI, *DAEMONS.values())),
+    *(each.path for each in (*GLASS, GLASS_UNIT)),
     *(f"/etc/bird/mesh/{name}.conf" for name in (*CONCERNS, "secrets")),
 )
 """Files of generations, without tunnels: saved at delivery, restored at removal."""

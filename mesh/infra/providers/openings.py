@@ -61,7 +61,7 @@ def _of_rule(plan: Plan, nodes: Sequence[Node], rule: FirewallRule) -> Iterator[
             # UDP is BFD, which not every VPC's routers speak.
             if rule.protocol == "tcp" or any(s.bfd for node in nodes for s in node.vpc):
                 yield Opening(rule.name, 4, rule.protocol, rule.ports, routers=True)
-        case "anyone":
+        case "anyone" | "limited":
             # Packets for the aggregates come from the Internet at edges only; at members from
             # their VPC, which may have any private range.
             if any(node.upstreams for node in nodes):
@@ -69,7 +69,7 @@ def _of_rule(plan: Plan, nodes: Sequence[Node], rule: FirewallRule) -> Iterator[
             elif any(node.vpc for node in nodes):
                 yield from _of_protocol(rule.name, rule.protocol, rule.ports, PRIVATE)
         case "mesh":
-            raise AssertionError("the mesh's own addresses are inside the tunnels")
+            return  # Their addresses are inside the tunnels.
         case "admin":
             yield from _of_protocol(rule.name, rule.protocol, rule.ports, plan.access.admin)
         case "registry":
