@@ -19,6 +19,9 @@ QUIET = frozenset(("quiet", "fatal", "error"))
 MAX_USERS = 4
 """How many users are tested: each takes a run of sshd."""
 
+FORWARDING = frozenset(("allowtcpforwarding", "permitopen"))
+"""Settings of who may forward TCP, and where to."""
+
 _NO_SHELLS = ("nologin", "false", "sync")
 _METHODS = {
     "publickey": "pubkeyauthentication",
@@ -78,9 +81,20 @@ class Effective:
         return frozenset(found)
 
     def differing(self, other: Effective) -> frozenset[str]:
-        """The settings that differ."""
+        """The settings that differ. Those of forwarding are left out where nobody gets beyond the
+        node itself by it before the change: so nobody loses a way."""
         names = self._settings.keys() | other._settings.keys()
-        return frozenset(n for n in names if self.all(n) != other.all(n))
+        found = frozenset(n for n in names if self.all(n) != other.all(n))
+        return found - FORWARDING if self._forwards_to_itself else found
+
+    @property
+    def _forwards_to_itself(self) -> bool:
+        """Whether TCP is forwarded to ports of the node alone, or nowhere."""
+        if self.one("allowtcpforwarding") == "no":
+            return True
+        hosts = [target.rpartition(":")[0].strip("[]") for target in self._list("permitopen")]
+        own = all(host == "localhost" or _is_loopback(host) for host in hosts)
+        return self.one("allowtcpforwarding") == "local" and bool(hosts) and own
 
     def lets_in(self, user: User, source: Address, has_key: bool) -> bool:
         """Whether this user may log in from there. ``has_key``: a file has keys for the user."""

@@ -88,6 +88,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             "prometheus_port": PROMETHEUS,
             "alertmanager_port": ALERTMANAGER,
             "cluster_port": ALERTMANAGERS,
+            "forwarded": () if plan.glass is None else (plan.glass.port,),
         }
 
     def __len__(self) -> int:

@@ -29,7 +29,7 @@ _UNITS = "/etc/systemd/system"
 FILES: tuple[Template, ...] = (
     Template("/etc/bird/bird.conf", "bird/bird.conf.j2", 0o640, "bird"),
     Template("/etc/nftables.conf", "network/nftables.conf.j2", 0o755),
-    Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2", fixed=True),
+    Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2"),
     Template("/etc/sysctl.d/99-anycast-mesh.conf", "network/sysctl.conf.j2"),
     Template(
         "/etc/systemd/networkd.conf.d/anycast-mesh.conf", "network/networkd.conf.j2", fixed=True

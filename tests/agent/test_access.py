@@ -291,23 +291,51 @@ SSHDS: dict[str, tuple[str, list[str] | str]] = {
 @pytest.mark.image
 def test_what_sshd_itself_says_of_its_files(tmp_path: Path) -> None:
     """All of it by the node's own programs: sshd, nft and Python."""
-    machine = Debian(tmp_path)
+    cases = {name: (SSHD, text) for name, (text, _) in SSHDS.items()}
+    wrong = FIREWALL.format(admin=OFFICE, raw="", first="", ssh=SSH)
+    cases["a wrong network"] = ("/etc/nftables.conf", wrong)
+    expected = {name: words for name, (_, words) in SSHDS.items()}
+    expected["a wrong network"] = [f"{HOME} may log in no more"]
+    assert judged(tmp_path, OURS, cases) == expected
+
+
+def judged(folder: Path, sshd: str, cases: Mapping[str, tuple[str, str]]) -> object:
+    """What each changed file takes away on a node with this file of sshd's."""
+    machine = Debian(folder)
     machine.put([
         File("/etc/nftables.conf", FIREWALL.format(
             admin=f"{HOME}, {OFFICE}", raw="", first="", ssh=SSH,
         )),
-        File(SSHD, OURS),
+        File(SSHD, sshd),
         File("/root/.ssh/authorized_keys", "ssh-ed25519 AAAA of-the-operator\n"),
     ])  # fmt: skip
-    (tmp_path / "upper/root/bundle.pyz").write_bytes(bundle.build())
+    (folder / "upper/root/bundle.pyz").write_bytes(bundle.build())
     prepare = (
         "ssh-keygen -qA >/dev/null; mkdir -p /run/sshd; PYTHONPATH=/root/bundle.pyz exec python3 -c"
     )
-    cases = {name: (SSHD, text) for name, (text, _) in SSHDS.items()}
-    wrong = FIREWALL.format(admin=OFFICE, raw="", first="", ssh=SSH)
-    cases["a wrong network"] = ("/etc/nftables.conf", wrong)
     done = machine.run("sh", "-c", f'{prepare} "$1"', "sh", JUDGE, stdin=json.dumps(cases))
     assert done.returncode == 0, done.stderr
-    expected = {name: words for name, (_, words) in SSHDS.items()}
-    expected["a wrong network"] = [f"{HOME} may log in no more"]
-    assert json.loads(done.stdout) == expected, done.stderr
+    return json.loads(done.stdout)
+
+
+OPENED = "AllowTcpForwarding local\nPermitOpen 127.0.0.1:8080 [::1]:8080 localhost:8080\n"
+ELSEWHERE = "AllowTcpForwarding local\nPermitOpen 10.10.10.2:8080 [::1]:8080\n"
+BOTH = ["settings of sshd change: allowtcpforwarding, permitopen"]
+FORWARDING: dict[str, tuple[str, str, list[str]]] = {
+    "the looking glass comes": ("AllowTcpForwarding no\n", OPENED, []),
+    "and goes": (OPENED, "AllowTcpForwarding no\n", []),
+    "and has another port": (OPENED, OPENED.replace("8080", "8090"), []),
+    "from all of it to the node itself": ("AllowTcpForwarding yes\n", OPENED, BOTH),
+    "from another node to none": (ELSEWHERE, "AllowTcpForwarding no\n", BOTH),
+    "and a setting of another kind": (
+        OPENED, "AllowTcpForwarding no\nMaxSessions 3\n", ["settings of sshd change: maxsessions"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.image
+@pytest.mark.parametrize(("old", "new", "words"), FORWARDING.values(), ids=FORWARDING)
+def test_who_forwards_to_the_node_alone_loses_no_way_in(
+    tmp_path: Path, old: str, new: str, words: list[str]
+) -> None:
+    assert judged(tmp_path, OURS + old, {"the change": (SSHD, OURS + new)}) == {"the change": words}

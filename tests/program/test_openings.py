@@ -56,6 +56,16 @@ def test_nothing_of_a_tunnels_inside_is_opened() -> None:
     assert not [name for name in of(plan_of(prod())) if "mesh" in name or "bfd" in name]
 
 
+def test_the_looking_glass_is_open_at_the_provider_where_it_is_public_alone() -> None:
+    assert not [name for name in of(plan_of(prod())) if "glass" in name]
+    found = of(plan_of(prod() | {"glass": {"public": True}}))
+    public = {name: one for name, one in found.items() if "glass" in name}
+    assert {name: (one.ports, one.networks) for name, one in public.items()} == {
+        "glass-v4": ((8080, 8080), (ip_network("0.0.0.0/0"),)),
+        "glass-v6": ((8080, 8080), (ip_network("::/0"),)),
+    }
+
+
 def test_the_registrys_port_is_open_where_a_registry_is() -> None:
     plan = plan_of(prod())
     elsewhere = openings(plan, [plan.node("mia-vultr-1")])
