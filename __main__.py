@@ -15,4 +15,5 @@ with said_once():
 
 pulumi.export("topology", network.topology)
 pulumi.export("access", network.access)
+pulumi.export("glass", network.glass)
 sdk.begin()

@@ -43,6 +43,6 @@ class Mesh(ComponentResource):
         made = network.make(name, stack, self.operator, ResourceOptions(parent=self))
         self.regions, self.nodes = made.regions, made.nodes
         self.published = made.published
-        self.topology, self.access = made.topology, made.access
+        self.topology, self.access, self.glass = made.topology, made.access, made.glass
         # The topology is a stack output already; twice it would cost every preview twice.
         self.register_outputs({"nodes": list(self.nodes), "registries": made.registries})

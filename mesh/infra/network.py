@@ -31,6 +31,7 @@ class Network:
     registries: Mapping[str, Output[str]]
     topology: dict[str, Any]
     access: dict[str, Mapping[str, Input[str]]]
+    glass: dict[str, Mapping[str, Input[str]]]
 
 
 def make(
@@ -80,13 +81,15 @@ def make(
     written = wanted.apply(lambda _: sources.written())
     candidate = Candidate(f"{name}-candidate", wanted, written, child)
     published = Publish(f"{name}-generation", publication, candidate, child)
+    access = outputs.access(nodes)
     return Network(
         regions=regions,
         nodes=nodes,
         published=published,
         registries=urls,
         topology=outputs.topology(plan, nodes, list(urls.values())),
-        access=outputs.access(nodes),
+        access=access,
+        glass=outputs.glass(plan, access),
     )
 
 

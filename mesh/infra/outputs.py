@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pulumi import Input
+from pulumi import Input, Output
 
 from mesh.infra.node import Node
 from mesh.plan import AddressPair, Plan, PrefixPair
@@ -38,6 +38,32 @@ def topology(
 def access(nodes: Mapping[str, Node]) -> dict[str, Mapping[str, Input[str]]]:
     """How to reach each node."""
     return {node_id: node.access() for node_id, node in nodes.items()}
+
+
+def glass(
+    plan: Plan, access: Mapping[str, Mapping[str, Input[str]]]
+) -> dict[str, Mapping[str, Input[str]]]:
+    """How to read the looking glass of each node: while the command under ``ssh`` runs, it is at
+    ``url`` on the operator's own machine. Empty where there is no looking glass."""
+    if plan.glass is None:
+        return {}
+    return {node_id: _glass(plan.glass.port, given) for node_id, given in access.items()}
+
+
+def _glass(port: int, access: Mapping[str, Input[str]]) -> dict[str, Input[str]]:
+    """Of one node. A container of the lab is reached by its shell as well."""
+    forwarded = f"ssh -N -L {port}:[::1]:{port} "
+    found: dict[str, Input[str]] = {
+        "url": f"http://localhost:{port}/",
+        "ssh": Output.from_input(access["ssh"]).apply(
+            lambda ssh: forwarded + ssh.removeprefix("ssh ")
+        ),
+    }
+    if "shell" in access:
+        found["shell"] = Output.from_input(access["shell"]).apply(
+            lambda shell: f"{shell.removesuffix('bash')}curl -s http://localhost:{port}/"
+        )
+    return found
 
 
 def _node(plan: Plan, node: PlannedNode, made: Node) -> dict[str, Any]:

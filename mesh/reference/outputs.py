@@ -229,6 +229,18 @@ def _access() -> Iterator[str]:
     yield bullets([prose(Driver.access.__doc__ or "")])
 
 
+def _glass() -> Iterator[str]:
+    yield prose(outputs.glass.__doc__ or "")
+    yield "It is a map by the nodes' ids. Each value is a map:"
+    yield bullets(
+        [
+            prose("``url``: where the pages are then"),
+            prose("``ssh``: the command that forwards the port"),
+            prose("``shell``: in a lab, a command that prints the first page"),
+        ]
+    )
+
+
 def _check() -> dict[str, Any]:
     config = {f"mesh:{key}": value for key, value in _values().items()}
     vrps = {"roas": [{"prefix": "192.30.120.0/23", "maxLength": 23, "asn": "AS27218", "ta": "x"}]}
@@ -260,7 +272,11 @@ def _strays() -> dict[str, Any]:
     return strays.document("mine", found)
 
 
-STACK = {"Stack output topology": _topology, "Stack output access": _access}
+STACK = {
+    "Stack output topology": _topology,
+    "Stack output access": _access,
+    "Stack output glass": _glass,
+}
 """The outputs of the stack, by their headings."""
 
 

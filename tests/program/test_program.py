@@ -336,6 +336,17 @@ class TestOutputs:
             "ssh": "ssh root@203.0.113.1",
         }
 
+    def test_glass_says_how_to_read_the_looking_glass_of_each_node(self, deployed: Run) -> None:
+        assert set(deployed.stack["glass"]) == set(NODES)
+        assert deployed.stack["glass"]["lax-vultr-1"] == {
+            "url": "http://localhost:8080/",
+            "ssh": "ssh -N -L 8080:[::1]:8080 root@203.0.113.1",
+            "shell": "mesh lab exec lax-vultr-1 -- curl -s http://localhost:8080/",
+        }
+
+    def test_there_is_nothing_to_read_where_it_is_off(self) -> None:
+        assert run(twin(glass={"enabled": False})).stack["glass"] == {}
+
     def test_a_node_without_ipv6_has_no_ipv6_address(self) -> None:
         done = run(twin(nodes={"mia-vultr-1": {"number": 3, "ipv6": False}}))
         assert done.resources["mesh-mia-vultr-1-address"].inputs["with_ipv6"] is False
