@@ -46,7 +46,8 @@ class Access:
 
     def is_reduced(self, local: Address) -> bool:
         """Whether what arrives at this address is answered in part."""
-        return self.network.public and not local.is_loopback and local not in self.here.tunnel
+        whole = str(local) in LOOPBACK or local in self.here.tunnel
+        return self.network.public and not whole
 
     def is_stranger(self, source: Address, local: Address) -> bool:
         """Whether who asks there is none of the mesh, and would get a whole answer."""

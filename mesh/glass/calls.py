@@ -72,11 +72,10 @@ class _Calls:
         calls = [_Call(name, addresses, self._begin) for name, addresses in nodes.items()]
         with selectors.DefaultSelector() as selector:
             try:
-                while any(each.reply is None for each in calls):
-                    now = time.monotonic()
-                    if now >= self._end:
-                        break
+                while (now := time.monotonic()) < self._end:
                     self._try_next(calls, selector, now)
+                    if not any(_open(calls)):
+                        break
                     for key, _ in selector.select(self._pause(calls, now)):
                         one, connection, address = key.data
                         self._happened(one, connection, address, selector)

@@ -162,8 +162,15 @@ class Servers:
 
     def close(self) -> None:
         """Closes all."""
-        while self._servers:
-            self._end(self._servers.popitem()[1])
+        # Each takes half a second to see that it ends.
+        ends = [
+            threading.Thread(target=self._end, args=(server,)) for server in self._servers.values()
+        ]
+        for thread in ends:
+            thread.start()
+        for thread in ends:
+            thread.join()
+        self._servers.clear()
 
     def _listen(self, address: str) -> None:
         try:
