@@ -11,9 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from http.server import ThreadingHTTPServer
 from ipaddress import ip_address
-from socketserver import BaseRequestHandler
+from socketserver import BaseRequestHandler, TCPServer, ThreadingMixIn
 from typing import Any
 
 AT_ONCE = 256
@@ -69,7 +68,7 @@ class Connections:
         return True
 
 
-class BoundedServer(ThreadingHTTPServer):
+class BoundedServer(ThreadingMixIn, TCPServer):
     """HTTP at one address, or at all of both families; ``name`` is the node's."""
 
     daemon_threads = True
@@ -106,11 +105,9 @@ class BoundedServer(ThreadingHTTPServer):
         else:
             is_6 = self.address_family == socket.AF_INET6
             self.socket.setsockopt(*(_FREEBIND6 if is_6 else _FREEBIND4), 1)
-        # Not HTTPServer's, which looks our own name up.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = self.name, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Handles a request in a thread; closes the oldest connection if all slots are in use."""

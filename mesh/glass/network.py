@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from mesh.services.service import Kind
+from mesh.services.kinds import Kind
 
 PATH = "/etc/anycast-mesh/glass.json"
 _LENIENT = ConfigDict(extra="ignore")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import ConfigDict
 
 from mesh.services.checks import Check
 from mesh.services.checks.check import Port
-
-Kind = Literal["external", "web", "dns", "whoami"]
-"""What answers at a service's addresses: the operator's own daemon, nginx or NSD as we set them up,
-or our whoami."""
+from mesh.services.kinds import Kind as Kind
 
 
 @dataclass(frozen=True, slots=True)

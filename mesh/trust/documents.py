@@ -12,8 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from mesh.limits import MAX_BLACKHOLES, MAX_CONTENT_BYTES, MAX_CONTENT_FILES, MAX_CONTENTS
-from mesh.trust.sealing import Box
-from mesh.trust.signing import Signed
+from mesh.trust.envelopes import Box, Signed
 
 _STRICT = ConfigDict(extra="forbid")
 # An unknown key of a later version is ignored: an older bundle has to find in the manifest which
@@ -287,7 +286,7 @@ class Refusal:
     """A manifest or an order, signed with our operator's key, that a node does not follow.
 
     ``number`` is the generation's or the order's, 0 if it cannot be read; ``digest`` is the
-    envelope's (:attr:`mesh.trust.signing.Signed.digest`). Agents report no ``hold`` yet: earlier
+    envelope's (:attr:`mesh.trust.envelopes.Signed.digest`). Agents report no ``hold`` yet: earlier
     versions could not read the report.
     """
 

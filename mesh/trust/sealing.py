@@ -7,29 +7,17 @@ generation's or another file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from pydantic import ConfigDict
 
 from mesh.trust import keys
 from mesh.trust.encoding import Malformed, b64, canonical, unb64
+from mesh.trust.envelopes import Box as Box
 
 _INFO = b"anycast-mesh/v1/seal"
 # Each key is derived from a fresh ephemeral key and encrypts one message, so the nonce is fixed.
 _NONCE = bytes(12)
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A sealed text: the ephemeral public key and the ciphertext, base64."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    ephemeral: str
-    ciphertext: str
 
 
 class NotForUs(Exception):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from cryptography.exceptions import InvalidSignature
-from pydantic import ConfigDict
 
 from mesh.trust import keys
-from mesh.trust.encoding import Malformed, b64, dump, parse, sha256, unb64
+from mesh.trust.encoding import Malformed, b64, dump, parse, unb64
+from mesh.trust.envelopes import Signed as Signed
 
 T = TypeVar("T")
 SIGNATURE_BYTES = 64
@@ -30,21 +29,6 @@ class Purpose(StrEnum):
 
 class BadSignature(Exception):
     """The signature is not valid for this key, text and purpose."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """The signed text of a document, and the signature (base64). The text is verified before it is
-    parsed."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    payload: str
-    signature: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) of the signed text, by which reports name a manifest."""
-        return sha256(self.payload.encode())
 
 
 def sign(private: str, purpose: Purpose, text: bytes) -> str:

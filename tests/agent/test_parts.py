@@ -108,7 +108,7 @@ def test_tcp_is_healthy_where_somebody_listens() -> None:
 def whoami() -> Iterator[int]:
     server = WhoamiServer("lax-vultr-1", port=0)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server.server_port
+    yield server.server_address[1]
     server.shutdown()
     server.server_close()
 
