@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from mesh.glass.answers import Route
-from mesh.glass.bird import Control
+from mesh.glass.bird import SECONDS, Control, NoAnswer
 from mesh.glass.lookup import Lookup
 from mesh.glass.questions import RefusedQuestion, RouteQuestion, target
 from mesh.glass.words import REASONS
@@ -20,7 +23,7 @@ from tests.kit.bgp.attributes import Route as Said
 from tests.kit.edge.uplink import Edge, edge
 from tests.kit.machine import IMAGES, NEWEST
 from tests.kit.stacks import prod
-from tests.kit.wait import until
+from tests.kit.wait import BUSY, until
 
 pytestmark = pytest.mark.image
 NODE, UPSTREAM, TRANSIT, GOOGLE = "lax-vultr-1", 64515, 20473, 15169
@@ -168,3 +171,15 @@ def test_refused_routes_are_found_by_session_and_reason(
 def test_who_serves_is_known_by_routes(asked: Asked) -> None:
     found = asked.lookup.served("web")
     assert found.serves == {"ipv4": False, "ipv6": False}
+
+
+def test_a_bird_that_is_stopped_is_not_waited_for(asked: Asked) -> None:
+    os.kill(asked.edge.pid, signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        with pytest.raises(NoAnswer, match="does not answer within 2 s"):
+            asked.routes("8.8.8.8")
+        assert time.monotonic() - begin < SECONDS * BUSY
+    finally:
+        os.kill(asked.edge.pid, signal.SIGCONT)
+    assert until(lambda: asked.routes("8.8.8.8"), 5, "it answers again")
