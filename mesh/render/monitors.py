@@ -19,6 +19,9 @@ RECEIVERS = f"{FOLDER}/receivers"
 UNITS = ("anycast-mesh-prometheus.service", "anycast-mesh-alertmanager.service")
 GROUP = "prometheus"
 """The group of both daemons, as Debian's packages make it."""
+RULES = TEMPLATES / "monitoring" / "rules.yml"
+RUNBOOKS = "docs/monitoring.md"
+"""The page that explains the alerts, as the rules name it."""
 _LOOPBACK = "127.0.0.1"
 
 
@@ -46,7 +49,7 @@ def files(plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
         f"{FOLDER}/prometheus.yml",
         prometheus(plan, targets, (f"{_LOOPBACK}:{ALERTMANAGER}",), node.id, own),
     )
-    yield File(f"{FOLDER}/rules.yml", _rules())
+    yield File(f"{FOLDER}/rules.yml", rules())
     yield File(f"{FOLDER}/alertmanager.yml", alertmanager(plan))
 
 
@@ -106,9 +109,16 @@ def alertmanager(plan: Plan) -> str:
 
 
 @cache
-def _rules() -> str:
-    """rules.yml: the alerts, the same in every network."""
-    return (TEMPLATES / "monitoring" / "rules.yml").read_text(encoding="utf-8")
+def rules(runbooks: str = RUNBOOKS) -> str:
+    """rules.yml: the alerts, the same in every network. ``runbooks`` is the address of the page
+    that explains them."""
+    return RULES.read_text(encoding="utf-8").replace(f"{RUNBOOKS}#", f"{runbooks}#")
+
+
+def dashboards() -> dict[str, str]:
+    """Dashboards for Grafana (JSON), by the names of their files; the same in every network."""
+    found = sorted((TEMPLATES / "monitoring" / "dashboards").glob("*.json"))
+    return {path.name: path.read_text(encoding="utf-8") for path in found}
 
 
 def _with_file(receiver: Receiver) -> dict[str, object]:

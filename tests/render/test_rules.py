@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from mesh.glass.metrics import METRICS, Requests, exposition
-from mesh.render import monitoring
+from mesh.render import monitors
 from tests.kit.promtool import RELEASES, promtool
 from tests.kit.scrapes import NOW, healthy, network
 from tests.kit.stacks import ROOT
@@ -43,7 +43,7 @@ def values(metric: str, value: str) -> str:
 @cache
 def alerts() -> Mapping[str, Mapping[str, Any]]:
     """The alerts of the rules, by name."""
-    groups = yaml.safe_load(monitoring.rules())["groups"]
+    groups = yaml.safe_load(monitors.rules())["groups"]
     return {rule["alert"]: rule for each in groups for rule in each["rules"] if "alert" in rule}
 
 
@@ -403,7 +403,7 @@ def told(release: str, folder: Path, cases: tuple[Case, ...]) -> str:
     path, found = folder / "test.json", ""
     for step in sorted({case.step for case in cases}):
         document = {
-            "rule_files": [str(monitoring.RULES)],
+            "rule_files": [str(monitors.RULES)],
             "evaluation_interval": f"{step}s",
             "tests": [case.text() for case in cases if case.step == step],
         }
@@ -432,7 +432,7 @@ def test_so_it_is_with_the_oldest_prometheus(tmp_path: Path) -> None:
 
 def test_the_watchdog_rings_always(tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text(json.dumps({
-        "rule_files": [str(monitoring.RULES)],
+        "rule_files": [str(monitors.RULES)],
         "tests": [{"interval": "15s", "promql_expr_test": [{
             "expr": 'sum by (alertname) (ALERTS{alertstate="firing",severity="none"})',
             "eval_time": "1m",
@@ -451,7 +451,7 @@ def test_each_alert_has_a_case_in_which_it_rings_and_one_in_which_it_nearly_does
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_prometheus_takes_the_rules(release: str) -> None:
-    done = promtool(release, "check", "rules", "--lint=all", "--lint-fatal", str(monitoring.RULES))
+    done = promtool(release, "check", "rules", "--lint=all", "--lint-fatal", str(monitors.RULES))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -464,7 +464,7 @@ def test_an_alert_says_what_to_do(alert: str) -> None:
     ]
     notes = rule["annotations"]
     assert set(notes) == {"summary", "description", "runbook_url"}
-    assert notes["runbook_url"] == f"{monitoring.RUNBOOKS}#{alert.lower()}"
+    assert notes["runbook_url"] == f"{monitors.RUNBOOKS}#{alert.lower()}"
     assert notes["description"].endswith((".", "?"))
     assert not notes["summary"].endswith(".")
 
@@ -486,17 +486,29 @@ def test_what_an_alert_says_names_labels_that_it_has(alert: str) -> None:
 
 
 def test_rules_name_metrics_that_there_are() -> None:
-    text = re.sub(r"^ *#.*$", "", monitoring.rules(), flags=re.MULTILINE)
+    text = re.sub(r"^ *#.*$", "", monitors.rules(), flags=re.MULTILINE)
     named = set(re.findall(r"\bmesh_\w+", text))
     assert named <= {metric.name for metric in METRICS}
 
 
 def test_the_address_of_the_runbooks_can_be_chosen() -> None:
-    text = monitoring.rules("https://wiki.example.net/mesh")
+    text = monitors.rules("https://wiki.example.net/mesh")
     assert "runbook_url: https://wiki.example.net/mesh#meshnodedown\n" in text
-    assert monitoring.RUNBOOKS + "#" not in text
+    assert monitors.RUNBOOKS + "#" not in text
 
 
 def test_the_rules_are_the_wheels_too() -> None:
     """`setup/wheel.py` copies templates/ as a whole."""
-    assert monitoring.RULES.is_relative_to(ROOT / "templates")
+    assert monitors.RULES.is_relative_to(ROOT / "templates")
+
+
+def test_the_page_has_a_row_with_an_anchor_for_each_alert() -> None:
+    page = (ROOT / monitors.RUNBOOKS).read_text()
+    rows = re.findall(
+        r'^\| <a id="(\w+)"></a>(\w+) \| (\w+), (\w+) \| (.+) \| (.+) \|$', page, re.M
+    )
+    assert {name: (anchor, severity, after) for anchor, name, severity, after, *_ in rows} == {
+        name: (name.lower(), rule["labels"]["severity"], rule.get("for", "0s"))
+        for name, rule in alerts().items()
+    }
+    assert all(meaning.endswith(".") and first.endswith((".", "?")) for *_, meaning, first in rows)
