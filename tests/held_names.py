@@ -30,6 +30,7 @@ from mesh.agent.seed import Seed
 from mesh.cli import blackhole, lab, node_details, offline, preview, roa, status, strays
 from mesh.facts import Facts, Placement
 from mesh.glass.answers import Answer, NodeAnswer, Refused, Routes, Served, Way
+from mesh.glass.metrics import METRICS
 from mesh.infra.dynamic.base import Stub
 from mesh.lab.probe import ProbeReport
 from mesh.lab.receivers import Delivery
@@ -74,6 +75,7 @@ def held() -> dict[str, Names]:
         "Protocols of BIRD": _of(_protocols()),
         "Stack outputs": _of(_outputs()),
         "Keys of --json": _json(),
+        "Metrics": {metric.name: frozenset(metric.labels) for metric in METRICS},
         "Dynamic providers": _of(_providers()),
         "Types of resources": _resources(),
         "Names of resources": _of(_named()),

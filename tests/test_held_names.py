@@ -23,6 +23,7 @@ WHY = {
     "Protocols of BIRD": "BIRD ends and begins anew a session whose protocol has another name",
     "Stack outputs": "programs and scripts of users read it",
     "Keys of --json": "scripts of users read it",
+    "Metrics": "rules and dashboards of users name it",
     "Dynamic providers": "states of stacks hold the class as a pickled name, and cannot be read",
     "Names of resources": "states of stacks have it, and the engine would replace the resource",
     "Types of resources": "states of stacks have it, and the engine would replace the resource",
