@@ -20,6 +20,7 @@ COMMANDS = {
     "render": "mesh.cli.offline:render",
     "status": "mesh.cli.status:status",
     "glass": "mesh.cli.glass:app",
+    "monitoring": "mesh.cli.monitoring:app",
     "drain": "mesh.cli.drain:drain",
     "undrain": "mesh.cli.drain:undrain",
     "hold": "mesh.cli.hold:hold",

@@ -149,7 +149,7 @@ def plan(stack: Stack = "prod", as_json: AsJson = False, root: Root = None) -> N
     Exit codes: 0 it is shown; 1 the stack file describes none, or only the
     engine can read it whole (see `mesh check`).
     """
-    made = _planned(stack, root)
+    made = plan_of_stack(stack, root)
     if as_json:
         typer.echo(write_plan(made, indent=2))
     else:
@@ -180,7 +180,7 @@ def render(
     Exit codes: 0 they are written; 1 as of `mesh plan`, or a node that is not
     there, or facts that cannot be read.
     """
-    made = _planned(stack, root)
+    made = plan_of_stack(stack, root)
     planned = [each.id for each in made.nodes]
     wanted = node or planned
     for unknown in sorted(set(wanted).difference(planned)):
@@ -194,12 +194,13 @@ def render(
             _fail([Problem("--facts", str(facts), f"{node_id} is not in it", "add its facts")])
         own = files[node_id].files
         for file in own:
-            _write(out / node_id / file.path.lstrip("/"), file.content)
-        _write(out / node_id / "user-data", user_data(made, node_id, seed))
+            write(out / node_id / file.path.lstrip("/"), file.content)
+        write(out / node_id / "user-data", user_data(made, node_id, seed))
         typer.echo(f"{out / node_id}: {len(own) + 1} files")
 
 
-def _planned(stack: str, root: Path | None) -> Plan:
+def plan_of_stack(stack: str, root: Path | None) -> Plan:
+    """The plan of a stack; the command ends with the reason where the stack file gives none."""
     folder = root or project_folder()
     try:
         loaded = load_file(stack, folder)
@@ -249,7 +250,8 @@ def _read_facts(path: Path) -> dict[str, Facts]:
         )
 
 
-def _write(path: Path, content: str) -> None:
+def write(path: Path, content: str) -> None:
+    """Writes a file for nodes, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8", newline="\n")  # the nodes', wherever we are
 
