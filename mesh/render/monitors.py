@@ -74,7 +74,8 @@ def peers(plan: Plan, node: Node) -> tuple[object, ...]:
 
 def target(plan: Plan, node: Node) -> Target:
     """The looking glass of a node, at its tunnel address."""
-    return Target(node.id, f"[{node.tunnel.ipv6}]:{_glass_port(plan)}")
+    assert plan.glass is not None, "a stack file without it has no monitoring"
+    return Target(node.id, f"[{node.tunnel.ipv6}]:{plan.glass.port}")
 
 
 def prometheus(
@@ -124,12 +125,6 @@ def dashboards() -> dict[str, str]:
 def _with_file(receiver: Receiver) -> dict[str, object]:
     keys = {name: getattr(receiver, name) for name in Receiver.__dataclass_fields__}
     return {**keys, "file": f"{RECEIVERS}/{receiver.name}"}
-
-
-def _glass_port(plan: Plan) -> int:
-    glass = getattr(plan, "glass", None)
-    port: int = 8080 if glass is None else glass.port
-    return port
 
 
 def _rendered(template: str, **values: object) -> str:

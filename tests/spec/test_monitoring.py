@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from mesh.spec import Loaded, Problem, SpecError, load, load_file
-from mesh.spec.checks.monitoring import check_monitoring
 from tests.kit.stacks import ROOT, prod
 
 KEY = "a" * 32
@@ -104,12 +102,29 @@ def test_what_cannot_be_meant_is_refused(keys: dict[str, Any], begin: str) -> No
     assert str(problem).startswith(begin)
 
 
-def test_without_the_glass_there_is_nothing_to_ask() -> None:
-    section = load("prod", prod() | {"monitoring": monitoring()}, ROOT).spec.monitoring
-    sections = {"monitoring": section, "glass": SimpleNamespace(enabled=False)}
-    (problem,) = check_monitoring(sections)
-    assert "mesh:glass.enabled is false" in problem.reason
-    assert "mesh:glass.enabled" in problem.cure
+GLASSES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "off": (
+        {"glass": {"enabled": False}}, "mesh:glass.enabled is false", "remove mesh:glass.enabled",
+    ),
+    "a service has its port": (
+        {"services": {"shop": {
+            "kind": "external", "addresses": {"ipv4": "192.30.120.103"}, "ports": {"tcp": [8080]},
+            "checks": [{"kind": "tcp", "port": 8080}],
+        }}},
+        "the service shop has its port", "mesh:glass: {port: 8081}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "why", "cure"), GLASSES.values(), ids=GLASSES)
+def test_without_the_glass_there_is_nothing_to_ask(
+    keys: dict[str, Any], why: str, cure: str
+) -> None:
+    with pytest.raises(SpecError) as refused:
+        load("prod", prod() | {"monitoring": monitoring()} | keys, ROOT)
+    (problem,) = (each for each in refused.value.problems if each.key == "mesh:monitoring")
+    assert why in problem.reason
+    assert cure in problem.cure
 
 
 def test_alerts_that_reach_nobody_are_a_warning() -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from mesh.spec.alerting import Receiver, ReceiverKind
 from mesh.spec.examples import for_example
-from mesh.spec.model import Monitoring, Node
+from mesh.spec.glass import free_port, glass_of, holder
+from mesh.spec.model import Glass, Monitoring, Node
 from mesh.spec.problems import Problem
 from mesh.spec.section import Sections
 
@@ -44,11 +45,18 @@ def check_monitoring(sections: Sections) -> Iterator[Problem]:
 
 
 def _check_glass(sections: Sections) -> Iterator[Problem]:
-    if not getattr(sections.get("glass"), "enabled", True):
-        yield Problem(
-            KEY, "set", "it asks the looking glass of every node, and mesh:glass.enabled is false",
-            "remove mesh:glass.enabled, or remove mesh:monitoring",
-        )  # fmt: skip
+    glass: Glass | None = sections.get("glass")
+    if glass is None or glass_of(sections) is not None:
+        return
+    why, cure = "mesh:glass.enabled is false", "remove mesh:glass.enabled"
+    if glass.enabled:
+        other = free_port(sections, glass.port)
+        why = f"{holder(sections, glass.port)} has its port, so that there is none"
+        cure = f"give it a port of its own, for example mesh:glass: {{port: {other}}}"
+    yield Problem(
+        KEY, "set", f"it asks the looking glass of every node, and {why}",
+        f"{cure}, or remove mesh:monitoring",
+    )  # fmt: skip
 
 
 def _check_nodes(names: tuple[str, ...], nodes: Mapping[str, Node]) -> Iterator[Problem]:
