@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -84,6 +85,31 @@ def test_another_original_is_one_word_in_the_stack_file_and_back_again(root: Pat
     assert before.items() < mixed.items(), "what is deployed keeps its password"
     file.write_text(committed)
     assert passwords() == before, "a password that no provider asks for would be refused"
+
+
+@pytest.mark.engine
+def test_alerts_of_the_lab_stay_in_the_lab(root: Path) -> None:
+    """Whatever the receiver's secret is elsewhere, the working copy's is an address of the lab."""
+    state = root / ".mesh"
+    env = environment(checkout(), state)
+    file = root / "Pulumi.lab.yaml"
+    document = yaml.safe_load(file.read_text())
+    receivers = {"box": {"kind": "webhook"}, "pager": {"kind": "pagerduty"}}
+    document["config"]["mesh:monitoring"] = {"nodes": ["mia-vultr-1"], "receivers": receivers}
+    file.write_text(yaml.safe_dump(document))
+    prepare(root, state, env)
+
+    def secret(name: str) -> str:
+        words = ("config", "get", "--stack", "lab", f"mesh:alertReceiver-{name}")
+        done = subprocess.run(
+            ["pulumi", "--non-interactive", "-C", str(state), *words],
+            env=env, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    assert secret("box") == "http://198.51.100.250:9099/box"
+    assert re.fullmatch(r"[0-9a-f]{32}", secret("pager"))
+    assert "198.51.100.250:9099" not in (state / "Pulumi.lab.yaml").read_text()
 
 
 @pytest.mark.engine

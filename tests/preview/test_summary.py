@@ -161,6 +161,14 @@ def test_a_changed_password_restarts_the_sessions_that_use_it_and_no_other(
     assert not any("password" in note for note in found.notes)
 
 
+def test_a_changed_receiver_of_alerts_is_a_reason_and_restarts_nothing() -> None:
+    old = WANTED | {"receivers-noc": "0"}
+    after = WANTED | {"receivers-noc": "1"}
+    found = summarise(preview(generation(BEFORE, BEFORE, old={"wanted": old}, wanted=after)))
+    assert found.because == ("mesh:alertReceiver-noc",)
+    assert not fates(found.sessions)
+
+
 def test_what_an_earlier_version_published_may_differ_by_its_passwords_too() -> None:
     found = summarise(preview(generation(BEFORE, BEFORE, outputs={"generation": 7})))
     assert fates(found.sessions) == {("restarted", "upstream"): 8}

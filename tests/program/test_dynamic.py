@@ -455,6 +455,15 @@ class TestCandidate:
         assert not [name for name, digest in of("first", key="another").items() if digest in one]
         assert {n for n, d in of("first", plan="q").items() if d != one[n]} == {"plan"}
 
+    def test_what_receivers_keep_to_themselves_counts_where_there_are_any(self) -> None:
+        def of(receivers: dict[str, str] | None) -> dict[str, str]:
+            return digests(OPERATOR, {"plan": "p"}, {}, receivers)
+
+        assert of(None) == of({}) == digests(OPERATOR, {"plan": "p"}, {})
+        one, other = (of({"noc": secret, "pager": "x"}) for secret in ("first", "second"))
+        assert {name for name in one if one[name] != other[name]} == {"receivers-noc"}
+        assert "first" not in str(one)
+
     def test_what_the_engine_leaves_out_on_its_way_does_not_count(self) -> None:
         with_nulls: dict[str, Any] = {"instances": {"a": {"ipv6": None, "routers": []}}}
         without: dict[str, Any] = {"instances": {"a": {"routers": []}}}

@@ -254,6 +254,22 @@ class TestGeneration:
         assert found.sha256 in inputs["plan"]
         assert "contents" in done.resources["mesh-candidate"].inputs["wanted"]
 
+    def test_takes_receivers_of_alerts_as_secrets_and_is_without_them_as_before(
+        self, deployed: Run
+    ) -> None:
+        url, key = "https://noc.example.net/of-the-receiver", "alertReceiver-noc"
+        section = {"nodes": ["mia-vultr-1"], "receivers": {"noc": {"kind": "webhook"}}}
+        keys = twin(monitoring=section) | {key: url}
+        done = run(keys, secret_keys=("bgpPassword-vultr", key))
+        published = done.resources["mesh-generation"]
+        assert published.secrets == {"operator_key", "passwords", "receivers"}
+        assert published.inputs["receivers"] == {"noc": url}
+        assert "receivers-noc" in done.resources["mesh-candidate"].inputs["wanted"]
+        for resource in done.resources.values():
+            seen = {k: v for k, v in resource.inputs.items() if k not in resource.secrets}
+            assert url not in str(seen)
+        assert "receivers" not in deployed.resources["mesh-generation"].secrets
+
     def test_is_refused_with_a_directory_that_is_not_there(self) -> None:
         blog = {"kind": "web", "content": "nowhere", "addresses": {"ipv4": "192.30.120.101"}}
         with pytest.raises(
