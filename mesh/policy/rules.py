@@ -117,11 +117,12 @@ def protected_addresses(resource: Resource, _: Settings) -> Iterator[str]:
 
 SECRET = re.compile(
     r"passw|passphrase|secret|md5|user[-_]?data|(?<!http)tokens?$|credentials?$|^private$|^keys?$"
+    r"|^receivers$"
     r"|(private|priv|shared|operator|ssh|api|access|account|auth|encryption|signing)[-_]?keys?$",
     re.I,
 )
 """Names of inputs that hold a secret, or user data with a join token. (``httpTokens`` sets how
-AWS's metadata is asked for.)"""
+AWS's metadata is asked for. ``receivers`` are URLs and keys of those whom alerts reach.)"""
 PRIVATE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
 """A private key in PEM (RFC 7468), OpenSSH's among them, whatever the input is called."""
 PUBLIC = re.compile(

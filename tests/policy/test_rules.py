@@ -250,6 +250,7 @@ def test_addresses_are_protected(type_: str, counts: bool) -> None:
             "md5AuthenticationKey.key",
         ),
         ("pulumi-python:dynamic/mesh:Publish", {"passwords": {"vultr": "x"}}, "passwords.vultr"),
+        ("pulumi-python:dynamic/mesh:Publish", {"receivers": {"noc": "x"}}, "receivers.noc"),
         ("pulumi-python:dynamic/mesh:Publish", {"operator_key": "x"}, "operator_key"),
         ("anything:at/all:All", {"steps": [{"apiToken": "x"}]}, "steps.apiToken"),
         ("anything:at/all:All", {"ssh_key": "x"}, "ssh_key"),
