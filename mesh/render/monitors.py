@@ -50,7 +50,7 @@ def files(plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
         prometheus(plan, targets, (f"{_LOOPBACK}:{ALERTMANAGER}",), node.id, own),
     )
     yield File(f"{FOLDER}/rules.yml", rules())
-    yield File(f"{FOLDER}/alertmanager.yml", alertmanager(plan))
+    yield File(f"{FOLDER}/alertmanager.yml", alertmanager(plan, node.id))
 
 
 def secrets(plan: Plan, node: Node, given: Mapping[str, str]) -> Iterator[File]:
@@ -97,15 +97,16 @@ def prometheus(
     )
 
 
-def alertmanager(plan: Plan) -> str:
-    """alertmanager.yml: whom it tells of what."""
+def alertmanager(plan: Plan, node: str = "") -> str:
+    """alertmanager.yml: whom it tells of what; ``node`` is the one that it runs on."""
     monitoring = plan.monitoring
     receivers = () if monitoring is None else monitoring.receivers
     return _rendered(
         "alertmanager.yml.j2",
         watchdog=None if monitoring is None else monitoring.watchdog,
         receivers=tuple(map(_with_file, receivers)),
-        nodes=tuple(node.id for node in plan.nodes),
+        nodes=tuple(each.id for each in plan.nodes),
+        node=node,
     )
 
 

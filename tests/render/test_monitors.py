@@ -161,6 +161,21 @@ EXPLAINED: dict[str, tuple[dict[str, str], dict[str, str], bool]] = {
         {"alertname": "MeshTunnelDown", "node": ORD, "peer": EWR, "severity": "warning"},
         False,
     ),
+    "what a monitor without BIRD believes": (
+        {"alertname": "MeshBirdDown", "node": LAX, "severity": "critical"},
+        {"alertname": "MeshPrefixNotAnnounced", "prefix": "192.30.120.0/23"},
+        True,
+    ),
+    "what it says of others": (
+        {"alertname": "MeshBirdDown", "node": LAX, "severity": "critical"},
+        {"alertname": "MeshNodeDown", "node": ORD, "severity": "critical"},
+        True,
+    ),
+    "what it knows of itself": (
+        {"alertname": "MeshBirdDown", "node": LAX, "severity": "critical"},
+        {"alertname": "MeshGenerationFailed", "node": LAX, "severity": "critical"},
+        False,
+    ),
     "a ticket of a node without BIRD": (
         {"alertname": "MeshBirdDown", "node": MIA, "severity": "critical"},
         {"alertname": "MeshServiceDownAtNode", "node": MIA, "severity": "warning"},

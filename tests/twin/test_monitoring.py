@@ -14,13 +14,12 @@ import pytest
 from mesh.lab import receivers
 from mesh.lab.lab_files import files_of
 from tests.kit.wait import until
-from tests.monitoring.cases import CASES, QUICK
+from tests.monitoring.cases import QUICK
 from tests.monitoring.network import SECTION
 from tests.monitoring.rung import BOX, DEADMAN, beats, since
 from tests.twin.conftest import NAME, Twin
 
 pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
-CHOSEN = tuple(case for case in CASES if case.verb in QUICK)
 RESOLVED = 150
 """Seconds after healing; Alertmanager says so after a minute at most."""
 
@@ -40,14 +39,14 @@ def monitored(twin: Twin, tmp_path: Path) -> Iterator[Twin]:
 def test_two_faults_ring_for_themselves_and_for_nothing_else(monitored: Twin) -> None:
     files, began = files_of(NAME), time.time()
     until(lambda: beats(files, began), 60, "the dead man's switch hears of it", nap=0.5)
-    wanted, broken = {ring for case in CHOSEN for ring in case.rings}, time.time()
-    for case in CHOSEN:
+    wanted, broken = {ring for case in QUICK for ring in case.rings}, time.time()
+    for case in QUICK:
         monitored.mesh("lab", "fault", case.verb, case.target)
     try:
-        longest = max(case.within for case in CHOSEN)
+        longest = max(case.within for case in QUICK)
         until(lambda: wanted <= set(since(files, broken).first), longest, "they ring", nap=0.5)
     finally:
-        for case in CHOSEN:
+        for case in QUICK:
             monitored.mesh("lab", "heal", case.target)
     until(lambda: not since(files, broken).ringing, RESOLVED, "they are over", nap=0.5)
     assert set(since(files, broken).first) == wanted
