@@ -111,7 +111,8 @@ def _kind(route: Route) -> str:
 
 
 def _path(route: Route) -> str:
-    over = f" over {', '.join(map(printable, route.nodes))}" if route.nodes else ""
+    nodes = [name for name in map(printable, route.nodes) if name]
+    over = f" over {', '.join(nodes)}" if nodes else ""
     return f"path {' '.join(map(str, route.path))}{over}" if route.path else ""
 
 
@@ -263,5 +264,5 @@ def _blackholes(answer: Answer[Snapshot]) -> Iterator[RenderableType]:
             line = f"blackhole {entry.address}, {left} left{word}{why}"
             found.setdefault(line, []).append(printable(node))
     for line, at in found.items():
-        everywhere = len(at) == sum(one.ok for one in answer.nodes.values())
+        everywhere = len(at) == len(answer.nodes)
         yield Hanging(line + (" (at all nodes)" if everywhere else f" (at {', '.join(at)})"))

@@ -78,10 +78,11 @@ def _redraw(console: Console, take: Callable[[], Shown], title: str, interval: f
 def _print_changes(
     console: Console, take: Callable[[], Shown], interval: float, as_json: bool
 ) -> NoReturn:
-    last = None
+    last: list[str] = []
     while True:
         shown = take()
-        text = AGE.sub("", shown.text())
+        # A longer age may widen a column.
+        text = AGE.sub("", shown.text()).split()
         if text != last:
             last = text
             if as_json:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from rich.console import Console, RenderableType
@@ -27,7 +27,9 @@ from mesh.glass.answers import (
 from mesh.glass.snapshot import Discarded, Generation, Session, Snapshot, Versions
 from mesh.trust.documents import Health
 from tests.cli.glass import AT
+from tests.glass import samples
 
+T = TypeVar("T")
 LAX, EWR = "lax-vultr-1", "ewr-vultr-1"
 
 
@@ -83,6 +85,13 @@ ROUTES: dict[str, tuple[Routes, list[str]]] = {
         f"    path 4200000017 over {EWR}",
     ]),
     "refused": (Routes(routes=(BOGON,)), [
+        f"{LAX} (12 ms)",
+        "  10.0.0.0/8 in internet4, refused: a bogon prefix",
+        "    from vultr (upstream, vultr4), next hop 203.0.113.1",
+        "    path 64515 15169",
+        "    local preference 100, MED 0, ROV invalid",
+    ]),
+    "of others": (Routes(routes=(replace(BOGON, nodes=("", "")),)), [
         f"{LAX} (12 ms)",
         "  10.0.0.0/8 in internet4, refused: a bogon prefix",
         "    from vultr (upstream, vultr4), next hop 203.0.113.1",
@@ -208,6 +217,14 @@ def test_a_node_is_a_row_and_its_troubles_are_lines(
     assert tuple(lines[2:]) == further
 
 
+def test_a_blackhole_names_its_nodes_where_not_all_have_said_so() -> None:
+    found = answer(lax_vultr_1=replace(SNAPSHOT, blackholes=(HOLE,)), down="no answer")
+    assert shown(text.nodes(found))[2:] == [
+        f"blackhole 192.30.120.9, 90 s left: a flood (at {LAX})",
+        f"{EWR}: no answer",
+    ]
+
+
 def test_a_doubt_about_an_answer_stands_beside_it() -> None:
     old = answer(lax_vultr_1=SNAPSHOT)
     doubted = replace(old.nodes[LAX], why="its snapshot is 30 s old")
@@ -219,28 +236,24 @@ def test_a_doubt_about_an_answer_stands_beside_it() -> None:
 HOSTILE = "\x1b[31mred\x1b[0m\n[bold]x[/]\u202e::error::"
 
 
+def poisoned(answer: Answer[T]) -> Answer[T]:
+    """What the nodes say with that text in all of its fields; the nodes are ours."""
+    nodes = {
+        name: replace(one, why=HOSTILE * bool(one.why), data=samples.poisoned(one.data, HOSTILE))
+        for name, one in answer.nodes.items()
+    }
+    return replace(answer, nodes=nodes)
+
+
 def test_what_the_world_says_stays_text_on_its_line() -> None:
-    route = replace(
-        USED, prefix=HOSTILE, table=HOSTILE, session=HOSTILE, peer=HOSTILE, why=HOSTILE,
-        next_hop=HOSTILE, node=HOSTILE, interface=HOSTILE, nodes=(HOSTILE,),
-        communities=(Community(HOSTILE, HOSTILE),),
-    )  # fmt: skip
-    health = Health(True, {HOSTILE: False}, {}, bird=HOSTILE)
-    one = replace(
-        SNAPSHOT, health=health, blackholes=(replace(HOLE, reason=HOSTILE),),
-        sessions=(replace(UP, name=HOSTILE, state=HOSTILE, error=HOSTILE, peer=HOSTILE),),
-    )  # fmt: skip
+    network = samples.production()
+    first = network.nodes[0].id
     every = [
-        *text.parts(answer(x=Routes(routes=(route,), cut=HOSTILE, notes=(HOSTILE,))), text.routes),
-        *text.parts(
-            answer(x=Refused(counts={HOSTILE: 1}, routes=(replace(route, refused=HOSTILE),))),
-            text.refused,
-        ),
-        *text.parts(
-            answer(x=Way(planned=(Hop(node=HOSTILE, cost=1),), in_use=None, why=HOSTILE)), text.way
-        ),
-        *text.served(answer(x=Served(taken_from={"ipv4": HOSTILE}), down=HOSTILE)),
-        *text.nodes(answer(x=one)),
+        *text.nodes(poisoned(samples.eventful(network))),
+        *text.parts(poisoned(samples.routes_everywhere(network)), text.routes),
+        *text.parts(poisoned(samples.refused(network, first)), text.refused),
+        *text.parts(poisoned(samples.way(network)), text.way),
+        *text.served(poisoned(samples.served(network, "web"))),
     ]
     lines = shown(every)
     assert all(line.isprintable() for line in lines)

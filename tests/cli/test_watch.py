@@ -20,6 +20,7 @@ from tests.kit.wait import until
 
 PROGRAM = """
 import itertools, sys
+from mesh.cli.tables import table
 from mesh.cli.watch import Shown, watch
 from mesh.hanging import Hanging
 LINES = [f"line {number}" for number in range(int(sys.argv[2]))]
@@ -27,7 +28,9 @@ count = itertools.count()
 def take():
     turn = next(count)
     state = "well" if turn < 3 else "ill"
-    parts = [f"state {state}", Hanging(f"down for {turn} s"), *LINES]
+    rows = table("since", "why")
+    rows.add_row(f"{9 + turn} s", "it is off")
+    parts = [f"state {state}", Hanging(f"down for {turn} s"), *LINES, rows]
     return Shown(parts, {"state": state, "turn": turn})
 watch(take, "stack x", 0.05, sys.argv[1] == "json")
 """
@@ -108,5 +111,5 @@ def test_the_terminal_is_as_before_once_it_has_ended(number: signal.Signals) -> 
 
 def test_what_is_higher_than_the_terminal_says_how_much_is_missing() -> None:
     got = on_a_terminal(signal.SIGINT, lines=40, wait_for=b"more lines")
-    assert b"and 24 more lines" in got
+    assert b"and 26 more lines" in got
     assert b"line 15" in got and b"line 16" not in got
