@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from rich.console import RenderableType
@@ -77,12 +77,21 @@ def routes(found: Routes, at: float) -> Iterator[RenderableType]:
 
 def _route(route: Route, at: float) -> Iterator[RenderableType]:
     style = USED if route.used else REFUSED if route.refused is not None else ""
-    label = f"  {printable(route.prefix)}"
+    label = f"  {_address(route.prefix)}"
     yield Hanging(f"in {printable(route.table)}, {_verdict(route)}", style, label)
     for line in filter(None, (_from(route, at), _path(route), _values(route))):
         yield Hanging(f"    {line}")
     if route.communities:
         yield Hanging(f"    communities {', '.join(map(_community, route.communities))}")
+
+
+def _address(text: str) -> str:
+    """An address or prefix as it is: ``::/0`` looks like the beginning of a command of CI runners,
+    and is none."""
+    try:
+        return str(ip_network(text, strict=False)) if "/" in text else str(ip_address(text))
+    except ValueError:
+        return printable(text)
 
 
 def _verdict(route: Route) -> str:
@@ -96,7 +105,7 @@ def _verdict(route: Route) -> str:
 def _from(route: Route, at: float) -> str:
     peer = printable(route.peer or route.session)
     words = f"from {peer} ({_kind(route)})" if peer else _kind(route)
-    to = printable(route.next_hop)
+    to = _address(route.next_hop)
     if to:
         at_node = f" ({printable(route.node)})" if route.node else ""
         words += f", next hop {to}{at_node}"
@@ -150,7 +159,7 @@ def refused(found: Refused, at: float) -> Iterator[RenderableType]:
         reason = printable(route.refused or "") or "without a reason"
         yield Hanging(
             f"from {printable(route.peer or route.session)}{path}: {reason}", REFUSED,
-            f"  {printable(route.prefix)}",
+            f"  {_address(route.prefix)}",
         )  # fmt: skip
     yield from _notes([found.cut])
 

@@ -98,6 +98,12 @@ ROUTES: dict[str, tuple[Routes, list[str]]] = {
         "    path 64515 15169",
         "    local preference 100, MED 0, ROV invalid",
     ]),
+    "a default route": (
+        Routes(routes=(Route(prefix="::/0", table="master6", session="x", kind="static",
+                             next_hop="::ffff"),)), [
+            f"{LAX} (12 ms)", "  ::/0 in master6, not used",
+            "    from x (static, x), next hop ::ffff",
+        ]),
     "none": (Routes(routes=()), [f"{LAX} (12 ms)", "  no route"]),
     "cut, with a note": (Routes(routes=(), cut="cut after 500", notes=("BIRD was reconfigured",)), [
         f"{LAX} (12 ms)", "  BIRD was reconfigured", "  no route", "  cut after 500",
