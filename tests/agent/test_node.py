@@ -11,11 +11,12 @@ import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -88,9 +89,9 @@ class Running:
 
 
 @contextmanager
-def two_nodes(folder: Path) -> Iterator[Running]:
-    """Los Angeles and Chicago in operation."""
-    values = prod()
+def two_nodes(folder: Path, changed: Mapping[str, Any] = MappingProxyType({})) -> Iterator[Running]:
+    """Los Angeles and Chicago in operation, with these keys changed."""
+    values = prod() | dict(changed)
     values["nodes"] = {node: values["nodes"][node] for node in (LAX, ORD)}
     wire = Wire(folder)
     try:
