@@ -1,5 +1,4 @@
-"""The looking glass's files: what it knows of the plan (``glass.json``), and its unit. Both are the
-same on all nodes."""
+"""What the looking glass knows of the plan (``glass.json``): the same on all nodes."""
 
 from __future__ import annotations
 
@@ -10,22 +9,14 @@ from itertools import chain
 from mesh.plan import Glass, Node, Plan, PlannedService, UpstreamSession
 from mesh.render import policy
 from mesh.render.files import File
-from mesh.render.node_templates import GLASS_UNIT
-from mesh.render.templates import rendered
 from mesh.spec.providers import Community
 
 PATH = "/etc/anycast-mesh/glass.json"
 
 
 def files(plan: Plan) -> tuple[File, ...]:
-    """The looking glass's view of the plan, and its unit; nothing where there is no looking
-    glass."""
-    if plan.glass is None:
-        return ()
-    return (
-        File(PATH, _document(plan, plan.glass)),
-        File(GLASS_UNIT.path, rendered(GLASS_UNIT.template, plan=plan)),
-    )
+    """The looking glass's view of the plan; nothing where there is no looking glass."""
+    return () if plan.glass is None else (File(PATH, _document(plan, plan.glass)),)
 
 
 def _document(plan: Plan, glass: Glass) -> str:

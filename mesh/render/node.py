@@ -73,6 +73,7 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._sources = replies.sources(plan)
         self._watched = Watched(plan, facts, self._exits, policy.links(plan))
         self._glass = glass.files(plan)
+        self._common: dict[str, File] = {}
         self._network: dict[str, object] = {
             "plan": plan,
             "callers": firewall.callers(plan),
@@ -172,7 +173,15 @@ class _Rendered(Mapping[str, NodeFiles]):
     def _file(self, each: Template, context: Mapping[str, object]) -> File:
         if each.fixed:
             return fixed(each)
+        if each.shared:
+            return self._of_network(each)
         return File(each.path, rendered(each.template, **context), each.mode, each.group)
+
+    def _of_network(self, each: Template) -> File:
+        if each.path not in self._common:
+            content = rendered(each.template, **self._network)
+            self._common[each.path] = File(each.path, content, each.mode, each.group)
+        return self._common[each.path]
 
     def _agent(self, node: Node) -> File:
         pieces = self._watched.by(node)

@@ -15,13 +15,15 @@ from mesh.render.templates import rendered
 @dataclass(frozen=True, slots=True)
 class Template:
     """A file's path, template, mode and group. A ``fixed`` one has no variables: it is the same on
-    all nodes, and rendered once."""
+    all nodes, and rendered once. A ``shared`` one has variables of the network alone, and is
+    rendered once for each."""
 
     path: str
     template: str
     mode: int = 0o644
     group: str = "root"
     fixed: bool = False
+    shared: bool = False
 
 
 # sshd takes the first value and sysctl the last one: both names take precedence over an image's.
@@ -29,7 +31,7 @@ _UNITS = "/etc/systemd/system"
 FILES: tuple[Template, ...] = (
     Template("/etc/bird/bird.conf", "bird/bird.conf.j2", 0o640, "bird"),
     Template("/etc/nftables.conf", "network/nftables.conf.j2", 0o755),
-    Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2"),
+    Template("/etc/ssh/sshd_config.d/00-anycast-mesh.conf", "network/sshd.conf.j2", shared=True),
     Template("/etc/sysctl.d/99-anycast-mesh.conf", "network/sysctl.conf.j2"),
     Template(
         "/etc/systemd/networkd.conf.d/anycast-mesh.conf", "network/networkd.conf.j2", fixed=True
@@ -50,12 +52,11 @@ REPLIES = Template(f"{_UNITS}/anycast-mesh-replies.service", "systemd/replies.se
 SERVICES = Template(f"{_UNITS}/anycast-mesh-services.service", "systemd/services.service.j2")
 WHOAMI = Template(f"{_UNITS}/anycast-mesh-whoami.service", "systemd/whoami.service.j2", fixed=True)
 GLASS: tuple[Template, ...] = (
+    Template(f"{_UNITS}/anycast-mesh-glass.service", "systemd/glass.service.j2", shared=True),
     Template("/etc/sysusers.d/anycast-mesh.conf", "accounts/sysusers.conf.j2", fixed=True),
     Template("/etc/tmpfiles.d/anycast-mesh.conf", "accounts/tmpfiles.conf.j2", fixed=True),
 )
-"""The looking glass's user, and its folders."""
-GLASS_UNIT = Template(f"{_UNITS}/anycast-mesh-glass.service", "systemd/glass.service.j2")
-"""Rendered once for all nodes."""
+"""The looking glass's unit, its user, and its folders."""
 
 DAEMONS = {
     kind: Template(

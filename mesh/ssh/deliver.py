@@ -18,7 +18,6 @@ from mesh.render import (
     DAEMONS,
     FILES,
     GLASS,
-    GLASS_UNIT,
     OUT_OF_SERVICE,
     REPLIES,
     WHOAMI,
@@ -35,7 +34,7 @@ CHUNK = 48 << 10
 HOME = "/var/lib/anycast-mesh"
 BY_GENERATIONS = (
     *(each.path for each in (*FILES, OUT_OF_SERVICE, REPLIES, WHOAMI, *DAEMONS.values())),
-    *(each.path for each in (*GLASS, GLASS_UNIT)),
+    *(each.path for each in GLASS),
     *(f"/etc/bird/mesh/{name}.conf" for name in (*CONCERNS, "secrets")),
 )
 """Files of generations, without tunnels: saved at delivery, restored at removal."""
