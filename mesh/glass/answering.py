@@ -199,5 +199,5 @@ def _halved(answer: NodeAnswer[T]) -> NodeAnswer[T]:
     if not isinstance(data, Routes | Refused) or not data.routes:
         return answer
     kept = data.routes[: len(data.routes) // 2]
-    cut = f"cut after {len(kept)} routes: there are more"
+    cut = f"cut after {len(kept)} routes: there may be more"
     return replace(answer, truncated=True, data=replace(data, routes=kept, cut=cut))

@@ -13,6 +13,9 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 _LENIENT = ConfigDict(extra="ignore")
 Text = Annotated[str, StringConstraints(max_length=400)]
+Seconds = Annotated[float, Field(ge=0, le=2.0**53, allow_inf_nan=False)]
+Number = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""An ASN, a preference, a cost: BGP's have 32 bits."""
 MAX_ROUTES = 500
 """Routes in one node's answer."""
 
@@ -48,15 +51,15 @@ class Route:
     used: bool = False
     why: Text = ""
     refused: Text | None = None
-    since: float = 0.0
-    path: Annotated[tuple[int, ...], Field(max_length=1024)] = ()
+    since: Seconds = 0.0
+    path: Annotated[tuple[Number, ...], Field(max_length=1024)] = ()
     nodes: Annotated[tuple[Text, ...], Field(max_length=1024)] = ()
-    origin: int | None = None
+    origin: Number | None = None
     next_hop: Text = ""
     node: Text = ""
     interface: Text = ""
-    local_pref: int | None = None
-    med: int | None = None
+    local_pref: Number | None = None
+    med: Number | None = None
     communities: Annotated[tuple[Community, ...], Field(max_length=512)] = ()
     rov: Validity = "not checked"
     aspa: Validity = "not checked"
@@ -79,7 +82,7 @@ class Refused:
     """The refused routes of one node: how many for each reason, and the first of them."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
-    counts: dict[Text, int]
+    counts: dict[Text, Number]
     routes: Annotated[tuple[Route, ...], Field(max_length=MAX_ROUTES)]
     cut: Text = ""
     notes: Annotated[tuple[Text, ...], Field(max_length=20)] = ()
@@ -92,7 +95,7 @@ class NodeAnswer(Generic[T]):
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     ok: bool
-    took_ms: float = 0.0
+    took_ms: Seconds = 0.0
     truncated: bool = False
     data: T | None = None
     why: Text = ""
@@ -104,7 +107,7 @@ class Answer(Generic[T]):
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     asked: dict[str, str]
-    at: float
+    at: Seconds
     nodes: dict[str, NodeAnswer[T]]
 
 
@@ -125,7 +128,7 @@ class Hop:
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     node: Text
-    cost: int
+    cost: Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +137,8 @@ class Way:
     routes say; ``in_use`` is None where no route leads there."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
-    planned: tuple[Hop, ...]
-    in_use: tuple[Hop, ...] | None
+    planned: Annotated[tuple[Hop, ...], Field(max_length=1024)]
+    in_use: Annotated[tuple[Hop, ...], Field(max_length=1024)] | None
     why: Text = ""
 
 

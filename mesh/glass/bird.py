@@ -18,8 +18,9 @@ from typing import Generic, TypeVar
 from mesh.bird.client import connect
 
 T = TypeVar("T")
-SECONDS, BYTES, LINES = 2.0, 512 << 10, 2000
-"""What one question may cost, in all its commands."""
+SECONDS, BYTES, LINES = 1.6, 512 << 10, 2000
+"""What one question may cost, in all its commands: less than the two seconds for which another node
+waits for the answer."""
 KEPT = 10.0
 """Seconds for which the answer to a question over a whole table is kept."""
 WAITING = 8
@@ -188,12 +189,13 @@ class Walks(Generic[T]):
         self._waiting = threading.BoundedSemaphore(WAITING)
         self._answers: dict[str, tuple[float, T]] = {}
 
-    def answer(self, question: str, ask: Callable[[], T]) -> T:
-        """The answer that is kept, or that ``ask`` gives. Raises :class:`Busy`."""
+    def answer(self, question: str, ask: Callable[[], T], seconds: float = SECONDS) -> T:
+        """The answer that is kept, or that ``ask`` gives. Raises :class:`Busy`, where it is not
+        this one's turn within that many seconds."""
         if not self._waiting.acquire(blocking=False):
             raise Busy
         try:
-            if not self._turn.acquire(timeout=SECONDS):
+            if not self._turn.acquire(timeout=max(seconds, 0.0)):
                 raise Busy
             try:
                 return self._answer(question, ask)

@@ -18,7 +18,6 @@ from mesh.glass import words
 from mesh.glass.answers import MAX_ROUTES, Refused, Route, Routes, Served, Validity
 from mesh.glass.bird import (
     RECONFIGURED,
-    SECONDS,
     Budget,
     Busy,
     Control,
@@ -39,6 +38,8 @@ _AGAIN = "BIRD was reconfigured meanwhile, twice: this may not be all"
 _SYMBOL = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)\s+routing table$")
 MAX_HOPS = 100
 """ASNs of a path that is compared with ASPA records."""
+CHECKING = 0.2
+"""Seconds for that."""
 MAX_CHECKED = 60
 """Routes of an answer that are compared with the RPKI: those that are shown first."""
 
@@ -84,7 +85,7 @@ class Lookup:
             chosen, notes = self._chosen(question, tables, reduced)
             answer = self._at_once(conversation, question, chosen)
         if question.more and chosen:
-            answer = answer.and_also(self._more(question, chosen))
+            answer = answer.and_also(self._more(question, chosen, budget))
         routes = self._described(answer, reduced)
         routes = self._validated(routes, tables, question.version)
         notes = [*notes, *answer.notes, *self._nothing(question, routes)]
@@ -94,10 +95,11 @@ class Lookup:
     def refused(self, question: RefusedQuestion) -> Refused:
         """The refused routes of this node, with how many there are for each reason. Raises
         :class:`NoAnswer`."""
-        with self._control.asking(Budget()) as conversation:
+        budget = Budget()
+        with self._control.asking(budget) as conversation:
             tables = _tables(conversation)
         commands = self._refused_commands(question, tables)
-        answer = self._walk(commands) if commands else _Answer()
+        answer = self._walk(commands, budget) if commands else _Answer()
         counts = Counter(self._describing.reason(each) for each in answer.refused)
         routes = self._refused_routes(answer.refused)
         return Refused(counts=dict(counts.most_common()), routes=tuple(routes[:MAX_ROUTES]),
@@ -164,7 +166,7 @@ class Lookup:
 
     # --- Walks ----------------------------------------------------------------------------------
 
-    def _more(self, question: RouteQuestion, tables: Sequence[str]) -> _Answer:
+    def _more(self, question: RouteQuestion, tables: Sequence[str], budget: Budget) -> _Answer:
         found = f"where net ~ [{question.prefix}+]"
         commands = [f"show route table {table} {found} all" for table in tables]
         commands += [
@@ -172,7 +174,7 @@ class Lookup:
             for table in tables
             if table.startswith(_WITH_REFUSED)
         ]
-        return self._walk(commands)
+        return self._walk(commands, budget)
 
     def _refused_commands(self, question: RefusedQuestion, tables: Sequence[str]) -> list[str]:
         conditions = []
@@ -185,15 +187,20 @@ class Lookup:
         kept = [each for each in tables if each.startswith(_WITH_REFUSED)]
         return [f"show route table {table} filtered{where} all" for table in kept]
 
-    def _walk(self, commands: Sequence[str]) -> _Answer:
+    def _walk(self, commands: Sequence[str], budget: Budget) -> _Answer:
+        """What these commands yield, in the seconds that are left of a budget, waiting included."""
+
+        def ask() -> _Answer:
+            return self._walked(commands, Budget(max(budget.left, 0.0)))
+
         try:
-            return self._walks.answer("\n".join(commands), lambda: self._walked(commands))
+            return self._walks.answer("\n".join(commands), ask, budget.left)
         except Busy:
             raise Unlikely("other questions over whole tables are before this one") from None
 
-    def _walked(self, commands: Sequence[str]) -> _Answer:
+    def _walked(self, commands: Sequence[str], whole: Budget) -> _Answer:
         """Each command on a connection of its own: one that is cut ends its connection."""
-        whole, answer = Budget(), _Answer()
+        answer = _Answer()
         for number, command in enumerate(commands):
             if whole.left <= 0:
                 return replace(answer, cut=True)
@@ -265,7 +272,7 @@ class Lookup:
             return list(routes)
         checked: list[Route] = []
         try:
-            with self._control.asking(Budget(seconds=SECONDS / 4)) as conversation:
+            with self._control.asking(Budget(seconds=CHECKING)) as conversation:
                 for route in routes[:MAX_CHECKED]:
                     checked.append(self._checked(conversation, route, roas, "aspas" in tables))
         except NoAnswer:
@@ -368,7 +375,7 @@ def _covers(one: Prefix, other: Prefix) -> bool:
 
 def _cut(cut: bool, routes: Sequence[Route]) -> str:
     shown = min(len(routes), MAX_ROUTES)
-    return f"cut after {shown} routes: there are more" if cut or shown < len(routes) else ""
+    return f"cut after {shown} routes: there may be more" if cut or shown < len(routes) else ""
 
 
 def _without_sessions(route: Route) -> Route:

@@ -177,7 +177,7 @@ def test_a_bird_that_is_stopped_is_not_waited_for(asked: Asked) -> None:
     os.kill(asked.edge.pid, signal.SIGSTOP)
     try:
         begin = time.monotonic()
-        with pytest.raises(NoAnswer, match="does not answer within 2 s"):
+        with pytest.raises(NoAnswer, match="and does not answer within"):
             asked.routes("8.8.8.8")
         assert time.monotonic() - begin < SECONDS * BUSY
     finally:

@@ -307,7 +307,7 @@ def test_a_bird_that_is_away_hung_or_broken_is_said(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(files.control))
             listener.listen(8)
-            assert why() == "BIRD runs, and does not answer within 2 s"
+            assert why() == "BIRD runs, and does not answer within 1.6 s"
         assert why() == "BIRD does not run"
 
 
