@@ -68,7 +68,7 @@ class Access:
         if found is None:
             raise mistake("Host", host, "is no name of a host", "the node's address", 400)
         if not reduced and name not in self._hosts and not self._is_own(name):
-            cure = f"localhost, {self.here.id}, or an address of this node"
+            cure = "localhost, or the id or an address of this node"
             raise mistake("Host", host, "is not this node", cure, 421)
 
     def _is_own(self, name: str) -> bool:

@@ -22,6 +22,8 @@ SECONDS = 2.0
 """From the first call to the end of all."""
 MAX_BYTES = 256 << 10
 """Of one node's response."""
+AT_ONCE = 64
+"""Nodes that are called at the same time."""
 NEXT = 0.25
 """Seconds without a connection after which the next address is tried."""
 _STATUS = re.compile(rb"^HTTP/1\.[01] (\d{3})[ \r]")
@@ -85,7 +87,8 @@ class _Calls:
         return {each.name: each.reply or self._late(each) for each in calls}
 
     def _pause(self, calls: Iterable[_Call], now: float) -> float:
-        nexts = [each.next_at for each in _open(calls) if each.addresses and not each.connected]
+        begun = [each for each in _open(calls) if each.sockets and not each.connected]
+        nexts = [each.next_at for each in begun if each.addresses]
         return max(0.0, min([self._end, *nexts]) - now)
 
     def _late(self, one: _Call) -> Reply:
@@ -95,7 +98,12 @@ class _Calls:
     def _try_next(
         self, calls: Iterable[_Call], selector: selectors.BaseSelector, now: float
     ) -> None:
+        called = sum(bool(each.sockets) for each in _open(calls))
         for one in _open(calls):
+            if not one.sockets:
+                if called >= AT_ONCE:
+                    continue
+                called += 1
             while not one.connected and one.addresses and now >= one.next_at:
                 one.next_at = now + NEXT
                 if not self._connect(one, one.addresses.pop(0), selector):

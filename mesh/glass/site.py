@@ -94,8 +94,9 @@ class Site:
         api = request.path.startswith(API)
         reduced = self._access.is_reduced(local)
         view = pages.View(self._access.network, self._access.here.id, reduced, self._clock())
+        if (refused := self._refusal(request, source, local)) is not None:
+            return refused
         try:
-            self._admit(request, source, local)
             response = self._always(request) or self._asked(request, source, view, api)
         except Unanswerable as error:
             response = self._mistake(view, api, error)
@@ -118,6 +119,17 @@ class Site:
         return Response(500, exchange.TEXT, b"the looking glass has failed: see its journal\n")
 
     # --- Who asks ---------------------------------------------------------------------------------
+
+    def _refusal(self, request: Request, source: Address, local: Address) -> Response | None:
+        """The answer to who may not ask, with nothing of the network in it; None to others."""
+        try:
+            self._admit(request, source, local)
+        except Unanswerable as error:
+            self._count(error.status)
+            why = error.mistake
+            text = f"{why.key} {why.value}: {why.reason}; {why.cure}\n"
+            return Response(error.status, exchange.TEXT, text.encode())
+        return None
 
     def _admit(self, request: Request, source: Address, local: Address) -> None:
         if self._access.is_stranger(source, local):

@@ -21,8 +21,9 @@ from mesh.glass.snapshot import Snapshot
 
 T = TypeVar("T")
 API = "/api/v1/"
-AT_ONCE = 16
-"""Questions to other nodes at the same time; each has a connection to every node."""
+AT_ONCE = 8
+"""Questions to other nodes at the same time; each has a connection to every node, and a process
+1024 files."""
 SNAPSHOTS = TypeAdapter(Answer[Snapshot])
 ROUTES = TypeAdapter(Answer[Routes])
 REFUSED = TypeAdapter(Answer[Refused])

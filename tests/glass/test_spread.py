@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from tests.glass.glasses import (
     says,
     snapshot_of,
 )
-from tests.kit.wait import BUSY
+from tests.kit.wait import BUSY, PATIENCE
 
 SECONDS = 2.2
 """For a page, whoever does not answer; more where this machine is busy."""
@@ -236,3 +237,37 @@ def test_a_node_that_nobody_reaches_has_the_reason() -> None:
     found = calls.call({"a": (), "b": (place(66),)}, free_port(), "/")
     assert found["a"].why == "it has no address"
     assert found["b"].why == "its looking glass does not run"
+
+
+def test_more_nodes_than_are_called_at_once_are_all_called() -> None:
+    most = 0
+    lock = threading.Lock()
+    begun: set[socket.socket] = set()
+
+    def work(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(4096)
+            with lock:
+                begun.discard(connection)
+            connection.sendall(response(b"{}"))
+
+    def accept(server: socket.socket) -> None:
+        nonlocal most
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with lock:
+                begun.add(connection)
+                most = max(most, len(begun))
+            threading.Thread(target=work, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("", 0), backlog=256) as server:
+        threading.Thread(target=accept, args=(server,), daemon=True).start()
+        named = {str(n): (IPv4Address(f"127.0.9.{n}"),) for n in range(1, 201)}
+        found = calls.call(named, server.getsockname()[1], "/", seconds=PATIENCE)
+        server.shutdown(socket.SHUT_RDWR)
+    assert {reply.body for reply in found.values()} == {b"{}"}
+    assert len(found) == 200
+    assert most <= calls.AT_ONCE
