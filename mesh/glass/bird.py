@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,8 @@ WAITING = 8
 RECONFIGURED = 8004
 """BIRD stops going over a table when it is reconfigured."""
 NO_ROUTE = 8001
+_TAKEN = 900
+"""Bytes of commands that BIRD takes before it has answered: above a thousand it hangs up."""
 _LONGEST = 64 << 10
 """Bytes of a line: BIRD's are shorter."""
 
@@ -89,11 +91,19 @@ class Conversation:
 
     def ask(self, command: str) -> Lines:
         """One command, and its reply as far as the budget goes."""
-        if self._over:
-            return Lines((), cut=True)
-        self._connection.settimeout(self._left())
-        self._connection.sendall(command.encode("ascii") + b"\n")
-        return self._read()
+        return self.ask_all([command])[0]
+
+    def ask_all(self, commands: Iterable[str]) -> list[Lines]:
+        """Several commands, and their replies. They are sent together where they are short: each
+        wait for BIRD's turn takes longer than BIRD does."""
+        replies: list[Lines] = []
+        for together in _together(commands):
+            if not self._over:
+                self._connection.settimeout(self._left())
+                self._connection.sendall("".join(f"{each}\n" for each in together).encode("ascii"))
+            for _ in together:
+                replies.append(Lines((), cut=True) if self._over else self._read())
+        return replies
 
     def _read(self) -> Lines:
         lines: list[tuple[int, str]] = []
@@ -148,6 +158,20 @@ class Conversation:
         if self._budget.left <= 0:
             raise TimeoutError
         return self._budget.left
+
+
+def _together(commands: Iterable[str]) -> Iterator[list[str]]:
+    """The same in groups that BIRD takes at once."""
+    group: list[str] = []
+    size = 0
+    for command in commands:
+        if group and size + len(command) >= _TAKEN:
+            yield group
+            group, size = [], 0
+        group.append(command)
+        size += len(command) + 1
+    if group:
+        yield group
 
 
 class Control:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Literal
+from itertools import islice
 
 from mesh.glass import words
 from mesh.glass.answers import MAX_ROUTES, Refused, Route, Routes, Served, Validity
@@ -158,8 +158,10 @@ class Lookup:
             found = _of(reply, table)
             accepted += _longest(found) if question.is_address else found
             if table.startswith(_WITH_REFUSED):
-                for prefix in _covering(question):
-                    reply = conversation.ask(f"show route {prefix} table {table} filtered all")
+                for reply in conversation.ask_all(
+                    f"show route {prefix} table {table} filtered all"
+                    for prefix in _covering(question)
+                ):
                     cut |= reply.cut
                     refused += _of(reply, table)
         return _Answer(tuple(accepted), tuple(refused), cut, tuple(notes))
@@ -270,45 +272,60 @@ class Lookup:
         roas = f"roas{version}"
         if roas not in tables:
             return list(routes)
-        checked: list[Route] = []
+        checks = [self._checks(route, roas, "aspas" in tables) for route in routes[:MAX_CHECKED]]
         try:
             with self._control.asking(Budget(seconds=CHECKING)) as conversation:
-                for route in routes[:MAX_CHECKED]:
-                    checked.append(self._checked(conversation, route, roas, "aspas" in tables))
+                replies = conversation.ask_all(each for some in checks for each in some)
         except NoAnswer:
-            pass  # What was asked for is known; only the state of some is not.
-        return [*checked, *routes[len(checked) :]]
+            return list(routes)  # What was asked for is known; only its states are not.
+        answers = iter([_is_true(reply) for reply in replies])
+        states = [tuple(islice(answers, len(some))) for some in checks]
+        return [
+            *(_with_states(route, state) for route, state in zip(routes, states, strict=False)),
+            *routes[MAX_CHECKED:],
+        ]
 
-    def _checked(
-        self, conversation: Conversation, route: Route, roas: str, with_aspa: bool
-    ) -> Route:
+    def _checks(self, route: Route, roas: str, with_aspa: bool) -> list[str]:
+        """What BIRD is asked about a route: whether it is valid, and whether it is invalid, by ROAs
+        and then by ASPA records."""
         origin = self._network.asn if route.kind == "static" else route.origin
         if route.kind not in ("upstream", "static") or origin is None:
-            return route
-        rov = _state(conversation, f"roa_check({roas}, {route.prefix}, {origin})", "ROA")
-        aspa: Validity = "not checked"
-        if with_aspa and route.kind == "upstream" and route.path:
-            aspa = self._aspa(conversation, route)
-        return replace(route, rov=rov, aspa=aspa)
+            return []
+        asked = [
+            f"eval roa_check({roas}, {route.prefix}, {origin}) = ROA_{each}" for each in _ASKED
+        ]
+        path = self._aspa(route) if with_aspa else ""
+        return asked + ([f"eval {path} = ASPA_{each}" for each in _ASKED] if path else [])
 
-    def _aspa(self, conversation: Conversation, route: Route) -> Validity:
+    def _aspa(self, route: Route) -> str:
         role = next((up.role for up in self._here.upstreams if up.name == route.session), "")
         # A set is no part of a path that was signed for, and BIRD prints long paths in part.
-        if not role or len(route.path) > MAX_HOPS or route.path[-1] != route.origin:
-            return "not checked"
+        is_whole = 0 < len(route.path) <= MAX_HOPS and route.path[-1] == route.origin
+        if not role or not is_whole:
+            return ""
         path = "+empty+"
         for asn in reversed(route.path):
             path = f"prepend({path}, {asn})"
-        is_upstream = "false" if role == "provider" else "true"
-        return _state(conversation, f"aspa_check(aspas, {path}, {is_upstream})", "ASPA")
+        return f"aspa_check(aspas, {path}, {'false' if role == 'provider' else 'true'})"
 
 
-def _state(conversation: Conversation, check: str, kind: Literal["ROA", "ASPA"]) -> Validity:
-    valid, invalid = (
-        any(code == 23 and text == "TRUE" for code, text in reply.lines)
-        for reply in (conversation.ask(f"eval {check} = {kind}_{s}") for s in ("VALID", "INVALID"))
-    )
-    return validity(valid, invalid)
+_ASKED = ("VALID", "INVALID")
+
+
+def _is_true(reply: Lines) -> bool | None:
+    """What BIRD says of a condition; None where it says nothing."""
+    found = [text for code, text in reply.lines if code == 23]
+    return found[0] == "TRUE" if found else None
+
+
+def _with_states(route: Route, answers: Sequence[bool | None]) -> Route:
+    return replace(route, rov=_state(answers[:2]), aspa=_state(answers[2:]))
+
+
+def _state(answers: Sequence[bool | None]) -> Validity:
+    if not answers or None in answers:
+        return "not checked"
+    return validity(bool(answers[0]), bool(answers[1]))
 
 
 def _tables(conversation: Conversation) -> tuple[str, ...]:

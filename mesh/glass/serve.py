@@ -26,8 +26,8 @@ from mesh.glass.network import Network
 from mesh.glass.site import Site
 from mesh.glass.snapshots import SnapshotFile
 
-AT_ONCE = 128
-"""Connections of all addresses together."""
+AT_ONCE = 48
+"""Connections of all addresses together: each may have two threads."""
 AGAIN = 1.0
 """Seconds until an address that could not be had is tried again."""
 _NETWORK = TypeAdapter(Network)
