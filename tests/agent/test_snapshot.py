@@ -4,6 +4,7 @@ whose disk refuses it."""
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from mesh.agent import snapshot as module
 from mesh.agent.config import Config
 from mesh.agent.service_state import CheckState
 from mesh.agent.snapshot import exported, results
+from mesh.glass import network as network_of_glass
+from mesh.glass.metrics import METRICS, Requests, exposition
+from mesh.glass.network import Network
 from mesh.glass.snapshot import PATH, CheckResult, Snapshot
 from mesh.render import node_files, placeholder_facts
 from mesh.services.checks.check import Target
@@ -27,6 +31,7 @@ from mesh.trust.encoding import Malformed, parse
 from tests.agent.member import NODE, member
 from tests.agent.test_node import LAX, ORD, Running, two_nodes
 from tests.kit.machines import AgentMachine
+from tests.kit.promtool import promtool
 from tests.kit.stacks import plan_of, prod, with_members
 from tests.kit.wait import PATIENCE, until
 
@@ -86,6 +91,26 @@ def test_a_node_says_its_sessions_with_their_routes(mesh: Running) -> None:
     upstream = by_name["vultr4"]
     assert (upstream.kind, upstream.peer, upstream.up) == ("upstream", "vultr", False)
     assert found.health.sessions.keys() == by_name.keys()
+
+
+WITHOUT_CAUSE = {
+    "mesh_fault", "mesh_alarm", "mesh_clock_offset_seconds", "mesh_refused_routes_total",
+    "mesh_blackhole_until_timestamp_seconds",
+    "mesh_rpki_session_up", "mesh_rpki_records",  # this network has no caches
+    "mesh_glass_requests_total",  # nobody has asked
+}  # fmt: skip
+"""Metrics without a sample where nothing is wrong."""
+
+
+@pytest.mark.lab
+def test_a_node_has_each_metric_that_rules_and_dashboards_ask_for(mesh: Running) -> None:
+    found = later(mesh.lax, lambda one: all_up(one) and len(one.checks) == 2, "it has all")
+    network = parse(Network, mesh.lax.path(network_of_glass.PATH).read_bytes())
+    text = exposition(found, network, time.time(), Requests(node=LAX))
+    there = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+    assert {metric.name for metric in METRICS} - there <= WITHOUT_CAUSE
+    done = promtool("trixie", "check", "metrics", stdin=text)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 @pytest.mark.lab
