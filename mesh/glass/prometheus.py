@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 T = TypeVar("T")
 Sample = tuple[tuple[str, ...], float]
 """The values of a metric's labels, and its own."""
