@@ -89,7 +89,6 @@ class _Rendered(Mapping[str, NodeFiles]):
             "prometheus_port": PROMETHEUS,
             "alertmanager_port": ALERTMANAGER,
             "cluster_port": ALERTMANAGERS,
-            "forwarded": () if plan.glass is None else (plan.glass.port,),
         }
 
     def __len__(self) -> int:
@@ -157,6 +156,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             ),
             "is_member": Role.MEMBER in node.roles,
             "peers": monitors.peers(self._plan, node),
+            "forwarded": _forwarded(self._plan, node),
             "is_registry": Role.REGISTRY in node.roles,
             "exits": self._exits[node.id],
             "region": self._regions[node.region],
@@ -196,6 +196,12 @@ class _Rendered(Mapping[str, NodeFiles]):
             endpoint=self._places[link.peer].ipv4,
         )
         return File(f"/etc/wireguard/{link.interface}.conf", content, 0o600)
+
+
+def _forwarded(plan: Plan, node: Node) -> tuple[int, ...]:
+    """The ports of a node itself that the operator may reach through SSH."""
+    glass = () if plan.glass is None else (plan.glass.port,)
+    return (*glass, *((PROMETHEUS, ALERTMANAGER) if monitors.does(plan, node) else ()))
 
 
 def _narrowest(plan: Plan, facts: Mapping[str, Facts]) -> int:

@@ -71,6 +71,14 @@ def test_a_missing_secret_is_named() -> None:
         node_secrets(monitored(LAX), LAX, {"vultr": "s3cret"}, {})
 
 
+def test_the_operator_reaches_both_through_ssh_where_they_run() -> None:
+    plan = monitored(LAX)
+    for node in (LAX, MIA):
+        sshd = own(plan, node)["/etc/ssh/sshd_config.d/00-anycast-mesh.conf"].content
+        assert "127.0.0.1:8080" in sshd
+        assert all((f"127.0.0.1:{port}" in sshd) is (node == LAX) for port in (9090, 9093))
+
+
 def test_every_node_is_asked_at_its_tunnel_address() -> None:
     plan = monitored(LAX)
     text = own(plan, LAX)[f"{FOLDER}/prometheus.yml"].content
