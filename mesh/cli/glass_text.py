@@ -103,20 +103,16 @@ def _verdict(route: Route) -> str:
 
 
 def _from(route: Route, at: float) -> str:
-    peer = printable(route.peer or route.session)
-    words = f"from {peer} ({_kind(route)})" if peer else _kind(route)
-    to = _address(route.next_hop)
-    if to:
-        at_node = f" ({printable(route.node)})" if route.node else ""
-        words += f", next hop {to}{at_node}"
+    session = printable(route.session)
+    words = f"{route.kind} {session}".strip()
+    if route.peer:
+        source = f"{route.kind}, {session}" if session else route.kind
+        words = f"from {printable(route.peer)} ({source})"
+    if to := _address(route.next_hop):
+        words += f", next hop {to}" + (f" ({printable(route.node)})" if route.node else "")
     if route.interface:
         words += f" on {printable(route.interface)}"
     return words + (f", for {age_text(max(0.0, at - route.since))}" if route.since else "")
-
-
-def _kind(route: Route) -> str:
-    session = printable(route.session)
-    return f"{route.kind}, {session}" if session else route.kind
 
 
 def _path(route: Route) -> str:

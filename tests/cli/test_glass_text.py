@@ -102,7 +102,7 @@ ROUTES: dict[str, tuple[Routes, list[str]]] = {
         Routes(routes=(Route(prefix="::/0", table="master6", session="x", kind="static",
                              next_hop="::ffff"),)), [
             f"{LAX} (12 ms)", "  ::/0 in master6, not used",
-            "    from x (static, x), next hop ::ffff",
+            "    static x, next hop ::ffff",
         ]),
     "none": (Routes(routes=()), [f"{LAX} (12 ms)", "  no route"]),
     "cut, with a note": (Routes(routes=(), cut="cut after 500", notes=("BIRD was reconfigured",)), [
