@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import sys
 import threading
 import time
@@ -22,8 +23,9 @@ NONE = 0
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """One that asks for each of the paths in turn, ``rate`` times a second at most, from an address
-    of its own. ``kind`` is what its figures are called."""
+    """One that asks for each of the paths in turn, from an address of its own. ``kind`` is what its
+    figures are called. Between an answer and the next question it waits as long as chance has it,
+    ``1 / rate`` seconds in the mean: clients do not ask in step."""
 
     kind: str
     source: str
@@ -60,12 +62,12 @@ def asked(client: Client, port: int, path: str) -> Asked:
 
 
 def _ask(client: Client, port: int, end: float, answers: list[Asked]) -> None:
+    chance = random.Random(client.source)  # noqa: S311  # a load, no secret
     for path in cycle(client.paths):
-        began = time.monotonic()
-        if began > end:
+        time.sleep(chance.expovariate(client.rate))
+        if time.monotonic() > end:
             return
         answers.append(asked(client, port, path))
-        time.sleep(max(0.0, began + 1 / client.rate - time.monotonic()))
 
 
 def main() -> None:
