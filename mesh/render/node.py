@@ -73,7 +73,7 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._sources = replies.sources(plan)
         self._watched = Watched(plan, facts, self._exits, policy.links(plan))
         self._glass = glass.files(plan)
-        self._common: dict[str, File] = {}
+        self._common: dict[File, File] = {}
         self._network: dict[str, object] = {
             "plan": plan,
             "callers": firewall.callers(plan),
@@ -173,15 +173,8 @@ class _Rendered(Mapping[str, NodeFiles]):
     def _file(self, each: Template, context: Mapping[str, object]) -> File:
         if each.fixed:
             return fixed(each)
-        if each.shared:
-            return self._of_network(each)
-        return File(each.path, rendered(each.template, **context), each.mode, each.group)
-
-    def _of_network(self, each: Template) -> File:
-        if each.path not in self._common:
-            content = rendered(each.template, **self._network)
-            self._common[each.path] = File(each.path, content, each.mode, each.group)
-        return self._common[each.path]
+        file = File(each.path, rendered(each.template, **context), each.mode, each.group)
+        return self._common.setdefault(file, file) if each.shared else file
 
     def _agent(self, node: Node) -> File:
         pieces = self._watched.by(node)

@@ -15,8 +15,8 @@ from mesh.render.templates import rendered
 @dataclass(frozen=True, slots=True)
 class Template:
     """A file's path, template, mode and group. A ``fixed`` one has no variables: it is the same on
-    all nodes, and rendered once. A ``shared`` one has variables of the network alone, and is
-    rendered once for each."""
+    all nodes, and rendered once. Of a ``shared`` one nodes have few different ones, and each is
+    stored once."""
 
     path: str
     template: str

@@ -238,7 +238,8 @@ def test_ports_and_checks_follow_from_the_kind(
     (made,) = plan.services
     assert (made.ports.tcp, made.ports.udp) == (tcp, udp)
     assert check in made.checks[0].subject
-    opened = {(r.protocol, r.ports[0]) for r in plan.firewall if r.zone == "announced"}
+    anyone = [r for r in plan.firewall if r.zone == "announced" and r.source == "anyone"]
+    opened = {(r.protocol, r.ports[0]) for r in anyone}
     assert opened == {("tcp", port) for port in tcp} | {("udp", port) for port in udp}
 
 
