@@ -80,14 +80,19 @@ class Lines:
 
 
 class Conversation:
-    """One connection to BIRD. It is over once a reply is cut."""
+    """One connection to BIRD, on which times are seconds since the epoch. It is over once a reply
+    is cut. ``covers``: ``show route for`` shows all that cover an address, as BIRD 3 does, and not
+    the longest match alone."""
 
     def __init__(self, connection: socket.socket, budget: Budget) -> None:
         self._connection, self._budget = connection, budget
         self._buffer = bytearray()
         self._greeted = self._over = False
-        self._read()
+        connection.sendall(b'timeformat "%s"\n')
+        greeting = self._read()
         self._greeted = True
+        self._read()
+        self.covers = any(text.startswith("BIRD 3.") for _, text in greeting.lines)
 
     def ask(self, command: str) -> Lines:
         """One command, and its reply as far as the budget goes."""
@@ -182,14 +187,12 @@ class Control:
 
     @contextmanager
     def asking(self, budget: Budget) -> Iterator[Conversation]:
-        """A connection on which times are seconds since the epoch. Raises :class:`NoAnswer`."""
+        """A connection. Raises :class:`NoAnswer`."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(max(budget.left, 0.001))
                 connect(connection, self._path)
-                conversation = Conversation(connection, budget)
-                conversation.ask('timeformat "%s"')
-                yield conversation
+                yield Conversation(connection, budget)
         except FileNotFoundError:
             raise NoAnswer("BIRD does not run, or has no socket for the looking glass") from None
         except ConnectionRefusedError:

@@ -38,8 +38,6 @@ _AGAIN = "BIRD was reconfigured meanwhile, twice: this may not be all"
 _SYMBOL = re.compile(r"^(?P<name>[a-z][a-z0-9_]*)\s+routing table$")
 MAX_HOPS = 100
 """ASNs of a path that is compared with ASPA records."""
-CHECKING = 0.2
-"""Seconds for that."""
 MAX_CHECKED = 60
 """Routes of an answer that are compared with the RPKI: those that are shown first."""
 
@@ -84,10 +82,10 @@ class Lookup:
             tables = _tables(conversation)
             chosen, notes = self._chosen(question, tables, reduced)
             answer = self._at_once(conversation, question, chosen)
-        if question.more and chosen:
-            answer = answer.and_also(self._more(question, chosen, budget))
-        routes = self._described(answer, reduced)
-        routes = self._validated(routes, tables, question.version)
+            if question.more and chosen:
+                answer = answer.and_also(self._more(question, chosen, budget))
+            routes = self._described(answer, reduced)
+            routes = self._validated(conversation, routes, tables, question.version)
         notes = [*notes, *answer.notes, *self._nothing(question, routes)]
         return Routes(routes=tuple(routes[:MAX_ROUTES]), cut=_cut(answer.cut, routes),
                       notes=tuple(notes))  # fmt: skip
@@ -146,25 +144,24 @@ class Lookup:
     def _at_once(
         self, conversation: Conversation, question: RouteQuestion, tables: Sequence[str]
     ) -> _Answer:
-        accepted: list[Found] = []
-        refused: list[Found] = []
-        notes: list[str] = []
-        cut = False
-        for table in tables:
-            what = f"for {question.target}" if question.is_address else str(question.target)
-            reply = conversation.ask(f"show route {what} table {table} all")
-            notes += _note(reply)
-            cut |= reply.cut
-            found = _of(reply, table)
-            accepted += _longest(found) if question.is_address else found
-            if table.startswith(_WITH_REFUSED):
-                for reply in conversation.ask_all(
-                    f"show route {prefix} table {table} filtered all"
-                    for prefix in _covering(question)
-                ):
-                    cut |= reply.cut
-                    refused += _of(reply, table)
-        return _Answer(tuple(accepted), tuple(refused), cut, tuple(notes))
+        commands = [
+            (table, refused, command)
+            for table in tables
+            for refused, command in _commands(question, table, conversation.covers)
+        ]
+        replies = conversation.ask_all(command for _, _, command in commands)
+        answer = _Answer()
+        for (table, refused, _), reply in zip(commands, replies, strict=True):
+            found = tuple(_of(reply, table))
+            if question.is_address and not refused:
+                found = tuple(_longest(found))
+            answer = _Answer(
+                answer.accepted + (() if refused else found),
+                answer.refused + (found if refused else ()),
+                answer.cut or reply.cut,
+                (*answer.notes, *_note(reply)),
+            )
+        return replace(answer, notes=tuple(dict.fromkeys(answer.notes)))
 
     # --- Walks ----------------------------------------------------------------------------------
 
@@ -267,16 +264,16 @@ class Lookup:
     # --- RPKI -------------------------------------------------------------------------------------
 
     def _validated(
-        self, routes: Sequence[Route], tables: Sequence[str], version: int
-    ) -> list[Route]:
+        self, conversation: Conversation, routes: Sequence[Route], tables: Sequence[str],
+        version: int,
+    ) -> list[Route]:  # fmt: skip
         roas = f"roas{version}"
         if roas not in tables:
             return list(routes)
         checks = [self._checks(route, roas, "aspas" in tables) for route in routes[:MAX_CHECKED]]
         try:
-            with self._control.asking(Budget(seconds=CHECKING)) as conversation:
-                replies = conversation.ask_all(each for some in checks for each in some)
-        except NoAnswer:
+            replies = conversation.ask_all(each for some in checks for each in some)
+        except OSError:
             return list(routes)  # What was asked for is known; only its states are not.
         answers = iter([_is_true(reply) for reply in replies])
         states = [tuple(islice(answers, len(some))) for some in checks]
@@ -371,15 +368,35 @@ def _longest(found: Sequence[Found]) -> list[Found]:
     return [each for each, length in zip(found, lengths, strict=True) if length == longest]
 
 
-def _covering(question: RouteQuestion) -> Iterator[Prefix]:
-    """The prefixes with which a refused route could lead to the target. No network of the Internet
-    has one between a /64 and a single address."""
+def _commands(question: RouteQuestion, table: str, covers: bool) -> Iterator[tuple[bool, str]]:
+    """What BIRD is asked of a table at once; whether it is about refused routes, and the command.
+
+    The table of our own routes is small enough to go over. In one with those of the Internet BIRD 2
+    looks a prefix up whose routes are all refused by its length alone: each that could lead to an
+    address is asked for, a hundredth of a millisecond each.
+    """
+    target = question.target
     if not question.is_address:
-        yield question.prefix
+        yield False, f"show route {target} table {table} all"
+        if table.startswith(_WITH_REFUSED):
+            yield True, f"show route {target} table {table} filtered all"
         return
-    for length in range(question.prefix.prefixlen, -1, -1):
-        if question.version == 4 or length <= 64 or length == 128:
-            yield question.prefix.supernet(new_prefix=length)
+    yield False, f"show route for {target} table {table} all"
+    if table.startswith("master"):
+        yield True, f"show route table {table} filtered where {target} ~ net all"
+    elif table.startswith(_WITH_REFUSED) and covers:
+        yield True, f"show route for {target} table {table} filtered all"
+    elif table.startswith(_WITH_REFUSED):
+        for prefix in _covering(question.prefix):
+            yield True, f"show route {prefix} table {table} filtered all"
+
+
+def _covering(prefix: Prefix) -> Iterator[Prefix]:
+    """The prefixes with which a refused route could lead to an address. No network of the Internet
+    has one between a /64 and a single address."""
+    for length in range(prefix.prefixlen, -1, -1):
+        if prefix.version == 4 or length <= 64 or length == 128:
+            yield prefix.supernet(new_prefix=length)
 
 
 def _covers(one: Prefix, other: Prefix) -> bool:
