@@ -258,7 +258,10 @@ def test_the_bundle_has_what_a_node_needs_and_nothing_of_the_operator() -> None:
     assert names == sorted(names)
     assert "__main__.py" in names
     assert not [n for n in names if n.startswith(("mesh/publish", "mesh/plan", "mesh/infra"))]
-    assert all(name.endswith(".py") for name in names)
+    folder = bundle.ROOT / "mesh" / "glass"
+    pages = {path for path in folder.rglob("*") if path.suffix in (".html", ".css", ".svg")}
+    further = {str(path.relative_to(bundle.ROOT)) for path in pages}
+    assert {name for name in names if not name.endswith(".py")} == further
 
 
 def test_the_agent_starts_without_what_only_a_registry_needs() -> None:
