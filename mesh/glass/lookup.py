@@ -150,6 +150,8 @@ class Lookup:
             for refused, command in _commands(question, table, conversation.covers)
         ]
         replies = conversation.ask_all(command for _, _, command in commands)
+        if any(_is_reconfigured(reply) for reply in replies):
+            replies = conversation.ask_all(command for _, _, command in commands)
         answer = _Answer()
         for (table, refused, _), reply in zip(commands, replies, strict=True):
             found = tuple(_of(reply, table))
@@ -224,7 +226,7 @@ class Lookup:
         for _ in range(2):
             with self._control.asking(budget) as conversation:
                 reply = conversation.ask(command)
-            if reply.refusal is None or reply.refusal[0] != RECONFIGURED:
+            if not _is_reconfigured(reply):
                 break
         return reply
 
@@ -346,6 +348,10 @@ def _of(reply: Lines, table: str = "") -> list[Found]:
     """The routes of a reply; of one that is cut without the last, which may not be whole."""
     found = [replace(each, table=table or each.table) for each in parsed(reply.lines)]
     return found[:-1] if reply.cut else found
+
+
+def _is_reconfigured(reply: Lines) -> bool:
+    return reply.refusal is not None and reply.refusal[0] == RECONFIGURED
 
 
 def _note(reply: Lines) -> Iterator[str]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from mesh.glass.access import BURST
+from mesh.glass.serve import Unreadable
+from mesh.glass.snapshot import Versions
 from tests.glass.glasses import (
     END,
     LAX,
@@ -28,7 +33,8 @@ from tests.glass.glasses import (
     says,
     snapshot_of,
 )
-from tests.kit.wait import PATIENCE
+from tests.kit.stacks import ROOT
+from tests.kit.wait import PATIENCE, until
 
 ROUTE = """\
 1007-Table master4:
@@ -336,10 +342,6 @@ def test_a_bird_that_says_what_it_never_said_is_an_error(
 
 
 def test_a_bird_that_is_too_old_to_be_asked_is_named(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from mesh.glass.snapshot import Versions
-
     port = free_port()
     snapshot = replace(snapshot_of(LAX, time.time()), versions=Versions("2.0.12"))
     with running(tmp_path / LAX, network(port), LAX, None, snapshot):
@@ -420,6 +422,48 @@ def test_files_that_change_are_read_again(tmp_path: Path) -> None:
         assert get(second, "/health").status == 200
     finally:
         glass.close()
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from mesh.glass.serve import serve
+serve(*map(Path, sys.argv[1:]))
+"""
+
+
+def test_the_program_reads_its_files_again_on_sighup(tmp_path: Path) -> None:
+    files = Files(tmp_path / LAX)
+    first, second = free_port(), free_port()
+    files.put(network(first), LAX)
+    names = ("glass.json", "agent.json", "snapshot.json", "bird.ctl")
+    paths = [str(files.folder / name) for name in names]
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, *paths], cwd=ROOT) as process:
+        try:
+            until(lambda: answers(first), 5, "it answers")
+            files.put(network(second), LAX)
+            process.send_signal(signal.SIGHUP)
+            until(lambda: answers(second), 5, "it answers at the other port")
+            assert not answers(first)
+        finally:
+            process.terminate()
+
+
+def test_a_glass_that_does_not_know_its_network_says_why(tmp_path: Path) -> None:
+    files = Files(tmp_path / LAX)
+    files.put(network(8080), "nobody")
+    with pytest.raises(Unreadable, match=r"agent\.json: KeyError: 'nobody'"):
+        files.glass()
+    (files.folder / "glass.json").write_text('{"asn": "x"}')
+    with pytest.raises(Unreadable, match=r"asn: Input should be a valid integer"):
+        files.glass()
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/health").status == 200
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(
