@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from mesh.foreign import printable
 from mesh.glass.network import Address, Network, Node
 from mesh.glass.questions import Unanswerable, mistake
-from mesh.rates import Rate
+from mesh.rates import Rate, alone, networks
 
 RATE, BURST = 5.0, 20.0
 """Requests of one source: per second, and at once."""
@@ -97,17 +97,19 @@ class Access:
 
 
 class Rates:
-    """How often each source may ask."""
+    """How often each source may ask. ``is_peer``: nodes of the mesh, whose addresses are near each
+    other, are counted one by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_peer: Callable[[Address], bool]) -> None:
         self._lock = threading.Lock()
-        self._all = Rate(RATE, BURST)
-        self._peers = Rate(PEER_RATE, PEER_BURST)
+        self._all = Rate(RATE, BURST, of=lambda each: (alone if is_peer(each) else networks)(each))
+        self._peers = Rate(PEER_RATE, PEER_BURST, of=alone)
 
-    def check(self, source: Address, is_peer: bool) -> None:
-        """Counts one request; :class:`Unanswerable` where there are too many."""
+    def check(self, source: Address, for_a_page: bool) -> None:
+        """Counts one request, for a page of another node or of its own; :class:`Unanswerable` where
+        there are too many."""
         with self._lock:
-            allowed = (self._peers if is_peer else self._all).allows(source)
+            allowed = (self._peers if for_a_page else self._all).allows(source)
         if not allowed:
             raise too_many(source)
 

@@ -72,7 +72,7 @@ class Site:
         self, access: Access, answering: Answering, clock: Callable[[], float] = time.time
     ) -> None:
         self._access, self._answering, self._clock = access, answering, clock
-        self._rates, self._lock = Rates(), threading.Lock()
+        self._rates, self._lock = Rates(access.is_peer), threading.Lock()
         self._codes: Counter[int] = Counter()
         self._strangers = 0
         self._paths = {

@@ -72,11 +72,13 @@ def granted(rates: Rates, source: str, is_peer: bool, times: int) -> int:
 
 
 def test_a_peer_that_asks_for_its_pages_may_ask_more_often() -> None:
-    rates = Rates()
+    rates = Rates(access(public=False).is_peer)
     assert BURST <= granted(rates, PEER, False, 100) < 2 * BURST
     assert granted(rates, PEER, True, 150) == 150 <= PEER_BURST
     assert granted(rates, "2001:db8::1", False, 100) < 2 * BURST
     assert granted(rates, "2001:db8::2", False, 100) < BURST, "the same /64"
+    assert granted(rates, "fd00:10:10::2", False, 30) >= BURST
+    assert granted(rates, "fd00:10:10::3", False, 30) >= BURST, "another node"
     assert granted(rates, "192.0.2.1", False, 1) == 1
 
 
