@@ -38,7 +38,6 @@ def _case(verb: str, target: str, true_for: int, *rings: Ring) -> Case:
 
 
 CASES = (
-    _case("kill-daemon", "ord-vultr-1", 60, ("MeshBirdSilent", "ord-vultr-1")),
     _case("service-down", "ord-vultr-1", 120, ("MeshServiceDownAtNode", "ord-vultr-1")),
     _case("hang", "ewr-vultr-1", 60, ("MeshBirdSilent", "ewr-vultr-1")),
     _case(
@@ -52,11 +51,13 @@ CASES = (
     _case("blackhole", "ord-vultr-1", 120, ("MeshNodeDown", "ord-vultr-1")),
     _case("power-loss", "ewr-vultr-1", 120, ("MeshNodeDown", "ewr-vultr-1")),
     _case("kill-daemon", MONITOR, 15, ("MeshBirdDown", MONITOR)),
+    _case("kill-daemon", "ord-vultr-1", 60, ("MeshBirdSilent", "ord-vultr-1")),
 )  # fmt: skip
 """A dead machine is told from a dead BIRD by what its peers still get from it, of which Prometheus
 looks at the last 45 s: ``true_for`` has them. One fault comes after the other, and the sessions of
 one node are not broken four times in a quarter of an hour, which would be another alert
-(MeshSessionFlapping)."""
+(MeshSessionFlapping). A BIRD that is kept down comes last: the agent gives up its repairs for an
+hour, and MeshRepairsStopped tells so after five minutes."""
 
 QUICK = (
     _case("service-down", "ewr-vultr-1:east", 15, ("MeshServiceDownEverywhere", "")),
