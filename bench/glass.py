@@ -46,7 +46,7 @@ SECONDS, QUIET = 10.0, 3.0
 """For how long each eight clients ask, and BIRD alone before them."""
 RATE = 5.0
 """Questions of a client in a second, nearly: what a glass answers one address."""
-PAGES, SLOW_PAGES = 15, 5
+PAGES, SLOW_PAGES = 15, 3
 Figures = Iterator[tuple[str, float, str]]
 
 CONTROL = "/run/bird/glass.ctl"
