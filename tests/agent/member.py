@@ -15,6 +15,7 @@ from mesh.agent.agent import Agent
 from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
+from mesh.agent.packages import PACKAGES
 from mesh.agent.seed import Seed
 from mesh.agent.state import APPLIED, Applied
 from mesh.agent.units import Systemd
@@ -83,6 +84,8 @@ def member(folder: Path) -> Iterator[Member]:
     config = Config(NODE, "lax", "dummy0", fleet.plan.prefixes.both(), mates, (), True)
     host.write(file_paths.CONFIG, dump(config), 0o644)
     host.write(APPLIED, dump(Applied(4, "0" * 64, "{}")), 0o600)
+    for package in PACKAGES.values():
+        host.write(package.file, b"", 0o755)
     with live(folder / "registry", keys.signing_public(fleet.key)) as registry:
         registry.registry.accept_planned(dump(replace(fleet.planned(), network=fleet.network)))
         registry.registry.accept_packed(dump(fleet.fifth.generation))
