@@ -44,10 +44,13 @@ class Access:
             addresses += self._served()
         return tuple(dict.fromkeys((*LOOPBACK, *map(str, addresses))))
 
+    def is_inside(self, local: Address) -> bool:
+        """Whether this address is the mesh's alone, public or not."""
+        return str(local) in LOOPBACK or local in self.here.tunnel
+
     def is_reduced(self, local: Address) -> bool:
         """Whether what arrives at this address is answered in part."""
-        whole = str(local) in LOOPBACK or local in self.here.tunnel
-        return self.network.public and not whole
+        return self.network.public and not self.is_inside(local)
 
     def is_stranger(self, source: Address, local: Address) -> bool:
         """Whether who asks there is none of the mesh, and would get a whole answer."""

@@ -26,8 +26,9 @@ from mesh.glass.network import Network
 from mesh.glass.site import Site
 from mesh.glass.snapshots import SnapshotFile
 
-AT_ONCE = 48
-"""Connections of all addresses together: each may have two threads."""
+AT_ONCE, STRANGERS = 32, 16
+"""Connections at the addresses that the mesh alone reaches, and at those that may be public: the
+public takes no place of the mesh's. Each may have two threads."""
 AGAIN = 1.0
 """Seconds until an address that could not be had is tried again."""
 _NETWORK = TypeAdapter(Network)
@@ -40,9 +41,9 @@ class Unreadable(Exception):
 class GlassServer(BoundedServer):
     """The glass at one address; what it answers may change while it listens."""
 
-    def __init__(self, glass: Glass, address: str) -> None:
+    def __init__(self, glass: Glass, address: str, connections: Connections) -> None:
         self.glass = glass
-        super().__init__("", address, glass.port, Visit, glass.connections)
+        super().__init__("", address, glass.port, Visit, connections)
 
 
 class Visit(socketserver.StreamRequestHandler):
@@ -77,7 +78,7 @@ class Glass:
     def __init__(self, network: Path, agent: Path, snapshot: Path, control: Path) -> None:
         self._network, self._agent = network, agent
         self._snapshot, self._control = snapshot, control
-        self.connections = Connections(AT_ONCE)
+        self._connections, self._strangers = Connections(AT_ONCE), Connections(STRANGERS)
         self._wanted: tuple[str, ...] = ()
         self.read()
         self._servers = Servers(self._made, self.port)
@@ -114,7 +115,8 @@ class Glass:
         self._servers.close()
 
     def _made(self, address: str) -> GlassServer:
-        return GlassServer(self, address)
+        is_inside = self.site.is_inside(ip_address(address))
+        return GlassServer(self, address, self._connections if is_inside else self._strangers)
 
 
 def _line(error: Exception) -> str:

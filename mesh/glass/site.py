@@ -89,6 +89,10 @@ class Site:
             "metrics": Path(self._metrics, public=False, pages_only=True),
         }
 
+    def is_inside(self, local: Address) -> bool:
+        """Whether this address is the mesh's alone, public or not."""
+        return self._access.is_inside(local)
+
     def answer(self, request: Request, source: Address, local: Address) -> Response:
         """The response to a request from ``source`` at the address ``local``."""
         api = request.path.startswith(API)
@@ -151,7 +155,7 @@ class Site:
         path, name = self._path(request.path, api)
         here = ("here",) if api else ()
         alone = "here=1" in request.query.split("&") and api
-        self._rates.check(source, alone and self._access.is_peer(source))
+        self._rates.check(source, alone and not view.public and self._access.is_peer(source))
         if view.public and not path.public:
             raise mistake("path", request.path, "is not for the public", "see /help", 403)
         given = questions.parameters(request.query, (*path.parameters, *here))

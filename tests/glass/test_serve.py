@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mesh.glass.access import BURST
-from mesh.glass.serve import Unreadable
+from mesh.glass.serve import AT_ONCE, STRANGERS, Unreadable
 from mesh.glass.snapshot import Versions
 from tests.glass.glasses import (
     END,
@@ -495,6 +495,35 @@ def test_the_public_is_told_of_no_table_inside(public: One) -> None:
     nodes = get(public.port, target, at=str(announced(1))).json()["nodes"]
     assert isinstance(nodes, dict)
     assert nodes[LAX]["data"]["routes"] == []
+
+
+def test_the_public_takes_no_connection_of_the_mesh(public: One) -> None:
+    with ExitStack() as stack:
+        inside = stack.enter_context(socket.create_connection(("127.0.0.1", public.port)))
+        inside.settimeout(PATIENCE)
+        inside.sendall(b"GET /health HTTP/1.1\r\n")
+        many = AT_ONCE + STRANGERS + 1
+        crowd = [
+            stack.enter_context(socket.create_connection((str(announced(1)), public.port)))
+            for _ in range(many)
+        ]
+        # The oldest is closed once a younger one needs its place.
+        crowd[0].settimeout(PATIENCE)
+        assert crowd[0].recv(1) == b""
+        inside.sendall(b"Host: localhost\r\n\r\n")
+        assert inside.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_member_in_whose_name_the_public_asks_keeps_its_own_turns(tmp_path: Path) -> None:
+    """Who lives in a member's VPC comes with the member's address."""
+    member, path = str(place(2)), "/api/v1/orders?here=1"
+    with glass(tmp_path, public=True) as one:
+        asked = [
+            get(one.port, path, at=str(announced(1)), source=member).status
+            for _ in range(int(BURST) * 2)
+        ]
+        assert 429 in asked
+        assert get(one.port, path, at=str(place(1)), source=member).status == 200
 
 
 def test_many_clients_at_once_are_answered(one: One) -> None:
