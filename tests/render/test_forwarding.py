@@ -33,6 +33,19 @@ Server(("::", PORT), http.server.BaseHTTPRequestHandler).serve_forever()
 """
 
 
+SOCKET = """
+import socket
+server = socket.socket(socket.AF_UNIX)
+server.bind("/run/a.ctl")
+server.listen()
+while True:
+    connection = server.accept()[0]
+    connection.recv(1000)
+    connection.sendall(b"the socket")
+    connection.close()
+"""
+
+
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A node with its sshd, where something answers at the looking glass's port and at another."""
@@ -115,6 +128,13 @@ def test_nothing_else_is(node: Machine, target: str) -> None:
         check=False,
     )  # fmt: skip
     assert "administratively prohibited" in said
+
+
+def test_no_socket_of_the_node_is(node: Machine) -> None:
+    """As BIRD's own control socket, by which sessions are ended."""
+    with running(node, "python3", "-c", SOCKET), forwarding(node, "-L", f"{HERE}:/run/a.ctl"):
+        until(lambda: node.output("ls", "/run/a.ctl", check=False) != "", 20, "it is there")
+        assert fetched(node, f"http://127.0.0.1:{HERE}/", "--http0.9") == ""
 
 
 def test_no_port_is_forwarded_from_the_node(node: Machine) -> None:
