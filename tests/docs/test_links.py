@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.docs.pages import dead, read
+from tests.docs.pages import ID, dead, read
 from tests.kit.stacks import ROOT
 
 DOCS = ROOT / "docs"
@@ -19,6 +20,13 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "examples").rg
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_link_is_dead(page: Path) -> None:
     assert not dead(page, ROOT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_an_anchor_made_by_hand_is_there_once(page: Path) -> None:
+    """What two branches have written is easily there twice after they were merged."""
+    made = Counter(ID.findall(page.read_text()))
+    assert [anchor for anchor, times in made.items() if times > 1] == []
 
 
 def in_menu(entries: Any) -> Iterator[str]:
