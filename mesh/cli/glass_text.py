@@ -164,7 +164,8 @@ def way(found: Way, at: float) -> Iterator[RenderableType]:
     """The way by the plan, and the one in use."""
     yield Hanging(f"  by plan: {_hops(found.planned)}")
     if found.in_use is None:
-        yield Hanging("  in use: none, no route leads there", REFUSED)
+        yield Hanging(f"  in use: none, {printable(found.why) or 'no route leads there'}", REFUSED)
+        return
     elif found.in_use == found.planned:
         yield Hanging("  in use: the same")
     else:
@@ -220,14 +221,15 @@ def nodes(answer: Answer[Snapshot]) -> Iterator[RenderableType]:
 def _cells(node: str, one: Snapshot) -> tuple[str, ...]:
     health = one.health
     drained = "drained" if health.drained else ""
+    unknown = "unknown" if health.bird else ""
     up = sum(session.up for session in one.sessions)
     return (
         node,
         one.generation.outcome + (" (held)" if health.held else ""),
         str(one.generation.applied or "-"),
-        drained or _announces(one.prefixes),
+        drained or unknown or _announces(one.prefixes),
         drained if drained and health.services else _services(one) or "-",
-        f"{up} of {len(one.sessions)}",
+        unknown or f"{up} of {len(one.sessions)}",
     )
 
 

@@ -107,10 +107,16 @@ def _repairs(found: MeshStatus) -> Iterator[str]:
     for name, node in found.nodes.items():
         if node.held and node.is_known:
             yield f"{name}: held until {node.held}: it repairs and applies nothing (mesh unhold)"
+        if not node.is_known:
+            continue
         fine = [one for one in node.repairs if not contested(one)]
-        if fine and node.is_known:
-            repairs = ", ".join(f"{one.what} ({one.why})" for one in fine)
-            yield f"{name}: repaired in the last ten minutes: {repairs}"
+        for done, some in (
+            ("repaired", [one for one in fine if one.times]),
+            ("repaired in vain", [one for one in fine if not one.times]),
+        ):
+            if some:
+                repairs = ", ".join(f"{one.what} ({one.why})" for one in some)
+                yield f"{name}: {done} in the last ten minutes: {repairs}"
 
 
 def _cells(node: NodeStatus, found: MeshStatus) -> tuple[str, ...]:
@@ -178,3 +184,4 @@ def unanswered(found: MeshStatus) -> Iterator[RenderableType]:
     yield Hanging(
         f"the nodes go on with what they have; published last was generation {found.published}"
     )
+    yield Hanging("`mesh glass nodes` asks the nodes themselves")

@@ -111,8 +111,9 @@ def _repairs(node: NodeStatus) -> Iterator[tuple[str, str]]:
         yield "repairs", f"{node.repaired} since its agent started"
     for one in node.repairs:
         times = "once" if one.times == 1 else f"{one.times} times"
+        done = f"{times} in ten minutes" if one.times else "in vain"
         stopped = ", left alone now" if one.stopped else ""
-        yield "", f"{one.what}: {times} in ten minutes ({one.why}){stopped}"
+        yield "", f"{one.what}: {done} ({one.why}){stopped}"
 
 
 def _tables(name: str, node: NodeStatus, found: MeshStatus) -> Iterator[RenderableType]:

@@ -144,8 +144,8 @@ def _sessions(network: Network, snapshot: Snapshot, now: float) -> Iterator[Noti
             continue  # the tunnel says it
         called = f"{named(network, session.peer)}, {KINDS[session.kind]}"
         if not session.up:
-            yield Notice("bad", f"Session down for {ago(session.since, now)}: {called}.",
-                         session.error)  # fmt: skip
+            text = f"Session down for {ago(session.since, now)}: {called}{_only(session)}."
+            yield Notice("bad", text, session.error)
         elif session.bfd is False:
             yield Notice("notice", f"Session without BFD: {called}.")
         for family, channel in session.channels.items():
@@ -156,6 +156,12 @@ def _sessions(network: Network, snapshot: Snapshot, now: float) -> Iterator[Noti
         if not cache.up and now - cache.since > _CACHE_STARTS:
             yield Notice("notice", "No session with an RPKI cache:",
                          f"{cache.name} {cache.error}".strip())  # fmt: skip
+
+
+def _only(session: Session) -> str:
+    """The family of a session that has one alone."""
+    families = [FAMILIES.get(family, family) for family in session.channels]
+    return f", {families[0]}" if len(families) == 1 else ""
 
 
 FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
@@ -219,7 +225,10 @@ def _registries(network: Network, snapshot: Snapshot, now: float) -> Iterator[No
 
 def _repairs(network: Network, snapshot: Snapshot, now: float) -> Iterator[Notice]:
     for each in snapshot.health.repairs.objects if snapshot.health.repairs else ():
-        does = "is changed again and again, and is not repaired for now" if each.stopped else (
-            f"was repaired {few(each.times, 'time')} in ten minutes")  # fmt: skip
+        does = f"was repaired {few(each.times, 'time')} in ten minutes"
+        if each.stopped:
+            does = "does not stay as in the generation, and is left alone for now"
+        elif not each.times:
+            does = "could not be repaired"
         by = f", by {each.by}" if each.by else ""
         yield Notice("notice", f"Something {does}:", f"{each.what} ({each.why}{by})")

@@ -100,11 +100,11 @@ def node_row(network: Network, node_id: str, answer: NodeAnswer[Snapshot], now: 
 
 def announces(network: Network, snapshot: Snapshot) -> dict[str, Condition]:
     """By prefix whether a node announces it to an upstream."""
-    drained = snapshot.health.drained
+    drained, unknown = snapshot.health.drained, bool(snapshot.health.bird)
     own = [str(each.prefix) for each in network.aggregates if snapshot.node in each.nodes]
     unsaid = {prefix: OPEN for prefix in own if prefix not in snapshot.prefixes}
     said = {
-        prefix: YES if announced else NOT_NOW if drained else NO
+        prefix: OPEN if unknown else YES if announced else NOT_NOW if drained else NO
         for prefix, announced in snapshot.prefixes.items()
     }
     return said | unsaid

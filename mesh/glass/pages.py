@@ -71,6 +71,7 @@ def mesh(view: View, answer: Answer[Snapshot], refresh: int = 0) -> str:
             )
             for each in view.network.aggregates
         },
+        planned={str(each.prefix): len(each.nodes) for each in view.network.aggregates},
         serving={
             each.name: overview.serving(snapshots, each.name) for each in view.network.services
         },

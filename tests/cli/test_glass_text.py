@@ -153,8 +153,7 @@ WAYS: dict[str, tuple[Way, list[str]]] = {
         [f"  by plan: {LAX} > {EWR} (+12), cost 12",
          f"  in use: {LAX} > ord-vultr-1 (+5) > {EWR} (+12), cost 17"]),
     "none": (Way(planned=PLANNED, in_use=None, why="no tunnel is up"),
-             [f"  by plan: {LAX} > {EWR} (+12), cost 12", "  in use: none, no route leads there",
-              "  no tunnel is up"]),
+             [f"  by plan: {LAX} > {EWR} (+12), cost 12", "  in use: none, no tunnel is up"]),
 }  # fmt: skip
 
 
@@ -197,7 +196,7 @@ NODES: dict[str, tuple[Snapshot, str, tuple[str, ...]]] = {
         (f"{LAX}: vultr4 (vultr) is down for 100 s (Idle): Hold timer expired",)),
     "BIRD away": (
         replace(SNAPSHOT, health=replace(SNAPSHOT.health, bird="does not answer"), sessions=()),
-        f"{LAX} applied 7 v4 only web, east (down) 0 of 0",
+        f"{LAX} applied 7 unknown web, east (down) unknown",
         (f"{LAX}: its BIRD does not answer",)),
     "a blackhole": (
         replace(SNAPSHOT, blackholes=(HOLE,)), f"{LAX} applied 7 v4 only web, east (down) 1 of 1",

@@ -99,6 +99,8 @@ def test_repairs_are_shown_and_a_fight_is_a_problem(registry: Live) -> None:
     quiet = repairing(once)
     assert (quiet["code"], quiet["problems"]) == (0, [])
     assert f"{MIA}: repaired in the last ten minutes: {once.what} (is missing)" in quiet["text"]
+    vain = repairing(once, Repair("unit bird.service", "does not run", 0, now))
+    assert f"{MIA}: repaired in vain in the last ten minutes: unit bird.service" in vain["text"]
     loud = repairing(fought, left, once)
     assert loud["code"] == 1 and loud["problems"] == [
         f"{MIA}: firewall does not stay as in the generation, changed by dockerd (process 7) "

@@ -94,6 +94,9 @@ SAID: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
     "a repair": (
         mesh(replace(WELL, repairs=(Repair("nftables", "a rule was gone", 2, 5),))),
         ("nftables: 2 times in ten minutes (a rule was gone)",)),
+    "a repair that fails": (
+        mesh(replace(WELL, repairs=(Repair("unit bird.service", "does not run", 0, 5, "", True),))),
+        ("unit bird.service: in vain (does not run), left alone now",)),
     "a session beside the plan": (
         mesh(replace(WELL, sessions={"mine": "Established"})),
         ("mine Established not expected by the plan",)),

@@ -20,6 +20,7 @@ from mesh.glass.answers import Answer, Community, Mistake, Routes, Served, Way
 from mesh.glass.network import Network
 from mesh.glass.questions import RefusedQuestion, RouteQuestion, WayQuestion
 from mesh.glass.snapshot import Discarded, Generation, Snapshot
+from mesh.trust.documents import Repair, Repairs
 from tests.glass import samples
 from tests.glass.samples import NOW
 from tests.kit.stacks import ROOT
@@ -280,6 +281,34 @@ def test_what_needs_a_look_is_said(said: str) -> None:
     answer = samples.answer({ORD: samples.troubled(NET, ORD)})
     assert said in Read(pages.node(VIEW, ORD, answer)).text
     assert said.split(":")[0] in mesh_page(ord=samples.troubled(NET, ORD)).text
+
+
+def test_a_session_of_one_family_is_called_by_it() -> None:
+    value = samples.snapshot(NET, ORD)
+    down = tuple(replace(s, state="Active") if s.kind == "upstream" else s for s in value.sessions)
+    page = Read(pages.node(VIEW, ORD, samples.answer({ORD: replace(value, sessions=down)}))).text
+    assert "vultr, upstream, IPv4." in page
+    assert "vultr, upstream, IPv6." in page
+
+
+def test_what_a_node_announces_is_not_known_without_its_bird() -> None:
+    assert (
+        f"{ORD} Chicago BIRD does not answer 42 unknown unknown"
+        in mesh_page(
+            ord=samples.changed(samples.snapshot(NET, ORD), bird="runs, and does not answer")
+        ).text
+    )
+
+
+@pytest.mark.parametrize(("repair", "said"), [
+    (Repair("unit bird.service", "does not run", 0, 5, "", True), "does not stay as in"),
+    (Repair("unit bird.service", "does not run", 0, 5), "could not be repaired: unit bird.service"),
+])  # fmt: skip
+def test_what_was_not_repaired_is_not_called_so(repair: Repair, said: str) -> None:
+    value = samples.changed(samples.snapshot(NET, ORD), repairs=Repairs(0, (repair,)))
+    page = Read(pages.node(VIEW, ORD, samples.answer({ORD: value}))).text
+    assert f"Something {said}" in page
+    assert "0 times" not in page
 
 
 def test_many_notices_are_counted() -> None:
