@@ -21,6 +21,9 @@ MOST = 20 << 20
 TIMES = httpx.Timeout(10.0, connect=5.0)
 """Seconds: a glass waits two for the other nodes."""
 
+FURTHER = 2
+"""How many more glasses are asked where one has no way to any other node."""
+
 T = TypeVar("T")
 
 
@@ -43,16 +46,33 @@ class Asked:
 def first_answer(
     doors: Iterable[Door], asked: Asked, adapter: TypeAdapter[Answer[T]]
 ) -> tuple[str, Answer[T]]:
-    """The answer of the first glass that gives one, and its node. :class:`Refused` where one does
-    not take the question, :class:`Unanswered` where none answers."""
+    """The answer of the first glass that gives one, and its node. One that hears no other node may
+    be cut off itself: then a few more are asked, and its answer counts where they hear none either.
+    :class:`Refused` where one does not take the question, :class:`Unanswered` where none answers.
+    """
     reasons: dict[str, str] = {}
+    lonely: list[tuple[str, Answer[T]]] = []
     for door in doors:
         try:
             with connected(door) as connection:
-                return door.node, ask(connection, asked, adapter)
+                found = door.node, ask(connection, asked, adapter)
         except (NoWay, NamespaceError) as error:
             reasons[door.node] = str(error)
+            continue
+        if not _is_lonely(*found):
+            return found
+        lonely.append(found)
+        if len(lonely) > FURTHER:
+            break
+    if lonely:
+        return lonely[0]
     raise Unanswered(f"no looking glass answers: {_grouped(reasons)}")
+
+
+def _is_lonely(by: str, answer: Answer[T]) -> bool:
+    """Whether a glass has asked others, and none of them has answered."""
+    others = [each.ok for node, each in answer.nodes.items() if node != by]
+    return by in answer.nodes and bool(others) and not any(others)
 
 
 def _grouped(reasons: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,17 @@ def test_the_next_node_is_asked_where_one_does_not_answer(glass: Glass, login: L
     nowhere = Door(EWR, glass.port, ("-p", "1", "root@127.0.0.1"))
     by, answer = first_answer([nowhere, door(LAX, glass, login)], Asked("route"), ROUTES)
     assert (by, answer) == (LAX, FOUND)
+
+
+def test_another_node_is_asked_where_one_hears_nobody(glass: Glass, tmp_path: Path) -> None:
+    heard = replace(FOUND, nodes=FOUND.nodes | {EWR: NodeAnswer(ok=True, data=Routes(routes=()))})
+    with Glass().serving() as other, ssh_server(tmp_path, glass.port, other.port) as login:
+        glass.says("route", PARTLY)
+        other.says("route", heard)
+        alone, further = door(LAX, glass, login), door(EWR, other, login)
+        assert first_answer([alone, further], Asked("route"), ROUTES) == (EWR, heard)
+        other.away()
+        assert first_answer([alone, further], Asked("route"), ROUTES) == (LAX, PARTLY)
 
 
 def test_a_glass_that_does_not_run_is_the_reason(login: Login, glass: Glass) -> None:
