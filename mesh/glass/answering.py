@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import TypeVar
 
 from pydantic import TypeAdapter
@@ -72,11 +73,22 @@ class Answering:
         target = f"route?{questions.query({**question.asked, 'node': ALL})}"
         found = self._ask(
             self._nodes(question.node, alone),
-            lambda: self._lookup.routes(question, reduced),
+            lambda: self._with_blackhole(question, self._lookup.routes(question, reduced)),
             target,
             spread.ROUTES,
         )
         return self._answer(question.asked, found)
+
+    def _with_blackhole(self, question: RouteQuestion, found: Routes) -> Routes:
+        """The routes, with a note where packets to the address never get as far as a route."""
+        try:
+            discarded = self._snapshots.read().blackholes
+        except NoSnapshot:
+            return found
+        if all(ip_network(each.address) != question.prefix for each in discarded):
+            return found
+        note = "it is blackholed: packets to it are discarded here, whatever the routes are"
+        return replace(found, notes=(note, *found.notes))
 
     def refused(self, question: RefusedQuestion, alone: bool = False) -> Answer[Refused]:
         """The refused routes of nodes."""

@@ -238,14 +238,18 @@ def _listed(answer: Answer[Routes] | None) -> dict[str, dict[tuple[str, str], li
 
 
 def _grouped(routes: Iterable[Route]) -> dict[tuple[str, str], list[Route]]:
-    """Routes by prefix and table, the longest prefix first; in each the one in use first, and the
-    refused ones last."""
+    """Routes by prefix and table, the longest prefix first, and of its tables those with one in
+    use; in each the one in use first, and the refused ones last."""
     found: dict[tuple[str, str], list[Route]] = {}
     for each in routes:
         found.setdefault((each.prefix, each.table), []).append(each)
     for group in found.values():
         group.sort(key=lambda each: (not each.used, each.refused is not None))
-    return dict(sorted(found.items(), key=lambda each: (-_length(each[0][0]), each[0])))
+
+    def place(group: tuple[tuple[str, str], list[Route]]) -> tuple[int, bool, tuple[str, str]]:
+        return -_length(group[0][0]), not group[1][0].used, group[0]
+
+    return dict(sorted(found.items(), key=place))
 
 
 def _length(prefix: str) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mesh.glass import pages
-from mesh.glass.answers import Answer, Community, Mistake, Routes, Served, Way
+from mesh.glass.answers import Answer, Community, Mistake, Route, Routes, Served, Way
 from mesh.glass.network import Network
 from mesh.glass.questions import RefusedQuestion, RouteQuestion, WayQuestion
 from mesh.glass.snapshot import Discarded, Generation, Snapshot
@@ -385,6 +385,13 @@ def test_each_path_says_whether_it_is_used_and_why() -> None:
     assert "a longer path: 5 ASNs, and the one in use has 3" in page
     assert "Origin by ROA invalid" in page
     assert "20473:300 Vultr: private peer 64515:44" in page
+
+
+def test_the_table_with_the_route_in_use_is_first() -> None:
+    used = Route(prefix="192.30.120.9/32", table="master4", session="u", kind="tunnel", used=True)
+    order = Route(prefix="192.30.120.9/32", table="internet4", session="o", kind="static")
+    page = route_page(Routes(routes=(order, used))).text
+    assert page.index("in table master4") < page.index("in table internet4")
 
 
 def test_the_asn_of_a_node_is_shown_as_the_node() -> None:

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from mesh.glass.access import BURST
 from mesh.glass.serve import AT_ONCE, STRANGERS, Unreadable
-from mesh.glass.snapshot import Versions
+from mesh.glass.snapshot import Discarded, Versions
 from tests.glass.glasses import (
     END,
     LAX,
@@ -143,6 +144,15 @@ def test_a_route_says_why_it_is_used_and_why_another_is_not(patient: One) -> Non
     assert (other["used"], other["why"]) == (False, "a longer way: cost 57, not 38")
     assert (other["peer"], other["nodes"]) == (ORD, [ORD, MIA])
     assert (used["node"], used["interface"]) == (MIA, "wg-mia-vultr-1")
+
+
+def test_a_look_up_says_that_its_address_is_blackholed(one: One) -> None:
+    hole = Discarded(ip_address("10.10.10.3"), time.time() + 60)
+    one.files.write(replace(snapshot_of(LAX, time.time()), blackholes=(hole,)))
+    for target, said in (("10.10.10.3", True), ("10.10.10.3/32", True), ("10.10.10.0/24", False)):
+        nodes = get(one.port, f"/api/v1/route?for={target}&here=1").json()["nodes"]
+        assert isinstance(nodes, dict)
+        assert any("blackholed" in note for note in nodes[LAX]["data"]["notes"]) is said
 
 
 BAD: list[tuple[int, str, str]] = [
