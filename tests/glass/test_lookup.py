@@ -150,19 +150,19 @@ def test_a_table_that_this_node_has_not_is_said(asked: Asked) -> None:
 @pytest.mark.parametrize(
     ("question", "prefixes"),
     [
-        ({}, {"8.8.0.0/16", "8.0.0.0/9", "10.0.0.0/8"}),
-        ({"reason": 4}, {"10.0.0.0/8"}),
-        ({"session": "vultr4", "reason": 13}, {"8.0.0.0/9"}),
-        ({"session": "vultr6"}, set()),
-        ({"session": "u_mia_vultr_1"}, set()),
+        ({}, ("10.0.0.0/8", "8.0.0.0/9", "8.8.0.0/16")),
+        ({"reason": 4}, ("10.0.0.0/8",)),
+        ({"session": "vultr4", "reason": 13}, ("8.0.0.0/9",)),
+        ({"session": "vultr6"}, ()),
+        ({"session": "u_mia_vultr_1"}, ()),
     ],
     ids=str,
 )
 def test_refused_routes_are_found_by_session_and_reason(
-    asked: Asked, question: dict[str, Any], prefixes: set[str]
+    asked: Asked, question: dict[str, Any], prefixes: tuple[str, ...]
 ) -> None:
     found = asked.lookup.refused(RefusedQuestion(node=NODE, **question))
-    assert {each.prefix for each in found.routes} == prefixes
+    assert sorted(each.prefix for each in found.routes) == list(prefixes)
     assert sum(found.counts.values()) == len(prefixes)
     assert not found.cut
     assert not found.notes
