@@ -29,8 +29,8 @@ def _symbol(name: str) -> str:
 
 
 def _password_name(provider: str) -> str:
-    """The constant that holds a provider's BGP password on a node."""
-    return f"PASSWORD_{_symbol(provider).upper()}"
+    """The template of sessions that holds a provider's BGP password on a node."""
+    return f"password_{_symbol(provider)}"
 
 
 def _left_out(ranges: Iterable[str]) -> list[str]:

@@ -76,6 +76,18 @@ def test_its_user_asks_and_changes_nothing(mesh: Running) -> None:
     assert asked(box, file_paths.BIRD_SOCKET, "show status") == ""
 
 
+def test_it_evaluates_no_password(mesh: Running) -> None:
+    box = mesh.ord
+    assert "s3cret" in box.path("/etc/bird/mesh/secrets.conf").read_text()
+    user = ("setpriv", "--reuid=mesh-glass", "--regid=mesh-glass", "--clear-groups")
+    birdc = f"birdc -s {file_paths.GLASS_SOCKET}"
+    names = f"{birdc} show symbols | awk '{{print $1}}'"
+    each = f'for each in $({names}); do {birdc} eval "$each"; done; true'
+    said = box.run(*user, "sh", "-c", each)
+    assert "27218" in said, "a constant"
+    assert "s3cret" not in said
+
+
 def test_nodes_read_each_others_in_the_tunnel(mesh: Running) -> None:
     addresses = ("10.10.10.2", "[fd00:10:10::2]")
     for address in addresses:

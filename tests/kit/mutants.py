@@ -125,7 +125,7 @@ MUTANTS = (
         "return -int(first), str(address)",
     ),
     Mutant("mesh/render/mtu.py", "uplink - WIREGUARD_OVERHEAD", "uplink - 88"),
-    Mutant("mesh/render/templates.py", 'f"PASSWORD_{', 'f"WORD_{'),
+    Mutant("mesh/render/templates.py", 'f"password_{', 'f"word_{'),
     Mutant(
         "mesh/render/user_data.py",
         '"/etc/anycast-mesh/seed.json", json.dumps(document, indent=1)',
