@@ -103,6 +103,11 @@ def test_several_alertmanagers_hear_each_other_and_nobody_else_does() -> None:
     assert not [line for line in rules(alone, alone.node(LAX))["tunnel"] if "9094" in line]
 
 
+def test_no_page_of_another_site_reads_what_prometheus_knows() -> None:
+    unit = own(monitored(LAX), LAX)["/etc/systemd/system/anycast-mesh-prometheus.service"].content
+    assert " --web.cors.origin=http://localhost:9090 " in unit
+
+
 def test_a_plan_of_an_earlier_version_monitors_nothing() -> None:
     document = json.loads(write_plan(plan_of(prod())))
     del document["monitoring"]
@@ -151,6 +156,31 @@ class TestByDebiansPrograms:
         machine.put(own(monitored(LAX), LAX).values())
         routes = ("amtool", "config", "routes", "test", f"--config.file={FOLDER}/alertmanager.yml")
         assert machine.output(*routes, *labels).strip() == told
+
+
+KNOCK = """
+import os, pwd, socket, sys
+server = socket.create_server(("127.0.0.1", 9093))
+for user in sys.argv[1:]:
+    if (child := os.fork()) == 0:
+        os.setuid(pwd.getpwnam(user).pw_uid)
+        os._exit(socket.socket().connect_ex(("127.0.0.1", 9093)) != 0)
+    print(user, os.waitpid(child, 0)[1] == 0)
+"""
+
+
+@pytest.mark.image
+def test_no_service_of_the_node_silences_an_alert(machine: Machine) -> None:
+    """Alertmanager takes silences from whoever connects."""
+    machine.put([own(monitored(LAX), LAX)["/etc/nftables.conf"], File("/root/knock.py", KNOCK)])
+    machine.output("ip", "link", "set", "lo", "up")
+    machine.output("nft", "-f", "/etc/nftables.conf")
+    users = ("root", "prometheus", "www-data", "nobody")
+    said = machine.output("python3", "/root/knock.py", *users).split()
+    let_in = dict(zip(said[::2], said[1::2], strict=True))
+    assert let_in == {
+        "root": "True", "prometheus": "True", "www-data": "False", "nobody": "False",
+    }  # fmt: skip
 
 
 EXPLAINED: dict[str, tuple[dict[str, str], dict[str, str], bool]] = {
