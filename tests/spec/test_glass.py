@@ -95,6 +95,9 @@ def test_a_public_one_says_what_becomes_visible() -> None:
     (problem,) = of_glass(values)
     assert problem.severity == "warning"
     assert "everybody on the Internet sees" in problem.reason
+    assert "their sessions with upstreams and RPKI caches, what is drained and blackholed" in (
+        problem.reason
+    )
 
 
 def test_a_twin_has_it_from_its_original(tmp_path: Any) -> None:

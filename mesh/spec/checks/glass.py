@@ -43,7 +43,8 @@ def _check_public(glass: Glass) -> Iterator[Problem]:
         yield Problem(
             "mesh:glass.public", "true",
             "everybody on the Internet sees the names, places and roles of the nodes, their "
-            "services, and the routes to each prefix of the Internet and of ours with their "
+            "services, their sessions with upstreams and RPKI caches, what is drained and "
+            "blackholed, and the routes to each prefix of the Internet and of ours with their "
             "paths and communities",
             "leave it out if that is not meant; operators reach the looking glass through SSH",
             "warning",
