@@ -255,12 +255,14 @@ class Lookup:
         ]  # fmt: skip
 
     def _nothing(self, question: RouteQuestion, routes: Sequence[Route]) -> Iterator[str]:
+        if any(each.refused is None for each in routes):
+            return
         if not routes and not question.is_address:
             yield (
                 f"no table has a route of {question.target} itself: ask for an address in it to "
                 "see what covers it"
             )
-        elif not routes:
+        elif question.is_address:
             yield "no route of BIRD's leads there: packets take the system's default route"
 
     # --- RPKI -------------------------------------------------------------------------------------

@@ -142,6 +142,14 @@ def test_where_no_route_leads_there_is_said(asked: Asked) -> None:
     )
 
 
+def test_a_refused_route_is_no_way(asked: Asked) -> None:
+    found = asked.lookup.routes(RouteQuestion(target=target("10.0.0.1")))
+    assert [each.refused for each in found.routes] == [REASONS[4]]
+    assert found.notes == (
+        "no route of BIRD's leads there: packets take the system's default route",
+    )
+
+
 def test_a_table_that_this_node_has_not_is_said(asked: Asked) -> None:
     found = asked.lookup.routes(RouteQuestion(target=target("1.1.1.1"), table="replies4"))
     assert found.notes[0] == "this node has no table replies4"
