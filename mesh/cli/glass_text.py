@@ -251,6 +251,11 @@ def _troubles(node: str, one: Snapshot, at: float) -> Iterator[RenderableType]:
     """What a row has no room for."""
     if one.health.bird:
         yield Hanging(f"its BIRD {printable(one.health.bird)}", REFUSED, f"{node}:")
+    if one.generation.outcome == "failed":
+        failed = f"generation {one.generation.published} failed: {printable(one.generation.reason)}"
+        yield Hanging(failed, REFUSED, f"{node}:")
+    for name, why in ({} if one.health.drained else one.health.failures).items():
+        yield Hanging(f"{node}: service {printable(name)} is down: {printable(why)}")
     for session in one.sessions:
         if not session.up:
             age = f" for {age_text(max(0.0, at - session.since))}" if session.since else ""

@@ -194,6 +194,14 @@ NODES: dict[str, tuple[Snapshot, str, tuple[str, ...]]] = {
         replace(SNAPSHOT, sessions=(replace(UP, state="Idle", error="Hold timer expired"),)),
         f"{LAX} applied 7 v4 only web, east (down) 0 of 1",
         (f"{LAX}: vultr4 (vultr) is down for 100 s (Idle): Hold timer expired",)),
+    "a service down": (
+        replace(SNAPSHOT, health=replace(SNAPSHOT.health, failures={"east": "refused"})),
+        f"{LAX} applied 7 v4 only web, east (down) 1 of 1",
+        (f"{LAX}: service east is down: refused",)),
+    "a generation that failed": (
+        replace(SNAPSHOT, generation=Generation(7, 8, "failed", "bird: syntax error")),
+        f"{LAX} failed 7 v4 only web, east (down) 1 of 1",
+        (f"{LAX}: generation 8 failed: bird: syntax error",)),
     "BIRD away": (
         replace(SNAPSHOT, health=replace(SNAPSHOT.health, bird="does not answer"), sessions=()),
         f"{LAX} applied 7 unknown web, east (down) unknown",
