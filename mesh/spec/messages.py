@@ -138,6 +138,11 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         "write it as smtp.example.net:587",
     ),
     ("channel", FORM): ("this is no channel of Slack", 'write it between quotes, as "#noc"'),
+    ("receiver's secret", UNKNOWN): (
+        "what a receiver keeps to itself is a secret of the stack",
+        "remove it, and give it by `pulumi config set --secret mesh:alertReceiver-` with the name "
+        "of the receiver behind",
+    ),
     ("service", FORM): (
         "a service's name has small letters, digits and hyphens, a letter first",
         "write it so, for example web",
@@ -195,7 +200,7 @@ def problem(key: str, path: tuple[str, ...], item: Mapping[str, Any]) -> Problem
     if kind in SHOWN_BY_EXAMPLE:
         cure = for_example(cure, key, *path)
     value = "unset" if kind == "missing" else shown(item["input"])
-    if _kind(key, path) == "password":
+    if _kind(key, path) in ("password", "receiver's secret"):
         value = "[secret]"
     return Problem(".".join([f"mesh:{key}", *path]), value, reason, cure)
 
@@ -261,6 +266,8 @@ def _of_monitoring(path: tuple[str, ...]) -> str:
             return "mail server"
         case ("receivers", _, "channel"):
             return "channel"
+        case ("receivers", _, "url" | "key" | "routingKey" | "token" | "password" | "secret"):
+            return "receiver's secret"
     return ""
 
 

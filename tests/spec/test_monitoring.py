@@ -92,6 +92,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "mesh:monitoring.receivers.deadman.severities = critical: it is the dead man's switch",
     ),
     "an unknown key": ({"node": []}, "mesh:monitoring.node = []: the key is unknown here"),
+    "a secret in the clear": (
+        {"receivers": {"a": {"kind": "webhook", "url": "https://hooks.example.net/T0P"}}},
+        "mesh:monitoring.receivers.a.url = [secret]: what a receiver keeps to itself is a secret",
+    ),
     "days": ({"retention": 0}, "mesh:monitoring.retention = 0: it is less than 1"),
 }  # fmt: skip
 
