@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -185,8 +186,8 @@ def open_one(
 def _by_hand(door: Door, local: str) -> str:
     """The call that does the same without this program."""
     if door.namespace is not None:
-        return f"mesh lab exec {door.node} -- curl -s {door.url}/"
-    return " ".join(ssh_command(door, local))
+        return shlex.join(["mesh", "lab", "exec", door.node, "--", "curl", "-s", f"{door.url}/"])
+    return shlex.join(ssh_command(door, local))
 
 
 def _serve(door: Door, port: int, announcement: str) -> None:

@@ -52,7 +52,7 @@ def glass(
 
 def _glass(port: int, access: Mapping[str, Input[str]]) -> dict[str, Input[str]]:
     """Of one node. A container of the lab is reached by its shell as well."""
-    forwarded = f"ssh -N -L {port}:[::1]:{port} "
+    forwarded = f"ssh -N -L '{port}:[::1]:{port}' "
     found: dict[str, Input[str]] = {
         "url": f"http://localhost:{port}/",
         "ssh": Output.from_input(access["ssh"]).apply(

@@ -269,7 +269,10 @@ def test_in_a_lab_the_way_is_the_namespace_of_the_node() -> None:
 
 
 def test_the_call_of_ssh_can_be_printed(run: Run, login: Login) -> None:
-    shown = run("open", LAX, "--print", "--port", "18080").stdout.split()
+    """Some shells take brackets that stand in the open for a pattern of files."""
+    line = run("open", LAX, "--print", "--port", "18080").stdout
+    assert "'127.0.0.1:18080:[::1]:" in line
+    shown = shlex.split(line)
     assert shown[0] == "ssh" and "127.0.0.1:18080:[::1]:" in " ".join(shown)
     assert "BatchMode=yes" in shown and shown[-1] == "root@127.0.0.1"
 

@@ -356,7 +356,7 @@ class TestOutputs:
         assert set(deployed.stack["glass"]) == set(NODES)
         assert deployed.stack["glass"]["lax-vultr-1"] == {
             "url": "http://localhost:8080/",
-            "ssh": "ssh -N -L 8080:[::1]:8080 root@203.0.113.1",
+            "ssh": "ssh -N -L '8080:[::1]:8080' root@203.0.113.1",
             "shell": "mesh lab exec lax-vultr-1 -- curl -s http://localhost:8080/",
         }
 
