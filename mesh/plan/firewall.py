@@ -70,11 +70,11 @@ def _bfd_upstream(spec: Spec) -> Iterator[FirewallRule]:
 
 
 def _alertmanagers(spec: Spec) -> Iterator[FirewallRule]:
-    """What several Alertmanagers tell each other."""
+    """What several Alertmanagers tell each other: it is not authenticated, and silences alerts."""
     if spec.monitoring is not None and len(spec.monitoring.nodes) > 1:
         ports, roles = (ALERTMANAGERS, ALERTMANAGERS), (Role.MONITOR,)
-        yield FirewallRule("alertmanager-tcp", "tunnel", "tcp", ports, "mesh", roles)
-        yield FirewallRule("alertmanager-udp", "tunnel", "udp", ports, "mesh", roles)
+        yield FirewallRule("alertmanager-tcp", "tunnel", "tcp", ports, "monitors", roles)
+        yield FirewallRule("alertmanager-udp", "tunnel", "udp", ports, "monitors", roles)
 
 
 def _other_ssh(spec: Spec) -> tuple[FirewallRule, ...]:

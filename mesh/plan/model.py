@@ -411,7 +411,9 @@ class Monitoring:
 
 
 Zone = Literal["uplink", "tunnel", "announced"]
-Source = Literal["anyone", "limited", "admin", "registry", "nodes", "upstreams", "routers", "mesh"]
+Source = Literal[
+    "anyone", "limited", "admin", "registry", "nodes", "upstreams", "routers", "mesh", "monitors"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +425,7 @@ class FirewallRule:
     ``source`` names a group: ``limited`` is anyone, with a limit of new connections for each
     source, ``nodes`` are the provider addresses of the planned nodes,
     ``upstreams`` the providers' BGP speakers, ``routers`` those of the node's own VPC, ``mesh`` the
-    tunnel addresses.
+    tunnel addresses, ``monitors`` those of the nodes that monitor.
     """
 
     name: str

@@ -27,7 +27,7 @@ def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> AddressSe
 
     ``nodes`` are the peers that this node has a tunnel to, the only sources of WireGuard packets.
     ``fleet`` are all nodes, the clients of a registry. ``upstreams`` are the neighbors that may
-    come in by any interface.
+    come in by any interface, ``monitors`` the tunnel addresses of the nodes that monitor.
     """
     nodes = [places[link.peer] for link in node.links if link.peer in places]
     members: dict[str, list[object]] = {
@@ -37,12 +37,17 @@ def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> AddressSe
         "upstreams": [each.neighbor for each in node.upstreams if each.interface is None],
         **({"routers": list(places[node.id].routers)} if node.vpc else {}),
         **({"fleet": _both(places.values())} if Role.REGISTRY in node.roles else {}),
+        **({"monitors": _monitors(plan)} if Role.MONITOR in node.roles else {}),
     }
     return tuple(
         AddressSet(f"{name}{version}", f"ipv{version}_addr", _elements(addresses, version))
         for name, addresses in members.items()
         for version in (4, 6)
     )
+
+
+def _monitors(plan: Plan) -> list[object]:
+    return [address for one in plan.with_role(Role.MONITOR) for address in one.tunnel.both()]
 
 
 def _both(places: Iterable[Placement]) -> list[object]:

@@ -96,7 +96,7 @@ def test_several_alertmanagers_hear_each_other_and_nobody_else_does() -> None:
     for node in plan.nodes:
         opened = [line for line in rules(plan, node)["tunnel"] if "dport 9094" in line]
         assert bool(opened) is (Role.MONITOR in node.roles)
-        assert all("saddr" in line for line in opened)
+        assert all(f"saddr @monitors{'46'['ip6' in line]}" in line for line in opened)
     alone = monitored(LAX)
     unit = own(alone, LAX)["/etc/systemd/system/anycast-mesh-alertmanager.service"].content
     assert "--cluster.listen-address=\n" in unit, "an empty address switches it off"

@@ -68,7 +68,7 @@ def _of_rule(plan: Plan, nodes: Sequence[Node], rule: FirewallRule) -> Iterator[
                 yield from _of_protocol(rule.name, rule.protocol, rule.ports, ANYONE)
             elif any(node.vpc for node in nodes):
                 yield from _of_protocol(rule.name, rule.protocol, rule.ports, PRIVATE)
-        case "mesh":
+        case "mesh" | "monitors":
             return  # Their addresses are inside the tunnels.
         case "admin":
             yield from _of_protocol(rule.name, rule.protocol, rule.ports, plan.access.admin)
