@@ -43,6 +43,7 @@ START = "/var/lib/cloud/scripts/per-boot/anycast-mesh"
 OWN = (ETC, HOME, Path("/run/anycast-mesh"), Path("/usr/local/lib/anycast-mesh"))
 UNITS = Path("/etc/systemd/system")
 SERVICES = UNITS / "anycast-mesh-services.service"
+ACCOUNTS = Path("/etc/sysusers.d/anycast-mesh.conf")
 OUTSIDE = ("preference", "4243", "fwmark", "0x4243", "lookup", "4243")
 """The agent's rule for questions to other nodes' instances (mesh.agent.outside)."""
 OTHERS = ("nftables.service", "bird.service", "ufw.service", "firewalld.service")
@@ -365,6 +366,7 @@ def remove(request: Record) -> Answer:
     ours = sysctl_keys(Path("/etc/sysctl.d/99-anycast-mesh.conf"))
     stop_units()
     take_network(tunnels, before)
+    take_accounts()
     for path in {*paths, *tunnels, *UNITS.glob("anycast-mesh-*")}:
         if not str(path).startswith(tuple(f"{own}/" for own in OWN)) and path.name:
             path.unlink(missing_ok=True)
@@ -446,6 +448,13 @@ def take_services(before: Record | None) -> None:
         run("ip", "address", "delete", address, "dev", LOOPBACK)
     for family, table in re.findall(r" (-[46]) rule add preference 0 lookup (\d+)", unit):
         run("ip", family, "rule", "delete", "preference", "0", "lookup", table)
+
+
+def take_accounts() -> None:
+    """Delete the users of the mesh's daemons, which have ended; none of them owns a file."""
+    if ACCOUNTS.exists():
+        for user in re.findall(r"^u (mesh-[a-z]+) ", ACCOUNTS.read_text(), re.MULTILINE):
+            run("userdel", user)
 
 
 def forget_firewall(record: Record | None) -> None:

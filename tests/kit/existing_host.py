@@ -50,6 +50,8 @@ table inet filter {
 """
 BIRD = "router id 192.0.2.9;\nprotocol device { }\n# the host's own\n"
 
+BACKUPS = ("passwd-", "group-", "shadow-", "gshadow-")
+"""What useradd(8) and the like write beside these files before each change (passwd(5))."""
 QUESTIONS = r"""
 systemctl is-enabled nftables bird ssh anycast-mesh-agent anycast-mesh-bootstrap; echo --
 systemctl is-active nftables bird ssh anycast-mesh-agent anycast-mesh-bootstrap |
@@ -153,6 +155,8 @@ class ExistingHost(LabNode):
         found: dict[str, object] = {}
         for top in ("etc", "usr/local", "root", "home", "var/lib/anycast-mesh", "var/lib/cloud"):
             for path in sorted((self.root / top).rglob("*")):
+                if path.name in BACKUPS:
+                    continue
                 found[str(path.relative_to(self.root))] = _kind(path)
         said = self.run("sh", "-c", QUESTIONS).split("\n--\n")
         found |= {

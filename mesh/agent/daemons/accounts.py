@@ -1,6 +1,7 @@
 """Users of our daemons and their folders in /run: made before any daemon is told to use them.
 
-A user stays when its file goes: another one must not get its number.
+A user stays when its file goes: another one must not get its number. A host that is given back has
+it no more (mesh.ssh.receiver).
 """
 
 from __future__ import annotations
