@@ -10,10 +10,9 @@ from mesh.glass.answers import NodeAnswer
 from mesh.glass.network import Network
 from mesh.glass.phrases import ago, count, duration, few, instant, left
 from mesh.glass.snapshot import Session, Snapshot
+from mesh.glass.snapshots import FUTURE, STALE
 from mesh.glass.words import KINDS
 
-STALE, AHEAD = 10.0, 5.0
-"""Seconds by which a snapshot may be old, and dated in the future."""
 _CLOCK = 2
 """Seconds by which two clocks may differ."""
 _CERTIFICATE = 14 * 86400
@@ -69,7 +68,7 @@ def of_node(answer: NodeAnswer[Snapshot] | None, now: float) -> Condition:
 
 def age(snapshot: Snapshot, now: float) -> str:
     """What is wrong with the time of a snapshot, empty if nothing is."""
-    if snapshot.at > now + AHEAD:
+    if snapshot.at > now + FUTURE:
         return f"its clock is {duration(snapshot.at - now)} ahead"
     if snapshot.at < now - STALE:
         return f"{duration(now - snapshot.at)} old"
