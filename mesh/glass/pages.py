@@ -106,12 +106,10 @@ def node(view: View, node_id: str, answer: Answer[Snapshot]) -> str:
 
 def route(view: View, question: RouteQuestion | None, answer: Answer[Routes] | None) -> str:
     """The form for a look-up of routes and, node by node, each path that was found."""
-    asked = question.asked if question is not None else {}
-    return _page(
-        "route.html",
+    return _form(
+        "route",
         view,
-        api="route" if question is None else f"route?{query(asked)}",
-        asked=asked,
+        question,
         answer=answer,
         listed=_listed(answer),
         most=_most(answer),
@@ -121,12 +119,10 @@ def route(view: View, question: RouteQuestion | None, answer: Answer[Routes] | N
 
 def refused(view: View, question: RefusedQuestion | None, answer: Answer[Refused] | None) -> str:
     """The form for refused routes and, node by node, how many there are for which reason."""
-    asked = question.asked if question is not None else {}
-    return _page(
-        "refused.html",
+    return _form(
+        "refused",
         view,
-        api="refused" if question is None else f"refused?{query(asked)}",
-        asked=asked,
+        question,
         answer=answer,
         most=_most(answer),
         reasons=words.REASONS,
@@ -143,12 +139,10 @@ def service(view: View, name: str, answer: Answer[Served]) -> str:
 
 def way(view: View, question: WayQuestion | None, answer: Answer[Way] | None) -> str:
     """The form for the way between two nodes, and both: the plan's and the one in use."""
-    asked = question.asked if question is not None else {}
-    return _page(
-        "way.html",
+    return _form(
+        "way",
         view,
-        api="way" if question is None else f"way?{query(asked)}",
-        asked=asked,
+        question,
         answer=answer,
         total=lambda hops: sum(hop.cost for hop in hops),
         same=lambda one, other: _ids(one) == _ids(other),
@@ -290,6 +284,18 @@ def _ids(hops: tuple[Hop, ...] | None) -> tuple[str, ...]:
 def _map(view: View, rows: list[overview.NodeRow], tunnels: list[overview.Tunnel]) -> Map | None:
     states = overview.regions(view.network, rows)
     return drawn(view.network, states, {each.ends: each.state for each in tunnels})
+
+
+def _form(
+    path: str,
+    view: View,
+    question: RouteQuestion | RefusedQuestion | WayQuestion | None,
+    **values: Any,
+) -> str:
+    """The page of a path with a form, which holds what was asked."""
+    asked = {} if question is None else question.asked
+    api = path if question is None else f"{path}?{query(asked)}"
+    return _page(f"{path}.html", view, api=api, asked=asked, **values)
 
 
 def _page(template: str, view: View, **values: Any) -> str:
