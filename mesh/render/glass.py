@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from mesh.plan import Glass, Node, Plan, PlannedService, UpstreamSession
@@ -14,12 +14,13 @@ from mesh.spec.providers import Community
 PATH = "/etc/anycast-mesh/glass.json"
 
 
-def files(plan: Plan) -> tuple[File, ...]:
-    """The looking glass's view of the plan; nothing where there is no looking glass."""
-    return () if plan.glass is None else (File(PATH, _document(plan, plan.glass)),)
+def files(plan: Plan, links: Iterable[tuple[Node, Node, int]]) -> tuple[File, ...]:
+    """The looking glass's view of the plan; nothing where there is no looking glass. ``links`` are
+    those of :func:`mesh.render.policy.links`."""
+    return () if plan.glass is None else (File(PATH, _document(plan, plan.glass, links)),)
 
 
-def _document(plan: Plan, glass: Glass) -> str:
+def _document(plan: Plan, glass: Glass, links: Iterable[tuple[Node, Node, int]]) -> str:
     """The document of :class:`mesh.glass.network.Network`, on a line for each entry: it has as many
     as the network has nodes and tunnels."""
     document = {
@@ -28,9 +29,7 @@ def _document(plan: Plan, glass: Glass) -> str:
         ],
         "asn": plan.asn,
         "communities": _communities(plan),
-        "links": [
-            {"ends": [one.id, other.id], "cost": cost} for one, other, cost in policy.links(plan)
-        ],
+        "links": [{"ends": [one.id, other.id], "cost": cost} for one, other, cost in links],
         "nodes": [_node(node) for node in plan.nodes],
         "port": glass.port,
         "public": glass.public,

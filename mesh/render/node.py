@@ -71,8 +71,9 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._regions = {region.id: region for region in plan.regions}
         self._exits = policy.exits(plan)
         self._sources = replies.sources(plan)
-        self._watched = Watched(plan, facts, self._exits, policy.links(plan))
-        self._glass = glass.files(plan)
+        links = policy.links(plan)
+        self._watched = Watched(plan, facts, self._exits, links)
+        self._glass = glass.files(plan, links)
         self._common: dict[File, File] = {}
         self._network: dict[str, object] = {
             "plan": plan,
