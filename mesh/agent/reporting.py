@@ -52,7 +52,7 @@ class Reports:
         links: RegistryLinks,
         health: Callable[[], Health],
         news: threading.Event,
-        seen: Callable[[Health], None] = lambda health: None,
+        seen: Callable[[Health], None],
     ) -> None:
         self._node, self._identity, self._seen = node, identity, seen
         self._public = keys.signing_public(identity)
