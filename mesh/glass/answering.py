@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
+from mesh.bird.features import FEATURES
 from mesh.glass import questions, spread, way
 from mesh.glass.answers import Answer, NodeAnswer, Refused, Routes, Served, Way
 from mesh.glass.bird import NoAnswer
@@ -30,8 +31,7 @@ from mesh.glass.snapshots import NoSnapshot, SnapshotFile, doubt
 from mesh.glass.spread import Spread
 
 T = TypeVar("T")
-WITH_SOCKET = (2, 16)
-"""The first version of BIRD with a restricted control socket."""
+_SOCKET = next(each for each in FEATURES if each.name == "restricted_socket")
 
 
 class Answering:
@@ -177,8 +177,8 @@ class Answering:
         except NoSnapshot:
             return str(error)
         numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-        if len(numbers) == 2 and numbers < WITH_SOCKET:
-            first = ".".join(map(str, WITH_SOCKET))
+        if len(numbers) == 2 and not _SOCKET.there(numbers):
+            first = ".".join(map(str, _SOCKET.since))
             return (
                 f"BIRD {version} here has no read-only control socket, which {first} and later have"
             )
