@@ -472,6 +472,11 @@ class Plan:
     """The looking glass; None where there is none."""
     monitoring: Monitoring | None = None
     """None where no node monitors, and in plans of earlier versions."""
+    waves: bool = True
+    """Whether a generation goes out in waves (``mesh:waves``)."""
+    linger: int = 2
+    """Seconds for which a node that has withdrawn still serves packets on their way
+    (``mesh:drain.linger``)."""
 
     @property
     def receiver_secrets(self) -> tuple[str, ...]:

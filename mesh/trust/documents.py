@@ -89,11 +89,14 @@ class PartOwner:
 
 @dataclass(frozen=True, slots=True)
 class NodeEntry:
-    """A node in the manifest: the hash of its part, and its Ed25519 identity."""
+    """A node in the manifest: the hash of its part, and its Ed25519 identity. ``sealed_in`` is the
+    generation that the part was first sealed for, where that was an earlier one (its content comes
+    back); None for this one."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     part_sha256: Hash
     identity: Key
+    sealed_in: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ class Manifest:
 
     ``nonce`` is fresh for each generation; the nodes' reports contain it. ``retired``: the network
     is being taken down, and every node withdraws, the last announcer of a prefix included.
-    ``contents`` are what the services serve, by the SHA-256 of the artefact.
+    ``contents`` are what the services serve, by the SHA-256 of the artefact. ``waves``: a node that
+    has a generation in force applies this one when a rollout order releases it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
@@ -135,6 +139,7 @@ class Manifest:
     contents: Annotated[dict[Hash, ContentEntry], Field(max_length=MAX_CONTENTS)] = field(
         default_factory=dict
     )
+    waves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,36 @@ class HoldOrder:
     def until(self, node: str) -> int:
         """When the hold of a node ends; 0 if the order does not name it."""
         return max((hold.until for hold in self.holds if hold.node == node), default=0)
+
+
+MAX_RELEASED, MAX_WITNESSES = 4096, 8
+"""Nodes in one rollout order, and witnesses of one node."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutOrder:
+    """Which nodes may apply a generation with waves now: signed by the operator, with numbers of
+    its own.
+
+    Each order is complete: it names the nodes of all waves so far, in ``released``; with
+    ``everyone`` all others follow as well. Those of ``drained`` drain themselves first, and end
+    that drain once the generation is in force or rolled back. ``witnesses`` are, by node, the nodes
+    that examine it while the order is in force (:class:`Witnessed`). A released node goes on
+    whatever becomes of the operator.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
+    network: Network
+    number: Number
+    generation: Number
+    manifest_sha256: Hash
+    released: Annotated[tuple[NodeId, ...], Field(max_length=MAX_RELEASED)] = ()
+    drained: Annotated[tuple[NodeId, ...], Field(max_length=MAX_RELEASED)] = ()
+    everyone: bool = False
+    witnesses: Annotated[
+        dict[NodeId, Annotated[tuple[NodeId, ...], Field(max_length=MAX_WITNESSES)]],
+        Field(max_length=MAX_RELEASED),
+    ] = field(default_factory=dict)
 
 
 MAX_REASON, MAX_REFUSAL_REASON = 200, 400
@@ -359,6 +394,25 @@ class Repairs:
     objects: Annotated[tuple[Repair, ...], Field(max_length=MAX_REPAIRS)] = ()
 
 
+MAX_WITNESSED, MAX_SEEN = 64, 24
+"""Nodes that one node examines at most, and what it says of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """What a node sees of another one that it examines during a rollout. ``rounds`` counts the
+    examinations since the agent started; ``seen`` is what worked in the last one, for example
+    ``tunnel ipv4`` or ``transit ipv6`` (:mod:`mesh.agent.witness`)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
+    rounds: Annotated[int, Field(ge=0, le=2**53 - 1)]
+    seen: Annotated[tuple[Name, ...], Field(max_length=MAX_SEEN)] = ()
+
+
+Update = Literal["", "waiting", "draining", "applying"]
+"""Where a node is in a rollout: nowhere, before its wave, in its own drain, or applying."""
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """A node's state. ``in_service``: it announces. ``services``: those that it may serve, and
@@ -392,7 +446,9 @@ class Health:
     prefix, where prefixes come and go each by itself; at most MAX_WITHHELD. By service:
     ``families`` is whether the node serves it in each family, ``warnings`` what an operator should
     see to although the service works, ``contents`` the SHA-256 of what it serves, and ``units`` the
-    state of an external service's unit.
+    state of an external service's unit. ``rollout`` is the number of the rollout order applied
+    last, ``update`` where the node is in that rollout (None from an agent without waves), and
+    ``witnessed`` what it sees of the nodes that it examines.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
@@ -463,6 +519,11 @@ class Health:
         default_factory=dict
     )
     units: Annotated[dict[Name, Name], Field(max_length=MAX_FAILURES)] = field(default_factory=dict)
+    rollout: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
+    update: Update | None = None
+    witnessed: Annotated[dict[NodeId, Witnessed], Field(max_length=MAX_WITNESSED)] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True)

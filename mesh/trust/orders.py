@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from mesh.trust import signing
-from mesh.trust.documents import BlackholeOrder, DrainOrder, Health, HoldOrder
+from mesh.trust.documents import (
+    BlackholeOrder,
+    DrainOrder,
+    Health,
+    HoldOrder,
+    RolloutOrder,
+)
 from mesh.trust.encoding import dump, sha256
 from mesh.trust.signing import Purpose, Signed
 
@@ -35,7 +41,7 @@ class OrderKind(Generic[T]):
     """One kind of order. ``key`` is its name in the API's paths and in the nodes' files, ``name``
     its name in messages. ``members_only``: only members may read it at a registry."""
 
-    key: Literal["drain", "blackhole", "hold"]
+    key: Literal["drain", "blackhole", "hold", "rollout"]
     name: str
     purpose: Purpose
     document: type[T]
@@ -64,4 +70,5 @@ BLACKHOLE = OrderKind(
     "blackhole", "blackhole order", Purpose.BLACKHOLE, BlackholeOrder, members_only=True
 )
 HOLD = OrderKind("hold", "hold order", Purpose.HOLD, HoldOrder, members_only=True)
-KINDS: tuple[OrderKind[Any], ...] = (DRAIN, BLACKHOLE, HOLD)
+ROLLOUT = OrderKind("rollout", "rollout order", Purpose.ROLLOUT, RolloutOrder, members_only=True)
+KINDS: tuple[OrderKind[Any], ...] = (DRAIN, BLACKHOLE, HOLD, ROLLOUT)

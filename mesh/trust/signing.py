@@ -25,6 +25,7 @@ class Purpose(StrEnum):
     MANIFEST = "anycast-mesh/v1/manifest"
     REPORT = "anycast-mesh/v1/report"
     REQUEST = "anycast-mesh/v1/request"
+    ROLLOUT = "anycast-mesh/v1/rollout"
 
 
 class BadSignature(Exception):
