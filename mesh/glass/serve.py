@@ -1,16 +1,17 @@
 """Serves the looking glass of a node (``bundle.pyz glass``).
 
 It listens at loopback, at the node's tunnel addresses and at its own announced ones; a public one
-at those of its services as well. SIGHUP makes it read its files again; sockets of addresses that
-stay are kept.
+at those of its services as well. A changed configuration is read at the next start: the agent
+restarts it.
 """
 
 from __future__ import annotations
 
 import json
-import signal
 import socketserver
 import sys
+import threading
+import time
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -73,42 +74,25 @@ class Visit(socketserver.StreamRequestHandler):
 
 
 class Glass:
-    """The glass of the node that the agent's configuration names, with all its servers."""
+    """The glass of the node that the agent's configuration names, with all its servers. Raises
+    :class:`Unreadable`."""
 
     def __init__(self, network: Path, agent: Path, snapshot: Path, control: Path) -> None:
-        self._network, self._agent = network, agent
-        self._snapshot, self._control = snapshot, control
         self._connections, self._strangers = Connections(AT_ONCE), Connections(STRANGERS)
-        self._wanted: tuple[str, ...] = ()
-        self.read()
-        self._servers = Servers(self._made, self.port)
-
-    def read(self) -> None:
-        """Reads the files; raises :class:`Unreadable`."""
         try:
-            network = _NETWORK.validate_json(self._network.read_bytes())
-            here = network.by_id[json.loads(self._agent.read_bytes())["node"]]
+            planned = _NETWORK.validate_json(network.read_bytes())
+            here = planned.by_id[json.loads(agent.read_bytes())["node"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Unreadable(f"{self._network}, {self._agent}: {_line(error)}") from None
-        access = Access(network, here)
-        lookup = Lookup(network, here, Control(self._control))
-        answering = Answering(network, here, SnapshotFile(self._snapshot, here.id), lookup)
-        self.port, self.site, self._wanted = network.port, Site(access, answering), access.listens()
+            raise Unreadable(f"{network}, {agent}: {_line(error)}") from None
+        access = Access(planned, here)
+        lookup = Lookup(planned, here, Control(control))
+        self.site = Site(access, Answering(planned, here, SnapshotFile(snapshot, here.id), lookup))
+        self.port, self._wanted = planned.port, access.listens()
+        self._servers = Servers(self._made, self.port)
 
     def listen(self) -> bool:
         """Listens as the files say; whether all addresses could be had."""
         return self._servers.listen(self._wanted)
-
-    def again(self) -> None:
-        """Reads the files again; those that cannot be read change nothing."""
-        before = self.port
-        try:
-            self.read()
-        except Unreadable as error:
-            print(error, file=sys.stderr, flush=True)
-        if self.port != before:
-            self._servers.close()
-            self._servers = Servers(self._made, self.port)
 
     def close(self) -> None:
         """Listens no more."""
@@ -129,15 +113,10 @@ def _line(error: Exception) -> str:
 def serve(network: Path, agent: Path, snapshot: Path, control: Path) -> None:
     """Serves for ever. ``network`` is glass.json and ``agent`` the agent's configuration, which
     names this node; ``snapshot`` is the agent's file, ``control`` BIRD's restricted socket."""
-    # Waited for, not handled: a handler would run in the middle of something else.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         glass = Glass(network, agent, snapshot, control)
     except Unreadable as error:
         sys.exit(str(error))
-    while True:
-        if glass.listen():
-            signal.sigwait({signal.SIGHUP})
-        elif signal.sigtimedwait({signal.SIGHUP}, AGAIN) is None:
-            continue
-        glass.again()
+    while not glass.listen():
+        time.sleep(AGAIN)
+    threading.Event().wait()

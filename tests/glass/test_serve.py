@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,8 +31,7 @@ from tests.glass.glasses import (
     says,
     snapshot_of,
 )
-from tests.kit.stacks import ROOT
-from tests.kit.wait import PATIENCE, until
+from tests.kit.wait import PATIENCE
 
 ROUTE = """\
 1007-Table master4:
@@ -410,53 +406,6 @@ def test_metrics_are_for_the_mesh(patient: One) -> None:
     assert (got.status, got.headers["content-type"]) == (
         200, "text/plain; version=0.0.4; charset=utf-8",
     )  # fmt: skip
-
-
-def test_files_that_change_are_read_again(tmp_path: Path) -> None:
-    files = Files(tmp_path / LAX)
-    first, second = free_port(), free_port()
-    files.put(network(first), LAX)
-    glass = files.glass()
-    try:
-        assert glass.listen()
-        assert get(first, "/health").status == 200
-        files.put(network(second), MIA)
-        glass.again()
-        assert glass.listen()
-        assert get(second, "/health", at="127.0.7.3").status == 200
-        with pytest.raises(ConnectionRefusedError):
-            get(first, "/health")
-        (tmp_path / LAX / "glass.json").write_text("{")
-        glass.again()
-        assert glass.listen()
-        assert get(second, "/health").status == 200
-    finally:
-        glass.close()
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from mesh.glass.serve import serve
-serve(*map(Path, sys.argv[1:]))
-"""
-
-
-def test_the_program_reads_its_files_again_on_sighup(tmp_path: Path) -> None:
-    files = Files(tmp_path / LAX)
-    first, second = free_port(), free_port()
-    files.put(network(first), LAX)
-    names = ("glass.json", "agent.json", "snapshot.json", "bird.ctl")
-    paths = [str(files.folder / name) for name in names]
-    with subprocess.Popen([sys.executable, "-c", PROGRAM, *paths], cwd=ROOT) as process:
-        try:
-            until(lambda: answers(first), 5, "it answers")
-            files.put(network(second), LAX)
-            process.send_signal(signal.SIGHUP)
-            until(lambda: answers(second), 5, "it answers at the other port")
-            assert not answers(first)
-        finally:
-            process.terminate()
 
 
 def test_a_glass_that_does_not_know_its_network_says_why(tmp_path: Path) -> None:
