@@ -148,7 +148,8 @@ def _values() -> Names:
 
 def _words(hint: Any) -> Iterator[str]:
     if typing.get_origin(hint) is typing.Literal:
-        yield from typing.get_args(hint)
+        # An empty word is no name.
+        yield from filter(None, typing.get_args(hint))
     else:
         for inner in typing.get_args(hint):
             yield from _words(inner)

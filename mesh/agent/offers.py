@@ -98,8 +98,8 @@ class Offers:
         number = stated_number(envelope)
         if not isinstance(reason, Forged):
             stated = f"{reason}; offered by {url}"[:MAX_REFUSAL_REASON]
-            # Versions before holds could not read a report with a refused hold.
-            if what != "hold":
+            # Earlier versions could not read a report with a refused order of these kinds.
+            if what != "hold" and what != "rollout":
                 self._refusals.add(url, Refusal(what, number, envelope.digest, stated))
             self._changed()
         now = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Literal
 
 from mesh.trust.documents import MAX_REFUSALS, Refusal
 
-What = Literal["manifest", "drain", "blackhole", "hold"]
+What = Literal["manifest", "drain", "blackhole", "hold", "rollout"]
 
 LAPSE_SECONDS = 30.0
 """Seconds after which a refusal is over unless the registry offers the same again: a client asks

@@ -182,7 +182,7 @@ class RegistryLink:
         number, began = self._ordered(kind), time.monotonic()
         after, place = 0 if fresh else number, paths.order(kind.key)
         target, signed = f"{place}?after={after}", kind.members_only
-        answer = client.ask("GET", target, signed=signed, limit=paths.MAX_SMALL)
+        answer = client.ask("GET", target, signed=signed, limit=paths.max_order(kind.key))
         theirs = 0
         if answer.status == 200:
             offered = self._offer(answer, partial(self._callbacks.offer_order, kind))

@@ -59,6 +59,8 @@ DOORS = (
     _door("PUT", paths.BLACKHOLE, "anyone", paths.MAX_SMALL),
     _door("GET", paths.HOLD, "member"),
     _door("PUT", paths.HOLD, "anyone", paths.MAX_SMALL),
+    _door("GET", paths.ROLLOUT, "member"),
+    _door("PUT", paths.ROLLOUT, "anyone", paths.MAX_ROLLOUT),
     _door("GET", f"{paths.BUNDLE}/{_HASH}", "anyone"),
     _door("HEAD", f"{paths.BUNDLE}/{_HASH}", "anyone"),
     _door("POST", paths.JOIN, "anyone", paths.MAX_SMALL),

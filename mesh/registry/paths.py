@@ -10,6 +10,7 @@ MANIFEST = f"{API}/manifest"
 DRAIN = f"{API}/drain"
 BLACKHOLE = f"{API}/blackhole"
 HOLD = f"{API}/hold"
+ROLLOUT = f"{API}/rollout"
 BUNDLE = f"{API}/bundle"
 JOIN = f"{API}/join"
 JOINS = f"{API}/joins"
@@ -28,6 +29,11 @@ def order(key: str) -> str:
     return f"{API}/{key}"
 
 
+def max_order(key: str) -> int:
+    """Bytes of an order of that kind, at most."""
+    return MAX_ROLLOUT if order(key) == ROLLOUT else MAX_SMALL
+
+
 NONCE_HEADER = "replay-nonce"
 """Every answer carries a fresh nonce (the idea of RFC 8555, section 6.5)."""
 
@@ -37,6 +43,8 @@ MAX_BUNDLE = 16 << 20
 MAX_GENERATION = 64 << 20
 MAX_MANIFEST = 1 << 20
 MAX_SMALL = 64 << 10
+MAX_ROLLOUT = 1 << 20
+"""A rollout order may name all nodes of a network, and witnesses of each."""
 MAX_ANSWER = 64 << 20
 MAX_WAIT = 30.0
 """Longest long-poll, seconds."""

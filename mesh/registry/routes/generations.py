@@ -17,7 +17,7 @@ from mesh.registry.registry import Refused
 from mesh.registry.routes.context import Context, caller_of
 from mesh.registry.routes.news import news_of
 from mesh.registry.routes.responses import Pieced
-from mesh.trust.orders import BLACKHOLE, DRAIN, HOLD
+from mesh.trust.orders import KINDS
 
 
 def routes(context: Context) -> list[Route]:
@@ -29,7 +29,7 @@ def routes(context: Context) -> list[Route]:
         """A long-poll ends without content when an order is higher than the request's: one
         connection waits for both."""
         asked = news_of(request)
-        orders = ((DRAIN, asked.drain), (BLACKHOLE, asked.blackhole), (HOLD, asked.hold))
+        orders = [(kind, asked.order(kind)) for kind in KINDS]
         address = caller_of(request).address
         until = time.monotonic() + asked.wait
         waiting = waiting_of[context.connections.known.standing(address)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from mesh.registry import paths
 from mesh.registry.registry import Refused
+from mesh.trust.orders import OrderKind
 
 Number = Annotated[int, Field(ge=0)]
 
@@ -24,6 +25,12 @@ class News:
     drain: Number | None = None
     blackhole: Number | None = None
     hold: Number | None = None
+    rollout: Number | None = None
+
+    def order(self, kind: OrderKind[Any]) -> int | None:
+        """The number of the caller's order of a kind; None if it does not wait for that kind."""
+        number: int | None = getattr(self, kind.key)
+        return number
 
 
 _NEWS = TypeAdapter(News)
