@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mesh.lab.bird import write_private
 from mesh.lab.lab_files import LabFiles
+from mesh.lab.rotation import write_private
 
 LIFE = timedelta(days=365)
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Anycast Mesh lab")])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from mesh.lab import bird, namespaces
+from mesh.lab import bird, namespaces, rotation
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles
 
@@ -45,7 +45,7 @@ def ensure(files: LabFiles, box: str, config: str) -> None:
     running = _pids(files, box)
     if running and unchanged:
         return
-    bird.write_private(path, config)
+    rotation.write_private(path, config)
     if running:
         ask(files, box, "reload")
         return

@@ -10,12 +10,11 @@ import os
 from pathlib import Path
 
 from mesh.bird.client import Bird, BirdError
-from mesh.lab import namespaces
+from mesh.lab import namespaces, rotation
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import LabFiles
 
-CONFIG = "bird.conf"
-SOCKET = "bird.ctl"
+CONFIG, SOCKET = rotation.CONFIG, rotation.SOCKET
 LOG = "bird.log"
 
 
@@ -27,7 +26,7 @@ def ensure(files: LabFiles, box: str, config: str) -> None:
     running = is_running(files, box)
     if running and unchanged:
         return
-    write_private(path, config)
+    rotation.write_private(path, config)
     if running:
         answer = ask(files, box, "configure")
         if "Reconfigured" not in answer and "Reconfiguration in progress" not in answer:
@@ -93,13 +92,3 @@ def failure(files: LabFiles, box: str) -> str:
     except FileNotFoundError:
         return "BIRD has written no log"
     return " | ".join(lines[-3:])
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file that only root may read, from its first byte on."""
-    beside = path.with_suffix(".new")
-    beside.unlink(missing_ok=True)
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as stream:
-        stream.write(text)
-    beside.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -22,6 +23,7 @@ from mesh.lab import (
     namespaces,
     note,
     receivers,
+    rotation,
     routers,
     wiring,
 )
@@ -34,6 +36,9 @@ START = 2.0
 """Seconds until a router's BIRD must be running."""
 DEADLINE = 20.0
 """Seconds until the sessions between routers must be up."""
+
+TAKES = "MESH_LAB_PASSWORDS"
+"""Which passwords the lab's providers take when one changes, as :mod:`mesh.lab.rotation` has it."""
 
 _WORLD = TypeAdapter(World)
 
@@ -202,10 +207,10 @@ def _start_routers(
     for upstream in world.upstreams:
         if upstream.box not in wanted and bird.is_running(files, upstream.box):
             continue
-        bird.ensure(files, upstream.box, routers.upstream_config(world, upstream, passwords))
+        _ensure(files, upstream.box, routers.upstream_config(world, upstream, passwords))
         for router in upstream.vpc.routers if upstream.vpc else ():
             config = routers.vpc_config(world, upstream, router, passwords)
-            bird.ensure(files, router.box, config)
+            _ensure(files, router.box, config)
     for neighbor in world.neighbors:
         if neighbor in planned.neighbors or not bird.is_running(files, neighbor.box):
             _start_neighbor(files, world, neighbor, passwords)
@@ -220,29 +225,51 @@ def _start_neighbor(
     if not openbgpd:
         bgpd.stop(files, neighbor.box)
     config = routers.neighbor_config(world, neighbor, passwords, openbgpd=openbgpd)
-    bird.ensure(files, neighbor.box, config)
+    _ensure(files, neighbor.box, config)
     if openbgpd:
         socket = files.box(neighbor.box) / bgpd.SOCKET
         config = routers.bgpd_config(world, neighbor, passwords, socket)
         bgpd.ensure(files, neighbor.box, config)
 
 
+def _ensure(files: LabFiles, box: str, config: str) -> None:
+    """Start or reconfigure a router's BIRD. Where a password changes, its provider takes the one of
+    before as well for a while, and no session ends for it."""
+    directory = files.box(box)
+    used = rotation.in_use(directory)
+    wanted = rotation.passwords_of(config)
+    taken = rotation.accepted(wanted, used, rotation.read(directory), _takes())
+    rotation.write(directory, taken)
+    bird.ensure(files, box, rotation.with_passwords(config, rotation.chosen(taken, used)))
+    if (directory / rotation.FILE).exists():
+        script = str(Path(rotation.__file__).resolve())
+        _start_script(files, box, "rotation.log", script, str(directory))
+
+
+def _takes() -> str:
+    takes = os.environ.get(TAKES, rotation.BOTH)
+    if takes not in (rotation.BOTH, rotation.NEW, rotation.OLD):
+        raise LabError(
+            f"{TAKES} {takes!r}: say which passwords the lab's providers take when one changes: "
+            f"{rotation.BOTH}, {rotation.NEW} or {rotation.OLD}"
+        )
+    return takes
+
+
 def _start_metadata(files: LabFiles, world: World) -> None:
-    """Start a metadata service in each upstream, with this Python's standard library only."""
-    running = namespaces.processes(files.namespace(upstream.box) for upstream in world.upstreams)
-    script = str(Path(metadata.__file__).resolve())
+    """Start a metadata service in each upstream."""
+    script, nodes = str(Path(metadata.__file__).resolve()), str(files.runtime / "boxes")
     for upstream in world.upstreams:
-        namespace = files.namespace(upstream.box)
-        if not any(script in namespaces.command_line(pid) for pid in running[namespace]):
-            command = [
-                sys.executable,
-                "-I",
-                "-S",
-                script,
-                str(METADATA4),
-                str(files.runtime / "boxes"),
-            ]
-            namespaces.spawn(command, files.box(upstream.box) / "metadata.log", namespace)
+        _start_script(files, upstream.box, "metadata.log", script, str(METADATA4), nodes)
+
+
+def _start_script(files: LabFiles, box: str, log: str, script: str, *arguments: str) -> None:
+    """Start a script in a box, with this Python's standard library only, unless it runs there."""
+    namespace = files.namespace(box)
+    pids = namespaces.processes([namespace])[namespace]
+    if not any(script in namespaces.command_line(pid) for pid in pids):
+        command = [sys.executable, "-I", "-S", script, *arguments]
+        namespaces.spawn(command, files.box(box) / log, namespace)
 
 
 def _wait(files: LabFiles, world: World, is_there: Callable[[LabFiles, str], bool]) -> None:

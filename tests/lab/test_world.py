@@ -188,7 +188,7 @@ def test_without_the_right_key_there_is_no_session(raised: Raised, password: str
     ):
         until(lambda: established(raised, right), 10, "the session with the right key")
         until(
-            lambda: _md5_failures(raised, "upstream-vultr-ord") > 0,
+            lambda: md5_failures(raised, "upstream-vultr-ord") > 0,
             10,
             "the upstream's kernel to refuse a segment",
         )
@@ -392,7 +392,7 @@ def _counters(raised: Raised, box: str) -> Counter[str]:
     return Counter(json.loads(run_in(raised.place, box, "nstat", "-asj").stdout)["kernel"])
 
 
-def _md5_failures(raised: Raised, box: str) -> int:
+def md5_failures(raised: Raised, box: str) -> int:
     """Segments refused for their key (or for having none), by the kernel's own count."""
     lines = run_in(raised.place, box, "cat", "/proc/net/netstat").stdout.splitlines()
     counts = dict(zip(lines[0].split()[1:], map(int, lines[1].split()[1:]), strict=True))
