@@ -75,7 +75,8 @@ class Config:
     all that the node has. ``mates`` are the tunnel addresses of the other nodes, ``tunnels``
     this node's WireGuard interfaces. ``underlay``, ``upstreams`` and ``tunnels`` are None in the
     file of a generation from an earlier version. ``announced`` is None where the node announces all
-    its aggregates or nothing."""
+    its aggregates or nothing. ``linger`` is the seconds for which the node still serves packets on
+    their way after it has withdrawn."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     node: str
@@ -90,6 +91,7 @@ class Config:
     tunnels: tuple[str, ...] | None = None
     announced: tuple[AnnouncedPrefix, ...] | None = None
     whoami_at: tuple[IPv4Address | IPv6Address, ...] | None = None
+    linger: Annotated[float, Field(ge=0, le=600)] = 2.0
 
     @property
     def exports(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -85,6 +85,8 @@ def make(spec: Spec, contents: Mapping[str, Content] = MappingProxyType({})) -> 
             has_vpc=any(sessions.vpc(spec, node_id) for node_id in spec.nodes),
         ),
         whoami=spec.whoami,
+        waves=spec.waves,
+        linger=spec.drain.linger,
         without=tuple(sorted(spec.without)),
         aggregates=aggregates(spec),
         glass=glass,

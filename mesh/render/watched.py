@@ -49,6 +49,7 @@ class Watched:
             "underlay": None,
             "upstreams": [{"name": each.name, "family": each.family} for each in node.upstreams],
             "tunnels": [link.interface for link in links],
+            "linger": self._plan.linger,
         }
         if self._plan.announces_apart:
             document["announced"] = [

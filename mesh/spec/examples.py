@@ -98,6 +98,8 @@ _ALL: dict[tuple[str, ...], str] = {
     ("monitoring", "receivers", "*", "to"): "noc@example.net",
     ("monitoring", "receivers", "*", "from"): "mesh@example.net",
     ("monitoring", "receivers", "*", "server"): "smtp.example.net:587",
+    ("drain",): "{linger: 60}",
+    ("drain", "linger"): "60",
     ("without",): f"[{_NODE}]",
 }
 """Values by the path of their key; a star is a name that the operator chooses, or a list index."""

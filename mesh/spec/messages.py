@@ -29,6 +29,10 @@ NUMERIC = (
     "int_from_float",
     "int_type",
 )
+LINGER = (
+    "a node lingers a whole number of seconds from 0 to 600",
+    "give the seconds alone, for example 30",
+)
 FORM = "string_pattern_mismatch"
 LONG = "string_too_long"
 
@@ -37,6 +41,7 @@ UNKNOWN = "extra_forbidden"
 OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
     **{("asn", kind): ASN for kind in NUMERIC},
     **{("number", kind): NUMBER for kind in NUMERIC},
+    **{("linger", kind): LINGER for kind in NUMERIC},
     ("node", FORM): (
         "a node's id is <region>-<provider>-<n>, in small letters",
         f"write it so, for example lax-{EXAMPLE}-1",
@@ -220,6 +225,8 @@ def _kind(key: str, path: tuple[str, ...]) -> str:
         return _of_monitoring(path)
     if key == "asn":
         return "asn"
+    if key == "drain":
+        return path[-1] if path else ""
     if path[-1:] == ("path",):
         return "path"
     if key == "services" and path[1:2] == ("checks",):

@@ -528,6 +528,15 @@ class Monitoring(Section):
     """Days for which Prometheus keeps what nodes have told it, of which it keeps at most 1 GB."""
 
 
+class Drain(Section):
+    """How a node leaves: by ``mesh drain``, or for an update that restarts its sessions."""
+
+    linger: Annotated[int, Field(ge=0, le=600)] = 30
+    """Seconds for which a node that has withdrawn still serves packets on their way to it, since
+    the Internet takes tens of seconds to follow; a twin has 5 unless its own file says
+    otherwise."""
+
+
 _Options: dict[str, Any] = {
     name: (provider.options, provider.options.model_construct())
     for name, provider in PROVIDERS.items()
@@ -554,6 +563,8 @@ SECTIONS: dict[str, Any] = {
     "glass": Glass,
     "traffic": tuple[TrafficRule, ...],
     "monitoring": Monitoring,
+    "waves": bool,
+    "drain": Drain,
     "whoami": bool,
     "protect": bool,
     "without": tuple[NodeId, ...],
@@ -569,6 +580,8 @@ DEFAULTS: dict[str, Any] = {
     "glass": Glass.model_construct(),
     "traffic": (),
     "monitoring": None,
+    "waves": True,
+    "drain": Drain.model_construct(),
     "whoami": True,
     "protect": True,
     "without": (),
@@ -610,6 +623,10 @@ class Spec:
     traffic: tuple[TrafficRule, ...]
     """Rules that ask upstreams to bring more or less traffic at some nodes."""
     monitoring: Monitoring | None
+    waves: bool
+    """Whether an update reaches some nodes after others, and stops where one is worse for it;
+    without, it reaches all nodes at the same moment."""
+    drain: Drain
     whoami: bool
     """Whether every node answers ``GET /whoami`` on port 80 with its name."""
     protect: bool

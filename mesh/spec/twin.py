@@ -17,9 +17,11 @@ NOT_TAKEN_OVER = ("demand", "local")
 """Keys of ``mesh:rpki`` that need the Internet: a twin has them only from its own file."""
 CA = "ca"
 """Key of a check: a twin does not take it over either."""
-OF_THE_ORIGINAL = ("protect", "monitoring")
-"""A twin has these from its own file: that the original ends is nothing to it, and the original's
-receivers would call people."""
+OF_THE_ORIGINAL = ("protect", "monitoring", "drain")
+"""A twin has these from its own file: that the original ends is nothing to it, the original's
+receivers would call people, and a lab's routers follow within seconds."""
+DEFAULTS: Mapping[str, Any] = {"drain": {"linger": 5}}
+"""What a twin has where its own file says nothing, in place of every network's default."""
 
 
 def twin_of(
@@ -50,7 +52,7 @@ def twin_of(
     above, warnings = _without_project_values(project, own, overrides)
     if found.environment is not None:
         warnings.append(not_taken_over(found.environment, original))
-    merged: dict[str, Any] = _merged(own, above)
+    merged: dict[str, Any] = _merged({**DEFAULTS, **own}, above)
     return merged, warnings
 
 
