@@ -147,8 +147,8 @@ def _values() -> Names:
 
 
 def _words(hint: Any) -> Iterator[str]:
+    """The words of a type but the empty one, which cannot be shown between backquotes."""
     if typing.get_origin(hint) is typing.Literal:
-        # An empty word is no name.
         yield from filter(None, typing.get_args(hint))
     else:
         for inner in typing.get_args(hint):
