@@ -26,6 +26,7 @@ COMMANDS = {
     "hold": "mesh.cli.hold:hold",
     "unhold": "mesh.cli.hold:unhold",
     "preview": "mesh.cli.preview:preview",
+    "rollout": "mesh.cli.rollout:rollout",
     "replace": "mesh.cli.replace:replace",
     "release": "mesh.cli.release:release",
     "destroy": "mesh.cli.destroy:destroy",

@@ -18,6 +18,7 @@ from mesh.cli.answers import show
 from mesh.cli.engine import Interrupted, one_at_a_time, run_engine
 from mesh.cli.environment import checkout, environment, lab_name, state_folder
 from mesh.cli.exits import fail, failing, interrupted
+from mesh.cli.rollout_options import AcceptOutage, Now, RolloutOptions, Without
 from mesh.cli.working_copy import STACK, EngineFailed, make_known, write
 from mesh.content import described
 from mesh.lab.containers import stop_node
@@ -33,28 +34,33 @@ CHECKPOINT = f"state/.pulumi/stacks/anycast-mesh/{STACK}.json"
 """Where the file backend keeps the stack's state."""
 
 
-def up() -> None:
+def up(now: Now = False, accept_outage: AcceptOutage = False, without: Without = None) -> None:
     """Deploy the lab and show which node answers each client.
+
+    The options are those of `mesh rollout`.
 
     Exit codes: 0 done, and every client gets an answer; 1 it cannot be
     deployed, or some client gets no answer; 130 interrupted; any other is the
     engine's own.
     """
+    options = RolloutOptions(now, accept_outage, tuple(without or ()))
     console = Console(highlight=False)
     if sys.platform != "linux" or os.geteuid() != 0:
         fail("the lab needs Linux and root (namespaces, containers): run `sudo make up`")
     root = checkout()
     state, began = state_folder(root), time.monotonic()
-    env = environment(root, state)
+    env = environment(root, state) | options.variables()
     try:
         with failing(SpecError, EngineFailed, Stranded, LabError), one_at_a_time(state):
             config = write(root, state)
             spec = load_file(STACK, root, config).spec
             plan = make(spec, described(root, spec))
+            options.check([node.id for node in plan.nodes])
             underlay(plan)  # refuses what the lab has no place for, before anything starts
             refuse_to_strand(plan, state)
             with begun(plan):
                 make_known(root, state, env)
+            options.show()
             # No preview: the stack is the lab's, and it would only repeat the update.
             # With a refresh first, because a restart of this machine takes every node with it.
             status = run_engine(
