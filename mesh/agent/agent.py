@@ -41,6 +41,7 @@ from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.repair import Repair
 from mesh.agent.repairs import Repairs
 from mesh.agent.reporting import Reports
+from mesh.agent.rollout import Rollout
 from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.seed import Seed
 from mesh.agent.service_units import ServiceUnits
@@ -100,6 +101,7 @@ class Agent:
         self._login_use = LoginUse(host, changed)
         planned = PlannedNodes(host, seed.registry_port, self._candidate)
         self._registry_port = RegistryPort(host, planned, changed, lambda: holds.active)
+        rollout = Rollout(seed.node, self._state, changed)
         bundle_update = BundleUpdate(host, manager, seed)
         applier = Applier(host, manager, self._bird, self._links.reachable)
         parts = Parts(signer, seed.node, own, lambda: self._links.urls)
@@ -140,6 +142,7 @@ class Agent:
             registry_port=self._registry_port,
             rejected_routes=self._rejected_routes,
             repairs=repairs,
+            rollout=rollout,
             outside=self._outside,
             routing=self._routing,
             service_units=self._service_units,
@@ -182,6 +185,7 @@ class Agent:
             holds,
             self._reports,
             self._contents,
+            rollout,
             self._watch,
             self.stop,
         )

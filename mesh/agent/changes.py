@@ -83,9 +83,9 @@ class Changes:
     def apply(self, known: HighestManifest, text: str, part: Part) -> list[str] | None:
         """Brings a part into force; the paths that changed, or None if it waits for a log-in.
         Raises :class:`mesh.agent.apply.NotApplied`, and NotForUs for secrets of another node."""
-        secrets, before = self._parts.secrets(part, known.number), self._before()
+        applied = Applied.of(known, part.node, text)
+        secrets, before = self._parts.secrets(part, applied), self._before()
         self._applier.prepare(part)
-        applied = Applied(known.number, known.envelope.digest, text)
         # No repair of the generation before, until this one is stored as applied.
         with self._applier.changing:
             changed = self._applier.apply(part, secrets, before, applied)

@@ -142,7 +142,7 @@ class Confirmation:
         change = Unconfirmed(applied.generation, applied.manifest_sha256, tuple(lost), self._boot())
         # First: after an interruption, this file causes the rest to be removed.
         self._host.write(_UNCONFIRMED, dump(change), 0o600)
-        self._host.write(_APPLIED, dump(applied), 0o600, flush=False)
+        self._host.write(_APPLIED, applied.encoded(), 0o600, flush=False)
         self._host.write(f"{_FOLDER}/{_UNIT}", _AT_START.encode(), 0o644)
         link = self._host.path(_WANTED)
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from mesh.agent.links import RegistryLinks
 from mesh.agent.parts import Parts
 from mesh.agent.registry_port import RegistryPort
 from mesh.agent.reporting import Reports
+from mesh.agent.rollout import Rollout
 from mesh.agent.state import HighestManifest, Rejected, State
 from mesh.foreign import printable
 from mesh.registry.client import Unreachable
@@ -43,13 +44,14 @@ class Generations:
         holds: Holds,
         reports: Reports,
         contents: Contents,
+        rollout: Rollout,
         watch: Callable[[], None],
         stop: threading.Event,
     ) -> None:
         self._state, self._links, self._parts, self._changes = state, links, parts, changes
         self._bundle_update, self._registry_port = bundle_update, registry_port
         self._announcer, self._holds, self._reports = announcer, holds, reports
-        self._contents = contents
+        self._contents, self._rollout = contents, rollout
         self._watch, self._stop = watch, stop
         self._news = threading.Event()
         self._held_from = 0
@@ -105,6 +107,8 @@ class Generations:
             except Exception as error:
                 # An agent that ended here would end again after each start.
                 self._fail(known, printable(f"{type(error).__name__}: {error}"))
+            finally:
+                self._rollout.end()
 
     def _fail(self, known: HighestManifest, reason: str) -> None:
         log.warning("not-applied", generation=known.number, reason=reason)
@@ -132,8 +136,9 @@ class Generations:
             self._reports.settle(known, "withdrawn")
             return
         self._changes.ready()
-        if self._is_decided(known):
+        if self._is_decided(known) or self._rollout.waits(known):
             return
+        self._rollout.apply()
         if self._bundle_update.needed(known.manifest.bundle):
             self._bundle_update.renew(known.manifest.bundle, self._links.urls, self._stop)
             return

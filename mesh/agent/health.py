@@ -21,6 +21,7 @@ from mesh.agent.refusals import Refusals
 from mesh.agent.registry_port import RegistryPort
 from mesh.agent.rejected_routes import RejectedRoutes
 from mesh.agent.repairs import Repairs
+from mesh.agent.rollout import Rollout
 from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.service_units import ServiceUnits
 from mesh.agent.sessions import Sessions
@@ -60,6 +61,7 @@ class NodeHealth:
     registry_port: RegistryPort
     rejected_routes: RejectedRoutes
     repairs: Repairs
+    rollout: Rollout
     routing: RoutingMonitor
     service_units: ServiceUnits
     sessions: Sessions
@@ -104,6 +106,8 @@ class NodeHealth:
             held=self.holds.until,
             unconfirmed=self._unconfirmed(),
             logins=self.login_use.used,
+            rollout=self.rollout.obeyed,
+            update=self.rollout.update,
             units=dict(list(self.service_units.states().items())[:MAX_FAILURES]),
         )
 

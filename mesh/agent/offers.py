@@ -17,7 +17,7 @@ from mesh.agent.refusals import Refusals, What
 from mesh.agent.seed import Seed
 from mesh.agent.state import Forged, Rejected, State, stated_number, verified, verified_order
 from mesh.trust.documents import MAX_REFUSAL_REASON, Refusal
-from mesh.trust.orders import BLACKHOLE, DRAIN, OrderKind
+from mesh.trust.orders import BLACKHOLE, DRAIN, ROLLOUT, OrderKind
 from mesh.trust.signing import Signed
 
 COMPLAINTS = 60.0
@@ -25,7 +25,8 @@ COMPLAINTS = 60.0
 
 
 class Offers:
-    """Accepts offers of registries. ``higher`` is called after a higher manifest, ``changed`` when
+    """Accepts offers of registries. ``higher`` is called after a higher manifest and after a
+    rollout order, which may release this node, ``changed`` when
     the report changes."""
 
     def __init__(
@@ -77,6 +78,8 @@ class Offers:
                 if self._state.accept_order(ordered):
                     log.info(f"{kind.key}-order", number=ordered.number, url=url)
                     self.obey()
+                    if kind is ROLLOUT:
+                        self._higher()
                 self._refusals.taken(kind.key, url, ordered.number)
             except Rejected as error:
                 self._refuse(kind.key, envelope, url, error)

@@ -47,10 +47,11 @@ class Parts:
             reasons.append(f"{url}: {answer.why()}")
         raise Unreachable("; ".join(reasons) or "no registry")
 
-    def secrets(self, part: Part, generation: int) -> dict[str, bytes]:
+    def secrets(self, part: Part, applied: Applied) -> dict[str, bytes]:
         """The contents of a part's sealed files by path. Raises :class:`NotForUs`."""
+        sealed_in = applied.sealed_in or applied.generation
         return {
-            file.path: unseal(self._keys.sealing, self._node, generation, file.path, file.box)
+            file.path: unseal(self._keys.sealing, self._node, sealed_in, file.path, file.box)
             for file in part.sealed
         }
 
@@ -59,7 +60,7 @@ class Parts:
 
         def contents() -> Mapping[str, Content]:
             part = applied.parsed()
-            return applier.contents(part, self.secrets(part, applied.generation))
+            return applier.contents(part, self.secrets(part, applied))
 
         try:
             return InForce.of(applied.generation, applied.parsed().units, contents)

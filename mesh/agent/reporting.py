@@ -22,7 +22,7 @@ HEALTH_EVERY = (0.4, 2.0)
 HEARTBEAT = 30.0
 """Seconds after which a report is sent although nothing has changed."""
 NO_NONCE = b64(bytes(32))
-"""The nonce of a report without a manifest that could be read."""
+"""The nonce of a report on no manifest that this agent has read."""
 
 Outcome = Literal["applied", "failed", "withdrawn"]
 
@@ -119,8 +119,8 @@ class Reports:
     def _generation_outcome(self, refusals: tuple[Refusal, ...]) -> GenerationOutcome | None:
         """The outcome to report; None while there is nothing to report.
 
-        Before the first outcome, a refusal is reported with the digest of the refused envelope and
-        :data:`NO_NONCE`, which no operator waits for.
+        Before the first outcome, what is in force is reported, or a refusal with the digest of the
+        refused envelope; with :data:`NO_NONCE`, which no operator waits for.
         """
         with self._lock:
             outcome = self._outcome
@@ -128,6 +128,11 @@ class Reports:
             known, result, reason = outcome
             nonce = known.manifest.nonce
             return GenerationOutcome(known.number, known.envelope.digest, nonce, result, reason)
+        applied = self._state.applied
+        if applied is not None:
+            return GenerationOutcome(
+                applied.generation, applied.manifest_sha256, NO_NONCE, "applied", ""
+            )
         if not refusals:
             return None
         first = refusals[0]

@@ -12,7 +12,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict
@@ -21,7 +21,7 @@ from mesh.agent import disk, file_paths, log
 from mesh.agent.host import Host
 from mesh.trust import signing
 from mesh.trust.documents import Manifest, Part
-from mesh.trust.encoding import Malformed, dump, parse, sha256
+from mesh.trust.encoding import Malformed, canonical, dump, parse, sha256
 from mesh.trust.orders import KINDS, Order, OrderKind
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
@@ -59,16 +59,29 @@ class Ordered(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What is in force on this node: the generation, and the part as received."""
+    """What is in force on this node: the generation, and the part as received. ``sealed_in`` is the
+    generation that its secrets are sealed for, None for this one."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     generation: int
     manifest_sha256: str
     part: str
+    sealed_in: int | None = None
+
+    @staticmethod
+    def of(known: HighestManifest, node: str, text: str) -> Applied:
+        """A node's part of a generation, as it is stored once it is in force."""
+        entry = known.manifest.nodes[node]
+        return Applied(known.number, known.envelope.digest, text, entry.sealed_in)
 
     def parsed(self) -> Part:
         """The part."""
         return parse(Part, self.part)
+
+    def encoded(self) -> bytes:
+        """As it is stored: an earlier version reads it too, and refuses a key that it does not
+        know."""
+        return canonical({key: value for key, value in asdict(self).items() if value is not None})
 
 
 class Rejected(Exception):
@@ -221,7 +234,7 @@ class State:
     def confirm(self, applied: Applied) -> None:
         """Stores what is in force now."""
         self.applied = applied
-        self._keep(APPLIED, dump(applied))
+        self._keep(APPLIED, applied.encoded())
 
     @property
     def unsaved(self) -> dict[str, str]:

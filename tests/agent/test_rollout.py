@@ -1,0 +1,169 @@
+"""Where a node is in a rollout: what it waits for, and what releases it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.agent.host import Host
+from mesh.agent.keys import NodeKeys
+from mesh.agent.parts import Parts
+from mesh.agent.rollout import Rollout
+from mesh.agent.state import APPLIED, Applied, Rejected, State, verified, verified_order
+from mesh.trust import keys, signing
+from mesh.trust.documents import RolloutOrder
+from mesh.trust.encoding import parse
+from mesh.trust.orders import ROLLOUT
+from mesh.trust.requests import Signer
+from mesh.trust.sealing import NotForUs
+from mesh.trust.signing import Purpose, Signed
+from tests.kit.registry import Fleet
+
+NODE, OTHER = "lax-vultr-1", "ord-vultr-1"
+FLEET = Fleet()
+OPERATOR = keys.signing_public(FLEET.key)
+
+
+def manifest(number: int, **changed: Any) -> Signed:
+    made = replace(FLEET.fifth.manifest, generation=number, **({"waves": True} | changed))
+    return signing.signed_document(FLEET.key, Purpose.MANIFEST, made)
+
+
+SIXTH = manifest(6)
+
+
+class Node:
+    """A node that has generation 5 in force, and generation 6, in waves, before it."""
+
+    def __init__(self, folder: Path, highest: Signed = SIXTH, applied: int = 5) -> None:
+        self.host = Host(folder)
+        self.state = State(self.host, OPERATOR, lambda _: True)
+        self.state.accept(verified(OPERATOR, highest))
+        if applied:
+            self.state.confirm(Applied(applied, FLEET.fifth.digest, "{}"))
+        self.changes = 0
+        self.rollout = Rollout(NODE, self.state, self._changed)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def order(self, number: int = 1, **changed: Any) -> None:
+        values: dict[str, Any] = {
+            "generation": 6,
+            "manifest_sha256": SIXTH.digest,
+            "released": (NODE,),
+        }
+        order = RolloutOrder(FLEET.network, number, **(values | changed))
+        envelope = ROLLOUT.signed(FLEET.key, order)
+        self.state.accept_order(verified_order(OPERATOR, ROLLOUT, envelope))
+
+    @property
+    def waits(self) -> bool:
+        assert self.state.highest is not None
+        return self.rollout.waits(self.state.highest)
+
+
+@pytest.mark.parametrize(
+    ("changed", "waits", "why"),
+    [
+        ({}, False, "it is released"),
+        ({"released": (OTHER, NODE)}, False, "with others"),
+        ({"released": (), "everyone": True}, False, "all are"),
+        ({"released": (OTHER,)}, True, "another one is"),
+        ({"released": ()}, True, "nobody is"),
+        ({"generation": 5}, True, "for another generation"),
+        ({"manifest_sha256": "0" * 64}, True, "for another manifest of that number"),
+    ],
+)
+def test_a_node_waits_until_an_order_releases_it_for_exactly_this_generation(
+    tmp_path: Path, changed: dict[str, Any], waits: bool, why: str
+) -> None:
+    node = Node(tmp_path)
+    assert node.waits and node.rollout.update == "waiting"
+    node.order(**changed)
+    assert node.waits is waits, why
+    assert node.rollout.update == ("waiting" if waits else "")
+    assert node.rollout.obeyed == 1
+
+
+@pytest.mark.parametrize(
+    ("highest", "applied", "why"),
+    [
+        (SIXTH, 0, "nothing is in force"),
+        (manifest(6, waves=False), 5, "it goes to all at once"),
+        (manifest(6, retired=True), 5, "the network is taken down"),
+        (FLEET.fifth.generation.manifest, 5, "it is in force"),
+    ],
+)
+def test_a_node_waits_for_no_order_where_none_is_needed(
+    tmp_path: Path, highest: Signed, applied: int, why: str
+) -> None:
+    node = Node(tmp_path, highest, applied)
+    assert not node.waits, why
+    assert node.rollout.update == ""
+
+
+def test_a_higher_generation_waits_again(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.order()
+    node.state.accept(verified(OPERATOR, manifest(7)))
+    assert node.waits
+
+
+def test_a_lower_order_takes_no_release_back(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.order(2)
+    with pytest.raises(Rejected, match="not above rollout order 2"):
+        node.order(1, released=())
+    assert not node.waits
+
+
+def test_a_released_node_is_released_after_a_reboot(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.order()
+    again = Rollout(NODE, State(node.host, OPERATOR, lambda _: True), lambda: None)
+    assert node.state.highest is not None
+    assert not again.waits(node.state.highest)
+    assert again.obeyed == 1
+
+
+def test_each_step_is_reported_once(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.order()
+    for _ in range(2):
+        node.rollout.apply()
+    assert (node.rollout.update, node.changes) == ("applying", 1)
+    for _ in range(2):
+        node.rollout.end()
+    assert (node.rollout.update, node.changes) == ("", 2)
+
+
+# --- content that comes back ---------------------------------------------------------------------
+
+
+def test_secrets_of_content_that_comes_back_are_opened_as_they_were_sealed(tmp_path: Path) -> None:
+    """A node's part of generation 5 returns as generation 7, byte for byte."""
+    nodes = dict(FLEET.fifth.manifest.nodes)
+    nodes[NODE] = replace(nodes[NODE], sealed_in=5)
+    known = verified(OPERATOR, manifest(7, nodes=nodes))
+    own = NodeKeys(FLEET.identities[NODE], FLEET.sealing[NODE][0], "")
+    parts = Parts(Signer("node", NODE, own.identity), NODE, own, tuple)
+    text = FLEET.fifth.generation.part(NODE)
+    applied = Applied.of(known, NODE, text)
+    found = parts.secrets(applied.parsed(), applied)
+    assert b"hunter2-of-the-session" in found["/etc/bird/mesh/secrets.conf"]
+    with pytest.raises(NotForUs):
+        parts.secrets(applied.parsed(), replace(applied, sealed_in=None))
+    state = State(Host(tmp_path), OPERATOR, lambda _: True)
+    state.confirm(applied)
+    assert State(Host(tmp_path), OPERATOR, lambda _: True).applied == applied
+
+
+def test_an_earlier_version_reads_what_is_in_force_unless_content_came_back(tmp_path: Path) -> None:
+    """It refuses a key that it does not know, and would take the node for one without any."""
+    node = Node(tmp_path)
+    stored = parse(dict, node.host.read(APPLIED) or b"")
+    assert stored.keys() == {"generation", "manifest_sha256", "part"}
