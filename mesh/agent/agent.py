@@ -101,7 +101,7 @@ class Agent:
         self._login_use = LoginUse(host, changed)
         planned = PlannedNodes(host, seed.registry_port, self._candidate)
         self._registry_port = RegistryPort(host, planned, changed, lambda: holds.active)
-        rollout = Rollout(seed.node, self._state, changed)
+        rollout = Rollout(seed.node, self._state, self._announcer, self._sessions.has_peer, changed)
         bundle_update = BundleUpdate(host, manager, seed)
         applier = Applier(host, manager, self._bird, self._links.reachable)
         parts = Parts(signer, seed.node, own, lambda: self._links.urls)

@@ -11,7 +11,9 @@ The addresses are on ``lo`` as well, always: while one is not on dummy0, packets
 another node's instance, or to the daemon here where BIRD knows of none.
 
 A node drains in steps, so that traffic moves to other paths before this one ends: it marks its
-routes for graceful shutdown, withdraws, and unbinds its service addresses last.
+routes for graceful shutdown, withdraws, and unbinds its service addresses last. It does so by the
+operator's order, and by itself before an update that restarts its sessions; it is drained while
+either wants it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from mesh.agent import log
-from mesh.agent.announce_state import AnnounceState, DrainSequence, Network
+from mesh.agent.announce_state import AnnounceState, DrainSequence, Network, longest
 from mesh.agent.bird_state import BirdState
 from mesh.agent.check_runner import CheckRunner
 from mesh.agent.config import Config
@@ -44,6 +46,8 @@ STEADY = 20.0
 minutes. A broken agent does not run for that long."""
 
 
+DrainReason = Literal["order", "update"]
+"""Why a node drains: by the operator's order, or for an update of its own."""
 _FAMILY: dict[int, Literal["ipv4", "ipv6"]] = {4: "ipv4", 6: "ipv6"}
 
 
@@ -67,7 +71,11 @@ class Announcer:
         self._locals: dict[str, LocalService] = {}
         self._generation = 0
         self._retired = False
+        self._drain_reasons: frozenset[DrainReason] = frozenset()
         self._drain_sequence: DrainSequence | None = None
+        """The drain for all reasons together; None without a reason."""
+        self._before_update: AnnounceState | None = None
+        """The state before a drain that only an update wanted."""
         self._born = time.monotonic()
         self._looked = -math.inf
         self._withheld: dict[Network, str] = {}
@@ -103,14 +111,21 @@ class Announcer:
             self._retired = True
         self._wake.set()
 
-    def drain(self, wanted: bool) -> None:
-        """Drains the node, or ends that. By the operator's order, so the floor does not count."""
+    def drain(self, wanted: bool, reason: DrainReason = "order") -> None:
+        """Drains the node, or ends that, for one of the reasons. The floor does not count."""
         with self._lock:
-            if wanted == (self._drain_sequence is not None):
+            if wanted == (reason in self._drain_reasons):
                 return
-            self._drain_sequence = DrainSequence() if wanted else None
+            self._drain_reasons ^= {reason}
+            if wanted:
+                alone = self._drain_reasons == {"update"}
+                self._before_update = self._bird.wanted if alone else None
+            if not self._drain_reasons:
+                self._drain_sequence = None
+            elif self._drain_sequence is None:
+                self._drain_sequence = DrainSequence()
             self._reconcile()
-        log.info("drain", wanted=wanted)
+        log.info("drain", wanted=wanted, reason=reason)
         self._wake.set()
 
     def run(self, stop: threading.Event) -> None:
@@ -123,13 +138,13 @@ class Announcer:
     def services(self) -> dict[str, bool]:
         """Services that this node may serve, and whether it does."""
         with self._lock:
-            serving = not self._retired and not self.drained
+            serving = not self._retired and not self.withdrawn
             return {name: serving and local.up for name, local in self._locals.items()}
 
     def families(self) -> dict[str, dict[Literal["ipv4", "ipv6"], bool]]:
         """The same by address family."""
         with self._lock:
-            serving = not self._retired and not self.drained
+            serving = not self._retired and not self.withdrawn
             found = {name: self._locals[name].families for name in sorted(self._locals)}
         return {
             name: {_FAMILY[version]: serving and up for version, up in families.items()}
@@ -196,7 +211,19 @@ class Announcer:
     @property
     def drained(self) -> bool:
         """Whether the node has withdrawn and serves nothing because of a drain order."""
+        return "order" in self._drain_reasons and self.withdrawn
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether the node has drained, for whatever reason: it has withdrawn and serves
+        nothing."""
         return self._is_off and not self._addresses.bound
+
+    @property
+    def drain_seconds(self) -> float:
+        """Seconds that a drain takes at most, beside BIRD's own time."""
+        with self._lock:
+            return longest(None if self._config is None else self._config.linger)
 
     @property
     def _is_off(self) -> bool:
@@ -238,6 +265,9 @@ class Announcer:
     def _begin(self, config: Config) -> None:
         """Starts the checks; those that run end."""
         bound, askable = self._addresses.watch(config), self._addresses.askable()
+        if self._is_off:
+            # Unbound by the drain, and not because their checks fail.
+            bound |= self._up()
         self._generation += 1
         self._locals = {
             service.name: LocalService.adopted(service, config.node, bound, askable)
@@ -340,16 +370,22 @@ class Announcer:
             wanted = self._at_once(config, self._serves(config, here, now))
         self._bird.set(wanted, written, now)
         if sequence is not None and self._bird.is_in_force(wanted):
-            self._finish_drain(sequence, wanted, now)
+            self._finish_drain(sequence, wanted, now, config.linger)
 
     def _at_once(self, config: Config, serves: bool) -> AnnounceState:
         """The state of a node that announces all its prefixes or nothing."""
         return AnnounceState(serves, prefixes=tuple((prefix, False) for prefix in config.apart))
 
+    @property
+    def _last_state(self) -> AnnounceState:
+        """The state that a floor keeps: after the drain of an update that before it."""
+        last, before = self._bird.wanted, self._before_update
+        return before if last.draining and before is not None else last
+
     def _serves(self, config: Config, here: frozenset[str], now: float) -> bool:
         """Whether a node that announces all or nothing is in service. Where all is here, routes do
         not matter."""
-        before, settled = self._bird.wanted.in_service, now - self._born >= STEADY
+        before, settled = self._last_state.in_service, now - self._born >= STEADY
         return in_service(config, here, Routes(frozenset()), before, settled) or in_service(
             config, here, Routes.shown(self._host), before, settled
         )
@@ -357,7 +393,7 @@ class Announcer:
     def _by_prefix(self, config: Config, here: frozenset[str], now: float) -> AnnounceState:
         """The state of a node whose prefixes come and go each by itself: in service while it is for
         any of them."""
-        before, settled = self._bird.wanted.serving, now - self._born >= STEADY
+        before, settled = self._last_state.serving, now - self._born >= STEADY
         found = withheld(config, here, Routes(frozenset()), before, settled)
         if found:
             found = withheld(config, here, Routes.shown(self._host), before, settled)
@@ -378,11 +414,17 @@ class Announcer:
             return False
         return self._bird.is_shown
 
-    def _finish_drain(self, sequence: DrainSequence, state: AnnounceState, now: float) -> None:
-        """Unbinds the service addresses once LINGER has passed since the withdrawal."""
+    def _finish_drain(
+        self, sequence: DrainSequence, state: AnnounceState, now: float, linger: float | None
+    ) -> None:
+        """Unbinds the service addresses once it has lingered after the withdrawal."""
         with self._lock:
             sequence.record(state, now)
-            if sequence.done or not sequence.is_over(now) or sequence is not self._drain_sequence:
+            if (
+                sequence.done
+                or not sequence.is_over(now, linger)
+                or sequence is not self._drain_sequence
+            ):
                 return
             sequence.done = True
             self._reconcile()

@@ -17,8 +17,8 @@ from mesh.bird.questions import constant
 SHUTDOWN = 5.0
 """Seconds of graceful shutdown (RFC 8326) before a draining node withdraws."""
 LINGER = 2.0
-"""Seconds after the withdrawal for which the node still serves packets that are on their way."""
-
+"""Seconds after the withdrawal for which the node still serves packets that are on their way, where
+the configuration has none."""
 
 Network = IPv4Network | IPv6Network
 
@@ -133,7 +133,7 @@ def _lines(constants: Mapping[str, bool]) -> bytes:
 class DrainSequence:
     """The steps of a node that drains, and when BIRD ran with each (monotonic seconds).
 
-    Announcements are marked for graceful shutdown for SHUTDOWN, then withdrawn. After LINGER
+    Announcements are marked for graceful shutdown for SHUTDOWN, then withdrawn. After lingering
     ``done`` is set and the service addresses are unbound.
     """
 
@@ -163,6 +163,15 @@ class DrainSequence:
         else:
             self.gone = now if self.gone is None else self.gone
 
-    def is_over(self, now: float) -> bool:
-        """Whether LINGER has passed since the withdrawal."""
-        return self.gone is not None and now - self.gone >= LINGER
+    def is_over(self, now: float, linger: float | None = None) -> bool:
+        """Whether ``linger`` seconds have passed since the withdrawal."""
+        return self.gone is not None and now - self.gone >= _seconds(linger)
+
+
+def longest(linger: float | None) -> float:
+    """Seconds that a drain takes at most, beside BIRD's own time."""
+    return SHUTDOWN + _seconds(linger)
+
+
+def _seconds(linger: float | None) -> float:
+    return LINGER if linger is None else linger

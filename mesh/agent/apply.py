@@ -11,7 +11,8 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -125,19 +126,21 @@ class Applier:
 
         Raises :class:`NotApplied`, or :class:`NotWritten` if the disk is the reason;
         :meth:`recover` undoes what was begun."""
-        try:
-            with self.changing, self._confirmation.alone():
-                waiting = self.unconfirmed
-                if waiting is not None:
-                    self._undo(waiting, f"generation {applied.generation} has come since")
-                changed = self._apply(part, secrets, before, applied)
-                if self.unconfirmed is None:
-                    self._confirmation.forget()
-                return changed
-        except (CommandFailed, BirdError) as error:
-            raise NotApplied(str(error)) from None
-        except OSError as error:
-            raise (NotWritten if disk.refuses(error) else NotApplied)(str(error)) from None
+        with _reasons(), self.changing, self._confirmation.alone():
+            waiting = self.unconfirmed
+            if waiting is not None:
+                self._undo(waiting, f"generation {applied.generation} has come since")
+            changed = self._apply(part, secrets, before, applied)
+            if self.unconfirmed is None:
+                self._confirmation.forget()
+            return changed
+
+    def check(self, part: Part, secrets: Mapping[str, bytes], before: Part | None) -> None:
+        """Raises as :meth:`apply` does where that would fail before the first file is swapped."""
+        with _reasons(), self.changing, self._confirmation.alone():
+            _, changes = self._changes(self._wanted(part, secrets), before)
+            self._validate(changes, before)
+            self._check_disk()
 
     def recover(self) -> bool:
         """Undoes an interrupted change; whether there was one. A change that waits for a log-in
@@ -250,23 +253,13 @@ class Applier:
     ) -> list[str]:
         wanted = self._wanted(part, secrets)
         old_units = () if before is None else before.units
-        gone = set() if before is None else _paths(before) - set(wanted)
-        changed = {p: c for p, c in wanted.items() if not self._is_in_place(p, c)}
-        changes = [FileChange(path, self._host.read(path), changed[path].data) for path in changed]
-        changes += [
-            FileChange(path, old, None)
-            for path in gone
-            if (old := self._host.read(path)) is not None
-        ]
-        changes.sort(key=lambda change: change.path)
+        changed, changes = self._changes(wanted, before)
         lost = self._validate(changes, before)
         running = self._manager.active(sorted({*part.units, *old_units}))
         if not changes and old_units == part.units and running >= set(part.units):
             return []
-        for folder in ("/etc", file_paths.STATE):
-            # Checked first: a change that fails later stops and starts units.
-            if why := disk.problem(self._host, folder):
-                raise NotWritten(why)
+        # First: a change that fails later stops and starts units.
+        self._check_disk()
         with self._bird.changing:
             begin = partial(self._confirmation.begin, applied, lost) if lost else None
             self._change(changes, changed, self._node(part.units, running), old_units, begin)
@@ -290,6 +283,26 @@ class Applier:
             if kind_of(path) is None:
                 raise CommandFailed(f"{path}: no daemon of ours reads this; refused")
         return wanted
+
+    def _changes(
+        self, wanted: Mapping[str, Content], before: Part | None
+    ) -> tuple[dict[str, Content], list[FileChange]]:
+        """The files to write, by path, and all changes, those that are removed included."""
+        gone = set() if before is None else _paths(before) - set(wanted)
+        changed = {p: c for p, c in wanted.items() if not self._is_in_place(p, c)}
+        changes = [FileChange(path, self._host.read(path), changed[path].data) for path in changed]
+        changes += [
+            FileChange(path, old, None)
+            for path in gone
+            if (old := self._host.read(path)) is not None
+        ]
+        return changed, sorted(changes, key=lambda change: change.path)
+
+    def _check_disk(self) -> None:
+        """Raises :class:`NotWritten` if nothing can be written."""
+        for folder in ("/etc", file_paths.STATE):
+            if why := disk.problem(self._host, folder):
+                raise NotWritten(why)
 
     def _is_in_place(self, path: str, content: Content) -> bool:
         if self._host.read(path) != content.data:
@@ -470,6 +483,17 @@ class Applier:
 
     def _node(self, units: tuple[str, ...], running: frozenset[str]) -> ChangedNode:
         return ChangedNode(self._host, self._manager, self._bird, units, running)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Raises :class:`NotApplied`, or :class:`NotWritten` if the disk is the reason."""
+    try:
+        yield
+    except (CommandFailed, BirdError) as error:
+        raise NotApplied(str(error)) from None
+    except OSError as error:
+        raise (NotWritten if disk.refuses(error) else NotApplied)(str(error)) from None
 
 
 def _each(

@@ -80,6 +80,13 @@ class Changes:
         at_fault = "disk" if isinstance(error, NotWritten) else disk.fault(error)
         self.unfinished = self.unfinished or {at_fault: str(error)}
 
+    def check(self, known: HighestManifest, text: str, part: Part) -> None:
+        """Raises :class:`mesh.agent.apply.NotApplied` if this node would refuse a part before it
+        changes anything, and NotForUs for secrets of another node."""
+        secrets = self._parts.secrets(part, Applied.of(known, part.node, text))
+        self._applier.prepare(part)
+        self._applier.check(part, secrets, self._before())
+
     def apply(self, known: HighestManifest, text: str, part: Part) -> list[str] | None:
         """Brings a part into force; the paths that changed, or None if it waits for a log-in.
         Raises :class:`mesh.agent.apply.NotApplied`, and NotForUs for secrets of another node."""

@@ -73,10 +73,10 @@ class AnnouncedPrefix:
 class Config:
     """The agent's configuration. ``whoami_at`` are the addresses at which whoami answers, None for
     all that the node has. ``mates`` are the tunnel addresses of the other nodes, ``tunnels``
-    this node's WireGuard interfaces. ``underlay``, ``upstreams`` and ``tunnels`` are None in the
-    file of a generation from an earlier version. ``announced`` is None where the node announces all
-    its aggregates or nothing. ``linger`` is the seconds for which the node still serves packets on
-    their way after it has withdrawn."""
+    this node's WireGuard interfaces. ``linger`` is for how many seconds a node that has withdrawn
+    still serves packets that are on their way. ``underlay``, ``upstreams``, ``tunnels`` and
+    ``linger`` are None in the file of a generation from an earlier version. ``announced`` is None
+    where the node announces all its aggregates or nothing."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     node: str
@@ -91,7 +91,7 @@ class Config:
     tunnels: tuple[str, ...] | None = None
     announced: tuple[AnnouncedPrefix, ...] | None = None
     whoami_at: tuple[IPv4Address | IPv6Address, ...] | None = None
-    linger: Annotated[float, Field(ge=0, le=600)] = 2.0
+    linger: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] | None = None
 
     @property
     def exports(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -21,9 +21,12 @@ from mesh.agent.rollout import Rollout
 from mesh.agent.state import HighestManifest, Rejected, State
 from mesh.foreign import printable
 from mesh.registry.client import Unreachable
+from mesh.trust.documents import Part
 from mesh.trust.encoding import Malformed, moment
 from mesh.trust.sealing import NotForUs
 
+LOOK = 0.1
+"""Seconds between two looks at a node that drains."""
 FULL_DISK = 30.0
 """Seconds until a failed write is tried again."""
 
@@ -54,6 +57,8 @@ class Generations:
         self._contents, self._rollout = contents, rollout
         self._watch, self._stop = watch, stop
         self._news = threading.Event()
+        self._fetched: tuple[HighestManifest, str, Part] | None = None
+        """This node's part of a generation that is to be applied, and its text."""
         self._held_from = 0
         """The generation that is logged as waiting for the end of a hold."""
 
@@ -88,8 +93,9 @@ class Generations:
             if known is None or not self._state.is_member:
                 continue
             self._links.connect_all(known.manifest)
+            leaving = False
             try:
-                self._bring_into_force(known)
+                leaving = self._bring_into_force(known)
                 pause = 0.2
             except Unreachable as error:
                 log.warning("part", generation=known.number, reason=error)
@@ -108,7 +114,8 @@ class Generations:
                 # An agent that ended here would end again after each start.
                 self._fail(known, printable(f"{type(error).__name__}: {error}"))
             finally:
-                self._rollout.end()
+                if not leaving:
+                    self._rollout.end()
 
     def _fail(self, known: HighestManifest, reason: str) -> None:
         log.warning("not-applied", generation=known.number, reason=reason)
@@ -124,27 +131,50 @@ class Generations:
         if self._held_from != known.number:
             self._held_from = known.number
             log.info("held", generation=known.number, until=moment(until))
+        self._rollout.end()
         self._stop.wait(0.5)
         return True
 
-    def _bring_into_force(self, known: HighestManifest) -> None:
+    def _bring_into_force(self, known: HighestManifest) -> bool:
+        """Applies a generation if this node may now; whether the node is draining before that."""
         if known.manifest.retired:
             self._announcer.retire()
             # Reported once the node has withdrawn, not before.
             while not self._announcer.gone and not self._stop.is_set():
                 time.sleep(0.05)
             self._reports.settle(known, "withdrawn")
-            return
+            return False
         self._changes.ready()
         if self._is_decided(known) or self._rollout.waits(known):
-            return
-        self._rollout.apply()
+            return False
         if self._bundle_update.needed(known.manifest.bundle):
+            self._rollout.apply()
             self._bundle_update.renew(known.manifest.bundle, self._links.urls, self._stop)
-            return
+            return False
+        if self._fetched is None or self._fetched[0] is not known:
+            self._rollout.apply()
+            self._fetched = (known, *self._prepared(known))
+        _, text, part = self._fetched
+        if self._rollout.drains(known) and not self._rollout.has_left():
+            self._stop.wait(LOOK)
+            self._news.set()
+            return True
+        self._apply(known, text, part)
+        return False
+
+    def _prepared(self, known: HighestManifest) -> tuple[str, Part]:
+        """This node's part with its text. All that can be refused or missing is known before the
+        node drains."""
         text, part = self._parts.fetched(known)
         self._registry_port.judge(known.manifest, part)
         self._contents.prepare(known, part)
+        if self._rollout.drains(known):
+            self._changes.check(known, text, part)
+        return text, part
+
+    def _apply(self, known: HighestManifest, text: str, part: Part) -> None:
+        self._rollout.apply()
+        self._fetched = None
         began = time.monotonic()
         changed = self._changes.apply(known, text, part)
         self._contents.look()
@@ -157,8 +187,10 @@ class Generations:
             changed=len(changed),
             seconds=round(time.monotonic() - began, 3),
         )
-        self._reports.settle(known, "applied")
         self._watch()
+        # It is reported when the node is on its way back.
+        self._rollout.end()
+        self._reports.settle(known, "applied")
         self._registry_port.watch(known.manifest)
 
     def _is_decided(self, known: HighestManifest) -> bool:

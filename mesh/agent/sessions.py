@@ -59,6 +59,15 @@ class Sessions:
         states = {name: one.state for name, one in found.items()}
         return SessionsSnapshot("", states, announced, self._down(found, _names(config)))
 
+    def has_peer(self) -> bool:
+        """Whether a session with another node is Established; False if BIRD does not answer."""
+        upstreams = frozenset(_names(self._config))
+        try:
+            states = self._bird.sessions()
+        except BirdError:
+            return False
+        return any(state == UP for name, state in states.items() if name not in upstreams)
+
     def _down(self, found: Mapping[str, Session], first: Iterable[str]) -> dict[str, Down]:
         """The sessions that are down; upstream sessions first if there are too many."""
         down = {name: one for name, one in found.items() if one.state != UP}

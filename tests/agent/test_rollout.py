@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
+from ipaddress import IPv4Address
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mesh.agent import rollout
+from mesh.agent.announce import Announcer, DrainReason
+from mesh.agent.announce_state import SHUTDOWN, AnnounceState, written_state
+from mesh.agent.apply import NotApplied
+from mesh.agent.config import Config
 from mesh.agent.host import Host
 from mesh.agent.keys import NodeKeys
 from mesh.agent.parts import Parts
 from mesh.agent.rollout import Rollout
 from mesh.agent.state import APPLIED, Applied, Rejected, State, verified, verified_order
+from mesh.agent.workers import Workers
+from mesh.bird.client import Bird
 from mesh.trust import keys, signing
 from mesh.trust.documents import RolloutOrder
 from mesh.trust.encoding import parse
@@ -39,13 +49,20 @@ class Node:
     """A node that has generation 5 in force, and generation 6, in waves, before it."""
 
     def __init__(self, folder: Path, highest: Signed = SIXTH, applied: int = 5) -> None:
-        self.host = Host(folder)
+        self.host = Host(folder, prefix=("true",))
         self.state = State(self.host, OPERATOR, lambda _: True)
         self.state.accept(verified(OPERATOR, highest))
         if applied:
             self.state.confirm(Applied(applied, FLEET.fifth.digest, "{}"))
         self.changes = 0
-        self.rollout = Rollout(NODE, self.state, self._changed)
+        bird = Bird(self.host.path("/no-bird"))
+        self.announcer = Announcer(self.host, bird, lambda: None, Workers(threading.Event()))
+        self.has_peer = True
+        self.rollout = self.started(self.state)
+
+    def started(self, state: State) -> Rollout:
+        """The same of an agent that starts with this state."""
+        return Rollout(NODE, state, self.announcer, lambda: self.has_peer, self._changed)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -124,7 +141,7 @@ def test_a_lower_order_takes_no_release_back(tmp_path: Path) -> None:
 def test_a_released_node_is_released_after_a_reboot(tmp_path: Path) -> None:
     node = Node(tmp_path)
     node.order()
-    again = Rollout(NODE, State(node.host, OPERATOR, lambda _: True), lambda: None)
+    again = node.started(State(node.host, OPERATOR, lambda _: True))
     assert node.state.highest is not None
     assert not again.waits(node.state.highest)
     assert again.obeyed == 1
@@ -139,6 +156,109 @@ def test_each_step_is_reported_once(tmp_path: Path) -> None:
     for _ in range(2):
         node.rollout.end()
     assert (node.rollout.update, node.changes) == ("", 2)
+
+
+# --- the node's own drain ------------------------------------------------------------------------
+
+
+class Draining(Node):
+    """The same node with a configuration and no BIRD: it withdraws as soon as it may."""
+
+    def __init__(self, folder: Path, linger: float = 0.0) -> None:
+        super().__init__(folder)
+        mates = (IPv4Address("10.10.10.2"),)
+        config = Config(NODE, "lax", "dummy0", (), mates, (), True, linger=linger)
+        self.announcer.watch(config)
+        self.order(drained=(NODE,))
+
+    def round(self) -> None:
+        for _ in range(2):
+            self.announcer._round()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [steps for steps in permutations(("U+", "U-", "O+", "O-"))
+     if steps.index("U+") < steps.index("U-") and steps.index("O+") < steps.index("O-")],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_operators_drain_and_the_updates_end_each_by_itself(
+    tmp_path: Path, steps: tuple[str, ...]
+) -> None:
+    node = Draining(tmp_path)
+    reasons: dict[str, DrainReason] = {"U": "update", "O": "order"}
+    wanted: set[str] = set()
+    for step in steps:
+        for _ in range(2):  # the same once more changes nothing
+            node.announcer.drain(step[1] == "+", reasons[step[0]])
+        wanted ^= {step[0]}
+        node.round()
+        assert node.announcer.withdrawn is bool(wanted), step
+        assert node.announcer.drained is ("O" in wanted), step
+        assert written_state(node.host).draining is bool(wanted), step
+
+
+def test_a_node_drains_before_it_applies_and_comes_back_afterwards(tmp_path: Path) -> None:
+    node = Draining(tmp_path)
+    assert node.state.highest is not None and node.rollout.drains(node.state.highest)
+    assert not node.rollout.has_left()
+    assert node.rollout.update == "draining"
+    node.round()
+    assert node.rollout.has_left()
+    assert not node.announcer.drained, "no order of the operator's"
+    node.rollout.apply()
+    node.rollout.end()
+    node.round()
+    assert not written_state(node.host).draining
+
+
+def test_a_node_lingers_as_long_as_its_configuration_says(tmp_path: Path) -> None:
+    node = Draining(tmp_path, linger=600)
+    node.rollout.has_left()
+    node.round()
+    assert not node.rollout.has_left()
+    assert node.announcer.drain_seconds == SHUTDOWN + 600
+
+
+def test_a_node_that_reaches_no_other_stays(tmp_path: Path) -> None:
+    node = Draining(tmp_path)
+    node.has_peer = False
+    assert node.rollout.has_left()
+    node.round()
+    assert not written_state(node.host).draining
+
+
+def test_a_node_that_does_not_withdraw_is_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout, "SPARE", -SHUTDOWN)
+    node = Draining(tmp_path)
+    with pytest.raises(NotApplied, match="has not withdrawn in time"):
+        node.rollout.has_left()
+
+
+def test_nothing_of_its_own_drain_is_on_the_disk(tmp_path: Path) -> None:
+    """A power cut in the middle: what the node did for an update is over."""
+    node = Draining(tmp_path)
+    node.rollout.has_left()
+    node.round()
+    again = Draining(tmp_path)
+    again.round()
+    assert not written_state(again.host).draining
+    assert again.rollout.drains(verified(OPERATOR, SIXTH)), "it begins again"
+
+
+def test_what_is_announced_by_the_floor_is_announced_after_an_update(tmp_path: Path) -> None:
+    """The service is down everywhere: a rollout of drains must not darken one node after the
+    other."""
+    node = Draining(tmp_path)
+    announced = AnnounceState(in_service=True)
+    node.announcer._bird.wanted = announced
+    node.rollout.has_left()
+    node.round()
+    assert not node.announcer._bird.wanted.in_service
+    node.rollout.end()
+    assert node.announcer._last_state == announced
 
 
 # --- content that comes back ---------------------------------------------------------------------
