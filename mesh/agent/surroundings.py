@@ -1,0 +1,74 @@
+"""What a node that examines others knows of them beside its configuration: the ways through its
+tunnels, who has which registry, and the gateway of its uplink."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from mesh.agent.config import Config
+from mesh.agent.echoes import Way, mtu
+from mesh.agent.examination import VERSIONS, Gateway, Port, Surroundings, Tunnel
+from mesh.agent.facts import Uplink, uplink
+from mesh.agent.host import Host
+
+_ENDPOINT = re.compile(r"^Endpoint = (?P<host>\S+):\d+$", re.MULTILINE)
+
+
+def surroundings(host: Host, config: Config, registries: Iterable[str], own: bool) -> Surroundings:
+    """The present ones. ``registries`` are URLs; ``own``: the gateways are wanted as well."""
+    tunnels = dict(_tunnels(config))
+    ports = {port.host: port for port in map(_port, registries) if port is not None}
+    places = {node: _endpoint(host, one.way.interface) for node, one in tunnels.items()}
+    return Surroundings(
+        tunnels,
+        {node: ports[place] for node, place in places.items() if place in ports},
+        dict(_gateways(host)) if own else {},
+    )
+
+
+def _tunnels(config: Config) -> Iterator[tuple[str, Tunnel]]:
+    """The tunnels that are there, by the node at their other end."""
+    nodes = () if config.underlay is None else config.underlay.nodes
+    owners = {address: node.id for node in nodes for address in node.addresses}
+    for mate, interface in zip(config.mates, config.tunnels or (), strict=False):
+        with suppress(OSError, KeyError):
+            yield owners[mate], Tunnel(Way(interface), mtu(interface))
+
+
+def _endpoint(host: Host, interface: str) -> str:
+    """The main address of the node at the other end of a tunnel, where its registry listens."""
+    content = host.read(f"/etc/wireguard/{interface}.conf") or b""
+    match = _ENDPOINT.search(content.decode("utf-8", "replace"))
+    return match["host"] if match else ""
+
+
+def _port(url: str) -> Port | None:
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.hostname is not None and parts.port is not None:
+            return Port(parts.hostname, parts.port)
+    return None
+
+
+def _gateways(host: Host) -> Iterator[tuple[int, Gateway]]:
+    for version in VERSIONS:
+        found = uplink(host, version)
+        if found is not None and (mac := _mac(host, found, version)):
+            yield version, Gateway(Way(found.interface, mac), ip_address(found.address))
+
+
+def _mac(host: Host, found: Uplink, version: int) -> bytes:
+    """The gateway's address on the uplink; empty where it has none, or none that is known now."""
+    if found.gateway is None:
+        return b""
+    shown = host.run(
+        "ip", "-json", f"-{version}", "neighbor", "show", found.gateway, "dev", found.interface
+    )
+    with suppress(ValueError, KeyError, IndexError):
+        return bytes.fromhex(str(json.loads(shown.out)[0]["lladdr"]).replace(":", ""))
+    return b""
