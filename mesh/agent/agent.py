@@ -3,8 +3,8 @@
 Threads: one that applies (:mod:`generations`), one that reports (:mod:`reporting`), one that writes
 the state for the looking glass (:mod:`snapshot`), two per registry (:mod:`registry_client`), one
 for the announcement and one per check (:mod:`announce`), one each for blackholes, the routing
-monitor, BIRD's log, repairs, log-ins, contents, the registry's port and the watchdog. A thread that
-fails is restarted (:mod:`workers`).
+monitor, BIRD's log, the witness, repairs, log-ins, contents, the registry's port and the watchdog.
+A thread that fails is restarted (:mod:`workers`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from mesh.agent.snapshot import Snapshots
 from mesh.agent.state import State
 from mesh.agent.tunnels import Tunnels
 from mesh.agent.units import Units
+from mesh.agent.witness import Witness
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.trust import joining
@@ -96,6 +97,7 @@ class Agent:
             host, self._bird, changed, lambda: self._state.obeyed_order(BLACKHOLE)
         )
         self._rejected_routes = RejectedRoutes()
+        self._witness = Witness(host, lambda: self._links.urls, changed)
         self._sessions, self._tunnels = Sessions(self._bird), Tunnels(host)
         self._service_units = ServiceUnits(host)
         self._login_use = LoginUse(host, changed)
@@ -148,6 +150,7 @@ class Agent:
             service_units=self._service_units,
             sessions=self._sessions,
             tunnels=self._tunnels,
+            witness=self._witness,
             workers=self._workers,
         )
         self._snapshots = Snapshots(
@@ -194,6 +197,7 @@ class Agent:
             self._state,
             self._announcer,
             self._blackholes,
+            self._witness,
             self._refusals,
             self._generations.look,
             changed,
@@ -228,6 +232,7 @@ class Agent:
                 ("lookout", self._routing.run),
                 ("outside", self._outside.run),
                 ("rejected routes", self._rejected_routes.run),
+                ("witness", self._witness.run),
                 ("repair", self._repair.run),
                 ("log-ins", self._login_use.run),
                 ("contents", self._contents.run),
@@ -262,6 +267,7 @@ class Agent:
             self._announcer.watch(config)
             self._routing.watch(config)
             self._outside.watch(config)
+            self._witness.watch(config)
             self._sessions.watch(config)
             self._tunnels.watch(config)
             self._service_units.watch(config)

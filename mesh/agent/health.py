@@ -27,6 +27,7 @@ from mesh.agent.service_units import ServiceUnits
 from mesh.agent.sessions import Sessions
 from mesh.agent.state import State
 from mesh.agent.tunnels import Tunnels
+from mesh.agent.witness import Witness
 from mesh.agent.workers import Workers
 from mesh.foreign import printable
 from mesh.trust.documents import (
@@ -66,6 +67,7 @@ class NodeHealth:
     service_units: ServiceUnits
     sessions: Sessions
     tunnels: Tunnels
+    witness: Witness
     workers: Workers
     _obeyed: int = field(default=0, init=False)
     """The number of the drain order applied last."""
@@ -97,6 +99,7 @@ class NodeHealth:
             ),
             contents=self.contents.served(),
             withheld=self.announcer.withheld(),
+            witnessed=self.witness.seen(),
             tunnels=self.tunnels.problems(),
             refusals=self.refusals.standing,
             faults=self._faults(),

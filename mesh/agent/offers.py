@@ -16,6 +16,7 @@ from mesh.agent.blackholes import Blackholes
 from mesh.agent.refusals import Refusals, What
 from mesh.agent.seed import Seed
 from mesh.agent.state import Forged, Rejected, State, stated_number, verified, verified_order
+from mesh.agent.witness import Witness
 from mesh.trust.documents import MAX_REFUSAL_REASON, Refusal
 from mesh.trust.orders import BLACKHOLE, DRAIN, ROLLOUT, OrderKind
 from mesh.trust.signing import Signed
@@ -35,12 +36,14 @@ class Offers:
         state: State,
         announcer: Announcer,
         blackholes: Blackholes,
+        witness: Witness,
         refusals: Refusals,
         higher: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
         self._seed, self._state = seed, state
         self._announcer, self._blackholes, self._refusals = announcer, blackholes, refusals
+        self._witness = witness
         self._higher, self._changed = higher, changed
         self._lock = threading.Lock()
         self._logged: dict[tuple[str, str], float] = {}
@@ -94,6 +97,7 @@ class Offers:
         blackhole = self._state.obeyed_order(BLACKHOLE)
         if blackhole is not None:
             self._blackholes.obey(blackhole)
+        self._witness.obey(self._state.obeyed_order(ROLLOUT))
 
     def _refuse(self, what: What, envelope: Signed, url: str, reason: Rejected) -> None:
         """Reports the refusal if our operator has signed the envelope. Logs it at most once a
