@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from mesh.netns import NamespaceError, inside
 from mesh.publish import contents
@@ -11,20 +11,17 @@ from mesh.publish.blackhole import Blackholes
 from mesh.publish.contents import ContentDelivery
 from mesh.publish.drain import DRAIN_SECONDS, Drains
 from mesh.publish.generation import SignedGeneration, make, make_retired, placements
-from mesh.publish.hold import held_until
 from mesh.publish.mesh_health import health
 from mesh.publish.order import Fleet, Member, Order, PublishError
-from mesh.publish.order_log import latest
 from mesh.publish.outcomes import latest_on, not_applied, outcomes
 from mesh.publish.preparation import POLL, Preparation
 from mesh.publish.progress import Progress, ProgressLines
-from mesh.publish.recent import is_recent
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rendered import digests
-from mesh.publish.unconfirmed import AwaitedLogin, AwaitedLogins
+from mesh.publish.uptake import Uptake, Uptakes
 from mesh.registry.client import Unreachable
-from mesh.trust.documents import BlackholeOrder, Manifest, Refusal, Report
+from mesh.trust.documents import BlackholeOrder, Manifest, Refusal
 
 AFTERMATH = 5.0
 """Seconds that the other nodes get to report after one has failed."""
@@ -289,69 +286,42 @@ class _Publication:
         operator that is not below it."""
         identities = {node: member.identity for node, member in members.items()}
         awaited = [node for node in self._awaited if node in members]
+        uptakes = Uptakes(self._order, made, self._progress)
         aftermath: Deadline | None = None
-        waits = AwaitedLogins(made.manifest.generation)
         while True:
             self._contents.deliver()
-            reports = self._pool.reports(identities)
-            outcome = outcomes(reports, made.manifest, made.digest)
-            applied = [node for node in awaited if outcome.get(node, ("", ""))[0] == "applied"]
-            failed = {n: outcome[n][1] for n in awaited if outcome.get(n, ("", ""))[0] == "failed"}
-            missing = [node for node in awaited if node not in applied and node not in failed]
-            unconfirmed = waits.of(reports, missing)
-            held = self._held(reports, set(missing) - {one.node for one in unconfirmed})
-            waiting = [node for node in missing if node not in held]
-            progress = (
-                f"{len(applied)} of {len(awaited)} applied generation {made.manifest.generation}"
-                + (f", waiting for {', '.join(waiting)}" if waiting else "")
-            )
-            (self._progress if unconfirmed else self._progress.waiting)(progress)
-            for node, until in held.items():
-                self._progress(
-                    f"{node}: is held until {until}, and applies generation "
-                    f"{made.manifest.generation} then (mesh unhold {node})"
-                )
-            if not waiting and not failed and (applied or not held):
+            now = uptakes.of(self._pool.reports(identities), awaited)
+            self._show_uptake(made, now, len(awaited))
+            uptakes.show(now)
+            if not now.waiting and not now.failed and (now.applied or not now.held):
                 return True
-            refused = {n: r for n, r in refusing(reports, made.digest).items() if n in missing}
-            for node, refusal in refused.items():
-                self._progress(refusal_text(node, refusal))
-            if unconfirmed:
+            if now.unconfirmed:
                 # The operator gets the time to log in, whatever else has timed out.
-                self._ask_for_logins(unconfirmed)
                 aftermath = None
                 time.sleep(POLL)
                 continue
-            if (failed or refused) and aftermath is None:
+            if (now.failed or now.refused) and aftermath is None:
                 aftermath = Deadline(AFTERMATH)
             over = aftermath is not None and aftermath.over
-            if (not waiting and (failed or held)) or over:
-                raise PublishError(not_applied(made.manifest, failed, held, [], refused))
+            if (not now.waiting and (now.failed or now.held)) or over:
+                raise PublishError(
+                    not_applied(made.manifest, now.failed, now.held, [], now.refused)
+                )
             if self._deadline.over:
-                raise PublishError(not_applied(made.manifest, failed, held, waiting, refused))
+                waiting = list(now.waiting)
+                raise PublishError(
+                    not_applied(made.manifest, now.failed, now.held, waiting, now.refused)
+                )
             if self._pool.holds_another(made.manifest, made.digest):
                 return False
             time.sleep(POLL)
 
-    def _ask_for_logins(self, waiting: Sequence[AwaitedLogin]) -> None:
-        """Shows how to confirm a change, and the time left."""
-        for one in waiting:
-            instance = self._order.instances.get(one.node)
-            self._progress(one.text)
-            self._progress(f"  {one.command(None if instance is None else instance.placement)}")
-        least = max(0.0, min(one.left for one in waiting))
-        nodes = ", ".join(one.node for one in waiting)
-        self._progress.counting(f"waiting for a log-in to {nodes}", f"{least:.0f} s left")
-
-    def _held(self, reports: Iterable[Report], missing: Collection[str]) -> dict[str, str]:
-        """The nodes that report that they are held, and until when. They are not waited for, since
-        they apply the generation when the hold ends."""
-        now = time.time()
-        return {
-            node: until
-            for node, report in sorted(latest(reports).items())
-            if node in missing and is_recent(report, now) and (until := held_until(report, now))
-        }
+    def _show_uptake(self, made: SignedGeneration, now: Uptake, awaited: int) -> None:
+        progress = (
+            f"{len(now.applied)} of {awaited} applied generation {made.manifest.generation}"
+            + (f", waiting for {', '.join(now.waiting)}" if now.waiting else "")
+        )
+        (self._progress if now.unconfirmed else self._progress.waiting)(progress)
 
     def _wait_for_health(self, made: SignedGeneration, members: Mapping[str, Member]) -> None:
         """Waits for sessions and announcements, which come up after the configuration."""
