@@ -59,9 +59,15 @@ class SignedGeneration:
 
 
 def make(
-    order: Order, members: Mapping[str, Member], number: int, network: str
+    order: Order,
+    members: Mapping[str, Member],
+    number: int,
+    network: str,
+    *,
+    waves: bool = False,
 ) -> SignedGeneration:
-    """The generation with this number for these members."""
+    """The generation with this number for these members; with ``waves``, those that have one in
+    force wait for their release."""
     facts = {node: member.facts for node, member in members.items()}
     rendered = node_files(order.plan, facts, placements(order))
     packing = Packing()
@@ -90,8 +96,34 @@ def make(
         },
         views_sha256=sha256(shown.encode()),
         contents=contents(order.plan),
+        waves=waves,
     )
     return SignedGeneration(packing.packed(_signed(order, manifest), shown), manifest, rendered)
+
+
+def restored(
+    order: Order,
+    held: PackedGeneration,
+    manifest: Manifest,
+    number: int,
+    joined: Mapping[str, tuple[NodeEntry, str]],
+) -> SignedGeneration:
+    """The content of an earlier generation as a new one: the same parts, byte for byte, with its
+    bundle and contents. ``manifest`` is that of ``held``; ``joined`` are entries and parts of nodes
+    that are not in it, and keep what they have."""
+    nodes = {
+        node: replace(entry, sealed_in=entry.sealed_in or manifest.generation)
+        for node, entry in manifest.nodes.items()
+    } | {node: entry for node, (entry, _) in joined.items()}
+    texts, parts = list(held.texts), dict(held.parts)
+    for node, (_, text) in sorted(joined.items()):
+        parts[node] = (len(texts),)
+        texts.append(text)
+    again = replace(
+        manifest, generation=number, nonce=_nonce(), nodes=dict(sorted(nodes.items())), waves=True
+    )
+    packed = PackedGeneration(_signed(order, again), tuple(texts), parts, held.views)
+    return SignedGeneration(packed, again, {})
 
 
 def contents(plan: Plan) -> dict[str, ContentEntry]:
