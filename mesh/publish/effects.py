@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from mesh.plan import Node, Plan
-from mesh.trust.documents import Report
+from mesh.plan import Node, Plan, Role
+from mesh.publish.expected import MISSING, UP, expected, state_text, tunnel_session
+from mesh.trust.documents import Health, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,180 @@ def objections(
     before: Mapping[str, Report],
     after: Mapping[str, Report],
     members: Collection[str],
+    changed: Collection[str] = (),
 ) -> tuple[Objection, ...]:
     """What is worse at a node that has applied a generation of this plan than it was ``before``, by
-    the last reports of all nodes; empty if nothing is."""
-    raise NotImplementedError
+    the last reports of all nodes; empty if nothing is.
+
+    ``members`` are the nodes that count, ``changed`` those that changed at the same time. A session
+    with a node that others have lost as well is not held against this one.
+    """
+    peers = _peers(plan, node, members)
+    gone = {
+        peer.id
+        for peer in peers
+        if peer.id not in changed and _lost_by_others(peer, node.id, before, after, changed)
+    }
+    return tuple(
+        [Objection(node.id, node.id, why) for why in _own(plan, node, before, after, members, gone)]
+        + [
+            Objection(node.id, peer.id, why)
+            for peer in peers
+            if peer.id not in gone
+            for why in _seen_by(peer, node, before, after)
+        ]
+        + [
+            Objection(node.id, who, f"no longer sees its {what} work")
+            for who, what in _unseen(plan, node, before, after, members)
+        ]
+    )
+
+
+def _peers(plan: Plan, node: Node, members: Collection[str]) -> list[Node]:
+    ids = {link.peer for link in node.links} | {session.peer for session in node.ibgp}
+    return [one for one in plan.nodes if one.id in ids and one.id in members]
+
+
+# --- the node's own report -----------------------------------------------------------------------
+
+
+def _own(
+    plan: Plan,
+    node: Node,
+    before: Mapping[str, Report],
+    after: Mapping[str, Report],
+    members: Collection[str],
+    gone: Collection[str],
+) -> Iterator[str]:
+    if node.id not in before or node.id not in after:
+        return
+    old, new = before[node.id].health, after[node.id].health
+    yield from (f"{name}: {why}" for name, why in _new_faults(old, new))
+    if new.bird and not old.bird:
+        yield f"BIRD {new.bird}"
+        return
+    present = [one for one in members if one not in gone]
+    planned = expected(plan, node, new, present).sessions
+    for name in sorted(_up(old) & planned):
+        if (state := new.sessions.get(name, MISSING)) != UP:
+            error = new.down[name].error if name in new.down else ""
+            yield f"{name} is {state_text(state)}" + (f", {error}" if error else "")
+    if new.drained:
+        return  # by the operator's order, which waits for no wave
+    yield from _not_exported(plan, node, old, new)
+    yield from _not_served(plan, node, old, new)
+
+
+def _new_faults(old: Health, new: Health) -> list[tuple[str, str]]:
+    known = old.faults or {}
+    return sorted((name, why) for name, why in (new.faults or {}).items() if name not in known)
+
+
+def _up(health: Health) -> set[str]:
+    return {name for name, state in health.sessions.items() if state == UP}
+
+
+def _not_exported(plan: Plan, node: Node, old: Health, new: Health) -> Iterator[str]:
+    """The prefixes that were exported to upstreams, are still planned, and are not exported."""
+    planned = set(plan.announced_by(node.id))
+    for session in node.upstreams:
+        held = set((old.announced or {}).get(session.name, ()))
+        now = (new.announced or {}).get(session.name, ())
+        for prefix in sorted(held & planned - set(now), key=str):
+            yield f"does not announce {prefix} on {session.name}"
+
+
+def _not_served(plan: Plan, node: Node, old: Health, new: Health) -> Iterator[str]:
+    """The services that were served, are still planned here, and are not served."""
+    for service in plan.services:
+        name = service.name
+        if node.id not in service.nodes:
+            continue
+        if name not in old.families:
+            if old.services.get(name) and not new.services.get(name):
+                yield f"{name} is down{_because(name, new)}"
+            continue
+        planned = {f"ipv{address.version}" for address in service.addresses.both()}
+        for family, served in sorted(old.families[name].items()):
+            if served and family in planned and not new.families.get(name, {}).get(family):
+                yield f"{name} is down in {family}{_because(name, new)}"
+
+
+def _because(service: str, health: Health) -> str:
+    why = health.failures.get(service, "")
+    return f": {why}" if why else ""
+
+
+# --- what others say -----------------------------------------------------------------------------
+
+
+def _seen_by(
+    peer: Node, node: Node, before: Mapping[str, Report], after: Mapping[str, Report]
+) -> Iterator[str]:
+    """The sessions with the node that its peer has lost."""
+    for name in sorted(_lost(peer, before, after)):
+        if _sessions(peer).get(name) == node.id:
+            yield f"its {name} is {state_text(after[peer.id].health.sessions.get(name, MISSING))}"
+
+
+def _sessions(node: Node) -> dict[str, str]:
+    """The planned sessions with other nodes, each with the node at its far end."""
+    found = {tunnel_session(link.peer): link.peer for link in node.links}
+    return found | {session.name: session.peer for session in node.ibgp}
+
+
+def _lost(node: Node, before: Mapping[str, Report], after: Mapping[str, Report]) -> set[str]:
+    """The sessions of a node that were up and are not."""
+    if node.id not in before or node.id not in after or after[node.id].health.bird:
+        return set()
+    return _up(before[node.id].health) - _up(after[node.id].health)
+
+
+def _lost_by_others(
+    peer: Node,
+    node: str,
+    before: Mapping[str, Report],
+    after: Mapping[str, Report],
+    changed: Collection[str],
+) -> bool:
+    """Whether a peer has lost a session with a third node that did not change, or its BIRD."""
+    if peer.id in after and after[peer.id].health.bird:
+        return True
+    planned = _sessions(peer)
+    return any(
+        planned.get(name) not in (None, node, *changed) for name in _lost(peer, before, after)
+    )
+
+
+def _unseen(
+    plan: Plan,
+    node: Node,
+    before: Mapping[str, Report],
+    after: Mapping[str, Report],
+    members: Collection[str],
+) -> Iterator[tuple[str, str]]:
+    """What witnesses saw of the node before, is still planned, and they see no more."""
+    for who in sorted(members):
+        if who not in before or who not in after:
+            continue
+        old = before[who].health.witnessed.get(node.id)
+        new = after[who].health.witnessed.get(node.id)
+        if old is None or new is None:
+            continue
+        for what in old.seen:
+            if what not in new.seen and _due(plan, node, who, what):
+                yield who, what
+
+
+def _due(plan: Plan, node: Node, who: str, what: str) -> bool:
+    """Whether the plan still has what a witness names (:mod:`mesh.agent.witness`)."""
+    kind, _, family = what.partition(" ")
+    if kind == "registry":
+        return Role.REGISTRY in node.roles
+    if kind == "uplink":
+        return any(f"ipv{prefix.version}" == family for prefix in plan.announced_by(node.id))
+    if kind == "exit":
+        return Role.EDGE in node.roles
+    if kind == "announced":
+        return any(f"ipv{one.version}" == family for one in node.announced.both())
+    return any(link.peer == who for link in node.links)
