@@ -130,6 +130,41 @@ class RegistryPool:
         none is given."""
         return top(self.manifests().values(), network)
 
+    def generation(self, number: int) -> PackedGeneration | None:
+        """The generation with that number, from the first registry that has it whole: signed by the
+        operator, and with the parts of its manifest. None if none has it.
+
+        Registries of earlier versions give the parts of their highest generation only, and no
+        views: these are empty then.
+        """
+        for _, answer in self._ask("GET", paths.packed(number)):
+            with contextlib.suppress(Malformed, BadSignature):
+                if answer.ok:
+                    return self._whole(parse(PackedGeneration, answer.body), number)
+        for node, (envelope, manifest) in self.manifests().items():
+            if manifest.generation == number:
+                with contextlib.suppress(Malformed, BadSignature, Unreachable):
+                    made = _gathered(self._clients[node], envelope, manifest)
+                    return self._whole(made, number)
+        return None
+
+    def _whole(self, generation: PackedGeneration, number: int) -> PackedGeneration:
+        """The same. Raises :class:`Malformed` or :class:`BadSignature` if it is not what the
+        operator has signed under that number."""
+        manifest = signing.opened(self._public, Purpose.MANIFEST, generation.manifest, Manifest)
+        if manifest.generation != number or generation.parts.keys() != manifest.nodes.keys():
+            raise Malformed("another generation, or not all parts of it")
+        if generation.views and sha256(generation.views.encode()) != manifest.views_sha256:
+            raise Malformed("other views than those of its manifest")
+        for node, entry in manifest.nodes.items():
+            try:
+                part = generation.part(node)
+            except IndexError:
+                raise Malformed("a part of texts that are not there") from None
+            if sha256(part.encode()) != entry.part_sha256:
+                raise Malformed("another part than that of its manifest")
+        return generation
+
     def holds_another(self, manifest: Manifest, digest: str) -> bool:
         """Whether a registry holds another manifest of that network, with its number or above.
         ``digest`` is that of ``manifest``."""
@@ -253,6 +288,23 @@ class RegistryPool:
             if client.ahead is not None:
                 self.ahead[client.url] = client.ahead
             yield node, answer
+
+
+def _gathered(client: Client, envelope: Signed, manifest: Manifest) -> PackedGeneration:
+    """A registry's highest generation, its parts one by one. Raises :class:`Malformed` where they
+    are not all there, or are larger together than a generation may be."""
+    texts: list[str] = []
+    places: dict[str, tuple[int, ...]] = {}
+    size = 0
+    for place, node in enumerate(manifest.nodes):
+        target = f"{paths.PARTS}/{node}"
+        answer = client.ask("GET", target, signed=True, timeout=WORK_SECONDS)
+        size += len(answer.body)
+        if not answer.ok or size > paths.MAX_GENERATION:
+            raise Malformed("not all parts, or too much of them")
+        texts.append(answer.body.decode("utf-8", "replace"))
+        places[node] = (place,)
+    return PackedGeneration(envelope, tuple(texts), places, "")
 
 
 def _sent(client: Client, generation: PackedGeneration, body: bytes) -> Answer:

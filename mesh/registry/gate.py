@@ -47,6 +47,7 @@ def _door(method: str, path: str, who: Who, body: int = 0) -> RouteRule:
 
 
 _HASH, _ID, _PLACE = r"[0-9a-f]{64}", r"[a-z0-9-]{1,32}", r"[0-9]{1,2}"
+_NUMBER = r"[1-9][0-9]{0,15}"
 DOORS = (
     _door("GET", paths.HEALTH, "anyone"),
     _door("GET", paths.NONCE, "anyone"),
@@ -69,6 +70,7 @@ DOORS = (
     _door("GET", paths.PLANNED, "candidate"),
     _door("PUT", paths.GENERATION, "operator", paths.MAX_GENERATION),
     _door("PUT", paths.PACKED, "operator", paths.MAX_GENERATION),
+    _door("GET", f"{paths.PACKED}/{_NUMBER}", "operator"),
     _door("GET", paths.JOINS, "operator"),
     _door("GET", paths.REFUSED_JOINS, "operator"),
     _door("POST", paths.REFUSED_JOINS, "candidate", paths.MAX_SMALL),

@@ -34,6 +34,11 @@ def max_order(key: str) -> int:
     return MAX_ROLLOUT if order(key) == ROLLOUT else MAX_SMALL
 
 
+def packed(number: int) -> str:
+    """Where a generation that is held, the highest or one before it, is for the operator."""
+    return f"{PACKED}/{number}"
+
+
 NONCE_HEADER = "replay-nonce"
 """Every answer carries a fresh nonce (the idea of RFC 8555, section 6.5)."""
 

@@ -430,6 +430,13 @@ class Registry:
             raise Refused(404, "no such part in the current generation")
         return text
 
+    def packed(self, number: int) -> PackedGeneration:
+        """A whole generation that is held, the current one or one before it."""
+        generation = self.store.generation(number)
+        if generation is None:
+            raise Refused(404, f"generation {number} is not held here whole")
+        return generation
+
     def held_bundle(self, digest: str) -> bytes | None:
         """A bundle by its hash, where somebody has asked for it before."""
         return self._bundles.get(digest)

@@ -36,9 +36,13 @@ from sqlalchemy import (
 )
 
 from mesh.trust.documents import Generation, PackedGeneration
+from mesh.trust.encoding import parse
+from mesh.trust.envelopes import Signed
 from mesh.trust.orders import KINDS
 
-KEPT_GENERATIONS = 2
+KEPT_GENERATIONS = 4
+"""Nodes may have in force the one before an update that was interrupted. That one has two where
+something has two ends (:mod:`mesh.plan.transition`), and the next one goes back to what was."""
 KEPT_BUNDLES = 3
 JOINS_PER_NODE = 8
 
@@ -225,6 +229,23 @@ class Store:
             found = connection.execute(_TEXTS, {"number": number, "places": places})
             texts = dict(found.all())
         return "".join([texts[place] for place in places])
+
+    def generation(self, number: int) -> PackedGeneration | None:
+        """A generation that is here whole."""
+        own = _manifests.c.number == number, _manifests.c.complete
+        texts = select(_texts.c.content).where(_texts.c.number == number).order_by(_texts.c.place)
+        with self._engine.connect() as connection:
+            held = connection.execute(select(_manifests).where(*own)).first()
+            if held is None:
+                return None
+            packed = select(_packed.c.node, _packed.c.places).where(_packed.c.number == number)
+            parts = {node: tuple(places) for node, places in connection.execute(packed)}
+            found = list(connection.execute(texts).scalars())
+            whole = select(_parts.c.node, _parts.c.content).where(_parts.c.number == number)
+            for node, content in connection.execute(whole):
+                parts[node] = (len(found),)
+                found.append(content)
+        return PackedGeneration(parse(Signed, held.envelope), tuple(found), parts, held.views)
 
     def order(self, kind: str) -> str | None:
         """The highest order of a kind (its key)."""

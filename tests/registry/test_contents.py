@@ -14,6 +14,7 @@ from sqlalchemy import event
 
 from mesh.registry import paths
 from mesh.registry.client import Answer
+from mesh.registry.store import KEPT_GENERATIONS
 from mesh.trust import keys
 from mesh.trust.encoding import dump, sha256
 from mesh.trust.requests import Signer
@@ -133,12 +134,12 @@ def test_a_member_with_many_addresses_gets_no_more_chunks_at_once(
 
 def test_what_no_generation_names_any_more_is_dropped(desk: Live, site: Site) -> None:
     held = []
-    for number, page in enumerate(("one", "two", "three", "four"), start=5):
-        site.page(page)
+    for number in range(5, 5 + KEPT_GENERATIONS + 2):
+        site.page(f"page {number}")
         site.publish(number, desk)
         held.append(site.digests()["blog"])
     kept = desk.registry.store.contents()
-    assert kept == {held[2], held[3], site.digests()["dns"]}
+    assert kept == {*held[-KEPT_GENERATIONS:], site.digests()["dns"]}
     assert desk.registry.store.held_chunks(held[0]) == 0
 
 

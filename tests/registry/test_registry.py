@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from mesh.registry.client import Answer
 from mesh.registry.paths import MAX_ANSWER
+from mesh.registry.store import KEPT_GENERATIONS
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import DrainOrder, Generation, Manifest, PackedGeneration
 from mesh.trust.encoding import dump, parse, sha256
@@ -282,8 +284,49 @@ def test_only_the_last_generations_are_kept(registry: Live, fleet: Fleet) -> Non
     for number in range(6, 10):
         put(registry, fleet, fleet.generation(number).generation)
     counts = registry.registry.store.counts()
-    assert counts["manifest"] == 2
-    assert counts["packed_part"] == 2 * len(fleet.facts)
+    assert counts["manifest"] == KEPT_GENERATIONS
+    assert counts["packed_part"] == KEPT_GENERATIONS * len(fleet.facts)
+
+
+# --- what the operator gets back -----------------------------------------------------------------
+
+
+def given_back(registry: Live, number: int, signer: Signer) -> Answer:
+    with registry.client(signer) as client:
+        return client.ask("GET", f"/api/v1/generation/packed/{number}", signed=True)
+
+
+def test_the_operator_gets_back_each_generation_that_is_kept(registry: Live, fleet: Fleet) -> None:
+    """So that the next update finds out what each node has, and goes back to it."""
+    brought = {5: fleet.fifth.generation}
+    for number in range(6, 10):
+        brought[number] = fleet.generation(number).generation
+        put(registry, fleet, brought[number])
+    back = {number: given_back(registry, number, fleet.operator) for number in brought}
+    gone = sorted(number for number, answer in back.items() if answer.status == 404)
+    assert gone == sorted(brought)[:-KEPT_GENERATIONS]
+    for number in brought.keys() - gone:
+        assert parse(PackedGeneration, back[number].body) == brought[number]
+
+
+def test_a_generation_that_came_whole_is_given_back_with_the_same_parts(
+    registry: Live, fleet: Fleet
+) -> None:
+    whole = fleet.generation(6).generation.unpacked()
+    put(registry, fleet, whole)
+    back = given_back(registry, 6, fleet.operator)
+    assert parse(PackedGeneration, back.body).unpacked() == whole
+
+
+def test_what_is_not_held_whole_is_not_given_back(empty: Live, fleet: Fleet) -> None:
+    with empty.client() as client:
+        manifest = dump(fleet.fifth.generation.manifest)
+        assert client.ask("PUT", "/api/v1/manifest", manifest).status == 201
+    assert {given_back(empty, number, fleet.operator).status for number in (5, 6)} == {404}
+
+
+def test_no_node_gets_a_generation_of_all(registry: Live, fleet: Fleet) -> None:
+    assert given_back(registry, 5, fleet.node("lax-vultr-1")).status == 403
 
 
 def test_a_node_hands_back_what_a_registry_has_lost(empty: Live, fleet: Fleet) -> None:

@@ -17,6 +17,7 @@ from mesh.registry.registry import Refused
 from mesh.registry.routes.context import Context, caller_of
 from mesh.registry.routes.news import news_of
 from mesh.registry.routes.responses import Pieced
+from mesh.trust.encoding import dump
 from mesh.trust.orders import KINDS
 
 
@@ -64,6 +65,12 @@ def routes(context: Context) -> list[Route]:
 
         return Route(path, put_generation, methods=["PUT"])
 
+    async def packed(request: Request) -> Response:
+        # Not cached: only the operator asks, once for each update.
+        number: int = request.path_params["number"]
+        body = await run_in_threadpool(lambda: dump(registry.packed(number)))
+        return Pieced(body, media_type="application/json")
+
     async def part(request: Request) -> Response:
         node = request.path_params["node"]
         registry.check_part(caller_of(request), node)
@@ -76,6 +83,7 @@ def routes(context: Context) -> list[Route]:
         Route(paths.MANIFEST, bring_manifest, methods=["PUT"]),
         generations(paths.GENERATION, registry.accept_generation),
         generations(paths.PACKED, registry.accept_packed),
+        Route(paths.PACKED + "/{number:int}", packed),
         Route(paths.PARTS + "/{node}", part),
     ]
 
