@@ -52,6 +52,7 @@ def make(spec: Spec, contents: Mapping[str, Content] = MappingProxyType({})) -> 
     services = tuple(_service(spec, name, contents.get(name)) for name in sorted(spec.services))
     serves = _serves(spec, services)
     glass = _glass(spec)
+    interior = sessions.interior(spec, tunnels)
     return Plan(
         stack=spec.stack,
         twin=spec.twin,
@@ -68,7 +69,7 @@ def make(spec: Spec, contents: Mapping[str, Content] = MappingProxyType({})) -> 
         exits=TunnelAddresses(spec.tunnels.ipv4[EXIT], spec.tunnels.ipv6[EXIT]),
         regions=tuple(_region(spec, region_id) for region_id in sorted(spec.regions)),
         nodes=tuple(
-            _node(spec, node_id, tunnels, neighbors[node_id], bfd, serves[node_id])
+            _node(spec, node_id, interior, neighbors[node_id], bfd, serves[node_id])
             for node_id in sorted(spec.nodes)
         ),
         services=services,
@@ -137,7 +138,7 @@ def _index(spec: Spec, region: GivenRegion) -> int:
 def _node(
     spec: Spec,
     node_id: str,
-    tunnels: dict[str, TunnelAddresses],
+    interior: sessions.Interior,
     neighbors: tuple[str, ...],
     bfd: dict[frozenset[str], Bfd],
     services: tuple[str, ...],
@@ -166,15 +167,15 @@ def _node(
         roles=_roles(spec, node_id),
         ipv6=has_ipv6,
         announced=AddressPair(None if isinstance(slot, int) else slot, announced6),
-        tunnel=tunnels[node_id],
-        router_id=tunnels[node_id].ipv4,
+        tunnel=interior.tunnels[node_id],
+        router_id=interior.tunnels[node_id].ipv4,
         underlay_asn=links.underlay_asn(given.number),
         links=tuple(links.link(spec, node_id, peer, bfd) for peer in neighbors),
-        reflectors=sessions.reflectors(spec, node_id, tunnels),
+        reflectors=interior.with_reflectors(node_id),
         upstreams=sessions.upstreams(spec, node_id, has_ipv6),
         vpc=sessions.vpc(spec, node_id),
         services=services,
-        direct=sessions.direct(spec, node_id, tunnels),
+        direct=interior.direct(node_id),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from mesh.limits import MOST_DIRECT
 from mesh.plan import traffic
@@ -86,45 +87,59 @@ def vpc(spec: Spec, node_id: str) -> tuple[VpcSession, ...]:
     )
 
 
-def reflectors(
-    spec: Spec, node: str, tunnels: dict[str, TunnelAddresses]
-) -> tuple[ReflectorSession, ...]:
-    """iBGP: a client has sessions with all reflectors, a reflector with all nodes."""
-    hubs = set(spec.reflectors)
-    peers = [peer for peer in (spec.nodes if node in hubs else hubs) if peer != node]
-    return tuple(
-        ReflectorSession(
-            name=_ibgp_name(peer, family),
-            family=family,
-            peer=peer,
-            neighbor=getattr(tunnels[peer], family),
-            client=node in hubs and peer not in hubs,
+@dataclass(frozen=True, slots=True)
+class Interior:
+    """What the sessions in the network's own ASN follow from: the nodes' tunnel addresses and the
+    reflectors, both in the order of their tunnel numbers, and the families of the aggregates."""
+
+    tunnels: Mapping[str, TunnelAddresses]
+    reflectors: tuple[str, ...]
+    families: tuple[Family, ...]
+
+    def with_reflectors(self, node: str) -> tuple[ReflectorSession, ...]:
+        """A client has sessions with all reflectors, a reflector with all nodes."""
+        reflects = node in self.reflectors
+        return tuple(
+            ReflectorSession(
+                name=_ibgp_name(peer, family),
+                family=family,
+                peer=peer,
+                neighbor=getattr(self.tunnels[peer], family),
+                client=reflects and peer not in self.reflectors,
+            )
+            for peer, family in self._with(node, self.tunnels if reflects else self.reflectors)
         )
-        for peer, family in _by_number(spec, peers)
-    )
+
+    def direct(self, node: str) -> tuple[DirectSession, ...]:
+        """Sessions among nodes that are no reflectors, in networks of at most MOST_DIRECT nodes.
+        Without them only reflectors announce the services of other nodes: while the only reflector
+        is down, a service that fails here would have no other instance for this node's clients."""
+        if node in self.reflectors or len(self.tunnels) > MOST_DIRECT:
+            return ()
+        peers = [peer for peer in self.tunnels if peer not in self.reflectors]
+        return tuple(
+            DirectSession(
+                _ibgp_name(peer, family), family, peer, getattr(self.tunnels[peer], family)
+            )
+            for peer, family in self._with(node, peers)
+        )
+
+    def _with(self, node: str, peers: Iterable[str]) -> Iterator[tuple[str, Family]]:
+        return ((peer, family) for peer in peers if peer != node for family in self.families)
 
 
-def direct(spec: Spec, node: str, tunnels: dict[str, TunnelAddresses]) -> tuple[DirectSession, ...]:
-    """iBGP sessions among nodes that are no reflectors, in networks of at most MOST_DIRECT nodes.
-    Without them only reflectors announce the services of other nodes: while the only reflector is
-    down, a service that fails here would have no other instance for this node's clients."""
-    hubs = set(spec.reflectors)
-    if node in hubs or len(spec.nodes) > MOST_DIRECT:
-        return ()
-    peers = [peer for peer in spec.nodes if peer != node and peer not in hubs]
-    return tuple(
-        DirectSession(_ibgp_name(peer, family), family, peer, getattr(tunnels[peer], family))
-        for peer, family in _by_number(spec, peers)
-    )
+def interior(spec: Spec, tunnels: Mapping[str, TunnelAddresses]) -> Interior:
+    """What the iBGP sessions of a spec follow from."""
 
+    def by_number(nodes: Iterable[str]) -> list[str]:
+        return sorted(nodes, key=lambda node: spec.nodes[node].number)
 
-def _by_number(spec: Spec, peers: list[str]) -> Iterator[tuple[str, Family]]:
-    """Peers by their tunnel numbers, each in every family of the aggregates."""
     every: tuple[Family, ...] = ("ipv4", "ipv6")
-    families = [family for family in every if getattr(spec.prefixes, family) is not None]
-    for peer in sorted(peers, key=lambda peer: spec.nodes[peer].number):
-        for family in families:
-            yield peer, family
+    return Interior(
+        {node: tunnels[node] for node in by_number(tunnels)},
+        tuple(by_number(spec.reflectors)),
+        tuple(family for family in every if getattr(spec.prefixes, family) is not None),
+    )
 
 
 def _ibgp_name(peer: str, family: Family) -> str:
