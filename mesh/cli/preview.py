@@ -29,7 +29,8 @@ RestartSessions = Annotated[
     bool,
     typer.Option(
         "--restart-sessions",
-        help="Upstream sessions may start anew, however many at once; another ASN too.",
+        help="Upstream sessions may start anew, also where no other node announces meanwhile; "
+        "another ASN too.",
     ),
 ]
 ByPlan = Annotated[
@@ -119,9 +120,9 @@ def preview(
     - more announcers of a prefix away at once than --most allows, or the
     last one; those that are away already count, by the nodes' reports
 
-    - upstream sessions that start anew at more announcers than --most
-    allows, or at all of a prefix, without --restart-sessions; another ASN
-    in any case
+    - upstream sessions that start anew at the only node that announces a
+    prefix, without --restart-sessions; with mesh:waves off also at more
+    announcers than --most allows, or at all; another ASN in any case
 
     - an admin's network or key that goes (mesh:admin), where all recent
     logins to a node used it, or that is unknown

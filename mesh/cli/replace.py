@@ -9,6 +9,7 @@ import typer
 from mesh.cli.engine import Interrupted
 from mesh.cli.exits import ExitCode, failing, interrupted
 from mesh.cli.preview import ByPlan, RestartSessions, judge, server_of, show
+from mesh.cli.rollout_options import RolloutOptions
 from mesh.cli.stacks import chosen
 from mesh.cli.working_copy import STACK, EngineFailed
 from mesh.preview.gate import Asked, Limit
@@ -43,7 +44,8 @@ def replace(
                 raise typer.Exit(ExitCode.REFUSED)
             if not yes:
                 typer.confirm(f"Replace the server of {node}?", abort=True)
-            status = target.up(*wanted)
+            choices = RolloutOptions(accept_outage=restart_sessions)
+            status = target.up(*wanted, variables=choices.variables())
     except (Interrupted, KeyboardInterrupt):
         interrupted("`pulumi up` goes on from where it was")
     if status:

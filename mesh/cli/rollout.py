@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -50,8 +49,7 @@ def rollout(
             options.show()
             if not yes:
                 _agree(target)
-            own = dict(target.environment) | options.variables()
-            status = replace(target, environment=own).up()
+            status = target.up(variables=options.variables())
     except (Interrupted, KeyboardInterrupt):
         interrupted("the next `mesh rollout` or `pulumi up` goes on from where it was")
     if status:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mesh.cli.engine import attend, one_at_a_time, recover
@@ -70,11 +71,13 @@ class Stack:
         if done.returncode:
             raise EngineFailed(self._failure(done))
 
-    def up(self, *options: str) -> int:
-        """Run `pulumi up` with its output shown; its exit status."""
+    def up(self, *options: str, variables: Mapping[str, str] = MappingProxyType({})) -> int:
+        """Run `pulumi up` with its output shown, and with these variables in its environment; its
+        exit status."""
         command = ["pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs"]
         command += [*options, "--stack", self.name, *self._file()]
-        return attend(command, cwd=self.folder, environment=self.environment)
+        own = {**self.environment, **variables}
+        return attend(command, cwd=self.folder, environment=own)
 
     def destroy_preview(self) -> None:
         """Have the engine preview a destroy; nothing changes."""

@@ -172,15 +172,22 @@ def _prefixes(changes: Iterable[PrefixChange]) -> Iterator[Row]:
             new = [node for node in change.after if node not in change.before]
             away = [node for node in change.away if node in stays]
             anew = [node for node in change.anew if node in stays]
+            turns = ", one after the other" if change.in_turn and len(anew) > 1 else ""
             parts = [
                 f"no longer by {_list(gone)}" if gone else "",
                 f"also by {_list(new)}" if new else "",
                 f"withdrawn at {_list(away)} meanwhile" if away else "",
-                f"sessions start anew at {_list(anew)}" if anew else "",
-                f"by the plan {len(set(stays) - {*away, *anew})} of {len(change.before)} announce "
-                "it meanwhile",
+                f"sessions start anew at {_list(anew)}{turns}" if anew else "",
+                f"by the plan {_staying(change, stays)} of {len(change.before)} announce it "
+                "meanwhile",
             ]
             yield Row("changed", change.prefix, "; ".join(filter(None, parts)))
+
+
+def _staying(change: PrefixChange, stays: Iterable[str]) -> int:
+    """How many of these nodes announce the prefix at each moment, by the plan."""
+    left, anew = set(stays) - set(change.away), set(change.anew)
+    return len(left) - min(1, len(left & anew)) if change.in_turn else len(left - anew)
 
 
 def _generation(summary: Summary) -> Iterator[Row]:

@@ -22,6 +22,7 @@ from mesh.spec.problems import Problem
 from mesh.trust.documents import Used
 
 RESTART_SESSIONS = "--restart-sessions"
+ACCEPT_OUTAGE = "--accept-outage"
 BY_PLAN = "--by-plan"
 
 
@@ -230,8 +231,9 @@ def few_announcers_at_once(case: Case) -> Iterator[Problem]:
 
 
 def few_sessions_at_once(case: Case) -> Iterator[Problem]:
-    """Upstream sessions start anew at most at the given part of a prefix's announcers, and never at
-    all of those that stay, except with ``--restart-sessions``."""
+    """Upstream sessions start anew where another node announces the prefix meanwhile, except with
+    ``--restart-sessions``. A generation that goes in waves restarts them at one node after the
+    other; without waves all of them count at once."""
     if case.asked.restart_sessions:
         return
     if case.before.asn != case.after.asn:
@@ -242,6 +244,26 @@ def few_sessions_at_once(case: Case) -> Iterator[Problem]:
             f"take it back, or ask for it: {RESTART_SESSIONS}",
         )  # fmt: skip
         return
+    yield from _alone(case) if case.after.waves else _at_once(case)
+
+
+def _alone(case: Case) -> Iterator[Problem]:
+    """Nodes whose sessions start anew while no other node announces the prefix."""
+    for reach in case.reaches():
+        alone = frozenset(node for node in reach.begun if not reach.stays - {node})
+        if alone:
+            yield Problem(
+                reach.key, str(reach.prefix),
+                f"the upstream sessions of {_names(alone)} would start anew, and no other node is "
+                f"known to announce it meanwhile{_already(reach)}",
+                f"let another node announce it first, or let it go off the Internet for that time: "
+                f"{RESTART_SESSIONS} here, and `mesh rollout {ACCEPT_OUTAGE}` for the update",
+            )  # fmt: skip
+
+
+def _at_once(case: Case) -> Iterator[Problem]:
+    """Sessions that start anew at more than the given part of a prefix's announcers, or at all of
+    those that stay."""
     reported = set()
     for reach in case.reaches():
         touched = reach.begun | reach.going | reach.away
@@ -251,7 +273,8 @@ def few_sessions_at_once(case: Case) -> Iterator[Problem]:
                 reach.key, str(reach.prefix),
                 f"the upstream sessions of all that announce it would start anew at once "
                 f"({_names(reach.begun)}){_already(reach)}",
-                f"change one node after the other, or ask for it: {RESTART_SESSIONS}",
+                f"remove mesh:waves, change one node after the other, or ask for it: "
+                f"{RESTART_SESSIONS}",
             )  # fmt: skip
         elif reach.begun and len(touched) > most and touched not in reported:
             reported.add(touched)
@@ -259,7 +282,8 @@ def few_sessions_at_once(case: Case) -> Iterator[Problem]:
                 "upstream sessions", _names(reach.begun),
                 f"with them {len(touched)} of {len(reach.planned)} announcers would be away at "
                 f"once, and --most {case.limit.part} allows {most}{_already(reach)}",
-                f"change one node after the other, or ask for it: {RESTART_SESSIONS}",
+                f"remove mesh:waves, change one node after the other, or ask for it: "
+                f"{RESTART_SESSIONS}",
             )  # fmt: skip
 
 

@@ -28,13 +28,14 @@ class Change:
 class PrefixChange:
     """A prefix whose announcement changes, by the plan: who announces it now and afterwards, and
     who withdraws it meanwhile, because its server goes (``away``) or its upstream sessions start
-    anew (``anew``)."""
+    anew (``anew``), at one node after the other with ``in_turn``."""
 
     prefix: str
     before: tuple[str, ...]
     after: tuple[str, ...]
     away: tuple[str, ...]
     anew: tuple[str, ...] = ()
+    in_turn: bool = False
 
 
 def announcers(plan: Plan, prefix: Network) -> tuple[str, ...]:
@@ -47,9 +48,11 @@ def prefix_changes(
     after: Plan,
     disturbed: Collection[str],
     anew: Mapping[str, Collection[str]] = MappingProxyType({}),
+    in_turn: bool = False,
 ) -> Iterator[PrefixChange]:
     """The prefixes whose announcers change, or lose their servers or sessions for a while; ``anew``
-    are the nodes whose upstream sessions start anew, by family."""
+    are the nodes whose upstream sessions start anew, by family, and ``in_turn`` whether they do one
+    after the other."""
     olds = {} if before is None else {each.prefix: each.nodes for each in before.aggregates}
     news = {each.prefix: each.nodes for each in after.aggregates}
     for prefix in sorted({*olds, *news}, key=lambda each: (each.version, each)):
@@ -58,7 +61,7 @@ def prefix_changes(
         restarted = anew.get(f"ipv{prefix.version}", ())
         begun = tuple(node for node in old if node in restarted and node not in away)
         if old != new or away or begun:
-            yield PrefixChange(str(prefix), old, new, away, begun)
+            yield PrefixChange(str(prefix), old, new, away, begun, in_turn)
 
 
 def node_changes(before: Plan | None, after: Plan) -> Iterator[Change]:

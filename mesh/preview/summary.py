@@ -104,7 +104,9 @@ def summarise(preview: Preview) -> Summary:
         because=reasons(preview),
         nodes=tuple(node_changes(before, after)) if comparable and after else (),
         sessions=sessions,
-        prefixes=tuple(prefix_changes(before, after, disturbed(preview), begun))
+        prefixes=tuple(
+            prefix_changes(before, after, disturbed(preview), begun, in_turn(before, after))
+        )
         if comparable and after
         else (),
         announced=tuple(address_changes(before, after)) if comparable and after else (),
@@ -246,15 +248,28 @@ def _off(preview: Preview) -> Iterator[str]:
 
 
 def _restarted(preview: Preview, begun: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """The prefixes that the new generation withdraws for a while, by restarting every session."""
-    before = preview.before
+    """The prefixes that the new generation withdraws for a while: every session starts anew, and
+    all at once, or at the only node that announces them."""
+    before, after = preview.before, preview.after
     for each in before.aggregates if before else ():
         prefix, planned = each.prefix, each.nodes
-        if planned and set(planned) <= set(begun.get(f"ipv{prefix.version}", ())):
-            yield (
-                f"{prefix}: its upstream sessions start anew everywhere at once, so no "
-                "node announces it meanwhile; --gate refuses that without --restart-sessions"
-            )
+        if not planned or not set(planned) <= set(begun.get(f"ipv{prefix.version}", ())):
+            continue
+        where = "everywhere at once"
+        if after is not None and in_turn(before, after):
+            if len(planned) > 1:
+                continue
+            where = f"at {planned[0]}, which alone is to announce it"
+        yield (
+            f"{prefix}: its upstream sessions start anew {where}, so no node announces it "
+            "meanwhile; --gate refuses that without --restart-sessions"
+        )
+
+
+def in_turn(before: Plan | None, after: Plan) -> bool:
+    """Whether sessions start anew at one node after the other. Another ASN restarts those of a
+    node's neighbors as well."""
+    return after.waves and (before is None or before.asn == after.asn)
 
 
 def _former_notes(preview: Preview) -> Iterator[str]:

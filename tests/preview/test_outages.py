@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,11 @@ def keys(
     """The keys of what is refused."""
     seen = preview(*steps, generation(before, after, bundle="1"))
     return {problem.key for problem in gate(seen, asked, Limit.of(most), live)}
+
+
+def at_once(plan: Plan) -> Plan:
+    """The same network with `mesh:waves: off`."""
+    return replace(plan, waves=False)
 
 
 def replaced(*nodes: str) -> list[Any]:
@@ -179,25 +185,73 @@ def test_a_fleet_whose_publication_the_state_has_lost_is_no_first_deployment() -
         pytest.param(PLAN, OTHER_ASN, NODES, "1", {"mesh:asn"}, id="while nobody announces"),
     ],
 )  # fmt: skip
-def test_upstream_sessions_start_anew_at_a_few_nodes_only_unless_that_is_asked_for(
+def test_without_waves_sessions_start_anew_at_a_few_nodes_only_unless_that_is_asked_for(
     before: Plan, after: Plan, silent: tuple[str, ...], most: str, expected: set[str]
 ) -> None:
     live = LiveAnnouncers(by_plan(before, *silent))
-    assert keys(before, after, live, most=most) == expected
-    assert keys(before, after, live, most=most, asked=RESTART) == set()
+    assert keys(before, at_once(after), live, most=most) == expected
+    assert keys(before, at_once(after), live, most=most, asked=RESTART) == set()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "silent", "expected"),
+    [
+        pytest.param(PLAN, full_at(MIA, ORD), (), set(), id="two of four"),
+        pytest.param(PLAN, FULL, (), set(), id="all, one after the other"),
+        pytest.param(PLAN, FULL, (EWR, ORD), set(), id="the two that announce"),
+        pytest.param(PLAN, FULL, (EWR, LAX, ORD), {V4, V6}, id="the last one in effect"),
+        pytest.param(PLAN, full_at(MIA), NODES, set(), id="sessions that are down"),
+        pytest.param(
+            ALONE, plan_of(bent("nodes", {LAX: {"number": 1, "import": "full"}})), (), {V4, V6},
+            id="the only edge",
+        ),
+        pytest.param(
+            SEVERAL, plan_of(several_prefixes() | {"routing": {"import": "full"}}), (), {V4, V6},
+            id="the only edge of some prefixes",
+        ),
+        pytest.param(PLAN, OTHER_ASN, (), {"mesh:asn"}, id="another ASN"),
+    ],
+)  # fmt: skip
+def test_in_waves_sessions_start_anew_wherever_another_node_announces_meanwhile(
+    before: Plan, after: Plan, silent: tuple[str, ...], expected: set[str]
+) -> None:
+    live = LiveAnnouncers(by_plan(before, *silent))
+    assert keys(before, after, live) == expected
+    assert keys(before, after, live, asked=RESTART) == set()
+
+
+def test_a_refusal_says_what_the_gate_and_the_update_have_to_be_told() -> None:
+    after = plan_of(bent("nodes", {LAX: {"number": 1, "import": "full"}}))
+    seen = preview(generation(ALONE, after, bundle="1"))
+    found = gate(seen, GO, Limit(), LiveAnnouncers(by_plan(ALONE)))
+    assert str(found[0]) == (
+        "mesh:prefixes.ipv4 = 192.30.120.0/23: the upstream sessions of lax-vultr-1 would start "
+        "anew, and no other node is known to announce it meanwhile; let another node announce it "
+        "first, or let it go off the Internet for that time: --restart-sessions here, and "
+        "`mesh rollout --accept-outage` for the update"
+    )
 
 
 def test_a_password_starts_the_sessions_anew_that_use_it() -> None:
-    seen = preview(generation(PLAN, PLAN))
-    assert {p.key for p in gate(seen, GO, Limit.of("1"), LiveAnnouncers(by_plan(PLAN)))} == {V4, V6}
-    assert gate(seen, RESTART, Limit(), LiveAnnouncers(by_plan(PLAN))) == ()
-
-
-def test_servers_that_go_and_sessions_that_start_anew_are_added_up() -> None:
     live = LiveAnnouncers(by_plan(PLAN))
-    assert keys(PLAN, full_at(MIA), live, *replaced(ORD)) == {SESSIONS}
-    assert keys(PLAN, full_at(MIA), live, *replaced(MIA)) == set()
-    assert keys(PLAN, full_at(EWR, LAX, MIA), live, *replaced(ORD), most="1") == {V4, V6}
+    seen = preview(generation(at_once(PLAN), at_once(PLAN)))
+    assert {p.key for p in gate(seen, GO, Limit.of("1"), live)} == {V4, V6}
+    assert gate(seen, RESTART, Limit(), live) == ()
+    assert gate(preview(generation(PLAN, PLAN)), GO, Limit(), live) == ()
+
+
+def test_servers_that_go_and_sessions_that_start_anew_at_once_are_added_up() -> None:
+    live = LiveAnnouncers(by_plan(PLAN))
+    assert keys(PLAN, at_once(full_at(MIA)), live, *replaced(ORD)) == {SESSIONS}
+    assert keys(PLAN, at_once(full_at(MIA)), live, *replaced(MIA)) == set()
+    three = at_once(full_at(EWR, LAX, MIA))
+    assert keys(PLAN, three, live, *replaced(ORD), most="1") == {V4, V6}
+
+
+def test_in_waves_a_server_that_goes_is_no_other_node_that_announces() -> None:
+    live = LiveAnnouncers(by_plan(PLAN))
+    assert keys(PLAN, full_at(MIA), live, *replaced(ORD)) == set()
+    assert V4 in keys(PLAN, full_at(MIA), live, *replaced(EWR, LAX, ORD), most="1")
 
 
 def test_sessions_of_a_plan_that_cannot_be_read_are_not_let_go() -> None:
@@ -227,6 +281,27 @@ def test_a_preview_says_plainly_that_nobody_announces_meanwhile() -> None:
     shown = markdown(found)
     assert "sessions start anew at ewr-vultr-1, lax-vultr-1, mia-vultr-1, ord-vultr-1" in shown
     assert "by the plan 0 of 4 announce it meanwhile" in shown
+    off = summarise(preview(generation(PLAN, at_once(FULL), bundle="1")))
+    assert sum("no node announces it meanwhile" in note for note in off.notes) == 2
+    assert "by the plan 0 of 4 announce it meanwhile" in markdown(off)
     one = summarise(preview(generation(PLAN, full_at(MIA), bundle="1")))
     assert "by the plan 3 of 4 announce it meanwhile" in markdown(one)
     assert not any("no node announces" in note for note in one.notes)
+
+
+def test_a_preview_says_that_sessions_start_anew_in_turn() -> None:
+    found = summarise(preview(generation(PLAN, FULL, bundle="1")))
+    shown = markdown(found)
+    assert "mia-vultr-1, ord-vultr-1, one after the other" in shown
+    assert "by the plan 3 of 4 announce it meanwhile" in shown
+    assert not any("no node announces" in note for note in found.notes)
+
+
+def test_a_preview_names_the_only_announcer_that_restarts_its_sessions() -> None:
+    after = plan_of(bent("nodes", {LAX: {"number": 1, "import": "full"}}))
+    notes = summarise(preview(generation(ALONE, after, bundle="1"))).notes
+    assert (
+        "192.30.120.0/23: its upstream sessions start anew at lax-vultr-1, which alone is to "
+        "announce it, so no node announces it meanwhile; --gate refuses that without "
+        "--restart-sessions" in notes
+    )
