@@ -35,7 +35,7 @@ LEAST = 1280
 """Bytes that every link of the mesh takes in one packet (RFC 8200, section 5)."""
 _SNAP = 256
 """Bytes of an answer that are read: headers and token."""
-MOST = 512
+MOST = 1024
 """Answers of a family that are read at a time."""
 _SO_ATTACH_FILTER, _SIOCGIFMTU = 26, 0x8921
 _MAX_SEQUENCE = 2**16

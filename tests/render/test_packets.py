@@ -12,6 +12,7 @@ import pytest
 
 from mesh import netns
 from mesh.agent.daemons.oneshots import started
+from mesh.agent.echoes import TOKEN, Echo, Echoes
 from mesh.agent.host import Host
 from mesh.lab import namespaces
 from mesh.render import File, node_files, placeholder_facts, placeholder_placements
@@ -220,6 +221,32 @@ def test_a_check_meets_the_daemon_that_clients_meet_and_no_container_behind_nat(
         assert netns.inside(bench.node, lambda: check.problem(target)) == "connection refused"
     with netns.inside(bench.node, lambda: socket.create_server((WEB, PORT))):
         assert netns.inside(bench.node, lambda: check.problem(target)) == ""
+
+
+@at_the_edge
+def test_a_flood_of_pings_takes_nothing_from_those_of_other_nodes(bench: NodeBetweenLinks) -> None:
+    """By which they examine one another during a rollout."""
+    bind(bench, WEB)
+    namespaces.ip([f"route add {TUNNEL[MEMBER]} dev wg-{MEMBER}"], bench.node)
+    ends = (bench.uplink, CLIENT), (bench.mate, TUNNEL[MEMBER])
+    client, mate = (
+        (netns.inside(space, Echoes), Echo(ip_address(source), ip_address(WEB), 64))
+        for space, source in ends
+    )
+    for number in range(600):
+        client[0].send(client[1], bytes(TOKEN))
+        if number >= 500:
+            mate[0].send(mate[1], bytes(TOKEN))
+    found: list[object] = []
+
+    def all_answered() -> bool:
+        found.extend(mate[0].received())
+        return len(found) == 100
+
+    until(all_answered, 3, "each of the mate's is answered")
+    assert len(list(client[0].received())) < 500, "the limit is reached"
+    for echoes, _ in (client, mate):
+        echoes.close()
 
 
 # --- what is discarded ---------------------------------------------------------------------------
