@@ -434,6 +434,10 @@ def _made_printable(report: Report) -> Report:
             warnings=_clean({name: printable(why) for name, why in health.warnings.items()}),
             contents=_clean(health.contents),
             units=_clean({name: printable(state) for name, state in health.units.items()}),
+            witnessed={
+                node: replace(one, seen=tuple(map(printable, one.seen)))
+                for node, one in health.witnessed.items()
+            },
         ),
     )
 

@@ -11,7 +11,7 @@ import pytest
 from mesh.publish.registry_pool import RegistryPool
 from mesh.registry.client import Answer
 from mesh.trust import keys
-from mesh.trust.documents import Health
+from mesh.trust.documents import Health, Witnessed
 from mesh.trust.encoding import dump
 from tests.kit.registry import Fleet
 
@@ -72,6 +72,7 @@ def test_a_node_does_not_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch) 
         True, {"web\x1b[2J": True}, {"up\x07stream": "Down\x1b]0;x"}, ("https://\u202ehost",),
         refused={"a bog\x1bon": 3}, warnings={"web at\x07 ord": "no\x1b[2J"},
         units={"web": "fai\x1bled"}, contents={"we\x1bb": "0" * 64},
+        witnessed={"ord": Witnessed(3, ("tun\x1bnel ipv4",))},
     )  # fmt: skip
     envelope = FLEET.report(NODE, MADE, reason="rolled\x1b[2J\r\nback", health=health)
     body = b"[" + dump(envelope) + b"]"
@@ -84,3 +85,4 @@ def test_a_node_does_not_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch) 
     assert report.health.warnings == {"web at ord": "no"}
     assert report.health.units == {"web": "fai led"}
     assert report.health.contents == {"we b": "0" * 64}
+    assert report.health.witnessed == {"ord": Witnessed(3, ("tun nel ipv4",))}
