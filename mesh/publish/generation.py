@@ -102,27 +102,35 @@ def make(
 
 
 def restored(
-    order: Order,
-    held: PackedGeneration,
-    manifest: Manifest,
-    number: int,
-    joined: Mapping[str, tuple[NodeEntry, str]],
+    order: Order, held: PackedGeneration, manifest: Manifest, number: int, made: SignedGeneration
 ) -> SignedGeneration:
     """The content of an earlier generation as a new one: the same parts, byte for byte, with its
-    bundle and contents. ``manifest`` is that of ``held``; ``joined`` are entries and parts of nodes
-    that are not in it, and keep what they have."""
-    nodes = {
-        node: replace(entry, sealed_in=entry.sealed_in or manifest.generation)
-        for node, entry in manifest.nodes.items()
-    } | {node: entry for node, (entry, _) in joined.items()}
-    texts, parts = list(held.texts), dict(held.parts)
-    for node, (_, text) in sorted(joined.items()):
-        parts[node] = (len(texts),)
-        texts.append(text)
+    bundle and contents. ``manifest`` is that of ``held``. Nodes that have joined since, with
+    ``made``, keep what they have of that."""
+    texts = list(held.texts)
+    parts: dict[str, tuple[int, ...]] = {}
+    nodes: dict[str, NodeEntry] = {}
+    for node in sorted(manifest.nodes.keys() | made.manifest.nodes.keys()):
+        old, new = manifest.nodes.get(node), made.manifest.nodes.get(node)
+        if old is not None and (new is None or new.identity == old.identity):
+            nodes[node] = replace(old, sealed_in=old.sealed_in or manifest.generation)
+            parts[node] = held.parts[node]
+        elif new is not None:
+            nodes[node] = replace(new, sealed_in=made.manifest.generation)
+            parts[node] = (len(texts),)
+            texts.append(made.generation.part(node))
+    # Registries of earlier versions give no views back.
+    shown = held.views or made.generation.views
     again = replace(
-        manifest, generation=number, nonce=_nonce(), nodes=dict(sorted(nodes.items())), waves=True
+        manifest,
+        generation=number,
+        nonce=_nonce(),
+        nodes=nodes,
+        views_sha256=sha256(shown.encode()),
+        retired=False,
+        waves=True,
     )
-    packed = PackedGeneration(_signed(order, again), tuple(texts), parts, held.views)
+    packed = PackedGeneration(_signed(order, again), tuple(texts), parts, shown)
     return SignedGeneration(packed, again, {})
 
 

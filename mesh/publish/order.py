@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mesh.facts import Facts, Placement
 from mesh.plan import Plan
+from mesh.publish.choices import Choices
 from mesh.trust.documents import BlackholeOrder, DrainOrder
 from mesh.trust.encoding import dump, parse
 
@@ -37,7 +38,7 @@ class Order:
     and services get to come up once all nodes have applied; what is not up then is a warning, not
     a failure: an upstream may wait for its provider. ``contents`` are the directories of the
     services whose contents the plan names. ``receivers`` is what receivers of alerts keep to
-    themselves, by their names.
+    themselves, by their names. ``choices`` are the operator's for this run.
     """
 
     plan: Plan
@@ -51,6 +52,12 @@ class Order:
     contents: Mapping[str, Path] = field(default_factory=dict)
     settle: float = 15.0
     receivers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    choices: Choices = field(default_factory=Choices)
+
+    @property
+    def unheard(self) -> frozenset[str]:
+        """The nodes that are not waited for, and whose reports stop nothing."""
+        return self.choices.without | frozenset(self.plan.without)
 
 
 @dataclass(frozen=True, slots=True)

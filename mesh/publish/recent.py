@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Mapping
+
 from mesh.trust.documents import Report
 
 SILENT_SECONDS = 45.0
@@ -25,3 +28,11 @@ def seconds_since(report: Report, now: float) -> float:
 def reported_at(report: Report) -> float:
     """When a report was made, by the node's clock (seconds since the epoch)."""
     return (report.sequence if report.clock is None else report.clock) / 1e6
+
+
+def silent(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[str]:
+    """The members without a recent report. None where that were all: it is this machine's clock
+    then that is wrong."""
+    now = time.time()
+    found = {n for n in members if n not in reports or not is_recent(reports[n], now)}
+    return frozenset(found) if found != set(members) else frozenset()

@@ -27,7 +27,9 @@ def witnesses(
         for node in wave.nodes:
             others = _free(peers.get(node, ()), wave, able, tasks)
             tasks.update(others)
-            found[node] = (*others, node) if node in able else tuple(others)
+            by = (*others, node) if node in able else tuple(others)
+            if by:
+                found[node] = by
     return found
 
 

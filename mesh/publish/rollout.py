@@ -1,0 +1,323 @@
+"""A generation that goes out in waves: each is released, waited for, and compared with before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mesh.plan.waves import Touch, Wave
+from mesh.publish.effects import Objection
+from mesh.publish.generation import SignedGeneration
+from mesh.publish.order import Order
+from mesh.publish.progress import ProgressLines
+from mesh.publish.refused import refusal_text
+from mesh.publish.registry_pool import Deadline, RegistryPool
+from mesh.publish.rollout_orders import Release, Rollouts
+from mesh.publish.uptake import Uptake, Uptakes
+from mesh.publish.wave_effects import ROUNDS, WaveEffects, text
+from mesh.publish.witnesses import witnesses
+from mesh.registry.client import Unreachable
+from mesh.trust.documents import Report
+
+POLL = 0.1
+"""Seconds between two looks at the reports."""
+BASELINE = 1.5
+"""Seconds that witnesses get to examine a node before it changes."""
+WAVE_SECONDS = 90.0
+"""Seconds that a wave may take beside its drain: a new bundle, the sessions, and what they
+bring."""
+DRAIN_STARTS = 10.0
+"""Seconds from the release until a node has announced graceful shutdown and withdrawn."""
+AFTERMATH = 5.0
+"""Seconds that the other nodes of a wave get to report after one has failed."""
+FOLLOW_SECONDS = 15.0
+"""Seconds that nodes get to take over what changes nothing for them."""
+RELEASE_SECONDS = 60.0
+"""Seconds within which a registry has to take an order: one may start anew with a new bundle, and
+one of an earlier version takes no rollout order before."""
+OTHERS_EVERY = 1.0
+"""Seconds between two looks whether another operator publishes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a node stops a rollout. ``objections`` is what is worse than before, empty where it has
+    not applied the generation."""
+
+    node: str
+    why: str
+    objections: tuple[Objection, ...] = ()
+
+    @property
+    def objectors(self) -> frozenset[str]:
+        """The other nodes that object, where nothing else is wrong."""
+        who = {one.who for one in self.objections}
+        return frozenset() if not who or self.node in who else frozenset(who)
+
+
+class RolloutStopped(Exception):
+    """A wave did not end well; the nodes of later waves do not have the generation."""
+
+    def __init__(self, wave: str, failures: Sequence[Failure], reached: Collection[str]) -> None:
+        super().__init__(f"{wave}: {'; '.join(one.why for one in failures)}")
+        self.failures = tuple(failures)
+        self.reached = frozenset(reached)
+        """The nodes of this wave and of those before."""
+
+
+class Overtaken(Exception):
+    """The registries hold another generation that is not below this one."""
+
+
+class Rollout:
+    """One generation on its way through a network. ``identities`` are those of all members;
+    ``meanwhile`` is called at each look."""
+
+    def __init__(
+        self,
+        order: Order,
+        pool: RegistryPool,
+        orders: Rollouts,
+        made: SignedGeneration,
+        identities: Mapping[str, str],
+        progress: ProgressLines,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._order, self._pool, self._orders, self._made = order, pool, orders, made
+        self._identities, self._progress, self._meanwhile = identities, progress, meanwhile
+        self._uptakes = Uptakes(order, made, progress)
+        self._last: dict[str, Report] = {}
+        self._release = Release()
+        self._next_look = 0.0
+
+    def run(self, waves: Sequence[Wave], touches: Mapping[str, Touch]) -> None:
+        """Releases wave by wave, and then everyone. Raises :class:`RolloutStopped` or
+        :class:`Overtaken`, and :class:`mesh.registry.client.Unreachable` where no registry takes
+        an order."""
+        self._hear()
+        able = {n for n, one in self._last.items() if one.health.update is not None}
+        examined = witnesses(self._order.plan, waves, able - self._order.unheard)
+        if waves:
+            self._begin(waves, examined)
+        for place, wave in enumerate(waves):
+            name, before = f"wave {place + 1} of {len(waves)}", dict(self._last)
+            self._run(name, wave, touches, before, _of(examined, waves[place : place + 2]))
+        self._release_everyone()
+
+    def go_back(
+        self,
+        waves: Sequence[Wave],
+        touches: Mapping[str, Touch],
+        before: Mapping[str, Report],
+        first: Collection[str],
+    ) -> list[Failure]:
+        """The same for what was in force before, as the reports ``before`` have it. Nodes of
+        ``first`` are released at once and not waited for. One that does not come back stops no
+        other; returns why it has not."""
+        self._hear()
+        self._release = Release(first)
+        failures: list[Failure] = []
+        for place, wave in enumerate(waves):
+            try:
+                self._run(f"back, wave {place + 1} of {len(waves)}", wave, touches, before, {})
+            except RolloutStopped as stopped:
+                failures += stopped.failures
+        self._release_everyone()
+        return failures + self._unfinished({one.node for one in failures})
+
+    def _unfinished(self, known: Collection[str]) -> list[Failure]:
+        """The other nodes that have not applied the generation after a while, held ones apart."""
+        awaited = sorted(self._identities.keys() - self._order.unheard - set(known))
+        clock = Deadline(FOLLOW_SECONDS)
+        while True:
+            now = self._uptakes.of(self._hear(), awaited)
+            if clock.over or not now.waiting:
+                return [
+                    *_not_taken(now, self._made),
+                    *(Failure(node, f"{node} has not reported it yet") for node in now.waiting),
+                ]
+            time.sleep(POLL)
+
+    def _run(
+        self,
+        name: str,
+        wave: Wave,
+        touches: Mapping[str, Touch],
+        before: Mapping[str, Report],
+        examined: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        began = time.monotonic()
+        self._give(
+            Release(
+                {*self._release.nodes, *wave.nodes},
+                {*self._release.drained, *wave.drained},
+                examined,
+            )
+        )
+        self._progress(f"{name}: {_names(wave)}: {wave.why}")
+        self._wait_for(name, wave, touches, before)
+        self._progress(f"{name}: as well as before after {time.monotonic() - began:.1f} s")
+
+    def _release_everyone(self) -> None:
+        self._give(Release(self._release.nodes, self._release.drained, everyone=True))
+
+    # --- orders and reports ------------------------------------------------------------------
+
+    def _give(self, release: Release) -> None:
+        """Signs the order; tried again while a registry starts anew."""
+        clock = Deadline(RELEASE_SECONDS)
+        while True:
+            try:
+                self._orders.release(self._made, release)
+            except Unreachable as error:
+                if clock.over:
+                    raise
+                self._progress.waiting(f"waiting for a registry that takes the order: {error}")
+                self._meanwhile()
+                time.sleep(POLL)
+            else:
+                self._release = release
+                return
+
+    def _hear(self) -> list[Report]:
+        """The last report of each node. A registry that does not answer for a moment takes none
+        back."""
+        for report in self._pool.reports(self._identities):
+            held = self._last.get(report.node)
+            if held is None or held.sequence < report.sequence:
+                self._last[report.node] = report
+        return list(self._last.values())
+
+    def _begin(self, waves: Sequence[Wave], examined: Mapping[str, tuple[str, ...]]) -> None:
+        """Lets the witnesses of the first wave see how its nodes are before they change."""
+        first = _of(examined, waves[:1])
+        self._give(Release(witnesses=first))
+        clock = Deadline(BASELINE)
+        while not clock.over and not self._have_examined(first):
+            time.sleep(POLL)
+            self._hear()
+
+    def _have_examined(self, examined: Mapping[str, tuple[str, ...]]) -> bool:
+        return all(
+            node in self._last[who].health.witnessed
+            and self._last[who].health.witnessed[node].rounds >= ROUNDS
+            for node, by in examined.items()
+            for who in by
+        )
+
+    # --- one wave ----------------------------------------------------------------------------
+
+    def _wait_for(
+        self,
+        name: str,
+        wave: Wave,
+        touches: Mapping[str, Touch],
+        before: Mapping[str, Report],
+    ) -> None:
+        effects = WaveEffects(
+            self._order.plan,
+            wave.nodes,
+            [node for node in wave.nodes if _restarts(touches[node])],
+            before,
+            self._identities.keys() - self._order.unheard,
+            self._made.manifest.bundle,
+        )
+        seconds = self._seconds(wave)
+        clock, aftermath = Deadline(seconds), None
+        while True:
+            self._meanwhile()
+            now = self._uptakes.of(self._hear(), wave.nodes)
+            self._uptakes.show(now)
+            effects.look(self._last, now.applied)
+            pending = effects.pending(self._last)
+            failures = [*_not_taken(now, self._made), *_worse(effects)]
+            if not failures and not now.waiting and not pending:
+                return
+            self._show(name, now, pending)
+            if now.unconfirmed:
+                # The operator gets the time to log in.
+                clock, aftermath = Deadline(seconds), None
+            elif failures:
+                aftermath = aftermath or Deadline(AFTERMATH)
+                busy = [node for node in now.waiting if node not in now.refused]
+                if aftermath.over or not busy:
+                    raise self._stopped(name, failures)
+            elif clock.over:
+                raise self._stopped(name, _late(now, pending, self._made, seconds))
+            self._look_for_others()
+            time.sleep(POLL)
+
+    def _seconds(self, wave: Wave) -> float:
+        drain = DRAIN_STARTS + self._order.plan.linger if wave.drained else 0.0
+        return min(self._order.deadline, WAVE_SECONDS) + drain
+
+    def _stopped(self, name: str, failures: Sequence[Failure]) -> RolloutStopped:
+        return RolloutStopped(name, failures, self._release.nodes)
+
+    def _look_for_others(self) -> None:
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + OTHERS_EVERY
+            if self._pool.holds_another(self._made.manifest, self._made.digest):
+                raise Overtaken
+
+    def _show(self, name: str, now: Uptake, pending: Mapping[str, str]) -> None:
+        """What the wave waits for."""
+        waiting = [self._stage(node) for node in now.waiting]
+        waiting += [f"{node}: {what}" for node, what in pending.items()]
+        if waiting:
+            self._progress.waiting(f"{name}: waiting for {'; '.join(waiting)}")
+
+    def _stage(self, node: str) -> str:
+        update = self._last[node].health.update if node in self._last else None
+        return f"{node} ({update})" if update else node
+
+
+def _restarts(touch: Touch) -> bool:
+    return bool(touch.restarts) or not touch.sure
+
+
+def _of(
+    examined: Mapping[str, tuple[str, ...]], waves: Iterable[Wave]
+) -> dict[str, tuple[str, ...]]:
+    return {node: examined[node] for wave in waves for node in wave.nodes if node in examined}
+
+
+def _names(wave: Wave) -> str:
+    return ", ".join(
+        f"{node} (drains first)" if node in wave.drained else node for node in wave.nodes
+    )
+
+
+def _not_taken(now: Uptake, made: SignedGeneration) -> list[Failure]:
+    number = made.manifest.generation
+    failed = [
+        Failure(node, f"{node} rolled back generation {number}: {why}")
+        for node, why in sorted(now.failed.items())
+    ]
+    return failed + [Failure(n, refusal_text(n, one)) for n, one in sorted(now.refused.items())]
+
+
+def _worse(effects: WaveEffects) -> list[Failure]:
+    return [
+        Failure(node, f"{node} is not as well as before: {'; '.join(map(text, found))}", found)
+        for node, found in effects.worse().items()
+    ]
+
+
+def _late(
+    now: Uptake, pending: Mapping[str, str], made: SignedGeneration, seconds: float
+) -> list[Failure]:
+    number = made.manifest.generation
+    silent = [
+        Failure(
+            node,
+            f"{node}: no report on generation {number} within {seconds:g} s; see journalctl -u "
+            f"anycast-mesh-agent there, or continue without it (mesh rollout --without {node})",
+        )
+        for node in now.waiting
+    ]
+    return silent + [
+        Failure(node, f"{node}: waited {seconds:g} s in vain for {what}")
+        for node, what in pending.items()
+    ]
