@@ -21,11 +21,12 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True)
 class RegistryAccess:
     """What it takes to reach the registries: the operator's key, their URLs by node id, and the
-    network namespace of the connections."""
+    network namespace of the connections. ``linger`` is the seconds for which a node lingers."""
 
     operator_key: str = field(repr=False)
     registries: Mapping[str, str]
     namespace: str | None
+    linger: int
 
 
 def hook(
@@ -33,6 +34,7 @@ def hook(
     operator_key: Output[str],
     registries: Mapping[str, Input[str]],
     namespace: str | None,
+    linger: int,
 ) -> ResourceHook:
     """The one hook of the network ``name``, for ``before_delete`` of every server.
 
@@ -51,7 +53,7 @@ def hook(
             values: dict[str, Any] | None = await known.future()
             if values is None:
                 return  # nothing of the stack was ever up
-            access = RegistryAccess(values["key"], values["registries"], namespace)
+            access = RegistryAccess(values["key"], values["registries"], namespace, linger)
             # In a thread: other hooks and the engine need the program's loop.
             warning = await asyncio.to_thread(
                 drain_before_delete, name, args.name, access, progress
@@ -110,11 +112,12 @@ def _drain(network: str, resource: str, access: RegistryAccess, progress: Progre
         identities = {one: entry.identity for one, entry in manifest.nodes.items()}
         drains = Drains(pool, access.operator_key, manifest.network, identities, warn=progress)
         progress(f"{node}: draining before its server goes")
-        if drains.wait([node], DRAIN_SECONDS, on_refused=refused.__setitem__):
+        seconds = DRAIN_SECONDS + access.linger
+        if drains.wait([node], seconds, on_refused=refused.__setitem__):
             if node in refused:
                 return f"{refusal_text(node, refused[node])}; its server is deleted without a drain"
             return (
-                f"{node}: no report within {DRAIN_SECONDS:g} s that it has withdrawn; its server "
+                f"{node}: no report within {seconds:g} s that it has withdrawn; its server "
                 f"is deleted all the same, since a dead node cannot drain"
             )
         progress(f"{node}: withdrawn")

@@ -51,7 +51,7 @@ def make(
     }
     seed = SeedSource(plan, operator, list(urls.values()), given.bundle)
     namespace = next((d.namespace for d in drivers.values() if d.namespace), None)
-    drained = drain.hook(name, operator.private, urls, namespace)
+    drained = drain.hook(name, operator.private, urls, namespace, plan.linger)
     machines = boot(nodes, seed, drained)
     publication = PublishArgs(
         plan=write_plan(plan),

@@ -15,8 +15,9 @@ from mesh.registry.client import Unreachable
 from mesh.trust.documents import DrainOrder, Refusal, Report
 from mesh.trust.orders import DRAIN
 
-DRAIN_SECONDS = 20.0
-"""Seconds to wait for a node that is about to be removed: three times what draining takes."""
+DRAIN_SECONDS = 15.0
+"""Seconds to wait for a node that is about to be removed, beside those for which it lingers: three
+times what graceful shutdown and withdrawal take."""
 
 Expected = Callable[[Report, DrainOrder], bool]
 

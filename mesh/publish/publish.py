@@ -206,8 +206,9 @@ class _Publication:
         names = ", ".join(leaving)
         self._progress(f"{names}: leaving, drained first")
         refused: dict[str, Refusal] = {}
+        seconds = DRAIN_SECONDS + self._order.plan.linger
         try:
-            missing = self._drains.wait(leaving, DRAIN_SECONDS, on_refused=refused.__setitem__)
+            missing = self._drains.wait(leaving, seconds, on_refused=refused.__setitem__)
         except Unreachable as error:
             self._progress(f"warning: {names}: not drained: {error}")
             return
@@ -216,7 +217,7 @@ class _Publication:
         silent = [node for node in missing if node not in refused]
         if silent:
             self._progress(
-                f"warning: {', '.join(silent)}: no report within {DRAIN_SECONDS:g} s that it has "
+                f"warning: {', '.join(silent)}: no report within {seconds:g} s that it has "
                 f"withdrawn; continuing without it"
             )
         elif not missing:

@@ -54,9 +54,8 @@ def registry(tmp_path: Path) -> Iterator[Live]:
 def called(url: str, resource: str = SERVER, namespace: str | None = None) -> tuple[str, list[str]]:
     """The hook's warning, and what it says on the way."""
     said: list[str] = []
-    warning = drain_before_delete(
-        "mesh", resource, RegistryAccess(FLEET.key, {"lax-vultr-1": url}, namespace), said.append
-    )
+    access = RegistryAccess(FLEET.key, {"lax-vultr-1": url}, namespace, linger=0)
+    warning = drain_before_delete("mesh", resource, access, said.append)
     assert FLEET.key not in warning + "".join(said)
     return warning, said
 

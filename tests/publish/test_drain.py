@@ -377,6 +377,7 @@ def leave(registry: Live, nodes: Nodes) -> list[str]:
     smaller = without(MIA)
     facts = {n: f for n, f in FLEET.facts.items() if n != MIA}
     smaller.facts = facts
+    smaller.plan = replace(smaller.plan, linger=0)
     order = smaller.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
     with speaking(nodes):
         done, _ = publish(order, State(5, "0" * 64, FLEET.members()), lines.append)
