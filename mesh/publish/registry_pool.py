@@ -61,6 +61,9 @@ class RegistryPool:
         """Seconds by which our clock is ahead of a registry's that has answered, by its URL."""
         self.refusing: set[str] = set()
         """Registries that refuse this network, since they serve another one."""
+        self._opened: dict[str, tuple[str, Report]] = {}
+        """The reports of the last look with their nodes' keys, by text: most of a thousand are the
+        same at the next."""
 
     def close(self) -> None:
         """Closes the connections."""
@@ -243,17 +246,14 @@ class RegistryPool:
 
     def reports_held(self, identities: Mapping[str, str]) -> list[tuple[str, Report]]:
         """The same, each with the registry that holds it."""
+        before, self._opened = self._opened, {}
         found: list[tuple[str, Report]] = []
         for registry, answer in self._ask("GET", paths.REPORTS):
             for text in _entries(answer):
-                with contextlib.suppress(Malformed, BadSignature):
-                    envelope = parse(Signed, text)
-                    node = decoded(dict, envelope.payload).get("node")
-                    key = identities.get(node) if isinstance(node, str) else None
-                    if key is not None:
-                        report = signing.opened(key, Purpose.REPORT, envelope, Report)
-                        if report.node == node:
-                            found.append((registry, _made_printable(report)))
+                one = before.get(text) or self._opened.get(text) or _opened(text, identities)
+                if one is not None and identities.get(one[1].node) == one[0]:
+                    self._opened[text] = one
+                    found.append((registry, one[1]))
         return found
 
     def holders(self, digest: str) -> tuple[int, int]:
@@ -288,6 +288,19 @@ class RegistryPool:
             if client.ahead is not None:
                 self.ahead[client.url] = client.ahead
             yield node, answer
+
+
+def _opened(text: str, identities: Mapping[str, str]) -> tuple[str, Report] | None:
+    """A report and the key that has signed it; None if it is not its node's."""
+    with contextlib.suppress(Malformed, BadSignature):
+        envelope = parse(Signed, text)
+        node = decoded(dict, envelope.payload).get("node")
+        key = identities.get(node) if isinstance(node, str) else None
+        if key is not None:
+            report = signing.opened(key, Purpose.REPORT, envelope, Report)
+            if report.node == node:
+                return key, _made_printable(report)
+    return None
 
 
 def _gathered(client: Client, envelope: Signed, manifest: Manifest) -> PackedGeneration:

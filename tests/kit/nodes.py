@@ -102,7 +102,7 @@ class Nodes:
             *(
                 Refusal(kind.key, one.order.number, kind.digest(one.order), why)
                 for kind, one in orders
-                if one is not None
+                if one is not None and kind.key != "rollout"
             ),
         )
 

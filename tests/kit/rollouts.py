@@ -42,16 +42,18 @@ class RolloutNodes:
     """The nodes of a fleet whose registry holds a generation that all have in force.
 
     ``rolls_back`` maps nodes to why they do not apply what changes their part; ``harmed`` changes
-    the health of nodes that have another part in force than at the start; ``lost`` names what
-    witnesses no longer see of such a node; ``lies`` changes the reports of a node on others.
-    ``mute`` nodes say nothing any more, ``deaf`` ones report and apply nothing, and ``earlier``
-    ones have an agent that knows no waves. ``taken`` is who took over what, in order.
+    the health of nodes that have another part in force than at the start, ``always`` that of nodes
+    whatever they have; ``lost`` names what witnesses no longer see of a harmed node; ``lies``
+    changes what a node says of another. ``mute`` nodes say nothing any more, ``deaf`` ones report
+    and apply nothing, and ``earlier`` ones have an agent that knows no waves. ``taken`` is who took
+    over what, in order.
     """
 
     fleet: Fleet
     registry: Live
     rolls_back: dict[str, str] = field(default_factory=dict)
     harmed: dict[str, Bend] = field(default_factory=dict)
+    always: dict[str, Bend] = field(default_factory=dict)
     lost: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lies: dict[str, tuple[str, str]] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)
@@ -119,6 +121,8 @@ class RolloutNodes:
 
     def _health(self, node: str, own: Own, order: RolloutOrder | None) -> Health:
         well = self.fleet.well(node, families={"web": {"ipv4": True, "ipv6": True}})
+        if node in self.always:
+            well = self.always[node](well)
         if node in self.harmed and self.changed(node):
             well = self.harmed[node](well)
         if node in self.earlier:
