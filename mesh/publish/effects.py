@@ -19,44 +19,73 @@ class Objection:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Whose word on a node counts beside its own: the ``peers`` with which it has sessions, and the
+    ``witnesses`` that have examined it."""
+
+    peers: tuple[Node, ...]
+    witnesses: tuple[str, ...]
+
+
+def around(
+    plan: Plan, nodes: Collection[str], before: Mapping[str, Report], heard: Collection[str]
+) -> dict[str, Around]:
+    """By node of ``nodes``, whose word counts: of those ``heard`` its peers by the plan, and its
+    witnesses by their reports of ``before``."""
+    all_nodes = {node.id: node for node in plan.nodes}
+    examined: dict[str, list[str]] = {node: [] for node in nodes}
+    for who in sorted(set(before) & set(heard)):
+        for node in before[who].health.witnessed:
+            if node in examined:
+                examined[node].append(who)
+    return {
+        node: Around(
+            tuple(all_nodes[peer] for peer in _linked(all_nodes[node]) if peer in heard),
+            tuple(examined[node]),
+        )
+        for node in nodes
+    }
+
+
+def _linked(node: Node) -> list[str]:
+    peers = {link.peer for link in node.links} | {session.peer for session in node.ibgp}
+    return sorted(peers)
+
+
 def objections(
     plan: Plan,
     node: Node,
+    around: Around,
     before: Mapping[str, Report],
     after: Mapping[str, Report],
-    members: Collection[str],
     changed: Collection[str] = (),
 ) -> tuple[Objection, ...]:
     """What is worse at a node that has applied a generation of this plan than it was ``before``, by
-    the last reports of all nodes; empty if nothing is.
+    the last reports; empty if nothing is.
 
-    ``members`` are the nodes that count, ``changed`` those that changed at the same time. A session
-    with a node that others have lost as well is not held against this one.
+    ``changed`` are the nodes that changed at the same time. A session with a node that others have
+    lost as well is not held against this one.
     """
-    peers = _peers(plan, node, members)
     gone = {
         peer.id
-        for peer in peers
+        for peer in around.peers
         if peer.id not in changed and _lost_by_others(peer, node.id, before, after, changed)
     }
-    return tuple(
-        [Objection(node.id, node.id, why) for why in _own(plan, node, before, after, members, gone)]
-        + [
-            Objection(node.id, peer.id, why)
-            for peer in peers
-            if peer.id not in gone
-            for why in _seen_by(peer, node, before, after)
-        ]
-        + [
-            Objection(node.id, who, f"no longer sees its {what} work")
-            for who, what in _unseen(plan, node, before, after, members)
-        ]
-    )
-
-
-def _peers(plan: Plan, node: Node, members: Collection[str]) -> list[Node]:
-    ids = {link.peer for link in node.links} | {session.peer for session in node.ibgp}
-    return [one for one in plan.nodes if one.id in ids and one.id in members]
+    present = [peer.id for peer in around.peers if peer.id not in gone]
+    own = [Objection(node.id, node.id, why) for why in _own(plan, node, present, before, after)]
+    lost = [
+        Objection(node.id, peer.id, why)
+        for peer in around.peers
+        if peer.id not in gone
+        for why in _seen_by(peer, node, before, after)
+    ]
+    unseen = [
+        Objection(node.id, who, f"no longer sees its {what} work")
+        for who in around.witnesses
+        for what in _unseen(plan, node, who, before, after)
+    ]
+    return (*own, *lost, *unseen)
 
 
 # --- the node's own report -----------------------------------------------------------------------
@@ -65,11 +94,11 @@ def _peers(plan: Plan, node: Node, members: Collection[str]) -> list[Node]:
 def _own(
     plan: Plan,
     node: Node,
+    present: Collection[str],
     before: Mapping[str, Report],
     after: Mapping[str, Report],
-    members: Collection[str],
-    gone: Collection[str],
 ) -> Iterator[str]:
+    """By the node's own report; ``present`` are the peers that are not gone."""
     if node.id not in before or node.id not in after:
         return
     old, new = before[node.id].health, after[node.id].health
@@ -77,7 +106,6 @@ def _own(
     if new.bird and not old.bird:
         yield f"BIRD {new.bird}"
         return
-    present = [one for one in members if one not in gone]
     planned = expected(plan, node, new, present).sessions
     for name in sorted(_up(old) & planned):
         if (state := new.sessions.get(name, MISSING)) != UP:
@@ -171,23 +199,14 @@ def _lost_by_others(
 
 
 def _unseen(
-    plan: Plan,
-    node: Node,
-    before: Mapping[str, Report],
-    after: Mapping[str, Report],
-    members: Collection[str],
-) -> Iterator[tuple[str, str]]:
-    """What witnesses saw of the node before, is still planned, and they see no more."""
-    for who in sorted(members):
-        if who not in before or who not in after:
-            continue
-        old = before[who].health.witnessed.get(node.id)
-        new = after[who].health.witnessed.get(node.id)
-        if old is None or new is None:
-            continue
-        for what in old.seen:
-            if what not in new.seen and _due(plan, node, who, what):
-                yield who, what
+    plan: Plan, node: Node, who: str, before: Mapping[str, Report], after: Mapping[str, Report]
+) -> list[str]:
+    """What a witness saw of the node before, is still planned, and it sees no more."""
+    old = before[who].health.witnessed.get(node.id)
+    new = after[who].health.witnessed.get(node.id) if who in after else None
+    if old is None or new is None:
+        return []
+    return [what for what in old.seen if what not in new.seen and _due(plan, node, who, what)]
 
 
 def _due(plan: Plan, node: Node, who: str, what: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mesh.plan.waves import Touch, Wave
+from mesh.publish.announcers import announcers
 from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.order import Order
@@ -148,6 +149,7 @@ class Rollout:
         examined: Mapping[str, tuple[str, ...]],
     ) -> None:
         began = time.monotonic()
+        wave = self._spared(wave)
         self._give(
             Release(
                 {*self._release.nodes, *wave.nodes},
@@ -158,6 +160,17 @@ class Rollout:
         self._progress(f"{name}: {_names(wave)}: {wave.why}")
         self._wait_for(name, wave, touches, before)
         self._progress(f"{name}: as well as before after {time.monotonic() - began:.1f} s")
+
+    def _spared(self, wave: Wave) -> Wave:
+        """The wave without the drains that would leave a prefix to nobody by now: the operator may
+        have drained other nodes since."""
+        if not wave.drained:
+            return wave
+        found = announcers(self._order.plan, self._last, time.time())
+        last = {node for nodes in found.values() if nodes <= wave.drained for node in nodes}
+        for node in sorted(last):
+            self._progress(f"{node}: does not drain, since no other node announces its prefixes")
+        return replace(wave, drained=wave.drained - last)
 
     def _release_everyone(self) -> None:
         self._give(Release(self._release.nodes, self._release.drained, everyone=True))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mesh.plan import Node, Plan
-from mesh.publish.effects import Objection, objections
+from mesh.publish.effects import Around, Objection, around, objections
 from mesh.trust.documents import Report
 
 SETTLES = 10.0
@@ -46,18 +46,24 @@ class WaveEffects:
     bundle: str
     _applied: dict[str, _Applied] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._planned = {node.id: node for node in self.plan.nodes if node.id in self.nodes}
+        self._around: Mapping[str, Around] = around(
+            self.plan, self._planned, self.before, self.heard
+        )
+
     def look(self, reports: Mapping[str, Report], applied: Iterable[str]) -> None:
         """Compares the last reports; ``applied`` are the nodes that have the generation in
         force."""
         now = time.monotonic()
-        planned = {node.id: node for node in self.plan.nodes if node.id in self.nodes}
         for node in applied:
             if node not in self._applied:
                 self._applied[node] = _Applied(now, self._rounds(node, reports))
-            self._judge(planned[node], self._applied[node], reports, now)
+            self._judge(self._planned[node], self._applied[node], reports, now)
 
     def _judge(self, node: Node, one: _Applied, reports: Mapping[str, Report], now: float) -> None:
-        found = objections(self.plan, node, self.before, reports, self.heard, self.nodes)
+        near = self._around[node.id]
+        found = objections(self.plan, node, near, self.before, reports, self.nodes)
         running = reports[node.id].bundle
         if running != self.bundle:
             why = f"runs bundle {running[:12]}, not {self.bundle[:12]}"
@@ -75,11 +81,8 @@ class WaveEffects:
         """The examinations of a node so far, by the witnesses that had examined it before."""
         return {
             who: reports[who].health.witnessed[node].rounds
-            for who, report in self.before.items()
-            if who in self.heard
-            and node in report.health.witnessed
-            and who in reports
-            and node in reports[who].health.witnessed
+            for who in self._around[node].witnesses
+            if who in reports and node in reports[who].health.witnessed
         }
 
     def pending(self, reports: Mapping[str, Report]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from mesh.plan import Plan, Role
 from mesh.plan.waves import Wave
-from mesh.publish.effects import objections
+from mesh.publish.effects import around, objections
 from mesh.publish.witnesses import EACH, witnesses
 from mesh.trust.documents import Down, Health, Report, Witnessed
 from mesh.trust.encoding import parse
@@ -54,7 +54,8 @@ def found(
 ) -> list[str]:
     """What is worse at Chicago."""
     known = reports() if before is None else before
-    all_of = objections(plan, plan.node(ORD), known, after, NODES, changed)
+    near = around(plan, [ORD], known, NODES)[ORD]
+    all_of = objections(plan, plan.node(ORD), near, known, after, changed)
     return [f"{one.who}: {one.why}" for one in all_of]
 
 
@@ -174,7 +175,14 @@ def test_a_registry_that_moves_away_need_not_answer_any_more() -> None:
         ),
     )
     for plan, said in ((PLAN, 1), (moved, 0)):
-        assert len(objections(plan, plan.node(LAX), before, after, NODES)) == said
+        near = around(plan, [LAX], before, NODES)[LAX]
+        assert len(objections(plan, plan.node(LAX), near, before, after)) == said
+
+
+def test_who_is_not_heard_cannot_object() -> None:
+    near = around(PLAN, [ORD], reports(), {LAX, ORD})[ORD]
+    assert [peer.id for peer in near.peers] == [LAX]
+    assert near.witnesses == (LAX, ORD)
 
 
 # --- who examines whom ---------------------------------------------------------------------------
