@@ -271,7 +271,9 @@ class Link:
     """This node's end of the tunnel to ``peer``.
 
     We listen on ``port`` and send to the peer's ``peer_port``; the link-local addresses are
-    ``fe80::<tunnel number>``. ``cost`` grows with the distance between the two regions.
+    ``fe80::<tunnel number>``. ``cost`` grows with the distance between the two regions. What
+    arrives for ``former_port`` is let in as well, while peers send there
+    (:mod:`mesh.plan.transition`).
     """
 
     peer: str
@@ -284,6 +286,7 @@ class Link:
     cost: int
     mtu: int
     bfd: Bfd
+    former_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,13 +367,15 @@ class Aggregate:
     ``covering`` is the aggregate of which it is a more-specific. ``exit`` is the anycast address of
     ``nodes`` in the underlay, where the other nodes' replies from the prefix leave: None for a
     more-specific, whose replies leave with its aggregate's, and where every edge announces it
-    (:attr:`Plan.exits`).
+    (:attr:`Plan.exits`). ``later_exit`` is one that ``nodes`` have already, and replies do not take
+    yet (:mod:`mesh.plan.transition`).
     """
 
     prefix: Network
     nodes: tuple[str, ...]
     covering: Network | None = None
     exit: Address | None = None
+    later_exit: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

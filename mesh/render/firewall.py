@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from mesh.facts import Placement
-from mesh.plan import FirewallRule, Node, Plan, Role
+from mesh.plan import FirewallRule, Link, Node, Plan, Role
 from mesh.spec.checks.admin import WORLD
 from mesh.spec.ports import BFD_SINGLE_HOP, BGP
 
@@ -44,6 +45,25 @@ def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> AddressSe
         for name, addresses in members.items()
         for version in (4, 6)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FormerPort:
+    """A port to which a peer still sends what goes to ``port`` in the plan."""
+
+    peer: IPv4Address
+    former: int
+    port: int
+
+
+def former_ports(links: Iterable[Link], places: Mapping[str, Placement]) -> list[FormerPort]:
+    """The former ports of a node's tunnels. The peer tells them apart: what was the port of one
+    tunnel may be that of another now."""
+    return [
+        FormerPort(places[link.peer].ipv4, link.former_port, link.port)
+        for link in links
+        if link.former_port is not None
+    ]
 
 
 def _monitors(plan: Plan) -> list[object]:

@@ -133,14 +133,15 @@ def links(plan: Plan) -> list[tuple[Node, Node, int]]:
 def exits(plan: Plan) -> dict[str, tuple[Address, ...]]:
     """The exit addresses of each node: where there are members, that of all edges, of the families
     of its upstream, since replies of another family could not leave there; and those of aggregates
-    that only some edges announce, where it is one of these."""
+    that only some edges announce, where it is one of these, also such as replies take later."""
     found: dict[str, tuple[Address, ...]] = {}
     for node in plan.nodes:
         families = {session.family for session in node.upstreams}
         own = {exit for exit in plan.exits.both() if f"ipv{exit.version}" in families}
         if not plan.with_role(Role.MEMBER):
             own = set()
-        own |= {each.exit for each in plan.aggregates if each.exit and node.id in each.nodes}
+        here = [each for each in plan.aggregates if node.id in each.nodes]
+        own |= {exit for each in here for exit in (each.exit, each.later_exit) if exit}
         found[node.id] = tuple(sorted(own, key=lambda exit: (exit.version, -int(exit))))
     return found
 
