@@ -61,7 +61,9 @@ def accepted(
         known = before.get(session, (used,))
         if takes == NEW:
             found[session] = (password,)
-        elif takes == OLD or password == known[0]:
+        elif takes == OLD:
+            found[session] = (used,)
+        elif password == known[0]:
             found[session] = known
         else:
             found[session] = tuple(dict.fromkeys((password, used)))

@@ -35,6 +35,7 @@ ACCEPTED: list[tuple[str, str, str, tuple[str, ...], str, tuple[str, ...]]] = [
     ("a change, nothing kept", "b", "a", (), "new", ("b",)),
     ("nothing kept any longer", "b", "a", ("b", "a"), "new", ("b",)),
     ("a change that the provider does not learn of", "b", "a", (), "old", ("a",)),
+    ("a third one that the provider does not learn of", "c", "b", ("b", "a"), "old", ("b",)),
 ]
 
 
