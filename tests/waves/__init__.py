@@ -1,0 +1,1 @@
+"""Changes of a running twin under probes: who loses an answer, and where a bad change stops."""

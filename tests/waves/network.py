@@ -1,0 +1,210 @@
+"""A twin of its own, deployed from a copy of this checkout, in which cases edit files and keys."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mesh.cli.engine import recover
+from mesh.cli.environment import environment
+from mesh.lab.world import load as load_world
+from mesh.plan import make
+from mesh.plan.model import Address
+from mesh.publish.choices import VARIABLE
+from mesh.spec import load, read_stack_file
+from tests.kit.stacks import ROOT
+from tests.kit.wait import until
+from tests.twin.conftest import Twin, another, checkout_of
+from tests.waves.applied import Taken, Watch, watching
+from tests.waves.clients import Heard, connecting
+
+UP = ("up", "--yes", "--skip-preview")
+SETTLED = 60.0
+"""Seconds until all is well again after a change."""
+BEFORE, AFTER = 1.0, 2.0
+"""Seconds for which clients ask before an update, and after it."""
+_SIGNED = re.compile(r"generation (\d+) signed")
+SERVICE = "web"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A text of a file of the checkout that becomes another one."""
+
+    file: str
+    text: str
+    becomes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an update brings: keys of the stack file, edits of the checkout, and what stands in its
+    environment."""
+
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    edits: Sequence[Edit] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One `up` under probes. ``said`` is its output, with the moment of each line."""
+
+    code: int
+    began: float
+    ended: float
+    said: tuple[tuple[float, str], ...]
+    taken: tuple[Taken, ...]
+    heard: tuple[Heard, ...]
+
+    @property
+    def generations(self) -> tuple[int, ...]:
+        """The generations that it signed, in their order."""
+        return tuple(int(found[1]) for _, line in self.said if (found := _SIGNED.search(line)))
+
+    @property
+    def signed(self) -> float:
+        """The moment when the first of them was signed; the beginning where none was."""
+        return next((at for at, line in self.said if _SIGNED.search(line)), self.began)
+
+    @property
+    def output(self) -> str:
+        """All that it said."""
+        return "\n".join(line for _, line in self.said)
+
+    def nodes(self, generation: int) -> tuple[str, ...]:
+        """The nodes that had this generation in force at some time."""
+        return Watch(list(self.taken)).nodes(generation)
+
+    def lost(self) -> dict[str, int]:
+        """Connections without an answer by city."""
+        found: dict[str, int] = {}
+        for one in self.heard:
+            found[one.city] = found.get(one.city, 0) + len(one.lost)
+        return found
+
+    def gap(self, city: str) -> float:
+        """The longest time without an answer in a city, in seconds."""
+        return max(one.gap for one in self.heard if one.city == city)
+
+
+class Network(Twin):
+    """The twin, and updates of it under probes."""
+
+    def roll(
+        self, change: Change, during: Callable[[subprocess.Popen[str], Watch], None] | None = None
+    ) -> Rollout:
+        """One `up` with a change, while all clients connect. ``during`` is called beside it, and
+        may kill it. The change's edits are made by ``changed``."""
+        clients, asked = load_world(self.name).clients, addresses(self.root)
+        said: list[tuple[float, str]] = []
+        with (
+            connecting(self.name, clients, asked) as heard,
+            watching(self.name) as watch,
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            time.sleep(BEFORE)
+            began = time.monotonic()
+            with self._started(self.with_keys(Path(folder), change.keys), change) as engine:
+                reader = threading.Thread(target=_read, args=(engine, said), daemon=True)
+                reader.start()
+                if during is not None:
+                    during(engine, watch)
+                code = engine.wait(900)
+                reader.join(10)
+            ended = time.monotonic()
+            time.sleep(AFTER)
+        return Rollout(code, began, ended, tuple(said), tuple(watch.taken), heard)
+
+    @contextmanager
+    def _started(self, config: Path, change: Change) -> Iterator[subprocess.Popen[str]]:
+        own = environment(self.root, self.state) | dict(change.variables)
+        command = ["pulumi", "--non-interactive", *UP, "--stack", "lab"]
+        engine = subprocess.Popen(
+            [*command, "--config-file", str(config)], cwd=self.root, env=own, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield engine
+        finally:
+            if engine.poll() is None:
+                kill(engine)
+
+    @contextmanager
+    def changed(self, change: Change) -> Iterator[None]:
+        """The checkout with the change's edits, until the end."""
+        before = {edit.file: (self.root / edit.file).read_text() for edit in change.edits}
+        try:
+            for edit in change.edits:
+                path = self.root / edit.file
+                text = path.read_text()
+                assert edit.text in text, f"{edit.file} has no {edit.text!r}"
+                path.write_text(text.replace(edit.text, edit.becomes))
+            yield
+        finally:
+            for file, text in before.items():
+                (self.root / file).write_text(text)
+
+    def restore(self) -> None:
+        """Everything as the stack file of the lab has it, at every node at once."""
+        recover(self.root, self.state, environment(self.root, self.state))
+        self.at_once(Change())
+
+    def at_once(self, change: Change) -> None:
+        """A change that goes to every node at once, unwatched."""
+        os.environ[VARIABLE] = "now"
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                self.pulumi(*UP, config=self.with_keys(Path(folder), change.keys))
+        finally:
+            del os.environ[VARIABLE]
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until `mesh status` has nothing to complain of."""
+        until(self.is_well, SETTLED, "all is well", nap=1)
+
+    def is_well(self) -> bool:
+        """Whether `mesh status` has nothing to complain of."""
+        return self.mesh("status", check=False).returncode == 0
+
+
+def kill(engine: subprocess.Popen[str]) -> None:
+    """End an engine and all that it has started, at once."""
+    os.killpg(engine.pid, signal.SIGKILL)
+    engine.wait(10)
+
+
+def _read(engine: subprocess.Popen[str], said: list[tuple[float, str]]) -> None:
+    assert engine.stdout is not None, "it is a pipe"
+    for line in engine.stdout:
+        said.append((time.monotonic(), line.rstrip()))
+
+
+def addresses(root: Path) -> tuple[Address, ...]:
+    """The addresses of the service that every city answers."""
+    plan = make(load("lab", read_stack_file(root / "Pulumi.lab.yaml"), root).spec)
+    return next(each.addresses.both() for each in plan.services if each.name == SERVICE)
+
+
+@contextmanager
+def deployed(name: str, example: str, folder: Path) -> Iterator[Network]:
+    """The twin, up and well; whatever happens, nothing of it stays."""
+    root = checkout_of(folder, example, services=False)
+    shutil.copytree(ROOT / "site", root / "site")
+    with another(name, root) as state:
+        network = Network(state, root, name)
+        network.mesh("lab", "up")
+        network.settle()
+        yield network

@@ -1,0 +1,96 @@
+"""How a change is proved: rolled out under probes, judged, and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mesh.lab.world import load as load_world
+from tests.waves.applied import in_force
+from tests.waves.cases import Bad, Good
+from tests.waves.network import Change, Network, Rollout
+from tests.waves.outcome import Outcome
+
+Proof = Callable[[Network], Outcome]
+
+
+def good(case: Good) -> Proof:
+    """The change goes out, and no client loses an answer."""
+
+    def prove(network: Network) -> Outcome:
+        try:
+            if case.first:
+                network.at_once(Change(case.first))
+            with network.changed(case.change):
+                rollout = network.roll(case.change)
+                network.settle()
+                wrong = [*_not_done(network, rollout), *([] if case.dark else lost(rollout))]
+        finally:
+            network.restore()
+        return Outcome(case.name, (rollout,), tuple(wrong))
+
+    return prove
+
+
+def bad(case: Bad) -> Proof:
+    """The change stops at its first node, which comes back by itself; `up` names it."""
+
+    def prove(network: Network) -> Outcome:
+        try:
+            with network.changed(case.change):
+                rollout = network.roll(case.change)
+                network.settle()
+            wrong = [*_not_stopped(rollout), *lost(rollout, *_struck(network, rollout))]
+        finally:
+            network.restore()
+        return Outcome(case.name, (rollout,), tuple(wrong))
+
+    return prove
+
+
+def lost(rollout: Rollout, *but: str) -> Iterator[str]:
+    """The cities that lost an answer, but for these."""
+    for city, count in rollout.lost().items():
+        if count and city not in but:
+            yield f"{city} lost {count}"
+
+
+def _not_done(network: Network, rollout: Rollout) -> Iterator[str]:
+    if rollout.code:
+        yield f"`up` ended with {rollout.code}"
+    last = max(rollout.generations, default=0)
+    behind = sorted(node for node, number in in_force(network.name).items() if number != last)
+    if behind:
+        yield f"{', '.join(behind)} not at generation {last}"
+
+
+def _not_stopped(rollout: Rollout) -> Iterator[str]:
+    if not rollout.code:
+        yield "`up` did not fail"
+        return
+    reached = rollout.nodes(rollout.generations[0])
+    if len(reached) > 1:
+        yield f"it reached {', '.join(reached)}"
+    if len(named(rollout)) != 1:
+        yield f"`up` names {', '.join(named(rollout)) or 'no node'} at its end"
+
+
+def named(rollout: Rollout) -> tuple[str, ...]:
+    """The nodes that the error of an `up` begins with."""
+    errors = [line for _, line in rollout.said if "error:" in line]
+    return tuple(dict.fromkeys(node for node in _nodes(rollout) for line in errors if node in line))
+
+
+def _nodes(rollout: Rollout) -> list[str]:
+    return sorted({taken.node for taken in rollout.taken})
+
+
+def _struck(network: Network, rollout: Rollout) -> set[str]:
+    """The cities of the node at which a change has stopped."""
+    return {
+        load_world(network.name).upstream(_upstream(network, node)).region
+        for node in named(rollout)
+    }
+
+
+def _upstream(network: Network, node: str) -> str:
+    return load_world(network.name).node(node).upstream
