@@ -34,11 +34,9 @@ def killed_after(count: int, change: Change, name: str, network: Network) -> Out
     try:
         with network.changed(change):
             first = network.roll(change, stop)
-            network.settle()
             recover(network.root, network.state, environment(network.root, network.state))
             second = network.roll(change)
-            network.settle()
-            wrong = [*lost(first), *lost(second)]
+            wrong = [*lost(first), *lost(second), *network.problems()]
             if second.code:
                 wrong.append(f"the next `up` ended with {second.code}")
             if len(set(in_force(network.name).values())) > 1:
@@ -61,10 +59,9 @@ def away(network: Network) -> Outcome:
     try:
         missed = network.roll(Change(QUIET.keys, variables=without))
         caught = network.roll(Change(LATER.keys, variables=without), back)
-        network.settle()
+        wrong = [*network.problems(), *lost(caught)]
         numbers = in_force(network.name)
-        wrong = [f"`up` ended with {each.code}" for each in (missed, caught) if each.code]
-        wrong += lost(caught)
+        wrong += [f"`up` ended with {each.code}" for each in (missed, caught) if each.code]
         if len(set(numbers.values())) > 1:
             wrong.append(f"in force: {numbers}")
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mesh.cli.engine import recover
 from mesh.cli.environment import environment
 from mesh.lab.world import load as load_world
@@ -24,7 +27,6 @@ from mesh.plan.model import Address
 from mesh.publish.choices import VARIABLE
 from mesh.spec import load, read_stack_file
 from tests.kit.stacks import ROOT
-from tests.kit.wait import until
 from tests.twin.conftest import Twin, another, checkout_of
 from tests.waves.applied import Taken, Watch, watching
 from tests.waves.clients import Heard, connecting
@@ -102,6 +104,17 @@ class Rollout:
 class Network(Twin):
     """The twin, and updates of it under probes."""
 
+    def with_keys(self, folder: Path, keys: Mapping[str, Any]) -> Path:
+        """A copy of the lab's stack file with other keys; those of a map beside what it has."""
+        path = super().with_keys(folder, {})
+        document = yaml.safe_load(path.read_text())
+        for key, value in keys.items():
+            before = document["config"].get(f"mesh:{key}")
+            merged = before | value if isinstance(before, dict) else value
+            document["config"][f"mesh:{key}"] = merged
+        path.write_text(yaml.safe_dump(document))
+        return path
+
     def roll(
         self, change: Change, during: Callable[[subprocess.Popen[str], Watch], None] | None = None
     ) -> Rollout:
@@ -169,15 +182,17 @@ class Network(Twin):
                 self.pulumi(*UP, config=self.with_keys(Path(folder), change.keys))
         finally:
             del os.environ[VARIABLE]
-        self.settle()
+        assert not (found := self.problems()), found
 
-    def settle(self) -> None:
-        """Wait until `mesh status` has nothing to complain of."""
-        until(self.is_well, SETTLED, "all is well", nap=1)
-
-    def is_well(self) -> bool:
-        """Whether `mesh status` has nothing to complain of."""
-        return self.mesh("status", check=False).returncode == 0
+    def problems(self) -> tuple[str, ...]:
+        """What `mesh status` complains of, once it has been given the time to settle."""
+        end = time.monotonic() + SETTLED
+        while True:
+            done = self.mesh("status", "--json", check=False)
+            found = tuple(json.loads(done.stdout)["problems"]) if done.returncode else ()
+            if not found or time.monotonic() > end:
+                return found
+            time.sleep(1)
 
 
 def kill(engine: subprocess.Popen[str]) -> None:
@@ -206,5 +221,5 @@ def deployed(name: str, example: str, folder: Path) -> Iterator[Network]:
     with another(name, root) as state:
         network = Network(state, root, name)
         network.mesh("lab", "up")
-        network.settle()
+        assert not (found := network.problems()), found
         yield network

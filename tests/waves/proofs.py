@@ -22,8 +22,8 @@ def good(case: Good) -> Proof:
                 network.at_once(Change(case.first))
             with network.changed(case.change):
                 rollout = network.roll(case.change)
-                network.settle()
-                wrong = [*_not_done(network, rollout), *([] if case.dark else lost(rollout))]
+                wrong = [*_not_done(network, rollout), *network.problems()]
+                wrong += [] if case.dark else lost(rollout)
         finally:
             network.restore()
         return Outcome(case.name, (rollout,), tuple(wrong))
@@ -38,8 +38,8 @@ def bad(case: Bad) -> Proof:
         try:
             with network.changed(case.change):
                 rollout = network.roll(case.change)
-                network.settle()
-            wrong = [*_not_stopped(rollout), *lost(rollout, *_struck(network, rollout))]
+                wrong = [*_not_stopped(rollout), *network.problems()]
+                wrong += lost(rollout, *_struck(network, rollout))
         finally:
             network.restore()
         return Outcome(case.name, (rollout,), tuple(wrong))
