@@ -15,6 +15,7 @@ from rich.text import Text
 
 from mesh.foreign import printable
 from mesh.hanging import Hanging
+from mesh.preview.forecast import Forecast
 from mesh.preview.reach import Change, PrefixChange
 from mesh.preview.sessions import SessionChange
 from mesh.preview.summary import Summary, Touched
@@ -193,7 +194,20 @@ def _staying(change: PrefixChange, stays: Iterable[str]) -> int:
 def _generation(summary: Summary) -> Iterator[Row]:
     if summary.generation is not None:
         why = f"because of {', '.join(summary.because)}" if summary.because else ""
-        yield Row(summary.generation, "to every node", why)
+        yield Row(summary.generation, _way_out(summary.forecast), why)
+
+
+def _way_out(forecast: Forecast | None) -> str:
+    """How a generation goes out."""
+    if forecast is None:
+        return "to every node"
+    if not forecast.waves:
+        return "to every node at once"
+    count = f"{forecast.waves} waves" if forecast.waves > 1 else "one wave"
+    waves = f"to every node in {count}, "
+    waves += "one node at a time" if forecast.most == 1 else f"at most {forecast.most} at a time"
+    drained = f"; {_list(forecast.drained)} drain first" if forecast.drained else ""
+    return f"{waves}{drained} (forecast)"
 
 
 def _list(names: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from mesh.infra.providers import DESCRIPTIONS
 from mesh.infra.providers.description import FormerResources
 from mesh.plan import Plan
 from mesh.preview import access
+from mesh.preview.forecast import Forecast, forecast
 from mesh.preview.kinds import CANDIDATE, GENERATION, ResourceKind
 from mesh.preview.protection import LOST, MISSING, protection
 from mesh.preview.reach import (
@@ -58,7 +59,8 @@ class Summary:
     """What a change touches. Empty where it touches nothing.
 
     ``generation`` is what is published (``first``, ``next``, None for nothing) and ``because`` of
-    what. ``protection`` names what is not protected from deletion, or is again. ``notes`` are the
+    what; ``forecast`` is how it will go out, None where the plans cannot be compared.
+    ``protection`` names what is not protected from deletion, or is again. ``notes`` are the
     providers' (the monthly cost), and what cannot be seen in this preview.
     """
 
@@ -80,6 +82,7 @@ class Summary:
     notes: tuple[str, ...]
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
+    forecast: Forecast | None = None
 
 
 def summarise(preview: Preview) -> Summary:
@@ -92,7 +95,8 @@ def summarise(preview: Preview) -> Summary:
     before, after = preview.before, preview.after
     comparable = after is not None and (before is not None or is_first(preview))
     sessions = session_fates(preview) if comparable else ()
-    begun = anew(sessions_in_place(preview, sessions), after) if after else {}
+    in_place = sessions_in_place(preview, sessions)
+    begun = anew(in_place, after) if after else {}
     return Summary(
         stack=preview.stack,
         counts=_counts(counted, preview),
@@ -124,7 +128,16 @@ def summarise(preview: Preview) -> Summary:
         ),
         errors=preview.errors,
         warnings=preview.warnings,
+        forecast=forecast(after, _standing(preview), in_place)
+        if comparable and after and published
+        else None,
     )
+
+
+def _standing(preview: Preview) -> set[str]:
+    """The nodes that have a generation in force and keep their servers."""
+    known = set() if preview.before is None else {node.id for node in preview.before.nodes}
+    return known - servers(preview, "create", "replace", "delete").keys()
 
 
 def is_first(preview: Preview) -> bool:
