@@ -27,8 +27,17 @@ def parts(found: MeshStatus, wrong: Collection[str]) -> Iterator[RenderableType]
         return
     yield f"generation {found.generation}" + (" (taken down)" if found.retired else "")
     yield table_of(found)
-    yield from map(Hanging, (*_prefixes(found), *_served(found), *_orders(found), *_repairs(found)))
+    yield from map(Hanging, _notes(found))
     yield from map(problem_line, wrong)
+
+
+def _notes(found: MeshStatus) -> Iterator[str]:
+    """What is below the table beside problems."""
+    yield from _prefixes(found)
+    yield from _served(found)
+    yield from _orders(found)
+    yield from _updates(found)
+    yield from _repairs(found)
 
 
 def table_of(found: MeshStatus) -> Table:
@@ -102,6 +111,22 @@ def _orders(found: MeshStatus) -> Iterator[str]:
         yield f"blackhole {entry.address} until {entry.until} ({entry.seconds_left} s left){why}"
 
 
+def _updates(found: MeshStatus) -> Iterator[str]:
+    """The nodes that take an update over, and how."""
+    for name, node in found.nodes.items():
+        if node.state == "updating":
+            yield f"{name}: {update_text(node)}"
+
+
+def update_text(node: NodeStatus) -> str:
+    """Where a node is in an update; empty where it is in none."""
+    return {
+        "waiting": "waits for its wave",
+        "draining": "drains for an update, and comes back by itself",
+        "applying": "applies an update",
+    }.get(node.update, "")
+
+
 def _repairs(found: MeshStatus) -> Iterator[str]:
     """The held nodes, and recent repairs. A repair that was given up is a problem instead."""
     for name, node in found.nodes.items():
@@ -137,8 +162,8 @@ def _cells(node: NodeStatus, found: MeshStatus) -> tuple[str, ...]:
 
 def _services(node: NodeStatus, found: MeshStatus) -> str:
     """The services that a node may serve. What is drained is not down, but drained."""
-    if node.drain and node.services:
-        return node.drain
+    if node.apart and node.services:
+        return node.apart
     names = [name + service_state(node, name, found.services.get(name)) for name in node.services]
     return ", ".join(names) or "-"
 

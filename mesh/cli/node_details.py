@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from mesh.cli.mesh_table import problem_line, service_state, unanswered
+from mesh.cli.mesh_table import problem_line, service_state, unanswered, update_text
 from mesh.cli.tables import table
 from mesh.hanging import Hanging
 from mesh.publish.expected import state_text
@@ -46,6 +46,8 @@ def heading(name: str, node: NodeStatus, found: MeshStatus) -> str:
         words += ", and the network goes on without it (mesh:without)"
     if node.drain:
         words += f", {node.drain}" + (f" by order {found.drain}" if found.drain else "")
+    if node.update and node.is_known:
+        words += f", {update_text(node)}"
     if node.held and node.is_known:
         words += f", held until {node.held}"
     if node.age is None:
@@ -71,7 +73,7 @@ def _values(node: NodeStatus, found: MeshStatus) -> Iterator[tuple[str, str]]:
     if node.reason:
         yield "reason", node.reason
     yield "report", f"{age_text(node.age or 0)} old{_holders(node, found)}"
-    yield "in service", "yes" if node.in_service else "no" + f", {node.drain}" * bool(node.drain)
+    yield "in service", "yes" if node.in_service else "no" + f", {node.apart}" * bool(node.apart)
     yield "BIRD", {None: "unknown", "": "answers"}.get(node.bird, node.bird or "")
     yield "clock", _clock(node.clock)
     if node.bundle:
@@ -99,8 +101,14 @@ def _clock(ahead: float | None) -> str:
 
 def _orders(node: NodeStatus, found: MeshStatus) -> Iterator[str]:
     """The orders that it has applied, and those in force that it has not."""
+    in_force = {
+        "drain": found.drain,
+        "blackhole": found.blackhole,
+        "hold": found.hold,
+        "rollout": found.rollout,
+    }
     for kind, number in node.orders.items():
-        latest = {"drain": found.drain, "blackhole": found.blackhole, "hold": found.hold}[kind]
+        latest = in_force[kind]
         if number or latest:
             late = f" (in force is {latest})" if number < latest else ""
             yield f"{kind} {number or 'none'}{late}"
@@ -128,8 +136,8 @@ def _tables(name: str, node: NodeStatus, found: MeshStatus) -> Iterator[Renderab
 def _prefixes(node: NodeStatus) -> Table:
     rows = table("prefix", "announced", "why not")
     for prefix, state in node.announces.items():
-        drained = node.drain if node.drain and state != "yes" else state
-        rows.add_row(prefix, drained, escape("" if node.drain else node.why_not.get(prefix, "")))
+        meant = node.apart if node.apart and state != "yes" else state
+        rows.add_row(prefix, meant, escape("" if node.apart else node.why_not.get(prefix, "")))
     return rows
 
 
@@ -137,8 +145,8 @@ def _services(at: str, node: NodeStatus, found: MeshStatus) -> Table:
     rows = table("service", "state", "content", "unit", "why")
     for name in node.services:
         whole = found.services.get(name)
-        state = node.drain or service_state(node, name, whole).strip(" ()") or "up"
-        why = "" if node.drain else node.failures.get(name, "")
+        state = node.apart or service_state(node, name, whole).strip(" ()") or "up"
+        why = "" if node.apart else node.failures.get(name, "")
         content = short(node.contents.get(name, "")) or "-"
         older = " (older)" if whole is not None and at in whole.older else ""
         rows.add_row(*map(escape, (name, state, content + older, node.units.get(name, "-"), why)))

@@ -55,7 +55,8 @@ def status(
     older than the generation's; an order that a node refuses, or has not
     applied yet; a node whose disk is not writable, whose clock is wrong, or
     whose agent has a failed thread; a registry that does not answer; a
-    warning. What is drained, blackholed or removed by order is well.
+    warning. What is drained, blackholed or removed by order is well; so is
+    what a node does not announce or serve while it takes an update over.
 
     With NODE: all that its report says, and what is not well there. With
     --watch it is drawn anew on a terminal; in a file or pipe, and with --json

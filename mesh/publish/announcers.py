@@ -188,6 +188,8 @@ def _out_of_service(health: Health) -> str:
     """Why a node has withdrawn every prefix (:func:`mesh.agent.reachability.in_service`)."""
     if health.drained:
         return "it is drained"
+    if health.updating:
+        return "it takes an update over"
     why = (health.faults or {}).get("announce", "")
     if not why and not serving(health):
         why = "it reaches no peer, or none that serves"

@@ -35,8 +35,9 @@ def _problems(found: MeshStatus) -> Iterator[str]:
             "cannot be read: what should be up and announced is unknown (use that version, or "
             "publish with this one: pulumi up)"
         )
-    if found.unrecorded:
-        why = "an update did not finish, or the state is an older copy"
+    yield from _update(found)
+    if found.unrecorded and not _waiting(found):
+        why = "an update did not finish or went back, or the state is an older copy"
         if found.retired:
             why = "a `pulumi destroy` did not finish, which can be run again"
         yield (
@@ -75,7 +76,28 @@ def problems_of(name: str, found: MeshStatus) -> tuple[str, ...]:
     if not found.answered:
         return problems(found)
     warned = (f"warning: {one.text}" for one in found.warnings if name in (*one.by, one.mate))
-    return (*_of_one(name, found), *warned, *_warnings(name, found))
+    update = _update(found) if found.nodes[name].update else ()
+    return (*update, *_of_one(name, found), *warned, *_warnings(name, found))
+
+
+def _waiting(found: MeshStatus) -> list[str]:
+    """The nodes to which an update has not come yet."""
+    return [name for name, node in found.nodes.items() if node.state == "waiting" and node.awaited]
+
+
+def _update(found: MeshStatus) -> Iterator[str]:
+    """How far an update is that not all nodes have taken over. An operator that ends leaves nodes
+    waiting, and so does one that still watches the last wave: they do not know which."""
+    updating = [name for name, node in found.nodes.items() if node.state == "updating"]
+    if not updating and not _waiting(found):
+        return
+    awaited = [node for node in found.nodes.values() if node.awaited]
+    there = sum(node.generation == found.generation for node in awaited)
+    text = f"generation {found.generation} is in force on {there} of {len(awaited)} nodes"
+    if updating:
+        yield f"{text}; it goes out now: {', '.join(updating)}"
+    else:
+        yield f"{text}; unless `pulumi up` still runs, the update was interrupted: run `pulumi up`"
 
 
 def _of_one(name: str, found: MeshStatus) -> Iterator[str]:
@@ -121,10 +143,11 @@ def _node(node: NodeStatus, found: MeshStatus, ordered: bool) -> Iterator[str]:
         yield f"its BIRD {node.bird}: sessions and what it announces are unknown"
     elif node.expected and not node.sessions:
         yield "its BIRD reports no session: what it announces is unknown"
-    yield from _sessions(node)
+    if node.state != "updating":
+        yield from _sessions(node)
     for name, why in node.tunnels.items():
         yield f"tunnel {name}: {why}"
-    if not node.drain and not found.retired:
+    if not node.apart and not found.retired:
         yield from _services(node)
         yield from _contents(node, found)
         yield from _exports(node)
@@ -195,7 +218,7 @@ def family_name(family: str) -> str:
 
 def _contents(node: NodeStatus, found: MeshStatus) -> Iterator[str]:
     """Services whose content here is not the generation's, unless the node is behind anyway."""
-    if node.state == "behind":
+    if node.state in ("behind", "waiting"):
         return
     for name, service in found.services.items():
         held = node.contents.get(name, "")

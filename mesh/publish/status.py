@@ -22,6 +22,7 @@ from mesh.publish.order import Fleet
 from mesh.publish.order_log import latest
 from mesh.publish.recent import AHEAD_SECONDS, is_recent, seconds_since
 from mesh.publish.registry_pool import RegistryPool, top
+from mesh.publish.rollout_orders import Rollouts
 from mesh.publish.served import ServiceStatus, by_family, services
 from mesh.publish.session_errors import explained
 from mesh.publish.unreachable import UnreachableNode, unreachable
@@ -34,6 +35,7 @@ from mesh.trust.documents import (
     Refusal,
     Repair,
     Report,
+    RolloutOrder,
 )
 from mesh.trust.encoding import moment
 
@@ -53,11 +55,13 @@ class SessionDown:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """One node. ``state`` is ``applied``, ``failed``, ``withdrawn``, ``behind`` (its last report is
-    on an earlier generation), ``unreachable`` (all its peers have lost their tunnels to it since
-    its last report), ``silent``, or ``unknown`` where no registry answers; ``age`` is seconds since
-    its last report, by the node's clock. ``drain`` is empty, ``draining`` until it reports that it
-    has applied the order, or ``drained``: it has withdrawn and serves nothing."""
+    """One node. ``state`` is ``applied``, ``failed``, ``withdrawn``, ``waiting`` (an update has not
+    come to it yet), ``updating`` (it drains for an update, or applies it), ``behind`` (its last
+    report is on an earlier generation for another reason), ``unreachable`` (all its peers have lost
+    their tunnels to it since its last report), ``silent``, or ``unknown`` where no registry
+    answers; ``age`` is seconds since its last report, by the node's clock. ``drain`` is empty,
+    ``draining`` until it reports that it has applied the order, or ``drained``: it has withdrawn
+    and serves nothing."""
 
     state: str
     generation: int
@@ -117,11 +121,20 @@ class NodeStatus:
     """The state of the unit of an external service."""
     orders: dict[str, int] = field(default_factory=dict)
     """The numbers of the orders that it has applied last, by their kind (``drain``, ``blackhole``,
-    ``hold``), 0 for none."""
+    ``hold``, ``rollout``), 0 for none."""
+    update: str = ""
+    """Where it is in an update: ``waiting``, ``draining`` by itself, or ``applying``; else
+    empty."""
     bundle: str = ""
     """The SHA-256 of the bundle that it runs."""
     reported_to: tuple[str, ...] = ()
     """The registries that hold its last report, by their URLs."""
+
+    @property
+    def apart(self) -> str:
+        """Why what it does not announce and serve is meant so: its ``drain``, or that it is
+        ``updating``; empty for no reason."""
+        return self.drain or ("updating" if self.state == "updating" else "")
 
     @property
     def is_known(self) -> bool:
@@ -144,9 +157,9 @@ UNKNOWN = NodeStatus("unknown", 0, None)
 
 @dataclass(frozen=True, slots=True)
 class PrefixStatus:
-    """Which nodes announce a prefix, which should and do not, and which may. Drained nodes are in
-    none of the three. ``dark`` is whether the only node that is planned to announce it is
-    drained, or one of ``mesh:without``."""
+    """Which nodes announce a prefix, which should and do not, and which may. Nodes that are drained
+    or take an update over are in neither of the last two. ``dark`` is whether the only node that is
+    planned to announce it is such a one, or one of ``mesh:without``."""
 
     announcers: tuple[str, ...]
     not_announcing: tuple[str, ...]
@@ -198,6 +211,8 @@ class MeshStatus:
     blackholes: tuple[Discarded, ...] = ()
     hold: int = 0
     """The number of the hold order in force, 0 where there is none."""
+    rollout: int = 0
+    """The number of the last rollout order, 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +227,7 @@ class Reported:
     answered: bool
     now: float
     hold: HoldOrder | None = None
+    rollout: RolloutOrder | None = None
     ahead: Mapping[str, float] = field(default_factory=dict)
     """Seconds by which this machine's clock is ahead of a registry's, by its URL."""
     holders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -221,6 +237,20 @@ class Reported:
     def drained(self) -> frozenset[str]:
         """The nodes that are drained by order."""
         return frozenset() if self.drain is None else frozenset(self.drain.nodes)
+
+    @property
+    def updating(self) -> frozenset[str]:
+        """The nodes that take an update over, by recent reports."""
+        return frozenset(
+            node
+            for node, one in self.reports.items()
+            if one.health.updating and is_recent(one, self.now)
+        )
+
+    @property
+    def apart(self) -> frozenset[str]:
+        """The nodes that may announce and serve nothing."""
+        return self.drained | self.updating
 
 
 def look(
@@ -248,12 +278,13 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Repor
             if fleet.network not in (None, one.network)
         }
         identities = {node: member.identity for node, member in fleet.members.items()}
-        drain, blackhole, hold = None, None, None
+        drain, blackhole, hold, rollout = None, None, None, None
         if highest is not None:
             of = (pool, operator_key, highest[1].network, identities)
             drain = Drains(*of, fleet.drain).order()
             blackhole = Blackholes(*of, fleet.blackhole).order()
             hold = Holds(*of).order()
+            rollout = Rollouts(*of).order()
         held = pool.reports_held(identities)
     finally:
         pool.close()
@@ -263,6 +294,7 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Repor
         drain=drain,
         blackhole=blackhole,
         hold=hold,
+        rollout=rollout,
         reports=reports,
         registries={
             url: f"holds a generation of the network {foreign[node]}, not of {fleet.network}"
@@ -319,7 +351,7 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
         else services(
             plan,
             reported.reports,
-            reported.drained | gone.keys(),
+            reported.apart | gone.keys(),
             reported.now,
             {one.address for one in discarded},
         ),
@@ -328,6 +360,7 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
         blackhole=0 if reported.blackhole is None else reported.blackhole.number,
         blackholes=discarded,
         hold=0 if reported.hold is None else reported.hold.number,
+        rollout=0 if reported.rollout is None else reported.rollout.number,
     )
 
 
@@ -379,11 +412,7 @@ def node_status(
         )
     health = report.health
     age = round(max(0.0, seconds_since(report, now)), 1)
-    state: str = report.outcome
-    if not is_recent(report, now):
-        state = "silent"
-    elif report.generation < held:
-        state = "behind"
+    state = _state(report, held, now)
     return NodeStatus(
         state=state,
         generation=report.applied,
@@ -414,9 +443,25 @@ def node_status(
         warnings=health.warnings,
         contents=health.contents,
         units=health.units,
-        orders={"drain": health.drain, "blackhole": health.blackhole, "hold": health.hold},
+        orders={
+            "drain": health.drain,
+            "blackhole": health.blackhole,
+            "hold": health.hold,
+            "rollout": health.rollout,
+        },
+        update=health.update or "",
         bundle=report.bundle,
     )
+
+
+def _state(report: Report, held: int, now: float) -> str:
+    if not is_recent(report, now):
+        return "silent"
+    if report.health.updating:
+        return "updating"
+    if report.generation < held:
+        return "waiting" if report.health.update == "waiting" else "behind"
+    return report.outcome
 
 
 def _faults(health: Health) -> dict[str, str]:
@@ -479,7 +524,7 @@ def _tunnels(report: Report, due: expected.Expected | None) -> dict[str, str]:
 def _prefixes(
     found: Mapping[Network, Mapping[str, PrefixAnnouncement]], reported: Reported, plan: Plan | None
 ) -> dict[str, PrefixStatus]:
-    apart = reported.drained | (frozenset() if plan is None else frozenset(plan.without))
+    apart = reported.apart | (frozenset() if plan is None else frozenset(plan.without))
 
     def those(nodes: Mapping[str, PrefixAnnouncement], value: Announces) -> tuple[str, ...]:
         return tuple(n for n, one in nodes.items() if one.announces is value and n not in apart)

@@ -525,6 +525,12 @@ class Health:
         default_factory=dict
     )
 
+    @property
+    def updating(self) -> bool:
+        """Whether it takes an update over: what it does not announce and serve meanwhile is meant
+        so."""
+        return self.update in ("draining", "applying")
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
