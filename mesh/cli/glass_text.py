@@ -220,15 +220,15 @@ def nodes(answer: Answer[Snapshot]) -> Iterator[RenderableType]:
 
 def _cells(node: str, one: Snapshot) -> tuple[str, ...]:
     health = one.health
-    drained = "drained" if health.drained else ""
+    apart = "drained" if health.drained else "updating" if health.updating else ""
     unknown = "unknown" if health.bird else ""
     up = sum(session.up for session in one.sessions)
     return (
         node,
         one.generation.outcome + (" (held)" if health.held else ""),
         str(one.generation.applied or "-"),
-        drained or unknown or _announces(one.prefixes),
-        drained if drained and health.services else _services(one) or "-",
+        apart or unknown or _announces(one.prefixes),
+        apart if apart and health.services else _services(one) or "-",
         unknown or f"{up} of {len(one.sessions)}",
     )
 
@@ -254,7 +254,7 @@ def _troubles(node: str, one: Snapshot, at: float) -> Iterator[RenderableType]:
     if one.generation.outcome == "failed":
         failed = f"generation {one.generation.published} failed: {printable(one.generation.reason)}"
         yield Hanging(failed, REFUSED, f"{node}:")
-    for name, why in ({} if one.health.drained else one.health.failures).items():
+    for name, why in ({} if one.health.apart else one.health.failures).items():
         yield Hanging(f"{node}: service {printable(name)} is down: {printable(why)}")
     for session in one.sessions:
         if not session.up:

@@ -18,6 +18,9 @@ _CLOCK = 2
 _CERTIFICATE = 14 * 86400
 _CACHE_STARTS = 60
 
+UPDATING = {"draining": "drains for an update", "applying": "applies an update"}
+"""How a node takes an update over."""
+
 Level = Literal["good", "notice", "bad", "unknown"]
 LEVELS: tuple[Level, ...] = ("good", "notice", "unknown", "bad")
 """What needs a look more is behind."""
@@ -55,6 +58,8 @@ def of_node(answer: NodeAnswer[Snapshot] | None, now: float) -> Condition:
     health = snapshot.health
     if health.drained:
         return Condition("notice", "drained")
+    if health.updating:
+        return Condition("notice", UPDATING[health.update or ""])
     if health.held and health.held > now:
         return Condition("notice", "on hold")
     if health.bird:
@@ -110,6 +115,9 @@ def _orders(network: Network, snapshot: Snapshot, now: float) -> Iterator[Notice
     health = snapshot.health
     if health.drained:
         yield Notice("notice", f"Drained by order {health.drain}: it announces and serves nothing.")
+    if health.update == "draining":
+        yield Notice("notice", "Drains for an update: it announces and serves nothing until it has "
+                               "applied that, and then comes back by itself.")  # fmt: skip
     if health.held and health.held > now:
         yield Notice("notice", f"On hold: it applies and repairs nothing; the hold ends "
                                f"{left(health.held, now)}.")  # fmt: skip
@@ -125,8 +133,9 @@ def _agent(network: Network, snapshot: Snapshot, now: float) -> Iterator[Notice]
         yield Notice("bad", f"Generation {generation.published} failed, and {generation.applied} "
                             "is in force.", generation.reason)  # fmt: skip
     elif generation.applied < generation.published:
-        text = f"Generation {generation.applied} is in force, {generation.published} published."
-        yield Notice("notice", text, generation.reason)
+        text = f"Generation {generation.applied} is in force, {generation.published} published"
+        waits = ", which waits for this node's wave" if health.update == "waiting" else ""
+        yield Notice("notice", f"{text}{waits}.", generation.reason)
     if unconfirmed := health.unconfirmed:
         yield Notice("notice", f"Generation {unconfirmed.generation} is rolled back unless "
                                "somebody logs in anew.")  # fmt: skip
@@ -168,7 +177,7 @@ FAMILIES = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 def _services(network: Network, snapshot: Snapshot, now: float) -> Iterator[Notice]:
     health = snapshot.health
-    if not health.drained:
+    if not health.apart:
         for name, serves in health.services.items():
             if not serves:
                 why = health.failures.get(name, "")

@@ -23,6 +23,7 @@ STALE = 30.0
 """Seconds after which a snapshot says nothing: a node whose agent is away as long withdraws."""
 FAMILIES = ("ipv4", "ipv6")
 OUTCOMES = ("applied", "failed", "withdrawn", "pending")
+UPDATES = ("waiting", "draining", "applying")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,12 +229,17 @@ def _announcing(seen: Seen) -> Iterator[Sample]:
 
 def _orders(snapshot: Snapshot) -> Mapping[str, float]:
     health = snapshot.health
-    return {"blackhole": health.blackhole, "drain": health.drain, "hold": health.hold}
+    return {
+        "blackhole": health.blackhole,
+        "drain": health.drain,
+        "hold": health.hold,
+        "rollout": health.rollout,
+    }
 
 
 def _refused_documents(snapshot: Snapshot) -> Mapping[str, float]:
     counts = Counter(refusal.what for refusal in snapshot.health.refusals)
-    return {what: counts[what] for what in ("manifest", "drain", "blackhole", "hold")}
+    return {what: counts[what] for what in ("manifest", "drain", "blackhole", "hold", "rollout")}
 
 
 def _blackholes(seen: Seen) -> Iterator[Sample]:
@@ -242,6 +248,11 @@ def _blackholes(seen: Seen) -> Iterator[Sample]:
 
 def _outcomes(snapshot: Snapshot) -> Mapping[str, float]:
     return {outcome: outcome == snapshot.generation.outcome for outcome in OUTCOMES}
+
+
+def _update_states(snapshot: Snapshot) -> Mapping[str, float]:
+    update = snapshot.health.update
+    return {} if update is None else {state: state == update for state in UPDATES}
 
 
 def _bird_up(snapshot: Snapshot) -> float | None:
@@ -359,6 +370,9 @@ OF_SNAPSHOT: tuple[Metric[Seen], ...] = (
            _value(lambda it: it.generation.published)),
     Metric("mesh_generation_outcome", "gauge", ("outcome",),
            "1 for what came of the highest one, 0 for the other outcomes.", _map(_outcomes)),
+    Metric("mesh_update_state", "gauge", ("state",),
+           "1 for where the node is in an update: it waits for its wave, drains by itself, or "
+           "applies it.", _map(_update_states)),
     Metric("mesh_generation_unconfirmed", "gauge", (),
            "Whether one is rolled back unless somebody logs in.",
            _value(lambda it: it.health.unconfirmed is not None)),

@@ -100,11 +100,11 @@ def node_row(network: Network, node_id: str, answer: NodeAnswer[Snapshot], now: 
 
 def announces(network: Network, snapshot: Snapshot) -> dict[str, Condition]:
     """By prefix whether a node announces it to an upstream."""
-    drained, unknown = snapshot.health.drained, bool(snapshot.health.bird)
+    apart, unknown = snapshot.health.apart, bool(snapshot.health.bird)
     own = [str(each.prefix) for each in network.aggregates if snapshot.node in each.nodes]
     unsaid = {prefix: OPEN for prefix in own if prefix not in snapshot.prefixes}
     said = {
-        prefix: OPEN if unknown else YES if announced else NOT_NOW if drained else NO
+        prefix: OPEN if unknown else YES if announced else NOT_NOW if apart else NO
         for prefix, announced in snapshot.prefixes.items()
     }
     return said | unsaid
@@ -208,7 +208,7 @@ def service_rows(snapshot: Snapshot) -> Iterator[ServiceRow]:
     health = snapshot.health
     for name, serves in sorted(health.services.items()):
         families = health.families.get(name, {})
-        state = YES if serves else NOT_NOW if health.drained else NO
+        state = YES if serves else NOT_NOW if health.apart else NO
         yield ServiceRow(
             name,
             state,

@@ -22,6 +22,7 @@ def reduced(snapshot: Snapshot) -> Snapshot:
         bird=None if known.bird is None else known.bird and "BIRD does not answer",
         announced=known.announced,
         families=known.families,
+        update=known.update,
     )
     sessions = [each for each in snapshot.sessions if each.kind == "upstream"]
     return replace(

@@ -11,6 +11,7 @@ _NAMES = {
     "drain": "drain order",
     "blackhole": "blackhole order",
     "hold": "hold order",
+    "rollout": "rollout order",
 }
 
 

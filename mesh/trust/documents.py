@@ -326,7 +326,7 @@ class Refusal:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
-    what: Literal["manifest", "drain", "blackhole", "hold"]
+    what: Literal["manifest", "drain", "blackhole", "hold", "rollout"]
     number: Annotated[int, Field(ge=0, le=2**53 - 1)]
     digest: Hash
     reason: Annotated[str, StringConstraints(max_length=MAX_REFUSAL_REASON)]
@@ -527,9 +527,14 @@ class Health:
 
     @property
     def updating(self) -> bool:
-        """Whether it takes an update over: what it does not announce and serve meanwhile is meant
-        so."""
+        """Whether it takes an update over."""
         return self.update in ("draining", "applying")
+
+    @property
+    def apart(self) -> bool:
+        """Whether what it does not announce and serve is meant so: it is drained by order, or takes
+        an update over."""
+        return self.drained or self.updating
 
 
 @dataclass(frozen=True, slots=True)

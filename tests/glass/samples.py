@@ -270,6 +270,16 @@ def drained(network: Network, node_id: str) -> Snapshot:
     return replace(value, prefixes=dict.fromkeys(value.prefixes, False))
 
 
+def updating(network: Network, node_id: str) -> Snapshot:
+    """A node that has withdrawn by itself before an update."""
+    value = changed(
+        snapshot(network, node_id), in_service=False, rollout=9, update="draining",
+        services={"dns": False, "web": False},
+    )  # fmt: skip
+    value = replace(value, generation=Generation(41, 42, "pending"))
+    return replace(value, prefixes=dict.fromkeys(value.prefixes, False))
+
+
 def held(network: Network, node_id: str) -> Snapshot:
     """A node on hold, whose generation is behind therefore."""
     value = changed(snapshot(network, node_id), hold=3, held=int(NOW + 40 * MINUTE))

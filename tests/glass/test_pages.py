@@ -223,6 +223,9 @@ def test_a_mesh_in_order_says_so() -> None:
     ("data", "said"),
     [
         (samples.drained(NET, ORD), "drained"),
+        (samples.updating(NET, ORD), "drains for an update"),
+        (samples.changed(samples.updating(NET, ORD), update="applying"), "applies an update"),
+        (samples.changed(samples.updating(NET, ORD), drained=True), "drained"),
         (samples.held(NET, ORD), "on hold"),
         ("no answer within 2 s", "no answer no answer within 2 s"),
         (samples.snapshot(NET, ORD, at=NOW - 43), "43 s old"),
@@ -251,6 +254,21 @@ def test_a_drained_node_does_not_seem_broken() -> None:
     assert "Drained by order 7" in page.text
     assert "A service is down" not in page.text
     assert f"{ORD} Chicago drained 42 no no 0 of 2" in page.text
+
+
+def test_a_node_that_drains_for_an_update_does_not_seem_broken_or_drained_by_order() -> None:
+    page = mesh_page(ord=samples.updating(NET, ORD))
+    assert "Drains for an update: it announces and serves nothing until" in page.text
+    assert "Drained by order" not in page.text and "0 nodes are drained" in page.text
+    assert "A service is down" not in page.text
+    assert f"{ORD} Chicago drains for an update 41 no no 0 of 2" in page.text
+
+
+def test_a_node_that_waits_for_its_wave_is_in_service_and_says_so() -> None:
+    waits = samples.snapshot(NET, ORD, generation=Generation(41, 42, "pending"))
+    page = mesh_page(ord=samples.changed(waits, update="waiting", rollout=9))
+    assert f"{ORD} Chicago in service 41" in page.text
+    assert "Generation 41 is in force, 42 published, which waits for this node's wave." in page.text
 
 
 def test_a_node_that_is_away_is_one_notice_and_not_one_of_each_peer() -> None:

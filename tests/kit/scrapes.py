@@ -53,7 +53,7 @@ def health() -> Health:
         in_service=True,
         services={"web": True, "dns": False},
         sessions={},
-        drain=3, blackhole=5, hold=1,
+        drain=3, blackhole=5, hold=1, rollout=12, update="waiting",
         tls_mismatches=("https://203.0.113.2:8443",),
         alarms=(Alarm("n02-vultr-1", "owner", "192.0.2.0/24"),),
         ways=(("n02-vultr-1", "n03-vultr-1"),),
@@ -141,7 +141,7 @@ def healthy(node: str = FIRST, size: int = 4) -> Snapshot:
     well = Health(
         in_service=True, services={"web": True, "dns": True}, sessions={}, drain=3, blackhole=5,
         hold=1, bird="", tunnels={}, faults={}, clocks={}, repairs=Repairs(0), held=0,
-        refused={"a bogon prefix": 7},
+        refused={"a bogon prefix": 7}, rollout=1, update="",
     )  # fmt: skip
     return replace(
         full,

@@ -159,6 +159,16 @@ def lost(node: str) -> dict[str, str]:
     }
 
 
+def leaving(node: str) -> dict[str, str]:
+    """The node has withdrawn by itself before an update."""
+    return {
+        f"mesh_update_state node={node} state=draining": "0x8 1xN",
+        f"mesh_service_up node={node}": "1x8 0xN",
+        f"mesh_announcing node={node}": "1x8 0xN",
+        f"mesh_bgp_routes node={node} direction=exported": "1x8 0xN",
+    }
+
+
 CASES = (
     Case("all is well", minutes=20, spares=("MeshDrained",)),
     # Nodes
@@ -387,6 +397,23 @@ CASES = (
     Case("a node on hold is behind", {f"mesh_generation_applied node={A}": "7xN",
                                       f"mesh_held_until_timestamp_seconds node={A}": "9000xN"},
          spares=("MeshBehindGeneration",)),
+    Case("an update goes out, and a node drains for it", leaving(B) | {
+             "mesh_generation_published": "8x8 9xN", "mesh_generation_applied": "8x8 9xN",
+             f"mesh_generation_applied node={B}": "8xN", f"mesh_generation_applied node={C}": "8xN",
+             f"mesh_update_state node={C} state=waiting": "0x8 1xN",
+             "mesh_order_number order=rollout": "1x8 2x40 3xN"},
+         minutes=16, spares=("MeshNotAnnouncing", "MeshServiceDownAtNode", "MeshBehindGeneration",
+                             "MeshExportMissing", "MeshUpdateStopped")),
+    Case("one of two announcers drains for an update", leaving(B) | {
+             f"mesh_announcing node={each}": "_xN" for each in (C, D)
+         } | {f"mesh_service_up node={each}": "_xN" for each in (C, D)},
+         minutes=7, spares=("MeshLastAnnouncer", "MeshServiceOnOneNode")),
+    Case("an update has stopped half-way", {
+             "mesh_generation_published": "8x8 9xN", "mesh_generation_applied": "8x8 9xN",
+             f"mesh_generation_applied node={A}": "8xN",
+             f"mesh_update_state node={A} state=waiting": "0x8 1xN",
+             "mesh_order_number order=rollout": "1x8 2xN"},
+         {"MeshUpdateStopped": 1}, minutes=34, spares=("MeshBehindGeneration",)),
     Case("a file is changed again and again", {f"mesh_repairs_stopped node={A}": "1xN"},
          {"MeshRepairsStopped": 1}),
     Case("a file was changed", {f"mesh_repairs_total node={A}": "0x8 1xN"},
