@@ -260,9 +260,8 @@ class Applier:
             return []
         # First: a change that fails later stops and starts units.
         self._check_disk()
-        with self._bird.changing:
-            begin = partial(self._confirmation.begin, applied, lost) if lost else None
-            self._change(changes, changed, self._node(part.units, running), old_units, begin)
+        begin = partial(self._confirmation.begin, applied, lost) if lost else None
+        self._change(changes, changed, self._node(part.units, running), old_units, begin)
         return [change.path for change in changes]
 
     # --- before ------------------------------------------------------------------------------
@@ -362,15 +361,19 @@ class Applier:
     ) -> None:
         sessions = self._established()
         journal = self._save(changes, before, node.units)
+        self._bird.on_trial = True
         try:
             if begin is not None:
                 begin()
-            # Before their unit files are removed.
-            self._manager.stop([unit for unit in before if unit not in node.units])
-            self._swap(changes, changed)
-            self._bring_up(changes, node, before)
+            with self._bird.changing:
+                # Before their unit files are removed.
+                self._manager.stop([unit for unit in before if unit not in node.units])
+                self._swap(changes, changed)
+                self._bring_up(changes, node, before)
+            # An order, or a service that fails, does not wait for sessions.
             self._check(sessions, node.units)
-            _each(KINDS, changes, lambda kind, _: kind.confirm(node))
+            with self._bird.changing:
+                _each(KINDS, changes, lambda kind, _: kind.confirm(node))
             if begin is not None:
                 self._host.flush("/etc", file_paths.STATE)
                 self._confirmation.wait()
@@ -380,8 +383,11 @@ class Applier:
             if begin is not None:
                 # First, so that an interruption here is undone as that of any other change.
                 _try(self._confirmation.end)
-            self._roll_back(journal)
+            with self._bird.changing:
+                self._roll_back(journal)
             raise
+        finally:
+            self._bird.on_trial = False
         # A power cut before this restores the journal; after it, the change stays.
         self._host.flush("/etc", file_paths.STATE)
         self._forget()

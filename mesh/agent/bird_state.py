@@ -99,9 +99,9 @@ class BirdState:
     def _configure(self, state: AnnounceState, written: AnnounceState, now: float) -> None:
         """Writes the state, reconfigures BIRD, and queries the result. If BIRD does not run with
         the state, or is being reconfigured elsewhere, later rounds try again."""
-        if state == self.wanted == written and now - self._tried < RECONCILE:
+        retried = now - self._tried < RECONCILE or self._bird.on_trial
+        if state == self.wanted == written and retried:
             return
-        # Our `configure` would end an undo timer that runs.
         if not self._bird.changing.acquire(blocking=False):
             return
         refusal = ""

@@ -194,7 +194,6 @@ class Blackholes:
         if in_place and (files == self._configured or (self._configured is None and not news)):
             self._configured = files
             return True
-        # Our `configure` would end an undo timer that runs.
         if not self._bird.changing.acquire(blocking=False):
             return False
         try:

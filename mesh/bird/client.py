@@ -30,12 +30,14 @@ Ask = Callable[[str], Reply]
 
 
 class Bird:
-    """One BIRD. Hold ``changing`` to reconfigure it: a plain ``configure`` while an undo timer runs
-    would confirm the unconfirmed configuration."""
+    """One BIRD. Hold ``changing`` to reconfigure it."""
 
     def __init__(self, control: Path) -> None:
         self._control = control
         self.changing = threading.RLock()
+        self.on_trial = False
+        """Whether a generation is in force and not confirmed yet. A plain ``configure`` ends the
+        undo timer, and only the agent can go back from there: for an order, not for a retry."""
         self._read: float | None = None
         """When BIRD last read its configuration at our request, or when we first looked (monotonic
         seconds)."""

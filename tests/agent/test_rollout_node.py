@@ -1,0 +1,267 @@
+"""Two nodes with real daemons, and generations that wait for their release.
+
+The tests share the boxes and run in order; each leaves a mesh in operation behind.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from mesh.agent.announce_state import SHUTDOWN, AnnounceState
+from mesh.netns import inside
+from mesh.publish.generation import SignedGeneration, make
+from mesh.publish.order_log import latest
+from mesh.publish.registry_pool import RegistryPool
+from mesh.trust import signing
+from mesh.trust.documents import Blackhole, BlackholeOrder, DrainOrder, Report, RolloutOrder
+from mesh.trust.orders import BLACKHOLE, DRAIN, ROLLOUT, Order, OrderKind
+from mesh.trust.signing import Purpose
+from tests.agent.test_node import (
+    LAX,
+    ORD,
+    Running,
+    announces,
+    connections,
+    fingerprint,
+    rendering,
+    serves_nothing,
+    stands,
+    two_nodes,
+)
+from tests.kit.machines import AgentMachine
+from tests.kit.wait import until
+
+pytestmark = pytest.mark.lab
+BIRD, SYSCTL = "/etc/bird/bird.conf", "/etc/sysctl.d/99-anycast-mesh.conf"
+
+
+class Waves:
+    """An operator who publishes generations with waves, and releases nodes by hand."""
+
+    def __init__(self, mesh: Running) -> None:
+        self.mesh = mesh
+        assert mesh.fleet is not None
+        self.members, self.network = mesh.fleet.members, mesh.fleet.network or ""
+        self.generation, self.number = mesh.fleet.generation, 0
+        self.made: SignedGeneration | None = None
+
+    def publish(self, **changed: Any) -> None:
+        """A generation with waves is at the registry; nobody is released."""
+        self.generation += 1
+        order = self.mesh.network.order(**changed)
+        made = make(order, self.members, self.generation, self.network)
+        manifest = replace(made.manifest, waves=True)
+        envelope = signing.signed_document(order.operator_key, Purpose.MANIFEST, manifest)
+        packed = replace(made.generation, manifest=envelope)
+        self.made = replace(made, generation=packed, manifest=manifest)
+        self._at_desk(lambda desk: desk.put_generation(packed))
+
+    def release(self, *nodes: str, drained: tuple[str, ...] = (), everyone: bool = False) -> None:
+        """The next order is at the registry."""
+        assert self.made is not None
+        self.number += 1
+        self.order(
+            ROLLOUT,
+            RolloutOrder(
+                self.network,
+                self.number,
+                self.generation,
+                self.made.digest,
+                nodes,
+                drained,
+                everyone,
+            ),
+        )
+
+    def order(self, kind: OrderKind[Any], order: Order) -> None:
+        """An order of any kind is at the registry."""
+        key = self.mesh.network.key
+        assert self._at_desk(lambda desk: desk.put_order(kind, order, key))
+
+    def report(self, node: str) -> Report:
+        identities = {name: member.identity for name, member in self.members.items()}
+        return latest(self._at_desk(lambda desk: desk.reports(identities)))[node]
+
+    def update(self, node: str) -> str | None:
+        return self.report(node).health.update
+
+    def applied(self, node: str) -> bool:
+        """Whether it reports the last generation as applied, and that nothing goes on."""
+        word = self.report(node)
+        return word.applied == self.generation and word.outcome == "applied"
+
+    def failed(self, node: str) -> bool:
+        word = self.report(node)
+        return (word.generation, word.outcome) == (self.generation, "failed")
+
+    def _at_desk(self, work: Callable[[RegistryPool], Any]) -> Any:
+        order = self.mesh.network.order()
+
+        def there() -> Any:
+            desk = RegistryPool(order.operator_key, order.registries)
+            try:
+                return work(desk)
+            finally:
+                desk.close()
+
+        return inside(order.namespace, there)
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with two_nodes(tmp_path_factory.mktemp("wire")) as running:
+        until(lambda: all(map(stands, running.boxes)), 30, "sessions are up")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def waves(mesh: Running) -> Waves:
+    return Waves(mesh)
+
+
+def with_note(text: str) -> str:
+    return text + "\n# a note\n"
+
+
+def without_note(text: str) -> str:
+    return text
+
+
+def state(box: AgentMachine) -> bytes:
+    return box.path("/run/anycast-mesh/bird/announce.conf").read_bytes()
+
+
+def configured(box: AgentMachine) -> str:
+    """When BIRD read its configuration last."""
+    lines = box.run("birdc", "show", "status").splitlines()
+    return next(line for line in lines if "Last reconfiguration" in line)
+
+
+def test_each_node_applies_when_it_is_released_and_not_before(
+    mesh: Running, waves: Waves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendering(monkeypatch, ORD, {SYSCTL: with_note})
+    before = [fingerprint(box) for box in mesh.boxes]
+    waves.publish()
+    until(lambda: waves.update(LAX) == waves.update(ORD) == "waiting", 10, "both wait")
+    waves.release(ORD)
+    began = time.monotonic()
+    until(lambda: waves.applied(ORD), 10, "it is released")
+    assert time.monotonic() - began < 3
+    assert waves.update(LAX) == "waiting"
+    assert (fingerprint(mesh.lax) == before[0], fingerprint(mesh.ord) == before[1]) == (True, False)
+    waves.release(ORD, everyone=True)
+    until(lambda: waves.applied(LAX), 10, "all are released")
+    assert waves.report(LAX).health.rollout == waves.number
+
+
+def test_a_node_that_is_to_drain_withdraws_applies_and_announces_again(
+    mesh: Running, waves: Waves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendering(monkeypatch, ORD, {SYSCTL: without_note})
+    mesh.in_operation()
+    waves.publish()
+    until(lambda: waves.update(ORD) == "waiting", 10, "it waits")
+    waves.release(ORD, drained=(ORD,))
+    until(lambda: waves.update(ORD) == "draining", 10, "it drains")
+    began = time.monotonic()
+    assert state(mesh.ord) == AnnounceState(True, draining=True).file()
+    assert not waves.applied(ORD)
+    until(partial(serves_nothing, mesh.ord), 20, "it has let go")
+    assert time.monotonic() - began > SHUTDOWN
+    assert not waves.report(ORD).health.drained
+    until(lambda: waves.applied(ORD), 10, "it applies")
+    assert waves.report(ORD).health.update == ""
+    until(partial(announces, mesh.ord), 5, "it announces again")
+    mesh.in_operation()
+    waves.release(everyone=True)
+    until(lambda: waves.applied(LAX), 10, "all are released")
+
+
+def test_an_agent_that_is_killed_while_its_node_drains_goes_on(mesh: Running, waves: Waves) -> None:
+    waves.publish()
+    waves.release(ORD, drained=(ORD,))
+    until(lambda: waves.update(ORD) == "draining", 10, "it drains")
+    mesh.ord.kill("agent")
+    mesh.ord.start("agent")
+    until(lambda: waves.applied(ORD), 30, "it goes on")
+    until(partial(announces, mesh.ord), 5, "it announces again")
+
+
+def test_a_higher_generation_ends_the_drain_of_the_one_before(mesh: Running, waves: Waves) -> None:
+    waves.publish()
+    waves.release(ORD, drained=(ORD,))
+    until(lambda: waves.update(ORD) == "draining", 10, "it drains")
+    waves.publish()
+    until(lambda: waves.update(ORD) == "waiting", 10, "it waits for the higher one")
+    until(partial(announces, mesh.ord), 5, "it announces again")
+    waves.release(everyone=True)
+    until(lambda: waves.applied(LAX) and waves.applied(ORD), 10, "it is applied")
+
+
+def test_what_a_daemon_refuses_is_refused_before_the_node_drains(
+    mesh: Running, waves: Waves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendering(monkeypatch, ORD, {BIRD: lambda text: text + "\nprotocol nonsense {\n"})
+    before = mesh.ord.log("agent").count("drain wanted")
+    waves.publish()
+    waves.release(ORD, drained=(ORD,))
+    until(lambda: waves.failed(ORD), 10, "it refuses")
+    assert announces(mesh.ord)
+    assert mesh.ord.log("agent").count("drain wanted") == before
+    assert waves.update(ORD) == ""
+
+
+def test_orders_take_effect_while_a_generation_is_checked_and_survive_its_roll_back(
+    mesh: Running, waves: Waves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session with the other node does not come back: the node waits for it, for a while."""
+    mesh.in_operation()
+    until(lambda: all(map(stands, mesh.boxes)), 30, "sessions are up")
+    rendering(
+        monkeypatch,
+        ORD,
+        {BIRD: lambda text: text.replace("hold time 9;", 'hold time 9; password "wrong";')},
+    )
+    before = fingerprint(mesh.ord)
+    waves.publish()
+    waves.release(ORD)
+    until(lambda: fingerprint(mesh.ord) != before, 10, "it is in force for now")
+    until(lambda: not stands(mesh.ord), 10, "the session is gone")
+    address = ip_address("192.30.120.200")
+    entry = Blackhole(address, int(time.time()) + 600, "a flood")
+    began = time.monotonic()
+    waves.order(DRAIN, DrainOrder(waves.network, 1, (ORD,)))
+    waves.order(BLACKHOLE, BlackholeOrder(waves.network, 1, (entry,)))
+    until(lambda: b"DRAINING = true" in state(mesh.ord), 5, "it drains")
+    until(lambda: f"{address}/32" in mesh.ord.run("birdc", "show", "route"), 5, "it discards")
+    assert time.monotonic() - began < 3
+    assert waves.update(ORD) == "applying"
+    until(lambda: waves.failed(ORD), 30, "it is rolled back")
+    assert fingerprint(mesh.ord) == before
+    until(lambda: waves.report(ORD).health.drained, 20, "the order holds")
+    assert f"{address}/32" in mesh.ord.run("birdc", "show", "route")
+    until(lambda: all(map(stands, mesh.boxes)), 30, "the session is back")
+    waves.order(DRAIN, DrainOrder(waves.network, 2, ()))
+    waves.order(BLACKHOLE, BlackholeOrder(waves.network, 2, ()))
+    monkeypatch.undo()
+    waves.publish()
+    waves.release(everyone=True)
+    until(lambda: waves.applied(ORD) and waves.applied(LAX), 20, "the next one is applied")
+    mesh.in_operation()
+
+
+def test_a_generation_that_changes_nothing_touches_no_session(mesh: Running, waves: Waves) -> None:
+    until(lambda: all(map(stands, mesh.boxes)), 30, "sessions are up")
+    before = [(connections(box), configured(box)) for box in mesh.boxes]
+    waves.publish()
+    waves.release(everyone=True)
+    until(lambda: waves.applied(ORD) and waves.applied(LAX), 20, "it is applied")
+    assert [(connections(box), configured(box)) for box in mesh.boxes] == before
