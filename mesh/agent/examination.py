@@ -14,13 +14,17 @@ Each question has a name, which the report has in ``seen`` while it is answered:
     tunnel is cut.
 ``registry``
     A new connection to the registry of the node opens.
-``uplink ipv4``, ``uplink ipv6``
+``uplink ipv6``
     Of the node itself: a packet for a third node's announced address, which it hands to its
     gateway, comes back from there, since this node announces that address, and is passed on. Some
-    providers do not send packets back; then it is never seen.
+    providers do not send packets back; then it is never seen. In IPv4 the kernel itself drops what
+    comes in from its own address (``accept_local``).
 
-A third node may be in another rollout's way itself, so two are asked, and one that answers is
-enough. Pure: configuration and surroundings in, questions out.
+How a member's replies leave at an edge is not asked: nobody outside would answer, and a node of
+ours drops what comes to its uplink from an announced address.
+
+A third node may be changing itself, so two are asked, and one that answers is enough. Pure:
+configuration and surroundings in, questions out.
 """
 
 from __future__ import annotations
@@ -65,7 +69,7 @@ class Tunnel:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The way to the gateway of one family, and this node's main address."""
+    """The way to the IPv6 gateway, and this node's main address."""
 
     way: Way
     address: Address
@@ -73,12 +77,12 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a node knows of its neighbors beside its configuration: by node, tunnels and registries;
-    by version, gateways."""
+    """What a node knows of its neighbors beside its configuration: tunnels and registries by node,
+    and its own gateway."""
 
     tunnels: Mapping[str, Tunnel] = field(default_factory=dict)
     registries: Mapping[str, Port] = field(default_factory=dict)
-    gateways: Mapping[int, Gateway] = field(default_factory=dict)
+    gateway: Gateway | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +140,12 @@ def _through(
 
 
 def _own(node: str, others: list[Addresses], around: Surroundings) -> Iterator[Question]:
-    for version, gateway in around.gateways.items():
-        for other in others:
-            if version in other.announced:
-                echo = Echo(gateway.address, other.announced[version], LEAST, gateway.way)
-                yield Question(node, f"uplink ipv{version}", echo)
+    if (gateway := around.gateway) is None:
+        return
+    for other in others:
+        if 6 in other.announced:
+            echo = Echo(gateway.address, other.announced[6], LEAST, gateway.way)
+            yield Question(node, "uplink ipv6", echo)
 
 
 def addresses(underlay: Underlay) -> dict[str, Addresses]:

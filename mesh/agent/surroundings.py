@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from mesh.agent.config import Config
 from mesh.agent.echoes import Way, mtu
-from mesh.agent.examination import VERSIONS, Gateway, Port, Surroundings, Tunnel
+from mesh.agent.examination import Gateway, Port, Surroundings, Tunnel
 from mesh.agent.facts import Uplink, uplink
 from mesh.agent.host import Host
 
@@ -20,14 +20,14 @@ _ENDPOINT = re.compile(r"^Endpoint = (?P<host>\S+):\d+$", re.MULTILINE)
 
 
 def surroundings(host: Host, config: Config, registries: Iterable[str], own: bool) -> Surroundings:
-    """The present ones. ``registries`` are URLs; ``own``: the gateways are wanted as well."""
+    """The present ones. ``registries`` are URLs; ``own``: the gateway is wanted as well."""
     tunnels = dict(_tunnels(config))
     ports = {port.host: port for port in map(_port, registries) if port is not None}
     places = {node: _endpoint(host, one.way.interface) for node, one in tunnels.items()}
     return Surroundings(
         tunnels,
         {node: ports[place] for node, place in places.items() if place in ports},
-        dict(_gateways(host)) if own else {},
+        _gateway(host) if own else None,
     )
 
 
@@ -55,20 +55,19 @@ def _port(url: str) -> Port | None:
     return None
 
 
-def _gateways(host: Host) -> Iterator[tuple[int, Gateway]]:
-    for version in VERSIONS:
-        found = uplink(host, version)
-        if found is not None and (mac := _mac(host, found, version)):
-            yield version, Gateway(Way(found.interface, mac), ip_address(found.address))
+def _gateway(host: Host) -> Gateway | None:
+    found = uplink(host, 6)
+    mac = b"" if found is None else _mac(host, found)
+    if found is None or not mac:
+        return None
+    return Gateway(Way(found.interface, mac), ip_address(found.address))
 
 
-def _mac(host: Host, found: Uplink, version: int) -> bytes:
+def _mac(host: Host, found: Uplink) -> bytes:
     """The gateway's address on the uplink; empty where it has none, or none that is known now."""
     if found.gateway is None:
         return b""
-    shown = host.run(
-        "ip", "-json", f"-{version}", "neighbor", "show", found.gateway, "dev", found.interface
-    )
+    shown = host.run("ip", "-json", "-6", "neighbor", "show", found.gateway, "dev", found.interface)
     with suppress(ValueError, KeyError, IndexError):
         return bytes.fromhex(str(json.loads(shown.out)[0]["lladdr"]).replace(":", ""))
     return b""

@@ -26,7 +26,7 @@ ROUND = 0.3
 OLD, SLOW = 900.0, 5.0
 """Seconds after which an order is old, since the operator may have gone away, and from one round to
 the next then."""
-REFRESH = 10.0
+REFRESH = 3.0
 """Seconds for which what is known of the surroundings is kept."""
 STOPS_WITHIN = 0.5
 
@@ -130,7 +130,8 @@ class Witness:
             names.setdefault(node, []).append(name)
         with self._lock:
             for node, one in self._records.items():
-                one.lately *= node in examined
+                if node not in examined:
+                    one.lately = 0
             for node in examined:
                 one = self._records.setdefault(node, _Record())
                 one.rounds, one.lately = one.rounds + 1, one.lately + 1

@@ -29,7 +29,7 @@ EXIT = ip_address("192.0.2.254")
 AROUND = Surroundings(
     {node: Tunnel(Way(f"wg-{node}"), MTU) for node in NODES[1:]},
     {B: Port("203.0.113.2", 8443)},
-    {6: Gateway(Way("enp1s0", b"\2\0\0\0\0\1"), ip_address("2001:db8::1"))},
+    Gateway(Way("enp1s0", b"\2\0\0\0\0\1"), ip_address("2001:db8::1")),
 )
 
 
