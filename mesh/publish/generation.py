@@ -155,7 +155,7 @@ def public_facts(facts: Mapping[str, Facts], places: Mapping[str, Placement]) ->
 
 def make_retired(order: Order, last: Manifest, number: int) -> tuple[Signed, Manifest]:
     """The manifest that retires the network: the last one, with a higher number."""
-    manifest = replace(last, generation=number, nonce=_nonce(), retired=True)
+    manifest = replace(last, generation=number, nonce=_nonce(), retired=True, waves=False)
     return _signed(order, manifest), manifest
 
 

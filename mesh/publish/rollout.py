@@ -277,13 +277,13 @@ class Rollout:
     def _show(self, name: str, now: Uptake, pending: Mapping[str, str]) -> None:
         """What the wave waits for."""
         waiting = [self._stage(node) for node in now.waiting]
-        waiting += [f"{node}: {what}" for node, what in pending.items()]
+        waiting += [f"{node} ({what})" for node, what in pending.items()]
         if waiting:
-            self._progress.waiting(f"{name}: waiting for {'; '.join(waiting)}")
+            self._progress.waiting(f"{name}: waiting for {', '.join(waiting)}")
 
     def _stage(self, node: str) -> str:
         update = self._last[node].health.update if node in self._last else None
-        return f"{node} ({update})" if update else node
+        return f"{node} ({update})" if update in ("draining", "applying") else node
 
 
 def _restarts(touch: Touch) -> bool:
@@ -331,6 +331,6 @@ def _late(
         for node in now.waiting
     ]
     return silent + [
-        Failure(node, f"{node}: waited {seconds:g} s in vain for {what}")
+        Failure(node, f"{node}: not done within {seconds:g} s: {what}")
         for node, what in pending.items()
     ]

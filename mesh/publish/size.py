@@ -20,6 +20,7 @@ from mesh.render import (
 from mesh.spec.secrets import RECEIVER_LIMIT
 from mesh.trust.documents import (
     MAX_NETWORK,
+    MAX_NUMBER,
     Manifest,
     NodeEntry,
     PackedGeneration,
@@ -86,11 +87,11 @@ def _frame(plan: Plan, facts: Mapping[str, Facts]) -> PackedGeneration:
     shown = views(plan, Seed(tuple(registries), KEY, HASH, ""), facts)
     manifest = Manifest(
         network="x" * MAX_NETWORK,
-        generation=2**53 - 1,
+        generation=MAX_NUMBER,
         nonce=KEY,
         bundle=HASH,
         registries=tuple(RegistryEntry(url, HASH) for url in registries),
-        nodes={node_id: NodeEntry(HASH, KEY) for node_id in facts},
+        nodes={node_id: NodeEntry(HASH, KEY, MAX_NUMBER) for node_id in facts},
         views_sha256=HASH,
         contents=contents(plan),
     )

@@ -96,11 +96,11 @@ class WaveEffects:
         if one.objections:
             return "; ".join(map(text, one.objections))
         seen = self._rounds(node, reports)
-        late = [who for who, at in one.rounds.items() if seen.get(who, at) < at + ROUNDS]
+        late = any(seen.get(who, at) < at + ROUNDS for who, at in one.rounds.items())
         if late and now - one.since < UNHEARD:
-            return f"{', '.join(sorted(late))} to examine it"
+            return "examined by its witnesses"
         if node in self.restarting and now - (one.well_since or now) < HOLDS:
-            return f"its sessions to stay up for {HOLDS:g} s"
+            return f"its sessions have to stay up for {HOLDS:g} s"
         return ""
 
     def worse(self) -> dict[str, tuple[Objection, ...]]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from mesh.registry.registry import Caller, Current, Refused
 from mesh.trust import signing
-from mesh.trust.documents import Health, Report, RolloutOrder, Update, Witnessed
+from mesh.trust.documents import Health, Manifest, Report, RolloutOrder, Update, Witnessed
 from mesh.trust.encoding import dump
 from mesh.trust.orders import ROLLOUT
 from mesh.trust.signing import Purpose
@@ -41,12 +41,12 @@ class Own:
 class RolloutNodes:
     """The nodes of a fleet whose registry holds a generation that all have in force.
 
-    ``rolls_back`` maps nodes to why they do not apply what changes their part; ``harmed`` changes
+    ``rolls_back`` maps nodes to why they do not apply what is not good; ``harmed`` changes
     the health of nodes that have another part in force than at the start, ``always`` that of nodes
     whatever they have; ``lost`` names what witnesses no longer see of a harmed node; ``lies``
     changes what a node says of another. ``mute`` nodes say nothing any more, ``deaf`` ones report
-    and apply nothing, and ``earlier`` ones have an agent that knows no waves. ``taken`` is who took
-    over what, in order.
+    and apply nothing, and ``earlier`` ones have an agent that knows no waves. What is ``good`` is
+    the content of that generation. ``taken`` is who took over what, in order.
     """
 
     fleet: Fleet
@@ -59,13 +59,15 @@ class RolloutNodes:
     mute: set[str] = field(default_factory=set)
     deaf: set[str] = field(default_factory=set)
     earlier: set[str] = field(default_factory=set)
+    good: int = 5
     taken: list[tuple[str, int]] = field(default_factory=list)
     orders: list[RolloutOrder] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        manifest = self._current().manifest
+        current = self._current()
+        manifest, digest = current.manifest, current.manifest_sha256
         self.own = {
-            node: Own(manifest.generation, entry.part_sha256, manifest.bundle)
+            node: Own(manifest.generation, entry.part_sha256, manifest.bundle, digest)
             for node, entry in manifest.nodes.items()
         }
         self.began = {node: one.part for node, one in self.own.items()}
@@ -108,12 +110,16 @@ class RolloutNodes:
             return
         own.decided, own.update = digest, ""
         part = manifest.nodes[node].part_sha256
-        if node in self.rolls_back and part != self.began[node]:
+        if node in self.rolls_back and self._is_bad(node, manifest):
             own.outcome, own.reason = "failed", self.rolls_back[node]
             return
         own.outcome, own.reason = "applied", ""
         own.generation, own.part, own.bundle = manifest.generation, part, manifest.bundle
         self.taken.append((node, manifest.generation))
+
+    def _is_bad(self, node: str, manifest: Manifest) -> bool:
+        entry = manifest.nodes[node]
+        return (entry.sealed_in or manifest.generation) > self.good
 
     def changed(self, node: str) -> bool:
         """Whether a node has another part in force than at the start."""

@@ -15,7 +15,7 @@ import pytest
 from mesh.netns import NamespaceError, inside
 from mesh.publish import Fleet as State
 from mesh.publish import Member, PublishError, dump_fleet, load_fleet, publish, published, retire
-from mesh.publish.generation import make
+from mesh.publish.generation import make, restored
 from mesh.publish.mesh_health import health
 from mesh.publish.outcomes import outcomes
 from mesh.publish.recent import AHEAD_SECONDS, SILENT_SECONDS
@@ -78,6 +78,44 @@ def test_the_state_is_text_and_comes_back() -> None:
     state = State(7, "0" * 64, FLEET.members())
     assert load_fleet(dump_fleet(state)) == state
     assert dump_fleet(state) == dump_fleet(load_fleet(dump_fleet(state)))
+
+
+def test_content_comes_back_byte_for_byte_and_says_what_it_was_sealed_for() -> None:
+    old, new = FLEET.fifth, FLEET.generation(6, bundle=b"another")
+    back = restored(FLEET.order(), old.generation, old.manifest, 7, new)
+    assert (back.manifest.generation, back.manifest.waves) == (7, True)
+    assert back.manifest.bundle == old.manifest.bundle
+    assert back.manifest.nonce not in (old.manifest.nonce, new.manifest.nonce)
+    for node, entry in back.manifest.nodes.items():
+        assert entry == replace(old.manifest.nodes[node], sealed_in=5)
+        assert back.generation.part(node) == old.generation.part(node)
+    # What has come back once may do so again.
+    again = restored(FLEET.order(), back.generation, back.manifest, 8, new)
+    assert {entry.sealed_in for entry in again.manifest.nodes.values()} == {5}
+
+
+def test_a_node_that_has_joined_since_keeps_what_it_has() -> None:
+    """Also one with a new server: the old part is sealed to a key that is gone."""
+    members = FLEET.members()
+    anew = {**members, "mia-vultr-1": replace(members["mia-vultr-1"], identity="A" * 43 + "=")}
+    old = make(
+        FLEET.order(), {n: m for n, m in members.items() if n != "ewr-vultr-1"}, 5, FLEET.network
+    )
+    new = make(FLEET.order(), anew, 6, FLEET.network)
+    back = restored(FLEET.order(), old.generation, old.manifest, 7, new)
+    assert {n: entry.sealed_in for n, entry in back.manifest.nodes.items()} == {
+        "ewr-vultr-1": 6, "lax-vultr-1": 5, "mia-vultr-1": 6, "ord-vultr-1": 5,
+    }  # fmt: skip
+    for node in ("ewr-vultr-1", "mia-vultr-1"):
+        assert back.generation.part(node) == new.generation.part(node)
+
+
+def test_registries_take_content_that_comes_back(registry: Live) -> None:
+    """Also where a registry of an earlier version gave no views back."""
+    old, new = FLEET.fifth, FLEET.generation(6)
+    for number, held in ((7, old.generation), (8, replace(old.generation, views=""))):
+        back = restored(FLEET.order(), held, old.manifest, number, new)
+        assert registry.registry.accept_packed(dump(back.generation)) == number
 
 
 # --- reports -------------------------------------------------------------------------------------
