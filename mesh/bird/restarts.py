@@ -105,6 +105,11 @@ def restarting(before: Mapping[str, str], after: Mapping[str, str]) -> frozenset
     )
 
 
+def is_read(path: str) -> bool:
+    """Whether a file of a node decides about sessions."""
+    return path.startswith((_BIRD, _TUNNELS)) or path == _TUNNEL_UNIT
+
+
 def sessions(files: Mapping[str, str]) -> frozenset[str]:
     """The names of all BGP protocols in a node's files."""
     return frozenset(_defined(files).protocols)

@@ -2,7 +2,16 @@
 nodes' reports. The last step of ``pulumi up``."""
 
 from mesh.publish.identity import named
-from mesh.publish.order import Fleet, Instance, Member, Order, PublishError, dump_fleet, load_fleet
+from mesh.publish.order import (
+    Fleet,
+    Instance,
+    Member,
+    Order,
+    PublishError,
+    SealedBefore,
+    dump_fleet,
+    load_fleet,
+)
 from mesh.publish.publish import publish, published, retire
 
 __all__ = [
@@ -11,6 +20,7 @@ __all__ = [
     "Member",
     "Order",
     "PublishError",
+    "SealedBefore",
     "dump_fleet",
     "load_fleet",
     "named",

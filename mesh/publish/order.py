@@ -9,7 +9,7 @@ from pathlib import Path
 from mesh.facts import Facts, Placement
 from mesh.plan import Plan
 from mesh.publish.choices import Choices
-from mesh.trust.documents import BlackholeOrder, DrainOrder
+from mesh.trust.documents import MAX_NUMBER, BlackholeOrder, DrainOrder
 from mesh.trust.encoding import dump, parse
 
 
@@ -27,6 +27,40 @@ class Instance:
     placement: Placement
 
 
+PRESENT = MAX_NUMBER + 1
+"""In place of a generation that is sealed with the present secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBefore:
+    """Which secrets the nodes have, as far as the stack's state tells.
+
+    ``generation`` is that of the last publication in the state, and ``changed`` are the secrets
+    that differ now from those in it, by their keys in the stack file. The parts of generations from
+    ``since`` on were sealed with the present ones; None where no earlier update has made such a
+    generation.
+    """
+
+    generation: int
+    changed: frozenset[str] = frozenset()
+    since: int | None = None
+
+    def differing(self, one: int, other: int) -> frozenset[str] | None:
+        """The keys of the secrets that differ between parts sealed for these two generations, or
+        for PRESENT; None if that is not known."""
+        if one == other:
+            return frozenset()
+        ends = {self._is_present(one), self._is_present(other)}
+        if None in ends:
+            return None
+        return self.changed if len(ends) > 1 else frozenset()
+
+    def _is_present(self, generation: int) -> bool | None:
+        if generation >= (PRESENT if self.since is None else self.since):
+            return True
+        return False if generation == self.generation else None
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """All that a publication needs.
@@ -38,7 +72,8 @@ class Order:
     and services get to come up once all nodes have applied; what is not up then is a warning, not
     a failure: an upstream may wait for its provider. ``contents`` are the directories of the
     services whose contents the plan names. ``receivers`` is what receivers of alerts keep to
-    themselves, by their names. ``choices`` are the operator's for this run.
+    themselves, by their names. ``choices`` are the operator's for this run. ``sealed_before`` is
+    None where the state does not tell.
     """
 
     plan: Plan
@@ -53,6 +88,7 @@ class Order:
     settle: float = 15.0
     receivers: Mapping[str, str] = field(default_factory=dict, repr=False)
     choices: Choices = field(default_factory=Choices)
+    sealed_before: SealedBefore | None = None
 
     @property
     def unheard(self) -> frozenset[str]:

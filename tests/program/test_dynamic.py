@@ -50,7 +50,7 @@ from mesh.lab.errors import LabError
 from mesh.lab.underlay import underlay
 from mesh.plan import Plan
 from mesh.plan.document import read_plan, write_plan
-from mesh.publish import Fleet, Order, PublishError
+from mesh.publish import Fleet, Order, PublishError, SealedBefore
 from mesh.trust.keys import join_token
 from tests.kit.program import OPERATOR, PASSWORD, UNKNOWN
 from tests.kit.stacks import example, plan_of, prod
@@ -552,6 +552,32 @@ class TestPublish:
         # The state is of a version that kept no name: the network's is that of its plan.
         assert network.orders[1][1] == Fleet(1, "f" * 64, {}, network="as27218-lab")
         assert second["generation"] == 2
+
+    @pytest.mark.parametrize(
+        ("news", "known"),
+        [
+            ({}, SealedBefore(1, since=2)),
+            (
+                {"passwords": {"vultr": "another"}},
+                SealedBefore(1, frozenset({"bgpPassword-vultr"}), since=2),
+            ),
+            (
+                {"receivers": {"ops": "another"}},
+                SealedBefore(1, frozenset({"alertReceiver-ops"}), since=2),
+            ),
+            ({"unfinished": True}, SealedBefore(1)),
+        ],
+        ids=["the same", "another password", "a receiver's", "another candidate in between"],
+    )
+    def test_the_state_tells_which_secrets_nodes_have(
+        self, network: Publications, props: dict[str, Any], news: dict[str, Any],
+        known: SealedBefore,
+    ) -> None:  # fmt: skip
+        """So that only the sessions restart whose password is another one."""
+        outs = PublishProvider().create(props).outs
+        assert outs is not None
+        PublishProvider().update("generation", outs, props | news)
+        assert [order.sealed_before for order, _ in network.orders] == [None, known]
 
     @pytest.mark.parametrize(
         ("news", "changes"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from mesh.infra.dynamic.candidate import CODE, Candidate, digests, is_unfinished
 
 if TYPE_CHECKING:
     from mesh.facts import Placement
-    from mesh.publish import Fleet, Instance, Order
+    from mesh.publish import Fleet, Instance, Order, SealedBefore
 
 UPDATES = (
     "plan",
@@ -61,11 +61,11 @@ class PublishProvider(Stub):
 
     def create(self, props: Properties) -> CreateResult:
         """The first generation of this state; its number is above what the registries hold."""
-        return CreateResult("generation", _published(props, None))
+        return CreateResult("generation", _published({}, props, None))
 
     def update(self, _id: str, olds: Properties, news: Properties) -> UpdateResult:
         """The next generation."""
-        return UpdateResult(_published(news, _fleet(olds)))
+        return UpdateResult(_published(olds, news, _fleet(olds)))
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         """A change of what is published, an unfinished publication, registries without it at the
@@ -105,10 +105,11 @@ class PublishProvider(Stub):
             progress(f"warning: the fleet is not retired: {error}")
 
 
-def _published(props: Properties, fleet: Fleet | None) -> Properties:
+def _published(olds: Properties, props: Properties, fleet: Fleet | None) -> Properties:
     from mesh.publish import dump_fleet, publish
 
     order = _order(props, float(props["deadline"]), _bundle(props))
+    order = replace(order, sealed_before=_sealed_before(olds, props, fleet))
     done, digests_of_files = publish(order, fleet, progress)
     return {
         **{key: props.get(key) for key in (*UPDATES, "deadline", "candidate", "wanted", "folders")},
@@ -119,6 +120,23 @@ def _published(props: Properties, fleet: Fleet | None) -> Properties:
         "fleet": dump_fleet(done),
         "rendered": digests_of_files,
     }
+
+
+def _sealed_before(olds: Properties, props: Properties, fleet: Fleet | None) -> SealedBefore | None:
+    """Which secrets nodes have. What a killed update has published was the same candidate, unless
+    another one was begun after it."""
+    from mesh.publish import SealedBefore
+    from mesh.spec import PASSWORD_PREFIX, RECEIVER_PREFIX
+
+    if fleet is None:
+        return None
+    changed: set[str] = set()
+    for key, prefix in (("passwords", PASSWORD_PREFIX), ("receivers", RECEIVER_PREFIX)):
+        before, now = olds.get(key) or {}, props.get(key) or {}
+        names = (n for n in {*before, *now} if before.get(n) != now.get(n))
+        changed |= {prefix + name for name in names}
+    since = None if props.get("unfinished") else fleet.generation + 1
+    return SealedBefore(fleet.generation, frozenset(changed), since)
 
 
 NOT_CANDIDATE = (
