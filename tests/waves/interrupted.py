@@ -34,9 +34,12 @@ def killed_after(count: int, change: Change, name: str, network: Network) -> Out
     try:
         with network.changed(change):
             first = network.roll(change, stop)
+            drained = network.out_of_service()
             recover(network.root, network.state, environment(network.root, network.state))
             second = network.roll(change)
             wrong = [*lost(first), *lost(second), *network.problems()]
+            if drained:
+                wrong.append(f"{', '.join(drained)} stayed out of service")
             if second.code:
                 wrong.append(f"the next `up` ended with {second.code}")
             if len(set(in_force(network.name).values())) > 1:

@@ -184,6 +184,16 @@ class Network(Twin):
             del os.environ[VARIABLE]
         assert not (found := self.problems()), found
 
+    def out_of_service(self) -> tuple[str, ...]:
+        """The nodes that are still out of service once they have had the time to settle."""
+        end = time.monotonic() + SETTLED
+        while True:
+            nodes = json.loads(self.mesh("status", "--json", check=False).stdout)["nodes"]
+            found = tuple(node for node, each in nodes.items() if not each["in_service"])
+            if not found or time.monotonic() > end:
+                return found
+            time.sleep(1)
+
     def problems(self) -> tuple[str, ...]:
         """What `mesh status` complains of, once it has been given the time to settle."""
         end = time.monotonic() + SETTLED
