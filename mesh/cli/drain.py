@@ -29,9 +29,19 @@ from mesh.publish.served import serving
 from mesh.trust.documents import DrainOrder, Report
 
 WAIT = 30
-"""Seconds; draining takes about eight."""
+"""Seconds to wait beside those for which a node lingers."""
 
 Node = Annotated[str, typer.Argument(help="Id of the node.")]
+DrainWait = Annotated[
+    int | None,
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        min=0,
+        help=f"How long to wait for the nodes' reports, {WAIT} s more than mesh:drain.linger "
+        "unless said; 0: do not wait.",
+    ),
+]
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Do not ask before a prefix goes off the Internet.")
 ]
@@ -42,11 +52,12 @@ def drain(
     stack: Chosen = STACK,
     force: Annotated[bool, typer.Option("--force", help="Even the last that announces.")] = False,
     yes: Yes = False,
-    wait: Wait = WAIT,
+    wait: DrainWait = None,
 ) -> None:
     """Drain a node: it withdraws, and serves nothing until `mesh undrain`.
 
-    It warns its upstreams first, and stays so over restarts and reboots.
+    It warns its upstreams first, serves packets on their way for
+    mesh:drain.linger seconds, and stays so over restarts and reboots.
 
     Refused without --force: the last node that announces a prefix in effect,
     that is, in service, with an Established upstream session on which BIRD
@@ -89,7 +100,9 @@ class NodeDrain:
     orders: Drains
     plan: Plan | None
 
-    def drain(self, nodes: Collection[str], force: bool, wait: int, yes: bool = False) -> int:
+    def drain(
+        self, nodes: Collection[str], force: bool, wait: int | None, yes: bool = False
+    ) -> int:
         """Drain these nodes; returns the exit code. With ``yes`` it does not ask."""
         reports = self._reports()
         ordered = self.orders.drained()
@@ -105,6 +118,8 @@ class NodeDrain:
                 typer.confirm("Drain all the same (--yes does not ask)?", abort=True)
         order = self.orders.change(drain=nodes)
         self._show_order(order, sorted(set(nodes) & ordered), "drained", bool(fresh))
+        if wait is None:
+            wait = WAIT + (0 if self.plan is None else self.plan.linger)
         if not wait:
             return 0
         reported = self.session.stopwatch("has withdrawn")
@@ -174,7 +189,8 @@ class NodeDrain:
         found = announce_states(self.plan, reports, time.time())
         lost = losses(found, going, drained)
         if others := [loss for loss in lost if not loss.only]:
-            raise NeedsForce(_last(others))
+            updating = {n for n, one in reports.items() if one.health.updating} - set(going)
+            raise NeedsForce(_last(others, sorted(updating - set(drained))))
         return lost
 
     def _show_order(
@@ -200,9 +216,9 @@ def drains(session: OperatorSession) -> NodeDrain:
     return NodeDrain(session, orders, session.own.known_plan())
 
 
-def _last(lost: Collection[Loss]) -> str:
+def _last(lost: Collection[Loss], updating: Collection[str]) -> str:
     """Why these nodes may not drain: the prefixes that only they announce, and the nodes that are
-    not counted."""
+    not counted, those of ``updating`` because they take an update over."""
     going = sorted({node for loss in lost for node in loss.going})
     is_last = "is the last node that announces"
     if len(going) > 1:
@@ -215,6 +231,8 @@ def _last(lost: Collection[Loss]) -> str:
     ]
     if doubts:
         parts.append(f"not counted, since their state is unknown: {', '.join(doubts)}")
+    if updating:
+        parts.append(f"not counted, since they take an update over: {', '.join(updating)}")
     parts.append("bring another one up first (mesh status), or insist (--force)")
     return "; ".join(parts)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mesh.cli.drain import WAIT, Yes, drains
+from mesh.cli.drain import WAIT, DrainWait, Yes, drains
 from mesh.cli.orders import Chosen, InvalidOrder, OperatorSession, Wait, as_operator
 from mesh.cli.working_copy import STACK
 
@@ -27,7 +27,7 @@ def withdraw(
         bool, typer.Option("--force", help="Even if no other node announces.")
     ] = False,
     yes: Yes = False,
-    wait: Wait = WAIT,
+    wait: DrainWait = None,
 ) -> None:
     """Withdraw a region: all its edges drain, by one order, until `mesh region announce`.
 

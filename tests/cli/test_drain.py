@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,36 @@ def test_the_last_node_that_announces_is_drained_only_by_force(registry: Live) -
         assert mesh("drain", EWR).exit_code == 0
         assert mesh("drain", LAX, "--force").exit_code == 0
     assert ordered(registry) == (4, (EWR, LAX, MIA, ORD))
+
+
+def test_it_waits_longer_than_a_node_lingers(
+    registry: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def wait(_: object, nodes: Collection[str], seconds: float, **__: object) -> list[str]:
+        waited.append(seconds)
+        return []
+
+    monkeypatch.setattr("mesh.publish.drain.Drains.wait", wait)
+    with speaking(Nodes(FLEET, registry)):
+        assert mesh("drain", MIA).exit_code == 0
+        assert mesh("drain", MIA, "--wait", "9").exit_code == 0
+    assert waited == [30 + FLEET.plan.linger, 9]
+
+
+def leaving(health: Health) -> Health:
+    """A node in its own drain before an update."""
+    return replace(health, in_service=False, announced={}, update="draining")
+
+
+def test_a_node_that_drains_for_an_update_is_not_counted_on_and_named(registry: Live) -> None:
+    with speaking(Nodes(FLEET, registry, bend={EWR: leaving})):
+        for node in (MIA, ORD):
+            assert mesh("drain", node, "--wait", "0").exit_code == 0
+        refused = mesh("drain", LAX)
+    assert refused.exit_code == ExitCode.REFUSED
+    assert f"not counted, since they take an update over: {EWR}" in refused.output
 
 
 def downed(*names: str) -> Callable[[Health], Health]:
