@@ -42,7 +42,10 @@ def _mixed() -> dict[str, Any]:
     return keys | {"monitoring": monitoring}
 
 
-STACKS = {"prod": prod() | {"routing": {"import": "full"}}, "mixed": _mixed()}
+STACKS = {
+    "prod": prod() | {"routing": {"import": "full"}, "glass": {"public": True}},
+    "mixed": _mixed(),
+}
 """Stacks that take every path of the templates; a short case has the first one only."""
 
 
@@ -156,6 +159,7 @@ MUTANTS = (
         "def _held(rule: TrafficRule, edge: Edge) -> bool:",
     ),
     Mutant("mesh/plan/alerting.py", '("critical", "warning")', '("critical",)'),
+    Mutant("mesh/render/glass.py", '"public": glass.public', '"public": not glass.public'),
     Mutant("mesh/render/monitors.py", '_LOOPBACK = "127.0.0.1"', '_LOOPBACK = "127.0.0.2"'),
     Mutant("mesh/render/watched.py", '"interface": "dummy0"', '"interface": "dummy1"'),
     # What is checked or said only: other code, and no other byte.
@@ -165,6 +169,7 @@ MUTANTS = (
         if path.name not in ("__init__.py", "check.py")
     ),
     Mutant("mesh/foreign.py", "", "\nMORE = 1\n", bytes_=False, code=False),
+    _said("mesh/spec/glass.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/alerting.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/advice.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/known.py", "", "\nMORE = 1\n"),
