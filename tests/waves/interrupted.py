@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from mesh.cli.engine import recover
@@ -12,15 +13,15 @@ from mesh.lab import faults
 from mesh.publish.choices import VARIABLE
 from tests.kit.wait import until
 from tests.waves.applied import Watch, in_force
-from tests.waves.cases import GOOD
+from tests.waves.cases import GOOD, opening
 from tests.waves.network import Change, Network, kill
 from tests.waves.outcome import Outcome
 from tests.waves.proofs import lost
 
 AWAY = "mia-vultr-1"
 RESTARTING = next(each.change for each in GOOD if each.name == "hold-time")
-QUIET = Change({"admin": {"ssh": ["198.51.100.250/32", "198.51.100.252/32"]}})
-LATER = Change({"admin": {"ssh": ["198.51.100.250/32", "198.51.100.253/32"]}})
+QUIET = opening(8089)
+LATER = opening(8090)
 
 
 def killed_after(count: int, change: Change, name: str, network: Network) -> Outcome:
@@ -60,8 +61,10 @@ def away(network: Network) -> Outcome:
     without = {VARIABLE: f"without={AWAY}"}
     faults.fault(network.name, "power-loss", AWAY)
     try:
-        missed = network.roll(Change(QUIET.keys, variables=without))
-        caught = network.roll(Change(LATER.keys, variables=without), back)
+        with network.changed(QUIET):
+            missed = network.roll(replace(QUIET, variables=without))
+        with network.changed(LATER):
+            caught = network.roll(replace(LATER, variables=without), back)
         wrong = [*network.problems(), *lost(caught)]
         numbers = in_force(network.name)
         wrong += [f"`up` ended with {each.code}" for each in (missed, caught) if each.code]
