@@ -104,7 +104,7 @@ class Agent:
         planned = PlannedNodes(host, seed.registry_port, self._candidate)
         self._registry_port = RegistryPort(host, planned, changed, lambda: holds.active)
         rollout = Rollout(seed.node, self._state, self._announcer, self._sessions.has_peer, changed)
-        bundle_update = BundleUpdate(host, manager, seed)
+        bundle_update = self._bundle_update = BundleUpdate(host, manager, seed)
         applier = Applier(host, manager, self._bird, self._links.reachable)
         parts = Parts(signer, seed.node, own, lambda: self._links.urls)
         self._changes = Changes(applier, parts, self._state, self._watch, changed)
@@ -214,6 +214,13 @@ class Agent:
         """Whether the announcement has been shown to work (:mod:`announce`)."""
         return self._announcer.works
 
+    @property
+    def begins_well(self) -> bool:
+        """Whether it runs and a registry answers it: an agent that nothing reaches could not be
+        replaced any more."""
+        answered = any(self._links.answering().values())
+        return self._workers.alive and self._announcer.begins_well and answered
+
     def run(self) -> None:
         """Runs until :attr:`stop` is set."""
         # No file before the first generation, and a shorter one from bundles before draining.
@@ -238,6 +245,8 @@ class Agent:
                 ("contents", self._contents.run),
             ):
                 self._workers.start(name, partial(work, self.stop))
+            prove = partial(self._bundle_update.prove, lambda: self.begins_well, self.stop)
+            self._workers.start("bundle", prove, lasting=False)
             if self._seed.registry:
                 self._workers.start("registry port", partial(self._registry_port.run, self.stop))
             self._changes.recover()

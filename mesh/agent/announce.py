@@ -78,6 +78,7 @@ class Announcer:
         """The state before a drain that only an update wanted."""
         self._born = time.monotonic()
         self._looked = -math.inf
+        self._rounds = 0
         self._withheld: dict[Network, str] = {}
         self._failing: dict[str, str] = {}
         """Steps of the loop that fail, with reasons."""
@@ -242,6 +243,7 @@ class Announcer:
         if self._retired:
             # After the withdrawal: packets that still arrive are served.
             self._step("retirement", self._reconcile_locked)
+        self._rounds += 1
         if not self._failing:
             self.works = self.works or self._shows()
             self.beat = time.monotonic()
@@ -402,6 +404,13 @@ class Announcer:
             self._changed()
         prefixes = tuple((prefix, prefix not in found) for prefix in config.apart)
         return AnnounceState(any(serves for _, serves in prefixes), prefixes=prefixes)
+
+    @property
+    def begins_well(self) -> bool:
+        """Whether the loop runs, and BIRD with the state in its file if there is a configuration.
+        The checks may not have a verdict yet."""
+        shown = self._config is None or self._bird.is_shown
+        return self._rounds > 0 and not self._failing and shown
 
     def _shows(self) -> bool:
         """Whether all checks have a verdict, and BIRD runs with the state in its file."""

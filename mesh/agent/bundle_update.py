@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from mesh.agent import file_paths, log
 from mesh.agent.apply import NotApplied
+from mesh.agent.bundle_trial import CAPABILITY, BundleTrials, point_to
 from mesh.agent.daemons import agent_config, glass
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.seed import Seed
+from mesh.agent.state import HighestManifest
 from mesh.agent.units import Units
 from mesh.registry import paths
 from mesh.registry.client import Client, Unreachable
@@ -18,6 +21,10 @@ from mesh.trust.encoding import sha256
 
 _NAME = re.compile(r"([0-9a-f]{64})\.pyz")
 KEPT = 3
+LOOK = 0.1
+"""Seconds between two looks at a bundle on trial."""
+HELD = 2.0
+"""Seconds for which its units have to run."""
 
 
 class BundleUpdate:
@@ -25,6 +32,7 @@ class BundleUpdate:
 
     def __init__(self, host: Host, manager: Units, seed: Seed) -> None:
         self._host, self._manager, self._seed = host, manager, seed
+        self._trials = BundleTrials(host)
         self.running = running(host) or seed.bundle
         """SHA-256 of the bundle that we run."""
 
@@ -32,21 +40,66 @@ class BundleUpdate:
         """Whether the manifest names another bundle than the one we run."""
         return digest != self.running
 
-    def renew(self, digest: str, urls: Sequence[str], stop: threading.Event) -> None:
-        """Fetches the bundle, checks that it starts here, puts it in place and restarts into it.
-        Raises :class:`NotApplied` if it does not start; the old one continues then."""
+    @property
+    def on_trial(self) -> bool:
+        """Whether the bundle that we run has to show that it works."""
+        trial = self._trials.current
+        return trial is not None and trial.bundle == self.running
+
+    def renew(self, known: HighestManifest, urls: Sequence[str], stop: threading.Event) -> None:
+        """Fetches a manifest's bundle, checks that it starts here, puts it in place and restarts
+        into it, on trial (:mod:`mesh.agent.bundle_trial`). Raises :class:`NotApplied` if it does
+        not start, or did not work before; the old one continues then."""
+        digest, manifest = known.manifest.bundle, known.envelope.digest
+        if reason := self._trials.refused(manifest):
+            raise NotApplied(reason)
         path = f"{file_paths.BUNDLES}/{digest}.pyz"
         content = self._host.read(path)
         if content is None or sha256(content) != digest:
             self._host.write(path, self._fetched(digest, urls), 0o644)
         try:
-            self._host.must("python3", path, "check", timeout=60)
+            shown = self._host.must("python3", path, "check", timeout=60)
         except CommandFailed as error:
             self._host.remove(path)
             raise NotApplied(f"bundle {digest[:12]}: does not start here: {error}") from None
-        self._point_to(digest)
+        tried = CAPABILITY in shown.split() and running(self._host) is not None
+        try:
+            if tried:
+                self._trials.begin(digest, self.running, manifest, self._others())
+            self._point_to(digest)
+        except (CommandFailed, OSError) as error:
+            self._trials.end()
+            if isinstance(error, OSError):
+                raise
+            raise NotApplied(f"bundle {digest[:12]}: its trial does not begin: {error}") from None
         log.info("bundle", sha256=digest)
-        self._restart(stop)
+        if not tried:
+            self._restart(self._others())
+        # systemd starts the agent of the new one.
+        stop.set()
+
+    def prove(self, shown: Callable[[], bool], stop: threading.Event) -> None:
+        """Ends the trial of our bundle once our agent has ``shown`` that it works, and the other
+        units run with the bundle as well."""
+        trial = self._trials.current
+        if trial is None:
+            return
+        if trial.bundle != self.running:
+            # It was cut short before the new bundle was in place.
+            self._trials.end()
+            return
+        while not shown():
+            if stop.wait(LOOK):
+                return
+        self._restart(frozenset(trial.units))
+        since = time.monotonic()
+        while time.monotonic() - since < HELD:
+            if not self._manager.active(trial.units) >= set(trial.units):
+                since = time.monotonic()
+            if stop.wait(LOOK):
+                return
+        self._trials.end()
+        log.info("bundle-works", sha256=self.running)
 
     def _fetched(self, digest: str, urls: Sequence[str]) -> bytes:
         reasons: list[str] = []
@@ -63,30 +116,27 @@ class BundleUpdate:
         raise Unreachable("; ".join(reasons) or "no registry")
 
     def _point_to(self, digest: str) -> None:
-        link = self._host.path(file_paths.BUNDLE)
-        beside = link.with_name("bundle.part")
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(f"bundles/{digest}.pyz")
-        beside.replace(link)
+        point_to(self._host, digest)
         folder = self._host.path(file_paths.BUNDLES)
         held = sorted(folder.glob("*.pyz"), key=lambda file: file.stat().st_mtime)
         for old in held[:-KEPT]:
             if old.stem not in (digest, self.running):
                 old.unlink(missing_ok=True)
 
-    def _restart(self, stop: threading.Event) -> None:
-        """Restarts the other units, then ends this agent: systemd starts the new one."""
+    def _others(self) -> frozenset[str]:
+        """The other units that run the bundle here."""
         units = [agent_config.WHOAMI, glass.UNIT]
         if self._seed.registry:
             units.append("anycast-mesh-registry.service")
+        return self._manager.active(units)
+
+    def _restart(self, units: frozenset[str]) -> None:
         try:
-            for unit in sorted(self._manager.active(units)):
+            for unit in sorted(units):
                 self._manager.restart(unit)
         except CommandFailed as error:
             # The bundle is in place, and systemd keeps trying to start that unit.
             log.warning("not-restarted", reason=error)
-        finally:
-            stop.set()
 
 
 def running(host: Host) -> str | None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 GRACE = 30
 """Seconds after which a node without an agent withdraws."""
-_WITHDRAW = "anycast-mesh-withdraw"
+WITHDRAW = "anycast-mesh-withdraw"
+"""The timer of the withdrawal, and its service."""
 _NOT_LOADED = 5
 """Exit code of systemctl."""
 _WATCHDOG_PATIENCE = 20.0
@@ -86,7 +87,7 @@ def tend(one: Agent, host: Host) -> None:
     put_off = False
     while not one.stop.wait(5.0 if put_off else 0.5):
         if not put_off and one.works:
-            stop = ("systemctl", "stop", f"{_WITHDRAW}.timer", f"{_WITHDRAW}.service")
+            stop = ("systemctl", "stop", f"{WITHDRAW}.timer", f"{WITHDRAW}.service")
             # A unit that is not loaded has nothing to cancel.
             put_off = host.run(*stop, timeout=10).code in (0, _NOT_LOADED)
         if time.monotonic() - one.beat < _WATCHDOG_PATIENCE:
@@ -130,7 +131,7 @@ def stopped() -> None:
     Host().run(
         "systemd-run",
         "--collect",
-        f"--unit={_WITHDRAW}",
+        f"--unit={WITHDRAW}",
         f"--on-active={GRACE}",
         "--timer-property=AccuracySec=100ms",
         "/usr/bin/python3",
@@ -204,9 +205,23 @@ def unhold() -> None:
     print("the hold is ended")
 
 
+def settle_bundle() -> None:
+    """Returns to this bundle unless the one on trial works."""
+    from mesh.agent import log
+    from mesh.agent.bundle_trial import settle
+    from mesh.agent.host import Host
+
+    log.start()
+    settle(Host())
+
+
 def check() -> None:
-    """Fails if a module that the agent needs is missing on this node."""
+    """Fails if a module that the agent needs is missing on this node. Prints what an agent that
+    starts this bundle may rely on."""
     import mesh.agent.agent  # noqa: F401
+    from mesh.agent.bundle_trial import CAPABILITY
+
+    print(CAPABILITY)
 
 
 _COMMANDS = {
@@ -218,6 +233,7 @@ _COMMANDS = {
     "withdraw": withdraw,
     "undo": undo,
     "undo-at-start": undo_at_start,
+    "settle-bundle": settle_bundle,
     "check": check,
     "hold": hold,
     "unhold": unhold,

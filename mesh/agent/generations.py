@@ -26,7 +26,7 @@ from mesh.trust.encoding import Malformed, moment
 from mesh.trust.sealing import NotForUs
 
 LOOK = 0.1
-"""Seconds between two looks at a node that drains."""
+"""Seconds between two looks at a node that drains, or at a bundle on trial."""
 FULL_DISK = 30.0
 """Seconds until a failed write is tried again."""
 
@@ -136,7 +136,7 @@ class Generations:
         return True
 
     def _bring_into_force(self, known: HighestManifest) -> bool:
-        """Applies a generation if this node may now; whether the node is draining before that."""
+        """Applies a generation if this node may now; whether it is about to, and drains."""
         if known.manifest.retired:
             self._announcer.retire()
             # Reported once the node has withdrawn, not before.
@@ -145,22 +145,29 @@ class Generations:
             self._reports.settle(known, "withdrawn")
             return False
         self._changes.ready()
+        if self._bundle_update.on_trial:
+            self._rollout.apply()
+            return self._look_again()
         if self._is_decided(known) or self._rollout.waits(known):
             return False
         if self._bundle_update.needed(known.manifest.bundle):
             self._rollout.apply()
-            self._bundle_update.renew(known.manifest.bundle, self._links.urls, self._stop)
+            self._bundle_update.renew(known, self._links.urls, self._stop)
             return False
         if self._fetched is None or self._fetched[0] is not known:
             self._rollout.apply()
             self._fetched = (known, *self._prepared(known))
         _, text, part = self._fetched
         if self._rollout.drains(known) and not self._rollout.has_left():
-            self._stop.wait(LOOK)
-            self._news.set()
-            return True
+            return self._look_again()
         self._apply(known, text, part)
         return False
+
+    def _look_again(self) -> bool:
+        """The same manifest again, a moment later."""
+        self._stop.wait(LOOK)
+        self._news.set()
+        return True
 
     def _prepared(self, known: HighestManifest) -> tuple[str, Part]:
         """This node's part with its text. All that can be refused or missing is known before the

@@ -72,9 +72,9 @@ class Systemd:
             for unit in sorted(set(units) - self.active(units)):
                 again = self.host.run("systemctl", "start", unit, timeout=seconds)
                 if again.code != 0:
-                    raise CommandFailed(f"{unit}: {self._said(unit) or again.why()}")
+                    raise CommandFailed(f"{unit}: {self.said(unit) or again.why()}")
 
-    def _said(self, unit: str) -> str:
+    def said(self, unit: str) -> str:
         """The last lines of a unit's own processes in the journal; empty for none."""
         asked = ("journalctl", "-q", "--no-pager", "-b", "-o", "cat", "-n", str(_LINES))
         done = self.host.run(*asked, f"_SYSTEMD_UNIT={unit}", timeout=10)
