@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ BEFORE, AFTER = 1.0, 2.0
 """Seconds for which clients ask before an update, and after it."""
 _SIGNED = re.compile(r"generation (\d+) signed")
 SERVICE = "web"
+TOGETHER = 0.25
+"""Seconds within which nodes that apply are taken for one wave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,12 @@ class Rollout:
     def nodes(self, generation: int) -> tuple[str, ...]:
         """The nodes that had this generation in force at some time."""
         return Watch(list(self.taken)).nodes(generation)
+
+    def waves(self, generation: int) -> int:
+        """In how many groups, apart from each other in time, nodes took this generation over."""
+        moments = sorted(taken.at for taken in self.taken if taken.generation == generation)
+        gaps = [later - at for at, later in pairwise(moments)]
+        return bool(moments) + sum(gap > TOGETHER for gap in gaps)
 
     def lost(self) -> dict[str, int]:
         """Connections without an answer by city."""

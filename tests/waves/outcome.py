@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.waves.network import Rollout
+from tests.waves.network import TOGETHER, Rollout
 
 COLUMNS = (
     "change", "waves: seconds after signing", "`up` s", "lost per city (longest s)", "good"
 )  # fmt: skip
 HEADER = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 DEEP = " " * 8
-TOGETHER = 0.25
-"""Seconds within which nodes that apply are shown as one wave."""
 
 
 @dataclass(frozen=True, slots=True)
