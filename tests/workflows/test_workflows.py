@@ -322,6 +322,25 @@ def test_what_commits_ask_for_is_taken_from_their_last_lines_and_nothing_else(
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "choices"),
+    [("--restart-sessions\n", "accept-outage"), ("--replace=mia-vultr-1\n", ""), ("", "")],
+    ids=["sessions", "another thing", "nothing"],
+)
+def test_who_asks_that_sessions_restart_accepts_that_a_prefix_is_off_meanwhile(
+    tmp_path: Path, asked: str, choices: str
+) -> None:
+    """Or the update would stop at what the gate has let through."""
+    (tmp_path / ".github").symlink_to(ROOT / ".github")
+    (tmp_path / "asked.txt").write_text(asked)
+    engine = tmp_path / "pulumi"
+    engine.write_text('#!/bin/sh\necho "choices: $MESH_ROLLOUT."\n')
+    engine.chmod(0o755)
+    done = Runner(tmp_path, {"PATH": f"{tmp_path}:{os.environ['PATH']}"}).step(UP, "Up", "")
+    assert done.returncode == 0
+    assert f"choices: {choices}." in done.stdout
+
+
 @pytest.mark.engine
 @pytest.mark.lab
 def test_what_was_merged_is_deployed(runner: Runner) -> None:
