@@ -38,6 +38,7 @@ def live_announcers(stack: str) -> LiveAnnouncers:
         announcers(*known),
         uncertain(*known),
         logins={node: used for node, used in logins.items() if used is not None},
+        waveless=frozenset(n for n, one in found.reports.items() if one.health.update is None),
     )
 
 

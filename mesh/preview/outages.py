@@ -30,12 +30,14 @@ BY_PLAN = "--by-plan"
 class LiveAnnouncers:
     """Who announces each prefix, by the nodes' reports; ``unsure`` are nodes that may announce it.
     ``announcing`` is None where no registry could be asked, for the reason ``why``. ``logins`` are
-    the recent logins by node; a node that does not report them is missing."""
+    the recent logins by node; a node that does not report them is missing. ``waveless`` are nodes
+    of an earlier version, which take every generation over at once."""
 
     announcing: Announcers | None
     unsure: Announcers = field(default_factory=dict)
     why: str = "no registry was asked"
     logins: Mapping[str, tuple[Used, ...]] = field(default_factory=dict)
+    waveless: frozenset[str] = frozenset()
 
 
 NOT_ASKED = LiveAnnouncers(None)
@@ -244,7 +246,8 @@ def few_sessions_at_once(case: Case) -> Iterator[Problem]:
             f"take it back, or ask for it: {RESTART_SESSIONS}",
         )  # fmt: skip
         return
-    yield from _alone(case) if case.after.waves else _at_once(case)
+    in_turn = case.after.waves and not case.live.waveless
+    yield from _alone(case) if in_turn else _at_once(case)
 
 
 def _alone(case: Case) -> Iterator[Problem]:
@@ -273,8 +276,7 @@ def _at_once(case: Case) -> Iterator[Problem]:
                 reach.key, str(reach.prefix),
                 f"the upstream sessions of all that announce it would start anew at once "
                 f"({_names(reach.begun)}){_already(reach)}",
-                f"remove mesh:waves, change one node after the other, or ask for it: "
-                f"{RESTART_SESSIONS}",
+                f"{_in_turn(case)}, or ask for it: {RESTART_SESSIONS}",
             )  # fmt: skip
         elif reach.begun and len(touched) > most and touched not in reported:
             reported.add(touched)
@@ -282,9 +284,18 @@ def _at_once(case: Case) -> Iterator[Problem]:
                 "upstream sessions", _names(reach.begun),
                 f"with them {len(touched)} of {len(reach.planned)} announcers would be away at "
                 f"once, and --most {case.limit.part} allows {most}{_already(reach)}",
-                f"remove mesh:waves, change one node after the other, or ask for it: "
-                f"{RESTART_SESSIONS}",
+                f"{_in_turn(case)}, or ask for it: {RESTART_SESSIONS}",
             )  # fmt: skip
+
+
+def _in_turn(case: Case) -> str:
+    """How sessions would start anew at one node after the other."""
+    if not case.after.waves:
+        return "remove mesh:waves, change one node after the other"
+    return (
+        f"publish without this change first ({_names(case.live.waveless)}: of an earlier version, "
+        "which knows no waves), change one node after the other"
+    )
 
 
 def sessions_are_comparable(case: Case) -> Iterator[Problem]:

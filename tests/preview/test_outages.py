@@ -220,6 +220,14 @@ def test_in_waves_sessions_start_anew_wherever_another_node_announces_meanwhile(
     assert keys(before, after, live, asked=RESTART) == set()
 
 
+def test_nodes_of_an_earlier_version_restart_their_sessions_at_once() -> None:
+    """They know no waves: the update that brings them a version that does reaches all at once."""
+    live = LiveAnnouncers(by_plan(PLAN), waveless=frozenset({EWR, LAX}))
+    found = gate(preview(generation(PLAN, FULL, bundle="1")), GO, Limit(), live)
+    assert {problem.key for problem in found} == {V4, V6}
+    assert all("ewr-vultr-1, lax-vultr-1: of an earlier version" in p.cure for p in found)
+
+
 def test_a_refusal_says_what_the_gate_and_the_update_have_to_be_told() -> None:
     after = plan_of(bent("nodes", {LAX: {"number": 1, "import": "full"}}))
     seen = preview(generation(ALONE, after, bundle="1"))
