@@ -64,6 +64,8 @@ class Asking:
         answered again. Returns what is answered."""
         self._round += 1
         self._begin({(one.node, one.name) for one in questions})
+        # What has come since the last round: that may have ended without waiting for it.
+        self._listen(0)
         before = self._answered_since(self._round - LOOKBACK)
         half = time.monotonic() + (until - time.monotonic()) / 2
         for again, end in ((False, half), (True, until)):

@@ -64,10 +64,14 @@ def _gateway(host: Host) -> Gateway | None:
 
 
 def _mac(host: Host, found: Uplink) -> bytes:
-    """The gateway's address on the uplink; empty where it has none, or none that is known now."""
+    """The gateway's address on the uplink; empty where it has none, or none that is known yet."""
     if found.gateway is None:
         return b""
-    shown = host.run("ip", "-json", "-6", "neighbor", "show", found.gateway, "dev", found.interface)
+    place = (found.gateway, "dev", found.interface)
+    # The kernel asks for it, unless it has lately: packets that are handed to an interface do not
+    # make it ask.
+    host.run("ip", "-6", "neighbor", "replace", *place, "use")
+    shown = host.run("ip", "-json", "-6", "neighbor", "show", *place)
     with suppress(ValueError, KeyError, IndexError):
         return bytes.fromhex(str(json.loads(shown.out)[0]["lladdr"]).replace(":", ""))
     return b""

@@ -26,6 +26,7 @@ from tests.kit.wait import until
 
 pytestmark = pytest.mark.root
 
+PROVIDER = "provider"
 HERE, ASKED, THIRD = "lax-1", "ord-1", "mia-1"
 NUMBERS = {HERE: 1, ASKED: 2, THIRD: 3}
 PORT = 8443
@@ -46,6 +47,14 @@ table inet witness {
 NO_REGISTRY = """
 table inet witness {
     chain input { type filter hook input priority 0; tcp dport 8443 drop; }
+}
+"""
+NOTHING_COMES_IN = """
+table inet witness {
+    chain prerouting {
+        type filter hook prerouting priority -310;
+        iifname "enp1s0" ip6 daddr 2001:db8:a::/48 drop
+    }
 }
 """
 NO_PING = """
@@ -94,9 +103,10 @@ def config() -> Config:
     )
 
 
-def order(number: int = 1, *, everyone: bool = False) -> RolloutOrder:
-    """That this node examines the other one."""
-    return RolloutOrder("net", number, 7, "0" * 64, everyone=everyone, witnesses={ASKED: (HERE,)})
+def order(number: int = 1, about: str = ASKED, *, everyone: bool = False) -> RolloutOrder:
+    """That this node examines another one, or itself."""
+    witnesses: dict[str, tuple[str, ...]] = {about: (HERE,)}
+    return RolloutOrder("net", number, 7, "0" * 64, everyone=everyone, witnesses=witnesses)
 
 
 @dataclass
@@ -144,14 +154,15 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds are shorter than a network needs."""
     monkeypatch.setattr("mesh.agent.witness.ROUND", 0.1)
     monkeypatch.setattr("mesh.agent.witness.STOPS_WITHIN", 0.05)
+    monkeypatch.setattr("mesh.agent.witness.REFRESH", 0.5)
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """Three nodes, each with a tunnel to the others."""
     folder = tmp_path_factory.mktemp("witness")
-    with spaces("witness", *NUMBERS) as names:
-        made = Mesh(dict(zip(NUMBERS, names, strict=True)), Tunnels(), folder)
+    with spaces("witness", *NUMBERS, PROVIDER) as names:
+        made = Mesh(dict(zip((*NUMBERS, PROVIDER), names, strict=True)), Tunnels(), folder)
         try:
             _build(made)
             yield made
@@ -160,7 +171,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 
 
 def _build(mesh: Mesh) -> None:
-    for node, space in mesh.spaces.items():
+    for node, space in list(mesh.spaces.items())[:-1]:
         own = [address_line(a, "lo") for a in (*tunnel(node), *announced(node))]
         mesh.ip(node, "link set lo up", *own)
         namespaces.sysctl(space, {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"})
@@ -172,19 +183,40 @@ def _build(mesh: Mesh) -> None:
             for which in (tunnel, announced):
                 for target, source in zip(which(there), tunnel(here), strict=True):
                     mesh.ip(here, f"route add {target} dev {interface(there)} src {source}")
+    _connect(mesh)
     path = mesh.folder / "etc/wireguard" / f"{interface(ASKED)}.conf"
     path.parent.mkdir(parents=True)
     path.write_text(f"[Peer]\nEndpoint = {tunnel(ASKED)[0]}:51820\n")
 
 
-def names(witness: Witness) -> set[str]:
-    """What it sees at the node that is asked."""
-    return set(witness.seen().get(ASKED, Witnessed(0)).seen)
+def _connect(mesh: Mesh) -> None:
+    """Each node has an uplink to the provider's router, which sends back to a node what that sends
+    for the network's prefix: it announces it."""
+    provider = mesh.spaces[PROVIDER]
+    namespaces.sysctl(provider, {"ipv6/conf/all/forwarding": "1"})
+    for node, number in NUMBERS.items():
+        net, link = f"2001:db8:{number}:", f"to-{node}"
+        mesh.ip(node, f"link add enp1s0 type veth peer name {link} netns {provider}")
+        mesh.ip(PROVIDER, f"link set {link} up", f"address add {net}:fe/64 dev {link} nodad")
+        mesh.ip(
+            node,
+            "link set enp1s0 up",
+            f"address add {net}:1/64 dev enp1s0 nodad",
+            f"route add default via {net}:fe",
+        )
+        mesh.ip(PROVIDER, f"route add 2001:db8:a::/48 via {net}:1 dev {link} table {number}")
+        rule = f"-6 rule add iif {link} lookup {number} preference 10"
+        namespaces.run(["ip", "-n", provider, *rule.split()])
 
 
-def sees(witness: Witness, expected: set[str]) -> None:
+def names(witness: Witness, about: str = ASKED) -> set[str]:
+    """What it sees at a node."""
+    return set(witness.seen().get(about, Witnessed(0, ("nothing yet",))).seen)
+
+
+def sees(witness: Witness, expected: set[str], about: str = ASKED) -> None:
     """It sees this and nothing else, within a few rounds."""
-    until(lambda: names(witness) == expected, 3, f"{sorted(expected)}, not {names(witness)}")
+    until(lambda: names(witness, about) == expected, 3, f"it sees {sorted(expected)} and no more")
 
 
 def test_a_node_that_works_is_seen_in_both_families(mesh: Mesh) -> None:
@@ -262,6 +294,14 @@ def _listening(mesh: Mesh) -> Iterator[None]:
 
     with netns.inside(mesh.spaces[ASKED], listen):
         yield
+
+
+def test_a_node_sees_by_itself_what_comes_in_at_its_uplink(mesh: Mesh) -> None:
+    with mesh.witness(order(about=HERE)) as witness:
+        sees(witness, {"uplink ipv6"}, HERE)
+        with mesh.firewall(HERE, NOTHING_COMES_IN):
+            sees(witness, set(), HERE)
+        sees(witness, {"uplink ipv6"}, HERE)
 
 
 def test_nothing_is_examined_without_an_order_or_once_everyone_follows(mesh: Mesh) -> None:
