@@ -6,20 +6,21 @@ import time
 from collections.abc import Mapping
 
 from mesh.netns import NamespaceError, inside
+from mesh.plan import Plan
 from mesh.publish import contents
 from mesh.publish.blackhole import Blackholes
 from mesh.publish.contents import ContentDelivery
 from mesh.publish.drain import DRAIN_SECONDS, Drains
-from mesh.publish.generation import SignedGeneration, make, make_retired, placements
+from mesh.publish.generation import SignedGeneration, make_retired, placements
 from mesh.publish.mesh_health import health
 from mesh.publish.order import Fleet, Member, Order, PublishError
-from mesh.publish.outcomes import latest_on, not_applied, outcomes
+from mesh.publish.outcomes import latest_on, outcomes
 from mesh.publish.preparation import POLL, Preparation
 from mesh.publish.progress import Progress, ProgressLines
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rendered import digests
-from mesh.publish.uptake import Uptake, Uptakes
+from mesh.publish.stages import Stages
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import BlackholeOrder, Manifest, Refusal
 
@@ -27,15 +28,22 @@ AFTERMATH = 5.0
 """Seconds that the other nodes get to report after one has failed."""
 
 
-def publish(order: Order, fleet: Fleet | None, progress: Progress) -> tuple[Fleet, dict[str, str]]:
+def publish(
+    order: Order, fleet: Fleet | None, progress: Progress, before: Plan | None = None
+) -> tuple[Fleet, dict[str, str]]:
     """Brings the plan into force on all nodes; returns what the stack's state keeps: the fleet, and
     digests of what its members got (:func:`mesh.publish.rendered.digests`).
 
-    ``fleet`` is the one in the state. Raises :class:`PublishError` with nodes and reasons; the
-    network then keeps the generation that it has.
+    ``fleet`` is the one in the state, and ``before`` the plan there, None where there is none that
+    can be read. Raises :class:`PublishError` with nodes and reasons; what was in force before is
+    then in force again, or the message names the nodes where it is not.
     """
+
+    def run() -> tuple[Fleet, dict[str, str]]:
+        return _publication(order, progress).publish(fleet, before)
+
     try:
-        return inside(order.namespace, lambda: _publication(order, progress).publish(fleet))
+        return inside(order.namespace, run)
     except NamespaceError as error:
         raise PublishError(f"{error}; its lab is not up") from None
 
@@ -87,13 +95,15 @@ class _Publication:
         self._order, self._pool = order, pool
         self._progress = ProgressLines(progress)
         self._deadline = Deadline(order.deadline)
-        self._awaited = [n.id for n in order.plan.nodes if n.id not in order.plan.without]
+        self._awaited = [n.id for n in order.plan.nodes if n.id not in order.unheard]
         self._drains: Drains
         self._contents: ContentDelivery
         self._new: frozenset[str] = frozenset()
         """Nodes that are new, or another instance than before."""
 
-    def publish(self, fleet: Fleet | None) -> tuple[Fleet, dict[str, str]]:
+    def publish(
+        self, fleet: Fleet | None, plan_before: Plan | None
+    ) -> tuple[Fleet, dict[str, str]]:
         known = None if fleet is None else fleet.network
         before = Preparation(
             self._order, self._pool, self._awaited, known, self._progress, self._deadline
@@ -113,16 +123,14 @@ class _Publication:
                 self._bring_back()
                 self._drain_leaving(fleet)
             floor = 0 if fleet is None else fleet.generation
-            while True:
-                made = self._put(members, floor, network)
-                self._compare_certificates(made)
-                if self._wait_for_reports(made, members):
-                    self._wait_for_contents(made, members)
-                    self._wait_for_health(made, members)
-                    break
-                # The registries hold a higher generation of this operator that the state does not
-                # know: they had lost it, or those that have it did not answer before.
-                floor = made.manifest.generation
+            stages = Stages(
+                self._order, self._pool, members, network, floor, self._contents, self._progress
+            )
+            made = stages.run(plan_before)
+            # What the rollout has taken does not count for what follows.
+            self._deadline = Deadline(self._order.deadline)
+            self._wait_for_contents(made, members)
+            self._wait_for_health(made, members)
             published = Fleet(
                 made.manifest.generation,
                 made.digest,
@@ -225,16 +233,6 @@ class _Publication:
 
     # --- the generation ----------------------------------------------------------------------
 
-    def _put(self, members: dict[str, Member], floor: int, network: str) -> SignedGeneration:
-        # Above every network's generations: registries and nodes require higher numbers.
-        highest = self._pool.highest()
-        top = max(floor, 0 if highest is None else highest[1].generation)
-        made = make(self._order, members, top + 1, network)
-        for failure in self._pool.put_generation(made.generation):
-            self._progress(f"not stored at {failure}")
-        self._progress(f"generation {top + 1} signed for {len(members)} nodes")
-        return made
-
     def _deliver_contents(self) -> None:
         """Before the generation. Registries of an earlier version, of which there may be no other,
         get the contents once they run from the new bundle."""
@@ -273,56 +271,6 @@ class _Publication:
     def _rendered(self, made: SignedGeneration, members: Mapping[str, Member]) -> dict[str, str]:
         order, facts = self._order, {node: member.facts for node, member in members.items()}
         return digests(order.plan, facts, placements(order), order.registries, made.files)
-
-    def _compare_certificates(self, made: SignedGeneration) -> None:
-        """Reports registries whose certificate is not the one that their node reported."""
-        shown = self._pool.certificates()
-        for entry in made.manifest.registries:
-            seen = shown.get(entry.url)
-            if entry.tls_sha256 is not None and seen not in (None, entry.tls_sha256):
-                self._progress(f"{entry.url}: presents another certificate than its node reported")
-
-    def _wait_for_reports(self, made: SignedGeneration, members: Mapping[str, Member]) -> bool:
-        """True once all have applied it; False where the registries hold another generation of this
-        operator that is not below it."""
-        identities = {node: member.identity for node, member in members.items()}
-        awaited = [node for node in self._awaited if node in members]
-        uptakes = Uptakes(self._order, made, self._progress)
-        aftermath: Deadline | None = None
-        while True:
-            self._contents.deliver()
-            now = uptakes.of(self._pool.reports(identities), awaited)
-            self._show_uptake(made, now, len(awaited))
-            uptakes.show(now)
-            if not now.waiting and not now.failed and (now.applied or not now.held):
-                return True
-            if now.unconfirmed:
-                # The operator gets the time to log in, whatever else has timed out.
-                aftermath = None
-                time.sleep(POLL)
-                continue
-            if (now.failed or now.refused) and aftermath is None:
-                aftermath = Deadline(AFTERMATH)
-            over = aftermath is not None and aftermath.over
-            if (not now.waiting and (now.failed or now.held)) or over:
-                raise PublishError(
-                    not_applied(made.manifest, now.failed, now.held, [], now.refused)
-                )
-            if self._deadline.over:
-                waiting = list(now.waiting)
-                raise PublishError(
-                    not_applied(made.manifest, now.failed, now.held, waiting, now.refused)
-                )
-            if self._pool.holds_another(made.manifest, made.digest):
-                return False
-            time.sleep(POLL)
-
-    def _show_uptake(self, made: SignedGeneration, now: Uptake, awaited: int) -> None:
-        progress = (
-            f"{len(now.applied)} of {awaited} applied generation {made.manifest.generation}"
-            + (f", waiting for {', '.join(now.waiting)}" if now.waiting else "")
-        )
-        (self._progress if now.unconfirmed else self._progress.waiting)(progress)
 
     def _wait_for_health(self, made: SignedGeneration, members: Mapping[str, Member]) -> None:
         """Waits for sessions and announcements, which come up after the configuration."""

@@ -51,6 +51,7 @@ from mesh.lab.underlay import underlay
 from mesh.plan import Plan
 from mesh.plan.document import read_plan, write_plan
 from mesh.publish import Fleet, Order, PublishError, SealedBefore
+from mesh.publish.choices import Choices
 from mesh.trust.keys import join_token
 from tests.kit.program import OPERATOR, PASSWORD, UNKNOWN
 from tests.kit.stacks import example, plan_of, prod
@@ -476,12 +477,18 @@ class Publications:
     def __init__(self) -> None:
         self.orders: list[tuple[Order, Fleet | None]] = []
         self.retired: list[tuple[Order, Fleet]] = []
+        self.before: Plan | None = None
         self.held = True
 
     def publish(
-        self, order: Order, fleet: Fleet | None, progress: Callable[[str], None]
+        self,
+        order: Order,
+        fleet: Fleet | None,
+        progress: Callable[[str], None],
+        before: Plan | None,
     ) -> tuple[Fleet, dict[str, str]]:
         self.orders.append((order, fleet))
+        self.before = before
         progress("signed")
         done = Fleet((fleet.generation if fleet else 0) + 1, "f" * 64, {})
         places = {node: each.placement for node, each in order.instances.items()}
@@ -552,6 +559,25 @@ class TestPublish:
         # The state is of a version that kept no name: the network's is that of its plan.
         assert network.orders[1][1] == Fleet(1, "f" * 64, {}, network="as27218-lab")
         assert second["generation"] == 2
+        assert network.before == PLAN
+
+    def test_a_plan_of_another_version_is_no_plan_before(
+        self, network: Publications, props: dict[str, Any]
+    ) -> None:
+        olds = (PublishProvider().create(props).outs or {}) | {"plan": "{}"}
+        PublishProvider().update("generation", olds, props)
+        assert network.before is None
+
+    def test_the_choices_of_a_run_are_those_of_its_environment(
+        self, network: Publications, props: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MESH_ROLLOUT", "accept-outage,without=mia-vultr-1")
+        PublishProvider().create(props)
+        chosen = Choices(accept_outage=True, without=frozenset({"mia-vultr-1"}))
+        assert network.orders[0][0].choices == chosen
+        monkeypatch.setenv("MESH_ROLLOUT", "never")
+        with pytest.raises(PublishError, match="MESH_ROLLOUT: 'never'"):
+            PublishProvider().create(props)
 
     @pytest.mark.parametrize(
         ("news", "known"),

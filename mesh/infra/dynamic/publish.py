@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from mesh.infra.dynamic.candidate import CODE, Candidate, digests, is_unfinished
 
 if TYPE_CHECKING:
     from mesh.facts import Placement
+    from mesh.plan import Plan
     from mesh.publish import Fleet, Instance, Order, SealedBefore
 
 UPDATES = (
@@ -106,11 +108,17 @@ class PublishProvider(Stub):
 
 
 def _published(olds: Properties, props: Properties, fleet: Fleet | None) -> Properties:
-    from mesh.publish import dump_fleet, publish
+    from mesh.publish import PublishError, dump_fleet, publish
+    from mesh.publish.choices import Choices
 
     order = _order(props, float(props["deadline"]), _bundle(props))
-    order = replace(order, sealed_before=_sealed_before(olds, props, fleet))
-    done, digests_of_files = publish(order, fleet, progress)
+    try:
+        choices = Choices.of(os.environ)
+    except ValueError as error:
+        raise PublishError(f"{error}; set it with mesh rollout") from None
+    known = _sealed_before(olds, props, fleet)
+    order = replace(order, choices=choices, sealed_before=known)
+    done, digests_of_files = publish(order, fleet, progress, _plan_before(olds))
     return {
         **{key: props.get(key) for key in (*UPDATES, "deadline", "candidate", "wanted", "folders")},
         "held": True,
@@ -137,6 +145,17 @@ def _sealed_before(olds: Properties, props: Properties, fleet: Fleet | None) -> 
         changed |= {prefix + name for name in names}
     since = None if props.get("unfinished") else fleet.generation + 1
     return SealedBefore(fleet.generation, frozenset(changed), since)
+
+
+def _plan_before(olds: Properties) -> Plan | None:
+    """The plan of the last publication; None if another version of this code wrote it in a form
+    that cannot be read."""
+    from mesh.plan.document import read_plan
+
+    try:
+        return read_plan(olds["plan"])
+    except (ValueError, KeyError):
+        return None
 
 
 NOT_CANDIDATE = (

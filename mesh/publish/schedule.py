@@ -1,0 +1,137 @@
+"""How a signed generation is to go out: in which waves, and what there is to go back to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from mesh.facts import Facts
+from mesh.plan import Network, Node, Plan
+from mesh.plan.waves import Touch, Wave, only_announcers, waves
+from mesh.publish.announcers import Announces, PrefixAnnouncement, announce_states
+from mesh.publish.choices import Choices
+from mesh.publish.generation import SignedGeneration
+from mesh.publish.held import HeldGeneration
+from mesh.publish.order import Order, PublishError
+from mesh.publish.recent import silent
+from mesh.publish.touched import touched
+from mesh.trust.documents import Report
+
+ANEW_SECONDS = 15
+"""Seconds within which a BGP session that starts anew is up again, and the node has seen it
+(:data:`mesh.agent.apply.SETTLE_SECONDS`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The waves of one generation, with what it ``touches`` at the nodes that take part.
+
+    ``outages`` are the prefixes that nobody announces for a moment, by the node that is their only
+    announcer. ``before`` are the last reports before it was published, ``later`` the nodes that
+    follow after the waves since they are silent. ``former`` is what most nodes have in force; None
+    where no registry has it.
+    """
+
+    waves: tuple[Wave, ...]
+    outages: Mapping[str, tuple[Network, ...]]
+    touches: Mapping[str, Touch]
+    before: Mapping[str, Report]
+    later: frozenset[str]
+    former: HeldGeneration | None
+
+
+def in_force(reports: Mapping[str, Report]) -> dict[str, int]:
+    """The generation that each node has in force; without nodes that have none."""
+    return {node: report.applied for node, report in reports.items() if report.applied}
+
+
+def scheduled(
+    order: Order,
+    made: SignedGeneration,
+    facts: Mapping[str, Facts],
+    reports: Mapping[str, Report],
+    held: Mapping[int, HeldGeneration],
+) -> Schedule:
+    """The schedule of a generation for nodes with these last ``reports``; ``held`` are generations
+    by number."""
+    unheard = order.unheard
+    touches = touched(order, made, reports.values(), held)
+    joining = {node for node, touch in touches.items() if touch.joins}
+    later = silent(reports, touches.keys() - joining - unheard)
+    part = {
+        node: touch
+        for node, touch in sorted(touches.items())
+        if node not in later and node not in unheard
+    }
+    kinds = {node.id: _kind(node, facts) for node in order.plan.nodes if node.id in part}
+    former = _most(in_force(reports).values())
+    plan = _announced_now(order.plan, reports)
+    return Schedule(
+        waves(plan, part, kinds),
+        only_announcers(plan, part),
+        part,
+        dict(reports),
+        later,
+        _of_network(held, former, made),
+    )
+
+
+def _announced_now(plan: Plan, reports: Mapping[str, Report]) -> Plan:
+    """The plan without the announcements that nodes report not to make: a drained node stands in
+    for no other."""
+    states = announce_states(plan, reports, time.time())
+    aggregates = tuple(
+        replace(each, nodes=tuple(n for n in each.nodes if _may_announce(states[each.prefix], n)))
+        for each in plan.aggregates
+    )
+    return replace(plan, aggregates=aggregates)
+
+
+def _may_announce(states: Mapping[str, PrefixAnnouncement], node: str) -> bool:
+    return node not in states or states[node].announces is not Announces.NO
+
+
+def _most(numbers: Collection[int]) -> int:
+    """The number that occurs most often, the highest of several; 0 without any."""
+    times = Counter(numbers)
+    return max(times, key=lambda number: (times[number], number), default=0)
+
+
+def _of_network(
+    held: Mapping[int, HeldGeneration], number: int, made: SignedGeneration
+) -> HeldGeneration | None:
+    found = held.get(number)
+    return found if found and found.manifest.network == made.manifest.network else None
+
+
+def _kind(node: Node, facts: Mapping[str, Facts]) -> str:
+    """Provider, operating system and BIRD series."""
+    own = facts.get(node.id)
+    if own is None:
+        return node.provider
+    return f"{node.provider} {own.debian.partition('.')[0]} {'.'.join(own.bird.split('.')[:2])}"
+
+
+def refuse_outages(plan: Plan, schedule: Schedule, choices: Choices) -> None:
+    """Raises PublishError where a prefix is announced nowhere for a moment: its only announcer
+    starts its sessions anew."""
+    if choices.accept_outage:
+        return
+    lines = [
+        f"{node}: {_change(plan, node, schedule.touches[node])}, and no other node announces "
+        f"{', '.join(map(str, prefixes))}: unreachable for up to {ANEW_SECONDS} s"
+        for node, prefixes in schedule.outages.items()
+    ]
+    if lines:
+        raise PublishError(
+            f"{'; '.join(lines)}; announce it at another node as well, or accept that: mesh "
+            f"rollout --accept-outage"
+        )
+
+
+def _change(plan: Plan, node: str, touch: Touch) -> str:
+    own = {session.name for session in plan.node(node).upstreams}
+    names = ", ".join(sorted(own & touch.restarts if touch.sure else own))
+    return f"{names} {'start' if touch.sure else 'perhaps start'} anew"

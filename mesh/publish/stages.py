@@ -1,0 +1,190 @@
+"""Brings a plan into force: one generation, or two where the change has two ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mesh.plan import Plan
+from mesh.plan.transition import expanded, obstacles
+from mesh.publish.contents import ContentDelivery
+from mesh.publish.generation import SignedGeneration, make
+from mesh.publish.going_back import GoingBack
+from mesh.publish.held import held_generations
+from mesh.publish.order import Member, Order, PublishError
+from mesh.publish.order_log import latest
+from mesh.publish.outcomes import not_applied
+from mesh.publish.preparation import POLL
+from mesh.publish.progress import ProgressLines
+from mesh.publish.registry_pool import Deadline, RegistryPool
+from mesh.publish.rollout import AFTERMATH, Overtaken, Rollout, RolloutStopped
+from mesh.publish.rollout_orders import Rollouts
+from mesh.publish.schedule import Schedule, in_force, refuse_outages, scheduled
+from mesh.publish.uptake import Uptake, Uptakes
+from mesh.trust.documents import Report
+
+
+class Stages:
+    """The generations of one publication, for these members. ``floor`` is the number of the last
+    one in the state, 0 without any."""
+
+    def __init__(
+        self,
+        order: Order,
+        pool: RegistryPool,
+        members: dict[str, Member],
+        network: str,
+        floor: int,
+        contents: ContentDelivery,
+        progress: ProgressLines,
+    ) -> None:
+        self._order, self._pool, self._network = order, pool, network
+        self._members, self._floor = members, floor
+        self._contents, self._progress = contents, progress
+        self._identities = {node: member.identity for node, member in members.items()}
+        self._rollouts = Rollouts(
+            pool, order.operator_key, network, self._identities, None, progress
+        )
+
+    def run(self, before: Plan | None) -> SignedGeneration:
+        """Returns the generation that is in force at the end. ``before`` is the plan that is in
+        force now, None if it is not known. Raises :class:`PublishError`."""
+        both = self._with_both_ends(before)
+        if both is not None:
+            # An outage is refused before anything of the change goes out.
+            self._signed(self._order)
+            self._progress("the change has two ends: what works with both goes out first")
+            self._bring_into_force(replace(self._order, plan=both))
+        return self._bring_into_force(self._order)
+
+    def _with_both_ends(self, before: Plan | None) -> Plan | None:
+        if before is None or not self._in_waves(self._reports()):
+            return None
+        for obstacle in obstacles(before, self._order.plan):
+            self._progress(f"warning: {obstacle}")
+        return expanded(before, self._order.plan)
+
+    def _bring_into_force(self, order: Order) -> SignedGeneration:
+        """Signs a generation and waits until all nodes have applied it."""
+        while True:
+            made, schedule = self._signed(order)
+            self._put(made)
+            self._floor = made.manifest.generation
+            if self._roll_out(order, made, schedule) and self._wait_for_reports(order, made):
+                return made
+            # The registries hold a higher generation of this operator that the state does not
+            # know: they had lost it, or those that have it did not answer before.
+
+    # --- signing -----------------------------------------------------------------------------
+
+    def _signed(self, order: Order) -> tuple[SignedGeneration, Schedule | None]:
+        """The next generation, and its schedule if it goes out in waves."""
+        reports = self._reports()
+        waves = self._in_waves(reports)
+        held = held_generations(self._pool, reports.values()) if waves else {}
+        # Above every network's generations: registries and nodes require higher numbers.
+        highest = self._pool.highest()
+        top = max(self._floor, 0 if highest is None else highest[1].generation)
+        made = make(order, self._members, top + 1, self._network, waves=waves)
+        if not waves:
+            return made, None
+        facts = {node: member.facts for node, member in self._members.items()}
+        schedule = scheduled(order, made, facts, reports, held)
+        refuse_outages(order.plan, schedule, order.choices)
+        return made, schedule
+
+    def _in_waves(self, reports: Mapping[str, Report]) -> bool:
+        """Whether nodes wait for their wave. In a network's first generation none has anything in
+        force."""
+        wanted = self._order.plan.waves and not self._order.choices.now
+        return wanted and (self._floor > 0 or bool(in_force(reports)))
+
+    def _reports(self) -> dict[str, Report]:
+        return latest(self._pool.reports(self._identities))
+
+    def _put(self, made: SignedGeneration) -> None:
+        for failure in self._pool.put_generation(made.generation):
+            self._progress(f"not stored at {failure}")
+        manifest = made.manifest
+        self._progress(f"generation {manifest.generation} signed for {len(manifest.nodes)} nodes")
+        self._compare_certificates(made)
+
+    def _compare_certificates(self, made: SignedGeneration) -> None:
+        """Reports registries whose certificate is not the one that their node reported."""
+        shown = self._pool.certificates()
+        for entry in made.manifest.registries:
+            seen = shown.get(entry.url)
+            if entry.tls_sha256 is not None and seen not in (None, entry.tls_sha256):
+                self._progress(f"{entry.url}: presents another certificate than its node reported")
+
+    # --- the way to the nodes ----------------------------------------------------------------
+
+    def _roll_out(self, order: Order, made: SignedGeneration, schedule: Schedule | None) -> bool:
+        """Releases the generation wave by wave. False where the registries hold another generation
+        of this operator that is not below it."""
+        if schedule is None:
+            return True
+
+        def rollout(generation: SignedGeneration) -> Rollout:
+            return Rollout(
+                order,
+                self._pool,
+                self._rollouts,
+                generation,
+                self._identities,
+                self._progress,
+                self._contents.deliver,
+            )
+
+        for node in sorted(schedule.later):
+            self._progress(f"{node}: has not reported for some time, and follows after the waves")
+        try:
+            rollout(made).run(schedule.waves, schedule.touches)
+        except Overtaken:
+            return False
+        except RolloutStopped as stopped:
+            back = GoingBack(order, self._pool, made, schedule, rollout, self._progress)
+            raise PublishError(f"{stopped}; {back.run(stopped)}") from None
+        return True
+
+    def _wait_for_reports(self, order: Order, made: SignedGeneration) -> bool:
+        """True once all have applied it; False where the registries hold another generation of this
+        operator that is not below it."""
+        awaited = [
+            node.id
+            for node in order.plan.nodes
+            if node.id in self._members and node.id not in order.unheard
+        ]
+        uptakes, deadline = Uptakes(order, made, self._progress), Deadline(order.deadline)
+        aftermath: Deadline | None = None
+        while True:
+            self._contents.deliver()
+            now = uptakes.of(self._pool.reports(self._identities), awaited)
+            self._show_uptake(made, now, len(awaited))
+            uptakes.show(now)
+            if not now.waiting and not now.failed and (now.applied or not now.held):
+                return True
+            if now.unconfirmed:
+                # The operator gets the time to log in, whatever else has timed out.
+                aftermath = None
+                time.sleep(POLL)
+                continue
+            if (now.failed or now.refused) and aftermath is None:
+                aftermath = Deadline(AFTERMATH)
+            over = aftermath is not None and aftermath.over
+            if (not now.waiting and (now.failed or now.held)) or over or deadline.over:
+                missing = [] if over else list(now.waiting)
+                raise PublishError(
+                    not_applied(made.manifest, now.failed, now.held, missing, now.refused)
+                )
+            if self._pool.holds_another(made.manifest, made.digest):
+                return False
+            time.sleep(POLL)
+
+    def _show_uptake(self, made: SignedGeneration, now: Uptake, awaited: int) -> None:
+        progress = (
+            f"{len(now.applied)} of {awaited} applied generation {made.manifest.generation}"
+            + (f", waiting for {', '.join(now.waiting)}" if now.waiting else "")
+        )
+        (self._progress if now.unconfirmed else self._progress.waiting)(progress)

@@ -1,0 +1,384 @@
+"""A generation goes out in waves, stops where it harms, and comes back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.plan.waves import Touch
+from mesh.publish import Fleet as State
+from mesh.publish import PublishError, publish, wave_effects
+from mesh.publish import rollout as rollout_module
+from mesh.publish import schedule as schedule_module
+from mesh.publish import stages as stages_module
+from mesh.publish.choices import Choices
+from mesh.trust.documents import Health, RolloutOrder
+from mesh.trust.orders import ROLLOUT
+from tests.kit.registry import Fleet, holding
+from tests.kit.rollouts import RolloutNodes, living
+
+FLEET = Fleet()
+LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
+STATE = State(5, FLEET.fifth.digest, FLEET.members(), network=FLEET.network)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[RolloutNodes]:
+    """Nodes that have generation 5 in force."""
+    with holding(tmp_path, FLEET) as registry, living(RolloutNodes(FLEET, registry)) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated nodes show all effects at once."""
+    monkeypatch.setattr(wave_effects, "SETTLES", 0.5)
+    monkeypatch.setattr(wave_effects, "HOLDS", 0.5)
+    monkeypatch.setattr(rollout_module, "AFTERMATH", 0.5)
+
+
+@pytest.fixture
+def touches(monkeypatch: pytest.MonkeyPatch) -> dict[str, Touch]:
+    """What a generation changes at the nodes: something that restarts nothing, by default."""
+    found = {node: Touch(True) for node in NODES}
+    monkeypatch.setattr(schedule_module, "touched", lambda *_: dict(found))
+    return found
+
+
+def publication(nodes: RolloutNodes, lines: list[str] | None = None, **changed: Any) -> State:
+    values = {"registries": {LAX: nodes.registry.url}, "deadline": 20.0, "bundle": b"another"}
+    before = changed.pop("before", None)
+    order = FLEET.order(**(values | changed))
+    shown: list[str] = [] if lines is None else lines
+    done, _ = publish(order, STATE, shown.append, before)
+    return done
+
+
+def last(nodes: RolloutNodes) -> RolloutOrder:
+    """The rollout order that the registry holds."""
+    held = nodes.registry.registry.standing(ROLLOUT)
+    assert held is not None
+    return held.order
+
+
+def generations(nodes: RolloutNodes) -> dict[str, int]:
+    return {node: own.generation for node, own in nodes.own.items()}
+
+
+def bundles(nodes: RolloutNodes) -> set[str]:
+    return {own.bundle for own in nodes.own.values()}
+
+
+# --- what goes well ------------------------------------------------------------------------------
+
+
+def test_each_wave_waits_for_the_one_before(nodes: RolloutNodes, touches: dict[str, Touch]) -> None:
+    lines: list[str] = []
+    done = publication(nodes, lines)
+    assert done.generation == 6
+    assert set(generations(nodes).values()) == {6}
+    released = [order.released for order in nodes.orders]
+    assert released[0] == () and not nodes.orders[0].everyone
+    assert all(set(a) < set(b) for a, b in pairwise(released[:5]))
+    assert last(nodes).everyone
+    # The registry comes last.
+    assert [node for node, _ in nodes.taken][-1] == LAX
+    assert [line for line in lines if line.startswith("wave 1 of 4: ")]
+
+
+def test_an_unchanged_node_follows_with_everyone(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    touches[MIA] = Touch(False)
+    publication(nodes)
+    assert set(generations(nodes).values()) == {6}
+    assert not [order for order in nodes.orders if MIA in order.released]
+
+
+def test_what_restarts_sessions_drains_first_and_alone(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    touches[ORD] = Touch(True, frozenset({"vultr4"}))
+    lines: list[str] = []
+    publication(nodes, lines)
+    assert last(nodes).drained == (ORD,)
+    assert [line for line in lines if re.match(rf"wave \d of 4: {ORD} \(drains first\): ", line)]
+
+
+def test_each_node_is_examined_by_others_and_by_itself(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    publication(nodes)
+    named = {node: by for order in nodes.orders for node, by in order.witnesses.items()}
+    assert named.keys() == set(NODES)
+    for node, by in named.items():
+        assert node in by and len(by) == 3
+    assert nodes.orders[0].witnesses and not last(nodes).witnesses
+
+
+@pytest.mark.parametrize("waves", [True, False], ids=["now", "waves off"])
+def test_without_waves_everybody_follows_at_once(
+    nodes: RolloutNodes, touches: dict[str, Touch], waves: bool
+) -> None:
+    plan = replace(FLEET.plan, waves=waves)
+    publication(nodes, plan=plan, choices=Choices(now=waves))
+    assert set(generations(nodes).values()) == {6}
+    assert not nodes.orders
+
+
+def test_agents_that_know_no_waves_are_not_waited_for_to_say_so(
+    tmp_path: Path, touches: dict[str, Touch]
+) -> None:
+    with holding(tmp_path, FLEET) as registry:
+        earlier = RolloutNodes(FLEET, registry, earlier=set(NODES))
+        with living(earlier):
+            publication(earlier)
+    assert set(generations(earlier).values()) == {6}
+    assert not any(order.witnesses for order in earlier.orders)
+
+
+def test_a_silent_node_stops_no_wave(nodes: RolloutNodes, touches: dict[str, Touch]) -> None:
+    """It ends the publication once all others have the generation."""
+    nodes.mute.add(MIA)
+    stale(nodes, MIA)
+    with pytest.raises(PublishError, match=f"{MIA}: no report on generation 6 in time"):
+        publication(nodes, deadline=3.0)
+    assert generations(nodes) == {LAX: 6, ORD: 6, EWR: 6, MIA: 5}
+
+
+def stale(nodes: RolloutNodes, node: str) -> None:
+    """Makes the registry forget the last report of a node."""
+    nodes.registry.registry.store.put_report(node, 0, "{}", lambda _: False)
+
+
+def test_a_node_that_the_operator_goes_on_without_is_not_waited_for(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    nodes.deaf.add(MIA)
+    done = publication(nodes, choices=Choices(without=frozenset({MIA})))
+    assert done.generation == 6
+    assert generations(nodes) == {LAX: 6, ORD: 6, EWR: 6, MIA: 5}
+
+
+# --- what stops ----------------------------------------------------------------------------------
+
+
+def lost(session: str) -> Any:
+    def bend(health: Health) -> Health:
+        return replace(health, sessions=health.sessions | {session: "Active"})
+
+    return bend
+
+
+def withdrawn(health: Health) -> Health:
+    return replace(health, announced=dict.fromkeys(health.announced or {}, ()))
+
+
+def dead(health: Health) -> Health:
+    return replace(health, families={"web": {"ipv4": True, "ipv6": False}})
+
+
+def broken(nodes: RolloutNodes, how: str) -> str:
+    """Makes a generation harmful at Chicago, and returns what is said of it."""
+    if how == "rolled back":
+        nodes.rolls_back[ORD] = "bird: syntax error"
+        return f"{ORD} rolled back generation 6: bird: syntax error"
+    if how == "transit":
+        nodes.lost[ORD] = ("transit ipv6",)
+        return "no longer sees its transit ipv6 work"
+    bends = {"a session": lost("vultr4"), "an announcement": withdrawn, "a service": dead}
+    nodes.harmed[ORD] = bends[how]
+    return {
+        "a session": "vultr4 is Active",
+        "an announcement": "does not announce 192.30.120.0/23 on vultr4",
+        "a service": "web is down in ipv6",
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how", ["rolled back", "transit", "a session", "an announcement", "a service"]
+)
+def test_a_wave_that_harms_a_node_stops_there_and_comes_back(
+    nodes: RolloutNodes, touches: dict[str, Touch], how: str
+) -> None:
+    said = broken(nodes, how)
+    with pytest.raises(PublishError) as error:
+        publication(nodes)
+    assert ORD in str(error.value) and said in str(error.value)
+    assert "the content of generation 5 is in force again as generation 7" in str(error.value)
+    assert set(generations(nodes).values()) == {7}
+    assert not [node for node in NODES if nodes.changed(node)]
+    assert bundles(nodes) == {FLEET.fifth.manifest.bundle}
+
+
+def test_nodes_of_later_waves_never_get_what_stops(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    nodes.rolls_back = dict.fromkeys(NODES, "bird: syntax error")
+    with pytest.raises(PublishError, match="wave 1 of 4: "):
+        publication(nodes)
+    assert not [node for node, generation in nodes.taken if generation == 6]
+
+
+def test_a_node_that_alone_objects_is_named_with_the_way_on(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    nodes.lies[MIA] = (EWR, "tunnel ipv4")
+    with pytest.raises(PublishError) as error:
+        publication(nodes)
+    text = str(error.value)
+    assert f"{EWR} is not as well as before: {MIA} says: no longer sees its tunnel ipv4" in text
+    assert text.endswith(f"if {MIA} is not to be believed: mesh rollout --without {MIA}")
+    # And with it, all goes out.
+    publication(nodes, choices=Choices(without=frozenset({MIA})))
+    assert {g for n, g in generations(nodes).items() if n != MIA} == {8}
+
+
+def test_content_that_no_registry_has_does_not_come_back(
+    nodes: RolloutNodes, touches: dict[str, Touch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.publish.registry_pool.RegistryPool.generation", lambda *_: None)
+    nodes.rolls_back[ORD] = "bird: syntax error"
+    with pytest.raises(PublishError, match="no registry has what was in force before"):
+        publication(nodes)
+    assert nodes.own[ORD].generation == 5
+
+
+def test_the_only_announcer_of_a_prefix_is_not_restarted_by_surprise(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    touches[ORD] = Touch(True, frozenset({"vultr4", "vultr6"}))
+    plan = only_announced_by(ORD)
+    with pytest.raises(PublishError) as error:
+        publication(nodes, plan=plan)
+    text = str(error.value)
+    assert f"{ORD}: vultr4, vultr6 start anew" in text
+    assert "unreachable for up to 15 s" in text and "--accept-outage" in text
+    current = nodes.registry.registry.current()
+    assert current is not None and current.manifest.generation == 5
+    done = publication(nodes, plan=plan, choices=Choices(accept_outage=True))
+    assert done.generation == 6
+
+
+def only_announced_by(node: str) -> Any:
+    aggregates = tuple(replace(each, nodes=(node,)) for each in FLEET.plan.aggregates)
+    return replace(FLEET.plan, aggregates=aggregates)
+
+
+# --- interrupted ---------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The operator's process ends here."""
+
+
+@pytest.mark.parametrize("wave", [1, 2, 3, 4])
+def test_an_update_that_was_killed_is_finished_by_the_next(
+    nodes: RolloutNodes, touches: dict[str, Touch], wave: int
+) -> None:
+    class Lines(list[str]):
+        def append(self, line: str) -> None:
+            if line.startswith(f"wave {wave} of 4: "):
+                raise Killed
+
+    with pytest.raises(Killed):
+        publication(nodes, Lines())
+    assert publication(nodes).generation == 7
+    assert set(generations(nodes).values()) == {7}
+
+
+# --- who stands in for whom ----------------------------------------------------------------------
+
+
+def idle(health: Health) -> Health:
+    return replace(withdrawn(health), in_service=False)
+
+
+def test_a_node_that_announces_nothing_now_stands_in_for_no_other(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    nodes.always = dict.fromkeys((MIA, LAX, EWR), idle)
+    nodes.step()
+    touches[ORD] = Touch(True, frozenset({"vultr4", "vultr6"}))
+    with pytest.raises(PublishError, match=f"{ORD}: vultr4, vultr6 start anew, and no other node"):
+        publication(nodes)
+
+
+def test_a_node_is_not_drained_once_the_operator_has_drained_the_others(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    touches[LAX] = Touch(True, frozenset({"vultr4", "vultr6"}))
+
+    class Lines(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            if line.startswith("wave 1 of 4: "):
+                nodes.always = dict.fromkeys((MIA, ORD, EWR), drained)
+
+    lines = Lines()
+    publication(nodes, lines)
+    assert f"{LAX}: does not drain, since no other node announces its prefixes" in lines
+    assert last(nodes).drained == ()
+
+
+def drained(health: Health) -> Health:
+    return replace(idle(health), drained=True)
+
+
+# --- changes with two ends -----------------------------------------------------------------------
+
+BETWEEN = replace(FLEET.plan, path_limit=FLEET.plan.path_limit + 1)
+
+
+@pytest.fixture
+def two_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every change has two ends."""
+    monkeypatch.setattr(stages_module, "expanded", lambda *_: BETWEEN)
+    monkeypatch.setattr(stages_module, "obstacles", lambda *_: ("a number changes",))
+
+
+@pytest.mark.usefixtures("two_ends")
+def test_a_change_with_two_ends_goes_out_twice(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    lines: list[str] = []
+    assert publication(nodes, lines, before=FLEET.plan).generation == 7
+    for node in NODES:
+        assert [number for who, number in nodes.taken if who == node] == [6, 7]
+    assert "warning: a number changes" in lines
+
+
+@pytest.mark.usefixtures("two_ends")
+@pytest.mark.parametrize("known", [FLEET.plan, None], ids=["now", "no plan before"])
+def test_it_goes_out_once_where_there_is_nothing_to_expand(
+    nodes: RolloutNodes, touches: dict[str, Touch], known: Any
+) -> None:
+    assert publication(nodes, before=known, choices=Choices(now=known is not None)).generation == 6
+
+
+@pytest.mark.usefixtures("two_ends")
+@pytest.mark.parametrize("good", [5, 6], ids=["the first", "the second"])
+def test_a_stage_that_stops_goes_back_to_what_was_in_force(
+    nodes: RolloutNodes, touches: dict[str, Touch], good: int
+) -> None:
+    nodes.rolls_back[ORD] = "bird: syntax error"
+    nodes.good = good
+    with pytest.raises(PublishError, match=f"the content of generation {good} is in force again"):
+        publication(nodes, before=FLEET.plan)
+    assert set(generations(nodes).values()) == {good + 2}
+
+
+@pytest.mark.usefixtures("two_ends")
+def test_an_outage_is_refused_before_the_first_stage(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    touches[ORD] = Touch(True, frozenset({"vultr4", "vultr6"}))
+    with pytest.raises(PublishError, match="--accept-outage"):
+        publication(nodes, plan=only_announced_by(ORD), before=FLEET.plan)
+    assert not nodes.orders and not nodes.taken
