@@ -18,9 +18,10 @@ from mesh.publish import rollout as rollout_module
 from mesh.publish import schedule as schedule_module
 from mesh.publish import stages as stages_module
 from mesh.publish.choices import Choices
+from mesh.publish.order import SealedBefore
 from mesh.trust.documents import Health, RolloutOrder
 from mesh.trust.orders import ROLLOUT
-from tests.kit.registry import Fleet, holding
+from tests.kit.registry import BUNDLE, Fleet, holding
 from tests.kit.rollouts import RolloutNodes, living
 
 FLEET = Fleet()
@@ -382,3 +383,30 @@ def test_an_outage_is_refused_before_the_first_stage(
     with pytest.raises(PublishError, match="--accept-outage"):
         publication(nodes, plan=only_announced_by(ORD), before=FLEET.plan)
     assert not nodes.orders and not nodes.taken
+
+
+# --- compared with what nodes have ---------------------------------------------------------------
+
+KNOWN = SealedBefore(5)
+"""The secrets are those of generation 5."""
+
+
+def test_what_changes_nothing_is_no_rollout(nodes: RolloutNodes) -> None:
+    publication(nodes, bundle=BUNDLE, sealed_before=KNOWN)
+    assert set(generations(nodes).values()) == {6}
+    assert [order.everyone for order in nodes.orders] == [True]
+
+
+def test_a_bundle_alone_drains_nobody(nodes: RolloutNodes) -> None:
+    publication(nodes, sealed_before=KNOWN)
+    assert last(nodes).drained == ()
+    # One for the witnesses, one for each node, one for everyone.
+    assert last(nodes).number == len(NODES) + 2
+
+
+def test_another_password_restarts_sessions_one_node_after_the_other(nodes: RolloutNodes) -> None:
+    changed = replace(KNOWN, changed=frozenset({"bgpPassword-vultr"}))
+    publication(nodes, sealed_before=changed, passwords={"vultr": "another"})
+    assert set(last(nodes).drained) == set(NODES)
+    released = [set(order.released) for order in nodes.orders[:5]]
+    assert [len(after - before) for before, after in pairwise(released)] == [1, 1, 1, 1]
