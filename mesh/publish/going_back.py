@@ -8,13 +8,15 @@ from dataclasses import replace
 
 from mesh.plan.waves import Wave
 from mesh.publish.generation import SignedGeneration, restored
+from mesh.publish.held import HeldGeneration
 from mesh.publish.order import Order
 from mesh.publish.outcomes import latest_on
 from mesh.publish.progress import ProgressLines
 from mesh.publish.registry_pool import Deadline, RegistryPool
-from mesh.publish.rollout import POLL, RELEASE_SECONDS, Failure, Rollout, RolloutStopped
+from mesh.publish.rollout import POLL, Failure, Rollout, RolloutStopped, release_seconds
 from mesh.publish.schedule import Schedule
 from mesh.registry.client import Unreachable
+from mesh.trust.documents import Report
 
 
 class GoingBack:
@@ -37,18 +39,23 @@ class GoingBack:
         has become of it, with what an operator can do."""
         number, former = self._made.manifest.generation, self._schedule.former
         failing = {one.node for one in stopped.failures}
-        if former is None:
-            others = ", ".join(sorted(stopped.reached - failing)) or "no node"
-            return (
-                f"no registry has what was in force before, so {others} keeps generation {number}; "
-                f"publish the stack file of before, or a corrected one (pulumi up)"
-            )
-        self._progress(
-            f"the rollout of generation {number} has stopped: the content of generation "
-            f"{former.manifest.generation} comes back"
-        )
+        told = self._told()
+        having = {node for node, report in told.items() if report.outcome == "applied"}
         try:
-            again, failures = self._bring_back(stopped, failing)
+            if not having:
+                self._keep_back(failing - told.keys())
+                return "what was in force before stays so everywhere"
+            if former is None:
+                return (
+                    f"no registry has what was in force before, so {', '.join(sorted(having))} "
+                    f"keep generation {number}; publish the stack file of before, or a corrected "
+                    f"one (pulumi up)"
+                )
+            self._progress(
+                f"the rollout of generation {number} has stopped: the content of generation "
+                f"{former.manifest.generation} comes back"
+            )
+            again, failures = self._bring_back(former, failing, having, set(told))
         except Unreachable as error:
             return f"it could not be taken back: {error}; run `pulumi up` again"
         back = f"the content of generation {former.manifest.generation} is in force again as "
@@ -58,23 +65,32 @@ class GoingBack:
             back += f", but not at {names}: {'; '.join(one.why for one in failures)}"
         return f"{back}{_cure(stopped.failures)}"
 
+    def _keep_back(self, silent: Collection[str]) -> None:
+        """Releases nobody any more, so that a silent node does not apply the generation later."""
+        if silent:
+            self._rollout(self._made).keep_back()
+
     def _bring_back(
-        self, stopped: RolloutStopped, failing: Collection[str]
+        self,
+        former: HeldGeneration,
+        failing: Collection[str],
+        having: Collection[str],
+        told: Collection[str],
     ) -> tuple[SignedGeneration, list[Failure]]:
-        again = self._put()
-        told = self._told()
-        awaited = sorted(set(failing) & told)
-        waves = [Wave(tuple(awaited), frozenset(), "back at once")] if awaited else []
-        waves += _reduced(self._schedule.waves, (stopped.reached & told) - set(failing))
+        """First to the nodes that are not well, then to the others in the waves in which they came.
+        Nodes that say nothing are not waited for."""
+        again = self._put(former)
+        first = tuple(sorted(set(failing) & set(told)))
+        waves = [Wave(first, frozenset(), "back at once")] if first else []
+        waves += _reduced(self._schedule.waves, set(having) - set(failing))
         failures = self._rollout(again).go_back(
-            waves, self._schedule.touches, self._schedule.before, set(failing) - told
+            waves, self._schedule.touches, self._schedule.before, set(failing) - set(told)
         )
         return again, failures
 
-    def _put(self) -> SignedGeneration:
+    def _put(self, former: HeldGeneration) -> SignedGeneration:
         """Signs the former content and sends it to the registries, of which one may start anew."""
-        former, clock = self._schedule.former, Deadline(RELEASE_SECONDS)
-        assert former is not None
+        clock = Deadline(release_seconds(self._order))
         while True:
             try:
                 again = restored(
@@ -94,12 +110,12 @@ class GoingBack:
         held = 0 if highest is None else highest[1].generation
         return max(held, self._made.manifest.generation) + 1
 
-    def _told(self) -> set[str]:
-        """The nodes that have reported on the generation: they are there, and are waited for."""
+    def _told(self) -> dict[str, Report]:
+        """The reports on the generation: these nodes are there, and are waited for."""
         identities = {n: entry.identity for n, entry in self._made.manifest.nodes.items()}
         reports = self._pool.reports(identities)
         told = latest_on(reports, self._made.manifest, self._made.digest)
-        return set(told) - self._order.unheard
+        return {node: one for node, one in told.items() if node not in self._order.unheard}
 
 
 def _reduced(waves: Iterable[Wave], nodes: Collection[str]) -> list[Wave]:

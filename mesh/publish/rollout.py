@@ -12,7 +12,7 @@ from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.order import Order
 from mesh.publish.progress import ProgressLines
-from mesh.publish.refused import refusal_text
+from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout_orders import Release, Rollouts
 from mesh.publish.uptake import Uptake, Uptakes
@@ -127,6 +127,10 @@ class Rollout:
         self._release_everyone()
         return failures + self._unfinished({one.node for one in failures})
 
+    def keep_back(self) -> None:
+        """Releases no node any more: one that has not applied the generation goes on waiting."""
+        self._give(Release())
+
     def _unfinished(self, known: Collection[str]) -> list[Failure]:
         """The other nodes that have not applied the generation after a while, held ones apart."""
         awaited = sorted(self._identities.keys() - self._order.unheard - set(known))
@@ -135,7 +139,7 @@ class Rollout:
             now = self._uptakes.of(self._hear(), awaited)
             if clock.over or not now.waiting:
                 return [
-                    *_not_taken(now, self._made),
+                    *self._not_taken(now),
                     *(Failure(node, f"{node} has not reported it yet") for node in now.waiting),
                 ]
             time.sleep(POLL)
@@ -179,7 +183,7 @@ class Rollout:
 
     def _give(self, release: Release) -> None:
         """Signs the order; tried again while a registry starts anew."""
-        clock = Deadline(RELEASE_SECONDS)
+        clock = Deadline(release_seconds(self._order))
         while True:
             try:
                 self._orders.release(self._made, release)
@@ -244,7 +248,7 @@ class Rollout:
             self._uptakes.show(now)
             effects.look(self._last, now.applied)
             pending = effects.pending(self._last)
-            failures = [*_not_taken(now, self._made), *_worse(effects)]
+            failures = [*self._not_taken(now), *_worse(effects)]
             if not failures and not now.waiting and not pending:
                 return
             self._show(name, now, pending)
@@ -260,6 +264,17 @@ class Rollout:
                 raise self._stopped(name, _late(now, pending, self._made, seconds))
             self._look_for_others()
             time.sleep(POLL)
+
+    def _not_taken(self, now: Uptake) -> list[Failure]:
+        """The nodes that have rolled back, and those that refuse the generation: all of them, since
+        what one refuses in the first wave, others refuse in the last."""
+        number = self._made.manifest.generation
+        failed = [
+            Failure(node, f"{node} rolled back generation {number}: {why}")
+            for node, why in sorted(now.failed.items())
+        ]
+        refused = refusing(self._last.values(), self._made.digest) if now.refused else {}
+        return failed + [Failure(node, refusal_text(node, one)) for node, one in refused.items()]
 
     def _seconds(self, wave: Wave) -> float:
         drain = DRAIN_STARTS + self._order.plan.linger if wave.drained else 0.0
@@ -286,6 +301,11 @@ class Rollout:
         return f"{node} ({update})" if update in ("draining", "applying") else node
 
 
+def release_seconds(order: Order) -> float:
+    """Seconds within which a registry has to take what is signed."""
+    return min(order.deadline, RELEASE_SECONDS)
+
+
 def _restarts(touch: Touch) -> bool:
     return bool(touch.restarts) or not touch.sure
 
@@ -300,15 +320,6 @@ def _names(wave: Wave) -> str:
     return ", ".join(
         f"{node} (drains first)" if node in wave.drained else node for node in wave.nodes
     )
-
-
-def _not_taken(now: Uptake, made: SignedGeneration) -> list[Failure]:
-    number = made.manifest.generation
-    failed = [
-        Failure(node, f"{node} rolled back generation {number}: {why}")
-        for node, why in sorted(now.failed.items())
-    ]
-    return failed + [Failure(n, refusal_text(n, one)) for n, one in sorted(now.refused.items())]
 
 
 def _worse(effects: WaveEffects) -> list[Failure]:

@@ -245,10 +245,33 @@ def test_content_that_no_registry_has_does_not_come_back(
     nodes: RolloutNodes, touches: dict[str, Touch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mesh.publish.registry_pool.RegistryPool.generation", lambda *_: None)
-    nodes.rolls_back[ORD] = "bird: syntax error"
-    with pytest.raises(PublishError, match="no registry has what was in force before"):
+    nodes.rolls_back[LAX] = "bird: syntax error"
+    text = f"no registry has what was in force before, so {EWR}, {MIA}, {ORD} keep generation 6"
+    with pytest.raises(PublishError, match=text):
         publication(nodes)
-    assert nodes.own[ORD].generation == 5
+    assert nodes.own[LAX].generation == 5
+
+
+def test_where_nobody_else_has_it_nothing_is_published_again(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    """So the node goes on to say why it has rolled back."""
+    nodes.rolls_back[EWR] = "bird: syntax error"
+    with pytest.raises(PublishError, match="what was in force before stays so everywhere"):
+        publication(nodes)
+    assert set(generations(nodes).values()) == {5}
+    assert nodes.own[EWR].reason == "bird: syntax error"
+
+
+def test_a_node_that_fell_silent_in_its_wave_is_not_released_any_more(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    nodes.deaf.add(EWR)
+    with pytest.raises(PublishError, match=f"wave 1 of 4: {EWR}: no report on generation 6 within"):
+        publication(nodes, deadline=2.0)
+    nodes.deaf.clear()
+    nodes.step()
+    assert last(nodes).released == () and nodes.own[EWR].generation == 5
 
 
 def test_the_only_announcer_of_a_prefix_is_not_restarted_by_surprise(
