@@ -18,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from mesh.cli.engine import recover
@@ -237,7 +238,9 @@ def deployed(name: str, example: str, folder: Path) -> Iterator[Network]:
     """The twin, up and well; whatever happens, nothing of it stays."""
     root = checkout_of(folder, example, services=False)
     shutil.copytree(ROOT / "site", root / "site")
-    with another(name, root) as state:
+    with another(name, root) as state, pytest.MonkeyPatch.context() as patch:
+        # The engine's resources of our own come from the copy as well, not from its .venv's checkout.
+        patch.setenv("PYTHONPATH", str(root))
         network = Network(state, root, name)
         network.mesh("lab", "up")
         assert not (found := network.problems()), found
