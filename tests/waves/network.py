@@ -239,7 +239,7 @@ def deployed(name: str, example: str, folder: Path) -> Iterator[Network]:
     root = checkout_of(folder, example, services=False)
     shutil.copytree(ROOT / "site", root / "site")
     with another(name, root) as state, pytest.MonkeyPatch.context() as patch:
-        # The engine's resources of our own come from the copy as well, not from its .venv's checkout.
+        # Resources of our own are imported from the copy as well, not from its .venv's checkout.
         patch.setenv("PYTHONPATH", str(root))
         network = Network(state, root, name)
         network.mesh("lab", "up")
