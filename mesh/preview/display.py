@@ -204,7 +204,8 @@ def _way_out(forecast: Forecast | None) -> str:
     if not forecast.waves:
         return "to every node at once"
     count = f"{forecast.waves} waves" if forecast.waves > 1 else "one wave"
-    waves = f"to every node in {count}, "
+    stages = "in two stages, each " if forecast.twice else ""
+    waves = f"to every node {stages}in {count}, "
     waves += "one node at a time" if forecast.most == 1 else f"at most {forecast.most} at a time"
     drained = f"; {_list(forecast.drained)} drain first" if forecast.drained else ""
     return f"{waves}{drained} (forecast)"

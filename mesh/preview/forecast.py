@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from mesh.plan import Plan
+from mesh.plan.transition import expanded
 from mesh.plan.waves import Touch, waves
 from mesh.preview.sessions import SessionChange
 
@@ -16,16 +17,20 @@ from mesh.preview.sessions import SessionChange
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """So many ``waves`` of at most ``most`` nodes, those of ``drained`` drained first; 0 waves
-    where all nodes take the generation over at the same moment."""
+    where all nodes take the generation over at the same moment. ``twice``: a change has two ends,
+    so that a generation that works with both goes out before."""
 
     waves: int
     most: int
     drained: tuple[str, ...] = ()
+    twice: bool = False
 
 
-def forecast(plan: Plan, standing: Collection[str], changes: Iterable[SessionChange]) -> Forecast:
-    """The forecast for a plan. ``standing`` are the nodes that have a generation in force and keep
-    their servers, ``changes`` what becomes of the sessions by the new one."""
+def forecast(
+    before: Plan | None, plan: Plan, standing: Collection[str], changes: Iterable[SessionChange]
+) -> Forecast:
+    """The forecast for a plan, with that of ``before`` in force. ``standing`` are the nodes that
+    have a generation in force and keep their servers, ``changes`` what becomes of the sessions."""
     taking = [node for node in plan.nodes if node.id not in plan.without]
     if not plan.waves or not standing:
         return Forecast(0, len(taking))
@@ -39,6 +44,7 @@ def forecast(plan: Plan, standing: Collection[str], changes: Iterable[SessionCha
         waves=len(found),
         most=max((len(wave.nodes) for wave in found), default=0),
         drained=tuple(node for wave in found for node in sorted(wave.drained)),
+        twice=before is not None and expanded(before, plan) is not None,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mesh.infra.providers import DESCRIPTIONS
 from mesh.infra.providers.description import FormerResources
 from mesh.plan import Plan
+from mesh.plan.transition import obstacles
 from mesh.preview import access
 from mesh.preview.forecast import Forecast, forecast
 from mesh.preview.kinds import CANDIDATE, GENERATION, ResourceKind
@@ -123,12 +124,13 @@ def summarise(preview: Preview) -> Summary:
             *_protected(preview),
             *_off(preview),
             *_restarted(preview, begun),
+            *_obstacles(preview),
             *(access.notes(before, after) if after else ()),
             *_unknown_changes(preview),
         ),
         errors=preview.errors,
         warnings=preview.warnings,
-        forecast=forecast(after, _standing(preview), in_place)
+        forecast=forecast(before, after, _standing(preview), in_place)
         if comparable and after and published
         else None,
     )
@@ -277,6 +279,13 @@ def _restarted(preview: Preview, begun: Mapping[str, Collection[str]]) -> Iterat
             f"{prefix}: its upstream sessions start anew {where}, so no node announces it "
             "meanwhile; --gate refuses that without --restart-sessions"
         )
+
+
+def _obstacles(preview: Preview) -> Iterator[str]:
+    """What waves cannot keep working, since no node can have both ends of the change."""
+    if preview.before is not None and preview.after is not None and preview.after.waves:
+        for obstacle in obstacles(preview.before, preview.after):
+            yield f"{obstacle}: a node cannot have both, so that waves do not keep this working"
 
 
 def in_turn(before: Plan | None, after: Plan) -> bool:

@@ -22,6 +22,11 @@ ALONE = plan_of(bent("nodes", {LAX: {"number": 1}}))
 SIXTEEN = plan_of(equal_nodes(16))
 
 
+def served_by(*nodes: str) -> Plan:
+    """The network with its service at these nodes alone."""
+    return plan_of(bent("services/web/nodes", list(nodes)))
+
+
 def forecast(before: Plan | None, after: Plan, *steps: Any) -> Forecast | None:
     return summarise(preview(*steps, generation(before, after, bundle="1"))).forecast
 
@@ -35,6 +40,7 @@ CASES: dict[str, tuple[Plan | None, Plan, list[Any], Forecast]] = {
     "the only announcer": (
         ALONE, plan_of(bent("nodes", {LAX: {"number": 1, "import": "full"}})), [], Forecast(1, 1),
     ),
+    "a service moves": (served_by(EWR, LAX), served_by(MIA, ORD), [], Forecast(4, 1, twice=True)),
     "sixteen nodes": (SIXTEEN, SIXTEEN, [], Forecast(6, 5)),
 }  # fmt: skip
 
@@ -78,3 +84,20 @@ def test_the_generation_s_line_says_how_it_goes_out(after: Plan, expected: str) 
 def test_waves_of_several_nodes_say_of_how_many() -> None:
     found = summarise(preview(generation(SIXTEEN, SIXTEEN, bundle="1")))
     assert "in 6 waves, at most 5 at a time (forecast)" in markdown(found)
+
+
+def test_a_change_with_two_ends_goes_out_in_two_stages() -> None:
+    moved = generation(served_by(EWR, LAX), served_by(MIA, ORD), bundle="1")
+    found = summarise(preview(moved))
+    assert "to every node in two stages, each in 4 waves, one node at a time" in markdown(found)
+
+
+def test_what_waves_cannot_keep_working_is_a_note() -> None:
+    after = plan_of(bent("nodes/mia-vultr-1/number", 9))
+    notes = summarise(preview(generation(PLAN, after, bundle="1"))).notes
+    assert (
+        "mesh:nodes.mia-vultr-1.number changes from 3 to 9: a node cannot have both, so that waves "
+        "do not keep this working" in notes
+    )
+    off = summarise(preview(generation(PLAN, replace(after, waves=False), bundle="1"))).notes
+    assert len(off) < len(notes)
