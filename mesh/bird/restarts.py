@@ -35,8 +35,8 @@ _IN_PLACE = {
         ("receive", "limit"),
         ("export", "limit"),
         ("next", "hop"),
-        ("gateway",),
         ("preference",),
+        ("rpki", "reload"),
     ),
 }
 """How settings begin that BIRD changes in place: of a protocol, and of its channels (True)."""
@@ -57,8 +57,8 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Definitions:
-    """What BIRD's files define: BGP protocols and templates, constants, tables, and the router's
-    id."""
+    """What BIRD's files define: BGP protocols and templates. ``constants`` are all else that their
+    settings refer to by name: tables too, and BFD."""
 
     protocols: dict[str, _Block] = field(default_factory=dict)
     templates: dict[str, _Block] = field(default_factory=dict)
@@ -71,13 +71,14 @@ class _Definitions:
         self.constants.update(other.constants)
 
     def session(self, name: str) -> tuple[Words, ...]:
-        """All of a session's settings for which it starts anew, and the values of their
-        constants."""
+        """All of a session's settings for which it starts anew, and the values of the constants
+        that they use."""
         settings = [("router", "id", *self.constants.get("router id", ()))]
         block: _Block | None = self.protocols[name]
         while block is not None:
-            settings.append(("from", block.parent))
             settings += block.settings
+            if block.parent not in self.templates:
+                settings.append(("from", block.parent))
             block = self.templates.get(block.parent)
         used = self._constants(word for each in settings for word in each)
         return (*settings, *((each, *self.constants[each]) for each in sorted(used)))
@@ -154,6 +155,8 @@ def _read(text: str) -> _Definitions:
                 found.constants[name] = tuple(value)
             case ("router", "id", *value):
                 found.constants["router id"] = tuple(value)
+            case ("protocol", "bfd", "{", *inner, "}"):
+                found.constants["bfd"] = _bfd(inner)
             case (kind, "table", name, *options):
                 found.constants[name] = (kind, *options)
     return found
@@ -190,6 +193,13 @@ def _settings(words: Iterable[str], channel: Words = ()) -> Iterator[Words]:
             yield from _settings(setting[2:-1], setting[:1])
         elif not any(setting[: len(start)] == start for start in _IN_PLACE[bool(channel)]):
             yield (*channel, *setting)
+
+
+def _bfd(words: Iterable[str]) -> Words:
+    """The settings of BFD itself for which the sessions that use it start anew: not the intervals
+    of interfaces and neighbors."""
+    kept = (each for each in _split(words) if each[0] not in ("interface", "multihop", "neighbor"))
+    return tuple(word for each in kept for word in (*each, ";"))
 
 
 def _split(words: Iterable[str]) -> Iterator[Words]:

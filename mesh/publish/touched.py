@@ -131,7 +131,7 @@ class _Compared:
         the secrets that change."""
         plan, values = self._order.plan, dict.fromkeys(changed, value)
         passwords = {
-            name: values.get(PASSWORD_PREFIX + name, "") for name in _passwords(plan.node(node))
+            name: values.get(PASSWORD_PREFIX + name, name) for name in _passwords(plan.node(node))
         }
         files = node_secrets(plan, node, passwords, dict.fromkeys(plan.receiver_secrets, ""))
         return {file.path: file.content for file in files}
