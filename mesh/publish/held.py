@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mesh.publish.generation import Packing
@@ -33,15 +33,17 @@ class HeldGeneration:
 
     @cached_property
     def pieces(self) -> PackedGeneration:
-        """The same with the contents of files as texts of their own, also if it came whole."""
-        if any(len(places) > 1 for places in self.packed.parts.values()):
-            return self.packed
-        packing = Packing()
-        for node in self.packed.parts:
+        """The same with the contents of files as texts of their own, in parts that came whole
+        too."""
+        whole = [node for node, places in self.packed.parts.items() if len(places) == 1]
+        packing, first = Packing(), len(self.packed.texts)
+        for node in whole:
             part = parse(Part, self.packed.part(node))
             files = tuple(File(f.path, f.content, f.mode, f.group) for f in part.files)
             packing.add(node, NodeFiles(files, part.units), part.sealed)
-        return packing.packed(self.packed.manifest, self.packed.views)
+        cut = {node: tuple(first + at for at in places) for node, places in packing.parts.items()}
+        texts = (*self.packed.texts, *packing.texts)
+        return replace(self.packed, texts=texts, parts={**self.packed.parts, **cut})
 
 
 def held_generations(pool: RegistryPool, reports: Iterable[Report]) -> dict[int, HeldGeneration]:

@@ -12,7 +12,7 @@ from mesh.publish.contents import ContentDelivery
 from mesh.publish.generation import SignedGeneration, make
 from mesh.publish.going_back import GoingBack
 from mesh.publish.held import held_generations
-from mesh.publish.order import Member, Order, PublishError
+from mesh.publish.order import PRESENT, Member, Order, PublishError, SealedBefore
 from mesh.publish.order_log import latest
 from mesh.publish.outcomes import not_applied
 from mesh.publish.preparation import POLL
@@ -42,6 +42,8 @@ class Stages:
         self._order, self._pool, self._network = order, pool, network
         self._members, self._floor = members, floor
         self._contents, self._progress = contents, progress
+        self._first = PRESENT
+        """The first generation that was signed here."""
         self._identities = {node: member.identity for node, member in members.items()}
         self._rollouts = Rollouts(
             pool, order.operator_key, network, self._identities, None, progress
@@ -90,9 +92,16 @@ class Stages:
         if not waves:
             return made, None
         facts = {node: member.facts for node, member in self._members.items()}
-        schedule = scheduled(order, made, facts, reports, held)
+        schedule = scheduled(self._knowing(order), made, facts, reports, held)
         refuse_outages(order.plan, schedule, order.choices)
         return made, schedule
+
+    def _knowing(self, order: Order) -> Order:
+        """The same, with what was sealed here: all that this publication has signed before has the
+        present secrets."""
+        known = order.sealed_before or SealedBefore(0)
+        since = min(PRESENT if known.since is None else known.since, self._first)
+        return replace(order, sealed_before=replace(known, since=since))
 
     def _in_waves(self, reports: Mapping[str, Report]) -> bool:
         """Whether nodes wait for their wave. In a network's first generation none has anything in
@@ -107,6 +116,7 @@ class Stages:
         for failure in self._pool.put_generation(made.generation):
             self._progress(f"not stored at {failure}")
         manifest = made.manifest
+        self._first = min(self._first, manifest.generation)
         self._progress(f"generation {manifest.generation} signed for {len(manifest.nodes)} nodes")
         self._compare_certificates(made)
 

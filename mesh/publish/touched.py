@@ -14,7 +14,7 @@ from mesh.publish.order import PRESENT, Order
 from mesh.publish.order_log import latest
 from mesh.render import node_secrets
 from mesh.spec import PASSWORD_PREFIX, RECEIVER_PREFIX
-from mesh.trust.documents import NodeEntry, Part, Report
+from mesh.trust.documents import NodeEntry, Part, PublicFile, Report
 
 
 def touched(
@@ -94,7 +94,7 @@ class _Compared:
         if self._old[number].text(node) == self._new.text(node) and not secrets:
             return Touch(changed=False)
         old, new = self._old[number].part(node), self._new.part(node)
-        differing = _differing(old, new)
+        differing = self._differing(old, new)
         others = (old.units, old.sealed) != (new.units, new.sealed)
         restarts: frozenset[str] = frozenset()
         if secrets or any(map(is_read, differing)):
@@ -104,6 +104,23 @@ class _Compared:
             )
         changed = bool(differing or others or secrets)
         return Touch(changed, restarts, sure=sure or not restarts)
+
+    def _differing(self, old: Part, new: Part) -> set[str]:
+        """The paths of files with another content, mode or group, and of those that come or go."""
+        before, after = ({file.path: file for file in part.files} for part in (old, new))
+        return {
+            path
+            for path in {*before, *after}
+            if before.get(path) != after.get(path)
+            and not self._is_same(before.get(path), after.get(path))
+        }
+
+    def _is_same(self, old: PublicFile | None, new: PublicFile | None) -> bool:
+        """Whether a file in one text has the content of one in several: its part came whole."""
+        if old is None or new is None or (old.mode, old.group) != (new.mode, new.group):
+            return False
+        cut = len(old.content.split()) == 1 != len(new.content.split())
+        return cut and self._texts.content(old) == self._texts.content(new)
 
     def _read(self, part: Part) -> dict[str, str]:
         """The files that decide about sessions."""
@@ -135,12 +152,6 @@ class _Compared:
         }
         files = node_secrets(plan, node, passwords, dict.fromkeys(plan.receiver_secrets, ""))
         return {file.path: file.content for file in files}
-
-
-def _differing(old: Part, new: Part) -> set[str]:
-    """The paths of files with another content, mode or group, and of those that come or go."""
-    before, after = ({file.path: file for file in part.files} for part in (old, new))
-    return {path for path in {*before, *after} if before.get(path) != after.get(path)}
 
 
 def _passwords(node: Node) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from mesh.plan import Plan
 from mesh.plan.waves import Touch
-from mesh.publish.generation import SignedGeneration, make
+from mesh.publish.generation import SignedGeneration, make, restored
 from mesh.publish.held import HeldGeneration
 from mesh.publish.order import SealedBefore
 from mesh.publish.touched import touched
@@ -100,10 +100,10 @@ def test_only_the_sessions_that_differ_restart_where_a_generation_came_whole() -
     places: dict[str, tuple[int, ...]] = {node: (at,) for at, node in enumerate(whole.parts)}
     packed = PackedGeneration(whole.manifest, tuple(whole.parts.values()), places, "")
     plan = patient(ORD)
-    made = FLEET.generation(6, plan=plan, bundle=b"another")
+    made = FLEET.generation(6, plan=plan)
     found = touches(made, replace(FLEET.fifth, generation=packed), plan=plan)
     expected = Touch(changed=True, restarts=UPSTREAMS)
-    assert found == {**dict.fromkeys(NODES, CHANGED), ORD: expected}
+    assert found == {**dict.fromkeys(NODES, UNCHANGED), ORD: expected}
 
 
 # --- what nodes have in force --------------------------------------------------------------------
@@ -197,6 +197,16 @@ def back(made: SignedGeneration, number: int) -> SignedGeneration:
         for node, entry in made.manifest.nodes.items()
     }
     return replace(made, manifest=replace(made.manifest, generation=number, nodes=nodes))
+
+
+def test_a_node_that_joined_before_the_content_came_back_is_compared_too() -> None:
+    """Its part is one text among others' pieces."""
+    members = {node: one for node, one in FLEET.members().items() if node != ORD}
+    former = make(FLEET.order(), members, 5, FLEET.network)
+    order, failed = FLEET.order(), FLEET.generation(6)
+    again = restored(order, former.generation, former.manifest, 7, failed)
+    found = touches(FLEET.generation(8), again, sealed=SealedBefore(5, since=6))
+    assert found == {**dict.fromkeys(NODES, CHANGED), ORD: UNCHANGED}
 
 
 @pytest.mark.parametrize(
