@@ -93,9 +93,8 @@ class Generations:
             if known is None or not self._state.is_member:
                 continue
             self._links.connect_all(known.manifest)
-            leaving = False
             try:
-                leaving = self._bring_into_force(known)
+                self._try(known)
                 pause = 0.2
             except Unreachable as error:
                 log.warning("part", generation=known.number, reason=error)
@@ -113,9 +112,16 @@ class Generations:
             except Exception as error:
                 # An agent that ended here would end again after each start.
                 self._fail(known, printable(f"{type(error).__name__}: {error}"))
-            finally:
-                if not leaving:
-                    self._rollout.end()
+
+    def _try(self, known: HighestManifest) -> None:
+        """Applies a generation if this node may now. Whatever becomes of it, a drain for it ends,
+        before anything is tried again."""
+        leaving = False
+        try:
+            leaving = self._bring_into_force(known)
+        finally:
+            if not leaving:
+                self._rollout.end()
 
     def _fail(self, known: HighestManifest, reason: str) -> None:
         log.warning("not-applied", generation=known.number, reason=reason)
@@ -136,7 +142,7 @@ class Generations:
         return True
 
     def _bring_into_force(self, known: HighestManifest) -> bool:
-        """Applies a generation if this node may now; whether it is about to, and drains."""
+        """The same; whether the node is about to apply it, and drains."""
         if known.manifest.retired:
             self._announcer.retire()
             # Reported once the node has withdrawn, not before.

@@ -21,11 +21,11 @@ from mesh.agent.host import Host
 from mesh.agent.registry_client import Callbacks, RegistryLink
 from mesh.agent.state import Rejected, State, verified, verified_order
 from mesh.registry import gate, paths
-from mesh.registry.client import Unreachable
+from mesh.registry.client import Client, Unreachable
 from mesh.trust import joining, keys, signing
-from mesh.trust.documents import DrainOrder, RefusedJoin
+from mesh.trust.documents import DrainOrder, RefusedJoin, RolloutOrder
 from mesh.trust.encoding import dump, parse
-from mesh.trust.orders import DRAIN, OrderKind
+from mesh.trust.orders import DRAIN, ROLLOUT, OrderKind
 from mesh.trust.signing import Purpose, Signed
 from tests.kit.registry import Fleet, certify, live
 from tests.kit.wait import until
@@ -226,3 +226,22 @@ def test_whether_a_registry_answers_is_known_before_a_long_wait_ends(tmp_path: P
         until(lambda: line.answers is False, 30, "it is gone")
     finally:
         stop.set()
+
+
+def test_a_registry_of_an_earlier_version_has_no_rollout_orders_and_is_asked_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the order that the node holds nor the question for one ends the connection."""
+    earlier = tuple(door for door in gate.DOORS if not door.path.fullmatch(paths.ROLLOUT))
+    monkeypatch.setattr(gate, "DOORS", earlier)
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
+    state.accept(verified(OPERATOR, FLEET.fifth.generation.manifest))
+    order = RolloutOrder(FLEET.network, 3, 5, FLEET.fifth.digest, (NODE,))
+    state.accept_order(verified_order(OPERATOR, ROLLOUT, ROLLOUT.signed(FLEET.key, order)))
+    with live(tmp_path / "registry", OPERATOR) as registry:
+        registry.registry.accept_packed(dump(FLEET.fifth.generation))
+        line = listening(registry.url, state)
+        client = Client(registry.url, FLEET.node(NODE))
+        assert line._take_order(client, ROLLOUT, fresh=True) == 3
+        assert line.asked(ROLLOUT) == -math.inf, "it has not said that there is none"
+        client.close()

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
 from mesh.agent import rollout
 from mesh.agent.announce import Announcer, DrainReason
 from mesh.agent.announce_state import SHUTDOWN, AnnounceState, written_state
-from mesh.agent.apply import NotApplied
+from mesh.agent.apply import NotApplied, NotWritten
 from mesh.agent.config import Config
+from mesh.agent.generations import Generations
+from mesh.agent.holds import Holds
 from mesh.agent.host import Host
 from mesh.agent.keys import NodeKeys
 from mesh.agent.parts import Parts
 from mesh.agent.rollout import Rollout
-from mesh.agent.state import APPLIED, Applied, Rejected, State, verified, verified_order
+from mesh.agent.state import (
+    APPLIED,
+    Applied,
+    HighestManifest,
+    Rejected,
+    State,
+    verified,
+    verified_order,
+)
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.trust import keys, signing
-from mesh.trust.documents import RolloutOrder
+from mesh.trust.documents import Part, RolloutOrder
 from mesh.trust.encoding import parse
 from mesh.trust.orders import ROLLOUT
 from mesh.trust.requests import Signer
 from mesh.trust.sealing import NotForUs
 from mesh.trust.signing import Purpose, Signed
 from tests.kit.registry import Fleet
+from tests.kit.wait import until
 
 NODE, OTHER = "lax-vultr-1", "ord-vultr-1"
 FLEET = Fleet()
@@ -259,6 +274,90 @@ def test_what_is_announced_by_the_floor_is_announced_after_an_update(tmp_path: P
     assert not node.announcer._bird.wanted.in_service
     node.rollout.end()
     assert node.announcer._last_state == announced
+
+
+class Following(Draining):
+    """The same node, following its manifest: what it applies ends as told."""
+
+    def __init__(self, folder: Path, error: Exception | None, linger: float = 0.0) -> None:
+        super().__init__(folder, linger)
+        self.stop, self.outcomes = threading.Event(), list[str]()
+        self.holds = SimpleNamespace(until=0)
+        self.error = error
+        self.drained_when_applied = False
+        nothing = Mock(wait=lambda: None, undone=None, settle=lambda: False, apply=self._apply)
+        self.generations = Generations(
+            self.state,
+            Mock(urls=[]),
+            Mock(fetched=lambda _: ("{}", Part(NODE, (), (), ()))),
+            nothing,
+            Mock(on_trial=False, needed=lambda _: False),
+            Mock(),
+            self.announcer,
+            cast(Holds, self.holds),
+            Mock(settle=lambda _, outcome, *__: self.outcomes.append(outcome)),
+            Mock(),
+            self.rollout,
+            lambda: None,
+            self.stop,
+        )
+
+    def _apply(self, known: HighestManifest, *_: object) -> list[str]:
+        self.drained_when_applied = self.announcer.withdrawn
+        if self.error is not None:
+            raise self.error
+        self.state.confirm(Applied(known.number, known.envelope.digest, "{}"))
+        return []
+
+    @contextmanager
+    def runs(self) -> Iterator[None]:
+        """It follows, and announces."""
+        work = (lambda: self.announcer.run(self.stop), self.generations.follow)
+        threads = [threading.Thread(target=each) for each in work]
+        for thread in threads:
+            thread.start()
+        self.generations.look()
+        try:
+            yield
+        finally:
+            self.stop.set()
+            self.generations.look()
+            for thread in threads:
+                thread.join()
+
+    def is_back(self) -> bool:
+        """Whether nothing is left of its drain."""
+        return not written_state(self.host).draining and self.rollout.update in ("", "waiting")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "applied"),
+        (NotApplied("the daemon refuses it"), "failed"),
+        (NotWritten("the disk is full"), "failed"),
+        (OSError(28, "no space"), "failed"),
+        (RuntimeError("a mistake of ours"), "failed"),
+    ],
+    ids=["in force", "refused", "disk full", "no space", "mistake"],
+)
+def test_the_drain_ends_with_the_change_whatever_becomes_of_it(
+    tmp_path: Path, error: Exception | None, outcome: str
+) -> None:
+    node = Following(tmp_path, error)
+    with node.runs():
+        until(lambda: node.outcomes[:1] == [outcome], 10, "it is tried")
+        assert node.drained_when_applied
+        until(node.is_back, 5, "and not when it is tried again")
+
+
+def test_a_hold_ends_the_drain(tmp_path: Path) -> None:
+    node = Following(tmp_path, None, linger=600)
+    with node.runs():
+        until(lambda: written_state(node.host).draining, 5, "it drains")
+        node.holds.until = 2**31
+        until(node.is_back, 5, "it is held")
+        assert node.outcomes == []
 
 
 # --- content that comes back ---------------------------------------------------------------------
