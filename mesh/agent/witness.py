@@ -22,7 +22,10 @@ from mesh.agent.surroundings import surroundings
 from mesh.trust.documents import MAX_SEEN, MAX_WITNESSED, RolloutOrder, Witnessed
 
 ROUND = 0.3
-"""Seconds from the begin of one round to the next."""
+"""Seconds that a round takes at most, and from the begin of one to the next."""
+REPORTS = 200
+"""Reports of all witnesses that a registry gets in a second: where there are many, each makes fewer
+rounds."""
 OLD, SLOW = 900.0, 5.0
 """Seconds after which an order is old, since the operator may have gone away, and from one round to
 the next then."""
@@ -140,7 +143,13 @@ class Witness:
     def _rest(self, began: float, stop: threading.Event) -> None:
         """Returns when the next round begins."""
         with self._lock:
-            is_old = began - self._ordered >= OLD
-        end = began + (SLOW if is_old else ROUND)
+            order, age = self._order, began - self._ordered
+        end = began + (ROUND if order is None else pace(order, age))
         while (left := end - time.monotonic()) > 0 and not (stop.is_set() or self._news.is_set()):
             self._news.wait(min(left, STOPS_WITHIN))
+
+
+def pace(order: RolloutOrder, age: float) -> float:
+    """Seconds from the begin of one round to the next, by an order of that age."""
+    witnesses = {who for some in order.witnesses.values() for who in some}
+    return SLOW if age >= OLD else max(ROUND, len(witnesses) / REPORTS)

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 from mesh import netns
 from mesh.agent.config import Config, Underlay, UnderlayLink, UnderlayNode
 from mesh.agent.host import Host
-from mesh.agent.witness import Witness
+from mesh.agent.witness import Witness, pace
 from mesh.lab import namespaces
 from mesh.trust.documents import RolloutOrder, Witnessed
 from tests.kit.namespaces import address_line, spaces
@@ -343,3 +343,15 @@ def test_each_round_is_reported(mesh: Mesh) -> None:
         until(lambda: len(reported) >= 5, 3, "five rounds")
     numbers = [n for n in reported if n]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "age", "seconds"), [(16, 1.0, 0.1), (200, 1.0, 1.0), (16, 900.0, 5.0)]
+)
+def test_many_witnesses_or_an_old_order_make_fewer_rounds(
+    nodes: int, age: float, seconds: float
+) -> None:
+    """A registry gets the reports of all of them; the operator may have gone away."""
+    names = [f"n-{number}" for number in range(nodes)]
+    witnesses: dict[str, tuple[str, ...]] = {name: (names[0], name) for name in names}
+    assert pace(replace(order(), witnesses=witnesses), age) == seconds
