@@ -23,8 +23,8 @@ Each question has a name, which the report has in ``seen`` while it is answered:
 How a member's replies leave at an edge is not asked: nobody outside would answer, and a node of
 ours drops what comes to its uplink from an announced address.
 
-A third node may be changing itself, so two are asked, and one that answers is enough. Pure:
-configuration and surroundings in, questions out.
+A third node may change at the same time, or leave, so several are asked, and one that answers is
+enough. Pure: configuration and surroundings in, questions out.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from hashlib import sha256
 from mesh.agent.config import Config, Underlay
 from mesh.agent.echoes import LEAST, Address, Echo, Way
 
-THIRDS = 2
+THIRDS = 3
 """How many third nodes are asked through one node."""
 VERSIONS = (4, 6)
 

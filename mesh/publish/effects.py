@@ -214,10 +214,26 @@ def _due(plan: Plan, node: Node, who: str, what: str) -> bool:
     kind, _, family = what.partition(" ")
     if kind == "registry":
         return Role.REGISTRY in node.roles
+    linked = {link.peer for link in node.links}
     if kind == "uplink":
-        return any(f"ipv{prefix.version}" == family for prefix in plan.announced_by(node.id))
-    if kind == "exit":
-        return Role.EDGE in node.roles
+        return family in _announced(plan, linked) and any(
+            f"ipv{prefix.version}" == family for prefix in plan.announced_by(node.id)
+        )
     if kind == "announced":
-        return any(f"ipv{one.version}" == family for one in node.announced.both())
-    return any(link.peer == who for link in node.links)
+        return family in _announced(plan, {node.id})
+    # What the node passes on is for a third node, and there may be none any more.
+    if kind == "transit":
+        return who in linked and family in _announced(plan, linked - {who})
+    if kind == "detour":
+        return linked > {who}
+    return who in linked
+
+
+def _announced(plan: Plan, nodes: Collection[str]) -> set[str]:
+    """The families in which some of these nodes have an announced address."""
+    return {
+        f"ipv{address.version}"
+        for node in plan.nodes
+        if node.id in nodes
+        for address in node.announced.both()
+    }

@@ -179,6 +179,21 @@ def test_a_registry_that_moves_away_need_not_answer_any_more() -> None:
         assert len(objections(plan, plan.node(LAX), near, before, after)) == said
 
 
+def test_a_node_that_has_one_neighbor_left_forwards_to_nobody() -> None:
+    """The network of three has become one of two."""
+    links = tuple(link for link in PLAN.node(ORD).links if link.peer == MIA)
+    smaller = replace(
+        PLAN,
+        nodes=tuple(replace(n, links=links) if n.id == ORD else n for n in PLAN.nodes),
+    )
+    after = reports(mia_vultr_1=well(MIA, witnessed={ORD: Witnessed(9, SEEN[:1])}))
+    assert found(after) == [
+        f"{MIA}: no longer sees its transit ipv6 work",
+        f"{MIA}: no longer sees its tunnel ipv4 work",
+    ]
+    assert found(after, plan=smaller) == [f"{MIA}: no longer sees its tunnel ipv4 work"]
+
+
 def test_who_is_not_heard_cannot_object() -> None:
     near = around(PLAN, [ORD], reports(), {LAX, ORD})[ORD]
     assert [peer.id for peer in near.peers] == [LAX]
