@@ -12,11 +12,12 @@ from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.order import Order
 from mesh.publish.progress import ProgressLines
+from mesh.publish.recent import is_recent
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout_orders import Release, Rollouts
 from mesh.publish.uptake import Uptake, Uptakes
-from mesh.publish.wave_effects import ROUNDS, WaveEffects, text
+from mesh.publish.wave_effects import HOLDS, ROUNDS, WaveEffects, text
 from mesh.publish.witnesses import witnesses
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import Report
@@ -26,8 +27,8 @@ POLL = 0.1
 BASELINE = 1.5
 """Seconds that witnesses get to examine a node before it changes."""
 WAVE_SECONDS = 90.0
-"""Seconds that a wave may take beside its drain: a new bundle, the sessions, and what they
-bring."""
+"""Seconds that a wave may take beside its drain: a new bundle, the sessions, and what they bring.
+A node that reports that it applies the generation gets longer."""
 DRAIN_STARTS = 10.0
 """Seconds from the release until a node has announced graceful shutdown and withdrawn."""
 AFTERMATH = 5.0
@@ -242,13 +243,14 @@ class Rollout:
         )
         seconds = self._seconds(wave)
         clock, aftermath = Deadline(seconds), None
+        longest = Deadline(seconds + self._order.deadline)
         while True:
             self._meanwhile()
             now = self._uptakes.of(self._hear(), wave.nodes)
             self._uptakes.show(now)
             effects.look(self._last, now.applied)
             pending = effects.pending(self._last)
-            failures = [*self._not_taken(now), *_worse(effects)]
+            failures = [*self._not_taken(now), *_worse(effects, self._last)]
             if not failures and not now.waiting and not pending:
                 return
             self._show(name, now, pending)
@@ -260,8 +262,8 @@ class Rollout:
                 busy = [node for node in now.waiting if node not in now.refused]
                 if aftermath.over or not busy:
                     raise self._stopped(name, failures)
-            elif clock.over:
-                raise self._stopped(name, _late(now, pending, self._made, seconds))
+            elif now.waiting and (longest.over or (clock.over and not self._is_busy(now.waiting))):
+                raise self._stopped(name, _late(now, self._made, seconds))
             self._look_for_others()
             time.sleep(POLL)
 
@@ -291,14 +293,24 @@ class Rollout:
 
     def _show(self, name: str, now: Uptake, pending: Mapping[str, str]) -> None:
         """What the wave waits for."""
-        waiting = [self._stage(node) for node in now.waiting]
+        waiting = [
+            f"{node} ({stage})" if (stage := self._stage(node)) else node for node in now.waiting
+        ]
         waiting += [f"{node} ({what})" for node, what in pending.items()]
         if waiting:
             self._progress.waiting(f"{name}: waiting for {', '.join(waiting)}")
 
+    def _is_busy(self, nodes: Iterable[str]) -> bool:
+        return any(self._stage(node) for node in nodes)
+
     def _stage(self, node: str) -> str:
-        update = self._last[node].health.update if node in self._last else None
-        return f"{node} ({update})" if update in ("draining", "applying") else node
+        """What a node is doing of the update by a recent report; empty if nothing. One that
+        installs packages takes its time."""
+        report = self._last.get(node)
+        if report is None or not is_recent(report, time.time()):
+            return ""
+        update = report.health.update or ""
+        return update if update in ("draining", "applying") else ""
 
 
 def release_seconds(order: Order) -> float:
@@ -322,26 +334,28 @@ def _names(wave: Wave) -> str:
     )
 
 
-def _worse(effects: WaveEffects) -> list[Failure]:
-    return [
-        Failure(node, f"{node} is not as well as before: {'; '.join(map(text, found))}", found)
-        for node, found in effects.worse().items()
+def _worse(effects: WaveEffects, reports: Mapping[str, Report]) -> list[Failure]:
+    worse = effects.worse()
+    found = [
+        Failure(
+            node, f"{node} is not as well as before: {'; '.join(map(text, objected))}", objected
+        )
+        for node, objected in worse.items()
+    ]
+    return found + [
+        Failure(node, f"{node} is not as well as before for {HOLDS:g} s on end")
+        for node in effects.unsteady(reports)
+        if node not in worse
     ]
 
 
-def _late(
-    now: Uptake, pending: Mapping[str, str], made: SignedGeneration, seconds: float
-) -> list[Failure]:
+def _late(now: Uptake, made: SignedGeneration, seconds: float) -> list[Failure]:
     number = made.manifest.generation
-    silent = [
+    return [
         Failure(
             node,
             f"{node}: no report on generation {number} within {seconds:g} s; see journalctl -u "
             f"anycast-mesh-agent there, or continue without it (mesh rollout --without {node})",
         )
         for node in now.waiting
-    ]
-    return silent + [
-        Failure(node, f"{node}: not done within {seconds:g} s: {what}")
-        for node, what in pending.items()
     ]

@@ -103,6 +103,16 @@ class WaveEffects:
             return f"its sessions have to stay up for {HOLDS:g} s"
         return ""
 
+    def unsteady(self, reports: Mapping[str, Report]) -> tuple[str, ...]:
+        """The nodes that have had their time and do not stay well for long enough."""
+        now = time.monotonic()
+        return tuple(
+            node
+            for node, one in sorted(self._applied.items())
+            if now - one.since >= settles(self.plan, node) + 2 * HOLDS
+            and self._pending(node, reports)
+        )
+
     def worse(self) -> dict[str, tuple[Objection, ...]]:
         """The nodes that have had their time and are not as well as before."""
         now = time.monotonic()

@@ -28,7 +28,7 @@ from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import OPERATOR4
 from mesh.lab.world import clear_world, raise_world
 from mesh.plan import Plan
-from mesh.publish import Fleet, Instance, Order, PublishError, publish
+from mesh.publish import Fleet, Instance, Order, PublishError, SealedBefore, publish
 from mesh.publish.order_log import latest
 from mesh.publish.registry_pool import RegistryPool
 from mesh.render import NodeFiles, Seed, node_files, user_data
@@ -71,7 +71,7 @@ class PublishedNode(LabNode):
         order = Order(
             planned(*admin), self.key, {"vultr": "a-session-key"}, {NODE: self.instance},
             self.bundle, {NODE: f"https://{self.address}:8443"}, self.place.namespace("operator"),
-            deadline=LONG, settle=0.0,
+            deadline=LONG, settle=0.0, sealed_before=SealedBefore(1, since=1),
         )  # fmt: skip
         self.fleet, _ = publish(order, self.fleet, self.lines.append)
 

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from mesh.bird.client import BirdError
 from mesh.facts import Placement
 from mesh.lab import namespaces
 from mesh.plan import Plan, Role
-from mesh.publish import Instance, Order
+from mesh.publish import Instance, Order, SealedBefore
 from mesh.render import File
 from mesh.render.user_data import base_firewall
 from mesh.trust import keys
@@ -209,7 +209,7 @@ class Network:
     def order(self, **changed: Any) -> Order:
         """The operator's order for the boxes that are there."""
         values: dict[str, Any] = {
-            "plan": self.plan,
+            "plan": replace(self.plan, linger=0),
             "operator_key": self.key,
             "passwords": {"vultr": "s3cret-of-the-session"},
             "instances": self.instances(),
@@ -218,6 +218,7 @@ class Network:
             "namespace": self.wire.operator,
             "deadline": 60.0,
             "settle": 0.0,  # nobody plays the upstream here
+            "sealed_before": SealedBefore(1, since=1),  # the passwords are always the same
         }
         return Order(**(values | changed))
 

@@ -46,7 +46,8 @@ class RolloutNodes:
     whatever they have; ``lost`` names what witnesses no longer see of a harmed node; ``lies``
     changes what a node says of another. ``mute`` nodes say nothing any more, ``deaf`` ones report
     and apply nothing, and ``earlier`` ones have an agent that knows no waves. What is ``good`` is
-    the content of that generation. ``taken`` is who took over what, in order.
+    the content of that generation. ``slow`` ones apply for so many seconds, until they are
+    ``ready``. ``taken`` is who took over what, in order.
     """
 
     fleet: Fleet
@@ -60,6 +61,8 @@ class RolloutNodes:
     deaf: set[str] = field(default_factory=set)
     earlier: set[str] = field(default_factory=set)
     good: int = 5
+    slow: dict[str, float] = field(default_factory=dict)
+    ready: dict[str, float] = field(default_factory=dict)
     taken: list[tuple[str, int]] = field(default_factory=list)
     orders: list[RolloutOrder] = field(default_factory=list)
 
@@ -108,6 +111,11 @@ class RolloutNodes:
         if manifest.waves and own.generation and not released and node not in self.earlier:
             own.update = "waiting"
             return
+        if node in self.slow:
+            own.update = "applying"
+            self.ready.setdefault(node, time.monotonic() + self.slow[node])
+            if time.monotonic() < self.ready[node]:
+                return
         own.decided, own.update = digest, ""
         part = manifest.nodes[node].part_sha256
         if node in self.rolls_back and self._is_bad(node, manifest):

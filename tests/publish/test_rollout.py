@@ -158,6 +158,15 @@ def stale(nodes: RolloutNodes, node: str) -> None:
     nodes.registry.registry.store.put_report(node, 0, "{}", lambda _: False)
 
 
+def test_a_node_that_says_that_it_applies_gets_the_time(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    """It may install packages."""
+    nodes.slow[EWR] = 4.0
+    publication(nodes, deadline=3.0)
+    assert generations(nodes)[EWR] == 6
+
+
 def test_a_node_that_the_operator_goes_on_without_is_not_waited_for(
     nodes: RolloutNodes, touches: dict[str, Touch]
 ) -> None:
