@@ -13,7 +13,7 @@ from mesh.publish.order import Order
 from mesh.publish.outcomes import latest_on
 from mesh.publish.progress import ProgressLines
 from mesh.publish.registry_pool import Deadline, RegistryPool
-from mesh.publish.rollout import POLL, Failure, Rollout, RolloutStopped, release_seconds
+from mesh.publish.rollout import POLL, Failure, Overtaken, Rollout, RolloutStopped, release_seconds
 from mesh.publish.schedule import Schedule
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import Report
@@ -58,6 +58,8 @@ class GoingBack:
             again, failures = self._bring_back(former, failing, having, set(told))
         except Unreachable as error:
             return f"it could not be taken back: {error}; run `pulumi up` again"
+        except Overtaken:
+            return "another update has published a higher generation meanwhile"
         back = f"the content of generation {former.manifest.generation} is in force again as "
         back += f"generation {again.manifest.generation}"
         if failures:
