@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from mesh.publish.generation import SignedGeneration
@@ -26,6 +26,7 @@ class Rollouts(OrderLog[RolloutOrder]):
     """The rollout orders of one network at the registries."""
 
     kind = ROLLOUT
+    _last: RolloutOrder | None = None
 
     def release(self, made: SignedGeneration, release: Release) -> RolloutOrder:
         """Signs the order that releases these nodes for a generation, and returns it. Raises
@@ -43,6 +44,15 @@ class Rollouts(OrderLog[RolloutOrder]):
                 {node: release.witnesses[node] for node in sorted(release.witnesses)},
             )
 
-        order = self.follow(following)
+        order = self._next(following) or self.follow(following)
         assert order is not None  # ``following`` always has one
+        self._last = order
         return order
+
+    def _next(self, following: Callable[[None, int], RolloutOrder]) -> RolloutOrder | None:
+        """The order after our own last one, without asking what registries hold; None where there
+        is none, or a registry has another one by now."""
+        if self._last is None:
+            return None
+        order = following(None, self._last.number + 1)
+        return order if self._put(order) else None

@@ -19,6 +19,8 @@ from mesh.publish import schedule as schedule_module
 from mesh.publish import stages as stages_module
 from mesh.publish.choices import Choices
 from mesh.publish.order import SealedBefore
+from mesh.publish.registry_pool import RegistryPool
+from mesh.publish.rollout_orders import Release, Rollouts
 from mesh.trust.documents import Health, RolloutOrder
 from mesh.trust.orders import ROLLOUT
 from tests.kit.registry import BUNDLE, Fleet, holding
@@ -442,3 +444,14 @@ def test_another_password_restarts_sessions_one_node_after_the_other(nodes: Roll
     assert set(last(nodes).drained) == set(NODES)
     released = [set(order.released) for order in nodes.orders[:5]]
     assert [len(after - before) for before, after in pairwise(released)] == [1, 1, 1, 1]
+
+
+def test_orders_that_cross_are_numbered_on(nodes: RolloutNodes) -> None:
+    pool = RegistryPool(FLEET.key, {LAX: nodes.registry.url})
+    identities = {node: member.identity for node, member in FLEET.members().items()}
+    one, other = (Rollouts(pool, FLEET.key, FLEET.network, identities) for _ in range(2))
+    turns = zip((one, one, other, one), NODES, strict=True)
+    orders = [each.release(FLEET.fifth, Release([node])) for each, node in turns]
+    assert [order.number for order in orders] == [1, 2, 3, 4]
+    assert last(nodes) == orders[-1]
+    pool.close()
