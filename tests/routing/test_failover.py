@@ -37,11 +37,13 @@ LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
 
 @dataclass
 class Mesh:
-    """The nodes of a plan, a namespace and a BIRD each, and a wire for each tunnel."""
+    """The nodes of a plan, a namespace and a BIRD each, and a wire for each tunnel: of the plan, or
+    of ``wired``, which has the same nodes."""
 
     plan: Plan
     folder: Path
     version: str
+    wired: Plan | None = None
 
     def __post_init__(self) -> None:
         self._machines = {
@@ -65,7 +67,7 @@ class Mesh:
                 "link set dummy0 up",
                 *(address_line(address, "dummy0") for address in own),
             ], space)  # fmt: skip
-        for node in self.plan.nodes:
+        for node in (self.wired or self.plan).nodes:
             self._wire(node)
         for node in self.plan.nodes:
             self._start(node)
@@ -73,7 +75,7 @@ class Mesh:
 
     def _wire(self, node: Node) -> None:
         for link in node.links:
-            peer = self.plan.node(link.peer)
+            peer = (self.wired or self.plan).node(link.peer)
             if node.number < peer.number:
                 (back,) = [each for each in peer.links if each.peer == node.id]
                 ends = f"type veth peer name {back.interface} netns {self.space(peer.id)}"
