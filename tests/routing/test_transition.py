@@ -4,6 +4,7 @@ between, with real BIRDs. What a node serves is known to all others at every mom
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +24,8 @@ from tests.routing.test_failover import EWR, LAX, MIA, ORD, Mesh
 
 pytestmark = pytest.mark.image
 OTHERS = (LAX, ORD, MIA)
+ROUNDS = 0.6
+"""Seconds for which a rollout looks at a node before it goes on: two rounds of its witnesses."""
 SERVICE = {4: "192.30.120.100/32", 6: "2620:71:4000::100/128"}
 
 
@@ -87,6 +90,7 @@ def roll_out(made: Mesh, plans: dict[str, Plan], plan: Plan) -> None:
         made.bird(node).configure()
         plans[node] = plan
         until(partial(settled, made, plans), 20, f"sessions are back after {node}")
+        time.sleep(ROUNDS)
 
 
 @contextmanager
