@@ -30,7 +30,7 @@ from tests.kit.wait import until
 pytestmark = pytest.mark.image
 CONF = "/etc/bird/bird.conf"
 OURS, THEIRS = 64500, 64501
-SETTLED = 4.0
+SETTLED = 5.0
 """Seconds after which a session that is to end has ended."""
 
 Lines = Mapping[str, tuple[str, ...]]
@@ -70,7 +70,6 @@ MORE = (
     "ttl security on",
     "local role peer",
     "allow local as",
-    "graceful restart on",
     'description "added"',
     "rr client",
     "import limit 10 action block",

@@ -455,3 +455,11 @@ def test_orders_that_cross_are_numbered_on(nodes: RolloutNodes) -> None:
     assert [order.number for order in orders] == [1, 2, 3, 4]
     assert last(nodes) == orders[-1]
     pool.close()
+
+
+@pytest.mark.usefixtures("two_ends")
+def test_what_one_update_signs_first_holds_the_present_passwords(nodes: RolloutNodes) -> None:
+    """Before it they are not known: an update of another stack file has not finished."""
+    publication(nodes, sealed_before=SealedBefore(4), before=FLEET.plan)
+    drained = {order.generation: set(order.drained) for order in nodes.orders}
+    assert drained == {6: set(NODES), 7: set()}
