@@ -238,6 +238,10 @@ def deployed(name: str, example: str, folder: Path) -> Iterator[Network]:
     """The twin, up and well; whatever happens, nothing of it stays."""
     root = checkout_of(folder, example, services=False)
     shutil.copytree(ROOT / "site", root / "site")
+    file = root / "Pulumi.lab.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["config"]["mesh:protect"] = False  # nodes come and go
+    file.write_text(yaml.safe_dump(document))
     with another(name, root) as state, pytest.MonkeyPatch.context() as patch:
         # Resources of our own are imported from the copy as well, not from its .venv's checkout.
         patch.setenv("PYTHONPATH", str(root))
