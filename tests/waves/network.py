@@ -34,8 +34,9 @@ from tests.waves.applied import Taken, Watch, watching
 from tests.waves.clients import Heard, connecting
 
 UP = ("up", "--yes", "--skip-preview")
-SETTLED = 60.0
-"""Seconds until all is well again after a change."""
+SETTLED = 90.0
+"""Seconds until all is well again after a change: sessions that ended are held against nodes for a
+minute."""
 BEFORE, AFTER = 1.0, 2.0
 """Seconds for which clients ask before an update, and after it."""
 _SIGNED = re.compile(r"generation (\d+) signed")
