@@ -35,8 +35,9 @@ def _problems(found: MeshStatus) -> Iterator[str]:
             "cannot be read: what should be up and announced is unknown (use that version, or "
             "publish with this one: pulumi up)"
         )
-    yield from _update(found)
-    if found.unrecorded and not _waiting(found):
+    update = tuple(_update(found))
+    yield from update
+    if found.unrecorded and not update:
         why = "an update did not finish or went back, or the state is an older copy"
         if found.retired:
             why = "a `pulumi destroy` did not finish, which can be run again"

@@ -108,6 +108,12 @@ def test_a_node_that_takes_it_over_is_shown_so_and_lacks_nothing(step: Any, word
     assert "drained" not in shown(found, MIA)
 
 
+def test_a_generation_that_still_goes_out_is_not_said_to_be_unknown_to_the_state() -> None:
+    last = during(updated(ORD), updated(MIA), updated(EWR), draining(LAX))
+    assert last.unrecorded == 8
+    assert problems(last) == (f"generation 8 is in force on 3 of 4 nodes; it goes out now: {LAX}",)
+
+
 def test_what_it_does_not_announce_and_serve_meanwhile_counts_for_no_lack() -> None:
     for prefix in (NET4, NET6):
         one = DRAINS.prefixes[prefix]
