@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from mesh.agent import log
 from mesh.agent.announce import Announcer
@@ -154,16 +155,21 @@ class Generations:
         if self._bundle_update.on_trial:
             self._rollout.apply()
             return self._look_again()
-        if self._is_decided(known) or self._rollout.waits(known):
+        if self._is_decided(known):
+            return False
+        if self._rollout.waits(known):
+            # A wave does not wait for what takes long. What is not to be had is asked for again.
+            with suppress(Unreachable):
+                self._prepared(known)
             return False
         if self._bundle_update.needed(known.manifest.bundle):
             self._rollout.apply()
             self._bundle_update.renew(known, self._links.urls, self._stop)
             return False
-        if self._fetched is None or self._fetched[0] is not known:
+        text, part = self._prepared(known)
+        if self._rollout.update != "draining":
             self._rollout.apply()
-            self._fetched = (known, *self._prepared(known))
-        _, text, part = self._fetched
+            self._judge(known, text, part)
         if self._rollout.drains(known) and not self._rollout.has_left():
             return self._look_again()
         self._apply(known, text, part)
@@ -176,14 +182,19 @@ class Generations:
         return True
 
     def _prepared(self, known: HighestManifest) -> tuple[str, Part]:
-        """This node's part with its text. All that can be refused or missing is known before the
-        node drains."""
-        text, part = self._parts.fetched(known)
+        """This node's part with its text; its contents are here as well."""
+        if self._fetched is None or self._fetched[0] is not known:
+            text, part = self._parts.fetched(known)
+            self._contents.prepare(known, part)
+            self._fetched = (known, text, part)
+        return self._fetched[1:]
+
+    def _judge(self, known: HighestManifest, text: str, part: Part) -> None:
+        """Raises :class:`NotApplied` for what is refused before anything is changed: a node does
+        not drain for it."""
         self._registry_port.judge(known.manifest, part)
-        self._contents.prepare(known, part)
         if self._rollout.drains(known):
             self._changes.check(known, text, part)
-        return text, part
 
     def _apply(self, known: HighestManifest, text: str, part: Part) -> None:
         self._rollout.apply()

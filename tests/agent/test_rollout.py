@@ -284,12 +284,12 @@ class Following(Draining):
         self.stop, self.outcomes = threading.Event(), list[str]()
         self.holds = SimpleNamespace(until=0)
         self.error = error
-        self.drained_when_applied = False
+        self.drained_when_applied, self.fetched = False, 0
         nothing = Mock(wait=lambda: None, undone=None, settle=lambda: False, apply=self._apply)
         self.generations = Generations(
             self.state,
             Mock(urls=[]),
-            Mock(fetched=lambda _: ("{}", Part(NODE, (), (), ()))),
+            Mock(fetched=self._fetch),
             nothing,
             Mock(on_trial=False, needed=lambda _: False),
             Mock(),
@@ -301,6 +301,10 @@ class Following(Draining):
             lambda: None,
             self.stop,
         )
+
+    def _fetch(self, _: HighestManifest) -> tuple[str, Part]:
+        self.fetched += 1
+        return "{}", Part(NODE, (), (), ())
 
     def _apply(self, known: HighestManifest, *_: object) -> list[str]:
         self.drained_when_applied = self.announcer.withdrawn
@@ -349,6 +353,19 @@ def test_the_drain_ends_with_the_change_whatever_becomes_of_it(
         until(lambda: node.outcomes[:1] == [outcome], 10, "it is tried")
         assert node.drained_when_applied
         until(node.is_back, 5, "and not when it is tried again")
+
+
+def test_a_node_that_waits_has_its_part_before_it_is_released(tmp_path: Path) -> None:
+    node = Following(tmp_path, None)
+    seventh = manifest(7)
+    node.state.accept(verified(OPERATOR, seventh))
+    with node.runs():
+        until(lambda: node.fetched == 1, 5, "it is fetched")
+        assert node.outcomes == []
+        node.order(2, generation=7, manifest_sha256=seventh.digest)
+        node.generations.look()
+        until(lambda: node.outcomes == ["applied"], 5, "it is applied")
+    assert node.fetched == 1
 
 
 def test_a_hold_ends_the_drain(tmp_path: Path) -> None:
