@@ -407,9 +407,9 @@ class Announcer:
 
     @property
     def begins_well(self) -> bool:
-        """Whether the loop runs, and BIRD with the state in its file if there is a configuration.
-        The checks may not have a verdict yet."""
-        shown = self._config is None or self._bird.is_shown
+        """Whether the loop runs, and a BIRD that runs has the state in its file. The checks may not
+        have a verdict yet."""
+        shown = self._config is None or self._bird.is_shown or self._bird.is_away
         return self._rounds > 0 and not self._failing and shown
 
     def _shows(self) -> bool:

@@ -57,6 +57,11 @@ class BirdState:
         written = self.written()
         return written == self.wanted == self.running and self._bird_is == "here"
 
+    @property
+    def is_away(self) -> bool:
+        """Whether BIRD does not run, by the last look."""
+        return self._bird_is == "away"
+
     def written(self) -> AnnounceState:
         """The state in BIRD's file."""
         return written_state(self._host, self._prefixes)

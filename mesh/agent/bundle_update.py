@@ -21,10 +21,10 @@ from mesh.trust.encoding import sha256
 
 _NAME = re.compile(r"([0-9a-f]{64})\.pyz")
 KEPT = 3
-LOOK = 0.1
+LOOK = 0.2
 """Seconds between two looks at a bundle on trial."""
 HELD = 2.0
-"""Seconds for which its units have to run."""
+"""Seconds for which it has to work with its units."""
 
 
 class BundleUpdate:
@@ -79,8 +79,8 @@ class BundleUpdate:
         stop.set()
 
     def prove(self, shown: Callable[[], bool], stop: threading.Event) -> None:
-        """Ends the trial of our bundle once our agent has ``shown`` that it works, and the other
-        units run with the bundle as well."""
+        """Ends the trial of our bundle once our agent is ``shown`` to work, for a while, and the
+        other units run with the bundle as well. They are restarted when the agent works."""
         trial = self._trials.current
         if trial is None:
             return
@@ -91,10 +91,11 @@ class BundleUpdate:
         while not shown():
             if stop.wait(LOOK):
                 return
-        self._restart(frozenset(trial.units))
+        units = frozenset(trial.units)
+        self._restart(units)
         since = time.monotonic()
         while time.monotonic() - since < HELD:
-            if not self._manager.active(trial.units) >= set(trial.units):
+            if not (shown() and self._manager.active(trial.units) >= units):
                 since = time.monotonic()
             if stop.wait(LOOK):
                 return
