@@ -38,8 +38,8 @@ def expanded(before: Plan, after: Plan) -> Plan | None:
 
 
 def obstacles(before: Plan, after: Plan) -> tuple[str, ...]:
-    """What no plan between the two can keep working, since a node cannot have both: these changes
-    reach all nodes at once or interrupt the network for the length of a rollout."""
+    """Changes that no plan between the two can bridge, since a node cannot have both sides: nodes
+    that have the plan after do not work with those that do not yet."""
     return tuple(_Transition(before, after).obstacles())
 
 
@@ -203,21 +203,31 @@ class _Transition:
 
     def obstacles(self) -> Iterator[str]:
         if self.before.asn != self.after.asn:
-            yield f"mesh:asn changes from {self.before.asn} to {self.after.asn}"
+            yield (
+                f"mesh:asn changes from {self.before.asn} to {self.after.asn}: until the last node "
+                f"has it, nodes do not tell each other of services"
+            )
         if self.before.tunnels != self.after.tunnels:
-            yield "mesh:tunnels.ipv4 or ipv6 changes: every node gets another tunnel address"
+            yield (
+                "mesh:tunnels: every node gets another tunnel address, and reaches no other one "
+                "until that one has its own"
+            )
         else:
             yield from self._other_numbers()
         yield from self._taken_exits()
         if self._loses_reflectors():
-            yield "mesh:reflectors: none of before is left; keep one until the next update"
+            yield (
+                "mesh:reflectors: none of those before is left, so nodes lose services of others "
+                "meanwhile; keep one until the next update"
+            )
 
     def _other_numbers(self) -> Iterator[str]:
         numbers = {node.id: node.number for node in self.before.nodes}
         for node in self.after.nodes:
             if numbers.get(node.id, node.number) != node.number:
                 yield (
-                    f"mesh:nodes.{node.id}.number changes from {numbers[node.id]} to {node.number}"
+                    f"mesh:nodes.{node.id}.number changes from {numbers[node.id]} to "
+                    f"{node.number}: nodes that have it and those that do not have no tunnel"
                 )
 
     def _taken_exits(self) -> Iterator[str]:
@@ -229,7 +239,10 @@ class _Transition:
                 continue
             taken = [one for one in former.values() if one.exit == each.exit]
             if any(one.nodes != each.nodes for one in taken):
-                yield f"the exit of {each.prefix} becomes {each.exit}, that of {taken[0].prefix}"
+                yield (
+                    f"the exit of {each.prefix} becomes {each.exit}, that of {taken[0].prefix}: "
+                    f"until the last node has it, replies may leave at the wrong one"
+                )
 
     def _loses_reflectors(self) -> bool:
         """Whether every reflector leaves, and others know of each other through reflectors only."""

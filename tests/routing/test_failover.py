@@ -162,6 +162,10 @@ class Mesh:
 
     # --- What is seen ----------------------------------------------------------------------------
 
+    def since(self, node: str, session: str) -> str:
+        """When a session came up, as BIRD has it."""
+        return self.bird(node).ask(f"show protocols {session}").text.split()[-2]
+
     def config(self, node: str) -> Config:
         files = self.files(self.plan, node)
         (text,) = [file.content for file in files if file.path.endswith("agent.json")]
@@ -324,6 +328,25 @@ def test_nodes_that_take_up_new_costs_one_after_the_other_accuse_nobody(full: Me
             full.write(node, full.plan)
             full.bird(node).configure()
     full.watched(lambda: full.way(MIA, ORD) == (ORD,) and full.odd() == [], 10, "as it was")
+
+
+def test_one_end_of_a_tunnel_may_have_other_bfd_timers(full: Mesh) -> None:
+    """Both ends take the longer interval of the two (RFC 5880, section 6.8.2): a generation reaches
+    them one after the other."""
+    full.watched(lambda: full.way(EWR, MIA) == (MIA,), 20, "all is well")
+    values = prod()
+    values["tunnels"]["bfd"] = {"interval": 400, "multiplier": 4}
+    since = full.since(EWR, "u_mia_vultr_1")
+    try:
+        full.write(MIA, plan_of(values))
+        full.bird(MIA).configure()
+        until(lambda: "0.400" in full.bird(EWR).ask("show bfd sessions").text, 10, "they agree")
+        full.watched(lambda: full.way(EWR, MIA) == (MIA,), 10, "and nothing has changed")
+    finally:
+        full.write(MIA, full.plan)
+        full.bird(MIA).configure()
+    until(lambda: "0.400" not in full.bird(EWR).ask("show bfd sessions").text, 10, "as before")
+    assert full.since(EWR, "u_mia_vultr_1") == since, "the session is the same one"
 
 
 def test_through_a_hub_is_the_way_where_there_is_no_tunnel(hubs: Mesh) -> None:
