@@ -357,7 +357,23 @@ def test_a_tunnel_that_says_anything_else_is_refused(old: str, new: str) -> None
         wireguard.parsed("wg", GOOD.replace(old, new))
 
 
-def test_a_tunnel_that_gets_another_mtu_is_not_restarted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "commands"),
+    [
+        ("MTU = 1420", "MTU = 1320", ["ip link set dev wg-ord-vultr-1 mtu 1320"]),
+        (
+            "203.0.113.2:51821",
+            "203.0.113.2:51831",
+            [f"wg set wg-ord-vultr-1 peer {b64(bytes(32))} endpoint 203.0.113.2:51831"],
+        ),
+        ("51821\nMTU", "51831\nMTU", ["wg syncconf wg-ord-vultr-1 /dev/stdin"]),
+        ("0.0.0.0/0, ::/0", "0.0.0.0/0", ["wg syncconf wg-ord-vultr-1 /dev/stdin"]),
+    ],
+    ids=["MTU", "the peer's port", "its own port", "what the peer may send"],
+)
+def test_a_tunnel_that_changes_is_not_restarted(
+    tmp_path: Path, old: str, new: str, commands: list[str]
+) -> None:
     """Its sessions would be lost with it."""
     (tmp_path / "ran").touch()
     for tool in ("wg", "ip", "systemctl"):
@@ -370,12 +386,10 @@ def test_a_tunnel_that_gets_another_mtu_is_not_restarted(tmp_path: Path) -> None
     )
     host.write(file_paths.WIREGUARD_KEY, b64(bytes(32)).encode(), 0o600)
     path = "/etc/wireguard/wg-ord-vultr-1.conf"
-    narrower = GOOD.replace("1420", "1320")
-    wireguard.KIND.apply(node, [FileChange(path, GOOD.encode(), narrower.encode())])
-    assert (tmp_path / "ran").read_text().splitlines() == [
-        "wg syncconf wg-ord-vultr-1 /dev/stdin",
-        "ip link set dev wg-ord-vultr-1 mtu 1320",
-    ]
+    assert old in GOOD
+    change = FileChange(path, GOOD.encode(), GOOD.replace(old, new).encode())
+    wireguard.KIND.apply(node, [change])
+    assert (tmp_path / "ran").read_text().splitlines() == commands
 
 
 @pytest.mark.parametrize(

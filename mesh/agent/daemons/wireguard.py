@@ -102,10 +102,32 @@ def _apply(node: ChangedNode, changes: Changes) -> None:
             node.manager.restart(unit)
             continue
         name = PurePosixPath(change.path).stem
-        _sync(node, name, new)
+        _set(node, name, old, new)
         mtu = dict(new.interface).get("MTU")
         if mtu is not None and mtu != dict(old.interface).get("MTU"):
             node.host.must("ip", "link", "set", "dev", name, "mtu", mtu)
+
+
+def _set(node: ChangedNode, name: str, old: Tunnel, new: Tunnel) -> None:
+    """A peer's new address is set alone: at every `wg syncconf` wireguard-go closes its socket with
+    what has come in, and opens another one."""
+    if _without_endpoints(old) != _without_endpoints(new):
+        _sync(node, name, new)
+        return
+    for before, peer in zip(old.peers, new.peers, strict=True):
+        if before != peer:
+            row = dict(peer)
+            key, endpoint = row["PublicKey"], row["Endpoint"]
+            node.host.must("wg", "set", name, "peer", key, "endpoint", endpoint)
+
+
+def _without_endpoints(tunnel: Tunnel) -> tuple[str | None, tuple[Section, ...]]:
+    """A tunnel's port and its peers, but where these are."""
+    peers = tuple(
+        tuple((key, value if key != "Endpoint" else "") for key, value in peer)
+        for peer in tunnel.peers
+    )
+    return dict(tunnel.interface).get("ListenPort"), peers
 
 
 def _sync(node: ChangedNode, name: str, tunnel: Tunnel) -> None:
