@@ -137,13 +137,13 @@ def settle(host: Host, clock: Callable[[], float] = time.monotonic) -> None:
     while (trial := trials.current) is not None:
         # The first start is that of the new bundle.
         ended = trials.starts() - trial.starts - 1
-        reason = ""
+        name, reason = trial.bundle[:12], ""
         if ended >= ENDS:
-            reason = f"its agent ended {ended} times: {Systemd(host).said(AGENT)}"
+            reason = f"bundle {name}: its agent ended {ended} times: {Systemd(host).said(AGENT)}"
         elif clock() - began >= PATIENCE:
-            reason = f"has not shown within {PATIENCE:g} s that it works"
+            reason = f"bundle {name}: has not shown within {PATIENCE:g} s that it works"
         if reason:
-            _go_back(host, trials, trial, f"bundle {trial.bundle[:12]}: {reason}")
+            _go_back(host, trials, trial, reason)
             return
         time.sleep(LOOK)
 
