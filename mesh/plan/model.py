@@ -320,6 +320,9 @@ class Node:
     vpc: tuple[VpcSession, ...]
     services: tuple[str, ...]
     direct: tuple[DirectSession, ...] = ()
+    later_exits: tuple[Address, ...] = ()
+    """Exits of aggregates that it has already, and replies do not take yet
+    (:mod:`mesh.plan.transition`)."""
 
     @property
     def ibgp(self) -> tuple[ReflectorSession | DirectSession, ...]:
@@ -367,15 +370,13 @@ class Aggregate:
     ``covering`` is the aggregate of which it is a more-specific. ``exit`` is the anycast address of
     ``nodes`` in the underlay, where the other nodes' replies from the prefix leave: None for a
     more-specific, whose replies leave with its aggregate's, and where every edge announces it
-    (:attr:`Plan.exits`). ``later_exit`` is one that ``nodes`` have already, and replies do not take
-    yet (:mod:`mesh.plan.transition`).
+    (:attr:`Plan.exits`).
     """
 
     prefix: Network
     nodes: tuple[str, ...]
     covering: Network | None = None
     exit: Address | None = None
-    later_exit: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

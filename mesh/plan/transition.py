@@ -14,6 +14,7 @@ from functools import cached_property
 
 from mesh.limits import MOST_DIRECT
 from mesh.plan.model import (
+    Address,
     Aggregate,
     Family,
     FirewallRule,
@@ -89,15 +90,25 @@ class _Transition:
         return replace(service, nodes=tuple(sorted({*service.nodes, *leaving})))
 
     def _aggregate(self, each: Aggregate) -> Aggregate:
-        """Its announcers, who have the exits of both plans: replies go to the former one until the
-        last node has the plan after."""
+        """Its announcers, and the exit of before: replies leave there until a node has the plan
+        after."""
         former = next((one for one in self.before.aggregates if one.prefix == each.prefix), each)
         if self._moved(former.nodes, each.nodes):
             leaving = self._leaving(former.nodes, each.nodes) & self._able(each)
             each = replace(each, nodes=tuple(sorted({*each.nodes, *leaving})))
-        if former.exit == each.exit:
-            return each
-        return replace(each, exit=former.exit, later_exit=each.exit)
+        return replace(each, exit=former.exit)
+
+    def _later_exits(self, node: Node) -> tuple[Address, ...]:
+        """The exits that become this node's, where replies leave once others have the plan
+        after."""
+        former = {each.prefix: each.exit for each in self.before.aggregates}
+        return tuple(
+            each.exit
+            for each in self.after.aggregates
+            if each.exit is not None
+            and node.id in each.nodes
+            and former.get(each.prefix, each.exit) != each.exit
+        )
 
     def _able(self, each: Aggregate) -> set[str]:
         """The nodes with an upstream of the prefix's family."""
@@ -111,6 +122,7 @@ class _Transition:
             node,
             links=self._links(node),
             services=tuple(one.name for one in services if node.id in one.nodes),
+            later_exits=self._later_exits(node),
         )
         if not self._reflectors_move:
             return found
@@ -231,17 +243,22 @@ class _Transition:
                 )
 
     def _taken_exits(self) -> Iterator[str]:
-        """Exits that move to an address which is another prefix's exit until then."""
+        """Exits that are another prefix's with other announcers, before or after: whose replies
+        leave there cannot be told apart."""
         former = {each.prefix: each for each in self.before.aggregates}
         for each in self.after.aggregates:
-            old = former.get(each.prefix)
-            if old is None or each.exit is None or old.exit == each.exit:
+            old = former.get(each.prefix, each)
+            if old.exit == each.exit:
                 continue
-            taken = [one for one in former.values() if one.exit == each.exit]
-            if any(one.nodes != each.nodes for one in taken):
+            taken = [one for one in former.values() if one.exit == each.exit is not None]
+            kept = [one for one in self.after.aggregates if one.exit == old.exit is not None]
+            others = [one for one in taken if one.nodes != each.nodes]
+            others += [one for one in kept if one.nodes != self._aggregate(each).nodes]
+            if others:
                 yield (
-                    f"the exit of {each.prefix} becomes {each.exit}, that of {taken[0].prefix}: "
-                    f"until the last node has it, replies may leave at the wrong one"
+                    f"the exit of {each.prefix} changes from {old.exit} to {each.exit}, and "
+                    f"{others[0].prefix} has one of these: until the last node has the change, "
+                    f"replies may leave at the wrong one"
                 )
 
     def _loses_reflectors(self) -> bool:

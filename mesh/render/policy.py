@@ -140,8 +140,8 @@ def exits(plan: Plan) -> dict[str, tuple[Address, ...]]:
         own = {exit for exit in plan.exits.both() if f"ipv{exit.version}" in families}
         if not plan.with_role(Role.MEMBER):
             own = set()
-        here = [each for each in plan.aggregates if node.id in each.nodes]
-        own |= {exit for each in here for exit in (each.exit, each.later_exit) if exit}
+        own |= {each.exit for each in plan.aggregates if each.exit and node.id in each.nodes}
+        own |= set(node.later_exits)
         found[node.id] = tuple(sorted(own, key=lambda exit: (exit.version, -int(exit))))
     return found
 

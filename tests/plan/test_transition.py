@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mesh.plan import Link, Node, Plan, Role
 from mesh.plan.document import read_plan, write_plan
 from mesh.plan.transition import expanded, obstacles
+from mesh.render.policy import exits
 from tests.kit.stacks import (
     bent,
     plan_of,
@@ -156,7 +157,24 @@ def test_an_exit_that_moves_is_held_before_replies_take_it() -> None:
     assert old.exit != new.exit
     found = between(before, after)
     (moved,) = (each for each in found.aggregates if each.prefix == old.prefix)
-    assert (moved.nodes, moved.exit, moved.later_exit) == ((LAX, ORD), old.exit, new.exit)
+    assert (moved.nodes, moved.exit) == ((LAX, ORD), old.exit)
+    assert {node.id: node.later_exits for node in found.nodes} == {
+        EWR: (), LAX: (new.exit,), MIA: (), ORD: (),
+    }  # fmt: skip
+    held = exits(found)
+    assert (old.exit in held[ORD], new.exit in held[ORD]) == (True, False)
+    assert {old.exit, new.exit} <= set(held[LAX])
+    assert obstacles(plan_of(before), plan_of(after)) == ()
+
+
+def test_an_exit_that_another_prefix_keeps_is_named() -> None:
+    before, after = several_prefixes(), several_prefixes()
+    for values in (before, after):
+        values["prefixes"]["ipv6"].append({"prefix": "2620:71:4003::/48", "announcedBy": ["ord"]})
+    after["prefixes"]["ipv6"][2]["announcedBy"] = ["lax"]
+    (found,) = obstacles(plan_of(before), plan_of(after))
+    assert "the exit of 2620:71:4002::/48" in found
+    assert "2620:71:4003::/48 has one of these" in found
 
 
 def test_tunnels_that_change_their_ports_listen_at_both() -> None:
