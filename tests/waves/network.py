@@ -121,7 +121,8 @@ class Network(Twin):
         document = yaml.safe_load(path.read_text())
         for key, value in keys.items():
             before = document["config"].get(f"mesh:{key}")
-            merged = before | value if isinstance(before, dict) else value
+            both = isinstance(before, dict) and isinstance(value, dict)
+            merged = before | value if both else value
             document["config"][f"mesh:{key}"] = merged
         path.write_text(yaml.safe_dump(document))
         return path
