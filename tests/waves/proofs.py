@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from mesh.lab.world import load as load_world
@@ -10,6 +11,7 @@ from tests.waves.cases import Bad, Good
 from tests.waves.network import Change, Network, Rollout
 from tests.waves.outcome import Outcome
 
+_NODE = re.compile(r"\b[a-z]{3}-[a-z]+-\d+\b")
 Proof = Callable[[Network], Outcome]
 
 
@@ -70,27 +72,18 @@ def _not_stopped(rollout: Rollout) -> Iterator[str]:
     reached = rollout.nodes(rollout.generations[0])
     if len(reached) > 1:
         yield f"it reached {', '.join(reached)}"
-    if len(named(rollout)) != 1:
-        yield f"`up` names {', '.join(named(rollout)) or 'no node'} at its end"
+    if named(rollout) is None:
+        yield "its error names no node"
 
 
-def named(rollout: Rollout) -> tuple[str, ...]:
-    """The nodes that the error of an `up` begins with."""
-    errors = [line for _, line in rollout.said if "error:" in line]
-    return tuple(dict.fromkeys(node for node in _nodes(rollout) for line in errors if node in line))
-
-
-def _nodes(rollout: Rollout) -> list[str]:
-    return sorted({taken.node for taken in rollout.taken})
+def named(rollout: Rollout) -> str | None:
+    """The node that the error of an `up` names first; others may be witnesses. None where it names
+    none."""
+    errors = (line.partition("error:")[2] for _, line in rollout.said)
+    return next((found[0] for error in errors if (found := _NODE.search(error))), None)
 
 
 def _struck(network: Network, rollout: Rollout) -> set[str]:
-    """The cities of the node at which a change has stopped."""
-    return {
-        load_world(network.name).upstream(_upstream(network, node)).region
-        for node in named(rollout)
-    }
-
-
-def _upstream(network: Network, node: str) -> str:
-    return load_world(network.name).node(node).upstream
+    """The city of the node at which a change has stopped."""
+    node, world = named(rollout), load_world(network.name)
+    return set() if node is None else {world.upstream(world.node(node).upstream).region}

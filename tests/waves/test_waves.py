@@ -52,7 +52,7 @@ def test_a_rollout_tells_its_generations_and_who_had_them() -> None:
     assert found.generations == (7,)
     assert found.nodes(8) == ("ewr-vultr-1", "mia-vultr-1")
     assert found.waves(8) == 1
-    assert named(found) == ("mia-vultr-1",)
+    assert named(found) == "mia-vultr-1"
 
 
 def test_what_is_lost_in_the_struck_city_is_not_held_against_a_change_that_stops() -> None:
