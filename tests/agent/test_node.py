@@ -90,13 +90,16 @@ class Running:
 
 
 @contextmanager
-def two_nodes(folder: Path, changed: Mapping[str, Any] = MappingProxyType({})) -> Iterator[Running]:
-    """Los Angeles and Chicago in operation, with these keys changed."""
+def two_nodes(
+    folder: Path, changed: Mapping[str, Any] = MappingProxyType({}), **network: Any
+) -> Iterator[Running]:
+    """Los Angeles and Chicago in operation, with these keys changed, and these fields of the
+    network."""
     values = prod() | dict(changed)
     values["nodes"] = {node: values["nodes"][node] for node in (LAX, ORD)}
     wire = Wire(folder)
     try:
-        running = Running(Network(wire, plan_of(values)))
+        running = Running(Network(wire, plan_of(values), **network))
         running.publish()
         running.in_operation()
         yield running

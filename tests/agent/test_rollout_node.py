@@ -5,8 +5,10 @@ The tests share the boxes and run in order; each leaves a mesh in operation behi
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -14,23 +16,29 @@ from typing import Any
 
 import pytest
 
+from mesh.agent import bundle
 from mesh.agent.announce_state import SHUTDOWN, AnnounceState
 from mesh.netns import inside
 from mesh.publish.generation import SignedGeneration, make
 from mesh.publish.order_log import latest
+from mesh.publish.preparation import planned
 from mesh.publish.registry_pool import RegistryPool
 from mesh.trust import signing
 from mesh.trust.documents import Blackhole, BlackholeOrder, DrainOrder, Report, RolloutOrder
+from mesh.trust.encoding import sha256
 from mesh.trust.orders import BLACKHOLE, DRAIN, ROLLOUT, Order, OrderKind
 from mesh.trust.signing import Purpose
+from tests.agent.test_bundle_trial import with_file, with_patience
 from tests.agent.test_node import (
     LAX,
     ORD,
     Running,
     announces,
+    as_systemd,
     connections,
     fingerprint,
     rendering,
+    serves,
     serves_nothing,
     stands,
     two_nodes,
@@ -39,6 +47,7 @@ from tests.kit.machines import AgentMachine
 from tests.kit.wait import until
 
 pytestmark = pytest.mark.lab
+LINGER = 2
 BIRD, SYSCTL = "/etc/bird/bird.conf", "/etc/sysctl.d/99-anycast-mesh.conf"
 
 
@@ -61,7 +70,12 @@ class Waves:
         envelope = signing.signed_document(order.operator_key, Purpose.MANIFEST, manifest)
         packed = replace(made.generation, manifest=envelope)
         self.made = replace(made, generation=packed, manifest=manifest)
-        self._at_desk(lambda desk: desk.put_generation(packed))
+
+        def put(desk: RegistryPool) -> None:
+            desk.prepare(order.bundle, planned(order, self.network))
+            assert desk.put_generation(packed) == []
+
+        self._at_desk(put)
 
     def release(self, *nodes: str, drained: tuple[str, ...] = (), everyone: bool = False) -> None:
         """The next order is at the registry."""
@@ -116,7 +130,8 @@ class Waves:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with two_nodes(tmp_path_factory.mktemp("wire")) as running:
+    changed, own = {"drain": {"linger": LINGER}}, with_patience(bundle.build(), 10)
+    with two_nodes(tmp_path_factory.mktemp("wire"), changed, bundle=own) as running:
         until(lambda: all(map(stands, running.boxes)), 30, "sessions are up")
         yield running
 
@@ -175,7 +190,7 @@ def test_a_node_that_is_to_drain_withdraws_applies_and_announces_again(
     assert state(mesh.ord) == AnnounceState(True, draining=True).file()
     assert not waves.applied(ORD)
     until(partial(serves_nothing, mesh.ord), 20, "it has let go")
-    assert time.monotonic() - began > SHUTDOWN
+    assert time.monotonic() - began > SHUTDOWN + LINGER - 1
     assert not waves.report(ORD).health.drained
     until(lambda: waves.applied(ORD), 10, "it applies")
     assert waves.report(ORD).health.update == ""
@@ -265,3 +280,76 @@ def test_a_generation_that_changes_nothing_touches_no_session(mesh: Running, wav
     waves.release(everyone=True)
     until(lambda: waves.applied(ORD) and waves.applied(LAX), 20, "it is applied")
     assert [(connections(box), configured(box)) for box in mesh.boxes] == before
+
+
+# --- bundles -------------------------------------------------------------------------------------
+
+MAIN = """from mesh.agent.entry import main
+main()
+"""
+HANGS = """import sys, time
+from mesh.agent.entry import main
+if sys.argv[1:] == ["agent"]:
+    time.sleep(1000)
+main()
+"""
+
+
+@contextmanager
+def systemd(mesh: Running) -> Iterator[None]:
+    """Agents that end are started again."""
+    stopped = threading.Event()
+    starter = threading.Thread(target=as_systemd, args=(mesh, stopped))
+    starter.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        starter.join()
+
+
+def bundle_of(box: AgentMachine) -> str:
+    return box.path("/var/lib/anycast-mesh/bundle.pyz").readlink().name.removesuffix(".pyz")
+
+
+def test_a_bundle_waits_for_the_release_and_is_in_force_once_it_works(
+    mesh: Running, waves: Waves
+) -> None:
+    mesh.in_operation()
+    before = mesh.network.bundle
+    later = with_file(before, "__main__.py", MAIN)
+    pid = mesh.ord.run("cat", "/run/whoami.pid")
+    with systemd(mesh):
+        waves.publish(bundle=later)
+        until(lambda: waves.update(LAX) == waves.update(ORD) == "waiting", 10, "both wait")
+        waves.release(ORD)
+        until(lambda: waves.applied(ORD), 30, "it is released")
+        assert waves.report(ORD).bundle == bundle_of(mesh.ord) == sha256(later)
+        assert bundle_of(mesh.lax) == sha256(before)
+        assert mesh.ord.run("cat", "/run/whoami.pid") != pid, "the others run it as well"
+        trial = mesh.ord.path("/var/lib/anycast-mesh/state/bundle-trial.json")
+        assert not trial.exists()
+        waves.release(everyone=True)
+        until(lambda: waves.applied(LAX), 30, "the registry's node follows")
+    mesh.network.bundle = later
+    mesh.in_operation()
+
+
+def test_a_bundle_that_hangs_is_refused_for_its_manifest_and_nothing_is_withdrawn(
+    mesh: Running, waves: Waves
+) -> None:
+    """The bundle that runs waits 10 s for it."""
+    before = bundle_of(mesh.ord)
+    bad = with_file(mesh.network.bundle, "__main__.py", HANGS)
+    with systemd(mesh):
+        waves.publish(bundle=bad)
+        waves.release(ORD)
+        until(lambda: bundle_of(mesh.ord) == sha256(bad), 15, "it is in place")
+        until(lambda: waves.failed(ORD), 30, "it goes back")
+    assert bundle_of(mesh.ord) == before
+    why = waves.report(ORD).reason
+    assert why == f"bundle {sha256(bad)[:12]}: has not shown within 10 s that it works"
+    assert announces(mesh.ord) and serves(mesh.ord)
+    waves.publish()
+    waves.release(everyone=True)
+    until(lambda: waves.applied(ORD) and waves.applied(LAX), 20, "the next one is applied")
