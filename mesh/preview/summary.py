@@ -284,8 +284,7 @@ def _restarted(preview: Preview, begun: Mapping[str, Collection[str]]) -> Iterat
 def _obstacles(preview: Preview) -> Iterator[str]:
     """What waves cannot keep working, since no node can have both ends of the change."""
     if preview.before is not None and preview.after is not None and preview.after.waves:
-        for obstacle in obstacles(preview.before, preview.after):
-            yield f"{obstacle}: a node cannot have both, so that waves do not keep this working"
+        yield from obstacles(preview.before, preview.after)
 
 
 def in_turn(before: Plan | None, after: Plan) -> bool:

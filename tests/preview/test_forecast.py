@@ -96,8 +96,8 @@ def test_what_waves_cannot_keep_working_is_a_note() -> None:
     after = plan_of(bent("nodes/mia-vultr-1/number", 9))
     notes = summarise(preview(generation(PLAN, after, bundle="1"))).notes
     assert (
-        "mesh:nodes.mia-vultr-1.number changes from 3 to 9: a node cannot have both, so that waves "
-        "do not keep this working" in notes
+        "mesh:nodes.mia-vultr-1.number changes from 3 to 9: nodes that have it and those that do "
+        "not have no tunnel" in notes
     )
     off = summarise(preview(generation(PLAN, replace(after, waves=False), bundle="1"))).notes
     assert len(off) < len(notes)
