@@ -418,6 +418,28 @@ class TestCandidate:
         checked = CandidateProvider().check(before, {"wanted": {"plan": "p"}, "written": written})
         assert checked.inputs["wanted"] == {"plan": "p", "code": code}
 
+    def test_the_first_candidate_with_the_present_secrets_is_known(self) -> None:
+        """So that an update knows which secrets an unfinished one has brought."""
+        checked: dict[str, Any] = {}
+        sealed = []
+        for wanted in (
+            {"plan": "p", "sessions-vultr": "1"},
+            {"plan": "q", "sessions-vultr": "1"},
+            {"plan": "q", "sessions-vultr": "2"},
+            {"plan": "r", "sessions-vultr": "2"},
+            {"plan": "r", "sessions-vultr": "2", "receivers-ops": "1"},
+            UNKNOWN,
+        ):
+            news = {"wanted": wanted, "written": "a"}
+            checked = CandidateProvider().check(checked, news).inputs
+            sealed.append((checked["serial"], checked["sealed"]))
+        assert sealed == [(1, 1), (2, 1), (3, 3), (4, 3), (5, 5), (6, 6)]
+
+    def test_a_state_of_before_tells_no_more_than_its_serial(self) -> None:
+        olds = {"wanted": {"plan": "p", "sessions-vultr": "1"}, "serial": 4.0}
+        news = {"wanted": {"plan": "q", "sessions-vultr": "1"}, "written": "a"}
+        assert CandidateProvider().check(olds, news).inputs["sealed"] == 4
+
     def test_files_that_mean_the_same_are_no_other_candidate(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -591,9 +613,22 @@ class TestPublish:
                 {"receivers": {"ops": "another"}},
                 SealedBefore(1, frozenset({"alertReceiver-ops"}), since=2),
             ),
-            ({"unfinished": True}, SealedBefore(1)),
+            ({"candidate": 5}, SealedBefore(1)),
+            ({"candidate": 5, "sealed": 5}, SealedBefore(1)),
+            ({"candidate": 5, "sealed": 4}, SealedBefore(1, since=2)),
+            ({"candidate": 5, "sealed": 2}, SealedBefore(1, since=2)),
+            ({"candidate": 1, "sealed": 1}, SealedBefore(1)),
         ],
-        ids=["the same", "another password", "a receiver's", "another candidate in between"],
+        ids=[
+            "the same",
+            "another password",
+            "a receiver's",
+            "another candidate in between",
+            "one with other secrets in between",
+            "one with the same secrets in between",
+            "one with the secrets of the state in between",
+            "candidates from the start again",
+        ],
     )
     def test_the_state_tells_which_secrets_nodes_have(
         self, network: Publications, props: dict[str, Any], news: dict[str, Any],

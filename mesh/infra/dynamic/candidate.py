@@ -36,7 +36,8 @@ class CandidateProvider(Stub):
         serial, wanted = int(olds.get("serial") or 0), _with_code(olds, news)
         another = not olds or olds.get("wanted") != wanted
         serial += 1 if another else 0
-        return CheckResult({**news, "wanted": wanted, "serial": serial}, [])
+        sealed = _sealed(olds, wanted, serial)
+        return CheckResult({**news, "wanted": wanted, "serial": serial, "sealed": sealed}, [])
 
     def create(self, props: Properties) -> CreateResult:
         """The first candidate."""
@@ -65,6 +66,20 @@ def _with_code(olds: Properties, news: Properties) -> object:
     return {**wanted, CODE: code}
 
 
+def _sealed(olds: Properties, wanted: object, serial: int) -> int:
+    """The serial of the first candidate since which all have had the secrets of this one."""
+    if _secrets(wanted) is None or _secrets(wanted) != _secrets(olds.get("wanted")):
+        return serial
+    return int(olds.get("sealed") or olds.get("serial") or serial)
+
+
+def _secrets(wanted: object) -> dict[str, object] | None:
+    """The digests of secrets; None where they are not known."""
+    if not isinstance(wanted, Mapping):
+        return None
+    return {name: wanted[name] for name in wanted if name.startswith((SESSIONS, RECEIVERS))}
+
+
 def digests(
     operator_key: str,
     wanted: Mapping[str, Any],
@@ -80,6 +95,18 @@ def digests(
     secrets |= {f"{RECEIVERS}{name}": secret for name, secret in (receivers or {}).items()}
     parts = {**wanted, **secrets}
     return {name: _digest(operator_key, name, parts[name]) for name in sorted(parts)}
+
+
+def is_known_since(seen: object, serial: object, sealed: object) -> bool:
+    """Whether all candidates after the one that the publication has ``seen`` have had the same
+    secrets; ``sealed`` is the serial of the first with those of the candidate ``serial``."""
+    if not is_unfinished(seen, serial):
+        return True
+    numbers = (each for each in (seen, serial, sealed) if isinstance(each, int | float))
+    match tuple(numbers):
+        case (last, now, first):
+            return last < now and first <= last + 1
+    return False
 
 
 def is_unfinished(seen: object, serial: object) -> bool:
@@ -112,10 +139,12 @@ def _settled(value: Any) -> Any:
 
 class Candidate(Resource, module="mesh", name="Candidate"):
     """What is to be published. ``wanted`` are :func:`digests` of it, to which its provider adds
-    one of the code; ``written`` is :func:`mesh.infra.sources.written`."""
+    one of the code; ``written`` is :func:`mesh.infra.sources.written`. ``sealed`` is the serial of
+    the first candidate with the present secrets."""
 
     wanted: Output[Mapping[str, str]]
     serial: Output[int]
+    sealed: Output[int]
 
     def __init__(
         self,
@@ -124,5 +153,6 @@ class Candidate(Resource, module="mesh", name="Candidate"):
         written: Input[str],
         opts: ResourceOptions | None = None,
     ) -> None:
-        props: dict[str, Any] = {"wanted": wanted, "written": written, "serial": None}
+        computed = {"serial": None, "sealed": None}
+        props: dict[str, Any] = {"wanted": wanted, "written": written, **computed}
         super().__init__(CandidateProvider(), name, props, opts)

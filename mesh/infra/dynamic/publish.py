@@ -21,7 +21,7 @@ from pulumi.dynamic import (
 from pulumi.output import contains_unknowns
 
 from mesh.infra.dynamic.base import Properties, Stub, changed, progress
-from mesh.infra.dynamic.candidate import CODE, Candidate, digests, is_unfinished
+from mesh.infra.dynamic.candidate import CODE, Candidate, digests, is_known_since, is_unfinished
 
 if TYPE_CHECKING:
     from mesh.facts import Placement
@@ -131,8 +131,8 @@ def _published(olds: Properties, props: Properties, fleet: Fleet | None) -> Prop
 
 
 def _sealed_before(olds: Properties, props: Properties, fleet: Fleet | None) -> SealedBefore | None:
-    """Which secrets nodes have. What a killed update has published was the same candidate, unless
-    another one was begun after it."""
+    """Which secrets nodes have. Updates that did not finish may have published others than those
+    of the state."""
     from mesh.publish import SealedBefore
     from mesh.spec import PASSWORD_PREFIX, RECEIVER_PREFIX
 
@@ -143,8 +143,10 @@ def _sealed_before(olds: Properties, props: Properties, fleet: Fleet | None) -> 
         before, now = olds.get(key) or {}, props.get(key) or {}
         names = (n for n in {*before, *now} if before.get(n) != now.get(n))
         changed |= {prefix + name for name in names}
-    since = None if props.get("unfinished") else fleet.generation + 1
-    return SealedBefore(fleet.generation, frozenset(changed), since)
+    known = is_known_since(olds.get("candidate"), props.get("candidate"), props.get("sealed"))
+    return SealedBefore(
+        fleet.generation, frozenset(changed), fleet.generation + 1 if known else None
+    )
 
 
 def _plan_before(olds: Properties) -> Plan | None:
@@ -362,6 +364,7 @@ class Publish(Resource, module="mesh", name="Publish"):
             "passwords": Output.secret(args.passwords),
             "receivers": None if args.receivers is None else Output.secret(args.receivers),
             "candidate": candidate.serial,
+            "sealed": candidate.sealed,
             "wanted": candidate.wanted,
             "generation": None,
             "manifest": None,
