@@ -43,13 +43,14 @@ class GoingBack:
         having = {node for node, report in told.items() if report.outcome == "applied"}
         try:
             if not having:
-                self._keep_back(failing - told.keys())
-                return "what was in force before stays so everywhere"
+                self._keep_back()
+                return f"what was in force before stays so everywhere{_cure(stopped.failures)}"
             if former is None:
+                self._keep_back()
                 return (
                     f"no registry has what was in force before, so {', '.join(sorted(having))} "
                     f"keep generation {number}; publish the stack file of before, or a corrected "
-                    f"one (pulumi up)"
+                    f"one (pulumi up){_cure(stopped.failures)}"
                 )
             self._progress(
                 f"the rollout of generation {number} has stopped: the content of generation "
@@ -67,10 +68,10 @@ class GoingBack:
             back += f", but not at {names}: {'; '.join(one.why for one in failures)}"
         return f"{back}{_cure(stopped.failures)}"
 
-    def _keep_back(self, silent: Collection[str]) -> None:
-        """Releases nobody any more, so that a silent node does not apply the generation later."""
-        if silent:
-            self._rollout(self._made).keep_back()
+    def _keep_back(self) -> None:
+        """Releases nobody any more. A node that has rolled back tries again when its agent starts
+        anew, one that is held when its hold ends, and a silent one when it hears of it."""
+        self._rollout(self._made).keep_back()
 
     def _bring_back(
         self,
@@ -135,9 +136,15 @@ def _reduced(waves: Iterable[Wave], nodes: Collection[str]) -> list[Wave]:
 
 
 def _cure(failures: Iterable[Failure]) -> str:
-    """How to go on where only other nodes object."""
-    who = sorted({name for one in failures for name in one.objectors})
-    if not who or not all(one.objectors for one in failures):
-        return ""
-    names = " ".join(f"--without {node}" for node in who)
-    return f"; if {', '.join(who)} is not to be believed: mesh rollout {names}"
+    """How to go on without a node that is at fault, or that alone says that another one is."""
+    known = tuple(failures)
+    who = sorted({name for one in known for name in one.objectors})
+    if who and all(one.objectors for one in known):
+        names = " ".join(f"--without {node}" for node in who)
+        return f"; if {', '.join(who)} is not to be believed: mesh rollout {names}"
+    named = {one.node for one in known} | {o.who for one in known for o in one.objections}
+    options = " or ".join(f"--without {node}" for node in sorted(named))
+    return (
+        f"; if {' or '.join(sorted(named))} is broken itself or not to be believed: mesh rollout "
+        f"{options}"
+    )

@@ -355,7 +355,7 @@ def _late(now: Uptake, made: SignedGeneration, seconds: float) -> list[Failure]:
         Failure(
             node,
             f"{node}: no report on generation {number} within {seconds:g} s; see journalctl -u "
-            f"anycast-mesh-agent there, or continue without it (mesh rollout --without {node})",
+            f"anycast-mesh-agent there",
         )
         for node in now.waiting
     ]

@@ -285,6 +285,34 @@ def test_a_node_that_fell_silent_in_its_wave_is_not_released_any_more(
     assert last(nodes).released == () and nodes.own[EWR].generation == 5
 
 
+def test_a_node_that_rolled_back_does_not_try_again_later_by_itself(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    """Its agent may start anew when nobody looks any more, and what was wrong may have gone."""
+    nodes.rolls_back[EWR] = "after 15 s sessions are down that were up before: vultr4"
+    with pytest.raises(PublishError, match="stays so everywhere"):
+        publication(nodes)
+    nodes.rolls_back.clear()
+    nodes.own[EWR].decided = ""
+    nodes.step()
+    assert last(nodes).released == () and nodes.own[EWR].generation == 5
+
+
+@pytest.mark.parametrize("how", ["rolls back", "says nothing"])
+def test_where_a_node_stops_an_update_the_way_on_without_it_is_told(
+    nodes: RolloutNodes, touches: dict[str, Touch], how: str
+) -> None:
+    if how == "rolls back":
+        nodes.rolls_back[EWR] = "bird: syntax error"
+    else:
+        nodes.deaf.add(EWR)
+    with pytest.raises(PublishError) as error:
+        publication(nodes, deadline=2.0)
+    assert str(error.value).endswith(f"mesh rollout --without {EWR}")
+    publication(nodes, choices=Choices(without=frozenset({EWR})))
+    assert {g for n, g in generations(nodes).items() if n != EWR} == {7}
+
+
 def test_the_only_announcer_of_a_prefix_is_not_restarted_by_surprise(
     nodes: RolloutNodes, touches: dict[str, Touch]
 ) -> None:
