@@ -160,13 +160,9 @@ class RegistryPool:
         if generation.views and sha256(generation.views.encode()) != manifest.views_sha256:
             raise Malformed("other views than those of its manifest")
         for node, entry in manifest.nodes.items():
-            try:
-                part = generation.part(node)
-            except IndexError:
-                raise Malformed("a part of texts that are not there") from None
-            if sha256(part.encode()) != entry.part_sha256:
+            if sha256(_part(generation, node).encode()) != entry.part_sha256:
                 raise Malformed("another part than that of its manifest")
-        return generation
+        return _only_used(generation)
 
     def holds_another(self, manifest: Manifest, digest: str) -> bool:
         """Whether a registry holds another manifest of that network, with its number or above.
@@ -301,6 +297,29 @@ def _opened(text: str, identities: Mapping[str, str]) -> tuple[str, Report] | No
             if report.node == node:
                 return key, _made_printable(report)
     return None
+
+
+def _part(generation: PackedGeneration, node: str) -> str:
+    """A node's part. Raises :class:`Malformed` for one of texts that are not there, or that would
+    fill the memory: a registry may name a long text any number of times."""
+    try:
+        if sum(len(generation.texts[at]) for at in generation.parts[node]) > paths.MAX_ANSWER:
+            raise Malformed("a part that is too large")
+    except IndexError:
+        raise Malformed("a part of texts that are not there") from None
+    return generation.part(node)
+
+
+def _only_used(generation: PackedGeneration) -> PackedGeneration:
+    """The same without texts that are in no part: nobody has signed them, and they would be
+    published with its content."""
+    used = sorted({at for places in generation.parts.values() for at in places})
+    places = {at: place for place, at in enumerate(used)}
+    return replace(
+        generation,
+        texts=tuple(generation.texts[at] for at in used),
+        parts={n: tuple(places[at] for at in some) for n, some in generation.parts.items()},
+    )
 
 
 def _gathered(client: Client, envelope: Signed, manifest: Manifest) -> PackedGeneration:

@@ -72,12 +72,20 @@ def _out_of_range() -> PackedGeneration:
     return replace(FIFTH, parts=FIFTH.parts | {"lax-vultr-1": (len(FIFTH.texts),)})
 
 
+def _endless() -> PackedGeneration:
+    """A part of a terabyte."""
+    places = (len(FIFTH.texts),) * 2**20
+    texts = (*FIFTH.texts, "x" * 2**20)
+    return replace(FIFTH, texts=texts, parts=FIFTH.parts | {"lax-vultr-1": places})
+
+
 LIES: dict[str, Callable[[], bytes]] = {
     "noise": lambda: b"{",
     "another generation": lambda: dump(FLEET.generation(6).generation),
     "signed by a stranger": lambda: dump(_stranger()),
     "a part changed": lambda: dump(_tampered()),
     "a part of no text": lambda: dump(_out_of_range()),
+    "a part without an end": lambda: dump(_endless()),
     "a part left out": lambda: dump(
         replace(FIFTH, parts={n: p for n, p in FIFTH.parts.items() if n != "mia-vultr-1"})
     ),
@@ -99,3 +107,16 @@ def test_a_registry_that_gives_something_else_is_passed_over(
     assert pool.generation(5) == FIFTH
     answers.pop()
     assert pool.generation(5) is None
+
+
+def test_texts_that_nobody_has_signed_do_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be published with the content, or make it too large for that."""
+    stuffed = replace(
+        FIFTH,
+        texts=("unsigned", *FIFTH.texts),
+        parts={node: tuple(at + 1 for at in places) for node, places in FIFTH.parts.items()},
+    )
+    pool = RegistryPool(FLEET.key, {})
+    answer = "", Answer(200, dump(stuffed))
+    monkeypatch.setattr(pool, "_ask", lambda *_, **__: iter([answer]))
+    assert pool.generation(5) == FIFTH
