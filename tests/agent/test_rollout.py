@@ -24,8 +24,10 @@ from mesh.agent.generations import Generations
 from mesh.agent.holds import Holds
 from mesh.agent.host import Host
 from mesh.agent.keys import NodeKeys
+from mesh.agent.offers import Offers
 from mesh.agent.parts import Parts
 from mesh.agent.rollout import Rollout
+from mesh.agent.seed import Seed
 from mesh.agent.state import (
     APPLIED,
     Applied,
@@ -143,6 +145,20 @@ def test_a_higher_generation_waits_again(tmp_path: Path) -> None:
     node.order()
     node.state.accept(verified(OPERATOR, manifest(7)))
     assert node.waits
+
+
+def test_a_node_is_a_witness_for_the_rollout_of_the_highest_generation_only(tmp_path: Path) -> None:
+    """The rollout before may have ended without its last order, as one that was killed."""
+    node, witness = Node(tmp_path), Mock()
+    seed = SimpleNamespace(node=NODE, operator=OPERATOR)
+    offers = Offers(
+        cast(Seed, seed), node.state, node.announcer, Mock(), witness, Mock(), Mock(), Mock()
+    )
+    order = RolloutOrder(FLEET.network, 1, 6, SIXTH.digest, witnesses={OTHER: (NODE,)})
+    offers.order(ROLLOUT, ROLLOUT.signed(FLEET.key, order), "https://registry")
+    witness.obey.assert_called_with(order)
+    offers.manifest(manifest(7, waves=False), "https://registry")
+    witness.obey.assert_called_with(None)
 
 
 def test_a_lower_order_takes_no_release_back(tmp_path: Path) -> None:
