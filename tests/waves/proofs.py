@@ -40,7 +40,7 @@ def bad(case: Bad) -> Proof:
         try:
             with network.changed(case.change):
                 rollout = network.roll(case.change)
-                wrong = [*_not_stopped(rollout), *network.problems()]
+                wrong = [*_not_stopped(rollout), *_not_back(network, rollout)]
                 wrong += lost(rollout, *_struck(network, rollout))
         finally:
             network.restore()
@@ -74,6 +74,15 @@ def _not_stopped(rollout: Rollout) -> Iterator[str]:
         yield f"it reached {', '.join(reached)}"
     if named(rollout) is None:
         yield "its error names no node"
+
+
+def _not_back(network: Network, rollout: Rollout) -> Iterator[str]:
+    """`mesh status` goes on complaining, as it should: the stack file is not what nodes have."""
+    if away := network.out_of_service():
+        yield f"{', '.join(away)} stayed out of service"
+    bad = rollout.generations[:1]
+    if still := sorted(node for node, number in in_force(network.name).items() if number in bad):
+        yield f"{', '.join(still)} kept it"
 
 
 def named(rollout: Rollout) -> str | None:
