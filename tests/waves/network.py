@@ -77,8 +77,9 @@ class Rollout:
 
     @property
     def generations(self) -> tuple[int, ...]:
-        """The generations that it signed, in their order."""
-        return tuple(int(found[1]) for _, line in self.said if (found := _SIGNED.search(line)))
+        """The generations that it signed, in their order. The engine says each line twice."""
+        found = (_SIGNED.search(line) for _, line in self.said)
+        return tuple(dict.fromkeys(int(each[1]) for each in found if each))
 
     @property
     def signed(self) -> float:

@@ -15,6 +15,7 @@ from tests.waves.proofs import lost, named
 
 SAID = (
     (10.0, "generation 7 signed for 3 nodes"),
+    (19.0, "generation 7 signed for 3 nodes"),
     (20.0, "error: mia-vultr-1: vultr4 was Established before"),
 )
 TAKEN = (
