@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -49,18 +49,23 @@ def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> AddressSe
 
 @dataclass(frozen=True, slots=True)
 class FormerPort:
-    """A port to which a peer still sends what goes to ``port`` in the plan."""
+    """A port to which a peer still sends what goes to ``port`` in the plan; ``taken``: it is the
+    port of another tunnel in the plan."""
 
     peer: IPv4Address
     former: int
     port: int
+    taken: bool
 
 
-def former_ports(links: Iterable[Link], places: Mapping[str, Placement]) -> list[FormerPort]:
+def former_ports(links: Sequence[Link], places: Mapping[str, Placement]) -> list[FormerPort]:
     """The former ports of a node's tunnels. The peer tells them apart: what was the port of one
     tunnel may be that of another now."""
+    ports = {link.port for link in links}
     return [
-        FormerPort(places[link.peer].ipv4, link.former_port, link.port)
+        FormerPort(
+            places[link.peer].ipv4, link.former_port, link.port, taken=link.former_port in ports
+        )
         for link in links
         if link.former_port is not None
     ]

@@ -392,6 +392,36 @@ def test_a_tunnel_that_changes_is_not_restarted(
     assert (tmp_path / "ran").read_text().splitlines() == commands
 
 
+@pytest.mark.parametrize("by", [1, -1], ids=["up", "down"])
+def test_tunnels_whose_ports_move_by_one_wait_until_theirs_is_free(tmp_path: Path, by: int) -> None:
+    """The kernel refuses a port that another tunnel listens on."""
+    ports = {"wg-a": 51823, "wg-b": 51820, "wg-c": 51821, "wg-d": 51822}
+    for name, port in ports.items():
+        (tmp_path / str(port)).write_text(name)
+    (tmp_path / "wg").write_text(
+        "#!/bin/sh\n"
+        "cd ${0%/*}; port=$(sed -n 's/^ListenPort = //p')\n"
+        "[ ! -e $port ] && rm $(grep -lx $2 518*) && printf $2 >$port\n"
+    )
+    (tmp_path / "wg").chmod(0o755)
+    host = Host(tmp_path, ("env", f"PATH={tmp_path}:/usr/bin:/bin"))
+    host.write(file_paths.WIREGUARD_KEY, b64(bytes(32)).encode(), 0o600)
+    units = tuple(f"anycast-mesh-tunnel@{name}.service" for name in ports)
+    bird = Bird(host.path("/bird.ctl"))
+    node = ChangedNode(host, Systemd(host), bird, units, frozenset(units))
+
+    def file(port: int) -> bytes:
+        return GOOD.replace("51821\nMTU", f"{port}\nMTU").encode()
+
+    changes = [
+        FileChange(f"/etc/wireguard/{name}.conf", file(port), file(port + by))
+        for name, port in ports.items()
+    ]
+    wireguard.KIND.apply(node, changes)
+    for name, port in ports.items():
+        assert (tmp_path / str(port + by)).read_text() == name
+
+
 @pytest.mark.parametrize(
     ("right", "verdict", "lets_in"),
     [

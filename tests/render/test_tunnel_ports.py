@@ -29,7 +29,7 @@ from tests.kit.stacks import bent, plan_of, prod
 from tests.kit.wait import until
 
 pytestmark = pytest.mark.image
-LAX, ORD = "lax-vultr-1", "ord-vultr-1"
+LAX, ORD, EWR = "lax-vultr-1", "ord-vultr-1", "ewr-vultr-1"
 KEY = "/var/lib/anycast-mesh/keys/wireguard.key"
 GAP = 0.2
 """Seconds between a node's new firewall and its tunnels' new ports: longer than an agent takes."""
@@ -166,13 +166,20 @@ class Pair:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
+    with _between(tmp_path, LAX, ORD) as made:
+        yield made
+
+
+@contextmanager
+def _between(folder: Path, one: str, other: str) -> Iterator[Pair]:
+    """Two nodes whose tunnel is up, with the plan before."""
     before, after = plan_of(prod()), plan_of(bent("tunnels/port", 51821))
     between = expanded(before, after)
     assert between is not None
-    with spaces("ports", "lax", "ord") as names, ExitStack() as stack:
+    with spaces("ports", "one", "other") as names, ExitStack() as stack:
         ends = []
-        for (node, peer), space in zip(((LAX, ORD), (ORD, LAX)), names, strict=True):
-            machine = Machine(tmp_path / node, space)
+        for (node, peer), space in zip(((one, other), (other, one)), names, strict=True):
+            machine = Machine(folder / node, space)
             stack.callback(machine.close)
             ends.append(End(machine, space, node, peer))
         facts = _wired(before, (ends[0], ends[1]))
@@ -230,3 +237,30 @@ def test_without_a_plan_between_the_tunnel_is_dead_until_both_have_the_new_port(
         time.sleep(GAP)
         end.apply(pair.plans[-1], pair.facts)
         assert pair.speaks() == works
+
+
+def _other_tunnel(end: End, port: int) -> socket.socket:
+    """What stands for another tunnel of a node."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind(("", port))
+        return made
+
+    return netns.inside(end.space, make)
+
+
+def test_a_former_port_that_another_tunnel_has_now_leads_to_its_own_tunnel(tmp_path: Path) -> None:
+    """All ports change by one: what was that of the tunnel is another one's now, at both ends."""
+    with _between(tmp_path, ORD, EWR) as pair, ExitStack() as stack:
+        between = pair.plans[1]
+        facts = {**placeholder_facts(between), **pair.facts}
+        for end in pair.ends:
+            end.apply(between, facts)
+            links = {link.peer: link for link in between.node(end.node).links}
+            former = links.pop(end.peer).former_port
+            ports = [link.port for link in links.values()]
+            assert former in ports
+            for port in ports:
+                stack.enter_context(_other_tunnel(end, port))
+            until(pair.speaks, 5, f"the tunnel is up once {end.node} has the plan between")

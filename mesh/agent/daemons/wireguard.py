@@ -15,13 +15,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
 
 from mesh.agent import file_paths
-from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
+from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference, FileChange
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 from mesh.trust.encoding import Malformed, unb64
 
 _LOAD_KEY = f"wg set %i private-key {file_paths.WIREGUARD_KEY}"
 _NAME_PEER = re.compile(r"ip link set dev %i alias [a-z0-9-]{1,32}")
+_LISTEN_PORT = re.compile(rb"^ListenPort *= *([0-9]+)", re.MULTILINE)
 Section = tuple[tuple[str, str], ...]
 
 
@@ -92,7 +93,7 @@ def _validate(_: Stage, changes: Changes) -> None:
 
 def _apply(node: ChangedNode, changes: Changes) -> None:
     """Updates running tunnels; new ones come up with their unit."""
-    for change in changes:
+    for change in _as_ports_come_free(changes):
         unit = _unit(node, change.path)
         if change.new is None or unit is None or unit not in node.running:
             continue
@@ -106,6 +107,24 @@ def _apply(node: ChangedNode, changes: Changes) -> None:
         mtu = dict(new.interface).get("MTU")
         if mtu is not None and mtu != dict(old.interface).get("MTU"):
             node.host.must("ip", "link", "set", "dev", name, "mtu", mtu)
+
+
+def _as_ports_come_free(changes: Changes) -> Iterator[FileChange]:
+    """The changes in an order in which each tunnel's new port is free: where all ports change by a
+    few, that of one is another's until then."""
+    waiting = [(change, _port(change.old), _port(change.new)) for change in changes]
+    while waiting:
+        held = [old for _, old, _ in waiting]
+        free = (each for each in waiting if each[2] == each[1] or each[2] not in held)
+        chosen = next(free, waiting[0])
+        waiting.remove(chosen)
+        yield chosen[0]
+
+
+def _port(content: bytes | None) -> str | None:
+    """The port on which a tunnel of this file listens."""
+    match = None if content is None else _LISTEN_PORT.search(content)
+    return match[1].decode() if match else None
 
 
 def _set(node: ChangedNode, name: str, old: Tunnel, new: Tunnel) -> None:
