@@ -60,12 +60,14 @@ def objections(
     before: Mapping[str, Report],
     after: Mapping[str, Report],
     changed: Collection[str] = (),
+    restarts: bool = False,
 ) -> tuple[Objection, ...]:
     """What is worse at a node that has applied a generation of this plan than it was ``before``, by
     the last reports; empty if nothing is.
 
     ``changed`` are the nodes that changed at the same time. A session with a node that others have
-    lost as well is not held against this one.
+    lost as well is not held against this one. Where the node's sessions start anew (``restarts``),
+    it may take the Internet a while until packets come in there again: that is not asked.
     """
     gone = {
         peer.id
@@ -84,6 +86,7 @@ def objections(
         Objection(node.id, who, f"no longer sees its {what} work")
         for who in around.witnesses
         for what in _unseen(plan, node, who, before, after)
+        if not (restarts and what.startswith("uplink "))
     ]
     return (*own, *lost, *unseen)
 

@@ -15,8 +15,9 @@ SETTLES = 10.0
 itself has waited for its sessions by then."""
 HOLDS = 5.0
 """Seconds for which a node whose sessions started anew has to stay well."""
-ROUNDS = 2
-"""Examinations by a witness: the first may have begun before the change."""
+ROUNDS = 3
+"""Examinations by a witness: the first may have begun before the change, and what the one before
+has seen still counts (:data:`mesh.agent.asking.LOOKBACK`)."""
 UNHEARD = 3.0
 """Seconds after which a witness that reports no further examination is not waited for: its own
 agent may start anew."""
@@ -63,7 +64,8 @@ class WaveEffects:
 
     def _judge(self, node: Node, one: _Applied, reports: Mapping[str, Report], now: float) -> None:
         near = self._around[node.id]
-        found = objections(self.plan, node, near, self.before, reports, self.nodes)
+        restarts = node.id in self.restarting
+        found = objections(self.plan, node, near, self.before, reports, self.nodes, restarts)
         running = reports[node.id].bundle
         if running != self.bundle:
             why = f"runs bundle {running[:12]}, not {self.bundle[:12]}"

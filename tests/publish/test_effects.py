@@ -194,6 +194,17 @@ def test_a_node_that_has_one_neighbor_left_forwards_to_nobody() -> None:
     assert found(after, plan=smaller) == [f"{MIA}: no longer sees its tunnel ipv4 work"]
 
 
+@pytest.mark.parametrize(("restarts", "said"), [(False, 1), (True, 0)])
+def test_after_its_sessions_start_anew_packets_may_be_late_at_its_uplink(
+    restarts: bool, said: int
+) -> None:
+    before = reports(ord_vultr_1=well(ORD, witnessed={ORD: Witnessed(5, ("uplink ipv6",))}))
+    after = reports(ord_vultr_1=well(ORD, witnessed={ORD: Witnessed(9, ())}))
+    near = around(PLAN, [ORD], before, NODES)[ORD]
+    worse = objections(PLAN, PLAN.node(ORD), near, before, after, restarts=restarts)
+    assert [one.why for one in worse] == ["no longer sees its uplink ipv6 work"] * said
+
+
 def test_who_is_not_heard_cannot_object() -> None:
     near = around(PLAN, [ORD], reports(), {LAX, ORD})[ORD]
     assert [peer.id for peer in near.peers] == [LAX]

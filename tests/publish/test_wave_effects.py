@@ -40,9 +40,9 @@ def effects(rounds: int = 0, restarting: tuple[str, ...] = ()) -> WaveEffects:
     return WaveEffects(FLEET.plan, [ORD], restarting, reports(rounds), NODES, bundle)
 
 
-def test_two_more_examinations_are_waited_for(now: list[float]) -> None:
+def test_three_more_examinations_are_waited_for(now: list[float]) -> None:
     found = effects(rounds=5)
-    for rounds, waits in ((6, True), (7, True), (8, False)):
+    for rounds, waits in ((6, True), (8, True), (9, False)):
         found.look(reports(rounds), [ORD])
         assert bool(found.pending(reports(rounds))) is waits
 
@@ -59,7 +59,7 @@ def test_a_witness_that_starts_anew_counts_from_there(now: list[float]) -> None:
     found.look(reports(500), [ORD])
     found.look(reports(1), [ORD])
     assert found.pending(reports(1))
-    assert not found.pending(reports(3))
+    assert not found.pending(reports(4))
 
 
 def test_what_restarted_has_to_hold(now: list[float]) -> None:
