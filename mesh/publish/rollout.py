@@ -16,6 +16,7 @@ from mesh.publish.recent import is_recent
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout_orders import Release, Rollouts
+from mesh.publish.served import serving
 from mesh.publish.uptake import Uptake, Uptakes
 from mesh.publish.wave_effects import HOLDS, ROUNDS, WaveEffects, text
 from mesh.publish.witnesses import witnesses
@@ -167,15 +168,27 @@ class Rollout:
         self._progress(f"{name}: as well as before after {time.monotonic() - began:.1f} s")
 
     def _spared(self, wave: Wave) -> Wave:
-        """The wave without the drains that would leave a prefix to nobody by now: the operator may
-        have drained other nodes since."""
+        """The wave without the drains that would leave a prefix or a service to nobody by now: the
+        operator may have drained other nodes since, or instances that the plan has are down."""
         if not wave.drained:
             return wave
         found = announcers(self._order.plan, self._last, time.time())
         last = {node for nodes in found.values() if nodes <= wave.drained for node in nodes}
         for node in sorted(last):
             self._progress(f"{node}: does not drain, since no other node announces its prefixes")
-        return replace(wave, drained=wave.drained - last)
+        alone = {node: self._served_alone(node) for node in sorted(wave.drained - last)}
+        for node, names in alone.items():
+            if names:
+                self._progress(f"{node}: does not drain, since no other node serves {names}")
+        return replace(wave, drained=frozenset(node for node, names in alone.items() if not names))
+
+    def _served_alone(self, node: str) -> str:
+        """The services that no other node serves in every family in which this one does."""
+        now = time.time()
+        found = {n: serving(one.health) for n, one in self._last.items() if is_recent(one, now)}
+        own = found.pop(node, set())
+        alone = {name for name, _ in own.difference(*found.values())}
+        return ", ".join(one.name for one in self._order.plan.services if one.name in alone)
 
     def _release_everyone(self) -> None:
         self._give(Release(self._release.nodes, self._release.drained, everyone=True))

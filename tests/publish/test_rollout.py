@@ -390,6 +390,19 @@ def test_a_node_is_not_drained_once_the_operator_has_drained_the_others(
     assert last(nodes).drained == ()
 
 
+def test_a_node_does_not_drain_while_it_alone_serves_a_service(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    """By the plan others do, and their instances are down."""
+    touches[ORD] = Touch(True, frozenset({"vultr4"}))
+    nodes.always = dict.fromkeys((MIA, LAX, EWR), dead)
+    nodes.step()
+    lines: list[str] = []
+    publication(nodes, lines)
+    assert f"{ORD}: does not drain, since no other node serves web" in lines
+    assert last(nodes).drained == ()
+
+
 def drained(health: Health) -> Health:
     return replace(idle(health), drained=True)
 
