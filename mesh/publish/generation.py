@@ -102,10 +102,15 @@ def make(
 
 
 def restored(
-    order: Order, held: PackedGeneration, manifest: Manifest, number: int, made: SignedGeneration
+    order: Order,
+    held: PackedGeneration,
+    manifest: Manifest,
+    number: int,
+    made: SignedGeneration,
+    bundle: str,
 ) -> SignedGeneration:
-    """The content of an earlier generation as a new one: the same parts, byte for byte, with its
-    bundle and contents. ``manifest`` is that of ``held``. Nodes that have joined since, with
+    """The content of an earlier generation as a new one: the same parts, byte for byte, and its
+    contents, with this bundle. ``manifest`` is that of ``held``. Nodes that have joined since, with
     ``made``, keep what they have of that."""
     texts = list(held.texts)
     parts: dict[str, tuple[int, ...]] = {}
@@ -125,6 +130,7 @@ def restored(
         manifest,
         generation=number,
         nonce=_nonce(),
+        bundle=bundle,
         nodes=nodes,
         views_sha256=sha256(shown.encode()),
         retired=False,

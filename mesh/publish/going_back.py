@@ -97,7 +97,12 @@ class GoingBack:
         while True:
             try:
                 again = restored(
-                    self._order, former.packed, former.manifest, self._number(), self._made
+                    self._order,
+                    former.packed,
+                    former.manifest,
+                    self._number(),
+                    self._made,
+                    self._bundle(former),
                 )
                 for failure in self._pool.put_generation(again.generation):
                     self._progress(f"not stored at {failure}")
@@ -107,6 +112,15 @@ class GoingBack:
                 time.sleep(POLL)
             else:
                 return again
+
+    def _bundle(self, former: HeldGeneration) -> str:
+        """The bundle of before, but not one of a version without rollouts: its agent cannot open
+        what is sealed for an earlier generation, nor read the configuration that it would be left
+        with, and a node whose agent has none withdraws."""
+        before = former.manifest.bundle
+        running = [one for one in self._schedule.before.values() if one.bundle == before]
+        earlier = [one for one in running if one.health.update is None]
+        return self._made.manifest.bundle if len(earlier) > len(running) / 2 else before
 
     def _number(self) -> int:
         highest = self._pool.highest()

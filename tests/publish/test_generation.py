@@ -82,7 +82,7 @@ def test_the_state_is_text_and_comes_back() -> None:
 
 def test_content_comes_back_byte_for_byte_and_says_what_it_was_sealed_for() -> None:
     old, new = FLEET.fifth, FLEET.generation(6, bundle=b"another")
-    back = restored(FLEET.order(), old.generation, old.manifest, 7, new)
+    back = restored(FLEET.order(), old.generation, old.manifest, 7, new, old.manifest.bundle)
     assert (back.manifest.generation, back.manifest.waves) == (7, True)
     assert back.manifest.bundle == old.manifest.bundle
     assert back.manifest.nonce not in (old.manifest.nonce, new.manifest.nonce)
@@ -90,7 +90,7 @@ def test_content_comes_back_byte_for_byte_and_says_what_it_was_sealed_for() -> N
         assert entry == replace(old.manifest.nodes[node], sealed_in=5)
         assert back.generation.part(node) == old.generation.part(node)
     # What has come back once may do so again.
-    again = restored(FLEET.order(), back.generation, back.manifest, 8, new)
+    again = restored(FLEET.order(), back.generation, back.manifest, 8, new, back.manifest.bundle)
     assert {entry.sealed_in for entry in again.manifest.nodes.values()} == {5}
 
 
@@ -102,7 +102,7 @@ def test_a_node_that_has_joined_since_keeps_what_it_has() -> None:
         FLEET.order(), {n: m for n, m in members.items() if n != "ewr-vultr-1"}, 5, FLEET.network
     )
     new = make(FLEET.order(), anew, 6, FLEET.network)
-    back = restored(FLEET.order(), old.generation, old.manifest, 7, new)
+    back = restored(FLEET.order(), old.generation, old.manifest, 7, new, old.manifest.bundle)
     assert {n: entry.sealed_in for n, entry in back.manifest.nodes.items()} == {
         "ewr-vultr-1": 6, "lax-vultr-1": 5, "mia-vultr-1": 6, "ord-vultr-1": 5,
     }  # fmt: skip
@@ -114,7 +114,7 @@ def test_registries_take_content_that_comes_back(registry: Live) -> None:
     """Also where a registry of an earlier version gave no views back."""
     old, new = FLEET.fifth, FLEET.generation(6)
     for number, held in ((7, old.generation), (8, replace(old.generation, views=""))):
-        back = restored(FLEET.order(), held, old.manifest, number, new)
+        back = restored(FLEET.order(), held, old.manifest, number, new, old.manifest.bundle)
         assert registry.registry.accept_packed(dump(back.generation)) == number
 
 

@@ -22,6 +22,7 @@ from mesh.publish.order import SealedBefore
 from mesh.publish.registry_pool import RegistryPool
 from mesh.publish.rollout_orders import Release, Rollouts
 from mesh.trust.documents import Health, RolloutOrder
+from mesh.trust.encoding import sha256
 from mesh.trust.orders import ROLLOUT
 from tests.kit.registry import BUNDLE, Fleet, holding
 from tests.kit.rollouts import RolloutNodes, living
@@ -227,6 +228,19 @@ def test_a_wave_that_harms_a_node_stops_there_and_comes_back(
     assert set(generations(nodes).values()) == {7}
     assert not [node for node in NODES if nodes.changed(node)]
     assert bundles(nodes) == {FLEET.fifth.manifest.bundle}
+
+
+def test_the_content_of_an_earlier_version_comes_back_with_the_bundle_that_can_take_it(
+    tmp_path: Path, touches: dict[str, Touch]
+) -> None:
+    """Agents without waves open no secret that is sealed for an earlier generation."""
+    with holding(tmp_path, FLEET) as registry:
+        earlier = RolloutNodes(FLEET, registry, earlier=set(NODES))
+        earlier.rolls_back[ORD] = "bird: syntax error"
+        with living(earlier), pytest.raises(PublishError, match="is in force again"):
+            publication(earlier)
+    assert not [node for node in NODES if earlier.changed(node)]
+    assert bundles(earlier) == {sha256(b"another")}
 
 
 def test_nodes_of_later_waves_never_get_what_stops(

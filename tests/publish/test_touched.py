@@ -204,7 +204,7 @@ def test_a_node_that_joined_before_the_content_came_back_is_compared_too() -> No
     members = {node: one for node, one in FLEET.members().items() if node != ORD}
     former = make(FLEET.order(), members, 5, FLEET.network)
     order, failed = FLEET.order(), FLEET.generation(6)
-    again = restored(order, former.generation, former.manifest, 7, failed)
+    again = restored(order, former.generation, former.manifest, 7, failed, former.manifest.bundle)
     found = touches(FLEET.generation(8), again, sealed=SealedBefore(5, since=6))
     assert found == {**dict.fromkeys(NODES, CHANGED), ORD: UNCHANGED}
 
