@@ -82,6 +82,8 @@ class Generations:
     def follow(self) -> None:
         """Applies the highest manifest; retries until it is in force or there is a higher one. A
         part that the node refuses is not tried again."""
+        # This thread may have failed in the middle, and starts anew.
+        self._rollout.end()
         pause = 0.2
         while not self._stop.is_set():
             has_news = self._news.wait(timeout=0.5)

@@ -371,6 +371,17 @@ def test_the_drain_ends_with_the_change_whatever_becomes_of_it(
         until(node.is_back, 5, "and not when it is tried again")
 
 
+def test_a_drain_ends_where_the_thread_that_applies_has_failed(
+    tmp_path: Path,
+) -> None:
+    """Nothing might wake it up again."""
+    node = Following(tmp_path, None)
+    assert not node.rollout.has_left() and node.rollout.update == "draining"
+    node.stop.set()
+    node.generations.follow()
+    assert node.is_back()
+
+
 def test_a_node_that_waits_has_its_part_before_it_is_released(tmp_path: Path) -> None:
     node = Following(tmp_path, None)
     seventh = manifest(7)
