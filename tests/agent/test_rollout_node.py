@@ -130,8 +130,8 @@ class Waves:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    changed, own = {"drain": {"linger": LINGER}}, with_patience(bundle.build(), 10)
-    with two_nodes(tmp_path_factory.mktemp("wire"), changed, bundle=own) as running:
+    own = with_patience(bundle.build(), 10)
+    with two_nodes(tmp_path_factory.mktemp("wire"), bundle=own, linger=LINGER) as running:
         until(lambda: all(map(stands, running.boxes)), 30, "sessions are up")
         yield running
 

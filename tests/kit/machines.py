@@ -158,6 +158,8 @@ class Network:
     key: str = field(default_factory=lambda: keys.new_operator_key()[0])
     bundle: bytes = field(default_factory=bundle.build)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    linger: int = 0
+    """In place of the plan's: no client waits here."""
 
     def boot(self, node: str, host: int, instance: str | None = None) -> AgentMachine:
         """A box as cloud-init and bootstrap leave it: seed, bundle, certificate on a registry."""
@@ -209,7 +211,7 @@ class Network:
     def order(self, **changed: Any) -> Order:
         """The operator's order for the boxes that are there."""
         values: dict[str, Any] = {
-            "plan": replace(self.plan, linger=0),
+            "plan": replace(self.plan, linger=self.linger),
             "operator_key": self.key,
             "passwords": {"vultr": "s3cret-of-the-session"},
             "instances": self.instances(),
