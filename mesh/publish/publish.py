@@ -124,7 +124,14 @@ class _Publication:
                 self._drain_leaving(fleet)
             floor = 0 if fleet is None else fleet.generation
             stages = Stages(
-                self._order, self._pool, members, network, floor, self._contents, self._progress
+                self._order,
+                self._pool,
+                members,
+                network,
+                floor,
+                members if fleet is None else self._new,
+                self._contents,
+                self._progress,
             )
             made = stages.run(plan_before)
             # What the rollout has taken does not count for what follows.

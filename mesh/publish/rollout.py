@@ -94,10 +94,12 @@ class Rollout:
         self._release = Release()
         self._next_look = 0.0
 
-    def run(self, waves: Sequence[Wave], touches: Mapping[str, Touch]) -> None:
-        """Releases wave by wave, and then everyone. Raises :class:`RolloutStopped` or
-        :class:`Overtaken`, and :class:`mesh.registry.client.Unreachable` where no registry takes
-        an order."""
+    def run(
+        self, waves: Sequence[Wave], touches: Mapping[str, Touch], later: Collection[str] = ()
+    ) -> None:
+        """Releases wave by wave, and then everyone but the nodes of ``later``. Raises
+        :class:`RolloutStopped` or :class:`Overtaken`, and
+        :class:`mesh.registry.client.Unreachable` where no registry takes an order."""
         self._hear()
         able = {n for n, one in self._last.items() if one.health.update is not None}
         examined = witnesses(self._order.plan, waves, able - self._order.unheard)
@@ -106,7 +108,10 @@ class Rollout:
         for place, wave in enumerate(waves):
             name, before = f"wave {place + 1} of {len(waves)}", dict(self._last)
             self._run(name, wave, touches, before, _of(examined, waves[place : place + 2]))
-        self._release_everyone()
+        if later:
+            self._give(Release(self._identities.keys() - set(later), self._release.drained))
+        else:
+            self._release_everyone()
 
     def go_back(
         self,

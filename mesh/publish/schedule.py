@@ -30,7 +30,7 @@ class Schedule:
 
     ``outages`` are the prefixes that nobody announces for a moment, by the node that is their only
     announcer. ``before`` are the last reports before it was published, ``later`` the nodes that
-    follow after the waves since they are silent. ``former`` is what most nodes have in force; None
+    are silent and go on waiting. ``former`` is what most nodes have in force; None
     where no registry has it.
     """
 
@@ -53,11 +53,18 @@ def scheduled(
     facts: Mapping[str, Facts],
     reports: Mapping[str, Report],
     held: Mapping[int, HeldGeneration],
+    new: Collection[str],
 ) -> Schedule:
     """The schedule of a generation for nodes with these last ``reports``; ``held`` are generations
-    by number."""
+    by number, and ``new`` the nodes that no publication has reached yet."""
     unheard = order.unheard
-    touches = touched(order, made, reports.values(), held)
+    touches = {
+        # A registry without data makes no new node of one that has a generation in force.
+        node: replace(touch, joins=False, sure=False)
+        if touch.joins and node not in new and node not in reports
+        else touch
+        for node, touch in touched(order, made, reports.values(), held).items()
+    }
     joining = {node for node, touch in touches.items() if touch.joins}
     later = silent(reports, touches.keys() - joining - unheard)
     part = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from mesh.plan import Plan
@@ -27,7 +27,7 @@ from mesh.trust.documents import Report
 
 class Stages:
     """The generations of one publication, for these members. ``floor`` is the number of the last
-    one in the state, 0 without any."""
+    one in the state, 0 without any; ``new`` are the members that it has not reached."""
 
     def __init__(
         self,
@@ -36,11 +36,12 @@ class Stages:
         members: dict[str, Member],
         network: str,
         floor: int,
+        new: Collection[str],
         contents: ContentDelivery,
         progress: ProgressLines,
     ) -> None:
         self._order, self._pool, self._network = order, pool, network
-        self._members, self._floor = members, floor
+        self._members, self._floor, self._new = members, floor, new
         self._contents, self._progress = contents, progress
         self._first = PRESENT
         """The first generation that was signed here."""
@@ -73,7 +74,9 @@ class Stages:
             made, schedule = self._signed(order)
             self._put(made)
             self._floor = made.manifest.generation
-            if self._roll_out(order, made, schedule) and self._wait_for_reports(order, made):
+            later = frozenset[str]() if schedule is None else schedule.later
+            if self._roll_out(order, made, schedule) and self._wait_for_reports(order, made, later):
+                _refuse_silence(later)
                 return made
             # The registries hold a higher generation of this operator that the state does not
             # know: they had lost it, or those that have it did not answer before.
@@ -92,7 +95,7 @@ class Stages:
         if not waves:
             return made, None
         facts = {node: member.facts for node, member in self._members.items()}
-        schedule = scheduled(self._knowing(order), made, facts, reports, held)
+        schedule = scheduled(self._knowing(order), made, facts, reports, held, self._new)
         refuse_outages(order.plan, schedule, order.choices)
         return made, schedule
 
@@ -148,9 +151,9 @@ class Stages:
             )
 
         for node in sorted(schedule.later):
-            self._progress(f"{node}: has not reported for some time, and follows after the waves")
+            self._progress(f"{node}: has not reported for some time, and goes on waiting")
         try:
-            rollout(made).run(schedule.waves, schedule.touches)
+            rollout(made).run(schedule.waves, schedule.touches, schedule.later)
         except Overtaken:
             return False
         except RolloutStopped as stopped:
@@ -158,13 +161,15 @@ class Stages:
             raise PublishError(f"{stopped}; {back.run(stopped)}") from None
         return True
 
-    def _wait_for_reports(self, order: Order, made: SignedGeneration) -> bool:
-        """True once all have applied it; False where the registries hold another generation of this
-        operator that is not below it."""
+    def _wait_for_reports(
+        self, order: Order, made: SignedGeneration, later: Collection[str]
+    ) -> bool:
+        """True once all but the nodes of ``later`` have applied it; False where the registries hold
+        another generation of this operator that is not below it."""
         awaited = [
             node.id
             for node in order.plan.nodes
-            if node.id in self._members and node.id not in order.unheard
+            if node.id in self._members and node.id not in {*order.unheard, *later}
         ]
         uptakes, deadline = Uptakes(order, made, self._progress), Deadline(order.deadline)
         aftermath: Deadline | None = None
@@ -198,3 +203,14 @@ class Stages:
             + (f", waiting for {', '.join(now.waiting)}" if now.waiting else "")
         )
         (self._progress if now.unconfirmed else self._progress.waiting)(progress)
+
+
+def _refuse_silence(later: Collection[str]) -> None:
+    """Raises PublishError for nodes that were silent: released all at once when they come back,
+    they would be a wave that nobody watches."""
+    if later:
+        raise PublishError(
+            f"{', '.join(sorted(later))}: has not reported for some time, and keeps what it has in "
+            f"force; run `pulumi up` again once it reports (mesh status), or continue without it "
+            f"(mesh:without)"
+        )

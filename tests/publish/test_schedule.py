@@ -47,16 +47,20 @@ def reports(
     return found
 
 
-def schedule(said: Mapping[str, Report], choices: Choices = Choices()) -> Schedule:  # noqa: B008
+def schedule(
+    said: Mapping[str, Report],
+    choices: Choices = Choices(),  # noqa: B008
+    new: tuple[str, ...] = (),
+) -> Schedule:
     facts = {node: member.facts for node, member in FLEET.members().items()}
-    return scheduled(FLEET.order(choices=choices), MADE, facts, said, HELD)
+    return scheduled(FLEET.order(choices=choices), MADE, facts, said, HELD, new)
 
 
 def members(found: Schedule) -> set[str]:
     return {node for wave in found.waves for node in wave.nodes}
 
 
-def test_a_silent_node_follows_after_the_waves(touches: dict[str, Touch]) -> None:
+def test_a_silent_node_goes_on_waiting(touches: dict[str, Touch]) -> None:
     found = schedule(reports({MIA: SILENT_SECONDS + 5}))
     assert found.later == {MIA}
     assert members(found) == set(NODES) - {MIA}
@@ -66,9 +70,20 @@ def test_a_node_that_joins_has_nothing_to_report(touches: dict[str, Touch]) -> N
     touches[MIA] = Touch(True, joins=True)
     said = reports()
     del said[MIA]
-    found = schedule(said)
+    found = schedule(said, new=(MIA,))
     assert found.waves[0].nodes == (MIA,)
     assert not found.later
+
+
+def test_a_node_of_the_state_of_which_nothing_is_known_does_not_join(
+    touches: dict[str, Touch],
+) -> None:
+    """Its registry may have lost its data, or hide what it has."""
+    touches[MIA] = Touch(True, joins=True)
+    said = reports()
+    del said[MIA]
+    found = schedule(said)
+    assert found.later == {MIA} and MIA not in members(found)
 
 
 def test_where_all_are_silent_it_is_our_own_clock() -> None:
