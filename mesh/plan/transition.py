@@ -226,6 +226,7 @@ class _Transition:
             )
         else:
             yield from self._other_numbers()
+        yield from self._other_slots()
         yield from self._taken_exits()
         if self._loses_reflectors():
             yield (
@@ -240,6 +241,15 @@ class _Transition:
                 yield (
                     f"mesh:nodes.{node.id}.number changes from {numbers[node.id]} to "
                     f"{node.number}: nodes that have it and those that do not have no tunnel"
+                )
+
+    def _other_slots(self) -> Iterator[str]:
+        announced = {node.id: node.announced for node in self.before.nodes}
+        for node in self.after.nodes:
+            if announced.get(node.id, node.announced) != node.announced:
+                yield (
+                    f"mesh:regions.{node.region}.slots: {node.id} has another announced address, "
+                    f"and nodes that have the plan before look for it at the former one"
                 )
 
     def _taken_exits(self) -> Iterator[str]:

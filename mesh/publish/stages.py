@@ -65,7 +65,10 @@ class Stages:
         if before is None or not self._in_waves(self._reports()):
             return None
         for obstacle in obstacles(before, self._order.plan):
-            self._progress(f"warning: {obstacle}")
+            self._progress(
+                f"warning: {obstacle}; if the update stops for that, mesh rollout --now takes it "
+                f"to all nodes at once"
+            )
         return expanded(before, self._order.plan)
 
     def _bring_into_force(self, order: Order) -> SignedGeneration:

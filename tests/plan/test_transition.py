@@ -192,6 +192,9 @@ def test_tunnels_that_change_their_ports_listen_at_both() -> None:
 OBSTACLES: dict[str, tuple[Values, Values, str]] = {
     "another number": (prod(), bent("nodes/mia-vultr-1/number", 9), "number changes from 3 to 9"),
     "another ASN": (prod(), bent("asn", 400001), "mesh:asn changes"),
+    "another slot": (
+        prod(), bent("regions/mia/slots/vultr-1", "192.30.120.29"), "another announced address",
+    ),
     "other tunnel addresses": (prod(), bent("tunnels/ipv4", "10.11.0.0/24"), "tunnel address"),
 }  # fmt: skip
 
