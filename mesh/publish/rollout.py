@@ -160,7 +160,7 @@ class Rollout:
         examined: Mapping[str, tuple[str, ...]],
     ) -> None:
         began = time.monotonic()
-        wave = self._spared(wave)
+        wave = self._spared(name, wave)
         self._give(
             Release(
                 {*self._release.nodes, *wave.nodes},
@@ -172,13 +172,12 @@ class Rollout:
         self._wait_for(name, wave, touches, before)
         self._progress(f"{name}: as well as before after {time.monotonic() - began:.1f} s")
 
-    def _spared(self, wave: Wave) -> Wave:
+    def _spared(self, name: str, wave: Wave) -> Wave:
         """The wave without the drains that would leave a prefix or a service to nobody by now: the
         operator may have drained other nodes since, or instances that the plan has are down."""
         if not wave.drained:
             return wave
-        found = announcers(self._order.plan, self._last, time.time())
-        last = {node for nodes in found.values() if nodes <= wave.drained for node in nodes}
+        last = self._last_announcers(name, wave)
         for node in sorted(last):
             self._progress(f"{node}: does not drain, since no other node announces its prefixes")
         alone = {node: self._served_alone(node) for node in sorted(wave.drained - last)}
@@ -186,6 +185,24 @@ class Rollout:
             if names:
                 self._progress(f"{node}: does not drain, since no other node serves {names}")
         return replace(wave, drained=frozenset(node for node, names in alone.items() if not names))
+
+    def _last_announcers(self, name: str, wave: Wave) -> frozenset[str]:
+        """The drained nodes whose prefixes no other node announces: none once there is another,
+        which is waited for unless the operator accepts the outage."""
+        clock = Deadline(min(self._order.deadline, WAVE_SECONDS))
+        while True:
+            found = announcers(self._order.plan, self._last, time.time()).values()
+            last = frozenset(node for each in found if each <= wave.drained for node in each)
+            if not last or self._order.choices.accept_outage:
+                return last
+            names = ", ".join(sorted(last))
+            why = f"no other node announces the prefixes of {names} any more"
+            if clock.over:
+                raise self._stopped(name, [Failure(node, why) for node in sorted(last)])
+            self._progress.waiting(f"{name}: {why}; waiting for one")
+            self._meanwhile()
+            time.sleep(POLL)
+            self._hear()
 
     def _served_alone(self, node: str) -> str:
         """The services that no other node serves in every family in which this one does."""
