@@ -51,7 +51,7 @@ from mesh.agent.snapshot import Snapshots
 from mesh.agent.state import State
 from mesh.agent.tunnels import Tunnels
 from mesh.agent.units import Units
-from mesh.agent.witness import Witness
+from mesh.agent.witness.witness import Witness
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.trust import joining

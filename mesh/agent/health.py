@@ -27,7 +27,7 @@ from mesh.agent.service_units import ServiceUnits
 from mesh.agent.sessions import Sessions
 from mesh.agent.state import State
 from mesh.agent.tunnels import Tunnels
-from mesh.agent.witness import Witness
+from mesh.agent.witness.witness import Witness
 from mesh.agent.workers import Workers
 from mesh.foreign import printable
 from mesh.trust.documents import (

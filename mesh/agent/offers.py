@@ -16,7 +16,7 @@ from mesh.agent.blackholes import Blackholes
 from mesh.agent.refusals import Refusals, What
 from mesh.agent.seed import Seed
 from mesh.agent.state import Forged, Rejected, State, stated_number, verified, verified_order
-from mesh.agent.witness import Witness
+from mesh.agent.witness.witness import Witness
 from mesh.trust.documents import MAX_REFUSAL_REASON, Refusal, RolloutOrder
 from mesh.trust.orders import BLACKHOLE, DRAIN, ROLLOUT, OrderKind
 from mesh.trust.signing import Signed

@@ -17,7 +17,7 @@ HOLDS = 5.0
 """Seconds for which a node whose sessions started anew has to stay well."""
 ROUNDS = 3
 """Examinations by a witness: the first may have begun before the change, and what the one before
-has seen still counts (:data:`mesh.agent.asking.LOOKBACK`)."""
+has seen still counts (:data:`mesh.agent.witness.asking.LOOKBACK`)."""
 UNHEARD = 3.0
 """Seconds after which a witness that reports no further examination is not waited for: its own
 agent may start anew."""

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh import netns
-from mesh.agent.asking import Asking
-from mesh.agent.echoes import (
+from mesh.agent.witness.asking import Asking
+from mesh.agent.witness.echoes import (
     ETHER_TYPES,
     FAMILIES,
     LEAST,
@@ -27,7 +27,7 @@ from mesh.agent.echoes import (
     reply,
     request,
 )
-from mesh.agent.examination import Question
+from mesh.agent.witness.examination import Question
 from mesh.lab import namespaces
 from tests.kit.namespaces import settle, spaces
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.agent.config import Config, Underlay, UnderlayLink, UnderlayNode
-from mesh.agent.echoes import LEAST, Echo, Way
-from mesh.agent.examination import (
+from mesh.agent.witness.echoes import LEAST, Echo, Way
+from mesh.agent.witness.examination import (
     THIRDS,
     Gateway,
     Port,

@@ -17,7 +17,7 @@ import pytest
 from mesh import netns
 from mesh.agent.config import Config, Underlay, UnderlayLink, UnderlayNode
 from mesh.agent.host import Host
-from mesh.agent.witness import Witness, pace
+from mesh.agent.witness.witness import Witness, pace
 from mesh.lab import namespaces
 from mesh.trust.documents import RolloutOrder, Witnessed
 from tests.kit.namespaces import address_line, spaces
@@ -152,9 +152,9 @@ class Mesh:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds are shorter than a network needs."""
-    monkeypatch.setattr("mesh.agent.witness.ROUND", 0.1)
-    monkeypatch.setattr("mesh.agent.witness.STOPS_WITHIN", 0.05)
-    monkeypatch.setattr("mesh.agent.witness.REFRESH", 0.5)
+    monkeypatch.setattr("mesh.agent.witness.witness.ROUND", 0.1)
+    monkeypatch.setattr("mesh.agent.witness.witness.STOPS_WITHIN", 0.05)
+    monkeypatch.setattr("mesh.agent.witness.witness.REFRESH", 0.5)
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import pytest
 
 from mesh import netns
 from mesh.agent.daemons.oneshots import started
-from mesh.agent.echoes import TOKEN, Echo, Echoes
 from mesh.agent.host import Host
+from mesh.agent.witness.echoes import TOKEN, Echo, Echoes
 from mesh.lab import namespaces
 from mesh.render import File, node_files, placeholder_facts, placeholder_placements
 from mesh.render.services import SERVICES_TABLE

@@ -1,8 +1,8 @@
 """A witness: examines other nodes during a rollout, and says what works at them.
 
-The rollout order names for each node some that examine it (:mod:`examination` says what), from
-before the change until its end. What they see goes into their reports, where the operator compares
-it with what they saw before. It may stop a wave, and withdraws nothing.
+The rollout order names for each node some that examine it, from before the change until its end
+(:mod:`mesh.agent.witness.examination` says what). What they see goes into their reports, where the
+operator compares it with what they saw before. It may stop a wave, and withdraws nothing.
 
 Without such an order nothing is sent.
 """
@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from mesh.agent.asking import LOOKBACK, Asking, Key
 from mesh.agent.config import Config
-from mesh.agent.examination import Question, questions
 from mesh.agent.host import Host
-from mesh.agent.surroundings import surroundings
+from mesh.agent.witness.asking import LOOKBACK, Asking, Key
+from mesh.agent.witness.examination import Question, questions
+from mesh.agent.witness.surroundings import surroundings
 from mesh.trust.documents import MAX_SEEN, MAX_WITNESSED, RolloutOrder, Witnessed
 
 ROUND = 0.3

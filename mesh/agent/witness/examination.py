@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from mesh.agent.config import Config, Underlay
-from mesh.agent.echoes import LEAST, Address, Echo, Way
+from mesh.agent.witness.echoes import LEAST, Address, Echo, Way
 
 THIRDS = 3
 """How many third nodes are asked through one node."""

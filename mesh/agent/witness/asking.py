@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from mesh.agent.echoes import FAMILIES, TOKEN, Answer, Echo, Echoes
-from mesh.agent.examination import Port, Question
+from mesh.agent.witness.echoes import FAMILIES, TOKEN, Answer, Echo, Echoes
+from mesh.agent.witness.examination import Port, Question
 
 LOOKBACK = 2
 """A question is answered if a packet of so many rounds, this one included, has been answered: one

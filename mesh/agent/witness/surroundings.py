@@ -11,10 +11,10 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from mesh.agent.config import Config
-from mesh.agent.echoes import Way, mtu
-from mesh.agent.examination import Gateway, Port, Surroundings, Tunnel
 from mesh.agent.facts import Uplink, uplink
 from mesh.agent.host import Host
+from mesh.agent.witness.echoes import Way, mtu
+from mesh.agent.witness.examination import Gateway, Port, Surroundings, Tunnel
 
 _ENDPOINT = re.compile(r"^Endpoint = (?P<host>\S+):\d+$", re.MULTILINE)
 
