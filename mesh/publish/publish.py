@@ -129,7 +129,7 @@ class _Publication:
                 members,
                 network,
                 floor,
-                members if fleet is None else self._new,
+                self._strangers(members, network) if fleet is None else self._new,
                 self._contents,
                 self._progress,
             )
@@ -168,6 +168,17 @@ class _Publication:
             self._wait_for_withdrawals(manifest, envelope.digest, fleet.members)
         finally:
             self._pool.close()
+
+    def _strangers(self, members: Mapping[str, Member], network: str) -> frozenset[str]:
+        """The members that no generation of the registries names: without a state, the others may
+        have one in force."""
+        highest = self._pool.highest(network)
+        named = {} if highest is None else highest[1].nodes
+        return frozenset(
+            node
+            for node, member in members.items()
+            if node not in named or named[node].identity != member.identity
+        )
 
     # --- nodes that are added and removed ----------------------------------------------------
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import (
     IPv4Address,
@@ -261,11 +262,23 @@ class Registry:
         _parsed(Views, generation.views)
         envelope = _text(generation.manifest)
         with self._changing:
-            if not self.store.put_generation(manifest.generation, envelope, generation):
+            if not self.store.put_generation(
+                manifest.generation, envelope, generation, self._in_force()
+            ):
                 raise Refused(409, f"generation {manifest.generation} is not above what is held")
             self._load()
             self.store.keep_contents(self._named_contents())
         return manifest.generation
+
+    def _in_force(self) -> int:
+        """The generation that most nodes report to have in force, 0 without reports: updates that
+        fail are compared with it, and go back to it."""
+        numbers: Counter[int] = Counter()
+        for text in self.store.reports():
+            # One of an earlier version's, which is not replaced yet.
+            with suppress(Malformed):
+                numbers[parse(Report, parse(Signed, text).payload).applied] += 1
+        return max(numbers, key=lambda number: (numbers[number], number), default=0)
 
     def accept_manifest(self, body: bytes) -> bool:
         """A manifest that a node brings back, after this registry has lost its memory. True

@@ -177,10 +177,15 @@ class Store:
             return [Held(row.number, row.envelope, row.views, row.complete) for row in rows]
 
     def put_generation(
-        self, number: int, envelope: str, generation: Generation | PackedGeneration
+        self,
+        number: int,
+        envelope: str,
+        generation: Generation | PackedGeneration,
+        in_force: int = 0,
     ) -> bool:
         """Keeps a whole generation, unless a higher one is here, or this number with another
-        manifest. True where it is held afterwards."""
+        manifest. True where it is held afterwards. The one that is ``in_force`` is kept too,
+        however many have come since."""
         with self._write() as connection:
             top = connection.execute(select(func.max(_manifests.c.number))).scalar()
             same = connection.execute(
@@ -195,7 +200,7 @@ class Store:
                 )
             )
             _insert_parts(connection, number, generation)
-            _forget_old(connection)
+            _forget_old(connection, in_force)
             members = list(generation.parts)
             connection.execute(delete(_reports).where(_reports.c.node.not_in(members)))
         return True
@@ -428,12 +433,12 @@ def _held(connection: Connection, sha256: str) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _forget_old(connection: Connection) -> None:
-    """Keeps the newest generations only."""
+def _forget_old(connection: Connection, in_force: int = 0) -> None:
+    """Keeps the newest generations, and the one in force."""
     numbers = connection.execute(
         select(_manifests.c.number).order_by(_manifests.c.number.desc())
     ).scalars()
-    _forget(connection, list(numbers)[KEPT_GENERATIONS:])
+    _forget(connection, [one for one in list(numbers)[KEPT_GENERATIONS:] if one != in_force])
 
 
 def _forget(connection: Connection, numbers: list[int]) -> None:

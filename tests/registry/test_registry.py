@@ -309,6 +309,19 @@ def test_the_operator_gets_back_each_generation_that_is_kept(registry: Live, fle
         assert parse(PackedGeneration, back[number].body) == brought[number]
 
 
+def test_what_nodes_have_in_force_is_kept_however_many_updates_fail(
+    registry: Live, fleet: Fleet
+) -> None:
+    for node in fleet.facts:
+        body = dump(fleet.report(node, fleet.fifth))
+        with registry.client(fleet.node(node)) as client:
+            assert client.ask("POST", "/api/v1/report", body, signed=True).ok
+    for number in range(6, 12):
+        put(registry, fleet, fleet.generation(number).generation)
+    back = {number: given_back(registry, number, fleet.operator).ok for number in range(5, 12)}
+    assert [number for number, ok in back.items() if ok] == [5, 8, 9, 10, 11]
+
+
 def test_a_generation_that_came_whole_is_given_back_with_the_same_parts(
     registry: Live, fleet: Fleet
 ) -> None:
