@@ -22,6 +22,7 @@ from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN
 from tests.kit.nodes import Nodes, speaking
 from tests.kit.registry import PLACES, Fleet, Live, live
+from tests.kit.wait import until
 
 FLEET = Fleet()
 LAX, MIA = "lax-vultr-1", "mia-vultr-1"
@@ -101,6 +102,11 @@ def joined(registry: Live, refusing: set[str] | None = None) -> Iterator[Nodes]:
         yield nodes
 
 
+def reported(registry: Live) -> None:
+    """Waits until all nodes have reported on what the registry holds."""
+    until(lambda: len(registry.registry.store.reports()) == len(PLACES), 20, "all have reported")
+
+
 def published(
     registry: Live, state: State | None, plan: Plan = FLEET.plan, lines: list[str] | None = None
 ) -> State:
@@ -133,6 +139,7 @@ def test_an_upgrade_a_rename_and_another_asn_in_one_update_keep_the_old_name(
     """The registries hold what an earlier version made; the state's own plan is of before."""
     with joined(registry):
         registry.registry.accept_packed(dump(FLEET.generation(5).generation))
+        reported(registry)
         old = named(State(5, FLEET.generation(5).digest, FLEET.members()), PLAN)
         done = published(registry, old, moved(stack="core", asn=64500))
     assert (done.generation, done.network) == (6, "as27218-prod")
@@ -141,6 +148,7 @@ def test_an_upgrade_a_rename_and_another_asn_in_one_update_keep_the_old_name(
 def test_a_lost_state_takes_up_the_network_that_its_nodes_follow(registry: Live) -> None:
     with joined(registry):
         registry.registry.accept_packed(dump(FLEET.generation(5, "as1-first").generation))
+        reported(registry)
         done = published(registry, None, moved(stack="core"))
     assert (done.generation, done.network) == (6, "as1-first")
 
