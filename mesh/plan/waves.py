@@ -27,6 +27,11 @@ class Touch:
     joins: bool = False
     sure: bool = True
 
+    @property
+    def restarts_sessions(self) -> bool:
+        """Whether a session starts anew, or may."""
+        return self.changed and (bool(self.restarts) or not self.sure)
+
 
 @dataclass(frozen=True, slots=True)
 class Wave:
@@ -66,10 +71,6 @@ def only_announcers(plan: Plan, touches: Mapping[str, Touch]) -> dict[str, tuple
 def _standing(touches: Mapping[str, Touch]) -> set[str]:
     """The nodes that have a generation in force: what others do in the place of a node."""
     return {node for node, touch in touches.items() if not touch.joins}
-
-
-def _restarts(touch: Touch) -> bool:
-    return touch.changed and (bool(touch.restarts) or not touch.sure)
 
 
 def _withdraws(node: Node, prefix: Network, touch: Touch) -> bool:
@@ -158,7 +159,7 @@ class _Rollout:
 
     def _gentlest(self, nodes: list[str], counts: Counter[Group]) -> str:
         """A node of which no session restarts, if there is one, and that can share the wave."""
-        calm = [node for node in nodes if not _restarts(self._touches[node])] or nodes
+        calm = [node for node in nodes if not self._touches[node].restarts_sessions] or nodes
         return next((node for node in calm if self._has_room(counts, node)), calm[0])
 
     def _is_replaceable(self, node: str) -> bool:
@@ -177,8 +178,8 @@ class _Rollout:
 
     def _in_turn(self, nodes: list[str], why: str) -> list[Wave]:
         """These nodes in few waves, then those whose sessions restart one by one."""
-        calm = [node for node in nodes if not _restarts(self._touches[node])]
-        restarting = [node for node in nodes if _restarts(self._touches[node])]
+        calm = [node for node in nodes if not self._touches[node].restarts_sessions]
+        restarting = [node for node in nodes if self._touches[node].restarts_sessions]
         shared = [Wave(tuple(each), frozenset(), why) for each in self._packed(calm)]
         return [*shared, *(self._alone(node, why) for node in restarting)]
 
@@ -204,7 +205,7 @@ class _Rollout:
     def _alone(self, node: str, why: str) -> Wave:
         """A wave of one; it is drained where sessions restart, if others do the node's work."""
         touch = self._touches[node]
-        if not _restarts(touch):
+        if not touch.restarts_sessions:
             return Wave((node,), frozenset(), why)
         sessions = ", ".join(sorted(touch.restarts)) if touch.sure else "perhaps every session"
         why += f"; restarts {sessions}"

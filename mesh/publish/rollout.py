@@ -62,11 +62,9 @@ class Failure:
 class RolloutStopped(Exception):
     """A wave did not end well; the nodes of later waves do not have the generation."""
 
-    def __init__(self, wave: str, failures: Sequence[Failure], reached: Collection[str]) -> None:
+    def __init__(self, wave: str, failures: Sequence[Failure]) -> None:
         super().__init__(f"{wave}: {'; '.join(one.why for one in failures)}")
         self.failures = tuple(failures)
-        self.reached = frozenset(reached)
-        """The nodes of this wave and of those before."""
 
 
 class Overtaken(Exception):
@@ -198,7 +196,7 @@ class Rollout:
             names = ", ".join(sorted(last))
             why = f"no other node announces the prefixes of {names} any more"
             if clock.over:
-                raise self._stopped(name, [Failure(node, why) for node in sorted(last)])
+                raise RolloutStopped(name, [Failure(node, why) for node in sorted(last)])
             self._progress.waiting(f"{name}: {why}; waiting for one")
             self._meanwhile()
             time.sleep(POLL)
@@ -271,7 +269,7 @@ class Rollout:
         effects = WaveEffects(
             self._order.plan,
             wave.nodes,
-            [node for node in wave.nodes if _restarts(touches[node])],
+            [node for node in wave.nodes if touches[node].restarts_sessions],
             before,
             self._identities.keys() - self._order.unheard,
             self._made.manifest.bundle,
@@ -296,9 +294,9 @@ class Rollout:
                 aftermath = aftermath or Deadline(AFTERMATH)
                 busy = [node for node in now.waiting if node not in now.refused]
                 if aftermath.over or not busy:
-                    raise self._stopped(name, failures)
+                    raise RolloutStopped(name, failures)
             elif now.waiting and (longest.over or (clock.over and not self._is_busy(now.waiting))):
-                raise self._stopped(name, _late(now, self._made, seconds))
+                raise RolloutStopped(name, _late(now, self._made, seconds))
             self._look_for_others()
             time.sleep(POLL)
 
@@ -316,9 +314,6 @@ class Rollout:
     def _seconds(self, wave: Wave) -> float:
         drain = DRAIN_STARTS + self._order.plan.linger if wave.drained else 0.0
         return min(self._order.deadline, WAVE_SECONDS) + drain
-
-    def _stopped(self, name: str, failures: Sequence[Failure]) -> RolloutStopped:
-        return RolloutStopped(name, failures, self._release.nodes)
 
     def _look_for_others(self) -> None:
         if time.monotonic() >= self._next_look:
@@ -351,10 +346,6 @@ class Rollout:
 def release_seconds(order: Order) -> float:
     """Seconds within which a registry has to take what is signed."""
     return min(order.deadline, RELEASE_SECONDS)
-
-
-def _restarts(touch: Touch) -> bool:
-    return bool(touch.restarts) or not touch.sure
 
 
 def _of(
