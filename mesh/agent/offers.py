@@ -17,7 +17,7 @@ from mesh.agent.refusals import Refusals, What
 from mesh.agent.seed import Seed
 from mesh.agent.state import Forged, Rejected, State, stated_number, verified, verified_order
 from mesh.agent.witness.witness import Witness
-from mesh.trust.documents import MAX_REFUSAL_REASON, Refusal, RolloutOrder
+from mesh.trust.documents import MAX_REFUSAL_REASON, Refusal
 from mesh.trust.orders import BLACKHOLE, DRAIN, ROLLOUT, OrderKind
 from mesh.trust.signing import Signed
 
@@ -96,15 +96,9 @@ class Offers:
         blackhole = self._state.obeyed_order(BLACKHOLE)
         if blackhole is not None:
             self._blackholes.obey(blackhole)
-        self._witness.obey(self._current_rollout())
-
-    def _current_rollout(self) -> RolloutOrder | None:
-        """The rollout order, if it is about the highest manifest: nobody waits any more for what is
-        seen during an earlier rollout."""
-        order, highest = self._state.obeyed_order(ROLLOUT), self._state.highest
-        if order is None or highest is None:
-            return None
-        return order if order.manifest_sha256 == highest.envelope.digest else None
+        highest = self._state.highest
+        # Nobody waits any more for what is seen during an earlier rollout.
+        self._witness.obey(None if highest is None else self._state.rollout_of(highest))
 
     def _refuse(self, what: What, envelope: Signed, url: str, reason: Rejected) -> None:
         """Reports the refusal if our operator has signed the envelope. Logs it at most once a

@@ -105,10 +105,5 @@ class Rollout:
             return None
         if applied.manifest_sha256 == digest:
             return None
-        order = self._state.obeyed_order(ROLLOUT)
-        if order is not None and (order.generation, order.manifest_sha256) == (
-            known.number,
-            digest,
-        ):
-            return order
-        return RolloutOrder(manifest.network, 1, known.number, digest)
+        nothing = RolloutOrder(manifest.network, 1, known.number, digest)
+        return self._state.rollout_of(known) or nothing

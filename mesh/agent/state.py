@@ -20,9 +20,9 @@ from pydantic import ConfigDict
 from mesh.agent import disk, file_paths, log
 from mesh.agent.host import Host
 from mesh.trust import signing
-from mesh.trust.documents import Manifest, Part
+from mesh.trust.documents import Manifest, Part, RolloutOrder
 from mesh.trust.encoding import Malformed, canonical, dump, parse, sha256
-from mesh.trust.orders import KINDS, Order, OrderKind
+from mesh.trust.orders import KINDS, ROLLOUT, Order, OrderKind
 from mesh.trust.signing import BadSignature, Purpose, Signed
 
 HIGHEST = f"{file_paths.STATE}/highest.json"
@@ -230,6 +230,14 @@ class State:
         """The order of a kind to apply; None before our first manifest, or without one."""
         ordered = self.order(kind)
         return None if ordered is None or self.highest is None else ordered.order
+
+    def rollout_of(self, known: HighestManifest) -> RolloutOrder | None:
+        """The rollout order about a manifest; None if the stored one is about another."""
+        order = self.obeyed_order(ROLLOUT)
+        about = (known.number, known.envelope.digest)
+        if order is None or (order.generation, order.manifest_sha256) != about:
+            return None
+        return order
 
     def confirm(self, applied: Applied) -> None:
         """Stores what is in force now."""
