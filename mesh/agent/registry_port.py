@@ -179,11 +179,4 @@ def _addresses(files: Mapping[str, str]) -> list[str]:
 def _endpoints(files: Mapping[str, str]) -> Iterator[str]:
     for path, text in files.items():
         if path.rpartition("/")[2].startswith("wg-"):
-            try:
-                peers = wireguard.parsed(path, text).peers
-            except CommandFailed:
-                continue  # refused when it is validated
-            for peer in peers:
-                address = dict(peer).get("Endpoint", "").rpartition(":")[0]
-                if address and not address.startswith("["):
-                    yield address
+            yield from (one for one in wireguard.endpoints(path, text) if ":" not in one)

@@ -20,6 +20,7 @@ from mesh.agent.host import Host
 from mesh.agent.witness.witness import Witness, pace
 from mesh.lab import namespaces
 from mesh.trust.documents import RolloutOrder, Witnessed
+from mesh.trust.encoding import b64
 from tests.kit.namespaces import address_line, spaces
 from tests.kit.tunnels import MTU, Tunnels
 from tests.kit.wait import until
@@ -186,7 +187,8 @@ def _build(mesh: Mesh) -> None:
     _connect(mesh)
     path = mesh.folder / "etc/wireguard" / f"{interface(ASKED)}.conf"
     path.parent.mkdir(parents=True)
-    path.write_text(f"[Peer]\nEndpoint = {tunnel(ASKED)[0]}:51820\n")
+    peer = f"PublicKey = {b64(bytes(32))}\nEndpoint = {tunnel(ASKED)[0]}:51820"
+    path.write_text(f"[Interface]\nListenPort = 51820\n\n[Peer]\n{peer}\n")
 
 
 def _connect(mesh: Mesh) -> None:

@@ -53,6 +53,16 @@ def parsed(path: str, text: str) -> Tunnel:
     return Tunnel(interfaces[0], peers)
 
 
+def endpoints(path: str, text: str) -> tuple[str, ...]:
+    """The addresses of the peers in a tunnel's file; none in a file that is refused."""
+    try:
+        peers = parsed(path, text).peers
+    except CommandFailed:
+        return ()
+    places = (dict(peer).get("Endpoint", "").rpartition(":")[0] for peer in peers)
+    return tuple(place.strip("[]") for place in places if place)
+
+
 def _fits(section: str, key: str, value: str) -> bool:
     try:
         return _fits_kind(section, key, value)

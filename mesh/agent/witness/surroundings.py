@@ -4,19 +4,17 @@ tunnels, who has which registry, and the gateway of its uplink."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from mesh.agent.config import Config
+from mesh.agent.daemons import wireguard
 from mesh.agent.facts import Uplink, uplink
 from mesh.agent.host import Host
 from mesh.agent.witness.echoes import Way, mtu
 from mesh.agent.witness.examination import Gateway, Port, Surroundings, Tunnel
-
-_ENDPOINT = re.compile(r"^Endpoint = (?P<host>\S+):\d+$", re.MULTILINE)
 
 
 def surroundings(host: Host, config: Config, registries: Iterable[str], own: bool) -> Surroundings:
@@ -42,9 +40,9 @@ def _tunnels(config: Config) -> Iterator[tuple[str, Tunnel]]:
 
 def _endpoint(host: Host, interface: str) -> str:
     """The main address of the node at the other end of a tunnel, where its registry listens."""
-    content = host.read(f"/etc/wireguard/{interface}.conf") or b""
-    match = _ENDPOINT.search(content.decode("utf-8", "replace"))
-    return match["host"] if match else ""
+    path = f"/etc/wireguard/{interface}.conf"
+    content = host.read(path) or b""
+    return next(iter(wireguard.endpoints(path, content.decode("utf-8", "replace"))), "")
 
 
 def _port(url: str) -> Port | None:
