@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +16,7 @@ from mesh.publish.held import HeldGeneration
 from mesh.publish.order import Order, PublishError
 from mesh.publish.recent import silent
 from mesh.publish.touched import touched
+from mesh.registry.in_force import most_in_force
 from mesh.trust.documents import Report
 
 ANEW_SECONDS = 15
@@ -73,7 +73,7 @@ def scheduled(
         if node not in later and node not in unheard
     }
     kinds = {node.id: _kind(node, facts) for node in order.plan.nodes if node.id in part}
-    former = _most(in_force(reports).values())
+    former = most_in_force(reports.values())
     plan = _announced_now(order.plan, reports)
     return Schedule(
         waves(plan, part, kinds),
@@ -98,12 +98,6 @@ def _announced_now(plan: Plan, reports: Mapping[str, Report]) -> Plan:
 
 def _may_announce(states: Mapping[str, PrefixAnnouncement], node: str) -> bool:
     return node not in states or states[node].announces is not Announces.NO
-
-
-def _most(numbers: Collection[int]) -> int:
-    """The number that occurs most often, the highest of several; 0 without any."""
-    times = Counter(numbers)
-    return max(times, key=lambda number: (times[number], number), default=0)
 
 
 def _of_network(

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy.exc import OperationalError
 
 from mesh.limits import MAX_CONTENT_BYTES
+from mesh.registry.in_force import most_in_force
 from mesh.registry.paths import CHUNK, MAX_ANSWER
 from mesh.registry.store import Held, Store
 from mesh.trust import signing
@@ -271,14 +271,13 @@ class Registry:
         return manifest.generation
 
     def _in_force(self) -> int:
-        """The generation that most nodes report to have in force, 0 without reports: updates that
-        fail are compared with it, and go back to it."""
-        numbers: Counter[int] = Counter()
+        """The generation that most nodes report to have in force, 0 without reports."""
+        found: list[Report] = []
         for text in self.store.reports():
             # One of an earlier version's, which is not replaced yet.
             with suppress(Malformed):
-                numbers[parse(Report, parse(Signed, text).payload).applied] += 1
-        return max(numbers, key=lambda number: (numbers[number], number), default=0)
+                found.append(parse(Report, parse(Signed, text).payload))
+        return most_in_force(found)
 
     def accept_manifest(self, body: bytes) -> bool:
         """A manifest that a node brings back, after this registry has lost its memory. True
