@@ -93,9 +93,9 @@ class Rollout:
         self._next_look = 0.0
 
     def run(
-        self, waves: Sequence[Wave], touches: Mapping[str, Touch], later: Collection[str] = ()
+        self, waves: Sequence[Wave], touches: Mapping[str, Touch], silent: Collection[str] = ()
     ) -> None:
-        """Releases wave by wave, and then everyone but the nodes of ``later``. Raises
+        """Releases wave by wave, and then everyone but the nodes of ``silent``. Raises
         :class:`RolloutStopped` or :class:`Overtaken`, and
         :class:`mesh.registry.client.Unreachable` where no registry takes an order."""
         self._hear()
@@ -106,8 +106,8 @@ class Rollout:
         for place, wave in enumerate(waves):
             name, before = f"wave {place + 1} of {len(waves)}", dict(self._last)
             self._run(name, wave, touches, before, _of(examined, waves[place : place + 2]))
-        if later:
-            self._give(Release(self._identities.keys() - set(later), self._release.drained))
+        if silent:
+            self._give(Release(self._identities.keys() - set(silent), self._release.drained))
         else:
             self._release_everyone()
 

@@ -29,8 +29,8 @@ class Schedule:
     """The waves of one generation, with what it ``touches`` at the nodes that take part.
 
     ``outages`` are the prefixes that nobody announces for a moment, by the node that is their only
-    announcer. ``before`` are the last reports before it was published, ``later`` the nodes that
-    are silent and go on waiting. ``former`` is what most nodes have in force; None
+    announcer. ``before`` are the last reports before it was published, ``silent`` the nodes that
+    say nothing, and go on waiting. ``former`` is what most nodes have in force; None
     where no registry has it.
     """
 
@@ -38,13 +38,8 @@ class Schedule:
     outages: Mapping[str, tuple[Network, ...]]
     touches: Mapping[str, Touch]
     before: Mapping[str, Report]
-    later: frozenset[str]
+    silent: frozenset[str]
     former: HeldGeneration | None
-
-
-def in_force(reports: Mapping[str, Report]) -> dict[str, int]:
-    """The generation that each node has in force; without nodes that have none."""
-    return {node: report.applied for node, report in reports.items() if report.applied}
 
 
 def scheduled(
@@ -58,19 +53,13 @@ def scheduled(
     """The schedule of a generation for nodes with these last ``reports``; ``held`` are generations
     by number, and ``new`` the nodes that no publication has reached yet."""
     unheard = order.unheard
-    touches = {
-        # A registry without data makes no new node of one that has a generation in force.
-        node: replace(touch, joins=False, sure=False)
-        if touch.joins and node not in new and node not in reports
-        else touch
-        for node, touch in touched(order, made, reports.values(), held).items()
-    }
+    touches = touched(order, made, reports.values(), held, new)
     joining = {node for node, touch in touches.items() if touch.joins}
-    later = silent(reports, touches.keys() - joining - unheard)
+    quiet = silent(reports, touches.keys() - joining - unheard)
     part = {
         node: touch
         for node, touch in sorted(touches.items())
-        if node not in later and node not in unheard
+        if node not in quiet and node not in unheard
     }
     kinds = {node.id: _kind(node, facts) for node in order.plan.nodes if node.id in part}
     former = most_in_force(reports.values())
@@ -80,7 +69,7 @@ def scheduled(
         only_announcers(plan, part),
         part,
         dict(reports),
-        later,
+        quiet,
         _of_network(held, former, made),
     )
 

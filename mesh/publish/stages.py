@@ -20,8 +20,9 @@ from mesh.publish.progress import ProgressLines
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout import AFTERMATH, Overtaken, Rollout, RolloutStopped
 from mesh.publish.rollout_orders import Rollouts
-from mesh.publish.schedule import Schedule, in_force, refuse_outages, scheduled
+from mesh.publish.schedule import Schedule, refuse_outages, scheduled
 from mesh.publish.uptake import Uptake, Uptakes
+from mesh.registry.in_force import most_in_force
 from mesh.trust.documents import Report
 
 
@@ -77,9 +78,11 @@ class Stages:
             made, schedule = self._signed(order)
             self._put(made)
             self._floor = made.manifest.generation
-            later = frozenset[str]() if schedule is None else schedule.later
-            if self._roll_out(order, made, schedule) and self._wait_for_reports(order, made, later):
-                _refuse_silence(later)
+            silent = frozenset[str]() if schedule is None else schedule.silent
+            if self._roll_out(order, made, schedule) and self._wait_for_reports(
+                order, made, silent
+            ):
+                _refuse_silence(silent)
                 return made
             # The registries hold a higher generation of this operator that the state does not
             # know: they had lost it, or those that have it did not answer before.
@@ -113,7 +116,7 @@ class Stages:
         """Whether nodes wait for their wave. In a network's first generation none has anything in
         force."""
         wanted = self._order.plan.waves and not self._order.choices.now
-        return wanted and (self._floor > 0 or bool(in_force(reports)))
+        return wanted and (self._floor > 0 or most_in_force(reports.values()) > 0)
 
     def _reports(self) -> dict[str, Report]:
         return latest(self._pool.reports(self._identities))
@@ -153,10 +156,10 @@ class Stages:
                 self._contents.deliver,
             )
 
-        for node in sorted(schedule.later):
+        for node in sorted(schedule.silent):
             self._progress(f"{node}: has not reported for some time, and goes on waiting")
         try:
-            rollout(made).run(schedule.waves, schedule.touches, schedule.later)
+            rollout(made).run(schedule.waves, schedule.touches, schedule.silent)
         except Overtaken:
             return False
         except RolloutStopped as stopped:
@@ -165,14 +168,14 @@ class Stages:
         return True
 
     def _wait_for_reports(
-        self, order: Order, made: SignedGeneration, later: Collection[str]
+        self, order: Order, made: SignedGeneration, silent: Collection[str]
     ) -> bool:
-        """True once all but the nodes of ``later`` have applied it; False where the registries hold
-        another generation of this operator that is not below it."""
+        """True once all but the nodes of ``silent`` have applied it; False where the registries
+        hold another generation of this operator that is not below it."""
         awaited = [
             node.id
             for node in order.plan.nodes
-            if node.id in self._members and node.id not in {*order.unheard, *later}
+            if node.id in self._members and node.id not in {*order.unheard, *silent}
         ]
         uptakes, deadline = Uptakes(order, made, self._progress), Deadline(order.deadline)
         aftermath: Deadline | None = None
@@ -208,12 +211,12 @@ class Stages:
         (self._progress if now.unconfirmed else self._progress.waiting)(progress)
 
 
-def _refuse_silence(later: Collection[str]) -> None:
+def _refuse_silence(silent: Collection[str]) -> None:
     """Raises PublishError for nodes that were silent: released all at once when they come back,
     they would be a wave that nobody watches."""
-    if later:
+    if silent:
         raise PublishError(
-            f"{', '.join(sorted(later))}: has not reported for some time, and keeps what it has in "
-            f"force; run `pulumi up` again once it reports (mesh status), or continue without it "
+            f"{', '.join(sorted(silent))}: has not reported for some time, and keeps what it has "
+            f"in force; run `pulumi up` again once it reports (mesh status), or continue without it "
             f"(mesh:without)"
         )

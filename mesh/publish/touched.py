@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from mesh.bird.restarts import is_read, restarting, sessions
@@ -22,12 +22,13 @@ def touched(
     made: SignedGeneration,
     reports: Iterable[Report],
     held: Mapping[int, HeldGeneration],
+    new: Collection[str],
 ) -> dict[str, Touch]:
     """What a generation changes at each of its nodes. ``held`` has the generations that nodes have
     in force (:func:`mesh.publish.held.held_generations`); a node whose one is not among them is
-    assumed to change wholly."""
+    assumed to change wholly. ``new`` are the nodes that no publication has reached yet."""
     last = latest(reports)
-    compared = _Compared(order, made, held)
+    compared = _Compared(order, made, held, new)
     return {node: compared.touch(node, last.get(node)) for node in made.manifest.nodes}
 
 
@@ -35,15 +36,21 @@ class _Compared:
     """A generation beside those that nodes have in force."""
 
     def __init__(
-        self, order: Order, made: SignedGeneration, held: Mapping[int, HeldGeneration]
+        self,
+        order: Order,
+        made: SignedGeneration,
+        held: Mapping[int, HeldGeneration],
+        new: Collection[str],
     ) -> None:
-        self._order, self._made, self._held = order, made, held
+        self._order, self._made, self._held, self._new_nodes = order, made, held, new
         self._texts = Texts()
         self._new = self._texts.outlines(made.generation)
         self._old: dict[int, Outlines] = {}
 
     def touch(self, node: str, report: Report | None) -> Touch:
         number = self._last_held(node) if report is None else report.applied
+        if not number and report is None and node not in self._new_nodes:
+            return self._unknown(node)  # Its registries have lost what it had, or hide it.
         if not number:
             return Touch(changed=True, joins=True)
         if number == self._made.manifest.generation:

@@ -56,11 +56,12 @@ def touches(
     said: dict[str, Report] | None = None,
     sealed: SealedBefore | None = STATE,
     plan: Plan | None = None,
+    new: tuple[str, ...] = NODES,
 ) -> dict[str, Touch]:
     """What ``made`` changes at nodes that have ``before``."""
     order = FLEET.order(plan=plan or FLEET.plan, sealed_before=sealed)
     last = reports(before) if said is None else said
-    return touched(order, made, last.values(), {before.manifest.generation: held(before)})
+    return touched(order, made, last.values(), {before.manifest.generation: held(before)}, new)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -119,6 +120,15 @@ def test_a_node_that_no_generation_has_had_joins() -> None:
     members = {node: one for node, one in FLEET.members().items() if node != ORD}
     fifth = make(FLEET.order(), members, 5, FLEET.network)
     assert touches(FLEET.generation(6), fifth)[ORD] == Touch(changed=True, joins=True)
+
+
+def test_a_node_of_the_state_that_no_registry_knows_does_not_join() -> None:
+    """They may have lost its generation, or hide it."""
+    members = {node: one for node, one in FLEET.members().items() if node != ORD}
+    fifth = make(FLEET.order(), members, 5, FLEET.network)
+    others = tuple(node for node in NODES if node != ORD)
+    found = touches(FLEET.generation(6), fifth, new=others)[ORD]
+    assert (found.joins, found.sure) == (False, False) and found.restarts >= UPSTREAMS
 
 
 def test_a_node_with_a_new_server_joins() -> None:
@@ -223,7 +233,7 @@ def test_going_back_to_the_former_content_changes_the_password_back(
     failed, former = FLEET.generation(6), back(FLEET.fifth, 7)
     said = {**reports(FLEET.fifth), ORD: reports(failed)[ORD]}
     order = FLEET.order(sealed_before=sealed)
-    found = touched(order, former, said.values(), {5: held(FLEET.fifth), 6: held(failed)})
+    found = touched(order, former, said.values(), {5: held(FLEET.fifth), 6: held(failed)}, NODES)
     assert found == {**dict.fromkeys(NODES, UNCHANGED), ORD: expected}
 
 
