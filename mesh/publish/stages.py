@@ -217,6 +217,6 @@ def _refuse_silence(silent: Collection[str]) -> None:
     if silent:
         raise PublishError(
             f"{', '.join(sorted(silent))}: has not reported for some time, and keeps what it has "
-            f"in force; run `pulumi up` again once it reports (mesh status), or continue without it "
-            f"(mesh:without)"
+            f"in force; run `pulumi up` again once it reports (mesh status), or continue without "
+            f"it (mesh:without)"
         )

@@ -59,7 +59,7 @@ def found(
     return [f"{one.who}: {one.why}" for one in all_of]
 
 
-UPSTREAM = {"vultr4": (), "vultr6": FLEET.well(ORD).announced["vultr6"]}  # type: ignore[index]
+UPSTREAM = {**(FLEET.well(ORD).announced or {}), "vultr4": ()}
 WORSE: dict[str, tuple[dict[str, Health], str]] = {
     "a session is down": (
         {"ord_vultr_1": down(ORD, "vultr4", down={"vultr4": Down("Received: Cease")})},
