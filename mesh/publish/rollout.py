@@ -273,6 +273,7 @@ class Rollout:
             before,
             self._identities.keys() - self._order.unheard,
             self._made.manifest.bundle,
+            [node for node in wave.nodes if touches[node].joins],
         )
         seconds = self._seconds(wave)
         clock, aftermath = Deadline(seconds), None

@@ -37,7 +37,11 @@ class _Applied:
 @dataclass
 class WaveEffects:
     """The nodes of a wave, relative to the reports of just ``before``. ``restarting`` are those
-    whose sessions start anew, ``heard`` the nodes whose reports count."""
+    whose sessions start anew, ``heard`` the nodes whose reports count.
+
+    Of the nodes that are ``joining``, nobody else is asked: what others saw before was the server
+    that a new one replaces, and their tunnels learn its key only in later waves.
+    """
 
     plan: Plan
     nodes: Collection[str]
@@ -45,13 +49,16 @@ class WaveEffects:
     before: Mapping[str, Report]
     heard: Collection[str]
     bundle: str
+    joining: Collection[str] = ()
     _applied: dict[str, _Applied] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._planned = {node.id: node for node in self.plan.nodes if node.id in self.nodes}
-        self._around: Mapping[str, Around] = around(
-            self.plan, self._planned, self.before, self.heard
-        )
+        known = self._planned.keys() - set(self.joining)
+        self._around: Mapping[str, Around] = {
+            **dict.fromkeys(self.joining, Around((), ())),
+            **around(self.plan, known, self.before, self.heard),
+        }
 
     def look(self, reports: Mapping[str, Report], applied: Iterable[str]) -> None:
         """Compares the last reports; ``applied`` are the nodes that have the generation in

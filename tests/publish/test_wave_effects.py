@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.publish.expected import tunnel_session
 from mesh.publish.wave_effects import HOLDS, SETTLES, UNHEARD, WaveEffects, settles
 from mesh.trust.documents import Health, Report, Witnessed
 from mesh.trust.encoding import parse
@@ -86,6 +87,19 @@ def test_a_session_that_comes_and_goes_is_not_waited_for_without_end(now: list[f
         now[0] = 1000.0 + second
         found.look(reports(health=DOWN if second % 3 == 0 else None), [ORD])
     assert found.unsteady(reports()) == (ORD,)
+
+
+def test_of_a_new_server_nobody_else_knows_how_it_was(now: list[float]) -> None:
+    """Miami reported its sessions with the server that a new one replaces; they come up when Miami
+    has the new key, in a later wave."""
+    lost = FLEET.well(MIA).sessions | {tunnel_session(ORD): "Active"}
+    after = reports()
+    after[MIA] = replace(after[MIA], health=replace(after[MIA].health, sessions=lost))
+    for joining, waits in (((), True), ((ORD,), False)):
+        found = replace(effects(rounds=5), joining=joining, _applied={})
+        found.look(after, [ORD])
+        now[0] += max(UNHEARD, settles(FLEET.plan, ORD)) + 0.1
+        assert (bool(found.pending(after)), bool(found.worse())) == (waits, waits)
 
 
 def test_a_service_that_is_checked_slowly_gets_longer() -> None:
