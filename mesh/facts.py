@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AliasChoices, Field
+
+from mesh.operating_systems import OperatingSystem
 
 # These texts are written into configuration files, so their form is restricted here, and checked
 # when the operator parses a join request with a TypeAdapter.
@@ -49,7 +51,9 @@ class Facts:
     bird: Version
     """Version of BIRD as ``bird --version`` prints it, for example ``2.17.1``."""
     kernel: Version
-    debian: Version
+    release: Annotated[Version, Field(validation_alias=AliasChoices("release", "debian"))]
+    """Version of the operating system, such as ``13.1``; earlier versions of this code call it
+    ``debian``."""
     kernel_wireguard: bool
     """False where tunnels run in userspace (wireguard-go)."""
     wireguard: Key
@@ -60,6 +64,7 @@ class Facts:
     """X25519 public key, base64: secrets are sealed to it."""
     tls_sha256: Sha256 | None
     """SHA-256 (hex) of the registry's certificate, on a registry."""
+    os: OperatingSystem = OperatingSystem.DEBIAN
 
 
 @dataclass(frozen=True, slots=True)

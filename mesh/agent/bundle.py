@@ -20,6 +20,7 @@ SINGLE = (
     "mesh/foreign.py",
     "mesh/limits.py",
     "mesh/netns.py",
+    "mesh/operating_systems.py",
     "mesh/rates.py",
 )
 SUFFIXES = (".py", ".html", ".css", ".svg")

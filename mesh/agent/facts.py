@@ -52,7 +52,7 @@ def facts(host: Host, own: NodeKeys, versions: HostVersions, registry: bool) -> 
         mtu=_mtu(host, four.interface),
         bird=versions.bird,
         kernel=versions.kernel,
-        debian=versions.debian,
+        release=versions.release,
         kernel_wireguard=versions.kernel_wireguard,
         wireguard=keys.exchange_public(own.wireguard),
         identity=keys.signing_public(own.identity),
@@ -67,7 +67,7 @@ class HostVersions:
 
     bird: str
     kernel: str
-    debian: str
+    release: str
     kernel_wireguard: bool
 
 
@@ -81,7 +81,7 @@ def versions(host: Host) -> HostVersions:
     return HostVersions(
         bird=match[1] if match else "",
         kernel=os.uname().release,
-        debian=(host.read("/etc/debian_version") or b"").decode("utf-8", "replace").strip(),
+        release=(host.read("/etc/debian_version") or b"").decode("utf-8", "replace").strip(),
         kernel_wireguard=probe,
     )
 

@@ -1,6 +1,7 @@
 """The agent's machine: its files and its commands.
 
-On a node the root is ``/``. Tests use a tree of Debian and run its daemons with chroot.
+On a node the root is ``/``. Paths are written as Debian has them: OpenBSD has ``/var/run`` for
+``/run``, and all others alike. Tests use a tree of Debian and run its daemons with chroot.
 """
 
 from __future__ import annotations
@@ -38,13 +39,17 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Files under ``root``; commands run with ``prefix`` in front of them."""
+    """Files under ``root``; commands run with ``prefix`` in front of them. ``run_folder`` is the
+    system's folder that is empty after a boot, which this code calls ``/run``."""
 
     root: Path = Path("/")
     prefix: tuple[str, ...] = ()
+    run_folder: str = "/run"
 
     def path(self, absolute: str) -> Path:
         """A path of the node below ``root``."""
+        if absolute.startswith("/run/"):
+            absolute = self.run_folder + absolute.removeprefix("/run")
         return self.root / absolute.lstrip("/")
 
     def read(self, absolute: str) -> bytes | None:

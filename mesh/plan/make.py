@@ -176,6 +176,7 @@ def _node(
         vpc=sessions.vpc(spec, node_id),
         services=services,
         direct=interior.direct(node_id),
+        os=given.os,
     )
 
 

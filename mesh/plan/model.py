@@ -18,6 +18,7 @@ from ipaddress import (
 )
 from typing import Literal
 
+from mesh.operating_systems import OperatingSystem
 from mesh.services.content import Content
 from mesh.services.service import Service
 from mesh.spec.alerting import ReceiverKind, Severity
@@ -320,6 +321,7 @@ class Node:
     vpc: tuple[VpcSession, ...]
     services: tuple[str, ...]
     direct: tuple[DirectSession, ...] = ()
+    os: OperatingSystem = OperatingSystem.DEBIAN
     later_exits: tuple[Address, ...] = ()
     """Exits of aggregates that it has already, and replies do not take yet
     (:mod:`mesh.plan.transition`)."""

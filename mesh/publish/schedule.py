@@ -101,7 +101,8 @@ def _kind(node: Node, facts: Mapping[str, Facts]) -> str:
     own = facts.get(node.id)
     if own is None:
         return node.provider
-    return f"{node.provider} {own.debian.partition('.')[0]} {'.'.join(own.bird.split('.')[:2])}"
+    release, series = own.release.partition(".")[0], ".".join(own.bird.split(".")[:2])
+    return f"{node.provider} {own.os} {release} {series}"
 
 
 def refuse_outages(plan: Plan, schedule: Schedule, choices: Choices) -> None:

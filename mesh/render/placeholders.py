@@ -26,7 +26,7 @@ def placeholder_facts(plan: Plan) -> dict[str, Facts]:
             mtu=1500,
             bird="2.17.5",  # stands for the series; later point releases read the same files
             kernel="6.12.0",
-            debian="13",
+            release="13",
             kernel_wireguard=True,
             wireguard=_key("wireguard", node.id),
             identity=_key("identity", node.id),

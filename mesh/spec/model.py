@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, StringConstraints, Tag, create_model
 
 from mesh.limits import GLASS_PORT
+from mesh.operating_systems import OperatingSystem
 from mesh.services.checks import Check
 from mesh.services.checks.check import Port
 from mesh.services.service import Kind, Ports
@@ -379,6 +380,8 @@ class Node(Section):
     number: Annotated[int, Field(ge=1, le=9999)]
     """The node's tunnel number, which was never given to another node: its tunnel addresses and
     ports follow from it."""
+    os: OperatingSystem = OperatingSystem.DEBIAN
+    """The node's operating system: ``debian`` or ``openbsd``."""
     ipv6: bool = True
     """Whether the node uses IPv6, in a network that has an IPv6 prefix."""
     announce: bool | None = None

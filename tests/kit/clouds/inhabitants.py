@@ -109,7 +109,7 @@ class Inhabitant:
             mtu=1500,
             bird="2.17.1",
             kernel="6.12.0",
-            debian="13",
+            release="13",
             kernel_wireguard=True,
             wireguard=keys.new_exchange_key()[1],
             identity=keys.signing_public(self.identity),
