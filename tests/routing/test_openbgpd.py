@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from mesh.render import File
-from tests.kit.edge.uplink import Edge, edge
+from tests.kit.edge.uplink import PASSWORD, Edge, edge
 from tests.kit.machine import IMAGES, Debian
-from tests.kit.stacks import with_sessions
+from tests.kit.stacks import prod, with_sessions
 from tests.kit.wait import until
-from tests.routing.test_sessions import NET4, NODE, SECRET, wire
+from tests.routing.test_sessions import NET4, NET6, NODE, SECRET, wire
 
 pytestmark = pytest.mark.image
 
@@ -55,6 +55,31 @@ allow from any
 allow to any
 """
 
+# As Vultr speaks with its instances. For our IPv6 prefix there is a ROA of another origin.
+PROVIDER = f"""
+AS 64515
+router-id 169.254.169.254
+fib-update no
+socket "/run/provider.sock"
+listen on 169.254.169.254
+listen on 2001:19f0:ffff::1
+roa-set {{
+  {NET4} source-as 27218
+  {NET6} source-as 64496
+}}
+group "instances" {{
+  remote-as 27218
+  multihop 2
+  tcp md5sig password "{PASSWORD}"
+  role provider
+  neighbor 203.0.113.1 {{ announce IPv4 unicast }}
+  neighbor 2001:db8::1 {{ announce IPv6 unicast }}
+}}
+allow from any
+deny from any ovs invalid
+allow to any
+"""
+
 
 class OpenBgpd:
     """A running OpenBGPD, asked by its own command."""
@@ -63,13 +88,22 @@ class OpenBgpd:
         self._ask = ("nsenter", f"--target={pid}", "--mount", "--net", "--root", "bgpctl", "-j",
                      "-s", f"/run/{socket}.sock")  # fmt: skip
 
-    def rib(self) -> list[dict[str, Any]]:
-        """Its routes; none while it does not answer."""
+    def ask(self, *words: str) -> dict[str, Any]:
+        """What it says; nothing while it does not answer."""
         done = subprocess.run(
-            [*self._ask, "show", "rib"], capture_output=True, text=True, check=False, timeout=30
+            [*self._ask, *words], capture_output=True, text=True, check=False, timeout=30
         )
-        rib: list[dict[str, Any]] = json.loads(done.stdout).get("rib", []) if done.stdout else []
-        return rib
+        said: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
+        return said
+
+    def rib(self) -> list[dict[str, Any]]:
+        """Its routes."""
+        found: list[dict[str, Any]] = self.ask("show", "rib").get("rib", [])
+        return found
+
+    def states(self) -> list[str]:
+        """The states of its sessions."""
+        return [each["state"] for each in self.ask("show", "neighbor").get("neighbors", [])]
 
     def ours(self) -> dict[str, Any] | None:
         """Its route to our prefix."""
@@ -119,6 +153,24 @@ def test_both_take_our_prefix_and_a_hold_time_of_twenty_seconds_at_least(
         )  # fmt: skip
         assert "AS64510" in taken
         assert "default via 203.0.113.254" in _kernel(host)
+
+
+def test_as_a_provider_it_takes_what_its_roas_allow_in_both_families(tmp_path: Path) -> None:
+    """Multihop, MD5 and roles (RFC 9234) as at Vultr; it judges origins by ROAs (RFC 6811)."""
+    with (
+        edge(prod(), "lax-vultr-1", version=IMAGES) as host,
+        _running(tmp_path / "provider", host.world, "provider", PROVIDER) as provider,
+    ):
+        until(lambda: provider.states() == ["Established"] * 2, 20, "both sessions")
+        ours = until(provider.ours, 20, "our IPv4 prefix")
+        assert (ours["aspath"], ours["ovs"]) == ("27218", "valid")
+        received = {
+            each["prefix"]: each["ovs"] for each in provider.ask("show", "rib", "in")["rib"]
+        }
+        assert received == {NET4: "valid", NET6: "invalid"}
+        assert [each["prefix"] for each in provider.rib()] == [NET4]
+        for session in ("vultr4", "vultr6"):
+            assert "Role: customer" in host.birdc(f"show protocols all {session}")
 
 
 def _kernel(host: Edge) -> str:
