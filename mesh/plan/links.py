@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from ipaddress import IPv6Address
 
+from mesh.operating_systems import OperatingSystem
 from mesh.plan.distance import cost
 from mesh.plan.model import Bfd, Link
 from mesh.spec import Spec, capabilities
-from mesh.spec.ids import interface, split_id
+from mesh.spec.ids import interface, numbered_interface, split_id
 
 UNDERLAY_ASN_BASE = 4_200_000_000
 """Private 32-bit ASNs start here (RFC 6996); a node's is this plus its tunnel number."""
@@ -71,7 +72,7 @@ def link(spec: Spec, node: str, peer: str, bfd: dict[frozenset[str], Bfd]) -> Li
     here, there = spec.nodes[node].number, spec.nodes[peer].number
     return Link(
         peer=peer,
-        interface=interface(peer),
+        interface=_interface(spec, node, peer),
         port=spec.tunnels.port + there - 1,
         peer_port=spec.tunnels.port + here - 1,
         local=link_local(here),
@@ -81,6 +82,13 @@ def link(spec: Spec, node: str, peer: str, bfd: dict[frozenset[str], Bfd]) -> Li
         mtu=min(_mtu(spec, node), _mtu(spec, peer)) - WIREGUARD_OVERHEAD,
         bfd=bfd.get(frozenset((node, peer)), default_bfd(spec)),
     )
+
+
+def _interface(spec: Spec, node: str, peer: str) -> str:
+    """The name that the node's system takes for its interface to a peer."""
+    if spec.nodes[node].os is OperatingSystem.OPENBSD:
+        return numbered_interface(spec.nodes[peer].number)
+    return interface(peer)
 
 
 def default_bfd(spec: Spec) -> Bfd:

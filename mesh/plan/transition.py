@@ -69,9 +69,10 @@ class _Transition:
 
     @cached_property
     def _former(self) -> dict[str, Node]:
-        """The nodes of both plans as they were before. One with other numbers is another node."""
-        same = {(node.id, node.number, node.tunnel) for node in self.after.nodes}
-        return {n.id: n for n in self.before.nodes if (n.id, n.number, n.tunnel) in same}
+        """The nodes of both plans as they were before. One with other numbers is another node, and
+        so is one with another operating system, which is a new server."""
+        same = {(node.id, node.number, node.tunnel, node.os) for node in self.after.nodes}
+        return {n.id: n for n in self.before.nodes if (n.id, n.number, n.tunnel, n.os) in same}
 
     # --- places of services, announcers of prefixes ------------------------------------------
 

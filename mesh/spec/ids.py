@@ -31,5 +31,11 @@ def short(name: str) -> str:
 
 
 def interface(peer: str) -> str:
-    """Name of the tunnel interface to a peer."""
+    """Name of the tunnel interface to a peer, where interfaces have free names."""
     return f"wg-{short(peer)}"
+
+
+def numbered_interface(number: int) -> str:
+    """Name of the tunnel interface to the peer with this tunnel number on OpenBSD, where an
+    interface is called by its driver and a number (ifconfig(8), ``create``)."""
+    return f"wg{number}"

@@ -178,6 +178,15 @@ def test_no_two_tunnels_have_one_name(ids: set[str]) -> None:
     assert all(len(name) <= 15 for name in names)
 
 
+def test_on_openbsd_a_tunnel_is_named_after_its_peers_number_and_the_peers_names_stay() -> None:
+    before, plan = plan_of(prod()), plan_of(bent(f"nodes/{MIAMI}/os", "openbsd"))
+    assert {link.peer: link.interface for link in plan.node(MIAMI).links} == {
+        "lax-vultr-1": "wg1", "ord-vultr-1": "wg2", "ewr-vultr-1": "wg4",
+    }  # fmt: skip
+    others = [node for node in plan.nodes if node.id != MIAMI]
+    assert others == [node for node in before.nodes if node.id != MIAMI]
+
+
 # --- For every network -----------------------------------------------------------------------
 
 
@@ -239,6 +248,21 @@ def test_both_ends_of_a_tunnel_agree(values: dict[str, Any]) -> None:
     for node in plan.nodes:
         ports = [link.port for link in node.links]
         assert len(set(ports)) == len(ports)
+        assert len({link.interface for link in node.links}) == len(node.links)
+
+
+@given(fleets(), st.data())
+def test_no_two_tunnels_of_a_node_have_one_name_on_any_system(
+    values: dict[str, Any], data: st.DataObject
+) -> None:
+    several = {*values["reflectors"], *values["registries"]}
+    edges = [node for node in values["nodes"] if "-vultr-" in node and node not in several]
+    for node in data.draw(st.sets(st.sampled_from(edges))) if edges else ():
+        values["nodes"][node]["os"] = "openbsd"
+    for node in plan_of(values).nodes:
+        names = [link.interface for link in node.links]
+        assert len(set(names)) == len(names)
+        assert all(name.startswith("wg-") == (node.os == "debian") for name in names)
 
 
 @given(fleets())

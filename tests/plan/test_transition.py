@@ -93,6 +93,14 @@ def test_links_that_go_stay_until_nothing_takes_them() -> None:
     assert expanded(found, after) == found, "it is the same again after an interruption"
 
 
+def test_a_node_with_another_system_has_no_link_of_the_server_before() -> None:
+    after = bent("tunnels/fullMesh", 2)
+    after["nodes"][MIA]["os"] = "openbsd"
+    found = between(prod(), after)
+    assert {each.interface for each in found.node(MIA).links} == {"wg1"}
+    assert peers(found, ORD) == {LAX, EWR}
+
+
 def test_a_full_mesh_that_outgrows_its_limit_keeps_its_links_meanwhile() -> None:
     before = bent("tunnels/fullMesh", 6)
     after = with_members()
