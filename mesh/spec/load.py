@@ -16,7 +16,7 @@ from mesh.spec.engine import Environment, Sealed, from_engine, sealed_paths, sta
 from mesh.spec.examples import for_example
 from mesh.spec.files import engine_config, stack_file
 from mesh.spec.model import DEFAULTS, SECTIONS, Spec
-from mesh.spec.problems import Problem, SpecError, shown
+from mesh.spec.problems import Problem, SpecError
 from mesh.spec.secrets import PREFIXES, check_secrets
 from mesh.spec.twin import twin_of
 
@@ -113,10 +113,7 @@ def _sections(
     problems: list[Problem] = []
     unread: list[Problem] = []
     for key in sorted(set(values) - set(SECTIONS)):
-        problems.append(
-            Problem(f"mesh:{key}", shown(values[key]), "the key is unknown",
-                    f"use one of {', '.join(SECTIONS)}")
-        )  # fmt: skip
+        problems.append(messages.unknown(key, values[key]))
     for key in SECTIONS:
         if key not in values:
             if environment is not None and engine_only.is_left_to_environment(environment, key):

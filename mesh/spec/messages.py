@@ -8,6 +8,7 @@ from typing import Any
 from mesh.spec import known
 from mesh.spec.examples import for_example
 from mesh.spec.ids import LONGEST
+from mesh.spec.model import SECTIONS
 from mesh.spec.problems import Problem, shown
 from mesh.spec.providers import EXAMPLE
 from mesh.spec.traffic import ToAs, TrafficRule, options
@@ -38,6 +39,12 @@ LONG = "string_too_long"
 
 UNKNOWN = "extra_forbidden"
 
+PFSYNC = (
+    "pfsync(4) copies states of the filter, not connections: the rules for anycast addresses keep "
+    "no states, and a connection that comes to another node ends with it or without it",
+    "remove it; docs/openbsd.md says when it would help",
+)
+
 OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
     **{("asn", kind): ASN for kind in NUMERIC},
     **{("number", kind): NUMBER for kind in NUMERIC},
@@ -59,6 +66,7 @@ OF_KEY: dict[tuple[str, str], tuple[str, str]] = {
         f"write it so, for example {EXAMPLE}-1",
     ),
     ("path", FORM): ("a path begins with / and has no space in it", "write it as /health"),
+    ("pfsync", UNKNOWN): PFSYNC,
     ("rule", UNKNOWN): (
         "a rule has no option of that name",
         f"use one of {', '.join(options(TrafficRule))}",
@@ -171,6 +179,7 @@ OF_TYPE: dict[str, tuple[str, str]] = {
     "bool_parsing": ("this is neither true nor false", "write true or false"),
     "bool_type": ("this is neither true nor false", "write true or false"),
     "literal_error": ("it is none of {expected}", "write {expected}"),
+    "enum": ("it is none of {expected}", "write {expected}"),
     "string_type": ("this is not text", "put it between quotes"),
     "tuple_type": ("this is not a list", "put what it holds in brackets: [...]"),
     "dict_type": ("this is not a map", "write a map"),
@@ -208,6 +217,14 @@ def problem(key: str, path: tuple[str, ...], item: Mapping[str, Any]) -> Problem
     if _kind(key, path) in ("password", "receiver's secret"):
         value = "[secret]"
     return Problem(".".join([f"mesh:{key}", *path]), value, reason, cure)
+
+
+def unknown(key: str, value: object) -> Problem:
+    """The problem of ``mesh:KEY``, which is none of the stack file's keys."""
+    reason, cure = "the key is unknown", f"use one of {', '.join(SECTIONS)}"
+    if key == "pfsync":
+        reason, cure = PFSYNC
+    return Problem(f"mesh:{key}", shown(value), reason, cure)
 
 
 def is_node_id(key: str, path: tuple[str, ...]) -> bool:
@@ -249,6 +266,8 @@ def _of_a_node(path: tuple[str, ...]) -> str:
     match path:
         case ("number", *_):
             return "number"
+        case ("pfsync",) | (_, "pfsync"):
+            return "pfsync"
         case ("host", "upstream"):
             return "host's session"
         case ("upstreams", _, "name"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mesh.operating_systems import OperatingSystem
 from mesh.spec.engine import NAMESPACE, Project, defaults, from_engine, paths
 from mesh.spec.engine.stack import is_name
 from mesh.spec.engine_only import not_taken_over
@@ -53,6 +54,9 @@ def twin_of(
     if found.environment is not None:
         warnings.append(not_taken_over(found.environment, original))
     merged: dict[str, Any] = _merged({**DEFAULTS, **own}, above)
+    if isinstance(merged.get("nodes"), Mapping):
+        warnings += _others(merged["nodes"])
+        merged["nodes"] = {node_id: _contained(node) for node_id, node in merged["nodes"].items()}
     return merged, warnings
 
 
@@ -75,6 +79,26 @@ def _played(service: Any) -> Any:
         for check in service["checks"]
     ]  # fmt: skip
     return {**service, "checks": checks}
+
+
+def _others(nodes: Mapping[str, Any]) -> Iterator[Problem]:
+    """A warning for each node that runs another system than the containers of a lab."""
+    for node_id, node in nodes.items():
+        if isinstance(node, Mapping) and node.get("os") == OperatingSystem.OPENBSD:
+            yield Problem(
+                f"mesh:nodes.{node_id}.os", "openbsd",
+                "in the lab the node is a container with Debian, as all others: what is different "
+                "on OpenBSD does not show there",
+                "try that on a server (examples/openbsd-proof.sh)", "warning",
+            )  # fmt: skip
+
+
+def _contained(node: Any) -> Any:
+    """A node of the lab: one of OpenBSD without its ``os``. A wrong value stays, and is reported
+    as in any stack file."""
+    if not isinstance(node, Mapping) or node.get("os") != OperatingSystem.OPENBSD:
+        return node
+    return {key: value for key, value in node.items() if key != "os"}
 
 
 def _without_project_values(

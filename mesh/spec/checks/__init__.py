@@ -15,6 +15,7 @@ from mesh.spec.checks.hosts import check_hosts
 from mesh.spec.checks.kinds import check_kinds
 from mesh.spec.checks.monitoring import check_monitoring
 from mesh.spec.checks.nodes import check_exits, check_ipv6_alone, check_nodes, check_provider
+from mesh.spec.checks.operating_systems import check_operating_systems
 from mesh.spec.checks.prefixes import (
     check_announcers,
     check_asn,
@@ -64,6 +65,7 @@ CHECKS: tuple[SpecCheck, ...] = (
     check_rules,
     check_monitoring,
     check_protect,
+    check_operating_systems,
 )
 """Every check, in the order of the stack file."""
 

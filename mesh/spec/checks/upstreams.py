@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal
 
+from mesh.operating_systems import OperatingSystem
 from mesh.spec import capabilities
 from mesh.spec.aggregates import aggregates
 from mesh.spec.checks.hosts import check_blackhole
@@ -21,8 +22,10 @@ FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 LONGEST_WAIT = 90
 """Hold times above this leave a dead neighbor in use for minutes."""
-OURS = ("lo", "dummy0", "wg-")
+OURS = {OperatingSystem.DEBIAN: ("lo", "dummy0", "wg-"), OperatingSystem.OPENBSD: ("lo", "wg")}
 """Beginnings of the names of interfaces that no neighbor is on."""
+LIKELY = {OperatingSystem.DEBIAN: "eth1", OperatingSystem.OPENBSD: "vio1"}
+"""What an interface that a neighbor is on may be called."""
 
 
 def check_upstreams(sections: Sections) -> Iterator[Problem]:
@@ -70,10 +73,11 @@ def _check_entry(
         yield Problem(
             f"{key}.asn", str(given.asn), "it is this network's own ASN", "give the neighbor's"
         )
-    if given.interface is not None and given.interface.startswith(OURS):
+    if given.interface is not None and given.interface.startswith(OURS[node.os]):
         yield Problem(
             f"{key}.interface", given.interface, "the mesh makes that interface, and no neighbor "
-            "is on it", "give the one that the neighbor is connected to, for example eth1",
+            "is on it", "give the one that the neighbor is connected to, for example "
+            f"{LIKELY[node.os]}",
         )  # fmt: skip
     if given.interface is not None and given.multihop is not None:
         yield Problem(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Literal
 
+from mesh.operating_systems import OperatingSystem
 from mesh.spec.providers.communities import Communities, Community
 from mesh.spec.section import Section
 
@@ -67,6 +68,8 @@ class Provider:
     provider's own region names to (latitude, longitude); ``at`` maps common region ids of stack
     files (IATA codes) to them.
 
+    ``systems`` are the operating systems of which it has an image for nodes.
+
     ``asn`` is the provider's ASN on the Internet, and ``lab_number`` the third group of its nodes'
     IPv6 addresses in the lab: without them the lab takes a documentation ASN and a number derived
     from the name.
@@ -88,6 +91,7 @@ class Provider:
     vpc: Vpc | None = None
     communities: Communities | None = None
     translates: bool = False
+    systems: tuple[OperatingSystem, ...] = (OperatingSystem.DEBIAN,)
     refusal: str = ""
     asn: int | None = None
     lab_number: int | None = None

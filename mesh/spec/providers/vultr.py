@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mesh.operating_systems import OperatingSystem
 from mesh.spec.providers.communities import Communities, Community, Towards
 from mesh.spec.providers.provider import Provider, Upstream
 from mesh.spec.section import Section
@@ -81,6 +82,8 @@ FACTS = Provider(
     bare_metal=Upstream(20473, IPv4Address("169.254.1.1"), _ASK_ANY_REGION, 2, password=True),
     communities=_ACTIONS,
     user_data_limit=16_384,
+    # api.vultr.com/v2/os lists releases of OpenBSD for instances; nothing says so of bare metal.
+    systems=(OperatingSystem.DEBIAN, OperatingSystem.OPENBSD),
     options=Options,
     examples={
         (): "{plan: vc2-2c-4gb, reverse: nodes.example.net}",
