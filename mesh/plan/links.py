@@ -7,7 +7,7 @@ does not change existing links.
 from __future__ import annotations
 
 from collections import defaultdict
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 from mesh.operating_systems import OperatingSystem
 from mesh.plan.distance import cost
@@ -21,6 +21,8 @@ UNDERLAY_ASN_BASE = 4_200_000_000
 WIREGUARD_OVERHEAD = 80
 """Outer IPv6 40 + UDP 8 + WireGuard 32 bytes; an IPv4 outer header needs 20 less."""
 
+_LINK_LOCAL4 = int(IPv4Address("169.254.64.0"))
+"""Below the address of the clouds' metadata services (169.254.169.254) for every number."""
 _LINK_LOCAL = int(IPv6Address("fe80::"))
 
 
@@ -73,6 +75,7 @@ def link(spec: Spec, node: str, peer: str, bfd: dict[frozenset[str], Bfd]) -> Li
     return Link(
         peer=peer,
         interface=_interface(spec, node, peer),
+        local4=_local4(spec, node, peer),
         port=spec.tunnels.port + there - 1,
         peer_port=spec.tunnels.port + here - 1,
         local=link_local(here),
@@ -89,6 +92,15 @@ def _interface(spec: Spec, node: str, peer: str) -> str:
     if spec.nodes[node].os is OperatingSystem.OPENBSD:
         return numbered_interface(spec.nodes[peer].number)
     return interface(peer)
+
+
+def _local4(spec: Spec, node: str, peer: str) -> IPv4Address | None:
+    """An address that no other interface of the node has: BIRD gives it to OpenBSD's kernel as the
+    gateway of a direct route, and the kernel finds the interface by it (``krt_send_route`` in
+    BIRD's sysdep/bsd/krt-sock.c, ``ifa_ifwithroute`` in OpenBSD's sys/net/route.c)."""
+    if spec.nodes[node].os is OperatingSystem.OPENBSD:
+        return IPv4Address(_LINK_LOCAL4 + spec.nodes[peer].number)
+    return None
 
 
 def default_bfd(spec: Spec) -> Bfd:

@@ -274,7 +274,8 @@ class Link:
     We listen on ``port`` and send to the peer's ``peer_port``; the link-local addresses are
     ``fe80::<tunnel number>``. ``cost`` grows with the distance between the two regions. What
     arrives for ``former_port`` is let in as well, while peers send there
-    (:mod:`mesh.plan.transition`).
+    (:mod:`mesh.plan.transition`). ``local4`` is the interface's own IPv4 address on a system that
+    finds the interface of a route by it; None where the interface has the node's tunnel address.
     """
 
     peer: str
@@ -288,6 +289,7 @@ class Link:
     mtu: int
     bfd: Bfd
     former_port: int | None = None
+    local4: IPv4Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

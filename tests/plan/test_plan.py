@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from itertools import combinations
 from typing import Any
 
@@ -252,7 +252,7 @@ def test_both_ends_of_a_tunnel_agree(values: dict[str, Any]) -> None:
 
 
 @given(fleets(), st.data())
-def test_no_two_tunnels_of_a_node_have_one_name_on_any_system(
+def test_no_two_tunnels_of_a_node_have_one_name_or_ipv4_address_on_any_system(
     values: dict[str, Any], data: st.DataObject
 ) -> None:
     several = {*values["reflectors"], *values["registries"]}
@@ -263,6 +263,9 @@ def test_no_two_tunnels_of_a_node_have_one_name_on_any_system(
         names = [link.interface for link in node.links]
         assert len(set(names)) == len(names)
         assert all(name.startswith("wg-") == (node.os == "debian") for name in names)
+        own4 = [link.local4 for link in node.links if link.local4]
+        assert len(set(own4)) == len(own4) == (len(names) if node.os == "openbsd" else 0)
+        assert not {IPv4Address("169.254.169.254"), node.tunnel.ipv4} & set(own4)
 
 
 @given(fleets())
