@@ -12,6 +12,7 @@ import textwrap
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from enum import StrEnum
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from unittest.mock import patch
 
 import yaml
 from pulumi.dynamic import Resource
+from pydantic import AliasChoices
 
 import mesh.agent
 import mesh.infra.dynamic
@@ -96,6 +98,17 @@ def _fields(kind: Any) -> frozenset[str]:
     return frozenset(field.name for field in fields(kind))
 
 
+def _former(kind: Any) -> frozenset[str]:
+    """The former names of a document's fields, which are read in their place."""
+    aliases = (
+        getattr(note, "validation_alias", None)
+        for hint in typing.get_type_hints(kind, include_extras=True).values()
+        for note in getattr(hint, "__metadata__", ())
+    )
+    found = (str(name) for one in aliases if isinstance(one, AliasChoices) for name in one.choices)
+    return frozenset(found)
+
+
 def _reached(*roots: type) -> Iterator[type]:
     """These dataclasses, and those that their fields have."""
     todo: list[Any] = list(roots)
@@ -116,7 +129,7 @@ def line(name: str, parts: Iterable[str]) -> str:
 
 
 def _documents() -> Names:
-    return {_title(kind): _fields(kind) for kind in _parsed()}
+    return {_title(kind): _fields(kind) | _former(kind) for kind in _parsed()}
 
 
 def _title(kind: type) -> str:
@@ -150,6 +163,8 @@ def _words(hint: Any) -> Iterator[str]:
     """The words of a type but the empty one, which cannot be shown between backquotes."""
     if typing.get_origin(hint) is typing.Literal:
         yield from filter(None, typing.get_args(hint))
+    elif isinstance(hint, type) and issubclass(hint, StrEnum):
+        yield from hint
     else:
         for inner in typing.get_args(hint):
             yield from _words(inner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import EnumType
 from functools import reduce
 from ipaddress import (
     IPv4Address,
@@ -341,6 +342,8 @@ def type_text(hint: Any) -> str:
     limits, arguments, origin = _limits(notes), get_args(hint), get_origin(hint)
     if origin is Literal:
         return "one of " + ", ".join(f"`{each}`" for each in arguments)
+    if isinstance(hint, EnumType):
+        return "one of " + ", ".join(f"`{each.value}`" for each in hint)
     if origin in (Union, UnionType):
         return "map with the keys below" if _kinds(hint) else "IPv4 or IPv6 network"
     if origin is dict:

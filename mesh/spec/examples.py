@@ -109,6 +109,7 @@ _FURTHER: dict[tuple[str, ...], str] = {
     ("tunnels", "links"): f'{{"{LINK}": {{interval: 300}}}}',
     ("registry",): "{port: 8443, sources: [203.0.113.0/24]}",
     ("registry", "sources"): '[203.0.113.0/24, "2001:db8::/32"]',
+    ("nodes", "*", "os"): "openbsd",
     ("nodes", "*", "announce"): "false",
     ("nodes", "*", "plan"): _FACTS.examples["plan",],
     ("nodes", "*", "import"): "default",

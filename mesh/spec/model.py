@@ -227,7 +227,8 @@ class Ssh(Section):
     needed."""
 
     user: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "root"
-    """The user that logs in: root, or one with ``sudo`` without a password."""
+    """The user that logs in: root, or one with ``sudo``, on OpenBSD ``doas``, without a
+    password."""
     port: Port = 22
     """TCP port of the host's SSH server."""
     host_keys: Annotated[tuple[HostKey, ...], Field(alias="hostKeys")] = ()
@@ -381,7 +382,8 @@ class Node(Section):
     """The node's tunnel number, which was never given to another node: its tunnel addresses and
     ports follow from it."""
     os: OperatingSystem = OperatingSystem.DEBIAN
-    """The node's operating system: ``debian`` or ``openbsd``."""
+    """The node's operating system: a node with ``openbsd`` announces and serves as any other edge,
+    and is no reflector, registry or monitor (``docs/openbsd.md`` has what else is different)."""
     ipv6: bool = True
     """Whether the node uses IPv6, in a network that has an IPv6 prefix."""
     announce: bool | None = None
