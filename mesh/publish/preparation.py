@@ -11,6 +11,7 @@ from mesh.publish.joins import admit, elsewhere
 from mesh.publish.order import Fleet, Member, Order, PublishError
 from mesh.publish.progress import ProgressLines
 from mesh.publish.registry_pool import Deadline, RegistryPool
+from mesh.publish.systems import outdated, unfit
 from mesh.publish.uplinks import narrow_uplinks
 from mesh.trust import joining
 from mesh.trust.documents import Planned, PlannedNode
@@ -70,7 +71,12 @@ class Preparation:
         known = {} if fleet is None else fleet.members
         while True:
             self._try_prepare()
-            found = admit(self._order.instances, fleet, self._pool.joins(), datetime.now(UTC))
+            now = datetime.now(UTC)
+            found = admit(self._order.instances, fleet, self._pool.joins(), now)
+            systems = (self._order.plan, found.members, known, now.date())
+            # Waiting longer changes no server's system.
+            if wrong := [*unfit(*systems)]:
+                raise PublishError("; ".join(wrong))
             missing = [node for node in self._awaited if node not in found.members]
             problems = found.problems | self._from_elsewhere(missing)
             for problem in problems.values():
@@ -81,7 +87,10 @@ class Preparation:
                 + (f", waiting for {', '.join(missing)}" if missing else "")
             )
             if not missing and not doubted:
-                for remark in narrow_uplinks(self._order.plan, found.members, known):
+                for remark in (
+                    *narrow_uplinks(self._order.plan, found.members, known),
+                    *outdated(*systems),
+                ):
                     self._progress(remark)
                 return found.members
             if self._deadline.over:

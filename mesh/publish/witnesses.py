@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Plan
 from mesh.plan.waves import Wave
 
@@ -19,7 +20,9 @@ def witnesses(
 ) -> dict[str, tuple[str, ...]]:
     """By node of the waves, the nodes that examine it: some of those with a tunnel to it that do
     not change at the same time, those with the least to do first, and the node itself. ``able`` are
-    the nodes whose agents can."""
+    the nodes whose agents are of a version that can. What a witness sends and sees is Linux's: no
+    node with OpenBSD is one."""
+    able = {node.id for node in plan.nodes if node.os is OperatingSystem.DEBIAN} & {*able}
     peers = {node.id: [link.peer for link in node.links] for node in plan.nodes}
     found: dict[str, tuple[str, ...]] = {}
     for wave in waves:

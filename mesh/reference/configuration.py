@@ -17,7 +17,7 @@ from ipaddress import (
 )
 from operator import or_
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic.fields import FieldInfo
@@ -343,7 +343,7 @@ def type_text(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(f"`{each}`" for each in arguments)
     if isinstance(hint, EnumType):
-        return "one of " + ", ".join(f"`{each.value}`" for each in hint)
+        return "one of " + ", ".join(f"`{each.value}`" for each in cast("Any", hint))
     if origin in (Union, UnionType):
         return "map with the keys below" if _kinds(hint) else "IPv4 or IPv6 network"
     if origin is dict:

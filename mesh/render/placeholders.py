@@ -7,8 +7,11 @@ import hashlib
 from ipaddress import IPv4Address, IPv6Address
 
 from mesh.facts import Facts, Placement
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Plan
 
+_UPLINKS = {OperatingSystem.DEBIAN: "enp1s0", OperatingSystem.OPENBSD: "vio0"}
+_RELEASES = {OperatingSystem.DEBIAN: "13", OperatingSystem.OPENBSD: "7.9"}
 _FIRST4, _FIRST6 = int(IPv4Address("203.0.113.0")), int(IPv6Address("2001:db8::"))
 
 
@@ -18,7 +21,7 @@ def placeholder_facts(plan: Plan) -> dict[str, Facts]:
     return {
         node.id: Facts(
             instance_id=f"placeholder-{node.id}",
-            uplink="enp1s0",
+            uplink=_UPLINKS[node.os],
             ipv4=_inside(node.number) if node.translated else _public(node.number),
             ipv6=IPv6Address(_FIRST6 + node.number) if node.ipv6 else None,
             gateway4=IPv4Address("203.0.113.254"),
@@ -26,7 +29,8 @@ def placeholder_facts(plan: Plan) -> dict[str, Facts]:
             mtu=1500,
             bird="2.17.5",  # stands for the series; later point releases read the same files
             kernel="6.12.0",
-            release="13",
+            release=_RELEASES[node.os],
+            os=node.os,
             kernel_wireguard=True,
             wireguard=_key("wireguard", node.id),
             identity=_key("identity", node.id),
