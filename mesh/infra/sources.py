@@ -28,7 +28,9 @@ CODE = (
 """All code that renders a generation, except what is in the bundle too, whose digest is published.
 A test compares it with the modules that rendering loads."""
 TEMPLATES = (
+    "templates/bird/**/*.j2",
     "templates/debian/**/*.j2",
+    "templates/openbsd/**/*.j2",
     "templates/monitoring/*.j2",
     "templates/monitoring/rules.yml",
 )

@@ -58,5 +58,5 @@ def expected(plan: Plan, node: Node, health: Health, members: Collection[str]) -
 
 
 def tunnel_session(peer: str) -> str:
-    """BIRD's name for the session over the tunnel to a node (templates/debian/bird)."""
+    """BIRD's name for the session over the tunnel to a node (templates/bird)."""
     return f"u_{re.sub(r'[^a-z0-9_]', '_', peer)}"

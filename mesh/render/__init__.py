@@ -3,7 +3,9 @@
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node import node_files, node_secrets
-from mesh.render.node_templates import (
+from mesh.render.placeholders import placeholder_facts, placeholder_placements
+from mesh.render.policy import CONCERNS
+from mesh.render.systems.debian import (
     DAEMONS,
     FILES,
     GLASS,
@@ -11,8 +13,6 @@ from mesh.render.node_templates import (
     REPLIES,
     WHOAMI,
 )
-from mesh.render.placeholders import placeholder_facts, placeholder_placements
-from mesh.render.policy import CONCERNS
 from mesh.render.user_data import Seed, user_data
 
 __all__ = [

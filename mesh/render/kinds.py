@@ -21,7 +21,7 @@ def files(plan: Plan, node: Node) -> Iterator[File]:
             yield File(
                 f"/etc/anycast-mesh/{service.kind}/{service.name}.conf",
                 rendered(
-                    f"services/{service.kind}.conf.j2",
+                    f"debian/services/{service.kind}.conf.j2",
                     service=service,
                     node=node,
                     addresses=addresses(service, node),

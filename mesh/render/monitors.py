@@ -9,7 +9,7 @@ from functools import cache
 from mesh.installed import TEMPLATES
 from mesh.plan import Node, Plan, Receiver, Role
 from mesh.render.files import File
-from mesh.render.templates import environment
+from mesh.render.templates import rendered
 from mesh.spec import RECEIVER_PREFIX
 from mesh.spec.ports import ALERTMANAGER, PROMETHEUS
 
@@ -87,8 +87,8 @@ def prometheus(
 ) -> str:
     """prometheus.yml: it asks ``targets``, and tells ``alertmanagers``; ``here`` are jobs, each
     with its address, at the node itself."""
-    return _rendered(
-        "prometheus.yml.j2",
+    return rendered(
+        "monitoring/prometheus.yml.j2",
         plan=plan,
         targets=tuple(targets),
         alertmanagers=tuple(alertmanagers),
@@ -101,8 +101,8 @@ def alertmanager(plan: Plan, node: str = "") -> str:
     """alertmanager.yml: whom it tells of what; ``node`` is the one that it runs on."""
     monitoring = plan.monitoring
     receivers = () if monitoring is None else monitoring.receivers
-    return _rendered(
-        "alertmanager.yml.j2",
+    return rendered(
+        "monitoring/alertmanager.yml.j2",
         watchdog=None if monitoring is None else monitoring.watchdog,
         receivers=tuple(map(_with_file, receivers)),
         nodes=tuple(each.id for each in plan.nodes),
@@ -126,7 +126,3 @@ def dashboards() -> dict[str, str]:
 def _with_file(receiver: Receiver) -> dict[str, object]:
     keys = {name: getattr(receiver, name) for name in Receiver.__dataclass_fields__}
     return {**keys, "file": f"{RECEIVERS}/{receiver.name}"}
-
-
-def _rendered(template: str, **values: object) -> str:
-    return environment("monitoring").get_template(template).render(**values)

@@ -11,10 +11,10 @@ from mesh.facts import Facts, Placement
 from mesh.limits import BIRD_LOG_PORT, MAX_BLACKHOLES
 from mesh.plan import Link, Node, Plan, Role
 from mesh.plan.firewall import PRIVATE4
-from mesh.render import firewall, glass, kinds, monitors, policy, replies, services
+from mesh.render import firewall, glass, monitors, policy, replies, services
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
-from mesh.render.node_templates import Template, fixed, templates, units
+from mesh.render.systems import SYSTEMS, Template, fixed, system_of
 from mesh.render.templates import rendered
 from mesh.render.watched import Watched
 from mesh.spec.ports import ALERTMANAGER, ALERTMANAGERS, PROMETHEUS, RTR
@@ -48,7 +48,7 @@ def node_secrets(
     names = sorted({name for name in named if name})
     content = rendered("bird/secrets.conf.j2", passwords=[(n, passwords[n]) for n in names])
     return (
-        File("/etc/bird/mesh/secrets.conf", content, 0o640, group="bird"),
+        File("/etc/bird/mesh/secrets.conf", content, 0o640, system_of(node).names.bird_group),
         *monitors.secrets(plan, node, receivers),
     )
 
@@ -67,7 +67,10 @@ class _Rendered(Mapping[str, NodeFiles]):
         self._birds = {
             version: capabilities(version) for version in {one.bird for one in facts.values()}
         }
-        self._shared = {version: policy.files(plan, each) for version, each in self._birds.items()}
+        self._shared = {
+            (version, os): policy.files(plan, self._birds[version], SYSTEMS[os].names)
+            for version, os in {(facts[node.id].bird, node.os) for node in self._nodes.values()}
+        }
         self._regions = {region.id: region for region in plan.regions}
         self._exits = policy.exits(plan)
         self._sources = replies.sources(plan)
@@ -86,7 +89,6 @@ class _Rendered(Mapping[str, NodeFiles]):
             "reflectors": len(plan.with_role(Role.REFLECTOR)),
             "rtr_port": RTR,
             "service_versions": services.versions(plan),
-            "services_table": services.SERVICES_TABLE,
             "prometheus_port": PROMETHEUS,
             "alertmanager_port": ALERTMANAGER,
             "cluster_port": ALERTMANAGERS,
@@ -103,18 +105,22 @@ class _Rendered(Mapping[str, NodeFiles]):
         links = [self._fitted(node, link) for link in node.links if link.peer in self._facts]
         concerns = policy.concerns(self._plan, node)
         context = self._network | self._own(node, links, concerns)
-        shared = self._shared[self._facts[node_id].bird]
+        system = system_of(node)
+        shared = self._shared[self._facts[node_id].bird, node.os]
         files = [
-            *(self._file(each, context) for each in templates(self._plan, node)),
-            *(self._tunnel(node, link) for link in links),
+            *(self._file(each, context) for each in system.templates(self._plan, node)),
+            *(
+                system.tunnel(node, link, self._facts[link.peer], self._places[link.peer].ipv4)
+                for link in links
+            ),
             *(shared[name] for name in concerns),
-            *kinds.files(self._plan, node),
-            *monitors.files(self._plan, node, self._nodes.values()),
+            *system.further(self._plan, node, self._nodes.values()),
             self._agent(node),
-            *self._glass,
+            *(self._glass if system.names.looking_glass else ()),
         ]
         return NodeFiles(
-            tuple(sorted(files, key=lambda file: file.path)), tuple(units(self._plan, node, links))
+            tuple(sorted(files, key=lambda file: file.path)),
+            tuple(system.units(self._plan, node, links)),
         )
 
     def _own(self, node: Node, links: list[Link], concerns: Mapping[str, str]) -> dict[str, object]:
@@ -144,6 +150,8 @@ class _Rendered(Mapping[str, NodeFiles]):
             },
             "answers": services.answers(self._plan, node),
             "node": node,
+            "system": system_of(node).names,
+            "services_table": system_of(node).names.services_table,
             "facts": facts,
             "bird": self._birds[facts.bird],
             "concerns": concerns,
@@ -180,17 +188,8 @@ class _Rendered(Mapping[str, NodeFiles]):
 
     def _agent(self, node: Node) -> File:
         pieces = self._watched.by(node)
-        return File("/etc/anycast-mesh/agent.json", "".join(pieces), pieces=pieces)
-
-    def _tunnel(self, node: Node, link: Link) -> File:
-        content = rendered(
-            "network/wireguard.conf.j2",
-            node=node,
-            link=link,
-            peer=self._facts[link.peer],
-            endpoint=self._places[link.peer].ipv4,
-        )
-        return File(f"/etc/wireguard/{link.interface}.conf", content, 0o600)
+        group = system_of(node).names.group
+        return File("/etc/anycast-mesh/agent.json", "".join(pieces), group=group, pieces=pieces)
 
 
 def _forwarded(plan: Plan, node: Node) -> tuple[int, ...]:

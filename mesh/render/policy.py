@@ -20,6 +20,7 @@ from mesh.plan import (
 )
 from mesh.plan.links import UNDERLAY_ASN_BASE
 from mesh.render.files import File
+from mesh.render.systems.system import Names
 from mesh.render.templates import rendered
 from mesh.spec.providers import PROVIDERS, Community
 
@@ -42,15 +43,19 @@ def ibgp(node: Node) -> Iterator[Ibgp]:
         yield Ibgp(direct, "direct", "direct")
 
 
-def files(plan: Plan, bird: Capabilities) -> dict[str, File]:
-    """The parts of BIRD's configuration that are the same on every node with that BIRD."""
-    context = {"plan": plan, "bird": bird, **families(plan)}
+def files(plan: Plan, bird: Capabilities, system: Names) -> dict[str, File]:
+    """The parts of BIRD's configuration that are the same on every node with that BIRD and that
+    operating system."""
+    context = {"plan": plan, "bird": bird, "system": system, **families(plan)}
     policy = {
         name: rendered(f"bird/{name}.conf.j2", **context, tags=tags(plan))
         for name in ("reasons", "lists", "rpki", "import", "export")
     }
-    policy |= _interior(plan, bird)
-    return {name: File(f"/etc/bird/mesh/{name}.conf", text) for name, text in policy.items()}
+    policy |= _interior(plan, bird, system)
+    return {
+        name: File(f"/etc/bird/mesh/{name}.conf", text, group=system.group)
+        for name, text in policy.items()
+    }
 
 
 def families(plan: Plan) -> dict[str, object]:
@@ -101,13 +106,14 @@ def concerns(plan: Plan, node: Node) -> dict[str, str]:
     return {name: what for name, what in CONCERNS.items() if name not in left_out}
 
 
-def _interior(plan: Plan, bird: Capabilities) -> dict[str, str]:
+def _interior(plan: Plan, bird: Capabilities, system: Names) -> dict[str, str]:
     """Prefixes and owners, blackholes, and the policy between our own nodes."""
     tunnels = {node.id: node.tunnel for node in plan.nodes}
     able6 = {node.id for node in plan.nodes if node.ipv6}
     context = {
         "plan": plan,
         "bird": bird,
+        "system": system,
         **families(plan),
         "aggregates": by_version(each.prefix for each in plan.aggregates),
         "exits": exits(plan),

@@ -33,6 +33,15 @@ def _password_name(provider: str) -> str:
     return f"password_{_symbol(provider)}"
 
 
+def _bound(address: IPv4Address | IPv6Address, deprecated: bool = False) -> str:
+    """A line of hostname.if(5) for one more address of an interface, to which no network is
+    connected. Of the kernel's choices of a source, which are IPv6's alone, a ``deprecated`` one is
+    the last."""
+    if address.version == 4:
+        return f"inet alias {address} 255.255.255.255"
+    return f"inet6 alias {address} 128{' pltime 0' if deprecated else ''}"
+
+
 def _left_out(ranges: Iterable[str]) -> list[str]:
     """The 32-bit numbers outside the ranges, as ranges: for ``0`` and ``3..9`` these are ``1..2``
     and ``10..4294967295``."""
@@ -50,10 +59,11 @@ def _ends(numbers: str) -> tuple[int, int]:
 
 
 @cache
-def environment(system: str) -> jinja2.Environment:
-    """The templates of one operating system, by the name of its folder (``debian``)."""
+def environment() -> jinja2.Environment:
+    """All templates, by their paths below ``templates/``: those of BIRD in ``bird``, and what else
+    an operating system needs in a folder of its name."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES / system),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -62,12 +72,19 @@ def environment(system: str) -> jinja2.Environment:
         auto_reload=False,  # else the files are checked for changes at each rendering
     )
     made.filters.update(
-        {"of": _of, "symbol": _symbol, "password_name": _password_name, "left_out": _left_out}
+        {
+            "of": _of,
+            "symbol": _symbol,
+            "password_name": _password_name,
+            "left_out": _left_out,
+            "bound": _bound,
+        }
     )
     made.filters["in_service"] = constants.in_service
+    made.globals["none_served"] = constants.served(())
     return made
 
 
 def rendered(template: str, **values: object) -> str:
-    """One Debian template with its values; a missing value is an error."""
-    return environment("debian").get_template(template).render(**values)
+    """One template with its values; a missing value is an error."""
+    return environment().get_template(template).render(**values)

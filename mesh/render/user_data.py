@@ -46,7 +46,7 @@ class Seed:
 def base_firewall(plan: Plan, node: Node) -> str:
     """A node's nftables ruleset until its first generation."""
     return rendered(
-        "network/nftables-base.conf.j2",
+        "debian/network/nftables-base.conf.j2",
         node=node,
         plan=plan,
         registry=Role.REGISTRY in node.roles,
@@ -79,27 +79,27 @@ def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
         *(
             File(
                 f"/etc/systemd/system/anycast-mesh-{unit}.service",
-                rendered(f"systemd/{unit}.service.j2"),
+                rendered(f"debian/systemd/{unit}.service.j2"),
             )
             for unit in units
         ),
         File(
             "/usr/local/lib/anycast-mesh/bootstrap",
-            rendered("cloud-init/bootstrap.py.j2", packages=repr(list(packages))),
+            rendered("debian/cloud-init/bootstrap.py.j2", packages=repr(list(packages))),
             0o755,
         ),
         File(
             "/var/lib/cloud/scripts/per-boot/anycast-mesh",
-            rendered("cloud-init/start.sh.j2"),
+            rendered("debian/cloud-init/start.sh.j2"),
             0o755,
         ),
         # Last, so that all other files exist when it does.
         File("/etc/anycast-mesh/seed.json", json.dumps(document, indent=1) + "\n", 0o600),
     ]
     return rendered(
-        "cloud-init/user-data.j2",
+        "debian/cloud-init/user-data.j2",
         node=node,
         plan=plan,
-        bootcmd=rendered("cloud-init/bootcmd.sh.j2"),
+        bootcmd=rendered("debian/cloud-init/bootcmd.sh.j2"),
         files=files,
     )

@@ -10,6 +10,7 @@ from mesh.facts import Facts
 from mesh.plan import Address, Network, Node, Plan, PlannedService
 from mesh.render.kinds import whoami_at
 from mesh.render.services import addresses
+from mesh.render.systems import system_of
 
 
 class Watched:
@@ -41,7 +42,7 @@ class Watched:
         document: dict[str, object] = {
             "node": node.id,
             "region": node.region,
-            "interface": "dummy0",
+            "interface": system_of(node).names.interface,
             "aggregates": self._aggregates,
             "mates": [self._mates[link.peer] for link in links],
             "services": None,

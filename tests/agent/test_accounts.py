@@ -17,8 +17,8 @@ from mesh.render.templates import rendered
 from tests.kit.machine import Machine
 from tests.kit.namespaces import spaces
 
-USERS = rendered("accounts/sysusers.conf.j2")
-FOLDERS = rendered("accounts/tmpfiles.conf.j2")
+USERS = rendered("debian/accounts/sysusers.conf.j2")
+FOLDERS = rendered("debian/accounts/tmpfiles.conf.j2")
 GLASS = "/run/anycast-mesh/glass"
 
 

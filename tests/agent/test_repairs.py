@@ -347,7 +347,9 @@ def test_a_members_rules_come_back_and_those_of_others_stay(namespace: str, tmp_
 def services_unit(**answers: tuple[str, ...]) -> bytes:
     """The unit of a node that may serve these addresses, by family."""
     found = {4: answers.get("ipv4", ()), 6: answers.get("ipv6", ())}
-    return rendered("systemd/services.service.j2", answers=found, services_table=4242).encode()
+    return rendered(
+        "debian/systemd/services.service.j2", answers=found, services_table=4242
+    ).encode()
 
 
 BOTH = services_unit(ipv4=("192.30.120.100", "192.30.120.53"), ipv6=("2620:71:4000::100",))

@@ -12,7 +12,7 @@ from mesh.plan import Plan
 from tests.glass.networks import network_of
 from tests.kit.stacks import ROOT, plan_of, prod, with_members
 
-REASONS = ROOT / "templates/debian/bird/reasons.conf.j2"
+REASONS = ROOT / "templates/bird/reasons.conf.j2"
 
 
 def test_each_reason_of_the_configuration_has_words_and_no_other() -> None:

@@ -253,7 +253,7 @@ def test_a_host_gets_what_a_cloud_would_give_and_gives_it_back(
 def serve(box: ExistingHost) -> None:
     """The host answers at a service's addresses, as with a generation."""
     answers = {4: ("192.30.120.100",), 6: ("2620:71:4000::100",)}
-    unit = rendered("systemd/services.service.j2", answers=answers, services_table=4242)
+    unit = rendered("debian/systemd/services.service.j2", answers=answers, services_table=4242)
     (box.root / "etc/systemd/system/anycast-mesh-services.service").write_text(unit)
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "start", "anycast-mesh-services.service")

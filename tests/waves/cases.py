@@ -87,7 +87,7 @@ BAD = (
         Change(
             edits=(
                 Edit(
-                    "templates/debian/bird/export.conf.j2",
+                    "templates/bird/export.conf.j2",
                     "&& is_aggregate{{ version }}();",
                     "&& is_aggregate{{ version }}() && false;",
                 ),

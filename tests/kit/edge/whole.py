@@ -349,7 +349,7 @@ class WholeEdge:
         home = self.machine.host.path("/var/lib/anycast-mesh")
         home.mkdir(parents=True, exist_ok=True)
         (home / "bundle.pyz").write_bytes(bundle.build())
-        for line in rendered("systemd/agent.service.j2").splitlines():
+        for line in rendered("debian/systemd/agent.service.j2").splitlines():
             if line.startswith("ExecStopPost="):
                 self.machine.output(*line.removeprefix("ExecStopPost=").split())
         return self.machine.host.path("/run/timer").read_text().split()
