@@ -18,9 +18,9 @@ from mesh.plan import Node, Plan
 from mesh.render import node_files, node_secrets, placeholder_facts
 from tests.kit import bird
 from tests.kit.bgp.speaker import Speaker
-from tests.kit.machine import BIRDS, Debian, bird_of
-from tests.kit.namespaces import address_line
+from tests.kit.machine import Debian, bird_of
 from tests.kit.stacks import plan_of, two_services
+from tests.kit.systems import RUNS, on, own_interface, serving, tunnel_ends
 
 T = TypeVar("T")
 NODE, ROGUE = "lax-vultr-1", "mia-vultr-1"
@@ -37,6 +37,11 @@ class NodeAndRogue:
     bird: Bird
     root: Path
     """Of the node's file system."""
+
+    @property
+    def interface(self) -> str:
+        """The node's end of the tunnel."""
+        return next(link.interface for link in self.node.links if link.peer == self.rogue.id)
 
     def birdc(self, command: str) -> str:
         """BIRD's answer."""
@@ -69,18 +74,20 @@ class NodeAndRogue:
         return speaker
 
 
-@pytest.fixture(scope="module", params=BIRDS)
+@pytest.fixture(scope="module", params=RUNS, ids=" ".join)
 def bench(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[NodeAndRogue]:
-    """A node's BIRD, running, with a wire in place of each tunnel; one version after another."""
-    plan = plan_of(two_services())
+    """A node's BIRD, running, with a wire in place of each tunnel; one version after another, and
+    with the files of a node on OpenBSD."""
+    version, system = request.param
+    plan = on(system, plan_of(two_services()), NODE)
     node, rogue = plan.node(NODE), plan.node(ROGUE)
     spaces = {name: f"routing-{os.getpid()}-{name}" for name in (NODE, ROGUE)}
-    machine = Debian(tmp_path_factory.mktemp("node"), request.param)
+    machine = Debian(tmp_path_factory.mktemp("node"), version)
     try:
         _wire(node, rogue, spaces)
-        _fill(machine, plan, request.param)
+        _fill(machine, plan, version)
         with bird.running(machine, spaces[NODE]) as pid:
             yield NodeAndRogue(plan, node, rogue, spaces, bird_of(pid), Path(f"/proc/{pid}/root"))
     finally:
@@ -96,13 +103,7 @@ def _wire(node: Node, rogue: Node, spaces: dict[str, str]) -> None:
     namespaces.ip([f"link add {here.interface} {ends}"], spaces[node.id])
     for each, link in ((node, here), (rogue, there)):
         namespaces.ip([
-            "link set lo up",
-            "link add dummy0 type bridge",
-            "link set dummy0 up",
-            f"link set {link.interface} addrgenmode none",
-            f"address add {link.local}/64 dev {link.interface} nodad",
-            f"link set {link.interface} up",
-            *(address_line(a, "dummy0") for a in (*each.tunnel.both(), *each.announced.both())),
+            "link set lo up", *own_interface(each), *tunnel_ends(each)[link.interface],
         ], spaces[each.id])  # fmt: skip
     # The rogue finds the node's tunnel addresses by itself: it has no BIRD.
     tail = f"{here.local} dev {there.interface} src"
@@ -117,4 +118,4 @@ def _fill(machine: Debian, plan: Plan, version: str) -> None:
     machine.put(node_files(plan, facts)[NODE].files)
     machine.put(node_secrets(plan, NODE, {"vultr": "s3cret"}))
     # In service, so that what the node would tell an upstream can be seen.
-    machine.put([bird.in_service()])
+    machine.put([bird.in_service(), serving()])

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from mesh.operating_systems import OperatingSystem
+from tests.kit.systems import DEBIAN
 from tests.routing.corpus import CASES, Case
 from tests.routing.trial import (
     DEFAULT,
@@ -45,11 +47,11 @@ class JudgedCorpus:
 
 
 @contextmanager
-def judged(version: str) -> Iterator[JudgedCorpus]:
+def judged(version: str, system: OperatingSystem = DEBIAN) -> Iterator[JudgedCorpus]:
     """Say every case in one session for each edge and family, and read what is made of it."""
     with ExitStack() as stack:
         names = (*NODES, DEFAULT, NONE)
-        trials = {name: stack.enter_context(trial(version, name)) for name in names}
+        trials = {name: stack.enter_context(trial(version, name, system=system)) for name in names}
         verdicts: dict[tuple[str, int], dict[str, Verdict]] = {}
         for name, each in trials.items():
             at = FULL if name in (DEFAULT, NONE) else name

@@ -17,6 +17,7 @@ import pytest
 from mesh.bird.features import capabilities
 from tests.kit.bgp.messages import CUSTOMER
 from tests.kit.machine import BIRDS
+from tests.kit.systems import RUNS
 from tests.kit.wait import until
 from tests.routing import oracle
 from tests.routing.corpus import CASES, OWN, Case
@@ -26,10 +27,10 @@ from tests.routing.trial import DEFAULT, FULL, NONE, PEERED, Trial, network, tri
 pytestmark = pytest.mark.image
 
 
-@pytest.fixture(scope="module", params=BIRDS)
+@pytest.fixture(scope="module", params=RUNS, ids=" ".join)
 def corpus(request: pytest.FixtureRequest) -> Iterator[JudgedCorpus]:
     """Everything is said, in one session for each family and edge."""
-    with judged(request.param) as found:
+    with judged(*request.param) as found:
         yield found
 
 

@@ -158,9 +158,9 @@ def test_after_all_that_the_kernel_holds_owned_routes_through_tunnels_only(
     discards = {"-4": "192.30.120.0/23", "-6": "2620:71:4000::/48"}
     for family in ("-4", "-6"):
         learned = [r for r in bench.kernel(family) if r.get("protocol") == "bird"]
-        through = {r["dst"] for r in learned if r.get("dev") == "wg-mia-vultr-1"}
+        through = {r["dst"] for r in learned if r.get("dev") == bench.interface}
         assert through == owned[family]
-        rest = [r for r in learned if r.get("dev") != "wg-mia-vultr-1"]
+        rest = [r for r in learned if r.get("dev") != bench.interface]
         assert [(r["type"], r["dst"]) for r in rest] == [("blackhole", discards[family])]
 
 

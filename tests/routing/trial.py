@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from mesh.operating_systems import OperatingSystem
 from tests.kit.bgp.attributes import Route
 from tests.kit.bgp.log import Log
 from tests.kit.bgp.messages import PEER, PROVIDER, ROUTE_SERVER, capabilities
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.edge.uplink import PASSWORD, Edge, edge
 from tests.kit.stacks import HOST_KEY, prod
+from tests.kit.systems import DEBIAN
 from tests.kit.wait import patience, until
 from tests.routing import oracle
 from tests.routing.control import Control, Held
@@ -182,11 +184,16 @@ class Trial:
 
 
 @contextmanager
-def trial(version: str, node_id: str, values: dict[str, Any] | None = None) -> Iterator[Trial]:
-    """An edge with that BIRD, in service."""
+def trial(
+    version: str,
+    node_id: str,
+    values: dict[str, Any] | None = None,
+    system: OperatingSystem = DEBIAN,
+) -> Iterator[Trial]:
+    """An edge with that BIRD, in service, with the files of that system."""
     keys = network() if values is None else values
     with ExitStack() as stack:
-        made = stack.enter_context(edge(keys, node_id, version=version))
+        made = stack.enter_context(edge(keys, node_id, version=version, system=system))
         found = Trial(version, made)
 
         def close() -> None:

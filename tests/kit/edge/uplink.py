@@ -19,14 +19,17 @@ from typing import Any
 
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Node, Plan, UpstreamSession
 from mesh.render import node_files, node_secrets, placeholder_facts
+from mesh.render.systems import system_of
 from tests.kit import bird
 from tests.kit.bgp.messages import capabilities
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import IMAGES, Debian, bird_of
 from tests.kit.namespaces import address_line
 from tests.kit.stacks import plan_of
+from tests.kit.systems import DEBIAN, on, serving
 
 PASSWORD = "s3cret-of-25-characters.."  # of nobody's session
 
@@ -88,6 +91,7 @@ def edge(
     node_id: str,
     *,
     version: str = IMAGES,
+    system: OperatingSystem = DEBIAN,
     also: Iterable[str] = (),
     ready: Callable[[str], object] = lambda world: None,
     bend: Callable[[str], str] = lambda text: text,
@@ -98,7 +102,7 @@ def edge(
     world's namespace before BIRD starts. ``bend`` changes bird.conf and rpki.conf, for what no
     stack file can say. ``preload`` lays a library on the disk and tells where. ``secrets`` are
     sessions' passwords in place of PASSWORD."""
-    plan = plan_of(values)
+    plan = on(system, plan_of(values), node_id)
     node = plan.node(node_id)
     facts = placeholder_facts(plan)
     facts[node_id] = replace(facts[node_id], bird=version)
@@ -109,7 +113,7 @@ def edge(
     own = {"ipv4": str(facts[node_id].ipv4), "ipv6": str(facts[node_id].ipv6)}
     try:
         neighbors = [str(each.neighbor) for each in node.upstreams if each.interface is None]
-        _wire(here, world, own, [*neighbors, *also])
+        _wire(here, world, own, [*neighbors, *also], system_of(node).names.interface)
         machine.put(
             replace(file, content=bend(_logging(file.content))) if file.path in BENT else file
             for file in node_files(plan, facts)[node_id].files
@@ -117,7 +121,7 @@ def edge(
         passwords = {name: PASSWORD for name in [s.password for s in node.upstreams] if name}
         passwords |= secrets
         machine.put(node_secrets(plan, node_id, passwords))
-        machine.put([bird.in_service()])
+        machine.put([bird.in_service(), serving()])
         ready(world)
         library = preload(folder / "upper") if preload else None
         with bird.running(machine, here, preload=library) as pid:
@@ -134,12 +138,14 @@ def _logging(text: str) -> str:
     return re.sub(r"^log syslog .*;", f'log "/{LOG}" all;', kept, flags=re.MULTILINE)
 
 
-def _wire(here: str, world: str, own: Mapping[str, str], others: Iterable[str]) -> None:
+def _wire(
+    here: str, world: str, own: Mapping[str, str], others: Iterable[str], interface: str
+) -> None:
     namespaces.create([here, world])
     namespaces.ip([
         "link set lo up",
         f"link add enp1s0 type veth peer name uplink netns {world}",
-        "link add dummy0 type bridge",
+        f"link add {interface} type bridge",
         *_end("enp1s0", own),
     ], here)  # fmt: skip
     neighbors = (address_line(other, "uplink") for other in sorted(set(others)))
