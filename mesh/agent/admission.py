@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from mesh import netns
-from mesh.agent.facts import Uplink
 from mesh.agent.host import CommandFailed, Host
+from mesh.agent.network import Uplink
 
 CONNECTS_WITHIN = 3.0
 """Seconds for all connections: the kernel repeats a SYN after one second, and after two more."""

@@ -49,11 +49,10 @@ from mesh.agent.session_details import SessionDetails
 from mesh.agent.sessions import Sessions
 from mesh.agent.snapshot import Snapshots
 from mesh.agent.state import State
+from mesh.agent.system import System
 from mesh.agent.tunnels import Tunnels
-from mesh.agent.units import Units
 from mesh.agent.witness.witness import Witness
 from mesh.agent.workers import Workers
-from mesh.bird.client import Bird
 from mesh.trust import joining
 from mesh.trust.encoding import Malformed, parse
 from mesh.trust.orders import BLACKHOLE, HOLD
@@ -64,9 +63,9 @@ class Agent:
     """One node's agent; it runs until ``stop`` is set."""
 
     def __init__(
-        self, host: Host, seed: Seed, manager: Units, stop: threading.Event | None = None
+        self, host: Host, seed: Seed, system: System, stop: threading.Event | None = None
     ) -> None:
-        self._host, self._seed = host, seed
+        self._host, self._seed, self._system = host, seed, system
         self.stop = stop or threading.Event()
         self.failed = False
         own = own_keys(host)
@@ -74,9 +73,9 @@ class Agent:
         signer = Signer("node", seed.node, own.identity)
         news = threading.Event()
         changed = news.set
-        self._joining = Joining(host, seed, own)
+        self._joining = Joining(system, seed, own)
         self._state = State(host, seed.operator, self._joining.is_named)
-        self._bird = Bird(host.path(file_paths.BIRD_SOCKET))
+        self._bird, manager, network = system.bird, system.units, system.network
         self._workers = Workers(self.stop, changed)
         self._changed = changed
         self._refusals = Refusals()
@@ -85,8 +84,8 @@ class Agent:
         )
         holds = Holds(host, seed.node, lambda: self._state.obeyed_order(HOLD))
         repairs = Repairs(changed, lambda: holds.active)
-        self._announcer = Announcer(host, self._bird, changed, self._workers, repairs)
-        self._blackholes = Blackholes(host, self._bird, changed)
+        self._announcer = Announcer(host, self._bird, network, changed, self._workers, repairs)
+        self._blackholes = Blackholes(host, self._bird, network, changed)
         self._routing = RoutingMonitor(
             self._bird,
             changed,
@@ -128,6 +127,7 @@ class Agent:
             self._changes.in_force,
             lambda: holds.active,
             self._announcer.look_soon,
+            system.hints,
         )
         health = NodeHealth(
             host=host,
@@ -244,7 +244,8 @@ class Agent:
                 ("log-ins", self._login_use.run),
                 ("contents", self._contents.run),
             ):
-                self._workers.start(name, partial(work, self.stop))
+                if name not in self._system.without:
+                    self._workers.start(name, partial(work, self.stop))
             prove = partial(self._bundle_update.prove, lambda: self.begins_well, self.stop)
             self._workers.start("bundle", prove, lasting=False)
             if self._seed.registry:

@@ -8,7 +8,8 @@ in a file that it includes.
                          reachable instance? ──► IN_SERVICE ──► upstreams
 
 The addresses are on ``lo`` as well, always: while one is not on dummy0, packets for it go to
-another node's instance, or to the daemon here where BIRD knows of none.
+another node's instance, or to the daemon here where BIRD knows of none. (That is Debian's way;
+:mod:`mesh.agent.openbsd.network` has OpenBSD's.)
 
 A node drains in steps, so that traffic moves to other paths before this one ends: it marks its
 routes for graceful shutdown, withdraws, and unbinds its service addresses last. It does so by the
@@ -30,6 +31,7 @@ from mesh.agent.bird_state import BirdState
 from mesh.agent.check_runner import CheckRunner
 from mesh.agent.config import Config
 from mesh.agent.host import Host
+from mesh.agent.network import Network as NodeNetwork
 from mesh.agent.reachability import Routes, in_service, withheld
 from mesh.agent.repairs import Repairs
 from mesh.agent.service_addresses import ServiceAddresses
@@ -58,12 +60,14 @@ class Announcer:
         self,
         host: Host,
         bird: Bird,
+        network: NodeNetwork,
         changed: Callable[[], None],
         workers: Workers,
         repairs: Repairs | None = None,
     ) -> None:
-        self._host, self._changed, self._workers = host, changed, workers
-        self._addresses = ServiceAddresses(host, repairs or Repairs(), changed)
+        self._network = network
+        self._changed, self._workers = changed, workers
+        self._addresses = ServiceAddresses(network, repairs or Repairs(), changed)
         self._bird = BirdState(host, bird, changed)
         self._lock = threading.RLock()
         self._wake = threading.Event()
@@ -358,6 +362,9 @@ class Announcer:
             return
         # A start of BIRD resets the file, so the file shows whether BIRD has the state.
         written, now = self._bird.written(), time.monotonic()
+        if written != self._bird.wanted:
+            # Where BIRD also has a file of what is served, its start has reset that too.
+            self._looked = -math.inf
         if sequence is not None and not retired:
             if not sequence.has_begun:
                 # The last answer may be older than an announcement that BIRD had queued.
@@ -389,7 +396,7 @@ class Announcer:
         not matter."""
         before, settled = self._last_state.in_service, now - self._born >= STEADY
         return in_service(config, here, Routes(frozenset()), before, settled) or in_service(
-            config, here, Routes.shown(self._host), before, settled
+            config, here, Routes.shown(self._network), before, settled
         )
 
     def _by_prefix(self, config: Config, here: frozenset[str], now: float) -> AnnounceState:
@@ -398,7 +405,7 @@ class Announcer:
         before, settled = self._last_state.serving, now - self._born >= STEADY
         found = withheld(config, here, Routes(frozenset()), before, settled)
         if found:
-            found = withheld(config, here, Routes.shown(self._host), before, settled)
+            found = withheld(config, here, Routes.shown(self._network), before, settled)
         if found != self._withheld:
             self._withheld = found
             self._changed()

@@ -5,22 +5,22 @@
 
 The firewall of every node drops packets for such an address before input and forward, from any
 interface: a blackhole route has no effect on a node where the address is bound. An entry ends by
-itself: in the firewall by its timeout, in BIRD because this loop checks the time.
+itself: in nftables by its timeout; in BIRD, and in a firewall without timeouts, because this loop
+checks the time.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
 
 from mesh.agent import file_paths, log
 from mesh.agent.config import Config
-from mesh.agent.host import Host
+from mesh.agent.host import CommandFailed, Host
+from mesh.agent.network import LONGEST, Network
 from mesh.bird.client import Bird, BirdError
 from mesh.limits import MAX_BLACKHOLES
 from mesh.trust.documents import Blackhole, BlackholeOrder
@@ -36,11 +36,6 @@ PEER_TIMEOUT = 30
 route exists."""
 SLACK = 3
 """Seconds by which the firewall's time may differ from the order's."""
-LONGEST = 7 * 86400
-"""Longest timeout of an element, in seconds; no order is for longer."""
-ENDLESS = -LONGEST
-"""Stands for the time left of an element without a timeout: it differs from every wanted time, so
-that a wanted element is added again with its timeout."""
 COMPLAINTS = 60.0
 """Seconds between two warnings about the same thing."""
 
@@ -48,8 +43,6 @@ IBGP = "mate*"
 """The names of BIRD's iBGP sessions. Their import policy depends on the forced entries, and BIRD
 applies it to known routes again only on a reload."""
 
-TABLE = "inet mesh_discard"
-SETS = {4: "addresses4", 6: "addresses6"}
 _TAGGED = "source = RTS_BGP && (65535, 666) ~ bgp_community"
 
 
@@ -96,8 +89,10 @@ class BlackholeFiles:
 class Blackholes:
     """Keeps BIRD and the firewall in line with the orders in force."""
 
-    def __init__(self, host: Host, bird: Bird, changed: Callable[[], None]) -> None:
-        self._host, self._bird, self._changed = host, bird, changed
+    def __init__(
+        self, host: Host, bird: Bird, network: Network, changed: Callable[[], None]
+    ) -> None:
+        self._host, self._bird, self._network, self._changed = host, bird, network, changed
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._config: Config | None = None
@@ -224,40 +219,35 @@ class Blackholes:
         if held is None:
             self._in_firewall = {}
             return not wanted
-        lines = [_element("delete", address) for address in held if address not in wanted]
+        remove = [str(address) for address in held if address not in wanted]
+        add: dict[str, int] = {}
         for address, until in wanted.items():
             left = held.get(address)
-            # With a wrong clock the time left may exceed nft's range.
+            # With a wrong clock the time left may exceed the firewall's range.
             seconds = min(max(1, round(until - now)), LONGEST) if until else PEER_TIMEOUT
             if left is not None:
                 if abs(left - seconds) <= SLACK if until else left > PEER_TIMEOUT // 2:
                     continue
-                # Adding an element again does not change its timeout.
-                lines.append(_element("delete", address))
-            lines.append(_element("add", address, seconds))
-        if lines:
-            done = self._host.run("nft", "-f", "-", given="\n".join(lines) + "\n")
-            if done.code != 0:
-                self._warn("firewall", done.why())
+                remove.append(str(address))
+            add[str(address)] = seconds
+        if add or remove:
+            refusal = self._network.discard(add, remove)
+            if refusal:
+                self._warn("firewall", refusal)
                 return False
         self._looked, self._in_firewall = time.monotonic(), dict(wanted)
         return True
 
     def _read(self) -> dict[Address, int] | None:
-        """The elements of the sets with the seconds left; None if the sets do not exist."""
-        done = self._host.run("nft", "-j", "list", "table", *TABLE.split())
-        if done.code != 0:
-            self._warn("firewall", done.why())
+        """The addresses that the firewall discards, with the seconds left; None if it has no place
+        for them."""
+        try:
+            found = self._network.discarded()
+        except CommandFailed as error:
+            self._warn("firewall", str(error))
             return None
-        found: dict[Address, int] = {}
-        entries = json.loads(done.out).get("nftables", [])
-        self.discarded_packets = counted(entries)
-        for entry in entries:
-            for element in entry.get("set", {}).get("elem", []):
-                address, seconds = _held(element)
-                if address is not None:
-                    found[address] = seconds
-        return found
+        self.discarded_packets = found.packets
+        return {ip_address(address): seconds for address, seconds in found.left.items()}
 
     def _warn(self, what: str, reason: str) -> None:
         """Logs a reason once; another one after COMPLAINTS, since it may contain a time or a
@@ -308,28 +298,6 @@ def _hosts(bird: Bird, table: str) -> list[Address]:
         if network.prefixlen == network.max_prefixlen:
             found.append(network.network_address)
     return found
-
-
-def counted(entries: Iterable[dict[str, Any]]) -> int:
-    """The packets that the rules of a table have counted, without named counters of others."""
-    statements = (each for entry in entries for each in entry.get("rule", {}).get("expr", []))
-    counters = (each.get("counter") for each in statements if isinstance(each, dict))
-    return sum(int(each.get("packets", 0)) for each in counters if isinstance(each, dict))
-
-
-def _held(element: object) -> tuple[Address | None, int]:
-    """An element as nft lists it, and the seconds left: with a timeout it is an object; without
-    one, as added by hand, it is the bare value."""
-    inner = element.get("elem") if isinstance(element, dict) else {"val": element}
-    value = inner.get("val") if isinstance(inner, dict) else None
-    if not isinstance(inner, dict) or not isinstance(value, str):
-        return None, ENDLESS  # A range or a prefix is not ours.
-    return ip_address(value), int(inner.get("expires", ENDLESS))
-
-
-def _element(verb: str, address: Address, seconds: int | None = None) -> str:
-    time_ = "" if seconds is None else f" timeout {seconds}s"
-    return f"{verb} element {TABLE} {SETS[address.version]} {{ {address}{time_} }}"
 
 
 def _host(address: Address) -> str:

@@ -19,8 +19,8 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from mesh.agent import disk, file_paths, log
-from mesh.agent.entry import WITHDRAW
 from mesh.agent.host import CommandFailed, Host
+from mesh.agent.notify import WITHDRAW
 from mesh.agent.units import Systemd
 from mesh.trust.encoding import Malformed, dump, parse
 

@@ -15,13 +15,10 @@ if TYPE_CHECKING:
     from mesh.agent.agent import Agent
     from mesh.agent.apply import Applier
     from mesh.agent.host import Host
+    from mesh.agent.system import Supervisor
 
 GRACE = 30
 """Seconds after which a node without an agent withdraws."""
-WITHDRAW = "anycast-mesh-withdraw"
-"""The timer of the withdrawal, and its service."""
-_NOT_LOADED = 5
-"""Exit code of systemctl."""
 _WATCHDOG_PATIENCE = 20.0
 _AGAIN = 3.0
 """Seconds until a failed withdrawal is tried again."""
@@ -41,11 +38,11 @@ def main() -> None:
 def agent() -> None:
     """The node's agent."""
     from mesh.agent import log
-    from mesh.agent.host import Host
     from mesh.agent.single_instance import alone
+    from mesh.agent.systems import here
 
     log.start()
-    host, stop = Host(), threading.Event()
+    host, stop = here(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with alone(host, stop) as free:
@@ -57,41 +54,38 @@ def _work(host: Host, stop: threading.Event) -> bool:
     """Runs an agent until ``stop`` is set; False if it has failed."""
     from mesh.agent import log
     from mesh.agent.agent import Agent
-    from mesh.agent.notify import notify
     from mesh.agent.seed import read_seed
-    from mesh.agent.units import Systemd
+    from mesh.agent.systems import of
 
-    one = Agent(host, read_seed(host), Systemd(host), stop)
+    system = of(host)
+    one = Agent(host, read_seed(host), system, stop)
 
     def work() -> None:
         try:
             one.run()
         except Exception as error:
-            # Logged in one line; systemd restarts the agent.
+            # Logged in one line; the supervisor restarts the agent.
             log.warning("agent-failed", kind=type(error).__name__, reason=error)
             one.failed = True
         stop.set()
 
     threading.Thread(target=work, name="agent", daemon=True).start()
-    notify("READY=1")
-    tend(one, host)
-    notify("STOPPING=1")
+    system.supervisor.started()
+    tend(one, system.supervisor)
+    system.supervisor.stopping()
     return not one.failed
 
 
-def tend(one: Agent, host: Host) -> None:
-    """Until an agent stops: notifies systemd's watchdog, and cancels the node's withdrawal once the
-    agent works. An agent that has only started cancels nothing: it may fail as the one before."""
-    from mesh.agent.notify import notify
-
+def tend(one: Agent, supervisor: Supervisor) -> None:
+    """Until an agent stops: tells the supervisor that it does not hang, and cancels the node's
+    withdrawal once it works. An agent that has only started cancels nothing: it may fail as the one
+    before."""
     put_off = False
     while not one.stop.wait(5.0 if put_off else 0.5):
         if not put_off and one.works:
-            stop = ("systemctl", "stop", f"{WITHDRAW}.timer", f"{WITHDRAW}.service")
-            # A unit that is not loaded has nothing to cancel.
-            put_off = host.run(*stop, timeout=10).code in (0, _NOT_LOADED)
+            put_off = supervisor.works()
         if time.monotonic() - one.beat < _WATCHDOG_PATIENCE:
-            notify("WATCHDOG=1")
+            supervisor.beat()
 
 
 def registry() -> None:
@@ -126,9 +120,10 @@ def glass() -> None:
 def stopped() -> None:
     """Called when the agent has stopped: the node withdraws unless an agent works again within
     GRACE. A timer that already runs is not restarted."""
-    from mesh.agent.host import Host
+    from mesh.agent.notify import WITHDRAW
+    from mesh.agent.systems import here
 
-    Host().run(
+    here().run(
         "systemd-run",
         "--collect",
         f"--unit={WITHDRAW}",
@@ -144,13 +139,13 @@ def withdraw() -> None:
     """Withdraws the node because no agent works: nothing is announced or served. A failed step is
     tried again until it succeeds or an agent works, which then announces and serves again."""
     from mesh.agent import log
-    from mesh.agent.host import Host
+    from mesh.agent.systems import bird_of, here, network
     from mesh.agent.withdrawal import failures, steps
-    from mesh.bird.client import Bird
 
     log.start()
-    host = Host()
-    todo, before = steps(host, Bird(host.path(file_paths.BIRD_SOCKET))), ""
+    host = here()
+    bird = bird_of(host)
+    todo, before = steps(host, bird, network(host, bird)), ""
     while failed := failures(todo):
         todo, reason = [step for step, _ in failed], "; ".join(why for _, why in failed)
         if reason != before:
@@ -174,23 +169,21 @@ def undo_at_start() -> None:
 def _applier() -> Applier:
     from mesh.agent import log
     from mesh.agent.apply import Applier
-    from mesh.agent.host import Host
-    from mesh.agent.units import Systemd
-    from mesh.bird.client import Bird
+    from mesh.agent.systems import here, of
 
     log.start()
-    host = Host()
-    return Applier(host, Systemd(host), Bird(host.path(file_paths.BIRD_SOCKET)), lambda: True)
+    system = of(here())
+    return Applier(system.host, system.units, system.bird, lambda: True)
 
 
 def hold(text: str = "30m") -> None:
     """Holds this node: nothing is repaired or applied for that time."""
     from mesh.agent import holds
-    from mesh.agent.host import Host
+    from mesh.agent.systems import here
     from mesh.trust.encoding import moment
 
     try:
-        until = holds.hold(Host(), text)
+        until = holds.hold(here(), text)
     except holds.InvalidDuration as error:
         sys.exit(f"{text}: {error}")
     print(f"nothing is repaired or applied here until {moment(until)} (unhold ends it)")
@@ -199,9 +192,9 @@ def hold(text: str = "30m") -> None:
 def unhold() -> None:
     """Ends the hold of this node, by a command or by an order."""
     from mesh.agent import holds
-    from mesh.agent.host import Host
+    from mesh.agent.systems import here
 
-    holds.unhold(Host())
+    holds.unhold(here())
     print("the hold is ended")
 
 
@@ -209,10 +202,10 @@ def settle_bundle() -> None:
     """Returns to this bundle unless the one on trial works."""
     from mesh.agent import log
     from mesh.agent.bundle_trial import settle
-    from mesh.agent.host import Host
+    from mesh.agent.systems import here
 
     log.start()
-    settle(Host())
+    settle(here())
 
 
 def check() -> None:

@@ -16,7 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+"""syncfs(2), which Linux alone has."""
 
 
 class CommandFailed(Exception):
@@ -97,9 +98,7 @@ class Host:
         for folder in folders:
             descriptor = os.open(self.path(folder), os.O_RDONLY | os.O_DIRECTORY)
             try:
-                if _LIBC.syncfs(descriptor) != 0:
-                    code = ctypes.get_errno()
-                    raise OSError(code, os.strerror(code), folder)
+                _sync_file_system(descriptor, folder)
             finally:
                 os.close(descriptor)
 
@@ -147,6 +146,15 @@ def execute(command: Sequence[str], given: str | None, timeout: float) -> Result
     except OSError as error:
         return Result(127, "", str(error))
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def _sync_file_system(descriptor: int, folder: str) -> None:
+    """Flushes the file system of an open folder, or all of them."""
+    if _SYNCFS is None:
+        os.sync()
+    elif _SYNCFS(descriptor) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), folder)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,9 +6,9 @@ import threading
 import time
 
 from mesh.agent import facts, log
-from mesh.agent.host import Host
 from mesh.agent.keys import NodeKeys
 from mesh.agent.seed import Seed
+from mesh.agent.system import System
 from mesh.trust import joining, keys
 from mesh.trust.documents import JoinRequest, Manifest
 
@@ -19,8 +19,8 @@ FACTS_AGE = 1.0
 class Joining:
     """Makes this node's requests to join, and finds it in manifests."""
 
-    def __init__(self, host: Host, seed: Seed, own: NodeKeys) -> None:
-        self._host, self._seed, self._keys = host, seed, own
+    def __init__(self, system: System, seed: Seed, own: NodeKeys) -> None:
+        self._system, self._seed, self._keys = system, seed, own
         self._identity = keys.signing_public(own.identity)
         self._lock = threading.Lock()
         self._versions: facts.HostVersions | None = None
@@ -39,8 +39,14 @@ class Joining:
                 return request
             try:
                 if self._versions is None:
-                    self._versions = facts.versions(self._host)
-                found = facts.facts(self._host, self._keys, self._versions, self._seed.registry)
+                    self._versions = facts.versions(self._system)
+                found = facts.facts(
+                    self._system.host,
+                    self._system.network,
+                    self._keys,
+                    self._versions,
+                    self._seed.registry,
+                )
                 request = joining.join_request(self._seed.token, self._seed.node, found)
             except (facts.NoFacts, ValueError) as error:
                 log.warning("facts", reason=error)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from mesh.agent.config import Config
-from mesh.agent.host import Host
+from mesh.agent.network import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,20 +17,9 @@ class Routes:
     addresses: frozenset[str]
 
     @staticmethod
-    def parsed(text: str) -> Routes:
-        """From ``ip -json route show``."""
-        found = (route for route in json.loads(text or "[]") if _by_tunnel(route))
-        return Routes(frozenset(str(route["dst"]).split("/")[0] for route in found))
-
-    @staticmethod
-    def shown(host: Host) -> Routes:
+    def shown(network: Network) -> Routes:
         """The current ones. Raises :class:`mesh.agent.host.CommandFailed`."""
-        found: set[str] = set()
-        for family in ("-4", "-6"):
-            # A failed command does not mean that there are no routes.
-            shown = host.must("ip", "-json", family, "route", "show", "table", "main")
-            found |= Routes.parsed(shown).addresses
-        return Routes(frozenset(found))
+        return Routes(network.tunnel_routes())
 
 
 def in_service(
@@ -94,10 +82,3 @@ def withheld(
         if missing and not (peers and (each.prefix in before or some)):
             found[each.prefix] = f"service {', '.join(missing)}: no instance here or reachable"
     return found
-
-
-def _by_tunnel(route: dict[str, object]) -> bool:
-    """Whether one of a route's next hops is a tunnel: only our host routes have one."""
-    hops = route.get("nexthops")
-    devices = [hop.get("dev") for hop in hops] if isinstance(hops, list) else [route.get("dev")]
-    return any(str(device).startswith("wg-") for device in devices)

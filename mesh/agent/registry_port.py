@@ -18,8 +18,9 @@ from mesh.agent import log
 from mesh.agent.admission import NotTried, shut_out
 from mesh.agent.apply import NotApplied
 from mesh.agent.daemons import nftables, wireguard
-from mesh.agent.facts import certificate, uplink
+from mesh.agent.facts import certificate
 from mesh.agent.host import CommandFailed, Host
+from mesh.agent.iproute import IpRoute
 from mesh.agent.planned import PlannedNodes
 from mesh.agent.ruleset_id import ruleset_id
 from mesh.trust.documents import Manifest, Part
@@ -137,7 +138,7 @@ class RegistryPort:
         self._changed()
 
     def _tried(self, ruleset: str, callers: Sequence[str], port: int) -> tuple[str, ...]:
-        own = uplink(self._host, 4)
+        own = IpRoute(self._host).uplink(4)
         return () if own is None else shut_out(self._host, ruleset, own, callers, port)
 
     def _shut_out(self, ruleset: str, callers: Sequence[str], port: int) -> tuple[str, ...]:
@@ -158,7 +159,7 @@ class RegistryPort:
             return None
         if digest is None:
             return None
-        own = uplink(self._host, 4)
+        own = IpRoute(self._host).uplink(4)
         for entry in manifest.registries:
             where = urlsplit(entry.url)
             if entry.tls_sha256 == digest or (own is not None and where.hostname == own.address):

@@ -118,9 +118,10 @@ class RejectedRoutes:
     def _listening(self) -> socket.socket:
         receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            with suppress(PermissionError):  # not root, as in a test: the kernel's default size
-                receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-            receiver.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+            if sys.platform == "linux":
+                with suppress(PermissionError):  # not root, as in a test: the kernel's default size
+                    receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+                receiver.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
             receiver.bind(("127.0.0.1", self._port))
             receiver.settimeout(1.0)
         except OSError:

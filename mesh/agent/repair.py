@@ -15,14 +15,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from mesh.agent import log
 from mesh.agent.apply import Applier, Content
 from mesh.agent.daemons import KINDS, ChangedNode, DaemonKind, Difference, kind_of
 from mesh.agent.host import CommandFailed, Host
-from mesh.agent.kernel_events import KernelEvents
 from mesh.agent.repairs import OFTEN, Repairs
+from mesh.agent.system import Hints
 from mesh.agent.units import Units
 from mesh.bird.client import Bird, BirdError
 from mesh.foreign import printable
@@ -86,10 +87,12 @@ class Repair:
         in_force: Callable[[], InForce | None],
         held: Callable[[], bool],
         looking: Callable[[], None],
+        hints: Callable[[], AbstractContextManager[Hints]],
     ) -> None:
         self._host, self._manager, self._bird = host, manager, bird
         self._applier, self._repairs = applier, repairs
         self._in_force, self._held, self._looking = in_force, held, looking
+        self._hints = hints
         self._generation: int | None = None
         self._was_held = False
         self._right: dict[str, tuple[int, ...]] = {}
@@ -103,7 +106,7 @@ class Repair:
         """Runs until ``stop`` is set."""
         due, pause = time.monotonic() + FIRST, APART
         last = due - EVERY
-        with KernelEvents() as hints:
+        with self._hints() as hints:
             while not stop.is_set():
                 self._was_held |= self._held()
                 if hints.wait(max(0.0, min(due - time.monotonic(), LISTEN))):

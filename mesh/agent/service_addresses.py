@@ -1,4 +1,8 @@
-"""The service addresses on the node's interface: bound, unbound, and restored after changes."""
+"""The service addresses that the node serves: begun, ended, and restored after changes.
+
+How that is done is the system's (:class:`mesh.agent.network.Network`); "bound" below is Debian's
+word for it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,10 @@ from collections.abc import Callable
 
 from mesh.agent import log
 from mesh.agent.config import Config
-from mesh.agent.host import CommandFailed, Host
-from mesh.agent.interface import addresses_on, line, shown_on
+from mesh.agent.host import CommandFailed
+from mesh.agent.network import Network
 from mesh.agent.repairs import Repairs
 
-ALWAYS = "lo"
-"""The interface that has the addresses of this node's services whether they are served or not."""
 INTERFACE = 10.0
 """Seconds between two looks at the interface itself, unless the kernel notifies of a change."""
 RETRY = 2.0
@@ -22,8 +24,8 @@ class ServiceAddresses:
     """The service addresses that the agent has bound. ``changed`` is called when they change, or
     why they cannot. One thread at a time may change them."""
 
-    def __init__(self, host: Host, repairs: Repairs, changed: Callable[[], None]) -> None:
-        self._host, self._repairs, self._changed = host, repairs, changed
+    def __init__(self, network: Network, repairs: Repairs, changed: Callable[[], None]) -> None:
+        self._network, self._repairs, self._changed = network, repairs, changed
         self._config: Config | None = None
         self.bound: frozenset[str] = frozenset()
         self.missing: frozenset[str] = frozenset()
@@ -54,7 +56,7 @@ class ServiceAddresses:
         """The addresses at which this node's own instances can be asked. A generation of an earlier
         version has them nowhere while they are not served."""
         try:
-            self._askable = addresses_on(self._host, ALWAYS)
+            self._askable = self._network.addresses(self._network.always) or frozenset()
         except CommandFailed as error:
             log.warning("presence", reason=error)
         return self._askable
@@ -70,15 +72,12 @@ class ServiceAddresses:
         if self._config is None:
             return
         interface = self._config.interface
-        lines = [line("replace", a, interface) for a in sorted(wanted - self.bound)]
-        lines += [line("del", a, interface) for a in sorted(self.bound - wanted)]
-        if not lines:
+        if wanted == self.bound:
             return
-        result = self._host.run("ip", "-force", "-batch", "-", given="\n".join(lines) + "\n")
+        refusal = self._network.serve(interface, wanted - self.bound, self.bound - wanted)
         before, self.bound = self.bound, wanted
-        refusal = "" if result.code == 0 else result.why()
         if refusal:
-            # Some lines may have succeeded.
+            # Some of it may have succeeded.
             self.bound = before
             self.bound = self._seen(interface) & _addresses(self._config)
         if refusal and refusal != self.failure:
@@ -88,13 +87,13 @@ class ServiceAddresses:
         self.failure = refusal
 
     def look(self, wanted: frozenset[str]) -> bool:
-        """Compares the interface with the bound addresses: those that others have changed are bound
-        or unbound by the next :meth:`bind`, if :mod:`mesh.agent.repairs` allows it. False if there
-        is no interface, or no configuration."""
+        """Compares what is served with the bound addresses: those that others have changed are
+        bound or unbound by the next :meth:`bind`, if :mod:`mesh.agent.repairs` allows it. False if
+        nothing can be served, or there is no configuration."""
         if self._config is None:
             return False
         interface = self._config.interface
-        read = shown_on(self._host, interface)
+        read = self._network.served(interface)
         if read is None:
             # Its unit brings it back; the addresses are bound again then.
             if self.bound:
@@ -107,7 +106,7 @@ class ServiceAddresses:
         found = [(address, "is missing") for address in self.bound - actual]
         found += [(address, "is bound, and not by the agent") for address in actual - self.bound]
         for address, why in sorted(found):
-            what = f"address {address} on {interface}"
+            what = self._network.named(address, interface)
             # Always, except on hold: traffic to an announced address would be lost.
             if self._repairs.allows(what, why, always=True):
                 self._repairs.record(what, why)
@@ -118,7 +117,7 @@ class ServiceAddresses:
     def _seen(self, interface: str) -> frozenset[str]:
         """The bound addresses; those of the last look if they cannot be listed."""
         try:
-            return addresses_on(self._host, interface)
+            return self._network.served(interface) or frozenset()
         except CommandFailed as error:
             log.warning("presence", reason=error)
             return self.bound

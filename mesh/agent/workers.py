@@ -6,6 +6,7 @@ If a thread ends all the same, the watchdog restarts the agent.
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -54,7 +55,8 @@ class Workers:
 
     def _keep(self, name: str, work: Callable[[], None]) -> None:
         # For `top -H` and /proc; the kernel takes fifteen characters.
-        ctypes.CDLL(None).prctl(_SET_NAME, name.encode()[:15], 0, 0, 0)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_SET_NAME, name.encode()[:15], 0, 0, 0)
         pause = PAUSES[0]
         while not self._stop.is_set():
             began = time.monotonic()

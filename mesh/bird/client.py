@@ -14,6 +14,7 @@ from pathlib import Path
 from mesh.bird.protocols import export_has_begun, sessions
 from mesh.bird.reply import Reply, read
 
+_LONGEST_PATH = 103
 SAME_TIME = 1.5
 """Seconds by which BIRD's times and ours may differ for the same event."""
 
@@ -151,8 +152,12 @@ class Bird:
 
 
 def connect(connection: socket.socket, control: Path) -> None:
-    """Connects to a control socket, through its open folder: a socket's address has at most 107
-    characters (unix(7))."""
+    """Connects to a control socket. A long path is shortened to one through its open folder, which
+    Linux can: a socket's address has at most 107 characters there (unix(7)), and 103 on OpenBSD
+    (unix(4))."""
+    if len(os.fsencode(control)) <= _LONGEST_PATH:
+        connection.connect(str(control))
+        return
     folder = os.open(control.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         connection.connect(f"/proc/self/fd/{folder}/{control.name}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from mesh.bird.client import Ask
 
 NO_SUCH_ROUTE = 8001
 """Reply code of ``show route``: no route of the table matches."""
+
+_PREFIX = re.compile(r"[0-9a-f.:]+/[0-9]+")
 
 
 def is_exported(ask: Ask, session: str, prefix: IPv4Network | IPv6Network) -> bool | None:
@@ -30,6 +33,13 @@ def constant(ask: Ask, name: str) -> bool:
     files may differ: BIRD may have refused them, or undone them. Measured with 2.0.12, 2.17.6 and
     3.1.8."""
     return any(code == 23 and text == "TRUE" for code, text in ask(f"eval {name}").lines)
+
+
+def prefixes(ask: Ask, name: str) -> frozenset[IPv4Network | IPv6Network]:
+    """A constant that is a set of prefixes, none of them a pattern; empty if there is none of that
+    name. BIRD prints ``[192.0.2.1/32{0.0.0.1}]``. Measured with 2.0.12, 2.17.6 and 3.1.8."""
+    values = "".join(text for code, text in ask(f"eval {name}").lines if code == 23)
+    return frozenset(ip_network(found) for found in _PREFIX.findall(values))
 
 
 def _network(line: str) -> IPv4Network | IPv6Network | None:

@@ -102,7 +102,7 @@ class BoundedServer(ThreadingMixIn, TCPServer):
         if self.address == EVERYWHERE:
             if self.address_family == socket.AF_INET6:
                 self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        else:
+        elif sys.platform == "linux":
             is_6 = self.address_family == socket.AF_INET6
             self.socket.setsockopt(*(_FREEBIND6 if is_6 else _FREEBIND4), 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

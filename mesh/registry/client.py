@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import sys
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -213,6 +214,8 @@ def _ahead(date: str | None, asked: float, answered: float) -> float | None:
 def _notice_silence(connection: socket.socket) -> None:
     """A registry without power answers nothing, not even a long-poll: noticed in about 11 s."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform != "linux":
+        return  # OpenBSD's times are the system's (tcp(4)): a timeout of the request ends it there.
     for option, value in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2),
                           (socket.TCP_KEEPCNT, 3)):  # fmt: skip
         connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from mesh.agent import file_paths
+from mesh.agent import file_paths, systems
 from mesh.agent.agent import Agent
 from mesh.agent.config import Config
 from mesh.agent.host import Host
@@ -18,7 +18,6 @@ from mesh.agent.keys import own_keys
 from mesh.agent.packages import PACKAGES
 from mesh.agent.seed import Seed
 from mesh.agent.state import APPLIED, Applied
-from mesh.agent.units import Systemd
 from mesh.publish.order_log import latest
 from mesh.publish.registry_pool import RegistryPool
 from mesh.trust import keys
@@ -45,7 +44,7 @@ class Member:
         operator, token = keys.signing_public(self.fleet.key), self.fleet.token(NODE)
         bundle = self.fleet.fifth.manifest.bundle
         seed = Seed(NODE, (self.registry.url,), operator, bundle, token, False, 8443)
-        one = Agent(self.host, seed, Systemd(self.host))
+        one = Agent(self.host, seed, systems.of(self.host))
         one._rejected_routes._port = 0
         threading.Thread(target=one.run, daemon=True).start()
         return one

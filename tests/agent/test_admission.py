@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from mesh.agent.admission import NotTried, shut_out
-from mesh.agent.facts import Uplink
 from mesh.agent.host import Host
+from mesh.agent.network import Uplink
 from mesh.agent.registry_port import _PASSERS
 from mesh.agent.ruleset_id import ruleset_id
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mesh.agent import systems
 from mesh.agent.agent import Agent
 from mesh.agent.host import Host
 from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.agent.seed import Seed
-from mesh.agent.units import Systemd
 from mesh.trust import keys
 from tests.kit.wait import until
 
@@ -31,7 +31,7 @@ def test_a_thread_that_has_ended_on_its_own_ends_the_agents_life(
     key, operator = keys.new_operator_key()
     host = Host(tmp_path)
     seed = Seed("lax-vultr-1", (), operator, "0" * 64, keys.join_token(key, "lax"), False, 8443)
-    one = Agent(host, seed, Systemd(host))
+    one = Agent(host, seed, systems.of(host))
     one._rejected_routes._port = 0
     threading.Thread(target=one.run, daemon=True).start()
     try:

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from mesh.agent.blackholes import TABLE, BlackholeFiles, Blackholes, counted, in_force
+from mesh.agent.blackholes import BlackholeFiles, Blackholes, in_force
 from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host, Result
+from mesh.agent.iproute import TABLE, IpRoute, counted
 from mesh.agent.state import HighestManifest, Rejected, State, verified, verified_order
 from mesh.agent.withdrawal import failures, steps
 from mesh.bird.client import Bird
@@ -88,7 +89,7 @@ def test_a_node_without_an_agent_says_nothing_more_of_it(tmp_path: Path) -> None
     """Nobody is left to see when an order ends."""
     host = Host(tmp_path, ("true",))
     BlackholeFiles.of([entry(ONE), entry(WEB, forced=True)]).write(host)
-    failures(steps(host, Bird(tmp_path / "nobody")))
+    failures(steps(host, Bird(tmp_path / "nobody"), IpRoute(host)))
     assert BlackholeFiles.of(()).are_written(host)
 
 
@@ -96,7 +97,7 @@ def test_until_the_plan_is_known_nothing_that_is_in_force_is_touched(tmp_path: P
     """An agent that has just started, beside a BIRD that goes on."""
     host = Host(tmp_path)
     BlackholeFiles.of([entry(ONE)]).write(host)
-    blackholes = Blackholes(host, Bird(tmp_path / "nobody"), lambda: None)
+    blackholes = Blackholes(host, Bird(tmp_path / "nobody"), IpRoute(host), lambda: None)
     blackholes.obey(BlackholeOrder(NETWORK, 2, ()))
     blackholes.look()
     assert BlackholeFiles.of([entry(ONE)]).are_written(host)
@@ -104,7 +105,8 @@ def test_until_the_plan_is_known_nothing_that_is_in_force_is_touched(tmp_path: P
 
 
 def test_an_order_is_not_obeyed_before_bird_and_the_firewall_know(tmp_path: Path) -> None:
-    blackholes = Blackholes(Host(tmp_path), Bird(tmp_path / "nobody"), lambda: None)
+    host = Host(tmp_path)
+    blackholes = Blackholes(host, Bird(tmp_path / "nobody"), IpRoute(host), lambda: None)
     blackholes.watch(config())
     blackholes.obey(BlackholeOrder(NETWORK, 2, (replace(entry(ONE), until=int(time.time()) + 60),)))
     blackholes.look()
@@ -145,7 +147,7 @@ def discarded(host: Host) -> dict[str, int | None]:
 
 
 def ordered(host: Host, *entries: Blackhole) -> Blackholes:
-    blackholes = Blackholes(host, Bird(host.root / "nobody"), lambda: None)
+    blackholes = Blackholes(host, Bird(host.root / "nobody"), IpRoute(host), lambda: None)
     blackholes.watch(config())
     blackholes.obey(BlackholeOrder(NETWORK, 2, entries))
     return blackholes

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from mesh.agent import systems
 from mesh.agent.agent import Agent
 from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
 from mesh.agent.seed import Seed
-from mesh.agent.units import Systemd
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import RegistryPool
 from mesh.trust import keys, signing
@@ -43,7 +43,7 @@ class Scene:
         fleet.facts[NODE] = replace(fleet.facts[NODE], identity=keys.signing_public(own.identity))
         operator = keys.signing_public(fleet.key)
         seed = Seed(NODE, (), operator, "0" * 64, fleet.token(NODE), False, 8443)
-        self.agent = Agent(host, seed, Systemd(host))
+        self.agent = Agent(host, seed, systems.of(host))
         self.desk = RegistryPool(fleet.key, {NODE: ours.url})
 
     def report(self) -> Report | None:

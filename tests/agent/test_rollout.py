@@ -23,6 +23,7 @@ from mesh.agent.config import Config
 from mesh.agent.generations import Generations
 from mesh.agent.holds import Holds
 from mesh.agent.host import Host
+from mesh.agent.iproute import IpRoute
 from mesh.agent.keys import NodeKeys
 from mesh.agent.offers import Offers
 from mesh.agent.parts import Parts
@@ -73,7 +74,9 @@ class Node:
             self.state.confirm(Applied(applied, FLEET.fifth.digest, "{}"))
         self.changes = 0
         bird = Bird(self.host.path("/no-bird"))
-        self.announcer = Announcer(self.host, bird, lambda: None, Workers(threading.Event()))
+        self.announcer = Announcer(
+            self.host, bird, IpRoute(self.host), lambda: None, Workers(threading.Event())
+        )
         self.has_peer = True
         self.rollout = self.started(self.state)
 

@@ -19,17 +19,18 @@ from typing import cast
 import pytest
 from pydantic import TypeAdapter
 
-from mesh.agent import bundle, entry, file_paths
+from mesh.agent import bundle, entry, file_paths, systems
 from mesh.agent.agent import Agent
 from mesh.agent.announce import Announcer
 from mesh.agent.announce_state import AnnounceState, written_state
 from mesh.agent.apply import Applier
 from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host
+from mesh.agent.iproute import IpRoute
+from mesh.agent.notify import SystemdSupervisor
 from mesh.agent.repairs import Repairs
 from mesh.agent.seed import read_seed
 from mesh.agent.state import APPLIED, Applied
-from mesh.agent.units import Systemd
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.render import node_files, placeholder_facts
@@ -157,7 +158,8 @@ def presence(
     """A node's presence, on a machine where an agent before has bound the address, or not."""
     stop = threading.Event()
     workers = Workers(stop)
-    one = Announcer(machine(folder, bound), bird, lambda: None, workers, repairs)
+    host = machine(folder, bound)
+    one = Announcer(host, bird, IpRoute(host), lambda: None, workers, repairs)
     workers.start("presence", lambda: one.run(stop))
     try:
         yield one
@@ -177,7 +179,7 @@ def test_while_bird_does_not_answer_it_has_shown_nothing(tmp_path: Path, port: i
     with presence(tmp_path, Bird(tmp_path / "bird.ctl")) as one:
         one.watch(served(port))
         until(lambda: one._locals["web"].watches[0].judged, 10, "the service is well")
-        until(lambda: written_state(one._host).in_service, 10, "BIRD's file says so")
+        until(lambda: written_state(Host(tmp_path / "node")).in_service, 10, "BIRD's file says so")
         assert not one.works
         with control(tmp_path, Runs(tmp_path)):
             until(lambda: one.works, 10, "it works once BIRD answers")
@@ -191,7 +193,7 @@ def test_a_word_that_bird_does_not_take_is_told_again_until_it_does(
     with control(tmp_path, bird) as there, presence(tmp_path, there) as one:
         one.watch(served(port))
         until(lambda: bird.configured > 1, 20, "it is told again")
-        assert written_state(one._host) == AnnounceState(in_service=True)
+        assert written_state(Host(tmp_path / "node")) == AnnounceState(in_service=True)
         assert not one.announcing, "what counts is what BIRD runs by"
         assert one.faults == {"announce": f"bird: {bird.refusal}"}
         assert not one.works
@@ -251,7 +253,7 @@ def test_a_node_drains_gracefully_right_after_a_queued_announcement(
 def test_a_node_drains_although_its_bird_does_not_run(tmp_path: Path, port: int) -> None:
     with presence(tmp_path, Bird(tmp_path / "bird.ctl")) as one:
         one.watch(served(port))
-        until(lambda: written_state(one._host).in_service, 20, "it is in service")
+        until(lambda: written_state(Host(tmp_path / "node")).in_service, 20, "it is in service")
         one.drain(True)
         until(lambda: one.drained, 30, "it drains: it announces nothing")
 
@@ -441,7 +443,9 @@ class Still:
 
 def test_only_an_agent_that_works_takes_back_that_its_node_withdraws(tmp_path: Path) -> None:
     host, one = machine(tmp_path, bound=True), Still(threading.Event())
-    thread = threading.Thread(target=entry.tend, args=(cast(Agent, one), host), daemon=True)
+    thread = threading.Thread(
+        target=entry.tend, args=(cast(Agent, one), SystemdSupervisor(host)), daemon=True
+    )
     thread.start()
     one.stop.wait(1.5)
     assert asked(tmp_path) == []
@@ -471,7 +475,7 @@ def test_an_agent_whose_key_file_is_broken_lets_the_timer_run(
     """It loops: each start fails, and systemd tries the next."""
     host = seeded(tmp_path)
     host.path(f"{file_paths.KEYS}/identity.key").mkdir(parents=True)
-    monkeypatch.setattr("mesh.agent.host.Host", lambda: host)
+    monkeypatch.setattr("mesh.agent.systems.here", lambda: host)
     for _ in range(3):
         with pytest.raises(OSError, match="is not a file"):
             entry.agent()
@@ -487,7 +491,7 @@ def withdrawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wit
     one.host.write(file_paths.CONFIG, TypeAdapter(Config).dump_json(served(80)), 0o644)
     one.host.write(file_paths.ANNOUNCE, AnnounceState(in_service=True).file(), 0o644)
     one.show(*OWN, ADDRESS, EARLIER)
-    monkeypatch.setattr("mesh.agent.host.Host", lambda: one.host)
+    monkeypatch.setattr("mesh.agent.systems.here", lambda: one.host)
     monkeypatch.setattr("mesh.agent.log.start", lambda: None)
     monkeypatch.setattr(entry, "_AGAIN", 0.1)
     place = one.host.path(file_paths.BIRD_SOCKET)
@@ -620,7 +624,7 @@ def test_an_agent_that_undoes_a_change_for_long_shows_meanwhile_that_it_works(
     place = host.path(file_paths.BIRD_SOCKET)
     place.parent.mkdir(parents=True)
     with control(place.parent, Runs(tmp_path, AnnounceState(in_service=True))):
-        one = Agent(host, read_seed(host), Systemd(host))
+        one = Agent(host, read_seed(host), systems.of(host))
         one._rejected_routes._port = 0
         threading.Thread(target=one.run, daemon=True).start()
         try:

@@ -24,6 +24,7 @@ from mesh.agent import file_paths
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config
 from mesh.agent.host import Host
+from mesh.agent.iproute import IpRoute
 from mesh.agent.routing_audit import parsed
 from mesh.agent.routing_monitor import ALARM, GAP, WAY, RoutingMonitor
 from mesh.bird.client import Bird
@@ -132,7 +133,9 @@ def trial(plan: Plan, node_id: str, mate_id: str, folder: Path, bird: str) -> It
         enter = ("nsenter", f"--target={made.pid}", "--mount", "--net", "--root", "--wd")
         host = Host(Path(f"/proc/{made.pid}/root"), enter)
         host.must("nft", "-f", "-", given=_discarding(host))
-        agent = Blackholes(host, Bird(host.path(file_paths.BIRD_SOCKET)), lambda: None)
+        agent = Blackholes(
+            host, Bird(host.path(file_paths.BIRD_SOCKET)), IpRoute(host), lambda: None
+        )
         content = host.read(file_paths.CONFIG)
         assert content is not None
         agent.watch(parse(Config, content))

@@ -19,6 +19,7 @@ import pytest
 
 from mesh.agent import announce_state, blackholes, entry
 from mesh.agent.announce import Announcer
+from mesh.agent.iproute import IpRoute
 from mesh.bird.features import capabilities
 from mesh.limits import MAX_BLACKHOLES
 from mesh.trust.documents import Blackhole, BlackholeOrder
@@ -444,7 +445,9 @@ class Orders:
     """The part of the agent that obeys the operator's orders; called with all that is discarded."""
 
     def __init__(self, edge: WholeEdge) -> None:
-        self._part = blackholes.Blackholes(edge.machine.host, edge.machine.bird, lambda: None)
+        self._part = blackholes.Blackholes(
+            edge.machine.host, edge.machine.bird, IpRoute(edge.machine.host), lambda: None
+        )
         self._part.watch(edge.config)
         self._number = 0
 

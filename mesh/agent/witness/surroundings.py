@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from mesh.agent.config import Config
 from mesh.agent.daemons import wireguard
-from mesh.agent.facts import Uplink, uplink
 from mesh.agent.host import Host
+from mesh.agent.iproute import IpRoute
+from mesh.agent.network import Uplink
 from mesh.agent.witness.echoes import Way, mtu
 from mesh.agent.witness.examination import Gateway, Port, Surroundings, Tunnel
 
@@ -54,7 +55,7 @@ def _port(url: str) -> Port | None:
 
 
 def _gateway(host: Host) -> Gateway | None:
-    found = uplink(host, 6)
+    found = IpRoute(host).uplink(6)
     mac = b"" if found is None else _mac(host, found)
     if found is None or not mac:
         return None

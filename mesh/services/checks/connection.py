@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -52,6 +53,8 @@ def datagrams(target: Target) -> socket.socket:
     """A UDP socket for questions to the instance. It is not connected, so that it gets an answer
     from a wrong source as well."""
     made = _opened(target, socket.SOCK_DGRAM)
+    if sys.platform != "linux":
+        return made
     # A port that nobody listens on is an error then, as with a connected socket.
     if target.address.version == 4:
         made.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
@@ -99,13 +102,15 @@ def said(idle: socket.socket) -> int | None:
 def _opened(target: Target, kind: socket.SocketKind) -> socket.socket:
     made = socket.socket(_FAMILY[target.address.version], kind)
     try:
-        # By this device alone: where the address is not on `lo`, the question fails, and is not
-        # answered by another node.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, target.device.encode())
-        if target.mark:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
+        if sys.platform == "linux":
+            # By this device alone: where the address is not on `lo`, the question fails, and is not
+            # answered by another node. On OpenBSD the source below has that effect: what comes from
+            # 127.0.0.1 or ::1 leaves by no other interface (ip_output.c, ip6_output.c).
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, target.device.encode())
+            if target.mark:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, target.mark)
         if target.device == OWN:
-            if kind == socket.SOCK_STREAM:
+            if kind == socket.SOCK_STREAM and sys.platform == "linux":
                 # Ports are shared between destinations: connections in TIME_WAIT take none away.
                 made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             # Without it the source would be the service's address, and an answer from a wrong

@@ -25,6 +25,7 @@ from mesh.agent.announce import Announcer
 from mesh.agent.config import Config
 from mesh.agent.daemons.oneshots import started
 from mesh.agent.host import Host
+from mesh.agent.iproute import IpRoute
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
 from mesh.lab.namespaces import create, delete, ip
@@ -271,7 +272,11 @@ class WholeEdge:
     def start_agent(self) -> Announcer:
         """The agent's presence begins to look after the node, as after its start."""
         self.agent = agent = Announcer(
-            self.machine.host, self.machine.bird, lambda: None, Workers(threading.Event())
+            self.machine.host,
+            self.machine.bird,
+            IpRoute(self.machine.host),
+            lambda: None,
+            Workers(threading.Event()),
         )
         self._stop = stop = threading.Event()
         self.watch()

@@ -1,0 +1,38 @@
+"""OpenBSD."""
+
+from __future__ import annotations
+
+from mesh.agent.host import Host
+from mesh.agent.network import Network
+from mesh.agent.openbsd.network import OpenBsdNetwork
+from mesh.agent.system import System
+from mesh.bird.client import Bird
+from mesh.operating_systems import OperatingSystem
+
+RUN_FOLDER = "/var/run"
+
+
+def network(host: Host, bird: Bird) -> Network:
+    """ifconfig, route, pf, and what BIRD serves."""
+    return OpenBsdNetwork(host, bird)
+
+
+def system(host: Host, bird: Bird) -> System:
+    """The system of a node."""
+    from mesh.agent.openbsd.beat import Beat
+    from mesh.agent.openbsd.kinds import KINDS
+    from mesh.agent.openbsd.rcctl import Rcctl
+    from mesh.agent.openbsd.unheard import NoHints
+
+    return System(
+        os=OperatingSystem.OPENBSD,
+        host=host,
+        bird=bird,
+        units=Rcctl(host),
+        network=network(host, bird),
+        kinds=KINDS,
+        supervisor=Beat(host),
+        hints=NoHints,
+        release=lambda: host.must("uname", "-r").strip(),
+        without=frozenset({"contents", "outside", "snapshot", "witness"}),
+    )
