@@ -102,8 +102,8 @@ class OpenBsd:
             json.dumps({MIRROR: None if mirror is None else list(mirror)})
         )
         kernel.save(self.state, self._booted())
-        for each in packages:
-            self.must("pkg_add", "-I", each)
+        for name in packages:
+            self.must("pkg_add", "-I", name)
         self.boot()
 
     # --- files and commands ------------------------------------------------------------------

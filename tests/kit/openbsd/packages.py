@@ -65,7 +65,7 @@ def info(arguments: list[str]) -> int:
                 failed(f"Can't find {name}")
             print(f"Information for inst:{found[0]}\n")
             return 0
-    unknown("pkg_info", arguments)
+    return unknown("pkg_info", arguments)
 
 
 def installed() -> list[str]:

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
                 os.execvp(rest[0], rest)
             case "change" | "flush" | "monitor" | "nameserver":
                 unknown("route", verb)
-    _usage(verb)
+    return _usage(verb)
 
 
 def netstat(arguments: list[str]) -> int:

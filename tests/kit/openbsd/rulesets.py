@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, field
 
 _BEGIN = frozenset({"pass", "block", "match", "set", "table", "anchor", "antispoof", "queue"})
-_KNOWN = """pass block match in out quick log on inet inet6 proto from to port user group no state keep
+_KNOWN = """
+    pass block match in out quick log on inet inet6 proto from to port user group no state keep
     modulate synproxy flags any all self icmp-type icmp6-type code drop return return-rst
     return-icmp rtable scrub max-mss no-df min-ttl random-id reassemble tcp tos set prio tag tagged
     received-on label max-pkt-rate once allow-opts probability urpf-failed egress rdr-to nat-to
