@@ -41,7 +41,7 @@ _start() {
 	if { ! _has rc_configtest || _quiet rc_configtest; } && { ! _has rc_pre || _quiet rc_pre; }; then
 		if [ "$rc_bg" = YES ]; then
 			# Its own session, as su(1) -l leaves it when the script has ended.
-			_quiet rc_start & 
+			( exec </dev/null >/dev/null 2>&1; _quiet rc_start ) &
 			_until up && _end ok
 		else
 			_quiet rc_start && _end ok
