@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import collapse_addresses, summarize_address_range
 from itertools import pairwise
+from typing import Protocol
 
 from mesh.agent import log
-from mesh.agent.daemons import nftables
 from mesh.agent.daemons.kind import FileChange
 from mesh.agent.host import CommandFailed, Host
-from mesh.agent.ruleset import Address, Network, Ruleset
+from mesh.agent.ruleset import Address, Network
 from mesh.agent.sshd import MAX_USERS, QUIET, Effective, User, asking, has_key, users
 from mesh.agent.stage import Stage
 
@@ -28,11 +28,34 @@ _SSH = "/etc/ssh/"
 Ask = Callable[[str, Address | None], Effective]
 
 
+class Rules(Protocol):
+    """The rules of a firewall, as far as new connections to sshd are concerned."""
+
+    @property
+    def rules(self) -> frozenset[str]:
+        """The texts of all rules."""
+        ...
+
+    def admits(self, source: Address, port: int, familiar: frozenset[str] = frozenset()) -> bool:
+        """Whether a packet from ``source`` is accepted at that port. ``familiar`` are the rules of
+        those that these are compared with."""
+        ...
+
+    def named(self, ports: Iterable[int]) -> frozenset[Network]:
+        """The source networks of rules that accept one of these ports; all addresses for a rule
+        without a source."""
+        ...
+
+    def refused(self) -> frozenset[Network]:
+        """The source networks in rules that refuse."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LoginAccess:
     """The firewall and sshd, before or after a change."""
 
-    ruleset: Ruleset
+    ruleset: Rules
     sshd: Ask
 
     @property
@@ -41,39 +64,67 @@ class LoginAccess:
         return self.sshd("root", None).ports
 
 
-def loaded(host: Host, path: str) -> Ruleset:
-    """The ruleset of a file, as nft parses it."""
-    text = nftables.alone(host, path)
-    try:
-        return Ruleset(text)
-    except ValueError as error:
-        raise CommandFailed(f"{path}: {error}") from None
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The ways in to one node: the file of its firewall, how its rules are ``read`` from a path
+    (which raises :class:`CommandFailed`), and the unit of sshd."""
 
+    host: Host
+    firewall: str
+    read: Callable[[Host, str], Rules]
+    unit: str
 
-def narrowed(host: Host, stage: Stage, changes: Sequence[FileChange]) -> tuple[str, ...]:
-    """The access that the staged changes take away, as text for the operator. Raises
-    :class:`CommandFailed` if nobody could log in any more."""
-    firewall = next((c for c in changes if c.path == nftables.RULESET), None)
-    files = [change for change in changes if change.path.startswith(_SSH)]
-    if firewall is None and not files:
-        return ()
-    try:
-        before = LoginAccess(loaded(host, nftables.RULESET), _asker(lambda *c: host.must(*c)))
-        people = _people(host, before) if files else []
-    except CommandFailed as error:
-        # What is in force cannot be read, so nothing can be compared with it.
-        log.warning("access", reason=error)
-        return ()
-    after = LoginAccess(
-        before.ruleset if firewall is None else loaded(host, stage.path(nftables.RULESET)),
-        _asker(lambda *c: _staged(stage, *c)) if files else before.sshd,
-    )
-    places = _places(before, after)
-    came = _reached(before, places)
-    if not came:
-        return ()
-    _refuse_closed(host, before, after, came, _reached(after, places), people)
-    return tuple(lost(before, after, came[:MAX_PLACES], people))
+    def narrowed(self, stage: Stage, changes: Sequence[FileChange]) -> tuple[str, ...]:
+        """The access that the staged changes take away, as text for the operator. Raises
+        :class:`CommandFailed` if nobody could log in any more."""
+        host = self.host
+        firewall = next((c for c in changes if c.path == self.firewall), None)
+        files = [change for change in changes if change.path.startswith(_SSH)]
+        if firewall is None and not files:
+            return ()
+        try:
+            before = self._now()
+            people = _people(host, before) if files else []
+        except CommandFailed as error:
+            # What is in force cannot be read, so nothing can be compared with it.
+            log.warning("access", reason=error)
+            return ()
+        staged = stage.path(self.firewall)
+        after = LoginAccess(
+            before.ruleset if firewall is None else self.read(host, staged),
+            _asker(lambda *c: _staged(stage, *c)) if files else before.sshd,
+        )
+        places = _places(before, after)
+        came = _reached(before, places)
+        if not came:
+            return ()
+        _refuse_closed(host, before, after, came, _reached(after, places), people)
+        return tuple(lost(before, after, came[:MAX_PLACES], people))
+
+    def admits(self, source: Address) -> bool:
+        """Whether the files in place admit this source to a port of sshd."""
+        now = self._now()
+        return any(now.ruleset.admits(source, port) for port in now.ports)
+
+    def permitted(self) -> tuple[tuple[Network, ...], tuple[int, ...], str]:
+        """By the files in place: the networks that reach a port of sshd, those ports, and a user
+        who may log in."""
+        now = self._now()
+        ports = [port for port in sorted(now.ports) if now.ruleset.named([port])]
+        networks = _sorted(now.ruleset.named(ports))
+        user = next(
+            (
+                user.name
+                for user in _people(self.host, now)
+                if any(_lets_in(self.host, now, [network[0]], [user]) for network in networks)
+            ),
+            "root",
+        )
+        return tuple(networks), tuple(ports), user
+
+    def _now(self) -> LoginAccess:
+        rules = self.read(self.host, self.firewall)
+        return LoginAccess(rules, _asker(lambda *c: self.host.must(*c)))
 
 
 def lost(
@@ -82,30 +133,6 @@ def lost(
     """The access that is taken away, as text. sshd is tested for ``people`` at ``places``."""
     yield from _closed(before, after)
     yield from _changed_settings(before, after, places, people)
-
-
-def admits(host: Host, source: Address) -> bool:
-    """Whether the files in place admit this source to a port of sshd."""
-    ports = Effective(host.must(*asking("root", None))).ports
-    ruleset = loaded(host, nftables.RULESET)
-    return any(ruleset.admits(source, port) for port in ports)
-
-
-def permitted(host: Host) -> tuple[tuple[Network, ...], tuple[int, ...], str]:
-    """By the files in place: the networks that reach a port of sshd, those ports, and a user who
-    may log in."""
-    access = LoginAccess(loaded(host, nftables.RULESET), _asker(lambda *c: host.must(*c)))
-    ports = [port for port in sorted(access.ports) if access.ruleset.named([port])]
-    networks = _sorted(access.ruleset.named(ports))
-    user = next(
-        (
-            user.name
-            for user in _people(host, access)
-            if any(_lets_in(host, access, [network[0]], [user]) for network in networks)
-        ),
-        "root",
-    )
-    return tuple(networks), tuple(ports), user
 
 
 def _staged(stage: Stage, *command: str) -> str:

@@ -19,16 +19,14 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import disk, file_paths, log, packages
-from mesh.agent.access import narrowed
+from mesh.agent import disk, file_paths, log
 from mesh.agent.confirmation import Confirmation, Unconfirmed, Undone
-from mesh.agent.daemons import KINDS, ChangedNode, DaemonKind, FileChange, kind_of
-from mesh.agent.host import CommandFailed, Host
-from mesh.agent.sshd import UNIT
+from mesh.agent.daemons import ChangedNode, DaemonKind, FileChange
+from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 from mesh.agent.state import Applied
-from mesh.agent.units import Units
-from mesh.bird.client import Bird, BirdError
+from mesh.agent.system import System
+from mesh.bird.client import BirdError
 from mesh.trust.documents import Part
 from mesh.trust.encoding import Malformed, dump, parse
 
@@ -80,16 +78,14 @@ class Applier:
     """Applies parts on one node. ``reachable`` returns whether some registry answers."""
 
     def __init__(
-        self,
-        host: Host,
-        manager: Units,
-        bird: Bird,
-        reachable: Callable[[], bool],
-        settle: float = SETTLE_SECONDS,
+        self, system: System, reachable: Callable[[], bool], settle: float = SETTLE_SECONDS
     ) -> None:
-        self._host, self._manager, self._bird = host, manager, bird
+        self._system = system
+        self._host, self._units, self._bird = system.host, system.units, system.bird
         self._reachable, self._settle = reachable, settle
-        self._confirmation = Confirmation(host)
+        self._confirmation = Confirmation(
+            system.host, system.access, system.logins, system.undo_timer
+        )
         self.changing = threading.RLock()
         """Held while the configuration of the node is changed."""
         self.rollbacks = 0
@@ -109,7 +105,7 @@ class Applier:
         """Installs the packages that a part's units need; nothing runs of them yet. Raises
         :class:`NotApplied`."""
         try:
-            packages.install(self._host, part.units)
+            self._system.install(part.units)
         except CommandFailed as error:
             raise NotApplied(str(error)) from None
 
@@ -207,11 +203,9 @@ class Applier:
         for saved in journal.saved:
             self._put_back(saved)
         before, after = set(journal.units_before), set(journal.units_after)
-        for verb, units in (("disable", after - before), ("enable", before - after)):
-            if units:
-                self._host.run("systemctl", "-q", "--no-reload", verb, *sorted(units))
-        if any(saved.path.startswith("/etc/systemd/") for saved in journal.saved):
-            _try(self._manager.reload)
+        _try(lambda: self._units.mark(sorted(before - after), sorted(after - before)))
+        if any(self._units.reads(saved.path) for saved in journal.saved):
+            _try(self._units.reload)
 
     def _undo(self, waiting: Unconfirmed, reason: str) -> None:
         """Restores the state before, also after an interruption."""
@@ -255,7 +249,7 @@ class Applier:
         old_units = () if before is None else before.units
         changed, changes = self._changes(wanted, before)
         lost = self._validate(changes, before)
-        running = self._manager.active(sorted({*part.units, *old_units}))
+        running = self._units.active(sorted({*part.units, *old_units}))
         if not changes and old_units == part.units and running >= set(part.units):
             return []
         # First: a change that fails later stops and starts units.
@@ -279,7 +273,7 @@ class Applier:
         if len(wanted) != len(part.files) + len(part.sealed):
             raise CommandFailed("part: names a file twice")
         for path in wanted:
-            if kind_of(path) is None:
+            if self._system.kind_of(path) is None:
                 raise CommandFailed(f"{path}: no daemon of ours reads this; refused")
         return wanted
 
@@ -314,12 +308,13 @@ class Applier:
         stage = Stage(self._host)
         try:
             stage.fill({change.path: change.new for change in changes})
-            _each(KINDS, changes, lambda kind, own: kind.validate(stage, own))
+            self._each(changes, lambda kind, own: kind.validate(stage, own))
             # Before the first generation nobody relies on the provider's configuration, and without
             # sshd nobody logs in.
-            if before is None or not self._manager.active([UNIT]):
+            access = self._system.access
+            if before is None or not self._units.active([access.unit]):
                 return ()
-            return narrowed(self._host, stage, changes)
+            return access.narrowed(stage, changes)
         finally:
             stage.clear()
 
@@ -367,13 +362,13 @@ class Applier:
                 begin()
             with self._bird.changing:
                 # Before their unit files are removed.
-                self._manager.stop([unit for unit in before if unit not in node.units])
+                self._units.stop([unit for unit in before if unit not in node.units])
                 self._swap(changes, changed)
                 self._bring_up(changes, node, before)
             # An order, or a service that fails, does not wait for sessions.
             self._check(sessions, node.units)
             with self._bird.changing:
-                _each(KINDS, changes, lambda kind, _: kind.confirm(node))
+                self._each(changes, lambda kind, _: kind.confirm(node))
             if begin is not None:
                 self._host.flush("/etc", file_paths.STATE)
                 self._confirmation.wait()
@@ -403,14 +398,14 @@ class Applier:
     def _bring_up(
         self, changes: Sequence[FileChange], node: ChangedNode, before: tuple[str, ...]
     ) -> None:
-        _each(KINDS, changes, lambda kind, own: kind.apply(node, own))
+        self._each(changes, lambda kind, own: kind.apply(node, own))
         new = [unit for unit in node.units if unit not in node.running or unit not in before]
-        self._manager.start(new)
-        _each(KINDS, changes, lambda kind, own: kind.apply_late(node, own))
+        self._units.start(new)
+        self._each(changes, lambda kind, own: kind.apply_late(node, own))
 
     def _check(self, sessions: frozenset[str], units: tuple[str, ...]) -> None:
         """Raises CommandFailed unless units run, sessions are back and a registry answers."""
-        down = sorted(set(units) - self._manager.active(units))
+        down = sorted(set(units) - self._units.active(units))
         if down:
             raise CommandFailed(f"{', '.join(down)}: not running")
         deadline = time.monotonic() + self._settle
@@ -439,23 +434,20 @@ class Applier:
         restored, the journal stays and OSError is raised."""
         self.rollbacks += 1
         before, after = journal.units_before, journal.units_after
-        running = self._manager.active(sorted({*before, *after}))
+        running = self._units.active(sorted({*before, *after}))
         new = [unit for unit in after if unit not in before]
-        _try(lambda: self._manager.stop([u for u in new if u in running or self._has_file(u)]))
+        # A service manager may go on starting a unit that does not run.
+        left = [unit for unit in new if unit in running or self._units.has_file(unit)]
+        _try(lambda: self._units.stop(left))
         changes, failed = self._restore(journal)
         node = self._node(before, running)
-        _each(KINDS, changes, lambda kind, own: _try(lambda: kind.apply(node, own)))
-        _try(lambda: self._manager.start([unit for unit in before if unit not in running]))
-        _each(KINDS, changes, lambda kind, own: _try(lambda: kind.apply_late(node, own)))
-        _each(KINDS, changes, lambda kind, _: _try(lambda: kind.confirm(node)))
+        self._each(changes, lambda kind, own: _try(lambda: kind.apply(node, own)))
+        _try(lambda: self._units.start([unit for unit in before if unit not in running]))
+        self._each(changes, lambda kind, own: _try(lambda: kind.apply_late(node, own)))
+        self._each(changes, lambda kind, _: _try(lambda: kind.confirm(node)))
         if failed is not None:
             raise failed
         self._forget()
-
-    def _has_file(self, unit: str) -> bool:
-        """Whether a unit of ours is in place: systemd may go on starting one that does not run."""
-        name = f"{unit.partition('@')[0]}@.service" if "@" in unit else unit
-        return self._host.path(f"/etc/systemd/system/{name}").exists()
 
     def _restore(self, journal: Journal) -> tuple[list[FileChange], OSError | None]:
         changes: list[FileChange] = []
@@ -487,8 +479,17 @@ class Applier:
         self._host.remove(JOURNAL)
         shutil.rmtree(self._host.path(_BACKUP), ignore_errors=True)
 
+    def _each(
+        self, changes: Sequence[FileChange], step: Callable[[DaemonKind, list[FileChange]], None]
+    ) -> None:
+        """Calls ``step`` for each kind that has changes, in the table's order."""
+        for kind in self._system.kinds:
+            own = [change for change in changes if kind.has(change.path)]
+            if own:
+                step(kind, own)
+
     def _node(self, units: tuple[str, ...], running: frozenset[str]) -> ChangedNode:
-        return ChangedNode(self._host, self._manager, self._bird, units, running)
+        return ChangedNode(self._host, self._units, self._bird, units, running)
 
 
 @contextmanager
@@ -500,18 +501,6 @@ def _reasons() -> Iterator[None]:
         raise NotApplied(str(error)) from None
     except OSError as error:
         raise (NotWritten if disk.refuses(error) else NotApplied)(str(error)) from None
-
-
-def _each(
-    kinds: Sequence[DaemonKind],
-    changes: Sequence[FileChange],
-    step: Callable[[DaemonKind, list[FileChange]], None],
-) -> None:
-    """Calls ``step`` for each kind that has changes, in the table's order."""
-    for kind in kinds:
-        own = [change for change in changes if kind_of(change.path) is kind]
-        if own:
-            step(kind, own)
 
 
 def _try(step: Callable[[], None]) -> None:

@@ -1,8 +1,8 @@
 """Confirmation of a change that narrows who may log in: it stays only if somebody logs in.
 
 Routers call it *commit confirmed*. The journal of :mod:`mesh.agent.apply` and the conditions are on
-the disk. If the agent does not undo the change in time, a timer of systemd does; a boot in that
-time restores the files first.
+the disk. If the agent does not undo the change in time, a timer of the system does
+(:mod:`mesh.agent.undo_timer`), and a boot in that time undoes it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from mesh.agent import access, file_paths, log, logins
+from mesh.agent import file_paths, log
+from mesh.agent.access import Access
 from mesh.agent.host import CommandFailed, Host
-from mesh.agent.logins import Login, Logins
+from mesh.agent.logins import Login, LoginLog
 from mesh.agent.state import APPLIED, Applied
+from mesh.agent.undo_timer import UNCONFIRMED, UndoTimer
 from mesh.trust.encoding import Malformed, dump, parse
 
 PATIENCE = 120.0
 """Seconds within which somebody has to log in."""
-_UNCONFIRMED = f"{file_paths.STATE}/unconfirmed.json"
 _APPLIED = f"{file_paths.STATE}/unconfirmed-applied.json"
 _UNDONE = f"{file_paths.STATE}/undone.json"
 _LOCK = "/run/anycast-mesh/apply.lock"
@@ -35,25 +36,6 @@ _LOCK_SECONDS = 30.0
 _SPARE, _WHILE_MADE = 5.0, 120.0
 """Seconds by which the timer is later than the agent: while waiting, and while the change is
 made."""
-_TIMER = "anycast-mesh-undo"
-_UNIT = "anycast-mesh-undo-at-start.service"
-_FOLDER = "/etc/systemd/system"
-_WANTED = f"{_FOLDER}/sysinit.target.wants/{_UNIT}"
-_AT_START = f"""\
-[Unit]
-Description=Anycast Mesh: undo a change that nobody has confirmed
-ConditionPathExists={_UNCONFIRMED}
-DefaultDependencies=no
-RequiresMountsFor={file_paths.HOME}
-After=local-fs.target
-Before=sysinit.target network-pre.target nftables.service ssh.service ssh.socket bird.service
-Before=anycast-mesh-agent.service shutdown.target
-Conflicts=shutdown.target
-
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/python3 {file_paths.BUNDLE} undo-at-start
-"""
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -95,8 +77,9 @@ class Undone:
 class Confirmation:
     """The change that waits for a log-in on this node."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, access: Access, logins: LoginLog, timer: UndoTimer) -> None:
+        self._host, self._access = host, access
+        self._logins, self._timer = logins, timer
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -120,7 +103,7 @@ class Confirmation:
     @property
     def waiting(self) -> Unconfirmed | None:
         """The unconfirmed change; None if there is none."""
-        content = self._host.read(_UNCONFIRMED)
+        content = self._host.read(UNCONFIRMED)
         try:
             return None if content is None else parse(Unconfirmed, content)
         except Malformed:
@@ -139,31 +122,29 @@ class Confirmation:
     def begin(self, applied: Applied, lost: Sequence[str]) -> None:
         """Called before the first file is swapped: from here on the change is undone without the
         agent too. Raises :class:`CommandFailed`."""
-        change = Unconfirmed(applied.generation, applied.manifest_sha256, tuple(lost), self._boot())
+        change = Unconfirmed(
+            applied.generation, applied.manifest_sha256, tuple(lost), self._timer.boot()
+        )
         # First: after an interruption, this file causes the rest to be removed.
-        self._host.write(_UNCONFIRMED, dump(change), 0o600)
+        self._host.write(UNCONFIRMED, dump(change), 0o600)
         self._host.write(_APPLIED, applied.encoded(), 0o600, flush=False)
-        self._host.write(f"{_FOLDER}/{_UNIT}", _AT_START.encode(), 0o644)
-        link = self._host.path(_WANTED)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(f"../{_UNIT}")
-        self._host.flush(_FOLDER, file_paths.STATE)
-        self._arm(PATIENCE + _WHILE_MADE)
+        self._timer.prepare()
+        self._host.flush(file_paths.STATE)
+        self._timer.arm(PATIENCE + _WHILE_MADE)
 
     def wait(self) -> None:
         """Called when the change is made: a log-in from now on confirms it."""
         change = self.waiting
         if change is None:
             raise CommandFailed("what is to be confirmed is not on the disk any more")
-        networks, ports, user = access.permitted(self._host)
+        networks, ports, user = self._access.permitted()
         # Listed before the log's cursor is read: these may have been made before the change.
-        there = logins.connections(self._host, ports)
-        cursor = logins.now(self._host)
+        there = self._logins.connections(ports)
+        cursor = self._logins.now()
         seconds = int(PATIENCE * 10**6)
         change = replace(
             change,
-            until=self._clock() + seconds,
+            until=self._timer.clock() + seconds,
             ends=time.time_ns() // 1000 + seconds,
             cursor=cursor,
             connections=tuple(sorted((str(address), port) for address, port in there)),
@@ -171,8 +152,8 @@ class Confirmation:
             ports=ports,
             user=user,
         )
-        self._host.write(_UNCONFIRMED, dump(change), 0o600)
-        self._arm(PATIENCE + _SPARE)
+        self._host.write(UNCONFIRMED, dump(change), 0o600)
+        self._timer.arm(PATIENCE + _SPARE)
 
     def confirmed_by(self, change: Unconfirmed) -> Login | None:
         """A log-in over a new connection from a source that the change admits; None if there is
@@ -181,7 +162,7 @@ class Confirmation:
             return None
         there = {(ip_address(address), port) for address, port in change.connections}
         try:
-            for login in Logins(self._host, change.cursor).new():
+            for login in self._logins.after(change.cursor)[0]:
                 if (login.source, login.port) not in there and self._is_admitted(login):
                     return login
         except CommandFailed as error:
@@ -190,22 +171,22 @@ class Confirmation:
 
     def _is_admitted(self, login: Login) -> bool:
         source = login.source
-        if source.is_loopback or source.is_link_local or source in logins.own(self._host):
+        if source.is_loopback or source.is_link_local or source in self._logins.own():
             return False
-        return access.admits(self._host, source)
+        return self._access.admits(source)
 
     def left(self, change: Unconfirmed) -> float:
         """Seconds until it is undone; minus infinity after a reboot."""
-        if change.boot != self._boot():
+        if change.boot != self._timer.boot():
             return -math.inf
-        return (change.until - self._clock()) / 10**6
+        return (change.until - self._timer.clock()) / 10**6
 
     def why(self, change: Unconfirmed) -> str:
         """Why it is undone."""
         lost = f" ({'; '.join(change.lost)})" if change.lost else ""
         if not change.until:
             return f"cut short while it was made{lost}"
-        if change.boot != self._boot():
+        if change.boot != self._timer.boot():
             return f"the machine started anew before anybody had logged in{lost}"
         return f"nobody has logged in anew within {PATIENCE:g} s{lost}"
 
@@ -234,36 +215,10 @@ class Confirmation:
 
     def end(self) -> None:
         """Removes the unconfirmed change, its timers and its unit for the next boot."""
-        self._host.remove(_UNCONFIRMED)
+        self._host.remove(UNCONFIRMED)
         self._host.path(_APPLIED).unlink(missing_ok=True)
-        self._host.path(_WANTED).unlink(missing_ok=True)
-        self._host.path(f"{_FOLDER}/{_UNIT}").unlink(missing_ok=True)
-        self._disarm()
+        self._timer.end()
 
     def forget(self) -> None:
         """Forgets the undone change: another generation is in force."""
         self._host.path(_UNDONE).unlink(missing_ok=True)
-
-    def _arm(self, seconds: float) -> None:
-        """Starts one more timer. Earlier ones stay, so that there is always one; one that fires too
-        early finds that there is time left."""
-        self._host.must(
-            "systemd-run",
-            "--collect",
-            f"--unit={_TIMER}-{self._clock()}",
-            f"--on-active={seconds:.1f}",
-            "--timer-property=AccuracySec=100ms",
-            "/usr/bin/python3",
-            file_paths.BUNDLE,
-            "undo",
-        )
-
-    def _disarm(self) -> None:
-        self._host.run("systemctl", "stop", f"{_TIMER}-*.timer")
-
-    def _boot(self) -> str:
-        return self._host.run("cat", "/proc/sys/kernel/random/boot_id").out.strip()
-
-    @staticmethod
-    def _clock() -> int:
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000

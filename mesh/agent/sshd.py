@@ -13,7 +13,6 @@ from mesh.agent.host import Host
 from mesh.agent.ruleset import Address
 
 SSHD = "/usr/sbin/sshd"
-UNIT = "ssh.service"
 QUIET = frozenset(("quiet", "fatal", "error"))
 """Log levels at which sshd does not log log-ins."""
 MAX_USERS = 4

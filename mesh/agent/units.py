@@ -21,8 +21,20 @@ class Units(Protocol):
         """Reads unit files again."""
         ...
 
+    def reads(self, path: str) -> bool:
+        """Whether a file is one of those that :meth:`reload` reads."""
+        ...
+
+    def has_file(self, unit: str) -> bool:
+        """Whether the file of a unit of ours is in place."""
+        ...
+
     def active(self, units: Sequence[str]) -> frozenset[str]:
         """The units that run."""
+        ...
+
+    def mark(self, on: Sequence[str], off: Sequence[str]) -> None:
+        """Says which units start at a boot and which do not; starts and stops none."""
         ...
 
     def start(self, units: Sequence[str], seconds: float = START) -> None:
@@ -52,6 +64,21 @@ class Systemd:
     def reload(self) -> None:
         """``daemon-reload``."""
         self.host.must("systemctl", "daemon-reload")
+
+    def reads(self, path: str) -> bool:
+        """Whether a file is a unit's."""
+        return path.startswith("/etc/systemd/")
+
+    def has_file(self, unit: str) -> bool:
+        """Whether a unit's file, or its template's, is in place."""
+        name = f"{unit.partition('@')[0]}@.service" if "@" in unit else unit
+        return self.host.path(f"/etc/systemd/system/{name}").exists()
+
+    def mark(self, on: Sequence[str], off: Sequence[str]) -> None:
+        """``enable`` and ``disable``, of units whose files need not be loaded yet."""
+        for verb, units in (("disable", off), ("enable", on)):
+            if units:
+                self.host.run("systemctl", "-q", "--no-reload", verb, *units)
 
     def active(self, units: Sequence[str]) -> frozenset[str]:
         """The units that are active."""

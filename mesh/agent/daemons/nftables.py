@@ -9,6 +9,7 @@ from typing import Any
 
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
 from mesh.agent.host import CommandFailed, Host
+from mesh.agent.ruleset import Ruleset
 from mesh.agent.ruleset_id import ruleset_id
 from mesh.agent.stage import Stage
 from mesh.trust.encoding import sha256
@@ -113,6 +114,15 @@ def alone(host: Host, path: str) -> str:
     """The ruleset of a file in nft's JSON, loaded in an empty network namespace. Raises
     CommandFailed if nft refuses it."""
     return host.must("unshare", "--net", "--", "sh", "-ec", _ALONE, "sh", path)
+
+
+def loaded(host: Host, path: str) -> Ruleset:
+    """The ruleset of a file, as nft parses it."""
+    text = alone(host, path)
+    try:
+        return Ruleset(text)
+    except ValueError as error:
+        raise CommandFailed(f"{path}: {error}") from None
 
 
 @lru_cache(maxsize=2)
