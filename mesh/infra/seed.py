@@ -37,6 +37,7 @@ class SeedSource:
         # Imported here: a preview never comes this far.
         from mesh.render import Seed, user_data
         from mesh.trust.keys import join_token
+        from mesh.trust.signify import embedded
 
         seed = Seed(
             registries=tuple(known["urls"]),
@@ -44,7 +45,7 @@ class SeedSource:
             bundle=self.bundle,
             token=join_token(known["private"], node_id),
         )
-        return user_data(self.plan, node_id, seed)
+        return user_data(self.plan, node_id, seed, partial(embedded, known["private"]))
 
 
 def _unknown(_known: dict[str, Any]) -> Output[str]:

@@ -3,6 +3,7 @@
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node import node_files, node_secrets
+from mesh.render.openbsd_boot import Sign, startup_script
 from mesh.render.placeholders import placeholder_facts, placeholder_placements
 from mesh.render.policy import CONCERNS
 from mesh.render.systems.debian import (
@@ -26,10 +27,12 @@ __all__ = [
     "File",
     "NodeFiles",
     "Seed",
+    "Sign",
     "node_files",
     "node_secrets",
     "placeholder_facts",
     "placeholder_placements",
+    "startup_script",
     "tunnel_mtu",
     "user_data",
 ]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Node, Plan, Role
 from mesh.render.files import File
 from mesh.render.firewall import first_callers
+from mesh.render.openbsd_boot import Sign, openbsd_user_data
 from mesh.render.templates import rendered
+from mesh.trust.signify import unsigned
 
 PACKAGES = (
     "bird2",
@@ -54,21 +57,21 @@ def base_firewall(plan: Plan, node: Node) -> str:
     )
 
 
-def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
-    """The cloud-config of a node; the same bytes for the same seed."""
+def user_data(plan: Plan, node_id: str, seed: Seed, sign: Sign = unsigned) -> str:
+    """The user data of a node; the same bytes for the same seed. OpenBSD's are signed by the
+    operator (``sign``); without that they are for display only."""
     node = plan.node(node_id)
+    if node.os == OperatingSystem.OPENBSD:
+        return openbsd_user_data(
+            plan, node, _seed(plan, node, seed), seed.registries, seed.operator, seed.bundle, sign
+        )
+    return _cloud_config(plan, node, seed)
+
+
+def _cloud_config(plan: Plan, node: Node, seed: Seed) -> str:
     registry = Role.REGISTRY in node.roles
     packages = PACKAGES + (REGISTRY_PACKAGES if registry else ())
     packages += VALIDATOR_PACKAGES if plan.validates and Role.REFLECTOR in node.roles else ()
-    document = {
-        "node": node_id,
-        "registries": list(seed.registries),
-        "operator": seed.operator,
-        "bundle": seed.bundle,
-        "token": seed.token,
-        "registry": registry,
-        "registry_port": plan.access.registry_port,
-    }
     units = ["bootstrap", "agent"] + ["registry"] * registry
     files = [
         File(
@@ -94,7 +97,7 @@ def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
             0o755,
         ),
         # Last, so that all other files exist when it does.
-        File("/etc/anycast-mesh/seed.json", json.dumps(document, indent=1) + "\n", 0o600),
+        File("/etc/anycast-mesh/seed.json", _seed(plan, node, seed), 0o600),
     ]
     return rendered(
         "debian/cloud-init/user-data.j2",
@@ -103,3 +106,17 @@ def user_data(plan: Plan, node_id: str, seed: Seed) -> str:
         bootcmd=rendered("debian/cloud-init/bootcmd.sh.j2"),
         files=files,
     )
+
+
+def _seed(plan: Plan, node: Node, seed: Seed) -> str:
+    """The content of seed.json."""
+    document = {
+        "node": node.id,
+        "registries": list(seed.registries),
+        "operator": seed.operator,
+        "bundle": seed.bundle,
+        "token": seed.token,
+        "registry": Role.REGISTRY in node.roles,
+        "registry_port": plan.access.registry_port,
+    }
+    return json.dumps(document, indent=1) + "\n"
