@@ -21,6 +21,7 @@ from mesh.infra.dynamic.vultr.instance import Instance, InstanceArgs, InstancePr
 from mesh.infra.dynamic.vultr.key import Key
 from mesh.infra.dynamic.vultr.reverse import Reverse
 from mesh.infra.dynamic.vultr.servers import ServerArgs
+from mesh.infra.dynamic.vultr.startup_script import StartupScript
 from mesh.infra.providers.vultr.adoption.resources import (
     TRANSLATIONS,
     Adoption,
@@ -112,7 +113,9 @@ def test_the_types_are_those_of_the_resources() -> None:
     classes = (Address, BareMetal, Firewall, Instance, Key, Reverse)
     ours = {f"pulumi-python:{each._resource_type_name}" for each in classes}
     assert {each.ours for each in TRANSLATIONS.values()} == ours
-    assert set(stated.TYPES) == ours - {"pulumi-python:dynamic/vultr:Reverse"}
+    # The plugin's stacks had no startup script.
+    own = ours - {"pulumi-python:dynamic/vultr:Reverse"}
+    assert set(stated.TYPES) == own | {f"pulumi-python:{StartupScript._resource_type_name}"}
     assert f"pulumi-python:{Identity._resource_type_name}" == stated.IDENTITY
 
 
@@ -132,10 +135,14 @@ def test_an_instance_in_the_form_of_ours(adopted: Adoption) -> None:
     assert found["ignoreChanges"] == ["user_data", "os_id", "ssh_key_ids", "hostname"]
 
 
+WITHOUT = {"script_id"}
+"""What the program hands over for no server that the plugin has made."""
+
+
 def test_the_inputs_are_those_that_the_program_hands_over(adopted: Adoption) -> None:
     """An input too many or too few would be a change at the next update."""
     given = {
-        "instance": {field.name for field in fields(InstanceArgs)},
+        "instance": {field.name for field in fields(InstanceArgs)} - WITHOUT,
         "address": {"identity", "node", "region"},
         "firewall": {"identity", "rules"},
     }
@@ -158,7 +165,7 @@ def test_bare_metal_in_the_form_of_ours() -> None:
     metal = tuple(answers.BareMetal.model_validate(one.model_dump()) for one in holdings.instances)
     found = adopt(document, replace(holdings, instances=(), bare_metals=metal), OURS)
     server = named(found.document, "mesh-lax-vultr-1-instance")
-    wanted = {field.name for field in fields(ServerArgs)}
+    wanted = {field.name for field in fields(ServerArgs)} - WITHOUT
     assert set(server["inputs"]) == {*wanted, "__provider"}
     assert server["type"] == "pulumi-python:dynamic/vultr:BareMetal"
     marks = {each.name: each.mark.resource for each in found.taken}

@@ -121,7 +121,9 @@ class TestServer:
         assert "user_data" in one.secrets
 
     def test_is_not_replaced_by_what_it_was_born_with(self, one: Registered) -> None:
-        assert set(one.ignore_changes) == {"user_data", "os_id", "ssh_key_ids", "hostname"}
+        assert set(one.ignore_changes) == {
+            "user_data", "os_id", "ssh_key_ids", "hostname", "script_id",
+        }  # fmt: skip
 
     def test_gives_its_address_up_before_another_takes_it(self, one: Registered) -> None:
         assert one.delete_before_replace
@@ -334,7 +336,9 @@ class TestPlugin:
         }
         assert user_data.startswith("#cloud-config\n")
         assert "userData" in one.secrets
-        assert set(one.ignore_changes) == {"userData", "osId", "sshKeyIds", "hostname"}
+        assert set(one.ignore_changes) == {
+            "userData", "osId", "sshKeyIds", "hostname", "scriptId",
+        }  # fmt: skip
         address = plugged.resources["mesh-mia-vultr-1-address"]
         assert address.inputs == {"region": "mia", "ipType": "v4", "label": "mia-vultr-1"}
         assert address.protect

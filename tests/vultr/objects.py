@@ -9,12 +9,14 @@ from mesh.infra.dynamic.vultr.bare_metal import BareMetalProvider
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.instance import InstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
+from mesh.infra.dynamic.vultr.startup_script import StartupScriptProvider
 
 IDENTITY = "ab12cd34"
 NODE = "lax-vultr-1"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOzLkBfCCCiF1hsuWNaM5XrCJ2wmjKnHdBlfRAJQxvhH a"
 ADDRESS: dict[str, Any] = {"identity": IDENTITY, "node": NODE, "region": "lax"}
 KEY: dict[str, Any] = {"identity": IDENTITY, "ssh_key": SSH_KEY}
+SCRIPT: dict[str, Any] = {"identity": IDENTITY, "script": "#!/bin/sh\nftp -o - …\n"}
 
 
 def rule(notes: str, subnet: str, size: int = 32, port: str = "22") -> dict[str, Any]:
@@ -48,6 +50,10 @@ def address(**changes: Any) -> tuple[str, dict[str, Any]]:
 
 def key(**changes: Any) -> tuple[str, dict[str, Any]]:
     return _made(KeyProvider(), KEY | changes)
+
+
+def script(**changes: Any) -> tuple[str, dict[str, Any]]:
+    return _made(StartupScriptProvider(), SCRIPT | changes)
 
 
 def firewall(**changes: Any) -> tuple[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from mesh.infra.dynamic.vultr import account
 from mesh.infra.dynamic.vultr.address import AddressProvider
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
+from mesh.infra.dynamic.vultr.startup_script import StartupScriptProvider
 from mesh.infra.providers.vultr.v2 import ApiError, Mark
 from mesh.infra.providers.vultr.v2.server import left_behind
 from tests.kit.vultr_api import KEY, Fault, Knobs, Vultr, html, limited, refused
@@ -20,6 +21,7 @@ from tests.vultr import objects
 KINDS: dict[str, tuple[Callable[..., tuple[str, Any]], str, str]] = {
     "address": (objects.address, "/reserved-ips", "addresses"),
     "SSH key": (objects.key, "/ssh-keys", "keys"),
+    "startup script": (objects.script, "/startup-scripts", "scripts"),
     "firewall group": (objects.firewall, "/firewalls", "groups"),
     "rule": (objects.firewall, "/firewalls/[^/]*/rules", "rules"),
     "instance": (objects.instance, "/instances", "servers"),
@@ -46,6 +48,11 @@ def forget_this_run() -> None:
     account.use(KEY)
 
 
+def held_by(vultr: Vultr) -> set[str]:
+    """The ids of what is no server."""
+    return {*vultr.addresses, *vultr.keys, *vultr.groups, *vultr.scripts}
+
+
 def prepared(vultr: Vultr, path: str, lost: str) -> None:
     vultr.fail(*(Fault(f.method, path, f.answer, f.times, f.when) for f in LOST[lost]))
 
@@ -61,7 +68,9 @@ class TestLostAnswers:
         assert identity in {**vultr.addresses, **vultr.servers}
         assert not vultr.broken
 
-    @pytest.mark.parametrize("kind", ["SSH key", "firewall group", "rule", "bare metal"])
+    @pytest.mark.parametrize(
+        "kind", ["SSH key", "startup script", "firewall group", "rule", "bare metal"]
+    )
     def test_of_any_kind(self, vultr: Vultr, kind: str) -> None:
         make, path, holding = KINDS[kind]
         prepared(vultr, path, "500 after it was done")
@@ -109,9 +118,10 @@ class TestLeftBehind:
         [
             (objects.address, AddressProvider()),
             (objects.key, KeyProvider()),
+            (objects.script, StartupScriptProvider()),
             (objects.firewall, FirewallProvider()),
         ],
-        ids=["address", "SSH key", "firewall group"],
+        ids=["address", "SSH key", "startup script", "firewall group"],
     )
     def test_one_that_is_to_replace_itself_stays(
         self, vultr: Vultr, make: Callable[[], tuple[str, Any]], provider: Any
@@ -120,10 +130,10 @@ class TestLeftBehind:
         old, outs = make()
         assert make()[0] == old
         provider.delete(old, outs)
-        assert old in {**vultr.addresses, **vultr.keys, **vultr.groups}
+        assert old in held_by(vultr)
         forget_this_run()
         provider.delete(old, outs)
-        assert old not in {**vultr.addresses, **vultr.keys, **vultr.groups}
+        assert old not in held_by(vultr)
 
     def test_an_unfinished_set_of_rules_is_completed(self, vultr: Vultr) -> None:
         vultr.fail(Fault("POST", ".*/rules", refused("no", 400)))

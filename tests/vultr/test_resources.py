@@ -17,6 +17,7 @@ from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.instance import InstanceProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
 from mesh.infra.dynamic.vultr.reverse import ReverseProvider
+from mesh.infra.dynamic.vultr.startup_script import StartupScriptProvider
 from mesh.infra.providers.vultr.v2 import ApiError
 from mesh.infra.providers.vultr.v2.server import INSTANCE
 from tests.kit.program import UNKNOWN
@@ -48,7 +49,8 @@ def next_run() -> None:
 
 def look(provider: Any, identity: str, outs: Outs) -> ReadResult:
     """What a refresh of a later run finds."""
-    for name in ("ssh_keys", "addresses", "groups", "instances", "bare_metals"):
+    names = ("ssh_keys", "startup_scripts", "addresses", "groups", "instances", "bare_metals")
+    for name in names:
         getattr(account().listings, name).forget()
     found = provider.read(identity, outs)
     assert isinstance(found, ReadResult)
@@ -100,6 +102,7 @@ class TestServer:
             ({"hostname": "lax"}, True, ["hostname"]),
             ({"os_id": 477}, True, ["os_id"]),
             ({"ssh_key_ids": ["a"]}, True, ["ssh_key_ids"]),
+            ({"script_id": "s"}, True, ["script_id"]),
             ({"region": "ord"}, True, ["region"]),
             ({"address_id": UNKNOWN}, True, ["address_id"]),
         ],
@@ -230,10 +233,11 @@ class TestDrift:
         [
             (objects.address, AddressProvider()),
             (objects.key, KeyProvider()),
+            (objects.script, StartupScriptProvider()),
             (objects.instance, InstanceProvider()),
             (objects.bare_metal, BareMetalProvider()),
         ],
-        ids=["address", "SSH key", "instance", "bare metal"],
+        ids=["address", "SSH key", "startup script", "instance", "bare metal"],
     )
     def test_what_is_gone_is_gone(
         self, vultr: Vultr, make: Callable[[], tuple[str, Outs]], provider: Any
@@ -260,10 +264,11 @@ class TestDrift:
         [
             (objects.address, AddressProvider()),
             (objects.key, KeyProvider()),
+            (objects.script, StartupScriptProvider()),
             (objects.firewall, FirewallProvider()),
             (objects.bare_metal, BareMetalProvider()),
         ],
-        ids=["address", "SSH key", "firewall group", "bare metal"],
+        ids=["address", "SSH key", "startup script", "firewall group", "bare metal"],
     )
     def test_whatever_it_is(
         self, vultr: Vultr, make: Callable[[], tuple[str, Outs]], provider: Any
@@ -358,6 +363,81 @@ class TestUnknownWords:
     def test_of_power(self, vultr: Vultr, server: tuple[str, Outs]) -> None:
         vultr.fail(self.shown(vultr, power_status="eco", server_status="warm", colour="blue"))
         assert InstanceProvider().update(*server, server[1]).outs == server[1]
+
+
+class TestStartupScript:
+    """One for all servers, which refer to it once."""
+
+    @pytest.fixture
+    def script(self, vultr: Vultr) -> tuple[str, Outs]:
+        return objects.script()
+
+    def test_is_named_by_its_mark_and_run_at_the_first_boot(
+        self, vultr: Vultr, script: tuple[str, Outs]
+    ) -> None:
+        stored = vultr.scripts[script[0]]
+        assert (stored.name, stored.type) == (
+            "network startup-script anycast-mesh-ab12cd34",
+            "boot",
+        )
+        assert stored.text == objects.SCRIPT["script"]
+
+    @pytest.mark.parametrize("make", [objects.instance, objects.bare_metal])
+    def test_is_named_when_a_server_is_made(
+        self, vultr: Vultr, script: tuple[str, Outs], make: Callable[..., tuple[str, Outs]]
+    ) -> None:
+        identity, _ = make(script_id=script[0])
+        assert vultr.servers[identity].script == script[0]
+
+    @pytest.mark.parametrize("make", [objects.instance, objects.bare_metal])
+    def test_of_a_server_without_one_is_not_spoken_of(
+        self, vultr: Vultr, make: Callable[[], tuple[str, Outs]]
+    ) -> None:
+        make()
+        assert not [call for call in vultr.calls if "script_id" in call.body]
+
+    def test_is_changed_in_place(self, vultr: Vultr, script: tuple[str, Outs]) -> None:
+        identity, outs = script
+        news = outs | {"script": "#!/bin/sh\n# another\n"}
+        diff = StartupScriptProvider().diff(identity, outs, news)
+        assert (diff.changes, diff.replaces) == (True, [])
+        StartupScriptProvider().update(identity, outs, news)
+        assert vultr.scripts[identity].text == news["script"]
+        assert seen(StartupScriptProvider(), identity, news) == news
+
+    def test_of_an_earlier_run_gets_the_text_of_this_one(
+        self, vultr: Vultr, script: tuple[str, Outs]
+    ) -> None:
+        identity, outs = objects.script(script="#!/bin/sh\n# another\n")
+        assert list(vultr.scripts) == [identity] == [script[0]]
+        assert vultr.scripts[identity].text == outs["script"]
+
+    @pytest.mark.parametrize(
+        ("field", "value", "words"),
+        [
+            ("name", "mine", "its name is mine, not network startup-script anycast-mesh-ab12cd34"),
+            ("script", "ZWNobwo=", "its text is another one"),
+            ("script", "/w==", "its text is another one"),
+        ],
+        ids=["name", "text", "no text"],
+    )
+    def test_that_was_changed_by_hand_is_told_and_repaired(
+        self, vultr: Vultr, script: tuple[str, Outs], field: str, value: str, words: str
+    ) -> None:
+        identity, outs = script
+        setattr(vultr.scripts[identity], field, value)
+        found = seen(StartupScriptProvider(), identity, outs)
+        assert found["drift"] == [words]
+        assert StartupScriptProvider().diff(identity, found, outs).changes
+        StartupScriptProvider().update(identity, found, outs)
+        assert seen(StartupScriptProvider(), identity, outs) == outs
+
+    def test_that_somebody_deleted_stops_no_server(
+        self, vultr: Vultr, script: tuple[str, Outs]
+    ) -> None:
+        identity, outs = objects.instance(script_id=script[0])
+        vultr.lose(script[0])
+        assert InstanceProvider().update(identity, outs, outs).outs == outs
 
 
 class TestReverse:

@@ -10,6 +10,7 @@ import pytest
 from mesh.infra.dynamic.vultr.address import AddressProvider
 from mesh.infra.dynamic.vultr.firewall import FirewallProvider
 from mesh.infra.dynamic.vultr.key import KeyProvider
+from mesh.infra.dynamic.vultr.startup_script import StartupScriptProvider
 from mesh.infra.providers.vultr.v2 import ApiError, Client, Mark, marking, stated
 from mesh.infra.providers.vultr.v2.holdings import AccountObject, Holdings, ObjectKind
 from mesh.infra.providers.vultr.v2.strays import (
@@ -35,7 +36,13 @@ def made(identity: str) -> dict[ObjectKind, str]:
                                         "region": "lax"})  # fmt: skip
     group = FirewallProvider().create({"identity": identity, **GROUP})
     key = KeyProvider().create({"identity": identity, "ssh_key": KEYS[0]})
-    return {ObjectKind.ADDRESS: address.id, ObjectKind.GROUP: group.id, ObjectKind.KEY: key.id}
+    script = StartupScriptProvider().create({"identity": identity, "script": "#!/bin/sh\n"})
+    return {
+        ObjectKind.ADDRESS: address.id,
+        ObjectKind.GROUP: group.id,
+        ObjectKind.KEY: key.id,
+        ObjectKind.SCRIPT: script.id,
+    }
 
 
 def known(ids: dict[ObjectKind, str]) -> list[StateObject]:
@@ -72,7 +79,8 @@ def test_two_stacks_of_one_name_do_not_see_each_other(client: Client, vultr: Vul
     assert set(strays_of(client, OURS, {})) == set(mine.values())
     for one in strays_of(client, OURS, {}).values():
         assert remove(client, one, quiet)
-    assert set(vultr.addresses) | set(vultr.groups) | set(vultr.keys) == set(other.values())
+    left = {*vultr.addresses, *vultr.groups, *vultr.keys, *vultr.scripts}
+    assert left == set(other.values())
 
 
 FOREIGN = {
@@ -208,6 +216,7 @@ def test_marks_are_those_that_an_update_writes(client: Client, vultr: Vultr) -> 
         ObjectKind.ADDRESS: {"node": "lax-vultr-1"},
         ObjectKind.GROUP: GROUP,
         ObjectKind.KEY: {"ssh_key": KEYS[0]},
+        ObjectKind.SCRIPT: {},
     }
     for one in Holdings.of(client).all():
         assert one.mark == stated.mark(OURS, one.kind, inputs[one.kind])

@@ -14,7 +14,7 @@ from typing import Literal
 from tests.kit.vultr_api import offers
 from tests.kit.vultr_api.faults import Fault
 from tests.kit.vultr_api.machines import Loopback, Machines
-from tests.kit.vultr_api.objects import Address, Group, Key, Record, Rule, Server
+from tests.kit.vultr_api.objects import Address, Group, Key, Record, Rule, Script, Server
 
 KEY = "THE-API-KEY-OF-THE-TESTS-0123456789"
 BGP_PASSWORD = "bgp-password-of-the-account-in-tests"
@@ -117,6 +117,7 @@ class Vultr:
     machines: Machines = field(default_factory=Loopback)
 
     keys: dict[str, Key] = field(default_factory=dict)
+    scripts: dict[str, Script] = field(default_factory=dict)
     addresses: dict[str, Address] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
@@ -179,11 +180,11 @@ class Vultr:
         return found
 
     def lose(self, identity: str) -> None:
-        """Delete a key, an address, a group or a server behind the engine's back."""
+        """Delete any object behind the engine's back."""
         with self.lock:
             if identity in self.servers:
                 self.destroy(self.servers[identity], at_once=True)
-            for kept in (self.keys, self.addresses, self.groups):
+            for kept in (self.keys, self.scripts, self.addresses, self.groups):
                 kept.pop(identity, None)
 
     def destroy(self, server: Server, at_once: bool = False) -> None:
@@ -234,7 +235,7 @@ class Vultr:
         """How many there are of what."""
         return {"servers": len(self.servers), "addresses": len(self.addresses),
                 "groups": len(self.groups), "rules": len(self.rules),
-                "keys": len(self.keys)}  # fmt: skip
+                "keys": len(self.keys), "scripts": len(self.scripts)}  # fmt: skip
 
     # How a server is told.
 

@@ -25,6 +25,28 @@ class Key:
 
 
 @dataclass
+class Script:
+    """A startup script; ``script`` is base64."""
+
+    id: str
+    created: str
+    modified: str
+    name: str
+    type: str
+    script: str
+
+    def shown(self) -> Record:
+        """As a list has it."""
+        return {"id": self.id, "date_created": self.created, "date_modified": self.modified,
+                "name": self.name, "type": self.type}  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        """What servers run."""
+        return base64.b64decode(self.script).decode()
+
+
+@dataclass
 class Address:
     """A reserved address. ``instance`` is the server that it is attached to, empty for none;
     ``leaving`` is when it comes off (by the account's clock), None while it stays."""
@@ -109,6 +131,8 @@ class Server:
     ddos_protection: bool
     password: str
     activation_email: bool
+    script: str = ""
+    """The id of its startup script, empty for none."""
     running: bool = True
     reinstalled: int = 0
     reverse4: str = ""

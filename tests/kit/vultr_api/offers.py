@@ -6,6 +6,9 @@ from tests.kit.vultr_api.objects import Record
 
 DEBIAN = "Debian 13 x64 (trixie)"
 DEBIAN_ID = 2625
+OPENBSD = "OpenBSD 7.9 x64"
+OPENBSD_ID = 2671
+"""Made up, as is the release: nobody here has seen a list of today."""
 REGIONS = {
     "lax": ("Los Angeles", "US", "North America"),
     "ord": ("Chicago", "US", "North America"),
@@ -34,7 +37,8 @@ def images() -> list[Record]:
     """The rows of ``GET /os``."""
     rows = [(477, "Debian 11 x64 (bullseye)", "debian"), (2136, "Debian 12 x64 (bookworm)",
             "debian"), (DEBIAN_ID, DEBIAN, "debian"), (2284, "Ubuntu 24.04 LTS x64", "ubuntu"),
-            (159, "Custom", "iso")]  # fmt: skip
+            (159, "Custom", "iso"), (OPENBSD_ID, OPENBSD, "openbsd"),
+            (2286, "OpenBSD 7.5 x64", "openbsd")]  # fmt: skip
     return [{"id": n, "name": name, "arch": "x64", "family": family} for n, name, family in rows]
 
 

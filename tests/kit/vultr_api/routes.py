@@ -9,7 +9,16 @@ from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
 
 from tests.kit.vultr_api.account import MAX_RULES, Vultr
 from tests.kit.vultr_api.faults import Answer, Refused
-from tests.kit.vultr_api.objects import Address, Group, Key, Record, Rule, Server, is_base64
+from tests.kit.vultr_api.objects import (
+    Address,
+    Group,
+    Key,
+    Record,
+    Rule,
+    Script,
+    Server,
+    is_base64,
+)
 
 NOT_FOUND = Refused("Not found.", 404)
 PER_PAGE = 100
@@ -172,6 +181,62 @@ def _patch_key(request: Request) -> Answer:
 @route("DELETE", "/ssh-keys/*")
 def _delete_key(request: Request) -> Answer:
     del request.vultr.keys[_key(request).id]
+    return Answer(204)
+
+
+# Startup scripts (govultr, startup_script.go).
+
+
+def _script(request: Request) -> Script:
+    found = request.vultr.scripts.get(request.parts[0])
+    if found is None:
+        raise Refused("Invalid startup script ID.", 404)
+    return found
+
+
+def _check_script(text: str) -> None:
+    if not text or not is_base64(text):
+        raise Refused("Unable to create script: Invalid script, it must be base64 encoded")
+
+
+@route("GET", "/startup-scripts")
+def _list_scripts(request: Request) -> Answer:
+    rows = (one.shown() for one in request.vultr.scripts.values())
+    return paged(request, "startup_scripts", rows)
+
+
+@route("POST", "/startup-scripts")
+def _create_script(request: Request) -> Answer:
+    vultr, kind = request.vultr, request.text("type", "boot")
+    if not request.text("name") or kind not in ("boot", "pxe"):
+        raise Refused("Unable to create script: Invalid name or type")
+    _check_script(request.text("script"))
+    now = vultr.now()
+    one = Script(vultr.new_id(), now, now, request.text("name"), kind, request.text("script"))
+    vultr.scripts[one.id] = one
+    return Answer(201, {"startup_script": one.shown() | {"script": one.script}})
+
+
+@route("GET", "/startup-scripts/*")
+def _get_script(request: Request) -> Answer:
+    one = _script(request)
+    return Answer(200, {"startup_script": one.shown() | {"script": one.script}})
+
+
+@route("PATCH", "/startup-scripts/*")
+def _patch_script(request: Request) -> Answer:
+    one = _script(request)
+    if "script" in request.body:
+        _check_script(request.text("script"))
+    one.name = request.text("name", one.name)
+    one.script = request.text("script", one.script)
+    one.modified = request.vultr.now()
+    return Answer(204)
+
+
+@route("DELETE", "/startup-scripts/*")
+def _delete_script(request: Request) -> Answer:
+    del request.vultr.scripts[_script(request).id]
     return Answer(204)
 
 
@@ -412,6 +477,7 @@ def _create_server(request: Request, metal: bool) -> Answer:
         ddos_protection=body.get("ddos_protection") is True,
         password=f"default-password-of-{identity}",
         activation_email=body.get("activation_email", True) is not False,
+        script=request.text("script_id"),
     )  # fmt: skip
     if address:
         address.instance = server.id
@@ -438,6 +504,8 @@ def _check_server(request: Request, metal: bool) -> None:
         raise Refused("Server add failed: Invalid user-data, it must be base64 encoded")
     if any(key not in vultr.keys for key in body.get("sshkey_id") or ()):
         raise Refused("Server add failed: Invalid SSH key")
+    if body.get("script_id") and request.text("script_id") not in vultr.scripts:
+        raise Refused("Server add failed: Invalid script ID")
     group = request.text("firewall_group_id")
     if not metal and group and group not in vultr.groups:
         raise Refused("Server add failed: Invalid firewall group")

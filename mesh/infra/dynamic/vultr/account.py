@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from mesh.infra.providers.vultr.v2 import Client, answers
     from mesh.infra.providers.vultr.v2.listing import Listing, Listings
 
-A = TypeVar("A", bound="answers.Address | answers.Group | answers.Server | answers.SshKey")
+A = TypeVar(
+    "A",
+    bound="answers.Address | answers.Group | answers.Server | answers.SshKey"
+    " | answers.StartupScript",
+)
 
 KEY, VARIABLE = "vultr:apiKey", "VULTR_API_KEY"
 
@@ -66,21 +70,17 @@ class Account:
     ) -> A | None:
         """The object of this id; None where there is none. What is missing in a list is asked for
         by its id too: a list may be incomplete, and what is gone is made anew."""
-        from mesh.infra.providers.vultr.v2 import ApiError
-
-        try:
+        with _by_the_key_of_the_state():
             listed = next((each for each in listing() if each.id == identity), None)
-            return listed or self._one(f"{path}/{identity}", name, model)
-        except ApiError as error:
-            if error.kind == "key":
-                raise ApiError("key", replace(error.problem, cure=AFTER_ANOTHER_KEY)) from None
-            raise
+        return listed or self.fetched(f"{path}/{identity}", name, model)
 
-    def _one(self, path: str, name: str, model: type[A]) -> A | None:
+    def fetched(self, path: str, name: str, model: type[A]) -> A | None:
+        """The object at this path; None where there is none."""
         from mesh.infra.providers.vultr.v2 import ApiError
 
         try:
-            return self.client.get(path, name, model)
+            with _by_the_key_of_the_state():
+                return self.client.get(path, name, model)
         except ApiError as error:
             if error.kind == "gone":
                 return None
@@ -97,6 +97,19 @@ class Account:
                 raise
             return False
         return True
+
+
+@contextmanager
+def _by_the_key_of_the_state() -> Iterator[None]:
+    """Say of a refused key where a refresh has it from."""
+    from mesh.infra.providers.vultr.v2 import ApiError
+
+    try:
+        yield
+    except ApiError as error:
+        if error.kind == "key":
+            raise ApiError("key", replace(error.problem, cure=AFTER_ANOTHER_KEY)) from None
+        raise
 
 
 def taken(identity: str) -> str:

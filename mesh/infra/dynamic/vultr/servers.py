@@ -27,16 +27,17 @@ if TYPE_CHECKING:
     from mesh.infra.providers.vultr.v2.listing import Listing
     from mesh.infra.providers.vultr.v2.server import ServerApi, Wanted
 
-FIXED_AT_CREATION = ("user_data", "os_id", "ssh_key_ids", "hostname")
-"""Inputs whose change would replace a server, and is ignored on a running one."""
+FIXED_AT_CREATION = ("user_data", "os_id", "ssh_key_ids", "hostname", "script_id")
+"""Inputs whose change would replace a server, and is ignored on a running one. The API takes
+``script_id`` in the request that makes a server, and in no later one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerArgs:
     """The inputs of a server. ``region``, ``plan`` and the ids are Vultr's; ``address_id`` is a
     reserved address; ``user_data`` is text, and a secret. ``tags`` are those beside the mark's,
-    which are added. ``user_data``, ``os_id``, ``ssh_key_ids`` and ``hostname`` are fixed at its
-    creation."""
+    which are added. ``script_id`` is a startup script, None for none. It, ``user_data``, ``os_id``,
+    ``ssh_key_ids`` and ``hostname`` are fixed at its creation."""
 
     identity: Input[str]
     node: str
@@ -49,6 +50,7 @@ class ServerArgs:
     hostname: str
     tags: Sequence[str]
     user_data: Input[str]
+    script_id: Input[str] | None = None
 
     def properties(self) -> Properties:
         """The inputs of the resource, and the names of its outputs."""
@@ -201,6 +203,7 @@ class ServerProvider(VultrProvider):
             group=props.get("firewall_group_id"),
             tags=(*props["tags"], *mark.tags()),
             user_data=props["user_data"],
+            script=props.get("script_id"),
         )
 
 

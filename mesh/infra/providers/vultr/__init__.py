@@ -72,6 +72,7 @@ _OWN = {
     f"{BY_API}Address": _ADDRESS,
     f"{BY_API}Firewall": ResourceType(ResourceKind.FIREWALL, lets_in=_group),
     f"{BY_API}SSHKey": OTHER,  # for servers to come
+    f"{BY_API}StartupScript": OTHER,  # likewise
     f"{BY_API}Reverse": OTHER,  # names of addresses
 }
 

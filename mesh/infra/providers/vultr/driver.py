@@ -34,7 +34,9 @@ RULES = 50
 class Vultr:
     """Nodes at Vultr, with the account of ``vultr:apiKey`` or ``VULTR_API_KEY``."""
 
-    fixed_at_creation: Sequence[str] = ("user_data", "os_id", "ssh_key_ids", "hostname")
+    fixed_at_creation: Sequence[str] = (
+        "user_data", "os_id", "ssh_key_ids", "hostname", "script_id",
+    )  # fmt: skip
     namespace: str | None = None
     publish_deadline = 900.0
 

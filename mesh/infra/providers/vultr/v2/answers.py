@@ -89,6 +89,14 @@ class SshKey(Answer):
     ssh_key: str
 
 
+class StartupScript(Answer):
+    """A script that servers run at their first boot; ``script`` is base64, and empty in lists."""
+
+    id: str
+    name: str
+    script: Text = ""
+
+
 class Address(Answer):
     """A reserved address; ``instance_id`` is the server that holds it, empty for none."""
 

@@ -40,6 +40,7 @@ from mesh.infra.providers.vultr.v2.answers import (
     Region,
     Rule,
     SshKey,
+    StartupScript,
     UserData,
 )
 from mesh.infra.providers.vultr.v2.errors import ApiError
@@ -179,6 +180,10 @@ class Client:
     def ssh_keys(self) -> tuple[SshKey, ...]:
         """Every SSH key of the account."""
         return self.list("/ssh-keys", "ssh_keys", SshKey)
+
+    def startup_scripts(self) -> tuple[StartupScript, ...]:
+        """Every startup script of the account, without its text."""
+        return self.list("/startup-scripts", "startup_scripts", StartupScript)
 
     def addresses(self) -> tuple[Address, ...]:
         """Every reserved address of the account."""

@@ -89,7 +89,10 @@ def refusal(asked: str, status: int, content: bytes) -> ApiError:
         )
     cure = "change it in the stack file, and run `pulumi up` again; what was made stays"
     if "os_id" in answer:
-        cure = "name an image that Vultr has in mesh:providers.vultr.image, and run it again"
+        cure = (
+            "name an image that Vultr has in mesh:providers.vultr.image (openbsd for OpenBSD "
+            "nodes), and run it again"
+        )
     return ApiError(
         "refused", Problem(asked, f"HTTP {status}", f"Vultr refuses it: {answer}", cure)
     )

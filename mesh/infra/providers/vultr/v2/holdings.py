@@ -14,6 +14,7 @@ from mesh.infra.providers.vultr.v2.answers import (
     Instance,
     Server,
     SshKey,
+    StartupScript,
 )
 from mesh.infra.providers.vultr.v2.client import Client
 from mesh.infra.providers.vultr.v2.errors import ApiError
@@ -29,6 +30,7 @@ class ObjectKind(StrEnum):
     ADDRESS = "reserved address"
     GROUP = "firewall group"
     KEY = "SSH key"
+    SCRIPT = "startup script"
 
 
 SERVERS = (ObjectKind.INSTANCE, ObjectKind.BARE_METAL)
@@ -39,6 +41,7 @@ ROUTES: dict[ObjectKind, tuple[str, str, type[Answer]]] = {
     ObjectKind.ADDRESS: ("/reserved-ips", "reserved_ip", Address),
     ObjectKind.GROUP: ("/firewalls", "firewall_group", Group),
     ObjectKind.KEY: ("/ssh-keys", "ssh_key", SshKey),
+    ObjectKind.SCRIPT: ("/startup-scripts", "startup_script", StartupScript),
 }
 """By kind: the path in the API, and the name and type of an object in the answer."""
 
@@ -72,7 +75,7 @@ def held(kind: ObjectKind, answer: Answer) -> AccountObject:
         return AccountObject(kind, answer.id, answer.label, where, mark, answer.instance_id)
     if isinstance(answer, Group):
         return AccountObject(kind, answer.id, answer.description, "", Mark.read(answer.description))
-    assert isinstance(answer, SshKey)
+    assert isinstance(answer, SshKey | StartupScript)
     return AccountObject(kind, answer.id, answer.name, "", Mark.read(answer.name))
 
 
@@ -96,6 +99,7 @@ class Holdings:
     addresses: tuple[Address, ...] = ()
     groups: tuple[Group, ...] = ()
     keys: tuple[SshKey, ...] = ()
+    scripts: tuple[StartupScript, ...] = ()
 
     @staticmethod
     def of(client: Client) -> Holdings:
@@ -106,6 +110,7 @@ class Holdings:
             client.addresses(),
             client.groups(),
             client.ssh_keys(),
+            client.startup_scripts(),
         )
 
     def answers(self) -> Iterator[tuple[ObjectKind, Answer]]:
@@ -116,6 +121,7 @@ class Holdings:
             ObjectKind.ADDRESS: self.addresses,
             ObjectKind.GROUP: self.groups,
             ObjectKind.KEY: self.keys,
+            ObjectKind.SCRIPT: self.scripts,
         }
         yield from ((kind, answer) for kind in ObjectKind for answer in lists[kind])
 

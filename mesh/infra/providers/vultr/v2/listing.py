@@ -8,7 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from mesh.infra.providers.vultr.v2.answers import Address, BareMetal, Group, Instance, SshKey
+from mesh.infra.providers.vultr.v2.answers import (
+    Address,
+    BareMetal,
+    Group,
+    Instance,
+    SshKey,
+    StartupScript,
+)
 from mesh.infra.providers.vultr.v2.client import Client
 from mesh.infra.providers.vultr.v2.errors import ApiError
 
@@ -62,6 +69,7 @@ class Listings:
 
     def __init__(self, client: Client) -> None:
         self.ssh_keys: Listing[SshKey] = Listing(client.ssh_keys)
+        self.startup_scripts: Listing[StartupScript] = Listing(client.startup_scripts)
         self.addresses: Listing[Address] = Listing(client.addresses)
         self.groups: Listing[Group] = Listing(client.groups)
         self.instances: Listing[Instance] = Listing(client.instances)

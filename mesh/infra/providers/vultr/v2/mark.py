@@ -23,15 +23,16 @@ _RESOURCE = re.compile(rf"{PREFIX}:([a-z0-9-]+):([a-z0-9-]+)")
 @dataclass(frozen=True, slots=True)
 class Mark:
     """``identity`` is 8 hex digits, ``node`` a node's id or ``network``, ``resource`` is
-    ``address``, ``firewall``, ``key-<digest>``, ``instance`` or ``bare-metal``."""
+    ``address``, ``firewall``, ``key-<digest>``, ``startup-script``, ``instance`` or
+    ``bare-metal``."""
 
     identity: str
     node: str
     resource: str
 
     def text(self) -> str:
-        """For a kind with a single field: an address's label, a key's name, a group's
-        description."""
+        """For a kind with a single field: an address's label, the name of a key or a script, a
+        group's description."""
         return f"{self.node} {self.resource} {PREFIX}-{self.identity}"
 
     def tags(self) -> tuple[str, str]:

@@ -47,7 +47,8 @@ BARE_METAL = ServerApi("/bare-metals", "bare_metal", BareMetal, 1800.0)
 @dataclass(frozen=True)
 class Wanted:
     """A wanted server, in Vultr's ids. ``tags`` include the mark's; ``group`` is None for bare
-    metal, which has no provider's firewall. ``user_data`` is text, and secret."""
+    metal, which has no provider's firewall. ``user_data`` is text, and secret. ``script`` is the
+    startup script, None for none."""
 
     mark: Mark
     label: str
@@ -62,6 +63,7 @@ class Wanted:
     group: str | None
     tags: tuple[str, ...]
     user_data: str
+    script: str | None = None
 
     def body(self) -> dict[str, Any]:
         """The body of the POST."""
@@ -78,6 +80,8 @@ class Wanted:
             "user_data": base64.b64encode(self.user_data.encode()).decode(),
             "activation_email": False,
         }
+        if self.script is not None:
+            body["script_id"] = self.script
         if self.group is not None:
             body |= {
                 "firewall_group_id": self.group,

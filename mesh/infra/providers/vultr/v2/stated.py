@@ -19,6 +19,7 @@ TYPES = {
     "pulumi-python:dynamic/vultr:Address": ObjectKind.ADDRESS,
     "pulumi-python:dynamic/vultr:Firewall": ObjectKind.GROUP,
     "pulumi-python:dynamic/vultr:SSHKey": ObjectKind.KEY,
+    "pulumi-python:dynamic/vultr:StartupScript": ObjectKind.SCRIPT,
 }
 """The types of resources that are one object each (:mod:`mesh.infra.dynamic.vultr`)."""
 
@@ -27,6 +28,7 @@ RESOURCES = {
     ObjectKind.BARE_METAL: "bare-metal",
     ObjectKind.ADDRESS: "address",
     ObjectKind.GROUP: "firewall",
+    ObjectKind.SCRIPT: "startup-script",
 }
 """The last part of the marks of a kind."""
 
