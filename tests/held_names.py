@@ -57,7 +57,7 @@ from mesh.trust.signing import Purpose
 from tests.kit import program
 from tests.kit.stacks import plan_of, with_members
 from tests.kit.vultr_api import Vultr, answering
-from tests.program import test_aws, test_gcp, test_vultr
+from tests.program import test_aws, test_gcp, test_vultr_openbsd
 
 Names = Mapping[str, frozenset[str]]
 """By name what belongs to it: the fields of a document, say, or nothing."""
@@ -391,7 +391,7 @@ def _named() -> Iterator[str]:
     """Names of resources in the lab and at each cloud, which the engine knows them by."""
     runs = [_program()]
     with answering(Vultr()) as served, patch.dict(os.environ, served.environment):
-        runs += [test_vultr.deploy(), test_aws.deploy(), test_gcp.deploy()]
+        runs += [test_vultr_openbsd.deploy(), test_aws.deploy(), test_gcp.deploy()]
     plan, _ = _rendered()
     for one in (each for run in runs for each in run.resources.values()):
         if not one.type.startswith(RULES):

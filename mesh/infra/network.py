@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pulumi import Input, Output, ResourceHook, ResourceOptions
@@ -38,7 +38,7 @@ def make(
     name: str, given: StackConfiguration, operator: Operator, child: ResourceOptions
 ) -> Network:
     """Register everything below the component ``name``."""
-    plan = given.plan
+    given, plan = replace(given, operator=operator.public), given.plan
     drivers = providers.make(name, given, child)
     regions = _regions(name, given, drivers, child)
     nodes = {k: node for region in regions for k, node in region.nodes.items()}

@@ -52,6 +52,8 @@ class StackConfiguration:
     root: Path
     """The folder of the stack files."""
     receivers: Output[Mapping[str, str]] | None = None
+    operator: Output[str] | None = None
+    """The operator's public key, base64; None until its resource is registered."""
 
 
 class Driver(Protocol):

@@ -20,6 +20,9 @@ class Options(Section):
     """Size of a server that has no ``plan`` of its own, by Vultr's name for it."""
     image: str = "Debian 13 x64 (trixie)"
     """Operating system of new servers, by Vultr's name for it."""
+    openbsd: str | None = None
+    """Operating system of new servers of nodes with ``os: openbsd``, by Vultr's name for it;
+    without it the newest OpenBSD that Vultr has."""
     check_account: bool = Field(default=True, alias="checkAccount")
     """Whether a preview compares ASN, prefixes and password with the BGP page of the account."""
     reverse: Annotated[str, Field(pattern=r"^([a-z0-9-]{1,63}\.)+[a-z]{2,63}$")] | None = None
@@ -88,6 +91,7 @@ FACTS = Provider(
     examples={
         (): "{plan: vc2-2c-4gb, reverse: nodes.example.net}",
         ("plan",): "vc2-2c-4gb",
+        ("openbsd",): "OpenBSD 7.9 x64",
         ("reverse",): "nodes.example.net",
     },
     keys=(

@@ -19,21 +19,30 @@ from mesh.infra.dynamic.vultr.instance import Instance, InstanceArgs
 from mesh.infra.dynamic.vultr.key import Key
 from mesh.infra.dynamic.vultr.reverse import Reverse
 from mesh.infra.dynamic.vultr.servers import ServerArgs
+from mesh.infra.dynamic.vultr.startup_script import StartupScript
 from mesh.infra.providers.vultr.maker import (
     CreatedServer,
     FirewallInput,
     ReservedAddress,
     ServerInput,
 )
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Node
 
 
 class Api:
-    """Resources of our own, each with the mark of the network's identity."""
+    """Resources of our own, each with the mark of the network's identity. ``startup_script`` is the
+    one of all OpenBSD nodes, None where there is none."""
 
-    def __init__(self, name: str, opts: ResourceOptions) -> None:
+    def __init__(
+        self, name: str, startup_script: Output[str] | None, opts: ResourceOptions
+    ) -> None:
         # Not protected: it is deleted with the last node at Vultr.
         self._identity = Identity(f"{name}-identity", opts).identity
+        self._script: Output[str] | None = None
+        if startup_script is not None:
+            made = StartupScript(f"{name}-startup-script", self._identity, startup_script, opts)
+            self._script = made.id
 
     def key(self, name: str, digest: str, line: str, opts: ResourceOptions) -> Output[str]:
         """A key, by its own digest."""
@@ -93,6 +102,8 @@ class Api:
             hostname=node.id,
             tags=server.tags,
             user_data=server.user_data,
+            # Nothing on an OpenBSD server reads user data by itself.
+            script_id=self._script if node.os is OperatingSystem.OPENBSD else None,
         )
 
     def reverse(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
+from mesh.infra.providers.vultr import images
 from mesh.infra.providers.vultr.v2.answers import Image, Plan, Region
 from mesh.plan import Node
 from mesh.spec import Problem, Spec
@@ -29,36 +31,23 @@ class Catalog:
         return (self.metal_plans if bare_metal else self.plans).get(size)
 
 
-def image(spec: Spec, catalog: Catalog) -> int | None:
-    """The id of the stack file's image; None where Vultr has none of that name."""
-    wanted = spec.providers.vultr.image
-    return next((each.id for each in catalog.images if each.name == wanted), None)
-
-
 def problems(
-    spec: Spec, nodes: Sequence[Node], catalog: Catalog, running: Collection[str] = ()
+    spec: Spec, nodes: Sequence[Node], catalog: Catalog, running: AbstractSet[str] = frozenset()
 ) -> Iterator[Problem]:
     """An unknown image, region or plan; a plan that is not sold in a region; DDoS protection where
     there is none. ``running`` are nodes whose server exists as configured: it stays, whatever is
     sold now."""
-    if image(spec, catalog) is None:
-        yield Problem(
-            "mesh:providers.vultr.image",
-            spec.providers.vultr.image,
-            "Vultr has no image of this name",
-            f"write it as Vultr does, for example {_alike(spec, catalog)}",
-        )
+    for os in images.systems(nodes):
+        lacking = images.problem(spec, catalog.images, os)
+        if lacking is not None:
+            mine = [node.id for node in nodes if node.os is os]
+            # A name can be corrected; what Vultr has no longer stops no network that runs.
+            running_on = images.named(spec, os) is None and running >= set(mine)
+            yield from (_kept(lacking, each) for each in mine) if running_on else (lacking,)
     for problem, node in _places(spec, nodes, catalog):
         yield _kept(problem, node) if node in running else problem
     if spec.providers.vultr.ddos_protection:
         yield from _protected(nodes, catalog)
-
-
-def _alike(spec: Spec, catalog: Catalog) -> str:
-    """An existing image of the same family, as an example."""
-    family = tuple(spec.providers.vultr.image.lower().split()[:1]) or ("debian",)
-    names = [each.name for each in catalog.images if each.name.lower().startswith(family)]
-    return f'"{max(names, default="Debian 13 x64 (trixie)")}"'
 
 
 def _places(spec: Spec, nodes: Sequence[Node], catalog: Catalog) -> Iterator[tuple[Problem, str]]:

@@ -24,6 +24,7 @@ from mesh.infra.providers.vultr.maker import (
 )
 from mesh.infra.providers.vultr.queries import nodes_of
 from mesh.infra.providers.vultr.tags import tags
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Node, Plan
 from mesh.spec import Note, Problem
 
@@ -46,7 +47,7 @@ class Vultr:
         self._plan = configuration.plan
         self._options = configuration.spec.providers.vultr
         self._maker = _maker(name, configuration, opts)
-        self._image = queries.image()
+        self._images = queries.image_ids()
         self._addresses: dict[str, ReservedAddress] = {}
         self._group: Output[str] | None = None
         self._keys = [self._key(line) for line in configuration.plan.access.ssh_keys]
@@ -102,7 +103,7 @@ class Vultr:
         """An instance or a bare metal server."""
         server = ServerInput(
             node=node,
-            image=self._image,
+            image=self._images[node.os],
             address=self._addresses[node.id],
             group=None if node.bare_metal else self._group,
             keys=self._keys,
@@ -154,7 +155,18 @@ def _maker(name: str, configuration: StackConfiguration, opts: ResourceOptions) 
         return Plugin(configuration.plan)
     from mesh.infra.providers.vultr.api import Api
 
-    return Api(name, opts)
+    return Api(name, _startup_script(configuration), opts)
+
+
+def _startup_script(configuration: StackConfiguration) -> Output[str] | None:
+    """The startup script of the OpenBSD nodes; None without any."""
+    if all(node.os is not OperatingSystem.OPENBSD for node in nodes_of(configuration.plan)):
+        return None
+    # Imported here: most networks have none, and a preview renders nothing else.
+    from mesh.render import startup_script
+
+    assert configuration.operator is not None, "the driver is made after the operator's key"
+    return configuration.operator.apply(startup_script)
 
 
 def _ports(opening: Opening) -> str:

@@ -3,19 +3,20 @@ in parallel. They need no plugin."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from mesh.infra.providers.protocol import StackConfiguration
-from mesh.infra.providers.vultr import account, catalog, cost
+from mesh.infra.providers.vultr import account, catalog, cost, images
 from mesh.infra.providers.vultr.catalog import Catalog
 from mesh.infra.providers.vultr.tags import TAG
 from mesh.infra.providers.vultr.v2 import ApiError, Client, connect
 from mesh.infra.providers.vultr.v2.answers import Bgp, Server
 from mesh.infra.providers.vultr.v2.errors import NO_KEY
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Node, Plan
 from mesh.spec import Note, Problem, Spec
 
@@ -38,13 +39,13 @@ class Answers:
 
 
 # The driver is made after the queries, in the same run: Vultr is asked once.
-_image: ContextVar[int] = ContextVar("image")
+_image_ids: ContextVar[Mapping[OperatingSystem, int]] = ContextVar("image ids")
 
 
-def image() -> int:
-    """The id of the image that nodes boot from: ids change over time, names do not. LookupError
-    where Vultr was not asked."""
-    return _image.get()
+def image_ids() -> Mapping[OperatingSystem, int]:
+    """The ids of the images that nodes boot from, by their system. LookupError where Vultr was not
+    asked."""
+    return _image_ids.get()
 
 
 def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
@@ -54,6 +55,7 @@ def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
         yield NO_KEY
         return
     spec, nodes = configuration.spec, nodes_of(configuration.plan)
+    yield from _without_the_plugin(spec, nodes)
     try:
         with connect(key, retry_seconds=RETRY_SECONDS) as client:
             answers = ask(client, spec, nodes)
@@ -66,11 +68,25 @@ def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
     refused = dict.fromkeys(catalog.problems(spec, nodes, answers.catalog, standing))
     yield from refused
     yield from _bgp(spec, answers.bgp)
-    found = catalog.image(spec, answers.catalog)
-    if found is not None:
-        _image.set(found)
+    there = answers.catalog.images
+    yield from images.installed_otherwise(nodes, _known(own), there)
+    _image_ids.set(images.ids(spec, nodes, there, _known(own)))
     if all(problem.severity == "warning" for problem in refused):
+        yield from images.notes(spec, nodes, there, standing)
         yield cost.note(configuration.plan.stack, spec, nodes, answers.catalog, own)
+
+
+def _without_the_plugin(spec: Spec, nodes: Sequence[Node]) -> Iterator[Problem]:
+    """OpenBSD nodes that the plugin would have to make."""
+    if spec.providers.vultr.through != "plugin":
+        return
+    for node in nodes:
+        if node.os is OperatingSystem.OPENBSD:
+            yield Problem(
+                f"mesh:nodes.{node.id}.os", node.os,
+                "its server needs a startup script, which is made through Vultr's API only",
+                "set mesh:providers.vultr.through to api",
+            )  # fmt: skip
 
 
 def _own(stack: str, servers: Sequence[Server] | ApiError) -> Sequence[Server] | ApiError:
@@ -80,11 +96,15 @@ def _own(stack: str, servers: Sequence[Server] | ApiError) -> Sequence[Server] |
     return [server for server in servers if {TAG, stack} <= set(server.tags)]
 
 
+def _known(own: Sequence[Server] | ApiError) -> Sequence[Server]:
+    """The servers; none where they are not known."""
+    return () if isinstance(own, ApiError) else own
+
+
 def _stands(node: Node, own: Sequence[Server] | ApiError) -> bool:
     """Whether the node's server exists with the planned size and region."""
     wanted = (node.id, node.size, node.place)
-    servers = () if isinstance(own, ApiError) else own
-    return any((server.label, server.plan, server.region) == wanted for server in servers)
+    return any((server.label, server.plan, server.region) == wanted for server in _known(own))
 
 
 def nodes_of(plan: Plan) -> list[Node]:
