@@ -31,6 +31,14 @@ def underlay_asn(number: int) -> int:
     return UNDERLAY_ASN_BASE + number
 
 
+def link_local4(number: int) -> IPv4Address:
+    """The IPv4 address of the tunnel to the node of that number, which no other interface has: BIRD
+    gives it to OpenBSD's kernel as the gateway of a direct route, and the kernel finds the
+    interface by it (``krt_send_route`` in BIRD's sysdep/bsd/krt-sock.c, ``ifa_ifwithroute`` in
+    OpenBSD's sys/net/route.c). It never leaves the node."""
+    return IPv4Address(_LINK_LOCAL4 + number)
+
+
 def link_local(number: int) -> IPv6Address:
     """A node's link-local address, the same on each of its tunnels."""
     return IPv6Address(_LINK_LOCAL + number)
@@ -75,7 +83,7 @@ def link(spec: Spec, node: str, peer: str, bfd: dict[frozenset[str], Bfd]) -> Li
     return Link(
         peer=peer,
         interface=_interface(spec, node, peer),
-        local4=_local4(spec, node, peer),
+        local4=link_local4(there) if _numbers_interfaces(spec, node) else None,
         port=spec.tunnels.port + there - 1,
         peer_port=spec.tunnels.port + here - 1,
         local=link_local(here),
@@ -89,18 +97,13 @@ def link(spec: Spec, node: str, peer: str, bfd: dict[frozenset[str], Bfd]) -> Li
 
 def _interface(spec: Spec, node: str, peer: str) -> str:
     """The name that the node's system takes for its interface to a peer."""
-    if spec.nodes[node].os is OperatingSystem.OPENBSD:
+    if _numbers_interfaces(spec, node):
         return numbered_interface(spec.nodes[peer].number)
     return interface(peer)
 
 
-def _local4(spec: Spec, node: str, peer: str) -> IPv4Address | None:
-    """An address that no other interface of the node has: BIRD gives it to OpenBSD's kernel as the
-    gateway of a direct route, and the kernel finds the interface by it (``krt_send_route`` in
-    BIRD's sysdep/bsd/krt-sock.c, ``ifa_ifwithroute`` in OpenBSD's sys/net/route.c)."""
-    if spec.nodes[node].os is OperatingSystem.OPENBSD:
-        return IPv4Address(_LINK_LOCAL4 + spec.nodes[peer].number)
-    return None
+def _numbers_interfaces(spec: Spec, node: str) -> bool:
+    return spec.nodes[node].os is OperatingSystem.OPENBSD
 
 
 def default_bfd(spec: Spec) -> Bfd:

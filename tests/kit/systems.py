@@ -13,9 +13,9 @@ from ipaddress import IPv4Address, IPv6Address
 from mesh.bird.constants import served
 from mesh.operating_systems import OperatingSystem
 from mesh.plan import Node, Plan
+from mesh.plan.links import link_local4
 from mesh.render import File
 from mesh.render.systems import system_of
-from mesh.render.systems.openbsd import tunnel_address
 from tests.kit.machine import BIRDS, IMAGES
 from tests.kit.namespaces import address_line
 
@@ -31,7 +31,10 @@ def on(system: OperatingSystem, plan: Plan, node_id: str) -> Plan:
         return plan
     numbers = {node.id: node.number for node in plan.nodes}
     node = plan.node(node_id)
-    links = tuple(replace(e, interface=f"wg{numbers[e.peer]}") for e in node.links)
+    links = tuple(
+        replace(e, interface=f"wg{numbers[e.peer]}", local4=link_local4(numbers[e.peer]))
+        for e in node.links
+    )
     changed = replace(node, os=OPENBSD, links=links)
     return replace(plan, nodes=tuple(changed if n.id == node_id else n for n in plan.nodes))
 
@@ -57,7 +60,7 @@ def tunnel_ends(node: Node) -> dict[str, list[str]]:
     for link in node.links:
         own = [f"address add {link.local}/64 dev {link.interface} nodad"]
         if node.os is OPENBSD:
-            own.append(f"address add {tunnel_address(link)}/32 dev {link.interface}")
+            own.append(f"address add {link.local4}/32 dev {link.interface}")
         quiet = f"link set {link.interface} addrgenmode none"
         found[link.interface] = [quiet, *own, f"link set {link.interface} up"]
     return found

@@ -8,7 +8,6 @@ from ipaddress import IPv4Address
 
 from mesh.facts import Facts
 from mesh.plan import Link, Node, Plan
-from mesh.plan.links import UNDERLAY_ASN_BASE
 from mesh.render import kinds
 from mesh.render.files import File
 from mesh.render.systems.system import Names, Template
@@ -21,7 +20,6 @@ SERVICES_TABLE = 1
 """The routing table with what other nodes serve: pf leads packets there. It is in the same routing
 domain as the main one."""
 _GROUP = "wheel"
-_TUNNEL_ADDRESSES = int(IPv4Address("169.254.1.0"))
 
 
 def _template(path: str, name: str, mode: int = 0o644, fixed: bool = False) -> Template:
@@ -77,7 +75,6 @@ class OpenBsd:
             link=link,
             peer=peer,
             endpoint=endpoint,
-            address=tunnel_address(link),
         )
         return File(f"/etc/hostname.{link.interface}", content, 0o640, group=_GROUP)
 
@@ -91,14 +88,3 @@ class OpenBsd:
         yield BIRD
         if kinds.has_whoami(plan, node):
             yield WHOAMI
-
-
-def tunnel_address(link: Link) -> IPv4Address:
-    """The IPv4 address of a tunnel's interface, which no other one of the node has, and which never
-    leaves the node.
-
-    BIRD names an interface to OpenBSD's kernel by its address, and the kernel takes the first one
-    that has it (``ifa_ifwithroute`` in sys/net/route.c): with one address on all tunnels every
-    route would lead through the same. Link-local ones (RFC 3927) are nobody else's.
-    """
-    return IPv4Address(_TUNNEL_ADDRESSES + link.peer_asn - UNDERLAY_ASN_BASE)
