@@ -12,13 +12,13 @@ from tests.kit.openbsd.kernel import Interface, Kernel, Wireguard, failed, opene
 _BORN = {"lo": 32768, "wg": 1420}
 """The kinds that can be created, with the MTU that they have then."""
 _LARGEST = {"lo": 32768, "wg": 9000, "vio": 9216}
-_WITH_VALUE = frozenset({"mtu", "description", "descr", "group", "-group", "netmask", "prefixlen"})
+_WITH_VALUE = frozenset({"mtu", "description", "descr", "group", "-group", "netmask", "prefixlen", "pltime", "vltime"})
 _PLAIN = frozenset(
     {"up", "down", "alias", "-alias", "delete", "-description", "-descr", "autoconf"}
 )
 _REAL = re.compile(
     r"-?(wg\w+|rdomain|rtlabel|lladdr|media\w*|debug|arp|broadcast|priority|llprio|temporary|eui64"
-    r"|pltime|vltime|autoconf|tso|lro|soii|anycast|tentative|link[012])"
+    r"|autoconf|tso|lro|soii|anycast|tentative|link[012])"
 )
 """Words of the manual page that no node uses."""
 
@@ -99,7 +99,7 @@ def _set(kernel: Kernel, name: str, words: list[str]) -> None:
     interface = kernel.interfaces.get(name)
     if interface is None:
         failed("ifconfig: SIOCGIFFLAGS: Device not configured")
-    address, length, adds, alias = "", "", True, False
+    address, length, adds, alias, deprecated = "", "", True, False, False
     while rest:
         word = rest.pop(0)
         if word in _WITH_VALUE:
@@ -108,6 +108,8 @@ def _set(kernel: Kernel, name: str, words: list[str]) -> None:
             value = rest.pop(0)
             if word in ("netmask", "prefixlen"):
                 length = value
+            elif word in ("pltime", "vltime"):
+                deprecated = _lifetime(family, word, value) or deprecated
             else:
                 _change(name, interface, word, value)
         elif word in ("-alias", "delete"):
@@ -123,10 +125,22 @@ def _set(kernel: Kernel, name: str, words: list[str]) -> None:
         else:
             failed(f"ifconfig: {word}: bad value")
     if address:
-        _address(interface, family, _full(family, address, length), adds, alias)
+        full = _full(family, address, length)
+        _address(interface, family, full, adds, alias)
+        interface.deprecated = [each for each in interface.deprecated if each != full]
+        interface.deprecated += [full] if deprecated and adds else []
     elif not adds:
         # `ifconfig wg1 inet delete` takes the first address away.
         _first(interface, family)
+
+
+def _lifetime(family: str, word: str, value: str) -> bool:
+    """Whether an address is deprecated from the start."""
+    if family != "inet6":
+        failed(f"ifconfig: {word} not allowed for this address family")
+    if value != "infty" and not value.isdigit():
+        failed(f"ifconfig: invalid {word}: {value}")
+    return (word, value) == ("pltime", "0")
 
 
 def _change(name: str, interface: Interface, word: str, value: str) -> None:
@@ -272,6 +286,7 @@ def _inet6(text: str, name: str, each: Interface) -> str:
         where = f"{address.ip}%{name} prefixlen {address.network.prefixlen}"
         return f"inet6 {where} scopeid 0x{each.index:x}"
     auto = " autoconf pltime 604752 vltime 2591952" if each.autoconf6 else ""
+    auto = " deprecated pltime 0 vltime infty" if text in each.deprecated else auto
     return f"inet6 {address.ip} prefixlen {address.network.prefixlen}{auto}"
 
 

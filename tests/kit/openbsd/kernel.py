@@ -67,6 +67,8 @@ class Interface:
     groups: list[str] = field(default_factory=list)
     inet: list[str] = field(default_factory=list)
     inet6: list[str] = field(default_factory=list)
+    deprecated: list[str] = field(default_factory=list)
+    """Addresses that the machine takes for nothing that it sends by itself."""
     description: str = ""
     lladdr: str = ""
     autoconf4: bool = False
@@ -117,6 +119,8 @@ class Kernel:
     tables: list[int] = field(default_factory=lambda: [0])
     sources: dict[str, str] = field(default_factory=dict)
     pf: Pf = field(default_factory=Pf)
+    connections: list[list[str]] = field(default_factory=list)
+    """Connections of TCP: both ends as netstat(1) shows them, and the state."""
     sysctl: dict[str, str] = field(default_factory=dict)
     indexes: int = 0
 

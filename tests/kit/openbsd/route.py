@@ -71,22 +71,37 @@ def main(arguments: list[str]) -> int:
 def netstat(arguments: list[str]) -> int:
     """``netstat -rn``, of one family and table."""
     rest, asked = list(arguments), _Asked()
-    letters = ""
+    letters = protocol = ""
     while rest and rest[0].startswith("-"):
         word = rest.pop(0)
-        if word == "-f":
+        if word == "-p":
+            protocol = rest.pop(0)
+        elif word == "-f":
             asked.family = {"inet": 4, "inet6": 6}[rest.pop(0)]
         elif word == "-T":
             asked.table = int(rest.pop(0))
         else:
             letters += word[1:]
-    if rest or set(letters) - {"r", "n"} or "r" not in letters:
+    if not rest and letters and set(letters) <= set("nva") and protocol == "tcp":
+        return _connections()
+    if rest or set(letters) - {"r", "n"} or "r" not in letters or protocol:
         unknown("netstat", arguments)
     with opened() as kernel:
         if asked.table not in kernel.tables:
             failed(f"netstat: no such table: {asked.table}")
         print("Routing tables")
         _show(kernel, asked.table, asked.family)
+    return 0
+
+
+def _connections() -> int:
+    """With ``-v`` no address is cut short."""
+    with opened() as kernel:
+        print("Active Internet connections (including servers)")
+        print(f"{'Proto':5} {'Recv-Q':>6} {'Send-Q':>6}  {'Local Address':22} "
+              f"{'Foreign Address':22} (state)")  # fmt: skip
+        for own, other, state in kernel.connections:
+            print(f"{'tcp6' if ':' in own else 'tcp':5} {0:6} {0:6}  {own:22} {other:22} {state}")
     return 0
 
 
