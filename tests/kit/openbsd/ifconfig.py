@@ -12,7 +12,9 @@ from tests.kit.openbsd.kernel import Interface, Kernel, Wireguard, failed, opene
 _BORN = {"lo": 32768, "wg": 1420}
 """The kinds that can be created, with the MTU that they have then."""
 _LARGEST = {"lo": 32768, "wg": 9000, "vio": 9216}
-_WITH_VALUE = frozenset({"mtu", "description", "descr", "group", "-group", "netmask", "prefixlen", "pltime", "vltime"})
+_WITH_VALUE = frozenset(
+    "mtu description descr group -group netmask prefixlen pltime vltime".split(" ")
+)
 _PLAIN = frozenset(
     {"up", "down", "alias", "-alias", "delete", "-description", "-descr", "autoconf"}
 )
