@@ -99,12 +99,12 @@ class Agent:
         self._witness = Witness(host, lambda: self._links.urls, changed)
         self._sessions, self._tunnels = Sessions(self._bird), Tunnels(host)
         self._service_units = ServiceUnits(host)
-        self._login_use = LoginUse(host, changed)
+        self._login_use = LoginUse(host, system.logins, system.access, changed)
         planned = PlannedNodes(host, seed.registry_port, self._candidate)
         self._registry_port = RegistryPort(host, planned, changed, lambda: holds.active)
         rollout = Rollout(seed.node, self._state, self._announcer, self._sessions.has_peer, changed)
-        bundle_update = self._bundle_update = BundleUpdate(host, manager, seed)
-        applier = Applier(host, manager, self._bird, self._links.reachable)
+        bundle_update = self._bundle_update = BundleUpdate(system, seed)
+        applier = Applier(system, self._links.reachable)
         parts = Parts(signer, seed.node, own, lambda: self._links.urls)
         self._changes = Changes(applier, parts, self._state, self._watch, changed)
         self._contents = Contents(
@@ -119,15 +119,12 @@ class Agent:
             changed,
         )
         self._repair = Repair(
-            host,
-            manager,
-            self._bird,
+            system,
             applier,
             repairs,
             self._changes.in_force,
             lambda: holds.active,
             self._announcer.look_soon,
-            system.hints,
         )
         health = NodeHealth(
             host=host,

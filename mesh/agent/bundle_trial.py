@@ -2,11 +2,11 @@
 
     trial on the disk ──► link to the new bundle ──► its agent shows that it works ──► trial over
             │
-            └──► a unit of the bundle before: the agent ends too often, or shows nothing in time
+            └──► a watch of its own: the agent ends too often, or shows nothing in time
                      ──► link to the bundle before, and that bundle is not tried again
 
-What goes back is the bundle before, in a process of its own: the new one may crash or hang at any
-place. Its unit is enabled, so that a machine that starts anew in the middle goes on.
+What goes back is a process of its own: the new bundle may crash or hang at any place. A machine
+that starts anew in the middle goes on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from pydantic import ConfigDict
 
@@ -45,7 +45,8 @@ _STRICT = ConfigDict(extra="forbid")
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A bundle on trial for a manifest (its digest), the bundle ``before``, and the other units
-    that ran; ``starts`` is how often systemd had restarted the agent until then."""
+    that ran; ``starts`` is how often systemd had restarted the agent until then, and 0 where
+    systemd is not."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     bundle: str
@@ -65,11 +66,31 @@ class RefusedBundle:
     reason: str
 
 
+class TrialWatch(Protocol):
+    """Who returns to the bundle before, as the agent sees them."""
+
+    def starts(self) -> int:
+        """How often the agent was restarted."""
+        ...
+
+    def begin(self, trial: Trial) -> None:
+        """Begins to watch. Raises :class:`CommandFailed`."""
+        ...
+
+    def end(self) -> None:
+        """Ends it."""
+        ...
+
+    def went_back(self) -> tuple[str, str] | None:
+        """The bundle from which it has returned, and why, where it does not store that itself."""
+        ...
+
+
 class BundleTrials:
     """The trials of one node."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, watch: TrialWatch) -> None:
+        self._host, self._watch = host, watch
 
     @property
     def current(self) -> Trial | None:
@@ -82,6 +103,7 @@ class BundleTrials:
 
     def refused(self, manifest: str) -> str:
         """Why the bundle of a manifest did not work here; empty if it was not tried."""
+        self._take_note()
         content = self._host.read(_REFUSED)
         try:
             found = None if content is None else parse(RefusedBundle, content)
@@ -91,21 +113,23 @@ class BundleTrials:
 
     def begin(self, bundle: str, before: str, manifest: str, units: frozenset[str]) -> None:
         """From here on the node returns to the bundle before. Raises :class:`CommandFailed`."""
-        trial = Trial(bundle, before, manifest, tuple(sorted(units)), self.starts())
+        trial = Trial(bundle, before, manifest, tuple(sorted(units)), self._watch.starts())
         self._host.write(_TRIAL, dump(trial), 0o600)
-        self._host.write(f"{_FOLDER}/{_UNIT}", _unit(before).encode(), 0o644)
-        link = self._host.path(_WANTED)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(f"../{_UNIT}")
-        self._host.must("systemctl", "daemon-reload")
-        self._host.must("systemctl", "--no-block", "restart", _UNIT)
+        self._watch.begin(trial)
 
     def end(self) -> None:
-        """The bundle works, or is not tried after all. The unit ends by itself."""
+        """The bundle works, or is not tried after all. The watch ends by itself."""
         self._host.remove(_TRIAL)
-        self._host.path(_WANTED).unlink(missing_ok=True)
-        self._host.path(f"{_FOLDER}/{_UNIT}").unlink(missing_ok=True)
+        self._watch.end()
+
+    def _take_note(self) -> None:
+        """Stores what the watch has found."""
+        found, trial = self._watch.went_back(), self.current
+        if found is not None and trial is not None and found[0] == trial.bundle:
+            reason = f"bundle {trial.bundle[:12]}: {found[1]}"
+            log.warning("bundle-refused", sha256=trial.bundle, reason=reason)
+            self.refuse(trial, reason)
+            self.end()
 
     def refuse(self, trial: Trial, reason: str) -> None:
         """Stores why a bundle does not work. If the disk refuses that, it may be tried again."""
@@ -114,11 +138,6 @@ class BundleTrials:
             self._host.write(_REFUSED, dump(refused), 0o600)
         except OSError as error:
             log.warning("state", fault=disk.fault(error), reason=error)
-
-    def starts(self) -> int:
-        """How often systemd has restarted the agent; 0 if that is unknown."""
-        shown = self._host.run("systemctl", "show", "-P", "NRestarts", AGENT).out.strip()
-        return int(shown) if shown.isdigit() else 0
 
 
 def point_to(host: Host, digest: str) -> None:
@@ -133,10 +152,11 @@ def point_to(host: Host, digest: str) -> None:
 def settle(host: Host, clock: Callable[[], float] = time.monotonic) -> None:
     """Waits for the end of the trial, and returns to the bundle before if it does not end. Runs in
     a process of that bundle."""
-    trials, began = BundleTrials(host), clock()
+    watch, began = TrialUnit(host), clock()
+    trials = BundleTrials(host, watch)
     while (trial := trials.current) is not None:
         # The first start is that of the new bundle.
-        ended = trials.starts() - trial.starts - 1
+        ended = watch.starts() - trial.starts - 1
         name, reason = trial.bundle[:12], ""
         if ended >= ENDS:
             reason = f"bundle {name}: its agent ended {ended} times: {Systemd(host).said(AGENT)}"
@@ -162,6 +182,36 @@ def _go_back(host: Host, trials: BundleTrials, trial: Trial, reason: str) -> Non
             host.must("systemctl", "--no-block", "restart", unit)
         except CommandFailed as error:
             log.warning("not-restarted", reason=error)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialUnit:
+    """The watch of systemd: a unit of the bundle before, which :func:`settle` runs in."""
+
+    host: Host
+
+    def starts(self) -> int:
+        """How often systemd has restarted the agent; 0 if that is unknown."""
+        shown = self.host.run("systemctl", "show", "-P", "NRestarts", AGENT).out.strip()
+        return int(shown) if shown.isdigit() else 0
+
+    def begin(self, trial: Trial) -> None:
+        """Enables the unit, and starts it."""
+        self.host.write(f"{_FOLDER}/{_UNIT}", _unit(trial.before).encode(), 0o644)
+        link = self.host.path(_WANTED)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"../{_UNIT}")
+        self.host.must("systemctl", "daemon-reload")
+        self.host.must("systemctl", "--no-block", "restart", _UNIT)
+
+    def end(self) -> None:
+        """Removes the unit. Its process ends by itself."""
+        self.host.path(_WANTED).unlink(missing_ok=True)
+        self.host.path(f"{_FOLDER}/{_UNIT}").unlink(missing_ok=True)
+
+    def went_back(self) -> None:
+        """Nothing: :func:`settle` stores it."""
 
 
 def _unit(before: str) -> str:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from mesh.agent import file_paths, log
 from mesh.agent.apply import NotApplied
 from mesh.agent.bundle_trial import CAPABILITY, BundleTrials, point_to
-from mesh.agent.daemons import agent_config, glass
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.seed import Seed
 from mesh.agent.state import HighestManifest
-from mesh.agent.units import Units
+from mesh.agent.system import System
 from mesh.registry import paths
 from mesh.registry.client import Client, Unreachable
 from mesh.trust.encoding import sha256
@@ -30,10 +29,11 @@ HELD = 2.0
 class BundleUpdate:
     """Keeps a node on the bundle that the manifest names."""
 
-    def __init__(self, host: Host, manager: Units, seed: Seed) -> None:
-        self._host, self._manager, self._seed = host, manager, seed
-        self._trials = BundleTrials(host)
-        self.running = running(host) or seed.bundle
+    def __init__(self, system: System, seed: Seed) -> None:
+        self._host, self._manager = system.host, system.units
+        self._runners = system.bundle_units
+        self._trials = BundleTrials(system.host, system.trial_watch)
+        self.running = running(self._host) or seed.bundle
         """SHA-256 of the bundle that we run."""
 
     def needed(self, digest: str) -> bool:
@@ -75,7 +75,7 @@ class BundleUpdate:
         log.info("bundle", sha256=digest)
         if not tried:
             self._restart(self._others())
-        # systemd starts the agent of the new one.
+        # The supervisor starts the agent of the new one.
         stop.set()
 
     def prove(self, shown: Callable[[], bool], stop: threading.Event) -> None:
@@ -126,17 +126,14 @@ class BundleUpdate:
 
     def _others(self) -> frozenset[str]:
         """The other units that run the bundle here."""
-        units = [agent_config.WHOAMI, glass.UNIT]
-        if self._seed.registry:
-            units.append("anycast-mesh-registry.service")
-        return self._manager.active(units)
+        return self._manager.active(self._runners)
 
     def _restart(self, units: frozenset[str]) -> None:
         try:
             for unit in sorted(units):
                 self._manager.restart(unit)
         except CommandFailed as error:
-            # The bundle is in place, and systemd keeps trying to start that unit.
+            # The bundle is in place, and the unit is started again by who keeps it running.
             log.warning("not-restarted", reason=error)
 
 

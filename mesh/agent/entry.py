@@ -172,8 +172,7 @@ def _applier() -> Applier:
     from mesh.agent.systems import here, of
 
     log.start()
-    system = of(here())
-    return Applier(system.host, system.units, system.bird, lambda: True)
+    return Applier(of(here()), lambda: True)
 
 
 def hold(text: str = "30m") -> None:

@@ -15,17 +15,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from mesh.agent import log
 from mesh.agent.apply import Applier, Content
-from mesh.agent.daemons import KINDS, ChangedNode, DaemonKind, Difference, kind_of
-from mesh.agent.host import CommandFailed, Host
+from mesh.agent.daemons import ChangedNode, DaemonKind, Difference
+from mesh.agent.host import CommandFailed
 from mesh.agent.repairs import OFTEN, Repairs
-from mesh.agent.system import Hints
-from mesh.agent.units import Units
-from mesh.bird.client import Bird, BirdError
+from mesh.agent.system import System
+from mesh.bird.client import BirdError
 from mesh.foreign import printable
 from mesh.trust.encoding import sha256
 
@@ -79,20 +77,17 @@ class Repair:
 
     def __init__(
         self,
-        host: Host,
-        manager: Units,
-        bird: Bird,
+        system: System,
         applier: Applier,
         repairs: Repairs,
         in_force: Callable[[], InForce | None],
         held: Callable[[], bool],
         looking: Callable[[], None],
-        hints: Callable[[], AbstractContextManager[Hints]],
     ) -> None:
-        self._host, self._manager, self._bird = host, manager, bird
+        self._system = system
+        self._host, self._manager, self._bird = system.host, system.units, system.bird
         self._applier, self._repairs = applier, repairs
         self._in_force, self._held, self._looking = in_force, held, looking
-        self._hints = hints
         self._generation: int | None = None
         self._was_held = False
         self._right: dict[str, tuple[int, ...]] = {}
@@ -106,7 +101,7 @@ class Repair:
         """Runs until ``stop`` is set."""
         due, pause = time.monotonic() + FIRST, APART
         last = due - EVERY
-        with self._hints() as hints:
+        with self._system.hints() as hints:
             while not stop.is_set():
                 self._was_held |= self._held()
                 if hints.wait(max(0.0, min(due - time.monotonic(), LISTEN))):
@@ -180,10 +175,10 @@ class Repair:
         yield from self._files(force)
         running = self._manager.active(force.units)
         node = ChangedNode(self._host, self._manager, self._bird, force.units, running)
-        for kind in sorted(KINDS, key=lambda kind: kind.name != "nftables"):
+        for kind in sorted(self._system.kinds, key=lambda kind: not kind.first):
             # A file that was changed does not show the wanted state.
-            paths = [path for path in force.files if path in self._right]
-            yield from self._of(kind, node, [path for path in paths if kind_of(path) is kind])
+            paths = [path for path in force.files if path in self._right and kind.has(path)]
+            yield from self._of(kind, node, paths)
 
     def _of(self, kind: DaemonKind, node: ChangedNode, paths: list[str]) -> Iterator[Difference]:
         try:
@@ -234,7 +229,7 @@ class Repair:
             seen = self._seen(path)
             if seen is not None:
                 self._right[path] = seen
-            kind = kind_of(path)
+            kind = self._system.kind_of(path)
             if kind is not None:
                 kind.reread(
                     ChangedNode(self._host, self._manager, self._bird, force.units, frozenset())

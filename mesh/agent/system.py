@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from mesh.operating_systems import OperatingSystem
 
 if TYPE_CHECKING:
+    from mesh.agent.access import Access
+    from mesh.agent.bundle_trial import TrialWatch
     from mesh.agent.daemons import DaemonKind
     from mesh.agent.host import Host
+    from mesh.agent.logins import LoginLog
     from mesh.agent.network import Network
+    from mesh.agent.undo_timer import UndoTimer
     from mesh.agent.units import Units
     from mesh.bird.client import Bird
 
@@ -75,11 +78,16 @@ class System:
     hints: Callable[[], AbstractContextManager[Hints]]
     release: Callable[[], str]
     """The version of the system."""
+    access: Access
+    logins: LoginLog
+    undo_timer: UndoTimer
+    install: Callable[[Sequence[str]], None]
+    """Installs the packages that these units need. Raises CommandFailed."""
+    trial_watch: TrialWatch
+    bundle_units: tuple[str, ...]
+    """The units beside the agent's that run the bundle, where they run."""
     without: frozenset[Task] = frozenset()
 
     def kind_of(self, path: str) -> DaemonKind | None:
         """The kind of this file; None if no daemon of ours reads it."""
-        for kind in self.kinds:
-            if any(fnmatchcase(path, pattern) for pattern in kind.patterns):
-                return kind
-        return None
+        return next((kind for kind in self.kinds if kind.has(path)), None)

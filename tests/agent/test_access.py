@@ -228,18 +228,20 @@ def test_the_product_lets_in_its_admins_and_nobody_else() -> None:
 JUDGE = """
 import json, sys
 from pathlib import Path
-from mesh.agent.access import narrowed
+from mesh.agent.access import Access
+from mesh.agent.daemons import nftables
 from mesh.agent.daemons.kind import FileChange
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.stage import Stage
 
 host, found = Host(), {}
+access = Access(host, nftables.RULESET, nftables.loaded, "ssh.service")
 for name, (path, new) in json.load(sys.stdin).items():
     stage = Stage(host)
     old = host.read(path)
     stage.fill({path: new.encode()})
     try:
-        found[name] = list(narrowed(host, stage, [FileChange(path, old, new.encode())]))
+        found[name] = list(access.narrowed(stage, [FileChange(path, old, new.encode())]))
     except CommandFailed as error:
         found[name] = str(error)
     finally:

@@ -10,18 +10,25 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from mesh.agent import bundle, bundle_trial, bundle_update, file_paths
-from mesh.agent.bundle_trial import AGENT, ENDS, PATIENCE, BundleTrials, point_to, settle
+from mesh.agent.bundle_trial import (
+    AGENT,
+    ENDS,
+    PATIENCE,
+    BundleTrials,
+    TrialUnit,
+    point_to,
+    settle,
+)
 from mesh.agent.bundle_update import BundleUpdate, running
 from mesh.agent.host import CommandFailed, Host, Result
 from mesh.agent.seed import Seed
-from mesh.agent.units import Units
 from mesh.trust import keys
 from mesh.trust.encoding import sha256
+from tests.kit.agent_systems import of_debian
 from tests.kit.existing_host import ExistingHost, host
 from tests.kit.stacks import ROOT
 from tests.kit.wait import until
@@ -58,10 +65,15 @@ def machine(tmp_path: Path) -> Machine:
     """A node whose new bundle is in place, on trial."""
     one = Machine(tmp_path)
     one.path(file_paths.BUNDLES).mkdir(parents=True)
-    BundleTrials(one).begin(NEW, OLD, MANIFEST, frozenset({GLASS}))
+    trials(one).begin(NEW, OLD, MANIFEST, frozenset({GLASS}))
     point_to(one, NEW)
     one.ran.clear()
     return one
+
+
+def trials(one: Host) -> BundleTrials:
+    """Those of a Debian node."""
+    return BundleTrials(one, TrialUnit(one))
 
 
 def clock(*moments: float) -> Callable[[], float]:
@@ -78,7 +90,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_trial_is_on_the_disk_and_runs_the_bundle_before(machine: Machine) -> None:
-    trial = BundleTrials(machine).current
+    trial = trials(machine).current
     assert trial is not None and (trial.bundle, trial.before) == (NEW, OLD)
     assert f"bundles/{OLD}.pyz settle-bundle" in machine.path(UNIT).read_text()
     wanted = "/etc/systemd/system/multi-user.target.wants/anycast-mesh-bundle-trial.service"
@@ -100,9 +112,9 @@ def test_a_node_returns_to_the_bundle_before(
     machine.state["restarts"] = str(restarts)
     settle(machine, clock(*moments))
     assert running(machine) == OLD
-    assert BundleTrials(machine).refused(MANIFEST) == f"bundle 111111111111: {reason}"
-    assert BundleTrials(machine).refused("4" * 64) == "", "another manifest may try it again"
-    assert BundleTrials(machine).current is None
+    assert trials(machine).refused(MANIFEST) == f"bundle 111111111111: {reason}"
+    assert trials(machine).refused("4" * 64) == "", "another manifest may try it again"
+    assert trials(machine).current is None
     assert not machine.path(UNIT).exists()
     assert [line for line in machine.ran if "show" not in line and "journalctl" not in line] == [
         "systemctl stop anycast-mesh-withdraw.timer",
@@ -112,10 +124,10 @@ def test_a_node_returns_to_the_bundle_before(
 
 
 def test_a_bundle_that_has_shown_that_it_works_stays(machine: Machine) -> None:
-    threading.Timer(0.2, BundleTrials(machine).end).start()
+    threading.Timer(0.2, trials(machine).end).start()
     settle(machine)
     assert running(machine) == NEW
-    assert BundleTrials(machine).refused(MANIFEST) == ""
+    assert trials(machine).refused(MANIFEST) == ""
     until(lambda: not machine.path(UNIT).exists(), 5, "nothing of it is left")
 
 
@@ -136,7 +148,7 @@ class Running:
 def update(machine: Machine, units: Running) -> BundleUpdate:
     operator = keys.new_operator_key()[1]
     seed = Seed("lax-vultr-1", (), operator, OLD, "", False, 8443)
-    return BundleUpdate(machine, cast(Units, units), seed)
+    return BundleUpdate(of_debian(machine, units=units, bundle_units=(GLASS,)), seed)
 
 
 def test_the_new_agent_ends_the_trial_once_it_works_and_its_units_run(machine: Machine) -> None:
@@ -165,7 +177,7 @@ def test_a_trial_that_was_cut_short_before_the_new_bundle_was_in_place_ends(
     one = update(machine, Running())
     assert not one.on_trial
     one.prove(lambda: False, threading.Event())
-    assert BundleTrials(machine).current is None
+    assert trials(machine).current is None
 
 
 def test_a_damaged_trial_is_none(machine: Machine) -> None:
@@ -183,9 +195,9 @@ if sys.argv[1] == 'agent': time.sleep(1000)
 """
 BEGIN = """import sys
 sys.path.insert(0, "/var/lib/anycast-mesh/bundles/{old}.pyz")
-from mesh.agent.bundle_trial import BundleTrials, point_to
+from mesh.agent.bundle_trial import BundleTrials, TrialUnit, point_to
 from mesh.agent.host import Host
-BundleTrials(Host()).begin("{new}", "{old}", "{manifest}", frozenset())
+BundleTrials(Host(), TrialUnit(Host())).begin("{new}", "{old}", "{manifest}", frozenset())
 point_to(Host(), "{new}")
 """
 
@@ -268,6 +280,6 @@ def test_a_node_comes_back_from_a_bad_bundle_before_it_would_withdraw(
     until(lambda: running(Host(box.root)) == old, within, "it goes back")
     until(lambda: box.run("systemctl", "is-active", AGENT).strip() == "active", 10, "it runs")
     assert time.monotonic() - began < within
-    assert reason in BundleTrials(Host(box.root)).refused(manifest)
+    assert reason in trials(Host(box.root)).refused(manifest)
     main_pid = box.run("systemctl", "show", "-P", "MainPID", AGENT).strip()
     assert b"agent" in (box.root / f"proc/{main_pid}/cmdline").read_bytes()

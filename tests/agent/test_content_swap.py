@@ -34,6 +34,7 @@ from mesh.netns import inside
 from mesh.render import node_files, placeholder_facts
 from mesh.trust import keys
 from mesh.trust.documents import ContentEntry
+from tests.kit.agent_systems import of_debian
 from tests.kit.contents import ZONE, Site
 from tests.kit.machine import Machine
 from tests.kit.namespaces import spaces
@@ -54,6 +55,13 @@ class Units:
     served: Served
 
     def reload(self) -> None: ...
+    def reads(self, path: str) -> bool:
+        raise NotImplementedError
+
+    def has_file(self, unit: str) -> bool:
+        raise NotImplementedError
+
+    def mark(self, on: Sequence[str], off: Sequence[str]) -> None: ...
     def active(self, units: Sequence[str]) -> frozenset[str]:
         return frozenset(units) & set(RUNNING)
 
@@ -230,7 +238,7 @@ def test_a_content_that_comes_late_and_that_nsd_refuses_is_not_served(node: Node
     assert change.new is not None
     state = State(node.host, keys.signing_public(fleet.key), lambda _: True)
     bird, manager = node.node.bird, node.node.manager
-    applier = Applier(node.host, manager, bird, lambda: True)
+    applier = Applier(of_debian(node.host, bird, units=manager), lambda: True)
     late = Contents(
         node.host, manager, bird, fleet.node(NODE), state, applier, list, lambda: False,
         lambda: None,

@@ -34,6 +34,7 @@ from mesh.registry.registry import Refused
 from mesh.trust import keys
 from mesh.trust.documents import ContentEntry, Part
 from mesh.trust.encoding import parse
+from tests.kit.agent_systems import of_debian
 from tests.kit.contents import Site
 from tests.kit.registry import Live, live
 from tests.kit.wait import until
@@ -54,7 +55,7 @@ class Node:
         self.host.path("/etc").mkdir(parents=True)
         self.state = State(self.host, keys.signing_public(self.site.fleet.key), lambda _: True)
         self.manager, self.bird = Systemd(self.host), Bird(self.folder / "no-bird")
-        self.applier = Applier(self.host, self.manager, self.bird, lambda: True)
+        self.applier = Applier(of_debian(self.host, self.bird), lambda: True)
         self.store = ContentStore(self.host)
         self.contents = Contents(
             self.host, self.manager, self.bird, self.site.fleet.node(NODE), self.state,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from mesh.agent import access, logins
+from mesh.agent.access import Access
 from mesh.agent.host import CommandFailed, Host
-from mesh.agent.logins import Login, Logins, LoginUse, connections, own
+from mesh.agent.journal import Journal
+from mesh.agent.logins import Login, LoginUse
 from mesh.trust.documents import Used
+from tests.kit.agent_systems import of_debian
 
 KEY = "SHA256:MmZhLAzTmjFZ6ibgpnXnXNbAdCkzZ7mGxdhVjNHSyWI"
 HOME = ip_address("198.51.100.250")
@@ -81,14 +83,13 @@ SAID = {
 @pytest.mark.parametrize("case", SAID)
 def test_a_log_in_is_what_sshd_accepts(case: str) -> None:
     message, expected = SAID[case]
-    found = Logins(Machine(prints={"journalctl": line(message) + "\n"}), "s=0")
-    assert found.new() == ([] if expected is None else [expected])
-    assert found.cursor == "s=1"
+    found = Journal(Machine(prints={"journalctl": line(message) + "\n"})).after("s=0")
+    assert found == ([] if expected is None else [expected], "s=1")
 
 
 def test_only_roots_words_in_sshds_name_are_asked_for() -> None:
     host = Machine(prints={"journalctl": "nonsense\n"})
-    assert Logins(host, "s=0").new() == []
+    assert Journal(host).after("s=0") == ([], "s=0")
     command = host.asked[0]
     assert "_UID=0" in command
     assert "--after-cursor=s=0" in command
@@ -98,9 +99,9 @@ def test_only_roots_words_in_sshds_name_are_asked_for() -> None:
 
 def test_a_journal_that_cannot_be_read_confirms_nothing() -> None:
     with pytest.raises(CommandFailed):
-        Logins(Machine(), "s=0").new()
+        Journal(Machine()).after("s=0")
     with pytest.raises(CommandFailed, match="empty"):
-        logins.now(Machine(prints={"journalctl": ""}))
+        Journal(Machine(prints={"journalctl": ""})).now()
 
 
 def test_who_is_connected_is_known_by_both_ends() -> None:
@@ -111,21 +112,27 @@ def test_who_is_connected_is_known_by_both_ends() -> None:
         "ESTAB 0 0 203.0.113.1:8443 198.51.100.250:40224\n"
         "ESTAB 0 0 [2001:db8::1]:2222 [2001:db8::9]:40225\n"
     )
-    found = connections(Machine(prints={"ss": said}), (22, 2222))
+    found = Journal(Machine(prints={"ss": said})).connections((22, 2222))
     assert found == {(HOME, 40222), (HOME, 40223), (ip_address("2001:db8::9"), 40225)}
 
 
 def test_the_nodes_own_addresses_are_known() -> None:
     links = [{"addr_info": [{"local": "127.0.0.1"}, {"local": "2001:db8::1"}]}, {}]
-    found = own(Machine(prints={"ip": json.dumps(links)}))
+    found = Journal(Machine(prints={"ip": json.dumps(links)})).own()
     assert found == {ip_address("127.0.0.1"), ip_address("2001:db8::1")}
+
+
+def use(host: Host, changed: Callable[[], None]) -> LoginUse:
+    """Of a Debian machine."""
+    system = of_debian(host)
+    return LoginUse(host, system.logins, system.access, changed)
 
 
 def test_ways_in_that_were_used_are_kept_over_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = (ip_network("198.51.100.0/24"), ip_network("198.51.100.250/32"))
-    monkeypatch.setattr(access, "permitted", lambda _: (networks, (22,), "root"))
+    monkeypatch.setattr(Access, "permitted", lambda _: (networks, (22,), "root"))
     accepted = "Accepted publickey for root from {} port 4 ssh2: ED25519 " + KEY
     said = [
         line(accepted.format("198.51.100.250"), 1, 1000),
@@ -141,7 +148,7 @@ def test_ways_in_that_were_used_are_kept_over_a_restart(
         changes.append(1)
         stop.set()
 
-    usage = LoginUse(host, changed)
+    usage = use(host, changed)
     assert usage.used is None
     usage.run(stop)
     expected = (
@@ -151,7 +158,7 @@ def test_ways_in_that_were_used_are_kept_over_a_restart(
     )
     assert usage.used == expected
     again = Machine(tmp_path, prints={"journalctl": ""})
-    later = LoginUse(again, lambda: None)
+    later = use(again, lambda: None)
     assert later.used == expected
     later._look()
     assert "--after-cursor=s=4" in again.asked[0]

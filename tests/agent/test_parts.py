@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import bundle, file_paths, service_units
-from mesh.agent.daemons import kind_of, nftables, wireguard
+from mesh.agent.daemons import KINDS, nftables, wireguard
 from mesh.agent.daemons.kind import ChangedNode, FileChange
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.keys import own_keys
@@ -283,7 +283,9 @@ def test_the_agent_starts_without_what_only_a_registry_needs() -> None:
 def test_every_rendered_file_has_a_daemon_that_reads_it() -> None:
     plan = plan_of(prod())
     for files in node_files(plan, placeholder_facts(plan)).values():
-        assert not [file.path for file in files.files if kind_of(file.path) is None]
+        assert not [
+            file.path for file in files.files if not any(kind.has(file.path) for kind in KINDS)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +305,7 @@ def test_every_rendered_file_has_a_daemon_that_reads_it() -> None:
     ],
 )
 def test_a_generation_reaches_no_file_but_those_of_its_daemons(path: str) -> None:
-    kind = kind_of(path)
+    kind = next((one for one in KINDS if one.has(path)), None)
     assert kind is None or ".." in path
 
 

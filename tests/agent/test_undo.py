@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from mesh.agent import access, confirmation, file_paths
+from mesh.agent import confirmation, file_paths
+from mesh.agent.access import Access
 from mesh.agent.apply import JOURNAL, Applier, NotApplied
 from mesh.agent.host import CommandFailed, Host, Result
 from mesh.agent.state import APPLIED, Applied
@@ -22,6 +23,7 @@ from mesh.bird.client import Bird
 from mesh.trust.documents import Part, PublicFile
 from mesh.trust.encoding import dump, parse
 from tests.agent.test_logins import line
+from tests.kit.agent_systems import of_debian
 
 FILE = "/etc/ssh/sshd_config.d/00-anycast-mesh.conf"
 LOST = ("192.0.2.0/24 may log in no more",)
@@ -90,8 +92,8 @@ class Silent(Bird):
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     networks = (ip_network(f"{HOME}/32"),)
-    monkeypatch.setattr(access, "permitted", lambda _: (networks, (22,), "root"))
-    monkeypatch.setattr(access, "admits", lambda _, source: any(source in net for net in networks))
+    monkeypatch.setattr(Access, "permitted", lambda _: (networks, (22,), "root"))
+    monkeypatch.setattr(Access, "admits", lambda _, source: any(source in net for net in networks))
     monkeypatch.setattr(Applier, "_validate", lambda *_: LOST)
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(Machine, "flush", lambda *_: None)
@@ -108,7 +110,8 @@ def applied(generation: int, content: str) -> Applied:
 
 
 def applier(host: Host) -> Applier:
-    return Applier(host, cast(Any, Quiet()), Silent(Path("/nowhere")), lambda: True, settle=0.0)
+    system = of_debian(host, Silent(Path("/nowhere")), units=Quiet())
+    return Applier(system, lambda: True, settle=0.0)
 
 
 def in_force(host: Host) -> int:

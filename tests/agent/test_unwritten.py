@@ -19,6 +19,7 @@ from mesh.agent.apply import JOURNAL, Applier, NotApplied, NotWritten
 from mesh.agent.host import Host
 from mesh.agent.state import Applied
 from mesh.trust.documents import Part, PublicFile
+from tests.kit.agent_systems import of_debian
 from tests.kit.bird_control import control
 
 FIRST, SECOND = "/etc/sysctl.d/90-anycast-mesh.conf", "/etc/sysctl.d/95-anycast-mesh.conf"
@@ -76,7 +77,7 @@ def box_on(folder: Path) -> Iterator[ConfiguredNode]:
     host, manager = Host(folder, ("true",)), Manager()
     host.write("/etc/group", b"root:x:0:\n", 0o644)
     with control(folder, {"show protocols": "0000 \n"}) as bird:
-        applier = Applier(host, manager, bird, lambda: True)
+        applier = Applier(of_debian(host, bird, units=manager), lambda: True)
         before = part({FIRST: OLD, SECOND: OLD}, TUNNEL)
         assert applier.apply(before, {}, None, APPLIED) == [FIRST, SECOND]
         yield ConfiguredNode(host, manager, applier, before)

@@ -2,12 +2,11 @@
 
 A path that matches no line of :data:`KINDS` is refused: a generation writes configuration of these
 daemons, and nothing else. A new daemon is one file here and one line in the table, which is in the
-order in which changes are applied.
+order in which changes are applied. These are Debian's; some are another system's as well, which has
+a table of its own.
 """
 
 from __future__ import annotations
-
-from fnmatch import fnmatchcase
 
 from mesh.agent.daemons import (
     accounts,
@@ -45,12 +44,4 @@ KINDS: tuple[DaemonKind, ...] = (
 )
 
 
-def kind_of(path: str) -> DaemonKind | None:
-    """The kind of this file; None if no daemon of ours reads it."""
-    for kind in KINDS:
-        if any(fnmatchcase(path, pattern) for pattern in kind.patterns):
-            return kind
-    return None
-
-
-__all__ = ["KINDS", "ChangedNode", "DaemonKind", "Difference", "FileChange", "kind_of"]
+__all__ = ["KINDS", "ChangedNode", "DaemonKind", "Difference", "FileChange"]

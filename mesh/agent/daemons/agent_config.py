@@ -3,6 +3,8 @@ its addresses from it."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from mesh.agent import file_paths
 from mesh.agent.config import Config
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind
@@ -21,11 +23,11 @@ def _validate(_: Stage, changes: Changes) -> None:
             raise CommandFailed(f"{change.path}: {error}") from None
 
 
-def _apply(node: ChangedNode, changes: Changes) -> None:
+def _apply(whoami: str, node: ChangedNode, changes: Changes) -> None:
     """Before new units start, which may want a port that whoami has until now."""
     for change in changes:
         if _whoami_at(change.old) != _whoami_at(change.new):
-            node.manager.reload_if_active(WHOAMI)
+            node.manager.reload_if_active(whoami)
 
 
 def _whoami_at(content: bytes | None) -> object:
@@ -35,4 +37,14 @@ def _whoami_at(content: bytes | None) -> object:
         return None  # Of an earlier version: at all addresses.
 
 
-KIND = DaemonKind(name="agent", patterns=(file_paths.CONFIG,), validate=_validate, apply=_apply)
+def kind(whoami: str) -> DaemonKind:
+    """The agent's configuration, of which this unit of whoami has its addresses."""
+    return DaemonKind(
+        name="agent",
+        patterns=(file_paths.CONFIG,),
+        validate=_validate,
+        apply=partial(_apply, whoami),
+    )
+
+
+KIND = kind(WHOAMI)

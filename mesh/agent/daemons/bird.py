@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from mesh.agent import file_paths
 from mesh.agent.announce_state import Network, declare
@@ -15,15 +16,20 @@ from mesh.agent.stage import Stage
 from mesh.bird.client import Bird, BirdError, NotRunning
 from mesh.trust.encoding import Malformed, parse
 
+MAIN = "/etc/bird/bird.conf"
 UNDO_SECONDS = 30
 """BIRD undoes the configuration after this, if the agent dies before it confirms."""
 
 
-def _validate(stage: Stage, changes: Changes) -> None:
+def _validate(read: Callable[[Stage], None], stage: Stage, changes: Changes) -> None:
     for change in changes:
         if change.path == file_paths.OUT_OF_SERVICE and change.new is not None:
             declare(stage.host, change.new, _announced(stage.host))
-    stage.must("bird", "-p", "-c", "/etc/bird/bird.conf", reads="/etc/bird")
+    read(stage)
+
+
+def _read_in_place(stage: Stage) -> None:
+    stage.must("bird", "-p", "-c", MAIN, reads="/etc/bird")
 
 
 def _announced(host: Host) -> tuple[Network, ...]:
@@ -63,21 +69,20 @@ def _confirm(node: ChangedNode) -> None:
 
 
 PATIENCE = 3.0
-"""Seconds: systemd restarts a BIRD that has ended after one."""
-UNIT = "bird.service"
+"""Seconds: where systemd is, it restarts a BIRD that has ended after one."""
 
 
-def _differences(node: ChangedNode, _: Sequence[str]) -> Iterator[Difference]:
+def _differences(unit: str, node: ChangedNode, _: Sequence[str]) -> Iterator[Difference]:
     """Whether BIRD runs with the agent's configuration. A BIRD that hangs is not killed: its
     sessions time out, and somebody may be debugging it."""
-    if UNIT not in node.running:
+    if unit not in node.running:
         return  # One unit of several that do not run.
     if not node.bird.changing.acquire(blocking=False):
         return  # Another thread reconfigures it now.
     try:
         when = node.bird.read_by_others()
     except NotRunning as error:
-        yield Difference("bird", str(error), lambda: node.manager.restart(UNIT), PATIENCE)
+        yield Difference("bird", str(error), lambda: node.manager.restart(unit), PATIENCE)
         return
     except BirdError:
         return
@@ -94,12 +99,18 @@ def _reread(node: ChangedNode) -> None:
         node.bird.configure()
 
 
-KIND = DaemonKind(
-    name="bird",
-    patterns=("/etc/bird/bird.conf", "/etc/bird/mesh/*.conf"),
-    validate=_validate,
-    apply_late=_apply_late,
-    confirm=_confirm,
-    differences=_differences,
-    reread=_reread,
-)
+def kind(unit: str, read: Callable[[Stage], None]) -> DaemonKind:
+    """BIRD as this unit runs it; ``read`` has it parse its staged files, and raises CommandFailed
+    if it refuses them."""
+    return DaemonKind(
+        name="bird",
+        patterns=(MAIN, "/etc/bird/mesh/*.conf"),
+        validate=partial(_validate, read),
+        apply_late=_apply_late,
+        confirm=_confirm,
+        differences=partial(_differences, unit),
+        reread=_reread,
+    )
+
+
+KIND = kind("bird.service", _read_in_place)

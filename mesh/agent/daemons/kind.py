@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from mesh.agent.host import Host
 from mesh.agent.stage import Stage
@@ -72,10 +73,11 @@ def nothing_to_reread(_: ChangedNode) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DaemonKind:
-    """``validate`` and ``apply`` raise :class:`mesh.agent.host.CommandFailed` or
-    :class:`mesh.bird.client.BirdError` with the daemon's reason. ``apply_late`` runs once all
-    units are up. ``differences`` compares the live state with these files, which are those of the
-    generation in force; ``reread`` makes a daemon read restored files."""
+    """The files at paths of these ``patterns``. ``validate`` and ``apply`` raise
+    :class:`mesh.agent.host.CommandFailed` or :class:`mesh.bird.client.BirdError` with the daemon's
+    reason. ``apply_late`` runs once all units are up. ``differences`` compares the live state with
+    these files, which are those of the generation in force; ``reread`` makes a daemon read restored
+    files. ``first``: it is compared before all others."""
 
     name: str
     patterns: tuple[str, ...]
@@ -85,3 +87,8 @@ class DaemonKind:
     confirm: Callable[[ChangedNode], None] = nothing_to_confirm
     differences: Callable[[ChangedNode, Sequence[str]], Iterable[Difference]] = nothing_differs
     reread: Callable[[ChangedNode], None] = nothing_to_reread
+    first: bool = False
+
+    def has(self, path: str) -> bool:
+        """Whether this is one of its files."""
+        return any(fnmatchcase(path, pattern) for pattern in self.patterns)

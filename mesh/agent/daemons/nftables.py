@@ -230,4 +230,5 @@ KIND = DaemonKind(
     validate=_validate,
     apply=_apply,
     differences=_differences,
+    first=True,
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
 from configparser import Error as IniError
-from functools import partial
 from pathlib import PurePosixPath
 
 from mesh.agent.daemons import oneshots
 from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference, FileChange
+from mesh.agent.daemons.unit_states import not_running
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 
@@ -71,27 +71,9 @@ def _is_of(change: FileChange, unit: str) -> bool:
     return name in (unit, template)
 
 
-PATIENCE = 3.0
-"""Seconds: systemd restarts a failed unit after one, and a package upgrade restarts its units."""
-
-
-STARTS = 10.0
-"""Seconds. systemd continues a longer start, and no generation waits for it."""
-
-
 def _differences(node: ChangedNode, paths: Sequence[str]) -> Iterator[Difference]:
-    for unit in node.units:
-        if unit not in node.running:
-            start = partial(_start, node, unit)
-            yield Difference(f"unit {unit}", "does not run", start, PATIENCE)
+    yield from not_running(node)
     yield from oneshots.differences(node, paths)
-
-
-def _start(node: ChangedNode, unit: str) -> None:
-    node.manager.start([unit], STARTS)
-    if unit not in node.manager.active([unit]):
-        # For example, a condition of the unit does not hold: systemd reports no error for it.
-        raise CommandFailed(f"{unit}: does not run after its start")
 
 
 def _reread(node: ChangedNode) -> None:

@@ -192,4 +192,5 @@ KIND = DaemonKind(
     validate=_validate,
     apply=_apply,
     differences=_differences,
+    first=True,
 )

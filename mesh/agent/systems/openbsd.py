@@ -19,9 +19,14 @@ def network(host: Host, bird: Bird) -> Network:
 
 def system(host: Host, bird: Bird) -> System:
     """The system of a node."""
+    from mesh.agent.access import Access
+    from mesh.agent.openbsd import pf
+    from mesh.agent.openbsd.authlog import AuthLog
     from mesh.agent.openbsd.beat import Beat
-    from mesh.agent.openbsd.kinds import KINDS
+    from mesh.agent.openbsd.kinds import KINDS, WHOAMI
     from mesh.agent.openbsd.rcctl import Rcctl
+    from mesh.agent.openbsd.trial_files import SupervisedTrial
+    from mesh.agent.openbsd.undo import Sleeper
     from mesh.agent.openbsd.unheard import NoHints
 
     return System(
@@ -34,5 +39,12 @@ def system(host: Host, bird: Bird) -> System:
         supervisor=Beat(host),
         hints=NoHints,
         release=lambda: host.must("uname", "-r").strip(),
+        access=Access(host, pf.RULES, pf.parsed, "sshd"),
+        logins=AuthLog(host),
+        undo_timer=Sleeper(host),
+        # What units need there, the bootstrap has installed.
+        install=lambda _: None,
+        trial_watch=SupervisedTrial(host),
+        bundle_units=(WHOAMI,),
         without=frozenset({"contents", "outside", "snapshot", "witness"}),
     )
