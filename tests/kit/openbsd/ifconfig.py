@@ -7,13 +7,14 @@ import sys
 import time
 from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
+from tests.kit.openbsd import real
 from tests.kit.openbsd.kernel import Interface, Kernel, Wireguard, failed, opened, unknown
 
 _BORN = {"lo": 32768, "wg": 1420}
 """The kinds that can be created, with the MTU that they have then."""
 _LARGEST = {"lo": 32768, "wg": 9000, "vio": 9216}
 _WITH_VALUE = frozenset(
-    "mtu description descr group -group netmask prefixlen pltime vltime".split(" ")
+    ["mtu", "description", "descr", "group", "-group", "netmask", "prefixlen", "pltime", "vltime"]
 )
 _PLAIN = frozenset(
     {"up", "down", "alias", "-alias", "delete", "-description", "-descr", "autoconf"}
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
         if not words or words in (["inet"], ["inet6"]):
             return _list(kernel, name, words)
         _configure(kernel, name, words)
+        real.follow(kernel)
     return 0
 
 

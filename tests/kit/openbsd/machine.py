@@ -1,8 +1,7 @@
 """An OpenBSD machine of stand-ins: a tree of files, commands that come first, and what boots it.
 
-Two ways to use it. ``host()`` runs one command after the other, and needs no root: the stand-ins
-find the machine's files below its tree, and scripts are run as copies that name that tree. In
-``inside()`` the tree is where an OpenBSD has it (/etc, /var, /usr/local), in namespaces of its own.
+It needs no root: the stand-ins find the machine's files below its tree, and scripts are run as
+copies that name that tree. :mod:`tests.kit.openbsd.booted` has its files where an OpenBSD has them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -91,7 +90,7 @@ class OpenBsd:
         mirror: Iterable[str] | None = PACKAGES,
         ipv6: bool = True,
     ) -> None:
-        self.root, self.state, self.commands = folder / "root", folder / "state", folder / "bin"
+        self.root, self.state, self.commands = self._places(folder)
         self._ipv6 = ipv6
         self._release = release
         for each in (self.root, self.state, self.commands):
@@ -105,6 +104,10 @@ class OpenBsd:
         for name in packages:
             self.must("pkg_add", "-I", name)
         self.boot()
+
+    def _places(self, folder: Path) -> tuple[Path, Path, Path]:
+        """Where the root, the state of the stand-ins, and their commands are."""
+        return folder / "root", folder / "state", folder / "bin"
 
     # --- files and commands ------------------------------------------------------------------
 
@@ -121,8 +124,7 @@ class OpenBsd:
 
     def host(self) -> Host:
         """The machine as an agent has it, without root."""
-        words = (f"{key}={value}" for key, value in self.environment.items())
-        return Host(self.root, ("env", "-i", *words), "/var/run")
+        return Host(self.root, self._prefix(), "/var/run")
 
     def path(self, absolute: str) -> Path:
         """A file of it."""
@@ -138,9 +140,12 @@ class OpenBsd:
     def run(self, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
         return subprocess.run(
-            ["env", "-i", *(f"{k}={v}" for k, v in self.environment.items()), *command],
+            [*self._prefix(), *command],
             input=given, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
+
+    def _prefix(self) -> tuple[str, ...]:
+        return ("env", "-i", *(f"{key}={value}" for key, value in self.environment.items()))
 
     def must(self, *command: str, given: str = "") -> str:
         """What a command prints that has to go well."""
@@ -170,8 +175,7 @@ class OpenBsd:
     def boot(self) -> None:
         """A start of the machine, as rc(8) has it: settings, interfaces, pf, services in order."""
         kernel.save(self.state, self._booted())
-        shutil.rmtree(self.path("/var/run"), ignore_errors=True)
-        self.path("/var/run").mkdir()
+        self._forget()
         settings = self.path("/etc/sysctl.conf")
         for line in settings.read_text().splitlines() if settings.exists() else ():
             if text := line.partition("#")[0].strip():
@@ -180,6 +184,11 @@ class OpenBsd:
         self.run("pfctl", "-f", "/etc/pf.conf")
         for service in self.must("rcctl", "order").split():
             self.run("rcctl", "start", service)
+
+    def _forget(self) -> None:
+        """Empties what is empty after a start."""
+        shutil.rmtree(self.path("/var/run"), ignore_errors=True)
+        self.path("/var/run").mkdir()
 
     def halt(self) -> None:
         """Power goes: whatever runs there ends at once."""
@@ -230,12 +239,11 @@ class OpenBsd:
         self.put("/etc/rc.d/rc.subr", subr.read_text())
 
     def _launchers(self) -> None:
+        python, checkout = self._interpreter()
         for name, where in COMMANDS.items():
             module, _, function = where.partition(":")
-            text = _LAUNCHER.format(
-                python=Path(sys.executable).resolve(), checkout=str(CHECKOUT), module=module,
-                function=function,
-            )  # fmt: skip
+            values = {"module": module, "function": function}
+            text = _LAUNCHER.format(python=python, checkout=checkout, **values)
             _executable(self.commands / name, text)
         for name in ABSENT:
             text = f"#!/bin/sh\necho '{name}: not found on OpenBSD' >&2\nexit 127\n"
@@ -244,6 +252,10 @@ class OpenBsd:
         tools.mkdir(parents=True)
         (self.commands / "wg").rename(tools / "wg")
         self._python(self.state / "packages" / "python")
+
+    def _interpreter(self) -> tuple[str, str]:
+        """The Python of the stand-ins, and where they are."""
+        return str(Path(sys.executable).resolve()), str(CHECKOUT)
 
     def _python(self, package: Path) -> None:
         """A Python with what the agent needs: this checkout's own environment by another name."""
@@ -259,8 +271,3 @@ class OpenBsd:
 def _executable(path: Path, content: str) -> None:
     path.write_text(content)
     path.chmod(0o755)
-
-
-def words(text: str) -> Sequence[str]:
-    """Lines of an output without the space around them."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
