@@ -61,10 +61,7 @@ def openbsd_user_data(
         File("/etc/pf.conf", _base_rules(plan, node), 0o600),
         File(f"{_ETC}/registries", "".join(f"{url}\n" for url in registries)),
         File(f"{_ETC}/bundle.sha256.sig", sign(f"SHA256 (bundle.pyz) = {bundle}\n")),
-        File(f"{_PROGRAMS}/bootstrap", _rendered("bootstrap.sh.j2", packages=PACKAGES), 0o755),
-        File(f"{_PROGRAMS}/supervise", _rendered("supervise.sh.j2", **SUPERVISION), 0o755),
-        _service("bootstrap", "bootstrap"),
-        _service("agent", "supervise"),
+        *boot_files(),
         # Last, so that all other files exist when it does.
         File(f"{_ETC}/seed.json", seed, 0o600),
     ]
@@ -72,6 +69,16 @@ def openbsd_user_data(
         files.insert(0, File(f"{_ETC}/operator.pub", public_key(operator)))
     keys = plan.access.ssh_keys
     return sign(_script("user-data.sh.j2", files, node=node, keys=keys, mark=MARK))
+
+
+def boot_files() -> tuple[File, ...]:
+    """The programs of a node's first boot, and its agent's supervisor: the same for all nodes."""
+    return (
+        File(f"{_PROGRAMS}/bootstrap", _rendered("bootstrap.sh.j2", packages=PACKAGES), 0o755),
+        File(f"{_PROGRAMS}/supervise", _rendered("supervise.sh.j2", **SUPERVISION), 0o755),
+        _service("bootstrap", "bootstrap"),
+        _service("agent", "supervise"),
+    )
 
 
 def _base_rules(plan: Plan, node: Node) -> str:

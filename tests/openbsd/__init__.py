@@ -1,0 +1,1 @@
+"""OpenBSD nodes, on stand-ins of its commands."""

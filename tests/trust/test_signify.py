@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,31 +9,31 @@ from pathlib import Path
 import pytest
 
 from mesh.trust import keys, signify, signing
-from mesh.trust.encoding import sha256
+from mesh.trust.encoding import b64, sha256, unb64
 from mesh.trust.signing import Purpose
 
-PROGRAM = shutil.which("signify-openbsd")
+PROGRAM = Path("/usr/bin/signify-openbsd")
 PRIVATE, PUBLIC = keys.new_operator_key()
 STRANGER, _ = keys.new_operator_key()
 SCRIPT = "#!/bin/sh\necho done\n"
 
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="needs signify: apt install signify-openbsd"
-)
+program = pytest.mark.skipif(not PROGRAM.exists(), reason="needs signify: `make setup-tests`")
 
 
 def _signify(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "operator.pub").write_text(signify.public_key(PUBLIC))
-    command = [PROGRAM or "", *arguments, "-q", "-p", "operator.pub"]
+    command = [str(PROGRAM), *arguments, "-q", "-p", "operator.pub"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@program
 def test_a_signed_script_is_given_out(tmp_path: Path) -> None:
     (tmp_path / "signed").write_text(signify.embedded(PRIVATE, SCRIPT))
     assert _signify(tmp_path, "-V", "-e", "-x", "signed", "-m", "out").returncode == 0
     assert (tmp_path / "out").read_text() == SCRIPT
 
 
+@program
 @pytest.mark.parametrize(
     "spoilt",
     [
@@ -52,6 +51,7 @@ def test_nothing_is_given_out_of_another_text(tmp_path: Path, spoilt: Callable[[
     assert not (tmp_path / "out").exists()
 
 
+@program
 @pytest.mark.parametrize(("content", "right"), [(b"the bundle", True), (b"another", False)])
 def test_a_signed_list_of_hashes_judges_a_file(tmp_path: Path, content: bytes, right: bool) -> None:
     hashes = f"SHA256 (bundle.pyz) = {sha256(b'the bundle')}\n"
@@ -68,6 +68,7 @@ def test_a_document_of_another_purpose_is_not_signed(purpose: Purpose) -> None:
 
 
 def test_a_signature_is_none_of_a_document() -> None:
-    signature = signify.embedded(PRIVATE, SCRIPT).splitlines()[1]
+    framed = unb64(signify.embedded(PRIVATE, SCRIPT).splitlines()[1])
+    raw = b64(framed[-signing.SIGNATURE_BYTES :])
     with pytest.raises(signing.BadSignature):
-        signing.verify(PUBLIC, Purpose.MANIFEST, SCRIPT.encode(), signature)
+        signing.verify(PUBLIC, Purpose.MANIFEST, SCRIPT.encode(), raw)
