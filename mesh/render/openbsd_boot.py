@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from mesh.plan import Node, Plan
 from mesh.render.files import File
-from mesh.render.templates import environment
+from mesh.render.templates import rendered
 from mesh.trust.signify import public_key
 
 PACKAGES = ("python3", "py3-cryptography", "py3-pydantic", "wireguard-tools", "bird")
@@ -83,9 +83,7 @@ def boot_files() -> tuple[File, ...]:
 
 def _base_rules(plan: Plan, node: Node) -> str:
     """pf's rules until the first generation."""
-    return (
-        environment("").get_template("openbsd/network/pf-base.conf.j2").render(plan=plan, node=node)
-    )
+    return rendered("openbsd/network/pf-base.conf.j2", plan=plan, node=node)
 
 
 def _service(name: str, program: str) -> File:
@@ -108,4 +106,4 @@ def _script(template: str, files: Sequence[File], **values: object) -> str:
 
 
 def _rendered(template: str, **values: object) -> str:
-    return environment("").get_template(f"openbsd/bootstrap/{template}").render(**values)
+    return rendered(f"openbsd/bootstrap/{template}", **values)

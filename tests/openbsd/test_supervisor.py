@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from mesh.agent.bundle_trial import RefusedBundle, Trial
+from mesh.agent.bundle_trial import Trial
+from mesh.agent.host import Host
+from mesh.agent.openbsd.trial_files import SupervisedTrial
 from mesh.render.openbsd_boot import boot_files
-from mesh.trust.encoding import dump, parse
 from tests.kit.openbsd_host import OpenBsdHost
 from tests.kit.wait import until
 
 pytestmark = pytest.mark.root
 
 HOME = "var/lib/anycast-mesh"
-OLD, NEW, MANIFEST = "0a" * 32, "0b" * 32, "0c" * 32
+OLD, NEW = "0a" * 32, "0b" * 32
 WORKS = "while :; do echo works >/var/run/anycast-mesh/beat; sleep 1; done"
 STARTS = "echo started >/var/run/anycast-mesh/beat; while :; do /usr/bin/sleep 1000; done"
 
@@ -39,7 +40,7 @@ def host(tmp_path: Path) -> OpenBsdHost:
     made.write("usr/local/bin/python3", (made.root / "standin/python3").read_text(), 0o755)
     made.write(f"{HOME}/state/.keep", "")
     _install(made, OLD, _bundle("the old one", WORKS))
-    made.write("etc/rc.d/anycast_mesh_whoami", "echo $1 >>/state/whoami\n", 0o755)
+    made.write("etc/rc.d/anycast_mesh_whoami", "[ $1 = check ] || echo $1 >>/state/whoami\n", 0o755)
     made.write("etc/pkg_scripts", "anycast_mesh_agent\n")
     return made
 
@@ -54,9 +55,13 @@ def _install(host: OpenBsdHost, digest: str, content: str) -> None:
 
 def _try(host: OpenBsdHost, content: str) -> None:
     """Begins the trial of a new bundle, as the agent does."""
-    trial = Trial(NEW, OLD, MANIFEST, ("anycast_mesh_agent", "anycast_mesh_whoami"), 0)
-    host.write(f"{HOME}/state/bundle-trial.json", dump(trial))
+    SupervisedTrial(_agents(host)).begin(Trial(NEW, OLD, "0c" * 32, (), 0))
     _install(host, NEW, content)
+
+
+def _agents(host: OpenBsdHost) -> Host:
+    """The host, as its agent sees it."""
+    return Host(root=host.root, run_folder="/var/run")
 
 
 def _withdrawn(host: OpenBsdHost) -> bool:
@@ -103,11 +108,11 @@ def test_a_node_withdraws_after_its_agent_was_stopped(host: OpenBsdHost) -> None
 
 
 def test_a_bundle_that_works_is_kept(host: OpenBsdHost) -> None:
-    _try(host, _bundle("the new one", f"rm /{HOME}/state/bundle-trial.json; {WORKS}"))
+    _try(host, _bundle("the new one", f"rm /{HOME}/state/bundle-trial; {WORKS}"))
     with host.boot():
         host.says("the new one runs")
-        until(lambda: not host.read(f"{HOME}/state/bundle-trial.json"), 5, "the end of the trial")
-    assert not host.read(f"{HOME}/state/bundle-refused.json")
+        until(lambda: not host.read(f"{HOME}/state/bundle-trial"), 5, "the end of the trial")
+    assert not host.read(f"{HOME}/state/bundle-gone-back")
 
 
 @pytest.mark.parametrize(
@@ -125,10 +130,9 @@ def test_a_bundle_that_does_not_work_is_refused(host: OpenBsdHost, agent: str, r
         host.says("the old one runs")
         until(lambda: not host.read("var/run/anycast-mesh/withdrawal.pid"), 5, "no withdrawal")
     assert not _withdrawn(host)
-    assert not host.read(f"{HOME}/state/bundle-trial.json")
+    assert not host.read(f"{HOME}/state/bundle-trial")
     assert host.read("state/whoami") == "restart\n"
-    refused = parse(RefusedBundle, host.read(f"{HOME}/state/bundle-refused.json"))
-    assert refused == RefusedBundle(NEW, MANIFEST, f"bundle {NEW[:12]}: {reason}")
+    assert SupervisedTrial(_agents(host)).went_back() == (NEW, reason)
 
 
 def test_a_trial_goes_on_after_a_power_cut(host: OpenBsdHost) -> None:
