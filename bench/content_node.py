@@ -15,7 +15,7 @@ from mesh.agent.apply import Applier
 from mesh.agent.contents import Contents
 from mesh.agent.host import Host
 from mesh.agent.state import State, verified
-from mesh.agent.units import Systemd
+from mesh.agent.systems import debian
 from mesh.bird.client import Bird
 from mesh.trust.documents import Part
 from mesh.trust.encoding import parse
@@ -28,13 +28,13 @@ def main() -> None:
     given = json.load(sys.stdin)
     host = Host(Path(given["folder"]), ("true",))
     host.path("/etc").mkdir(parents=True)
-    state, manager = State(host, given["operator"], lambda _: True), Systemd(host)
+    state = State(host, given["operator"], lambda _: True)
     known = verified(given["operator"], parse(Signed, given["manifest"]))
     state.accept(known)
-    bird = Bird(Path("/nowhere"))
-    applier = Applier(host, manager, bird, lambda: True)
+    system = debian.system(host, Bird(Path("/nowhere")))
+    applier = Applier(system, lambda: True)
     contents = Contents(
-        host, manager, bird, Signer("node", given["node"], given["identity"]), state, applier,
+        host, system.units, system.bird, Signer("node", given["node"], given["identity"]), state, applier,
         lambda: [given["url"]], lambda: False, lambda: None,
     )  # fmt: skip
     before = _peak()
