@@ -34,8 +34,8 @@ def main() -> None:
     system = debian.system(host, Bird(Path("/nowhere")))
     applier = Applier(system, lambda: True)
     contents = Contents(
-        host, system.units, system.bird, Signer("node", given["node"], given["identity"]), state, applier,
-        lambda: [given["url"]], lambda: False, lambda: None,
+        host, system.units, system.bird, Signer("node", given["node"], given["identity"]), state,
+        applier, lambda: [given["url"]], lambda: False, lambda: None,
     )  # fmt: skip
     before = _peak()
     began = time.perf_counter()
