@@ -242,5 +242,8 @@ def document(answer: Answer[Any]) -> Mapping[str, Any]:
 
 def _known(found: Mapping[str, Door], node: str, stack: str) -> Mapping[str, Door]:
     if node not in found:
-        raise NoState(f"{node}: is no node of the stack {stack}; it has {', '.join(found)}")
+        raise NoState(
+            f"{node}: is no node of the stack {stack} with a looking glass; it has "
+            f"{', '.join(found)}"
+        )
     return found

@@ -22,6 +22,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from mesh.cli.deployed import NoState, exported, of_state
 from mesh.foreign import lines
 from mesh.netns import inside
+from mesh.operating_systems import OperatingSystem
 
 CONNECT = 5
 """Seconds for ssh to connect, and for a log-in."""
@@ -80,16 +81,24 @@ class _Glass:
 
 
 @dataclass(frozen=True, slots=True)
+class _Node:
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
+    id: str
+    os: str = OperatingSystem.DEBIAN
+
+
+@dataclass(frozen=True, slots=True)
 class _Planned:
     """What is needed of a plan, so that one of another version does as well."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
     glass: _Glass | None = None
+    nodes: tuple[_Node, ...] = ()
 
 
 def doors(stack: str) -> dict[str, Door]:
-    """The glasses of a deployed stack, by node. :class:`NoState` where its state cannot be read,
-    :class:`GlassOff` where its network has none."""
+    """The glasses of a deployed stack, by the nodes that run one. :class:`NoState` where its state
+    cannot be read, :class:`GlassOff` where its network has none."""
     return of_document(exported(stack), stack)
 
 
@@ -97,16 +106,17 @@ def of_document(state: Mapping[str, Any], stack: str) -> dict[str, Door]:
     """The same of an exported state."""
     own = of_state(state)
     try:
-        glass = TypeAdapter(_Planned).validate_json(own.plan or "{}").glass
+        planned = TypeAdapter(_Planned).validate_json(own.plan or "{}")
     except ValidationError:
         raise NoState("the plan in the stack's state cannot be read: publish first") from None
+    glass, without = planned.glass, {n.id for n in planned.nodes if n.os != OperatingSystem.DEBIAN}
     if glass is None:
         raise GlassOff(
             f"the looking glass of the stack {stack} is off: mesh:glass.enabled is false, another "
             "listener has its port (`mesh check` names a free one for mesh:glass.port), or the "
             "network was published before there was one: `pulumi up`"
         )
-    nodes = sorted(own.fleet.members)
+    nodes = sorted(own.fleet.members.keys() - without)
     if own.namespace is not None:
         lab = own.namespace.removesuffix("operator")
         return {node: Door(node, glass.port, namespace=lab + node) for node in nodes}

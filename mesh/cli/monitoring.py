@@ -71,14 +71,14 @@ def config(
     for name, text in found.items():
         write(out / name, text)
     typer.echo(
-        f"{out}: {len(found)} files, for {len(made.nodes)} nodes at port {made.glass.port}: "
+        f"{out}: {len(found)} files, for {len(made.with_glass())} nodes at port {made.glass.port}: "
         f"{', '.join(found)}"
     )
 
 
 def files(plan: Plan, alertmanagers: tuple[str, ...], runbooks: str) -> dict[str, str]:
     """The files by their names in the folder."""
-    targets = [monitors.target(plan, node) for node in plan.nodes]
+    targets = [monitors.target(plan, node) for node in plan.with_glass()]
     boards = monitors.dashboards()
     return {
         "prometheus.yml": monitors.prometheus(plan, targets, alertmanagers),

@@ -31,6 +31,8 @@ from mesh.glass.snapshots import NoSnapshot, SnapshotFile, doubt
 from mesh.glass.spread import Spread
 
 T = TypeVar("T")
+NONE = "no looking glass runs there: ask another node"
+"""Why a node without one does not answer."""
 _SOCKET = next(each for each in FEATURES if each.name == "restricted_socket")
 
 
@@ -131,7 +133,9 @@ class Answering:
     def _nodes(self, wanted: str, alone: bool) -> tuple[Node, ...]:
         if alone:
             return (self._here,)
-        return self._network.nodes if wanted == ALL else (self._network.by_id[wanted],)
+        if wanted != ALL:
+            return (self._network.by_id[wanted],)
+        return tuple(node for node in self._network.nodes if node.has_glass)
 
     def _answer(self, asked: dict[str, str], nodes: dict[str, NodeAnswer[T]]) -> Answer[T]:
         return Answer(asked=asked, at=self._clock(), nodes=nodes)
@@ -145,16 +149,19 @@ class Answering:
     ) -> dict[str, NodeAnswer[T]]:
         """All of them side by side, in the order of the plan."""
         wanted = tuple(nodes)
-        others = [node for node in wanted if node.id != self._here.id]
+        others = [node for node in wanted if node.id != self._here.id and node.has_glass]
+        found: dict[str, NodeAnswer[T]] = {
+            node.id: NodeAnswer(ok=False, why=NONE) for node in wanted if not node.has_glass
+        }
         if not others:
-            return {node.id: self._own(own) for node in wanted}
+            return found | {node.id: self._own(own) for node in wanted if node.has_glass}
         mine: dict[str, NodeAnswer[T]] = {}
         thread = threading.Thread(
             target=lambda: mine.update({self._here.id: self._own(own)}), daemon=True
         )
         if len(others) < len(wanted):
             thread.start()
-        found = self._spread.ask(others, target, kind)
+        found |= self._spread.ask(others, target, kind)
         if len(others) < len(wanted):
             thread.join()
         found |= mine

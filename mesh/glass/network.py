@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
+from mesh.operating_systems import OperatingSystem
 from mesh.services.kinds import Kind
 
 PATH = "/etc/anycast-mesh/glass.json"
@@ -47,7 +48,8 @@ class Upstream:
 @dataclass(frozen=True, slots=True)
 class Node:
     """A node: ``asn`` is its own in the underlay, ``tunnel`` its addresses there, ``announced``
-    its own addresses in our prefixes, ``services`` those that it may serve."""
+    its own addresses in our prefixes, ``services`` those that it may serve. ``os`` is its operating
+    system."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _LENIENT
     id: str
@@ -59,6 +61,12 @@ class Node:
     announced: tuple[Address, ...]
     services: tuple[str, ...]
     upstreams: tuple[Upstream, ...] = ()
+    os: str = OperatingSystem.DEBIAN
+
+    @property
+    def has_glass(self) -> bool:
+        """Whether it runs a looking glass, which is set up on Debian alone."""
+        return self.os == OperatingSystem.DEBIAN
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,16 @@ def node_rows(network: Network, answer: Answer[Snapshot], now: float) -> list[No
     return [node_row(network, name, answer.nodes[name], now) for name in (*plan, *rest)]
 
 
+def without_glass(network: Network) -> list[NodeRow]:
+    """The nodes of the plan that run no looking glass, and are seen by their peers alone."""
+    state = Condition("unknown", "runs no looking glass")
+    return [
+        NodeRow(each.id, state, "", None, {}, (0, 0), (0, 0))
+        for each in network.nodes
+        if not each.has_glass
+    ]
+
+
 def node_row(network: Network, node_id: str, answer: NodeAnswer[Snapshot], now: float) -> NodeRow:
     """One node in the table."""
     snapshot = answer.data if answer.ok else None

@@ -51,6 +51,7 @@ def mesh(view: View, answer: Answer[Snapshot], refresh: int = 0) -> str:
     """All nodes, the tunnels between them, what they announce and serve, and what needs a look.
     The page is loaded anew every ``refresh`` seconds, unless that is 0."""
     rows = overview.node_rows(view.network, answer, view.now)
+    rows += [] if view.public else overview.without_glass(view.network)
     snapshots = overview.heard(answer)
     tunnels = [] if view.public else overview.tunnels(view.network, snapshots)
     return _page(
@@ -71,10 +72,14 @@ def mesh(view: View, answer: Answer[Snapshot], refresh: int = 0) -> str:
             )
             for each in view.network.aggregates
         },
-        planned={str(each.prefix): len(each.nodes) for each in view.network.aggregates},
+        planned={
+            str(each.prefix): sum(view.network.by_id[node].has_glass for node in each.nodes)
+            for each in view.network.aggregates
+        },
         serving={
             each.name: overview.serving(snapshots, each.name) for each in view.network.services
         },
+        asked=len(answer.nodes),
         answered=len(snapshots),
     )
 

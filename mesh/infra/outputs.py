@@ -43,11 +43,11 @@ def access(nodes: Mapping[str, Node]) -> dict[str, Mapping[str, Input[str]]]:
 def glass(
     plan: Plan, access: Mapping[str, Mapping[str, Input[str]]]
 ) -> dict[str, Mapping[str, Input[str]]]:
-    """How to read the looking glass of each node: while the command under ``ssh`` runs, it is at
-    ``url`` on the operator's own machine. Empty where there is no looking glass."""
+    """How to read the looking glass of each node that runs one: while the command under ``ssh``
+    runs, it is at ``url`` on the operator's own machine. Empty where there is no looking glass."""
     if plan.glass is None:
         return {}
-    return {node_id: _glass(plan.glass.port, given) for node_id, given in access.items()}
+    return {node.id: _glass(plan.glass.port, access[node.id]) for node in plan.with_glass()}
 
 
 def _glass(port: int, access: Mapping[str, Input[str]]) -> dict[str, Input[str]]:
@@ -70,6 +70,7 @@ def _node(plan: Plan, node: PlannedNode, made: Node) -> dict[str, Any]:
     return {
         "region": node.region,
         "provider": node.provider,
+        "os": str(node.os),
         "roles": [str(role) for role in node.roles],
         "addresses": {
             "announced": _pair(node.announced),

@@ -522,6 +522,11 @@ class Plan:
                 return node
         raise KeyError(node_id)
 
+    def with_glass(self) -> tuple[Node, ...]:
+        """The nodes that run a looking glass, which is set up on Debian alone."""
+        able = (node for node in self.nodes if node.os is OperatingSystem.DEBIAN)
+        return () if self.glass is None else tuple(able)
+
     def with_role(self, role: Role) -> tuple[Node, ...]:
         """The nodes that have this role."""
         return tuple(node for node in self.nodes if role in node.roles)

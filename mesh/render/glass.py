@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Glass, Node, Plan, PlannedService, UpstreamSession
 from mesh.render import policy
 from mesh.render.files import File
@@ -62,6 +63,7 @@ def _node(node: Node) -> dict[str, object]:
         "announced": [str(address) for address in node.announced.both()],
         "services": node.services,
         "upstreams": [_upstream(each) for each in node.upstreams],
+        **({} if node.os is OperatingSystem.DEBIAN else {"os": str(node.os)}),
     }
 
 

@@ -44,7 +44,8 @@ def files(plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
         return
     here = (("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER))
     own = [(job, f"{_LOOPBACK}:{port}") for job, port in here]
-    targets = tuple(target(plan, each) for each in present)
+    able = {each.id for each in plan.with_glass()}
+    targets = tuple(target(plan, each) for each in present if each.id in able)
     yield File(
         f"{FOLDER}/prometheus.yml",
         prometheus(plan, targets, (f"{_LOOPBACK}:{ALERTMANAGER}",), node.id, own),

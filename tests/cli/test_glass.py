@@ -252,7 +252,10 @@ def test_via_asks_that_node_alone(glass: Glass, run: Run) -> None:
 def test_an_unknown_node_is_refused_with_the_names(run: Run, arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
-    assert f"nowhere: is no node of the stack lab; it has {EWR}, {LAX}" in done.stderr
+    assert (
+        f"nowhere: is no node of the stack lab with a looking glass; it has {EWR}, {LAX}"
+        in done.stderr
+    )
 
 
 def test_a_network_without_a_glass_says_how_it_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,4 +44,5 @@ def _node(node: PlannedNode) -> Node:
             Upstream(each.name, each.family, each.peer_asn, each.role, each.imports.take)
             for each in node.upstreams
         ),
+        os=node.os,
     )

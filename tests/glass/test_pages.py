@@ -219,6 +219,17 @@ def test_a_mesh_in_order_says_so() -> None:
     assert "6 of 6 tunnels are up." in page.text
 
 
+def test_a_node_that_runs_no_glass_is_shown_and_not_missed() -> None:
+    others = tuple(replace(n, os="openbsd") if n.id == ORD else n for n in NET.nodes)
+    network = replace(NET, nodes=others)
+    asked = {n.id: samples.snapshot(network, n.id) for n in others if n.has_glass}
+    page = Read(pages.mesh(replace(VIEW, network=network), samples.answer(asked)))
+    assert "3 of 3 nodes answer." in page.text
+    assert "192.30.120.0/23 is announced by 3 nodes," in page.text
+    assert "Nothing needs a look." in page.text
+    assert f"{ORD} Chicago runs no looking glass" in page.text
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

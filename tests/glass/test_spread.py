@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,23 @@ def test_all_nodes_answer_side_by_side(tmp_path: Path, monkeypatch: pytest.Monke
         assert [hop["node"] for hop in data["planned"]] == [LAX, ORD]
         assert [hop["node"] for hop in data["in_use"]] == [LAX, MIA, ORD]
         assert data["in_use"][0]["cost"] == 0 < data["in_use"][1]["cost"]
+
+
+def test_a_node_that_runs_no_glass_is_asked_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    planned = network(port)
+    planned = replace(
+        planned, nodes=tuple(replace(n, os="openbsd") if n.id == MIA else n for n in planned.nodes)
+    )
+    with running(tmp_path, planned, LAX, says(), snapshot_of(LAX, time.time())):
+        assert MIA not in nodes(port)
+        begin = time.monotonic()
+        alone = nodes(port, f"route?for=192.0.2.1&node={MIA}")[MIA]
+        assert (alone["ok"], alone["why"]) == (
+            False,
+            "no looking glass runs there: ask another node",
+        )
+        assert time.monotonic() - begin < SECONDS / 2
 
 
 def test_the_second_address_is_called_when_the_first_does_not_answer() -> None:

@@ -79,14 +79,24 @@ def test_the_operator_reaches_both_through_ssh_where_they_run() -> None:
         assert all((f"127.0.0.1:{port}" in sshd) is (node == LAX) for port in (9090, 9093))
 
 
-def test_every_node_is_asked_at_its_tunnel_address() -> None:
-    plan = monitored(LAX)
+def asked(plan: Plan) -> dict[str, list[str]]:
+    """The targets of Prometheus at Los Angeles, by node."""
     text = own(plan, LAX)[f"{FOLDER}/prometheus.yml"].content
     (mesh,) = (
         each for each in yaml.safe_load(text)["scrape_configs"] if each["job_name"] == "mesh"
     )
-    asked = {each["labels"]["node"]: each["targets"] for each in mesh["static_configs"]}
-    assert asked == {node.id: [f"[{node.tunnel.ipv6}]:8080"] for node in plan.nodes}
+    return {each["labels"]["node"]: each["targets"] for each in mesh["static_configs"]}
+
+
+def test_every_node_is_asked_at_its_tunnel_address() -> None:
+    plan = monitored(LAX)
+    assert asked(plan) == {node.id: [f"[{node.tunnel.ipv6}]:8080"] for node in plan.nodes}
+
+
+def test_a_node_without_a_looking_glass_is_not_asked() -> None:
+    values = prod() | {"monitoring": {"nodes": [LAX], "receivers": RECEIVERS}}
+    values["nodes"][MIA]["os"] = "openbsd"
+    assert asked(plan_of(values)).keys() == {LAX, ORD, EWR}
 
 
 def test_several_alertmanagers_hear_each_other_and_nobody_else_does() -> None:
