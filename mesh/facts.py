@@ -66,6 +66,11 @@ class Facts:
     """SHA-256 (hex) of the registry's certificate, on a registry."""
     os: OperatingSystem = OperatingSystem.DEBIAN
 
+    @property
+    def system(self) -> str:
+        """The operating system with its release, for people."""
+        return f"{self.os.own_name} {self.release}"
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:

@@ -78,6 +78,8 @@ def _values(node: NodeStatus, found: MeshStatus) -> Iterator[tuple[str, str]]:
     yield "clock", _clock(node.clock)
     if node.bundle:
         yield "bundle", short(node.bundle)
+    if node.system:
+        yield "system", node.system
     yield "orders", ", ".join(_orders(node, found)) or "none applied"
     yield from _repairs(node)
     yield from node.faults.items()

@@ -22,6 +22,7 @@ from mesh.cli.tables import WIDE, table
 from mesh.content import survey
 from mesh.facts import Facts
 from mesh.hanging import Hanging
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Node, Plan, make
 from mesh.plan.document import write_plan
 from mesh.render import (
@@ -274,6 +275,12 @@ def _named(node: Node) -> Iterator[str]:
         yield named
 
 
+def _system(node: Node) -> Iterator[str]:
+    """What a node runs, where that is not what most do."""
+    if node.os is not OperatingSystem.DEBIAN:
+        yield node.os.own_name
+
+
 def _print_plan(made: Plan) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -282,7 +289,7 @@ def _print_plan(made: Plan) -> None:
     nodes = table("node, roles", "addresses", "tunnels to (cost)", "upstream")
     for node in made.nodes:
         nodes.add_row(
-            "\n".join([*_named(node), *node.roles]),
+            "\n".join([*_named(node), *node.roles, *_system(node)]),
             "\n".join(map(str, (*node.announced.both(), *node.tunnel.both()))),
             "\n".join(f"{link.peer} ({link.cost})" for link in node.links),
             "\n".join(_upstreams(node)),

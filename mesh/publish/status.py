@@ -129,6 +129,8 @@ class NodeStatus:
     """The SHA-256 of the bundle that it runs."""
     reported_to: tuple[str, ...] = ()
     """The registries that hold its last report, by their URLs."""
+    system: str = ""
+    """The operating system and its release, as the node said when it joined."""
 
     @property
     def apart(self) -> str:
@@ -330,11 +332,14 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
         retired=reported.held is not None and reported.held.retired,
         registries=dict(reported.registries),
         nodes={
-            node: _but_unreachable(
-                _node(reported, node, held, plan, of[node], fleet.members), gone.get(node)
+            node: replace(
+                _but_unreachable(
+                    _node(reported, node, held, plan, of[node], fleet.members), gone.get(node)
+                )
+                if reported.answered
+                else UNKNOWN,
+                system=fleet.members[node].facts.system,
             )
-            if reported.answered
-            else UNKNOWN
             for node in sorted(fleet.members)
         },
         warnings=warnings(

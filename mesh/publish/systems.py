@@ -58,14 +58,14 @@ def _other(node: Node, member: Member) -> str:
     facts, replace = member.facts, f"mesh replace {node.id}"
     first = f"install {name} on it, then {replace}" if node.existing else replace
     return (
-        f"it runs {facts.os.own_name} {facts.release}, and {key} is {node.os}: {first} makes a "
-        f"node of {name}, and os: {facts.os} keeps this one"
+        f"it runs {facts.system}, and {key} is {node.os}: {first} makes a node of {name}, and "
+        f"os: {facts.os} keeps this one"
     )
 
 
 def _out_of_support(node: Node, member: Member, end: date) -> str:
     last = end - timedelta(days=1)
     return (
-        f"it runs {node.os.own_name} {member.facts.release}, whose support ended on {last} if "
-        f"releases came each half year: upgrade it (sysupgrade(8), after mesh drain {node.id})"
+        f"it runs {member.facts.system}, whose support ended on {last} if releases came each half "
+        f"year: upgrade it (sysupgrade(8), after mesh drain {node.id})"
     )

@@ -18,7 +18,7 @@ from mesh.plan import Plan, make
 from mesh.registry import paths
 from mesh.render import placeholder_facts
 from mesh.spec import load_file
-from tests.kit.stacks import ROOT, long_ids, plan_of, prod
+from tests.kit.stacks import ROOT, bent, long_ids, plan_of, prod
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -143,6 +143,12 @@ def test_plan_shows_the_interface_of_a_peer_whose_id_does_not_fit(tmp_path: Path
     code, out, err = run("plan", "--stack", "bad", "--root", str(tmp_path))
     assert code == 0, err
     assert "wg-ewr-3fbaa60" in out and "wg-lax" not in out
+
+
+def test_plan_shows_which_nodes_run_another_system(tmp_path: Path) -> None:
+    written(tmp_path, **bent("nodes/mia-vultr-1/os", "openbsd"))
+    code, out, err = run("plan", "--stack", "bad", "--root", str(tmp_path))
+    assert (code, out.count("OpenBSD"), out.count("Debian")) == (0, 1, 0), err
 
 
 def test_plan_shows_what_upstreams_are_asked_for(tmp_path: Path) -> None:

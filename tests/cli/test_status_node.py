@@ -35,6 +35,7 @@ WELL = NodeStatus(
     announces={V4: "yes", V6: "yes"}, bird="", expected=("u_ewr", "vultr4"), clock=0.0,
     families={"web": {"ipv4": True, "ipv6": True}}, contents={"web": "a" * 64},
     orders={"drain": 3, "blackhole": 0, "hold": 0}, bundle="b" * 64, reported_to=(URL,), repaired=2,
+    system="OpenBSD 7.9",
 )  # fmt: skip
 DOWN = replace(
     WELL, down={"vultr4": SessionDown("Idle", "BGP Error: [red]Hold timer expired", 300.0)}
@@ -71,7 +72,7 @@ HELD = "2026-11-29T23:00:00Z"
 SAID: dict[str, tuple[MeshStatus, tuple[str, ...]]] = {
     "well": (mesh(WELL), (
         f"{LAX}: applied", "report 2 s old, at the registry", "in service yes", "BIRD answers",
-        "clock as this machine's", "bundle bbbbbbbbbbbb", "orders drain 3",
+        "clock as this machine's", "bundle bbbbbbbbbbbb", "system OpenBSD 7.9", "orders drain 3",
         "repairs 2 since its agent started", f"{V4} yes", "web up aaaaaaaaaaaa -",
         "vultr4 Established")),
     "a session that is down": (mesh(DOWN), (
