@@ -96,7 +96,9 @@ def test_nothing_secret_is_shown(engine: Engine) -> None:
 def test_only_what_is_to_be_replaced_gets_the_newer_release_and_a_script_is_repaired(
     engine: Engine, vultr: Vultr, tmp_path: Path
 ) -> None:
-    vultr.images.append({"id": 9999, "name": "OpenBSD 8.0 x64", "family": "openbsd", "arch": "x64"})
+    vultr.images.append(
+        {"id": 9999, "name": "OpenBSD 10.0 x64", "family": "openbsd", "arch": "x64"}
+    )
     (stored,) = vultr.scripts.values()
     text, stored.script = stored.script, base64.b64encode(b"echo\n").decode()
     (urn,) = [r["urn"] for r in engine.resources() if r["urn"].endswith(f"{NEXT}-instance")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from importlib.metadata import version
 from typing import Any
 
@@ -11,12 +12,16 @@ import pytest
 from pulumi.runtime import mocks
 
 from mesh.infra.providers import plugins
+from mesh.infra.providers.vultr import images
 from mesh.infra.providers.vultr.v2 import connect
-from mesh.infra.providers.vultr.v2.answers import Instance
+from mesh.infra.providers.vultr.v2.answers import Image, Instance
+from mesh.plan import make
 from mesh.preview.kinds import ResourceKind, kind_of
 from mesh.render import startup_script
+from mesh.spec import load
 from mesh.trust.keys import join_token, new_operator_key
 from tests.kit.program import UNKNOWN, Registered, Run, run
+from tests.kit.stacks import ROOT, prod
 from tests.kit.vultr_api import KEY, Vultr
 from tests.kit.vultr_api.objects import Server
 from tests.kit.vultr_api.offers import DEBIAN, DEBIAN_ID, OPENBSD, OPENBSD_ID
@@ -147,17 +152,18 @@ class TestImage:
         assert said in self.told(deploy(nothing_exists=True))
 
     def test_of_the_stack_file_is_taken(self, catalogue: Vultr) -> None:
-        done = deploy(**options(openbsd="OpenBSD 7.5 x64"))
-        assert server(done, NODE).inputs["os_id"] == 2286
+        catalogue.images.append({"id": 1, "name": "OpenBSD 9.8 x64", "family": "openbsd"})
+        done = deploy(**options(openbsd="OpenBSD 9.8 x64"))
+        assert server(done, NODE).inputs["os_id"] == 1
         assert not self.told(done)
 
     def test_is_chosen_by_its_numbers(self, catalogue: Vultr) -> None:
-        for id_, name in ((1, "OpenBSD 10.0 x64"), (2, "OpenBSD 9.9 x64"), (3, "OpenBSD X x64")):
+        for id_, name in ((1, "OpenBSD 10.0 x64"), (2, "OpenBSD 9.8 x64"), (3, "OpenBSD X x64")):
             catalogue.images.append({"id": id_, "name": name, "arch": "x64", "family": "openbsd"})
         assert server(deploy(), NODE).inputs["os_id"] == 1
 
     @pytest.mark.parametrize(
-        ("changes", "images", "said"),
+        ("changes", "there", "said"),
         [
             (
                 {}, [DEBIAN],
@@ -165,8 +171,8 @@ class TestImage:
                  "remove os: openbsd"],
             ),
             (
-                options(openbsd="OpenBSD 9.9 x64"), [DEBIAN, OPENBSD],
-                ["mesh:providers.vultr.openbsd = OpenBSD 9.9 x64: Vultr has no image",
+                options(openbsd="OpenBSD 9.7 x64"), [DEBIAN, OPENBSD],
+                ["mesh:providers.vultr.openbsd = OpenBSD 9.7 x64: Vultr has no image",
                  f'"{OPENBSD}", or remove the key'],
             ),
             (
@@ -178,16 +184,31 @@ class TestImage:
                 [f"mesh:providers.vultr.image = {OPENBSD}: it is an image of OpenBSD",
                  "move it to mesh:providers.vultr.openbsd"],
             ),
+            (
+                options(openbsd="OpenBSD 7.5 x64"), [DEBIAN, OPENBSD, "OpenBSD 7.5 x64"],
+                ["mesh:providers.vultr.openbsd = OpenBSD 7.5 x64: support of this release ended "
+                 "before 2025-06-01", f"{NODE} would be made from it; take {OPENBSD}"],
+            ),
+            (
+                {}, [DEBIAN, "OpenBSD 7.5 x64"],
+                [f"{NODE} would be made from it; use a server with a newer one (host:)"],
+            ),
         ],
-        ids=["none at all", "another", "of Debian", "in the other key"],
+        ids=["none", "another", "of Debian", "in the other key", "too old", "newest is too old"],
     )  # fmt: skip
     def test_that_is_not_there_is_refused(
-        self, catalogue: Vultr, changes: dict[str, Any], images: list[str], said: list[str]
+        self, catalogue: Vultr, changes: dict[str, Any], there: list[str], said: list[str]
     ) -> None:
-        catalogue.images = [row for row in catalogue.images if row["name"] in images]
+        catalogue.images = [row for row in catalogue.images if row["name"] in there]
         with pytest.raises(pulumi.RunError) as refusal:
             deploy(**changes)
         assert all(part in str(refusal.value) for part in said), refusal.value
+
+    def test_that_is_old_stops_no_network_that_runs_it(
+        self, catalogue: Vultr, living: dict[str, Server]
+    ) -> None:
+        catalogue.images = [row for row in catalogue.images if row["name"] != OPENBSD]
+        assert not self.told(deploy(nothing_exists=True))
 
     def test_that_vultr_gives_up_stops_no_network_that_runs(
         self, catalogue: Vultr, living: dict[str, Server]
@@ -197,6 +218,16 @@ class TestImage:
         (told,) = self.told(done)
         assert f"{NODE} keeps its server, and cannot be replaced" in told
         assert server(done, NODE).inputs["os_id"] == OPENBSD_ID
+
+    @pytest.mark.parametrize(
+        ("today", "severity"),
+        [("2025-05-31", None), ("2025-06-01", "warning"), ("2025-08-01", "error")],
+    )
+    def test_may_be_outdated_for_a_while(self, today: str, severity: str | None) -> None:
+        spec = load("prod", prod() | nodes(**{NODE: {"number": 3, "os": "openbsd"}}), ROOT).spec
+        there = [Image(id=1, name="OpenBSD 7.5 x64")]
+        found = images.outdated(spec, make(spec).nodes, there, (), date.fromisoformat(today))
+        assert [each.severity for each in found] == ([severity] if severity else [])
 
     @pytest.mark.parametrize(
         ("os", "image"), [("openbsd", DEBIAN), ("debian", OPENBSD)], ids=["to", "back"]

