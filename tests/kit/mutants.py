@@ -45,6 +45,7 @@ def _mixed() -> dict[str, Any]:
 STACKS = {
     "prod": prod() | {"routing": {"import": "full"}, "glass": {"public": True}},
     "mixed": _mixed(),
+    "openbsd": example("openbsd"),
 }
 """Stacks that take every path of the templates; a short case has the first one only."""
 
@@ -91,12 +92,12 @@ MUTANTS = (
     Mutant("mesh/spec/providers/vultr.py", '"transit"', '"an upstream"', short=True),
     Mutant("templates/debian/systemd/dummy.service.j2", "", "# more\n", short=True),
     Mutant(
-        "mesh/render/node_templates.py", "# Timers run", "# They run", False, code=False, short=True
+        "mesh/render/systems/debian.py", "# Timers run", "# They run", False, code=False, short=True
     ),
     Mutant("mesh/render/replies.py", "REPLIES_TABLE = 27218", "REPLIES_TABLE = 27219"),
     Mutant("mesh/render/kinds.py", "HTTP = 80", "HTTP = 81"),
     Mutant("mesh/render/services.py", "SERVICES_TABLE = 4242", "SERVICES_TABLE = 4241"),
-    Mutant("mesh/render/node.py", 'conf", content, 0o600', 'conf", content, 0o640'),
+    Mutant("mesh/render/node.py", 'secrets.conf", content, 0o640', 'secrets.conf", content, 0o600'),
     Mutant("mesh/bird/constants.py", 'f"IN_SERVICE_', 'f"SERVES_', code=False),
     Mutant("mesh/spec/aggregates.py", "return self.by is None or", "return True or"),
     Mutant("mesh/cli/answers.py", "", "\nNEW = 1\n", bytes_=False, code=False, short=True),
@@ -119,7 +120,9 @@ MUTANTS = (
         'Feature("return_types", (9, 14), (9, 0))',
         code=False,
     ),
-    Mutant("mesh/render/node_templates.py", '0o640, "bird"', '0o600, "bird"'),
+    Mutant("mesh/render/systems/debian.py", '0o640, "bird"', '0o600, "bird"'),
+    Mutant("mesh/render/systems/openbsd.py", '"169.254.1.0"', '"169.254.2.0"'),
+    Mutant("mesh/render/systems/system.py", 'group: str = "root"', 'group: str = "adm"'),
     Mutant("mesh/render/policy.py", '"our client"', '"a client"'),
     Mutant("mesh/render/files.py", "mode: int = 0o644", "mode: int = 0o600"),
     Mutant(
@@ -161,7 +164,7 @@ MUTANTS = (
     Mutant("mesh/plan/alerting.py", '("critical", "warning")', '("critical",)'),
     Mutant("mesh/render/glass.py", '"public": glass.public', '"public": not glass.public'),
     Mutant("mesh/render/monitors.py", '_LOOPBACK = "127.0.0.1"', '_LOOPBACK = "127.0.0.2"'),
-    Mutant("mesh/render/watched.py", '"interface": "dummy0"', '"interface": "dummy1"'),
+    Mutant("mesh/render/watched.py", '"interface": system', '"interface": "x" + system'),
     # What is checked or said only: other code, and no other byte.
     *(
         Mutant(path.relative_to(ROOT).as_posix(), "", "\nMORE = 1\n", bytes_=False, code=False)
@@ -203,7 +206,8 @@ MUTANTS = (
     _said("mesh/publish/rendered.py", "MOST = 12", "MOST = 13"),
     *(
         Mutant(path.relative_to(ROOT).as_posix(), "", "# more\n")
-        for path in sorted((ROOT / "templates/debian").rglob("*.j2"))
+        for system in ("bird", "debian", "openbsd")
+        for path in sorted((ROOT / "templates" / system).rglob("*.j2"))
         if path.name != "dummy.service.j2"
     ),
     *(
@@ -216,6 +220,7 @@ UNUSED = frozenset({
     "mesh/__init__.py", "mesh/bird/__init__.py", "mesh/plan/__init__.py", "mesh/render/__init__.py",
     "mesh/spec/__init__.py",
     "mesh/facts.py", "mesh/render/placeholders.py", "mesh/spec/providers/provider.py",
+    "mesh/render/systems/__init__.py",
     "mesh/services/__init__.py", "mesh/services/checks/__init__.py", "mesh/spec/examples.py",
     "mesh/spec/free.py",
 })  # fmt: skip
