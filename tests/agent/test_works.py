@@ -593,7 +593,8 @@ def test_what_fails_of_it_is_tried_again_and_the_rest_is_done(withdrawing: Withd
 
 
 def test_a_withdrawal_needs_no_package_that_an_agent_may_miss() -> None:
-    script = "import sys, mesh.agent.withdrawal, mesh.agent.log, mesh.agent.entry; "
+    script = "import sys, mesh.agent.withdrawal, mesh.agent.log, mesh.agent.systems, "
+    script += "mesh.agent.entry; "
     script += "print([m for m in ('pydantic', 'cryptography') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=bundle.ROOT, capture_output=True, text=True, check=True

@@ -1,12 +1,12 @@
-"""What the supervisor of an OpenBSD node reads: whether the agent hangs, and whether it works.
+"""What an OpenBSD node's supervisor hears of the agent: that it does not hang, and that it works.
 
-``/var/run/anycast-mesh/beat`` is written anew with each beat, and has one line: ``started``, or
-``works`` once the agent has been shown to work. A file that is older than the time within which
-systemd wants to hear of Debian's agent is that of an agent that hangs.
+The agent writes one word into ``/var/run/anycast-mesh/beat`` again and again: ``started``, or
+``works`` once it has been shown to work. The supervisor takes the file away when it has read it.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mesh.agent.host import Host
@@ -22,19 +22,19 @@ class Beat:
     _word: str = field(default="started", init=False)
 
     def started(self) -> None:
-        """Writes the first beat."""
+        """Writes the first word."""
         self.beat()
 
     def beat(self) -> None:
-        """Writes the file anew."""
-        self.host.write(BEAT, f"{self._word}\n".encode(), 0o644, flush=False)
+        """Writes the word. An agent whose disk is full works otherwise."""
+        with suppress(OSError):
+            self.host.write(BEAT, f"{self._word}\n".encode(), 0o644, flush=False)
 
     def works(self) -> bool:
-        """Says so in the file: the supervisor does not withdraw the node then."""
+        """Writes another word from now on: the supervisor does not withdraw the node then."""
         self._word = "works"
         self.beat()
         return True
 
     def stopping(self) -> None:
-        """Removes the file, which nobody writes any more."""
-        self.host.remove(BEAT)
+        """The supervisor sees that the process ends."""

@@ -96,14 +96,16 @@ class OpenBsdNetwork:
     # --- what is served ----------------------------------------------------------------------
 
     def served(self, interface: str) -> frozenset[str] | None:
-        """What pf and BIRD both have; None while pf has no table for it. What this agent serves is
-        served again after a start of BIRD, which resets its file."""
+        """What pf and BIRD both have; None while pf has no table for it. A start of BIRD resets
+        its part, and is nobody's change: BIRD is told again what this agent serves."""
         table = self._table(SERVED_TABLE)
         if table is None:
             return None
-        if self._wanted is not None and self._written() != self._wanted:
+        originated = self._originated()
+        if self._wanted is not None and originated != self._wanted:
             self._tell(self._wanted)
-        return table & self._originated()
+            originated = self._originated()
+        return table & originated
 
     def serve(self, interface: str, add: Collection[str], remove: Collection[str]) -> str:
         """Tells pf first: a packet that comes before BIRD has withdrawn an address is forwarded."""
