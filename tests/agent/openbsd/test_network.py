@@ -23,7 +23,7 @@ from mesh.agent.openbsd.network import SERVED, OpenBsdNetwork, served_file
 from mesh.agent.systems import openbsd
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
-from mesh.services.checks import TcpCheck
+from mesh.services.checks.tcp import TcpCheck
 from mesh.services.service import Ports
 from mesh.trust.documents import Blackhole, BlackholeOrder
 from tests.kit.bird_control import control
