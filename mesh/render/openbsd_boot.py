@@ -15,8 +15,9 @@ from mesh.render.files import File
 from mesh.render.templates import rendered
 from mesh.trust.signify import public_key
 
-PACKAGES = ("python3", "py3-cryptography", "py3-pydantic", "wireguard-tools", "bird")
-"""Packages of every OpenBSD node, without their versions."""
+PACKAGES = ("py3-cryptography", "py3-pydantic", "wireguard-tools", "bird")
+"""Packages of every OpenBSD node, without their versions. Python comes with those that need it: its
+own is named python, of which there are several versions."""
 
 SUPERVISION = {"watchdog": 30, "grace": 30, "patience": 15, "ends": 3}
 """Seconds without a sign of life until the agent is killed, and without an agent that works until

@@ -31,7 +31,11 @@ Network = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NETWORK)
 FilePath = Annotated[
     str, StringConstraints(pattern=r"^(/[A-Za-z0-9_@][A-Za-z0-9._@-]*)+$", max_length=255)
 ]
-Unit = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*\.service$")]
+# Of systemd, or a service of ours of OpenBSD's rc.d.
+Unit = Annotated[
+    str,
+    StringConstraints(pattern=r"^([A-Za-z0-9][A-Za-z0-9@._-]*\.service|anycast_mesh_[a-z0-9_]+)$"),
+]
 _MODES = (0o600, 0o640, 0o644, 0o700, 0o750, 0o755)
 
 

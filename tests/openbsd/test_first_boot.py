@@ -165,7 +165,7 @@ def test_a_registry_may_answer_late(host: OpenBsdHost) -> None:
         _is_a_node(host)
 
 
-@pytest.mark.parametrize("absent", ["bird", "python3"])
+@pytest.mark.parametrize("absent", ["bird", "py3-pydantic"])
 def test_a_mirror_without_a_package_is_named_before_any_is_installed(
     host: OpenBsdHost, absent: str
 ) -> None:

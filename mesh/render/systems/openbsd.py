@@ -32,14 +32,14 @@ FILES: tuple[Template, ...] = (
     _template("/etc/pf.conf", "network/pf.conf", 0o600),
     _template("/etc/hostname.lo1", "network/hostname.lo1", 0o640),
     _template("/etc/anycast-mesh/sysctl.conf", "network/sysctl.conf", fixed=True),
-    _template(f"/etc/rc.d/{BIRD}", "rc.d/bird", 0o555, fixed=True),
+    _template(f"/etc/rc.d/{BIRD}", "rc.d/bird", 0o755, fixed=True),
     _template(f"/etc/login.conf.d/{BIRD}", "rc.d/bird.class", fixed=True),
 )
 """Templates of all nodes' files: a new file is a line here and a template."""
 OUT_OF_SERVICE = Template(
     "/etc/bird/mesh/out-of-service.conf", "bird/out-of-service.conf.j2", group=_GROUP, fixed=True
 )
-WHOAMI_SCRIPT = _template(f"/etc/rc.d/{WHOAMI}", "rc.d/whoami", 0o555, fixed=True)
+WHOAMI_SCRIPT = _template(f"/etc/rc.d/{WHOAMI}", "rc.d/whoami", 0o755, fixed=True)
 
 
 class OpenBsd:

@@ -93,6 +93,7 @@ class Table:
     """A table of pf: addresses with the time at which each was added."""
 
     persist: bool = False
+    const: bool = False
     addresses: dict[str, float] = field(default_factory=dict)
 
 

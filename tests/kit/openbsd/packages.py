@@ -32,6 +32,7 @@ def add(arguments: list[str]) -> int:
             wrong.append(f"Ambiguous: {asked} could be {' '.join(found)}")
         else:
             wanted.append(found[0])
+    wanted = [*_needed(mirror, wanted, held), *wanted]
     for each in wanted if "n" not in letters else ():
         _install(each)
     for each in wanted:
@@ -50,7 +51,7 @@ def info(arguments: list[str]) -> int:
                 if word in each:
                     print(f"{each} (installed)" if each in held else each)
             return 0
-        case ["-e", pattern] | ["-qe", pattern]:
+        case ["-e", pattern] | ["-qe", pattern] | ["-q", "-e", pattern]:
             found = [each for each in held if _fits(each, pattern)]
             for each in found if arguments[0] == "-e" else ():
                 print(f"inst:{each}")
@@ -72,6 +73,14 @@ def installed() -> list[str]:
     """The packages of the machine, in alphabetic order."""
     folder = path("/var/db/pkg")
     return sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+
+
+def _needed(mirror: list[str], wanted: list[str], held: list[str]) -> list[str]:
+    """What packages of Python depend on: python-3, whose branch of the ports has that name."""
+    stems = {_stem(each) for each in (*wanted, *held)}
+    if "python" in stems or not any(each.startswith("py3-") for each in stems):
+        return []
+    return [each for each in mirror if each.startswith("python-3.")][:1]
 
 
 def _install(name: str) -> None:

@@ -137,7 +137,7 @@ def _put(pf: Pf, loaded: Loaded) -> None:
     table that persists keeps what it has; others are gone when no rule names them."""
     for name, defined in loaded.tables.items():
         table = pf.tables.setdefault(name, Table())
-        table.persist = defined.persist
+        table.persist, table.const = defined.persist, defined.const
         if defined.filled:
             now = time.time()
             known = table.addresses
@@ -186,6 +186,8 @@ def _tables(pf: Pf, options: Options) -> int:
     # A dry run and one that fails change nothing.
     table = pf.tables.get(name, Table(persist=True))
     held = dict(table.addresses)
+    if table.const and verb in ("add", "delete", "replace", "flush", "kill", "expire"):
+        failed("pfctl: Operation not permitted.", _NO_TABLE)
     code = _change(verb, held, given, options)
     if verb == "kill":
         options.say("1 table deleted.")

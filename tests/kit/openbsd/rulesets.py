@@ -20,6 +20,14 @@ _KNOWN = """
 _WORDS = frozenset(_KNOWN.split())
 
 
+_VALUE = re.compile(r"[0-9a-f.:/%*-]+|[<>=!]*[0-9:><=-]+|<[^>]*>|\"[^\"]*\"|[A-Z]+/[A-Z]+")
+_NAMED = frozenset(
+    ["on", "proto", "user", "group", "port", "icmp-type", "icmp6-type", "code", "label", "tag",
+     "tagged", "received-on", "skip"]
+)  # fmt: skip
+"""After these a name stands."""
+
+
 class Wrong(Exception):
     """A line that pfctl refuses."""
 
@@ -34,6 +42,7 @@ class Defined:
     """A table as the file defines it."""
 
     persist: bool
+    const: bool
     filled: bool
     addresses: list[str] = field(default_factory=list)
 
@@ -110,7 +119,9 @@ def _table(loaded: Loaded, number: int, text: str) -> None:
     if found is None or len(found[1]) > 31:
         raise Wrong(number)
     addresses = re.split(r"[\s,]+", found[3].strip("{} ")) if found[3] else []
-    defined = Defined("persist" in found[2], found[3] is not None, [a for a in addresses if a])
+    flags = found[2].split()
+    held = [each for each in addresses if each]
+    defined = Defined("persist" in flags, "const" in flags, found[3] is not None, held)
     loaded.tables[found[1]] = defined
     loaded.settings.append(text)
 
@@ -127,20 +138,14 @@ def _rule(loaded: Loaded, number: int, text: str) -> None:
 
 
 def _known(number: int, text: str) -> None:
-    """Words that are neither pf's own nor a value that can stand in a rule."""
-    previous = ""
+    """Words that are neither pf's own nor what may follow one of them."""
+    keyword = ""
     for word in re.findall(r'"[^"]*"|<[^>]*>|[^\s,(){}]+', text):
-        bare = word.strip("!")
-        value = re.fullmatch(r"[0-9a-f.:/%*-]+|[<>=!]*[0-9:><=-]+|<[^>]*>|\"[^\"]*\"|[A-Z/]+", bare)
-        after = previous in ("on", "proto", "user", "group", "port", "icmp-type", "icmp6-type",
-                             "code", "label", "tag", "tagged", "received-on", "skip")  # fmt: skip
-        listed = re.fullmatch(r"[a-z_][\w*.:-]*", bare) is not None
-        if bare and not value and bare not in _WORDS and not (after or (listed and "{" in text)):
+        bare = word.strip("!=")
+        if bare in _WORDS:
+            keyword = bare
+        elif bare and not _VALUE.fullmatch(bare) and keyword not in _NAMED:
             raise Wrong(number)
-        if bare in _WORDS or value is None:
-            previous = bare if bare in _WORDS else previous
-        elif "{" not in text:
-            previous = ""
 
 
 def _crossed(text: str) -> list[str]:

@@ -17,7 +17,7 @@ from tests.kit.wait import until
 
 COMMANDS = Path(__file__).parent / "commands"
 FIRST = (
-    "python3-3.12.10",
+    "python-3.12.10",
     "py3-cryptography-44.0.2",
     "py3-pydantic-2.10.6",
     "wireguard-tools-1.0.20210914p2",
