@@ -36,6 +36,7 @@ from mesh.glass.metrics import METRICS
 from mesh.infra.dynamic.base import Stub
 from mesh.lab.probe import ProbeReport
 from mesh.lab.receivers import Delivery
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Plan
 from mesh.preview.summary import Summary
 from mesh.publish.order import Fleet
@@ -48,11 +49,13 @@ from mesh.render import (
     node_secrets,
     placeholder_facts,
     placeholder_placements,
+    startup_script,
     user_data,
 )
 from mesh.render import Seed as UserData
 from mesh.rpki.objects import Objects
 from mesh.trust import orders
+from mesh.trust.encoding import b64
 from mesh.trust.signing import Purpose
 from tests.kit import program
 from tests.kit.stacks import plan_of, with_members
@@ -198,9 +201,10 @@ RECEIVER = "pager"
 
 @cache
 def _rendered() -> tuple[Plan, dict[str, NodeFiles]]:
-    """A network that has all that there is: members, an existing host, validators, imports, and a
-    receiver of alerts."""
+    """A network that has all that there is: members, an existing host, a node with OpenBSD,
+    validators, imports, and a receiver of alerts."""
     values = with_members() | {"rpki": {"local": True}, "routing": {"import": "full"}}
+    values["nodes"]["mia-vultr-1"]["os"] = "openbsd"
     values["monitoring"] = {"nodes": ["lax-vultr-1"], "receivers": {RECEIVER: {"kind": "webhook"}}}
     plan = plan_of(values)
     made = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
@@ -210,11 +214,15 @@ def _rendered() -> tuple[Plan, dict[str, NodeFiles]]:
 def _first() -> Iterator[File]:
     """What user data put onto nodes before their first generation."""
     plan, _ = _rendered()
-    seed = UserData(("https://203.0.113.1:8443",), "operator", "0" * 64, "the-token")
+    seed = UserData(("https://203.0.113.1:8443",), b64(bytes(32)), "0" * 64, "the-token")
     for node in plan.nodes:
-        document = yaml.safe_load(user_data(plan, node.id, seed))
-        for file in document["write_files"]:
-            yield File(file["path"], "")
+        document = user_data(plan, node.id, seed)
+        if node.os is OperatingSystem.OPENBSD:
+            written = startup_script(seed.operator) + document
+            paths = re.findall(r"^put [0-7]+ (\S+)", written, re.MULTILINE)
+        else:
+            paths = [file["path"] for file in yaml.safe_load(document)["write_files"]]
+        yield from (File(path, "") for path in paths)
 
 
 def _on_nodes() -> Iterator[File]:
@@ -231,6 +239,7 @@ def _common(name: str) -> str:
     plan, _ = _rendered()
     for node in plan.nodes:
         name = name.replace(node.id, "<peer>").replace(node.id.replace("-", "_"), "<peer>")
+    name = re.sub(r"/hostname\.wg[0-9]+$", "/hostname.wg<number>", name)
     for provider in {session.name[:-1] for node in plan.nodes for session in node.upstreams}:
         name = re.sub(rf"^{provider}(?=[46]$)", "<provider>", name)
     name = re.sub(rf"/{RECEIVER}$", "/<receiver>", name)
@@ -257,6 +266,7 @@ def _files() -> Iterator[str]:
 def _units() -> Iterator[str]:
     names = [file.path.rpartition("/")[2] for file in _on_nodes()]
     yield from (name for name in names if re.fullmatch(r"anycast-mesh-.*\.(service|timer)", name))
+    yield from (name for name in names if re.fullmatch(r"anycast_mesh_[a-z]+", name))
     for files in _rendered()[1].values():
         yield from (_common(name) for name in files.units)
     yield from _constants(r"anycast-mesh-[a-z-]+(\.service|\.timer)?")
