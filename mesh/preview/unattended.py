@@ -32,11 +32,32 @@ class Asked:
 def unattended(preview: Preview, asked: Asked) -> Iterator[Problem]:
     """Every step that must not run, and protection that is off."""
     yield from _unprotected(preview)
+    yield from _of_another_system(preview)
     going = _packages_that_lose_a_server(preview, asked)
     for step in preview.steps:
         yield from _refused(step, asked, going)
         if step.kind is ResourceKind.SERVER and step.verb == "replace" and step.node is not None:
             yield from _without_another(preview, step, step.node)
+
+
+def _of_another_system(preview: Preview) -> Iterator[Problem]:
+    """Servers that stay, with another operating system than the new plan has."""
+    if preview.before is None or preview.after is None:
+        return
+    was = {node.id: node.os for node in preview.before.nodes}
+    made = {
+        step.node
+        for step in preview.steps
+        if step.kind is ResourceKind.SERVER and step.verb in ("create", "replace")
+    }
+    for node in preview.after.nodes:
+        system = was.get(node.id, node.os)
+        if system is not node.os and node.id not in made:
+            yield Problem(
+                f"mesh:nodes.{node.id}.os", node.os,
+                f"its server runs {system.own_name} and stays, so that nothing could be published",
+                f"ask for a new server: --replace {node.id}; or take the change back",
+            )  # fmt: skip
 
 
 def _refused(step: Step, asked: Asked, going: Collection[str]) -> Iterator[Problem]:

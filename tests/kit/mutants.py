@@ -121,7 +121,7 @@ MUTANTS = (
         code=False,
     ),
     Mutant("mesh/render/systems/debian.py", '0o640, "bird"', '0o600, "bird"'),
-    Mutant("mesh/render/systems/openbsd.py", '0o600)', '0o640)'),
+    Mutant("mesh/render/systems/openbsd.py", "0o600)", "0o640)"),
     Mutant("mesh/render/systems/system.py", 'group: str = "root"', 'group: str = "adm"'),
     Mutant("mesh/render/policy.py", '"our client"', '"a client"'),
     Mutant("mesh/render/files.py", "mode: int = 0o644", "mode: int = 0o600"),

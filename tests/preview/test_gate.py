@@ -216,6 +216,14 @@ def test_what_is_no_node_s_is_neither_replaced_nor_removed_unattended(
     assert [problem.value for problem in found] == ([op] if refused else [])
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_another_system_needs_another_server(is_replaced: bool) -> None:
+    after = plan_of(bent("nodes/mia-vultr-1/os", "openbsd"))
+    steps = replaced("mia-vultr-1") if is_replaced else []
+    keys = refusals(ONE, after, steps, asked=MIAMI)
+    assert keys == (set() if is_replaced else {"mesh:nodes.mia-vultr-1.os"})
+
+
 def test_a_publication_in_place_of_the_old_one_is_no_first_deployment() -> None:
     old = step("delete", "mia-vultr-1", PUBLISH)
     found = gate(
