@@ -189,7 +189,9 @@ def about_systems(loaded: Loaded) -> list[str]:
 
 def test_where_no_looking_glass_runs_is_said() -> None:
     (warning,) = about_systems(load("prod", network(), ROOT))
-    assert f"no looking glass runs on OpenBSD: {MIAMI} is shown by those of other nodes" in warning
+    assert (
+        f"no looking glass runs on OpenBSD, and only those of other nodes show {MIAMI};" in warning
+    )
     assert not about_systems(load("prod", network(glass={"enabled": False}), ROOT))
 
 

@@ -47,8 +47,9 @@ def check_operating_systems(sections: Sections) -> Iterator[Problem]:
     if glass_of(sections) is not None:
         yield Problem(
             f"mesh:nodes.{min(others)}.os", "openbsd",
-            f"no looking glass runs on OpenBSD: {_list(others)} is shown by those of other nodes "
-            "alone", "ask another node's, as `mesh glass` does", severity="warning",
+            f"no looking glass runs on OpenBSD, and only those of other nodes show "
+            f"{', '.join(sorted(others))}", "ask another node's, as `mesh glass` does",
+            severity="warning",
         )  # fmt: skip
 
 
@@ -171,7 +172,7 @@ def _check_service(
     elsewhere = f"leave it to the others, for example nodes: [{', '.join(left)}]" if left else (
         "name nodes with Debian in nodes"
     )  # fmt: skip
-    runs = f"{_list(here)} runs OpenBSD"
+    runs = f"{', '.join(sorted(here))} {'run' if len(here) > 1 else 'runs'} OpenBSD"
     if service.kind in SERVED and service.kind is not None:
         yield Problem(
             f"{key}.kind", service.kind,
@@ -190,7 +191,3 @@ def _check_service(
                 f"{runs}, where checks of kind exec are not run",
                 f"ask the service itself, for example by kind: tcp; or {elsewhere}",
             )  # fmt: skip
-
-
-def _list(names: Mapping[str, Node] | list[str]) -> str:
-    return ", ".join(sorted(names))
