@@ -27,7 +27,7 @@ def unfit(
             continue
         end = unsupported_from(facts.os, facts.release)
         if end is not None and today >= end + DOUBT and not _is_known(node, member, known):
-            yield f"{node.id}: {_out_of_support(node, member, end)}, before it becomes a node"
+            yield f"{node.id}: {_out_of_support(node, member, end)}"
 
 
 def outdated(
@@ -67,5 +67,6 @@ def _out_of_support(node: Node, member: Member, end: date) -> str:
     last = end - timedelta(days=1)
     return (
         f"it runs {member.facts.system}, whose support ended on {last} if releases came each half "
-        f"year: upgrade it (sysupgrade(8), after mesh drain {node.id})"
+        f"year: give it a new server (mesh replace {node.id}), or run sysupgrade(8) while it is "
+        f"drained"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from mesh.operating_systems import OperatingSystem
 from mesh.plan.waves import Wave
 from mesh.publish import PublishError, publish
-from mesh.publish.order import Member
+from mesh.publish.generation import placements
+from mesh.publish.order import Fleet as State
+from mesh.publish.order import Member, dump_fleet, load_fleet
+from mesh.publish.rendered import differing, digests
 from mesh.publish.systems import outdated, unfit
 from mesh.publish.witnesses import witnesses
 from mesh.trust import joining, keys
@@ -83,6 +87,23 @@ def test_nothing_is_published_and_nobody_waits_where_a_server_is_another(tmp_pat
         with pytest.raises(PublishError, match=f"{NODE}: it runs Debian 13, and .*os is openbsd: "):
             publish(order, None, lambda _: None)
         assert registry.registry.current() is None
+
+
+def test_a_state_of_an_earlier_version_has_nodes_with_debian_and_publishes_nothing_anew() -> None:
+    fleet = Fleet()
+    document = json.loads(dump_fleet(State(5, "0" * 64, fleet.members())))
+    for member in document["members"].values():
+        member["facts"]["debian"] = member["facts"].pop("release")
+        del member["facts"]["os"]
+    former = load_fleet(json.dumps(document)).members
+    assert former == fleet.members()
+    assert not [*unfit(fleet.plan, former, former, TODAY)]
+    places, registries = placements(fleet.order()), fleet.order().registries
+    before, now = (
+        digests(fleet.plan, {node: one.facts for node, one in each.items()}, places, registries)
+        for each in (former, fleet.members())
+    )
+    assert differing(before, now) == ""
 
 
 def test_a_node_with_openbsd_is_examined_and_examines_none() -> None:
