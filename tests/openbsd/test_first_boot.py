@@ -147,6 +147,26 @@ def test_user_data_are_found_in_the_metadata_as_a_whole(host: OpenBsdHost) -> No
         _is_a_node(host)
 
 
+@pytest.mark.parametrize("given", ["inet6 autoconf", "inet6 autoconf -autoconfprivacy -soii"])
+def test_the_ipv6_address_becomes_that_of_the_mac_address(host: OpenBsdHost, given: str) -> None:
+    """What images of the provider have had in this file, and OpenBSD's own default."""
+    host.write("etc/hostname.vio0", f"dhcp\n{given}\n", 0o640)
+    with host.boot("sh /startup"):
+        _is_a_node(host)
+    assert host.read("etc/hostname.vio0") == "dhcp\ninet6 autoconf -temporary -soii\n"
+    assert (host.root / "etc/hostname.vio0").stat().st_mode & 0o777 == 0o640
+    assert host.read("var/run/vio0").splitlines() == ["-inet6", "netstart vio0"]
+
+
+@pytest.mark.parametrize("given", ["inet6 autoconf -temporary -soii", "inet6 2001:db8::2 64"])
+def test_an_uplink_that_is_set_up_for_it_stays(host: OpenBsdHost, given: str) -> None:
+    host.write("etc/hostname.vio0", f"dhcp\n{given}\n", 0o640)
+    with host.boot("sh /startup"):
+        _is_a_node(host)
+    assert host.read("etc/hostname.vio0") == f"dhcp\n{given}\n"
+    assert not host.read("var/run/vio0")
+
+
 def test_a_bundle_of_another_is_not_run(host: OpenBsdHost) -> None:
     host.write(SERVED, BUNDLE + b"# changed\n")
     with host.boot("sh /startup"):

@@ -69,6 +69,7 @@ class OpenBsdHost:
         shutil.copy(COMMANDS / "rc.subr", root / "etc/rc.d/rc.subr")
         self.write("etc/passwd", "root:*:0:0:root:/root:/bin/sh\n")
         self.write("etc/group", "wheel:*:0:root\n")
+        self.write("etc/netstart", 'echo "netstart $1" >>"/var/run/$1"\n')
         self.write("etc/installurl", "https://mirror.example/pub/OpenBSD\n")
         self.write("etc/pf.conf", "set skip on lo\npass\n")
         self.write("state/mirror", "".join(f"{name}\n" for name in FIRST))
