@@ -21,14 +21,15 @@ from mesh.agent.routing_audit import PlannedRouting, parsed, transit_paths, viol
 from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Node, Plan
 from mesh.publish.alarms import NodeWarning, warnings
 from mesh.render import File, node_files, node_secrets, placeholder_facts
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import parse
 from tests.kit.machine import BIRDS, Debian, bird_of
-from tests.kit.namespaces import address_line
 from tests.kit.stacks import plan_of, prod
+from tests.kit.systems import DEBIAN, OPENBSD, RUNS, on, own_interface, serving, tunnel_ends
 from tests.kit.wait import patience, until
 
 pytestmark = pytest.mark.image
@@ -38,20 +39,23 @@ LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
 @dataclass
 class Mesh:
     """The nodes of a plan, a namespace and a BIRD each, and a wire for each tunnel: of the plan, or
-    of ``wired``, which has the same nodes."""
+    of ``wired``, which has the same nodes. With ``system``, Miami runs that."""
 
     plan: Plan
     folder: Path
     version: str
     wired: Plan | None = None
+    system: OperatingSystem = DEBIAN
 
     def __post_init__(self) -> None:
+        self.plan = on(self.system, self.plan, MIA)
         self._machines = {
             node.id: Debian(self.folder / node.id, self.version) for node in self.plan.nodes
         }
         self._birds: dict[str, subprocess.Popen[str]] = {}
         web = next(each for each in self.plan.services if each.name == "web").addresses
-        self._served = [f"{address}/{address.max_prefixlen}" for address in web.both()]
+        self._web = web.both()
+        self._served = [f"{address}/{address.max_prefixlen}" for address in self._web]
 
     def space(self, node: str) -> str:
         return f"{self.folder.name}-{os.getpid()}-{node[:3]}"
@@ -60,13 +64,8 @@ class Mesh:
         for node in self.plan.nodes:
             space = self.space(node.id)
             namespaces.create([space])
-            own = (*node.tunnel.both(), *node.announced.both())
-            namespaces.ip([
-                "link set lo up",
-                "link add dummy0 type bridge",
-                "link set dummy0 up",
-                *(address_line(address, "dummy0") for address in own),
-            ], space)  # fmt: skip
+            bound = self._web if node.os is OPENBSD else ()
+            namespaces.ip(["link set lo up", *own_interface(node, bound)], space)
         for node in (self.wired or self.plan).nodes:
             self._wire(node)
         for node in self.plan.nodes:
@@ -81,18 +80,14 @@ class Mesh:
                 ends = f"type veth peer name {back.interface} netns {self.space(peer.id)}"
                 namespaces.ip([f"link add {link.interface} {ends}"], self.space(node.id))
                 for each, end in ((node, link), (peer, back)):
-                    namespaces.ip([
-                        f"link set {end.interface} addrgenmode none",
-                        f"address add {end.local}/64 dev {end.interface} nodad",
-                        f"link set {end.interface} up",
-                    ], self.space(each.id))  # fmt: skip
+                    namespaces.ip(tunnel_ends(each)[end.interface], self.space(each.id))
 
     def _start(self, node: Node) -> None:
         machine = self._machines[node.id]
         self.write(node.id, self.plan)
         machine.put(node_secrets(self.plan, node.id, {"vultr": "s3cret"}))
         word = "define IN_SERVICE = false;\ndefine DRAINING = false;\n"
-        machine.put([File("/run/anycast-mesh/bird/announce.conf", word)])
+        machine.put([File("/run/anycast-mesh/bird/announce.conf", word), serving()])
         (machine.folder / "upper/run/bird").mkdir(parents=True)
         command = ("bird", "-f", "-s", "/run/bird/bird.ctl")
         self._birds[node.id] = machine.start(*command, namespace=self.space(node.id))
@@ -102,7 +97,7 @@ class Mesh:
         """What a plan puts on a node's disk."""
         stand_ins = placeholder_facts(plan).items()
         facts = {each: replace(found, bird=self.version) for each, found in stand_ins}
-        return node_files(plan, facts)[node].files
+        return node_files(on(self.system, plan, MIA), facts)[node].files
 
     def write(self, node: str, plan: Plan) -> None:
         """A plan's files on a node's disk."""
@@ -135,7 +130,9 @@ class Mesh:
     def cut(self, one: str, other: str) -> None:
         """Nothing gets through the tunnel any more, and neither end is told."""
         for here, there in ((one, other), (other, one)):
-            drop = f'type filter hook output priority 0; oifname "wg-{there}" drop;'
+            links = self.plan.node(here).links
+            (interface,) = [link.interface for link in links if link.peer == there]
+            drop = f'type filter hook output priority 0; oifname "{interface}" drop;'
             self._nft(here, f"table inet cut-{there} {{\n chain out {{ {drop} }}\n}}\n")
 
     def heal(self, one: str, other: str) -> None:
@@ -147,8 +144,15 @@ class Mesh:
         subprocess.run(command, input=rules, text=True, check=True)
 
     def serve(self, verb: str, *nodes: str) -> None:
-        """Has nodes bind the web service's addresses (``add``), or no longer (``del``)."""
+        """Has nodes bind the web service's addresses (``add``), or no longer (``del``); one on
+        OpenBSD, which has them always, says so to BIRD alone."""
         for node in nodes:
+            if self.plan.node(node).os is OPENBSD:
+                file = serving(self._web if verb == "add" else ())
+                root = Path(f"/proc/{self._birds[node].pid}/root")
+                (root / file.path.lstrip("/")).write_text(file.content)
+                self.bird(node).configure()
+                continue
             for address in self._served:
                 quiet = " nodad" if ":" in address and verb == "add" else ""
                 line = f"address {verb} {address} dev dummy0{quiet}"
@@ -236,16 +240,18 @@ class Mesh:
 
 
 @contextlib.contextmanager
-def mesh(folder: Path, values: dict[str, Any], version: str) -> Iterator[Mesh]:
-    with Mesh(plan_of(values), folder, version) as made:
+def mesh(
+    folder: Path, values: dict[str, Any], version: str, system: OperatingSystem = DEBIAN
+) -> Iterator[Mesh]:
+    with Mesh(plan_of(values), folder, version, system=system) as made:
         yield made
 
 
-@pytest.fixture(scope="module", params=BIRDS)
+@pytest.fixture(scope="module", params=RUNS, ids=" ".join)
 def full(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mesh]:
-    with mesh(tmp_path_factory.mktemp("full"), prod(), request.param) as made:
+    with mesh(tmp_path_factory.mktemp("full"), prod(), *request.param) as made:
         yield made
 
 
