@@ -15,7 +15,13 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from mesh.glass.connections import EVERYWHERE, BoundedServer, Connections, Servers
+from mesh.glass.connections import (
+    EVERYWHERE,
+    BoundedServer,
+    Connections,
+    Servers,
+    everywhere,
+)
 
 PORT = 80
 AGAIN = 1.0
@@ -69,7 +75,7 @@ class WhoamiServers:
         document = json.loads(self._config.read_text())
         self._node = str(document["node"])
         named = document.get("whoami_at")
-        return self._servers.listen((EVERYWHERE,) if named is None else tuple(map(str, named)))
+        return self._servers.listen(everywhere() if named is None else tuple(map(str, named)))
 
     def close(self) -> None:
         """Closes all."""
@@ -82,10 +88,10 @@ class WhoamiServers:
 def serve(config: Path) -> None:
     """Serves for ever; name and addresses come from the agent's configuration."""
     # Waited for, not handled: a handler would run in the middle of something else.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    waited = {signal.SIGHUP, signal.SIGALRM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     servers = WhoamiServers(config)
     while True:
-        if servers.follow():
-            signal.sigwait({signal.SIGHUP})
-        else:
-            signal.sigtimedwait({signal.SIGHUP}, AGAIN)
+        # A timer, since sigtimedwait(2) is not everywhere, as on OpenBSD.
+        signal.setitimer(signal.ITIMER_REAL, 0.0 if servers.follow() else AGAIN)
+        signal.sigwait(waited)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 from socketserver import BaseRequestHandler, TCPServer, ThreadingMixIn
 from typing import Any
 
@@ -21,8 +21,14 @@ SECONDS = 5.0
 """From the connection to the end of its request."""
 EVERYWHERE = "::"
 """The address that stands for all, of both families."""
+_EVERYWHERE4 = str(IPv4Address(0))
 _FREEBIND4, _FREEBIND6 = (socket.SOL_IP, 15), (socket.IPPROTO_IPV6, 78)
 """IP_FREEBIND and IPV6_FREEBIND (ip(7), linux/in6.h): the address may come later."""
+
+
+def everywhere() -> tuple[str, ...]:
+    """The addresses that stand for all: OpenBSD's sockets have one family each (ip6(4))."""
+    return (EVERYWHERE,) if sys.platform == "linux" else (_EVERYWHERE4, EVERYWHERE)
 
 
 class Connections:
@@ -101,7 +107,8 @@ class BoundedServer(ThreadingMixIn, TCPServer):
         """Accepts IPv4 on the socket of all addresses; one address need not be there yet."""
         if self.address == EVERYWHERE:
             if self.address_family == socket.AF_INET6:
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                alone = everywhere() != (EVERYWHERE,)
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, alone)
         elif sys.platform == "linux":
             is_6 = self.address_family == socket.AF_INET6
             self.socket.setsockopt(*(_FREEBIND6 if is_6 else _FREEBIND4), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.tcp import TcpCheck
 from mesh.trust.encoding import b64
 from tests.kit.stacks import plan_of, prod
-from tests.kit.wait import PATIENCE
+from tests.kit.wait import PATIENCE, until
 
 HERE = Target(IPv4Address("127.0.0.1"), "lax-vultr-1")
 
@@ -203,6 +204,60 @@ def test_whoami_follows_the_addresses_of_its_configuration(tmp_path: Path) -> No
             assert says(port, "127.0.0.3") == says(port, "::1") == "lax-vultr-1"
         finally:
             servers.close()
+
+
+def test_where_a_socket_has_one_family_whoami_has_one_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "openbsd7")
+    config = tmp_path / "agent.json"
+    config.write_text(json.dumps({"node": "lax-vultr-1"}))
+    servers = WhoamiServers(config, free_port())
+    try:
+        assert servers.follow()
+        assert says(servers._port, "127.0.0.1") == says(servers._port, "::1") == "lax-vultr-1"
+    finally:
+        servers.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def test_whoami_tries_an_address_again_and_reads_its_file_when_it_is_told_to(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "agent.json"
+    config.write_text(json.dumps({"node": "lax-vultr-1", "whoami_at": ["127.0.0.2"]}))
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        port = other.getsockname()[1]
+        script = f"""
+import mesh.agent.whoami as whoami
+from pathlib import Path
+whoami.WhoamiServers.__init__.__defaults__ = ({port},)
+whoami.serve(Path({str(config)!r}))
+"""
+        running = subprocess.Popen(
+            [sys.executable, "-c", script], cwd=bundle.ROOT, stderr=subprocess.PIPE, text=True
+        )
+        assert running.stderr is not None
+        assert "Address already in use" in running.stderr.readline()
+    try:
+        until(lambda: answers(port, "127.0.0.2"), 20, "it has the address once that is free")
+        config.write_text(json.dumps({"node": "lax-vultr-1", "whoami_at": ["127.0.0.3"]}))
+        running.send_signal(signal.SIGHUP)
+        until(lambda: answers(port, "127.0.0.3"), 20, "it has another address")
+        assert not answers(port, "127.0.0.2")
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def answers(port: int, address: str) -> bool:
+    with suppress(OSError):
+        return says(port, address) == "lax-vultr-1"
+    return False
 
 
 def says(port: int, address: str) -> str:
