@@ -16,11 +16,12 @@ from mesh.agent.host import CommandFailed, Host
 from mesh.agent.network import ENDLESS, Discards, Uplink
 from mesh.agent.openbsd import texts
 from mesh.bird.client import Bird, BirdError, NotRunning
+from mesh.bird.constants import served
 from mesh.bird.questions import prefixes
 
 SERVED = "/run/anycast-mesh/bird/served.conf"
 """What BIRD originates: reset, as the announce state, whenever BIRD starts."""
-CONSTANTS = {4: "SERVED4", 6: "SERVED6"}
+CONSTANTS = ("SERVED4", "SERVED6")
 SERVED_TABLE = "mesh_served"
 DISCARD_TABLES = {4: "mesh_discard4", 6: "mesh_discard6"}
 _ANSWER = 2.0
@@ -96,16 +97,17 @@ class OpenBsdNetwork:
     # --- what is served ----------------------------------------------------------------------
 
     def served(self, interface: str) -> frozenset[str] | None:
-        """What pf and BIRD both have; None while pf has no table for it. A start of BIRD resets
-        its part, and is nobody's change: BIRD is told again what this agent serves."""
+        """What pf and BIRD both have, and what others have added to pf's table; None while pf has
+        no such table. A start of BIRD resets its part, and is nobody's change: BIRD is told again
+        what this agent serves."""
         table = self._table(SERVED_TABLE)
         if table is None:
             return None
-        originated = self._originated()
-        if self._wanted is not None and originated != self._wanted:
-            self._tell(self._wanted)
+        originated, wanted = self._originated(), self._wanted
+        if wanted is not None and originated != wanted:
+            self._tell(wanted)
             originated = self._originated()
-        return table & originated
+        return table & originated if wanted is None else table - (wanted - originated)
 
     def serve(self, interface: str, add: Collection[str], remove: Collection[str]) -> str:
         """Tells pf first: a packet that comes before BIRD has withdrawn an address is forwarded."""
@@ -131,24 +133,21 @@ class OpenBsdNetwork:
     def _written(self) -> frozenset[str]:
         """What BIRD's file has."""
         text = (self.host.read(SERVED) or b"").decode("utf-8", "replace")
-        return frozenset(_PREFIX.findall(text))
+        return _somebodys(_PREFIX.findall(text))
 
     def _originated(self) -> frozenset[str]:
         """What BIRD originates. One that does not run, or does not answer, may by its file."""
         try:
             with self.bird.asking(_ANSWER) as ask:
-                return frozenset(
-                    str(one.network_address)
-                    for name in CONSTANTS.values()
-                    for one in prefixes(ask, name)
-                )
+                sets = [prefixes(ask, name) for name in CONSTANTS]
+            return _somebodys(str(one.network_address) for found in sets for one in found)
         except BirdError:
             return self._written()
 
     def _tell(self, wanted: frozenset[str]) -> str:
         """Has BIRD originate these addresses; why it does not, or empty. One that does not run
         resets the file when it starts."""
-        content = served_file(wanted)
+        content = served(map(ip_address, wanted)).encode()
         if self.host.read(SERVED) != content:
             self.host.write(SERVED, content, 0o644)
         if not self.bird.changing.acquire(blocking=False):
@@ -229,14 +228,9 @@ class OpenBsdNetwork:
         return f"pfctl: table {name} was not filled: {done.why()}"
 
 
-def served_file(addresses: Iterable[str]) -> bytes:
-    """BIRD's file of what this node originates."""
-    found = sorted((ip_address(one) for one in addresses), key=lambda one: (one.version, int(one)))
-    lines: list[str] = []
-    for version, name in CONSTANTS.items():
-        own = ", ".join(f"{one}/{one.max_prefixlen}" for one in found if one.version == version)
-        lines.append(f"define {name} = [ {own} ];\n" if own else f"define {name} = [ ];\n")
-    return "".join(lines).encode()
+def _somebodys(addresses: Iterable[str]) -> frozenset[str]:
+    """Without those that stand for nobody, in a set of BIRD that has no other."""
+    return frozenset(one for one in addresses if not ip_address(one).is_unspecified)
 
 
 def _is_address(text: str) -> bool:

@@ -19,10 +19,11 @@ from mesh.agent.announce_state import AnnounceState
 from mesh.agent.blackholes import Blackholes
 from mesh.agent.config import Config, NodeService
 from mesh.agent.network import ENDLESS, Uplink
-from mesh.agent.openbsd.network import SERVED, OpenBsdNetwork, served_file
+from mesh.agent.openbsd.network import SERVED, OpenBsdNetwork
 from mesh.agent.systems import openbsd
 from mesh.agent.workers import Workers
 from mesh.bird.client import Bird
+from mesh.bird.constants import served
 from mesh.services.checks.tcp import TcpCheck
 from mesh.services.service import Ports
 from mesh.trust.documents import Blackhole, BlackholeOrder
@@ -67,7 +68,7 @@ class Runs:
 
     def restarts(self) -> None:
         """It starts anew: its service resets the files first."""
-        self.machine.host().write(SERVED, served_file(()), 0o644)
+        self.machine.host().write(SERVED, served(()).encode(), 0o644)
         self.machine.host().write(file_paths.ANNOUNCE, AnnounceState().file(), 0o644)
         self.starts()
 
@@ -150,7 +151,7 @@ def test_what_is_served_is_in_pf_and_in_bird_until_it_is_no_more(
     assert f"define SERVED4 = [ {WEB4}/32, {OTHER}/32 ];\n" in bird.constants
     assert here.serve(LO1, (), {OTHER, WEB6}) == ""
     assert here.served(LO1) == frozenset({WEB4})
-    assert "define SERVED6 = [ ];\n" in bird.constants
+    assert "define SERVED6 = [ ::/128 ];\n" in bird.constants
 
 
 def test_a_start_of_bird_is_nobodys_change(machine: OpenBsd, bird: Runs) -> None:
@@ -171,11 +172,14 @@ def test_an_agent_that_starts_finds_what_the_one_before_has_served(
     assert again.served(LO1) == frozenset({WEB4, WEB6})
 
 
-def test_what_somebody_takes_from_pfs_table_is_not_served(machine: OpenBsd, bird: Runs) -> None:
+def test_what_somebody_changes_in_pfs_table_is_seen(machine: OpenBsd, bird: Runs) -> None:
     here = network(machine)
     here.serve(LO1, {WEB4, OTHER}, ())
     machine.must("pfctl", "-q", "-t", "mesh_served", "-T", "delete", WEB4)
-    assert here.served(LO1) == frozenset({OTHER})
+    machine.must("pfctl", "-q", "-t", "mesh_served", "-T", "add", WEB6)
+    assert here.served(LO1) == frozenset({OTHER, WEB6})
+    assert here.serve(LO1, {WEB4}, {WEB6}) == ""
+    assert machine.table("mesh_served") == [WEB4, OTHER]
 
 
 def test_a_bird_that_refuses_says_why_and_pf_has_it_all_the_same(
@@ -208,7 +212,7 @@ def test_a_node_without_an_agent_serves_and_discards_nothing(
     monkeypatch.setattr(systems, "network", openbsd.network)
     entry.withdraw()
     assert [machine.table(name) for name in TABLES] == [[], [], []]
-    assert "define SERVED4 = [ ];\ndefine SERVED6 = [ ];\n" in bird.constants
+    assert served(()) in bird.constants
     assert "define IN_SERVICE = false;" in bird.constants
 
 
@@ -238,7 +242,7 @@ def test_the_checks_decide_what_is_served_also_after_a_start_of_bird(
             until(lambda: "[ 127.0.0.1/32 ]" in bird.constants, 5, "it serves again")
             listener.close()
             until(lambda: machine.table("mesh_served") == [], 20, "it serves no more")
-            until(lambda: "define SERVED4 = [ ];" in bird.constants, 20, "BIRD knows")
+            until(lambda: served(()) in bird.constants, 20, "BIRD knows")
         finally:
             stop.set()
             one.watch(Config("n", "r", LO1, (), (), (), False))
