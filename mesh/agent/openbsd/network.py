@@ -147,7 +147,7 @@ class OpenBsdNetwork:
     def _tell(self, wanted: frozenset[str]) -> str:
         """Has BIRD originate these addresses; why it does not, or empty. One that does not run
         resets the file when it starts."""
-        content = served(map(ip_address, wanted)).encode()
+        content = served_file(wanted)
         if self.host.read(SERVED) != content:
             self.host.write(SERVED, content, 0o644)
         if not self.bird.changing.acquire(blocking=False):
@@ -226,6 +226,11 @@ class OpenBsdNetwork:
         if self._table(name) == wanted:
             return ""
         return f"pfctl: table {name} was not filled: {done.why()}"
+
+
+def served_file(addresses: Iterable[str]) -> bytes:
+    """BIRD's file of what this node originates."""
+    return served(map(ip_address, addresses)).encode()
 
 
 def _somebodys(addresses: Iterable[str]) -> frozenset[str]:
