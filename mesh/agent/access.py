@@ -84,10 +84,13 @@ class Access:
             return ()
         try:
             before = self._now()
+            ports = before.ports
             people = _people(host, before) if files else []
         except CommandFailed as error:
             # What is in force cannot be read, so nothing can be compared with it.
             log.warning("access", reason=error)
+            return ()
+        if not ports:
             return ()
         staged = stage.path(self.firewall)
         after = LoginAccess(

@@ -240,7 +240,7 @@ def _end(words: list[str], line: str) -> _End:
         address += f"-{words.pop(0)}"
     ports = ""
     if _taken(words, "port"):
-        many = 3 if words[1:2] in (["><"], ["<>"]) else 1 if ":" in words[0] else 2
+        many = 3 if words[1:2] in (["><"], ["<>"]) else 1 if words[0][0].isdigit() else 2
         ports = " ".join(words[:many])
         del words[:many]
     return _End(address, negated, ports)
@@ -271,7 +271,7 @@ def _is_uplink(interface: str) -> bool | None:
 def _has_port(ports: str, port: int) -> bool | None:
     if not ports:
         return True
-    match = _PORTS.fullmatch(ports)
+    match = _PORTS.fullmatch(f"= {ports}" if ports.isdigit() else ports)
     if match is None:
         return None
     if match[1]:
