@@ -10,7 +10,7 @@ _BEGIN = frozenset({"pass", "block", "match", "set", "table", "anchor", "antispo
 _KNOWN = """
     pass block match in out quick log on inet inet6 proto from to port user group no state keep
     modulate synproxy flags any all self icmp-type icmp6-type code drop return return-rst
-    return-icmp rtable scrub max-mss no-df min-ttl random-id reassemble tcp tos set prio tag tagged
+    return-icmp rtable scrub max-mss no-df min-ttl random-id reassemble tos set prio tag tagged
     received-on label max-pkt-rate once allow-opts probability urpf-failed egress rdr-to nat-to
     divert-to divert-packet max-mss sloppy no-route pflow floating if-bound route-to reply-to
     dup-to overload flush global source-track max-src-conn max-src-conn-rate max-src-nodes
@@ -20,7 +20,7 @@ _KNOWN = """
 _WORDS = frozenset(_KNOWN.split())
 
 
-_VALUE = re.compile(r"[0-9a-f.:/%*-]+|[<>=!]*[0-9:><=-]+|<[^>]*>|\"[^\"]*\"|[A-Z]+/[A-Z]+")
+_VALUE = re.compile(r"[0-9a-f.:/%*-]+|[<>=!]*[0-9:><=-]+|<[^>]*>|\"[^\"]*\"|[A-Z]+/[A-Z]+|tcp|udp")
 _NAMED = frozenset(
     ["on", "proto", "user", "group", "port", "icmp-type", "icmp6-type", "code", "label", "tag",
      "tagged", "received-on", "skip"]
@@ -107,7 +107,8 @@ def _statement(loaded: Loaded, number: int, text: str) -> None:
     if word == "table":
         _table(loaded, number, text)
     elif word in ("set", "queue", "anchor"):
-        loaded.settings.append(text)
+        # Interfaces are printed as a list, also one alone.
+        loaded.settings.append(re.sub(r"^set skip on (\w+)$", r"set skip on { \1 }", text))
     else:
         _rule(loaded, number, text)
 
@@ -123,7 +124,9 @@ def _table(loaded: Loaded, number: int, text: str) -> None:
     held = [each for each in addresses if each]
     defined = Defined("persist" in flags, "const" in flags, found[3] is not None, held)
     loaded.tables[found[1]] = defined
-    loaded.settings.append(text)
+    head = text.partition(" {")[0]
+    ends = [each.removesuffix("/32") if "." in each else each.removesuffix("/128") for each in held]
+    loaded.settings.append(f"{head} {{ {' '.join(ends)} }}" if found[3] is not None else head)
 
 
 def _rule(loaded: Loaded, number: int, text: str) -> None:
@@ -163,16 +166,29 @@ def _crossed(text: str) -> list[str]:
 
 def _normal(rule: str) -> str:
     """As pfctl prints it: what is understood is said."""
-    text = " ".join(rule.split())
+    text = re.sub(r"\bport (\d+)(?![\d:])", r"port = \1", " ".join(rule.split()))
+    text = re.sub(r"\b(user|group) (\w+)", r"\1 = \2", text)
+    text = text.replace(" from any to any ", " all ").removesuffix(" from any to any")
     if text.startswith("block") and not text.startswith(("block drop", "block return")):
         text = text.replace("block", "block drop", 1)
-    if " from " not in f" {text} " and " to " not in f" {text} " and " all" not in f" {text} ":
-        words = text.split()
-        text = text if "all" in words else _all(words)
-    if text.startswith("pass") and "no state" not in text:
-        needs = "flags" not in text and ("proto tcp" in text or "proto" not in text)
-        text += " flags S/SA" if needs else ""
+    words = text.split()
+    if not {"from", "to", "all"} & set(words):
+        text = _all(words)
+    text = _ends(text)
+    if text.startswith("pass") and "no state" not in text and "flags" not in text:
+        tcp = "proto tcp" in text or "proto" not in text
+        at = re.search(r" (label|tag|tagged|rtable|scrub|set|max-pkt-rate) ", text)
+        end = at.start() if at else len(text)
+        text = f"{text[:end]} flags S/SA{text[end:]}" if tcp else text
     return text
+
+
+def _ends(text: str) -> str:
+    """Both ends are printed where one is given."""
+    if " to " not in text:
+        found = re.search(r" from (?:! )?\S+(?: port (?:= )?\S+)?", text)
+        return text if found is None else f"{text[: found.end()]} to any{text[found.end() :]}"
+    return text if " from " in text else text.replace(" to ", " from any to ", 1)
 
 
 def _all(words: list[str]) -> str:
