@@ -3,6 +3,7 @@
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node import node_files, node_secrets
+from mesh.render.openbsd_boot import PACKAGES as OPENBSD_PACKAGES
 from mesh.render.openbsd_boot import Sign, startup_script
 from mesh.render.placeholders import placeholder_facts, placeholder_placements
 from mesh.render.policy import CONCERNS
@@ -21,6 +22,7 @@ __all__ = [
     "DAEMONS",
     "FILES",
     "GLASS",
+    "OPENBSD_PACKAGES",
     "OUT_OF_SERVICE",
     "REPLIES",
     "WHOAMI",

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from mesh.ssh.connection import Target
 from mesh.ssh.deliver import (
-    REMOVE,
-    Delivered,
-    Load,
     deliver,
     examine,
     is_left,
@@ -14,7 +11,8 @@ from mesh.ssh.deliver import (
     shown_key,
     withdraw,
 )
-from mesh.ssh.problems import DeliveryError, HostUnreachable
+from mesh.ssh.load import Delivered, Load
+from mesh.ssh.problems import REMOVE, DeliveryError, HostUnreachable
 
 __all__ = [
     "REMOVE",

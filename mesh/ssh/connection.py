@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import asyncssh
 from pydantic import TypeAdapter
 
+from mesh.operating_systems import OperatingSystem
 from mesh.spec.problems import Problem
 from mesh.ssh.problems import DeliveryError, HostUnreachable
 
@@ -58,6 +59,7 @@ class Target:
     ssh_key: str = field(repr=False)
     patience: float = 10.0
     """Seconds for a connection and for a log-in."""
+    os: OperatingSystem = OperatingSystem.DEBIAN
 
     def key(self, name: str) -> str:
         """The stack file's key for this host."""
@@ -87,6 +89,25 @@ class HostConnection:
             raise asyncssh.ConnectionLost(f"no answer within {ASKED:g} s") from None
         if len(output) >= MOST:
             raise invalid_answer(self.target, "the first questions")
+        return output.decode("utf-8", "replace")
+
+    async def fed(self, command: str, given: bytes, seconds: float = ASKED) -> str:
+        """The output of a command with that input, whatever its exit code. No log-in shell but a
+        plain one reads what a script has."""
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._connection.create_process(
+                    command, stderr=asyncssh.STDOUT, encoding=None, window=MOST
+                ) as process,
+            ):
+                process.stdin.write(given)
+                process.stdin.write_eof()
+                output = await _all(process.stdout)
+        except TimeoutError:
+            raise asyncssh.ConnectionLost(f"no answer within {seconds:g} s") from None
+        if len(output) >= MOST:
+            raise invalid_answer(self.target, "a question")
         return output.decode("utf-8", "replace")
 
     @asynccontextmanager

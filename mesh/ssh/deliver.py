@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 
 from pydantic import NonNegativeInt
 
+from mesh.operating_systems import OperatingSystem
 from mesh.plan import Network
 from mesh.render import (
     CONCERNS,
@@ -23,48 +22,21 @@ from mesh.render import (
     WHOAMI,
 )
 from mesh.spec.problems import Problem
-from mesh.ssh import preflight
+from mesh.ssh import openbsd_delivery, openbsd_preflight, preflight
 from mesh.ssh.connection import HostConnection, Receiver, Target, connected, receiver_source
+from mesh.ssh.load import HOME, Delivered, Load, Progress, new_instance, now
 from mesh.ssh.payload import Item, Payload, payload
-from mesh.ssh.problems import DeliveryError
+from mesh.ssh.problems import REMOVE, DeliveryError
 
 CHUNK = 48 << 10
 """Bytes per request: what a cut connection may lose."""
 
-HOME = "/var/lib/anycast-mesh"
 BY_GENERATIONS = (
     *(each.path for each in (*FILES, OUT_OF_SERVICE, REPLIES, WHOAMI, *DAEMONS.values())),
     *(each.path for each in GLASS),
     *(f"/etc/bird/mesh/{name}.conf" for name in (*CONCERNS, "secrets")),
 )
 """Files of generations, without tunnels: saved at delivery, restored at removal."""
-
-Progress = Callable[[str], None]
-
-
-REMOVE = f"python3 {HOME}/state/delivery/receiver.py remove"
-"""The command on a host that removes a delivery."""
-
-
-@dataclass(frozen=True)
-class Load:
-    """What is delivered: the node's user data (secret) and the bundle; and what preflight needs:
-    the host's IPv6 address, and the networks that its firewall lets log in."""
-
-    user_data: str = field(repr=False)
-    bundle: bytes = field(repr=False)
-    ipv6: str | None
-    admin: Sequence[Network]
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """A node on its host. ``created`` is RFC 3339, and ``written`` are the files that were not
-    there before."""
-
-    instance_id: str
-    created: str
-    written: tuple[str, ...]
 
 
 def examine(target: Target, ipv6: str | None, admin: Sequence[Network]) -> tuple[Problem, ...]:
@@ -73,10 +45,12 @@ def examine(target: Target, ipv6: str | None, admin: Sequence[Network]) -> tuple
 
     async def ask() -> tuple[Problem, ...]:
         async with connected(target) as link:
-            answers = await preflight.ask(link)
-            if preflight.instance(answers):
-                return ()
-            return preflight.problems(target, answers, ipv6, admin)
+            if target.os is OperatingSystem.OPENBSD:
+                answers = await openbsd_preflight.ask(link)
+                judge = openbsd_preflight.problems
+            else:
+                answers, judge = await preflight.ask(link), preflight.problems
+            return () if preflight.instance(answers) else judge(target, answers, ipv6, admin)
 
     try:
         return asyncio.run(ask())
@@ -87,6 +61,8 @@ def examine(target: Target, ipv6: str | None, admin: Sequence[Network]) -> tuple
 def deliver(target: Target, load: Load, progress: Progress) -> Delivered:
     """Delivers a node to its host; continues an interrupted delivery, and does nothing after a
     complete one. Raises DeliveryError, if possible before anything has changed."""
+    if target.os is OperatingSystem.OPENBSD:
+        return asyncio.run(openbsd_delivery.deliver(target, load, progress))
     return asyncio.run(_deliver(target, load, progress))
 
 
@@ -105,6 +81,7 @@ def is_there(target: Target, instance_id: str) -> bool:
 
     async def ask() -> bool:
         async with connected(target) as link:
+            # Both systems answer Debian's questions as far as this one.
             return preflight.instance(await preflight.ask(link)) == instance_id
 
     return asyncio.run(ask())
@@ -114,6 +91,8 @@ def is_left(target: Target) -> bool:
     """Whether the host has a delivery of this node, complete or not; raises DeliveryError."""
 
     async def ask() -> bool:
+        if target.os is OperatingSystem.OPENBSD:
+            return await openbsd_delivery.is_left(target)
         async with connected(target) as link, _as_root(link) as receiver:
             record = (await receiver.ask("look", _HostRecord)).record
             return record is not None and record.node == target.node
@@ -124,7 +103,10 @@ def is_left(target: Target) -> bool:
 def withdraw(target: Target, instance_id: str, progress: Progress) -> None:
     """Removes that instance from its host and restores what was there before; leaves another
     instance alone. Raises DeliveryError where the host cannot be reached: it may still announce."""
-    asyncio.run(_withdraw(target, instance_id, progress))
+    if target.os is OperatingSystem.OPENBSD:
+        asyncio.run(openbsd_delivery.withdraw(target, instance_id, progress))
+    else:
+        asyncio.run(_withdraw(target, instance_id, progress))
 
 
 # The receiver's answers. The host is not trusted: their shape is checked.
@@ -187,7 +169,7 @@ async def _deliver(target: Target, load: Load, progress: Progress) -> Delivered:
                 await _examined(link, load)
             elif record.digest == parts.digest:
                 progress(f"{target.node}: it is already there")
-                return Delivered(record.instance, _now(), ())
+                return Delivered(record.instance, now(), ())
             else:
                 progress(f"{target.node}: removing an earlier delivery first")
                 await receiver.ask("remove", _Done, paths=list(BY_GENERATIONS))
@@ -213,7 +195,7 @@ async def _deliver(target: Target, load: Load, progress: Progress) -> Delivered:
         await receiver.ask("settle", _Done)
         await receiver.ask("start", _Done)
     progress(f"{target.node}: {len(written)} files delivered, its bootstrap runs")
-    return Delivered(instance, _now(), tuple(written))
+    return Delivered(instance, now(), tuple(written))
 
 
 @asynccontextmanager
@@ -239,7 +221,8 @@ async def _own_record(link: HostConnection, receiver: Receiver, parts: Payload) 
         Problem(
             target.key("ipv4"), target.address,
             f"the host is already {who} of another network",
-            f"remove it there first; or, if that network is no more, on the host, as root: {REMOVE}"
+            "remove it there first; or, if that network is no more, on the host, as root: "
+            f"{REMOVE[target.os]}"
             if record is not None else "reinstall it from the provider's panel",
         )
     )  # fmt: skip
@@ -258,7 +241,7 @@ async def _begin(receiver: Receiver, parts: Payload, items: Sequence[Item]) -> s
         _Begun,
         node=parts.node,
         operator=parts.operator,
-        instance=f"host-{secrets.token_hex(8)}",
+        instance=new_instance(),
         digest=parts.digest,
         paths=sorted({*BY_GENERATIONS, *(item.path for item in items)}),
         receiver=receiver_source(),
@@ -294,8 +277,3 @@ def _bundle(parts: Payload, bundle: bytes) -> tuple[Item, ...]:
 
 def _bundle_path(parts: Payload) -> str:
     return f"{HOME}/bundles/{parts.bundle}.pyz"
-
-
-def _now() -> str:
-    """Now, as RFC 3339: the join token's lifetime starts here."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

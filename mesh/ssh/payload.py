@@ -1,8 +1,9 @@
-"""User data for a host without cloud-init, from the same text that a cloud gets."""
+"""User data for a host that is no cloud's, from the same text that a cloud gets."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +21,13 @@ its firewall without cutting itself off."""
 
 AT_GENERATION = frozenset(("ssh_pwauth", "disable_root"))
 """Settings of sshd, which the node's first generation contains."""
+
+
+_SHELL = re.compile(r"untrusted comment: [^\n]*\n[A-Za-z0-9+/=]+\n#!/bin/sh\n")
+_PUT = re.compile(
+    r"^put (?P<mode>[0-7]{4}) (?P<path>/\S+) <<'(?P<end>[A-Z-]+)'\n(?P<content>.*?)^(?P=end)\n",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 class NotOurs(ValueError):
@@ -67,6 +75,22 @@ def payload(user_data: str) -> Payload:
         Item(file["path"], file["content"].encode(), int(file["permissions"], 8))
         for file in document["write_files"]
     )
+    return _payload(user_data, items, tuple(document.get("ssh_authorized_keys", ())))
+
+
+def shell_payload(user_data: str) -> Payload:
+    """The payload of an OpenBSD node's user data, a shell script below its signature; raises
+    NotOurs. The script adds the keys itself."""
+    if not _SHELL.match(user_data):
+        raise NotOurs("it is no signed script")
+    items = tuple(
+        Item(found["path"], found["content"].encode(), int(found["mode"], 8))
+        for found in _PUT.finditer(user_data)
+    )
+    return _payload(user_data, items, ())
+
+
+def _payload(user_data: str, items: tuple[Item, ...], keys: tuple[str, ...]) -> Payload:
     seed = next((json.loads(item.content) for item in items if item.path == SEED), None)
     if seed is None:
         raise NotOurs(f"it has no {SEED}")
@@ -77,5 +101,5 @@ def payload(user_data: str) -> Payload:
         registry=seed["registry"],
         digest=sha256(user_data.encode()).hexdigest(),
         items=items,
-        keys=tuple(document.get("ssh_authorized_keys", ())),
+        keys=keys,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Annotated
 
@@ -47,8 +48,13 @@ Answers = Mapping[str, Sequence[str]]
 
 async def ask(link: HostConnection) -> Answers:
     """The host's answers: all values by key."""
+    return parsed(await link.sh(QUESTIONS))
+
+
+def parsed(output: str) -> Answers:
+    """All values by key, of lines that begin with one."""
     found: dict[str, list[str]] = {}
-    for line in (await link.sh(QUESTIONS)).splitlines():
+    for line in output.splitlines():
         key, _, value = line.partition(" ")
         found.setdefault(key, []).append(value.strip())
     return found
@@ -56,7 +62,7 @@ async def ask(link: HostConnection) -> Answers:
 
 def instance(answers: Answers) -> str:
     """The host's instance id from a delivery; empty where there was none."""
-    found = _first(answers, "instance")
+    found = first(answers, "instance")
     return found if re.fullmatch(INSTANCE, found) else ""
 
 
@@ -68,9 +74,7 @@ def problems(
         return (
             *root(target, answers),
             *_system(target, answers),
-            *_addresses(target, answers, ipv6),
-            *_sends(target, answers),
-            *_source(target, answers, admin),
+            *network_problems(target, answers, ipv6, admin, DEBIAN_WORDS),
         )
     except ValueError:  # not an address or a number
         raise invalid_answer(target, "the first questions") from None
@@ -89,7 +93,7 @@ def root(target: Target, answers: Answers) -> Iterator[Problem]:
 
 def _system(target: Target, answers: Answers) -> Iterator[Problem]:
     key = target.key("ipv4")
-    system, machine = _first(answers, "system"), _first(answers, "machine")
+    system, machine = first(answers, "system"), first(answers, "machine")
     if system != f"debian {DEBIAN}":
         yield Problem(
             key, target.address, f"it runs {system or 'an unknown system'}, and a node runs Debian "
@@ -112,7 +116,7 @@ def _system(target: Target, answers: Answers) -> Iterator[Problem]:
             f"on the host, as root: apt-get install --no-install-recommends {' '.join(missing)}",
         )  # fmt: skip
     # df's line in POSIX form: device, blocks, used, available, capacity, mount point.
-    fields = _first(answers, "space").split()
+    fields = first(answers, "space").split()
     free = int(fields[3]) // 1024 if len(fields) > 3 and fields[3].isdigit() else 0
     if free < SPACE:
         yield Problem(
@@ -121,34 +125,63 @@ def _system(target: Target, answers: Answers) -> Iterator[Problem]:
         )  # fmt: skip
 
 
-def _addresses(target: Target, answers: Answers, ipv6: str | None) -> Iterator[Problem]:
+@dataclass(frozen=True)
+class NetworkWords:
+    """How an operator sees the addresses of a host, and sets the source of what it sends."""
+
+    shown: str
+    source: str
+    """Has a ``{}`` for the address."""
+
+
+DEBIAN_WORDS = NetworkWords(
+    "ip address", "in its network configuration, and now by `ip route change default … src {}`"
+)
+
+
+def network_problems(
+    target: Target,
+    answers: Answers,
+    ipv6: str | None,
+    admin: Sequence[Network],
+    words: NetworkWords,
+) -> Iterator[Problem]:
+    """What is wrong with a host's addresses, and with the operator's own."""
+    yield from _addresses(target, answers, ipv6, words)
+    yield from _sends(target, answers, words)
+    yield from _source(target, answers, admin)
+
+
+def _addresses(
+    target: Target, answers: Answers, ipv6: str | None, words: NetworkWords
+) -> Iterator[Problem]:
     held = {ip_address(text.partition("%")[0]) for text in answers.get("address", ())}
     for name, address in (("ipv4", target.address), ("ipv6", ipv6)):
         if address is not None and ip_address(address) not in held:
             yield Problem(
                 target.key(name), address,
                 "no interface of the host has it, so other nodes would refuse its tunnels and "
-                "sessions", "give the address that `ip address` shows there, or add it there",
+                "sessions", f"give the address that `{words.shown}` shows there, or add it there",
             )  # fmt: skip
 
 
-def _sends(target: Target, answers: Answers) -> Iterator[Problem]:
+def _sends(target: Target, answers: Answers, words: NetworkWords) -> Iterator[Problem]:
     """A host with several addresses may send from another one than planned."""
     held = {ip_address(text.partition("%")[0]) for text in answers.get("address", ())}
     planned = IPv4Address(target.address)
-    source = IPv4Address(_first(answers, "sends") or target.address)
+    source = IPv4Address(first(answers, "sends") or target.address)
     if planned in held and source != planned:
         yield Problem(
             target.key("ipv4"), target.address,
             f"the host sends to the Internet from {source}, which the registries and other "
             "nodes would refuse",
-            f"give {source} here, or make {planned} the source of the host's default route: in "
-            f"its network configuration, and now by `ip route change default … src {planned}`",
+            f"give {source} here, or make {planned} the source of the host's default route: "
+            + words.source.format(planned),
         )  # fmt: skip
 
 
 def _source(target: Target, answers: Answers, admin: Sequence[Network]) -> Iterator[Problem]:
-    source = _first(answers, "connection").partition(" ")[0]
+    source = first(answers, "connection").partition(" ")[0]
     if not source:
         return
     address = ip_address(source.partition("%")[0])
@@ -163,5 +196,6 @@ def _source(target: Target, answers: Answers, admin: Sequence[Network]) -> Itera
         )  # fmt: skip
 
 
-def _first(answers: Answers, key: str) -> str:
+def first(answers: Answers, key: str) -> str:
+    """The first value of a key; empty without one."""
     return next(iter(answers.get(key, ())), "")[:300]

@@ -11,8 +11,9 @@ from mesh.agent.host import Host
 
 PYTHON = "/usr/local/bin/python3"
 _BOOT = "/run/anycast-mesh/boot"
-_LATER = '(sleep "$1"; exec "$2" "$3" undo) </dev/null >/dev/null 2>&1 &'
-"""It goes on when the agent ends. Its arguments are seconds, Python and the bundle."""
+_LATER = '(exec </dev/null >/dev/null 2>&1; sleep "$1"; exec "$2" "$3" undo) &'
+"""It goes on when the agent ends. Its arguments are seconds, Python and the bundle. Redirected from
+outside, ksh(1) would keep our pipe open in the subshell, and we would wait for its end."""
 
 
 @dataclass(frozen=True, slots=True)

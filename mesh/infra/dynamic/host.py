@@ -74,7 +74,9 @@ class HostProvider(Stub):
 
     def diff(self, _id: str, olds: Properties, news: Properties) -> DiffResult:
         """Another address is another host; other parameters to reach it are not."""
-        replaces = ("node", "ipv4", *FIXED_AT_CREATION)
+        replaces = ("node", "ipv4", "os", *FIXED_AT_CREATION)
+        # States of earlier versions have no system.
+        olds = {"os": "debian", **olds}
         return difference(
             olds, news, updates=REACHED_BY, replaces=replaces, delete_before_replace=True
         )
@@ -103,7 +105,7 @@ class HostProvider(Stub):
         try:
             withdraw(_target(props), id_, progress)
         except HostUnreachable as error:
-            raise beyond_reach(error, props["node"]) from None
+            raise beyond_reach(error, _target(props)) from None
 
 
 PREVIEW_SECONDS = 8.0
@@ -113,6 +115,7 @@ PREVIEW_SECONDS = 8.0
 def _target(props: Properties) -> Target:
     """The host with the keys of the stack file, or else the recorded one; without any where that is
     not known yet."""
+    from mesh.operating_systems import OperatingSystem
     from mesh.ssh import Target
 
     recorded = props["host_key"]
@@ -127,6 +130,7 @@ def _target(props: Properties) -> Target:
         host_keys=tuple(props["host_keys"] or known),
         trust_first=False,
         ssh_key=props["ssh_key"],
+        os=OperatingSystem(props.get("os", "debian")),
     )
 
 
@@ -164,6 +168,7 @@ class HostArgs:
     host_key: Input[str]
     admin: Sequence[str]
     ssh_key: Input[str]
+    os: str
     user_data: Input[str]
 
 

@@ -40,11 +40,12 @@ class HostKeyProvider(Stub):
         from mesh.ssh import REMOVE, DeliveryError, is_left
 
         node, known = props["node"], [*props["host_keys"], *filter(None, [props["key"]])]
+        target = _target(props, known, trust_first=False)
         try:
-            if is_left(_target(props, known, trust_first=False)):
+            if is_left(target):
                 progress(
                     f"warning: {node}: {props['ipv4']} still holds what an update that did not "
-                    f"finish delivered there; on the host, as root: {REMOVE}"
+                    f"finish delivered there; on the host, as root: {REMOVE[target.os]}"
                 )
         except DeliveryError as error:
             progress(f"warning: {node}: it is unknown whether its host still holds a node: {error}")
@@ -58,6 +59,7 @@ def _shown(props: Properties, known: Sequence[str]) -> str:
 
 
 def _target(props: Properties, known: Sequence[str], *, trust_first: bool) -> Target:
+    from mesh.operating_systems import OperatingSystem
     from mesh.ssh import Target
 
     return Target(
@@ -69,6 +71,8 @@ def _target(props: Properties, known: Sequence[str], *, trust_first: bool) -> Ta
         host_keys=tuple(known),
         trust_first=trust_first,
         ssh_key=props["ssh_key"],
+        # States of earlier versions have none.
+        os=OperatingSystem(props.get("os", "debian")),
     )
 
 
@@ -83,6 +87,7 @@ class HostKeyArgs:
     user: str
     host_keys: Sequence[str]
     ssh_key: Input[str]
+    os: str
 
 
 class HostKey(Resource, module="host", name="HostKey"):

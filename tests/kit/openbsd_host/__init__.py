@@ -44,6 +44,7 @@ chroot . /bin/sh -c '
 	[ -e /etc/pf.off ] || : >/var/run/pf.enabled
 	eval "$0"
 	for each in $(cat /etc/pkg_scripts 2>/dev/null); do rcctl start "$each"; done
+	: >/var/run/booted
 	while :; do /usr/bin/sleep 1000; done
 ' "$2" &
 wait $!
@@ -72,6 +73,8 @@ class OpenBsdHost:
         self.write("etc/netstart", 'echo "netstart $1" >>"/var/run/$1"\n')
         self.write("etc/installurl", "https://mirror.example/pub/OpenBSD\n")
         self.write("etc/pf.conf", "set skip on lo\npass\n")
+        self.write("state/address", "127.0.0.1")
+        self.write("state/sysctl", "net.inet.ip.forwarding=0\nnet.inet6.ip6.forwarding=0\n")
         self.write("state/mirror", "".join(f"{name}\n" for name in FIRST))
 
     def write(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
@@ -94,6 +97,7 @@ class OpenBsdHost:
     @contextmanager
     def boot(self, command: str = "") -> Iterator[subprocess.Popen[bytes]]:
         """The running host, at which ``command`` was run first; the end is a power cut."""
+        (self.root / "var/run/booted").unlink(missing_ok=True)
         process = subprocess.Popen(
             ["unshare", "--mount", "--pid", "--fork", "--kill-child",
              "sh", "-c", _ENTER, "sh", str(self.root), command],
@@ -104,6 +108,15 @@ class OpenBsdHost:
         finally:
             process.kill()
             process.wait()
+
+    def command(self, process: subprocess.Popen[bytes], text: str) -> list[str]:
+        """What runs a command on the host that runs as this process."""
+        until(lambda: (self.root / "var/run/booted").exists(), SECONDS, "the host to boot")
+        shell = _child(_child(process.pid))
+        path = "PATH=/standin:/usr/bin:/bin:/usr/sbin:/sbin"
+        came = "SSH_CONNECTION=127.0.0.1 1 127.0.0.1 22"
+        enter = ["nsenter", f"--target={shell}", "--mount", "--pid", "--root", "--wd=/"]
+        return [*enter, "env", "-i", path, came, "/bin/sh", "-c", text]
 
     def log(self) -> str:
         """What services have said."""
@@ -117,3 +130,9 @@ class OpenBsdHost:
     def enabled(self) -> list[str]:
         """The services that are started at each boot."""
         return self.read("etc/pkg_scripts").split()
+
+
+def _child(pid: int) -> int:
+    """The first child of a process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return int(until(lambda: children.read_text().split(), SECONDS, f"a child of {pid}")[0])

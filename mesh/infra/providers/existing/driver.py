@@ -47,6 +47,7 @@ class Existing:
             user=given.ssh.user,
             host_keys=given.ssh.host_keys,
             ssh_key=self._ssh_key(node),
+            os=node.os.value,
         )
         self._keys[node.id] = HostKey(f"{name}-host-key", args, opts)
         return Reserved(Output.from_input(str(given.ipv4)))
@@ -73,6 +74,7 @@ class Existing:
             admin=[str(network) for network in self._configuration.plan.access.admin],
             ssh_key=self._ssh_key(node),
             user_data=user_data,
+            os=node.os.value,
         )
         # The name that every other driver gives a server: `--replace '**<node>-instance'`.
         host = Host(f"{name}-instance", args, opts)
