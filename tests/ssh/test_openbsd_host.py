@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from mesh.infra.dynamic.host import HostProvider
 from mesh.operating_systems import OperatingSystem
 from mesh.plan import Plan
 from mesh.render import Seed, user_data
@@ -242,3 +243,16 @@ def test_host_keys_are_checked(host: OpenBsdHost) -> None:
         wrong = replace(target, host_keys=(" ".join(stranger.split()[:2]),))
         with pytest.raises(DeliveryError, match="presents another key"):
             deliver(wrong, _load(), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "replaced"),
+    [({}, "debian", False), ({}, "openbsd", True), ({"os": "openbsd"}, "openbsd", False)],
+    ids=["an older state", "reinstalled", "the same"],
+)
+def test_a_host_with_another_system_is_another_host(
+    before: dict[str, str], after: str, replaced: bool
+) -> None:
+    kept = {"node": NODE, "ipv4": "127.0.0.1"}
+    found = HostProvider().diff("host-1", kept | before, kept | {"os": after})
+    assert (found.changes, found.replaces) == (replaced, ["os"] if replaced else [])

@@ -76,7 +76,7 @@ class HostProvider(Stub):
         """Another address is another host; other parameters to reach it are not."""
         replaces = ("node", "ipv4", "os", *FIXED_AT_CREATION)
         # States of earlier versions have no system.
-        olds = {"os": "debian", **olds}
+        olds, news = ({"os": "debian", **given} for given in (olds, news))
         return difference(
             olds, news, updates=REACHED_BY, replaces=replaces, delete_before_replace=True
         )
