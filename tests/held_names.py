@@ -58,7 +58,7 @@ from mesh.trust import orders
 from mesh.trust.encoding import b64
 from mesh.trust.signing import Purpose
 from tests.kit import program
-from tests.kit.stacks import plan_of, with_members
+from tests.kit.stacks import example, plan_of, with_members
 from tests.kit.vultr_api import Vultr, answering
 from tests.program import test_aws, test_gcp, test_vultr_openbsd
 
@@ -211,6 +211,13 @@ def _rendered() -> tuple[Plan, dict[str, NodeFiles]]:
     return plan, {node.id: made[node.id] for node in plan.nodes}
 
 
+@cache
+def _openbsd() -> NodeFiles:
+    """A node that runs OpenBSD."""
+    plan = plan_of(example("openbsd"))
+    return node_files(plan, placeholder_facts(plan))["mia-vultr-1"]
+
+
 def _first() -> Iterator[File]:
     """What user data put onto nodes before their first generation."""
     plan, _ = _rendered()
@@ -231,6 +238,7 @@ def _on_nodes() -> Iterator[File]:
     for node_id, files in made.items():
         yield from files.files
         yield from node_secrets(plan, node_id, passwords, {RECEIVER: "https://example.net/"})
+    yield from _openbsd().files
     yield from _first()
 
 
@@ -243,6 +251,7 @@ def _common(name: str) -> str:
     for provider in {session.name[:-1] for node in plan.nodes for session in node.upstreams}:
         name = re.sub(rf"^{provider}(?=[46]$)", "<provider>", name)
     name = re.sub(rf"/{RECEIVER}$", "/<receiver>", name)
+    name = re.sub(r"^/etc/hostname\.wg\d+$", "/etc/hostname.wg<number>", name)
     return re.sub(r"^rtr_[0-9_]+$", "rtr_<address>_<port>", name)
 
 
@@ -267,7 +276,7 @@ def _units() -> Iterator[str]:
     names = [file.path.rpartition("/")[2] for file in _on_nodes()]
     yield from (name for name in names if re.fullmatch(r"anycast-mesh-.*\.(service|timer)", name))
     yield from (name for name in names if re.fullmatch(r"anycast_mesh_[a-z]+", name))
-    for files in _rendered()[1].values():
+    for files in (*_rendered()[1].values(), _openbsd()):
         yield from (_common(name) for name in files.units)
     yield from _constants(r"anycast-mesh-[a-z-]+(\.service|\.timer)?")
 

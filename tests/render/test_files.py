@@ -48,6 +48,7 @@ COMMITTED: dict[str, list[str]] = {
     "golden": ["--stack", "prod"],
     # What a node believes that takes full tables: one edge is enough to read.
     "routed": ["--stack", "routed", "--node", "mia-vultr-1"],
+    "openbsd": ["--stack", "openbsd", "--node", "mia-vultr-1"],
 }
 
 
@@ -56,9 +57,10 @@ def test_what_mesh_render_writes_is_what_was_committed(folder: str, tmp_path: Pa
     """A change of a template shows as a diff.
 
     `mesh render --stack prod --out tests/render/golden` writes them anew, and `mesh render
-    --stack routed --root examples --node mia-vultr-1 --out tests/render/routed`.
+    --stack routed --root examples --node mia-vultr-1 --out tests/render/routed`; so with
+    `openbsd` in place of `routed`.
     """
-    root = ROOT / "examples" if folder == "routed" else ROOT
+    root = ROOT if folder == "golden" else ROOT / "examples"
     arguments = ["render", *COMMITTED[folder], "--out", str(tmp_path), "--root", str(root)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     written = {str(p.relative_to(tmp_path)): p.read_text() for p in _files(tmp_path)}
