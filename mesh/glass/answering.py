@@ -133,9 +133,7 @@ class Answering:
     def _nodes(self, wanted: str, alone: bool) -> tuple[Node, ...]:
         if alone:
             return (self._here,)
-        if wanted != ALL:
-            return (self._network.by_id[wanted],)
-        return tuple(node for node in self._network.nodes if node.has_glass)
+        return self._network.seen if wanted == ALL else (self._network.by_id[wanted],)
 
     def _answer(self, asked: dict[str, str], nodes: dict[str, NodeAnswer[T]]) -> Answer[T]:
         return Answer(asked=asked, at=self._clock(), nodes=nodes)

@@ -86,17 +86,18 @@ def _roles(scrape: Scrape) -> Iterator[Sample]:
 
 
 def _planned_upstreams(scrape: Scrape) -> Iterator[Sample]:
-    return _by_family(each.family for node in scrape.network.nodes for each in node.upstreams)
+    return _by_family(each.family for node in scrape.network.seen for each in node.upstreams)
 
 
 def _planned_instances(scrape: Scrape) -> Iterator[Sample]:
-    counts = Counter(name for node in scrape.network.nodes for name in node.services)
+    counts = Counter(name for node in scrape.network.seen for name in node.services)
     return (((service.name,), counts[service.name]) for service in scrape.network.services)
 
 
 def _planned_announcers(scrape: Scrape) -> Iterator[Sample]:
+    seen = {node.id for node in scrape.network.seen}
     for each in scrape.network.aggregates:
-        yield (str(each.prefix), f"ipv{each.prefix.version}"), len(each.nodes)
+        yield (str(each.prefix), f"ipv{each.prefix.version}"), len(seen & {*each.nodes})
 
 
 def _planned_prefixes(scrape: Scrape) -> Iterator[Sample]:
@@ -119,11 +120,12 @@ OF_NODE: tuple[Metric[Scrape], ...] = (
     Metric("mesh_role", "gauge", ("role",),
            "1 for each role of the node in the plan.", _roles),
     Metric("mesh_planned_upstream_sessions", "gauge", ("family",),
-           "Sessions with upstreams that the plan has in the whole network.", _planned_upstreams),
+           "Sessions with upstreams that the plan has, of all nodes that give metrics.",
+           _planned_upstreams),
     Metric("mesh_planned_instances", "gauge", ("service",),
-           "Nodes that may serve it by the plan.", _planned_instances),
+           "Nodes that may serve it by the plan, of those that give metrics.", _planned_instances),
     Metric("mesh_planned_announcers", "gauge", ("prefix", "family"),
-           "Nodes that announce it by the plan.", _planned_announcers),
+           "Nodes that announce it by the plan, of those that give metrics.", _planned_announcers),
     Metric("mesh_planned_prefixes", "gauge", ("family",),
            "Prefixes that this node announces by the plan.", _planned_prefixes),
     Metric("mesh_glass_requests_total", "counter", ("code",),

@@ -123,6 +123,11 @@ class Network:
         return {node.id: node for node in self.nodes}
 
     @cached_property
+    def seen(self) -> tuple[Node, ...]:
+        """The nodes that run a looking glass, and so give answers and metrics."""
+        return tuple(node for node in self.nodes if node.has_glass)
+
+    @cached_property
     def by_asn(self) -> dict[int, Node]:
         """The nodes by their underlay ASNs."""
         return {node.asn: node for node in self.nodes}

@@ -12,6 +12,7 @@ import pytest
 
 from mesh.foreign import printable
 from mesh.glass.metrics import METRICS, OF_NODE, STALE, Requests, exposition
+from mesh.glass.network import Network
 from mesh.glass.snapshot import Session, Snapshot
 from mesh.trust.documents import Health
 from tests.kit.promtool import RELEASES, promtool
@@ -22,9 +23,11 @@ REQUESTS = Requests({200: 4, 404: 1}, 0, FIRST)
 SAMPLE = re.compile(r'([a-z_]+)\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*)\} (-?[0-9.e+]+)')
 
 
-def scraped(known: Snapshot | None, now: float = NOW) -> dict[str, float]:
+def scraped(
+    known: Snapshot | None, now: float = NOW, planned: Network | None = None
+) -> dict[str, float]:
     """The samples by name and labels, as they stand in the text."""
-    text = exposition(known, network(), now, REQUESTS)
+    text = exposition(known, planned or network(), now, REQUESTS)
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     found = [SAMPLE.fullmatch(line) for line in lines]
     assert all(found), "each line is a sample"
@@ -78,6 +81,20 @@ def test_without_a_snapshot_the_glass_and_the_plan_are_there() -> None:
     assert samples['mesh_glass_requests_total{code="404"}'] == 1
     assert samples['mesh_planned_announcers{prefix="192.30.120.0/23",family="ipv4"}'] == 4
     assert "mesh_bird_up{}" not in samples
+
+
+def test_what_is_planned_of_a_node_that_gives_no_metrics_is_not_expected() -> None:
+    """A sum over all nodes would always lack it, and an alert ring."""
+    every = network()
+    last = every.nodes[-1]
+    less = replace(every, nodes=(*every.nodes[:-1], replace(last, os="openbsd")))
+    (before, after) = (scraped(None, planned=each) for each in (every, less))
+    for sample, own in {
+        'mesh_planned_announcers{prefix="192.30.120.0/23",family="ipv4"}': 1,
+        f'mesh_planned_instances{{service="{last.services[0]}"}}': 1,
+        'mesh_planned_upstream_sessions{family="ipv4"}': 1,
+    }.items():
+        assert after[sample] == before[sample] - own
 
 
 UPSTREAM = 'session="vultr6",kind="upstream",peer="vultr",family="ipv6"'
