@@ -324,6 +324,7 @@ class TestOutputs:
         assert node == {
             "region": "mia",
             "provider": "vultr",
+            "os": "debian",
             "roles": ["edge"],
             "addresses": {
                 "announced": {"ipv4": "192.30.120.25", "ipv6": "2620:71:4000::25"},

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from mesh.operating_systems import OperatingSystem
 from mesh.plan.waves import Touch
 from mesh.publish import schedule as schedule_module
 from mesh.publish.choices import Choices
@@ -113,6 +114,18 @@ def test_what_most_nodes_have_in_force_is_what_comes_back(
 ) -> None:
     found = schedule(reports(applied=applied)).former
     assert (None if found is None else found.manifest.generation) == former
+
+
+def test_a_generation_shows_that_it_works_on_each_operating_system(
+    touches: dict[str, Touch],
+) -> None:
+    facts = {node: member.facts for node, member in FLEET.members().items()}
+    facts[MIA] = replace(facts[MIA], os=OperatingSystem.OPENBSD)
+    found = scheduled(FLEET.order(), MADE, facts, reports(), HELD, ())
+    first = {
+        node for wave in found.waves if wave.why.startswith("the first") for node in wave.nodes
+    }
+    assert MIA in first and len(first) == 2
 
 
 def test_content_of_another_network_does_not_come_back(
