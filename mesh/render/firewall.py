@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mesh.facts import Placement
-from mesh.plan import FirewallRule, Link, Node, Plan, Role
+from mesh.plan import FirewallRule, Link, Node, Plan, Role, UpstreamSession
 from mesh.spec.checks.admin import WORLD
 from mesh.spec.ports import BFD_SINGLE_HOP, BGP
 
@@ -94,32 +94,41 @@ def _key(address: object) -> tuple[int, str]:
     return int(first), str(address)  # type: ignore[call-overload]
 
 
-def rules(plan: Plan, node: Node) -> dict[str, list[str]]:
-    """The rules of each zone that apply to this node, one line of nftables each. Those of
-    ``routers`` need a VPC, which a member may not have."""
-    zones: dict[str, list[str]] = {"uplink": [], "tunnel": [], "announced": []}
+def accepted(plan: Plan, node: Node) -> Iterator[tuple[FirewallRule, UpstreamSession | None]]:
+    """The plan's rules that apply to this node: each as it is, for its sources, and for each
+    neighbor on the link of an interface, which may come in from there only. Those of ``routers``
+    need a VPC, which a member may not have."""
     for rule in plan.firewall:
         applies = not rule.roles or set(rule.roles) & set(node.roles)
         if applies and (node.vpc or rule.source != "routers"):
-            zones[rule.zone].extend(_lines(rule, plan))
+            yield rule, None
         if applies and rule.source == "upstreams":
-            zones[rule.zone].extend(_on_link(rule, node))
+            yield from ((rule, session) for session in node.upstreams if _on_link(rule, session))
+
+
+def _on_link(rule: FirewallRule, session: UpstreamSession) -> bool:
+    """Whether a rule is for this neighbor on the link of an interface."""
+    asked = rule.ports[0] == BGP or (session.bfd and rule.ports[0] == BFD_SINGLE_HOP)
+    return session.interface is not None and asked
+
+
+def rules(plan: Plan, node: Node) -> dict[str, list[str]]:
+    """The rules of each zone that apply to this node, one line of nftables each."""
+    zones: dict[str, list[str]] = {"uplink": [], "tunnel": [], "announced": []}
+    for rule, session in accepted(plan, node):
+        zones[rule.zone].extend(_lines(rule) if session is None else [_neighbor(rule, session)])
     return zones
 
 
-def _on_link(rule: FirewallRule, node: Node) -> Iterator[str]:
-    """A rule for neighbors on the link of an interface: from there only."""
-    for session in node.upstreams:
-        asked = rule.ports[0] == BGP or (session.bfd and rule.ports[0] == BFD_SINGLE_HOP)
-        if session.interface is not None and asked:
-            ip = _FAMILIES[session.neighbor.version]
-            yield (
-                f'iifname "{session.interface}" {ip} saddr {session.neighbor} '
-                f'{rule.protocol} dport {rule.ports[0]} accept comment "{rule.name}"'
-            )
+def _neighbor(rule: FirewallRule, session: UpstreamSession) -> str:
+    return (
+        f'iifname "{session.interface}" {_FAMILIES[session.neighbor.version]} '
+        f"saddr {session.neighbor} "
+        f'{rule.protocol} dport {rule.ports[0]} accept comment "{rule.name}"'
+    )
 
 
-def _lines(rule: FirewallRule, plan: Plan) -> list[str]:
+def _lines(rule: FirewallRule) -> list[str]:
     low, high = rule.ports
     ports = str(low) if low == high else f"{low}-{high}"
     match = f"{rule.protocol} dport {ports}"

@@ -172,7 +172,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             "links": links,
             "ibgp": [each for each in policy.ibgp(node) if each.session.peer in self._facts],
             "groups": firewall.groups(self._plan, node, self._places),
-            "rules": firewall.rules(self._plan, node),
+            "rules": system_of(node).rules(self._plan, node),
             "former_ports": firewall.former_ports(links, self._places),
         }
 

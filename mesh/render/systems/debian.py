@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from mesh.facts import Facts
 from mesh.plan import Link, Node, Plan, Role
-from mesh.render import kinds, monitors, replies, services
+from mesh.render import firewall, kinds, monitors, replies, services
 from mesh.render.files import File
 from mesh.render.systems.system import Names, Template
 from mesh.render.templates import rendered
@@ -135,6 +135,10 @@ class Debian:
         """What daemons of services, and those of monitoring, are configured with."""
         yield from kinds.files(plan, node)
         yield from monitors.files(plan, node, present)
+
+    def rules(self, plan: Plan, node: Node) -> dict[str, list[str]]:
+        """Lines of nftables."""
+        return firewall.rules(plan, node)
 
     def units(self, plan: Plan, node: Node, links: Sequence[Link]) -> Iterator[str]:
         """The units that run on a node, in the order of their start."""

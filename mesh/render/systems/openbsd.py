@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 
 from mesh.facts import Facts
 from mesh.plan import Link, Node, Plan
-from mesh.render import kinds
+from mesh.render import kinds, pf
 from mesh.render.files import File
 from mesh.render.systems.system import Names, Template
 from mesh.render.templates import rendered
@@ -81,6 +81,10 @@ class OpenBsd:
     def further(self, plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
         """Nothing: daemons of services are the operator's own there."""
         yield from ()
+
+    def rules(self, plan: Plan, node: Node) -> dict[str, list[str]]:
+        """Lines of pf.conf."""
+        return pf.rules(plan, node)
 
     def units(self, plan: Plan, node: Node, links: Sequence[Link]) -> Iterator[str]:
         """The services of rc.d that run on a node, in the order of their start. Interfaces and pf

@@ -80,5 +80,8 @@ class System(Protocol):
         """Files that are not made of a template of :meth:`templates`; ``present`` are the nodes of
         the network that there are."""
 
+    def rules(self, plan: Plan, node: Node) -> dict[str, list[str]]:
+        """The plan's firewall rules of each zone that apply to a node, as lines of its firewall."""
+
     def units(self, plan: Plan, node: Node, links: Sequence[Link]) -> Iterator[str]:
         """The units that run on a node, in the order of their start."""
