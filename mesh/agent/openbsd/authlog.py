@@ -49,13 +49,12 @@ class AuthLog:
 
     def _content(self) -> tuple[str, bytes]:
         try:
-            number = str(self.host.path(PATH).stat().st_ino)
+            number = self.host.path(PATH).stat().st_ino
             content = self.host.read(PATH)
         except OSError as error:
-            raise CommandFailed(f"{PATH}: {error.strerror or error}") from None
-        if content is None:
-            raise CommandFailed(f"{PATH}: is not there; see auth.info in /etc/syslog.conf")
-        return number, content
+            why = error.strerror or error
+            raise CommandFailed(f"{PATH}: {why}; see auth.info in /etc/syslog.conf") from None
+        return str(number), content or b""
 
     def connections(self, ports: tuple[int, ...]) -> frozenset[tuple[Address, int]]:
         """Connections to one of these ports: remote address and port. The kernel shows none before

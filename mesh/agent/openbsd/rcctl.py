@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,8 @@ _SHORT = 30.0
 """Seconds for commands that wait for no daemon."""
 _LONGEST = 400
 """How much is reported of what a daemon that does not start says."""
-_STEP = "doing "
-"""Begins the lines in which rc.subr(8) says with ``-d`` what it does."""
+_STEPS = re.compile(r"doing |\w+_flags |\w+\((?:ok|failed|timeout|killed)\)$")
+"""Lines of rc.subr(8) itself, which says with ``-d`` what it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +94,5 @@ class Rcctl:
 def _said(output: str) -> str:
     """What a daemon has said, of the output of a start with ``-d``."""
     lines = [line.strip() for line in output.splitlines()]
-    own = [line for line in lines if line and not line.startswith(_STEP)]
+    own = [line for line in lines if line and not _STEPS.match(line)]
     return "; ".join(dict.fromkeys(own))[-_LONGEST:] or "it says nothing"

@@ -28,7 +28,7 @@ RULES = """\
 set ruleset-optimization none
 set skip on lo
 table <mesh_served> persist
-table <mesh_admin> const {{ {admin} }}
+table <mesh_admin> {{ {admin} }}
 block drop all
 match in from any to 192.30.120.100 rtable 1 tag mesh_elsewhere
 match in from any to <mesh_served> rtable 0
