@@ -1,4 +1,4 @@
-"""The scripts of an OpenBSD node's first boot, as its shell and others read them."""
+"""The scripts of OpenBSD nodes, as their shell and others read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mesh.render import startup_script
 from mesh.render.openbsd_boot import SUPERVISION, boot_files, openbsd_user_data
 from mesh.trust.keys import new_operator_key
 from tests.kit import needs
-from tests.kit.stacks import plan_of, prod
+from tests.kit.stacks import ROOT, plan_of, prod
 
 _, PUBLIC = new_operator_key()
 SHELLS = {"mksh": ("mksh", "-n"), "shellcheck": ("shellcheck", "-s", "sh")}
@@ -29,6 +29,8 @@ def _scripts() -> Iterator[tuple[str, str]]:
     yield "startup", startup_script(PUBLIC)
     yield "fetch", _inside(startup_script(PUBLIC), "/usr/local/libexec/anycast-mesh/fetch")
     yield "user-data", _user_data()
+    yield "receiver", (ROOT / "mesh/ssh/receiver.sh").read_text()
+    yield "proof", (ROOT / "examples/openbsd-proof.sh").read_text()
     for file in boot_files():
         yield file.path.rpartition("/")[2], file.content
 

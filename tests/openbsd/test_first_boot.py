@@ -79,7 +79,7 @@ def _is_a_node(host: OpenBsdHost) -> None:
     assert host.read("etc/myname") == f"{NODE}\n"
     assert host.read("root/.ssh/authorized_keys") == f"{LOGIN}\n"
     assert host.read("var/run/pf.rules") == host.read("etc/pf.conf")
-    assert "block\n" in host.read("etc/pf.conf")
+    assert "block drop all\n" in host.read("etc/pf.conf")
     assert (host.root / "var/lib/anycast-mesh/keys").stat().st_mode & 0o777 == 0o700
     assert sorted(p.name for p in (host.root / "var/db/pkg").iterdir())[0] == "bird-2.17.2"
     assert not list(host.root.rglob("etc/**/*.mesh-new"))

@@ -121,7 +121,7 @@ def test_a_host_becomes_a_node_and_is_as_it_was_afterwards(host: OpenBsdHost) ->
         host.says("the agent runs")
         assert is_there(target, done.instance_id)
         assert is_left(target)
-        assert "block\n" in host.read("var/run/pf.rules")
+        assert "block drop all\n" in host.read("var/run/pf.rules")
         assert host.read("root/.ssh/authorized_keys") == f"{OWN}{LOGIN}\n"
         assert host.read("etc/myname") == ""
         assert deliver(target, _load(), said.append).instance_id == done.instance_id
@@ -174,7 +174,7 @@ def test_a_firewall_that_lets_nobody_in_is_undone(host: OpenBsdHost) -> None:
 
         with pytest.raises(KeyboardInterrupt):
             deliver(target, _load(), cut)
-        assert "block\n" in host.read("var/run/pf.rules")
+        assert "block drop all\n" in host.read("var/run/pf.rules")
         until(lambda: host.read("var/run/pf.rules") == DEFAULT, 20, "the former rules")
 
 
