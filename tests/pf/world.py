@@ -28,10 +28,11 @@ End = str | None
 @dataclass(frozen=True, slots=True)
 class World:
     """What the node has. ``served`` are the services' addresses that it serves, of ``services``,
-    all of which are bound; ``discarded`` are under attack."""
+    all of which are bound; nobody serves those of ``lost``, and ``discarded`` are under attack."""
 
     plan: Plan
     served: tuple[str, ...]
+    lost: tuple[str, ...] = ()
     discarded: tuple[str, ...] = ()
 
     @property
@@ -66,7 +67,8 @@ class World:
     @property
     def elsewhere(self) -> tuple[tuple[str, End], ...]:
         """The services that the peer serves and this node does not."""
-        return tuple((each, PEER) for each in self.services if each not in self.served)
+        here = (*self.served, *self.lost)
+        return tuple((each, PEER) for each in self.services if each not in here)
 
 
 def plan(system: OperatingSystem) -> Plan:
@@ -101,7 +103,11 @@ class OpenBSD:
 
     def __post_init__(self) -> None:
         self._own = frozenset(self.world.own)
-        ways = (self.world.routes, self.world.elsewhere)
+        # What nobody else serves leads back to the node (hostname.lo1), over loopback. The peer
+        # serves all others, also those that the node serves.
+        lost = self.world.lost
+        elsewhere = [(each, HERE if each in lost else PEER) for each in self.world.services]
+        ways = (self.world.routes, tuple(elsewhere))
         self._tables = [[(ip_network(each), end) for each, end in table] for table in ways]
         tunnels = {PEER: ("wg",), MEMBER: ("wg",)}
         self.pf = Pf(
