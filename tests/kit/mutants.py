@@ -130,6 +130,7 @@ MUTANTS = (
         "return int(first), str(address)",
         "return -int(first), str(address)",
     ),
+    Mutant("mesh/render/pf.py", 'TUNNELS = "wg"', 'TUNNELS = "tun"'),
     Mutant("mesh/render/mtu.py", "uplink - WIREGUARD_OVERHEAD", "uplink - 88"),
     Mutant("mesh/render/templates.py", 'f"password_{', 'f"word_{'),
     Mutant(
