@@ -21,10 +21,13 @@ _FOREIGN = ("mksh", "signify-openbsd")
 """Programs of this host, with the libraries that they need."""
 _KERNEL = """\
 import os
-_named = os.uname()
+import sys
+import sysconfig
+sysconfig.get_config_vars()  # by the name of the platform that it was built for
+sys.platform = "openbsd7"
 os.uname = lambda: os.uname_result(("OpenBSD", "openbsd", "7.9", "GENERIC.MP#1", "amd64"))
 """
-"""What Python asks the kernel itself."""
+"""What a Python of OpenBSD says of itself, and what its kernel does."""
 
 
 class Booted(OpenBsd):
