@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
-from tests.kit.openbsd.kernel import ROOT, failed, path
+from tests.kit.openbsd import ifconfig, route
+from tests.kit.openbsd.kernel import ROOT, Ended, failed, opened, path
 
+_HERE = {"ifconfig": ifconfig.main, "route": route.main}
 _KINDS = re.compile(r"[a-z]+[0-9]+")
 
 
@@ -37,16 +40,38 @@ def _start(name: str, dry: bool) -> None:
     if file.stat().st_mode & 0o007:
         print(f"WARNING: {file} is insecure, fixing permissions", file=sys.stderr)
         file.chmod(file.stat().st_mode & ~0o007)
-    if not dry and subprocess.run(["ifconfig", name], capture_output=True, check=False).returncode:
-        made = subprocess.run(["ifconfig", name, "create"], capture_output=True, check=False)
-        if made.returncode:
-            return
+    if not dry and not _is_there(name):
+        return
     for line in file.read_text().splitlines():
         if command := _command(name, line):
             if dry:
                 print(command)
             else:
-                subprocess.run(["mksh", "-c", command], check=False)
+                _run(command)
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is such an interface, or can be."""
+    with opened() as kernel:
+        if name in kernel.interfaces:
+            return True
+    try:
+        ifconfig.main([name, "create"])
+    except Ended:
+        return False
+    return True
+
+
+def _run(command: str) -> None:
+    """A command, by the shell; the commonest are not worth a process each."""
+    word, *arguments = shlex.split(command)
+    if word not in _HERE:
+        subprocess.run(["mksh", "-c", command], check=False)
+        return
+    try:
+        _HERE[word](arguments)
+    except Ended as ended:
+        print(ended.said, file=sys.stderr)
 
 
 def _command(name: str, line: str) -> str:
