@@ -121,7 +121,7 @@ def test_a_ruleset_takes_the_place_of_the_one_before_and_keeps_tables(machine: O
     assert machine.table("filled") == ["192.0.2.1"]
     bad = machine.run("pfctl", "-f", "-", given="pass in\npas out\n")
     assert (bad.returncode, "stdin:2: syntax error" in bad.stderr) == (1, True)
-    assert machine.must("pfctl", "-sr") == "pass from <filled> flags S/SA\n"
+    assert machine.must("pfctl", "-sr") == "pass from <filled> to any flags S/SA\n"
 
 
 def test_rules_with_a_routing_table_that_is_missing_fail_only_when_loaded(

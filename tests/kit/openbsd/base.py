@@ -21,7 +21,7 @@ from tests.kit.openbsd.kernel import ROOT, STATE, failed, opened, path, unknown
 
 _SIGNALS = {"-HUP": signal.SIGHUP, "-TERM": signal.SIGTERM, "-KILL": signal.SIGKILL,
             "-9": signal.SIGKILL, "-INT": signal.SIGINT, "-ALRM": signal.SIGALRM}  # fmt: skip
-_SHELL = "mksh"
+SHELL = shutil.which("mksh") or "/bin/sh"
 """The nearest to OpenBSD's ksh(1), which is its sh(1) as well."""
 
 
@@ -54,7 +54,7 @@ def shell(arguments: list[str]) -> int:
     at = next((i for i, word in enumerate(words) if not word.startswith("-")), None)
     if at is not None and "-c" not in words[:at]:
         words[at] = str(_script(words[at]))
-    os.execvp(_SHELL, [_SHELL, *words])
+    os.execvp(SHELL, [SHELL, *words])
 
 
 def _script(name: str) -> Path:

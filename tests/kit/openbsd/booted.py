@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mesh.agent.host import Host
+from tests.kit import needs
 from tests.kit.machine import Machine
 from tests.kit.openbsd import real
 from tests.kit.openbsd.kernel import ROOT, STATE
@@ -118,7 +119,8 @@ class Booted(OpenBsd):
 def _bring(root: Path, name: str) -> None:
     """Copies a program of this host, with its libraries beside it."""
     program = shutil.which(name)
-    assert program is not None, f"{name} is not installed; `make setup-tests` installs it"
+    if program is None:
+        raise needs.Absent(f"{name} is not installed; `make setup-tests` installs it")
     shutil.copy(program, root / "usr/bin" / name)
     listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines():

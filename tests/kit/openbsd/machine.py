@@ -38,9 +38,12 @@ ABSENT = ("systemctl", "journalctl", "systemd-run", "ip", "nft", "apt-get", "dpk
 """What Debian has and OpenBSD has not: who calls it is told so."""
 MIRROR = "https://mirror.example.net/pub/OpenBSD"
 PACKAGES = (
-    "bird-2.17.1", "bird-3.1.4", "python-3.12.11", "py3-cryptography-45.0.7", "py3-pydantic-2.11.7",
+    "bird-2.17.1", "python-3.12.11", "py3-cryptography-45.0.7", "py3-pydantic-2.11.7",
     "wireguard-tools-1.0.20250521",
 )  # fmt: skip
+"""What a node has installed."""
+MIRRORED = (*PACKAGES, "bird-3.1.4")
+"""What a mirror has."""
 IPV4, GATEWAY4 = "203.0.113.10", "203.0.113.1"
 IPV6, GATEWAY6 = "2001:db8:5::10", "fe80::1"
 PF_CONF = """\
@@ -87,7 +90,7 @@ class OpenBsd:
         *,
         release: str = "7.9",
         packages: Iterable[str] = PACKAGES,
-        mirror: Iterable[str] | None = PACKAGES,
+        mirror: Iterable[str] | None = MIRRORED,
         ipv6: bool = True,
     ) -> None:
         self.root, self.state, self.commands = self._places(folder)
@@ -101,8 +104,8 @@ class OpenBsd:
             json.dumps({MIRROR: None if mirror is None else list(mirror)})
         )
         kernel.save(self.state, self._booted())
-        for name in packages:
-            self.must("pkg_add", "-I", name)
+        if wanted := list(packages):
+            self.must("pkg_add", "-I", *wanted)
         self.boot()
 
     def _places(self, folder: Path) -> tuple[Path, Path, Path]:

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 
-from tests.kit.openbsd import ifconfig, route
+from tests.kit.openbsd import base, ifconfig, route
 from tests.kit.openbsd.kernel import ROOT, Ended, failed, opened, path
 
 _HERE = {"ifconfig": ifconfig.main, "route": route.main}
@@ -66,7 +66,7 @@ def _run(command: str) -> None:
     """A command, by the shell; the commonest are not worth a process each."""
     word, *arguments = shlex.split(command)
     if word not in _HERE:
-        subprocess.run(["mksh", "-c", command], check=False)
+        subprocess.run([base.SHELL, "-c", command], check=False)
         return
     try:
         _HERE[word](arguments)

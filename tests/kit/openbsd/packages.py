@@ -30,6 +30,8 @@ def add(arguments: list[str]) -> int:
             wrong.append(f"Can't find {asked}")
         elif len(found) > 1:
             wrong.append(f"Ambiguous: {asked} could be {' '.join(found)}")
+        elif clash := [each for each in wanted if _stem(each) == _stem(found[0])]:
+            wrong.append(f"Can't install {found[0]} because of conflicts ({clash[0]})")
         else:
             wanted.append(found[0])
     wanted = [*_needed(mirror, wanted, held), *wanted]
