@@ -48,14 +48,18 @@ def rules(
     )
 
 
+GLASS_RULES = ("glass-mesh", "glass")
+"""The names of the looking glass's rules."""
+
+
 def _glass(glass: Glass | None) -> Iterator[FirewallRule]:
     """The looking glass at tunnel addresses and at announced ones, which are everybody's only where
     it is public."""
     if glass is not None:
         ports = (glass.port, glass.port)
-        yield FirewallRule("glass-mesh", "tunnel", "tcp", ports, "mesh")
+        yield FirewallRule(GLASS_RULES[0], "tunnel", "tcp", ports, "mesh")
         source: Source = "limited" if glass.public else "mesh"
-        yield FirewallRule("glass", "announced", "tcp", ports, source)
+        yield FirewallRule(GLASS_RULES[1], "announced", "tcp", ports, source)
 
 
 def _bfd_upstream(spec: Spec) -> Iterator[FirewallRule]:

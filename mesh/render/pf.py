@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesh.plan import FirewallRule, Node, Plan, UpstreamSession
+from mesh.plan.firewall import GLASS_RULES
 from mesh.render.firewall import accepted
 
 TUNNELS = "wg"
@@ -12,10 +13,12 @@ _HERE = " no state tagged mesh_here"
 
 
 def rules(plan: Plan, node: Node) -> dict[str, list[str]]:
-    """The rules of each zone that apply to this node, one line of pf.conf each."""
+    """The rules of each zone that apply to this node, one line of pf.conf each: without those of
+    the looking glass, which does not run there."""
     zones: dict[str, list[str]] = {"uplink": [], "tunnel": [], "announced": []}
     for rule, session in accepted(plan, node):
-        zones[rule.zone].append(_line(rule) if session is None else _neighbor(rule, session))
+        if rule.name not in GLASS_RULES:
+            zones[rule.zone].append(_line(rule) if session is None else _neighbor(rule, session))
     return zones
 
 
@@ -24,8 +27,8 @@ def _line(rule: FirewallRule) -> str:
         # Out of a tunnel and from a node: a client's packet for another edge comes in there too.
         return _accepted(rule, f"on {TUNNELS} ", "<mesh_tunnels>", _HERE)
     if rule.zone == "announced":
-        # No limit of new connections: without a state there is none, and the looking glass, which
-        # has one elsewhere, does not run here.
+        # No limit of new connections: without a state there is none, and what has one elsewhere
+        # does not run here.
         return _accepted(rule, "", "any", _HERE)
     if rule.zone == "tunnel":
         # Link-local for the underlay and its BFD, tunnel addresses for iBGP.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mesh.limits import GLASS_PORT
 from tests.pf.packets import DISCOVERY, Packet
 from tests.pf.world import HERE, LOST, End
 
@@ -30,6 +31,10 @@ DIFFERENCES = (
         "a segment without SYN that belongs to no state: pf begins none with it, and Linux picks "
         "up a connection in its middle",
         lambda packet, nft: packet.protocol == "tcp" and "S" not in packet.flags and nft == HERE,
+    ),
+    Difference(
+        "the looking glass, which runs on Debian alone",
+        lambda packet, nft: packet.protocol == "tcp" and packet.port == GLASS_PORT and nft == HERE,
     ),
     Difference(
         "to a service that another node serves, only what that node lets in as well: pf does not "
