@@ -58,6 +58,11 @@ def test_a_script_is_plain_shell(tmp_path: Path, name: str, content: str, reader
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_user_data_are_far_below_what_a_provider_takes() -> None:
+    """As those of Debian's nodes (tests/render/test_files.py)."""
+    assert len(_user_data().encode()) < 14 * 1024
+
+
 @pytest.mark.parametrize("url", ["https://x/$(reboot)", "https://x\nEND", "file:///etc", "-o x"])
 def test_an_address_that_a_shell_would_read_otherwise_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is not the address of a registry"):
