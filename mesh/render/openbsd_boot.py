@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from mesh.plan import Node, Plan
 from mesh.render.files import File
 from mesh.render.templates import rendered
-from mesh.trust.signify import public_key
 
 PACKAGES = ("py3-cryptography", "py3-pydantic", "wireguard-tools", "bird")
 """Packages of every OpenBSD node, without their versions. Python comes with those that need it: its
@@ -43,7 +42,7 @@ class NotPlain(ValueError):
 def startup_script(operator: str) -> str:
     """The startup script of all OpenBSD servers of a network, for this public key (base64)."""
     files = (
-        File(f"{_ETC}/operator.pub", public_key(operator)),
+        _public_key(operator),
         File(f"{_PROGRAMS}/fetch", _rendered("fetch.sh.j2", mark=MARK), 0o755),
         _service("fetch", "fetch"),
     )
@@ -67,7 +66,7 @@ def openbsd_user_data(
         File(f"{_ETC}/seed.json", seed, 0o600),
     ]
     if operator:  # empty where user data are only displayed
-        files.insert(0, File(f"{_ETC}/operator.pub", public_key(operator)))
+        files.insert(0, _public_key(operator))
     keys = plan.access.ssh_keys
     return sign(_script("user-data.sh.j2", files, node=node, keys=keys, mark=MARK))
 
@@ -80,6 +79,13 @@ def boot_files() -> tuple[File, ...]:
         _service("bootstrap", "bootstrap"),
         _service("agent", "supervise"),
     )
+
+
+def _public_key(operator: str) -> File:
+    # Imported here: a network without OpenBSD needs no keys to be rendered.
+    from mesh.trust.signify import public_key
+
+    return File(f"{_ETC}/operator.pub", public_key(operator))
 
 
 def _base_rules(plan: Plan, node: Node) -> str:

@@ -11,7 +11,6 @@ from mesh.render.files import File
 from mesh.render.firewall import first_callers
 from mesh.render.openbsd_boot import Sign, openbsd_user_data
 from mesh.render.templates import rendered
-from mesh.trust.signify import unsigned
 
 PACKAGES = (
     "bird2",
@@ -57,15 +56,22 @@ def base_firewall(plan: Plan, node: Node) -> str:
     )
 
 
-def user_data(plan: Plan, node_id: str, seed: Seed, sign: Sign = unsigned) -> str:
+def user_data(plan: Plan, node_id: str, seed: Seed, sign: Sign | None = None) -> str:
     """The user data of a node; the same bytes for the same seed. OpenBSD's are signed by the
     operator (``sign``); without that they are for display only."""
     node = plan.node(node_id)
     if node.os == OperatingSystem.OPENBSD:
         return openbsd_user_data(
-            plan, node, _seed(plan, node, seed), seed.registries, seed.operator, seed.bundle, sign
-        )
+            plan, node, _seed(plan, node, seed), seed.registries, seed.operator, seed.bundle,
+            sign or _unsigned,
+        )  # fmt: skip
     return _cloud_config(plan, node, seed)
+
+
+def _unsigned(message: str) -> str:
+    from mesh.trust.signify import unsigned
+
+    return unsigned(message)
 
 
 def _cloud_config(plan: Plan, node: Node, seed: Seed) -> str:

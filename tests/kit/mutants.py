@@ -173,6 +173,8 @@ MUTANTS = (
         if path.name not in ("__init__.py", "check.py")
     ),
     Mutant("mesh/foreign.py", "", "\nMORE = 1\n", bytes_=False, code=False),
+    Mutant("mesh/operating_systems.py", "", "\nMORE = 1\n", bytes_=False, code=False),
+    _said("mesh/render/openbsd_boot.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/glass.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/alerting.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/advice.py", "", "\nMORE = 1\n"),
