@@ -11,6 +11,7 @@ that starts anew in the middle goes on.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _UNIT = "anycast-mesh-bundle-trial.service"
 _FOLDER = "/etc/systemd/system"
 _WANTED = f"{_FOLDER}/multi-user.target.wants/{_UNIT}"
 _STRICT = ConfigDict(extra="forbid")
+_NAME = re.compile(r"([0-9a-f]{64})\.pyz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class BundleTrials:
 
     def __init__(self, host: Host, watch: TrialWatch) -> None:
         self._host, self._watch = host, watch
+        self._take_note()
 
     @property
     def current(self) -> Trial | None:
@@ -103,7 +106,6 @@ class BundleTrials:
 
     def refused(self, manifest: str) -> str:
         """Why the bundle of a manifest did not work here; empty if it was not tried."""
-        self._take_note()
         content = self._host.read(_REFUSED)
         try:
             found = None if content is None else parse(RefusedBundle, content)
@@ -123,9 +125,11 @@ class BundleTrials:
         self._watch.end()
 
     def _take_note(self) -> None:
-        """Stores what the watch has found."""
+        """Stores what the watch has found, once it has returned to the bundle before."""
         found, trial = self._watch.went_back(), self.current
-        if found is not None and trial is not None and found[0] == trial.bundle:
+        if found is None or trial is None:
+            return
+        if found[0] == trial.bundle != running(self._host):
             reason = f"bundle {trial.bundle[:12]}: {found[1]}"
             log.warning("bundle-refused", sha256=trial.bundle, reason=reason)
             self.refuse(trial, reason)
@@ -138,6 +142,15 @@ class BundleTrials:
             self._host.write(_REFUSED, dump(refused), 0o600)
         except OSError as error:
             log.warning("state", fault=disk.fault(error), reason=error)
+
+
+def running(host: Host) -> str | None:
+    """SHA-256 of the bundle in place, from the name that its link points to."""
+    try:
+        match = _NAME.fullmatch(host.path(file_paths.BUNDLE).readlink().name)
+    except OSError:
+        return None
+    return match[1] if match else None
 
 
 def point_to(host: Host, digest: str) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from mesh.agent import file_paths, log
 from mesh.agent.apply import NotApplied
-from mesh.agent.bundle_trial import CAPABILITY, BundleTrials, point_to
-from mesh.agent.host import CommandFailed, Host
+from mesh.agent.bundle_trial import CAPABILITY, BundleTrials, point_to, running
+from mesh.agent.host import CommandFailed
 from mesh.agent.seed import Seed
 from mesh.agent.state import HighestManifest
 from mesh.agent.system import System
@@ -18,7 +17,6 @@ from mesh.registry import paths
 from mesh.registry.client import Client, Unreachable
 from mesh.trust.encoding import sha256
 
-_NAME = re.compile(r"([0-9a-f]{64})\.pyz")
 KEPT = 3
 LOOK = 0.2
 """Seconds between two looks at a bundle on trial."""
@@ -135,12 +133,3 @@ class BundleUpdate:
         except CommandFailed as error:
             # The bundle is in place, and the unit is started again by who keeps it running.
             log.warning("not-restarted", reason=error)
-
-
-def running(host: Host) -> str | None:
-    """SHA-256 of the bundle in place, from the name that its link points to."""
-    try:
-        match = _NAME.fullmatch(host.path(file_paths.BUNDLE).readlink().name)
-    except OSError:
-        return None
-    return match[1] if match else None

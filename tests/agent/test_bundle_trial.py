@@ -21,9 +21,10 @@ from mesh.agent.bundle_trial import (
     BundleTrials,
     TrialUnit,
     point_to,
+    running,
     settle,
 )
-from mesh.agent.bundle_update import BundleUpdate, running
+from mesh.agent.bundle_update import BundleUpdate
 from mesh.agent.host import CommandFailed, Host, Result
 from mesh.agent.seed import Seed
 from mesh.trust import keys

@@ -19,6 +19,9 @@ _LINE = re.compile(
 )
 _ADDRESS = re.compile(r"\s+inet6? (\S+)")
 _DAY = 86400.0
+MOST = 1 << 22
+"""Bytes that are read at once, the last ones: newsyslog(8) begins another file once a week, and
+under attack sshd writes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +34,35 @@ class AuthLog:
 
     def after(self, cursor: str | None) -> tuple[Sequence[Login], str | None]:
         """The log-ins after a place, and the end of the log."""
-        number, content = self._content()
-        at = 0
-        if cursor is not None:
-            known, _, place = cursor.partition(":")
-            if known == number and place.isdigit() and int(place) <= len(content):
-                at = int(place)
+        number, size = self._status()
+        known, _, place = ("" if cursor is None else cursor).partition(":")
+        at = int(place) if known == number and place.isdigit() and int(place) <= size else 0
+        at = max(at, size - MOST)
+        text = self._read(at, size)
         # A line that is being written is read next time.
-        end = content.rfind(b"\n") + 1
-        text = content[at:end].decode("utf-8", "replace")
-        return list(_logins(text)), f"{number}:{max(at, end)}"
+        end = text.rfind(b"\n") + 1
+        return list(_logins(text[:end].decode("utf-8", "replace"))), f"{number}:{at + end}"
 
     def now(self) -> str:
         """The end of the log."""
-        number, content = self._content()
-        return f"{number}:{len(content)}"
+        number, size = self._status()
+        return f"{number}:{size}"
 
-    def _content(self) -> tuple[str, bytes]:
+    def _status(self) -> tuple[str, int]:
+        """The number of the file, and its size."""
         try:
-            number = self.host.path(PATH).stat().st_ino
-            content = self.host.read(PATH)
+            found = self.host.path(PATH).stat()
         except OSError as error:
-            why = error.strerror or error
-            raise CommandFailed(f"{PATH}: {why}; see auth.info in /etc/syslog.conf") from None
-        return str(number), content or b""
+            raise _unread(error) from None
+        return str(found.st_ino), found.st_size
+
+    def _read(self, at: int, end: int) -> bytes:
+        try:
+            with self.host.path(PATH).open("rb") as file:
+                file.seek(at)
+                return file.read(end - at)
+        except OSError as error:
+            raise _unread(error) from None
 
     def connections(self, ports: tuple[int, ...]) -> frozenset[tuple[Address, int]]:
         """Connections to one of these ports: remote address and port. The kernel shows none before
@@ -76,6 +84,11 @@ class AuthLog:
         return frozenset(
             plain(found[1]) for found in map(_ADDRESS.match, text.splitlines()) if found
         )
+
+
+def _unread(error: OSError) -> CommandFailed:
+    why = error.strerror or error
+    return CommandFailed(f"{PATH}: {why}; see auth.info in /etc/syslog.conf")
 
 
 def _logins(text: str) -> Iterator[Login]:

@@ -3,16 +3,21 @@ its supervisor reads."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mesh.agent import file_paths
-from mesh.agent.bundle_trial import BundleTrials
+from mesh.agent.bundle_trial import BundleTrials, point_to
+from mesh.agent.bundle_update import BundleUpdate
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.openbsd.rcctl import Rcctl
 from mesh.agent.openbsd.trial_files import TRIAL, WENT_BACK, SupervisedTrial
+from mesh.agent.seed import Seed
+from mesh.agent.systems import openbsd
+from mesh.bird.client import Bird
 from tests.kit.openbsd.machine import OpenBsd
 
 SCRIPT = """\
@@ -95,10 +100,24 @@ def test_a_bundle_that_the_supervisor_has_left_is_not_tried_again(host: Host) ->
     trials(host).begin(NEW, OLD, MANIFEST, frozenset())
     host.write(WENT_BACK, f"{NEW}\nits agent ended 3 times\n".encode(), 0o600)
     host.remove(TRIAL)
+    seed = Seed("lax-vultr-1", (), "", OLD, "", False, 8443)
+    # The agent of the bundle before, which no trial is of.
+    one = BundleUpdate(openbsd.system(host, Bird(Path("/nowhere"))), seed)
+    one.prove(lambda: True, threading.Event())
     assert trials(host).refused(MANIFEST) == "bundle 111111111111: its agent ended 3 times"
     assert trials(host).refused("4" * 64) == "", "another manifest may try it again"
     assert trials(host).current is None
     assert host.read(WENT_BACK) is None
+
+
+def test_a_return_that_was_cut_short_is_not_taken_for_one(host: Host) -> None:
+    """The supervisor writes why before it points to the bundle before."""
+    trials(host).begin(NEW, OLD, MANIFEST, frozenset())
+    host.path(file_paths.BUNDLES).mkdir()
+    point_to(host, NEW)
+    host.write(WENT_BACK, f"{NEW}\nits agent ended 3 times\n".encode(), 0o600)
+    assert trials(host).refused(MANIFEST) == ""
+    assert host.read(TRIAL) is not None, "it goes on"
 
 
 def test_what_was_said_of_another_bundle_is_not_of_this_one(host: Host) -> None:

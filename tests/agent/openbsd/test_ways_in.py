@@ -188,6 +188,16 @@ def test_another_file_is_read_from_its_start(host: Host) -> None:
     assert len(log.after(place)[0]) == 1
 
 
+def test_of_a_long_log_the_end_is_read(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuthLog(host)
+    monkeypatch.setattr(authlog, "MOST", 300)
+    begin = log.now()
+    write(host, 99 * logged("Failed password for root") + logged(ACCEPTED))
+    found, end = log.after(begin)
+    assert len(found) == 1
+    assert log.after(end) == ([], end)
+
+
 @pytest.mark.parametrize(
     ("when", "expected"),
     [
