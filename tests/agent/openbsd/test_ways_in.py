@@ -16,18 +16,20 @@ from mesh.agent.apply import Applier, NotApplied
 from mesh.agent.confirmation import PATIENCE, Unconfirmed
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.logins import Login
-from mesh.agent.openbsd import authlog
+from mesh.agent.openbsd import authlog, pf
 from mesh.agent.openbsd.authlog import AuthLog
 from mesh.agent.openbsd.pf_rules import PfRules
 from mesh.agent.openbsd.undo import Sleeper
 from mesh.agent.sshd import Effective
 from mesh.agent.state import APPLIED, Applied
 from mesh.agent.systems import openbsd
+from mesh.render import node_files, placeholder_facts
 from mesh.trust.documents import Part, PublicFile
 from mesh.trust.encoding import dump, parse
 from tests.kit.bird_control import control
 from tests.kit.openbsd.machine import OpenBsd
 from tests.kit.openbsd.quick import QuickHost
+from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import until
 
 HOME, OFFICE = "198.51.100.250/32", "192.0.2.0/24"
@@ -128,6 +130,20 @@ def test_what_a_change_of_pf_takes_away_is_told(case: str) -> None:
     before, after, expected = NARROWED[case]
     old, new = access_of(rules(**before)), access_of(rules(**after))
     assert tuple(lost(old, new, [], [])) == expected
+
+
+def test_the_ways_in_that_are_planned_are_found_in_what_is_rendered(machine: OpenBsd) -> None:
+    values = prod()
+    values["nodes"]["mia-vultr-1"] |= {"os": "openbsd"}
+    plan = plan_of(values)
+    files = node_files(plan, placeholder_facts(plan))["mia-vultr-1"].files
+    (text,) = (file.content for file in files if file.path == PF)
+    host = QuickHost.of(machine)
+    host.write("/tmp/pf.conf", text.encode(), 0o600)
+    found = pf.parsed(host, "/tmp/pf.conf")
+    assert found.named([22]) == set(plan.access.admin)
+    assert all(found.admits(network[0], 22) for network in plan.access.admin)
+    assert not any(found.admits(ip_address(one), 22) for one in ("192.0.2.1", "192.30.120.1"))
 
 
 # --- who has logged in -------------------------------------------------------------------------
