@@ -6,10 +6,10 @@ The tests of this file share the machine and run in order.
 
 from __future__ import annotations
 
-import os
-import signal
+import io
 import time
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -39,7 +39,6 @@ from mesh.trust.joining import proof_public, stated_facts
 from mesh.trust.orders import BLACKHOLE, DRAIN
 from mesh.trust.signing import Signed
 from tests.kit.namespaces import spaces
-from tests.kit.openbsd import base
 from tests.kit.openbsd.booted import Booted
 from tests.kit.openbsd.kernel import Interface, Wireguard
 from tests.kit.registry import Fleet, Live, built, live
@@ -98,6 +97,12 @@ class Life:
         made = self.fleet.generation(self.number, bundle=self.bundle, registries=urls)
         self.made = made
         self._put("/api/v1/generation/packed", dump(made.generation))
+
+    def publish_bundle(self, bundle: bytes) -> None:
+        """Another generation with another bundle."""
+        self.bundle = bundle
+        self._put(f"/api/v1/bundle/{sha256(bundle)}", bundle)
+        self.publish()
 
     def order_drain(self, number: int, *nodes: str) -> None:
         """A drain order."""
@@ -164,10 +169,13 @@ class Life:
         ask = ("birdc", "-s", "/run/bird/bird.ctl", "show", "route", "table", "master4")
         return self.machine.run(*ask).stdout
 
-    def processes(self, words: str) -> list[int]:
-        """The processes whose command line has these words, by their numbers outside."""
-        state = self.machine.environment["OPENBSD_STATE"]
-        return [pid for pid, line in base.processes(state) if words in line]
+    def processes(self, words: str) -> list[str]:
+        """The processes whose command line has these words, by their numbers there."""
+        return self.machine.run("pgrep", "-f", words).stdout.split()
+
+    def signal(self, name: str, words: str) -> None:
+        """Sends them a signal."""
+        self.machine.must("pkill", f"-{name}", "-f", words)
 
     def log(self) -> str:
         """What agent and bootstrap have logged."""
@@ -273,38 +281,32 @@ def test_a_generation_without_a_way_in_is_refused(life: Life) -> None:
     see(lambda: life.outcome() == "applied", "the plan as it was is applied")
 
 
-def test_a_drained_node_serves_nothing_until_it_is_undrained(life: Life) -> None:
+def test_orders_are_obeyed_and_end(life: Life) -> None:
+    life.order_blackhole(1, 6, ATTACKED)
+    see(lambda: life.machine.table("mesh_discard4") == [ATTACKED], "its packets are discarded")
     life.order_drain(1, NODE)
     see(life.serves_nothing, "it serves nothing")
     see(lambda: (word := life.report()) and word.health.drained, "it says so")
     life.order_drain(2)
     see(life.serves, "it serves again")
-
-
-def test_a_blackhole_is_in_pf_and_ends_by_itself(life: Life) -> None:
-    life.order_blackhole(1, 5, ATTACKED)
-    see(lambda: life.machine.table("mesh_discard4") == [ATTACKED], "its packets are discarded")
-    see(lambda: not life.machine.table("mesh_discard4"), "and after its time no more")
+    see(lambda: not life.machine.table("mesh_discard4"), "no packet is discarded any more")
 
 
 def test_a_service_that_hangs_is_served_elsewhere_until_it_answers(life: Life) -> None:
-    (whoami,) = life.processes("bundle.pyz whoami")
-    os.kill(whoami, signal.SIGSTOP)
-    try:
-        see(life.serves_nothing, "it serves nothing")
-    finally:
-        os.kill(whoami, signal.SIGCONT)
+    life.signal("STOP", "bundle.pyz whoami")
+    see(life.serves_nothing, "it serves nothing")
+    life.signal("CONT", "bundle.pyz whoami")
     see(life.serves, "it serves again")
 
 
 def test_an_agent_that_is_killed_comes_back_and_nothing_was_withdrawn(life: Life) -> None:
-    (agent,) = life.processes("bundle.pyz agent")
-    os.kill(agent, signal.SIGKILL)
+    (agent,) = life.processes("bundle.pyz agent$")
+    life.signal("KILL", "bundle.pyz agent$")
     end = time.monotonic() + 2
     while time.monotonic() < end:
         assert life.serves()
         time.sleep(0.1)
-    see(lambda: set(life.processes("bundle.pyz agent")) - {agent}, "another agent runs")
+    see(lambda: set(life.processes("bundle.pyz agent$")) - {agent}, "another agent runs")
     assert life.serves()
 
 
@@ -314,6 +316,36 @@ def test_what_somebody_changed_by_hand_is_repaired(life: Life) -> None:
     machine.must("pfctl", "-F", "rules")
     see(lambda: "wg1" in machine.kernel.interfaces, "the tunnel is back")
     see(lambda: machine.kernel.pf.rules, "the rules are back")
+
+
+BROKEN = """\
+import sys
+print("trial") if sys.argv[1] == "check" else sys.exit("broken")
+"""
+
+
+@pytest.mark.slow
+def test_a_bundle_that_does_not_work_is_left_for_the_one_before(life: Life) -> None:
+    link = life.machine.path("/var/lib/anycast-mesh/bundle.pyz")
+    works = life.bundle
+    life.publish_bundle(_zipped({"__main__.py": BROKEN}))
+    see(lambda: "its agent ended 3 times" in life.outcome(), "it is refused")
+    assert str(link.readlink()) == f"bundles/{sha256(works)}.pyz"
+    see(life.serves, "the one before serves")
+    # Another one that works stays.
+    life.publish_bundle(_zipped({"note.txt": "another one"}, works))
+    see(lambda: life.outcome() == "applied", "the generation is in force")
+    see(lambda: f'bundle-works sha256="{sha256(life.bundle)}"' in life.log(), "its trial is over")
+    assert str(link.readlink()) == f"bundles/{sha256(life.bundle)}.pyz"
+
+
+def _zipped(files: dict[str, str], base_: bytes = b"") -> bytes:
+    """A zip archive with these files, beside those of another."""
+    content = io.BytesIO(base_)
+    with zipfile.ZipFile(content, "a") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return content.getvalue()
 
 
 def test_after_a_power_cut_it_serves_once_it_has_seen_that_it_works(life: Life) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tests.kit.openbsd.kernel import ROOT, STATE, failed, opened, path, unknown
 
-_SIGNALS = {"-HUP": signal.SIGHUP, "-TERM": signal.SIGTERM, "-KILL": signal.SIGKILL,
-            "-9": signal.SIGKILL, "-INT": signal.SIGINT, "-ALRM": signal.SIGALRM}  # fmt: skip
+_SIGNALS = {f"-{name}": signal.Signals[f"SIG{name}"] for name in (
+    "HUP", "TERM", "KILL", "INT", "ALRM", "STOP", "CONT", "USR1", "USR2")}  # fmt: skip
 SHELL = shutil.which("mksh") or "/bin/sh"
 """The nearest to OpenBSD's ksh(1), which is its sh(1) as well."""
 
