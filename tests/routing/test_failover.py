@@ -132,7 +132,7 @@ class Mesh:
         for here, there in ((one, other), (other, one)):
             links = self.plan.node(here).links
             (interface,) = [link.interface for link in links if link.peer == there]
-            drop = f'type filter hook output priority 0; oifname "{interface}" drop;'
+            drop = f'type filter hook postrouting priority 0; oifname "{interface}" drop;'
             self._nft(here, f"table inet cut-{there} {{\n chain out {{ {drop} }}\n}}\n")
 
     def heal(self, one: str, other: str) -> None:
