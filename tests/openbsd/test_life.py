@@ -310,6 +310,17 @@ def test_an_agent_that_is_killed_comes_back_and_nothing_was_withdrawn(life: Life
     assert life.serves()
 
 
+def test_a_node_without_an_agent_withdraws(life: Life) -> None:
+    machine = life.machine
+    machine.must("rcctl", "stop", "anycast_mesh_agent")
+    assert not life.processes("bundle.pyz agent$")
+    # What its supervisor does half a minute later.
+    machine.must("python3", "/var/lib/anycast-mesh/bundle.pyz", "withdraw")
+    assert life.serves_nothing()
+    machine.must("rcctl", "start", "anycast_mesh_agent")
+    see(life.serves, "with an agent it serves again")
+
+
 def test_what_somebody_changed_by_hand_is_repaired(life: Life) -> None:
     machine = life.machine
     machine.must("ifconfig", "wg1", "destroy")

@@ -49,7 +49,6 @@ class Booted(OpenBsd):
             "PATH": f"{_PLACE}/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin",
             "HOME": "/root",
             "PYTHONPATH": f"{_PLACE}/kernel",
-            "LD_LIBRARY_PATH": "",
             ROOT: "/",
             STATE: f"{_PLACE}/state",
         }
