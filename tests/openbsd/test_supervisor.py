@@ -68,6 +68,18 @@ def _withdrawn(host: OpenBsdHost) -> bool:
     return bool(host.read("state/withdrawn"))
 
 
+def _withdrawing(host: OpenBsdHost) -> bool:
+    """Whether a process of the host waits to withdraw it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"withdraw" in words and (process / "root").samefile(host.root):
+                return True
+        except OSError:
+            continue  # It has ended.
+    return False
+
+
 def test_an_agent_that_crashes_is_started_again(host: OpenBsdHost) -> None:
     crash = f"[ -e /state/crashed ] || {{ : >/state/crashed; exit 3; }}; {WORKS}"
     _install(host, OLD, _bundle("the old one", crash))
@@ -105,6 +117,26 @@ def test_a_node_withdraws_after_its_agent_was_stopped(host: OpenBsdHost) -> None
         host.write("state/stop", "")
         host.says("it is withdrawn")
     assert host.log().count("the old one runs") == 1
+
+
+def test_a_node_whose_agent_is_restarted_does_not_withdraw(host: OpenBsdHost) -> None:
+    again = "rcctl stop anycast_mesh_agent; rcctl start anycast_mesh_agent"
+    with host.boot(f"(until [ -e /state/again ]; do sleep 1; done; {again}) &"):
+        host.says("the old one runs")
+        host.write("state/again", "")
+        until(lambda: host.log().count("the old one runs") == 2, 5, "a second start")
+        until(lambda: not _withdrawing(host), 5, "the end of the withdrawal")
+    assert not _withdrawn(host)
+
+
+def test_a_withdrawal_leaves_no_process_number(host: OpenBsdHost) -> None:
+    _install(host, OLD, _bundle("the old one", STARTS))
+    with host.boot("(until [ -e /state/stop ]; do sleep 1; done; rcctl stop anycast_mesh_agent) &"):
+        host.says("the old one runs")
+        host.write("state/stop", "")
+        host.says("it is withdrawn")
+        pid = host.root / "var/run/anycast-mesh/withdrawal.pid"
+        until(lambda: not pid.exists(), 5, "nobody to be taken for the withdrawal")
 
 
 def test_a_bundle_that_works_is_kept(host: OpenBsdHost) -> None:
