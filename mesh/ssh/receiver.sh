@@ -54,6 +54,8 @@ begin() { # node, operator, instance, digest
 		sync
 		mv -f "$record.new" "$record"
 	fi
+	# The user data hold the join token.
+	chmod 700 "$home/state"
 	remember digest "$4"
 	remember 'done' no
 	mkdir -p "$etc"

@@ -152,6 +152,10 @@ def test_a_delivery_is_continued_after_a_power_cut(host: OpenBsdHost) -> None:
         deliver(target, _load(), lambda _: None)
     (host.root / "state/cut").unlink()
     assert host.read("var/lib/anycast-mesh/state/delivery/record")
+    # The user data are there until it is complete, and hold the join token.
+    state = host.root / "var/lib/anycast-mesh/state"
+    assert "token" in (state / "delivery/run").read_text()
+    assert state.stat().st_mode & 0o077 == 0
     with reached(host) as target:
         deliver(target, _load(), lambda _: None)
         host.says("the agent runs")
