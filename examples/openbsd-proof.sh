@@ -195,7 +195,7 @@ keys() {
 loopback() {
 	ifconfig $loopback create && ifconfig $loopback inet 192.0.2.1/32 alias &&
 		ifconfig $loopback inet 192.0.2.2/32 alias &&
-		ifconfig $loopback inet6 2001:db8::1/128 deprecated &&
+		ifconfig $loopback inet6 alias 2001:db8::1 prefixlen 128 pltime 0 && sleep 2 &&
 		ifconfig $loopback | grep -q '2001:db8::1 .*deprecated'
 }
 
