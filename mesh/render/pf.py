@@ -34,7 +34,10 @@ def _line(rule: FirewallRule) -> str:
         # Link-local for the underlay and its BFD, tunnel addresses for iBGP.
         return _accepted(rule, f"on {TUNNELS} ", "{ <mesh_tunnels>, fe80::/10 }")
     sources = f"{{ <mesh_{rule.source}4>, <mesh_{rule.source}6> }}"
-    return _accepted(rule, f"on ! {TUNNELS} ", sources)
+    # A datagram has no handshake: with a state each, those of a forged source would fill the table
+    # of states (pf.conf(5), set limit). What the node sends has one, which lets answers in as well.
+    options = " no state" if rule.protocol == "udp" else ""
+    return _accepted(rule, f"on ! {TUNNELS} ", sources, options)
 
 
 def _neighbor(rule: FirewallRule, session: UpstreamSession) -> str:

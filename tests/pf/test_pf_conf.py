@@ -53,6 +53,13 @@ def test_the_rules_before_the_first_generation_let_in_what_joining_needs() -> No
     assert ports == [(68, 68), (546, 546), (22, 22)]
 
 
+def test_a_forged_datagram_takes_no_state() -> None:
+    udp = [r for r in read(pf_conf()).rules if r.direction == "in" and r.protocol == "udp"]
+    from_outside = {rule.label: rule for rule in udp if rule.interface and rule.interface.negated}
+    assert "wireguard" in from_outside
+    assert not any(rule.keeps_state for rule in from_outside.values())
+
+
 def test_pings_have_the_limits_that_they_have_with_nftables() -> None:
     (nft,) = (f for f in files(OperatingSystem.DEBIAN) if f.path == "/etc/nftables.conf")
     wanted = {(Fraction(rate), int(burst)) for rate, burst in LIMIT.findall(nft.content)}
