@@ -163,11 +163,17 @@ class Confirmation:
         there = {(ip_address(address), port) for address, port in change.connections}
         try:
             for login in self._logins.after(change.cursor)[0]:
-                if (login.source, login.port) not in there and self._is_admitted(login):
+                if (login.source, login.port) in there or not self._is_admitted(login):
+                    continue
+                if not self._logins.is_forgeable or self._is_connected(login, change.ports):
                     return login
         except CommandFailed as error:
             log.warning("log-ins", reason=error)
         return None
+
+    def _is_connected(self, login: Login, ports: tuple[int, ...]) -> bool:
+        """Whether the kernel has the connection of a log-in, which nobody on the node can forge."""
+        return (login.source, login.port) in self._logins.connections(ports)
 
     def _is_admitted(self, login: Login) -> bool:
         source = login.source

@@ -19,6 +19,7 @@ class Journal:
     """The journal of a node. A place in it is a cursor; None is the start of this boot."""
 
     host: Host
+    is_forgeable: bool = False
 
     def after(self, cursor: str | None) -> tuple[Sequence[Login], str | None]:
         """The log-ins after a cursor, and that of the last entry."""

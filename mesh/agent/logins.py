@@ -56,6 +56,11 @@ class Login:
 class LoginLog(Protocol):
     """What a system knows of log-ins. Methods raise :class:`CommandFailed`."""
 
+    @property
+    def is_forgeable(self) -> bool:
+        """Whether any user of the node can write in sshd's name."""
+        ...
+
     def after(self, cursor: str | None) -> tuple[Sequence[Login], str | None]:
         """The log-ins after a place of the log, and the place up to which it was read; None for the
         start of what there is."""

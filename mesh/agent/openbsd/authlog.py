@@ -28,9 +28,10 @@ under attack sshd writes more."""
 class AuthLog:
     """The log of a node. A place in it is the number of the file and bytes of it: after
     newsyslog(8) has begun another file, that is read from its start. Unlike systemd's journal it
-    does not tell who has logged: any user of the node can write in sshd's name."""
+    does not tell who has logged: any user of the node can write in sshd's name, syslog(3)."""
 
     host: Host
+    is_forgeable: bool = True
 
     def after(self, cursor: str | None) -> tuple[Sequence[Login], str | None]:
         """The log-ins after a place, and the end of the log."""

@@ -315,6 +315,9 @@ def test_who_logs_in_anew_by_what_is_left_confirms_it(node: Node) -> None:
     node.log_in("203.0.113.10")
     assert node.applier.settle(), "these are shut out, and the node itself"
     node.log_in("198.51.100.250")
+    assert node.applier.settle(), "anybody on the node can write that, and nobody is connected"
+    with node.machine.changing() as kernel:
+        kernel.connections = [["203.0.113.10.22", "198.51.100.250.40000", "ESTABLISHED"]]
     assert not node.applier.settle()
     assert (node.in_force, node.admins) == (2, ["198.51.100.250"])
 
