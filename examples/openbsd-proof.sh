@@ -209,8 +209,10 @@ through_interface() {
 }
 
 second_table() {
-	route -qn -T "$table" add -inet -host 192.0.2.77 127.0.0.1 &&
-		route -n -T "$table" show -inet | grep -q '^192.0.2.77'
+	route -qn -T "$table" add -inet -reject default 127.0.0.1 &&
+		route -qn -T "$table" add -inet -priority 60 -host 192.0.2.77 127.0.0.1 &&
+		route -qn -T "$table" add -inet6 -priority 60 -host 2001:db8::77 ::1 &&
+		route -n -T "$table" show -inet | grep -q '^192.0.2.77 .* 60 '
 }
 
 holds 'two wg(4) with addresses, a description, and the group wg' tunnels
@@ -247,6 +249,7 @@ pass in quick tagged mesh_elsewhere no state
 pass in quick inet proto icmp from any to any icmp-type echoreq max-pkt-rate 400/2 no state tagged mesh_here
 pass in quick on ! wg inet6 proto icmp6 from any to any icmp6-type { neighbrsol, neighbradv, routeradv } no state
 pass in quick inet proto tcp from 203.0.113.0/24 to any port 22
+pass in quick on ! wg proto udp from { 203.0.113.1, 2001:db8::1 } to any port 51820:51823 no state label "wireguard"
 pass out quick on wg from any to <mesh_aggregates> no state received-on any
 block return-rst out quick inet proto tcp from any to 169.254.169.254 port 80 user != 0
 pass out quick inet from <mesh_aggregates> to any no state scrub (max-mss 1380)
