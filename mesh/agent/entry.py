@@ -99,9 +99,10 @@ def registry() -> None:
 
 def whoami() -> None:
     """Runs the whoami server."""
+    from mesh.agent.systems import unprivileged
     from mesh.agent.whoami import serve
 
-    serve(Path(file_paths.CONFIG))
+    serve(Path(file_paths.CONFIG), unprivileged())
 
 
 def glass() -> None:

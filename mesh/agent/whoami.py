@@ -4,12 +4,15 @@ Open to the Internet: its connections are bounded (:mod:`mesh.glass.connections`
 clients do not block the service's health check.
 
 It listens at the addresses that agent.json names, or at all where that names none. SIGHUP makes it
-read the file again; sockets of addresses that stay are kept.
+read the file again; sockets of addresses that stay are kept. Where it is started as root, it gives
+up root's rights once it listens, and is started anew for other addresses.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import signal
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -85,13 +88,25 @@ class WhoamiServers:
         return WhoamiServer(self._node, self._port, address, self._connections)
 
 
-def serve(config: Path) -> None:
-    """Serves for ever; name and addresses come from the agent's configuration."""
+def serve(config: Path, user: str | None = None, port: int = PORT) -> None:
+    """Serves for ever; name and addresses come from the agent's configuration. ``user`` is as whom
+    it goes on once it listens; None where it was started as that user."""
     # Waited for, not handled: a handler would run in the middle of something else.
     waited = {signal.SIGHUP, signal.SIGALRM}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
-    servers = WhoamiServers(config)
+    servers = WhoamiServers(config, port)
     while True:
+        listens = servers.follow()
+        if listens and user is not None:
+            _become(user)
         # A timer, since sigtimedwait(2) is not everywhere, as on OpenBSD.
-        signal.setitimer(signal.ITIMER_REAL, 0.0 if servers.follow() else AGAIN)
+        signal.setitimer(signal.ITIMER_REAL, 0.0 if listens else AGAIN)
         signal.sigwait(waited)
+
+
+def _become(user: str) -> None:
+    if os.geteuid() == 0:
+        found = pwd.getpwnam(user)
+        os.setgroups([])
+        os.setgid(found.pw_gid)
+        os.setuid(found.pw_uid)

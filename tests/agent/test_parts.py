@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import pwd
 import signal
 import socket
 import subprocess
@@ -232,15 +233,7 @@ def test_whoami_tries_an_address_again_and_reads_its_file_when_it_is_told_to(
     config.write_text(json.dumps({"node": "lax-vultr-1", "whoami_at": ["127.0.0.2"]}))
     with socket.create_server(("127.0.0.2", 0)) as other:
         port = other.getsockname()[1]
-        script = f"""
-import mesh.agent.whoami as whoami
-from pathlib import Path
-whoami.WhoamiServers.__init__.__defaults__ = ({port},)
-whoami.serve(Path({str(config)!r}))
-"""
-        running = subprocess.Popen(
-            [sys.executable, "-c", script], cwd=bundle.ROOT, stderr=subprocess.PIPE, text=True
-        )
+        running = started(config, None, port)
         assert running.stderr is not None
         assert "Address already in use" in running.stderr.readline()
     try:
@@ -252,6 +245,34 @@ whoami.serve(Path({str(config)!r}))
     finally:
         running.kill()
         running.communicate()
+
+
+@pytest.mark.root
+def test_whoami_goes_on_without_roots_rights_once_it_listens(tmp_path: Path) -> None:
+    """On OpenBSD, where root starts it for port 80."""
+    config, port = tmp_path / "agent.json", free_port()
+    config.write_text(json.dumps({"node": "lax-vultr-1", "whoami_at": ["127.0.0.2"]}))
+    running = started(config, "nobody", port)
+    try:
+        until(lambda: answers(port, "127.0.0.2"), 20, "it answers")
+        status = Path(f"/proc/{running.pid}/status")
+        nobody = pwd.getpwnam("nobody")
+        uids = "\t".join(["Uid:", *[str(nobody.pw_uid)] * 4])
+        until(lambda: uids in status.read_text(), 20, "it is nobody's")
+        assert "Groups:\t \n" in status.read_text()
+        assert answers(port, "127.0.0.2")
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def started(config: Path, user: str | None, port: int) -> subprocess.Popen[str]:
+    """The server in a process of its own."""
+    serve = f"from mesh.agent.whoami import serve; serve(Path({str(config)!r}), {user!r}, {port})"
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from pathlib import Path; {serve}"],
+        cwd=bundle.ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def answers(port: int, address: str) -> bool:

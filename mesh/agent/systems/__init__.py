@@ -19,6 +19,7 @@ from mesh.bird.client import Bird
 
 class _Module(Protocol):
     RUN_FOLDER: str
+    UNPRIVILEGED: str | None
 
     def network(self, host: Host, bird: Bird) -> Network: ...
 
@@ -31,6 +32,12 @@ _BY_KERNEL: dict[str, _Module] = {"Linux": debian, "OpenBSD": openbsd}
 def here() -> Host:
     """This machine."""
     return Host(run_folder=_module().RUN_FOLDER)
+
+
+def unprivileged() -> str | None:
+    """The user as whom a daemon goes on that needed root's rights for its port; None where the
+    service manager starts it as another user."""
+    return _module().UNPRIVILEGED
 
 
 def bird_of(host: Host) -> Bird:

@@ -12,6 +12,7 @@ from mesh.bird.client import Bird
 from mesh.operating_systems import OperatingSystem
 
 RUN_FOLDER = "/run"
+UNPRIVILEGED: str | None = None
 
 
 def network(host: Host, _: Bird) -> Network:

@@ -10,6 +10,7 @@ from mesh.bird.client import Bird
 from mesh.operating_systems import OperatingSystem
 
 RUN_FOLDER = "/var/run"
+UNPRIVILEGED: str | None = "nobody"
 
 
 def network(host: Host, bird: Bird) -> Network:
