@@ -23,7 +23,9 @@ DOUBT = timedelta(days=61)
 """Days after its computed end for which a release may still be supported."""
 
 # Each line begins with a key of `Answers`. Nothing is sent to 192.0.2.1 (RFC 5737): the kernel is
-# asked for its route. Of pf.conf(5) only what has an effect is read, and not all of a long one.
+# asked for its route. uname(1) says 7.9 of a snapshot as well, and kern.version 7.9-current
+# (sys/conf/newvers.sh of OpenBSD's sources). Of pf.conf(5) only what has an effect is read, and not
+# all of a long one.
 QUESTIONS = r"""
 PATH=$PATH:/bin:/sbin:/usr/bin:/usr/sbin
 root=''
@@ -31,7 +33,7 @@ root=''
 echo "connection $SSH_CONNECTION"
 echo "instance $(cat /etc/anycast-mesh/instance-id 2>/dev/null)"
 echo "machine $(uname -m)"
-echo "system $(uname -s) $(uname -r)"
+echo "system $(uname -s) $(sysctl -n kern.version 2>/dev/null | sed 's/^OpenBSD \([^ ]*\).*/\1/;q')"
 [ "$(uname -s)" = OpenBSD ] || exit 0
 $root true 2>/dev/null || exit 0
 echo 'root yes'
@@ -119,7 +121,8 @@ def _release(target: Target, answers: Answers) -> Iterator[Problem]:
     end = unsupported_from(OperatingSystem.OPENBSD, release)
     if end is None:
         yield Problem(
-            target.key("ipv4"), target.address, f"its release, {release or 'unknown'}, is none",
+            target.key("ipv4"), target.address,
+            f"it runs OpenBSD {release or '(of no known version)'}, which is no release",
             "install a release of OpenBSD, and no snapshot",
         )  # fmt: skip
     elif datetime.now(UTC).date() >= end + DOUBT:

@@ -190,7 +190,10 @@ def _named(host: OpenBsdHost) -> None:
     ("changed", "words"),
     [
         (lambda host: host.write("state/release", "7.6\n"), "runs OpenBSD 7.6, which has had no"),
-        (lambda host: host.write("state/release", "7.9-current\n"), "its release, 7.9-current"),
+        (
+            lambda host: host.write("state/release", "7.9-current\n"),
+            "it runs OpenBSD 7.9-current, which",
+        ),
         (lambda host: host.write("state/system", "Linux\n"), "127.0.0.1 runs Linux"),
         (lambda host: host.write("etc/pf.off", ""), "pf is disabled"),
         (_named, "is neither OpenBSD's own nor the mesh's ('block')"),
