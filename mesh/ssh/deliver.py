@@ -200,8 +200,10 @@ async def _deliver(target: Target, load: Load, progress: Progress) -> Delivered:
 
 @asynccontextmanager
 async def _as_root(link: HostConnection) -> AsyncIterator[Receiver]:
-    """The receiver, after checking that it can be root."""
-    refused = tuple(preflight.root(link.target, await preflight.ask(link)))
+    """The receiver, after checking that it can be root on the system that it is for."""
+    answers = await preflight.ask(link)
+    refused = tuple(preflight.unusable(link.target, answers))
+    refused = refused or tuple(preflight.root(link.target, answers))
     if refused:
         raise DeliveryError(*refused)
     async with link.receiver() as receiver:

@@ -34,6 +34,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 echo "connection $SSH_CONNECTION"
 echo "instance $(cat /etc/anycast-mesh/instance-id 2>/dev/null)"
 echo "machine $(uname -m)"
+echo "kernel $(uname -s)"
 echo "system $(. /etc/os-release; echo "$ID $VERSION_ID")"
 [ -d /run/systemd/system ] && echo "systemd yes"
 if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then echo "root yes"; fi
@@ -70,6 +71,8 @@ def problems(
     target: Target, answers: Answers, ipv6: str | None, admin: Sequence[Network]
 ) -> tuple[Problem, ...]:
     """Why this host cannot become a node; raises DeliveryError on invalid answers."""
+    if others := tuple(unusable(target, answers)):
+        return others  # it answers nothing else
     try:
         return (
             *root(target, answers),
@@ -78,6 +81,15 @@ def problems(
         )
     except ValueError:  # not an address or a number
         raise invalid_answer(target, "the first questions") from None
+
+
+def unusable(target: Target, answers: Answers) -> Iterator[Problem]:
+    """Why nothing can be done there: it is an OpenBSD host."""
+    if first(answers, "kernel") == "OpenBSD":
+        yield Problem(
+            f"mesh:nodes.{target.node}.os", "debian", f"{target.address} runs OpenBSD",
+            f"write os: openbsd at the node, or install Debian {DEBIAN} from the provider's panel",
+        )  # fmt: skip
 
 
 def root(target: Target, answers: Answers) -> Iterator[Problem]:

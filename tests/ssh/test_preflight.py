@@ -47,6 +47,13 @@ def test_an_address_that_the_host_does_not_hold_is_one_problem() -> None:
     assert "no interface of the host has it" in text
 
 
+def test_an_openbsd_host_that_was_not_said_to_be_one_is_told_the_key() -> None:
+    target = Target(NODE, "buyvm", PLANNED, 22, "puffy", (), True, "")
+    (problem,) = problems(target, {"kernel": ["OpenBSD"], "system": [""]}, None, [])
+    assert str(problem).startswith(f"mesh:nodes.{NODE}.os = debian: {PLANNED} runs OpenBSD; ")
+    assert "write os: openbsd" in problem.cure
+
+
 class Shell:
     """The end of a connection whose far side is a fresh network namespace."""
 
