@@ -133,6 +133,10 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         hosted({**LINKED, "password": True}),
         [f"mesh:nodes.{HOST}.upstreams.transit.local.ipv4 = unset", "has on vio1"],
     ),
+    "a neighbor on an interface with a name of Linux": (
+        hosted({**LINKED, "interface": "enp1s0"}),
+        [f"mesh:nodes.{HOST}.upstreams.transit.interface = enp1s0", "for example vio1"],
+    ),
     "a neighbor on a tunnel": (
         hosted({**LINKED, "interface": "wg1"}),
         [f"mesh:nodes.{HOST}.upstreams.transit.interface = wg1", "for example vio1"],

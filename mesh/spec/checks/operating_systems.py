@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from mesh.operating_systems import OperatingSystem
@@ -23,6 +24,8 @@ OF_DEBIAN = (
     ("registries", "a registry is set up on Debian alone"),
 )
 """The lists of nodes in which none with OpenBSD may be, and why."""
+_INTERFACE = re.compile(r"[a-z]+[0-9]+")
+"""An interface's name on OpenBSD (ifconfig(8)): the driver's, and a number."""
 
 
 def check_operating_systems(sections: Sections) -> Iterator[Problem]:
@@ -101,6 +104,12 @@ def _check_session(key: str, node: Node, given: NodeUpstream) -> Iterator[Proble
             f"{key}.ttlSecurity", "true",
             "BIRD on OpenBSD has TTL security for IPv4 alone, and the session is for IPv6 too",
             "remove ttlSecurity, or give the IPv4 session an entry of its own",
+        )  # fmt: skip
+    if given.interface is not None and not _INTERFACE.fullmatch(given.interface):
+        yield Problem(
+            f"{key}.interface", given.interface,
+            "on OpenBSD an interface has the name of its driver and a number",
+            "write the name that ifconfig shows there, for example vio1 or vlan7",
         )  # fmt: skip
     if not given.password or given.interface is None:
         return
