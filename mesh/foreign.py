@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
 """Colours, cursors and titles (ECMA-48: CSI, OSC), which are removed as a whole."""
@@ -26,3 +27,12 @@ def printable(text: str) -> str:
 def lines(text: str) -> Iterator[str]:
     """The lines of a text that are not empty, each printable."""
     return filter(None, map(printable, text.splitlines()))
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from mesh.bird.protocols import Session, sessions
 from mesh.bird.reply import Reply
+from mesh.foreign import is_address
 
 EPOCH = 'timeformat "%s"'
 """Times of this connection are seconds since the epoch from now on. 2.0 refuses it, and goes on to
@@ -183,7 +183,7 @@ def bfd_sessions(reply: Reply) -> tuple[BfdSession, ...]:
     interval and time-out."""
     rows = (text.split() for code, text in reply.lines if code == _BFD)
     return tuple(
-        BfdSession(row[0], row[1], row[2]) for row in rows if len(row) >= 4 and _is_address(row[0])
+        BfdSession(row[0], row[1], row[2]) for row in rows if len(row) >= 4 and is_address(row[0])
     )
 
 
@@ -200,11 +200,3 @@ def status(reply: Reply) -> Status:
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -15,9 +15,10 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
 
 from mesh.agent import file_paths
-from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference, FileChange
+from mesh.agent.daemons.kind import ChangedNode, Changes, DaemonKind, Difference
 from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
+from mesh.agent.tunnel_ports import as_ports_come_free
 from mesh.trust.encoding import Malformed, unb64
 
 _LOAD_KEY = f"wg set %i private-key {file_paths.WIREGUARD_KEY}"
@@ -103,7 +104,7 @@ def _validate(_: Stage, changes: Changes) -> None:
 
 def _apply(node: ChangedNode, changes: Changes) -> None:
     """Updates running tunnels; new ones come up with their unit."""
-    for change in _as_ports_come_free(changes):
+    for change in as_ports_come_free(changes, _LISTEN_PORT):
         unit = _unit(node, change.path)
         if change.new is None or unit is None or unit not in node.running:
             continue
@@ -117,24 +118,6 @@ def _apply(node: ChangedNode, changes: Changes) -> None:
         mtu = dict(new.interface).get("MTU")
         if mtu is not None and mtu != dict(old.interface).get("MTU"):
             node.host.must("ip", "link", "set", "dev", name, "mtu", mtu)
-
-
-def _as_ports_come_free(changes: Changes) -> Iterator[FileChange]:
-    """The changes in an order in which each tunnel's new port is free: where all ports change by a
-    few, that of one is another's until then."""
-    waiting = [(change, _port(change.old), _port(change.new)) for change in changes]
-    while waiting:
-        held = [old for _, old, _ in waiting]
-        free = (each for each in waiting if each[2] == each[1] or each[2] not in held)
-        chosen = next(free, waiting[0])
-        waiting.remove(chosen)
-        yield chosen[0]
-
-
-def _port(content: bytes | None) -> str | None:
-    """The port on which a tunnel of this file listens."""
-    match = None if content is None else _LISTEN_PORT.search(content)
-    return match[1].decode() if match else None
 
 
 def _set(node: ChangedNode, name: str, old: Tunnel, new: Tunnel) -> None:

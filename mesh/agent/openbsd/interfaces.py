@@ -19,6 +19,7 @@ from mesh.agent.daemons.wireguard import LiveTunnel, parsed_dump
 from mesh.agent.host import CommandFailed, Host
 from mesh.agent.openbsd.hostname_if import InterfaceFile, Line, Peer, name_of, parsed
 from mesh.agent.stage import Stage
+from mesh.agent.tunnel_ports import as_ports_come_free
 from mesh.trust.encoding import Malformed, unb64
 
 _HEAD = re.compile(r"(\S+): flags=\w+<([^>]*)>.* mtu (\d+)")
@@ -43,12 +44,12 @@ def _validate(_: Stage, changes: Changes) -> None:
 
 
 def _apply(node: ChangedNode, changes: Changes) -> None:
-    for change in _as_ports_come_free(changes):
-        name = name_of(change.path)
+    for change in changes:
         if change.new is None:
-            _destroy(node.host, name)
-            continue
-        _bring_up(node, parsed(change.path, change.new), _before(change))
+            _destroy(node.host, name_of(change.path))
+    staying = [change for change in changes if change.new is not None]
+    for change in as_ports_come_free(staying, _PORT):
+        _bring_up(node, parsed(change.path, change.new or b""), _before(change))
 
 
 def _before(change: FileChange) -> InterfaceFile | None:
@@ -56,24 +57,6 @@ def _before(change: FileChange) -> InterfaceFile | None:
         return None if change.old is None else parsed(change.path, change.old)
     except CommandFailed:
         return None  # Of an earlier version, or not ours.
-
-
-def _as_ports_come_free(changes: Changes) -> Iterator[FileChange]:
-    """Those that go away first, and the others in an order in which each tunnel's new port is
-    free."""
-    yield from (change for change in changes if change.new is None)
-    waiting = [(one, _port(one.old), _port(one.new)) for one in changes if one.new is not None]
-    while waiting:
-        held = [old for _, old, _ in waiting]
-        free = (each for each in waiting if each[2] == each[1] or each[2] not in held)
-        chosen = next(free, waiting[0])
-        waiting.remove(chosen)
-        yield chosen[0]
-
-
-def _port(content: bytes | None) -> bytes | None:
-    match = None if content is None else _PORT.search(content)
-    return match[1] if match else None
 
 
 def _destroy(host: Host, name: str) -> None:

@@ -18,6 +18,7 @@ from mesh.agent.openbsd import texts
 from mesh.bird.client import Bird, BirdError, NotRunning
 from mesh.bird.constants import served
 from mesh.bird.questions import prefixes
+from mesh.foreign import is_address
 
 SERVED = "/run/anycast-mesh/bird/served.conf"
 """What BIRD originates: reset, as the announce state, whenever BIRD starts."""
@@ -60,7 +61,7 @@ class OpenBsdNetwork:
         if address is None:
             return None
         gateway = route.get("gateway", "").partition("%")[0]
-        return Uplink(interface, address, gateway if _is_address(gateway) else None)
+        return Uplink(interface, address, gateway if is_address(gateway) else None)
 
     def mtu(self, interface: str) -> int | None:
         """By ``ifconfig``."""
@@ -236,11 +237,3 @@ def served_file(addresses: Iterable[str]) -> bytes:
 def _somebodys(addresses: Iterable[str]) -> frozenset[str]:
     """Without those that stand for nobody, in a set of BIRD that has no other."""
     return frozenset(one for one in addresses if not ip_address(one).is_unspecified)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""A kernel without notifications that the agent reads: it looks every few seconds instead."""
+"""The kernel's notifications are not read on OpenBSD: the agent looks every few seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class NoHints:
-    """Notifications that never come."""
+    """No notifications."""
 
     firewall = ""
 
