@@ -218,7 +218,7 @@ def box() -> Iterator[ExistingHost]:
         (one.root / "etc/anycast-mesh/seed.json").write_text(json.dumps(seed))
         (one.root / "var/lib/anycast-mesh/bundles").mkdir(parents=True)
         (one.root / "var/lib/anycast-mesh/state").mkdir()
-        point_to(Host(one.root), brought(one, with_patience(bundle.build(), 5)))
+        point_to(Host(one.root), brought(one, with_patience(bundle.build(), 8)))
         unit = (ROOT / "templates/debian/systemd/agent.service.j2").read_text()
         (one.root / "etc/systemd/system" / AGENT).write_text(unit)
         one.run("systemctl", "daemon-reload")
@@ -264,7 +264,7 @@ def zipped(main: str) -> bytes:
     ("main", "within", "reason"),
     [
         (CRASHES, 12.0, "its agent ended 3 times: no such thing"),
-        (HANGS, 10.0, "has not shown within 5 s that it works"),
+        (HANGS, 13.0, "has not shown within 8 s that it works"),
     ],
     ids=["crashes", "hangs"],
 )

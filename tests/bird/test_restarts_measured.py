@@ -300,11 +300,13 @@ class Pair:
         return {name for name in was if abs(now.get(name, 0.0) - was[name]) > 0.1}
 
     def begun(self, changed: str, expected: Collection[str]) -> set[str]:
-        """The same; those that are not ``expected`` if they do so a second time. On a busy machine
-        one may end by itself meanwhile."""
-        found = self.restarted(changed)
-        others = found - set(expected)
-        return found - (others - self.restarted(changed)) if others else found
+        """The same; what is not as ``expected`` is measured a second time. On a busy machine a
+        session may end by itself meanwhile, and one may have no BFD yet."""
+        found, wanted = self.restarted(changed), set(expected)
+        if found == wanted:
+            return found
+        again = self.restarted(changed)
+        return (found & again) | ((found | again) & wanted)
 
     def is_up(self) -> bool:
         return self.since().keys() == self.trials.keys()

@@ -113,7 +113,7 @@ class TestFirstUp:
         vultr.fail(Fault("POST", "/instances", when="reset", times=2))
         engine.run(*UP)
         assert vultr.holdings() | {"rules": 0} == {
-            "servers": 4, "addresses": 4, "groups": 1, "rules": 0, "keys": 2,
+            "servers": 4, "addresses": 4, "groups": 1, "rules": 0, "keys": 2, "scripts": 0,
         }  # fmt: skip
         ids = {r["id"] for r in engine.resources() if "id" in r}
         assert {*vultr.servers, *vultr.addresses, *vultr.groups, *vultr.keys} <= ids
