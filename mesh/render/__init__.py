@@ -4,9 +4,10 @@ from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.node import node_files, node_secrets
 from mesh.render.openbsd_boot import PACKAGES as OPENBSD_PACKAGES
-from mesh.render.openbsd_boot import Sign, startup_script
+from mesh.render.openbsd_boot import startup_script
 from mesh.render.placeholders import placeholder_facts, placeholder_placements
 from mesh.render.policy import CONCERNS
+from mesh.render.seed import Seed, Sign
 from mesh.render.systems.debian import (
     DAEMONS,
     FILES,
@@ -15,7 +16,7 @@ from mesh.render.systems.debian import (
     REPLIES,
     WHOAMI,
 )
-from mesh.render.user_data import Seed, user_data
+from mesh.render.user_data import user_data
 
 __all__ = [
     "CONCERNS",

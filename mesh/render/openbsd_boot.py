@@ -8,10 +8,11 @@ which has all files of the node's first boot.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mesh.plan import Node, Plan
 from mesh.render.files import File
+from mesh.render.seed import Seed, Sign, document
 from mesh.render.templates import rendered
 
 PACKAGES = ("py3-cryptography", "py3-pydantic", "wireguard-tools", "bird")
@@ -31,9 +32,6 @@ _ETC = "/etc/anycast-mesh"
 _PATH = re.compile(r"(?:/[A-Za-z0-9._-]+)+")
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
-Sign = Callable[[str], str]
-"""A message below its signature."""
-
 
 class NotPlain(ValueError):
     """A text that cannot stand in a shell script as it is."""
@@ -49,24 +47,21 @@ def startup_script(operator: str) -> str:
     return _script("startup.sh.j2", files)
 
 
-def openbsd_user_data(
-    plan: Plan, node: Node, seed: str, registries: Sequence[str], operator: str, bundle: str,
-    sign: Sign,
-) -> str:  # fmt: skip
-    """The user data of an OpenBSD node, signed; ``seed`` is the content of seed.json."""
-    for url in registries:
+def signed_script(plan: Plan, node: Node, seed: Seed, sign: Sign) -> str:
+    """The user data of an OpenBSD node."""
+    for url in seed.registries:
         if not _URL.fullmatch(url):
             raise NotPlain(f"{url}: is not the address of a registry")
     files = [
         File("/etc/pf.conf", _base_rules(plan, node), 0o600),
-        File(f"{_ETC}/registries", "".join(f"{url}\n" for url in registries)),
-        File(f"{_ETC}/bundle.sha256.sig", sign(f"SHA256 (bundle.pyz) = {bundle}\n")),
+        File(f"{_ETC}/registries", "".join(f"{url}\n" for url in seed.registries)),
+        File(f"{_ETC}/bundle.sha256.sig", sign(f"SHA256 (bundle.pyz) = {seed.bundle}\n")),
         *boot_files(),
         # Last, so that all other files exist when it does.
-        File(f"{_ETC}/seed.json", seed, 0o600),
+        File(f"{_ETC}/seed.json", document(plan, node, seed), 0o600),
     ]
-    if operator:  # empty where user data are only displayed
-        files.insert(0, _public_key(operator))
+    if seed.operator:  # empty where user data are only displayed
+        files.insert(0, _public_key(seed.operator))
     keys = plan.access.ssh_keys
     return sign(_script("user-data.sh.j2", files, node=node, keys=keys, mark=MARK))
 

@@ -24,7 +24,7 @@ from mesh.lab import namespaces
 from mesh.plan import Plan, Role
 from mesh.publish import Instance, Order, SealedBefore
 from mesh.render import File
-from mesh.render.user_data import base_firewall
+from mesh.render.debian_boot import base_firewall
 from mesh.trust import keys
 from tests.kit.machine import Machine, bird_of
 

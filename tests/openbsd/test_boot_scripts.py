@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mesh.agent import bundle_trial, entry
-from mesh.render import startup_script
-from mesh.render.openbsd_boot import SUPERVISION, boot_files, openbsd_user_data
+from mesh.render import Seed, startup_script
+from mesh.render.openbsd_boot import SUPERVISION, boot_files, signed_script
 from mesh.trust.keys import new_operator_key
 from tests.kit import needs
 from tests.kit.stacks import ROOT, plan_of, prod
@@ -22,7 +22,7 @@ SHELLS = {"mksh": ("mksh", "-n"), "shellcheck": ("shellcheck", "-s", "sh")}
 def _user_data(url: str = "https://203.0.113.1:8443") -> str:
     plan = plan_of(prod())
     node = plan.node("lax-vultr-1")
-    return openbsd_user_data(plan, node, "{}\n", (url,), PUBLIC, "0a" * 32, lambda text: text)
+    return signed_script(plan, node, Seed((url,), PUBLIC, "0a" * 32, ""), lambda text: text)
 
 
 def _scripts() -> Iterator[tuple[str, str]]:

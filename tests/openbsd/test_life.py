@@ -24,7 +24,7 @@ from mesh.netns import inside
 from mesh.operating_systems import OperatingSystem
 from mesh.plan import Plan
 from mesh.publish.generation import SignedGeneration
-from mesh.render.user_data import Seed, user_data
+from mesh.render import Seed, user_data
 from mesh.trust import keys, signify
 from mesh.trust.documents import (
     Blackhole,

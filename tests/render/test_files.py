@@ -23,7 +23,7 @@ from mesh.render import (
     placeholder_placements,
     user_data,
 )
-from mesh.render.user_data import PACKAGES, REGISTRY_PACKAGES
+from mesh.render.debian_boot import PACKAGES, REGISTRY_PACKAGES
 from tests.kit.stacks import (
     ROOT,
     bent,

@@ -16,7 +16,7 @@ import pytest
 from mesh import netns
 from mesh.lab import namespaces
 from mesh.render import node_files, placeholder_facts, placeholder_placements
-from mesh.render.user_data import base_firewall
+from mesh.render.debian_boot import base_firewall
 from tests.kit.machine import Debian
 from tests.kit.namespaces import settle, spaces
 from tests.kit.stacks import plan_of, prod

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.render.user_data import PACKAGES, REGISTRY_PACKAGES
+from mesh.render.debian_boot import PACKAGES, REGISTRY_PACKAGES
 from setup.image import build
 
 

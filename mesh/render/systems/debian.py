@@ -9,7 +9,9 @@ from ipaddress import IPv4Address
 from mesh.facts import Facts
 from mesh.plan import Link, Node, Plan, Role
 from mesh.render import firewall, kinds, monitors, replies, services
+from mesh.render.debian_boot import cloud_config
 from mesh.render.files import File
+from mesh.render.seed import Seed, Sign
 from mesh.render.systems.system import Names, Template
 from mesh.render.templates import rendered
 
@@ -130,6 +132,10 @@ class Debian:
             "debian/network/wireguard.conf.j2", node=node, link=link, peer=peer, endpoint=endpoint
         )
         return File(f"/etc/wireguard/{link.interface}.conf", content, 0o600)
+
+    def user_data(self, plan: Plan, node: Node, seed: Seed, _: Sign) -> str:
+        """Cloud-config, which the hash of the bundle in it makes good: nothing is signed."""
+        return cloud_config(plan, node, seed)
 
     def further(self, plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
         """What daemons of services, and those of monitoring, are configured with."""

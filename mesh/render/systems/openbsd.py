@@ -10,6 +10,8 @@ from mesh.facts import Facts
 from mesh.plan import Link, Node, Plan
 from mesh.render import kinds, pf
 from mesh.render.files import File
+from mesh.render.openbsd_boot import signed_script
+from mesh.render.seed import Seed, Sign
 from mesh.render.systems.system import Names, Template
 from mesh.render.templates import rendered
 
@@ -77,6 +79,10 @@ class OpenBsd:
             endpoint=endpoint,
         )
         return File(f"/etc/hostname.{link.interface}", content, 0o640, group=_GROUP)
+
+    def user_data(self, plan: Plan, node: Node, seed: Seed, sign: Sign) -> str:
+        """A script below the operator's signature."""
+        return signed_script(plan, node, seed, sign)
 
     def further(self, plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
         """Nothing: daemons of services are the operator's own there."""

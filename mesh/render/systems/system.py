@@ -11,6 +11,7 @@ from typing import Protocol
 from mesh.facts import Facts
 from mesh.plan import Link, Node, Plan
 from mesh.render.files import File
+from mesh.render.seed import Seed, Sign
 from mesh.render.templates import rendered
 
 
@@ -75,6 +76,9 @@ class System(Protocol):
 
     def tunnel(self, node: Node, link: Link, peer: Facts, endpoint: IPv4Address) -> File:
         """The file of a tunnel."""
+
+    def user_data(self, plan: Plan, node: Node, seed: Seed, sign: Sign) -> str:
+        """What a server of the node is given for its first boot."""
 
     def further(self, plan: Plan, node: Node, present: Iterable[Node]) -> Iterator[File]:
         """Files that are not made of a template of :meth:`templates`; ``present`` are the nodes of
