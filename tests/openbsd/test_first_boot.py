@@ -101,7 +101,7 @@ def test_a_pf_that_is_off_is_enabled(host: OpenBsdHost) -> None:
     assert not (host.root / "etc/pf.off").exists()
 
 
-@pytest.mark.parametrize("cut", range(3, CALLS, 7))
+@pytest.mark.parametrize("cut", range(3, CALLS, 14))
 def test_a_first_boot_that_is_cut_short_goes_on_at_the_next(host: OpenBsdHost, cut: int) -> None:
     host.write("state/cut", str(cut))
     with host.boot("sh /startup") as running:

@@ -321,6 +321,7 @@ def test_a_node_without_an_agent_withdraws(life: Life) -> None:
     see(life.serves, "with an agent it serves again")
 
 
+@pytest.mark.slow
 def test_what_somebody_changed_by_hand_is_repaired(life: Life) -> None:
     machine = life.machine
     machine.must("ifconfig", "wg1", "destroy")

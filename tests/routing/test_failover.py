@@ -247,7 +247,11 @@ def mesh(
         yield made
 
 
-@pytest.fixture(scope="module", params=RUNS, ids=" ".join)
+SHARED = [run if run[1] is DEBIAN else pytest.param(run, marks=pytest.mark.slow) for run in RUNS]
+"""test_two_systems has the most of it with packets, for OpenBSD."""
+
+
+@pytest.fixture(scope="module", params=SHARED, ids=" ".join)
 def full(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mesh]:
