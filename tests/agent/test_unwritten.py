@@ -36,6 +36,9 @@ class Manager:
 
     def reload(self) -> None: ...
 
+    def has_file(self, unit: str) -> bool:
+        return False
+
     def active(self, units: Sequence[str]) -> frozenset[str]:
         return frozenset(units) & self.runs
 
