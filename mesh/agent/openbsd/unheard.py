@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import Self
 
 
 class NoHints:
     """No notifications."""
 
     firewall = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return
 
     def wait(self, seconds: float) -> bool:
         """Waits so long; nothing has been heard."""

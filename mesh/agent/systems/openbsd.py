@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from mesh.agent.host import Host
 from mesh.agent.network import Network
 from mesh.agent.openbsd.network import OpenBsdNetwork
@@ -38,7 +40,7 @@ def system(host: Host, bird: Bird) -> System:
         network=network(host, bird),
         kinds=KINDS,
         supervisor=Beat(host),
-        hints=NoHints,
+        hints=lambda: nullcontext(NoHints()),
         release=lambda: host.must("uname", "-r").strip(),
         access=Access(host, pf.RULES, pf.parsed, "sshd"),
         logins=AuthLog(host),
