@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import needs
 from tests.kit.openbsd import base
 from tests.kit.openbsd.machine import MIRROR, OpenBsd
 from tests.kit.wait import until
@@ -135,8 +136,9 @@ def test_rules_with_a_routing_table_that_is_missing_fail_only_when_loaded(
     machine.must("pfctl", "-f", "-", given=rules)
 
 
-@pytest.mark.skipif(shutil.which("mksh") is None, reason="mksh is not installed")
 def test_a_service_starts_is_found_and_ends(machine: OpenBsd) -> None:
+    if shutil.which("mksh") is None:
+        raise needs.Absent("there is no mksh: `make setup-tests`")
     machine.put("/usr/local/sbin/sleeper", "#!/bin/sh\nexec sleep 300\n", 0o755)
     machine.put(
         "/etc/rc.d/sleeper",

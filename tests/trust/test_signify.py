@@ -11,29 +11,28 @@ import pytest
 from mesh.trust import keys, signify, signing
 from mesh.trust.encoding import b64, sha256, unb64
 from mesh.trust.signing import Purpose
+from tests.kit import needs
 
 PROGRAM = Path("/usr/bin/signify-openbsd")
 PRIVATE, PUBLIC = keys.new_operator_key()
 STRANGER, _ = keys.new_operator_key()
 SCRIPT = "#!/bin/sh\necho done\n"
 
-program = pytest.mark.skipif(not PROGRAM.exists(), reason="needs signify: `make setup-tests`")
-
 
 def _signify(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    if not PROGRAM.exists():
+        raise needs.Absent("there is no signify: `make setup-tests`")
     (folder / "operator.pub").write_text(signify.public_key(PUBLIC))
     command = [str(PROGRAM), *arguments, "-q", "-p", "operator.pub"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@program
 def test_a_signed_script_is_given_out(tmp_path: Path) -> None:
     (tmp_path / "signed").write_text(signify.embedded(PRIVATE, SCRIPT))
     assert _signify(tmp_path, "-V", "-e", "-x", "signed", "-m", "out").returncode == 0
     assert (tmp_path / "out").read_text() == SCRIPT
 
 
-@program
 @pytest.mark.parametrize(
     "spoilt",
     [
@@ -51,7 +50,6 @@ def test_nothing_is_given_out_of_another_text(tmp_path: Path, spoilt: Callable[[
     assert not (tmp_path / "out").exists()
 
 
-@program
 @pytest.mark.parametrize(("content", "right"), [(b"the bundle", True), (b"another", False)])
 def test_a_signed_list_of_hashes_judges_a_file(tmp_path: Path, content: bytes, right: bool) -> None:
     hashes = f"SHA256 (bundle.pyz) = {sha256(b'the bundle')}\n"
