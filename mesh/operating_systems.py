@@ -18,6 +18,11 @@ class OperatingSystem(StrEnum):
         """As its project writes it."""
         return {"debian": "Debian", "openbsd": "OpenBSD"}[self.value]
 
+    @property
+    def has_glass(self) -> bool:
+        """Whether nodes run a looking glass, which is set up on Debian alone."""
+        return self is OperatingSystem.DEBIAN
+
 
 _RELEASE = re.compile(r"([0-9]{1,2})\.([0-9])")
 _KNOWN, _KNOWN_MONTH = 79, 2026 * 12 + 4

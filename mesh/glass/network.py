@@ -65,8 +65,8 @@ class Node:
 
     @property
     def has_glass(self) -> bool:
-        """Whether it runs a looking glass, which is set up on Debian alone."""
-        return self.os == OperatingSystem.DEBIAN
+        """Whether it runs a looking glass; no system that this version does not know does."""
+        return self.os in [each for each in OperatingSystem if each.has_glass]
 
 
 @dataclass(frozen=True, slots=True)

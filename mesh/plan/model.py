@@ -523,8 +523,8 @@ class Plan:
         raise KeyError(node_id)
 
     def with_glass(self) -> tuple[Node, ...]:
-        """The nodes that run a looking glass, which is set up on Debian alone."""
-        able = (node for node in self.nodes if node.os is OperatingSystem.DEBIAN)
+        """The nodes that run a looking glass."""
+        able = (node for node in self.nodes if node.os.has_glass)
         return () if self.glass is None else tuple(able)
 
     def with_role(self, role: Role) -> tuple[Node, ...]:

@@ -116,7 +116,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             *(shared[name] for name in concerns),
             *system.further(self._plan, node, self._nodes.values()),
             self._agent(node),
-            *(self._glass if system.names.looking_glass else ()),
+            *(self._glass if node.os.has_glass else ()),
         ]
         return NodeFiles(
             tuple(sorted(files, key=lambda file: file.path)),

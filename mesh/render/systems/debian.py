@@ -105,7 +105,6 @@ class Debian:
         preferred_source=True,
         link_local_gateway4=True,
         binds_services=False,
-        looking_glass=True,
     )
 
     def templates(self, plan: Plan, node: Node) -> Iterator[Template]:

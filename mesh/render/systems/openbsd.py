@@ -59,7 +59,6 @@ class OpenBsd:
         preferred_source=False,
         link_local_gateway4=False,
         binds_services=True,
-        looking_glass=False,
     )
 
     def templates(self, plan: Plan, node: Node) -> Iterator[Template]:

@@ -60,8 +60,6 @@ class Names:
     binds_services: bool
     """Whether the node has the addresses of its services at all times, on the interface of its own
     addresses: constants say then which of them it serves."""
-    looking_glass: bool
-    """Whether the looking glass runs there."""
 
 
 class System(Protocol):
