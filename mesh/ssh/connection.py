@@ -77,37 +77,31 @@ class HostConnection:
 
     async def sh(self, script: str) -> str:
         """The output of a shell script, whatever its exit code."""
-        try:
-            async with (
-                asyncio.timeout(ASKED),
-                self._connection.create_process(
-                    script, stderr=asyncssh.DEVNULL, encoding=None, window=MOST
-                ) as process,
-            ):
-                output = await _all(process.stdout)
-        except TimeoutError:
-            raise asyncssh.ConnectionLost(f"no answer within {ASKED:g} s") from None
-        if len(output) >= MOST:
-            raise invalid_answer(self.target, "the first questions")
-        return output.decode("utf-8", "replace")
+        return await self._output(script, asyncssh.DEVNULL, "the first questions", ASKED)
 
     async def fed(self, command: str, given: bytes, seconds: float = ASKED) -> str:
         """The output of a command with that input, whatever its exit code. No log-in shell but a
         plain one reads what a script has."""
+        return await self._output(command, asyncssh.STDOUT, "a question", seconds, given)
+
+    async def _output(
+        self, command: str, stderr: int, what: str, seconds: float, given: bytes | None = None
+    ) -> str:
         try:
             async with (
                 asyncio.timeout(seconds),
                 self._connection.create_process(
-                    command, stderr=asyncssh.STDOUT, encoding=None, window=MOST
+                    command, stderr=stderr, encoding=None, window=MOST
                 ) as process,
             ):
-                process.stdin.write(given)
-                process.stdin.write_eof()
+                if given is not None:
+                    process.stdin.write(given)
+                    process.stdin.write_eof()
                 output = await _all(process.stdout)
         except TimeoutError:
             raise asyncssh.ConnectionLost(f"no answer within {seconds:g} s") from None
         if len(output) >= MOST:
-            raise invalid_answer(self.target, "a question")
+            raise invalid_answer(self.target, what)
         return output.decode("utf-8", "replace")
 
     @asynccontextmanager

@@ -26,7 +26,7 @@ from mesh.ssh import openbsd_delivery, openbsd_preflight, preflight
 from mesh.ssh.connection import HostConnection, Receiver, Target, connected, receiver_source
 from mesh.ssh.load import HOME, Delivered, Load, Progress, new_instance, now
 from mesh.ssh.payload import Item, Payload, payload
-from mesh.ssh.problems import REMOVE, DeliveryError
+from mesh.ssh.problems import DeliveryError, of_another_network
 
 CHUNK = 48 << 10
 """Bytes per request: what a cut connection may lose."""
@@ -218,16 +218,7 @@ async def _own_record(link: HostConnection, receiver: Receiver, parts: Payload) 
         return None
     if record is not None and (record.node, record.operator) == (parts.node, parts.operator):
         return record
-    who = "a node" if record is None else record.node[:60]
-    raise DeliveryError(
-        Problem(
-            target.key("ipv4"), target.address,
-            f"the host is already {who} of another network",
-            "remove it there first; or, if that network is no more, on the host, as root: "
-            f"{REMOVE[target.os]}"
-            if record is not None else "reinstall it from the provider's panel",
-        )
-    )  # fmt: skip
+    raise of_another_network(target, None if record is None else record.node)
 
 
 async def _examined(link: HostConnection, load: Load) -> None:

@@ -17,7 +17,7 @@ from mesh.ssh import openbsd_preflight, preflight
 from mesh.ssh.connection import HostConnection, Target, connected, invalid_answer
 from mesh.ssh.load import HOME, Delivered, Load, Progress, new_instance, now
 from mesh.ssh.payload import Payload, shell_payload
-from mesh.ssh.problems import REMOVE, DeliveryError
+from mesh.ssh.problems import DeliveryError, of_another_network
 
 _FOLDER = f"{HOME}/state/delivery"
 _RECEIVER = f"{_FOLDER}/receiver.sh"
@@ -132,24 +132,11 @@ async def _own_record(host: _Host, parts: Payload) -> Mapping[str, str]:
     target, found = host.link.target, await host.do("look")
     if "node" not in found:
         if "born" in found:
-            raise _anothers(target, "a node", "reinstall it from the provider's panel")
+            raise of_another_network(target, None)
         return {}
     if (found["node"], found.get("operator")) != (parts.node, parts.operator):
-        raise _anothers(
-            target, found["node"][:60],
-            "remove it there first; or, if that network is no more, on the host, as root: "
-            f"{REMOVE[target.os]}",
-        )  # fmt: skip
+        raise of_another_network(target, found["node"])
     return found
-
-
-def _anothers(target: Target, who: str, cure: str) -> DeliveryError:
-    return DeliveryError(
-        Problem(
-            target.key("ipv4"), target.address, f"the host is already {who} of another network",
-            cure,
-        )
-    )  # fmt: skip
 
 
 async def _examined(link: HostConnection, load: Load) -> None:

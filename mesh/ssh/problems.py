@@ -41,3 +41,19 @@ def beyond_reach(error: HostUnreachable, target: Target) -> HostUnreachable:
             f"that still runs somewhere by hand, as root: {REMOVE[target.os]}",
         )
     )
+
+
+def of_another_network(target: Target, node: str | None) -> DeliveryError:
+    """The host has a delivery of another network, by this node's name; None where it has joined
+    that by other means."""
+    remove = (
+        "remove it there first; or, if that network is no more, on the host, as root: "
+        f"{REMOVE[target.os]}"
+    )
+    return DeliveryError(
+        Problem(
+            target.key("ipv4"), target.address,
+            f"the host is already {'a node' if node is None else node[:60]} of another network",
+            "reinstall it from the provider's panel" if node is None else remove,
+        )
+    )  # fmt: skip
