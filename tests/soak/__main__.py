@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -268,6 +269,8 @@ def soak(chosen: argparse.Namespace) -> Iterator[Soak]:
 def main() -> int:
     """The exit code."""
     chosen = _arguments()
+    # As after Ctrl-C, what it broke is healed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("MESH_IMAGE", environment(ROOT)["MESH_IMAGE"])
     try:
         with soak(chosen) as run:
