@@ -10,6 +10,10 @@ from mesh.trust.documents import Report
 SILENT_SECONDS = 45.0
 """Without a report for so long, one and a half heartbeats of 30 s, a node is *silent*."""
 
+LATE_SECONDS = 300.0
+"""A node whose last report is older is gone. Until then its report may only be late: its registry
+was away, or its machine is busy."""
+
 AHEAD_SECONDS = 300.0
 """Seconds by which a node's clock may be ahead of ours. A report with a later time does not count:
 a compromised node could sign it in advance."""
@@ -36,3 +40,13 @@ def silent(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[s
     now = time.time()
     found = {n for n in members if n not in reports or not is_recent(reports[n], now)}
     return frozenset(found) if found != set(members) else frozenset()
+
+
+def late(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[str]:
+    """The silent members that may report again within one and a half heartbeats."""
+    now = time.time()
+    return frozenset(
+        node
+        for node in silent(reports, members)
+        if node in reports and abs(seconds_since(reports[node], now)) <= LATE_SECONDS
+    )

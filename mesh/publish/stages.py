@@ -17,6 +17,7 @@ from mesh.publish.order_log import latest
 from mesh.publish.outcomes import not_applied
 from mesh.publish.preparation import POLL
 from mesh.publish.progress import ProgressLines
+from mesh.publish.recent import SILENT_SECONDS, late
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout import AFTERMATH, Overtaken, Rollout, RolloutStopped
 from mesh.publish.rollout_orders import Rollouts
@@ -54,6 +55,7 @@ class Stages:
     def run(self, before: Plan | None) -> SignedGeneration:
         """Returns the generation that is in force at the end. ``before`` is the plan that is in
         force now, None if it is not known. Raises :class:`PublishError`."""
+        self._wait_for_late_reports()
         both = self._with_both_ends(before)
         if both is not None:
             # An outage is refused before anything of the change goes out.
@@ -61,6 +63,17 @@ class Stages:
             self._progress("the change has two ends: what works with both goes out first")
             self._bring_into_force(replace(self._order, plan=both))
         return self._bring_into_force(self._order)
+
+    def _wait_for_late_reports(self) -> None:
+        """Waits for nodes that have reported some minutes ago and not since: who is silent when the
+        waves begin is in none of them."""
+        if not self._in_waves(self._reports()):
+            return
+        awaited = self._members.keys() - set(self._new) - self._order.unheard
+        deadline = Deadline(SILENT_SECONDS)
+        while (nodes := late(self._reports(), awaited)) and not deadline.over:
+            self._progress.waiting(f"waiting for a report of {', '.join(sorted(nodes))}")
+            time.sleep(POLL)
 
     def _with_both_ends(self, before: Plan | None) -> Plan | None:
         if before is None or not self._in_waves(self._reports()):

@@ -47,7 +47,8 @@ class RolloutNodes:
     changes what a node says of another. ``mute`` nodes say nothing any more, ``deaf`` ones report
     and apply nothing, and ``earlier`` ones have an agent that knows no waves. What is ``good`` is
     the content of that generation. ``slow`` ones apply for so many seconds, until they are
-    ``ready``. ``taken`` is who took over what, in order.
+    ``ready``. The clocks of nodes that are ``behind`` are so by so many seconds. ``taken`` is who
+    took over what, in order.
     """
 
     fleet: Fleet
@@ -63,6 +64,7 @@ class RolloutNodes:
     good: int = 5
     slow: dict[str, float] = field(default_factory=dict)
     ready: dict[str, float] = field(default_factory=dict)
+    behind: dict[str, float] = field(default_factory=dict)
     taken: list[tuple[str, int]] = field(default_factory=list)
     orders: list[RolloutOrder] = field(default_factory=list)
 
@@ -177,7 +179,7 @@ class RolloutNodes:
             sequence=self._sequence,
             bundle=own.bundle,
             health=self._health(node, own, order),
-            clock=time.time_ns() // 1000,
+            clock=time.time_ns() // 1000 - int(self.behind.get(node, 0.0) * 1e6),
         )
         envelope = signing.signed_document(self.fleet.identities[node], Purpose.REPORT, report)
         caller = Caller("node", node, ip_address(PLACES[node]))

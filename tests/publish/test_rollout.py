@@ -159,6 +159,25 @@ def test_a_silent_node_stops_no_wave(nodes: RolloutNodes, touches: dict[str, Tou
     assert MIA not in last(nodes).released and not last(nodes).everyone
 
 
+def test_a_node_that_reports_late_has_its_place_in_a_wave(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    """Its registry was away for a minute, or its machine is busy."""
+    nodes.behind[MIA] = 60.0
+    nodes.step()
+    shown: list[str] = []
+
+    def show(line: str) -> None:
+        shown.append(line)
+        if line == f"waiting for a report of {MIA}":
+            nodes.behind.clear()
+
+    order = FLEET.order(registries={LAX: nodes.registry.url}, deadline=20.0, bundle=b"another")
+    publish(order, STATE, show, None)
+    assert f"waiting for a report of {MIA}" in shown
+    assert set(generations(nodes).values()) == {6}
+
+
 def stale(nodes: RolloutNodes, node: str) -> None:
     """Makes the registry forget the last report of a node."""
     nodes.registry.registry.store.put_report(node, 0, "{}", lambda _: False)

@@ -13,7 +13,7 @@ from mesh.plan.waves import Touch
 from mesh.publish import schedule as schedule_module
 from mesh.publish.choices import Choices
 from mesh.publish.held import HeldGeneration
-from mesh.publish.recent import SILENT_SECONDS, silent
+from mesh.publish.recent import LATE_SECONDS, SILENT_SECONDS, late, silent
 from mesh.publish.schedule import Schedule, scheduled
 from mesh.trust.documents import Report
 from mesh.trust.encoding import parse
@@ -92,6 +92,14 @@ def test_a_node_of_the_state_of_which_nothing_is_known_does_not_join(
 
 def test_where_all_are_silent_it_is_our_own_clock() -> None:
     assert silent(reports(dict.fromkeys(NODES, 600.0)), NODES) == frozenset()
+
+
+def test_a_report_may_be_late_for_some_minutes() -> None:
+    ages = {LAX: 0.0, MIA: SILENT_SECONDS + 5, EWR: LATE_SECONDS + 5}
+    said = reports(ages)
+    del said[ORD]
+    assert silent(said, NODES) == {MIA, EWR, ORD}
+    assert late(said, NODES) == {MIA}
 
 
 def test_who_is_not_waited_for_is_in_no_wave(touches: dict[str, Touch]) -> None:
