@@ -43,10 +43,15 @@ def silent(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[s
 
 
 def late(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[str]:
-    """The silent members that may report again within one and a half heartbeats."""
+    """The members that may report within one and a half heartbeats: a registry that is new, or was
+    away, has not heard of them yet."""
     now = time.time()
+    unheard = {node for node in members if node not in reports}
     return frozenset(
-        node
-        for node in silent(reports, members)
-        if node in reports and abs(seconds_since(reports[node], now)) <= LATE_SECONDS
+        unheard
+        | {
+            node
+            for node in silent(reports, members) - unheard
+            if abs(seconds_since(reports[node], now)) <= LATE_SECONDS
+        }
     )

@@ -65,8 +65,8 @@ class Stages:
         return self._bring_into_force(self._order)
 
     def _wait_for_late_reports(self) -> None:
-        """Waits for nodes that have reported some minutes ago and not since: who is silent when the
-        waves begin is in none of them."""
+        """Waits for nodes that no registry has heard of in the last seconds, and may hear of yet:
+        who is silent when the waves begin is in none of them."""
         if not self._in_waves(self._reports()):
             return
         awaited = self._members.keys() - set(self._new) - self._order.unheard

@@ -147,8 +147,11 @@ def test_agents_that_know_no_waves_are_not_waited_for_to_say_so(
     assert not any(order.witnesses for order in earlier.orders)
 
 
-def test_a_silent_node_stops_no_wave(nodes: RolloutNodes, touches: dict[str, Touch]) -> None:
+def test_a_silent_node_stops_no_wave(
+    nodes: RolloutNodes, touches: dict[str, Touch], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It waits for its turn, in the next publication."""
+    monkeypatch.setattr(stages_module, "SILENT_SECONDS", 0.5)
     nodes.mute.add(MIA)
     stale(nodes, MIA)
     with pytest.raises(PublishError, match=f"{MIA}: has not reported for some time"):

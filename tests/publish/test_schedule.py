@@ -94,12 +94,16 @@ def test_where_all_are_silent_it_is_our_own_clock() -> None:
     assert silent(reports(dict.fromkeys(NODES, 600.0)), NODES) == frozenset()
 
 
-def test_a_report_may_be_late_for_some_minutes() -> None:
+def test_a_report_may_be_late_for_some_minutes_or_the_first_one() -> None:
     ages = {LAX: 0.0, MIA: SILENT_SECONDS + 5, EWR: LATE_SECONDS + 5}
     said = reports(ages)
     del said[ORD]
     assert silent(said, NODES) == {MIA, EWR, ORD}
-    assert late(said, NODES) == {MIA}
+    assert late(said, NODES) == {MIA, ORD}
+
+
+def test_a_registry_that_is_new_has_heard_nobody_yet() -> None:
+    assert late({}, NODES) == set(NODES)
 
 
 def test_who_is_not_waited_for_is_in_no_wave(touches: dict[str, Touch]) -> None:
