@@ -296,6 +296,7 @@ class Agent:
             certificate=self._links.certificate_seen,
             clock=self._links.clock_seen,
             later=self._reports.newer,
+            back=self._reports.again,
             superseded=lambda what: self._refusals.taken(what, url, 0),
             candidate=self._candidate,
         )

@@ -65,6 +65,8 @@ class Callbacks:
     """Called with the seconds by which our clock is ahead of that registry's."""
     later: Callable[[Signed], None] = lambda _: None
     """Called with the report that the registry holds instead of the one sent."""
+    back: Callable[[], None] = lambda: None
+    """Called when the registry answers again: it may be new, and know no report of ours."""
 
 
 class RegistryLink:
@@ -85,6 +87,8 @@ class RegistryLink:
         """The registry's highest generation without this node, before we are a member."""
         self.answers: bool | None = None
         """Whether the registry answered the last request as it should; None before the first."""
+        self._lost = False
+        """Whether the registry did not answer, and has not been found again."""
         self._warned = -COMPLAINTS
         self._refused_join_sent = -REJOIN
 
@@ -116,7 +120,7 @@ class RegistryLink:
                     pause.reset()
                 fresh = False
             except Unreachable as error:
-                self.answers = False
+                self.answers, self._lost = False, True
                 now = time.monotonic()
                 if pause.first and now - self._warned >= COMPLAINTS:
                     self._warned = now
@@ -145,6 +149,9 @@ class RegistryLink:
         if early == self._orders() and not fresh:
             # Without a pause we would ask hundreds of times a second.
             raise Unreachable(f"{self.url}: answers at once, without news")
+        if fresh and self._lost:
+            self._lost = False
+            self._callbacks.back()
         settled = time.monotonic() - self._connected > SETTLING
         wait = MEMBER_WAIT if member and self._sent is not None and settled else JOINING_WAIT
         began, known = time.monotonic(), self._orders()

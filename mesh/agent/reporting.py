@@ -113,6 +113,10 @@ class Reports:
             if report.node != self._node or report.sequence <= self._sequence:
                 return
             self._sequence = report.sequence
+        self.again()
+
+    def again(self) -> None:
+        """Reports once more, although nothing may have changed."""
         self._resend.set()
         self._news.set()
 

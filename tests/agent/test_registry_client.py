@@ -228,6 +228,27 @@ def test_whether_a_registry_answers_is_known_before_a_long_wait_ends(tmp_path: P
         stop.set()
 
 
+def test_the_agent_hears_of_a_registry_that_is_back(tmp_path: Path) -> None:
+    """It may be another one, which has no report of this node."""
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
+    state.accept(verified(OPERATOR, FLEET.generation(1).generation.manifest))
+    stop, told = threading.Event(), list[bool]()
+    answers = {paths.DRAIN: b"no order"}
+    with lying(tmp_path / "registry", answers) as (url, _):
+        line = listening(url, state, stop)
+        line._callbacks = replace(
+            line._callbacks, is_member=lambda: False, back=lambda: told.append(not answers)
+        )
+        threading.Thread(target=line._listen, daemon=True).start()
+        try:
+            until(lambda: line.answers is False, 10, "what it says is no order")
+            answers.clear()
+            until(lambda: told, 10, "it is back")
+        finally:
+            stop.set()
+    assert told[0], "and not before"
+
+
 def test_a_registry_of_an_earlier_version_has_no_rollout_orders_and_is_asked_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
