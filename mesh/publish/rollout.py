@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mesh.plan.waves import Touch, Wave
-from mesh.publish.announcers import announcers
+from mesh.publish.announcers import Announces, announce_states, announcers
 from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.order import Order
@@ -171,8 +171,12 @@ class Rollout:
         self._progress(f"{name}: as well as before after {time.monotonic() - began:.1f} s")
 
     def _spared(self, name: str, wave: Wave) -> Wave:
-        """The wave without the drains that would leave a prefix or a service to nobody by now: the
-        operator may have drained other nodes since, or instances that the plan has are down."""
+        """The wave without the drains that nobody needs, or that would leave a prefix or a service
+        to nobody by now: the operator may have drained other nodes since, sessions or instances
+        that the plan has may be down."""
+        for node in sorted(idle := frozenset(filter(self._has_lost_sessions, wave.drained))):
+            self._progress(f"{node}: does not drain, since it announces nothing now")
+        wave = replace(wave, drained=wave.drained - idle)
         if not wave.drained:
             return wave
         last = self._last_announcers(name, wave)
@@ -183,6 +187,16 @@ class Rollout:
             if names:
                 self._progress(f"{node}: does not drain, since no other node serves {names}")
         return replace(wave, drained=frozenset(node for node, names in alone.items() if not names))
+
+    def _has_lost_sessions(self, node: str) -> bool:
+        """Whether a node announces none of its prefixes although it is in service: a drain would
+        keep it dark for longer. One that the operator has drained may come back meanwhile."""
+        report = self._last.get(node)
+        if report is None or not report.health.in_service:
+            return False
+        states = announce_states(self._order.plan, {node: report}, time.time()).values()
+        own = [found[node].announces for found in states if node in found]
+        return bool(own) and all(one is Announces.NO for one in own)
 
     def _last_announcers(self, name: str, wave: Wave) -> frozenset[str]:
         """The drained nodes whose prefixes no other node announces: none once there is another,

@@ -465,6 +465,36 @@ def drained(health: Health) -> Health:
     return replace(idle(health), drained=True)
 
 
+def cut_off(health: Health) -> Health:
+    """All sessions with upstreams are down."""
+    down = dict.fromkeys(("vultr4", "vultr6"), "Connect")
+    return replace(withdrawn(health), sessions=health.sessions | down)
+
+
+def test_a_node_whose_sessions_are_down_is_not_kept_dark_by_a_drain(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    """Its provider may have taken the new password alone before the node has it."""
+    touches[ORD] = touches[EWR] = Touch(True, frozenset({"vultr4", "vultr6"}))
+    nodes.always[ORD] = cut_off
+    nodes.step()
+    lines: list[str] = []
+    publication(nodes, lines)
+    assert f"{ORD}: does not drain, since it announces nothing now" in lines
+    assert last(nodes).drained == (EWR,)
+
+
+def test_a_node_that_the_operator_has_drained_drains_for_the_update_as_well(
+    nodes: RolloutNodes, touches: dict[str, Touch]
+) -> None:
+    """It may be undrained before the update has restarted its sessions."""
+    touches[ORD] = Touch(True, frozenset({"vultr4", "vultr6"}))
+    nodes.always[ORD] = drained
+    nodes.step()
+    publication(nodes)
+    assert last(nodes).drained == (ORD,)
+
+
 # --- changes with two ends -----------------------------------------------------------------------
 
 BETWEEN = replace(FLEET.plan, path_limit=FLEET.plan.path_limit + 1)
