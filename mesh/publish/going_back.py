@@ -56,7 +56,11 @@ class GoingBack:
                 f"the rollout of generation {number} has stopped: the content of generation "
                 f"{former.manifest.generation} comes back"
             )
-            again, failures = self._bring_back(former, failing, having, set(told))
+            # In no wave: what comes back would be new to them.
+            keeping = self._schedule.apart - having
+            again, failures = self._bring_back(
+                former, failing - keeping, having, set(told), keeping
+            )
         except Unreachable as error:
             return f"it could not be taken back: {error}; run `pulumi up` again"
         except Overtaken:
@@ -66,6 +70,10 @@ class GoingBack:
         if failures:
             names = ", ".join(sorted({one.node for one in failures}))
             back += f", but not at {names}: {'; '.join(one.why for one in failures)}"
+        if keeping:
+            back += (
+                f"; {', '.join(sorted(keeping))} did not have that before, and keeps what it has"
+            )
         return f"{back}{_cure(stopped.failures)}"
 
     def _keep_back(self) -> None:
@@ -79,6 +87,7 @@ class GoingBack:
         failing: Collection[str],
         having: Collection[str],
         told: Collection[str],
+        keeping: Collection[str],
     ) -> tuple[SignedGeneration, list[Failure]]:
         """First to the nodes that are not well, then to the others in the waves in which they came.
         Nodes that say nothing are not waited for."""
@@ -87,7 +96,11 @@ class GoingBack:
         waves = [Wave(first, frozenset(), "back at once")] if first else []
         waves += _reduced(self._schedule.waves, set(having) - set(failing))
         failures = self._rollout(again).go_back(
-            waves, self._schedule.touches, self._schedule.before, set(failing) - set(told)
+            waves,
+            self._schedule.touches,
+            self._schedule.before,
+            set(failing) - set(told),
+            keeping,
         )
         return again, failures
 

@@ -106,10 +106,7 @@ class Rollout:
         for place, wave in enumerate(waves):
             name, before = f"wave {place + 1} of {len(waves)}", dict(self._last)
             self._run(name, wave, touches, before, _of(examined, waves[place : place + 2]))
-        if silent:
-            self._give(Release(self._identities.keys() - set(silent), self._release.drained))
-        else:
-            self._release_everyone()
+        self._release_others(silent)
 
     def go_back(
         self,
@@ -117,10 +114,11 @@ class Rollout:
         touches: Mapping[str, Touch],
         before: Mapping[str, Report],
         first: Collection[str],
+        keeping: Collection[str] = (),
     ) -> list[Failure]:
         """The same for what was in force before, as the reports ``before`` have it. Nodes of
-        ``first`` are released at once and not waited for. One that does not come back stops no
-        other; returns why it has not."""
+        ``first`` are released at once and not waited for, those ``keeping`` what they have not at
+        all. One that does not come back stops no other; returns why it has not."""
         self._hear()
         self._release = Release(first)
         failures: list[Failure] = []
@@ -129,8 +127,8 @@ class Rollout:
                 self._run(f"back, wave {place + 1} of {len(waves)}", wave, touches, before, {})
             except RolloutStopped as stopped:
                 failures += stopped.failures
-        self._release_everyone()
-        return failures + self._unfinished({one.node for one in failures})
+        self._release_others(keeping)
+        return failures + self._unfinished({*keeping, *(one.node for one in failures)})
 
     def keep_back(self) -> None:
         """Releases no node any more: one that has not applied the generation goes on waiting."""
@@ -224,8 +222,12 @@ class Rollout:
         alone = {name for name, _ in own.difference(*found.values())}
         return ", ".join(one.name for one in self._order.plan.services if one.name in alone)
 
-    def _release_everyone(self) -> None:
-        self._give(Release(self._release.nodes, self._release.drained, everyone=True))
+    def _release_others(self, but: Collection[str]) -> None:
+        """Releases the nodes of no wave too, but for these."""
+        if but:
+            self._give(Release(self._identities.keys() - set(but), self._release.drained))
+        else:
+            self._give(Release(self._release.nodes, self._release.drained, everyone=True))
 
     # --- orders and reports ------------------------------------------------------------------
 

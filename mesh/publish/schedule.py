@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mesh.facts import Facts
@@ -31,7 +31,8 @@ class Schedule:
     ``outages`` are the prefixes that nobody announces for a moment, by the node that is their only
     announcer. ``before`` are the last reports before it was published, ``silent`` the nodes that
     say nothing, and go on waiting. ``former`` is what most nodes have in force; None
-    where no registry has it.
+    where no registry has it. Nodes that are ``apart`` have something else in force, as after an
+    update that was killed.
     """
 
     waves: tuple[Wave, ...]
@@ -40,6 +41,7 @@ class Schedule:
     before: Mapping[str, Report]
     silent: frozenset[str]
     former: HeldGeneration | None
+    apart: frozenset[str]
 
 
 def scheduled(
@@ -71,6 +73,29 @@ def scheduled(
         dict(reports),
         quiet,
         _of_network(held, former, made),
+        _apart(made.manifest.nodes, reports, held, former),
+    )
+
+
+def _apart(
+    nodes: Iterable[str],
+    reports: Mapping[str, Report],
+    held: Mapping[int, HeldGeneration],
+    former: int,
+) -> frozenset[str]:
+    """The nodes whose content in force is not known to be that of the generation ``former``. Those
+    without any are not among them."""
+
+    def content(number: int, node: str) -> tuple[str, str] | None:
+        entry = held[number].manifest.nodes.get(node) if number in held else None
+        return None if entry is None else (entry.part_sha256, held[number].manifest.bundle)
+
+    having = {node: reports[node].applied for node in nodes if node in reports}
+    return frozenset(
+        node
+        for node, number in having.items()
+        if number not in (0, former)
+        and (content(number, node) is None or content(number, node) != content(former, node))
     )
 
 

@@ -26,6 +26,7 @@ from mesh.trust.encoding import sha256
 from mesh.trust.orders import ROLLOUT
 from tests.kit.registry import BUNDLE, Fleet, holding
 from tests.kit.rollouts import RolloutNodes, living
+from tests.kit.wait import until
 
 FLEET = Fleet()
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
@@ -380,18 +381,56 @@ class Killed(BaseException):
     """The operator's process ends here."""
 
 
+class KilledAt(list[str]):
+    """The lines of an update that is killed when it shows a wave."""
+
+    def __init__(self, wave: int) -> None:
+        super().__init__()
+        self._begin = f"wave {wave} of 4: "
+
+    def append(self, line: str) -> None:
+        if line.startswith(self._begin):
+            raise Killed
+
+
 @pytest.mark.parametrize("wave", [1, 2, 3, 4])
 def test_an_update_that_was_killed_is_finished_by_the_next(
     nodes: RolloutNodes, touches: dict[str, Touch], wave: int
 ) -> None:
-    class Lines(list[str]):
-        def append(self, line: str) -> None:
-            if line.startswith(f"wave {wave} of 4: "):
-                raise Killed
-
     with pytest.raises(Killed):
-        publication(nodes, Lines())
+        publication(nodes, KilledAt(wave))
     assert publication(nodes).generation == 7
+    assert set(generations(nodes).values()) == {7}
+
+
+@pytest.mark.parametrize(("wave", "kept"), [(2, [LAX, ORD]), (3, [LAX])])
+def test_what_stops_after_an_update_that_was_killed_reaches_no_node_that_did_not_have_it(
+    nodes: RolloutNodes, touches: dict[str, Touch], wave: int, kept: list[str]
+) -> None:
+    """The others go back to what they had: what was released when it was killed."""
+    with pytest.raises(Killed):
+        publication(nodes, KilledAt(wave))
+    until(lambda: [n for n in NODES if generations(nodes)[n] == 5] == kept, 1, "what was released")
+    nodes.rolls_back[kept[-1]] = "bird: syntax error"
+    text = f"generation 8; {', '.join(kept)} did not have that before, and keeps what it has; "
+    with pytest.raises(PublishError, match=text):
+        publication(nodes)
+    assert generations(nodes) == {n: 5 if n in kept else 8 for n in NODES}
+    assert not last(nodes).everyone and not set(kept) & set(last(nodes).released)
+
+
+def test_nodes_that_had_it_when_an_update_was_killed_restart_nothing_again(
+    nodes: RolloutNodes,
+) -> None:
+    another = {
+        "passwords": {"vultr": "another"},
+        "sealed_before": SealedBefore(5, frozenset({"bgpPassword-vultr"}), 6),
+    }
+    with pytest.raises(Killed):
+        publication(nodes, KilledAt(3), **another)
+    assert set(last(nodes).drained) == {EWR, MIA, ORD}
+    publication(nodes, **another)
+    assert set(last(nodes).drained) == {LAX}
     assert set(generations(nodes).values()) == {7}
 
 
