@@ -52,6 +52,10 @@ class GoingBack:
                     f"keep generation {number}; publish the stack file of before, or a corrected "
                     f"one (pulumi up){_cure(stopped.failures)}"
                 )
+            if former.manifest.generation == number:
+                # It has stopped at a node that came back later than the others had it.
+                self._keep_back()
+                return f"the other nodes keep generation {number}{_cure(stopped.failures)}"
             self._progress(
                 f"the rollout of generation {number} has stopped: the content of generation "
                 f"{former.manifest.generation} comes back"

@@ -42,6 +42,12 @@ def silent(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[s
     return frozenset(found) if found != set(members) else frozenset()
 
 
+def heard(reports: Mapping[str, Report]) -> frozenset[str]:
+    """The nodes with a recent report."""
+    now = time.time()
+    return frozenset(node for node, report in reports.items() if is_recent(report, now))
+
+
 def late(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[str]:
     """The members that may report within one and a half heartbeats: a registry that is new, or was
     away, has not heard of them yet."""

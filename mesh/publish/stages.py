@@ -17,7 +17,7 @@ from mesh.publish.order_log import latest
 from mesh.publish.outcomes import not_applied
 from mesh.publish.preparation import POLL
 from mesh.publish.progress import ProgressLines
-from mesh.publish.recent import SILENT_SECONDS, late
+from mesh.publish.recent import SILENT_SECONDS, heard, late
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout import AFTERMATH, Overtaken, Rollout, RolloutStopped
 from mesh.publish.rollout_orders import Rollouts
@@ -91,12 +91,14 @@ class Stages:
             made, schedule = self._signed(order)
             self._put(made)
             self._floor = made.manifest.generation
-            silent = frozenset[str]() if schedule is None else schedule.silent
-            if self._roll_out(order, made, schedule) and self._wait_for_reports(
-                order, made, silent
-            ):
-                _refuse_silence(silent)
-                return made
+            while self._take_over(order, made, schedule):
+                silent = frozenset[str]() if schedule is None else schedule.silent
+                back = silent & heard(self._reports())
+                if not back:
+                    _refuse_silence(silent)
+                    return made
+                self._progress(f"{', '.join(sorted(back))}: reports again, and follows now")
+                schedule = replace(self._schedule(order, made), silent=silent - back)
             # The registries hold a higher generation of this operator that the state does not
             # know: they had lost it, or those that have it did not answer before.
 
@@ -104,19 +106,22 @@ class Stages:
 
     def _signed(self, order: Order) -> tuple[SignedGeneration, Schedule | None]:
         """The next generation, and its schedule if it goes out in waves."""
-        reports = self._reports()
-        waves = self._in_waves(reports)
-        held = held_generations(self._pool, reports.values()) if waves else {}
+        waves = self._in_waves(self._reports())
         # Above every network's generations: registries and nodes require higher numbers.
         highest = self._pool.highest()
         top = max(self._floor, 0 if highest is None else highest[1].generation)
         made = make(order, self._members, top + 1, self._network, waves=waves)
-        if not waves:
-            return made, None
+        return made, self._schedule(order, made) if waves else None
+
+    def _schedule(self, order: Order, made: SignedGeneration) -> Schedule:
+        """How a generation goes out to the nodes that do not have it yet."""
+        reports = self._reports()
+        held = held_generations(self._pool, reports.values())
         facts = {node: member.facts for node, member in self._members.items()}
-        schedule = scheduled(self._knowing(order), made, facts, reports, held, self._new)
+        known = self._knowing(order)
+        schedule = scheduled(known, made, facts, reports, held, self._new)
         refuse_outages(order.plan, schedule, order.choices)
-        return made, schedule
+        return schedule
 
     def _knowing(self, order: Order) -> Order:
         """The same, with what was sealed here: all that this publication has signed before has the
@@ -151,6 +156,12 @@ class Stages:
                 self._progress(f"{entry.url}: presents another certificate than its node reported")
 
     # --- the way to the nodes ----------------------------------------------------------------
+
+    def _take_over(self, order: Order, made: SignedGeneration, schedule: Schedule | None) -> bool:
+        """True once all but silent nodes have a generation in force; False where the registries
+        hold another one of this operator that is not below it."""
+        silent = frozenset[str]() if schedule is None else schedule.silent
+        return self._roll_out(order, made, schedule) and self._wait_for_reports(order, made, silent)
 
     def _roll_out(self, order: Order, made: SignedGeneration, schedule: Schedule | None) -> bool:
         """Releases the generation wave by wave. False where the registries hold another generation

@@ -434,6 +434,76 @@ def test_nodes_that_had_it_when_an_update_was_killed_restart_nothing_again(
     assert set(generations(nodes).values()) == {7}
 
 
+# --- away ----------------------------------------------------------------------------------------
+
+
+def away(nodes: RolloutNodes, node: str) -> None:
+    """A node is off: its last report is some minutes old."""
+    nodes.behind[node] = 400.0
+    nodes.step()
+    nodes.mute.add(node)
+
+
+def back(nodes: RolloutNodes, node: str) -> None:
+    nodes.behind.clear()
+    nodes.mute.discard(node)
+
+
+def missed_two(nodes: RolloutNodes) -> None:
+    """Two generations go out while Miami is off."""
+    away(nodes, MIA)
+    without = Choices(now=True, without=frozenset({MIA}))
+    for bundle in (b"one", b"two"):
+        publication(nodes, bundle=bundle, sealed_before=KNOWN, choices=without)
+    assert generations(nodes) == {LAX: 7, ORD: 7, EWR: 7, MIA: 5}
+
+
+class BackAt(list[str]):
+    """The lines of an update, in whose second wave Miami comes back."""
+
+    def __init__(self, nodes: RolloutNodes) -> None:
+        super().__init__()
+        self._nodes = nodes
+
+    def append(self, line: str) -> None:
+        super().append(line)
+        if line.startswith("wave 2 of 3: "):
+            back(self._nodes, MIA)
+
+
+def test_a_node_that_was_off_and_comes_back_between_two_waves_follows_in_one_more(
+    nodes: RolloutNodes,
+) -> None:
+    missed_two(nodes)
+    lines = BackAt(nodes)
+    assert publication(nodes, lines, bundle=b"three", sealed_before=KNOWN).generation == 8
+    assert set(generations(nodes).values()) == {8}
+    silent = lines.index(f"{MIA}: has not reported for some time, and goes on waiting")
+    again = lines.index(f"{MIA}: reports again, and follows now")
+    assert silent < again
+    assert any(line.startswith(f"wave 1 of 1: {MIA}: ") for line in lines[again:])
+    assert [number for node, number in nodes.taken if node == MIA] == [8]
+
+
+def test_a_node_that_came_back_and_is_harmed_stops_alone(nodes: RolloutNodes) -> None:
+    """The others keep what has harmed none of them."""
+    missed_two(nodes)
+    nodes.rolls_back[MIA] = "bird: syntax error"
+    with pytest.raises(PublishError) as error:
+        publication(nodes, BackAt(nodes), bundle=b"three", sealed_before=KNOWN)
+    assert f"{MIA} rolled back generation 8: bird: syntax error" in str(error.value)
+    assert "the other nodes keep generation 8; " in str(error.value)
+    assert generations(nodes) == {LAX: 8, ORD: 8, EWR: 8, MIA: 5}
+    assert last(nodes).released == () and not last(nodes).everyone
+
+
+def test_a_node_that_comes_back_after_all_has_the_newest_alone(nodes: RolloutNodes) -> None:
+    missed_two(nodes)
+    back(nodes, MIA)
+    until(lambda: generations(nodes)[MIA] == 7, 1, "it has what the others have")
+    assert [number for node, number in nodes.taken if node == MIA] == [7]
+
+
 # --- who stands in for whom ----------------------------------------------------------------------
 
 
