@@ -64,11 +64,13 @@ class Fleet:
         stand_ins = placeholder_facts(self.plan)
         self.identities = {node: keys.new_signing_key()[0] for node in stand_ins}
         self.sealing = {node: keys.new_exchange_key() for node in stand_ins}
+        others = sorted(stand_ins.keys() - PLACES.keys())
+        self.places = PLACES | {node: f"127.0.1.{i}" for i, node in enumerate(others, 1)}
         self.facts: dict[str, Facts] = {
             node: replace(
                 facts,
                 instance_id=f"i-{node}",
-                ipv4=IPv4Address(PLACES.get(node, "127.0.0.99")),
+                ipv4=IPv4Address(self.places[node]),
                 identity=keys.signing_public(self.identities[node]),
                 sealing=self.sealing[node][1],
             )

@@ -16,7 +16,7 @@ from mesh.trust.documents import Health, Manifest, Report, RolloutOrder, Update,
 from mesh.trust.encoding import dump
 from mesh.trust.orders import ROLLOUT
 from mesh.trust.signing import Purpose
-from tests.kit.registry import PLACES, Fleet, Live
+from tests.kit.registry import Fleet, Live
 from tests.kit.wait import PATIENCE
 
 SEEN = ("tunnel ipv4", "transit ipv6")
@@ -182,7 +182,7 @@ class RolloutNodes:
             clock=time.time_ns() // 1000 - int(self.behind.get(node, 0.0) * 1e6),
         )
         envelope = signing.signed_document(self.fleet.identities[node], Purpose.REPORT, report)
-        caller = Caller("node", node, ip_address(PLACES[node]))
+        caller = Caller("node", node, ip_address(self.fleet.places[node]))
         try:
             self.registry.registry.accept_report(caller, dump(envelope))
         except Refused:

@@ -207,6 +207,24 @@ UNICAST = {"lax": "2620:71:4001::/48", "ord": "2620:71:4002::/48"}
 """The prefixes that one region of :func:`several_prefixes` announces by itself."""
 
 
+def equal_nodes(count: int, registries: int = 1, reflectors: int = 1) -> dict[str, Any]:
+    """A network of so many equal nodes, each in a region of its own."""
+    values = prod()
+    names = [f"r{chr(97 + i)}-vultr-1" for i in range(count)]
+    values["regions"] = {
+        name.split("-")[0]: {
+            "name": name,
+            "block": f"192.30.121.{8 * i}/29",
+            "location": [0, 0],
+            "at": {"vultr": "lax"},
+            "slots": {"vultr-1": f"192.30.121.{8 * i + 1}"},
+        }
+        for i, name in enumerate(names)
+    }
+    values["nodes"] = {name: {"number": i + 1} for i, name in enumerate(names)}
+    return values | {"registries": names[:registries], "reflectors": names[-reflectors:]}
+
+
 def several_prefixes() -> dict[str, Any]:
     """The seed's network with a /48 more for each of two cities, a second IPv4 aggregate that two
     edges announce, and a /24 of the first one at Miami."""

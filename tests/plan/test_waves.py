@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mesh.plan import Plan, Role
 from mesh.plan.waves import Touch, Wave, only_announcers, waves
 from tests.kit.stacks import (
+    equal_nodes,
     one_node,
     plan_of,
     prod,
@@ -46,24 +47,6 @@ def rolled_out(plan: Plan, **touches: Touch) -> tuple[Wave, ...]:
 
 def nodes_of(found: tuple[Wave, ...]) -> list[set[str]]:
     return [set(wave.nodes) for wave in found]
-
-
-def equal_nodes(count: int, registries: int = 1, reflectors: int = 1) -> dict[str, Any]:
-    """A network of so many equal nodes, each in a region of its own."""
-    values = prod()
-    names = [f"r{chr(97 + i)}-vultr-1" for i in range(count)]
-    values["regions"] = {
-        name.split("-")[0]: {
-            "name": name,
-            "block": f"192.30.121.{8 * i}/29",
-            "location": [0, 0],
-            "at": {"vultr": "lax"},
-            "slots": {"vultr-1": f"192.30.121.{8 * i + 1}"},
-        }
-        for i, name in enumerate(names)
-    }
-    values["nodes"] = {name: {"number": i + 1} for i, name in enumerate(names)}
-    return values | {"registries": names[:registries], "reflectors": names[-reflectors:]}
 
 
 # --- One case each ---------------------------------------------------------------------------

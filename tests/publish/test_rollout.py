@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mesh.plan import Role
 from mesh.plan.waves import Touch
 from mesh.publish import Fleet as State
 from mesh.publish import PublishError, publish, wave_effects
@@ -26,11 +27,14 @@ from mesh.trust.encoding import sha256
 from mesh.trust.orders import ROLLOUT
 from tests.kit.registry import BUNDLE, Fleet, holding
 from tests.kit.rollouts import RolloutNodes, living
+from tests.kit.stacks import equal_nodes, plan_of
 from tests.kit.wait import until
 
 FLEET = Fleet()
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
 STATE = State(5, FLEET.fifth.digest, FLEET.members(), network=FLEET.network)
+KNOWN = SealedBefore(5)
+"""The secrets are those of generation 5."""
 
 
 @pytest.fixture
@@ -95,6 +99,25 @@ def test_each_wave_waits_for_the_one_before(nodes: RolloutNodes, touches: dict[s
     # The registry comes last.
     assert [node for node, _ in nodes.taken][-1] == LAX
     assert [line for line in lines if line.startswith("wave 1 of 4: ")]
+
+
+def test_sixteen_nodes_follow_by_thirds_where_nothing_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wave_effects, "SETTLES", 30.0)  # so many reports take a busy machine longer
+    fleet = Fleet(plan_of(equal_nodes(16, reflectors=2)))
+    (registry_node,) = (n.id for n in fleet.plan.nodes if Role.REGISTRY in n.roles)
+    state = State(5, fleet.fifth.digest, fleet.members(), network=fleet.network)
+    with holding(tmp_path, fleet) as registry, living(RolloutNodes(fleet, registry)) as nodes:
+        order = fleet.order(
+            registries={registry_node: registry.url}, bundle=b"another", sealed_before=KNOWN
+        )
+        done, _ = publish(order, state, lambda _: None)
+    assert done.generation == 6 and set(generations(nodes).values()) == {6}
+    waves = [set(b.released) - set(a.released) for a, b in pairwise(nodes.orders)][:-1]
+    assert [len(wave) for wave in waves] == [2, 5, 5, 3, 1], "one of each kind is first"
+    assert waves[-1] == {registry_node}
+    assert not any(order.drained for order in nodes.orders)
 
 
 def test_an_unchanged_node_follows_with_everyone(
@@ -658,9 +681,6 @@ def test_an_outage_is_refused_before_the_first_stage(
 
 
 # --- compared with what nodes have ---------------------------------------------------------------
-
-KNOWN = SealedBefore(5)
-"""The secrets are those of generation 5."""
 
 
 def test_what_changes_nothing_is_no_rollout(nodes: RolloutNodes) -> None:
