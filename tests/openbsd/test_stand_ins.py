@@ -58,6 +58,17 @@ def test_what_is_wrong_is_refused_as_there(machine: OpenBsd) -> None:
         assert (done.returncode, said in done.stdout + done.stderr) == (code, True), command
 
 
+@pytest.mark.parametrize(("command", "code", "said"), REFUSED[4:12:7])
+def test_a_process_of_one_ends_and_speaks_the_same(
+    machine: OpenBsd, command: str, code: int, said: str
+) -> None:
+    """Most run in the process of their test; agents and scripts start them."""
+    done = machine.apart(*command.split())
+    here = machine.run(*command.split())
+    assert (done.returncode, done.stdout, done.stderr) == (code, here.stdout, here.stderr)
+    assert said in done.stderr
+
+
 SAID = [
     # ends with 0, and has failed: who reads the code alone is misled
     ("sysctl net.inet.ip.forwardin=1", "fourth level name forwardin in"),

@@ -125,7 +125,7 @@ class Node:
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, str]]:
     """A node on which the generation is in force, and what its kernel knows then."""
     machine = OpenBsd(tmp_path_factory.mktemp("openbsd"))
-    host = QuickHost.of(machine)
+    host = machine.quick_host()
     host.write(file_paths.WIREGUARD_KEY, f"{OWN}\n".encode(), 0o600)
     folder = tmp_path_factory.mktemp("bird")
     with control(folder, {"show protocols": "0000 \n"}) as bird:

@@ -95,7 +95,7 @@ def bird(machine: OpenBsd) -> Iterator[Runs]:
 
 def network(machine: OpenBsd) -> OpenBsdNetwork:
     """As an agent that starts has it."""
-    host = machine.host()
+    host = machine.quick_host()
     return OpenBsdNetwork(host, Bird(host.path(file_paths.BIRD_SOCKET)))
 
 
@@ -208,7 +208,7 @@ def test_a_node_without_an_agent_serves_and_discards_nothing(
     here.serve(LO1, {WEB4, WEB6}, ())
     here.discard({ONE: 600}, ())
     monkeypatch.setattr("mesh.agent.log.start", lambda: None)
-    monkeypatch.setattr(systems, "here", machine.host)
+    monkeypatch.setattr(systems, "here", machine.quick_host)
     monkeypatch.setattr(systems, "network", openbsd.network)
     entry.withdraw()
     assert [machine.table(name) for name in TABLES] == [[], [], []]
@@ -224,7 +224,7 @@ def test_the_checks_decide_what_is_served_also_after_a_start_of_bird(
     machine.must("ifconfig", "lo1", "create")
     machine.must("ifconfig", "lo1", "inet", "127.0.0.1/32")
     stop = threading.Event()
-    one = Announcer(machine.host(), here.bird, here, lambda: None, Workers(stop))
+    one = Announcer(machine.quick_host(), here.bird, here, lambda: None, Workers(stop))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         check = TcpCheck(port=listener.getsockname()[1], interval=0.1)
         web = NodeService(
@@ -255,7 +255,7 @@ def test_the_checks_decide_what_is_served_also_after_a_start_of_bird(
 def test_pf_discards_as_ordered_and_no_longer(machine: OpenBsd) -> None:
     config = Config("n", "r", "lo1", AGGREGATES, (), (), False)
     here = network(machine)
-    told = Blackholes(machine.host(), here.bird, here, lambda: None)
+    told = Blackholes(machine.quick_host(), here.bird, here, lambda: None)
     told.watch(config)
     now = int(time.time())
     told.obey(BlackholeOrder("net", 1, (order(ONE, now + 600), order(SIX, now + 2))))
@@ -276,7 +276,7 @@ def test_an_agent_that_starts_ends_what_nobody_orders_any_more(machine: OpenBsd)
     network(machine).discard({ONE: 600, OTHER: 600}, ())
     here = network(machine)
     assert here.discarded().left == {ONE: ENDLESS, OTHER: ENDLESS}
-    told = Blackholes(machine.host(), here.bird, here, lambda: None)
+    told = Blackholes(machine.quick_host(), here.bird, here, lambda: None)
     told.watch(Config("n", "r", "lo1", AGGREGATES, (), (), False))
     told.obey(BlackholeOrder("net", 2, (order(ONE, int(time.time()) + 60),)))
     told.look()

@@ -138,7 +138,7 @@ def test_the_ways_in_that_are_planned_are_found_in_what_is_rendered(machine: Ope
     plan = plan_of(values)
     files = node_files(plan, placeholder_facts(plan))["mia-vultr-1"].files
     (text,) = (file.content for file in files if file.path == PF)
-    host = QuickHost.of(machine)
+    host = machine.quick_host()
     host.write("/tmp/pf.conf", text.encode(), 0o600)
     found = pf.parsed(host, "/tmp/pf.conf")
     assert found.named([22]) == set(plan.access.admin)
@@ -291,7 +291,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBsd]:
 
 @pytest.fixture
 def node(machine: OpenBsd, tmp_path: Path) -> Iterator[Node]:
-    host = QuickHost.of(machine)
+    host = machine.quick_host()
     with control(tmp_path, {"show protocols": "0000 \n"}) as bird:
         system = openbsd.system(host, bird)
         one = Node(machine, host, Applier(system, lambda: True, settle=0.0))

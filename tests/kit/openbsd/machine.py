@@ -12,14 +12,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mesh.agent.host import Host
-from tests.kit.openbsd import kernel, sysctl
+from tests.kit.openbsd import kernel, quick, sysctl
 from tests.kit.openbsd.base import processes
 from tests.kit.openbsd.kernel import ROOT, STATE, Interface, Kernel, Route
+from tests.kit.openbsd.quick import QuickHost
 from tests.kit.stacks import ROOT as CHECKOUT
 from tests.kit.wait import until
 
@@ -29,7 +30,7 @@ COMMANDS = {
     "netstart": "netstart:main", "pkg_add": "packages:add", "pkg_info": "packages:info",
     "uname": "base:uname", "hostname": "base:hostname", "sh": "base:shell", "ksh": "base:shell",
     "su": "base:su", "doas": "base:doas", "logger": "base:logger", "sha256": "base:sha256",
-    "ftp": "base:ftp", "pgrep": "base:pgrep", "pkill": "base:pkill", "chown": "base:owned",
+    "ftp": "ftp:main", "pgrep": "base:pgrep", "pkill": "base:pkill", "chown": "base:owned",
     "chgrp": "base:owned", "install": "base:install", "signify": "base:signify",
     "shutdown": "base:shutdown", "reboot": "base:shutdown",
 }  # fmt: skip
@@ -129,6 +130,10 @@ class OpenBsd:
         """The machine as an agent has it, without root."""
         return Host(self.root, self._prefix(), "/var/run")
 
+    def quick_host(self) -> QuickHost:
+        """The same, with most commands in this process."""
+        return QuickHost(self.root, self._prefix(), "/var/run", environment=self.environment)
+
     def path(self, absolute: str) -> Path:
         """A file of it."""
         return self.root / absolute.lstrip("/")
@@ -141,11 +146,26 @@ class OpenBsd:
         target.chmod(mode)
 
     def run(self, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end."""
+        """Runs a command to its end, in this process where that shows the same."""
+        main = self._quick(command)
+        if main is None:
+            return self.apart(*command, given=given)
+        result = quick.call(main, command[1:], given, self.environment)
+        return subprocess.CompletedProcess(command, result.code, result.out, result.err)
+
+    def apart(self, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end, as a process."""
         return subprocess.run(
             [*self._prefix(), *command],
             input=given, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
+
+    def _quick(self, command: Sequence[str]) -> quick.Main | None:
+        """The function of a command that can run in this process, where the machine has it."""
+        place = shutil.which(command[0], path=self.environment["PATH"])
+        if place is None or not Path(place).is_relative_to(self.commands.parent):
+            return None
+        return quick.found(command)
 
     def _prefix(self) -> tuple[str, ...]:
         return ("env", "-i", *(f"{key}={value}" for key, value in self.environment.items()))

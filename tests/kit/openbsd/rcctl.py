@@ -16,7 +16,8 @@ BASE = {"sshd": "", "ntpd": "", "syslogd": "", "cron": "", "resolvd": "", "slaac
 SPECIAL = {"accounting": "NO", "check_quotas": "YES", "ipsec": "NO", "library_aslr": "YES",
            "multicast": "NO", "pf": "YES", "spamd_black": "NO"}  # fmt: skip
 _VARIABLES = ("class", "execdir", "flags", "logger", "rtable", "status", "timeout", "user")
-_ACTIONS = ("start", "stop", "restart", "reload", "check", "configtest")
+ACTIONS = frozenset({"start", "stop", "restart", "reload", "check", "configtest"})
+"""What a script of /etc/rc.d does."""
 _LOCAL = "/etc/rc.conf.local"
 _USAGE = """\
 usage:	rcctl get|getdef|set service | daemon [variable [arguments]]
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
     while rest and rest[0] in ("-d", "-f", "-df", "-fd"):
         options.append(rest.pop(0))
     match rest:
-        case [action, *services] if action in _ACTIONS and services:
+        case [action, *services] if action in ACTIONS and services:
             return max(_act(options, action, each) for each in map(_scripted, services))
         case ["enable", *services] if services:
             for service in map(_available, services):
