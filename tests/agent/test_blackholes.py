@@ -29,7 +29,7 @@ from mesh.trust import keys
 from mesh.trust.documents import Blackhole, BlackholeOrder
 from mesh.trust.encoding import parse
 from mesh.trust.orders import BLACKHOLE, DRAIN
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import patience
 
@@ -237,7 +237,7 @@ def test_whatever_goes_wrong_the_next_order_is_obeyed(
 
 # --- memory --------------------------------------------------------------------------------------
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 OPERATOR = keys.signing_public(FLEET.key)
 
 

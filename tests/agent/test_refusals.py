@@ -13,9 +13,9 @@ from mesh.trust import keys, signing
 from mesh.trust.documents import MAX_REFUSALS, DrainOrder, Manifest, Refusal
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.kit.registry import Fleet
+from tests.kit.registry import Fleet, shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 FOREIGN = Fleet(FLEET.plan, FLEET.key)
 """Another network of the same operator key, with nodes of the same names."""
 OPERATOR, NODE, OTHER = keys.signing_public(FLEET.key), "lax-vultr-1", "as27218-another"

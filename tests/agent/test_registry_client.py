@@ -27,10 +27,10 @@ from mesh.trust.documents import DrainOrder, RefusedJoin, RolloutOrder
 from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN, ROLLOUT, OrderKind
 from mesh.trust.signing import Purpose, Signed
-from tests.kit.registry import Fleet, certify, live
+from tests.kit.registry import certify, live, shared_fleet
 from tests.kit.wait import until
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 OPERATOR = keys.signing_public(FLEET.key)
 NODE = "lax-vultr-1"
 

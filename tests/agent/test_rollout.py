@@ -47,11 +47,11 @@ from mesh.trust.orders import ROLLOUT
 from mesh.trust.requests import Signer
 from mesh.trust.sealing import NotForUs
 from mesh.trust.signing import Purpose, Signed
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 from tests.kit.wait import until
 
 NODE, OTHER = "lax-vultr-1", "ord-vultr-1"
-FLEET = Fleet()
+FLEET = shared_fleet()
 OPERATOR = keys.signing_public(FLEET.key)
 
 

@@ -12,9 +12,9 @@ from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder, Manifest
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 OPERATOR = keys.signing_public(FLEET.key)
 NETWORK = "as27218-prod"
 

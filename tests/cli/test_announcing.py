@@ -24,10 +24,10 @@ from mesh.trust.documents import Health
 from mesh.trust.encoding import dump
 from tests.cli.test_status import secret, state
 from tests.kit.previews import ADDRESS, NODE, SERVER, STACK, generation, step, text
-from tests.kit.registry import Fleet, Live, live
+from tests.kit.registry import Live, live, shared_fleet
 
-FLEET = Fleet()
-MADE = FLEET.generation(5)
+FLEET = shared_fleet()
+MADE = FLEET.fifth
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
 BOTH = {"vultr4": "Established", "vultr6": "Established"}
 DOWN = {"vultr4": "Active", "vultr6": "Active"}

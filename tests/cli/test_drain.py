@@ -24,10 +24,10 @@ from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from tests.cli.test_status import secret, state
 from tests.kit.nodes import Nodes, speaking
-from tests.kit.registry import Fleet, Live, holding
+from tests.kit.registry import Live, holding, shared_fleet
 from tests.kit.wait import PATIENCE
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
 
 

@@ -17,9 +17,9 @@ from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
 from mesh.publish.served import ServiceStatus
 from mesh.publish.status import MeshStatus, NodeStatus, PrefixStatus
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 
 

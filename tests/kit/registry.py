@@ -140,6 +140,11 @@ class Fleet:
         return self.generation(5)
 
     @cached_property
+    def seventh(self) -> SignedGeneration:
+        """Generation 7, which is in force where no registry is asked: rendered once."""
+        return self.generation(7)
+
+    @cached_property
     def database(self) -> bytes:
         """The database of a registry to which the operator has brought the list of planned nodes
         and generation 5."""
@@ -242,6 +247,13 @@ class Live:
             "joins": store.joins(),
             "reports": store.reports(),
         }
+
+
+@cache
+def shared_fleet() -> Fleet:
+    """The seed's, for tests that change nothing of it: its plan, keys and generations are made
+    once in each process."""
+    return Fleet()
 
 
 @contextmanager

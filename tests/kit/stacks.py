@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import copy
-from functools import cache
+import pickle
+from functools import cache, lru_cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,14 @@ def bent(path: str, value: Any) -> dict[str, Any]:
 
 
 def plan_of(values: dict[str, Any], stack: str = "prod") -> Plan:
-    """The plan of such keys."""
-    return make(load(stack, values, ROOT).spec)
+    """The plan of such keys. A plan cannot be changed: the same keys have the same one."""
+    # Pickled, keys are a name of their content. Hundreds of tests ask for a few dozen plans.
+    return _plan(stack, pickle.dumps(values))
+
+
+@lru_cache(maxsize=200)
+def _plan(stack: str, values: bytes) -> Plan:
+    return make(load(stack, pickle.loads(values), ROOT).spec)
 
 
 def without_ipv6() -> dict[str, Any]:

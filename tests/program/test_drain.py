@@ -15,9 +15,9 @@ from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from tests.kit.nodes import Nodes, speaking
 from tests.kit.program import run
-from tests.kit.registry import Fleet, Live, live
+from tests.kit.registry import Fleet, Live, live, shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 MIA, SERVER = "mia-vultr-1", "mesh-mia-vultr-1-instance"
 
 

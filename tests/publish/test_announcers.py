@@ -24,10 +24,10 @@ from mesh.publish.announcers import (
 from mesh.publish.recent import AHEAD_SECONDS, SILENT_SECONDS
 from mesh.trust.documents import Down, Health, Report
 from mesh.trust.encoding import parse
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
-PLAN, MADE = FLEET.plan, FLEET.generation(7)
+FLEET = shared_fleet()
+PLAN, MADE = FLEET.plan, FLEET.seventh
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
 NET4, NET6 = IPv4Network("192.30.120.0/23"), IPv6Network("2620:71:4000::/48")
 NOW = 10**9

@@ -21,11 +21,11 @@ from mesh.trust.documents import Blackhole, BlackholeOrder, Health
 from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
 from tests.kit.nodes import Nodes, speaking
-from tests.kit.registry import Fleet, Live, holding
+from tests.kit.registry import Live, holding, shared_fleet
 from tests.kit.stacks import bent, plan_of
 from tests.kit.wait import until
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 NETWORK = FLEET.network
 LAX, ORD, MIA = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"
 IDENTITIES = {node: member.identity for node, member in FLEET.members().items()}

@@ -26,11 +26,11 @@ from mesh.trust.encoding import dump
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Purpose, Signed
 from tests.kit.nodes import Nodes, speaking
-from tests.kit.registry import PLACES, Fleet, Live, holding
+from tests.kit.registry import PLACES, Fleet, Live, holding, shared_fleet
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, until
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 NETWORK = FLEET.network
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
 IDENTITIES = {node: member.identity for node, member in FLEET.members().items()}

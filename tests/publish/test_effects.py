@@ -14,10 +14,10 @@ from mesh.publish.effects import around, objections
 from mesh.publish.witnesses import EACH, witnesses
 from mesh.trust.documents import Down, Health, Report, Witnessed
 from mesh.trust.encoding import parse
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
-PLAN, MADE = FLEET.plan, FLEET.generation(7)
+FLEET = shared_fleet()
+PLAN, MADE = FLEET.plan, FLEET.seventh
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
 SEEN = ("announced ipv4", "transit ipv6", "tunnel ipv4")
 

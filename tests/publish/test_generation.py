@@ -26,14 +26,14 @@ from mesh.trust.documents import Down, Health, Manifest, Part, Report
 from mesh.trust.encoding import Malformed, dump, parse, sha256
 from mesh.trust.sealing import unseal
 from mesh.trust.signing import Purpose
-from tests.kit.registry import Fleet, Live, live
+from tests.kit.registry import Fleet, Live, live, shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 NET6 = (IPv6Network("2620:71:4000::/48"),)
 
 
 def test_a_generation_is_rendered_sealed_and_signed() -> None:
-    made = FLEET.generation(7)
+    made = FLEET.seventh
     public = keys.signing_public(FLEET.key)
     manifest = signing.opened(public, Purpose.MANIFEST, made.generation.manifest, Manifest)
     assert manifest == made.manifest
@@ -50,10 +50,10 @@ def test_a_generation_is_rendered_sealed_and_signed() -> None:
 
 
 def test_no_secret_is_in_what_the_registries_hold() -> None:
-    wire = dump(FLEET.generation(7).generation).decode()
+    wire = dump(FLEET.seventh.generation).decode()
     secrets = ["hunter2", FLEET.key, *(FLEET.token(node) for node in FLEET.facts)]
     assert not [secret for secret in secrets if secret in wire]
-    views = json.loads(FLEET.generation(7).generation.views)
+    views = json.loads(FLEET.seventh.generation.views)
     assert all('"token": ""' in node["cloud_init"] for node in views["nodes"].values())
 
 
@@ -169,7 +169,7 @@ def test_a_relay_cannot_invent_a_nodes_word(registry: Live, case: str) -> None:
 
 def test_only_a_word_on_exactly_this_manifest_counts() -> None:
     """A relay may keep a node's honest report on an earlier one, and show it again."""
-    before, now = FLEET.generation(6), FLEET.generation(7)
+    before, now = FLEET.generation(6), FLEET.seventh
 
     def report(made: object, **changed: object) -> Report:
         signed = FLEET.report("lax-vultr-1", made, **changed)  # type: ignore[arg-type]
@@ -291,7 +291,7 @@ def test_a_namespace_that_is_not_there_is_said_and_nothing_is_sent() -> None:
 
 def words(**changed: Health) -> dict[str, Report]:
     """Each node's last word: well, but for those that are named."""
-    made = FLEET.generation(7)
+    made = FLEET.seventh
     said = {
         node: FLEET.report(node, made, health=changed.get(node.replace("-", "_"), FLEET.well(node)))
         for node in FLEET.facts
@@ -307,7 +307,7 @@ def bent(node: str, *down: str, **changed: Any) -> Health:
     return replace(well, **{"sessions": sessions, "announced": announced, **changed})
 
 
-MADE = FLEET.generation(7)
+MADE = FLEET.seventh
 OLDER = {"bird": None, "announced": None, "tunnels": None}
 """What an agent from before this does not say."""
 
@@ -407,19 +407,17 @@ def test_a_node_that_is_gone_on_without_is_not_waited_for() -> None:
 def test_a_node_is_what_its_last_word_says(
     changed: dict[str, object], seconds: float, state: str
 ) -> None:
-    made = FLEET.generation(7)
+    made = FLEET.seventh
     said = parse(Report, FLEET.report("lax-vultr-1", made, sequence=10**15, **changed).payload)
     assert node_status(said, 7, 10**9 + seconds).state == state
 
 
 def test_what_a_node_has_refused_is_shown_by_reason() -> None:
     health = Health(True, {}, {}, refused={"a bogon": 7})
-    envelope = FLEET.report("lax-vultr-1", FLEET.generation(7), health=health)
+    envelope = FLEET.report("lax-vultr-1", FLEET.seventh, health=health)
     assert node_status(parse(Report, envelope.payload), 7, 0.0).refused == {"a bogon": 7}
     for wrong in ({"a" * 81: 1}, {"a bogon": -1}, {f"reason {n}": 1 for n in range(49)}):
-        envelope = FLEET.report(
-            "lax-vultr-1", FLEET.generation(7), health=replace(health, refused=wrong)
-        )
+        envelope = FLEET.report("lax-vultr-1", FLEET.seventh, health=replace(health, refused=wrong))
         with pytest.raises(Malformed):
             parse(Report, envelope.payload)
 

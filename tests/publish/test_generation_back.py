@@ -16,9 +16,9 @@ from mesh.trust import keys, signing
 from mesh.trust.documents import PackedGeneration
 from mesh.trust.encoding import dump
 from mesh.trust.signing import Purpose
-from tests.kit.registry import Fleet, Live, holding
+from tests.kit.registry import Live, holding, shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 FIFTH = FLEET.fifth.generation
 
 

@@ -21,10 +21,10 @@ from mesh.trust.documents import MAX_NETWORK, DrainOrder, Planned
 from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN
 from tests.kit.nodes import Nodes, speaking
-from tests.kit.registry import PLACES, Fleet, Live, live
+from tests.kit.registry import PLACES, Fleet, Live, live, shared_fleet
 from tests.kit.wait import until
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 LAX, MIA = "lax-vultr-1", "mia-vultr-1"
 OTHER = "as27218-another"
 

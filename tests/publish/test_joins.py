@@ -14,9 +14,9 @@ from mesh.publish.order import Fleet as State
 from mesh.publish.order import Member
 from mesh.trust import joining, keys
 from mesh.trust.documents import JoinRequest, RefusedJoin
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 NODE = "lax-vultr-1"
 FACTS = FLEET.facts[NODE]
 ORDER = FLEET.order()

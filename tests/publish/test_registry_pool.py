@@ -13,11 +13,11 @@ from mesh.registry.client import Answer
 from mesh.trust import keys
 from mesh.trust.documents import Health, Witnessed
 from mesh.trust.encoding import dump
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 NODE = "lax-vultr-1"
-MADE = FLEET.generation(7)
+MADE = FLEET.seventh
 GOOD = json.loads(dump(FLEET.report(NODE, MADE)))
 DEEP = "[" * 200_000
 IDENTITIES = {NODE: keys.signing_public(FLEET.identities[NODE])}

@@ -25,12 +25,12 @@ from mesh.publish.rollout_orders import Release, Rollouts
 from mesh.trust.documents import Health, RolloutOrder
 from mesh.trust.encoding import sha256
 from mesh.trust.orders import ROLLOUT
-from tests.kit.registry import BUNDLE, Fleet, holding
+from tests.kit.registry import BUNDLE, holding, shared_fleet
 from tests.kit.rollouts import RolloutNodes, living
 from tests.kit.stacks import equal_nodes, plan_of
 from tests.kit.wait import until
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
 STATE = State(5, FLEET.fifth.digest, FLEET.members(), network=FLEET.network)
 KNOWN = SealedBefore(5)

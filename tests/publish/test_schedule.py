@@ -17,11 +17,11 @@ from mesh.publish.recent import LATE_SECONDS, SILENT_SECONDS, late, silent
 from mesh.publish.schedule import Schedule, scheduled
 from mesh.trust.documents import Report
 from mesh.trust.encoding import parse
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
-MADE = FLEET.generation(7)
+MADE = FLEET.seventh
 HELD = {
     made.manifest.generation: HeldGeneration(made.generation, made.manifest)
     for made in (FLEET.fifth, FLEET.generation(6))

@@ -20,10 +20,10 @@ from mesh.render import placeholder_placements
 from mesh.spec import load
 from mesh.trust import keys
 from mesh.trust.encoding import dump
-from tests.kit.registry import Fleet, Live, live
+from tests.kit.registry import Fleet, Live, live, shared_fleet
 from tests.kit.stacks import plan_of, prod, with_members
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 ENDLESS = 1 << 40
 
 
@@ -106,7 +106,7 @@ def pool(registry: Live) -> Iterator[RegistryPool]:
 def test_the_largest_generation_is_brought(
     monkeypatch: pytest.MonkeyPatch, registry: Live, pool: RegistryPool
 ) -> None:
-    made = FLEET.generation(7)
+    made = FLEET.seventh
     monkeypatch.setattr(paths, "MAX_GENERATION", len(dump(made.generation)))
     assert pool.put_generation(made.generation) == []
     assert registry.registry.current() is not None
@@ -115,7 +115,7 @@ def test_the_largest_generation_is_brought(
 def test_a_larger_one_is_not_sent_at_all(
     monkeypatch: pytest.MonkeyPatch, registry: Live, pool: RegistryPool
 ) -> None:
-    made = FLEET.generation(7)
+    made = FLEET.seventh
     monkeypatch.setattr(paths, "MAX_GENERATION", len(dump(made.generation)) - 1)
     with pytest.raises(PublishError, match=r"mesh:nodes: the generation of 4 nodes has [\d,]+ "):
         pool.put_generation(made.generation)
@@ -135,7 +135,7 @@ def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("earlier")
 def test_a_registry_of_an_earlier_version_gets_it_whole(registry: Live, pool: RegistryPool) -> None:
-    made = FLEET.generation(7)
+    made = FLEET.seventh
     assert pool.put_generation(made.generation) == []
     assert registry.registry.part("lax-vultr-1") == made.generation.part("lax-vultr-1")
 
@@ -144,7 +144,7 @@ def test_a_registry_of_an_earlier_version_gets_it_whole(registry: Live, pool: Re
 def test_what_is_too_large_for_an_earlier_version_is_said_with_the_way_there(
     monkeypatch: pytest.MonkeyPatch, registry: Live, pool: RegistryPool
 ) -> None:
-    made = FLEET.generation(7)
+    made = FLEET.seventh
     monkeypatch.setattr(paths, "MAX_GENERATION", len(dump(made.generation)))
     with pytest.raises(PublishError, match="of an earlier version: leave out nodes that are new"):
         pool.put_generation(made.generation)

@@ -19,10 +19,10 @@ from mesh.publish.status import MeshStatus, Reported, SessionDown, status
 from mesh.services.content import Content
 from mesh.trust.documents import Blackhole, BlackholeOrder, Down, DrainOrder, Report, Unconfirmed
 from mesh.trust.encoding import parse
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
-PLAN, MADE = FLEET.plan, FLEET.generation(7)
+FLEET = shared_fleet()
+PLAN, MADE = FLEET.plan, FLEET.seventh
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
 NET4, NET6 = "192.30.120.0/23", "2620:71:4000::/48"
 NOW = 10**9

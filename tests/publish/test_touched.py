@@ -15,10 +15,10 @@ from mesh.publish.order import SealedBefore
 from mesh.publish.touched import touched
 from mesh.trust.documents import PackedGeneration, Report
 from mesh.trust.encoding import parse
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 from tests.kit.stacks import plan_of, prod, two_services
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 NODES = tuple(FLEET.facts)
 LAX, ORD = "lax-vultr-1", "ord-vultr-1"
 UPSTREAMS = frozenset({"vultr4", "vultr6"})

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from mesh.publish.uplinks import narrow_uplinks
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
+FLEET = shared_fleet()
 NODE = "mia-vultr-1"
 NARROW = f"{NODE}: its uplink's MTU is 1400, so its tunnels carry 1320 instead of 1420"
 

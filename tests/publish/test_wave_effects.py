@@ -10,10 +10,10 @@ from mesh.publish.expected import tunnel_session
 from mesh.publish.wave_effects import HOLDS, SETTLES, UNHEARD, WaveEffects, settles
 from mesh.trust.documents import Health, Report, Witnessed
 from mesh.trust.encoding import parse
-from tests.kit.registry import Fleet
+from tests.kit.registry import shared_fleet
 
-FLEET = Fleet()
-MADE = FLEET.generation(7)
+FLEET = shared_fleet()
+MADE = FLEET.seventh
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
 DOWN = replace(FLEET.well(ORD), sessions=FLEET.well(ORD).sessions | {"vultr4": "Active"})
 

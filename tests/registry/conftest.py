@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from mesh.trust.keys import signing_public
-from tests.kit.registry import BUNDLE, Fleet, Live, holding, live
+from tests.kit.registry import BUNDLE, Fleet, Live, holding, live, shared_fleet
 
 
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
-    return Fleet()
+    return shared_fleet()
 
 
 @pytest.fixture

@@ -22,13 +22,14 @@ from mesh.agent.routing_monitor import RoutingMonitor
 from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.operating_systems import OperatingSystem
-from mesh.plan import Node, Plan
+from mesh.plan import Node, Plan, make
 from mesh.publish.alarms import NodeWarning, warnings
 from mesh.render import File, node_files, node_secrets, placeholder_facts
+from mesh.spec import load
 from mesh.trust.documents import Health, Report
 from mesh.trust.encoding import parse
 from tests.kit.machine import BIRDS, Debian, bird_of
-from tests.kit.stacks import plan_of, prod
+from tests.kit.stacks import ROOT, plan_of, prod
 from tests.kit.systems import DEBIAN, OPENBSD, RUNS, on, own_interface, serving, tunnel_ends
 from tests.kit.wait import patience, until
 
@@ -439,7 +440,7 @@ def test_a_network_that_outgrows_direct_sessions_knows_its_services_as_before(
     """The seventeenth node takes them all away, in one generation. (10 ms probes of both families
     lost none of it, at once and one node after the other.)"""
     monkeypatch.setattr("mesh.plan.sessions.MOST_DIRECT", 3)
-    larger = plan_of(prod())
+    larger = make(load("prod", prod(), ROOT).spec)  # plan_of() may have it from before
     assert not any(node.direct for node in larger.nodes)
     full.serve("add", MIA)
     try:
