@@ -3,11 +3,15 @@ listens has every address, so that nothing but the firewall keeps somebody out."
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from mesh.lab import namespaces
 from mesh.plan import Plan
 from mesh.render import node_files, placeholder_facts, placeholder_placements
 from tests.kit.machine import Debian
-from tests.kit.namespaces import settle, spaces
+from tests.kit.namespaces import address_line, settle, spaces
 from tests.kit.stacks import example, plan_of
 from tests.kit.wait import until
 
@@ -157,6 +161,35 @@ def heard_as(space: str, source: str, address: str, port: int = GLASS) -> str:
     return netns.inside(space, ask)
 
 
+def all_heard_as(space: str, source: str, addresses: list[str]) -> list[str]:
+    """The same for several addresses at once: silence is waited for."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(partial(heard_as, space, source), addresses))
+
+
+def passed_over(space: str, source: str, address: str) -> int:
+    """How many of a hundred connections, begun at once, get no answer before they ask again."""
+
+    def ask() -> int:
+        with ExitStack() as opened:
+            calling = select.poll()
+            for _ in range(100):
+                family = socket.AF_INET6 if ":" in source else socket.AF_INET
+                connection = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                connection.setblocking(False)
+                connection.bind((source, 0))
+                connection.connect_ex((address, GLASS))
+                calling.register(connection, select.POLLOUT)
+            left, end = 100, time.monotonic() + 0.5
+            while left and (rest := end - time.monotonic()) > 0:
+                for answered, _ in calling.poll(rest * 1000):
+                    calling.unregister(answered)
+                    left -= 1
+            return left
+
+    return netns.inside(space, ask)
+
+
 @pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
 def family(request: pytest.FixtureRequest) -> int:
     """An IP version."""
@@ -214,7 +247,7 @@ def test_a_client_reaches_it_at_no_address_of_an_edge(
     bench = private_edge
     client = FAR[bench.name][family]
     assert heard_as(bench.uplink, client, SERVICE[family], WEB) == client
-    assert [heard_as(bench.uplink, client, to) for to in own_addresses(bench, family)] == [""] * 4
+    assert all_heard_as(bench.uplink, client, own_addresses(bench, family)) == [""] * 4
 
 
 def test_nor_through_an_edge_at_another_node(private_edge: Surroundings, family: int) -> None:
@@ -231,20 +264,20 @@ def test_nor_does_a_client_who_came_in_at_another_edge(
     bench = private_edge
     client = ELSEWHERE[family]
     assert heard_as(bench.mate, client, SERVICE[family], WEB) == client
-    assert [heard_as(bench.mate, client, to) for to in own_addresses(bench, family)] == [""] * 4
+    assert all_heard_as(bench.mate, client, own_addresses(bench, family)) == [""] * 4
 
 
 def test_nor_does_a_client_in_a_nodes_name(private_edge: Surroundings, family: int) -> None:
     bench = private_edge
     forged = TUNNEL[bench.peer][family]
-    namespaces.ip([f"address add {forged}/{32 if family == 4 else 128} dev lo"], bench.uplink)
-    assert [heard_as(bench.uplink, forged, to) for to in own_addresses(bench, family)] == [""] * 4
+    namespaces.ip([address_line(forged, "lo")], bench.uplink)
+    assert all_heard_as(bench.uplink, forged, own_addresses(bench, family)) == [""] * 4
 
 
 def test_nor_does_a_neighbor_of_the_uplink(private_edge: Surroundings) -> None:
     bench = private_edge
     assert heard_as(bench.uplink, LINK_LOCAL, SERVICE[6], WEB) == LINK_LOCAL
-    assert [heard_as(bench.uplink, LINK_LOCAL, to) for to in own_addresses(bench, 6)] == [""] * 4
+    assert all_heard_as(bench.uplink, LINK_LOCAL, own_addresses(bench, 6)) == [""] * 4
 
 
 def test_nor_does_who_lives_in_the_vpc_of_a_member(
@@ -253,7 +286,7 @@ def test_nor_does_who_lives_in_the_vpc_of_a_member(
     bench = private_member
     inhabitant = FAR[bench.name][family]
     addresses = [*own_addresses(bench, family), ANNOUNCED[bench.peer][family]]
-    assert [heard_as(bench.uplink, inhabitant, to) for to in addresses] == [""] * 5
+    assert all_heard_as(bench.uplink, inhabitant, addresses) == [""] * 5
 
 
 def test_who_lives_in_the_vpc_looks_like_the_member_to_a_peers_services(
@@ -316,7 +349,7 @@ def test_a_public_one_limits_the_new_connections_of_each_source(
     bench = public_edge
     greedy, other = FAR[bench.name][family], ELSEWHERE[family]
     address = ANNOUNCED[bench.name][family]
-    assert not all(heard_as(bench.uplink, greedy, address) for _ in range(200))
+    assert passed_over(bench.uplink, greedy, address) > 0
     assert heard_as(bench.mate, other, address) == other
     assert heard_as(bench.uplink, greedy, SERVICE[family], WEB) == greedy
     until(lambda: heard_as(bench.uplink, greedy, address), 10, "he may ask again")
