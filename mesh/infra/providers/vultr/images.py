@@ -71,14 +71,14 @@ def outdated(
 ) -> Iterator[Problem]:
     """The images of new servers whose release is out of support: no such node is published, but
     for some time after its end, in which it is a warning."""
-    # Imported here: most networks have no such node.
-    from mesh.publish.systems import DOUBT
-
     found = wanted(spec, images, OPENBSD)
     new = [node.id for node in nodes if node.os is OPENBSD and node.id not in running]
     end = None if found is None else unsupported_from(OPENBSD, ".".join(map(str, _release(found))))
     if found is None or end is None or not new or today < end:
         return
+    # Imported here: most networks have no such node.
+    from mesh.publish.systems import DOUBT
+
     newest = max(_of_system(images, OPENBSD), key=_release)
     cure = f"take {newest.name}" if newest is not found else "use a server with a newer one (host:)"
     yield Problem(
