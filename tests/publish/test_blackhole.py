@@ -25,6 +25,8 @@ from tests.kit.registry import Live, holding, shared_fleet
 from tests.kit.stacks import bent, plan_of
 from tests.kit.wait import until
 
+pytestmark = pytest.mark.usefixtures("soon_steady")
+
 FLEET = shared_fleet()
 NETWORK = FLEET.network
 LAX, ORD, MIA = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1"

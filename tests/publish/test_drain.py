@@ -30,6 +30,8 @@ from tests.kit.registry import PLACES, Fleet, Live, holding, shared_fleet
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, until
 
+pytestmark = pytest.mark.usefixtures("soon_steady")
+
 FLEET = shared_fleet()
 NETWORK = FLEET.network
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"

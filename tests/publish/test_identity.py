@@ -24,6 +24,8 @@ from tests.kit.nodes import Nodes, speaking
 from tests.kit.registry import PLACES, Fleet, Live, live, shared_fleet
 from tests.kit.wait import until
 
+pytestmark = pytest.mark.usefixtures("soon_steady")
+
 FLEET = shared_fleet()
 LAX, MIA = "lax-vultr-1", "mia-vultr-1"
 OTHER = "as27218-another"
