@@ -12,6 +12,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from mesh.agent.bundle import PACKAGES, SINGLE
+from tests.kit.code import imports
 from tests.kit.stacks import ROOT
 
 PAGE = ROOT / "docs" / "architecture.md"
@@ -36,10 +37,10 @@ def lines_of_picture() -> dict[str, int]:
 def imported(path: Path) -> Iterator[str]:
     """The names of modules that a file imports, anywhere in it."""
     package = list(path.relative_to(ROOT).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in imports(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *filter(None, [node.module])])
             yield module

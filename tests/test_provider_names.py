@@ -18,6 +18,8 @@ NAMES = {*PROVIDERS, *ASNS}
 WORDS = NAMES | {"amazon", "ec2", "ediri"}
 """What stands for a provider in code: the names of stack files, and those of companies and SDKs."""
 
+ANYWHERE = re.compile("|".join(map(re.escape, WORDS)), re.IGNORECASE)
+
 ROOMS = (MESH / "spec" / "providers", *(MESH / "infra" / "providers" / name for name in PROVIDERS))
 """Facts of all providers, and the driver of each."""
 HELD = tuple(MESH / "infra" / "dynamic" / name for name in PROVIDERS)
@@ -65,6 +67,8 @@ def texts(source: str) -> Iterator[tuple[int, str]]:
 
 def named(source: str) -> list[tuple[int, str]]:
     """Lines of a program that name a provider, and the name."""
+    if not ANYWHERE.search(source):
+        return []  # most programs: to parse them takes a second
     return sorted({(line, word) for line, text in texts(source) for word in words(text) & WORDS})
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from setup import versions, virtualenv
+from tests.kit.code import imports
 
 LOCKS = {
     name: (versions.CHECKOUT / name).read_text()
@@ -105,10 +106,10 @@ def test_set_up_imports_nothing_but_pythons_own() -> None:
 def imported(file: Path) -> set[str]:
     """The packages that a file imports, wherever it does."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in imports(file):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif node.module and not node.level:
             found.add(node.module.split(".")[0])
     return found
 
