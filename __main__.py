@@ -10,6 +10,8 @@ from mesh.infra import Mesh, MeshArgs, configured, said_once, sdk
 
 sdk.without_debug_lines()
 sdk.without_collection()
+sdk.without_source_lines()
+sdk.without_needless_searches()
 with said_once():
     network = Mesh("mesh", MeshArgs(configured(Path(__file__).parent)))
 

@@ -9,13 +9,19 @@ import asyncio
 import atexit
 import gc
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
+from functools import cache
+from traceback import FrameSummary
+from types import FrameType
 from typing import TypeVar
 
 import pulumi
-from pulumi import log
+from pulumi import Resource, log
+from pulumi.runtime import resource, resource_cycle_breaker, rpc
+from pulumi.runtime.proto import source_pb2
 from pulumi.runtime.sync_await import _sync_await
 
 T = TypeVar("T")
@@ -44,6 +50,36 @@ def without_collection() -> None:
     gc.disable()
     # The last collection runs although it is disabled; frozen objects are left out.
     atexit.register(gc.freeze)
+
+
+def without_source_lines() -> None:
+    """Tell the engine where a resource is made without reading the lines of code there.
+
+    The SDK reads one of every function that is being called, twenty for each resource, and passes
+    on none: only its file and number.
+    """
+    resource._get_stack_trace = _stack_trace
+
+
+def without_needless_searches() -> None:
+    """Look for a circle of dependencies only where one is possible.
+
+    The SDK looks through all that a dependency itself depends on. A firewall waits for every
+    address, and every server for the firewall: that is the square of their number. No way leads to
+    a resource that nothing depends on, as nearly all are when they are registered.
+    """
+    depended_on: set[Resource] = set()
+
+    def declare(dependent: Resource, dependency: Resource) -> bool:
+        if dependent is dependency or dependent in depended_on:
+            if not resource_cycle_breaker.declare_dependency(dependent, dependency):
+                return False
+        else:
+            resource_cycle_breaker._add_dep(dependent, dependency)
+        depended_on.add(dependency)
+        return True
+
+    vars(rpc)["declare_dependency"] = declare
 
 
 def meanwhile(work: Callable[[], T]) -> T:
@@ -77,3 +113,27 @@ async def _yielding() -> None:
 
 def _drop(*_message: object, **_options: object) -> None:
     """In place of :func:`pulumi.log.debug`."""
+
+
+CONSTRUCTORS = 3
+"""Of a resource's class and the two of the SDK's that it is made of."""
+
+
+def _stack_trace() -> source_pb2.StackTrace:
+    """As pulumi.runtime.resource._get_stack_trace: whatever calls the third constructor."""
+    seen = 0
+    caller: FrameType | None = sys._getframe()
+    while caller is not None and seen < CONSTRUCTORS:
+        seen += caller.f_code.co_name == "__init__"
+        caller = caller.f_back
+    frames = []
+    while caller is not None:
+        frames.append(_frame(caller.f_code.co_filename, caller.f_lineno))
+        caller = caller.f_back
+    return source_pb2.StackTrace(frames=frames)
+
+
+@cache
+def _frame(file: str, line: int) -> source_pb2.StackFrame:
+    found = resource._get_source_position_for_frame(FrameSummary(file, line, "", lookup_line=False))
+    return source_pb2.StackFrame(pc=found)

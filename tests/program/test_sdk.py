@@ -14,8 +14,11 @@ from typing import Any
 
 import pulumi
 import pytest
-from pulumi.runtime import mocks
+from hypothesis import given
+from hypothesis import strategies as st
+from pulumi.runtime import mocks, resource, resource_cycle_breaker, rpc
 from pulumi.runtime.config import CONFIG
+from pulumi.runtime.proto import source_pb2
 
 from mesh.infra import providers, reading, sdk
 from mesh.infra.configuration import Configuration
@@ -74,6 +77,52 @@ def test_garbage_is_not_looked_for_while_the_program_runs() -> None:
         assert not gc.isenabled()
     finally:
         (gc.enable if was_enabled else gc.disable)()
+
+
+class _Made(pulumi.ComponentResource):
+    """A resource whose constructor asks, as the SDK's own does, who has called it."""
+
+    def __init__(self) -> None:
+        super().__init__("test:index:Made", "made")
+
+
+def test_where_a_resource_is_made_is_told_as_the_sdk_tells_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same files and numbers of lines, without reading a line of them."""
+    told: list[tuple[source_pb2.StackTrace, source_pb2.StackTrace]] = []
+
+    class Asking:
+        def __init__(self, *_arguments: object) -> None:
+            told.append((sdk._stack_trace(), resource._get_stack_trace()))
+
+    monkeypatch.setattr(pulumi.Resource, "__init__", Asking.__init__)
+    _Made()
+    ((ours, theirs),) = told
+    assert ours == theirs
+    assert ours.frames[0].pc.uri == Path(__file__).as_uri()
+
+
+def test_who_is_made_by_nobody_is_told_as_the_sdk_tells_it() -> None:
+    assert sdk._stack_trace() == resource._get_stack_trace() == source_pb2.StackTrace()
+
+
+class _Thing:
+    """Whatever depends on another."""
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=20))
+def test_circles_of_dependencies_are_found_as_the_sdk_finds_them(
+    declared: list[tuple[int, int]],
+) -> None:
+    ours: list[Any] = [_Thing() for _ in range(6)]
+    theirs: list[Any] = [_Thing() for _ in range(6)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(vars(rpc), "declare_dependency", None)
+        sdk.without_needless_searches()
+        for one, other in declared:
+            expected = resource_cycle_breaker.declare_dependency(theirs[one], theirs[other])
+            assert vars(rpc)["declare_dependency"](ours[one], ours[other]) is expected
 
 
 WORD: ContextVar[str] = ContextVar("word", default="unsaid")
