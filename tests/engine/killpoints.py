@@ -98,7 +98,7 @@ def laid(folder: Path) -> Iterator[Stack]:
     changes.mkdir()
     with (
         answering(vultr, folder / "tls") as served,
-        deployed(folder, served, keys) as engine,
+        deployed(folder, served, keys, forks=False) as engine,
         inhabited(folder / "inhabitants", lambda: servers(vultr)) as town,
     ):
         yield Stack(engine, town, changes)
