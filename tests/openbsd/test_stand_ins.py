@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import needs
-from tests.kit.openbsd import base
+from tests.kit.openbsd import processes
 from tests.kit.openbsd.machine import MIRROR, OpenBsd
 from tests.kit.wait import until
 
@@ -178,7 +178,7 @@ rc_cmd $1
     machine.reboot()
     assert machine.must("rcctl", "check", "sleeper") == "sleeper(ok)\n"
     machine.must("rcctl", "stop", "sleeper")
-    until(lambda: not list(base.processes(str(machine.state))), 2, "it has ended")
+    until(lambda: not list(processes.processes(str(machine.state))), 2, "it has ended")
 
 
 def test_packages_are_those_of_the_mirror(machine: OpenBsd) -> None:

@@ -1,5 +1,4 @@
-"""ftp(1) as it fetches, in a module of its own: a client of HTTPS takes longer to import than most
-commands to run."""
+"""ftp(1), apart from other commands: its modules take most of a command's time to import."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from tests.kit.openbsd.kernel import STATE, failed, path
 
 
 def main(arguments: list[str]) -> int:
-    """One call of it. Where a test has the servers is in ``fetch.json`` of the state."""
+    """ftp(1) as it fetches. Where a test has the servers is in ``fetch.json`` of the state."""
     rest, target, urls, checks = list(arguments), "", list[str](), True
     while rest:
         word = rest.pop(0)

@@ -7,9 +7,14 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+
+from tests.kit.openbsd.records import dataclass, field
+
+# Not typing's: each command would import it for that alone.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 ROOT = "OPENBSD_ROOT"
 STATE = "OPENBSD_STATE"
@@ -144,7 +149,7 @@ def load(state: Path) -> Kernel:
 def save(state: Path, kernel: Kernel) -> None:
     """Keeps it, all or nothing."""
     beside = state / "kernel.new"
-    beside.write_text(json.dumps(asdict(kernel), indent=1))
+    beside.write_text(json.dumps(kernel, default=vars))
     beside.replace(state / "kernel.json")
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from mesh.agent.host import Host
 from tests.kit.openbsd import kernel, quick, sysctl
-from tests.kit.openbsd.base import processes
 from tests.kit.openbsd.kernel import ROOT, STATE, Interface, Kernel, Route
+from tests.kit.openbsd.processes import processes
 from tests.kit.openbsd.quick import QuickHost
 from tests.kit.stacks import ROOT as CHECKOUT
 from tests.kit.wait import until
@@ -30,9 +30,9 @@ COMMANDS = {
     "netstart": "netstart:main", "pkg_add": "packages:add", "pkg_info": "packages:info",
     "uname": "base:uname", "hostname": "base:hostname", "sh": "base:shell", "ksh": "base:shell",
     "su": "base:su", "doas": "base:doas", "logger": "base:logger", "sha256": "base:sha256",
-    "ftp": "ftp:main", "pgrep": "base:pgrep", "pkill": "base:pkill", "chown": "base:owned",
-    "chgrp": "base:owned", "install": "base:install", "signify": "base:signify",
-    "shutdown": "base:shutdown", "reboot": "base:shutdown",
+    "ftp": "ftp:main", "pgrep": "processes:pgrep", "pkill": "processes:pkill",
+    "chown": "base:owned", "chgrp": "base:owned", "install": "base:install",
+    "signify": "base:signify", "shutdown": "base:shutdown", "reboot": "base:shutdown",
 }  # fmt: skip
 ABSENT = ("systemctl", "journalctl", "systemd-run", "ip", "nft", "apt-get", "dpkg", "dpkg-query",
           "bash", "sha256sum", "curl", "wget", "sudo")  # fmt: skip

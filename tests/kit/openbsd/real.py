@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 from tests.kit.openbsd.kernel import STATE, Kernel
@@ -19,6 +18,9 @@ def follow(kernel: Kernel) -> None:
     """Makes the namespace as the kernel of the stand-ins is."""
     if not (Path(os.environ[STATE]) / MARK).exists():
         return
+    # Most calls of a command change nothing, and need not wait for the import.
+    import subprocess
+
     shown = subprocess.run([_IP, "-json", "address"], capture_output=True, text=True, check=True)
     present = {
         link["ifname"]: {f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"]}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
-from typing import NoReturn
 
 from tests.kit.openbsd.kernel import Kernel, Route, failed, opened, unknown
+from tests.kit.openbsd.records import dataclass, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 Network = IPv4Network | IPv6Network
 

@@ -4,7 +4,8 @@ and routing tables are known, and a line that begins as no rule does is wrong.""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+
+from tests.kit.openbsd.records import dataclass, field
 
 _BEGIN = frozenset({"pass", "block", "match", "set", "table", "anchor", "antispoof", "queue"})
 _KNOWN = """
