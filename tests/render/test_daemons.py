@@ -166,8 +166,13 @@ for path in sys.argv[1:]:
 # `cloud-init schema` for several files: to start it takes ten times as long as what it does.
 
 
-def test_cloud_init_accepts_every_nodes_user_data(plan: Plan, tmp_path: Path) -> None:
-    seeds = [File(f"/root/{node.id}", user_data(plan, node.id, SEED)) for node in plan.nodes]
+def test_cloud_init_accepts_every_nodes_user_data(tmp_path: Path) -> None:
+    plans = [plan_of(values()) for values in STACKS.values()]
+    seeds = [
+        File(f"/root/{number}/{node.id}", user_data(each, node.id, SEED))
+        for number, each in enumerate(plans)
+        for node in each.nodes
+    ]
     machine = Debian(tmp_path)
     machine.put(seeds)
     answer = machine.run("python3", "-c", SCHEMA, *(seed.path for seed in seeds))
@@ -176,21 +181,29 @@ def test_cloud_init_accepts_every_nodes_user_data(plan: Plan, tmp_path: Path) ->
     assert "rror" not in answer.stderr, answer.stderr
 
 
-def test_wireguard_accepts_every_tunnel(nodes: dict[str, Debian]) -> None:
+def test_wireguard_accepts_every_tunnel(plan: Plan, tmp_path: Path) -> None:
     script = """
 set -e
-shopt -s nullglob
 wireguard-go wgt >/dev/null 2>&1
-for file in /etc/wireguard/wg-*.conf; do
+for file in "$@"; do
     wg-quick strip "$file" | wg setconf wgt /dev/stdin
-    wg show wgt peers
+    mapfile -t peers < <(wg show wgt peers)
+    echo "$file ${#peers[@]}"
 done
 """
-    for node_id, machine in nodes.items():
-        answer = machine.run("bash", "-c", script)
-        assert answer.returncode == 0, f"{node_id}: {answer.stderr}"
-        tunnels = list(machine.folder.glob("upper/etc/wireguard/*"))
-        assert len(answer.stdout.split()) == len(tunnels), f"{node_id}: one peer each"
+    made = node_files(plan, placeholder_facts(plan), placeholder_placements(plan))
+    tunnels = [
+        replace(file, path=f"/nodes/{node_id}/{Path(file.path).name}")
+        for node_id, each in made.items()
+        for file in each.files
+        if file.path.startswith("/etc/wireguard/")
+    ]
+    machine = Debian(tmp_path)
+    machine.put(tunnels)
+    answer = machine.run("bash", "-c", script, "bash", *(file.path for file in tunnels))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines() == [f"{file.path} 1" for file in tunnels], "one peer each"
+    assert (len(tunnels) > 0) == (len(plan.nodes) > 1)
 
 
 def test_a_tunnel_whose_name_is_too_short_for_its_peer_has_the_peer_as_its_alias(
