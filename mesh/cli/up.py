@@ -25,7 +25,7 @@ from mesh.lab.containers import stop_node
 from mesh.lab.errors import LabError
 from mesh.lab.lab_files import files_of
 from mesh.lab.underlay import underlay
-from mesh.lab.world import begin_world
+from mesh.lab.world import begin_world, boot_ahead
 from mesh.plan import Plan, make
 from mesh.preview.state import Deployed, read_state
 from mesh.spec import SpecError, load_file
@@ -83,8 +83,8 @@ def up(now: Now = False, accept_outage: AcceptOutage = False, without: Without =
 
 @contextmanager
 def begun(plan: Plan) -> Iterator[None]:
-    """Begin the world of a lab that does not stand yet, while the engine is prepared. Errors are
-    left to the engine, which does the same again."""
+    """Begin the world of a lab that does not stand yet, and its machines, while the engine is
+    prepared. Errors are left to the engine, which does the same again."""
     ahead = threading.Thread(target=_begin, args=[plan, lab_name()])
     ahead.start()
     try:
@@ -96,6 +96,7 @@ def begun(plan: Plan) -> Iterator[None]:
 def _begin(plan: Plan, lab: str) -> None:
     with suppress(LabError, OSError):
         begin_world(plan, lab)
+        boot_ahead(plan, lab)
 
 
 def sweep(state: Path, console: Console) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -60,6 +62,16 @@ datasource_list: [NoCloud, None]
 updates: {network: {when: [boot-new-instance, boot]}}
 """
 
+SEED = "var/lib/cloud/seed/nocloud"
+AHEAD = "ahead"
+"""In the box of a node whose machine was booted ahead of its instance: a digest of its uplink."""
+WAITING = "etc/systemd/system/cloud-init-local.service.d/waiting.conf"
+WAIT = f"""[Service]
+ExecStartPre=/bin/sh -c 'until [ -e /{SEED}/user-data ]; do sleep 0.1; done'
+"""
+"""Before cloud-init looks for its seed. By then systemd has started the rest that needs no network,
+and cloud-init has imported its modules."""
+
 
 @dataclass(frozen=True, slots=True)
 class BoxState:
@@ -95,12 +107,6 @@ def start_node(
         state = read_state(files, node)
         if state and state.user_data_sha256 == digest and _leader(files, node):
             return state
-        _scrap(files, node)
-        capacity.check_inotify()
-        wiring.end_silence(files, uplink)
-        if files.faults(node).exists():
-            sessions.admit(files, world, uplink)
-            shutil.rmtree(files.faults(node))
         state = BoxState(
             instance_id=instance_id or f"i-{secrets.token_hex(8)}",
             created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -109,12 +115,70 @@ def start_node(
             user_data_sha256=digest,
             inside=uplink.inside,
         )
+        if _has_taken(files, uplink, state, user_data):
+            return state
+        _scrap(files, node)
+        capacity.check_inotify()
+        wiring.end_silence(files, uplink)
+        if files.faults(node).exists():
+            sessions.admit(files, world, uplink)
+            shutil.rmtree(files.faults(node))
         files.box(node).mkdir(parents=True, exist_ok=True)
         write_state(files, node, state)
-        _write_disk(files, uplink, state, user_data)
-        standins.install(files, world, node, files.disk(node) / "upper")
+        _write_disk(files, world, uplink)
+        _write_seed(files.disk(node) / "upper", uplink, state, user_data)
         _boot(files, world, uplink)
     return state
+
+
+def boot_ahead(files: LabFiles, world: World, uplink: Uplink) -> None:
+    """Boot a new machine that waits for the user data of its instance, which ``start_node`` gives
+    it: the machine's own boot takes a second of a processor. Nothing where there is one already."""
+    node = uplink.node
+    with locked(files.lock(node)):
+        if files.box(node).exists() or files.disk(node).exists():
+            return
+        capacity.check_inotify()
+        files.box(node).mkdir(parents=True)
+        _write_disk(files, world, uplink)
+        waiting = files.disk(node) / "upper" / WAITING
+        waiting.parent.mkdir(parents=True)
+        waiting.write_text(WAIT)
+        _launch(files, world, uplink)
+        (files.box(node) / AHEAD).write_text(_digest(uplink))
+
+
+def _has_taken(files: LabFiles, uplink: Uplink, state: BoxState, user_data: str) -> bool:
+    """Give the seed of an instance to a machine that was booted ahead; False where there is none
+    that waits for it."""
+    mark = files.box(uplink.node) / AHEAD
+    if not mark.exists() or mark.read_text() != _digest(uplink):
+        return False
+    with suppress(LabError):
+        waits = partial(_waits, files, uplink.node)
+        namespaces.wait_until(waits, MACHINE_DEADLINE, f"node {uplink.node} to wait for its seed")
+        _write_seed(_root(files, uplink.node), uplink, state, user_data)
+        # The other way around, a killed run would leave an instance that waits for ever.
+        write_state(files, uplink.node, state)
+        mark.unlink()
+        return True
+    return False
+
+
+def _waits(files: LabFiles, node: str) -> bool:
+    """Whether a machine runs, has its own root by now, and has no user data yet."""
+    if _leader(files, node) is None:
+        return False
+    root = _root(files, node)
+    return (root / WAITING).exists() and not (root / SEED / "user-data").exists()
+
+
+def _root(files: LabFiles, node: str) -> Path:
+    return Path("/proc", str(leader(files, node)), "root")
+
+
+def _digest(uplink: Uplink) -> str:
+    return sha256(repr(uplink).encode()).hexdigest()
 
 
 def update_standins(files: LabFiles, world: World) -> None:
@@ -129,7 +193,7 @@ def update_standins(files: LabFiles, world: World) -> None:
 
 
 def _update_running(files: LabFiles, world: World, node: str) -> None:
-    root = Path("/proc", str(leader(files, node)), "root")
+    root = _root(files, node)
     changed, gone = standins.install(files, world, node, root)
     systemctl = [*entering(files, node), "systemctl", "--no-block"]
     if gone:
@@ -250,20 +314,14 @@ def _forget_faults(files: LabFiles, node: str) -> None:
         folder.rmdir()
 
 
-def _write_disk(files: LabFiles, uplink: Uplink, state: BoxState, user_data: str) -> None:
-    """Make a new disk with the seed that a provider's metadata service would have."""
+def _write_disk(files: LabFiles, world: World, uplink: Uplink) -> None:
+    """Make a new disk."""
     upper = files.disk(uplink.node) / "upper"
-    seed = upper / "var/lib/cloud/seed/nocloud"
-    seed.mkdir(parents=True)
+    upper.mkdir(parents=True)
     files.disk(uplink.node).chmod(0o700)
     # A disk stays with its image, even if another one is built meanwhile.
     files.disk(uplink.node).joinpath("image").symlink_to(files.image())
     upper.chmod(0o755)
-    meta = {"instance-id": state.instance_id, "local-hostname": uplink.node}
-    (seed / "meta-data").write_text(json.dumps(meta))
-    (seed / "network-config").write_text(json.dumps(network_config(uplink)))
-    (seed / "user-data").touch(mode=0o600)
-    (seed / "user-data").write_text(user_data)
     sources = upper / "etc/cloud/cloud.cfg.d/95-lab.cfg"
     sources.parent.mkdir(parents=True)
     sources.write_text(CLOUD_CONFIG)
@@ -273,6 +331,20 @@ def _write_disk(files: LabFiles, uplink: Uplink, state: BoxState, user_data: str
         # Of two addresses without a subnet, either could be the main one; a deprecated one is not.
         text = f"[Address]\nAddress={address}/{address.max_prefixlen}\nPreferredLifetime=0\n"
         further.write_text(text)
+    standins.install(files, world, uplink.node, upper)
+
+
+def _write_seed(root: Path, uplink: Uplink, state: BoxState, user_data: str) -> None:
+    """Write what a provider's metadata service would have, the user data last."""
+    seed = root / SEED
+    seed.mkdir(parents=True, exist_ok=True)
+    meta = {"instance-id": state.instance_id, "local-hostname": uplink.node}
+    (seed / "meta-data").write_text(json.dumps(meta))
+    (seed / "network-config").write_text(json.dumps(network_config(uplink)))
+    beside = seed / "user-data.new"
+    beside.touch(mode=0o600)
+    beside.write_text(user_data)
+    beside.replace(seed / "user-data")
 
 
 def network_config(uplink: Uplink) -> dict[str, object]:
@@ -302,6 +374,12 @@ def network_config(uplink: Uplink) -> dict[str, object]:
 
 def _boot(files: LabFiles, world: World, uplink: Uplink) -> None:
     """Boot a node from its disk, with a new network card."""
+    _launch(files, world, uplink)
+    _wait_for_machine(files, uplink.node)
+
+
+def _launch(files: LabFiles, world: World, uplink: Uplink) -> None:
+    """The same, without waiting for its systemd."""
     node = uplink.node
     wiring.detach(files, node)
     wiring.attach(files, world, uplink)
@@ -325,7 +403,6 @@ def _boot(files: LabFiles, world: World, uplink: Uplink) -> None:
     launch = ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-ec", LAUNCH, "sh"]
     arguments = [str(group), layers, str(root), *machine, *_nspawn(files, node, root)]
     namespaces.spawn([*launch, *arguments], files.box(node) / "console.log")
-    _wait_for_machine(files, node)
 
 
 def _nspawn(files: LabFiles, node: str, root: Path) -> list[str]:

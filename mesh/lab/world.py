@@ -93,6 +93,18 @@ def begin_world(plan: Plan, name: str) -> None:
         note.write(files, _begun(world))
 
 
+def boot_ahead(plan: Plan, name: str) -> None:
+    """Boot the machines of a world that was only begun: they wait for their user data, which the
+    engine has once it has made the operator's key. LabError where one cannot be booted."""
+    files, world = files_of(name), underlay(plan)
+    if note.raised(files) == _begun(world):
+        for uplink in world.nodes[:AT_ONCE]:
+            containers.boot_ahead(files, world, uplink)
+
+
+AT_ONCE = 8
+"""Machines that are booted ahead: as many as the engine makes at the same time."""
+
 BEGUN = "begun"
 """Recorded in place of the digest while the world is raised: a killed run leaves neither the old
 world nor the new one."""

@@ -453,3 +453,26 @@ def test_an_external_service_is_played_as_long_as_the_plan_has_it(healed: Machin
     until(lambda: greeted() == node, 10, "the stand-in greets again")
     raise_world(raised.plan, raised.name, PASSWORDS)
     until(lambda: greeted() is None, 10, "the plan has no such service any more")
+
+
+@pytest.mark.parametrize("planned", [True, False], ids=["as planned", "elsewhere"])
+def test_a_machine_that_was_booted_ahead_waits_for_its_instance(
+    raised: Raised, planned: bool
+) -> None:
+    """One whose uplink is another by now is replaced by a new one."""
+    node, place = "mia-vultr-1", raised.place
+    containers.boot_ahead(place, raised.world, raised.world.node(node))
+    until(partial(containers._waits, place, node), BOOT, "it waits")
+    ahead = containers.leader(place, node)
+    if not planned:
+        (place.box(node) / containers.AHEAD).write_text("another uplink")
+    try:
+        assert containers.read_state(place, node) is None, "no instance yet"
+        state = start_node(raised.name, node, raised.world, USER_DATA)
+        assert (containers.leader(place, node) == ahead) is planned
+        until(partial(has_run, raised, node), BOOT, "its user data to run")
+        known = root_of(raised, node) / "var/lib/cloud/data/instance-id"
+        assert known.read_text().strip() == state.instance_id
+        assert start_node(raised.name, node, raised.world, USER_DATA) == state
+    finally:
+        stop_node(raised.name, node)
