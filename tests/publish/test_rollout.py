@@ -25,7 +25,7 @@ from mesh.publish.rollout_orders import Release, Rollouts
 from mesh.trust.documents import Health, RolloutOrder
 from mesh.trust.encoding import sha256
 from mesh.trust.orders import ROLLOUT
-from tests.kit.registry import BUNDLE, holding, shared_fleet
+from tests.kit.registry import BUNDLE, Fleet, holding, shared_fleet
 from tests.kit.rollouts import RolloutNodes, living
 from tests.kit.stacks import equal_nodes, plan_of
 from tests.kit.wait import until
@@ -445,7 +445,7 @@ def test_what_stops_after_an_update_that_was_killed_reaches_no_node_that_did_not
 def test_nodes_that_had_it_when_an_update_was_killed_restart_nothing_again(
     nodes: RolloutNodes,
 ) -> None:
-    another = {
+    another: dict[str, Any] = {
         "passwords": {"vultr": "another"},
         "sealed_before": SealedBefore(5, frozenset({"bgpPassword-vultr"}), 6),
     }
