@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 
@@ -53,6 +53,21 @@ def _left_out(ranges: Iterable[str]) -> list[str]:
     return left if first == 1 << 32 else [*left, f"{first}..{(1 << 32) - 1}"]
 
 
+def _ends_apart(ranges: Sequence[str], first: int, last: int) -> list[str]:
+    """The same numbers, with as many of the first range, and of the last, as entries of their own,
+    but never a whole range: ``1..9`` and ``12..20`` are ``1``, ``2..9``, ``12..19`` and ``20`` by
+    one and one."""
+    (low, high), (bottom, top) = _ends(ranges[0]), _ends(ranges[-1])
+    start, end = min(low + first, high), max(top - last, bottom)
+    return [
+        *map(str, range(low, start)),
+        f"{start}..{high}",
+        *ranges[1:-1],
+        f"{bottom}..{end}",
+        *map(str, range(end + 1, top + 1)),
+    ]
+
+
 def _ends(numbers: str) -> tuple[int, int]:
     low, _, high = numbers.partition("..")
     return int(low), int(high or low)
@@ -77,6 +92,7 @@ def environment() -> jinja2.Environment:
             "symbol": _symbol,
             "password_name": _password_name,
             "left_out": _left_out,
+            "ends_apart": _ends_apart,
             "bound": _bound,
         }
     )

@@ -71,7 +71,7 @@ def test_what_mesh_render_writes_is_what_was_committed(folder: str, tmp_path: Pa
         assert written[path] == text, path
 
 
-@pytest.mark.parametrize("asn", [1, 27218, 64495, 131072, 4199999999])
+@pytest.mark.parametrize("asn", [1, 2, 27218, 64495, 131072, 4199999999])
 def test_every_asn_is_a_bogon_our_own_or_foreign(asn: int) -> None:
     values = bent("asn", asn) | {"routing": {"import": "full"}}
     lists = files_of(plan_of(values), "lax-vultr-1")["/etc/bird/mesh/lists.conf"].content
@@ -80,6 +80,18 @@ def test_every_asn_is_a_bogon_our_own_or_foreign(asn: int) -> None:
     ends = [-1, *(last for _, last in known)]
     assert [first for first, _ in known] == [last + 1 for last in ends[:-1]], "each of one kind"
     assert ends[-1] == 2**32 - 1
+
+
+@pytest.mark.parametrize("asn", [1, 27218, 64495])
+def test_bird_finds_most_asns_at_the_top_of_its_tree(asn: int) -> None:
+    """The top of a balanced tree is the middle of its entries, and so on in both halves."""
+    values = bent("asn", asn) | {"routing": {"import": "full"}}
+    lists = files_of(plan_of(values), "lax-vultr-1")["/etc/bird/mesh/lists.conf"].content
+    foreign = _numbers(lists, "FOREIGN_ASNS")
+    top = len(foreign) // 2
+    assert foreign[top][0] == 131072
+    low, high = foreign[top // 2]
+    assert low < 3356 < high
 
 
 def _numbers(lists: str, name: str) -> list[tuple[int, int]]:
