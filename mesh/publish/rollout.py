@@ -12,7 +12,7 @@ from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.order import Order
 from mesh.publish.progress import ProgressLines
-from mesh.publish.recent import is_recent
+from mesh.publish.recent import heard, is_recent
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout_orders import Release, Rollouts
@@ -93,9 +93,14 @@ class Rollout:
         self._next_look = 0.0
 
     def run(
-        self, waves: Sequence[Wave], touches: Mapping[str, Touch], silent: Collection[str] = ()
+        self,
+        waves: Sequence[Wave],
+        touches: Mapping[str, Touch],
+        silent: Collection[str],
+        returning: Wave,
     ) -> None:
-        """Releases wave by wave, and then everyone but the nodes of ``silent``. Raises
+        """Releases wave by wave, and then everyone but the nodes of ``silent``; those ``returning``
+        too, unless they are back by then: a wave is watched. Raises
         :class:`RolloutStopped` or :class:`Overtaken`, and
         :class:`mesh.registry.client.Unreachable` where no registry takes an order."""
         self._hear()
@@ -106,7 +111,9 @@ class Rollout:
         for place, wave in enumerate(waves):
             name, before = f"wave {place + 1} of {len(waves)}", dict(self._last)
             self._run(name, wave, touches, before, _of(examined, waves[place : place + 2]))
-        self._release_others(silent)
+        back = heard(self._last) & set(returning.nodes)
+        later = frozenset(returning.nodes) - back
+        self._release_others(set(silent) - later, returning.drained & later)
 
     def go_back(
         self,
@@ -222,12 +229,13 @@ class Rollout:
         alone = {name for name, _ in own.difference(*found.values())}
         return ", ".join(one.name for one in self._order.plan.services if one.name in alone)
 
-    def _release_others(self, but: Collection[str]) -> None:
-        """Releases the nodes of no wave too, but for these."""
+    def _release_others(self, but: Collection[str], drained: Collection[str] = ()) -> None:
+        """Releases the nodes of no wave too, but for these; those of ``drained`` drain first."""
+        leaving = {*self._release.drained, *drained}
         if but:
-            self._give(Release(self._identities.keys() - set(but), self._release.drained))
+            self._give(Release(self._identities.keys() - set(but), leaving))
         else:
-            self._give(Release(self._release.nodes, self._release.drained, everyone=True))
+            self._give(Release(self._release.nodes, leaving, everyone=True))
 
     # --- orders and reports ------------------------------------------------------------------
 

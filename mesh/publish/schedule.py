@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mesh.facts import Facts
@@ -30,9 +30,10 @@ class Schedule:
 
     ``outages`` are the prefixes that nobody announces for a moment, by the node that is their only
     announcer. ``before`` are the last reports before it was published, ``silent`` the nodes that
-    say nothing, and go on waiting. ``former`` is what most nodes have in force; None
-    where no registry has it. Nodes that are ``apart`` have something else in force, as after an
-    update that was killed.
+    say nothing, and go on waiting; ``returning`` are those of them that may follow by themselves
+    when they are back, as a wave: more of them at a time would darken what others do not announce.
+    ``former`` is what most nodes have in force; None where no registry has it. Nodes that are
+    ``apart`` have something else in force, as after an update that was killed.
     """
 
     waves: tuple[Wave, ...]
@@ -40,6 +41,7 @@ class Schedule:
     touches: Mapping[str, Touch]
     before: Mapping[str, Report]
     silent: frozenset[str]
+    returning: Wave
     former: HeldGeneration | None
     apart: frozenset[str]
 
@@ -63,7 +65,7 @@ def scheduled(
         for node, touch in sorted(touches.items())
         if node not in quiet and node not in unheard
     }
-    kinds = {node.id: _kind(node, facts) for node in order.plan.nodes if node.id in part}
+    kinds = {node.id: _kind(node, facts) for node in order.plan.nodes if node.id in touches}
     former = most_in_force(reports.values())
     plan = _announced_now(order.plan, reports)
     return Schedule(
@@ -72,9 +74,21 @@ def scheduled(
         part,
         dict(reports),
         quiet,
+        _first(waves(plan, _beside(part, touches, quiet), kinds)),
         _of_network(held, former, made),
         _apart(made.manifest.nodes, reports, held, former),
     )
+
+
+def _beside(
+    part: Iterable[str], touches: Mapping[str, Touch], quiet: Collection[str]
+) -> dict[str, Touch]:
+    """What the silent nodes have yet to change, beside nodes that have the generation by then."""
+    return dict.fromkeys(part, Touch(changed=False)) | {node: touches[node] for node in quiet}
+
+
+def _first(found: Sequence[Wave]) -> Wave:
+    return found[0] if found else Wave((), frozenset(), "")
 
 
 def _apart(

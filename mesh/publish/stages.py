@@ -95,7 +95,7 @@ class Stages:
                 silent = frozenset[str]() if schedule is None else schedule.silent
                 back = silent & heard(self._reports())
                 if not back:
-                    _refuse_silence(silent)
+                    _refuse_silence(silent, () if schedule is None else schedule.returning.nodes)
                     return made
                 self._progress(f"{', '.join(sorted(back))}: reports again, and follows now")
                 schedule = replace(self._schedule(order, made), silent=silent - back)
@@ -183,7 +183,7 @@ class Stages:
         for node in sorted(schedule.silent):
             self._progress(f"{node}: has not reported for some time, and goes on waiting")
         try:
-            rollout(made).run(schedule.waves, schedule.touches, schedule.silent)
+            rollout(made).run(schedule.waves, schedule.touches, schedule.silent, schedule.returning)
         except Overtaken:
             return False
         except RolloutStopped as stopped:
@@ -235,12 +235,20 @@ class Stages:
         (self._progress if now.unconfirmed else self._progress.waiting)(progress)
 
 
-def _refuse_silence(silent: Collection[str]) -> None:
-    """Raises PublishError for nodes that were silent: released all at once when they come back,
-    they would be a wave that nobody watches."""
-    if silent:
+def _refuse_silence(silent: Collection[str], returning: Collection[str]) -> None:
+    """Raises PublishError for nodes that were silent. More of them than a wave has are not released
+    before they are back: they would be a wave that nobody watches."""
+    follows = ", ".join(sorted(set(silent) & set(returning)))
+    keeps = ", ".join(sorted(set(silent) - set(returning)))
+    lines = []
+    if follows:
+        lines.append(
+            f"{follows}: has not reported for some time, and takes it over when it is back"
+        )
+    if keeps:
+        lines.append(f"{keeps}: has not reported for some time, and keeps what it has in force")
+    if lines:
         raise PublishError(
-            f"{', '.join(sorted(silent))}: has not reported for some time, and keeps what it has "
-            f"in force; run `pulumi up` again once it reports (mesh status), or continue without "
-            f"it (mesh:without)"
+            f"{'; '.join(lines)}; run `pulumi up` again once it reports (mesh status), or continue "
+            f"without it (mesh:without)"
         )

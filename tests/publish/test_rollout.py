@@ -174,15 +174,37 @@ def test_agents_that_know_no_waves_are_not_waited_for_to_say_so(
 def test_a_silent_node_stops_no_wave(
     nodes: RolloutNodes, touches: dict[str, Touch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits for its turn, in the next publication."""
+    """It follows when it is back, and drains first where it may restart its sessions."""
     monkeypatch.setattr(stages_module, "SILENT_SECONDS", 0.5)
     nodes.mute.add(MIA)
     stale(nodes, MIA)
-    with pytest.raises(PublishError, match=f"{MIA}: has not reported for some time"):
+    touches[MIA] = Touch(True, frozenset({"vultr4"}))
+    text = f"{MIA}: has not reported for some time, and takes it over when it is back; "
+    with pytest.raises(PublishError, match=text):
+        publication(nodes, deadline=3.0)
+    assert generations(nodes) == {LAX: 6, ORD: 6, EWR: 6, MIA: 5}
+    nodes.mute.clear()
+    until(lambda: generations(nodes)[MIA] == 6, 1, "it has what the others have")
+    assert last(nodes).drained == (MIA,)
+
+
+def test_more_silent_nodes_than_a_wave_has_do_not_come_back_together(
+    nodes: RolloutNodes, touches: dict[str, Touch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages_module, "SILENT_SECONDS", 0.5)
+    for node in (MIA, EWR):
+        nodes.mute.add(node)
+        stale(nodes, node)
+    follows, keeps = "takes it over when it is back", "keeps what it has in force"
+    text = "; ".join(
+        f"{node}: has not reported for some time, and {what}"
+        for node, what in ((EWR, follows), (MIA, keeps))
+    )
+    with pytest.raises(PublishError, match=text):
         publication(nodes, deadline=3.0)
     nodes.mute.clear()
-    nodes.step()
-    assert generations(nodes) == {LAX: 6, ORD: 6, EWR: 6, MIA: 5}
+    until(lambda: generations(nodes)[EWR] == 6, 1, "one has what the others have")
+    assert generations(nodes)[MIA] == 5
     assert MIA not in last(nodes).released and not last(nodes).everyone
 
 
