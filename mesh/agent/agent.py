@@ -55,7 +55,7 @@ from mesh.agent.witness.witness import Witness
 from mesh.agent.workers import Workers
 from mesh.trust import joining
 from mesh.trust.encoding import Malformed, parse
-from mesh.trust.orders import BLACKHOLE, HOLD
+from mesh.trust.orders import BLACKHOLE, HOLD, ROLLOUT
 from mesh.trust.requests import Signer
 
 
@@ -84,7 +84,9 @@ class Agent:
         )
         holds = Holds(host, seed.node, lambda: self._state.obeyed_order(HOLD))
         repairs = Repairs(changed, lambda: holds.active)
-        self._announcer = Announcer(host, self._bird, network, changed, self._workers, repairs)
+        self._announcer = Announcer(
+            host, self._bird, network, changed, self._workers, repairs, self._is_behind
+        )
         self._blackholes = Blackholes(host, self._bird, network, changed)
         self._routing = RoutingMonitor(
             self._bird,
@@ -102,7 +104,9 @@ class Agent:
         self._login_use = LoginUse(host, system.logins, system.access, changed)
         planned = PlannedNodes(host, seed.registry_port, self._candidate)
         self._registry_port = RegistryPort(host, planned, changed, lambda: holds.active)
-        rollout = Rollout(seed.node, self._state, self._announcer, self._sessions.has_peer, changed)
+        rollout = self._rollout = Rollout(
+            seed.node, self._state, self._announcer, self._sessions.has_peer, changed
+        )
         bundle_update = self._bundle_update = BundleUpdate(system, seed)
         applier = Applier(system, self._links.reachable)
         parts = Parts(signer, seed.node, own, lambda: self._links.urls)
@@ -262,6 +266,13 @@ class Agent:
             self._watch()
         if highest is not None:
             self._generations.resume(highest)
+
+    def _is_behind(self) -> bool:
+        """Whether no registry has said yet what is in force, or this node has yet to apply it."""
+        if self._links.asked(ROLLOUT) == -math.inf:
+            return True
+        known = self._state.highest
+        return known is not None and self._rollout.is_due(known)
 
     def _watch(self) -> None:
         """Uses the configuration in force."""

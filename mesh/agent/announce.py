@@ -47,6 +47,11 @@ STEADY = 20.0
 """Seconds after which the agent counts as working although not all checks have a verdict: some take
 minutes. A broken agent does not run for that long."""
 
+CATCH_UP = 15.0
+"""Seconds for which a node that starts and announces nothing yet waits for what is in force now: it
+may have been off for longer, and what it has on its disk may have been withdrawn meanwhile. One
+that reaches no registry announces that after so long."""
+
 
 DrainReason = Literal["order", "update"]
 """Why a node drains: by the operator's order, or for an update of its own."""
@@ -54,7 +59,8 @@ _FAMILY: dict[int, Literal["ipv4", "ipv6"]] = {4: "ipv4", 6: "ipv6"}
 
 
 class Announcer:
-    """Binds service addresses and announces by the checks of one node."""
+    """Binds service addresses and announces by the checks of one node. ``is_behind`` returns
+    whether the node may have yet to apply what is in force elsewhere."""
 
     def __init__(
         self,
@@ -64,8 +70,9 @@ class Announcer:
         changed: Callable[[], None],
         workers: Workers,
         repairs: Repairs | None = None,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._network = network
+        self._network, self._is_behind = network, is_behind
         self._changed, self._workers = changed, workers
         self._addresses = ServiceAddresses(network, repairs or Repairs(), changed)
         self._bird = BirdState(host, bird, changed)
@@ -371,7 +378,7 @@ class Announcer:
                 self._bird.ask(now)
             announcing = self._bird.running.in_service and written.in_service
             wanted = sequence.state(now, announcing, written.prefixes)
-        elif retired:
+        elif retired or self._catches_up(now):
             wanted = self._at_once(config, False)
         elif config.announced:
             wanted = self._by_prefix(config, here, now)
@@ -380,6 +387,11 @@ class Announcer:
         self._bird.set(wanted, written, now)
         if sequence is not None and self._bird.is_in_force(wanted):
             self._finish_drain(sequence, wanted, now, config.linger)
+
+    def _catches_up(self, now: float) -> bool:
+        """Whether a node that has just started is not to announce yet; it withdraws nothing."""
+        young = now - self._born < CATCH_UP
+        return young and not self._bird.wanted.in_service and self._is_behind()
 
     def _at_once(self, config: Config, serves: bool) -> AnnounceState:
         """The state of a node that announces all its prefixes or nothing."""

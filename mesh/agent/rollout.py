@@ -61,6 +61,12 @@ class Rollout:
         order = self._order(known)
         return order is not None and not (order.everyone or self._node in order.released)
 
+    def is_due(self, known: HighestManifest) -> bool:
+        """Whether this node is to apply a generation now, and has not."""
+        applied = self._state.applied
+        ours = applied is not None and applied.manifest_sha256 == known.envelope.digest
+        return not ours and not self.waits(known)
+
     def drains(self, known: HighestManifest) -> bool:
         """Whether this node is to drain before it applies a generation."""
         order = self._order(known)

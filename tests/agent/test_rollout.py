@@ -98,6 +98,11 @@ class Node:
         self.state.accept_order(verified_order(OPERATOR, ROLLOUT, envelope))
 
     @property
+    def is_due(self) -> bool:
+        assert self.state.highest is not None
+        return self.rollout.is_due(self.state.highest)
+
+    @property
     def waits(self) -> bool:
         assert self.state.highest is not None
         return self.rollout.waits(self.state.highest)
@@ -122,6 +127,7 @@ def test_a_node_waits_until_an_order_releases_it_for_exactly_this_generation(
     assert node.waits and node.rollout.update == "waiting"
     node.order(**changed)
     assert node.waits is waits, why
+    assert node.is_due is not waits
     assert node.rollout.update == ("waiting" if waits else "")
     assert node.rollout.obeyed == 1
 
@@ -140,6 +146,7 @@ def test_a_node_waits_for_no_order_where_none_is_needed(
 ) -> None:
     node = Node(tmp_path, highest, applied)
     assert not node.waits, why
+    assert node.is_due is (highest is not FLEET.fifth.generation.manifest)
     assert node.rollout.update == ""
 
 

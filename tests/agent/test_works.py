@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
@@ -129,6 +129,7 @@ def soon() -> Iterator[None]:
         for name, seconds in (
             ("service_addresses.RETRY", 0.5),
             ("bird_state.RECONCILE", 0.5),
+            ("announce.CATCH_UP", 120.0),
             ("announce_state.SHUTDOWN", 1.5),
             ("announce_state.LINGER", 0.5),
         ):
@@ -153,13 +154,18 @@ def closed() -> int:
 
 @contextmanager
 def presence(
-    folder: Path, bird: Bird, *, bound: bool = True, repairs: Repairs | None = None
+    folder: Path,
+    bird: Bird,
+    *,
+    bound: bool = True,
+    repairs: Repairs | None = None,
+    is_behind: Callable[[], bool] = lambda: False,
 ) -> Iterator[Announcer]:
     """A node's presence, on a machine where an agent before has bound the address, or not."""
     stop = threading.Event()
     workers = Workers(stop)
     host = machine(folder, bound)
-    one = Announcer(host, bird, IpRoute(host), lambda: None, workers, repairs)
+    one = Announcer(host, bird, IpRoute(host), lambda: None, workers, repairs, is_behind)
     workers.start("presence", lambda: one.run(stop))
     try:
         yield one
@@ -173,6 +179,37 @@ def test_an_agent_that_has_asked_the_service_and_bird_works(tmp_path: Path, port
         assert not one.works, "it has only started"
         one.watch(served(port))
         until(lambda: one.works, 10, "it works")
+
+
+def test_a_node_that_starts_announces_nothing_before_it_has_what_is_in_force(
+    tmp_path: Path, port: int
+) -> None:
+    behind = [True]
+    with (
+        control(tmp_path, Runs(tmp_path)) as bird,
+        presence(tmp_path, bird, is_behind=lambda: behind[0]) as one,
+    ):
+        one.watch(served(port))
+        until(lambda: one.works, 10, "it works, and its service is well")
+        assert not one.announcing and not written_state(Host(tmp_path / "node")).in_service
+        behind[0] = False
+        until(lambda: one.announcing, 10, "it has what is in force")
+        behind[0] = True
+        rounds = one._rounds
+        until(lambda: one._rounds > rounds + 2, 10, "it has looked again")
+        assert one.announcing, "what is announced is not withdrawn for that"
+
+
+def test_a_node_that_starts_and_reaches_no_registry_announces_what_it_has(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.agent.announce.CATCH_UP", 0.5)
+    with (
+        control(tmp_path, Runs(tmp_path)) as bird,
+        presence(tmp_path, bird, is_behind=lambda: True) as one,
+    ):
+        one.watch(served(port))
+        until(lambda: one.announcing, 10, "it has waited for long enough")
 
 
 def test_while_bird_does_not_answer_it_has_shown_nothing(tmp_path: Path, port: int) -> None:
