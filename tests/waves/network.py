@@ -29,6 +29,7 @@ from mesh.plan.model import Address
 from mesh.publish.choices import VARIABLE
 from mesh.spec import load, read_stack_file
 from tests.kit.stacks import ROOT
+from tests.kit.wait import until
 from tests.twin.conftest import Twin, another, checkout_of
 from tests.waves.applied import Taken, Watch, watching
 from tests.waves.clients import Heard, connecting
@@ -113,6 +114,23 @@ class Rollout:
         return max(one.gap for one in self.heard if one.city == city)
 
 
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """An `up` that runs, and what it has said so far."""
+
+    engine: subprocess.Popen[str]
+    said: list[tuple[float, str]]
+
+    def wait_for(self, *words: str) -> None:
+        """Wait until a line has these words, or it has ended."""
+
+        def shown() -> bool:
+            lines = [line for _, line in list(self.said)]
+            return any(all(word in line for word in words) for line in lines)
+
+        until(lambda: shown() or self.engine.poll() is not None, 120, " ".join(words))
+
+
 class Network(Twin):
     """The twin, and updates of it under probes."""
 
@@ -128,9 +146,7 @@ class Network(Twin):
         path.write_text(yaml.safe_dump(document))
         return path
 
-    def roll(
-        self, change: Change, during: Callable[[subprocess.Popen[str], Watch], None] | None = None
-    ) -> Rollout:
+    def roll(self, change: Change, during: Callable[[Underway], None] | None = None) -> Rollout:
         """One `up` with a change, while all clients connect. ``during`` is called beside it, and
         may kill it. The change's edits are made by ``changed``."""
         clients, asked = load_world(self.name).clients, addresses(self.root)
@@ -146,7 +162,7 @@ class Network(Twin):
                 reader = threading.Thread(target=_read, args=(engine, said), daemon=True)
                 reader.start()
                 if during is not None:
-                    during(engine, watch)
+                    during(Underway(engine, said))
                 code = engine.wait(900)
                 reader.join(10)
             ended = time.monotonic()
@@ -221,6 +237,12 @@ class Network(Twin):
 def kill(engine: subprocess.Popen[str]) -> None:
     """End an engine and all that it has started, at once."""
     os.killpg(engine.pid, signal.SIGKILL)
+    engine.wait(10)
+
+
+def kill_alone(engine: subprocess.Popen[str]) -> None:
+    """End an engine at once, and nothing that it has started."""
+    os.kill(engine.pid, signal.SIGKILL)
     engine.wait(10)
 
 
