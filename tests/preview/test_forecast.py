@@ -12,8 +12,7 @@ from mesh.preview.display import markdown, terminal
 from mesh.preview.forecast import Forecast
 from mesh.preview.summary import summarise
 from tests.kit.previews import generation, preview, step
-from tests.kit.stacks import bent, plan_of, prod
-from tests.plan.test_waves import equal_nodes
+from tests.kit.stacks import bent, equal_nodes, plan_of, prod
 
 PLAN = plan_of(prod())
 EWR, LAX, MIA, ORD = "ewr-vultr-1", "lax-vultr-1", "mia-vultr-1", "ord-vultr-1"
