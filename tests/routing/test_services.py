@@ -289,7 +289,7 @@ def test_a_drain_and_its_end_lose_no_answer(
         served.becomes(ipv4=True, ipv6=True)
         for wanted, who in ((True, THERE), (False, HERE)):
             agent.drain(wanted)
-            until(partial(moved, who), 15, f"drain {wanted}", nap=0.02)
+            until(partial(moved, who), 15, f"drain {wanted}", nap=0.005)
     assert set(answers) == {HERE, THERE}
     served.becomes(ipv4=False, ipv6=False)
 
