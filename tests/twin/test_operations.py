@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 
 from mesh import netns
 from mesh.cli.environment import lab_name
-from mesh.lab.containers import reboot_node
+from mesh.lab.containers import read_state, reboot_node
+from mesh.lab.lab_files import files_of
 from mesh.lab.world import load as load_world
 from tests.kit.sniffer import Sniffer
 from tests.kit.stacks import ROOT
@@ -98,20 +100,6 @@ def _texts(value: object) -> list[str]:
     return [value] if isinstance(value, str) and len(value) >= 16 else []
 
 
-def test_a_dead_node_is_seen_by_refresh_and_repaired_by_up(twin: Twin) -> None:
-    """It comes back as a new instance that joins with its token once more."""
-    before = instances(twin)
-    twin.mesh("lab", "fault", "power-loss", "mia-vultr-1")
-    refreshed = twin.pulumi("refresh", "--yes", "--skip-preview")
-    assert operations(refreshed.stdout).get("deleted") == 1
-    repaired = twin.pulumi("up", "--yes", "--skip-preview")
-    assert operations(repaired.stdout).get("created") == 1
-    after = instances(twin)
-    assert [node for node in NODES if after[node] != before[node]] == ["mia-vultr-1"]
-    for address in SERVICE.values():
-        answered_by(twin, "client-mia", address, "mia-vultr-1", 20)
-
-
 def passed(moment: float) -> bool:
     """Whether a moment of the monotonic clock is over."""
     return time.monotonic() > moment
@@ -122,29 +110,73 @@ def passed(moment: float) -> bool:
 MOMENTS = (0.2, 0.5, 0.8, 1.1, 1.5, 2.0, 3.0, 4.5)
 
 
-def test_a_node_that_is_rebooted_at_any_moment_of_its_first_boot_still_joins(twin: Twin) -> None:
-    node = "ord-vultr-1"
-    before = instances(twin)[node]
-    twin.mesh("lab", "fault", "power-loss", node)
-    twin.pulumi("refresh", "--yes", "--skip-preview")
+DEAD, REBOOTED = "mia-vultr-1", "ord-vultr-1"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Two nodes were dead, and one `up` made both anew; one of them was rebooted meanwhile."""
+
+    before: dict[str, str]
+    after: dict[str, str]
+    refreshed: str
+    code: int
+    output: str
+
+
+@pytest.fixture(scope="module")
+def repair(twin: Twin) -> Repair:
+    before = instances(twin)
+    for node in (DEAD, REBOOTED):
+        twin.mesh("lab", "fault", "power-loss", node)
+    refreshed = twin.pulumi("refresh", "--yes", "--skip-preview").stdout
     with twin.start("up", "--yes", "--skip-preview") as up:
-        until(lambda: instances(twin)[node] not in (before, None), 30, "a new instance")
+        until(lambda: instance(REBOOTED) not in (before[REBOOTED], None), 30, "a new instance")
         for moment in MOMENTS:
             started = time.monotonic()
             until(partial(passed, started + moment), 10, "the moment has come")
-            reboot_node(NAME, node, load_world(NAME))
+            reboot_node(NAME, REBOOTED, load_world(NAME))
         output = up.communicate(timeout=1200)[0]
-    assert up.returncode == 0, output
-    until(lambda: answers(twin, node), 20, f"{node} answers")
+    return Repair(before, instances(twin), refreshed, up.returncode, output)
 
 
-@pytest.mark.parametrize("node", NODES)
-def test_a_node_that_loses_its_power_comes_back_by_itself(twin: Twin, node: str) -> None:
-    """From its own disk, into namespaces that know nothing: firewall, addresses, tunnels, BIRD."""
-    twin.mesh("lab", "fault", "power-loss", node)
-    until(lambda: not answers(twin, node), 30, f"{node} is gone")
-    twin.mesh("lab", "heal", node)
-    until(lambda: answers(twin, node), 60, f"{node} is back")
+def instance(node: str) -> str | None:
+    """The instance of a node, without a command that takes longer than the shortest moment."""
+    state = read_state(files_of(NAME), node)
+    return None if state is None else state.instance_id
+
+
+def test_a_dead_node_is_seen_by_refresh_and_repaired_by_up(twin: Twin, repair: Repair) -> None:
+    """It comes back as a new instance that joins with its token once more."""
+    assert operations(repair.refreshed).get("deleted") == 2
+    assert operations(repair.output).get("created") == 2, repair.output
+    anew = {node for node in NODES if repair.after[node] != repair.before[node]}
+    assert anew == {DEAD, REBOOTED}
+    for address in SERVICE.values():
+        answered_by(twin, "client-mia", address, DEAD, 20)
+
+
+def test_a_node_that_is_rebooted_at_any_moment_of_its_first_boot_still_joins(
+    twin: Twin, repair: Repair
+) -> None:
+    assert repair.code == 0, repair.output
+    until(lambda: answers(twin, REBOOTED), 20, f"{REBOOTED} answers")
+
+
+@pytest.mark.parametrize("nodes", [NODES[:2], NODES[2:]], ids=" and ".join)
+def test_nodes_that_lose_their_power_come_back_by_themselves(
+    twin: Twin, nodes: tuple[str, ...]
+) -> None:
+    """From their own disks, into namespaces that know nothing: firewall, addresses, tunnels,
+    BIRD. Two at a time: they boot side by side."""
+    for node in nodes:
+        twin.mesh("lab", "fault", "power-loss", node)
+    for node in nodes:
+        until(lambda n=node: not answers(twin, n), 30, f"{node} is gone")  # type: ignore[misc]
+    for node in nodes:
+        twin.mesh("lab", "heal", node)
+    for node in nodes:
+        until(lambda n=node: answers(twin, n), 60, f"{node} is back")  # type: ignore[misc]
 
 
 def answers(twin: Twin, node: str) -> bool:
