@@ -1,4 +1,4 @@
-"""What clients lose while things go wrong, in one minute for all of it: a service has moved away
+"""What clients lose while things go wrong, all of it at the same time: a service has moved away
 from Los Angeles, the daemons there and in Chicago are restarted as a package upgrade does, and New
 York and Miami are broken at random (``tests.soak``).
 """
@@ -34,8 +34,9 @@ pytestmark = [pytest.mark.lab, pytest.mark.engine, pytest.mark.twin]
 FROM, TO = "lax-vultr-1", "ord-vultr-1"
 CLIENTS = ("client-lax", "client-ord")
 BROKEN = ("ewr-vultr-1", "mia-vultr-1")
-SEED = 139
-"""One that breaks something in six ways within the minute, and boots no machine."""
+SEED, MINUTES = 114136, 0.7
+"""One that breaks something in six ways as soon as any that does, and boots no machine; and for
+how long: what the tests do beside it takes as much."""
 UNITS = ("systemd-networkd", "nftables", "ssh", "dbus", "systemd-journald", "systemd-resolved")
 """Restarted by upgrades of their packages; those that a node has not are left out."""
 NOISE = 0.02
@@ -136,8 +137,9 @@ def restarts(twin: Twin) -> Iterator[tuple[str, ...]]:
 
 @contextmanager
 def soaking(twin: Twin) -> Iterator[subprocess.Popen[str]]:
-    """A minute of random faults on the other two nodes; they are healed at its end."""
-    chosen = ("--seed", str(SEED), "--minutes", "1", "--patience", "6", "--on", ",".join(BROKEN))
+    """Random faults on the other two nodes; they are healed at its end."""
+    length = ("--minutes", str(MINUTES), "--patience", "6")
+    chosen = ("--seed", str(SEED), *length, "--on", ",".join(BROKEN))
     with subprocess.Popen(
         [sys.executable, "-m", "tests.soak", *chosen],
         cwd=twin.root, env=environment(twin.root, twin.state), text=True,
@@ -266,7 +268,7 @@ def test_a_bird_that_is_restarted_costs_clients_the_moment_until_it_knows_all_ro
     is_noise(minute.routed[client], family, besides=STARTS * RECONNECTS)
 
 
-def test_a_minute_of_random_faults_elsewhere_breaks_nothing_that_has_to_hold(
+def test_random_faults_elsewhere_break_nothing_that_has_to_hold(
     minute: Minute,
 ) -> None:
     assert minute.code == 0, minute.soak
