@@ -28,6 +28,7 @@ from mesh.registry.registry import Refused
 from tests.kit.clouds.deployment import production
 from tests.kit.clouds.inhabitants import Mood, Town, inhabited
 from tests.kit.engine import Engine, changed, until_none
+from tests.kit.forks import without_forks
 from tests.kit.vultr_api import Vultr, answering
 from tests.kit.vultr_api.stack import UP, servers
 from tests.kit.vultr_api.stack import stack as deployed
@@ -98,7 +99,7 @@ def laid(folder: Path) -> Iterator[Stack]:
     changes.mkdir()
     with (
         answering(vultr, folder / "tls") as served,
-        deployed(folder, served, keys, forks=False) as engine,
+        deployed(folder, served, keys) as engine,
         inhabited(folder / "inhabitants", lambda: servers(vultr)) as town,
     ):
         yield Stack(engine, town, changes)
@@ -124,7 +125,7 @@ class Run:
     @classmethod
     def of(cls, engine: Engine) -> Run:
         process = subprocess.Popen(
-            engine._command(*UP), cwd=engine._folder("up"), env=engine.environment,
+            engine._command(*UP), cwd=engine._folder("up"), env=without_forks(engine.environment),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
             # Tests that a shell runs in the background have it ignored, and so would the engine.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,20 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.kit.engine import Done, Engine, changed
+from tests.kit.engine import Done, Engine, changed, engine_of
+from tests.kit.forks import with_forks
 from tests.kit.stacks import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
 
 LAB = "previewed"
+
+
+@pytest.fixture(scope="module")
+def engine(own_lab: None, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """A fresh stack of which nothing exists."""
+    engine = engine_of(tmp_path_factory.mktemp("state"))
+    return replace(engine, environment=with_forks(engine.environment))
 
 
 def untouched(engine: Engine) -> bool:

@@ -1,14 +1,15 @@
 """Python processes of the engine as forks of one that has imported what they import.
 
 The engine starts four for each operation: twice its language host, the program, and the host of
-dynamic providers; two thirds of an operation are their imports. An :class:`Engine` by whose
-``PATH`` the folder of :func:`engine_with_forks` comes first starts clients in their place, which
-hand script, environment, working folder and files to this process, and end as their fork ends. Each
-fork is a process of its own that runs the engine's own scripts, and knows nothing of the one
-before. What it had to import is imported here for the next.
+dynamic providers; two thirds of an operation are their imports. An engine whose environment is
+:func:`with_forks` starts clients in their place, which hand script, environment, working folder and
+files to this process, and end as their fork ends. Each fork is a process of its own that runs the
+engine's own scripts, and knows nothing of the one before. What it had to import is imported here
+for the next.
 
 A signal reaches the fork, and a client that is killed takes it along; yet an orphan of an engine
-that was killed has another name and environment. Tests about those have the engine as it is.
+that was killed has another name and environment. What is killed or interrupted runs
+:func:`without_forks`.
 """
 
 from __future__ import annotations
@@ -70,11 +71,20 @@ os._exit(1)
 """
 
 
+def with_forks(environment: Mapping[str, str]) -> dict[str, str]:
+    """This environment of an engine, with forks."""
+    return {**environment, "PATH": os.pathsep.join((str(_engine()), environment["PATH"]))}
+
+
+def without_forks(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same as it was before."""
+    return {**environment, "PATH": environment["PATH"].removeprefix(f"{_engine()}{os.pathsep}")}
+
+
 @cache
-def engine_with_forks() -> Path:
+def _engine() -> Path:
     """A folder like the engine's own, whose Python processes are forks; until this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="mesh-forks-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     engine, address = engine_folder(ROOT), folder / "socket"
     try:
         os.link(engine / "pulumi", folder / "pulumi")
@@ -89,7 +99,7 @@ def engine_with_forks() -> Path:
 
 
 def _begin(address: Path) -> None:
-    """Start the process that forks; it ends with this one."""
+    """Start the process that forks; it ends with this one, and removes the folder."""
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.kit.forks", str(address)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0,
@@ -156,6 +166,7 @@ class Forks:
                     break
         for pid in self.running:
             os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.address.parent, ignore_errors=True)
 
     def _fork(self, server: socket.socket) -> None:
         client, _ = server.accept()

@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mesh.plan.document import write_plan
 from tests.kit.engine import Engine, changed, engine_of
+from tests.kit.forks import with_forks
 from tests.kit.program import KEYS
 from tests.kit.stacks import ROOT, bent, plan_of
 from tests.kit.wait import patience
@@ -61,7 +63,8 @@ VIOLATIONS = {
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """The lab's stack, of which nothing exists."""
-    return engine_of(tmp_path_factory.mktemp("state"))
+    engine = engine_of(tmp_path_factory.mktemp("state"))
+    return replace(engine, environment=with_forks(engine.environment))
 
 
 def test_our_own_program_keeps_every_rule(engine: Engine) -> None:

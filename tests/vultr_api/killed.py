@@ -23,6 +23,7 @@ from typing import get_args
 from mesh.cli.engine import end_orphans
 from mesh.infra.providers.openings import openings
 from tests.kit.engine import Engine, until_none
+from tests.kit.forks import without_forks
 from tests.kit.stacks import plan_of, prod
 from tests.kit.vultr_api.account import How, Knobs, Vultr
 from tests.kit.vultr_api.serving import Served, answering
@@ -37,7 +38,7 @@ def up_killed(engine: Engine, vultr: Vultr, call: int | str, how: How) -> str | 
     """Run `up`, killed at this call (:meth:`Vultr.stop_at`), and say what that one was; None where
     it never came, and all went well."""
     process = Popen(
-        engine._command(*UP), cwd=engine._folder("up"), env=dict(engine.environment),
+        engine._command(*UP), cwd=engine._folder("up"), env=without_forks(engine.environment),
         stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
@@ -120,7 +121,7 @@ def outcomes(how: How, calls: Iterable[int]) -> Iterator[Outcome]:
     """Kill a first `up` at each of these calls, until one ends before its turn comes."""
     with tempfile.TemporaryDirectory() as name, answering(Vultr()) as first:
         template = Path(name, "template")
-        with stack(template, first, servers_only=True, forks=False) as engine:
+        with stack(template, first, servers_only=True) as engine:
             for call in calls:
                 vultr = Vultr(knobs=replace(LAG))
                 folder = Path(name, str(call))

@@ -15,7 +15,6 @@ in this process and outlives every run of the engine; ``cloud.drift``, ``lose``,
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import subprocess
@@ -30,7 +29,7 @@ from mesh.cli.environment import environment
 from tests.kit.clouds.cloud import Cloud
 from tests.kit.clouds.servicer import serving
 from tests.kit.engine import Engine
-from tests.kit.forks import engine_with_forks
+from tests.kit.forks import with_forks
 from tests.kit.stacks import ROOT, prod
 
 STACK = "prod"
@@ -51,20 +50,15 @@ def deployment(
     clouds: Sequence[Cloud],
     secret: Mapping[str, str],
     stack: str = STACK,
-    forks: bool = True,
 ) -> Iterator[Engine]:
     """The engine on a stack of its own, with these clouds attached for the length of the block.
 
     ``secret`` are secrets of the stack by their full keys; they are set as `pulumi config` does.
-    Without ``forks`` every process that the engine starts is one of its own
-    (:mod:`tests.kit.forks`).
     """
     with ExitStack() as running:
         ports = {cloud.package: running.enter_context(serving(cloud)) for cloud in clouds}
         attached = ",".join(f"{name}:{port}" for name, port in ports.items())
-        own = environment(ROOT, folder)
-        if forks:
-            own["PATH"] = os.pathsep.join((str(engine_with_forks()), own["PATH"]))
+        own = with_forks(environment(ROOT, folder))
         if attached:
             own["PULUMI_DEBUG_PROVIDERS"] = attached
         yield Engine(folder, stack, _prepared(folder, stack, document, secret, own), own)
