@@ -30,7 +30,7 @@ BOOT = 600.0
 def stack(folder: Path, served: Served, **given: Any) -> Iterator[Engine]:
     """A stack of ``tests/vultr/program``."""
     document = {f"resources:{key}": value for key, value in given.items()}
-    with deployment(folder, document, [], SECRETS, forks=False) as engine:
+    with deployment(folder, document, [], SECRETS) as engine:
         project = PROJECT | {"main": str(ROOT / "tests/vultr/program")}
         (folder / "Pulumi.yaml").write_text(yaml.safe_dump(project))
         own = {**engine.environment, **served.environment}

@@ -28,7 +28,7 @@ def test_what_killed_runs_have_left_is_taken_on_and_nothing_is_made_twice(tmp_pa
     vultr = Vultr(knobs=Knobs(page=2, boot=0.3))
     with (
         answering(vultr, tmp_path / "tls") as served,
-        stack(tmp_path / "stack", served, servers_only=True, forks=False) as engine,
+        stack(tmp_path / "stack", served, servers_only=True) as engine,
     ):
         for what, how in POINTS:
             assert up_killed(engine, vultr, what, how) is not None, f"{what} never came"

@@ -40,12 +40,11 @@ def stack(
     secret: Mapping[str, str] = SECRETS,
     clouds: Sequence[Cloud] = (),
     servers_only: bool = False,
-    forks: bool = True,
 ) -> Iterator[Engine]:
     """The engine on a stack of its own in ``folder``, of the production network unless another
     ``document`` is given. ``clouds`` stand in for plugins; no other plugin is there, and none can
     be fetched. With ``servers_only`` the program is :mod:`tests.kit.vultr_api.servers`."""
-    with deployment(folder, document or production(), clouds, secret, forks=forks) as engine:
+    with deployment(folder, document or production(), clouds, secret) as engine:
         program = engine.program
         if servers_only:
             program = folder
