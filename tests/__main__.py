@@ -1,10 +1,11 @@
-"""Runs every test, in three processes side by side: twins, other labs, and all that boots nothing.
+"""Runs every test, in four processes side by side: twins, other labs, agents, and all the rest.
 
 Labs share what the kernel gives a user (inotify instances): there is room for a twin of seven nodes
-and a small lab, and for no two twins, so that each of the two processes has one lab at a time. They
-wait for most of their time. The twins are done first, and some of the other labs follow them. The
-rest needs processors, which several workers share, and takes what the labs leave of them: BFD ends
-a session whose daemon has none for half a second. What the others print comes when all is done.
+and a small lab, and for no two twins, so that twins and other labs are one process each, with one
+lab at a time. Agents with their daemons in namespaces take hardly any of it, and tests of theirs
+run in order, as those of labs do. All three wait for most of their time. The rest needs processors,
+which several workers share, and takes what the others leave of them: BFD ends a session whose
+daemon has none for half a second. What the others print comes when all is done.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ PYTEST = (sys.executable, "-m", "pytest", "--whole")
 # (tests/conftest.py), and not those with the most tests.
 WORKERS = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
 TWINS = (*PYTEST, "-m", "twin and not slow")
-AFTER_TWINS = (*PYTEST, "-m", "after_twins and not slow")
 BESIDE = (
-    ("nice", "-n", "5", *PYTEST, "-m", "lab and not twin and not after_twins and not slow"),
-    ("nice", "-n", "10", *PYTEST, *WORKERS, "-m", "not lab and not slow"),
+    ("nice", "-n", "5", *PYTEST, "-m", "lab and not twin and not beside_labs and not slow"),
+    ("nice", "-n", "5", *PYTEST, "-m", "beside_labs and not slow"),
+    ("nice", "-n", "10", *PYTEST, *WORKERS, "-m", "not lab and not beside_labs and not slow"),
 )
 
 
@@ -53,10 +54,7 @@ def main() -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
-        codes = [runs[0].wait()]
-        if codes[0] != pytest.ExitCode.INTERRUPTED:
-            runs.append(subprocess.Popen([*AFTER_TWINS, *arguments], process_group=0))
-        codes += [run.wait() for run in runs[1:]]
+        codes = [run.wait() for run in runs]
         for out in kept:
             out.seek(0)
             sys.stdout.write(out.read())

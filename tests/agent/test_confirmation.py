@@ -38,7 +38,7 @@ from tests.kit.lab_node import LabNode
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.beside_labs]
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from tests.agent.test_node import LAX, ORD, Running
 from tests.kit.machines import Network, Wire
 from tests.kit.stacks import plan_of, prod
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 MIA = "mia-vultr-1"
 OPERATOR = "203.0.113.250/32"
 

@@ -15,7 +15,7 @@ from tests.kit.machines import AgentMachine
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 UNIT = "anycast-mesh-glass.service"
 ASK = """
 import socket, sys

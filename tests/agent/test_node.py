@@ -51,7 +51,7 @@ from tests.kit.registry import certify
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE, patience, until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 LAX, ORD = "lax-vultr-1", "ord-vultr-1"
 SERVICE = {"192.30.120.100", "2620:71:4000::100"}
 OWN = {LAX: {"192.30.120.1", "10.10.10.1"}, ORD: {"192.30.120.9", "10.10.10.2"}}

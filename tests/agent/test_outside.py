@@ -102,7 +102,8 @@ def dns(box: AgentMachine, address: str) -> Iterator[None]:
             subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=False)
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_an_instance_behind_a_firewall_is_a_warning_and_stays_in_service(mesh: Running) -> None:
     outside = asking(mesh)
     until(lambda: families(outside) == {4, 6}, 20, "Chicago's instance is known")
@@ -121,7 +122,8 @@ def test_an_instance_behind_a_firewall_is_a_warning_and_stays_in_service(mesh: R
     assert warned(mesh, outside) == {}, "it answers again"
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_answers_from_a_wrong_address_are_a_warning(mesh: Running) -> None:
     """A server on the wildcard address leaves its source to the kernel: a client throws its answers
     away, as does this node's firewall."""
@@ -136,7 +138,8 @@ def test_answers_from_a_wrong_address_are_a_warning(mesh: Running) -> None:
     assert mesh.ord.bound() >= SERVICE
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_what_is_out_of_service_is_not_asked(mesh: Running) -> None:
     outside = asking(mesh, TcpCheck(port=81))
     until(lambda: families(outside) == {4, 6}, 20, "Chicago's instance is known")

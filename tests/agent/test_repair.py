@@ -23,7 +23,7 @@ from tests.agent.test_node import LAX, ORD, Running, rendering, two_nodes
 from tests.kit.machines import AgentMachine
 from tests.kit.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 
 BUNDLE = "/var/lib/anycast-mesh/bundle.pyz"
 PROBING = "/proc/sys/net/ipv4/tcp_mtu_probing"

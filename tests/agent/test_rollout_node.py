@@ -47,7 +47,7 @@ from tests.agent.test_node import (
 from tests.kit.machines import AgentMachine
 from tests.kit.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 LINGER = 2
 BIRD, SYSCTL = "/etc/bird/bird.conf", "/etc/sysctl.d/99-anycast-mesh.conf"
 

@@ -74,7 +74,8 @@ def all_up(found: Snapshot) -> bool:
     )
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_a_node_says_its_sessions_with_their_routes(mesh: Running) -> None:
     found = later(mesh.ord, all_up, "the sessions are up, with routes")
     by_name = {one.name: one for one in found.sessions}
@@ -102,7 +103,8 @@ WITHOUT_CAUSE = {
 """Metrics without a sample where nothing is wrong."""
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_a_node_has_each_metric_that_rules_and_dashboards_ask_for(mesh: Running) -> None:
     found = later(mesh.lax, lambda one: all_up(one) and len(one.checks) == 2, "it has all")
     network = parse(Network, mesh.lax.path(network_of_glass.PATH).read_bytes())
@@ -113,7 +115,8 @@ def test_a_node_has_each_metric_that_rules_and_dashboards_ask_for(mesh: Running)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_a_node_says_why_a_session_is_down(mesh: Running) -> None:
     """Nobody plays the upstream here."""
 
@@ -124,7 +127,8 @@ def test_a_node_says_why_a_session_is_down(mesh: Running) -> None:
     assert set(upstream_errors(found)) == {"Socket: No route to host"}
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_a_node_says_what_others_of_its_agent_know(mesh: Running) -> None:
     found = later(mesh.lax, lambda one: one.tunnels and len(one.checks) == 2, "it has all")
     (tunnel,) = found.tunnels
@@ -143,7 +147,8 @@ def test_a_node_says_what_others_of_its_agent_know(mesh: Running) -> None:
     assert set(found.prefixes) == {"192.30.120.0/23", "2620:71:4000::/48"}
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_everybody_on_the_node_may_read_it(mesh: Running) -> None:
     mode = mesh.ord.run("stat", "-c", "%a %U", PATH, str(Path(PATH).parent))
     assert mode.splitlines() == ["644 root", "755 root"]
@@ -166,7 +171,8 @@ def harmed(mesh: Running, *command: str) -> Iterator[None]:
         later(mesh.ord, partial(bird_says, mesh), "BIRD is well again")
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 @pytest.mark.parametrize(
     ("signal", "words"), [("-KILL", "does not run"), ("-STOP", "runs, and does not answer")]
 )
@@ -182,7 +188,8 @@ def test_a_bird_that_is_away_or_hangs_is_said_and_all_else_goes_on(
     assert len(again.checks) == 2 and again.generation.outcome == "applied"
 
 
-@pytest.mark.lab
+@pytest.mark.image
+@pytest.mark.beside_labs
 def test_an_agent_that_starts_anew_writes_on(mesh: Running) -> None:
     before = later(mesh.ord, all_up, "one before")
     mesh.ord.kill("agent")

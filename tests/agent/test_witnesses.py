@@ -22,7 +22,7 @@ from tests.kit.machines import GATEWAY, AgentMachine, Network, Wire
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 MIA = "mia-vultr-1"
 T = TypeVar("T")
 MESH = {

@@ -33,7 +33,7 @@ from tests.kit.stacks import example
 from tests.kit.vultr_api import KEY, Vultr, answering
 from tests.kit.vultr_api.stack import stack
 
-pytestmark = [pytest.mark.engine, pytest.mark.lab, pytest.mark.after_twins]
+pytestmark = [pytest.mark.engine, pytest.mark.lab, pytest.mark.beside_labs]
 
 SERVERS = ("--exclude", "**mesh-generation", "--exclude", "**mesh-candidate")
 UP = ("up", "--yes", "--skip-preview", *SERVERS)

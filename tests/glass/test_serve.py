@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -299,7 +300,7 @@ def test_a_node_without_a_snapshot_says_so(tmp_path: Path) -> None:
         assert found[LAX]["why"] == f"the snapshot is of another node: {MIA}"  # type: ignore[index]
 
 
-@pytest.mark.parametrize(("offset", "doubt"), [(-60, "60 s old"), (60, "60 s ahead"), (0, "")])
+@pytest.mark.parametrize(("offset", "doubt"), [(-90, "s old"), (90, "s ahead"), (0, "")])
 def test_a_snapshot_of_another_time_is_shown_with_its_age(
     one: One, offset: float, doubt: str
 ) -> None:
@@ -307,7 +308,10 @@ def test_a_snapshot_of_another_time_is_shown_with_its_age(
     found = get(one.port, "/api/v1/nodes?here=1").json()["nodes"]
     assert isinstance(found, dict)
     assert found[LAX]["ok"]
-    assert doubt in found[LAX]["why"] and bool(doubt) == bool(found[LAX]["why"])
+    why = found[LAX]["why"]
+    assert doubt in why and bool(doubt) == bool(why)
+    # The answer comes some seconds after the file on a busy machine.
+    assert all(60 <= int(seconds) <= 120 for seconds in re.findall(r"\d+", why))
 
 
 def test_a_bird_that_is_away_hung_or_broken_is_said(tmp_path: Path) -> None:
