@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mesh.cli.engine import PLUGINS
 from mesh.cli.environment import environment
 from mesh.cli.working_copy import prepare
 from tests.kit.stacks import ROOT
@@ -181,11 +182,11 @@ def orphans(engine: Engine) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             variables = (process / "environ").read_bytes().split(b"\0")
-            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ")
         except OSError:
             continue
-        if mark in variables and "pulumi.dynamic" in line:
-            found.append(line)
+        if mark in variables and any(name in line for name in PLUGINS):
+            found.append(line.decode())
     return found
 
 
