@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mesh.cli.environment import checkout
 from tests.kit.clouds.deployment import KEYS, PASSWORD, production
 from tests.kit.clouds.inhabitants import inhabited
 from tests.kit.engine import Engine
+from tests.kit.forks import without_forks
 from tests.kit.vultr_api import KEY, Vultr, answering
 from tests.kit.vultr_api.stack import UP, servers, stack
 
@@ -43,13 +45,13 @@ def figures() -> Iterator[tuple[str, float, str]]:
         ExitStack() as running,
     ):
         engines = {
-            _name(size): running.enter_context(
-                stack(Path(folder, str(size)), served, keys, SECRETS)
+            _name(size): _whole(
+                running.enter_context(stack(Path(folder, str(size)), served, keys, SECRETS))
             )
             for size, keys in stacks.items()
         }
-        engines["four cities at Vultr, deployed"] = deployed = running.enter_context(
-            stack(Path(folder, "deployed"), lived_in, stacks[4], SECRETS)
+        engines["four cities at Vultr, deployed"] = deployed = _whole(
+            running.enter_context(stack(Path(folder, "deployed"), lived_in, stacks[4], SECRETS))
         )
         with inhabited(Path(folder, "inhabitants"), lambda: servers(vultr)):
             deployed.run(*UP)
@@ -69,6 +71,11 @@ def figures() -> Iterator[tuple[str, float, str]]:
         cost, name = median(taken[_name(size)]), f"pulumi preview: {_name(size)}"
         yield f"{name}, per node above the floor", 1000 * (cost.wall - floor.wall) / size, "ms"
         yield f"{name}, per node above the floor, CPU", 1000 * (cost.cpu - floor.cpu) / size, "ms"
+
+
+def _whole(engine: Engine) -> Engine:
+    """The same with Python processes of its own, which import all that they need."""
+    return replace(engine, environment=without_forks(engine.environment))
 
 
 def _name(size: int) -> str:
