@@ -37,9 +37,9 @@ def reported_at(report: Report) -> float:
 def silent(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[str]:
     """The members without a recent report. None where that were all: it is this machine's clock
     then that is wrong."""
-    now = time.time()
-    found = {n for n in members if n not in reports or not is_recent(reports[n], now)}
-    return frozenset(found) if found != set(members) else frozenset()
+    everyone = frozenset(members)
+    found = everyone - heard(reports)
+    return found if found != everyone else frozenset()
 
 
 def heard(reports: Mapping[str, Report]) -> frozenset[str]:
@@ -52,12 +52,6 @@ def late(reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[str
     """The members that may report within one and a half heartbeats: a registry that is new, or was
     away, has not heard of them yet."""
     now = time.time()
-    unheard = {node for node in members if node not in reports}
-    return frozenset(
-        unheard
-        | {
-            node
-            for node in silent(reports, members) - unheard
-            if abs(seconds_since(reports[node], now)) <= LATE_SECONDS
-        }
-    )
+    unheard = frozenset(members).difference(reports)
+    gone = {node for node in reports if abs(seconds_since(reports[node], now)) > LATE_SECONDS}
+    return unheard | (silent(reports, members) - gone)

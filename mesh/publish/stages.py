@@ -92,13 +92,15 @@ class Stages:
             self._put(made)
             self._floor = made.manifest.generation
             while self._take_over(order, made, schedule):
-                silent = frozenset[str]() if schedule is None else schedule.silent
-                back = silent & heard(self._reports())
+                if schedule is None:
+                    return made
+                back = schedule.silent & heard(self._reports())
                 if not back:
-                    _refuse_silence(silent, () if schedule is None else schedule.returning.nodes)
+                    _refuse_silence(schedule)
                     return made
                 self._progress(f"{', '.join(sorted(back))}: reports again, and follows now")
-                schedule = replace(self._schedule(order, made), silent=silent - back)
+                left = schedule.silent - back
+                schedule = replace(self._schedule(order, made), silent=left)
             # The registries hold a higher generation of this operator that the state does not
             # know: they had lost it, or those that have it did not answer before.
 
@@ -235,11 +237,12 @@ class Stages:
         (self._progress if now.unconfirmed else self._progress.waiting)(progress)
 
 
-def _refuse_silence(silent: Collection[str], returning: Collection[str]) -> None:
+def _refuse_silence(schedule: Schedule) -> None:
     """Raises PublishError for nodes that were silent. More of them than a wave has are not released
     before they are back: they would be a wave that nobody watches."""
-    follows = ", ".join(sorted(set(silent) & set(returning)))
-    keeps = ", ".join(sorted(set(silent) - set(returning)))
+    returning = set(schedule.returning.nodes)
+    follows = ", ".join(sorted(schedule.silent & returning))
+    keeps = ", ".join(sorted(schedule.silent - returning))
     lines = []
     if follows:
         lines.append(
