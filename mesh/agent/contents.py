@@ -156,11 +156,9 @@ class Contents:
         """Only where the newest generation is in force for good: what it replaces may be needed
         again before, and what it needs is fetched before it names it here."""
         with self._fetching, self._applier.changing:
-            known, applied = self._state.highest, self._state.applied
+            known = self._state.highest
             settled = self._applier.unconfirmed is None and not self._applier.unfinished
-            if known is None or applied is None or not settled:
-                return
-            if applied.manifest_sha256 == known.envelope.digest:
+            if known is not None and settled and self._state.has_applied(known):
                 self._store.prune()
 
     def _waits(self, service: str, digest: str) -> bool:

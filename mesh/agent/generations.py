@@ -221,8 +221,8 @@ class Generations:
 
     def _is_decided(self, known: HighestManifest) -> bool:
         """Whether a manifest is in force, waits for a log-in, or was undone without one."""
-        applied, digest = self._state.applied, known.envelope.digest
-        if applied is not None and applied.manifest_sha256 == digest:
+        digest = known.envelope.digest
+        if self._state.has_applied(known):
             self._reports.settle(known, "applied")
             self._registry_port.watch(known.manifest)
             return True

@@ -63,9 +63,7 @@ class Rollout:
 
     def is_due(self, known: HighestManifest) -> bool:
         """Whether this node is to apply a generation now, and has not."""
-        applied = self._state.applied
-        ours = applied is not None and applied.manifest_sha256 == known.envelope.digest
-        return not ours and not self.waits(known)
+        return not self._state.has_applied(known) and not self.waits(known)
 
     def drains(self, known: HighestManifest) -> bool:
         """Whether this node is to drain before it applies a generation."""
@@ -105,11 +103,10 @@ class Rollout:
     def _order(self, known: HighestManifest) -> RolloutOrder | None:
         """What is ordered for a generation that needs a release here: nothing, without an order
         about it. None where it needs none."""
-        manifest, applied = known.manifest, self._state.applied
-        digest = known.envelope.digest
-        if not manifest.waves or manifest.retired or applied is None:
+        manifest = known.manifest
+        if not manifest.waves or manifest.retired or self._state.applied is None:
             return None
-        if applied.manifest_sha256 == digest:
+        if self._state.has_applied(known):
             return None
-        nothing = RolloutOrder(manifest.network, 1, known.number, digest)
+        nothing = RolloutOrder(manifest.network, 1, known.number, known.envelope.digest)
         return self._state.rollout_of(known) or nothing

@@ -239,6 +239,10 @@ class State:
             return None
         return order
 
+    def has_applied(self, known: HighestManifest) -> bool:
+        """Whether this manifest is what is in force now."""
+        return self.applied is not None and self.applied.manifest_sha256 == known.envelope.digest
+
     def confirm(self, applied: Applied) -> None:
         """Stores what is in force now."""
         self.applied = applied
