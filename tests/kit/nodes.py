@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from mesh.trust.encoding import b64, dump
 from mesh.trust.orders import DRAIN, HOLD, KINDS
 from mesh.trust.signing import Purpose
 from tests.kit.registry import Fleet, Live
-from tests.kit.wait import PATIENCE
+from tests.kit.wait import repeating
 
 
 @dataclass
@@ -127,24 +126,18 @@ class Nodes:
 @contextmanager
 def speaking(nodes: Nodes) -> Iterator[Nodes]:
     """The nodes, alive until the end."""
-    over = threading.Event()
+    heard: tuple[int, dict[str, int]] | None = None
 
     def live() -> None:
-        heard: tuple[int, dict[str, int]] | None = None
-        while not over.wait(0.05):
-            current = nodes.registry.registry.current()
-            news = (0 if current is None else current.manifest.generation, nodes.ordered())
-            if news != heard:
-                # A registry that is late in answering is asked again, as an agent does.
-                with suppress(Unreachable):
-                    nodes.speak()
-                    heard = news
+        nonlocal heard
+        current = nodes.registry.registry.current()
+        news = (0 if current is None else current.manifest.generation, nodes.ordered())
+        if news != heard:
+            # A registry that is late in answering is asked again, as an agent does.
+            with suppress(Unreachable):
+                nodes.speak()
+                heard = news
 
     nodes.speak()
-    thread = threading.Thread(target=live, daemon=True)
-    thread.start()
-    try:
+    with repeating(live, 0.05):
         yield nodes
-    finally:
-        over.set()
-        thread.join(PATIENCE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from mesh.trust.encoding import dump
 from mesh.trust.orders import ROLLOUT
 from mesh.trust.signing import Purpose
 from tests.kit.registry import Fleet, Live
-from tests.kit.wait import PATIENCE
+from tests.kit.wait import repeating
 
 SEEN = ("tunnel ipv4", "transit ipv6")
 Bend = Callable[[Health], Health]
@@ -193,23 +192,6 @@ class RolloutNodes:
 @contextmanager
 def living(nodes: RolloutNodes) -> Iterator[RolloutNodes]:
     """The nodes, alive until the end."""
-    over = threading.Event()
-    wrong: list[BaseException] = []
-
-    def live() -> None:
-        try:
-            while not over.wait(0.05):
-                nodes.step()
-        except BaseException as error:
-            wrong.append(error)
-            raise
-
     nodes.step()
-    thread = threading.Thread(target=live, daemon=True)
-    thread.start()
-    try:
+    with repeating(nodes.step, 0.05):
         yield nodes
-    finally:
-        over.set()
-        thread.join(PATIENCE)
-    assert not wrong, wrong

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 BUSY = 6
@@ -32,3 +34,27 @@ def until(holds: Callable[[], T | None], seconds: float, what: str, *, nap: floa
             raise AssertionError(f"not within {longest:g} s: {what} (last: {value!r})")
         time.sleep(nap)
     return value
+
+
+@contextmanager
+def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Works again and again in a thread, so many seconds apart, until the end of the block, where
+    it is raised what the work has raised."""
+    over, wrong = threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            while not over.wait(seconds):
+                work()
+        except BaseException as error:
+            wrong.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(PATIENCE)
+    if wrong:
+        raise wrong[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from mesh.agent.state import APPLIED
 from mesh.lab.lab_files import files_of
+from tests.kit.wait import repeating
 
 LOOK = 0.05
 
@@ -39,25 +39,18 @@ class Watch:
 @contextmanager
 def watching(lab: str) -> Iterator[Watch]:
     """Look at all nodes' disks until the end."""
-    found, over = Watch(), threading.Event()
-    before = in_force(lab)
+    found = Watch()
+    known, written = in_force(lab), dict[Path, int]()
 
     def look() -> None:
-        known, written = dict(before), dict[Path, int]()
-        while not over.wait(LOOK):
-            for node, path in _files(lab).items():
-                generation = _changed(path, written)
-                if generation is not None and generation != known.get(node):
-                    known[node] = generation
-                    found.taken.append(Taken(time.monotonic(), node, generation))
+        for node, path in _files(lab).items():
+            generation = _changed(path, written)
+            if generation is not None and generation != known.get(node):
+                known[node] = generation
+                found.taken.append(Taken(time.monotonic(), node, generation))
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
+    with repeating(look, LOOK):
         yield found
-    finally:
-        over.set()
-        thread.join(10)
 
 
 def in_force(lab: str) -> dict[str, int]:

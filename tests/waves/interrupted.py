@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from mesh.lab import bird, faults, rotation
 from mesh.lab.lab_files import files_of
 from mesh.lab.world import load as load_world
 from mesh.publish.choices import VARIABLE
-from tests.kit.wait import patience
+from tests.kit.wait import patience, repeating
 from tests.waves.applied import in_force
 from tests.waves.cases import PASSWORD, opening
 from tests.waves.network import Change, Network, Rollout, Underway, kill, kill_alone
@@ -192,21 +191,15 @@ def _comes(network: Network) -> Iterator[str]:
 @contextmanager
 def _exported(network: Network) -> Iterator[set[str]]:
     """The prefixes that the node gives to its provider, until the end."""
-    over, found = threading.Event(), set[str]()
+    found = set[str]()
     command = ("birdc", "show", "route", "export", "vultr4")
 
     def look() -> None:
-        while not over.wait(0.1):
-            text = network.exec(AWAY, *command, check=False)
-            found.update(re.findall(r"^(\d\S+/\d+) ", text, re.MULTILINE))
+        text = network.exec(AWAY, *command, check=False)
+        found.update(re.findall(r"^(\d\S+/\d+) ", text, re.MULTILINE))
 
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
+    with repeating(look, 0.1):
         yield found
-    finally:
-        over.set()
-        thread.join(10)
 
 
 INTERRUPTED: dict[str, Callable[[Network], Outcome]] = {

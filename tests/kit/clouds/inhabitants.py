@@ -40,7 +40,7 @@ from mesh.trust.requests import Signer
 from mesh.trust.signing import Purpose
 from tests.kit.clouds.cloud import Cloud
 from tests.kit.registry import certify
-from tests.kit.wait import PATIENCE
+from tests.kit.wait import PATIENCE, repeating
 
 TICK = 0.1
 
@@ -252,24 +252,9 @@ class Town:
 @contextmanager
 def inhabited(folder: Path, servers: Callable[[], Iterable[Server]]) -> Iterator[Town]:
     """Nodes on all servers that there are, and that come, until the end of the block."""
-    town, over = Town(folder, servers), threading.Event()
-    failed: list[Exception] = []
-
-    def live() -> None:
-        while not over.wait(TICK):
-            try:
-                town.tick()
-            except Exception as error:
-                failed.append(error)
-                return
-
-    thread = threading.Thread(target=live, daemon=True)
-    thread.start()
+    town = Town(folder, servers)
     try:
-        yield town
+        with repeating(town.tick, TICK):
+            yield town
     finally:
-        over.set()
-        thread.join(PATIENCE)
         town.stop()
-    if failed:
-        raise failed[0]
