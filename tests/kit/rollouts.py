@@ -47,7 +47,7 @@ class RolloutNodes:
     and apply nothing, and ``earlier`` ones have an agent that knows no waves. What is ``good`` is
     the content of that generation. ``slow`` ones apply for so many seconds, until they are
     ``ready``. The clocks of nodes that are ``behind`` are so by so many seconds. ``taken`` is who
-    took over what, in order.
+    took over what, in order, ``reported`` the generation in force that each has reported last.
     """
 
     fleet: Fleet
@@ -65,6 +65,7 @@ class RolloutNodes:
     ready: dict[str, float] = field(default_factory=dict)
     behind: dict[str, float] = field(default_factory=dict)
     taken: list[tuple[str, int]] = field(default_factory=list)
+    reported: dict[str, int] = field(default_factory=dict)
     orders: list[RolloutOrder] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -184,6 +185,7 @@ class RolloutNodes:
         caller = Caller("node", node, ip_address(self.fleet.places[node]))
         try:
             self.registry.registry.accept_report(caller, dump(envelope))
+            self.reported[node] = own.generation
         except Refused:
             # A later generation has left the node out meanwhile.
             assert node not in self._current().manifest.nodes

@@ -457,7 +457,7 @@ def test_what_stops_after_an_update_that_was_killed_reaches_no_node_that_did_not
     """The others go back to what they had: what was released when it was killed."""
     with pytest.raises(Killed):
         publication(nodes, KilledAt(wave))
-    until(lambda: [n for n in NODES if generations(nodes)[n] == 5] == kept, 1, "what was released")
+    until(lambda: [n for n in NODES if nodes.reported[n] == 5] == kept, 1, "what was released")
     nodes.rolls_back[kept[-1]] = "bird: syntax error"
     text = f"generation 8; {', '.join(kept)} did not have that before, and keeps what it has; "
     with pytest.raises(PublishError, match=text):
@@ -476,6 +476,7 @@ def test_nodes_that_had_it_when_an_update_was_killed_restart_nothing_again(
     with pytest.raises(Killed):
         publication(nodes, KilledAt(3), **another)
     assert set(last(nodes).drained) == {EWR, MIA, ORD}
+    until(lambda: nodes.reported == {EWR: 6, MIA: 6, ORD: 6, LAX: 5}, 1, "what was released")
     publication(nodes, **another)
     assert set(last(nodes).drained) == {LAX}
     assert set(generations(nodes).values()) == {7}
