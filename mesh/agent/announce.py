@@ -214,6 +214,12 @@ class Announcer:
         return self._bird.running.in_service
 
     @property
+    def begins(self) -> bool:
+        """Whether the node has just started, and announces nothing yet. A restart of the agent
+        alone is none: the node goes on announcing."""
+        return time.monotonic() - self._born < CATCH_UP and not self._bird.wanted.in_service
+
+    @property
     def gone(self) -> bool:
         """Whether the node has withdrawn and serves nothing because the network is taken down."""
         wanted = self._bird.wanted
@@ -378,7 +384,7 @@ class Announcer:
                 self._bird.ask(now)
             announcing = self._bird.running.in_service and written.in_service
             wanted = sequence.state(now, announcing, written.prefixes)
-        elif retired or self._catches_up(now):
+        elif retired or (self.begins and self._is_behind()):
             wanted = self._at_once(config, False)
         elif config.announced:
             wanted = self._by_prefix(config, here, now)
@@ -387,11 +393,6 @@ class Announcer:
         self._bird.set(wanted, written, now)
         if sequence is not None and self._bird.is_in_force(wanted):
             self._finish_drain(sequence, wanted, now, config.linger)
-
-    def _catches_up(self, now: float) -> bool:
-        """Whether a node that has just started is not to announce yet; it withdraws nothing."""
-        young = now - self._born < CATCH_UP
-        return young and not self._bird.wanted.in_service and self._is_behind()
 
     def _at_once(self, config: Config, serves: bool) -> AnnounceState:
         """The state of a node that announces all its prefixes or nothing."""

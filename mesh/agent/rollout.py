@@ -57,7 +57,8 @@ class Rollout:
 
     def waits(self, known: HighestManifest) -> bool:
         """Whether a generation waits for this node's release. A node without a generation in force
-        has nothing to lose, and waits for none."""
+        has nothing to lose, and waits for none; nor does one that has just started, announces
+        nothing yet, and has missed a generation: what it has may be withdrawn elsewhere."""
         order = self._order(known)
         return order is not None and not (order.everyone or self._node in order.released)
 
@@ -107,6 +108,8 @@ class Rollout:
         if not manifest.waves or manifest.retired or self._state.applied is None:
             return None
         if self._state.has_applied(known):
+            return None
+        if self._state.applied.generation < known.number - 1 and self._announcer.begins:
             return None
         nothing = RolloutOrder(manifest.network, 1, known.number, known.envelope.digest)
         return self._state.rollout_of(known) or nothing

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from mesh.plan import Node, Plan, Role
 from mesh.publish.expected import MISSING, UP, expected, state_text, tunnel_session
+from mesh.publish.unreachable import unreachable
 from mesh.trust.documents import Health, Report
 
 
@@ -66,14 +68,15 @@ def objections(
     the last reports; empty if nothing is.
 
     ``changed`` are the nodes that changed at the same time. A session with a node that others have
-    lost as well is not held against this one. Where the node's sessions start anew (``restarts``),
-    it may take the Internet a while until packets come in there again: that is not asked.
+    lost as well, or that is off, is not held against this one. Where the node's sessions start anew
+    (``restarts``), it may take the Internet a while until packets come in there again: that is not
+    asked.
     """
     gone = {
         peer.id
         for peer in around.peers
         if peer.id not in changed and _lost_by_others(peer, node.id, before, after, changed)
-    }
+    } | (_off(plan, node, around, before, after, changed) - set(changed))
     present = [peer.id for peer in around.peers if peer.id not in gone]
     own = [Objection(node.id, node.id, why) for why in _own(plan, node, present, before, after)]
     lost = [
@@ -199,6 +202,23 @@ def _lost_by_others(
     return any(
         planned.get(name) not in (None, node, *changed) for name in _lost(peer, before, after)
     )
+
+
+def _off(
+    plan: Plan,
+    node: Node,
+    around: Around,
+    before: Mapping[str, Report],
+    after: Mapping[str, Report],
+    changed: Collection[str],
+) -> set[str]:
+    """The peers with which a node has lost sessions and that no node reaches, by the word of those
+    that did not change."""
+    lost = {_sessions(node).get(name) for name in _lost(node, before, after)}
+    peers = {peer.id for peer in around.peers} & lost
+    if not peers:
+        return set()
+    return peers & unreachable(plan, after, after.keys(), time.time(), changed).keys()
 
 
 def _unseen(

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 
 from mesh.plan.waves import Touch, Wave
 from mesh.publish.announcers import Announces, announce_states, announcers
+from mesh.publish.away import LOST_SECONDS, UNREACHED, away
 from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.order import Order
 from mesh.publish.progress import ProgressLines
-from mesh.publish.recent import heard, is_recent
+from mesh.publish.recent import is_recent
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout_orders import Release, Rollouts
 from mesh.publish.served import serving
+from mesh.publish.unreachable import unreachable
 from mesh.publish.uptake import Uptake, Uptakes
 from mesh.publish.wave_effects import HOLDS, ROUNDS, WaveEffects, text
 from mesh.publish.witnesses import witnesses
@@ -90,17 +92,19 @@ class Rollout:
         self._uptakes = Uptakes(order, made, progress)
         self._last: dict[str, Report] = {}
         self._release = Release()
+        self._left: dict[str, str] = {}
         self._next_look = 0.0
 
     def run(
         self,
         waves: Sequence[Wave],
         touches: Mapping[str, Touch],
-        silent: Collection[str],
+        silent: Mapping[str, str],
         returning: Wave,
-    ) -> None:
+    ) -> dict[str, str]:
         """Releases wave by wave, and then everyone but the nodes of ``silent``; those ``returning``
-        too, unless they are back by then: a wave is watched. Raises
+        too, unless they are back by then: a wave is watched. Returns the nodes of ``silent``, and
+        those that were away when their wave came, with why. Raises
         :class:`RolloutStopped` or :class:`Overtaken`, and
         :class:`mesh.registry.client.Unreachable` where no registry takes an order."""
         self._hear()
@@ -111,9 +115,11 @@ class Rollout:
         for place, wave in enumerate(waves):
             name, before = f"wave {place + 1} of {len(waves)}", dict(self._last)
             self._run(name, wave, touches, before, _of(examined, waves[place : place + 2]))
-        back = heard(self._last) & set(returning.nodes)
-        later = frozenset(returning.nodes) - back
-        self._release_others(set(silent) - later, returning.drained & later)
+        left = {**silent, **self._left}
+        gone = away(self._order.plan, self._last, self._identities)
+        later = gone.keys() & set(returning.nodes)
+        self._release_others(left.keys() - later, returning.drained & later)
+        return left
 
     def go_back(
         self,
@@ -163,7 +169,9 @@ class Rollout:
         examined: Mapping[str, tuple[str, ...]],
     ) -> None:
         began = time.monotonic()
-        wave = self._spared(name, wave)
+        wave = self._spared(name, self._present(name, wave))
+        if not wave.nodes:
+            return
         self._give(
             Release(
                 {*self._release.nodes, *wave.nodes},
@@ -174,6 +182,24 @@ class Rollout:
         self._progress(f"{name}: {_names(wave)}: {wave.why}")
         self._wait_for(name, wave, touches, before)
         self._progress(f"{name}: as well as before after {time.monotonic() - began:.1f} s")
+
+    def _present(self, name: str, wave: Wave) -> Wave:
+        """The wave without nodes that no other reaches any more: they go on waiting."""
+        gone, clock = self._unreached(wave), Deadline(LOST_SECONDS)
+        while gone and not clock.over:
+            self._progress.waiting(f"{name}: {UNREACHED}: {', '.join(sorted(gone))}")
+            time.sleep(POLL)
+            self._hear()
+            gone = self._unreached(wave)
+        for node in sorted(gone):
+            self._progress(f"{node}: {UNREACHED}, and it goes on waiting")
+        self._left |= dict.fromkeys(gone, UNREACHED)
+        nodes = tuple(node for node in wave.nodes if node not in gone)
+        return replace(wave, nodes=nodes, drained=wave.drained - gone)
+
+    def _unreached(self, wave: Wave) -> frozenset[str]:
+        found = unreachable(self._order.plan, self._last, self._last.keys(), time.time())
+        return frozenset(wave.nodes).intersection(found)
 
     def _spared(self, name: str, wave: Wave) -> Wave:
         """The wave without the drains that nobody needs, or that would leave a prefix or a service

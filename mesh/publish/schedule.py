@@ -10,11 +10,11 @@ from mesh.facts import Facts
 from mesh.plan import Network, Node, Plan
 from mesh.plan.waves import Touch, Wave, only_announcers, waves
 from mesh.publish.announcers import Announces, PrefixAnnouncement, announce_states
+from mesh.publish.away import away
 from mesh.publish.choices import Choices
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.held import HeldGeneration
 from mesh.publish.order import Order, PublishError
-from mesh.publish.recent import silent
 from mesh.publish.touched import touched
 from mesh.registry.in_force import most_in_force
 from mesh.trust.documents import Report
@@ -29,9 +29,10 @@ class Schedule:
     """The waves of one generation, with what it ``touches`` at the nodes that take part.
 
     ``outages`` are the prefixes that nobody announces for a moment, by the node that is their only
-    announcer. ``before`` are the last reports before it was published, ``silent`` the nodes that
-    say nothing, and go on waiting; ``returning`` are those of them that may follow by themselves
-    when they are back, as a wave: more of them at a time would darken what others do not announce.
+    announcer. ``before`` are the last reports before it was published, ``away`` the nodes that
+    are off or cut off, with why: they go on waiting. ``returning`` are those of them that may
+    follow by themselves when they are back, as a wave: more of them at a time would darken what
+    others do not announce.
     ``former`` is what most nodes have in force; None where no registry has it. Nodes that are
     ``apart`` have something else in force, as after an update that was killed.
     """
@@ -40,7 +41,7 @@ class Schedule:
     outages: Mapping[str, tuple[Network, ...]]
     touches: Mapping[str, Touch]
     before: Mapping[str, Report]
-    silent: frozenset[str]
+    away: Mapping[str, str]
     returning: Wave
     former: HeldGeneration | None
     apart: frozenset[str]
@@ -59,11 +60,11 @@ def scheduled(
     unheard = order.unheard
     touches = touched(order, made, reports.values(), held, new)
     joining = {node for node, touch in touches.items() if touch.joins}
-    quiet = silent(reports, touches.keys() - joining - unheard)
+    gone = away(order.plan, reports, touches.keys() - joining - unheard)
     part = {
         node: touch
         for node, touch in sorted(touches.items())
-        if node not in quiet and node not in unheard
+        if node not in gone and node not in unheard
     }
     kinds = {node.id: _kind(node, facts) for node in order.plan.nodes if node.id in touches}
     former = most_in_force(reports.values())
@@ -73,18 +74,19 @@ def scheduled(
         only_announcers(plan, part),
         part,
         dict(reports),
-        quiet,
-        _first(waves(plan, _beside(part, touches, quiet), kinds)),
+        gone,
+        _first(waves(plan, _beside(part, touches, gone), kinds)),
         _of_network(held, former, made),
         _apart(made.manifest.nodes, reports, held, former),
     )
 
 
 def _beside(
-    part: Iterable[str], touches: Mapping[str, Touch], quiet: Collection[str]
+    part: Iterable[str], touches: Mapping[str, Touch], gone: Iterable[str]
 ) -> dict[str, Touch]:
-    """What the silent nodes have yet to change, beside nodes that have the generation by then."""
-    return dict.fromkeys(part, Touch(changed=False)) | {node: touches[node] for node in quiet}
+    """What nodes that are away have yet to change, beside those that have the generation by
+    then."""
+    return dict.fromkeys(part, Touch(changed=False)) | {node: touches[node] for node in gone}
 
 
 def _first(found: Sequence[Wave]) -> Wave:

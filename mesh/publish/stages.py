@@ -8,6 +8,8 @@ from dataclasses import replace
 
 from mesh.plan import Plan
 from mesh.plan.transition import expanded, obstacles
+from mesh.plan.waves import Wave
+from mesh.publish.away import awaited, away
 from mesh.publish.contents import ContentDelivery
 from mesh.publish.generation import SignedGeneration, make
 from mesh.publish.going_back import GoingBack
@@ -17,7 +19,7 @@ from mesh.publish.order_log import latest
 from mesh.publish.outcomes import not_applied
 from mesh.publish.preparation import POLL
 from mesh.publish.progress import ProgressLines
-from mesh.publish.recent import SILENT_SECONDS, heard, late
+from mesh.publish.recent import SILENT_SECONDS
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout import AFTERMATH, Overtaken, Rollout, RolloutStopped
 from mesh.publish.rollout_orders import Rollouts
@@ -69,9 +71,9 @@ class Stages:
         who is silent when the waves begin is in none of them."""
         if not self._in_waves(self._reports()):
             return
-        awaited = self._members.keys() - set(self._new) - self._order.unheard
+        known = self._members.keys() - set(self._new) - self._order.unheard
         deadline = Deadline(SILENT_SECONDS)
-        while (nodes := late(self._reports(), awaited)) and not deadline.over:
+        while (nodes := awaited(self._order.plan, self._reports(), known)) and not deadline.over:
             self._progress.waiting(f"waiting for a report of {', '.join(sorted(nodes))}")
             time.sleep(POLL)
 
@@ -91,16 +93,17 @@ class Stages:
             made, schedule = self._signed(order)
             self._put(made)
             self._floor = made.manifest.generation
-            while self._take_over(order, made, schedule):
+            while (left := self._take_over(order, made, schedule)) is not None:
                 if schedule is None:
                     return made
-                back = schedule.silent & heard(self._reports())
+                gone = away(order.plan, self._reports(), self._members)
+                back = sorted(left.keys() - gone.keys())
                 if not back:
-                    _refuse_silence(schedule)
+                    _refuse_absence(left, schedule.returning)
                     return made
-                self._progress(f"{', '.join(sorted(back))}: reports again, and follows now")
-                left = schedule.silent - back
-                schedule = replace(self._schedule(order, made), silent=left)
+                self._progress(f"{', '.join(back)}: reports again, and follows now")
+                left = {node: why for node, why in left.items() if node in gone}
+                schedule = replace(self._schedule(order, made), away=left)
             # The registries hold a higher generation of this operator that the state does not
             # know: they had lost it, or those that have it did not answer before.
 
@@ -159,17 +162,21 @@ class Stages:
 
     # --- the way to the nodes ----------------------------------------------------------------
 
-    def _take_over(self, order: Order, made: SignedGeneration, schedule: Schedule | None) -> bool:
-        """True once all but silent nodes have a generation in force; False where the registries
-        hold another one of this operator that is not below it."""
-        silent = frozenset[str]() if schedule is None else schedule.silent
-        return self._roll_out(order, made, schedule) and self._wait_for_reports(order, made, silent)
+    def _take_over(
+        self, order: Order, made: SignedGeneration, schedule: Schedule | None
+    ) -> Mapping[str, str] | None:
+        """The nodes that are away, with why, once all others have a generation in force; None where
+        the registries hold another one of this operator that is not below it."""
+        left = {} if schedule is None else self._roll_out(order, made, schedule)
+        if left is None or not self._wait_for_reports(order, made, left):
+            return None
+        return left
 
-    def _roll_out(self, order: Order, made: SignedGeneration, schedule: Schedule | None) -> bool:
-        """Releases the generation wave by wave. False where the registries hold another generation
-        of this operator that is not below it."""
-        if schedule is None:
-            return True
+    def _roll_out(
+        self, order: Order, made: SignedGeneration, schedule: Schedule
+    ) -> dict[str, str] | None:
+        """Releases the generation wave by wave. Returns the nodes that are away, with why; None
+        where the registries hold another generation of this operator that is not below it."""
 
         def rollout(generation: SignedGeneration) -> Rollout:
             return Rollout(
@@ -182,33 +189,34 @@ class Stages:
                 self._contents.deliver,
             )
 
-        for node in sorted(schedule.silent):
-            self._progress(f"{node}: has not reported for some time, and goes on waiting")
+        for node, why in sorted(schedule.away.items()):
+            self._progress(f"{node}: {why}, and it goes on waiting")
         try:
-            rollout(made).run(schedule.waves, schedule.touches, schedule.silent, schedule.returning)
+            return rollout(made).run(
+                schedule.waves, schedule.touches, schedule.away, schedule.returning
+            )
         except Overtaken:
-            return False
+            return None
         except RolloutStopped as stopped:
             back = GoingBack(order, self._pool, made, schedule, rollout, self._progress)
             raise PublishError(f"{stopped}; {back.run(stopped)}") from None
-        return True
 
     def _wait_for_reports(
-        self, order: Order, made: SignedGeneration, silent: Collection[str]
+        self, order: Order, made: SignedGeneration, gone: Collection[str]
     ) -> bool:
-        """True once all but the nodes of ``silent`` have applied it; False where the registries
-        hold another generation of this operator that is not below it."""
-        awaited = [
+        """True once all but the nodes of ``gone`` have applied it; False where the registries hold
+        another generation of this operator that is not below it."""
+        present = [
             node.id
             for node in order.plan.nodes
-            if node.id in self._members and node.id not in {*order.unheard, *silent}
+            if node.id in self._members and node.id not in {*order.unheard, *gone}
         ]
         uptakes, deadline = Uptakes(order, made, self._progress), Deadline(order.deadline)
         aftermath: Deadline | None = None
         while True:
             self._contents.deliver()
-            now = uptakes.of(self._pool.reports(self._identities), awaited)
-            self._show_uptake(made, now, len(awaited))
+            now = uptakes.of(self._pool.reports(self._identities), present)
+            self._show_uptake(made, now, len(present))
             uptakes.show(now)
             if not now.waiting and not now.failed and (now.applied or not now.held):
                 return True
@@ -237,19 +245,18 @@ class Stages:
         (self._progress if now.unconfirmed else self._progress.waiting)(progress)
 
 
-def _refuse_silence(schedule: Schedule) -> None:
-    """Raises PublishError for nodes that were silent. More of them than a wave has are not released
+def _refuse_absence(left: Mapping[str, str], returning: Wave) -> None:
+    """Raises PublishError for nodes that were away. More of them than a wave has are not released
     before they are back: they would be a wave that nobody watches."""
-    returning = set(schedule.returning.nodes)
-    follows = ", ".join(sorted(schedule.silent & returning))
-    keeps = ", ".join(sorted(schedule.silent - returning))
     lines = []
-    if follows:
-        lines.append(
-            f"{follows}: has not reported for some time, and takes it over when it is back"
-        )
-    if keeps:
-        lines.append(f"{keeps}: has not reported for some time, and keeps what it has in force")
+    for why in sorted(set(left.values())):
+        nodes = {node for node in left if left[node] == why}
+        follow, keep = nodes.intersection(returning.nodes), nodes.difference(returning.nodes)
+        if follow:
+            names = ", ".join(sorted(follow))
+            lines.append(f"{names}: {why}, and takes it over when it is back")
+        if keep:
+            lines.append(f"{', '.join(sorted(keep))}: {why}, and keeps what it has in force")
     if lines:
         raise PublishError(
             f"{'; '.join(lines)}; run `pulumi up` again once it reports (mesh status), or continue "

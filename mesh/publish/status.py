@@ -319,7 +319,8 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
     held = 0 if reported.held is None else reported.held.generation
     found = {} if plan is None else announce_states(plan, reported.reports, reported.now)
     discarded = _discarded(reported, plan, fleet.members) if reported.answered else ()
-    gone = {} if plan is None else unreachable(plan, reported.reports, fleet.members, reported.now)
+    recent = {n: one for n, one in reported.reports.items() if is_recent(one, reported.now)}
+    gone = {} if plan is None else unreachable(plan, recent, fleet.members, reported.now)
     found = {prefix: _without_unreachable(nodes, gone) for prefix, nodes in found.items()}
     of = {
         node: {prefix: nodes[node] for prefix, nodes in found.items() if node in nodes}
@@ -343,7 +344,7 @@ def status(reported: Reported, fleet: Fleet, plan: Plan | None) -> MeshStatus:
             for node in sorted(fleet.members)
         },
         warnings=warnings(
-            {node: one for node, one in reported.reports.items() if is_recent(one, reported.now)},
+            recent,
             held,
             reported.now,
             0 if reported.blackhole is None else reported.blackhole.number,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +17,8 @@ from unittest.mock import Mock
 import pytest
 
 from mesh.agent import rollout
-from mesh.agent.announce import Announcer, DrainReason
-from mesh.agent.announce_state import SHUTDOWN, AnnounceState, written_state
+from mesh.agent.announce import CATCH_UP, Announcer, DrainReason
+from mesh.agent.announce_state import SHUTDOWN, AnnounceState, write_state, written_state
 from mesh.agent.apply import NotApplied, NotWritten
 from mesh.agent.config import Config
 from mesh.agent.generations import Generations
@@ -66,8 +67,11 @@ SIXTH = manifest(6)
 class Node:
     """A node that has generation 5 in force, and generation 6, in waves, before it."""
 
-    def __init__(self, folder: Path, highest: Signed = SIXTH, applied: int = 5) -> None:
+    def __init__(
+        self, folder: Path, highest: Signed = SIXTH, applied: int = 5, announces: bool = False
+    ) -> None:
         self.host = Host(folder, prefix=("true",))
+        write_state(self.host, AnnounceState(announces))
         self.state = State(self.host, OPERATOR, lambda _: True)
         self.state.accept(verified(OPERATOR, highest))
         if applied:
@@ -150,8 +154,37 @@ def test_a_node_waits_for_no_order_where_none_is_needed(
     assert node.rollout.update == ""
 
 
+@pytest.mark.parametrize(
+    ("number", "announces", "seconds", "waits", "why"),
+    [
+        (6, False, 0.0, True, "it has what the others have"),
+        (7, False, 0.0, False, "it has been off, and announces nothing"),
+        (7, True, 0.0, True, "only its agent has started anew"),
+        (7, False, CATCH_UP, True, "it has reached no registry for so long"),
+    ],
+)
+def test_a_node_that_starts_and_has_missed_a_generation_waits_for_no_wave(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    announces: bool,
+    seconds: float,
+    waits: bool,
+    why: str,
+) -> None:
+    """What it has may have been withdrawn everywhere else meanwhile."""
+    node = Node(tmp_path, manifest(number), announces=announces)
+    now = time.monotonic() + seconds
+    monkeypatch.setattr("mesh.agent.announce.time.monotonic", lambda: now)
+    assert node.waits is waits, why
+    assert node.is_due is not waits
+    node.order(generation=number, drained=(NODE,), manifest_sha256=manifest(number).digest)
+    assert node.state.highest is not None
+    assert node.rollout.drains(node.state.highest) is waits, "it has nothing to withdraw"
+
+
 def test_a_higher_generation_waits_again(tmp_path: Path) -> None:
-    node = Node(tmp_path)
+    node = Node(tmp_path, announces=True)
     node.order()
     node.state.accept(verified(OPERATOR, manifest(7)))
     assert node.waits
@@ -394,6 +427,7 @@ def test_a_drain_ends_where_the_thread_that_applies_has_failed(
 
 def test_a_node_that_waits_has_its_part_before_it_is_released(tmp_path: Path) -> None:
     node = Following(tmp_path, None)
+    node.state.confirm(Applied(6, SIXTH.digest, "{}"))
     seventh = manifest(7)
     node.state.accept(verified(OPERATOR, seventh))
     with node.runs():

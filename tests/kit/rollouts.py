@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Literal
 
+from mesh.publish.expected import tunnel_session
 from mesh.registry.registry import Caller, Current, Refused
 from mesh.trust import signing
-from mesh.trust.documents import Health, Manifest, Report, RolloutOrder, Update, Witnessed
+from mesh.trust.documents import Down, Health, Manifest, Report, RolloutOrder, Update, Witnessed
 from mesh.trust.encoding import dump
 from mesh.trust.orders import ROLLOUT
 from mesh.trust.signing import Purpose
@@ -43,11 +44,13 @@ class RolloutNodes:
     ``rolls_back`` maps nodes to why they do not apply what is not good; ``harmed`` changes
     the health of nodes that have another part in force than at the start, ``always`` that of nodes
     whatever they have; ``lost`` names what witnesses no longer see of a harmed node; ``lies``
-    changes what a node says of another. ``mute`` nodes say nothing any more, ``deaf`` ones report
-    and apply nothing, and ``earlier`` ones have an agent that knows no waves. What is ``good`` is
-    the content of that generation. ``slow`` ones apply for so many seconds, until they are
-    ``ready``. The clocks of nodes that are ``behind`` are so by so many seconds. ``taken`` is who
-    took over what, in order, ``reported`` the generation in force that each has reported last.
+    changes what a node says of another. Nodes that are ``off`` say nothing since then (seconds
+    since the epoch), and the others have lost their sessions with them. ``mute`` nodes say nothing
+    any more, ``deaf`` ones report and apply nothing, and ``earlier`` ones have an agent that knows
+    no waves. What is ``good`` is the content of that generation. ``slow`` ones apply for so many
+    seconds, until they are ``ready``. The clocks of nodes that are ``behind`` are so by so many
+    seconds. ``taken`` is who took over what, in order, ``reported`` the generation in force that
+    each has reported last. In each of its ``rounds`` all report.
     """
 
     fleet: Fleet
@@ -57,6 +60,7 @@ class RolloutNodes:
     always: dict[str, Bend] = field(default_factory=dict)
     lost: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lies: dict[str, tuple[str, str]] = field(default_factory=dict)
+    off: dict[str, float] = field(default_factory=dict)
     mute: set[str] = field(default_factory=set)
     deaf: set[str] = field(default_factory=set)
     earlier: set[str] = field(default_factory=set)
@@ -66,6 +70,7 @@ class RolloutNodes:
     behind: dict[str, float] = field(default_factory=dict)
     taken: list[tuple[str, int]] = field(default_factory=list)
     reported: dict[str, int] = field(default_factory=dict)
+    rounds: int = 0
     orders: list[RolloutOrder] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -76,7 +81,6 @@ class RolloutNodes:
             for node, entry in manifest.nodes.items()
         }
         self.began = {node: one.part for node, one in self.own.items()}
-        self._rounds = 0
         self._sequence = 0
 
     def _current(self) -> Current:
@@ -93,12 +97,15 @@ class RolloutNodes:
         current, order = self._current(), self._ordered()
         if order is not None and order not in self.orders:
             self.orders.append(order)
-        self._rounds += 1
+        self.rounds += 1
         for node, own in self.own.items():
-            if node in current.manifest.nodes and node not in self.mute | self.deaf:
+            if (
+                node in current.manifest.nodes
+                and node not in self.off.keys() | self.mute | self.deaf
+            ):
                 self._follow(node, own, current, order)
         for node, own in self.own.items():
-            if node in current.manifest.nodes and node not in self.mute:
+            if node in current.manifest.nodes and node not in self.off.keys() | self.mute:
                 self._report(node, own, current, order)
 
     def _follow(self, node: str, own: Own, current: Current, order: RolloutOrder | None) -> None:
@@ -137,6 +144,8 @@ class RolloutNodes:
 
     def _health(self, node: str, own: Own, order: RolloutOrder | None) -> Health:
         well = self.fleet.well(node, families={"web": {"ipv4": True, "ipv6": True}})
+        if self.off:
+            well = self._without(self.off, node, well)
         if node in self.always:
             well = self.always[node](well)
         if node in self.harmed and self.changed(node):
@@ -148,11 +157,23 @@ class RolloutNodes:
             well, rollout=number, update=own.update, witnessed=self._witnessed(node, order)
         )
 
+    def _without(self, off: Mapping[str, float], node: str, well: Health) -> Health:
+        """A node's health without the sessions with others that are off."""
+        own = self.fleet.plan.node(node)
+        peers = {tunnel_session(link.peer): link.peer for link in own.links}
+        peers |= {session.name: session.peer for session in own.ibgp}
+        gone = {name: off[peer] for name, peer in peers.items() if peer in off}
+        return replace(
+            well,
+            sessions=well.sessions | dict.fromkeys(gone, "Idle"),
+            down={name: Down("", int(since)) for name, since in gone.items()},
+        )
+
     def _witnessed(self, node: str, order: RolloutOrder | None) -> dict[str, Witnessed]:
         if order is None or order.everyone:
             return {}
         return {
-            other: Witnessed(self._rounds, self._seen(node, other))
+            other: Witnessed(self.rounds, self._seen(node, other))
             for other, by in order.witnesses.items()
             if node in by
         }

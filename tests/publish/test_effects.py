@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,12 @@ SEEN = ("announced ipv4", "transit ipv6", "tunnel ipv4")
 def reports(**changed: Health) -> dict[str, Report]:
     """All nodes are well and see the others, but for those that are named."""
     said = {
-        node: FLEET.report(node, MADE, health=changed.get(node.replace("-", "_"), well(node)))
+        node: FLEET.report(
+            node,
+            MADE,
+            time.time_ns() // 1000,
+            health=changed.get(node.replace("-", "_"), well(node)),
+        )
         for node in NODES
     }
     return {node: parse(Report, signed.payload) for node, signed in said.items()}
@@ -96,6 +102,10 @@ WORSE: dict[str, tuple[dict[str, Health], str]] = {
         {"ord_vultr_1": well(ORD, faults={"files": "/etc/x cannot be written"})},
         f"{ORD}: files: /etc/x cannot be written",
     ),
+    "only this node has lost a peer": (
+        {"ord_vultr_1": down(ORD, "u_ewr_vultr_1")},
+        f"{ORD}: u_ewr_vultr_1 is Active",
+    ),
     "the far end has lost its session": (
         {"mia_vultr_1": down(MIA, "u_ord_vultr_1")},
         f"{MIA}: its u_ord_vultr_1 is Active",
@@ -148,6 +158,32 @@ FINE: dict[str, tuple[dict[str, Health], dict[str, Health], Plan]] = {
         },
         PLAN,
     ),
+    "a peer is off": (
+        {},
+        {
+            "ord_vultr_1": down(ORD, "u_ewr_vultr_1", "mate4_ewr_vultr_1", "mate6_ewr_vultr_1"),
+            "lax_vultr_1": down(LAX, "u_ewr_vultr_1"),
+            "mia_vultr_1": down(MIA, "u_ewr_vultr_1"),
+        },
+        PLAN,
+    ),
+    "two peers are off": (
+        {},
+        {
+            "ord_vultr_1": down(ORD, "u_ewr_vultr_1", "u_mia_vultr_1"),
+            "lax_vultr_1": down(LAX, "u_ewr_vultr_1", "u_mia_vultr_1"),
+        },
+        PLAN,
+    ),
+    "a peer has been off since before": (
+        {"lax_vultr_1": down(LAX, "u_ewr_vultr_1"), "mia_vultr_1": down(MIA, "u_ewr_vultr_1")},
+        {
+            "ord_vultr_1": down(ORD, "mate4_ewr_vultr_1", "u_ewr_vultr_1"),
+            "lax_vultr_1": down(LAX, "u_ewr_vultr_1"),
+            "mia_vultr_1": down(MIA, "u_ewr_vultr_1"),
+        },
+        PLAN,
+    ),
     "a witness of an earlier version": ({}, {"mia_vultr_1": well(MIA, witnessed={})}, PLAN),
 }  # fmt: skip
 
@@ -162,6 +198,13 @@ def test_a_session_between_two_nodes_that_both_changed_counts_for_each() -> None
     after = reports(ord_vultr_1=down(ORD, "u_mia_vultr_1"), mia_vultr_1=down(MIA, "u_ord_vultr_1"))
     said = found(after, changed=(ORD, MIA))
     assert said == [f"{ORD}: u_mia_vultr_1 is Active", f"{MIA}: its u_ord_vultr_1 is Active"]
+
+
+def test_the_word_of_nodes_that_changed_too_does_not_make_a_peer_one_that_is_off() -> None:
+    lost = {f"{n[:3]}_vultr_1": down(n, "u_ewr_vultr_1") for n in (ORD, LAX, MIA)}
+    after = reports(**lost)
+    assert found(after, changed=(ORD, LAX)) == []
+    assert found(after, changed=(ORD, LAX, MIA)) == [f"{ORD}: u_ewr_vultr_1 is Active"]
 
 
 def test_a_registry_that_moves_away_need_not_answer_any_more() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -49,6 +50,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulated nodes show all effects at once."""
     monkeypatch.setattr(wave_effects, "SETTLES", 0.5)
     monkeypatch.setattr(wave_effects, "HOLDS", 0.5)
+    monkeypatch.setattr(wave_effects, "UNHEARD", 0.5)
     monkeypatch.setattr(rollout_module, "AFTERMATH", 0.5)
 
 
@@ -526,7 +528,7 @@ def test_a_node_that_was_off_and_comes_back_between_two_waves_follows_in_one_mor
     lines = BackAt(nodes)
     assert publication(nodes, lines, bundle=b"three", sealed_before=KNOWN).generation == 8
     assert set(generations(nodes).values()) == {8}
-    silent = lines.index(f"{MIA}: has not reported for some time, and goes on waiting")
+    silent = lines.index(f"{MIA}: has not reported for some time, and it goes on waiting")
     again = lines.index(f"{MIA}: reports again, and follows now")
     assert silent < again
     assert any(line.startswith(f"wave 1 of 1: {MIA}: ") for line in lines[again:])
@@ -550,6 +552,41 @@ def test_a_node_that_comes_back_after_all_has_the_newest_alone(nodes: RolloutNod
     back(nodes, MIA)
     until(lambda: generations(nodes)[MIA] == 7, 1, "it has what the others have")
     assert [number for node, number in nodes.taken if node == MIA] == [7]
+
+
+@pytest.mark.parametrize("wave", [0, 1, 2, 3])
+def test_a_node_that_goes_off_before_its_wave_stops_none(
+    nodes: RolloutNodes, touches: dict[str, Touch], wave: int
+) -> None:
+    """Los Angeles, whose wave is the last one, loses its power before the update or when that shows
+    a wave: nobody blames the others that have lost their sessions with it."""
+    lines = OffAt(nodes, LAX, wave)
+    with pytest.raises(PublishError) as error:
+        publication(nodes, lines, registries={ORD: nodes.registry.url})
+    assert f"{LAX}: no other node reaches it, and" in str(error.value)
+    assert generations(nodes) == {LAX: 5, ORD: 6, MIA: 6, EWR: 6}
+    assert f"{LAX}: no other node reaches it, and it goes on waiting" in lines
+    assert LAX not in last(nodes).released and not last(nodes).everyone
+
+
+class OffAt(list[str]):
+    """The lines of an update; a node goes off when it shows a wave, 0 for before."""
+
+    def __init__(self, nodes: RolloutNodes, node: str, wave: int) -> None:
+        super().__init__()
+        self._nodes, self._node, self._begin = nodes, node, f"wave {wave} of 4: "
+        if not wave:
+            self._end()
+
+    def _end(self) -> None:
+        self._nodes.off[self._node] = time.time()
+        rounds = self._nodes.rounds
+        until(lambda: self._nodes.rounds > rounds + 1, 1, "the others have told it")
+
+    def append(self, line: str) -> None:
+        super().append(line)
+        if line.startswith(self._begin):
+            self._end()
 
 
 # --- who stands in for whom ----------------------------------------------------------------------
