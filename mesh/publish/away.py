@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from mesh.plan import Plan
+from mesh.plan.waves import Wave
 from mesh.publish.recent import late, silent
 from mesh.publish.unreachable import unreachable
 from mesh.trust.documents import Report
@@ -16,6 +18,28 @@ that its own BIRD has started anew."""
 
 SAYS_NOTHING = "has not reported for some time"
 UNREACHED = "no other node reaches it"
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """The ``nodes`` that are away, with why: they go on waiting. ``returning`` are those of them
+    that may follow by themselves when they are back, as a wave: more of them at a time would darken
+    what others do not announce."""
+
+    nodes: Mapping[str, str]
+    returning: Wave
+
+    def with_unreached(self, wave: Wave, gone: Collection[str]) -> Absence:
+        """The same with nodes of a wave that nobody reaches when it comes."""
+        left = tuple(node for node in wave.nodes if node in gone)
+        late = replace(wave, nodes=left, drained=wave.drained.intersection(left))
+        return Absence(
+            {**self.nodes, **dict.fromkeys(left, UNREACHED)},
+            self.returning if self.returning.nodes else late,
+        )
+
+
+NOBODY = Absence({}, Wave((), frozenset(), ""))
 
 
 def away(plan: Plan, reports: Mapping[str, Report], members: Iterable[str]) -> dict[str, str]:

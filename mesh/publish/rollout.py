@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mesh.plan.waves import Touch, Wave
 from mesh.publish.announcers import Announces, announce_states, announcers
-from mesh.publish.away import LOST_SECONDS, UNREACHED, away
+from mesh.publish.away import LOST_SECONDS, NOBODY, UNREACHED, Absence, away
 from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.order import Order
@@ -92,21 +92,21 @@ class Rollout:
         self._uptakes = Uptakes(order, made, progress)
         self._last: dict[str, Report] = {}
         self._release = Release()
-        self._left: dict[str, str] = {}
+        self._absence = NOBODY
         self._next_look = 0.0
 
     def run(
         self,
         waves: Sequence[Wave],
         touches: Mapping[str, Touch],
-        silent: Mapping[str, str],
-        returning: Wave,
-    ) -> dict[str, str]:
-        """Releases wave by wave, and then everyone but the nodes of ``silent``; those ``returning``
-        too, unless they are back by then: a wave is watched. Returns the nodes of ``silent``, and
-        those that were away when their wave came, with why. Raises
+        absence: Absence,
+    ) -> Absence:
+        """Releases wave by wave, and then everyone but the nodes that are away; those that may
+        follow by themselves too, unless they are back by then: a wave is watched. Returns the
+        nodes that are away, with those that were so when their wave came. Raises
         :class:`RolloutStopped` or :class:`Overtaken`, and
         :class:`mesh.registry.client.Unreachable` where no registry takes an order."""
+        self._absence = absence
         self._hear()
         able = {n for n, one in self._last.items() if one.health.update is not None}
         examined = witnesses(self._order.plan, waves, able - self._order.unheard)
@@ -115,10 +115,10 @@ class Rollout:
         for place, wave in enumerate(waves):
             name, before = f"wave {place + 1} of {len(waves)}", dict(self._last)
             self._run(name, wave, touches, before, _of(examined, waves[place : place + 2]))
-        left = {**silent, **self._left}
+        left = self._absence
         gone = away(self._order.plan, self._last, self._identities)
-        later = gone.keys() & set(returning.nodes)
-        self._release_others(left.keys() - later, returning.drained & later)
+        later = gone.keys() & set(left.returning.nodes)
+        self._release_others(left.nodes.keys() - later, left.returning.drained & later)
         return left
 
     def go_back(
@@ -193,7 +193,8 @@ class Rollout:
             gone = self._unreached(wave)
         for node in sorted(gone):
             self._progress(f"{node}: {UNREACHED}, and it goes on waiting")
-        self._left |= dict.fromkeys(gone, UNREACHED)
+        if gone:
+            self._absence = self._absence.with_unreached(wave, gone)
         nodes = tuple(node for node in wave.nodes if node not in gone)
         return replace(wave, nodes=nodes, drained=wave.drained - gone)
 

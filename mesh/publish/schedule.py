@@ -10,7 +10,7 @@ from mesh.facts import Facts
 from mesh.plan import Network, Node, Plan
 from mesh.plan.waves import Touch, Wave, only_announcers, waves
 from mesh.publish.announcers import Announces, PrefixAnnouncement, announce_states
-from mesh.publish.away import away
+from mesh.publish.away import Absence, away
 from mesh.publish.choices import Choices
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.held import HeldGeneration
@@ -30,9 +30,7 @@ class Schedule:
 
     ``outages`` are the prefixes that nobody announces for a moment, by the node that is their only
     announcer. ``before`` are the last reports before it was published, ``away`` the nodes that
-    are off or cut off, with why: they go on waiting. ``returning`` are those of them that may
-    follow by themselves when they are back, as a wave: more of them at a time would darken what
-    others do not announce.
+    are off or cut off.
     ``former`` is what most nodes have in force; None where no registry has it. Nodes that are
     ``apart`` have something else in force, as after an update that was killed.
     """
@@ -41,8 +39,7 @@ class Schedule:
     outages: Mapping[str, tuple[Network, ...]]
     touches: Mapping[str, Touch]
     before: Mapping[str, Report]
-    away: Mapping[str, str]
-    returning: Wave
+    away: Absence
     former: HeldGeneration | None
     apart: frozenset[str]
 
@@ -74,8 +71,7 @@ def scheduled(
         only_announcers(plan, part),
         part,
         dict(reports),
-        gone,
-        _first(waves(plan, _beside(part, touches, gone), kinds)),
+        Absence(gone, _first(waves(plan, _beside(part, touches, gone), kinds))),
         _of_network(held, former, made),
         _apart(made.manifest.nodes, reports, held, former),
     )

@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from mesh.plan import Plan
 from mesh.plan.transition import expanded, obstacles
-from mesh.plan.waves import Wave
-from mesh.publish.away import awaited, away
+from mesh.publish.away import NOBODY, Absence, awaited, away
 from mesh.publish.contents import ContentDelivery
 from mesh.publish.generation import SignedGeneration, make
 from mesh.publish.going_back import GoingBack
@@ -97,13 +96,14 @@ class Stages:
                 if schedule is None:
                     return made
                 gone = away(order.plan, self._reports(), self._members)
-                back = sorted(left.keys() - gone.keys())
+                back = sorted(left.nodes.keys() - gone.keys())
                 if not back:
-                    _refuse_absence(left, schedule.returning)
+                    _refuse_absence(left)
                     return made
                 self._progress(f"{', '.join(back)}: reports again, and follows now")
-                left = {node: why for node, why in left.items() if node in gone}
-                schedule = replace(self._schedule(order, made), away=left)
+                schedule = self._schedule(order, made)
+                still = {node: why for node, why in left.nodes.items() if node in gone}
+                schedule = replace(schedule, away=replace(schedule.away, nodes=still))
             # The registries hold a higher generation of this operator that the state does not
             # know: they had lost it, or those that have it did not answer before.
 
@@ -164,19 +164,17 @@ class Stages:
 
     def _take_over(
         self, order: Order, made: SignedGeneration, schedule: Schedule | None
-    ) -> Mapping[str, str] | None:
-        """The nodes that are away, with why, once all others have a generation in force; None where
-        the registries hold another one of this operator that is not below it."""
-        left = {} if schedule is None else self._roll_out(order, made, schedule)
-        if left is None or not self._wait_for_reports(order, made, left):
+    ) -> Absence | None:
+        """Who is away, once all others have a generation in force; None where the registries hold
+        another one of this operator that is not below it."""
+        left = NOBODY if schedule is None else self._roll_out(order, made, schedule)
+        if left is None or not self._wait_for_reports(order, made, left.nodes):
             return None
         return left
 
-    def _roll_out(
-        self, order: Order, made: SignedGeneration, schedule: Schedule
-    ) -> dict[str, str] | None:
-        """Releases the generation wave by wave. Returns the nodes that are away, with why; None
-        where the registries hold another generation of this operator that is not below it."""
+    def _roll_out(self, order: Order, made: SignedGeneration, schedule: Schedule) -> Absence | None:
+        """Releases the generation wave by wave. Returns who is away; None where the registries hold
+        another generation of this operator that is not below it."""
 
         def rollout(generation: SignedGeneration) -> Rollout:
             return Rollout(
@@ -189,12 +187,10 @@ class Stages:
                 self._contents.deliver,
             )
 
-        for node, why in sorted(schedule.away.items()):
+        for node, why in sorted(schedule.away.nodes.items()):
             self._progress(f"{node}: {why}, and it goes on waiting")
         try:
-            return rollout(made).run(
-                schedule.waves, schedule.touches, schedule.away, schedule.returning
-            )
+            return rollout(made).run(schedule.waves, schedule.touches, schedule.away)
         except Overtaken:
             return None
         except RolloutStopped as stopped:
@@ -245,13 +241,14 @@ class Stages:
         (self._progress if now.unconfirmed else self._progress.waiting)(progress)
 
 
-def _refuse_absence(left: Mapping[str, str], returning: Wave) -> None:
-    """Raises PublishError for nodes that were away. More of them than a wave has are not released
+def _refuse_absence(left: Absence) -> None:
+    """Raises PublishError for nodes that are away. More of them than a wave has are not released
     before they are back: they would be a wave that nobody watches."""
     lines = []
-    for why in sorted(set(left.values())):
-        nodes = {node for node in left if left[node] == why}
-        follow, keep = nodes.intersection(returning.nodes), nodes.difference(returning.nodes)
+    for why in sorted(set(left.nodes.values())):
+        nodes = {node for node in left.nodes if left.nodes[node] == why}
+        follow = nodes.intersection(left.returning.nodes)
+        keep = nodes - follow
         if follow:
             names = ", ".join(sorted(follow))
             lines.append(f"{names}: {why}, and takes it over when it is back")

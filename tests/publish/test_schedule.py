@@ -66,7 +66,7 @@ def members(found: Schedule) -> set[str]:
 
 def test_a_silent_node_goes_on_waiting(touches: dict[str, Touch]) -> None:
     found = schedule(reports({MIA: SILENT_SECONDS + 5}))
-    assert found.away == {MIA: "has not reported for some time"}
+    assert found.away.nodes == {MIA: "has not reported for some time"}
     assert members(found) == set(NODES) - {MIA}
 
 
@@ -76,7 +76,7 @@ def test_a_node_that_joins_has_nothing_to_report(touches: dict[str, Touch]) -> N
     del said[MIA]
     found = schedule(said, new=(MIA,))
     assert found.waves[0].nodes == (MIA,)
-    assert not found.away
+    assert not found.away.nodes
 
 
 def test_a_node_of_the_state_of_which_nothing_is_known_does_not_join(
@@ -87,7 +87,7 @@ def test_a_node_of_the_state_of_which_nothing_is_known_does_not_join(
     said = reports()
     del said[MIA]
     found = schedule(said)
-    assert found.away.keys() == {MIA} and MIA not in members(found)
+    assert found.away.nodes.keys() == {MIA} and MIA not in members(found)
 
 
 def test_where_all_are_silent_it_is_our_own_clock() -> None:

@@ -52,6 +52,11 @@ def test_where_all_providers_forget_it_no_node_stays_dark_for_a_drain(network: N
     assert "drains first" not in outcome.output
 
 
+@pytest.mark.parametrize("name", ["off-before", "off-between"])
+def test_a_node_that_loses_its_power_stops_no_update(network: Network, name: str) -> None:
+    holds(INTERRUPTED[name](network))
+
+
 @pytest.mark.parametrize("name", ["away", "away-without", "away-after-all"])
 def test_a_node_that_was_off_has_what_is_in_force_and_announces_nothing_of_before(
     network: Network, name: str

@@ -157,6 +157,32 @@ def after_all(network: Network) -> Outcome:
     return Outcome("away-after-all", missed, tuple(wrong))
 
 
+def off(network: Network, name: str, shown: str) -> Outcome:
+    """A node loses its power just before `up`, or when that shows a wave: it is left out, nobody
+    else is blamed, and it has what the others have when it is back."""
+
+    def end(running: Underway) -> None:
+        running.wait_for(shown)
+        faults.fault(network.name, "power-loss", AWAY)
+
+    try:
+        if not shown:
+            faults.fault(network.name, "power-loss", AWAY)
+        try:
+            rollout = network.roll(RESTARTING, end if shown else None)
+        finally:
+            faults.heal(network.name, AWAY)
+        wrong = [*lost(rollout, CITY), *_comes(network), *network.problems()]
+        others = set(rollout.nodes(rollout.generations[-1])) - {AWAY}
+        if len(rollout.generations) > 1 or len(others) < len(in_force(network.name)) - 1:
+            wrong.append(f"{sorted(others)} had generations {rollout.generations}")
+        if not rollout.code or f"{AWAY}: no other node reaches it, and takes" not in rollout.output:
+            wrong.append(f"`up` did not say that {AWAY} is off")
+    finally:
+        network.restore()
+    return Outcome(name, (rollout,), tuple(wrong))
+
+
 def _old(exported: set[str]) -> Iterator[str]:
     if OLD_PREFIX in exported:
         yield f"{AWAY} announced {OLD_PREFIX}, which was withdrawn while it was off"
@@ -217,6 +243,8 @@ INTERRUPTED: dict[str, Callable[[Network], Outcome]] = {
         2, RESTARTING, kill, "killed-and-back", network, Change()
     ),
     "password-forgotten": forgotten,
+    "off-before": lambda network: off(network, "off-before", ""),
+    "off-between": lambda network: off(network, "off-between", "wave 1 of 4: "),
     "away": lambda network: away(network, "away", {}),
     "away-without": lambda network: away(network, "away-without", WITHOUT),
     "away-after-all": after_all,
