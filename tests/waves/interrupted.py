@@ -159,7 +159,7 @@ def after_all(network: Network) -> Outcome:
 
 def off(network: Network, name: str, shown: str) -> Outcome:
     """A node loses its power just before `up`, or when that shows a wave: it is left out, nobody
-    else is blamed, and it has what the others have when it is back."""
+    else is blamed, it has what the others have when it is back, and the next `up` is well."""
 
     def end(running: Underway) -> None:
         running.wait_for(shown)
@@ -172,7 +172,11 @@ def off(network: Network, name: str, shown: str) -> Outcome:
             rollout = network.roll(RESTARTING, end if shown else None)
         finally:
             faults.heal(network.name, AWAY)
-        wrong = [*lost(rollout, CITY), *_comes(network), *network.problems()]
+        wrong = [*lost(rollout, CITY), *_comes(network)]
+        again = network.roll(RESTARTING)
+        wrong += [*lost(again), *network.problems()]
+        if again.code or "(drains first)" in again.output:
+            wrong.append(f"the next `up` ended with {again.code}, or restarted sessions")
         others = set(rollout.nodes(rollout.generations[-1])) - {AWAY}
         if len(rollout.generations) > 1 or len(others) < len(in_force(network.name)) - 1:
             wrong.append(f"{sorted(others)} had generations {rollout.generations}")
@@ -180,7 +184,7 @@ def off(network: Network, name: str, shown: str) -> Outcome:
             wrong.append(f"`up` did not say that {AWAY} is off")
     finally:
         network.restore()
-    return Outcome(name, (rollout,), tuple(wrong))
+    return Outcome(name, (rollout, again), tuple(wrong))
 
 
 def _old(exported: set[str]) -> Iterator[str]:
