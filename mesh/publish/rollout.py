@@ -322,7 +322,7 @@ class Rollout:
             wave.nodes,
             [node for node in wave.nodes if touches[node].restarts_sessions],
             before,
-            self._identities.keys() - self._order.unheard,
+            self._identities.keys() - self._order.unheard - self._absence.nodes.keys(),
             self._made.manifest.bundle,
             [node for node in wave.nodes if touches[node].joins],
         )

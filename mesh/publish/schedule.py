@@ -29,10 +29,9 @@ class Schedule:
     """The waves of one generation, with what it ``touches`` at the nodes that take part.
 
     ``outages`` are the prefixes that nobody announces for a moment, by the node that is their only
-    announcer. ``before`` are the last reports before it was published, ``away`` the nodes that
-    are off or cut off.
-    ``former`` is what most nodes have in force; None where no registry has it. Nodes that are
-    ``apart`` have something else in force, as after an update that was killed.
+    announcer. ``before`` are the last reports before it was published, ``away`` the nodes that are
+    off or cut off. ``former`` is what most nodes have in force; None where no registry has it.
+    Nodes that are ``apart`` have something else in force, as after an update that was killed.
     """
 
     waves: tuple[Wave, ...]
