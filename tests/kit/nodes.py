@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,8 +36,16 @@ class Nodes:
     refusing: set[str] = field(default_factory=set)
     sequence: int = 10**15
 
+    def __post_init__(self) -> None:
+        self._turn = threading.Lock()
+
     def speak(self) -> None:
-        """Each node's report on what its registry holds now."""
+        """Each node's report on what its registry holds now. One round at a time: nothing that was
+        so before it comes after it."""
+        with self._turn:
+            self._speak()
+
+    def _speak(self) -> None:
         current = self.registry.registry.current()
         if current is None:
             return

@@ -19,10 +19,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
+
 from mesh.agent import bundle
 from mesh.facts import Facts, Placement
 from mesh.plan import Plan
-from mesh.publish import Instance, Member, Order
+from mesh.publish import Instance, Member, Order, registry_pool
 from mesh.publish.expected import tunnel_session
 from mesh.publish.generation import SignedGeneration, make
 from mesh.publish.identity import former_name
@@ -214,7 +216,7 @@ class Live:
     registry: Registry
 
     def client(self, signer: Signer | None = None) -> Client:
-        return Client(self.url, signer)
+        return Client(self.url, signer, PATIENCE)
 
     def raw(
         self,
@@ -258,7 +260,9 @@ def shared_fleet() -> Fleet:
 
 @contextmanager
 def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> Iterator[Live]:
-    """A registry over a fresh or an existing database in that folder."""
+    """A registry over a fresh or an existing database in that folder. It has this process's threads
+    beside it: an operator here waits for its connections, and not for one of production's seconds.
+    """
     if not (folder / "tls.crt").exists():
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _certificate().items():
@@ -278,7 +282,10 @@ def live(folder: Path, operator_public: str, bundle_: bytes | None = None) -> It
     thread.start()
     until(lambda: server.started, 10, "the registry has started", nap=0.01)
     try:
-        yield Live(f"https://127.0.0.1:{port}", port, registry)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(registry_pool, "CONNECT_SECONDS", PATIENCE)
+            patch.setattr(registry_pool, "HURRIED", (PATIENCE,))
+            yield Live(f"https://127.0.0.1:{port}", port, registry)
     finally:
         ended.set_result(None)
         thread.join(PATIENCE)

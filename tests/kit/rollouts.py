@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ class RolloutNodes:
     orders: list[RolloutOrder] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._turn = threading.Lock()
         current = self._current()
         manifest, digest = current.manifest, current.manifest_sha256
         self.own = {
@@ -93,7 +95,12 @@ class RolloutNodes:
         return None if held is None else held.order
 
     def step(self) -> None:
-        """Each node looks at what the registry holds, follows it, and reports."""
+        """Each node looks at what the registry holds, follows it, and reports. One round at a time:
+        what was so before it has been told after it, and nothing older comes later."""
+        with self._turn:
+            self._step()
+
+    def _step(self) -> None:
         current, order = self._current(), self._ordered()
         if order is not None and order not in self.orders:
             self.orders.append(order)
