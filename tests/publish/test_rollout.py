@@ -29,7 +29,7 @@ from mesh.trust.orders import ROLLOUT
 from tests.kit.registry import BUNDLE, Fleet, holding, shared_fleet
 from tests.kit.rollouts import RolloutNodes, living
 from tests.kit.stacks import equal_nodes, plan_of
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, until
 
 FLEET = shared_fleet()
 LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1")
@@ -47,11 +47,28 @@ def nodes(tmp_path: Path) -> Iterator[RolloutNodes]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulated nodes show all effects at once."""
-    monkeypatch.setattr(wave_effects, "SETTLES", 0.5)
+    """Simulated nodes show all effects at once. On a busy machine they report them late: whoever is
+    there is waited for."""
+    monkeypatch.setattr(wave_effects, "SETTLES", PATIENCE)
     monkeypatch.setattr(wave_effects, "HOLDS", 0.5)
-    monkeypatch.setattr(wave_effects, "UNHEARD", 0.5)
+    monkeypatch.setattr(wave_effects, "UNHEARD", PATIENCE)
+    monkeypatch.setattr(rollout_module, "BASELINE", PATIENCE)
     monkeypatch.setattr(rollout_module, "AFTERMATH", 0.5)
+    monkeypatch.setattr(rollout_module, "FOLLOW_SECONDS", PATIENCE)
+
+
+@pytest.fixture
+def harmful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is worse stays so: that it comes right is waited for in vain. Nothing restarts."""
+    monkeypatch.setattr(wave_effects, "SETTLES", 0.5)
+    monkeypatch.setattr(wave_effects, "HOLDS", PATIENCE)
+
+
+@pytest.fixture
+def unwitnessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node is off, and examines no other: that is waited for in vain."""
+    monkeypatch.setattr(wave_effects, "UNHEARD", 0.5)
+    monkeypatch.setattr(rollout_module, "BASELINE", 0.5)
 
 
 @pytest.fixture
@@ -63,7 +80,7 @@ def touches(monkeypatch: pytest.MonkeyPatch) -> dict[str, Touch]:
 
 
 def publication(nodes: RolloutNodes, lines: list[str] | None = None, **changed: Any) -> State:
-    values = {"registries": {LAX: nodes.registry.url}, "deadline": 20.0, "bundle": b"another"}
+    values = {"registries": {LAX: nodes.registry.url}, "deadline": 300.0, "bundle": b"another"}
     before = changed.pop("before", None)
     order = FLEET.order(**(values | changed))
     shown: list[str] = [] if lines is None else lines
@@ -103,10 +120,7 @@ def test_each_wave_waits_for_the_one_before(nodes: RolloutNodes, touches: dict[s
     assert [line for line in lines if line.startswith("wave 1 of 4: ")]
 
 
-def test_sixteen_nodes_follow_by_thirds_where_nothing_restarts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wave_effects, "SETTLES", 30.0)  # so many reports take a busy machine longer
+def test_sixteen_nodes_follow_by_thirds_where_nothing_restarts(tmp_path: Path) -> None:
     fleet = Fleet(plan_of(equal_nodes(16, reflectors=2)))
     (registry_node,) = (n.id for n in fleet.plan.nodes if Role.REGISTRY in n.roles)
     state = State(5, fleet.fifth.digest, fleet.members(), network=fleet.network)
@@ -180,12 +194,11 @@ def test_a_silent_node_stops_no_wave(
 ) -> None:
     """It follows when it is back, and drains first where it may restart its sessions."""
     monkeypatch.setattr(stages_module, "SILENT_SECONDS", 0.5)
-    nodes.mute.add(MIA)
-    stale(nodes, MIA)
+    silence(nodes, MIA)
     touches[MIA] = Touch(True, frozenset({"vultr4"}))
     text = f"{MIA}: has not reported for some time, and takes it over when it is back; "
     with pytest.raises(PublishError, match=text):
-        publication(nodes, deadline=3.0)
+        publication(nodes)
     assert generations(nodes) == {LAX: 6, ORD: 6, EWR: 6, MIA: 5}
     nodes.mute.clear()
     until(lambda: generations(nodes)[MIA] == 6, 1, "it has what the others have")
@@ -196,16 +209,14 @@ def test_more_silent_nodes_than_a_wave_has_do_not_come_back_together(
     nodes: RolloutNodes, touches: dict[str, Touch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stages_module, "SILENT_SECONDS", 0.5)
-    for node in (MIA, EWR):
-        nodes.mute.add(node)
-        stale(nodes, node)
+    silence(nodes, MIA, EWR)
     follows, keeps = "takes it over when it is back", "keeps what it has in force"
     text = "; ".join(
         f"{node}: has not reported for some time, and {what}"
         for node, what in ((EWR, follows), (MIA, keeps))
     )
     with pytest.raises(PublishError, match=text):
-        publication(nodes, deadline=3.0)
+        publication(nodes)
     nodes.mute.clear()
     until(lambda: generations(nodes)[EWR] == 6, 1, "one has what the others have")
     assert generations(nodes)[MIA] == 5
@@ -225,23 +236,27 @@ def test_a_node_that_reports_late_has_its_place_in_a_wave(
         if line == f"waiting for a report of {MIA}":
             nodes.behind.clear()
 
-    order = FLEET.order(registries={LAX: nodes.registry.url}, deadline=20.0, bundle=b"another")
+    order = FLEET.order(registries={LAX: nodes.registry.url}, deadline=300.0, bundle=b"another")
     publish(order, STATE, show, None)
     assert f"waiting for a report of {MIA}" in shown
     assert set(generations(nodes).values()) == {6}
 
 
-def stale(nodes: RolloutNodes, node: str) -> None:
-    """Makes the registry forget the last report of a node."""
-    nodes.registry.registry.store.put_report(node, 0, "{}", lambda _: False)
+def silence(nodes: RolloutNodes, *names: str) -> None:
+    """Nodes say nothing any more, and the registry forgets what they have said last."""
+    nodes.mute |= set(names)
+    nodes.step()  # no report of theirs is underway then
+    for node in names:
+        nodes.registry.registry.store.put_report(node, 0, "{}", lambda _: False)
 
 
 def test_a_node_that_says_that_it_applies_gets_the_time(
-    nodes: RolloutNodes, touches: dict[str, Touch]
+    nodes: RolloutNodes, touches: dict[str, Touch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may install packages."""
-    nodes.slow[EWR] = 4.0
-    publication(nodes, deadline=3.0)
+    monkeypatch.setattr(rollout_module, "WAVE_SECONDS", 4.0)
+    nodes.slow[EWR] = 4.5
+    publication(nodes)
     assert generations(nodes)[EWR] == 6
 
 
@@ -292,6 +307,7 @@ def broken(nodes: RolloutNodes, how: str) -> str:
 @pytest.mark.parametrize(
     "how", ["rolled back", "transit", "a session", "an announcement", "a service"]
 )
+@pytest.mark.usefixtures("harmful")
 def test_a_wave_that_harms_a_node_stops_there_and_comes_back(
     nodes: RolloutNodes, touches: dict[str, Touch], how: str
 ) -> None:
@@ -327,6 +343,7 @@ def test_nodes_of_later_waves_never_get_what_stops(
     assert not [node for node, generation in nodes.taken if generation == 6]
 
 
+@pytest.mark.usefixtures("harmful")
 def test_a_node_that_alone_objects_is_named_with_the_way_on(
     nodes: RolloutNodes, touches: dict[str, Touch]
 ) -> None:
@@ -364,11 +381,13 @@ def test_where_nobody_else_has_it_nothing_is_published_again(
 
 
 def test_a_node_that_fell_silent_in_its_wave_is_not_released_any_more(
-    nodes: RolloutNodes, touches: dict[str, Touch]
+    nodes: RolloutNodes, touches: dict[str, Touch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(rollout_module, "WAVE_SECONDS", 2.0)
     nodes.deaf.add(EWR)
     with pytest.raises(PublishError, match=f"wave 1 of 4: {EWR}: no report on generation 6 within"):
-        publication(nodes, deadline=2.0)
+        publication(nodes)
+    nodes.step()  # nobody follows the order before any more
     nodes.deaf.clear()
     nodes.step()
     assert last(nodes).released == () and nodes.own[EWR].generation == 5
@@ -381,6 +400,7 @@ def test_a_node_that_rolled_back_does_not_try_again_later_by_itself(
     nodes.rolls_back[EWR] = "after 15 s sessions are down that were up before: vultr4"
     with pytest.raises(PublishError, match="stays so everywhere"):
         publication(nodes)
+    nodes.step()  # nobody follows the order before any more
     nodes.rolls_back.clear()
     nodes.own[EWR].decided = ""
     nodes.step()
@@ -395,8 +415,9 @@ def test_where_a_node_stops_an_update_the_way_on_without_it_is_told(
         nodes.rolls_back[EWR] = "bird: syntax error"
     else:
         nodes.deaf.add(EWR)
-    with pytest.raises(PublishError) as error:
-        publication(nodes, deadline=2.0)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(PublishError) as error:
+        patch.setattr(rollout_module, "WAVE_SECONDS", 2.0)
+        publication(nodes)
     assert str(error.value).endswith(f"mesh rollout --without {EWR}")
     publication(nodes, choices=Choices(without=frozenset({EWR})))
     assert {g for n, g in generations(nodes).items() if n != EWR} == {7}
@@ -521,6 +542,7 @@ class BackAt(list[str]):
             back(self._nodes, MIA)
 
 
+@pytest.mark.usefixtures("unwitnessed")
 def test_a_node_that_was_off_and_comes_back_between_two_waves_follows_in_one_more(
     nodes: RolloutNodes,
 ) -> None:
@@ -535,6 +557,7 @@ def test_a_node_that_was_off_and_comes_back_between_two_waves_follows_in_one_mor
     assert [number for node, number in nodes.taken if node == MIA] == [8]
 
 
+@pytest.mark.usefixtures("unwitnessed")
 def test_a_node_that_came_back_and_is_harmed_stops_alone(nodes: RolloutNodes) -> None:
     """The others keep what has harmed none of them."""
     missed_two(nodes)
@@ -554,6 +577,7 @@ def test_a_node_that_comes_back_after_all_has_the_newest_alone(nodes: RolloutNod
     assert [number for node, number in nodes.taken if node == MIA] == [7]
 
 
+@pytest.mark.usefixtures("unwitnessed")
 @pytest.mark.parametrize("wave", [0, 1, 2, 3])
 def test_a_node_that_goes_off_before_its_wave_stops_none(
     nodes: RolloutNodes, touches: dict[str, Touch], wave: int
