@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mesh.content import folders
 from mesh.publish import PublishError
-from mesh.publish.contents import ContentDelivery, _held, lagging, packed
+from mesh.publish.contents import TURN, ContentDelivery, _held, lagging, packed
 from mesh.publish.progress import ProgressLines
 from mesh.registry.client import Answer
 from mesh.registry.routes import status
@@ -101,13 +101,14 @@ def test_a_slow_registry_does_not_keep_the_other_waiting(
     site: Site, registries: tuple[Live, Live], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One in other hands may take half a minute for each chunk."""
-    monkeypatch.setattr("mesh.publish.contents.TURN", 1.0)
+    now = [100.0]  # a clock that goes on with the slow one alone
+    monkeypatch.setattr("mesh.publish.contents.time", SimpleNamespace(monotonic=lambda: now[0]))
     store, places = registries[0].registry.store, list[int]()
     put = store.put_chunk
 
     def slow(digest: str, place: int, content: bytes) -> bool:
         places.append(place)
-        time.sleep(1.1)
+        now[0] += TURN + 1
         return put(digest, place, content)
 
     monkeypatch.setattr(store, "put_chunk", slow)
