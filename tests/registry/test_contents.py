@@ -20,7 +20,7 @@ from mesh.trust.encoding import dump, sha256
 from mesh.trust.requests import Signer
 from tests.kit.contents import Site
 from tests.kit.registry import Live, live
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, patience, until
 
 BODY = os.urandom(2 * paths.CHUNK + 5000)
 DIGEST = sha256(BODY)
@@ -119,7 +119,7 @@ def test_a_member_with_many_addresses_gets_no_more_chunks_at_once(
     go_on, whole = threading.Event(), desk.registry.chunk
 
     def held(digest: str, place: int) -> bytes:
-        assert go_on.wait(20)
+        assert go_on.wait(2 * patience(15))
         return whole(digest, place)
 
     def fetch(number: int) -> int:
@@ -137,7 +137,7 @@ def test_a_member_with_many_addresses_gets_no_more_chunks_at_once(
             assert ask(desk, other, "GET", f"{PLACE}/0").status == 200
         finally:
             go_on.set()
-        assert sorted(one.result(20) for one in first) == [200, 200, 429, 429]
+        assert sorted(one.result(PATIENCE) for one in first) == [200, 200, 429, 429]
 
 
 def test_what_no_generation_names_any_more_is_dropped(desk: Live, site: Site) -> None:

@@ -16,7 +16,7 @@ from mesh.trust.encoding import dump, parse
 from mesh.trust.keys import signing_public
 from mesh.trust.signing import Purpose, Signed
 from tests.kit.registry import Fleet, Live, live
-from tests.kit.wait import PATIENCE
+from tests.kit.wait import PATIENCE, until
 
 PATH = "/api/v1/drain"
 
@@ -73,8 +73,7 @@ def test_who_comes_second_is_shown_the_order_that_came_first(
 
     thread = threading.Thread(target=first)
     thread.start()
-    while not registry.registry.store.counts()["drain_order"]:
-        assert thread.is_alive()
+    until(lambda: registry.registry.store.counts()["drain_order"], 5, "the first order is stored")
     with registry.client() as client:
         assert put(client, order(fleet, 3, "mia-vultr-1")) == 409
         assert held(client) == DrainOrder("as27218-prod", 3, ("lax-vultr-1",))

@@ -12,6 +12,7 @@ from mesh.trust import keys
 from mesh.trust.encoding import dump
 from mesh.trust.requests import Nonces, Signer
 from tests.kit.registry import Fleet, Live
+from tests.kit.wait import PATIENCE
 
 HASH = "0" * 64
 CLOSED = [
@@ -242,7 +243,7 @@ def test_one_source_cannot_ask_without_end_and_others_still_can(registry: Live) 
 def _spoken(live: Live, data: bytes) -> bytes:
     context = ssl._create_unverified_context()
     with (
-        socket.create_connection(("127.0.0.1", live.port), 10) as plain,
+        socket.create_connection(("127.0.0.1", live.port), PATIENCE) as plain,
         context.wrap_socket(plain) as secure,
     ):
         secure.sendall(data)

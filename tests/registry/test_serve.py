@@ -233,7 +233,9 @@ def test_who_asks_for_the_bundle_and_does_not_read_it_costs_little(
         assert resident() - before < 64
         content = b""
         while len(content) < len(large):
-            content += lines[-1].recv(1 << 20)
+            piece = lines[-1].recv(1 << 20)
+            assert piece, "the answer was cut"
+            content += piece
         assert content.endswith(large[-(1 << 16) :])
 
 
