@@ -18,6 +18,7 @@ from pydantic_core import to_json
 
 from mesh.glass.answers import Answer
 from mesh.netns import inside
+from tests.kit.wait import PATIENCE
 
 AT = 1_800_000_000.0
 """The time of all answers."""
@@ -124,7 +125,7 @@ def ssh_server(folder: Path, *forwards_to: int) -> Iterator[Login]:
             authorized_client_keys=str(folder / "authorized"),
         )  # fmt: skip
 
-    listening = asyncio.run_coroutine_threadsafe(listen(), loop).result(30)
+    listening = asyncio.run_coroutine_threadsafe(listen(), loop).result(PATIENCE)
     port = listening.get_port()
     known = host.export_public_key("openssh").decode().strip()
     (folder / "known").write_text(f"[127.0.0.1]:{port} {known}\n")
@@ -133,9 +134,9 @@ def ssh_server(folder: Path, *forwards_to: int) -> Iterator[Login]:
         yield Login(port, f"ssh {options} root@127.0.0.1", lambda: len(there))
     finally:
         loop.call_soon_threadsafe(listening.close)
-        asyncio.run_coroutine_threadsafe(listening.wait_closed(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(listening.wait_closed(), loop).result(PATIENCE)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
+        thread.join(PATIENCE)
 
 
 def stack_state(

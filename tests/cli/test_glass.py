@@ -32,7 +32,7 @@ from tests.cli.glass import AT, Glass, Login, ssh_server, stack_state
 from tests.kit.namespaces import spaces
 from tests.kit.registry import Fleet
 from tests.kit.stacks import ROOT
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, until
 
 FLEET = dump_fleet(State(7, "0" * 64, Fleet().members()))
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
@@ -50,6 +50,13 @@ MISTAKE = json.dumps(
 ).encode()
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="needs the program ssh")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log-in takes a processor a tenth of a second, of which a busy machine has little."""
+    monkeypatch.setattr(glass_doors, "CONNECT", int(PATIENCE))
+    monkeypatch.setattr(glass_client, "TIMES", httpx.Timeout(PATIENCE))
 
 
 @pytest.fixture
@@ -303,11 +310,11 @@ def test_in_a_lab_open_leads_a_browser_into_the_namespace(tmp_path: Path) -> Non
     with in_a_lab() as (glass, state):
         glass.says("nodes", b"{}")
         with opened(state, tmp_path) as (process, url):
-            with httpx.Client(base_url=url, trust_env=False) as browser:
+            with httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False) as browser:
                 answers = [browser.get("api/v1/nodes").json() for _ in range(3)]
             assert answers == [{}] * 3
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(PATIENCE) == 0
 
 
 @contextmanager
@@ -327,6 +334,7 @@ from mesh.cli.main import app
 import json
 state = json.load(open(sys.argv[1]))
 glass_doors.exported = lambda _: state
+glass_doors.CONNECT = 60
 sys.argv[1:] = ["glass", "open", sys.argv[2]]
 app()
 """
@@ -357,7 +365,8 @@ def test_open_forwards_a_port_until_it_is_ended(
     glass.says("nodes", b"{}")
     state = stack_state(FLEET, glass.port, {LAX: login.line})
     with opened(state, tmp_path) as (process, url):
-        assert httpx.get(f"{url}api/v1/nodes", trust_env=False).json() == {}
+        answer = httpx.get(f"{url}api/v1/nodes", timeout=PATIENCE, trust_env=False)
+        assert answer.json() == {}
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
     until(lambda: login.connections() == 0, 5, "the SSH server has no connection")

@@ -9,13 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic_core import to_json
 from typer.testing import CliRunner
 
-from mesh.cli import glass_doors
+from mesh.cli import glass_client, glass_doors
 from mesh.cli.main import app
 from mesh.lab import namespaces
 from mesh.netns import inside
@@ -26,7 +28,7 @@ from tests.glass import samples
 from tests.kit.namespaces import spaces
 from tests.kit.registry import Fleet
 from tests.kit.stacks import ROOT
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, repeating, until
 
 pytestmark = pytest.mark.root
 
@@ -57,10 +59,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     folder = tmp_path_factory.mktemp("glass")
     (folder / "glass.json").write_bytes(to_json(NETWORK))
     (folder / "agent.json").write_text(json.dumps({"node": HERE}))
-    snapshot = samples.snapshot(NETWORK, HERE, at=time.time())
-    (folder / "snapshot.json").write_bytes(to_json(snapshot))
+    _look(folder)
     names = ("glass.json", "agent.json", "snapshot.json", "bird.ctl")
-    with spaces("served", HERE) as (space,), pytest.MonkeyPatch.context() as patch:
+    with (
+        spaces("served", HERE) as (space,),
+        pytest.MonkeyPatch.context() as patch,
+        repeating(partial(_look, folder), 1),
+    ):
+        patch.setattr(glass_client, "TIMES", httpx.Timeout(PATIENCE))
         namespaces.ip(["link set lo up"], space)
         command = [sys.executable, "-c", SERVE, *(str(folder / name) for name in names)]
         process = inside(space, lambda: subprocess.Popen(command, cwd=ROOT))
@@ -74,6 +80,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         finally:
             process.kill()
             process.wait()
+
+
+def _look(folder: Path) -> None:
+    """A snapshot of now, as the agent writes one each second: an old one does not count."""
+    new = folder / "snapshot.new"
+    new.write_bytes(to_json(samples.snapshot(NETWORK, HERE, at=time.time())))
+    new.rename(folder / "snapshot.json")
 
 
 def test_the_nodes_are_shown_with_those_that_do_not_answer(run: Run) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.stacks import ROOT
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, patience, until
 
 PROGRAM = """
 import itertools, sys
@@ -48,7 +48,7 @@ def printed(form: str, path: Path, count: int) -> list[str]:
     try:
         until(lambda: path.read_text().count("state") >= count, 5, f"{count} states")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
     return path.read_text().splitlines()
@@ -75,7 +75,7 @@ def on_a_terminal(number: signal.Signals, lines: int = 0, wait_for: bytes = b"il
         env=environment,
     )  # fmt: skip
     os.close(theirs)
-    got, end = b"", time.monotonic() + 20
+    got, end = b"", time.monotonic() + patience(20)
     try:
         while wait_for not in got and time.monotonic() < end:
             got += _read(ours)
@@ -84,7 +84,7 @@ def on_a_terminal(number: signal.Signals, lines: int = 0, wait_for: bytes = b"il
             got += _read(ours)
         while more := _read(ours):
             got += more
-        assert process.wait(1) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         os.close(ours)
