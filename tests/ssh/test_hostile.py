@@ -82,7 +82,8 @@ def serving(handle: Handler) -> Iterator[Target]:
 def target(port: int) -> Target:
     """How the operator reaches a host on loopback."""
     key = " ".join(HOST_KEY.export_public_key("openssh").decode().split()[:2])
-    return Target(NODE, "buyvm", "127.0.0.1", port, "root", (key,), False, key_text(LOGIN), 3.0)
+    login = key_text(LOGIN)
+    return Target(NODE, "buyvm", "127.0.0.1", port, "root", (key,), False, login, PATIENCE)
 
 
 def answering(questions: bytes, receiver: bytes = b"") -> Handler:
