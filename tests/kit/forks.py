@@ -52,12 +52,16 @@ import marshal, os, sys, _signal, _socket
 here = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
 here.connect({address!r})
 request = marshal.dumps(({script!r}, sys.argv[1:], os.getcwd(), dict(os.environ)))
+# A signal that comes meanwhile is for the fork as well.
+signals = (_signal.SIGINT, _signal.SIGTERM)
+_signal.pthread_sigmask(_signal.SIG_BLOCK, signals)
 files = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
 length = len(request).to_bytes({length}, "big")
 here.sendmsg([length], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
 here.sendall(request)
-for number in (_signal.SIGINT, _signal.SIGTERM):
+for number in signals:
     _signal.signal(number, lambda number, _frame: here.send(bytes([number])))
+_signal.pthread_sigmask(_signal.SIG_UNBLOCK, signals)
 for number in (0, 1, 2):
     os.close(number)
 here.settimeout(1)
