@@ -23,6 +23,7 @@ from pathlib import Path
 from setup.image import mirror
 from tests.kit import needs
 from tests.kit.stacks import ROOT
+from tests.kit.wait import patience
 
 # Positional parameters only: nothing is interpolated into it.
 _ENTER = """
@@ -138,7 +139,8 @@ class Machine:
         enter = ["unshare", "--mount", "sh", "-c", _ENTER, "sh", str(self.folder), str(ROOT)]
         return subprocess.run(
             [*enter, *command],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+            timeout=patience(timeout),
         )  # fmt: skip
 
     @property

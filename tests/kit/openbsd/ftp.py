@@ -42,7 +42,7 @@ def _fetched(url: str, target: str, checks: bool) -> None:
     if not checks:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with urllib.request.urlopen(real, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(real, context=context, timeout=60) as answer:
             content = answer.read()
     except urllib.error.HTTPError as error:
         failed(f"ftp: Error retrieving {url}: {error.code} {error.reason}")

@@ -22,7 +22,7 @@ from tests.kit.openbsd.kernel import ROOT, STATE, Interface, Kernel, Route
 from tests.kit.openbsd.processes import processes
 from tests.kit.openbsd.quick import QuickHost
 from tests.kit.stacks import ROOT as CHECKOUT
-from tests.kit.wait import until
+from tests.kit.wait import patience, until
 
 COMMANDS = {
     "ifconfig": "ifconfig:main", "route": "route:main", "netstat": "route:netstat",
@@ -157,7 +157,7 @@ class OpenBsd:
         """Runs a command to its end, as a process."""
         return subprocess.run(
             [*self._prefix(), *command],
-            input=given, capture_output=True, text=True, timeout=60, check=False,
+            input=given, capture_output=True, text=True, timeout=patience(60), check=False,
         )  # fmt: skip
 
     def _quick(self, command: Sequence[str]) -> quick.Main | None:
