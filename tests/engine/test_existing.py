@@ -22,6 +22,7 @@ from tests.kit import existing_host
 from tests.kit.engine import Engine, secrets_of
 from tests.kit.existing_host import LOGIN, NODE, PASSWORD, STRANGER, ExistingHost, key_text
 from tests.kit.stacks import ROOT
+from tests.kit.wait import until
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
@@ -171,10 +172,11 @@ def test_a_delivery_that_fails_half_way_is_picked_up_by_the_next_up(
 
 def test_the_host_is_a_node_as_any_other(box: ExistingHost) -> None:
     """The generation is in force, and the upstream hears the aggregates."""
-    sessions = box.run("birdc", "show", "protocols")
-    assert sessions.count("Established") == 2, sessions
-    exported = box.run("birdc", "show", "route", "export", "buyvm4")
-    assert "192.30.120.0/23" in exported, exported
+    until(
+        lambda: box.run("birdc", "show", "protocols").count("Established") == 2, 20, "both sessions"
+    )
+    export = ("birdc", "show", "route", "export", "buyvm4")
+    until(lambda: "192.30.120.0/23" in box.run(*export), 10, "the upstream is told")
 
 
 def test_a_second_up_changes_nothing(engine: Inside, box: ExistingHost) -> None:
