@@ -9,8 +9,9 @@ import pytest
 
 from mesh.lab.world import clear_world
 from tests.kit.engine import Engine, engine_of
+from tests.kit.lab_node import own_name
 
-LAB = "engine"
+LAB = own_name("engine")
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,13 @@ from mesh.lab import faults, namespaces
 from tests.kit import existing_host
 from tests.kit.engine import Engine, secrets_of
 from tests.kit.existing_host import LOGIN, NODE, PASSWORD, STRANGER, ExistingHost, key_text
+from tests.kit.lab_node import own_name
 from tests.kit.stacks import ROOT
 from tests.kit.wait import until
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
 
-LAB = "existing"
+LAB = own_name("existing")
 PROJECT = "name: anycast-mesh\nruntime: python\n"
 UP = ("up", "--yes", "--skip-preview")
 SERVER = f"mesh-{NODE}-instance"

@@ -29,6 +29,7 @@ from tests.kit.clouds.deployment import KEYS, PASSWORD, steps
 from tests.kit.clouds.servicer import SECRET
 from tests.kit.engine import Engine, changed, secrets_of
 from tests.kit.existing_host import LOGIN, ExistingHost, key_text
+from tests.kit.lab_node import own_name
 from tests.kit.stacks import example
 from tests.kit.vultr_api import KEY, Vultr, answering
 from tests.kit.vultr_api.stack import stack
@@ -75,7 +76,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     vultr, clouds, folder = Vultr(), (amazon.aws(), google.gcp()), tmp_path_factory.mktemp("fleet")
-    with existing_host.host("fleet") as host, ExitStack() as running:
+    with existing_host.host(own_name("fleet")) as host, ExitStack() as running:
         namespace = host.place.namespace("operator")
         namespaces.ip(["link set lo up"], namespace)
         served = running.enter_context(answering(vultr, folder / "tls", namespace=namespace))

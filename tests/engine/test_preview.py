@@ -14,11 +14,12 @@ import yaml
 
 from tests.kit.engine import Done, Engine, changed, engine_of
 from tests.kit.forks import with_forks
+from tests.kit.lab_node import own_name
 from tests.kit.stacks import ROOT
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
 
-LAB = "previewed"
+LAB = own_name("previewed")
 
 
 @pytest.fixture(scope="module")

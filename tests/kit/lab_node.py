@@ -5,11 +5,18 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from mesh.lab import containers
 from mesh.lab.lab_files import LabFiles
 from mesh.lab.underlay import World
+from tests.kit.stacks import ROOT
 from tests.kit.wait import patience
+
+
+def own_name(lab: str) -> str:
+    """The name of a lab of this checkout: the tests of another one clear theirs away, not ours."""
+    return f"{lab}-{crc32(str(ROOT).encode()) & 0xFFFF:04x}"
 
 
 @dataclass

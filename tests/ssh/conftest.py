@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kit import existing_host
+from tests.kit.lab_node import own_name
 
 
 @pytest.fixture(scope="session")
 def box() -> Iterator[existing_host.ExistingHost]:
     """A host that exists already."""
-    with existing_host.host("deliver") as found:
+    with existing_host.host(own_name("deliver")) as found:
         yield found
