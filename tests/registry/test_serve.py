@@ -30,6 +30,13 @@ STATUS = f"{paths.API}/status"
 HEALTH = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections have the time that a busy machine takes to make dozens of them."""
+    monkeypatch.setattr(tls, "HANDSHAKE", PATIENCE)
+    monkeypatch.setattr(tls, "HEAD", PATIENCE)
+
+
 def plain(live: Live, source: str) -> socket.socket:
     """A connection whose handshake has not begun."""
     return socket.create_connection(
@@ -81,6 +88,7 @@ def test_an_answer_in_two_writes_does_not_wait_for_the_first_ones_ack(tmp_path: 
     assert asyncio.run(accepted())
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_one_source_does_not_hold_all_connections(empty: Live) -> None:
     lines = [line(empty, "127.0.0.7") for _ in range(PER_STRANGER)]
     with line(empty, "127.0.0.8") as other:
@@ -92,6 +100,7 @@ def test_one_source_does_not_hold_all_connections(empty: Live) -> None:
         one.close()
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_an_operator_gets_in_and_stays_behind_an_address_that_others_fill(
     registry: Live, fleet: Fleet
 ) -> None:
@@ -217,6 +226,7 @@ def exchange(connection: ssl.SSLSocket, target: str, header: str) -> tuple[int, 
     return response.status, {name.lower(): value for name, value in response.getheaders()}
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_who_asks_for_the_bundle_and_does_not_read_it_costs_little(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -287,6 +297,7 @@ def first_word(lines: list[ssl.SSLSocket]) -> tuple[ssl.SSLSocket, bytes] | None
     return None
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_few_large_bodies_of_strangers_are_held_at_once(empty: Live) -> None:
     large = b"PUT /api/v1/manifest HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\nx"
     lines = [line(empty, "127.0.0.7") for _ in range(3)]
