@@ -24,7 +24,7 @@ from tests.kit.clouds.cloud import (
     Refused,
 )
 from tests.kit.clouds.schema import Misfit, Values
-from tests.kit.vultr_api.machines import OURS
+from tests.kit.vultr_api.machines import loopback
 
 KEY = "THE-API-KEY-OF-THE-TESTS-0123456789"
 MAX_RULES = 50
@@ -137,7 +137,7 @@ def _instance(cloud: Cloud, identity: str, inputs: Values) -> Values:
 def _reserved(cloud: Cloud, _identity: str, inputs: Values) -> Values:
     number = cloud.count()
     return {
-        "subnet": f"{OURS}.{number // 250}.{number % 250 + 2}",
+        "subnet": loopback(number),
         "subnetSize": 32 if inputs["ipType"] == "v4" else 64,
     }
 

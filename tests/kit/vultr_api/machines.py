@@ -7,9 +7,13 @@ from typing import Protocol
 
 from tests.kit.vultr_api.objects import Server
 
-OURS = f"127.{20 + os.getpid() % 200}"
-"""How the loopback addresses of this process's servers begin: registries listen on them, and the
-tests of another process have servers of the same numbers."""
+
+def loopback(number: int) -> str:
+    """The loopback address of this number that is this process's own: registries listen on them,
+    and the tests of another process have servers of the same numbers."""
+    large, small = divmod(os.getpid(), 200)
+    part, last = divmod(number, 250)
+    return f"127.{20 + small}.{(large + part) % 256}.{last + 2}"
 
 
 class Machines(Protocol):
@@ -41,7 +45,7 @@ class Loopback:
     """Addresses of this machine's loopback interface, and no machine: a server is a record."""
 
     def address(self, number: int, region: str, label: str) -> str:
-        return f"{OURS}.{number // 250}.{number % 250 + 2}"
+        return loopback(number)
 
     def released(self, address: str) -> None: ...
 
