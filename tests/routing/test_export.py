@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -478,6 +478,9 @@ def bent(
             edge.serve()
             edge.start_agent()
             until(lambda: agent(edge).announcing, 10, "in service")
+            # BIRD 3 takes what it was told from table to table later.
+            for net in (NET4, NET6):
+                until(lambda net=net: net in edge.routes(net, "internet"), 10, f"{net} is there")  # type: ignore[misc]
             return edge
 
         yield make
@@ -526,14 +529,24 @@ def test_where_both_doors_stand_open_the_limit_ends_it(bent: Callable[..., Whole
             upstream.call()
             upstream.heard()
         else:
-            upstream.speaker.establish(UPSTREAMS[version], upstream.peer)
-            upstream.speaker.log.wait(lambda log: log.ends(), 10, "the end")
+            until(partial(is_shut, upstream), 10, "the end")
             assert upstream.events()[-2] == Notification(CEASE, SHUTDOWN)
         assert len(ever(upstream)) == limit
         # BIRD 3 shuts a session in a thread of its own, and does not always show the limit as its
         # last error.
         said = "[HIT]" if stops else "BGP state:          Down"
         until(partial(says, edge, version, said), 10, said)
+
+
+def is_shut(upstream: Upstream) -> bool:
+    """Whether a session has come and has been ended with a word: it stands for a moment at most. A
+    call that comes too soon is closed without one."""
+    log = upstream.speaker.log
+    ends = len(log.ends())
+    with suppress(OSError):
+        upstream.speaker.connect(UPSTREAMS[upstream.version], upstream.peer)
+        log.wait(lambda log: len(log.ends()) > ends, 10, "the end")
+    return bool(log.notifications())
 
 
 def says(edge: WholeEdge, version: int, what: str) -> bool:
@@ -621,13 +634,13 @@ def test_an_upstream_that_takes_itself_for_another_is_told_so_and_comes_back(
     bent: Callable[..., WholeEdge],
 ) -> None:
     edge = bent()
-    for version, upstream in edge.upstreams.items():
-        wrong = edge.speaker(role=CUSTOMER)
-        wrong.connect(UPSTREAMS[version], upstream.peer)
-        wrong.log.wait(lambda log: log.ends(), 10, "the end")
-        assert wrong.log.notifications() == (Notification(OPEN_ERROR, ROLE_MISMATCH),)
-        assert wrong.log.updates() == ()
-        wrong.close()
+    for upstream in edge.upstreams.values():
+        wrong = replace(upstream, speaker=edge.speaker(role=CUSTOMER))
+        until(partial(is_shut, wrong), 10, "the end")
+        log = wrong.speaker.log
+        assert log.notifications() == (Notification(OPEN_ERROR, ROLE_MISMATCH),)
+        assert log.updates() == ()
+        wrong.speaker.close()
     for upstream in edge.upstreams.values():
         upstream.speaker = edge.speaker(role=PROVIDER)
         upstream.call()

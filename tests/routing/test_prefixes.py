@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -34,7 +35,8 @@ def miami(
     """A node that announces three prefixes of six; when all is over, its upstream has heard of no
     other."""
     plan = plan_of(several_prefixes())
-    with edge(plan, NODE, tmp_path_factory.mktemp("node"), "prefixes", request.param) as made:
+    folder, name = tmp_path_factory.mktemp("node"), f"prefixes-{os.getpid()}"
+    with edge(plan, NODE, folder, name, request.param) as made:
         for family in made.upstreams:
             waits(made, family, ALL)
         yield made
@@ -126,7 +128,7 @@ def test_a_network_gets_further_prefixes_without_a_flap(tmp_path: Path, version:
     """The agent adds the constants that the next generation reads, then BIRD is configured."""
     one, several = plan_of(prod()), plan_of(several_prefixes())
     both: dict[Network, bool] = dict.fromkeys(one.owned, True)
-    with edge(one, NODE, tmp_path, "further", version) as made:
+    with edge(one, NODE, tmp_path, f"further-{os.getpid()}", version) as made:
         for family in made.upstreams:
             waits(made, family, both)
         begin, host = time.monotonic(), Host(Path(f"/proc/{made.pid}/root"))
@@ -152,7 +154,7 @@ def test_a_replaced_aggregate_is_announced_and_goes_back(tmp_path: Path, version
     small, large = prod(), prod()
     large["prefixes"]["ipv4"] = "192.30.120.0/22"
     plans = [plan_of(small), plan_of(large)]
-    with edge(plans[0], NODE, tmp_path, "replaced", version) as made:
+    with edge(plans[0], NODE, tmp_path, f"replaced-{os.getpid()}", version) as made:
         for before, after in (plans, plans[::-1]):
             waits(made, "ipv4", dict.fromkeys(before.owned, True))
             made.take(after)

@@ -20,7 +20,7 @@ from mesh.render.services import SERVICES_TABLE
 from tests.kit.edge.whole import EDGE, SERVED, WholeEdge
 from tests.kit.machine import BIRDS, IMAGES
 from tests.kit.stacks import two_services
-from tests.kit.wait import patience, until
+from tests.kit.wait import PATIENCE, patience, until
 
 pytestmark = pytest.mark.image
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -105,10 +105,12 @@ class Served:
     def client(self) -> str:
         return self.edge.spaces["upstream"]
 
-    def asked(self, space: str, version: int, kind: int, source: int = 0) -> bytes:
+    def asked(
+        self, space: str, version: int, kind: int, source: int = 0, seconds: float = PATIENCE
+    ) -> bytes:
         """Who answers there at the service's address; empty where nobody does."""
         with inside(space, partial(socket.socket, FAMILIES[version], kind)) as one:
-            one.settimeout(1.0)
+            one.settimeout(seconds)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 if space == self.client:
@@ -120,10 +122,12 @@ class Served:
             except OSError:
                 return b""
 
-    def every(self, who: bytes, versions: tuple[int, ...] = (4, 6)) -> bool:
+    def every(
+        self, who: bytes, versions: tuple[int, ...] = (4, 6), seconds: float = PATIENCE
+    ) -> bool:
         """Whether that one answers the client and the node itself."""
         return all(
-            self.asked(space, version, kind) == who
+            self.asked(space, version, kind, seconds=seconds) == who
             for space in (self.client, self.node)
             for version in versions
             for kind in (TCP, UDP)
@@ -208,7 +212,7 @@ def served(
         with daemon(edge.spaces["mate"], THERE, LISTENING["the service's addresses"]):
             made = Served(edge)
             made.becomes(ipv4=False, ipv6=False)
-            until(lambda: made.every(THERE), 10, "links have all their addresses")
+            until(lambda: made.every(THERE, seconds=1.0), 10, "links have all their addresses")
             yield made
     finally:
         edge.close()
@@ -318,7 +322,7 @@ def test_a_check_of_a_node_that_is_down_reaches_its_own_daemon_and_no_other(
     def asked(version: int) -> bytes:
         made: Callable[[], socket.socket] = partial(socket.socket, FAMILIES[version], kind)
         with inside(served.node, made) as one:
-            one.settimeout(1.0)
+            one.settimeout(PATIENCE)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
             one.bind(("127.0.0.1" if version == 4 else "::1", 0))
             try:

@@ -37,7 +37,7 @@ class Forwarding(Mesh):
 
     @property
     def internet(self) -> str:
-        return f"{self.folder.name}-net"
+        return self.space("net")
 
     def __enter__(self) -> Forwarding:
         namespaces.create([self.internet])
@@ -92,11 +92,11 @@ class Forwarding(Mesh):
             way = f"route replace {address}/{address.max_prefixlen} via {via[address.version]}"
             namespaces.ip([way], self.internet)
 
-    def answers(self, version: int) -> str:
-        """Which node answers the client; empty where none does."""
+    def answers(self, version: int, seconds: float = 0.05) -> str:
+        """Which node answers the client; empty where none does within so many seconds."""
         address = next(str(each) for each in self._web if each.version == version)
         with inside(self.internet, partial(socket.socket, FAMILY[version], socket.SOCK_DGRAM)) as s:
-            s.settimeout(0.05)
+            s.settimeout(seconds)
             s.bind((CLIENT[version], 0))
             with suppress(OSError):
                 s.sendto(b"?", (address, PORT))
@@ -107,7 +107,7 @@ class Forwarding(Mesh):
         """Whether the client is answered so, in both families, by the node at which it comes in."""
         for entrance, who in at.items():
             self.enters(entrance)
-            if {self.answers(4), self.answers(6)} != {who}:
+            if {self.answers(version, 0.5) for version in FAMILY} != {who}:
                 return False
         return True
 

@@ -162,7 +162,8 @@ class Upstream:
         """Whether all has come in that a session begins with."""
         every = [entry.event for entry in self.speaker.log.entries()]
         last = max((n for n, event in enumerate(every) if isinstance(event, Opened)), default=0)
-        return Update(end_of=self.version) in every[last:] and Closed() not in every[last:]
+        ended = any(isinstance(event, Closed) for event in every[last:])
+        return Update(end_of=self.version) in every[last:] and not ended
 
     def call(self) -> None:
         """Calls the edge, which is quicker than to be called, and waits for the same."""
@@ -525,13 +526,14 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 def _told(events: Iterable[Event]) -> list[Event]:
-    """Events without calls that were not taken: who waits after an error answers none."""
+    """Events without calls that were not taken: who waits after an error answers none. An end is
+    an end: it is a reset where BIRD had not read all when it ended."""
     found: list[Event] = []
     for event in events:
         if isinstance(event, Closed) and found and isinstance(found[-1], Opened):
             found.pop()
         else:
-            found.append(event)
+            found.append(Closed() if isinstance(event, Closed) else event)
     return found
 
 
