@@ -125,7 +125,12 @@ class TestInterrupted:
         self, vultr: Vultr, stopping: Stopping
     ) -> None:
         """Its descriptor would be that of the next connection, were it closed under it."""
-        vultr.knobs = Knobs(latency=2)
+        left = threading.Event()
+
+        def answer_late() -> None:
+            left.wait(PATIENCE)
+
+        vultr.stop_at("GET /account/bgp", answer_late, "on")
         stopping(lambda: vultr.asked > 0)
         with connect(KEY) as client, pytest.raises(ApiError):
             client.bgp()
@@ -135,6 +140,7 @@ class TestInterrupted:
             for here, there in ends:
                 here.send(bytes(100))
                 there.send(bytes(100))
+            left.set()
             until_true(lambda: "GET /account/bgp" not in running(), 5, "it has its answer")
             read = [end.recv(200, socket.MSG_DONTWAIT) for pair in ends for end in pair]
         assert read == [bytes(100)] * 40

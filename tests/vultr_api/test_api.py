@@ -13,6 +13,7 @@ import pytest
 from tests.kit.vultr_api import KEY, Fault, Knobs, Vultr, answering, html, limited
 from tests.kit.vultr_api.offers import DEBIAN_ID
 from tests.kit.vultr_api.serving import Served
+from tests.kit.wait import PATIENCE
 
 SERVER: dict[str, Any] = {"region": "lax", "plan": "vc2-1c-1gb", "os_id": DEBIAN_ID,
                           "label": "one", "user_data": base64.b64encode(b"#cloud-config").decode(),
@@ -43,7 +44,9 @@ def vultr(served: Served) -> Vultr:
 def api(served: Served, vultr: Vultr) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {KEY}"}
     trust = ssl.create_default_context(cafile=served.authority)
-    with httpx.Client(base_url=served.url, headers=headers, verify=trust) as client:
+    with httpx.Client(
+        base_url=served.url, headers=headers, verify=trust, timeout=PATIENCE
+    ) as client:
         yield client
 
 
@@ -224,7 +227,11 @@ class TestFaults:
             api.post("/firewalls", json={})
         assert len(vultr.groups) == 1
 
-    def test_too_many_in_a_second(self, api: httpx.Client, vultr: Vultr) -> None:
+    def test_too_many_in_a_second(
+        self, api: httpx.Client, vultr: Vultr, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = vultr.clock()
+        monkeypatch.setattr(vultr, "clock", lambda: now)
         vultr.knobs.rate = 5
         assert [api.get("/os").status_code for _ in range(6)] == [200] * 5 + [429]
 

@@ -199,7 +199,7 @@ class _Server(ThreadingHTTPServer):
         if not self.vultr.knobs.rate:
             return False
         with self.vultr.lock:
-            now = time.monotonic()
+            now = self.vultr.clock()
             while self._recent and self._recent[0] <= now - 1:
                 self._recent.popleft()
             if len(self._recent) >= self.vultr.knobs.rate:
