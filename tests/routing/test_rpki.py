@@ -263,7 +263,8 @@ def test_what_one_validator_knows_is_enough(validated: ValidatedEdge) -> None:
     )  # a later update, to see that those before are read
     validated.announce("5.6.1.0/24", OWNER)
     validated.turns("5.6.1.0/24", ROV)
-    assert validated.reason("5.6.0.0/24") == ROV
+    # Between the word of the one and that of the other it may have been accepted.
+    validated.turns("5.6.0.0/24", ROV)
     validated.two.tell(without=[record])
     validated.turns("5.6.0.0/24", ACCEPTED)
 
