@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
+import pytest
 from pydantic import TypeAdapter
 
+from mesh.glass import calls
+from mesh.glass.bird import Budget
 from mesh.glass.network import Network
 from mesh.glass.serve import Glass
 from mesh.glass.snapshot import Generation, Snapshot, Versions
@@ -23,6 +26,19 @@ from mesh.trust.documents import Health
 from tests.glass.networks import network_of
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import PATIENCE
+
+
+def waits(patch: pytest.MonkeyPatch, seconds: float = PATIENCE) -> None:
+    """A glass waits for its BIRD, for those who ask it and for other nodes as long as it takes on a
+    busy machine."""
+
+    def budget(left: float = seconds) -> Budget:
+        return Budget(left)
+
+    patch.setattr("mesh.glass.lookup.Budget", budget)
+    patch.setattr("mesh.glass.connections.SECONDS", seconds)
+    patch.setattr(calls.call, "__defaults__", (seconds,))
+
 
 END = "0000 \n"
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"

@@ -14,13 +14,14 @@ from ipaddress import ip_address
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from mesh.glass import pages
 from mesh.glass.answers import Mistake
 from mesh.glass.questions import RefusedQuestion, RouteQuestion, WayQuestion
 from tests.glass import samples
 from tests.kit.needs import CHROMIUM
+from tests.kit.wait import patience
 
 pytestmark = pytest.mark.browser
 
@@ -117,9 +118,17 @@ def serving(site: dict[str, str], policy: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=str(CHROMIUM))
+        found = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), timeout=patience(30) * 1000
+        )
         yield found
         found.close()
+
+
+def patient_page(context: BrowserContext) -> Page:
+    """A page that waits for the browser, which has no processor for a while."""
+    context.set_default_timeout(patience(30) * 1000)
+    return context.new_page()
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +145,7 @@ def plain(browser: Browser, url: str) -> Iterator[Open]:
     """Opens a page without scripts and with the policy in force; what the browser complains of
     fails the test."""
     context = browser.new_context(java_script_enabled=False, base_url=url)
-    page = context.new_page()
+    page = patient_page(context)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
 
@@ -169,7 +178,7 @@ def test_a_look_up_is_a_form_of_labelled_fields(plain: Open) -> None:
     page.get_by_label("Address or prefix").fill("8.8.8.8")
     assert page.get_by_label("Asked of").input_value() == "all"
     page.get_by_role("button", name="Look up").click()
-    assert page.url.endswith("/route?for=8.8.8.8&node=all&table=")
+    page.wait_for_url(lambda at: at.endswith("/route?for=8.8.8.8&node=all&table="))
 
 
 def test_routes_stand_side_by_side_with_the_reason_of_each(plain: Open) -> None:
@@ -195,7 +204,7 @@ def test_the_keyboard_reaches_the_content_and_what_scrolls(plain: Open) -> None:
     page.keyboard.press("Tab")
     assert page.locator(":focus").inner_text() == "To the content"
     page.keyboard.press("Enter")
-    assert page.locator(":focus").get_attribute("id") == "content"
+    page.locator("#content:focus").wait_for()
     nodes = page.get_by_role("region", name="Nodes, what they announce and serve")
     nodes.focus()
     page.keyboard.press("ArrowRight")
@@ -229,7 +238,7 @@ def test_axe_finds_nothing(
 ) -> None:
     """With scripts, which axe-core is; in the dark only colours can differ."""
     context = browser.new_context(bypass_csp=True, base_url=url, color_scheme=scheme)
-    page = context.new_page()
+    page = patient_page(context)
     found = {}
     for path in paths:
         page.goto(path)
@@ -248,7 +257,7 @@ RUNS = (
 
 def test_what_others_say_runs_nothing_even_without_the_policy(browser: Browser) -> None:
     context = browser.new_context()
-    page = context.new_page()
+    page = patient_page(context)
     with serving(made(RUNS), "default-src * 'unsafe-inline'") as url:
         for path in PATHS:
             page.goto(url + path)
@@ -261,7 +270,7 @@ def test_what_others_say_runs_nothing_even_without_the_policy(browser: Browser) 
 
 def test_what_others_say_does_not_widen_a_page(browser: Browser) -> None:
     context = browser.new_context(viewport={"width": 320, "height": 800})
-    page = context.new_page()
+    page = patient_page(context)
     found = {}
     with serving(made("W" * 4096), POLICY) as url:
         for path in PATHS:

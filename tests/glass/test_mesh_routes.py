@@ -16,6 +16,7 @@ from mesh.glass.lookup import Lookup
 from mesh.glass.network import Network
 from mesh.glass.questions import RefusedQuestion, RouteQuestion, target
 from mesh.glass.words import REASONS
+from tests.glass.glasses import waits
 from tests.glass.networks import network_of
 from tests.kit.bgp.attributes import Route as Said
 from tests.kit.edge.whole import EDGE, EWR, LINK, MATE, MIA, ORD, WholeEdge
@@ -44,6 +45,14 @@ class Asked:
 
     def routes(self, text: str) -> tuple[Route, ...]:
         return self.all(text).routes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def waiting() -> Iterator[None]:
+    """BIRD has no processor for a while."""
+    with pytest.MonkeyPatch.context() as patch:
+        waits(patch)
+        yield
 
 
 @pytest.fixture(scope="module", params=[IMAGES, NEWEST])

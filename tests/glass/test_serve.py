@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mesh.glass.access import BURST
+from mesh.glass.bird import Budget
 from mesh.glass.serve import AT_ONCE, STRANGERS, Unreadable
 from mesh.glass.snapshot import Discarded, Versions
 from tests.glass.glasses import (
@@ -31,6 +32,7 @@ from tests.glass.glasses import (
     running,
     says,
     snapshot_of,
+    waits,
 )
 from tests.kit.wait import PATIENCE
 
@@ -56,6 +58,12 @@ ROUTE = """\
 LOOKED_UP = {"show route for 10.10.10.3 table master4 all": ROUTE + END}
 
 
+@pytest.fixture(autouse=True)
+def waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes a glass too long is said by tests of their own."""
+    waits(monkeypatch)
+
+
 @dataclass
 class One:
     """A glass alone."""
@@ -79,6 +87,16 @@ def uncounted(folder: Path, public: bool = False) -> Iterator[One]:
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("mesh.glass.access.BURST", 1e6)
+            found = stack.enter_context(glass(folder, public))
+        yield found
+
+
+@contextmanager
+def counted(folder: Path, public: bool = False) -> Iterator[One]:
+    """One at which nobody may ask more often for having taken his time."""
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mesh.glass.access.RATE", 1e-6)
             found = stack.enter_context(glass(folder, public))
         yield found
 
@@ -267,13 +285,14 @@ def test_who_is_not_of_the_mesh_gets_nothing(patient: One) -> None:
     assert got.status == 403
 
 
-def test_a_source_that_asks_too_often_waits(one: One) -> None:
-    codes = [get(one.port, "/help").status for _ in range(int(BURST) + 10)]
-    assert codes[: int(BURST)] == [200] * int(BURST)
-    assert 429 in codes
-    got = get(one.port, "/api/v1/nodes?here=1")
-    assert got.status == 429 and got.headers["retry-after"] == "1"
-    assert get(one.port, "/health").status == 200
+def test_a_source_that_asks_too_often_waits(tmp_path: Path) -> None:
+    with counted(tmp_path) as one:
+        codes = [get(one.port, "/help").status for _ in range(int(BURST) + 10)]
+        assert codes[: int(BURST)] == [200] * int(BURST)
+        assert 429 in codes
+        got = get(one.port, "/api/v1/nodes?here=1")
+        assert got.status == 429 and got.headers["retry-after"] == "1"
+        assert get(one.port, "/health").status == 200
 
 
 def test_clients_that_say_nothing_block_nobody(one: One) -> None:
@@ -314,7 +333,9 @@ def test_a_snapshot_of_another_time_is_shown_with_its_age(
     assert all(60 <= int(seconds) <= 120 for seconds in re.findall(r"\d+", why))
 
 
-def test_a_bird_that_is_away_hung_or_broken_is_said(tmp_path: Path) -> None:
+def test_a_bird_that_is_away_hung_or_broken_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
     with running(tmp_path / LAX, network(port), LAX) as files:
 
@@ -327,6 +348,7 @@ def test_a_bird_that_is_away_hung_or_broken_is_said(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(files.control))
             listener.listen(8)
+            monkeypatch.setattr("mesh.glass.lookup.Budget", Budget)
             assert why() == "BIRD runs, and does not answer within 1.6 s"
         assert why() == "BIRD does not run"
 
@@ -480,7 +502,7 @@ def test_the_public_takes_no_connection_of_the_mesh(public: One) -> None:
 def test_a_member_in_whose_name_the_public_asks_keeps_its_own_turns(tmp_path: Path) -> None:
     """Who lives in a member's VPC comes with the member's address."""
     member, path = str(place(2)), "/api/v1/orders?here=1"
-    with glass(tmp_path, public=True) as one:
+    with counted(tmp_path, public=True) as one:
         asked = [
             get(one.port, path, at=str(announced(1)), source=member).status
             for _ in range(int(BURST) * 2)
