@@ -14,7 +14,7 @@ from mesh.render import File, node_files, placeholder_facts
 from tests.kit.machine import Machine
 from tests.kit.namespaces import spaces
 from tests.kit.stacks import plan_of, prod
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, until
 
 pytestmark = pytest.mark.image
 NODE, GLASS, OTHER, HERE = "lax-vultr-1", 8080, 9000, 18080
@@ -87,7 +87,7 @@ def running(machine: Machine, *command: str) -> Iterator[subprocess.Popen[str]]:
 
 def fetched(machine: Machine, url: str, *options: str) -> str:
     """What answers there; empty for nothing."""
-    return machine.output("curl", "-gsm", "5", *options, url, check=False)
+    return machine.output("curl", "-gsm", f"{PATIENCE:g}", *options, url, check=False)
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def test_no_socket_of_the_node_is(node: Machine) -> None:
 
 def test_no_port_is_forwarded_from_the_node(node: Machine) -> None:
     with forwarding(node, "-R", f"{HERE}:127.0.0.1:{OTHER}") as process:
-        assert process.wait(20) != 0
+        assert process.wait(PATIENCE) != 0
         assert process.stderr is not None
         assert "remote port forwarding failed" in process.stderr.read()
 
