@@ -287,7 +287,8 @@ def test_a_hanging_daemon_goes_on_when_healed(healed: Machines) -> None:
     # A process stops once it has a processor.
     until(lambda: bird_state(raised, node) == "T", 5, "BIRD to stop")
     faults.heal(raised.name, node)
-    assert bird_state(raised, node) in "SR"
+    # It may wait for its disk at that moment.
+    until(lambda: bird_state(raised, node) in "SR", 5, "BIRD to go on")
 
 
 def test_a_withdrawn_nodes_upstream_has_no_session_for_it_until_it_is_healed(
@@ -297,10 +298,16 @@ def test_a_withdrawn_nodes_upstream_has_no_session_for_it_until_it_is_healed(
     assert states_at_upstream(raised, node) == {"start"}
     for _ in range(2):
         faults.fault(raised.name, "withdraw", node)
-        assert states_at_upstream(raised, node) == {"down"}
+        becomes_at_upstream(raised, node, "down")
     assert states_at_upstream(raised, "lax-vultr-1") == {"start"}
     assert faults.heal(raised.name, node) == ("withdraw",)
-    assert states_at_upstream(raised, node) == {"start"}
+    becomes_at_upstream(raised, node, "start")
+
+
+def becomes_at_upstream(raised: Raised, node: str, state: str) -> None:
+    """Waits until both of a node's sessions are so at its upstream: BIRD ends and begins one a
+    moment after it was told to."""
+    until(lambda: states_at_upstream(raised, node) == {state}, 5, f"sessions of {node}: {state}")
 
 
 def states_at_upstream(raised: Raised, node: str) -> set[str]:
@@ -366,7 +373,7 @@ def test_a_replaced_node_is_a_new_machine_without_the_old_ones_faults(
     fresh = start_node(raised.name, node, raised.world, USER_DATA)
     assert fresh.instance_id != healed.states[node].instance_id
     assert faults.active(raised.name) == {}
-    assert states_at_upstream(raised, node) == {"start"}
+    becomes_at_upstream(raised, node, "start")
     until(lambda: answers(raised, node), BOOT, f"the new {node} to answer")
     assert not (root_of(raised, node) / "var/lib/kept").exists()
     assert not node_alive(raised.name, node, healed.states[node].instance_id)

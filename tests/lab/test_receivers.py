@@ -14,6 +14,7 @@ import pytest
 
 from mesh.lab import receivers
 from mesh.lab.receiver import MOST, Server
+from tests.kit.wait import PATIENCE
 
 TOLD = {
     "version": "4",
@@ -46,7 +47,7 @@ def serving(kept: Path) -> Iterator[str]:
 
 def post(url: str, body: bytes) -> int:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=5) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=PATIENCE) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

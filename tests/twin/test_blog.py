@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from typing import Any
 from zlib import crc32
 
 import dns.edns
@@ -103,14 +105,42 @@ def answers(city: str, node: str, address: str = WEB) -> None:
     until(lambda: answered(city, address) == node, SETTLED, f"{node} answers {city} at {address}")
 
 
-def sessions(blog: Twin, node: str) -> dict[str, str]:
+def sessions(blog: Twin, node: str) -> dict[str, datetime]:
     """A node's sessions with upstreams, and since when each is what it is."""
     lines = blog.exec(node, "birdc", "show", "protocols").splitlines()
     return {
-        line.split()[0]: line.split()[4].partition(".")[0]
+        line.split()[0]: datetime.fromisoformat(f"1970-01-01T{line.split()[4]}+00:00")
         for line in lines
         if " BGP " in line and not line.startswith("mate")
     }
+
+
+def restarted(blog: Twin, since: Mapping[str, Mapping[str, datetime]]) -> list[str]:
+    """The sessions that are not what they were since then. BIRD reckons the time anew whenever it
+    is asked, and is a millisecond off now and then, which may be of another second."""
+    now = {node: sessions(blog, node) for node in since}
+    return [
+        f"{node} {name}"
+        for node, before in since.items()
+        for name in before.keys() | now[node].keys()
+        if abs(now[node].get(name, NEVER) - before.get(name, NEVER)) > JITTER
+    ]
+
+
+JITTER = timedelta(milliseconds=100)
+NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def status(blog: Twin) -> dict[str, Any]:
+    """What `mesh status` knows: it may have something to complain of, on a busy machine, for a
+    moment."""
+    found: dict[str, Any] = json.loads(blog.mesh("status", "--json", check=False).stdout)
+    return found
+
+
+def announcers(blog: Twin) -> dict[str, set[str]]:
+    """Who announces each prefix."""
+    return {name: set(one["announcers"]) for name, one in status(blog)["prefixes"].items()}
 
 
 def pings(blog: Twin, city: str, address: str) -> bool:
@@ -126,9 +156,8 @@ def test_each_city_is_answered_by_its_own_node(blog: Twin) -> None:
 
 
 def test_the_internet_hears_the_prefix_from_both_and_nothing_else(blog: Twin) -> None:
-    status = json.loads(blog.mesh("status", "--json").stdout)
-    assert set(status["prefixes"]) == {PREFIX}
-    assert set(status["prefixes"][PREFIX]["announcers"]) == set(NODES.values())
+    both = {PREFIX: set(NODES.values())}
+    until(lambda: announcers(blog) == both, SETTLED, "both announce it, and nothing else")
     for city, node in NODES.items():
         box = f"upstream-{node.split('-')[1]}-{city}"
         heard = bird.ask(files_of(NAME), box, 'show route where proto ~ "n_*"')
@@ -195,7 +224,7 @@ def test_a_change_of_pages_and_zone_loses_nothing(blog: Twin) -> None:
             has_changed(blog, city, node, later)
     assert seen.lost((a_file(1), a_file(2))) == []
     assert len(seen.downloads) == 2, seen.downloads
-    assert {node: sessions(blog, node) for node in NODES.values()} == since
+    assert restarted(blog, since) == []
 
 
 def has_changed(blog: Twin, city: str, node: str, later: int) -> None:
@@ -205,8 +234,8 @@ def has_changed(blog: Twin, city: str, node: str, later: int) -> None:
 
 
 def test_status_shows_contents_and_the_unit_of_the_external_service(blog: Twin) -> None:
-    found = json.loads(blog.mesh("status", "--json").stdout)
+    found = status(blog)
     for node in NODES.values():
-        status = found["nodes"][node]
-        assert status["units"] == {"relay": "active"}
-        assert set(status["contents"]) == {"blog", "names"}
+        shown = found["nodes"][node]
+        assert shown["units"] == {"relay": "active"}
+        assert set(shown["contents"]) == {"blog", "names"}
