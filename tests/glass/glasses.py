@@ -101,13 +101,6 @@ def snapshot_of(node: str, at: float) -> Snapshot:
     )
 
 
-def free_port() -> int:
-    """A TCP port that is free at all addresses."""
-    with socket.create_server(("", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 class _Bird(socketserver.ThreadingUnixStreamServer):
     """BIRD's control socket as a stand-in has it, for several connections at a time."""
 

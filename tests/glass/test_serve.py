@@ -24,7 +24,6 @@ from tests.glass.glasses import (
     ORD,
     Files,
     announced,
-    free_port,
     get,
     network,
     place,
@@ -34,6 +33,7 @@ from tests.glass.glasses import (
     snapshot_of,
     waits,
 )
+from tests.kit.ports import free_port
 from tests.kit.wait import PATIENCE
 
 ROUTE = """\

@@ -26,7 +26,6 @@ from tests.glass.glasses import (
     LAX,
     MIA,
     ORD,
-    free_port,
     get,
     network,
     place,
@@ -35,6 +34,7 @@ from tests.glass.glasses import (
     snapshot_of,
     waits,
 )
+from tests.kit.ports import free_port
 from tests.kit.wait import BUSY, PATIENCE
 
 SECONDS = 2.2

@@ -26,7 +26,7 @@ from mesh.render import File
 from mesh.render.services import SERVICES_TABLE
 from tests.kit.machine import Debian
 from tests.kit.namespaces import spaces
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, until
 from tests.pf.packets import NUMBERS, Packet, segment_size
 from tests.pf.world import HERE, LOST, MEMBER, NODE, PEER, UPLINK, End, World, files
 
@@ -39,7 +39,7 @@ MARK = b"pf>>"
 _CONNECT = """
 import socket, sys
 try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.1)
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3]))
 except ConnectionRefusedError:
     print("refused")
 except TimeoutError:
@@ -79,11 +79,14 @@ class Linux:
             found.append((end, segment_size(data) if data else None))
         return found
 
-    def refuses(self, address: str, port: int, user: int) -> bool:
-        """Whether a user's connection is refused at once."""
+    def refuses(self, address: str, port: int, user: int, seconds: float) -> bool:
+        """Whether a user's connection is refused within so many seconds."""
         command = ["ip", "netns", "exec", self.namespace, "setpriv", f"--reuid={user}"]
         command += ["--clear-groups", sys.executable, "-c", _CONNECT, address, str(port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        command.append(str(seconds))
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=2 * PATIENCE, check=True
+        )
         return done.stdout == "refused\n"
 
     def _numbered(self, packet: Packet) -> tuple[int, bytes]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from mesh.operating_systems import OperatingSystem
+from tests.kit.wait import PATIENCE
 from tests.pf.cases import arrivals
 from tests.pf.differences import DIFFERENCES, SERVICES, meant
 from tests.pf.linux import Linux, linux
@@ -147,7 +148,8 @@ def test_who_is_not_root_is_refused_at_the_metadata_service_and_the_upstream(
         own = OWN6 if ":" in address else OWN4
         packet = Packet(source=own, destination=address, port=port, user=user)
         _, decision = openbsd(judged.world).sent(packet)
-        refused = judged.kernel.refuses(address, port, user)
+        seconds = PATIENCE if decision.resets else 0.1
+        refused = judged.kernel.refuses(address, port, user, seconds)
         assert refused == decision.resets, (address, port, user)
 
 

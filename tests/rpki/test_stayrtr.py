@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from mesh.rpki import SourceError, VrpList, read
 from mesh.spec.vrps import VrpServer, VrpSource, VrpUrl
 from tests.kit.machine import layer
+from tests.kit.ports import free_port
 from tests.kit.wait import PATIENCE
 from tests.rpki.vrps import vrps
 
@@ -47,18 +46,10 @@ class Stayrtr:
         return VrpUrl(f"http://127.0.0.1:{self.web}/rpki.json")
 
 
-def free_ports(number: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [
-            held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)
-        ]
-        return [each.getsockname()[1] for each in sockets]
-
-
 def running(folder: Path, roas: list[dict[str, Any]], *options: str) -> Iterator[Stayrtr]:
     cache = folder / "vrps.json"
     cache.write_text(json.dumps({"metadata": {"roas": len(roas)}, "roas": roas}))
-    rtr, web = free_ports(2)
+    rtr, web = free_port(), free_port()
     process = subprocess.Popen(
         [layer("stayrtr") / PROGRAM, "-cache", cache, "-checktime=false", *options,
          "-bind", f"127.0.0.1:{rtr}", "-metrics.addr", f"127.0.0.1:{web}"],

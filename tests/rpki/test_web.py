@@ -219,7 +219,7 @@ def test_what_is_packed_takes_no_more_memory_than_a_list_may(port: int, path: st
 
 def test_nobody_there_is_told() -> None:
     with pytest.raises(SourceError, match=r"cannot be fetched .*refused"):
-        fetch("http://127.0.0.1:1/", 1, 10)
+        fetch("http://127.0.0.1:1/", 1, PATIENCE)
 
 
 def test_https_is_believed_by_its_certificate_only(
@@ -227,9 +227,9 @@ def test_https_is_believed_by_its_certificate_only(
 ) -> None:
     url = f"https://127.0.0.1:{tls_port}/list"
     with pytest.raises(SourceError, match=r"cannot be fetched .*certificate"):
-        fetch(url, 1 << 20, 10)
+        fetch(url, 1 << 20, PATIENCE)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert fetch(url, 1 << 20, 10) == LIST
+    assert fetch(url, 1 << 20, PATIENCE) == LIST
 
 
 def test_https_that_leads_to_http_is_not_followed_with_trust(
@@ -237,4 +237,4 @@ def test_https_that_leads_to_http_is_not_followed_with_trust(
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with pytest.raises(SourceError, match="which is not https"):
-        fetch(f"https://127.0.0.1:{tls_port}/to/{port}/list", 1 << 20, 10)
+        fetch(f"https://127.0.0.1:{tls_port}/to/{port}/list", 1 << 20, PATIENCE)

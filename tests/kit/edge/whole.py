@@ -44,7 +44,7 @@ from tests.kit.bgp.messages import (
     capabilities,
 )
 from tests.kit.bgp.speaker import Speaker
-from tests.kit.machine import Machine, child
+from tests.kit.machine import Debian, Machine, child
 from tests.kit.stacks import plan_of, two_services
 from tests.kit.wait import patience, until
 
@@ -223,8 +223,9 @@ class WholeEdge:
         prefix = f"edge{os.getpid()}-{folder.name[-8:]}"
         self.spaces = {name: f"{prefix}-{name}" for name in ("node", "mate", "upstream")}
         files = self.files(self.plan)
-        self._wire()
         self._folder = folder / "edge"
+        Debian(self._folder, version)  # raises where there is none, before anything is made
+        self._wire()
         self.machine = BirdMachine(self._folder, self.spaces["node"], version)
         self.machine.put(files)
         self.machine.put(node_secrets(self.plan, EDGE, {"vultr": PASSWORD}))
