@@ -172,7 +172,7 @@ def test_when_the_sets_are_full_strangers_share_and_nodes_and_admins_pass(
     generation(bench)
     fill(bench, FULL4 + FULL6)
     # The other family's strangers have the same budget.
-    strangers = [*[STRANGER[family]] * 3 * BURST, *[LATE[10 - family]] * BURST]
+    strangers = [*[STRANGER[family]] * 5 * BURST, *[LATE[10 - family]] * BURST]
     limited(bench, strangers, BURST, SHARED, least=1)
     assert connected(bench, NODE[family], 3 * BURST) == 3 * BURST
     assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
@@ -193,7 +193,7 @@ def test_before_the_first_generation_admins_pass_and_strangers_have_limits(
     limited(bench, [STRANGER[4]] * 3 * BURST, BURST, RATE, least=BURST)
     before_the_first(bench)
     fill(bench, FULL4)
-    limited(bench, [LATE[4]] * 3 * BURST, BURST, SHARED, least=0)
+    limited(bench, [LATE[4]] * 6 * BURST, BURST, SHARED, least=0)
     assert connected(bench, ADMIN, 3 * BURST) == 3 * BURST
 
 

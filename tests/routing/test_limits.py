@@ -118,7 +118,9 @@ def back(each: Trial, speaker: Speaker, family: int) -> None:
     speaker.establish(str(planned.neighbor), each.edge.addresses[name])
     # What a session begins with would be taken for the answer to the first question in it.
     speaker.log.wait(
-        lambda log: any(update.end_of for update in log.updates(begins)), 20, "all is told"
+        lambda log: any(update.end_of for update in log.updates(begins)) and log.routes(),
+        20,
+        "all is told",
     )
 
 

@@ -58,8 +58,10 @@ def _host(number: int, role: str) -> dict[str, Any]:
 
 
 def told(log: Log) -> bool:
-    """Whether the edge has said that it has announced all."""
-    return any(update.end_of is not None for update in log.updates())
+    """Whether the edge has said that it has announced all, and has announced something: what BIRD
+    is told as its session begins may come after that word."""
+    ended = any(update.end_of is not None for update in log.updates())
+    return ended and bool(log.routes())
 
 
 @dataclass(frozen=True)
