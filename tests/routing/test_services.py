@@ -189,7 +189,7 @@ def services() -> dict[str, object]:
     """The service answers by TCP and UDP, and its health is another port's."""
     found = two_services()["services"]
     found["web"]["ports"] = {"tcp": [PORT], "udp": [PORT]}
-    found["web"]["checks"] = [{"kind": "tcp", "port": HEALTH, "interval": 0.1}]
+    found["web"]["checks"] = [{"kind": "tcp", "port": HEALTH, "interval": 0.1, "timeout": 10}]
     return {"services": found}
 
 

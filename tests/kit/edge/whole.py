@@ -87,7 +87,9 @@ SERVED = {
 def values() -> dict[str, Any]:
     """The tests' network, its service checked often and upstreams believed in full."""
     found = two_services()
-    quick = {"kind": "http", "port": 80, "path": "/", "interval": 0.1, "rise": 1, "fall": 1}
+    # An answer may take longer than the interval, on a busy machine.
+    often = {"interval": 0.1, "timeout": 10, "rise": 1, "fall": 1}
+    quick = {"kind": "http", "port": 80, "path": "/", **often}
     for service in found["services"].values():
         service["checks"] = [quick]
     return found | {"routing": {"import": "full"}, "traffic": RULES}
