@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -28,10 +29,18 @@ with socket.socket(socket.AF_UNIX) as s:
 """
 
 
+def values(glass: dict[str, Any]) -> dict[str, Any]:
+    """The stack file's, with tunnels that are still up where a busy machine misses packets."""
+    found = prod() | {"glass": glass}
+    found["tunnels"] = found["tunnels"] | {"bfd": {"interval": 1000, "multiplier": 20}}
+    found["nodes"] = {node: found["nodes"][node] for node in (LAX, ORD)}
+    return found
+
+
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Two nodes as they are before there is a looking glass."""
-    with two_nodes(tmp_path_factory.mktemp("wire"), {"glass": {"enabled": False}}) as running:
+    with two_nodes(tmp_path_factory.mktemp("wire"), values({"enabled": False})) as running:
         until(lambda: all(map(stands, running.boxes)), 30, "sessions are up")
         yield running
 
@@ -57,9 +66,7 @@ def health(box: AgentMachine, address: str) -> str:
 def test_it_comes_without_a_flap_and_with_everything_it_needs(mesh: Running) -> None:
     before = {box.name: (connections(box), bird(box)) for box in mesh.boxes}
     assert not any(box.path(file_paths.GLASS_SOCKET).exists() for box in mesh.boxes)
-    values = prod()
-    values["nodes"] = {node: values["nodes"][node] for node in (LAX, ORD)}
-    mesh.network.plan = plan_of(values)
+    mesh.network.plan = plan_of(values({}))
     mesh.publish()
     assert {box.name: (connections(box), bird(box)) for box in mesh.boxes} == before
     for box in mesh.boxes:
@@ -97,9 +104,7 @@ def test_nodes_read_each_others_in_the_tunnel(mesh: Running) -> None:
 
 def test_a_change_of_the_plan_reaches_it_and_no_session_notices(mesh: Running) -> None:
     before = {box.name: (connections(box), bird(box)) for box in mesh.boxes}
-    values = prod() | {"glass": {"port": 8090}}
-    values["nodes"] = {node: values["nodes"][node] for node in (LAX, ORD)}
-    mesh.network.plan = plan_of(values)
+    mesh.network.plan = plan_of(values({"port": 8090}))
     mesh.publish()
     read = json.loads(mesh.ord.path("/etc/anycast-mesh/glass.json").read_text())
     assert read["port"] == 8090
@@ -111,9 +116,7 @@ def test_a_change_of_the_plan_reaches_it_and_no_session_notices(mesh: Running) -
 
 def test_it_goes_and_leaves_no_socket_and_no_port(mesh: Running) -> None:
     before = {box.name: (connections(box), bird(box)) for box in mesh.boxes}
-    values = prod() | {"glass": {"enabled": False}}
-    values["nodes"] = {node: values["nodes"][node] for node in (LAX, ORD)}
-    mesh.network.plan = plan_of(values)
+    mesh.network.plan = plan_of(values({"enabled": False}))
     mesh.publish()
     for box in mesh.boxes:
         assert box.run("systemctl", "is-active", UNIT, check=False).strip() == "inactive"

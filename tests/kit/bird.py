@@ -11,6 +11,10 @@ from mesh.render import File
 from tests.kit.machine import Debian, bird_of
 from tests.kit.wait import until
 
+FIRST = ("nice", "-n", "-15")
+"""Before a command: a daemon that misses its neighbors' packets for a second loses its sessions,
+and so it comes before other tests on a busy machine. Where that may not be, it runs like them."""
+
 
 def in_service(prefixes: Iterable[Network] = ()) -> File:
     """The file by which an agent has its BIRD announce; ``prefixes`` are those that come and go
@@ -28,7 +32,7 @@ def running(
     ``options`` are more of its command line; ``preload`` is a library on the disk.
     """
     (machine.folder / "upper/run/bird").mkdir(parents=True)
-    before = ("env", f"LD_PRELOAD={preload}") if preload else ()
+    before = (*FIRST, "env", f"LD_PRELOAD={preload}") if preload else FIRST
     process = machine.start(
         *before, "bird", "-f", "-s", "/run/bird/bird.ctl", *options, namespace=namespace
     )

@@ -154,8 +154,9 @@ def test_a_node_may_set_its_own_sysctls(machines: Machines) -> None:
 def test_the_metadata_service_knows_the_instance(machines: Machines) -> None:
     for node, state in machines.states.items():
         inside = containers.entering(machines.raised.place, node)
+        asked = ("curl", "-s", "--retry-connrefused", "--retry", "60", "--retry-delay", "1")
         url = "http://169.254.169.254/v1/instance-v2-id"
-        assert namespaces.run([*inside, "curl", "-s", url]) == state.instance_id
+        assert namespaces.run([*inside, *asked, url]) == state.instance_id
 
 
 def test_services_of_two_nodes_are_not_mixed_up(machines: Machines) -> None:

@@ -23,6 +23,7 @@ from mesh.lab import namespaces
 from mesh.plan import Plan
 from mesh.plan.transition import expanded
 from mesh.render import node_files, placeholder_facts
+from tests.kit.bird import FIRST
 from tests.kit.machine import Machine
 from tests.kit.namespaces import spaces
 from tests.kit.stacks import bent, plan_of, prod
@@ -66,7 +67,7 @@ class End:
         self._put(plan, facts)
         self.machine.output("nft", "-f", "/etc/nftables.conf")
         userspace = "WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go"
-        self.machine.output("env", userspace, "wg-quick", "up", f"wg-{self.peer}")
+        self.machine.output(*FIRST, "env", userspace, "wg-quick", "up", f"wg-{self.peer}")
         peer = plan.node(self.peer).tunnel.ipv4
         namespaces.ip([f"route add {peer}/32 dev wg-{self.peer}"], self.space)
 
