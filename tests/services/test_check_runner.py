@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -108,17 +109,17 @@ def one_at_a_time(connection: socket.socket) -> None:
 
 def impatient(connection: socket.socket) -> None:
     """Closes where nothing comes at once."""
-    connection.settimeout(0.01)
+    connection.settimeout(0.2)
     if connection.recv(4096):
         connection.sendall(OK)
 
 
-@pytest.mark.parametrize("serve", [one_at_a_time, impatient])
+@pytest.mark.parametrize(("serve", "timeout"), [(one_at_a_time, 1.0), (impatient, PATIENCE)])
 def test_a_daemon_that_bears_no_idle_connection_gets_none_after_some(
-    serve: Callable[[socket.socket], None],
+    serve: Callable[[socket.socket], None], timeout: float
 ) -> None:
     """What comes of the connection itself is no miss."""
-    check = HttpCheck(port=0, interval=0.2, timeout=1.0)
+    check = HttpCheck(port=0, interval=0.2, timeout=timeout)
     with server(serve) as (port, times):
         object.__setattr__(check, "port", port)
         with runs(check) as made:
@@ -144,7 +145,7 @@ def test_a_daemon_that_sends_without_end_gets_no_idle_connection() -> None:
     def talkative(connection: socket.socket) -> None:
         threading.Thread(target=flood, args=[connection.dup()], daemon=True).start()
 
-    check = TcpCheck(port=0, interval=0.1, timeout=1.0)
+    check = TcpCheck(port=0, interval=0.1, timeout=PATIENCE)
     with server(talkative) as (port, _):
         object.__setattr__(check, "port", port)
         with runs(check, hurry=False) as made:
@@ -155,21 +156,36 @@ def test_a_daemon_that_sends_without_end_gets_no_idle_connection() -> None:
         assert len(flooded) - before < 2 * SEVERAL, "nobody reads that"
 
 
-def test_a_second_look_follows_a_change_and_no_third() -> None:
-    said = [""]
-    with runs(Scripted(interval=2.0, answer=lambda: said[0])) as made:
-        until(lambda: len(made.answers) == 2, 5, "it is healthy")
-        said[0] = "broken"
-        until(lambda: len(made.answers) == 5, 20, "it is asked")
-    (_, second), (first_miss, _), (second_miss, _), (third_miss, _) = made.answers[1:5]
-    assert (second, made.problems[2:5]) == ("", ["broken"] * 3)
+def looks(
+    monkeypatch: pytest.MonkeyPatch, interval: float, said: Sequence[str], *, hurry: bool = True
+) -> list[tuple[float, str]]:
+    """The answers of a runner that gets these, with times by a clock that no other work delays."""
+    now, left, answers = 0.0, list(said), list[tuple[float, str]]()
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def answered(problem: str) -> bool:
+        answers.append((now, problem))
+        return hurry
+
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=sleep)
+    monkeypatch.setattr(check_runner, "time", clock)
+    check = Scripted(interval=interval, answer=lambda: left.pop(0))
+    CheckRunner(check, HERE, answered, lambda: len(answers) == len(said)).run()  # type: ignore[arg-type]
+    return answers
+
+
+def test_a_second_look_follows_a_change_and_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = looks(monkeypatch, 2.0, ["", "", *["broken"] * 3])
+    (_, second), (first_miss, _), (second_miss, _), (third_miss, _) = answers[1:5]
+    assert (second, [problem for _, problem in answers[2:5]]) == ("", ["broken"] * 3)
     assert second_miss - first_miss < 2.0 <= third_miss - second_miss + 0.01
 
 
-def test_without_a_wish_for_it_no_look_comes_early() -> None:
-    with runs(Scripted(interval=0.3, answer=lambda: "broken"), hurry=False) as made:
-        until(lambda: len(made.answers) == 4, 10, "it is asked")
-    times = [when for when, _ in made.answers]
+def test_without_a_wish_for_it_no_look_comes_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = [when for when, _ in looks(monkeypatch, 0.3, ["broken"] * 4, hurry=False)]
     assert all(b - a > 0.25 for a, b in pairwise(times))
 
 
@@ -178,13 +194,13 @@ def test_a_look_that_this_machine_has_delayed_is_repeated_some_times(
     monkeypatch: pytest.MonkeyPatch, late: int, counted: list[str]
 ) -> None:
     """It ends long after its time: whoever asks was not there when the answer came."""
-    looks: list[float] = []
+    begun: list[float] = []
 
     def answer() -> str:
-        looks.append(time.monotonic())
-        if len(looks) > late:
+        begun.append(time.monotonic())
+        if len(begun) > late:
             return ""
-        until(lambda: time.monotonic() - looks[-1] > 0.1 + 2 * check_runner.LATE, 1, "it is late")
+        until(lambda: time.monotonic() - begun[-1] > 0.1 + 2 * check_runner.LATE, 1, "it is late")
         return "no answer"
 
     with runs(Scripted(interval=0.1, answer=answer), hurry=False) as made:

@@ -26,7 +26,7 @@ from mesh.services.checks.http import HttpCheck
 from mesh.services.checks.https import HttpsCheck
 from mesh.services.checks.udp import UdpCheck
 from tests.kit.daemons import authority, certificate
-from tests.kit.wait import PATIENCE
+from tests.kit.wait import PATIENCE, until
 
 NODE = "lax-vultr-1"
 HERE = Target(IPv4Address("127.0.0.1"), NODE)
@@ -311,7 +311,14 @@ def test_a_dns_server_is_healthy_by_its_answer(
 )
 def test_what_is_no_answer_is_waited_out_by_udp_and_ends_tcp(other: Reply) -> None:
     with names(other, answer) as port:
-        assert zone(port, timeout=QUICK).problem(HERE) == f"UDP: no answer within {QUICK:g} s"
+        late = f"no answer within {QUICK:g} s"
+
+        def said() -> str:
+            # TCP comes first, and has its answer in time but on a busy machine.
+            problem = zone(port, timeout=QUICK).problem(HERE)
+            return "" if problem == f"TCP: {late}" else problem or "nothing"
+
+        assert until(said, 5, "TCP is answered in time") == f"UDP: {late}"
     with names(answer, other) as port:
         assert zone(port).problem(HERE) == "TCP: the answer is to another question"
 

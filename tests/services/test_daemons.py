@@ -137,8 +137,11 @@ def watching(where: Place, check: Check, version: int) -> Iterator[Watching]:
 @pytest.mark.parametrize(
     ("setup", "check"),
     [
-        (nginx(WAYS["wildcard"]), HttpCheck(port=80, host=NAME, interval=60)),
-        (nsd(WAYS["the service's address"]), DnsCheck(name="example.net", interval=60)),
+        (nginx(WAYS["wildcard"]), HttpCheck(port=80, host=NAME, interval=60, timeout=PATIENCE)),
+        (
+            nsd(WAYS["the service's address"]),
+            DnsCheck(name="example.net", interval=60, timeout=PATIENCE),
+        ),
     ],
     ids=["nginx", "NSD"],
 )
