@@ -64,6 +64,12 @@ def _agents(host: OpenBsdHost) -> Host:
     return Host(root=host.root, run_folder="/var/run")
 
 
+@pytest.fixture
+def unhurried(host: OpenBsdHost) -> None:
+    """The time until the node withdraws is as long as it is."""
+    host.write("state/unhurried", "")
+
+
 def _withdrawn(host: OpenBsdHost) -> bool:
     return bool(host.read("state/withdrawn"))
 
@@ -80,6 +86,7 @@ def _withdrawing(host: OpenBsdHost) -> bool:
     return False
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_an_agent_that_crashes_is_started_again(host: OpenBsdHost) -> None:
     crash = f"[ -e /state/crashed ] || {{ : >/state/crashed; exit 3; }}; {WORKS}"
     _install(host, OLD, _bundle("the old one", crash))
@@ -90,6 +97,7 @@ def test_an_agent_that_crashes_is_started_again(host: OpenBsdHost) -> None:
     assert not _withdrawn(host)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_an_agent_that_hangs_is_killed(host: OpenBsdHost) -> None:
     hang = f"[ -e /state/hung ] && {WORKS}; : >/state/hung; {STARTS}"
     _install(host, OLD, _bundle("the old one", hang))
@@ -119,6 +127,7 @@ def test_a_node_withdraws_after_its_agent_was_stopped(host: OpenBsdHost) -> None
     assert host.log().count("the old one runs") == 1
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_node_whose_agent_is_restarted_does_not_withdraw(host: OpenBsdHost) -> None:
     again = "rcctl stop anycast_mesh_agent; rcctl start anycast_mesh_agent"
     with host.boot(f"(until [ -e /state/again ]; do sleep 1; done; {again}) &"):
@@ -147,6 +156,7 @@ def test_a_bundle_that_works_is_kept(host: OpenBsdHost) -> None:
     assert not host.read(f"{HOME}/state/bundle-gone-back")
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize(
     ("agent", "reason"),
     [
