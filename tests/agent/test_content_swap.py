@@ -206,6 +206,7 @@ def test_a_zone_changes_under_load_and_every_query_is_answered(node: Node) -> No
         return by_udp[-1:] == [number]
 
     with asked(lambda: serial(node), by_udp), asked(lambda: serial(node, tcp=True), by_tcp):
+        until(lambda: by_udp and by_tcp, PATIENCE, "the serial before")
         for number, change in changes.items():
             node.apply(change)
             until(partial(is_served, number), PATIENCE, "the new serial")

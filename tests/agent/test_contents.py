@@ -37,7 +37,7 @@ from mesh.trust.encoding import parse
 from tests.kit.agent_systems import of_debian
 from tests.kit.contents import Site
 from tests.kit.registry import Live, live
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, until
 
 NODE = "lax-vultr-1"
 
@@ -249,7 +249,16 @@ def test_a_registry_that_sends_slowly_does_not_keep_the_node_from_the_other(
         time.sleep(0.6)
         return whole(digest, place)
 
+    other = node.registries[1].registry
+    at_once = other.chunk
+
+    def prompt(digest: str, place: int) -> bytes:
+        # A busy machine makes no slow registry of it.
+        monkeypatch.setattr(agent_contents, "TURN", PATIENCE)
+        return at_once(digest, place)
+
     monkeypatch.setattr(slow, "chunk", dribble)
+    monkeypatch.setattr(other, "chunk", prompt)
     node.follow(made)
     assert node.page() == "<h1>Hello</h1>"
     assert asked == [0, 0], "one chunk of each content"
