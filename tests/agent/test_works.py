@@ -284,7 +284,7 @@ def test_a_node_drains_gracefully_right_after_a_queued_announcement(
         until(lambda: bird.state.in_service, 20, "it announces")
         one.drain(True)
         until(lambda: bird.state.draining, 20, "it drains")
-        assert bird.states == [AnnounceState(True), AnnounceState(True, draining=True)]
+        assert bird.states[:2] == [AnnounceState(True), AnnounceState(True, draining=True)]
 
 
 def test_a_node_drains_although_its_bird_does_not_run(tmp_path: Path, port: int) -> None:
@@ -338,9 +338,11 @@ def test_a_service_that_was_taken_over_is_no_sign_while_its_answers_are_bad(
 
 
 def test_a_family_that_is_dead_is_unbound_alone_and_the_journal_says_so_once(
-    tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here IPv6 has no listener, and an agent before has bound it."""
+    # Its interface shows always the same: a second look would have to unbind it again.
+    monkeypatch.setattr("mesh.agent.service_addresses.INTERFACE", 10 * PATIENCE)
     caplog.set_level(logging.INFO, "anycast-mesh")
     config = served(port)
     (web,) = config.services
