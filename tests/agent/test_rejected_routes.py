@@ -241,13 +241,14 @@ def test_sixty_thousand_refusals_keep_bird_from_nothing(
     daemon = bird_of(process.pid)
     try:
         until(lambda: _answers(daemon), 10, "BIRD is up")
-        daemon.ask('configure "/etc/bird/many.conf"')
+        daemon.ask('configure "/etc/bird/many.conf"', PATIENCE)
         longest, end = 0.0, time.monotonic() + patience(20)
         while f"{ROUTES} of " not in _text(daemon, "show route table t4 filtered count"):
-            began = time.monotonic()
+            began, queued = time.monotonic(), _queued(process.pid)
             assert began < end
             _text(daemon, "show status")
-            longest = max(longest, time.monotonic() - began)
+            taken = time.monotonic() - began - (_queued(process.pid) - queued)
+            longest = max(longest, taken)
         assert longest < 9
         if listens and capabilities(version).can("log_udp"):
             until(lambda: any("more=" in line for line in lines(caplog)), 30, "the summary")
@@ -272,7 +273,14 @@ def _in_namespace(space: str, ears: RejectedRoutes, stop: threading.Event) -> No
 
 
 def _text(daemon: Bird, command: str) -> str:
-    return " ".join(text for _, text in daemon.ask(command).lines)
+    return " ".join(text for _, text in daemon.ask(command, PATIENCE).lines)
+
+
+def _queued(pid: int) -> float:
+    """Seconds for which this daemon and who asks it had work to do and no processor, so far: that
+    is other programs' doing."""
+    tasks = [*Path(f"/proc/{pid}/task").iterdir(), Path("/proc/thread-self")]
+    return sum(int((task / "schedstat").read_text().split()[1]) for task in tasks) / 1e9
 
 
 def _answers(daemon: Bird) -> bool:
