@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import pwd
 import signal
 import socket
@@ -183,8 +184,8 @@ def test_whoami_follows_the_addresses_of_its_configuration(tmp_path: Path) -> No
     def named(*addresses: str) -> None:
         config.write_text(json.dumps({"node": "lax-vultr-1", "whoami_at": addresses}))
 
-    with socket.create_server(("127.0.0.2", 0)) as other:
-        port = other.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.2", port)) as other:
         named("127.0.0.1", "127.0.0.2", "192.0.2.7", "2001:db8::7")
         servers = WhoamiServers(config, port)
         try:
@@ -222,8 +223,16 @@ def test_where_a_socket_has_one_family_whoami_has_one_for_each(
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
+    """A port that no address here has: none of those that the kernel gives to others meanwhile, and
+    another one in each process that asks for one."""
+    first = 20_000 + os.getpid() % 10_000
+    for port in range(first, first + 1000):
+        with (
+            suppress(OSError),
+            socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True),
+        ):
+            return port
+    raise AssertionError("no port is free")
 
 
 def test_whoami_tries_an_address_again_and_reads_its_file_when_it_is_told_to(
@@ -231,8 +240,8 @@ def test_whoami_tries_an_address_again_and_reads_its_file_when_it_is_told_to(
 ) -> None:
     config = tmp_path / "agent.json"
     config.write_text(json.dumps({"node": "lax-vultr-1", "whoami_at": ["127.0.0.2"]}))
-    with socket.create_server(("127.0.0.2", 0)) as other:
-        port = other.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.2", port)):
         running = started(config, None, port)
         assert running.stderr is not None
         assert "Address already in use" in running.stderr.readline()

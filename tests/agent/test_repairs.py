@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -300,8 +301,8 @@ def test_a_unit_that_hangs_in_its_start_does_not_hold_up_the_node(tmp_path: Path
 
 
 @pytest.fixture
-def namespace(tmp_path: Path) -> Iterator[str]:
-    name = f"rules-{tmp_path.name[-20:]}"
+def namespace() -> Iterator[str]:
+    name = f"rules-{os.getpid()}"
     namespaces.create([name])
     yield name
     namespaces.delete([name])
