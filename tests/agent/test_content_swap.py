@@ -158,11 +158,12 @@ def serial(node: Node, *, tcp: bool = False, patience: float = PATIENCE) -> int:
 
 @contextmanager
 def asked(ask: Callable[[], object], found: list[object]) -> Iterator[None]:
-    """Somebody asks all the time meanwhile."""
+    """Somebody asks all the time meanwhile, a hundred times a second at most: of many more, NSD
+    leaves some without an answer (``rrl-ratelimit``)."""
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.01):
             found.append(ask())
 
     thread = threading.Thread(target=work, daemon=True)
