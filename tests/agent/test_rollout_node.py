@@ -45,7 +45,7 @@ from tests.agent.test_node import (
     two_nodes,
 )
 from tests.kit.machines import AgentMachine
-from tests.kit.wait import until
+from tests.kit.wait import BUSY, until
 
 pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 LINGER = 2
@@ -164,7 +164,7 @@ def test_each_node_applies_when_it_is_released_and_not_before(
     waves.release(ORD)
     began = time.monotonic()
     until(lambda: waves.applied(ORD), 10, "it is released")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < BUSY * 3
     assert waves.update(LAX) == "waiting"
     assert (fingerprint(mesh.lax) == before[0], fingerprint(mesh.ord) == before[1]) == (True, False)
     waves.release(ORD, everyone=True)
@@ -179,13 +179,17 @@ def test_a_node_that_is_to_drain_withdraws_applies_and_announces_again(
     mesh.in_operation()
     waves.publish()
     until(lambda: waves.update(ORD) == "waiting", 10, "it waits")
+    leaving, began = AnnounceState(True, draining=True).file(), time.monotonic()
     waves.release(ORD, drained=(ORD,))
-    until(lambda: waves.update(ORD) == "draining", 10, "it drains")
-    began = time.monotonic()
-    assert state(mesh.ord) == AnnounceState(True, draining=True).file()
+
+    def drains() -> bool:
+        # All of it lasts for some seconds only.
+        return state(mesh.ord) == leaving and waves.update(ORD) == "draining"
+
+    until(drains, 10, "it drains")
     assert not waves.applied(ORD)
     until(partial(serves_nothing, mesh.ord), 20, "it has let go")
-    assert time.monotonic() - began > SHUTDOWN + LINGER - 1
+    assert time.monotonic() - began > SHUTDOWN + LINGER
     assert not waves.report(ORD).health.drained
     until(lambda: waves.applied(ORD), 10, "it applies")
     assert waves.report(ORD).health.update == ""
@@ -247,13 +251,11 @@ def test_orders_take_effect_while_a_generation_is_checked_and_survive_its_roll_b
     until(lambda: not stands(mesh.ord), 10, "the session is gone")
     address = ip_address("192.30.120.200")
     entry = Blackhole(address, int(time.time()) + 600, "a flood")
-    began = time.monotonic()
     waves.order(DRAIN, DrainOrder(waves.network, 1, (ORD,)))
     waves.order(BLACKHOLE, BlackholeOrder(waves.network, 1, (entry,)))
     until(lambda: b"DRAINING = true" in state(mesh.ord), 5, "it drains")
     until(lambda: f"{address}/32" in mesh.ord.run("birdc", "show", "route"), 5, "it discards")
-    assert time.monotonic() - began < 3
-    assert waves.update(ORD) == "applying"
+    assert waves.update(ORD) == "applying", "and is not through with the check"
     until(lambda: waves.failed(ORD), 30, "it is rolled back")
     assert fingerprint(mesh.ord) == before
     until(lambda: waves.report(ORD).health.drained, 20, "the order holds")
