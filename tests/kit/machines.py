@@ -27,6 +27,7 @@ from mesh.render import File
 from mesh.render.debian_boot import base_firewall
 from mesh.trust import keys
 from tests.kit.machine import Machine, bird_of
+from tests.kit.wait import patience
 
 T = TypeVar("T")
 
@@ -218,7 +219,7 @@ class Network:
             "bundle": self.bundle,
             "registries": self.registries(),
             "namespace": self.wire.operator,
-            "deadline": 60.0,
+            "deadline": patience(60),
             "settle": 0.0,  # nobody plays the upstream here
             "sealed_before": SealedBefore(1, since=1),  # the passwords are always the same
         }
