@@ -22,7 +22,7 @@ ASK = """
 import socket, sys
 with socket.socket(socket.AF_UNIX) as s:
     s.connect(sys.argv[1])
-    s.settimeout(5)
+    s.settimeout(60)
     s.recv(4096)
     s.sendall(sys.argv[2].encode() + b"\\n")
     print(s.recv(4096).decode())

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from mesh.agent import outside as module
 from mesh.agent.config import Config, NodeService, Underlay, UnderlayLink, UnderlayNode
 from mesh.agent.health import merged
 from mesh.agent.host import Host
-from mesh.agent.outside import ASKERS, PATIENCE, Outside, asks, direct
+from mesh.agent.outside import ASKERS, Outside, asks, direct
 from mesh.bird.reply import Reply
 from mesh.netns import inside
 from mesh.services.checks import Check
@@ -28,7 +29,7 @@ from tests.agent.test_node import LAX, ORD, SERVICE, Running
 from tests.kit.machine import bird_of
 from tests.kit.machines import AgentMachine, Network, Wire
 from tests.kit.stacks import plan_of, prod
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, until
 
 HIDDEN = """
 table inet hidden {
@@ -133,7 +134,7 @@ def test_answers_from_a_wrong_address_are_a_warning(mesh: Running) -> None:
     with dns(mesh.ord, "::"):
         assert warned(mesh, outside, 2, SHORT) == {f"web at {ORD}": f"IPv4, IPv6: {none}"}
     with dns(mesh.ord, "2620:71:4000::100"):
-        (why,) = warned(mesh, outside).values()
+        (why,) = warned(mesh, outside, seconds=module.PATIENCE).values()
         assert why.startswith("IPv4: "), "at its own address it is right"
     assert mesh.ord.bound() >= SERVICE
 

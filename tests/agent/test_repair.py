@@ -21,7 +21,7 @@ from mesh.publish.registry_pool import RegistryPool
 from mesh.trust.documents import Repair
 from tests.agent.test_node import LAX, ORD, Running, rendering, two_nodes
 from tests.kit.machines import AgentMachine
-from tests.kit.wait import until
+from tests.kit.wait import patience, until
 
 pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 
@@ -241,13 +241,18 @@ IGNORE = "/proc/sys/net/ipv4/conf/all/arp_ignore"
 FIGHT = f"while sleep 0.3; do nft delete table inet mesh; echo 0 >{IGNORE}; done"
 
 
+def is_left_alone(mesh: Running, what: str) -> bool:
+    one = reported(mesh).get(what)
+    return one is not None and one.stopped
+
+
 def test_two_programs_that_fight_end_it_but_for_the_firewall(mesh: Running) -> None:
     box = mesh.ord
     before = said(box, "firewall")
     with running(box, FIGHT):
         until(partial(is_said, box, "firewall", before + OFTEN), PATIENCE, "and again")
         until(lambda: f'repair-stopped what="{FOUGHT}"' in box.log("agent"), PATIENCE, "it stops")
-        until(lambda: reported(mesh)[FOUGHT].stopped, PATIENCE, "and says so")
+        until(partial(is_left_alone, mesh, FOUGHT), PATIENCE, "and says so")
     until(partial(holds, box, "nft list table inet mesh"), PATIENCE, "the firewall is back")
     assert said(box, FOUGHT) == OFTEN
     assert holds(box, f"grep 0 {IGNORE}")
@@ -298,7 +303,7 @@ def ordered(mesh: Running, until: float) -> bool:
         holds = Holds(desk, operator.operator_key, mesh.fleet.network, identities)
         order = holds.change([ORD], int(until))
         assert order is not None
-        missing = holds.wait([ORD], order, PATIENCE, lambda _: None)
+        missing = holds.wait([ORD], order, patience(PATIENCE), lambda _: None)
         desk.close()
         return not missing
 
