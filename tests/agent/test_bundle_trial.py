@@ -126,7 +126,7 @@ def test_a_node_returns_to_the_bundle_before(
 
 def test_a_bundle_that_has_shown_that_it_works_stays(machine: Machine) -> None:
     threading.Timer(0.2, trials(machine).end).start()
-    settle(machine)
+    settle(machine, clock(0.0))  # on a busy machine the timer may be late
     assert running(machine) == NEW
     assert trials(machine).refused(MANIFEST) == ""
     until(lambda: not machine.path(UNIT).exists(), 5, "nothing of it is left")
@@ -276,11 +276,10 @@ def test_a_node_comes_back_from_a_bad_bundle_before_it_would_withdraw(
     assert old is not None
     box.run("python3", "-c", BEGIN.format(old=old, new=new, manifest=manifest))
     assert running(Host(box.root)) == new
-    began = time.monotonic()
     box.run("systemctl", "kill", AGENT)
     until(lambda: running(Host(box.root)) == old, within, "it goes back")
     until(lambda: box.run("systemctl", "is-active", AGENT).strip() == "active", 10, "it runs")
-    assert time.monotonic() - began < within
+    assert box.run("journalctl", "-q", "-u", "anycast-mesh-withdraw.service") == ""
     assert reason in trials(Host(box.root)).refused(manifest)
     main_pid = box.run("systemctl", "show", "-P", "MainPID", AGENT).strip()
     assert b"agent" in (box.root / f"proc/{main_pid}/cmdline").read_bytes()

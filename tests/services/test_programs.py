@@ -10,7 +10,7 @@ import pytest
 
 from tests.kit.existing_host import ExistingHost, host
 from tests.kit.stacks import ROOT
-from tests.kit.wait import until
+from tests.kit.wait import PATIENCE, until
 
 pytestmark = [pytest.mark.lab]
 
@@ -68,7 +68,7 @@ def problems(box: ExistingHost, *checks: tuple[str, list[str], float]) -> list[s
 def test_a_program_says_by_its_status_and_first_line_what_is_wrong(box: ExistingHost) -> None:
     arguments = ["a b", "$(id)", "$HOME${HOME}$$", "%n %%", "; id", ""]
     names = [("good", []), ("bad", []), ("silent", []), ("arguments", arguments)]
-    assert problems(box, *((name, also, 20.0) for name, also in names)) == [
+    assert problems(box, *((name, also, PATIENCE) for name, also in names)) == [
         "",
         "300 mails wait",
         "exit status 7",
@@ -78,7 +78,7 @@ def test_a_program_says_by_its_status_and_first_line_what_is_wrong(box: Existing
 
 def test_a_program_is_nobody_and_may_change_nothing(box: ExistingHost) -> None:
     who, write, privileges = problems(
-        box, *((name, [], 20.0) for name in ("who", "write", "privileges"))
+        box, *((name, [], PATIENCE) for name in ("who", "write", "privileges"))
     )
     user, *environment = who.split()
     assert int(user) > 60000, "a dynamic user"
@@ -92,7 +92,7 @@ def test_at_its_time_a_program_ends_with_all_that_it_started(box: ExistingHost) 
         problems(box, *((name, [], 1.0) for name in ("hangs", "floods")))
         == ["no end within 1 s"] * 2
     )
-    assert problems(box, ("leaves", [], 20.0)) == [""]
+    assert problems(box, ("leaves", [], PATIENCE)) == [""]
     until(lambda: "sleep 4242" not in box.run("ps", "ax"), 5, "nothing of them runs")
     units = ("systemctl", "list-units", "--all", "--plain", "--no-legend", "anycast-mesh-check-*")
     until(lambda: box.run(*units) == "", 5, "their units are gone")
