@@ -283,7 +283,8 @@ def test_a_log_in_that_is_new_confirms(machine: PublishedNode) -> None:
             "told",
         )
         assert f"{ELSEWHERE} may log in no more" in machine.said
-        assert re.search(rf"waiting for a log-in to {NODE}: \d+ s left", machine.said)
+        counts = rf"waiting for a log-in to {NODE}: \d+ s left"
+        until(lambda: re.search(counts, machine.said), LONG, "and for how long")
         machine.gets_in()
     assert ended == [None]
     assert not machine.is_unconfirmed()
