@@ -15,6 +15,7 @@ from mesh.render import node_files, placeholder_facts
 from mesh.trust.encoding import parse
 from tests.kit.bird_control import control
 from tests.kit.stacks import plan_of, with_members
+from tests.kit.wait import PATIENCE
 
 LAX = "lax-vultr-1"
 
@@ -28,6 +29,12 @@ def config() -> Config:
 STATUS = (
     "1000-BIRD 2.0.12\n1011-Last reboot on 2026-11-29 23:00:12.651\n0013 Daemon is up and running\n"
 )
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in of BIRD waits for a processor as well."""
+    monkeypatch.setattr("mesh.agent.session_details.PATIENCE", PATIENCE)
 
 
 def answers(*lines: str, bfd: str = "") -> Mapping[str, str]:

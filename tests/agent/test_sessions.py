@@ -58,6 +58,12 @@ def test_a_time_that_cannot_be_read_is_unknown(since: str) -> None:
     assert epoch(since, NOON) == 0
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in of BIRD waits for a processor as well."""
+    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
+
+
 HEAD = "2002-Name       Proto      Table      State  Since         Info\n"
 
 
