@@ -172,6 +172,8 @@ def presence(
     finally:
         one._generation += 1  # its checks end
         stop.set()
+        one._wake.set()
+        until(lambda: not workers.alive, 5, "it says nothing more")
 
 
 def test_an_agent_that_has_asked_the_service_and_bird_works(tmp_path: Path, port: int) -> None:
