@@ -203,7 +203,8 @@ class Trial:
         )
 
     def theirs(self) -> str:
-        """The neighbor's protocol."""
+        """The neighbor's protocol. It gives up a connection whose other end is gone within seconds:
+        where only one end has TTL security, not even a reset comes through."""
         lines = [line for line in self.before[0] if line.startswith(("password", "authentic"))]
         far = any(line.startswith("multihop") for line in self.before[0])
         role = "local role customer" in self.before[0]
@@ -218,6 +219,7 @@ class Trial:
             *(["ttl security on"] if "ttl security on" in self.before[0] else []),
             *(["bfd on"] if "bfd on" in self.before[0] else []),
             "hold time 30",
+            "startup hold time 5",
             "connect delay time 0",
             "connect retry time 1",
             "error wait time 1, 1",
