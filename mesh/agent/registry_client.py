@@ -83,6 +83,8 @@ class RegistryLink:
         self._connected = time.monotonic()
         self._asked: dict[str, float] = {}
         self._early: tuple[int, ...] | None = None
+        self._foreign = False
+        """Whether the registry held a higher generation than ours that is none of ours."""
         self._shown = 0
         """The registry's highest generation without this node, before we are a member."""
         self.answers: bool | None = None
@@ -118,7 +120,7 @@ class RegistryLink:
             try:
                 if self._round(client, fresh):
                     pause.reset()
-                fresh = False
+                fresh = self._foreign
             except Unreachable as error:
                 self.answers, self._lost = False, True
                 now = time.monotonic()
@@ -137,7 +139,7 @@ class RegistryLink:
             self._shown = 0
         member, held = self._callbacks.is_member(), self._callbacks.held()
         number = self._shown if held is None else held.number
-        if fresh and held is not None and self._number(client) < number:
+        if fresh and held is not None and self._theirs(client) < number:
             # The registry has lost its database: pass the manifest on. Before joining, so that an
             # operator without state sees with our request which network we follow.
             self._pass_on(client, paths.MANIFEST, "manifest", held.envelope)
@@ -179,9 +181,14 @@ class RegistryLink:
             self._early = known
         return self._early is None
 
-    def _number(self, client: Client) -> int:
+    def _theirs(self, client: Client) -> int:
+        """The number of the registry's generation. Where that is none of ours, what the registry
+        holds is asked for again: it may drop it, and has nothing then."""
         answer = client.ask("GET", paths.MANIFEST, limit=paths.MAX_MANIFEST)
-        return (self._offer(answer, self._callbacks.offer) or 0) if answer.status == 200 else 0
+        found = (self._offer(answer, self._callbacks.offer) or 0) if answer.status == 200 else 0
+        held = self._callbacks.held()
+        self._foreign = found > (0 if held is None else held.number)
+        return found
 
     def _take_order(self, client: Client, kind: OrderKind[Any], fresh: bool) -> int:
         """Fetches a higher order of a kind, and passes ours on if the registry has lost it. Returns

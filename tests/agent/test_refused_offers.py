@@ -18,9 +18,11 @@ from mesh.agent import systems
 from mesh.agent.agent import Agent
 from mesh.agent.host import Host
 from mesh.agent.keys import own_keys
+from mesh.agent.registry_client import RegistryLink
 from mesh.agent.seed import Seed
 from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import RegistryPool
+from mesh.registry.client import Client
 from mesh.trust import keys, signing
 from mesh.trust.documents import DrainOrder, Report
 from mesh.trust.encoding import dump
@@ -114,6 +116,27 @@ def test_it_ends_when_the_operator_names_that_registrys_network(scene: Scene) ->
         until(lambda: not scene.refused(), 15, "nothing is refused any more")
 
 
+def test_it_ends_too_where_the_registry_drops_what_it_held_just_after_it_was_asked(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node asks for the manifest first, and waits for a higher one then."""
+    asks, named = RegistryLink._theirs, replace(scene.fleet.planned(), network=scene.fleet.network)
+
+    def asked(link: RegistryLink, client: Client) -> int:
+        found = asks(link, client)
+        if found == 900:
+            scene.stray.registry.accept_planned(dump(named))
+        return found
+
+    def has_ours() -> bool:
+        held = scene.stray.registry.current()
+        return held is not None and held.manifest.network == scene.fleet.network
+
+    monkeypatch.setattr(RegistryLink, "_theirs", asked)
+    with offered(scene):
+        until(has_ours, 15, "it is handed on")
+
+
 def test_what_strangers_sign_fills_no_report(scene: Scene) -> None:
     stranger = Fleet(scene.fleet.plan).generation(900, OTHER).generation.manifest
     for number in range(50):
@@ -122,7 +145,7 @@ def test_what_strangers_sign_fills_no_report(scene: Scene) -> None:
     assert not scene.agent._refusals.standing
 
 
-def test_what_is_ours_and_cannot_be_read_is_reported_with_its_number(scene: Scene) -> None:
+def test_what_is_ours_and_cannot_be_read_is_reported_with_its_theirs(scene: Scene) -> None:
     """A generation of a version that this agent does not understand."""
     later = signing.signed_document(scene.fleet.key, Purpose.MANIFEST, {"generation": 6, "v": 2})
     assert scene.agent._offers.manifest(later, scene.stray.url) is None

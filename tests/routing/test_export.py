@@ -531,7 +531,8 @@ def test_where_both_doors_stand_open_the_limit_ends_it(bent: Callable[..., Whole
         else:
             until(partial(is_shut, upstream), 10, "the end")
             assert upstream.events()[-2] == Notification(CEASE, SHUTDOWN)
-        assert len(ever(upstream)) == limit
+        # One that shuts a session has sent the route that is too much before, now and then.
+        assert len(ever(upstream)) in ((limit,) if stops else (limit, limit + 1))
         # BIRD 3 shuts a session in a thread of its own, and does not always show the limit as its
         # last error.
         said = "[HIT]" if stops else "BGP state:          Down"
