@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mesh import netns
+from mesh.bird.client import Bird
 from mesh.lab import namespaces
 from mesh.plan import Plan
 from mesh.plan.transition import expanded
@@ -56,12 +57,21 @@ class Watch(threading.Thread):
 
 def reaches(made: Mesh, node: str) -> bool:
     """Whether a node has a way through a tunnel to the service, of both families."""
-    bird = made.bird(node)
     found = [
-        bird.ask(f"show route primary {prefix} table services{version}").text
+        shown(made.bird(node), f"show route primary {prefix} table services{version}")
         for version, prefix in SERVICE.items()
     ]
     return all("unicast" in text and " on wg-" in text for text in found)
+
+
+def shown(bird: Bird, command: str) -> str:
+    """BIRD's answer. That of BIRD 3 ends in the middle where it reads its configuration again."""
+
+    def whole() -> str | None:
+        reply = bird.ask(command)
+        return None if reply.error == "Stopped due to reconfiguration" else reply.text
+
+    return until(whole, 10, "a whole answer")
 
 
 def expected(node: str, plans: dict[str, Plan]) -> set[str]:
