@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +37,7 @@ from tests.kit.agent_systems import of_debian
 from tests.kit.contents import ZONE, Site
 from tests.kit.machine import Machine
 from tests.kit.namespaces import spaces
-from tests.kit.wait import PATIENCE, until
+from tests.kit.wait import PATIENCE, repeating, until
 from tests.render.test_kinds import Served
 
 pytestmark = pytest.mark.image
@@ -160,19 +159,8 @@ def serial(node: Node, *, tcp: bool = False, patience: float = PATIENCE) -> int:
 def asked(ask: Callable[[], object], found: list[object]) -> Iterator[None]:
     """Somebody asks all the time meanwhile, a hundred times a second at most: of many more, NSD
     leaves some without an answer (``rrl-ratelimit``)."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.wait(0.01):
-            found.append(ask())
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
+    with repeating(lambda: found.append(ask()), 0.01):
         yield
-    finally:
-        stop.set()
-        thread.join(PATIENCE)
 
 
 def test_a_page_changes_under_load_and_every_client_gets_the_old_or_the_new(node: Node) -> None:
