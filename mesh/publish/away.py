@@ -45,18 +45,18 @@ NOBODY = Absence({}, Wave((), frozenset(), ""))
 def away(plan: Plan, reports: Mapping[str, Report], members: Iterable[str]) -> dict[str, str]:
     """The members that say nothing, and those that no other node reaches, each with why."""
     everyone = frozenset(members)
-    return dict.fromkeys(_unreached(plan, reports) & everyone, UNREACHED) | dict.fromkeys(
-        silent(reports, everyone), SAYS_NOTHING
-    )
+    lost = unreached(plan, reports, LOST_SECONDS) & everyone
+    return dict.fromkeys(lost, UNREACHED) | dict.fromkeys(silent(reports, everyone), SAYS_NOTHING)
 
 
 def awaited(plan: Plan, reports: Mapping[str, Report], members: Iterable[str]) -> frozenset[str]:
     """The members of which a registry may hear within some seconds."""
-    return late(reports, members) - _unreached(plan, reports)
+    return late(reports, members) - unreached(plan, reports, LOST_SECONDS)
 
 
-def _unreached(plan: Plan, reports: Mapping[str, Report]) -> frozenset[str]:
+def unreached(plan: Plan, reports: Mapping[str, Report], seconds: float) -> frozenset[str]:
+    """The nodes that no other node has reached for so many seconds, as far as that is known."""
     found = unreachable(plan, reports, reports.keys(), time.time())
     return frozenset(
-        node for node, one in found.items() if one.seconds is None or one.seconds >= LOST_SECONDS
+        node for node, one in found.items() if one.seconds is None or one.seconds >= seconds
     )

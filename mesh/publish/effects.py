@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -61,11 +60,12 @@ def objections(
     around: Around,
     before: Mapping[str, Report],
     after: Mapping[str, Report],
+    now: float,
     changed: Collection[str] = (),
     restarts: bool = False,
 ) -> tuple[Objection, ...]:
     """What is worse at a node that has applied a generation of this plan than it was ``before``, by
-    the last reports; empty if nothing is.
+    the last reports; empty if nothing is. ``now`` is seconds since the epoch.
 
     ``changed`` are the nodes that changed at the same time. A session with a node that others have
     lost as well, or that is off, is not held against this one. Where the node's sessions start anew
@@ -76,7 +76,7 @@ def objections(
         peer.id
         for peer in around.peers
         if peer.id not in changed and _lost_by_others(peer, node.id, before, after, changed)
-    } | (_off(plan, node, around, before, after, changed) - set(changed))
+    } | _off(plan, node, around, before, after, now, changed)
     present = [peer.id for peer in around.peers if peer.id not in gone]
     own = [Objection(node.id, node.id, why) for why in _own(plan, node, present, before, after)]
     lost = [
@@ -210,15 +210,15 @@ def _off(
     around: Around,
     before: Mapping[str, Report],
     after: Mapping[str, Report],
+    now: float,
     changed: Collection[str],
 ) -> set[str]:
-    """The peers with which a node has lost sessions and that no node reaches, by the word of those
-    that did not change."""
-    lost = {_sessions(node).get(name) for name in _lost(node, before, after)}
-    peers = {peer.id for peer in around.peers} & lost
-    if not peers:
-        return set()
-    return peers & unreachable(plan, after, after.keys(), time.time(), changed).keys()
+    """The peers that did not change, with which a node has lost sessions, and that no node reaches,
+    by the word of those that did not change."""
+    sessions = _sessions(node)
+    lost = {sessions.get(name) for name in _lost(node, before, after)}
+    peers = {peer.id for peer in around.peers if peer.id in lost and peer.id not in changed}
+    return peers & unreachable(plan, after, after.keys(), now, changed).keys() if peers else peers
 
 
 def _unseen(

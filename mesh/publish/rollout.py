@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mesh.plan.waves import Touch, Wave
 from mesh.publish.announcers import Announces, announce_states, announcers
-from mesh.publish.away import LOST_SECONDS, NOBODY, UNREACHED, Absence, away
+from mesh.publish.away import LOST_SECONDS, NOBODY, UNREACHED, Absence, away, unreached
 from mesh.publish.effects import Objection
 from mesh.publish.generation import SignedGeneration
 from mesh.publish.order import Order
@@ -18,7 +18,6 @@ from mesh.publish.refused import refusal_text, refusing
 from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rollout_orders import Release, Rollouts
 from mesh.publish.served import serving
-from mesh.publish.unreachable import unreachable
 from mesh.publish.uptake import Uptake, Uptakes
 from mesh.publish.wave_effects import HOLDS, ROUNDS, WaveEffects, text
 from mesh.publish.witnesses import witnesses
@@ -199,8 +198,7 @@ class Rollout:
         return replace(wave, nodes=nodes, drained=wave.drained - gone)
 
     def _unreached(self, wave: Wave) -> frozenset[str]:
-        found = unreachable(self._order.plan, self._last, self._last.keys(), time.time())
-        return frozenset(wave.nodes).intersection(found)
+        return unreached(self._order.plan, self._last, 0.0).intersection(wave.nodes)
 
     def _spared(self, name: str, wave: Wave) -> Wave:
         """The wave without the drains that nobody needs, or that would leave a prefix or a service

@@ -72,7 +72,9 @@ class WaveEffects:
     def _judge(self, node: Node, one: _Applied, reports: Mapping[str, Report], now: float) -> None:
         near = self._around[node.id]
         restarts = node.id in self.restarting
-        found = objections(self.plan, node, near, self.before, reports, self.nodes, restarts)
+        found = objections(
+            self.plan, node, near, self.before, reports, time.time(), self.nodes, restarts
+        )
         running = reports[node.id].bundle
         if running != self.bundle:
             why = f"runs bundle {running[:12]}, not {self.bundle[:12]}"

@@ -61,7 +61,7 @@ def found(
     """What is worse at Chicago."""
     known = reports() if before is None else before
     near = around(plan, [ORD], known, NODES)[ORD]
-    all_of = objections(plan, plan.node(ORD), near, known, after, changed)
+    all_of = objections(plan, plan.node(ORD), near, known, after, time.time(), changed)
     return [f"{one.who}: {one.why}" for one in all_of]
 
 
@@ -219,7 +219,8 @@ def test_a_registry_that_moves_away_need_not_answer_any_more() -> None:
     )
     for plan, said in ((PLAN, 1), (moved, 0)):
         near = around(plan, [LAX], before, NODES)[LAX]
-        assert len(objections(plan, plan.node(LAX), near, before, after)) == said
+        worse = objections(plan, plan.node(LAX), near, before, after, time.time())
+        assert len(worse) == said
 
 
 def test_a_node_that_has_one_neighbor_left_forwards_to_nobody() -> None:
@@ -244,7 +245,7 @@ def test_after_its_sessions_start_anew_packets_may_be_late_at_its_uplink(
     before = reports(ord_vultr_1=well(ORD, witnessed={ORD: Witnessed(5, ("uplink ipv6",))}))
     after = reports(ord_vultr_1=well(ORD, witnessed={ORD: Witnessed(9, ())}))
     near = around(PLAN, [ORD], before, NODES)[ORD]
-    worse = objections(PLAN, PLAN.node(ORD), near, before, after, restarts=restarts)
+    worse = objections(PLAN, PLAN.node(ORD), near, before, after, time.time(), restarts=restarts)
     assert [one.why for one in worse] == ["no longer sees its uplink ipv6 work"] * said
 
 
