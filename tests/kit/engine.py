@@ -69,7 +69,7 @@ class Engine:
             env={**self.environment, "PULUMI_DEBUG_COMMANDS": "true"},
             capture_output=True, text=True, check=False, timeout=1200,
         )  # fmt: skip
-        done = Done(ran.returncode, ran.stdout, ran.stderr, _messages(events))
+        done = Done(ran.returncode, ran.stdout, ran.stderr, messages(events))
         self.said.append(done.text)
         if check and done.returncode:
             pytest.fail(f"pulumi {' '.join(arguments)}\n{done.text}")
@@ -190,7 +190,7 @@ def orphans(engine: Engine) -> list[str]:
     return found
 
 
-def _messages(events: Path) -> str:
+def messages(events: Path) -> str:
     """The messages in a log of events, with the engine's output without a resource among them."""
     if not events.exists():
         return ""
