@@ -101,6 +101,14 @@ def test_a_pf_that_is_off_is_enabled(host: OpenBsdHost) -> None:
     assert not (host.root / "etc/pf.off").exists()
 
 
+@pytest.mark.parametrize("lost", ["disable fetch", "disable bootstrap", "enable agent"])
+def test_a_lost_change_of_what_starts_at_boot_is_made_again(host: OpenBsdHost, lost: str) -> None:
+    host.write("state/lost", lost.replace(" ", " anycast_mesh_"))
+    with host.boot("sh /startup"):
+        _is_a_node(host)
+    assert not (host.root / "state/lost").exists()
+
+
 @pytest.mark.parametrize("cut", range(3, CALLS, 14))
 def test_a_first_boot_that_is_cut_short_goes_on_at_the_next(host: OpenBsdHost, cut: int) -> None:
     host.write("state/cut", str(cut))
