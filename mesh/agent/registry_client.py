@@ -22,6 +22,7 @@ from mesh.agent.state import HighestManifest, Ordered
 from mesh.agent.workers import Workers
 from mesh.registry import paths
 from mesh.registry.client import Answer, Client, Unreachable
+from mesh.trust import joining
 from mesh.trust.documents import JoinRequest
 from mesh.trust.encoding import Malformed, dump, parse
 from mesh.trust.orders import KINDS, OrderKind
@@ -33,8 +34,8 @@ MEMBER_WAIT = 25.0
 JOINING_WAIT = 1.0
 """The same before it is a member: facts may still change, and are sent again then."""
 SETTLING = 20.0
-"""Seconds after connecting in which a member polls as often: a node that has just booted may
-connect before it has its IPv6 address."""
+"""Seconds after connecting in which a member without IPv6 polls as often: a node that has just
+booted may connect before it has its address."""
 REJOIN = 10.0
 """Seconds until a request to join is repeated, for a registry that has lost it."""
 PATIENCE = (0.15, 5.0)
@@ -154,8 +155,7 @@ class RegistryLink:
         if fresh and self._lost:
             self._lost = False
             self._callbacks.back()
-        settled = time.monotonic() - self._connected > SETTLING
-        wait = MEMBER_WAIT if member and self._sent is not None and settled else JOINING_WAIT
+        wait = MEMBER_WAIT if member and self._settled() else JOINING_WAIT
         began, known = time.monotonic(), self._orders()
         answer = client.ask(
             "GET",
@@ -254,6 +254,15 @@ class RegistryLink:
             if answer.status == 403:
                 self._send_refused_join(request)
             raise Unreachable(f"{self.url}: join: {answer.why()}")
+
+    def _settled(self) -> bool:
+        """Whether the facts that were sent are complete, or need no longer be waited for: to look
+        at them takes five processes."""
+        if self._sent is None:
+            return False
+        found = joining.stated_facts(self._sent[0])
+        complete = found.ipv6 is not None and found.gateway6 is not None
+        return complete or time.monotonic() - self._connected > SETTLING
 
     def _send_refused_join(self, request: JoinRequest) -> None:
         """Sends a refused request for the operator, signed with the token's proof key: registries

@@ -110,9 +110,12 @@ def test_a_node_that_sends_from_another_address_than_planned_is_heard_by_the_ope
 
 
 @contextlib.contextmanager
-def lying(folder: Path, answers: Mapping[str, bytes]) -> Iterator[tuple[str, list[str]]]:
+def lying(
+    folder: Path, answers: Mapping[str, bytes], nonce: str = ""
+) -> Iterator[tuple[str, list[str]]]:
     """A registry that answers at once, and always the same: a document where it has one, else that
-    nothing is new. Its URL, and what it is asked."""
+    nothing is new; to a signed request only where it gives a nonce. Its URL, and what it is
+    asked."""
     asked: list[str] = []
 
     class Liar(BaseHTTPRequestHandler):
@@ -122,6 +125,8 @@ def lying(folder: Path, answers: Mapping[str, bytes]) -> Iterator[tuple[str, lis
             asked.append(self.path)
             body = answers.get(self.path.partition("?")[0])
             self.send_response(204 if body is None else 200)
+            if nonce:
+                self.send_header(paths.NONCE_HEADER, nonce)
             if body is not None:
                 self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -132,6 +137,9 @@ def lying(folder: Path, answers: Mapping[str, bytes]) -> Iterator[tuple[str, lis
             self.rfile.read(int(self.headers["content-length"]))
             self.send_response(204)
             self.end_headers()
+
+        def do_POST(self) -> None:
+            self.do_PUT()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -192,6 +200,23 @@ def test_a_registry_that_answers_at_once_without_news_is_asked_less_and_less(
     assert len([record for record in caplog.records if record.thread == thread.ident]) <= 2
     held = state.order(DRAIN)
     assert held is not None and held.number == 7
+
+
+@pytest.mark.parametrize(("ipv6", "wait"), [(True, 25), (False, 1)])
+def test_a_member_that_has_just_connected_looks_again_soon_for_its_ipv6_address(
+    tmp_path: Path, ipv6: bool, wait: int
+) -> None:
+    """Where it has one, it need not look: that takes five processes."""
+    found = FLEET.facts[NODE]
+    facts = found if ipv6 else replace(found, ipv6=None, gateway6=None)
+    request = joining.join_request(FLEET.token(NODE), NODE, facts)
+    state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
+    with lying(tmp_path / "registry", {}, nonce="0" * 96) as (url, asked):
+        line = listening(url, state)
+        line._callbacks = replace(line._callbacks, request=lambda: request)
+        with Client(url, FLEET.node(NODE)) as client:
+            line._round(client, fresh=True)
+    assert [path for path in asked if f"wait={wait}&" in path], asked
 
 
 def test_who_is_answered_early_because_of_an_order_takes_it_at_once(
