@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -15,9 +16,10 @@ RELEASES = ("bookworm", "trixie")
 def promtool(
     release: str, *words: str, cwd: Path | None = None, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """What a release's promtool says."""
+    """What a release's promtool says. It collects garbage less often than Go programs do by
+    themselves: that is a fifth of what it does with rules."""
     program = layer(f"{release}-promtool") / "usr/bin/promtool"
     return subprocess.run(
         [program, *words], cwd=cwd, input=stdin, capture_output=True, text=True, check=False,
-        timeout=patience(60),
+        env=os.environ | {"GOGC": "400"}, timeout=patience(60),
     )  # fmt: skip

@@ -25,7 +25,7 @@ from tests.kit.stacks import ROOT
 
 STEP = 15
 """Seconds between two scrapes, and between two evaluations."""
-HOUR = 3600
+HOUR, DAY = 3600, 86400
 A, B, C, D = NODES = [node.id for node in network().nodes]
 REGISTRIES = ("https://203.0.113.1:8443", "https://203.0.113.2:8443")
 
@@ -38,6 +38,11 @@ def values(metric: str, value: str) -> str:
     if metric == "mesh_certificate_not_after_timestamp_seconds":
         return f"{100 * 86400}xN"
     return f"{value}xN"
+
+
+def groups() -> list[str]:
+    """The names of the rules' groups, in their order."""
+    return [each["name"] for each in yaml.safe_load(monitors.rules())["groups"]]
 
 
 @cache
@@ -53,16 +58,24 @@ def minutes(alert: str) -> float:
     return int(number) * {"s": 1 / 60, "m": 1, "h": 60}[unit]
 
 
+def named() -> set[str]:
+    """The metrics of ours that the rules name."""
+    text = re.sub(r"^ *#.*$", "", monitors.rules(), flags=re.MULTILINE)
+    return set(re.findall(r"\bmesh_\w+", text))
+
+
 @cache
 def base() -> Mapping[str, str]:
-    """All series of the network where all is well."""
+    """All series of the network where all is well that a rule looks at."""
     series: dict[str, str] = {}
+    seen = named()
     for node in NODES:
         target = f'job="mesh",instance="{node}:8080"'
         series[f'up{{{target},node="{node}"}}'] = "1xN"
         text = exposition(healthy(node), network(), NOW, Requests({200: 9}, 0, node))
         for line in text.splitlines():
-            if found := re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line):
+            found = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line)
+            if found and found[1] in seen:
                 series[f"{found[1]}{{{target},{found[2]}}}"] = values(found[1], found[3])
     return series
 
@@ -88,8 +101,13 @@ class Case:
 
     @property
     def step(self) -> int:
-        """Seconds between two scrapes and evaluations; hours have fewer of them."""
+        """Seconds between two scrapes; hours have fewer of them."""
         return STEP if self.end < HOUR else 16 * STEP
+
+    @property
+    def pace(self) -> int:
+        """Seconds between two evaluations; what lasts a day is looked at once an hour."""
+        return self.step if self.end < DAY else HOUR
 
     def series(self) -> dict[str, str]:
         """All that is scraped."""
@@ -437,14 +455,16 @@ CASES = (
 
 
 def told(release: str, folder: Path, cases: tuple[Case, ...]) -> str:
-    """What promtool has against the rules in these cases, empty for nothing. All of one step are
-    one run."""
+    """What promtool has against the rules in these cases, empty for nothing. All of one pace are
+    one run. What some groups record is a moment old in others, as if each had its own beginning;
+    once an hour it would be gone, and so they are in order."""
     path, found = folder / "test.json", ""
-    for step in sorted({case.step for case in cases}):
+    for pace in sorted({case.pace for case in cases}):
         document = {
             "rule_files": [str(monitors.RULES)],
-            "evaluation_interval": f"{step}s",
-            "tests": [case.text() for case in cases if case.step == step],
+            "evaluation_interval": f"{pace}s",
+            "group_eval_order": groups() if pace == HOUR else [],
+            "tests": [case.text() for case in cases if case.pace == pace],
         }
         path.write_text(json.dumps(document))
         done = promtool(release, "test", "rules", str(path))
@@ -525,9 +545,7 @@ def test_what_an_alert_says_names_labels_that_it_has(alert: str) -> None:
 
 
 def test_rules_name_metrics_that_there_are() -> None:
-    text = re.sub(r"^ *#.*$", "", monitors.rules(), flags=re.MULTILINE)
-    named = set(re.findall(r"\bmesh_\w+", text))
-    assert named <= {metric.name for metric in METRICS}
+    assert named() <= {metric.name for metric in METRICS}
 
 
 def test_the_address_of_the_runbooks_can_be_chosen() -> None:
