@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+
 import pytest
 
 from tests import markers
@@ -9,6 +12,7 @@ from tests.kit.stacks import ROOT
 
 ANYWHERE = "not (root or image or engine or lab or network or browser or slow)"
 SMALL = "lab and not twin and not slow"
+ONE_SLOW = "@pytest.mark.slow\ndef test_x() -> None: ...\n"
 
 
 @pytest.mark.parametrize(
@@ -19,10 +23,15 @@ SMALL = "lab and not twin and not slow"
         ("pytestmark = [\n    pytest.mark.root,\n    pytest.mark.lab,\n]\n", ANYWHERE, True),
         ("pytestmark = pytest.mark.twin\n", ANYWHERE, False),
         ("pytestmark = pytest.mark.engine\n", "", False),
-        ("pytestmark = pytest.mark.engine\n", "engine and slow", False),
-        ("pytestmark = pytest.mark.engine\n", "lab", False),
+        ("pytestmark = pytest.mark.engine\n", "engine and slow", True),
+        (f"pytestmark = pytest.mark.engine\n\n\n{ONE_SLOW}", "engine and slow", False),
+        (f"pytestmark = pytest.mark.engine\n\n\n{ONE_SLOW}", "engine and not slow", False),
+        ("pytestmark = pytest.mark.engine\n", "lab", True),
         ("import pytest\n\n\n@pytest.mark.engine\ndef test_x() -> None: ...\n", ANYWHERE, False),
         ("X = 1\n", ANYWHERE, False),
+        ("X = 1\n", SMALL, True),
+        (ONE_SLOW, SMALL, True),
+        ("X = [pytest.param(1, marks=pytest.mark.lab)]\n", SMALL, False),
         ("pytestmark = pytest.mark.lab\n", SMALL, False),
         ("pytestmark = [pytest.mark.lab, pytest.mark.twin]\n", SMALL, True),
     ],
@@ -39,3 +48,15 @@ def test_files_of_ours_are_left_out() -> None:
     out = [path for path, text in texts.items() if markers.leave_out(ANYWHERE, text)]
     assert ROOT / "tests/engine/test_aws.py" in out
     assert ROOT / "tests/twin/test_mixed.py" in out
+
+
+def test_a_test_has_its_markers_from_its_own_file() -> None:
+    """Its text is what is read: no base class of another file and no conftest.py adds one."""
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    ours = "|".join(line.partition(":")[0] for line in options["markers"])
+    marks = re.compile(rf"\bmark\.({ours})\b|\badd_marker\(")
+    inherits = re.compile(r"^class Test\w*\(", re.MULTILINE)
+    files = {path: path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    tests = {path for path in files if path.name.startswith("test_")}
+    assert not [path for path in files.keys() - tests if marks.search(files[path])]
+    assert not [path for path in tests if inherits.search(files[path])]
