@@ -28,9 +28,7 @@ down:           ## remove the lab, also after a killed run
 	@$(MESH) lab down
 
 test: setup-tests ## check everything: types, style, units, the real engine, the lab (root)
-	@status=0; make --no-print-directory lint || status=1; \
-	 MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m tests || status=1; \
-	 exit $$status
+	@MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m tests
 
 # Some of these tests wait, and so there are more workers than processors; each worker takes two
 # seconds of a processor to begin with.

@@ -1,4 +1,5 @@
 """Runs every test, in four processes side by side: twins, other labs, agents, and all the rest.
+`make lint` is beside them: it would leave all processors but one without work for a minute.
 
 Labs share what the kernel gives a user (inotify instances): there is room for a twin of seven nodes
 and a small lab, and for no two twins, so that twins and other labs are one process each, with one
@@ -31,20 +32,21 @@ BESIDE = (
     ("nice", "-n", "5", *PYTEST, "-m", "beside_labs and not slow"),
     ("nice", "-n", "10", *PYTEST, *WORKERS, "-m", "not lab and not beside_labs and not slow"),
 )
+LINT = ("nice", "-n", "10", "make", "--no-print-directory", "lint")
 
 
 def main() -> int:
-    """The exit code: 0 where all passed. Of chosen tests there may be none for some processes."""
+    """The exit code: 0 where all passed. Of chosen tests there may be none for some processes;
+    without a choice, types and style are checked as well."""
     arguments = sys.argv[1:]
+    beside = [*((*words, *arguments) for words in BESIDE), *([] if arguments else [LINT])]
     with ExitStack() as stack:
-        kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in BESIDE]
+        kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in beside]
         # Each in a process group of its own: who ends this run ends workers and engines as well.
         runs = [subprocess.Popen([*TWINS, *arguments], process_group=0)]
         runs += [
-            subprocess.Popen(
-                [*words, *arguments], stdout=out, stderr=subprocess.STDOUT, process_group=0
-            )
-            for words, out in zip(BESIDE, kept, strict=True)
+            subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, process_group=0)
+            for words, out in zip(beside, kept, strict=True)
         ]
 
         def end(_number: int, _frame: FrameType | None) -> None:
