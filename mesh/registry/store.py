@@ -137,6 +137,10 @@ _TEXTS = select(_texts.c.place, _texts.c.content).where(
     _texts.c.number == bindparam("number"),
     _texts.c.place.in_(bindparam("places", expanding=True)),
 )
+_REPORT = select(_reports).where(_reports.c.node == bindparam("of"))
+_FIRST_REPORT = insert(_reports)
+_NEXT_REPORT = update(_reports).where(_reports.c.node == bindparam("of"))
+_REPORTS = select(_reports.c.content).order_by(_reports.c.node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,18 +320,19 @@ class Store:
         """Keeps a node's report unless a later one is here that counts still: that one then, None
         where it is kept."""
         with self._write() as connection:
-            held = connection.execute(select(_reports).where(_reports.c.node == node)).first()
-            if held is not None and held.sequence >= sequence and counts(held.content):
+            held = connection.execute(_REPORT, {"of": node}).first()
+            row = {"node": node, "sequence": sequence, "content": content}
+            if held is None:
+                connection.execute(_FIRST_REPORT, row)
+            elif held.sequence >= sequence and counts(held.content):
                 return None if held.content == content else str(held.content)
-            connection.execute(delete(_reports).where(_reports.c.node == node))
-            connection.execute(
-                insert(_reports).values(node=node, sequence=sequence, content=content)
-            )
+            else:
+                connection.execute(_NEXT_REPORT, row | {"of": node})
         return None
 
     def reports(self) -> list[str]:
         """The last report of each node, sorted by node."""
-        return self._texts(select(_reports.c.content).order_by(_reports.c.node))
+        return self._texts(_REPORTS)
 
     def bundle(self, sha256: str) -> bytes | None:
         """A bundle by its hash."""
