@@ -21,7 +21,9 @@ def printable(text: str) -> str:
         text = "".join(c if c.isprintable() else " " for c in SEQUENCE.sub("", text))
     line = " ".join(text.split())
     # Runners take "::command::" at the beginning of a line, and "##[command]" anywhere in it.
-    return re.sub(r"#(?=#)", "# ", re.sub(r"^::", ": :", line))
+    if line.startswith("::"):
+        line = f": {line[1:]}"
+    return re.sub(r"#(?=#)", "# ", line) if "##" in line else line
 
 
 def lines(text: str) -> Iterator[str]:
