@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mesh.publish import Fleet as State
-from mesh.publish import Member, PublishError, dump_fleet, load_fleet, order_log, publish
+from mesh.publish import Member, PublishError, dump_fleet, load_fleet, order_log, publish, stages
 from mesh.publish.drain import Drains
 from mesh.publish.mesh_health import health
 from mesh.publish.registry_pool import RegistryPool
@@ -281,8 +281,10 @@ def test_what_the_operator_remembers_above_all_registries_is_not_passed_over(
     pool.close()
 
 
-def test_an_old_order_ends_no_publication(registry: Live) -> None:
-    """Whoever lies, registry or nodes: what is made anew stays drained, and that is said."""
+def test_an_old_order_ends_no_publication(registry: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever lies, registry or nodes: what is made anew stays drained, and that is said. Chicago
+    has not reported, and is waited for in vain."""
+    monkeypatch.setattr(stages, "SILENT_SECONDS", 0.5)
     with registry.client() as client:
         assert client.ask("PUT", "/api/v1/drain", dump(signed(1, MIA))).ok
     obeying(registry, LAX, 7)
