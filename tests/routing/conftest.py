@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from mesh.render import node_files, node_secrets, placeholder_facts
 from tests.kit import bird
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.machine import Debian, bird_of
+from tests.kit.namespaces import Kernel, kernel
 from tests.kit.stacks import plan_of, two_services
 from tests.kit.systems import RUNS, on, own_interface, serving, tunnel_ends
 
@@ -37,6 +37,8 @@ class NodeAndRogue:
     bird: Bird
     root: Path
     """Of the node's file system."""
+    kernel: Kernel
+    """The node's."""
 
     @property
     def interface(self) -> str:
@@ -47,21 +49,9 @@ class NodeAndRogue:
         """BIRD's answer."""
         return self.bird.ask(command, 30).text
 
-    def kernel(self, family: str) -> list[dict[str, Any]]:
+    def main_table(self, family: int) -> list[dict[str, Any]]:
         """The node's main table."""
-        command = [
-            "ip",
-            "-n",
-            self.namespaces[NODE],
-            family,
-            "-j",
-            "route",
-            "show",
-            "table",
-            "main",
-        ]
-        routes: list[dict[str, Any]] = json.loads(namespaces.run(command))
-        return routes
+        return self.kernel.show(family, "route show table main")
 
     def routes(self, prefix: str) -> str:
         """What BIRD holds for exactly this prefix."""
@@ -88,8 +78,9 @@ def bench(
     try:
         _wire(node, rogue, spaces)
         _fill(machine, plan, version)
-        with bird.running(machine, spaces[NODE]) as pid:
-            yield NodeAndRogue(plan, node, rogue, spaces, bird_of(pid), Path(f"/proc/{pid}/root"))
+        with bird.running(machine, spaces[NODE]) as pid, kernel(spaces[NODE]) as shown:
+            root = Path(f"/proc/{pid}/root")
+            yield NodeAndRogue(plan, node, rogue, spaces, bird_of(pid), root, shown)
     finally:
         namespaces.delete(spaces.values())
         shutil.rmtree(machine.folder, ignore_errors=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
@@ -32,7 +31,7 @@ from tests.kit.bgp.attributes import (
 from tests.kit.bgp.messages import Capability, capabilities, raw_update
 from tests.kit.bgp.speaker import Speaker
 from tests.kit.wait import until
-from tests.routing.conftest import NODE, ROGUE, NodeAndRogue
+from tests.routing.conftest import ROGUE, NodeAndRogue
 
 pytestmark = pytest.mark.image
 LAX, ORD, MIA, EWR = (4200000000 + number for number in (1, 2, 3, 4))
@@ -190,22 +189,15 @@ def kernel(bench: NodeAndRogue) -> frozenset[str]:
     """Every route of every table of the node's kernel, both families."""
     return frozenset(
         json.dumps(each, sort_keys=True)
-        for family in ("-4", "-6")
-        for each in said(bench, family, "route", "show", "table", "all")
+        for family in (4, 6)
+        for each in bench.kernel.show(family, "route show table all")
         # An interface's own, which comes once its address has been found to be free.
         if not (each["dst"].startswith("fe80:") and each.get("protocol") == "kernel")
     )
 
 
 def rules(bench: NodeAndRogue) -> list[dict[str, Any]]:
-    return [rule for family in ("-4", "-6") for rule in said(bench, family, "rule", "show")]
-
-
-def said(bench: NodeAndRogue, *command: str) -> list[dict[str, Any]]:
-    whole = ["ip", "-n", bench.namespaces[NODE], "-j", *command]
-    done = subprocess.run(whole, capture_output=True, text=True, check=True)
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    return [rule for family in (4, 6) for rule in bench.kernel.show(family, "rule show")]
 
 
 def hosts(routes: frozenset[str]) -> dict[str, dict[str, Any]]:
@@ -242,7 +234,7 @@ def tunnel(bench: NodeAndRogue) -> Iterator[Speaker]:
 
 def say_own(bench: NodeAndRogue, speaker: Speaker) -> None:
     speaker.announce(*(Route(prefix, (MIA,), LINK) for prefix in OWN))
-    until(lambda: set(OWN) <= set(hosts(kernel(bench))), 5, "its own are taken")
+    until(lambda: all(map(bench.kernel.has, OWN)), 5, "its own are taken")
 
 
 Mates = dict[int, Speaker]
@@ -263,9 +255,9 @@ def mates(bench: NodeAndRogue, tunnel: Speaker) -> Iterator[Mates]:
 def settled(bench: NodeAndRogue, speaker: Speaker, mark: Route) -> frozenset[str]:
     """The kernel's routes once BIRD has read all that was said: a mark has come and gone."""
     speaker.announce(mark)
-    until(lambda: mark.prefix in hosts(kernel(bench)), 15, "the mark has come")
+    until(lambda: bench.kernel.has(mark.prefix), 15, "the mark has come")
     speaker.withdraw(mark.prefix)
-    until(lambda: mark.prefix not in hosts(kernel(bench)), 15, "the mark has gone")
+    until(lambda: not bench.kernel.has(mark.prefix), 15, "the mark has gone")
     return kernel(bench)
 
 
@@ -404,7 +396,7 @@ def test_a_new_session_after_a_flood_is_as_good_as_any(
     bench: NodeAndRogue, tunnel: Speaker
 ) -> None:
     tunnel.close()
-    until(lambda: not set(OWN) & set(hosts(kernel(bench))), 15, "what it said is gone")
+    until(lambda: not any(map(bench.kernel.has, OWN)), 15, "what it said is gone")
     tunnel.establish("fe80::3", "fe80::1", "wg-lax-vultr-1")
     say_own(bench, tunnel)
     check(before := settled(bench, tunnel, MARK), before, UNDERLAY[0], bench.interface)
@@ -439,6 +431,6 @@ def test_ten_thousand_paths_to_one_service_cost_no_memory(
     assert routing_memory(bench) < memory + 500
     assert speaker.established.is_set()
     speaker.close()
-    until(lambda: EAST.prefix not in hosts(kernel(bench)), 10, "it is gone with its session")
+    until(lambda: not bench.kernel.has(EAST.prefix), 10, "it is gone with its session")
     mates[4].establish("10.10.10.3", "10.10.10.1")
     assert EAST.prefix not in hosts(settled(bench, mates[4], EAST))

@@ -153,18 +153,18 @@ def test_after_all_that_the_kernel_holds_owned_routes_through_tunnels_only(
         underlay.announce(Route(prefix, path, LINK))
     assert taken(bench, "10.10.10.4/32", "u_mia_vultr_1", underlay)
     owned = {
-        "-4": {"10.10.10.2", "10.10.10.3", "10.10.10.4", "192.30.120.25"},
-        "-6": {"fd00:10:10::3", "fd00:10:10::4", "2620:71:4000::25"},
+        4: {"10.10.10.2", "10.10.10.3", "10.10.10.4", "192.30.120.25"},
+        6: {"fd00:10:10::3", "fd00:10:10::4", "2620:71:4000::25"},
     }
-    discards = {"-4": "192.30.120.0/23", "-6": "2620:71:4000::/48"}
+    discards = {4: "192.30.120.0/23", 6: "2620:71:4000::/48"}
 
-    def learned(family: str) -> list[dict[str, Any]]:
-        return [r for r in bench.kernel(family) if r.get("protocol") == "bird"]
+    def learned(family: int) -> list[dict[str, Any]]:
+        return [r for r in bench.main_table(family) if r.get("protocol") == "bird"]
 
-    def through(family: str) -> set[str]:
+    def through(family: int) -> set[str]:
         return {r["dst"] for r in learned(family) if r.get("dev") == bench.interface}
 
-    for family in ("-4", "-6"):
+    for family in (4, 6):
         # What BIRD holds comes to the kernel later, and what is said again is put in anew.
         until(lambda f=family: through(f) == owned[f], 5, f"{owned[family]}")  # type: ignore[misc]
         rest = [r for r in learned(family) if r.get("dev") != bench.interface]
@@ -298,7 +298,7 @@ def test_a_next_hop_on_the_cloud_s_own_network_is_refused(
         until(lambda: "vpc0" in bench.birdc("show interfaces summary"), 8, "BIRD sees it")
         underlay.announce(Route("192.30.120.9/32", (MIA, ORD), IPv4Address("172.31.0.1")))
         until(lambda: mark in bench.birdc(command), 5, "it is refused")
-        assert not any(r["dst"] == "192.30.120.9" for r in bench.kernel("-4"))
+        assert not any(r["dst"] == "192.30.120.9" for r in bench.main_table(4))
         underlay.withdraw("192.30.120.9/32")
     finally:
         subprocess.run(["ip", "-n", space, "link", "del", "vpc0"], check=True)
