@@ -25,6 +25,8 @@ from tests.routing.test_failover import EWR, LAX, MIA, ORD, Mesh
 
 pytestmark = pytest.mark.image
 OTHERS = (LAX, ORD, MIA)
+NAP = 0.03
+"""Seconds between two looks at all nodes: a session that ends is back later than that."""
 ROUNDS = 0.6
 """Seconds for which a rollout looks at a node before it goes on: two rounds of its witnesses."""
 SERVICE = {4: "192.30.120.100/32", 6: "2620:71:4000::100/128"}
@@ -50,7 +52,7 @@ class Watch(threading.Thread):
         self.looks = 0
 
     def run(self) -> None:
-        while not self.stop.is_set():
+        while not self.stop.wait(NAP):
             self.without |= {node for node in OTHERS if not reaches(self._mesh, node)}
             self.looks += 1
 
