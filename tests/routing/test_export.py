@@ -150,7 +150,6 @@ def booted(
 def edge(booted: WholeEdge, monkeypatch: pytest.MonkeyPatch) -> WholeEdge:
     """The edge, in service; all that it has said so far is another test's."""
     monkeypatch.setattr(announce_state, "SHUTDOWN", 0.2)
-    monkeypatch.setattr(announce_state, "LINGER", 0.1)
     booted.serve()
     if booted.agent is None:
         booted.start_agent()

@@ -276,7 +276,6 @@ def test_a_drain_and_its_end_lose_no_answer(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(announce_state, "SHUTDOWN", 0.2)
-    monkeypatch.setattr(announce_state, "LINGER", 0.2)
     agent = served.edge.agent
     assert agent is not None
     answers: list[bytes] = []

@@ -85,14 +85,16 @@ SERVED = {
 
 
 def values() -> dict[str, Any]:
-    """The tests' network, its service checked often and upstreams believed in full."""
+    """The tests' network, its service checked often and upstreams believed in full. A drain is
+    short."""
     found = two_services()
     # An answer may take longer than the interval, on a busy machine.
     often = {"interval": 0.1, "timeout": 10, "rise": 1, "fall": 1}
     quick = {"kind": "http", "port": 80, "path": "/", **often}
     for service in found["services"].values():
         service["checks"] = [quick]
-    return found | {"routing": {"import": "full"}, "traffic": RULES}
+    brief = {"linger": 1}
+    return found | {"routing": {"import": "full"}, "traffic": RULES, "drain": brief}
 
 
 class BirdMachine(Machine):
