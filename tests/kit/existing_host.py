@@ -153,11 +153,12 @@ class ExistingHost(LabNode):
     def as_it_is(self) -> dict[str, object]:
         """Everything of the host that a delivery may touch."""
         found: dict[str, object] = {}
+        root = self.root  # it is looked up anew each time
         for top in ("etc", "usr/local", "root", "home", "var/lib/anycast-mesh", "var/lib/cloud"):
-            for path in sorted((self.root / top).rglob("*")):
+            for path in sorted((root / top).rglob("*")):
                 if path.name in BACKUPS:
                     continue
-                found[str(path.relative_to(self.root))] = _kind(path)
+                found[str(path.relative_to(root))] = _kind(path)
         said = self.run("sh", "-c", QUESTIONS).split("\n--\n")
         found |= {
             f"question {number}": sorted(text.splitlines()) for number, text in enumerate(said)

@@ -278,6 +278,8 @@ def test_a_second_delivery_does_nothing(box: ExistingHost, untouched: dict[str, 
     first = delivered(box)
     enabled = box.root / "etc/systemd/system/multi-user.target.wants/anycast-mesh-agent.service"
     until(enabled.is_symlink, 20, "the host has enabled the agent, after all was delivered")
+    ended = ("systemctl", "is-active", "anycast-mesh-bootstrap")
+    until(lambda: box.run(*ended) == "inactive\n", 20, "that was the last that it did by itself")
     before, times = box.as_it_is(), written_at(box)
     second = delivered(box)
     assert (second.instance_id, second.written) == (first.instance_id, ())
