@@ -34,6 +34,8 @@ from tests.kit.systems import DEBIAN, OPENBSD, RUNS, on, own_interface, serving,
 from tests.kit.wait import patience, until
 
 pytestmark = pytest.mark.image
+NAP = 0.02
+"""Seconds between two looks at everybody."""
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
 
 
@@ -54,6 +56,7 @@ class Mesh:
             node.id: Debian(self.folder / node.id, self.version) for node in self.plan.nodes
         }
         self._birds: dict[str, subprocess.Popen[str]] = {}
+        self._configs: dict[str, Config] = {}
         web = next(each for each in self.plan.services if each.name == "web").addresses
         self._web = web.both()
         self._served = [f"{address}/{address.max_prefixlen}" for address in self._web]
@@ -172,9 +175,12 @@ class Mesh:
         return self.bird(node).ask(f"show protocols {session}").text.split()[-2]
 
     def config(self, node: str) -> Config:
-        files = self.files(self.plan, node)
-        (text,) = [file.content for file in files if file.path.endswith("agent.json")]
-        return parse(Config, text.encode())
+        """What the plan's files tell a node's agent, rendered once."""
+        if node not in self._configs:
+            files = self.files(self.plan, node)
+            (text,) = [file.content for file in files if file.path.endswith("agent.json")]
+            self._configs[node] = parse(Config, text.encode())
+        return self._configs[node]
 
     def map(self, node: str) -> PlannedRouting:
         underlay = self.config(node).underlay
@@ -213,10 +219,11 @@ class Mesh:
         """Whoever is accused of a lie at this moment, by any node."""
         found: list[object] = []
         for node in self._birds:
-            for version in (4, 6):
-                where = f"table master{version} where source = RTS_BGP all"
-                refused = self.bird(node).ask(f"show route filtered {where}")
-                found += violations(parsed(refused), self.map(node)).values()
+            with self.bird(node).asking() as ask:
+                for version in (4, 6):
+                    where = f"table master{version} where source = RTS_BGP all"
+                    refused = parsed(ask(f"show route filtered {where}"))
+                    found += violations(refused, self.map(node)).values()
         return found
 
     def odd(self) -> list[object]:
@@ -237,6 +244,7 @@ class Mesh:
         while not holds():
             assert time.monotonic() < end, what
             assert self.accused() == []
+            time.sleep(NAP)
         assert self.accused() == []
 
 
