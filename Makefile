@@ -31,11 +31,13 @@ test: setup-tests ## check everything: types, style, units, the real engine, the
 	@MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m tests
 
 # Some of these tests wait, and so there are more workers than processors; each worker takes two
-# seconds of a processor to begin with.
+# seconds of a processor to begin with. A file's tests share what they make, and so it is one
+# worker's; the longest files are first (tests/conftest.py).
 unit:           ## check what needs no root, no engine, no image and no network; anywhere, in parallel
 	@setup/all dev
 	@workers=$$(.venv/bin/python -c 'import os; print(2 * (os.cpu_count() or 1) + 1)'); \
-	 .venv/bin/python -m pytest -q -n $$workers --dist worksteal -m "$(ANYWHERE)"
+	 .venv/bin/python -m pytest -q -n $$workers --dist loadfile --no-loadscope-reorder \
+	   -m "$(ANYWHERE)"
 
 lint:           ## types and style
 	@setup/all dev

@@ -23,6 +23,8 @@ settings.load_profile("small")
 
 LONGEST = ("engine", "image", "root")
 """Markers of the tests that take longest, in that order."""
+WAITING = Path(__file__).parent / "publish" / "test_rollout.py"
+"""What waits longest of all without a marker, for two seconds in each test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,11 +71,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if _is_worker(config):
-        # A file is one worker's, and those with an engine take longest, then those with daemons:
-        # what comes last is short.
+        # A file is one worker's, and those with an engine take longest, then those with daemons
+        # and what waits: what comes last is short.
         ranks: dict[Path, int] = {}
         for item in items:
-            ranks[item.path] = min(_rank(item), ranks.get(item.path, len(LONGEST)))
+            rank = _rank(item)
+            ranks[item.path] = min(rank, ranks.get(item.path, rank))
         items.sort(key=lambda item: ranks[item.path])
 
 
@@ -112,7 +115,7 @@ def _is_worker(config: pytest.Config) -> bool:
 def _rank(item: pytest.Item) -> int:
     """The place in LONGEST of the first marker that the item has; behind it where it has none."""
     held = (at for at, name in enumerate(LONGEST) if item.get_closest_marker(name))
-    return next(held, len(LONGEST))
+    return next(held, len(LONGEST) + (item.path != WAITING))
 
 
 def _needs(item: pytest.Item) -> list[str]:
