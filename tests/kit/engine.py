@@ -65,8 +65,9 @@ class Engine:
         log = ("--event-log", str(events)) if arguments[0] in OPERATIONS else ()
         ran = subprocess.run(
             self._command(*arguments, *log), cwd=self._folder(arguments[0]),
-            # Without the variable the engine does not know the option.
-            env={**self.environment, "PULUMI_DEBUG_COMMANDS": "true"},
+            # Without the first variable the engine does not know the option; by the second it
+            # collects its garbage, of which most ends with it, seldom.
+            env={**self.environment, "PULUMI_DEBUG_COMMANDS": "true", "GOGC": "400"},
             capture_output=True, text=True, check=False, timeout=1200,
         )  # fmt: skip
         done = Done(ran.returncode, ran.stdout, ran.stderr, messages(events))
