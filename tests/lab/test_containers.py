@@ -151,6 +151,13 @@ def test_a_node_may_set_its_own_sysctls(machines: Machines) -> None:
     assert namespaces.run([*inside, "sysctl", "-n", "net.ipv4.ip_forward"]).strip() == "1"
 
 
+def test_programs_in_go_use_one_processor(machines: Machines) -> None:
+    """wireguard-go is one."""
+    node = LabNode(machines.raised.place, machines.raised.world, NODES[0])
+    service = ("systemd-run", "--quiet", "--wait", "--pipe")
+    assert node.run(*service, "printenv", "GOMAXPROCS") == "1\n"
+
+
 def test_the_metadata_service_knows_the_instance(machines: Machines) -> None:
     for node, state in machines.states.items():
         inside = containers.entering(machines.raised.place, node)
