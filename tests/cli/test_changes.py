@@ -18,6 +18,7 @@ import yaml
 
 from mesh.cli.environment import environment
 from mesh.lab.world import clear_world
+from tests.kit.forks import with_forks
 from tests.kit.program import KEYS
 from tests.kit.stacks import ROOT, prod
 from tests.kit.wait import patience
@@ -106,7 +107,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     (state / "passphrase").write_text("of the tests")
     before = os.environ.get("MESH_LAB")
     os.environ["MESH_LAB"] = LAB
-    own = Project(folder, environment(ROOT, state))
+    own = Project(folder, with_forks(environment(ROOT, state)))
     clear_world(LAB)
     try:
         own.write()

@@ -1,11 +1,12 @@
-"""Python processes of the engine as forks of one that has imported what they import.
+"""Python processes of the engine, and the command ``mesh``, as forks of one that has imported what
+they import.
 
 The engine starts four for each operation: twice its language host, the program, and the host of
-dynamic providers; two thirds of an operation are their imports. An engine whose environment is
-:func:`with_forks` starts clients in their place, which hand script, environment, working folder and
-files to this process, and end as their fork ends. Each fork is a process of its own that runs the
-engine's own scripts, and knows nothing of the one before. What it had to import is imported here
-for the next.
+dynamic providers; two thirds of an operation are their imports, and of most commands. In an
+environment that is :func:`with_forks` clients are started in their place, which hand script,
+environment, working folder and files to this process, and end as their fork ends. Each fork is a
+process of its own that runs the same script, and knows nothing of the one before. What it had to
+import is imported here for the next.
 
 A signal reaches the fork, and a client that is killed takes it along; yet an orphan of an engine
 that was killed has another name and environment. What is killed or interrupted runs
@@ -36,10 +37,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, NoReturn, TextIO
 
+import mesh
+from mesh.cli import environment as commands
 from mesh.cli.environment import engine_folder
 from tests.kit.stacks import ROOT
 
 SCRIPTS = ("pulumi-language-python", "pulumi-resource-pulumi-python")
+"""The engine's, each beside the engine."""
+COMMAND = ROOT / ".venv" / "bin" / "mesh"
+"""It starts the engine by its place, which is here this process's folder."""
+MESH = Path(mesh.__file__).resolve().parent
 LENGTH = 4
 """Bytes in which a request says how long it is."""
 ROOM = 60_000
@@ -75,18 +82,19 @@ os._exit(1)
 """
 
 
-def with_forks(environment: Mapping[str, str]) -> dict[str, str]:
-    """This environment of an engine, with forks."""
-    return {**environment, "PATH": os.pathsep.join((str(_engine()), environment["PATH"]))}
+def with_forks(environment: Mapping[str, str], root: Path = ROOT) -> dict[str, str]:
+    """This environment, with forks that have the mesh of a checkout."""
+    return {**environment, "PATH": os.pathsep.join((str(_engine(root)), environment["PATH"]))}
 
 
 def without_forks(environment: Mapping[str, str]) -> dict[str, str]:
     """The same as it was before."""
-    return {**environment, "PATH": environment["PATH"].removeprefix(f"{_engine()}{os.pathsep}")}
+    forks = f"{_engine(ROOT)}{os.pathsep}"
+    return {**environment, "PATH": environment["PATH"].removeprefix(forks)}
 
 
 @cache
-def _engine() -> Path:
+def _engine(root: Path) -> Path:
     """A folder like the engine's own, whose Python processes are forks; until this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="mesh-forks-"))
     engine, address = engine_folder(ROOT), folder / "socket"
@@ -94,19 +102,21 @@ def _engine() -> Path:
         os.link(engine / "pulumi", folder / "pulumi")
     except OSError:
         shutil.copy2(engine / "pulumi", folder / "pulumi")
-    for name in SCRIPTS:
-        words = {"address": str(address), "script": str(engine / name), "length": LENGTH}
-        (folder / name).write_text(CLIENT.format(**words))
-        (folder / name).chmod(0o755)
-    _begin(address)
+    for script in (*(engine / name for name in SCRIPTS), COMMAND):
+        words = {"address": str(address), "script": str(script), "length": LENGTH}
+        (folder / script.name).write_text(CLIENT.format(**words))
+        (folder / script.name).chmod(0o755)
+    _begin(address, root)
     return folder
 
 
-def _begin(address: Path) -> None:
-    """Start the process that forks; it ends with this one, and removes the folder."""
+def _begin(address: Path, root: Path) -> None:
+    """Start the process that forks; it ends with this one, and removes the folder. The folder that
+    it runs in comes before others, and a copy of the checkout has no tests."""
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.kit.forks", str(address)],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0,
+        cwd=root, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0,
     )  # fmt: skip
     assert server.stdin is not None and server.stdout is not None
     assert server.stdout.readline(), "it did not start"
@@ -238,6 +248,8 @@ class _Fork:
         threading.Thread(target=self._obey, daemon=True).start()
         if Path(request.script).name == SCRIPTS[0]:
             vars(subprocess)["Popen"] = self._popen
+        if request.script == str(COMMAND):
+            vars(commands)["_linked"] = self._linked
         code = 1
         try:
             code = _code(request.script)
@@ -259,6 +271,11 @@ class _Fork:
                 stream.flush()
         os._exit(code)
 
+    def _linked(self, root: Path, name: str) -> Path:
+        """In the place of what a checkout links: the engine with forks, where it is ours."""
+        forks = name == "engine" and root == MESH.parent
+        return Path(self.address).parent if forks else _LINKED(root, name)
+
     def _popen(self, command: list[str], **options: Any) -> Any:
         """In the place of a process that the language host starts: a fork, where it is Python of
         this environment, and what it runs has no mesh of its own."""
@@ -271,6 +288,7 @@ class _Fork:
 
 
 _POPEN = subprocess.Popen
+_LINKED = vars(commands)["_linked"]
 
 
 class Child:
@@ -315,7 +333,7 @@ class Child:
 def _own_mesh(paths: list[str]) -> bool:
     """Whether one of these is a folder with another mesh than this one."""
     places = (Path(path, "mesh") for path in paths)
-    return any(each.exists() and each.resolve() != ROOT / "mesh" for each in places)
+    return any(each.exists() and each.resolve() != MESH for each in places)
 
 
 def _unbuffered(number: int) -> TextIO:
@@ -329,12 +347,15 @@ def _code(script: str) -> int:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
     return 0
 
 
 def _imported() -> list[str]:
     """Modules of the environment, of Python and of the mesh, but the language host's stand-ins."""
-    places = (sys.prefix, sys.base_prefix, str(ROOT / "mesh"))
+    places = (sys.prefix, sys.base_prefix, str(MESH))
     return [
         name
         for name, module in list(sys.modules.items())

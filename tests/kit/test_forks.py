@@ -51,6 +51,22 @@ def test_it_ends_where_its_client_is_killed(tmp_path: Path) -> None:
     until(lambda: not listens(port), 5, "it is gone")
 
 
+@pytest.mark.parametrize("words", [["--version"], ["check", "--stack", "none"], ["nothing"]])
+def test_a_command_says_the_same_and_has_the_same_exit_status(
+    tmp_path: Path, words: list[str]
+) -> None:
+    own = environment(ROOT, tmp_path)
+    ran = [
+        subprocess.run(
+            ["mesh", *words], cwd=tmp_path, env=each, capture_output=True, text=True, check=False
+        )
+        for each in (own, with_forks(own))
+    ]
+    found = [(done.returncode, done.stdout, done.stderr) for done in ran]
+    assert found[0] == found[1]
+    assert any(found[0][1:]), "it says something"
+
+
 def test_an_engine_may_have_its_own_processes_again(tmp_path: Path) -> None:
     own = environment(ROOT, tmp_path)
     assert with_forks(own) != own

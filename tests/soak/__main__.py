@@ -32,6 +32,7 @@ from mesh.lab.world import load as load_world
 from mesh.plan import Plan, make
 from mesh.spec import load as load_spec
 from mesh.spec import read_stack_file
+from tests.kit.forks import with_forks
 from tests.kit.stacks import ROOT
 from tests.soak import invariants
 from tests.soak.clients import Asker, asking
@@ -228,9 +229,9 @@ class Soak:
 
     def _status(self) -> str:
         """What status says and is not so; empty where it is right."""
-        command = [sys.executable, "-m", "mesh.cli.main", "status", "--json"]
         done = subprocess.run(
-            command, cwd=ROOT, env=environment(ROOT, state_folder(ROOT)),
+            ["mesh", "status", "--json"],
+            cwd=ROOT, env=with_forks(environment(ROOT, state_folder(ROOT))),
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode not in (0, 1):

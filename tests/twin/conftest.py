@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from mesh.lab.underlay import underlay
 from mesh.lab.world import clear_world
 from mesh.plan import make
 from mesh.spec import load, read_stack_file
+from tests.kit.forks import with_forks
 from tests.kit.sniffer import Sniffer
 from tests.kit.stacks import ROOT
 
@@ -46,9 +46,14 @@ class Twin:
     root: Path = ROOT
     name: str = NAME
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of its commands."""
+        return with_forks(environment(self.root, self.state), self.root)
+
     def mesh(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `mesh …`."""
-        return self._run([sys.executable, "-m", "mesh.cli.main", *arguments], check)
+        return self._run(["mesh", *arguments], check)
 
     def pulumi(
         self, *arguments: str, check: bool = True, config: Path | None = None
@@ -64,7 +69,7 @@ class Twin:
         chosen = ("--stack", "lab", "--config-file", str(self.state / "Pulumi.lab.yaml"))
         return subprocess.Popen(
             ["pulumi", "--non-interactive", *arguments, *chosen],
-            cwd=self.root, env=environment(self.root, self.state), text=True,
+            cwd=self.root, env=self.environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -100,7 +105,7 @@ class Twin:
 
     def _run(self, command: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command, cwd=self.root, env=environment(self.root, self.state), text=True,
+            command, cwd=self.root, env=self.environment, text=True,
             capture_output=True, check=False, timeout=1200,
         )  # fmt: skip
         if check and done.returncode:

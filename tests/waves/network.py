@@ -134,6 +134,11 @@ class Underway:
 class Network(Twin):
     """The twin, and updates of it under probes."""
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Without forks: proofs kill the engine, and edit the checkout."""
+        return environment(self.root, self.state)
+
     def with_keys(self, folder: Path, keys: Mapping[str, Any]) -> Path:
         """A copy of the lab's stack file with other keys; those of a map beside what it has."""
         path = super().with_keys(folder, {})
@@ -171,7 +176,7 @@ class Network(Twin):
 
     @contextmanager
     def _started(self, config: Path, change: Change) -> Iterator[subprocess.Popen[str]]:
-        own = environment(self.root, self.state) | dict(change.variables)
+        own = self.environment | dict(change.variables)
         command = ["pulumi", "--non-interactive", *UP, "--stack", "lab"]
         engine = subprocess.Popen(
             [*command, "--config-file", str(config)], cwd=self.root, env=own, text=True,
@@ -200,7 +205,7 @@ class Network(Twin):
 
     def restore(self) -> None:
         """Everything as the stack file of the lab has it, at every node at once."""
-        recover(self.root, self.state, environment(self.root, self.state))
+        recover(self.root, self.state, self.environment)
         self.at_once(Change())
 
     def at_once(self, change: Change) -> None:
