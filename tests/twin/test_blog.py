@@ -131,16 +131,9 @@ JITTER = timedelta(milliseconds=100)
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def status(blog: Twin) -> dict[str, Any]:
-    """What `mesh status` knows: it may have something to complain of, on a busy machine, for a
-    moment."""
-    found: dict[str, Any] = json.loads(blog.mesh("status", "--json", check=False).stdout)
-    return found
-
-
 def announcers(blog: Twin) -> dict[str, set[str]]:
     """Who announces each prefix."""
-    return {name: set(one["announcers"]) for name, one in status(blog)["prefixes"].items()}
+    return {name: set(one["announcers"]) for name, one in blog.status()["prefixes"].items()}
 
 
 def pings(blog: Twin, city: str, address: str) -> bool:
@@ -234,7 +227,8 @@ def has_changed(blog: Twin, city: str, node: str, later: int) -> None:
 
 
 def test_status_shows_contents_and_the_unit_of_the_external_service(blog: Twin) -> None:
-    found = status(blog)
+    shown = blog.mesh("status", "--json", check=False).stdout
+    found: dict[str, Any] = json.loads(shown)
     for node in NODES.values():
         shown = found["nodes"][node]
         assert shown["units"] == {"relay": "active"}

@@ -91,4 +91,5 @@ def test_sessions_that_end_come_back(exchange: Twin) -> None:
     answered(exchange, by=NODE)
     for box in (FIRST, SECOND):
         until(lambda b=box: heard(b) == HEARD, SETTLED, f"our prefixes at {box}")  # type: ignore[misc]
-    until(lambda: exchange.mesh("status", check=False).returncode == 0, SETTLED, "all is well")
+    until(lambda: not exchange.status()["problems"], SETTLED, "all is well")
+    until(lambda: exchange.mesh("status", check=False).returncode == 0, SETTLED, "it is said")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,6 @@ from zlib import crc32
 import pytest
 
 from mesh import netns
-from mesh.cli.environment import environment
 from mesh.lab import bird
 from mesh.lab.containers import entering
 from mesh.lab.lab_files import files_of
@@ -91,15 +89,19 @@ def serving(mixed: Mixed) -> Iterator[None]:
 
 
 def test_all_seven_nodes_are_one_network_with_all_their_sessions(mixed: Mixed) -> None:
-    def all_well() -> dict[str, Any] | None:
-        done = mixed.mesh("status", "--json", check=False)
-        nodes: dict[str, Any] = json.loads(done.stdout)["nodes"]
+    def all_well(found: dict[str, Any]) -> dict[str, Any] | None:
+        nodes: dict[str, Any] = found["nodes"]
         states = {(node["state"], node["in_service"]) for node in nodes.values()}
         sessions = {state for node in nodes.values() for state in node["sessions"].values()}
         well = (states, sessions) == ({("applied", True)}, {"Established"})
-        return nodes if well and done.returncode == 0 else None
+        return nodes if well and not found["problems"] else None
 
-    nodes = until(all_well, SETTLED, "all are in service, with all their sessions")
+    def told() -> dict[str, Any] | None:
+        done = mixed.mesh("status", "--json", check=False)
+        return all_well(json.loads(done.stdout)) if done.returncode == 0 else None
+
+    until(lambda: all_well(mixed.status()), SETTLED, "all are in service, with all their sessions")
+    nodes = until(told, SETTLED, "the command says so")
     assert nodes is not None and set(nodes) == {*EDGES, *MEMBERS}
     for name, node in nodes.items():
         own = {session for session in node["sessions"] if session[:2] not in ("u_", "ma")}
@@ -324,10 +326,9 @@ def way_out(mixed: Mixed, member: str, source: str) -> str:
 def probing(mixed: Mixed, box: str, address: str, seconds: int) -> Iterator[dict[str, Any]]:
     """Asks an address while the block runs; what was measured is in the dictionary afterwards."""
     arguments = ["--from", box, "--to", address, "--for", f"{seconds}s", "--json"]
-    command = [sys.executable, "-m", "mesh.cli.main", "lab", "probe", *arguments]
     measured: dict[str, Any] = {}
     with subprocess.Popen(
-        command, cwd=mixed.root, env=environment(mixed.root, mixed.state),
+        ["mesh", "lab", "probe", *arguments], cwd=mixed.root, env=mixed.environment,
         stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -222,7 +221,7 @@ class Network(Twin):
         """The nodes that are still out of service once they have had the time to settle."""
         end = time.monotonic() + SETTLED
         while True:
-            nodes = json.loads(self.mesh("status", "--json", check=False).stdout)["nodes"]
+            nodes = self.status()["nodes"]
             found = tuple(node for node, each in nodes.items() if not each["in_service"])
             if not found or time.monotonic() > end:
                 return found
@@ -232,8 +231,7 @@ class Network(Twin):
         """What `mesh status` complains of, once it has been given the time to settle."""
         end = time.monotonic() + SETTLED
         while True:
-            done = self.mesh("status", "--json", check=False)
-            found = tuple(json.loads(done.stdout)["problems"]) if done.returncode else ()
+            found = tuple(self.status()["problems"])
             if not found or time.monotonic() > end:
                 return found
             time.sleep(1)
