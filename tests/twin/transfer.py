@@ -6,12 +6,12 @@ The node's side runs on the node by its own Python, on a port that the firewall 
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mesh.cli.environment import environment
+from mesh.lab.inside import inside
+from mesh.lab.lab_files import files_of
 from tests.kit.wait import patience
 from tests.twin.conftest import Twin
 
@@ -99,10 +99,9 @@ table inet lost {
 @contextmanager
 def server(twin: Twin, node: str, address: str, port: int = PORT) -> Iterator[None]:
     """A server on the node, until the end of the block."""
-    command = [sys.executable, "-m", "mesh.cli.main", "lab", "exec", node, "--"]
-    inner = ["timeout", str(LIFE), "python3", "-c", _SERVER, address, str(port), str(SIZE)]
+    command = ["timeout", str(LIFE), "python3", "-c", _SERVER, address, str(port), str(SIZE)]
     with subprocess.Popen(
-        [*command, *inner], cwd=twin.root, env=environment(twin.root, twin.state),
+        inside(files_of(twin.name), node, command), env=twin.environment,
         stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
