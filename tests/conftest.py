@@ -23,7 +23,7 @@ settings.load_profile("small")
 
 LONGEST = ("engine", "image", "root")
 """Markers of the tests that take longest, in that order."""
-WAITING = Path(__file__).parent / "publish" / "test_rollout.py"
+WAITING = Path(__file__).parent / "publish" / "rollout"
 """What waits longest of all without a marker, for two seconds in each test."""
 
 
@@ -115,7 +115,7 @@ def _is_worker(config: pytest.Config) -> bool:
 def _rank(item: pytest.Item) -> int:
     """The place in LONGEST of the first marker that the item has; behind it where it has none."""
     held = (at for at, name in enumerate(LONGEST) if item.get_closest_marker(name))
-    return next(held, len(LONGEST) + (item.path != WAITING))
+    return next(held, len(LONGEST) + (WAITING not in item.path.parents))
 
 
 def _needs(item: pytest.Item) -> list[str]:
