@@ -84,17 +84,23 @@ os._exit(1)
 
 def with_forks(environment: Mapping[str, str], root: Path = ROOT) -> dict[str, str]:
     """This environment, with forks that have the mesh of a checkout."""
-    return {**environment, "PATH": os.pathsep.join((str(_engine(root)), environment["PATH"]))}
+    own = str(_engine(root, _network()))
+    return {**environment, "PATH": os.pathsep.join((own, environment["PATH"]))}
 
 
 def without_forks(environment: Mapping[str, str]) -> dict[str, str]:
     """The same as it was before."""
-    forks = f"{_engine(ROOT)}{os.pathsep}"
-    return {**environment, "PATH": environment["PATH"].removeprefix(forks)}
+    own = f"{_engine(ROOT, _network())}{os.pathsep}"
+    return {**environment, "PATH": environment["PATH"].removeprefix(own)}
+
+
+def _network() -> int:
+    """The network of this thread, which is its forks' as well."""
+    return Path("/proc/thread-self/ns/net").stat().st_ino
 
 
 @cache
-def _engine(root: Path) -> Path:
+def _engine(root: Path, _network: int) -> Path:
     """A folder like the engine's own, whose Python processes are forks; until this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="mesh-forks-"))
     engine, address = engine_folder(ROOT), folder / "socket"
