@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mesh.infra.ending import GIVEN_UP
 from mesh.lab.world import clear_world
 from tests.engine.conftest import LAB
 from tests.kit.engine import Engine, changed, secrets_of, until_none
+from tests.kit.forks import with_forks
 from tests.kit.program import KEYS
 
 pytestmark = [pytest.mark.engine, pytest.mark.lab]
@@ -25,6 +27,12 @@ UP = ("up", "--yes", "--skip-preview")
 def by_name(engine: Engine) -> dict[str, dict[str, Any]]:
     """The resources of the state by the last part of their URN."""
     return {r["urn"].rpartition("::")[2]: r for r in engine.resources()}
+
+
+@pytest.fixture(scope="module")
+def forking(engine: Engine) -> Engine:
+    """The same, for runs of which none is killed and after which no process is looked for."""
+    return replace(engine, environment=with_forks(engine.environment))
 
 
 def generation(engine: Engine) -> int:
@@ -41,11 +49,11 @@ def test_up_goes_through_after_a_run_that_was_killed(engine: Engine) -> None:
     assert generation(engine) >= 1
 
 
-def test_a_second_up_changes_neither_resources_nor_outputs(engine: Engine) -> None:
-    before, outputs = identities(engine), engine.outputs()
-    engine.run(*UP, "--expect-no-changes")
-    assert engine.outputs() == outputs
-    assert identities(engine) == before
+def test_a_second_up_changes_neither_resources_nor_outputs(forking: Engine) -> None:
+    before, outputs = identities(forking), forking.outputs()
+    forking.run(*UP, "--expect-no-changes")
+    assert forking.outputs() == outputs
+    assert identities(forking) == before
 
 
 def identities(engine: Engine) -> dict[str, tuple[Any, Any]]:
@@ -80,42 +88,42 @@ NEW_NODE = {f"mesh-lax-vultr-2{part}" for part in ("", "-address", "-instance")}
     ids=["a setting of the network", "other keys to log in with", "one node more"],
 )
 def test_a_change_of_the_plan_touches_no_server_that_runs(
-    engine: Engine, tmp_path: Path, keys: dict[str, Any], created: set[str], updated: set[str]
+    forking: Engine, tmp_path: Path, keys: dict[str, Any], created: set[str], updated: set[str]
 ) -> None:
-    shown = changed(engine, tmp_path, keys).run("preview").stdout
+    shown = changed(forking, tmp_path, keys).run("preview").stdout
     steps = re.findall(r"^ *([-+~]+) +\S+:\S+ (\S+) (?:create|update|replace|delete)", shown, re.M)
     assert {name for sign, name in steps if sign == "+"} == created
     assert {name for sign, name in steps if sign == "~"} == updated
     assert {sign for sign, _ in steps} <= {"+", "~"}
 
 
-def test_what_must_survive_is_not_deleted_by_accident(engine: Engine) -> None:
-    refused = engine.run("destroy", "--preview-only", "--run-program", check=False)
+def test_what_must_survive_is_not_deleted_by_accident(forking: Engine) -> None:
+    refused = forking.run("destroy", "--preview-only", "--run-program", check=False)
     assert refused.returncode
     assert "protect" in refused.text
 
 
-def test_a_fleet_that_is_gone_altogether_is_made_again(engine: Engine) -> None:
+def test_a_fleet_that_is_gone_altogether_is_made_again(forking: Engine) -> None:
     """As after a restart of the machine: the addresses and the operator's key are the same."""
-    before, number = by_name(engine), generation(engine)
+    before, number = by_name(forking), generation(forking)
     clear_world(LAB)
-    engine.run("refresh", "--yes", "--skip-preview")
-    assert not [name for name in by_name(engine) if name.endswith("-instance")]
-    engine.run(*UP)
-    after = by_name(engine)
+    forking.run("refresh", "--yes", "--skip-preview")
+    assert not [name for name in by_name(forking) if name.endswith("-instance")]
+    forking.run(*UP)
+    after = by_name(forking)
     for name in ("mesh-operator", "mesh-mia-vultr-1-address"):
         assert after[name]["id"] == before[name]["id"]
     name = "mesh-mia-vultr-1-instance"
     assert after[name]["id"] != before[name]["id"]
-    assert generation(engine) > number
+    assert generation(forking) > number
 
 
-def test_no_secret_was_ever_shown(engine: Engine) -> None:
-    said = list(engine.said)
-    secrets = secrets_of(engine.resources("--show-secrets"))
+def test_no_secret_was_ever_shown(forking: Engine) -> None:
+    said = list(forking.said)
+    secrets = secrets_of(forking.resources("--show-secrets"))
     assert len(secrets) >= 6, "the operator's key, the password, four nodes' user data"
-    said.append(json.dumps(engine.resources()))
-    said.append(engine.run("preview", "--diff").stdout)
+    said.append(json.dumps(forking.resources()))
+    said.append(forking.run("preview", "--diff").stdout)
     for secret in secrets:
         for text in said:
             assert secret not in text

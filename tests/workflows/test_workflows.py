@@ -18,6 +18,7 @@ import yaml
 from mesh.cli.environment import environment
 from mesh.lab.world import clear_world
 from setup import cache, versions
+from tests.kit.forks import with_forks
 from tests.kit.program import KEYS
 from tests.kit.stacks import ROOT, prod
 from tests.kit.wait import patience
@@ -252,7 +253,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     before = os.environ.get("MESH_LAB")
     os.environ["MESH_LAB"] = LAB
     files = {"GITHUB_STEP_SUMMARY": state / "summary.md", "GITHUB_PATH": state / "path"}
-    own = environment(ROOT, state) | {"STACK": "one"}
+    own = with_forks(environment(ROOT, state)) | {"STACK": "one"}
     runs = Runner(folder, own | {name: str(path) for name, path in files.items()})
     clear_world(LAB)
     try:
