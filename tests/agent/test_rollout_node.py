@@ -44,11 +44,14 @@ from tests.agent.test_node import (
     stands,
     two_nodes,
 )
+from tests.kit import wait
 from tests.kit.machines import AgentMachine
-from tests.kit.wait import BUSY, until
+from tests.kit.wait import BUSY
 
 pytestmark = [pytest.mark.image, pytest.mark.beside_labs]
 LINGER = 2
+until = partial(wait.until, nap=0.2)
+"""Each look is a log-in at the registry; what is waited for takes seconds."""
 BIRD, SYSCTL = "/etc/bird/bird.conf", "/etc/sysctl.d/99-anycast-mesh.conf"
 
 
