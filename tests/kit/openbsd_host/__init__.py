@@ -45,7 +45,7 @@ chroot . /bin/sh -c '
 	eval "$0"
 	for each in $(cat /etc/pkg_scripts 2>/dev/null); do rcctl start "$each"; done
 	: >/var/run/booted
-	while :; do /usr/bin/sleep 1000; done
+	while /usr/bin/sleep 1000; do :; done
 ' "$2" &
 wait $!
 exit 0
