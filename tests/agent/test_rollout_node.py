@@ -191,7 +191,8 @@ def test_a_node_that_is_to_drain_withdraws_applies_and_announces_again(
 
     until(drains, 10, "it drains")
     assert not waves.applied(ORD)
-    until(partial(serves_nothing, mesh.ord), 20, "it has let go")
+    # Until it has applied, which takes less than a second.
+    until(partial(serves_nothing, mesh.ord), 20, "it has let go", nap=0.02)
     assert time.monotonic() - began > SHUTDOWN + LINGER
     assert not waves.report(ORD).health.drained
     until(lambda: waves.applied(ORD), 10, "it applies")

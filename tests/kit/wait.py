@@ -26,13 +26,14 @@ def until(holds: Callable[[], T | None], seconds: float, what: str, *, nap: floa
     """What ``holds`` yields, once it is true; AssertionError with ``what`` where it never is.
 
     ``seconds`` are what it takes at most where nothing else runs; it is waited for longer.
-    ``nap`` are seconds between two looks, at least: as many as a look takes, where that is more.
+    ``nap`` are seconds between two looks, at least: as many as a look takes, where that is more,
+    and a second at most.
     """
     end = (began := time.monotonic()) + (longest := patience(seconds))
     while not (value := holds()):
         if (now := time.monotonic()) > end:
             raise AssertionError(f"not within {longest:g} s: {what} (last: {value!r})")
-        time.sleep(max(nap, now - began))
+        time.sleep(max(nap, min(now - began, 1.0)))
         began = time.monotonic()
     return value
 
