@@ -27,7 +27,7 @@ from mesh.preview.summary import Summary, summarise
 from mesh.registry.registry import Refused
 from tests.kit.clouds.deployment import production
 from tests.kit.clouds.inhabitants import Mood, Town, inhabited
-from tests.kit.engine import Engine, changed, messages, until_none
+from tests.kit.engine import LOGGING, Engine, changed, until_none
 from tests.kit.forks import without_forks
 from tests.kit.vultr_api import Vultr, answering
 from tests.kit.vultr_api.stack import UP, servers
@@ -124,13 +124,9 @@ class Run:
 
     @classmethod
     def of(cls, engine: Engine) -> Run:
-        events = engine.state / "events"
-        events.unlink(missing_ok=True)
-        command = engine._command(*UP, "--event-log", str(events))
-        # Without the variable the engine does not know the option.
-        own = without_forks(engine.environment) | {"PULUMI_DEBUG_COMMANDS": "true"}
         process = subprocess.Popen(
-            command, cwd=engine._folder("up"), env=own,
+            engine.command(*UP), cwd=engine._folder("up"),
+            env=without_forks(engine.environment) | LOGGING,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
             # Tests that a shell runs in the background have it ignored, and so would the engine.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -174,10 +170,6 @@ class Run:
     def end(self) -> int:
         """Its exit status, when it has ended by itself."""
         return self.process.wait(SECONDS * 2)
-
-    def told(self) -> str:
-        """Every message of a run that has ended: its output may end without some of them."""
-        return messages(self.engine.state / "events")
 
 
 Interruption = Callable[[Stack, Engine], None]

@@ -23,6 +23,8 @@ from tests.kit.wait import patience
 
 OPERATIONS = ("preview", "up", "refresh", "destroy")
 WITH_CONFIG = (*OPERATIONS, "config")
+LOGGING = {"PULUMI_DEBUG_COMMANDS": "true"}
+"""Without it the engine knows no log of events."""
 STACK = "pulumi:pulumi:Stack"
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 """Key of what is no plain value in a state: a secret has its ciphertext beside it."""
@@ -60,17 +62,13 @@ class Engine:
 
     def run(self, *arguments: str, check: bool = True) -> Done:
         """Run `pulumi …` to its end."""
-        events = self.state / "events"
-        events.unlink(missing_ok=True)
-        log = ("--event-log", str(events)) if arguments[0] in OPERATIONS else ()
         ran = subprocess.run(
-            self._command(*arguments, *log), cwd=self._folder(arguments[0]),
-            # Without the first variable the engine does not know the option; by the second it
-            # collects its garbage, of which most ends with it, seldom.
-            env={**self.environment, "PULUMI_DEBUG_COMMANDS": "true", "GOGC": "400"},
+            self.command(*arguments), cwd=self._folder(arguments[0]),
+            # It collects its garbage, of which most ends with it, seldom.
+            env={**self.environment, **LOGGING, "GOGC": "400"},
             capture_output=True, text=True, check=False, timeout=1200,
         )  # fmt: skip
-        done = Done(ran.returncode, ran.stdout, ran.stderr, messages(events))
+        done = Done(ran.returncode, ran.stdout, ran.stderr, self.told())
         self.said.append(done.text)
         if check and done.returncode:
             pytest.fail(f"pulumi {' '.join(arguments)}\n{done.text}")
@@ -116,6 +114,21 @@ class Engine:
             "resources", []
         )
         return found
+
+    def command(self, *arguments: str) -> list[str]:
+        """`pulumi …`, which begins a log of events where it is an operation; the environment is to
+        have LOGGING."""
+        self._events.unlink(missing_ok=True)
+        log = ("--event-log", str(self._events)) if arguments[0] in OPERATIONS else ()
+        return self._command(*arguments, *log)
+
+    def told(self) -> str:
+        """Every message of the last operation, once it has ended."""
+        return _messages(self._events)
+
+    @property
+    def _events(self) -> Path:
+        return self.state / "events"
 
     def _command(self, *arguments: str) -> list[str]:
         file = ["--config-file", str(self.config)] if arguments[0] in WITH_CONFIG else []
@@ -191,7 +204,7 @@ def orphans(engine: Engine) -> list[str]:
     return found
 
 
-def messages(events: Path) -> str:
+def _messages(events: Path) -> str:
     """The messages in a log of events, with the engine's output without a resource among them."""
     if not events.exists():
         return ""

@@ -52,8 +52,8 @@ def interrupted(engine: Engine, vultr: Vultr, number: signal.Signals, node: str)
     run.process.send_signal(number)
     assert run.end() != 0
     assert time.monotonic() - begun < BOOT / 2
-    assert "the run was interrupted while it waited" in run.told()
-    assert "Traceback" not in run.told() + "".join(run.lines)
+    assert "the run was interrupted while it waited" in engine.told()
+    assert "Traceback" not in engine.told() + "".join(run.lines)
     until_none(engine, 20)
     vultr.knobs = replace(vultr.knobs, boot=0.0)
 
