@@ -282,8 +282,8 @@ def test_what_the_operator_remembers_above_all_registries_is_not_passed_over(
 
 
 def test_an_old_order_ends_no_publication(registry: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lies, registry or nodes: what is made anew stays drained, and that is said. Chicago
-    has not reported, and is waited for in vain."""
+    """Whether registries or nodes hold it: a node that is made anew stays drained, and a warning
+    says so. Chicago does not report, and is waited for in vain."""
     monkeypatch.setattr(stages, "SILENT_SECONDS", 0.5)
     with registry.client() as client:
         assert client.ask("PUT", "/api/v1/drain", dump(signed(1, MIA))).ok

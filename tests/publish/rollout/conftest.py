@@ -26,8 +26,8 @@ def nodes(tmp_path: Path) -> Iterator[RolloutNodes]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulated nodes show all effects at once. On a busy machine they report them late: whoever is
-    there is waited for."""
+    """Simulated nodes show all effects at once. On a busy machine their reports are late, and nodes
+    that report are waited for."""
     monkeypatch.setattr(wave_effects, "SETTLES", PATIENCE)
     monkeypatch.setattr(wave_effects, "HOLDS", 0.5)
     monkeypatch.setattr(wave_effects, "UNHEARD", PATIENCE)

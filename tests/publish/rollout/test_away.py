@@ -19,6 +19,7 @@ from tests.publish.rollout.updates import (
     LAX,
     MIA,
     ORD,
+    Lines,
     dead,
     generations,
     last,
@@ -50,17 +51,14 @@ def missed_two(nodes: RolloutNodes) -> None:
     assert generations(nodes) == {LAX: 7, ORD: 7, EWR: 7, MIA: 5}
 
 
-class BackAt(list[str]):
+def back_in_the_second_wave(nodes: RolloutNodes) -> Lines:
     """The lines of an update, in whose second wave Miami comes back."""
 
-    def __init__(self, nodes: RolloutNodes) -> None:
-        super().__init__()
-        self._nodes = nodes
-
-    def append(self, line: str) -> None:
-        super().append(line)
+    def come(line: str) -> None:
         if line.startswith("wave 2 of 3: "):
-            back(self._nodes, MIA)
+            back(nodes, MIA)
+
+    return Lines(come)
 
 
 @pytest.mark.usefixtures("unwitnessed")
@@ -68,7 +66,7 @@ def test_a_node_that_was_off_and_comes_back_between_two_waves_follows_in_one_mor
     nodes: RolloutNodes,
 ) -> None:
     missed_two(nodes)
-    lines = BackAt(nodes)
+    lines = back_in_the_second_wave(nodes)
     assert publication(nodes, lines, bundle=b"three", sealed_before=KNOWN).generation == 8
     assert set(generations(nodes).values()) == {8}
     silent = lines.index(f"{MIA}: has not reported for some time, and it goes on waiting")
@@ -84,7 +82,7 @@ def test_a_node_that_came_back_and_is_harmed_stops_alone(nodes: RolloutNodes) ->
     missed_two(nodes)
     nodes.rolls_back[MIA] = "bird: syntax error"
     with pytest.raises(PublishError) as error:
-        publication(nodes, BackAt(nodes), bundle=b"three", sealed_before=KNOWN)
+        publication(nodes, back_in_the_second_wave(nodes), bundle=b"three", sealed_before=KNOWN)
     assert f"{MIA} rolled back generation 8: bird: syntax error" in str(error.value)
     assert "the other nodes keep generation 8; " in str(error.value)
     assert generations(nodes) == {LAX: 8, ORD: 8, EWR: 8, MIA: 5}
@@ -105,7 +103,7 @@ def test_a_node_that_goes_off_before_its_wave_stops_none(
 ) -> None:
     """Los Angeles, whose wave is the last one, loses its power before the update or when that shows
     a wave: nobody blames the others that have lost their sessions with it."""
-    lines = OffAt(nodes, LAX, wave)
+    lines = off_at(nodes, LAX, wave)
     with pytest.raises(PublishError) as error:
         publication(nodes, lines, registries={ORD: nodes.registry.url})
     assert f"{LAX}: no other node reaches it, and takes it over when it is back" in str(error.value)
@@ -115,24 +113,21 @@ def test_a_node_that_goes_off_before_its_wave_stops_none(
     until(lambda: generations(nodes)[LAX] == 6, 1, "it has what the others have")
 
 
-class OffAt(list[str]):
+def off_at(nodes: RolloutNodes, node: str, wave: int) -> Lines:
     """The lines of an update; a node goes off when it shows a wave, 0 for before."""
 
-    def __init__(self, nodes: RolloutNodes, node: str, wave: int) -> None:
-        super().__init__()
-        self._nodes, self._node, self._begin = nodes, node, f"wave {wave} of 4: "
-        if not wave:
-            self._end()
+    def end() -> None:
+        nodes.off[node] = time.time()
+        rounds = nodes.rounds
+        until(lambda: nodes.rounds > rounds + 1, 1, "the others have told it")
 
-    def _end(self) -> None:
-        self._nodes.off[self._node] = time.time()
-        rounds = self._nodes.rounds
-        until(lambda: self._nodes.rounds > rounds + 1, 1, "the others have told it")
+    def follow(line: str) -> None:
+        if line.startswith(f"wave {wave} of 4: "):
+            end()
 
-    def append(self, line: str) -> None:
-        super().append(line)
-        if line.startswith(self._begin):
-            self._end()
+    if not wave:
+        end()
+    return Lines(follow)
 
 
 # --- who stands in for whom ----------------------------------------------------------------------
@@ -152,26 +147,23 @@ def test_a_node_that_announces_nothing_now_stands_in_for_no_other(
         publication(nodes)
 
 
-class DrainingOthers(list[str]):
+def draining_others(nodes: RolloutNodes) -> Lines:
     """The lines of an update during which the operator drains all nodes but Los Angeles."""
 
-    def __init__(self, nodes: RolloutNodes) -> None:
-        super().__init__()
-        self._nodes = nodes
-
-    def append(self, line: str) -> None:
-        super().append(line)
+    def follow(line: str) -> None:
         if line.startswith("wave 1 of 4: "):
-            self._nodes.always = dict.fromkeys((MIA, ORD, EWR), drained)
+            nodes.always = dict.fromkeys((MIA, ORD, EWR), drained)
         if "waiting for one" in line:
-            self._nodes.always = {}
+            nodes.always = {}
+
+    return Lines(follow)
 
 
 def test_the_last_announcer_waits_until_another_node_announces(
     nodes: RolloutNodes, touches: dict[str, Touch]
 ) -> None:
     touches[LAX] = Touch(True, frozenset({"vultr4", "vultr6"}))
-    lines = DrainingOthers(nodes)
+    lines = draining_others(nodes)
     publication(nodes, lines)
     waits = f"no other node announces the prefixes of {LAX} any more; waiting for one"
     assert f"wave 4 of 4: {waits}" in lines
@@ -182,7 +174,7 @@ def test_an_accepted_outage_waits_for_no_other_announcer(
     nodes: RolloutNodes, touches: dict[str, Touch]
 ) -> None:
     touches[LAX] = Touch(True, frozenset({"vultr4", "vultr6"}))
-    lines = DrainingOthers(nodes)
+    lines = draining_others(nodes)
     publication(nodes, lines, choices=Choices(accept_outage=True))
     assert f"{LAX}: does not drain, since no other node announces its prefixes" in lines
     assert last(nodes).drained == ()

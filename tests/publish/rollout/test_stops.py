@@ -25,6 +25,7 @@ from tests.publish.rollout.updates import (
     MIA,
     NODES,
     ORD,
+    Lines,
     bundles,
     dead,
     generations,
@@ -203,16 +204,14 @@ class Killed(BaseException):
     """The operator's process ends here."""
 
 
-class KilledAt(list[str]):
+def killed_at(wave: int) -> Lines:
     """The lines of an update that is killed when it shows a wave."""
 
-    def __init__(self, wave: int) -> None:
-        super().__init__()
-        self._begin = f"wave {wave} of 4: "
-
-    def append(self, line: str) -> None:
-        if line.startswith(self._begin):
+    def kill(line: str) -> None:
+        if line.startswith(f"wave {wave} of 4: "):
             raise Killed
+
+    return Lines(kill)
 
 
 @pytest.mark.parametrize("wave", [1, 2, 3, 4])
@@ -220,7 +219,7 @@ def test_an_update_that_was_killed_is_finished_by_the_next(
     nodes: RolloutNodes, touches: dict[str, Touch], wave: int
 ) -> None:
     with pytest.raises(Killed):
-        publication(nodes, KilledAt(wave))
+        publication(nodes, killed_at(wave))
     assert publication(nodes).generation == 7
     assert set(generations(nodes).values()) == {7}
 
@@ -231,7 +230,7 @@ def test_what_stops_after_an_update_that_was_killed_reaches_no_node_that_did_not
 ) -> None:
     """The others go back to what they had: what was released when it was killed."""
     with pytest.raises(Killed):
-        publication(nodes, KilledAt(wave))
+        publication(nodes, killed_at(wave))
     until(lambda: [n for n in NODES if nodes.reported[n] == 5] == kept, 1, "what was released")
     nodes.rolls_back[kept[-1]] = "bird: syntax error"
     text = f"generation 8; {', '.join(kept)} did not have that before, and keeps what it has; "
@@ -249,7 +248,7 @@ def test_nodes_that_had_it_when_an_update_was_killed_restart_nothing_again(
         "sealed_before": SealedBefore(5, frozenset({"bgpPassword-vultr"}), 6),
     }
     with pytest.raises(Killed):
-        publication(nodes, KilledAt(3), **another)
+        publication(nodes, killed_at(3), **another)
     assert set(last(nodes).drained) == {EWR, MIA, ORD}
     until(lambda: nodes.reported == {EWR: 6, MIA: 6, ORD: 6, LAX: 5}, 1, "what was released")
     publication(nodes, **another)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,18 @@ LAX, ORD, MIA, EWR = NODES = ("lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-
 STATE = State(5, FLEET.fifth.digest, FLEET.members(), network=FLEET.network)
 KNOWN = SealedBefore(5)
 """The secrets are those of generation 5."""
+
+
+class Lines(list[str]):
+    """The lines of an update, each of which something follows on when it is shown."""
+
+    def __init__(self, follow: Callable[[str], None]) -> None:
+        super().__init__()
+        self._follow = follow
+
+    def append(self, line: str) -> None:
+        super().append(line)
+        self._follow(line)
 
 
 def publication(nodes: RolloutNodes, lines: list[str] | None = None, **changed: Any) -> State:
