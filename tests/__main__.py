@@ -1,5 +1,6 @@
 """Runs every test, in four processes side by side: twins, other labs, agents, and all the rest.
-`make lint` is beside them: it would leave all processors but one without work for a minute.
+`make lint` runs beside them: mypy is one process, and before the tests it would leave the other
+processors without work for a minute.
 
 Labs share what the kernel gives a user (inotify instances): there is room for a twin of seven nodes
 and a small lab, and for no two twins, so that twins and other labs are one process each, with one

@@ -64,7 +64,7 @@ updates: {network: {when: [boot-new-instance, boot]}}
 
 SYSTEMD = """[Manager]
 # wireguard-go has a thread for each processor, which wake each other for every packet of BFD: with
-# one they take a third less of a processor, and tunnels take most of what a lab does in quiet.
+# one they take a third less of a processor, and tunnels take a third of what a lab does in quiet.
 DefaultEnvironment=GOMAXPROCS=1
 """
 
