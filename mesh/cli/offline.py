@@ -202,8 +202,8 @@ def render(
 
 def plan_of_stack(stack: str, root: Path | None) -> Plan:
     """The plan of a stack; the command ends with the reason where the stack file gives none."""
-    folder = root or project_folder()
     try:
+        folder = root or project_folder()
         loaded = load_file(stack, folder)
         found = survey(folder, loaded.spec)
     except Incomplete as error:

@@ -212,14 +212,16 @@ def project(folder: Path, **changes: object) -> Path:
     return below
 
 
-@pytest.mark.parametrize("command", ["check", "plan", "render"])
+RENDER = ("render", "--out", "out", "--node", "lax-vultr-1")
+
+
+@pytest.mark.parametrize("command", [("check",), ("plan",), RENDER], ids=lambda each: each[0])
 def test_a_project_is_found_from_its_subfolders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
-    out = ("--out", str(tmp_path / "out"), "--node", "lax-vultr-1") if command == "render" else ()
     monkeypatch.chdir(project(tmp_path))
-    assert run(command, "--stack", "bad", *out)[0] == 0
-    assert run(command, "--stack", "acme/anycast-mesh/bad", *out)[0] == 0
+    assert run(*command, "--stack", "bad")[0] == 0
+    assert run(*command, "--stack", "acme/anycast-mesh/bad")[0] == 0
 
 
 def test_a_command_may_be_run_for_another_folder(
@@ -232,13 +234,16 @@ def test_a_command_may_be_run_for_another_folder(
     assert run("check", "--stack", "bad", "--root", str(tmp_path))[0] == 0
 
 
-def test_outside_of_a_project_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", [("check",), ("plan",), RENDER], ids=lambda each: each[0])
+def test_outside_of_a_project_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
     monkeypatch.chdir(tmp_path)
     written(tmp_path)
-    code, _, err = run("check", "--stack", "bad")
+    code, _, err = run(*command, "--stack", "bad")
     assert code == 1
     assert f"Pulumi.yaml = missing: neither {tmp_path} nor a folder above it has one" in err
-    assert run("check", "--stack", "bad", "--root", ".")[0] == 0
+    assert run(*command, "--stack", "bad", "--root", ".")[0] == 0
 
 
 ENVIRONMENT = {
