@@ -111,7 +111,8 @@ class TestFirstUp:
         self, engine: Engine, vultr: Vultr
     ) -> None:
         vultr.fail(Fault("POST", "/instances", when="reset", times=2))
-        engine.run(*UP)
+        done = engine.run(*UP)
+        assert "44 of 44 sessions up, 4 of 4 edges announce" in done.told
         assert vultr.holdings() | {"rules": 0} == {
             "servers": 4, "addresses": 4, "groups": 1, "rules": 0, "keys": 2, "scripts": 0,
         }  # fmt: skip

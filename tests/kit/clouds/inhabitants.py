@@ -2,8 +2,8 @@
 
 They are as real as the operator can tell: a registry listens (uvicorn, TLS, SQLite) on the address
 of its server, nodes join with the token of their seed from their own addresses, report every
-generation as applied, obey drain orders, and withdraw when they are retired. What they never do is
-route a packet; the twin does that. So a cloud whose servers can be met here has to give addresses
+generation as applied and the sessions of its bird.conf as Established, obey drain orders, and
+withdraw when they are retired. What they never do is route a packet; the twin does that. So a cloud whose servers can be met here has to give addresses
 of 127.0.0.0/8.
 
     with inhabited(tmp_path, lambda: vultr_servers(cloud)):
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 import threading
 import time
@@ -43,6 +44,7 @@ from tests.kit.registry import certify
 from tests.kit.wait import PATIENCE, repeating
 
 TICK = 0.1
+SESSION = re.compile(r"^protocol bgp (\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class Inhabitant:
         news = (registry.server.instance_id, current.manifest_sha256, order, failed)
         if news == self.heard:
             return
+        part = registry.registry.store.part(current.manifest.generation, self.node)
         drained = order is not None and self.node in order.nodes
         retired = current.manifest.retired
         report = Report(
@@ -162,7 +165,7 @@ class Inhabitant:
             health=Health(
                 in_service=not drained and not retired,
                 services={},
-                sessions={"upstream": "Established"},
+                sessions=dict.fromkeys(sessions(part), "Established"),
                 drain=0 if order is None else order.number,
                 drained=drained,
             ),
@@ -171,6 +174,13 @@ class Inhabitant:
         with Client(registry.url, Signer("node", self.node, self.identity)) as client:
             if client.ask("POST", paths.REPORT, dump(envelope), signed=True).ok:
                 self.heard = news
+
+
+def sessions(part: str | None) -> list[str]:
+    """The BGP sessions of a node by its part of a generation; none where it has none."""
+    files = [] if part is None else json.loads(part)["files"]
+    text = next((file["content"] for file in files if file["path"] == "/etc/bird/bird.conf"), "")
+    return SESSION.findall(text)
 
 
 class Listening:
