@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from mesh.content.serials import write_contents
+from mesh.services.content import Content
 from tests.kit.stacks import ROOT
 
 SDKS = ("ediri_vultr", "pulumi_aws", "pulumi_gcp", "asyncssh", "pulumi_policy", "httpx", "rich")
@@ -41,6 +43,18 @@ def test_what_the_program_imports_is_no_garbage() -> None:
     """Nobody looks for any in it, and the program's own is collected as ever."""
     program = "import gc; from mesh.infra import Mesh; assert gc.isenabled(), gc.get_freeze_count()"
     assert imported_by(f"{program}; assert gc.get_freeze_count() > 10_000") == []
+
+
+def test_a_preview_whose_contents_are_those_published_reads_none() -> None:
+    """What reads them imports the stack file's types: a third of a second in the process of our own
+    resources, which every preview waits for."""
+    same = {"contents": write_contents({"web": Content("a" * 64, 10240, 1)})}
+    program = (
+        "import sys; from mesh.infra.dynamic.publish import PublishProvider; "
+        f"assert not PublishProvider().check({same!r}, {same!r}).failures; "
+        "assert not {'mesh.spec', 'pydantic'} & {*sys.modules}"
+    )
+    assert imported_by(program) == []
 
 
 def test_vultrs_api_needs_a_client_alone() -> None:
