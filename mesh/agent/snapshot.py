@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from mesh.agent import file_paths, log
 from mesh.agent.announce import Announcer
@@ -59,7 +59,6 @@ STALE = 30.0
 """Seconds after which a health is too old to be written under a new time: a reader has to see that
 nobody reads it any more."""
 MAX_URL = 128
-_JSON = TypeAdapter(Snapshot)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,7 +120,7 @@ class Snapshots:
         """Writes a snapshot, while there is a health that is not too old."""
         health = self._health
         if health is not None and time.monotonic() - self._read < STALE:
-            content = _JSON.dump_json(self._snapshot(health))
+            content = to_json(self._snapshot(health))
             self._make_folder()
             self.host.write(PATH, content, 0o644, flush=False)
 

@@ -9,10 +9,8 @@ from dataclasses import replace
 from ipaddress import ip_network
 from typing import TypeVar
 
-from pydantic import TypeAdapter
-
 from mesh.bird.features import FEATURES
-from mesh.glass import questions, spread, way
+from mesh.glass import questions, way
 from mesh.glass.answers import Answer, NodeAnswer, Refused, Routes, Served, Way
 from mesh.glass.bird import NoAnswer
 from mesh.glass.lookup import Lookup
@@ -29,6 +27,7 @@ from mesh.glass.reduced import reduced as for_the_public
 from mesh.glass.snapshot import Snapshot
 from mesh.glass.snapshots import NoSnapshot, SnapshotFile, doubt
 from mesh.glass.spread import Spread
+from mesh.trust.encoding import adapter
 
 T = TypeVar("T")
 NONE = "no looking glass runs there: ask another node"
@@ -65,7 +64,7 @@ class Answering:
             snapshot = self._snapshots.read()
             return for_the_public(snapshot) if reduced else snapshot
 
-        found = self._ask(self._nodes(question.node, alone), own, "nodes", spread.SNAPSHOTS)
+        found = self._ask(self._nodes(question.node, alone), own, "nodes", Answer[Snapshot])
         return self._answer(question.asked, {k: self._doubted(v) for k, v in found.items()})
 
     def routes(
@@ -77,7 +76,7 @@ class Answering:
             self._nodes(question.node, alone),
             lambda: self._with_blackhole(question, self._lookup.routes(question, reduced)),
             target,
-            spread.ROUTES,
+            Answer[Routes],
         )
         return self._answer(question.asked, found)
 
@@ -99,7 +98,7 @@ class Answering:
             self._nodes(question.node, alone),
             lambda: self._lookup.refused(question),
             target,
-            spread.REFUSED,
+            Answer[Refused],
         )
         return self._answer(question.asked, found)
 
@@ -109,7 +108,7 @@ class Answering:
             self._nodes(ALL, alone),
             lambda: self._lookup.served(question.name),
             f"service/{question.name}",
-            spread.SERVED,
+            Answer[Served],
         )
         return self._answer(question.asked, found)
 
@@ -143,7 +142,7 @@ class Answering:
         nodes: Iterable[Node],
         own: Callable[[], T],
         target: str,
-        kind: TypeAdapter[Answer[T]],
+        kind: type[Answer[T]],
     ) -> dict[str, NodeAnswer[T]]:
         """All of them side by side, in the order of the plan."""
         wanted = tuple(nodes)
@@ -199,15 +198,15 @@ def _since(begin: float) -> float:
     return round((time.monotonic() - begin) * 1000, 1)
 
 
-def fitting(answer: Answer[T], kind: TypeAdapter[Answer[T]], most: int) -> bytes:
+def fitting(answer: Answer[T], kind: type[Answer[T]], most: int) -> bytes:
     """An answer as JSON with at most so many bytes: of routes as many as fit in."""
-    body = kind.dump_json(answer)
+    body = adapter(kind).dump_json(answer)
     while len(body) > most:
         nodes = {name: _halved(each) for name, each in answer.nodes.items()}
         if nodes == answer.nodes:
             return body
         answer = replace(answer, nodes=nodes)
-        body = kind.dump_json(answer)
+        body = adapter(kind).dump_json(answer)
     return body
 
 

@@ -9,23 +9,21 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
-
-from mesh.glass import exchange, metrics, pages, questions, spread
+from mesh.glass import exchange, metrics, pages, questions
 from mesh.glass.access import Access, Rates
 from mesh.glass.answering import Answering, fitting
-from mesh.glass.answers import Answer, Mistake, Way
+from mesh.glass.answers import Answer, Mistake, Refused, Routes, Served, Way
 from mesh.glass.bird import Busy
 from mesh.glass.calls import MAX_BYTES
 from mesh.glass.exchange import Malformed, Request, Response
 from mesh.glass.network import Address
 from mesh.glass.questions import ALL, MeshQuestion, Unanswerable, mistake
+from mesh.glass.snapshot import Snapshot
 from mesh.glass.snapshots import NoSnapshot
+from mesh.trust.encoding import adapter
 
 T = TypeVar("T")
 API = "/api/v1/"
-WAYS = TypeAdapter(Answer[Way])
-_MISTAKES = TypeAdapter(dict[str, Mistake])
 _FITS = MAX_BYTES - 8192
 """Bytes of an answer to another node: it reads so many, with the head."""
 
@@ -44,7 +42,7 @@ class Asked:
         """Whether it is answered for the public."""
         return self.view.public
 
-    def json(self, answer: Answer[T], kind: TypeAdapter[Answer[T]]) -> Response:
+    def json(self, answer: Answer[T], kind: type[Answer[T]]) -> Response:
         """An answer as JSON; to another node as much as it reads."""
         most = _FITS if self.alone else 64 * MAX_BYTES
         return Response(200, exchange.JSON, fitting(answer, kind, most))
@@ -177,7 +175,7 @@ class Site:
     def _mesh(self, _: str, asked: Asked) -> Response:
         answer = self._answering.mesh(MeshQuestion(), asked.alone, asked.reduced)
         if asked.api:
-            return asked.json(answer, spread.SNAPSHOTS)
+            return asked.json(answer, Answer[Snapshot])
         refresh = asked.given.get("refresh", "0")
         if not (refresh.isascii() and refresh.isdigit() and len(refresh) <= 3):
             raise mistake("refresh", refresh, "is no number of seconds", "refresh=10")
@@ -189,7 +187,7 @@ class Site:
         question = MeshQuestion(node=node.id)
         answer = self._answering.mesh(question, asked.alone, asked.reduced)
         if asked.api:
-            return asked.json(answer, spread.SNAPSHOTS)
+            return asked.json(answer, Answer[Snapshot])
         return _page(pages.node(asked.view, node.id, answer))
 
     def _route(self, _: str, asked: Asked) -> Response:
@@ -203,7 +201,7 @@ class Site:
             raise mistake("more", "1", "is not for the public", "ask for one prefix", 403)
         answer = self._answering.routes(question, asked.alone, asked.reduced)
         if asked.api:
-            return asked.json(answer, spread.ROUTES)
+            return asked.json(answer, Answer[Routes])
         return _page(pages.route(asked.view, question, answer))
 
     def _refused(self, _: str, asked: Asked) -> Response:
@@ -216,14 +214,14 @@ class Site:
             self._only_here(asked, question.node)
         answer = self._answering.refused(question, asked.alone)
         if asked.api:
-            return asked.json(answer, spread.REFUSED)
+            return asked.json(answer, Answer[Refused])
         return _page(pages.refused(asked.view, question, answer))
 
     def _service(self, name: str, asked: Asked) -> Response:
         question = questions.service(name, self._access.network)
         answer = self._answering.served(question, asked.alone)
         if asked.api:
-            return asked.json(answer, spread.SERVED)
+            return asked.json(answer, Answer[Served])
         return _page(pages.service(asked.view, question.name, answer))
 
     def _way(self, _: str, asked: Asked) -> Response:
@@ -235,7 +233,7 @@ class Site:
             self._only_here(asked, question.start)
         answer = self._answering.way(question)
         if asked.api:
-            return asked.json(answer, WAYS)
+            return asked.json(answer, Answer[Way])
         return _page(pages.way(asked.view, question, answer))
 
     def _orders(self, _: str, asked: Asked) -> Response:
@@ -247,7 +245,7 @@ class Site:
     def _state(self, asked: Asked, page: Callable[[pages.View, Answer[Any]], str]) -> Response:
         answer = self._answering.mesh(MeshQuestion(), asked.alone, asked.reduced)
         if asked.api:
-            return asked.json(answer, spread.SNAPSHOTS)
+            return asked.json(answer, Answer[Snapshot])
         return _page(page(asked.view, answer))
 
     def _help(self, _: str, asked: Asked) -> Response:
@@ -279,7 +277,7 @@ class Site:
     def _mistake(self, view: pages.View, api: bool, error: Unanswerable) -> Response:
         headers = {"Retry-After": "1"} if error.status in (429, 503) else {}
         if api:
-            body = _MISTAKES.dump_json({"error": error.mistake})
+            body = adapter(dict[str, Mistake]).dump_json({"error": error.mistake})
             return Response(error.status, exchange.JSON, body, headers)
         page = pages.mistake(view, error.status, error.mistake)
         return Response(error.status, exchange.HTML, page.encode("utf-8", "replace"), headers)

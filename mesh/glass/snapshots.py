@@ -6,16 +6,16 @@ import os
 import threading
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from mesh.glass.snapshot import Snapshot
+from mesh.trust.encoding import adapter
 
 MAX_BYTES = 4 << 20
 STALE = 10.0
 """Seconds after which a snapshot is called old; the agent writes one every two."""
 FUTURE = 5.0
 """Seconds by which clocks of nodes may differ."""
-_SNAPSHOT = TypeAdapter(Snapshot)
 
 
 class NoSnapshot(Exception):
@@ -51,7 +51,7 @@ class SnapshotFile:
                 content = file.read(MAX_BYTES + 1)
                 if len(content) > MAX_BYTES:
                     raise NoSnapshot(f"the snapshot has more than {MAX_BYTES >> 20} MiB")
-                snapshot = _SNAPSHOT.validate_json(content)
+                snapshot = adapter(Snapshot).validate_json(content)
                 if snapshot.node != self._node:
                     raise NoSnapshot(f"the snapshot is of another node: {snapshot.node}")
                 self._known = (version, snapshot)

@@ -9,26 +9,22 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from mesh.foreign import printable
 from mesh.glass import calls
-from mesh.glass.answers import Answer, NodeAnswer, Refused, Routes, Served
+from mesh.glass.answers import Answer, NodeAnswer
 from mesh.glass.bird import Busy
 from mesh.glass.calls import Reply
 from mesh.glass.network import Node
 from mesh.glass.snapshot import Snapshot
+from mesh.trust.encoding import adapter
 
 T = TypeVar("T")
 API = "/api/v1/"
 AT_ONCE = 8
 """Questions to other nodes at the same time; each has a connection to every node, and a process
 1024 files."""
-SNAPSHOTS = TypeAdapter(Answer[Snapshot])
-ROUTES = TypeAdapter(Answer[Routes])
-REFUSED = TypeAdapter(Answer[Refused])
-SERVED = TypeAdapter(Answer[Served])
-_MISTAKE = TypeAdapter(dict[str, dict[str, str]])
 
 
 class Spread:
@@ -39,7 +35,7 @@ class Spread:
         self._slots = threading.BoundedSemaphore(at_once)
 
     def ask(
-        self, nodes: Iterable[Node], target: str, kind: TypeAdapter[Answer[T]]
+        self, nodes: Iterable[Node], target: str, kind: type[Answer[T]]
     ) -> dict[str, NodeAnswer[T]]:
         """What each node says for itself; ``target`` is a path below :data:`API`. Raises
         :class:`Busy`."""
@@ -54,13 +50,13 @@ class Spread:
         return {name: _answer(name, reply, kind) for name, reply in replies.items()}
 
 
-def _answer(name: str, reply: Reply, kind: TypeAdapter[Answer[T]]) -> NodeAnswer[T]:
+def _answer(name: str, reply: Reply, kind: type[Answer[T]]) -> NodeAnswer[T]:
     if reply.why:
         return NodeAnswer(ok=False, why=reply.why, took_ms=reply.took_ms)
     if reply.status != 200:
         return NodeAnswer(ok=False, why=_refusal(reply), took_ms=reply.took_ms)
     try:
-        answer = kind.validate_json(reply.body)
+        answer = adapter(kind).validate_json(reply.body)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
         why = f"its answer is none of this version: {printable(where)}"[:200]
@@ -83,7 +79,7 @@ def _named(name: str, reply: Reply, answer: Answer[T]) -> NodeAnswer[T]:
 def _refusal(reply: Reply) -> str:
     """What a node says instead of an answer."""
     try:
-        error = _MISTAKE.validate_json(reply.body)["error"]
+        error = adapter(dict[str, dict[str, str]]).validate_json(reply.body)["error"]
         return f"it answers {reply.status}: {printable(error['reason'])}"[:200]
     except (ValidationError, KeyError):
         return f"it answers {reply.status}"

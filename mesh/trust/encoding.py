@@ -52,13 +52,13 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 def dump(value: Any) -> bytes:
     """A document's dataclass as canonical JSON; addresses become strings."""
-    return canonical(_adapter(type(value)).dump_python(value, mode="json"))
+    return canonical(adapter(type(value)).dump_python(value, mode="json"))
 
 
 def parse(kind: type[T], data: bytes | str) -> T:
     """JSON as a value of that type. Raises :class:`Malformed` with the place and the reason."""
     try:
-        value: T = _adapter(kind).validate_json(data, strict=True)
+        value: T = adapter(kind).validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(step) for step in first["loc"]) or "document"
@@ -69,8 +69,8 @@ def parse(kind: type[T], data: bytes | str) -> T:
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 
 
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    """Building an adapter is slow, so each is built once."""
+def adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Building an adapter is slow, so each is built once, and not before it is needed."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
