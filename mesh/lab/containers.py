@@ -8,6 +8,7 @@ boots asynchronously, keeps its disk over a power cut, and loses it when it is s
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from contextlib import suppress
@@ -69,14 +70,16 @@ DefaultEnvironment=GOMAXPROCS=1
 """
 
 SEED = "var/lib/cloud/seed/nocloud"
+BELL = "var/lib/cloud/seed/bell"
+"""A pipe that wakes a machine which waits for its seed."""
 AHEAD = "ahead"
 """In the box of a node whose machine was booted ahead of its instance: a digest of its uplink."""
 WAITING = "etc/systemd/system/cloud-init-local.service.d/waiting.conf"
 WAIT = f"""[Service]
-ExecStartPre=/bin/sh -c 'until [ -e /{SEED}/user-data ]; do sleep 0.1; done'
+ExecStartPre=/bin/sh -c 'exec 3<>/{BELL}; [ -e /{SEED}/user-data ] || read -r _ <&3'
 """
 """Before cloud-init looks for its seed. By then systemd has started the rest that needs no network,
-and cloud-init has imported its modules."""
+and cloud-init has imported its modules. It listens before it looks, and so misses no bell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,9 @@ def boot_ahead(files: LabFiles, world: World, uplink: Uplink) -> None:
         waiting = files.disk(node) / "upper" / WAITING
         waiting.parent.mkdir(parents=True)
         waiting.write_text(WAIT)
+        bell = files.disk(node) / "upper" / BELL
+        bell.parent.mkdir(parents=True)
+        os.mkfifo(bell)
         _launch(files, world, uplink)
         (files.box(node) / AHEAD).write_text(_digest(uplink))
 
@@ -167,6 +173,7 @@ def _has_taken(files: LabFiles, uplink: Uplink, state: BoxState, user_data: str)
         # The other way around, a killed run would leave an instance that waits for ever.
         write_state(files, uplink.node, state)
         mark.unlink()
+        _ring(_root(files, uplink.node) / BELL)
         return True
     return False
 
@@ -177,6 +184,14 @@ def _waits(files: LabFiles, node: str) -> bool:
         return False
     root = _root(files, node)
     return (root / WAITING).exists() and not (root / SEED / "user-data").exists()
+
+
+def _ring(bell: Path) -> None:
+    """Wake a machine that waits for its seed; one that does not listen yet looks for it first."""
+    with suppress(OSError):
+        pipe = os.open(bell, os.O_WRONLY | os.O_NONBLOCK)
+        os.write(pipe, b"\n")
+        os.close(pipe)
 
 
 def _root(files: LabFiles, node: str) -> Path:
