@@ -1,4 +1,5 @@
-"""Unit files: reloaded, and units of changed ones are restarted, except for BIRD and the agent."""
+"""Unit files: reloaded, and units of changed ones are restarted, except for BIRD, the firewall and
+the agent."""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ from mesh.agent.host import CommandFailed
 from mesh.agent.stage import Stage
 
 _FOLDER = "/etc/systemd/system"
-# A restart of BIRD would end every session; its drop-in takes effect at its next start. The agent
-# restarts itself after the change.
-_LEFT_RUNNING = ("bird.service", "anycast-mesh-agent.service")
+# A restart of BIRD would end every session; its drop-in takes effect at its next start. That of the
+# firewall matters when it stops, and its ruleset has a kind of its own. The agent restarts itself
+# after the change.
+_LEFT_RUNNING = ("bird.service", "nftables.service", "anycast-mesh-agent.service")
 _EARLY = (oneshots.SERVICES,)
 """Brought up to date before new units start: nginx binds addresses of services. A restart would
 move the rule for bound addresses behind all others of preference 0, which those have beside ours
