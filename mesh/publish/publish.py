@@ -22,6 +22,7 @@ from mesh.publish.registry_pool import Deadline, RegistryPool
 from mesh.publish.rendered import digests
 from mesh.publish.stages import Stages
 from mesh.registry.client import Unreachable
+from mesh.render import load_templates
 from mesh.trust.documents import BlackholeOrder, Manifest, Refusal
 
 AFTERMATH = 5.0
@@ -109,6 +110,8 @@ class _Publication:
             self._order, self._pool, self._awaited, known, self._progress, self._deadline
         )
         try:
+            # While the nodes boot: once they have joined, they wait for what is rendered.
+            load_templates(self._order.plan)
             packed = contents.packed(self._order.plan, self._order.contents)
             self._contents = ContentDelivery(
                 packed, self._pool.clients, self._progress, lambda: self._deadline.over

@@ -2,7 +2,7 @@
 
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
-from mesh.render.node import node_files, node_secrets
+from mesh.render.node import load_templates, node_files, node_secrets
 from mesh.render.openbsd_boot import PACKAGES as OPENBSD_PACKAGES
 from mesh.render.openbsd_boot import startup_script
 from mesh.render.placeholders import placeholder_facts, placeholder_placements
@@ -31,6 +31,7 @@ __all__ = [
     "NodeFiles",
     "Seed",
     "Sign",
+    "load_templates",
     "node_files",
     "node_secrets",
     "placeholder_facts",

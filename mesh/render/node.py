@@ -15,9 +15,18 @@ from mesh.render import firewall, glass, monitors, policy, replies, services
 from mesh.render.files import File, NodeFiles
 from mesh.render.mtu import tunnel_mtu
 from mesh.render.systems import SYSTEMS, Template, fixed, system_of
-from mesh.render.templates import rendered
+from mesh.render.templates import environment, rendered
 from mesh.render.watched import Watched
 from mesh.spec.ports import ALERTMANAGER, ALERTMANAGERS, PROMETHEUS, RTR
+
+
+def load_templates(plan: Plan) -> None:
+    """Compiles the templates of a plan's nodes ahead: that takes longer than to render them."""
+    loaded = environment()
+    own = {each.template for node in plan.nodes for each in system_of(node).templates(plan, node)}
+    parts = loaded.list_templates(filter_func=lambda name: name.startswith("bird/"))
+    for template in sorted(own.union(parts)):
+        loaded.get_template(template)
 
 
 def node_files(
