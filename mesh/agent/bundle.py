@@ -27,7 +27,18 @@ SUFFIXES = (".py", ".html", ".css", ".svg")
 """What of the packages is in the bundle."""
 # The earliest time stamp of a zip.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_MAIN = b'"""Entry of the bundle."""\n\nfrom mesh.agent.entry import main\n\nmain()\n'
+_MAIN = b'''"""Entry of the bundle."""
+
+import os
+import sys
+
+# What is imported later comes from this file as well, whichever one the link names by then.
+sys.path[0] = os.path.realpath(sys.path[0])
+
+from mesh.agent.entry import main
+
+main()
+'''
 
 
 def build() -> bytes:

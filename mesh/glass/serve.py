@@ -14,25 +14,27 @@ import threading
 import time
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from mesh.glass import exchange
 from mesh.glass.access import Access
-from mesh.glass.answering import Answering
-from mesh.glass.bird import Control
 from mesh.glass.connections import BoundedServer, Connections, Servers
-from mesh.glass.lookup import Lookup
 from mesh.glass.network import Network
-from mesh.glass.site import Site
-from mesh.glass.snapshots import SnapshotFile
+from mesh.trust.encoding import adapter
+
+if TYPE_CHECKING:
+    from mesh.glass.site import Site
 
 AT_ONCE, STRANGERS = 32, 16
 """Connections at the addresses that the mesh alone reaches, and at those that may be public: the
 public takes no place of the mesh's. Each may have two threads."""
 AGAIN = 1.0
 """Seconds until an address that could not be had is tried again."""
-_NETWORK = TypeAdapter(Network)
+LOADS = 5.0
+"""Seconds after which it loads what answers, unless it is asked before: that is most of its start,
+and a node that boots has better things to do."""
 
 
 class Unreadable(Exception):
@@ -54,7 +56,7 @@ class Visit(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Reads a request, and writes its response."""
-        site = self.server.glass.site
+        site = self.server.glass.site()
         local, source = ip_address(self.server.address), ip_address(self.client_address[0])
         with_body = True
         try:
@@ -80,15 +82,34 @@ class Glass:
     def __init__(self, network: Path, agent: Path, snapshot: Path, control: Path) -> None:
         self._connections, self._strangers = Connections(AT_ONCE), Connections(STRANGERS)
         try:
-            planned = _NETWORK.validate_json(network.read_bytes())
+            planned = adapter(Network).validate_json(network.read_bytes())
             here = planned.by_id[json.loads(agent.read_bytes())["node"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Unreadable(f"{network}, {agent}: {_line(error)}") from None
-        access = Access(planned, here)
-        lookup = Lookup(planned, here, Control(control))
-        self.site = Site(access, Answering(planned, here, SnapshotFile(snapshot, here.id), lookup))
-        self.port, self._wanted = planned.port, access.listens()
+        self._access, self._snapshot, self._control = Access(planned, here), snapshot, control
+        self._site: Site | None = None
+        self._making = threading.Lock()
+        self.port, self._wanted = planned.port, self._access.listens()
         self._servers = Servers(self._made, self.port)
+
+    def site(self) -> Site:
+        """What answers, loaded when it is first needed."""
+        with self._making:
+            if self._site is None:
+                self._site = self._loaded()
+            return self._site
+
+    def _loaded(self) -> Site:
+        from mesh.glass.answering import Answering
+        from mesh.glass.bird import Control
+        from mesh.glass.lookup import Lookup
+        from mesh.glass.site import Site
+        from mesh.glass.snapshots import SnapshotFile
+
+        planned, here = self._access.network, self._access.here
+        lookup = Lookup(planned, here, Control(self._control))
+        answering = Answering(planned, here, SnapshotFile(self._snapshot, here.id), lookup)
+        return Site(self._access, answering)
 
     def listen(self) -> bool:
         """Listens as the files say; whether all addresses could be had."""
@@ -99,7 +120,7 @@ class Glass:
         self._servers.close()
 
     def _made(self, address: str) -> GlassServer:
-        is_inside = self.site.is_inside(ip_address(address))
+        is_inside = self._access.is_inside(ip_address(address))
         return GlassServer(self, address, self._connections if is_inside else self._strangers)
 
 
@@ -119,4 +140,6 @@ def serve(network: Path, agent: Path, snapshot: Path, control: Path) -> None:
         sys.exit(str(error))
     while not glass.listen():
         time.sleep(AGAIN)
+    time.sleep(LOADS)
+    glass.site()
     threading.Event().wait()

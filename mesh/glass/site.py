@@ -87,10 +87,6 @@ class Site:
             "metrics": Path(self._metrics, public=False, pages_only=True),
         }
 
-    def is_inside(self, local: Address) -> bool:
-        """Whether this address is the mesh's alone, public or not."""
-        return self._access.is_inside(local)
-
     def answer(self, request: Request, source: Address, local: Address) -> Response:
         """The response to a request from ``source`` at the address ``local``."""
         api = request.path.startswith(API)

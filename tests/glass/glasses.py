@@ -159,10 +159,12 @@ class Files:
         self.snapshot.write_bytes(TypeAdapter(Snapshot).dump_json(snapshot))
 
     def glass(self) -> Glass:
-        """The glass that reads them."""
-        return Glass(
+        """The glass that reads them, with what answers: limits hold as they are now."""
+        made = Glass(
             self.folder / "glass.json", self.folder / "agent.json", self.snapshot, self.control
         )
+        made.site()
+        return made
 
 
 @contextmanager

@@ -1,19 +1,19 @@
 """The operating systems that the agent runs on: a module for each, and a line in the table.
 
-The modules import what needs no package of the node at once, and all else when they are asked for a
-whole system: the withdrawal of a node needs Python alone.
+Only that of this machine is imported. The modules import what needs no package of the node at once,
+and all else when they are asked for a whole system: the withdrawal of a node needs Python alone.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from importlib import import_module
+from typing import Protocol, cast
 
 from mesh.agent import file_paths
 from mesh.agent.host import Host
 from mesh.agent.network import Network
 from mesh.agent.system import System
-from mesh.agent.systems import debian, openbsd
 from mesh.bird.client import Bird
 
 
@@ -26,7 +26,7 @@ class _Module(Protocol):
     def system(self, host: Host, bird: Bird) -> System: ...
 
 
-_BY_KERNEL: dict[str, _Module] = {"Linux": debian, "OpenBSD": openbsd}
+_BY_KERNEL = {"Linux": "debian", "OpenBSD": "openbsd"}
 
 
 def here() -> Host:
@@ -56,4 +56,4 @@ def of(host: Host) -> System:
 
 
 def _module() -> _Module:
-    return _BY_KERNEL[os.uname().sysname]
+    return cast(_Module, import_module(f"{__name__}.{_BY_KERNEL[os.uname().sysname]}"))
