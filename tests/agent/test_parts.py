@@ -349,17 +349,44 @@ def test_the_bundle_has_what_a_node_needs_and_nothing_of_the_operator() -> None:
     assert {name for name in names if not name.endswith(".py")} == further
 
 
-def test_the_agent_starts_without_what_only_a_registry_needs() -> None:
+def test_what_is_imported_later_is_of_the_bundle_that_was_started(tmp_path: Path) -> None:
+    """An update points the link at another one while this one goes on."""
+    (tmp_path / "bundles").mkdir()
+    for name, content in (("one", bundle.build()), ("other", b"")):
+        (tmp_path / f"bundles/{name}.pyz").write_bytes(content)
+    (link := tmp_path / "bundle.pyz").symlink_to("bundles/one.pyz")
+    script = f"""import contextlib, os, runpy, sys
+with contextlib.suppress(SystemExit):
+    runpy.run_path({str(link)!r}, run_name="__main__")
+os.unlink({str(link)!r})
+os.symlink("bundles/other.pyz", {str(link)!r})
+import mesh.glass.site
+print(mesh.glass.site.__file__)"""
+    assert printed(script, tmp_path) == f"{tmp_path.resolve()}/bundles/one.pyz/mesh/glass/site.py"
+
+
+@pytest.mark.parametrize(
+    ("started", "needless"),
+    [
+        ("mesh.agent.agent", "starlette sqlalchemy uvicorn httpx jinja2 mesh.plan"),
+        ("mesh.agent.systems", "mesh.agent.openbsd"),
+        ("mesh.glass.serve", "jinja2 mesh.glass.site mesh.glass.answering"),
+    ],
+)
+def test_a_start_imports_nothing_that_is_needed_later_or_elsewhere(
+    started: str, needless: str
+) -> None:
     """Every import is paid for at each start, by nodes that share a processor."""
-    script = (
-        "import sys, mesh.agent.agent\n"
-        "print([m for m in ('starlette', 'sqlalchemy', 'uvicorn', 'httpx', 'jinja2', 'mesh.plan')"
-        " if m in sys.modules])"
-    )
+    script = f"import sys, {started}\nprint([m for m in {needless.split()} if m in sys.modules])"
+    assert printed(script, bundle.ROOT) == "[]"
+
+
+def printed(script: str, folder: Path) -> str:
+    """What a Python script prints that runs in a folder, by itself."""
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=bundle.ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    return done.stdout.strip()
 
 
 # --- files and who reads them --------------------------------------------------------------------

@@ -446,6 +446,17 @@ def test_a_generation_leaves_bound_addresses_before_the_rules_of_others(
     assert (tables(node), tables(node, "-6")) == ([*RIGHT, "200"], RIGHT)
 
 
+def test_the_unit_of_the_firewall_is_not_restarted_for_its_drop_in(tmp_path: Path) -> None:
+    units = ("nftables.service", "anycast-mesh-whoami.service")
+    restarted: list[str] = []
+    manager = cast(Units, SimpleNamespace(restart=restarted.append))
+    node = ChangedNode(Host(tmp_path), manager, cast(Bird, None), units, frozenset(units))
+    folder = "/etc/systemd/system"
+    paths = (f"{folder}/nftables.service.d/anycast-mesh.conf", f"{folder}/{units[1]}")
+    systemd.KIND.apply_late(node, [FileChange(path, None, b"[Service]\n") for path in paths])
+    assert restarted == ["anycast-mesh-whoami.service"]
+
+
 @pytest.mark.root
 def test_what_a_generation_leaves_out_goes_and_what_is_in_use_stays(
     namespace: str, tmp_path: Path
