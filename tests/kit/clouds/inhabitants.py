@@ -3,8 +3,8 @@
 They are as real as the operator can tell: a registry listens (uvicorn, TLS, SQLite) on the address
 of its server, nodes join with the token of their seed from their own addresses, report every
 generation as applied and the sessions of its bird.conf as Established, obey drain orders, and
-withdraw when they are retired. What they never do is route a packet; the twin does that. So a cloud whose servers can be met here has to give addresses
-of 127.0.0.0/8.
+withdraw when they are retired. What they never do is route a packet; the twin does that. So a
+cloud whose servers can be met here has to give addresses of 127.0.0.0/8.
 
     with inhabited(tmp_path, lambda: vultr_servers(cloud)):
         engine.run("up", "--yes", "--skip-preview")
