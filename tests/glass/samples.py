@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import combinations
 from math import asin, cos, radians, sin, sqrt
@@ -436,7 +437,7 @@ def _poisoned(value: Any, kind: Any, text: str, keep: Collection[str]) -> Any:
     if isinstance(value, str):
         return text
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = get_type_hints(type(value))
+        hints = _hints(type(value))
         changes = {
             each.name: _poisoned(getattr(value, each.name), hints[each.name], text, keep)
             for each in dataclasses.fields(value)
@@ -448,6 +449,11 @@ def _poisoned(value: Any, kind: Any, text: str, keep: Collection[str]) -> Any:
     if isinstance(value, dict):
         return _poisoned_dict(value, text, keep)
     return value
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _poisoned_dict(value: dict[Any, Any], text: str, keep: Collection[str]) -> dict[Any, Any]:
