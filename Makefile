@@ -30,14 +30,14 @@ down:           ## remove the lab, also after a killed run
 test: setup-tests ## check everything: types, style, units, the real engine, the lab (root)
 	@MESH_IMAGE=$$(realpath .mesh/image) .venv/bin/python -m tests
 
-# Some of these tests wait, and so there are more workers than processors; each worker takes two
-# seconds of a processor to begin with. A file's tests share what they make, and so it is one
-# worker's; the longest files are first (tests/conftest.py).
+# Some of these tests wait, and so there are more workers than processors. What each begins with
+# takes seconds of a processor, and so it collects its share of the files alone; percentages would
+# be of one share.
 unit:           ## check what needs no root, no engine, no image and no network; anywhere, in parallel
 	@setup/all dev
-	@workers=$$(.venv/bin/python -c 'import os; print(2 * (os.cpu_count() or 1) + 1)'); \
-	 .venv/bin/python -m pytest -q -n $$workers --dist loadfile --no-loadscope-reorder \
-	   -m "$(ANYWHERE)"
+	@workers=$$(.venv/bin/python -c 'import os; print(2 * (os.cpu_count() or 1))'); \
+	 .venv/bin/python -m pytest -q -n $$workers --dist each --shares \
+	   -o console_output_style=classic -m "$(ANYWHERE)"
 
 lint:           ## types and style
 	@setup/all dev

@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from tests import markers
 from tests.kit import needs
+from tests.shares import Share
 
 # A few cases of each in every run, many with `pytest --hypothesis-profile=large`. How long a case
 # takes is another program's doing on a busy machine.
@@ -26,12 +27,20 @@ LONGEST = ("engine", "image", "root")
 WAITING = Path(__file__).parent / "publish" / "rollout"
 """What waits longest of all without a marker, for two seconds in each test."""
 
+SHARE = pytest.StashKey[Share]()
+"""The files that this worker collects, where each has its own."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--whole",
         action="store_true",
         help="a test whose root, image, engine or lab is missing fails instead of being skipped",
+    )
+    parser.addoption(
+        "--shares",
+        action="store_true",
+        help="each worker collects a share of the files, for --dist each",
     )
 
 
@@ -40,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
         # execnet has its workers ignore it, and kills them some seconds after their parent's:
         # what a fixture made would stay.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if config.getoption("--shares"):
+            worker = vars(config)["workerinput"]
+            number = int(worker["workerid"].removeprefix("gw"))
+            config.stash[SHARE] = Share(number, worker["workercount"])
     # As after Ctrl-C, what fixtures made is cleared.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -61,7 +74,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     would import the stand-ins of clouds with their SDKs, and other things large and of no use."""
     if not collection_path.name.startswith("test_") or collection_path.suffix != ".py":
         return None
-    return True if markers.leave_out(config.option.markexpr, collection_path.read_text()) else None
+    if markers.leave_out(config.option.markexpr, collection_path.read_text()):
+        return True
+    share = config.stash.get(SHARE, None)
+    return None if share is None or share.holds(collection_path) else True
 
 
 def pytest_xdist_auto_num_workers() -> int:
