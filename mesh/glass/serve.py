@@ -34,7 +34,7 @@ AGAIN = 1.0
 """Seconds until an address that could not be had is tried again."""
 LOADS = 5.0
 """Seconds after which it loads what answers, unless it is asked before: that is most of its start,
-and a node that boots has better things to do."""
+and a node that boots needs its processor for its first configuration."""
 
 
 class Unreadable(Exception):

@@ -133,8 +133,10 @@ def test_a_daemon_that_bears_no_idle_connection_gets_none_after_some(
 
 
 def test_a_daemon_that_sends_without_end_gets_no_idle_connection() -> None:
-    """Reading what it sends would take the time for questions."""
+    """Reading what it sends would take the time for questions: it would be many times of what
+    the kernel holds of a connection that nobody reads."""
     flooded: list[int] = []
+    held = 10  # mebibytes: tcp_wmem has 4 at most, and tcp_rmem grows for who reads
 
     def flood(line: socket.socket) -> None:
         with line, suppress(OSError):
@@ -146,14 +148,15 @@ def test_a_daemon_that_sends_without_end_gets_no_idle_connection() -> None:
         threading.Thread(target=flood, args=[connection.dup()], daemon=True).start()
 
     check = TcpCheck(port=0, interval=0.1, timeout=PATIENCE)
-    with server(talkative) as (port, _):
+    with server(talkative) as (port, times):
         object.__setattr__(check, "port", port)
         with runs(check, hurry=False) as made:
             until(lambda: len(made.answers) > SEVERAL, 10, "it is asked")
-            before = len(flooded)
+            before, connections = len(flooded), len(times)
             until(lambda: len(made.answers) > 2 * SEVERAL, 10, "it is asked again")
         assert set(made.problems) == {""}
-        assert len(flooded) - before < 2 * SEVERAL, "nobody reads that"
+        # Those that were there before may be filled yet.
+        assert len(flooded) - before <= held * (len(times) - connections + 1), "nobody reads that"
 
 
 def looks(
