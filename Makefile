@@ -35,9 +35,8 @@ test: setup-tests ## check everything: types, style, units, the real engine, the
 # be of one share.
 unit:           ## check what needs no root, no engine, no image and no network; anywhere, in parallel
 	@setup/all dev
-	@workers=$$(.venv/bin/python -c 'import os; print(2 * (os.cpu_count() or 1))'); \
-	 TMPDIR=$$(.venv/bin/python -m tests.kit.memory) \
-	 .venv/bin/python -m pytest -q -n $$workers --dist each --shares \
+	@TMPDIR=$$(.venv/bin/python -m tests.kit.memory) \
+	 .venv/bin/python -m pytest -q -n auto --dist each --shares \
 	   -o console_output_style=classic -m "$(ANYWHERE)"
 
 lint:           ## types and style

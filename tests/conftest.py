@@ -86,6 +86,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if share := config.stash.get(SHARE, None):
+        # A file that the command line names is collected by all.
+        items[:] = [item for item in items if share.holds(item.path)]
     if _is_worker(config):
         # A file is one worker's, and those with an engine take longest, then those with daemons
         # and what waits: what comes last is short.

@@ -23,10 +23,11 @@ def leave_out(expression: str, text: str) -> bool:
     own = set(_ONE.findall(said[1])) if said else set()
     others = sorted(set(_NAME.findall(expression)) & set(_ONE.findall(text)) - own)
     further = chain.from_iterable(combinations(others, n) for n in range(len(others) + 1))
-    return not any(_holds(expression, own.union(more)) for more in further)
+    return not any(holds(expression, own.union(more)) for more in further)
 
 
-def _holds(expression: str, names: Set[str]) -> bool:
+def holds(expression: str, names: Set[str]) -> bool:
+    """Whether an expression of `-m` selects a test with these markers."""
     return _compiled(expression).evaluate(lambda name, /, **_: name in names)
 
 

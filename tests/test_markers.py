@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import combinations, product
 
 import pytest
 
 from tests import markers
+from tests.__main__ import BESIDE, TWINS
 from tests.kit.stacks import ROOT
 
 ANYWHERE = "not (root or image or engine or lab or network or browser or slow)"
@@ -40,6 +42,18 @@ def test_what_no_test_of_a_file_can_be_is_seen_from_its_text(
     text: str, expression: str, left_out: bool
 ) -> None:
     assert markers.leave_out(expression, text) == left_out
+
+
+def test_each_test_runs_in_one_of_the_processes_of_make_test() -> None:
+    """Whatever its markers are; only what is slow runs in none."""
+    runs = [words[words.index("-m", words.index("pytest")) + 1] for words in (TWINS, *BESIDE)]
+    others = ("root", "image", "engine", "network", "browser")
+    labs = ((), ("lab",), ("lab", "twin"), ("beside_labs",), ("lab", "beside_labs"))
+    for lab, n in product(labs, range(len(others) + 1)):
+        for more in combinations(others, n):
+            own = {*lab, *more}
+            assert sum(markers.holds(run, own) for run in runs) == 1, own
+            assert not any(markers.holds(run, own | {"slow"}) for run in runs), own
 
 
 def test_files_of_ours_are_left_out() -> None:
