@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from pydantic_core import to_json
 
 from mesh.agent import file_paths, log
 from mesh.agent.announce import Announcer
@@ -50,6 +49,7 @@ from mesh.glass.snapshot import (
 )
 from mesh.limits import MAX_BLACKHOLES
 from mesh.trust.documents import MAX_ERROR, MAX_NAME, MAX_REASON, Health
+from mesh.trust.encoding import adapter
 
 EVERY, LEAST = 2.0, 0.25
 """Seconds between two snapshots: while nothing changes, and at least."""
@@ -120,7 +120,7 @@ class Snapshots:
         """Writes a snapshot, while there is a health that is not too old."""
         health = self._health
         if health is not None and time.monotonic() - self._read < STALE:
-            content = to_json(self._snapshot(health))
+            content = adapter(Snapshot).dump_json(self._snapshot(health))
             self._make_folder()
             self.host.write(PATH, content, 0o644, flush=False)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
@@ -247,3 +248,15 @@ def test_each_client_gets_the_page_from_its_own_city(twin: Twin) -> None:
             head, _, body = twin.exec(f"client-{city}", *ask).replace("\r", "").partition("\n\n")
             assert body == page
             assert f"X-Served-By: {city}-vultr-1" in head
+
+
+def test_the_looking_glass_tells_of_every_node_as_it_is_now(twin: Twin) -> None:
+    """With upstreams, services and all else that a node in operation has."""
+    began = time.time()
+
+    def told() -> set[str]:
+        shown = json.loads(twin.mesh("glass", "nodes", "--json", check=False).stdout)
+        now = {node: each["data"] for node, each in shown["nodes"].items() if each["ok"]}
+        return {node for node, each in now.items() if each["at"] > began}
+
+    until(lambda: told() == set(NODES), 10, "each has said how it is since")
