@@ -1,14 +1,13 @@
-"""Runs every test, in five processes side by side: twins, other labs, agents, what else needs this
-machine, and what runs anywhere. `make lint` runs beside them: mypy is one process, and before the
-tests it would leave the other processors without work for a minute.
+"""Runs every test, in four processes side by side: twins, other labs, agents, and all the rest.
+`make lint` runs beside them: mypy is one process, and before the tests it would leave the other
+processors without work for a minute.
 
 Labs share what the kernel gives a user (inotify instances): there is room for a twin of seven nodes
 and a small lab, and for no two twins, so that twins and other labs are one process each, with one
 lab at a time. Agents with their daemons in namespaces take hardly any of it, and tests of theirs
-run in order, as those of labs do. All three wait for most of their time, and so do engines and
-daemons, which several workers share. What runs anywhere needs processors alone, and takes what the
-others leave of them: BFD ends a session whose daemon has none for half a second. What the others
-print comes when all is done.
+run in order, as those of labs do. All three wait for most of their time. The rest needs processors,
+which several workers share, and takes what the others leave of them: BFD ends a session whose
+daemon has none for half a second. What the others print comes when all is done.
 """
 
 from __future__ import annotations
@@ -28,15 +27,11 @@ PYTEST = (sys.executable, "-m", "pytest", "--whole")
 # A file's tests share daemons and stacks, and stay in their order. The longest files are first
 # (tests/conftest.py), and not those with the most tests.
 WORKERS = ("-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder")
-# As `make unit`: each worker collects what it runs.
-SHARES = ("-n", "auto", "--dist", "each", "--shares", "-o", "console_output_style=classic")
 TWINS = (*PYTEST, "-m", "twin and not slow")
-HERE = "root or image or engine or network or browser"
 BESIDE = (
     ("nice", "-n", "5", *PYTEST, "-m", "lab and not twin and not beside_labs and not slow"),
     ("nice", "-n", "5", *PYTEST, "-m", "beside_labs and not slow"),
-    ("nice", "-n", "10", *PYTEST, *WORKERS, "-m", f"({HERE}) and not (lab or beside_labs or slow)"),
-    ("nice", "-n", "15", *PYTEST, *SHARES, "-m", f"not ({HERE} or lab or beside_labs or slow)"),
+    ("nice", "-n", "10", *PYTEST, *WORKERS, "-m", "not lab and not beside_labs and not slow"),
 )
 LINT = ("nice", "-n", "10", "make", "--no-print-directory", "lint")
 
