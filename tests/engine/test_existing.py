@@ -259,7 +259,8 @@ def test_no_secret_was_ever_shown(engine: Inside) -> None:
     said = [*engine.said, json.dumps(engine.resources()), engine.run("preview", "--diff").stdout]
     secrets = secrets_of(engine.resources("--show-secrets"))
     (key,) = (secret for secret in secrets if "OPENSSH PRIVATE KEY" in secret)
-    lines = [line for line in key.splitlines() if "KEY" not in line]
+    # Not "KEY": three lines of base64 have it now and then.
+    lines = [line for line in key.splitlines() if "PRIVATE KEY" not in line]
     assert len(lines) >= 5
     assert not [text for text in said for secret in (*secrets, *lines) if secret in text]
 
