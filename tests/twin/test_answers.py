@@ -256,7 +256,7 @@ def test_the_looking_glass_tells_of_every_node_as_it_is_now(twin: Twin) -> None:
 
     def told() -> set[str]:
         shown = json.loads(twin.mesh("glass", "nodes", "--json", check=False).stdout)
-        now = {node: each["data"] for node, each in shown["nodes"].items() if each["ok"]}
-        return {node for node, each in now.items() if each["at"] > began}
+        nodes = shown["nodes"].items()
+        return {node for node, each in nodes if each["ok"] and each["data"]["at"] > began}
 
     until(lambda: told() == set(NODES), 10, "each has said how it is since")
