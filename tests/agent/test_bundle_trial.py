@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 import zipfile
@@ -205,8 +206,7 @@ point_to(Host(), "{new}")
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[ExistingHost]:
-    """A host with systemd on which an agent runs, with the bundle of this checkout, which waits 5 s
-    for the next one."""
+    """A host with systemd on which an agent runs, with the bundle of this checkout."""
     with host("trial") as one:
         key, operator = keys.new_operator_key()
         seed = {
@@ -218,7 +218,7 @@ def box() -> Iterator[ExistingHost]:
         (one.root / "etc/anycast-mesh/seed.json").write_text(json.dumps(seed))
         (one.root / "var/lib/anycast-mesh/bundles").mkdir(parents=True)
         (one.root / "var/lib/anycast-mesh/state").mkdir()
-        point_to(Host(one.root), brought(one, with_patience(bundle.build(), 8)))
+        point_to(Host(one.root), brought(one, bundle.build()))
         unit = (ROOT / "templates/debian/systemd/agent.service.j2").read_text()
         (one.root / "etc/systemd/system" / AGENT).write_text(unit)
         one.run("systemctl", "daemon-reload")
@@ -238,8 +238,8 @@ def with_patience(content: bytes, seconds: int) -> bytes:
     name = "mesh/agent/bundle_trial.py"
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         source = archive.read(name).decode()
-    assert "PATIENCE = 15.0" in source
-    changed = source.replace("PATIENCE = 15.0", f"PATIENCE = {seconds}.0")
+    changed, places = re.subn(r"(?m)^PATIENCE = .+$", f"PATIENCE = {seconds}.0", source)
+    assert places == 1
     return with_file(content, name, changed)
 
 
@@ -261,23 +261,23 @@ def zipped(main: str) -> bytes:
 
 @pytest.mark.lab
 @pytest.mark.parametrize(
-    ("main", "within", "reason"),
+    ("main", "patience", "reason"),
     [
-        (CRASHES, 12.0, "its agent ended 3 times: no such thing"),
-        (HANGS, 13.0, "has not shown within 8 s that it works"),
+        (CRASHES, 60, "its agent ended 3 times: no such thing"),
+        (HANGS, 8, "has not shown within 8 s that it works"),
     ],
     ids=["crashes", "hangs"],
 )
 def test_a_node_comes_back_from_a_bad_bundle_before_it_would_withdraw(
-    box: ExistingHost, main: str, within: float, reason: str
+    box: ExistingHost, main: str, patience: int, reason: str
 ) -> None:
-    old, new = running(Host(box.root)), brought(box, zipped(main))
+    """It ends within 3 s, and more on a busy machine: what waits for it there waits longer."""
+    old, new = brought(box, with_patience(bundle.build(), patience)), brought(box, zipped(main))
     manifest = sha256(new.encode())
-    assert old is not None
     box.run("python3", "-c", BEGIN.format(old=old, new=new, manifest=manifest))
     assert running(Host(box.root)) == new
     box.run("systemctl", "kill", AGENT)
-    until(lambda: running(Host(box.root)) == old, within, "it goes back")
+    until(lambda: running(Host(box.root)) == old, 13, "it goes back")
     until(lambda: box.run("systemctl", "is-active", AGENT).strip() == "active", 10, "it runs")
     assert box.run("journalctl", "-q", "-u", "anycast-mesh-withdraw.service") == ""
     assert reason in trials(Host(box.root)).refused(manifest)

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from mesh.agent import bundle
 from mesh.agent.announce_state import AnnounceState
 from mesh.content import artefact
 from mesh.glass.snapshot import PATH, Generation, Snapshot
@@ -45,6 +46,7 @@ from mesh.trust.joining import stated_facts
 from mesh.trust.keys import signing_public
 from mesh.trust.orders import DRAIN
 from mesh.trust.signing import Signed
+from tests.agent.test_bundle_trial import with_patience
 from tests.kit.machine import IMAGES
 from tests.kit.machines import AgentMachine, Network, Wire
 from tests.kit.registry import certify
@@ -110,7 +112,9 @@ def two_nodes(
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with two_nodes(tmp_path_factory.mktemp("wire")) as running:
+    # A later bundle shows that it works within seconds, and much later on a busy machine.
+    own = with_patience(bundle.build(), 120)
+    with two_nodes(tmp_path_factory.mktemp("wire"), bundle=own) as running:
         yield running
 
 

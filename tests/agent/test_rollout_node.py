@@ -134,7 +134,8 @@ class Waves:
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    own = with_patience(bundle.build(), 10)
+    # What works shows it within seconds, and much later on a busy machine.
+    own = with_patience(bundle.build(), 120)
     with two_nodes(tmp_path_factory.mktemp("wire"), bundle=own, linger=LINGER) as running:
         until(lambda: all(map(stands, running.boxes)), 30, "sessions are up")
         yield running
@@ -320,7 +321,7 @@ def test_a_bundle_waits_for_the_release_and_is_in_force_once_it_works(
 ) -> None:
     mesh.in_operation()
     before = mesh.network.bundle
-    later = with_file(before, "__main__.py", MAIN)
+    later = with_patience(with_file(before, "__main__.py", MAIN), 10)
     pid = mesh.ord.run("cat", "/run/whoami.pid")
     with systemd(mesh):
         waves.publish(bundle=later)
