@@ -55,7 +55,7 @@ def actionlint() -> Path:
             )
         own = {name: os.environ[name] for name in OURS if name in os.environ}
         subprocess.run(
-            [go, "install", f"github.com/rhysd/actionlint/cmd/actionlint@v{ACTIONLINT}"],
+            [go, "install", "-trimpath", f"github.com/rhysd/actionlint/cmd/actionlint@v{ACTIONLINT}"],
             env=own | {"GOBIN": str(binary.parent)}, check=True, timeout=patience(300),
         )  # fmt: skip
     return binary
