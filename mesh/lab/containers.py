@@ -188,10 +188,11 @@ def _waits(files: LabFiles, node: str) -> bool:
 
 def _ring(bell: Path) -> None:
     """Wake a machine that waits for its seed; one that does not listen yet looks for it first."""
-    with suppress(OSError):
-        pipe = os.open(bell, os.O_WRONLY | os.O_NONBLOCK)
-        os.write(pipe, b"\n")
-        os.close(pipe)
+    with (
+        suppress(OSError),
+        os.fdopen(os.open(bell, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as pipe,
+    ):
+        pipe.write(b"\n")
 
 
 def _root(files: LabFiles, node: str) -> Path:
