@@ -176,7 +176,7 @@ class Gate:
         key = self._registry.key(claim.kind, claim.id)
         if key is None or not claim.holds(key, scope["method"], _target(scope)):
             return None
-        return claim if self._nonces.spend(claim.nonce) else None
+        return claim if self._nonces.spend(claim.nonce, (claim.kind, claim.id)) else None
 
     def _with_nonce(self, send: Send) -> Send:
         async def sending(message: Message) -> None:

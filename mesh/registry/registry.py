@@ -282,14 +282,15 @@ class Registry:
     def accept_manifest(self, body: bytes) -> bool:
         """A manifest that a node brings back, after this registry has lost its memory. True
         where it is higher than all that is known here."""
-        envelope = _parsed(Signed, body)
+        envelope, current = _parsed(Signed, body), self.current()
+        if current is not None and current.manifest_sha256 == envelope.digest:
+            return False  # sent again by anybody: it is not read again
         manifest = self._manifest(envelope)
         self._mind_network("manifest", manifest.network)
-        current = self.current()
         if current is not None and current.manifest.generation >= manifest.generation:
-            return False  # sent again by anybody: nothing to do
+            return False
         with self._changing:
-            fresh = self.store.put_manifest(manifest.generation, _text(envelope))
+            fresh = self.store.put_manifest(manifest.generation, _text(envelope), self._in_force())
             if fresh:
                 self._load()
         return fresh
@@ -297,12 +298,11 @@ class Registry:
     def accept_order(self, kind: OrderKind[OrderT], body: bytes) -> bool:
         """An order, from the operator or from a node that brings it back. True where it is
         higher than the one that is known here; refused where it is not, unless it is that one."""
-        envelope = _parsed(Signed, body)
+        envelope, held = _parsed(Signed, body), self.standing(kind)
+        if held is not None and held.envelope == _text(envelope):
+            return False  # sent again by anybody: it is not read again
         order = self._opened(kind.purpose, envelope, kind.document, kind.name)
         self._mind_network(kind.name, order.network)
-        held = self.standing(kind)
-        if held is not None and held.envelope == _text(envelope):
-            return False  # sent again by anybody: nothing to do
         with self._changing:
             held = self.standing(kind)
             if not self.store.put_order(kind.key, order.number, _text(envelope)):

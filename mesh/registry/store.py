@@ -209,8 +209,9 @@ class Store:
             connection.execute(delete(_reports).where(_reports.c.node.not_in(members)))
         return True
 
-    def put_manifest(self, number: int, envelope: str) -> bool:
-        """Keeps a higher manifest that a node has brought, without its parts."""
+    def put_manifest(self, number: int, envelope: str, in_force: int = 0) -> bool:
+        """Keeps a higher manifest that a node has brought, without its parts. The generation that
+        is ``in_force`` is kept too, as :meth:`put_generation` keeps it."""
         with self._write() as connection:
             top = connection.execute(select(func.max(_manifests.c.number))).scalar()
             if top is not None and top >= number:
@@ -220,7 +221,7 @@ class Store:
                     number=number, envelope=envelope, views=None, complete=False
                 )
             )
-            _forget_old(connection)
+            _forget_old(connection, in_force)
         return True
 
     def forget(self, number: int) -> None:

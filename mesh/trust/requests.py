@@ -13,7 +13,8 @@ import secrets
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,18 +89,21 @@ class Nonces:
 
     A nonce contains its time and the server's MAC, so that issuing one takes no memory and a flood
     of requests invalidates none. Only nonces used under a valid signature are remembered, until
-    they would have expired. A restart makes all older ones invalid.
+    they would have expired, and so many of ``each`` signer: none keeps the others out by asking
+    without an end. A restart makes all older ones invalid.
     """
 
     def __init__(
         self,
         lifetime: float = 60.0,
         limit: int = 65536,
+        each: int = 8192,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._secret = secrets.token_bytes(32)
-        self._lifetime, self._limit, self._clock = lifetime, limit, clock
-        self._spent: dict[str, float] = {}
+        self._lifetime, self._limit, self._each, self._clock = lifetime, limit, each, clock
+        self._spent: dict[str, tuple[float, Hashable]] = {}
+        self._by = Counter[Hashable]()
         self._lock = threading.Lock()
 
     def fresh(self) -> str:
@@ -117,20 +121,30 @@ class Nonces:
         with self._lock:
             return self._clock() - issued <= self._lifetime and nonce not in self._spent
 
-    def spend(self, nonce: str) -> bool:
-        """Marks a valid nonce as used. False if another request has used it, or if the limit of
-        remembered nonces is reached."""
+    def spend(self, nonce: str, signer: Hashable) -> bool:
+        """Marks a valid nonce as used by this signer. False if another request has used it, or if
+        a limit of remembered nonces is reached: of all, or of this signer."""
         now = self._clock()
         with self._lock:
-            while self._spent:
-                oldest = next(iter(self._spent))
-                if now - self._spent[oldest] <= self._lifetime:
-                    break
-                del self._spent[oldest]
-            if nonce in self._spent or len(self._spent) >= self._limit:
+            self._forget(now)
+            full = len(self._spent) >= self._limit or self._by[signer] >= self._each
+            if full or nonce in self._spent:
                 return False
-            self._spent[nonce] = now
+            self._spent[nonce] = now, signer
+            self._by[signer] += 1
             return True
+
+    def _forget(self, now: float) -> None:
+        """Forgets the nonces that have expired; the first to be used are the first to go."""
+        while self._spent:
+            oldest = next(iter(self._spent))
+            used, signer = self._spent[oldest]
+            if now - used <= self._lifetime:
+                break
+            del self._spent[oldest]
+            self._by[signer] -= 1
+            if not self._by[signer]:
+                del self._by[signer]
 
     def _mac(self, head: bytes) -> bytes:
         return hmac.digest(self._secret, head, "sha256")

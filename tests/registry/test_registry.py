@@ -320,6 +320,10 @@ def test_what_nodes_have_in_force_is_kept_however_many_updates_fail(
         put(registry, fleet, fleet.generation(number).generation)
     back = {number: given_back(registry, number, fleet.operator).ok for number in range(5, 12)}
     assert [number for number, ok in back.items() if ok] == [5, 8, 9, 10, 11]
+    with registry.client() as client:
+        brought = dump(fleet.generation(12).generation.manifest)
+        assert client.ask("PUT", "/api/v1/manifest", brought).status == 201
+    assert given_back(registry, 5, fleet.operator).ok, "a node has brought the next manifest"
 
 
 def test_a_generation_that_came_whole_is_given_back_with_the_same_parts(

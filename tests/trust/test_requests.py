@@ -77,9 +77,9 @@ def test_a_nonce_is_good_once() -> None:
     nonces = Nonces()
     nonce = nonces.fresh()
     assert nonces.valid(nonce)
-    assert nonces.spend(nonce)
+    assert nonces.spend(nonce, SIGNER.id)
     assert not nonces.valid(nonce)
-    assert not nonces.spend(nonce)
+    assert not nonces.spend(nonce, SIGNER.id)
 
 
 def test_a_nonce_grows_old_and_is_forgotten_only_when_it_could_not_come_back() -> None:
@@ -87,12 +87,12 @@ def test_a_nonce_grows_old_and_is_forgotten_only_when_it_could_not_come_back() -
     nonces = Nonces(lifetime=60, clock=clock)
     used, unused = nonces.fresh(), nonces.fresh()
     clock.now += 59
-    assert nonces.spend(used)
+    assert nonces.spend(used, SIGNER.id)
     clock.now += 2
     assert not nonces.valid(unused)
     assert not nonces.valid(used)
     clock.now += 60
-    assert nonces.spend(nonces.fresh())
+    assert nonces.spend(nonces.fresh(), SIGNER.id)
     assert not nonces.valid(used)
 
 
@@ -110,7 +110,7 @@ def test_a_flood_of_strangers_pushes_nobodys_nonce_out() -> None:
     for _ in range(10_000):
         nonces.fresh()
     assert nonces.valid(mine)
-    assert nonces.spend(mine)
+    assert nonces.spend(mine, SIGNER.id)
     assert len(nonces._spent) == 1
 
 
@@ -118,8 +118,19 @@ def test_when_too_many_are_remembered_it_refuses_instead_of_forgetting() -> None
     clock = Clock()
     nonces = Nonces(lifetime=60, limit=3, clock=clock)
     spent = [nonces.fresh() for _ in range(3)]
-    assert all(nonces.spend(nonce) for nonce in spent)
-    assert not nonces.spend(nonces.fresh())
+    assert all(nonces.spend(nonce, SIGNER.id) for nonce in spent)
+    assert not nonces.spend(nonces.fresh(), SIGNER.id)
     assert not any(nonces.valid(nonce) for nonce in spent)
     clock.now += 61
-    assert nonces.spend(nonces.fresh())
+    assert nonces.spend(nonces.fresh(), SIGNER.id)
+
+
+def test_one_signer_that_asks_without_an_end_keeps_nobody_else_out() -> None:
+    clock = Clock()
+    nonces = Nonces(lifetime=60, limit=10, each=3, clock=clock)
+    spent = [nonces.spend(nonces.fresh(), ("node", "lax-vultr-1")) for _ in range(5)]
+    assert spent == [True] * 3 + [False] * 2
+    assert nonces.spend(nonces.fresh(), ("operator", ""))
+    clock.now += 61
+    assert nonces.spend(nonces.fresh(), ("node", "lax-vultr-1"))
+    assert nonces._by == {("node", "lax-vultr-1"): 1}, "who asks no more takes no memory"
