@@ -57,7 +57,7 @@ CASES: dict[str, tuple[Callable[[], Files], set[str]]] = {
         lambda: swapped("/etc/bird/mesh/mates.conf", "bgp_local_pref = 100;", ""),
         set(),
     ),
-    "a limit": (lambda: swapped(CONF, "export limit 41", "export limit 42"), set()),
+    "a limit": (lambda: swapped(CONF, "export limit 81", "export limit 82"), set()),
     "a description": (lambda: swapped(CONF, '"vultr, IPv4"', '"vultr"'), set()),
     "who owns which address": (lambda: swapped(NETWORK, "192.30.120.", "192.30.121."), set()),
     "a line of one session": (

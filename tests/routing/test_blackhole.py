@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from tests.routing.listener import Edge, edge
 from tests.routing.test_limits import asked
 
 pytestmark = pytest.mark.image
-REFLECTOR, EDGE = "lax-vultr-1", "mia-vultr-1"
+REFLECTOR, SECOND, EDGE = "lax-vultr-1", "ewr-vultr-1", "mia-vultr-1"
 ASN, BLACKHOLE, VULTRS = 27218, (65535, 666), (20473, 666)
 ONE, TWO, SIX = "192.30.120.200/32", "192.30.121.7/32", "2620:71:4000::bad/128"
 SERVICE, ELSEWHERE = "192.30.120.100/32", "192.30.120.1/32"
@@ -122,8 +122,10 @@ class Trial:
 
 
 @contextmanager
-def trial(plan: Plan, node_id: str, mate_id: str, folder: Path, bird: str) -> Iterator[Trial]:
-    name = f"black-{os.getpid()}-{node_id[:3]}"
+def trial(
+    plan: Plan, node_id: str, mate_id: str, folder: Path, bird: str, name: str = "black"
+) -> Iterator[Trial]:
+    name = f"{name}-{os.getpid()}-{node_id[:3]}"
     mate = plan.node(mate_id)
     with edge(plan, node_id, folder, name, bird) as made:
         mates: dict[Family, Speaker] = {}
@@ -164,9 +166,10 @@ def _mate(made: Edge, mate: Node, family: Family, here: str, there: str) -> Spea
         (here, made.facts.uplink, own, other),
         (there, "node", other, own),
     ):
+        # The second peer finds the node's own address, and the way to it.
         quiet = ("nodad",) if family == "ipv6" else ()
-        _ip(space, "address", "add", str(mine), "dev", device, *quiet)
-        _ip(space, "route", "add", str(theirs), "dev", device)
+        _ip(space, "address", "replace", str(mine), "dev", device, *quiet)
+        _ip(space, "route", "replace", str(theirs), "dev", device)
     speaker = Speaker(ASN, mate.router_id, namespace=there)
     speaker.listen(str(other), str(own))
     assert speaker.established.wait(patience(30)), f"no {family} session: {speaker.log}"
@@ -431,10 +434,39 @@ def test_as_many_orders_as_may_be_are_swapped_and_the_aggregate_stays(
     assert AGGREGATES["ipv4"] not in {prefix for each in updates for prefix in each.withdrawn}
 
 
+@pytest.mark.parametrize("bird", BIRDS)
+def test_with_two_reflectors_the_upstream_hears_as_many_orders(tmp_path: Path, bird: str) -> None:
+    """Each order comes from the node's own agent and from both reflectors: a pipe copies them all.
+    What one reflector only passes on from the other is discarded, and goes no further."""
+    plan = plan_of(two_services() | {"reflectors": [REFLECTOR, SECOND]})
+    before, after = many(1, MAX_BLACKHOLES), many(101, MAX_BLACKHOLES)
+    name, second = f"two-{os.getpid()}-{EDGE[:3]}", plan.node(SECOND)
+    with trial(plan, EDGE, REFLECTOR, tmp_path, bird, "two") as one:
+        speaker = _mate(one.edge, second, "ipv4", f"{name}-n", f"{name}-u")
+        other = replace(one, mates={"ipv4": speaker}, mate=second)
+        try:
+            for orders in (before, after):
+                for number, prefix in enumerate(orders, 1):
+                    one.say(prefix)
+                    other.say(prefix)
+                    one.order(*orders[:number])
+                until(lambda o=orders: upstream_holds(one, o), 10, "the upstream hears all")  # type: ignore[misc]
+                one.unsay(*orders)
+                other.unsay(*orders)
+            one.order()
+            one.say(ONE, next_hop=second.tunnel.ipv4, raw=REFLECTED)
+            until(lambda: one.order_held(ONE), 5, "it is taken")
+            one.agent.look()
+            assert one.discarded() == {ONE.split("/")[0]}
+            until(lambda: upstream_holds(one, []), 5, "the aggregate alone")
+        finally:
+            speaker.close()
+
+
 def test_a_reflector_that_orders_without_end_takes_no_aggregate_off_the_internet(
     clean: Trial,
 ) -> None:
-    flood = many(1, 3 * MAX_BLACKHOLES)
+    flood = many(1, 5 * MAX_BLACKHOLES)
     clean.edge.tell(in_service=False)
     until(lambda: not clean.edge.upstreams["ipv4"].log.routes(), 5, "nothing is announced")
     for prefix in flood:
@@ -444,7 +476,7 @@ def test_a_reflector_that_orders_without_end_takes_no_aggregate_off_the_internet
     heard = clean.hears
     until(lambda: heard("ipv4", AGGREGATES["ipv4"]), 5, "the aggregate is announced")
     orders = set(clean.edge.upstreams["ipv4"].log.routes()) - {AGGREGATES["ipv4"]}
-    assert len(orders) <= 2 * MAX_BLACKHOLES
+    assert len(orders) <= 4 * MAX_BLACKHOLES, "the limit of the pipe, with one reflector"
     clean.agent.look()
     assert len(clean.discarded()) == MAX_BLACKHOLES
     clean.unsay(*flood)
