@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import re
+from itertools import filterfalse
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from mesh.cli.main import app
 from mesh.plan import make
 from mesh.spec import load_file
+from mesh.spec.engine.documents import read_yaml
 from tests.kit.stacks import ROOT
 
 Values = dict[str, Any]
 
 
 def yaml_of(page: str) -> list[str]:
-    """The YAML on a page, in its order."""
-    text = (ROOT / page).read_text()
-    found = re.findall(r"^ *```yaml\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
-    return [dedent(block) for block in found]
+    """The YAML on a page as it is printed, in its order."""
+    return re.findall(r"^```yaml\n(.*?)^```$", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-def blocks() -> list[Values]:
-    """The file, and the edits."""
-    return [yaml.safe_load(block) for block in yaml_of("docs/your-network.md")]
+def is_file(block: str) -> bool:
+    """Whether a block is a whole stack file; the others are parts of one, below ``config:``."""
+    return block.startswith("config:\n")
+
+
+def blocks() -> tuple[list[str], list[str]]:
+    """The whole files, and the edits."""
+    printed = yaml_of("docs/your-network.md")
+    return list(filter(is_file, printed)), list(filterfalse(is_file, printed))
+
+
+def keys_of(block: str) -> Values:
+    """The keys that a block sets where it is pasted with its indentation, read as ``mesh`` does:
+    a key that is set twice is an error."""
+    found: Values = read_yaml((block if is_file(block) else f"config:\n{block}").encode())
+    assert list(found) == ["config"], f"it does not stand below `config:`:\n{block}"
+    return dict(found["config"])
 
 
 def edited(there: Any, edit: Any) -> Any:
@@ -38,10 +53,10 @@ def edited(there: Any, edit: Any) -> Any:
 
 def after(edits: int) -> Values:
     """The keys of the file after so many edits."""
-    file, *others = blocks()
-    values: Values = file["config"]
-    for edit in others[:edits]:
-        values = edited(values, edit)
+    (smallest, *_), printed = blocks()
+    values = keys_of(smallest)
+    for edit in printed[:edits]:
+        values = edited(values, keys_of(edit))
     return values
 
 
@@ -79,7 +94,21 @@ def test_the_file_can_be_used_after_each_edit(
 
 
 def test_there_are_six_edits() -> None:
-    assert len(blocks()) == 1 + 6
+    assert len(blocks()[1]) == 6
+
+
+FILES = ["the smallest", "with IPv6 alone"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_check_takes_a_file_as_it_is_printed(tmp_path: Path, file: str) -> None:
+    """One of them has a web site."""
+    files = dict(zip(FILES, blocks()[0], strict=True))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("here")
+    (tmp_path / "Pulumi.mine.yaml").write_text(files[file])
+    done = CliRunner().invoke(app, ["check", "--stack", "mine", "--root", str(tmp_path)])
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "Pulumi.mine.yaml: valid")
 
 
 def test_the_readme_shows_the_same_file() -> None:
