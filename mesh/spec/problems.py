@@ -53,10 +53,11 @@ class SpecError(ValueError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def shown(value: object) -> str:
-    """A value as an error shows it: short, on one line, never a secret."""
+def shown(value: object, longest: int = 60) -> str:
+    """A value as an error shows it: on one line, never a secret, and cut where it is longer than
+    ``longest`` characters."""
     if isinstance(value, dict) and "secure" in value:
         return "[secret]"
     text = value if isinstance(value, str) else "null" if value is None else repr(value)
     text = re.sub(r"://[^/\s]*@", "://[secret]@", " ".join(text.split())) or '""'
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from mesh.spec import SpecError, for_preview, from_engine, load, load_file, read_stack_file
+from mesh.spec import (
+    Problem,
+    SpecError,
+    for_preview,
+    from_engine,
+    load,
+    load_file,
+    read_stack_file,
+)
 from tests.kit.stacks import (
     EXISTING,
     ROOT,
@@ -486,6 +494,44 @@ def test_a_file_that_is_no_stack_file_is_refused(tmp_path: Path, text: str) -> N
         read_stack_file(path)
     assert refused.value.problems[0].key == str(path)
     assert refused.value.problems[0].value != "None"
+
+
+LONG_KEY = "mesh:" + "k" * 90
+MENDED = {
+    # name: (the file, the parser's error, the cure)
+    "a tab": ("config:\n\tmesh:asn: 1\n",
+              r"line 2, column 1: found character '\t' that cannot start any token",
+              "write spaces in place of the tab"),
+    "another indentation": ("config:\n  mesh:asn: 1\n mesh:glass: {}\n",
+                            "line 3, column 2: expected <block end>, but found "
+                            "'<block mapping start>'",
+                            "give the line the indentation of those that it belongs to"),
+    "an open bracket": ("config: {a: [1\n", "line 2, column 1: expected ',' or ']', but got "
+                        "'<stream end>'", "mend that line"),
+    "a long key twice": (f"config:\n  {LONG_KEY}: 1\n  {LONG_KEY}: 1\n",
+                         f"line 3, column 3: the key {LONG_KEY} is set twice", "mend that line"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "error", "cure"), MENDED.values(), ids=MENDED)
+def test_what_the_parser_says_of_a_line_is_shown_whole(
+    tmp_path: Path, text: str, error: str, cure: str
+) -> None:
+    path = tmp_path / "Pulumi.bad.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as refused:
+        read_stack_file(path)
+    assert refused.value.problems == (Problem(str(path), error, "this is not YAML", cure),)
+
+
+def test_an_endless_error_of_the_parser_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.bad.yaml"
+    path.write_text(f"config:\n  {'k' * 999}: 1\n  {'k' * 999}: 1\n")
+    with pytest.raises(SpecError) as refused:
+        read_stack_file(path)
+    (problem,) = refused.value.problems
+    assert len(problem.value) < 300
+    assert problem.value.endswith("...")
 
 
 def test_the_seeds_network_is_valid_and_says_what_is_still_to_be_given() -> None:

@@ -15,6 +15,13 @@ BASE = "Pulumi"
 SUFFIXES = (".json", ".yaml", ".yml")
 """In the engine's order (sdk/go/common/encoding)."""
 DECLARATION = {"type", "items", "description", "secret", "default", "value"}
+WHOLE = 240
+"""Characters of a parser's error that are shown: its sentence, also with a long key in it."""
+OF_THE_PARSER = {
+    r"'\t'": "write spaces in place of the tab",
+    "<block end>": "give the line the indentation of those that it belongs to",
+}
+"""The cure of a parser's error, by a part of its text."""
 KINDS = ("string", "integer", "boolean", "array", "object")
 
 
@@ -84,8 +91,13 @@ def read_document(path: Path) -> Any:
     except ParseError as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise SpecError([
-            Problem(str(path), shown(str(error)), f"this is not {kind}", "mend that line")
+            Problem(str(path), shown(str(error), WHOLE), f"this is not {kind}", _cure(str(error)))
         ]) from None  # fmt: skip
+
+
+def _cure(error: str) -> str:
+    """What to do about a parser's error."""
+    return next((cure for part, cure in OF_THE_PARSER.items() if part in error), "mend that line")
 
 
 def config_key(key: str, project: str | None) -> str | None:
