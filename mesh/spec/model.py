@@ -28,7 +28,15 @@ from mesh.spec.ids import LONGEST
 from mesh.spec.providers import PROVIDERS
 from mesh.spec.section import Section, Sections
 from mesh.spec.traffic import RawCommunity, TrafficRule
-from mesh.spec.types import Addresses4, Addresses6, Network4, Network6, NetworkAny, Slot
+from mesh.spec.types import (
+    Addresses4,
+    Addresses6,
+    Location,
+    Network4,
+    Network6,
+    NetworkAny,
+    Slot,
+)
 from mesh.spec.vrps import RtrServer, VrpDemand
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=32)]
@@ -201,9 +209,7 @@ class Region(Section):
     block: Network4 | None = None
     """The region's host addresses: a /29 inside ``mesh:prefixes.ipv4`` that overlaps no other
     region's; there is none in a network with IPv6 only."""
-    location: tuple[
-        Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]
-    ]
+    location: Location
     """Latitude and longitude in degrees; what a tunnel costs grows with the distance between two
     regions."""
     slots: dict[SlotName, Slot] = Field(default={})

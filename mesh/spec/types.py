@@ -72,6 +72,21 @@ def _slot(value: Any) -> Any:
         ) from None
 
 
+def _location(value: Any) -> Any:
+    """Refuse a longitude in the latitude's place, and suggest them the other way round; pydantic
+    checks the rest."""
+    try:
+        first, second = map(float, value) if isinstance(value, list | tuple) else (0, 0)
+    except (TypeError, ValueError):
+        return value
+    if 90 < abs(first) <= 180 and abs(second) <= 90:
+        raise InvalidValue(
+            "latitude comes first, and is a number from -90 to 90",
+            f"write [{value[1]}, {value[0]}]",
+        )
+    return value
+
+
 def _listed(kind: type[IPv4Address | IPv6Address], example: str) -> BeforeValidator:
     """A list of addresses as it is, and a single one as a list."""
 
@@ -101,6 +116,11 @@ Network6 = Annotated[IPv6Network, BeforeValidator(_network)]
 NetworkAny = Annotated[
     IPv4Network | IPv6Network, BeforeValidator(_network), BeforeValidator(_either)
 ]
+Location = Annotated[
+    tuple[Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]],
+    BeforeValidator(_location),
+]
+"""Latitude and longitude in degrees."""
 Slot = Annotated[IPv4Address | int, BeforeValidator(_slot)]
 """The address of a node in its region's ``block``; with IPv6 only, a whole number from 1 to 9999:
 the last digits of its address."""

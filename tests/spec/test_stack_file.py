@@ -44,6 +44,34 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
     ("too long an aggregate", "prefixes/ipv4", "192.30.120.0/25", "mesh:prefixes.ipv4", "/24"),
     ("too long an IPv6", "prefixes/ipv6", "2620:71:4000::/56", "mesh:prefixes.ipv6", "/48"),
     ("a private aggregate", "prefixes/ipv4", "10.0.0.0/16", "mesh:prefixes.ipv4", "not global"),
+    (
+        "longitude first",
+        "regions/lax/location",
+        [-118.41, 33.94],
+        "mesh:regions.lax.location",
+        "latitude comes first",
+    ),
+    (
+        "neither comes first",
+        "regions/lax/location",
+        [-118.41, 133.94],
+        "mesh:regions.lax.location.0",
+        "less than -90",
+    ),
+    (
+        "a place as a map",
+        "regions/lax/location",
+        {"-118": 0, "33": 0},
+        "mesh:regions.lax.location",
+        "not a list",
+    ),
+    (
+        "a place in words",
+        "regions/lax/location",
+        "Los Angeles",
+        "mesh:regions.lax.location",
+        "not a list",
+    ),
     ("no prefix at all", "prefixes/ipv4", "lax", "mesh:prefixes.ipv4", "not an IPv4 network"),
     ("public tunnels", "tunnels/ipv4", "8.8.8.0/24", "mesh:tunnels.ipv4", "private"),
     ("tunnels too small", "tunnels/ipv4", "10.10.10.0/30", "mesh:nodes.mia-vultr-1.number", "no"),
@@ -392,6 +420,9 @@ CURES: list[tuple[str, str, Any, str]] = [
     ("a network of names", "admin/ssh", ["home"], "write it as 192.0.2.0/24"),
     ("host bits in a list", "admin/ssh", ["192.0.2.1/24"], "write 192.0.2.0/24"),
     ("a list left out", "admin/ssh", "192.0.2.1/32", "brackets"),
+    ("longitude first", "regions/lax/location", [-118.41, 33.94], "write [33.94, -118.41]"),
+    ("longitude first, as text", "regions/lax/location", ["118", "-33.9"], "write [-33.9, 118]"),
+    ("a latitude of no place", "regions/lax/location", [91, 91], "give a value of at most 90"),
 ]
 
 
