@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import cleandoc
 from typing import Any, cast
 
 import typer
@@ -31,6 +33,7 @@ def group(commands: Mapping[str, str]) -> type[TyperGroup]:
             if cmd_name in commands and self.commands[cmd_name] is None:
                 command = get_command(_loaded(cmd_name, commands[cmd_name]))
                 command.name = cmd_name
+                _join_lines(command)
                 self.commands[cmd_name] = command
             return super().get_command(ctx, cmd_name)
 
@@ -39,6 +42,20 @@ def group(commands: Mapping[str, str]) -> type[TyperGroup]:
                 return super().invoke(ctx)
 
     return OnDemand
+
+
+def joined(text: str) -> str:
+    """A docstring with each paragraph on one line: a terminal has a width of its own. An entry of a
+    list, which begins with a hyphen, keeps its line."""
+    return re.sub(r"(?<!\n)\n(?!\n| *- ) *", " ", cleandoc(text))
+
+
+def _join_lines(command: Any) -> None:
+    """Join the lines of a command's help, and of its subcommands'; typer keeps them as they are."""
+    command.help = joined(command.help or "")
+    for each in getattr(command, "commands", {}).values():
+        if each is not None:
+            _join_lines(each)
 
 
 def _loaded(name: str, where: str) -> typer.Typer:
