@@ -53,11 +53,15 @@ class SpecError(ValueError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+WORDS = {"None": "null", "True": "true", "False": "false"}
+"""Values as they are written in YAML, by their names in Python."""
+
+
 def shown(value: object, longest: int = 60) -> str:
     """A value as an error shows it: on one line, never a secret, and cut where it is longer than
     ``longest`` characters."""
     if isinstance(value, dict) and "secure" in value:
         return "[secret]"
-    text = value if isinstance(value, str) else "null" if value is None else repr(value)
+    text = value if isinstance(value, str) else WORDS.get(repr(value), repr(value))
     text = re.sub(r"://[^/\s]*@", "://[secret]@", " ".join(text.split())) or '""'
     return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -147,7 +147,7 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "filter states copied, of a host": (
         hosted(pfsync=True),
-        [f"mesh:nodes.{HOST}.host.pfsync = True", "not connections", "docs/openbsd.md"],
+        [f"mesh:nodes.{HOST}.host.pfsync = true", "not connections", "docs/openbsd.md"],
     ),
     "filter states copied, of the network": (
         network(pfsync=["mia", "lax"]),
