@@ -21,7 +21,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, create_model
 from mesh.limits import GLASS_PORT
 from mesh.operating_systems import OperatingSystem
 from mesh.services.checks import Check
-from mesh.services.checks.check import Port
+from mesh.services.checks.check import Port, Whole
 from mesh.services.service import Kind, Ports
 from mesh.spec.alerting import Receiver
 from mesh.spec.ids import LONGEST
@@ -151,9 +151,9 @@ def _entries(value: Any) -> tuple[Any, ...]:
 class BfdTimers(Section):
     """How fast BFD detects that a tunnel is down (RFC 5880)."""
 
-    interval: Annotated[int, Field(ge=50, le=5000)] = 150
+    interval: Annotated[Whole, Field(ge=50, le=5000)] = 150
     """Milliseconds between two BFD packets."""
-    multiplier: Annotated[int, Field(ge=2, le=20)] = 3
+    multiplier: Annotated[Whole, Field(ge=2, le=20)] = 3
     """The number of missing BFD packets in a row after which the tunnel is down."""
 
 
@@ -167,7 +167,7 @@ class Tunnels(Section):
     port: Port = 51820
     """UDP port at which every node listens for node number 1; for node number 2 it is the next
     one, and so on."""
-    full_mesh: Annotated[int, Field(ge=2, le=64, alias="fullMesh")] = 32
+    full_mesh: Annotated[Whole, Field(ge=2, le=64, alias="fullMesh")] = 32
     """The number of nodes up to which every node has a tunnel to every other one; in a larger
     network a node has tunnels to its own region and to all reflectors."""
     bfd: BfdTimers = BfdTimers.model_construct()
@@ -251,9 +251,9 @@ kernel."""
 class MaxPrefixes(Section):
     """How many prefixes an upstream session may bring, and what happens to the next one."""
 
-    ipv4: Annotated[int, Field(ge=1, le=10_000_000)] = 1_500_000
+    ipv4: Annotated[Whole, Field(ge=1, le=10_000_000)] = 1_500_000
     """The most prefixes that an IPv4 session may bring."""
-    ipv6: Annotated[int, Field(ge=1, le=10_000_000)] = 500_000
+    ipv6: Annotated[Whole, Field(ge=1, le=10_000_000)] = 500_000
     """The most prefixes that an IPv6 session may bring."""
     action: Literal["block", "restart"] = "block"
     """What happens above the limit: ``block`` ignores further prefixes and keeps the session, and
@@ -282,14 +282,14 @@ BlackholeCommunity = Annotated[
 class HostUpstream(Section):
     """The eBGP session of an existing host with its provider, as the provider's panel shows it."""
 
-    peer_asn: Annotated[int, Field(ge=1, le=4294967295, alias="peerAsn")]
+    peer_asn: Annotated[Whole, Field(ge=1, le=4294967295, alias="peerAsn")]
     """The neighbor's ASN."""
     ipv4: IPv4Address | None = None
     """The neighbor's address for the IPv4 session; at least one of ``ipv4`` and ``ipv6`` is
     needed."""
     ipv6: IPv6Address | None = None
     """The neighbor's address for the IPv6 session, which starts from the host's ``ipv6``."""
-    multihop: Annotated[int, Field(ge=1, le=255)] | None = None
+    multihop: Annotated[Whole, Field(ge=1, le=255)] | None = None
     """How many hops away the neighbor may be; without it, it has to be on the host's own link."""
     password: bool = False
     """Whether the sessions use TCP MD5 (RFC 2385) with the secret
@@ -322,7 +322,7 @@ class NodeUpstream(Section):
 
     name: Name
     """The session's name, which no other one of the node has."""
-    asn: Annotated[int, Field(ge=1, le=4294967295)]
+    asn: Annotated[Whole, Field(ge=1, le=4294967295)]
     """The neighbor's ASN."""
     ipv4: IPv4Address | None = None
     """The neighbor's address for the IPv4 session; at least one of ``ipv4`` and ``ipv6`` is
@@ -338,14 +338,14 @@ class NodeUpstream(Section):
     password: bool = False
     """Whether the sessions use TCP MD5 (RFC 2385) with the secret
     ``mesh:bgpPassword-<node>-<name>``, or without that one with ``mesh:bgpPassword-<provider>``."""
-    hold_time: Annotated[int, Field(ge=3, le=65535, alias="holdTime")] = 30
+    hold_time: Annotated[Whole, Field(ge=3, le=65535, alias="holdTime")] = 30
     """The hold time that we propose, in seconds; the smaller one of both sides is used."""
     ttl_security: Annotated[bool, Field(alias="ttlSecurity")] = False
     """Whether both sides send with a TTL of 255 and accept no packet that has come farther (GTSM,
     RFC 5082)."""
     bfd: bool = False
     """Whether BFD (RFC 5880) detects that the neighbor is gone: 300 ms, three missing packets."""
-    multihop: Annotated[int, Field(ge=1, le=255)] | None = None
+    multihop: Annotated[Whole, Field(ge=1, le=255)] | None = None
     """How many hops away the neighbor may be; without it, it has to be on the same link."""
     role: Literal["provider", "peer", "routeServer"] = "provider"
     """What the neighbor is to us (RFC 9234): a provider of transit, a peer, or the route server of
@@ -353,11 +353,11 @@ class NodeUpstream(Section):
     take: Annotated[Import | None, Field(alias="import")] = None
     """Which routes are taken from the neighbor; without it, the node's ``import`` counts."""
     local_preference: Annotated[
-        Annotated[int, Field(ge=1, le=4294967295)] | None, Field(alias="localPreference")
+        Annotated[Whole, Field(ge=1, le=4294967295)] | None, Field(alias="localPreference")
     ] = None
     """Local preference of the routes that the sessions import, unless a rule of ``mesh:traffic``
     sets it."""
-    limit: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    limit: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = None
     """The most prefixes that each session may bring; without it, ``mesh:routing.maxPrefixes``
     counts."""
     communities: tuple[RawCommunity, ...] = ()
@@ -384,7 +384,7 @@ class Host(Section):
 class Node(Section):
     """One server."""
 
-    number: Annotated[int, Field(ge=1, le=9999)]
+    number: Annotated[Whole, Field(ge=1, le=9999)]
     """The node's tunnel number, which was never given to another node: its tunnel addresses and
     ports follow from it."""
     os: OperatingSystem = OperatingSystem.DEBIAN
@@ -513,7 +513,7 @@ class Glass(Section):
 
     enabled: bool = True
     """Whether the nodes run it."""
-    port: Annotated[int, Field(ge=1024, le=65535)] = GLASS_PORT
+    port: Annotated[Whole, Field(ge=1024, le=65535)] = GLASS_PORT
     """TCP port of the looking glass at each node, 1024 or higher, since it runs without privileges;
     where this key is not written and a service or a
     listener of the nodes has 8080, there is no looking glass, with a warning."""
@@ -535,14 +535,14 @@ class Monitoring(Section):
     watchdog: Name | None = None
     """The receiver that is a dead man's switch outside the network: it gets the alert that always
     fires, every minute, and no other one, and has to raise an alarm when that stops."""
-    retention: Annotated[int, Field(ge=1, le=3650)] = 15
+    retention: Annotated[Whole, Field(ge=1, le=3650)] = 15
     """Days for which Prometheus keeps what nodes have told it, of which it keeps at most 1 GB."""
 
 
 class Drain(Section):
     """How a node leaves: by ``mesh drain``, or for an update that restarts its sessions."""
 
-    linger: Annotated[int, Field(ge=0, le=600)] = 30
+    linger: Annotated[Whole, Field(ge=0, le=600)] = 30
     """Seconds for which a node that has withdrawn still serves packets on their way to it, since
     the Internet takes tens of seconds to follow; a twin has 5 unless its own file says
     otherwise."""
@@ -558,7 +558,7 @@ Providers: Any = create_model("Providers", __base__=Section, **_Options)
 
 
 SECTIONS: dict[str, Any] = {
-    "asn": Annotated[int, Field(ge=1, le=4294967295)],
+    "asn": Annotated[Whole, Field(ge=1, le=4294967295)],
     "prefixes": Prefixes,
     "tunnels": Tunnels,
     "admin": Admin,

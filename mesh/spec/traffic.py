@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from mesh.services.checks.check import Whole
 from mesh.spec.providers import Community, Scope
 from mesh.spec.section import Section
 from mesh.spec.types import InvalidValue, NetworkAny
@@ -96,8 +97,8 @@ RawCommunity = Annotated[Community, BeforeValidator(_community)]
 """A community between quotes: two numbers of at most 65535, as ``"174:3001"``; three for a large
 one, as ``"174:0:3001"``; or ``no-peer``. Those that would withdraw or discard the aggregate are
 refused."""
-Asn = Annotated[int, Field(ge=1, le=4294967295)]
-Times = Annotated[int, Field(ge=1)]
+Asn = Annotated[Whole, Field(ge=1, le=4294967295)]
+Times = Annotated[Whole, Field(ge=1)]
 RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
 """A name of at most 40 small letters, digits and hyphens, a letter first."""
 
@@ -138,7 +139,7 @@ class TrafficRule(Section):
     """To whom the upstream announces the aggregate: ``all``, all but peers at exchanges
     (``noIxp``), only route servers of exchanges (``routeServersOnly``), route servers and peers at
     exchanges (``ixpOnly``), or no other AS (``providerOnly``); at Vultr only."""
-    med: Annotated[int, Field(ge=0, le=4294967295)] | None = None
+    med: Annotated[Whole, Field(ge=0, le=4294967295)] | None = None
     """The MED that the upstream receives and compares."""
     zero_med: Annotated[bool, Field(alias="zeroMed")] = False
     """Whether the upstream announces it to others with a MED of 0; at Vultr only."""
@@ -147,7 +148,7 @@ class TrafficRule(Section):
     communities: tuple[RawCommunity, ...] = ()
     """Communities that are sent as they are, as the upstream documents them."""
     local_preference: Annotated[
-        Annotated[int, Field(ge=1, le=4294967295)] | None, Field(alias="localPreference")
+        Annotated[Whole, Field(ge=1, le=4294967295)] | None, Field(alias="localPreference")
     ] = None
     """Local preference of the routes that the session imports."""
 

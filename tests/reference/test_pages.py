@@ -49,6 +49,16 @@ def test_links_lead_to_headings(name: str) -> None:
     assert set(re.findall(r"\]\(([^#)]+)\)", text)) <= set(PAGES)
 
 
+NUMBERS = [key for key in KEYS if configuration.type_text(key.hint).startswith("whole number")]
+
+
+@pytest.mark.filterwarnings("ignore:The 'alias' attribute")  # of a model's field, seen alone here
+@pytest.mark.parametrize("key", NUMBERS, ids=[key.path for key in NUMBERS])
+def test_no_whole_number_is_true_or_false(key: Key) -> None:
+    with pytest.raises(ValidationError, match="int_type"):
+        TypeAdapter(key.hint).validate_python(True)
+
+
 def test_each_key_is_described_in_a_sentence() -> None:
     texts = [(key.path, " ".join(key.description.split())) for key in KEYS]
     none = [path for path, text in texts if not text.endswith(".")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +407,35 @@ def test_each_mistake_is_named_with_its_reason_and_a_cure(
     assert named, refused.value
     assert all(problem.cure for problem in refused.value.problems)
     assert not [word for word in PARSERS_OWN if word in str(refused.value)]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason", "cure"),
+    [
+        ("asn", True, "an ASN is a whole number", "give the number"),
+        ("nodes/lax-vultr-1/number", True, "a node's number is a whole number", "never used"),
+        ("tunnels/port", False, "this is not a whole number", "give a whole number"),
+        ("tunnels/bfd/multiplier", True, "this is not a whole number", "give a whole number"),
+        ("services/web/ports/tcp/0", True, "this is not a whole number", "give a whole number"),
+        ("services/web/checks/0/rise", True, "this is not a whole number", "give a whole number"),
+        ("nodes/ewr-buyvm-1/host/upstream/multihop", True,
+         "this is not a whole number", "give a whole number"),
+    ],
+)  # fmt: skip
+def test_true_and_false_are_no_numbers(path: str, value: bool, reason: str, cure: str) -> None:
+    *parents, last = path.split("/")
+    values = copy.deepcopy(with_members())
+    place: Any = values
+    for step in parents:
+        place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+    place[int(last) if isinstance(place, list) else last] = value
+    with pytest.raises(SpecError) as refused:
+        load("prod", values, ROOT)
+    key = f"mesh:{path.replace('/', '.')}"
+    (problem,) = (each for each in refused.value.problems if each.key == key)
+    assert problem.value == ("true" if value else "false")
+    assert reason in problem.reason
+    assert cure in problem.cure
 
 
 CURES: list[tuple[str, str, Any, str]] = [

@@ -5,11 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+
+def _no_boolean(value: Any) -> Any:
+    """Refuse true and false, which pydantic takes as 1 and 0."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+"""A whole number in a stack file."""
+Port = Annotated[Whole, Field(ge=1, le=65535)]
 """A port number."""
 
 LONGEST = 1.0
@@ -40,9 +51,9 @@ class HealthCheck(ABC):
     """Seconds between two questions."""
     timeout: Annotated[float, Field(ge=0.1, le=60)] | None = None
     """Seconds within which an answer has to come; not set, they are the interval, and 1 at most."""
-    rise: Annotated[int, Field(ge=1, le=20)] = 2
+    rise: Annotated[Whole, Field(ge=1, le=20)] = 2
     """How many good answers in a row make the service healthy."""
-    fall: Annotated[int, Field(ge=1, le=20)] = 2
+    fall: Annotated[Whole, Field(ge=1, le=20)] = 2
     """How many bad answers in a row make it unhealthy."""
 
     per_family: ClassVar[bool] = True

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from mesh.foreign import printable
-from mesh.services.checks.check import HealthCheck, Port, Target, why
+from mesh.services.checks.check import HealthCheck, Port, Target, Whole, why
 from mesh.services.checks.connection import (
     Deadline,
     WrongSource,
@@ -59,7 +59,7 @@ class DnsCheck(HealthCheck):
     """The name that is asked for, as the zone's."""
     type: RecordType = "SOA"
     """The type of record that is asked for."""
-    serial: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+    serial: Annotated[Whole, Field(ge=0, le=2**32 - 1)] | None = None
     """A SOA record with an older serial gives a warning (RFC 1982)."""
     nsid: bool | None = None
     """Whether the server's NSID (RFC 5001) has to be the node's id; not set, it has for a service

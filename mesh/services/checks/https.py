@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from mesh.foreign import printable
-from mesh.services.checks.check import Port, Target, why
+from mesh.services.checks.check import Port, Target, Whole, why
 from mesh.services.checks.connection import Deadline, connected
 from mesh.services.checks.request import HostName, RequestCheck
 
@@ -51,7 +51,7 @@ class HttpsCheck(RequestCheck):
     system (``ca-certificates``); a twin does not take it over, since a stand-in of the lab has a
     certificate of the lab's own authority."""
     # As the stack file writes it: a dataclass has one name for both.
-    daysLeft: Annotated[int, Field(ge=0, le=365)] = 21  # noqa: N815
+    daysLeft: Annotated[Whole, Field(ge=0, le=365)] = 21  # noqa: N815
     """A certificate that ends in fewer days gives a warning."""
 
     def problem(self, target: Target) -> str:

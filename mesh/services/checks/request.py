@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from mesh.services.checks.check import HealthCheck, Port, Target
+from mesh.services.checks.check import HealthCheck, Port, Target, Whole
 from mesh.services.checks.connection import Deadline, written
 
 HostName = Annotated[
@@ -16,7 +16,7 @@ HostName = Annotated[
     StringConstraints(pattern=r"^([A-Za-z0-9_-]+[.])*[A-Za-z0-9-]+$", max_length=253),
 ]
 """A host's name, as clients send it."""
-Status = Annotated[int, Field(ge=100, le=599)]
+Status = Annotated[Whole, Field(ge=100, le=599)]
 """A status of HTTP."""
 
 HEAD = 16 * 1024

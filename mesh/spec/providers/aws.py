@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from mesh.services.checks.check import Whole
 from mesh.spec.providers.provider import Provider, Vpc
 from mesh.spec.section import Section
 from mesh.spec.types import InvalidValue, Network4
@@ -47,7 +48,7 @@ class Options(Section):
     network: Annotated[Network4, AfterValidator(_of_a_vpc)] = IPv4Network("172.31.0.0/24")
     """Private network, a /16 to a /28, of the VPC that is made in each region that has none in
     ``given``; the upper half is the nodes', each with the address of its number."""
-    router_asn: Annotated[int, Field(ge=64512, le=65534, alias="routerAsn")] = 65010
+    router_asn: Annotated[Whole, Field(ge=64512, le=65534, alias="routerAsn")] = 65010
     """The private ASN of the VPC's Route Server."""
     given: dict[str, ExistingVpc] = Field(default={})
     """VPCs that exist already and are used, by AWS's name of their region."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from mesh.services.checks.check import Whole
 from mesh.spec.providers.provider import Provider, Vpc
 from mesh.spec.section import Section
 from mesh.spec.types import Network4
@@ -24,7 +25,7 @@ class Options(Section):
     """Image family of the project ``debian-cloud`` for new servers."""
     network: Network4 = IPv4Network("10.200.0.0/16")
     """Private network of the stack, of which each of GCP's regions has a /24."""
-    router_asn: Annotated[int, Field(ge=64512, le=65534, alias="routerAsn")] = 65020
+    router_asn: Annotated[Whole, Field(ge=64512, le=65534, alias="routerAsn")] = 65020
     """The private ASN of the Cloud Routers."""
     zone: Annotated[str, Field(pattern=r"^[a-z]$")] = "b"
     """Letter of the zone within a region in which nodes are made."""
