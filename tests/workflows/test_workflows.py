@@ -23,7 +23,7 @@ from tests.kit.program import KEYS
 from tests.kit.stacks import ROOT, prod
 from tests.kit.wait import patience
 
-ACTIONLINT = "1.7.7"
+ACTIONLINT, MODULE = "1.7.7", "github.com/rhysd/actionlint"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 READY = ROOT / ".github" / "actions" / "ready" / "action.yml"
 READY_HERE = "./.github/actions/ready"
@@ -55,7 +55,7 @@ def actionlint() -> Path:
             )
         own = {name: os.environ[name] for name in OURS if name in os.environ}
         subprocess.run(
-            [go, "install", "-trimpath", f"github.com/rhysd/actionlint/cmd/actionlint@v{ACTIONLINT}"],
+            [go, "install", "-trimpath", f"{MODULE}/cmd/actionlint@v{ACTIONLINT}"],
             env=own | {"GOBIN": str(binary.parent)}, check=True, timeout=patience(300),
         )  # fmt: skip
     return binary
