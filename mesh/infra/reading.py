@@ -36,6 +36,7 @@ from mesh.spec import (
     needed_passwords,
     needed_receivers,
     needed_ssh_keys,
+    refuse_unread,
 )
 
 NAMESPACE = "mesh"
@@ -54,7 +55,9 @@ class StackFile:
 def read(root: Path) -> StackFile:
     """Read and check the stack file; pulumi.RunError with every problem at once."""
     with _refusing():
-        loaded = load(pulumi.get_stack(), from_engine(engine.CONFIG.get()), root)
+        config = engine.CONFIG.get()
+        refuse_unread(config, pulumi.get_project(), root)
+        loaded = load(pulumi.get_stack(), from_engine(config), root)
         spec = for_preview(loaded)
         digest = bundle.digest(bundle.build())
         found = content.survey(root, spec)

@@ -79,7 +79,8 @@ LONGEST = 90
 INTRODUCTION = """\
 A network is described by the file of its Pulumi stack, `Pulumi.<stack>.yaml`. Its keys stand \
 under `config:`, and each begins with `mesh:`. `mesh check --stack <stack>` lists the problems \
-of the file; an unknown key is an error. This is the smallest valid file:"""
+of the file; an unknown key is an error, and so is one that stands outside `config:` or lacks \
+`mesh:`. This is the smallest valid file:"""
 
 READING = """\
 In this page a dot means one level deeper: `mesh:tunnels.port` is the key `port` in the map \
@@ -93,7 +94,9 @@ writes it. `mesh check` lists the secrets that a stack needs, and warns of a mis
 preview stops there."""
 
 OTHERS = """\
-Keys that do not begin with `mesh:` are those of Pulumi's providers. These the mesh reads itself:"""
+Keys that do not begin with `mesh:` are those of Pulumi's providers, or without a namespace the \
+project's own. `services:` in place of `mesh:services:` is an error, unless `Pulumi.yaml` declares \
+it. These the mesh reads itself:"""
 
 
 @dataclass(frozen=True)

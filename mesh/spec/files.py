@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mesh.spec.engine import (
     nearest,
     read,
     stack_name,
+    without_namespace,
 )
 from mesh.spec.engine.project import path_above
 from mesh.spec.problems import Problem, SpecError
@@ -69,6 +71,16 @@ def engine_config(project: Project | None, path: Path) -> EngineConfig:
                     "write the keys under `config:`, for example config: {mesh:asn: 27218}")
         ])  # fmt: skip
     return found
+
+
+def refuse_unread(keys: Iterable[str], name: str, root: Path) -> None:
+    """SpecError where the engine passes a key that means one of ours and is in another namespace.
+    ``name`` is the project's, ``root`` the folder of its stack files."""
+    found = [*without_namespace(keys, None, "config", name)]
+    if found:  # in most projects there is none, and the project file need not be read
+        found = [*without_namespace(keys, nearest(root), "config")]
+    if found:
+        raise SpecError(found)
 
 
 def _where_others_are(path: Path) -> str:

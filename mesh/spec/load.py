@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,20 +45,25 @@ class Incomplete(SpecError):
 
 
 def load(
-    stack: str, values: Mapping[str, Any], root: Path, environment: Environment | None = None
+    stack: str,
+    values: Mapping[str, Any],
+    root: Path,
+    environment: Environment | None = None,
+    warnings: Iterable[Problem] = (),
 ) -> Loaded:
     """Check every key, alone and together.
 
     ``values`` are the stack's keys without namespace; ``root`` is the folder of the stack files,
-    for a twin. ``environment`` is what Pulumi ESC would add to them. Raises SpecError with every
+    for a twin. ``environment`` is what Pulumi ESC would add to them, and ``warnings`` are those
+    that its file has got already. Raises SpecError with every
     error at once, and :class:`Incomplete` where there is no error but keys only the engine can
     read.
     """
-    merged, problems = dict(values), list[Problem]()
+    merged, problems = dict(values), list(warnings)
     twin = merged.pop("twin", None)
     if twin is not None:
-        merged, warnings = twin_of(twin, merged, root)
-        problems.extend(warnings)
+        merged, found = twin_of(twin, merged, root)
+        problems.extend(found)
     secrets = {key: merged.pop(key) for key in list(merged) if key.startswith(PREFIXES)}
     sections, found, unread = _sections(merged, environment)
     problems.extend(found)
@@ -88,7 +93,8 @@ def load_file(stack: str, root: Path, path: Path | None = None) -> Loaded:
     """The spec of a stack from its file in ``root`` (or ``path``), without engine and secrets."""
     project, beside = stack_file(stack, root)
     found = engine_config(project, path or beside)
-    return load(stack_name(stack).name, from_engine(found.config), root, found.environment)
+    name, values = stack_name(stack).name, from_engine(found.config)
+    return load(name, values, root, found.environment, found.warnings)
 
 
 def for_preview(loaded: Loaded) -> Spec:

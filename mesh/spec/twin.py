@@ -51,6 +51,7 @@ def twin_of(
     if isinstance(own.get("services"), Mapping):
         own["services"] = {name: _played(service) for name, service in own["services"].items()}
     above, warnings = _without_project_values(project, own, overrides)
+    warnings = [*found.warnings, *warnings]
     if found.environment is not None:
         warnings.append(not_taken_over(found.environment, original))
     merged: dict[str, Any] = _merged({**DEFAULTS, **own}, above)

@@ -10,7 +10,15 @@ import pytest
 import yaml
 
 from mesh.services.checks.https import HttpsCheck
-from mesh.spec import Incomplete, SpecError, from_engine, load, load_file, read_stack_file
+from mesh.spec import (
+    Incomplete,
+    SpecError,
+    from_engine,
+    load,
+    load_file,
+    read_stack_file,
+    refuse_unread,
+)
 from mesh.spec.engine import Environment, Sealed, nearest, paths, read, stack_name
 from mesh.spec.engine.documents import ParseError, read_yaml
 from tests.kit.stacks import ROOT, prod
@@ -171,6 +179,77 @@ def test_a_twin_does_without_what_its_original_encrypts_only_if_it_says_so(folde
         load_file("lab", folder)
     write(folder, "lab", {"twin": "prod", "admin": {"keys": []}})
     assert load_file("lab", folder).spec.admin.keys == ()
+
+
+UNREAD = {
+    # what stands in the file, its key in the message, and what to write
+    "outside config:": ("mesh:waves: false\n", "mesh:waves",
+                        "indent it by two spaces under config:, as mesh:waves"),
+    "outside config:, unknown": ("mesh:waved: false\n", "mesh:waved", "as mesh:waved"),
+    "outside config:, in capitals": ("Mesh:Waves: false\n", "Mesh:Waves", "as mesh:waves"),
+    "outside config:, a secret": ("mesh:bgpPassword-vultr: {secure: v1:x}\n",
+                                  "mesh:bgpPassword-vultr", "as mesh:bgpPassword-vultr"),
+    "no namespace": ("  waves: false\n", "waves", "write mesh:waves"),
+    "no namespace, a twin": ("  twin: prod\n", "twin", "write mesh:twin"),
+    "no namespace, a secret": ("  bgpPassword-vultr: {secure: v1:x}\n", "bgpPassword-vultr",
+                               "write mesh:bgpPassword-vultr"),
+    "the project's": ("  anycast-mesh:waves: false\n", "anycast-mesh:waves", "write mesh:waves"),
+    "in capitals": ("  Mesh:waves: false\n", "Mesh:waves", "write mesh:waves"),
+    "in capitals, unknown": ("  MESH:waved: false\n", "MESH:waved", "write mesh:waved"),
+    "in capitals, in the old form": ("  Mesh:config:waves: false\n", "Mesh:config:waves",
+                                     "write mesh:waves"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNREAD)
+def test_a_key_that_nothing_reads_is_refused(folder: Path, case: str) -> None:
+    line, key, cure = UNREAD[case]
+    path = folder / "Pulumi.prod.yaml"
+    path.write_text(path.read_text() + line)
+    with pytest.raises(SpecError) as told:
+        load_file("prod", folder)
+    (problem,) = told.value.problems
+    assert (problem.severity, problem.value) == ("error", key)
+    assert problem.key.startswith(str(path)) and cure in problem.cure
+
+
+READ_ELSEWHERE = {
+    "other namespaces": "  vultr:nodes: 3\n  aws:region: us-west-2\n  pulumi:tags: {a: b}\n",
+    "the project's own, of another name": "  colour: blue\n  anycast-mesh:size: 3\n",
+    "what the project declares": "  services: 3\n",
+    "what Pulumi writes": "encryptionsalt: v1:x\nsecretsprovider: passphrase\nencryptedkey: abc\n",
+}
+
+
+@pytest.mark.parametrize("case", READ_ELSEWHERE)
+def test_keys_of_others_are_theirs(folder: Path, case: str) -> None:
+    declared = "config:\n  services: {type: integer}\n" if "declares" in case else ""
+    (folder / "Pulumi.yaml").write_text(PROJECT + declared)
+    path = folder / "Pulumi.prod.yaml"
+    before = load_file("prod", folder) if not declared else None
+    path.write_text(path.read_text() + READ_ELSEWHERE[case])
+    found = load_file("prod", folder)
+    assert before in (None, found)
+    assert not [p for p in found.problems if p.key.startswith(str(path))]
+
+
+def test_what_pulumi_does_not_know_beside_config_is_warned_of(folder: Path) -> None:
+    write(folder, "prod", prod(), secretprovider="passphrase", services={})
+    write(folder, "lab", {"twin": "prod"})
+    for stack in ("prod", "lab"):
+        found = [p for p in load_file(stack, folder).problems if "Pulumi.prod" in p.key]
+        assert [(p.severity, p.value) for p in found] == [
+            ("warning", "secretprovider"), ("warning", "services"),
+        ]  # fmt: skip
+        assert found[1].cure == "write it under config:, as mesh:services"
+
+
+def test_the_engines_keys_of_the_project_are_refused_too(folder: Path) -> None:
+    refuse_unread(["mesh:services", "vultr:nodes", "anycast-mesh:size"], "anycast-mesh", folder)
+    with pytest.raises(SpecError, match=r"anycast-mesh:services: without mesh: .*mesh:services"):
+        refuse_unread(["anycast-mesh:services"], "anycast-mesh", folder)
+    (folder / "Pulumi.yaml").write_text(f"{PROJECT}config:\n  services: {{type: object}}\n")
+    refuse_unread(["anycast-mesh:services"], "anycast-mesh", folder)
 
 
 OPENED = ["acme/prod"]

@@ -9,7 +9,6 @@ the engine can read (secrets, an ESC environment) is marked as such.
 
 from mesh.spec.engine import paths
 from mesh.spec.engine.configuration import (
-    NAMESPACE,
     EngineConfig,
     Environment,
     defaults,
@@ -19,6 +18,7 @@ from mesh.spec.engine.configuration import (
 from mesh.spec.engine.project import Project, nearest
 from mesh.spec.engine.sealed import Sealed, sealed_paths
 from mesh.spec.engine.stack import StackName, stack_name
+from mesh.spec.engine.unread import NAMESPACE, without_namespace
 
 __all__ = [
     "NAMESPACE",
@@ -34,4 +34,5 @@ __all__ = [
     "read",
     "sealed_paths",
     "stack_name",
+    "without_namespace",
 ]

@@ -12,10 +12,10 @@ from typing import Any
 from mesh.spec.engine import documents, paths
 from mesh.spec.engine.project import Project, config_key, has_type, read_document
 from mesh.spec.engine.sealed import Sealed, sealed_paths
+from mesh.spec.engine.unread import NAMESPACE, outside_config, without_namespace
 from mesh.spec.problems import Problem, SpecError, shown
 from mesh.spec.secrets import PREFIXES
 
-NAMESPACE = "mesh:"
 TEXTS = ("twin", *PREFIXES)
 """Prefixes of keys whose values are always text."""
 
@@ -42,10 +42,12 @@ class Environment:
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """The configuration by key with namespace, as the engine passes it. A scalar is text; a map or
-    list is itself, and :class:`Sealed` stands for an encrypted value."""
+    list is itself, and :class:`Sealed` stands for an encrypted value. ``warnings`` are those of
+    the stack file's form."""
 
     config: Mapping[str, Any]
     environment: Environment | None = None
+    warnings: tuple[Problem, ...] = ()
 
 
 def from_engine(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,13 +92,15 @@ def read(project: Project | None, path: Path) -> EngineConfig:
     """
     document = _document(project, path)
     config, problems = _stack_config(document.get("config"), project, path)
+    problems += outside_config(document, path)
     if project is not None:
         for key in sorted(project.config):
             config, problem = _with_declared(config, project, key)
             problems.extend(problem)
-    if problems:
+    if any(problem.severity == "error" for problem in problems):
         raise SpecError(problems)
-    return EngineConfig(config, _environment(document.get("environment"), path))
+    environment = _environment(document.get("environment"), path)
+    return EngineConfig(config, environment, tuple(problems))
 
 
 def _with_declared(
@@ -173,7 +177,7 @@ def _stack_config(
     if not isinstance(config, dict):
         raise SpecError([_no_map(path, config)])
     found: dict[str, Any] = {}
-    problems = []
+    problems = list(without_namespace(config, project, f"{path}: config"))
     for key, value in config.items():
         full = config_key(key, None if project is None else project.name)
         if full is None:
