@@ -90,8 +90,8 @@ key may be left out, and has its default then."""
 
 SECRETS = """\
 A secret is encrypted in the stack file. `pulumi config set --secret KEY` asks for its value and \
-writes it. `mesh check` lists the secrets that a stack needs, and warns of a missing one; a \
-preview stops there."""
+writes it. As plain text in the file it is an error. `mesh check` lists the secrets that a stack \
+needs, and warns of a missing one; a preview stops there."""
 
 OTHERS = """\
 Keys that do not begin with `mesh:` are those of Pulumi's providers, or without a namespace the \

@@ -252,6 +252,51 @@ def test_the_engines_keys_of_the_project_are_refused_too(folder: Path) -> None:
     refuse_unread(["anycast-mesh:services"], "anycast-mesh", folder)
 
 
+@pytest.mark.parametrize(
+    ("key", "file"),
+    [
+        ("bgpPassword-vultr", ""),
+        ("bgpPassword-lax-vultr-1-transit", ""),
+        ("sshKey-buyvm", " < KEYFILE"),
+        ("alertReceiver-pager", ""),
+    ],
+)
+@pytest.mark.parametrize("value", ["hunter2", 271828, ["hunter2"], {"value": "hunter2"}])
+def test_a_secret_in_the_clear_is_refused_and_not_shown(
+    folder: Path, key: str, file: str, value: Any
+) -> None:
+    write(folder, "mine", prod() | {key: value})
+    with pytest.raises(SpecError) as told:
+        load_file("mine", folder)
+    (problem,) = told.value.problems
+    assert (problem.severity, problem.key) == ("error", f"mesh:{key}")
+    assert f"`pulumi config set --secret mesh:{key} --stack mine{file}`" in problem.cure
+    assert f"{folder}/Pulumi.mine.yaml" in problem.reason
+    assert "hunter2" not in str(problem) and "271828" not in str(problem)
+
+
+def test_so_is_one_of_the_project_file(folder: Path) -> None:
+    text = f"{PROJECT}config:\n  mesh:bgpPassword-vultr: {{value: hunter2}}\n"
+    (folder / "Pulumi.yaml").write_text(text)
+    with pytest.raises(SpecError) as told:
+        load_file("prod", folder)
+    assert f"{folder}/Pulumi.yaml has it as text" in str(told.value)
+    assert "remove it there, and `pulumi config set --secret mesh:bgpP" in str(told.value)
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(("value", "told"), [(SEALED, None), ("", "the secret is empty")])
+def test_one_that_is_encrypted_or_empty_is_not_in_the_clear(
+    folder: Path, value: Any, told: str | None
+) -> None:
+    write(folder, "prod", prod() | {"bgpPassword-vultr": value})
+    if told is None:
+        assert "bgpPassword" not in str(load_file("prod", folder).problems)
+    else:
+        with pytest.raises(SpecError, match=told):
+            load_file("prod", folder)
+
+
 OPENED = ["acme/prod"]
 
 

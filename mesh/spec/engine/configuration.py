@@ -4,7 +4,7 @@ config.go, sdk/go/common/resource/config), and the values of its texts."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 from mesh.spec.engine import documents, paths
 from mesh.spec.engine.project import Project, config_key, has_type, read_document
 from mesh.spec.engine.sealed import Sealed, sealed_paths
+from mesh.spec.engine.stack import stack_of
 from mesh.spec.engine.unread import NAMESPACE, outside_config, without_namespace
 from mesh.spec.problems import Problem, SpecError, shown
-from mesh.spec.secrets import PREFIXES
+from mesh.spec.secrets import PREFIXES, SSH_PREFIX
 
 TEXTS = ("twin", *PREFIXES)
 """Prefixes of keys whose values are always text."""
@@ -91,16 +92,38 @@ def read(project: Project | None, path: Path) -> EngineConfig:
     either. Without a project only keys with a namespace are known.
     """
     document = _document(project, path)
-    config, problems = _stack_config(document.get("config"), project, path)
+    own, problems = _stack_config(document.get("config"), project, path)
+    config = own
     problems += outside_config(document, path)
     if project is not None:
         for key in sorted(project.config):
             config, problem = _with_declared(config, project, key)
             problems.extend(problem)
+    problems.extend(_in_clear(config, own, project, path))
     if any(problem.severity == "error" for problem in problems):
         raise SpecError(problems)
     environment = _environment(document.get("environment"), path)
     return EngineConfig(config, environment, tuple(problems))
+
+
+def _in_clear(
+    config: Mapping[str, Any], own: Container[str], project: Project | None, path: Path
+) -> Iterator[Problem]:
+    """Problems of our secrets that are not encrypted; of an empty one other checks tell. ``own``
+    are the keys of the stack file itself."""
+    for key, value in config.items():
+        name = key.removeprefix(NAMESPACE)
+        if name == key or not name.startswith(PREFIXES) or value == "":
+            continue
+        if any(sealed_paths(value, key)):
+            continue
+        file = " < KEYFILE" if name.startswith(SSH_PREFIX) else ""
+        command = f"`pulumi config set --secret {key} --stack {stack_of(path)}{file}`"
+        cure, where = f"{command} encrypts it", path
+        if project is not None and key not in own:
+            cure, where = f"remove it there, and {command} sets it encrypted", project.path
+        reason = f"it is a secret, and {where} has it as text that everybody can read"
+        yield Problem(key, "plain text", reason, f"{cure}; where others have seen it, change it")
 
 
 def _with_declared(

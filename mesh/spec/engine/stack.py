@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from mesh.spec.problems import Problem, SpecError, shown
 
@@ -41,3 +42,8 @@ def stack_name(text: str, key: str = "--stack") -> StackName:
         raise SpecError([Problem(key, shown(text), "this is no valid stack name", CURE)])
     organization = parts[0] if len(parts) > 1 else None
     return StackName(parts[-1], parts[1] if len(parts) > 2 else None, organization)
+
+
+def stack_of(path: Path) -> str:
+    """The name of the stack that a stack file is of."""
+    return path.name.removeprefix("Pulumi.").removesuffix(path.suffix)
