@@ -11,12 +11,14 @@ from mesh.spec.engine import (
     EngineConfig,
     Project,
     from_engine,
+    meant_by_file,
     nearest,
     read,
     stack_name,
+    stack_of,
     without_namespace,
 )
-from mesh.spec.engine.project import path_above
+from mesh.spec.engine.project import path_above, read_document
 from mesh.spec.problems import Problem, SpecError
 
 EXAMPLES = "examples"
@@ -56,15 +58,17 @@ def read_stack_file(path: Path) -> dict[str, Any]:
     return from_engine(engine_config(nearest(path.parent), path).config)
 
 
-def engine_config(project: Project | None, path: Path) -> EngineConfig:
+def engine_config(
+    project: Project | None, path: Path, *, original_in: Path | None = None
+) -> EngineConfig:
     """The configuration that the engine passes for a stack file; SpecError where it is no stack
-    file, or sets no ``mesh:`` key."""
+    file, or sets no ``mesh:`` key. ``original_in`` is the folder of the twin that names it, where
+    it is an original."""
     try:
         found = read(project, path)
     except FileNotFoundError:
-        raise SpecError([
-            Problem(str(path), "missing", "there is no such stack file", _where_others_are(path))
-        ]) from None  # fmt: skip
+        problem = _missing(path) if original_in is None else _no_original(path, original_in)
+        raise SpecError([problem]) from None
     if not any(key.startswith(NAMESPACE) for key in found.config) and found.environment is None:
         raise SpecError([
             Problem(str(path), "empty", "there is no `mesh:` key under `config:` in it",
@@ -83,12 +87,46 @@ def refuse_unread(keys: Iterable[str], name: str, root: Path) -> None:
         raise SpecError(found)
 
 
-def _where_others_are(path: Path) -> str:
-    """The cure for a missing stack file."""
-    if (path.parent / EXAMPLES / path.name).exists():
-        examples = path.parent / EXAMPLES
-        return f"copy {examples / path.name} beside Pulumi.yaml, or read it with --root {examples}"
-    names = sorted(each.name for each in path.parent.glob("Pulumi.*.yaml"))
-    if not names:
-        return "run this in the project, or name its folder with --root"
-    return f"name one of {', '.join(names)} with --stack"
+def _missing(path: Path) -> Problem:
+    """The problem of a stack file that is not there; its name comes from --stack."""
+    name = meant_by_file(stack_of(path)) or stack_of(path)
+    meant, examples = path.with_name(f"Pulumi.{name}{path.suffix}"), path.parent / EXAMPLES
+    names = [stack_of(each) for each in _stack_files(path.parent, path.suffix)]
+    if meant.exists():
+        cure = f"give the stack's name in place of its file's: --stack {name}"
+    elif (examples / meant.name).exists():
+        cure = f"copy {examples / meant.name} beside Pulumi.yaml, or read it with "
+        cure += f"--root {examples}" if meant == path else f"--stack {name} --root {examples}"
+    elif names:
+        cure = f"name one of {', '.join(names)} with --stack"
+    else:
+        cure = "run this in the project, or name its folder with --root"
+    return Problem(str(path), "missing", "there is no such stack file", cure)
+
+
+def _no_original(path: Path, folder: Path) -> Problem:
+    """The problem of a twin whose original is not there."""
+    name = stack_of(path)
+    files = [*_stack_files(folder, path.suffix), *_stack_files(folder / EXAMPLES, path.suffix)]
+    originals = dict.fromkeys(stack_of(each) for each in files if not _is_twin(each))
+    cure = (
+        f"write one of {', '.join(originals)}" if originals else f"write the file of {name} first"
+    )
+    if (meant := meant_by_file(name)) in originals:
+        cure = f"write the stack's name in place of its file's: {meant}"
+    reason = f"a twin names the stack that it copies, and there is no {path}"
+    return Problem("mesh:twin", name, reason, cure)
+
+
+def _stack_files(folder: Path, suffix: str) -> list[Path]:
+    return sorted(folder.glob(f"Pulumi.*{suffix}"))
+
+
+def _is_twin(path: Path) -> bool:
+    """Whether a stack file is that of a twin, which has no twin itself."""
+    try:
+        document = read_document(path)
+    except (OSError, SpecError):
+        return False
+    config = document.get("config") if isinstance(document, dict) else None
+    return isinstance(config, dict) and f"{NAMESPACE}twin" in config

@@ -37,7 +37,7 @@ def twin_of(
                     "for example prod")
         ])  # fmt: skip
     project, path = original_file(original, root)
-    found = engine_config(project, path)
+    found = engine_config(project, path, original_in=root)
     taken = from_engine(found.config)
     if "twin" in taken:
         raise SpecError(

@@ -68,6 +68,62 @@ def test_a_name_that_no_stack_can_have_is_refused(folder: Path, name: str) -> No
         load_file(name, folder)
 
 
+CURED = {
+    "nobody": "name one of lab, mine, prod with --stack",
+    "Pulumi.nobody.yaml": "name one of lab, mine, prod with --stack",
+    "Pulumi.mine.yaml": "give the stack's name in place of its file's: --stack mine",
+    "./Pulumi.mine.yaml": "give the stack's name in place of its file's: --stack mine",
+    "mine.yaml": "give the stack's name in place of its file's: --stack mine",
+    "Pulumi.mine": "give the stack's name in place of its file's: --stack mine",
+    "/home/me/mesh/Pulumi.mine.yaml": "give the stack's name: --stack mine",
+    "blog": "or read it with --root {0}/examples",
+    "Pulumi.blog.yaml": "or read it with --stack blog --root {0}/examples",
+}
+"""What to do by what was written after --stack; {0} is the folder."""
+
+
+def several(folder: Path) -> None:
+    """Stack files beside those of the fixture, a twin, and one among the examples."""
+    write(folder, "mine", prod())
+    write(folder, "lab", {"twin": "prod"})
+    (folder / "examples").mkdir()
+    write(folder / "examples", "blog", prod())
+
+
+@pytest.mark.parametrize("name", CURED)
+def test_who_names_a_stack_that_is_not_there_is_told_what_to_write(folder: Path, name: str) -> None:
+    several(folder)
+    with pytest.raises(SpecError) as told:
+        load_file(name, folder)
+    (problem,) = told.value.problems
+    assert problem.cure.endswith(CURED[name].format(folder))
+
+
+@pytest.mark.parametrize(
+    ("original", "cure"),
+    [
+        ("mien", "write one of mine, prod, blog"),
+        ("Pulumi.mine.yaml", "write the stack's name in place of its file's: mine"),
+    ],
+)
+def test_a_twin_of_a_stack_that_is_not_there_names_those_that_are(
+    folder: Path, original: str, cure: str
+) -> None:
+    several(folder)
+    write(folder, "lab", {"twin": original})
+    with pytest.raises(SpecError) as told:
+        load_file("lab", folder)
+    (problem,) = told.value.problems
+    assert (problem.key, problem.value, problem.cure) == ("mesh:twin", original, cure)
+    assert "--stack" not in str(problem)
+
+
+def test_a_twin_without_any_original_is_told_so(tmp_path: Path) -> None:
+    write(tmp_path, "lab", {"twin": "prod"})
+    with pytest.raises(SpecError, match="write the file of prod first"):
+        load_file("lab", tmp_path)
+
+
 def test_a_stack_of_another_project_is_refused(folder: Path) -> None:
     with pytest.raises(SpecError, match="is the project anycast-mesh, and the stack is of other"):
         load_file("acme/other/prod", folder)

@@ -316,7 +316,7 @@ REFUSED: list[tuple[str, str, Any, str, str]] = [
     ("an unknown key", "asns", 1, "mesh:asns", "unknown"),
     ("an unknown key inside", "tunnels/prot", 1, "mesh:tunnels.prot", "unknown"),
     ("a missing key", "nodes", None, "mesh:nodes", "missing"),
-    ("a twin of nobody", "twin", "nobody", "Pulumi.nobody.yaml", "no such stack file"),
+    ("a twin of nobody", "twin", "nobody", "mesh:twin", "Pulumi.nobody.yaml"),
     ("a twin with a path", "twin", "../prod", "mesh:twin", "names the stack"),
     ("an unneeded secret", "bgpPassword-acme", "s3cretvalue", "mesh:bgpPassword-acme", "no node"),
     ("an empty secret", "bgpPassword-vultr", "", "mesh:bgpPassword-vultr", "empty"),

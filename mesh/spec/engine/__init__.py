@@ -17,7 +17,7 @@ from mesh.spec.engine.configuration import (
 )
 from mesh.spec.engine.project import Project, nearest
 from mesh.spec.engine.sealed import Sealed, sealed_paths
-from mesh.spec.engine.stack import StackName, stack_name
+from mesh.spec.engine.stack import StackName, meant_by_file, stack_name, stack_of
 from mesh.spec.engine.unread import NAMESPACE, without_namespace
 
 __all__ = [
@@ -29,10 +29,12 @@ __all__ = [
     "StackName",
     "defaults",
     "from_engine",
+    "meant_by_file",
     "nearest",
     "paths",
     "read",
     "sealed_paths",
     "stack_name",
+    "stack_of",
     "without_namespace",
 ]

@@ -39,9 +39,18 @@ def stack_name(text: str, key: str = "--stack") -> StackName:
     """The stack that a text names; SpecError where it is no valid name."""
     parts = text.split("/")
     if len(parts) > 3 or not all(map(is_name, parts)):
-        raise SpecError([Problem(key, shown(text), "this is no valid stack name", CURE)])
+        meant = meant_by_file(parts[-1])
+        cure = CURE if meant is None else f"give the stack's name: {key} {meant}"
+        raise SpecError([Problem(key, shown(text), "this is no valid stack name", cure)])
     organization = parts[0] if len(parts) > 1 else None
     return StackName(parts[-1], parts[1] if len(parts) > 2 else None, organization)
+
+
+def meant_by_file(text: str) -> str | None:
+    """The stack that is meant by the name of its file; None where the text is no such name."""
+    suffix = next((each for each in (".yaml", ".yml", ".json") if text.endswith(each)), "")
+    name = text.removeprefix("Pulumi.").removesuffix(suffix)
+    return name if name != text and is_name(name) else None
 
 
 def stack_of(path: Path) -> str:

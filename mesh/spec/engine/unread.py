@@ -26,7 +26,9 @@ def outside_config(keys: Iterable[str], path: Path) -> Iterator[Problem]:
                 f"indent it by two spaces under config:, as {ours}",
             )  # fmt: skip
         elif key not in BESIDE_CONFIG:
-            cure = "remove it" if ours is None else f"write it under config:, as {ours}"
+            cure = "remove it, unless it holds what an alias stands for"
+            if ours is not None:
+                cure = f"write it under config:, as {ours}"
             reason = "it stands outside config:, and Pulumi's stack files have no such key"
             yield Problem(str(path), key, reason, cure, "warning")
 
