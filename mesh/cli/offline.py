@@ -33,7 +33,7 @@ from mesh.render import (
     user_data,
 )
 from mesh.render.bird import lacks
-from mesh.spec import Incomplete, Problem, SpecError, advice, load_file, project_folder
+from mesh.spec import Incomplete, Loaded, Problem, SpecError, advice, load_file, project_folder
 from mesh.spec.ids import interface
 
 Stack = Annotated[
@@ -78,6 +78,8 @@ def check(
 
     With --roa, an aggregate that is Invalid is an error, and one that is NotFound a warning.
 
+    Of a twin (mesh:twin) no keys and secrets are asked for: `make up` makes them.
+
     Where the stack has mesh:rpki.demand, NotFound is an error too: its preview would stop.
 
     Exit codes: 0 nothing is wrong with what can be read here; 1 something is.
@@ -85,7 +87,7 @@ def check(
     judged, missing, complete, advised = None, {}, True, tuple[str, ...]()
     try:
         loaded = load_file(stack, root or project_folder())
-        problems, valid = loaded.problems, True
+        problems, valid = _told(loaded), True
         complete = all(problem.key != "environment" for problem in problems)
         advised = tuple(advice(loaded.spec))
         found = survey(root or project_folder(), loaded.spec)
@@ -210,10 +212,18 @@ def plan_of_stack(stack: str, root: Path | None) -> Plan:
         _fail(error.unread)
     except SpecError as error:
         _fail(error.problems)
-    _print_problems((*loaded.problems, *found.problems))
+    _print_problems((*_told(loaded), *found.problems))
     if any(problem.severity == "error" for problem in found.problems):
         raise typer.Exit(ExitCode.FAILED)
     return make(loaded.spec, found.contents)
+
+
+def _told(loaded: Loaded) -> tuple[Problem, ...]:
+    """What there is to tell of a stack file. A twin needs neither keys nor secrets of its own:
+    `make up` makes them."""
+    if loaded.spec.twin is None:
+        return loaded.problems
+    return tuple(problem for problem in loaded.problems if problem.severity != "preview")
 
 
 def _fail(problems: Iterable[Problem]) -> NoReturn:

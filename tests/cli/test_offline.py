@@ -40,6 +40,27 @@ def test_check_accepts_the_seeds_network() -> None:
     assert "mesh:bgpPassword-vultr" in err
 
 
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_a_twin_is_not_asked_for_what_the_lab_makes(command: str) -> None:
+    code, _, err = run(command, "--stack", "lab", "--root", str(ROOT))
+    assert code == 0
+    assert "mesh:reflectors" in err, "what is true of the network is said of its twin too"
+    assert "mesh:bgpPassword-vultr" not in err and "mesh:admin.keys" not in err
+    found = json.loads(run("check", "--stack", "lab", "--root", str(ROOT), "--json")[1])
+    assert [(p["severity"], p["key"]) for p in found["problems"]] == [
+        ("warning", "mesh:reflectors")
+    ]
+
+
+def test_keys_of_a_twin_that_are_wrong_are_told(tmp_path: Path) -> None:
+    written(tmp_path)
+    text = yaml.safe_dump({"config": {"mesh:twin": "bad", "mesh:admin": {"keys": ["none"]}}})
+    (tmp_path / "Pulumi.lab.yaml").write_text(text)
+    code, _, err = run("check", "--stack", "lab", "--root", str(tmp_path))
+    assert code == 1
+    assert "mesh:admin.keys[0] = none" in err
+
+
 def test_check_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
     written(tmp_path, asn=64512)
     code, out, err = run("check", "--stack", "bad", "--root", str(tmp_path))
