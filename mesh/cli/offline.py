@@ -138,11 +138,16 @@ def check(
 
 def _print_lacks(missing: Mapping[str, Iterable[str]], console: Console) -> None:
     """By version of BIRD that a node may have: what of the stack it does not support."""
+    if any(missing.values()):
+        of_nodes = next(version for version, release in DEBIAN.items() if release == "Debian 13")
+        series = of_nodes.rpartition(".")[0]
+        text = f"No fault of the file: what a BIRD lacks of it. Nodes with Debian 13 have {series}."
+        console.print(Hanging(text), soft_wrap=True)
     for version, features in missing.items():
         for number, feature in enumerate(features):
             if not number:
                 where = f"{version} or later of its series ({DEBIAN[version]})"
-                console.print(f"On a node with BIRD {where}:")
+                console.print(f"If a node has BIRD {where}:")
             console.print(Hanging(f"  - {feature}"), soft_wrap=True)
 
 

@@ -61,6 +61,16 @@ def test_keys_of_a_twin_that_are_wrong_are_told(tmp_path: Path) -> None:
     assert "mesh:admin.keys[0] = none" in err
 
 
+def test_check_says_that_a_bird_that_lacks_something_is_no_fault_of_the_file() -> None:
+    _, out, _ = run("check", "--stack", "prod", "--root", str(ROOT))
+    lines = out.splitlines()
+    birds = [number for number, line in enumerate(lines) if line.startswith("If a node has BIRD")]
+    assert birds and lines[birds[0] - 1] == (
+        "No fault of the file: what a BIRD lacks of it. Nodes with Debian 13 have 2.17."
+    )
+    assert sum("No fault" in line for line in lines) == 1
+
+
 def test_check_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
     written(tmp_path, asn=64512)
     code, out, err = run("check", "--stack", "bad", "--root", str(tmp_path))
