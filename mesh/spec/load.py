@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mesh.spec import engine_only, messages, parser
-from mesh.spec.checks import CHECKS, OF_VALUES_ALONE, check_provider
+from mesh.spec.checks import CHECKS, OF_VALUES_ALONE, check_documentation, check_provider
 from mesh.spec.engine import Environment, Sealed, from_engine, sealed_paths, stack_name
 from mesh.spec.examples import for_example
 from mesh.spec.files import engine_config, stack_file
@@ -77,6 +77,7 @@ def load(
     if unread:
         raise Incomplete(unread, problems)
     spec = Spec(stack=stack, twin=twin, **sections)
+    problems.extend(check_documentation(spec))
     problems.extend(check_secrets(spec, {k: _clear(v) for k, v in secrets.items()}))
     _stop_at_errors(problems)
     if environment is not None:

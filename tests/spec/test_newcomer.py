@@ -58,7 +58,11 @@ def test_who_writes_what_is_shown_comes_from_nothing_to_a_file_that_can_be_used(
         values |= read(missing[0].cure.partition(SHOWN)[2])
     assert values == smallest()
     left = [(each.severity, each.key) for each in problems(values)]
-    assert left == [("preview", "mesh:admin.keys"), ("preview", "mesh:bgpPassword-vultr")]
+    assert left == [
+        ("preview", "mesh:admin.keys"),
+        ("warning", "mesh:admin.ssh"),  # the address that is shown is nobody's
+        ("preview", "mesh:bgpPassword-vultr"),
+    ]
 
 
 def test_the_first_line_is_shown_to_who_has_none(tmp_path: Path) -> None:

@@ -629,6 +629,27 @@ def test_members_whose_replies_find_no_way_out_in_a_family_are_told_of() -> None
     assert warned(EXISTING) == []
 
 
+@pytest.mark.parametrize(
+    ("network", "warned"),
+    [
+        ("203.0.113.7/32", True),
+        ("192.0.2.0/24", True),
+        ("198.51.100.128/25", True),
+        ("2001:db8:7::/48", True),
+        ("3fff:7::/32", True),
+        ("207.231.1.46/32", False),
+        ("203.0.112.0/23", False),
+        ("2001:db9::/48", False),
+    ],
+)
+def test_an_address_of_the_documentation_is_nobodys(network: str, warned: bool) -> None:
+    problems = load("prod", bent("admin/ssh", [network, "207.231.1.47/32"]), ROOT).problems
+    found = [(p.severity, p.value) for p in problems if p.key == "mesh:admin.ssh"]
+    assert found == ([("warning", network)] if warned else [])
+    twin = load("lab", {"twin": "prod", "admin": {"ssh": [network]}}, ROOT)
+    assert "mesh:admin.ssh" not in {p.key for p in twin.problems}
+
+
 def test_a_preview_refuses_what_is_missing() -> None:
     with pytest.raises(SpecError) as refused:
         for_preview(load_file("prod", ROOT))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from mesh.spec.checks.admin import check_admin
+from mesh.spec.checks.admin import check_admin, check_documentation
 from mesh.spec.checks.glass import check_glass
 from mesh.spec.checks.health import check_health
 from mesh.spec.checks.hosts import check_hosts
@@ -72,4 +72,4 @@ CHECKS: tuple[SpecCheck, ...] = (
 OF_VALUES_ALONE: tuple[SpecCheck, ...] = (check_asn, check_prefixes, check_overlaps)
 """Checks whose result does not change when keys are added to the configuration."""
 
-__all__ = ["CHECKS", "OF_VALUES_ALONE", "SpecCheck", "check_provider"]
+__all__ = ["CHECKS", "OF_VALUES_ALONE", "SpecCheck", "check_documentation", "check_provider"]

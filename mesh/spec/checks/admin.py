@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 from mesh.spec.checks.ssh_keys import key_body
 from mesh.spec.examples import for_example
-from mesh.spec.model import Admin
+from mesh.spec.model import Admin, Spec
 from mesh.spec.problems import Problem, shown
 from mesh.spec.section import Sections
 
 WORLD = {4: 8, 6: 16}
 """A shorter prefix than this is a large part of the Internet, not an operator's network."""
+
+DOCUMENTATION = (
+    "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20",
+)  # fmt: skip
+"""Addresses that only documentation has (RFC 5737, RFC 3849, RFC 9637)."""
 
 
 def check_admin(sections: Sections) -> Iterator[Problem]:
@@ -29,6 +35,22 @@ def check_admin(sections: Sections) -> Iterator[Problem]:
                 "name your own network, or set `world: true` beside it if you mean it",
             )  # fmt: skip
     yield from _check_keys(admin.keys)
+
+
+def check_documentation(spec: Spec) -> Iterator[Problem]:
+    """Networks of ``admin.ssh`` that are copied from an example; in a twin they are the lab's."""
+    if spec.twin is not None:
+        return
+    reserved = [ip_network(each) for each in DOCUMENTATION]
+    for network in spec.admin.ssh:
+        if any(
+            network.network_address in each and network.prefixlen >= each.prefixlen
+            for each in reserved
+        ):
+            yield Problem(
+                "mesh:admin.ssh", str(network), "only documentation has these addresses, so it "
+                "lets nobody in", "name the network from which you log in", "warning",
+            )  # fmt: skip
 
 
 def _check_keys(keys: tuple[str, ...]) -> Iterator[Problem]:
