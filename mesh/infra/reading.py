@@ -36,7 +36,6 @@ from mesh.spec import (
     needed_passwords,
     needed_receivers,
     needed_ssh_keys,
-    refuse_unread,
 )
 
 NAMESPACE = "mesh"
@@ -55,9 +54,7 @@ class StackFile:
 def read(root: Path) -> StackFile:
     """Read and check the stack file; pulumi.RunError with every problem at once."""
     with _refusing():
-        config = engine.CONFIG.get()
-        refuse_unread(config, pulumi.get_project(), root)
-        loaded = load(pulumi.get_stack(), from_engine(config), root)
+        loaded = load(pulumi.get_stack(), from_engine(engine.CONFIG.get()), root)
         spec = for_preview(loaded)
         digest = bundle.digest(bundle.build())
         found = content.survey(root, spec)

@@ -79,8 +79,8 @@ LONGEST = 90
 INTRODUCTION = """\
 A network is described by the file of its Pulumi stack, `Pulumi.<stack>.yaml`. Its keys stand \
 under `config:`, and each begins with `mesh:`. `mesh check --stack <stack>` lists the problems \
-of the file; an unknown key is an error, and so is one that stands outside `config:` or lacks \
-`mesh:`. This is the smallest valid file:"""
+of the file; an unknown key is an error, and so is one that stands outside `config:`. This is \
+the smallest valid file:"""
 
 READING = """\
 In this page a dot means one level deeper: `mesh:tunnels.port` is the key `port` in the map \
@@ -95,8 +95,8 @@ needs, and warns of a missing one; a preview stops there."""
 
 OTHERS = """\
 Keys that do not begin with `mesh:` are those of Pulumi's providers, or without a namespace the \
-project's own. `services:` in place of `mesh:services:` is an error, unless `Pulumi.yaml` declares \
-it. These the mesh reads itself:"""
+project's own. `mesh check` warns of `services:` in place of `mesh:services:`, unless \
+`Pulumi.yaml` declares it. These the mesh reads itself:"""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from mesh.spec.advice import advice
 from mesh.spec.engine import from_engine
-from mesh.spec.files import project_folder, read_stack_file, refuse_unread
+from mesh.spec.files import project_folder, read_stack_file
 from mesh.spec.load import Incomplete, Loaded, for_preview, load, load_file
 from mesh.spec.model import Spec
 from mesh.spec.problems import Note, Problem, SpecError
@@ -32,5 +32,4 @@ __all__ = [
     "needed_ssh_keys",
     "project_folder",
     "read_stack_file",
-    "refuse_unread",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from mesh.spec.engine import (
     read,
     stack_name,
     stack_of,
-    without_namespace,
 )
 from mesh.spec.engine.project import path_above, read_document
 from mesh.spec.problems import Problem, SpecError
@@ -75,16 +73,6 @@ def engine_config(
                     "write the keys under `config:`, for example config: {mesh:asn: 27218}")
         ])  # fmt: skip
     return found
-
-
-def refuse_unread(keys: Iterable[str], name: str, root: Path) -> None:
-    """SpecError where the engine passes a key that means one of ours and is in another namespace.
-    ``name`` is the project's, ``root`` the folder of its stack files."""
-    found = [*without_namespace(keys, None, "config", name)]
-    if found:  # in most projects there is none, and the project file need not be read
-        found = [*without_namespace(keys, nearest(root), "config")]
-    if found:
-        raise SpecError(found)
 
 
 def _missing(path: Path) -> Problem:

@@ -422,7 +422,6 @@ class TestRefusals:
             ({"bgpPassword-vultr": ""}, ["mesh:bgpPassword-vultr", "empty"]),
             ({"asn": 64512}, ["mesh:asn = 64512", "private"]),
             ({"asm": 1}, ["mesh:asm = 1", "unknown"]),
-            ({"anycast-mesh:waves": False}, ["anycast-mesh:waves", "write mesh:waves"]),
             ({"admin": {"ssh": ["198.51.100.250/32"], "keys": KEYS[:1]}}, ["mesh:admin.keys"]),
             ({"prefixes": {"ipv4": "192.30.120.1/23"}}, ["mesh:prefixes.ipv4", "192.30.120.0/23"]),
         ],

@@ -18,7 +18,7 @@ from mesh.spec.engine.configuration import (
 from mesh.spec.engine.project import Project, nearest
 from mesh.spec.engine.sealed import Sealed, sealed_paths
 from mesh.spec.engine.stack import StackName, meant_by_file, stack_name, stack_of
-from mesh.spec.engine.unread import NAMESPACE, without_namespace
+from mesh.spec.engine.unread import NAMESPACE
 
 __all__ = [
     "NAMESPACE",
@@ -36,5 +36,4 @@ __all__ = [
     "sealed_paths",
     "stack_name",
     "stack_of",
-    "without_namespace",
 ]

@@ -34,14 +34,12 @@ def outside_config(keys: Iterable[str], path: Path) -> Iterator[Problem]:
 
 
 def without_namespace(
-    keys: Iterable[str], project: Project | None, where: str, name: str | None = None
+    keys: Iterable[str], project: Project | None, where: str
 ) -> Iterator[Problem]:
-    """Problems of keys of the configuration that mean ours and are in another namespace. ``name``
-    is the project's, where its file is not given.
-
-    What the project file declares is read by another program.
-    """
-    name = (name or "") if project is None else project.name
+    """Problems of keys of the configuration that mean ours and are in another namespace. One in the
+    project's own is a warning, and none where the project file declares it: a program that the
+    mesh is a part of may read it."""
+    name = "" if project is None else project.name
     for key in keys:
         full = config_key(key, name)
         if full is None or full.startswith(NAMESPACE):
@@ -54,11 +52,13 @@ def without_namespace(
             continue
         if own == full:
             reason = f"only {NAMESPACE} in small letters is the mesh's, and nothing reads this"
-            cure = f"write {ours}"
+            yield Problem(where, key, reason, f"write {ours}")
         else:
-            reason = f"without {NAMESPACE} it is a key of the project itself, which nothing reads"
+            reason = (
+                f"without {NAMESPACE} it is a key of the project itself, which the mesh ignores"
+            )
             cure = f"write {ours}, or declare it in Pulumi.yaml if a program of yours reads it"
-        yield Problem(where, key, reason, cure)
+            yield Problem(where, key, reason, cure, "warning")
 
 
 def _ours(key: str) -> str | None:
