@@ -570,7 +570,8 @@ MENDED = {
     "an open bracket": ("config: {a: [1\n", "line 2, column 1: expected ',' or ']', but got "
                         "'<stream end>'", "mend that line"),
     "a long key twice": (f"config:\n  {LONG_KEY}: 1\n  {LONG_KEY}: 1\n",
-                         f"line 3, column 3: the key {LONG_KEY} is set twice", "mend that line"),
+                         f"line 3, column 3: the key {LONG_KEY} is set twice",
+                         "write what both have under one of them"),
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ WHOLE = 240
 """Characters of a parser's error that are shown: its sentence, also with a long key in it."""
 OF_THE_PARSER = {
     r"'\t'": "write spaces in place of the tab",
+    "is set twice": "write what both have under one of them",
     "<block end>": "give the line the indentation of those that it belongs to",
 }
 """The cure of a parser's error, by a part of its text."""
