@@ -58,7 +58,7 @@ def test_a_node_announces_what_the_plan_lists_and_no_more(node: str) -> None:
         named = re.findall(r"[0-9a-f.:]+/\d+", body[1])
         planned = several().announced_by(node)
         assert named == [str(prefix) for prefix in planned if prefix.version == version]
-        assert f"export limit {len(named) + 40} action block;" in text
+        assert f"export limit {len(named) + 80} action block;" in text
 
 
 def test_a_more_specific_is_discarded_at_its_announcers_only() -> None:

@@ -487,7 +487,7 @@ def bent(
 
 SESSION = (r"(^protocol bgp vultr[46] .*?)export filter \{.*?^\t\t\};", r"\1export all;")
 PIPE = (r"(^protocol pipe to_internet[46] .*?)export filter \{.*?^\t\};", r"\1export all;")
-LEAKS = {4: [f"10.{n}.0.0/16" for n in range(60)], 6: [f"2001:db8:{n:x}::/48" for n in range(60)]}
+LEAKS = {4: [f"10.{n}.0.0/16" for n in range(99)], 6: [f"2001:db8:{n:x}::/48" for n in range(99)]}
 LEAK = (
     r"\Z",
     "".join(
