@@ -97,7 +97,7 @@ class Nonces:
         self,
         lifetime: float = 60.0,
         limit: int = 65536,
-        each: int = 8192,
+        each: int = 32768,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._secret = secrets.token_bytes(32)
