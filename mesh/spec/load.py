@@ -54,10 +54,9 @@ def load(
     """Check every key, alone and together.
 
     ``values`` are the stack's keys without namespace; ``root`` is the folder of the stack files,
-    for a twin. ``environment`` is what Pulumi ESC would add to them, and ``warnings`` are those
-    that its file has got already. Raises SpecError with every
-    error at once, and :class:`Incomplete` where there is no error but keys only the engine can
-    read.
+    for a twin. ``environment`` is what Pulumi ESC would add to them, and ``warnings`` are those of
+    the stack file's form. Raises SpecError with every error at once, and :class:`Incomplete` where
+    there is no error but keys only the engine can read.
     """
     merged, problems = dict(values), list(warnings)
     twin = merged.pop("twin", None)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -450,7 +451,7 @@ def test_with_two_reflectors_the_upstream_hears_as_many_orders(tmp_path: Path, b
                     one.say(prefix)
                     other.say(prefix)
                     one.order(*orders[:number])
-                until(lambda o=orders: upstream_holds(one, o), 10, "the upstream hears all")  # type: ignore[misc]
+                until(partial(upstream_holds, one, orders), 10, "the upstream hears all")
                 one.unsay(*orders)
                 other.unsay(*orders)
             one.order()

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mesh.spec.engine.documents import ParseError, read_json, read_yaml
-from mesh.spec.engine.stack import StackName
+from mesh.spec.engine.stack import SUFFIXES, StackName
 from mesh.spec.problems import Problem, SpecError, shown
 
 BASE = "Pulumi"
-SUFFIXES = (".json", ".yaml", ".yml")
-"""In the engine's order (sdk/go/common/encoding)."""
 DECLARATION = {"type", "items", "description", "secret", "default", "value"}
 WHOLE = 240
 """Characters of a parser's error that are shown: its sentence, also with a long key in it."""

@@ -14,6 +14,8 @@ CURE = (
     "a name has at most 100 letters, digits, hyphens, underscores and periods: "
     "write prod, acme/prod or acme/anycast-mesh/prod"
 )
+SUFFIXES = (".json", ".yaml", ".yml")
+"""Of stack files and project files, in the engine's order (sdk/go/common/encoding)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def stack_name(text: str, key: str = "--stack") -> StackName:
 
 def meant_by_file(text: str) -> str | None:
     """The stack that is meant by the name of its file; None where the text is no such name."""
-    suffix = next((each for each in (".yaml", ".yml", ".json") if text.endswith(each)), "")
+    suffix = next((each for each in SUFFIXES if text.endswith(each)), "")
     name = text.removeprefix("Pulumi.").removesuffix(suffix)
     return name if name != text and is_name(name) else None
 
