@@ -18,13 +18,13 @@ import pytest
 
 from mesh.bird.client import Bird
 from mesh.bird.features import capabilities
-from mesh.bird.protocols import Session, sessions
 from mesh.bird.restarts import restarting
 from mesh.lab import namespaces
 from mesh.render import File
 from tests.kit import bird
 from tests.kit.machine import BIRDS, Debian, bird_of
 from tests.kit.namespaces import spaces
+from tests.kit.uptimes import restarted, up_since
 from tests.kit.wait import until
 
 pytestmark = pytest.mark.image
@@ -308,8 +308,7 @@ class Pair:
         time.sleep(SETTLED)
         now = self.since()
         self.configure(self.before)
-        # BIRD prints the same time with another last digit now and then.
-        return {name for name in was if abs(now.get(name, 0.0) - was[name]) > 0.1}
+        return set(restarted(was, now))
 
     def begun(
         self, changed: str, expected: Collection[str], awaited: Collection[str] = ()
@@ -331,17 +330,11 @@ class Pair:
 
     def since(self) -> dict[str, float]:
         """When each session was established."""
-        shown = sessions(self.bird.ask("show protocols", 30))
-        return {name: _seconds(one) for name, one in shown.items() if one.state == "Established"}
+        return up_since(self.bird.ask("show protocols", 30).text)
 
     def configure(self, text: str) -> None:
         self.file.write_text(text)
         self.bird.configure()
-
-
-def _seconds(session: Session) -> float:
-    hours, minutes, seconds = session.since.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 @pytest.fixture(scope="module", params=BIRDS)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 from zlib import crc32
@@ -27,6 +26,7 @@ from mesh.lab.probe import asked_once
 from mesh.lab.questions import Dns, Http, Question, Tcp
 from mesh.services.checks.dns_message import TYPES
 from tests.kit.stacks import ROOT
+from tests.kit.uptimes import restarted, since
 from tests.kit.wait import patience, until
 from tests.twin.conftest import Twin, another, checkout_of
 from tests.twin.load import Asked, load
@@ -105,30 +105,10 @@ def answers(city: str, node: str, address: str = WEB) -> None:
     until(lambda: answered(city, address) == node, SETTLED, f"{node} answers {city} at {address}")
 
 
-def sessions(blog: Twin, node: str) -> dict[str, datetime]:
+def sessions(blog: Twin, node: str) -> dict[str, float]:
     """A node's sessions with upstreams, and since when each is what it is."""
-    lines = blog.exec(node, "birdc", "show", "protocols").splitlines()
-    return {
-        line.split()[0]: datetime.fromisoformat(f"1970-01-01T{line.split()[4]}+00:00")
-        for line in lines
-        if " BGP " in line and not line.startswith("mate")
-    }
-
-
-def restarted(blog: Twin, since: Mapping[str, Mapping[str, datetime]]) -> list[str]:
-    """The sessions that are not what they were since then. BIRD reckons the time anew whenever it
-    is asked, and is a millisecond off now and then, which may be of another second."""
-    now = {node: sessions(blog, node) for node in since}
-    return [
-        f"{node} {name}"
-        for node, before in since.items()
-        for name in before.keys() | now[node].keys()
-        if abs(now[node].get(name, NEVER) - before.get(name, NEVER)) > JITTER
-    ]
-
-
-JITTER = timedelta(milliseconds=100)
-NEVER = datetime.min.replace(tzinfo=UTC)
+    found = since(blog.exec(node, "birdc", "show", "protocols"))
+    return {name: when for name, when in found.items() if not name.startswith("mate")}
 
 
 def announcers(blog: Twin) -> dict[str, set[str]]:
@@ -203,7 +183,7 @@ def test_a_change_of_pages_and_zone_loses_nothing(blog: Twin) -> None:
     """Each answer is of one state or the other; no session notices."""
     examples, later = blog.root / "examples", SERIAL + 1
     page, zone = examples / "site/index.html", examples / "zones" / f"{ZONE}.zone"
-    since = {node: sessions(blog, node) for node in NODES.values()}
+    before = {node: sessions(blog, node) for node in NODES.values()}
     ways = [(city, address) for city in NODES for address in (WEB, DNS[0])]
     probes = [Asked(f"client-{city}", address, ASKED[address]) for city, address in ways]
     for city, address in ways:
@@ -217,7 +197,8 @@ def test_a_change_of_pages_and_zone_loses_nothing(blog: Twin) -> None:
             has_changed(blog, city, node, later)
     assert seen.lost((a_file(1), a_file(2))) == []
     assert len(seen.downloads) == 2, seen.downloads
-    assert restarted(blog, since) == []
+    for node, was in before.items():
+        assert restarted(was, sessions(blog, node)) == [], node
 
 
 def has_changed(blog: Twin, city: str, node: str, later: int) -> None:

@@ -10,7 +10,6 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from mesh.lab.underlay import Uplink, World
 from mesh.lab.wiring import FOREIGN
 from mesh.lab.world import load as load_world
 from tests.kit.stacks import ROOT
+from tests.kit.uptimes import restarted, up_since
 from tests.kit.wait import patience, until
 from tests.twin.conftest import CITIES, Twin, another, checkout_of
 from tests.twin.held import held
@@ -375,7 +375,7 @@ def test_an_edge_that_is_not_in_service_is_no_way_out(mixed: Mixed) -> None:
 def flapped_out_of_service(mixed: Mixed) -> list[str]:
     """Chicago is out of service for a moment, and no way out; its sessions that did not stand all
     the while."""
-    before = up_since(mixed, "ord-vultr-1")
+    before = sessions_with_peers(mixed, "ord-vultr-1")
     signal = ("systemctl", "kill", "anycast-mesh-agent.service", "--signal")
     mixed.exec("ord-vultr-1", *signal, "STOP")
     try:
@@ -399,22 +399,14 @@ def flapped_out_of_service(mixed: Mixed) -> list[str]:
             f"replies from {address} leave at the nearest edge again",
         )
     until(lambda: entered_at(mixed, "client-ord") == "ord-vultr-1", 20, "Chicago is back")
-    after = up_since(mixed, "ord-vultr-1")
-    # BIRD reckons the time anew whenever it is asked, and is a millisecond off now and then.
-    stood = [name for name in before if abs(after.get(name, NEVER) - before[name]) <= JITTER]
-    return sorted(before.keys() - stood)
+    after = sessions_with_peers(mixed, "ord-vultr-1")
+    return [name for name in restarted(before, after) if name in before]
 
 
-JITTER = timedelta(milliseconds=100)
-NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-def up_since(mixed: Mixed, node: str) -> dict[str, datetime]:
+def sessions_with_peers(mixed: Mixed, node: str) -> dict[str, float]:
     """A node's sessions with its peers that are up, and since when."""
-    lines = mixed.exec(node, "birdc", "show", "protocols").splitlines()
-    words = [line.split() for line in lines if line.startswith(("u_", "mate"))]
-    up = [one for one in words if one[-1] == "Established"]
-    return {one[0]: datetime.fromisoformat(f"1970-01-01T{one[4]}+00:00") for one in up}
+    found = up_since(mixed.exec(node, "birdc", "show", "protocols"))
+    return {name: when for name, when in found.items() if name.startswith(("u_", "mate"))}
 
 
 @pytest.mark.parametrize("member", MEMBERS)
