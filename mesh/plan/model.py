@@ -5,7 +5,7 @@ It holds what is known before a server exists; a running node adds its facts (:m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import (
@@ -506,6 +506,15 @@ class Plan:
         owned = self.owned
         several = len(self.aggregates) > len({each.version for each in owned})
         return several or any(each.exit is not None for each in self.aggregates)
+
+    def announced(self) -> Mapping[str, tuple[Network, ...]]:
+        """The prefixes that each node announces, IPv4 first; nodes that announce none are left
+        out."""
+        found: dict[str, list[Network]] = {}
+        for each in self.aggregates:
+            for node_id in each.nodes:
+                found.setdefault(node_id, []).append(each.prefix)
+        return {node_id: tuple(prefixes) for node_id, prefixes in found.items()}
 
     def announced_by(self, node_id: str) -> tuple[Network, ...]:
         """The prefixes that a node announces, IPv4 first."""

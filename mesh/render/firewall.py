@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mesh.facts import Placement
-from mesh.plan import FirewallRule, Link, Node, Plan, Role, UpstreamSession
+from mesh.plan import Address, FirewallRule, Link, Network, Node, Plan, Role, UpstreamSession
+from mesh.render.text import text
 from mesh.spec.checks.admin import WORLD
 from mesh.spec.ports import BFD_SINGLE_HOP, BGP
 
@@ -31,7 +32,7 @@ def groups(plan: Plan, node: Node, places: Mapping[str, Placement]) -> AddressSe
     come in by any interface, ``monitors`` the tunnel addresses of the nodes that monitor.
     """
     nodes = [places[link.peer] for link in node.links if link.peer in places]
-    members: dict[str, list[object]] = {
+    members: dict[str, list[Address | Network]] = {
         "admin": list(plan.access.admin),
         "registry": list(plan.access.registry),
         "nodes": _both(nodes),
@@ -71,27 +72,22 @@ def former_ports(links: Sequence[Link], places: Mapping[str, Placement]) -> list
     ]
 
 
-def _monitors(plan: Plan) -> list[object]:
+def _monitors(plan: Plan) -> list[Address | Network]:
     return [address for one in plan.with_role(Role.MONITOR) for address in one.tunnel.both()]
 
 
-def _both(places: Iterable[Placement]) -> list[object]:
+def _both(places: Iterable[Placement]) -> list[Address | Network]:
     return [a for one in places for a in (one.ipv4, one.ipv6) if a is not None]
 
 
-def _elements(addresses: Iterable[object], version: int) -> tuple[str, ...]:
+def _elements(addresses: Iterable[Address | Network], version: int) -> tuple[str, ...]:
     """Sorted addresses of one family, without repetition, as nft writes them."""
-    return tuple(text for _, text in sorted({_key(a) for a in addresses if _version(a) == version}))
+    found = {(_first(each), text(each)) for each in addresses if each.version == version}
+    return tuple(written for _, written in sorted(found))
 
 
-def _version(address: object) -> int:
-    version: int = address.version  # type: ignore[attr-defined]  # four classes without a base
-    return version
-
-
-def _key(address: object) -> tuple[int, str]:
-    first = getattr(address, "network_address", address)
-    return int(first), str(address)  # type: ignore[call-overload]
+def _first(each: Address | Network) -> int:
+    return int(each.network_address if isinstance(each, Network) else each)
 
 
 def accepted(plan: Plan, node: Node) -> Iterator[tuple[FirewallRule, UpstreamSession | None]]:
@@ -198,7 +194,7 @@ def first_callers(plan: Plan) -> Callers:
 _FAMILIES = {4: "ip", 6: "ip6"}
 
 
-def _sources(networks: Iterable[object]) -> dict[int, str]:
+def _sources(networks: Iterable[Network]) -> dict[int, str]:
     """Matches of networks by family, without empty families."""
     elements = {version: _elements(networks, version) for version in _FAMILIES}
     return {

@@ -81,6 +81,7 @@ class _Rendered(Mapping[str, NodeFiles]):
             for version, os in {(facts[node.id].bird, node.os) for node in self._nodes.values()}
         }
         self._regions = {region.id: region for region in plan.regions}
+        self._announced = plan.announced()
         self._exits = policy.exits(plan)
         self._sources = replies.sources(plan)
         links = policy.links(plan)
@@ -135,7 +136,7 @@ class _Rendered(Mapping[str, NodeFiles]):
     def _own(self, node: Node, links: list[Link], concerns: Mapping[str, str]) -> dict[str, object]:
         """The template variables of one node, beside those of the network."""
         facts, place = self._facts[node.id], self._places[node.id]
-        here = policy.by_version(self._plan.announced_by(node.id))
+        here = policy.by_version(self._announced.get(node.id, ()))
         parts = [each.prefix for each in self._plan.aggregates if each.covering is not None]
         vpc = list(zip(node.vpc, place.routers, strict=False))
         return {

@@ -30,6 +30,7 @@ class Watched:
     ) -> None:
         self._plan, self._facts = plan, facts
         self._mates = {node.id: str(node.tunnel.ipv4) for node in plan.nodes}
+        self._announced = plan.announced()
         self._aggregates = [str(prefix) for prefix in plan.owned]
         self._served_in = _served_in(plan) if plan.announces_apart else {}
         self._underlay = _inner(_underlay(plan, exits, links))
@@ -55,7 +56,7 @@ class Watched:
         if self._plan.announces_apart:
             document["announced"] = [
                 {"prefix": str(prefix), "services": self._served_in[prefix]}
-                for prefix in self._plan.announced_by(node.id)
+                for prefix in self._announced.get(node.id, ())
             ]
         answering = whoami_at(self._plan, node)
         if self._plan.whoami and answering is not None:
