@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 
@@ -13,6 +13,8 @@ from mesh.bird import constants
 from mesh.facts import Facts
 from mesh.installed import TEMPLATES
 from mesh.plan import AddressPair, Family
+from mesh.render.compiled import CompiledTemplates
+from mesh.render.text import text
 
 
 def _of(pair: AddressPair | Facts, family: Family) -> IPv4Address | IPv6Address:
@@ -73,10 +75,25 @@ def _ends(numbers: str) -> tuple[int, int]:
     return int(low), int(high or low)
 
 
+def _written(value: object) -> object:
+    """What is written for a value: addresses of IPv6 are kept as text, since Python takes longer to
+    write one than Jinja for the line around it."""
+    return text(value) if type(value) is IPv6Address else value
+
+
 @cache
 def environment() -> jinja2.Environment:
     """All templates, by their paths below ``templates/``: those of BIRD in ``bird``, and what else
     an operating system needs in a folder of its name."""
+    filters: dict[str, Callable[..., object]] = {
+        "of": _of,
+        "symbol": _symbol,
+        "password_name": _password_name,
+        "left_out": _left_out,
+        "ends_apart": _ends_apart,
+        "bound": _bound,
+        "in_service": constants.in_service,
+    }
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -84,19 +101,12 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
+        finalize=_written,
+        bytecode_cache=CompiledTemplates((_written, *filters.values())),
+        cache_size=-1,  # no limit, and no lock around the least recently used
         auto_reload=False,  # else the files are checked for changes at each rendering
     )
-    made.filters.update(
-        {
-            "of": _of,
-            "symbol": _symbol,
-            "password_name": _password_name,
-            "left_out": _left_out,
-            "ends_apart": _ends_apart,
-            "bound": _bound,
-        }
-    )
-    made.filters["in_service"] = constants.in_service
+    made.filters.update(filters)
     made.globals["none_served"] = constants.served(())
     return made
 
