@@ -85,7 +85,14 @@ class Agent:
         holds = Holds(host, seed.node, lambda: self._state.obeyed_order(HOLD))
         repairs = Repairs(changed, lambda: holds.active)
         self._announcer = Announcer(
-            host, self._bird, network, changed, self._workers, repairs, self._is_behind
+            host,
+            self._bird,
+            network,
+            changed,
+            self._workers,
+            repairs,
+            self._is_behind,
+            lambda: self._state.is_left_out,
         )
         self._blackholes = Blackholes(host, self._bird, network, changed)
         self._routing = RoutingMonitor(

@@ -60,7 +60,8 @@ _FAMILY: dict[int, Literal["ipv4", "ipv6"]] = {4: "ipv4", 6: "ipv6"}
 
 class Announcer:
     """Binds service addresses and announces by the checks of one node. ``is_behind`` returns
-    whether the node may have yet to apply what is in force elsewhere."""
+    whether the node may have yet to apply what is in force elsewhere, ``is_left_out`` whether the
+    network no longer names it."""
 
     def __init__(
         self,
@@ -71,8 +72,9 @@ class Announcer:
         workers: Workers,
         repairs: Repairs | None = None,
         is_behind: Callable[[], bool] = lambda: False,
+        is_left_out: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._network, self._is_behind = network, is_behind
+        self._network, self._is_behind, self._is_left_out = network, is_behind, is_left_out
         self._changed, self._workers = changed, workers
         self._addresses = ServiceAddresses(network, repairs or Repairs(), changed)
         self._bird = BirdState(host, bird, changed)
@@ -373,6 +375,12 @@ class Announcer:
             here = self._up() & self._addresses.present
         if config is None:
             return
+        if not retired and self._has_no_network(config):
+            log.warning(
+                "left-out", reason="the network has no such node, and no peer speaks with it"
+            )
+            self.retire()
+            retired = True
         # A start of BIRD resets the file, so the file shows whether BIRD has the state.
         written, now = self._bird.written(), time.monotonic()
         if written != self._bird.wanted:
@@ -394,6 +402,14 @@ class Announcer:
         if sequence is not None and self._bird.is_in_force(wanted):
             self._finish_drain(sequence, wanted, now, config.linger)
 
+    def _has_no_network(self, config: Config) -> bool:
+        """Whether the network no longer names this node, and no peer speaks with it: it was off
+        when it was removed, and what it would announce may be months old. While an update goes on,
+        peers that are yet to apply it speak with the node, which announces until others do."""
+        if not self._is_left_out() or not config.mates:
+            return False
+        return not Routes.shown(self._network).has_peer(config)
+
     def _at_once(self, config: Config, serves: bool) -> AnnounceState:
         """The state of a node that announces all its prefixes or nothing."""
         return AnnounceState(serves, prefixes=tuple((prefix, False) for prefix in config.apart))
@@ -409,8 +425,11 @@ class Announcer:
         not matter."""
         before, settled = self._last_state.in_service, now - self._born >= STEADY
         return in_service(config, here, Routes(frozenset()), before, settled) or in_service(
-            config, here, Routes.shown(self._network), before, settled
+            config, here, self._routes(), before, settled
         )
+
+    def _routes(self) -> Routes:
+        return Routes.shown(self._network, self._bird.hears_others)
 
     def _by_prefix(self, config: Config, here: frozenset[str], now: float) -> AnnounceState:
         """The state of a node whose prefixes come and go each by itself: in service while it is for
@@ -418,7 +437,7 @@ class Announcer:
         before, settled = self._last_state.serving, now - self._born >= STEADY
         found = withheld(config, here, Routes(frozenset()), before, settled)
         if found:
-            found = withheld(config, here, Routes.shown(self._network), before, settled)
+            found = withheld(config, here, self._routes(), before, settled)
         if found != self._withheld:
             self._withheld = found
             self._changed()

@@ -17,6 +17,7 @@ from mesh.agent.announce_state import (
 )
 from mesh.agent.host import Host
 from mesh.bird.client import Bird, BirdError, NotRunning
+from mesh.bird.protocols import IBGP, sessions
 
 RECONCILE = 2.0
 """Seconds between two queries of the state that BIRD runs with, and until a failed configuration is
@@ -80,6 +81,18 @@ class BirdState:
         self._asked = now
         if self.running != before:
             self._changed()
+
+    def hears_others(self) -> bool:
+        """Whether an iBGP session is Established, over which routes of services come; also while
+        BIRD does not answer, since nothing is known then."""
+        try:
+            with self._bird.asking(ANSWER) as ask:
+                found = sessions(ask("show protocols"))
+        except BirdError:
+            return True
+        return any(
+            one.state == "Established" for name, one in found.items() if name.startswith(IBGP)
+        )
 
     def is_in_force(self, state: AnnounceState) -> bool:
         """Whether BIRD runs with this state, by its last answer. A BIRD that does not run announces

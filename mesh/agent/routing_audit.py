@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 from mesh.agent.config import Underlay
+from mesh.bird.protocols import IBGP
 from mesh.bird.reply import Reply
 from mesh.trust.documents import Alarm
 
@@ -31,7 +32,7 @@ _HIT = re.compile(r"^\s+Receive limit:\s+(?P<number>\d+) \[HIT\]")
 #     Input filter:   client_in4       (a client announces its own services, and no orders)
 _CLIENT = re.compile(r"^\s+Input filter:\s+client_in[46]$")
 _PROTOCOL = 1002
-_UNDERLAY, _IBGP = "u_", ("mate4_", "mate6_")
+_UNDERLAY = "u_"
 _BLACKHOLE = "(65535,666)"
 
 
@@ -108,7 +109,7 @@ class PlannedRouting:
 
     def peer(self, session: str) -> str | None:
         """The peer of a session of the mesh; None for other sessions."""
-        for prefix in (_UNDERLAY, *_IBGP):
+        for prefix in (_UNDERLAY, *IBGP):
             if session.startswith(prefix):
                 return self._peers.get(session.removeprefix(prefix))
         return None

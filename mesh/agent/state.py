@@ -175,6 +175,11 @@ class State:
         """Whether the highest manifest names this node with its own key."""
         return self.highest is not None and self._names_us(self.highest.manifest)
 
+    @property
+    def is_left_out(self) -> bool:
+        """Whether there is a highest manifest, and it does not name this node with its own key."""
+        return self.highest is not None and not self._names_us(self.highest.manifest)
+
     def read_applied(self) -> None:
         """Reads what is in force from the disk, which the undo timer may have written. A damaged
         file is ignored."""

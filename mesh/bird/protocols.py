@@ -18,6 +18,9 @@ _SESSION_STATES = (
     "Down",
 )
 
+IBGP = ("mate4_", "mate6_")
+"""How the names of iBGP sessions begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

@@ -19,16 +19,20 @@ from mesh.agent.announce_state import (
     DrainSequence,
     written_state,
 )
+from mesh.agent.bird_state import BirdState
 from mesh.agent.config import Config, NodeService
 from mesh.agent.host import Host
 from mesh.agent.iproute import by_tunnel
 from mesh.agent.reachability import Routes, in_service
 from mesh.agent.service_state import CheckState
+from mesh.bird.client import Bird
+from mesh.bird.protocols import IBGP
 from mesh.render import node_files, placeholder_facts
 from mesh.services.checks.check import Target
 from mesh.services.checks.http import HttpCheck
 from mesh.services.service import Ports
 from mesh.trust.encoding import parse
+from tests.kit.bird_control import control
 from tests.kit.stacks import plan_of, prod
 
 TARGET = Target(IPv4Address("192.30.120.100"), "lax-vultr-1")
@@ -123,6 +127,45 @@ def test_a_family_without_an_instance_takes_the_other_one_away_only_from_who_is_
     both = config(True, IPv6Address(SERVED6))
     found = in_service(both, frozenset(up), Routes(frozenset(reachable)), before, settled)
     assert found is announces, why
+
+
+def test_without_a_route_reflector_a_node_without_an_instance_withdraws() -> None:
+    """In a network too large for sessions between all nodes: others have an instance, perhaps."""
+    mates = frozenset({MATE})
+    cut = Routes(mates, lambda: False)
+    assert in_service(config(), frozenset(), Routes(mates), True, True), "the floor"
+    assert not in_service(config(), frozenset(), cut, True, True)
+    assert in_service(config(), frozenset({SERVED}), cut, False, False), "served here"
+
+
+UP, DOWN = "up     02:34:38.896  Established   ", "start  02:34:38.896  Active        "
+
+
+@pytest.mark.parametrize(
+    ("sessions", "hears"),
+    [
+        ((f"mate4_a BGP --- {DOWN}", f"mate6_a BGP --- {UP}"), True),
+        ((f"mate4_a BGP --- {DOWN}", f"u_a BGP --- {UP}", f"vultr4 BGP --- {UP}"), False),
+        ((), False),
+        (None, True),
+    ],
+    ids=["one is up", "only those of tunnels and upstreams are", "none", "BIRD does not run"],
+)
+def test_a_node_hears_of_others_over_ibgp(
+    tmp_path: Path, sessions: tuple[str, ...] | None, hears: bool
+) -> None:
+    if sessions is None:
+        bird = BirdState(Host(tmp_path), Bird(tmp_path / "bird.ctl"), lambda: None)
+        assert bird.hears_others() is hears
+        return
+    rows = "".join(f"1002-{row}\n" for row in sessions)
+    with control(tmp_path, {"show protocols": f"{rows}0000 \n"}) as there:
+        assert BirdState(Host(tmp_path), there, lambda: None).hears_others() is hears
+
+
+def test_ibgp_sessions_are_known_by_their_names() -> None:
+    named = {session.name for node in plan_of(prod()).nodes for session in node.ibgp}
+    assert named and all(name.startswith(IBGP) for name in named)
 
 
 def test_a_node_alone_announces_what_works_once_the_rest_has_had_its_time() -> None:

@@ -87,6 +87,20 @@ def test_a_prefix_is_announced_while_every_service_in_it_is_served(
     assert all(why.startswith("service ") for why in found.values())
 
 
+@pytest.mark.parametrize(
+    ("here", "announced"),
+    [(set(), {EMPTY}), ({WEB}, {ANYCAST, EMPTY}), ({ONE}, {UNICAST, EMPTY})],
+    ids=["nothing here", "a part of one prefix", "all of another"],
+)
+def test_without_a_route_reflector_a_prefix_without_an_instance_is_withheld(
+    here: set[str], announced: set[object]
+) -> None:
+    """What has an instance here, be it one service of several, is announced as before."""
+    routes = Routes(frozenset({PEER}), lambda: False)
+    found = withheld(CONFIG, frozenset(here), routes, ALL, True)
+    assert ALL - found.keys() == announced
+
+
 def test_the_rendered_configuration_names_each_prefix_with_its_services() -> None:
     plan = plan_of(several_prefixes())
     files = node_files(plan, placeholder_facts(plan))["mia-vultr-1"].files

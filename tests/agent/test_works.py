@@ -160,12 +160,15 @@ def presence(
     bound: bool = True,
     repairs: Repairs | None = None,
     is_behind: Callable[[], bool] = lambda: False,
+    is_left_out: Callable[[], bool] = lambda: False,
 ) -> Iterator[Announcer]:
     """A node's presence, on a machine where an agent before has bound the address, or not."""
     stop = threading.Event()
     workers = Workers(stop)
     host = machine(folder, bound)
-    one = Announcer(host, bird, IpRoute(host), lambda: None, workers, repairs, is_behind)
+    one = Announcer(
+        host, bird, IpRoute(host), lambda: None, workers, repairs, is_behind, is_left_out
+    )
     workers.start("presence", lambda: one.run(stop))
     try:
         yield one
@@ -212,6 +215,52 @@ def test_a_node_that_starts_and_reaches_no_registry_announces_what_it_has(
     ):
         one.watch(served(port))
         until(lambda: one.announcing, 10, "it has waited for long enough")
+
+
+def test_a_node_that_was_removed_while_it_was_off_announces_nothing(
+    tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own instance is well; it serves and announces again once the network names it."""
+    left_out = [True]
+    with (
+        control(tmp_path, Runs(tmp_path)) as bird,
+        presence(tmp_path, bird, is_left_out=lambda: left_out[0]) as one,
+    ):
+        one.watch(served(port))
+        until(lambda: one.gone, 10, "it serves nothing")
+        assert not one.announcing and "left-out" in caplog.text
+        left_out[0] = False
+        one.watch(served(port))
+        until(lambda: one.announcing, 10, "it is back")
+
+
+def test_a_node_that_is_removed_announces_until_no_peer_speaks_with_it(
+    tmp_path: Path, port: int
+) -> None:
+    """Peers that have yet to apply the update may not announce in its place."""
+    left_out = [False]
+    way = [{"dst": "10.10.10.2", "dev": "wg-ord-vultr-1"}]
+    (tmp_path / "routes").write_text(json.dumps(way))
+    with (
+        control(tmp_path, Runs(tmp_path)) as bird,
+        presence(tmp_path, bird, is_left_out=lambda: left_out[0]) as one,
+    ):
+        one.watch(served(port))
+        until(lambda: one.announcing, 10, "it announces")
+        left_out[0] = True
+        rounds = one._rounds
+        until(lambda: one._rounds > rounds + 2, 10, "it has looked again")
+        assert one.announcing and not one.faults
+        (tmp_path / "routes").write_text("[]")
+        until(lambda: not one.announcing, 10, "it withdraws")
+
+
+def test_a_node_that_reaches_nobody_and_hears_nothing_new_goes_on(
+    tmp_path: Path, port: int
+) -> None:
+    with control(tmp_path, Runs(tmp_path)) as bird, presence(tmp_path, bird) as one:
+        one.watch(served(port))
+        until(lambda: one.announcing, 10, "it announces what it serves itself")
 
 
 def test_while_bird_does_not_answer_it_has_shown_nothing(tmp_path: Path, port: int) -> None:
