@@ -1021,6 +1021,21 @@ def test_no_log_holds_a_secret(mesh: Running) -> None:
         assert not [secret for secret in secrets if secret in text]
 
 
+def test_a_node_that_was_removed_while_it_was_off_serves_nobody(mesh: Running) -> None:
+    """No peer knows it any more, and its own service is well; it is back once the plan has it."""
+    mesh.in_operation()
+    mesh.ord.kill("agent")
+    mesh.ord.run("python3", "/var/lib/anycast-mesh/bundle.pyz", "withdraw")
+    alone = replace(plan_of(prod() | {"nodes": {LAX: prod()["nodes"][LAX]}}), linger=0)
+    mesh.publish(plan=alone, instances={LAX: mesh.network.instances()[LAX]})
+    mesh.ord.start("agent")
+    until(lambda: "left-out" in mesh.ord.log("agent"), 60, "it learns that it was removed")
+    until(partial(serves_nothing, mesh.ord), 10, "it serves nothing")
+    assert not announces(mesh.ord)
+    mesh.publish()
+    mesh.in_operation()
+
+
 def test_a_retired_network_withdraws_whatever_its_services_say(mesh: Running) -> None:
     mesh.in_operation()
     assert mesh.fleet is not None
