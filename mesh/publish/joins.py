@@ -83,7 +83,8 @@ def _member(
         if age > TOKEN_LIFETIME:
             return None, (
                 f"{node}: its token expired {_hours(age - TOKEN_LIFETIME)} ago "
-                f"(24 hours after its instance was made); replace its server "
+                f"(24 hours after its instance was made), and no update has finished since; "
+                f"replace its server "
                 f"(pulumi up --replace '**{node}-instance')"
             )
     planned = instance.placement

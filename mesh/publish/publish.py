@@ -101,6 +101,9 @@ class _Publication:
         self._contents: ContentDelivery
         self._new: frozenset[str] = frozenset()
         """Nodes that are new, or another instance than before."""
+        self._returning: frozenset[str] = frozenset()
+        """Those of them that no generation names. An update that did not finish may have published
+        one that does: who drained them afterwards meant it."""
 
     def publish(
         self, fleet: Fleet | None, plan_before: Plan | None
@@ -123,6 +126,7 @@ class _Publication:
             self._drains = self._drain_orders(members, fleet, network)
             if fleet is not None:
                 self._new = frozenset(_new_instances(fleet, members))
+                self._returning = self._new & self._strangers(members, network)
                 self._bring_back()
                 self._drain_leaving(fleet)
             floor = 0 if fleet is None else fleet.generation
@@ -214,7 +218,7 @@ class _Publication:
     def _bring_back(self) -> None:
         """Undrains nodes that were drained for a new server and have it. Repeated while we wait: a
         registry may get back an order that it had lost."""
-        drained = self._drains.drained() & self._new
+        drained = self._drains.drained() & self._returning
         if not drained:
             return
         names = ", ".join(sorted(drained))

@@ -289,20 +289,18 @@ def test_an_old_order_ends_no_publication(registry: Live, monkeypatch: pytest.Mo
         assert client.ask("PUT", "/api/v1/drain", dump(signed(1, MIA))).ok
     obeying(registry, LAX, 7)
     obeying(registry, EWR, 7)
-    before = FLEET.members()
-    before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
-    registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
+    fleet, before = with_a_new_server(registry)
     lines: list[str] = []
-    order = FLEET.order(registries={LAX: registry.url}, deadline=300.0, settle=1.0)
+    order = fleet.order(registries={LAX: registry.url}, deadline=300.0, settle=1.0)
 
     def say(line: str) -> None:
         lines.append(line)
         if line.startswith("generation 6 signed"):
             speaker.start()
 
-    nodes = Nodes(FLEET, registry, deaf={MIA})
+    nodes = Nodes(fleet, registry, deaf={MIA})
     speaker = threading.Thread(target=nodes.speak)
-    done, _ = publish(order, State(5, "0" * 64, before), say)
+    done, _ = publish(order, before, say)
     speaker.join(PATIENCE)
     assert done.generation == 6
     start = (
@@ -375,6 +373,18 @@ def without(node: str) -> Fleet:
     return fleet
 
 
+def with_a_new_server(registry: Live) -> tuple[Fleet, State]:
+    """The network with a new server of Miami, which has asked to join, and the state of before."""
+    fleet = Fleet(FLEET.plan, FLEET.key)
+    fleet.identities = FLEET.identities | {MIA: fleet.identities[MIA]}
+    fleet.sealing = FLEET.sealing | {MIA: fleet.sealing[MIA]}
+    fleet.facts = FLEET.facts | {MIA: fleet.facts[MIA]}
+    registry.raw("POST", "/api/v1/join", body=fleet.join(MIA), source=PLACES[MIA])
+    before = FLEET.members()
+    before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
+    return fleet, State(5, "0" * 64, before)
+
+
 def leave(registry: Live, nodes: Nodes) -> list[str]:
     """What is said while Miami leaves the plan."""
     lines: list[str] = []
@@ -410,14 +420,11 @@ def test_a_node_made_anew_is_drained_no_more_and_all_others_stay_what_they_are(
     drainage: Drains, registry: Live
 ) -> None:
     drainage.change(drain=[MIA, ORD])
-    before = FLEET.members()
-    before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
-    status, _, _ = registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
-    assert status == 202
+    fleet, before = with_a_new_server(registry)
     lines: list[str] = []
-    order = FLEET.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
-    with speaking(Nodes(FLEET, registry)):
-        done, _ = publish(order, State(5, "0" * 64, before), lines.append)
+    order = fleet.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
+    with speaking(Nodes(fleet, registry)):
+        done, _ = publish(order, before, lines.append)
     assert held(registry) == done.drain == DrainOrder(NETWORK, 2, (ORD,))
     assert f"{MIA}: has a new server, no longer drained" in lines
     # Chicago stays drained, and is not waited for.
@@ -425,13 +432,28 @@ def test_a_node_made_anew_is_drained_no_more_and_all_others_stay_what_they_are(
     assert not [line for line in lines if "not up yet" in line]
 
 
+def test_a_new_node_that_is_drained_after_an_unfinished_update_stays_drained(
+    drainage: Drains, registry: Live
+) -> None:
+    """The update published it, and ended before the state knew of it."""
+    fleet, before = with_a_new_server(registry)
+    with registry.client(FLEET.operator) as client:
+        body = dump(fleet.generation(6).generation)
+        assert client.ask("PUT", "/api/v1/generation/packed", body, signed=True).status == 201
+    drainage.change(drain=[MIA])
+    lines: list[str] = []
+    order = fleet.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
+    with speaking(Nodes(fleet, registry)):
+        publish(order, before, lines.append)
+    assert held(registry) == DrainOrder(NETWORK, 1, (MIA,))
+    assert not [line for line in lines if "no longer drained" in line]
+
+
 def test_an_order_that_was_lost_does_not_drain_a_new_server_when_it_is_brought_back(
     registry: Live,
 ) -> None:
     """The registry itself was replaced: its nodes bring the order back after the generation."""
-    before = FLEET.members()
-    before[MIA] = replace(before[MIA], instance_id="i-of-the-server-before")
-    registry.raw("POST", "/api/v1/join", body=FLEET.join(MIA), source=PLACES[MIA])
+    fleet, before = with_a_new_server(registry)
     brought = signing.signed_document(FLEET.key, Purpose.DRAIN, DrainOrder(NETWORK, 9, (MIA,)))
 
     def say(line: str) -> None:
@@ -439,9 +461,9 @@ def test_an_order_that_was_lost_does_not_drain_a_new_server_when_it_is_brought_b
             with registry.client() as client:
                 assert client.ask("PUT", "/api/v1/drain", dump(brought)).ok
 
-    order = FLEET.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
-    with speaking(Nodes(FLEET, registry)):
-        publish(order, State(5, "0" * 64, before), say)
+    order = fleet.order(registries={LAX: registry.url}, deadline=300.0, settle=PATIENCE)
+    with speaking(Nodes(fleet, registry)):
+        publish(order, before, say)
     assert held(registry) == DrainOrder(NETWORK, 10, ())
 
 
