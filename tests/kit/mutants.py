@@ -130,9 +130,10 @@ MUTANTS = (
     Mutant("mesh/render/files.py", "mode: int = 0o644", "mode: int = 0o600"),
     Mutant(
         "mesh/render/firewall.py",
-        "return int(first), str(address)",
-        "return -int(first), str(address)",
+        "return int(each.network_address",
+        "return -int(each.network_address",
     ),
+    Mutant("mesh/render/text.py", "return str(address)", "return str(address).upper()"),
     Mutant("mesh/render/pf.py", 'TUNNELS = "wg"', 'TUNNELS = "tun"'),
     Mutant("mesh/render/mtu.py", "uplink - WIREGUARD_OVERHEAD", "uplink - 88"),
     Mutant("mesh/render/templates.py", 'f"password_{', 'f"word_{'),
@@ -199,7 +200,8 @@ MUTANTS = (
         for path in sorted((ROOT / "mesh/spec/checks").glob("*.py"))
         if path.name != "admin.py"
     ),
-    _said("mesh/spec/problems.py", "text[:57]", "text[:50]"),
+    _said("mesh/spec/problems.py", "[secret]", "[hidden]"),
+    _said("mesh/render/compiled.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/secrets.py", "BGP page", "page"),
     _said("mesh/spec/section.py", "", "\nMORE = 1\n"),
     _said("mesh/spec/traffic.py", "", "\nMORE = 1\n"),
