@@ -15,7 +15,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from mesh.cli.exits import ExitCode
-from mesh.cli.orders import Chosen, InvalidOrder, NeedsForce, OperatorSession, Wait, as_operator
+from mesh.cli.orders import (
+    MAX_CLOCK_OFF,
+    Chosen,
+    InvalidOrder,
+    NeedsForce,
+    OperatorSession,
+    Wait,
+    as_operator,
+    clock_text,
+)
 from mesh.cli.tables import WIDE, table
 from mesh.cli.working_copy import STACK
 from mesh.foreign import printable
@@ -28,6 +37,7 @@ from mesh.publish.blackhole import (
     judged,
     unsigned_blackholes,
 )
+from mesh.publish.clocks import off
 from mesh.publish.order_log import latest
 from mesh.publish.recent import is_recent
 from mesh.spec.problems import Problem, shown
@@ -68,9 +78,9 @@ def add(
     no registry can be reached.
 
     Exit codes: 0 done; 1 ordered, not every node has reported; 2 nothing was
-    ordered: no state, no registry, or an address, time or reason that cannot
-    be; 3 refused here, for a service has the address (--force); 4 ordered,
-    and a node refuses the order.
+    ordered: no state, no registry, an address, time or reason that cannot be,
+    or this machine's clock is off; 3 refused here, for a service has the
+    address (--force); 4 ordered, and a node refuses the order.
     """
     as_operator(stack, lambda session: _add(session, address, duration, reason, force, wait))
 
@@ -81,8 +91,8 @@ def remove(address: Where, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
 
     Exit codes: 0 done, or it is not discarded; 1 ordered, not every node has
     reported, or some discard it without an order, which no order ends; 2
-    nothing was ordered: no state, no registry, or no address; 4 ordered, and
-    a node refuses the order.
+    nothing was ordered: no state, no registry, no address, or this machine's
+    clock is off; 4 ordered, and a node refuses the order.
     """
     as_operator(stack, lambda session: _remove(session, _address(address), wait))
 
@@ -104,6 +114,7 @@ def _add(
     session: OperatorSession, text: str, duration: str, reason: str, force: bool, wait: int
 ) -> int:
     address, seconds, why = _address(text), _seconds(duration), _reason(reason)
+    session.check_clock(seconds)
     blackholes = _blackholes(session)
     try:
         verdict = judged(session.plan, address, force=force)
@@ -126,6 +137,7 @@ def _add(
 
 
 def _remove(session: OperatorSession, address: Address, wait: int) -> int:
+    session.check_clock()
     blackholes = _blackholes(session)
     before = blackholes.order()
     if address not in {entry.address for entry in _in_force(before)}:
@@ -158,6 +170,8 @@ def _show(session: OperatorSession, as_json: bool) -> int:
         found = document(order, sorted(session.identities), obeyed, refused, unsigned, now)
         typer.echo(json.dumps(found, indent=2))
         return 0
+    if abs(away := off(session.pool.ahead)) > MAX_CLOCK_OFF:
+        session.show(f"warning: {clock_text(away)}")
     for one in unsigned:
         session.show(_unsigned_text(one))
     if not entries:

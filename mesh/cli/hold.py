@@ -43,7 +43,8 @@ def hold(
     `python3 /var/lib/anycast-mesh/bundle.pyz hold 30m`, which asks no registry.
 
     Exit codes: 0 done; 1 ordered, no report yet; 2 nothing was ordered: no
-    state, no registry, no such node, or a time that cannot be.
+    state, no registry, no such node, a time that cannot be, or this machine's
+    clock is off.
     """
     as_operator(stack, lambda session: _hold(session, stack, node, duration, wait))
 
@@ -56,14 +57,16 @@ def unhold(node: Node, stack: Chosen = STACK, wait: Wait = WAIT) -> None:
 
     Exit codes: 0 done, or it is not held; 1 ordered, no report yet, or it is
     held by a command on the node; 2 nothing was ordered: no state, no
-    registry or no such node.
+    registry, no such node, or this machine's clock is off.
     """
     as_operator(stack, lambda session: _unhold(session, stack, node, wait))
 
 
 def _hold(session: OperatorSession, stack: str, node: str, duration: str, wait: int) -> int:
     _known(session, stack, node)
-    until = int(time.time()) + _seconds(duration)
+    seconds = _seconds(duration)
+    session.check_clock(seconds)
+    until = int(time.time()) + seconds
     holds = _holds(session)
     order = holds.change([node], until)
     session.show(f"hold order {_number(order)}: {node} until {moment(until)}")
@@ -72,6 +75,7 @@ def _hold(session: OperatorSession, stack: str, node: str, duration: str, wait: 
 
 def _unhold(session: OperatorSession, stack: str, node: str, wait: int) -> int:
     _known(session, stack, node)
+    session.check_clock()
     holds = _holds(session)
     before = holds.order()
     if before is None or before.until(node) <= time.time():

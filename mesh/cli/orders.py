@@ -17,10 +17,13 @@ from mesh.cli.exits import ExitCode, failing
 from mesh.hanging import Hanging
 from mesh.netns import NamespaceError, inside
 from mesh.plan import Plan
+from mesh.publish.clocks import off
+from mesh.publish.problems import age_text
 from mesh.publish.refused import refusal_text
 from mesh.publish.registry_pool import RegistryPool, top
 from mesh.registry.client import Unreachable
 from mesh.trust.documents import Refusal
+from mesh.trust.encoding import moment
 
 Chosen = Annotated[str, typer.Option("--stack", "-s", help="The deployed stack.")]
 Wait = Annotated[
@@ -32,6 +35,11 @@ Wait = Annotated[
         help="How long to wait for the nodes' reports; 0: do not wait.",
     ),
 ]
+
+
+MAX_CLOCK_OFF = 30
+"""Seconds by which this machine's clock may be off those of all registries for an order with an
+end: by half of its time at most."""
 
 
 class NeedsForce(Exception):
@@ -66,6 +74,14 @@ class OperatorSession:
             )
         return known
 
+    def check_clock(self, seconds: int = 2 * MAX_CLOCK_OFF) -> None:
+        """Raises :class:`InvalidOrder` where this machine's clock is too far off for an order that
+        ends after so many seconds: its nodes might never apply it, and entries that are in force
+        would be left out of it as ended."""
+        away = off(self.pool.ahead)
+        if abs(away) > min(seconds / 2, MAX_CLOCK_OFF):
+            raise InvalidOrder(f"{clock_text(away)}; nothing is ordered")
+
     def refuses(self, node: str, refusal: Refusal) -> None:
         """Show that a node refuses an order, and why."""
         self.refused[node] = refusal
@@ -84,6 +100,16 @@ class OperatorSession:
         """Shows of each node what it has ``done``, and how long after now."""
         began = time.monotonic()
         return lambda node: self.show(f"{node}: {done}, after {time.monotonic() - began:.1f} s")
+
+
+def clock_text(ahead: float) -> str:
+    """That this machine's clock is so many seconds ahead of the registries', or behind."""
+    now, side = time.time(), "ahead of" if ahead > 0 else "behind"
+    return (
+        f"this machine's clock is {age_text(abs(ahead))} {side} the registries': "
+        f"{moment(now)} here, {moment(now - ahead)} there. What is ordered ends by the nodes' "
+        f"clocks: set the clock of this machine (timedatectl)"
+    )
 
 
 def no_report(names: str, wait: int) -> str:

@@ -20,3 +20,11 @@ def ahead_of_ours(health: Health, ahead: Mapping[str, float]) -> float | None:
     url = next((one for one in sorted(ahead) if one in health.clocks), min(ahead))
     seconds = health.clocks.get(url, 0) - ahead[url]
     return round(seconds) if abs(seconds) >= CLOCKS_DIFFER else 0.0
+
+
+def off(ahead: Mapping[str, float]) -> float:
+    """Seconds by which this machine's clock is ahead of the registry's that agrees with it best
+    (behind where it is negative); 0 where none is known. ``ahead`` is as above: one registry that
+    states a wrong time decides nothing, while another one agrees with us.
+    """
+    return min(ahead.values(), key=abs, default=0.0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from email.utils import formatdate
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from mesh.cli.exits import ExitCode
 from mesh.plan.document import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet
+from mesh.publish.clocks import off
 from mesh.trust import keys
-from mesh.trust.documents import Blackhole, Health, Hearsay
+from mesh.trust.documents import Blackhole, BlackholeOrder, Health, Hearsay
 from mesh.trust.encoding import dump
 from mesh.trust.orders import BLACKHOLE
 from tests.cli.test_drain import (  # noqa: F401
@@ -33,7 +35,7 @@ from tests.cli.test_drain import (  # noqa: F401
 )
 from tests.cli.test_status import secret, state
 from tests.kit.nodes import Nodes, speaking
-from tests.kit.registry import Fleet, Live, live
+from tests.kit.registry import Fleet, Live, holding, live
 from tests.kit.stacks import plan_of, prod
 from tests.kit.wait import until
 
@@ -86,6 +88,49 @@ def hearing(live: Live, node: str, *addresses: str, mate: str = LAX) -> None:
     said = FLEET.report(node, FLEET.generation(5), time.time_ns() // 1000, health=health)
     with live.client(FLEET.node(node)) as client:
         assert client.ask("POST", "/api/v1/report", dump(said), signed=True).ok
+
+
+@pytest.mark.parametrize(
+    ("behind", "words", "refused"),
+    {
+        "hours behind": (9000, "add 192.30.120.9 --for 30m", "2 h behind the registries'"),
+        "hours ahead": (-9000, "add 192.30.120.9 --for 1d", "2 h ahead of the registries'"),
+        "ahead, and others' entries": (-3600, f"remove {ADDRESS}", "ahead of the registries'"),
+        "behind, for a shorter time": (20, "add 192.30.120.9 --for 20s", "20 s behind"),
+        "a little behind": (20, "add 192.30.120.9 --for 30m", ""),
+    }.values(),
+)
+def test_with_a_wrong_clock_nothing_is_ordered_and_nothing_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: int, words: str, refused: str
+) -> None:
+    """The clock of the registry is so many seconds ahead of ours."""
+    monkeypatch.setattr(
+        "uvicorn.server.formatdate", lambda now, **how: formatdate(now + behind, **how)
+    )
+    entry = Blackhole(ip_address(ADDRESS), int(time.time()) + 1200, "by another operator")
+    with holding(tmp_path, FLEET) as one:
+        deployed(monkeypatch, one.url)
+        with one.client() as client:
+            order = BlackholeOrder(FLEET.network, 1, (entry,))
+            body = dump(BLACKHOLE.signed(FLEET.key, order))
+            assert client.ask("PUT", "/api/v1/blackhole", body).ok
+        done = mesh("blackhole", *words.split(), "--wait", "0")
+        entries = held(one)
+        listed = mesh("blackhole", "list").stdout
+    text = " ".join(done.stderr.split())
+    assert entry in entries, "what another operator has ordered stays"
+    if refused:
+        assert done.exit_code == ExitCode.UNUSABLE
+        assert refused in text and "timedatectl" in text and len(entries) == 1
+    else:
+        assert done.exit_code == 0 and len(entries) == 2
+    assert ("warning: this machine's clock is" in listed) == (abs(behind) > 30)
+
+
+def test_a_registry_that_states_a_wrong_time_refuses_no_order_beside_one_that_agrees() -> None:
+    assert off({"https://a": -3600.0, "https://b": 0.4}) == 0.4
+    assert off({"https://a": -3600.0, "https://b": 1800.0}) == 1800.0
+    assert off({}) == 0
 
 
 def test_a_node_that_refuses_the_order_is_said_at_once_and_in_the_list(registry: Live) -> None:

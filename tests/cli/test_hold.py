@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from tests.cli.test_drain import (  # noqa: F401
     registry,
 )
 from tests.kit.nodes import Nodes, speaking
-from tests.kit.registry import Live
+from tests.kit.registry import Live, holding
 
 
 def ordered(live: Live) -> tuple[Hold, ...]:
@@ -49,6 +51,22 @@ def test_a_node_is_held_shown_and_let_go_again(registry: Live) -> None:
     assert f"hold order 3: {MIA} no more" in ended.stdout
     assert again.stdout == f"{MIA}: is not held by order\n"
     assert [hold.node for hold in ordered(registry)] == [LAX]
+
+
+@pytest.mark.parametrize("words", ["hold --for 30m", "unhold"])
+def test_with_a_wrong_clock_nobody_is_held_and_nobody_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """The clock of the registry is hours ahead of ours."""
+    monkeypatch.setattr(
+        "uvicorn.server.formatdate", lambda now, **how: formatdate(now + 9000, **how)
+    )
+    with holding(tmp_path, FLEET) as one:
+        deployed(monkeypatch, one.url)
+        done = mesh(*words.split(), MIA, "--wait", "0")
+        assert ordered(one) == ()
+    text = " ".join(done.stderr.split())
+    assert done.exit_code == ExitCode.UNUSABLE and "2 h behind the registries'" in text
 
 
 @pytest.mark.parametrize("wrong", ["5h", "0m", "4d", "9s", "half an hour"])
