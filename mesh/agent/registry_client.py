@@ -278,7 +278,7 @@ class RegistryLink:
 
     def _send_reports(self) -> None:
         client = Client(self.url, self._signer)
-        pause = Backoff()
+        pause, refusal = Backoff(), ""
         while not self._stop.is_set():
             with self._news:
                 while self._report is None and not self._stop.is_set():
@@ -289,8 +289,10 @@ class RegistryLink:
             try:
                 answer = client.ask("POST", paths.REPORT, dump(report), signed=True)
                 if not answer.ok:
+                    refusal = self._refused(answer, refusal)
                     raise Unreachable(f"{self.url}: report: {answer.why()}")
                 pause.reset()
+                refusal = ""
                 self.answers = True
                 with self._news:
                     if self._report is report:
@@ -301,6 +303,14 @@ class RegistryLink:
             except Unreachable:
                 self.answers = False
                 self._stop.wait(pause.next())
+
+    def _refused(self, answer: Answer, before: str) -> str:
+        """Logs once that the registry cannot take a report: its disk may be full. Returns the
+        reason; ``before`` is the one of the last try."""
+        reason = f"report: {answer.why()}"
+        if answer.status >= 500 and reason != before:
+            log.warning("registry", url=self.url, reason=reason)
+        return reason
 
 
 class Backoff:

@@ -58,15 +58,15 @@ def _problems(found: MeshStatus) -> Iterator[str]:
     for service in _down_everywhere(found):
         yield f"service {service}: no node serves it"
     yield from _families_down_everywhere(found)
+    for url, state in found.registries.items():
+        if state != "ok":  # one that stores nothing explains why nodes are silent
+            yield f"registry {url}: {state}"
     # Nodes that are away first: they explain what others have lost.
     for name, _ in sorted(found.nodes.items(), key=lambda item: item[1].is_known):
         yield from _of_one(name, found)
     for entry in found.blackholes:
         if entry.not_obeyed:
             yield f"blackhole {entry.address}: not applied yet by {', '.join(entry.not_obeyed)}"
-    for url, state in found.registries.items():
-        if state != "ok":
-            yield f"registry {url}: {state}"
     yield from (f"warning: {warned.text}" for warned in found.warnings)
     for name in found.nodes:
         yield from _warnings(name, found)

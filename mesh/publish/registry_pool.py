@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from mesh.foreign import printable
 from mesh.publish.order import PublishError
 from mesh.registry import paths
-from mesh.registry.client import Answer, Client, Unreachable
+from mesh.registry.client import MAX_TEXT, Answer, Client, Unreachable
 from mesh.trust import signing
 from mesh.trust.documents import (
     Generation,
@@ -261,6 +261,18 @@ class RegistryPool:
                 status = decoded(dict, answer.body)
                 held += bool(status.get("complete") and status.get("manifest_sha256") == digest)
         return answered, held
+
+    def full(self) -> dict[str, str]:
+        """The registries that could not store what came last, and why; those of earlier versions
+        do not say it."""
+        found: dict[str, str] = {}
+        for node, answer in self._ask("GET", f"{paths.API}/status"):
+            with contextlib.suppress(Malformed):
+                reason = decoded(dict, answer.body).get("refuses")
+                if isinstance(reason, str) and reason:
+                    text = printable(reason[:MAX_TEXT])
+                    found[node] = f"takes no writes: {text}; {paths.MAKE_ROOM}"
+        return found
 
     def certificates(self) -> dict[str, str | None]:
         """SHA-256 of the certificate that each registry presented last, by URL."""

@@ -287,7 +287,7 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Repor
             blackhole = Blackholes(*of, fleet.blackhole).order()
             hold = Holds(*of).order()
             rollout = Rollouts(*of).order()
-        held = pool.reports_held(identities)
+        held, full = pool.reports_held(identities), pool.full()
     finally:
         pool.close()
     reports = latest(report for _, report in held)
@@ -301,7 +301,7 @@ def ask(operator_key: str, registries: Mapping[str, str], fleet: Fleet) -> Repor
         registries={
             url: f"holds a generation of the network {foreign[node]}, not of {fleet.network}"
             if node in foreign
-            else pool.reasons.get(node, "ok").removeprefix(f"{url}: ")
+            else pool.reasons.get(node, full.get(node, "ok")).removeprefix(f"{url}: ")
             for node, url in sorted(registries.items())
         },
         answered=any(node not in pool.reasons for node in registries),

@@ -11,7 +11,8 @@ from mesh.registry.gate import Gate
 from mesh.registry.registry import Refused, Registry
 from mesh.registry.routes import contents, generations, joining, nodes, orders, reports, status
 from mesh.registry.routes.context import Context
-from mesh.registry.routes.responses import not_found, refused
+from mesh.registry.routes.responses import not_found, not_stored, refused
+from mesh.registry.store import NotStored
 from mesh.trust.requests import Nonces
 
 ROUTES = (
@@ -32,7 +33,11 @@ def application(registry: Registry, connections: Connections) -> Starlette:
     app = Starlette(
         routes=[route for routes in ROUTES for route in routes(context)],
         middleware=[Middleware(Gate, registry=registry, nonces=Nonces(), connections=connections)],
-        exception_handlers={Refused: refused, HTTPException: not_found},
+        exception_handlers={
+            Refused: refused,
+            NotStored: not_stored,
+            HTTPException: not_found,
+        },
     )
     app.router.redirect_slashes = False
     return app

@@ -39,6 +39,9 @@ def packed(number: int) -> str:
     return f"{PACKED}/{number}"
 
 
+MAKE_ROOM = "on its node: `df -h`, `dmesg`; `journalctl --vacuum-size=100M` makes room"
+"""What to do where a registry can store nothing, in its answer and in `mesh status`."""
+
 NONCE_HEADER = "replay-nonce"
 """Every answer carries a fresh nonce (the idea of RFC 8555, section 6.5)."""
 

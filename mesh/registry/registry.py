@@ -14,8 +14,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import (
     IPv4Address,
@@ -26,8 +25,6 @@ from ipaddress import (
     ip_network,
 )
 from typing import Any, Generic, TypeVar
-
-from sqlalchemy.exc import OperationalError
 
 from mesh.limits import MAX_CONTENT_BYTES
 from mesh.registry.in_force import most_in_force
@@ -392,11 +389,8 @@ class Registry:
         (:meth:`accept_content`)."""
         if not 0 < len(body) <= CHUNK or place >= MAX_CONTENT_BYTES // CHUNK:
             raise Refused(400, f"content: at most {MAX_CONTENT_BYTES} bytes in chunks of {CHUNK}")
-        with _storing():
-            if digest not in self.store.contents() and not self.store.put_chunk(
-                digest, place, body
-            ):
-                raise Refused(409, f"content: the chunks before {place} are not here")
+        if digest not in self.store.contents() and not self.store.put_chunk(digest, place, body):
+            raise Refused(409, f"content: the chunks before {place} are not here")
 
     def accept_content(self, digest: str) -> None:
         """All chunks of a content are here; they are forgotten where they have another hash."""
@@ -411,8 +405,7 @@ class Registry:
         if seen.hexdigest() != digest:
             self.store.forget_content(digest)
             raise Refused(400, "the content has another hash than its name")
-        with _storing():
-            self.store.complete_content(digest)
+        self.store.complete_content(digest)
 
     def lacking(self) -> tuple[str, ...]:
         """The contents of the current generation that are not here, by their hashes."""
@@ -532,15 +525,6 @@ class Registry:
             raise Refused(403, f"{name}: not signed by this network's operator") from None
         except Malformed as error:
             raise Refused(400, str(error)) from None
-
-
-@contextmanager
-def _storing() -> Iterator[None]:
-    """A disk that is full refuses the request, in words that the operator is shown."""
-    try:
-        yield
-    except OperationalError as error:
-        raise Refused(507, f"cannot be stored: {error.orig}") from None
 
 
 def _network(planned: Planned | None, current: Current | None) -> str | None:

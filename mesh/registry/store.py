@@ -6,7 +6,9 @@ changes nothing.
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import OperationalError
 
 from mesh.trust.documents import Generation, PackedGeneration
 from mesh.trust.encoding import parse
@@ -45,6 +48,10 @@ KEPT_GENERATIONS = 4
 something has two ends (:mod:`mesh.plan.transition`), and the next one goes back to what was."""
 KEPT_BUNDLES = 3
 JOINS_PER_NODE = 8
+COMPLAINTS = 600.0
+"""Seconds between two warnings that nothing can be stored: each node tries again every few
+seconds, and a journal on the same disk needs room as well."""
+_log = logging.getLogger("anycast-mesh.registry")
 
 _metadata = MetaData()
 _manifests = Table(
@@ -143,6 +150,10 @@ _NEXT_REPORT = update(_reports).where(_reports.c.node == bindparam("of"))
 _REPORTS = select(_reports.c.content).order_by(_reports.c.node)
 
 
+class NotStored(Exception):
+    """The database refuses a write: mostly its disk is full or read-only."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A manifest that the registry holds. ``complete``: with its parts and views."""
@@ -162,6 +173,9 @@ class Store:
         self._writing = threading.Lock()
         self.counted: dict[str, int] | None = None
         """Rows of each table, where they have been counted since the last write."""
+        self.refuses = ""
+        """Why the last write was refused; empty where it was not."""
+        self._complained = -COMPLAINTS
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _durable)
         _metadata.create_all(self._engine)
@@ -411,9 +425,22 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with self._writing, self._engine.begin() as connection:
-            self.counted = None
-            yield connection
+        with self._writing:
+            try:
+                with self._engine.begin() as connection:
+                    self.counted = None
+                    yield connection
+            except OperationalError as error:
+                self._refuse(str(error.orig))
+                raise NotStored(self.refuses) from None
+            self.refuses = ""
+
+    def _refuse(self, reason: str) -> None:
+        now = time.monotonic()
+        if now - self._complained >= COMPLAINTS:
+            self._complained = now
+            _log.warning("nothing can be stored: %s", reason)
+        self.refuses = reason
 
     def _text(self, query: Any) -> str | None:
         with self._engine.connect() as connection:

@@ -22,12 +22,13 @@ from mesh.agent.registry_client import Callbacks, RegistryLink
 from mesh.agent.state import Rejected, State, verified, verified_order
 from mesh.registry import gate, paths
 from mesh.registry.client import Client, Unreachable
+from mesh.registry.store import NotStored, Store
 from mesh.trust import joining, keys, signing
 from mesh.trust.documents import DrainOrder, RefusedJoin, RolloutOrder
 from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN, ROLLOUT, OrderKind
 from mesh.trust.signing import Purpose, Signed
-from tests.kit.registry import certify, live, shared_fleet
+from tests.kit.registry import certify, holding, live, shared_fleet
 from tests.kit.wait import until
 
 FLEET = shared_fleet()
@@ -252,6 +253,35 @@ def test_whether_a_registry_answers_is_known_before_a_long_wait_ends(tmp_path: P
         until(lambda: line.answers is False, 30, "it is gone")
     finally:
         stop.set()
+
+
+def test_a_registry_that_cannot_store_a_report_is_logged_once_and_gets_it_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mesh.agent.registry_client.PATIENCE", (0.02, 0.02))
+    tries: list[float] = []
+    honest = Store.put_report
+
+    def full(store: Store, *given: Any) -> str | None:
+        tries.append(time.monotonic())
+        if len(tries) <= 4:
+            raise NotStored("database or disk is full")
+        return honest(store, *given)
+
+    monkeypatch.setattr(Store, "put_report", full)
+    stop = threading.Event()
+    (tmp_path / "registry").mkdir()
+    with holding(tmp_path / "registry", FLEET) as registry:
+        state = State(Host(tmp_path / "node"), OPERATOR, lambda _: True)
+        line = listening(registry.url, state, stop)
+        line.report(FLEET.report(NODE, FLEET.fifth))
+        thread = threading.Thread(target=line._send_reports, daemon=True)
+        thread.start()
+        until(registry.registry.store.reports, 10, "it is held")
+        stop.set()
+        thread.join(10)
+    said = [record.getMessage() for record in caplog.records if record.thread == thread.ident]
+    assert len(said) == 1 and "HTTP 507" in said[0] and "disk is full" in said[0]
 
 
 def test_the_agent_hears_of_a_registry_that_is_back(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mesh.plan.document import write_plan
 from mesh.publish import Fleet as State
 from mesh.publish import dump_fleet, order_log
 from mesh.publish.registry_pool import Deadline
+from mesh.registry.paths import MAKE_ROOM
 from mesh.trust.documents import Down, Health, Report
 from mesh.trust.encoding import dump, parse
 from mesh.trust.orders import DRAIN
@@ -28,6 +29,7 @@ from tests.cli.test_status import secret, state
 from tests.kit.nodes import Nodes, speaking
 from tests.kit.registry import Live, holding, shared_fleet
 from tests.kit.wait import PATIENCE
+from tests.registry.test_full_disk import READ_ONLY, refusing
 
 FLEET = shared_fleet()
 LAX, ORD, MIA, EWR = "lax-vultr-1", "ord-vultr-1", "mia-vultr-1", "ewr-vultr-1"
@@ -93,6 +95,22 @@ def test_a_node_is_drained_and_brought_back(registry: Live) -> None:
     assert "drain order 2: no node" in back.stdout
     assert f"{MIA}: is back, after" in back.stdout
     assert ordered(registry) == (2, ())
+
+
+def test_a_registry_that_stores_nothing_is_named_with_what_to_do(registry: Live) -> None:
+    """It is the only one, so that its nodes go silent."""
+    with speaking(Nodes(FLEET, registry)):
+        assert mesh("drain", MIA).exit_code == 0
+    with refusing(registry, FLEET, READ_ONLY):
+        drained, shown = mesh("drain", ORD), mesh("status")
+        document = json.loads(mesh("status", "--json").stdout)
+    text = " ".join(drained.stderr.split())
+    assert drained.exit_code == ExitCode.UNUSABLE
+    assert f"{LAX}: HTTP 507" in text and READ_ONLY in text and MAKE_ROOM in text
+    assert document["registries"] == {registry.url: f"takes no writes: {READ_ONLY}; {MAKE_ROOM}"}
+    problem = f"registry {registry.url}: takes no writes: {READ_ONLY}; {MAKE_ROOM}"
+    assert problem in document["problems"] and shown.exit_code == ExitCode.FAILED
+    assert problem in " ".join(shown.stdout.split())
 
 
 def test_the_last_node_that_announces_is_drained_only_by_force(registry: Live) -> None:

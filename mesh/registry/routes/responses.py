@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from mesh.registry import paths
 from mesh.registry.registry import Refused
 
 PIECE = 64 << 10
@@ -48,6 +49,11 @@ async def refused(_: Request, error: Exception) -> Response:
     if error.nodes:
         content["nodes"] = list(error.nodes)
     return JSONResponse(content, error.status)
+
+
+async def not_stored(_: Request, error: Exception) -> Response:
+    """The answer to a request of which the disk takes nothing (RFC 4918, 11.5)."""
+    return JSONResponse({"error": f"cannot be stored: {error}; {paths.MAKE_ROOM}"}, 507)
 
 
 async def not_found(_: Request, error: Exception) -> Response:

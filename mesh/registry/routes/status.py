@@ -43,6 +43,7 @@ def routes(context: Context) -> list[Route]:
                 **{kind.key: context.ordered(kind) for kind in KINDS},
                 "planned": 0 if planned is None else len(planned.nodes),
                 "members": 0 if current is None else len(current.manifest.nodes),
+                "refuses": registry.store.refuses,
                 "uptime_seconds": round(time.monotonic() - born, 3),
                 "rows": registry.store.counted or await run_in_threadpool(registry.store.counts),
             }
